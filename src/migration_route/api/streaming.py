@@ -1,0 +1,99 @@
+"""Events as they come: server-sent events in bounded streams.
+
+An open stream pins a sync worker and delays its shutdown: so a stream sends what is
+new, hangs up after a while, and `Last-Event-ID` resumes it without a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
+from django.http import HttpRequest, StreamingHttpResponse
+
+from migration_route import wire
+from migration_route.access.actor import Actor
+from migration_route.api.patience import longest_wait
+from migration_route.errors import InvalidRequest
+from migration_route.operations import runs
+from migration_route.reporting.serialize import event_answer
+
+LONGEST = 20.0
+_PAUSE = 0.5
+_RETRY_MS = 1000
+
+
+def wants_stream(request: HttpRequest) -> bool:
+    """Tell whether the client asked for a stream of events."""
+    return "text/event-stream" in request.headers.get("Accept", "")
+
+
+def after_last_event(request: HttpRequest, after: int) -> int:
+    """Return the number behind which to go on: `Last-Event-ID` counts before `after`."""
+    text = request.headers.get("Last-Event-ID", "").strip()
+    if not text:
+        return after
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise InvalidRequest("Last-Event-ID must be the number of an event.")
+    return max(after, int(text))
+
+
+def stream(
+    request: HttpRequest, run: str, actor: Actor, *, after: int
+) -> StreamingHttpResponse:
+    """Answer with the events behind a number, as they come."""
+    runs.show(run, actor)  # what is wrong with the request is told before the stream begins
+    until = time.monotonic() + min(LONGEST, longest_wait(request))
+    iterator = _asynchronous if isinstance(request, ASGIRequest) else _synchronous
+    response = StreamingHttpResponse(
+        iterator(run, actor, after, until), content_type="text/event-stream"
+    )
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _synchronous(run: str, actor: Actor, after: int, until: float) -> Iterator[bytes]:
+    yield f"retry: {_RETRY_MS}\n\n".encode()
+    while True:
+        chunk, after, ended = _news(run, actor, after)
+        if chunk:
+            yield chunk
+        if ended or time.monotonic() > until:
+            return
+        if not chunk:
+            time.sleep(_PAUSE)
+
+
+async def _asynchronous(
+    run: str, actor: Actor, after: int, until: float
+) -> AsyncIterator[bytes]:
+    yield f"retry: {_RETRY_MS}\n\n".encode()
+    news = sync_to_async(_news, thread_sensitive=True)
+    while True:
+        chunk, after, ended = await news(run, actor, after)
+        if chunk:
+            yield chunk
+        if ended or time.monotonic() > until:
+            return
+        if not chunk:
+            await asyncio.sleep(_PAUSE)
+
+
+def _news(run: str, actor: Actor, after: int) -> tuple[bytes, int, bool]:
+    """Return what is new as a piece of the stream; no connection stays open for it."""
+    try:
+        found = runs.happenings(run, actor, after=after)
+    finally:
+        connections.close_all()
+    pieces = [
+        b"id: %d\nevent: %s\ndata: %s\n\n"
+        % (event.number, event.kind.encode(), wire.to_json(event_answer(event)))
+        for event in found.events
+    ]
+    if found.ended:
+        pieces.append(b"event: end\ndata: {}\n\n")
+    return b"".join(pieces), found.last, found.ended

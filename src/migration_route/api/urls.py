@@ -1,0 +1,53 @@
+"""The addresses of the JSON API, below `api/v1/`."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponseBase
+from django.urls import path
+
+from migration_route.api import views
+from migration_route.api.endpoints import endpoint
+from migration_route.errors import InvalidRequest
+
+
+class UnknownAddress(InvalidRequest):
+    """The API has no such address."""
+
+    code = "unknown_address"
+    http_status = 404
+    hint = "openapi.json lists those that there are."
+
+
+def nowhere(request: HttpRequest, **_: str) -> HttpResponseBase:
+    """Answer for every address that is none."""
+    raise UnknownAddress(f"There is nothing at {request.path[:200]!r}.")
+
+
+_EVERY = dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), nowhere)
+
+urlpatterns = [
+    path("status", endpoint({"GET": views.get_status}), name="api-status"),
+    path("ready", endpoint({"GET": views.get_ready}), name="api-ready"),
+    path("plan", endpoint({"GET": views.get_plan}), name="api-plan"),
+    path(
+        "runs",
+        endpoint({"GET": views.get_runs, "POST": views.post_runs}),
+        name="api-runs",
+    ),
+    path("runs/<str:run>", endpoint({"GET": views.get_run}), name="api-run"),
+    path("runs/<str:run>/events", endpoint({"GET": views.get_events}), name="api-events"),
+    path(
+        "runs/<str:run>/cancel",
+        endpoint({"POST": views.post_cancel}),
+        name="api-cancel",
+    ),
+    path(
+        "runs/<str:run>/resolve",
+        endpoint({"POST": views.post_resolve}),
+        name="api-resolve",
+    ),
+    path("ledger", endpoint({"GET": views.get_ledger}), name="api-ledger"),
+    path("ledger/verify", endpoint({"GET": views.get_verification}), name="api-verify"),
+    path("openapi.json", endpoint({"GET": views.get_openapi}), name="api-openapi"),
+    path("<path:rest>", endpoint(_EVERY), name="api-nowhere"),
+]

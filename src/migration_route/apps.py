@@ -1,0 +1,18 @@
+"""How does Django come to know the route?"""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class MigrationRouteConfig(AppConfig):
+    """The app `migration_route`."""
+
+    name = "migration_route"
+    verbose_name = _("Migration route")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        from migration_route import checks  # noqa: F401

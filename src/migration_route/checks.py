@@ -1,0 +1,56 @@
+"""What is wrong with the settings of the route? Told all at once, before it matters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as CheckWarning
+from django.db import connections
+
+from migration_route.conf import read_settings
+from migration_route.targets import all_aliases
+
+_KNOWN_VENDORS = frozenset({"sqlite", "postgresql", "mysql"})
+
+
+@register(Tags.compatibility)
+def check_settings(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Check MIGRATION_ROUTE; touches no database."""
+    del app_configs, kwargs
+    from django.conf import settings
+
+    found = read_settings(getattr(settings, "MIGRATION_ROUTE", {}))
+    messages: list[CheckMessage] = [
+        Error(
+            problem,
+            hint="docs/reference/settings.md lists the settings.",
+            obj="MIGRATION_ROUTE",
+            id="migration_route.E001",
+        )
+        for problem in found.problems
+    ]
+    messages += [
+        Error(
+            f"{key} is set, but this version does not carry it yet.",
+            hint="Take it out: while it is set, nothing is applied.",
+            obj="MIGRATION_ROUTE",
+            id="migration_route.E002",
+        )
+        for key in found.unsupported
+    ]
+    messages += [
+        CheckWarning(
+            f"The database {alias!r} is of a kind that the route cannot lock.",
+            hint="It knows SQLite, PostgreSQL, MySQL and MariaDB.",
+            obj="DATABASES",
+            id="migration_route.W001",
+        )
+        for alias in all_aliases()
+        if connections[alias].vendor not in _KNOWN_VENDORS
+    ]
+    return messages

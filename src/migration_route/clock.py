@@ -1,0 +1,49 @@
+"""What time is it, and how is a time or a duration written?
+
+Times are text everywhere below the doors, so that they are the same in every database
+and under either value of USE_TZ, and so that a digest covers exactly what is stored.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def now() -> str:
+    """Return the time in UTC, as ISO 8601 with microseconds: it sorts as text."""
+    return written(datetime.now(UTC))
+
+
+def written(moment: datetime) -> str:
+    """Write an aware time as the route writes times."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parsed(text: str) -> datetime:
+    """Read a time that `written` wrote."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+def age(text: str) -> timedelta:
+    """Return how long ago a written time was."""
+    return datetime.now(UTC) - parsed(text)
+
+
+def duration(text: str) -> timedelta:
+    """Read a duration such as "500ms", "15s", "10m", "24h" or "7d".
+
+    Raises `ValueError` when it is not one.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration such as '500ms', '15s' or '24h'")
+    return timedelta(seconds=float(match["count"]) * _SECONDS[match["unit"]])
+
+
+def since_epoch(seconds: float) -> timedelta:
+    """Return how long ago a time stamp of the file system was."""
+    return datetime.now(UTC) - datetime.fromtimestamp(seconds, UTC)

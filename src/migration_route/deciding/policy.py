@@ -1,0 +1,120 @@
+"""May this plan run now? A pure function; no Django here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from migration_route.errors import (
+    ApprovalRequired,
+    FingerprintRequired,
+    NeedsResolution,
+    PlanChanged,
+    Refused,
+    RouteError,
+    StaleCode,
+)
+from migration_route.planning.fingerprint import read_by, same_plan
+from migration_route.planning.plan import Plan
+from migration_route.vocabulary import Direction, Mode, Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known besides the plan itself."""
+
+    fingerprint: str  # the one that was read
+    expected_build: str  # the one that the caller counts on; "" for any
+    builds: frozenset[str]  # those that this process knows as its own
+    unresolved: str | None  # the run that left this database in between
+    unsupported: tuple[str, ...] = ()  # guards in the settings that are not carried yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """The right to carry out one plan, once."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedsApproval:
+    """Nobody but another person can let this plan pass."""
+
+    error: RouteError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """The plan does not run, and why."""
+
+    error: RouteError
+
+
+Decision = Permit | NeedsApproval | Refusal
+
+
+def scopes_for(*, direction: Direction, mode: Mode) -> tuple[Scope, ...]:
+    """Return the rights that a run of this kind needs."""
+    scopes = [Scope.APPLY]
+    if direction is Direction.BACKWARDS:
+        scopes.append(Scope.REVERSE)
+    if mode is not Mode.APPLY:
+        scopes.append(Scope.FAKE)
+    return tuple(scopes)
+
+
+def decide(plan: Plan, evidence: Evidence) -> Decision:
+    """Decide whether a plan may run now, for an actor who has the right to ask."""
+    if not evidence.fingerprint:
+        return Refusal(error=FingerprintRequired())
+    if stale := _stale(plan, evidence):
+        return Refusal(error=stale)
+    if "APPROVALS" in evidence.unsupported:
+        return NeedsApproval(error=_not_carried(ApprovalRequired, evidence.unsupported))
+    if evidence.unsupported:
+        return Refusal(error=_not_carried(Refused, evidence.unsupported))
+    if evidence.unresolved is not None:
+        return Refusal(
+            error=NeedsResolution(
+                f"Run {evidence.unresolved} stopped midway and left the database "
+                f"{plan.database!r} in between.",
+                run=evidence.unresolved,
+            )
+        )
+    if blocked := _no_way_back(plan):
+        return Refusal(error=blocked)
+    return Permit(plan=plan)
+
+
+def _stale(plan: Plan, evidence: Evidence) -> RouteError | None:
+    facts: dict[str, Any] = {"fingerprint": plan.fingerprint, "build": plan.build}
+    if evidence.expected_build and evidence.expected_build not in evidence.builds:
+        return StaleCode(
+            f"This is build {plan.build!r}, not {evidence.expected_build!r}.", **facts
+        )
+    if same_plan(plan.fingerprint, evidence.fingerprint):
+        return None
+    if any(read_by(build, evidence.fingerprint) for build in evidence.builds):
+        return PlanChanged(**facts)
+    return StaleCode(**facts)
+
+
+def _not_carried(kind: type[Refused], guards: tuple[str, ...]) -> Refused:
+    return kind(
+        f"MIGRATION_ROUTE sets {', '.join(guards)}, which this version does not carry yet: "
+        "nothing is applied rather than past a guard.",
+        hint="Take these keys out of the settings, or wait for the version that has them.",
+    )
+
+
+def _no_way_back(plan: Plan) -> RouteError | None:
+    if plan.direction is not Direction.BACKWARDS or plan.mode is Mode.FAKE:
+        return None
+    stuck = [step.label for step in plan.steps if not step.reversible]
+    if not stuck:
+        return None
+    return Refused(
+        f"There is no way back through {', '.join(stuck)}.",
+        hint="Go forwards with a new migration instead.",
+    )

@@ -1,0 +1,159 @@
+"""How does a line come onto the ledger?"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from django.db import DatabaseError, IntegrityError, OperationalError, transaction
+
+from migration_route import clock
+from migration_route.canonical import canonical_json
+from migration_route.conf import route_settings
+from migration_route.ledger import chain, sidecar
+from migration_route.ledger.installation import is_installed
+from migration_route.models import Entry
+from migration_route.vendors.connecting import own_connection
+from migration_route.vocabulary import Action, ActorKind
+
+logger = logging.getLogger("migration_route.ledger")
+
+_ATTEMPTS = 50
+_NOTE_PATIENCE = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A line that is to come onto the ledger."""
+
+    action: Action
+    actor_kind: ActorKind = ActorKind.ROUTE
+    actor_name: str = ""
+    address: str = ""
+    database: str = ""
+    run: str = ""
+    build: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    at: str = field(default_factory=clock.now)
+    uid: str = field(default_factory=lambda: uuid4().hex)
+
+    def words(self) -> dict[str, Any]:
+        """Return what its digest will cover, but for its place in the chain."""
+        return {
+            "uid": self.uid,
+            "at": self.at,
+            "action": self.action,
+            "actor_kind": self.actor_kind,
+            "actor_name": self.actor_name,
+            "address": self.address,
+            "database": self.database,
+            "run": self.run,
+            "build": self.build,
+            "facts": self.facts,
+        }
+
+
+def append(*drafts: Draft) -> None:
+    """Add lines to the chain, in the transaction that the caller has open.
+
+    The caller stands in `own_connection(...)` and `transaction.atomic`; a lost race
+    for the next place is an `IntegrityError` of that transaction: try it again whole.
+    """
+    alias = route_settings().ledger_database
+    last = Entry.objects.using(alias).order_by("-sequence").first()
+    sequence, previous = (last.sequence, last.digest) if last else (0, chain.GENESIS)
+    rows = []
+    for draft in drafts:
+        sequence += 1
+        words = draft.words()
+        digest = chain.link(previous, words)
+        stored = {**words, "facts": canonical_json(draft.facts)}
+        rows.append(Entry(sequence=sequence, previous=previous, digest=digest, **stored))
+        previous = digest
+    Entry.objects.using(alias).bulk_create(rows)
+
+
+def write(*drafts: Draft, patience: float) -> None:
+    """Add lines to the chain, after those that were left beside the database.
+
+    Raises `django.db.DatabaseError` when the ledger cannot be written.
+    """
+    alias = route_settings().ledger_database
+    with own_connection(alias, patience=patience):
+        retrying(lambda: _write_all(alias, drafts))
+
+
+def _write_all(alias: str, drafts: tuple[Draft, ...]) -> None:
+    folder = sidecar.folder_of(alias)
+    taken: list[Path] = []
+    with transaction.atomic(using=alias):
+        left, taken = _left_behind(alias, folder)
+        append(*left, *drafts)
+    if folder is not None:
+        sidecar.sweep(folder, taken)
+
+
+def _left_behind(alias: str, folder: Path | None) -> tuple[list[Draft], list[Path]]:
+    """Return what was left beside the database, without what the tables have already."""
+    if folder is None or not folder.exists():
+        return [], []
+    found = list(sidecar.left_entries(folder))
+    known = set(
+        Entry.objects.using(alias)
+        .filter(uid__in=[entry["uid"] for _, entry in found])
+        .values_list("uid", flat=True)
+    )
+    drafts = [
+        Draft(
+            **{
+                **entry,
+                "action": Action(entry["action"]),
+                "actor_kind": ActorKind(entry["actor_kind"]),
+            }
+        )
+        for _, entry in found
+        if entry["uid"] not in known
+    ]
+    return drafts, [path for path, _ in found]
+
+
+def retrying(write_once: Any) -> Any:
+    """Call until no other writer took the same place in the chain meanwhile."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return write_once()
+        except IntegrityError:
+            continue
+        except OperationalError as error:
+            if not _is_deadlock(error):
+                raise
+    return write_once()
+
+
+def _is_deadlock(error: OperationalError) -> bool:
+    """Tell InnoDB's way of refusing the second of two simultaneous inserts (1213)."""
+    return bool(error.args) and error.args[0] in {1213, 1020}
+
+
+def note(draft: Draft) -> None:
+    """Put a line on the ledger if there is one, and never fail for it.
+
+    Where there is no ledger yet, an anonymous caller must not make one: the line goes
+    to the log `migration_route.ledger` alone. Where a migration holds the SQLite file,
+    the line waits beside it.
+    """
+    logger.info("%s %s", draft.action, json.dumps(draft.words(), sort_keys=True))
+    alias = route_settings().ledger_database
+    try:
+        if is_installed(alias):
+            write(draft, patience=_NOTE_PATIENCE)
+    except DatabaseError:
+        folder = sidecar.folder_of(alias)
+        if folder is None:
+            logger.exception("The ledger could not be written: %s", draft.words())
+            return
+        sidecar.leave_entry(folder, draft.words())

@@ -1,0 +1,72 @@
+"""How do the ledger's own tables come to be?
+
+By applying this app's own migrations, alone, before the first write: so the very first
+run on an empty database is on record. A read never creates anything.
+"""
+
+from __future__ import annotations
+
+import time
+
+from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
+
+from migration_route.conf import route_settings
+from migration_route.errors import ActiveRun
+from migration_route.vendors import vendor_of
+from migration_route.vendors.connecting import new_connection, own_connection
+from migration_route.vendors.interface import Slot
+from migration_route.vocabulary import OWN_APP
+
+_POLL = 0.1
+
+
+def is_installed(alias: str) -> bool:
+    """Tell whether the ledger's tables are there.
+
+    Raises `django.db.DatabaseError` when the database cannot be asked.
+    """
+    recorder = MigrationRecorder(connections[alias])
+    return (
+        recorder.has_table()
+        and recorder.migration_qs.filter(app=OWN_APP, name="0001_initial").exists()
+    )
+
+
+def install() -> bool:
+    """Bring the ledger's tables up to date; return whether there was anything to do.
+
+    Raises `ActiveRun` when the database stays locked, `django.db.DatabaseError` when
+    the tables cannot be made.
+    """
+    alias = route_settings().ledger_database
+    with own_connection(alias):
+        executor = MigrationExecutor(connections[alias])
+        targets = executor.loader.graph.leaf_nodes(OWN_APP)
+        if not executor.migration_plan(targets):
+            return False
+        _install_locked(alias)
+    return True
+
+
+def _install_locked(alias: str) -> None:
+    lock_connection = new_connection(alias)
+    try:
+        lock = vendor_of(alias).lock(lock_connection, Slot.SUPERVISOR)
+        deadline = time.monotonic() + route_settings().lock_wait.total_seconds()
+        while not lock.try_acquire():
+            if time.monotonic() > deadline:
+                raise ActiveRun(
+                    "The ledger must be installed or upgraded first, "
+                    f"and another run holds the database {alias!r}."
+                )
+            time.sleep(_POLL)  # a session lock is polled, never waited for
+        try:
+            # What another process did while we waited is read again.
+            executor = MigrationExecutor(connections[alias])
+            executor.migrate(executor.loader.graph.leaf_nodes(OWN_APP))
+        finally:
+            lock.release()
+    finally:
+        lock_connection.close()

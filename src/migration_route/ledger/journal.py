@@ -1,0 +1,220 @@
+"""How does a supervisor put on record what its worker tells it?
+
+In order, in batches, without ever blocking the worker: what the tables cannot take
+now waits in memory and, beside an SQLite file, on disk.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from django.db import DatabaseError, IntegrityError, transaction
+
+from migration_route import clock
+from migration_route.canonical import canonical_json
+from migration_route.conf import route_settings
+from migration_route.ledger import chain, sidecar
+from migration_route.ledger.entries import Draft, append
+from migration_route.ledger.records import EventRecord, RunRecord, StepError, StepRecord
+from migration_route.models import Entry, Event, Run
+from migration_route.vocabulary import Action, ActorKind, EventKind, StepState
+
+
+class Journal:
+    """The record of one run, kept by the one process that supervises it.
+
+    It writes through `connections[ledger]` of its thread, which the supervisor has made
+    its own and impatient.
+    """
+
+    def __init__(self, run: RunRecord) -> None:
+        self._alias = route_settings().ledger_database
+        self._run = run
+        folder = sidecar.folder_of(self._alias)
+        self._file = sidecar.RunFile(folder, run.id) if folder else None
+        self.steps: tuple[StepRecord, ...] = run.steps
+        self._last = run.last_event
+        self._digest = self._digest_of_last()
+        self._events: list[EventRecord] = []
+        self._drafts: list[Draft] = []
+        self._on_disk: set[str] = set()
+        self._take_up()
+
+    def _digest_of_last(self) -> str:
+        found = (
+            Event.objects.using(self._alias)
+            .filter(run=self._run.id, number=self._last)
+            .values_list("digest", flat=True)
+            .first()
+        )
+        return found or chain.GENESIS
+
+    def _take_up(self) -> None:
+        """Take up what an earlier supervisor left beside the database."""
+        for line in self._file.read() if self._file else ():
+            if event := line.get("event"):
+                if event["number"] > self._last:
+                    self._add(EventRecord(**{**event, "kind": EventKind(event["kind"])}))
+            elif entry := line.get("entry"):
+                action, kind = Action(entry["action"]), ActorKind(entry["actor_kind"])
+                self._drafts.append(
+                    Draft(**{**entry, "action": action, "actor_kind": kind})
+                )
+            elif steps := line.get("steps"):
+                self.steps = tuple(StepRecord.from_dict(step) for step in steps)
+
+    def _add(self, event: EventRecord) -> None:
+        self._events.append(event)
+        self._last, self._digest = event.number, event.digest
+
+    def event(
+        self,
+        kind: EventKind,
+        *,
+        at: str | None = None,
+        step: int | None = None,
+        operation: int | None = None,
+        duration_ms: int | None = None,
+        text: str = "",
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        """Add an event; it gets the next number."""
+        event = EventRecord(
+            number=self._last + 1,
+            at=at or clock.now(),
+            kind=kind,
+            step=step,
+            operation=operation,
+            duration_ms=duration_ms,
+            text=text,
+            facts=facts or {},
+            digest="",
+        )
+        self._add(replace(event, digest=chain.link(self._digest, event.words())))
+
+    def step(
+        self,
+        position: int,
+        state: StepState,
+        *,
+        duration_ms: int | None = None,
+        error: StepError | None = None,
+    ) -> None:
+        """Say how far a step has come; its beginning and its end are entries as well."""
+        step = replace(
+            self.steps[position], state=state, duration_ms=duration_ms, error=error
+        )
+        self.steps = (*self.steps[:position], step, *self.steps[position + 1 :])
+        begins = state is StepState.APPLYING
+        facts: dict[str, Any] = {"step": step.label, "direction": step.direction}
+        if not begins:
+            # The events up to here are thereby part of the chain.
+            facts |= {
+                "state": state,
+                "duration_ms": duration_ms,
+                "error": error and error.to_dict(),
+                "events": self._last,
+                "events_digest": self._digest,
+            }
+        self._drafts.append(
+            Draft(
+                action=Action.STEP_STARTED if begins else Action.STEP_FINISHED,
+                database=self._run.database,
+                run=self._run.id,
+                build=self._run.build,
+                facts=facts,
+            )
+        )
+
+    @property
+    def is_flushed(self) -> bool:
+        """Tell whether the tables hold everything."""
+        return not (self._events or self._drafts)
+
+    @property
+    def is_durable(self) -> bool:
+        """Tell whether the tables, or the disk beside them, hold everything."""
+        waiting = {f"event {event.number}" for event in self._events}
+        waiting |= {draft.uid for draft in self._drafts}
+        return waiting <= self._on_disk
+
+    def flush(self) -> bool:
+        """Bring what waits into the tables; return whether it is there.
+
+        Raises nothing: a ledger that cannot be reached gets everything later.
+        """
+        try:
+            with transaction.atomic(using=self._alias):
+                self._write()
+        except IntegrityError:
+            self._forget_what_is_in()
+            return False
+        except DatabaseError:
+            self._leave_beside()
+            return False
+        self._events, self._drafts = [], []
+        self._on_disk.clear()
+        if self._file is not None:
+            self._file.remove()
+        return True
+
+    def _write(self) -> None:
+        rows = Run.objects.using(self._alias).filter(pk=self._run.id)
+        rows.update(
+            steps=canonical_json([step.to_dict() for step in self.steps]),
+            last_event=self._last,
+            heartbeat_at=clock.now(),
+        )
+        Event.objects.using(self._alias).bulk_create(
+            Event(run=self._run.id, digest=event.digest, **_stored(event))
+            for event in self._events
+        )
+        if self._drafts:
+            append(*self._drafts)
+
+    def _forget_what_is_in(self) -> None:
+        """Drop what an earlier write brought in although its answer never came.
+
+        Where nothing was, another writer took the place in the chain: the next flush
+        takes the next one.
+        """
+        try:
+            last = (
+                Event.objects.using(self._alias)
+                .filter(run=self._run.id)
+                .order_by("-number")
+                .values_list("number", flat=True)
+                .first()
+            ) or 0
+            known = set(
+                Entry.objects.using(self._alias)
+                .filter(uid__in=[draft.uid for draft in self._drafts])
+                .values_list("uid", flat=True)
+            )
+        except DatabaseError:
+            return
+        self._events = [event for event in self._events if event.number > last]
+        self._drafts = [draft for draft in self._drafts if draft.uid not in known]
+
+    def _leave_beside(self) -> None:
+        if self._file is None:
+            return
+        lines: list[dict[str, Any]] = []
+        for event in self._events:
+            if (key := f"event {event.number}") not in self._on_disk:
+                self._on_disk.add(key)
+                lines.append({"event": {**event.words(), "digest": event.digest}})
+        for draft in self._drafts:
+            if draft.uid not in self._on_disk:
+                self._on_disk.add(draft.uid)
+                lines.append({"entry": draft.words()})
+        if lines:
+            lines.append({"steps": [step.to_dict() for step in self.steps]})
+            self._file.append(lines)
+        self._file.beat()
+
+
+def _stored(event: EventRecord) -> dict[str, Any]:
+    return {**event.words(), "facts": json.dumps(event.facts)}

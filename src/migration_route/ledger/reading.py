@@ -1,0 +1,171 @@
+"""What does the ledger know? Reads never create anything, and work with no table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from django.db import DatabaseError, connections
+from django.db.models import QuerySet
+
+from migration_route import clock
+from migration_route.conf import route_settings
+from migration_route.errors import DatabaseUnavailable, UnknownRun
+from migration_route.ledger import sidecar
+from migration_route.ledger.installation import is_installed
+from migration_route.ledger.records import (
+    EntryRecord,
+    EventRecord,
+    RunRecord,
+    StepRecord,
+    entry_record,
+    event_record,
+    run_record,
+)
+from migration_route.ledger.runs import repeated
+from migration_route.models import Entry, Event, Run
+from migration_route.vocabulary import EventKind, RunState
+
+
+class NotInstalled(Exception):
+    """There is no ledger yet."""
+
+
+@contextmanager
+def _reading() -> Iterator[str]:
+    """Read from the ledger; a missing table is `NotInstalled`, not an error."""
+    alias = route_settings().ledger_database
+    try:
+        yield alias
+    except DatabaseError as error:
+        if not _has_ledger(alias):
+            raise NotInstalled from error
+        raise DatabaseUnavailable(f"The ledger cannot be read: {error}") from error
+
+
+def _has_ledger(alias: str) -> bool:
+    try:
+        return is_installed(alias)
+    except DatabaseError as error:
+        connections[alias].close()
+        raise DatabaseUnavailable(
+            f"The database {alias!r}, which holds the ledger, does not answer."
+        ) from error
+
+
+def find_run(run: str) -> RunRecord:
+    """Return a run as it is now. Raises `UnknownRun`."""
+    try:
+        with _reading() as alias:
+            row = Run.objects.using(alias).filter(pk=run).first()
+    except NotInstalled:
+        row = None
+    if row is None:
+        raise UnknownRun(f"There is no run {run!r}.")
+    return _with_sidecar(run_record(row))
+
+
+def list_runs(*, database: str | None, before: str | None, limit: int) -> list[RunRecord]:
+    """Return runs, newest first, of all databases or one, older than a cursor."""
+    try:
+        with _reading() as alias:
+            rows: QuerySet[Run] = Run.objects.using(alias).order_by("-id")
+            if database is not None:
+                rows = rows.filter(database=database)
+            if before is not None:
+                rows = rows.filter(id__lt=before)
+            return [_with_sidecar(run_record(row)) for row in rows[:limit]]
+    except NotInstalled:
+        return []
+
+
+def active_runs() -> dict[str, RunRecord]:
+    """Return the run that owns each database, by alias."""
+    try:
+        with _reading() as alias:
+            rows = Run.objects.using(alias).filter(active_database__isnull=False)
+            return {row.database: run_record(row) for row in rows}
+    except NotInstalled:
+        return {}
+
+
+def unresolved_runs() -> dict[str, str]:
+    """Return the id of the run that left a database in between, by alias."""
+    try:
+        with _reading() as alias:
+            rows = Run.objects.using(alias).filter(state=RunState.PARTIAL).order_by("id")
+            return dict(rows.values_list("database", "id"))
+    except NotInstalled:
+        return {}
+
+
+def find_repeated(key: str | None, request_digest: str) -> RunRecord | None:
+    """Return the run that this Idempotency-Key began before, if any.
+
+    Raises `IdempotencyMismatch` when the key came with another request.
+    """
+    try:
+        with _reading():
+            return repeated(key, request_digest)
+    except NotInstalled:
+        return None
+
+
+def list_events(run: str, *, after: int, limit: int) -> list[EventRecord]:
+    """Return events of a run in order, from the number behind `after`."""
+    try:
+        with _reading() as alias:
+            rows = Event.objects.using(alias).filter(run=run, number__gt=after)
+            events = [event_record(row) for row in rows.order_by("number")[:limit]]
+    except NotInstalled:
+        return []
+    if len(events) < limit and (file := _run_file(run)):
+        last = events[-1].number if events else after
+        found = (line["event"] for line in file.read() if "event" in line)
+        events += [
+            EventRecord(**{**event, "kind": EventKind(event["kind"])})
+            for event in found
+            if event["number"] > last
+        ][: limit - len(events)]
+    return events
+
+
+def list_entries(*, before: int | None, limit: int) -> list[EntryRecord]:
+    """Return entries, newest first, older than a cursor."""
+    try:
+        with _reading() as alias:
+            rows: QuerySet[Entry] = Entry.objects.using(alias).order_by("-sequence")
+            if before is not None:
+                rows = rows.filter(sequence__lt=before)
+            return [entry_record(row) for row in rows[:limit]]
+    except NotInstalled:
+        return []
+
+
+def silence(run: RunRecord) -> timedelta:
+    """Return for how long the heart of a run has been still."""
+    still = clock.age(run.heartbeat_at)
+    if file := _run_file(run.id):
+        beaten_at = file.beaten_at()
+        if beaten_at is not None:
+            still = min(still, clock.since_epoch(beaten_at))
+    return max(still, timedelta(0))
+
+
+def _run_file(run: str) -> sidecar.RunFile | None:
+    folder = sidecar.folder_of(route_settings().ledger_database)
+    return sidecar.RunFile(folder, run) if folder and folder.exists() else None
+
+
+def _with_sidecar(record: RunRecord) -> RunRecord:
+    """Show a run as far as it has come, though the tables cannot be written."""
+    if not record.is_active or not (file := _run_file(record.id)):
+        return record
+    steps, last = record.steps, record.last_event
+    for line in file.read():
+        if found := line.get("steps"):
+            steps = tuple(StepRecord.from_dict(step) for step in found)
+        elif event := line.get("event"):
+            last = max(last, event["number"])
+    return record.with_steps(steps, last_event=last)

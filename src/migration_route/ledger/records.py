@@ -1,0 +1,246 @@
+"""In what shape does the ledger hand out what it knows?
+
+Frozen values, read from rows and never written back.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from migration_route.models import Entry, Event, Run
+from migration_route.vocabulary import (
+    ACTIVE_STATES,
+    Action,
+    ActorKind,
+    Direction,
+    EventKind,
+    Mode,
+    RunState,
+    StepState,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepError:
+    """What stopped a step, or a run."""
+
+    type: str
+    message: str
+    operation: int | None = None  # counted from 0
+    sqlstate: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as it is stored."""
+        return {
+            "type": self.type,
+            "message": self.message,
+            "operation": self.operation,
+            "sqlstate": self.sqlstate,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """One step of a run: what was permitted, and how far it has come."""
+
+    app: str
+    name: str
+    direction: Direction
+    digest: str  # of the migration's source
+    rolls_back: bool  # the database undoes it as a whole when it fails
+    state: StepState = StepState.NOT_STARTED
+    duration_ms: int | None = None
+    error: StepError | None = None
+
+    @property
+    def label(self) -> str:
+        """Return "app.name"."""
+        return f"{self.app}.{self.name}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as it is stored."""
+        return {
+            "app": self.app,
+            "name": self.name,
+            "direction": self.direction,
+            "digest": self.digest,
+            "rolls_back": self.rolls_back,
+            "state": self.state,
+            "duration_ms": self.duration_ms,
+            "error": self.error and self.error.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> StepRecord:
+        """Read what `to_dict` returned."""
+        error = stored["error"]
+        return cls(
+            app=stored["app"],
+            name=stored["name"],
+            direction=Direction(stored["direction"]),
+            digest=stored["digest"],
+            rolls_back=stored["rolls_back"],
+            state=StepState(stored["state"]),
+            duration_ms=stored["duration_ms"],
+            error=StepError(**error) if error else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One attempt at one plan."""
+
+    id: str
+    database: str
+    state: RunState
+    outcome: str
+    direction: Direction
+    mode: Mode
+    targets: tuple[str, ...]
+    fingerprint: str
+    steps: tuple[StepRecord, ...]
+    error: StepError | None
+    actor_kind: ActorKind
+    actor_name: str
+    reason: str
+    build: str
+    request_digest: str
+    waiting_reason: str
+    waiting_until: str
+    host: str
+    supervisor_pid: int | None
+    created_at: str
+    started_at: str
+    finished_at: str
+    heartbeat_at: str
+    last_event: int
+
+    @property
+    def is_active(self) -> bool:
+        """Tell whether it owns its database, or may still own it."""
+        return self.state in ACTIVE_STATES
+
+    def with_steps(self, steps: tuple[StepRecord, ...], *, last_event: int) -> RunRecord:
+        """Return it as a later look shows it."""
+        return replace(self, steps=steps, last_event=last_event)
+
+
+def run_record(row: Run) -> RunRecord:
+    """Read a row."""
+    error = json.loads(row.error) if row.error else None
+    return RunRecord(
+        id=row.id,
+        database=row.database,
+        state=RunState(row.state),
+        outcome=row.outcome,
+        direction=Direction(row.direction),
+        mode=Mode(row.mode),
+        targets=tuple(json.loads(row.targets)),
+        fingerprint=row.fingerprint,
+        steps=tuple(StepRecord.from_dict(step) for step in json.loads(row.steps)),
+        error=StepError(**error) if error else None,
+        actor_kind=ActorKind(row.actor_kind),
+        actor_name=row.actor_name,
+        reason=row.reason,
+        build=row.build,
+        request_digest=row.request_digest,
+        waiting_reason=row.waiting_reason,
+        waiting_until=row.waiting_until,
+        host=row.host,
+        supervisor_pid=row.supervisor_pid,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        heartbeat_at=row.heartbeat_at,
+        last_event=row.last_event,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecord:
+    """Something that happened in a run."""
+
+    number: int
+    at: str
+    kind: EventKind
+    step: int | None
+    operation: int | None
+    duration_ms: int | None
+    text: str
+    facts: dict[str, Any]
+    digest: str
+
+    def words(self) -> dict[str, Any]:
+        """Return what its digest covers."""
+        return {
+            "number": self.number,
+            "at": self.at,
+            "kind": self.kind,
+            "step": self.step,
+            "operation": self.operation,
+            "duration_ms": self.duration_ms,
+            "text": self.text,
+            "facts": self.facts,
+        }
+
+
+def event_record(row: Event) -> EventRecord:
+    """Read a row."""
+    return EventRecord(
+        number=row.number,
+        at=row.at,
+        kind=EventKind(row.kind),
+        step=row.step,
+        operation=row.operation,
+        duration_ms=row.duration_ms,
+        text=row.text,
+        facts=json.loads(row.facts),
+        digest=row.digest,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happenings:
+    """Events of a run, and whether more may come."""
+
+    events: tuple[EventRecord, ...]
+    last: int
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryRecord:
+    """One line of the ledger."""
+
+    sequence: int
+    at: str
+    action: Action
+    actor_kind: ActorKind
+    actor_name: str
+    address: str
+    database: str
+    run: str
+    build: str
+    facts: dict[str, Any]
+    previous: str
+    digest: str
+
+
+def entry_record(row: Entry) -> EntryRecord:
+    """Read a row."""
+    return EntryRecord(
+        sequence=row.sequence,
+        at=row.at,
+        action=Action(row.action),
+        actor_kind=ActorKind(row.actor_kind),
+        actor_name=row.actor_name,
+        address=row.address,
+        database=row.database,
+        run=row.run,
+        build=row.build,
+        facts=json.loads(row.facts),
+        previous=row.previous,
+        digest=row.digest,
+    )

@@ -1,0 +1,114 @@
+"""Is the ledger as it was written?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from migration_route.conf import route_settings
+from migration_route.ledger.chain import GENESIS, Break, Line, first_break
+from migration_route.ledger.installation import is_installed
+from migration_route.ledger.records import EventRecord, event_record
+from migration_route.models import Entry, Event
+from migration_route.vocabulary import Action
+
+_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What a walk along the whole ledger found."""
+
+    entries: int  # how many hold, from the first one
+    broken: Break | None
+
+    @property
+    def intact(self) -> bool:
+        """Tell whether every line is as it was written."""
+        return self.broken is None
+
+
+def verify() -> Verification:
+    """Walk the chain of entries, and the chains of events that entries vouch for."""
+    alias = route_settings().ledger_database
+    if not is_installed(alias):
+        return Verification(entries=0, broken=None)
+    held, broken = first_break(_lines(alias))
+    return Verification(entries=held, broken=broken or _first_changed_event(alias))
+
+
+def _lines(alias: str) -> Iterator[Line]:
+    rows = Entry.objects.using(alias).order_by("sequence")
+    for row in rows.iterator(chunk_size=_BATCH):
+        yield Line(
+            sequence=row.sequence,
+            words={
+                "uid": row.uid,
+                "at": row.at,
+                "action": row.action,
+                "actor_kind": row.actor_kind,
+                "actor_name": row.actor_name,
+                "address": row.address,
+                "database": row.database,
+                "run": row.run,
+                "build": row.build,
+                "facts": json.loads(row.facts),
+            },
+            previous=row.previous,
+            digest=row.digest,
+        )
+
+
+def _first_changed_event(alias: str) -> Break | None:
+    """Compare the events of each run with what the ends of its steps vouch for."""
+    vouched: dict[str, dict[int, tuple[int, str]]] = {}
+    rows = (
+        Entry.objects.using(alias).filter(action=Action.STEP_FINISHED).order_by("sequence")
+    )
+    for sequence, run, facts in rows.values_list("sequence", "run", "facts").iterator(
+        chunk_size=_BATCH
+    ):
+        said = json.loads(facts)
+        vouched.setdefault(run, {})[said["events"]] = (sequence, said["events_digest"])
+    for run, promises in vouched.items():
+        if (broken := _first_broken_promise(alias, run, promises)) is not None:
+            return broken
+    return None
+
+
+def _first_broken_promise(
+    alias: str, run: str, promises: dict[int, tuple[int, str]]
+) -> Break | None:
+    lines = (
+        Line(
+            sequence=event.number,
+            words=event.words(),
+            previous=previous,
+            digest=event.digest,
+        )
+        for previous, event in _chained_events(alias, run)
+    )
+    held, _ = first_break(lines)
+    digests = dict(
+        Event.objects.using(alias)
+        .filter(run=run, number__in=list(promises))
+        .values_list("number", "digest")
+    )
+    for number, (sequence, digest) in promises.items():
+        if number and (number > held or digests.get(number) != digest):
+            return Break(
+                sequence=sequence,
+                message=f"The events of run {run} up to {number} are not those that "
+                f"line {sequence} vouches for.",
+            )
+    return None
+
+
+def _chained_events(alias: str, run: str) -> Iterator[tuple[str, EventRecord]]:
+    previous = GENESIS
+    rows = Event.objects.using(alias).filter(run=run).order_by("number")
+    for row in rows.iterator(chunk_size=_BATCH):
+        event = event_record(row)
+        yield previous, event
+        previous = event.digest

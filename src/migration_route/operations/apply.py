@@ -1,0 +1,181 @@
+"""Carry out a plan that was read."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import assert_never
+
+from django.db import connections
+
+from migration_route.access.actor import Actor
+from migration_route.access.permissions import authorise
+from migration_route.canonical import digest
+from migration_route.conf import route_settings
+from migration_route.deciding.policy import (
+    Evidence,
+    NeedsApproval,
+    Permit,
+    Refusal,
+    decide,
+    scopes_for,
+)
+from migration_route.errors import ActiveRun, LaunchFailed, Misconfigured
+from migration_route.ledger import runs
+from migration_route.ledger.installation import install
+from migration_route.ledger.reading import active_runs, find_repeated, unresolved_runs
+from migration_route.ledger.records import RunRecord, StepError, StepRecord
+from migration_route.operations.plan import plain_plan
+from migration_route.operations.recording import on_record
+from migration_route.planning import sources
+from migration_route.planning.plan import Plan, PlanRequest
+from migration_route.running import recovery
+from migration_route.running.launchers import launcher
+from migration_route.targets import find_target
+from migration_route.vendors import vendor_of
+from migration_route.vocabulary import Mode, RunState, Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyRequest:
+    """Carry out the plan with this fingerprint."""
+
+    database: str = "default"
+    targets: tuple[str, ...] = ()
+    mode: Mode = Mode.APPLY
+    fingerprint: str = ""
+    reason: str = ""
+    build: str = ""  # the build that must be answering; "" for any
+    idempotency_key: str | None = None
+
+    def digest(self) -> str:
+        """Return what tells a repeated request from another one."""
+        return digest(
+            [
+                self.database,
+                list(self.targets),
+                self.mode,
+                self.fingerprint,
+                self.reason,
+                self.build,
+            ]
+        )
+
+
+def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
+    """Start a run of the plan and return it; the same Idempotency-Key starts it once.
+
+    Raises what `planning.planner.make_plan` raises, `Unauthenticated`, `Forbidden`, and
+    the refusals of `deciding.policy.decide` and `ledger.runs.open_run`.
+    """
+    with on_record(actor, "apply", database=request.database):
+        authorise(actor, Scope.APPLY, database=request.database)
+        _refuse_what_cannot_run(request)
+        if earlier := _earlier(request, actor):
+            return earlier
+        plan = plain_plan(
+            PlanRequest(
+                database=request.database, targets=request.targets, mode=request.mode
+            )
+        )
+        needed = scopes_for(direction=plan.direction, mode=plan.mode)
+        authorise(actor, *needed, database=request.database)
+        decision = decide(plan, _evidence(request, plan))
+        match decision:
+            case Permit():
+                return _start(decision, request, actor)
+            case NeedsApproval(error=error) | Refusal(error=error):
+                raise error
+            case _:
+                assert_never(decision)
+
+
+def _refuse_what_cannot_run(request: ApplyRequest) -> None:
+    target = find_target(request.database)
+    for alias in {target.alias, route_settings().ledger_database}:
+        if vendor_of(alias).is_private(connections[alias]):
+            raise Misconfigured(
+                f"The database {alias!r} lives in the memory of this process: the process "
+                "of a run cannot see it.",
+                hint="Use a file.",
+            )
+
+
+def _earlier(request: ApplyRequest, actor: Actor) -> RunRecord | None:
+    """Return the run that this request's key has begun before.
+
+    Raises `ActiveRun` when another run owns the database, after a look whether it
+    still lives.
+    """
+    if earlier := find_repeated(_key(request, actor), request.digest()):
+        return earlier
+    active = active_runs().get(request.database)
+    if active is not None and (active := recovery.look_after(active)).is_active:
+        raise ActiveRun(
+            f"Run {active.id}, which is {active.state}, owns {request.database!r}.",
+            run=active.id,
+        )
+    return None
+
+
+def _key(request: ApplyRequest, actor: Actor) -> str | None:
+    """Return the key as it is stored: one actor's key is not another's."""
+    if request.idempotency_key is None:
+        return None
+    words = f"{actor.kind}\0{actor.name}\0{request.idempotency_key}"
+    return hashlib.sha256(words.encode()).hexdigest()
+
+
+def _evidence(request: ApplyRequest, plan: Plan) -> Evidence:
+    return Evidence(
+        fingerprint=request.fingerprint,
+        expected_build=request.build,
+        builds=frozenset({sources.build(), plan.build}),
+        unresolved=unresolved_runs().get(request.database),
+        unsupported=route_settings().unsupported,
+    )
+
+
+def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
+    plan = permit.plan
+    install()
+    run, is_new = runs.open_run(
+        runs.NewRun(
+            database=plan.database,
+            direction=plan.direction,
+            mode=plan.mode,
+            targets=plan.targets,
+            fingerprint=plan.fingerprint,
+            steps=tuple(
+                StepRecord(
+                    app=step.app,
+                    name=step.name,
+                    direction=step.direction,
+                    digest=step.digest,
+                    rolls_back=step.rolls_back,
+                )
+                for step in plan.steps
+            ),
+            actor_kind=actor.kind,
+            actor_name=actor.name,
+            address=actor.address,
+            reason=request.reason,
+            build=sources.build(),
+            idempotency_key=_key(request, actor),
+            request_digest=request.digest(),
+        )
+    )
+    if is_new:
+        _launch(permit, run)
+    return run
+
+
+def _launch(permit: Permit, run: RunRecord) -> None:
+    try:
+        launcher().launch(permit, run)
+    except LaunchFailed as error:
+        change = runs.Change(
+            outcome=error.code, error=StepError(type="LaunchFailed", message=str(error))
+        )
+        runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED}, change=change)
+        raise

@@ -1,0 +1,17 @@
+"""Carry out a run that is queued, in this process: what a launcher starts."""
+
+from __future__ import annotations
+
+from migration_route.ledger.records import RunRecord
+from migration_route.running.launchers.process import forget_words
+from migration_route.running.supervisor import supervise
+
+
+def carry(run: str) -> RunRecord:
+    """Carry it out and return it as it ended.
+
+    Raises `NotInThisState` when it is not queued, `UnknownRun` when there is none.
+    """
+    ended = supervise(run)
+    forget_words(run)
+    return ended

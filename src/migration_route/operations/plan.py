@@ -1,0 +1,39 @@
+"""Show what would happen."""
+
+from __future__ import annotations
+
+from migration_route.access.actor import Actor
+from migration_route.access.permissions import authorise
+from migration_route.operations.recording import on_record
+from migration_route.planning import fresh, sql
+from migration_route.planning.plan import Plan, PlanRequest
+from migration_route.planning.planner import make_plan
+from migration_route.planning.rules import findings_of
+from migration_route.vocabulary import Scope
+
+
+def plan(request: PlanRequest, actor: Actor) -> Plan:
+    """Return the plan with its SQL and findings; nothing is executed.
+
+    Raises what `planning.planner.make_plan` raises, `Unauthenticated` and `Forbidden`.
+    """
+    with on_record(actor, "plan", database=request.database):
+        authorise(actor, Scope.PLAN, database=request.database)
+        return detailed_plan(request)
+
+
+def detailed_plan(request: PlanRequest) -> Plan:
+    """Return the plan with its SQL and findings, from this process or a fresh one."""
+    found, migrations = make_plan(request)
+    if fresh.is_needed(migrations):
+        return fresh.plan_in_new_process(request, detailed=True)
+    steps = sql.with_sql(found.steps, migrations, request.database, budget=sql.BUDGET)
+    return found.with_details(steps=steps, findings=findings_of(found))
+
+
+def plain_plan(request: PlanRequest) -> Plan:
+    """Return the plan as it is fingerprinted, from this process or a fresh one."""
+    found, migrations = make_plan(request)
+    if fresh.is_needed(migrations):
+        return fresh.plan_in_new_process(request, detailed=False)
+    return found

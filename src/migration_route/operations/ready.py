@@ -1,0 +1,27 @@
+"""May traffic come? Public, cheap, and silent about everything else."""
+
+from __future__ import annotations
+
+from migration_route.conf import route_settings
+from migration_route.errors import RouteError
+from migration_route.operations.status import pending
+from migration_route.planning import graph as graphs
+from migration_route.targets import all_aliases
+
+
+def ready() -> bool:
+    """Tell whether nothing that this code requires is pending on any database.
+
+    Only the recorder of each database is read; nothing is written.
+    """
+    return all(_is_ready(alias) for alias in all_aliases())
+
+
+def _is_ready(alias: str) -> bool:
+    try:
+        graph = graphs.read_graph(alias)
+    except RouteError:
+        return False
+    if pending(alias, graph):
+        return False
+    return route_settings().ready_when_ahead or not graphs.ahead_of_code(graph)

@@ -1,0 +1,44 @@
+"""Who was turned away, and why? A denial is on the ledger as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from migration_route.access.actor import Actor
+from migration_route.errors import Forbidden, Refused, RouteError, Unauthenticated
+from migration_route.ledger.entries import Draft, note
+from migration_route.planning import sources
+from migration_route.vocabulary import Action
+
+
+@contextmanager
+def on_record(
+    actor: Actor, verb: str, *, database: str = "", run: str = ""
+) -> Iterator[None]:
+    """Note on the ledger what the block denies or refuses to the actor."""
+    try:
+        yield
+    except (Unauthenticated, Forbidden) as error:
+        _note(Action.DENIED, error, actor, verb, database, run)
+        raise
+    except Refused as error:
+        _note(Action.REFUSED, error, actor, verb, database, run)
+        raise
+
+
+def _note(
+    action: Action, error: RouteError, actor: Actor, verb: str, database: str, run: str
+) -> None:
+    note(
+        Draft(
+            action=action,
+            actor_kind=actor.kind,
+            actor_name=actor.name[:200],
+            address=actor.address,
+            database=database[:200],
+            run=run[:32],
+            build=sources.build(),
+            facts={"verb": verb, "code": error.code, "message": error.message},
+        )
+    )

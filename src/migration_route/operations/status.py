@@ -1,0 +1,91 @@
+"""Show what is pending, everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from migration_route.access.actor import Actor
+from migration_route.access.permissions import authorise, may
+from migration_route.conf import route_settings
+from migration_route.errors import DatabaseUnavailable, RouteError
+from migration_route.ledger.reading import active_runs, unresolved_runs
+from migration_route.ledger.records import RunRecord
+from migration_route.operations.recording import on_record
+from migration_route.planning import graph as graphs
+from migration_route.planning.planner import countable, without_own_app
+from migration_route.planning.standing import DatabaseStatus
+from migration_route.running import recovery
+from migration_route.targets import all_aliases, find_target
+from migration_route.vocabulary import OWN_APP, Scope
+
+
+def status(actor: Actor) -> list[DatabaseStatus]:
+    """Return the status of every database that the actor may read.
+
+    Works with no table at all; a database that does not answer is one that does not.
+    """
+    with on_record(actor, "status"):
+        authorise(actor, Scope.READ)
+    ledger_problem, active, unresolved = _from_ledger()
+    return [
+        _status(alias, active.get(alias), unresolved.get(alias), ledger_problem)
+        for alias in all_aliases()
+        if may(actor, Scope.READ, alias)
+    ]
+
+
+def _from_ledger() -> tuple[RouteError | None, dict[str, RunRecord], dict[str, str]]:
+    try:
+        active = {
+            alias: run
+            for alias, found in active_runs().items()
+            if (run := recovery.look_after(found)).is_active
+        }
+        return None, active, unresolved_runs()
+    except DatabaseUnavailable as error:
+        return error, {}, {}
+
+
+def _status(
+    alias: str,
+    active: RunRecord | None,
+    unresolved: str | None,
+    ledger_problem: RouteError | None,
+) -> DatabaseStatus:
+    standing = DatabaseStatus(
+        database=alias,
+        vendor=find_target(alias).vendor,
+        reachable=False,
+        active_run=active.id if active else None,
+        active_state=active.state if active else "",
+        unresolved_run=unresolved,
+        problem=ledger_problem,
+    )
+    try:
+        recorded = graphs.read_recorder(alias)
+    except DatabaseUnavailable as error:
+        return replace(standing, problem=error)
+    holds_ledger = alias == route_settings().ledger_database
+    standing = replace(
+        standing,
+        reachable=True,
+        applied=len(set(countable(recorded, alias))),
+        ledger_installed=holds_ledger and (OWN_APP, "0001_initial") in recorded,
+    )
+    try:
+        graph = graphs.read_graph(alias)
+        standing = replace(
+            standing,
+            pending=pending(alias, graph),
+            ahead=tuple(graphs.ahead_of_code(graph)),
+        )
+        graphs.check(graph, alias)
+    except RouteError as error:
+        return replace(standing, problem=error)
+    return standing
+
+
+def pending(alias: str, graph: graphs.Graph) -> tuple[str, ...]:
+    """Return what a plain `migrate` would apply."""
+    plan = graphs.migration_plan(graph, alias, graph.loader.graph.leaf_nodes())
+    return tuple(f"{m.app_label}.{m.name}" for m, _ in without_own_app(plan, alias))

@@ -1,0 +1,166 @@
+"""What does the migration graph of this code say about this database now?
+
+The graph is built once for each set of files and kept; the recorder is read every time.
+Everything that leans on the inside of Django's loader and executor stands here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.core.management.base import CommandError
+from django.db import DatabaseError, connections
+from django.db.migrations import Migration
+from django.db.migrations.exceptions import (
+    BadMigrationError,
+    CircularDependencyError,
+    InconsistentMigrationHistory,
+    NodeNotFoundError,
+)
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+
+from migration_route.errors import (
+    BrokenMigrations,
+    Conflict,
+    DatabaseUnavailable,
+    InconsistentHistory,
+)
+from migration_route.planning import sources
+
+Applied = frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """The graph as it stands for one database with one set of applied migrations."""
+
+    loader: MigrationLoader
+    recorded: Applied  # what the recorder says, not what replacement adds
+
+
+class _Kept:
+    """The graphs that were built last, one for each database."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.by_alias: dict[str, tuple[object, Graph]] = {}
+
+
+_kept = _Kept()
+
+
+def read_recorder(alias: str) -> Applied:
+    """Return what is recorded as applied: (app, name) pairs, none without a table.
+
+    Raises `DatabaseUnavailable`.
+    """
+    connection = connections[alias]
+    recorder = MigrationRecorder(connection)
+    try:
+        if not recorder.has_table():
+            return frozenset()
+        return frozenset(recorder.migration_qs.values_list("app", "name"))
+    except DatabaseError as error:
+        connection.close()
+        raise DatabaseUnavailable(f"The database {alias!r} does not answer.") from error
+
+
+def read_graph(alias: str) -> Graph:
+    """Return the graph for a database as it is now.
+
+    Raises `DatabaseUnavailable`, and `BrokenMigrations` when the files cannot be
+    imported or do not fit together.
+    """
+    recorded = read_recorder(alias)
+    with _kept.lock:
+        state = (sources.layout(), recorded)
+        kept = _kept.by_alias.get(alias)
+        if kept is not None and kept[0] == state:
+            return kept[1]
+        graph = Graph(loader=_load(alias), recorded=recorded)
+        _kept.by_alias[alias] = (state, graph)
+        return graph
+
+
+def _load(alias: str) -> MigrationLoader:
+    importlib.invalidate_caches()  # a file may be younger than the last look
+    sources.remember()
+    try:
+        return MigrationLoader(connections[alias])
+    except DatabaseError as error:
+        raise DatabaseUnavailable(f"The database {alias!r} does not answer.") from error
+    except (NodeNotFoundError, CircularDependencyError, BadMigrationError) as error:
+        raise BrokenMigrations(f"The migrations do not fit together: {error}") from error
+    except (Exception, SystemExit, CommandError) as error:
+        # Whatever a migration's module does while it is imported, it must not end
+        # the process that only wants to read it.
+        raise BrokenMigrations(
+            f"The migrations cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+
+
+def forget(alias: str) -> None:
+    """Forget the graph of a database."""
+    with _kept.lock:
+        _kept.by_alias.pop(alias, None)
+
+
+def check(graph: Graph, alias: str) -> None:
+    """Refuse what Django's migrate refuses before it begins.
+
+    Raises `InconsistentHistory` or `Conflict`, in the order in which Django does.
+    """
+    try:
+        graph.loader.check_consistent_history(connections[alias])
+    except InconsistentMigrationHistory as error:
+        raise InconsistentHistory(str(error)) from error
+    conflicts = graph.loader.detect_conflicts()
+    if conflicts:
+        names = "; ".join(
+            f"{', '.join(sorted(names))} in {app}"
+            for app, names in sorted(conflicts.items())
+        )
+        raise Conflict(
+            f"There is more than one last migration: {names}.",
+            conflicts={app: sorted(names) for app, names in conflicts.items()},
+        )
+
+
+class _PlanningExecutor(MigrationExecutor):
+    """Django's executor, over a loader that is there already; it only plans."""
+
+    def __init__(self, loader: MigrationLoader, alias: str) -> None:
+        self.connection = connections[alias]
+        self.loader = loader
+        self.recorder = MigrationRecorder(connections[alias])
+        self.progress_callback = None
+
+
+def migration_plan(
+    graph: Graph, alias: str, keys: Iterable[tuple[str, str | None]]
+) -> list[tuple[Migration, bool]]:
+    """Return Django's own plan: migrations, each with whether it goes backwards."""
+    with _kept.lock:
+        try:
+            plan = _PlanningExecutor(graph.loader, alias).migration_plan(list(keys))
+        finally:
+            if not graph.loader.replace_migrations:  # type: ignore[attr-defined]
+                # A target that a squashed migration replaces: Django has rebuilt the
+                # graph without replacements, which is good for this plan only.
+                forget(alias)
+    return plan
+
+
+def ahead_of_code(graph: Graph) -> list[str]:
+    """Return what is recorded for apps of this code but is not in its files."""
+    loader = graph.loader
+    return sorted(
+        f"{app}.{name}"
+        for app, name in graph.recorded
+        if app in loader.migrated_apps and (app, name) not in loader.disk_migrations
+    )

@@ -1,0 +1,85 @@
+"""What is a plan? Frozen values; no Django here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from migration_route.vocabulary import Direction, Mode, Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """Which plan is wanted."""
+
+    database: str = "default"
+    targets: tuple[str, ...] = ()  # "app", "app.name" or "app.zero"; none: everything
+    mode: Mode = Mode.APPLY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One operation of a step."""
+
+    description: str
+    opaque: bool  # its SQL cannot be known before it runs
+    sql: tuple[str, ...] | None = None  # None: not asked for, or not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One migration, forwards or backwards."""
+
+    app: str
+    name: str
+    direction: Direction
+    digest: str  # SHA-256 of the migration's source
+    atomic: bool  # it asks for one transaction around it
+    reversible: bool  # every operation can be undone
+    rolls_back: bool  # the database undoes it as a whole when it fails
+    replaces: tuple[str, ...] = ()  # what a squashed migration stands for
+    operations: tuple[Operation, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Return "app.name"."""
+        return f"{self.app}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that a reader of the plan should know."""
+
+    code: str
+    severity: Severity
+    message: str
+    hint: str = ""
+    step: str | None = None  # "app.name"; None: the plan as a whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The ordered steps that would bring a database to a wanted state."""
+
+    database: str
+    vendor: str
+    direction: Direction
+    mode: Mode
+    targets: tuple[str, ...]  # as they were resolved: "app.name", "app.zero"
+    transactional_ddl: bool
+    steps: tuple[Step, ...]
+    fingerprint: str
+    build: str
+    findings: tuple[Finding, ...] = field(default=())
+
+    def with_details(
+        self,
+        *,
+        steps: tuple[Step, ...] | None = None,
+        findings: tuple[Finding, ...] = (),
+    ) -> Plan:
+        """Return the same plan, telling more; its fingerprint does not change."""
+        return replace(
+            self,
+            steps=self.steps if steps is None else steps,
+            findings=(*self.findings, *findings),
+        )

@@ -1,0 +1,142 @@
+"""What would happen? Reads, and never writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db import connections
+from django.db.migrations import Migration, RunPython
+
+from migration_route.conf import route_settings
+from migration_route.errors import InvalidRequest
+from migration_route.planning import graph as graphs
+from migration_route.planning import sources
+from migration_route.planning.fingerprint import fingerprint_of
+from migration_route.planning.plan import Operation, Plan, PlanRequest, Step
+from migration_route.planning.targets import Destination, everything, find_destination
+from migration_route.targets import find_target
+from migration_route.vocabulary import OWN_APP, Direction
+
+MigrationPlan = list[tuple[Migration, bool]]
+
+
+def make_plan(request: PlanRequest) -> tuple[Plan, MigrationPlan]:
+    """Return the plan, without SQL and findings, and Django's own list behind it.
+
+    Raises `UnknownDatabase`, `UnknownTarget`, `InvalidRequest`, `Conflict`,
+    `InconsistentHistory`, `BrokenMigrations` and `DatabaseUnavailable`.
+    """
+    target = find_target(request.database)
+    graph = graphs.read_graph(target.alias)
+    graphs.check(graph, target.alias)
+    destinations = find_destinations(request, graph)
+    migrations = without_own_app(
+        graphs.migration_plan(
+            graph, target.alias, [key for found in destinations for key in found.keys]
+        ),
+        target.alias,
+    )
+    direction = direction_of(migrations)
+    steps = tuple(
+        describe(migration, backwards, target.alias) for migration, backwards in migrations
+    )
+    labels = tuple(found.label for found in destinations if found.label)
+    plan = Plan(
+        database=target.alias,
+        vendor=target.vendor,
+        direction=direction,
+        mode=request.mode,
+        targets=labels,
+        transactional_ddl=connections[target.alias].features.can_rollback_ddl,
+        steps=steps,
+        build=sources.build(),
+        fingerprint=fingerprint_of(
+            database=target.alias,
+            targets=labels,
+            direction=direction,
+            mode=request.mode,
+            steps=steps,
+            applied=countable(graph.recorded, target.alias),
+            build=sources.build(),
+        ),
+    )
+    return plan, migrations
+
+
+def find_destinations(request: PlanRequest, graph: graphs.Graph) -> list[Destination]:
+    """Find every target of a request in the graph."""
+    if not request.targets:
+        return [everything(graph.loader)]
+    ledger_here = holds_ledger(request.database)
+    return [
+        find_destination(text, graph.loader, ledger_here=ledger_here)
+        for text in request.targets
+    ]
+
+
+def holds_ledger(alias: str) -> bool:
+    """Tell whether the ledger's tables live in this database."""
+    return alias == route_settings().ledger_database
+
+
+def without_own_app(migrations: MigrationPlan, alias: str) -> MigrationPlan:
+    """Leave out the ledger's own tables where the ledger lives: it installs itself."""
+    if not holds_ledger(alias):
+        return migrations
+    return [item for item in migrations if item[0].app_label != OWN_APP]
+
+
+def countable(applied: graphs.Applied, alias: str) -> Iterable[tuple[str, str]]:
+    """Return the applied migrations that a plan starts from: not the ledger's own, which
+    may come between the reading of a plan and its run."""
+    if not holds_ledger(alias):
+        return applied
+    return (key for key in applied if key[0] != OWN_APP)
+
+
+def direction_of(migrations: MigrationPlan) -> Direction:
+    """Return which way a plan goes. Raises `InvalidRequest` when it goes both ways."""
+    ways = {backwards for _, backwards in migrations}
+    if len(ways) > 1:
+        raise InvalidRequest(
+            "These targets go forwards and backwards at once.",
+            hint="Ask for a plan of one direction, then for the other.",
+        )
+    if not ways:
+        return Direction.NONE
+    return Direction.BACKWARDS if ways.pop() else Direction.FORWARDS
+
+
+def describe(migration: Migration, backwards: bool, alias: str) -> Step:  # noqa: FBT001 - Django's pair
+    """Describe one migration of Django's plan as a step."""
+    return Step(
+        app=migration.app_label,
+        name=migration.name,
+        direction=Direction.BACKWARDS if backwards else Direction.FORWARDS,
+        digest=sources.source_digest(type(migration).__module__),
+        atomic=migration.atomic,
+        reversible=all(operation.reversible for operation in migration.operations),
+        rolls_back=rolls_back(migration, alias),
+        replaces=tuple(f"{app}.{name}" for app, name in migration.replaces),
+        operations=tuple(
+            Operation(
+                description=operation.describe(),
+                opaque=not operation.reduces_to_sql,
+            )
+            for operation in migration.operations
+        ),
+    )
+
+
+def rolls_back(migration: Migration, alias: str) -> bool:
+    """Tell whether the database undoes the whole step when it fails.
+
+    Without transactional DDL, Django still puts each data operation into a transaction
+    of its own (`Migration.apply`), which is the whole step when it is the only one.
+    """
+    if connections[alias].features.can_rollback_ddl:
+        return bool(migration.atomic)
+    if len(migration.operations) != 1 or not isinstance(migration.operations[0], RunPython):
+        return False
+    atomic = migration.operations[0].atomic
+    return bool(atomic or (migration.atomic and atomic is not False))

@@ -1,0 +1,143 @@
+"""Which code is this: in memory, and on disk?
+
+A long-lived process keeps the modules that it has imported while the files change under
+it. Here every migration's file is digested, so that a plan names what is on disk, and a
+process knows when its own memory is behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+from django.apps import apps
+from django.db.migrations.loader import MigrationLoader
+
+from migration_route.canonical import digest
+from migration_route.conf import route_settings
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What the files said when this process first looked at them."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    digests: dict[str, str] = field(default_factory=dict)  # by module
+    digested: dict[Path, tuple[tuple[int, int], str]] = field(default_factory=dict)
+
+
+_memory = _Memory()
+
+
+def packages() -> Iterator[tuple[str, Path]]:
+    """Go through the app labels that have migrations, with the folder of each."""
+    for app in apps.get_app_configs():
+        module_name, _ = MigrationLoader.migrations_module(app.label)
+        if module_name is None:
+            continue
+        for folder in _folders(module_name):
+            yield app.label, folder
+
+
+@lru_cache(maxsize=1000)
+def _folders(module_name: str) -> tuple[Path, ...]:
+    spec = _spec(module_name)
+    places = spec.submodule_search_locations if spec else None
+    return tuple(Path(place) for place in places or ())
+
+
+def _spec(module_name: str) -> ModuleSpec | None:
+    if (module := sys.modules.get(module_name)) is not None:
+        return module.__spec__
+    try:
+        return importlib.util.find_spec(module_name)
+    except ModuleNotFoundError:
+        return None
+
+
+def layout() -> tuple[tuple[str, int], ...]:
+    """Return the state of the folders: it changes when a file comes, goes or is renamed."""
+    return tuple(
+        (str(folder), folder.stat().st_mtime_ns)
+        for _, folder in packages()
+        if folder.is_dir()
+    )
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, read again only when its time or size has changed."""
+    status = path.stat()
+    stamp = (status.st_mtime_ns, status.st_size)
+    with _memory.lock:
+        known = _memory.digested.get(path)
+    if known is not None and known[0] == stamp:
+        return known[1]
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    with _memory.lock:
+        _memory.digested[path] = (stamp, found)
+    return found
+
+
+def source_digest(module_name: str) -> str:
+    """Return the digest of a migration module as it is on disk.
+
+    A module without a source file (compiled, or made at run time) is named by its name.
+    """
+    path = _source(module_name)
+    if path is None:
+        return digest({"module": module_name})
+    found = file_digest(path)
+    with _memory.lock:
+        _memory.digests.setdefault(module_name, found)
+    return found
+
+
+def _source(module_name: str) -> Path | None:
+    module = sys.modules.get(module_name)
+    file = getattr(module, "__file__", None)
+    path = Path(file or "")
+    return path if path.suffix == ".py" and path.exists() else None
+
+
+def remember() -> None:
+    """Note what the files say now: call it before their modules are imported."""
+    module_names = {}
+    for label, folder in packages():
+        package, _ = MigrationLoader.migrations_module(label)
+        for path in sorted(folder.glob("*.py")):
+            if path.name[0] not in "_~":
+                module_names[f"{package}.{path.stem}"] = path
+    for module_name, path in module_names.items():
+        if module_name not in _memory.digests:
+            found = file_digest(path)
+            with _memory.lock:
+                _memory.digests.setdefault(module_name, found)
+
+
+def is_stale(module_name: str) -> bool:
+    """Tell whether this process holds another version of a migration than the disk."""
+    path = _source(module_name)
+    if path is None:
+        return False
+    with _memory.lock:
+        known = _memory.digests.get(module_name)
+    return known is not None and known != file_digest(path)
+
+
+@lru_cache(maxsize=1)
+def build() -> str:
+    """Return which code is answering: the setting, or the digest of the migrations as
+    they were when this process first looked."""
+    configured = route_settings().build
+    if configured:
+        return configured
+    remember()
+    with _memory.lock:
+        return digest(_memory.digests)[:16]

@@ -1,0 +1,37 @@
+"""How is a process of this project started, with the code that is on disk now?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from migration_route.errors import LaunchFailed
+
+
+def command_line() -> list[str]:
+    """Return the beginning of a command line: `python -m django migration_route`."""
+    return [_interpreter(), "-m", "django", "migration_route"]
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment, finding the same settings and packages.
+
+    Raises `LaunchFailed` when the settings are not a module.
+    """
+    module = os.environ.get("DJANGO_SETTINGS_MODULE")
+    if not module:
+        raise LaunchFailed(
+            "DJANGO_SETTINGS_MODULE is not set: a process of its own could not find "
+            "the settings.",
+            hint="Set it in the environment of the server.",
+        )
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _interpreter() -> str:
+    """Return the Python of this environment, also where it is embedded (uWSGI)."""
+    if sys.executable and Path(sys.executable).name.startswith("python"):
+        return sys.executable
+    return str(Path(sys.prefix) / "bin" / "python")

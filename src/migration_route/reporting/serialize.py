@@ -1,0 +1,203 @@
+"""How do the route's values look on the wire?"""
+
+from __future__ import annotations
+
+import msgspec
+
+from migration_route import wire
+from migration_route.conf import route_settings
+from migration_route.errors import RouteError
+from migration_route.ledger.records import (
+    EntryRecord,
+    EventRecord,
+    Happenings,
+    RunRecord,
+    StepError,
+)
+from migration_route.ledger.verification import Verification
+from migration_route.planning import sources
+from migration_route.planning.plan import Plan, Step
+from migration_route.planning.standing import DatabaseStatus
+
+
+def problem_answer(error: RouteError) -> wire.Problem:
+    """Return an error as RFC 9457 shapes it."""
+    facts = {key: value for key, value in error.facts.items() if key != "run"}
+    return wire.Problem(
+        type=f"urn:migration-route:{error.code}",
+        title=error.code.replace("_", " ").capitalize(),
+        status=error.http_status,
+        code=error.code,
+        detail=error.message,
+        hint=error.hint,
+        run=error.facts.get("run"),
+        facts=facts,
+    )
+
+
+def plan_answer(plan: Plan) -> wire.PlanAnswer:
+    """Return a plan."""
+    return wire.PlanAnswer(
+        database=plan.database,
+        vendor=plan.vendor,
+        direction=plan.direction,
+        mode=plan.mode,
+        targets=list(plan.targets),
+        fingerprint=plan.fingerprint,
+        build=plan.build,
+        transactional_ddl=plan.transactional_ddl,
+        steps=[_plan_step(step) for step in plan.steps],
+        findings=[
+            wire.FindingAnswer(
+                code=finding.code,
+                severity=finding.severity,
+                step=finding.step,
+                message=finding.message,
+                hint=finding.hint,
+            )
+            for finding in plan.findings
+        ],
+    )
+
+
+def _plan_step(step: Step) -> wire.PlanStepAnswer:
+    return wire.PlanStepAnswer(
+        app=step.app,
+        name=step.name,
+        direction=step.direction,
+        atomic=step.atomic,
+        reversible=step.reversible,
+        rolls_back=step.rolls_back,
+        digest=step.digest,
+        replaces=list(step.replaces),
+        operations=[
+            wire.OperationAnswer(
+                description=operation.description,
+                sql=None if operation.sql is None else list(operation.sql),
+                opaque=operation.opaque,
+            )
+            for operation in step.operations
+        ],
+    )
+
+
+def run_answer(run: RunRecord) -> wire.RunAnswer:
+    """Return a run."""
+    waiting = wire.WaitingAnswer(reason=run.waiting_reason, until=run.waiting_until or None)
+    return wire.RunAnswer(
+        id=run.id,
+        database=run.database,
+        state=run.state,
+        outcome=run.outcome or None,
+        ended=not run.is_active,
+        direction=run.direction,
+        mode=run.mode,
+        targets=list(run.targets),
+        fingerprint=run.fingerprint,
+        requested_by=wire.ActorAnswer(kind=run.actor_kind, name=run.actor_name),
+        reason=run.reason,
+        waiting=waiting if run.waiting_reason else None,
+        steps=[
+            wire.RunStepAnswer(
+                app=step.app,
+                name=step.name,
+                direction=step.direction,
+                state=step.state,
+                duration_ms=step.duration_ms,
+                error=_step_error(step.error),
+            )
+            for step in run.steps
+        ],
+        error=_step_error(run.error),
+        created_at=run.created_at,
+        started_at=run.started_at or None,
+        finished_at=run.finished_at or None,
+        build=run.build,
+        last_event=run.last_event,
+    )
+
+
+def _step_error(error: StepError | None) -> wire.StepErrorAnswer | None:
+    return None if error is None else wire.StepErrorAnswer(**error.to_dict())
+
+
+def runs_answer(runs: list[RunRecord], *, limit: int) -> wire.RunsAnswer:
+    """Return a page of runs."""
+    more = runs[-1].id if len(runs) == limit else None
+    return wire.RunsAnswer(runs=[run_answer(run) for run in runs], next=more)
+
+
+def event_answer(event: EventRecord) -> wire.EventAnswer:
+    """Return an event."""
+    return wire.EventAnswer(**event.words())
+
+
+def events_answer(happenings: Happenings) -> wire.EventsAnswer:
+    """Return events of a run."""
+    return wire.EventsAnswer(
+        events=[event_answer(event) for event in happenings.events],
+        last=happenings.last,
+        ended=happenings.ended,
+    )
+
+
+def status_answer(databases: list[DatabaseStatus]) -> wire.StatusAnswer:
+    """Return the status of every database."""
+    return wire.StatusAnswer(
+        build=sources.build(),
+        ledger_database=route_settings().ledger_database,
+        databases=[
+            wire.DatabaseAnswer(
+                database=found.database,
+                reachable=found.reachable,
+                vendor=found.vendor,
+                pending=None if found.pending is None else len(found.pending),
+                pending_migrations=list(found.pending or ()),
+                applied=found.applied,
+                ahead=list(found.ahead),
+                active_run=found.active_run,
+                needs_resolution=found.unresolved_run,
+                ledger_installed=found.ledger_installed,
+                problem=problem_answer(found.problem) if found.problem else None,
+            )
+            for found in databases
+        ],
+    )
+
+
+def entry_answer(entry: EntryRecord) -> wire.EntryAnswer:
+    """Return a line of the ledger."""
+    return wire.EntryAnswer(
+        sequence=entry.sequence,
+        at=entry.at,
+        action=entry.action,
+        actor=wire.ActorAnswer(kind=entry.actor_kind, name=entry.actor_name),
+        address=entry.address,
+        database=entry.database,
+        run=entry.run or None,
+        build=entry.build,
+        facts=entry.facts,
+        previous=entry.previous,
+        digest=entry.digest,
+    )
+
+
+def entries_answer(entries: list[EntryRecord], *, limit: int) -> wire.EntriesAnswer:
+    """Return a page of the ledger."""
+    more = entries[-1].sequence if len(entries) == limit else None
+    return wire.EntriesAnswer(entries=[entry_answer(entry) for entry in entries], next=more)
+
+
+def verification_answer(found: Verification) -> wire.VerificationAnswer:
+    """Return what a walk along the ledger found."""
+    return wire.VerificationAnswer(
+        intact=found.intact,
+        entries=found.entries,
+        broken=found.broken.sequence if found.broken else None,
+        message=found.broken.message if found.broken else "",
+    )
+
+
+def pretty(answer: wire.Answer) -> str:
+    """Return an answer as JSON for a terminal."""
+    return msgspec.json.format(wire.to_json(answer), indent=2).decode()

@@ -1,0 +1,116 @@
+"""How do the route's values read on a terminal?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from migration_route.ledger.records import EventRecord, RunRecord
+from migration_route.planning.plan import Plan
+from migration_route.planning.standing import DatabaseStatus
+from migration_route.vocabulary import Direction, EventKind, Mode, RunState
+
+_MANY = 20
+
+
+def status_lines(databases: list[DatabaseStatus]) -> Iterator[str]:
+    """Tell each database, and what is pending there."""
+    for found in databases:
+        if not found.reachable:
+            yield f"{found.database} ({found.vendor}): not reachable"
+            continue
+        pending = found.pending
+        count = "?" if pending is None else str(len(pending))
+        yield f"{found.database} ({found.vendor}): {count} pending, {found.applied} applied"
+        names = pending or ()
+        yield from (f"  {name}" for name in names[:_MANY])
+        if len(names) > _MANY:
+            yield f"  … and {len(names) - _MANY} more"
+        if found.ahead:
+            yield f"  applied, but not in this code: {', '.join(found.ahead)}"
+        if found.active_run:
+            yield f"  run {found.active_run} is {found.active_state}"
+        if found.unresolved_run:
+            yield f"  run {found.unresolved_run} stopped midway and needs to be resolved"
+        if found.problem:
+            yield f"  {found.problem.code}: {found.problem}"
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """Tell a plan, its steps with their operations and its findings."""
+    if plan.direction is Direction.NONE:
+        yield f"Nothing to do on {plan.database}."
+    else:
+        count = f"{len(plan.steps)} step{'s' if len(plan.steps) > 1 else ''}"
+        mode = "" if plan.mode is Mode.APPLY else f" ({plan.mode})"
+        yield f"{plan.database} ({plan.vendor}), {plan.direction}, {count}{mode}"
+    for step in plan.steps:
+        marks = [] if step.rolls_back else ["not undone as a whole if it fails"]
+        marks += [] if step.reversible else ["irreversible"]
+        yield f"  {step.label}{_bracketed(marks)}"
+        for operation in step.operations:
+            yield f"    {operation.description}{' (opaque)' if operation.opaque else ''}"
+    for finding in plan.findings:
+        where = f" {finding.step}" if finding.step else ""
+        yield f"  {finding.severity}: {finding.code}{where}: {finding.message}"
+        if finding.hint:
+            yield f"    {finding.hint}"
+    yield f"fingerprint {plan.fingerprint}"
+
+
+def run_lines(run: RunRecord) -> Iterator[str]:
+    """Tell a run and how far each step has come."""
+    outcome = f" ({run.outcome})" if run.outcome and run.outcome != run.state else ""
+    yield f"run {run.id} on {run.database}: {run.state}{outcome}"
+    yield f"  by {run.actor_name or run.actor_kind} at {run.created_at}"
+    if run.reason:
+        yield f"  because: {run.reason}"
+    if run.waiting_reason:
+        yield f"  waiting: {run.waiting_reason}"
+    for step in run.steps:
+        time = "" if step.duration_ms is None else f"  {step.duration_ms} ms"
+        yield f"  {step.state:<12} {step.label}{time}"
+        if step.error:
+            operation = step.error.operation
+            where = "" if operation is None else f"operation {operation + 1}: "
+            yield f"    {where}{step.error.type}: {step.error.message}"
+    if run.error and not any(step.error for step in run.steps):
+        yield f"  {run.error.type}: {run.error.message}"
+    if run.state is RunState.PARTIAL:
+        yield (
+            "  The database is in between. Put right what is left, then resolve this run "
+            "with a reason."
+        )
+
+
+def event_line(event: EventRecord) -> str | None:
+    """Tell an event in one line; None for what is not worth one."""
+    time = "" if event.duration_ms is None else f" ({event.duration_ms} ms)"
+    match event.kind:
+        case EventKind.OUTPUT:
+            return f"  | {event.text}"
+        case EventKind.STEP_STARTED:
+            return f"{event.text} …"
+        case EventKind.STEP_FINISHED:
+            return f"{event.text} done{time}"
+        case EventKind.OPERATION_STARTED:
+            return f"  {event.text}"
+        case EventKind.STATEMENT_RUNNING:
+            return f"  still running: {event.text[:200]}"
+        case EventKind.ERROR:
+            return f"  {event.text}"
+        case _:
+            return None
+
+
+def runs_lines(runs: list[RunRecord]) -> Iterator[str]:
+    """Tell runs, one line each."""
+    for run in runs:
+        who = run.actor_name or run.actor_kind
+        yield (
+            f"{run.id}  {run.created_at[:19]}Z  {run.database:<12} {run.state:<11} "
+            f"{len(run.steps)} steps  {who}"
+        )
+
+
+def _bracketed(marks: list[str]) -> str:
+    return f"  [{', '.join(marks)}]" if marks else ""

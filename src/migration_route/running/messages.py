@@ -1,0 +1,70 @@
+"""What do a supervisor and its worker say to each other?
+
+The worker sends one `Message` a line; the supervisor answers with one `Order` when the
+run begins, and one `Answer` at each gate.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+Kind = Literal[
+    "gate",  # a step wants to begin: go, or stop?
+    "step_finished",
+    "operation_started",
+    "operation_finished",
+    "statement_started",
+    "statement",
+    "statements_omitted",
+    "touching",  # the first writing statement of a step is about to be sent
+    "wrote",  # the first writing statement of a step has been carried out
+    "output",
+    "ended",
+]
+
+Ending = Literal["done", "failed", "stopped", "plan_changed"]
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """What went wrong in the worker."""
+
+    type: str
+    message: str
+    sqlstate: str | None = None
+    traceback: str = ""
+
+
+class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that happened in the worker."""
+
+    kind: Kind
+    at: str
+    app: str = ""
+    name: str = ""
+    operation: int | None = None
+    duration_ms: int | None = None
+    text: str = ""
+    stream: str = ""
+    count: int = 0
+    ending: Ending | None = None
+    failure: Failure | None = None
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """What the worker is to carry out, and nothing else."""
+
+    run: str
+    database: str
+    direction: str
+    mode: str
+    targets: tuple[str, ...]
+    fingerprint: str
+    steps: tuple[tuple[str, str, str], ...]  # app, name, digest of the source
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """Whether the step at the gate may begin."""
+
+    go: bool

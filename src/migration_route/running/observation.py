@@ -1,0 +1,157 @@
+"""What does Django's executor do, step by step, operation by operation?
+
+Seen from outside: the executor, its operations and its statements do exactly what they
+do without us. For a process that exists for this alone, since the executor's class is
+wrapped while somebody observes.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations import Migration
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.operations.base import Operation
+
+
+class Observer(Protocol):
+    """Somebody who is told. Durations are in milliseconds."""
+
+    def step_starts(self, migration: Migration, *, backwards: bool) -> None:
+        """Before anything of a step is sent; raising here stops the run cleanly."""
+
+    def step_finished(self, migration: Migration, duration_ms: int) -> None:
+        """When a step is committed and recorded."""
+
+    def operation_started(self, position: int, operation: Operation) -> None:
+        """Before an operation; `position` counts from 0 in the migration's list."""
+
+    def operation_finished(self, position: int, duration_ms: int) -> None:
+        """After an operation that did not fail."""
+
+    def statement_starts(self, sql: str) -> None:
+        """Before a statement is sent."""
+
+    def statement_finished(
+        self, sql: str, duration_ms: int, error: Exception | None
+    ) -> None:
+        """After a statement, with what the database said against it."""
+
+
+@contextmanager
+def observed(observer: Observer) -> Iterator[None]:
+    """Tell `observer` what every executor of this process does, while the block lasts."""
+    apply, unapply = (
+        MigrationExecutor.apply_migration,
+        MigrationExecutor.unapply_migration,
+    )
+
+    @functools.wraps(apply)
+    def observed_apply(
+        self: MigrationExecutor,
+        state: Any,
+        migration: Migration,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        with _step(observer, self.connection, migration, backwards=False):
+            return apply(self, state, migration, *args, **kwargs)
+
+    @functools.wraps(unapply)
+    def observed_unapply(
+        self: MigrationExecutor,
+        state: Any,
+        migration: Migration,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        with _step(observer, self.connection, migration, backwards=True):
+            return unapply(self, state, migration, *args, **kwargs)
+
+    MigrationExecutor.apply_migration = observed_apply  # type: ignore[method-assign]
+    MigrationExecutor.unapply_migration = observed_unapply  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        MigrationExecutor.apply_migration = apply  # type: ignore[method-assign]
+        MigrationExecutor.unapply_migration = unapply  # type: ignore[method-assign]
+
+
+@contextmanager
+def _step(
+    observer: Observer,
+    connection: BaseDatabaseWrapper,
+    migration: Migration,
+    *,
+    backwards: bool,
+) -> Iterator[None]:
+    observer.step_starts(migration, backwards=backwards)
+    start = time.monotonic()
+    with (
+        _operations(observer, migration),
+        connection.execute_wrapper(_statements(observer)),
+    ):
+        yield
+    observer.step_finished(migration, _milliseconds(start))
+
+
+@contextmanager
+def _operations(observer: Observer, migration: Migration) -> Iterator[None]:
+    """Wrap the operations of one migration, each on the instance alone."""
+    wrapped: list[tuple[Operation, str]] = []
+    for position, operation in enumerate(migration.operations):
+        for method in ("database_forwards", "database_backwards"):
+            if method not in vars(operation):
+                run = getattr(operation, method)
+                setattr(operation, method, _observed(observer, position, operation, run))
+                wrapped.append((operation, method))
+    try:
+        yield
+    finally:
+        for operation, method in wrapped:
+            vars(operation).pop(method, None)
+
+
+def _observed(
+    observer: Observer, position: int, operation: Operation, run: Callable[..., Any]
+) -> Callable[..., Any]:
+    @functools.wraps(run)
+    def observed_run(*args: Any, **kwargs: Any) -> Any:
+        observer.operation_started(position, operation)
+        start = time.monotonic()
+        result = run(*args, **kwargs)
+        observer.operation_finished(position, _milliseconds(start))
+        return result
+
+    return observed_run
+
+
+def _statements(observer: Observer) -> Callable[..., Any]:
+    def observe(
+        execute: Callable[..., Any],
+        sql: Any,
+        params: Any,
+        many: bool,  # noqa: FBT001 - Django calls it so
+        context: Any,
+    ) -> Any:
+        text = str(sql)
+        observer.statement_starts(text)
+        start = time.monotonic()
+        try:
+            result = execute(sql, params, many, context)
+        except Exception as error:
+            observer.statement_finished(text, _milliseconds(start), error)
+            raise
+        observer.statement_finished(text, _milliseconds(start), None)
+        return result
+
+    return observe
+
+
+def _milliseconds(start: float) -> int:
+    return round((time.monotonic() - start) * 1000)

@@ -1,0 +1,145 @@
+"""What does the worker tell its supervisor?
+
+Every step, operation and statement, and each line of output; a flood of statements is
+counted after the first hundred of an operation. Secrets stay here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+import msgspec
+from django.db.migrations import Migration
+from django.db.migrations.operations.base import Operation
+
+from migration_route import clock
+from migration_route.running.messages import Answer, Message
+
+_STATEMENTS_SHOWN = 100
+_LINES_SHOWN = 20_000
+_LONGEST_STATEMENT = 20_000
+_READING = frozenset({"select", "show", "explain", "pragma", "savepoint", "release", "set"})
+
+
+class Stopped(BaseException):
+    """The supervisor let no further step begin. Not an `Exception`: nothing that a
+    project wraps around its migrations should swallow it."""
+
+
+class Reporter:
+    """The observer of a run that speaks into a pipe."""
+
+    def __init__(
+        self, pipe: int, ask: Callable[[], Answer], mask: Callable[[str], str]
+    ) -> None:
+        self._pipe = pipe
+        self._ask = ask
+        self._mask = mask
+        self._lock = threading.Lock()
+        self._operation: int | None = None
+        self._shown = self._omitted = self._omitted_ms = self._lines = 0
+        self._touching = self._wrote = False
+
+    def send(self, message: Message) -> None:
+        """Send one message, whole."""
+        line = msgspec.json.encode(message) + b"\n"
+        with self._lock:
+            while line:
+                line = line[os.write(self._pipe, line) :]
+
+    def _say(self, kind: str, **facts: object) -> None:
+        self.send(Message(kind=kind, at=clock.now(), **facts))  # type: ignore[arg-type]
+
+    def output(self, stream: str, line: str) -> None:
+        """Tell a line that was printed."""
+        self._lines += 1
+        if self._lines <= _LINES_SHOWN:
+            self._say("output", stream=stream, text=self._mask(line))
+        elif self._lines == _LINES_SHOWN + 1:
+            self._say("output", stream=stream, text=f"(more than {_LINES_SHOWN} lines)")
+
+    # --- the observer -----------------------------------------------------------------
+
+    def step_starts(self, migration: Migration, *, backwards: bool) -> None:
+        """Wait at the gate: the intent is on record before anything is sent."""
+        del backwards
+        self._say("gate", app=migration.app_label, name=migration.name)
+        if not self._ask().go:
+            raise Stopped
+        self._operation = None
+        self._shown = self._omitted = self._omitted_ms = 0
+        self._touching = self._wrote = False
+
+    def step_finished(self, migration: Migration, duration_ms: int) -> None:
+        """Tell that a step is committed and recorded."""
+        self._tell_omitted()
+        self._say(
+            "step_finished",
+            app=migration.app_label,
+            name=migration.name,
+            duration_ms=duration_ms,
+        )
+
+    def operation_started(self, position: int, operation: Operation) -> None:
+        """Tell which operation comes now."""
+        self._tell_omitted()
+        self._operation = position
+        self._shown = 0
+        text = self._mask(operation.describe())
+        self._say("operation_started", operation=position, text=text)
+
+    def operation_finished(self, position: int, duration_ms: int) -> None:
+        """Tell how long an operation took."""
+        self._tell_omitted()
+        self._say("operation_finished", operation=position, duration_ms=duration_ms)
+        self._operation = None
+        self._shown = 0
+
+    def statement_starts(self, sql: str) -> None:
+        """Tell before the first statement that may change something, and what runs."""
+        if not self._touching and not _only_reads(sql):
+            self._touching = True
+            self._say("touching")
+        if self._shown < _STATEMENTS_SHOWN:
+            self._say(
+                "statement_started", operation=self._operation, text=self._shown_as(sql)
+            )
+
+    def statement_finished(
+        self, sql: str, duration_ms: int, error: Exception | None
+    ) -> None:
+        """Tell a statement with its time, or count it."""
+        if error is None and not self._wrote and not _only_reads(sql):
+            self._wrote = True
+            self._say("wrote")
+        if self._shown >= _STATEMENTS_SHOWN:
+            self._omitted += 1
+            self._omitted_ms += duration_ms
+            return
+        self._shown += 1
+        self._say(
+            "statement",
+            operation=self._operation,
+            duration_ms=duration_ms,
+            text=self._shown_as(sql),
+        )
+
+    def _tell_omitted(self) -> None:
+        if self._omitted:
+            self._say(
+                "statements_omitted",
+                operation=self._operation,
+                count=self._omitted,
+                duration_ms=self._omitted_ms,
+            )
+        self._omitted = self._omitted_ms = 0
+
+    def _shown_as(self, sql: str) -> str:
+        return self._mask(sql[:_LONGEST_STATEMENT])
+
+
+def _only_reads(sql: str) -> bool:
+    words = sql.lstrip(" \t\r\n(;").split(None, 1)
+    return bool(words) and words[0].lower() in _READING

@@ -1,0 +1,243 @@
+"""Who watches over a run? The supervisor: one process per run, which survives whatever
+the migration does, holds the lock, beats the heart and keeps the record.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+from django.db import connections
+
+from migration_route import clock
+from migration_route.conf import route_settings
+from migration_route.errors import DatabaseUnavailable, NotInThisState, RouteError
+from migration_route.ledger import runs
+from migration_route.ledger.journal import Journal
+from migration_route.ledger.reading import find_run
+from migration_route.ledger.records import RunRecord, StepError
+from migration_route.planning.graph import read_recorder
+from migration_route.running.child import Child
+from migration_route.running.messages import Message, Order
+from migration_route.running.transcript import Transcript
+from migration_route.running.verdict import Verdict, verdict
+from migration_route.vendors import vendor_of
+from migration_route.vendors.connecting import new_connection, own_connection
+from migration_route.vendors.interface import Slot, TargetLock
+from migration_route.vocabulary import EventKind, RunState, WaitingReason
+
+_POLL = 0.1  # seconds between two looks at a lock that is taken
+_TICK = 0.1  # seconds between two looks at the record while the worker is silent
+_FLUSH_PAUSE = 0.5  # seconds until a ledger that could not be written is tried again
+_IMPATIENT = 0.05  # seconds that the record may keep the worker waiting
+_LAST_WORDS = 60.0  # seconds to bring the ending into the tables
+
+
+def supervise(run: str) -> RunRecord:
+    """Carry out a queued run in this process and a child of it; return it as it ended.
+
+    Raises `NotInThisState` when the run is not queued: another process has it, or it
+    has ended. `UnknownRun` when there is none.
+    """
+    child = Child()  # before anything is connected
+    alias = route_settings().ledger_database
+    connections[alias] = new_connection(alias, patience=_IMPATIENT)
+    try:
+        return Supervisor(find_run(run), child).supervise()
+    finally:
+        child.kill()
+        connections.close_all()
+
+
+class Supervisor:
+    """Supervises one run, from the claim to the verdict."""
+
+    def __init__(self, run: RunRecord, child: Child) -> None:
+        self._run = run
+        self._child = child
+        self._lock_connection = new_connection(run.database)
+        vendor = vendor_of(run.database)
+        self._lock = vendor.lock(self._lock_connection, Slot.SUPERVISOR)
+        self._worker_lock = vendor.lock(self._lock_connection, Slot.WORKER)
+
+    def supervise(self) -> RunRecord:
+        """Carry out the run."""
+        if self._run.state is not RunState.QUEUED:
+            raise NotInThisState(
+                f"Run {self._run.id} is {self._run.state}, not queued.",
+                run=self._run.id,
+            )
+        try:
+            ended = self._claim()
+            return ended or self._watch()
+        finally:
+            self._lock_connection.close()
+
+    # --- before -----------------------------------------------------------------------
+
+    def _claim(self) -> RunRecord | None:
+        """Take the lock and make the run `running`; or return it ended, not begun."""
+        columns = {"host": socket.gethostname(), "supervisor_pid": os.getpid()}
+        state, shown = RunState.QUEUED, None
+        deadline = time.monotonic() + route_settings().lock_wait.total_seconds()
+        while True:
+            reason = _in_the_way(self._lock, self._worker_lock)
+            try:
+                if reason is None:
+                    columns |= {
+                        "started_at": clock.now(),
+                        "worker_pid": self._child.pid,
+                    }
+                    self._move(RunState.RUNNING, {state}, runs.Change(columns=columns))
+                    return None
+                if reason is not shown:
+                    change = runs.Change(columns=columns, waiting_reason=reason)
+                    self._move(RunState.WAITING, {state}, change)
+                    state, shown = RunState.WAITING, reason
+            except NotInThisState:
+                return self._end_unbegun(reason)
+            cancelled = find_run(self._run.id).state is RunState.CANCELLING
+            if cancelled or time.monotonic() > deadline:
+                return self._end_unbegun(reason)
+            runs.beat(self._run.id, while_in=state)
+            time.sleep(_POLL)  # a session lock is polled, never waited for
+
+    def _move(self, to: RunState, expected: set[RunState], change: runs.Change) -> None:
+        self._run = runs.move(self._run.id, to=to, expected=expected, change=change)
+
+    def _end_unbegun(self, reason: WaitingReason | None) -> RunRecord:
+        """End a run whose turn has not come: it was cancelled, or waited too long."""
+        now = find_run(self._run.id)
+        if now.state is RunState.CANCELLING:
+            self._move(RunState.CANCELLED, {now.state}, runs.Change(outcome="cancelled"))
+        elif now.state is RunState.WAITING:
+            error = StepError(
+                type="LockNotAvailable",
+                message=f"The database {now.database!r} stayed locked by another run, or "
+                "by a session that an earlier run left.",
+            )
+            self._move(
+                RunState.FAILED,
+                {now.state},
+                runs.Change(outcome=str(reason or "lock"), error=error),
+            )
+        else:
+            return now  # another process has it, or has ended it
+        return self._run
+
+    # --- during -----------------------------------------------------------------------
+
+    def _watch(self) -> RunRecord:
+        journal = Journal(self._run)
+        transcript = Transcript(journal)
+        journal.event(EventKind.STATE, text=RunState.RUNNING)
+        self._child.order(_order_of(self._run))
+        beat = route_settings().lease.total_seconds() / 3
+        tried, flushed = 0.0, time.monotonic()
+        while not self._child.is_silent:
+            self._listen(transcript, journal, timeout=_TICK)
+            transcript.show_slow_statement()
+            now = time.monotonic()
+            due = not journal.is_flushed or now - flushed > beat
+            if due and now - tried > (_FLUSH_PAUSE if tried > flushed else _TICK):
+                tried = now
+                flushed = now if journal.flush() else flushed
+            if self._child.has_ended():
+                # A grandchild may hold the pipes open: what is written is read, no more.
+                self._listen(transcript, journal, timeout=0)
+                self._listen(transcript, journal, timeout=0)
+                break
+        return self._conclude(journal, transcript)
+
+    def _listen(self, transcript: Transcript, journal: Journal, *, timeout: float) -> None:
+        for said in self._child.listen(timeout):
+            if isinstance(said, Message) and said.kind == "gate":
+                self._gate(said, transcript, journal)
+            else:
+                transcript.hear(said)
+
+    def _gate(self, said: Message, transcript: Transcript, journal: Journal) -> None:
+        """Put the intent on record, then let the step begin, unless somebody cancelled."""
+        if self._is_cancelled():
+            journal.flush()
+            self._child.answer(go=False)
+            return
+        transcript.begin_step(_position(journal, said), said.at)
+        deadline = time.monotonic() + _LAST_WORDS
+        while not journal.flush() and not journal.is_durable:
+            if time.monotonic() > deadline:
+                self._child.answer(go=False)  # nothing runs that is not on record
+                return
+            time.sleep(_TICK)
+        self._child.answer(go=True)
+
+    def _is_cancelled(self) -> bool:
+        try:
+            return find_run(self._run.id).state is RunState.CANCELLING
+        except DatabaseUnavailable:
+            return False  # asked again at the next gate
+
+    # --- after ------------------------------------------------------------------------
+
+    def _conclude(self, journal: Journal, transcript: Transcript) -> RunRecord:
+        """Tell the outcome: only what a fresh connection has seen."""
+        status = self._child.wait()
+        if transcript.told.ending is None:
+            transcript.died(status)
+        told = transcript.told
+        with own_connection(self._run.database):
+            found = verdict(journal.steps, read_recorder(self._run.database), told)
+        if told.current is not None:
+            step = found.steps[told.current]
+            journal.step(told.current, step.state, error=step.error)
+        journal.event(EventKind.STATE, text=found.state, facts={"outcome": found.outcome})
+        self._lock.release()
+        self._put_on_record(journal, found)
+        return self._run
+
+    def _put_on_record(self, journal: Journal, found: Verdict) -> None:
+        """Bring everything into the tables; the ending comes last."""
+        deadline = time.monotonic() + _LAST_WORDS
+        while not journal.flush() and time.monotonic() < deadline:
+            connections[route_settings().ledger_database].close_if_unusable_or_obsolete()
+            time.sleep(_TICK)
+        self._run = runs.move(
+            self._run.id,
+            to=found.state,
+            expected={RunState.RUNNING, RunState.CANCELLING, RunState.LOST},
+            change=runs.Change(outcome=found.outcome, error=found.error, steps=found.steps),
+            patience=_LAST_WORDS,
+        )
+
+
+def _in_the_way(lock: TargetLock, worker_lock: TargetLock) -> WaitingReason | None:
+    """Take the lock, unless a run or a session that a dead run left is in the way."""
+    if not lock.try_acquire():
+        return WaitingReason.LOCK
+    if not worker_lock.try_acquire():
+        lock.release()
+        return WaitingReason.ORPHAN_BACKEND
+    worker_lock.release()
+    return None
+
+
+def _order_of(run: RunRecord) -> Order:
+    return Order(
+        run=run.id,
+        database=run.database,
+        direction=run.direction,
+        mode=run.mode,
+        targets=run.targets,
+        fingerprint=run.fingerprint,
+        steps=tuple((step.app, step.name, step.digest) for step in run.steps),
+    )
+
+
+def _position(journal: Journal, said: Message) -> int:
+    for position, step in enumerate(journal.steps):
+        if (step.app, step.name) == (said.app, said.name):
+            return position
+    raise RouteError(
+        f"The worker speaks of {said.app}.{said.name}, which is not in its order."
+    )

@@ -1,0 +1,185 @@
+"""What did the worker say, and what does that make of the run so far?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from migration_route.ledger.journal import Journal
+from migration_route.ledger.records import StepError
+from migration_route.masking import masked
+from migration_route.running.child import Spoken
+from migration_route.running.messages import Failure, Message
+from migration_route.running.verdict import Told
+from migration_route.vocabulary import Direction, EventKind, StepState
+
+_SLOW = 1.0  # seconds after which a statement is shown while it still runs
+
+
+class Transcript:
+    """Turns what a worker says into events, and keeps what the verdict needs."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.told = Told(ending=None)
+        self._operation: int | None = None
+        self._statement: tuple[float, Message] | None = None
+
+    def begin_step(self, position: int, at: str) -> None:
+        """Write down that a step is about to begin."""
+        step = self._journal.steps[position]
+        self.told = Told(ending=None, current=position)
+        self._journal.event(
+            EventKind.STEP_STARTED,
+            at=at,
+            step=position,
+            text=step.label,
+            facts={"direction": step.direction},
+        )
+        self._journal.step(position, StepState.APPLYING)
+
+    def hear(self, said: Message | Spoken) -> None:
+        """Write down what was said."""
+        if isinstance(said, Spoken):
+            self._output(masked(said.text), said.stream, None)
+            return
+        if handler := self._handlers().get(said.kind):
+            handler(said)
+
+    def _handlers(self) -> dict[str, Callable[[Message], None]]:
+        return {
+            "step_finished": self._step_finished,
+            "operation_started": self._operation_started,
+            "operation_finished": self._operation_finished,
+            "statement_started": self._statement_started,
+            "statement": self._statement_finished,
+            "statements_omitted": self._statements_omitted,
+            "touching": self._touching,
+            "wrote": self._wrote,
+            "output": lambda said: self._output(said.text, said.stream, said.at),
+            "ended": self._ended,
+        }
+
+    def _step_finished(self, said: Message) -> None:
+        position = self.told.current
+        if position is None:
+            return
+        step = self._journal.steps[position]
+        backwards = step.direction is Direction.BACKWARDS
+        self._journal.event(
+            EventKind.STEP_FINISHED,
+            at=said.at,
+            step=position,
+            duration_ms=said.duration_ms,
+            text=step.label,
+        )
+        self._journal.step(
+            position,
+            StepState.REVERTED if backwards else StepState.APPLIED,
+            duration_ms=said.duration_ms,
+        )
+        self.told = Told(ending=None)
+        self._operation = None
+
+    def _operation_started(self, said: Message) -> None:
+        self._operation = said.operation
+        self._event(EventKind.OPERATION_STARTED, said)
+
+    def _operation_finished(self, said: Message) -> None:
+        self._event(EventKind.OPERATION_FINISHED, said)
+
+    def _statement_started(self, said: Message) -> None:
+        self._statement = (time.monotonic(), said)
+
+    def _statement_finished(self, said: Message) -> None:
+        self._statement = None
+        self._event(EventKind.STATEMENT, said)
+
+    def _statements_omitted(self, said: Message) -> None:
+        self._event(EventKind.STATEMENTS_OMITTED, said, count=said.count)
+
+    def _touching(self, said: Message) -> None:
+        del said
+        self.told = replace(self.told, touching=True)
+
+    def _wrote(self, said: Message) -> None:
+        del said
+        self.told = replace(self.told, wrote=True)
+
+    def _output(self, text: str, stream: str, at: str | None) -> None:
+        self._journal.event(
+            EventKind.OUTPUT,
+            at=at,
+            step=self.told.current,
+            operation=self._operation,
+            text=text,
+            facts={"stream": stream},
+        )
+
+    def _ended(self, said: Message) -> None:
+        self._statement = None
+        error = None
+        if said.failure is not None:
+            error = self._error(said.failure)
+            self._journal.event(
+                EventKind.ERROR,
+                at=said.at,
+                step=self.told.current,
+                operation=error.operation,
+                text=error.message,
+                facts={
+                    "type": said.failure.type,
+                    "sqlstate": said.failure.sqlstate,
+                    "traceback": said.failure.traceback,
+                },
+            )
+        self.told = replace(self.told, ending=said.ending, error=error)
+
+    def _error(self, failure: Failure) -> StepError:
+        under_way = self.told.current is not None
+        return StepError(
+            type=failure.type,
+            message=failure.message,
+            operation=self._operation if under_way else None,
+            sqlstate=failure.sqlstate,
+        )
+
+    def died(self, status: int | None) -> None:
+        """Write down that the worker went without a word."""
+        if status is not None and status < 0:
+            how = f"was killed by signal {-status}"
+        else:
+            how = f"exited with status {status}"
+        error = StepError(
+            type="WorkerDied",
+            message=f"The worker {how} before it had finished.",
+            operation=self._operation if self.told.current is not None else None,
+        )
+        self._journal.event(
+            EventKind.ERROR,
+            step=self.told.current,
+            text=error.message,
+            facts={"status": status},
+        )
+        self.told = replace(self.told, error=error)
+
+    def show_slow_statement(self) -> None:
+        """Write down a statement that has been running for a second, while it runs."""
+        if self._statement is None:
+            return
+        since, said = self._statement
+        if time.monotonic() - since > _SLOW:
+            self._event(EventKind.STATEMENT_RUNNING, said)
+            self._statement = None
+
+    def _event(self, kind: EventKind, said: Message, **facts: int) -> None:
+        self._journal.event(
+            kind,
+            at=said.at,
+            step=self.told.current,
+            operation=said.operation,
+            duration_ms=said.duration_ms,
+            text=said.text,
+            facts=dict(facts),
+        )

@@ -1,0 +1,106 @@
+"""How did a run end? A pure comparison of what was told with what the recorder says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from migration_route.ledger.records import StepError, StepRecord
+from migration_route.running.messages import Ending
+from migration_route.vocabulary import Direction, RunState, StepState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What is known of a worker that has ended."""
+
+    ending: Ending | None  # None: it went without a word
+    error: StepError | None = None
+    current: int | None = None  # the position of the step that had begun and not ended
+    touching: bool = False  # a writing statement of that step had been sent
+    wrote: bool = False  # a writing statement of that step had been carried out
+    lost: bool = False  # its supervisor is gone too: only the database can tell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a run ended."""
+
+    state: RunState
+    outcome: str
+    steps: tuple[StepRecord, ...]
+    error: StepError | None
+
+
+def verdict(
+    steps: tuple[StepRecord, ...],
+    recorded: Collection[tuple[str, str]],
+    told: Told,
+) -> Verdict:
+    """Conclude. `recorded` was read on a fresh connection, after the worker had gone."""
+    seen = tuple(
+        _as_recorded(step, recorded, told if position == told.current else None)
+        for position, step in enumerate(steps)
+    )
+    done = all(step.state in {StepState.APPLIED, StepState.REVERTED} for step in seen)
+    if any(step.state is StepState.PARTIAL for step in seen):
+        return Verdict(
+            state=RunState.PARTIAL, outcome="partial", steps=seen, error=told.error
+        )
+    if told.ending == "plan_changed":
+        return Verdict(
+            state=RunState.STALE, outcome="plan_changed", steps=seen, error=told.error
+        )
+    if told.ending == "stopped":
+        return Verdict(
+            state=RunState.CANCELLED, outcome="cancelled", steps=seen, error=None
+        )
+    if done and (told.ending == "done" or (told.lost and seen)):
+        state = RunState.SUCCEEDED if seen else RunState.NOOP
+        return Verdict(state=state, outcome=_success(seen), steps=seen, error=None)
+    if told.ending == "done":
+        return Verdict(
+            state=RunState.FAILED,
+            outcome="not_recorded",
+            steps=seen,
+            error=_missing(seen),
+        )
+    outcome = "interrupted" if told.ending is None else "failed"
+    return Verdict(state=RunState.FAILED, outcome=outcome, steps=seen, error=told.error)
+
+
+def _as_recorded(
+    step: StepRecord, recorded: Collection[tuple[str, str]], told: Told | None
+) -> StepRecord:
+    """Return the step as the recorder shows it; `told` when it was under way."""
+    is_recorded = (step.app, step.name) in recorded
+    backwards = step.direction is Direction.BACKWARDS
+    if is_recorded is not backwards:
+        state = StepState.REVERTED if backwards else StepState.APPLIED
+        return replace(step, state=state, error=None)
+    if told is None:
+        return replace(step, state=StepState.NOT_STARTED, duration_ms=None, error=None)
+    # The exception of a worker that still spoke: what failed was carried out or not.
+    # One that went without a word may have been in the middle of a statement.
+    midway = told.wrote if told.ending is not None else told.touching
+    state = StepState.PARTIAL if midway and not step.rolls_back else StepState.FAILED
+    return replace(step, state=state, error=told.error)
+
+
+def _success(steps: tuple[StepRecord, ...]) -> str:
+    if not steps:
+        return "noop"
+    return "reverted" if steps[0].direction is Direction.BACKWARDS else "applied"
+
+
+def _missing(steps: tuple[StepRecord, ...]) -> StepError:
+    labels = [
+        step.label
+        for step in steps
+        if step.state not in {StepState.APPLIED, StepState.REVERTED}
+    ]
+    return StepError(
+        type="NotRecorded",
+        message="migrate ended without an error, but the database does not say so of "
+        f"{', '.join(labels)}.",
+    )

@@ -1,0 +1,249 @@
+"""How is a plan carried out? The worker: a process for one run, and then no more.
+
+It drives the project's own `migrate`, whichever app provides it, with Django's plan
+held against the order before the first statement and at every step.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+import msgspec
+from django.apps import apps
+from django.conf import settings
+from django.core.management import get_commands, load_command_class
+from django.core.management.base import BaseCommand, OutputWrapper
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.db.migrations import Migration
+from django.db.models.signals import pre_migrate
+
+from migration_route import clock
+from migration_route.errors import OrphanBackend
+from migration_route.masking import masked
+from migration_route.running.expectation import Expectation, PlanDiffers
+from migration_route.running.messages import Answer, Ending, Failure, Message, Order
+from migration_route.running.observation import observed
+from migration_route.running.output import LineWriter
+from migration_route.running.reporter import Reporter, Stopped
+from migration_route.vendors import vendor_of
+from migration_route.vendors.interface import Slot, TargetLock
+from migration_route.vocabulary import OWN_APP, Mode
+
+_LOCK_PATIENCE = 10.0
+_LOCK_PAUSE = 0.05
+_SHORTEST_SECRET = 6
+_MODE_ARGUMENTS = {
+    Mode.APPLY: (),
+    Mode.FAKE: ("--fake",),
+    Mode.FAKE_INITIAL: ("--fake-initial",),
+}
+
+
+class Worker:
+    """Carries out one order; `pipe` leads to the supervisor, `control` from it."""
+
+    def __init__(self, *, pipe: int, control: int) -> None:
+        self._control = os.fdopen(control, "rb", buffering=0)
+        self._reporter = Reporter(pipe, self._next_answer, _mask)
+        self._locks: list[tuple[BaseDatabaseWrapper, TargetLock]] = []
+
+    def work(self) -> None:
+        """Wait for the order, carry it out, and say how it ended."""
+        line = self._control.readline()
+        if not line:
+            return  # the supervisor has ended before there was anything to do
+        order = msgspec.json.decode(line, type=Order)
+        streams = self._capture()
+        ending, failure = self._carry_out(order, streams)
+        connections.close_all()
+        for stream in streams.values():
+            stream.finish()
+        self._reporter.send(
+            Message(kind="ended", at=clock.now(), ending=ending, failure=failure)
+        )
+
+    def _next_answer(self) -> Answer:
+        line = self._control.readline()
+        if not line:
+            raise Stopped
+        return msgspec.json.decode(line, type=Answer)
+
+    def _carry_out(
+        self, order: Order, streams: dict[str, LineWriter]
+    ) -> tuple[Ending, Failure | None]:
+        try:
+            with (
+                self._session(order),
+                _held_to(order, self._reporter) as observer,
+                observed(observer),
+            ):
+                for target in order.targets or ("",):
+                    _migrate(order, target, streams)
+        except Stopped:
+            return "stopped", None
+        except PlanDiffers as difference:
+            return "plan_changed", Failure(type="PlanChanged", message=str(difference))
+        except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C as well
+            return "failed", _failure(error)
+        return "done", None
+
+    def _capture(self) -> dict[str, LineWriter]:
+        """Send what is printed to the supervisor; the command gets streams of its own,
+        so that a half-written "Applying …" does not run into a printed line."""
+        below = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+
+        def writer(stream: str) -> LineWriter:
+            return LineWriter(
+                lambda line: self._reporter.output(stream, line), below[stream]
+            )
+
+        streams = {
+            "stdout": writer("stdout"),
+            "stderr": writer("stderr"),
+            "command_stdout": writer("stdout"),
+            "command_stderr": writer("stderr"),
+        }
+        sys.stdout, sys.stderr = streams["stdout"], streams["stderr"]
+        return streams
+
+    @contextmanager
+    def _session(self, order: Order) -> Iterator[None]:
+        """Make every session that is opened to the database the worker's own, with a
+        lock in it that outlives this process for as long as the session does."""
+
+        def prepare(connection: BaseDatabaseWrapper, **_: Any) -> None:
+            if connection.alias != order.database:
+                return
+            vendor = vendor_of(order.database)
+            vendor.prepare_worker_session(connection, order.run)
+            lock = vendor.lock(connection, Slot.WORKER)
+            if not self._locks or vendor.lock_is_of_session:
+                _take(lock)
+                self._locks.append((connection, lock))
+
+        connections[order.database].close()
+        connection_created.connect(prepare, dispatch_uid="migration_route.worker")
+        try:
+            yield
+        finally:
+            connection_created.disconnect(prepare, dispatch_uid="migration_route.worker")
+            for connection, lock in self._locks[-1:]:
+                if connection.connection is not None and not connection.in_atomic_block:
+                    lock.release()
+
+
+def _take(lock: TargetLock) -> None:
+    """Take the worker's lock; a session of an earlier run may still be ending."""
+    deadline = time.monotonic() + _LOCK_PATIENCE
+    while not lock.try_acquire():
+        if time.monotonic() > deadline:
+            raise OrphanBackend
+        time.sleep(_LOCK_PAUSE)  # a session lock is polled, never waited for
+
+
+class _Held:
+    """A reporter that lets nothing begin but what the order permits."""
+
+    def __init__(self, expectation: Expectation, reporter: Reporter) -> None:
+        self._expectation = expectation
+        self._reporter = reporter
+
+    def step_starts(self, migration: Migration, *, backwards: bool) -> None:
+        self._expectation.begin(migration, backwards=backwards)
+        self._reporter.step_starts(migration, backwards=backwards)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reporter, name)
+
+
+@contextmanager
+def _held_to(order: Order, reporter: Reporter) -> Iterator[_Held]:
+    expectation = Expectation(order)
+
+    def check(plan: list[tuple[Migration, bool]], using: str, **_: Any) -> None:
+        if using == order.database:
+            expectation.check_plan(plan)
+
+    sender = apps.get_app_config(OWN_APP)
+    pre_migrate.connect(check, sender=sender, dispatch_uid="migration_route.worker")
+    try:
+        yield _Held(expectation, reporter)
+    finally:
+        pre_migrate.disconnect(check, sender=sender, dispatch_uid="migration_route.worker")
+
+
+def _migrate(order: Order, target: str, streams: dict[str, LineWriter]) -> None:
+    """Run `manage.py migrate` as if it had been typed."""
+    place = target.split(".", 1) if target else []
+    arguments = [
+        *place,
+        "--database",
+        order.database,
+        "--no-input",
+        "--no-color",
+        *_MODE_ARGUMENTS[Mode(order.mode)],
+    ]
+    sys.argv = ["manage.py", "migrate", *arguments]
+    provider = get_commands()["migrate"]
+    command: BaseCommand = (
+        provider
+        if isinstance(provider, BaseCommand)
+        else load_command_class(provider, "migrate")
+    )
+    command.stdout = OutputWrapper(cast("TextIO", streams["command_stdout"]))
+    command.stderr = OutputWrapper(cast("TextIO", streams["command_stderr"]))
+    options = vars(command.create_parser("manage.py", "migrate").parse_args(arguments))
+    positional = options.pop("args", ())
+    command.execute(*positional, **options)
+
+
+def _mask(text: str) -> str:
+    secrets = {str(settings.SECRET_KEY)}
+    secrets |= {
+        str(database.get("PASSWORD") or "") for database in settings.DATABASES.values()
+    }
+    return masked(text, secrets=[s for s in secrets if len(s) >= _SHORTEST_SECRET])
+
+
+def _failure(error: BaseException) -> Failure:
+    cause = error.__cause__ or error
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    if code is None and cause.args and isinstance(cause.args[0], int):
+        code = str(cause.args[0])  # MySQL and MariaDB number their errors
+    return Failure(
+        type=type(error).__name__,
+        message=_mask(str(error) or type(error).__name__),
+        sqlstate=code,
+        traceback=_mask("".join(traceback.format_exception(error))[-20_000:]),
+    )
+
+
+def run_worker(*, pipe: int, control: int, life: int) -> None:
+    """Be the worker from here on; does not return.
+
+    `life` is a pipe that the supervisor holds open: when it closes, the supervisor is
+    dead, and this process ends at once instead of going on unseen.
+    """
+    threading.Thread(target=_end_with, args=(life,), daemon=True).start()
+    status = 1
+    try:
+        Worker(pipe=pipe, control=control).work()
+        status = 0
+    finally:
+        # No exit handlers: those of the supervisor's image are not ours to run.
+        os._exit(status)
+
+
+def _end_with(life: int) -> None:
+    os.read(life, 1)
+    os.kill(os.getpid(), signal.SIGKILL)

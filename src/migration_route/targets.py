@@ -1,0 +1,40 @@
+"""Which databases can be migrated, and what do they call themselves?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db import connections
+
+from migration_route.errors import UnknownDatabase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A database that migrations are applied to."""
+
+    alias: str  # its key in the setting DATABASES
+    vendor: str  # "postgresql", "mysql" (MariaDB as well), "sqlite"
+
+
+def all_aliases() -> tuple[str, ...]:
+    """Return every configured alias, in the order of the setting DATABASES."""
+    return tuple(
+        alias
+        for alias, settings in connections.settings.items()
+        if settings["ENGINE"] != "django.db.backends.dummy"
+    )
+
+
+def find_target(alias: str) -> Target:
+    """Return the target of that alias.
+
+    Raises `UnknownDatabase`, with the names that there are.
+    """
+    known = all_aliases()
+    if alias not in known:
+        raise UnknownDatabase(
+            f"There is no database {alias!r} in this project.",
+            hint=f"There are: {', '.join(known)}.",
+        )
+    return Target(alias=alias, vendor=connections[alias].vendor)

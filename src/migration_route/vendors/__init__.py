@@ -1,0 +1,35 @@
+"""What is particular about each database?
+
+One module a vendor, behind one small interface; nothing else in the route asks which
+vendor it has before it. A database that is none of the three is refused by name.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from django.db import connections
+
+from migration_route.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from migration_route.vendors.interface import Vendor
+
+_MODULES = {"postgresql": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
+
+
+def vendor_of(alias: str) -> Vendor:
+    """Return what is particular about the database of that alias.
+
+    Raises `Misconfigured` for a database that the route cannot lock.
+    """
+    name = connections[alias].vendor
+    if name not in _MODULES:
+        raise Misconfigured(
+            f"The migration route does not know databases of the kind {name!r} ({alias}).",
+            hint="It knows SQLite, PostgreSQL, MySQL and MariaDB.",
+        )
+    module = import_module(f"migration_route.vendors.{_MODULES[name]}")
+    found: Vendor = module.VENDOR
+    return found

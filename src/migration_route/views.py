@@ -1,0 +1,52 @@
+"""The smallest use of the route: one view that applies what is pending, and waits."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+
+from migration_route.access.permissions import authorise
+from migration_route.access.requests import find_actor
+from migration_route.api.endpoints import answer, endpoint
+from migration_route.api.patience import longest_wait
+from migration_route.errors import Forbidden, Unauthenticated
+from migration_route.operations import apply as applying
+from migration_route.operations import runs
+from migration_route.operations.plan import plain_plan
+from migration_route.operations.recording import on_record
+from migration_route.planning.plan import PlanRequest
+from migration_route.reporting.serialize import run_answer
+from migration_route.vocabulary import RunState, Scope
+
+
+class NotForYou(Forbidden):
+    """This is for members of staff with the right to apply."""
+
+
+_GOOD_ENDS = frozenset({RunState.SUCCEEDED, RunState.NOOP})
+
+
+def _perform(request: HttpRequest) -> HttpResponse:
+    """POST by staff with the right to apply: everything that is pending on `default`.
+
+    200 applied, or nothing to do; 202 still running; 403 not allowed; 409 refused; 500
+    failed. The body is the run, or a problem.
+    """
+    actor = find_actor(request)
+    try:
+        with on_record(actor, "perform_migration", database="default"):
+            authorise(actor, Scope.APPLY, database="default")
+    except Unauthenticated as error:
+        # Whoever is not staff with the right is turned away with one and the same 403.
+        raise NotForYou(error.message, hint=error.hint) from error
+    plan = plain_plan(PlanRequest())
+    run = applying.apply(
+        applying.ApplyRequest(fingerprint=plan.fingerprint, reason="perform_migration"),
+        actor,
+    )
+    run = runs.wait(run.id, actor, seconds=longest_wait(request))
+    if run.is_active:
+        return answer(run_answer(run), status=202)
+    return answer(run_answer(run), status=200 if run.state in _GOOD_ENDS else 500)
+
+
+perform_migration = endpoint({"POST": _perform})

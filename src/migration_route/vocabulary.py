@@ -1,0 +1,160 @@
+"""Which words do the parts of the route share?
+
+The members are the words of the wire, of the rows and of the ledger; none of them is
+ever renamed. No Django here: the remote client speaks the same words.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum, unique
+
+OWN_APP = "migration_route"
+"""The label of this app."""
+
+
+@unique
+class Direction(StrEnum):
+    """Which way a plan, or one of its steps, goes."""
+
+    FORWARDS = "forwards"
+    BACKWARDS = "backwards"
+    NONE = "none"
+
+
+@unique
+class Mode(StrEnum):
+    """What carrying out a step means: Django's own three ways."""
+
+    APPLY = "apply"
+    FAKE = "fake"
+    FAKE_INITIAL = "fake_initial"
+
+
+@unique
+class Severity(StrEnum):
+    """How much a finding should weigh with the reader of a plan."""
+
+    INFO = "info"
+    WARNING = "warning"
+    BLOCKING = "blocking"
+
+
+@unique
+class RunState(StrEnum):
+    """Where a run is; `design.md`, States, draws the transitions."""
+
+    AWAITING_APPROVAL = "awaiting_approval"
+    QUEUED = "queued"
+    WAITING = "waiting"
+    RUNNING = "running"
+    HELD = "held"
+    CANCELLING = "cancelling"
+    LOST = "lost"
+    PARTIAL = "partial"
+    SUCCEEDED = "succeeded"
+    NOOP = "noop"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    STALE = "stale"
+    RECONCILED = "reconciled"
+
+
+ACTIVE_STATES = frozenset(
+    {
+        RunState.AWAITING_APPROVAL,
+        RunState.QUEUED,
+        RunState.WAITING,
+        RunState.RUNNING,
+        RunState.HELD,
+        RunState.CANCELLING,
+        RunState.LOST,
+    }
+)
+"""The states in which a run owns its database, or may still own it."""
+
+ENDED_STATES = frozenset(RunState) - ACTIVE_STATES
+"""The states that a run does not leave by itself."""
+
+
+@unique
+class StepState(StrEnum):
+    """What is known of one step of a run."""
+
+    NOT_STARTED = "not_started"
+    APPLYING = "applying"
+    APPLIED = "applied"
+    REVERTED = "reverted"
+    FAILED = "failed"
+    PARTIAL = "partial"
+
+
+@unique
+class WaitingReason(StrEnum):
+    """Why a run waits."""
+
+    LOCK = "lock"
+    ORPHAN_BACKEND = "orphan_backend"
+
+
+@unique
+class ActorKind(StrEnum):
+    """Who asks."""
+
+    ANONYMOUS = "anonymous"
+    PERSON = "person"
+    TOKEN = "token"  # noqa: S105 - a kind of actor
+    COMMAND = "command"
+    ROUTE = "route"
+
+
+@unique
+class Scope(StrEnum):
+    """What an actor may do: the scopes of tokens and the permissions of people."""
+
+    READ = "read"
+    PLAN = "plan"
+    REHEARSE = "rehearse"
+    APPLY = "apply"
+    REVERSE = "reverse"
+    FAKE = "fake"
+    OPERATE = "operate"
+    APPROVE = "approve"
+    FORCE = "force"
+    RESOLVE = "resolve"
+
+
+PEOPLE_ONLY = frozenset({Scope.APPROVE, Scope.FORCE, Scope.RESOLVE})
+"""What no machine is ever allowed to do."""
+
+
+@unique
+class EventKind(StrEnum):
+    """What happened in a run, in the order in which it happened."""
+
+    STATE = "state"
+    STEP_STARTED = "step_started"
+    OPERATION_STARTED = "operation_started"
+    STATEMENT_RUNNING = "statement_running"
+    STATEMENT = "statement"
+    STATEMENTS_OMITTED = "statements_omitted"
+    OPERATION_FINISHED = "operation_finished"
+    STEP_FINISHED = "step_finished"
+    OUTPUT = "output"
+    ERROR = "error"
+
+
+@unique
+class Action(StrEnum):
+    """What an entry of the ledger says was done."""
+
+    LEDGER_INSTALLED = "ledger_installed"
+    RUN_REQUESTED = "run_requested"
+    RUN_STATE = "run_state"
+    STEP_STARTED = "step_started"
+    STEP_FINISHED = "step_finished"
+    CANCEL_REQUESTED = "cancel_requested"
+    RESOLVED = "resolved"
+    DENIED = "denied"
+    REFUSED = "refused"

@@ -1,0 +1,263 @@
+"""What goes over the wire?
+
+One frozen type for each body that is sent or answered: the same types check a request,
+write an answer, give `openapi.json` its components and are read by a remote client.
+Times are ISO 8601 in UTC, durations milliseconds. No Django here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+Alias = Annotated[str, Meta(min_length=1, max_length=200)]
+Reason = Annotated[str, Meta(max_length=2000)]
+
+
+class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A body that somebody sends: an unknown field is an error, not a wish."""
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """A body that the route answers with."""
+
+
+# --- requests -----------------------------------------------------------------------
+
+
+class CreateRun(Request, frozen=True, kw_only=True):
+    """`POST runs`: carry out the plan that bears this fingerprint."""
+
+    database: Alias = "default"
+    targets: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=300)]], Meta(max_length=100)
+    ] = []
+    fingerprint: Annotated[str, Meta(max_length=200)] = ""
+    reason: Reason = ""
+    build: Annotated[str, Meta(max_length=200)] = ""
+    fake: bool = False
+    fake_initial: bool = False
+
+
+class GiveReason(Request, frozen=True, kw_only=True):
+    """`POST runs/{id}/cancel`, `…/resolve`: why."""
+
+    reason: Reason = ""
+
+
+# --- answers ------------------------------------------------------------------------
+
+
+class Problem(Answer, frozen=True, kw_only=True):
+    """An error, as RFC 9457 shapes it, with a code that never changes."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    hint: str = ""
+    run: str | None = None
+    facts: dict[str, Any] = {}
+
+
+class OperationAnswer(Answer, frozen=True, kw_only=True):
+    """One operation of a step, with its SQL where that can be known."""
+
+    description: str
+    sql: list[str] | None
+    opaque: bool
+
+
+class FindingAnswer(Answer, frozen=True, kw_only=True):
+    """Something that a reader of the plan should know."""
+
+    code: str
+    severity: str
+    step: str | None
+    message: str
+    hint: str
+
+
+class PlanStepAnswer(Answer, frozen=True, kw_only=True):
+    """One migration, forwards or backwards."""
+
+    app: str
+    name: str
+    direction: str
+    atomic: bool
+    reversible: bool
+    rolls_back: bool
+    digest: str
+    replaces: list[str]
+    operations: list[OperationAnswer]
+
+
+class PlanAnswer(Answer, frozen=True, kw_only=True):
+    """The steps that would bring a database to a wanted state."""
+
+    database: str
+    vendor: str
+    direction: str
+    mode: str
+    targets: list[str]
+    fingerprint: str
+    build: str
+    transactional_ddl: bool
+    steps: list[PlanStepAnswer]
+    findings: list[FindingAnswer]
+
+
+class ActorAnswer(Answer, frozen=True, kw_only=True):
+    """Who asked for something."""
+
+    kind: str
+    name: str
+
+
+class WaitingAnswer(Answer, frozen=True, kw_only=True):
+    """Why a run waits, and until when if that is known."""
+
+    reason: str
+    until: str | None
+
+
+class StepErrorAnswer(Answer, frozen=True, kw_only=True):
+    """What stopped a step."""
+
+    type: str
+    message: str
+    operation: int | None = None
+    sqlstate: str | None = None
+
+
+class RunStepAnswer(Answer, frozen=True, kw_only=True):
+    """One step of a run, as far as it is known to have come."""
+
+    app: str
+    name: str
+    direction: str
+    state: str
+    duration_ms: int | None
+    error: StepErrorAnswer | None
+
+
+class RunAnswer(Answer, frozen=True, kw_only=True):
+    """One attempt at one plan."""
+
+    id: str
+    database: str
+    state: str
+    outcome: str | None
+    ended: bool
+    direction: str
+    mode: str
+    targets: list[str]
+    fingerprint: str
+    requested_by: ActorAnswer
+    reason: str
+    waiting: WaitingAnswer | None
+    steps: list[RunStepAnswer]
+    error: StepErrorAnswer | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    build: str
+    last_event: int
+
+
+class RunsAnswer(Answer, frozen=True, kw_only=True):
+    """Runs, newest first; `next` is the cursor of the following page."""
+
+    runs: list[RunAnswer]
+    next: str | None
+
+
+class EventAnswer(Answer, frozen=True, kw_only=True):
+    """Something that happened in a run; `number` rises by one."""
+
+    number: int
+    at: str
+    kind: str
+    step: int | None
+    operation: int | None
+    duration_ms: int | None
+    text: str
+    facts: dict[str, Any] = {}
+
+
+class EventsAnswer(Answer, frozen=True, kw_only=True):
+    """Events after the asked number; `ended` when no more will come."""
+
+    events: list[EventAnswer]
+    last: int
+    ended: bool
+
+
+class DatabaseAnswer(Answer, frozen=True, kw_only=True):
+    """What is known of one database right now."""
+
+    database: str
+    reachable: bool
+    vendor: str
+    pending: int | None
+    pending_migrations: list[str]
+    applied: int | None
+    ahead: list[str]
+    active_run: str | None
+    needs_resolution: str | None
+    ledger_installed: bool
+    problem: Problem | None
+
+
+class StatusAnswer(Answer, frozen=True, kw_only=True):
+    """Every database of the project."""
+
+    build: str
+    ledger_database: str
+    databases: list[DatabaseAnswer]
+
+
+class ReadyAnswer(Answer, frozen=True, kw_only=True):
+    """May traffic come?"""
+
+    ready: bool
+
+
+class EntryAnswer(Answer, frozen=True, kw_only=True):
+    """One line of the ledger."""
+
+    sequence: int
+    at: str
+    action: str
+    actor: ActorAnswer
+    address: str
+    database: str
+    run: str | None
+    build: str
+    facts: dict[str, Any]
+    previous: str
+    digest: str
+
+
+class EntriesAnswer(Answer, frozen=True, kw_only=True):
+    """Lines of the ledger, newest first; `next` is the cursor of the following page."""
+
+    entries: list[EntryAnswer]
+    next: int | None
+
+
+class VerificationAnswer(Answer, frozen=True, kw_only=True):
+    """Is the ledger as it was written?"""
+
+    intact: bool
+    entries: int
+    broken: int | None = None
+    message: str = ""
+
+
+def to_json(answer: Answer) -> bytes:
+    """Write an answer as JSON."""
+    return msgspec.json.encode(answer)

@@ -1,0 +1,112 @@
+"""The project that the tests run in; MIGRATION_ROUTE_TEST_DATABASE chooses its database."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+VAR = Path(tempfile.gettempdir()) / f"migration-route-tests-{os.getuid()}"
+VAR.mkdir(exist_ok=True)
+
+_KIND = os.environ.get("MIGRATION_ROUTE_TEST_DATABASE", "sqlite")
+_SERVERS = {
+    "postgres": (
+        "django.db.backends.postgresql",
+        os.environ.get(
+            "MIGRATION_ROUTE_TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432"
+        ),
+    ),
+    "mariadb": (
+        "django.db.backends.mysql",
+        os.environ.get("MIGRATION_ROUTE_TEST_MARIADB", "mysql://root@127.0.0.1:3306"),
+    ),
+}
+
+if _KIND == "mariadb":
+    import pymysql
+
+    pymysql.version_info = (2, 2, 8, "final", 0)  # Django asks for mysqlclient's
+    pymysql.install_as_MySQLdb()
+
+
+def _database(name: str) -> dict[str, object]:
+    name = f"{name}_{os.getpid()}" if "PYTEST_XDIST_WORKER" not in os.environ else name
+    if _KIND == "sqlite":
+        file = VAR / f"{name}.sqlite3"
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": str(file),
+            "TEST": {"NAME": str(VAR / f"test_{name}.sqlite3")},
+        }
+    engine, url = _SERVERS[_KIND]
+    found = urlsplit(url)
+    return {
+        "ENGINE": engine,
+        "NAME": f"migration_route_{name}",
+        "USER": found.username or "",
+        "PASSWORD": found.password or "",
+        "HOST": found.hostname or "127.0.0.1",
+        "PORT": str(found.port or ""),
+    }
+
+
+DATABASES = {"default": _database("default"), "other": _database("other")}
+SECRET_KEY = "only-for-the-tests-of-the-route"
+ALLOWED_HOSTS = ["*"]
+USE_TZ = True
+ROOT_URLCONF = "tests.urls"
+STATIC_URL = "/static/"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "migration_route",
+    "tests.testapp",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+TOKENS = {
+    "reader": ["read"],
+    "planner": ["plan"],
+    "deployer": ["apply", "operate"],
+    "reverser": ["apply", "reverse"],
+}
+"""Each token's secret is its name with "-secret" behind it."""
+
+MIGRATION_ROUTE = {
+    "TOKENS": [
+        {
+            "name": name,
+            "sha256": hashlib.sha256(f"{name}-secret".encode()).hexdigest(),
+            "scopes": scopes,
+        }
+        for name, scopes in TOKENS.items()
+    ],
+}

@@ -1,0 +1,15 @@
+"""The model that the migrations of this app make."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Book(models.Model):
+    """A book."""
+
+    title = models.CharField(max_length=100)
+    pages = models.IntegerField(null=True)
+
+    def __str__(self) -> str:
+        return self.title
