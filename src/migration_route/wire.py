@@ -12,8 +12,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-Alias = Annotated[str, Meta(min_length=1, max_length=200)]
-Reason = Annotated[str, Meta(max_length=2000)]
+# PostgreSQL cannot store a NUL, and nobody means one.
+_TEXT = "^[^\\x00]*$"
+Alias = Annotated[str, Meta(min_length=1, max_length=200, pattern=_TEXT)]
+TargetName = Annotated[str, Meta(min_length=1, max_length=300, pattern=_TEXT)]
+Reason = Annotated[str, Meta(max_length=2000, pattern=_TEXT)]
+Name = Annotated[str, Meta(max_length=200, pattern=_TEXT)]
 
 
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,12 +35,10 @@ class CreateRun(Request, frozen=True, kw_only=True):
     """`POST runs`: carry out the plan that bears this fingerprint."""
 
     database: Alias = "default"
-    targets: Annotated[
-        list[Annotated[str, Meta(min_length=1, max_length=300)]], Meta(max_length=100)
-    ] = []
-    fingerprint: Annotated[str, Meta(max_length=200)] = ""
+    targets: Annotated[list[TargetName], Meta(max_length=100)] = []
+    fingerprint: Name = ""
     reason: Reason = ""
-    build: Annotated[str, Meta(max_length=200)] = ""
+    build: Name = ""
     fake: bool = False
     fake_initial: bool = False
 

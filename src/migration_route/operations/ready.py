@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from migration_route.conf import route_settings
 from migration_route.errors import RouteError
-from migration_route.operations.status import pending
 from migration_route.planning import graph as graphs
+from migration_route.planning.planner import pending
 from migration_route.targets import all_aliases
 
 
@@ -22,6 +22,6 @@ def _is_ready(alias: str) -> bool:
         graph = graphs.read_graph(alias)
     except RouteError:
         return False
-    if pending(alias, graph):
+    if pending(graph, alias):
         return False
-    return route_settings().ready_when_ahead or not graphs.ahead_of_code(graph)
+    return route_settings().ready_when_ahead or not graph.ahead

@@ -34,11 +34,20 @@ def _note(
         Draft(
             action=action,
             actor_kind=actor.kind,
-            actor_name=actor.name[:200],
+            actor_name=_printable(actor.name, 200),
             address=actor.address,
-            database=database[:200],
-            run=run[:32],
+            database=_printable(database, 200),
+            run=_printable(run, 32),
             build=sources.build(),
-            facts={"verb": verb, "code": error.code, "message": error.message},
+            facts={
+                "verb": verb,
+                "code": error.code,
+                "message": _printable(error.message, 500),
+            },
         )
     )
+
+
+def _printable(text: str, length: int) -> str:
+    """Return what a caller sent as every database can store it."""
+    return "".join(sign if sign.isprintable() else "�" for sign in text[:length])

@@ -11,6 +11,7 @@ from migration_route.ledger import reading
 from migration_route.ledger.records import Happenings, RunRecord
 from migration_route.operations.recording import on_record
 from migration_route.running import recovery
+from migration_route.targets import find_target
 from migration_route.vocabulary import Scope
 
 _FIRST_PAUSE = 0.03
@@ -43,6 +44,10 @@ def list_all(
     """Return the runs that the actor may read, newest first."""
     with on_record(actor, "runs", database=database or ""):
         authorise(actor, Scope.READ, database=database)
+        if database is not None:
+            find_target(database)
+        if before is not None:
+            _checked(before)
         found = reading.list_runs(database=database, before=before, limit=limit)
         return [
             recovery.look_after(run)

@@ -12,7 +12,7 @@ from migration_route.ledger.reading import active_runs, unresolved_runs
 from migration_route.ledger.records import RunRecord
 from migration_route.operations.recording import on_record
 from migration_route.planning import graph as graphs
-from migration_route.planning.planner import countable, without_own_app
+from migration_route.planning.planner import countable, pending
 from migration_route.planning.standing import DatabaseStatus
 from migration_route.running import recovery
 from migration_route.targets import all_aliases, find_target
@@ -76,16 +76,10 @@ def _status(
         graph = graphs.read_graph(alias)
         standing = replace(
             standing,
-            pending=pending(alias, graph),
-            ahead=tuple(graphs.ahead_of_code(graph)),
+            pending=pending(graph, alias),
+            ahead=tuple(f"{app}.{name}" for app, name in graph.ahead),
+            problem=graph.problem or ledger_problem,
         )
-        graphs.check(graph, alias)
     except RouteError as error:
         return replace(standing, problem=error)
     return standing
-
-
-def pending(alias: str, graph: graphs.Graph) -> tuple[str, ...]:
-    """Return what a plain `migrate` would apply."""
-    plan = graphs.migration_plan(graph, alias, graph.loader.graph.leaf_nodes())
-    return tuple(f"{m.app_label}.{m.name}" for m, _ in without_own_app(plan, alias))

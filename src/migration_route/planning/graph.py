@@ -29,10 +29,12 @@ from migration_route.errors import (
     Conflict,
     DatabaseUnavailable,
     InconsistentHistory,
+    RouteError,
 )
 from migration_route.planning import sources
 
-Applied = frozenset[tuple[str, str]]
+Key = tuple[str, str]
+Applied = frozenset[Key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,9 @@ class Graph:
 
     loader: MigrationLoader
     recorded: Applied  # what the recorder says, not what replacement adds
+    problem: RouteError | None  # what Django's migrate would refuse before it begins
+    pending: tuple[Key, ...]  # what a plain `migrate` would apply, in its order
+    ahead: tuple[Key, ...]  # recorded for apps of this code, but not in its files
 
 
 class _Kept:
@@ -82,7 +87,14 @@ def read_graph(alias: str) -> Graph:
         kept = _kept.by_alias.get(alias)
         if kept is not None and kept[0] == state:
             return kept[1]
-        graph = Graph(loader=_load(alias), recorded=recorded)
+        loader = _load(alias)
+        graph = Graph(
+            loader=loader,
+            recorded=recorded,
+            problem=_problem(loader, alias),
+            pending=_pending(loader, alias),
+            ahead=_ahead(loader, recorded),
+        )
         _kept.by_alias[alias] = (state, graph)
         return graph
 
@@ -110,25 +122,37 @@ def forget(alias: str) -> None:
         _kept.by_alias.pop(alias, None)
 
 
-def check(graph: Graph, alias: str) -> None:
-    """Refuse what Django's migrate refuses before it begins.
-
-    Raises `InconsistentHistory` or `Conflict`, in the order in which Django does.
-    """
+def _problem(loader: MigrationLoader, alias: str) -> RouteError | None:
+    """Return what Django's migrate refuses before it begins, in Django's order."""
     try:
-        graph.loader.check_consistent_history(connections[alias])
+        loader.check_consistent_history(connections[alias])
     except InconsistentMigrationHistory as error:
-        raise InconsistentHistory(str(error)) from error
-    conflicts = graph.loader.detect_conflicts()
-    if conflicts:
-        names = "; ".join(
-            f"{', '.join(sorted(names))} in {app}"
-            for app, names in sorted(conflicts.items())
+        return InconsistentHistory(str(error))
+    conflicts = loader.detect_conflicts()
+    if not conflicts:
+        return None
+    names = "; ".join(
+        f"{', '.join(sorted(names))} in {app}" for app, names in sorted(conflicts.items())
+    )
+    return Conflict(
+        f"There is more than one last migration: {names}.",
+        conflicts={app: sorted(names) for app, names in conflicts.items()},
+    )
+
+
+def _pending(loader: MigrationLoader, alias: str) -> tuple[Key, ...]:
+    plan = _PlanningExecutor(loader, alias).migration_plan(loader.graph.leaf_nodes())
+    return tuple((migration.app_label, migration.name) for migration, _ in plan)
+
+
+def _ahead(loader: MigrationLoader, recorded: Applied) -> tuple[Key, ...]:
+    return tuple(
+        sorted(
+            (app, name)
+            for app, name in recorded
+            if app in loader.migrated_apps and (app, name) not in loader.disk_migrations
         )
-        raise Conflict(
-            f"There is more than one last migration: {names}.",
-            conflicts={app: sorted(names) for app, names in conflicts.items()},
-        )
+    )
 
 
 class _PlanningExecutor(MigrationExecutor):
@@ -154,13 +178,3 @@ def migration_plan(
                 # graph without replacements, which is good for this plan only.
                 forget(alias)
     return plan
-
-
-def ahead_of_code(graph: Graph) -> list[str]:
-    """Return what is recorded for apps of this code but is not in its files."""
-    loader = graph.loader
-    return sorted(
-        f"{app}.{name}"
-        for app, name in graph.recorded
-        if app in loader.migrated_apps and (app, name) not in loader.disk_migrations
-    )

@@ -28,7 +28,8 @@ def make_plan(request: PlanRequest) -> tuple[Plan, MigrationPlan]:
     """
     target = find_target(request.database)
     graph = graphs.read_graph(target.alias)
-    graphs.check(graph, target.alias)
+    if graph.problem is not None:
+        raise graph.problem.with_traceback(None)  # kept, and raised more than once
     destinations = find_destinations(request, graph)
     migrations = without_own_app(
         graphs.migration_plan(
@@ -84,6 +85,12 @@ def without_own_app(migrations: MigrationPlan, alias: str) -> MigrationPlan:
     if not holds_ledger(alias):
         return migrations
     return [item for item in migrations if item[0].app_label != OWN_APP]
+
+
+def pending(graph: graphs.Graph, alias: str) -> tuple[str, ...]:
+    """Return what a plain `migrate` would apply, but for the ledger's own tables."""
+    own = {OWN_APP} if holds_ledger(alias) else set()
+    return tuple(f"{app}.{name}" for app, name in graph.pending if app not in own)
 
 
 def countable(applied: graphs.Applied, alias: str) -> Iterable[tuple[str, str]]:

@@ -30,6 +30,7 @@ class _Memory:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     digests: dict[str, str] = field(default_factory=dict)  # by module
+    folders: dict[str, tuple[Path, ...]] = field(default_factory=dict)  # by package
     digested: dict[Path, tuple[tuple[int, int], str]] = field(default_factory=dict)
 
 
@@ -46,11 +47,16 @@ def packages() -> Iterator[tuple[str, Path]]:
             yield app.label, folder
 
 
-@lru_cache(maxsize=1000)
 def _folders(module_name: str) -> tuple[Path, ...]:
-    spec = _spec(module_name)
-    places = spec.submodule_search_locations if spec else None
-    return tuple(Path(place) for place in places or ())
+    """Return where a package lies; one that is not there yet is looked for each time."""
+    known = _memory.folders.get(module_name)
+    if known is None:
+        spec = _spec(module_name)
+        places = spec.submodule_search_locations if spec else None
+        known = tuple(Path(place) for place in places or ())
+        if known:
+            _memory.folders[module_name] = known
+    return known
 
 
 def _spec(module_name: str) -> ModuleSpec | None:

@@ -55,7 +55,7 @@ class Worker:
     def __init__(self, *, pipe: int, control: int) -> None:
         self._control = os.fdopen(control, "rb", buffering=0)
         self._reporter = Reporter(pipe, self._next_answer, _mask)
-        self._locks: list[tuple[BaseDatabaseWrapper, TargetLock]] = []
+        self._locks: list[TargetLock] = []
 
     def work(self) -> None:
         """Wait for the order, carry it out, and say how it ended."""
@@ -129,7 +129,7 @@ class Worker:
             lock = vendor.lock(connection, Slot.WORKER)
             if not self._locks or vendor.lock_is_of_session:
                 _take(lock)
-                self._locks.append((connection, lock))
+                self._locks.append(lock)
 
         connections[order.database].close()
         connection_created.connect(prepare, dispatch_uid="migration_route.worker")
@@ -137,9 +137,9 @@ class Worker:
             yield
         finally:
             connection_created.disconnect(prepare, dispatch_uid="migration_route.worker")
-            for connection, lock in self._locks[-1:]:
-                if connection.connection is not None and not connection.in_atomic_block:
-                    lock.release()
+            if not vendor_of(order.database).lock_is_of_session:
+                for lock in self._locks:
+                    lock.release()  # the others go with their session
 
 
 def _take(lock: TargetLock) -> None:

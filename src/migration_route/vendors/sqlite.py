@@ -100,7 +100,8 @@ def _path(connection: BaseDatabaseWrapper) -> Path:
     if name.startswith("file:"):
         name = name.removeprefix("file:").split("?", 1)[0]
         name = name.removeprefix("//") if name.startswith("///") else name
-    return Path(name).absolute()
+    # Two names of one file must mean one lock.
+    return Path(name).resolve()
 
 
 VENDOR = SQLite()

@@ -2,4 +2,18 @@
 
 from __future__ import annotations
 
-urlpatterns: list[object] = []
+from django.urls import path
+
+from migration_route.web import views
+from migration_route.web.pages import page
+
+urlpatterns = [
+    path("", page({"GET": views.dashboard}), name="dashboard"),
+    path("plan/", page({"GET": views.plan}), name="plan"),
+    path("apply/", page({"POST": views.apply}), name="apply"),
+    path("runs/", page({"GET": views.history}), name="history"),
+    path("runs/<str:run>/", page({"GET": views.run}), name="run"),
+    path("runs/<str:run>/cancel/", page({"POST": views.cancel}), name="cancel"),
+    path("runs/<str:run>/resolve/", page({"POST": views.resolve}), name="resolve"),
+    path("ledger/", page({"GET": views.ledger}), name="ledger"),
+]

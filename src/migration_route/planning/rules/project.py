@@ -14,7 +14,7 @@ from migration_route.errors import RouteError
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
 from migration_route.planning.plan import Finding, Plan
-from migration_route.planning.planner import without_own_app
+from migration_route.planning.planner import pending
 from migration_route.targets import all_aliases
 from migration_route.vocabulary import Severity
 
@@ -55,7 +55,6 @@ def _apps_with_changes(layout: object) -> tuple[str, ...]:
 def _pending(alias: str) -> int:
     try:
         graph = graphs.read_graph(alias)
-        plan = graphs.migration_plan(graph, alias, graph.loader.graph.leaf_nodes())
     except RouteError:
         return 0  # status says what is wrong with that database
-    return len(without_own_app(plan, alias))
+    return len(pending(graph, alias))

@@ -1,0 +1,108 @@
+"""What do all staff pages have in common? A request comes in, a page goes out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from urllib.parse import urlencode
+
+from django.apps import apps
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import resolve_url
+from django.urls import NoReverseMatch, reverse
+from django.utils.cache import add_never_cache_headers
+
+from migration_route.access.actor import Actor
+from migration_route.access.requests import find_actor
+from migration_route.access.sessions import SAFE_METHODS
+from migration_route.api.endpoints import BUILD_HEADER, outside_of_the_request
+from migration_route.errors import (
+    Forbidden,
+    IdentityUnavailable,
+    MethodNotAllowed,
+    RouteError,
+    Unauthenticated,
+)
+from migration_route.planning import sources
+from migration_route.vocabulary import ActorKind
+from migration_route.web.rendering import render, render_without_request
+
+Page = Callable[..., HttpResponse]
+
+_IDENTITY_STATUS = 503
+"""Not 401: nobody can sign in now, and a session middleware saves nothing on a 5xx."""
+
+
+def page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
+    """Return one address of the staff pages: a view for each method it answers to."""
+    table = {**methods}
+    if "GET" in table:
+        table["HEAD"] = table["GET"]
+    allow = ", ".join(sorted(table))
+
+    def dispatch(request: HttpRequest, **arguments: str) -> HttpResponseBase:
+        view = table.get(request.method or "")
+        if view is None:
+            flaw = MethodNotAllowed(f"This address answers to {allow}.")
+            response = render_without_request("problem", {"error": flaw}, status=405)
+            response["Allow"] = allow
+        else:
+            response = _answer(view, request, **arguments)
+        response[BUILD_HEADER] = sources.build()
+        add_never_cache_headers(response)
+        return response
+
+    functools.update_wrapper(dispatch, next(iter(methods.values())))
+    return outside_of_the_request(dispatch)
+
+
+def _answer(view: Page, request: HttpRequest, **arguments: str) -> HttpResponse:
+    actor = find_actor(request)
+    try:
+        return view(request, actor, **arguments)
+    except RouteError as error:
+        return problem_page(request, actor, error)
+
+
+def problem_page(request: HttpRequest, actor: Actor, error: RouteError) -> HttpResponse:
+    """Return the page that says what went wrong and what to do."""
+    if isinstance(error, IdentityUnavailable):
+        # Neither `request.user` nor the session may be touched from here on.
+        return render_without_request(
+            "unrecognised",
+            {"error": error, "api": request.build_absolute_uri(_api())},
+            status=_IDENTITY_STATUS,
+        )
+    if isinstance(error, Unauthenticated):
+        login = _login_page(request, actor)
+        return login or render_without_request(
+            "problem", {"error": error}, status=error.http_status
+        )
+    needs = error.facts.get("needs") if isinstance(error, Forbidden) else None
+    return render(
+        request,
+        actor,
+        "problem",
+        {"error": error, "run": error.facts.get("run"), "needs": needs},
+        status=error.http_status,
+    )
+
+
+def _api() -> str:
+    return reverse("migration_route:api-status").removesuffix("status")
+
+
+def _login_page(request: HttpRequest, actor: Actor) -> HttpResponseRedirect | None:
+    """Return the way to the login, for people in a project that has one."""
+    is_person = actor.kind is ActorKind.ANONYMOUS and actor.flaw is None
+    if not is_person or not apps.is_installed("django.contrib.auth"):
+        return None
+    try:
+        login = reverse("admin:login")
+    except NoReverseMatch:
+        login = resolve_url(settings.LOGIN_URL)
+    is_safe = request.method in SAFE_METHODS
+    back = request.get_full_path() if is_safe else reverse("migration_route:dashboard")
+    separator = "&" if "?" in login else "?"
+    return HttpResponseRedirect(f"{login}{separator}{urlencode({'next': back})}")

@@ -1,0 +1,52 @@
+"""What does a query or a form of a page say? Text becomes a value, or a clear error."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, QueryDict
+
+from migration_route.errors import InvalidRequest
+from migration_route.operations.apply import ApplyRequest
+from migration_route.planning.plan import PlanRequest
+
+LONGEST_REASON = 2000
+_LONGEST_KEY = 64
+_DIGITS = 18
+
+
+def plan_request(words: QueryDict) -> PlanRequest:
+    """Read which plan is wanted; an empty field asks for nothing."""
+    return PlanRequest(
+        database=words.get("database") or "default",
+        targets=tuple(filter(None, map(str.strip, words.getlist("target")))),
+    )
+
+
+def apply_request(words: QueryDict) -> ApplyRequest:
+    """Read the form of the plan page. Raises `InvalidRequest`."""
+    wanted = plan_request(words)
+    return ApplyRequest(
+        database=wanted.database,
+        targets=wanted.targets,
+        fingerprint=words.get("fingerprint", ""),
+        reason=reason(words),
+        # A form that is sent twice starts one run.
+        idempotency_key=words.get("key", "")[:_LONGEST_KEY] or None,
+    )
+
+
+def reason(words: QueryDict) -> str:
+    """Read why something is done. Raises `InvalidRequest` when it is too long."""
+    text = words.get("reason", "").strip()
+    if len(text) > LONGEST_REASON:
+        raise InvalidRequest(f"A reason has at most {LONGEST_REASON} characters.")
+    return text
+
+
+def number(request: HttpRequest, name: str) -> int | None:
+    """Read a whole number from the query; None without one. Raises `InvalidRequest`."""
+    text = request.GET.get(name)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        raise InvalidRequest(f"{name} must be a whole number, not {text[:50]!r}.")
+    return int(text)

@@ -1,0 +1,79 @@
+"""What does the page say about a plan?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from migration_route.access.actor import Actor
+from migration_route.access.permissions import may
+from migration_route.deciding.policy import scopes_for
+from migration_route.planning.plan import Finding, Plan, Step
+from migration_route.vocabulary import Direction, Scope, Severity
+from migration_route.web.wording import words
+
+_ORDER = (Severity.BLOCKING, Severity.WARNING, Severity.INFO)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepView:
+    """A step with what was found about it."""
+
+    step: Step
+    worst: Severity | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanView:
+    """A plan as the page shows it."""
+
+    plan: Plan
+    steps: tuple[StepView, ...]
+    findings: tuple[Finding, ...]  # the gravest first
+    is_backwards: bool
+    is_blocked: bool  # the route would refuse it
+    missing: tuple[Scope, ...]  # the rights that the reader lacks to carry it out
+    verb: str  # what the button says that it will do
+    vendor: str
+    undone: int  # steps that stay half done when they fail
+
+    @property
+    def is_offered(self) -> bool:
+        """Tell whether the page has a button for it."""
+        return bool(self.steps) and not self.missing and not self.is_blocked
+
+
+_VENDORS = {"postgresql": "PostgreSQL", "mysql": "MySQL or MariaDB", "sqlite": "SQLite"}
+
+
+def plan_view(plan: Plan, actor: Actor) -> PlanView:
+    """Return a plan as the page shows it to this reader."""
+    needed = scopes_for(direction=plan.direction, mode=plan.mode)
+    findings = sorted(plan.findings, key=lambda found: _ORDER.index(found.severity))
+    return PlanView(
+        plan=plan,
+        steps=tuple(StepView(step=step, worst=_worst(step, findings)) for step in plan.steps),
+        findings=tuple(findings),
+        is_backwards=plan.direction is Direction.BACKWARDS,
+        is_blocked=any(found.severity is Severity.BLOCKING for found in findings),
+        missing=tuple(scope for scope in needed if not may(actor, scope, plan.database)),
+        verb=_verb(plan),
+        vendor=vendor_name(plan.vendor),
+        undone=sum(not step.rolls_back for step in plan.steps),
+    )
+
+
+def vendor_name(vendor: str) -> str:
+    """Return what the vendor calls itself."""
+    return _VENDORS.get(vendor, words(vendor))
+
+
+def _worst(step: Step, findings: list[Finding]) -> Severity | None:
+    return next((found.severity for found in findings if found.step == step.label), None)
+
+
+def _verb(plan: Plan) -> str:
+    count = len(plan.steps)
+    steps = f"{count} migration{'' if count == 1 else 's'}"
+    if plan.direction is Direction.BACKWARDS:
+        return f"Reverse {steps} on {plan.database}"
+    return f"Apply {steps} to {plan.database}"

@@ -1,0 +1,82 @@
+"""In which surroundings does a page stand?
+
+In those of the admin that the project has mounted, else in its own; and in its own
+without the request where nobody can be recognised, or where a table that the
+surroundings read is behind the code.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from django.apps import apps
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import get_token
+from django.template.loader import render_to_string
+from django.urls import NoReverseMatch, resolve, reverse
+
+from migration_route.access.actor import Actor
+from migration_route.planning import sources
+from migration_route.vocabulary import ActorKind
+
+logger = logging.getLogger("migration_route.web")
+
+_ADMIN_BASE = "admin/base_site.html"
+_OWN_BASE = "migration_route/base.html"
+
+
+def render(
+    request: HttpRequest,
+    actor: Actor,
+    name: str,
+    context: Mapping[str, Any],
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    """Answer with a page for whoever asks."""
+    if actor.kind is ActorKind.PERSON:
+        try:
+            return _rendered(name, {**_surroundings(request), **context}, status, request)
+        except DatabaseError:
+            # A context processor or the admin reads what has yet to be migrated.
+            logger.warning("The page %s is shown without its surroundings", name, exc_info=True)
+    own = {"csrf_token": get_token(request)}
+    return render_without_request(name, {**own, **context}, status=status)
+
+
+def render_without_request(
+    name: str, context: Mapping[str, Any], *, status: int
+) -> HttpResponse:
+    """Answer with a page that looks at no user, no session and no table."""
+    return _rendered(name, {"surroundings": _OWN_BASE, **context}, status, None)
+
+
+def _rendered(
+    name: str, context: Mapping[str, Any], status: int, request: HttpRequest | None
+) -> HttpResponse:
+    words = {"build": sources.build(), **context}
+    text = render_to_string(f"migration_route/{name}.html", words, request)
+    return HttpResponse(text, status=status)
+
+
+def _surroundings(request: HttpRequest) -> dict[str, Any]:
+    site = _mounted_admin()
+    if site is None:
+        return {"surroundings": _OWN_BASE}
+    request.current_app = site.name  # type: ignore[attr-defined]
+    return {**site.each_context(request), "surroundings": _ADMIN_BASE}
+
+
+def _mounted_admin() -> Any:
+    """Return the admin site that stands behind the project's own addresses, if any:
+    not every project mounts the default one."""
+    if not apps.is_installed("django.contrib.admin"):
+        return None
+    try:
+        index = resolve(reverse("admin:index"))
+    except NoReverseMatch:
+        return None
+    return getattr(index.func, "admin_site", None)

@@ -1,0 +1,156 @@
+"""What does a page say about a run?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from migration_route.ledger.records import RunRecord, StepError, StepRecord
+from migration_route.vocabulary import Direction, RunState, StepState, WaitingReason
+from migration_route.web.wording import TONES, between, duration, moment, words
+
+_DONE = frozenset({StepState.APPLIED, StepState.REVERTED})
+_CANCELLABLE = frozenset(
+    {
+        RunState.AWAITING_APPROVAL,
+        RunState.QUEUED,
+        RunState.WAITING,
+        RunState.RUNNING,
+        RunState.HELD,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStepView:
+    """A step of a run as a page shows it."""
+
+    label: str
+    state: StepState
+    state_words: str
+    tone: str
+    duration: str
+    error: StepError | None
+    operation: int | None  # the one that failed, counted from 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run as a page shows it."""
+
+    record: RunRecord
+    state_words: str
+    tone: str
+    headline: str
+    advice: str
+    steps: tuple[RunStepView, ...]
+    done: int
+    created: datetime | None
+    started: datetime | None
+    finished: datetime | None
+    duration: str
+    is_cancellable: bool
+    shows_error: bool  # its error is not that of one of its steps
+
+
+def run_view(record: RunRecord) -> RunView:
+    """Return a run as a page shows it."""
+    done = sum(step.state in _DONE for step in record.steps)
+    headline, advice = _sentences(record, done)
+    return RunView(
+        record=record,
+        state_words=words(record.state),
+        tone=TONES.get(record.state, "quiet"),
+        headline=headline,
+        advice=advice,
+        steps=tuple(map(_step_view, record.steps)),
+        done=done,
+        created=moment(record.created_at),
+        started=moment(record.started_at),
+        finished=moment(record.finished_at),
+        duration=duration(between(record.started_at, record.finished_at)),
+        is_cancellable=record.state in _CANCELLABLE,
+        shows_error=record.error is not None and not any(step.error for step in record.steps),
+    )
+
+
+def _step_view(step: StepRecord) -> RunStepView:
+    error = step.error
+    return RunStepView(
+        label=step.label,
+        state=step.state,
+        state_words=words(step.state),
+        tone=TONES.get(step.state, "quiet"),
+        duration=duration(step.duration_ms),
+        error=error,
+        operation=None if error is None or error.operation is None else error.operation + 1,
+    )
+
+
+def _sentences(run: RunRecord, done: int) -> tuple[str, str]:
+    """Return what is so, and what to do about it."""
+    count = len(run.steps)
+    migrations = f"{count} migration{'' if count == 1 else 's'}"
+    verb = "reversed" if run.direction is Direction.BACKWARDS else "applied"
+    so_far = f"{done} of {migrations} {verb}"
+    match run.state:
+        case RunState.QUEUED:
+            return "Waiting for its process to start.", ""
+        case RunState.AWAITING_APPROVAL:
+            return "Waiting for an approval.", ""
+        case RunState.WAITING | RunState.HELD:
+            return _waiting(run), ""
+        case RunState.RUNNING:
+            return f"At work: {so_far}.", ""
+        case RunState.CANCELLING:
+            return (
+                f"Stops before its next step: {so_far}.",
+                "The step that is under way is carried to its end.",
+            )
+        case RunState.LOST:
+            return _lost(run)
+        case RunState.SUCCEEDED:
+            return f"Done: {migrations} {verb}, and the database says so.", ""
+        case RunState.NOOP:
+            return "There was nothing to do.", ""
+        case RunState.FAILED:
+            return (
+                f"Failed: {so_far}. The step that failed left nothing behind.",
+                "Mend the cause, then read the plan again: what is applied stays applied, "
+                "and trying again is safe.",
+            )
+        case RunState.PARTIAL:
+            return (
+                f"Stopped midway: {so_far}, and one step is half done.",
+                "Nothing else runs on this database until a person has put it right.",
+            )
+        case RunState.CANCELLED:
+            return f"Cancelled: {so_far}.", "What is left can be applied by a new run."
+        case RunState.STALE:
+            return (
+                "Nothing was applied: the plan had changed when the run began.",
+                "Read the plan again.",
+            )
+        case RunState.RECONCILED:
+            return f"Put right by a person: {so_far} by the run itself.", ""
+        case _:
+            return f"This run is {words(run.state)}: {so_far}.", ""
+
+
+def _waiting(run: RunRecord) -> str:
+    if run.waiting_reason == WaitingReason.LOCK:
+        return "Waiting: something else is migrating this database."
+    return f"Waiting: {words(run.waiting_reason) or 'for its turn'}."
+
+
+def _lost(run: RunRecord) -> tuple[str, str]:
+    if run.waiting_reason == WaitingReason.ORPHAN_BACKEND:
+        return (
+            "Its processes are gone, but its session in the database is still alive.",
+            "Nothing new starts until that session has ended: wait, or end it in the "
+            "database.",
+        )
+    return (
+        "Its heart has stopped: it is being found out what it left.",
+        "Nothing new starts until that is known.",
+    )

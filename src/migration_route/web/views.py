@@ -1,0 +1,177 @@
+"""The staff pages: one function for each address. Nothing is decided here."""
+
+from __future__ import annotations
+
+import secrets
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from migration_route.access.actor import Actor
+from migration_route.access.permissions import may
+from migration_route.conf import route_settings
+from migration_route.errors import PlanChanged, RouteError, StaleCode
+from migration_route.operations import apply as applying
+from migration_route.operations import cancel as cancelling
+from migration_route.operations import ledger as ledgers
+from migration_route.operations import plan as planning
+from migration_route.operations import resolve as resolving
+from migration_route.operations import runs, status
+from migration_route.planning.plan import PlanRequest
+from migration_route.vocabulary import Scope
+from migration_route.web import parsing
+from migration_route.web.entries import entry_view
+from migration_route.web.happenings import current_work, line_views
+from migration_route.web.plans import plan_view
+from migration_route.web.rendering import render
+from migration_route.web.runs import run_view
+
+_LAST_RUNS = 5
+_PAGE = 25
+_EVENTS = 500
+
+
+def dashboard(request: HttpRequest, actor: Actor) -> HttpResponse:
+    """Show every database, and the last runs."""
+    databases = status.status(actor)
+    ledger_database = route_settings().ledger_database
+    return render(
+        request,
+        actor,
+        "dashboard",
+        {
+            "title": "Migrations",
+            "here": "dashboard",
+            "databases": databases,
+            "pending": sum(len(found.pending or ()) for found in databases),
+            "runs": [run_view(found) for found in _last_runs(actor)],
+            "ledger_database": ledger_database,
+            "ledger_installed": any(found.ledger_installed for found in databases),
+        },
+    )
+
+
+def _last_runs(actor: Actor) -> list[runs.RunRecord]:
+    try:
+        return runs.list_all(actor, limit=_LAST_RUNS)
+    except RouteError:
+        return []  # the status of the ledger's database says why
+
+
+def plan(request: HttpRequest, actor: Actor) -> HttpResponse:
+    """Show what would happen, and the button that makes it happen."""
+    return _plan_page(request, actor, parsing.plan_request(request.GET))
+
+
+def _plan_page(
+    request: HttpRequest,
+    actor: Actor,
+    wanted: PlanRequest,
+    *,
+    refusal: RouteError | None = None,
+    reason: str = "",
+) -> HttpResponse:
+    found = planning.plan(wanted, actor)
+    return render(
+        request,
+        actor,
+        "plan",
+        {
+            "title": f"Plan for {found.database}",
+            "plan": plan_view(found, actor),
+            "targets": wanted.targets,
+            "key": secrets.token_hex(16),
+            "refusal": refusal,
+            "reason": reason,
+            "longest_reason": parsing.LONGEST_REASON,
+        },
+        status=refusal.http_status if refusal else 200,
+    )
+
+
+def apply(request: HttpRequest, actor: Actor) -> HttpResponse:
+    """Start the run of the plan that was read; one that has changed is shown anew."""
+    wanted = parsing.apply_request(request.POST)
+    try:
+        run = applying.apply(wanted, actor)
+    except (PlanChanged, StaleCode) as error:
+        again = PlanRequest(database=wanted.database, targets=wanted.targets)
+        return _plan_page(request, actor, again, refusal=error, reason=wanted.reason)
+    return redirect("migration_route:run", run=run.id)
+
+
+def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
+    """Show one run: its steps, and what happened in them."""
+    found = runs.show(run, actor)
+    after = parsing.number(request, "after")
+    if after is None:
+        after = max(0, found.last_event - _EVENTS)
+    happened = runs.happenings(run, actor, after=after, limit=_EVENTS)
+    return render(
+        request,
+        actor,
+        "run",
+        {
+            "title": f"Run on {found.database}",
+            "run": run_view(found),
+            "lines": line_views(happened.events, since=found.created_at),
+            "current": current_work(happened.events) if found.is_active else None,
+            "last": str(happened.last),
+            "earlier": str(max(0, after - _EVENTS)) if after else "",
+            "later": str(happened.last) if happened.last < found.last_event else "",
+            "may_cancel": may(actor, Scope.OPERATE, found.database),
+            "may_resolve": may(actor, Scope.RESOLVE, found.database),
+            "longest_reason": parsing.LONGEST_REASON,
+        },
+    )
+
+
+def cancel(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
+    """Ask a run to stop before its next step."""
+    cancelling.cancel(run, actor, reason=parsing.reason(request.POST))
+    return redirect("migration_route:run", run=run)
+
+
+def resolve(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
+    """Say that what a run left midway has been put right."""
+    resolving.resolve(run, actor, reason=parsing.reason(request.POST))
+    return redirect("migration_route:run", run=run)
+
+
+def history(request: HttpRequest, actor: Actor) -> HttpResponse:
+    """Show runs, newest first."""
+    database = request.GET.get("database") or None
+    before = request.GET.get("before") or None
+    found = runs.list_all(actor, database=database, before=before, limit=_PAGE)
+    return render(
+        request,
+        actor,
+        "history",
+        {
+            "title": f"Runs on {database}" if database else "Runs",
+            "here": "history",
+            "runs": [run_view(record) for record in found],
+            "database": database,
+            "is_first": before is None,
+            "older": found[-1].id if len(found) == _PAGE else "",
+        },
+    )
+
+
+def ledger(request: HttpRequest, actor: Actor) -> HttpResponse:
+    """Show the ledger, newest first; with `verify`, whether it is as it was written."""
+    before = parsing.number(request, "before")
+    found = ledgers.entries(actor, before=before, limit=_PAGE)
+    return render(
+        request,
+        actor,
+        "ledger",
+        {
+            "title": "Ledger",
+            "here": "ledger",
+            "entries": [entry_view(record) for record in found],
+            "verification": ledgers.verify(actor) if "verify" in request.GET else None,
+            "is_first": before is None,
+            "older": str(found[-1].sequence) if len(found) == _PAGE else "",
+        },
+    )
