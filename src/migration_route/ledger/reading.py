@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -25,7 +25,7 @@ from migration_route.ledger.records import (
 )
 from migration_route.ledger.runs import repeated
 from migration_route.models import Entry, Event, Run
-from migration_route.vocabulary import EventKind, RunState
+from migration_route.vocabulary import ACTIVE_STATES, EventKind, RunState
 
 
 class NotInstalled(Exception):
@@ -82,22 +82,26 @@ def list_runs(*, database: str | None, before: str | None, limit: int) -> list[R
 
 def active_runs() -> dict[str, RunRecord]:
     """Return the run that owns each database, by alias."""
-    try:
-        with _reading() as alias:
-            rows = Run.objects.using(alias).filter(active_database__isnull=False)
-            return {row.database: run_record(row) for row in rows}
-    except NotInstalled:
-        return {}
+    return {run.database: run for run in _in_states(ACTIVE_STATES)}
 
 
 def unresolved_runs() -> dict[str, str]:
     """Return the id of the run that left a database in between, by alias."""
+    return {run.database: run.id for run in _in_states({RunState.PARTIAL})}
+
+
+def standing_runs() -> list[RunRecord]:
+    """Return, at one look, the runs that own a database or left one in between."""
+    return _in_states(ACTIVE_STATES | {RunState.PARTIAL})
+
+
+def _in_states(states: Collection[RunState]) -> list[RunRecord]:
     try:
         with _reading() as alias:
-            rows = Run.objects.using(alias).filter(state=RunState.PARTIAL).order_by("id")
-            return dict(rows.values_list("database", "id"))
+            rows = Run.objects.using(alias).filter(state__in=states).order_by("id")
+            return [run_record(row) for row in rows]
     except NotInstalled:
-        return {}
+        return []
 
 
 def find_repeated(key: str | None, request_digest: str) -> RunRecord | None:

@@ -16,7 +16,7 @@ class Run(models.Model):
     # The alias while the run may still own its database, NULL afterwards: the unique
     # index makes the second of two simultaneous requests fail.
     active_database = models.CharField(max_length=200, null=True, unique=True)  # noqa: DJ001
-    state = models.CharField(_("state"), max_length=20)
+    state = models.CharField(_("state"), max_length=20, db_index=True)
     outcome = models.CharField(_("outcome"), max_length=40, blank=True)
     direction = models.CharField(max_length=10)
     mode = models.CharField(max_length=20)

@@ -8,7 +8,7 @@ from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise, may
 from migration_route.conf import route_settings
 from migration_route.errors import DatabaseUnavailable, RouteError
-from migration_route.ledger.reading import active_runs, unresolved_runs
+from migration_route.ledger.reading import standing_runs
 from migration_route.ledger.records import RunRecord
 from migration_route.operations.recording import on_record
 from migration_route.planning import graph as graphs
@@ -16,7 +16,7 @@ from migration_route.planning.planner import countable, pending
 from migration_route.planning.standing import DatabaseStatus
 from migration_route.running import recovery
 from migration_route.targets import all_aliases, find_target
-from migration_route.vocabulary import OWN_APP, Scope
+from migration_route.vocabulary import OWN_APP, RunState, Scope
 
 
 def status(actor: Actor) -> list[DatabaseStatus]:
@@ -35,15 +35,18 @@ def status(actor: Actor) -> list[DatabaseStatus]:
 
 
 def _from_ledger() -> tuple[RouteError | None, dict[str, RunRecord], dict[str, str]]:
+    active: dict[str, RunRecord] = {}
+    unresolved: dict[str, str] = {}
     try:
-        active = {
-            alias: run
-            for alias, found in active_runs().items()
-            if (run := recovery.look_after(found)).is_active
-        }
-        return None, active, unresolved_runs()
+        for found in standing_runs():
+            run = recovery.look_after(found)
+            if run.is_active:
+                active[run.database] = run
+            elif run.state is RunState.PARTIAL:
+                unresolved[run.database] = run.id
     except DatabaseUnavailable as error:
         return error, {}, {}
+    return None, active, unresolved
 
 
 def _status(
@@ -73,7 +76,7 @@ def _status(
         ledger_installed=holds_ledger and (OWN_APP, "0001_initial") in recorded,
     )
     try:
-        graph = graphs.read_graph(alias)
+        graph = graphs.read_graph(alias, recorded)
         standing = replace(
             standing,
             pending=pending(graph, alias),

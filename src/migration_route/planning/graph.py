@@ -69,19 +69,24 @@ def read_recorder(alias: str) -> Applied:
     try:
         if not recorder.has_table():
             return frozenset()
-        return frozenset(recorder.migration_qs.values_list("app", "name"))
+        # Read at every look at status and readiness: without the cost of model rows.
+        table = connection.ops.quote_name(recorder.Migration._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT app, name FROM {table}")  # noqa: S608 - Django's own name
+            return frozenset(cursor.fetchall())
     except DatabaseError as error:
         connection.close()
         raise DatabaseUnavailable(f"The database {alias!r} does not answer.") from error
 
 
-def read_graph(alias: str) -> Graph:
-    """Return the graph for a database as it is now.
+def read_graph(alias: str, recorded: Applied | None = None) -> Graph:
+    """Return the graph for a database as it is now, or as its recorder has just said.
 
     Raises `DatabaseUnavailable`, and `BrokenMigrations` when the files cannot be
     imported or do not fit together.
     """
-    recorded = read_recorder(alias)
+    if recorded is None:
+        recorded = read_recorder(alias)
     with _kept.lock:
         state = (sources.layout(), recorded)
         kept = _kept.by_alias.get(alias)

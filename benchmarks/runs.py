@@ -1,0 +1,88 @@
+"""A run against `manage.py migrate` of the same migrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from benchmarks import places
+from tests.harness.migrations import column
+from tests.harness.project import Options
+
+_TURNS = 7
+_LONG_TURNS = 2
+
+WAGTAIL = {
+    "INSTALLED_APPS": [
+        "shop",
+        *(
+            f"wagtail.{app}" if app else "wagtail"
+            for app in (
+                "contrib.forms",
+                "contrib.redirects",
+                "embeds",
+                "sites",
+                "users",
+                "snippets",
+                "documents",
+                "images",
+                "search",
+                "admin",
+                "",
+            )
+        ),
+        "modelcluster",
+        "taggit",
+        "django.contrib.admin",
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django.contrib.sessions",
+        "django.contrib.messages",
+        "django.contrib.staticfiles",
+        "migration_route",
+    ],
+    "WAGTAIL_SITE_NAME": "benchmark",
+    "WAGTAILADMIN_BASE_URL": "http://127.0.0.1",
+}
+
+
+def lines() -> Iterator[str]:
+    """Measure, line by line."""
+    yield f"{'':<44} {'migrate':>10} {'route':>10} {'ratio':>9}"
+    for vendor in places.vendors("sqlite", "postgres"):
+        yield _single(vendor)
+    if find_spec("wagtail") is None:
+        yield "Wagtail is not installed here: left out."
+        return
+    for vendor in places.vendors("sqlite", "postgres"):
+        yield _everything(vendor)
+        yield _single(
+            vendor, options=Options(settings=WAGTAIL), label="one pending, Wagtail"
+        )
+
+
+def _single(
+    vendor: str, *, options: Options | None = None, label: str = "one pending migration"
+) -> str:
+    files = {"0002_sku": column("sku")}
+    with places.place(vendor, options=options, files=files) as here:
+        here.project.manage("migrate", timeout=places.LONG)
+        typed, routed = [], []
+        for _ in range(_TURNS):
+            here.project.manage("migrate", "shop", "0001", timeout=places.LONG)
+            typed.append(places.typed(here))
+            here.project.manage("migrate", "shop", "0001", timeout=places.LONG)
+            routed.append(places.routed(here))
+    return places.compared(f"{label}, {vendor}", typed, routed)
+
+
+def _everything(vendor: str) -> str:
+    with places.place(vendor, options=Options(settings=WAGTAIL)) as here:
+        typed, routed = [], []
+        for _ in range(_LONG_TURNS):
+            places.empty(here.project.database)
+            typed.append(places.typed(here))
+            places.empty(here.project.database)
+            routed.append(places.routed(here))
+            count = len(here.project.database.rows("SELECT 1 FROM django_migrations"))
+    return places.compared(f"empty database, Wagtail ({count}), {vendor}", typed, routed)
