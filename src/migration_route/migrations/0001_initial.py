@@ -66,7 +66,10 @@ class Migration(migrations.Migration):
                     "active_database",
                     models.CharField(max_length=200, null=True, unique=True),
                 ),
-                ("state", models.CharField(db_index=True, max_length=20, verbose_name="state")),
+                (
+                    "state",
+                    models.CharField(db_index=True, max_length=20, verbose_name="state"),
+                ),
                 (
                     "outcome",
                     models.CharField(blank=True, max_length=40, verbose_name="outcome"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from migration_route.errors import NotInThisState
 from migration_route.ledger.records import RunRecord
 from migration_route.running.launchers.process import forget_words
 from migration_route.running.supervisor import supervise
@@ -12,6 +13,10 @@ def carry(run: str) -> RunRecord:
 
     Raises `NotInThisState` when it is not queued, `UnknownRun` when there is none.
     """
-    ended = supervise(run)
+    try:
+        ended = supervise(run)
+    except NotInThisState:
+        forget_words(run)  # how it ended is on record already
+        raise
     forget_words(run)
     return ended

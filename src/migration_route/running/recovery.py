@@ -18,7 +18,7 @@ from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run, silence
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
-from migration_route.running.launchers import last_words
+from migration_route.running.launchers import forget_words, last_words
 from migration_route.running.verdict import Told, verdict
 from migration_route.vendors import vendor_of
 from migration_route.vendors.connecting import new_connection, own_connection
@@ -56,7 +56,9 @@ def _never_started(run: RunRecord) -> RunRecord:
         message=f"The process of this run never began its work. {words}".strip(),
     )
     change = runs.Change(outcome="launch_failed", error=error)
-    return runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED}, change=change)
+    ended = runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED}, change=change)
+    forget_words(run.id)
+    return ended
 
 
 def _lose(run: RunRecord) -> RunRecord:
@@ -73,6 +75,9 @@ def _reconcile(run: RunRecord) -> RunRecord:
         if not lock.try_acquire():
             return run  # its supervisor is only slow, or the next one has begun
         try:
+            run = find_run(run.id)
+            if run.state is not RunState.LOST:
+                return run  # somebody else has concluded it while we came
             worker_lock = vendor.lock(connection, Slot.WORKER)
             if not worker_lock.try_acquire():
                 return _waits_for_orphan(run)
@@ -117,7 +122,9 @@ def _conclude(run: RunRecord) -> RunRecord:
         journal.event(EventKind.STATE, text=found.state, facts={"outcome": found.outcome})
         _flush(journal)
     change = runs.Change(outcome=found.outcome, error=found.error, steps=found.steps)
-    return runs.move(run.id, to=found.state, expected={RunState.LOST}, change=change)
+    ended = runs.move(run.id, to=found.state, expected={RunState.LOST}, change=change)
+    forget_words(run.id)
+    return ended
 
 
 def _under_way(journal: Journal) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +11,7 @@ from migration_route.ledger.records import EntryRecord
 from migration_route.vocabulary import Action
 from migration_route.web.wording import moment, words
 
+_RUN = re.compile(r"[0-9a-f]{32}")
 _TONES = {Action.DENIED: "bad", Action.REFUSED: "warning", Action.RESOLVED: "warning"}
 
 
@@ -25,6 +27,7 @@ class EntryView:
     actor: str
     summary: str
     facts: str
+    is_of_a_run: bool  # a denial may name a run that never was
 
 
 def entry_view(record: EntryRecord) -> EntryView:
@@ -37,6 +40,7 @@ def entry_view(record: EntryRecord) -> EntryView:
         tone=_TONES.get(record.action, "quiet"),
         actor=record.actor_name or words(record.actor_kind),
         summary=_summary(record),
+        is_of_a_run=_RUN.fullmatch(record.run) is not None,
         facts=json.dumps(record.facts, indent=2, ensure_ascii=False, sort_keys=True),
     )
 
@@ -46,7 +50,7 @@ def _summary(record: EntryRecord) -> str:
     facts = record.facts
     match record.action:
         case Action.RUN_STATE:
-            return words(str(facts.get("state", facts.get("to", ""))))
+            return words(str(facts.get("to", "")))
         case Action.STEP_STARTED:
             return str(facts.get("step", ""))
         case Action.STEP_FINISHED:

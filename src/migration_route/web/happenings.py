@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from migration_route.ledger.records import EventRecord
 from migration_route.vocabulary import EventKind
@@ -30,6 +30,8 @@ class Work:
 
     step: str
     operation: str
+    statement: str  # one that has been running for a while
+    since: str  # when the step began
 
 
 def line_views(events: Iterable[EventRecord], *, since: str) -> list[LineView]:
@@ -50,7 +52,7 @@ def line_views(events: Iterable[EventRecord], *, since: str) -> list[LineView]:
 def _text(event: EventRecord) -> str:
     match event.kind:
         case EventKind.STATE:
-            return f"The run is {words(event.text)}."
+            return f"State: {words(event.text)}"
         case EventKind.STEP_STARTED:
             return f"{event.text} begins"
         case EventKind.STEP_FINISHED:
@@ -63,15 +65,19 @@ def _text(event: EventRecord) -> str:
 
 def current_work(events: Iterable[EventRecord]) -> Work | None:
     """Return what was begun last and has not ended."""
-    step = operation = ""
+    work: Work | None = None
     for event in events:
         match event.kind:
             case EventKind.STEP_STARTED:
-                step, operation = event.text, ""
+                work = Work(step=event.text, operation="", statement="", since=event.at)
             case EventKind.STEP_FINISHED:
-                step = operation = ""
-            case EventKind.OPERATION_STARTED:
-                operation = event.text
+                work = None
+            case EventKind.OPERATION_STARTED if work:
+                work = replace(work, operation=event.text, statement="")
+            case EventKind.STATEMENT_RUNNING if work:
+                work = replace(work, statement=event.text)
+            case EventKind.STATEMENT if work:
+                work = replace(work, statement="")
             case _:
                 pass
-    return Work(step=step, operation=operation) if step else None
+    return work

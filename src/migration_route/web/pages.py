@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 from django.apps import apps
@@ -30,6 +31,13 @@ from migration_route.web.rendering import render, render_without_request
 
 Page = Callable[..., HttpResponse]
 
+_TITLES = {
+    "csrf": "The form was not accepted",
+    "forbidden": "You may not do this",
+    "unauthenticated": "Who are you?",
+    "active_run": "Another run is under way",
+}
+
 _IDENTITY_STATUS = 503
 """Not 401: nobody can sign in now, and a session middleware saves nothing on a 5xx."""
 
@@ -45,7 +53,7 @@ def page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
         view = table.get(request.method or "")
         if view is None:
             flaw = MethodNotAllowed(f"This address answers to {allow}.")
-            response = render_without_request("problem", {"error": flaw}, status=405)
+            response = render_without_request("problem", _words(flaw), status=405)
             response["Allow"] = allow
         else:
             response = _answer(view, request, **arguments)
@@ -71,22 +79,31 @@ def problem_page(request: HttpRequest, actor: Actor, error: RouteError) -> HttpR
         # Neither `request.user` nor the session may be touched from here on.
         return render_without_request(
             "unrecognised",
-            {"error": error, "api": request.build_absolute_uri(_api())},
+            {
+                "title": "Nobody can be recognised now",
+                "error": error,
+                "api": request.build_absolute_uri(_api()),
+            },
             status=_IDENTITY_STATUS,
         )
     if isinstance(error, Unauthenticated):
         login = _login_page(request, actor)
         return login or render_without_request(
-            "problem", {"error": error}, status=error.http_status
+            "problem", _words(error), status=error.http_status
         )
     needs = error.facts.get("needs") if isinstance(error, Forbidden) else None
     return render(
         request,
         actor,
         "problem",
-        {"error": error, "run": error.facts.get("run"), "needs": needs},
+        {**_words(error), "run": error.facts.get("run"), "needs": needs},
         status=error.http_status,
     )
+
+
+def _words(error: RouteError) -> dict[str, Any]:
+    title = _TITLES.get(error.code, error.code.replace("_", " ").capitalize())
+    return {"title": title, "error": error}
 
 
 def _api() -> str:

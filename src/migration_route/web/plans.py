@@ -9,7 +9,7 @@ from migration_route.access.permissions import may
 from migration_route.deciding.policy import scopes_for
 from migration_route.planning.plan import Finding, Plan, Step
 from migration_route.vocabulary import Direction, Scope, Severity
-from migration_route.web.wording import words
+from migration_route.web.wording import vendor_name
 
 _ORDER = (Severity.BLOCKING, Severity.WARNING, Severity.INFO)
 
@@ -42,16 +42,15 @@ class PlanView:
         return bool(self.steps) and not self.missing and not self.is_blocked
 
 
-_VENDORS = {"postgresql": "PostgreSQL", "mysql": "MySQL or MariaDB", "sqlite": "SQLite"}
-
-
 def plan_view(plan: Plan, actor: Actor) -> PlanView:
     """Return a plan as the page shows it to this reader."""
     needed = scopes_for(direction=plan.direction, mode=plan.mode)
     findings = sorted(plan.findings, key=lambda found: _ORDER.index(found.severity))
     return PlanView(
         plan=plan,
-        steps=tuple(StepView(step=step, worst=_worst(step, findings)) for step in plan.steps),
+        steps=tuple(
+            StepView(step=step, worst=_worst(step, findings)) for step in plan.steps
+        ),
         findings=tuple(findings),
         is_backwards=plan.direction is Direction.BACKWARDS,
         is_blocked=any(found.severity is Severity.BLOCKING for found in findings),
@@ -60,11 +59,6 @@ def plan_view(plan: Plan, actor: Actor) -> PlanView:
         vendor=vendor_name(plan.vendor),
         undone=sum(not step.rolls_back for step in plan.steps),
     )
-
-
-def vendor_name(vendor: str) -> str:
-    """Return what the vendor calls itself."""
-    return _VENDORS.get(vendor, words(vendor))
 
 
 def _worst(step: Step, findings: list[Finding]) -> Severity | None:

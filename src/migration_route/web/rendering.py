@@ -42,7 +42,9 @@ def render(
             return _rendered(name, {**_surroundings(request), **context}, status, request)
         except DatabaseError:
             # A context processor or the admin reads what has yet to be migrated.
-            logger.warning("The page %s is shown without its surroundings", name, exc_info=True)
+            logger.warning(
+                "The page %s is shown without its surroundings", name, exc_info=True
+            )
     own = {"csrf_token": get_token(request)}
     return render_without_request(name, {**own, **context}, status=status)
 
@@ -66,7 +68,7 @@ def _surroundings(request: HttpRequest) -> dict[str, Any]:
     site = _mounted_admin()
     if site is None:
         return {"surroundings": _OWN_BASE}
-    request.current_app = site.name  # type: ignore[attr-defined]
+    request.current_app = site.name
     return {**site.each_context(request), "surroundings": _ADMIN_BASE}
 
 

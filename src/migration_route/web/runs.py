@@ -19,6 +19,48 @@ _CANCELLABLE = frozenset(
         RunState.HELD,
     }
 )
+_SENTENCES = {
+    RunState.AWAITING_APPROVAL: ("Waiting for an approval.", ""),
+    RunState.QUEUED: ("Waiting for its process to start.", ""),
+    RunState.WAITING: ("Waiting for its turn.", ""),
+    RunState.HELD: ("Held.", ""),
+    RunState.RUNNING: ("At work: {so_far}.", ""),
+    RunState.CANCELLING: (
+        "Stops before its next step: {so_far}.",
+        "The step that is under way is carried to its end.",
+    ),
+    RunState.LOST: (
+        "Its heart has stopped: it is being found out what it left.",
+        "Nothing new starts until that is known.",
+    ),
+    RunState.SUCCEEDED: ("Done: {migrations} {verb}, and the database says so.", ""),
+    RunState.NOOP: ("There was nothing to do.", ""),
+    RunState.FAILED: (
+        "Failed: {so_far}.",
+        "Mend the cause, then read the plan again: what is applied stays applied, and "
+        "trying again is safe.",
+    ),
+    RunState.PARTIAL: (
+        "Stopped midway: {so_far}, and one step is half done.",
+        "Nothing else runs on this database until a person has put it right.",
+    ),
+    RunState.CANCELLED: (
+        "Cancelled: {so_far}.",
+        "What is left can be applied by a new run.",
+    ),
+    RunState.STALE: (
+        "Nothing was applied: the plan had changed when the run began.",
+        "Read the plan again.",
+    ),
+    RunState.RECONCILED: ("Put right by a person; {so_far} by the run itself.", ""),
+}
+_WAITING = {
+    WaitingReason.LOCK: ("Waiting: something else is migrating this database.", ""),
+    WaitingReason.ORPHAN_BACKEND: (
+        "Its processes are gone, but its session in the database is still alive.",
+        "Nothing new starts until that session has ended: wait, or end it in the database.",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +92,7 @@ class RunView:
     finished: datetime | None
     duration: str
     is_cancellable: bool
+    shows_statements: bool  # they tell where it stopped
     shows_error: bool  # its error is not that of one of its steps
 
 
@@ -70,7 +113,9 @@ def run_view(record: RunRecord) -> RunView:
         finished=moment(record.finished_at),
         duration=duration(between(record.started_at, record.finished_at)),
         is_cancellable=record.state in _CANCELLABLE,
-        shows_error=record.error is not None and not any(step.error for step in record.steps),
+        shows_statements=record.state in {RunState.FAILED, RunState.PARTIAL, RunState.LOST},
+        shows_error=record.error is not None
+        and not any(step.error for step in record.steps),
     )
 
 
@@ -93,64 +138,15 @@ def _sentences(run: RunRecord, done: int) -> tuple[str, str]:
     migrations = f"{count} migration{'' if count == 1 else 's'}"
     verb = "reversed" if run.direction is Direction.BACKWARDS else "applied"
     so_far = f"{done} of {migrations} {verb}"
-    match run.state:
-        case RunState.QUEUED:
-            return "Waiting for its process to start.", ""
-        case RunState.AWAITING_APPROVAL:
-            return "Waiting for an approval.", ""
-        case RunState.WAITING | RunState.HELD:
-            return _waiting(run), ""
-        case RunState.RUNNING:
-            return f"At work: {so_far}.", ""
-        case RunState.CANCELLING:
-            return (
-                f"Stops before its next step: {so_far}.",
-                "The step that is under way is carried to its end.",
-            )
-        case RunState.LOST:
-            return _lost(run)
-        case RunState.SUCCEEDED:
-            return f"Done: {migrations} {verb}, and the database says so.", ""
-        case RunState.NOOP:
-            return "There was nothing to do.", ""
-        case RunState.FAILED:
-            return (
-                f"Failed: {so_far}. The step that failed left nothing behind.",
-                "Mend the cause, then read the plan again: what is applied stays applied, "
-                "and trying again is safe.",
-            )
-        case RunState.PARTIAL:
-            return (
-                f"Stopped midway: {so_far}, and one step is half done.",
-                "Nothing else runs on this database until a person has put it right.",
-            )
-        case RunState.CANCELLED:
-            return f"Cancelled: {so_far}.", "What is left can be applied by a new run."
-        case RunState.STALE:
-            return (
-                "Nothing was applied: the plan had changed when the run began.",
-                "Read the plan again.",
-            )
-        case RunState.RECONCILED:
-            return f"Put right by a person: {so_far} by the run itself.", ""
-        case _:
-            return f"This run is {words(run.state)}: {so_far}.", ""
-
-
-def _waiting(run: RunRecord) -> str:
-    if run.waiting_reason == WaitingReason.LOCK:
-        return "Waiting: something else is migrating this database."
-    return f"Waiting: {words(run.waiting_reason) or 'for its turn'}."
-
-
-def _lost(run: RunRecord) -> tuple[str, str]:
-    if run.waiting_reason == WaitingReason.ORPHAN_BACKEND:
-        return (
-            "Its processes are gone, but its session in the database is still alive.",
-            "Nothing new starts until that session has ended: wait, or end it in the "
-            "database.",
-        )
-    return (
-        "Its heart has stopped: it is being found out what it left.",
-        "Nothing new starts until that is known.",
+    if run.waiting_reason in _WAITING:
+        return _WAITING[WaitingReason(run.waiting_reason)]
+    headline, advice = _SENTENCES.get(
+        run.state, (f"It is {words(run.state)}: {so_far}.", "")
     )
+    if run.state is RunState.FAILED and _has_failed_step(run):
+        headline += " The step that failed left nothing behind."
+    return headline.format(migrations=migrations, verb=verb, so_far=so_far), advice
+
+
+def _has_failed_step(run: RunRecord) -> bool:
+    return any(step.state is StepState.FAILED for step in run.steps)

@@ -11,6 +11,7 @@ from migration_route.access.actor import Actor
 from migration_route.access.permissions import may
 from migration_route.conf import route_settings
 from migration_route.errors import PlanChanged, RouteError, StaleCode
+from migration_route.ledger.records import RunRecord
 from migration_route.operations import apply as applying
 from migration_route.operations import cancel as cancelling
 from migration_route.operations import ledger as ledgers
@@ -20,6 +21,7 @@ from migration_route.operations import runs, status
 from migration_route.planning.plan import PlanRequest
 from migration_route.vocabulary import Scope
 from migration_route.web import parsing
+from migration_route.web.databases import database_view
 from migration_route.web.entries import entry_view
 from migration_route.web.happenings import current_work, line_views
 from migration_route.web.plans import plan_view
@@ -42,8 +44,7 @@ def dashboard(request: HttpRequest, actor: Actor) -> HttpResponse:
         {
             "title": "Migrations",
             "here": "dashboard",
-            "databases": databases,
-            "pending": sum(len(found.pending or ()) for found in databases),
+            "databases": [database_view(found) for found in databases],
             "runs": [run_view(found) for found in _last_runs(actor)],
             "ledger_database": ledger_database,
             "ledger_installed": any(found.ledger_installed for found in databases),
@@ -51,7 +52,7 @@ def dashboard(request: HttpRequest, actor: Actor) -> HttpResponse:
     )
 
 
-def _last_runs(actor: Actor) -> list[runs.RunRecord]:
+def _last_runs(actor: Actor) -> list[RunRecord]:
     try:
         return runs.list_all(actor, limit=_LAST_RUNS)
     except RouteError:

@@ -33,6 +33,14 @@ TONES: dict[RunState | StepState, str] = {
 """How a state is coloured; the word itself is always there as well."""
 
 
+_VENDORS = {"postgresql": "PostgreSQL", "mysql": "MySQL or MariaDB", "sqlite": "SQLite"}
+
+
+def vendor_name(vendor: str) -> str:
+    """Return what the vendor calls itself."""
+    return _VENDORS.get(vendor, words(vendor))
+
+
 def words(state: str) -> str:
     """Write a state, an action or a kind as words."""
     return state.replace("_", " ")

@@ -13,9 +13,9 @@ from django.utils.module_loading import import_string
 from migration_route.conf import route_settings
 from migration_route.deciding.policy import Permit
 from migration_route.ledger.records import RunRecord
-from migration_route.running.launchers.process import last_words
+from migration_route.running.launchers.process import forget_words, last_words
 
-__all__ = ["Launcher", "last_words", "launcher"]
+__all__ = ["Launcher", "forget_words", "last_words", "launcher"]
 
 _BUILT_IN = {
     "process": "migration_route.running.launchers.process.ProcessLauncher",

@@ -1,0 +1,83 @@
+"""Runs and the ledger in Django's admin: to look at, never to change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps
+from django.contrib import admin, messages
+from django.db import DatabaseError
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from migration_route.conf import route_settings
+from migration_route.ledger.installation import is_installed
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Rows of the ledger's database; a page says so while there is no ledger yet."""
+
+    actions = None
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Read from the database that holds the ledger."""
+        return super().get_queryset(request).using(route_settings().ledger_database)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Only the route adds."""
+        del request
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody changes."""
+        del request, obj
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody deletes."""
+        del request, obj
+        return False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the rows, if there is a table."""
+        if not _has_ledger():
+            messages.info(
+                request, "The ledger is not installed yet: the first run installs it."
+            )
+            return redirect("admin:index")
+        return super().changelist_view(request, extra_context)
+
+
+def _has_ledger() -> bool:
+    try:
+        return is_installed(route_settings().ledger_database)
+    except DatabaseError:
+        return False
+
+
+@admin.register(apps.get_model("migration_route", "Run"))
+class RunAdmin(ReadOnlyAdmin):
+    """One attempt at one plan."""
+
+    list_display = ("id", "database", "state", "actor_name", "reason", "created_at")
+    list_display_links = ("id",)
+    list_filter = ("state", "database")
+    search_fields = ("id", "actor_name", "reason", "fingerprint")
+
+    def view_on_site(self, obj: Any) -> str:
+        """Return the page of the run."""
+        return reverse("migration_route:run", kwargs={"run": obj.pk})
+
+
+@admin.register(apps.get_model("migration_route", "Entry"))
+class EntryAdmin(ReadOnlyAdmin):
+    """One line of the ledger."""
+
+    list_display = ("sequence", "at", "action", "actor_name", "database", "run")
+    list_display_links = ("sequence",)
+    list_filter = ("action", "database")
+    search_fields = ("actor_name", "run", "facts")

@@ -1,0 +1,251 @@
+// Two small comforts for pages that are complete without them: a form is sent once, and
+// the page of a run follows it. What is shown comes from the JSON API; when the state of
+// the run changes or a step is done, the page itself is asked for its words.
+
+const PAUSE = 1000;
+const LONGEST_PAUSE = 5000;
+const LONGEST_TROUBLE = 15000;
+const MOST_LINES = 3000;
+const TONES = { applying: "busy", applied: "good", reverted: "good", failed: "bad", partial: "bad" };
+const DONE = new Set(["applied", "reverted"]);
+const SILENT = new Set(["operation_finished", "statement_running"]);
+
+for (const form of document.querySelectorAll("form[data-once]")) {
+  const button = form.querySelector("button[type=submit]");
+  const words = button.textContent;
+  form.addEventListener("submit", () => {
+    button.disabled = true;
+    button.textContent = button.dataset.busy || words;
+  });
+  // Back in the history, the page may come as it was left.
+  window.addEventListener("pageshow", () => {
+    button.disabled = false;
+    button.textContent = words;
+  });
+}
+
+let ahead = 0; // milliseconds by which this clock is ahead of the server's
+
+const run = document.querySelector("[data-run][data-active]");
+if (run) {
+  follow(run);
+}
+
+async function follow(root) {
+  const data = root.dataset;
+  let pause = PAUSE;
+  let trouble = 0;
+  let polls = 0;
+  root.querySelector("[data-reload]")?.setAttribute("hidden", "");
+  const log = root.querySelector("[data-log]");
+  log.scrollTop = log.scrollHeight;
+  const clock = setInterval(() => showElapsed(root), PAUSE);
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, trouble || pause));
+    try {
+      const found = await ask(`${data.events}?after=${data.last}`);
+      showEvents(root, found.events);
+      data.last = String(found.last);
+      pause = found.events.length ? PAUSE : Math.min(pause * 1.3, LONGEST_PAUSE);
+      polls += 1;
+      if (found.events.length || found.ended || polls % 3 === 0) {
+        const record = await ask(data.run);
+        showSteps(root, record.steps);
+        const standing = `${record.state} ${record.steps.filter((step) => DONE.has(step.state)).length}`;
+        if (standing !== data.standing) {
+          await refresh(root, record.ended);
+          data.standing = standing;
+        }
+        if (found.ended && record.ended) {
+          clearInterval(clock);
+          showNow(root, "");
+          root.removeAttribute("data-active");
+          return;
+        }
+      }
+      trouble = 0;
+      showTrouble(root, "");
+    } catch (error) {
+      if (error instanceof Unrecognised) {
+        showTrouble(root, "This site does not recognise you any more. Load the page again to sign in.");
+        clearInterval(clock);
+        return;
+      }
+      trouble = Math.min((trouble || PAUSE) * 1.7, LONGEST_TROUBLE);
+      showTrouble(root, "The site does not answer; it is asked again. The run does not depend on that.");
+    }
+  }
+}
+
+class Unrecognised extends Error {}
+
+async function ask(url) {
+  const response = await fetch(url, { headers: { Accept: "application/json" }, cache: "no-store" });
+  if (response.status === 401 || response.status === 403) {
+    throw new Unrecognised();
+  }
+  if (!response.ok) {
+    throw new Error(`${response.status} from ${url}`);
+  }
+  ahead = Date.now() - Date.parse(response.headers.get("Date") ?? new Date().toUTCString());
+  return response.json();
+}
+
+// Takes the parts of the page that are marked as living from a fresh copy of it. What a
+// person is typing stays, while it can still be sent.
+async function refresh(root, ended) {
+  const response = await fetch(window.location.href, { cache: "no-store" });
+  if (response.redirected) {
+    throw new Unrecognised();
+  }
+  if (!response.ok) {
+    throw new Error(`${response.status} from this page`);
+  }
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  for (const part of root.querySelectorAll("[data-live]")) {
+    const next = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
+    if (next && (ended || !part.contains(document.activeElement))) {
+      part.replaceChildren(...next.childNodes);
+    }
+  }
+  root.querySelector("[data-reload]")?.setAttribute("hidden", "");
+}
+
+function showSteps(root, steps) {
+  steps.forEach((step, position) => {
+    const item = root.querySelector(`[data-step="${position}"]`);
+    const badge = item?.querySelector("[data-step-state]");
+    const words = step.state.replaceAll("_", " ");
+    if (badge && badge.textContent !== words) {
+      badge.textContent = words;
+      badge.className = `mr-badge mr-badge--${TONES[step.state] || "quiet"}`;
+      item.querySelector("[data-step-duration]").textContent = duration(step.duration_ms);
+    }
+  });
+}
+
+function showEvents(root, events) {
+  const log = root.querySelector("[data-log]");
+  const lines = root.querySelector("[data-lines]");
+  const follows = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+  for (const event of events) {
+    showWork(root, event);
+    if (!SILENT.has(event.kind)) {
+      lines.append(line(event, root.dataset.since));
+    }
+  }
+  while (lines.childElementCount > MOST_LINES) {
+    lines.firstElementChild.remove();
+  }
+  root.querySelector("[data-nothing]").hidden = lines.childElementCount > 0;
+  if (follows && events.length) {
+    log.scrollTop = log.scrollHeight;
+  }
+}
+
+function line(event, since) {
+  const item = document.createElement("li");
+  item.className = `mr-line mr-line--${event.kind}`;
+  const seconds = Math.max(0, Date.parse(event.at) - Date.parse(since)) / 1000;
+  item.append(span("mr-at", `+${seconds.toFixed(2)} s`), " ", span("mr-text", text(event)));
+  if (event.duration_ms !== null) {
+    item.append(" ", span("mr-took", duration(event.duration_ms)));
+  }
+  return item;
+}
+
+function text(event) {
+  switch (event.kind) {
+    case "state":
+      return `State: ${event.text.replaceAll("_", " ")}`;
+    case "step_started":
+      return `${event.text} begins`;
+    case "step_finished":
+      return `${event.text} is done`;
+    case "statements_omitted":
+      return `… and ${event.facts.count ?? "more"} more statements`;
+    default:
+      return event.text;
+  }
+}
+
+function span(name, words) {
+  const element = document.createElement("span");
+  element.className = name;
+  element.textContent = words;
+  return element;
+}
+
+// Says what is being done: the step, its operation, and a statement that takes long.
+function showWork(root, event) {
+  const since = root.querySelector("[data-elapsed]").dataset;
+  switch (event.kind) {
+    case "step_started":
+      root.dataset.step = event.text;
+      since.from = event.at;
+      showNow(root, event.text);
+      break;
+    case "operation_started":
+      showNow(root, root.dataset.step ? `${root.dataset.step}: ${event.text}` : event.text);
+      break;
+    case "statement_running":
+      say(root, "[data-statement]", event.text);
+      break;
+    case "statement":
+      say(root, "[data-statement]", "");
+      break;
+    case "step_finished":
+      showNow(root, "");
+      break;
+  }
+}
+
+function showNow(root, words) {
+  say(root, "[data-now]", words);
+  say(root, "[data-statement]", "");
+  if (!words) {
+    say(root, "[data-elapsed]", "");
+    delete root.querySelector("[data-elapsed]").dataset.from;
+  }
+}
+
+function showElapsed(root) {
+  const { from } = root.querySelector("[data-elapsed]").dataset;
+  if (from) {
+    const seconds = Math.max(0, Math.floor((Date.now() - ahead - Date.parse(from)) / 1000));
+    say(root, "[data-elapsed]", `for ${seconds < 60 ? `${seconds} s` : duration(seconds * 1000)}`);
+  }
+}
+
+// Changes a text only when it is another one: a reader of the screen hears each change.
+function say(root, selector, words) {
+  const element = root.querySelector(selector);
+  if (element.textContent !== words) {
+    element.textContent = words;
+  }
+}
+
+function showTrouble(root, words) {
+  root.querySelector("[data-trouble]").hidden = !words;
+  say(root, "[data-trouble]", words);
+}
+
+function duration(milliseconds) {
+  if (milliseconds === null) {
+    return "";
+  }
+  if (milliseconds < 1000) {
+    return `${milliseconds} ms`;
+  }
+  if (milliseconds < 10000) {
+    return `${(milliseconds / 1000).toFixed(1)} s`;
+  }
+  const seconds = Math.round(milliseconds / 1000);
+  if (milliseconds < 60000) {
+    return `${seconds} s`;
+  }
+  if (milliseconds < 3600000) {
+    return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  }
+  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+}
