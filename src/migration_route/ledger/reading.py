@@ -41,7 +41,7 @@ def _reading() -> Iterator[str]:
     except DatabaseError as error:
         if not _has_ledger(alias):
             raise NotInstalled from error
-        raise DatabaseUnavailable(f"The ledger cannot be read: {error}") from error
+        raise DatabaseUnavailable("The ledger cannot be read now.") from error
 
 
 def _has_ledger(alias: str) -> bool:

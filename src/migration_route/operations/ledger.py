@@ -31,4 +31,4 @@ def verify(actor: Actor) -> Verification:
         try:
             return verify_all()
         except DatabaseError as error:
-            raise DatabaseUnavailable(f"The ledger cannot be read: {error}") from error
+            raise DatabaseUnavailable("The ledger cannot be read now.") from error

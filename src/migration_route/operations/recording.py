@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.db import InterfaceError, OperationalError
+
 from migration_route.access.actor import Actor
-from migration_route.errors import Forbidden, Refused, RouteError, Unauthenticated
+from migration_route.errors import (
+    DatabaseUnavailable,
+    Forbidden,
+    Refused,
+    RouteError,
+    Unauthenticated,
+)
 from migration_route.ledger.entries import Draft, note
 from migration_route.planning import sources
 from migration_route.vocabulary import Action
+
+logger = logging.getLogger("migration_route.operations")
 
 
 @contextmanager
 def on_record(
     actor: Actor, verb: str, *, database: str = "", run: str = ""
 ) -> Iterator[None]:
-    """Note on the ledger what the block denies or refuses to the actor."""
+    """Note on the ledger what the block denies or refuses to the actor.
+
+    Raises `DatabaseUnavailable` where a database does not answer in the block.
+    """
     try:
         yield
     except (Unauthenticated, Forbidden) as error:
@@ -25,6 +39,13 @@ def on_record(
     except Refused as error:
         _note(Action.REFUSED, error, actor, verb, database, run)
         raise
+    except (OperationalError, InterfaceError) as error:
+        # What the driver says may name hosts and users: it is for the log alone.
+        logger.warning("%s could not reach a database", verb, exc_info=True)
+        raise DatabaseUnavailable(
+            "A database could not be read or written.",
+            hint="If a migration holds it, ask again later; the server's log has the rest.",
+        ) from error
 
 
 def _note(

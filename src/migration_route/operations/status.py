@@ -26,12 +26,12 @@ def status(actor: Actor) -> list[DatabaseStatus]:
     """
     with on_record(actor, "status"):
         authorise(actor, Scope.READ)
-    ledger_problem, active, unresolved = _from_ledger()
-    return [
-        _status(alias, active.get(alias), unresolved.get(alias), ledger_problem)
-        for alias in all_aliases()
-        if may(actor, Scope.READ, alias)
-    ]
+        ledger_problem, active, unresolved = _from_ledger()
+        return [
+            _status(alias, active.get(alias), unresolved.get(alias), ledger_problem)
+            for alias in all_aliases()
+            if may(actor, Scope.READ, alias)
+        ]
 
 
 def _from_ledger() -> tuple[RouteError | None, dict[str, RunRecord], dict[str, str]]:
