@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 
 from django.apps import apps
@@ -135,6 +135,23 @@ def is_stale(module_name: str) -> bool:
     with _memory.lock:
         known = _memory.digests.get(module_name)
     return known is not None and known != file_digest(path)
+
+
+def forget_old_bytecode(app: str, name: str) -> None:
+    """Remove a compiled file that is not of its source.
+
+    Python takes one whose source has the same second and size for good (language
+    reference, 5.4.7), as after a quick repair or in an image with normalised times.
+    Raises `OSError` when it cannot be removed.
+    """
+    package, _ = MigrationLoader.migrations_module(app)
+    for folder in _folders(package or ""):
+        path = folder / f"{name}.py"
+        if path.exists():
+            loader = SourceFileLoader(f"{package}.{name}", str(path))
+            written = loader.source_to_code(path.read_bytes(), str(path))
+            if loader.get_code(loader.name) != written:
+                Path(importlib.util.cache_from_source(str(path))).unlink()
 
 
 @lru_cache(maxsize=1)

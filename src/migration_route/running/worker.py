@@ -30,6 +30,7 @@ from django.db.models.signals import pre_migrate
 from migration_route import clock
 from migration_route.errors import OrphanBackend
 from migration_route.masking import masked
+from migration_route.planning import sources
 from migration_route.running.expectation import Expectation, PlanDiffers
 from migration_route.running.messages import Answer, Ending, Failure, Message, Order
 from migration_route.running.observation import observed
@@ -87,6 +88,8 @@ class Worker:
                 _held_to(order, self._reporter) as observer,
                 observed(observer),
             ):
+                for app, name, _ in order.steps:
+                    sources.forget_old_bytecode(app, name)
                 for target in order.targets or ("",):
                     _migrate(order, target, streams)
         except Stopped:
