@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from django.contrib.auth.decorators import login_not_required
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.utils.cache import add_never_cache_headers
-from django.views.decorators.csrf import csrf_exempt
 
 from migration_route import wire
+from migration_route.access.surroundings import View, outside_of_the_request
 from migration_route.errors import MethodNotAllowed, RouteError
-from migration_route.planning import sources
 from migration_route.reporting.serialize import problem_answer
-from migration_route.targets import all_aliases
+from migration_route.reporting.stamping import stamped
 
 logger = logging.getLogger("migration_route.api")
-
-View = Callable[..., HttpResponseBase]
-
-BUILD_HEADER = "Migration-Route-Build"
-
-
-def outside_of_the_request(view: View) -> View:
-    """Let the route decide for itself what Django would decide for a view: no request
-    transaction on any database, no login redirect, and CSRF where a session asks."""
-    for alias in all_aliases():
-        view = transaction.non_atomic_requests(using=alias)(view)
-    return csrf_exempt(login_not_required(view))
-
 
 def answer(body: wire.Answer, *, status: int = 200, location: str = "") -> HttpResponse:
     """Answer with JSON."""
@@ -72,9 +55,7 @@ def endpoint(methods: Mapping[str, View]) -> View:
         except Exception:
             logger.exception("The migration route could not answer %s", request.path)
             response = problem(RouteError("Something went wrong that nobody foresaw."))
-        response[BUILD_HEADER] = sources.build()
-        add_never_cache_headers(response)
-        return response
+        return stamped(response)
 
     def _dispatch(request: HttpRequest, **arguments: str) -> HttpResponseBase:
         if request.method == "OPTIONS":

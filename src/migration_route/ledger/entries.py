@@ -87,6 +87,13 @@ def write(*drafts: Draft, patience: float) -> None:
         retrying(lambda: _write_all(alias, drafts))
 
 
+def take_in_what_was_left(*, patience: float) -> None:
+    """Add to the chain what was left beside the database, if anything was."""
+    folder = sidecar.folder_of(route_settings().ledger_database)
+    if folder is not None and any(sidecar.left_entries(folder)):
+        write(patience=patience)
+
+
 def _write_all(alias: str, drafts: tuple[Draft, ...]) -> None:
     folder = sidecar.folder_of(alias)
     taken: list[Path] = []
@@ -148,12 +155,16 @@ def note(draft: Draft) -> None:
     """
     logger.info("%s %s", draft.action, json.dumps(draft.words(), sort_keys=True))
     alias = route_settings().ledger_database
+    folder = sidecar.folder_of(alias)
     try:
-        if is_installed(alias):
+        if not is_installed(alias):
+            return
+        if not sidecar.is_held(folder):
             write(draft, patience=_NOTE_PATIENCE)
+            return
     except DatabaseError:
-        folder = sidecar.folder_of(alias)
         if folder is None:
             logger.exception("The ledger could not be written: %s", draft.words())
             return
+    if folder is not None:
         sidecar.leave_entry(folder, draft.words())

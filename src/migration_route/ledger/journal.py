@@ -34,6 +34,8 @@ class Journal:
         self._run = run
         folder = sidecar.folder_of(self._alias)
         self._file = sidecar.RunFile(folder, run.id) if folder else None
+        self._shares_file = folder is not None and folder == sidecar.folder_of(run.database)
+        self._held = False
         self.steps: tuple[StepRecord, ...] = run.steps
         self._last = run.last_event
         self._digest = self._digest_of_last()
@@ -128,6 +130,21 @@ class Journal:
             )
         )
 
+    def hold(self) -> None:
+        """Write beside the tables from now on, where the migration works in their file.
+
+        A writer that waits for SQLite's readers makes one of them fail that wants to
+        write as well ("database is locked", at once: sqlite.org, Result Codes, 5): the
+        record must not do that to the migration.
+        """
+        self._held = self._shares_file
+        if self._held and self._file is not None:
+            self._file.beat()
+
+    def let_go(self) -> None:
+        """Write to the tables again: the migration waits, or has ended."""
+        self._held = False
+
     @property
     def is_flushed(self) -> bool:
         """Tell whether the tables hold everything."""
@@ -145,6 +162,9 @@ class Journal:
 
         Raises nothing: a ledger that cannot be reached gets everything later.
         """
+        if self._held:
+            self._leave_beside()
+            return False
         try:
             with transaction.atomic(using=self._alias):
                 self._write()
@@ -159,6 +179,11 @@ class Journal:
         if self._file is not None:
             self._file.remove()
         return True
+
+    def close(self) -> None:
+        """Leave nothing behind: the run has ended, and the tables say so."""
+        if self._file is not None:
+            self._file.remove(at_the_end=True)
 
     def _write(self) -> None:
         rows = Run.objects.using(self._alias).filter(pk=self._run.id)

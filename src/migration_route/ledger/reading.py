@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 from django.db import DatabaseError, connections
@@ -166,6 +167,8 @@ def _with_sidecar(record: RunRecord) -> RunRecord:
     """Show a run as far as it has come, though the tables cannot be written."""
     if not record.is_active or not (file := _run_file(record.id)):
         return record
+    if file.is_asked_to_cancel and record.state is RunState.RUNNING:
+        record = replace(record, state=RunState.CANCELLING)
     steps, last = record.steps, record.last_event
     for line in file.read():
         if found := line.get("steps"):

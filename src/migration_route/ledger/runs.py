@@ -24,6 +24,7 @@ from migration_route.errors import (
     NotInThisState,
     UnknownRun,
 )
+from migration_route.ledger import sidecar
 from migration_route.ledger.entries import Draft, append, retrying
 from migration_route.ledger.records import RunRecord, StepError, StepRecord, run_record
 from migration_route.models import Run
@@ -201,6 +202,21 @@ def move(
         return retrying(  # type: ignore[no-any-return]
             lambda: _move_once(alias, run, to, expected, change)
         )
+
+
+def ask_beside(run: str, change: Change) -> bool:
+    """Ask a run to stop beside the tables, where it is at work in their SQLite file.
+
+    Returns False where the tables can take the request themselves.
+    """
+    folder = sidecar.folder_of(route_settings().ledger_database)
+    if folder is None or not sidecar.is_held(folder):
+        return False
+    sidecar.RunFile(folder, run).ask_to_cancel()
+    before = Run.objects.using(route_settings().ledger_database).get(pk=run)
+    entry = _state_entry(before, RunState.CANCELLING, change)
+    sidecar.leave_entry(folder, entry.words())
+    return True
 
 
 def _move_once(

@@ -24,12 +24,18 @@ def folder_of(alias: str) -> Path | None:
     return vendor_of(alias).sidecar(connections[alias])
 
 
+def is_held(folder: Path | None) -> bool:
+    """Tell whether a migration is at work in the file, so that a write would disturb it."""
+    return folder is not None and any(folder.glob("run-*.jsonl"))
+
+
 class RunFile:
     """The events of one run that the tables could not take yet; one writer."""
 
     def __init__(self, folder: Path, run: str) -> None:
         self._folder = folder
         self._path = folder / f"run-{run}.jsonl"
+        self._cancel = folder / f"cancel-{run}"
 
     def append(self, lines: list[dict[str, Any]]) -> None:
         """Add lines, and see them onto the disk."""
@@ -59,9 +65,21 @@ class RunFile:
             return self._path.stat().st_mtime
         return None
 
-    def remove(self) -> None:
+    def ask_to_cancel(self) -> None:
+        """Ask the run to stop, though the tables cannot be written."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._cancel.touch()
+
+    @property
+    def is_asked_to_cancel(self) -> bool:
+        """Tell whether somebody has asked the run to stop."""
+        return self._cancel.exists()
+
+    def remove(self, *, at_the_end: bool = False) -> None:
         """Take it away, with the folder when that was the last file in it."""
         self._path.unlink(missing_ok=True)
+        if at_the_end:
+            self._cancel.unlink(missing_ok=True)
         with suppress(OSError):
             self._folder.rmdir()
 

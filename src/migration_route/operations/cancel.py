@@ -21,8 +21,7 @@ _BEGUN = frozenset({RunState.WAITING, RunState.RUNNING, RunState.HELD})
 def cancel(run: str, actor: Actor, *, reason: str) -> RunRecord:
     """Ask a run to stop: at once if it has not begun, else before its next step.
 
-    Raises `NotInThisState` when it has ended, and `DatabaseUnavailable` while a step
-    holds the SQLite file of the ledger: between two steps it can be asked again.
+    Raises `NotInThisState` when it has ended.
     """
     with on_record(actor, "cancel", run=run):
         found = show(run, actor)
@@ -43,4 +42,6 @@ def cancel(run: str, actor: Actor, *, reason: str) -> RunRecord:
                 return runs.move(
                     run, to=RunState.CANCELLED, expected=_NOT_BEGUN, change=unbegun
                 )
+        if found.state is RunState.RUNNING and runs.ask_beside(run, change):
+            return replace(found, state=RunState.CANCELLING)
         return runs.move(run, to=RunState.CANCELLING, expected=_BEGUN, change=change)

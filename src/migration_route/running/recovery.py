@@ -123,6 +123,7 @@ def _conclude(run: RunRecord) -> RunRecord:
         _flush(journal)
     change = runs.Change(outcome=found.outcome, error=found.error, steps=found.steps)
     ended = runs.move(run.id, to=found.state, expected={RunState.LOST}, change=change)
+    journal.close()
     forget_words(run.id)
     return ended
 

@@ -13,7 +13,7 @@ from django.db import connections
 from migration_route import clock
 from migration_route.conf import route_settings
 from migration_route.errors import DatabaseUnavailable, NotInThisState, RouteError
-from migration_route.ledger import runs
+from migration_route.ledger import entries, runs
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
@@ -132,6 +132,8 @@ class Supervisor:
         journal = Journal(self._run)
         transcript = Transcript(journal)
         journal.event(EventKind.STATE, text=RunState.RUNNING)
+        journal.flush()
+        journal.hold()
         self._child.order(_order_of(self._run))
         beat = route_settings().lease.total_seconds() / 3
         tried, flushed = 0.0, time.monotonic()
@@ -148,6 +150,7 @@ class Supervisor:
                 self._listen(transcript, journal, timeout=0)
                 self._listen(transcript, journal, timeout=0)
                 break
+        journal.let_go()
         return self._conclude(journal, transcript)
 
     def _listen(self, transcript: Transcript, journal: Journal, *, timeout: float) -> None:
@@ -160,9 +163,9 @@ class Supervisor:
     def _gate(self, said: Message, transcript: Transcript, journal: Journal) -> None:
         """Put the intent on record, then let the step begin, unless somebody cancelled."""
         if self._is_cancelled():
-            journal.flush()
             self._child.answer(go=False)
             return
+        journal.let_go()
         transcript.begin_step(_position(journal, said), said.at)
         deadline = time.monotonic() + _LAST_WORDS
         while not journal.flush() and not journal.is_durable:
@@ -170,6 +173,7 @@ class Supervisor:
                 self._child.answer(go=False)  # nothing runs that is not on record
                 return
             time.sleep(_TICK)
+        journal.hold()
         self._child.answer(go=True)
 
     def _is_cancelled(self) -> bool:
@@ -209,6 +213,8 @@ class Supervisor:
             change=runs.Change(outcome=found.outcome, error=found.error, steps=found.steps),
             patience=_LAST_WORDS,
         )
+        journal.close()
+        entries.take_in_what_was_left(patience=_LAST_WORDS)
 
 
 def _in_the_way(lock: TargetLock, worker_lock: TargetLock) -> WaitingReason | None:
