@@ -17,7 +17,7 @@ from django.utils.cache import add_never_cache_headers
 from migration_route.access.actor import Actor
 from migration_route.access.requests import find_actor
 from migration_route.access.sessions import SAFE_METHODS
-from migration_route.api.endpoints import BUILD_HEADER, outside_of_the_request
+from migration_route.access.surroundings import outside_of_the_request
 from migration_route.errors import (
     Forbidden,
     IdentityUnavailable,
@@ -26,6 +26,7 @@ from migration_route.errors import (
     Unauthenticated,
 )
 from migration_route.planning import sources
+from migration_route.reporting.stamping import BUILD_HEADER
 from migration_route.vocabulary import ActorKind
 from migration_route.web.rendering import render, render_without_request
 
@@ -67,6 +68,9 @@ def page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
 
 def _answer(view: Page, request: HttpRequest, **arguments: str) -> HttpResponse:
     actor = find_actor(request)
+    # Who only passes by is shown the way in; no denial is put on the ledger for that.
+    if request.method in SAFE_METHODS and (login := _login_page(request, actor)):
+        return login
     try:
         return view(request, actor, **arguments)
     except RouteError as error:

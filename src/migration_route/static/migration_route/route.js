@@ -108,6 +108,10 @@ async function refresh(root, ended) {
       part.replaceChildren(...next.childNodes);
     }
   }
+  if (fresh.querySelector("#statements").checked) {
+    root.querySelector("#statements").checked = true; // they tell where it stopped
+    root.querySelector("[data-log]").scrollTop = Number.MAX_SAFE_INTEGER;
+  }
   root.querySelector("[data-reload]")?.setAttribute("hidden", "");
 }
 
@@ -150,6 +154,15 @@ function line(event, since) {
   item.append(span("mr-at", `+${seconds.toFixed(2)} s`), " ", span("mr-text", text(event)));
   if (event.duration_ms !== null) {
     item.append(" ", span("mr-took", duration(event.duration_ms)));
+  }
+  if (event.facts.traceback) {
+    const details = document.createElement("details");
+    const summary = document.createElement("summary");
+    const traceback = document.createElement("pre");
+    summary.textContent = "Traceback";
+    traceback.textContent = event.facts.traceback;
+    details.append(summary, traceback);
+    item.append(details);
   }
   return item;
 }

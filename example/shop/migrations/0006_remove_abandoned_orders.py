@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from django.db import migrations
+
+
+def remove_abandoned(apps, schema_editor):
+    """Remove the orders that nobody will ever pay, in batches that lock for a moment."""
+    Order = apps.get_model("shop", "Order")
+    orders = Order.objects.using(schema_editor.connection.alias)
+    removed = 0
+    while keys := orders.filter(abandoned=True).values_list("pk", flat=True)[:100]:
+        orders.filter(pk__in=list(keys)).delete()
+        removed += len(keys)
+        print(f"{removed} abandoned orders removed")
+
+
+class Migration(migrations.Migration):
+    atomic = False
+    dependencies = [("shop", "0005_order_total")]
+    operations = [
+        # No way back: what was removed is gone.
+        migrations.RunPython(remove_abandoned),
+    ]

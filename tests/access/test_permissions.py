@@ -1,0 +1,107 @@
+"""May they? Every right against every other, and the databases of an actor."""
+
+from __future__ import annotations
+
+import pytest
+
+from migration_route.access.actor import Actor, on_this_host
+from migration_route.access.permissions import authorise, may, rights_of
+from migration_route.errors import Forbidden, Unauthenticated
+from migration_route.vocabulary import PEOPLE_ONLY, ActorKind, Scope
+from tests.factories import an_actor
+
+READ, PLAN = Scope.READ, Scope.PLAN
+IMPLIED = {
+    Scope.READ: set(),
+    Scope.PLAN: {READ},
+    Scope.REHEARSE: {READ, PLAN},
+    Scope.APPLY: {READ, PLAN},
+    Scope.REVERSE: {READ, PLAN},
+    Scope.FAKE: {READ, PLAN},
+    Scope.OPERATE: {READ},
+    Scope.APPROVE: {READ, PLAN},
+    Scope.FORCE: {READ},
+    Scope.RESOLVE: {READ, PLAN},
+}
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_a_right_brings_the_rights_to_read_and_nothing_else(scope):
+    """Whoever may do something to a plan may read it; nothing that changes is implied."""
+    assert rights_of(an_actor(scope)) == {scope, *IMPLIED[scope]}
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_nobody_without_a_right_may_do_it(scope):
+    """The error names the right that is missing."""
+    actor = an_actor(databases=None, scopes=frozenset())
+    assert not may(actor, scope)
+    with pytest.raises(Forbidden) as refused:
+        authorise(actor, scope)
+    assert refused.value.facts == {"needs": scope}
+
+
+@pytest.mark.parametrize("scope", sorted(PEOPLE_ONLY))
+def test_no_token_may_do_what_is_for_people(scope):
+    """Not even one whose scopes say so."""
+    token = an_actor(*Scope, kind=ActorKind.TOKEN, name="ci")
+    assert not may(token, scope)
+    with pytest.raises(Forbidden):
+        authorise(token, scope)
+    assert may(an_actor(scope), scope)
+
+
+def test_all_of_several_rights_are_needed():
+    """To go back is to apply and to reverse."""
+    with pytest.raises(Forbidden) as refused:
+        authorise(an_actor(Scope.APPLY), Scope.APPLY, Scope.REVERSE)
+    assert refused.value.facts == {"needs": "reverse"}
+    authorise(an_actor(Scope.APPLY, Scope.REVERSE), Scope.APPLY, Scope.REVERSE)
+
+
+def test_an_actor_may_be_kept_to_some_databases():
+    """The right counts on those databases alone, and where none is named."""
+    actor = an_actor(Scope.APPLY, databases=frozenset({"other"}))
+    authorise(actor, Scope.APPLY, database="other")
+    authorise(actor, Scope.READ)
+    with pytest.raises(Forbidden, match="may not touch the database 'default'"):
+        authorise(actor, Scope.APPLY, database="default")
+
+
+def test_an_empty_list_of_databases_is_none_at_all():
+    """An empty list does not mean every database."""
+    actor = an_actor(databases=frozenset())
+    assert not may(actor, Scope.READ, "default")
+
+
+def test_nobody_is_unauthenticated():
+    """Without a session and without a token, the answer is 401, not 403."""
+    with pytest.raises(Unauthenticated):
+        authorise(Actor(kind=ActorKind.ANONYMOUS), Scope.READ)
+
+
+def test_a_flaw_counts_before_every_right():
+    """A session without a CSRF token may do nothing, whoever it belongs to."""
+    flaw = Forbidden("The CSRF check failed.")
+    actor = an_actor(flaw=flaw)
+    assert not may(actor, Scope.READ)
+    with pytest.raises(Forbidden, match="CSRF"):
+        authorise(actor, Scope.READ)
+
+
+def test_who_has_a_shell_has_every_right():
+    """The command runs with the settings' own passwords: nothing could be kept from it."""
+    actor = on_this_host()
+    assert actor.kind is ActorKind.COMMAND
+    assert rights_of(actor) == frozenset(Scope)
+    assert "@" in actor.name
+
+
+def test_a_user_without_a_name_has_a_number(monkeypatch):
+    """A container may run with a user id that no password file knows."""
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert on_this_host().name.partition("@")[0].isdigit()

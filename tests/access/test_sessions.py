@@ -1,0 +1,125 @@
+"""Which member of staff is signed in, and did they mean to send this?"""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+
+from migration_route.vocabulary import Scope
+
+pytestmark = pytest.mark.usefixtures("database")
+
+STATUS, RUNS = "/migrations/api/v1/status", "/migrations/api/v1/runs"
+
+
+def user(*permissions: str, **fields: bool) -> User:
+    """Return a user with these permissions of the route."""
+    made = User.objects.create_user("ada", **{"is_staff": True, **fields})
+    found = Permission.objects.filter(
+        content_type__app_label="migration_route", codename__in=permissions
+    )
+    assert found.count() == len(permissions)
+    made.user_permissions.set(found)
+    return made
+
+
+def signed_in(made: User, **words: bool) -> Client:
+    """Return a browser in which this user is signed in."""
+    client = Client(**words)
+    client.force_login(made)
+    return client
+
+
+def test_a_member_of_staff_with_the_right_may_read():
+    """The permission `view_run` is the right to read."""
+    assert signed_in(user("view_run")).get(STATUS).status_code == 200
+
+
+def test_a_superuser_has_every_right():
+    """Django's own rule."""
+    made = User.objects.create_superuser("root")
+    assert signed_in(made).get(STATUS).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "permissions", "status"),
+    [
+        ({"is_staff": False}, ["view_run"], 403),
+        ({"is_active": False}, ["view_run"], 401),
+        ({}, [], 403),
+        ({}, ["operate"], 200),
+    ],
+)
+def test_who_is_not_staff_or_lacks_the_right_is_turned_away(fields, permissions, status):
+    """A permission without staff, or staff without a permission, is not enough."""
+    assert signed_in(user(*permissions, **fields)).get(STATUS).status_code == status
+
+
+@pytest.mark.parametrize("scope", [scope for scope in Scope if scope is not Scope.READ])
+def test_every_right_but_reading_has_a_permission_of_its_name(scope):
+    """An admin finds the same words that tokens use."""
+    assert Permission.objects.filter(
+        content_type__app_label="migration_route", codename=scope
+    ).exists()
+
+
+def test_nobody_is_unauthenticated():
+    """Without a session the answer is 401, and says how to sign in."""
+    answer = Client().get(STATUS)
+    assert answer.status_code == 401
+    assert answer["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_change_needs_the_csrf_token():
+    """A form on another site sends the cookie, but not the token."""
+    client = signed_in(user("apply"), enforce_csrf_checks=True)
+    answer = client.post(RUNS, {}, content_type="application/json")
+    assert (answer.status_code, answer.json()["code"]) == (403, "csrf")
+    assert client.get(STATUS).status_code == 200
+
+
+def test_a_change_with_the_csrf_token_passes():
+    """A page of this site has the cookie and sends the header."""
+    client = signed_in(user("apply"), enforce_csrf_checks=True)
+    client.cookies["csrftoken"] = "a" * 32
+    answer = client.post(
+        RUNS, {}, content_type="application/json", headers={"X-CSRFToken": "a" * 32}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (428, "fingerprint_required")
+
+
+def test_a_token_needs_no_csrf_token():
+    """No browser sends it by itself."""
+    answer = Client(enforce_csrf_checks=True).post(
+        RUNS,
+        {},
+        content_type="application/json",
+        headers={"Authorization": "Bearer deployer-secret"},
+    )
+    assert answer.json()["code"] == "fingerprint_required"
+
+
+def test_a_wrong_token_does_not_fall_back_to_the_session():
+    """Who sends a token is judged by it."""
+    client = signed_in(user("view_run"))
+    answer = client.get(STATUS, headers={"Authorization": "Bearer wrong"})
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("table", ["django_session", "auth_user"])
+def test_tables_that_cannot_be_read_are_told_not_raised(table):
+    """The table of users may be what has to be migrated."""
+    client = signed_in(user("view_run"))
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO moved_away")
+    try:
+        answer = client.get(STATUS)
+        by_token = Client().get(STATUS, headers={"Authorization": "Bearer reader-secret"})
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE moved_away RENAME TO {table}")
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    assert "token" in answer.json()["hint"]
+    assert by_token.status_code == 200

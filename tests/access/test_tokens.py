@@ -1,0 +1,106 @@
+"""Is a token known by its digest alone, until the day on which it expires?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.test import RequestFactory
+
+from migration_route.access.permissions import authorise
+from migration_route.access.requests import find_actor
+from migration_route.access.tokens import digest_of, find_token, new_secret
+from migration_route.errors import Unauthenticated
+from migration_route.vocabulary import ActorKind, Scope
+
+
+def today() -> str:
+    """Return today, in UTC."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def in_days(days: int) -> str:
+    """Return a day before or after today, in UTC."""
+    return (datetime.now(UTC).date() + timedelta(days=days)).isoformat()
+
+
+def request_with(authorization: str):
+    """Return a request with that header."""
+    return RequestFactory().get("/", headers={"Authorization": authorization})
+
+
+def test_a_known_token_has_its_scopes():
+    """No table is asked: this test may not use a database."""
+    actor = find_actor(request_with("Bearer deployer-secret"))
+    assert (actor.kind, actor.name, actor.address) == (ActorKind.TOKEN, "deployer", "127.0.0.1")
+    assert actor.scopes == {Scope.APPLY, Scope.OPERATE}
+    assert actor.flaw is None
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer"])
+def test_the_scheme_may_be_written_in_any_case(scheme):
+    """HTTP does not care (RFC 9110, 11.1)."""
+    assert find_actor(request_with(f"{scheme} reader-secret")).flaw is None
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "Bearer wrong",
+        "Bearer reader-secret2",
+        "Bearer",
+        "Bearer ",
+        "reader-secret",
+        "Basic cmVhZGVyOnNlY3JldA==",
+        "Token reader-secret",
+        "Bearer " + "x" * 501,
+        "Bearer \xe4\xf6",
+    ],
+)
+def test_any_other_header_is_nobody(authorization):
+    """A wrong token is an error at once, and never a fall back to a session."""
+    actor = find_actor(request_with(authorization))
+    assert actor.scopes == frozenset()
+    with pytest.raises(Unauthenticated):
+        authorise(actor, Scope.READ)
+
+
+def test_the_digest_itself_opens_nothing():
+    """What stands in the settings is no secret."""
+    assert find_token(digest_of("reader-secret"), address="").flaw is not None
+
+
+@pytest.mark.parametrize(
+    ("expires", "is_good"),
+    [(None, True), (in_days(2), True), (today(), False), (in_days(-1), False)],
+)
+def test_a_token_is_good_until_the_day_on_which_it_expires(settings, expires, is_good):
+    """On the named day it is no longer good, and the answer says so by name."""
+    entry = {"name": "ci", "sha256": digest_of("x"), "scopes": ["read"], "expires": expires}
+    settings.MIGRATION_ROUTE = {"TOKENS": [entry]}
+    actor = find_token("x", address="")
+    assert (actor.flaw is None) is is_good
+    if not is_good:
+        assert "'ci' has expired" in actor.flaw.message
+
+
+def test_a_token_whose_last_moment_is_set_can_be_used(settings):
+    """A date with a time in the settings is no error of the one who asks."""
+    entry = {"name": "ci", "sha256": digest_of("x"), "scopes": ["read"]}
+    moment = datetime.now(UTC) + timedelta(days=2)
+    settings.MIGRATION_ROUTE = {"TOKENS": [{**entry, "expires": moment}]}
+    assert find_token("x", address="").kind is ActorKind.TOKEN
+
+
+def test_a_token_may_be_kept_to_some_databases(settings):
+    """Its databases come with it."""
+    entry = {"name": "ci", "sha256": digest_of("x"), "scopes": ["read"]}
+    settings.MIGRATION_ROUTE = {"TOKENS": [{**entry, "databases": ["other"]}]}
+    assert find_token("x", address="").databases == {"other"}
+
+
+def test_a_new_secret_is_new_and_carries_its_mark():
+    """Scanners find the mark, nobody guesses the rest."""
+    secrets = {new_secret() for _ in range(100)}
+    assert len(secrets) == 100
+    assert all(secret.startswith("mrt_") and len(secret) == 47 for secret in secrets)

@@ -1,0 +1,131 @@
+"""Is the source as small, as told and as layered as the project wants it?"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from django.apps import apps
+from django.core.management import call_command
+
+import migration_route
+from migration_route import vocabulary
+from migration_route.api.openapi import document
+from migration_route.running import messages
+from migration_route.running.transcript import Transcript
+
+SOURCE = Path(migration_route.__file__).parent
+MODULES = sorted(SOURCE.rglob("*.py"))
+NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
+PURE = [
+    "canonical",
+    "clock",
+    "deciding.policy",
+    "errors",
+    "ledger.chain",
+    "masking",
+    "planning.fingerprint",
+    "planning.plan",
+    "vocabulary",
+    "wire",
+]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_no_module_is_longer_than_three_hundred_lines(path):
+    """A file that passes three hundred lines is asking to be two."""
+    assert len(path.read_text().splitlines()) <= 300
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_a_module_says_which_question_it_answers(path):
+    """The first statement is its docstring; migrations are as Django writes them."""
+    text = path.read_text()
+    if not text or path.parent.name == "migrations":
+        return
+    assert (ast.get_docstring(ast.parse(text)) or "").strip()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_every_public_class_and_function_says_what_it_is(path):
+    """Whoever reads a name finds a sentence below it."""
+    if path.parent.name == "migrations":
+        return
+    silent = [
+        node.name
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    assert silent == []
+
+
+def test_what_is_pure_is_imported_without_django():
+    """A remote client can read the wire without a web framework."""
+    names = ", ".join(f"migration_route.{name}" for name in PURE)
+    code = f"import sys, {names}; sys.exit('django' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_migration_is_missing(database):
+    """`makemigrations --check` finds nothing to do on this Django."""
+    out = StringIO()
+    call_command("makemigrations", "migration_route", check=True, dry_run=True, stdout=out)
+    assert "No changes detected" in out.getvalue()
+
+
+def test_every_list_of_words_in_the_api_is_one_of_the_vocabulary():
+    """What openapi.json offers to choose from is exactly what the route knows."""
+    known = {
+        tuple(member.value for member in kind)
+        for kind in vars(vocabulary).values()
+        if isinstance(kind, type) and issubclass(kind, vocabulary.StrEnum)
+        and kind is not vocabulary.StrEnum
+    }
+    offered = re.findall(r'"enum": (\[[^\]]*\])', document("/").decode())
+    assert offered
+    for words in offered:
+        assert tuple(json.loads(words)) in known
+
+
+def test_every_message_of_a_worker_is_heard():
+    """What the worker can say, its supervisor writes down, or answers at the gate."""
+    heard = set(Transcript.__new__(Transcript)._handlers())
+    assert heard | {"gate"} == set(get_args(messages.Kind))
+
+
+def test_active_and_ended_states_are_all_states():
+    """A run is in the one kind or the other."""
+    assert vocabulary.ACTIVE_STATES | vocabulary.ENDED_STATES == set(vocabulary.RunState)
+    assert not vocabulary.ACTIVE_STATES & vocabulary.ENDED_STATES
+
+
+@pytest.mark.parametrize(
+    ("kind", "width"),
+    [
+        (vocabulary.RunState, 20),
+        (vocabulary.Direction, 10),
+        (vocabulary.Mode, 20),
+        (vocabulary.ActorKind, 20),
+        (vocabulary.Action, 40),
+        (vocabulary.EventKind, 40),
+        (vocabulary.WaitingReason, 40),
+    ],
+)
+def test_every_word_fits_into_its_column(kind, width):
+    """PostgreSQL and MariaDB would refuse it."""
+    assert max(len(word) for word in kind) <= width
+
+
+def test_no_row_points_outside_the_app():
+    """The tables can be made on an empty database."""
+    for model in apps.get_app_config("migration_route").get_models():
+        assert not [field for field in model._meta.get_fields() if field.is_relation]

@@ -1,0 +1,122 @@
+"""Does a member of staff come from the login to the end of a run?"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+from tests.browser.conftest import Demo, Visitor
+
+BUTTON = "Apply 4 migrations to default"
+
+
+def test_staff_read_the_plan_apply_it_and_watch_it_to_its_end(
+    demo: Demo, visitor: Visitor
+) -> None:
+    """Every page on the way is accessible, and the browser has nothing to object to."""
+    visitor.sign_in(demo)
+    page = visitor.page
+    visitor.look("dashboard")
+    assert page.locator(".mr-names li").count() == 4
+
+    page.click("text=Read the plan")
+    page.locator(".mr-operations details").first.evaluate("found => found.open = true")
+    visitor.look("plan")
+    assert "CREATE TABLE" in page.locator("pre").first.inner_text()
+
+    page.fill("#reason", "Release 42")
+    page.click(f"text={BUTTON}")
+    page.wait_for_selector(".mr-line--output:has-text('of 6000 orders have a total')")
+    assert "Raw Python operation" in page.locator("[data-now]").inner_text()
+    visitor.look("running")
+
+    page.evaluate("window.stillThisPage = true")
+    page.wait_for_selector("text=Done: 4 migrations applied, and the database says so.")
+    assert page.evaluate("window.stillThisPage")
+    assert page.locator("[data-step-state]").all_inner_texts() == ["applied"] * 4
+    texts = page.locator(".mr-line--output .mr-text").all_inner_texts()
+    progress = [text for text in texts if "orders have a total" in text]
+    assert progress == [
+        f"{count} of 6000 orders have a total" for count in range(500, 6001, 500)
+    ]
+    assert page.locator("text=Stop before the next step").count() == 0
+    visitor.look("run")
+
+    page.reload()
+    reloaded = page.locator(".mr-line--output .mr-text").all_inner_texts()
+    assert reloaded == texts
+
+    page.click("nav.mr-nav >> text=Databases")
+    assert page.locator("text=Nothing is pending").count() == 1
+    visitor.look("dashboard-afterwards")
+    page.click("nav.mr-nav >> text=Runs")
+    visitor.look("history")
+    page.click("nav.mr-nav >> text=Ledger")
+    page.click("text=Check that nothing was changed")
+    assert page.locator("text=The ledger is as it was written:").count() == 1
+    page.locator(".mr-row details").first.evaluate("found => found.open = true")
+    visitor.look("ledger")
+    assert visitor.complaints == []
+
+
+def test_a_plan_that_goes_back_and_a_problem_are_as_readable(
+    demo: Demo, visitor: Visitor
+) -> None:
+    """What is dangerous and what is wrong is met at the worst of times."""
+    visitor.sign_in(demo)
+    visitor.page.goto(f"{demo.url}plan/?target=shop.0001")
+    visitor.look("backwards")
+    visitor.page.click("text=Reverse 1 migration on default")
+    assert visitor.page.locator("#sure:invalid").count() == 1
+    assert visitor.complaints == []
+    visitor.page.goto(f"{demo.url}plan/?target=shop.9999")
+    visitor.look("problem")
+
+
+def test_a_run_is_stopped_before_its_next_step(demo: Demo, visitor: Visitor) -> None:
+    """The step under way is carried to its end, as the page had said."""
+    visitor.sign_in(demo)
+    page = visitor.page
+    page.click("text=Read the plan")
+    page.click(f"text={BUTTON}")
+    page.wait_for_selector(".mr-line--output:has-text('of 6000 orders have a total')")
+    page.fill("#cancel-reason", "the wrong night")
+    page.click("text=Stop before the next step")
+    page.wait_for_selector("text=Cancelled: 3 of 4 migrations applied.")
+    assert page.locator("[data-step-state]").all_inner_texts() == [
+        "applied",
+        "applied",
+        "applied",
+        "not started",
+    ]
+    visitor.look("cancelled")
+    assert visitor.complaints == []
+
+
+def test_everything_works_without_a_script(
+    demo: Demo, visitor_without_script: Visitor
+) -> None:
+    """The page of a run is complete, and a plain link looks again."""
+    visitor_without_script.sign_in(demo)
+    page = visitor_without_script.page
+    page.click("text=Read the plan")
+    page.click(f"text={BUTTON}")
+    for _ in range(60):
+        if page.locator("text=Done: 4 migrations applied").count():
+            break
+        page.wait_for_timeout(1000)
+        page.click("text=Look again")
+    assert page.locator("text=6000 of 6000 orders have a total").count() == 1
+    assert page.locator("[data-step-state]").all_inner_texts() == ["applied"] * 4
+
+
+def test_nobody_is_left_alone_when_users_cannot_be_read(
+    demo: Demo, visitor: Visitor
+) -> None:
+    """The page says how to go on, in surroundings of its own."""
+    visitor.sign_in(demo)
+    with closing(sqlite3.connect(demo.database)) as database:
+        database.execute("ALTER TABLE auth_user RENAME TO auth_user_away")
+    visitor.page.goto(demo.url)
+    assert visitor.page.locator("text=Nobody can be recognised now").count() == 1
+    visitor.look("unrecognised")

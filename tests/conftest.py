@@ -1,0 +1,148 @@
+"""What do the tests share? Real databases, and processes that find the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.factories import History
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None,
+    django_db_blocker: Any,
+    django_db_modify_db_settings: None,
+) -> Iterator[None]:
+    """Make every test database: pytest-django makes those that a marker names."""
+    from django.test.utils import setup_databases, teardown_databases
+
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False)
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0)
+
+
+@pytest.fixture
+def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Let a test use both databases, with real transactions; its rows go afterwards.
+
+    `TransactionTestCase` would flush every table and make the permissions anew, which
+    takes longer than most tests.
+    """
+    with django_db_blocker.unblock():
+        yield
+        _clean()
+
+
+def _clean() -> None:
+    from django.db import connections, transaction
+
+    from migration_route.conf import route_settings
+    from migration_route.planning import graph, sources
+
+    with transaction.atomic(), connections["default"].cursor() as cursor:
+        for table in (
+            "migration_route_entry",
+            "migration_route_event",
+            "migration_route_run",
+            "auth_user_user_permissions",
+            "django_session",
+            "auth_user",
+        ):
+            cursor.execute(f"DELETE FROM {table}")
+    connections.close_all()
+    for alias in connections:
+        graph.forget(alias)
+    route_settings.cache_clear()
+    sources.build.cache_clear()
+
+
+@pytest.fixture
+def project(
+    database: None, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> Callable[[], None]:
+    """Let the processes that a test starts find its databases and its settings.
+
+    Call it again after a change of the settings.
+    """
+    from tests.factories import PROCESS, tell_processes
+
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.running.process_settings")
+    monkeypatch.setenv(PROCESS, "")
+    tell_processes()
+    return tell_processes
+
+
+@pytest.fixture
+def history(
+    project: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    tmp_path: Path,
+) -> Iterator[History]:
+    """Let a test write the migrations of `testapp` itself; none of them is applied.
+
+    Whatever they make is taken away afterwards.
+    """
+    from django.db import connections
+    from django.db.migrations.recorder import MigrationRecorder
+
+    from tests.factories import History, tables
+    from tests.testapp.models import Book
+
+    connection = connections["default"]
+    recorder = MigrationRecorder(connection)
+    usual = list(recorder.migration_qs.filter(app="testapp").values_list("name", flat=True))
+    recorder.migration_qs.filter(app="testapp").delete()
+    with connection.schema_editor() as editor:
+        editor.delete_model(Book)
+    before = tables()
+    found = History(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.MIGRATION_MODULES = {"testapp": found.package}
+    project()
+    yield found
+    connections.close_all()
+    for table in tables() - before:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP TABLE {connection.ops.quote_name(table)}")
+    with connection.schema_editor() as editor:
+        editor.create_model(Book)
+    recorder.migration_qs.filter(app="testapp").delete()
+    for name in usual:
+        recorder.record_applied("testapp", name)
+
+
+@pytest.fixture
+def empty_database(
+    database: None, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+) -> Iterator[str]:
+    """Give the alias of a database that holds nothing at all, and holds the ledger."""
+    from django.db import connections
+
+    alias = "empty"
+    usual = connections["default"]
+    name = str(tmp_path / "empty.sqlite3")
+    if usual.vendor != "sqlite":
+        name = f"{usual.settings_dict['NAME']}_empty"
+        with usual.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE IF EXISTS {usual.ops.quote_name(name)}")
+            cursor.execute(f"CREATE DATABASE {usual.ops.quote_name(name)}")
+    monkeypatch.setitem(
+        connections.settings, alias, {**connections.settings["default"], "NAME": name}
+    )
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LEDGER_DATABASE": alias}
+    yield alias
+    connections[alias].close()
+    with suppress(AttributeError):
+        del connections[alias]
+    if usual.vendor != "sqlite":
+        with usual.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE {usual.ops.quote_name(name)}")

@@ -1,0 +1,226 @@
+"""Values, histories and disturbances that tests ask for by name."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import connections
+
+from migration_route.access.actor import Actor
+from migration_route.ledger.records import StepRecord
+from migration_route.ledger.runs import NewRun
+from migration_route.planning.plan import Plan, Step
+from migration_route.vocabulary import ActorKind, Direction, Mode, Scope
+
+PROCESS = "MIGRATION_ROUTE_TEST_PROCESS"
+"""The variable through which a test tells a process of its own its settings."""
+
+_numbers = itertools.count(1)
+
+
+def a_step(name: str = "0002_more", **changes: Any) -> Step:
+    """Return a step of a plan."""
+    step = Step(
+        app="testapp",
+        name=name,
+        direction=Direction.FORWARDS,
+        digest=f"digest of {name}",
+        atomic=True,
+        reversible=True,
+        rolls_back=True,
+    )
+    return replace(step, **changes)
+
+
+def a_plan(*steps: Step, **changes: Any) -> Plan:
+    """Return a plan of these steps."""
+    plan = Plan(
+        database="default",
+        vendor="postgresql",
+        direction=steps[0].direction if steps else Direction.NONE,
+        mode=Mode.APPLY,
+        targets=(),
+        transactional_ddl=True,
+        steps=steps,
+        fingerprint="aaaaaaaaaaaa-" + "b" * 64,
+        build="this build",
+    )
+    return replace(plan, **changes)
+
+
+def a_step_record(name: str = "0002_more", **changes: Any) -> StepRecord:
+    """Return a step of a run."""
+    step = StepRecord(
+        app="testapp",
+        name=name,
+        direction=Direction.FORWARDS,
+        digest=f"digest of {name}",
+        rolls_back=True,
+    )
+    return replace(step, **changes)
+
+
+def a_new_run(**changes: Any) -> NewRun:
+    """Return a run that is to begin."""
+    new = NewRun(
+        database="default",
+        direction=Direction.FORWARDS,
+        mode=Mode.APPLY,
+        targets=(),
+        fingerprint="aaaaaaaaaaaa-" + "b" * 64,
+        steps=(a_step_record(),),
+        actor_kind=ActorKind.TOKEN,
+        actor_name="deployer",
+        address="192.0.2.1",
+        reason="a test",
+        build="this build",
+        idempotency_key=None,
+        request_digest="c" * 64,
+    )
+    return replace(new, **changes)
+
+
+def an_actor(*scopes: Scope, **changes: Any) -> Actor:
+    """Return a person with these rights; with all of them where none is named."""
+    actor = Actor(
+        kind=ActorKind.PERSON,
+        name="ada",
+        address="192.0.2.7",
+        scopes=frozenset(scopes or Scope),
+    )
+    return replace(actor, **changes)
+
+
+def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """Do it in so many threads at the same time; return results and exceptions."""
+    barrier = threading.Barrier(count)
+    results: list[Any] = [None] * count
+
+    def one(position: int) -> None:
+        try:
+            barrier.wait(timeout=30)
+            results[position] = work(position)
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            results[position] = error
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive(), "a thread hangs"
+    return results
+
+
+def vendor(alias: str = "default") -> str:
+    """Return which database the tests run on."""
+    return str(connections[alias].vendor)
+
+
+@contextmanager
+def written_by_another(alias: str = "default") -> Iterator[sqlite3.Connection]:
+    """Let another connection hold the write lock of an SQLite file, as a migration does."""
+    holder = sqlite3.connect(connections[alias].settings_dict["NAME"], autocommit=True)
+    try:
+        holder.execute("BEGIN IMMEDIATE")
+        yield holder
+    finally:
+        if holder.in_transaction:
+            holder.execute("ROLLBACK")
+        holder.close()
+
+
+class History:
+    """Migrations of `testapp` that a test writes itself, in a package of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.package = f"history_{os.getpid()}_{next(_numbers)}_{uuid4().hex[:6]}"
+        self.folder = folder / self.package
+        self.folder.mkdir()
+        (self.folder / "__init__.py").touch()
+        self.last: str | None = None
+
+    def write(
+        self,
+        name: str,
+        *operations: str,
+        after: str | None = None,
+        body: str = "",
+        head: str = "",
+    ) -> Path:
+        """Write a migration behind the last one, or `after` another.
+
+        `operations` are expressions, `head` stands above the class, `body` in it.
+        """
+        before = after or self.last
+        dependencies = [("testapp", before)] if before else []
+        listed = "".join(f"        {operation},\n" for operation in operations)
+        path = self.folder / f"{name}.py"
+        path.write_text(
+            "from django.db import migrations, models\n"
+            f"{head}\n\n"
+            "class Migration(migrations.Migration):\n"
+            f"    dependencies = {dependencies!r}\n"
+            f"    {body}\n"
+            f"    operations = [\n{listed}    ]\n"
+        )
+        self.last = name
+        return path
+
+    def table(self, name: str, table: str, **words: Any) -> Path:
+        """Write a migration that makes a table; the way back drops it."""
+        return self.write(name, make_table(table), **words)
+
+    def python(self, name: str, code: str, **words: Any) -> Path:
+        """Write a migration that runs `code`, with `apps` and `schema_editor` at hand."""
+        lines = "".join(f"    {line}\n" for line in code.splitlines())
+        head = f"\n\ndef work(apps, schema_editor):\n{lines}"
+        return self.write(name, "migrations.RunPython(work)", head=head, **words)
+
+
+def make_table(table: str) -> str:
+    """Return the operation that makes a table."""
+    return (
+        f"migrations.RunSQL('CREATE TABLE {table} (id integer)', 'DROP TABLE {table}')"
+    )
+
+
+def create_model(name: str, *fields: str) -> str:
+    """Return the operation that creates a model."""
+    listed = ", ".join(
+        ("('id', models.BigAutoField(primary_key=True))", *fields),
+    )
+    return f"migrations.CreateModel({name!r}, [{listed}])"
+
+
+def tables(alias: str = "default") -> set[str]:
+    """Return the names of the tables that there are now."""
+    connection = connections[alias]
+    with connection.cursor() as cursor:
+        return set(connection.introspection.table_names(cursor))
+
+
+def tell_processes() -> None:
+    """Tell the processes that will be started which settings the test runs with."""
+    os.environ[PROCESS] = json.dumps(
+        {
+            "DATABASES": connections.settings,
+            "INSTALLED_APPS": settings.INSTALLED_APPS,
+            "MIGRATION_MODULES": settings.MIGRATION_MODULES,
+            "MIGRATION_ROUTE": settings.MIGRATION_ROUTE,
+        },
+        default=str,
+    )

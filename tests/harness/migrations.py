@@ -1,0 +1,70 @@
+"""What do the migrations look like that the walks are about?"""
+
+from __future__ import annotations
+
+import textwrap
+
+ADD_SKU = 'migrations.AddField("item", "sku", models.CharField(max_length=20, default=""))'
+
+_TEMPLATE = """\
+import os
+import sys
+import time
+
+from django.db import migrations, models
+
+from shop.gate import pass_gate
+
+
+def forwards(apps, schema_editor):
+    Item = apps.get_model("shop", "Item")
+    alias = schema_editor.connection.alias
+{body}
+
+
+def backwards(apps, schema_editor):
+    pass
+
+
+class Migration(migrations.Migration):
+    atomic = {atomic}
+    dependencies = [("shop", "{after}")]
+    operations = [
+{operations}
+    ]
+"""
+RUN = "migrations.RunPython(forwards, backwards)"
+
+
+def migration(
+    *operations: str,
+    after: str = "0001_initial",
+    body: str = "pass",
+    atomic: bool = True,
+) -> str:
+    """Write a migration with these operations, where `RUN` stands for the Python in
+    `body`."""
+    return _TEMPLATE.format(
+        body=textwrap.indent(textwrap.dedent(body).strip(), "    "),
+        atomic=atomic,
+        after=after,
+        operations="\n".join(f"        {operation}," for operation in operations),
+    )
+
+
+def running(body: str, *, after: str = "0001_initial") -> str:
+    """Write a data migration that runs this Python; `Item` and `alias` are at hand."""
+    return migration(RUN, after=after, body=body)
+
+
+def column(name: str, *, after: str = "0001_initial") -> str:
+    """Write a migration that adds a column to the items."""
+    field = 'models.CharField(max_length=20, default="")'
+    return migration(f'migrations.AddField("item", "{name}", {field})', after=after)
+
+
+WRITE_THREE = """\
+for number in range(3):
+    Item.objects.using(alias).create(name=f"written {number}")
+"""
+WRITTEN = ["written 0", "written 1", "written 2"]

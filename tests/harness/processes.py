@@ -1,0 +1,66 @@
+"""Which processes did a test start, and how do all of them end?"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+from tests.harness.deadlines import until
+
+
+def ends_with_its_parent() -> None:
+    """Called in a new process: let it be interrupted when the test process dies."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
+
+
+def children(pid: int) -> frozenset[int]:
+    """Give the pids whose parent is this process."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            facts = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(facts[1]) == pid and facts[0] != "Z":
+            found.add(int(entry.name))
+    return frozenset(found)
+
+
+def command_line(pid: int) -> str:
+    """Give the words with which a process was started, or nothing when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def living_in(folder: Path) -> frozenset[int]:
+    """Give the pids whose working directory is this folder or below it."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            place = (entry / "cwd").readlink()
+        except OSError:
+            continue
+        if place == folder or folder in place.parents:
+            found.add(int(entry.name))
+    return frozenset(found - {os.getpid()})
+
+
+def end_all_in(folder: Path) -> None:
+    """End whatever still works in this folder: it belongs to a test that is over."""
+    for pid in living_in(folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    until(
+        lambda: not living_in(folder),
+        seconds=10,
+        what=f"processes in {folder} have ended",
+        every=0.02,
+    )

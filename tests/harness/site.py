@@ -1,0 +1,149 @@
+"""What does a walk hold in its hands? A project, its databases, its servers, its
+callers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.harness import databases, processes
+from tests.harness.client import Client
+from tests.harness.project import SECRETS, Options, Project
+from tests.harness.servers import WebServer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.harness.database import Database
+    from tests.harness.pairs import Pair
+
+
+class Site:
+    """A project that is served, and everything that has to be put away afterwards."""
+
+    def __init__(self, pair: Pair, project: Project) -> None:
+        self.pair = pair
+        self.project = project
+        self.servers: list[WebServer] = []
+        self.clients: list[Client] = []
+
+    @property
+    def database(self) -> Database:
+        """The database behind the alias `default`."""
+        return self.project.database
+
+    @property
+    def server(self) -> WebServer:
+        """The server that was started first."""
+        return self.servers[0]
+
+    def serve(self, project: Project | None = None, **words: Any) -> WebServer:
+        """Start a server, of this project or of another one beside it."""
+        server = WebServer(project or self.project, self.pair.kind, **words)
+        self.servers.append(server)
+        server.start()
+        return server
+
+    def client(self, who: str | None = "ci", *, server: WebServer | None = None) -> Client:
+        """Give a caller: with the token of this name, or as nobody yet."""
+        client = Client((server or self.server).url, token=SECRETS[who] if who else None)
+        self.clients.append(client)
+        return client
+
+    def person(self, name: str, *, at: str = "/admin/login/") -> Client:
+        """Give a caller who has signed in."""
+        client = self.client(None)
+        answer = client.sign_in(name, at=at)
+        assert answer.status_code == 302, answer.text
+        return client
+
+    def beside(self, name: str, options: Options | None = None) -> Project:
+        """Put the same project, as a deploy would, into a second folder on the same
+        databases."""
+        folder = self.project.folder.parent / name
+        return Project(folder, self.project.databases, options or self.project.options)
+
+    def applied(self, app: str = "shop") -> list[str]:
+        """Name an app's recorded migrations, as a fresh connection sees them."""
+        return self.database.applied(app)
+
+    def has_column(self, column: str, table: str = "shop_item") -> bool:
+        """Look for a column over a fresh connection."""
+        return column in self.database.columns(table)
+
+    def names(self) -> list[str]:
+        """Read the names of the items over a fresh connection."""
+        return [name for (name,) in self.rows("SELECT name FROM shop_item ORDER BY id")]
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Read over a fresh connection."""
+        return self.database.rows(query)
+
+    def execute(self, *statements: str) -> None:
+        """Write over a fresh connection."""
+        self.database.execute(*statements)
+
+    def put_away(self) -> None:
+        """End everything and drop the databases; what the servers said is printed."""
+        for client in self.clients:
+            client.http.close()
+        for server in self.servers:
+            server.stop()
+        processes.end_all_in(self.project.folder.parent)
+        for server in self.servers:
+            print(  # noqa: T201 - pytest shows it when the walk fails
+                f"--- log of {server.kind}\n{server.log.read_text()[-6000:]}"
+            )
+        for database in self.project.databases.values():
+            database.drop()
+
+
+class Sites:
+    """Builds sites in the folder of one test, and puts them away."""
+
+    def __init__(self, folder: Path, prepared: Any) -> None:
+        self.folder = folder
+        self.prepared = prepared
+        self.made: list[Site] = []
+
+    def build(
+        self,
+        pair: Pair,
+        migrations: dict[str, str] | None = None,
+        *,
+        empty: tuple[str, ...] = (),
+        others: tuple[str, ...] = (),
+        options: Options | None = None,
+        serve: bool = True,
+        workers: int | None = None,
+    ) -> Site:
+        """Build a site: `default` has been in use unless it is named in `empty`.
+
+        `others` are more aliases, each with an empty database of its own.
+        """
+        options = options or Options()
+        if pair.vendor in (missing := databases.missing()):
+            raise databases.NotHere(f"{pair.vendor}: {missing[pair.vendor]}")
+        aliases = {
+            alias: self._database(pair.vendor, options, empty=alias in (*others, *empty))
+            for alias in ("default", *others)
+        }
+        project = Project(self.folder / "project", aliases, options)
+        project.add_migrations(migrations or {})
+        site = Site(pair, project)
+        self.made.append(site)
+        if serve:
+            site.serve(workers=workers)
+        return site
+
+    def put_away(self) -> None:
+        """Put away all that was built."""
+        for site in self.made:
+            site.put_away()
+
+    def _database(self, vendor: str, options: Options, *, empty: bool) -> Database:
+        if empty:
+            return databases.create(vendor, self.folder)
+        copy: Database = self.prepared.copy(
+            vendor, self.folder, custom_user=options.custom_user
+        )
+        return copy

@@ -1,0 +1,97 @@
+"""Do the ledger's tables come by the first write, once, and never by a read?"""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connections
+from django.test import Client
+
+from migration_route.errors import ActiveRun, DatabaseUnavailable
+from migration_route.ledger import reading
+from migration_route.ledger.entries import Draft, write
+from migration_route.ledger.installation import install, is_installed
+from migration_route.vendors import vendor_of
+from migration_route.vendors.connecting import new_connection
+from migration_route.vendors.interface import Slot
+from migration_route.vocabulary import Action
+from tests.factories import at_once, tables
+
+OWN = {"migration_route_entry", "migration_route_event", "migration_route_run"}
+READ = {"Authorization": "Bearer reader-secret"}
+
+
+def test_an_empty_database_gets_its_tables_and_a_record_of_them(empty_database):
+    """Only our own tables come, and Django's own record of them."""
+    assert not is_installed(empty_database)
+    assert install()
+    assert is_installed(empty_database)
+    assert tables(empty_database) == OWN | {"django_migrations"}
+
+
+def test_installing_again_does_nothing(empty_database):
+    """What is there stays, with everything in it."""
+    install()
+    write(Draft(action=Action.LEDGER_INSTALLED), patience=1)
+    assert not install()
+    assert len(reading.list_entries(before=None, limit=10)) == 1
+
+
+def test_of_several_at_once_one_makes_the_tables(empty_database):
+    """Four threads begin on an empty database; none fails, the tables come once."""
+    answers = at_once(4, lambda _: install())
+    assert all(isinstance(answer, bool) for answer in answers), answers
+    assert any(answers)
+    assert tables(empty_database) == OWN | {"django_migrations"}
+
+
+def test_installing_waits_for_the_lock_and_then_names_what_is_in_the_way(
+    empty_database, settings
+):
+    """Another run may be at work on that database."""
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LOCK_WAIT": "200ms"}
+    connection = new_connection(empty_database)
+    lock = vendor_of(empty_database).lock(connection, Slot.SUPERVISOR)
+    try:
+        assert lock.try_acquire()
+        with pytest.raises(ActiveRun, match="must be installed"):
+            install()
+        assert lock.release()
+        assert install()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["status", "runs", "ledger", "ledger/verify", "ready", f"runs/{'0' * 32}"],
+)
+def test_a_read_creates_nothing(empty_database, path):
+    """Every reading call answers, and the database stays empty."""
+    answer = Client().get(f"/migrations/api/v1/{path}", headers=READ)
+    assert answer.status_code in {200, 404, 503}
+    assert tables(empty_database) == set()
+
+
+def test_every_reading_function_works_without_a_table(empty_database):
+    """Nothing is known, and nothing fails."""
+    assert reading.list_runs(database=None, before=None, limit=5) == []
+    assert reading.active_runs() == {}
+    assert reading.unresolved_runs() == {}
+    assert reading.find_repeated("k", "d") is None
+    assert reading.list_events("0" * 32, after=0, limit=5) == []
+    assert reading.list_entries(before=None, limit=5) == []
+    assert tables(empty_database) == set()
+
+
+def test_a_database_that_is_gone_is_unavailable_not_empty(database):
+    """No answer is not the same as no ledger."""
+    usual = connections["default"]
+    gone = usual.copy()
+    nowhere = {"NAME": "/nonexistent/x.sqlite3"} if usual.vendor == "sqlite" else {"PORT": "1"}
+    gone.settings_dict = {**gone.settings_dict, **nowhere}
+    connections["default"] = gone
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            reading.active_runs()
+    finally:
+        connections["default"] = usual

@@ -1,0 +1,146 @@
+"""Is every change to the ledger found, whoever made it?"""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from migration_route.ledger import runs
+from migration_route.ledger.journal import Journal
+from migration_route.ledger.reading import find_run
+from migration_route.ledger.verification import verify
+from migration_route.models import Entry, Event
+from migration_route.vendors.connecting import own_connection
+from migration_route.vocabulary import EventKind, RunState, StepState
+from tests.factories import a_new_run
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+@pytest.fixture
+def run() -> str:
+    """Put a whole run on record: request, step, events, end."""
+    opened, _ = runs.open_run(a_new_run())
+    runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
+    with own_connection("default"):
+        journal = Journal(find_run(opened.id))
+        journal.event(EventKind.STEP_STARTED, step=0, text="testapp.0002_more")
+        journal.step(0, StepState.APPLYING)
+        assert journal.flush()
+        journal.event(EventKind.OUTPUT, step=0, text="hello", facts={"stream": "stdout"})
+        journal.event(EventKind.STEP_FINISHED, step=0, duration_ms=5)
+        journal.step(0, StepState.APPLIED, duration_ms=5)
+        journal.event(EventKind.STATE, text="succeeded", facts={"outcome": "applied"})
+        assert journal.flush()
+    runs.move(opened.id, to=RunState.SUCCEEDED, expected={RunState.RUNNING})
+    return opened.id
+
+
+def test_a_ledger_that_nobody_touched_is_intact(run):
+    """Five entries hold: request, running, step started, step finished, succeeded."""
+    found = verify()
+    assert (found.intact, found.entries, found.broken) == (True, 5, None)
+
+
+def test_an_empty_ledger_is_intact():
+    """There is nothing that could be wrong."""
+    assert (verify().intact, verify().entries) == (True, 0)
+
+
+def test_no_ledger_is_intact(empty_database):
+    """Where nothing was ever written, reading makes no tables and finds no fault."""
+    assert (verify().intact, verify().entries) == (True, 0)
+
+
+CHANGES = [
+    {"actor_name": "somebody else"},
+    {"at": "2020-01-01T00:00:00.000000Z"},
+    {"action": "resolved"},
+    {"action": "no such word"},
+    {"actor_kind": "no such kind"},
+    {"address": "203.0.113.9"},
+    {"database": "other"},
+    {"run": "f" * 32},
+    {"build": "another"},
+    {"uid": "f" * 32},
+    {"facts": "{}"},
+    {"facts": "not JSON"},
+    {"facts": "[1]"},
+    {"previous": "1" * 64},
+    {"digest": "1" * 64},
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+@pytest.mark.parametrize("sequence", [1, 4, 5])
+def test_a_changed_entry_is_found(run, changes, sequence):
+    """Whichever column, whichever line: the first one that does not hold is named."""
+    assert Entry.objects.filter(sequence=sequence).update(**changes) == 1
+    found = verify()
+    assert not found.intact
+    assert found.broken is not None
+    assert found.broken.sequence == sequence
+    assert found.entries == sequence - 1
+
+
+@pytest.mark.parametrize("sequence", [1, 2, 4])
+def test_a_removed_entry_is_found(run, sequence):
+    """A gap is where the chain breaks."""
+    Entry.objects.filter(sequence=sequence).delete()
+    found = verify()
+    assert found.broken is not None
+    assert found.broken.sequence == sequence
+
+
+def test_an_entry_that_was_removed_with_the_others_counted_again_is_found(run):
+    """Numbers can be made to fit, digests cannot."""
+    Entry.objects.filter(sequence=2).delete()
+    for sequence in (3, 4, 5):
+        Entry.objects.filter(sequence=sequence).update(sequence=sequence - 1)
+    found = verify()
+    assert found.broken is not None
+    assert found.broken.sequence == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"text": "goodbye"},
+        {"at": "2020-01-01T00:00:00.000000Z"},
+        {"kind": "error"},
+        {"kind": "no such word"},
+        {"step": 7},
+        {"duration_ms": 7},
+        {"facts": '{"stream": "stderr"}'},
+        {"facts": "not JSON"},
+        {"digest": "1" * 64},
+        {"number": 77},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_changed_event_is_found(run, changes, number):
+    """What a step printed is vouched for by the line that ends the step."""
+    assert Event.objects.filter(run=run, number=number).update(**changes) == 1
+    found = verify()
+    assert not found.intact
+    assert found.broken is not None
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_removed_event_is_found(run, number):
+    """An event that is missing breaks the promise of the line that ends its step."""
+    Event.objects.filter(run=run, number=number).delete()
+    assert not verify().intact
+
+
+def test_a_changed_event_behind_the_last_step_is_found(run):
+    """Also what comes after the last step cannot be rewritten."""
+    assert Event.objects.filter(run=run, number=4).update(text="failed") == 1
+    assert not verify().intact
+
+
+def test_verifying_needs_no_memory_of_the_whole(run, django_assert_max_num_queries):
+    """A few queries, however long the ledger is."""
+    with django_assert_max_num_queries(10, connection=connection):
+        assert verify().intact

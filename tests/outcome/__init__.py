@@ -1,0 +1,1 @@
+"""Does a run on the route leave behind what Django itself would have left?"""

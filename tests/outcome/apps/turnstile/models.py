@@ -1,0 +1,23 @@
+"""A table whose indexes are built while it is in use; PostgreSQL only."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Visit(models.Model):
+    """Somebody came."""
+
+    page = models.CharField(max_length=100)
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = (models.Index(fields=["at"], name="turnstile_visit_at"),)
+        constraints = (
+            models.CheckConstraint(
+                condition=~models.Q(page=""), name="turnstile_visit_has_page"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.page

@@ -1,0 +1,12 @@
+"""The project's own way in."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "market.settings")
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)

@@ -1,0 +1,31 @@
+"""Where the route is mounted, beside the few pages that the walks ask for."""
+
+from __future__ import annotations
+
+from django.apps import apps
+from django.contrib.auth.decorators import login_not_required
+from django.urls import include, path
+
+from market import views
+
+urlpatterns = [
+    path("pid/", login_not_required(views.pid)),
+    path("shout/", login_not_required(views.shout)),
+]
+
+if apps.is_installed("django.contrib.admin"):
+    from django.contrib import admin
+    from django.contrib.auth.views import LoginView
+
+    urlpatterns += [
+        path("admin/", admin.site.urls),
+        path("accounts/login/", LoginView.as_view()),
+    ]
+
+if apps.is_installed("migration_route"):
+    from migration_route.views import perform_migration
+
+    urlpatterns += [
+        path("_m/", include("migration_route.urls")),
+        path("perform/", perform_migration),
+    ]

@@ -1,0 +1,18 @@
+"""How does a migration wait for the walk that watches it?"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent.parent / "gates"
+
+
+def pass_gate(name: str) -> None:
+    """Say that this gate is reached, and wait until the walk opens it."""
+    (FOLDER / f"{name}.reached").touch()
+    deadline = time.monotonic() + 60
+    while not (FOLDER / f"{name}.open").exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nobody opened the gate {name}")
+        time.sleep(0.02)

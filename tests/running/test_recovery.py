@@ -1,0 +1,222 @@
+"""What became of a run whose heart has stopped? Asked of the lock and the recorder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connections
+from django.db.migrations.recorder import MigrationRecorder
+
+from migration_route.clock import written
+from migration_route.errors import ActiveRun
+from migration_route.ledger import runs
+from migration_route.ledger.journal import Journal
+from migration_route.ledger.reading import find_run, list_entries, list_events
+from migration_route.ledger.records import RunRecord
+from migration_route.ledger.verification import verify
+from migration_route.models import Run
+from migration_route.running.launchers.process import forget_words, words_of
+from migration_route.running.recovery import look_after
+from migration_route.vendors import vendor_of
+from migration_route.vendors.connecting import new_connection, own_connection
+from migration_route.vendors.interface import Slot
+from migration_route.vocabulary import EventKind, RunState, StepState
+from tests.factories import a_new_run, a_step_record, at_once, vendor, written_by_another
+
+pytestmark = pytest.mark.usefixtures("history")
+
+STEPS = (a_step_record("0001_a"), a_step_record("0002_b"))
+
+
+def still_since(run: str, seconds: float) -> RunRecord:
+    """Let the heart of a run have been still for so long, and return the run."""
+    then = written(datetime.now(UTC) - timedelta(seconds=seconds))
+    Run.objects.filter(pk=run).update(heartbeat_at=then)
+    return find_run(run)
+
+
+def running(*, rolls_back: bool = True, seconds: float = 60, begun: int | None = None) -> RunRecord:
+    """Return a run whose processes are gone, in mid-step where `begun` says which."""
+    steps = tuple(
+        a_step_record(step.name, rolls_back=rolls_back) for step in STEPS
+    )
+    opened, _ = runs.open_run(a_new_run(steps=steps))
+    run = runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
+    if begun is not None:
+        with own_connection("default"):
+            journal = Journal(run)
+            for position in range(begun):
+                journal.step(position, StepState.APPLIED, duration_ms=1)
+            journal.event(EventKind.STEP_STARTED, step=begun)
+            journal.step(begun, StepState.APPLYING)
+            assert journal.flush()
+    return still_since(opened.id, seconds)
+
+
+def record(*names: str) -> None:
+    """Record migrations as applied."""
+    for name in names:
+        MigrationRecorder(connections["default"]).record_applied("testapp", name)
+
+
+@contextmanager
+def held(slot: Slot) -> Iterator[None]:
+    """Hold a lock as a process that is still at work does."""
+    connection = new_connection("default")
+    lock = vendor_of("default").lock(connection, slot)
+    assert lock.try_acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+        connection.close()
+
+
+def test_a_queued_run_is_given_time_to_begin():
+    """A process needs a while to be up."""
+    run, _ = runs.open_run(a_new_run())
+    assert look_after(still_since(run.id, 20)).state is RunState.QUEUED
+
+
+def test_a_run_that_never_began_has_failed_with_the_last_words_of_its_process():
+    """Why it could not begin stands in the error, without secrets."""
+    run, _ = runs.open_run(a_new_run())
+    words_of(run.id).write_text("ImportError: no module; password=hunter2hunter2")
+    try:
+        found = look_after(still_since(run.id, 40))
+    finally:
+        forget_words(run.id)
+    assert (found.state, found.outcome) == (RunState.FAILED, "launch_failed")
+    assert "ImportError" in found.error.message
+    assert "hunter2" not in found.error.message
+
+
+@pytest.mark.parametrize("state", [RunState.WAITING, RunState.RUNNING, RunState.CANCELLING])
+def test_a_run_whose_heart_beats_is_left_alone(state):
+    """Nobody looks into it before its lease is over."""
+    run, _ = runs.open_run(a_new_run())
+    runs.move(run.id, to=state, expected={RunState.QUEUED})
+    before = still_since(run.id, 10)
+    assert look_after(before) == before
+
+
+@pytest.mark.parametrize("state", [RunState.WAITING, RunState.RUNNING, RunState.CANCELLING])
+def test_a_run_that_had_not_begun_a_step_has_failed(state):
+    """The lock is free, nothing is recorded, nothing was touched."""
+    run, _ = runs.open_run(a_new_run(steps=STEPS))
+    runs.move(run.id, to=state, expected={RunState.QUEUED})
+    found = look_after(still_since(run.id, 60))
+    assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
+    assert [step.state for step in found.steps] == [StepState.NOT_STARTED] * 2
+    assert runs.open_run(a_new_run())[1]
+
+
+def test_a_run_that_has_everything_recorded_has_succeeded():
+    """Its processes ended before they could say so; the recorder has it."""
+    run = running(begun=1, rolls_back=False)
+    record("0001_a", "0002_b")
+    found = look_after(run)
+    assert (found.state, found.outcome) == (RunState.SUCCEEDED, "applied")
+    assert [step.state for step in found.steps] == [StepState.APPLIED] * 2
+
+
+@pytest.mark.parametrize(
+    ("rolls_back", "state", "step"),
+    [
+        (True, RunState.FAILED, StepState.FAILED),
+        (False, RunState.PARTIAL, StepState.PARTIAL),
+    ],
+)
+def test_a_run_in_mid_step_is_what_the_database_makes_of_it(rolls_back, state, step):
+    """Rolled back, it has failed; else somebody has to look at it."""
+    run = running(begun=1, rolls_back=rolls_back)
+    record("0001_a")
+    found = look_after(run)
+    assert found.state is state
+    assert [one.state for one in found.steps] == [StepState.APPLIED, step]
+    assert found.error.type == "Interrupted"
+    assert find_run(run.id) == found
+    moves = [e.facts["to"] for e in list_entries(before=None, limit=20) if "to" in e.facts]
+    assert moves[:2] == [state, RunState.LOST]
+    assert list_events(run.id, after=0, limit=10)[-1].text == state
+    assert verify().intact
+
+
+def test_a_run_whose_supervisor_holds_the_lock_is_lost_not_ended():
+    """It may only be slow: nothing is guessed, and nobody else begins."""
+    run = running(begun=0)
+    with held(Slot.SUPERVISOR):
+        found = look_after(run)
+        assert found.state is RunState.LOST
+        assert look_after(found).state is RunState.LOST
+        with pytest.raises(ActiveRun):
+            runs.open_run(a_new_run())
+    assert look_after(found).state is RunState.FAILED
+
+
+def test_a_session_that_its_run_left_keeps_the_door_shut():
+    """The worker's session is still at work in the database; the reason is told."""
+    run = running(begun=0)
+    with held(Slot.WORKER):
+        found = look_after(run)
+        assert (found.state, found.waiting_reason) == (RunState.LOST, "orphan_backend")
+        count = len(list_entries(before=None, limit=50))
+        assert look_after(found) == found
+        assert len(list_entries(before=None, limit=50)) == count  # told once
+    assert look_after(found).state is RunState.FAILED
+
+
+def test_of_many_that_look_one_concludes():
+    """Six at once: all see the same end, and it is written once."""
+    run = running(begun=0)
+    found = at_once(6, lambda _: look_after(find_run(run.id)))
+    assert {type(answer) for answer in found} == {RunRecord}, found
+    last = look_after(find_run(run.id))
+    assert last.state is RunState.FAILED
+    ends = [e for e in list_entries(before=None, limit=50) if e.facts.get("to") == "failed"]
+    assert len(ends) == 1
+    assert verify().intact
+
+
+def test_a_run_that_has_ended_is_not_looked_after():
+    """However long ago its heart stopped."""
+    run, _ = runs.open_run(a_new_run())
+    runs.move(run.id, to=RunState.PARTIAL, expected={RunState.QUEUED})
+    before = still_since(run.id, 10_000)
+    assert look_after(before) == before
+
+
+def test_a_ledger_that_cannot_be_written_leaves_the_run_as_it_is():
+    """Another migration holds the file: the next look concludes."""
+    if vendor() != "sqlite":
+        pytest.skip("only SQLite has one writer")
+    run, _ = runs.open_run(a_new_run())
+    run = still_since(run.id, 60)
+    with written_by_another():
+        assert look_after(run) == run
+    assert look_after(run).state is RunState.FAILED
+
+
+def test_what_a_dead_supervisor_left_beside_the_file_is_part_of_the_story():
+    """Its last events are neither lost nor doubled, however often somebody looks."""
+    if vendor() != "sqlite":
+        pytest.skip("only SQLite has a folder beside it")
+    run = running(begun=0, seconds=0)
+    with written_by_another(), own_connection("default", patience=0.05):
+        journal = Journal(run)
+        journal.event(EventKind.OUTPUT, text="the last words")
+        assert not journal.flush()
+    folder = vendor_of("default").sidecar(connections["default"])
+    (path,) = folder.glob("run-*.jsonl")
+    os.utime(path, (1, 1))
+    with held(Slot.SUPERVISOR):
+        assert look_after(still_since(run.id, 60)).state is RunState.LOST
+    assert look_after(find_run(run.id)).state is RunState.FAILED
+    told = [event.text for event in list_events(run.id, after=0, limit=10)]
+    assert told == ["", "the last words", "failed"]
+    assert not folder.exists()
+    assert verify().intact

@@ -1,0 +1,57 @@
+"""Does everyone who digests a value get the same digest?"""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migration_route.canonical import canonical_json, digest
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_what_is_written_reads_as_the_same_value(value):
+    """Canonical JSON loses nothing, and reading and writing again changes nothing."""
+    text = canonical_json(value)
+    assert json.loads(text) == value
+    assert canonical_json(json.loads(text)) == text
+
+
+@given(st.dictionaries(st.text(), st.integers(), min_size=2))
+def test_the_order_of_keys_does_not_count(value):
+    """A dict that was filled in another order has the same digest."""
+    assert digest(dict(reversed(value.items()))) == digest(value)
+
+
+@given(VALUES, VALUES)
+def test_values_that_differ_have_digests_that_differ(left, right):
+    """Only what is written in the same way has the same digest."""
+    same = canonical_json(left) == canonical_json(right)
+    assert (digest(left) == digest(right)) is same
+
+
+def test_the_text_is_ascii_without_spaces():
+    """The text is the same bytes in every encoding that a database may have."""
+    assert canonical_json({"b": [1, "ä"], "a": None}) == '{"a":null,"b":[1,"\\u00e4"]}'
+
+
+def test_the_digest_is_the_one_that_other_tools_compute():
+    """The digest is the SHA-256 of the canonical text: `printf '{}' | sha256sum`."""
+    expected = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+    assert digest({}) == expected
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, object(), {1, 2}, b"x"])
+def test_what_json_cannot_say_is_refused(value):
+    """No two processes may find different words for what has none."""
+    with pytest.raises((TypeError, ValueError)):
+        canonical_json(value)

@@ -1,0 +1,227 @@
+"""Is MIGRATION_ROUTE read as it should be, and everything wrong in it told at once?"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migration_route import conf
+from migration_route.conf import RouteSettings, read_settings, route_settings
+from migration_route.vocabulary import Scope
+
+SHA = "a" * 64
+TOKEN = {"name": "ci", "sha256": SHA, "scopes": ["read"]}
+
+
+@pytest.fixture(autouse=True)
+def _no_build(monkeypatch):
+    for name in conf._BUILD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def problems(**values: object) -> tuple[str, ...]:
+    """Return what is wrong with these settings."""
+    return read_settings(values).problems
+
+
+def test_nothing_needs_to_be_set():
+    """Without a single key, everything has its default and nothing is wrong."""
+    assert read_settings({}) == RouteSettings()
+    assert RouteSettings() == RouteSettings(
+        launcher="process",
+        ledger_database="default",
+        lease=timedelta(seconds=15),
+        wait=timedelta(seconds=20),
+        lock_wait=timedelta(seconds=60),
+        tokens=(),
+        build=None,
+        ready_when_ahead=True,
+        unsupported=(),
+        problems=(),
+    )
+
+
+def test_every_key_is_read():
+    """What is set stands in the value, in the type that the route uses."""
+    found = read_settings(
+        {
+            "LAUNCHER": "project.launchers.Mine",
+            "LEDGER_DATABASE": "other",
+            "LEASE": "5s",
+            "WAIT": "1m",
+            "LOCK_WAIT": "500ms",
+            "TOKENS": [{**TOKEN, "databases": ["other"], "expires": "2027-01-01"}],
+            "BUILD": "v1",
+            "READY_WHEN_AHEAD": False,
+        }
+    )
+    assert found == RouteSettings(
+        launcher="project.launchers.Mine",
+        ledger_database="other",
+        lease=timedelta(seconds=5),
+        wait=timedelta(minutes=1),
+        lock_wait=timedelta(milliseconds=500),
+        tokens=(
+            conf.Token(
+                name="ci",
+                sha256=SHA,
+                scopes=frozenset({Scope.READ}),
+                databases=frozenset({"other"}),
+                expires=date(2027, 1, 1),
+            ),
+        ),
+        build="v1",
+        ready_when_ahead=False,
+    )
+
+
+WRONG = {
+    "LAUNCHER": ["", 5, None, "nonsense"],
+    "LEDGER_DATABASE": ["", 5, None, "nowhere"],
+    "LEASE": [15, "15", "", "0s", b"15s", timedelta(seconds=15), "9" * 20 + "d", ["15s"]],
+    "WAIT": ["soon", 0],
+    "LOCK_WAIT": ["-1s", 1.5],
+    "TOKENS": [
+        "secret",
+        {"name": "ci"},
+        ["secret"],
+        [{**TOKEN, "name": ""}],
+        [{**TOKEN, "name": 5}],
+        [{**TOKEN, "sha256": "abc"}],
+        [{**TOKEN, "sha256": "g" * 64}],
+        [{**TOKEN, "sha256": None}],
+        [{**TOKEN, "scopes": []}],
+        [{**TOKEN, "scopes": "read"}],
+        [{**TOKEN, "scopes": ["reed"]}],
+        [{**TOKEN, "scopes": [["read"]]}],
+        [{**TOKEN, "scopes": ["approve"]}],
+        [{**TOKEN, "scopes": ["read", "force"]}],
+        [{**TOKEN, "scopes": ["resolve"]}],
+        [{**TOKEN, "databases": "default"}],
+        [{**TOKEN, "databases": [1]}],
+        [{**TOKEN, "expires": "tomorrow"}],
+        [{**TOKEN, "expires": 2027}],
+        [{**TOKEN, "secret": "x"}],
+        [{**TOKEN, 5: "x", "y": 1}],
+        [{k: v for k, v in TOKEN.items() if k != "scopes"}],
+    ],
+    "BUILD": ["", 5],
+    "READY_WHEN_AHEAD": ["yes", 1, None],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in WRONG.items() for value in values]
+)
+def test_a_wrong_value_is_one_problem_and_leaves_the_default(key, value):
+    """A wrong value is told by the name of its key, and never raised."""
+    found = read_settings({key: value})
+    (problem,) = found.problems
+    assert key in problem
+    if key == "TOKENS":
+        assert found.tokens == ()
+
+
+def test_everything_wrong_is_told_together():
+    """Whoever mends the settings mends them once."""
+    values = {key: wrong[0] for key, wrong in WRONG.items()}
+    found = problems(**values, UNKNOWN=1)
+    assert len(found) == len(WRONG) + 1
+    assert all(any(key in problem for problem in found) for key in [*WRONG, "UNKNOWN"])
+
+
+@pytest.mark.parametrize("values", [None, [], "x", 5])
+def test_settings_that_are_no_dict_are_a_problem(values):
+    """The setting as a whole may be wrong, too."""
+    assert read_settings(values).problems == ("MIGRATION_ROUTE must be a dict.",)
+
+
+def test_an_unknown_key_is_told_with_the_known_ones():
+    """A typing error is answered with what was meant."""
+    (problem,) = problems(LAUNCHR="inline")
+    assert "'LAUNCHR'" in problem
+    assert "LAUNCHER" in problem
+
+
+@pytest.mark.parametrize("key", ["DATABASES", "GUARD", "GUARD_WAIT", "REAUTHENTICATE"])
+def test_keys_of_the_contract_may_be_set_already(key):
+    """What later versions read is no problem today."""
+    assert problems(**{key: None}) == ()
+
+
+@pytest.mark.parametrize(
+    "key", ["APPROVALS", "OIDC", "NETWORKS", "WINDOWS", "FREEZES", "WEBHOOKS"]
+)
+def test_a_guard_that_is_not_carried_yet_is_named(key):
+    """A guard that its owner believes shut is not ignored; an empty one is none."""
+    assert read_settings({key: {"some": "thing"}}).unsupported == (key,)
+    assert read_settings({key: ()}).unsupported == ()
+    assert problems(**{key: {"some": "thing"}}) == ()
+
+
+def test_the_digest_of_a_token_may_be_written_in_capitals():
+    """Other tools print digests in capitals."""
+    (token,) = read_settings({"TOKENS": [{**TOKEN, "sha256": "A" * 64}]}).tokens
+    assert token.sha256 == SHA
+
+
+def test_a_token_may_expire_at_a_moment():
+    """A date and time is a day as well, so that it can be compared with today."""
+    moment = datetime(2027, 1, 1, 12, tzinfo=UTC)
+    found = read_settings({"TOKENS": [{**TOKEN, "expires": moment}]})
+    if not found.problems:
+        assert type(found.tokens[0].expires) is date
+
+
+def test_a_wrong_token_is_named_by_its_place_and_the_others_stand():
+    """One wrong entry does not lock out the others."""
+    found = read_settings({"TOKENS": [TOKEN, {**TOKEN, "sha256": "x"}]})
+    assert [token.name for token in found.tokens] == ["ci"]
+    assert found.problems[0].startswith("TOKENS[1]:")
+
+
+@pytest.mark.parametrize("name", conf._BUILD_VARIABLES)
+def test_the_build_comes_from_the_environment(name, monkeypatch):
+    """Each platform has its own word for the commit; the setting counts before them."""
+    monkeypatch.setenv(name, "abc123")
+    assert read_settings({}).build == "abc123"
+    assert read_settings({"BUILD": "v1"}).build == "v1"
+
+
+@pytest.mark.parametrize("build", ["v1\n", "v1\r\nSet-Cookie: a=b", "b" * 201])
+def test_a_build_that_fits_no_header_or_column_is_told(build, monkeypatch):
+    """It goes into a header of every answer and into every row."""
+    assert problems(BUILD=build)
+    monkeypatch.setenv("GIT_COMMIT", build)
+    found = read_settings({}).build
+    assert found is None or (found.isprintable() and len(found) <= 200)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(WRONG)) | st.text(max_size=5),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.text(max_size=8)
+        | st.binary(max_size=4)
+        | st.lists(st.dictionaries(st.sampled_from(sorted(TOKEN)), st.text(max_size=3))),
+        max_size=4,
+    )
+)
+def test_no_settings_make_the_reading_fail(values):
+    """Whatever stands there is read, or told as a problem."""
+    assert isinstance(read_settings(values), RouteSettings)
+
+
+def test_the_settings_are_read_anew_when_they_change(settings):
+    """A test that overrides them is heard."""
+    settings.MIGRATION_ROUTE = {"LEASE": "7s"}
+    assert route_settings().lease == timedelta(seconds=7)
+    settings.MIGRATION_ROUTE = {"LEASE": "8s"}
+    assert route_settings().lease == timedelta(seconds=8)
+    settings.MIGRATION_ROUTE = {}
+    assert route_settings().lease == timedelta(seconds=15)

@@ -1,0 +1,91 @@
+"""Do the types of the wire take what fits and refuse what does not?"""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+import msgspec
+import pytest
+
+from migration_route import wire
+
+REQUESTS = [
+    kind
+    for _, kind in inspect.getmembers(wire, inspect.isclass)
+    if issubclass(kind, wire.Request) and kind is not wire.Request
+]
+ANSWERS = [
+    kind
+    for _, kind in inspect.getmembers(wire, inspect.isclass)
+    if issubclass(kind, wire.Answer) and kind is not wire.Answer
+]
+
+
+def create_run(**fields: object) -> wire.CreateRun:
+    """Return the body of `POST runs` as the API reads it."""
+    return msgspec.json.decode(json.dumps(fields), type=wire.CreateRun)
+
+
+def test_an_empty_body_is_the_default():
+    """Everything on `default`, and no fingerprint yet."""
+    assert create_run() == wire.CreateRun(
+        database="default", targets=[], fingerprint="", reason="", build=""
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"databse": "default"},
+        {"database": ""},
+        {"database": None},
+        {"database": "a" * 201},
+        {"database": "a\0b"},
+        {"targets": "shop"},
+        {"targets": [""]},
+        {"targets": ["a" * 301]},
+        {"targets": ["a"] * 101},
+        {"targets": ["a\0"]},
+        {"fingerprint": 5},
+        {"fingerprint": "a" * 201},
+        {"reason": "a" * 2001},
+        {"reason": "\0"},
+        {"fake": "yes"},
+        {"fake": 1},
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused(fields):
+    """A wrong type, a text that no column takes, a field that means nothing."""
+    with pytest.raises(msgspec.ValidationError):
+        create_run(**fields)
+
+
+@pytest.mark.parametrize("kind", REQUESTS, ids=lambda kind: kind.__name__)
+def test_no_request_takes_an_unknown_field(kind):
+    """An unknown field is an error, not a wish."""
+    with pytest.raises(msgspec.ValidationError, match="unknown field"):
+        msgspec.json.decode(b'{"surely_unknown": 1}', type=kind)
+
+
+@pytest.mark.parametrize("kind", ANSWERS, ids=lambda kind: kind.__name__)
+def test_an_answer_may_grow(kind):
+    """A client of today reads what a server of tomorrow adds."""
+    assert not kind.__struct_config__.forbid_unknown_fields
+    assert kind.__struct_config__.frozen
+
+
+def test_an_answer_goes_there_and_back():
+    """What is written is read as the same value."""
+    answer = wire.EventAnswer(
+        number=1,
+        at="2026-11-23T17:00:00.000000Z",
+        kind="output",
+        step=None,
+        operation=None,
+        duration_ms=None,
+        text="größer",
+        facts={"stream": "stdout"},
+    )
+    assert msgspec.json.decode(wire.to_json(answer), type=wire.EventAnswer) == answer

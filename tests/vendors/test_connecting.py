@@ -1,0 +1,158 @@
+"""Does a connection of the route's own belong to nobody else?"""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connections, transaction
+
+from migration_route.vendors import vendor_of
+from migration_route.vendors.connecting import new_connection, own_connection
+from tests.factories import vendor, written_by_another
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+class _Undone(Exception):
+    pass
+
+
+def test_what_it_writes_survives_a_surrounding_rollback():
+    """The record of an attempt stays, whatever becomes of the request's transaction."""
+
+    def attempt() -> None:
+        with transaction.atomic():
+            with own_connection("default"):
+                User.objects.create(username="stays")
+            raise _Undone
+
+    with pytest.raises(_Undone):
+        attempt()
+    assert User.objects.filter(username="stays").exists()
+
+
+def test_it_does_not_see_what_the_surrounding_transaction_has_not_committed():
+    """It is another session."""
+    if vendor() == "sqlite":
+        pytest.skip("on SQLite it would wait for the surrounding transaction")
+    with transaction.atomic():
+        User.objects.create(username="unseen")
+        with own_connection("default"):
+            assert not User.objects.filter(username="unseen").exists()
+
+
+def test_the_usual_connection_is_back_afterwards():
+    """Even after an error, and one block in another is another connection."""
+    usual = connections["default"]
+
+    def fail() -> None:
+        with own_connection("default") as first:
+            with own_connection("default") as second:
+                assert second is not first
+                assert connections["default"] is second
+            assert connections["default"] is first
+            raise _Undone
+
+    with pytest.raises(_Undone):
+        fail()
+    assert connections["default"] is usual
+
+
+def test_it_is_closed_afterwards():
+    """No session stays open on the server."""
+    with own_connection("default") as own:
+        own.ensure_connection()
+        assert own.connection is not None
+    assert own.connection is None
+
+
+def test_the_usual_settings_are_left_as_they_are():
+    """A pool, a persistent connection and a request transaction are not for it."""
+    usual = connections["default"].settings_dict
+    before = {**usual, "OPTIONS": {**usual["OPTIONS"]}}
+    connection = new_connection("default", patience=0.5)
+    assert not connection.settings_dict["ATOMIC_REQUESTS"]
+    assert connection.settings_dict["AUTOCOMMIT"]
+    assert connection.settings_dict["CONN_MAX_AGE"] == 0
+    assert usual == before
+
+
+def test_the_pool_of_postgresql_is_left():
+    """A pool would hand the session on with what was set in it."""
+    if vendor() != "postgresql":
+        pytest.skip("only PostgreSQL has Django's pool")
+    settings = connections["default"].settings_dict
+    own = vendor_of("default").own_settings(
+        {**settings, "OPTIONS": {"pool": True, "sslmode": "prefer"}}, patience=1
+    )
+    assert own["OPTIONS"] == {"sslmode": "prefer", "connect_timeout": 5}
+
+
+@pytest.mark.parametrize("options", [{}, {"read_default_file": "/etc/my.cnf"}])
+def test_a_file_of_options_is_left_alone_on_mysql(options):
+    """What its owner says there counts."""
+    if vendor() != "mysql":
+        pytest.skip("only MySQL and MariaDB read one")
+    settings = connections["default"].settings_dict
+    own = vendor_of("default").own_settings({**settings, "OPTIONS": options}, patience=1)
+    assert ("connect_timeout" in own["OPTIONS"]) is not bool(options)
+
+
+def test_it_waits_for_a_busy_file_no_longer_than_its_patience():
+    """Half a second is not five."""
+    if vendor() != "sqlite":
+        pytest.skip("only SQLite has one writer")
+    import time
+
+    from django.db import OperationalError
+
+    start = time.monotonic()
+    with (
+        written_by_another(),
+        own_connection("default", patience=0.2),
+        pytest.raises(OperationalError, match="locked"),
+        transaction.atomic(),
+    ):
+        pass
+    assert 0.15 < time.monotonic() - start < 2
+
+
+def test_the_workers_session_has_no_limits_of_the_web():
+    """A `statement_timeout` of the role does not end a migration."""
+    with own_connection("default") as own:
+        vendor_of("default").prepare_worker_session(own, "run-1")
+        with own.cursor() as cursor:
+            if vendor() == "postgresql":
+                cursor.execute("SHOW application_name")
+                assert cursor.fetchone() == ("migration-route:run-1",)
+                cursor.execute("SHOW statement_timeout")
+                assert cursor.fetchone() == ("0",)
+            elif vendor() == "mysql":
+                cursor.execute("SELECT @@session.wait_timeout")
+                assert cursor.fetchone() == (7 * 24 * 3600,)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_private"),
+    [
+        (":memory:", True),
+        ("file:x?mode=memory&cache=shared", True),
+        ("file.sqlite3", False),
+        ("/somewhere/memory.sqlite3", False),
+    ],
+)
+def test_a_database_in_memory_is_private(name, is_private):
+    """The process of a run could not see it."""
+    if vendor() != "sqlite":
+        pytest.skip("only SQLite can live in memory")
+    connection = connections["default"].copy()
+    connection.settings_dict = {**connection.settings_dict, "NAME": name}
+    assert vendor_of("default").is_private(connection) is is_private
+
+
+def test_a_servers_database_is_never_private():
+    """Every process can see it, and nothing stands beside it."""
+    if vendor() == "sqlite":
+        pytest.skip("SQLite has no server")
+    assert not vendor_of("default").is_private(connections["default"])
+    assert vendor_of("default").sidecar(connections["default"]) is None

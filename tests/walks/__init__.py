@@ -1,0 +1,1 @@
+"""The acceptance scenarios of the route, walked from outside against real servers."""

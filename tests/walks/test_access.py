@@ -1,0 +1,160 @@
+"""Who may change a database over HTTP, and how? Scenarios A1 to A3."""
+
+from __future__ import annotations
+
+import re
+
+from tests.harness.client import API, expect, expect_problem
+from tests.harness.migrations import column
+from tests.harness.pairs import on, on_each_once
+from tests.harness.project import SECRETS
+
+TWO_COLUMNS = {"0002_sku": column("sku"), "0003_size": column("size", after="0002_sku")}
+
+
+@on_each_once
+def test_a1_reading_methods_apply_nothing_even_for_staff(build, pair):
+    """GET, HEAD and OPTIONS on every address that changes something change nothing."""
+    site = build(pair, TWO_COLUMNS)
+    run = site.client("ci").apply("shop.0002_sku")
+    boss = site.person("boss")
+    described = boss.get("openapi.json")["paths"]
+    changing = [path for path, methods in described.items() if "post" in methods]
+    assert any(path.endswith("/runs") for path in changing)
+    assert any(path.endswith("/cancel") for path in changing)
+    addresses = [API + path.split("/api/v1/")[-1].lstrip("/") for path in changing]
+    addresses = [re.sub(r"{\w+}", run["id"], address) for address in addresses]
+    pages = ["/_m/apply/", f"/_m/runs/{run['id']}/cancel/", "/perform/"]
+    for address in [*addresses, *pages]:
+        assert boss.http.get(address).status_code in (200, 405), address
+        assert boss.http.head(address).status_code in (200, 405), address
+        assert boss.http.options(address).status_code in (200, 204), address
+    assert site.applied() == ["0001_initial", "0002_sku"]
+    assert not site.has_column("size")
+
+
+@on_each_once
+def test_a2_a_session_needs_csrf_and_a_token_does_not(build, pair):
+    """A foreign page cannot use the session of a member of staff; a token needs no
+    cookie."""
+    site = build(pair, {"0002_sku": column("sku")})
+    ci = site.client("ci")
+    plan = ci.plan()
+    boss = site.person("boss")
+    foreign = {"Origin": "https://elsewhere.example"}
+    expect_problem(boss.ask_for_run(plan, headers=foreign), 403, "csrf")
+    del boss.http.headers["X-CSRFToken"]
+    expect_problem(boss.ask_for_run(plan, headers=foreign), 403, "csrf")
+    expect_problem(boss.ask_for_run(plan), 403, "csrf")
+    assert boss.http.post("/perform/", headers=foreign).status_code == 403
+    assert site.applied() == ["0001_initial"]
+    run = ci.run(plan)
+    assert ci.wait_for_end(run["id"])["state"] == "succeeded"
+    assert site.has_column("sku")
+
+
+@on("postgres-uvicorn")
+def test_a2_a_member_of_staff_applies_with_csrf(build, pair):
+    """A superuser's session with its CSRF token carries out a run in that person's
+    name."""
+    site = build(pair, {"0002_sku": column("sku")})
+    boss = site.person("boss")
+    run = boss.apply()
+    assert run["state"] == "succeeded"
+    assert run["requested_by"] == {"kind": "person", "name": "boss"}
+    assert site.has_column("sku")
+
+
+@on_each_once
+def test_a3_every_denial_changes_nothing_and_is_on_the_ledger(build, pair):
+    """Nobody without the right can start a run, and each attempt is an entry."""
+    site = build(pair, TWO_COLUMNS)
+    ci = site.client("ci")
+    ci.apply("shop.0002_sku")
+    plan = ci.plan()
+    reader = site.client("reader")
+    denied_before = denials(reader)
+
+    attempts = {
+        "nobody": (site.client(None), 401),
+        "visitor": (site.person("visitor", at="/accounts/login/"), 403),
+        "helper": (site.person("helper"), 403),
+        "expired": (site.client("expired"), 401),
+        "revoked": (site.client("revoked"), 401),
+        "reader": (reader, 403),
+        "planner": (site.client("planner"), 403),
+        "elsewhere": (site.client("elsewhere"), 403),
+    }
+    for name, (client, status) in attempts.items():
+        problem = expect_problem(
+            client.ask_for_run(plan), (401, 403), "unauthenticated", "forbidden"
+        )
+        assert problem["status"] == status, name
+
+    denied = denials(reader)[len(denied_before) :]
+    assert len(denied) == len(attempts)
+    names = {entry["actor"]["name"] for entry in denied}
+    assert {"visitor", "helper", "reader", "planner"} <= names
+    assert {entry["address"] for entry in denied} == {"127.0.0.1"}
+    assert site.applied() == ["0001_initial", "0002_sku"]
+    assert not site.has_column("size")
+
+
+@on("sqlite-gthread")
+def test_a3_a_token_in_the_query_string_is_refused(build, pair):
+    """A secret that stands in an address opens nothing."""
+    site = build(pair, {"0002_sku": column("sku")}, workers=1)
+    nobody = site.client(None)
+    plan = site.client("ci").plan()
+    body = {"database": "default", "fingerprint": plan["fingerprint"]}
+    for word in ("token", "access_token", "authorization"):
+        query = {word: SECRETS["ci"]}
+        for path in ("status", "plan", "runs", "ledger"):
+            answer = nobody.call("GET", path, params=query)
+            expect_problem(answer, (400, 401, 403))
+        answer = nobody.call("POST", "runs", params=query, json=body)
+        expect_problem(answer, (400, 401, 403))
+        answer = nobody.http.post("/perform/", params=query)
+        assert answer.status_code in (401, 403)
+    assert site.applied() == ["0001_initial"]
+
+
+@on("mariadb-sync")
+def test_a3_people_need_the_permission_of_the_verb(build, pair):
+    """A member of staff may read with `view_run`, plan with `plan`, apply with
+    `apply`."""
+    site = build(pair, TWO_COLUMNS)
+    ci = site.client("ci")
+    ci.apply("shop.0002_sku")
+    helper = site.person("helper")
+    for path in ("status", "plan", "runs", "ledger"):
+        expect_problem(helper.call("GET", path), 403, "forbidden")
+
+    grant(site, "view_run")
+    expect(helper.call("GET", "status"), 200)
+    expect(helper.call("GET", "runs"), 200)
+    expect_problem(helper.ask_for_run(ci.plan()), 403, "forbidden")
+
+    grant(site, "plan")
+    plan = helper.plan()
+    expect_problem(helper.ask_for_run(plan), 403, "forbidden")
+    assert site.applied() == ["0001_initial", "0002_sku"]
+
+    grant(site, "apply")
+    assert helper.apply()["state"] == "succeeded"
+    assert site.has_column("size")
+
+
+def denials(client):
+    """Read the entries that say that somebody was not allowed."""
+    return [entry for entry in client.entries() if entry["action"] == "denied"]
+
+
+def grant(site, codename):
+    """Give a permission of the route to the helper."""
+    site.project.python(
+        "from django.contrib.auth.models import Permission, User\n"
+        "ours = Permission.objects.filter(content_type__app_label='migration_route')\n"
+        f"permission = ours.get(codename={codename!r})\n"
+        "User.objects.get(username='helper').user_permissions.add(permission)"
+    )

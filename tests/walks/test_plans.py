@@ -1,0 +1,130 @@
+"""Does the plan show what would happen, and does only that happen? Scenarios F1 to
+F4."""
+
+from __future__ import annotations
+
+from tests.harness.client import expect_problem
+from tests.harness.migrations import RUN, column, migration, running
+from tests.harness.pairs import on_each_once
+
+ADD_SKU = 'migrations.AddField("item", "sku", models.CharField(max_length=20, default=""))'
+RAW = "migrations.RunSQL(\"UPDATE shop_item SET name = 'raw'\", migrations.RunSQL.noop)"
+ONE_WAY = 'migrations.RunSQL("UPDATE shop_item SET sku = name")'
+
+
+@on_each_once
+def test_f1_the_plan_shows_what_would_happen(build, pair):
+    """Operations with SQL, opaque Python, atomic, reversible, findings and a
+    fingerprint."""
+    site = build(
+        pair,
+        {
+            "0002_sku": migration(ADD_SKU, RUN, RAW),
+            "0003_one_way": migration(ONE_WAY, after="0002_sku", atomic=False),
+        },
+    )
+    planner = site.client("planner")
+    plan = planner.plan()
+    assert plan["database"] == "default"
+    assert plan["direction"] == "forwards"
+    assert plan["transactional_ddl"] is site.database.transactional_ddl
+    assert len(plan["fingerprint"]) >= 16
+    first, second = plan["steps"]
+    assert (first["app"], first["name"]) == ("shop", "0002_sku")
+    assert (first["direction"], first["atomic"], first["reversible"]) == (
+        "forwards",
+        True,
+        True,
+    )
+    added, python, raw = first["operations"]
+    assert "sku" in added["description"]
+    assert any("ALTER TABLE" in sql or "CREATE TABLE" in sql for sql in added["sql"])
+    assert not added["opaque"]
+    assert python["opaque"]
+    assert not python["sql"]
+    assert any("SET name = 'raw'" in sql for sql in raw["sql"])
+    assert (second["name"], second["atomic"], second["reversible"]) == (
+        "0003_one_way",
+        False,
+        False,
+    )
+    for finding in plan["findings"]:
+        assert finding["code"]
+        assert finding["severity"] in ("info", "warning", "blocking")
+        assert finding["message"]
+
+    assert planner.plan()["fingerprint"] == plan["fingerprint"]
+    only_first = planner.plan("shop.0002_sku")
+    assert [step["name"] for step in only_first["steps"]] == ["0002_sku"]
+    assert only_first["fingerprint"] != plan["fingerprint"]
+    assert site.applied() == ["0001_initial"]
+
+
+@on_each_once
+def test_f2_a_plan_that_has_changed_is_not_run(build, pair):
+    """A file edited, a file added, a migration applied meanwhile: each time the plan
+    that was read is `plan_changed`, and nothing of it is done."""
+    site = build(pair, {"0002_sku": column("sku")})
+    ci = site.client("ci")
+    read = ci.plan()
+
+    site.project.add_migrations({"0002_sku": column("another_sku")})
+    expect_problem(ci.ask_for_run(read), 409, "plan_changed")
+    assert ci.plan()["fingerprint"] != read["fingerprint"]
+    site.project.add_migrations({"0002_sku": column("sku")})
+
+    added = site.project.folder / "shop/migrations/0003_size.py"
+    site.project.add_migrations({added.stem: column("size", after="0002_sku")})
+    expect_problem(ci.ask_for_run(read), 409, "plan_changed")
+    added.unlink()
+    assert site.applied() == ["0001_initial"]
+    assert not site.has_column("another_sku")
+
+    site.project.manage("migrate", "shop", "0002", "--verbosity", "0")
+    expect_problem(ci.ask_for_run(read), 409, "plan_changed")
+    assert site.applied() == ["0001_initial", "0002_sku"]
+    assert ci.get("runs")["runs"] == []
+
+
+@on_each_once
+def test_f3_a_server_with_other_code_does_not_run_the_plan(build, pair):
+    """Old code asked with the new code's fingerprint answers `stale_code`, and the
+    reverse."""
+    site = build(pair, workers=1)
+    deployed = site.beside("deployed")
+    deployed.add_migrations({"0002_sku": column("sku")})
+    site.serve(deployed, workers=1)
+    old, new = (site.client("ci", server=server) for server in site.servers)
+    plan_of_old, plan_of_new = old.plan(), new.plan()
+    assert plan_of_old["build"] != plan_of_new["build"]
+    expect_problem(old.ask_for_run(plan_of_new), 409, "stale_code")
+    expect_problem(
+        old.ask_for_run(plan_of_new, build=plan_of_new["build"]), 409, "stale_code"
+    )
+    expect_problem(new.ask_for_run(plan_of_old), 409, "stale_code")
+    assert site.applied() == ["0001_initial"]
+    for client in (old, new):
+        without = {**plan_of_new, "fingerprint": ""}
+        expect_problem(client.ask_for_run(without), 428, "fingerprint_required")
+    assert site.applied() == ["0001_initial"]
+    run = new.run(plan_of_new, build=plan_of_new["build"])
+    assert new.wait_for_end(run["id"])["state"] == "succeeded"
+    assert site.has_column("sku")
+
+
+@on_each_once
+def test_f4_a_file_that_was_mended_runs_as_it_now_stands(build, pair):
+    """After a failed run the file is fixed on disk; the same web process runs the fixed
+    code."""
+    broken = running('raise ValueError("the broken one")')
+    mended = running('Item.objects.using(alias).create(name="the mended one")')
+    site = build(pair, {"0002_write": broken}, workers=1)
+    ci = site.client("ci")
+    pid = site.server.answering_pid()
+    failed = ci.apply()
+    assert failed["state"] == "failed"
+    assert "the broken one" in failed["steps"][0]["error"]["message"]
+    site.project.add_migrations({"0002_write": mended})
+    assert ci.apply()["state"] == "succeeded"
+    assert site.names() == ["the mended one"]
+    assert site.server.answering_pid() == pid

@@ -1,0 +1,80 @@
+"""Who looks at the pages, and what is there to see?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from migration_route.access.actor import on_this_host
+from migration_route.access.sessions import permission_of
+from migration_route.ledger import reading, runs
+from migration_route.ledger.records import RunRecord
+from migration_route.operations.apply import ApplyRequest, apply
+from migration_route.operations.plan import plain_plan
+from migration_route.planning.plan import PlanRequest
+from migration_route.vocabulary import RunState, Scope
+from tests.factories import History, a_new_run
+
+SignIn = Callable[..., Client]
+
+
+@pytest.fixture
+def sign_in(database: None) -> SignIn:
+    """Sign a member of staff in, with these rights, and return their browser."""
+
+    def sign_in(*scopes: Scope, csrf: bool = False, **changes: Any) -> Client:
+        user = User.objects.create_user("ada", **{"is_staff": True, **changes})
+        names = [permission_of(scope).partition(".")[2] for scope in scopes]
+        user.user_permissions.set(
+            Permission.objects.filter(
+                content_type__app_label="migration_route", codename__in=names
+            )
+        )
+        client = Client(enforce_csrf_checks=csrf)
+        client.force_login(user)
+        return client
+
+    return sign_in
+
+
+@pytest.fixture
+def everyone_can(sign_in: SignIn) -> Client:
+    """Return the browser of somebody with every right."""
+    return sign_in(*Scope)
+
+
+@pytest.fixture
+def inline(history: History, settings: Any, project: Callable[[], None]) -> History:
+    """Let a request wait for the end of the run that it starts."""
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LAUNCHER": "inline"}
+    project()
+    return history
+
+
+@pytest.fixture
+def a_run(database: None) -> Callable[..., RunRecord]:
+    """Put a run on record that came to a state, without carrying anything out."""
+
+    def a_run(state: RunState = RunState.QUEUED, **changes: Any) -> RunRecord:
+        run, _ = runs.open_run(a_new_run(**changes))
+        if state is RunState.QUEUED:
+            return run
+        return runs.move(run.id, to=state, expected={RunState.QUEUED})
+
+    return a_run
+
+
+@pytest.fixture
+def apply_everything(inline: History) -> Callable[[], None]:
+    """Apply whatever is pending, by the hand of this host."""
+
+    def apply_everything() -> None:
+        plan = plain_plan(PlanRequest())
+        run = apply(ApplyRequest(fingerprint=plan.fingerprint), on_this_host())
+        assert reading.find_run(run.id).state is RunState.SUCCEEDED
+
+    return apply_everything

@@ -1,0 +1,77 @@
+"""Can the ledger be read, and does the page tell when it was changed?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.db import connections
+from django.test import Client
+from django.urls import reverse
+
+from migration_route.ledger.records import RunRecord
+from migration_route.vocabulary import RunState
+
+LEDGER = reverse("migration_route:ledger")
+ARun = Callable[..., RunRecord]
+
+
+def test_entries_tell_who_did_what(everyone_can: Client, a_run: ARun) -> None:
+    """Newest first, each leading to its run."""
+    run = a_run(RunState.CANCELLED)
+    text = everyone_can.get(LEDGER).content.decode()
+    assert "run requested" in text
+    assert "deployer" in text
+    assert reverse("migration_route:run", kwargs={"run": run.id}) in text
+    assert text.index(">2</span>") < text.index(">1</span>")
+
+
+def test_a_denial_that_names_no_run_is_shown_without_a_link(
+    everyone_can: Client, client: Client, a_run: ARun
+) -> None:
+    """What somebody typed into an address is text, not the name of a run."""
+    a_run()
+    client.post(reverse("migration_route:cancel", kwargs={"run": "some where"}))
+    answer = everyone_can.get(LEDGER)
+    assert answer.status_code == 200
+    assert "denied" in answer.content.decode()
+
+
+def test_whoever_only_passes_by_leaves_no_line(
+    everyone_can: Client, client: Client, a_run: ARun
+) -> None:
+    """Every robot that finds the address would write one."""
+    a_run()
+    for name in ("dashboard", "plan", "history", "ledger"):
+        assert client.get(reverse(f"migration_route:{name}")).status_code == 302
+    assert "denied" not in everyone_can.get(LEDGER).content.decode()
+
+
+def test_a_ledger_that_holds_is_said_to_hold(everyone_can: Client, a_run: ARun) -> None:
+    """When somebody asks for it."""
+    a_run()
+    assert b"as it was written:" not in everyone_can.get(LEDGER).content
+    assert b"as it was written:" in everyone_can.get(LEDGER, {"verify": "1"}).content
+
+
+def test_a_changed_line_is_named_and_marked(everyone_can: Client, a_run: ARun) -> None:
+    """Which one, and how many before it hold."""
+    a_run(RunState.CANCELLED)
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "UPDATE migration_route_entry SET actor_name = 'eve' WHERE sequence = 2"
+        )
+    text = everyone_can.get(LEDGER, {"verify": "1"}).content.decode()
+    assert "not as it was written." in text
+    assert "The 1 entry before it hold" in text
+    assert text.count("mr-row--broken") == 1
+
+
+def test_the_ledger_is_paged(everyone_can: Client, a_run: ARun) -> None:
+    """From the newest on."""
+    for _ in range(14):
+        a_run(RunState.CANCELLED)
+    text = everyone_can.get(LEDGER).content.decode()
+    assert "?before=4" in text
+    rest = everyone_can.get(LEDGER, {"before": "4"}).content.decode()
+    assert ">1</span>" in rest
+    assert "Older</a>" not in rest

@@ -1,0 +1,215 @@
+"""Is the plan shown as it is, and carried out exactly as it was read?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from migration_route.ledger import reading
+from migration_route.vocabulary import RunState, Scope
+from tests.factories import History, tables
+from tests.web.conftest import SignIn
+
+PLAN = reverse("migration_route:plan")
+APPLY = reverse("migration_route:apply")
+
+
+def form_of(text: str) -> dict[str, str]:
+    """Return the hidden fields of the form that applies."""
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', text))
+
+
+def read(client: Client, **query: str) -> str:
+    """Return the page of a plan."""
+    answer = client.get(PLAN, query)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_nothing_to_do_is_said_calmly(everyone_can: Client) -> None:
+    """No form where there is nothing to press a button for."""
+    text = read(everyone_can)
+    assert "Nothing to do." in text
+    assert f'action="{APPLY}"' not in text
+
+
+def test_steps_come_in_order_with_their_sql_and_what_is_opaque(
+    everyone_can: Client, history: History
+) -> None:
+    """What can be known is shown, and what cannot be is marked."""
+    history.table("0001_initial", "shelf")
+    history.python("0002_fill", "print('filled')")
+    text = read(everyone_can)
+    assert text.index("testapp.0001_initial</h3>") < text.index("testapp.0002_fill</h3>")
+    assert "<code>CREATE TABLE shelf (id integer);\n</code>" in text
+    assert text.count(">opaque</span>") == 1
+    assert ">no way back</span>" in text
+
+
+def test_findings_stand_above_the_steps_the_gravest_first(
+    everyone_can: Client, history: History
+) -> None:
+    """A warning is read before a remark, and both before the button."""
+    history.python("0001_initial", "pass", body="atomic = False")
+    text = read(everyone_can)
+    places = [
+        text.index(word)
+        for word in (
+            "not_atomic",
+            "one_way",
+            "testapp.0001_initial</h3>",
+            "Apply 1 migration",
+        )
+    ]
+    assert places == sorted(places)
+
+
+def test_the_button_says_exactly_what_it_does(
+    everyone_can: Client, history: History
+) -> None:
+    """The number and the database are in its words."""
+    history.table("0001_initial", "shelf")
+    history.table("0002_more", "shelf_2")
+    assert "Apply 2 migrations to default</button>" in read(everyone_can)
+    assert "Apply 1 migration to default</button>" in read(
+        everyone_can, target="testapp.0001_initial"
+    )
+
+
+def test_a_plan_can_be_read_by_those_who_may_not_apply_it(
+    sign_in: SignIn, history: History
+) -> None:
+    """They see which right they lack instead of a button that would not work."""
+    history.table("0001_initial", "shelf")
+    text = read(sign_in(Scope.PLAN))
+    assert f'action="{APPLY}"' not in text
+    assert "migration_route.apply" in text
+
+
+def test_what_was_read_is_applied(everyone_can: Client, inline: History) -> None:
+    """The form carries the fingerprint; the answer is the page of the run."""
+    inline.table("0001_initial", "shelf")
+    form = {**form_of(read(everyone_can)), "reason": "a new shelf"}
+    answer = everyone_can.post(APPLY, form)
+    assert answer.status_code == 302
+    (run,) = reading.list_runs(database=None, before=None, limit=9)
+    assert answer["Location"] == reverse("migration_route:run", kwargs={"run": run.id})
+    assert (run.state, run.reason, run.actor_name) == (
+        RunState.SUCCEEDED,
+        "a new shelf",
+        "ada",
+    )
+    assert "shelf" in tables()
+
+
+def test_a_form_that_is_sent_twice_starts_one_run(
+    everyone_can: Client, inline: History
+) -> None:
+    """The second press of the button leads to the same run."""
+    inline.table("0001_initial", "shelf")
+    form = {**form_of(read(everyone_can)), "reason": ""}
+    first, second = (everyone_can.post(APPLY, form) for _ in range(2))
+    assert first["Location"] == second["Location"]
+    assert len(reading.list_runs(database=None, before=None, limit=9)) == 1
+
+
+def test_a_plan_that_has_changed_comes_back_to_be_read(
+    everyone_can: Client, inline: History
+) -> None:
+    """Nothing is applied; what is there now can be read, and applied with a new form."""
+    inline.table("0001_initial", "shelf")
+    form = {**form_of(read(everyone_can)), "reason": "kept words"}
+    inline.table("0002_late", "late")
+    answer = everyone_can.post(APPLY, form)
+    text = answer.content.decode()
+    assert answer.status_code == 409
+    assert "Nothing was applied." in text
+    assert "testapp.0002_late</h3>" in text
+    assert "kept words</textarea>" in text
+    assert form_of(text)["fingerprint"] != form["fingerprint"]
+    assert reading.list_runs(database=None, before=None, limit=9) == []
+    assert "shelf" not in tables()
+
+
+@pytest.mark.parametrize("fingerprint", ["", "nonsense"])
+def test_a_form_without_its_fingerprint_applies_nothing(
+    everyone_can: Client, inline: History, fingerprint: str
+) -> None:
+    """Only what was read can be carried out."""
+    inline.table("0001_initial", "shelf")
+    answer = everyone_can.post(APPLY, {"database": "default", "fingerprint": fingerprint})
+    assert answer.status_code in (409, 428)
+    assert "shelf" not in tables()
+
+
+def test_targets_travel_with_the_form(everyone_can: Client, inline: History) -> None:
+    """A part of the plan stays that part."""
+    inline.table("0001_initial", "shelf")
+    inline.table("0002_more", "shelf_2")
+    form = form_of(read(everyone_can, target="testapp.0001_initial"))
+    assert form["target"] == "testapp.0001_initial"
+    assert everyone_can.post(APPLY, form).status_code == 302
+    assert tables() >= {"shelf"}
+    assert "shelf_2" not in tables()
+
+
+def test_going_back_looks_dangerous_and_is_refused_to_those_without_the_right(
+    everyone_can: Client, inline: History
+) -> None:
+    """Another colour, another word, and a box to tick."""
+    inline.table("0001_initial", "shelf")
+    everyone_can.post(APPLY, form_of(read(everyone_can)))
+    text = read(everyone_can, target="testapp.zero")
+    assert "Reverse 1 migration on default</button>" in text
+    assert "mr-button--danger" in text
+    assert 'id="sure" required' in text
+
+
+def test_going_back_needs_its_own_right(
+    sign_in: SignIn, inline: History, apply_everything: Callable[[], None]
+) -> None:
+    """`apply` alone shows no button, and the form is refused."""
+    inline.table("0001_initial", "shelf")
+    apply_everything()
+    client = sign_in(Scope.APPLY)
+    text = read(client, target="testapp.zero")
+    assert "migration_route.reverse" in text
+    assert f'action="{APPLY}"' not in text
+    found = re.search(r"[0-9a-f]{12}-[0-9a-f]{64}", text)
+    form = {"target": "testapp.zero", "fingerprint": found[0] if found else ""}
+    answer = client.post(APPLY, form)
+    assert answer.status_code in (403, 409, 428)
+    assert "shelf" in tables()
+
+
+def test_a_form_without_a_token_of_this_site_is_refused(
+    sign_in: SignIn, inline: History
+) -> None:
+    """Another site cannot press the button."""
+    inline.table("0001_initial", "shelf")
+    client = sign_in(*Scope, csrf=True)
+    text = read(client)
+    form = form_of(text)
+    forged = {name: value for name, value in form.items() if name != "csrfmiddlewaretoken"}
+    answer = client.post(APPLY, forged)
+    assert answer.status_code == 403
+    assert b"csrf" in answer.content
+    assert "shelf" not in tables()
+    assert client.post(APPLY, form).status_code == 302
+    assert "shelf" in tables()
+
+
+def test_a_run_that_owns_the_database_is_named(
+    everyone_can: Client, inline: History, a_run: Callable[..., object]
+) -> None:
+    """A refusal leads to what is in the way."""
+    inline.table("0001_initial", "shelf")
+    form = form_of(read(everyone_can))
+    run = a_run()
+    answer = everyone_can.post(APPLY, form)
+    assert answer.status_code == 409
+    assert f"/migrations/runs/{run.id}/" in answer.content.decode()  # type: ignore[attr-defined]

@@ -1,0 +1,199 @@
+"""Is a run shown as it is, and do its buttons do what they say?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from migration_route.ledger import reading
+from migration_route.ledger.records import RunRecord
+from migration_route.vocabulary import RunState, Scope
+from tests.factories import History
+from tests.web.conftest import SignIn
+
+ARun = Callable[..., RunRecord]
+
+
+def address(run: RunRecord, name: str = "run") -> str:
+    """Return where a run is shown, or changed."""
+    return reverse(f"migration_route:{name}", kwargs={"run": run.id})
+
+
+def page_of(client: Client, run: RunRecord, **query: str) -> str:
+    """Return the page of a run."""
+    answer = client.get(address(run), query)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def only_run() -> RunRecord:
+    """Return the one run that there is."""
+    (run,) = reading.list_runs(database=None, before=None, limit=2)
+    return run
+
+
+def test_a_finished_run_tells_its_steps_its_output_and_who_asked(
+    everyone_can: Client, inline: History, apply_everything: Callable[[], None]
+) -> None:
+    """Complete without any script."""
+    inline.table("0001_initial", "shelf")
+    inline.python("0002_fill", "print('3 of 3 books')")
+    apply_everything()
+    text = page_of(everyone_can, only_run())
+    assert "Done: 2 migrations applied, and the database says so." in text
+    assert "testapp.0001_initial begins" in text
+    assert "3 of 3 books" in text
+    assert "data-active" not in text
+    assert "Stop before the next step" not in text
+
+
+def test_a_failed_run_shows_the_error_at_its_operation(
+    everyone_can: Client, inline: History
+) -> None:
+    """With the traceback, and that nothing is half done."""
+    inline.python("0001_initial", "raise ValueError('no <b>books</b>')")
+    form = {
+        "fingerprint": everyone_can.get("/migrations/api/v1/plan").json()["fingerprint"]
+    }
+    everyone_can.post(reverse("migration_route:apply"), form)
+    run = only_run()
+    text = page_of(everyone_can, run)
+    assert run.state is RunState.FAILED
+    assert "The step that failed left nothing behind." in text
+    assert "Operation 1: ValueError" in text
+    assert "no &lt;b&gt;books&lt;/b&gt;" in text
+    assert "Traceback" in text
+    assert "Read the plan again</a>" in text
+
+
+def test_a_run_under_way_can_be_followed_by_the_script(
+    everyone_can: Client, a_run: ARun
+) -> None:
+    """The addresses of the JSON API are on the page, as data."""
+    run = a_run()
+    text = page_of(everyone_can, run)
+    assert f'data-run="/migrations/api/v1/runs/{run.id}"' in text
+    assert f'data-events="/migrations/api/v1/runs/{run.id}/events"' in text
+    assert "data-active" in text
+    assert "Look again</a>" in text
+
+
+def test_cancelling_stops_a_run_that_has_not_begun(
+    everyone_can: Client, a_run: ARun
+) -> None:
+    """With who and why on the ledger."""
+    run = a_run()
+    assert "carried to its end" in page_of(everyone_can, run)
+    answer = everyone_can.post(address(run, "cancel"), {"reason": "the wrong night"})
+    assert answer.status_code == 302
+    assert answer["Location"] == address(run)
+    assert only_run().state is RunState.CANCELLED
+    entry = reading.list_entries(before=None, limit=1)[0]
+    assert (entry.actor_name, entry.facts["reason"]) == ("ada", "the wrong night")
+
+
+def test_a_run_that_has_ended_cannot_be_cancelled(
+    everyone_can: Client, a_run: ARun
+) -> None:
+    """The page says in which state it is."""
+    run = a_run(RunState.CANCELLED)
+    answer = everyone_can.post(address(run, "cancel"))
+    assert answer.status_code == 409
+    assert b"not_in_this_state" in answer.content
+
+
+def test_the_cancel_button_is_for_those_who_operate(sign_in: SignIn, a_run: ARun) -> None:
+    """Readers see no button, and their form is refused."""
+    run = a_run()
+    reader = sign_in(Scope.READ)
+    assert "Stop before the next step" not in page_of(reader, run)
+    assert reader.post(address(run, "cancel")).status_code == 403
+    assert only_run().state is RunState.QUEUED
+
+
+def test_a_partial_run_says_what_to_do_and_is_resolved_with_a_reason(
+    everyone_can: Client, a_run: ARun
+) -> None:
+    """Somebody says what was put right; without a word it stays shut."""
+    run = a_run(RunState.PARTIAL)
+    text = page_of(everyone_can, run)
+    assert "What to do now" in text
+    assert "open default again</button>" in text
+    assert everyone_can.post(address(run, "resolve"), {"reason": " "}).status_code == 400
+    assert only_run().state is RunState.PARTIAL
+    answer = everyone_can.post(address(run, "resolve"), {"reason": "dropped the index"})
+    assert answer.status_code == 302
+    assert only_run().state is RunState.RECONCILED
+
+
+def test_only_those_who_may_resolve_see_the_form(sign_in: SignIn, a_run: ARun) -> None:
+    """Everybody reads what to do; the others read which right it takes."""
+    run = a_run(RunState.PARTIAL)
+    operator = sign_in(Scope.OPERATE)
+    text = page_of(operator, run)
+    assert "What to do now" in text
+    assert "migration_route.resolve" in text
+    assert "</textarea>" not in text
+    assert operator.post(address(run, "resolve"), {"reason": "x"}).status_code == 403
+    assert only_run().state is RunState.PARTIAL
+
+
+def test_a_dashboard_leads_to_the_run_that_has_to_be_resolved(
+    everyone_can: Client, a_run: ARun
+) -> None:
+    """Nobody has to look for it."""
+    run = a_run(RunState.PARTIAL)
+    text = everyone_can.get(reverse("migration_route:dashboard")).content.decode()
+    assert "stopped midway" in text
+    assert address(run) in text
+
+
+@pytest.mark.parametrize("name", ["cancel", "resolve"])
+def test_the_forms_of_a_run_need_a_token_of_this_site(
+    sign_in: SignIn, a_run: ARun, name: str
+) -> None:
+    """Another site cannot press these buttons either."""
+    run = a_run(RunState.PARTIAL if name == "resolve" else RunState.QUEUED)
+    answer = sign_in(*Scope, csrf=True).post(address(run, name), {"reason": "forged"})
+    assert answer.status_code == 403
+    assert only_run().state is run.state
+
+
+def test_a_reason_has_a_length(everyone_can: Client, a_run: ARun) -> None:
+    """A novel is refused, not cut."""
+    answer = everyone_can.post(address(a_run(), "cancel"), {"reason": "x" * 2001})
+    assert answer.status_code == 400
+    assert only_run().state is RunState.QUEUED
+
+
+def test_a_long_run_is_read_in_pages(
+    everyone_can: Client, inline: History, apply_everything: Callable[[], None]
+) -> None:
+    """The last lines come first, and lead to the earlier ones."""
+    inline.python("0001_initial", "for n in range(700): print(f'line {n}.')")
+    apply_everything()
+    text = page_of(everyone_can, only_run())
+    assert "line 699." in text
+    assert "line 3." not in text
+    assert "Earlier lines</a>" in text
+    earlier = page_of(everyone_can, only_run(), after="0")
+    assert "line 3." in earlier
+    assert "line 699." not in earlier
+    assert "Later lines</a>" in earlier
+
+
+def test_history_is_paged_from_the_newest_on(everyone_can: Client, a_run: ARun) -> None:
+    """Older runs are one link away."""
+    made = [a_run(RunState.CANCELLED).id for _ in range(27)]
+    history = reverse("migration_route:history")
+    first = everyone_can.get(history).content.decode()
+    assert made[-1] in first
+    assert made[0] not in first
+    assert f"?before={made[2]}" in first
+    rest = everyone_can.get(history, {"before": made[2]}).content.decode()
+    assert made[0] in rest
+    assert made[-1] not in rest
+    assert "Newest</a>" in rest

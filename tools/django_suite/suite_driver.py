@@ -1,0 +1,131 @@
+"""Run Django's `runtests.py` in this process, seen by our worker's instrumentation.
+
+    suite_driver.py OUTPUT observed|alone ARGUMENTS OF runtests.py ...
+
+The working directory is the folder of `runtests.py`. What became of each test, and what
+the observer and an independent witness counted, is written to OUTPUT as JSON.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import runpy
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import suite_runner
+from django.db.migrations import Migration
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.operations.base import Operation
+
+from migration_route.running.observation import observed
+
+METHODS = ("database_forwards", "database_backwards")
+
+
+class Counting:
+    """An observer that counts, and remembers the operations that it has seen."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.operations: dict[int, Operation] = {}
+
+    def step_starts(self, migration: Migration, *, backwards: bool) -> None:
+        """Count."""
+        del backwards
+        self.counts["steps started"] += 1
+        self.operations |= {id(operation): operation for operation in migration.operations}
+
+    def step_finished(self, migration: Migration, duration_ms: int) -> None:
+        """Count."""
+        del migration, duration_ms
+        self.counts["steps finished"] += 1
+
+    def operation_started(self, position: int, operation: Operation) -> None:
+        """Count."""
+        del position, operation
+        self.counts["operations started"] += 1
+
+    def operation_finished(self, position: int, duration_ms: int) -> None:
+        """Count."""
+        del position, duration_ms
+        self.counts["operations finished"] += 1
+
+    def statement_starts(self, sql: str) -> None:
+        """Count."""
+        del sql
+        self.counts["statements started"] += 1
+
+    def statement_finished(
+        self, sql: str, duration_ms: int, error: Exception | None
+    ) -> None:
+        """Count."""
+        del sql, duration_ms
+        self.counts["statements failed" if error else "statements finished"] += 1
+
+    def left_behind(self) -> int:
+        """Count the operations that still carry a wrapper."""
+        return sum(
+            getattr(vars(operation).get(method), "__wrapped__", None) is not None
+            for operation in self.operations.values()
+            for method in METHODS
+        )
+
+
+@contextmanager
+def witnessed(counts: Counter[str]) -> Iterator[None]:
+    """Count the steps of every executor without the help of what is being tested."""
+    names = ("apply_migration", "unapply_migration")
+    usual = {name: getattr(MigrationExecutor, name) for name in names}
+
+    def counting(run: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(run)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            counts["steps called"] += 1
+            try:
+                result = run(*args, **kwargs)
+            except BaseException:
+                counts["steps failed"] += 1
+                raise
+            counts["steps returned"] += 1
+            return result
+
+        return counted
+
+    for name, run in usual.items():
+        setattr(MigrationExecutor, name, counting(run))
+    try:
+        yield
+    finally:
+        for name, run in usual.items():
+            setattr(MigrationExecutor, name, run)
+
+
+def main() -> None:
+    """Run the suite; ends with the exit code of `runtests.py`."""
+    output, way, *arguments = sys.argv[1:]
+    sys.argv = ["runtests.py", *arguments]
+    sys.path[0] = str(Path.cwd())  # where `runtests.py` would have it
+    sys.path.append(str(Path(__file__).parent))
+    counting, seen = Counting(), Counter[str]()
+    before = vars(MigrationExecutor).copy()
+    try:
+        with witnessed(seen), observed(counting) if way == "observed" else nullcontext():
+            runpy.run_path("runtests.py", run_name="__main__")
+    finally:
+        told = {
+            "tests": suite_runner.OUTCOMES,
+            "observer": counting.counts,
+            "witness": seen,
+            "left_behind": counting.left_behind() + (before != vars(MigrationExecutor)),
+        }
+        Path(output).write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
