@@ -41,6 +41,7 @@ contracts: environment
 
 documents: environment
 	$(BIN)/python tools/check-docs
+	$(BIN)/python tools/make-reference --check
 
 format: environment ## let ruff correct what it can
 	$(BIN)/ruff check --fix

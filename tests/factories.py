@@ -193,9 +193,7 @@ class History:
 
 def make_table(table: str) -> str:
     """Return the operation that makes a table."""
-    return (
-        f"migrations.RunSQL('CREATE TABLE {table} (id integer)', 'DROP TABLE {table}')"
-    )
+    return f"migrations.RunSQL('CREATE TABLE {table} (id integer)', 'DROP TABLE {table}')"
 
 
 def create_model(name: str, *fields: str) -> str:

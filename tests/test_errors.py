@@ -27,14 +27,31 @@ for _module in pkgutil.walk_packages(migration_route.__path__, "migration_route.
     if ".migrations." not in _module.name:
         importlib.import_module(_module.name)
 
-EVERY = [kind for kind in _subclasses(RouteError) if kind.__module__.startswith("migration_route")]
+EVERY = [
+    kind
+    for kind in _subclasses(RouteError)
+    if kind.__module__.startswith("migration_route")
+]
 TREE = [kind for kind in EVERY if kind.__module__ == errors.__name__]
-CONTRACT = set(
-    "unauthenticated forbidden csrf approval_required plan_changed stale_code active_run "
-    "orphan_backend needs_resolution conflict inconsistent_history unknown_target "
-    "unknown_database fingerprint_required idempotency_mismatch invalid_request "
-    "database_unavailable".split()
-)
+CONTRACT = {
+    "unauthenticated",
+    "forbidden",
+    "csrf",
+    "approval_required",
+    "plan_changed",
+    "stale_code",
+    "active_run",
+    "orphan_backend",
+    "needs_resolution",
+    "conflict",
+    "inconsistent_history",
+    "unknown_target",
+    "unknown_database",
+    "fingerprint_required",
+    "idempotency_mismatch",
+    "invalid_request",
+    "database_unavailable",
+}
 
 
 def _drawn() -> dict[str, int]:
@@ -50,7 +67,8 @@ def _drawn() -> dict[str, int]:
 def test_the_drawn_tree_is_the_real_one():
     """Every class is drawn, at the depth that it has, and no other."""
     depth = {
-        kind.__name__: len([base for base in kind.__mro__ if issubclass(base, RouteError)]) - 1
+        kind.__name__: len([base for base in kind.__mro__ if issubclass(base, RouteError)])
+        - 1
         for kind in TREE
     }
     assert _drawn() == depth
@@ -69,7 +87,11 @@ def test_the_first_line_of_the_docstring_is_the_default_message(kind):
 def test_a_message_a_hint_and_facts_are_kept(kind):
     """What was raised with words has these words, and facts for machines."""
     error = kind("It is so.", hint="Do this.", run="42")
-    assert (error.message, error.hint, error.facts) == ("It is so.", "Do this.", {"run": "42"})
+    assert (error.message, error.hint, error.facts) == (
+        "It is so.",
+        "Do this.",
+        {"run": "42"},
+    )
     assert str(error) == "It is so. Do this."
 
 

@@ -1,8 +1,7 @@
 """What has the project set in MIGRATION_ROUTE?
 
 One frozen value, read on first use and forgotten when the setting changes. What is
-wrong in it is found all at once, by the system checks; `docs/reference/settings.md`
-is made from the comments here.
+wrong in it is found all at once, by the system checks.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +21,7 @@ from migration_route.vocabulary import PEOPLE_ONLY, Scope
 
 LAUNCHERS = ("process", "inline")
 _SHA256_LENGTH = 64
+_LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +47,27 @@ class RouteSettings:
     tokens: tuple[Token, ...] = ()
     build: str | None = None
     ready_when_ahead: bool = True
+    ready_databases: frozenset[str] | None = None  # those that `ready` counts; None: all
     unsupported: tuple[str, ...] = ()  # guards that are set but not carried yet
+    without_effect: tuple[str, ...] = ()  # keys that are set and change nothing yet
     problems: tuple[str, ...] = field(default=())
 
 
 # Guards of the public contract that this version does not carry yet. To ignore one
 # would open a door that its owner believes shut: while one is set, nothing is applied.
-_NOT_YET = ("APPROVALS", "OIDC", "NETWORKS", "WINDOWS", "FREEZES", "WEBHOOKS")
+_NOT_YET = (
+    "APPROVALS",
+    "DATABASES",
+    "FREEZES",
+    "NETWORKS",
+    "OIDC",
+    "REAUTHENTICATE",
+    "WEBHOOKS",
+    "WINDOWS",
+)
 # Keys of the contract that may be set already and that change nothing yet.
-_ACCEPTED = ("DATABASES", "GUARD", "GUARD_WAIT", "REAUTHENTICATE")
+_ACCEPTED = ("GUARD", "GUARD_WAIT")
+_FOUND = frozenset({"PROBLEMS", "UNSUPPORTED", "WITHOUT_EFFECT"})  # said, never set
 _BUILD_VARIABLES = (
     "MIGRATION_ROUTE_BUILD",
     "GIT_COMMIT",
@@ -74,12 +86,19 @@ class _Reader:
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = dict(values)
+        self.given = frozenset(values)
+        self.known = settings.DATABASES
         self.problems: list[str] = []
 
     def text(self, key: str, default: str | None) -> Any:
-        value = self.values.pop(key, default)
-        if value is not None and (not isinstance(value, str) or not value):
-            self.problems.append(f"{key} must be a text that is not empty.")
+        value = self.values.pop(key, None)
+        if value is None and default is None:
+            return None
+        value = default if value is None and key not in self.given else value
+        # It goes into a header and a column: of one line, and of bounded length.
+        good = isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
+        if not good:
+            self.problems.append(f"{key} must be a text of one line, not {value!r:.80}.")
             return default
         return value
 
@@ -96,13 +115,25 @@ class _Reader:
             return default
         try:
             found = duration(value)
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, TypeError, OverflowError):
             self.problems.append(f"{key} must be a duration such as '15s', not {value!r}.")
             return default
         if not found:
             self.problems.append(f"{key} must be longer than nothing.")
             return default
         return found
+
+    def aliases(self, key: str) -> frozenset[str] | None:
+        value = self.values.pop(key, None)
+        if value is None:
+            return None
+        unknown = (
+            [] if isinstance(value, str) else [a for a in value if a not in self.known]
+        )
+        if isinstance(value, str) or unknown:
+            self.problems.append(f"{key} must list aliases of DATABASES, not {value!r}.")
+            return None
+        return frozenset(value)
 
     def tokens(self) -> tuple[Token, ...]:
         entries = self.values.pop("TOKENS", ())
@@ -168,7 +199,11 @@ def _scopes(value: Any) -> frozenset[Scope]:
 
 
 def _day(value: Any) -> date | None:
-    if value is None or isinstance(value, date):
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return value.date()
+    if isinstance(value, date):
         return value
     try:
         return date.fromisoformat(value)
@@ -202,12 +237,16 @@ def read_settings(values: Any) -> RouteSettings:
         "tokens": reader.tokens(),
         "build": reader.text("BUILD", _build_of_environment()),
         "ready_when_ahead": reader.truth("READY_WHEN_AHEAD", default=True),
+        "ready_databases": reader.aliases("READY_DATABASES"),
         "unsupported": tuple(key for key in _NOT_YET if reader.values.pop(key, None)),
+        "without_effect": tuple(key for key in _ACCEPTED if reader.values.pop(key, None)),
     }
-    for key in _ACCEPTED:
-        reader.values.pop(key, None)
     known = {setting.name.upper() for setting in fields(RouteSettings)}
-    known = (known | {*_NOT_YET, *_ACCEPTED}) - {"PROBLEMS", "UNSUPPORTED"}
+    known = (known | {*_NOT_YET, *_ACCEPTED}) - {
+        "PROBLEMS",
+        "UNSUPPORTED",
+        "WITHOUT_EFFECT",
+    }
     for key in reader.values:
         reader.problems.append(
             f"{key!r} is not a setting of the route; there are {', '.join(sorted(known))}."

@@ -32,7 +32,11 @@ def request_with(authorization: str):
 def test_a_known_token_has_its_scopes():
     """No table is asked: this test may not use a database."""
     actor = find_actor(request_with("Bearer deployer-secret"))
-    assert (actor.kind, actor.name, actor.address) == (ActorKind.TOKEN, "deployer", "127.0.0.1")
+    assert (actor.kind, actor.name, actor.address) == (
+        ActorKind.TOKEN,
+        "deployer",
+        "127.0.0.1",
+    )
     assert actor.scopes == {Scope.APPLY, Scope.OPERATE}
     assert actor.flaw is None
 

@@ -87,7 +87,8 @@ def test_every_list_of_words_in_the_api_is_one_of_the_vocabulary():
     known = {
         tuple(member.value for member in kind)
         for kind in vars(vocabulary).values()
-        if isinstance(kind, type) and issubclass(kind, vocabulary.StrEnum)
+        if isinstance(kind, type)
+        and issubclass(kind, vocabulary.StrEnum)
         and kind is not vocabulary.StrEnum
     }
     offered = re.findall(r'"enum": (\[[^\]]*\])', document("/").decode())
@@ -104,7 +105,7 @@ def test_every_message_of_a_worker_is_heard():
 
 def test_active_and_ended_states_are_all_states():
     """A run is in the one kind or the other."""
-    assert vocabulary.ACTIVE_STATES | vocabulary.ENDED_STATES == set(vocabulary.RunState)
+    assert set(vocabulary.RunState) == vocabulary.ACTIVE_STATES | vocabulary.ENDED_STATES
     assert not vocabulary.ACTIVE_STATES & vocabulary.ENDED_STATES
 
 

@@ -57,7 +57,9 @@ CASES = (
     ),
     Case(name="the digest alone", answer=Permit, evidence={"fingerprint": PLAN}),
     Case(
-        name="the build that was asked for", answer=Permit, evidence={"expected_build": BUILD}
+        name="the build that was asked for",
+        answer=Permit,
+        evidence={"expected_build": BUILD},
     ),
     Case(
         name="no fingerprint",

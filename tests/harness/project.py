@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).parent.parent / "projects" / "market"
 PASSWORD = "walk-password"
 PEOPLE = ("boss", "helper", "visitor")
-"""A superuser, a member of staff without any permission, and a user who is not
-staff."""
+"""A superuser, a member of staff without any permission, a user who is not staff."""
 
 SCOPES = {
     "ci": ["read", "plan", "apply"],

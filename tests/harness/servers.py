@@ -34,17 +34,13 @@ class ServerKind(StrEnum):
 WORKERS = {ServerKind.SYNC: 2, ServerKind.THREADS: 1, ServerKind.ASGI: 1}
 
 
-def command(kind: ServerKind, port: int, workers: int) -> list[str]:
-    """Give the command line that starts a server of this kind."""
-    gunicorn = [
-        "gunicorn",
-        "market.wsgi",
-        "--bind",
-        f"127.0.0.1:{port}",
-        "--timeout",
-        "5",
-    ]
-    gunicorn += ["--workers", str(workers)]
+def command(kind: ServerKind, port: int, *, workers: int, timeout: int) -> list[str]:
+    """Give the command line that starts a server of this kind.
+
+    `timeout` is how many seconds gunicorn lets a worker go without a sign of life.
+    """
+    gunicorn = ["gunicorn", "market.wsgi", "--bind", f"127.0.0.1:{port}"]
+    gunicorn += ["--workers", str(workers), "--timeout", str(timeout)]
     match kind:
         case ServerKind.SYNC:
             arguments = [*gunicorn, "--worker-class", "sync"]
@@ -60,11 +56,17 @@ class WebServer:
     """A web server of a project, in a process group of its own."""
 
     def __init__(
-        self, project: Project, kind: ServerKind, *, workers: int | None = None
+        self,
+        project: Project,
+        kind: ServerKind,
+        *,
+        workers: int | None = None,
+        timeout: int = 5,
     ) -> None:
         self.project = project
         self.kind = kind
         self.workers = workers or WORKERS[kind]
+        self.timeout = timeout
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.log = project.folder / f"server-{id(self):x}.log"
@@ -77,7 +79,7 @@ class WebServer:
             self.url = f"http://127.0.0.1:{port}"
             with self.log.open("ab") as log:
                 self.process = subprocess.Popen(
-                    command(self.kind, port, self.workers),
+                    self._command(port),
                     cwd=self.project.folder,
                     env=self.project.environment,
                     stdin=subprocess.DEVNULL,
@@ -91,6 +93,9 @@ class WebServer:
             self.stop()
             if attempt == 3 or "in use" not in self.log.read_text():
                 raise AssertionError(f"{self.kind} does not start\n{self.log.read_text()}")
+
+    def _command(self, port: int) -> list[str]:
+        return command(self.kind, port, workers=self.workers, timeout=self.timeout)
 
     def stop(self) -> None:
         """End it with everything in its process group."""

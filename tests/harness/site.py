@@ -1,5 +1,7 @@
-"""What does a walk hold in its hands? A project, its databases, its servers, its
-callers."""
+"""What does a walk hold in its hands?
+
+A project with its databases, its servers and its callers.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,12 @@ from tests.harness.project import SECRETS, Options, Project
 from tests.harness.servers import WebServer
 
 if TYPE_CHECKING:
+    import contextlib
     from pathlib import Path
 
     from tests.harness.database import Database
     from tests.harness.pairs import Pair
+    from tests.harness.prepared import Prepared
 
 
 class Site:
@@ -82,8 +86,8 @@ class Site:
         """Write over a fresh connection."""
         self.database.execute(*statements)
 
-    def put_away(self) -> None:
-        """End everything and drop the databases; what the servers said is printed."""
+    def stop(self) -> None:
+        """End everything; what the servers said is printed."""
         for client in self.clients:
             client.http.close()
         for server in self.servers:
@@ -93,17 +97,18 @@ class Site:
             print(  # noqa: T201 - pytest shows it when the walk fails
                 f"--- log of {server.kind}\n{server.log.read_text()[-6000:]}"
             )
-        for database in self.project.databases.values():
-            database.drop()
 
 
 class Sites:
-    """Builds sites in the folder of one test, and puts them away."""
+    """Builds sites in the folder of one test; what is left of them afterwards goes
+    when `leftovers` closes."""
 
-    def __init__(self, folder: Path, prepared: Any) -> None:
+    def __init__(
+        self, folder: Path, prepared: Prepared, leftovers: contextlib.ExitStack
+    ) -> None:
         self.folder = folder
         self.prepared = prepared
-        self.made: list[Site] = []
+        self.leftovers = leftovers
 
     def build(
         self,
@@ -114,11 +119,12 @@ class Sites:
         others: tuple[str, ...] = (),
         options: Options | None = None,
         serve: bool = True,
-        workers: int | None = None,
+        **server: Any,
     ) -> Site:
         """Build a site: `default` has been in use unless it is named in `empty`.
 
-        `others` are more aliases, each with an empty database of its own.
+        `others` are more aliases, each with an empty database of its own; `server` says
+        how `WebServer` differs from the usual.
         """
         options = options or Options()
         if pair.vendor in (missing := databases.missing()):
@@ -130,20 +136,16 @@ class Sites:
         project = Project(self.folder / "project", aliases, options)
         project.add_migrations(migrations or {})
         site = Site(pair, project)
-        self.made.append(site)
+        self.leftovers.callback(site.stop)
         if serve:
-            site.serve(workers=workers)
+            site.serve(**server)
         return site
 
-    def put_away(self) -> None:
-        """Put away all that was built."""
-        for site in self.made:
-            site.put_away()
-
     def _database(self, vendor: str, options: Options, *, empty: bool) -> Database:
-        if empty:
-            return databases.create(vendor, self.folder)
-        copy: Database = self.prepared.copy(
-            vendor, self.folder, custom_user=options.custom_user
+        database = (
+            databases.create(vendor, self.folder)
+            if empty
+            else self.prepared.copy(vendor, self.folder, custom_user=options.custom_user)
         )
-        return copy
+        self.leftovers.callback(database.drop)
+        return database

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from migration_route.ledger.chain import GENESIS, Line, first_break, link
 
-WORDS = st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers(), max_size=3)
+WORDS = st.dictionaries(
+    st.text(max_size=5), st.text(max_size=5) | st.integers(), max_size=3
+)
 CHAINS = st.lists(WORDS, min_size=1, max_size=8)
 
 
@@ -17,7 +19,9 @@ def chained(words: list[dict[str, object]]) -> list[Line]:
     """Return a chain of lines with these words."""
     lines, previous = [], GENESIS
     for sequence, said in enumerate(words, start=1):
-        line = Line(sequence=sequence, words=said, previous=previous, digest=link(previous, said))
+        line = Line(
+            sequence=sequence, words=said, previous=previous, digest=link(previous, said)
+        )
         lines.append(line)
         previous = line.digest
     return lines
@@ -83,7 +87,9 @@ def test_an_added_line_is_found(words, said, data, count_again):
     lines = chained([*words, {"last": 1}])
     place = data.draw(st.integers(0, len(words)))
     previous = lines[place - 1].digest if place else GENESIS
-    added = Line(sequence=place + 1, words=said, previous=previous, digest=link(previous, said))
+    added = Line(
+        sequence=place + 1, words=said, previous=previous, digest=link(previous, said)
+    )
     lines.insert(place, added)
     held, broken = first_break(renumbered(lines) if count_again else lines)
     assert broken is not None

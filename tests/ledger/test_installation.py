@@ -87,7 +87,9 @@ def test_a_database_that_is_gone_is_unavailable_not_empty(database):
     """No answer is not the same as no ledger."""
     usual = connections["default"]
     gone = usual.copy()
-    nowhere = {"NAME": "/nonexistent/x.sqlite3"} if usual.vendor == "sqlite" else {"PORT": "1"}
+    nowhere = (
+        {"NAME": "/nonexistent/x.sqlite3"} if usual.vendor == "sqlite" else {"PORT": "1"}
+    )
     gone.settings_dict = {**gone.settings_dict, **nowhere}
     connections["default"] = gone
     try:

@@ -172,11 +172,12 @@ def test_whatever_is_printed_can_be_kept(run, text):
 
 
 def test_a_session_that_is_ended_by_the_server_loses_nothing(run):
-    """An administrator ends the ledger's session: the flush fails, and the next is whole."""
+    """An administrator ends the session: one flush fails, and the next is whole."""
     if vendor() == "sqlite":
         pytest.skip("SQLite has no server")
-    kill = "SELECT pg_terminate_backend(%s)" if vendor() == "postgresql" else "KILL %s"
-    which = "SELECT pg_backend_pid()" if vendor() == "postgresql" else "SELECT CONNECTION_ID()"
+    kill, which = "KILL %s", "SELECT CONNECTION_ID()"
+    if vendor() == "postgresql":
+        kill, which = "SELECT pg_terminate_backend(%s)", "SELECT pg_backend_pid()"
     usual = connections["default"]
     with journal_of(run) as journal:
         journal.event(EventKind.OUTPUT, text="a")

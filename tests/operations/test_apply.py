@@ -109,7 +109,9 @@ def test_who_may_not_is_turned_away_on_record(actor, error, action):
 
 def test_faking_needs_its_own_right():
     """To apply is not to pretend."""
-    faked = request(mode=Mode.FAKE, fingerprint=plan_to("testapp", mode=Mode.FAKE).fingerprint)
+    faked = request(
+        mode=Mode.FAKE, fingerprint=plan_to("testapp", mode=Mode.FAKE).fingerprint
+    )
     with pytest.raises(Forbidden) as refused:
         apply(faked, an_actor(Scope.APPLY))
     assert refused.value.facts["needs"] == "fake"
@@ -218,7 +220,9 @@ def test_an_empty_database_gets_its_ledger_with_the_first_run(empty_database):
     wanted = PlanRequest(database=empty_database, targets=("testapp",))
     fingerprint = plain_plan(wanted).fingerprint
     run = apply(
-        ApplyRequest(database=empty_database, targets=("testapp",), fingerprint=fingerprint),
+        ApplyRequest(
+            database=empty_database, targets=("testapp",), fingerprint=fingerprint
+        ),
         an_actor(),
     )
     assert run.state is RunState.QUEUED

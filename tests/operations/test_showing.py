@@ -122,7 +122,9 @@ def test_ready_when_nothing_is_pending(history, settings):
         MigrationRecorder(connections["other"]).record_unapplied("testapp", "0001_a")
 
 
-@pytest.mark.parametrize("run", ["", "x", "0" * 31, "G" * 32, "0" * 33, "../../etc/passwd", "\0"])
+@pytest.mark.parametrize(
+    "run", ["", "x", "0" * 31, "G" * 32, "0" * 33, "../../etc/passwd", "\0"]
+)
 def test_what_is_no_id_is_an_invalid_request(run):
     """No query is sent for it."""
     with pytest.raises(InvalidRequest):

@@ -177,7 +177,7 @@ def test_a_worker_that_dies_in_mid_sentence_is_told_as_it_died(history):
         "for fd in range(3, 64):\n"
         "    try:\n"
         "        if stat.S_ISFIFO(os.fstat(fd).st_mode):\n"
-        "            os.write(fd, b'{\"kind\":\"output\",\"te')\n"
+        '            os.write(fd, b\'{"kind":"output","te\')\n'
         "    except OSError:\n"
         "        pass\n"
         "os._exit(9)",
@@ -208,8 +208,12 @@ def test_everything_that_is_printed_is_kept_in_order(history):
     run = carried("testapp")
     assert run.state is RunState.SUCCEEDED, run.error
     out, err = printed(run), printed(run, "stderr")
-    assert [line for line in out if line.startswith("line ")] == [f"line {n}" for n in range(50)]
-    assert [line for line in out if line.startswith("raw ")] == [f"raw {n}" for n in range(20)]
+    assert [line for line in out if line.startswith("line ")] == [
+        f"line {n}" for n in range(50)
+    ]
+    assert [line for line in out if line.startswith("raw ")] == [
+        f"raw {n}" for n in range(20)
+    ]
     assert {"child", "buffered", "größer 数据 🚂"} <= set(out)
     assert any("windows" in line for line in out)
     assert "hunter2" not in "".join(text.text for text in events(run))
@@ -277,6 +281,7 @@ def slow_history(history, project, settings, tmp_path):
     history.python(
         "0002_b",
         "import pathlib, time\n"
+        "print('waiting for the file')\n"
         f"pathlib.Path({str(begun)!r}).touch()\n"
         f"while not pathlib.Path({str(flag)!r}).exists():\n"
         "    time.sleep(0.02)",
@@ -323,9 +328,9 @@ def test_a_cancelled_run_stops_before_its_next_step(slow_history):
 
 def test_a_supervisor_that_is_killed_takes_its_worker_along(slow_history):
     """Whoever looks next finds the run, the lock free, and what the recorder says."""
-    begun, flag = slow_history
+    _, flag = slow_history
     run = begin("testapp")
-    until(begun.exists, "the second step has begun")
+    until(lambda: "waiting for the file" in printed(run), "its words are on record")
     os.kill(find_run(run.id).supervisor_pid, signal.SIGKILL)
     found = until(
         lambda: (look := look_after(find_run(run.id))).is_active is False and look,
@@ -333,6 +338,8 @@ def test_a_supervisor_that_is_killed_takes_its_worker_along(slow_history):
     )
     assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
     assert states(found) == [StepState.APPLIED, StepState.FAILED, StepState.NOT_STARTED]
+    assert "waiting for the file" in printed(run)
+    assert [event.number for event in events(run)] == list(range(1, found.last_event + 1))
     assert verify().intact
     flag.touch()
     time.sleep(0.3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -14,7 +15,10 @@ from migration_route.running.messages import Answer, Message
 from migration_route.running.output import LONGEST_LINE, ByteLines, LineWriter
 from migration_route.running.reporter import Reporter
 
-LINES = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=20), max_size=8)
+LINES = st.lists(
+    st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=20),
+    max_size=8,
+)
 
 
 def written(*pieces: str) -> list[str]:
@@ -76,7 +80,11 @@ def test_the_stream_is_what_programs_expect():
     with open(os.devnull, "wb") as below:  # noqa: PTH123 - a descriptor is wanted
         writer = LineWriter(lambda line: None, below)
         assert (writer.fileno(), writer.buffer) == (below.fileno(), below)
-        assert (writer.encoding, writer.writable(), writer.isatty()) == ("utf-8", True, False)
+        assert (writer.encoding, writer.writable(), writer.isatty()) == (
+            "utf-8",
+            True,
+            False,
+        )
 
 
 @pytest.fixture
@@ -87,15 +95,15 @@ def told():
     rest = []
 
     def read() -> list[Message]:
-        try:
+        with suppress(BlockingIOError):
             rest.append(os.read(out, 1 << 20))
-        except BlockingIOError:
-            pass
         lines = b"".join(rest).splitlines()
         rest.clear()
         return [msgspec.json.decode(line, type=Message) for line in lines]
 
-    reporter = Reporter(into, lambda: Answer(go=True), lambda text: text.replace("s3cret", "*"))
+    reporter = Reporter(
+        into, lambda: Answer(go=True), lambda text: text.replace("s3cret", "*")
+    )
     yield reporter, read
     os.close(out)
     os.close(into)
@@ -121,7 +129,11 @@ def test_a_flood_of_statements_is_counted(told):
     reporter._tell_omitted()
     (omitted,) = read()
     assert [m.kind for m in said].count("statement") == 100
-    assert (omitted.kind, omitted.count, omitted.duration_ms) == ("statements_omitted", 50, 100)
+    assert (omitted.kind, omitted.count, omitted.duration_ms) == (
+        "statements_omitted",
+        50,
+        100,
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from migration_route.ledger import runs
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run, list_entries, list_events
 from migration_route.ledger.records import RunRecord
+from migration_route.ledger.sidecar import RunFile
 from migration_route.ledger.verification import verify
 from migration_route.models import Run
 from migration_route.running.launchers.process import forget_words, words_of
@@ -39,11 +40,11 @@ def still_since(run: str, seconds: float) -> RunRecord:
     return find_run(run)
 
 
-def running(*, rolls_back: bool = True, seconds: float = 60, begun: int | None = None) -> RunRecord:
+def running(
+    *, rolls_back: bool = True, seconds: float = 60, begun: int | None = None
+) -> RunRecord:
     """Return a run whose processes are gone, in mid-step where `begun` says which."""
-    steps = tuple(
-        a_step_record(step.name, rolls_back=rolls_back) for step in STEPS
-    )
+    steps = tuple(a_step_record(step.name, rolls_back=rolls_back) for step in STEPS)
     opened, _ = runs.open_run(a_new_run(steps=steps))
     run = runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
     if begun is not None:
@@ -220,3 +221,21 @@ def test_what_a_dead_supervisor_left_beside_the_file_is_part_of_the_story():
     assert told == ["", "the last words", "failed"]
     assert not folder.exists()
     assert verify().intact
+
+
+def test_a_run_that_was_asked_to_stop_beside_the_file_and_died_is_concluded():
+    """It was cancelled while it held the file, and killed before it could answer."""
+    if vendor() != "sqlite":
+        pytest.skip("only SQLite has a folder beside it")
+    run = running(begun=0)
+    folder = vendor_of("default").sidecar(connections["default"])
+    file = RunFile(folder, run.id)
+    file.beat()
+    file.ask_to_cancel()
+    os.utime(folder / f"run-{run.id}.jsonl", (1, 1))
+    try:
+        assert not look_after(find_run(run.id)).is_active
+        assert runs.open_run(a_new_run())[1]
+        assert not folder.exists()
+    finally:
+        file.remove(at_the_end=True)

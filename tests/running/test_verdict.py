@@ -340,7 +340,12 @@ def test_success_is_never_told_of_what_is_not_recorded(
     """Whatever a worker says: only the recorder makes a success, and no step that the
     recorder has is anything but applied."""
     told = Told(
-        ending=ending, error=ERROR, current=current, touching=touching, wrote=wrote, lost=lost
+        ending=ending,
+        error=ERROR,
+        current=current,
+        touching=touching,
+        wrote=wrote,
+        lost=lost,
     )
     found = verdict(two(rolls_back=rolls_back), recorded, told)
     if found.state in {RunState.SUCCEEDED, RunState.NOOP}:

@@ -169,7 +169,13 @@ def test_two_names_of_one_file_are_one_lock(tmp_path, monkeypatch):
     link = tmp_path / "link.sqlite3"
     link.symlink_to(real)
     monkeypatch.chdir(tmp_path)
-    names = [str(real), str(link), "real.sqlite3", f"file:{real}?cache=private", f"file://{real}"]
+    names = [
+        str(real),
+        str(link),
+        "real.sqlite3",
+        f"file:{real}?cache=private",
+        f"file://{real}",
+    ]
     locks = []
     for name in names:
         connection = connections["default"].copy()

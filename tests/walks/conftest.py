@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +15,12 @@ from tests.harness.site import Site, Sites
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-LONGEST_WALK = 150
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder as a walk, and bound its time."""
+    """Mark every test of this folder as a walk."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.walk)
-            item.add_marker(pytest.mark.timeout(LONGEST_WALK))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -44,8 +42,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
 @pytest.fixture
 def build(tmp_path: Path, prepared: Prepared) -> Iterator[Callable[..., Site]]:
     """Give the builder of sites; what it has built is put away afterwards."""
-    sites = Sites(tmp_path, prepared)
+    with contextlib.ExitStack() as leftovers:
+        yield _builder(Sites(tmp_path, prepared, leftovers))
 
+
+def _builder(sites: Sites) -> Callable[..., Site]:
     def build(*arguments: object, **words: object) -> Site:
         try:
             return sites.build(*arguments, **words)  # type: ignore[arg-type]
@@ -55,5 +56,4 @@ def build(tmp_path: Path, prepared: Prepared) -> Iterator[Callable[..., Site]]:
                 pytest.fail(f"required: {reason}")
             pytest.skip(str(reason))
 
-    yield build
-    sites.put_away()
+    return build

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.harness.client import expect_problem
 from tests.harness.migrations import migration
 from tests.harness.pairs import on_each_once
 from tests.harness.project import Options
@@ -102,11 +103,11 @@ def shows_a_way_forward(site, session, app):
     browser = site.client(None)
     browser.http.cookies.set("sessionid", session)
     page = browser.http.get("/_m/", follow_redirects=True)
-    assert page.status_code < 500, page.text
+    assert page.status_code != 500, page.text
     ways = (f"{app}.0", "migration_route apply", "token")
     assert any(way in page.text for way in ways), page.text
     for path in ("status", "plan"):
-        assert browser.call("GET", path).status_code < 500
+        expect_problem(browser.call("GET", path), 401, "unauthenticated")
 
 
 def applies_with_a_token(site):

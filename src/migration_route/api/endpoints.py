@@ -16,6 +16,7 @@ from migration_route.reporting.stamping import stamped
 
 logger = logging.getLogger("migration_route.api")
 
+
 def answer(body: wire.Answer, *, status: int = 200, location: str = "") -> HttpResponse:
     """Answer with JSON."""
     response = HttpResponse(

@@ -32,7 +32,7 @@ class _Call:
     body: type[wire.Request] | None = None
     parameters: tuple[dict[str, Any], ...] = ()
     public: bool = False
-    errors: tuple[int, ...] = field(default=(400, 401, 403, 404, 405, 409, 503))
+    errors: tuple[int, ...] = field(default=(400, 401, 403, 404, 405, 409, 500, 503))
 
 
 def _query(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
@@ -112,7 +112,7 @@ _CALLS = (
             ),
             _header("Prefer", _TEXT, "wait=30 waits for an end up to that many seconds."),
         ),
-        errors=(400, 401, 403, 404, 405, 409, 413, 422, 428, 503),
+        errors=(400, 401, 403, 404, 405, 409, 413, 422, 428, 500, 503),
     ),
     _Call(
         method="get",
@@ -143,7 +143,7 @@ _CALLS = (
         answers={200: wire.RunAnswer},
         body=wire.GiveReason,
         parameters=(_RUN_ID,),
-        errors=(400, 401, 403, 404, 405, 409, 413, 503),
+        errors=(400, 401, 403, 404, 405, 409, 413, 500, 503),
     ),
     _Call(
         method="post",
@@ -152,7 +152,7 @@ _CALLS = (
         answers={200: wire.RunAnswer},
         body=wire.GiveReason,
         parameters=(_RUN_ID,),
-        errors=(400, 401, 403, 404, 405, 409, 413, 503),
+        errors=(400, 401, 403, 404, 405, 409, 413, 500, 503),
     ),
     _Call(
         method="get",

@@ -136,13 +136,17 @@ def list_events(run: str, *, after: int, limit: int) -> list[EventRecord]:
     return events
 
 
-def list_entries(*, before: int | None, limit: int) -> list[EntryRecord]:
-    """Return entries, newest first, older than a cursor."""
+def list_entries(
+    *, before: int | None, limit: int, databases: Collection[str] | None = None
+) -> list[EntryRecord]:
+    """Return entries, newest first, older than a cursor, of all databases or some."""
     try:
         with _reading() as alias:
             rows: QuerySet[Entry] = Entry.objects.using(alias).order_by("-sequence")
             if before is not None:
                 rows = rows.filter(sequence__lt=before)
+            if databases is not None:
+                rows = rows.filter(database__in=list(databases))
             return [entry_record(row) for row in rows[:limit]]
     except NotInstalled:
         return []

@@ -22,6 +22,7 @@ from migration_route.deciding.policy import (
 )
 from migration_route.errors import ActiveRun, LaunchFailed, Misconfigured
 from migration_route.ledger import runs
+from migration_route.ledger.entries import Draft, note
 from migration_route.ledger.installation import install
 from migration_route.ledger.reading import active_runs, find_repeated, unresolved_runs
 from migration_route.ledger.records import RunRecord, StepError, StepRecord
@@ -33,7 +34,7 @@ from migration_route.running import recovery
 from migration_route.running.launchers import launcher
 from migration_route.targets import find_target
 from migration_route.vendors import vendor_of
-from migration_route.vocabulary import Mode, RunState, Scope
+from migration_route.vocabulary import Action, Mode, RunState, Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,17 @@ def _evidence(request: ApplyRequest, plan: Plan) -> Evidence:
 
 def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
     plan = permit.plan
-    install()
+    if install():
+        note(
+            Draft(
+                action=Action.LEDGER_INSTALLED,
+                actor_kind=actor.kind,
+                actor_name=actor.name,
+                address=actor.address,
+                database=route_settings().ledger_database,
+                build=sources.build(),
+            )
+        )
     run, is_new = runs.open_run(
         runs.NewRun(
             database=plan.database,

@@ -18,10 +18,10 @@ from migration_route.vocabulary import Scope
 def entries(
     actor: Actor, *, before: int | None = None, limit: int = 50
 ) -> list[EntryRecord]:
-    """Return entries, newest first."""
+    """Return the entries of databases that the actor may read, newest first."""
     with on_record(actor, "ledger"):
         authorise(actor, Scope.READ)
-        return reading.list_entries(before=before, limit=limit)
+        return reading.list_entries(before=before, limit=limit, databases=actor.databases)
 
 
 def verify(actor: Actor) -> Verification:

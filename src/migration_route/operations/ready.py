@@ -14,7 +14,8 @@ def ready() -> bool:
 
     Only the recorder of each database is read; nothing is written.
     """
-    return all(_is_ready(alias) for alias in all_aliases())
+    counted = route_settings().ready_databases
+    return all(_is_ready(alias) for alias in counted or all_aliases())
 
 
 def _is_ready(alias: str) -> bool:

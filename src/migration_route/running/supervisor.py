@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from dataclasses import replace
 
 from django.db import connections
 
@@ -32,6 +33,10 @@ _TICK = 0.1  # seconds between two looks at the record while the worker is silen
 _FLUSH_PAUSE = 0.5  # seconds until a ledger that could not be written is tried again
 _IMPATIENT = 0.05  # seconds that the record may keep the worker waiting
 _LAST_WORDS = 60.0  # seconds to bring the ending into the tables
+_UNRECORDED = StepError(
+    type="LedgerUnavailable",
+    message="The beginning of this step could not be put on record: it was not begun.",
+)
 
 
 def supervise(run: str) -> RunRecord:
@@ -60,6 +65,7 @@ class Supervisor:
         vendor = vendor_of(run.database)
         self._lock = vendor.lock(self._lock_connection, Slot.SUPERVISOR)
         self._worker_lock = vendor.lock(self._lock_connection, Slot.WORKER)
+        self._unrecorded = False  # a step was stopped because it could not be put on record
 
     def supervise(self) -> RunRecord:
         """Carry out the run."""
@@ -170,6 +176,7 @@ class Supervisor:
         deadline = time.monotonic() + _LAST_WORDS
         while not journal.flush() and not journal.is_durable:
             if time.monotonic() > deadline:
+                self._unrecorded = True
                 self._child.answer(go=False)  # nothing runs that is not on record
                 return
             time.sleep(_TICK)
@@ -190,6 +197,8 @@ class Supervisor:
         if transcript.told.ending is None:
             transcript.died(status)
         told = transcript.told
+        if self._unrecorded:
+            told = replace(told, ending="failed", error=_UNRECORDED)
         with own_connection(self._run.database):
             found = verdict(journal.steps, read_recorder(self._run.database), told)
         if told.current is not None:

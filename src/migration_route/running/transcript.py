@@ -88,6 +88,7 @@ class Transcript:
 
     def _operation_finished(self, said: Message) -> None:
         self._event(EventKind.OPERATION_FINISHED, said)
+        self._operation = None
 
     def _statement_started(self, said: Message) -> None:
         self._statement = (time.monotonic(), said)

@@ -56,7 +56,7 @@ class Worker:
     def __init__(self, *, pipe: int, control: int) -> None:
         self._control = os.fdopen(control, "rb", buffering=0)
         self._reporter = Reporter(pipe, self._next_answer, _mask)
-        self._locks: list[TargetLock] = []
+        self._locks: list[tuple[BaseDatabaseWrapper, TargetLock]] = []
 
     def work(self) -> None:
         """Wait for the order, carry it out, and say how it ended."""
@@ -129,10 +129,10 @@ class Worker:
                 return
             vendor = vendor_of(order.database)
             vendor.prepare_worker_session(connection, order.run)
-            lock = vendor.lock(connection, Slot.WORKER)
-            if not self._locks or vendor.lock_is_of_session:
+            if not self._is_locked(connection, of_session=vendor.lock_is_of_session):
+                lock = vendor.lock(connection, Slot.WORKER)
                 _take(lock)
-                self._locks.append(lock)
+                self._locks.append((connection, lock))
 
         connections[order.database].close()
         connection_created.connect(prepare, dispatch_uid="migration_route.worker")
@@ -141,8 +141,16 @@ class Worker:
         finally:
             connection_created.disconnect(prepare, dispatch_uid="migration_route.worker")
             if not vendor_of(order.database).lock_is_of_session:
-                for lock in self._locks:
+                for _, lock in self._locks:
                     lock.release()  # the others go with their session
+
+    def _is_locked(self, connection: BaseDatabaseWrapper, *, of_session: bool) -> bool:
+        """Tell whether this worker holds the lock: a migration may open more sessions
+        than one, in threads of its own."""
+        return any(
+            not of_session or (holder is not connection and holder.connection is not None)
+            for holder, _ in self._locks
+        )
 
 
 def _take(lock: TargetLock) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Slot, TargetLock
@@ -14,6 +16,7 @@ from migration_route.vendors.interface import Slot, TargetLock
 # database is part of every advisory lock (manual, 13.3.5).
 _LOCK_CLASS = {Slot.SUPERVISOR: 0x6D726F75, Slot.WORKER: 0x6D726F76}
 _CONNECT_TIMEOUT = 5
+_SET = "SELECT set_config(%s, %s, false)"
 
 
 class PostgreSQLLock:
@@ -69,9 +72,10 @@ class PostgreSQL:
                 ("application_name", f"migration-route:{run}"),
                 ("statement_timeout", "0"),
                 ("idle_in_transaction_session_timeout", "0"),
-                ("client_connection_check_interval", "500ms"),
             ):
-                cursor.execute("SELECT set_config(%s, %s, false)", [setting, value])
+                cursor.execute(_SET, [setting, value])
+            with suppress(DatabaseError):  # not on every platform that PostgreSQL runs on
+                cursor.execute(_SET, ["client_connection_check_interval", "500ms"])
 
     def sidecar(self, connection: BaseDatabaseWrapper) -> Path | None:
         """Need none: writers do not wait for each other."""

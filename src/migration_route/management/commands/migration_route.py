@@ -131,10 +131,11 @@ class Command(BaseCommand):
     def _status(self, options: dict[str, Any]) -> int:
         found = status.status(on_this_host())
         self._tell(options, serialize.status_answer(found), text.status_lines(found))
-        if any(not database.reachable for database in found):
-            return 8 if options["check"] else 0
-        pending = any(database.pending for database in found)
-        return _PENDING if options["check"] and pending else 0
+        if not options["check"]:
+            return 0
+        problems = [database.problem.exit_code for database in found if database.problem]
+        pending = [_PENDING for database in found if database.pending]
+        return max([*problems, *pending], default=0)
 
     def _plan(self, options: dict[str, Any]) -> int:
         found = plan.plan(_plan_request(options), on_this_host())

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migration_route.planning.plan import Finding, Plan
-from migration_route.vocabulary import Direction, Severity
+from migration_route.vocabulary import Direction, Mode, Severity
 
 
 def findings(plan: Plan) -> Iterator[Finding]:
     """Say that a plan goes backwards, and which steps cannot be undone."""
-    if plan.direction is Direction.BACKWARDS:
+    if plan.direction is Direction.BACKWARDS and plan.mode is not Mode.FAKE:
         yield Finding(
             code="backwards",
             severity=Severity.WARNING,
@@ -19,7 +19,7 @@ def findings(plan: Plan) -> Iterator[Finding]:
             hint="It needs the right 'reverse'.",
         )
     for step in plan.steps:
-        if step.reversible:
+        if step.reversible or plan.mode is Mode.FAKE:
             continue
         if step.direction is Direction.BACKWARDS:
             yield Finding(

@@ -9,11 +9,6 @@ def add_books(apps, schema_editor):
         books.create(title=f"Volume {number}", author=author)
 
 
-def remove_books(apps, schema_editor):
-    alias = schema_editor.connection.alias
-    apps.get_model("library", "Author").objects.using(alias).all().delete()
-
-
 class Migration(migrations.Migration):
     initial = True
     replaces = [
@@ -39,5 +34,6 @@ class Migration(migrations.Migration):
                 ("isbn", models.CharField(max_length=13, null=True)),
             ],
         ),
-        migrations.RunPython(add_books, remove_books),
+        # Its tables go in the same transaction: there is nothing to take back.
+        migrations.RunPython(add_books, migrations.RunPython.noop),
     ]

@@ -1,0 +1,300 @@
+"""Does `manage.py migration_route` say and return what scripts rely on?"""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+from dataclasses import dataclass
+from io import StringIO
+
+import msgspec
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connections
+
+from migration_route import processes, wire
+from migration_route.access.tokens import digest_of
+from migration_route.conf import read_settings
+from migration_route.ledger import runs
+from migration_route.ledger.reading import list_entries, list_runs
+from migration_route.models import Entry
+from migration_route.vocabulary import RunState
+from tests.factories import a_new_run, tables
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the command said, and how it ended."""
+
+    code: int
+    out: str
+    error: str
+
+    def read(self, kind: type):
+        """Return the JSON that it printed, as the type of the wire."""
+        return msgspec.json.decode(self.out, type=kind)
+
+
+def say(*arguments: str) -> Said:
+    """Run the command in this process, as typed."""
+    out, err = StringIO(), StringIO()
+    code, error = 0, ""
+    try:
+        call_command("migration_route", *arguments, stdout=out, stderr=err)
+    except CommandError as failed:
+        code, error = failed.returncode, str(failed)
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    return Said(code, out.getvalue(), error or err.getvalue())
+
+
+@pytest.fixture
+def _inline(history, project, settings):
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LAUNCHER": "inline"}
+    project()
+
+
+@pytest.fixture
+def _nobody(monkeypatch):
+    monkeypatch.setattr("sys.stdin", StringIO())
+
+
+def a_run(state: RunState):
+    """Return the id of a run in that state."""
+    run, _ = runs.open_run(a_new_run())
+    if state is not RunState.QUEUED:
+        runs.move(run.id, to=state, expected={RunState.QUEUED})
+    return run.id
+
+
+def test_status_says_what_is_pending(history):
+    """For people and for machines; with `--check` as an exit code."""
+    assert say("status").code == 0
+    history.table("0001_a", "made_a")
+    said = say("status")
+    assert (said.code, "1 pending" in said.out, "testapp.0001_a" in said.out) == (
+        0,
+        True,
+        True,
+    )
+    assert say("status", "--check").code == 3
+    found = say("status", "--json").read(wire.StatusAnswer)
+    assert found.databases[0].pending_migrations == ["testapp.0001_a"]
+
+
+def test_nothing_pending_is_zero_with_check():
+    """A pipeline goes on."""
+    assert say("status", "--check").code == 0
+
+
+def test_a_plan_is_shown(history):
+    """Steps, operations, findings and the fingerprint."""
+    history.write("0001_a", "migrations.RunPython(migrations.RunPython.noop)")
+    said = say("plan", "testapp")
+    assert said.code == 0
+    assert "testapp.0001_a" in said.out
+    assert "opaque" in said.out
+    found = say("plan", "testapp", "--json").read(wire.PlanAnswer)
+    assert [step.name for step in found.steps] == ["0001_a"]
+    assert f"fingerprint {found.fingerprint}" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "problem"),
+    [
+        (["plan", "nowhere"], 2, "unknown_target"),
+        (["plan", "--database", "nowhere"], 2, "unknown_database"),
+        (["show", "0" * 32], 2, "unknown_run"),
+        (["show", "x"], 2, "invalid_request"),
+        (["runs", "--limit", "0"], 2, "invalid_request"),
+        (["cancel", "0" * 32], 2, "unknown_run"),
+        (["resolve", "0" * 32, "--reason", "x"], 2, "unknown_run"),
+    ],
+)
+def test_an_error_has_its_exit_code_and_its_problem(arguments, code, problem):
+    """In words for people, as a problem with `--json`."""
+    said = say(*arguments)
+    assert (said.code, bool(said.error)) == (code, True)
+    machine = say(*arguments, "--json")
+    assert (machine.code, machine.read(wire.Problem).code) == (code, problem)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["plan", "--mode", "pretend"],
+        ["resolve", "0" * 32],
+        ["token", "new", "ci"],
+        ["token", "new", "ci", "--scope", "approve"],
+    ],
+)
+def test_wrong_usage_is_told(arguments):
+    """By the parser, before anything is done."""
+    with pytest.raises((CommandError, SystemExit)):
+        call_command("migration_route", *arguments, stdout=StringIO(), stderr=StringIO())
+
+
+@pytest.mark.usefixtures("_inline", "_nobody")
+def test_nothing_is_applied_where_nobody_can_answer(history):
+    """Without a terminal it needs `--yes`."""
+    history.table("0001_a", "made_a")
+    said = say("apply", "testapp")
+    assert said.code == 2
+    assert "--yes" in said.error
+    assert "testapp.0001_a" in said.out  # the plan was shown
+    assert say("apply", "testapp", "--json").read(wire.Problem).code == "invalid_request"
+    assert list_runs(database=None, before=None, limit=5) == []
+
+
+@pytest.mark.usefixtures("_inline")
+@pytest.mark.parametrize(("answer", "code"), [("n", 4), ("", 4), (" YES ", 0)])
+def test_who_is_asked_decides(history, monkeypatch, answer, code):
+    """Anything but a yes is a no."""
+    history.python("0001_a", "print('hello from a migration')")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    said = say("apply", "testapp")
+    assert said.code == code
+    assert ("hello from a migration" in said.out) is (code == 0)
+    assert ("succeeded" in said.out) is (code == 0)
+
+
+@pytest.mark.usefixtures("_inline", "_nobody")
+def test_a_run_is_applied_and_shown_as_json(history):
+    """With `--yes --json` the run is all that is printed."""
+    history.table("0001_a", "made_a")
+    said = say("apply", "testapp", "--yes", "--json", "--reason", "a deploy")
+    assert said.code == 0
+    run = said.read(wire.RunAnswer)
+    assert (run.state, run.reason, run.requested_by.kind) == (
+        "succeeded",
+        "a deploy",
+        "command",
+    )
+    assert "made_a" in tables()
+    assert say("apply", "testapp", "--yes", "--json").read(wire.RunAnswer).state == "noop"
+    assert say("show", run.id, "--json").read(wire.RunAnswer) == run
+    assert say("watch", run.id).code == 0
+    assert len(say("runs", "--json").read(wire.RunsAnswer).runs) == 2
+
+
+@pytest.mark.usefixtures("_inline", "_nobody")
+def test_a_failure_is_one_and_another_plan_is_five(history):
+    """What went wrong is told with the step."""
+    history.python("0001_a", "raise LookupError('no such thing')")
+    said = say("apply", "testapp", "--yes")
+    assert said.code == 1
+    assert "no such thing" in said.out
+    assert say("apply", "testapp", "--yes", "--fingerprint", "x-y").code == 5
+
+
+def test_an_active_run_is_five():
+    """The world does not allow it now."""
+    a_run(RunState.QUEUED)
+    assert say("apply", "--yes").code == 5
+
+
+def test_an_unresolved_run_is_five_and_watching_it_is_seven():
+    """A person is needed."""
+    run = a_run(RunState.PARTIAL)
+    assert say("apply", "--yes").code == 5
+    assert say("watch", run).code == 7
+    assert say("resolve", run, "--reason", "mended by hand").code == 0
+    assert "reconciled" in say("show", run).out
+
+
+def test_a_guard_that_needs_approval_is_six(settings):
+    """Somebody else has to say yes."""
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "APPROVALS": {"required": 1}}
+    assert say("apply", "--yes").code == 6
+
+
+def test_a_database_that_is_gone_is_eight():
+    """Nobody can say what is pending there."""
+    usual = connections["other"]
+    gone = usual.copy()
+    nowhere = {"PORT": "1"} if usual.vendor != "sqlite" else {"NAME": "/nonexistent/x.db"}
+    gone.settings_dict = {**gone.settings_dict, **nowhere}
+    connections["other"] = gone
+    try:
+        assert say("status", "--check").code == 8
+        assert "not reachable" in say("status").out
+        assert say("plan", "--database", "other").code == 8
+    finally:
+        connections["other"] = usual
+
+
+def test_a_queued_run_is_cancelled():
+    """Once."""
+    run = a_run(RunState.QUEUED)
+    assert say("cancel", run, "--reason", "enough").code == 0
+    assert say("cancel", run).code == 5
+    assert say("watch", run).code == 1
+    assert list_entries(before=None, limit=9)[1].actor_kind == "command"
+
+
+def test_the_ledger_is_verified():
+    """0 while it is as it was written, 1 when it is not."""
+    a_run(RunState.FAILED)
+    assert say("ledger", "verify").out == "The ledger is intact: 2 entries.\n"
+    assert say("ledger", "verify", "--json").read(wire.VerificationAnswer).intact
+    Entry.objects.filter(sequence=1).update(actor_name="nobody")
+    said = say("ledger", "verify")
+    assert (said.code, "Line 1" in said.out) == (1, True)
+    assert say("ledger", "verify", "--json").code == 1
+
+
+def test_a_new_token_is_printed_once_with_its_entry():
+    """The entry, pasted, lets exactly this secret in."""
+    said = say("token", "new", "ci", "--scope", "apply", "--scope", "read", "--json")
+    made = json.loads(said.out)
+    found = read_settings({"TOKENS": [made["entry"]]})
+    assert found.problems == ()
+    assert found.tokens[0].sha256 == digest_of(made["secret"])
+    again = say("token", "new", "ci", "--scope", "read", "--json")
+    assert json.loads(again.out)["secret"] != made["secret"]
+
+
+def test_a_token_that_could_not_be_used_is_refused():
+    """What is printed can be pasted: a wrong day is told here."""
+    said = say("token", "new", "ci", "--scope", "read", "--expires", "tomorrow")
+    assert said.code == 2
+    assert say("token", "new", "", "--scope", "read").code == 2
+
+
+def test_the_text_of_a_new_token_can_be_pasted():
+    """It is Python, as the settings are."""
+    said = say(
+        "token",
+        "new",
+        "ci",
+        "--scope",
+        "read",
+        "--token-database",
+        "default",
+        "--expires",
+        "2030-01-01",
+    )
+    entry = said.out.strip().splitlines()[-1].strip().rstrip(",")
+    found = read_settings({"TOKENS": [ast.literal_eval(entry)]})
+    assert found.problems == ()
+    assert found.tokens[0].databases == {"default"}
+
+
+def test_the_exit_code_is_that_of_the_process(history):
+    """A shell sees it; a run that is not there, or has ended, is never carried out."""
+    command = [*processes.command_line(), "run"]
+    run = a_run(RunState.CANCELLED)
+    for argument, code in (("0" * 32, 2), (run, 5)):
+        done = subprocess.run(
+            [*command, argument],
+            env=processes.environment(),
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr

@@ -1,0 +1,138 @@
+"""Is the SQL of a plan that of its run, and is none executed?"""
+
+from __future__ import annotations
+
+from django.db import connections, transaction
+from django.db.migrations.recorder import MigrationRecorder
+
+from migration_route.planning.plan import PlanRequest, Step
+from migration_route.planning.planner import make_plan
+from migration_route.planning.sql import with_sql
+from tests.factories import create_model, tables, vendor
+
+FIELD = "migrations.AddField('A', 'size', models.IntegerField(null=True))"
+INDEX = "migrations.AddIndex('A', models.Index(fields=['size'], name='a_size'))"
+
+
+def told(target: str = "testapp", *, budget: float = 30.0) -> tuple[Step, ...]:
+    """Return the steps of a plan with their SQL."""
+    plan, migrations = make_plan(PlanRequest(targets=(target,)))
+    return with_sql(plan.steps, migrations, "default", budget=budget)
+
+
+def words(step: Step) -> str:
+    """Return all SQL of a step."""
+    return " ".join(s for operation in step.operations for s in operation.sql or ())
+
+
+def test_each_operation_has_its_own_statements(history):
+    """What belongs to which operation is not mixed."""
+    history.write("0001_a", create_model("A"), FIELD)
+    (step,) = told()
+    create, add = step.operations[:2]
+    assert "CREATE TABLE" in create.sql[0]
+    assert "testapp_a" in create.sql[0]
+    assert "size" in " ".join(add.sql)
+    assert "size" not in " ".join(create.sql)
+
+
+def test_nothing_is_executed(history):
+    """The table that is planned is not there."""
+    history.write("0001_a", create_model("A"))
+    before = tables()
+    told()
+    assert tables() == before
+
+
+def test_a_later_step_stands_on_an_earlier_one(history):
+    """A field is added to a table that only the plan knows."""
+    history.write("0001_a", create_model("A"))
+    history.write("0002_b", FIELD, INDEX)
+    first, second = told()
+    assert "CREATE TABLE" in words(first)
+    assert "a_size" in words(second)
+
+
+def test_the_way_back_is_told_as_it_would_be_gone(history):
+    """In the order of its execution: the last operation first."""
+    history.write("0001_a", create_model("A"), create_model("B"))
+    MigrationRecorder(connections["default"]).record_applied("testapp", "0001_a")
+    (step,) = told("testapp.zero")
+    assert [operation.description for operation in step.operations][:2] == [
+        "Create model B",
+        "Create model A",
+    ]
+    assert "DROP TABLE" in step.operations[0].sql[0]
+    assert "testapp_b" in step.operations[0].sql[0]
+
+
+def test_what_python_does_stays_opaque(history):
+    """No SQL is told, and it is said that none can be."""
+    history.write("0001_a", "migrations.RunPython(migrations.RunPython.noop)")
+    (step,) = told()
+    assert step.operations[0].opaque
+    assert not step.operations[0].sql
+
+
+def test_what_is_written_as_sql_is_told_as_it_stands(history):
+    """Word for word."""
+    history.table("0001_a", "made_a")
+    (step,) = told()
+    assert step.operations[0].sql[0].startswith("CREATE TABLE made_a (id integer)")
+
+
+def test_sql_that_cannot_be_told_is_missing_and_the_plan_stands(history):
+    """An operation that fails without its database is told without SQL."""
+    history.write(
+        "0001_a",
+        "Odd('SELECT 1')",
+        create_model("A"),
+        head="class Odd(migrations.RunSQL):\n"
+        "    def database_forwards(self, *args):\n"
+        "        raise LookupError('not there yet')",
+    )
+    (step,) = told()
+    assert step.operations[0].sql is None
+    assert "CREATE TABLE" in step.operations[1].sql[0]
+
+
+def test_beyond_the_budget_the_steps_stay_and_the_sql_is_missing(history):
+    """A plan of hundreds of steps is answered in time."""
+    history.write("0001_a", create_model("A"))
+    history.write("0002_b", FIELD)
+    steps = told(budget=-1.0)
+    assert [step.name for step in steps] == ["0001_a", "0002_b"]
+    assert all(o.sql is None for step in steps for o in step.operations)
+
+
+def test_what_comes_at_the_end_of_a_migration_is_told(history):
+    """Foreign keys and indexes are made when the tables are there."""
+    key = "('a', models.ForeignKey('testapp.A', models.CASCADE))"
+    history.write("0001_a", create_model("A"), create_model("B", key))
+    (step,) = told()
+    everything = words(step).upper()
+    assert "REFERENCES" in everything or vendor() == "mysql"
+    assert "FOREIGN KEY" in everything or vendor() == "sqlite"
+
+
+def test_the_plan_of_the_real_apps_has_sql(database):
+    """Also where most of it is applied: the state before the first step is right."""
+    recorder = MigrationRecorder(connections["default"])
+    recorder.record_unapplied("testapp", "0003_fill_pages")
+    recorder.record_unapplied("testapp", "0002_book_pages")
+    try:
+        first, second = told()
+    finally:
+        recorder.record_applied("testapp", "0002_book_pages")
+        recorder.record_applied("testapp", "0003_fill_pages")
+    assert "pages" in words(first)
+    assert second.operations[0].opaque
+
+
+def test_the_transaction_of_the_caller_is_left_alone(history):
+    """A door may stand in one."""
+    history.write("0001_a", create_model("A"))
+    with transaction.atomic():
+        told()
+        assert connections["default"].in_atomic_block
+        assert not connections["default"].needs_rollback
