@@ -255,9 +255,8 @@ def read_settings(values: Any) -> RouteSettings:
 
 
 def _build_of_environment() -> str | None:
-    return next(
-        (os.environ[name] for name in _BUILD_VARIABLES if os.environ.get(name)), None
-    )
+    found = (os.environ.get(name, "").strip() for name in _BUILD_VARIABLES)
+    return next((text[:_LONGEST] for text in found if text and text.isprintable()), None)
 
 
 @lru_cache(maxsize=1)

@@ -227,7 +227,7 @@ def _move_once(
         before = rows.first()
         if before is None:
             raise UnknownRun
-        if not rows.filter(state__in=list(expected)).update(**_columns(to, change)):
+        if not rows.filter(state__in=list(expected)).update(**_columns(before, to, change)):
             state = rows.values_list("state", flat=True).get()
             raise NotInThisState(
                 f"Run {run} is {state}; this can be done while it is "
@@ -239,7 +239,7 @@ def _move_once(
         return run_record(rows.get())
 
 
-def _columns(to: RunState, change: Change) -> dict[str, Any]:
+def _columns(before: Run, to: RunState, change: Change) -> dict[str, Any]:
     columns: dict[str, Any] = {
         "state": to,
         "waiting_reason": change.waiting_reason,
@@ -255,7 +255,7 @@ def _columns(to: RunState, change: Change) -> dict[str, Any]:
         columns["steps"] = canonical_json([step.to_dict() for step in change.steps])
     if to in ENDED_STATES:
         columns["active_database"] = None
-        columns["finished_at"] = clock.now()
+        columns["finished_at"] = before.finished_at or clock.now()
     return columns
 
 

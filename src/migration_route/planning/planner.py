@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from django.db import connections
 from django.db.migrations import Migration, RunPython
+from django.db.migrations.operations.base import Operation as MigrationOperation
 
 from migration_route.conf import route_settings
 from migration_route.errors import InvalidRequest
@@ -127,12 +128,20 @@ def describe(migration: Migration, backwards: bool, alias: str) -> Step:  # noqa
         replaces=tuple(f"{app}.{name}" for app, name in migration.replaces),
         operations=tuple(
             Operation(
-                description=operation.describe(),
+                description=describe_operation(operation),
                 opaque=not operation.reduces_to_sql,
             )
             for operation in migration.operations
         ),
     )
+
+
+def describe_operation(operation: MigrationOperation) -> str:
+    """Describe an operation as Django does, and name the function that runs Python."""
+    text = str(operation.describe())
+    is_python = isinstance(operation, RunPython)
+    name = getattr(operation.code, "__name__", "") if is_python else ""
+    return f"{text}: {name}" if name and name not in text else text
 
 
 def rolls_back(migration: Migration, alias: str) -> bool:

@@ -18,6 +18,7 @@ from django.db.migrations.state import ProjectState
 
 from migration_route.planning import graph as graphs
 from migration_route.planning.plan import Operation, Step
+from migration_route.planning.planner import describe_operation
 from migration_route.vendors.connecting import own_connection
 
 logger = logging.getLogger("migration_route.planning")
@@ -121,7 +122,7 @@ def _collected(step: Step, moves: list[Move], alias: str) -> Step:
                 logger.info("No SQL for %s of %s", operation, step.label, exc_info=True)
                 sql = None
         operations.append(
-            Operation(description=operation.describe(), opaque=opaque, sql=sql)
+            Operation(description=describe_operation(operation), opaque=opaque, sql=sql)
         )
     if editor.deferred_sql:
         deferred = tuple(f"{statement};" for statement in map(str, editor.deferred_sql))

@@ -15,6 +15,7 @@ from django.db.migrations import Migration
 from django.db.migrations.operations.base import Operation
 
 from migration_route import clock
+from migration_route.planning.planner import describe_operation
 from migration_route.running.messages import Answer, Message
 
 _STATEMENTS_SHOWN = 100
@@ -87,7 +88,7 @@ class Reporter:
         self._tell_omitted()
         self._operation = position
         self._shown = 0
-        text = self._mask(operation.describe())
+        text = self._mask(describe_operation(operation))
         self._say("operation_started", operation=position, text=text)
 
     def operation_finished(self, position: int, duration_ms: int) -> None:

@@ -12,7 +12,6 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, reverse
-from django.utils.cache import add_never_cache_headers
 
 from migration_route.access.actor import Actor
 from migration_route.access.requests import find_actor
@@ -25,8 +24,7 @@ from migration_route.errors import (
     RouteError,
     Unauthenticated,
 )
-from migration_route.planning import sources
-from migration_route.reporting.stamping import BUILD_HEADER
+from migration_route.reporting.stamping import stamped
 from migration_route.vocabulary import ActorKind
 from migration_route.web.rendering import render, render_without_request
 
@@ -58,9 +56,7 @@ def page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
             response["Allow"] = allow
         else:
             response = _answer(view, request, **arguments)
-        response[BUILD_HEADER] = sources.build()
-        add_never_cache_headers(response)
-        return response
+        return stamped(response)
 
     functools.update_wrapper(dispatch, next(iter(methods.values())))
     return outside_of_the_request(dispatch)

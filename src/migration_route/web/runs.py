@@ -49,7 +49,7 @@ _SENTENCES = {
         "What is left can be applied by a new run.",
     ),
     RunState.STALE: (
-        "Nothing was applied: the plan had changed when the run began.",
+        "The plan had changed since it was read: {so_far}.",
         "Read the plan again.",
     ),
     RunState.RECONCILED: ("Put right by a person; {so_far} by the run itself.", ""),
