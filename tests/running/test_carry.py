@@ -109,7 +109,7 @@ def test_a_step_that_fails_is_rolled_back_where_the_database_can(history):
     assert error.type in {"OperationalError", "ProgrammingError"}
     assert "surely_not_there" in error.message
     assert error.operation == 1
-    codes = {"postgresql": "42P01", "mysql": "1146", "sqlite": None}
+    codes = {"postgresql": "42P01", "mysql": "42S02", "sqlite": None}
     assert error.sqlstate == codes[vendor()]
     assert verify().intact
 

@@ -79,6 +79,7 @@ def test_the_route_runs_in_this_process_where_no_other_may_be_started(build, pai
         pair,
         {"0002_sku": column("sku")},
         options=Options(migration_route={"LAUNCHER": "inline"}),
+        timeout=30,  # the request lasts as long as the run
     )
     ci = site.client("ci")
     answer = ci.ask_for_run(ci.plan())

@@ -139,9 +139,11 @@ def describe(migration: Migration, backwards: bool, alias: str) -> Step:  # noqa
 def describe_operation(operation: MigrationOperation) -> str:
     """Describe an operation as Django does, and name the function that runs Python."""
     text = str(operation.describe())
-    is_python = isinstance(operation, RunPython)
-    name = getattr(operation.code, "__name__", "") if is_python else ""
-    return f"{text}: {name}" if name and name not in text else text
+    if isinstance(operation, RunPython) and (
+        name := getattr(operation.code, "__name__", "")
+    ):
+        return text if name in text else f"{text}: {name}"
+    return text
 
 
 def rolls_back(migration: Migration, alias: str) -> bool:
