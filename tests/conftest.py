@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -45,8 +46,11 @@ def _clean() -> None:
     from django.db import connections, transaction
 
     from migration_route.conf import route_settings
+    from migration_route.ledger import sidecar
     from migration_route.planning import graph, sources
 
+    if folder := sidecar.folder_of("default"):
+        shutil.rmtree(folder, ignore_errors=True)
     with transaction.atomic(), connections["default"].cursor() as cursor:
         for table in (
             "migration_route_entry",

@@ -133,7 +133,7 @@ def vendor(alias: str = "default") -> str:
 @contextmanager
 def written_by_another(alias: str = "default") -> Iterator[sqlite3.Connection]:
     """Let another connection hold the write lock of an SQLite file, as a migration does."""
-    holder = sqlite3.connect(connections[alias].settings_dict["NAME"], autocommit=True)
+    holder = sqlite3.connect(connections[alias].settings_dict["NAME"], isolation_level=None)
     try:
         holder.execute("BEGIN IMMEDIATE")
         yield holder

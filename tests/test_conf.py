@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from migration_route.conf import RouteSettings, read_settings, route_settings
 from migration_route.vocabulary import Scope
 
 SHA = "a" * 64
-TOKEN = {"name": "ci", "sha256": SHA, "scopes": ["read"]}
+TOKEN: dict[str, Any] = {"name": "ci", "sha256": SHA, "scopes": ["read"]}
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +57,7 @@ def test_every_key_is_read():
             "TOKENS": [{**TOKEN, "databases": ["other"], "expires": "2027-01-01"}],
             "BUILD": "v1",
             "READY_WHEN_AHEAD": False,
+            "READY_DATABASES": ["other"],
         }
     )
     assert found == RouteSettings(
@@ -75,10 +77,11 @@ def test_every_key_is_read():
         ),
         build="v1",
         ready_when_ahead=False,
+        ready_databases=frozenset({"other"}),
     )
 
 
-WRONG = {
+WRONG: dict[str, list[Any]] = {
     "LAUNCHER": ["", 5, None, "nonsense"],
     "LEDGER_DATABASE": ["", 5, None, "nowhere"],
     "LEASE": [15, "15", "", "0s", b"15s", timedelta(seconds=15), "9" * 20 + "d", ["15s"]],
@@ -110,6 +113,7 @@ WRONG = {
     ],
     "BUILD": ["", 5],
     "READY_WHEN_AHEAD": ["yes", 1, None],
+    "READY_DATABASES": ["default", 5, ["nowhere"], [["default"]]],
 }
 
 
@@ -146,14 +150,25 @@ def test_an_unknown_key_is_told_with_the_known_ones():
     assert "LAUNCHER" in problem
 
 
-@pytest.mark.parametrize("key", ["DATABASES", "GUARD", "GUARD_WAIT", "REAUTHENTICATE"])
-def test_keys_of_the_contract_may_be_set_already(key):
-    """What later versions read is no problem today."""
-    assert problems(**{key: None}) == ()
+@pytest.mark.parametrize("key", ["GUARD", "GUARD_WAIT"])
+def test_what_has_no_effect_yet_is_named(key):
+    """Whoever sets it may go on, and is told."""
+    found = read_settings({key: "10s"})
+    assert (found.problems, found.without_effect) == ((), (key,))
 
 
 @pytest.mark.parametrize(
-    "key", ["APPROVALS", "OIDC", "NETWORKS", "WINDOWS", "FREEZES", "WEBHOOKS"]
+    "key",
+    [
+        "APPROVALS",
+        "DATABASES",
+        "FREEZES",
+        "NETWORKS",
+        "OIDC",
+        "REAUTHENTICATE",
+        "WEBHOOKS",
+        "WINDOWS",
+    ],
 )
 def test_a_guard_that_is_not_carried_yet_is_named(key):
     """A guard that its owner believes shut is not ignored; an empty one is none."""

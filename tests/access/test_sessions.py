@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connection
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("database")
 STATUS, RUNS = "/migrations/api/v1/status", "/migrations/api/v1/runs"
 
 
-def user(*permissions: str, **fields: bool) -> User:
+def user(*permissions: str, **fields: Any) -> User:
     """Return a user with these permissions of the route."""
     made = User.objects.create_user("ada", **{"is_staff": True, **fields})
     found = Permission.objects.filter(
@@ -25,7 +27,7 @@ def user(*permissions: str, **fields: bool) -> User:
     return made
 
 
-def signed_in(made: User, **words: bool) -> Client:
+def signed_in(made: User, **words: Any) -> Client:
     """Return a browser in which this user is signed in."""
     client = Client(**words)
     client.force_login(made)

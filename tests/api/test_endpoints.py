@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -61,7 +62,7 @@ POSTS = [f"runs/{UNKNOWN}/cancel", f"runs/{UNKNOWN}/resolve"]
 NEVER = ["post", "put", "patch", "delete"]
 
 
-def is_problem(response, status: int, code: str) -> dict:
+def is_problem(response, status: int, code: str) -> Any:
     """Check that this is a problem as RFC 9457 shapes it, and return it."""
     assert (response.status_code, response.json().get("code")) == (status, code)
     assert response["Content-Type"] == "application/problem+json"

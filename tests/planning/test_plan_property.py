@@ -99,7 +99,8 @@ def histories(draw: st.DrawFn) -> History:
     keys = [made.key for made in history]
     for position, guest in enumerate(history):
         later = [key for key in keys[position + 1 :] if key[0] != guest.key[0]]
-        if later and draw(_sometimes):
+        invited: bool = draw(_sometimes)
+        if later and invited:
             guest.run_before = [draw(st.sampled_from(later))]
     squashed = [squash for chain in chains.values() for squash in draw(_squashes(chain))]
     for squash in squashed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
@@ -24,7 +26,7 @@ from tests.planning.test_sources import rewrite
 TESTAPP = PlanRequest(targets=("testapp",))
 
 
-def plan_of(*targets: str, **words: object):
+def plan_of(*targets: str, **words: Any):
     """Return the plan to these targets."""
     return make_plan(PlanRequest(targets=targets, **words))[0]
 

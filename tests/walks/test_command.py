@@ -7,7 +7,7 @@ import json
 import re
 
 from tests.harness.migrations import RUN, column, migration, running
-from tests.harness.pairs import on, on_each_once
+from tests.harness.pairs import on
 from tests.harness.project import Options
 
 DONE, FAILED, USAGE, PENDING, REFUSED = 0, 1, 2, 3, 5
@@ -48,7 +48,7 @@ def test_status_plan_runs_show_as_text(build, pair):
     assert "succeeded" in text
 
 
-@on_each_once
+@on("mariadb-uvicorn")
 def test_status_plan_apply_runs_show_as_json(build, pair):
     """What a script reads is what the API answers."""
     site = build(pair, {"0002_sku": column("sku")}, serve=False)
@@ -66,7 +66,7 @@ def test_status_plan_apply_runs_show_as_json(build, pair):
     assert as_json(site, "ledger", "verify")["intact"]
 
 
-@on("postgres-sync")
+@on("sqlite-sync")
 def test_exit_codes_of_what_goes_wrong(build, pair):
     """A failed run is 1, wrong usage 2, a changed or conflicting world 5."""
     site = build(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.harness.client import expect_problem
 from tests.harness.migrations import WRITE_THREE, column, running
-from tests.harness.pairs import on, on_each_once
+from tests.harness.pairs import on
 
 
-@on_each_once
+@on("sqlite-gthread")
 def test_backwards_needs_its_own_right(build, pair):
     """A plan that goes back says so, is refused to `apply` alone, and `reverse` carries
     it out."""

@@ -117,7 +117,7 @@ def test_a_request_can_wait_for_the_end(build, pair):
     assert ci.wait_for_end(answer.json()["id"])["state"] == "succeeded"
 
 
-@on_each_once
+@on("sqlite-gthread", "postgres-sync")
 def test_a_run_that_is_cancelled_stops_before_the_next_step(build, pair):
     """The step at work is completed or rolled back, the next one never begins."""
     site = build(

@@ -28,7 +28,7 @@ def test_schemathesis_finds_no_server_error(build, pair, tmp_path):
             "--phases",
             "examples,coverage,fuzzing",
             "--max-examples",
-            "8",
+            "5",
             "--generation-database",
             "none",
             "--request-timeout",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 from tests.harness.migrations import column
-from tests.harness.pairs import on_each_once
+from tests.harness.pairs import on, on_each_once
 
 
 class Forms(HTMLParser):
@@ -67,7 +67,7 @@ def test_a_plan_is_read_and_applied_in_the_browser(build, pair):
     assert browser.get("/_m/ledger/").status_code == 200
 
 
-@on_each_once
+@on("postgres-uvicorn")
 def test_the_pages_are_shut_to_others(build, pair):
     """Nobody, a user and staff without permission see no plan and apply nothing."""
     site = build(pair, {"0002_sku": column("sku")}, workers=1)

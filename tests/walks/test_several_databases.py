@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.harness.client import expect_problem
 from tests.harness.migrations import column, running
-from tests.harness.pairs import on_each_once
+from tests.harness.pairs import on, on_each_once
 from tests.harness.project import Options
 
 
@@ -45,7 +45,7 @@ def test_f8_a_failure_on_the_second_database_leaves_the_first_applied(build, pai
     assert "shop.0002_write" in status["other"]["pending_migrations"]
 
 
-@on_each_once
+@on("postgres-gthread")
 def test_routers_decide_where_tables_go(build, pair):
     """With a router every table is where the router says, and nowhere else."""
     site = build(

@@ -71,7 +71,7 @@ def test_a_user_model_of_ones_own(build, pair):
     assert site.has_column("sku")
 
 
-@on_each_once
+@on("sqlite-sync")
 def test_the_route_runs_in_this_process_where_no_other_may_be_started(build, pair):
     """With the launcher `inline` the answer to the request comes when the run has
     ended."""
