@@ -39,8 +39,7 @@ def _latencies(vendor: str, count: int) -> dict[str, float]:
         for call in ("status", "ready"):
             here.client.get(call)
             found[call] = 1000 * median(
-                places.seconds(lambda call=call: here.client.get(call))
-                for _ in range(_CALLS)
+                places.seconds(partial(here.client.get, call)) for _ in range(_CALLS)
             )
     return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connections
@@ -102,6 +102,20 @@ def read_graph(alias: str, recorded: Applied | None = None) -> Graph:
         )
         _kept.by_alias[alias] = (state, graph)
         return graph
+
+
+def read_graph_of(alias: str, migrations: Iterable[Migration]) -> Graph:
+    """Return the graph that these migrations of a plan stand in.
+
+    A plan to a migration that a squashed one replaces was made without replacements.
+    """
+    graph = read_graph(alias)
+    nodes = graph.loader.graph.nodes
+    if all((migration.app_label, migration.name) in nodes for migration in migrations):
+        return graph
+    return replace(
+        graph, loader=MigrationLoader(connections[alias], replace_migrations=False)
+    )
 
 
 def _load(alias: str) -> MigrationLoader:

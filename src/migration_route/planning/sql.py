@@ -38,7 +38,7 @@ def with_sql(
 ) -> tuple[Step, ...]:
     """Return the steps with the SQL of as many as the budget (seconds) allows, in order."""
     deadline = time.monotonic() + budget
-    graph = graphs.read_graph(alias)
+    graph = graphs.read_graph_of(alias, [migration for migration, _ in migrations])
     told: list[Step] = []
     with own_connection(alias):
         state = _state_before(graph, migrations)

@@ -12,6 +12,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Slot, TargetLock
 
+_WORKER_PATIENCE_MS = 60_000
+
 
 class SQLiteLock:
     """An OS lock on a file of its own, dropped by the kernel with its holder.
@@ -80,8 +82,13 @@ class SQLite:
         return SQLiteLock(_path(connection), slot)
 
     def prepare_worker_session(self, connection: BaseDatabaseWrapper, run: str) -> None:
-        """Need nothing: the session has no limits of its own."""
-        del connection, run
+        """Take the write lock where a transaction begins, and wait for it: an upgrade in
+        mid-transaction fails at once when the application has just written."""
+        del run
+        own = vars(connection)  # the attribute is of the SQLite wrapper alone
+        own["transaction_mode"] = own.get("transaction_mode") or "IMMEDIATE"
+        with connection.cursor() as cursor:
+            cursor.execute(f"PRAGMA busy_timeout = {_WORKER_PATIENCE_MS}")
 
     def sidecar(self, connection: BaseDatabaseWrapper) -> Path | None:
         """Return the folder beside the file."""
