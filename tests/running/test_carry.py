@@ -213,7 +213,7 @@ def test_everything_that_is_printed_is_kept_in_order(history):
     assert [line for line in out if line.startswith("raw ")] == [
         f"raw {n}" for n in range(20)
     ]
-    assert {"child", "buffered", "größer 数据 🚂"} <= set(out)
+    assert {"child", "buffered", "no newlinegrößer 数据 🚂"} <= set(out)
     assert "hunter2" not in "".join(text.text for text in events(run))
     assert {"err 1", "child err"} <= set(err)
     assert any("raw bytes" in line for line in err)
