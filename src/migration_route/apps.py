@@ -14,5 +14,9 @@ class MigrationRouteConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks."""
+        """Register the system checks, and note which migrations a server starts with."""
         from migration_route import checks  # noqa: F401
+        from migration_route.planning import sources
+
+        if sources.is_server():
+            sources.remember()

@@ -41,7 +41,10 @@ def duration(text: str) -> timedelta:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as '500ms', '15s' or '24h'")
-    return timedelta(seconds=float(match["count"]) * _SECONDS[match["unit"]])
+    try:
+        return timedelta(seconds=float(match["count"]) * _SECONDS[match["unit"]])
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is longer than any duration") from error
 
 
 def since_epoch(seconds: float) -> timedelta:

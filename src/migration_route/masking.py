@@ -14,7 +14,7 @@ MASK = "********"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # user:password@ in a URL, whatever the scheme
     (
-        re.compile(r"(?P<head>\b[a-zA-Z][\w+.-]*://[^\s:/@]*:)[^\s@]+(?P<tail>@)"),
+        re.compile(r"(?P<head>\b[a-zA-Z][\w+.-]*://[^\s:/@]*:)[^\s/]+(?P<tail>@)"),
         rf"\g<head>{MASK}\g<tail>",
     ),
     # Authorization: Bearer …, Basic …
@@ -27,7 +27,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(
             r"(?P<head>\b[\w-]*(?:password|passwd|pwd|secret|token|api[_-]?key|private[_-]?key"
             r"|access[_-]?key|credential)[\w-]*[\"']?\s*(?:=>|[:=])\s*)"
-            r"(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&\"')}\]]+)",
+            r"(?:\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|[^\s,;&\"')}\]]+)",
             re.IGNORECASE,
         ),
         rf"\g<head>{MASK}",

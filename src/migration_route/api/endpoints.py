@@ -56,7 +56,7 @@ def endpoint(methods: Mapping[str, View]) -> View:
         except Exception:
             logger.exception("The migration route could not answer %s", request.path)
             response = problem(RouteError("Something went wrong that nobody foresaw."))
-        return stamped(response)
+        return stamped(request, response)
 
     def _dispatch(request: HttpRequest, **arguments: str) -> HttpResponseBase:
         if request.method == "OPTIONS":

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from django.db import DatabaseError, IntegrityError, OperationalError, transaction
+from django.db import Error as DatabaseFailure
+from django.db import IntegrityError, OperationalError, transaction
 
 from migration_route import clock
 from migration_route.canonical import canonical_json
@@ -55,6 +56,12 @@ class Draft:
             "build": self.build,
             "facts": self.facts,
         }
+
+    @classmethod
+    def from_words(cls, words: dict[str, Any]) -> Draft:
+        """Read what `words` returned."""
+        action, kind = Action(words["action"]), ActorKind(words["actor_kind"])
+        return cls(**{**words, "action": action, "actor_kind": kind})
 
 
 def append(*drafts: Draft) -> None:
@@ -114,17 +121,7 @@ def _left_behind(alias: str, folder: Path | None) -> tuple[list[Draft], list[Pat
         .filter(uid__in=[entry["uid"] for _, entry in found])
         .values_list("uid", flat=True)
     )
-    drafts = [
-        Draft(
-            **{
-                **entry,
-                "action": Action(entry["action"]),
-                "actor_kind": ActorKind(entry["actor_kind"]),
-            }
-        )
-        for _, entry in found
-        if entry["uid"] not in known
-    ]
+    drafts = [Draft.from_words(entry) for _, entry in found if entry["uid"] not in known]
     return drafts, [path for path, _ in found]
 
 
@@ -162,9 +159,12 @@ def note(draft: Draft) -> None:
         if not sidecar.is_held(folder):
             write(draft, patience=_NOTE_PATIENCE)
             return
-    except DatabaseError:
+    except DatabaseFailure:
         if folder is None:
             logger.exception("The ledger could not be written: %s", draft.words())
             return
     if folder is not None:
-        sidecar.leave_entry(folder, draft.words())
+        try:
+            sidecar.leave_entry(folder, draft.words())
+        except OSError:
+            logger.exception("The ledger could not be written: %s", draft.words())

@@ -10,7 +10,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import Error as DatabaseFailure
+from django.db import IntegrityError, transaction
 
 from migration_route import clock
 from migration_route.canonical import canonical_json
@@ -19,7 +20,7 @@ from migration_route.ledger import chain, sidecar
 from migration_route.ledger.entries import Draft, append
 from migration_route.ledger.records import EventRecord, RunRecord, StepError, StepRecord
 from migration_route.models import Entry, Event, Run
-from migration_route.vocabulary import Action, ActorKind, EventKind, StepState
+from migration_route.vocabulary import Action, EventKind, StepState
 
 
 class Journal:
@@ -37,33 +38,27 @@ class Journal:
         self._shares_file = folder is not None and folder == sidecar.folder_of(run.database)
         self._held = False
         self.steps: tuple[StepRecord, ...] = run.steps
-        self._last = run.last_event
-        self._digest = self._digest_of_last()
+        self._last, self._digest = self._end_of_the_table()
         self._events: list[EventRecord] = []
         self._drafts: list[Draft] = []
         self._on_disk: set[str] = set()
         self._take_up()
 
-    def _digest_of_last(self) -> str:
-        found = (
-            Event.objects.using(self._alias)
-            .filter(run=self._run.id, number=self._last)
-            .values_list("digest", flat=True)
-            .first()
-        )
-        return found or chain.GENESIS
+    def _end_of_the_table(self) -> tuple[int, str]:
+        """Return the number and the digest of the last event that the table holds."""
+        rows = Event.objects.using(self._alias).filter(run=self._run.id)
+        last = rows.order_by("-number").values_list("number", "digest").first()
+        return last or (0, chain.GENESIS)
 
     def _take_up(self) -> None:
         """Take up what an earlier supervisor left beside the database."""
         for line in self._file.read() if self._file else ():
-            if event := line.get("event"):
-                if event["number"] > self._last:
-                    self._add(EventRecord(**{**event, "kind": EventKind(event["kind"])}))
-            elif entry := line.get("entry"):
-                action, kind = Action(entry["action"]), ActorKind(entry["actor_kind"])
-                self._drafts.append(
-                    Draft(**{**entry, "action": action, "actor_kind": kind})
-                )
+            if (event := line.get("event")) and event["number"] > self._last:
+                self._add(EventRecord(**event))
+                self._on_disk.add(f"event {event['number']}")
+            elif (entry := line.get("entry")) and entry["uid"] not in self._on_disk:
+                self._drafts.append(Draft.from_words(entry))
+                self._on_disk.add(entry["uid"])
             elif steps := line.get("steps"):
                 self.steps = tuple(StepRecord.from_dict(step) for step in steps)
 
@@ -90,7 +85,7 @@ class Journal:
             step=step,
             operation=operation,
             duration_ms=duration_ms,
-            text=text,
+            text=text.replace("\0", "\ufffd"),  # PostgreSQL keeps no NUL
             facts=facts or {},
             digest="",
         )
@@ -117,8 +112,7 @@ class Journal:
                 "state": state,
                 "duration_ms": duration_ms,
                 "error": error and error.to_dict(),
-                "events": self._last,
-                "events_digest": self._digest,
+                **self.vouching,
             }
         self._drafts.append(
             Draft(
@@ -151,6 +145,11 @@ class Journal:
         return not (self._events or self._drafts)
 
     @property
+    def vouching(self) -> dict[str, Any]:
+        """Return what makes the events so far part of the chain of entries."""
+        return {"events": self._last, "events_digest": self._digest}
+
+    @property
     def is_durable(self) -> bool:
         """Tell whether the tables, or the disk beside them, hold everything."""
         waiting = {f"event {event.number}" for event in self._events}
@@ -171,7 +170,7 @@ class Journal:
         except IntegrityError:
             self._forget_what_is_in()
             return False
-        except DatabaseError:
+        except DatabaseFailure:
             self._leave_beside()
             return False
         self._events, self._drafts = [], []
@@ -218,7 +217,7 @@ class Journal:
                 .filter(uid__in=[draft.uid for draft in self._drafts])
                 .values_list("uid", flat=True)
             )
-        except DatabaseError:
+        except DatabaseFailure:
             return
         self._events = [event for event in self._events if event.number > last]
         self._drafts = [draft for draft in self._drafts if draft.uid not in known]

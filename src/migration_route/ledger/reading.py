@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeVar
 
-from django.db import DatabaseError, connections
+from django.db import Error as DatabaseFailure
+from django.db import connections
 from django.db.models import QuerySet
 
 from migration_route import clock
@@ -26,29 +27,33 @@ from migration_route.ledger.records import (
 )
 from migration_route.ledger.runs import repeated
 from migration_route.models import Entry, Event, Run
-from migration_route.vocabulary import ACTIVE_STATES, EventKind, RunState
+from migration_route.vocabulary import ACTIVE_STATES, RunState
+
+Found = TypeVar("Found")
 
 
-class NotInstalled(Exception):
-    """There is no ledger yet."""
+def _read(query: Callable[[str], Found], *, empty: Found) -> Found:
+    """Read from the ledger, or return `empty` where there is none yet.
 
-
-@contextmanager
-def _reading() -> Iterator[str]:
-    """Read from the ledger; a missing table is `NotInstalled`, not an error."""
+    Raises `DatabaseUnavailable`.
+    """
     alias = route_settings().ledger_database
     try:
-        yield alias
-    except DatabaseError as error:
+        return query(alias)
+    except DatabaseFailure as error:
         if not _has_ledger(alias):
-            raise NotInstalled from error
-        raise DatabaseUnavailable("The ledger cannot be read now.") from error
+            return empty
+        first = error
+    try:
+        return query(alias)  # it was installed, or the session renewed, in this moment
+    except DatabaseFailure:
+        raise DatabaseUnavailable("The ledger cannot be read now.") from first
 
 
 def _has_ledger(alias: str) -> bool:
     try:
         return is_installed(alias)
-    except DatabaseError as error:
+    except DatabaseFailure as error:
         connections[alias].close()
         raise DatabaseUnavailable(
             f"The database {alias!r}, which holds the ledger, does not answer."
@@ -57,11 +62,7 @@ def _has_ledger(alias: str) -> bool:
 
 def find_run(run: str) -> RunRecord:
     """Return a run as it is now. Raises `UnknownRun`."""
-    try:
-        with _reading() as alias:
-            row = Run.objects.using(alias).filter(pk=run).first()
-    except NotInstalled:
-        row = None
+    row = _read(lambda alias: Run.objects.using(alias).filter(pk=run).first(), empty=None)
     if row is None:
         raise UnknownRun(f"There is no run {run!r}.")
     return _with_sidecar(run_record(row))
@@ -69,16 +70,16 @@ def find_run(run: str) -> RunRecord:
 
 def list_runs(*, database: str | None, before: str | None, limit: int) -> list[RunRecord]:
     """Return runs, newest first, of all databases or one, older than a cursor."""
-    try:
-        with _reading() as alias:
-            rows: QuerySet[Run] = Run.objects.using(alias).order_by("-id")
-            if database is not None:
-                rows = rows.filter(database=database)
-            if before is not None:
-                rows = rows.filter(id__lt=before)
-            return [_with_sidecar(run_record(row)) for row in rows[:limit]]
-    except NotInstalled:
-        return []
+
+    def query(alias: str) -> list[RunRecord]:
+        rows: QuerySet[Run] = Run.objects.using(alias).order_by("-id")
+        if database is not None:
+            rows = rows.filter(database=database)
+        if before is not None:
+            rows = rows.filter(id__lt=before)
+        return [_with_sidecar(run_record(row)) for row in rows[:limit]]
+
+    return _read(query, empty=[])
 
 
 def active_runs() -> dict[str, RunRecord]:
@@ -97,12 +98,11 @@ def standing_runs() -> list[RunRecord]:
 
 
 def _in_states(states: Collection[RunState]) -> list[RunRecord]:
-    try:
-        with _reading() as alias:
-            rows = Run.objects.using(alias).filter(state__in=states).order_by("id")
-            return [run_record(row) for row in rows]
-    except NotInstalled:
-        return []
+    def query(alias: str) -> list[RunRecord]:
+        rows = Run.objects.using(alias).filter(state__in=states).order_by("id")
+        return [run_record(row) for row in rows]
+
+    return _read(query, empty=[])
 
 
 def find_repeated(key: str | None, request_digest: str) -> RunRecord | None:
@@ -110,29 +110,24 @@ def find_repeated(key: str | None, request_digest: str) -> RunRecord | None:
 
     Raises `IdempotencyMismatch` when the key came with another request.
     """
-    try:
-        with _reading():
-            return repeated(key, request_digest)
-    except NotInstalled:
-        return None
+    return _read(lambda _: repeated(key, request_digest), empty=None)
 
 
 def list_events(run: str, *, after: int, limit: int) -> list[EventRecord]:
     """Return events of a run in order, from the number behind `after`."""
-    try:
-        with _reading() as alias:
-            rows = Event.objects.using(alias).filter(run=run, number__gt=after)
-            events = [event_record(row) for row in rows.order_by("number")[:limit]]
-    except NotInstalled:
-        return []
+
+    def query(alias: str) -> list[EventRecord]:
+        rows = Event.objects.using(alias).filter(run=run, number__gt=after)
+        return [event_record(row) for row in rows.order_by("number")[:limit]]
+
+    nothing: list[EventRecord] = []
+    events = _read(query, empty=nothing)
     if len(events) < limit and (file := _run_file(run)):
         last = events[-1].number if events else after
         found = (line["event"] for line in file.read() if "event" in line)
-        events += [
-            EventRecord(**{**event, "kind": EventKind(event["kind"])})
-            for event in found
-            if event["number"] > last
-        ][: limit - len(events)]
+        events += [EventRecord(**event) for event in found if event["number"] > last][
+            : limit - len(events)
+        ]
     return events
 
 
@@ -140,16 +135,16 @@ def list_entries(
     *, before: int | None, limit: int, databases: Collection[str] | None = None
 ) -> list[EntryRecord]:
     """Return entries, newest first, older than a cursor, of all databases or some."""
-    try:
-        with _reading() as alias:
-            rows: QuerySet[Entry] = Entry.objects.using(alias).order_by("-sequence")
-            if before is not None:
-                rows = rows.filter(sequence__lt=before)
-            if databases is not None:
-                rows = rows.filter(database__in=list(databases))
-            return [entry_record(row) for row in rows[:limit]]
-    except NotInstalled:
-        return []
+
+    def query(alias: str) -> list[EntryRecord]:
+        rows: QuerySet[Entry] = Entry.objects.using(alias).order_by("-sequence")
+        if before is not None:
+            rows = rows.filter(sequence__lt=before)
+        if databases is not None:
+            rows = rows.filter(database__in=list(databases))
+        return [entry_record(row) for row in rows[:limit]]
+
+    return _read(query, empty=[])
 
 
 def silence(run: RunRecord) -> timedelta:

@@ -12,10 +12,8 @@ from typing import Any
 from migration_route.models import Entry, Event, Run
 from migration_route.vocabulary import (
     ACTIVE_STATES,
-    Action,
     ActorKind,
     Direction,
-    EventKind,
     Mode,
     RunState,
     StepState,
@@ -164,7 +162,7 @@ class EventRecord:
 
     number: int
     at: str
-    kind: EventKind
+    kind: str  # an `EventKind`, unless somebody has tampered with the row
     step: int | None
     operation: int | None
     duration_ms: int | None
@@ -186,17 +184,26 @@ class EventRecord:
         }
 
 
+def facts_of(text: str) -> dict[str, Any]:
+    """Read the facts of a row; what is no JSON object is shown as the text that it is."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"unreadable": text}
+
+
 def event_record(row: Event) -> EventRecord:
     """Read a row."""
     return EventRecord(
         number=row.number,
         at=row.at,
-        kind=EventKind(row.kind),
+        kind=row.kind,
         step=row.step,
         operation=row.operation,
         duration_ms=row.duration_ms,
         text=row.text,
-        facts=json.loads(row.facts),
+        facts=facts_of(row.facts),
         digest=row.digest,
     )
 
@@ -216,8 +223,8 @@ class EntryRecord:
 
     sequence: int
     at: str
-    action: Action
-    actor_kind: ActorKind
+    action: str  # an `Action`, unless somebody has tampered with the row
+    actor_kind: str
     actor_name: str
     address: str
     database: str
@@ -233,14 +240,14 @@ def entry_record(row: Entry) -> EntryRecord:
     return EntryRecord(
         sequence=row.sequence,
         at=row.at,
-        action=Action(row.action),
-        actor_kind=ActorKind(row.actor_kind),
+        action=row.action,
+        actor_kind=row.actor_kind,
         actor_name=row.actor_name,
         address=row.address,
         database=row.database,
         run=row.run,
         build=row.build,
-        facts=json.loads(row.facts),
+        facts=facts_of(row.facts),
         previous=row.previous,
         digest=row.digest,
     )

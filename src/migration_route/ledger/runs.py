@@ -25,7 +25,7 @@ from migration_route.errors import (
     UnknownRun,
 )
 from migration_route.ledger import sidecar
-from migration_route.ledger.entries import Draft, append, retrying
+from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
 from migration_route.ledger.records import RunRecord, StepError, StepRecord, run_record
 from migration_route.models import Run
 from migration_route.vendors.connecting import PATIENCE, own_connection
@@ -73,6 +73,7 @@ class Change:
     reason: str = ""
     action: Action = Action.RUN_STATE
     columns: dict[str, Any] = field(default_factory=dict)
+    vouching: dict[str, Any] = field(default_factory=dict)  # for the events of the run
 
 
 def new_id() -> str:
@@ -91,6 +92,7 @@ def open_run(new: NewRun) -> tuple[RunRecord, bool]:
     the key came with another request.
     """
     alias = route_settings().ledger_database
+    take_in_what_was_left(patience=PATIENCE)
     with own_connection(alias):
         return retrying(lambda: _open_once(alias, new))  # type: ignore[no-any-return]
 
@@ -274,6 +276,7 @@ def _state_entry(before: Run, to: RunState, change: Change) -> Draft:
             "outcome": change.outcome or "",
             "waiting": change.waiting_reason,
             "reason": change.reason,
+            **change.vouching,
             "error": change.error and change.error.to_dict(),
             "steps": None
             if change.steps is None

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from django.db import connections
 
@@ -40,8 +40,9 @@ class RunFile:
     def append(self, lines: list[dict[str, Any]]) -> None:
         """Add lines, and see them onto the disk."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+        with self._path.open("ab+") as file:
+            _drop_torn_line(file)
+            file.writelines(json.dumps(line).encode() + b"\n" for line in lines)
             file.flush()
             os.fsync(file.fileno())
 
@@ -82,6 +83,15 @@ class RunFile:
             self._cancel.unlink(missing_ok=True)
         with suppress(OSError):
             self._folder.rmdir()
+
+
+def _drop_torn_line(file: BinaryIO) -> None:
+    """Cut off a last line that a killed writer did not finish."""
+    file.seek(0)
+    text = file.read()
+    whole = text.rfind(b"\n") + 1
+    if whole < len(text):
+        file.truncate(whole)
 
 
 def leave_entry(folder: Path, entry: dict[str, Any]) -> None:

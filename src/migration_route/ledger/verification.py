@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from migration_route.conf import route_settings
 from migration_route.ledger.chain import GENESIS, Break, Line, first_break
 from migration_route.ledger.installation import is_installed
-from migration_route.ledger.records import EventRecord, event_record
+from migration_route.ledger.records import event_record, facts_of
 from migration_route.models import Entry, Event
 from migration_route.vocabulary import Action
 
 _BATCH = 1000
+_VOUCHING = (Action.STEP_FINISHED, Action.RUN_STATE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ def _lines(alias: str) -> Iterator[Line]:
                 "database": row.database,
                 "run": row.run,
                 "build": row.build,
-                "facts": json.loads(row.facts),
+                "facts": facts_of(row.facts),
             },
             previous=row.previous,
             digest=row.digest,
@@ -61,16 +61,17 @@ def _lines(alias: str) -> Iterator[Line]:
 
 
 def _first_changed_event(alias: str) -> Break | None:
-    """Compare the events of each run with what the ends of its steps vouch for."""
+    """Compare the events of each run with what entries vouch for: the ends of its steps
+    and its own end."""
     vouched: dict[str, dict[int, tuple[int, str]]] = {}
-    rows = (
-        Entry.objects.using(alias).filter(action=Action.STEP_FINISHED).order_by("sequence")
-    )
-    for sequence, run, facts in rows.values_list("sequence", "run", "facts").iterator(
+    rows = Entry.objects.using(alias).filter(action__in=_VOUCHING).order_by("sequence")
+    for sequence, run, text in rows.values_list("sequence", "run", "facts").iterator(
         chunk_size=_BATCH
     ):
-        said = json.loads(facts)
-        vouched.setdefault(run, {})[said["events"]] = (sequence, said["events_digest"])
+        said = facts_of(text)
+        if isinstance(said.get("events"), int):
+            promise = (sequence, str(said.get("events_digest")))
+            vouched.setdefault(run, {})[said["events"]] = promise
     for run, promises in vouched.items():
         if (broken := _first_broken_promise(alias, run, promises)) is not None:
             return broken
@@ -80,16 +81,7 @@ def _first_changed_event(alias: str) -> Break | None:
 def _first_broken_promise(
     alias: str, run: str, promises: dict[int, tuple[int, str]]
 ) -> Break | None:
-    lines = (
-        Line(
-            sequence=event.number,
-            words=event.words(),
-            previous=previous,
-            digest=event.digest,
-        )
-        for previous, event in _chained_events(alias, run)
-    )
-    held, _ = first_break(lines)
+    held, broken = first_break(_event_lines(alias, run))
     digests = dict(
         Event.objects.using(alias)
         .filter(run=run, number__in=list(promises))
@@ -102,13 +94,21 @@ def _first_broken_promise(
                 message=f"The events of run {run} up to {number} are not those that "
                 f"line {sequence} vouches for.",
             )
-    return None
+    if broken is None:
+        return None
+    sequence, _ = promises[max(promises)]
+    return Break(sequence=sequence, message=f"Of the events of run {run}: {broken.message}")
 
 
-def _chained_events(alias: str, run: str) -> Iterator[tuple[str, EventRecord]]:
+def _event_lines(alias: str, run: str) -> Iterator[Line]:
     previous = GENESIS
     rows = Event.objects.using(alias).filter(run=run).order_by("number")
     for row in rows.iterator(chunk_size=_BATCH):
         event = event_record(row)
-        yield previous, event
+        yield Line(
+            sequence=event.number,
+            words=event.words(),
+            previous=previous,
+            digest=event.digest,
+        )
         previous = event.digest

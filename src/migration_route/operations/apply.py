@@ -28,10 +28,10 @@ from migration_route.ledger.reading import active_runs, find_repeated, unresolve
 from migration_route.ledger.records import RunRecord, StepError, StepRecord
 from migration_route.operations.plan import plain_plan
 from migration_route.operations.recording import on_record
-from migration_route.planning import sources
+from migration_route.planning import fresh, sources
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.running import recovery
-from migration_route.running.launchers import launcher
+from migration_route.running.launchers import Launcher, launcher
 from migration_route.targets import find_target
 from migration_route.vendors import vendor_of
 from migration_route.vocabulary import Action, Mode, RunState, Scope
@@ -131,7 +131,7 @@ def _evidence(request: ApplyRequest, plan: Plan) -> Evidence:
     return Evidence(
         fingerprint=request.fingerprint,
         expected_build=request.build,
-        builds=frozenset({sources.build(), plan.build}),
+        builds=fresh.builds_seen() | {sources.build(), plan.build},
         unresolved=unresolved_runs().get(request.database),
         unsupported=route_settings().unsupported,
     )
@@ -139,6 +139,7 @@ def _evidence(request: ApplyRequest, plan: Plan) -> Evidence:
 
 def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
     plan = permit.plan
+    starter = launcher()  # what cannot start anything is told before there is a run
     if install():
         note(
             Draft(
@@ -177,13 +178,13 @@ def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
         )
     )
     if is_new:
-        _launch(permit, run)
+        _launch(starter, permit, run)
     return run
 
 
-def _launch(permit: Permit, run: RunRecord) -> None:
+def _launch(starter: Launcher, permit: Permit, run: RunRecord) -> None:
     try:
-        launcher().launch(permit, run)
+        starter.launch(permit, run)
     except LaunchFailed as error:
         change = runs.Change(
             outcome=error.code, error=StepError(type="LaunchFailed", message=str(error))

@@ -15,7 +15,8 @@ def ready() -> bool:
     Only the recorder of each database is read; nothing is written.
     """
     counted = route_settings().ready_databases
-    return all(_is_ready(alias) for alias in counted or all_aliases())
+    aliases = all_aliases() if counted is None else counted
+    return all(_is_ready(alias) for alias in aliases)
 
 
 def _is_ready(alias: str) -> bool:

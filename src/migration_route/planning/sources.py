@@ -127,6 +127,11 @@ def remember() -> None:
                 _memory.digests.setdefault(module_name, found)
 
 
+def is_server() -> bool:
+    """Tell whether this process serves requests, rather than carry out one command."""
+    return Path(sys.argv[0]).name not in {"manage.py", "django-admin", "__main__.py", "-c"}
+
+
 def is_stale(module_name: str) -> bool:
     """Tell whether this process holds another version of a migration than the disk."""
     path = _source(module_name)

@@ -14,7 +14,7 @@ from django.db.migrations.loader import MigrationLoader
 from migration_route.errors import InvalidRequest, UnknownTarget
 from migration_route.vocabulary import OWN_APP
 
-type_name = "app, app.name or app.zero"
+_FORMS = "app, app.name or app.zero"
 Key = tuple[str, str | None]
 
 
@@ -36,12 +36,14 @@ def find_destination(
     text: str, loader: MigrationLoader, *, ledger_here: bool
 ) -> Destination:
     """Find a target in the graph. Raises `UnknownTarget` or `InvalidRequest`."""
-    app, _, name = text.partition(".")
+    app, dot, name = text.partition(".")
+    if dot and not name:
+        raise UnknownTarget(f"{text!r} names no migration.", hint=f"A target is {_FORMS}.")
     try:
         apps.get_app_config(app)
     except LookupError as error:
         raise UnknownTarget(
-            f"There is no app {app!r}.", hint=f"A target is {type_name}."
+            f"There is no app {app!r}.", hint=f"A target is {_FORMS}."
         ) from error
     if app not in loader.migrated_apps:
         raise UnknownTarget(f"The app {app!r} does not have migrations.")

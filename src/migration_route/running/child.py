@@ -96,7 +96,9 @@ class Child:
                 del self._lines[descriptor]
             for line in whole:
                 if name == "messages":
-                    yield msgspec.json.decode(line, type=Message)
+                    # A worker that is killed may leave half a message behind.
+                    with suppress(msgspec.DecodeError):
+                        yield msgspec.json.decode(line, type=Message)
                 else:
                     yield Spoken(stream=name, text=line.decode(errors="replace"))
 

@@ -61,7 +61,7 @@ class LineWriter(io.TextIOBase):
             self._rest = ""
 
     def _hand_on(self, line: str) -> None:
-        self._emit(line.rpartition("\r")[2][:LONGEST_LINE])
+        self._emit(line.removesuffix("\r").rpartition("\r")[2][:LONGEST_LINE])
 
 
 class ByteLines:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from django.db import DatabaseError
+from django.db import Error as DatabaseFailure
 
 from migration_route.conf import route_settings
 from migration_route.errors import DatabaseUnavailable, NotInThisState
@@ -44,7 +44,7 @@ def look_after(run: RunRecord) -> RunRecord:
             return _reconcile(run)
     except NotInThisState:
         return find_run(run.id)  # somebody else has just concluded it
-    except (DatabaseError, DatabaseUnavailable):
+    except (DatabaseFailure, DatabaseUnavailable):
         return run
     return run
 
@@ -63,7 +63,7 @@ def _never_started(run: RunRecord) -> RunRecord:
 
 def _lose(run: RunRecord) -> RunRecord:
     change = runs.Change(reason="The heart of this run has stopped.")
-    return runs.move(run.id, to=RunState.LOST, expected={run.state}, change=change)
+    return runs.move(run.id, to=RunState.LOST, expected=_ALIVE, change=change)
 
 
 def _reconcile(run: RunRecord) -> RunRecord:
@@ -121,7 +121,12 @@ def _conclude(run: RunRecord) -> RunRecord:
             )
         journal.event(EventKind.STATE, text=found.state, facts={"outcome": found.outcome})
         _flush(journal)
-    change = runs.Change(outcome=found.outcome, error=found.error, steps=found.steps)
+    change = runs.Change(
+        outcome=found.outcome,
+        error=found.error,
+        steps=found.steps,
+        vouching=journal.vouching,
+    )
     ended = runs.move(run.id, to=found.state, expected={RunState.LOST}, change=change)
     journal.close()
     forget_words(run.id)

@@ -219,7 +219,12 @@ class Supervisor:
             self._run.id,
             to=found.state,
             expected={RunState.RUNNING, RunState.CANCELLING, RunState.LOST},
-            change=runs.Change(outcome=found.outcome, error=found.error, steps=found.steps),
+            change=runs.Change(
+                outcome=found.outcome,
+                error=found.error,
+                steps=found.steps,
+                vouching=journal.vouching if journal.is_flushed else {},
+            ),
             patience=_LAST_WORDS,
         )
         journal.close()

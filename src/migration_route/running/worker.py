@@ -21,6 +21,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand, OutputWrapper
+from django.db import Error as DatabaseFailure
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -223,13 +224,15 @@ def _mask(text: str) -> str:
     secrets |= {
         str(database.get("PASSWORD") or "") for database in settings.DATABASES.values()
     }
-    return masked(text, secrets=[s for s in secrets if len(s) >= _SHORTEST_SECRET])
+    speakable = text.encode(errors="backslashreplace").decode()  # no lone surrogates
+    return masked(speakable, secrets=[s for s in secrets if len(s) >= _SHORTEST_SECRET])
 
 
 def _failure(error: BaseException) -> Failure:
     cause = error.__cause__ or error
     code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    if code is None and cause.args and isinstance(cause.args[0], int):
+    is_of_database = isinstance(error, DatabaseFailure)
+    if is_of_database and code is None and cause.args and isinstance(cause.args[0], int):
         code = str(cause.args[0])  # MySQL and MariaDB number their errors
     return Failure(
         type=type(error).__name__,

@@ -12,7 +12,11 @@ from migration_route.vocabulary import Action
 from migration_route.web.wording import moment, words
 
 _RUN = re.compile(r"[0-9a-f]{32}")
-_TONES = {Action.DENIED: "bad", Action.REFUSED: "warning", Action.RESOLVED: "warning"}
+_TONES: dict[str, str] = {
+    Action.DENIED: "bad",
+    Action.REFUSED: "warning",
+    Action.RESOLVED: "warning",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,17 +46,20 @@ def page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
     table = {**methods}
     if "GET" in table:
         table["HEAD"] = table["GET"]
-    allow = ", ".join(sorted(table))
+    allow = ", ".join(sorted({*table, "OPTIONS"}))
 
     def dispatch(request: HttpRequest, **arguments: str) -> HttpResponseBase:
         view = table.get(request.method or "")
-        if view is None:
+        response: HttpResponse
+        if request.method == "OPTIONS":
+            response = HttpResponse(status=204, headers={"Allow": allow})
+        elif view is None:
             flaw = MethodNotAllowed(f"This address answers to {allow}.")
             response = render_without_request("problem", _words(flaw), status=405)
             response["Allow"] = allow
         else:
             response = _answer(view, request, **arguments)
-        return stamped(response)
+        return stamped(request, response)
 
     functools.update_wrapper(dispatch, next(iter(methods.values())))
     return outside_of_the_request(dispatch)

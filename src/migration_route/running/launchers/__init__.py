@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 
 from migration_route.conf import route_settings
 from migration_route.deciding.policy import Permit
+from migration_route.errors import Misconfigured
 from migration_route.ledger.records import RunRecord
 from migration_route.running.launchers.process import forget_words, last_words
 
@@ -34,7 +35,10 @@ class Launcher(Protocol):
 
 
 def launcher() -> Launcher:
-    """Return the launcher of the settings."""
+    """Return the launcher of the settings. Raises `Misconfigured` when there is none."""
     name = route_settings().launcher
-    found: Launcher = import_string(_BUILT_IN.get(name, name))()
+    try:
+        found: Launcher = import_string(_BUILT_IN.get(name, name))()
+    except ImportError as error:
+        raise Misconfigured(f"The launcher {name!r} cannot be imported.") from error
     return found
