@@ -26,6 +26,9 @@ demo: demo-environment ## serve an example project with pending migrations (PORT
 
 test: environment ## run the tests (TESTS="tests/ledger -k chain" WORKERS=3 REQUIRE_DATABASES=postgres,mariadb)
 	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
+ifeq ($(TESTS),)
+	$(BIN)/python tools/test-databases -q -n $(WORKERS)
+endif
 
 check: lint types contracts documents ## everything that a change has to pass beside the tests (-k: tell all faults)
 

@@ -33,7 +33,10 @@ if _KIND == "mariadb":
 
 
 def _database(name: str) -> dict[str, object]:
-    name = f"{name}_{os.getpid()}" if "PYTEST_XDIST_WORKER" not in os.environ else name
+    # One name for all workers of one run, which pytest-django tells apart, and another for
+    # each run: two may go on at once.
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    name = f"{name}_{run[:8]}"
     if _KIND == "sqlite":
         file = VAR / f"{name}.sqlite3"
         return {

@@ -127,10 +127,8 @@ class _Reader:
         value = self.values.pop(key, None)
         if value is None:
             return None
-        unknown = (
-            [] if isinstance(value, str) else [a for a in value if a not in self.known]
-        )
-        if isinstance(value, str) or unknown:
+        is_list = isinstance(value, list | tuple | set | frozenset)
+        if not is_list or any(alias not in list(self.known) for alias in value):
             self.problems.append(f"{key} must list aliases of DATABASES, not {value!r}.")
             return None
         return frozenset(value)

@@ -49,6 +49,6 @@ urlpatterns = [
     path("ledger", endpoint({"GET": views.get_ledger}), name="api-ledger"),
     path("ledger/verify", endpoint({"GET": views.get_verification}), name="api-verify"),
     path("openapi.json", endpoint({"GET": views.get_openapi}), name="api-openapi"),
-    path("", endpoint(_EVERY)),
+    path("", endpoint(_EVERY), name="api-nowhere"),
     path("<path:rest>", endpoint(_EVERY), name="api-nowhere"),
 ]

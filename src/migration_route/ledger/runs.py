@@ -200,6 +200,7 @@ def move(
     """
     change = change or Change()
     alias = route_settings().ledger_database
+    take_in_what_was_left(patience=patience)
     with own_connection(alias, patience=patience):
         return retrying(  # type: ignore[no-any-return]
             lambda: _move_once(alias, run, to, expected, change)

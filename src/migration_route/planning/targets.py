@@ -37,14 +37,14 @@ def find_destination(
 ) -> Destination:
     """Find a target in the graph. Raises `UnknownTarget` or `InvalidRequest`."""
     app, dot, name = text.partition(".")
-    if dot and not name:
-        raise UnknownTarget(f"{text!r} names no migration.", hint=f"A target is {_FORMS}.")
     try:
         apps.get_app_config(app)
     except LookupError as error:
         raise UnknownTarget(
             f"There is no app {app!r}.", hint=f"A target is {_FORMS}."
         ) from error
+    if dot and not name:
+        raise UnknownTarget(f"{text!r} names no migration.", hint=f"A target is {_FORMS}.")
     if app not in loader.migrated_apps:
         raise UnknownTarget(f"The app {app!r} does not have migrations.")
     if app == OWN_APP and ledger_here and name:

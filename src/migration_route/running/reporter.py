@@ -37,7 +37,7 @@ class Reporter:
     ) -> None:
         self._pipe = pipe
         self._ask = ask
-        self._mask = mask
+        self._hide = mask
         self._lock = threading.Lock()
         self._operation: int | None = None
         self._shown = self._omitted = self._omitted_ms = self._lines = 0
@@ -136,6 +136,10 @@ class Reporter:
                 duration_ms=self._omitted_ms,
             )
         self._omitted = self._omitted_ms = 0
+
+    def _mask(self, text: str) -> str:
+        """Return a text as it may leave the worker: without secrets, in good UTF-8."""
+        return self._hide(text).encode(errors="backslashreplace").decode()
 
     def _shown_as(self, sql: str) -> str:
         return self._mask(sql[:_LONGEST_STATEMENT])

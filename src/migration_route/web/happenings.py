@@ -18,7 +18,7 @@ class LineView:
     """An event as a line; `static/migration_route/route.js` makes the same."""
 
     offset: str  # "+1.24 s" after the run was asked for
-    kind: EventKind
+    kind: str  # an `EventKind`, unless somebody has tampered with the row
     text: str
     duration: str
     details: str  # a traceback

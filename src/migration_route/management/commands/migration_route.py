@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from migration_route import wire
 from migration_route.access.actor import on_this_host
 from migration_route.access.tokens import digest_of, new_secret
+from migration_route.conf import read_settings
 from migration_route.errors import InvalidRequest, RouteError
 from migration_route.ledger.records import RunRecord
 from migration_route.operations import apply as applying
@@ -254,6 +255,8 @@ class Command(BaseCommand):
             entry["databases"] = options["token_database"]
         if options["expires"]:
             entry["expires"] = options["expires"]
+        if problems := read_settings({"TOKENS": [entry]}).problems:
+            raise InvalidRequest(problems[0].removeprefix("TOKENS[0]: "))
         if options["json"]:
             self.stdout.write(
                 msgspec.json.encode({"secret": secret, "entry": entry}).decode()
