@@ -481,10 +481,6 @@ def test_what_is_pending_is_not_ready(history):
 
 DOCUMENT = json.loads(document(API.rstrip("/")))
 UNLISTED = {"openapi.json", "", "<path:rest>"}  # the document, and all other addresses
-    "openapi.json",
-    "",
-    "<path:rest>",
-}  # the document itself, and every other address
 
 
 def test_the_document_is_served_for_this_place():
