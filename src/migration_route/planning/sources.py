@@ -129,7 +129,10 @@ def remember() -> None:
 
 def is_server() -> bool:
     """Tell whether this process serves requests, rather than carry out one command."""
-    return Path(sys.argv[0]).name not in {"manage.py", "django-admin", "__main__.py", "-c"}
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py":  # python -m django, python -m gunicorn
+        return program.parent.name != "django"
+    return program.name not in {"manage.py", "django-admin", "-c", "-m"}
 
 
 def is_stale(module_name: str) -> bool:
