@@ -20,3 +20,4 @@ class MigrationRouteConfig(AppConfig):
 
         if sources.is_server():
             sources.remember()
+            sources.build()

@@ -69,6 +69,7 @@ def test_f2_a_plan_that_has_changed_is_not_run(build, pair):
     """A file edited, a file added, a migration applied meanwhile: each time the plan
     that was read is `plan_changed`, and nothing of it is done."""
     site = build(pair, {"0002_sku": column("sku")}, timeout=A_NEW_PROCESS_PLANS)
+    site.server.await_workers()  # one that starts after the edit is other code
     ci = site.client("ci")
     read = ci.plan()
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from django.db import Error as DatabaseFailure
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 
 from migration_route import clock
 from migration_route.canonical import canonical_json
@@ -171,6 +171,8 @@ class Journal:
             self._forget_what_is_in()
             return False
         except DatabaseFailure:
+            # A session that the server has ended is renewed for the next flush.
+            connections[self._alias].close_if_unusable_or_obsolete()
             self._leave_beside()
             return False
         self._events, self._drafts = [], []
