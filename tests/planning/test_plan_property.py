@@ -274,9 +274,10 @@ def django_answers(targets: tuple[str, ...]) -> Answer:
         return "conflict"
     try:
         keys = [key for target in targets for key in _keys(target, executor)]
-    except (AmbiguityError, KeyError):
+        plan = executor.migration_plan(keys if targets else loader.graph.leaf_nodes())
+    except (AmbiguityError, KeyError, NodeNotFoundError):
+        # The last: Django 5.2 does not go to what a squashed migration replaces.
         return "unknown_target"
-    plan = executor.migration_plan(keys if targets else loader.graph.leaf_nodes())
     steps = [
         (migration.app_label, migration.name, backwards)
         for migration, backwards in plan

@@ -30,6 +30,7 @@ from migration_route.errors import (
     DatabaseUnavailable,
     InconsistentHistory,
     RouteError,
+    UnknownTarget,
 )
 from migration_route.planning import sources
 
@@ -191,6 +192,12 @@ def migration_plan(
     with _kept.lock:
         try:
             plan = _PlanningExecutor(graph.loader, alias).migration_plan(list(keys))
+        except NodeNotFoundError as error:
+            # Before Django 6.0, one that an unapplied squashed migration replaces.
+            raise UnknownTarget(
+                f"Django cannot go there: {error}",
+                hint="Go to the squashed migration that stands for it.",
+            ) from error
         finally:
             if not graph.loader.replace_migrations:  # type: ignore[attr-defined]
                 # A target that a squashed migration replaces: Django has rebuilt the
