@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migration_route import conf
-from migration_route.conf import RouteSettings, read_settings, route_settings
+from migration_route.conf import (
+    DatabaseSettings,
+    RouteSettings,
+    read_settings,
+    route_settings,
+)
 from migration_route.vocabulary import Scope
 
 SHA = "a" * 64
@@ -19,7 +24,7 @@ TOKEN: dict[str, Any] = {"name": "ci", "sha256": SHA, "scopes": ["read"]}
 
 @pytest.fixture(autouse=True)
 def _no_build(monkeypatch):
-    for name in conf._BUILD_VARIABLES:
+    for name in conf.BUILD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -150,18 +155,56 @@ def test_an_unknown_key_is_told_with_the_known_ones():
     assert "LAUNCHER" in problem
 
 
-@pytest.mark.parametrize("key", ["GUARD", "GUARD_WAIT"])
-def test_what_has_no_effect_yet_is_named(key):
-    """Whoever sets it may go on, and is told."""
-    found = read_settings({key: "10s"})
-    assert (found.problems, found.without_effect) == ((), (key,))
+def test_a_database_has_limits_of_its_own():
+    """What is set for one alias holds for that one; the others keep the defaults."""
+    found = read_settings(
+        {
+            "DATABASES": {
+                "default": {
+                    "direct": "other",
+                    "lock_timeout": "1s",
+                    "stall_budget": "5s",
+                    "patience": "1m",
+                    "end_blockers": True,
+                }
+            }
+        }
+    )
+    assert found.problems == ()
+    assert found.database("default") == DatabaseSettings(
+        direct="other",
+        lock_timeout=timedelta(seconds=1),
+        stall_budget=timedelta(seconds=5),
+        patience=timedelta(minutes=1),
+        end_blockers=True,
+    )
+    assert found.database("other") == DatabaseSettings()
+    assert found.direct_aliases == {"other"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "word"),
+    [
+        ({"nowhere": {}}, "nowhere"),
+        ({"default": {"direct": "default"}}, "direct"),
+        ({"default": {"direct": "nowhere"}}, "direct"),
+        ({"default": {"lock_timeout": 5}}, "lock_timeout"),
+        ({"default": {"end_blockers": "yes"}}, "end_blockers"),
+        ({"default": {"typo": 1}}, "typo"),
+        ({"default": 5}, "default"),
+        (5, "DATABASES"),
+    ],
+)
+def test_a_wrong_limit_is_named(entry, word):
+    """Each mistake is told with the key that it stands in."""
+    (problem,) = read_settings({"DATABASES": entry}).problems
+    assert word in problem
 
 
 @pytest.mark.parametrize(
     "key",
     [
         "APPROVALS",
-        "DATABASES",
         "FREEZES",
         "NETWORKS",
         "OIDC",
@@ -198,7 +241,7 @@ def test_a_wrong_token_is_named_by_its_place_and_the_others_stand():
     assert found.problems[0].startswith("TOKENS[1]:")
 
 
-@pytest.mark.parametrize("name", conf._BUILD_VARIABLES)
+@pytest.mark.parametrize("name", conf.BUILD_VARIABLES)
 def test_the_build_comes_from_the_environment(name, monkeypatch):
     """Each platform has its own word for the commit; the setting counts before them."""
     monkeypatch.setenv(name, "abc123")

@@ -45,15 +45,6 @@ def check_settings(
     ]
     messages += [
         CheckWarning(
-            f"{key} is set, but has no effect in this version.",
-            hint="A typed 'manage.py migrate' is not guarded yet.",
-            obj="MIGRATION_ROUTE",
-            id="migration_route.W002",
-        )
-        for key in found.without_effect
-    ]
-    messages += [
-        CheckWarning(
             f"The database {alias!r} is of a kind that the route cannot lock.",
             hint="It knows SQLite, PostgreSQL, MySQL and MariaDB.",
             obj="DATABASES",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django.db import connections
 
+from migration_route.conf import route_settings
 from migration_route.errors import UnknownDatabase
 
 
@@ -18,11 +19,15 @@ class Target:
 
 
 def all_aliases() -> tuple[str, ...]:
-    """Return every configured alias, in the order of the setting DATABASES."""
+    """Return the alias of every database, in the order of the setting DATABASES.
+
+    An alias that is only the direct way past another one's pooler is not one more.
+    """
+    ways = route_settings().direct_aliases
     return tuple(
         alias
         for alias, settings in connections.settings.items()
-        if settings["ENGINE"] != "django.db.backends.dummy"
+        if settings["ENGINE"] != "django.db.backends.dummy" and alias not in ways
     )
 
 

@@ -15,11 +15,11 @@ from migration_route.api import urls
 from migration_route.api.endpoints import answer, endpoint
 from migration_route.api.openapi import document
 from migration_route.api.parsing import LARGEST_BODY, wanted_wait
+from migration_route.connecting import own_connection
 from migration_route.ledger import runs
 from migration_route.ledger.journal import Journal
 from migration_route.models import Entry, Event
 from migration_route.planning import sources
-from migration_route.vendors.connecting import own_connection
 from migration_route.vocabulary import EventKind, RunState
 from tests.factories import a_new_run
 from tests.test_errors import EVERY

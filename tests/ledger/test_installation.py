@@ -6,12 +6,12 @@ import pytest
 from django.db import connections
 from django.test import Client
 
+from migration_route.connecting import new_connection
 from migration_route.errors import ActiveRun, DatabaseUnavailable
 from migration_route.ledger import reading
 from migration_route.ledger.entries import Draft, write
 from migration_route.ledger.installation import install, is_installed
 from migration_route.vendors import vendor_of
-from migration_route.vendors.connecting import new_connection
 from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import Action
 from tests.factories import at_once, tables

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 from django.db import connections
 
+from migration_route.connecting import own_connection
 from migration_route.ledger import runs, sidecar
 from migration_route.ledger.chain import GENESIS, Line, first_break
 from migration_route.ledger.entries import Draft, write
@@ -22,7 +23,6 @@ from migration_route.ledger.reading import (
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.ledger.verification import verify
 from migration_route.models import Run
-from migration_route.vendors.connecting import own_connection
 from migration_route.vocabulary import Action, EventKind, RunState, StepState
 from tests.factories import a_new_run, a_step_record, vendor, written_by_another
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
+from migration_route.connecting import own_connection
 from migration_route.ledger import runs
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.verification import verify
 from migration_route.models import Entry, Event
-from migration_route.vendors.connecting import own_connection
 from migration_route.vocabulary import EventKind, RunState, StepState
 from tests.factories import a_new_run
 

@@ -12,6 +12,7 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.clock import written
+from migration_route.connecting import new_connection, own_connection
 from migration_route.errors import ActiveRun
 from migration_route.ledger import runs
 from migration_route.ledger.journal import Journal
@@ -23,7 +24,6 @@ from migration_route.models import Run
 from migration_route.running.launchers.process import forget_words, words_of
 from migration_route.running.recovery import look_after
 from migration_route.vendors import vendor_of
-from migration_route.vendors.connecting import new_connection, own_connection
 from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import EventKind, RunState, StepState
 from tests.factories import a_new_run, a_step_record, at_once, vendor, written_by_another

@@ -16,9 +16,9 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route import processes
+from migration_route.connecting import new_connection
 from migration_route.errors import Misconfigured
 from migration_route.vendors import vendor_of
-from migration_route.vendors.connecting import new_connection
 from migration_route.vendors.interface import Slot, TargetLock
 from tests.factories import at_once, vendor
 
@@ -28,7 +28,7 @@ _HOLD = """
 import sys, time
 import django; django.setup()
 from migration_route.vendors import vendor_of
-from migration_route.vendors.connecting import new_connection
+from migration_route.connecting import new_connection
 from migration_route.vendors.interface import Slot
 connection = new_connection("default")
 lock = vendor_of("default").lock(connection, Slot.SUPERVISOR)

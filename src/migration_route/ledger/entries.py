@@ -15,10 +15,10 @@ from django.db import IntegrityError, OperationalError, transaction
 from migration_route import clock
 from migration_route.canonical import canonical_json
 from migration_route.conf import route_settings
+from migration_route.connecting import own_connection
 from migration_route.ledger import chain, sidecar
 from migration_route.ledger.installation import is_installed
 from migration_route.models import Entry
-from migration_route.vendors.connecting import own_connection
 from migration_route.vocabulary import Action, ActorKind
 
 logger = logging.getLogger("migration_route.ledger")

@@ -16,9 +16,9 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.conf import route_settings
+from migration_route.connecting import new_connection, own_connection
 from migration_route.errors import ActiveRun, Misconfigured
 from migration_route.vendors import vendor_of
-from migration_route.vendors.connecting import new_connection, own_connection
 from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import OWN_APP
 

@@ -107,6 +107,8 @@ class RunRecord:
     request_digest: str
     waiting_reason: str
     waiting_until: str
+    waiting_facts: dict[str, Any]  # who is in the way, what was tried
+    asked: str  # what a person wants of it next; "" for nothing
     host: str
     supervisor_pid: int | None
     created_at: str
@@ -146,6 +148,8 @@ def run_record(row: Run) -> RunRecord:
         request_digest=row.request_digest,
         waiting_reason=row.waiting_reason,
         waiting_until=row.waiting_until,
+        waiting_facts=json.loads(row.waiting_facts) if row.waiting_facts else {},
+        asked=row.asked,
         host=row.host,
         supervisor_pid=row.supervisor_pid,
         created_at=row.created_at,

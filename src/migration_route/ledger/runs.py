@@ -18,6 +18,7 @@ from django.db import IntegrityError, transaction
 from migration_route import clock
 from migration_route.canonical import canonical_json
 from migration_route.conf import route_settings
+from migration_route.connecting import PATIENCE, own_connection
 from migration_route.errors import (
     ActiveRun,
     IdempotencyMismatch,
@@ -28,7 +29,6 @@ from migration_route.ledger import sidecar
 from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
 from migration_route.ledger.records import RunRecord, StepError, StepRecord, run_record
 from migration_route.models import Run
-from migration_route.vendors.connecting import PATIENCE, own_connection
 from migration_route.vocabulary import (
     ENDED_STATES,
     Action,
@@ -67,6 +67,7 @@ class Change:
     steps: tuple[StepRecord, ...] | None = None
     waiting_reason: str = ""
     waiting_until: str = ""
+    waiting_facts: dict[str, Any] = field(default_factory=dict)
     actor_kind: ActorKind = ActorKind.ROUTE
     actor_name: str = ""
     address: str = ""
@@ -247,6 +248,7 @@ def _columns(before: Run, to: RunState, change: Change) -> dict[str, Any]:
         "state": to,
         "waiting_reason": change.waiting_reason,
         "waiting_until": change.waiting_until,
+        "waiting_facts": json.dumps(change.waiting_facts) if change.waiting_facts else "",
         "heartbeat_at": clock.now(),
         **change.columns,
     }

@@ -98,6 +98,8 @@ class Migration(migrations.Migration):
                 ("request_digest", models.CharField(max_length=64)),
                 ("waiting_reason", models.CharField(blank=True, max_length=40)),
                 ("waiting_until", models.CharField(blank=True, max_length=32)),
+                ("waiting_facts", models.TextField(blank=True)),
+                ("asked", models.CharField(blank=True, max_length=20)),
                 ("host", models.CharField(blank=True, max_length=200)),
                 ("supervisor_pid", models.BigIntegerField(null=True)),
                 ("worker_pid", models.BigIntegerField(null=True)),

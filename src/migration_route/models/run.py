@@ -34,6 +34,8 @@ class Run(models.Model):
     request_digest = models.CharField(max_length=64)
     waiting_reason = models.CharField(max_length=40, blank=True)
     waiting_until = models.CharField(max_length=32, blank=True)
+    waiting_facts = models.TextField(blank=True)  # JSON: who is in the way, what was tried
+    asked = models.CharField(max_length=20, blank=True)  # what a person wants of it next
     host = models.CharField(max_length=200, blank=True)
     supervisor_pid = models.BigIntegerField(null=True)
     worker_pid = models.BigIntegerField(null=True)

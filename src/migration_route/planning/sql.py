@@ -16,10 +16,10 @@ from django.db.migrations import Migration
 from django.db.migrations.operations.base import Operation as MigrationOperation
 from django.db.migrations.state import ProjectState
 
+from migration_route.connecting import own_connection
 from migration_route.planning import graph as graphs
 from migration_route.planning.plan import Operation, Step
 from migration_route.planning.planner import describe_operation
-from migration_route.vendors.connecting import own_connection
 
 logger = logging.getLogger("migration_route.planning")
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 from django.db import Error as DatabaseFailure
 
 from migration_route.conf import route_settings
+from migration_route.connecting import new_connection, own_connection
 from migration_route.errors import DatabaseUnavailable, NotInThisState
 from migration_route.ledger import runs
 from migration_route.ledger.journal import Journal
@@ -21,7 +22,6 @@ from migration_route.planning.graph import read_recorder
 from migration_route.running.launchers import forget_words, last_words
 from migration_route.running.verdict import Told, verdict
 from migration_route.vendors import vendor_of
-from migration_route.vendors.connecting import new_connection, own_connection
 from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import EventKind, RunState, StepState, WaitingReason
 

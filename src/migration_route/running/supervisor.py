@@ -4,15 +4,13 @@ the migration does, holds the lock, beats the heart and keeps the record.
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from dataclasses import replace
 
 from django.db import connections
 
-from migration_route import clock
 from migration_route.conf import route_settings
+from migration_route.connecting import new_connection, own_connection
 from migration_route.errors import DatabaseUnavailable, NotInThisState, RouteError
 from migration_route.ledger import entries, runs
 from migration_route.ledger.journal import Journal
@@ -20,15 +18,12 @@ from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
 from migration_route.running.child import Child
+from migration_route.running.claiming import Claim
 from migration_route.running.messages import Message, Order
 from migration_route.running.transcript import Transcript
 from migration_route.running.verdict import Verdict, verdict
-from migration_route.vendors import vendor_of
-from migration_route.vendors.connecting import new_connection, own_connection
-from migration_route.vendors.interface import Slot, TargetLock
-from migration_route.vocabulary import EventKind, RunState, WaitingReason
+from migration_route.vocabulary import EventKind, RunState
 
-_POLL = 0.1  # seconds between two looks at a lock that is taken
 _TICK = 0.1  # seconds between two looks at the record while the worker is silent
 _FLUSH_PAUSE = 0.5  # seconds until a ledger that could not be written is tried again
 _IMPATIENT = 0.05  # seconds that the record may keep the worker waiting
@@ -61,10 +56,7 @@ class Supervisor:
     def __init__(self, run: RunRecord, child: Child) -> None:
         self._run = run
         self._child = child
-        self._lock_connection = new_connection(run.database)
-        vendor = vendor_of(run.database)
-        self._lock = vendor.lock(self._lock_connection, Slot.SUPERVISOR)
-        self._worker_lock = vendor.lock(self._lock_connection, Slot.WORKER)
+        self._claim = Claim(run)
         self._unrecorded = False  # a step was stopped because it could not be put on record
 
     def supervise(self) -> RunRecord:
@@ -75,62 +67,11 @@ class Supervisor:
                 run=self._run.id,
             )
         try:
-            ended = self._claim()
-            return ended or self._watch()
+            is_ours = self._claim.make(worker_pid=self._child.pid)
+            self._run = self._claim.run
+            return self._watch() if is_ours else self._run
         finally:
-            self._lock_connection.close()
-
-    # --- before -----------------------------------------------------------------------
-
-    def _claim(self) -> RunRecord | None:
-        """Take the lock and make the run `running`; or return it ended, not begun."""
-        columns = {"host": socket.gethostname(), "supervisor_pid": os.getpid()}
-        state, shown = RunState.QUEUED, None
-        deadline = time.monotonic() + route_settings().lock_wait.total_seconds()
-        while True:
-            reason = _in_the_way(self._lock, self._worker_lock)
-            try:
-                if reason is None:
-                    columns |= {
-                        "started_at": clock.now(),
-                        "worker_pid": self._child.pid,
-                    }
-                    self._move(RunState.RUNNING, {state}, runs.Change(columns=columns))
-                    return None
-                if reason is not shown:
-                    change = runs.Change(columns=columns, waiting_reason=reason)
-                    self._move(RunState.WAITING, {state}, change)
-                    state, shown = RunState.WAITING, reason
-            except NotInThisState:
-                return self._end_unbegun(reason)
-            cancelled = find_run(self._run.id).state is RunState.CANCELLING
-            if cancelled or time.monotonic() > deadline:
-                return self._end_unbegun(reason)
-            runs.beat(self._run.id, while_in=state)
-            time.sleep(_POLL)  # a session lock is polled, never waited for
-
-    def _move(self, to: RunState, expected: set[RunState], change: runs.Change) -> None:
-        self._run = runs.move(self._run.id, to=to, expected=expected, change=change)
-
-    def _end_unbegun(self, reason: WaitingReason | None) -> RunRecord:
-        """End a run whose turn has not come: it was cancelled, or waited too long."""
-        now = find_run(self._run.id)
-        if now.state is RunState.CANCELLING:
-            self._move(RunState.CANCELLED, {now.state}, runs.Change(outcome="cancelled"))
-        elif now.state is RunState.WAITING:
-            error = StepError(
-                type="LockNotAvailable",
-                message=f"The database {now.database!r} stayed locked by another run, or "
-                "by a session that an earlier run left.",
-            )
-            self._move(
-                RunState.FAILED,
-                {now.state},
-                runs.Change(outcome=str(reason or "lock"), error=error),
-            )
-        else:
-            return now  # another process has it, or has ended it
-        return self._run
+            self._claim.close()
 
     # --- during -----------------------------------------------------------------------
 
@@ -205,7 +146,7 @@ class Supervisor:
             step = found.steps[told.current]
             journal.step(told.current, step.state, error=step.error)
         journal.event(EventKind.STATE, text=found.state, facts={"outcome": found.outcome})
-        self._lock.release()
+        self._claim.release()
         self._put_on_record(journal, found)
         return self._run
 
@@ -229,17 +170,6 @@ class Supervisor:
         )
         journal.close()
         entries.take_in_what_was_left(patience=_LAST_WORDS)
-
-
-def _in_the_way(lock: TargetLock, worker_lock: TargetLock) -> WaitingReason | None:
-    """Take the lock, unless a run or a session that a dead run left is in the way."""
-    if not lock.try_acquire():
-        return WaitingReason.LOCK
-    if not worker_lock.try_acquire():
-        lock.release()
-        return WaitingReason.ORPHAN_BACKEND
-    worker_lock.release()
-    return None
 
 
 def _order_of(run: RunRecord) -> Order:

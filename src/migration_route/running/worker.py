@@ -10,26 +10,20 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO, cast
+from typing import Any
 
 import msgspec
 from django.apps import apps
 from django.conf import settings
-from django.core.management import get_commands, load_command_class
-from django.core.management.base import BaseCommand, OutputWrapper
 from django.db import Error as DatabaseFailure
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.signals import connection_created
 from django.db.migrations import Migration
 from django.db.models.signals import pre_migrate
 
 from migration_route import clock
-from migration_route.errors import OrphanBackend
 from migration_route.masking import masked
 from migration_route.planning import sources
 from migration_route.running.expectation import Expectation, PlanDiffers
@@ -37,18 +31,11 @@ from migration_route.running.messages import Answer, Ending, Failure, Message, O
 from migration_route.running.observation import observed
 from migration_route.running.output import LineWriter
 from migration_route.running.reporter import Reporter, Stopped
-from migration_route.vendors import vendor_of
-from migration_route.vendors.interface import Slot, TargetLock
-from migration_route.vocabulary import OWN_APP, Mode
+from migration_route.running.session import worker_session
+from migration_route.running.typed import type_migrate
+from migration_route.vocabulary import OWN_APP
 
-_LOCK_PATIENCE = 10.0
-_LOCK_PAUSE = 0.05
 _SHORTEST_SECRET = 6
-_MODE_ARGUMENTS = {
-    Mode.APPLY: (),
-    Mode.FAKE: ("--fake",),
-    Mode.FAKE_INITIAL: ("--fake-initial",),
-}
 
 
 class Worker:
@@ -57,7 +44,6 @@ class Worker:
     def __init__(self, *, pipe: int, control: int) -> None:
         self._control = os.fdopen(control, "rb", buffering=0)
         self._reporter = Reporter(pipe, self._next_answer, _mask)
-        self._locks: list[tuple[BaseDatabaseWrapper, TargetLock]] = []
 
     def work(self) -> None:
         """Wait for the order, carry it out, and say how it ended."""
@@ -85,14 +71,14 @@ class Worker:
     ) -> tuple[Ending, Failure | None]:
         try:
             with (
-                self._session(order),
+                worker_session(order.database, order.run),
                 _held_to(order, self._reporter) as observer,
                 observed(observer),
             ):
                 for app, name, _ in order.steps:
                     sources.forget_old_bytecode(app, name)
                 for target in order.targets or ("",):
-                    _migrate(order, target, streams)
+                    type_migrate(order, target, streams)
         except Stopped:
             return "stopped", None
         except PlanDiffers as difference:
@@ -119,48 +105,6 @@ class Worker:
         }
         sys.stdout, sys.stderr = streams["stdout"], streams["stderr"]
         return streams
-
-    @contextmanager
-    def _session(self, order: Order) -> Iterator[None]:
-        """Make every session that is opened to the database the worker's own, with a
-        lock in it that outlives this process for as long as the session does."""
-
-        def prepare(connection: BaseDatabaseWrapper, **_: Any) -> None:
-            if connection.alias != order.database:
-                return
-            vendor = vendor_of(order.database)
-            vendor.prepare_worker_session(connection, order.run)
-            if not self._is_locked(connection, of_session=vendor.lock_is_of_session):
-                lock = vendor.lock(connection, Slot.WORKER)
-                _take(lock)
-                self._locks.append((connection, lock))
-
-        connections[order.database].close()
-        connection_created.connect(prepare, dispatch_uid="migration_route.worker")
-        try:
-            yield
-        finally:
-            connection_created.disconnect(prepare, dispatch_uid="migration_route.worker")
-            if not vendor_of(order.database).lock_is_of_session:
-                for _, lock in self._locks:
-                    lock.release()  # the others go with their session
-
-    def _is_locked(self, connection: BaseDatabaseWrapper, *, of_session: bool) -> bool:
-        """Tell whether this worker holds the lock: a migration may open more sessions
-        than one, in threads of its own."""
-        return any(
-            not of_session or (holder is not connection and holder.connection is not None)
-            for holder, _ in self._locks
-        )
-
-
-def _take(lock: TargetLock) -> None:
-    """Take the worker's lock; a session of an earlier run may still be ending."""
-    deadline = time.monotonic() + _LOCK_PATIENCE
-    while not lock.try_acquire():
-        if time.monotonic() > deadline:
-            raise OrphanBackend
-        time.sleep(_LOCK_PAUSE)  # a session lock is polled, never waited for
 
 
 class _Held:
@@ -192,31 +136,6 @@ def _held_to(order: Order, reporter: Reporter) -> Iterator[_Held]:
         yield _Held(expectation, reporter)
     finally:
         pre_migrate.disconnect(check, sender=sender, dispatch_uid="migration_route.worker")
-
-
-def _migrate(order: Order, target: str, streams: dict[str, LineWriter]) -> None:
-    """Run `manage.py migrate` as if it had been typed."""
-    place = target.split(".", 1) if target else []
-    arguments = [
-        *place,
-        "--database",
-        order.database,
-        "--no-input",
-        "--no-color",
-        *_MODE_ARGUMENTS[Mode(order.mode)],
-    ]
-    sys.argv = ["manage.py", "migrate", *arguments]
-    provider = get_commands()["migrate"]
-    command: BaseCommand = (
-        provider
-        if isinstance(provider, BaseCommand)
-        else load_command_class(provider, "migrate")
-    )
-    command.stdout = OutputWrapper(cast("TextIO", streams["command_stdout"]))
-    command.stderr = OutputWrapper(cast("TextIO", streams["command_stderr"]))
-    options = vars(command.create_parser("manage.py", "migrate").parse_args(arguments))
-    positional = options.pop("args", ())
-    command.execute(*positional, **options)
 
 
 def _mask(text: str) -> str:

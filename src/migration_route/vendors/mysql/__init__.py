@@ -1,42 +1,17 @@
-"""MySQL and MariaDB: GET_LOCK, which the server drops with its connection."""
+"""MySQL and MariaDB."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Slot, TargetLock
+from migration_route.vendors.mysql.locks import MySQLLock
 
 _CONNECT_TIMEOUT = 5
 _WEEK = 7 * 24 * 3600
-
-
-class MySQLLock:
-    """A named lock of the session; its name has at most 64 characters."""
-
-    def __init__(self, connection: BaseDatabaseWrapper, slot: Slot) -> None:
-        self._connection = connection
-        database = str(connection.settings_dict["NAME"]).encode()
-        self._name = (
-            f"migration-route:{slot.value}:{hashlib.sha256(database).hexdigest()[:32]}"
-        )
-
-    def try_acquire(self) -> bool:
-        """Take the lock now, or return False at once."""
-        return self._ask("SELECT GET_LOCK(%s, 0)")
-
-    def release(self) -> bool:
-        """Give the lock back; False when it was not held any more."""
-        return self._ask("SELECT RELEASE_LOCK(%s)")
-
-    def _ask(self, sql: str) -> bool:
-        with self._connection.cursor() as cursor:
-            cursor.execute(sql, [self._name])
-            (answer,) = cursor.fetchone()
-        return bool(answer == 1)
 
 
 class MySQL:

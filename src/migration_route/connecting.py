@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from migration_route.conf import route_settings
 from migration_route.vendors import vendor_of
 
 PATIENCE = 5.0
@@ -20,10 +21,14 @@ PATIENCE = 5.0
 
 
 def new_connection(alias: str, *, patience: float = PATIENCE) -> BaseDatabaseWrapper:
-    """Return a connection to that database which belongs to the caller; close it."""
-    connection = connections[alias].copy()
+    """Return a connection to that database which belongs to the caller; close it.
+
+    It goes the direct way where the settings name one.
+    """
+    way = route_settings().database(alias).direct or alias
+    connection = connections[way].copy(alias=alias)
     connection.settings_dict = {
-        **vendor_of(alias).own_settings(connection.settings_dict, patience=patience),
+        **vendor_of(way).own_settings(connection.settings_dict, patience=patience),
         "ATOMIC_REQUESTS": False,
         "AUTOCOMMIT": True,
         "CONN_MAX_AGE": 0,

@@ -1,49 +1,19 @@
-"""PostgreSQL: advisory locks of the session, polled."""
+"""PostgreSQL."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Slot, TargetLock
+from migration_route.vendors.postgresql.locks import PostgreSQLLock
 
-# The first key of pg_try_advisory_lock(int, int); the second one names the schema. The
-# database is part of every advisory lock (manual, 13.3.5).
-_LOCK_CLASS = {Slot.SUPERVISOR: 0x6D726F75, Slot.WORKER: 0x6D726F76}
 _CONNECT_TIMEOUT = 5
 _SET = "SELECT set_config(%s, %s, false)"
-
-
-class PostgreSQLLock:
-    """A session advisory lock. Never waited for in the database: a blocked waiter
-    holds a snapshot and deadlocks with the holder's CREATE INDEX CONCURRENTLY."""
-
-    def __init__(self, connection: BaseDatabaseWrapper, slot: Slot) -> None:
-        self._connection = connection
-        self._class = _LOCK_CLASS[slot]
-
-    def try_acquire(self) -> bool:
-        """Take the lock now, or return False at once."""
-        return self._ask("pg_try_advisory_lock")
-
-    def release(self) -> bool:
-        """Give the lock back; False when it was not held any more."""
-        return self._ask("pg_advisory_unlock")
-
-    def _ask(self, function: str) -> bool:
-        with self._connection.cursor() as cursor:
-            cursor.execute("SELECT coalesce(current_schema(), '')")
-            (schema,) = cursor.fetchone()
-            # crc32 is unsigned, the key is a signed integer of four bytes
-            key = crc32(schema.encode()) - 2**31
-            cursor.execute(f"SELECT {function}(%s, %s)", [self._class, key])
-            (answer,) = cursor.fetchone()
-        return bool(answer)
 
 
 class PostgreSQL:

@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connections, transaction
 
+from migration_route.connecting import new_connection, own_connection
 from migration_route.vendors import vendor_of
-from migration_route.vendors.connecting import new_connection, own_connection
 from tests.factories import vendor, written_by_another
 
 pytestmark = pytest.mark.usefixtures("database")

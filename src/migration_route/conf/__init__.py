@@ -1,0 +1,41 @@
+"""What has the project set in MIGRATION_ROUTE?
+
+One frozen value, read on first use and forgotten when the setting changes. What is
+wrong in it is found all at once, by the system checks.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+
+from migration_route.conf.reading import BUILD_VARIABLES, LAUNCHERS, NOT_YET, read_settings
+from migration_route.conf.values import DatabaseSettings, RouteSettings, Token
+
+__all__ = [
+    "BUILD_VARIABLES",
+    "LAUNCHERS",
+    "NOT_YET",
+    "DatabaseSettings",
+    "RouteSettings",
+    "Token",
+    "read_settings",
+    "route_settings",
+]
+
+
+@lru_cache(maxsize=1)
+def route_settings() -> RouteSettings:
+    """Return the settings of the route."""
+    return read_settings(getattr(settings, "MIGRATION_ROUTE", {}))
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting in {"MIGRATION_ROUTE", "DATABASES"}:
+        route_settings.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="migration_route.conf")

@@ -1,0 +1,56 @@
+"""One run per database: a lock of the operating system on a file beside it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from migration_route.vendors.interface import Slot
+
+
+class SQLiteLock:
+    """An OS lock on a file of its own, dropped by the kernel with its holder.
+
+    The database file itself is never locked by hand: closing any descriptor of it
+    would drop the POSIX locks of SQLite (sqlite.org, How To Corrupt, 2.2).
+    """
+
+    def __init__(self, database: Path, slot: Slot) -> None:
+        self._path = database.with_name(f"{database.name}.route-lock-{slot.value}")
+        self._descriptor: int | None = None
+
+    def try_acquire(self) -> bool:
+        """Take the lock now, or return False at once."""
+        if self._descriptor is not None:
+            return True
+        while True:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return False
+            if _is_file(descriptor, self._path):
+                self._descriptor = descriptor
+                return True
+            os.close(descriptor)  # its holder removed it while we were opening it
+
+    def release(self) -> bool:
+        """Give the lock back, and take its file away."""
+        if self._descriptor is None:
+            return False
+        held = _is_file(self._descriptor, self._path)
+        if held:
+            self._path.unlink()
+        os.close(self._descriptor)
+        self._descriptor = None
+        return held
+
+
+def _is_file(descriptor: int, path: Path) -> bool:
+    """Tell whether the path still names the file that was opened."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
