@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 
 from benchmarks import places
 from tests.harness.migrations import column
 from tests.harness.project import Options
+from tests.outcome import surroundings
 
 _TURNS = 7
 _LONG_TURNS = 2
-
-WAGTAIL = {
-    "INSTALLED_APPS": [
-        "shop",
-        *(
-            f"wagtail.{app}" if app else "wagtail"
-            for app in (
-                "contrib.forms",
-                "contrib.redirects",
-                "embeds",
-                "sites",
-                "users",
-                "snippets",
-                "documents",
-                "images",
-                "search",
-                "admin",
-                "",
-            )
-        ),
-        "modelcluster",
-        "taggit",
-        "django.contrib.admin",
-        "django.contrib.auth",
-        "django.contrib.contenttypes",
-        "django.contrib.sessions",
-        "django.contrib.messages",
-        "django.contrib.staticfiles",
-        "migration_route",
-    ],
-    "WAGTAIL_SITE_NAME": "benchmark",
-    "WAGTAILADMIN_BASE_URL": "http://127.0.0.1",
-}
 
 
 def lines() -> Iterator[str]:
@@ -56,9 +25,7 @@ def lines() -> Iterator[str]:
         return
     for vendor in places.vendors("sqlite", "postgres"):
         yield _everything(vendor)
-        yield _single(
-            vendor, options=Options(settings=WAGTAIL), label="one pending, Wagtail"
-        )
+        yield _single(vendor, options=_wagtail(vendor), label="one pending, Wagtail")
 
 
 def _single(
@@ -77,7 +44,7 @@ def _single(
 
 
 def _everything(vendor: str) -> str:
-    with places.place(vendor, options=Options(settings=WAGTAIL)) as here:
+    with places.place(vendor, options=_wagtail(vendor)) as here:
         typed, routed = [], []
         for _ in range(_LONG_TURNS):
             places.empty(here.project.database)
@@ -86,3 +53,10 @@ def _everything(vendor: str) -> str:
             routed.append(places.routed(here))
             count = len(here.project.database.rows("SELECT 1 FROM django_migrations"))
     return places.compared(f"empty database, Wagtail ({count}), {vendor}", typed, routed)
+
+
+def _wagtail(vendor: str) -> Options:
+    """Wagtail with all of its apps, and the shop beside it."""
+    options = surroundings.wagtail(vendor)
+    installed = ["shop", *options.settings["INSTALLED_APPS"]]
+    return replace(options, settings={**options.settings, "INSTALLED_APPS": installed})

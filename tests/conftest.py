@@ -66,6 +66,7 @@ def _clean() -> None:
         graph.forget(alias)
     route_settings.cache_clear()
     sources.build.cache_clear()
+    sources.place.cache_clear()
 
 
 @pytest.fixture

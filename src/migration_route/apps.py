@@ -21,3 +21,4 @@ class MigrationRouteConfig(AppConfig):
         if sources.is_server():
             sources.remember()
             sources.build()
+            sources.place()

@@ -24,14 +24,14 @@ from migration_route.errors import (
     RouteError,
     StaleCode,
 )
-from migration_route.planning.fingerprint import code_of
 from migration_route.planning.plan import Plan
 from migration_route.vocabulary import Direction, Mode, Scope
 from tests.factories import a_plan, a_step
 
 BUILD = "this build"
-PLAN = "b" * 64
-READ = f"{code_of(BUILD)}-{PLAN}"
+CODE, PLACE, PLAN = "b" * 12, "b" * 8, "b" * 64
+OTHER_CODE, OTHER_PLACE, OTHER_PLAN = "c" * 12, "c" * 8, "c" * 64
+READ = f"{CODE}-{PLACE}-{PLAN}"
 BACK = Direction.BACKWARDS
 ONE_WAY = a_step("0002_a", direction=BACK, reversible=False)
 
@@ -53,7 +53,7 @@ CASES = (
     Case(
         name="the same plan, read by another build",
         answer=Permit,
-        evidence={"fingerprint": f"{code_of('another build')}-{PLAN}"},
+        evidence={"fingerprint": f"{OTHER_CODE}-{OTHER_PLACE}-{PLAN}"},
     ),
     Case(name="the digest alone", answer=Permit, evidence={"fingerprint": PLAN}),
     Case(
@@ -68,16 +68,22 @@ CASES = (
         evidence={"fingerprint": ""},
     ),
     Case(
-        name="another plan, read by this build",
+        name="another plan, read by this build elsewhere",
         answer=Refusal,
         error=PlanChanged,
-        evidence={"fingerprint": f"{code_of(BUILD)}-{'c' * 64}"},
+        evidence={"fingerprint": f"{CODE}-{OTHER_PLACE}-{OTHER_PLAN}"},
     ),
     Case(
-        name="another plan, read by another build",
+        name="another plan, read here before the files were edited",
+        answer=Refusal,
+        error=PlanChanged,
+        evidence={"fingerprint": f"{OTHER_CODE}-{PLACE}-{OTHER_PLAN}"},
+    ),
+    Case(
+        name="another plan, read by another build elsewhere",
         answer=Refusal,
         error=StaleCode,
-        evidence={"fingerprint": f"{code_of('another build')}-{'c' * 64}"},
+        evidence={"fingerprint": f"{OTHER_CODE}-{OTHER_PLACE}-{OTHER_PLAN}"},
     ),
     Case(
         name="not a fingerprint at all",
@@ -164,7 +170,7 @@ def test_decide(case):
 def test_the_reasons_come_in_the_order_of_their_weight():
     """Who read another plan is told so, whatever else stands in the way."""
     everything = evidence(
-        fingerprint=f"{code_of(BUILD)}-{'c' * 64}",
+        fingerprint=f"{CODE}-{PLACE}-{OTHER_PLAN}",
         unresolved="0" * 32,
         unsupported=("WINDOWS",),
     )
@@ -176,7 +182,7 @@ def test_the_reasons_come_in_the_order_of_their_weight():
 def test_a_refusal_carries_what_the_caller_needs():
     """The fingerprint to read anew, the run to resolve and the stuck step are named."""
     plan = a_plan(ONE_WAY, fingerprint=READ)
-    changed = decide(plan, evidence(fingerprint=f"{code_of(BUILD)}-{'c' * 64}"))
+    changed = decide(plan, evidence(fingerprint=f"{CODE}-{PLACE}-{OTHER_PLAN}"))
     assert isinstance(changed, Refusal)
     assert changed.error.facts["fingerprint"] == READ
     unresolved = decide(plan, evidence(unresolved="7" * 32))

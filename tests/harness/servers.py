@@ -125,16 +125,6 @@ class WebServer:
         pid: int = httpx.get(f"{self.url}/pid/", timeout=10).json()["pid"]
         return pid
 
-    def await_workers(self) -> None:
-        """Come back when every process has answered once: each has read its code."""
-        seen: set[int] = set()
-
-        def all_have_answered() -> bool:
-            seen.add(self.answering_pid())
-            return len(seen) >= self.workers
-
-        until(all_have_answered, seconds=30, what="every worker answers", every=0.05)
-
     def _comes_up(self) -> bool:
         process = self.process
         assert process is not None

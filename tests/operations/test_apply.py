@@ -25,8 +25,6 @@ from migration_route.ledger.reading import list_entries, list_runs
 from migration_route.operations.apply import ApplyRequest, apply
 from migration_route.operations.cancel import cancel
 from migration_route.operations.plan import plain_plan
-from migration_route.planning import sources
-from migration_route.planning.fingerprint import code_of
 from migration_route.planning.plan import PlanRequest
 from migration_route.vocabulary import Action, ActorKind, Mode, RunState, Scope
 from tests.factories import an_actor, at_once, tables, vendor, written_by_another
@@ -85,7 +83,8 @@ def test_what_is_refused_leaves_no_run(changes, error):
 
 def test_another_plan_of_this_build_is_a_changed_plan():
     """What was read is not there any more."""
-    read = f"{code_of(sources.build())}-{'0' * 64}"
+    code, place, _ = plan_to("testapp").fingerprint.split("-")
+    read = f"{code}-{place}-{'0' * 64}"
     with pytest.raises(PlanChanged) as refused:
         apply(request(fingerprint=read), an_actor())
     assert refused.value.facts["fingerprint"] == plan_to("testapp").fingerprint

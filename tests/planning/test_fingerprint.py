@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migration_route.planning.fingerprint import (
-    code_of,
     fingerprint_of,
-    read_by,
+    same_code,
     same_plan,
 )
 from migration_route.planning.plan import Operation
@@ -27,6 +26,7 @@ PARTS: dict[str, Any] = {
     "steps": (a_step("0002_a"), a_step("0003_b")),
     "applied": frozenset({("testapp", "0001_initial"), ("auth", "0001_initial")}),
     "build": "one build",
+    "place": "one place",
 }
 
 
@@ -82,18 +82,29 @@ def test_another_build_reads_the_same_plan():
     assert same_plan(left, right)
 
 
-def test_a_fingerprint_tells_which_build_read_it():
-    """So a plan that differs can be blamed on the code or on the database."""
-    assert read_by("one build", of())
-    assert not read_by("another build", of())
-    assert of().startswith(f"{code_of('one build')}-")
+OTHER_PLAN: dict[str, Any] = {"applied": frozenset()}
 
 
-@given(st.text(max_size=80))
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({}, True),
+        ({"build": "another build"}, True),  # edited since, in the same place
+        ({"place": "another place"}, True),  # the same release on another host
+        ({"build": "another build", "place": "another place"}, False),
+    ],
+    ids=str,
+)
+def test_a_fingerprint_tells_whether_the_code_is_the_same(changes, same):
+    """So a plan that differs can be blamed on the code or on what has happened."""
+    assert same_code(of(), of(**OTHER_PLAN, **changes)) is same
+
+
+@given(st.one_of(st.text(max_size=80), st.from_regex(r"[0-9a-f-]{0,80}")))
 def test_any_text_can_be_compared(text):
     """What a caller sends is never this plan by accident, and never an error."""
     assert not same_plan(of(), text)
-    assert not read_by("one build", text)
+    assert not same_code(of(), text)
 
 
 def test_a_fingerprint_fits_into_its_column():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 
 import pytest
+from django.apps import apps
 
 from migration_route.planning import sources
 from migration_route.planning.graph import read_graph
@@ -104,6 +106,43 @@ def test_the_build_is_the_setting_or_a_digest(settings, monkeypatch):
     sources.build.cache_clear()
     assert sources.build() == "v1"
     sources.build.cache_clear()
+
+
+def test_a_place_is_the_same_while_its_files_are_edited(history):
+    """A process that starts after an edit answers for the same files."""
+    found = place()
+    history.table("0001_a", "made_a")
+    assert place() == found
+
+
+def test_another_checkout_is_another_place(tmp_path, monkeypatch):
+    """Even where it takes the path of the one before, as a release behind a link does."""
+    folder, link = apps.get_app_config("testapp").path, tmp_path / "current"
+    monkeypatch.setattr(apps.get_app_config("testapp"), "path", str(link))
+    link.symlink_to(folder)
+    found = place()
+    link.unlink()
+    link.symlink_to(shutil.copytree(folder, tmp_path / "release"))
+    assert place() != found
+
+
+def test_an_app_in_an_archive_has_a_place(monkeypatch):
+    """Nothing stands at its path."""
+    found = place()
+    monkeypatch.setattr(apps.get_app_config("testapp"), "path", "/srv/apps.zip/testapp")
+    assert place() != found
+
+
+def test_a_build_that_is_set_is_the_place(settings):
+    """Then the setting alone tells one release from the next."""
+    settings.MIGRATION_ROUTE = {"BUILD": "v1"}
+    assert place() == "v1"
+
+
+def place() -> str:
+    """Return what a process that begins now would say."""
+    sources.place.cache_clear()
+    return sources.place()
 
 
 @pytest.mark.usefixtures("history")

@@ -69,7 +69,6 @@ def test_f2_a_plan_that_has_changed_is_not_run(build, pair):
     """A file edited, a file added, a migration applied meanwhile: each time the plan
     that was read is `plan_changed`, and nothing of it is done."""
     site = build(pair, {"0002_sku": column("sku")}, timeout=A_NEW_PROCESS_PLANS)
-    site.server.await_workers()  # one that starts after the edit is other code
     ci = site.client("ci")
     read = ci.plan()
 
@@ -89,6 +88,28 @@ def test_f2_a_plan_that_has_changed_is_not_run(build, pair):
     expect_problem(ci.ask_for_run(read), 409, "plan_changed")
     assert site.applied() == ["0001_initial", "0002_sku"]
     assert ci.get("runs")["runs"] == []
+
+
+@on_each_once
+def test_f2_whichever_process_answers(build, pair):
+    """A server that started after the edit answers as the one from before it, though each
+    is a build of its own: both answer for the same files."""
+    site = build(pair, {"0002_sku": column("sku")}, workers=1, timeout=A_NEW_PROCESS_PLANS)
+    earlier = site.client("ci")
+    read = earlier.plan()
+    site.project.add_migrations({"0002_sku": column("another_sku")})
+    site.serve(workers=1, timeout=A_NEW_PROCESS_PLANS)
+    later = site.client("ci", server=site.servers[1])
+    expect_problem(later.ask_for_run(read), 409, "plan_changed")
+    expect_problem(earlier.ask_for_run(read), 409, "plan_changed")
+
+    read_later = later.plan()
+    assert read_later["build"] != read["build"]
+    site.project.add_migrations({"0002_sku": column("a_third_sku")})
+    expect_problem(earlier.ask_for_run(read_later), 409, "plan_changed")
+    expect_problem(later.ask_for_run(read_later), 409, "plan_changed")
+    assert site.applied() == ["0001_initial"]
+    assert later.get("runs")["runs"] == []
 
 
 @on_each_once

@@ -14,7 +14,7 @@ from migration_route.errors import (
     RouteError,
     StaleCode,
 )
-from migration_route.planning.fingerprint import read_by, same_plan
+from migration_route.planning.fingerprint import same_code, same_plan
 from migration_route.planning.plan import Plan
 from migration_route.vocabulary import Direction, Mode, Scope
 
@@ -25,7 +25,7 @@ class Evidence:
 
     fingerprint: str  # the one that was read
     expected_build: str  # the one that the caller counts on; "" for any
-    builds: frozenset[str]  # those that this process knows as its own
+    builds: frozenset[str]  # those that answer here: in memory, and on disk
     unresolved: str | None  # the run that left this database in between
     unsupported: tuple[str, ...] = ()  # guards in the settings that are not carried yet
 
@@ -95,7 +95,7 @@ def _stale(plan: Plan, evidence: Evidence) -> RouteError | None:
         )
     if same_plan(plan.fingerprint, evidence.fingerprint):
         return None
-    if any(read_by(build, evidence.fingerprint) for build in evidence.builds):
+    if same_code(plan.fingerprint, evidence.fingerprint):
         return PlanChanged(**facts)
     return StaleCode(**facts)
 

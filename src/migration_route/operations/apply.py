@@ -28,7 +28,7 @@ from migration_route.ledger.reading import active_runs, find_repeated, unresolve
 from migration_route.ledger.records import RunRecord, StepError, StepRecord
 from migration_route.operations.plan import plain_plan
 from migration_route.operations.recording import on_record
-from migration_route.planning import fresh, sources
+from migration_route.planning import sources
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.running import recovery
 from migration_route.running.launchers import Launcher, launcher
@@ -131,7 +131,7 @@ def _evidence(request: ApplyRequest, plan: Plan) -> Evidence:
     return Evidence(
         fingerprint=request.fingerprint,
         expected_build=request.build,
-        builds=fresh.builds_seen() | {sources.build(), plan.build},
+        builds=frozenset({sources.build(), plan.build}),
         unresolved=unresolved_runs().get(request.database),
         unsupported=route_settings().unsupported,
     )

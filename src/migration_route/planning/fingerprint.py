@@ -1,8 +1,9 @@
 """What names a plan, so that exactly this one is approved and carried out?
 
-A fingerprint reads `CODE-PLAN`. PLAN is the digest of what would be done and from which
-state: only it decides whether two plans are the same. CODE is a short digest of the
-build that read the plan: where two plans differ, it tells whether the code did. No Django.
+A fingerprint reads `CODE-PLACE-PLAN`. PLAN is the digest of what would be done and from
+which state: only it decides whether two plans are the same. CODE and PLACE are short
+digests of the build that read the plan and of the files that it was read from: where two
+plans differ, they tell whether the code did. No Django.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from migration_route.planning.plan import Step
 from migration_route.vocabulary import Direction, Mode
 
 _CODE_LENGTH = 12
+_PLACE_LENGTH = 8
 
 
 def fingerprint_of(
@@ -25,8 +27,9 @@ def fingerprint_of(
     steps: Iterable[Step],
     applied: Iterable[tuple[str, str]],
     build: str,
+    place: str,
 ) -> str:
-    """Return the fingerprint of a plan."""
+    """Return the fingerprint of a plan; `place` as `sources.place` names it."""
     plan = digest(
         {
             "database": database,
@@ -37,12 +40,7 @@ def fingerprint_of(
             "applied": sorted(list(key) for key in set(applied)),
         }
     )
-    return f"{code_of(build)}-{plan}"
-
-
-def code_of(build: str) -> str:
-    """Return the part of a fingerprint that names the code."""
-    return digest(build)[:_CODE_LENGTH]
+    return f"{digest(build)[:_CODE_LENGTH]}-{digest(place)[:_PLACE_LENGTH]}-{plan}"
 
 
 def same_plan(left: str, right: str) -> bool:
@@ -50,6 +48,13 @@ def same_plan(left: str, right: str) -> bool:
     return left.rpartition("-")[2] == right.rpartition("-")[2]
 
 
-def read_by(build: str, fingerprint: str) -> bool:
-    """Tell whether a fingerprint comes from this build."""
-    return fingerprint.partition("-")[0] == code_of(build)
+def same_code(left: str, right: str) -> bool:
+    """Tell whether two fingerprints were read by the same build, or from the same files.
+
+    Every process answers for the files as they are now. So two that read the same ones
+    do not differ in code, even if they were edited before the second one started.
+    """
+    one, other = (fingerprint.split("-") for fingerprint in (left, right))
+    if len(one) != 3 or len(other) != 3:
+        return False
+    return one[0] == other[0] or one[1] == other[1]

@@ -16,12 +16,6 @@ from migration_route.planning import sources
 from migration_route.planning.plan import Plan, PlanRequest
 
 _TIMEOUT = 60
-_builds: set[str] = set()
-
-
-def builds_seen() -> frozenset[str]:
-    """Return the builds that this process has answered for without being one of them."""
-    return frozenset(_builds)
 
 
 def is_needed(migrations: list[tuple[Migration, bool]]) -> bool:
@@ -52,11 +46,9 @@ def plan_in_new_process(request: PlanRequest, *, detailed: bool) -> Plan:
         raise _as_error(done.stderr.decode(errors="replace"))
     try:
         # What a project prints while it starts stands before the last line.
-        plan = msgspec.json.decode(done.stdout.strip().rpartition(b"\n")[2], type=Plan)
+        return msgspec.json.decode(done.stdout.strip().rpartition(b"\n")[2], type=Plan)
     except msgspec.DecodeError as error:
         raise _as_error(done.stdout.decode(errors="replace")) from error
-    _builds.add(plan.build)
-    return plan
 
 
 def _as_error(text: str) -> RouteError:

@@ -60,6 +60,7 @@ def make_plan(request: PlanRequest) -> tuple[Plan, MigrationPlan]:
             steps=steps,
             applied=countable(graph.recorded, target.alias),
             build=sources.build(),
+            place=sources.place(),
         ),
     )
     return plan, migrations

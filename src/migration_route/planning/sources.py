@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from functools import lru_cache
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 
-from django.apps import apps
+from django.apps import AppConfig, apps
 from django.db.migrations.loader import MigrationLoader
 
 from migration_route.canonical import digest
@@ -172,3 +173,25 @@ def build() -> str:
     remember()
     with _memory.lock:
         return digest(_memory.digests)[:16]
+
+
+@lru_cache(maxsize=1)
+def place() -> str:
+    """Return which files this process answers for: the setting BUILD, or else the folders
+    of the apps on this machine, as its file system knew them when it was first asked.
+
+    A folder keeps its number (stat(2), `st_ino`) while files in it are edited, and another
+    release, checkout or image has another one, even under the same name.
+    """
+    configured = route_settings().build
+    if configured:
+        return configured
+    return digest([socket.gethostname(), *map(_folder_identity, apps.get_app_configs())])
+
+
+def _folder_identity(app: AppConfig) -> list[str | int]:
+    try:
+        status = Path(app.path).stat()
+    except OSError:  # an archive
+        return [app.path]
+    return [status.st_dev, status.st_ino]

@@ -81,6 +81,7 @@ class Expectation:
             ],
             applied=countable(graphs.read_recorder(order.database), order.database),
             build=sources.build(),
+            place=sources.place(),
         )
 
     def begin(self, migration: Migration, *, backwards: bool) -> None:
