@@ -16,7 +16,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.conf import route_settings
-from migration_route.connecting import new_connection, own_connection
+from migration_route.connecting import new_connection, own_connection, require_direct
 from migration_route.errors import ActiveRun, Misconfigured
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
@@ -40,13 +40,15 @@ def is_installed(alias: str) -> bool:
 def install() -> bool:
     """Bring the ledger's tables up to date; return whether there was anything to do.
 
-    Raises `ActiveRun` when the database stays locked, `django.db.DatabaseError` when
+    Raises `ActiveRun` when the database stays locked, `PoolerDetected` when it cannot
+    be locked, `django.db.DatabaseError` when
     the tables cannot be made.
     """
     alias = route_settings().ledger_database
     with own_connection(alias):
         if _own_migrations() <= _applied(alias):
             return False
+        require_direct(alias)
         _install_locked(alias)
     return True
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import suppress
+from typing import Any
 
 from migration_route import clock
 from migration_route.conf import route_settings
-from migration_route.connecting import new_connection
-from migration_route.errors import NotInThisState
+from migration_route.connecting import new_connection, require_direct
+from migration_route.errors import NotInThisState, PoolerDetected
 from migration_route.ledger import runs
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
@@ -35,6 +37,11 @@ class Claim:
         process that carries it out: it may be cancelled meanwhile, wait too long, or
         have been claimed by another. `run` is the run as it is then."""
         columns = {"host": socket.gethostname(), "supervisor_pid": os.getpid()}
+        try:
+            require_direct(self.run.database)
+        except PoolerDetected as error:
+            self._refuse(error, columns)
+            return False
         state, shown = RunState.QUEUED, None
         deadline = time.monotonic() + route_settings().lock_wait.total_seconds()
         while True:
@@ -85,6 +92,14 @@ class Claim:
             )
             change = runs.Change(outcome=str(reason or "lock"), error=error)
             self._move(RunState.FAILED, RunState.WAITING, change)
+
+    def _refuse(self, error: PoolerDetected, columns: dict[str, Any]) -> None:
+        """End a run whose lock would not hold."""
+        why = StepError(type="PoolerDetected", message=str(error))
+        change = runs.Change(outcome=error.code, error=why, columns=columns)
+        with suppress(NotInThisState):  # it was cancelled meanwhile
+            self._move(RunState.FAILED, RunState.QUEUED, change)
+        self.run = find_run(self.run.id)
 
     def release(self) -> bool:
         """Give the lock back; False when it was not held any more."""
