@@ -187,8 +187,10 @@ def _of_ways(databases: Mapping[str, DatabaseSettings], ledger: str) -> list[str
     """Return what is wrong with the direct ways: each leads straight to one database."""
     problems = []
     for alias, found in databases.items():
-        way = databases.get(found.direct or "")
-        if found.direct != alias and way is not None and way.direct is not None:
+        if found.direct is None or found.direct == alias:
+            continue
+        way = databases.get(found.direct)
+        if way is not None and way.direct is not None:
             problems.append(
                 f"DATABASES[{alias!r}]: 'direct' must name an alias that needs none itself."
             )

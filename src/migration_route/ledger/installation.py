@@ -6,6 +6,7 @@ run on an empty database is on record. A read never creates anything.
 
 from __future__ import annotations
 
+import logging
 import time
 from importlib import import_module
 from pkgutil import iter_modules
@@ -21,6 +22,8 @@ from migration_route.errors import ActiveRun, Misconfigured
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import OWN_APP
+
+logger = logging.getLogger("migration_route.ledger")
 
 _POLL = 0.1
 
@@ -86,6 +89,7 @@ def _install_locked(alias: str) -> None:
             executor = MigrationExecutor(connections[alias])
             executor.migrate(executor.loader.graph.leaf_nodes(OWN_APP))
         finally:
-            lock.release()
+            if not lock.release():
+                logger.warning("The lock of %s was lost while the ledger was made.", alias)
     finally:
         lock_connection.close()

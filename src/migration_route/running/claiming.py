@@ -8,6 +8,8 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from django.db import DatabaseError
+
 from migration_route import clock
 from migration_route.conf import route_settings
 from migration_route.connecting import new_connection, require_direct
@@ -101,9 +103,30 @@ class Claim:
             self._move(RunState.FAILED, RunState.QUEUED, change)
         self.run = find_run(self.run.id)
 
+    def is_held(self) -> bool:
+        """Prove that the lock is still ours."""
+        return self._lock.is_held()
+
+    def take_again(self) -> bool:
+        """Take a lock that was lost, on a new session; never wait for it.
+
+        The worker's own lock has kept the door shut meanwhile, where it has a session.
+        """
+        try:
+            if vendor_of(self.run.database).lock_is_of_session:
+                self._connection.close()
+            else:
+                self._lock.release()
+            return self._lock.try_acquire()
+        except (DatabaseError, OSError):
+            return False
+
     def release(self) -> bool:
         """Give the lock back; False when it was not held any more."""
-        return self._lock.release()
+        try:
+            return self._lock.release()
+        except DatabaseError:
+            return False  # its session has ended, and the lock with it
 
     def close(self) -> None:
         """End the connection, and with it whatever it holds."""
