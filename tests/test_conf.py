@@ -220,6 +220,14 @@ def test_a_guard_that_is_not_carried_yet_is_named(key):
     assert problems(**{key: {"some": "thing"}}) == ()
 
 
+def test_a_direct_way_leads_straight_to_one_database():
+    """It needs no other way itself, and does not hold the ledger under its own name."""
+    entries = {"default": {"direct": "other"}, "other": {"direct": "default"}}
+    assert any("needs none itself" in text for text in problems(DATABASES=entries))
+    found = problems(DATABASES={"default": {"direct": "other"}}, LEDGER_DATABASE="other")
+    assert [text for text in found if text.startswith("LEDGER_DATABASE")]
+
+
 def test_the_digest_of_a_token_may_be_written_in_capitals():
     """Other tools print digests in capitals."""
     (token,) = read_settings({"TOKENS": [{**TOKEN, "sha256": "A" * 64}]}).tokens

@@ -6,7 +6,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connections, transaction
 
+from migration_route import connecting
 from migration_route.connecting import new_connection, own_connection
+from migration_route.errors import UnknownDatabase
+from migration_route.targets import all_aliases, find_target
 from migration_route.vendors import vendor_of
 from tests.factories import vendor, written_by_another
 
@@ -156,3 +159,41 @@ def test_a_servers_database_is_never_private():
         pytest.skip("SQLite has no server")
     assert not vendor_of("default").is_private(connections["default"])
     assert vendor_of("default").sidecar(connections["default"]) is None
+
+
+def test_a_way_that_is_direct_is_asked_about_once(monkeypatch):
+    """By this process, for these settings."""
+    asked = []
+    kind = type(vendor_of("default"))
+    usual = kind.is_direct
+    monkeypatch.setattr(connecting, "_direct", set())
+    monkeypatch.setattr(
+        kind, "is_direct", lambda *words: asked.append(words) or usual(*words)
+    )
+    connecting.require_direct("default")
+    connecting.require_direct("default")
+    assert len(asked) == 1
+    connecting.require_direct("other")
+    assert len(asked) == 2
+
+
+def test_a_session_that_serves_two_is_known():
+    """One connection in the place of two is what a pooler of transactions makes."""
+    if vendor() != "postgresql":
+        pytest.skip("only PostgreSQL has poolers of transactions")
+    with own_connection("default") as first, own_connection("default") as second:
+        assert vendor_of("default").is_direct(first, second)
+        assert not vendor_of("default").is_direct(first, first)
+
+
+def test_the_direct_way_is_gone_where_it_is_named(settings, monkeypatch):
+    """The alias stays, the place is that of the direct one."""
+    usual = connections.settings["default"]
+    monkeypatch.setitem(connections.settings, "straight", {**usual, "USER": "another"})
+    settings.MIGRATION_ROUTE = {"DATABASES": {"default": {"direct": "straight"}}}
+    connection = new_connection("default")
+    assert connection.alias == "default"
+    assert connection.settings_dict["USER"] == "another"
+    with pytest.raises(UnknownDatabase, match="only the direct way to the database 'def"):
+        find_target("straight")
+    assert "straight" not in all_aliases()

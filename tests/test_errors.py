@@ -51,6 +51,7 @@ CONTRACT = {
     "idempotency_mismatch",
     "invalid_request",
     "database_unavailable",
+    "pooler_detected",
 }
 
 

@@ -13,11 +13,15 @@ from contextlib import contextmanager
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from migration_route.canonical import digest
 from migration_route.conf import route_settings
+from migration_route.errors import PoolerDetected
 from migration_route.vendors import vendor_of
 
 PATIENCE = 5.0
 """Seconds that a door waits for a busy SQLite file."""
+
+_direct: set[str] = set()  # digests of the settings that were found to lead straight there
 
 
 def new_connection(alias: str, *, patience: float = PATIENCE) -> BaseDatabaseWrapper:
@@ -35,6 +39,40 @@ def new_connection(alias: str, *, patience: float = PATIENCE) -> BaseDatabaseWra
         "CONN_HEALTH_CHECKS": False,
     }
     return connection
+
+
+def require_direct(alias: str) -> None:
+    """Raise `PoolerDetected` where a session is handed from client to client.
+
+    A lock of the session would not hold there. What was found to be direct is not asked
+    again by this process, unless its settings change.
+    """
+    way = route_settings().database(alias).direct
+    vendor = vendor_of(way or alias)
+    first, second = new_connection(alias), new_connection(alias)
+    settings = digest([alias, repr(first.settings_dict)])
+    if settings in _direct:
+        return
+    try:
+        if vendor.is_direct(first, second):
+            _direct.add(settings)
+            return
+    finally:
+        first.close()
+        second.close()
+    if way is None:
+        raise PoolerDetected(
+            f"The database {alias!r} is reached through a pooler of transactions, which "
+            "hands one session to many clients: a lock would not hold.",
+            hint="Give the setting DATABASES an alias that leads to the server itself, "
+            f'and name it: MIGRATION_ROUTE["DATABASES"][{alias!r}]["direct"].',
+        )
+    raise PoolerDetected(
+        f"The direct way {way!r} to the database {alias!r} leads through a pooler of "
+        "transactions as well.",
+        hint="Let the alias lead to the server itself: "
+        f'MIGRATION_ROUTE["DATABASES"][{alias!r}]["direct"].',
+    )
 
 
 @contextmanager

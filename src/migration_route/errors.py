@@ -17,6 +17,7 @@ RouteError
 │   ├── StaleCode
 │   ├── ActiveRun
 │   ├── OrphanBackend
+│   ├── PoolerDetected
 │   ├── NeedsResolution
 │   ├── NotInThisState
 │   ├── Conflict
@@ -177,6 +178,16 @@ class OrphanBackend(Refused):
 
     code = "orphan_backend"
     hint = "Wait until it has gone, or end it in the database."
+
+
+class PoolerDetected(Refused):
+    """This database is reached through a pooler that hands one session to many clients."""
+
+    code = "pooler_detected"
+    hint = (
+        "A lock would not hold there. Give DATABASES an alias that leads to the server "
+        'itself, and name it as "direct" in MIGRATION_ROUTE["DATABASES"].'
+    )
 
 
 class NeedsResolution(Refused):

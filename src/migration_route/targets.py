@@ -37,6 +37,12 @@ def find_target(alias: str) -> Target:
     Raises `UnknownDatabase`, with the names that there are.
     """
     known = all_aliases()
+    ways = route_settings().databases.items()
+    if owner := next((name for name, found in ways if found.direct == alias), None):
+        raise UnknownDatabase(
+            f"{alias!r} is only the direct way to the database {owner!r}.",
+            hint=f"Ask for {owner!r}.",
+        )
     if alias not in known:
         raise UnknownDatabase(
             f"There is no database {alias!r} in this project.",

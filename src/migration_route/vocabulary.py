@@ -142,6 +142,7 @@ class EventKind(StrEnum):
     OPERATION_FINISHED = "operation_finished"
     STEP_FINISHED = "step_finished"
     OUTPUT = "output"
+    LOCK_LOST = "lock_lost"
     ERROR = "error"
 
 
@@ -154,6 +155,7 @@ class Action(StrEnum):
     RUN_STATE = "run_state"
     STEP_STARTED = "step_started"
     STEP_FINISHED = "step_finished"
+    LOCK_LOST = "lock_lost"
     CANCEL_REQUESTED = "cancel_requested"
     RESOLVED = "resolved"
     DENIED = "denied"

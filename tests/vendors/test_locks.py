@@ -109,6 +109,44 @@ def test_what_is_not_held_cannot_be_given_back():
         assert not lock.release()
 
 
+def test_its_holder_can_prove_that_it_is_held():
+    """Held from the taking to the giving back, and by nobody else."""
+    with lock_of() as (first, _), lock_of() as (second, _):
+        assert not first.is_held()
+        assert first.try_acquire()
+        assert first.is_held()
+        assert not second.is_held()
+        first.release()
+        assert not first.is_held()
+
+
+def test_what_has_gone_is_not_held():
+    """A session that was ended by the server, or a file that somebody took away."""
+    with lock_of() as (lock, connection):
+        assert lock.try_acquire()
+        if vendor() == "sqlite":
+            database = Path(connection.settings_dict["NAME"])
+            database.with_name(f"{database.name}.route-lock-1").unlink()
+        else:
+            end_session(connection)
+        assert not lock.is_held()
+        connection.close()
+        assert not lock.is_held()
+
+
+def end_session(connection: BaseDatabaseWrapper) -> None:
+    """Let the server end the session of a connection, as an administrator does."""
+    mine, end = {
+        "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%s)"),
+        "mysql": ("SELECT CONNECTION_ID()", "KILL %s"),
+    }[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(mine)
+        (session,) = cursor.fetchone()
+    with connections["default"].cursor() as cursor:
+        cursor.execute(end, [session])
+
+
 @pytest.mark.filterwarnings("ignore:you don't own a lock")
 def test_it_goes_with_the_connection():
     """A server drops the lock of a session that has ended."""

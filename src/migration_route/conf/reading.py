@@ -157,6 +157,8 @@ def read_settings(values: Any) -> RouteSettings:
         reader.problems.append(
             f"LEDGER_DATABASE names {ledger_database!r}, which is not in DATABASES."
         )
+    databases = reader.databases()
+    reader.problems += _of_ways(databases, ledger_database)
     result: dict[str, Any] = {
         "launcher": launcher,
         "ledger_database": ledger_database,
@@ -167,7 +169,7 @@ def read_settings(values: Any) -> RouteSettings:
         "build": reader.text("BUILD", _build_of_environment()),
         "ready_when_ahead": reader.truth("READY_WHEN_AHEAD", default=True),
         "ready_databases": reader.aliases("READY_DATABASES"),
-        "databases": reader.databases(),
+        "databases": databases,
         "guard": reader.truth("GUARD", default=True),
         "guard_wait": reader.length_of_time("GUARD_WAIT", timedelta(seconds=10)),
         "unsupported": tuple(key for key in NOT_YET if reader.values.pop(key, None)),
@@ -179,6 +181,25 @@ def read_settings(values: Any) -> RouteSettings:
             f"{key!r} is not a setting of the route; there are {', '.join(sorted(known))}."
         )
     return RouteSettings(**result, problems=tuple(reader.problems))
+
+
+def _of_ways(databases: Mapping[str, DatabaseSettings], ledger: str) -> list[str]:
+    """Return what is wrong with the direct ways: each leads straight to one database."""
+    problems = []
+    for alias, found in databases.items():
+        if found.direct is None or found.direct == alias:
+            continue
+        way = databases.get(found.direct)
+        if way is not None and way.direct is not None:
+            problems.append(
+                f"DATABASES[{alias!r}]: 'direct' must name an alias that needs none itself."
+            )
+        if found.direct == ledger:
+            problems.append(
+                f"LEDGER_DATABASE names {ledger!r}, which is only the direct way to "
+                f"{alias!r}: name {alias!r}."
+            )
+    return problems
 
 
 def _build_of_environment() -> str | None:

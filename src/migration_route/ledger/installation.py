@@ -6,6 +6,7 @@ run on an empty database is on record. A read never creates anything.
 
 from __future__ import annotations
 
+import logging
 import time
 from importlib import import_module
 from pkgutil import iter_modules
@@ -16,11 +17,13 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.conf import route_settings
-from migration_route.connecting import new_connection, own_connection
+from migration_route.connecting import new_connection, own_connection, require_direct
 from migration_route.errors import ActiveRun, Misconfigured
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import OWN_APP
+
+logger = logging.getLogger("migration_route.ledger")
 
 _POLL = 0.1
 
@@ -40,13 +43,15 @@ def is_installed(alias: str) -> bool:
 def install() -> bool:
     """Bring the ledger's tables up to date; return whether there was anything to do.
 
-    Raises `ActiveRun` when the database stays locked, `django.db.DatabaseError` when
+    Raises `ActiveRun` when the database stays locked, `PoolerDetected` when it cannot
+    be locked, `django.db.DatabaseError` when
     the tables cannot be made.
     """
     alias = route_settings().ledger_database
     with own_connection(alias):
         if _own_migrations() <= _applied(alias):
             return False
+        require_direct(alias)
         _install_locked(alias)
     return True
 
@@ -84,6 +89,7 @@ def _install_locked(alias: str) -> None:
             executor = MigrationExecutor(connections[alias])
             executor.migrate(executor.loader.graph.leaf_nodes(OWN_APP))
         finally:
-            lock.release()
+            if not lock.release():
+                logger.warning("The lock of %s was lost while the ledger was made.", alias)
     finally:
         lock_connection.close()

@@ -114,9 +114,13 @@ class Journal:
                 "error": error and error.to_dict(),
                 **self.vouching,
             }
+        self.entry(Action.STEP_STARTED if begins else Action.STEP_FINISHED, facts)
+
+    def entry(self, action: Action, facts: dict[str, Any]) -> None:
+        """Add a line of the ledger about this run."""
         self._drafts.append(
             Draft(
-                action=Action.STEP_STARTED if begins else Action.STEP_FINISHED,
+                action=action,
                 database=self._run.database,
                 run=self._run.id,
                 build=self._run.build,

@@ -12,6 +12,7 @@ from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
 from migration_route.canonical import digest
 from migration_route.conf import route_settings
+from migration_route.connecting import require_direct
 from migration_route.deciding.policy import (
     Evidence,
     NeedsApproval,
@@ -67,7 +68,8 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
     """Start a run of the plan and return it; the same Idempotency-Key starts it once.
 
     Raises what `planning.planner.make_plan` raises, `Unauthenticated`, `Forbidden`, and
-    the refusals of `deciding.policy.decide` and `ledger.runs.open_run`.
+    the refusals of `deciding.policy.decide` and `ledger.runs.open_run`, and
+    `PoolerDetected`.
     """
     with on_record(actor, "apply", database=request.database):
         authorise(actor, Scope.APPLY, database=request.database)
@@ -139,6 +141,7 @@ def _evidence(request: ApplyRequest, plan: Plan) -> Evidence:
 
 def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
     plan = permit.plan
+    require_direct(plan.database)
     starter = launcher()  # what cannot start anything is told before there is a run
     if install():
         note(

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import suppress
+from typing import Any
+
+from django.db import DatabaseError
 
 from migration_route import clock
 from migration_route.conf import route_settings
-from migration_route.connecting import new_connection
-from migration_route.errors import NotInThisState
+from migration_route.connecting import new_connection, require_direct
+from migration_route.errors import NotInThisState, PoolerDetected
 from migration_route.ledger import runs
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
@@ -35,6 +39,11 @@ class Claim:
         process that carries it out: it may be cancelled meanwhile, wait too long, or
         have been claimed by another. `run` is the run as it is then."""
         columns = {"host": socket.gethostname(), "supervisor_pid": os.getpid()}
+        try:
+            require_direct(self.run.database)
+        except PoolerDetected as error:
+            self._refuse(error, columns)
+            return False
         state, shown = RunState.QUEUED, None
         deadline = time.monotonic() + route_settings().lock_wait.total_seconds()
         while True:
@@ -86,9 +95,38 @@ class Claim:
             change = runs.Change(outcome=str(reason or "lock"), error=error)
             self._move(RunState.FAILED, RunState.WAITING, change)
 
+    def _refuse(self, error: PoolerDetected, columns: dict[str, Any]) -> None:
+        """End a run whose lock would not hold."""
+        why = StepError(type="PoolerDetected", message=str(error))
+        change = runs.Change(outcome=error.code, error=why, columns=columns)
+        with suppress(NotInThisState):  # it was cancelled meanwhile
+            self._move(RunState.FAILED, RunState.QUEUED, change)
+        self.run = find_run(self.run.id)
+
+    def is_held(self) -> bool:
+        """Prove that the lock is still ours."""
+        return self._lock.is_held()
+
+    def take_again(self) -> bool:
+        """Take a lock that was lost, on a new session; never wait for it.
+
+        The worker's own lock has kept the door shut meanwhile, where it has a session.
+        """
+        try:
+            if vendor_of(self.run.database).lock_is_of_session:
+                self._connection.close()
+            else:
+                self._lock.release()
+            return self._lock.try_acquire()
+        except (DatabaseError, OSError):
+            return False
+
     def release(self) -> bool:
         """Give the lock back; False when it was not held any more."""
-        return self._lock.release()
+        try:
+            return self._lock.release()
+        except DatabaseError:
+            return False  # its session has ended, and the lock with it
 
     def close(self) -> None:
         """End the connection, and with it whatever it holds."""

@@ -12,8 +12,8 @@ from datetime import timedelta
 from django.db import Error as DatabaseFailure
 
 from migration_route.conf import route_settings
-from migration_route.connecting import new_connection, own_connection
-from migration_route.errors import DatabaseUnavailable, NotInThisState
+from migration_route.connecting import new_connection, own_connection, require_direct
+from migration_route.errors import DatabaseUnavailable, NotInThisState, PoolerDetected
 from migration_route.ledger import runs
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run, silence
@@ -44,7 +44,7 @@ def look_after(run: RunRecord) -> RunRecord:
             return _reconcile(run)
     except NotInThisState:
         return find_run(run.id)  # somebody else has just concluded it
-    except (DatabaseFailure, DatabaseUnavailable):
+    except (DatabaseFailure, DatabaseUnavailable, PoolerDetected):
         return run
     return run
 
@@ -68,6 +68,7 @@ def _lose(run: RunRecord) -> RunRecord:
 
 def _reconcile(run: RunRecord) -> RunRecord:
     """Conclude a lost run, if nobody is at work for it any more."""
+    require_direct(run.database)
     connection = new_connection(run.database)
     try:
         vendor = vendor_of(run.database)

@@ -11,6 +11,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from migration_route.conf import route_settings
 from migration_route.errors import OrphanBackend
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot, TargetLock
@@ -50,12 +51,31 @@ def worker_session(database: str, run: str) -> Iterator[None]:
     connections[database].close()
     connection_created.connect(prepare, dispatch_uid="migration_route.worker")
     try:
-        yield
+        with _directly(database):
+            yield
     finally:
         connection_created.disconnect(prepare, dispatch_uid="migration_route.worker")
         if not vendor.lock_is_of_session:
             for _, lock in locks:
                 lock.release()  # the others go with their session
+
+
+@contextmanager
+def _directly(database: str) -> Iterator[None]:
+    """Let the alias lead past a pooler, in every thread, where the settings name a way."""
+    way = route_settings().database(database).direct
+    if way is None:
+        yield
+        return
+    usual = connections.settings[database]
+    connections.settings[database] = {**connections.settings[way], "TEST": usual["TEST"]}
+    del connections[database]  # the next look makes it anew, by the new settings
+    try:
+        yield
+    finally:
+        connections[database].close()
+        connections.settings[database] = usual
+        del connections[database]
 
 
 def _take(lock: TargetLock) -> None:

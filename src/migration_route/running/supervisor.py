@@ -19,6 +19,7 @@ from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
 from migration_route.running.child import Child
 from migration_route.running.claiming import Claim
+from migration_route.running.keeping import LOCK_LOST, Keeping
 from migration_route.running.messages import Message, Order
 from migration_route.running.transcript import Transcript
 from migration_route.running.verdict import Verdict, verdict
@@ -57,7 +58,7 @@ class Supervisor:
         self._run = run
         self._child = child
         self._claim = Claim(run)
-        self._unrecorded = False  # a step was stopped because it could not be put on record
+        self._refusal: StepError | None = None  # why a step was not let begin
 
     def supervise(self) -> RunRecord:
         """Carry out the run."""
@@ -83,10 +84,12 @@ class Supervisor:
         journal.hold()
         self._child.order(_order_of(self._run))
         beat = route_settings().lease.total_seconds() / 3
+        self._keeping = Keeping(self._claim, journal, every=beat)
         tried, flushed = 0.0, time.monotonic()
         while not self._child.is_silent:
             self._listen(transcript, journal, timeout=_TICK)
             transcript.show_slow_statement()
+            self._keeping.look()
             now = time.monotonic()
             due = not journal.is_flushed or now - flushed > beat
             if due and now - tried > (_FLUSH_PAUSE if tried > flushed else _TICK):
@@ -112,12 +115,16 @@ class Supervisor:
         if self._is_cancelled():
             self._child.answer(go=False)
             return
+        if not self._keeping.is_sure():
+            self._refusal = LOCK_LOST
+            self._child.answer(go=False)
+            return
         journal.let_go()
         transcript.begin_step(_position(journal, said), said.at)
         deadline = time.monotonic() + _LAST_WORDS
         while not journal.flush() and not journal.is_durable:
             if time.monotonic() > deadline:
-                self._unrecorded = True
+                self._refusal = _UNRECORDED
                 self._child.answer(go=False)  # nothing runs that is not on record
                 return
             time.sleep(_TICK)
@@ -138,15 +145,15 @@ class Supervisor:
         if transcript.told.ending is None:
             transcript.died(status)
         told = transcript.told
-        if self._unrecorded:
-            told = replace(told, ending="failed", error=_UNRECORDED)
+        if self._refusal is not None:
+            told = replace(told, ending="failed", error=self._refusal)
         with own_connection(self._run.database):
             found = verdict(journal.steps, read_recorder(self._run.database), told)
         if told.current is not None:
             step = found.steps[told.current]
             journal.step(told.current, step.state, error=step.error)
         journal.event(EventKind.STATE, text=found.state, facts={"outcome": found.outcome})
-        self._claim.release()
+        self._keeping.give_back()
         self._put_on_record(journal, found)
         return self._run
 

@@ -29,6 +29,9 @@ class TargetLock(Protocol):
     def release(self) -> bool:
         """Give the lock back; False when it was not held any more."""
 
+    def is_held(self) -> bool:
+        """Tell whether it is still ours; False as well when its session has ended."""
+
 
 class Vendor(Protocol):
     """What is particular about one kind of database."""
@@ -40,6 +43,12 @@ class Vendor(Protocol):
         """Return the settings of a connection that belongs to the route alone.
 
         `patience` is in seconds: how long to wait for a busy database.
+        """
+
+    def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
+        """Tell whether these two open connections have a session each, for themselves.
+
+        False where a pooler of transactions hands one session to both.
         """
 
     def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:

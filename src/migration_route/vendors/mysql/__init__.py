@@ -28,6 +28,11 @@ class MySQL:
             options.setdefault("connect_timeout", _CONNECT_TIMEOUT)
         return {**settings, "OPTIONS": options}
 
+    def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
+        """Trust the proxies of MySQL: whoever takes GET_LOCK keeps the session."""
+        del first, second
+        return True
+
     def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
         """Return the named lock of the connection's database."""
         return MySQLLock(connection, slot)

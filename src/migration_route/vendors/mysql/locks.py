@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Slot
@@ -26,6 +27,13 @@ class MySQLLock:
     def release(self) -> bool:
         """Give the lock back; False when it was not held any more."""
         return self._ask("SELECT RELEASE_LOCK(%s)")
+
+    def is_held(self) -> bool:
+        """Tell whether this session still holds it; False when the session has ended."""
+        try:
+            return self._ask("SELECT IS_USED_LOCK(%s) = CONNECTION_ID()")
+        except DatabaseError:
+            return False
 
     def _ask(self, sql: str) -> bool:
         with self._connection.cursor() as cursor:

@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Slot, TargetLock
 from migration_route.vendors.postgresql.locks import PostgreSQLLock
+from migration_route.vendors.postgresql.pooling import have_own_sessions
 
 _CONNECT_TIMEOUT = 5
 _SET = "SELECT set_config(%s, %s, false)"
@@ -29,6 +30,10 @@ class PostgreSQL:
         options.pop("pool", None)
         options.setdefault("connect_timeout", _CONNECT_TIMEOUT)
         return {**settings, "OPTIONS": options}
+
+    def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
+        """Look for a session that serves both."""
+        return have_own_sessions(first, second)
 
     def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
         """Return the advisory lock of the connection's database and schema."""

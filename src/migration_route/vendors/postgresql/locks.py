@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from zlib import crc32
 
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 
 from migration_route.vendors.interface import Slot
 
+_IS_HELD = """
+SELECT EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
+    AND classid::bigint = %s AND objid::bigint = %s AND objsubid = 2
+)
+"""
 # The first key of pg_try_advisory_lock(int, int); the second one names the schema. The
 # database is part of every advisory lock (manual, 13.3.5).
 _LOCK_CLASS = {Slot.SUPERVISOR: 0x6D726F75, Slot.WORKER: 0x6D726F76}
@@ -29,12 +38,26 @@ class PostgreSQLLock:
         """Give the lock back; False when it was not held any more."""
         return self._ask("pg_advisory_unlock")
 
+    def is_held(self) -> bool:
+        """Tell whether this session still holds it; False when the session has ended."""
+        try:
+            with self._connection.cursor() as cursor:
+                # pg_locks shows both keys as unsigned (manual, 54.12).
+                cursor.execute(_IS_HELD, [self._class, self._key(cursor) % 2**32])
+                (answer,) = cursor.fetchone()
+        except DatabaseError:
+            return False
+        return bool(answer)
+
+    def _key(self, cursor: CursorWrapper) -> int:
+        cursor.execute("SELECT coalesce(current_schema(), '')")
+        (schema,) = cursor.fetchone()
+        # crc32 is unsigned, the key is a signed integer of four bytes
+        return crc32(schema.encode()) - 2**31
+
     def _ask(self, function: str) -> bool:
         with self._connection.cursor() as cursor:
-            cursor.execute("SELECT coalesce(current_schema(), '')")
-            (schema,) = cursor.fetchone()
-            # crc32 is unsigned, the key is a signed integer of four bytes
-            key = crc32(schema.encode()) - 2**31
+            key = self._key(cursor)
             cursor.execute(f"SELECT {function}(%s, %s)", [self._class, key])
             (answer,) = cursor.fetchone()
         return bool(answer)

@@ -48,6 +48,10 @@ class SQLiteLock:
         self._descriptor = None
         return held
 
+    def is_held(self) -> bool:
+        """Tell whether the file is still the one that was locked."""
+        return self._descriptor is not None and _is_file(self._descriptor, self._path)
+
 
 def _is_file(descriptor: int, path: Path) -> bool:
     """Tell whether the path still names the file that was opened."""

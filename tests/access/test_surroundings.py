@@ -1,0 +1,19 @@
+"""Is a view of the route outside of the request's transaction, on every database?"""
+
+from __future__ import annotations
+
+from django.core.handlers.base import BaseHandler
+from django.db import connections
+from django.http import HttpResponse
+
+from migration_route.access.surroundings import outside_of_the_request
+
+
+def test_no_request_transaction_is_opened_on_any_alias(settings, monkeypatch):
+    """Not on that of a direct way either, which is no database of the route."""
+    for alias in ("default", "other"):
+        changed = {**connections.settings[alias], "ATOMIC_REQUESTS": True}
+        monkeypatch.setitem(connections.settings, alias, changed)
+    settings.MIGRATION_ROUTE = {"DATABASES": {"default": {"direct": "other"}}}
+    view = outside_of_the_request(lambda request: HttpResponse())
+    assert BaseHandler().make_view_atomic(view) is view
