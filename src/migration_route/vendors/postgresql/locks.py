@@ -5,12 +5,21 @@ from __future__ import annotations
 from zlib import crc32
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 
 from migration_route.vendors.interface import Slot
 
 # The first key of pg_try_advisory_lock(int, int); the second one names the schema. The
 # database is part of every advisory lock (manual, 13.3.5).
 _LOCK_CLASS = {Slot.SUPERVISOR: 0x6D726F75, Slot.WORKER: 0x6D726F76}
+
+# The two keys stand in classid and objid, unsigned, with an objsubid of 2 (manual, 53.13).
+_HOLDER = """
+SELECT pid FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND objsubid = 2
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+AND classid = %s::bigint::oid AND objid = %s::bigint::oid
+"""
 
 
 class PostgreSQLLock:
@@ -29,12 +38,21 @@ class PostgreSQLLock:
         """Give the lock back; False when it was not held any more."""
         return self._ask("pg_advisory_unlock")
 
+    def holder(self) -> int | None:
+        """Return the pid of the backend that holds the lock."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(_HOLDER, [self._class, self._key(cursor) % 2**32])
+            found = cursor.fetchone()
+        return found[0] if found else None
+
     def _ask(self, function: str) -> bool:
         with self._connection.cursor() as cursor:
-            cursor.execute("SELECT coalesce(current_schema(), '')")
-            (schema,) = cursor.fetchone()
-            # crc32 is unsigned, the key is a signed integer of four bytes
-            key = crc32(schema.encode()) - 2**31
-            cursor.execute(f"SELECT {function}(%s, %s)", [self._class, key])
+            cursor.execute(f"SELECT {function}(%s, %s)", [self._class, self._key(cursor)])
             (answer,) = cursor.fetchone()
         return bool(answer)
+
+    def _key(self, cursor: CursorWrapper) -> int:
+        cursor.execute("SELECT coalesce(current_schema(), '')")
+        (schema,) = cursor.fetchone()
+        # crc32 is unsigned, the key is a signed integer of four bytes
+        return int(crc32(schema.encode()) - 2**31)

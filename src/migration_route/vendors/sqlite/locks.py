@@ -33,6 +33,8 @@ class SQLiteLock:
                 os.close(descriptor)
                 return False
             if _is_file(descriptor, self._path):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
                 self._descriptor = descriptor
                 return True
             os.close(descriptor)  # its holder removed it while we were opening it
@@ -47,6 +49,25 @@ class SQLiteLock:
         os.close(self._descriptor)
         self._descriptor = None
         return held
+
+    def holder(self) -> int | None:
+        """Return the pid of the process of this host that holds the lock."""
+        try:
+            with self._path.open("rb") as file:
+                if not _is_locked(file.fileno()):
+                    return None
+                return int(file.read() or 0) or None
+        except (FileNotFoundError, ValueError):
+            return None
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 def _is_file(descriptor: int, path: Path) -> bool:
