@@ -52,7 +52,9 @@ def ended(run):
 
 def told(run):
     """Return whether each loss of the lock that was told was made good."""
-    return [event.facts["taken_again"] for event in events(run) if event.kind == "lock_lost"]
+    return [
+        event.facts["taken_again"] for event in events(run) if event.kind == "lock_lost"
+    ]
 
 
 def lose() -> None:
@@ -97,7 +99,10 @@ def test_a_lost_lock_is_taken_again(waiting):
     assert (found.state, found.outcome) == (RunState.SUCCEEDED, "applied")
     assert told(run) == [False, True]
     lines = list_entries(before=None, limit=30)
-    assert [e.facts["taken_again"] for e in lines if e.action == "lock_lost"] == [True, False]
+    assert [e.facts["taken_again"] for e in lines if e.action == "lock_lost"] == [
+        True,
+        False,
+    ]
     assert verify().intact
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +33,49 @@ class TargetLock(Protocol):
     def is_held(self) -> bool:
         """Tell whether it is still ours; False as well when its session has ended."""
 
+    def holder(self) -> int | None:
+        """Return the pid of the session that holds the lock now, None when nobody does.
+
+        Where `Sessions.are_processes`, it is the pid of a process of this host.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A session of the database, as others see it."""
+
+    pid: int
+    user: str
+    application: str  # the name that the client gave, or where it comes from
+    query: str  # the statement that it is at, or was at last
+    since: str  # ISO 8601 in UTC: when that statement began; "" where nobody knows
+    state: str  # in the words of the database
+    is_busy: bool  # a statement is under way
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as it is stored and told."""
+        told = asdict(self)
+        del told["is_busy"]
+        return told
+
+
+class Sessions(Protocol):
+    """What can be seen of other sessions, and done to them."""
+
+    are_processes: bool  # a pid is one of the operating system, on this host
+
+    def describe(self, pid: int) -> Session | None:
+        """Return a session; None when it is not there any more."""
+
+    def cancel_statement(self, pid: int) -> bool:
+        """Let the statement that it is at fail; False when the session is not there."""
+
+    def end(self, pid: int) -> bool:
+        """End the session, and with it its transaction; False when it is not there.
+
+        It goes a little later than this returns.
+        """
+
 
 class Vendor(Protocol):
     """What is particular about one kind of database."""
@@ -53,6 +97,9 @@ class Vendor(Protocol):
 
     def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
         """Return the lock of this database, to be held through `connection`."""
+
+    def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:
+        """Return what `connection` can see of other sessions, and do to them."""
 
     def prepare_worker_session(self, connection: BaseDatabaseWrapper, run: str) -> None:
         """Make an open session the worker's: name it, lift the web's limits."""

@@ -7,8 +7,9 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.vendors.interface import Slot, TargetLock
+from migration_route.vendors.interface import Sessions, Slot, TargetLock
 from migration_route.vendors.mysql.locks import MySQLLock
+from migration_route.vendors.mysql.sessions import MySQLSessions
 
 _CONNECT_TIMEOUT = 5
 _WEEK = 7 * 24 * 3600
@@ -36,6 +37,10 @@ class MySQL:
     def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
         """Return the named lock of the connection's database."""
         return MySQLLock(connection, slot)
+
+    def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:
+        """Return what the connection can see of other sessions."""
+        return MySQLSessions(connection)
 
     def prepare_worker_session(self, connection: BaseDatabaseWrapper, run: str) -> None:
         """Keep the session while a migration computes without asking the server."""

@@ -35,6 +35,13 @@ class MySQLLock:
         except DatabaseError:
             return False
 
+    def holder(self) -> int | None:
+        """Return the id of the connection that holds the lock."""
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT IS_USED_LOCK(%s)", [self._name])
+            (pid,) = cursor.fetchone()
+        return None if pid is None else int(pid)
+
     def _ask(self, sql: str) -> bool:
         with self._connection.cursor() as cursor:
             cursor.execute(sql, [self._name])

@@ -9,9 +9,10 @@ from typing import Any
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.vendors.interface import Slot, TargetLock
+from migration_route.vendors.interface import Sessions, Slot, TargetLock
 from migration_route.vendors.postgresql.locks import PostgreSQLLock
 from migration_route.vendors.postgresql.pooling import have_own_sessions
+from migration_route.vendors.postgresql.sessions import PostgreSQLSessions
 
 _CONNECT_TIMEOUT = 5
 _SET = "SELECT set_config(%s, %s, false)"
@@ -39,6 +40,10 @@ class PostgreSQL:
         """Return the advisory lock of the connection's database and schema."""
         return PostgreSQLLock(connection, slot)
 
+    def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:
+        """Return what the connection can see of other sessions."""
+        return PostgreSQLSessions(connection)
+
     def prepare_worker_session(self, connection: BaseDatabaseWrapper, run: str) -> None:
         """Name the session, lift the time limits of the web role, and let the server
         notice within half a second when the worker is dead (PostgreSQL 14)."""
@@ -49,8 +54,12 @@ class PostgreSQL:
                 ("idle_in_transaction_session_timeout", "0"),
             ):
                 cursor.execute(_SET, [setting, value])
-            with suppress(DatabaseError):  # not on every platform that PostgreSQL runs on
-                cursor.execute(_SET, ["client_connection_check_interval", "500ms"])
+            for setting, value in (
+                ("client_connection_check_interval", "500ms"),  # not on every platform
+                ("idle_session_timeout", "0"),  # a run may be held for long
+            ):
+                with suppress(DatabaseError):  # both are new in PostgreSQL 14
+                    cursor.execute(_SET, [setting, value])
 
     def sidecar(self, connection: BaseDatabaseWrapper) -> Path | None:
         """Need none: writers do not wait for each other."""

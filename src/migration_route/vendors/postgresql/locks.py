@@ -10,16 +10,17 @@ from django.db.backends.utils import CursorWrapper
 
 from migration_route.vendors.interface import Slot
 
-_IS_HELD = """
-SELECT EXISTS (
-    SELECT FROM pg_locks
-    WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
-    AND classid::bigint = %s AND objid::bigint = %s AND objsubid = 2
-)
-"""
 # The first key of pg_try_advisory_lock(int, int); the second one names the schema. The
 # database is part of every advisory lock (manual, 13.3.5).
 _LOCK_CLASS = {Slot.SUPERVISOR: 0x6D726F75, Slot.WORKER: 0x6D726F76}
+
+# The two keys stand in classid and objid, unsigned, with an objsubid of 2 (manual, 53.13).
+_HOLDER = """
+SELECT pid, pid = pg_backend_pid() FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND objsubid = 2
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+AND classid = %s::bigint::oid AND objid = %s::bigint::oid
+"""
 
 
 class PostgreSQLLock:
@@ -41,23 +42,31 @@ class PostgreSQLLock:
     def is_held(self) -> bool:
         """Tell whether this session still holds it; False when the session has ended."""
         try:
-            with self._connection.cursor() as cursor:
-                # pg_locks shows both keys as unsigned (manual, 54.12).
-                cursor.execute(_IS_HELD, [self._class, self._key(cursor) % 2**32])
-                (answer,) = cursor.fetchone()
+            _, is_ours = self._holder()
         except DatabaseError:
             return False
+        return is_ours
+
+    def holder(self) -> int | None:
+        """Return the pid of the backend that holds the lock."""
+        pid, _ = self._holder()
+        return pid
+
+    def _holder(self) -> tuple[int | None, bool]:
+        """Return the pid of the backend that holds the lock, and whether it is ours."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(_HOLDER, [self._class, self._key(cursor) % 2**32])
+            found: tuple[int, bool] | None = cursor.fetchone()
+        return found or (None, False)
+
+    def _ask(self, function: str) -> bool:
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"SELECT {function}(%s, %s)", [self._class, self._key(cursor)])
+            (answer,) = cursor.fetchone()
         return bool(answer)
 
     def _key(self, cursor: CursorWrapper) -> int:
         cursor.execute("SELECT coalesce(current_schema(), '')")
         (schema,) = cursor.fetchone()
         # crc32 is unsigned, the key is a signed integer of four bytes
-        return crc32(schema.encode()) - 2**31
-
-    def _ask(self, function: str) -> bool:
-        with self._connection.cursor() as cursor:
-            key = self._key(cursor)
-            cursor.execute(f"SELECT {function}(%s, %s)", [self._class, key])
-            (answer,) = cursor.fetchone()
-        return bool(answer)
+        return int(crc32(schema.encode()) - 2**31)

@@ -7,8 +7,9 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.vendors.interface import Slot, TargetLock
+from migration_route.vendors.interface import Sessions, Slot, TargetLock
 from migration_route.vendors.sqlite.locks import SQLiteLock
+from migration_route.vendors.sqlite.sessions import SQLiteSessions
 
 _WORKER_PATIENCE_MS = 60_000
 
@@ -37,6 +38,11 @@ class SQLite:
     def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
         """Return the lock on the file beside the database."""
         return SQLiteLock(_path(connection), slot)
+
+    def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:
+        """Return what the connection can see of other processes."""
+        del connection
+        return SQLiteSessions()
 
     def prepare_worker_session(self, connection: BaseDatabaseWrapper, run: str) -> None:
         """Take the write lock where a transaction begins, and wait for it: an upgrade in

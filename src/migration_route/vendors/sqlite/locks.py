@@ -33,6 +33,8 @@ class SQLiteLock:
                 os.close(descriptor)
                 return False
             if _is_file(descriptor, self._path):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
                 self._descriptor = descriptor
                 return True
             os.close(descriptor)  # its holder removed it while we were opening it
@@ -51,6 +53,25 @@ class SQLiteLock:
     def is_held(self) -> bool:
         """Tell whether the file is still the one that was locked."""
         return self._descriptor is not None and _is_file(self._descriptor, self._path)
+
+    def holder(self) -> int | None:
+        """Return the pid of the process of this host that holds the lock."""
+        try:
+            with self._path.open("rb") as file:
+                if not _is_locked(file.fileno()):
+                    return None
+                return int(file.read() or 0) or None
+        except (FileNotFoundError, ValueError):
+            return None
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 def _is_file(descriptor: int, path: Path) -> bool:

@@ -1,0 +1,62 @@
+"""Who is at work in MySQL or MariaDB, and how is a session brought to an end?"""
+
+from __future__ import annotations
+
+from django.db import OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from migration_route.masking import masked
+from migration_route.vendors.interface import Session
+
+_LONGEST_QUERY = 1000
+_NO_SUCH_THREAD = 1094
+_DESCRIBE = """
+SELECT user, host, info, command, state,
+date_format(utc_timestamp() - INTERVAL time SECOND, '%%Y-%%m-%%dT%%H:%%i:%%sZ')
+FROM information_schema.processlist WHERE id = %s
+"""
+
+
+class MySQLSessions:
+    """Connections, which an account may kill when they are its own."""
+
+    are_processes = False
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+
+    def describe(self, pid: int) -> Session | None:
+        """Return a connection; one that is being killed is still there."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(_DESCRIBE, [pid])
+            found = cursor.fetchone()
+        if found is None:
+            return None
+        user, host, query, command, state, since = found
+        return Session(
+            pid=pid,
+            user=user or "",
+            application=host or "",
+            query=masked(query or "")[:_LONGEST_QUERY],
+            since=since or "",
+            state=state or command or "",
+            is_busy=command not in {"Sleep", "Killed"},
+        )
+
+    def cancel_statement(self, pid: int) -> bool:
+        """Let its statement fail with 1317."""
+        return self._kill("KILL QUERY %s", pid)
+
+    def end(self, pid: int) -> bool:
+        """End the connection."""
+        return self._kill("KILL CONNECTION %s", pid)
+
+    def _kill(self, sql: str, pid: int) -> bool:
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(sql, [pid])
+        except OperationalError as error:
+            if error.args and error.args[0] == _NO_SUCH_THREAD:
+                return False
+            raise
+        return True
