@@ -177,7 +177,7 @@ class OrphanBackend(Refused):
     """A session of an earlier run is still alive in the database."""
 
     code = "orphan_backend"
-    hint = "Wait until it has gone, or end it in the database."
+    hint = "Wait until it has gone, or cancel that run: its session is ended then."
 
 
 class PoolerDetected(Refused):

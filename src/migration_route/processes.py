@@ -30,6 +30,22 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
+def is_at_work(pid: int, run: str) -> bool:
+    """Tell whether a process of this host is one of that run's. Where the system does
+    not tell how it was started, any process of that number is taken for it."""
+    try:
+        os.kill(pid, 0)
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's: it cannot be looked at
+    except FileNotFoundError:
+        return not Path("/proc/self").exists()
+    return state != "Z" and run.encode() in words
+
+
 def _interpreter() -> str:
     """Return the Python of this environment, also where it is embedded (uWSGI)."""
     if sys.executable and Path(sys.executable).name.startswith("python"):

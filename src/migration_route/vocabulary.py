@@ -96,6 +96,16 @@ class WaitingReason(StrEnum):
 
     LOCK = "lock"
     ORPHAN_BACKEND = "orphan_backend"
+    HELD = "held"
+
+
+@unique
+class Asked(StrEnum):
+    """What somebody wants of a run that is at work."""
+
+    HOLD = "hold"
+    CANCEL = "cancel"
+    FORCE = "force"
 
 
 @unique
@@ -157,6 +167,9 @@ class Action(StrEnum):
     STEP_FINISHED = "step_finished"
     LOCK_LOST = "lock_lost"
     CANCEL_REQUESTED = "cancel_requested"
+    FORCE_REQUESTED = "force_requested"
+    HOLD_REQUESTED = "hold_requested"
+    RESUMED = "resumed"
     RESOLVED = "resolved"
     DENIED = "denied"
     REFUSED = "refused"

@@ -44,9 +44,16 @@ class CreateRun(Request, frozen=True, kw_only=True):
 
 
 class GiveReason(Request, frozen=True, kw_only=True):
-    """`POST runs/{id}/cancel`, `…/resolve`: why."""
+    """`POST runs/{id}/hold`, `…/resume`, `…/resolve`: why."""
 
     reason: Reason = ""
+
+
+class CancelRun(Request, frozen=True, kw_only=True):
+    """`POST runs/{id}/cancel`: why, and whether its processes are to be killed."""
+
+    reason: Reason = ""
+    force: bool = False
 
 
 # --- answers ------------------------------------------------------------------------
@@ -120,10 +127,11 @@ class ActorAnswer(Answer, frozen=True, kw_only=True):
 
 
 class WaitingAnswer(Answer, frozen=True, kw_only=True):
-    """Why a run waits, and until when if that is known."""
+    """Why a run waits, until when if that is known, and for whom."""
 
     reason: str
     until: str | None
+    facts: dict[str, Any] = {}
 
 
 class StepErrorAnswer(Answer, frozen=True, kw_only=True):
@@ -161,6 +169,7 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
     requested_by: ActorAnswer
     reason: str
     waiting: WaitingAnswer | None
+    asked: str | None
     steps: list[RunStepAnswer]
     error: StepErrorAnswer | None
     created_at: str

@@ -58,6 +58,7 @@ RUN = RunRecord(
     asked="",
     host="",
     supervisor_pid=None,
+    worker_pid=None,
     created_at="2026-11-23T17:00:00.000000Z",
     started_at="2026-11-23T17:00:01.000000Z",
     finished_at="",
@@ -100,7 +101,7 @@ def test_a_plan_tells_what_cannot_be_undone():
     )
     finding = Finding(code="one_way", severity=Severity.INFO, message="No way.", hint="Do.")
     text = "\n".join(plan_lines(a_plan(step, findings=(finding,), mode=Mode.FAKE)))
-    assert "not undone as a whole if it fails, irreversible" in text
+    assert "not undone as a whole if it fails or is cancelled, irreversible" in text
     assert "Raw Python operation (opaque)" in text
     assert "info: one_way: No way." in text
     assert "Do." in text

@@ -305,23 +305,25 @@ def ended(run):
     return until(look, "the run has ended")
 
 
-def test_a_cancelled_run_stops_before_its_next_step(slow_history):
-    """The step under way comes to its end, the next one does not begin."""
-    begun, flag = slow_history
+def test_a_cancelled_run_stops_in_the_middle_of_its_step(slow_history):
+    """The step under way is rolled back, the next one does not begin."""
+    begun, _ = slow_history
     run = begin("testapp")
     until(begun.exists, "the second step has begun")
     assert find_run(run.id).steps[1].state is StepState.APPLYING
     assert cancel(run.id, an_actor(), reason="enough").state is RunState.CANCELLING
     assert cancel(run.id, an_actor(), reason="enough").state is RunState.CANCELLING
-    flag.touch()
     found = ended(run)
     assert (found.state, found.outcome) == (RunState.CANCELLED, "cancelled")
-    assert states(found) == [StepState.APPLIED, StepState.APPLIED, StepState.NOT_STARTED]
-    assert "made_c" not in tables()
+    assert states(found) == [StepState.APPLIED, StepState.FAILED, StepState.NOT_STARTED]
+    assert found.error is None
+    assert found.steps[1].error.type == "KeyboardInterrupt"
+    assert recorded() == ["0001_a"]
     with pytest.raises(NotInThisState):
         cancel(run.id, an_actor(), reason="again")
     reasons = [entry.facts.get("reason") for entry in list_entries(before=None, limit=20)]
     assert "enough" in reasons
+    assert verify().intact
 
 
 def test_a_supervisor_that_is_killed_takes_its_worker_along(slow_history):

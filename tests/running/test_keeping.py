@@ -63,25 +63,10 @@ def lose() -> None:
         database = Path(connections["default"].settings_dict["NAME"]).resolve()
         database.with_name(f"{database.name}.route-lock-1").unlink(missing_ok=True)
         return
-    end = {"postgresql": "SELECT pg_terminate_backend(%s)", "mysql": "KILL %s"}[vendor()]
-    with connections["default"].cursor() as cursor:
-        if session := holder(cursor):
-            cursor.execute(end, [session])
-
-
-def holder(cursor) -> int | None:
-    """Return the session that holds the supervisor's lock."""
-    if vendor() == "postgresql":
-        cursor.execute(
-            "SELECT pid FROM pg_locks JOIN pg_database d ON d.oid = database "
-            "WHERE locktype = 'advisory' AND classid = %s AND datname = current_database()",
-            [0x6D726F75],
-        )
-    else:
-        lock = vendor_of("default").lock(connections["default"], Slot.SUPERVISOR)
-        cursor.execute("SELECT IS_USED_LOCK(%s)", [lock._name])
-    row = cursor.fetchone()
-    return row and row[0]
+    connection = connections["default"]
+    session = vendor_of("default").lock(connection, Slot.SUPERVISOR).holder()
+    if session is not None:
+        vendor_of("default").sessions(connection).end(session)
 
 
 def test_a_lost_lock_is_taken_again(waiting):
@@ -108,7 +93,7 @@ def test_a_lost_lock_is_taken_again(waiting):
 
 def tried(lock) -> bool:
     """Tell whether the lock was free; it is given back at once."""
-    return lock.try_acquire() and lock.release()
+    return bool(lock.try_acquire() and lock.release())
 
 
 def test_without_its_lock_a_run_begins_no_further_step(waiting):

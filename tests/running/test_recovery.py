@@ -231,7 +231,7 @@ def test_a_run_that_was_asked_to_stop_beside_the_file_and_died_is_concluded():
     folder = vendor_of("default").sidecar(connections["default"])
     file = RunFile(folder, run.id)
     file.beat()
-    file.ask_to_cancel()
+    file.ask("cancel")
     os.utime(folder / f"run-{run.id}.jsonl", (1, 1))
     try:
         assert not look_after(find_run(run.id)).is_active

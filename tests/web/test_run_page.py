@@ -47,7 +47,7 @@ def test_a_finished_run_tells_its_steps_its_output_and_who_asked(
     assert "testapp.0001_initial begins" in text
     assert "3 of 3 books" in text
     assert "data-active" not in text
-    assert "Stop before the next step" not in text
+    assert "Cancel the run" not in text
 
 
 def test_a_failed_run_shows_the_error_at_its_operation(
@@ -86,7 +86,7 @@ def test_cancelling_stops_a_run_that_has_not_begun(
 ) -> None:
     """With who and why on the ledger."""
     run = a_run()
-    assert "carried to its end" in page_of(everyone_can, run)
+    assert "Cancel the run" in page_of(everyone_can, run)
     answer = everyone_can.post(address(run, "cancel"), {"reason": "the wrong night"})
     assert answer.status_code == 302
     assert answer["Location"] == address(run)
@@ -109,7 +109,7 @@ def test_the_cancel_button_is_for_those_who_operate(sign_in: SignIn, a_run: ARun
     """Readers see no button, and their form is refused."""
     run = a_run()
     reader = sign_in(Scope.READ)
-    assert "Stop before the next step" not in page_of(reader, run)
+    assert "Cancel the run" not in page_of(reader, run)
     assert reader.post(address(run, "cancel")).status_code == 403
     assert only_run().state is RunState.QUEUED
 

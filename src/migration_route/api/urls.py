@@ -41,6 +41,12 @@ urlpatterns = [
         endpoint({"POST": views.post_cancel}),
         name="api-cancel",
     ),
+    path("runs/<str:run>/hold", endpoint({"POST": views.post_hold}), name="api-hold"),
+    path(
+        "runs/<str:run>/resume",
+        endpoint({"POST": views.post_resume}),
+        name="api-resume",
+    ),
     path(
         "runs/<str:run>/resolve",
         endpoint({"POST": views.post_resolve}),

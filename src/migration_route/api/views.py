@@ -17,6 +17,7 @@ from migration_route.ledger.records import RunRecord
 from migration_route.operations import apply as applying
 from migration_route.operations import (
     cancel,
+    hold,
     ledger,
     plan,
     ready,
@@ -133,8 +134,25 @@ def post_cancel(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/cancel`."""
     actor = find_actor(request)
     parsing.check_query(request, ())
+    body = parsing.body_of(request, wire.CancelRun)
+    found = cancel.cancel(run, actor, reason=body.reason, force=body.force)
+    return answer(serialize.run_answer(found))
+
+
+def post_hold(request: HttpRequest, run: str) -> HttpResponse:
+    """`POST runs/{id}/hold`."""
+    actor = find_actor(request)
+    parsing.check_query(request, ())
     body = parsing.body_of(request, wire.GiveReason)
-    return answer(serialize.run_answer(cancel.cancel(run, actor, reason=body.reason)))
+    return answer(serialize.run_answer(hold.hold(run, actor, reason=body.reason)))
+
+
+def post_resume(request: HttpRequest, run: str) -> HttpResponse:
+    """`POST runs/{id}/resume`."""
+    actor = find_actor(request)
+    parsing.check_query(request, ())
+    body = parsing.body_of(request, wire.GiveReason)
+    return answer(serialize.run_answer(hold.resume(run, actor, reason=body.reason)))
 
 
 def post_resolve(request: HttpRequest, run: str) -> HttpResponse:

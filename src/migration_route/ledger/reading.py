@@ -27,7 +27,7 @@ from migration_route.ledger.records import (
 )
 from migration_route.ledger.runs import repeated
 from migration_route.models import Entry, Event, Run
-from migration_route.vocabulary import ACTIVE_STATES, RunState
+from migration_route.vocabulary import ACTIVE_STATES, Asked, RunState
 
 Found = TypeVar("Found")
 
@@ -166,8 +166,7 @@ def _with_sidecar(record: RunRecord) -> RunRecord:
     """Show a run as far as it has come, though the tables cannot be written."""
     if not record.is_active or not (file := _run_file(record.id)):
         return record
-    if file.is_asked_to_cancel and record.state is RunState.RUNNING:
-        record = replace(record, state=RunState.CANCELLING)
+    record = _with_wishes(record, file.asked)
     steps, last = record.steps, record.last_event
     for line in file.read():
         if found := line.get("steps"):
@@ -175,3 +174,13 @@ def _with_sidecar(record: RunRecord) -> RunRecord:
         elif event := line.get("event"):
             last = max(last, event["number"])
     return record.with_steps(steps, last_event=last)
+
+
+def _with_wishes(record: RunRecord, words: frozenset[str]) -> RunRecord:
+    """Show what was asked of a run beside the tables as if it stood in them."""
+    for word in (Asked.FORCE, Asked.CANCEL, Asked.HOLD):
+        if word in words:
+            stops = word is not Asked.HOLD and record.state is RunState.RUNNING
+            state = RunState.CANCELLING if stops else record.state
+            return replace(record, state=state, asked=word)
+    return record

@@ -111,6 +111,7 @@ class RunRecord:
     asked: str  # what a person wants of it next; "" for nothing
     host: str
     supervisor_pid: int | None
+    worker_pid: int | None
     created_at: str
     started_at: str
     finished_at: str
@@ -152,6 +153,7 @@ def run_record(row: Run) -> RunRecord:
         asked=row.asked,
         host=row.host,
         supervisor_pid=row.supervisor_pid,
+        worker_pid=row.worker_pid,
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,

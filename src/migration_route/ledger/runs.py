@@ -25,7 +25,6 @@ from migration_route.errors import (
     NotInThisState,
     UnknownRun,
 )
-from migration_route.ledger import sidecar
 from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
 from migration_route.ledger.records import RunRecord, StepError, StepRecord, run_record
 from migration_route.models import Run
@@ -74,6 +73,7 @@ class Change:
     reason: str = ""
     action: Action = Action.RUN_STATE
     columns: dict[str, Any] = field(default_factory=dict)
+    only_if: dict[str, Any] = field(default_factory=dict)  # columns that must be so still
     vouching: dict[str, Any] = field(default_factory=dict)  # for the events of the run
 
 
@@ -208,21 +208,6 @@ def move(
         )
 
 
-def ask_beside(run: str, change: Change) -> bool:
-    """Ask a run to stop beside the tables, where it is at work in their SQLite file.
-
-    Returns False where the tables can take the request themselves.
-    """
-    folder = sidecar.folder_of(route_settings().ledger_database)
-    if folder is None or not sidecar.is_held(folder):
-        return False
-    sidecar.RunFile(folder, run).ask_to_cancel()
-    before = Run.objects.using(route_settings().ledger_database).get(pk=run)
-    entry = _state_entry(before, RunState.CANCELLING, change)
-    sidecar.leave_entry(folder, entry.words())
-    return True
-
-
 def _move_once(
     alias: str, run: str, to: RunState, expected: Collection[RunState], change: Change
 ) -> RunRecord:
@@ -231,7 +216,8 @@ def _move_once(
         before = rows.first()
         if before is None:
             raise UnknownRun
-        if not rows.filter(state__in=list(expected)).update(**_columns(before, to, change)):
+        fitting = rows.filter(state__in=list(expected), **change.only_if)
+        if not fitting.update(**_columns(before, to, change)):
             state = rows.values_list("state", flat=True).get()
             raise NotInThisState(
                 f"Run {run} is {state}; this can be done while it is "
@@ -239,7 +225,7 @@ def _move_once(
                 run=run,
                 state=state,
             )
-        append(_state_entry(before, to, change))
+        append(state_entry(before, to, change))
         return run_record(rows.get())
 
 
@@ -264,7 +250,8 @@ def _columns(before: Run, to: RunState, change: Change) -> dict[str, Any]:
     return columns
 
 
-def _state_entry(before: Run, to: RunState, change: Change) -> Draft:
+def state_entry(before: Run, to: RunState, change: Change) -> Draft:
+    """Return the line that tells of a transition."""
     return Draft(
         action=change.action,
         actor_kind=change.actor_kind,

@@ -33,13 +33,13 @@ class RunFile:
     """The events of one run that the tables could not take yet; one writer."""
 
     def __init__(self, folder: Path, run: str) -> None:
-        self._folder = folder
+        self.folder = folder
         self._path = folder / f"run-{run}.jsonl"
-        self._cancel = folder / f"cancel-{run}"
+        self._run = run
 
     def append(self, lines: list[dict[str, Any]]) -> None:
         """Add lines, and see them onto the disk."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         with self._path.open("ab+") as file:
             _drop_torn_line(file)
             file.writelines(json.dumps(line).encode() + b"\n" for line in lines)
@@ -48,7 +48,7 @@ class RunFile:
 
     def beat(self) -> None:
         """Show that the run's heart beats, though the tables cannot be written."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         self._path.touch()
 
     def read(self) -> list[dict[str, Any]]:
@@ -66,23 +66,35 @@ class RunFile:
             return self._path.stat().st_mtime
         return None
 
-    def ask_to_cancel(self) -> None:
-        """Ask the run to stop, though the tables cannot be written."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._cancel.touch()
+    def ask(self, word: str) -> None:
+        """Ask something of the run, though the tables cannot be written."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        (self.folder / f"{word}-{self._run}").touch()
+
+    def withdraw(self, word: str) -> bool:
+        """Ask it no longer; False when nobody did. Of many, one is told True."""
+        try:
+            (self.folder / f"{word}-{self._run}").unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     @property
-    def is_asked_to_cancel(self) -> bool:
-        """Tell whether somebody has asked the run to stop."""
-        return self._cancel.exists()
+    def asked(self) -> frozenset[str]:
+        """Return the words that are asked of the run here."""
+        end = f"-{self._run}"
+        return frozenset(
+            path.name.removesuffix(end) for path in self.folder.glob(f"*{end}")
+        )
 
     def remove(self, *, at_the_end: bool = False) -> None:
         """Take it away, with the folder when that was the last file in it."""
         self._path.unlink(missing_ok=True)
         if at_the_end:
-            self._cancel.unlink(missing_ok=True)
+            for word in self.asked:
+                self.withdraw(word)
         with suppress(OSError):
-            self._folder.rmdir()
+            self.folder.rmdir()
 
 
 def _drop_torn_line(file: BinaryIO) -> None:

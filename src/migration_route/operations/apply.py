@@ -21,7 +21,7 @@ from migration_route.deciding.policy import (
     decide,
     scopes_for,
 )
-from migration_route.errors import ActiveRun, LaunchFailed, Misconfigured
+from migration_route.errors import ActiveRun, LaunchFailed, Misconfigured, OrphanBackend
 from migration_route.ledger import runs
 from migration_route.ledger.entries import Draft, note
 from migration_route.ledger.installation import install
@@ -35,7 +35,7 @@ from migration_route.running import recovery
 from migration_route.running.launchers import Launcher, launcher
 from migration_route.targets import find_target
 from migration_route.vendors import vendor_of
-from migration_route.vocabulary import Action, Mode, RunState, Scope
+from migration_route.vocabulary import Action, Mode, RunState, Scope, WaitingReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,17 +108,30 @@ def _earlier(request: ApplyRequest, actor: Actor) -> RunRecord | None:
     """Return the run that this request's key has begun before.
 
     Raises `ActiveRun` when another run owns the database, after a look whether it
-    still lives.
+    still lives; `OrphanBackend` when only its session does.
     """
     if earlier := find_repeated(_key(request, actor), request.digest()):
         return earlier
     active = active_runs().get(request.database)
     if active is not None and (active := recovery.look_after(active)).is_active:
+        if active.waiting_reason == WaitingReason.ORPHAN_BACKEND:
+            raise _orphan(active)
         raise ActiveRun(
             f"Run {active.id}, which is {active.state}, owns {request.database!r}.",
             run=active.id,
         )
     return None
+
+
+def _orphan(run: RunRecord) -> OrphanBackend:
+    session = run.waiting_facts.get("session", {})
+    pid = f" ({session['pid']})" if session else ""
+    return OrphanBackend(
+        f"The processes of run {run.id} are gone, but its session{pid} in "
+        f"{run.database!r} is still at work.",
+        run=run.id,
+        **session,
+    )
 
 
 def _key(request: ApplyRequest, actor: Actor) -> str | None:

@@ -1,4 +1,4 @@
-"""Stop a run before its next step."""
+"""Stop a run: before its next step, or in the middle of the one that is under way."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ from dataclasses import replace
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
 from migration_route.errors import NotInThisState
-from migration_route.ledger import runs
+from migration_route.ledger import asking, runs
+from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord
 from migration_route.operations.recording import on_record
 from migration_route.operations.runs import show
-from migration_route.vocabulary import Action, RunState, Scope
+from migration_route.running import ending
+from migration_route.vocabulary import Action, Asked, RunState, Scope, WaitingReason
 
 _NOT_BEGUN = frozenset({RunState.QUEUED, RunState.AWAITING_APPROVAL})
 _BEGUN = frozenset({RunState.WAITING, RunState.RUNNING, RunState.HELD})
 
 
-def cancel(run: str, actor: Actor, *, reason: str) -> RunRecord:
-    """Ask a run to stop: at once if it has not begun, else before its next step.
+def cancel(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRecord:
+    """Ask a run to stop: at once if it has not begun, else as soon as its worker can.
 
-    Raises `NotInThisState` when it has ended.
+    The session that a lost run has left in the database is ended. With `force`, a right
+    of its own, the worker is killed and its session ended, whoever answers. Raises
+    `NotInThisState` when the run has ended.
     """
     with on_record(actor, "cancel", run=run):
         found = show(run, actor)
-        authorise(actor, Scope.OPERATE, database=found.database)
-        if found.state is RunState.CANCELLING:
-            return found
+        needed = Scope.FORCE if force else Scope.OPERATE
+        authorise(actor, needed, database=found.database)
         change = runs.Change(
-            action=Action.CANCEL_REQUESTED,
+            action=Action.FORCE_REQUESTED if force else Action.CANCEL_REQUESTED,
             actor_kind=actor.kind,
             actor_name=actor.name,
             address=actor.address,
@@ -42,6 +45,25 @@ def cancel(run: str, actor: Actor, *, reason: str) -> RunRecord:
                 return runs.move(
                     run, to=RunState.CANCELLED, expected=_NOT_BEGUN, change=unbegun
                 )
-        if found.state is RunState.RUNNING and runs.ask_beside(run, change):
-            return replace(found, state=RunState.CANCELLING)
-        return runs.move(run, to=RunState.CANCELLING, expected=_BEGUN, change=change)
+        if force:
+            return ending.end_by_force(_ask(found, Asked.FORCE, change))
+        if found.state is RunState.CANCELLING:
+            return found
+        asked = _ask(found, Asked.CANCEL, change)
+        is_orphan = asked.waiting_reason == WaitingReason.ORPHAN_BACKEND
+        return ending.end_orphan(asked) if is_orphan else asked
+
+
+def _ask(found: RunRecord, word: Asked, change: runs.Change) -> RunRecord:
+    """Write down that the run is to stop, where its supervisor looks."""
+    if found.state is RunState.LOST:
+        return asking.ask(found.id, word, expected={RunState.LOST}, change=change)
+    is_at_work = found.state in {RunState.RUNNING, RunState.CANCELLING}
+    if is_at_work and asking.ask_beside(found.id, word, change):
+        return find_run(found.id)
+    return runs.move(
+        found.id,
+        to=RunState.CANCELLING,
+        expected=_BEGUN | ({RunState.CANCELLING} if word is Asked.FORCE else set()),
+        change=replace(change, columns={"asked": word}),
+    )

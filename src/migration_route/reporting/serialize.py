@@ -83,7 +83,11 @@ def _plan_step(step: Step) -> wire.PlanStepAnswer:
 
 def run_answer(run: RunRecord) -> wire.RunAnswer:
     """Return a run."""
-    waiting = wire.WaitingAnswer(reason=run.waiting_reason, until=run.waiting_until or None)
+    waiting = wire.WaitingAnswer(
+        reason=run.waiting_reason,
+        until=run.waiting_until or None,
+        facts=run.waiting_facts,
+    )
     return wire.RunAnswer(
         id=run.id,
         database=run.database,
@@ -97,6 +101,7 @@ def run_answer(run: RunRecord) -> wire.RunAnswer:
         requested_by=wire.ActorAnswer(kind=run.actor_kind, name=run.actor_name),
         reason=run.reason,
         waiting=waiting if run.waiting_reason else None,
+        asked=run.asked or None if run.is_active else None,
         steps=[
             wire.RunStepAnswer(
                 app=step.app,

@@ -10,6 +10,7 @@ from migration_route.planning.standing import DatabaseStatus
 from migration_route.vocabulary import Direction, EventKind, Mode, RunState
 
 _MANY = 20
+_LEFT_MIDWAY = "not undone as a whole if it fails or is cancelled"
 
 
 def status_lines(databases: list[DatabaseStatus]) -> Iterator[str]:
@@ -44,7 +45,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         mode = "" if plan.mode is Mode.APPLY else f" ({plan.mode})"
         yield f"{plan.database} ({plan.vendor}), {plan.direction}, {count}{mode}"
     for step in plan.steps:
-        marks = [] if step.rolls_back else ["not undone as a whole if it fails"]
+        marks = [] if step.rolls_back else [_LEFT_MIDWAY]
         marks += [] if step.reversible else ["irreversible"]
         yield f"  {step.label}{_bracketed(marks)}"
         for operation in step.operations:
@@ -66,6 +67,10 @@ def run_lines(run: RunRecord) -> Iterator[str]:
         yield f"  because: {run.reason}"
     if run.waiting_reason:
         yield f"  waiting: {run.waiting_reason}"
+    if session := run.waiting_facts.get("session"):
+        yield f"  session {session['pid']} since {session['since']}: {session['query']}"
+    if run.is_active and run.asked:
+        yield f"  asked of it: {run.asked}"
     for step in run.steps:
         time = "" if step.duration_ms is None else f"  {step.duration_ms} ms"
         yield f"  {step.state:<12} {step.label}{time}"

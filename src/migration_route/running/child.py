@@ -121,6 +121,11 @@ class Child:
             self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return self.status
 
+    def interrupt(self) -> None:
+        """Let the worker raise `KeyboardInterrupt` wherever it is."""
+        if not self.has_ended():
+            os.kill(self.pid, signal.SIGINT)
+
     def kill(self) -> None:
         """End the worker now, and wait until it is gone."""
         if not self.has_ended():

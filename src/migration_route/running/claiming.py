@@ -17,6 +17,7 @@ from migration_route.errors import NotInThisState, PoolerDetected
 from migration_route.ledger import runs
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
+from migration_route.running.signals import Signals
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import RunState, WaitingReason
@@ -34,10 +35,10 @@ class Claim:
         self._lock = vendor.lock(self._connection, Slot.SUPERVISOR)
         self._worker_lock = vendor.lock(self._connection, Slot.WORKER)
 
-    def make(self, *, worker_pid: int) -> bool:
+    def make(self, *, worker_pid: int, signals: Signals) -> bool:
         """Wait for the lock and make the run `running`; return whether it is this
-        process that carries it out: it may be cancelled meanwhile, wait too long, or
-        have been claimed by another. `run` is the run as it is then."""
+        process that carries it out: it may be cancelled meanwhile, wait too long, be told
+        to end by a signal, or have been claimed by another. `run` is the run then."""
         columns = {"host": socket.gethostname(), "supervisor_pid": os.getpid()}
         try:
             require_direct(self.run.database)
@@ -47,6 +48,9 @@ class Claim:
         state, shown = RunState.QUEUED, None
         deadline = time.monotonic() + route_settings().lock_wait.total_seconds()
         while True:
+            if signals.name:
+                self._end_told(signals.name, state)
+                return False
             reason = self._in_the_way()
             try:
                 if reason is None:
@@ -79,6 +83,18 @@ class Claim:
 
     def _move(self, to: RunState, expected: RunState, change: runs.Change) -> None:
         self.run = runs.move(self.run.id, to=to, expected={expected}, change=change)
+
+    def _end_told(self, signal: str, state: RunState) -> None:
+        """End a run whose process is told to end before it has begun."""
+        error = StepError(
+            type="Interrupted",
+            message=f"The process of this run was told to end ({signal}) before it began.",
+        )
+        change = runs.Change(outcome="interrupted", error=error)
+        try:
+            self._move(RunState.FAILED, state, change)
+        except NotInThisState:
+            self._end_unbegun(None)  # it was cancelled in this moment
 
     def _end_unbegun(self, reason: WaitingReason | None) -> None:
         """End a run whose turn has not come: it was cancelled, or waited too long."""

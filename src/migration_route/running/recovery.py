@@ -6,11 +6,13 @@ recorder what is applied. Nothing is guessed, and nothing is started again.
 
 from __future__ import annotations
 
+import socket
 import time
 from datetime import timedelta
 
 from django.db import Error as DatabaseFailure
 
+from migration_route import processes
 from migration_route.conf import route_settings
 from migration_route.connecting import new_connection, own_connection, require_direct
 from migration_route.errors import DatabaseUnavailable, NotInThisState, PoolerDetected
@@ -19,15 +21,19 @@ from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run, silence
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
+from migration_route.running.backend import Backend
 from migration_route.running.launchers import forget_words, last_words
+from migration_route.running.orphans import Orphan
+from migration_route.running.stopping import as_stopped
 from migration_route.running.verdict import Told, verdict
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
-from migration_route.vocabulary import EventKind, RunState, StepState, WaitingReason
+from migration_route.vocabulary import EventKind, RunState, StepState
 
 _START = timedelta(seconds=30)  # for a process to be up, on a machine under load
 _FLUSH = 10.0
-_ALIVE = frozenset({RunState.WAITING, RunState.RUNNING, RunState.CANCELLING})
+_ALIVE = frozenset({RunState.WAITING, RunState.RUNNING, RunState.HELD, RunState.CANCELLING})
+_LOSABLE = _ALIVE | {RunState.LOST}
 
 
 def look_after(run: RunRecord) -> RunRecord:
@@ -40,13 +46,22 @@ def look_after(run: RunRecord) -> RunRecord:
             return _never_started(run)
         if run.state in _ALIVE and silence(run) > route_settings().lease:
             run = _lose(run)
-        if run.state is RunState.LOST:
+        if run.state is RunState.LOST or _has_died_here(run):
             return _reconcile(run)
     except NotInThisState:
         return find_run(run.id)  # somebody else has just concluded it
     except (DatabaseFailure, DatabaseUnavailable, PoolerDetected):
         return run
     return run
+
+
+def conclude_if_gone(run: RunRecord) -> RunRecord:
+    """Return a run as it truly is, whatever its heart did last: it is concluded when
+    nobody holds its locks."""
+    try:
+        return _reconcile(run, was_ended=True) if run.state in _LOSABLE else look_after(run)
+    except NotInThisState:
+        return find_run(run.id)
 
 
 def _never_started(run: RunRecord) -> RunRecord:
@@ -66,8 +81,9 @@ def _lose(run: RunRecord) -> RunRecord:
     return runs.move(run.id, to=RunState.LOST, expected=_ALIVE, change=change)
 
 
-def _reconcile(run: RunRecord) -> RunRecord:
-    """Conclude a lost run, if nobody is at work for it any more."""
+def _reconcile(run: RunRecord, *, was_ended: bool = False) -> RunRecord:
+    """Conclude a lost run, if nobody is at work for it any more. One whose process has
+    died on this host is lost as soon as its lock is free."""
     require_direct(run.database)
     connection = new_connection(run.database)
     try:
@@ -77,6 +93,8 @@ def _reconcile(run: RunRecord) -> RunRecord:
             return run  # its supervisor is only slow, or the next one has begun
         try:
             run = find_run(run.id)
+            if run.state in _ALIVE and (was_ended or _has_died_here(run)):
+                run = _lose(run)
             if run.state is not RunState.LOST:
                 return run  # somebody else has concluded it while we came
             worker_lock = vendor.lock(connection, Slot.WORKER)
@@ -90,11 +108,22 @@ def _reconcile(run: RunRecord) -> RunRecord:
         connection.close()
 
 
+def _has_died_here(run: RunRecord) -> bool:
+    """Tell whether the supervisor of a run was a process of this host that is gone."""
+    return (
+        run.state in _ALIVE
+        and run.supervisor_pid is not None
+        and run.host == socket.gethostname()
+        and not processes.is_at_work(run.supervisor_pid, run.id)
+    )
+
+
 def _waits_for_orphan(run: RunRecord) -> RunRecord:
-    if run.waiting_reason == WaitingReason.ORPHAN_BACKEND:
-        return run
-    change = runs.Change(waiting_reason=WaitingReason.ORPHAN_BACKEND)
-    return runs.move(run.id, to=RunState.LOST, expected={RunState.LOST}, change=change)
+    backend = Backend(run.database)
+    try:
+        return Orphan(run.id, backend).tell()
+    finally:
+        backend.close()
 
 
 def _conclude(run: RunRecord) -> RunRecord:
@@ -115,7 +144,7 @@ def _conclude(run: RunRecord) -> RunRecord:
             error=error,
             lost=True,
         )
-        found = verdict(journal.steps, recorded, told)
+        found = as_stopped(verdict(journal.steps, recorded, told), run.asked)
         if current is not None:
             journal.step(
                 current, found.steps[current].state, error=found.steps[current].error

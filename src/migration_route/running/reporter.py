@@ -39,6 +39,7 @@ class Reporter:
         self._ask = ask
         self._hide = mask
         self._lock = threading.Lock()
+        self._is_torn = False
         self._operation: int | None = None
         self._shown = self._omitted = self._omitted_ms = self._lines = 0
         self._touching = self._wrote = False
@@ -47,8 +48,12 @@ class Reporter:
         """Send one message, whole."""
         line = msgspec.json.encode(message) + b"\n"
         with self._lock:
+            # A message that an interrupt has torn must not tear the next one.
+            line = b"\n" + line if self._is_torn else line
+            self._is_torn = True
             while line:
                 line = line[os.write(self._pipe, line) :]
+            self._is_torn = False
 
     def _say(self, kind: str, **facts: object) -> None:
         self.send(Message(kind=kind, at=clock.now(), **facts))  # type: ignore[arg-type]

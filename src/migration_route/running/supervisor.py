@@ -11,16 +11,21 @@ from django.db import connections
 
 from migration_route.conf import route_settings
 from migration_route.connecting import new_connection, own_connection
-from migration_route.errors import DatabaseUnavailable, NotInThisState, RouteError
+from migration_route.errors import NotInThisState, RouteError
 from migration_route.ledger import entries, runs
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
+from migration_route.running.backend import Backend
 from migration_route.running.child import Child
 from migration_route.running.claiming import Claim
+from migration_route.running.holding import Holding
 from migration_route.running.keeping import LOCK_LOST, Keeping
 from migration_route.running.messages import Message, Order
+from migration_route.running.orphans import Orphan
+from migration_route.running.signals import Signals, heeded
+from migration_route.running.stopping import Stopping, as_stopped
 from migration_route.running.transcript import Transcript
 from migration_route.running.verdict import Verdict, verdict
 from migration_route.vocabulary import EventKind, RunState
@@ -29,6 +34,10 @@ _TICK = 0.1  # seconds between two looks at the record while the worker is silen
 _FLUSH_PAUSE = 0.5  # seconds until a ledger that could not be written is tried again
 _IMPATIENT = 0.05  # seconds that the record may keep the worker waiting
 _LAST_WORDS = 60.0  # seconds to bring the ending into the tables
+_SESSION_GOES = 2.0  # seconds for the worker's session to notice that it is dead
+_UNDER_WAY = frozenset(
+    {RunState.RUNNING, RunState.HELD, RunState.CANCELLING, RunState.LOST}
+)
 _UNRECORDED = StepError(
     type="LedgerUnavailable",
     message="The beginning of this step could not be put on record: it was not begun.",
@@ -41,24 +50,29 @@ def supervise(run: str) -> RunRecord:
     Raises `NotInThisState` when the run is not queued: another process has it, or it
     has ended. `UnknownRun` when there is none.
     """
-    child = Child()  # before anything is connected
-    alias = route_settings().ledger_database
-    connections[alias] = new_connection(alias, patience=_IMPATIENT)
-    try:
-        return Supervisor(find_run(run), child).supervise()
-    finally:
-        child.kill()
-        connections.close_all()
+    with heeded() as signals:
+        child = Child()  # before anything is connected
+        alias = route_settings().ledger_database
+        connections[alias] = new_connection(alias, patience=_IMPATIENT)
+        try:
+            return Supervisor(find_run(run), child, signals).supervise()
+        finally:
+            child.kill()
+            connections.close_all()
 
 
 class Supervisor:
     """Supervises one run, from the claim to the verdict."""
 
-    def __init__(self, run: RunRecord, child: Child) -> None:
+    def __init__(self, run: RunRecord, child: Child, signals: Signals) -> None:
         self._run = run
         self._child = child
+        self._signals = signals
         self._claim = Claim(run)
         self._refusal: StepError | None = None  # why a step was not let begin
+        self._backend = Backend(run.database)
+        self._stopping = Stopping(run.id, child, self._backend, signals)
+        self._holding = Holding(run.id)
 
     def supervise(self) -> RunRecord:
         """Carry out the run."""
@@ -68,11 +82,12 @@ class Supervisor:
                 run=self._run.id,
             )
         try:
-            is_ours = self._claim.make(worker_pid=self._child.pid)
+            is_ours = self._claim.make(worker_pid=self._child.pid, signals=self._signals)
             self._run = self._claim.run
             return self._watch() if is_ours else self._run
         finally:
             self._claim.close()
+            self._backend.close()
 
     # --- during -----------------------------------------------------------------------
 
@@ -90,6 +105,10 @@ class Supervisor:
             self._listen(transcript, journal, timeout=_TICK)
             transcript.show_slow_statement()
             self._keeping.look()
+            if self._holding.gate is not None:
+                self._hold_on(self._holding.gate, transcript, journal)
+            else:
+                self._stopping.tick(in_step=transcript.told.current is not None)
             now = time.monotonic()
             due = not journal.is_flushed or now - flushed > beat
             if due and now - tried > (_FLUSH_PAUSE if tried > flushed else _TICK):
@@ -111,10 +130,28 @@ class Supervisor:
                 transcript.hear(said)
 
     def _gate(self, said: Message, transcript: Transcript, journal: Journal) -> None:
-        """Put the intent on record, then let the step begin, unless somebody cancelled."""
-        if self._is_cancelled():
+        """Let the step begin, unless the run is to stop or to wait."""
+        self._stopping.look()
+        if self._stopping.why:
             self._child.answer(go=False)
+        elif self._stopping.wants_hold:
+            self._holding.shut(said, journal)
+        else:
+            self._begin(said, transcript, journal)
+
+    def _hold_on(self, said: Message, transcript: Transcript, journal: Journal) -> None:
+        """Keep the gate shut until somebody says what becomes of the run."""
+        if self._holding.is_over(journal):
+            self._holding.gate = None
+            self._gate(said, transcript, journal)
             return
+        self._stopping.tick(in_step=False)
+        if self._stopping.why:
+            self._holding.gate = None
+            self._child.answer(go=False)
+
+    def _begin(self, said: Message, transcript: Transcript, journal: Journal) -> None:
+        """Put the intent on record, then let the step begin."""
         if not self._keeping.is_sure():
             self._refusal = LOCK_LOST
             self._child.answer(go=False)
@@ -131,12 +168,6 @@ class Supervisor:
         journal.hold()
         self._child.answer(go=True)
 
-    def _is_cancelled(self) -> bool:
-        try:
-            return find_run(self._run.id).state is RunState.CANCELLING
-        except DatabaseUnavailable:
-            return False  # asked again at the next gate
-
     # --- after ------------------------------------------------------------------------
 
     def _conclude(self, journal: Journal, transcript: Transcript) -> RunRecord:
@@ -147,8 +178,12 @@ class Supervisor:
         told = transcript.told
         if self._refusal is not None:
             told = replace(told, ending="failed", error=self._refusal)
+        if not self._outlives_its_session(journal):
+            return self._run
         with own_connection(self._run.database):
             found = verdict(journal.steps, read_recorder(self._run.database), told)
+        if self._stopping.was_pressed or told.ending == "stopped":
+            found = as_stopped(found, self._stopping.why)
         if told.current is not None:
             step = found.steps[told.current]
             journal.step(told.current, step.state, error=step.error)
@@ -157,24 +192,48 @@ class Supervisor:
         self._put_on_record(journal, found)
         return self._run
 
+    def _outlives_its_session(self, journal: Journal) -> bool:
+        """Wait until the worker's session is gone as well; False when this process is
+        told to end before."""
+        if self._stopping.why:
+            self._stopping.end_what_is_left()
+        if self._backend.is_gone(within=_SESSION_GOES):
+            return True
+        orphan = Orphan(self._run.id, self._backend)
+        orphan.tell()
+        journal.event(EventKind.STATE, text=RunState.LOST)
+        while not self._backend.is_gone(within=_FLUSH_PAUSE):
+            journal.flush()
+            if self._signals.name:
+                self._run = find_run(self._run.id)
+                return False
+            self._stopping.look()
+            if self._stopping.why:
+                self._stopping.end_what_is_left()
+        return True
+
     def _put_on_record(self, journal: Journal, found: Verdict) -> None:
         """Bring everything into the tables; the ending comes last."""
         deadline = time.monotonic() + _LAST_WORDS
         while not journal.flush() and time.monotonic() < deadline:
             connections[route_settings().ledger_database].close_if_unusable_or_obsolete()
             time.sleep(_TICK)
-        self._run = runs.move(
-            self._run.id,
-            to=found.state,
-            expected={RunState.RUNNING, RunState.CANCELLING, RunState.LOST},
-            change=runs.Change(
-                outcome=found.outcome,
-                error=found.error,
-                steps=found.steps,
-                vouching=journal.vouching if journal.is_flushed else {},
-            ),
-            patience=_LAST_WORDS,
+        change = runs.Change(
+            outcome=found.outcome,
+            error=found.error,
+            steps=found.steps,
+            vouching=journal.vouching if journal.is_flushed else {},
         )
+        try:
+            self._run = runs.move(
+                self._run.id,
+                to=found.state,
+                expected=_UNDER_WAY,
+                change=change,
+                patience=_LAST_WORDS,
+            )
+        except NotInThisState:
+            self._run = find_run(self._run.id)  # somebody took this process for dead
         journal.close()
         entries.take_in_what_was_left(patience=_LAST_WORDS)
 

@@ -32,6 +32,7 @@ from migration_route.running.observation import observed
 from migration_route.running.output import LineWriter
 from migration_route.running.reporter import Reporter, Stopped
 from migration_route.running.session import worker_session
+from migration_route.running.signals import let_interrupts_through, no_more_interrupts
 from migration_route.running.typed import type_migrate
 from migration_route.vocabulary import OWN_APP
 
@@ -53,6 +54,7 @@ class Worker:
         order = msgspec.json.decode(line, type=Order)
         streams = self._capture()
         ending, failure = self._carry_out(order, streams)
+        no_more_interrupts()
         connections.close_all()
         for stream in streams.values():
             stream.finish()
@@ -170,6 +172,7 @@ def run_worker(*, pipe: int, control: int, life: int) -> None:
     threading.Thread(target=_end_with, args=(life,), daemon=True).start()
     status = 1
     try:
+        let_interrupts_through()
         Worker(pipe=pipe, control=control).work()
         status = 0
     finally:

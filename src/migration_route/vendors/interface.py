@@ -101,6 +101,10 @@ class Vendor(Protocol):
     def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:
         """Return what `connection` can see of other sessions, and do to them."""
 
+    def interrupt(self, connection: BaseDatabaseWrapper) -> None:
+        """Let the statement fail that another thread of this process is at, where the
+        database lives in the process itself."""
+
     def prepare_worker_session(self, connection: BaseDatabaseWrapper, run: str) -> None:
         """Make an open session the worker's: name it, lift the web's limits."""
 

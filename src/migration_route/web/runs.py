@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from migration_route.ledger.records import RunRecord, StepError, StepRecord
-from migration_route.vocabulary import Direction, RunState, StepState, WaitingReason
+from migration_route.vocabulary import (
+    Asked,
+    Direction,
+    RunState,
+    StepState,
+    WaitingReason,
+)
 from migration_route.web.wording import TONES, between, duration, moment, words
 
 _DONE = frozenset({StepState.APPLIED, StepState.REVERTED})
@@ -19,15 +26,17 @@ _CANCELLABLE = frozenset(
         RunState.HELD,
     }
 )
+_HOLDABLE = frozenset({RunState.QUEUED, RunState.WAITING, RunState.RUNNING})
+_FORCIBLE = _CANCELLABLE | {RunState.CANCELLING, RunState.LOST}
 _SENTENCES = {
     RunState.AWAITING_APPROVAL: ("Waiting for an approval.", ""),
     RunState.QUEUED: ("Waiting for its process to start.", ""),
     RunState.WAITING: ("Waiting for its turn.", ""),
-    RunState.HELD: ("Held.", ""),
+    RunState.HELD: ("Held before its next step: {so_far}.", ""),
     RunState.RUNNING: ("At work: {so_far}.", ""),
     RunState.CANCELLING: (
-        "Stops before its next step: {so_far}.",
-        "The step that is under way is carried to its end.",
+        "Is being stopped: {so_far}.",
+        "The statement that is under way is cancelled.",
     ),
     RunState.LOST: (
         "Its heart has stopped: it is being found out what it left.",
@@ -58,7 +67,7 @@ _WAITING = {
     WaitingReason.LOCK: ("Waiting: something else is migrating this database.", ""),
     WaitingReason.ORPHAN_BACKEND: (
         "Its processes are gone, but its session in the database is still alive.",
-        "Nothing new starts until that session has ended: wait, or end it in the database.",
+        "Nothing new starts until that session has ended: wait, or end it.",
     ),
 }
 
@@ -92,6 +101,11 @@ class RunView:
     finished: datetime | None
     duration: str
     is_cancellable: bool
+    is_holdable: bool
+    is_resumable: bool
+    is_forcible: bool
+    leaves_midway: bool  # a step that is still to be done is not rolled back as a whole
+    orphan: dict[str, Any] | None  # the session that its processes have left
     shows_statements: bool  # they tell where it stopped
     shows_error: bool  # its error is not that of one of its steps
 
@@ -99,6 +113,8 @@ class RunView:
 def run_view(record: RunRecord) -> RunView:
     """Return a run as a page shows it."""
     done = sum(step.state in _DONE for step in record.steps)
+    orphan = record.waiting_facts.get("session") if record.is_active else None
+    is_asked = record.asked == Asked.HOLD
     headline, advice = _sentences(record, done)
     return RunView(
         record=record,
@@ -112,7 +128,15 @@ def run_view(record: RunRecord) -> RunView:
         started=moment(record.started_at),
         finished=moment(record.finished_at),
         duration=duration(between(record.started_at, record.finished_at)),
-        is_cancellable=record.state in _CANCELLABLE,
+        is_cancellable=record.state in _CANCELLABLE or orphan is not None,
+        is_holdable=record.state in _HOLDABLE and not is_asked,
+        is_resumable=record.state is RunState.HELD
+        or (record.state in _HOLDABLE and is_asked),
+        is_forcible=record.state in _FORCIBLE,
+        leaves_midway=any(
+            not step.rolls_back for step in record.steps if step.state not in _DONE
+        ),
+        orphan=orphan,
         shows_statements=record.state in {RunState.FAILED, RunState.PARTIAL, RunState.LOST},
         shows_error=record.error is not None
         and not any(step.error for step in record.steps),
@@ -145,6 +169,10 @@ def _sentences(run: RunRecord, done: int) -> tuple[str, str]:
     )
     if run.state is RunState.FAILED and _has_failed_step(run):
         headline += " The step that failed left nothing behind."
+    if run.state is RunState.CANCELLED and _has_failed_step(run):
+        headline += " The step that was under way left nothing behind."
+    if run.state is RunState.RUNNING and run.asked == Asked.HOLD:
+        advice = "It waits before its next step: somebody has asked it to."
     return headline.format(migrations=migrations, verb=verb, so_far=so_far), advice
 
 

@@ -14,6 +14,8 @@ urlpatterns = [
     path("runs/", page({"GET": views.history}), name="history"),
     path("runs/<str:run>/", page({"GET": views.run}), name="run"),
     path("runs/<str:run>/cancel/", page({"POST": views.cancel}), name="cancel"),
+    path("runs/<str:run>/hold/", page({"POST": views.hold}), name="hold"),
+    path("runs/<str:run>/resume/", page({"POST": views.resume}), name="resume"),
     path("runs/<str:run>/resolve/", page({"POST": views.resolve}), name="resolve"),
     path("ledger/", page({"GET": views.ledger}), name="ledger"),
 ]

@@ -14,6 +14,7 @@ from migration_route.errors import PlanChanged, RouteError, StaleCode
 from migration_route.ledger.records import RunRecord
 from migration_route.operations import apply as applying
 from migration_route.operations import cancel as cancelling
+from migration_route.operations import hold as holding
 from migration_route.operations import ledger as ledgers
 from migration_route.operations import plan as planning
 from migration_route.operations import resolve as resolving
@@ -120,7 +121,8 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
             "last": str(happened.last),
             "earlier": str(max(0, after - _EVENTS)) if after else "",
             "later": str(happened.last) if happened.last < found.last_event else "",
-            "may_cancel": may(actor, Scope.OPERATE, found.database),
+            "may_operate": may(actor, Scope.OPERATE, found.database),
+            "may_force": may(actor, Scope.FORCE, found.database),
             "may_resolve": may(actor, Scope.RESOLVE, found.database),
             "longest_reason": parsing.LONGEST_REASON,
         },
@@ -128,8 +130,21 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
 
 
 def cancel(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """Ask a run to stop before its next step."""
-    cancelling.cancel(run, actor, reason=parsing.reason(request.POST))
+    """Stop a run; with the field `force`, by killing it."""
+    reason, force = parsing.reason(request.POST), request.POST.get("force") == "1"
+    cancelling.cancel(run, actor, reason=reason, force=force)
+    return redirect("migration_route:run", run=run)
+
+
+def hold(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
+    """Let a run wait before its next step."""
+    holding.hold(run, actor, reason=parsing.reason(request.POST))
+    return redirect("migration_route:run", run=run)
+
+
+def resume(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
+    """Let a run go on that is held."""
+    holding.resume(run, actor, reason=parsing.reason(request.POST))
     return redirect("migration_route:run", run=run)
 
 

@@ -16,9 +16,9 @@ from migration_route.access.tokens import digest_of, new_secret
 from migration_route.conf import read_settings
 from migration_route.errors import InvalidRequest, RouteError
 from migration_route.ledger.records import RunRecord
+from migration_route.management import asking
 from migration_route.operations import apply as applying
 from migration_route.operations import (
-    cancel,
     carry,
     ledger,
     plan,
@@ -91,17 +91,16 @@ class Command(BaseCommand):
         found.add_argument(
             "--no-wait", action="store_true", help="return when it has begun"
         )
-        for name, text_, handler in (
-            ("cancel", "stop a run before its next step", self._cancel),
-            (
-                "resolve",
-                "open a database again that a run left in between",
-                self._resolve,
-            ),
-        ):
-            found = _verb(verbs, name, text_, handler)
-            found.add_argument("run")
-            found.add_argument("--reason", default="", required=name == "resolve")
+        for verb, text_ in asking.VERBS.items():
+            asking.add_arguments(verb, _verb(verbs, verb, text_, self._ask))
+        found = _verb(
+            verbs,
+            "resolve",
+            "open a database again that a run left in between",
+            self._resolve,
+        )
+        found.add_argument("run")
+        found.add_argument("--reason", default="", required=True)
         run = _verb(verbs, "run", "carry out a queued run in this process", self._run)
         run.add_argument("run")
 
@@ -229,8 +228,8 @@ class Command(BaseCommand):
         self._tell(options, serialize.run_answer(run), text.run_lines(run))
         return _EXIT_CODES.get(run.state, 1)
 
-    def _cancel(self, options: dict[str, Any]) -> int:
-        found = cancel.cancel(options["run"], on_this_host(), reason=options["reason"])
+    def _ask(self, options: dict[str, Any]) -> int:
+        found = asking.ask(options)
         self._tell(options, serialize.run_answer(found), text.run_lines(found))
         return 0
 

@@ -15,7 +15,7 @@ def findings(plan: Plan) -> Iterator[Finding]:
             code="ddl_commits",
             severity=Severity.WARNING,
             message="This database commits every change of the schema at once: a step "
-            "that fails midway stays half done.",
+            "that fails or is cancelled midway stays half done.",
             hint="Prefer migrations with one operation each.",
         )
         return
@@ -25,7 +25,7 @@ def findings(plan: Plan) -> Iterator[Finding]:
                 code="not_atomic",
                 severity=Severity.WARNING,
                 step=step.label,
-                message=f"{step.label} runs outside of a transaction: if it fails midway, "
-                "it stays half done.",
+                message=f"{step.label} runs outside of a transaction: if it fails or is "
+                "cancelled midway, it stays half done.",
                 hint="Keep one operation in a migration with atomic = False.",
             )

@@ -42,6 +42,10 @@ class MySQL:
         """Return what the connection can see of other sessions."""
         return MySQLSessions(connection)
 
+    def interrupt(self, connection: BaseDatabaseWrapper) -> None:
+        """Do nothing: the server is told by another session."""
+        del connection
+
     def prepare_worker_session(self, connection: BaseDatabaseWrapper, run: str) -> None:
         """Keep the session while a migration computes without asking the server."""
         del run

@@ -44,6 +44,10 @@ class PostgreSQL:
         """Return what the connection can see of other sessions."""
         return PostgreSQLSessions(connection)
 
+    def interrupt(self, connection: BaseDatabaseWrapper) -> None:
+        """Do nothing: the server is told by another session."""
+        del connection
+
     def prepare_worker_session(self, connection: BaseDatabaseWrapper, run: str) -> None:
         """Name the session, lift the time limits of the web role, and let the server
         notice within half a second when the worker is dead (PostgreSQL 14)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,12 @@ class SQLite:
         """Return what the connection can see of other processes."""
         del connection
         return SQLiteSessions()
+
+    def interrupt(self, connection: BaseDatabaseWrapper) -> None:
+        """Let a statement fail with "interrupted"."""
+        if connection.connection is not None:
+            with suppress(sqlite3.ProgrammingError):  # closed in this moment
+                connection.connection.interrupt()
 
     def prepare_worker_session(self, connection: BaseDatabaseWrapper, run: str) -> None:
         """Take the write lock where a transaction begins, and wait for it: an upgrade in

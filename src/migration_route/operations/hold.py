@@ -1,0 +1,79 @@
+"""Let a run wait before its next step, and let it go on."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+from migration_route.access.actor import Actor
+from migration_route.access.permissions import authorise
+from migration_route.errors import NotInThisState
+from migration_route.ledger import asking, runs
+from migration_route.ledger.reading import find_run
+from migration_route.ledger.records import RunRecord
+from migration_route.operations.recording import on_record
+from migration_route.operations.runs import show
+from migration_route.vocabulary import Action, Asked, RunState, Scope
+
+_HOLDABLE = frozenset({RunState.QUEUED, RunState.WAITING, RunState.RUNNING})
+_TRIES = 3
+
+
+def hold(run: str, actor: Actor, *, reason: str) -> RunRecord:
+    """Ask a run to wait before its next step; the step under way is carried to its end.
+
+    Raises `NotInThisState` when it has ended, or is about to.
+    """
+    with on_record(actor, "hold", run=run):
+        found = show(run, actor)
+        authorise(actor, Scope.OPERATE, database=found.database)
+        if found.state is RunState.HELD or _is_asked(found):
+            return found
+        change = _change(Action.HOLD_REQUESTED, actor, reason)
+        if found.state is RunState.RUNNING and asking.ask_beside(run, Asked.HOLD, change):
+            return find_run(run)
+        return asking.ask(run, Asked.HOLD, expected=_HOLDABLE, change=change)
+
+
+def resume(run: str, actor: Actor, *, reason: str) -> RunRecord:
+    """Let a run go on that is held, or take back a hold that has not come about yet.
+
+    Raises `NotInThisState` when nobody holds it.
+    """
+    with on_record(actor, "resume", run=run):
+        found = show(run, actor)
+        authorise(actor, Scope.OPERATE, database=found.database)
+        change = _change(Action.RESUMED, actor, reason)
+        for _ in range(_TRIES):  # the hold may come about in this moment
+            with suppress(NotInThisState):
+                if found.state is RunState.HELD:
+                    return runs.move(
+                        run, to=RunState.RUNNING, expected={RunState.HELD}, change=change
+                    )
+                if _is_asked(found):
+                    return _take_back(run, change)
+            found = find_run(run)
+        raise NotInThisState(
+            f"Run {run} is {found.state}, and nobody holds it.", run=run, state=found.state
+        )
+
+
+def _is_asked(found: RunRecord) -> bool:
+    return found.state in _HOLDABLE and found.asked == Asked.HOLD
+
+
+def _take_back(run: str, change: runs.Change) -> RunRecord:
+    if asking.withdraw_beside(run, Asked.HOLD, change):
+        return find_run(run)
+    still = replace(change, only_if={"asked": Asked.HOLD})
+    return asking.ask(run, None, expected=_HOLDABLE, change=still)
+
+
+def _change(action: Action, actor: Actor, reason: str) -> runs.Change:
+    return runs.Change(
+        action=action,
+        actor_kind=actor.kind,
+        actor_name=actor.name,
+        address=actor.address,
+        reason=reason,
+    )
