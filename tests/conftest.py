@@ -47,6 +47,7 @@ def _clean() -> None:
 
     from migration_route.conf import route_settings
     from migration_route.ledger import sidecar
+    from migration_route.operations import recording
     from migration_route.planning import graph, sources
 
     if folder := sidecar.folder_of("default"):
@@ -67,6 +68,7 @@ def _clean() -> None:
     route_settings.cache_clear()
     sources.build.cache_clear()
     sources.place.cache_clear()
+    recording.strangers.forget()
 
 
 @pytest.fixture

@@ -22,9 +22,11 @@ from migration_route.errors import (
 )
 from migration_route.ledger import runs
 from migration_route.ledger.reading import list_entries, list_runs
+from migration_route.operations import recording
 from migration_route.operations.apply import ApplyRequest, apply
 from migration_route.operations.cancel import cancel
 from migration_route.operations.plan import plain_plan
+from migration_route.operations.strangers import WINDOW, Strangers
 from migration_route.planning.plan import PlanRequest
 from migration_route.vocabulary import Action, ActorKind, Mode, RunState, Scope
 from tests.factories import an_actor, at_once, tables, vendor, written_by_another
@@ -104,6 +106,28 @@ def test_who_may_not_is_turned_away_on_record(actor, error, action):
     with pytest.raises(error):
         apply(request(), actor)
     assert last_entry()[0] == action
+
+
+def test_what_strangers_repeat_is_logged_and_counted(monkeypatch, caplog):
+    """The ledger has one line of it a minute, the log each; a name is always a line."""
+    clock = iter([0.0, 1.0, 2.0, WINDOW]).__next__
+    monkeypatch.setattr(recording, "strangers", Strangers(clock))
+    caplog.set_level("INFO", "migration_route.ledger")
+
+    for actor in [Actor(kind=ActorKind.ANONYMOUS, address="10.0.0.1")] * 4:
+        with pytest.raises(Unauthenticated):
+            apply(request(), actor)
+    for _ in range(3):
+        with pytest.raises(Forbidden):
+            apply(request(), an_actor(Scope.PLAN))
+
+    entries = list_entries(before=None, limit=20)
+    assert [(e.actor_name, e.facts.get("left_out")) for e in entries] == [
+        *[("ada", None)] * 3,
+        ("", 2),
+        ("", 0),
+    ]
+    assert len([line for line in caplog.messages if line.startswith("denied ")]) == 7
 
 
 def test_faking_needs_its_own_right():

@@ -244,6 +244,36 @@ def test_a_process_with_old_code_asks_a_new_one(three):
     assert "another" in plan.steps[1].operations[0].sql[0]
 
 
+def test_what_a_new_process_has_read_is_kept_while_nothing_changes(three, monkeypatch):
+    """Applying a plan asks again for the one that was read; a change asks anew."""
+    started = []
+
+    def started_process(arguments, **words):
+        started.append(arguments)
+        return run(arguments, **words)
+
+    run = fresh.subprocess.run
+    monkeypatch.setattr(fresh.subprocess, "run", started_process)
+    read = fresh.plan_in_new_process(TESTAPP, detailed=True)
+    assert fresh.plan_in_new_process(TESTAPP, detailed=False) is read
+    assert len(started) == 1
+
+    rewrite(three.folder / "0002_b.py", "made_0002_b", "another")
+    edited = fresh.plan_in_new_process(TESTAPP, detailed=False)
+    assert not same_plan(edited.fingerprint, read.fingerprint)
+    assert fresh.plan_in_new_process(TESTAPP, detailed=True).steps[0].operations[0].sql
+    assert len(started) == 3
+
+    monkeypatch.setattr(fresh, "_LIFETIME", -1.0)
+    record("0001_a")
+    (step, _) = fresh.plan_in_new_process(TESTAPP, detailed=True).steps
+    assert step.name == "0002_b"
+    assert len(started) == 4
+
+    fresh.plan_in_new_process(TESTAPP, detailed=True)
+    assert len(started) == 5
+
+
 def test_a_setting_that_prints_does_not_spoil_the_answer(three, monkeypatch, tmp_path):
     """Some projects say hello when they start."""
     (tmp_path / "talkative.py").write_text(

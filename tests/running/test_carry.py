@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+import django
 import pytest
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
@@ -20,7 +21,7 @@ from migration_route.running.launchers.process import start, words_of
 from migration_route.running.recovery import look_after
 from migration_route.vendors import vendor_of
 from migration_route.vocabulary import Mode, RunState, StepState
-from tests.factories import an_actor, tables, vendor
+from tests.factories import an_actor, make_table, tables, vendor
 from tests.planning.test_sources import rewrite
 from tests.running.carrying import Keeper, begin, carried, events, printed, until
 
@@ -354,3 +355,33 @@ def test_two_targets_are_carried_out_in_one_run(history):
     run = carried(*targets)
     assert run.state is RunState.SUCCEEDED
     assert [step.name for step in run.steps] == ["0001_a", "0002_b"]
+
+
+@pytest.mark.skipif(
+    django.VERSION < (6,), reason="Django does not go to a replaced migration"
+)
+def test_a_target_that_is_replaced_does_not_change_the_way_to_the_next(history):
+    """Each `migrate` chooses anew between a squashed migration and what it replaces."""
+    for name, table in (("0001_a", "a"), ("0002_b", "b"), ("0003_c", "c"), ("0004_d", "d")):
+        history.table(name, f"made_{table}")
+    for name, after, letters in (
+        ("0001_squashed_0002_b", None, ("a", "b")),
+        ("0003_squashed_0004_d", "0002_b", ("c", "d")),
+    ):
+        replaced = [
+            ("testapp", f"000{'abcd'.index(table) + 1}_{table}") for table in letters
+        ]
+        history.last = after
+        history.write(
+            name,
+            *(make_table(f"made_{table}") for table in letters),
+            body=f"replaces = {replaced!r}",
+        )
+    run = carried("testapp.0001_a", "testapp")
+    assert (run.state, run.error) == (RunState.SUCCEEDED, None)
+    assert [step.name for step in run.steps] == [
+        "0001_a",
+        "0002_b",
+        "0003_squashed_0004_d",
+    ]
+    assert {"made_a", "made_b", "made_c", "made_d"} <= tables()

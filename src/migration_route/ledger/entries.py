@@ -143,6 +143,11 @@ def _is_deadlock(error: OperationalError) -> bool:
     return bool(error.args) and error.args[0] in {1213, 1020}
 
 
+def tell(draft: Draft) -> None:
+    """Put a line into the log alone."""
+    logger.info("%s %s", draft.action, json.dumps(draft.words(), sort_keys=True))
+
+
 def note(draft: Draft) -> None:
     """Put a line on the ledger if there is one, and never fail for it.
 
@@ -150,7 +155,7 @@ def note(draft: Draft) -> None:
     to the log `migration_route.ledger` alone. Where a migration holds the SQLite file,
     the line waits beside it.
     """
-    logger.info("%s %s", draft.action, json.dumps(draft.words(), sort_keys=True))
+    tell(draft)
     alias = route_settings().ledger_database
     folder = sidecar.folder_of(alias)
     try:

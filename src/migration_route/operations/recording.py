@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from django.db import InterfaceError, OperationalError
 
@@ -16,11 +17,13 @@ from migration_route.errors import (
     RouteError,
     Unauthenticated,
 )
-from migration_route.ledger.entries import Draft, note
+from migration_route.ledger.entries import Draft, note, tell
+from migration_route.operations.strangers import Attempt, Strangers
 from migration_route.planning import sources
 from migration_route.vocabulary import Action
 
 logger = logging.getLogger("migration_route.operations")
+strangers = Strangers()
 
 
 @contextmanager
@@ -28,6 +31,8 @@ def on_record(
     actor: Actor, verb: str, *, database: str = "", run: str = ""
 ) -> Iterator[None]:
     """Note on the ledger what the block denies or refuses to the actor.
+
+    What a caller without a name is denied is noted as `operations.strangers` tells.
 
     Raises `DatabaseUnavailable` where a database does not answer in the block.
     """
@@ -51,22 +56,31 @@ def on_record(
 def _note(
     action: Action, error: RouteError, actor: Actor, verb: str, database: str, run: str
 ) -> None:
-    note(
-        Draft(
-            action=action,
-            actor_kind=actor.kind,
-            actor_name=_printable(actor.name, 200),
-            address=actor.address,
-            database=_printable(database, 200),
-            run=_printable(run, 32),
-            build=sources.build(),
-            facts={
-                "verb": verb,
-                "code": error.code,
-                "message": _printable(error.message, 500),
-            },
-        )
+    draft = Draft(
+        action=action,
+        actor_kind=actor.kind,
+        actor_name=_printable(actor.name, 200),
+        address=actor.address,
+        database=_printable(database, 200),
+        run=_printable(run, 32),
+        build=sources.build(),
+        facts={
+            "verb": verb,
+            "code": error.code,
+            "message": _printable(error.message, 500),
+        },
     )
+    if actor.name:
+        note(draft)
+        return
+    left_out = strangers.admit(
+        Attempt(kind=actor.kind, address=actor.address, verb=verb, code=error.code)
+    )
+    if left_out is None:
+        tell(draft)
+        return
+    told = {"left_out": left_out.same, "left_out_elsewhere": left_out.elsewhere}
+    note(replace(draft, facts={**draft.facts, **told}))
 
 
 def _printable(text: str, length: int) -> str:

@@ -1,11 +1,15 @@
 """What would happen, when this process holds older code than the disk?
 
-Then a new process reads the plan: only its memory is that of the files.
+Then a new process reads the plan: only its memory is that of the files. That takes
+seconds, so the last one is kept for whoever asks the same of the same files and the same
+database: a plan that has just been read is asked for again when it is applied.
 """
 
 from __future__ import annotations
 
 import subprocess
+import time
+from dataclasses import dataclass
 
 import msgspec
 from django.db.migrations import Migration
@@ -13,9 +17,24 @@ from django.db.migrations import Migration
 from migration_route import processes
 from migration_route.errors import BrokenMigrations, RouteError
 from migration_route.planning import sources
+from migration_route.planning.graph import Applied, read_recorder
 from migration_route.planning.plan import Plan, PlanRequest
 
 _TIMEOUT = 60
+_LIFETIME = 60.0  # seconds: helpers that the migrations import are in no digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """A plan, and what it was made of."""
+
+    question: tuple[PlanRequest, str, Applied]
+    plan: Plan
+    detailed: bool
+    until: float
+
+
+_kept: _Kept | None = None
 
 
 def is_needed(migrations: list[tuple[Migration, bool]]) -> bool:
@@ -24,10 +43,32 @@ def is_needed(migrations: list[tuple[Migration, bool]]) -> bool:
 
 
 def plan_in_new_process(request: PlanRequest, *, detailed: bool) -> Plan:
-    """Return the plan as a process that begins now reads it.
+    """Return the plan as a process that begins now reads it, or has just read it.
 
     Raises `BrokenMigrations` when the code on disk cannot read one.
     """
+    global _kept
+    question = _question(request)
+    kept = _kept  # one look: another thread may put its own here
+    if (
+        kept is not None
+        and kept.question == question
+        and kept.detailed >= detailed
+        and time.monotonic() < kept.until
+    ):
+        return kept.plan
+    plan = _asked(request, detailed=detailed)
+    if _question(request) == question:  # else nobody knows which of the two it answers
+        until = time.monotonic() + _LIFETIME
+        _kept = _Kept(question=question, plan=plan, detailed=detailed, until=until)
+    return plan
+
+
+def _question(request: PlanRequest) -> tuple[PlanRequest, str, Applied]:
+    return request, sources.on_disk(), read_recorder(request.database)
+
+
+def _asked(request: PlanRequest, *, detailed: bool) -> Plan:
     arguments = ["plan-value", "--database", request.database, "--mode", request.mode]
     arguments += ["--details"] if detailed else []
     try:

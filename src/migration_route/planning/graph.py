@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connections
@@ -119,10 +120,12 @@ def read_graph_of(alias: str, migrations: Iterable[Migration]) -> Graph:
     )
 
 
-def _load(alias: str) -> MigrationLoader:
+def _load(alias: str, foreseen: Applied | None = None) -> MigrationLoader:
     importlib.invalidate_caches()  # a file may be younger than the last look
     sources.remember()
     try:
+        if foreseen is not None:
+            return _Foreseen(alias, foreseen)
         return MigrationLoader(connections[alias])
     except DatabaseError as error:
         raise DatabaseUnavailable(f"The database {alias!r} does not answer.") from error
@@ -186,12 +189,12 @@ class _PlanningExecutor(MigrationExecutor):
 
 
 def migration_plan(
-    graph: Graph, alias: str, keys: Iterable[tuple[str, str | None]]
+    loader: MigrationLoader, alias: str, keys: Iterable[tuple[str, str | None]]
 ) -> list[tuple[Migration, bool]]:
     """Return Django's own plan: migrations, each with whether it goes backwards."""
     with _kept.lock:
         try:
-            plan = _PlanningExecutor(graph.loader, alias).migration_plan(list(keys))
+            plan = _PlanningExecutor(loader, alias).migration_plan(list(keys))
         except NodeNotFoundError as error:
             # Before Django 6.0, one that an unapplied squashed migration replaces.
             raise UnknownTarget(
@@ -199,8 +202,65 @@ def migration_plan(
                 hint="Go to the squashed migration that stands for it.",
             ) from error
         finally:
-            if not graph.loader.replace_migrations:  # type: ignore[attr-defined]
+            if not loader.replace_migrations:  # type: ignore[attr-defined]
                 # A target that a squashed migration replaces: Django has rebuilt the
                 # graph without replacements, which is good for this plan only.
                 forget(alias)
     return plan
+
+
+class _Foreseen(MigrationLoader):
+    """Django's loader, over a recorder as it will be."""
+
+    def __init__(self, alias: str, recorded: Applied) -> None:
+        self._recorded = recorded
+        super().__init__(connections[alias])
+
+    @property
+    def applied_migrations(self) -> dict[Key, Any]:
+        """What counts as applied: Django fills it from the recorder, then corrects it."""
+        return self._applied
+
+    @applied_migrations.setter
+    def applied_migrations(self, read: object) -> None:
+        del read
+        self._applied: dict[Key, Any] = dict.fromkeys(self._recorded)
+
+
+def foresee(
+    loader: MigrationLoader,
+    alias: str,
+    recorded: Applied,
+    plan: Iterable[tuple[Migration, bool]],
+) -> tuple[MigrationLoader, Applied]:
+    """Return what the next `migrate` will find when this plan has been carried out: which
+    squashed migrations stand in the graph depends on what is applied.
+
+    Raises `BrokenMigrations` where they will not fit together any more.
+    """
+    after = set(recorded)
+    for migration, backwards in plan:
+        keys = _all_that_it_records((migration.app_label, migration.name), loader)
+        after = after.difference(keys) if backwards else after.union(keys)
+    # What the end of every `migrate` does: MigrationExecutor.check_replacements.
+    after.update(key for key in loader.replacements if _is_replaced(key, loader, after))
+    foreseen = frozenset(after)
+    return _load(alias, foreseen), foreseen
+
+
+def _all_that_it_records(key: Key, loader: MigrationLoader) -> Iterator[Key]:
+    """Go through a migration and what it replaces: MigrationExecutor.record_migration."""
+    yield key
+    if key in loader.replacements:
+        for replaced in loader.replacements[key].replaces:
+            yield from _all_that_it_records((replaced[0], replaced[1]), loader)
+
+
+def _is_replaced(key: Key, loader: MigrationLoader, applied: set[Key]) -> bool:
+    """Tell whether all that a migration replaces is applied, or it itself if nothing."""
+    if key not in loader.replacements:
+        return key in applied
+    return all(
+        _is_replaced((app, name), loader, applied)
+        for app, name in loader.replacements[key].replaces
+    )

@@ -31,13 +31,7 @@ def make_plan(request: PlanRequest) -> tuple[Plan, MigrationPlan]:
     graph = graphs.read_graph(target.alias)
     if graph.problem is not None:
         raise graph.problem.with_traceback(None)  # kept, and raised more than once
-    destinations = find_destinations(request, graph)
-    migrations = without_own_app(
-        graphs.migration_plan(
-            graph, target.alias, [key for found in destinations for key in found.keys]
-        ),
-        target.alias,
-    )
+    destinations, migrations = _way(request, graph)
     direction = direction_of(migrations)
     steps = tuple(
         describe(migration, backwards, target.alias) for migration, backwards in migrations
@@ -66,15 +60,27 @@ def make_plan(request: PlanRequest) -> tuple[Plan, MigrationPlan]:
     return plan, migrations
 
 
-def find_destinations(request: PlanRequest, graph: graphs.Graph) -> list[Destination]:
-    """Find every target of a request in the graph."""
+def _way(
+    request: PlanRequest, graph: graphs.Graph
+) -> tuple[list[Destination], MigrationPlan]:
+    """Find every target, and Django's plan to it from where the one before it ends: each
+    is a `migrate` of its own."""
+    alias, loader, recorded = request.database, graph.loader, graph.recorded
     if not request.targets:
-        return [everything(graph.loader)]
-    ledger_here = holds_ledger(request.database)
-    return [
-        find_destination(text, graph.loader, ledger_here=ledger_here)
-        for text in request.targets
-    ]
+        destination = everything(loader)
+        plan = graphs.migration_plan(loader, alias, destination.keys)
+        return [destination], without_own_app(plan, alias)
+    destinations: list[Destination] = []
+    way: MigrationPlan = []
+    for text in request.targets:
+        if destinations:
+            loader, recorded = graphs.foresee(loader, alias, recorded, plan)
+        found = find_destination(text, loader, ledger_here=holds_ledger(alias))
+        plan = graphs.migration_plan(loader, alias, found.keys)
+        destinations.append(found)
+        way += without_own_app(plan, alias)
+        direction_of(way)  # which refuses to turn around
+    return destinations, way
 
 
 def holds_ledger(alias: str) -> bool:

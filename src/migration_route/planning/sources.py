@@ -113,15 +113,25 @@ def _source(module_name: str) -> Path | None:
     return path if path.suffix == ".py" and path.exists() else None
 
 
-def remember() -> None:
-    """Note what the files say now: call it before their modules are imported."""
-    module_names = {}
+def _files() -> dict[str, Path]:
+    """Return the files of all migrations, by module."""
+    found = {}
     for label, folder in packages():
         package, _ = MigrationLoader.migrations_module(label)
         for path in sorted(folder.glob("*.py")):
             if path.name[0] not in "_~":
-                module_names[f"{package}.{path.stem}"] = path
-    for module_name, path in module_names.items():
+                found[f"{package}.{path.stem}"] = path
+    return found
+
+
+def on_disk() -> str:
+    """Return the digest of all migration files as they are now."""
+    return digest({name: file_digest(path) for name, path in _files().items()})
+
+
+def remember() -> None:
+    """Note what the files say now: call it before their modules are imported."""
+    for module_name, path in _files().items():
         if module_name not in _memory.digests:
             found = file_digest(path)
             with _memory.lock:
