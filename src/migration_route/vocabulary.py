@@ -96,6 +96,7 @@ class WaitingReason(StrEnum):
 
     LOCK = "lock"
     ORPHAN_BACKEND = "orphan_backend"
+    BLOCKED = "blocked"  # others hold locks that its statement needs
 
 
 @unique
@@ -139,6 +140,7 @@ class EventKind(StrEnum):
     STATEMENT_RUNNING = "statement_running"
     STATEMENT = "statement"
     STATEMENTS_OMITTED = "statements_omitted"
+    LOCK_ATTEMPT = "lock_attempt"
     OPERATION_FINISHED = "operation_finished"
     STEP_FINISHED = "step_finished"
     OUTPUT = "output"
@@ -156,5 +158,6 @@ class Action(StrEnum):
     STEP_FINISHED = "step_finished"
     CANCEL_REQUESTED = "cancel_requested"
     RESOLVED = "resolved"
+    BLOCKERS_ENDED = "blockers_ended"
     DENIED = "denied"
     REFUSED = "refused"

@@ -119,11 +119,30 @@ class ActorAnswer(Answer, frozen=True, kw_only=True):
     name: str
 
 
+class BlockerAnswer(Answer, frozen=True, kw_only=True):
+    """A session that is in the way; `since` is when its transaction began. Not `certain`:
+    the database does not show locks, and this transaction has been open for long."""
+
+    pid: int
+    user: str
+    application: str
+    query: str
+    since: str
+    state: str
+    certain: bool
+
+
 class WaitingAnswer(Answer, frozen=True, kw_only=True):
-    """Why a run waits, and until when if that is known."""
+    """Why a run waits, and until when if that is known; while it is `blocked`, how often
+    it has tried, how long it has held others up, and who is in the way."""
 
     reason: str
     until: str | None
+    attempt: int = 0
+    stalled_ms: int = 0
+    waited_ms: int = 0
+    tables: list[str] = []
+    blockers: list[BlockerAnswer] = []
 
 
 class StepErrorAnswer(Answer, frozen=True, kw_only=True):

@@ -83,7 +83,6 @@ def _plan_step(step: Step) -> wire.PlanStepAnswer:
 
 def run_answer(run: RunRecord) -> wire.RunAnswer:
     """Return a run."""
-    waiting = wire.WaitingAnswer(reason=run.waiting_reason, until=run.waiting_until or None)
     return wire.RunAnswer(
         id=run.id,
         database=run.database,
@@ -96,7 +95,7 @@ def run_answer(run: RunRecord) -> wire.RunAnswer:
         fingerprint=run.fingerprint,
         requested_by=wire.ActorAnswer(kind=run.actor_kind, name=run.actor_name),
         reason=run.reason,
-        waiting=waiting if run.waiting_reason else None,
+        waiting=_waiting(run) if run.waiting_reason else None,
         steps=[
             wire.RunStepAnswer(
                 app=step.app,
@@ -114,6 +113,24 @@ def run_answer(run: RunRecord) -> wire.RunAnswer:
         finished_at=run.finished_at or None,
         build=run.build,
         last_event=run.last_event,
+    )
+
+
+def _waiting(run: RunRecord) -> wire.WaitingAnswer:
+    facts = run.waiting_facts
+    shown = set(wire.BlockerAnswer.__struct_fields__)
+    return wire.WaitingAnswer(
+        reason=run.waiting_reason,
+        until=run.waiting_until or None,
+        attempt=facts.get("attempt", 0),
+        stalled_ms=facts.get("stalled_ms", 0),
+        waited_ms=facts.get("waited_ms", 0),
+        tables=facts.get("tables", []),
+        blockers=[
+            wire.BlockerAnswer(**{key: blocker[key] for key in shown})
+            for blocker in facts.get("blockers", [])
+            if shown <= blocker.keys()
+        ],
     )
 
 

@@ -65,7 +65,7 @@ def run_lines(run: RunRecord) -> Iterator[str]:
     if run.reason:
         yield f"  because: {run.reason}"
     if run.waiting_reason:
-        yield f"  waiting: {run.waiting_reason}"
+        yield from _waiting_lines(run)
     for step in run.steps:
         time = "" if step.duration_ms is None else f"  {step.duration_ms} ms"
         yield f"  {step.state:<12} {step.label}{time}"
@@ -82,6 +82,23 @@ def run_lines(run: RunRecord) -> Iterator[str]:
         )
 
 
+def _waiting_lines(run: RunRecord) -> Iterator[str]:
+    yield f"  waiting: {run.waiting_reason}"
+    facts = run.waiting_facts
+    if not facts.get("attempt"):
+        return
+    yield (
+        f"    for locks on {', '.join(facts['tables'])}: attempt {facts['attempt']}, "
+        f"others held up for {facts['stalled_ms'] / 1000:.1f} s"
+    )
+    for blocker in facts.get("blockers", ()):
+        who = ", ".join(filter(None, (blocker["user"], blocker["application"])))
+        since = f" since {blocker['since'][:19]}Z" if blocker["since"] else ""
+        maybe = "" if blocker["certain"] else "perhaps "
+        query = " ".join(blocker["query"].split())[:100]
+        yield f"    {maybe}pid {blocker['pid']} ({who}) {blocker['state']}{since}: {query}"
+
+
 def event_line(event: EventRecord) -> str | None:
     """Tell an event in one line; None for what is not worth one."""
     time = "" if event.duration_ms is None else f" ({event.duration_ms} ms)"
@@ -96,7 +113,7 @@ def event_line(event: EventRecord) -> str | None:
             return f"  {event.text}"
         case EventKind.STATEMENT_RUNNING:
             return f"  still running: {event.text[:200]}"
-        case EventKind.ERROR:
+        case EventKind.ERROR | EventKind.LOCK_ATTEMPT:
             return f"  {event.text}"
         case _:
             return None

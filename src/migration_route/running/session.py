@@ -11,6 +11,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from migration_route.conf import route_settings
 from migration_route.errors import OrphanBackend
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot, TargetLock
@@ -28,11 +29,12 @@ def worker_session(database: str, run: str) -> Iterator[None]:
     """
     locks: list[tuple[BaseDatabaseWrapper, TargetLock]] = []
     vendor = vendor_of(database)
+    lock_timeout = route_settings().database(database).lock_timeout.total_seconds()
 
     def prepare(connection: BaseDatabaseWrapper, **_: Any) -> None:
         if connection.alias != database:
             return
-        vendor.prepare_worker_session(connection, run)
+        vendor.prepare_worker_session(connection, run, lock_timeout=lock_timeout)
         if not is_locked(connection):
             lock = vendor.lock(connection, Slot.WORKER)
             _take(lock)
@@ -48,11 +50,14 @@ def worker_session(database: str, run: str) -> Iterator[None]:
         )
 
     connections[database].close()
+    usual = connections[database].settings_dict
+    connections[database].settings_dict = vendor.worker_settings(usual)
     connection_created.connect(prepare, dispatch_uid="migration_route.worker")
     try:
         yield
     finally:
         connection_created.disconnect(prepare, dispatch_uid="migration_route.worker")
+        connections[database].settings_dict = usual
         if not vendor.lock_is_of_session:
             for _, lock in locks:
                 lock.release()  # the others go with their session

@@ -22,6 +22,7 @@ from migration_route.running.claiming import Claim
 from migration_route.running.messages import Message, Order
 from migration_route.running.transcript import Transcript
 from migration_route.running.verdict import Verdict, verdict
+from migration_route.running.waiting import Waiting
 from migration_route.vocabulary import EventKind, RunState
 
 _TICK = 0.1  # seconds between two looks at the record while the worker is silent
@@ -57,6 +58,7 @@ class Supervisor:
         self._run = run
         self._child = child
         self._claim = Claim(run)
+        self._waiting = Waiting(run.id)
         self._unrecorded = False  # a step was stopped because it could not be put on record
 
     def supervise(self) -> RunRecord:
@@ -87,6 +89,7 @@ class Supervisor:
         while not self._child.is_silent:
             self._listen(transcript, journal, timeout=_TICK)
             transcript.show_slow_statement()
+            self._waiting.look()
             now = time.monotonic()
             due = not journal.is_flushed or now - flushed > beat
             if due and now - tried > (_FLUSH_PAUSE if tried > flushed else _TICK):
@@ -104,7 +107,10 @@ class Supervisor:
         for said in self._child.listen(timeout):
             if isinstance(said, Message) and said.kind == "gate":
                 self._gate(said, transcript, journal)
+            elif isinstance(said, Message) and said.kind == "lock_pause":
+                self._pause(said)
             else:
+                self._waiting.hear(said)
                 transcript.hear(said)
 
     def _gate(self, said: Message, transcript: Transcript, journal: Journal) -> None:
@@ -123,6 +129,13 @@ class Supervisor:
             time.sleep(_TICK)
         journal.hold()
         self._child.answer(go=True)
+
+    def _pause(self, said: Message) -> None:
+        """Show for whom the step waits, and let it go on waiting unless it is to stop."""
+        is_cancelled = self._is_cancelled()
+        if not is_cancelled:
+            self._waiting.show(said.facts)
+        self._child.answer(go=not is_cancelled)
 
     def _is_cancelled(self) -> bool:
         try:
@@ -144,7 +157,7 @@ class Supervisor:
             found = verdict(journal.steps, read_recorder(self._run.database), told)
         if told.current is not None:
             step = found.steps[told.current]
-            journal.step(told.current, step.state, error=step.error)
+            journal.step(told.current, step.state, error=step.error, **transcript.attempts)
         journal.event(EventKind.STATE, text=found.state, facts={"outcome": found.outcome})
         self._claim.release()
         self._put_on_record(journal, found)
@@ -159,7 +172,12 @@ class Supervisor:
         self._run = runs.move(
             self._run.id,
             to=found.state,
-            expected={RunState.RUNNING, RunState.CANCELLING, RunState.LOST},
+            expected={
+                RunState.RUNNING,
+                RunState.WAITING,
+                RunState.CANCELLING,
+                RunState.LOST,
+            },
             change=runs.Change(
                 outcome=found.outcome,
                 error=found.error,

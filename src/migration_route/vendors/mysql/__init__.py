@@ -8,6 +8,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Slot, TargetLock
+from migration_route.vendors.mysql.contention import MySQLContention
 from migration_route.vendors.mysql.locks import MySQLLock
 
 _CONNECT_TIMEOUT = 5
@@ -19,6 +20,7 @@ class MySQL:
 
     name = "mysql"
     lock_is_of_session = True
+    contention = MySQLContention()
 
     def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """Answer soon when the server cannot be reached."""
@@ -32,11 +34,19 @@ class MySQL:
         """Return the named lock of the connection's database."""
         return MySQLLock(connection, slot)
 
-    def prepare_worker_session(self, connection: BaseDatabaseWrapper, run: str) -> None:
-        """Keep the session while a migration computes without asking the server."""
+    def worker_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Change nothing."""
+        return settings
+
+    def prepare_worker_session(
+        self, connection: BaseDatabaseWrapper, run: str, *, lock_timeout: float
+    ) -> None:
+        """Keep the session while a migration computes without asking the server, and
+        let it wait for no lock for long."""
         del run
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION wait_timeout = %s", [_WEEK])
+        self.contention.limit(connection, lock_timeout)
 
     def sidecar(self, connection: BaseDatabaseWrapper) -> Path | None:
         """Need none: writers do not wait for each other."""
