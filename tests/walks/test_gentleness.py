@@ -11,7 +11,7 @@ import psycopg
 import pymysql
 
 from tests.harness.deadlines import until
-from tests.harness.migrations import ADD_SKU, migration
+from tests.harness.migrations import ADD_SKU, RUN, WRITE_THREE, WRITTEN, migration
 from tests.harness.pairs import on
 from tests.harness.project import Options
 
@@ -28,6 +28,11 @@ SLACK = 1.0  # seconds that this loaded machine may take for what is instant
 def gently(**limits: object) -> Options:
     """Give limits to the database `default`."""
     return Options(migration_route={"DATABASES": {"default": limits}})
+
+
+def with_database(options: dict[str, Any], **more: Any) -> Options:
+    """Give options to the connections of the alias `default`."""
+    return Options(connection={"OPTIONS": options, **more})
 
 
 @contextlib.contextmanager
@@ -148,3 +153,124 @@ def test_e1_readers_do_not_queue_up_behind_a_run_that_waits(build, pair):
         ("running", ""),
         ("succeeded", ""),
     ]
+
+
+@on("postgres-sync", "mariadb-gthread")
+def test_e2_a_run_whose_table_never_comes_free_fails_in_its_time(build, pair):
+    """The budgets are kept, nothing is applied, and the error names who was in the way."""
+    limits = {"lock_timeout": "500ms", "stall_budget": "3s", "patience": "4s"}
+    site = build(pair, {"0002_sku": migration(ADD_SKU)}, options=gently(**limits))
+    ci = site.client("ci")
+    with a_transaction(site) as pid:
+        ended = ci.apply()
+    assert (ended["state"], ended["outcome"]) == ("failed", "lock_timeout"), ended
+    step = ended["steps"][0]
+    assert (step["state"], step["error"]["type"]) == ("failed", "LockTimeout")
+    assert f"pid {pid} " in step["error"]["message"]
+    assert not site.has_column("sku")
+    assert site.applied() == ["0001_initial"]
+    last = attempts(ci, ended["id"])[-1]
+    assert last["stalled_ms"] <= 3000 + 1000 * SLACK
+    assert last["waited_ms"] <= 4000 + 1000 * SLACK
+    assert ci.apply()["state"] == "succeeded"
+
+
+@on("postgres-sync")
+def test_a_step_that_times_out_in_the_middle_begins_again_as_a_whole(build, pair):
+    """Locks are held by then, so it is rolled back at once: others go on, and what it
+    had written is not there twice."""
+    body = 'Item.objects.using(alias).create(name="one")\npass_gate("written")'
+    site = build(
+        pair,
+        {"0002_sku": migration(RUN, ADD_SKU, body=body)},
+        options=gently(lock_timeout="300ms"),
+    )
+    ci = site.client("ci")
+    run = ci.run(ci.plan())
+    site.project.await_gate("written")
+    with a_transaction(site) as pid:
+        site.project.open_gate("written")
+        shown = blocked(ci, run["id"])
+        assert shown["waiting"]["blockers"][0]["pid"] == pid
+        assert site.names() == []
+    ended = ci.wait_for_end(run["id"])
+    assert ended["state"] == "succeeded", ended
+    assert site.names() == ["one"]
+    assert site.has_column("sku")
+    first = attempts(ci, run["id"])[0]
+    assert first["fired"]
+    assert first["stalled_ms"] >= 300
+    printed = [line for line in ci.printed(run["id"]) if "Applying shop.0002" in line]
+    assert len(printed) == 1
+
+
+@on("postgres-gthread", "mariadb-sync")
+def test_a_statement_outside_of_any_transaction_is_sent_again_by_itself(build, pair):
+    """What came before it in the step is not repeated."""
+    source = migration(RUN, ADD_SKU, body=WRITE_THREE, atomic=False)
+    site = build(pair, {"0002_sku": source}, options=gently(lock_timeout="300ms"))
+    ci = site.client("ci")
+    with a_transaction(site) as pid:
+        run = ci.run(ci.plan())
+        shown = blocked(ci, run["id"])
+        assert pid in {blocker["pid"] for blocker in shown["waiting"]["blockers"]}
+    ended = ci.wait_for_end(run["id"])
+    assert ended["state"] == "succeeded", ended
+    assert site.names() == WRITTEN
+    assert site.has_column("sku")
+
+
+@on("postgres-uvicorn", "mariadb-gthread")
+def test_a_run_that_waits_for_locks_can_be_cancelled(build, pair):
+    """It stops where it waits, with nothing of its step applied."""
+    site = build(pair, {"0002_sku": migration(ADD_SKU)}, options=gently())
+    ci, operator = site.client("ci"), site.client("operator")
+    with a_transaction(site):
+        run = ci.run(ci.plan())
+        blocked(ci, run["id"])
+        asked = time.monotonic()
+        operator.call("POST", f"runs/{run['id']}/cancel", json={"reason": "enough"})
+        ended = ci.wait_for_end(run["id"])
+        assert time.monotonic() - asked < 5 + SLACK
+    assert (ended["state"], ended["outcome"]) == ("cancelled", "cancelled")
+    assert ended["steps"][0]["state"] == "not_started"
+    assert ended["waiting"] is None
+    assert not site.has_column("sku")
+    assert ci.apply()["state"] == "succeeded"
+
+
+@on("postgres-gthread")
+def test_e3_the_limits_of_the_web_are_not_those_of_a_migration(build, pair):
+    """The web gives up after a second, the migration takes five; afterwards the web's
+    session is as it was."""
+    web = {"options": "-c statement_timeout=1s -c idle_in_transaction_session_timeout=1s"}
+    site = build(
+        pair,
+        {"0002_slow": migration('migrations.RunSQL("SELECT pg_sleep(5)")')},
+        options=with_database(web, CONN_MAX_AGE=None),
+    )
+    before = site.client(None).http.get("/session/").json()
+    ended = site.client("ci").apply()
+    assert ended["state"] == "succeeded", ended
+    assert ended["steps"][0]["duration_ms"] >= 5000
+    after = site.client(None).http.get("/session/").json()
+    assert (before["statement_timeout"], after["statement_timeout"]) == ("1s", "1s")
+
+
+@on("postgres-gthread")
+def test_c7_nothing_leaks_into_a_pool(build, pair):
+    """With Django's pool, the session of the next request is as the server gives it, and
+    holds no lock."""
+    site = build(
+        pair,
+        {"0002_sku": migration(ADD_SKU)},
+        options=with_database({"pool": {"min_size": 1, "max_size": 2}}),
+    )
+    web = site.client(None).http
+    assert web.get("/session/").json()["lock_timeout"] == "0"
+    assert site.client("ci").apply()["state"] == "succeeded"
+    for _ in range(4):
+        found = web.get("/session/").json()
+        assert (found["lock_timeout"], found["statement_timeout"]) == ("0", "0")
+        assert found["application_name"] == ""
+        assert found["locks"] == 0

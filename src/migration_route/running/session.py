@@ -57,6 +57,7 @@ def worker_session(database: str, run: str) -> Iterator[None]:
         yield
     finally:
         connection_created.disconnect(prepare, dispatch_uid="migration_route.worker")
+        connections[database].close()  # a pool would take it for one of its own
         connections[database].settings_dict = usual
         if not vendor.lock_is_of_session:
             for _, lock in locks:
