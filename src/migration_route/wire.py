@@ -44,7 +44,7 @@ class CreateRun(Request, frozen=True, kw_only=True):
 
 
 class GiveReason(Request, frozen=True, kw_only=True):
-    """`POST runs/{id}/cancel`, `…/resolve`: why."""
+    """`POST runs/{id}/cancel`, `…/resolve`, `…/end-blockers`: why."""
 
     reason: Reason = ""
 
@@ -143,6 +143,21 @@ class WaitingAnswer(Answer, frozen=True, kw_only=True):
     waited_ms: int = 0
     tables: list[str] = []
     blockers: list[BlockerAnswer] = []
+
+
+class NotEndedAnswer(Answer, frozen=True, kw_only=True):
+    """A session that was left alone, and why."""
+
+    pid: int
+    why: str
+
+
+class EndedBlockersAnswer(Answer, frozen=True, kw_only=True):
+    """What became of the sessions that were in the way of a run."""
+
+    run: str
+    ended: list[BlockerAnswer]
+    not_ended: list[NotEndedAnswer]
 
 
 class StepErrorAnswer(Answer, frozen=True, kw_only=True):

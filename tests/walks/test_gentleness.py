@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pymysql
 
+from tests.harness.client import expect, expect_problem
 from tests.harness.deadlines import until
 from tests.harness.migrations import ADD_SKU, RUN, WRITE_THREE, WRITTEN, migration
 from tests.harness.pairs import on
@@ -274,3 +275,53 @@ def test_c7_nothing_leaks_into_a_pool(build, pair):
         assert (found["lock_timeout"], found["statement_timeout"]) == ("0", "0")
         assert found["application_name"] == ""
         assert found["locks"] == 0
+
+
+@on("postgres-gthread")
+def test_a_person_ends_who_is_in_the_way(build, pair):
+    """Only where the settings allow it, only with the right, and on the ledger; whoever
+    is not in the way stays."""
+    site = build(pair, {"0002_sku": migration(ADD_SKU)}, options=gently(end_blockers=True))
+    ci, boss, helper = site.client("ci"), site.person("boss"), site.person("helper")
+    with site.database.connect() as innocent, a_transaction(site) as pid:
+        innocent.execute("BEGIN")
+        innocent.execute("SELECT count(*) FROM django_migrations")
+        run = ci.run(ci.plan())
+        blocked(ci, run["id"])
+        path, body = f"runs/{run['id']}/end-blockers", {"reason": "left open overnight"}
+        expect_problem(ci.call("POST", path, json=body), 403, "forbidden")
+        expect_problem(helper.call("POST", path, json=body), 403, "forbidden")
+        expect_problem(boss.call("POST", path, json={}), 400, "invalid_request")
+        answer = expect(boss.call("POST", path, json=body), 200)
+        assert [ended["pid"] for ended in answer["ended"]] == [pid]
+        assert answer["not_ended"] == []
+        ended = ci.wait_for_end(run["id"])
+        assert innocent.execute("SELECT 1").fetchone() == (1,)
+    assert ended["state"] == "succeeded", ended
+    assert site.has_column("sku")
+    expect_problem(boss.call("POST", path, json=body), 409, "not_in_this_state")
+    entry = next(e for e in ci.entries() if e["action"] == "blockers_ended")
+    assert entry["actor"] == {"kind": "person", "name": "boss"}
+    assert entry["facts"]["reason"] == "left open overnight"
+    assert [ended["pid"] for ended in entry["facts"]["ended"]] == [pid]
+    assert ci.get("ledger/verify")["intact"]
+
+
+@on("postgres-sync")
+def test_ending_others_is_off_unless_it_is_set(build, pair):
+    """The refusal says which setting would allow it; nobody is ended."""
+    site = build(pair, {"0002_sku": migration(ADD_SKU)})
+    ci, boss = site.client("ci"), site.person("boss")
+    with a_transaction(site):
+        run = ci.run(ci.plan())
+        blocked(ci, run["id"])
+        answer = boss.call(
+            "POST", f"runs/{run['id']}/end-blockers", json={"reason": "please"}
+        )
+        problem = expect_problem(answer, 409, "blockers_protected")
+        assert "end_blockers" in problem["hint"]
+        assert not ci.get(f"runs/{run['id']}")["ended"]
+        text = site.project.manage("migration_route", "show", run["id"]).stdout
+        assert "waiting: blocked" in text
+        assert "idle in transaction" in text
+    assert ci.wait_for_end(run["id"])["state"] == "succeeded"

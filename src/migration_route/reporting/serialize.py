@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import msgspec
 
 from migration_route import wire
@@ -118,7 +121,6 @@ def run_answer(run: RunRecord) -> wire.RunAnswer:
 
 def _waiting(run: RunRecord) -> wire.WaitingAnswer:
     facts = run.waiting_facts
-    shown = set(wire.BlockerAnswer.__struct_fields__)
     return wire.WaitingAnswer(
         reason=run.waiting_reason,
         until=run.waiting_until or None,
@@ -126,11 +128,23 @@ def _waiting(run: RunRecord) -> wire.WaitingAnswer:
         stalled_ms=facts.get("stalled_ms", 0),
         waited_ms=facts.get("waited_ms", 0),
         tables=facts.get("tables", []),
-        blockers=[
-            wire.BlockerAnswer(**{key: blocker[key] for key in shown})
-            for blocker in facts.get("blockers", [])
-            if shown <= blocker.keys()
-        ],
+        blockers=[_blocker(blocker) for blocker in facts.get("blockers", [])],
+    )
+
+
+def _blocker(facts: dict[str, Any]) -> wire.BlockerAnswer:
+    shown = wire.BlockerAnswer.__struct_fields__
+    return wire.BlockerAnswer(**{key: facts[key] for key in shown})
+
+
+def ended_blockers_answer(
+    run: str, ended: Iterable[dict[str, Any]], not_ended: Iterable[tuple[int, str]]
+) -> wire.EndedBlockersAnswer:
+    """Return what became of the sessions that were in the way."""
+    return wire.EndedBlockersAnswer(
+        run=run,
+        ended=[_blocker(blocker) for blocker in ended],
+        not_ended=[wire.NotEndedAnswer(pid=pid, why=why) for pid, why in not_ended],
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.planning.plan import Plan
@@ -80,6 +81,16 @@ def run_lines(run: RunRecord) -> Iterator[str]:
             "  The database is in between. Put right what is left, then resolve this run "
             "with a reason."
         )
+
+
+def ended_blockers_lines(
+    ended: Iterable[dict[str, Any]], not_ended: Iterable[tuple[int, str]]
+) -> Iterator[str]:
+    """Tell what became of the sessions that were in the way of a run."""
+    for blocker in ended:
+        yield f"ended: pid {blocker['pid']} ({blocker['user'] or 'unknown'})"
+    for pid, why in not_ended:
+        yield f"not ended: pid {pid}. {why}"
 
 
 def _waiting_lines(run: RunRecord) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from migration_route.ledger.records import RunRecord, StepError, StepRecord
 from migration_route.vocabulary import Direction, RunState, StepState, WaitingReason
@@ -55,6 +56,10 @@ _SENTENCES = {
     RunState.RECONCILED: ("Put right by a person; {so_far} by the run itself.", ""),
 }
 _WAITING = {
+    WaitingReason.BLOCKED: (
+        "Waiting: others are using what it has to change.",
+        "It goes on by itself when they are done. Meanwhile nobody waits for it.",
+    ),
     WaitingReason.LOCK: ("Waiting: something else is migrating this database.", ""),
     WaitingReason.ORPHAN_BACKEND: (
         "Its processes are gone, but its session in the database is still alive.",
@@ -77,6 +82,29 @@ class RunStepView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockerView:
+    """A session that is in the way, as a page shows it."""
+
+    pid: int
+    who: str
+    state: str
+    since: datetime | None
+    query: str
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockedView:
+    """What a run waits for, as a page shows it."""
+
+    tables: str
+    attempt: int
+    waited: str
+    stalled: str
+    blockers: tuple[BlockerView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
     """A run as a page shows it."""
 
@@ -93,6 +121,7 @@ class RunView:
     duration: str
     is_cancellable: bool
     shows_statements: bool  # they tell where it stopped
+    blocked: BlockedView | None
     shows_error: bool  # its error is not that of one of its steps
 
 
@@ -114,8 +143,32 @@ def run_view(record: RunRecord) -> RunView:
         duration=duration(between(record.started_at, record.finished_at)),
         is_cancellable=record.state in _CANCELLABLE,
         shows_statements=record.state in {RunState.FAILED, RunState.PARTIAL, RunState.LOST},
+        blocked=_blocked_view(record.waiting_facts),
         shows_error=record.error is not None
         and not any(step.error for step in record.steps),
+    )
+
+
+def _blocked_view(facts: dict[str, Any]) -> BlockedView | None:
+    if not facts.get("attempt"):
+        return None
+    return BlockedView(
+        tables=", ".join(facts["tables"]),
+        attempt=facts["attempt"],
+        waited=duration(facts["waited_ms"]),
+        stalled=duration(facts["stalled_ms"]),
+        blockers=tuple(map(_blocker_view, facts["blockers"])),
+    )
+
+
+def _blocker_view(facts: dict[str, Any]) -> BlockerView:
+    return BlockerView(
+        pid=facts["pid"],
+        who=", ".join(filter(None, (facts["user"], facts["application"]))),
+        state=facts["state"],
+        since=moment(facts["since"]),
+        query=facts["query"],
+        certain=facts["certain"],
     )
 
 

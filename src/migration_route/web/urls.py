@@ -15,5 +15,10 @@ urlpatterns = [
     path("runs/<str:run>/", page({"GET": views.run}), name="run"),
     path("runs/<str:run>/cancel/", page({"POST": views.cancel}), name="cancel"),
     path("runs/<str:run>/resolve/", page({"POST": views.resolve}), name="resolve"),
+    path(
+        "runs/<str:run>/end-blockers/",
+        page({"POST": views.end_blockers}),
+        name="end-blockers",
+    ),
     path("ledger/", page({"GET": views.ledger}), name="ledger"),
 ]
