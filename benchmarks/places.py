@@ -31,9 +31,14 @@ class Place:
 
 @contextlib.contextmanager
 def place(
-    vendor: str, *, options: Options | None = None, files: dict[str, str] | None = None
+    vendor: str,
+    *,
+    options: Options | None = None,
+    files: dict[str, str] | None = None,
+    texts: dict[str, str] | None = None,
 ) -> Iterator[Place]:
-    """Build a project with these `shop` migrations, and serve it with threads."""
+    """Build a project with these `shop` migrations and these other files, path to text,
+    and serve it with threads."""
     with tempfile.TemporaryDirectory(prefix="route-bench-") as folder:
         database = databases.create(vendor, Path(folder))
         try:
@@ -41,6 +46,8 @@ def place(
                 Path(folder) / "project", {"default": database}, options or Options()
             )
             project.add_migrations(files or {})
+            for path, text in (texts or {}).items():
+                project.write(path, text)
             with _served(project) as client:
                 yield Place(vendor=vendor, project=project, client=client)
         finally:

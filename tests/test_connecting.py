@@ -123,7 +123,7 @@ def test_it_waits_for_a_busy_file_no_longer_than_its_patience():
 def test_the_workers_session_has_no_limits_of_the_web():
     """A `statement_timeout` of the role does not end a migration."""
     with own_connection("default") as own:
-        vendor_of("default").prepare_worker_session(own, "run-1")
+        vendor_of("default").prepare_worker_session(own, "run-1", lock_timeout=1)
         with own.cursor() as cursor:
             if vendor() == "postgresql":
                 cursor.execute("SHOW application_name")

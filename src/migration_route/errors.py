@@ -23,6 +23,7 @@ RouteError
 │   ├── Conflict
 │   ├── InconsistentHistory
 │   ├── BrokenMigrations
+│   ├── BlockersProtected
 │   ├── ApprovalRequired
 │   └── LedgerMissing
 ├── DatabaseUnavailable                the surroundings
@@ -222,6 +223,13 @@ class BrokenMigrations(Refused):
 
     code = "broken_migrations"
     hint = "'manage.py showmigrations' fails in the same way; mend it and deploy."
+
+
+class BlockersProtected(Refused):
+    """Ending other sessions is not switched on for this database."""
+
+    code = "blockers_protected"
+    hint = "Wait until they have ended, or end them in the database."
 
 
 class ApprovalRequired(Refused):

@@ -97,6 +97,7 @@ class WaitingReason(StrEnum):
     LOCK = "lock"
     ORPHAN_BACKEND = "orphan_backend"
     HELD = "held"
+    BLOCKED = "blocked"  # others hold locks that its statement needs
 
 
 @unique
@@ -149,6 +150,7 @@ class EventKind(StrEnum):
     STATEMENT_RUNNING = "statement_running"
     STATEMENT = "statement"
     STATEMENTS_OMITTED = "statements_omitted"
+    LOCK_ATTEMPT = "lock_attempt"
     OPERATION_FINISHED = "operation_finished"
     STEP_FINISHED = "step_finished"
     OUTPUT = "output"
@@ -171,5 +173,6 @@ class Action(StrEnum):
     HOLD_REQUESTED = "hold_requested"
     RESUMED = "resumed"
     RESOLVED = "resolved"
+    BLOCKERS_ENDED = "blockers_ended"
     DENIED = "denied"
     REFUSED = "refused"

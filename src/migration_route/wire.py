@@ -44,7 +44,7 @@ class CreateRun(Request, frozen=True, kw_only=True):
 
 
 class GiveReason(Request, frozen=True, kw_only=True):
-    """`POST runs/{id}/hold`, `…/resume`, `…/resolve`: why."""
+    """`POST runs/{id}/hold`, `…/resume`, `…/resolve`, `…/end-blockers`: why."""
 
     reason: Reason = ""
 
@@ -126,12 +126,58 @@ class ActorAnswer(Answer, frozen=True, kw_only=True):
     name: str
 
 
+class BlockerAnswer(Answer, frozen=True, kw_only=True):
+    """A session that is in the way; `since` is when its transaction began. Not `certain`:
+    the database does not show locks, and this transaction has been open for long."""
+
+    pid: int
+    user: str
+    application: str
+    query: str
+    since: str
+    state: str
+    certain: bool
+
+
+class SessionAnswer(Answer, frozen=True, kw_only=True):
+    """A session of the database; `since` is when its statement began."""
+
+    pid: int
+    user: str
+    application: str
+    query: str
+    since: str
+    state: str
+
+
 class WaitingAnswer(Answer, frozen=True, kw_only=True):
-    """Why a run waits, until when if that is known, and for whom."""
+    """Why a run waits, and until when if that is known; while it is `blocked`, how often
+    it has tried, how long it has held others up, and who is in the way; for an
+    `orphan_backend`, the session that is at work in the database."""
 
     reason: str
     until: str | None
-    facts: dict[str, Any] = {}
+    attempt: int = 0
+    stalled_ms: int = 0
+    waited_ms: int = 0
+    tables: list[str] = []
+    blockers: list[BlockerAnswer] = []
+    session: SessionAnswer | None = None
+
+
+class NotEndedAnswer(Answer, frozen=True, kw_only=True):
+    """A session that was left alone, and why."""
+
+    pid: int
+    why: str
+
+
+class EndedBlockersAnswer(Answer, frozen=True, kw_only=True):
+    """What became of the sessions that were in the way of a run."""
+
+    run: str
+    ended: list[BlockerAnswer]
+    not_ended: list[NotEndedAnswer]
 
 
 class StepErrorAnswer(Answer, frozen=True, kw_only=True):

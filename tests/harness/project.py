@@ -55,6 +55,7 @@ class Options:
     adopted: bool = True  # False: the project as it was before the route came
     routers: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    connection: Mapping[str, Any] = field(default_factory=dict)  # of every database
     migration_route: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -90,7 +91,11 @@ class Project:
         """Write what the settings read; servers started from now on see it."""
         self.options = options
         entries = {
-            alias: {**database.settings(), "ATOMIC_REQUESTS": options.atomic_requests}
+            alias: {
+                **database.settings(),
+                "ATOMIC_REQUESTS": options.atomic_requests,
+                **options.connection,
+            }
             for alias, database in self.databases.items()
         }
         settings = dict(options.settings)

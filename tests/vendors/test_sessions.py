@@ -25,7 +25,7 @@ from migration_route.vendors import vendor_of
 from migration_route.connecting import new_connection
 from migration_route.vendors.interface import Slot
 connection = new_connection("default")
-vendor_of("default").prepare_worker_session(connection, "a run")
+vendor_of("default").prepare_worker_session(connection, "a run", lock_timeout=1)
 print(vendor_of("default").lock(connection, Slot.WORKER).try_acquire(), flush=True)
 import time
 time.sleep(60)

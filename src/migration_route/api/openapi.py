@@ -173,6 +173,15 @@ _CALLS = (
         errors=(400, 401, 403, 404, 405, 409, 413, 500, 503),
     ),
     _Call(
+        method="post",
+        path="/runs/{run}/end-blockers",
+        summary="End the sessions that are in the way of a run; for people only",
+        answers={200: wire.EndedBlockersAnswer},
+        body=wire.GiveReason,
+        parameters=(_RUN_ID,),
+        errors=(400, 401, 403, 404, 405, 409, 413, 500, 503),
+    ),
+    _Call(
         method="get",
         path="/ledger",
         summary="Entries of the ledger, newest first",

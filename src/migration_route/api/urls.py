@@ -52,6 +52,11 @@ urlpatterns = [
         endpoint({"POST": views.post_resolve}),
         name="api-resolve",
     ),
+    path(
+        "runs/<str:run>/end-blockers",
+        endpoint({"POST": views.post_end_blockers}),
+        name="api-end-blockers",
+    ),
     path("ledger", endpoint({"GET": views.get_ledger}), name="api-ledger"),
     path("ledger/verify", endpoint({"GET": views.get_verification}), name="api-verify"),
     path("openapi.json", endpoint({"GET": views.get_openapi}), name="api-openapi"),

@@ -17,6 +17,7 @@ from migration_route.ledger.records import RunRecord
 from migration_route.operations import apply as applying
 from migration_route.operations import (
     cancel,
+    end_blockers,
     hold,
     ledger,
     plan,
@@ -161,6 +162,15 @@ def post_resolve(request: HttpRequest, run: str) -> HttpResponse:
     parsing.check_query(request, ())
     body = parsing.body_of(request, wire.GiveReason)
     return answer(serialize.run_answer(resolve.resolve(run, actor, reason=body.reason)))
+
+
+def post_end_blockers(request: HttpRequest, run: str) -> HttpResponse:
+    """`POST runs/{id}/end-blockers`."""
+    actor = find_actor(request)
+    parsing.check_query(request, ())
+    body = parsing.body_of(request, wire.GiveReason)
+    found = end_blockers.end_blockers(run, actor, reason=body.reason)
+    return answer(serialize.ended_blockers_answer(found.run, found.ended, found.not_ended))
 
 
 def get_ledger(request: HttpRequest) -> HttpResponse:

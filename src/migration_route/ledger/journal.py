@@ -98,8 +98,12 @@ class Journal:
         *,
         duration_ms: int | None = None,
         error: StepError | None = None,
+        **more: Any,
     ) -> None:
-        """Say how far a step has come; its beginning and its end are entries as well."""
+        """Say how far a step has come; its beginning and its end are entries as well.
+
+        `more` are facts for the entry of its end.
+        """
         step = replace(
             self.steps[position], state=state, duration_ms=duration_ms, error=error
         )
@@ -112,6 +116,7 @@ class Journal:
                 "state": state,
                 "duration_ms": duration_ms,
                 "error": error and error.to_dict(),
+                **more,
                 **self.vouching,
             }
         self.entry(Action.STEP_STARTED if begins else Action.STEP_FINISHED, facts)

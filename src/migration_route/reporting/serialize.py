@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import msgspec
 
 from migration_route import wire
@@ -83,11 +86,6 @@ def _plan_step(step: Step) -> wire.PlanStepAnswer:
 
 def run_answer(run: RunRecord) -> wire.RunAnswer:
     """Return a run."""
-    waiting = wire.WaitingAnswer(
-        reason=run.waiting_reason,
-        until=run.waiting_until or None,
-        facts=run.waiting_facts,
-    )
     return wire.RunAnswer(
         id=run.id,
         database=run.database,
@@ -100,7 +98,7 @@ def run_answer(run: RunRecord) -> wire.RunAnswer:
         fingerprint=run.fingerprint,
         requested_by=wire.ActorAnswer(kind=run.actor_kind, name=run.actor_name),
         reason=run.reason,
-        waiting=waiting if run.waiting_reason else None,
+        waiting=_waiting(run) if run.waiting_reason else None,
         asked=run.asked or None if run.is_active else None,
         steps=[
             wire.RunStepAnswer(
@@ -119,6 +117,36 @@ def run_answer(run: RunRecord) -> wire.RunAnswer:
         finished_at=run.finished_at or None,
         build=run.build,
         last_event=run.last_event,
+    )
+
+
+def _waiting(run: RunRecord) -> wire.WaitingAnswer:
+    facts = run.waiting_facts
+    return wire.WaitingAnswer(
+        reason=run.waiting_reason,
+        until=run.waiting_until or None,
+        attempt=facts.get("attempt", 0),
+        stalled_ms=facts.get("stalled_ms", 0),
+        waited_ms=facts.get("waited_ms", 0),
+        tables=facts.get("tables", []),
+        blockers=[_blocker(blocker) for blocker in facts.get("blockers", [])],
+        session=wire.SessionAnswer(**facts["session"]) if "session" in facts else None,
+    )
+
+
+def _blocker(facts: dict[str, Any]) -> wire.BlockerAnswer:
+    shown = wire.BlockerAnswer.__struct_fields__
+    return wire.BlockerAnswer(**{key: facts[key] for key in shown})
+
+
+def ended_blockers_answer(
+    run: str, ended: Iterable[dict[str, Any]], not_ended: Iterable[tuple[int, str]]
+) -> wire.EndedBlockersAnswer:
+    """Return what became of the sessions that were in the way."""
+    return wire.EndedBlockersAnswer(
+        run=run,
+        ended=[_blocker(blocker) for blocker in ended],
+        not_ended=[wire.NotEndedAnswer(pid=pid, why=why) for pid, why in not_ended],
     )
 
 

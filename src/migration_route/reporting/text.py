@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.planning.plan import Plan
@@ -66,7 +67,7 @@ def run_lines(run: RunRecord) -> Iterator[str]:
     if run.reason:
         yield f"  because: {run.reason}"
     if run.waiting_reason:
-        yield f"  waiting: {run.waiting_reason}"
+        yield from _waiting_lines(run)
     if session := run.waiting_facts.get("session"):
         yield f"  session {session['pid']} since {session['since']}: {session['query']}"
     if run.is_active and run.asked:
@@ -87,6 +88,33 @@ def run_lines(run: RunRecord) -> Iterator[str]:
         )
 
 
+def ended_blockers_lines(
+    ended: Iterable[dict[str, Any]], not_ended: Iterable[tuple[int, str]]
+) -> Iterator[str]:
+    """Tell what became of the sessions that were in the way of a run."""
+    for blocker in ended:
+        yield f"ended: pid {blocker['pid']} ({blocker['user'] or 'unknown'})"
+    for pid, why in not_ended:
+        yield f"not ended: pid {pid}. {why}"
+
+
+def _waiting_lines(run: RunRecord) -> Iterator[str]:
+    yield f"  waiting: {run.waiting_reason}"
+    facts = run.waiting_facts
+    if not facts.get("attempt"):
+        return
+    yield (
+        f"    for locks on {', '.join(facts['tables'])}: attempt {facts['attempt']}, "
+        f"others held up for {facts['stalled_ms'] / 1000:.1f} s"
+    )
+    for blocker in facts.get("blockers", ()):
+        who = ", ".join(filter(None, (blocker["user"], blocker["application"])))
+        since = f" since {blocker['since'][:19]}Z" if blocker["since"] else ""
+        maybe = "" if blocker["certain"] else "perhaps "
+        query = " ".join(blocker["query"].split())[:100]
+        yield f"    {maybe}pid {blocker['pid']} ({who}) {blocker['state']}{since}: {query}"
+
+
 def event_line(event: EventRecord) -> str | None:
     """Tell an event in one line; None for what is not worth one."""
     time = "" if event.duration_ms is None else f" ({event.duration_ms} ms)"
@@ -101,7 +129,7 @@ def event_line(event: EventRecord) -> str | None:
             return f"  {event.text}"
         case EventKind.STATEMENT_RUNNING:
             return f"  still running: {event.text[:200]}"
-        case EventKind.ERROR:
+        case EventKind.ERROR | EventKind.LOCK_ATTEMPT:
             return f"  {event.text}"
         case _:
             return None

@@ -6,7 +6,7 @@ run begins, and one `Answer` at each gate.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -20,11 +20,14 @@ Kind = Literal[
     "statements_omitted",
     "touching",  # the first writing statement of a step is about to be sent
     "wrote",  # the first writing statement of a step has been carried out
+    "lock_attempt",  # others were in the way: `facts` say who, and what was tried
+    "lock_pause",  # the step waits for locks: may it go on waiting, or stop?
+    "lock_fired",  # it waits no more: without news for `duration_ms`, it has its locks
     "output",
     "ended",
 ]
 
-Ending = Literal["done", "failed", "stopped", "plan_changed"]
+Ending = Literal["done", "failed", "stopped", "plan_changed", "lock_timeout"]
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -48,6 +51,7 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str = ""
     stream: str = ""
     count: int = 0
+    facts: dict[str, Any] = {}
     ending: Ending | None = None
     failure: Failure | None = None
 

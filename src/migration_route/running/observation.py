@@ -43,9 +43,39 @@ class Observer(Protocol):
         """After a statement, with what the database said against it."""
 
 
+class Carrier(Protocol):
+    """Somebody who carries out a step by calling the executor's method; once or more."""
+
+    def __call__(
+        self,
+        executor: MigrationExecutor,
+        method: Callable[..., Any],
+        state: Any,
+        migration: Migration,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Return what the method returned."""
+
+
+def once(
+    executor: MigrationExecutor,
+    method: Callable[..., Any],
+    state: Any,
+    migration: Migration,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Carry out a step as Django does."""
+    return method(executor, state, migration, *args, **kwargs)
+
+
 @contextmanager
-def observed(observer: Observer) -> Iterator[None]:
-    """Tell `observer` what every executor of this process does, while the block lasts."""
+def observed(observer: Observer, carried: Carrier = once) -> Iterator[None]:
+    """Tell `observer` what every executor of this process does, while the block lasts.
+
+    Each step is handed to `carried`, which may repeat what the database has undone.
+    """
     apply, unapply = (
         MigrationExecutor.apply_migration,
         MigrationExecutor.unapply_migration,
@@ -60,7 +90,7 @@ def observed(observer: Observer) -> Iterator[None]:
         **kwargs: Any,
     ) -> Any:
         with _step(observer, self.connection, migration, backwards=False):
-            return apply(self, state, migration, *args, **kwargs)
+            return carried(self, apply, state, migration, *args, **kwargs)
 
     @functools.wraps(unapply)
     def observed_unapply(
@@ -71,7 +101,7 @@ def observed(observer: Observer) -> Iterator[None]:
         **kwargs: Any,
     ) -> Any:
         with _step(observer, self.connection, migration, backwards=True):
-            return unapply(self, state, migration, *args, **kwargs)
+            return carried(self, unapply, state, migration, *args, **kwargs)
 
     MigrationExecutor.apply_migration = observed_apply  # type: ignore[method-assign]
     MigrationExecutor.unapply_migration = observed_unapply  # type: ignore[method-assign]

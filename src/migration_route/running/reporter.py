@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from django.db.migrations import Migration
@@ -105,7 +106,7 @@ class Reporter:
 
     def statement_starts(self, sql: str) -> None:
         """Tell before the first statement that may change something, and what runs."""
-        if not self._touching and not _only_reads(sql):
+        if not self._touching and not only_reads(sql):
             self._touching = True
             self._say("touching")
         if self._shown < _STATEMENTS_SHOWN:
@@ -117,7 +118,7 @@ class Reporter:
         self, sql: str, duration_ms: int, error: Exception | None
     ) -> None:
         """Tell a statement with its time, or count it."""
-        if error is None and not self._wrote and not _only_reads(sql):
+        if error is None and not self._wrote and not only_reads(sql):
             self._wrote = True
             self._say("wrote")
         if self._shown >= _STATEMENTS_SHOWN:
@@ -131,6 +132,28 @@ class Reporter:
             duration_ms=duration_ms,
             text=self._shown_as(sql),
         )
+
+    def lock_attempt(self, facts: dict[str, Any]) -> None:
+        """Tell that others were in the way of a statement."""
+        self._say("lock_attempt", operation=self._operation, facts=self._unsecret(facts))
+
+    def lock_pause(self, facts: dict[str, Any]) -> None:
+        """Ask whether the step may go on waiting for its locks. Raises `Stopped`."""
+        self._say("lock_pause", operation=self._operation, facts=self._unsecret(facts))
+        if not self._ask().go:
+            raise Stopped
+
+    def lock_fired(self, duration_ms: int) -> None:
+        """Tell that a statement which has waited is sent, and how long it may wait."""
+        self._say("lock_fired", duration_ms=duration_ms)
+
+    def _unsecret(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Return the facts of an attempt without secrets in other people's queries."""
+        blockers = [
+            {**blocker, "query": self._mask(blocker["query"])}
+            for blocker in facts["blockers"]
+        ]
+        return {**facts, "blockers": blockers}
 
     def _tell_omitted(self) -> None:
         if self._omitted:
@@ -150,6 +173,7 @@ class Reporter:
         return self._mask(sql[:_LONGEST_STATEMENT])
 
 
-def _only_reads(sql: str) -> bool:
+def only_reads(sql: str) -> bool:
+    """Tell whether a statement changes nothing, by its first word."""
     words = sql.lstrip(" \t\r\n(;").split(None, 1)
     return bool(words) and words[0].lower() in _READING

@@ -29,11 +29,12 @@ def worker_session(database: str, run: str) -> Iterator[None]:
     """
     locks: list[tuple[BaseDatabaseWrapper, TargetLock]] = []
     vendor = vendor_of(database)
+    lock_timeout = route_settings().database(database).lock_timeout.total_seconds()
 
     def prepare(connection: BaseDatabaseWrapper, **_: Any) -> None:
         if connection.alias != database:
             return
-        vendor.prepare_worker_session(connection, run)
+        vendor.prepare_worker_session(connection, run, lock_timeout=lock_timeout)
         if not is_locked(connection):
             lock = vendor.lock(connection, Slot.WORKER)
             _take(lock)
@@ -49,12 +50,16 @@ def worker_session(database: str, run: str) -> Iterator[None]:
         )
 
     connections[database].close()
+    usual = connections[database].settings_dict
+    connections[database].settings_dict = vendor.worker_settings(usual)
     connection_created.connect(prepare, dispatch_uid="migration_route.worker")
     try:
         with _directly(database):
             yield
     finally:
         connection_created.disconnect(prepare, dispatch_uid="migration_route.worker")
+        connections[database].close()  # a pool would take it for one of its own
+        connections[database].settings_dict = usual
         if not vendor.lock_is_of_session:
             for _, lock in locks:
                 lock.release()  # the others go with their session

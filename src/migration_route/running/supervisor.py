@@ -28,6 +28,7 @@ from migration_route.running.signals import Signals, heeded
 from migration_route.running.stopping import Stopping, as_stopped
 from migration_route.running.transcript import Transcript
 from migration_route.running.verdict import Verdict, verdict
+from migration_route.running.waiting import Waiting
 from migration_route.vocabulary import EventKind, RunState
 
 _TICK = 0.1  # seconds between two looks at the record while the worker is silent
@@ -36,7 +37,13 @@ _IMPATIENT = 0.05  # seconds that the record may keep the worker waiting
 _LAST_WORDS = 60.0  # seconds to bring the ending into the tables
 _SESSION_GOES = 2.0  # seconds for the worker's session to notice that it is dead
 _UNDER_WAY = frozenset(
-    {RunState.RUNNING, RunState.HELD, RunState.CANCELLING, RunState.LOST}
+    {
+        RunState.RUNNING,
+        RunState.WAITING,
+        RunState.HELD,
+        RunState.CANCELLING,
+        RunState.LOST,
+    }
 )
 _UNRECORDED = StepError(
     type="LedgerUnavailable",
@@ -73,6 +80,7 @@ class Supervisor:
         self._backend = Backend(run.database)
         self._stopping = Stopping(run.id, child, self._backend, signals)
         self._holding = Holding(run.id)
+        self._waiting = Waiting(run.id)
 
     def supervise(self) -> RunRecord:
         """Carry out the run."""
@@ -105,6 +113,7 @@ class Supervisor:
             self._listen(transcript, journal, timeout=_TICK)
             transcript.show_slow_statement()
             self._keeping.look()
+            self._waiting.look()
             if self._holding.gate is not None:
                 self._hold_on(self._holding.gate, transcript, journal)
             else:
@@ -126,7 +135,10 @@ class Supervisor:
         for said in self._child.listen(timeout):
             if isinstance(said, Message) and said.kind == "gate":
                 self._gate(said, transcript, journal)
+            elif isinstance(said, Message) and said.kind == "lock_pause":
+                self._pause(said)
             else:
+                self._waiting.hear(said)
                 transcript.hear(said)
 
     def _gate(self, said: Message, transcript: Transcript, journal: Journal) -> None:
@@ -168,6 +180,13 @@ class Supervisor:
         journal.hold()
         self._child.answer(go=True)
 
+    def _pause(self, said: Message) -> None:
+        """Show for whom the step waits, and let it go on waiting unless it is to stop."""
+        self._stopping.look()
+        if not self._stopping.why:
+            self._waiting.show(said.facts)
+        self._child.answer(go=not self._stopping.why)
+
     # --- after ------------------------------------------------------------------------
 
     def _conclude(self, journal: Journal, transcript: Transcript) -> RunRecord:
@@ -186,7 +205,7 @@ class Supervisor:
             found = as_stopped(found, self._stopping.why)
         if told.current is not None:
             step = found.steps[told.current]
-            journal.step(told.current, step.state, error=step.error)
+            journal.step(told.current, step.state, error=step.error, **transcript.attempts)
         journal.event(EventKind.STATE, text=found.state, facts={"outcome": found.outcome})
         self._keeping.give_back()
         self._put_on_record(journal, found)

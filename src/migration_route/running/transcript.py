@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.records import StepError
@@ -12,6 +13,7 @@ from migration_route.masking import masked
 from migration_route.running.child import Spoken
 from migration_route.running.messages import Failure, Message
 from migration_route.running.verdict import Told
+from migration_route.running.waiting import attempt_line
 from migration_route.vocabulary import Direction, EventKind, StepState
 
 _SLOW = 1.0  # seconds after which a statement is shown while it still runs
@@ -25,11 +27,13 @@ class Transcript:
         self.told = Told(ending=None)
         self._operation: int | None = None
         self._statement: tuple[float, Message] | None = None
+        self._attempts: dict[str, Any] = {}
 
     def begin_step(self, position: int, at: str) -> None:
         """Write down that a step is about to begin."""
         step = self._journal.steps[position]
         self.told = Told(ending=None, current=position)
+        self._attempts = {}
         self._journal.event(
             EventKind.STEP_STARTED,
             at=at,
@@ -55,6 +59,7 @@ class Transcript:
             "statement_started": self._statement_started,
             "statement": self._statement_finished,
             "statements_omitted": self._statements_omitted,
+            "lock_attempt": self._lock_attempt,
             "touching": self._touching,
             "wrote": self._wrote,
             "output": lambda said: self._output(said.text, said.stream, said.at),
@@ -78,6 +83,7 @@ class Transcript:
             position,
             StepState.REVERTED if backwards else StepState.APPLIED,
             duration_ms=said.duration_ms,
+            **self.attempts,
         )
         self.told = Told(ending=None)
         self._operation = None
@@ -99,6 +105,27 @@ class Transcript:
 
     def _statements_omitted(self, said: Message) -> None:
         self._event(EventKind.STATEMENTS_OMITTED, said, count=said.count)
+
+    @property
+    def attempts(self) -> dict[str, Any]:
+        """Return what the locks of the step have cost, if there was anybody in the way."""
+        return dict(self._attempts)
+
+    def _lock_attempt(self, said: Message) -> None:
+        facts = said.facts
+        self._attempts = {
+            "attempts": facts["attempt"],
+            "stalled_ms": facts["stalled_ms"],
+            "waited_ms": facts["waited_ms"],
+        }
+        self._journal.event(
+            EventKind.LOCK_ATTEMPT,
+            at=said.at,
+            step=self.told.current,
+            operation=said.operation,
+            text=attempt_line(facts),
+            facts=facts,
+        )
 
     def _touching(self, said: Message) -> None:
         del said

@@ -9,6 +9,8 @@ from migration_route.ledger.records import StepError, StepRecord
 from migration_route.running.messages import Ending
 from migration_route.vocabulary import Direction, RunState, StepState
 
+_FAILURES = {None: "interrupted", "lock_timeout": "lock_timeout"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
@@ -65,7 +67,7 @@ def verdict(
             steps=seen,
             error=_missing(seen),
         )
-    outcome = "interrupted" if told.ending is None else "failed"
+    outcome = _FAILURES.get(told.ending, "failed")
     return Verdict(state=RunState.FAILED, outcome=outcome, steps=seen, error=told.error)
 
 
@@ -83,6 +85,8 @@ def _as_recorded(
     # The exception of a worker that still spoke: what failed was carried out or not.
     # One that went without a word may have been in the middle of a statement.
     midway = told.wrote if told.ending is not None else told.touching
+    if told.ending == "stopped" and (step.rolls_back or not midway):
+        return replace(step, state=StepState.NOT_STARTED, duration_ms=None, error=None)
     state = StepState.PARTIAL if midway and not step.rolls_back else StepState.FAILED
     return replace(step, state=state, error=told.error)
 

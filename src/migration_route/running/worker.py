@@ -26,7 +26,9 @@ from django.db.models.signals import pre_migrate
 from migration_route import clock
 from migration_route.masking import masked
 from migration_route.planning import sources
+from migration_route.running.attempts import LockTimeout
 from migration_route.running.expectation import Expectation, PlanDiffers
+from migration_route.running.limits import gentle
 from migration_route.running.messages import Answer, Ending, Failure, Message, Order
 from migration_route.running.observation import observed
 from migration_route.running.output import LineWriter
@@ -75,7 +77,8 @@ class Worker:
             with (
                 worker_session(order.database, order.run),
                 _held_to(order, self._reporter) as observer,
-                observed(observer),
+                gentle(order.database, self._reporter) as carried,
+                observed(observer, carried),
             ):
                 for app, name, _ in order.steps:
                     sources.forget_old_bytecode(app, name)
@@ -85,6 +88,8 @@ class Worker:
             return "stopped", None
         except PlanDiffers as difference:
             return "plan_changed", Failure(type="PlanChanged", message=str(difference))
+        except LockTimeout as spent:
+            return "lock_timeout", _failure(spent)
         except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C as well
             return "failed", _failure(error)
         return "done", None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,11 +77,95 @@ class Sessions(Protocol):
         """
 
 
+class Limit(StrEnum):
+    """For how long may a statement of this class wait for its locks?"""
+
+    SHORT = "short"  # others queue up behind it while it waits
+    NONE = "none"  # nobody does, or a timeout would do harm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A lock on a table: `mode` in the words of the database."""
+
+    table: str
+    mode: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a statement wants of the locks, as far as its text tells."""
+
+    limit: Limit
+    names: frozenset[tuple[tuple[str, ...], str]] = frozenset()  # a name's parts, a mode
+    reaches_parents: bool = False  # the tables that its foreign keys point to, too
+    may_repeat: bool = True  # by itself, after a failure outside of any transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocker:
+    """A session that holds a lock which is in somebody's way."""
+
+    pid: int
+    user: str
+    application: str
+    query: str
+    since: str  # when its transaction began, ISO 8601 in UTC; "" when that is hidden
+    state: str
+    begun: str  # what tells this session from a later one with the same pid
+    age: float  # seconds that its transaction has lasted; 0 when that is hidden
+    key: str  # what tells this transaction from another one of the same session
+    yields: bool = False  # a vacuum that gives way to whoever waits long enough
+    is_server: bool = False  # a process of the server's own: never to be ended
+    certain: bool = True  # False: an old transaction, its locks cannot be seen
+
+
+class Contention(Protocol):
+    """What a database tells of locks that are in the way, and how waiting is limited."""
+
+    def wish(self, sql: str) -> Wish:
+        """Tell what a statement wants."""
+
+    def is_contention(self, error: BaseException) -> bool:
+        """Tell whether a statement failed only because others were in the way."""
+
+    def limit(self, connection: BaseDatabaseWrapper, seconds: float | None) -> None:
+        """Let the session wait so long for a lock from now on; None: without a limit.
+
+        Sent past Django's cursor: it is no statement of the migration.
+        """
+
+    def session(self, connection: BaseDatabaseWrapper) -> int:
+        """Return the number by which the server knows this session."""
+
+    def tables(self, connection: BaseDatabaseWrapper, wish: Wish) -> tuple[Wanted, ...]:
+        """Return the locks on tables that there are, by the eyes of this session."""
+
+    def observes(self, connection: BaseDatabaseWrapper) -> bool:
+        """Tell whether the holders of locks can be seen."""
+
+    def in_the_way(
+        self, connection: BaseDatabaseWrapper, wanted: tuple[Wanted, ...]
+    ) -> list[Blocker]:
+        """Return who holds locks that conflict with these, whatever their age; where
+        that cannot be seen, who might."""
+
+    def yield_time(self, connection: BaseDatabaseWrapper) -> float:
+        """Return the seconds after which a vacuum gives way to one who waits."""
+
+    def blocks_others(self, wanted: tuple[Wanted, ...]) -> bool:
+        """Tell whether whoever holds these keeps readers or writers waiting."""
+
+    def end(self, connection: BaseDatabaseWrapper, blocker: Blocker) -> bool:
+        """End this session, if it is still the same one; return whether it was told to."""
+
+
 class Vendor(Protocol):
     """What is particular about one kind of database."""
 
     name: str
     lock_is_of_session: bool  # the lock goes with the connection that took it
+    contention: Contention | None  # None: the database waits for its one writer itself
 
     def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """Return the settings of a connection that belongs to the route alone.
@@ -105,8 +189,16 @@ class Vendor(Protocol):
         """Let the statement fail that another thread of this process is at, where the
         database lives in the process itself."""
 
-    def prepare_worker_session(self, connection: BaseDatabaseWrapper, run: str) -> None:
-        """Make an open session the worker's: name it, lift the web's limits."""
+    def worker_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings of the connection that a worker makes for a migration."""
+
+    def prepare_worker_session(
+        self, connection: BaseDatabaseWrapper, run: str, *, lock_timeout: float
+    ) -> None:
+        """Make an open session the worker's: name it, lift the web's limits.
+
+        `lock_timeout` is in seconds, and for whatever waits without a limit of its own.
+        """
 
     def sidecar(self, connection: BaseDatabaseWrapper) -> Path | None:
         """Return a folder beside a database that keeps one writer, else None."""

@@ -64,6 +64,10 @@ _SENTENCES = {
     RunState.RECONCILED: ("Put right by a person; {so_far} by the run itself.", ""),
 }
 _WAITING = {
+    WaitingReason.BLOCKED: (
+        "Waiting: others are using what it has to change.",
+        "It goes on by itself when they are done. Meanwhile nobody waits for it.",
+    ),
     WaitingReason.LOCK: ("Waiting: something else is migrating this database.", ""),
     WaitingReason.ORPHAN_BACKEND: (
         "Its processes are gone, but its session in the database is still alive.",
@@ -83,6 +87,29 @@ class RunStepView:
     duration: str
     error: StepError | None
     operation: int | None  # the one that failed, counted from 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockerView:
+    """A session that is in the way, as a page shows it."""
+
+    pid: int
+    who: str
+    state: str
+    since: datetime | None
+    query: str
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockedView:
+    """What a run waits for, as a page shows it."""
+
+    tables: str
+    attempt: int
+    waited: str
+    stalled: str
+    blockers: tuple[BlockerView, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +134,7 @@ class RunView:
     leaves_midway: bool  # a step that is still to be done is not rolled back as a whole
     orphan: dict[str, Any] | None  # the session that its processes have left
     shows_statements: bool  # they tell where it stopped
+    blocked: BlockedView | None
     shows_error: bool  # its error is not that of one of its steps
 
 
@@ -138,8 +166,32 @@ def run_view(record: RunRecord) -> RunView:
         ),
         orphan=orphan,
         shows_statements=record.state in {RunState.FAILED, RunState.PARTIAL, RunState.LOST},
+        blocked=_blocked_view(record.waiting_facts),
         shows_error=record.error is not None
         and not any(step.error for step in record.steps),
+    )
+
+
+def _blocked_view(facts: dict[str, Any]) -> BlockedView | None:
+    if not facts.get("attempt"):
+        return None
+    return BlockedView(
+        tables=", ".join(facts["tables"]),
+        attempt=facts["attempt"],
+        waited=duration(facts["waited_ms"]),
+        stalled=duration(facts["stalled_ms"]),
+        blockers=tuple(map(_blocker_view, facts["blockers"])),
+    )
+
+
+def _blocker_view(facts: dict[str, Any]) -> BlockerView:
+    return BlockerView(
+        pid=facts["pid"],
+        who=", ".join(filter(None, (facts["user"], facts["application"]))),
+        state=facts["state"],
+        since=moment(facts["since"]),
+        query=facts["query"],
+        certain=facts["certain"],
     )
 
 

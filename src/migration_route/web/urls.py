@@ -17,5 +17,10 @@ urlpatterns = [
     path("runs/<str:run>/hold/", page({"POST": views.hold}), name="hold"),
     path("runs/<str:run>/resume/", page({"POST": views.resume}), name="resume"),
     path("runs/<str:run>/resolve/", page({"POST": views.resolve}), name="resolve"),
+    path(
+        "runs/<str:run>/end-blockers/",
+        page({"POST": views.end_blockers}),
+        name="end-blockers",
+    ),
     path("ledger/", page({"GET": views.ledger}), name="ledger"),
 ]

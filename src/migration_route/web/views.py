@@ -14,6 +14,7 @@ from migration_route.errors import PlanChanged, RouteError, StaleCode
 from migration_route.ledger.records import RunRecord
 from migration_route.operations import apply as applying
 from migration_route.operations import cancel as cancelling
+from migration_route.operations import end_blockers as ending
 from migration_route.operations import hold as holding
 from migration_route.operations import ledger as ledgers
 from migration_route.operations import plan as planning
@@ -124,6 +125,8 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
             "may_operate": may(actor, Scope.OPERATE, found.database),
             "may_force": may(actor, Scope.FORCE, found.database),
             "may_resolve": may(actor, Scope.RESOLVE, found.database),
+            "may_end_blockers": may(actor, Scope.FORCE, found.database)
+            and route_settings().database(found.database).end_blockers,
             "longest_reason": parsing.LONGEST_REASON,
         },
     )
@@ -151,6 +154,12 @@ def resume(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
 def resolve(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """Say that what a run left midway has been put right."""
     resolving.resolve(run, actor, reason=parsing.reason(request.POST))
+    return redirect("migration_route:run", run=run)
+
+
+def end_blockers(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
+    """End the sessions that are in the way of a run."""
+    ending.end_blockers(run, actor, reason=parsing.reason(request.POST))
     return redirect("migration_route:run", run=run)
 
 

@@ -20,6 +20,7 @@ from migration_route.management import asking
 from migration_route.operations import apply as applying
 from migration_route.operations import (
     carry,
+    end_blockers,
     ledger,
     plan,
     resolve,
@@ -93,14 +94,21 @@ class Command(BaseCommand):
         )
         for verb, text_ in asking.VERBS.items():
             asking.add_arguments(verb, _verb(verbs, verb, text_, self._ask))
-        found = _verb(
-            verbs,
-            "resolve",
-            "open a database again that a run left in between",
-            self._resolve,
-        )
-        found.add_argument("run")
-        found.add_argument("--reason", default="", required=True)
+        for name, text_, handler in (
+            (
+                "resolve",
+                "open a database again that a run left in between",
+                self._resolve,
+            ),
+            (
+                "end-blockers",
+                "end the sessions that are in the way of a run",
+                self._end_blockers,
+            ),
+        ):
+            found = _verb(verbs, name, text_, handler)
+            found.add_argument("run")
+            found.add_argument("--reason", default="", required=True)
         run = _verb(verbs, "run", "carry out a queued run in this process", self._run)
         run.add_argument("run")
 
@@ -237,6 +245,14 @@ class Command(BaseCommand):
         found = resolve.resolve(options["run"], on_this_host(), reason=options["reason"])
         self._tell(options, serialize.run_answer(found), text.run_lines(found))
         return 0
+
+    def _end_blockers(self, options: dict[str, Any]) -> int:
+        found = end_blockers.end_blockers(
+            options["run"], on_this_host(), reason=options["reason"]
+        )
+        answer = serialize.ended_blockers_answer(found.run, found.ended, found.not_ended)
+        self._tell(options, answer, text.ended_blockers_lines(found.ended, found.not_ended))
+        return 0 if not found.not_ended else 1
 
     def _run(self, options: dict[str, Any]) -> int:
         found = carry.carry(options["run"])

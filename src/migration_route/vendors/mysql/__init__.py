@@ -8,6 +8,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Sessions, Slot, TargetLock
+from migration_route.vendors.mysql.contention import MySQLContention
 from migration_route.vendors.mysql.locks import MySQLLock
 from migration_route.vendors.mysql.sessions import MySQLSessions
 
@@ -20,6 +21,7 @@ class MySQL:
 
     name = "mysql"
     lock_is_of_session = True
+    contention = MySQLContention()
 
     def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """Answer soon when the server cannot be reached."""
@@ -46,11 +48,19 @@ class MySQL:
         """Do nothing: the server is told by another session."""
         del connection
 
-    def prepare_worker_session(self, connection: BaseDatabaseWrapper, run: str) -> None:
-        """Keep the session while a migration computes without asking the server."""
+    def worker_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Change nothing."""
+        return settings
+
+    def prepare_worker_session(
+        self, connection: BaseDatabaseWrapper, run: str, *, lock_timeout: float
+    ) -> None:
+        """Keep the session while a migration computes without asking the server, and
+        let it wait for no lock for long."""
         del run
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION wait_timeout = %s", [_WEEK])
+        self.contention.limit(connection, lock_timeout)
 
     def sidecar(self, connection: BaseDatabaseWrapper) -> Path | None:
         """Need none: writers do not wait for each other."""

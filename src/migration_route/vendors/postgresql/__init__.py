@@ -10,11 +10,20 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Sessions, Slot, TargetLock
+from migration_route.vendors.postgresql.contention import PostgreSQLContention
 from migration_route.vendors.postgresql.locks import PostgreSQLLock
 from migration_route.vendors.postgresql.pooling import have_own_sessions
 from migration_route.vendors.postgresql.sessions import PostgreSQLSessions
 
 _CONNECT_TIMEOUT = 5
+# A session that waits for minutes behind a firewall must not be forgotten by it, nor a
+# server that has vanished be waited for (libpq, 34.1.2).
+_KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
 _SET = "SELECT set_config(%s, %s, false)"
 
 
@@ -23,18 +32,21 @@ class PostgreSQL:
 
     name = "postgresql"
     lock_is_of_session = True
+    contention = PostgreSQLContention()
 
     def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """Leave the pool: it hands sessions on with what was set in them."""
         del patience
-        options = {**settings["OPTIONS"]}
-        options.pop("pool", None)
-        options.setdefault("connect_timeout", _CONNECT_TIMEOUT)
+        options = {"connect_timeout": _CONNECT_TIMEOUT, **_alone(settings)}
         return {**settings, "OPTIONS": options}
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
         """Look for a session that serves both."""
         return have_own_sessions(first, second)
+
+    def worker_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Leave the pool as well, and keep the connection alive."""
+        return {**settings, "OPTIONS": _alone(settings)}
 
     def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
         """Return the advisory lock of the connection's database and schema."""
@@ -48,7 +60,9 @@ class PostgreSQL:
         """Do nothing: the server is told by another session."""
         del connection
 
-    def prepare_worker_session(self, connection: BaseDatabaseWrapper, run: str) -> None:
+    def prepare_worker_session(
+        self, connection: BaseDatabaseWrapper, run: str, *, lock_timeout: float
+    ) -> None:
         """Name the session, lift the time limits of the web role, and let the server
         notice within half a second when the worker is dead (PostgreSQL 14)."""
         with connection.cursor() as cursor:
@@ -56,6 +70,7 @@ class PostgreSQL:
                 ("application_name", f"migration-route:{run}"),
                 ("statement_timeout", "0"),
                 ("idle_in_transaction_session_timeout", "0"),
+                ("lock_timeout", f"{max(round(lock_timeout * 1000), 1)}ms"),
             ):
                 cursor.execute(_SET, [setting, value])
             for setting, value in (
@@ -74,6 +89,13 @@ class PostgreSQL:
         """Tell that every process can see a server."""
         del connection
         return False
+
+
+def _alone(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a connection that is in no pool and is kept alive."""
+    options = {**_KEEPALIVES, **settings["OPTIONS"]}
+    options.pop("pool", None)
+    return options
 
 
 VENDOR = PostgreSQL()

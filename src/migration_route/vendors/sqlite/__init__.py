@@ -21,6 +21,7 @@ class SQLite:
 
     name = "sqlite"
     lock_is_of_session = False
+    contention = None
 
     def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """Take the write lock at once where a transaction begins, and wait for it no
@@ -52,10 +53,16 @@ class SQLite:
             with suppress(sqlite3.ProgrammingError):  # closed in this moment
                 connection.connection.interrupt()
 
-    def prepare_worker_session(self, connection: BaseDatabaseWrapper, run: str) -> None:
+    def worker_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Change nothing."""
+        return settings
+
+    def prepare_worker_session(
+        self, connection: BaseDatabaseWrapper, run: str, *, lock_timeout: float
+    ) -> None:
         """Take the write lock where a transaction begins, and wait for it: an upgrade in
         mid-transaction fails at once when the application has just written."""
-        del run
+        del run, lock_timeout  # nobody queues up behind one who waits
         own = vars(connection)  # the attribute is of the SQLite wrapper alone
         own["transaction_mode"] = own.get("transaction_mode") or "IMMEDIATE"
         with connection.cursor() as cursor:

@@ -11,6 +11,7 @@ from market import views
 urlpatterns = [
     path("pid/", login_not_required(views.pid)),
     path("shout/", login_not_required(views.shout)),
+    path("session/", login_not_required(views.session)),
 ]
 
 if apps.is_installed("django.contrib.admin"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 
@@ -17,3 +18,17 @@ def shout(request: HttpRequest) -> HttpResponse:
     """Print something that no run has printed."""
     print("printed by another request", flush=True)  # noqa: T201 - that is the point
     return HttpResponse("done")
+
+
+def session(request: HttpRequest) -> JsonResponse:
+    """Say what this request's session in the database is like (PostgreSQL)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_backend_pid(), current_setting('lock_timeout'), "
+            "current_setting('statement_timeout'), current_setting('application_name'), "
+            "(SELECT count(*) FROM pg_locks "
+            " WHERE locktype = 'advisory' AND pid = pg_backend_pid())"
+        )
+        row = cursor.fetchone()
+    words = ("pid", "lock_timeout", "statement_timeout", "application_name", "locks")
+    return JsonResponse(dict(zip(words, row, strict=True)))

@@ -1,0 +1,117 @@
+"""Which names stand in a statement, and which locks does it want?"""
+
+from __future__ import annotations
+
+import pytest
+
+from migration_route.vendors.interface import Limit
+from migration_route.vendors.mysql.contention import MySQLContention
+from migration_route.vendors.postgresql import wishes
+from migration_route.vendors.postgresql.wishes import conflict, wish_of
+from migration_route.vendors.statements import code_of, names_behind, names_in
+
+T = ("shop_item",)
+STRONGEST = wishes.ACCESS_EXCLUSIVE
+
+
+def test_names_come_as_the_database_keeps_them():
+    """Quoted ones as they are, others in lower case, with their schema."""
+    code = 'ALTER TABLE Public."Shop ""Item""" ADD `odd``one`'
+    names = names_in(code)
+    assert ("public", 'Shop "Item"') in names
+    assert ("odd`one",) in names
+    assert names_behind("TABLE", code) == {("public", 'Shop "Item"')}
+
+
+def test_comments_and_literals_are_no_code():
+    """What stands in them names nothing; a `DO` block is read, though."""
+    sql = "-- drop table a;\nSELECT 'drop table b; x' /* c */; SELECT $x$ d; e $x$ ;"
+    assert code_of(sql) == ["SELECT", "SELECT"]
+    assert "ALTER TABLE t" in code_of("DO $$ BEGIN ALTER TABLE t; END $$")[0]
+
+
+@pytest.mark.parametrize(
+    ("sql", "mode"),
+    [
+        ('ALTER TABLE "shop_item" ADD COLUMN "sku" varchar(20) NOT NULL', STRONGEST),
+        ("alter table shop_item validate constraint c", wishes.SHARE_UPDATE),
+        ('ALTER TABLE "shop_item" RENAME TO "x"', STRONGEST),
+        ("CREATE INDEX i ON shop_item (name)", wishes.SHARE),
+        ("CREATE UNIQUE INDEX i ON shop_item (name)", wishes.SHARE),
+        ("DROP TABLE shop_item CASCADE", STRONGEST),
+        ("TRUNCATE shop_item", STRONGEST),
+        ("CREATE TRIGGER t AFTER INSERT ON shop_item EXECUTE f()", wishes.SHARE_ROW),
+        ("LOCK TABLE shop_item IN SHARE MODE", wishes.SHARE),
+        ("LOCK shop_item", STRONGEST),
+        ("COMMENT ON TABLE shop_item IS 'x'", wishes.SHARE_UPDATE),
+        ("DO $$ BEGIN ALTER TABLE shop_item ADD x int; END $$", STRONGEST),
+        ("-- why\nALTER TABLE shop_item ADD x int", STRONGEST),
+        ("SELECT 1; ALTER TABLE shop_item ADD x int", STRONGEST),
+    ],
+)
+def test_a_definition_wants_its_lock_and_has_a_limit(sql, mode):
+    """After the manual, "Explicit Locking"."""
+    wish = wish_of(sql)
+    assert wish.limit is Limit.SHORT
+    assert (T, mode) in wish.names
+
+
+def test_a_foreign_key_wants_less_of_both_tables():
+    """`ADD CONSTRAINT … FOREIGN KEY` lets readers pass; a new column does not."""
+    key = 'REFERENCES "shop_owner" ("id") DEFERRABLE INITIALLY DEFERRED'
+    alone = wish_of(
+        f'ALTER TABLE "shop_item" ADD CONSTRAINT "c" FOREIGN KEY ("owner_id") {key}'
+    )
+    owner = (("shop_owner",), wishes.SHARE_ROW)
+    assert {(T, wishes.SHARE_ROW), owner} <= alone.names
+    column = wish_of(f'ALTER TABLE "shop_item" ADD COLUMN "o" int {key}')
+    assert {(T, STRONGEST), owner} <= column.names
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE INDEX CONCURRENTLY i ON shop_item (name)",
+        "DROP INDEX CONCURRENTLY i",
+        "REINDEX TABLE CONCURRENTLY shop_item",
+    ],
+)
+def test_what_is_done_concurrently_has_no_limit_and_is_not_repeated(sql):
+    """A timeout would leave an invalid index, and so does a deadlock."""
+    wish = wish_of(sql)
+    assert (wish.limit, wish.may_repeat) == (Limit.NONE, False)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT 1", "INSERT INTO shop_item VALUES ('alter table')", "UPDATE x SET y = 1; "],
+)
+def test_everything_else_has_no_limit(sql):
+    """Nobody queues up behind it."""
+    assert wish_of(sql).limit is Limit.NONE
+
+
+def test_a_drop_reaches_the_parents():
+    """The triggers of a foreign key stand on both tables."""
+    assert wish_of("DROP TABLE shop_item").reaches_parents
+    assert wish_of("ALTER TABLE shop_item DROP COLUMN o").reaches_parents
+    assert not wish_of("ALTER TABLE shop_item ADD x int").reaches_parents
+
+
+def test_conflicts_are_those_of_the_manual():
+    """Mutual, all as table 13.2 has them."""
+    modes = wishes._MODES
+    for one in modes:
+        for other in modes:
+            assert conflict(one, other) == conflict(other, one)
+    assert [sum(conflict(one, other) for other in modes) for one in modes] == [
+        1, 2, 4, 5, 5, 6, 7, 8,
+    ]  # fmt: skip
+
+
+def test_a_definition_on_mysql_wants_the_whole_table():
+    """Others have no limit of ours."""
+    wish = MySQLContention().wish("ALTER TABLE `shop_item` ADD `x` int")
+    assert wish.limit is Limit.SHORT
+    assert (T, "EXCLUSIVE") in wish.names
+    assert MySQLContention().wish("UPDATE shop_item SET x = 1").limit is Limit.NONE
