@@ -6,17 +6,19 @@ import time
 
 import pytest
 
+from migration_route.conf import route_settings
 from migration_route.errors import (
     ActiveRun,
     IdempotencyMismatch,
     NotInThisState,
     UnknownRun,
 )
-from migration_route.ledger import runs
+from migration_route.ledger import runs, sidecar
 from migration_route.ledger.reading import (
     active_runs,
     find_repeated,
     find_run,
+    is_asked_to_stop,
     list_entries,
     list_runs,
     unresolved_runs,
@@ -67,6 +69,22 @@ def test_of_twenty_at_once_one_wins():
     assert [entry.action for entry in list_entries(before=None, limit=10)] == [
         Action.RUN_REQUESTED
     ]
+
+
+def test_a_run_is_asked_to_stop_in_the_table_or_beside_it():
+    """Beside it, while the migration holds the file; a run that is not there is told."""
+    run, _ = runs.open_run(a_new_run())
+    runs.move(run.id, to=RunState.RUNNING, expected={RunState.QUEUED})
+    assert not is_asked_to_stop(run.id)
+    if folder := sidecar.folder_of(route_settings().ledger_database):
+        sidecar.RunFile(folder, run.id).ask_to_cancel()
+        assert is_asked_to_stop(run.id)
+        sidecar.RunFile(folder, run.id).remove(at_the_end=True)
+        assert not is_asked_to_stop(run.id)
+    runs.move(run.id, to=RunState.CANCELLING, expected={RunState.RUNNING})
+    assert is_asked_to_stop(run.id)
+    with pytest.raises(UnknownRun):
+        is_asked_to_stop(UNKNOWN)
 
 
 def test_another_database_has_a_run_of_its_own():

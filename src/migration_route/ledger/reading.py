@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import Error as DatabaseFailure
 from django.db import connections
@@ -66,6 +66,22 @@ def find_run(run: str) -> RunRecord:
     if row is None:
         raise UnknownRun(f"There is no run {run!r}.")
     return _with_sidecar(run_record(row))
+
+
+def is_asked_to_stop(run: str) -> bool:
+    """Tell whether somebody has cancelled a run that is active; quick however many steps it
+    has. Raises `UnknownRun`."""
+
+    def query(alias: str) -> str | None:
+        rows = Run.objects.using(alias).filter(pk=run)
+        return rows.values_list("state", flat=True).first()
+
+    state = _read(query, empty=None)
+    if state is None:
+        raise UnknownRun(f"There is no run {run!r}.")
+    if state == RunState.RUNNING and (file := _run_file(run)):
+        return file.is_asked_to_cancel
+    return state == RunState.CANCELLING
 
 
 def list_runs(*, database: str | None, before: str | None, limit: int) -> list[RunRecord]:
@@ -169,9 +185,12 @@ def _with_sidecar(record: RunRecord) -> RunRecord:
     if file.is_asked_to_cancel and record.state is RunState.RUNNING:
         record = replace(record, state=RunState.CANCELLING)
     steps, last = record.steps, record.last_event
+    latest: list[dict[str, Any]] = []
     for line in file.read():
         if found := line.get("steps"):
-            steps = tuple(StepRecord.from_dict(step) for step in found)
+            latest = found
         elif event := line.get("event"):
             last = max(last, event["number"])
+    if latest:
+        steps = tuple(StepRecord.from_dict(step) for step in latest)
     return record.with_steps(steps, last_event=last)

@@ -16,7 +16,7 @@ from migration_route.conf import route_settings
 from migration_route.errors import DatabaseUnavailable, NotInThisState, RouteError
 from migration_route.ledger import entries, runs
 from migration_route.ledger.journal import Journal
-from migration_route.ledger.reading import find_run
+from migration_route.ledger.reading import find_run, is_asked_to_stop
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
 from migration_route.running.child import Child
@@ -185,7 +185,7 @@ class Supervisor:
 
     def _is_cancelled(self) -> bool:
         try:
-            return find_run(self._run.id).state is RunState.CANCELLING
+            return is_asked_to_stop(self._run.id)
         except DatabaseUnavailable:
             return False  # asked again at the next gate
 
