@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import Error as DatabaseFailure
 from django.db import connections
@@ -168,11 +168,14 @@ def _with_sidecar(record: RunRecord) -> RunRecord:
         return record
     record = _with_wishes(record, file.asked)
     steps, last = record.steps, record.last_event
+    latest: list[dict[str, Any]] = []
     for line in file.read():
         if found := line.get("steps"):
-            steps = tuple(StepRecord.from_dict(step) for step in found)
+            latest = found
         elif event := line.get("event"):
             last = max(last, event["number"])
+    if latest:
+        steps = tuple(StepRecord.from_dict(step) for step in latest)
     return record.with_steps(steps, last_event=last)
 
 
