@@ -98,9 +98,9 @@ def test_every_list_of_words_in_the_api_is_one_of_the_vocabulary():
 
 
 def test_every_message_of_a_worker_is_heard():
-    """What the worker can say, its supervisor writes down, or answers at the gate."""
+    """What the worker can say, its supervisor writes down, answers, or shows."""
     heard = set(Transcript.__new__(Transcript)._handlers())
-    assert heard | {"gate"} == set(get_args(messages.Kind))
+    assert heard | {"gate", "lock_pause", "lock_fired"} == set(get_args(messages.Kind))
 
 
 def test_active_and_ended_states_are_all_states():
