@@ -72,6 +72,7 @@ def lines() -> Iterator[str]:
 
 def _fill(here: places.Place) -> None:
     here.project.manage("migrate", timeout=places.LONG)
+    here.project.manage("migrate", "shop", "0001_initial", timeout=places.LONG)
     here.project.database.execute(
         "INSERT INTO shop_item (name) " + _FILL[here.vendor].format(rows=_ROWS)
     )

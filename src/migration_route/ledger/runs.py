@@ -275,14 +275,6 @@ def state_entry(before: Run, to: RunState, change: Change) -> Draft:
     )
 
 
-def show_waiting(run: str, facts: dict[str, Any]) -> None:
-    """Show what a run that waits is waiting for by now; no entry is written."""
-    alias = route_settings().ledger_database
-    with own_connection(alias):
-        rows = Run.objects.using(alias).filter(pk=run, state=RunState.WAITING)
-        rows.update(waiting_facts=json.dumps(facts), heartbeat_at=clock.now())
-
-
 def beat(run: str, *, while_in: RunState) -> None:
     """Show that the process of a run lives, though nothing else has changed."""
     alias = route_settings().ledger_database

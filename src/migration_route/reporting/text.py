@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.planning.plan import Plan
 from migration_route.planning.standing import DatabaseStatus
 from migration_route.vocabulary import Direction, EventKind, Mode, RunState
+from migration_route.wire import EndedBlockersAnswer
 
 _MANY = 20
 _LEFT_MIDWAY = "not undone as a whole if it fails or is cancelled"
@@ -89,13 +89,13 @@ def run_lines(run: RunRecord) -> Iterator[str]:
 
 
 def ended_blockers_lines(
-    ended: Iterable[dict[str, Any]], not_ended: Iterable[tuple[int, str]]
+    found: EndedBlockersAnswer,
 ) -> Iterator[str]:
     """Tell what became of the sessions that were in the way of a run."""
-    for blocker in ended:
-        yield f"ended: pid {blocker['pid']} ({blocker['user'] or 'unknown'})"
-    for pid, why in not_ended:
-        yield f"not ended: pid {pid}. {why}"
+    for blocker in found.ended:
+        yield f"ended: pid {blocker.pid} ({blocker.user or 'unknown'})"
+    for left in found.not_ended:
+        yield f"not ended: pid {left.pid}. {left.why}"
 
 
 def _waiting_lines(run: RunRecord) -> Iterator[str]:

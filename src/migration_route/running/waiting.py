@@ -14,6 +14,7 @@ from django.db import Error as DatabaseFailure
 
 from migration_route.errors import DatabaseUnavailable, NotInThisState
 from migration_route.ledger import runs
+from migration_route.ledger.waiting import show_waiting
 from migration_route.running.child import Spoken
 from migration_route.running.messages import Message
 from migration_route.vocabulary import RunState, WaitingReason
@@ -34,7 +35,7 @@ class Waiting:
         self._goes_on_at = None
         try:
             if self._is_shown:
-                runs.show_waiting(self._run, facts)
+                show_waiting(self._run, facts)
                 return
             change = runs.Change(waiting_reason=WaitingReason.BLOCKED, waiting_facts=facts)
             self._move(RunState.WAITING, RunState.RUNNING, change)

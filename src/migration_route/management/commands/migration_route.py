@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,10 +18,10 @@ from migration_route.conf import read_settings
 from migration_route.errors import InvalidRequest, RouteError
 from migration_route.ledger.records import RunRecord
 from migration_route.management import asking
+from migration_route.management.ending import end_blockers
 from migration_route.operations import apply as applying
 from migration_route.operations import (
     carry,
-    end_blockers,
     ledger,
     plan,
     resolve,
@@ -100,11 +101,7 @@ class Command(BaseCommand):
                 "open a database again that a run left in between",
                 self._resolve,
             ),
-            (
-                "end-blockers",
-                "end the sessions that are in the way of a run",
-                self._end_blockers,
-            ),
+            ("end-blockers", "end who is in its way", partial(end_blockers, self._tell)),
         ):
             found = _verb(verbs, name, text_, handler)
             found.add_argument("run")
@@ -245,14 +242,6 @@ class Command(BaseCommand):
         found = resolve.resolve(options["run"], on_this_host(), reason=options["reason"])
         self._tell(options, serialize.run_answer(found), text.run_lines(found))
         return 0
-
-    def _end_blockers(self, options: dict[str, Any]) -> int:
-        found = end_blockers.end_blockers(
-            options["run"], on_this_host(), reason=options["reason"]
-        )
-        answer = serialize.ended_blockers_answer(found.run, found.ended, found.not_ended)
-        self._tell(options, answer, text.ended_blockers_lines(found.ended, found.not_ended))
-        return 0 if not found.not_ended else 1
 
     def _run(self, options: dict[str, Any]) -> int:
         found = carry.carry(options["run"])
