@@ -39,7 +39,7 @@ def test_staff_read_the_plan_apply_it_and_watch_it_to_its_end(
     assert progress == [
         f"{count} of 6000 orders have a total" for count in range(500, 6001, 500)
     ]
-    assert page.locator("text=Stop before the next step").count() == 0
+    assert page.locator("text=Cancel the run").count() == 0
     visitor.look("run")
 
     page.reload()
@@ -73,20 +73,26 @@ def test_a_plan_that_goes_back_and_a_problem_are_as_readable(
     visitor.look("problem")
 
 
-def test_a_run_is_stopped_before_its_next_step(demo: Demo, visitor: Visitor) -> None:
-    """The step under way is carried to its end, as the page had said."""
+def test_a_run_is_held_resumed_and_stopped(demo: Demo, visitor: Visitor) -> None:
+    """It can be told to wait and to go on; cancelled, its step is rolled back."""
     visitor.sign_in(demo)
     page = visitor.page
     page.click("text=Read the plan")
     page.click(f"text={BUTTON}")
     page.wait_for_selector(".mr-line--output:has-text('of 6000 orders have a total')")
+    page.fill("#hold-reason", "the sale")
+    page.click("text=Hold before the next step")
+    page.wait_for_selector("text=It waits before its next step")
+    visitor.look("hold-asked")
+    page.click("button:has-text('Resume')")
+    page.wait_for_selector("button:has-text('Hold before the next step')")
     page.fill("#cancel-reason", "the wrong night")
-    page.click("text=Stop before the next step")
-    page.wait_for_selector("text=Cancelled: 3 of 4 migrations applied.")
+    page.click("text=Cancel the run")
+    page.wait_for_selector("text=Cancelled: 2 of 4 migrations applied.")
     assert page.locator("[data-step-state]").all_inner_texts() == [
         "applied",
         "applied",
-        "applied",
+        "failed",
         "not started",
     ]
     visitor.look("cancelled")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -96,7 +99,9 @@ def test_a_run_that_never_began_has_failed_with_the_last_words_of_its_process():
     assert "hunter2" not in found.error.message
 
 
-@pytest.mark.parametrize("state", [RunState.WAITING, RunState.RUNNING, RunState.CANCELLING])
+@pytest.mark.parametrize(
+    "state", [RunState.WAITING, RunState.RUNNING, RunState.HELD, RunState.CANCELLING]
+)
 def test_a_run_whose_heart_beats_is_left_alone(state):
     """Nobody looks into it before its lease is over."""
     run, _ = runs.open_run(a_new_run())
@@ -105,7 +110,9 @@ def test_a_run_whose_heart_beats_is_left_alone(state):
     assert look_after(before) == before
 
 
-@pytest.mark.parametrize("state", [RunState.WAITING, RunState.RUNNING, RunState.CANCELLING])
+@pytest.mark.parametrize(
+    "state", [RunState.WAITING, RunState.RUNNING, RunState.HELD, RunState.CANCELLING]
+)
 def test_a_run_that_had_not_begun_a_step_has_failed(state):
     """The lock is free, nothing is recorded, nothing was touched."""
     run, _ = runs.open_run(a_new_run(steps=STEPS))
@@ -165,10 +172,43 @@ def test_a_session_that_its_run_left_keeps_the_door_shut():
     with held(Slot.WORKER):
         found = look_after(run)
         assert (found.state, found.waiting_reason) == (RunState.LOST, "orphan_backend")
+        assert found.waiting_facts["session"]["pid"]
         count = len(list_entries(before=None, limit=50))
         assert look_after(found) == found
         assert len(list_entries(before=None, limit=50)) == count  # told once
     assert look_after(found).state is RunState.FAILED
+
+
+def of_this_host(run: RunRecord, pid: int) -> RunRecord:
+    """Say that a process of this host supervises a run."""
+    Run.objects.filter(pk=run.id).update(host=socket.gethostname(), supervisor_pid=pid)
+    return find_run(run.id)
+
+
+def test_a_run_whose_process_has_died_here_is_concluded_before_its_lease_is_over():
+    """Unless its lock is still held: then it was somebody else's process."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    run = of_this_host(running(begun=0, seconds=0), process.pid)
+    with held(Slot.SUPERVISOR):
+        assert look_after(run) == run
+    found = look_after(run)
+    assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
+
+
+def test_a_process_that_has_got_its_number_since_is_not_its_own():
+    """The pid is ours, and we are no supervisor."""
+    run = of_this_host(running(begun=0, seconds=0), os.getpid())
+    assert look_after(run).state is RunState.FAILED
+
+
+def test_a_run_that_was_cancelled_before_it_was_lost_is_cancelled():
+    """Nothing is left half done, and somebody wanted it so."""
+    run = running(begun=1)
+    record("0001_a")
+    Run.objects.filter(pk=run.id).update(asked="cancel")
+    found = look_after(find_run(run.id))
+    assert (found.state, found.outcome) == (RunState.CANCELLED, "cancelled")
 
 
 def test_of_many_that_look_one_concludes():

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.harness import processes
 from tests.harness.client import Client, expect, expect_problem
@@ -17,7 +22,7 @@ from tests.harness.migrations import (
     migration,
     running,
 )
-from tests.harness.pairs import on_each_once, on_every_pair
+from tests.harness.pairs import on, on_each_once, on_every_pair
 from tests.harness.project import Options
 
 SOON = 6.0
@@ -225,3 +230,221 @@ def test_a_held_run_is_cancelled(build, pair):
     ended = boss.wait_for_end(run["id"], seconds=SOON)
     assert ended["state"] == "cancelled"
     assert [step["state"] for step in ended["steps"]] == ["applied", "not_started"]
+
+
+def kill(*pids: int) -> None:
+    """Kill processes as an operating system without memory does."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+ORPHANS = {
+    "postgres": (
+        "SET client_connection_check_interval = 0",
+        "INSERT INTO shop_item (name) SELECT 'orphan' FROM pg_sleep(25)",
+    ),
+    # Long, and in no call that would notice that nobody listens any more.
+    "mariadb": (
+        "INSERT INTO shop_item (name) "
+        "SELECT 'orphan' FROM seq_1_to_100000000 "
+        "WHERE seq = 100000000 OR SHA2(REPEAT(seq, 2000), 512) = 'x'",
+    ),
+}
+
+
+def leaving_an_orphan(vendor: str, *, atomic: bool) -> str:
+    """Write a migration whose statement goes on when nobody listens any more."""
+    statements = [f'migrations.RunSQL("{sql}")' for sql in ORPHANS[vendor]]
+    return migration(*statements, atomic=atomic)
+
+
+on_servers = on("postgres-sync", "mariadb-sync")
+
+
+@on_servers
+@pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "autocommit"])
+def test_d5_a_session_that_a_killed_run_left_shuts_the_door(build, pair, atomic):
+    """While it lives a new run is refused, with its pid, long before the lease is over;
+    a cancel ends it, what it was at never lands, and the next run can proceed."""
+    site = build(pair, {"0002_long": leaving_an_orphan(pair.vendor, atomic=atomic)})
+    boss = site.client("operator")
+    plan = boss.plan()
+    run = boss.run(plan)
+    await_statement(boss, run["id"])
+    supervisor = supervisor_of(run["id"])
+    kill(supervisor, *processes.children(supervisor))
+    problem = expect_problem(boss.ask_for_run(plan), 409, "orphan_backend")
+    assert problem["run"] == run["id"]
+    pid = problem["facts"]["pid"]
+    assert "shop_item" in problem["facts"]["query"]
+    assert problem["facts"]["since"]
+    sessions = {
+        "postgres": "SELECT pid FROM pg_stat_activity WHERE "
+        f"application_name = 'migration-route:{run['id']}'",
+        "mariadb": f"SELECT id FROM information_schema.processlist WHERE id = {pid}",
+    }[pair.vendor]
+    assert site.rows(sessions) == [(pid,)]
+    lost = boss.get(f"runs/{run['id']}")
+    assert lost["state"] == "lost"
+    assert lost["waiting"]["reason"] == "orphan_backend"
+    assert lost["waiting"]["facts"]["session"]["pid"] == pid
+    answer = site.client("ci").call("POST", f"runs/{run['id']}/cancel", json={})
+    expect_problem(answer, 403, "forbidden")
+    ended = stop(boss, run["id"])
+    assert ended["ended"], ended
+    assert site.rows(sessions) == []
+    rolls_back = plan["steps"][0]["rolls_back"]
+    assert ended["state"] == ("cancelled" if rolls_back else "partial")
+    assert site.names() == []
+    assert site.applied() == ["0001_initial"]
+    site.project.add_migrations({"0002_long": column("sku")})
+    if rolls_back:
+        assert boss.apply()["state"] == "succeeded"
+    assert boss.get("ledger/verify")["intact"]
+
+
+@on_servers
+def test_b6_a_worker_that_is_killed_alone_is_outlived_by_its_session(build, pair):
+    """Its supervisor waits for that session before it says how the run ended."""
+    site = build(pair, {"0002_long": leaving_an_orphan(pair.vendor, atomic=True)})
+    boss = site.client("operator")
+    plan = boss.plan()
+    run = boss.run(plan)
+    await_statement(boss, run["id"])
+    kill(worker_of(run["id"]))
+    until(
+        lambda: boss.get(f"runs/{run['id']}")["state"] == "lost",
+        seconds=20,
+        what="the session is seen",
+    )
+    expect_problem(boss.ask_for_run(plan), 409, "orphan_backend")
+    ended = stop(boss, run["id"])
+    assert ended["state"] == ("cancelled" if site.database.transactional_ddl else "partial")
+    assert site.names() == []
+
+
+@on_each_once
+def test_force_is_for_people_and_needs_no_supervisor_that_answers(build, pair):
+    """The supervisor stands still; whoever answers kills, and the run is concluded."""
+    site = build(pair, {"0002_slow": slow(pair.vendor, RUN, body=WRITE_THREE)})
+    operator, boss = site.client("operator"), site.person("boss")
+    run = operator.run(operator.plan())
+    await_statement(operator, run["id"])
+    supervisor, worker = supervisor_of(run["id"]), worker_of(run["id"])
+    path = f"runs/{run['id']}/cancel"
+    answer = operator.call("POST", path, json={"reason": "now", "force": True})
+    expect_problem(answer, 403, "forbidden")
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        ended = stop(boss, run["id"], force=True)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(supervisor, signal.SIGCONT)
+    assert ended["ended"], ended
+    rolled_back = site.database.transactional_ddl
+    assert ended["state"] == ("cancelled" if rolled_back else "partial")
+    assert site.names() == ([] if rolled_back else WRITTEN)
+    assert not processes.command_line(worker)
+    (entry,) = [e for e in operator.entries() if e["action"] == "force_requested"]
+    assert entry["actor"] == {"kind": "person", "name": "boss"}
+    assert entry["facts"]["reason"] == "enough"
+    assert operator.get("ledger/verify")["intact"]
+
+
+TWO_STEPS = {
+    "0002_first": running(WRITE_THREE + 'pass_gate("first")'),
+    "0003_second": column("sku", after="0002_first"),
+}
+
+
+@on_each_once
+def test_d6_a_server_that_is_told_to_end_does_not_take_the_run_along(build, pair):
+    """SIGTERM to the whole process group of the server: the run ends as it would have."""
+    site = build(pair, TWO_STEPS)
+    run = site.client("ci").run(site.client("ci").plan())
+    site.project.await_gate("first")
+    assert site.server.process is not None
+    os.killpg(site.server.process.pid, signal.SIGTERM)
+    site.server.process.wait(30)
+    site.project.open_gate("first")
+    again = site.client("ci", server=site.serve())
+    ended = again.wait_for_end(run["id"])
+    assert ended["state"] == "succeeded"
+    assert site.names() == WRITTEN
+    assert site.has_column("sku")
+
+
+@on("sqlite-sync", "postgres-sync", "mariadb-sync")
+def test_d6_the_same_with_a_request_that_waits_for_the_run(build, pair):
+    """The launcher `inline`: the server is told to end while its request waits."""
+    site = build(pair, TWO_STEPS, options=Options(migration_route={"LAUNCHER": "inline"}))
+    ci = site.client("ci")
+    plan = ci.plan()
+    with contextlib.suppress(Exception):  # nobody answers it any more
+        ci.ask_for_run(plan, timeout=0.5)
+    site.project.await_gate("first")
+    assert site.server.process is not None
+    os.killpg(site.server.process.pid, signal.SIGTERM)
+    site.project.open_gate("first")
+    site.server.process.wait(60)
+    again = site.client("ci", server=site.serve())
+    (run,) = again.get("runs")["runs"]
+    assert again.wait_for_end(run["id"])["state"] == "succeeded"
+
+
+@on_each_once
+def test_b5_sigterm_to_everything_ends_a_run_between_two_steps(build, pair):
+    """As when a control group is stopped: supervisor, worker and server are all sent it.
+    The step under way comes to its end, the next one does not begin."""
+    site = build(pair, TWO_STEPS)
+    run = site.client("ci").run(site.client("ci").plan())
+    site.project.await_gate("first")
+    supervisor = supervisor_of(run["id"])
+    for pid in processes.living_in(site.project.folder):
+        os.kill(pid, signal.SIGTERM)
+    site.project.open_gate("first")
+    until(lambda: not processes.command_line(supervisor), seconds=20, what="it has ended")
+    again = site.client("ci", server=site.serve())
+    ended = again.get(f"runs/{run['id']}")
+    assert (ended["state"], ended["outcome"]) == ("failed", "interrupted")
+    assert ended["error"]["type"] == "Interrupted"
+    assert "SIGTERM" in ended["error"]["message"]
+    assert [step["state"] for step in ended["steps"]] == ["applied", "not_started"]
+    assert site.names() == WRITTEN
+    assert site.applied() == ["0001_initial", "0002_first"]
+    assert again.apply()["state"] == "succeeded"
+    assert again.get("ledger/verify")["intact"]
+
+
+@on_each_once
+def test_sigterm_gives_a_last_step_its_time(build, pair):
+    """It ends within the grace: nothing was interrupted."""
+    site = build(pair, {"0002_first": running(WRITE_THREE + 'pass_gate("first")')})
+    ci = site.client("ci")
+    run = ci.run(ci.plan())
+    site.project.await_gate("first")
+    os.kill(supervisor_of(run["id"]), signal.SIGTERM)
+    time.sleep(1)
+    assert ci.get(f"runs/{run['id']}")["state"] == "running"
+    site.project.open_gate("first")
+    assert ci.wait_for_end(run["id"], seconds=SOON)["state"] == "succeeded"
+
+
+@on_each_once
+def test_sigterm_does_not_wait_for_a_long_statement(build, pair):
+    """After its grace the statement is cancelled, before anybody would kill."""
+    site = build(pair, {"0002_slow": slow(pair.vendor, RUN, body=WRITE_THREE)})
+    ci = site.client("ci")
+    run = ci.run(ci.plan())
+    await_statement(ci, run["id"])
+    supervisor = supervisor_of(run["id"])
+    os.kill(supervisor, signal.SIGTERM)
+    ended = ci.wait_for_end(run["id"], seconds=14)
+    rolled_back = site.database.transactional_ddl
+    assert ended["state"] == ("failed" if rolled_back else "partial")
+    if rolled_back:
+        assert ended["outcome"] == "interrupted"
+        assert "SIGTERM" in ended["error"]["message"]
+    assert site.names() == ([] if rolled_back else WRITTEN)
+    until(lambda: not processes.command_line(supervisor), seconds=10, what="it has ended")

@@ -8,8 +8,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from migration_route.ledger import reading
+from migration_route.connecting import new_connection
+from migration_route.ledger import reading, runs
 from migration_route.ledger.records import RunRecord
+from migration_route.vendors import vendor_of
+from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import RunState, Scope
 from tests.factories import History
 from tests.web.conftest import SignIn
@@ -197,3 +200,71 @@ def test_history_is_paged_from_the_newest_on(everyone_can: Client, a_run: ARun) 
     assert made[0] in rest
     assert made[-1] not in rest
     assert "Newest</a>" in rest
+
+
+def test_a_run_is_held_and_resumed_on_its_page(everyone_can: Client, a_run: ARun) -> None:
+    """One button turns into the other; the reason is on the ledger."""
+    run = a_run(RunState.RUNNING)
+    text = page_of(everyone_can, run)
+    assert "Hold before the next step" in text
+    assert "Resume</button>" not in text
+    answer = everyone_can.post(address(run, "hold"), {"reason": "the sale"})
+    assert answer["Location"] == address(run)
+    assert only_run().asked == "hold"
+    text = page_of(everyone_can, run)
+    assert "It waits before its next step" in text
+    assert "Hold before the next step" not in text
+    assert "Resume</button>" in text
+    everyone_can.post(address(run, "resume"), {"reason": "over"})
+    assert only_run().asked == ""
+    entry = reading.list_entries(before=None, limit=1)[0]
+    assert (entry.action, entry.facts["reason"]) == ("resumed", "over")
+
+
+def test_a_held_run_says_so(everyone_can: Client, a_run: ARun) -> None:
+    """And that its lock is kept."""
+    text = page_of(everyone_can, a_run(RunState.HELD))
+    assert "Held before its next step" in text
+    assert "keeps its lock" in text
+    assert "Resume</button>" in text
+
+
+def test_force_is_offered_to_those_who_may(sign_in: SignIn, a_run: ARun) -> None:
+    """Whoever operates sees the other buttons, and their form with it is refused."""
+    run = a_run(RunState.RUNNING)
+    operator = sign_in(Scope.OPERATE)
+    text = page_of(operator, run)
+    assert "Cancel the run" in text
+    assert "by force" not in text
+    assert operator.post(address(run, "cancel"), {"force": "1"}).status_code == 403
+    assert only_run().state is RunState.RUNNING
+
+
+def test_force_stops_a_run_from_its_page(sign_in: SignIn, a_run: ARun) -> None:
+    """Nobody is at work for it: it is concluded at once."""
+    run = a_run(RunState.RUNNING)
+    person = sign_in(Scope.FORCE)
+    text = page_of(person, run)
+    assert "Stop it by force" in text
+    assert "Cancel the run" not in text
+    person.post(address(run, "cancel"), {"force": "1", "reason": "it hangs"})
+    assert only_run().state is RunState.CANCELLED
+
+
+def test_the_session_of_a_lost_run_is_named(everyone_can: Client, a_run: ARun) -> None:
+    """With what it is at, and the button that ends it."""
+    session = {"pid": 4711, "since": "2026-01-01T00:00:00Z", "query": "SELECT <1>"}
+    run = a_run(RunState.RUNNING)
+    change = runs.Change(
+        waiting_reason="orphan_backend", waiting_facts={"session": session}
+    )
+    connection = new_connection("default")
+    lock = vendor_of("default").lock(connection, Slot.SUPERVISOR)
+    assert lock.try_acquire()  # or the run would be concluded by looking at it
+    runs.move(run.id, to=RunState.LOST, expected={RunState.RUNNING}, change=change)
+    text = page_of(everyone_can, run)
+    lock.release()
+    connection.close()
+    assert "4711" in text
+    assert "SELECT &lt;1&gt;" in text
+    assert "End its session" in text

@@ -94,7 +94,7 @@ def _reconcile(run: RunRecord, *, was_ended: bool = False) -> RunRecord:
         try:
             run = find_run(run.id)
             if run.state in _ALIVE and (was_ended or _has_died_here(run)):
-                run = _lose(run)
+                run = find_run(_lose(run).id)  # with what was asked beside the tables
             if run.state is not RunState.LOST:
                 return run  # somebody else has concluded it while we came
             worker_lock = vendor.lock(connection, Slot.WORKER)

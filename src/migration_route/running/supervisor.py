@@ -201,7 +201,7 @@ class Supervisor:
             return self._run
         with own_connection(self._run.database):
             found = verdict(journal.steps, read_recorder(self._run.database), told)
-        if self._stopping.was_pressed or told.ending == "stopped":
+        if self._stopping.was_pressed or told.ending in {None, "stopped"}:
             found = as_stopped(found, self._stopping.why)
         if told.current is not None:
             step = found.steps[told.current]
@@ -229,6 +229,7 @@ class Supervisor:
             self._stopping.look()
             if self._stopping.why:
                 self._stopping.end_what_is_left()
+        self._stopping.look()  # somebody may just have ended it
         return True
 
     def _put_on_record(self, journal: Journal, found: Verdict) -> None:
