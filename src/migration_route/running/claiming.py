@@ -87,7 +87,13 @@ class Claim:
             self._move(RunState.FAILED, RunState.WAITING, change)
 
     def release(self) -> bool:
-        """Give the lock back; False when it was not held any more."""
+        """Give the lock back; False when it was not held any more.
+
+        A worker that was killed leaves the file of its own lock beside an SQLite
+        database: taking that lock and giving it back clears it away.
+        """
+        if self._worker_lock.try_acquire():
+            self._worker_lock.release()
         return self._lock.release()
 
     def close(self) -> None:
