@@ -10,12 +10,13 @@ from pathlib import Path
 from tests.harness import databases
 from tests.harness.prepared import Prepared
 from tests.soak.soak import soak
-from tests.sweep.__main__ import say
+from tests.sweep.__main__ import clean_up_when_ended, say
 
 
 def main() -> int:
     """Soak; 1 when anything was not as it has to be."""
     asked = _arguments()
+    clean_up_when_ended()
     here = [vendor for vendor in databases.VENDORS if vendor not in databases.missing()]
     vendors = asked.database.split(",") if asked.database else here
     violated = False

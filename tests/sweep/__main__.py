@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ from tests.sweep.sweep import Choice, details, sweep, table
 def main() -> int:
     """Sweep; 1 when anything was not as it has to be."""
     asked = _arguments()
+    clean_up_when_ended()
     here = [vendor for vendor in databases.VENDORS if vendor not in databases.missing()]
     vendors = asked.database.split(",") if asked.database else here
     choice = Choice(targets=asked.targets.split(","), every=asked.every, only=asked.only)
@@ -40,6 +42,11 @@ def main() -> int:
         f"{time.monotonic() - start:.0f} s"
     )
     return 1 if violations or not struck else 0
+
+
+def clean_up_when_ended() -> None:
+    """Let a polite end, as by `timeout`, put away databases and servers as well."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def _arguments() -> argparse.Namespace:

@@ -136,15 +136,17 @@ def _go_on(bench: Bench, run: dict[str, Any], result: Result, turn: int) -> None
     """Take the way that the state of the run names."""
     if run["state"] == "partial":
         result.way = _resolve(bench, run)
-    if bench.machine.plan()["direction"] == "none":
-        result.way = result.way or "nothing to do"
+    if run["state"] == "succeeded":
+        result.way = "nothing to do"
         return
     if turn % 2:
         bench.project.manage("migrate", "--verbosity", "0")
         onwards = "migrate"
     else:
         again = bench.machine.apply()
-        assert again["state"] == "succeeded", f"{again['state']}: {again['error']}"
+        assert again["state"] in {"succeeded", "noop"}, (
+            f"{again['state']}: {again['error']}"
+        )
         onwards = "a new run"
     result.way = f"{result.way}, {onwards}" if result.way else onwards
 

@@ -65,7 +65,10 @@ def said(state, *steps, operations=None):
     names = [step.name for step in PLAN]
     words = [{"name": name, "state": step} for name, step in zip(names, steps, strict=True)]
     if operations:
-        words[1]["operations"] = [{"state": each} for each in operations]
+        words[1]["operations"] = [
+            {"position": position, "state": each}
+            for position, each in enumerate(operations)
+        ]
     return {"state": state, "outcome": state, "steps": words}
 
 
@@ -113,8 +116,8 @@ def test_what_is_true_is_found_to_be_true(make, reference, statements, run):
         ),
         (
             (*ONE, COLOUR),
-            said("partial", "applied", "partial", operations=["not_in"]),
-            "says not_in of operation 0",
+            said("partial", "applied", "partial", operations=["out"]),
+            "says out of operation 0",
         ),
         (ONE, said("lost", "applied", "failed"), "ended as lost"),
         (
