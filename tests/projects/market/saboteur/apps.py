@@ -11,16 +11,25 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from django.apps import AppConfig
+
+from saboteur.sessions import activity_of, connect, kill_session
 
 FOLDER = Path(__file__).resolve().parent.parent
 ORDER = FOLDER / "sabotage.json"
 STRUCK = FOLDER / "struck.json"
 INSTANTS = FOLDER / "instants.jsonl"
+
+
+DURING = "during "
+SLOWED = ("CONCURRENTLY", '"shelf"', "`shelf`")
+"""What stands in the statements that are also killed while they wait for a lock."""
 
 
 class Saboteur(AppConfig):
@@ -64,6 +73,8 @@ class Counter:
 
     def write_down(self, process: str, label: str) -> None:
         """Tell the sweep that there is such an instant."""
+        if label.startswith(DURING) and not has_session():
+            return
         words = {
             "process": process,
             "number": self.counts[process],
@@ -77,10 +88,10 @@ class Counter:
         """Kill, and be killed if that is what it comes to."""
         if STRUCK.exists():
             return  # once is enough: this is the way on
-        words = {"at": time.time(), "label": label, "pid": os.getpid()}
-        draft = STRUCK.with_suffix(".draft")
-        draft.write_text(json.dumps(words))
-        draft.rename(STRUCK)
+        if label.startswith(DURING):
+            let_strike_during(self.order["target"], label, self.supervisor)
+            return
+        say_struck(label)
         match self.order["target"]:
             case "backend":
                 end_session()
@@ -91,6 +102,33 @@ class Counter:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
+def say_struck(label: str) -> None:
+    """Tell the sweep when, and where."""
+    draft = STRUCK.with_suffix(".draft")
+    draft.write_text(json.dumps({"at": time.time(), "label": label}))
+    draft.rename(STRUCK)
+
+
+def let_strike_during(target: str, label: str, supervisor: int) -> None:
+    """Start the process that keeps the next statement waiting and kills meanwhile; come
+    back when it is ready."""
+    order = {
+        "target": target,
+        "label": label,
+        "supervisor": supervisor,
+        "worker": os.getpid(),
+        "session": session_id(),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "saboteur.during", json.dumps(order)],
+        cwd=FOLDER,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    process.stdout.readline()
+
+
 def has_session() -> bool:
     """Tell whether a server holds a session for this process."""
     from django.db import connections
@@ -99,41 +137,25 @@ def has_session() -> bool:
     return wrapper.vendor != "sqlite" and wrapper.connection is not None
 
 
-def end_session() -> None:
-    """Let the server end the session of this process, and see that it has."""
+def session_id() -> int:
+    """Give the number by which the server knows the session of this process."""
     from django.db import connections
 
     wrapper = connections["default"]
-    settings, open_session = wrapper.settings_dict, wrapper.connection
-    words = {
-        "host": settings["HOST"],
-        "port": int(settings["PORT"]),
-        "user": settings["USER"],
-        "password": settings["PASSWORD"],
-        "autocommit": True,
-    }
     if wrapper.vendor == "postgresql":
-        import psycopg
+        return wrapper.connection.info.backend_pid
+    return wrapper.connection.thread_id()
 
-        pid = open_session.info.backend_pid
-        kill = "SELECT pg_terminate_backend(%s)"
-        look = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
-        other = psycopg.connect(dbname="postgres", **words)
-    else:
-        import pymysql
 
-        pid = open_session.thread_id()
-        kill = "KILL CONNECTION %s"
-        look = "SELECT 1 FROM information_schema.processlist WHERE id = %s"
-        other = pymysql.connect(**words)
-    cursor = other.cursor()
-    cursor.execute(kill, [pid])
-    deadline = time.monotonic() + 30
-    while cursor.execute(look, [pid]) and cursor.fetchone():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"session {pid} does not end")
-        time.sleep(0.01)
-    other.close()
+def end_session() -> None:
+    """Let the server end the session of this process, and see that it has."""
+    with closing(connect()) as other:
+        kill_session(other, session_id())
+        deadline = time.monotonic() + 30
+        while activity_of(other, session_id()) is not None:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the session does not end")
+            time.sleep(0.01)
 
 
 def watch_worker(counter: Counter) -> None:
@@ -145,9 +167,15 @@ def watch_worker(counter: Counter) -> None:
     from migration_route.running.reporter import Reporter
 
     def says(self, message, *_, **__):
-        counter.instant(f"says {message.kind} {message.name or message.text[:60]}".strip())
+        counter.instant(f"says {message.kind} {message.name or short(message)}".strip())
 
-    around(Reporter, "send", before=says)
+    def has_said(self, message, *_, **__):
+        is_change = message.text.startswith(("ALTER", "CREATE"))
+        slowed = is_change and any(word in message.text for word in SLOWED)
+        if message.kind == "statement_started" and slowed:
+            counter.instant(f"{DURING}{short(message)}")
+
+    around(Reporter, "send", before=says, after=has_said)
     around_all(counter, MigrationExecutor, "record_migration", "the record of a step")
     around_all(counter, migrate, "emit_pre_migrate_signal", "pre_migrate")
     around_all(counter, migrate, "emit_post_migrate_signal", "post_migrate")
@@ -163,6 +191,11 @@ def watch_worker(counter: Counter) -> None:
             counter.instant("after a commit")
 
     BaseDatabaseWrapper._commit = counted_commit
+
+
+def short(message) -> str:
+    """Give the beginning of a message's text, on one line."""
+    return " ".join(message.text.split())[:60]
 
 
 def watch_supervisor(counter: Counter) -> None:
