@@ -10,13 +10,20 @@ DATABASE ?= sqlite
 WORKERS ?= 3
 TESTS ?=
 MATRIX_TESTS ?=
+EVERY ?= 1
+TARGETS ?= supervisor,worker,backend
+JOBS ?= 1
+RUNS ?= 200
 LOCK_FLAGS ?=
+
+# The sweep and the soak take every database that is here, unless one is named.
+named_database = $(if $(filter file,$(origin DATABASE)),,--database $(DATABASE))
 
 # Databases that must be there, for example postgres,mariadb; the tests read it.
 export REQUIRE_DATABASES MATRIX_TESTS WORKERS PAIRS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types contracts documents format bench matrix lock clean environment demo-environment
+.PHONY: help demo test check lint types contracts documents format bench sweep soak matrix lock clean environment demo-environment
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -52,6 +59,12 @@ format: environment ## let ruff correct what it can
 
 bench: environment ## run the benchmarks
 	$(BIN)/python -m benchmarks
+
+sweep: environment ## kill a run at every instant (DATABASE=postgres EVERY=10 TARGETS=worker JOBS=2)
+	$(BIN)/python -m tests.sweep $(named_database) --every $(EVERY) --targets $(TARGETS) --jobs $(JOBS)
+
+soak: environment ## race clients on two servers through many runs (DATABASE=postgres RUNS=200)
+	$(BIN)/python -m tests.soak $(named_database) --runs $(RUNS)
 
 matrix: ## run the tests on every pair of Python and Django here (PAIRS="3.11:5.2" MATRIX_TESTS="not slow")
 	tools/matrix

@@ -80,8 +80,25 @@ class Database(ABC):
         """Make another database with the same content."""
 
     @abstractmethod
+    def become(self, original: Any) -> None:
+        """Take the content of another database of the same kind, and nothing else;
+        whoever is still connected is cut off."""
+
+    @abstractmethod
     def drop(self) -> None:
         """Remove it, whoever is still connected."""
+
+    def sessions(self) -> set[str]:
+        """Describe the sessions that are open to it, without the one that asks."""
+        return set()
+
+    def locks(self) -> set[str]:
+        """Describe the locks of sessions that are held in it."""
+        return set()
+
+    def beside(self) -> set[str]:
+        """Name the files that stand beside it and are not the database itself."""
+        return set()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Read rows over a connection that nobody else has used."""

@@ -8,8 +8,12 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.harness.deadlines import until
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
 
 
 def ends_with_its_parent() -> None:
@@ -21,15 +25,26 @@ def ends_with_its_parent() -> None:
 
 def children(pid: int) -> frozenset[int]:
     """Give the pids whose parent is this process."""
-    found = set()
+    return frozenset(
+        child for child, parent, state in _family() if parent == pid and state != "Z"
+    )
+
+
+def unreaped(parents: Collection[int]) -> frozenset[int]:
+    """Give the pids of ended processes that these parents have not waited for."""
+    return frozenset(
+        child for child, parent, state in _family() if parent in parents and state == "Z"
+    )
+
+
+def _family() -> Iterator[tuple[int, int, str]]:
+    """Go through all processes: pid, the parent's pid, state."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             facts = (entry / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(facts[1]) == pid and facts[0] != "Z":
-            found.add(int(entry.name))
-    return frozenset(found)
+        yield int(entry.name), int(facts[1]), facts[0]
 
 
 def command_line(pid: int) -> str:

@@ -50,12 +50,29 @@ class SqliteDatabase(Database):
 
     def copy(self, folder: Path) -> SqliteDatabase:
         copy = SqliteDatabase(path=folder / f"{random_name()}.sqlite3")
-        shutil.copyfile(self.path, copy.path)
+        copy.become(self)
         return copy
+
+    def become(self, original: SqliteDatabase) -> None:
+        self.drop()
+        shutil.copyfile(original.path, self.path)
 
     def drop(self) -> None:
         for path in self.path.parent.glob(f"{self.path.name}*"):
-            path.unlink()
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def beside(self) -> set[str]:
+        found = self.path.parent.rglob("*")
+        start = self.path.name
+        return {
+            str(path.relative_to(self.path.parent))
+            for path in found
+            if path != self.path
+            and str(path.relative_to(self.path.parent)).startswith(start)
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +116,26 @@ class PostgresDatabase(Database):
 
     def copy(self, folder: Path) -> PostgresDatabase:
         copy = PostgresDatabase(address=self.address, name=random_name())
-        self._server().execute(f"CREATE DATABASE {copy.name} TEMPLATE {self.name}")
+        copy.become(self)
         return copy
+
+    def become(self, original: PostgresDatabase) -> None:
+        self.drop()
+        self._server().execute(f"CREATE DATABASE {self.name} TEMPLATE {original.name}")
 
     def drop(self) -> None:
         self._server().execute(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
+
+    def sessions(self) -> set[str]:
+        query = "SELECT pid, application_name, state, query FROM pg_stat_activity"
+        where = f"WHERE datname = '{self.name}' AND backend_type = 'client backend'"
+        return {" ".join(map(str, row)) for row in self._server().rows(f"{query} {where}")}
+
+    def locks(self) -> set[str]:
+        query = "SELECT pid, classid, objid FROM pg_locks JOIN pg_database ON"
+        query += " pg_database.oid = database WHERE locktype = 'advisory'"
+        rows = self._server().rows(f"{query} AND datname = '{self.name}'")
+        return {" ".join(map(str, row)) for row in rows}
 
     def _server(self) -> PostgresDatabase:
         return PostgresDatabase(address=self.address)
@@ -148,17 +180,21 @@ class MariadbDatabase(Database):
         self._server().execute(f"CREATE DATABASE {self.name} CHARACTER SET utf8mb4")
 
     def copy(self, folder: Path) -> MariadbDatabase:
+        copy = MariadbDatabase(address=self.address, name=random_name())
+        copy.become(self)
+        return copy
+
+    def become(self, original: MariadbDatabase) -> None:
         """Make every table again, then copy the rows: there is no template here."""
-        tables = sorted(self.tables())
-        made = [self.rows(f"SHOW CREATE TABLE `{table}`")[0][1] for table in tables]
+        self.drop()
+        self.create()
+        tables = sorted(original.tables())
+        made = [original.rows(f"SHOW CREATE TABLE `{table}`")[0][1] for table in tables]
         filled = [
-            f"INSERT INTO `{table}` SELECT * FROM `{self.name}`.`{table}`"
+            f"INSERT INTO `{table}` SELECT * FROM `{original.name}`.`{table}`"
             for table in tables
         ]
-        copy = MariadbDatabase(address=self.address, name=random_name())
-        copy.create()
-        copy.execute("SET foreign_key_checks = 0", *made, *filled)
-        return copy
+        self.execute("SET foreign_key_checks = 0", *made, *filled)
 
     def drop(self) -> None:
         """End its sessions first: their locks would keep it."""
@@ -167,6 +203,12 @@ class MariadbDatabase(Database):
             with contextlib.suppress(pymysql.err.MySQLError):
                 self._server().execute(f"KILL {session}")
         self._server().execute(f"DROP DATABASE IF EXISTS {self.name}")
+
+    def sessions(self) -> set[str]:
+        """Whoever holds a named lock is among them: it goes with its session."""
+        query = "SELECT id, command, info FROM information_schema.processlist"
+        rows = self._server().rows(f"{query} WHERE db = '{self.name}'")
+        return {" ".join(map(str, row)) for row in rows}
 
     def _server(self) -> MariadbDatabase:
         return MariadbDatabase(address=self.address)

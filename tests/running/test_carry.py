@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import django
 import pytest
@@ -168,6 +169,13 @@ def test_a_worker_that_dies_is_told_as_it_died(history, code, how):
     assert states(run) == [StepState.APPLIED, StepState.FAILED]
     assert how in run.error.message
     assert verify().intact
+    assert lock_files() == []
+
+
+def lock_files():
+    """Name the files of locks that stand beside an SQLite database."""
+    place = Path(str(connections["default"].settings_dict["NAME"]))
+    return sorted(path.name for path in place.parent.glob(f"{place.name}.route-lock-*"))
 
 
 def test_a_worker_that_dies_in_mid_sentence_is_told_as_it_died(history):

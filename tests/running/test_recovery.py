@@ -231,6 +231,16 @@ def test_a_run_that_has_ended_is_not_looked_after():
     assert look_after(before) == before
 
 
+def test_what_the_process_of_an_ended_run_said_goes():
+    """A supervisor that is killed in its last moment leaves the file behind."""
+    run, _ = runs.open_run(a_new_run())
+    words_of(run.id).touch()
+    assert look_after(run).state is RunState.QUEUED
+    assert words_of(run.id).exists()
+    look_after(runs.move(run.id, to=RunState.SUCCEEDED, expected={RunState.QUEUED}))
+    assert not words_of(run.id).exists()
+
+
 def test_a_ledger_that_cannot_be_written_leaves_the_run_as_it_is():
     """Another migration holds the file: the next look concludes."""
     if vendor() != "sqlite":

@@ -138,8 +138,14 @@ class Claim:
             return False
 
     def release(self) -> bool:
-        """Give the lock back; False when it was not held any more."""
+        """Give the lock back; False when it was not held any more.
+
+        A worker that was killed leaves the file of its own lock beside an SQLite
+        database: taking that lock and giving it back clears it away.
+        """
         try:
+            if self._worker_lock.try_acquire():
+                self._worker_lock.release()
             return self._lock.release()
         except DatabaseError:
             return False  # its session has ended, and the lock with it

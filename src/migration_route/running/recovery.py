@@ -39,8 +39,13 @@ _LOSABLE = _ALIVE | {RunState.LOST}
 def look_after(run: RunRecord) -> RunRecord:
     """Return the run as it truly is, concluding it when its processes are gone.
 
-    A ledger or database that cannot be asked now leaves it as it is.
+    A ledger or database that cannot be asked now leaves it as it is. What its process
+    said outside of the record goes when the run has ended: a supervisor that is killed
+    in its last moment cannot see to that.
     """
+    if not run.is_active:
+        forget_words(run.id)
+        return run
     try:
         if run.state is RunState.QUEUED and silence(run) > _START:
             return _never_started(run)

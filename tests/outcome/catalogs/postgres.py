@@ -6,7 +6,10 @@ _OURS = "= 'public'::regnamespace"
 
 QUERIES = {
     "columns": """
-        SELECT table_name, ordinal_position, column_name, data_type, udt_name,
+        SELECT table_name,
+               -- a column that is gone keeps its number: the order is what counts
+               rank() OVER (PARTITION BY table_name ORDER BY ordinal_position),
+               column_name, data_type, udt_name,
                character_maximum_length, numeric_precision, numeric_scale,
                is_nullable, column_default, is_identity, identity_generation,
                is_generated, generation_expression, collation_name

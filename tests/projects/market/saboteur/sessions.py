@@ -1,0 +1,57 @@
+"""How are sessions of the project's database seen and ended, from a session beside?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+OPTIONS = Path(__file__).resolve().parent.parent / "options.json"
+
+
+def is_postgres() -> bool:
+    """Tell the two kinds of server apart."""
+    return _settings()["ENGINE"].endswith("postgresql")
+
+
+def connect():
+    """Open a session that Django knows nothing of."""
+    settings = _settings()
+    words = {
+        "host": settings["HOST"],
+        "port": int(settings["PORT"]),
+        "user": settings["USER"],
+        "password": settings["PASSWORD"],
+        "autocommit": True,
+    }
+    if is_postgres():
+        import psycopg
+
+        return psycopg.connect(dbname=settings["NAME"], **words)
+    import pymysql
+
+    return pymysql.connect(database=settings["NAME"], **words)
+
+
+def kill_session(other, session: int) -> None:
+    """Let the server end a session."""
+    kill = "SELECT pg_terminate_backend(%s)" if is_postgres() else "KILL CONNECTION %s"
+    other.cursor().execute(kill, [session])
+
+
+def activity_of(other, session: int) -> str | None:
+    """Tell what a session waits for; an empty string for nothing, None when it is
+    gone."""
+    if is_postgres():
+        look = "SELECT coalesce(wait_event_type, '') FROM pg_stat_activity WHERE pid = %s"
+    else:
+        look = (
+            "SELECT coalesce(state, '') FROM information_schema.processlist WHERE id = %s"
+        )
+    cursor = other.cursor()
+    cursor.execute(look, [session])
+    row = cursor.fetchone()
+    return row and row[0]
+
+
+def _settings() -> dict:
+    return json.loads(OPTIONS.read_text())["databases"]["default"]

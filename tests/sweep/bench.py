@@ -1,0 +1,142 @@
+"""Where is it swept? A project with a server, whose database is as before at each point."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tests.harness.client import expect
+from tests.harness.pairs import Pair
+from tests.harness.project import Options, Project
+from tests.harness.servers import ServerKind
+from tests.harness.site import Site
+from tests.outcome.outcome import OWN_APP, read_outcome
+from tests.sweep.steps import ROWS, steps
+from tests.sweep.truth import Reference, Seen, look
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.harness.prepared import Prepared
+
+LEASE = 2.0
+APPS = [
+    "shop",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    OWN_APP,
+    "saboteur",
+]
+OPTIONS = Options(
+    settings={"INSTALLED_APPS": APPS}, migration_route={"LEASE": f"{LEASE:g}s"}
+)
+
+
+class Bench:
+    """A project, its server, and a copy of its database to start from."""
+
+    def __init__(self, vendor: str, folder: Path, prepared: Prepared) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.steps = steps(vendor)
+        self.image = prepared.copy(vendor, folder)
+        self.database = self.image.copy(folder)
+        self.project = Project(folder / "project", {"default": self.database}, OPTIONS)
+        self.project.add_migrations({step.name: step.source for step in self.steps})
+        self.site = Site(Pair(vendor, ServerKind.THREADS), self.project)
+
+    def open(self) -> None:
+        """Prepare the database as it is before each point: in use, with the ledger
+        installed and a person signed in, and nothing of the plan applied."""
+        self.project.manage("migrate", OWN_APP, "--verbosity", "0")
+        self.database.execute(*ROWS)
+        self.site.serve()
+        self.machine = self.site.client("operator")
+        self.person = self.site.person("boss")
+        self.image.become(self.database)
+        words = expect(self.machine.call("GET", "openapi.json"), 200)
+        self.offers_how = '"how"' in json.dumps(words["components"])
+
+    def close(self) -> None:
+        """Put everything away."""
+        with contextlib.redirect_stdout(sys.stderr):  # what the server said
+            self.site.stop()
+        self.database.drop()
+        self.image.drop()
+
+    def restore(self) -> None:
+        """Let the database be as it was before the run."""
+        self.database.become(self.image)
+        for name in ("sabotage.json", "struck.json", "instants.jsonl"):
+            (self.project.folder / name).unlink(missing_ok=True)
+
+    def sabotage(self, **order: Any) -> None:
+        """Say what the next run is to be killed with."""
+        self.project.write("sabotage.json", json.dumps(order))
+
+    def struck(self) -> dict[str, Any] | None:
+        """Read when and where it was killed; None when it was not yet."""
+        with contextlib.suppress(FileNotFoundError):
+            words: dict[str, Any] = json.loads(
+                (self.project.folder / "struck.json").read_text()
+            )
+            return words
+        return None
+
+    def disarm(self) -> None:
+        """Let whatever runs from now on alone."""
+        (self.project.folder / "sabotage.json").unlink(missing_ok=True)
+
+    def instants(self) -> list[dict[str, Any]]:
+        """Read the instants of the last run that was only watched."""
+        text = (self.project.folder / "instants.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def start(self) -> Any:
+        """Ask for a run of everything and give it as it was accepted."""
+        return self.machine.run(self.machine.plan())
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """The processes of the server."""
+        process = self.site.server.process
+        assert process is not None
+        return frozenset({process.pid})
+
+
+@contextlib.contextmanager
+def opened(vendor: str, folder: Path, prepared: Prepared) -> Iterator[Bench]:
+    """Give a bench that is put away afterwards."""
+    bench = Bench(vendor, folder, prepared)
+    try:
+        bench.open()
+        yield bench
+    finally:
+        bench.close()
+
+
+def reference(bench: Bench) -> Reference:
+    """Go the way undisturbed: with Django step by step, then on the route at once.
+
+    The instants of that run stay to be read.
+    """
+    bench.restore()
+    after: list[Seen] = [look(bench.database)]
+    for step in bench.steps:
+        bench.project.manage("migrate", "shop", step.name, "--verbosity", "0")
+        after.append(look(bench.database))
+    bench.restore()
+    bench.sabotage(target="nothing")
+    run = bench.machine.wait_for_end(bench.start()["id"])
+    bench.disarm()
+    assert run["state"] == "succeeded", run
+    differs = look(bench.database).differs_from(after[-1])
+    assert not differs, differs
+    return Reference(after=after, end=read_outcome(bench.database))
