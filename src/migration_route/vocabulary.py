@@ -143,6 +143,7 @@ class EventKind(StrEnum):
     STEP_FINISHED = "step_finished"
     OUTPUT = "output"
     LOCK_LOST = "lock_lost"
+    INDEX_DROPPED = "index_dropped"
     ERROR = "error"
 
 
@@ -156,7 +157,10 @@ class Action(StrEnum):
     STEP_STARTED = "step_started"
     STEP_FINISHED = "step_finished"
     LOCK_LOST = "lock_lost"
+    INDEX_DROPPED = "index_dropped"
     CANCEL_REQUESTED = "cancel_requested"
     RESOLVED = "resolved"
+    MIGRATE_STARTED = "migrate_started"
+    MIGRATE_FINISHED = "migrate_finished"
     DENIED = "denied"
     REFUSED = "refused"

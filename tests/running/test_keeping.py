@@ -52,7 +52,9 @@ def ended(run):
 
 def told(run):
     """Return whether each loss of the lock that was told was made good."""
-    return [event.facts["taken_again"] for event in events(run) if event.kind == "lock_lost"]
+    return [
+        event.facts["taken_again"] for event in events(run) if event.kind == "lock_lost"
+    ]
 
 
 def lose() -> None:
@@ -67,7 +69,7 @@ def lose() -> None:
             cursor.execute(end, [session])
 
 
-def holder(cursor) -> int | None:
+def holder(cursor):
     """Return the session that holds the supervisor's lock."""
     if vendor() == "postgresql":
         cursor.execute(
@@ -77,9 +79,9 @@ def holder(cursor) -> int | None:
         )
     else:
         lock = vendor_of("default").lock(connections["default"], Slot.SUPERVISOR)
-        cursor.execute("SELECT IS_USED_LOCK(%s)", [lock._name])
-    row = cursor.fetchone()
-    return row and row[0]
+        cursor.execute("SELECT IS_USED_LOCK(%s)", [vars(lock)["_name"]])
+    (session,) = cursor.fetchone() or (None,)
+    return session
 
 
 def test_a_lost_lock_is_taken_again(waiting):
@@ -97,11 +99,12 @@ def test_a_lost_lock_is_taken_again(waiting):
     assert (found.state, found.outcome) == (RunState.SUCCEEDED, "applied")
     assert told(run) == [False, True]
     lines = list_entries(before=None, limit=30)
-    assert [e.facts["taken_again"] for e in lines if e.action == "lock_lost"] == [True, False]
+    lost = [entry for entry in lines if entry.action == "lock_lost"]
+    assert [entry.facts["taken_again"] for entry in lost] == [True, False]
     assert verify().intact
 
 
-def tried(lock) -> bool:
+def tried(lock):
     """Tell whether the lock was free; it is given back at once."""
     return lock.try_acquire() and lock.release()
 

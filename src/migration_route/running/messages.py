@@ -20,6 +20,7 @@ Kind = Literal[
     "statements_omitted",
     "touching",  # the first writing statement of a step is about to be sent
     "wrote",  # the first writing statement of a step has been carried out
+    "index_dropped",  # an invalid one, before the step makes it anew
     "output",
     "ended",
 ]
@@ -62,6 +63,7 @@ class Order(Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...]
     fingerprint: str
     steps: tuple[tuple[str, str, str], ...]  # app, name, digest of the source
+    rebuild_invalid_indexes: bool = False
 
 
 class Answer(Struct, frozen=True, kw_only=True):

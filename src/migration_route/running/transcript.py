@@ -12,7 +12,7 @@ from migration_route.masking import masked
 from migration_route.running.child import Spoken
 from migration_route.running.messages import Failure, Message
 from migration_route.running.verdict import Told
-from migration_route.vocabulary import Direction, EventKind, StepState
+from migration_route.vocabulary import Action, Direction, EventKind, StepState
 
 _SLOW = 1.0  # seconds after which a statement is shown while it still runs
 
@@ -57,6 +57,7 @@ class Transcript:
             "statements_omitted": self._statements_omitted,
             "touching": self._touching,
             "wrote": self._wrote,
+            "index_dropped": self._index_dropped,
             "output": lambda said: self._output(said.text, said.stream, said.at),
             "ended": self._ended,
         }
@@ -99,6 +100,10 @@ class Transcript:
 
     def _statements_omitted(self, said: Message) -> None:
         self._event(EventKind.STATEMENTS_OMITTED, said, count=said.count)
+
+    def _index_dropped(self, said: Message) -> None:
+        self._event(EventKind.INDEX_DROPPED, said)
+        self._journal.entry(Action.INDEX_DROPPED, {"sql": said.text})
 
     def _touching(self, said: Message) -> None:
         del said

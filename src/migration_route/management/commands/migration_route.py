@@ -87,17 +87,18 @@ class Command(BaseCommand):
         _target_arguments(found)
         found.add_argument("--fingerprint", default="", help="refuse any other plan")
         found.add_argument("--reason", default="")
+        found.add_argument(
+            "--rebuild-invalid-indexes",
+            action="store_true",
+            help="drop the invalid indexes that a step makes anew",
+        )
         found.add_argument("--yes", action="store_true", help="do not ask")
         found.add_argument(
             "--no-wait", action="store_true", help="return when it has begun"
         )
         for name, text_, handler in (
             ("cancel", "stop a run before its next step", self._cancel),
-            (
-                "resolve",
-                "open a database again that a run left in between",
-                self._resolve,
-            ),
+            ("resolve", "open a database that a run left in between", self._resolve),
         ):
             found = _verb(verbs, name, text_, handler)
             found.add_argument("run")
@@ -197,6 +198,7 @@ class Command(BaseCommand):
                 mode=request.mode,
                 fingerprint=options["fingerprint"] or found.fingerprint,
                 reason=options["reason"],
+                rebuild_invalid_indexes=options["rebuild_invalid_indexes"],
             ),
             actor,
         )

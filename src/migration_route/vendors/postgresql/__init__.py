@@ -10,8 +10,10 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Slot, TargetLock
+from migration_route.vendors.postgresql import troubles
 from migration_route.vendors.postgresql.locks import PostgreSQLLock
 from migration_route.vendors.postgresql.pooling import have_own_sessions
+from migration_route.vendors.troubles import Troubles
 
 _CONNECT_TIMEOUT = 5
 _SET = "SELECT set_config(%s, %s, false)"
@@ -34,6 +36,14 @@ class PostgreSQL:
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
         """Look for a session that serves both."""
         return have_own_sessions(first, second)
+
+    def troubles(self, connection: BaseDatabaseWrapper) -> Troubles:
+        """Look for invalid indexes, and at the recorder's sequence."""
+        return troubles.troubles(connection)
+
+    def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
+        """Look for an invalid index of the name that CREATE INDEX CONCURRENTLY wants."""
+        return troubles.index_in_the_way(connection, sql)
 
     def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
         """Return the advisory lock of the connection's database and schema."""
