@@ -279,3 +279,40 @@ def test_typed_on_an_empty_database_its_own_tables_come_with_it(build, pair):
     (line,) = lines_of_migrate(site.client("ci"))
     assert ["migration_route", "0001_initial", "applied"] in line["facts"]["steps"]
     assert expect(site.client("ci").call("GET", "ready"), 200)
+
+
+@on("mariadb-uvicorn")
+def test_after_a_run_that_stopped_midway_a_typed_migrate_warns(build, pair):
+    """It may be what puts it right: it is not refused, and the line names the run."""
+    half = migration(
+        'migrations.AddField("item", "sku", models.CharField(max_length=9, default=""))',
+        RUN,
+        body='if not os.environ.get("REPAIRED"):\n    raise ValueError("midway")',
+    )
+    site = build(pair, {"0002_half": half})
+    ci = site.client("ci")
+    run = ci.apply()
+    assert run["state"] == "partial"
+    site.execute("ALTER TABLE shop_item DROP COLUMN sku")
+    site.project.environment["REPAIRED"] = "yes"
+    answer = site.project.manage("migrate")
+    assert run["id"] in answer.stderr
+    assert site.applied() == ["0001_initial", "0002_half"]
+    started, finished = lines_of_migrate(ci)
+    assert started["facts"]["unresolved"] == run["id"]
+    assert finished["facts"]["outcome"] == "finished"
+
+
+@on("postgres-sync", "mariadb-uvicorn")
+def test_a_typed_migrate_that_is_killed_leaves_the_door_open(build, pair):
+    """Its lock goes with its session, and a start without an end says what happened."""
+    site = build(pair, {"0002_write": WRITE_AND_WAIT})
+    site.project.manage("migrate", "migration_route")
+    with typed(site.project) as process:
+        site.project.await_gate("written")
+        process.kill()
+    site.project.open_gate("written")
+    ci = site.client("ci")
+    assert ci.apply()["state"] == "succeeded"
+    assert site.applied() == ["0001_initial", "0002_write"]
+    assert [line["action"] for line in lines_of_migrate(ci)][-1] == "migrate_started"

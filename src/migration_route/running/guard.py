@@ -74,6 +74,7 @@ def _is_guarded(alias: str) -> bool:
         return False
     try:
         connection = connections[alias]
+        vendor_of(route_settings().ledger_database)
         if vendor_of(alias).is_private(connection):
             return False
     except (Misconfigured, ConnectionDoesNotExist):

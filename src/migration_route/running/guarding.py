@@ -29,6 +29,7 @@ from migration_route.errors import DatabaseUnavailable, PoolerDetected
 from migration_route.ledger.reading import active_runs, unresolved_runs
 from migration_route.running import catching_up, typed_record
 from migration_route.running.claiming import in_the_way
+from migration_route.targets import owner_of
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot, TargetLock
 from migration_route.vocabulary import WaitingReason
@@ -50,7 +51,8 @@ class Guarded:
         self._process = os.getpid()
         self._connection: BaseDatabaseWrapper | None = None
         self._lock: TargetLock | None = None
-        self._record = typed_record.TypedRecord(alias)
+        self._target = owner_of(alias)  # as the ledger calls it
+        self._record = typed_record.TypedRecord(self._target)
         self._uid = f"migration_route.guard.{id(self)}"
         self._ending = threading.RLock()  # a finaliser may come in between
         self._has_ended = False
@@ -126,7 +128,7 @@ class Guarded:
         if reason is WaitingReason.ORPHAN_BACKEND:
             return f"A session of an earlier run is still at work on {self.alias!r}."
         try:
-            run = active_runs().get(self.alias)
+            run = active_runs().get(self._target)
         except (DatabaseFailure, DatabaseUnavailable):
             run = None
         if run is None:
@@ -160,7 +162,7 @@ class Guarded:
     def _warn_of_what_was_left(self) -> str:
         """Warn of a run that left this database in between; a shell is not shut out."""
         try:
-            run = unresolved_runs().get(self.alias, "")
+            run = unresolved_runs().get(self._target, "")
         except (DatabaseFailure, DatabaseUnavailable):
             return ""
         if run:
