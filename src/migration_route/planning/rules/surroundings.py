@@ -21,6 +21,11 @@ from migration_route.vocabulary import Direction, Mode, Severity
 
 logger = logging.getLogger("migration_route.planning")
 
+_MAKES_INDEX = re.compile(
+    r"\s*create\s+(?:unique\s+)?index\s+concurrently\s+(?:if\s+not\s+exists\s+)?\"?(?P<name>\w+)",
+    re.IGNORECASE,
+)
+
 
 def findings(plan: Plan, migrations: list[tuple[Migration, bool]]) -> tuple[Finding, ...]:
     """Look into the catalog, and hold what is wrong there against the plan."""
@@ -113,13 +118,17 @@ def _see(operation: Operation, label: str, touched: _Touched, *, backwards: bool
             touched.dropped.add(index)
         elif kind.endswith("Concurrently") and index not in touched.dropped:
             touched.rebuilt[index] = label
-    raw = getattr(operation, "reverse_sql" if backwards else "sql", None)
-    if isinstance(raw, str):
-        words = set(re.findall(r"\w+", raw))
+    for raw in _raw_sql(operation, backwards=backwards):
+        words = re.findall(r"\w+", raw)
         touched.names.update(words)
         touched.tables.update(words)
-        made = re.findall(
-            r"(?i)index\s+concurrently\s+(?:if\s+not\s+exists\s+)?\"?(\w+)", raw
-        )
-        creates = re.match(r"(?i)\s*create\s", raw) is not None
-        touched.rebuilt.update(dict.fromkeys(made, label) if creates else {})
+        if made := _MAKES_INDEX.match(raw):
+            touched.rebuilt[made["name"]] = label
+
+
+def _raw_sql(operation: Operation, *, backwards: bool) -> Iterator[str]:
+    """Go through the statements that an operation holds as text: one, or a list of them,
+    each alone or with its parameters."""
+    raw = getattr(operation, "reverse_sql" if backwards else "sql", None)
+    for statement in [raw] if isinstance(raw, str) else raw or ():
+        yield statement if isinstance(statement, str) else statement[0]
