@@ -31,14 +31,19 @@ def all_aliases() -> tuple[str, ...]:
     )
 
 
+def owner_of(alias: str) -> str:
+    """Return the alias that this one is only the direct way to, or the alias itself."""
+    ways = route_settings().databases.items()
+    return next((owner for owner, found in ways if found.direct == alias), alias)
+
+
 def find_target(alias: str) -> Target:
     """Return the target of that alias.
 
     Raises `UnknownDatabase`, with the names that there are.
     """
     known = all_aliases()
-    ways = route_settings().databases.items()
-    if owner := next((name for name, found in ways if found.direct == alias), None):
+    if (owner := owner_of(alias)) != alias:
         raise UnknownDatabase(
             f"{alias!r} is only the direct way to the database {owner!r}.",
             hint=f"Ask for {owner!r}.",

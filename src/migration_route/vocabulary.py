@@ -155,6 +155,7 @@ class EventKind(StrEnum):
     STEP_FINISHED = "step_finished"
     OUTPUT = "output"
     LOCK_LOST = "lock_lost"
+    INDEX_DROPPED = "index_dropped"
     ERROR = "error"
 
 
@@ -168,11 +169,14 @@ class Action(StrEnum):
     STEP_STARTED = "step_started"
     STEP_FINISHED = "step_finished"
     LOCK_LOST = "lock_lost"
+    INDEX_DROPPED = "index_dropped"
     CANCEL_REQUESTED = "cancel_requested"
     FORCE_REQUESTED = "force_requested"
     HOLD_REQUESTED = "hold_requested"
     RESUMED = "resumed"
     RESOLVED = "resolved"
     BLOCKERS_ENDED = "blockers_ended"
+    MIGRATE_STARTED = "migrate_started"
+    MIGRATE_FINISHED = "migrate_finished"
     DENIED = "denied"
     REFUSED = "refused"

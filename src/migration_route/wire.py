@@ -41,6 +41,7 @@ class CreateRun(Request, frozen=True, kw_only=True):
     build: Name = ""
     fake: bool = False
     fake_initial: bool = False
+    rebuild_invalid_indexes: bool = False
 
 
 class GiveReason(Request, frozen=True, kw_only=True):

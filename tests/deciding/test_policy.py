@@ -24,8 +24,8 @@ from migration_route.errors import (
     RouteError,
     StaleCode,
 )
-from migration_route.planning.plan import Plan
-from migration_route.vocabulary import Direction, Mode, Scope
+from migration_route.planning.plan import Finding, Plan
+from migration_route.vocabulary import Direction, Mode, Scope, Severity
 from tests.factories import a_plan, a_step
 
 BUILD = "this build"
@@ -54,6 +54,39 @@ CASES = (
         name="the same plan, read by another build",
         answer=Permit,
         evidence={"fingerprint": f"{OTHER_CODE}-{OTHER_PLACE}-{PLAN}"},
+    ),
+    *(
+        Case(
+            name=f"{code}, {severity}, {wish}",
+            answer=answer,
+            error=Refused if answer is Refusal else None,
+            plan=a_plan(
+                a_step(),
+                fingerprint=READ,
+                findings=(
+                    Finding(code=code, severity=severity, message="so it is", step=step),
+                ),
+            ),
+            evidence={"rebuild_invalid_indexes": wish},
+        )
+        for code, severity, step, wish, answer in (
+            ("invalid_index", Severity.BLOCKING, "testapp.0002_more", False, Refusal),
+            ("invalid_index", Severity.BLOCKING, "testapp.0002_more", True, Permit),
+            ("invalid_index", Severity.BLOCKING, None, True, Refusal),
+            ("invalid_index", Severity.WARNING, None, False, Permit),
+            ("recorder_sequence_behind", Severity.BLOCKING, None, True, Refusal),
+            ("recorder_sequence_behind", Severity.WARNING, None, False, Permit),
+        )
+    ),
+    Case(
+        name="nothing to do, though an index is invalid",
+        answer=Permit,
+        plan=a_plan(
+            fingerprint=READ,
+            findings=(
+                Finding(code="invalid_index", severity=Severity.BLOCKING, message="so"),
+            ),
+        ),
     ),
     Case(name="the digest alone", answer=Permit, evidence={"fingerprint": PLAN}),
     Case(

@@ -84,14 +84,12 @@ def test_a_lost_lock_is_taken_again(waiting):
     assert (found.state, found.outcome) == (RunState.SUCCEEDED, "applied")
     assert told(run) == [False, True]
     lines = list_entries(before=None, limit=30)
-    assert [e.facts["taken_again"] for e in lines if e.action == "lock_lost"] == [
-        True,
-        False,
-    ]
+    lost = [entry for entry in lines if entry.action == "lock_lost"]
+    assert [entry.facts["taken_again"] for entry in lost] == [True, False]
     assert verify().intact
 
 
-def tried(lock) -> bool:
+def tried(lock):
     """Tell whether the lock was free; it is given back at once."""
     return bool(lock.try_acquire() and lock.release())
 

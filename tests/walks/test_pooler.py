@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 
@@ -137,3 +138,35 @@ def through_a_pooler(database, folder, **words):
             yield leftovers.enter_context(pooler(database, folder, **words))
         except databases.NotHere as reason:
             pytest.skip(str(reason))
+
+
+@on("postgres-sync")
+def test_a_typed_migrate_behind_a_pooler_warns_and_goes_on(pooled, pair):
+    """Without a direct way it takes no lock, says so, and does what it always did."""
+    site = pooled(pair, {"0002_sku": column("sku")}, direct=False)
+    answer = site.project.manage("migrate")
+    assert "takes no lock" in answer.stderr
+    assert '["direct"]' in answer.stderr
+    assert site.applied() == ["0001_initial", "0002_sku"]
+
+
+@on("postgres-sync")
+def test_a_typed_migrate_goes_past_the_pooler_for_its_lock(pooled, pair):
+    """With a direct way it waits for a run as ever, by either of the two aliases."""
+    site = pooled(pair, {"0002_write": WRITE_AND_WAIT})
+    options = site.project.options
+    route = {**options.migration_route, "GUARD_WAIT": "1s"}
+    site.project.set_options(replace(options, migration_route=route))
+    ci = site.client("ci")
+    run = ci.run(ci.plan())["id"]
+    site.project.await_gate("written")
+    for alias in ("default", "straight"):
+        answer = site.project.manage("migrate", "--database", alias, check=False)
+        assert answer.returncode == 1
+        assert run in answer.stderr
+    site.project.open_gate("written")
+    assert ci.wait_for_end(run)["state"] == "succeeded"
+    assert site.names() == WRITTEN
+    answer = site.project.manage("migrate")
+    assert answer.stderr == ""
+    assert advisory_locks(site) == 0

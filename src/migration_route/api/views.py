@@ -93,6 +93,7 @@ def post_runs(request: HttpRequest) -> HttpResponse:
         fingerprint=body.fingerprint,
         reason=body.reason,
         build=body.build,
+        rebuild_invalid_indexes=body.rebuild_invalid_indexes,
         idempotency_key=parsing.idempotency_key(request),
     )
     run = applying.apply(wanted, actor)

@@ -15,8 +15,8 @@ from migration_route.errors import (
     StaleCode,
 )
 from migration_route.planning.fingerprint import same_code, same_plan
-from migration_route.planning.plan import Plan
-from migration_route.vocabulary import Direction, Mode, Scope
+from migration_route.planning.plan import Finding, Plan
+from migration_route.vocabulary import Direction, Mode, Scope, Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,7 @@ class Evidence:
     expected_build: str  # the one that the caller counts on; "" for any
     builds: frozenset[str]  # those that answer here: in memory, and on disk
     unresolved: str | None  # the run that left this database in between
+    rebuild_invalid_indexes: bool = False  # what the plan makes anew may be dropped first
     unsupported: tuple[str, ...] = ()  # guards in the settings that are not carried yet
 
 
@@ -82,7 +83,7 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
                 run=evidence.unresolved,
             )
         )
-    if blocked := _no_way_back(plan):
+    if blocked := _no_way_back(plan) or _in_the_way(plan, evidence):
         return Refusal(error=blocked)
     return Permit(plan=plan)
 
@@ -118,3 +119,29 @@ def _no_way_back(plan: Plan) -> RouteError | None:
         f"There is no way back through {', '.join(stuck)}.",
         hint="Go forwards with a new migration instead.",
     )
+
+
+_OF_THE_SURROUNDINGS = frozenset({"invalid_index", "recorder_sequence_behind"})
+
+
+def _in_the_way(plan: Plan, evidence: Evidence) -> RouteError | None:
+    """Refuse what the database as it is would make fail."""
+    found = [
+        finding
+        for finding in plan.findings
+        if finding.severity is Severity.BLOCKING
+        and finding.code in _OF_THE_SURROUNDINGS
+        and not (evidence.rebuild_invalid_indexes and is_rebuilt(finding))
+    ]
+    if not found or not plan.steps:
+        return None
+    return Refused(
+        " ".join(finding.message for finding in found),
+        hint=" ".join(dict.fromkeys(finding.hint for finding in found)),
+        findings=[finding.code for finding in found],
+    )
+
+
+def is_rebuilt(finding: Finding) -> bool:
+    """Tell whether a finding is about an index that a step of the plan makes anew."""
+    return finding.code == "invalid_index" and finding.step is not None

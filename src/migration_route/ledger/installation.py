@@ -81,7 +81,7 @@ def _install_locked(alias: str) -> None:
             if time.monotonic() > deadline:
                 raise ActiveRun(
                     "The ledger must be installed or upgraded first, "
-                    f"and another run holds the database {alias!r}."
+                    f"and another run, or a typed migrate, holds the database {alias!r}."
                 )
             time.sleep(_POLL)  # a session lock is polled, never waited for
         try:

@@ -117,6 +117,7 @@ class RunRecord:
     finished_at: str
     heartbeat_at: str
     last_event: int
+    rebuild_invalid_indexes: bool = False
 
     @property
     def is_active(self) -> bool:
@@ -159,6 +160,7 @@ def run_record(row: Run) -> RunRecord:
         finished_at=row.finished_at,
         heartbeat_at=row.heartbeat_at,
         last_event=row.last_event,
+        rebuild_invalid_indexes=row.rebuild_invalid_indexes,
     )
 
 

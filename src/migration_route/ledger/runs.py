@@ -55,6 +55,7 @@ class NewRun:
     build: str
     idempotency_key: str | None
     request_digest: str  # tells a repeated request from another one with the same key
+    rebuild_invalid_indexes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +161,7 @@ def _insert(alias: str, new: NewRun) -> Run:
         build=new.build,
         idempotency_key=new.idempotency_key,
         request_digest=new.request_digest,
+        rebuild_invalid_indexes=new.rebuild_invalid_indexes,
         created_at=now,
         heartbeat_at=now,
     )
@@ -183,6 +185,7 @@ def _request_entry(row: Run, new: NewRun) -> Draft:
             "targets": list(new.targets),
             "steps": [[step.app, step.name, step.digest] for step in new.steps],
             "reason": new.reason,
+            "rebuild_invalid_indexes": new.rebuild_invalid_indexes,
         },
     )
 

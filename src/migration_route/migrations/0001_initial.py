@@ -96,6 +96,7 @@ class Migration(migrations.Migration):
                     models.CharField(max_length=64, null=True, unique=True),
                 ),
                 ("request_digest", models.CharField(max_length=64)),
+                ("rebuild_invalid_indexes", models.BooleanField(default=False)),
                 ("waiting_reason", models.CharField(blank=True, max_length=40)),
                 ("waiting_until", models.CharField(blank=True, max_length=32)),
                 ("waiting_facts", models.TextField(blank=True)),

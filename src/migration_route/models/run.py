@@ -32,6 +32,7 @@ class Run(models.Model):
     # NULL where no Idempotency-Key came along: only keys are unique.
     idempotency_key = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001
     request_digest = models.CharField(max_length=64)
+    rebuild_invalid_indexes = models.BooleanField(default=False)
     waiting_reason = models.CharField(max_length=40, blank=True)
     waiting_until = models.CharField(max_length=32, blank=True)
     waiting_facts = models.TextField(blank=True)  # JSON: who is in the way, what was tried

@@ -48,6 +48,7 @@ class ApplyRequest:
     fingerprint: str = ""
     reason: str = ""
     build: str = ""  # the build that must be answering; "" for any
+    rebuild_invalid_indexes: bool = False  # drop those that a step makes anew
     idempotency_key: str | None = None
 
     def digest(self) -> str:
@@ -60,6 +61,7 @@ class ApplyRequest:
                 self.fingerprint,
                 self.reason,
                 self.build,
+                self.rebuild_invalid_indexes,
             ]
         )
 
@@ -147,6 +149,7 @@ def _evidence(request: ApplyRequest, plan: Plan) -> Evidence:
         fingerprint=request.fingerprint,
         expected_build=request.build,
         builds=frozenset({sources.build(), plan.build}),
+        rebuild_invalid_indexes=request.rebuild_invalid_indexes,
         unresolved=unresolved_runs().get(request.database),
         unsupported=route_settings().unsupported,
     )
@@ -191,6 +194,7 @@ def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
             build=sources.build(),
             idempotency_key=_key(request, actor),
             request_digest=request.digest(),
+            rebuild_invalid_indexes=request.rebuild_invalid_indexes,
         )
     )
     if is_new:

@@ -8,7 +8,7 @@ from migration_route.operations.recording import on_record
 from migration_route.planning import fresh, sql
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.planning.planner import make_plan
-from migration_route.planning.rules import findings_of
+from migration_route.planning.rules import findings_of, surroundings
 from migration_route.vocabulary import Scope
 
 
@@ -28,12 +28,14 @@ def detailed_plan(request: PlanRequest) -> Plan:
     if fresh.is_needed(migrations):
         return fresh.plan_in_new_process(request, detailed=True)
     steps = sql.with_sql(found.steps, migrations, request.database, budget=sql.BUDGET)
-    return found.with_details(steps=steps, findings=findings_of(found))
+    about = (*findings_of(found), *surroundings.findings(found, migrations))
+    return found.with_details(steps=steps, findings=about)
 
 
 def plain_plan(request: PlanRequest) -> Plan:
-    """Return the plan as it is fingerprinted, from this process or a fresh one."""
+    """Return the plan as it is fingerprinted, from this process or a fresh one; of the
+    findings, only those about the database as it is."""
     found, migrations = make_plan(request)
     if fresh.is_needed(migrations):
         return fresh.plan_in_new_process(request, detailed=False)
-    return found
+    return found.with_details(findings=surroundings.findings(found, migrations))

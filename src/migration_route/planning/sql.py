@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from django.db import connections
@@ -26,6 +26,9 @@ logger = logging.getLogger("migration_route.planning")
 BUDGET = 2.0
 """Seconds that a door spends on SQL; steps beyond it keep `sql=None`."""
 
+Move = tuple[MigrationOperation, str, ProjectState, ProjectState, bool]
+"""An operation, its app, the states before and after it, and whether it goes backwards."""
+
 _DEFERRED = "At the end of this migration"
 
 
@@ -41,16 +44,24 @@ def with_sql(
     graph = graphs.read_graph_of(alias, [migration for migration, _ in migrations])
     told: list[Step] = []
     with own_connection(alias):
-        state = _state_before(graph, migrations)
-        for step, (migration, backwards) in zip(steps, migrations, strict=True):
+        for step, (_, moves) in zip(steps, moves_of(graph, migrations), strict=True):
             if time.monotonic() > deadline:
                 break
-            if backwards:
-                state = _state_before(graph, [(migration, False)])
-                told.append(_collected(step, _backwards(migration, state), alias))
-            else:
-                told.append(_collected(step, _forwards(migration, state), alias))
+            told.append(_collected(step, moves, alias))
     return (*told, *steps[len(told) :])
+
+
+def moves_of(
+    graph: graphs.Graph, migrations: list[tuple[Migration, bool]]
+) -> Iterator[tuple[Migration, list[Move]]]:
+    """Go through the operations of a plan in their order, with the states around them."""
+    state = _state_before(graph, migrations)
+    for migration, backwards in migrations:
+        if backwards:
+            state = _state_before(graph, [(migration, False)])
+            yield migration, _backwards(migration, state)
+        else:
+            yield migration, _forwards(migration, state)
 
 
 def _state_before(
@@ -80,9 +91,6 @@ def _in_order(graph: graphs.Graph) -> Iterable[tuple[str, str]]:
             if key not in seen:
                 seen.add(key)
                 yield key
-
-
-Move = tuple[MigrationOperation, str, ProjectState, ProjectState, bool]
 
 
 def _forwards(migration: Migration, state: ProjectState) -> list[Move]:

@@ -19,10 +19,21 @@ from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.running.signals import Signals
 from migration_route.vendors import vendor_of
-from migration_route.vendors.interface import Slot
+from migration_route.vendors.interface import Slot, TargetLock
 from migration_route.vocabulary import RunState, WaitingReason
 
 _POLL = 0.1  # seconds between two looks at a lock that is taken
+
+
+def in_the_way(lock: TargetLock, worker_lock: TargetLock) -> WaitingReason | None:
+    """Take the lock, unless a run or a session that a dead run left is in the way."""
+    if not lock.try_acquire():
+        return WaitingReason.LOCK
+    if not worker_lock.try_acquire():
+        lock.release()
+        return WaitingReason.ORPHAN_BACKEND
+    worker_lock.release()
+    return None
 
 
 class Claim:
@@ -51,7 +62,7 @@ class Claim:
             if signals.name:
                 self._end_told(signals.name, state)
                 return False
-            reason = self._in_the_way()
+            reason = in_the_way(self._lock, self._worker_lock)
             try:
                 if reason is None:
                     columns |= {"started_at": clock.now(), "worker_pid": worker_pid}
@@ -70,16 +81,6 @@ class Claim:
                 return False
             runs.beat(self.run.id, while_in=state)
             time.sleep(_POLL)  # a session lock is polled, never waited for
-
-    def _in_the_way(self) -> WaitingReason | None:
-        """Take the lock, unless a run or a session that a dead run left is in the way."""
-        if not self._lock.try_acquire():
-            return WaitingReason.LOCK
-        if not self._worker_lock.try_acquire():
-            self._lock.release()
-            return WaitingReason.ORPHAN_BACKEND
-        self._worker_lock.release()
-        return None
 
     def _move(self, to: RunState, expected: RunState, change: runs.Change) -> None:
         self.run = runs.move(self.run.id, to=to, expected={expected}, change=change)
@@ -106,7 +107,7 @@ class Claim:
             error = StepError(
                 type="LockNotAvailable",
                 message=f"The database {self.run.database!r} stayed locked by another run, "
-                "or by a session that an earlier run left.",
+                "by a typed migrate, or by a session that an earlier run left.",
             )
             change = runs.Change(outcome=str(reason or "lock"), error=error)
             self._move(RunState.FAILED, RunState.WAITING, change)

@@ -23,6 +23,7 @@ Kind = Literal[
     "lock_attempt",  # others were in the way: `facts` say who, and what was tried
     "lock_pause",  # the step waits for locks: may it go on waiting, or stop?
     "lock_fired",  # it waits no more: without news for `duration_ms`, it has its locks
+    "index_dropped",  # an invalid one, before the step makes it anew
     "output",
     "ended",
 ]
@@ -66,6 +67,7 @@ class Order(Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...]
     fingerprint: str
     steps: tuple[tuple[str, str, str], ...]  # app, name, digest of the source
+    rebuild_invalid_indexes: bool = False
 
 
 class Answer(Struct, frozen=True, kw_only=True):

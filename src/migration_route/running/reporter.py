@@ -155,6 +155,10 @@ class Reporter:
         ]
         return {**facts, "blockers": blockers}
 
+    def index_dropped(self, sql: str) -> None:
+        """Tell that an invalid index is about to be dropped."""
+        self._say("index_dropped", operation=self._operation, text=self._shown_as(sql))
+
     def _tell_omitted(self) -> None:
         if self._omitted:
             self._say(

@@ -267,6 +267,7 @@ def _order_of(run: RunRecord) -> Order:
         targets=run.targets,
         fingerprint=run.fingerprint,
         steps=tuple((step.app, step.name, step.digest) for step in run.steps),
+        rebuild_invalid_indexes=run.rebuild_invalid_indexes,
     )
 
 

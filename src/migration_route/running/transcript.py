@@ -14,7 +14,7 @@ from migration_route.running.child import Spoken
 from migration_route.running.messages import Failure, Message
 from migration_route.running.verdict import Told
 from migration_route.running.waiting import attempt_line
-from migration_route.vocabulary import Direction, EventKind, StepState
+from migration_route.vocabulary import Action, Direction, EventKind, StepState
 
 _SLOW = 1.0  # seconds after which a statement is shown while it still runs
 
@@ -62,6 +62,7 @@ class Transcript:
             "lock_attempt": self._lock_attempt,
             "touching": self._touching,
             "wrote": self._wrote,
+            "index_dropped": self._index_dropped,
             "output": lambda said: self._output(said.text, said.stream, said.at),
             "ended": self._ended,
         }
@@ -126,6 +127,10 @@ class Transcript:
             text=attempt_line(facts),
             facts=facts,
         )
+
+    def _index_dropped(self, said: Message) -> None:
+        self._event(EventKind.INDEX_DROPPED, said)
+        self._journal.entry(Action.INDEX_DROPPED, {"sql": said.text})
 
     def _touching(self, said: Message) -> None:
         del said

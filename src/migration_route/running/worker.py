@@ -28,10 +28,12 @@ from migration_route.masking import masked
 from migration_route.planning import sources
 from migration_route.running.attempts import LockTimeout
 from migration_route.running.expectation import Expectation, PlanDiffers
+from migration_route.running.guard import standing_aside
 from migration_route.running.limits import gentle
 from migration_route.running.messages import Answer, Ending, Failure, Message, Order
 from migration_route.running.observation import observed
 from migration_route.running.output import LineWriter
+from migration_route.running.rebuilding import rebuilding
 from migration_route.running.reporter import Reporter, Stopped
 from migration_route.running.session import worker_session
 from migration_route.running.signals import let_interrupts_through, no_more_interrupts
@@ -75,8 +77,10 @@ class Worker:
     ) -> tuple[Ending, Failure | None]:
         try:
             with (
+                standing_aside(order.database),
                 worker_session(order.database, order.run),
                 _held_to(order, self._reporter) as observer,
+                rebuilding(order, self._reporter),
                 gentle(order.database, self._reporter) as carried,
                 observed(observer, carried),
             ):

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from migration_route.vendors.troubles import Troubles
+
 
 class Slot(IntEnum):
     """Which of a run's two processes holds a lock.
@@ -178,6 +180,15 @@ class Vendor(Protocol):
 
         False where a pooler of transactions hands one session to both.
         """
+
+    def troubles(self, connection: BaseDatabaseWrapper) -> Troubles:
+        """Return what stands in the catalog that makes migrations fail.
+
+        Raises `django.db.DatabaseError` where it cannot be read.
+        """
+
+    def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
+        """Return the statement that drops the invalid index which `sql` would run into."""
 
     def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
         """Return the lock of this database, to be held through `connection`."""

@@ -29,6 +29,7 @@ def apply_request(words: QueryDict) -> ApplyRequest:
         targets=wanted.targets,
         fingerprint=words.get("fingerprint", ""),
         reason=reason(words),
+        rebuild_invalid_indexes=words.get("rebuild_invalid_indexes") == "on",
         # A form that is sent twice starts one run.
         idempotency_key=words.get("key", "")[:_LONGEST_KEY] or None,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import may
-from migration_route.deciding.policy import scopes_for
+from migration_route.deciding.policy import is_rebuilt, scopes_for
 from migration_route.planning.plan import Finding, Plan, Step
 from migration_route.vocabulary import Direction, Scope, Severity
 from migration_route.web.wording import vendor_name
@@ -31,6 +31,7 @@ class PlanView:
     findings: tuple[Finding, ...]  # the gravest first
     is_backwards: bool
     is_blocked: bool  # the route would refuse it
+    rebuilt: tuple[Finding, ...]  # invalid indexes that it makes anew, if that is wanted
     missing: tuple[Scope, ...]  # the rights that the reader lacks to carry it out
     verb: str  # what the button says that it will do
     vendor: str
@@ -53,7 +54,11 @@ def plan_view(plan: Plan, actor: Actor) -> PlanView:
         ),
         findings=tuple(findings),
         is_backwards=plan.direction is Direction.BACKWARDS,
-        is_blocked=any(found.severity is Severity.BLOCKING for found in findings),
+        is_blocked=any(
+            found.severity is Severity.BLOCKING and not is_rebuilt(found)
+            for found in findings
+        ),
+        rebuilt=tuple(found for found in findings if is_rebuilt(found)),
         missing=tuple(scope for scope in needed if not may(actor, scope, plan.database)),
         verb=_verb(plan),
         vendor=vendor_name(plan.vendor),

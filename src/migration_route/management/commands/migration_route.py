@@ -89,6 +89,11 @@ class Command(BaseCommand):
         _target_arguments(found)
         found.add_argument("--fingerprint", default="", help="refuse any other plan")
         found.add_argument("--reason", default="")
+        found.add_argument(
+            "--rebuild-invalid-indexes",
+            action="store_true",
+            help="drop the invalid indexes that a step makes anew",
+        )
         found.add_argument("--yes", action="store_true", help="do not ask")
         found.add_argument(
             "--no-wait", action="store_true", help="return when it has begun"
@@ -96,11 +101,7 @@ class Command(BaseCommand):
         for verb, text_ in asking.VERBS.items():
             asking.add_arguments(verb, _verb(verbs, verb, text_, self._ask))
         for name, text_, handler in (
-            (
-                "resolve",
-                "open a database again that a run left in between",
-                self._resolve,
-            ),
+            ("resolve", "open a database that a run left in between", self._resolve),
             ("end-blockers", "end who is in its way", partial(end_blockers, self._tell)),
         ):
             found = _verb(verbs, name, text_, handler)
@@ -201,6 +202,7 @@ class Command(BaseCommand):
                 mode=request.mode,
                 fingerprint=options["fingerprint"] or found.fingerprint,
                 reason=options["reason"],
+                rebuild_invalid_indexes=options["rebuild_invalid_indexes"],
             ),
             actor,
         )

@@ -11,6 +11,7 @@ from migration_route.vendors.interface import Sessions, Slot, TargetLock
 from migration_route.vendors.mysql.contention import MySQLContention
 from migration_route.vendors.mysql.locks import MySQLLock
 from migration_route.vendors.mysql.sessions import MySQLSessions
+from migration_route.vendors.troubles import NONE, Troubles
 
 _CONNECT_TIMEOUT = 5
 _WEEK = 7 * 24 * 3600
@@ -35,6 +36,16 @@ class MySQL:
         """Trust the proxies of MySQL: whoever takes GET_LOCK keeps the session."""
         del first, second
         return True
+
+    def troubles(self, connection: BaseDatabaseWrapper) -> Troubles:
+        """Find none: an index is there or not, and ids are counted by the table itself."""
+        del connection
+        return NONE
+
+    def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
+        """Find none: no index is half done."""
+        del connection, sql
+        return None
 
     def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
         """Return the named lock of the connection's database."""

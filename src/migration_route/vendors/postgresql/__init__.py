@@ -10,10 +10,12 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Sessions, Slot, TargetLock
+from migration_route.vendors.postgresql import troubles
 from migration_route.vendors.postgresql.contention import PostgreSQLContention
 from migration_route.vendors.postgresql.locks import PostgreSQLLock
 from migration_route.vendors.postgresql.pooling import have_own_sessions
 from migration_route.vendors.postgresql.sessions import PostgreSQLSessions
+from migration_route.vendors.troubles import Troubles
 
 _CONNECT_TIMEOUT = 5
 # A session that waits for minutes behind a firewall must not be forgotten by it, nor a
@@ -47,6 +49,14 @@ class PostgreSQL:
     def worker_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Leave the pool as well, and keep the connection alive."""
         return {**settings, "OPTIONS": _alone(settings)}
+
+    def troubles(self, connection: BaseDatabaseWrapper) -> Troubles:
+        """Look for invalid indexes, and at the recorder's sequence."""
+        return troubles.troubles(connection)
+
+    def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
+        """Look for an invalid index of the name that CREATE INDEX CONCURRENTLY wants."""
+        return troubles.index_in_the_way(connection, sql)
 
     def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
         """Return the advisory lock of the connection's database and schema."""

@@ -12,6 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from migration_route.vendors.interface import Sessions, Slot, TargetLock
 from migration_route.vendors.sqlite.locks import SQLiteLock
 from migration_route.vendors.sqlite.sessions import SQLiteSessions
+from migration_route.vendors.troubles import NONE, Troubles
 
 _WORKER_PATIENCE_MS = 60_000
 
@@ -37,6 +38,16 @@ class SQLite:
         """There is nothing between this process and the file."""
         del first, second
         return True
+
+    def troubles(self, connection: BaseDatabaseWrapper) -> Troubles:
+        """Find none: an index is there or not, and ids are counted by the table itself."""
+        del connection
+        return NONE
+
+    def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
+        """Find none: no index is half done."""
+        del connection, sql
+        return None
 
     def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
         """Return the lock on the file beside the database."""
