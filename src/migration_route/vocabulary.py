@@ -91,6 +91,16 @@ class StepState(StrEnum):
 
 
 @unique
+class Presence(StrEnum):
+    """Is what an operation does in the database?"""
+
+    IN = "in"
+    OUT = "out"
+    MIDWAY = "midway"
+    UNKNOWN = "unknown"
+
+
+@unique
 class WaitingReason(StrEnum):
     """Why a run waits."""
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 
 from django.db import connections
 from django.db.migrations import Migration
-from django.db.migrations.operations.base import Operation as MigrationOperation
-from django.db.migrations.state import ProjectState
 
 from migration_route.connecting import own_connection
 from migration_route.planning import graph as graphs
 from migration_route.planning.plan import Operation, Step
 from migration_route.planning.planner import describe_operation
+from migration_route.planning.states import (
+    Move,
+    backward_moves,
+    forward_moves,
+    state_before,
+)
 
 logger = logging.getLogger("migration_route.planning")
 
@@ -41,65 +44,16 @@ def with_sql(
     graph = graphs.read_graph_of(alias, [migration for migration, _ in migrations])
     told: list[Step] = []
     with own_connection(alias):
-        state = _state_before(graph, migrations)
+        state = state_before(graph, migrations)
         for step, (migration, backwards) in zip(steps, migrations, strict=True):
             if time.monotonic() > deadline:
                 break
             if backwards:
-                state = _state_before(graph, [(migration, False)])
-                told.append(_collected(step, _backwards(migration, state), alias))
+                state = state_before(graph, [(migration, False)])
+                told.append(_collected(step, backward_moves(migration, state), alias))
             else:
-                told.append(_collected(step, _forwards(migration, state), alias))
+                told.append(_collected(step, forward_moves(migration, state), alias))
     return (*told, *steps[len(told) :])
-
-
-def _state_before(
-    graph: graphs.Graph, migrations: list[tuple[Migration, bool]]
-) -> ProjectState:
-    """Return the project's state before the first of the migrations."""
-    loader = graph.loader
-    if not migrations:
-        return loader.project_state()
-    first, backwards = migrations[0]
-    if backwards or len(migrations) == 1:
-        return loader.project_state((first.app_label, first.name), at_end=False)
-    state = ProjectState(real_apps=loader.unmigrated_apps)
-    wanted = {migration for migration, _ in migrations}
-    for key in _in_order(graph):
-        migration = loader.graph.nodes[key]
-        if migration not in wanted and key in loader.applied_migrations:
-            migration.mutate_state(state, preserve=False)
-    return state
-
-
-def _in_order(graph: graphs.Graph) -> Iterable[tuple[str, str]]:
-    """Go through the whole graph, each node behind those that it depends on."""
-    seen: set[tuple[str, str]] = set()
-    for leaf in graph.loader.graph.leaf_nodes():
-        for key in graph.loader.graph.forwards_plan(leaf):
-            if key not in seen:
-                seen.add(key)
-                yield key
-
-
-Move = tuple[MigrationOperation, str, ProjectState, ProjectState, bool]
-
-
-def _forwards(migration: Migration, state: ProjectState) -> list[Move]:
-    """Return each operation with the states around it; advances `state`."""
-    moves: list[Move] = []
-    for operation in migration.operations:
-        before = state.clone()
-        operation.state_forwards(migration.app_label, state)
-        moves.append((operation, migration.app_label, before, state.clone(), False))
-    return moves
-
-
-def _backwards(migration: Migration, state: ProjectState) -> list[Move]:
-    return [
-        (operation, app, after, before, True)
-        for operation, app, before, after, _ in reversed(_forwards(migration, state))
-    ]
 
 
 def _collected(step: Step, moves: list[Move], alias: str) -> Step:

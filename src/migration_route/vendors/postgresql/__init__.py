@@ -10,6 +10,7 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Slot, TargetLock
+from migration_route.vendors.postgresql.catalog import PostgreSQLCatalog
 from migration_route.vendors.postgresql.locks import PostgreSQLLock
 
 _CONNECT_TIMEOUT = 5
@@ -21,6 +22,7 @@ class PostgreSQL:
 
     name = "postgresql"
     lock_is_of_session = True
+    catalog = PostgreSQLCatalog()
 
     def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """Leave the pool: it hands sessions on with what was set in them."""

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Slot, TargetLock
+from migration_route.vendors.sqlite.catalog import SQLiteCatalog
 from migration_route.vendors.sqlite.locks import SQLiteLock
 
 _WORKER_PATIENCE_MS = 60_000
@@ -18,6 +19,7 @@ class SQLite:
 
     name = "sqlite"
     lock_is_of_session = False
+    catalog = SQLiteCatalog()
 
     def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """Take the write lock at once where a transaction begins, and wait for it no
