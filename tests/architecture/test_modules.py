@@ -100,7 +100,7 @@ def test_every_list_of_words_in_the_api_is_one_of_the_vocabulary():
 def test_every_message_of_a_worker_is_heard():
     """What the worker can say, its supervisor writes down, or answers at the gate."""
     heard = set(Transcript.__new__(Transcript)._handlers())
-    assert heard | {"gate"} == set(get_args(messages.Kind))
+    assert heard | {"gate", "operation_gate"} == set(get_args(messages.Kind))
 
 
 def test_active_and_ended_states_are_all_states():

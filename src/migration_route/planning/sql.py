@@ -29,7 +29,8 @@ logger = logging.getLogger("migration_route.planning")
 BUDGET = 2.0
 """Seconds that a door spends on SQL; steps beyond it keep `sql=None`."""
 
-_DEFERRED = "At the end of this migration"
+AT_THE_END = "At the end of this migration"
+"""What is said of the statements that the schema editor keeps for the end."""
 
 
 def with_sql(
@@ -80,5 +81,5 @@ def _collected(step: Step, moves: list[Move], alias: str) -> Step:
         )
     if editor.deferred_sql:
         deferred = tuple(f"{statement};" for statement in map(str, editor.deferred_sql))
-        operations.append(Operation(description=_DEFERRED, opaque=False, sql=deferred))
+        operations.append(Operation(description=AT_THE_END, opaque=False, sql=deferred))
     return replace(step, operations=tuple(operations))

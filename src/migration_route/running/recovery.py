@@ -19,6 +19,7 @@ from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run, silence
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
+from migration_route.running.evidence import with_evidence
 from migration_route.running.launchers import forget_words, last_words
 from migration_route.running.verdict import Told, verdict
 from migration_route.vendors import vendor_of
@@ -114,6 +115,8 @@ def _conclude(run: RunRecord) -> RunRecord:
             error=error,
             lost=True,
         )
+        with own_connection(run.database):
+            told = with_evidence(told, run, journal.steps, recorded)
         found = verdict(journal.steps, recorded, told)
         if current is not None:
             journal.step(

@@ -19,6 +19,7 @@ from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
 from migration_route.running.child import Child
 from migration_route.running.claiming import Claim
+from migration_route.running.evidence import with_evidence
 from migration_route.running.messages import Message, Order
 from migration_route.running.transcript import Transcript
 from migration_route.running.verdict import Verdict, verdict
@@ -104,6 +105,9 @@ class Supervisor:
         for said in self._child.listen(timeout):
             if isinstance(said, Message) and said.kind == "gate":
                 self._gate(said, transcript, journal)
+            elif isinstance(said, Message) and said.kind == "operation_gate":
+                transcript.pass_operation(said)
+                self._child.answer(go=self._put_intent_on_record(journal))
             else:
                 transcript.hear(said)
 
@@ -114,15 +118,20 @@ class Supervisor:
             return
         journal.let_go()
         transcript.begin_step(_position(journal, said), said.at)
+        go = self._put_intent_on_record(journal)
+        if go:
+            journal.hold()
+        self._child.answer(go=go)
+
+    def _put_intent_on_record(self, journal: Journal) -> bool:
+        """Return whether it is there: nothing runs that is not on record."""
         deadline = time.monotonic() + _LAST_WORDS
         while not journal.flush() and not journal.is_durable:
             if time.monotonic() > deadline:
                 self._unrecorded = True
-                self._child.answer(go=False)  # nothing runs that is not on record
-                return
+                return False
             time.sleep(_TICK)
-        journal.hold()
-        self._child.answer(go=True)
+        return True
 
     def _is_cancelled(self) -> bool:
         try:
@@ -141,7 +150,9 @@ class Supervisor:
         if self._unrecorded:
             told = replace(told, ending="failed", error=_UNRECORDED)
         with own_connection(self._run.database):
-            found = verdict(journal.steps, read_recorder(self._run.database), told)
+            recorded = read_recorder(self._run.database)
+            told = with_evidence(told, self._run, journal.steps, recorded)
+            found = verdict(journal.steps, recorded, told)
         if told.current is not None:
             step = found.steps[told.current]
             journal.step(told.current, step.state, error=step.error)
@@ -181,6 +192,7 @@ def _order_of(run: RunRecord) -> Order:
         targets=run.targets,
         fingerprint=run.fingerprint,
         steps=tuple((step.app, step.name, step.digest) for step in run.steps),
+        done_operations=run.steps[0].done_operations if run.steps else 0,
     )
 
 
