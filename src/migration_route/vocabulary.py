@@ -101,6 +101,16 @@ class Presence(StrEnum):
 
 
 @unique
+class Resolution(StrEnum):
+    """What becomes of the step that a run left midway."""
+
+    APPLIED = "applied"
+    AS_IS = "as_is"
+    RESUME = "resume"
+    REVERTED = "reverted"
+
+
+@unique
 class WaitingReason(StrEnum):
     """Why a run waits."""
 

@@ -106,7 +106,7 @@ def _step(
     with (
         _operations(observer, migration, backwards=backwards),
         _end(observer, migration, backwards=backwards),
-        connection.execute_wrapper(_statements(observer)),
+        connection.execute_wrapper(statements_told(observer)),
     ):
         yield
     observer.step_finished(migration, _milliseconds(start))
@@ -179,7 +179,9 @@ def _observed(
     return observed_run
 
 
-def _statements(observer: Observer) -> Callable[..., Any]:
+def statements_told(observer: Observer) -> Callable[..., Any]:
+    """Return what a connection wraps its statements in, so that they are told."""
+
     def observe(
         execute: Callable[..., Any],
         sql: Any,

@@ -129,7 +129,7 @@ class Reporter:
 
     def statement_starts(self, sql: str) -> None:
         """Tell before the first statement that may change something, and what runs."""
-        if not self._touching and not _only_reads(sql):
+        if not self._touching and not only_reads(sql):
             self._touching = True
             self._say("touching")
         if self._shown < _STATEMENTS_SHOWN:
@@ -141,7 +141,7 @@ class Reporter:
         self, sql: str, duration_ms: int, error: Exception | None
     ) -> None:
         """Tell a statement with its time, or count it."""
-        if error is None and not self._wrote and not _only_reads(sql):
+        if error is None and not self._wrote and not only_reads(sql):
             self._wrote = True
             self._say("wrote")
         if self._shown >= _STATEMENTS_SHOWN:
@@ -174,6 +174,7 @@ class Reporter:
         return self._mask(sql[:_LONGEST_STATEMENT])
 
 
-def _only_reads(sql: str) -> bool:
+def only_reads(sql: str) -> bool:
+    """Tell whether a statement changes nothing, by its first word."""
     words = sql.lstrip(" \t\r\n(;").split(None, 1)
     return bool(words) and words[0].lower() in _READING

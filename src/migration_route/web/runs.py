@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from migration_route.ledger.records import RunRecord, StepError, StepRecord
-from migration_route.vocabulary import Direction, RunState, StepState, WaitingReason
+from migration_route.reporting.text import what_to_do
+from migration_route.vocabulary import (
+    Direction,
+    Presence,
+    RunState,
+    StepState,
+    WaitingReason,
+)
 from migration_route.web.wording import TONES, between, duration, moment, words
 
 _DONE = frozenset({StepState.APPLIED, StepState.REVERTED})
@@ -54,6 +61,12 @@ _SENTENCES = {
     ),
     RunState.RECONCILED: ("Put right by a person; {so_far} by the run itself.", ""),
 }
+_TONES = {
+    Presence.IN: "good",
+    Presence.OUT: "quiet",
+    Presence.MIDWAY: "bad",
+    Presence.UNKNOWN: "warning",
+}
 _WAITING = {
     WaitingReason.LOCK: ("Waiting: something else is migrating this database.", ""),
     WaitingReason.ORPHAN_BACKEND: (
@@ -61,6 +74,16 @@ _WAITING = {
         "Nothing new starts until that session has ended: wait, or end it in the database.",
     ),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationView:
+    """An operation of a step that stopped."""
+
+    number: int  # counted from 1
+    description: str
+    state_words: str
+    tone: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +97,7 @@ class RunStepView:
     duration: str
     error: StepError | None
     operation: int | None  # the one that failed, counted from 1
+    operations: tuple[OperationView, ...]  # of one that stopped, in the order of execution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +109,7 @@ class RunView:
     tone: str
     headline: str
     advice: str
+    what_to_do: str  # about one that stopped midway
     steps: tuple[RunStepView, ...]
     done: int
     created: datetime | None
@@ -106,6 +131,7 @@ def run_view(record: RunRecord) -> RunView:
         tone=TONES.get(record.state, "quiet"),
         headline=headline,
         advice=advice,
+        what_to_do=what_to_do(record) if record.state is RunState.PARTIAL else "",
         steps=tuple(map(_step_view, record.steps)),
         done=done,
         created=moment(record.created_at),
@@ -129,6 +155,15 @@ def _step_view(step: StepRecord) -> RunStepView:
         duration=duration(step.duration_ms),
         error=error,
         operation=None if error is None or error.operation is None else error.operation + 1,
+        operations=tuple(
+            OperationView(
+                number=found.position + 1,
+                description=found.description,
+                state_words=words(found.state),
+                tone=_TONES[found.state],
+            )
+            for found in step.operations or ()
+        ),
     )
 
 
