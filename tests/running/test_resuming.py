@@ -16,12 +16,12 @@ from tests.running.carrying import begin, carried, events
 
 pytestmark = pytest.mark.slow
 
-AUTHOR = create_model("Author", "('name', models.CharField(max_length=20))")
+AUTHOR = create_model("Writer", "('name', models.CharField(max_length=20))")
 BOOK = create_model(
-    "Book", "('author', models.ForeignKey('testapp.Author', models.CASCADE))"
+    "Volume", "('author', models.ForeignKey('testapp.Writer', models.CASCADE))"
 )
-INDEX = "migrations.AddIndex('Author', models.Index(fields=['name'], name='author_name'))"
-SIZE = "migrations.AddField('Author', 'size', models.IntegerField(null=True))"
+INDEX = "migrations.AddIndex('Writer', models.Index(fields=['name'], name='author_name'))"
+SIZE = "migrations.AddField('Writer', 'size', models.IntegerField(null=True))"
 NOT_ATOMIC = "atomic = False"
 
 DIE_ONCE = """
@@ -57,7 +57,7 @@ def _inline(project, settings):
 def _clean(history):
     """Take away what the models made: a table before those that it points to."""
     yield
-    for name in ("testapp_book", "testapp_author"):
+    for name in ("testapp_volume", "testapp_writer"):
         if name in tables():
             with connections["default"].cursor() as cursor:
                 cursor.execute(f"DROP TABLE {name}")
@@ -114,7 +114,7 @@ def test_python_in_a_transaction_of_its_own_is_resumed(history, tmp_path):
     connection = connections["default"]
     with connection.cursor() as cursor:
         get = connection.introspection.get_constraints
-        book, author = get(cursor, "testapp_book"), get(cursor, "testapp_author")
+        book, author = get(cursor, "testapp_volume"), get(cursor, "testapp_writer")
     assert any(found["foreign_key"] for found in book.values())
     assert any(
         found["index"] and "author_id" in found["columns"] for found in book.values()
@@ -189,7 +189,7 @@ def test_a_step_is_reverted_once_what_it_made_is_gone(history, tmp_path):
     with pytest.raises(Refused, match="is out"):
         resolve(run.id, an_actor(), reason="no", how=Resolution.APPLIED)
     with connections["default"].cursor() as cursor:
-        cursor.execute("DROP TABLE testapp_author")
+        cursor.execute("DROP TABLE testapp_writer")
     found = resolve(run.id, an_actor(), reason="dropped", how=Resolution.REVERTED)
     assert found.outcome == "recorded_reverted"
     assert carried("testapp").state is RunState.SUCCEEDED
