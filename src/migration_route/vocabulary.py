@@ -91,6 +91,26 @@ class StepState(StrEnum):
 
 
 @unique
+class Presence(StrEnum):
+    """Is what an operation does in the database?"""
+
+    IN = "in"
+    OUT = "out"
+    MIDWAY = "midway"
+    UNKNOWN = "unknown"
+
+
+@unique
+class Resolution(StrEnum):
+    """What becomes of the step that a run left midway."""
+
+    APPLIED = "applied"
+    AS_IS = "as_is"
+    RESUME = "resume"
+    REVERTED = "reverted"
+
+
+@unique
 class WaitingReason(StrEnum):
     """Why a run waits."""
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from migration_route.vocabulary import Resolution
+
 # PostgreSQL cannot store a NUL, and nobody means one.
 _TEXT = "^[^\\x00]*$"
 Alias = Annotated[str, Meta(min_length=1, max_length=200, pattern=_TEXT)]
@@ -45,7 +47,7 @@ class CreateRun(Request, frozen=True, kw_only=True):
 
 
 class GiveReason(Request, frozen=True, kw_only=True):
-    """`POST runs/{id}/hold`, `…/resume`, `…/resolve`, `…/end-blockers`: why."""
+    """`POST runs/{id}/hold`, `…/resume`, `…/end-blockers`: why."""
 
     reason: Reason = ""
 
@@ -55,6 +57,13 @@ class CancelRun(Request, frozen=True, kw_only=True):
 
     reason: Reason = ""
     force: bool = False
+
+
+class Resolve(Request, frozen=True, kw_only=True):
+    """`POST runs/{id}/resolve`: what becomes of the step that stopped midway, and why."""
+
+    reason: Reason = ""
+    how: Resolution = Resolution.AS_IS
 
 
 # --- answers ------------------------------------------------------------------------
@@ -190,6 +199,14 @@ class StepErrorAnswer(Answer, frozen=True, kw_only=True):
     sqlstate: str | None = None
 
 
+class OperationEvidenceAnswer(Answer, frozen=True, kw_only=True):
+    """Whether what one operation does is in the database: in, out, midway or unknown."""
+
+    position: int
+    description: str
+    state: str
+
+
 class RunStepAnswer(Answer, frozen=True, kw_only=True):
     """One step of a run, as far as it is known to have come."""
 
@@ -199,6 +216,7 @@ class RunStepAnswer(Answer, frozen=True, kw_only=True):
     state: str
     duration_ms: int | None
     error: StepErrorAnswer | None
+    operations: list[OperationEvidenceAnswer] | None = None
 
 
 class RunAnswer(Answer, frozen=True, kw_only=True):

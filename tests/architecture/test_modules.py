@@ -100,7 +100,7 @@ def test_every_list_of_words_in_the_api_is_one_of_the_vocabulary():
 def test_every_message_of_a_worker_is_heard():
     """What the worker can say, its supervisor writes down, answers, or shows."""
     heard = set(Transcript.__new__(Transcript)._handlers())
-    answered = {"gate", "lock_pause"}
+    answered = {"gate", "operation_gate", "lock_pause"}
     shown = {"lock_fired"}  # by `running.waiting`, in the row alone
     assert heard | answered | shown == set(get_args(messages.Kind))
 

@@ -168,7 +168,7 @@ _CALLS = (
         path="/runs/{run}/resolve",
         summary="Open a database again that a run left in between; for people only",
         answers={200: wire.RunAnswer},
-        body=wire.GiveReason,
+        body=wire.Resolve,
         parameters=(_RUN_ID,),
         errors=(400, 401, 403, 404, 405, 409, 413, 500, 503),
     ),

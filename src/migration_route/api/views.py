@@ -161,8 +161,9 @@ def post_resolve(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/resolve`."""
     actor = find_actor(request)
     parsing.check_query(request, ())
-    body = parsing.body_of(request, wire.GiveReason)
-    return answer(serialize.run_answer(resolve.resolve(run, actor, reason=body.reason)))
+    body = parsing.body_of(request, wire.Resolve)
+    found = resolve.resolve(run, actor, reason=body.reason, how=body.how)
+    return answer(serialize.run_answer(found))
 
 
 def post_end_blockers(request: HttpRequest, run: str) -> HttpResponse:

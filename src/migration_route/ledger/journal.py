@@ -133,6 +133,17 @@ class Journal:
             )
         )
 
+    def progress(
+        self,
+        position: int,
+        *,
+        begun: int,
+        returned: bool,
+    ) -> None:
+        """Say how many operations of a step came before the one that begins now."""
+        step = replace(self.steps[position], begun=begun, returned=returned)
+        self.steps = (*self.steps[:position], step, *self.steps[position + 1 :])
+
     def hold(self) -> None:
         """Write beside the tables from now on, where the migration works in their file.
 

@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from migration_route.ledger.evidence import OperationEvidence as OperationEvidence
+from migration_route.ledger.evidence import StepError as StepError
 from migration_route.models import Entry, Event, Run
 from migration_route.vocabulary import (
     ACTIVE_STATES,
@@ -18,25 +20,6 @@ from migration_route.vocabulary import (
     RunState,
     StepState,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepError:
-    """What stopped a step, or a run."""
-
-    type: str
-    message: str
-    operation: int | None = None  # counted from 0
-    sqlstate: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as it is stored."""
-        return {
-            "type": self.type,
-            "message": self.message,
-            "operation": self.operation,
-            "sqlstate": self.sqlstate,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +34,12 @@ class StepRecord:
     state: StepState = StepState.NOT_STARTED
     duration_ms: int | None = None
     error: StepError | None = None
+    # How far it has come, counted in the order of execution: the operation that has
+    # begun last, or their number once all of them have come to their end. None: not told.
+    begun: int | None = None
+    returned: bool = False  # that one has come to its end, but may not be committed
+    done_operations: int = 0  # of an earlier run: they are not carried out again
+    operations: tuple[OperationEvidence, ...] | None = None  # None: nobody had to look
 
     @property
     def label(self) -> str:
@@ -68,12 +57,19 @@ class StepRecord:
             "state": self.state,
             "duration_ms": self.duration_ms,
             "error": self.error and self.error.to_dict(),
+            "begun": self.begun,
+            "returned": self.returned,
+            "done_operations": self.done_operations,
+            "operations": None
+            if self.operations is None
+            else [found.to_dict() for found in self.operations],
         }
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> StepRecord:
         """Read what `to_dict` returned."""
         error = stored["error"]
+        operations = stored.get("operations")
         return cls(
             app=stored["app"],
             name=stored["name"],
@@ -83,6 +79,12 @@ class StepRecord:
             state=StepState(stored["state"]),
             duration_ms=stored["duration_ms"],
             error=StepError(**error) if error else None,
+            begun=stored.get("begun"),
+            returned=stored.get("returned", False),
+            done_operations=stored.get("done_operations", 0),
+            operations=None
+            if operations is None
+            else tuple(map(OperationEvidence.from_dict, operations)),
         )
 
 

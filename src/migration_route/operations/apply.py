@@ -14,6 +14,7 @@ from migration_route.canonical import digest
 from migration_route.conf import route_settings
 from migration_route.connecting import require_direct
 from migration_route.deciding.policy import (
+    Decision,
     Evidence,
     NeedsApproval,
     Permit,
@@ -32,7 +33,7 @@ from migration_route.operations.recording import on_record
 from migration_route.planning import sources
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.running import recovery
-from migration_route.running.launchers import Launcher, launcher
+from migration_route.running.launchers import launcher
 from migration_route.targets import find_target
 from migration_route.vendors import vendor_of
 from migration_route.vocabulary import Action, Mode, RunState, Scope, WaitingReason
@@ -85,7 +86,7 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
         )
         needed = scopes_for(direction=plan.direction, mode=plan.mode)
         authorise(actor, *needed, database=request.database)
-        decision = decide(plan, _evidence(request, plan))
+        decision = decide_on(plan, request)
         match decision:
             case Permit():
                 return _start(decision, request, actor)
@@ -144,21 +145,43 @@ def _key(request: ApplyRequest, actor: Actor) -> str | None:
     return hashlib.sha256(words.encode()).hexdigest()
 
 
-def _evidence(request: ApplyRequest, plan: Plan) -> Evidence:
-    return Evidence(
+def decide_on(plan: Plan, request: ApplyRequest, *, resolving: str = "") -> Decision:
+    """Decide whether the plan may run now; the run that is being resolved by it does
+    not stand in its way."""
+    unresolved = unresolved_runs().get(request.database)
+    evidence = Evidence(
         fingerprint=request.fingerprint,
         expected_build=request.build,
         builds=frozenset({sources.build(), plan.build}),
         rebuild_invalid_indexes=request.rebuild_invalid_indexes,
-        unresolved=unresolved_runs().get(request.database),
+        unresolved=None if unresolved == resolving else unresolved,
         unsupported=route_settings().unsupported,
     )
+    return decide(plan, evidence)
 
 
 def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
+    launcher()  # what cannot start anything is told before there is a run
+    run, is_new = _open(permit, request, actor, done_operations=0)
+    if is_new:
+        launch(permit, run)
+    return run
+
+
+def open_permitted(
+    permit: Permit, request: ApplyRequest, actor: Actor, *, done_operations: int
+) -> RunRecord:
+    """Put a permitted run on record that finds the first operations of its first step
+    carried out; `launch` starts it. Raises `ActiveRun`."""
+    launcher()
+    return _open(permit, request, actor, done_operations=done_operations)[0]
+
+
+def _open(
+    permit: Permit, request: ApplyRequest, actor: Actor, *, done_operations: int
+) -> tuple[RunRecord, bool]:
     plan = permit.plan
     require_direct(plan.database)
-    starter = launcher()  # what cannot start anything is told before there is a run
     if install():
         note(
             Draft(
@@ -170,7 +193,7 @@ def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
                 build=sources.build(),
             )
         )
-    run, is_new = runs.open_run(
+    return runs.open_run(
         runs.NewRun(
             database=plan.database,
             direction=plan.direction,
@@ -184,8 +207,9 @@ def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
                     direction=step.direction,
                     digest=step.digest,
                     rolls_back=step.rolls_back,
+                    done_operations=0 if position else done_operations,
                 )
-                for step in plan.steps
+                for position, step in enumerate(plan.steps)
             ),
             actor_kind=actor.kind,
             actor_name=actor.name,
@@ -197,14 +221,12 @@ def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
             rebuild_invalid_indexes=request.rebuild_invalid_indexes,
         )
     )
-    if is_new:
-        _launch(starter, permit, run)
-    return run
 
 
-def _launch(starter: Launcher, permit: Permit, run: RunRecord) -> None:
+def launch(permit: Permit, run: RunRecord) -> None:
+    """Start the process of a run; it has failed where that is impossible."""
     try:
-        starter.launch(permit, run)
+        launcher().launch(permit, run)
     except LaunchFailed as error:
         change = runs.Change(
             outcome=error.code, error=StepError(type="LaunchFailed", message=str(error))

@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from django.db import connections
 from django.db.migrations import Migration
-from django.db.migrations.operations.base import Operation as MigrationOperation
-from django.db.migrations.state import ProjectState
 
 from migration_route.connecting import own_connection
 from migration_route.planning import graph as graphs
 from migration_route.planning.plan import Operation, Step
 from migration_route.planning.planner import describe_operation
+from migration_route.planning.states import Move, plan_moves
 
 logger = logging.getLogger("migration_route.planning")
 
 BUDGET = 2.0
 """Seconds that a door spends on SQL; steps beyond it keep `sql=None`."""
 
-Move = tuple[MigrationOperation, str, ProjectState, ProjectState, bool]
-"""An operation, its app, the states before and after it, and whether it goes backwards."""
-
-_DEFERRED = "At the end of this migration"
+AT_THE_END = "At the end of this migration"
+"""What is said of the statements that the schema editor keeps for the end."""
 
 
 def with_sql(
@@ -44,70 +40,11 @@ def with_sql(
     graph = graphs.read_graph_of(alias, [migration for migration, _ in migrations])
     told: list[Step] = []
     with own_connection(alias):
-        for step, (_, moves) in zip(steps, moves_of(graph, migrations), strict=True):
+        for step, (_, moves) in zip(steps, plan_moves(graph, migrations), strict=True):
             if time.monotonic() > deadline:
                 break
             told.append(_collected(step, moves, alias))
     return (*told, *steps[len(told) :])
-
-
-def moves_of(
-    graph: graphs.Graph, migrations: list[tuple[Migration, bool]]
-) -> Iterator[tuple[Migration, list[Move]]]:
-    """Go through the operations of a plan in their order, with the states around them."""
-    state = _state_before(graph, migrations)
-    for migration, backwards in migrations:
-        if backwards:
-            state = _state_before(graph, [(migration, False)])
-            yield migration, _backwards(migration, state)
-        else:
-            yield migration, _forwards(migration, state)
-
-
-def _state_before(
-    graph: graphs.Graph, migrations: list[tuple[Migration, bool]]
-) -> ProjectState:
-    """Return the project's state before the first of the migrations."""
-    loader = graph.loader
-    if not migrations:
-        return loader.project_state()
-    first, backwards = migrations[0]
-    if backwards or len(migrations) == 1:
-        return loader.project_state((first.app_label, first.name), at_end=False)
-    state = ProjectState(real_apps=loader.unmigrated_apps)
-    wanted = {migration for migration, _ in migrations}
-    for key in _in_order(graph):
-        migration = loader.graph.nodes[key]
-        if migration not in wanted and key in loader.applied_migrations:
-            migration.mutate_state(state, preserve=False)
-    return state
-
-
-def _in_order(graph: graphs.Graph) -> Iterable[tuple[str, str]]:
-    """Go through the whole graph, each node behind those that it depends on."""
-    seen: set[tuple[str, str]] = set()
-    for leaf in graph.loader.graph.leaf_nodes():
-        for key in graph.loader.graph.forwards_plan(leaf):
-            if key not in seen:
-                seen.add(key)
-                yield key
-
-
-def _forwards(migration: Migration, state: ProjectState) -> list[Move]:
-    """Return each operation with the states around it; advances `state`."""
-    moves: list[Move] = []
-    for operation in migration.operations:
-        before = state.clone()
-        operation.state_forwards(migration.app_label, state)
-        moves.append((operation, migration.app_label, before, state.clone(), False))
-    return moves
-
-
-def _backwards(migration: Migration, state: ProjectState) -> list[Move]:
-    return [
-        (operation, app, after, before, True)
-        for operation, app, before, after, _ in reversed(_forwards(migration, state))
-    ]
 
 
 def _collected(step: Step, moves: list[Move], alias: str) -> Step:
@@ -134,5 +71,5 @@ def _collected(step: Step, moves: list[Move], alias: str) -> Step:
         )
     if editor.deferred_sql:
         deferred = tuple(f"{statement};" for statement in map(str, editor.deferred_sql))
-        operations.append(Operation(description=_DEFERRED, opaque=False, sql=deferred))
+        operations.append(Operation(description=AT_THE_END, opaque=False, sql=deferred))
     return replace(step, operations=tuple(operations))

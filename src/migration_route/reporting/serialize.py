@@ -108,6 +108,12 @@ def run_answer(run: RunRecord) -> wire.RunAnswer:
                 state=step.state,
                 duration_ms=step.duration_ms,
                 error=_step_error(step.error),
+                operations=None
+                if step.operations is None
+                else [
+                    wire.OperationEvidenceAnswer(**found.to_dict())
+                    for found in step.operations
+                ],
             )
             for step in run.steps
         ],

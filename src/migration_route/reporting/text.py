@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.planning.plan import Plan
 from migration_route.planning.standing import DatabaseStatus
-from migration_route.vocabulary import Direction, EventKind, Mode, RunState
+from migration_route.vocabulary import Direction, EventKind, Mode, Presence, RunState
 from migration_route.wire import EndedBlockersAnswer
 
 _MANY = 20
@@ -79,13 +79,31 @@ def run_lines(run: RunRecord) -> Iterator[str]:
             operation = step.error.operation
             where = "" if operation is None else f"operation {operation + 1}: "
             yield f"    {where}{step.error.type}: {step.error.message}"
+        for found in step.operations or ():
+            yield f"    {found.state:<8} {found.position + 1}. {found.description}"
     if run.error and not any(step.error for step in run.steps):
         yield f"  {run.error.type}: {run.error.message}"
     if run.state is RunState.PARTIAL:
-        yield (
-            "  The database is in between. Put right what is left, then resolve this run "
-            "with a reason."
+        yield f"  The database is in between. {what_to_do(run)}"
+
+
+def what_to_do(run: RunRecord) -> str:
+    """Say how a run that stopped midway can be resolved, by what is known of it."""
+    step = next((step for step in run.steps if step.operations), None)
+    states = {found.state for found in step.operations or ()} if step else set()
+    if step and states == {Presence.IN}:
+        is_back = step.direction is Direction.BACKWARDS
+        done, how = ("undone", "reverted") if is_back else ("carried out", "applied")
+        return (
+            f"All of {step.label} is {done}, and only the record is missing: resolve this "
+            f"run as {how}, with a reason."
         )
+    if step and not step.rolls_back and not states & {Presence.UNKNOWN, Presence.MIDWAY}:
+        return (
+            "Resolve this run to resume behind the last operation that is in, or put right "
+            "what is left and resolve it then; with a reason."
+        )
+    return "Put right what is left, then resolve this run with a reason."
 
 
 def ended_blockers_lines(

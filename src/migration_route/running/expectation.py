@@ -34,6 +34,15 @@ class Expectation:
         self._begun = 0
         self._checked = False
 
+    @property
+    def database(self) -> str:
+        """Return the alias that the order is for."""
+        return self._order.database
+
+    def take_done_operations(self) -> int:
+        """Return how many operations of the step that has just begun are carried out."""
+        return self._order.done_operations if self._begun == 1 else 0
+
     def check_plan(self, plan: MigrationPlan) -> None:
         """Hold Django's plan of one `migrate` against the order.
 

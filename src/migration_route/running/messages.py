@@ -12,6 +12,7 @@ from msgspec import Struct
 
 Kind = Literal[
     "gate",  # a step wants to begin: go, or stop?
+    "operation_gate",  # an operation wants to begin, or to return: wait until it is known
     "step_finished",
     "operation_started",
     "operation_finished",
@@ -51,7 +52,8 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     duration_ms: int | None = None
     text: str = ""
     stream: str = ""
-    count: int = 0
+    count: int = 0  # of statements; at a gate, of operations that came before
+    returned: bool = False  # at a gate: the operation is done, and may not be committed
     facts: dict[str, Any] = {}
     ending: Ending | None = None
     failure: Failure | None = None
@@ -68,6 +70,7 @@ class Order(Struct, frozen=True, kw_only=True):
     fingerprint: str
     steps: tuple[tuple[str, str, str], ...]  # app, name, digest of the source
     rebuild_invalid_indexes: bool = False
+    done_operations: int = 0  # of the first step: an earlier run has carried them out
 
 
 class Answer(Struct, frozen=True, kw_only=True):

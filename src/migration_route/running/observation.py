@@ -34,6 +34,17 @@ class Observer(Protocol):
     def operation_finished(self, position: int, duration_ms: int) -> None:
         """After an operation that did not fail."""
 
+    def operation_begins(self, position: int, operation: Operation, *, count: int) -> None:
+        """Before an operation that no transaction of its step would undo; `count`
+        others have come before it. Raising here stops the run."""
+
+    def operation_returns(self, position: int, duration_ms: int, *, count: int) -> None:
+        """After such an operation, inside of the transaction that is its own."""
+
+    def step_ends(self, *, count: int) -> None:
+        """After all operations, before what is deferred, where the step is recorded
+        later than it is committed."""
+
     def statement_starts(self, sql: str) -> None:
         """Before a statement is sent."""
 
@@ -123,22 +134,27 @@ def _step(
     observer.step_starts(migration, backwards=backwards)
     start = time.monotonic()
     with (
-        _operations(observer, migration),
-        connection.execute_wrapper(_statements(observer)),
+        _operations(observer, migration, backwards=backwards),
+        _end(observer, migration, backwards=backwards),
+        connection.execute_wrapper(statements_told(observer)),
     ):
         yield
     observer.step_finished(migration, _milliseconds(start))
 
 
 @contextmanager
-def _operations(observer: Observer, migration: Migration) -> Iterator[None]:
+def _operations(
+    observer: Observer, migration: Migration, *, backwards: bool
+) -> Iterator[None]:
     """Wrap the operations of one migration, each on the instance alone."""
     wrapped: list[tuple[Operation, str]] = []
     for position, operation in enumerate(migration.operations):
         for method in ("database_forwards", "database_backwards"):
             if method not in vars(operation):
                 run = getattr(operation, method)
-                setattr(operation, method, _observed(observer, position, operation, run))
+                count = len(migration.operations) - 1 - position if backwards else position
+                observed_run = _observed(observer, position, count, operation, run)
+                setattr(operation, method, observed_run)
                 wrapped.append((operation, method))
     try:
         yield
@@ -147,21 +163,55 @@ def _operations(observer: Observer, migration: Migration) -> Iterator[None]:
             vars(operation).pop(method, None)
 
 
+@contextmanager
+def _end(observer: Observer, migration: Migration, *, backwards: bool) -> Iterator[None]:
+    """Tell when all operations of a migration have been carried out, where Django
+    records it in another transaction than that (`MigrationExecutor.apply_migration`)."""
+    method = "unapply" if backwards else "apply"
+    run = getattr(migration, method)
+
+    @functools.wraps(run)
+    def observed_run(state: Any, editor: Any, *args: Any, **kwargs: Any) -> Any:
+        result = run(state, editor, *args, **kwargs)
+        if not editor.atomic_migration or backwards or editor.deferred_sql:
+            observer.step_ends(count=len(migration.operations))
+        return result
+
+    setattr(migration, method, observed_run)
+    try:
+        yield
+    finally:
+        vars(migration).pop(method, None)
+
+
 def _observed(
-    observer: Observer, position: int, operation: Operation, run: Callable[..., Any]
+    observer: Observer,
+    position: int,
+    count: int,
+    operation: Operation,
+    run: Callable[..., Any],
 ) -> Callable[..., Any]:
     @functools.wraps(run)
-    def observed_run(*args: Any, **kwargs: Any) -> Any:
-        observer.operation_started(position, operation)
+    def observed_run(app: str, editor: Any, *args: Any, **kwargs: Any) -> Any:
+        stays = not editor.atomic_migration  # whatever becomes of the step
+        if stays:
+            observer.operation_begins(position, operation, count=count)
+        else:
+            observer.operation_started(position, operation)
         start = time.monotonic()
-        result = run(*args, **kwargs)
-        observer.operation_finished(position, _milliseconds(start))
+        result = run(app, editor, *args, **kwargs)
+        if stays and editor.connection.in_atomic_block:
+            observer.operation_returns(position, _milliseconds(start), count=count)
+        else:
+            observer.operation_finished(position, _milliseconds(start))
         return result
 
     return observed_run
 
 
-def _statements(observer: Observer) -> Callable[..., Any]:
+def statements_told(observer: Observer) -> Callable[..., Any]:
+    """Return what a connection wraps its statements in, so that they are told."""
+
     def observe(
         execute: Callable[..., Any],
         sql: Any,

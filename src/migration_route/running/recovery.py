@@ -22,6 +22,7 @@ from migration_route.ledger.reading import find_run, silence
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
 from migration_route.running.backend import Backend
+from migration_route.running.evidence import with_evidence
 from migration_route.running.launchers import forget_words, last_words
 from migration_route.running.orphans import Orphan
 from migration_route.running.stopping import as_stopped
@@ -149,6 +150,8 @@ def _conclude(run: RunRecord) -> RunRecord:
             error=error,
             lost=True,
         )
+        with own_connection(run.database):
+            told = with_evidence(told, run, journal.steps, recorded)
         found = as_stopped(verdict(journal.steps, recorded, told), run.asked)
         if current is not None:
             journal.step(

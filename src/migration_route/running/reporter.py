@@ -17,6 +17,7 @@ from django.db.migrations.operations.base import Operation
 
 from migration_route import clock
 from migration_route.planning.planner import describe_operation
+from migration_route.planning.sql import AT_THE_END
 from migration_route.running.messages import Answer, Message
 
 _STATEMENTS_SHOWN = 100
@@ -103,6 +104,34 @@ class Reporter:
         self._say("operation_finished", operation=position, duration_ms=duration_ms)
         self._operation = None
         self._shown = 0
+
+    def operation_begins(self, position: int, operation: Operation, *, count: int) -> None:
+        """Wait until it is on record that an operation begins, `count` others before it."""
+        self._tell_omitted()
+        self._shown, self._wrote = 0, False
+        text = self._mask(describe_operation(operation))
+        self._pass_gate(operation=position, count=count, text=text)
+        self._operation = position
+
+    def operation_returns(self, position: int, duration_ms: int, *, count: int) -> None:
+        """Wait until it is on record that all of an operation has been carried out."""
+        self._tell_omitted()
+        self._pass_gate(
+            operation=position, count=count, duration_ms=duration_ms, returned=True
+        )
+        self._operation = None
+        self._shown = 0
+
+    def step_ends(self, *, count: int) -> None:
+        """Wait until it is on record that every operation has been carried out."""
+        self._tell_omitted()
+        self._shown, self._wrote = 0, False
+        self._pass_gate(count=count, text=AT_THE_END)
+
+    def _pass_gate(self, **facts: object) -> None:
+        self._say("operation_gate", **facts)
+        if not self._ask().go:
+            raise Stopped
 
     def statement_starts(self, sql: str) -> None:
         """Tell before the first statement that may change something, and what runs."""

@@ -20,6 +20,7 @@ from migration_route.planning.graph import read_recorder
 from migration_route.running.backend import Backend
 from migration_route.running.child import Child
 from migration_route.running.claiming import Claim
+from migration_route.running.evidence import with_evidence
 from migration_route.running.holding import Holding
 from migration_route.running.keeping import LOCK_LOST, Keeping
 from migration_route.running.messages import Message, Order
@@ -137,6 +138,9 @@ class Supervisor:
                 self._gate(said, transcript, journal)
             elif isinstance(said, Message) and said.kind == "lock_pause":
                 self._pause(said)
+            elif isinstance(said, Message) and said.kind == "operation_gate":
+                transcript.pass_operation(said)
+                self._child.answer(go=self._put_intent_on_record(journal))
             else:
                 self._waiting.hear(said)
                 transcript.hear(said)
@@ -170,15 +174,20 @@ class Supervisor:
             return
         journal.let_go()
         transcript.begin_step(_position(journal, said), said.at)
+        go = self._put_intent_on_record(journal)
+        if go:
+            journal.hold()
+        self._child.answer(go=go)
+
+    def _put_intent_on_record(self, journal: Journal) -> bool:
+        """Return whether it is there: nothing runs that is not on record."""
         deadline = time.monotonic() + _LAST_WORDS
         while not journal.flush() and not journal.is_durable:
             if time.monotonic() > deadline:
                 self._refusal = _UNRECORDED
-                self._child.answer(go=False)  # nothing runs that is not on record
-                return
+                return False
             time.sleep(_TICK)
-        journal.hold()
-        self._child.answer(go=True)
+        return True
 
     def _pause(self, said: Message) -> None:
         """Show for whom the step waits, and let it go on waiting unless it is to stop."""
@@ -200,7 +209,9 @@ class Supervisor:
         if not self._outlives_its_session(journal):
             return self._run
         with own_connection(self._run.database):
-            found = verdict(journal.steps, read_recorder(self._run.database), told)
+            recorded = read_recorder(self._run.database)
+            told = with_evidence(told, self._run, journal.steps, recorded)
+            found = verdict(journal.steps, recorded, told)
         if self._stopping.was_pressed or told.ending in {None, "stopped"}:
             found = as_stopped(found, self._stopping.why)
         if told.current is not None:
@@ -268,6 +279,7 @@ def _order_of(run: RunRecord) -> Order:
         fingerprint=run.fingerprint,
         steps=tuple((step.app, step.name, step.digest) for step in run.steps),
         rebuild_invalid_indexes=run.rebuild_invalid_indexes,
+        done_operations=run.steps[0].done_operations if run.steps else 0,
     )
 
 

@@ -43,6 +43,19 @@ class Transcript:
         )
         self._journal.step(position, StepState.APPLYING)
 
+    def pass_operation(self, said: Message) -> None:
+        """Write down that an operation of the step is about to begin, or to return."""
+        position = self.told.current
+        if position is None:
+            return
+        self._journal.progress(position, begun=said.count, returned=said.returned)
+        if said.returned:
+            self._operation_finished(said)
+            return
+        self.told = replace(self.told, carried_out=False)
+        self._operation = said.operation
+        self._event(EventKind.OPERATION_STARTED, said)
+
     def hear(self, said: Message | Spoken) -> None:
         """Write down what was said."""
         if isinstance(said, Spoken):
@@ -138,7 +151,7 @@ class Transcript:
 
     def _wrote(self, said: Message) -> None:
         del said
-        self.told = replace(self.told, wrote=True)
+        self.told = replace(self.told, wrote=True, carried_out=True)
 
     def _output(self, text: str, stream: str, at: str | None) -> None:
         self._journal.event(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from migration_route.ledger.records import StepError, StepRecord
+from migration_route.ledger.records import OperationEvidence, StepError, StepRecord
 from migration_route.running.messages import Ending
-from migration_route.vocabulary import Direction, RunState, StepState
+from migration_route.vocabulary import Direction, Presence, RunState, StepState
 
 _FAILURES = {None: "interrupted", "lock_timeout": "lock_timeout"}
 
@@ -21,7 +21,9 @@ class Told:
     current: int | None = None  # the position of the step that had begun and not ended
     touching: bool = False  # a writing statement of that step had been sent
     wrote: bool = False  # a writing statement of that step had been carried out
+    carried_out: bool = False  # one of the operation that had begun last
     lost: bool = False  # its supervisor is gone too: only the database can tell
+    operations: tuple[OperationEvidence, ...] | None = None  # of that step; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +84,28 @@ def _as_recorded(
         return replace(step, state=state, error=None)
     if told is None:
         return replace(step, state=StepState.NOT_STARTED, duration_ms=None, error=None)
+    is_midway = _is_midway(step, told)
+    if told.ending == "stopped" and not is_midway:
+        return replace(step, state=StepState.NOT_STARTED, duration_ms=None, error=None)
+    state = StepState.PARTIAL if is_midway else StepState.FAILED
+    return replace(step, state=state, error=told.error, operations=told.operations)
+
+
+def _is_midway(step: StepRecord, told: Told) -> bool:
+    """Tell whether something of a step that is not recorded is there, or may be."""
+    if told.operations is not None:
+        found = {operation.state for operation in told.operations}
+        if found & {Presence.IN, Presence.MIDWAY}:
+            return True
+        if Presence.UNKNOWN not in found:
+            return False
+        if step.rolls_back:
+            # It had come to its end, and nothing shows whether that was committed.
+            return told.ending is None
     # The exception of a worker that still spoke: what failed was carried out or not.
     # One that went without a word may have been in the middle of a statement.
     midway = told.wrote if told.ending is not None else told.touching
-    if told.ending == "stopped" and (step.rolls_back or not midway):
-        return replace(step, state=StepState.NOT_STARTED, duration_ms=None, error=None)
-    state = StepState.PARTIAL if midway and not step.rolls_back else StepState.FAILED
-    return replace(step, state=state, error=told.error)
+    return midway and not step.rolls_back
 
 
 def _success(steps: tuple[StepRecord, ...]) -> str:

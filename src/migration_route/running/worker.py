@@ -31,10 +31,11 @@ from migration_route.running.expectation import Expectation, PlanDiffers
 from migration_route.running.guard import standing_aside
 from migration_route.running.limits import gentle
 from migration_route.running.messages import Answer, Ending, Failure, Message, Order
-from migration_route.running.observation import observed
+from migration_route.running.observation import observed, statements_told
 from migration_route.running.output import LineWriter
 from migration_route.running.rebuilding import rebuilding
 from migration_route.running.reporter import Reporter, Stopped
+from migration_route.running.resumption import resume_in
 from migration_route.running.session import worker_session
 from migration_route.running.signals import let_interrupts_through, no_more_interrupts
 from migration_route.running.typed import type_migrate
@@ -128,6 +129,10 @@ class _Held:
     def step_starts(self, migration: Migration, *, backwards: bool) -> None:
         self._expectation.begin(migration, backwards=backwards)
         self._reporter.step_starts(migration, backwards=backwards)
+        if done := self._expectation.take_done_operations():
+            connection = connections[self._expectation.database]
+            with connection.execute_wrapper(statements_told(self._reporter)):
+                resume_in(migration, connection, backwards=backwards, done=done)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reporter, name)

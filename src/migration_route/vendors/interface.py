@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 
 from migration_route.vendors.troubles import Troubles
 
@@ -162,12 +163,32 @@ class Contention(Protocol):
         """End this session, if it is still the same one; return whether it was told to."""
 
 
+class CatalogReader(Protocol):
+    """What a catalog says beyond Django's introspection."""
+
+    def columns(self, cursor: CursorWrapper, table: str) -> dict[str, bool]:
+        """Return the columns of a table, each with whether it is NOT NULL."""
+
+    def invalid_indexes(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
+        """Return the indexes of a table that the database keeps but does not use."""
+
+    def drop_invalid_index(self, name: str) -> str:
+        """Return the statement that takes such an index away; `name` is quoted."""
+
+    def stored(self, name: str) -> str:
+        """Return a name, quoted or not, in the one form in which names are compared."""
+
+
 class Vendor(Protocol):
     """What is particular about one kind of database."""
 
     name: str
     lock_is_of_session: bool  # the lock goes with the connection that took it
     contention: Contention | None  # None: the database waits for its one writer itself
+
+    @property
+    def catalog(self) -> CatalogReader:
+        """Return who reads its catalog."""
 
     def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """Return the settings of a connection that belongs to the route alone.

@@ -7,6 +7,7 @@ from django.http import HttpRequest, QueryDict
 from migration_route.errors import InvalidRequest
 from migration_route.operations.apply import ApplyRequest
 from migration_route.planning.plan import PlanRequest
+from migration_route.vocabulary import Resolution
 
 LONGEST_REASON = 2000
 _LONGEST_KEY = 64
@@ -41,6 +42,14 @@ def reason(words: QueryDict) -> str:
     if len(text) > LONGEST_REASON:
         raise InvalidRequest(f"A reason has at most {LONGEST_REASON} characters.")
     return text
+
+
+def resolution(words: QueryDict) -> Resolution:
+    """Read what becomes of a step that stopped midway. Raises `InvalidRequest`."""
+    text = words.get("how") or Resolution.AS_IS
+    if text not in list(Resolution):
+        raise InvalidRequest(f"how is one of {', '.join(Resolution)}, not {text[:50]!r}.")
+    return Resolution(text)
 
 
 def number(request: HttpRequest, name: str) -> int | None:

@@ -7,9 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from migration_route.ledger.records import RunRecord, StepError, StepRecord
+from migration_route.reporting.text import what_to_do
 from migration_route.vocabulary import (
     Asked,
     Direction,
+    Presence,
     RunState,
     StepState,
     WaitingReason,
@@ -63,6 +65,12 @@ _SENTENCES = {
     ),
     RunState.RECONCILED: ("Put right by a person; {so_far} by the run itself.", ""),
 }
+_TONES = {
+    Presence.IN: "good",
+    Presence.OUT: "quiet",
+    Presence.MIDWAY: "bad",
+    Presence.UNKNOWN: "warning",
+}
 _WAITING = {
     WaitingReason.BLOCKED: (
         "Waiting: others are using what it has to change.",
@@ -77,6 +85,16 @@ _WAITING = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperationView:
+    """An operation of a step that stopped."""
+
+    number: int  # counted from 1
+    description: str
+    state_words: str
+    tone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStepView:
     """A step of a run as a page shows it."""
 
@@ -87,6 +105,7 @@ class RunStepView:
     duration: str
     error: StepError | None
     operation: int | None  # the one that failed, counted from 1
+    operations: tuple[OperationView, ...]  # of one that stopped, in the order of execution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +140,7 @@ class RunView:
     tone: str
     headline: str
     advice: str
+    what_to_do: str  # about one that stopped midway
     steps: tuple[RunStepView, ...]
     done: int
     created: datetime | None
@@ -150,6 +170,7 @@ def run_view(record: RunRecord) -> RunView:
         tone=TONES.get(record.state, "quiet"),
         headline=headline,
         advice=advice,
+        what_to_do=what_to_do(record) if record.state is RunState.PARTIAL else "",
         steps=tuple(map(_step_view, record.steps)),
         done=done,
         created=moment(record.created_at),
@@ -205,6 +226,15 @@ def _step_view(step: StepRecord) -> RunStepView:
         duration=duration(step.duration_ms),
         error=error,
         operation=None if error is None or error.operation is None else error.operation + 1,
+        operations=tuple(
+            OperationView(
+                number=found.position + 1,
+                description=found.description,
+                state_words=words(found.state),
+                tone=_TONES[found.state],
+            )
+            for found in step.operations or ()
+        ),
     )
 
 

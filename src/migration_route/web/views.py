@@ -152,9 +152,10 @@ def resume(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
 
 
 def resolve(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """Say that what a run left midway has been put right."""
-    resolving.resolve(run, actor, reason=parsing.reason(request.POST))
-    return redirect("migration_route:run", run=run)
+    """Say what becomes of what a run left midway."""
+    how = parsing.resolution(request.POST)
+    found = resolving.resolve(run, actor, reason=parsing.reason(request.POST), how=how)
+    return redirect("migration_route:run", run=found.id)
 
 
 def end_blockers(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from argparse import SUPPRESS, ArgumentParser
-from collections.abc import Callable, Iterable
+from argparse import SUPPRESS
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from migration_route.conf import read_settings
 from migration_route.errors import InvalidRequest, RouteError
 from migration_route.ledger.records import RunRecord
 from migration_route.management import asking
+from migration_route.management.arguments import plan_request, target_arguments, verb
 from migration_route.management.ending import end_blockers
 from migration_route.operations import apply as applying
 from migration_route.operations import (
@@ -28,9 +29,14 @@ from migration_route.operations import (
     runs,
     status,
 )
-from migration_route.planning.plan import PlanRequest
 from migration_route.reporting import serialize, text
-from migration_route.vocabulary import PEOPLE_ONLY, Direction, Mode, RunState, Scope
+from migration_route.vocabulary import (
+    PEOPLE_ONLY,
+    Direction,
+    Resolution,
+    RunState,
+    Scope,
+)
 
 _PENDING = 3
 _LOOK = 0.3  # seconds between two looks at what has happened
@@ -57,11 +63,11 @@ class Command(BaseCommand):
         nested = verbs.add_parser("ledger", help="the ledger").add_subparsers(
             dest="ledger_verb", required=True
         )
-        _verb(nested, "verify", "is the ledger as it was written?", self._ledger_verify)
+        verb(nested, "verify", "is the ledger as it was written?", self._ledger_verify)
         nested = verbs.add_parser("token", help="tokens for machines").add_subparsers(
             dest="token_verb", required=True
         )
-        new = _verb(nested, "new", "make a token: prints its secret once", self._token_new)
+        new = verb(nested, "new", "make a token: prints its secret once", self._token_new)
         new.add_argument("name")
         scopes = [scope.value for scope in Scope if scope not in PEOPLE_ONLY]
         new.add_argument("--scope", action="append", choices=scopes, required=True)
@@ -69,24 +75,24 @@ class Command(BaseCommand):
         new.add_argument("--expires", metavar="YYYY-MM-DD")
 
     def _add_reading(self, verbs: Any) -> None:
-        found = _verb(verbs, "status", "what is pending, everywhere", self._status)
+        found = verb(verbs, "status", "what is pending, everywhere", self._status)
         found.add_argument(
             "--check", action="store_true", help="exit with 3 when anything is pending"
         )
-        _target_arguments(_verb(verbs, "plan", "what would happen", self._plan))
-        found = _verb(verbs, "runs", "the last runs", self._runs)
+        target_arguments(verb(verbs, "plan", "what would happen", self._plan))
+        found = verb(verbs, "runs", "the last runs", self._runs)
         found.add_argument("--database", metavar="ALIAS")
         found.add_argument("--limit", type=int, default=20)
-        _verb(verbs, "show", "one run", self._show).add_argument("run")
-        _verb(verbs, "watch", "follow a run to its end", self._watch).add_argument("run")
+        verb(verbs, "show", "one run", self._show).add_argument("run")
+        verb(verbs, "watch", "follow a run to its end", self._watch).add_argument("run")
         hidden = verbs.add_parser("plan-value")
-        _target_arguments(hidden)
+        target_arguments(hidden)
         hidden.add_argument("--details", action="store_true", help=SUPPRESS)
         hidden.set_defaults(handler=self._plan_value, json=False)
 
     def _add_changing(self, verbs: Any) -> None:
-        found = _verb(verbs, "apply", "carry out a plan", self._apply)
-        _target_arguments(found)
+        found = verb(verbs, "apply", "carry out a plan", self._apply)
+        target_arguments(found)
         found.add_argument("--fingerprint", default="", help="refuse any other plan")
         found.add_argument("--reason", default="")
         found.add_argument(
@@ -98,16 +104,23 @@ class Command(BaseCommand):
         found.add_argument(
             "--no-wait", action="store_true", help="return when it has begun"
         )
-        for verb, text_ in asking.VERBS.items():
-            asking.add_arguments(verb, _verb(verbs, verb, text_, self._ask))
+        for name, text_ in asking.VERBS.items():
+            asking.add_arguments(name, verb(verbs, name, text_, self._ask))
         for name, text_, handler in (
             ("resolve", "open a database that a run left in between", self._resolve),
             ("end-blockers", "end who is in its way", partial(end_blockers, self._tell)),
         ):
-            found = _verb(verbs, name, text_, handler)
+            found = verb(verbs, name, text_, handler)
             found.add_argument("run")
             found.add_argument("--reason", default="", required=True)
-        run = _verb(verbs, "run", "carry out a queued run in this process", self._run)
+            if name == "resolve":
+                found.add_argument(
+                    "--how",
+                    default=Resolution.AS_IS,
+                    choices=[how.value for how in Resolution],
+                    help="what becomes of the step that stopped midway",
+                )
+        run = verb(verbs, "run", "carry out a queued run in this process", self._run)
         run.add_argument("run")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -144,13 +157,13 @@ class Command(BaseCommand):
         return max([*problems, *pending], default=0)
 
     def _plan(self, options: dict[str, Any]) -> int:
-        found = plan.plan(_plan_request(options), on_this_host())
+        found = plan.plan(plan_request(options), on_this_host())
         self._tell(options, serialize.plan_answer(found), text.plan_lines(found))
         return 0
 
     def _plan_value(self, options: dict[str, Any]) -> int:
         make = plan.detailed_plan if options["details"] else plan.plain_plan
-        self.stdout.write(msgspec.json.encode(make(_plan_request(options))).decode())
+        self.stdout.write(msgspec.json.encode(make(plan_request(options))).decode())
         return 0
 
     def _runs(self, options: dict[str, Any]) -> int:
@@ -184,7 +197,7 @@ class Command(BaseCommand):
 
     def _apply(self, options: dict[str, Any]) -> int:
         actor = on_this_host()
-        request = _plan_request(options)
+        request = plan_request(options)
         found = plan.plan(request, actor)
         if not options["json"]:
             self._tell(options, serialize.plan_answer(found), text.plan_lines(found))
@@ -241,7 +254,11 @@ class Command(BaseCommand):
         return 0
 
     def _resolve(self, options: dict[str, Any]) -> int:
-        found = resolve.resolve(options["run"], on_this_host(), reason=options["reason"])
+        how = Resolution(options["how"])
+        actor, reason = on_this_host(), options["reason"]
+        found = resolve.resolve(options["run"], actor, reason=reason, how=how)
+        if how is Resolution.RESUME:
+            return self._follow(options, found)
         self._tell(options, serialize.run_answer(found), text.run_lines(found))
         return 0
 
@@ -272,31 +289,3 @@ class Command(BaseCommand):
         self.stdout.write('The entry for MIGRATION_ROUTE["TOKENS"]:\n')
         self.stdout.write(f"    {entry!r},")
         return 0
-
-
-def _verb(
-    verbs: Any, name: str, help_text: str, handler: Callable[[dict[str, Any]], int]
-) -> ArgumentParser:
-    found: ArgumentParser = verbs.add_parser(name, help=help_text)
-    found.add_argument("--json", action="store_true", help="print JSON, as the API answers")
-    found.set_defaults(handler=handler)
-    return found
-
-
-def _target_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "targets",
-        nargs="*",
-        metavar="TARGET",
-        help="app, app.name or app.zero; none: everything",
-    )
-    parser.add_argument("--database", default="default", metavar="ALIAS")
-    parser.add_argument("--mode", default=Mode.APPLY, choices=[mode.value for mode in Mode])
-
-
-def _plan_request(options: dict[str, Any]) -> PlanRequest:
-    return PlanRequest(
-        database=options["database"],
-        targets=tuple(options["targets"]),
-        mode=Mode(options["mode"]),
-    )

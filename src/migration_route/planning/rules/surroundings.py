@@ -14,7 +14,7 @@ from django.db.migrations.state import ProjectState
 
 from migration_route.planning import graph as graphs
 from migration_route.planning.plan import Finding, Plan
-from migration_route.planning.sql import moves_of
+from migration_route.planning.states import plan_moves
 from migration_route.vendors import vendor_of
 from migration_route.vendors.troubles import InvalidIndex, SequenceBehind
 from migration_route.vocabulary import Direction, Mode, Severity
@@ -87,7 +87,7 @@ def _touched_by(plan: Plan, migrations: list[tuple[Migration, bool]]) -> _Touche
     if plan.mode is Mode.FAKE or not migrations:
         return touched
     graph = graphs.read_graph_of(plan.database, [migration for migration, _ in migrations])
-    for migration, moves in moves_of(graph, migrations):
+    for migration, moves in plan_moves(graph, migrations):
         label = f"{migration.app_label}.{migration.name}"
         for operation, app, before, after, backwards in moves:
             for part in getattr(operation, "database_operations", [operation]):

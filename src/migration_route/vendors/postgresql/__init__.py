@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Sessions, Slot, TargetLock
 from migration_route.vendors.postgresql import troubles
+from migration_route.vendors.postgresql.catalog import PostgreSQLCatalog
 from migration_route.vendors.postgresql.contention import PostgreSQLContention
 from migration_route.vendors.postgresql.locks import PostgreSQLLock
 from migration_route.vendors.postgresql.pooling import have_own_sessions
@@ -35,6 +36,7 @@ class PostgreSQL:
     name = "postgresql"
     lock_is_of_session = True
     contention = PostgreSQLContention()
+    catalog = PostgreSQLCatalog()
 
     def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """Leave the pool: it hands sessions on with what was set in them."""

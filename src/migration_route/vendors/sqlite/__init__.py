@@ -10,6 +10,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Sessions, Slot, TargetLock
+from migration_route.vendors.sqlite.catalog import SQLiteCatalog
 from migration_route.vendors.sqlite.locks import SQLiteLock
 from migration_route.vendors.sqlite.sessions import SQLiteSessions
 from migration_route.vendors.troubles import NONE, Troubles
@@ -23,6 +24,7 @@ class SQLite:
     name = "sqlite"
     lock_is_of_session = False
     contention = None
+    catalog = SQLiteCatalog()
 
     def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """Take the write lock at once where a transaction begins, and wait for it no

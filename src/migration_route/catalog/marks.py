@@ -1,0 +1,106 @@
+"""What must exist, by what a state of the project says?
+
+Marks are told by the rules of Django's schema editor: which models have a table here,
+which column an index, which constraint this database supports. Types, defaults,
+collations and comments leave no mark: what databases say of a type is not what was asked
+for ("numeric(5, 2)", "tinyint(1)", "int(11)"), so a change of it alone stays unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.state import ProjectState
+from django.db.models import GeneratedField, Model
+
+from migration_route.vendors import vendor_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """One thing that is in a catalog or is not."""
+
+    kind: str  # table, column, not_null, primary_key, unique, index, foreign_key, named
+    table: str
+    words: tuple[str, ...] = ()  # columns, or the name of an index or a constraint
+
+
+class Marker:
+    """Tells the marks of states, for one database."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._connection: BaseDatabaseWrapper = connections[alias]
+        self._stored = vendor_of(alias).catalog.stored
+        # Never entered: it is asked what it would do, and does nothing.
+        self._editor: Any = self._connection.schema_editor(collect_sql=True, atomic=False)
+        self._editor.deferred_sql = []
+
+    def marks(self, state: ProjectState) -> frozenset[Mark]:
+        """Return everything that must exist in this state."""
+        models: list[Any] = state.apps.get_models(
+            include_auto_created=True, include_swapped=True
+        )
+        found = (self._of_model(model) for model in models if self._has_table(model))
+        return frozenset(mark for marks in found for mark in marks)
+
+    def _has_table(self, model: Any) -> bool:
+        """Tell whether the model's table is this database's and Django's to make."""
+        owner = model._meta.auto_created or model  # of a table between two models
+        return all(
+            one._meta.can_migrate(self._connection)
+            and router.allow_migrate_model(self._alias, one)
+            for one in (owner, model)
+        )
+
+    def _of_model(self, model: type[Model]) -> Iterator[Mark]:
+        table = model._meta.db_table
+        yield self._mark("table", table)
+        for field in model._meta.local_concrete_fields:
+            yield from self._of_field(model, field)
+        # What one field has is told with the field.
+        for names in (*model._meta.unique_together, *self._index_together(model)):
+            columns = [_column(model, name) for name in names]
+            together = names in model._meta.unique_together
+            yield self._mark("unique" if together else "index", table, *columns)
+        features = self._connection.features
+        for index in model._meta.indexes:
+            if not index.contains_expressions or features.supports_expression_indexes:
+                yield self._mark("named", table, index.name)
+        for constraint in model._meta.constraints:
+            if constraint.create_sql(model, self._editor):
+                yield self._mark("named", table, constraint.name)
+
+    def _index_together(self, model: type[Model]) -> tuple[tuple[str, ...], ...]:
+        return tuple(map(tuple, getattr(model._meta, "index_together", ())))
+
+    def _of_field(self, model: type[Model], field: Any) -> Iterator[Mark]:
+        table = model._meta.db_table
+        if field.db_parameters(connection=self._connection)["type"] is None:
+            return
+        yield self._mark("column", table, field.column)
+        if field.primary_key:
+            yield self._mark("primary_key", table, field.column)
+            return  # it is NOT NULL and unique by that
+        if not field.null and not isinstance(field, GeneratedField):
+            yield self._mark("not_null", table, field.column)
+        if field.unique:
+            yield self._mark("unique", table, field.column)
+        elif self._editor._field_should_be_indexed(model, field):
+            yield self._mark("index", table, field.column)
+        supports = self._connection.features.supports_foreign_keys
+        if field.remote_field and field.db_constraint and supports:
+            yield self._mark("foreign_key", table, field.column)
+
+    def _mark(self, kind: str, table: str, *words: str) -> Mark:
+        return Mark(
+            kind=kind, table=self._stored(table), words=tuple(map(self._stored, words))
+        )
+
+
+def _column(model: Any, field: str) -> str:
+    return str(model._meta.get_field(field).column)

@@ -1,0 +1,49 @@
+"""What stopped a step, and what is known of its operations?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from migration_route.vocabulary import Presence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepError:
+    """What stopped a step, or a run."""
+
+    type: str
+    message: str
+    operation: int | None = None  # counted from 0
+    sqlstate: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as it is stored."""
+        return {
+            "type": self.type,
+            "message": self.message,
+            "operation": self.operation,
+            "sqlstate": self.sqlstate,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationEvidence:
+    """What is known of one operation of a step that has stopped."""
+
+    position: int  # in the list of the migration, from 0; behind it: what comes at its end
+    description: str
+    state: Presence
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as it is stored."""
+        return {
+            "position": self.position,
+            "description": self.description,
+            "state": self.state,
+        }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> OperationEvidence:
+        """Read what `to_dict` returned."""
+        return cls(**{**stored, "state": Presence(stored["state"])})

@@ -1,0 +1,110 @@
+"""What is known of each operation of a step that has stopped?
+
+The durable record says which operation had begun last, the catalog what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from migration_route.catalog.reading import OperationReading, StepReading, read_step
+from migration_route.ledger.records import OperationEvidence, RunRecord, StepRecord
+from migration_route.planning.sql import AT_THE_END
+from migration_route.running.verdict import Told
+from migration_route.vocabulary import Direction, Mode, Presence
+
+
+def with_evidence(
+    told: Told,
+    run: RunRecord,
+    steps: tuple[StepRecord, ...],
+    recorded: Collection[tuple[str, str]],
+) -> Told:
+    """Return what was told with what is known of the operations of the step under way.
+
+    Reads the catalog through `connections[database]`.
+    """
+    if told.current is None or run.mode is not Mode.APPLY:
+        return told
+    step = steps[told.current]
+    backwards = step.direction is Direction.BACKWARDS
+    if ((step.app, step.name) in recorded) is not backwards:
+        return told  # the recorder has the last word
+    reading = read_operations(run.database, step)
+    if reading is None:
+        return told
+    return replace(told, operations=evidence(step, reading, told))
+
+
+def read_operations(alias: str, step: StepRecord) -> StepReading | None:
+    """Hold a step against the catalog; None where that cannot be done."""
+    return read_step(
+        alias,
+        app=step.app,
+        name=step.name,
+        backwards=step.direction is Direction.BACKWARDS,
+        digest=step.digest,
+    )
+
+
+def evidence(
+    step: StepRecord, reading: StepReading, told: Told
+) -> tuple[OperationEvidence, ...]:
+    """Put record and catalog together, operation by operation. Pure."""
+    operations = reading.operations
+    if step.rolls_back and not any(one.has_own_transaction for one in operations):
+        states = _all_or_nothing(step, reading)
+    else:
+        states = [_one(step, reading, number, told) for number in range(len(operations))]
+    found = [
+        OperationEvidence(position=one.position, description=one.description, state=state)
+        for one, state in zip(operations, states, strict=True)
+    ]
+    if reading.end is not Presence.UNKNOWN:
+        has_begun = step.begun == len(operations)
+        gone = Presence.OUT in states or not has_begun
+        end = OperationEvidence(
+            position=len(operations),
+            description=AT_THE_END,
+            state=Presence.OUT if gone else reading.end,
+        )
+        found.append(end)
+    return tuple(found)
+
+
+def _all_or_nothing(step: StepRecord, reading: StepReading) -> list[Presence]:
+    """Return what a step in one transaction has left: all of it, or nothing.
+
+    Before it has come to its end it cannot have been committed.
+    """
+    count = len(reading.operations)
+    seen = {operation.state for operation in reading.operations}
+    if step.begun != count or Presence.OUT in seen:
+        return [Presence.OUT] * count
+    return [Presence.IN if Presence.IN in seen else Presence.UNKNOWN] * count
+
+
+def _one(step: StepRecord, reading: StepReading, number: int, told: Told) -> Presence:
+    """Return what is known of one operation that stays by itself."""
+    operation = reading.operations[number]
+    begun = max(step.begun or 0, step.done_operations)
+    if number < begun:
+        known = operation.state is not Presence.UNKNOWN
+        return operation.state if known else Presence.IN
+    if number > begun or step.begun is None or step.begun < begun:
+        return Presence.OUT  # nothing of it was sent
+    return _last(operation, step, told)
+
+
+def _last(operation: OperationReading, step: StepRecord, told: Told) -> Presence:
+    """Return what is known of the operation that had begun last."""
+    has_failed = told.ending is not None
+    if operation.is_harmless:
+        return Presence.OUT
+    if operation.has_own_transaction:
+        # It is undone unless it was committed, and it was not before it returned.
+        return Presence.UNKNOWN if step.returned and not has_failed else Presence.OUT
+    if has_failed and not told.carried_out:
+        return Presence.OUT  # its first statement was refused
+    return operation.state

@@ -1,0 +1,135 @@
+"""How does a migration go on behind the operations that an earlier run has carried out?
+
+Those are gone through with their statements left out: the state of the project goes on,
+and what they keep for the end of the migration is kept. For a worker, which ends
+afterwards: its migration stays changed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations import Migration, SeparateDatabaseAndState
+from django.db.migrations.operations import models
+from django.db.migrations.operations.base import Operation
+
+from migration_route.running.reporter import only_reads
+from migration_route.vendors import vendor_of
+
+# They send what they do at once, and keep nothing for the end.
+_AT_ONCE = (
+    models.AddConstraint,
+    models.AddIndex,
+    models.AlterTogetherOptionOperation,
+    models.RemoveConstraint,
+    models.RemoveIndex,
+)
+
+
+class CannotBeLeftOut(Exception):
+    """An operation that is carried out already would send something that changes."""
+
+
+def resume_in(
+    migration: Migration,
+    connection: BaseDatabaseWrapper,
+    *,
+    backwards: bool,
+    done: int,
+) -> None:
+    """Let a migration begin behind its first `done` operations, in their order of
+    execution; an index that the next one has left invalid is dropped before it."""
+    operations = list(migration.operations)
+    if backwards:
+        operations.reverse()
+    method = "database_backwards" if backwards else "database_forwards"
+    for operation in operations[:done]:
+        _leave_out(operation, method)
+    if done < len(operations):
+        _drop_invalid(operations[done], connection)
+    whole = "unapply" if backwards else "apply"
+    setattr(migration, whole, _without_what_exists(getattr(migration, whole)))
+
+
+def _leave_out(operation: Operation, method: str) -> None:
+    if isinstance(operation, SeparateDatabaseAndState):
+        for part in operation.database_operations:
+            _leave_out(part, method)
+    run = getattr(operation, method)
+    keeps_something = operation.reduces_to_sql and not isinstance(operation, _AT_ONCE)
+
+    @functools.wraps(run)
+    def left_out(app: str, editor: Any, *args: Any, **kwargs: Any) -> None:
+        if keeps_something:
+            with _collecting(editor):
+                run(app, editor, *args, **kwargs)
+
+    setattr(operation, method, left_out)
+
+
+@contextmanager
+def _collecting(editor: Any) -> Iterator[None]:
+    """Let a schema editor write its statements down instead of sending them."""
+    before = editor.collect_sql
+    editor.collect_sql = True
+    editor.collected_sql, editor.collected_table_renames = [], {}
+    try:
+        with editor.connection.execute_wrapper(_reading_only):
+            yield
+    finally:
+        editor.collect_sql = before
+
+
+def _reading_only(
+    execute: Callable[..., Any],
+    sql: Any,
+    params: Any,
+    many: bool,  # noqa: FBT001 - Django calls it so
+    context: Any,
+) -> Any:
+    if not only_reads(str(sql)):
+        raise CannotBeLeftOut(f"This is carried out already, and would be again: {sql}")
+    return execute(sql, params, many, context)
+
+
+def _drop_invalid(operation: Operation, connection: BaseDatabaseWrapper) -> None:
+    index = getattr(operation, "index", None)
+    if index is None:
+        return
+    reader = vendor_of(connection.alias).catalog
+    with connection.cursor() as cursor:
+        names = connection.introspection.table_names(cursor)
+        broken = {name for table in names for name in reader.invalid_indexes(cursor, table)}
+        if index.name in broken:
+            cursor.execute(reader.drop_invalid_index(connection.ops.quote_name(index.name)))
+
+
+def _without_what_exists(run: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(run)
+    def observed_run(state: Any, editor: Any, *args: Any, **kwargs: Any) -> Any:
+        result = run(state, editor, *args, **kwargs)
+        editor.deferred_sql = [
+            statement
+            for statement in editor.deferred_sql
+            if not _exists(statement, editor.connection)
+        ]
+        return result
+
+    return observed_run
+
+
+def _exists(statement: Any, connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether the index or constraint of a statement is there."""
+    parts = getattr(statement, "parts", {})
+    if "name" not in parts or not hasattr(parts.get("table"), "table"):
+        return False
+    reader = vendor_of(connection.alias).catalog
+    table = str(parts["table"].table)
+    with connection.cursor() as cursor:
+        broken = reader.invalid_indexes(cursor, table)
+        there = set(connection.introspection.get_constraints(cursor, table)) - broken
+    return reader.stored(str(parts["name"])) in set(map(reader.stored, there))

@@ -1,0 +1,30 @@
+"""What does the catalog of SQLite say that Django's introspection leaves out?"""
+
+from __future__ import annotations
+
+from django.db.backends.utils import CursorWrapper
+
+
+class SQLiteCatalog:
+    """Read with pragmas."""
+
+    def columns(self, cursor: CursorWrapper, table: str) -> dict[str, bool]:
+        """Return the columns of a table, generated ones as well, each with whether it
+        is NOT NULL."""
+        cursor.execute(
+            'SELECT name, "notnull" FROM pragma_table_xinfo(%s) WHERE hidden <> 1', [table]
+        )
+        return {name: bool(not_null) for name, not_null in cursor.fetchall()}
+
+    def invalid_indexes(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
+        """Return none: an index is there or it is not."""
+        del cursor, table
+        return frozenset()
+
+    def drop_invalid_index(self, name: str) -> str:
+        """There is none to take away."""
+        raise NotImplementedError(name)
+
+    def stored(self, name: str) -> str:
+        """Return a name so that two that SQLite takes for one are equal: none has case."""
+        return name.strip('"').lower()

@@ -1,0 +1,60 @@
+"""After how many operations does a catalog look so? Every picture of one history."""
+
+from __future__ import annotations
+
+from migration_route.catalog.comparison import compare, compare_end
+from migration_route.catalog.effects import Effect
+from migration_route.catalog.marks import Mark
+from migration_route.vocabulary import Presence
+
+IN, OUT, MIDWAY, UNKNOWN = Presence.IN, Presence.OUT, Presence.MIDWAY, Presence.UNKNOWN
+
+
+def mark(kind: str, *words: str) -> Mark:
+    """Return a mark of one table."""
+    return Mark(kind=kind, table="shop", words=words)
+
+
+TABLE, A, B = mark("table"), mark("column", "a"), mark("column", "b")
+INDEX = mark("index", "a")
+CREATE = Effect(gained=frozenset({TABLE, A, INDEX}), deferred=frozenset({INDEX}))
+ADD = Effect(gained=frozenset({B}))
+REMOVE = Effect(lost=frozenset({B}))
+NOTHING = Effect()
+
+
+def read(*there: Mark, of: tuple[Effect, ...]) -> tuple[Presence, ...]:
+    """Compare."""
+    return compare(of, frozenset(there))
+
+
+def test_operations_are_in_up_to_where_the_catalog_shows_them():
+    """One that leaves no mark is unknown."""
+    history = (CREATE, NOTHING, ADD)
+    assert read(of=history) == (OUT, UNKNOWN, OUT)
+    assert read(TABLE, A, of=history) == (IN, UNKNOWN, OUT)
+    assert read(TABLE, A, B, of=history) == (IN, UNKNOWN, IN)
+
+
+def test_what_comes_at_the_end_is_told_apart():
+    """An index of a new table is made behind the last operation."""
+    history = (CREATE, ADD)
+    assert compare_end(history, frozenset({TABLE, A, B})) is OUT
+    assert compare_end(history, frozenset({TABLE, A, B, INDEX})) is IN
+    assert compare_end((ADD,), frozenset({B})) is UNKNOWN
+
+
+def test_an_operation_that_is_half_done_is_midway():
+    """The ones before it are in, the ones behind it are not."""
+    assert read(TABLE, of=(CREATE, ADD)) == (MIDWAY, OUT)
+
+
+def test_what_a_later_operation_undoes_does_not_count_against_an_earlier_one():
+    """A column that came and went: the table alone cannot tell before from after."""
+    assert read(TABLE, A, B, of=(CREATE, ADD, REMOVE)) == (IN, IN, OUT)
+    assert read(TABLE, A, of=(CREATE, ADD, REMOVE)) == (IN, UNKNOWN, UNKNOWN)
+
+
+def test_a_catalog_that_fits_nowhere_is_judged_operation_by_operation():
+    """Somebody has been there by hand."""
+    assert read(B, of=(CREATE, ADD)) == (OUT, IN)

@@ -1,0 +1,125 @@
+"""What is known of each operation? The record and the catalog, put together."""
+
+from __future__ import annotations
+
+import pytest
+
+from migration_route.catalog.reading import OperationReading, StepReading
+from migration_route.ledger.records import StepError, StepRecord
+from migration_route.running.evidence import evidence
+from migration_route.running.reconciling import first_to_resume
+from migration_route.running.verdict import Told, verdict
+from migration_route.vocabulary import Presence, RunState
+from tests.factories import a_step_record
+
+IN, OUT, MIDWAY, UNKNOWN = Presence.IN, Presence.OUT, Presence.MIDWAY, Presence.UNKNOWN
+KILLED = Told(ending=None, current=0, touching=True, lost=True)
+RAISED = Told(
+    ending="failed", current=0, touching=True, error=StepError(type="X", message="x")
+)
+
+
+def reading(*states: Presence, end: Presence = UNKNOWN, **words: object) -> StepReading:
+    """Return what a catalog says of operations that are alike."""
+    facts = {"is_harmless": False, "has_own_transaction": False, "is_only_invalid": False}
+    return StepReading(
+        operations=tuple(
+            OperationReading(
+                position=number,
+                description=f"operation {number}",
+                state=state,
+                **{**facts, **words},  # type: ignore[arg-type]
+            )
+            for number, state in enumerate(states)
+        ),
+        end=end,
+    )
+
+
+def step(**words: object) -> StepRecord:
+    """Return a step that the database does not undo as a whole."""
+    return a_step_record(**{"rolls_back": False, **words})
+
+
+def told_of(record: StepRecord, found: StepReading, told: Told = KILLED) -> list[Presence]:
+    """Return the states alone."""
+    return [one.state for one in evidence(record, found, told)]
+
+
+@pytest.mark.parametrize(
+    ("begun", "catalog", "expected"),
+    [
+        (None, (OUT, UNKNOWN, OUT), [OUT, OUT, OUT]),
+        (0, (MIDWAY, UNKNOWN, OUT), [MIDWAY, OUT, OUT]),
+        (1, (IN, UNKNOWN, OUT), [IN, UNKNOWN, OUT]),
+        (2, (IN, UNKNOWN, OUT), [IN, IN, OUT]),
+        (2, (IN, UNKNOWN, IN), [IN, IN, IN]),
+        (3, (UNKNOWN, UNKNOWN, UNKNOWN), [IN, IN, IN]),
+    ],
+)
+def test_what_had_begun_before_is_in_and_what_had_not_begun_is_out(
+    begun, catalog, expected
+):
+    """The one in between is what the catalog shows."""
+    assert told_of(step(begun=begun), reading(*catalog)) == expected
+
+
+def test_what_was_there_before_its_operation_began_is_not_its_work():
+    """A table of the same name: the operation behind has sent nothing."""
+    assert told_of(step(begun=0), reading(OUT, IN)) == [OUT, OUT]
+    assert told_of(step(begun=0), reading(IN), RAISED) == [OUT]
+
+
+def test_python_in_a_transaction_of_its_own_is_out_until_it_returns():
+    """Behind that, nobody knows whether it was committed; an exception says no."""
+    found = reading(UNKNOWN, has_own_transaction=True)
+    assert told_of(step(begun=0), found) == [OUT]
+    assert told_of(step(begun=0, returned=True), found) == [UNKNOWN]
+    assert told_of(step(begun=0, returned=True), found, RAISED) == [OUT]
+    assert told_of(step(begun=1), found) == [IN]
+
+
+def test_a_step_in_one_transaction_is_in_as_a_whole_or_not_at_all():
+    """And not before it has come to its end."""
+    whole = {"rolls_back": True}
+    assert told_of(step(**whole), reading(IN, UNKNOWN)) == [OUT, OUT]
+    assert told_of(step(begun=2, **whole), reading(IN, UNKNOWN)) == [IN, IN]
+    assert told_of(step(begun=2, **whole), reading(OUT, UNKNOWN)) == [OUT, OUT]
+    assert told_of(step(begun=1, **whole), reading(UNKNOWN)) == [UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    ("record", "found", "state"),
+    [
+        (step(begun=0), reading(OUT, OUT), RunState.FAILED),
+        (step(begun=0), reading(MIDWAY, OUT), RunState.PARTIAL),
+        (step(begun=1), reading(IN, OUT), RunState.PARTIAL),
+        (step(begun=0), reading(UNKNOWN), RunState.PARTIAL),
+        (step(begun=2, rolls_back=True), reading(IN, IN), RunState.PARTIAL),
+        (step(begun=2, rolls_back=True), reading(OUT, OUT), RunState.FAILED),
+        (step(begun=1, rolls_back=True), reading(UNKNOWN), RunState.PARTIAL),
+        (step(done_operations=1), reading(IN, OUT), RunState.PARTIAL),
+    ],
+)
+def test_the_verdict_follows_the_evidence(record, found, state):
+    """Partial where something is there or may be, else failed and clean."""
+    told = Told(
+        ending=None,
+        current=0,
+        touching=True,
+        lost=True,
+        operations=evidence(record, found, KILLED),
+    )
+    assert verdict((record,), set(), told).state is state
+
+
+def test_where_it_goes_on_has_to_be_proved():
+    """Behind what is in, at what is out; never at what had begun and shows nothing."""
+    assert first_to_resume(step(begun=1), reading(IN, OUT)) == (1, "")
+    assert first_to_resume(step(begun=2), reading(IN, IN)) == (2, "")
+    found = reading(IN, MIDWAY)
+    assert "half done" in first_to_resume(step(begun=1), found)[1]
+    assert first_to_resume(step(), reading(MIDWAY, is_only_invalid=True)) == (0, "")
+    assert "had begun" in first_to_resume(step(begun=0), reading(UNKNOWN, OUT))[1]
+    assert "one before it is not" in first_to_resume(step(begun=0), reading(OUT, IN))[1]
+    assert first_to_resume(step(rolls_back=True), reading(IN))[1]
