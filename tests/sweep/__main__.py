@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.harness import databases
 from tests.harness.prepared import Prepared
 from tests.sweep.points import TARGETS, Result
-from tests.sweep.sweep import Choice, details, sweep, table
+from tests.sweep.sweep import Choice, details, known_points, sweep, table
 
 
 def main() -> int:
@@ -28,11 +28,17 @@ def main() -> int:
         prepared = Prepared(Path(folder))
         try:
             for vendor in vendors:
+                if asked.list:
+                    for point in known_points(vendor, choice, Path(folder), prepared):
+                        say(f"{vendor}: {point}")
+                    continue
                 results[vendor] = sweep(
                     vendor, choice, Path(folder), prepared, jobs=asked.jobs, tell=_tell
                 )
         finally:
             prepared.drop()
+    if asked.list:
+        return 0
     violations = details(results)
     for line in ("", *violations, "", *table(results), ""):
         say(line)
@@ -55,6 +61,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--every", type=int, default=1, help="each so-manieth point")
     parser.add_argument("--only", default="", help="points whose name holds this text")
+    parser.add_argument("--list", action="store_true", help="name the points, strike none")
     parser.add_argument("--jobs", type=int, default=1, help="benches at once")
     return parser.parse_args()
 

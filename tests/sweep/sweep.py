@@ -41,6 +41,15 @@ class Choice:
         ]
 
 
+def known_points(
+    vendor: str, choice: Choice, folder: Path, prepared: Prepared
+) -> list[Point]:
+    """Go the way undisturbed, and give the points that would be struck."""
+    with opened(vendor, folder / f"{vendor}-known", prepared) as bench:
+        reference(bench)
+        return choice.of(points(bench.instants(), choice.targets))
+
+
 def sweep(
     vendor: str,
     choice: Choice,
