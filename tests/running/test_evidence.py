@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from migration_route.catalog.reading import OperationReading, StepReading
@@ -36,7 +38,7 @@ def reading(*states: Presence, end: Presence = UNKNOWN, **words: object) -> Step
     )
 
 
-def step(**words: object) -> StepRecord:
+def step(**words: Any) -> StepRecord:
     """Return a step that the database does not undo as a whole."""
     return a_step_record(**{"rolls_back": False, **words})
 
