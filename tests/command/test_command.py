@@ -111,6 +111,8 @@ def test_a_plan_is_shown(history):
         (["show", "x"], 2, "invalid_request"),
         (["runs", "--limit", "0"], 2, "invalid_request"),
         (["cancel", "0" * 32], 2, "unknown_run"),
+        (["hold", "0" * 32], 2, "unknown_run"),
+        (["resume", "0" * 32], 2, "unknown_run"),
         (["resolve", "0" * 32, "--reason", "x"], 2, "unknown_run"),
     ],
 )
@@ -236,6 +238,18 @@ def test_a_queued_run_is_cancelled():
     assert say("cancel", run).code == 5
     assert say("watch", run).code == 1
     assert list_entries(before=None, limit=9)[1].actor_kind == "command"
+
+
+def test_a_run_is_held_resumed_and_stopped_by_force():
+    """Each is told, and each is on the ledger, as whoever has a shell here."""
+    run = a_run(RunState.RUNNING)
+    assert "asked of it: hold" in say("hold", run, "--reason", "the sale").out
+    assert "asked of it" not in say("resume", run).out
+    assert say("resume", run).code == 5
+    said = say("cancel", run, "--force", "--json").read(wire.RunAnswer)
+    assert (said.state, said.ended) == ("cancelled", True)
+    actions = [entry.action for entry in list_entries(before=None, limit=9)]
+    assert {"hold_requested", "resumed", "force_requested"} <= set(actions)
 
 
 def test_the_ledger_is_verified():
