@@ -51,6 +51,42 @@ class Case:
 
 CASES = (
     Case(
+        name="no locks within the means of the step",
+        told=Told(ending="lock_timeout", error=ERROR, current=1, touching=True),
+        recorded={A},
+        state=RunState.FAILED,
+        outcome="lock_timeout",
+        ends=(APPLIED, FAILED),
+        has_error=True,
+    ),
+    Case(
+        name="no locks for a later part of a step that stays",
+        told=Told(ending="lock_timeout", error=ERROR, current=1, touching=True, wrote=True),
+        recorded={A},
+        steps=two(rolls_back=False),
+        state=RunState.PARTIAL,
+        outcome="partial",
+        ends=(APPLIED, PARTIAL),
+        has_error=True,
+    ),
+    Case(
+        name="stopped where a step waited for its locks",
+        told=Told(ending="stopped", current=1, touching=True, wrote=True),
+        recorded={A},
+        state=RunState.CANCELLED,
+        outcome="cancelled",
+        ends=(APPLIED, NOT),
+    ),
+    Case(
+        name="stopped in the middle of a step that stays",
+        told=Told(ending="stopped", current=1, touching=True, wrote=True),
+        recorded={A},
+        steps=two(rolls_back=False),
+        state=RunState.PARTIAL,
+        outcome="partial",
+        ends=(APPLIED, PARTIAL),
+    ),
+    Case(
         name="done",
         told=Told(ending="done"),
         recorded={A, B},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -13,7 +14,7 @@ from migration_route.ledger import reading, runs
 from migration_route.ledger.records import RunRecord
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
-from migration_route.vocabulary import RunState, Scope
+from migration_route.vocabulary import RunState, Scope, WaitingReason
 from tests.factories import History
 from tests.web.conftest import SignIn
 
@@ -268,3 +269,88 @@ def test_the_session_of_a_lost_run_is_named(everyone_can: Client, a_run: ARun) -
     assert "4711" in text
     assert "SELECT &lt;1&gt;" in text
     assert "End its session" in text
+
+
+FACTS = {
+    "attempt": 7,
+    "fired": False,
+    "tables": ["public.shop_item"],
+    "wanted": [["public.shop_item", "AccessExclusiveLock"]],
+    "stalled_ms": 500,
+    "waited_ms": 4200,
+    "blockers": [
+        {
+            "pid": 31337,
+            "user": "report",
+            "application": "nightly",
+            "query": "SELECT '<b>' FROM shop_item",
+            "since": "2026-01-01T03:00:00.000000Z",
+            "state": "idle in transaction",
+            "begun": "then",
+            "certain": True,
+        }
+    ],
+}
+
+
+@pytest.fixture
+def blocked(a_run: ARun) -> RunRecord:
+    """Put a run on record that waits for somebody's locks."""
+    run = a_run(RunState.RUNNING)
+    change = runs.Change(waiting_reason=WaitingReason.BLOCKED, waiting_facts=FACTS)
+    return runs.move(
+        run.id, to=RunState.WAITING, expected={RunState.RUNNING}, change=change
+    )
+
+
+def test_a_run_that_waits_for_locks_names_who_is_in_the_way(
+    everyone_can: Client, blocked: RunRecord
+) -> None:
+    """Pid, user, state, since when, and the query as text; what the API answers too."""
+    text = page_of(everyone_can, blocked)
+    assert "Waiting: others are using what it has to change." in text
+    for shown in (
+        "pid 31337",
+        "report, nightly",
+        "idle in transaction",
+        "SELECT &#x27;&lt;b&gt;&#x27; FROM shop_item",
+        "public.shop_item",
+        "Attempt 7",
+    ):
+        assert shown in text
+    answer = everyone_can.get(f"/migrations/api/v1/runs/{blocked.id}").json()["waiting"]
+    assert (answer["reason"], answer["attempt"]) == ("blocked", 7)
+    assert (answer["stalled_ms"], answer["waited_ms"]) == (500, 4200)
+    assert answer["blockers"][0]["pid"] == 31337
+    assert "begun" not in answer["blockers"][0]
+
+
+def test_the_button_that_ends_others_is_there_where_it_is_set(
+    sign_in: SignIn, blocked: RunRecord, settings: Any
+) -> None:
+    """Where the setting is on; else the refusal says so."""
+    button, form = "End these sessions", {"reason": "left open"}
+    holder = sign_in(Scope.FORCE)
+    assert button not in page_of(holder, blocked)
+    refused = holder.post(address(blocked, "end-blockers"), form)
+    assert refused.status_code == 409
+    assert b"blockers_protected" in refused.content
+    settings.MIGRATION_ROUTE = {
+        **settings.MIGRATION_ROUTE,
+        "DATABASES": {"default": {"end_blockers": True}},
+    }
+    assert button in page_of(holder, blocked)
+
+
+def test_whoever_lacks_the_right_cannot_end_others(
+    sign_in: SignIn, blocked: RunRecord, settings: Any
+) -> None:
+    """An operator neither sees the button nor is heard without it."""
+    settings.MIGRATION_ROUTE = {
+        **settings.MIGRATION_ROUTE,
+        "DATABASES": {"default": {"end_blockers": True}},
+    }
+    operator = sign_in(Scope.OPERATE)
+    assert "End these sessions" not in page_of(operator, blocked)
+    form = {"reason": "left open"}
+    assert operator.post(address(blocked, "end-blockers"), form).status_code == 403

@@ -74,7 +74,7 @@ _TONES = {
 _WAITING = {
     WaitingReason.BLOCKED: (
         "Waiting: others are using what it has to change.",
-        "It goes on by itself when they are done. Meanwhile nobody waits for it.",
+        "It goes on by itself when they are done. Others wait for it briefly, if at all.",
     ),
     WaitingReason.LOCK: ("Waiting: something else is migrating this database.", ""),
     WaitingReason.ORPHAN_BACKEND: (

@@ -78,6 +78,9 @@ _RULES = tuple(
         (r"DO\b.*\b(?:ALTER|CREATE|DROP|TRUNCATE|LOCK)\b", ACCESS_EXCLUSIVE),
     )
 )
+_LETS_GO_OF_KEYS = re.compile(
+    r"DROP TABLE\b|TRUNCATE\b|ALTER TABLE\b.*\b(?:DROP|TYPE)\b", re.IGNORECASE
+)
 _LOCK = re.compile(r"LOCK\b(?:.*\bIN ([A-Z ]+) MODE\b)?", re.IGNORECASE)
 _CONCURRENTLY = re.compile(
     r"(?:CREATE|DROP|REINDEX|ALTER)\b(?!.*\bVIEW\b).*\bCONCURRENTLY\b", re.IGNORECASE
@@ -142,4 +145,4 @@ def _mode_of(code: str) -> str | None:
 
 
 def _drops(code: str) -> bool:
-    return re.search(r"\b(?:DROP|TYPE|TRUNCATE)\b", code, re.IGNORECASE) is not None
+    return _LETS_GO_OF_KEYS.match(code) is not None

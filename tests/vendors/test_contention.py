@@ -1,0 +1,175 @@
+"""Who is in the way, and is waiting limited? On a real server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.db import DatabaseError, OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from migration_route.connecting import new_connection
+from migration_route.running.watch import Watch
+from migration_route.vendors import vendor_of
+from migration_route.vendors.interface import Blocker, Contention, Wanted
+from tests.factories import vendor
+
+pytestmark = pytest.mark.usefixtures("tables")
+
+
+@pytest.fixture
+def tables(database: None) -> Iterator[None]:
+    """Make two tables, one of which points to the other."""
+    if vendor() == "sqlite":
+        pytest.skip("SQLite has one writer, which waits by itself")
+    with connections["default"].cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS way_item")
+        cursor.execute("DROP TABLE IF EXISTS way_owner")
+        cursor.execute("CREATE TABLE way_owner (id integer PRIMARY KEY)")
+        cursor.execute(
+            "CREATE TABLE way_item (id integer PRIMARY KEY, owner integer, "
+            "FOREIGN KEY (owner) REFERENCES way_owner (id))"
+        )
+    yield
+    with connections["default"].cursor() as cursor:
+        cursor.execute("DROP TABLE way_item")
+        cursor.execute("DROP TABLE way_owner")
+
+
+def contention() -> Contention:
+    """Return what the default database tells of locks."""
+    found = vendor_of("default").contention
+    assert found is not None
+    return found
+
+
+@contextmanager
+def somebody() -> Iterator[BaseDatabaseWrapper]:
+    """Give a session of somebody else's."""
+    connection = new_connection("default")
+    try:
+        connection.ensure_connection()
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def reading(table: str = "way_item") -> Iterator[BaseDatabaseWrapper]:
+    """Let somebody read a table, and stay in the transaction."""
+    with somebody() as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(f"SELECT * FROM {table}")
+        cursor.fetchall()
+        yield connection
+        cursor.execute("ROLLBACK")
+
+
+def wanted(sql: str) -> tuple[Wanted, ...]:
+    """Return the locks that a statement wants."""
+    connection = connections["default"]
+    connection.ensure_connection()
+    return contention().tables(connection, contention().wish(sql))
+
+
+def look(sql: str) -> list[Blocker]:
+    """Return who is in the way of a statement."""
+    with somebody() as connection:
+        return contention().in_the_way(connection, wanted(sql))
+
+
+def test_the_names_of_a_statement_become_tables():
+    """Names that are none are left out; a drop reaches those that keys point to."""
+    names = {want.table.split(".")[-1] for want in wanted("ALTER TABLE way_item ADD x int")}
+    assert names == {"way_item"}
+    if vendor() == "postgresql":
+        dropped = {want.table for want in wanted("DROP TABLE way_item")}
+        assert dropped == {"public.way_item", "public.way_owner"}
+        index = {want.table for want in wanted("DROP INDEX way_item_pkey")}
+        assert index == {"public.way_item"}
+
+
+def test_a_reader_is_in_the_way_of_an_alter():
+    """With pid and query, since when, and in which state."""
+    with reading() as other:
+        pid = contention().session(other)
+        found = {blocker.pid: blocker for blocker in look("ALTER TABLE way_item ADD x int")}
+    blocker = found[pid]
+    assert blocker.since.endswith("Z")
+    assert blocker.state == "idle in transaction"
+    assert not blocker.is_server
+    if vendor() == "postgresql":
+        assert list(found) == [pid]
+        assert "FROM way_item" in blocker.query
+        assert blocker.certain
+
+
+def test_a_reader_is_not_in_the_way_of_what_lets_readers_pass():
+    """An index wants less, another table is another one."""
+    if vendor() != "postgresql":
+        pytest.skip("a definition wants the whole table here")
+    with reading():
+        assert look("CREATE INDEX i ON way_item (owner)") == []
+        assert look("ALTER TABLE way_owner ADD x int") == []
+    with somebody() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("INSERT INTO way_owner VALUES (1)")
+        assert len(look("CREATE INDEX i ON way_owner (id)")) == 1
+        cursor.execute("ROLLBACK")
+
+
+def test_only_an_old_transaction_holds_a_statement_back():
+    """A young one will soon be gone, and one's own is never in the way."""
+    if vendor() != "postgresql":
+        pytest.skip("locks are not to be seen here")
+    own = connections["default"]
+    own.ensure_connection()
+    watch = Watch("default", contention())
+    try:
+        with reading() as other:
+            wants = wanted("ALTER TABLE way_item ADD x int")
+            assert watch.holds_back(own, wants, older_than=60) == ([], 0.0)
+            blockers, _ = watch.holds_back(own, wants, older_than=0)
+            assert len(blockers) == 1
+            assert watch.holds_back(other, wants, older_than=0) == ([], 0.0)
+    finally:
+        watch.close()
+
+
+def test_a_limit_ends_the_waiting():
+    """As contention, and within about its time."""
+    with reading(), somebody() as altering:
+        contention().limit(altering, 0.2)
+        start = time.monotonic()
+        with pytest.raises(OperationalError) as refused, altering.cursor() as cursor:
+            cursor.execute("ALTER TABLE way_item ADD x integer")
+        assert time.monotonic() - start < 10
+        assert contention().is_contention(refused.value)
+    with pytest.raises(DatabaseError) as wrong, connections["default"].cursor() as cursor:
+        cursor.execute("SELECT * FROM surely_not_there")
+    assert not contention().is_contention(wrong.value)
+
+
+def test_a_session_is_ended_only_while_it_is_the_same():
+    """A pid that has come again is somebody else."""
+    with somebody() as other, somebody() as ending:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT * FROM way_item")
+            cursor.fetchall()
+        pid = contention().session(other)
+        wants = wanted("ALTER TABLE way_item ADD x int")
+        found = {b.pid: b for b in contention().in_the_way(ending, wants)}[pid]
+        if vendor() == "postgresql":
+            stranger = Blocker(
+                **{
+                    **{f: getattr(found, f) for f in Blocker.__dataclass_fields__},
+                    "begun": "another time",
+                }
+            )
+            assert not contention().end(ending, stranger)
+        assert contention().end(ending, found)
+        with pytest.raises(DatabaseError), other.cursor() as cursor:
+            cursor.execute("SELECT 1")
