@@ -29,6 +29,7 @@ _CANCELLABLE = frozenset(
     }
 )
 _HOLDABLE = frozenset({RunState.QUEUED, RunState.WAITING, RunState.RUNNING})
+_BETWEEN = frozenset({RunState.AWAITING_APPROVAL, RunState.QUEUED, RunState.HELD})
 _FORCIBLE = _CANCELLABLE | {RunState.CANCELLING, RunState.LOST}
 _SENTENCES = {
     RunState.AWAITING_APPROVAL: ("Waiting for an approval.", ""),
@@ -151,6 +152,7 @@ class RunView:
     is_holdable: bool
     is_resumable: bool
     is_forcible: bool
+    is_between: bool  # no step of it is under way
     leaves_midway: bool  # a step that is still to be done is not rolled back as a whole
     orphan: dict[str, Any] | None  # the session that its processes have left
     shows_statements: bool  # they tell where it stopped
@@ -182,6 +184,7 @@ def run_view(record: RunRecord) -> RunView:
         is_resumable=record.state is RunState.HELD
         or (record.state in _HOLDABLE and is_asked),
         is_forcible=record.state in _FORCIBLE,
+        is_between=record.state in _BETWEEN,
         leaves_midway=any(
             not step.rolls_back for step in record.steps if step.state not in _DONE
         ),
