@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from migration_route.catalog.reading import OperationReading, StepReading
@@ -19,16 +21,20 @@ RAISED = Told(
 )
 
 
-def reading(*states: Presence, end: Presence = UNKNOWN, **words: object) -> StepReading:
+def reading(*states: Presence, end: Presence = UNKNOWN, **words: Any) -> StepReading:
     """Return what a catalog says of operations that are alike."""
-    facts = {"is_harmless": False, "has_own_transaction": False, "is_only_invalid": False}
+    facts: dict[str, Any] = {
+        "is_harmless": False,
+        "has_own_transaction": False,
+        "is_only_invalid": False,
+    }
     return StepReading(
         operations=tuple(
             OperationReading(
                 position=number,
                 description=f"operation {number}",
                 state=state,
-                **{**facts, **words},  # type: ignore[arg-type]
+                **{**facts, **words},
             )
             for number, state in enumerate(states)
         ),
@@ -36,7 +42,7 @@ def reading(*states: Presence, end: Presence = UNKNOWN, **words: object) -> Step
     )
 
 
-def step(**words: object) -> StepRecord:
+def step(**words: Any) -> StepRecord:
     """Return a step that the database does not undo as a whole."""
     return a_step_record(**{"rolls_back": False, **words})
 

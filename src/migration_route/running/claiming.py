@@ -68,6 +68,14 @@ class Claim:
         self._worker_lock.release()
         return None
 
+    def session_is_gone(self) -> bool:
+        """Tell whether no session of the worker is at work in the database any more: a
+        statement may outlive the process that sent it."""
+        is_gone = self._worker_lock.try_acquire()
+        if is_gone:
+            self._worker_lock.release()
+        return is_gone
+
     def _move(self, to: RunState, expected: RunState, change: runs.Change) -> None:
         self.run = runs.move(self.run.id, to=to, expected={expected}, change=change)
 

@@ -146,6 +146,9 @@ class Supervisor:
         status = self._child.wait()
         if transcript.told.ending is None:
             transcript.died(status)
+        while not self._claim.session_is_gone():
+            journal.flush()  # which beats the heart
+            time.sleep(_TICK)
         told = transcript.told
         if self._unrecorded:
             told = replace(told, ending="failed", error=_UNRECORDED)
@@ -192,7 +195,7 @@ def _order_of(run: RunRecord) -> Order:
         targets=run.targets,
         fingerprint=run.fingerprint,
         steps=tuple((step.app, step.name, step.digest) for step in run.steps),
-        done_operations=run.steps[0].done_operations if run.steps else 0,
+        done_operations=run.steps[0].done_operations if run.steps else None,
     )
 
 
