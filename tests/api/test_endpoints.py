@@ -436,6 +436,15 @@ def test_no_token_resolves_a_run():
     is_problem(response, 403, "forbidden")
 
 
+def test_a_run_is_resolved_in_one_of_four_ways():
+    """Anything else is a mistake in the request, and changes nothing."""
+    run = a_run(RunState.PARTIAL)
+    body = {"reason": "x", "how": "somehow"}
+    response = call(f"runs/{run}/resolve", "deployer", "post", body=body)
+    problem = is_problem(response, 400, "invalid_request")
+    assert "somehow" in problem["detail"]
+
+
 def test_the_ledger_comes_by_page_and_is_verified():
     """Newest first; a change is told with its place."""
     run = a_run(RunState.FAILED)

@@ -15,22 +15,26 @@ from migration_route.vocabulary import Presence, RunState
 from tests.factories import a_step_record
 
 IN, OUT, MIDWAY, UNKNOWN = Presence.IN, Presence.OUT, Presence.MIDWAY, Presence.UNKNOWN
-KILLED = Told(ending=None, current=0, touching=True, lost=True)
+KILLED = Told(ending=None, current=0, touching=True)
 RAISED = Told(
     ending="failed", current=0, touching=True, error=StepError(type="X", message="x")
 )
 
 
-def reading(*states: Presence, end: Presence = UNKNOWN, **words: object) -> StepReading:
+def reading(*states: Presence, end: Presence = UNKNOWN, **words: Any) -> StepReading:
     """Return what a catalog says of operations that are alike."""
-    facts = {"is_harmless": False, "has_own_transaction": False, "is_only_invalid": False}
+    facts: dict[str, Any] = {
+        "is_harmless": False,
+        "has_own_transaction": False,
+        "is_only_invalid": False,
+    }
     return StepReading(
         operations=tuple(
             OperationReading(
                 position=number,
                 description=f"operation {number}",
                 state=state,
-                **{**facts, **words},  # type: ignore[arg-type]
+                **{**facts, **words},
             )
             for number, state in enumerate(states)
         ),
@@ -109,7 +113,6 @@ def test_the_verdict_follows_the_evidence(record, found, state):
         ending=None,
         current=0,
         touching=True,
-        lost=True,
         operations=evidence(record, found, KILLED),
     )
     assert verdict((record,), set(), told).state is state

@@ -123,11 +123,26 @@ def test_a_run_that_had_not_begun_a_step_has_failed(state):
     assert runs.open_run(a_new_run())[1]
 
 
-def test_a_run_that_has_everything_recorded_has_succeeded():
-    """Its processes ended before they could say so; the recorder has it."""
+def test_a_run_that_has_everything_recorded_may_lack_what_comes_at_the_end():
+    """All is applied, and says so; permissions, for example, are made behind that."""
     run = running(begun=1, rolls_back=False)
     record("0001_a", "0002_b")
     found = look_after(run)
+    assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
+    assert found.error is not None
+    assert "apply once more" in found.error.message
+    assert [step.state for step in found.steps] == [StepState.APPLIED] * 2
+
+
+def test_a_run_whose_supervisor_had_seen_its_good_end_has_succeeded():
+    """Only the last change of its row is missing."""
+    run = running(begun=1, rolls_back=False)
+    record("0001_a", "0002_b")
+    with own_connection("default"):
+        journal = Journal(find_run(run.id))
+        journal.event(EventKind.STATE, text=RunState.SUCCEEDED)
+        assert journal.flush()
+    found = look_after(still_since(run.id, 60))
     assert (found.state, found.outcome) == (RunState.SUCCEEDED, "applied")
     assert [step.state for step in found.steps] == [StepState.APPLIED] * 2
 

@@ -251,24 +251,26 @@ CASES = (
     ),
     Case(
         name="lost, everything recorded",
-        told=died(1, touching=True, lost=True),
+        told=died(1, touching=True),
         recorded={A, B},
         steps=two(rolls_back=False),
-        state=RunState.SUCCEEDED,
-        outcome="applied",
+        state=RunState.FAILED,
+        outcome="interrupted",
         ends=(APPLIED, APPLIED),
+        has_error=True,
     ),
     Case(
         name="lost backwards, everything recorded",
-        told=died(None, lost=True),
+        told=died(None),
         steps=two(direction=BACK),
-        state=RunState.SUCCEEDED,
-        outcome="reverted",
+        state=RunState.FAILED,
+        outcome="interrupted",
         ends=(REVERTED, REVERTED),
+        has_error=True,
     ),
     Case(
         name="lost in a step that the database rolled back",
-        told=died(1, touching=True, lost=True),
+        told=died(1, touching=True),
         recorded={A},
         state=RunState.FAILED,
         outcome="interrupted",
@@ -277,7 +279,7 @@ CASES = (
     ),
     Case(
         name="lost in a step that cannot be rolled back",
-        told=died(1, touching=True, lost=True),
+        told=died(1, touching=True),
         recorded={A},
         steps=two(rolls_back=False),
         state=RunState.PARTIAL,
@@ -287,7 +289,7 @@ CASES = (
     ),
     Case(
         name="lost before anything began",
-        told=died(None, lost=True),
+        told=died(None),
         state=RunState.FAILED,
         outcome="interrupted",
         ends=(NOT, NOT),
@@ -295,7 +297,7 @@ CASES = (
     ),
     Case(
         name="lost with nothing to do",
-        told=died(None, lost=True),
+        told=died(None),
         steps=(),
         state=RunState.FAILED,
         outcome="interrupted",
@@ -367,11 +369,10 @@ def test_what_is_not_recorded_is_named():
     current=st.sampled_from([None, 0, 1]),
     touching=st.booleans(),
     wrote=st.booleans(),
-    lost=st.booleans(),
     rolls_back=st.booleans(),
 )
 def test_success_is_never_told_of_what_is_not_recorded(
-    ending, recorded, current, touching, wrote, lost, rolls_back
+    ending, recorded, current, touching, wrote, rolls_back
 ):
     """Whatever a worker says: only the recorder makes a success, and no step that the
     recorder has is anything but applied."""
@@ -381,7 +382,6 @@ def test_success_is_never_told_of_what_is_not_recorded(
         current=current,
         touching=touching,
         wrote=wrote,
-        lost=lost,
     )
     found = verdict(two(rolls_back=rolls_back), recorded, told)
     if found.state in {RunState.SUCCEEDED, RunState.NOOP}:

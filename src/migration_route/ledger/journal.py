@@ -165,6 +165,11 @@ class Journal:
         return not (self._events or self._drafts)
 
     @property
+    def last(self) -> int:
+        """Return the number of the last event; 0 before the first."""
+        return self._last
+
+    @property
     def vouching(self) -> dict[str, Any]:
         """Return what makes the events so far part of the chain of entries."""
         return {"events": self._last, "events_digest": self._digest}

@@ -38,7 +38,7 @@ class StepRecord:
     # begun last, or their number once all of them have come to their end. None: not told.
     begun: int | None = None
     returned: bool = False  # that one has come to its end, but may not be committed
-    done_operations: int = 0  # of an earlier run: they are not carried out again
+    done_operations: int | None = None  # by the run that this one resumes; None: by none
     operations: tuple[OperationEvidence, ...] | None = None  # None: nobody had to look
 
     @property
@@ -81,7 +81,7 @@ class StepRecord:
             error=StepError(**error) if error else None,
             begun=stored.get("begun"),
             returned=stored.get("returned", False),
-            done_operations=stored.get("done_operations", 0),
+            done_operations=stored.get("done_operations"),
             operations=None
             if operations is None
             else tuple(map(OperationEvidence.from_dict, operations)),

@@ -162,7 +162,7 @@ def decide_on(plan: Plan, request: ApplyRequest, *, resolving: str = "") -> Deci
 
 def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
     launcher()  # what cannot start anything is told before there is a run
-    run, is_new = _open(permit, request, actor, done_operations=0)
+    run, is_new = _open(permit, request, actor, done_operations=None)
     if is_new:
         launch(permit, run)
     return run
@@ -178,7 +178,7 @@ def open_permitted(
 
 
 def _open(
-    permit: Permit, request: ApplyRequest, actor: Actor, *, done_operations: int
+    permit: Permit, request: ApplyRequest, actor: Actor, *, done_operations: int | None
 ) -> tuple[RunRecord, bool]:
     plan = permit.plan
     require_direct(plan.database)
@@ -207,7 +207,7 @@ def _open(
                     direction=step.direction,
                     digest=step.digest,
                     rolls_back=step.rolls_back,
-                    done_operations=0 if position else done_operations,
+                    done_operations=None if position else done_operations,
                 )
                 for position, step in enumerate(plan.steps)
             ),

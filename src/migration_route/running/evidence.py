@@ -88,7 +88,7 @@ def _all_or_nothing(step: StepRecord, reading: StepReading) -> list[Presence]:
 def _one(step: StepRecord, reading: StepReading, number: int, told: Told) -> Presence:
     """Return what is known of one operation that stays by itself."""
     operation = reading.operations[number]
-    begun = max(step.begun or 0, step.done_operations)
+    begun = max(step.begun or 0, step.done_operations or 0)
     if number < begun:
         known = operation.state is not Presence.UNKNOWN
         return operation.state if known else Presence.IN

@@ -39,9 +39,11 @@ class Expectation:
         """Return the alias that the order is for."""
         return self._order.database
 
-    def take_done_operations(self) -> int:
-        """Return how many operations of the step that has just begun are carried out."""
-        return self._order.done_operations if self._begun == 1 else 0
+    @property
+    def done_operations(self) -> int | None:
+        """Return how many operations of the step that has just begun are carried out
+        already; None where it begins at its beginning."""
+        return self._order.done_operations if self._begun == 1 else None
 
     def check_plan(self, plan: MigrationPlan) -> None:
         """Hold Django's plan of one `migrate` against the order.

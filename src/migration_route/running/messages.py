@@ -70,7 +70,7 @@ class Order(Struct, frozen=True, kw_only=True):
     fingerprint: str
     steps: tuple[tuple[str, str, str], ...]  # app, name, digest of the source
     rebuild_invalid_indexes: bool = False
-    done_operations: int = 0  # of the first step: an earlier run has carried them out
+    done_operations: int | None = None  # of the first step, by the run that is resumed
 
 
 class Answer(Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from migration_route.connecting import new_connection, own_connection, require_d
 from migration_route.errors import DatabaseUnavailable, NotInThisState, PoolerDetected
 from migration_route.ledger import runs
 from migration_route.ledger.journal import Journal
-from migration_route.ledger.reading import find_run, silence
+from migration_route.ledger.reading import find_run, list_events, silence
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
 from migration_route.running.backend import Backend
@@ -144,11 +144,10 @@ def _conclude(run: RunRecord) -> RunRecord:
         journal = Journal(run)
         current = _under_way(journal)
         told = Told(
-            ending=None,
+            ending="done" if _was_concluded(run, journal) else None,
             current=current,
             touching=current is not None,
             error=error,
-            lost=True,
         )
         with own_connection(run.database):
             told = with_evidence(told, run, journal.steps, recorded)
@@ -169,6 +168,16 @@ def _conclude(run: RunRecord) -> RunRecord:
     journal.close()
     forget_words(run.id)
     return ended
+
+
+def _was_concluded(run: RunRecord, journal: Journal) -> bool:
+    """Tell whether its supervisor had seen `migrate` come to its end, and all done: that
+    is the last event on record."""
+    last = list_events(run.id, after=journal.last - 1, limit=1)
+    return any(
+        event.kind == EventKind.STATE and event.text in {RunState.SUCCEEDED, RunState.NOOP}
+        for event in last
+    )
 
 
 def _under_way(journal: Journal) -> int | None:

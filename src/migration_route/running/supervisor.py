@@ -279,7 +279,7 @@ def _order_of(run: RunRecord) -> Order:
         fingerprint=run.fingerprint,
         steps=tuple((step.app, step.name, step.digest) for step in run.steps),
         rebuild_invalid_indexes=run.rebuild_invalid_indexes,
-        done_operations=run.steps[0].done_operations if run.steps else 0,
+        done_operations=run.steps[0].done_operations if run.steps else None,
     )
 
 

@@ -22,7 +22,6 @@ class Told:
     touching: bool = False  # a writing statement of that step had been sent
     wrote: bool = False  # a writing statement of that step had been carried out
     carried_out: bool = False  # one of the operation that had begun last
-    lost: bool = False  # its supervisor is gone too: only the database can tell
     operations: tuple[OperationEvidence, ...] | None = None  # of that step; None: not known
 
 
@@ -59,7 +58,7 @@ def verdict(
         return Verdict(
             state=RunState.CANCELLED, outcome="cancelled", steps=seen, error=None
         )
-    if done and (told.ending == "done" or (told.lost and seen)):
+    if done and told.ending == "done":
         state = RunState.SUCCEEDED if seen else RunState.NOOP
         return Verdict(state=state, outcome=_success(seen), steps=seen, error=None)
     if told.ending == "done":
@@ -70,7 +69,8 @@ def verdict(
             error=_missing(seen),
         )
     outcome = _FAILURES.get(told.ending, "failed")
-    return Verdict(state=RunState.FAILED, outcome=outcome, steps=seen, error=told.error)
+    error = _unfinished(told.error) if done and seen else told.error
+    return Verdict(state=RunState.FAILED, outcome=outcome, steps=seen, error=error)
 
 
 def _as_recorded(
@@ -106,6 +106,18 @@ def _is_midway(step: StepRecord, told: Told) -> bool:
     # One that went without a word may have been in the middle of a statement.
     midway = told.wrote if told.ending is not None else told.touching
     return midway and not step.rolls_back
+
+
+def _unfinished(error: StepError | None) -> StepError | None:
+    """Return the error of a run that has done its steps, and not what comes behind them:
+    Django makes content types and permissions when all migrations are applied."""
+    if error is None:
+        return None
+    return replace(
+        error,
+        message=f"{error.message} Every step is recorded; what migrate does at its end, "
+        "such as making permissions, may be missing: apply once more.",
+    )
 
 
 def _success(steps: tuple[StepRecord, ...]) -> str:

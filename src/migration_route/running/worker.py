@@ -129,7 +129,8 @@ class _Held:
     def step_starts(self, migration: Migration, *, backwards: bool) -> None:
         self._expectation.begin(migration, backwards=backwards)
         self._reporter.step_starts(migration, backwards=backwards)
-        if done := self._expectation.take_done_operations():
+        done = self._expectation.done_operations
+        if done is not None:
             connection = connections[self._expectation.database]
             with connection.execute_wrapper(statements_told(self._reporter)):
                 resume_in(migration, connection, backwards=backwards, done=done)
