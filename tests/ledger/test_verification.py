@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 
 from migration_route.connecting import own_connection
-from migration_route.ledger import runs
+from migration_route.ledger import runs, verification
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.verification import verify
@@ -144,3 +144,12 @@ def test_verifying_needs_no_memory_of_the_whole(run, django_assert_max_num_queri
     """A few queries, however long the ledger is."""
     with django_assert_max_num_queries(10, connection=connection):
         assert verify().intact
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_it_is_read_whole_in_batches(run, size, monkeypatch):
+    """Not one line is left out where one batch ends and the next begins."""
+    monkeypatch.setattr(verification, "_BATCH", size)
+    assert (verify().intact, verify().entries) == (True, 5)
+    Entry.objects.filter(sequence=5).update(actor_name="somebody else")
+    assert verify().broken.sequence == 5

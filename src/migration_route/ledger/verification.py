@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
+
+from django.db.models import Model, QuerySet
 
 from migration_route.conf import route_settings
 from migration_route.ledger.chain import GENESIS, Break, Line, first_break
@@ -11,6 +14,8 @@ from migration_route.ledger.installation import is_installed
 from migration_route.ledger.records import event_record, facts_of
 from migration_route.models import Entry, Event
 from migration_route.vocabulary import Action
+
+Row = TypeVar("Row", bound=Model)
 
 _BATCH = 1000
 _VOUCHING = (Action.STEP_FINISHED, Action.RUN_STATE)
@@ -38,9 +43,18 @@ def verify() -> Verification:
     return Verification(entries=held, broken=broken or _first_changed_event(alias))
 
 
+def _in_batches(rows: QuerySet[Row], key: str) -> Iterator[Row]:
+    """Go through rows in the order of a unique key, with one query for each batch: a cursor
+    of the server would need its session, which a pooler of transactions does not keep."""
+    batch = list(rows.order_by(key)[:_BATCH])
+    while batch:
+        yield from batch
+        last = getattr(batch[-1], key)
+        batch = list(rows.filter(**{f"{key}__gt": last}).order_by(key)[:_BATCH])
+
+
 def _lines(alias: str) -> Iterator[Line]:
-    rows = Entry.objects.using(alias).order_by("sequence")
-    for row in rows.iterator(chunk_size=_BATCH):
+    for row in _in_batches(Entry.objects.using(alias), "sequence"):
         yield Line(
             sequence=row.sequence,
             words={
@@ -64,14 +78,12 @@ def _first_changed_event(alias: str) -> Break | None:
     """Compare the events of each run with what entries vouch for: the ends of its steps
     and its own end."""
     vouched: dict[str, dict[int, tuple[int, str]]] = {}
-    rows = Entry.objects.using(alias).filter(action__in=_VOUCHING).order_by("sequence")
-    for sequence, run, text in rows.values_list("sequence", "run", "facts").iterator(
-        chunk_size=_BATCH
-    ):
-        said = facts_of(text)
+    rows = Entry.objects.using(alias).filter(action__in=_VOUCHING)
+    for row in _in_batches(rows.only("sequence", "run", "facts"), "sequence"):
+        said = facts_of(row.facts)
         if isinstance(said.get("events"), int):
-            promise = (sequence, str(said.get("events_digest")))
-            vouched.setdefault(run, {})[said["events"]] = promise
+            promise = (row.sequence, str(said.get("events_digest")))
+            vouched.setdefault(row.run, {})[said["events"]] = promise
     for run, promises in vouched.items():
         if (broken := _first_broken_promise(alias, run, promises)) is not None:
             return broken
@@ -102,8 +114,7 @@ def _first_broken_promise(
 
 def _event_lines(alias: str, run: str) -> Iterator[Line]:
     previous = GENESIS
-    rows = Event.objects.using(alias).filter(run=run).order_by("number")
-    for row in rows.iterator(chunk_size=_BATCH):
+    for row in _in_batches(Event.objects.using(alias).filter(run=run), "number"):
         event = event_record(row)
         yield Line(
             sequence=event.number,
