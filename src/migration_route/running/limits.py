@@ -33,6 +33,8 @@ _OWN_LIMIT = re.compile(
     r"\bset\s+(?:local\s+|session\s+|@@session\.)?(?:innodb_)?lock_(?:wait_)?timeout\b",
     re.IGNORECASE,
 )
+# Sent as they are: a transaction that has failed takes nothing else before its ROLLBACK.
+_WAITS_FOR_NOBODY = frozenset({"savepoint", "release", "rollback"})
 _ENDS_TRANSACTION = frozenset({"commit", "end", "abort"})
 
 
@@ -187,8 +189,8 @@ class Limits:
         connection: BaseDatabaseWrapper = context["connection"]
         text = str(sql)
         self._enter_transaction(connection)
-        self._read_along(text)
-        if connection.needs_rollback or self._is_their_own:
+        word = self._read_along(text)
+        if connection.needs_rollback or self._is_their_own or word in _WAITS_FOR_NOBODY:
             return execute(sql, params, many, context)
         wish = self._contention.wish(text)
         wanted = self._contention.tables(connection, wish)
@@ -218,14 +220,16 @@ class Limits:
             self._sent = None
             self._dirty = self._holds = self._undone = False
 
-    def _read_along(self, text: str) -> None:
+    def _read_along(self, text: str) -> str:
+        """Take notice of what changes the rules; return the first word."""
         word = first_word(text)
         if word == "rollback":
-            self._sent = None  # with the savepoint went what was set behind it
+            self._sent = None  # with the savepoint goes what was set behind it
         if word in _ENDS_TRANSACTION:
             self._lasting = True
         if "lock" in text and _OWN_LIMIT.search(text):
             self._is_their_own = True
+        return word
 
     def _limit_for(
         self, connection: BaseDatabaseWrapper, limit: Limit, wanted: tuple[Wanted, ...]
