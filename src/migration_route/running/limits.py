@@ -214,7 +214,7 @@ class Limits:
 
     def _enter_transaction(self, connection: BaseDatabaseWrapper) -> None:
         """Forget what was known of another transaction: what it set may be undone."""
-        block = connection.atomic_blocks[0] if connection.in_atomic_block else None
+        block = connection.atomic_blocks[0] if connection.atomic_blocks else None
         if block is not self._transaction:
             self._transaction = block
             self._sent = None

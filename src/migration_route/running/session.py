@@ -32,7 +32,8 @@ def worker_session(database: str, run: str) -> Iterator[None]:
     lock_timeout = route_settings().database(database).lock_timeout.total_seconds()
 
     def prepare(connection: BaseDatabaseWrapper, **_: Any) -> None:
-        if connection.alias != database:
+        # A look at the locks has a session of its own, which is in no transaction.
+        if connection.alias != database or connections[database] is not connection:
             return
         vendor.prepare_worker_session(connection, run, lock_timeout=lock_timeout)
         if not is_locked(connection):

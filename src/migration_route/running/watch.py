@@ -19,9 +19,9 @@ class Watch:
     """Looks at the locks of one database; opened by the first look."""
 
     def __init__(self, database: str, contention: Contention) -> None:
+        # Not what `connections` gives: neither the settings of the worker's session nor
+        # its lock belong here.
         self._connection = new_connection(database)
-        # Not the worker's session: neither its settings nor its lock belong here.
-        self._connection.alias = f"{database} (watch)"
         self._contention = contention
         self._observes: bool | None = None
         self._yield_time: float | None = None
