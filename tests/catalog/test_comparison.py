@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from migration_route.catalog.comparison import compare, compare_end
+from migration_route.catalog.comparison import compare, compare_end, with_copy_left
 from migration_route.catalog.effects import Effect
 from migration_route.catalog.marks import Mark
 from migration_route.vocabulary import Presence
@@ -58,3 +58,10 @@ def test_what_a_later_operation_undoes_does_not_count_against_an_earlier_one():
 def test_a_catalog_that_fits_nowhere_is_judged_operation_by_operation():
     """Somebody has been there by hand."""
     assert read(B, of=(CREATE, ADD)) == (OUT, IN)
+
+
+def test_a_copy_that_is_left_makes_the_first_operation_half_done_that_is_not_in():
+    """Where all are in, or do nothing, it is of somebody else."""
+    assert with_copy_left((IN, UNKNOWN, OUT), (False, True, False)) == (IN, UNKNOWN, MIDWAY)
+    assert with_copy_left((IN, UNKNOWN, OUT), (False, False, False)) == (IN, MIDWAY, OUT)
+    assert with_copy_left((IN, IN), (False, False)) == (IN, IN)

@@ -43,6 +43,17 @@ def compare(effects: Sequence[Effect], there: frozenset[Mark]) -> tuple[Presence
     return tuple(_alone(effect, there) for effect in effects)
 
 
+def with_copy_left(
+    states: Sequence[Presence], harmless: Sequence[bool]
+) -> tuple[Presence, ...]:
+    """Return the readings where the copy of a table is left that was to take its place:
+    the first operation that is not in, and does something, is half done."""
+    for number, (state, does_nothing) in enumerate(zip(states, harmless, strict=True)):
+        if state is not Presence.IN and not does_nothing:
+            return (*states[:number], Presence.MIDWAY, *states[number + 1 :])
+    return tuple(states)
+
+
 def compare_end(effects: Sequence[Effect], there: frozenset[Mark]) -> Presence:
     """Return what is in of that which the schema editor keeps for the end."""
     last, unsure = _pictures(effects)[-1]

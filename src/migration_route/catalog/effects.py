@@ -22,6 +22,7 @@ class Effect:
     gained: frozenset[Mark] = field(default=_NOTHING)
     lost: frozenset[Mark] = field(default=_NOTHING)
     deferred: frozenset[Mark] = field(default=_NOTHING)  # of `gained`: maybe at the end
+    passing: frozenset[Mark] = field(default=_NOTHING)  # there only while it is under way
 
     @property
     def touched(self) -> frozenset[Mark]:
@@ -38,7 +39,12 @@ def effect_of(move: Move, marker: Marker) -> Effect:
         before, after = _around(operation, app, before, after, backwards)
     there, wanted = marker.marks(before), marker.marks(after)
     gained, lost = wanted - there, there - wanted
-    return Effect(gained=gained, lost=lost, deferred=_deferred(gained, lost))
+    return Effect(
+        gained=gained,
+        lost=lost,
+        deferred=_deferred(gained, lost),
+        passing=_passing(gained) - marker.defaults(after),
+    )
 
 
 def _around(
@@ -54,6 +60,16 @@ def _around(
     for part in operation.database_operations:
         part.state_forwards(app, end)
     return (end, start) if backwards else (start, end)
+
+
+def _passing(gained: frozenset[Mark]) -> frozenset[Mark]:
+    """Return the defaults that fill a new column, or one that may no longer be NULL: the
+    schema editor drops each by a statement of its own."""
+    return frozenset(
+        Mark(kind="default", table=mark.table, words=mark.words)
+        for mark in gained
+        if mark.kind in {"column", "not_null"}
+    )
 
 
 def _deferred(gained: frozenset[Mark], lost: frozenset[Mark]) -> frozenset[Mark]:

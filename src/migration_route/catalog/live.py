@@ -20,6 +20,8 @@ class Live:
 
     marks: frozenset[Mark]
     invalid: frozenset[Mark]  # indexes that are there and are not used
+    defaults: frozenset[Mark]  # columns that have one in the database
+    has_copy: bool  # a table is being made anew, and its copy is still there
 
 
 def read_live(alias: str, tables: Collection[str]) -> Live:
@@ -31,6 +33,7 @@ def read_live(alias: str, tables: Collection[str]) -> Live:
     reader = vendor_of(alias).catalog
     marks: set[Mark] = set()
     invalid: set[Mark] = set()
+    defaults: set[Mark] = set()
     with connection.cursor() as cursor:
         names: list[str] = connection.introspection.table_names(cursor)
         for name in names:
@@ -38,7 +41,16 @@ def read_live(alias: str, tables: Collection[str]) -> Live:
                 broken = reader.invalid_indexes(cursor, name)
                 invalid |= {_named(table, reader, index) for index in broken}
                 marks |= set(_of_table(cursor, reader, name, broken))
-    return Live(marks=frozenset(marks), invalid=frozenset(invalid))
+                defaults |= {
+                    Mark(kind="default", table=table, words=(reader.stored(column),))
+                    for column in reader.defaults(cursor, name)
+                }
+    return Live(
+        marks=frozenset(marks),
+        invalid=frozenset(invalid),
+        defaults=frozenset(defaults),
+        has_copy=reader.is_being_made_anew(names),
+    )
 
 
 def _named(table: str, reader: CatalogReader, name: str) -> Mark:

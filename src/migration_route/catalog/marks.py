@@ -15,7 +15,7 @@ from typing import Any
 from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.state import ProjectState
-from django.db.models import GeneratedField, Model
+from django.db.models import NOT_PROVIDED, GeneratedField, Model
 
 from migration_route.vendors import vendor_of
 
@@ -47,6 +47,15 @@ class Marker:
         )
         found = (self._of_model(model) for model in models if self._has_table(model))
         return frozenset(mark for marks in found for mark in marks)
+
+    def defaults(self, state: ProjectState) -> frozenset[Mark]:
+        """Return a mark for each column that is to have a default in the database."""
+        return frozenset(
+            self._mark("default", model._meta.db_table, str(field.column))
+            for model in state.apps.get_models(include_auto_created=True)
+            for field in model._meta.local_concrete_fields
+            if field.db_default is not NOT_PROVIDED
+        )
 
     def _has_table(self, model: Any) -> bool:
         """Tell whether the model's table is this database's and Django's to make."""

@@ -9,7 +9,7 @@ from django.db import connections
 from django.db.migrations import Migration
 from django.db.migrations.operations.base import Operation
 
-from migration_route.catalog.comparison import compare, compare_end
+from migration_route.catalog.comparison import compare, compare_end, with_copy_left
 from migration_route.catalog.effects import Effect, does_nothing, effect_of
 from migration_route.catalog.live import Live, read_live
 from migration_route.catalog.marks import Marker
@@ -78,13 +78,15 @@ def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
     effects = [effect_of(move, marker) for move in moves]
     live = read_live(alias, {mark.table for effect in effects for mark in effect.touched})
     states = compare(effects, live.marks)
+    if live.has_copy and not _is_undone_as_a_whole(migration, alias):
+        states = with_copy_left(states, [does_nothing(move[0]) for move in moves])
     positions = {id(operation): n for n, operation in enumerate(migration.operations)}
     return StepReading(
         operations=tuple(
             OperationReading(
                 position=positions[id(move[0])],
                 description=describe_operation(move[0]),
-                state=_with_invalid(effect, state, live),
+                state=_with_what_is_left(effect, state, live),
                 is_harmless=does_nothing(move[0]),
                 has_own_transaction=has_own_transaction(migration, move[0], alias),
                 is_only_invalid=state is Presence.OUT
@@ -96,14 +98,23 @@ def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
     )
 
 
-def _with_invalid(effect: Effect, state: Presence, live: Live) -> Presence:
-    left = bool(effect.gained & live.invalid)
-    return Presence.MIDWAY if state is Presence.OUT and left else state
+def _with_what_is_left(effect: Effect, state: Presence, live: Live) -> Presence:
+    """Call half done what has left an index that is not used, or a default that was to
+    go again."""
+    if state is Presence.OUT and effect.gained & live.invalid:
+        return Presence.MIDWAY
+    if state is Presence.IN and effect.passing & live.defaults:
+        return Presence.MIDWAY
+    return state
+
+
+def _is_undone_as_a_whole(migration: Migration, alias: str) -> bool:
+    return bool(migration.atomic and connections[alias].features.can_rollback_ddl)
 
 
 def has_own_transaction(migration: Migration, operation: Operation, alias: str) -> bool:
     """Tell whether Django puts this operation alone into a transaction
     (`Migration.apply`)."""
-    if migration.atomic and connections[alias].features.can_rollback_ddl:
+    if _is_undone_as_a_whole(migration, alias):
         return False
     return bool(operation.atomic or (migration.atomic and operation.atomic is not False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -169,11 +170,19 @@ class CatalogReader(Protocol):
     def columns(self, cursor: CursorWrapper, table: str) -> dict[str, bool]:
         """Return the columns of a table, each with whether it is NOT NULL."""
 
+    def defaults(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
+        """Return the columns of a table that have a default in the database, but for
+        those that number its rows."""
+
     def invalid_indexes(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
         """Return the indexes of a table that the database keeps but does not use."""
 
     def drop_invalid_index(self, name: str) -> str:
         """Return the statement that takes such an index away; `name` is quoted."""
+
+    def is_being_made_anew(self, tables: Collection[str]) -> bool:
+        """Tell whether one of these tables, by their names, is the half-done copy that
+        takes the place of another one when that is altered."""
 
     def stored(self, name: str) -> str:
         """Return a name, quoted or not, in the one form in which names are compared."""

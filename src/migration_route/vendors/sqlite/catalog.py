@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.db.backends.utils import CursorWrapper
+
+_COPY = "new__"
 
 
 class SQLiteCatalog:
@@ -16,6 +20,11 @@ class SQLiteCatalog:
         )
         return {name: bool(not_null) for name, not_null in cursor.fetchall()}
 
+    def defaults(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
+        """Return none: a default that is needed for a while is never in the table."""
+        del cursor, table
+        return frozenset()
+
     def invalid_indexes(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
         """Return none: an index is there or it is not."""
         del cursor, table
@@ -24,6 +33,11 @@ class SQLiteCatalog:
     def drop_invalid_index(self, name: str) -> str:
         """There is none to take away."""
         raise NotImplementedError(name)
+
+    def is_being_made_anew(self, tables: Collection[str]) -> bool:
+        """Look for the copy that Django fills before it drops the table itself
+        (`DatabaseSchemaEditor._remake_table`)."""
+        return any(name.startswith(_COPY) for name in tables)
 
     def stored(self, name: str) -> str:
         """Return a name so that two that SQLite takes for one are equal: none has case."""
