@@ -234,7 +234,8 @@ def test_a_run_that_waits_for_locks_can_be_cancelled(build, pair):
         ended = ci.wait_for_end(run["id"])
         assert time.monotonic() - asked < 5 + SLACK
     assert (ended["state"], ended["outcome"]) == ("cancelled", "cancelled")
-    assert ended["steps"][0]["state"] == "not_started"
+    # Caught while it only looked, or with an attempt under way, which is cancelled then.
+    assert ended["steps"][0]["state"] in {"not_started", "failed"}
     assert ended["waiting"] is None
     assert not site.has_column("sku")
     assert ci.apply()["state"] == "succeeded"

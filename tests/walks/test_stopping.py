@@ -288,7 +288,7 @@ def test_d5_a_session_that_a_killed_run_left_shuts_the_door(build, pair, atomic)
     lost = boss.get(f"runs/{run['id']}")
     assert lost["state"] == "lost"
     assert lost["waiting"]["reason"] == "orphan_backend"
-    assert lost["waiting"]["facts"]["session"]["pid"] == pid
+    assert lost["waiting"]["session"]["pid"] == pid
     answer = site.client("ci").call("POST", f"runs/{run['id']}/cancel", json={})
     expect_problem(answer, 403, "forbidden")
     ended = stop(boss, run["id"])

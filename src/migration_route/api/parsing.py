@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from migration_route.errors import InvalidRequest
 from migration_route.vocabulary import Mode
 
 LARGEST_BODY = 64 * 1024
+_READ_PAST = 4 * 1024 * 1024
 _LONGEST_KEY = 200
 
 Body = TypeVar("Body", bound=wire.Request)
@@ -30,6 +32,7 @@ def body_of(request: HttpRequest, kind: type[Body]) -> Body:
     """Read the JSON body. Raises `InvalidRequest` with where it is wrong."""
     length = request.headers.get("Content-Length", "")
     if length.isdigit() and int(length) > LARGEST_BODY:
+        _read_past(request)
         raise TooLarge(f"The body may have {LARGEST_BODY} bytes, not {length}.")
     try:
         content = request.read(LARGEST_BODY + 1)
@@ -45,6 +48,15 @@ def body_of(request: HttpRequest, kind: type[Body]) -> Body:
         raise InvalidRequest(f"The body is not as it should be: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"The body is not JSON: {error}") from error
+
+
+def _read_past(request: HttpRequest) -> None:
+    """Read a body that is refused, as far as is bearable: a server that closes on what
+    it has not read resets the connection, and the answer may be lost on its way."""
+    with suppress(RequestDataTooBig, UnreadablePostError, OSError):
+        for _ in range(_READ_PAST // LARGEST_BODY):
+            if not request.read(LARGEST_BODY):
+                return
 
 
 def check_query(request: HttpRequest, known: Collection[str]) -> None:

@@ -36,6 +36,7 @@ def resume(found: RunRecord, actor: Actor, change: runs.Change) -> RunRecord:
         mode=found.mode,
         fingerprint=plan.fingerprint,
         reason=change.reason,
+        rebuild_invalid_indexes=True,  # one that the next operation has left
     )
     permit = applying.decide_on(plan, request, resolving=found.id)
     if isinstance(permit, NeedsApproval | Refusal):

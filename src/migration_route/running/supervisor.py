@@ -118,7 +118,8 @@ class Supervisor:
             if self._holding.gate is not None:
                 self._hold_on(self._holding.gate, transcript, journal)
             else:
-                self._stopping.tick(in_step=transcript.told.current is not None)
+                in_step = transcript.told.current is not None
+                self._stopping.tick(in_step=in_step and not self._waiting.is_paused)
             now = time.monotonic()
             due = not journal.is_flushed or now - flushed > beat
             if due and now - tried > (_FLUSH_PAUSE if tried > flushed else _TICK):

@@ -30,6 +30,11 @@ class Waiting:
         self._is_shown = False
         self._goes_on_at: float | None = None  # unless news of a failure comes before
 
+    @property
+    def is_paused(self) -> bool:
+        """Tell whether the step only waits, and will ask again whether it is to stop."""
+        return self._is_shown and self._goes_on_at is None
+
     def show(self, facts: dict[str, Any]) -> None:
         """Show that the run waits, or what has become of its waiting."""
         self._goes_on_at = None
