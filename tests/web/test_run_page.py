@@ -125,7 +125,7 @@ def test_a_partial_run_says_what_to_do_and_is_resolved_with_a_reason(
     run = a_run(RunState.PARTIAL)
     text = page_of(everyone_can, run)
     assert "What to do now" in text
-    assert "Open default again</button>" in text
+    assert "open default again</button>" in text
     assert everyone_can.post(address(run, "resolve"), {"reason": " "}).status_code == 400
     assert only_run().state is RunState.PARTIAL
     answer = everyone_can.post(address(run, "resolve"), {"reason": "dropped the index"})
