@@ -8,7 +8,7 @@ from django.test import Client
 
 from migration_route.connecting import new_connection
 from migration_route.errors import ActiveRun, DatabaseUnavailable
-from migration_route.ledger import reading
+from migration_route.ledger import installation, reading
 from migration_route.ledger.entries import Draft, write
 from migration_route.ledger.installation import install, is_installed
 from migration_route.vendors import vendor_of
@@ -57,6 +57,29 @@ def test_installing_waits_for_the_lock_and_then_names_what_is_in_the_way(
             install()
         assert lock.release()
         assert install()
+    finally:
+        connection.close()
+
+
+def test_installing_does_not_wait_for_a_run_that_began_when_all_was_there(
+    empty_database, settings, monkeypatch
+):
+    """The one who installed has given the lock to a run, which may keep it for long."""
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LOCK_WAIT": "20s"}
+    connection = new_connection(empty_database)
+    lock = vendor_of(empty_database).lock(connection, Slot.SUPERVISOR)
+    look = installation._is_up_to_date
+    earlier: list[bool] = []  # what this process saw when it looked first
+
+    def looks(alias):
+        return earlier.pop() if earlier else look(alias)
+
+    monkeypatch.setattr(installation, "_is_up_to_date", looks)
+    try:
+        assert install()
+        assert lock.try_acquire()
+        earlier.append(False)
+        assert not install()
     finally:
         connection.close()
 

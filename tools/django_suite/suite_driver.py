@@ -56,6 +56,21 @@ class Counting:
         del position, duration_ms
         self.counts["operations finished"] += 1
 
+    def operation_begins(self, position: int, operation: Operation, *, count: int) -> None:
+        """Count."""
+        del position, operation, count
+        self.counts["operations begun alone"] += 1
+
+    def operation_returns(self, position: int, duration_ms: int, *, count: int) -> None:
+        """Count."""
+        del position, duration_ms, count
+        self.counts["operations returned alone"] += 1
+
+    def step_ends(self, *, count: int) -> None:
+        """Count."""
+        del count
+        self.counts["ends reached"] += 1
+
     def statement_starts(self, sql: str) -> None:
         """Count."""
         del sql

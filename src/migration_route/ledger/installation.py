@@ -44,16 +44,18 @@ def install() -> bool:
     """Bring the ledger's tables up to date; return whether there was anything to do.
 
     Raises `ActiveRun` when the database stays locked, `PoolerDetected` when it cannot
-    be locked, `django.db.DatabaseError` when
-    the tables cannot be made.
+    be locked, `django.db.DatabaseError` when the tables cannot be made.
     """
     alias = route_settings().ledger_database
     with own_connection(alias):
-        if _own_migrations() <= _applied(alias):
+        if _is_up_to_date(alias):
             return False
         require_direct(alias)
-        _install_locked(alias)
-    return True
+        return _install_locked(alias)
+
+
+def _is_up_to_date(alias: str) -> bool:
+    return _own_migrations() <= _applied(alias)
 
 
 def _own_migrations() -> set[str]:
@@ -72,7 +74,7 @@ def _applied(alias: str) -> set[str]:
     return set(recorder.migration_qs.filter(app=OWN_APP).values_list("name", flat=True))
 
 
-def _install_locked(alias: str) -> None:
+def _install_locked(alias: str) -> bool:
     lock_connection = new_connection(alias)
     try:
         lock = vendor_of(alias).lock(lock_connection, Slot.SUPERVISOR)
@@ -84,6 +86,8 @@ def _install_locked(alias: str) -> None:
                     f"and another run, or a typed migrate, holds the database {alias!r}."
                 )
             time.sleep(_POLL)  # a session lock is polled, never waited for
+            if _is_up_to_date(alias):
+                return False  # by who had the lock; a run that has it now may take long
         try:
             # What another process did while we waited is read again.
             executor = MigrationExecutor(connections[alias])
@@ -91,5 +95,6 @@ def _install_locked(alias: str) -> None:
         finally:
             if not lock.release():
                 logger.warning("The lock of %s was lost while the ledger was made.", alias)
+        return True
     finally:
         lock_connection.close()
