@@ -38,7 +38,7 @@ class Client:
 
     def __init__(self, url: str, *, token: str | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self.http = httpx.Client(base_url=url, headers=headers, timeout=40)
+        self.http = httpx.Client(base_url=url, headers=headers, timeout=90)
         self.http.event_hooks["response"] = [_look_at]
 
     def sign_in(self, name: str, *, at: str = "/admin/login/") -> httpx.Response:
@@ -77,7 +77,7 @@ class Client:
         plan: Mapping[str, Any],
         *,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 40,
+        timeout: float = 90,
         **more: Any,
     ) -> httpx.Response:
         """POST a run of a plan that was read, and give whatever comes."""
