@@ -34,23 +34,15 @@ class CannotBeLeftOut(Exception):
     """An operation that is carried out already would send something that changes."""
 
 
-def resume_in(
-    migration: Migration,
-    connection: BaseDatabaseWrapper,
-    *,
-    backwards: bool,
-    done: int,
-) -> None:
+def resume_in(migration: Migration, *, backwards: bool, done: int) -> None:
     """Let a migration begin behind its first `done` operations, in their order of
-    execution; an index that the next one has left invalid is dropped before it."""
+    execution. An index that the next one has left invalid is for `rebuilding`."""
     operations = list(migration.operations)
     if backwards:
         operations.reverse()
     method = "database_backwards" if backwards else "database_forwards"
     for operation in operations[:done]:
         _leave_out(operation, method)
-    if done < len(operations):
-        _drop_invalid(operations[done], connection)
     whole = "unapply" if backwards else "apply"
     setattr(migration, whole, _without_what_exists(getattr(migration, whole)))
 
@@ -94,18 +86,6 @@ def _reading_only(
     if not only_reads(str(sql)):
         raise CannotBeLeftOut(f"This is carried out already, and would be again: {sql}")
     return execute(sql, params, many, context)
-
-
-def _drop_invalid(operation: Operation, connection: BaseDatabaseWrapper) -> None:
-    index = getattr(operation, "index", None)
-    if index is None:
-        return
-    reader = vendor_of(connection.alias).catalog
-    with connection.cursor() as cursor:
-        names = connection.introspection.table_names(cursor)
-        broken = {name for table in names for name in reader.invalid_indexes(cursor, table)}
-        if index.name in broken:
-            cursor.execute(reader.drop_invalid_index(connection.ops.quote_name(index.name)))
 
 
 def _without_what_exists(run: Callable[..., Any]) -> Callable[..., Any]:

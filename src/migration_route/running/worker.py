@@ -31,7 +31,7 @@ from migration_route.running.expectation import Expectation, PlanDiffers
 from migration_route.running.guard import standing_aside
 from migration_route.running.limits import gentle
 from migration_route.running.messages import Answer, Ending, Failure, Message, Order
-from migration_route.running.observation import observed, statements_told
+from migration_route.running.observation import observed
 from migration_route.running.output import LineWriter
 from migration_route.running.rebuilding import rebuilding
 from migration_route.running.reporter import Reporter, Stopped
@@ -131,9 +131,7 @@ class _Held:
         self._reporter.step_starts(migration, backwards=backwards)
         done = self._expectation.done_operations
         if done is not None:
-            connection = connections[self._expectation.database]
-            with connection.execute_wrapper(statements_told(self._reporter)):
-                resume_in(migration, connection, backwards=backwards, done=done)
+            resume_in(migration, backwards=backwards, done=done)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reporter, name)

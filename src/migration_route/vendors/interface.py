@@ -177,9 +177,6 @@ class CatalogReader(Protocol):
     def invalid_indexes(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
         """Return the indexes of a table that the database keeps but does not use."""
 
-    def drop_invalid_index(self, name: str) -> str:
-        """Return the statement that takes such an index away; `name` is quoted."""
-
     def is_being_made_anew(self, tables: Collection[str]) -> bool:
         """Tell whether one of these tables, by their names, is the half-done copy that
         takes the place of another one when that is altered."""

@@ -37,10 +37,6 @@ class MySQLCatalog:
         del cursor, table
         return frozenset()
 
-    def drop_invalid_index(self, name: str) -> str:
-        """There is none to take away."""
-        raise NotImplementedError(name)
-
     def is_being_made_anew(self, tables: Collection[str]) -> bool:
         """Tell that none is: this database alters tables where they stand."""
         del tables

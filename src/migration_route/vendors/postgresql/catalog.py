@@ -51,10 +51,6 @@ class PostgreSQLCatalog:
         cursor.execute(_INVALID, [table])
         return frozenset(name for (name,) in cursor.fetchall())
 
-    def drop_invalid_index(self, name: str) -> str:
-        """Return the statement that takes one away without blocking writers."""
-        return f"DROP INDEX CONCURRENTLY IF EXISTS {name}"
-
     def is_being_made_anew(self, tables: Collection[str]) -> bool:
         """Tell that none is: this database alters tables where they stand."""
         del tables

@@ -30,10 +30,6 @@ class SQLiteCatalog:
         del cursor, table
         return frozenset()
 
-    def drop_invalid_index(self, name: str) -> str:
-        """There is none to take away."""
-        raise NotImplementedError(name)
-
     def is_being_made_anew(self, tables: Collection[str]) -> bool:
         """Look for the copy that Django fills before it drops the table itself
         (`DatabaseSchemaEditor._remake_table`)."""
