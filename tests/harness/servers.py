@@ -34,13 +34,17 @@ class ServerKind(StrEnum):
 WORKERS = {ServerKind.SYNC: 2, ServerKind.THREADS: 1, ServerKind.ASGI: 1}
 
 
-def command(kind: ServerKind, port: int, *, workers: int, timeout: int) -> list[str]:
+def command(
+    kind: ServerKind, port: int, *, workers: int, timeout: int, max_requests: int = 0
+) -> list[str]:
     """Give the command line that starts a server of this kind.
 
-    `timeout` is how many seconds gunicorn lets a worker go without a sign of life.
+    `timeout` is how many seconds gunicorn lets a worker go without a sign of life, and
+    after `max_requests` it puts a new one in its place; 0: never.
     """
     gunicorn = ["gunicorn", "market.wsgi", "--bind", f"127.0.0.1:{port}"]
     gunicorn += ["--workers", str(workers), "--timeout", str(timeout)]
+    gunicorn += ["--max-requests", str(max_requests)]
     match kind:
         case ServerKind.SYNC:
             arguments = [*gunicorn, "--worker-class", "sync"]
@@ -62,11 +66,13 @@ class WebServer:
         *,
         workers: int | None = None,
         timeout: int = 5,
+        max_requests: int = 0,
     ) -> None:
         self.project = project
         self.kind = kind
         self.workers = workers or WORKERS[kind]
         self.timeout = timeout
+        self.max_requests = max_requests
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.log = project.folder / f"server-{id(self):x}.log"
@@ -95,7 +101,13 @@ class WebServer:
                 raise AssertionError(f"{self.kind} does not start\n{self.log.read_text()}")
 
     def _command(self, port: int) -> list[str]:
-        return command(self.kind, port, workers=self.workers, timeout=self.timeout)
+        return command(
+            self.kind,
+            port,
+            workers=self.workers,
+            timeout=self.timeout,
+            max_requests=self.max_requests,
+        )
 
     def stop(self) -> None:
         """End it with everything in its process group."""

@@ -1,4 +1,5 @@
-"""Does a run live longer than the request that asked for it? Scenarios D1 to D3."""
+"""Does a run live longer than the request that asked for it? Scenarios D1 to D3,
+and rows u and v."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import pytest
 from tests.harness import processes
 from tests.harness.deadlines import until
 from tests.harness.migrations import WRITE_THREE, WRITTEN, running
-from tests.harness.pairs import on_each_once, on_every_pair
+from tests.harness.pairs import on, on_each_once, on_every_pair
 from tests.harness.project import Options
 
 LONGER_THAN_A_WORKER_MAY_TAKE = 8
@@ -88,3 +89,49 @@ def test_d3_a_run_whose_processes_were_killed_is_not_running(build, pair):
     site.project.open_gate("middle")
     assert ci.apply()["state"] == "succeeded"
     assert site.names() == WRITTEN
+
+
+@on("sqlite-gthread", "postgres-sync", "mariadb-gthread")
+def test_u_a_run_outlives_the_recycling_of_the_worker_that_started_it(build, pair):
+    """A server that puts a new worker in the place of one that has answered twice ends
+    no run."""
+    body = f'pass_gate("middle")\n{WRITE_THREE}'
+    site = build(pair, {"0002_write": running(body)}, workers=1, max_requests=2)
+    ci = site.client("ci")
+    run = ci.run(ci.plan())
+    site.project.await_gate("middle")
+    before = site.server.answering_pid()
+    until(
+        lambda: site.server.answering_pid() != before,
+        seconds=30,
+        what="another worker answers",
+    )
+    assert ci.get(f"runs/{run['id']}")["state"] == "running"
+    site.project.open_gate("middle")
+    assert ci.wait_for_end(run["id"])["state"] == "succeeded"
+    assert site.names() == WRITTEN
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGTERM], ids=lambda n: n.name)
+@on("sqlite-gthread", "postgres-sync", "mariadb-gthread")
+def test_v_a_run_outlives_a_worker_that_is_ended(build, pair, number):
+    """As a timeout ends it, or an orderly restart: the run goes on, in the sight of
+    whichever worker comes next."""
+    body = f'pass_gate("middle")\n{WRITE_THREE}'
+    site = build(pair, {"0002_write": running(body)})
+    ci = site.client("ci")
+    run = ci.run(ci.plan())
+    site.project.await_gate("middle")
+    before = site.server.worker_pids()
+    for pid in before:
+        os.kill(pid, number)
+    until(
+        lambda: site.server.worker_pids() and not site.server.worker_pids() & before,
+        seconds=30,
+        what="every worker is a new one",
+    )
+    assert ci.get(f"runs/{run['id']}")["state"] == "running"
+    site.project.open_gate("middle")
+    assert ci.wait_for_end(run["id"])["state"] == "succeeded"
+    assert site.names() == WRITTEN
+    assert site.applied() == ["0001_initial", "0002_write"]
