@@ -18,7 +18,7 @@ class MigrationRouteConfig(AppConfig):
         starts with."""
         from migration_route import checks  # noqa: F401
         from migration_route.planning import sources
-        from migration_route.running import guard
+        from migration_route.running.guarding import guard
 
         guard.watch()
         if sources.is_server():

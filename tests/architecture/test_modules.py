@@ -19,7 +19,7 @@ import migration_route
 from migration_route import vocabulary
 from migration_route.api.openapi import document
 from migration_route.running import messages
-from migration_route.running.transcript import Transcript
+from migration_route.running.supervision.transcript import Transcript
 
 SOURCE = Path(migration_route.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from migration_route.conf.values import DatabaseSettings
-from migration_route.running.attempts import Attempts, LockTimeout
-from migration_route.running.reporter import Stopped
+from migration_route.running.work.attempts import Attempts, LockTimeout
+from migration_route.running.work.reporter import Stopped
 from migration_route.vendors.interface import Blocker, Wanted
 
 TABLE = (Wanted(table="public.shop_item", mode="AccessExclusiveLock"),)

@@ -8,9 +8,9 @@ import pytest
 
 from migration_route.catalog.reading import OperationReading, StepReading
 from migration_route.ledger.records import StepError, StepRecord
-from migration_route.running.evidence import evidence
-from migration_route.running.reconciling import first_to_resume
-from migration_route.running.verdict import Told, verdict
+from migration_route.running.recovery.evidence import evidence
+from migration_route.running.recovery.reconciling import first_to_resume
+from migration_route.running.supervision.verdict import Told, verdict
 from migration_route.vocabulary import Presence, RunState
 from tests.factories import a_step_record
 

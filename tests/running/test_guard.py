@@ -13,8 +13,8 @@ from django.db.models.signals import pre_migrate
 
 from migration_route.connecting import new_connection
 from migration_route.ledger.reading import list_entries
-from migration_route.running import guard
-from migration_route.running.catching_up import caught_up
+from migration_route.running.guarding import guard
+from migration_route.running.guarding.catching_up import caught_up
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
 from tests.factories import vendor

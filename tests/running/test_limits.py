@@ -8,9 +8,9 @@ import pytest
 from django.db import ProgrammingError, connections, transaction
 
 from migration_route.conf.values import DatabaseSettings
-from migration_route.running.attempts import Attempts
-from migration_route.running.limits import Limits
-from migration_route.running.watch import Watch
+from migration_route.running.work.attempts import Attempts
+from migration_route.running.work.limits import Limits
+from migration_route.running.work.watch import Watch
 from migration_route.vendors import vendor_of
 from tests.factories import vendor
 from tests.running.test_attempts import Listener

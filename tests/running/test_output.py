@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migration_route.running.messages import Answer, Message
-from migration_route.running.output import LONGEST_LINE, ByteLines, LineWriter
-from migration_route.running.reporter import Reporter
+from migration_route.running.work.output import LONGEST_LINE, ByteLines, LineWriter
+from migration_route.running.work.reporter import Reporter
 
 LINES = st.lists(
     st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=20),

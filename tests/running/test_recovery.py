@@ -25,7 +25,7 @@ from migration_route.ledger.sidecar import RunFile
 from migration_route.ledger.verification import verify
 from migration_route.models import Run
 from migration_route.running.launchers.process import forget_words, words_of
-from migration_route.running.recovery import look_after
+from migration_route.running.recovery.lost_runs import look_after
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import EventKind, RunState, StepState

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from migration_route.ledger.records import StepError
-from migration_route.running.stopping import as_stopped
-from migration_route.running.verdict import Verdict
+from migration_route.running.supervision.stopping import as_stopped
+from migration_route.running.supervision.verdict import Verdict
 from migration_route.vocabulary import RunState, StepState
 from tests.factories import a_step_record
 

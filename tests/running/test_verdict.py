@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migration_route.ledger.records import StepError, StepRecord
-from migration_route.running.verdict import Told, verdict
+from migration_route.running.supervision.verdict import Told, verdict
 from migration_route.vocabulary import Direction, RunState, StepState
 from tests.factories import a_step_record
 

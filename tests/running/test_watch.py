@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from migration_route.running.watch import Watch
+from migration_route.running.work.watch import Watch
 from migration_route.vendors.interface import Blocker
 from tests.running.test_attempts import SOMEBODY, TABLE
 

@@ -11,7 +11,7 @@ from django.db import DatabaseError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.connecting import new_connection
-from migration_route.running.watch import Watch
+from migration_route.running.work.watch import Watch
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Blocker, Contention, Wanted
 from tests.factories import vendor

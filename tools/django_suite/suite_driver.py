@@ -23,7 +23,7 @@ from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
 
-from migration_route.running.observation import observed
+from migration_route.running.work.observation import observed
 
 METHODS = ("database_forwards", "database_backwards")
 

@@ -32,8 +32,8 @@ from migration_route.operations.plan import plain_plan
 from migration_route.operations.recording import on_record
 from migration_route.planning import sources
 from migration_route.planning.plan import Plan, PlanRequest
-from migration_route.running import recovery
 from migration_route.running.launchers import launcher
+from migration_route.running.recovery import lost_runs
 from migration_route.targets import find_target
 from migration_route.vendors import vendor_of
 from migration_route.vocabulary import Action, Mode, RunState, Scope, WaitingReason
@@ -116,7 +116,7 @@ def _earlier(request: ApplyRequest, actor: Actor) -> RunRecord | None:
     if earlier := find_repeated(_key(request, actor), request.digest()):
         return earlier
     active = active_runs().get(request.database)
-    if active is not None and (active := recovery.look_after(active)).is_active:
+    if active is not None and (active := lost_runs.look_after(active)).is_active:
         if active.waiting_reason == WaitingReason.ORPHAN_BACKEND:
             raise _orphan(active)
         raise ActiveRun(

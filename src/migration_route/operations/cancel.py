@@ -13,7 +13,7 @@ from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord
 from migration_route.operations.recording import on_record
 from migration_route.operations.runs import show
-from migration_route.running import ending
+from migration_route.running.recovery import ending
 from migration_route.vocabulary import Action, Asked, RunState, Scope, WaitingReason
 
 _NOT_BEGUN = frozenset({RunState.QUEUED, RunState.AWAITING_APPROVAL})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from migration_route.errors import NotInThisState
 from migration_route.ledger.records import RunRecord
 from migration_route.running.launchers.process import forget_words
-from migration_route.running.supervisor import supervise
+from migration_route.running.supervision.supervisor import supervise
 
 
 def carry(run: str) -> RunRecord:

@@ -14,7 +14,7 @@ from migration_route.ledger.records import OperationEvidence, RunRecord
 from migration_route.operations.recording import on_record
 from migration_route.operations.resume import resume
 from migration_route.operations.runs import show
-from migration_route.running import reconciling
+from migration_route.running.recovery import reconciling
 from migration_route.vocabulary import Action, Resolution, RunState, Scope, StepState
 
 

@@ -13,7 +13,7 @@ from migration_route.ledger.records import RunRecord, StepError, StepRecord
 from migration_route.operations import apply as applying
 from migration_route.operations.plan import plain_plan
 from migration_route.planning.plan import Plan, PlanRequest
-from migration_route.running import reconciling
+from migration_route.running.recovery import reconciling
 from migration_route.vocabulary import RunState
 
 

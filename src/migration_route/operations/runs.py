@@ -10,7 +10,7 @@ from migration_route.errors import InvalidRequest
 from migration_route.ledger import reading
 from migration_route.ledger.records import Happenings, RunRecord
 from migration_route.operations.recording import on_record
-from migration_route.running import recovery
+from migration_route.running.recovery import lost_runs
 from migration_route.targets import find_target
 from migration_route.vocabulary import Scope
 
@@ -25,7 +25,7 @@ def show(run: str, actor: Actor) -> RunRecord:
         authorise(actor, Scope.READ)
         found = reading.find_run(_checked(run))
         authorise(actor, Scope.READ, database=found.database)
-        return recovery.look_after(found)
+        return lost_runs.look_after(found)
 
 
 def _checked(run: str) -> str:
@@ -50,7 +50,7 @@ def list_all(
             _checked(before)
         found = reading.list_runs(database=database, before=before, limit=limit)
         return [
-            recovery.look_after(run)
+            lost_runs.look_after(run)
             for run in found
             if may(actor, Scope.READ, run.database)
         ]

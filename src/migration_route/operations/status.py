@@ -14,7 +14,7 @@ from migration_route.operations.recording import on_record
 from migration_route.planning import graph as graphs
 from migration_route.planning.planner import countable, pending
 from migration_route.planning.standing import DatabaseStatus
-from migration_route.running import recovery
+from migration_route.running.recovery import lost_runs
 from migration_route.targets import all_aliases, find_target
 from migration_route.vocabulary import OWN_APP, RunState, Scope
 
@@ -39,7 +39,7 @@ def _from_ledger() -> tuple[RouteError | None, dict[str, RunRecord], dict[str, s
     unresolved: dict[str, str] = {}
     try:
         for found in standing_runs():
-            run = recovery.look_after(found)
+            run = lost_runs.look_after(found)
             if run.is_active:
                 active[run.database] = run
             elif run.state is RunState.PARTIAL:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from migration_route.running.messages import Answer, Message, Order
-from migration_route.running.output import ByteLines
+from migration_route.running.work.output import ByteLines
 
 _PR_SET_PDEATHSIG = 1
 _CHUNK = 65536
@@ -49,7 +49,7 @@ class Child:
             os.dup2(stdout_in, 1)
             os.dup2(stderr_in, 2)
             _die_with(parent)
-            from migration_route.running.worker import run_worker
+            from migration_route.running.work.worker import run_worker
 
             run_worker(pipe=pipe_in, control=control_out, life=life_out)
         for theirs in (pipe_in, control_out, life_out, stdout_in, stderr_in):

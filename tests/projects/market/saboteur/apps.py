@@ -164,7 +164,7 @@ def watch_worker(counter: Counter) -> None:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.migrations.executor import MigrationExecutor
 
-    from migration_route.running.reporter import Reporter
+    from migration_route.running.work.reporter import Reporter
 
     def says(self, message, *_, **__):
         counter.instant(f"says {message.kind} {message.name or short(message)}".strip())
@@ -204,8 +204,8 @@ def watch_supervisor(counter: Counter) -> None:
     from migration_route.ledger import runs
     from migration_route.ledger.journal import Journal
     from migration_route.running.child import Child
-    from migration_route.running.claiming import Claim
-    from migration_route.running.transcript import Transcript
+    from migration_route.running.supervision.claiming import Claim
+    from migration_route.running.supervision.transcript import Transcript
 
     around_all(counter, Claim, "make", "the claim")
     around_all(counter, Claim, "release", "the release of the lock")

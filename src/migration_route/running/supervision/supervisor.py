@@ -17,19 +17,19 @@ from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
-from migration_route.running.backend import Backend
 from migration_route.running.child import Child
-from migration_route.running.claiming import Claim
-from migration_route.running.evidence import with_evidence
-from migration_route.running.holding import Holding
-from migration_route.running.keeping import LOCK_LOST, Keeping
 from migration_route.running.messages import Message, Order
-from migration_route.running.orphans import Orphan
+from migration_route.running.recovery.backend import Backend
+from migration_route.running.recovery.evidence import with_evidence
+from migration_route.running.recovery.orphans import Orphan
 from migration_route.running.signals import Signals, heeded
-from migration_route.running.stopping import Stopping, as_stopped
-from migration_route.running.transcript import Transcript
-from migration_route.running.verdict import Verdict, verdict
-from migration_route.running.waiting import Waiting
+from migration_route.running.supervision.claiming import Claim
+from migration_route.running.supervision.holding import Holding
+from migration_route.running.supervision.keeping import LOCK_LOST, Keeping
+from migration_route.running.supervision.stopping import Stopping, as_stopped
+from migration_route.running.supervision.transcript import Transcript
+from migration_route.running.supervision.verdict import Verdict, verdict
+from migration_route.running.supervision.waiting import Waiting
 from migration_route.vocabulary import EventKind, RunState
 
 _TICK = 0.1  # seconds between two looks at the record while the worker is silent

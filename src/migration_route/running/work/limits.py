@@ -21,10 +21,10 @@ from django.db.migrations.executor import MigrationExecutor
 
 from migration_route.conf import route_settings
 from migration_route.conf.values import DatabaseSettings
-from migration_route.running.attempts import Attempts, Teller
-from migration_route.running.observation import Carrier, once
-from migration_route.running.reporter import only_reads
-from migration_route.running.watch import Watch
+from migration_route.running.work.attempts import Attempts, Teller
+from migration_route.running.work.observation import Carrier, once
+from migration_route.running.work.reporter import only_reads
+from migration_route.running.work.watch import Watch
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Contention, Limit, Wanted
 from migration_route.vendors.statements import first_word

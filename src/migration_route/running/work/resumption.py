@@ -17,7 +17,7 @@ from django.db.migrations import Migration, SeparateDatabaseAndState
 from django.db.migrations.operations import models
 from django.db.migrations.operations.base import Operation
 
-from migration_route.running.reporter import only_reads
+from migration_route.running.work.reporter import only_reads
 from migration_route.vendors import vendor_of
 
 # They send what they do at once, and keep nothing for the end.

@@ -11,7 +11,7 @@ from dataclasses import replace
 from migration_route.catalog.reading import OperationReading, StepReading, read_step
 from migration_route.ledger.records import OperationEvidence, RunRecord, StepRecord
 from migration_route.planning.sql import AT_THE_END
-from migration_route.running.verdict import Told
+from migration_route.running.supervision.verdict import Told
 from migration_route.vocabulary import Direction, Mode, Presence
 
 

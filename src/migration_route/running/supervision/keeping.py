@@ -10,7 +10,7 @@ import time
 
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.records import StepError
-from migration_route.running.claiming import Claim
+from migration_route.running.supervision.claiming import Claim
 from migration_route.vocabulary import Action, EventKind
 
 _PATIENCE = 5.0  # seconds that a step waits at its gate for a lost lock

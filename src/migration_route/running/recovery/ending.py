@@ -14,8 +14,8 @@ from migration_route import processes
 from migration_route.errors import OrphanBackend
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord
-from migration_route.running import recovery
-from migration_route.running.backend import Backend
+from migration_route.running.recovery import lost_runs
+from migration_route.running.recovery.backend import Backend
 from migration_route.vendors.interface import Slot
 
 _SESSION = 10.0  # seconds for a session to go
@@ -44,7 +44,7 @@ def end_by_force(run: RunRecord) -> RunRecord:
     if found.is_active:
         _kill(run, run.supervisor_pid)
         _end_session(run, Slot.SUPERVISOR)
-        found = recovery.conclude_if_gone(found)
+        found = lost_runs.conclude_if_gone(found)
     return found
 
 
@@ -73,7 +73,7 @@ def _concluded(run: str, *, within: float) -> RunRecord:
     """Return the run when it has ended, or as it is after so many seconds."""
     deadline = time.monotonic() + within
     while True:
-        found = recovery.look_after(find_run(run))
+        found = lost_runs.look_after(find_run(run))
         if not found.is_active or time.monotonic() > deadline:
             return found
         time.sleep(_PAUSE)

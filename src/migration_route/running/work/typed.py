@@ -9,7 +9,7 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand, OutputWrapper
 
 from migration_route.running.messages import Order
-from migration_route.running.output import LineWriter
+from migration_route.running.work.output import LineWriter
 from migration_route.vocabulary import Mode
 
 _MODE_ARGUMENTS = {

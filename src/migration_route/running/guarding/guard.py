@@ -22,7 +22,7 @@ from migration_route.errors import Misconfigured
 from migration_route.vendors import vendor_of
 
 if TYPE_CHECKING:
-    from migration_route.running.guarding import Guarded
+    from migration_route.running.guarding.guarded import Guarded
 
 _aside: set[str] = set()  # databases that this process has locked already, as a worker
 _held: dict[tuple[int, str], Guarded] = {}  # by thread and database
@@ -61,7 +61,7 @@ def _before(
             return  # a migration that calls `migrate` itself: the lock is ours already
         earlier.end()  # it was left behind when something around it failed
     # Only now: every process of the project loads this module, few of them migrate.
-    from migration_route.running.guarding import Guarded
+    from migration_route.running.guarding.guarded import Guarded
 
     guarded = Guarded(using, plan, ended=lambda: _held.pop(key, None))
     guarded.begin(apps)

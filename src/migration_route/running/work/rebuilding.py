@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connections
 
 from migration_route.running.messages import Order
-from migration_route.running.reporter import Reporter
+from migration_route.running.work.reporter import Reporter
 from migration_route.vendors import vendor_of
 
 

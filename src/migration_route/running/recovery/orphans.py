@@ -8,7 +8,7 @@ from migration_route.errors import NotInThisState
 from migration_route.ledger import runs
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord
-from migration_route.running.backend import Backend
+from migration_route.running.recovery.backend import Backend
 from migration_route.vocabulary import RunState, WaitingReason
 
 _LEFT = frozenset(

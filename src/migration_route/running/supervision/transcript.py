@@ -12,8 +12,8 @@ from migration_route.ledger.records import StepError
 from migration_route.masking import masked
 from migration_route.running.child import Spoken
 from migration_route.running.messages import Failure, Message
-from migration_route.running.verdict import Told
-from migration_route.running.waiting import attempt_line
+from migration_route.running.supervision.verdict import Told
+from migration_route.running.supervision.waiting import attempt_line
 from migration_route.vocabulary import Action, Direction, EventKind, StepState
 
 _SLOW = 1.0  # seconds after which a statement is shown while it still runs

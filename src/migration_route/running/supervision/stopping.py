@@ -16,10 +16,10 @@ from django.db import Error as DatabaseFailure
 
 from migration_route.ledger.asking import asked_of
 from migration_route.ledger.records import StepError
-from migration_route.running.backend import Backend
 from migration_route.running.child import Child
+from migration_route.running.recovery.backend import Backend
 from migration_route.running.signals import Signals
-from migration_route.running.verdict import Verdict
+from migration_route.running.supervision.verdict import Verdict
 from migration_route.vocabulary import Asked, RunState
 
 _LOOK = 0.5  # seconds between two looks at what is asked

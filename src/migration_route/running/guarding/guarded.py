@@ -27,8 +27,8 @@ from migration_route.conf import route_settings
 from migration_route.connecting import new_connection, require_direct
 from migration_route.errors import DatabaseUnavailable, PoolerDetected
 from migration_route.ledger.reading import active_runs, unresolved_runs
-from migration_route.running import catching_up, typed_record
-from migration_route.running.claiming import in_the_way
+from migration_route.running.guarding import catching_up, typed_record
+from migration_route.running.supervision.claiming import in_the_way
 from migration_route.targets import owner_of
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot, TargetLock

@@ -16,7 +16,7 @@ from migration_route.errors import ActiveRun, OrphanBackend, Refused
 from migration_route.ledger.records import OperationEvidence, RunRecord, StepRecord
 from migration_route.planning.graph import read_recorder
 from migration_route.planning.sql import AT_THE_END
-from migration_route.running.evidence import read_operations
+from migration_route.running.recovery.evidence import read_operations
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import Direction, Presence, StepState

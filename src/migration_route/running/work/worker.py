@@ -26,19 +26,19 @@ from django.db.models.signals import pre_migrate
 from migration_route import clock
 from migration_route.masking import masked
 from migration_route.planning import sources
-from migration_route.running.attempts import LockTimeout
-from migration_route.running.expectation import Expectation, PlanDiffers
-from migration_route.running.guard import standing_aside
-from migration_route.running.limits import gentle
+from migration_route.running.guarding.guard import standing_aside
 from migration_route.running.messages import Answer, Ending, Failure, Message, Order
-from migration_route.running.observation import observed
-from migration_route.running.output import LineWriter
-from migration_route.running.rebuilding import rebuilding
-from migration_route.running.reporter import Reporter, Stopped
-from migration_route.running.resumption import resume_in
-from migration_route.running.session import worker_session
 from migration_route.running.signals import let_interrupts_through, no_more_interrupts
-from migration_route.running.typed import type_migrate
+from migration_route.running.work.attempts import LockTimeout
+from migration_route.running.work.expectation import Expectation, PlanDiffers
+from migration_route.running.work.limits import gentle
+from migration_route.running.work.observation import observed
+from migration_route.running.work.output import LineWriter
+from migration_route.running.work.rebuilding import rebuilding
+from migration_route.running.work.reporter import Reporter, Stopped
+from migration_route.running.work.resumption import resume_in
+from migration_route.running.work.session import worker_session
+from migration_route.running.work.typed import type_migrate
 from migration_route.vocabulary import OWN_APP
 
 _SHORTEST_SECRET = 6

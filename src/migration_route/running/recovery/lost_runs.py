@@ -21,12 +21,12 @@ from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run, list_events, silence
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
-from migration_route.running.backend import Backend
-from migration_route.running.evidence import with_evidence
 from migration_route.running.launchers import forget_words, last_words
-from migration_route.running.orphans import Orphan
-from migration_route.running.stopping import as_stopped
-from migration_route.running.verdict import Told, verdict
+from migration_route.running.recovery.backend import Backend
+from migration_route.running.recovery.evidence import with_evidence
+from migration_route.running.recovery.orphans import Orphan
+from migration_route.running.supervision.stopping import as_stopped
+from migration_route.running.supervision.verdict import Told, verdict
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import EventKind, RunState, StepState
