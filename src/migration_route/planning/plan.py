@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from migration_route.forecast import Forecast, TableSize
 from migration_route.vocabulary import Direction, Mode, Severity
 
 
@@ -23,6 +24,7 @@ class Operation:
     description: str
     opaque: bool  # its SQL cannot be known before it runs
     sql: tuple[str, ...] | None = None  # None: not asked for, or not known
+    forecasts: tuple[Forecast, ...] | None = None  # one for each statement of `sql`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,8 @@ class Finding:
     message: str
     hint: str = ""
     step: str | None = None  # "app.name"; None: the plan as a whole
+    operation: int | None = None  # its place in the step, from 0; None: the step as a whole
+    accepted: str = ""  # why the migration itself says that this is all right
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +74,19 @@ class Plan:
     fingerprint: str
     build: str
     findings: tuple[Finding, ...] = field(default=())
+    tables: tuple[TableSize, ...] = field(default=())  # those that its statements touch
 
     def with_details(
         self,
         *,
         steps: tuple[Step, ...] | None = None,
         findings: tuple[Finding, ...] = (),
+        tables: tuple[TableSize, ...] = (),
     ) -> Plan:
         """Return the same plan, telling more; its fingerprint does not change."""
         return replace(
             self,
             steps=self.steps if steps is None else steps,
             findings=(*self.findings, *findings),
+            tables=(*self.tables, *tables),
         )
