@@ -173,7 +173,7 @@ def _named_way(run: dict[str, Any]) -> str | None:
                 return "applied"
             if states and states <= OUT:
                 return "reverted"
-            return "resume" if states and states <= IN | OUT else None
+            return "resume" if states else None  # it is refused where nothing is proved
     return None
 
 
