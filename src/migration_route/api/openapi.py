@@ -87,7 +87,7 @@ _CALLS = (
             ),
             _query(
                 "details",
-                {"oneOf": [{"type": "integer", "minimum": 0}, {"const": "none"}]},
+                {"anyOf": [{"type": "integer", "minimum": 0}, {"enum": ["none"]}]},
                 "After how many steps SQL is told, as `details_next` says; or none of it.",
             ),
         ),
