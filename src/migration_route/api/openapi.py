@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from migration_route import __version__, wire
-from migration_route.vocabulary import Mode
+from migration_route.vocabulary import Mode, Phase
 
 _REF = "#/components/schemas/{name}"
 _RUN_ID = {
@@ -84,6 +84,11 @@ _CALLS = (
                 "mode",
                 {"type": "string", "enum": list(Mode)},
                 "How steps are carried out.",
+            ),
+            _query(
+                "phase",
+                {"type": "string", "enum": list(Phase)},
+                "Only what belongs on this side of a deploy; any, or left out: everything.",
             ),
         ),
     ),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from migration_route.planning.plan import PlanRequest
-from migration_route.vocabulary import Mode
+from migration_route.vocabulary import Mode, Phase
 
 
 def verb(
@@ -30,6 +30,11 @@ def target_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--database", default="default", metavar="ALIAS")
     parser.add_argument("--mode", default=Mode.APPLY, choices=[mode.value for mode in Mode])
+    parser.add_argument(
+        "--phase",
+        choices=[phase.value for phase in Phase],
+        help="only what belongs on this side of a deploy",
+    )
 
 
 def plan_request(options: dict[str, Any]) -> PlanRequest:
@@ -38,4 +43,5 @@ def plan_request(options: dict[str, Any]) -> PlanRequest:
         database=options["database"],
         targets=tuple(options["targets"]),
         mode=Mode(options["mode"]),
+        phase=Phase(options["phase"]) if options["phase"] else None,
     )

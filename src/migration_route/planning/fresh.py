@@ -70,6 +70,7 @@ def _question(request: PlanRequest) -> tuple[PlanRequest, str, Applied]:
 
 def _asked(request: PlanRequest, *, detailed: bool) -> Plan:
     arguments = ["plan-value", "--database", request.database, "--mode", request.mode]
+    arguments += ["--phase", request.phase] if request.phase else []
     arguments += ["--details"] if detailed else []
     try:
         done = subprocess.run(  # noqa: S603 - our own command, checked arguments

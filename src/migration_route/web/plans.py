@@ -8,7 +8,7 @@ from migration_route.access.actor import Actor
 from migration_route.access.permissions import may
 from migration_route.deciding.policy import is_rebuilt, scopes_for
 from migration_route.planning.plan import Finding, Plan, Step
-from migration_route.vocabulary import Direction, Scope, Severity
+from migration_route.vocabulary import Direction, Phase, Scope, Severity
 from migration_route.web.wording import vendor_name
 
 _ORDER = (Severity.BLOCKING, Severity.WARNING, Severity.INFO)
@@ -20,6 +20,14 @@ class StepView:
 
     step: Step
     worst: Severity | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseChoice:
+    """A link to the plan of one phase, or to that of everything."""
+
+    phase: Phase | None
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +43,7 @@ class PlanView:
     missing: tuple[Scope, ...]  # the rights that the reader lacks to carry it out
     verb: str  # what the button says that it will do
     vendor: str
+    phases: tuple[PhaseChoice, ...]  # none where there is nothing to choose
     undone: int  # steps that stay half done when they fail
 
     @property
@@ -62,7 +71,19 @@ def plan_view(plan: Plan, actor: Actor) -> PlanView:
         missing=tuple(scope for scope in needed if not may(actor, scope, plan.database)),
         verb=_verb(plan),
         vendor=vendor_name(plan.vendor),
+        phases=_phases(plan),
         undone=sum(not step.rolls_back for step in plan.steps),
+    )
+
+
+def _phases(plan: Plan) -> tuple[PhaseChoice, ...]:
+    """Offer the phases where some of the steps come after the deploy."""
+    if plan.phase is None and all(step.phase.is_required for step in plan.steps):
+        return ()
+    return (
+        PhaseChoice(phase=None, text="everything"),
+        PhaseChoice(phase=Phase.BEFORE_DEPLOY, text="before the deploy"),
+        PhaseChoice(phase=Phase.AFTER_DEPLOY, text="after the deploy"),
     )
 
 
