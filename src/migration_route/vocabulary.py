@@ -31,6 +31,16 @@ class Mode(StrEnum):
 
 
 @unique
+class Phase(StrEnum):
+    """On which side of a deploy a step belongs: before the new release, after the old one
+    has gone, or on either."""
+
+    BEFORE_DEPLOY = "before_deploy"
+    AFTER_DEPLOY = "after_deploy"
+    ANY = "any"
+
+
+@unique
 class Severity(StrEnum):
     """How much a finding should weigh with the reader of a plan."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from migration_route import __version__, wire
-from migration_route.vocabulary import Mode
+from migration_route.vocabulary import Mode, Phase
 
 _REF = "#/components/schemas/{name}"
 _RUN_ID = {
@@ -89,6 +89,11 @@ _CALLS = (
                 "details",
                 {"anyOf": [{"type": "integer", "minimum": 0}, {"enum": ["none"]}]},
                 "After how many steps SQL is told, as `details_next` says; or none of it.",
+            ),
+            _query(
+                "phase",
+                {"type": "string", "enum": list(Phase)},
+                "Only what belongs on this side of a deploy; any, or left out: everything.",
             ),
         ),
     ),

@@ -14,7 +14,7 @@ from django.http import HttpRequest, UnreadablePostError
 from migration_route import wire
 from migration_route.errors import InvalidRequest
 from migration_route.planning.plan import Details
-from migration_route.vocabulary import Mode
+from migration_route.vocabulary import Mode, Phase
 
 LARGEST_BODY = 64 * 1024
 _READ_PAST = 4 * 1024 * 1024
@@ -97,6 +97,16 @@ def details_of(request: HttpRequest) -> Details | None:
     if request.GET.get("details") == "none":
         return None
     return Details(after=number(request, "details", default=0, least=0, most=_MOST_STEPS))
+
+
+def phase_of(request: HttpRequest) -> Phase | None:
+    """Read `phase` from the query; None without one."""
+    text = request.GET.get("phase")
+    if text is None:
+        return None
+    if text not in list(Phase):
+        raise InvalidRequest(f"phase is one of {', '.join(Phase)}, not {text[:50]!r}.")
+    return Phase(text)
 
 
 def idempotency_key(request: HttpRequest) -> str | None:

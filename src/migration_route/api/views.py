@@ -51,13 +51,14 @@ def get_ready(request: HttpRequest) -> HttpResponse:
 
 
 def get_plan(request: HttpRequest) -> HttpResponse:
-    """`GET plan?database=…&target=…&mode=…&details=…`."""
+    """`GET plan?database=…&target=…&mode=…&phase=…&details=…`."""
     actor = find_actor(request)
-    parsing.check_query(request, ("database", "target", "mode", "details"))
+    parsing.check_query(request, ("database", "target", "mode", "phase", "details"))
     wanted = PlanRequest(
         database=request.GET.get("database", "default"),
         targets=tuple(request.GET.getlist("target")),
         mode=parsing.mode_of(request),
+        phase=parsing.phase_of(request),
     )
     details = parsing.details_of(request)
     return answer(serialize.plan_answer(plan.plan(wanted, actor, details)))
@@ -95,6 +96,7 @@ def post_runs(request: HttpRequest) -> HttpResponse:
         reason=body.reason,
         build=body.build,
         rebuild_invalid_indexes=body.rebuild_invalid_indexes,
+        phase=body.phase,
         idempotency_key=parsing.idempotency_key(request),
     )
     run = applying.apply(wanted, actor)

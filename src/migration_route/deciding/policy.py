@@ -83,7 +83,7 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
                 run=evidence.unresolved,
             )
         )
-    if blocked := _no_way_back(plan) or _in_the_way(plan, evidence):
+    if blocked := _no_way_back(plan) or _out_of_phase(plan) or _in_the_way(plan, evidence):
         return Refusal(error=blocked)
     return Permit(plan=plan)
 
@@ -121,6 +121,19 @@ def _no_way_back(plan: Plan) -> RouteError | None:
     )
 
 
+_OF_PHASES = frozenset({"phase_ambiguous", "before_deploy_pending"})
+
+
+def _out_of_phase(plan: Plan) -> RouteError | None:
+    """Refuse a phase whose turn it is not, or that cannot be carried out as a whole."""
+    found = [
+        finding
+        for finding in plan.findings
+        if finding.severity is Severity.BLOCKING and finding.code in _OF_PHASES
+    ]
+    return _refused_for(found) if found else None
+
+
 _OF_THE_SURROUNDINGS = frozenset({"invalid_index", "recorder_sequence_behind"})
 
 
@@ -135,6 +148,10 @@ def _in_the_way(plan: Plan, evidence: Evidence) -> RouteError | None:
     ]
     if not found or not plan.steps:
         return None
+    return _refused_for(found)
+
+
+def _refused_for(found: list[Finding]) -> Refused:
     return Refused(
         " ".join(finding.message for finding in found),
         hint=" ".join(dict.fromkeys(finding.hint for finding in found)),

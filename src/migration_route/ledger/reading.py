@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from django.db import Error as DatabaseFailure
 from django.db import connections
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from migration_route import clock
 from migration_route.conf import route_settings
@@ -27,7 +27,7 @@ from migration_route.ledger.records import (
 )
 from migration_route.ledger.runs import repeated
 from migration_route.models import Entry, Event, Run
-from migration_route.vocabulary import ACTIVE_STATES, Asked, RunState
+from migration_route.vocabulary import ACTIVE_STATES, Asked, Direction, RunState
 
 Found = TypeVar("Found")
 
@@ -103,6 +103,25 @@ def _in_states(states: Collection[RunState]) -> list[RunRecord]:
         return [run_record(row) for row in rows]
 
     return _read(query, empty=[])
+
+
+def first_deferrals(database: str) -> dict[str, tuple[str, str]]:
+    """Return since when steps have been put off, and by which build: by "app.name", the
+    end of the first run that went well without them."""
+
+    def query(alias: str) -> dict[str, tuple[str, str]]:
+        rows = Run.objects.using(alias).filter(database=database).order_by("id")
+        went_well = Q(state__in=[RunState.SUCCEEDED, RunState.NOOP]) & ~Q(deferred="")
+        found: dict[str, tuple[str, str]] = {}
+        for row in rows.filter(went_well | Q(direction=Direction.BACKWARDS)):
+            run = run_record(row)
+            for step in run.steps:
+                found.pop(step.label, None)  # taken back: what was before does not count
+            for left in run.deferred:
+                found.setdefault(left.label, (run.finished_at, left.build))
+        return found
+
+    return _read(query, empty={})
 
 
 def find_repeated(key: str | None, request_digest: str) -> RunRecord | None:

@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from migration_route.ledger.deferrals import DeferredRecord as DeferredRecord
+from migration_route.ledger.deferrals import deferred_records
 from migration_route.ledger.evidence import OperationEvidence as OperationEvidence
 from migration_route.ledger.evidence import StepError as StepError
 from migration_route.models import Entry, Event, Run
@@ -17,6 +19,7 @@ from migration_route.vocabulary import (
     ActorKind,
     Direction,
     Mode,
+    Phase,
     RunState,
     StepState,
 )
@@ -120,6 +123,8 @@ class RunRecord:
     heartbeat_at: str
     last_event: int
     rebuild_invalid_indexes: bool = False
+    phase: Phase | None = None  # None: everything
+    deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
 
     @property
     def is_active(self) -> bool:
@@ -163,6 +168,8 @@ def run_record(row: Run) -> RunRecord:
         heartbeat_at=row.heartbeat_at,
         last_event=row.last_event,
         rebuild_invalid_indexes=row.rebuild_invalid_indexes,
+        phase=Phase(row.phase) if row.phase else None,
+        deferred=deferred_records(row.deferred),
     )
 
 

@@ -25,8 +25,15 @@ from migration_route.errors import (
     NotInThisState,
     UnknownRun,
 )
+from migration_route.ledger.deferrals import stored
 from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
-from migration_route.ledger.records import RunRecord, StepError, StepRecord, run_record
+from migration_route.ledger.records import (
+    DeferredRecord,
+    RunRecord,
+    StepError,
+    StepRecord,
+    run_record,
+)
 from migration_route.models import Run
 from migration_route.vocabulary import (
     ENDED_STATES,
@@ -34,6 +41,7 @@ from migration_route.vocabulary import (
     ActorKind,
     Direction,
     Mode,
+    Phase,
     RunState,
 )
 
@@ -56,6 +64,8 @@ class NewRun:
     idempotency_key: str | None
     request_digest: str  # tells a repeated request from another one with the same key
     rebuild_invalid_indexes: bool = False
+    phase: Phase | None = None  # None: everything
+    deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +172,8 @@ def _insert(alias: str, new: NewRun) -> Run:
         idempotency_key=new.idempotency_key,
         request_digest=new.request_digest,
         rebuild_invalid_indexes=new.rebuild_invalid_indexes,
+        phase=new.phase or "",
+        deferred=stored(new.deferred),
         created_at=now,
         heartbeat_at=now,
     )
@@ -186,6 +198,8 @@ def _request_entry(row: Run, new: NewRun) -> Draft:
             "steps": [[step.app, step.name, step.digest] for step in new.steps],
             "reason": new.reason,
             "rebuild_invalid_indexes": new.rebuild_invalid_indexes,
+            "phase": new.phase,
+            "deferred": [[left.app, left.name, left.digest] for left in new.deferred],
         },
     )
 

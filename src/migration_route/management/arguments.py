@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from migration_route.planning.plan import Details, PlanRequest
-from migration_route.vocabulary import Mode
+from migration_route.vocabulary import Mode, Phase
 
 
 def verb(
@@ -32,6 +32,11 @@ def target_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--database", default="default", metavar="ALIAS")
     parser.add_argument("--mode", default=Mode.APPLY, choices=[mode.value for mode in Mode])
+    parser.add_argument(
+        "--phase",
+        choices=[phase.value for phase in Phase],
+        help="only what belongs on this side of a deploy",
+    )
 
 
 def plan_request(options: dict[str, Any]) -> PlanRequest:
@@ -40,6 +45,7 @@ def plan_request(options: dict[str, Any]) -> PlanRequest:
         database=options["database"],
         targets=tuple(options["targets"]),
         mode=Mode(options["mode"]),
+        phase=Phase(options["phase"]) if options["phase"] else None,
     )
 
 

@@ -97,6 +97,8 @@ class Migration(migrations.Migration):
                 ),
                 ("request_digest", models.CharField(max_length=64)),
                 ("rebuild_invalid_indexes", models.BooleanField(default=False)),
+                ("phase", models.CharField(blank=True, max_length=20)),
+                ("deferred", models.TextField(blank=True)),
                 ("waiting_reason", models.CharField(blank=True, max_length=40)),
                 ("waiting_until", models.CharField(blank=True, max_length=32)),
                 ("waiting_facts", models.TextField(blank=True)),

@@ -33,6 +33,8 @@ class Run(models.Model):
     idempotency_key = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001
     request_digest = models.CharField(max_length=64)
     rebuild_invalid_indexes = models.BooleanField(default=False)
+    phase = models.CharField(max_length=20, blank=True)  # "": everything
+    deferred = models.TextField(blank=True)  # JSON: what that phase leaves out
     waiting_reason = models.CharField(max_length=40, blank=True)
     waiting_until = models.CharField(max_length=32, blank=True)
     waiting_facts = models.TextField(blank=True)  # JSON: who is in the way, what was tried

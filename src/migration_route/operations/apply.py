@@ -27,7 +27,12 @@ from migration_route.ledger import runs
 from migration_route.ledger.entries import Draft, note
 from migration_route.ledger.installation import install
 from migration_route.ledger.reading import active_runs, find_repeated, unresolved_runs
-from migration_route.ledger.records import RunRecord, StepError, StepRecord
+from migration_route.ledger.records import (
+    DeferredRecord,
+    RunRecord,
+    StepError,
+    StepRecord,
+)
 from migration_route.operations.plan import plain_plan
 from migration_route.operations.recording import on_record
 from migration_route.planning import sources
@@ -36,7 +41,14 @@ from migration_route.running.launchers import launcher
 from migration_route.running.recovery import lost_runs
 from migration_route.targets import find_target
 from migration_route.vendors import vendor_of
-from migration_route.vocabulary import Action, Mode, RunState, Scope, WaitingReason
+from migration_route.vocabulary import (
+    Action,
+    Mode,
+    Phase,
+    RunState,
+    Scope,
+    WaitingReason,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +58,7 @@ class ApplyRequest:
     database: str = "default"
     targets: tuple[str, ...] = ()
     mode: Mode = Mode.APPLY
+    phase: Phase | None = None  # before or after the deploy; None: everything
     fingerprint: str = ""
     reason: str = ""
     build: str = ""  # the build that must be answering; "" for any
@@ -63,6 +76,7 @@ class ApplyRequest:
                 self.reason,
                 self.build,
                 self.rebuild_invalid_indexes,
+                self.phase,
             ]
         )
 
@@ -81,7 +95,10 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
             return earlier
         plan = plain_plan(
             PlanRequest(
-                database=request.database, targets=request.targets, mode=request.mode
+                database=request.database,
+                targets=request.targets,
+                mode=request.mode,
+                phase=request.phase,
             )
         )
         needed = scopes_for(direction=plan.direction, mode=plan.mode)
@@ -219,6 +236,18 @@ def _open(
             idempotency_key=_key(request, actor),
             request_digest=request.digest(),
             rebuild_invalid_indexes=request.rebuild_invalid_indexes,
+            phase=plan.phase,
+            deferred=tuple(
+                DeferredRecord(
+                    app=left.app,
+                    name=left.name,
+                    digest=left.digest,
+                    phase=left.phase.phase,
+                    why=left.why,
+                    build=plan.build,
+                )
+                for left in plan.deferred
+            ),
         )
     )
 

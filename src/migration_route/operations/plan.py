@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
+from migration_route.operations.deferring import deferrals_of
 from migration_route.operations.recording import on_record
 from migration_route.planning import fresh, sql
 from migration_route.planning.plan import AT_FIRST, Details, Plan, PlanRequest
 from migration_route.planning.planner import make_plan
-from migration_route.planning.rules import findings_of, surroundings
+from migration_route.planning.rules import findings_of, phases, surroundings
 from migration_route.vocabulary import Scope
 
 
@@ -29,18 +30,28 @@ def planned(request: PlanRequest, details: Details | None) -> Plan:
 
 def detailed_plan(request: PlanRequest, details: Details = AT_FIRST) -> Plan:
     """Return the plan with its SQL and findings, from this process or a fresh one."""
-    found, migrations = make_plan(request)
+    deferrals = deferrals_of(request.database)
+    found, migrations = make_plan(request, deferrals)
     if fresh.is_needed(migrations):
         return fresh.plan_in_new_process(request, details)
     steps, more = sql.with_sql(found.steps, migrations, request.database, details)
-    about = (*findings_of(found), *surroundings.findings(found, migrations))
+    about = (
+        *findings_of(found),
+        *phases.findings(found, deferrals),
+        *surroundings.findings(found, migrations),
+    )
     return found.with_details(steps=steps, findings=about, details_next=more)
 
 
 def plain_plan(request: PlanRequest) -> Plan:
     """Return the plan as it is fingerprinted, from this process or a fresh one; of the
-    findings, only those about the database as it is."""
-    found, migrations = make_plan(request)
+    findings, only those that may refuse it."""
+    deferrals = deferrals_of(request.database)
+    found, migrations = make_plan(request, deferrals)
     if fresh.is_needed(migrations):
         return fresh.plan_in_new_process(request, None)
-    return found.with_details(findings=surroundings.findings(found, migrations))
+    about = (
+        *phases.findings(found, deferrals),
+        *surroundings.findings(found, migrations),
+    )
+    return found.with_details(findings=about)

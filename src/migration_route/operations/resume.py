@@ -28,12 +28,18 @@ def resume(found: RunRecord, actor: Actor, change: runs.Change) -> RunRecord:
     authorise(actor, *scopes, database=found.database)
     _, step = reconciling.step_left(found)
     plan = plain_plan(
-        PlanRequest(database=found.database, targets=found.targets, mode=found.mode)
+        PlanRequest(
+            database=found.database,
+            targets=found.targets,
+            mode=found.mode,
+            phase=found.phase,
+        )
     )
     request = applying.ApplyRequest(
         database=found.database,
         targets=found.targets,
         mode=found.mode,
+        phase=found.phase,
         fingerprint=plan.fingerprint,
         reason=change.reason,
         rebuild_invalid_indexes=True,  # one that the next operation has left

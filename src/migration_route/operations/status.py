@@ -10,9 +10,13 @@ from migration_route.conf import route_settings
 from migration_route.errors import DatabaseUnavailable, RouteError
 from migration_route.ledger.reading import standing_runs
 from migration_route.ledger.records import RunRecord
+from migration_route.operations.deferring import deferrals_of
 from migration_route.operations.recording import on_record
 from migration_route.planning import graph as graphs
-from migration_route.planning.planner import countable, pending
+from migration_route.planning import sources
+from migration_route.planning.phase import Deferred, StepPhase
+from migration_route.planning.phasing import dated
+from migration_route.planning.planner import countable, pending, pending_phases
 from migration_route.planning.standing import DatabaseStatus
 from migration_route.running.recovery import lost_runs
 from migration_route.targets import all_aliases, find_target
@@ -77,12 +81,34 @@ def _status(
     )
     try:
         graph = graphs.read_graph(alias, recorded)
+        phases = pending_phases(graph, alias)
         standing = replace(
             standing,
             pending=pending(graph, alias),
+            required=tuple(label for label, found in phases.items() if found.is_required),
+            later=_later(alias, phases),
             ahead=tuple(f"{app}.{name}" for app, name in graph.ahead),
             problem=graph.problem or ledger_problem,
         )
     except RouteError as error:
         return replace(standing, problem=error)
     return standing
+
+
+def _later(alias: str, phases: dict[str, StepPhase]) -> tuple[Deferred, ...]:
+    """Return what comes after the deploy, dated; the ledger is asked only where there is
+    something."""
+    found = {label: phase for label, phase in phases.items() if not phase.is_required}
+    if not found:
+        return ()
+    deferrals = deferrals_of(alias)
+    return tuple(
+        dated(
+            Deferred(
+                app=label.partition(".")[0], name=label.partition(".")[2], phase=phase
+            ),
+            deferrals.get(label),
+            build=sources.build(),
+        )
+        for label, phase in found.items()
+    )

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from migration_route.canonical import digest
 from migration_route.planning.plan import Step
-from migration_route.vocabulary import Direction, Mode
+from migration_route.vocabulary import Direction, Mode, Phase
 
 _CODE_LENGTH = 12
 _PLACE_LENGTH = 8
@@ -28,18 +28,25 @@ def fingerprint_of(
     applied: Iterable[tuple[str, str]],
     build: str,
     place: str,
+    phase: Phase | None = None,
+    left_out: Iterable[tuple[str, str, str]] = (),
 ) -> str:
-    """Return the fingerprint of a plan; `place` as `sources.place` names it."""
-    plan = digest(
-        {
-            "database": database,
-            "targets": list(targets),
-            "direction": direction,
-            "mode": mode,
-            "steps": [[step.app, step.name, step.direction, step.digest] for step in steps],
-            "applied": sorted(list(key) for key in set(applied)),
-        }
-    )
+    """Return the fingerprint of a plan; `place` as `sources.place` names it.
+
+    `left_out`: app, name and source digest of what a plan of one phase leaves out.
+    """
+    words = {
+        "database": database,
+        "targets": list(targets),
+        "direction": direction,
+        "mode": mode,
+        "steps": [[step.app, step.name, step.direction, step.digest] for step in steps],
+        "applied": sorted(list(key) for key in set(applied)),
+    }
+    if phase is not None:
+        words["phase"] = phase
+        words["left_out"] = [list(step) for step in left_out]
+    plan = digest(words)
     return f"{digest(build)[:_CODE_LENGTH]}-{digest(place)[:_PLACE_LENGTH]}-{plan}"
 
 

@@ -73,6 +73,7 @@ def _asked(request: PlanRequest, details: Details | None) -> Plan:
     arguments = ["plan-value", "--database", request.database, "--mode", request.mode]
     if details is not None:
         arguments += ["--details", msgspec.json.encode(details).decode()]
+    arguments += ["--phase", request.phase] if request.phase else []
     try:
         done = subprocess.run(  # noqa: S603 - our own command, checked arguments
             [*processes.command_line(), *arguments, *request.targets],

@@ -34,6 +34,8 @@ from migration_route.errors import (
     UnknownTarget,
 )
 from migration_route.planning import sources
+from migration_route.planning.phases import Phases, phases_of
+from migration_route.vocabulary import OWN_APP
 
 Key = tuple[str, str]
 Applied = frozenset[Key]
@@ -48,6 +50,7 @@ class Graph:
     problem: RouteError | None  # what Django's migrate would refuse before it begins
     pending: tuple[Key, ...]  # what a plain `migrate` would apply, in its order
     ahead: tuple[Key, ...]  # recorded for apps of this code, but not in its files
+    phases: Phases  # of what is pending
 
 
 class _Kept:
@@ -95,12 +98,14 @@ def read_graph(alias: str, recorded: Applied | None = None) -> Graph:
         if kept is not None and kept[0] == state:
             return kept[1]
         loader = _load(alias)
+        plan = _PlanningExecutor(loader, alias).migration_plan(loader.graph.leaf_nodes())
         graph = Graph(
             loader=loader,
             recorded=recorded,
             problem=_problem(loader, alias),
-            pending=_pending(loader, alias),
+            pending=tuple((migration.app_label, migration.name) for migration, _ in plan),
             ahead=_ahead(loader, recorded),
+            phases=phases_of(plan, loader, without_route(recorded)),
         )
         _kept.by_alias[alias] = (state, graph)
         return graph
@@ -163,9 +168,9 @@ def _problem(loader: MigrationLoader, alias: str) -> RouteError | None:
     )
 
 
-def _pending(loader: MigrationLoader, alias: str) -> tuple[Key, ...]:
-    plan = _PlanningExecutor(loader, alias).migration_plan(loader.graph.leaf_nodes())
-    return tuple((migration.app_label, migration.name) for migration, _ in plan)
+def without_route(recorded: Applied) -> Applied:
+    """Leave out this app's own: they come before a first run, and no release needs them."""
+    return frozenset(key for key in recorded if key[0] != OWN_APP)
 
 
 def _ahead(loader: MigrationLoader, recorded: Applied) -> tuple[Key, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from migration_route.forecast import Forecast, TableSize
-from migration_route.vocabulary import Direction, Mode, Severity
+from migration_route.planning.phase import Deferred, StepPhase
+from migration_route.vocabulary import Direction, Mode, Phase, Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,7 @@ class PlanRequest:
     database: str = "default"
     targets: tuple[str, ...] = ()  # "app", "app.name" or "app.zero"; none: everything
     mode: Mode = Mode.APPLY
+    phase: Phase | None = None  # before or after the deploy; None: everything
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class Step:
     rolls_back: bool  # the database undoes it as a whole when it fails
     replaces: tuple[str, ...] = ()  # what a squashed migration stands for
     operations: tuple[Operation, ...] = ()
+    phase: StepPhase = field(default_factory=StepPhase)
 
     @property
     def label(self) -> str:
@@ -86,6 +89,8 @@ class Plan:
     fingerprint: str
     build: str
     findings: tuple[Finding, ...] = field(default=())
+    phase: Phase | None = None  # the one that was asked for
+    deferred: tuple[Deferred, ...] = field(default=())  # what that phase leaves out
     tables: tuple[TableSize, ...] = field(default=())  # those that its statements touch
     details_next: int | None = None  # after how many steps to ask for more; None: no more
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from django.db import connections
 from django.db.migrations import Migration, RunPython
@@ -13,6 +14,15 @@ from migration_route.errors import InvalidRequest
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
 from migration_route.planning.fingerprint import fingerprint_of
+from migration_route.planning.phase import StepPhase
+from migration_route.planning.phasing import (
+    NEVER,
+    Deferrals,
+    divide,
+    phase_asked,
+    phases_in,
+    refuse_impossible,
+)
 from migration_route.planning.plan import Operation, Plan, PlanRequest, Step
 from migration_route.planning.targets import Destination, everything, find_destination
 from migration_route.targets import find_target
@@ -21,21 +31,43 @@ from migration_route.vocabulary import OWN_APP, Direction
 MigrationPlan = list[tuple[Migration, bool]]
 
 
-def make_plan(request: PlanRequest) -> tuple[Plan, MigrationPlan]:
+def make_plan(
+    request: PlanRequest, deferrals: Deferrals = NEVER
+) -> tuple[Plan, MigrationPlan]:
     """Return the plan, without SQL and findings, and Django's own list behind it.
+
+    Of a plan of one phase, both hold its steps alone; `deferrals` date what others have
+    left out before.
 
     Raises `UnknownDatabase`, `UnknownTarget`, `InvalidRequest`, `Conflict`,
     `InconsistentHistory`, `BrokenMigrations` and `DatabaseUnavailable`.
     """
+    refuse_impossible(request)
+    phase = phase_asked(request)
     target = find_target(request.database)
     graph = graphs.read_graph(target.alias)
     if graph.problem is not None:
         raise graph.problem.with_traceback(None)  # kept, and raised more than once
     destinations, migrations = _way(request, graph)
     direction = direction_of(migrations)
-    steps = tuple(
-        describe(migration, backwards, target.alias) for migration, backwards in migrations
+    phases = phases_in(graph, target.alias, migrations)
+    divided = divide(
+        tuple(
+            replace(
+                describe(migration, backwards, target.alias),
+                phase=phases[migration.app_label, migration.name],
+            )
+            for migration, backwards in migrations
+        ),
+        phase,
+        deferrals,
+        build=sources.build(),
     )
+    steps = divided.steps
+    if phase is not None:
+        kept = {(step.app, step.name) for step in steps}
+        migrations = [item for item in migrations if _key(item[0]) in kept]
+        direction = direction_of(migrations)
     labels = tuple(found.label for found in destinations if found.label)
     plan = Plan(
         database=target.alias,
@@ -46,6 +78,8 @@ def make_plan(request: PlanRequest) -> tuple[Plan, MigrationPlan]:
         transactional_ddl=connections[target.alias].features.can_rollback_ddl,
         steps=steps,
         build=sources.build(),
+        phase=phase,
+        deferred=divided.deferred,
         fingerprint=fingerprint_of(
             database=target.alias,
             targets=labels,
@@ -55,9 +89,15 @@ def make_plan(request: PlanRequest) -> tuple[Plan, MigrationPlan]:
             applied=countable(graph.recorded, target.alias),
             build=sources.build(),
             place=sources.place(),
+            phase=phase,
+            left_out=((left.app, left.name, left.digest) for left in divided.deferred),
         ),
     )
     return plan, migrations
+
+
+def _key(migration: Migration) -> tuple[str, str]:
+    return migration.app_label, migration.name
 
 
 def _way(
@@ -99,6 +139,16 @@ def pending(graph: graphs.Graph, alias: str) -> tuple[str, ...]:
     """Return what a plain `migrate` would apply, but for the ledger's own tables."""
     own = {OWN_APP} if holds_ledger(alias) else set()
     return tuple(f"{app}.{name}" for app, name in graph.pending if app not in own)
+
+
+def pending_phases(graph: graphs.Graph, alias: str) -> dict[str, StepPhase]:
+    """Return the phase of each step that is `pending`, in the order of their plan."""
+    own = {OWN_APP} if holds_ledger(alias) else set()
+    return {
+        f"{app}.{name}": graph.phases[app, name]
+        for app, name in graph.pending
+        if app not in own
+    }
 
 
 def countable(applied: graphs.Applied, alias: str) -> Iterable[tuple[str, str]]:

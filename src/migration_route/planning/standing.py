@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from migration_route.errors import RouteError
+from migration_route.planning.phase import Deferred
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,8 @@ class DatabaseStatus:
     vendor: str
     reachable: bool
     pending: tuple[str, ...] | None = None  # "app.name", in the order of their plan
+    required: tuple[str, ...] | None = None  # those of them that this code needs now
+    later: tuple[Deferred, ...] = ()  # the others: they come after the deploy
     applied: int | None = None
     ahead: tuple[str, ...] = ()  # recorded for apps of this code, but not in it
     active_run: str | None = None  # the id of the run that owns it

@@ -19,6 +19,7 @@ from migration_route.ledger.records import (
 )
 from migration_route.ledger.verification import Verification
 from migration_route.planning import sources
+from migration_route.planning.phase import Deferred
 from migration_route.planning.plan import Plan, Step
 from migration_route.planning.standing import DatabaseStatus
 
@@ -61,6 +62,8 @@ def plan_answer(plan: Plan) -> wire.PlanAnswer:
             for finding in plan.findings
         ],
         details_next=plan.details_next,
+        phase=plan.phase,
+        deferred=[_deferred(left) for left in plan.deferred],
     )
 
 
@@ -74,6 +77,10 @@ def _plan_step(step: Step) -> wire.PlanStepAnswer:
         rolls_back=step.rolls_back,
         digest=step.digest,
         replaces=list(step.replaces),
+        phase=step.phase.phase,
+        phase_source=step.phase.source,
+        phase_why=step.phase.why,
+        waits_for=step.phase.waits_for or None,
         operations=[
             wire.OperationAnswer(
                 description=operation.description,
@@ -82,6 +89,18 @@ def _plan_step(step: Step) -> wire.PlanStepAnswer:
             )
             for operation in step.operations
         ],
+    )
+
+
+def _deferred(left: Deferred) -> wire.DeferredAnswer:
+    return wire.DeferredAnswer(
+        app=left.app,
+        name=left.name,
+        phase=left.phase.phase,
+        why=" ".join(filter(None, (left.why, left.phase.why))),
+        since=left.since or None,
+        by=left.by or None,
+        overdue=left.overdue,
     )
 
 
@@ -124,6 +143,19 @@ def run_answer(run: RunRecord) -> wire.RunAnswer:
         finished_at=run.finished_at or None,
         build=run.build,
         last_event=run.last_event,
+        phase=run.phase,
+        deferred=[
+            wire.DeferredAnswer(
+                app=left.app,
+                name=left.name,
+                phase=left.phase,
+                why=left.why,
+                since=None,
+                by=left.build,
+                overdue=False,
+            )
+            for left in run.deferred
+        ],
     )
 
 
@@ -193,6 +225,9 @@ def status_answer(databases: list[DatabaseStatus]) -> wire.StatusAnswer:
                 vendor=found.vendor,
                 pending=None if found.pending is None else len(found.pending),
                 pending_migrations=list(found.pending or ()),
+                required=None if found.required is None else len(found.required),
+                required_migrations=list(found.required or ()),
+                deferred=[_deferred(left) for left in found.later],
                 applied=found.applied,
                 ahead=list(found.ahead),
                 active_run=found.active_run,

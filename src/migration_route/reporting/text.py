@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migration_route.ledger.records import EventRecord, RunRecord
+from migration_route.planning.phase import Deferred
 from migration_route.planning.plan import Plan
 from migration_route.planning.standing import DatabaseStatus
 from migration_route.vocabulary import (
     Direction,
     EventKind,
     Mode,
+    Phase,
     Presence,
     Resolution,
     RunState,
@@ -30,6 +32,9 @@ def status_lines(databases: list[DatabaseStatus]) -> Iterator[str]:
         pending = found.pending
         count = "?" if pending is None else str(len(pending))
         yield f"{found.database} ({found.vendor}): {count} pending, {found.applied} applied"
+        if found.later:
+            yield f"  {len(found.required or ())} required now, the others after the deploy"
+            yield from (f"  {left.label}: {_when(left)}" for left in found.later)
         names = pending or ()
         yield from (f"  {name}" for name in names[:_MANY])
         if len(names) > _MANY:
@@ -51,13 +56,17 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     else:
         count = f"{len(plan.steps)} step{'s' if len(plan.steps) > 1 else ''}"
         mode = "" if plan.mode is Mode.APPLY else f" ({plan.mode})"
-        yield f"{plan.database} ({plan.vendor}), {plan.direction}, {count}{mode}"
+        phase = f", {plan.phase}" if plan.phase else ""
+        yield f"{plan.database} ({plan.vendor}), {plan.direction}{phase}, {count}{mode}"
     for step in plan.steps:
         marks = [] if step.rolls_back else [_LEFT_MIDWAY]
         marks += [] if step.reversible else ["irreversible"]
+        marks += [] if step.phase.phase is Phase.ANY else [step.phase.phase]
         yield f"  {step.label}{_bracketed(marks)}"
         for operation in step.operations:
             yield f"    {operation.description}{' (opaque)' if operation.opaque else ''}"
+    for left in plan.deferred:
+        yield f"  left out: {left.label}: {_when(left)}. {left.why}"
     for finding in plan.findings:
         where = f" {finding.step}" if finding.step else ""
         yield f"  {finding.severity}: {finding.code}{where}: {finding.message}"
@@ -66,11 +75,21 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield f"fingerprint {plan.fingerprint}"
 
 
+def _when(left: Deferred) -> str:
+    """Say where a step belongs, and since when it has been put off."""
+    words = left.phase.phase if not left.phase.waits_for else Phase.AFTER_DEPLOY
+    if not left.since:
+        return words
+    overdue = ", overdue" if left.overdue else ""
+    return f"{words}, put off since {left.since[:19]}Z{overdue}"
+
+
 def run_lines(run: RunRecord) -> Iterator[str]:
     """Tell a run and how far each step has come."""
     outcome = f" ({run.outcome})" if run.outcome and run.outcome != run.state else ""
     yield f"run {run.id} on {run.database}: {run.state}{outcome}"
     yield f"  by {run.actor_name or run.actor_kind} at {run.created_at}"
+    yield from _phase_lines(run)
     if run.reason:
         yield f"  because: {run.reason}"
     if run.waiting_reason:
@@ -92,6 +111,12 @@ def run_lines(run: RunRecord) -> Iterator[str]:
         yield f"  {run.error.type}: {run.error.message}"
     if run.state is RunState.PARTIAL:
         yield f"  The database is in between. {what_to_do(run)}"
+
+
+def _phase_lines(run: RunRecord) -> Iterator[str]:
+    if run.phase:
+        yield f"  phase: {run.phase}"
+        yield from (f"  left out: {left.label}. {left.why}" for left in run.deferred)
 
 
 def way_on(run: RunRecord) -> Resolution:

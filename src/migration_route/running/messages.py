@@ -70,6 +70,8 @@ class Order(Struct, frozen=True, kw_only=True):
     fingerprint: str
     steps: tuple[tuple[str, str, str], ...]  # app, name, digest of the source
     rebuild_invalid_indexes: bool = False
+    phase: str = ""  # the one that was asked for; "" for everything
+    left_out: tuple[tuple[str, str, str], ...] = ()  # by that phase, as in `steps`
     done_operations: int | None = None  # of the first step, by the run that is resumed
 
 

@@ -7,7 +7,7 @@ from django.http import HttpRequest, QueryDict
 from migration_route.errors import InvalidRequest
 from migration_route.operations.apply import ApplyRequest
 from migration_route.planning.plan import Details, PlanRequest
-from migration_route.vocabulary import Resolution
+from migration_route.vocabulary import Phase, Resolution
 
 LONGEST_REASON = 2000
 _LONGEST_KEY = 64
@@ -19,6 +19,7 @@ def plan_request(words: QueryDict) -> PlanRequest:
     return PlanRequest(
         database=words.get("database") or "default",
         targets=tuple(filter(None, map(str.strip, words.getlist("target")))),
+        phase=_phase(words),
     )
 
 
@@ -27,12 +28,22 @@ def details(request: HttpRequest) -> Details:
     return Details(after=number(request, "details") or 0)
 
 
+def _phase(words: QueryDict) -> Phase | None:
+    text = words.get("phase")
+    if not text:
+        return None
+    if text not in list(Phase):
+        raise InvalidRequest(f"phase is one of {', '.join(Phase)}, not {text[:50]!r}.")
+    return Phase(text)
+
+
 def apply_request(words: QueryDict) -> ApplyRequest:
     """Read the form of the plan page. Raises `InvalidRequest`."""
     wanted = plan_request(words)
     return ApplyRequest(
         database=wanted.database,
         targets=wanted.targets,
+        phase=wanted.phase,
         fingerprint=words.get("fingerprint", ""),
         reason=reason(words),
         rebuild_invalid_indexes=words.get("rebuild_invalid_indexes") == "on",

@@ -8,7 +8,7 @@ from migration_route.access.actor import Actor
 from migration_route.access.permissions import may
 from migration_route.deciding.policy import is_rebuilt, scopes_for
 from migration_route.planning.plan import Details, Finding, Plan, Step
-from migration_route.vocabulary import Direction, Scope, Severity
+from migration_route.vocabulary import Direction, Phase, Scope, Severity
 from migration_route.web.wording import vendor_name
 
 _ORDER = (Severity.BLOCKING, Severity.WARNING, Severity.INFO)
@@ -24,6 +24,14 @@ class StepView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseChoice:
+    """A link to the plan of one phase, or to that of everything."""
+
+    phase: Phase | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanView:
     """A plan as the page shows it."""
 
@@ -36,6 +44,7 @@ class PlanView:
     missing: tuple[Scope, ...]  # the rights that the reader lacks to carry it out
     verb: str  # what the button says that it will do
     vendor: str
+    phases: tuple[PhaseChoice, ...]  # none where there is nothing to choose
     undone: int  # steps that stay half done when they fail
     first_untold: Step | None  # where it is told further on
 
@@ -70,8 +79,20 @@ def plan_view(plan: Plan, actor: Actor, details: Details) -> PlanView:
         missing=tuple(scope for scope in needed if not may(actor, scope, plan.database)),
         verb=_verb(plan),
         vendor=vendor_name(plan.vendor),
+        phases=_phases(plan),
         undone=sum(not step.rolls_back for step in plan.steps),
         first_untold=next(iter(plan.steps[told_to:]), None),
+    )
+
+
+def _phases(plan: Plan) -> tuple[PhaseChoice, ...]:
+    """Offer the phases where some of the steps come after the deploy."""
+    if plan.phase is None and all(step.phase.is_required for step in plan.steps):
+        return ()
+    return (
+        PhaseChoice(phase=None, text="everything"),
+        PhaseChoice(phase=Phase.BEFORE_DEPLOY, text="before the deploy"),
+        PhaseChoice(phase=Phase.AFTER_DEPLOY, text="after the deploy"),
     )
 
 

@@ -100,7 +100,9 @@ def apply(request: HttpRequest, actor: Actor) -> HttpResponse:
     try:
         run = applying.apply(wanted, actor)
     except (PlanChanged, StaleCode) as error:
-        again = PlanRequest(database=wanted.database, targets=wanted.targets)
+        again = PlanRequest(
+            database=wanted.database, targets=wanted.targets, phase=wanted.phase
+        )
         return _plan_page(request, actor, again, refusal=error, reason=wanted.reason)
     return redirect("migration_route:run", run=run.id)
 

@@ -12,9 +12,8 @@ from migration_route.wire.answers import (
     Answer,
     BlockerAnswer,
     DatabaseAnswer,
+    DeferredAnswer,
     EndedBlockersAnswer,
-    EntriesAnswer,
-    EntryAnswer,
     EventAnswer,
     EventsAnswer,
     FindingAnswer,
@@ -31,10 +30,10 @@ from migration_route.wire.answers import (
     SessionAnswer,
     StatusAnswer,
     StepErrorAnswer,
-    VerificationAnswer,
     WaitingAnswer,
     to_json,
 )
+from migration_route.wire.ledger import EntriesAnswer, EntryAnswer, VerificationAnswer
 from migration_route.wire.requests import (
     Alias,
     CancelRun,
@@ -55,6 +54,7 @@ __all__ = [
     "CancelRun",
     "CreateRun",
     "DatabaseAnswer",
+    "DeferredAnswer",
     "EndedBlockersAnswer",
     "EntriesAnswer",
     "EntryAnswer",

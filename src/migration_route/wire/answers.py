@@ -43,6 +43,20 @@ class FindingAnswer(Answer, frozen=True, kw_only=True):
     hint: str
 
 
+class DeferredAnswer(Answer, frozen=True, kw_only=True):
+    """A step that comes after the deploy, or that a plan of one phase leaves out; `since`
+    is when a run first put it off, `by` the build that did; it is overdue when another
+    build is answering now."""
+
+    app: str
+    name: str
+    phase: str
+    why: str
+    since: str | None
+    by: str | None
+    overdue: bool
+
+
 class PlanStepAnswer(Answer, frozen=True, kw_only=True):
     """One migration, forwards or backwards."""
 
@@ -54,6 +68,10 @@ class PlanStepAnswer(Answer, frozen=True, kw_only=True):
     rolls_back: bool
     digest: str
     replaces: list[str]
+    phase: str
+    phase_source: str
+    phase_why: str
+    waits_for: str | None
     operations: list[OperationAnswer]
 
 
@@ -73,6 +91,8 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     steps: list[PlanStepAnswer]
     findings: list[FindingAnswer]
     details_next: int | None
+    phase: str | None
+    deferred: list[DeferredAnswer]
 
 
 class ActorAnswer(Answer, frozen=True, kw_only=True):
@@ -188,6 +208,8 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
     finished_at: str | None
     build: str
     last_event: int
+    phase: str | None = None
+    deferred: list[DeferredAnswer] = []
 
 
 class RunsAnswer(Answer, frozen=True, kw_only=True):
@@ -226,6 +248,9 @@ class DatabaseAnswer(Answer, frozen=True, kw_only=True):
     vendor: str
     pending: int | None
     pending_migrations: list[str]
+    required: int | None
+    required_migrations: list[str]
+    deferred: list[DeferredAnswer]
     applied: int | None
     ahead: list[str]
     active_run: str | None
@@ -246,38 +271,6 @@ class ReadyAnswer(Answer, frozen=True, kw_only=True):
     """May traffic come?"""
 
     ready: bool
-
-
-class EntryAnswer(Answer, frozen=True, kw_only=True):
-    """One line of the ledger."""
-
-    sequence: int
-    at: str
-    action: str
-    actor: ActorAnswer
-    address: str
-    database: str
-    run: str | None
-    build: str
-    facts: dict[str, Any]
-    previous: str
-    digest: str
-
-
-class EntriesAnswer(Answer, frozen=True, kw_only=True):
-    """Lines of the ledger, newest first; `next` is the cursor of the following page."""
-
-    entries: list[EntryAnswer]
-    next: int | None
-
-
-class VerificationAnswer(Answer, frozen=True, kw_only=True):
-    """Is the ledger as it was written?"""
-
-    intact: bool
-    entries: int
-    broken: int | None = None
-    message: str = ""
 
 
 def to_json(answer: Answer) -> bytes:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from migration_route.vocabulary import Resolution
+from migration_route.vocabulary import Phase, Resolution
 
 # PostgreSQL cannot store a NUL, and nobody means one.
 _TEXT = "^[^\\x00]*$"
@@ -31,6 +31,7 @@ class CreateRun(Request, frozen=True, kw_only=True):
     fake: bool = False
     fake_initial: bool = False
     rebuild_invalid_indexes: bool = False
+    phase: Phase | None = None
 
 
 class GiveReason(Request, frozen=True, kw_only=True):

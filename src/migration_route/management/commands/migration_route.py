@@ -84,7 +84,9 @@ class Command(BaseCommand):
     def _add_reading(self, verbs: Any) -> None:
         found = verb(verbs, "status", "what is pending, everywhere", self._status)
         found.add_argument(
-            "--check", action="store_true", help="exit with 3 when anything is pending"
+            "--check",
+            action="store_true",
+            help="exit with 3 when anything required is pending",
         )
         target_arguments(verb(verbs, "plan", "what would happen", self._plan))
         found = verb(verbs, "runs", "the last runs", self._runs)
@@ -160,7 +162,7 @@ class Command(BaseCommand):
         if not options["check"]:
             return 0
         problems = [database.problem.exit_code for database in found if database.problem]
-        pending = [_PENDING for database in found if database.pending]
+        pending = [_PENDING for database in found if database.required]
         return max([*problems, *pending], default=0)
 
     def _plan(self, options: dict[str, Any]) -> int:
@@ -220,6 +222,7 @@ class Command(BaseCommand):
                 database=request.database,
                 targets=request.targets,
                 mode=request.mode,
+                phase=request.phase,
                 fingerprint=options["fingerprint"] or found.fingerprint,
                 reason=options["reason"],
                 rebuild_invalid_indexes=options["rebuild_invalid_indexes"],

@@ -279,6 +279,8 @@ def _order_of(run: RunRecord) -> Order:
         targets=run.targets,
         fingerprint=run.fingerprint,
         steps=tuple((step.app, step.name, step.digest) for step in run.steps),
+        phase=run.phase or "",
+        left_out=tuple((left.app, left.name, left.digest) for left in run.deferred),
         rebuild_invalid_indexes=run.rebuild_invalid_indexes,
         done_operations=run.steps[0].done_operations if run.steps else None,
     )

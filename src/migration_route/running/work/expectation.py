@@ -19,7 +19,7 @@ from migration_route.planning.planner import (
     without_own_app,
 )
 from migration_route.running.messages import Order
-from migration_route.vocabulary import Direction, Mode
+from migration_route.vocabulary import Direction, Mode, Phase
 
 
 class PlanDiffers(Exception):
@@ -33,6 +33,7 @@ class Expectation:
         self._order = order
         self._begun = 0
         self._checked = False
+        self._left_out: list[tuple[str, str, str]] = []
 
     @property
     def database(self) -> str:
@@ -46,10 +47,13 @@ class Expectation:
         return self._order.done_operations if self._begun == 1 else None
 
     def check_plan(self, plan: MigrationPlan) -> None:
-        """Hold Django's plan of one `migrate` against the order.
+        """Hold Django's plan of one `migrate` against the order; where the order is for
+        one phase, take out of the plan, in place, what that phase leaves out.
 
         Raises `PlanDiffers` before anything has been sent.
         """
+        if self._order.phase:
+            self._narrow(plan)
         migrations = without_own_app(plan, self._order.database)
         if not self._checked:
             self._check_whole(migrations)
@@ -61,6 +65,27 @@ class Expectation:
                 f"Django would now carry out {_listed(found)}; "
                 f"permitted is {_listed([(app, name) for app, name, _ in expected])}."
             )
+
+    def _narrow(self, plan: MigrationPlan) -> None:
+        """Take out the steps that the order leaves out: these, in this order, no others."""
+        left = [(app, name) for app, name, _ in self._order.left_out]
+        keys = [(migration.app_label, migration.name) for migration, _ in plan]
+        found = [key for key in keys if key in set(left)]
+        if found != left:
+            raise PlanDiffers(
+                f"Django would now leave out {_listed(found)}; "
+                f"permitted is to leave out {_listed(left)}."
+            )
+        self._left_out = [
+            (migration.app_label, migration.name, source_of(migration))
+            for migration, _ in plan
+            if (migration.app_label, migration.name) in found
+        ]
+        plan[:] = [
+            (migration, backwards)
+            for migration, backwards in plan
+            if (migration.app_label, migration.name) not in found
+        ]
 
     def _check_whole(self, migrations: MigrationPlan) -> None:
         """Compare the fingerprint of everything that would be done, from here and now."""
@@ -93,6 +118,8 @@ class Expectation:
             applied=countable(graphs.read_recorder(order.database), order.database),
             build=sources.build(),
             place=sources.place(),
+            phase=Phase(order.phase) if order.phase else None,
+            left_out=self._left_out,
         )
 
     def begin(self, migration: Migration, *, backwards: bool) -> None:
@@ -106,9 +133,14 @@ class Expectation:
             or direction != self._order.direction
         ):
             raise PlanDiffers(f"{key[0]}.{key[1]} is not the step that was permitted next.")
-        if sources.source_digest(type(migration).__module__) != steps[self._begun][2]:
+        if source_of(migration) != steps[self._begun][2]:
             raise PlanDiffers(f"The source of {key[0]}.{key[1]} has changed.")
         self._begun += 1
+
+
+def source_of(migration: Migration) -> str:
+    """Return the digest of a migration's source as it is on disk."""
+    return sources.source_digest(type(migration).__module__)
 
 
 def _listed(keys: list[tuple[str, str]]) -> str:

@@ -1,0 +1,105 @@
+"""Findings about the two sides of a deploy: what suits neither, and what is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from migration_route.planning.phase import Deferred
+from migration_route.planning.phasing import Deferrals, deferred
+from migration_route.planning.plan import Finding, Plan, Step
+from migration_route.vocabulary import Mode, Phase, Severity
+
+
+def findings(plan: Plan, deferrals: Deferrals) -> Iterator[Finding]:
+    """Name what the phases of a plan's steps make doubtful. In a plan without a phase
+    that is for information: it is carried out in Django's order whatever they are."""
+    asked = plan.phase is not None
+    for step in plan.steps:
+        if plan.mode is not Mode.FAKE:
+            yield from _of_step(step, Severity.WARNING if asked else Severity.INFO)
+    yield from _ambiguous(plan)
+    if plan.phase is Phase.AFTER_DEPLOY:
+        yield from _too_late(plan)
+    yield from _overdue(plan, deferrals)
+
+
+def _of_step(step: Step, severity: Severity) -> Iterator[Finding]:
+    phase = step.phase
+    if phase.not_understood:
+        yield Finding(
+            code="phase_not_understood",
+            severity=Severity.WARNING,
+            step=step.label,
+            message=f"{step.label} declares phase = {phase.not_understood}, which is no "
+            "phase: it is computed instead.",
+            hint="Say before_deploy, after_deploy or any.",
+        )
+    if phase.is_mixed:
+        yield Finding(
+            code="mixed_phases",
+            severity=severity,
+            step=step.label,
+            message=f"{step.label} has operations for before the deploy and for after it: "
+            "as a whole it comes before, and the running release may break.",
+            hint="Split it in two migrations, or declare its phase.",
+        )
+    elif phase.unsafe:
+        yield Finding(
+            code="no_safe_phase",
+            severity=severity,
+            step=step.label,
+            message=f"{step.label} suits neither side of a deploy. {phase.unsafe}",
+            hint="Go in two releases: add and fill first, remove later; give a column that "
+            "one release does not know a db_default or null=True.",
+        )
+
+
+def _ambiguous(plan: Plan) -> Iterator[Finding]:
+    severity = {
+        Phase.BEFORE_DEPLOY: Severity.BLOCKING,
+        Phase.AFTER_DEPLOY: Severity.WARNING,
+    }.get(plan.phase or Phase.ANY, Severity.INFO)
+    both: tuple[Step | Deferred, ...] = (*plan.steps, *plan.deferred)
+    for one in both:
+        if one.phase.is_ambiguous:
+            behind = one.phase.waits_for
+            yield Finding(
+                code="phase_ambiguous",
+                severity=severity,
+                step=one.label,
+                message=f"{one.label} belongs before the deploy, but depends on {behind}, "
+                "which comes after it.",
+                hint=f"If the release that {behind} was put off for is running, apply that "
+                f"first, with the target {behind}. Otherwise declare the phase of one of "
+                "them, or apply everything without a phase.",
+            )
+
+
+def _too_late(plan: Plan) -> Iterator[Finding]:
+    early = [
+        left.label for left in plan.deferred if left.phase.carried_out is not plan.phase
+    ]
+    if early:
+        yield Finding(
+            code="before_deploy_pending",
+            severity=Severity.BLOCKING,
+            message=f"What comes before the deploy is still pending: {', '.join(early)}.",
+            hint="Apply the phase before_deploy first.",
+        )
+
+
+def _overdue(plan: Plan, deferrals: Deferrals) -> Iterator[Finding]:
+    dated = [
+        deferred(step, "", deferrals.get(step.label), build=plan.build)
+        for step in plan.steps
+    ]
+    for left in (*plan.deferred, *dated):
+        if left.overdue:
+            yield Finding(
+                code="overdue",
+                severity=Severity.WARNING,
+                step=left.label,
+                message=f"{left.label} was put off until after the deploy of build "
+                f"{left.by}, at {left.since}; another build is answering now.",
+                hint=f"Apply it: phase after_deploy, target {left.label}.",
+            )

@@ -1,0 +1,39 @@
+"""Which bodies tell of the ledger?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from migration_route.wire.answers import ActorAnswer, Answer
+
+
+class EntryAnswer(Answer, frozen=True, kw_only=True):
+    """One line of the ledger."""
+
+    sequence: int
+    at: str
+    action: str
+    actor: ActorAnswer
+    address: str
+    database: str
+    run: str | None
+    build: str
+    facts: dict[str, Any]
+    previous: str
+    digest: str
+
+
+class EntriesAnswer(Answer, frozen=True, kw_only=True):
+    """Lines of the ledger, newest first; `next` is the cursor of the following page."""
+
+    entries: list[EntryAnswer]
+    next: int | None
+
+
+class VerificationAnswer(Answer, frozen=True, kw_only=True):
+    """Is the ledger as it was written?"""
+
+    intact: bool
+    entries: int
+    broken: int | None = None
+    message: str = ""
