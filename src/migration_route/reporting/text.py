@@ -8,7 +8,7 @@ from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.planning.plan import Plan
 from migration_route.planning.standing import DatabaseStatus
 from migration_route.vocabulary import Direction, EventKind, Mode, Presence, RunState
-from migration_route.wire import EndedBlockersAnswer
+from migration_route.wire import EndedBlockersAnswer, HealthAnswer
 
 _MANY = 20
 _LEFT_MIDWAY = "not undone as a whole if it fails or is cancelled"
@@ -57,6 +57,15 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         if finding.hint:
             yield f"    {finding.hint}"
     yield f"fingerprint {plan.fingerprint}"
+
+
+def health_lines(found: HealthAnswer) -> Iterator[str]:
+    """Tell whether now is a good moment, and by which signals."""
+    good = "a good moment" if found.verdict == "go" else "not a good moment"
+    yield f"{found.database}: {good}"
+    for signal in found.signals:
+        ignored = " (ignored)" if signal.name in found.ignored else ""
+        yield f"  {signal.state:<8} {signal.name}{ignored}: {signal.reason}"
 
 
 def run_lines(run: RunRecord) -> Iterator[str]:
@@ -119,6 +128,10 @@ def ended_blockers_lines(
 def _waiting_lines(run: RunRecord) -> Iterator[str]:
     yield f"  waiting: {run.waiting_reason}"
     facts = run.waiting_facts
+    for signal in facts.get("signals", ()):
+        yield f"    {signal['state']}: {signal['name']}: {signal['reason']}"
+    if "gives_up" in facts:
+        yield f"    looks again at {run.waiting_until}, gives up at {facts['gives_up']}"
     if not facts.get("attempt"):
         return
     yield (
@@ -147,7 +160,7 @@ def event_line(event: EventRecord) -> str | None:
             return f"  {event.text}"
         case EventKind.STATEMENT_RUNNING:
             return f"  still running: {event.text[:200]}"
-        case EventKind.ERROR | EventKind.LOCK_ATTEMPT:
+        case EventKind.ERROR | EventKind.LOCK_ATTEMPT | EventKind.HEALTH:
             return f"  {event.text}"
         case _:
             return None

@@ -17,7 +17,7 @@ from migration_route.access.tokens import digest_of, new_secret
 from migration_route.conf import read_settings
 from migration_route.errors import InvalidRequest, RouteError
 from migration_route.ledger.records import RunRecord
-from migration_route.management import asking
+from migration_route.management import asking, moment
 from migration_route.management.arguments import plan_request, target_arguments, verb
 from migration_route.management.ending import end_blockers
 from migration_route.operations import apply as applying
@@ -80,6 +80,9 @@ class Command(BaseCommand):
             "--check", action="store_true", help="exit with 3 when anything is pending"
         )
         target_arguments(verb(verbs, "plan", "what would happen", self._plan))
+        look = partial(moment.health, self._tell)
+        found = verb(verbs, "health", "is now a good moment? exit with 5 if not", look)
+        target_arguments(found, has_mode=False)
         found = verb(verbs, "runs", "the last runs", self._runs)
         found.add_argument("--database", metavar="ALIAS")
         found.add_argument("--limit", type=int, default=20)
