@@ -22,7 +22,7 @@ def verb(
     return found
 
 
-def target_arguments(parser: ArgumentParser) -> None:
+def target_arguments(parser: ArgumentParser, *, has_mode: bool = True) -> None:
     """Let a verb take the targets, the database and the mode of a plan."""
     parser.add_argument(
         "targets",
@@ -31,12 +31,14 @@ def target_arguments(parser: ArgumentParser) -> None:
         help="app, app.name or app.zero; none: everything",
     )
     parser.add_argument("--database", default="default", metavar="ALIAS")
-    parser.add_argument("--mode", default=Mode.APPLY, choices=[mode.value for mode in Mode])
-    parser.add_argument(
-        "--phase",
-        choices=[phase.value for phase in Phase],
-        help="only what belongs on this side of a deploy",
-    )
+    if has_mode:
+        modes = [mode.value for mode in Mode]
+        parser.add_argument("--mode", default=Mode.APPLY, choices=modes)
+        parser.add_argument(
+            "--phase",
+            choices=[phase.value for phase in Phase],
+            help="only what belongs on this side of a deploy",
+        )
 
 
 def plan_request(options: dict[str, Any]) -> PlanRequest:

@@ -20,6 +20,12 @@ def add_arguments(verb: str, parser: ArgumentParser) -> None:
     """Add what such a verb takes."""
     parser.add_argument("run")
     parser.add_argument("--reason", default="")
+    if verb == "resume":
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help="go on in spite of the signals that hold it",
+        )
     if verb == "cancel":
         parser.add_argument(
             "--force",
@@ -39,4 +45,4 @@ def ask(options: dict[str, Any]) -> RunRecord:
         case "hold":
             return hold.hold(options["run"], actor, reason=reason)
         case _:
-            return hold.resume(options["run"], actor, reason=reason)
+            return hold.resume(options["run"], actor, reason=reason, force=options["force"])

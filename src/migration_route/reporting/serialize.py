@@ -9,6 +9,7 @@ import msgspec
 
 from migration_route import wire
 from migration_route.conf import route_settings
+from migration_route.deciding.health import Hold, Moment
 from migration_route.errors import RouteError
 from migration_route.ledger.records import (
     EntryRecord,
@@ -170,6 +171,20 @@ def _waiting(run: RunRecord) -> wire.WaitingAnswer:
         tables=facts.get("tables", []),
         blockers=[_blocker(blocker) for blocker in facts.get("blockers", [])],
         session=wire.SessionAnswer(**facts["session"]) if "session" in facts else None,
+        signals=[wire.SignalAnswer(**signal) for signal in facts.get("signals", [])],
+        gives_up=facts.get("gives_up"),
+    )
+
+
+def health_answer(
+    database: str, moment: Moment, ignored: Iterable[str]
+) -> wire.HealthAnswer:
+    """Return whether now is a good moment."""
+    return wire.HealthAnswer(
+        database=database,
+        verdict="hold" if isinstance(moment, Hold) else "go",
+        signals=[wire.SignalAnswer(**signal.to_dict()) for signal in moment.signals],
+        ignored=sorted(ignored),
     )
 
 

@@ -17,7 +17,7 @@ from migration_route.vocabulary import (
     Resolution,
     RunState,
 )
-from migration_route.wire import EndedBlockersAnswer
+from migration_route.wire import EndedBlockersAnswer, HealthAnswer
 
 _MANY = 20
 _LEFT_MIDWAY = "not undone as a whole if it fails or is cancelled"
@@ -82,6 +82,15 @@ def _when(left: Deferred) -> str:
         return words
     overdue = ", overdue" if left.overdue else ""
     return f"{words}, put off since {left.since[:19]}Z{overdue}"
+
+
+def health_lines(found: HealthAnswer) -> Iterator[str]:
+    """Tell whether now is a good moment, and by which signals."""
+    good = "a good moment" if found.verdict == "go" else "not a good moment"
+    yield f"{found.database}: {good}"
+    for signal in found.signals:
+        ignored = " (ignored)" if signal.name in found.ignored else ""
+        yield f"  {signal.state:<8} {signal.name}{ignored}: {signal.reason}"
 
 
 def run_lines(run: RunRecord) -> Iterator[str]:
@@ -166,6 +175,10 @@ def ended_blockers_lines(
 def _waiting_lines(run: RunRecord) -> Iterator[str]:
     yield f"  waiting: {run.waiting_reason}"
     facts = run.waiting_facts
+    for signal in facts.get("signals", ()):
+        yield f"    {signal['state']}: {signal['name']}: {signal['reason']}"
+    if "gives_up" in facts:
+        yield f"    looks again at {run.waiting_until}, gives up at {facts['gives_up']}"
     if not facts.get("attempt"):
         return
     yield (
@@ -194,7 +207,7 @@ def event_line(event: EventRecord) -> str | None:
             return f"  {event.text}"
         case EventKind.STATEMENT_RUNNING:
             return f"  still running: {event.text[:200]}"
-        case EventKind.ERROR | EventKind.LOCK_ATTEMPT:
+        case EventKind.ERROR | EventKind.LOCK_ATTEMPT | EventKind.HEALTH:
             return f"  {event.text}"
         case _:
             return None

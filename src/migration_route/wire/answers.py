@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-
-class Answer(Struct, frozen=True, kw_only=True):
-    """A body that the route answers with."""
+from migration_route.wire.body import Answer
+from migration_route.wire.health import SignalAnswer
 
 
 class Problem(Answer, frozen=True, kw_only=True):
@@ -129,7 +127,8 @@ class SessionAnswer(Answer, frozen=True, kw_only=True):
 class WaitingAnswer(Answer, frozen=True, kw_only=True):
     """Why a run waits, and until when if that is known; while it is `blocked`, how often
     it has tried, how long it has held others up, and who is in the way; for an
-    `orphan_backend`, the session that is at work in the database."""
+    `orphan_backend`, the session that is at work in the database; for `health`, the
+    signals that stop and those that are unknown, and when it gives up."""
 
     reason: str
     until: str | None
@@ -139,6 +138,8 @@ class WaitingAnswer(Answer, frozen=True, kw_only=True):
     tables: list[str] = []
     blockers: list[BlockerAnswer] = []
     session: SessionAnswer | None = None
+    signals: list[SignalAnswer] = []
+    gives_up: str | None = None
 
 
 class NotEndedAnswer(Answer, frozen=True, kw_only=True):

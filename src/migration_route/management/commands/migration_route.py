@@ -17,7 +17,7 @@ from migration_route.access.tokens import digest_of, new_secret
 from migration_route.conf import read_settings
 from migration_route.errors import InvalidRequest, RouteError
 from migration_route.ledger.records import RunRecord
-from migration_route.management import asking
+from migration_route.management import asking, moment
 from migration_route.management.arguments import (
     details_of,
     plan_request,
@@ -89,6 +89,9 @@ class Command(BaseCommand):
             help="exit with 3 when anything required is pending",
         )
         target_arguments(verb(verbs, "plan", "what would happen", self._plan))
+        look = partial(moment.health, self._tell)
+        found = verb(verbs, "health", "is now a good moment? exit with 5 if not", look)
+        target_arguments(found, has_mode=False)
         found = verb(verbs, "runs", "the last runs", self._runs)
         found.add_argument("--database", metavar="ALIAS")
         found.add_argument("--limit", type=int, default=20)

@@ -89,7 +89,7 @@ async function follow(root) {
       if (found.events.length || found.ended || polls % 3 === 0) {
         const record = await ask(data.run);
         showSteps(root, record.steps);
-        const standing = `${record.state} ${record.steps.filter((step) => DONE.has(step.state)).length} ${record.waiting?.attempt ?? 0}`;
+        const standing = `${record.state} ${record.steps.filter((step) => DONE.has(step.state)).length} ${record.waiting?.attempt ?? 0} ${record.waiting?.until ?? ""}`;
         if (standing !== data.standing) {
           await refresh(root, record.ended);
           data.standing = standing;
