@@ -12,7 +12,7 @@ from migration_route.reporting import serialize, text
 from migration_route.vocabulary import RunState
 
 _LOOK = 0.3  # seconds between two looks at what has happened
-_EXIT_CODES = {
+EXIT_CODES = {
     RunState.SUCCEEDED: 0,
     RunState.NOOP: 0,
     RunState.STALE: 5,
@@ -23,7 +23,7 @@ _EXIT_CODES = {
 
 def exit_code_of(run: RunRecord) -> int:
     """Return the exit code of a run that has ended."""
-    return _EXIT_CODES.get(run.state, 1)
+    return EXIT_CODES.get(run.state, 1)
 
 
 def follow(terminal: Terminal, options: dict[str, Any], run: RunRecord) -> int:
