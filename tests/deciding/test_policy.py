@@ -76,7 +76,22 @@ CASES = (
             ("invalid_index", Severity.WARNING, None, False, Permit),
             ("recorder_sequence_behind", Severity.BLOCKING, None, True, Refusal),
             ("recorder_sequence_behind", Severity.WARNING, None, False, Permit),
+            ("phase_ambiguous", Severity.BLOCKING, "testapp.0002_more", True, Refusal),
+            ("phase_ambiguous", Severity.INFO, "testapp.0002_more", False, Permit),
+            ("before_deploy_pending", Severity.BLOCKING, None, False, Refusal),
+            ("no_safe_phase", Severity.WARNING, "testapp.0002_more", False, Permit),
         )
+    ),
+    Case(
+        name="nothing to do in a phase that is blocked",
+        answer=Refusal,
+        error=Refused,
+        plan=a_plan(
+            fingerprint=READ,
+            findings=(
+                Finding(code="phase_ambiguous", severity=Severity.BLOCKING, message="so"),
+            ),
+        ),
     ),
     Case(
         name="nothing to do, though an index is invalid",

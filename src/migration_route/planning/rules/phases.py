@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from migration_route.planning.phase import Deferred
 from migration_route.planning.phasing import Deferrals, deferred
@@ -13,17 +14,16 @@ from migration_route.vocabulary import Mode, Phase, Severity
 def findings(plan: Plan, deferrals: Deferrals) -> Iterator[Finding]:
     """Name what the phases of a plan's steps make doubtful. In a plan without a phase
     that is for information: it is carried out in Django's order whatever they are."""
-    asked = plan.phase is not None
     for step in plan.steps:
         if plan.mode is not Mode.FAKE:
-            yield from _of_step(step, Severity.WARNING if asked else Severity.INFO)
+            yield from _of_step(step, plan.phase)
     yield from _ambiguous(plan)
     if plan.phase is Phase.AFTER_DEPLOY:
         yield from _too_late(plan)
     yield from _overdue(plan, deferrals)
 
 
-def _of_step(step: Step, severity: Severity) -> Iterator[Finding]:
+def _of_step(step: Step, asked: Phase | None) -> Iterator[Finding]:
     phase = step.phase
     if phase.not_understood:
         yield Finding(
@@ -34,38 +34,43 @@ def _of_step(step: Step, severity: Severity) -> Iterator[Finding]:
             "phase: it is computed instead.",
             hint="Say before_deploy, after_deploy or any.",
         )
-    if phase.is_mixed:
-        yield Finding(
+    doubt = _doubt(step)
+    if doubt is not None:
+        yield doubt if asked else replace(doubt, severity=Severity.INFO)
+
+
+def _doubt(step: Step) -> Finding | None:
+    """Return what speaks against either side."""
+    if step.phase.is_mixed:
+        return Finding(
             code="mixed_phases",
-            severity=severity,
+            severity=Severity.WARNING,
             step=step.label,
             message=f"{step.label} has operations for before the deploy and for after it: "
             "as a whole it comes before, and the running release may break.",
             hint="Split it in two migrations, or declare its phase.",
         )
-    elif phase.unsafe:
-        yield Finding(
+    if step.phase.unsafe:
+        return Finding(
             code="no_safe_phase",
-            severity=severity,
+            severity=Severity.WARNING,
             step=step.label,
-            message=f"{step.label} suits neither side of a deploy. {phase.unsafe}",
+            message=f"{step.label} suits neither side of a deploy. {step.phase.unsafe}",
             hint="Go in two releases: add and fill first, remove later; give a column that "
             "one release does not know a db_default or null=True.",
         )
+    return None
 
 
 def _ambiguous(plan: Plan) -> Iterator[Finding]:
-    severity = {
-        Phase.BEFORE_DEPLOY: Severity.BLOCKING,
-        Phase.AFTER_DEPLOY: Severity.WARNING,
-    }.get(plan.phase or Phase.ANY, Severity.INFO)
+    weights = {None: Severity.INFO, Phase.AFTER_DEPLOY: Severity.WARNING}
     both: tuple[Step | Deferred, ...] = (*plan.steps, *plan.deferred)
     for one in both:
         if one.phase.is_ambiguous:
             behind = one.phase.waits_for
-            yield Finding(
+            finding = Finding(
                 code="phase_ambiguous",
-                severity=severity,
+                severity=Severity.BLOCKING,
                 step=one.label,
                 message=f"{one.label} belongs before the deploy, but depends on {behind}, "
                 "which comes after it.",
@@ -73,6 +78,7 @@ def _ambiguous(plan: Plan) -> Iterator[Finding]:
                 f"first, with the target {behind}. Otherwise declare the phase of one of "
                 "them, or apply everything without a phase.",
             )
+            yield replace(finding, severity=weights.get(plan.phase, finding.severity))
 
 
 def _too_late(plan: Plan) -> Iterator[Finding]:
