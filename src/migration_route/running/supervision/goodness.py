@@ -31,6 +31,7 @@ from migration_route.vocabulary import Asked, EventKind, Mode, RunState, Waiting
 NOT_GOOD = "NotAGoodMoment"
 """The type of the error of a run that was held for too long."""
 
+_FRESH = 0.5  # seconds for which a look stays good
 _ROW = 0.3  # seconds between two looks at whether somebody wants it to look again
 
 
@@ -42,6 +43,7 @@ class Goodness:
         self._settings = route_settings().health or HealthSettings()
         self._looking = Looking(run.database)
         self._touched = Touched()
+        self._seen: set[str] = set()  # by looks that are not older than `_FRESH`
         self._overridden: set[SignalName] = set()
         self._told: frozenset[SignalName] | None = None  # what the last event said
         self._hold: Hold | None = None
@@ -53,7 +55,16 @@ class Goodness:
         is_faked = self._run.mode is Mode.FAKE
         self._touched = Touched() if is_faked else Touched.from_dict(gate.facts)
         self._since = time.monotonic()
+        if self._is_fresh():
+            return True
         return self._look(journal)
+
+    def _is_fresh(self) -> bool:
+        """Tell whether the tables of this step have just been looked at, and all was
+        well: steps that take no time would else spend it with looking."""
+        if time.monotonic() - self._looked > _FRESH:
+            self._seen = set()
+        return self._hold is None and self._seen >= self._needed
 
     def is_over(self, journal: Journal) -> bool:
         """Tell whether the run may go on: the signals are gone. Looks when it is time to,
@@ -90,6 +101,11 @@ class Goodness:
         """End the connection."""
         self._looking.close()
 
+    @property
+    def _needed(self) -> set[str]:
+        touched = self._touched
+        return {"", *touched.locked, *touched.indexes}  # "": the server as a whole
+
     def _is_due(self, now: float) -> bool:
         return now - self._looked > self._settings.every.total_seconds()
 
@@ -98,6 +114,7 @@ class Goodness:
         signals = self._looking.look(self._touched)
         moment = weigh(signals, self._settings, overridden=self._overridden)
         self._looked = time.monotonic()
+        self._seen |= self._needed
         self._tell(moment, journal)
         if isinstance(moment, Hold):
             self._hold = moment

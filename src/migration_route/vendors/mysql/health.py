@@ -94,7 +94,10 @@ class _Reading:
         wanted = tuple(Wanted(table=name, mode=EXCLUSIVE) for name in self._touched.locked)
         if not wanted:
             return normal(SignalName.LONG_TRANSACTION, "No table is touched.")
-        holders = _CONTENTION.in_the_way(self._connection, wanted)
+        if _CONTENTION.observes(self._connection):
+            holders = _CONTENTION.in_the_way(self._connection, wanted)
+        else:  # any of them may hold a touched table
+            holders = _CONTENTION.open_transactions(self._connection)
         others = [one for one in holders if not one.is_server]
         found = long_transaction(others, longer_than=limit, of="on touched tables")
         return found or normal(
