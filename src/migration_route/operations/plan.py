@@ -8,7 +8,8 @@ from migration_route.operations.recording import on_record
 from migration_route.planning import fresh, sql
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.planning.planner import make_plan
-from migration_route.planning.rules import findings_of, surroundings
+from migration_route.planning.rules import findings_of
+from migration_route.planning.rules.surroundings import catalog
 from migration_route.vocabulary import Scope
 
 
@@ -28,8 +29,9 @@ def detailed_plan(request: PlanRequest) -> Plan:
     if fresh.is_needed(migrations):
         return fresh.plan_in_new_process(request, detailed=True)
     steps = sql.with_sql(found.steps, migrations, request.database, budget=sql.BUDGET)
-    about = (*findings_of(found), *surroundings.findings(found, migrations))
-    return found.with_details(steps=steps, findings=about)
+    found = found.with_details(steps=steps)
+    about = (*findings_of(found, migrations), *catalog.findings(found, migrations))
+    return found.with_details(findings=about)
 
 
 def plain_plan(request: PlanRequest) -> Plan:
@@ -38,4 +40,4 @@ def plain_plan(request: PlanRequest) -> Plan:
     found, migrations = make_plan(request)
     if fresh.is_needed(migrations):
         return fresh.plan_in_new_process(request, detailed=False)
-    return found.with_details(findings=surroundings.findings(found, migrations))
+    return found.with_details(findings=catalog.findings(found, migrations))
