@@ -8,7 +8,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.planning.plan import PlanRequest
 from migration_route.planning.planner import make_plan
-from migration_route.planning.rules.surroundings import _of_index
+from migration_route.planning.rules.surroundings.catalog import _of_index
 from migration_route.planning.touching import touching_of
 from migration_route.vendors.troubles import InvalidIndex
 from migration_route.vocabulary import Mode, Severity

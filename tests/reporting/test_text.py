@@ -146,6 +146,23 @@ def test_a_plan_tells_what_cannot_be_undone():
     assert a_plan().fingerprint in text
 
 
+def test_a_finding_names_its_operation_and_why_it_is_accepted():
+    """Counted from one, as the operations of a step are read."""
+    finding = Finding(
+        code="drops_column",
+        severity=Severity.INFO,
+        step="testapp.a",
+        operation=1,
+        message="It goes.",
+        hint="Do not.",
+        accepted="Empty.",
+    )
+    text = "\n".join(plan_lines(a_plan(a_step("a"), findings=(finding,))))
+    assert "info: drops_column testapp.a, operation 2: It goes." in text
+    assert "accepted: Empty." in text
+    assert "Do not." not in text
+
+
 def test_a_plan_of_nothing_says_so():
     """In one sentence."""
     assert next(plan_lines(a_plan())) == "Nothing to do on default."

@@ -234,3 +234,17 @@ def test_a_run_that_owns_the_database_is_named(
     answer = everyone_can.post(APPLY, form)
     assert answer.status_code == 409
     assert f"/migrations/runs/{run.id}/" in answer.content.decode()  # type: ignore[attr-defined]
+
+
+def test_an_accepted_finding_is_shown_with_its_reason(
+    everyone_can: Client, history: History
+) -> None:
+    """It weighs less, but nobody has to look for it in the code."""
+    history.write(
+        "0001_initial",
+        "migrations.RunSQL('DELETE FROM testapp_book', '')",
+        body="accepted_findings = {'drops_rows': 'They are <old> & empty.'}",
+    )
+    text = read(everyone_can)
+    assert "Accepted by the migration: They are &lt;old&gt; &amp; empty." in text
+    assert "testapp.0001_initial, operation 1" in text

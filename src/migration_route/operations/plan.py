@@ -7,9 +7,11 @@ from migration_route.access.permissions import authorise
 from migration_route.operations.deferring import deferrals_of
 from migration_route.operations.recording import on_record
 from migration_route.planning import fresh, sql
-from migration_route.planning.plan import AT_FIRST, Details, Plan, PlanRequest
+from migration_route.planning.plan import AT_FIRST, Details, Finding, Plan, PlanRequest
 from migration_route.planning.planner import make_plan
-from migration_route.planning.rules import findings_of, phases, surroundings
+from migration_route.planning.rules import findings_of
+from migration_route.planning.rules.phases import sides
+from migration_route.planning.rules.surroundings import catalog
 from migration_route.vocabulary import Scope
 
 
@@ -35,12 +37,23 @@ def detailed_plan(request: PlanRequest, details: Details = AT_FIRST) -> Plan:
     if fresh.is_needed(migrations):
         return fresh.plan_in_new_process(request, details)
     steps, more = sql.with_sql(found.steps, migrations, request.database, details)
+    found = found.with_details(steps=steps, details_next=more)
     about = (
-        *findings_of(found),
-        *phases.findings(found, deferrals),
-        *surroundings.findings(found, migrations),
+        *findings_of(found, migrations),
+        *sides.findings(found, deferrals),
+        *catalog.findings(found, migrations),
     )
-    return found.with_details(steps=steps, findings=about, details_next=more)
+    return found.with_details(findings=_of_this_piece(about, found, details))
+
+
+def _of_this_piece(
+    findings: tuple[Finding, ...], plan: Plan, details: Details
+) -> tuple[Finding, ...]:
+    """Leave out what the pieces before this one have told."""
+    if not details.after:
+        return findings
+    told = {step.label for step in plan.steps[details.after : plan.details_next]}
+    return tuple(finding for finding in findings if finding.step in told)
 
 
 def plain_plan(request: PlanRequest) -> Plan:
@@ -51,7 +64,7 @@ def plain_plan(request: PlanRequest) -> Plan:
     if fresh.is_needed(migrations):
         return fresh.plan_in_new_process(request, None)
     about = (
-        *phases.findings(found, deferrals),
-        *surroundings.findings(found, migrations),
+        *sides.findings(found, deferrals),
+        *catalog.findings(found, migrations),
     )
     return found.with_details(findings=about)

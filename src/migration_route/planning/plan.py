@@ -108,5 +108,5 @@ class Plan:
             steps=self.steps if steps is None else steps,
             findings=(*self.findings, *findings),
             tables=(*self.tables, *tables),
-            details_next=details_next,
+            details_next=self.details_next if details_next is None else details_next,
         )

@@ -57,8 +57,10 @@ def plan_answer(plan: Plan) -> wire.PlanAnswer:
                 code=finding.code,
                 severity=finding.severity,
                 step=finding.step,
+                operation=finding.operation,
                 message=finding.message,
                 hint=finding.hint,
+                accepted=finding.accepted,
             )
             for finding in plan.findings
         ],

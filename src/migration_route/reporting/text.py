@@ -69,8 +69,12 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield f"  left out: {left.label}: {_when(left)}. {left.why}"
     for finding in plan.findings:
         where = f" {finding.step}" if finding.step else ""
+        if finding.operation is not None:
+            where += f", operation {finding.operation + 1}"
         yield f"  {finding.severity}: {finding.code}{where}: {finding.message}"
-        if finding.hint:
+        if finding.accepted:
+            yield f"    accepted: {finding.accepted}"
+        elif finding.hint:
             yield f"    {finding.hint}"
     yield f"fingerprint {plan.fingerprint}"
 

@@ -32,13 +32,16 @@ class OperationAnswer(Answer, frozen=True, kw_only=True):
 
 
 class FindingAnswer(Answer, frozen=True, kw_only=True):
-    """Something that a reader of the plan should know."""
+    """Something that a reader of the plan should know; `operation` is its place in the
+    step, from 0, and `accepted` the reason that the migration itself gives."""
 
     code: str
     severity: str
     step: str | None
+    operation: int | None
     message: str
     hint: str
+    accepted: str
 
 
 class DeferredAnswer(Answer, frozen=True, kw_only=True):
