@@ -97,7 +97,7 @@ _CALLS = (
             ),
             _query(
                 "details",
-                {"anyOf": [{"type": "integer", "minimum": 0}, {"enum": ["none"]}]},
+                {"anyOf": [{"type": "integer", "minimum": 0}, {"const": "none"}]},
                 "After how many steps SQL is told, as `details_next` says; or none of it.",
             ),
             _query(
