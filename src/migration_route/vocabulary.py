@@ -35,9 +35,9 @@ class Phase(StrEnum):
     """On which side of a deploy a step belongs: before the new release, after the old one
     has gone, or on either."""
 
-    BEFORE_DEPLOY = "before_deploy"
     AFTER_DEPLOY = "after_deploy"
     ANY = "any"
+    BEFORE_DEPLOY = "before_deploy"
 
 
 @unique
