@@ -57,7 +57,8 @@ def apply(client, phase, *targets):
 
 def ready(site, server=None) -> int:
     """Ask as a load balancer does."""
-    return site.client(None, server=server).http.get(f"{API}ready").status_code
+    code: int = site.client(None, server=server).http.get(f"{API}ready").status_code
+    return code
 
 
 def write_with_new_code(site) -> str:
@@ -66,7 +67,8 @@ def write_with_new_code(site) -> str:
         "from shop.models import Item; Item.objects.create(title='new');"
         "print(Item.objects.filter(title='new').count())"
     )
-    return site.project.python(source)
+    said: str = site.project.python(source)
+    return said
 
 
 @on_each_once
