@@ -5,7 +5,7 @@ from __future__ import annotations
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
 from migration_route.operations.recording import on_record
-from migration_route.planning import fresh, sql
+from migration_route.planning import forecasting, fresh, sql
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.planning.planner import make_plan
 from migration_route.planning.rules import findings_of, surroundings
@@ -23,13 +23,17 @@ def plan(request: PlanRequest, actor: Actor) -> Plan:
 
 
 def detailed_plan(request: PlanRequest) -> Plan:
-    """Return the plan with its SQL and findings, from this process or a fresh one."""
+    """Return the plan with its SQL, forecasts and findings, from this process or a fresh
+    one."""
     found, migrations = make_plan(request)
     if fresh.is_needed(migrations):
         return fresh.plan_in_new_process(request, detailed=True)
     steps = sql.with_sql(found.steps, migrations, request.database, budget=sql.BUDGET)
+    steps, tables = forecasting.with_forecasts(
+        steps, request.database, mode=found.mode, budget=forecasting.BUDGET
+    )
     about = (*findings_of(found), *surroundings.findings(found, migrations))
-    return found.with_details(steps=steps, findings=about)
+    return found.with_details(steps=steps, findings=about, tables=tables)
 
 
 def plain_plan(request: PlanRequest) -> Plan:

@@ -7,9 +7,10 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.vendors.interface import Sessions, Slot, TargetLock
+from migration_route.vendors.interface import Forecaster, Sessions, Slot, TargetLock
 from migration_route.vendors.mysql.catalog import MySQLCatalog
 from migration_route.vendors.mysql.contention import MySQLContention
+from migration_route.vendors.mysql.forecast import MySQLForecaster
 from migration_route.vendors.mysql.locks import MySQLLock
 from migration_route.vendors.mysql.sessions import MySQLSessions
 from migration_route.vendors.troubles import NONE, Troubles
@@ -43,6 +44,10 @@ class MySQL:
         """Find none: an index is there or not, and ids are counted by the table itself."""
         del connection
         return NONE
+
+    def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
+        """Read statements by the catalog of the server."""
+        return MySQLForecaster(connection)
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Find none: no index is half done."""

@@ -9,10 +9,11 @@ from typing import Any
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.vendors.interface import Sessions, Slot, TargetLock
+from migration_route.vendors.interface import Forecaster, Sessions, Slot, TargetLock
 from migration_route.vendors.postgresql import troubles
 from migration_route.vendors.postgresql.catalog import PostgreSQLCatalog
 from migration_route.vendors.postgresql.contention import PostgreSQLContention
+from migration_route.vendors.postgresql.forecast import PostgreSQLForecaster
 from migration_route.vendors.postgresql.locks import PostgreSQLLock
 from migration_route.vendors.postgresql.pooling import have_own_sessions
 from migration_route.vendors.postgresql.sessions import PostgreSQLSessions
@@ -55,6 +56,10 @@ class PostgreSQL:
     def troubles(self, connection: BaseDatabaseWrapper) -> Troubles:
         """Look for invalid indexes, and at the recorder's sequence."""
         return troubles.troubles(connection)
+
+    def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
+        """Read statements by the catalog of the server."""
+        return PostgreSQLForecaster(connection)
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Look for an invalid index of the name that CREATE INDEX CONCURRENTLY wants."""

@@ -9,8 +9,9 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.vendors.interface import Sessions, Slot, TargetLock
+from migration_route.vendors.interface import Forecaster, Sessions, Slot, TargetLock
 from migration_route.vendors.sqlite.catalog import SQLiteCatalog
+from migration_route.vendors.sqlite.forecast import SQLiteForecaster
 from migration_route.vendors.sqlite.locks import SQLiteLock
 from migration_route.vendors.sqlite.sessions import SQLiteSessions
 from migration_route.vendors.troubles import NONE, Troubles
@@ -45,6 +46,10 @@ class SQLite:
         """Find none: an index is there or not, and ids are counted by the table itself."""
         del connection
         return NONE
+
+    def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
+        """Read statements by the tables of the file."""
+        return SQLiteForecaster(connection)
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Find none: no index is half done."""
