@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from migration_route.forecast import Forecast, TableSize
 from migration_route.health import HealthSettings, Signal, Touched
 from migration_route.vendors.troubles import Troubles
 
@@ -165,6 +166,23 @@ class Contention(Protocol):
         """End this session, if it is still the same one; return whether it was told to."""
 
 
+class Forecaster(Protocol):
+    """Who foretells the statements of one plan, one after the other.
+
+    What an earlier one makes or renames is known to the later ones.
+    """
+
+    def foretell(self, sql: str) -> Forecast:
+        """Tell what a statement would do to the tables that are there before the plan,
+        by the catalog as it is; nothing is executed. Raises `django.db.DatabaseError`."""
+
+    def pass_by(self) -> None:
+        """Note that an operation comes here whose statements are not known."""
+
+    def sizes(self, tables: Collection[str]) -> tuple[TableSize, ...]:
+        """Tell how large tables are. Raises `django.db.DatabaseError`."""
+
+
 class CatalogReader(Protocol):
     """What a catalog says beyond Django's introspection."""
 
@@ -227,6 +245,12 @@ class Vendor(Protocol):
 
     def health_without_connection(self, error: Exception) -> Signal | None:
         """Return what it tells of the database that a connection failed with `error`."""
+
+    def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
+        """Return who foretells what the statements of a plan would do there.
+
+        It asks through `connection`, which is the one of its alias meanwhile.
+        """
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Return the statement that drops the invalid index which `sql` would run into."""

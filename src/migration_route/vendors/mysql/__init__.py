@@ -8,10 +8,11 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.health import HealthSettings, Signal, Touched
-from migration_route.vendors.interface import Sessions, Slot, TargetLock
+from migration_route.vendors.interface import Forecaster, Sessions, Slot, TargetLock
 from migration_route.vendors.mysql import health
 from migration_route.vendors.mysql.catalog import MySQLCatalog
 from migration_route.vendors.mysql.contention import MySQLContention
+from migration_route.vendors.mysql.forecast import MySQLForecaster
 from migration_route.vendors.mysql.locks import MySQLLock
 from migration_route.vendors.mysql.sessions import MySQLSessions
 from migration_route.vendors.troubles import NONE, Troubles
@@ -55,6 +56,10 @@ class MySQL:
     def health_without_connection(self, error: Exception) -> Signal | None:
         """Tell a server that is full."""
         return health.without_connection(error)
+
+    def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
+        """Read statements by the catalog of the server."""
+        return MySQLForecaster(connection)
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Find none: no index is half done."""

@@ -10,10 +10,11 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.health import HealthSettings, Signal, Touched
-from migration_route.vendors.interface import Sessions, Slot, TargetLock
+from migration_route.vendors.interface import Forecaster, Sessions, Slot, TargetLock
 from migration_route.vendors.postgresql import health, troubles
 from migration_route.vendors.postgresql.catalog import PostgreSQLCatalog
 from migration_route.vendors.postgresql.contention import PostgreSQLContention
+from migration_route.vendors.postgresql.forecast import PostgreSQLForecaster
 from migration_route.vendors.postgresql.locks import PostgreSQLLock
 from migration_route.vendors.postgresql.pooling import have_own_sessions
 from migration_route.vendors.postgresql.sessions import PostgreSQLSessions
@@ -66,6 +67,10 @@ class PostgreSQL:
     def health_without_connection(self, error: Exception) -> Signal | None:
         """Tell a server that is full."""
         return health.without_connection(error)
+
+    def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
+        """Read statements by the catalog of the server."""
+        return PostgreSQLForecaster(connection)
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Look for an invalid index of the name that CREATE INDEX CONCURRENTLY wants."""

@@ -55,13 +55,21 @@ _RULES = tuple(
     (re.compile(pattern, re.IGNORECASE), mode)
     for pattern, mode in (
         (rf"{_ALTER} VALIDATE CONSTRAINT {NAME}$", SHARE_UPDATE),
-        (rf"{_ALTER} ALTER (?:COLUMN )?{NAME} SET STATISTICS [-\d]+$", SHARE_UPDATE),
+        (rf"{_ALTER} ALTER (?:COLUMN )?{NAME} SET STATISTICS [-\d ]+$", SHARE_UPDATE),
+        (rf"{_ALTER} ALTER (?:COLUMN )?{NAME} (?:RE)?SET{_COLUMNS}$", SHARE_UPDATE),
+        (rf"{_ALTER} (?:RE)?SET(?!.*user_catalog_table){_COLUMNS}$", SHARE_UPDATE),
+        (rf"{_ALTER} (?:CLUSTER ON {NAME}|SET WITHOUT CLUSTER)$", SHARE_UPDATE),
         (
-            rf"{_ALTER} ADD CONSTRAINT {NAME} FOREIGN KEY{_COLUMNS} "
+            rf"{_ALTER} ADD (?:CONSTRAINT {NAME} )?FOREIGN KEY{_COLUMNS} "
             rf"REFERENCES {NAME}(?:{_COLUMNS})?[\w ]*$",
             SHARE_ROW,
         ),
-        (rf"{_ALTER} (?:ENABLE|DISABLE) TRIGGER {NAME}$", SHARE_ROW),
+        (
+            rf"{_ALTER} (?:ENABLE|DISABLE)(?: REPLICA| ALWAYS)? TRIGGER {NAME}$",
+            SHARE_ROW,
+        ),
+        (rf"ALTER INDEX (?:IF EXISTS )?{NAME} RENAME TO {NAME}$", SHARE_UPDATE),
+        (rf"ALTER INDEX (?:IF EXISTS )?{NAME} (?:RE)?SET{_COLUMNS}$", SHARE_UPDATE),
         (r"ALTER (?:TABLE|INDEX|(?:MATERIALIZED )?VIEW|FOREIGN TABLE)\b", ACCESS_EXCLUSIVE),
         (r"ALTER SEQUENCE\b", SHARE_ROW),
         (r"CREATE (?:UNIQUE )?INDEX\b", SHARE),
@@ -72,7 +80,8 @@ _RULES = tuple(
         (r"(?:CREATE|ALTER)\b", ACCESS_SHARE),
         (r"DROP (?:TYPE|FUNCTION|SCHEMA|EXTENSION|DOMAIN)\b", ACCESS_SHARE),
         (r"(?:DROP|TRUNCATE|CLUSTER)\b|VACUUM (?:\(|FULL\b)", ACCESS_EXCLUSIVE),
-        (r"REINDEX\b", SHARE),
+        # SHARE on the table, but no query can be planned without its indexes.
+        (r"REINDEX\b", ACCESS_EXCLUSIVE),
         (r"REFRESH MATERIALIZED VIEW CONCURRENTLY\b", EXCLUSIVE),
         (r"REFRESH\b", ACCESS_EXCLUSIVE),
         (r"DO\b.*\b(?:ALTER|CREATE|DROP|TRUNCATE|LOCK)\b", ACCESS_EXCLUSIVE),
@@ -126,7 +135,7 @@ def _read(sql: str) -> Wish:
     for code in code_of(sql):
         if _CONCURRENTLY.match(code):
             return Wish(limit=Limit.NONE, may_repeat=False)
-        mode = _mode_of(code)
+        mode = mode_of(code)
         if mode is None:
             continue
         limit = Limit.SHORT
@@ -137,7 +146,16 @@ def _read(sql: str) -> Wish:
     return Wish(limit=limit, names=frozenset(names), reaches_parents=parents)
 
 
-def _mode_of(code: str) -> str | None:
+def strongest(one: str, other: str) -> str:
+    """Return the mode that keeps out all whom either of these two keeps out."""
+    if {one, other} == {SHARE, SHARE_UPDATE}:
+        return SHARE_ROW  # neither of them keeps out all that the other one does
+    return max(one, other, key=_MODES.index)
+
+
+def mode_of(code: str) -> str | None:
+    """Return the mode of one statement, without comments and literals, for the tables
+    that it is about; None where it is none that defines something."""
     if found := _LOCK.match(code):
         words = (found[1] or "ACCESS EXCLUSIVE").title().replace(" ", "")
         return f"{words}Lock" if f"{words}Lock" in _MODES else ACCESS_EXCLUSIVE

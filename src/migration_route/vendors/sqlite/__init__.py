@@ -10,9 +10,10 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.health import HealthSettings, Signal, Touched
-from migration_route.vendors.interface import Sessions, Slot, TargetLock
+from migration_route.vendors.interface import Forecaster, Sessions, Slot, TargetLock
 from migration_route.vendors.sqlite import health
 from migration_route.vendors.sqlite.catalog import SQLiteCatalog
+from migration_route.vendors.sqlite.forecast import SQLiteForecaster
 from migration_route.vendors.sqlite.locks import SQLiteLock
 from migration_route.vendors.sqlite.sessions import SQLiteSessions
 from migration_route.vendors.troubles import NONE, Troubles
@@ -58,6 +59,10 @@ class SQLite:
         """Know nothing: there is no server that could be full."""
         del error
         return None
+
+    def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
+        """Read statements by the tables of the file."""
+        return SQLiteForecaster(connection)
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Find none: no index is half done."""

@@ -1,0 +1,211 @@
+"""What would a statement do to an SQLite file?
+
+Whoever writes locks the file, for all of its tables and until the transaction ends (SQLite
+documentation, "File Locking And Concurrency" and "Write-Ahead Logging"). Django alters
+most tables by a remake: it fills a copy, drops the table, and renames the copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from django.db import DatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from migration_route.forecast import Blocked, Forecast, TableLock, TableSize
+from migration_route.vendors.tables import Tables
+from migration_route.vendors.words import Reading, statements
+
+COPY = "new__"
+"""How Django begins the name of the copy (`DatabaseSchemaEditor._remake_table`)."""
+
+_COUNTED = 100_000  # rows: beyond them the counting would take long
+_IDLE = frozenset(("PRAGMA", "BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "END"))
+_IN_WAL = ("RESERVED", frozenset((Blocked.WRITES, Blocked.SCHEMA_CHANGES)))
+_BY_ROLLBACK = ("EXCLUSIVE", frozenset(Blocked))
+
+
+class SQLiteForecaster:
+    """Reads statement after statement; each stands on those before it."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT type, name, tbl_name FROM sqlite_master")
+            rows = cursor.fetchall()
+            cursor.execute("PRAGMA journal_mode")
+            (journal,) = cursor.fetchone()
+        self._tables = Tables(name for kind, name, _ in rows if kind == "table")
+        self._indexes = {
+            name.lower(): table for kind, name, table in rows if kind == "index"
+        }
+        # Readers go on while a log is written, and wait while the file itself is.
+        self._mode, self._blocks = _IN_WAL if journal == "wal" else _BY_ROLLBACK
+
+    def foretell(self, sql: str) -> Forecast:
+        """Tell what a text of statements does."""
+        account = _Account()
+        for words in statements(sql):
+            self._read(account, words)
+        return Forecast(
+            locks=tuple(
+                TableLock(table=table, mode=self._mode, blocks=self._blocks)
+                for table in account.locked
+            ),
+            rewrites=tuple(account.rewritten),
+            scans=tuple(account.scanned),
+            algorithm=account.algorithm,
+            is_understood=account.is_understood,
+        )
+
+    def pass_by(self) -> None:
+        """Do nothing: what a forecast says here does not lie with the rows."""
+
+    def _read(self, account: _Account, words: Reading) -> None:
+        first = words.tokens[0].word
+        if first in _IDLE:
+            return
+        for beginning, read in _READERS.items():
+            if words.accept(*beginning.split()):
+                read(self, account, words)
+                return
+        account.is_understood = False
+        for table in map(self._tables.old, words.all_names()):
+            account.rewrite(table)
+
+    def _select(self, account: _Account, words: Reading) -> None:
+        account.scan(*map(self._tables.old, words.all_names()))
+
+    def _create_table(self, account: _Account, words: Reading) -> None:
+        del account
+        words.accept("IF", "NOT", "EXISTS")
+        name = words.name()
+        if self._tables.old(name) is None:
+            self._tables.create(name)
+
+    def _create_index(self, account: _Account, words: Reading) -> None:
+        words.accept("IF", "NOT", "EXISTS")
+        index, table = words.name(), self._tables.old(words.name_behind("ON"))
+        account.lock(table)
+        account.scan(table)
+        if index:
+            self._indexes[index[-1].lower()] = table or ""
+
+    def _drop_index(self, account: _Account, words: Reading) -> None:
+        words.accept("IF", "EXISTS")
+        if name := words.name():
+            account.lock(self._indexes.pop(name[-1].lower(), None))
+
+    def _drop_table(self, account: _Account, words: Reading) -> None:
+        words.accept("IF", "EXISTS")
+        name = words.name()
+        account.lock(self._tables.old(name))
+        self._tables.drop(name)
+
+    def _change_rows(self, account: _Account, words: Reading) -> None:
+        account.lock(self._tables.old(Reading(words.rest).name()))
+        account.scan(*map(self._tables.old, words.all_names()))
+
+    def _alter(self, account: _Account, words: Reading) -> None:
+        name = words.name()
+        table = self._tables.old(name)
+        account.lock(table)
+        if words.accept("RENAME", "TO"):
+            self._tables.rename(name, words.name())
+            account.say("instant", table)
+        elif words.accept("RENAME"):
+            account.say("instant", table)
+        elif words.accept("ADD"):
+            account.say("instant", table)
+            # "Existing rows are tested" (SQLite, ALTER TABLE, 4).
+            if words.has("CHECK") or (words.has("GENERATED") and words.has("NOT", "NULL")):
+                account.scan(table)
+        else:  # "rewrites its content to purge the data" (5), or something new
+            account.rewrite(table)
+
+    def _insert(self, account: _Account, words: Reading) -> None:
+        """An insertion; the filling of a copy is the rebuild of what it is a copy of."""
+        name = words.name()
+        target = self._tables.old(name)
+        original = name[-1].removeprefix(COPY) if name else ""
+        if name and name[-1].startswith(COPY) and target == "":
+            table = self._tables.old((original,))
+            account.rewrite(table)
+            account.say("rebuild", table)
+            # From here on the copy stands for the table.
+            self._tables.rename((original,), name)
+            self._tables.create((original,))
+        else:
+            account.lock(target)
+            account.scan(*map(self._tables.old, words.all_names()))
+
+    def sizes(self, tables: Collection[str]) -> tuple[TableSize, ...]:
+        """Count the rows, up to a bound, and the pages where SQLite was built to tell."""
+        return tuple(
+            TableSize(table=table, rows=self._rows(table), bytes=self._bytes(table))
+            for table in sorted(tables)
+        )
+
+    def _rows(self, table: str) -> int | None:
+        quoted = self._connection.ops.quote_name(table)
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT count(*) FROM (SELECT 1 FROM {quoted} LIMIT {_COUNTED + 1})"  # noqa: S608 - a name that is in the catalog, quoted
+            )
+            (rows,) = cursor.fetchone()
+        return None if rows > _COUNTED else int(rows)
+
+    def _bytes(self, table: str) -> int | None:
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT sum(pgsize) FROM dbstat WHERE aggregate AND name IN "
+                    "(SELECT name FROM sqlite_master WHERE tbl_name = %s)",
+                    [table],
+                )
+                (size,) = cursor.fetchone()
+        except DatabaseError:  # SQLite was built without this table
+            return None
+        return None if size is None else int(size)
+
+
+class _Account:
+    """What has been foretold so far, of tables from before the plan."""
+
+    def __init__(self) -> None:
+        self.locked: dict[str, None] = {}
+        self.rewritten: dict[str, None] = {}
+        self.scanned: dict[str, None] = {}
+        self.algorithm = ""
+        self.is_understood = True
+
+    def lock(self, table: str | None) -> None:
+        if table:
+            self.locked[table] = None
+
+    def scan(self, *tables: str | None) -> None:
+        self.scanned |= dict.fromkeys(sorted(filter(None, tables)))
+
+    def rewrite(self, table: str | None) -> None:
+        self.lock(table)
+        self.scan(table)
+        if table:
+            self.rewritten[table] = None
+
+    def say(self, algorithm: str, table: str | None) -> None:
+        if table:
+            self.algorithm = max(self.algorithm, algorithm)  # "instant" before "rebuild"
+
+
+_READERS = {
+    "SELECT": SQLiteForecaster._select,
+    "CREATE TABLE": SQLiteForecaster._create_table,
+    "CREATE INDEX": SQLiteForecaster._create_index,
+    "CREATE UNIQUE INDEX": SQLiteForecaster._create_index,
+    "DROP INDEX": SQLiteForecaster._drop_index,
+    "DROP TABLE": SQLiteForecaster._drop_table,
+    "ALTER TABLE": SQLiteForecaster._alter,
+    "INSERT INTO": SQLiteForecaster._insert,
+    "UPDATE": SQLiteForecaster._change_rows,
+    "DELETE FROM": SQLiteForecaster._change_rows,
+}

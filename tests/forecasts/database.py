@@ -1,0 +1,28 @@
+"""Where are the operations carried out? In a PostgreSQL database of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.db import connections
+
+from tests.harness import databases
+
+ALIAS = "foretold"
+
+
+@contextmanager
+def a_database(folder: Path) -> Iterator[str]:
+    """Give the alias of a new, empty database; raises `databases.NotHere`."""
+    made = databases.create("postgres", folder)
+    template = connections.settings["default"]
+    connections.settings[ALIAS] = {**template, **made.settings(), "OPTIONS": {}}
+    try:
+        yield ALIAS
+    finally:
+        connections[ALIAS].close()
+        del connections[ALIAS]
+        del connections.settings[ALIAS]
+        made.drop()
