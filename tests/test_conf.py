@@ -205,7 +205,6 @@ def test_a_wrong_limit_is_named(entry, word):
     "key",
     [
         "APPROVALS",
-        "FREEZES",
         "NETWORKS",
         "OIDC",
         "REAUTHENTICATE",

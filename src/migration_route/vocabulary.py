@@ -128,6 +128,7 @@ class WaitingReason(StrEnum):
     ORPHAN_BACKEND = "orphan_backend"
     HELD = "held"
     BLOCKED = "blocked"  # others hold locks that its statement needs
+    HEALTH = "health"  # the moment is not good: a signal stops
 
 
 @unique
@@ -137,6 +138,7 @@ class Asked(StrEnum):
     HOLD = "hold"
     CANCEL = "cancel"
     FORCE = "force"
+    GO_ON = "go_on"  # in spite of the signals that hold it
 
 
 @unique
@@ -186,6 +188,7 @@ class EventKind(StrEnum):
     OUTPUT = "output"
     LOCK_LOST = "lock_lost"
     INDEX_DROPPED = "index_dropped"
+    HEALTH = "health"
     ERROR = "error"
 
 
@@ -204,6 +207,7 @@ class Action(StrEnum):
     FORCE_REQUESTED = "force_requested"
     HOLD_REQUESTED = "hold_requested"
     RESUMED = "resumed"
+    HEALTH_OVERRIDDEN = "health_overridden"
     RESOLVED = "resolved"
     BLOCKERS_ENDED = "blockers_ended"
     MIGRATE_STARTED = "migrate_started"

@@ -19,6 +19,7 @@ from migration_route import conf, errors, urls, views
 from migration_route.api import openapi
 from migration_route.api.urls import urlpatterns as addresses
 from migration_route.management.commands.migration_route import Command
+from migration_route.planning.rules.codes import CODES
 from migration_route.vocabulary import (
     Action,
     ActorKind,
@@ -77,12 +78,23 @@ def test_a_page_that_is_behind_is_a_fault(tmp_path):
     settings.write_text(text.replace('`"15s"` |', '`"16s"` |', 1), encoding="utf-8")
     findings = folder / "findings.md"
     lines = findings.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if not line.startswith("| `not_atomic`")]
+    kept = [line for line in lines if not line.startswith("| [`not_atomic`]")]
     findings.write_text("".join(kept), encoding="utf-8")
     answer = check(folder)
     assert answer.returncode == 1
     assert "settings.md: is behind the source" in answer.stdout
-    assert "findings.md: nobody has written about `not_atomic`" in answer.stdout
+    assert "findings.md: nobody has written about [`not_atomic`]" in answer.stdout
+
+
+def test_a_finding_without_a_page_of_its_own_is_a_fault(tmp_path):
+    """So is a page of a finding that there is not."""
+    folder = tmp_path / "reference"
+    shutil.copytree(REFERENCE, folder)
+    (folder / "findings" / "drops_table.md").rename(folder / "findings" / "gone.md")
+    answer = check(folder)
+    assert answer.returncode == 1
+    assert "findings/drops_table.md: is missing" in answer.stdout
+    assert "findings/gone.md: no such finding" in answer.stdout
 
 
 @pytest.mark.parametrize(
@@ -152,7 +164,7 @@ def test_every_word_of_the_vocabulary_is_documented(name, word):
 
 
 def finding_codes():
-    for path in RULES.glob("*.py"):
+    for path in RULES.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.keyword) and node.arg == "code":
                 yield ast.literal_eval(node.value)
@@ -160,7 +172,7 @@ def finding_codes():
 
 def test_every_finding_is_documented():
     codes = set(finding_codes())
-    assert codes
+    assert codes == CODES
     assert {code for code in codes if not has_row("findings", code)} == set()
 
 

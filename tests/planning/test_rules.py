@@ -8,7 +8,8 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.operations.plan import detailed_plan
 from migration_route.planning.plan import PlanRequest
-from migration_route.planning.rules import atomicity, direction
+from migration_route.planning.rules.irreversible import direction
+from migration_route.planning.rules.non_atomic import atomicity
 from migration_route.vocabulary import Direction, Severity
 from tests.factories import a_plan, a_step, create_model
 

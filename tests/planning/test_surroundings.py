@@ -8,7 +8,8 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.planning.plan import PlanRequest
 from migration_route.planning.planner import make_plan
-from migration_route.planning.rules.surroundings import _of_index, _touched_by
+from migration_route.planning.rules.surroundings.catalog import _of_index
+from migration_route.planning.touching import touching_of
 from migration_route.vendors.troubles import InvalidIndex
 from migration_route.vocabulary import Mode, Severity
 from tests.factories import create_model
@@ -72,4 +73,4 @@ def finding(table, *targets, mode=Mode.APPLY):
     """Return what would be said about an invalid index `left` on that table."""
     plan, migrations = make_plan(PlanRequest(targets=targets, mode=mode))
     index = InvalidIndex(name="left", table=table, quoted="public.left")
-    return _of_index(index, _touched_by(plan, migrations))
+    return _of_index(index, touching_of(plan, migrations))

@@ -7,7 +7,12 @@ from dataclasses import replace
 import pytest
 
 from migration_route.errors import DatabaseUnavailable
-from migration_route.ledger.records import EventRecord, RunRecord, StepError
+from migration_route.ledger.records import (
+    EventRecord,
+    OperationEvidence,
+    RunRecord,
+    StepError,
+)
 from migration_route.planning.plan import Finding, Operation
 from migration_route.planning.standing import DatabaseStatus
 from migration_route.reporting import serialize
@@ -17,12 +22,15 @@ from migration_route.reporting.text import (
     run_lines,
     runs_lines,
     status_lines,
+    way_on,
+    what_to_do,
 )
 from migration_route.vocabulary import (
     ActorKind,
     Direction,
     EventKind,
     Mode,
+    Presence,
     RunState,
     Severity,
     StepState,
@@ -79,6 +87,34 @@ def test_a_run_tells_its_steps_its_error_and_what_to_do():
     assert text.count("too long") == 1
 
 
+@pytest.mark.parametrize(
+    ("states", "direction", "way"),
+    [
+        ("in in", "forwards", "applied"),
+        ("in in", "backwards", "reverted"),
+        ("in out", "forwards", "resume"),
+        ("in midway", "forwards", "resume"),
+        ("in unknown", "forwards", "as_is"),
+        ("", "forwards", "as_is"),
+    ],
+)
+def test_the_way_on_follows_what_is_known_of_the_operations(states, direction, way):
+    """It is suggested, and proved when it is taken."""
+    operations = tuple(
+        OperationEvidence(position=number, description="x", state=Presence(state))
+        for number, state in enumerate(states.split())
+    )
+    step = a_step_record(
+        state=StepState.PARTIAL,
+        direction=Direction(direction),
+        rolls_back=False,
+        operations=operations,
+    )
+    run = replace(RUN, steps=(step,))
+    assert way_on(run) == way
+    assert "with a reason" in what_to_do(run)
+
+
 def test_an_error_of_no_step_is_told_at_the_end():
     """A run may fail before or between its steps."""
     run = replace(RUN, state=RunState.FAILED, steps=(a_step_record(),))
@@ -108,6 +144,23 @@ def test_a_plan_tells_what_cannot_be_undone():
     assert "(fake)" in text
     assert "1 step" in text
     assert a_plan().fingerprint in text
+
+
+def test_a_finding_names_its_operation_and_why_it_is_accepted():
+    """Counted from one, as the operations of a step are read."""
+    finding = Finding(
+        code="drops_column",
+        severity=Severity.INFO,
+        step="testapp.a",
+        operation=1,
+        message="It goes.",
+        hint="Do not.",
+        accepted="Empty.",
+    )
+    text = "\n".join(plan_lines(a_plan(a_step("a"), findings=(finding,))))
+    assert "info: drops_column testapp.a, operation 2: It goes." in text
+    assert "accepted: Empty." in text
+    assert "Do not." not in text
 
 
 def test_a_plan_of_nothing_says_so():

@@ -27,6 +27,7 @@ def reading(*states: Presence, end: Presence = UNKNOWN, **words: Any) -> StepRea
         "is_harmless": False,
         "has_own_transaction": False,
         "is_only_invalid": False,
+        "lacks_only_a_drop": False,
     }
     return StepReading(
         operations=tuple(
@@ -125,6 +126,8 @@ def test_where_it_goes_on_has_to_be_proved():
     found = reading(IN, MIDWAY)
     assert "half done" in first_to_resume(step(begun=1), found)[1]
     assert first_to_resume(step(), reading(MIDWAY, is_only_invalid=True)) == (0, "")
+    found = reading(MIDWAY, lacks_only_a_drop=True)
+    assert first_to_resume(step(begun=0), found) == (1, "")
     assert "had begun" in first_to_resume(step(begun=0), reading(UNKNOWN, OUT))[1]
     assert "one before it is not" in first_to_resume(step(begun=0), reading(OUT, IN))[1]
     assert first_to_resume(step(rolls_back=True), reading(IN))[1]

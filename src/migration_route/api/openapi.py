@@ -50,6 +50,16 @@ _LIMIT = _query(
     "How many at most.",
 )
 
+_DATABASE = _query("database", {"type": "string", "default": "default"}, "An alias.")
+_TARGETS = {
+    **_query(
+        "target",
+        {"type": "array", "items": _TEXT},
+        "app, app.name or app.zero; may repeat; none means everything.",
+    ),
+    "explode": True,
+}
+
 _CALLS = (
     _Call(
         method="get",
@@ -67,23 +77,28 @@ _CALLS = (
     ),
     _Call(
         method="get",
+        path="/health",
+        summary="Is now a good moment for a plan? Nothing is begun",
+        answers={200: wire.HealthAnswer},
+        parameters=(_DATABASE, _TARGETS),
+    ),
+    _Call(
+        method="get",
         path="/plan",
         summary="What would happen; nothing is executed",
         answers={200: wire.PlanAnswer},
         parameters=(
-            _query("database", {"type": "string", "default": "default"}, "An alias."),
-            {
-                **_query(
-                    "target",
-                    {"type": "array", "items": _TEXT},
-                    "app, app.name or app.zero; may repeat; none means everything.",
-                ),
-                "explode": True,
-            },
+            _DATABASE,
+            _TARGETS,
             _query(
                 "mode",
                 {"type": "string", "enum": list(Mode)},
                 "How steps are carried out.",
+            ),
+            _query(
+                "details",
+                {"anyOf": [{"type": "integer", "minimum": 0}, {"enum": ["none"]}]},
+                "After how many steps SQL is told, as `details_next` says; or none of it.",
             ),
             _query(
                 "phase",
@@ -162,9 +177,9 @@ _CALLS = (
     _Call(
         method="post",
         path="/runs/{run}/resume",
-        summary="Let a run go on that is held",
+        summary="Let a run go on that is held; `force`: in spite of the signals",
         answers={200: wire.RunAnswer},
-        body=wire.GiveReason,
+        body=wire.ResumeRun,
         parameters=(_RUN_ID,),
         errors=(400, 401, 403, 404, 405, 409, 413, 500, 503),
     ),

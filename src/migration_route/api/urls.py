@@ -29,6 +29,7 @@ urlpatterns = [
     path("status", endpoint({"GET": views.get_status}), name="api-status"),
     path("ready", endpoint({"GET": views.get_ready}), name="api-ready"),
     path("plan", endpoint({"GET": views.get_plan}), name="api-plan"),
+    path("health", endpoint({"GET": views.get_health}), name="api-health"),
     path(
         "runs",
         endpoint({"GET": views.get_runs, "POST": views.post_runs}),

@@ -18,6 +18,7 @@ from migration_route.operations import apply as applying
 from migration_route.operations import (
     cancel,
     end_blockers,
+    health,
     hold,
     ledger,
     plan,
@@ -51,16 +52,29 @@ def get_ready(request: HttpRequest) -> HttpResponse:
 
 
 def get_plan(request: HttpRequest) -> HttpResponse:
-    """`GET plan?database=…&target=…&mode=…&phase=…`."""
+    """`GET plan?database=…&target=…&mode=…&phase=…&details=…`."""
     actor = find_actor(request)
-    parsing.check_query(request, ("database", "target", "mode", "phase"))
+    parsing.check_query(request, ("database", "target", "mode", "phase", "details"))
     wanted = PlanRequest(
         database=request.GET.get("database", "default"),
         targets=tuple(request.GET.getlist("target")),
         mode=parsing.mode_of(request),
         phase=parsing.phase_of(request),
     )
-    return answer(serialize.plan_answer(plan.plan(wanted, actor)))
+    details = parsing.details_of(request)
+    return answer(serialize.plan_answer(plan.plan(wanted, actor, details)))
+
+
+def get_health(request: HttpRequest) -> HttpResponse:
+    """`GET health?database=…&target=…`: is now a good moment for this plan?"""
+    actor = find_actor(request)
+    parsing.check_query(request, ("database", "target"))
+    wanted = PlanRequest(
+        database=request.GET.get("database", "default"),
+        targets=tuple(request.GET.getlist("target")),
+    )
+    found = health.health(wanted, actor)
+    return answer(serialize.health_answer(found.database, found.moment, found.ignored))
 
 
 def get_runs(request: HttpRequest) -> HttpResponse:
@@ -155,8 +169,9 @@ def post_resume(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/resume`."""
     actor = find_actor(request)
     parsing.check_query(request, ())
-    body = parsing.body_of(request, wire.GiveReason)
-    return answer(serialize.run_answer(hold.resume(run, actor, reason=body.reason)))
+    body = parsing.body_of(request, wire.ResumeRun)
+    found = hold.resume(run, actor, reason=body.reason, force=body.force)
+    return answer(serialize.run_answer(found))
 
 
 def post_resolve(request: HttpRequest, run: str) -> HttpResponse:

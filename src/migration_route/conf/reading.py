@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from migration_route.clock import duration
+from migration_route.conf.health import read_freezes, read_health
 from migration_route.conf.tokens import read_token
 from migration_route.conf.values import DatabaseSettings, RouteSettings, Token
 
@@ -20,7 +21,6 @@ _LONGEST = 200
 # would open a door that its owner believes shut: while one is set, nothing is applied.
 NOT_YET = (
     "APPROVALS",
-    "FREEZES",
     "NETWORKS",
     "OIDC",
     "REAUTHENTICATE",
@@ -81,6 +81,14 @@ class _Reader:
         if not found:
             self.problems.append(f"{key} must be longer than nothing.")
             return default
+        return found
+
+    def read(
+        self, key: str, default: Any, how: Callable[[Any], tuple[Any, list[str]]]
+    ) -> Any:
+        """Read a key by a function that returns its value and what is wrong in it."""
+        found, problems = how(self.values.pop(key, default))
+        self.problems += problems
         return found
 
     def aliases(self, key: str) -> frozenset[str] | None:
@@ -172,6 +180,8 @@ def read_settings(values: Any) -> RouteSettings:
         "databases": databases,
         "guard": reader.truth("GUARD", default=True),
         "guard_wait": reader.length_of_time("GUARD_WAIT", timedelta(seconds=10)),
+        "health": reader.read("HEALTH", {}, read_health),
+        "freezes": reader.read("FREEZES", (), read_freezes),
         "unsupported": tuple(key for key in NOT_YET if reader.values.pop(key, None)),
     }
     known = {setting.name.upper() for setting in fields(RouteSettings)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+from migration_route.health import Freeze, HealthSettings
 from migration_route.vocabulary import Scope
 
 
@@ -47,6 +48,9 @@ class RouteSettings:
     databases: Mapping[str, DatabaseSettings] = field(default_factory=dict)  # by alias
     guard: bool = True  # does a typed `manage.py migrate` take the lock?
     guard_wait: timedelta = timedelta(seconds=10)
+    # None: nobody looks.
+    health: HealthSettings | None = field(default_factory=HealthSettings)
+    freezes: tuple[Freeze, ...] = ()  # times in which nothing is to begin
     unsupported: tuple[str, ...] = ()  # guards that are set but not carried yet
     problems: tuple[str, ...] = field(default=())
 

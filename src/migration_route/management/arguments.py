@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from migration_route.planning.plan import PlanRequest
+import msgspec
+
+from migration_route.management.terminal import Terminal
+from migration_route.planning.plan import Details, PlanRequest
 from migration_route.vocabulary import Mode, Phase
+
+Handler = Callable[[Terminal, dict[str, Any]], int]
+"""Carries out a verb with its options; returns the exit code."""
 
 
 def verb(
-    verbs: Any, name: str, help_text: str, handler: Callable[[dict[str, Any]], int]
+    verbs: Any, name: str, help_text: str | None, handler: Handler, terminal: Terminal
 ) -> ArgumentParser:
-    """Add a verb, which `handler` carries out; it can answer in JSON."""
-    found: ArgumentParser = verbs.add_parser(name, help=help_text)
+    """Add a verb, which `handler` carries out; it can answer in JSON. One without a help
+    text is not listed."""
+    words = {} if help_text is None else {"help": help_text}
+    found: ArgumentParser = verbs.add_parser(name, **words)
     found.add_argument("--json", action="store_true", help="print JSON, as the API answers")
-    found.set_defaults(handler=handler)
+    found.set_defaults(handler=partial(handler, terminal))
     return found
 
 
-def target_arguments(parser: ArgumentParser) -> None:
+def target_arguments(parser: ArgumentParser, *, has_mode: bool = True) -> None:
     """Let a verb take the targets, the database and the mode of a plan."""
     parser.add_argument(
         "targets",
@@ -29,12 +38,14 @@ def target_arguments(parser: ArgumentParser) -> None:
         help="app, app.name or app.zero; none: everything",
     )
     parser.add_argument("--database", default="default", metavar="ALIAS")
-    parser.add_argument("--mode", default=Mode.APPLY, choices=[mode.value for mode in Mode])
-    parser.add_argument(
-        "--phase",
-        choices=[phase.value for phase in Phase],
-        help="only what belongs on this side of a deploy",
-    )
+    if has_mode:
+        modes = [mode.value for mode in Mode]
+        parser.add_argument("--mode", default=Mode.APPLY, choices=modes)
+        parser.add_argument(
+            "--phase",
+            choices=[phase.value for phase in Phase],
+            help="only what belongs on this side of a deploy",
+        )
 
 
 def plan_request(options: dict[str, Any]) -> PlanRequest:
@@ -45,3 +56,8 @@ def plan_request(options: dict[str, Any]) -> PlanRequest:
         mode=Mode(options["mode"]),
         phase=Phase(options["phase"]) if options["phase"] else None,
     )
+
+
+def details_of(text: str) -> Details:
+    """Read the details that another process of the route asks for."""
+    return msgspec.json.decode(text, type=Details)

@@ -8,12 +8,13 @@ from dataclasses import replace
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
 from migration_route.errors import NotInThisState
+from migration_route.health import SignalState
 from migration_route.ledger import asking, runs
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord
 from migration_route.operations.recording import on_record
 from migration_route.operations.runs import show
-from migration_route.vocabulary import Action, Asked, RunState, Scope
+from migration_route.vocabulary import Action, Asked, RunState, Scope, WaitingReason
 
 _HOLDABLE = frozenset({RunState.QUEUED, RunState.WAITING, RunState.RUNNING})
 _TRIES = 3
@@ -27,23 +28,31 @@ def hold(run: str, actor: Actor, *, reason: str) -> RunRecord:
     with on_record(actor, "hold", run=run):
         found = show(run, actor)
         authorise(actor, Scope.OPERATE, database=found.database)
-        if found.state is RunState.HELD or _is_asked(found):
+        if (found.state is RunState.HELD and not _waits_for_health(found)) or _is_asked(
+            found
+        ):
             return found
         change = _change(Action.HOLD_REQUESTED, actor, reason)
         if found.state is RunState.RUNNING and asking.ask_beside(run, Asked.HOLD, change):
             return find_run(run)
-        return asking.ask(run, Asked.HOLD, expected=_HOLDABLE, change=change)
+        expected = _HOLDABLE | {RunState.HELD}  # also one that waits for a good moment
+        return asking.ask(run, Asked.HOLD, expected=expected, change=change)
 
 
-def resume(run: str, actor: Actor, *, reason: str) -> RunRecord:
+def resume(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRecord:
     """Let a run go on that is held, or take back a hold that has not come about yet.
 
-    Raises `NotInThisState` when nobody holds it.
+    One that waits for a good moment looks again at once. With `force`, a right of its
+    own that people alone have, it goes on in spite of the signals that hold it now; they
+    are on the ledger. Raises `NotInThisState` when nobody holds it.
     """
     with on_record(actor, "resume", run=run):
         found = show(run, actor)
-        authorise(actor, Scope.OPERATE, database=found.database)
-        change = _change(Action.RESUMED, actor, reason)
+        needed = Scope.FORCE if force else Scope.OPERATE
+        authorise(actor, needed, database=found.database)
+        if force:
+            return _go_on(found, actor, reason)
+        change = replace(_change(Action.RESUMED, actor, reason), columns={"asked": ""})
         for _ in range(_TRIES):  # the hold may come about in this moment
             with suppress(NotInThisState):
                 if found.state is RunState.HELD:
@@ -58,8 +67,35 @@ def resume(run: str, actor: Actor, *, reason: str) -> RunRecord:
         )
 
 
+def _go_on(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
+    """Let a run go on in spite of the signals that hold it, and of no others."""
+    if not _waits_for_health(found):
+        raise NotInThisState(
+            f"Run {found.id} is {found.state}, and no signal holds it.",
+            run=found.id,
+            state=found.state,
+        )
+    signals = [
+        signal
+        for signal in found.waiting_facts.get("signals", ())
+        if signal["state"] == SignalState.STOP
+    ]
+    change = replace(
+        _change(Action.HEALTH_OVERRIDDEN, actor, reason),
+        columns={"asked": Asked.GO_ON},
+        only_if={"waiting_reason": WaitingReason.HEALTH},
+        vouching={"signals": signals},
+    )
+    return runs.move(found.id, to=RunState.RUNNING, expected={RunState.HELD}, change=change)
+
+
+def _waits_for_health(found: RunRecord) -> bool:
+    return found.state is RunState.HELD and found.waiting_reason == WaitingReason.HEALTH
+
+
 def _is_asked(found: RunRecord) -> bool:
-    return found.state in _HOLDABLE and found.asked == Asked.HOLD
+    waits = found.state in _HOLDABLE or _waits_for_health(found)
+    return waits and found.asked == Asked.HOLD
 
 
 def _take_back(run: str, change: runs.Change) -> RunRecord:

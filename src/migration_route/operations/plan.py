@@ -7,35 +7,55 @@ from migration_route.access.permissions import authorise
 from migration_route.operations.deferring import deferrals_of
 from migration_route.operations.recording import on_record
 from migration_route.planning import fresh, sql
-from migration_route.planning.plan import Plan, PlanRequest
+from migration_route.planning.plan import AT_FIRST, Details, Finding, Plan, PlanRequest
 from migration_route.planning.planner import make_plan
-from migration_route.planning.rules import findings_of, phases, surroundings
+from migration_route.planning.rules import findings_of
+from migration_route.planning.rules.phases import sides
+from migration_route.planning.rules.surroundings import catalog
 from migration_route.vocabulary import Scope
 
 
-def plan(request: PlanRequest, actor: Actor) -> Plan:
-    """Return the plan with its SQL and findings; nothing is executed.
+def plan(request: PlanRequest, actor: Actor, details: Details | None = AT_FIRST) -> Plan:
+    """Return the plan with its SQL and findings, or without details; nothing is executed.
 
     Raises what `planning.planner.make_plan` raises, `Unauthenticated` and `Forbidden`.
     """
     with on_record(actor, "plan", database=request.database):
         authorise(actor, Scope.PLAN, database=request.database)
-        return detailed_plan(request)
+        return planned(request, details)
 
 
-def detailed_plan(request: PlanRequest) -> Plan:
+def planned(request: PlanRequest, details: Details | None) -> Plan:
+    """Return the plan with these details, or without any."""
+    return plain_plan(request) if details is None else detailed_plan(request, details)
+
+
+def detailed_plan(request: PlanRequest, details: Details = AT_FIRST) -> Plan:
     """Return the plan with its SQL and findings, from this process or a fresh one."""
     deferrals = deferrals_of(request.database)
     found, migrations = make_plan(request, deferrals)
     if fresh.is_needed(migrations):
-        return fresh.plan_in_new_process(request, detailed=True)
-    steps = sql.with_sql(found.steps, migrations, request.database, budget=sql.BUDGET)
+        return fresh.plan_in_new_process(request, details)
+    if sides.comes_first(found):
+        return found.with_details(findings=tuple(sides.findings(found, deferrals)))
+    steps, more = sql.with_sql(found.steps, migrations, request.database, details)
+    found = found.with_details(steps=steps, details_next=more)
     about = (
-        *findings_of(found),
-        *phases.findings(found, deferrals),
-        *surroundings.findings(found, migrations),
+        *findings_of(found, migrations),
+        *sides.findings(found, deferrals),
+        *catalog.findings(found, migrations),
     )
-    return found.with_details(steps=steps, findings=about)
+    return found.with_details(findings=_of_this_piece(about, found, details))
+
+
+def _of_this_piece(
+    findings: tuple[Finding, ...], plan: Plan, details: Details
+) -> tuple[Finding, ...]:
+    """Leave out what the pieces before this one have told."""
+    if not details.after:
+        return findings
+    told = {step.label for step in plan.steps[details.after : plan.details_next]}
+    return tuple(finding for finding in findings if finding.step in told)
 
 
 def plain_plan(request: PlanRequest) -> Plan:
@@ -44,9 +64,11 @@ def plain_plan(request: PlanRequest) -> Plan:
     deferrals = deferrals_of(request.database)
     found, migrations = make_plan(request, deferrals)
     if fresh.is_needed(migrations):
-        return fresh.plan_in_new_process(request, detailed=False)
+        return fresh.plan_in_new_process(request, None)
+    if sides.comes_first(found):
+        return found.with_details(findings=tuple(sides.findings(found, deferrals)))
     about = (
-        *phases.findings(found, deferrals),
-        *surroundings.findings(found, migrations),
+        *sides.findings(found, deferrals),
+        *catalog.findings(found, migrations),
     )
     return found.with_details(findings=about)

@@ -9,6 +9,7 @@ import msgspec
 
 from migration_route import wire
 from migration_route.conf import route_settings
+from migration_route.deciding.health import Hold, Moment
 from migration_route.errors import RouteError
 from migration_route.ledger.records import (
     EntryRecord,
@@ -56,11 +57,14 @@ def plan_answer(plan: Plan) -> wire.PlanAnswer:
                 code=finding.code,
                 severity=finding.severity,
                 step=finding.step,
+                operation=finding.operation,
                 message=finding.message,
                 hint=finding.hint,
+                accepted=finding.accepted,
             )
             for finding in plan.findings
         ],
+        details_next=plan.details_next,
         phase=plan.phase,
         deferred=[_deferred(left) for left in plan.deferred],
     )
@@ -169,6 +173,20 @@ def _waiting(run: RunRecord) -> wire.WaitingAnswer:
         tables=facts.get("tables", []),
         blockers=[_blocker(blocker) for blocker in facts.get("blockers", [])],
         session=wire.SessionAnswer(**facts["session"]) if "session" in facts else None,
+        signals=[wire.SignalAnswer(**signal) for signal in facts.get("signals", [])],
+        gives_up=facts.get("gives_up"),
+    )
+
+
+def health_answer(
+    database: str, moment: Moment, ignored: Iterable[str]
+) -> wire.HealthAnswer:
+    """Return whether now is a good moment."""
+    return wire.HealthAnswer(
+        database=database,
+        verdict="hold" if isinstance(moment, Hold) else "go",
+        signals=[wire.SignalAnswer(**signal.to_dict()) for signal in moment.signals],
+        ignored=sorted(ignored),
     )
 
 

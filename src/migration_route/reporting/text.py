@@ -14,9 +14,10 @@ from migration_route.vocabulary import (
     Mode,
     Phase,
     Presence,
+    Resolution,
     RunState,
 )
-from migration_route.wire import EndedBlockersAnswer
+from migration_route.wire import EndedBlockersAnswer, HealthAnswer
 
 _MANY = 20
 _LEFT_MIDWAY = "not undone as a whole if it fails or is cancelled"
@@ -68,8 +69,12 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield f"  left out: {left.label}: {_when(left)}. {left.why}"
     for finding in plan.findings:
         where = f" {finding.step}" if finding.step else ""
+        if finding.operation is not None:
+            where += f", operation {finding.operation + 1}"
         yield f"  {finding.severity}: {finding.code}{where}: {finding.message}"
-        if finding.hint:
+        if finding.accepted:
+            yield f"    accepted: {finding.accepted}"
+        elif finding.hint:
             yield f"    {finding.hint}"
     yield f"fingerprint {plan.fingerprint}"
 
@@ -81,6 +86,15 @@ def _when(left: Deferred) -> str:
         return words
     overdue = ", overdue" if left.overdue else ""
     return f"{words}, put off since {left.since[:19]}Z{overdue}"
+
+
+def health_lines(found: HealthAnswer) -> Iterator[str]:
+    """Tell whether now is a good moment, and by which signals."""
+    good = "a good moment" if found.verdict == "go" else "not a good moment"
+    yield f"{found.database}: {good}"
+    for signal in found.signals:
+        ignored = " (ignored)" if signal.name in found.ignored else ""
+        yield f"  {signal.state:<8} {signal.name}{ignored}: {signal.reason}"
 
 
 def run_lines(run: RunRecord) -> Iterator[str]:
@@ -118,23 +132,38 @@ def _phase_lines(run: RunRecord) -> Iterator[str]:
         yield from (f"  left out: {left.label}. {left.why}" for left in run.deferred)
 
 
-def what_to_do(run: RunRecord) -> str:
-    """Say how a run that stopped midway can be resolved, by what is known of it."""
+def way_on(run: RunRecord) -> Resolution:
+    """Return the way that suggests itself by what is known of the step that stopped."""
     step = next((step for step in run.steps if step.operations), None)
     states = {found.state for found in step.operations or ()} if step else set()
     if step and states == {Presence.IN}:
         is_back = step.direction is Direction.BACKWARDS
-        done, how = ("undone", "reverted") if is_back else ("carried out", "applied")
-        return (
-            f"All of {step.label} is {done}, and only the record is missing: resolve this "
-            f"run as {how}, with a reason."
-        )
-    if step and not step.rolls_back and not states & {Presence.UNKNOWN, Presence.MIDWAY}:
-        return (
-            "Resolve this run to resume behind the last operation that is in, or put right "
-            "what is left and resolve it then; with a reason."
-        )
-    return "Put right what is left, then resolve this run with a reason."
+        return Resolution.REVERTED if is_back else Resolution.APPLIED
+    if step and not step.rolls_back and Presence.UNKNOWN not in states:
+        return Resolution.RESUME
+    return Resolution.AS_IS
+
+
+def what_to_do(run: RunRecord) -> str:
+    """Say how a run that stopped midway can be resolved, by what is known of it."""
+    match way_on(run):
+        case Resolution.APPLIED:
+            return (
+                "All of the step is carried out, and only the record is missing: resolve "
+                "this run as applied, with a reason."
+            )
+        case Resolution.REVERTED:
+            return (
+                "All of the step is undone, and only the record is missing: resolve this "
+                "run as reverted, with a reason."
+            )
+        case Resolution.RESUME:
+            return (
+                "Resolve this run to resume behind the last operation that is in, or put "
+                "right what is left and resolve it then; with a reason."
+            )
+        case Resolution.AS_IS:
+            return "Put right what is left, then resolve this run with a reason."
 
 
 def ended_blockers_lines(
@@ -150,6 +179,10 @@ def ended_blockers_lines(
 def _waiting_lines(run: RunRecord) -> Iterator[str]:
     yield f"  waiting: {run.waiting_reason}"
     facts = run.waiting_facts
+    for signal in facts.get("signals", ()):
+        yield f"    {signal['state']}: {signal['name']}: {signal['reason']}"
+    if "gives_up" in facts:
+        yield f"    looks again at {run.waiting_until}, gives up at {facts['gives_up']}"
     if not facts.get("attempt"):
         return
     yield (
@@ -178,7 +211,7 @@ def event_line(event: EventRecord) -> str | None:
             return f"  {event.text}"
         case EventKind.STATEMENT_RUNNING:
             return f"  still running: {event.text[:200]}"
-        case EventKind.ERROR | EventKind.LOCK_ATTEMPT:
+        case EventKind.ERROR | EventKind.LOCK_ATTEMPT | EventKind.HEALTH:
             return f"  {event.text}"
         case _:
             return None

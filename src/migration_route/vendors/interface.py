@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from migration_route.health import HealthSettings, Signal, Touched
 from migration_route.vendors.troubles import Troubles
 
 
@@ -213,6 +214,19 @@ class Vendor(Protocol):
 
         Raises `django.db.DatabaseError` where it cannot be read.
         """
+
+    def health(
+        self, connection: BaseDatabaseWrapper, touched: Touched, settings: HealthSettings
+    ) -> tuple[Signal, ...]:
+        """Return how the database is, for somebody who wants to change what is `touched`.
+
+        Each question is bounded in time; what this role may not see is unknown, with the
+        reason. `connection` belongs to the route; the limits of its session are changed.
+        Raises `django.db.Error` where it cannot be opened.
+        """
+
+    def health_without_connection(self, error: Exception) -> Signal | None:
+        """Return what it tells of the database that a connection failed with `error`."""
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Return the statement that drops the invalid index which `sql` would run into."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from migration_route.ledger.records import RunRecord, StepError, StepRecord
-from migration_route.reporting.text import what_to_do
+from migration_route.reporting.text import way_on, what_to_do
 from migration_route.vocabulary import (
     Asked,
     Direction,
@@ -16,6 +16,7 @@ from migration_route.vocabulary import (
     StepState,
     WaitingReason,
 )
+from migration_route.web.moments import SignalView, signal_views
 from migration_route.web.wording import TONES, between, duration, moment, words
 
 _DONE = frozenset({StepState.APPLIED, StepState.REVERTED})
@@ -76,6 +77,10 @@ _WAITING = {
     WaitingReason.BLOCKED: (
         "Waiting: others are using what it has to change.",
         "It goes on by itself when they are done. Others wait for it briefly, if at all.",
+    ),
+    WaitingReason.HEALTH: (
+        "Held: this is not a good moment.",
+        "It looks again by itself, and goes on when nothing stops it any more.",
     ),
     WaitingReason.LOCK: ("Waiting: something else is migrating this database.", ""),
     WaitingReason.ORPHAN_BACKEND: (
@@ -142,6 +147,7 @@ class RunView:
     headline: str
     advice: str
     what_to_do: str  # about one that stopped midway
+    way_on: str  # how that would be resolved
     steps: tuple[RunStepView, ...]
     done: int
     created: datetime | None
@@ -157,6 +163,9 @@ class RunView:
     orphan: dict[str, Any] | None  # the session that its processes have left
     shows_statements: bool  # they tell where it stopped
     blocked: BlockedView | None
+    signals: tuple[SignalView, ...]  # that hold it, and those that are unknown
+    next_look: datetime | None
+    gives_up: datetime | None  # when it ends because the moment was never good
     shows_error: bool  # its error is not that of one of its steps
 
 
@@ -165,6 +174,7 @@ def run_view(record: RunRecord) -> RunView:
     done = sum(step.state in _DONE for step in record.steps)
     orphan = record.waiting_facts.get("session") if record.is_active else None
     is_asked = record.asked == Asked.HOLD
+    signals = record.waiting_facts.get("signals", ())
     headline, advice = _sentences(record, done)
     return RunView(
         record=record,
@@ -173,6 +183,7 @@ def run_view(record: RunRecord) -> RunView:
         headline=headline,
         advice=advice,
         what_to_do=what_to_do(record) if record.state is RunState.PARTIAL else "",
+        way_on=way_on(record),
         steps=tuple(map(_step_view, record.steps)),
         done=done,
         created=moment(record.created_at),
@@ -180,7 +191,7 @@ def run_view(record: RunRecord) -> RunView:
         finished=moment(record.finished_at),
         duration=duration(between(record.started_at, record.finished_at)),
         is_cancellable=record.state in _CANCELLABLE or orphan is not None,
-        is_holdable=record.state in _HOLDABLE and not is_asked,
+        is_holdable=(record.state in _HOLDABLE or bool(signals)) and not is_asked,
         is_resumable=record.state is RunState.HELD
         or (record.state in _HOLDABLE and is_asked),
         is_forcible=record.state in _FORCIBLE,
@@ -191,6 +202,9 @@ def run_view(record: RunRecord) -> RunView:
         orphan=orphan,
         shows_statements=record.state in {RunState.FAILED, RunState.PARTIAL, RunState.LOST},
         blocked=_blocked_view(record.waiting_facts),
+        signals=signal_views(signals),
+        next_look=moment(record.waiting_until) if signals else None,
+        gives_up=moment(record.waiting_facts.get("gives_up", "")),
         shows_error=record.error is not None
         and not any(step.error for step in record.steps),
     )

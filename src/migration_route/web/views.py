@@ -15,17 +15,19 @@ from migration_route.ledger.records import RunRecord
 from migration_route.operations import apply as applying
 from migration_route.operations import cancel as cancelling
 from migration_route.operations import end_blockers as ending
+from migration_route.operations import health as looking
 from migration_route.operations import hold as holding
 from migration_route.operations import ledger as ledgers
 from migration_route.operations import plan as planning
 from migration_route.operations import resolve as resolving
 from migration_route.operations import runs, status
-from migration_route.planning.plan import PlanRequest
+from migration_route.planning.plan import AT_FIRST, Details, PlanRequest
 from migration_route.vocabulary import Scope
 from migration_route.web import parsing
 from migration_route.web.databases import database_view
 from migration_route.web.entries import entry_view
 from migration_route.web.happenings import current_work, line_views
+from migration_route.web.moments import moment_view
 from migration_route.web.plans import plan_view
 from migration_route.web.rendering import render
 from migration_route.web.runs import run_view
@@ -63,7 +65,8 @@ def _last_runs(actor: Actor) -> list[RunRecord]:
 
 def plan(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Show what would happen, and the button that makes it happen."""
-    return _plan_page(request, actor, parsing.plan_request(request.GET))
+    wanted, details = parsing.plan_request(request.GET), parsing.details(request)
+    return _plan_page(request, actor, wanted, details=details)
 
 
 def _plan_page(
@@ -71,17 +74,21 @@ def _plan_page(
     actor: Actor,
     wanted: PlanRequest,
     *,
+    details: Details = AT_FIRST,
     refusal: RouteError | None = None,
     reason: str = "",
 ) -> HttpResponse:
-    found = planning.plan(wanted, actor)
+    found = planning.plan(wanted, actor, details)
     return render(
         request,
         actor,
         "plan",
         {
             "title": f"Plan for {found.database}",
-            "plan": plan_view(found, actor),
+            "plan": plan_view(found, actor, details),
+            "moment": moment_view(looking.health(wanted, actor).moment)
+            if found.steps
+            else None,
             "targets": wanted.targets,
             "key": secrets.token_hex(16),
             "refusal": refusal,
@@ -148,8 +155,9 @@ def hold(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
 
 
 def resume(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """Let a run go on that is held."""
-    holding.resume(run, actor, reason=parsing.reason(request.POST))
+    """Let a run go on that is held; with the field `force`, in spite of the signals."""
+    reason, force = parsing.reason(request.POST), request.POST.get("force") == "1"
+    holding.resume(run, actor, reason=reason, force=force)
     return redirect("migration_route:run", run=run)
 
 

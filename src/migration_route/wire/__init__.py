@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from migration_route.wire.answers import (
     ActorAnswer,
-    Answer,
     BlockerAnswer,
     DatabaseAnswer,
     DeferredAnswer,
@@ -33,6 +32,8 @@ from migration_route.wire.answers import (
     WaitingAnswer,
     to_json,
 )
+from migration_route.wire.body import Answer
+from migration_route.wire.health import HealthAnswer, SignalAnswer
 from migration_route.wire.ledger import EntriesAnswer, EntryAnswer, VerificationAnswer
 from migration_route.wire.requests import (
     Alias,
@@ -43,6 +44,7 @@ from migration_route.wire.requests import (
     Reason,
     Request,
     Resolve,
+    ResumeRun,
     TargetName,
 )
 
@@ -62,6 +64,7 @@ __all__ = [
     "EventsAnswer",
     "FindingAnswer",
     "GiveReason",
+    "HealthAnswer",
     "Name",
     "NotEndedAnswer",
     "OperationAnswer",
@@ -73,10 +76,12 @@ __all__ = [
     "Reason",
     "Request",
     "Resolve",
+    "ResumeRun",
     "RunAnswer",
     "RunStepAnswer",
     "RunsAnswer",
     "SessionAnswer",
+    "SignalAnswer",
     "StatusAnswer",
     "StepErrorAnswer",
     "TargetName",

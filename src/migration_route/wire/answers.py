@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-
-class Answer(Struct, frozen=True, kw_only=True):
-    """A body that the route answers with."""
+from migration_route.wire.body import Answer
+from migration_route.wire.health import SignalAnswer
 
 
 class Problem(Answer, frozen=True, kw_only=True):
@@ -34,13 +32,16 @@ class OperationAnswer(Answer, frozen=True, kw_only=True):
 
 
 class FindingAnswer(Answer, frozen=True, kw_only=True):
-    """Something that a reader of the plan should know."""
+    """Something that a reader of the plan should know; `operation` is its place in the
+    step, from 0, and `accepted` the reason that the migration itself gives."""
 
     code: str
     severity: str
     step: str | None
+    operation: int | None
     message: str
     hint: str
+    accepted: str
 
 
 class DeferredAnswer(Answer, frozen=True, kw_only=True):
@@ -76,7 +77,9 @@ class PlanStepAnswer(Answer, frozen=True, kw_only=True):
 
 
 class PlanAnswer(Answer, frozen=True, kw_only=True):
-    """The steps that would bring a database to a wanted state."""
+    """The steps that would bring a database to a wanted state. `details_next`: SQL and
+    what follows from it are told up to this step, ask with `details` for more; null when
+    there is no more."""
 
     database: str
     vendor: str
@@ -88,6 +91,7 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     transactional_ddl: bool
     steps: list[PlanStepAnswer]
     findings: list[FindingAnswer]
+    details_next: int | None
     phase: str | None
     deferred: list[DeferredAnswer]
 
@@ -126,7 +130,8 @@ class SessionAnswer(Answer, frozen=True, kw_only=True):
 class WaitingAnswer(Answer, frozen=True, kw_only=True):
     """Why a run waits, and until when if that is known; while it is `blocked`, how often
     it has tried, how long it has held others up, and who is in the way; for an
-    `orphan_backend`, the session that is at work in the database."""
+    `orphan_backend`, the session that is at work in the database; for `health`, the
+    signals that stop and those that are unknown, and when it gives up."""
 
     reason: str
     until: str | None
@@ -136,6 +141,8 @@ class WaitingAnswer(Answer, frozen=True, kw_only=True):
     tables: list[str] = []
     blockers: list[BlockerAnswer] = []
     session: SessionAnswer | None = None
+    signals: list[SignalAnswer] = []
+    gives_up: str | None = None
 
 
 class NotEndedAnswer(Answer, frozen=True, kw_only=True):

@@ -35,9 +35,17 @@ class CreateRun(Request, frozen=True, kw_only=True):
 
 
 class GiveReason(Request, frozen=True, kw_only=True):
-    """`POST runs/{id}/hold`, `…/resume`, `…/end-blockers`: why."""
+    """`POST runs/{id}/hold`, `…/end-blockers`: why."""
 
     reason: Reason = ""
+
+
+class ResumeRun(Request, frozen=True, kw_only=True):
+    """`POST runs/{id}/resume`: why, and whether it goes on in spite of the signals that
+    hold it."""
+
+    reason: Reason = ""
+    force: bool = False
 
 
 class CancelRun(Request, frozen=True, kw_only=True):

@@ -105,6 +105,6 @@ def _last(operation: OperationReading, step: StepRecord, told: Told) -> Presence
     if operation.has_own_transaction:
         # It is undone unless it was committed, and it was not before it returned.
         return Presence.UNKNOWN if step.returned and not has_failed else Presence.OUT
-    if has_failed and not told.carried_out:
-        return Presence.OUT  # its first statement was refused
+    if has_failed and not told.carried_out and not operation.is_only_invalid:
+        return Presence.OUT  # its first statement was refused, and has left nothing
     return operation.state

@@ -13,7 +13,6 @@ from migration_route.errors import DatabaseUnavailable, NotInThisState
 from migration_route.ledger import asking, runs
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run
-from migration_route.running.messages import Message
 from migration_route.vocabulary import Asked, EventKind, RunState, WaitingReason
 
 _LOOK = 0.3  # seconds between two looks at whether it may go on
@@ -24,14 +23,13 @@ class Holding:
 
     def __init__(self, run: str) -> None:
         self._run = run
-        self.gate: Message | None = None  # what the worker asked, while it has no answer
         self._is_held = False
         self._is_taken = False  # the wish has been taken from beside the tables
         self._looked = 0.0
 
-    def shut(self, gate: Message, journal: Journal) -> None:
+    def shut(self, journal: Journal) -> None:
         """Keep a gate shut from now on."""
-        self.gate, self._is_held, self._is_taken, self._looked = gate, False, False, 0.0
+        self._is_held, self._is_taken, self._looked = False, False, 0.0
         journal.let_go()
 
     def is_over(self, journal: Journal) -> bool:
@@ -58,9 +56,9 @@ class Holding:
             only_if={} if self._is_taken else {"asked": Asked.HOLD},
         )
         try:
-            runs.move(
-                self._run, to=RunState.HELD, expected={RunState.RUNNING}, change=change
-            )
+            # It may be held already, because the moment was not good.
+            waits = {RunState.RUNNING, RunState.HELD}
+            runs.move(self._run, to=RunState.HELD, expected=waits, change=change)
         except NotInThisState:
             return False
         self._is_held = True

@@ -11,11 +11,11 @@ from django.db import connections
 
 from migration_route.conf import route_settings
 from migration_route.connecting import new_connection, own_connection
-from migration_route.errors import NotInThisState, RouteError
+from migration_route.errors import NotInThisState
 from migration_route.ledger import entries, runs
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run
-from migration_route.ledger.records import RunRecord, StepError
+from migration_route.ledger.records import RunRecord
 from migration_route.planning.graph import read_recorder
 from migration_route.running.child import Child
 from migration_route.running.messages import Message, Order
@@ -24,13 +24,14 @@ from migration_route.running.recovery.evidence import with_evidence
 from migration_route.running.recovery.orphans import Orphan
 from migration_route.running.signals import Signals, heeded
 from migration_route.running.supervision.claiming import Claim
-from migration_route.running.supervision.holding import Holding
-from migration_route.running.supervision.keeping import LOCK_LOST, Keeping
+from migration_route.running.supervision.gates import Gates
+from migration_route.running.supervision.goodness import NOT_GOOD
+from migration_route.running.supervision.keeping import Keeping
 from migration_route.running.supervision.stopping import Stopping, as_stopped
 from migration_route.running.supervision.transcript import Transcript
 from migration_route.running.supervision.verdict import Verdict, verdict
 from migration_route.running.supervision.waiting import Waiting
-from migration_route.vocabulary import EventKind, RunState
+from migration_route.vocabulary import EventKind, RunState, WaitingReason
 
 _TICK = 0.1  # seconds between two looks at the record while the worker is silent
 _FLUSH_PAUSE = 0.5  # seconds until a ledger that could not be written is tried again
@@ -45,10 +46,6 @@ _UNDER_WAY = frozenset(
         RunState.CANCELLING,
         RunState.LOST,
     }
-)
-_UNRECORDED = StepError(
-    type="LedgerUnavailable",
-    message="The beginning of this step could not be put on record: it was not begun.",
 )
 
 
@@ -77,10 +74,8 @@ class Supervisor:
         self._child = child
         self._signals = signals
         self._claim = Claim(run)
-        self._refusal: StepError | None = None  # why a step was not let begin
         self._backend = Backend(run.database)
         self._stopping = Stopping(run.id, child, self._backend, signals)
-        self._holding = Holding(run.id)
         self._waiting = Waiting(run.id)
 
     def supervise(self) -> RunRecord:
@@ -109,14 +104,17 @@ class Supervisor:
         self._child.order(_order_of(self._run))
         beat = route_settings().lease.total_seconds() / 3
         self._keeping = Keeping(self._claim, journal, every=beat)
+        self._gates = Gates(
+            self._run, self._child, self._stopping, self._keeping, transcript, journal
+        )
         tried, flushed = 0.0, time.monotonic()
         while not self._child.is_silent:
-            self._listen(transcript, journal, timeout=_TICK)
+            self._listen(transcript, timeout=_TICK)
             transcript.show_slow_statement()
             self._keeping.look()
             self._waiting.look()
-            if self._holding.gate is not None:
-                self._hold_on(self._holding.gate, transcript, journal)
+            if self._gates.is_shut:
+                self._gates.look()
             else:
                 in_step = transcript.told.current is not None
                 self._stopping.tick(in_step=in_step and not self._waiting.is_paused)
@@ -127,68 +125,24 @@ class Supervisor:
                 flushed = now if journal.flush() else flushed
             if self._child.has_ended():
                 # A grandchild may hold the pipes open: what is written is read, no more.
-                self._listen(transcript, journal, timeout=0)
-                self._listen(transcript, journal, timeout=0)
+                self._listen(transcript, timeout=0)
+                self._listen(transcript, timeout=0)
                 break
         journal.let_go()
+        self._gates.close()
         return self._conclude(journal, transcript)
 
-    def _listen(self, transcript: Transcript, journal: Journal, *, timeout: float) -> None:
+    def _listen(self, transcript: Transcript, *, timeout: float) -> None:
         for said in self._child.listen(timeout):
             if isinstance(said, Message) and said.kind == "gate":
-                self._gate(said, transcript, journal)
+                self._gates.come_to(said)
             elif isinstance(said, Message) and said.kind == "lock_pause":
                 self._pause(said)
             elif isinstance(said, Message) and said.kind == "operation_gate":
-                transcript.pass_operation(said)
-                self._child.answer(go=self._put_intent_on_record(journal))
+                self._gates.pass_operation(said)
             else:
                 self._waiting.hear(said)
                 transcript.hear(said)
-
-    def _gate(self, said: Message, transcript: Transcript, journal: Journal) -> None:
-        """Let the step begin, unless the run is to stop or to wait."""
-        self._stopping.look()
-        if self._stopping.why:
-            self._child.answer(go=False)
-        elif self._stopping.wants_hold:
-            self._holding.shut(said, journal)
-        else:
-            self._begin(said, transcript, journal)
-
-    def _hold_on(self, said: Message, transcript: Transcript, journal: Journal) -> None:
-        """Keep the gate shut until somebody says what becomes of the run."""
-        if self._holding.is_over(journal):
-            self._holding.gate = None
-            self._gate(said, transcript, journal)
-            return
-        self._stopping.tick(in_step=False)
-        if self._stopping.why:
-            self._holding.gate = None
-            self._child.answer(go=False)
-
-    def _begin(self, said: Message, transcript: Transcript, journal: Journal) -> None:
-        """Put the intent on record, then let the step begin."""
-        if not self._keeping.is_sure():
-            self._refusal = LOCK_LOST
-            self._child.answer(go=False)
-            return
-        journal.let_go()
-        transcript.begin_step(_position(journal, said), said.at)
-        go = self._put_intent_on_record(journal)
-        if go:
-            journal.hold()
-        self._child.answer(go=go)
-
-    def _put_intent_on_record(self, journal: Journal) -> bool:
-        """Return whether it is there: nothing runs that is not on record."""
-        deadline = time.monotonic() + _LAST_WORDS
-        while not journal.flush() and not journal.is_durable:
-            if time.monotonic() > deadline:
-                self._refusal = _UNRECORDED
-                return False
-            time.sleep(_TICK)
-        return True
 
     def _pause(self, said: Message) -> None:
         """Show for whom the step waits, and let it go on waiting unless it is to stop."""
@@ -205,8 +159,9 @@ class Supervisor:
         if transcript.told.ending is None:
             transcript.died(status)
         told = transcript.told
-        if self._refusal is not None:
-            told = replace(told, ending="failed", error=self._refusal)
+        refusal = self._gates.refusal
+        if refusal is not None:
+            told = replace(told, ending="failed", error=refusal)
         if not self._outlives_its_session(journal):
             return self._run
         with own_connection(self._run.database):
@@ -215,6 +170,8 @@ class Supervisor:
             found = verdict(journal.steps, recorded, told)
         if self._stopping.was_pressed or told.ending in {None, "stopped"}:
             found = as_stopped(found, self._stopping.why)
+        if refusal is not None and refusal.type == NOT_GOOD and found.error == refusal:
+            found = replace(found, outcome=WaitingReason.HEALTH)
         if told.current is not None:
             step = found.steps[told.current]
             journal.step(told.current, step.state, error=step.error, **transcript.attempts)
@@ -283,13 +240,4 @@ def _order_of(run: RunRecord) -> Order:
         left_out=tuple((left.app, left.name, left.digest) for left in run.deferred),
         rebuild_invalid_indexes=run.rebuild_invalid_indexes,
         done_operations=run.steps[0].done_operations if run.steps else None,
-    )
-
-
-def _position(journal: Journal, said: Message) -> int:
-    for position, step in enumerate(journal.steps):
-        if (step.app, step.name) == (said.app, said.name):
-            return position
-    raise RouteError(
-        f"The worker speaks of {said.app}.{said.name}, which is not in its order."
     )

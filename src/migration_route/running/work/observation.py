@@ -17,13 +17,17 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
 
 
 class Observer(Protocol):
     """Somebody who is told. Durations are in milliseconds."""
 
-    def step_starts(self, migration: Migration, *, backwards: bool) -> None:
-        """Before anything of a step is sent; raising here stops the run cleanly."""
+    def step_starts(
+        self, migration: Migration, state: ProjectState, *, backwards: bool
+    ) -> None:
+        """Before anything of a step is sent; raising here stops the run cleanly. `state`
+        is the one before the migration."""
 
     def step_finished(self, migration: Migration, duration_ms: int) -> None:
         """When a step is committed and recorded."""
@@ -100,7 +104,7 @@ def observed(observer: Observer, carried: Carrier = once) -> Iterator[None]:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        with _step(observer, self.connection, migration, backwards=False):
+        with _step(observer, self.connection, migration, state, backwards=False):
             return carried(self, apply, state, migration, *args, **kwargs)
 
     @functools.wraps(unapply)
@@ -111,7 +115,7 @@ def observed(observer: Observer, carried: Carrier = once) -> Iterator[None]:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        with _step(observer, self.connection, migration, backwards=True):
+        with _step(observer, self.connection, migration, state, backwards=True):
             return carried(self, unapply, state, migration, *args, **kwargs)
 
     MigrationExecutor.apply_migration = observed_apply  # type: ignore[method-assign]
@@ -128,10 +132,11 @@ def _step(
     observer: Observer,
     connection: BaseDatabaseWrapper,
     migration: Migration,
+    state: ProjectState,
     *,
     backwards: bool,
 ) -> Iterator[None]:
-    observer.step_starts(migration, backwards=backwards)
+    observer.step_starts(migration, state, backwards=backwards)
     start = time.monotonic()
     with (
         _operations(observer, migration, backwards=backwards),

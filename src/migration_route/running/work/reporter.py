@@ -14,10 +14,12 @@ from typing import Any
 import msgspec
 from django.db.migrations import Migration
 from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
 
 from migration_route import clock
 from migration_route.planning.planner import describe_operation
 from migration_route.planning.sql import AT_THE_END
+from migration_route.planning.touching import touched_by_step
 from migration_route.running.messages import Answer, Message
 
 _STATEMENTS_SHOWN = 100
@@ -70,10 +72,18 @@ class Reporter:
 
     # --- the observer -----------------------------------------------------------------
 
-    def step_starts(self, migration: Migration, *, backwards: bool) -> None:
-        """Wait at the gate: the intent is on record before anything is sent."""
-        del backwards
-        self._say("gate", app=migration.app_label, name=migration.name)
+    def step_starts(
+        self, migration: Migration, state: ProjectState, *, backwards: bool
+    ) -> None:
+        """Wait at the gate, having told what the step has to do with: the intent is on
+        record before anything is sent."""
+        touched = touched_by_step(migration, state, backwards=backwards)
+        self._say(
+            "gate",
+            app=migration.app_label,
+            name=migration.name,
+            facts=touched.to_dict(),
+        )
         if not self._ask().go:
             raise Stopped
         self._operation = None

@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import Error as DatabaseFailure
 from django.db import connections
 from django.db.migrations import Migration
+from django.db.migrations.state import ProjectState
 from django.db.models.signals import pre_migrate
 
 from migration_route import clock
@@ -126,9 +127,11 @@ class _Held:
         self._expectation = expectation
         self._reporter = reporter
 
-    def step_starts(self, migration: Migration, *, backwards: bool) -> None:
+    def step_starts(
+        self, migration: Migration, state: ProjectState, *, backwards: bool
+    ) -> None:
         self._expectation.begin(migration, backwards=backwards)
-        self._reporter.step_starts(migration, backwards=backwards)
+        self._reporter.step_starts(migration, state, backwards=backwards)
         done = self._expectation.done_operations
         if done is not None:
             resume_in(migration, backwards=backwards, done=done)

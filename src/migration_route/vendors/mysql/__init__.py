@@ -7,7 +7,9 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from migration_route.health import HealthSettings, Signal, Touched
 from migration_route.vendors.interface import Sessions, Slot, TargetLock
+from migration_route.vendors.mysql import health
 from migration_route.vendors.mysql.catalog import MySQLCatalog
 from migration_route.vendors.mysql.contention import MySQLContention
 from migration_route.vendors.mysql.locks import MySQLLock
@@ -43,6 +45,16 @@ class MySQL:
         """Find none: an index is there or not, and ids are counted by the table itself."""
         del connection
         return NONE
+
+    def health(
+        self, connection: BaseDatabaseWrapper, touched: Touched, settings: HealthSettings
+    ) -> tuple[Signal, ...]:
+        """Look at it."""
+        return health.health(connection, touched, settings)
+
+    def health_without_connection(self, error: Exception) -> Signal | None:
+        """Tell a server that is full."""
+        return health.without_connection(error)
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Find none: no index is half done."""

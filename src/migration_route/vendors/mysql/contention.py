@@ -45,6 +45,7 @@ WHERE p.id <> connection_id() AND p.id IN (
       AND table_schema = database() AND table_name IN %s)
 """
 _BY_AGE = " WHERE p.id <> connection_id() AND x.trx_id IS NOT NULL"
+_OPEN_HERE = _BY_AGE + " AND p.db = database()"
 _SCHEMA_IS_ON = """
 SELECT 1 FROM performance_schema.setup_instruments
 WHERE name = 'wait/lock/metadata/sql/mdl' AND enabled = 'YES' AND @@performance_schema
@@ -134,6 +135,12 @@ class MySQLContention:
             rows = cursor.fetchall()
         found = [_blocker(row, certain=query is not None) for row in rows]
         return sorted(found, key=lambda blocker: -blocker.age)
+
+    def open_transactions(self, connection: BaseDatabaseWrapper) -> list[Blocker]:
+        """Return every open transaction of sessions that are in this database."""
+        with connection.cursor() as cursor:
+            cursor.execute((_SESSION + _OPEN_HERE).replace("%%", "%"))
+            return [_blocker(row, certain=False) for row in cursor.fetchall()]
 
     def yield_time(self, connection: BaseDatabaseWrapper) -> float:
         """Return 0: nothing here gives way."""

@@ -9,8 +9,9 @@ from typing import Any
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from migration_route.health import HealthSettings, Signal, Touched
 from migration_route.vendors.interface import Sessions, Slot, TargetLock
-from migration_route.vendors.postgresql import troubles
+from migration_route.vendors.postgresql import health, troubles
 from migration_route.vendors.postgresql.catalog import PostgreSQLCatalog
 from migration_route.vendors.postgresql.contention import PostgreSQLContention
 from migration_route.vendors.postgresql.locks import PostgreSQLLock
@@ -55,6 +56,16 @@ class PostgreSQL:
     def troubles(self, connection: BaseDatabaseWrapper) -> Troubles:
         """Look for invalid indexes, and at the recorder's sequence."""
         return troubles.troubles(connection)
+
+    def health(
+        self, connection: BaseDatabaseWrapper, touched: Touched, settings: HealthSettings
+    ) -> tuple[Signal, ...]:
+        """Look at it."""
+        return health.health(connection, touched, settings)
+
+    def health_without_connection(self, error: Exception) -> Signal | None:
+        """Tell a server that is full."""
+        return health.without_connection(error)
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Look for an invalid index of the name that CREATE INDEX CONCURRENTLY wants."""

@@ -9,7 +9,9 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from migration_route.health import HealthSettings, Signal, Touched
 from migration_route.vendors.interface import Sessions, Slot, TargetLock
+from migration_route.vendors.sqlite import health
 from migration_route.vendors.sqlite.catalog import SQLiteCatalog
 from migration_route.vendors.sqlite.locks import SQLiteLock
 from migration_route.vendors.sqlite.sessions import SQLiteSessions
@@ -45,6 +47,17 @@ class SQLite:
         """Find none: an index is there or not, and ids are counted by the table itself."""
         del connection
         return NONE
+
+    def health(
+        self, connection: BaseDatabaseWrapper, touched: Touched, settings: HealthSettings
+    ) -> tuple[Signal, ...]:
+        """Look at it."""
+        return health.health(connection, _path(connection), touched, settings)
+
+    def health_without_connection(self, error: Exception) -> Signal | None:
+        """Know nothing: there is no server that could be full."""
+        del error
+        return None
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Find none: no index is half done."""

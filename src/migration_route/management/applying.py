@@ -1,0 +1,99 @@
+"""The verbs of `manage.py migration_route` that carry out a plan, or what it left."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from migration_route.access.actor import on_this_host
+from migration_route.errors import InvalidRequest
+from migration_route.management.arguments import plan_request, target_arguments, verb
+from migration_route.management.following import exit_code_of, follow
+from migration_route.management.terminal import Terminal
+from migration_route.operations import apply, carry, plan, resolve
+from migration_route.reporting import serialize, text
+from migration_route.vocabulary import Direction, Resolution
+
+_NOT_ALLOWED = 4
+
+
+def add_verbs(verbs: Any, terminal: Terminal) -> None:
+    """Add these verbs to the command."""
+    found = verb(verbs, "apply", "carry out a plan", _apply, terminal)
+    target_arguments(found)
+    found.add_argument("--fingerprint", default="", help="refuse any other plan")
+    found.add_argument("--reason", default="")
+    found.add_argument(
+        "--rebuild-invalid-indexes",
+        action="store_true",
+        help="drop the invalid indexes that a step makes anew",
+    )
+    found.add_argument("--yes", action="store_true", help="do not ask")
+    found.add_argument("--no-wait", action="store_true", help="return when it has begun")
+    found = verb(
+        verbs, "resolve", "open a database that a run left in between", _resolve, terminal
+    )
+    found.add_argument("run")
+    found.add_argument("--reason", default="", required=True)
+    found.add_argument(
+        "--how",
+        default=Resolution.AS_IS,
+        choices=[how.value for how in Resolution],
+        help="what becomes of the step that stopped midway",
+    )
+    found = verb(verbs, "run", "carry out a queued run in this process", _run, terminal)
+    found.add_argument("run")
+
+
+def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
+    actor = on_this_host()
+    request = plan_request(options)
+    found = plan.plan(request, actor)
+    if not options["json"]:
+        terminal.tell(options, serialize.plan_answer(found), text.plan_lines(found))
+    is_asked = found.direction is not Direction.NONE and not options["yes"]
+    if is_asked and not _is_agreed():
+        terminal.write_error("Nothing was applied.")
+        return _NOT_ALLOWED
+    run = apply.apply(
+        apply.ApplyRequest(
+            database=request.database,
+            targets=request.targets,
+            mode=request.mode,
+            phase=request.phase,
+            fingerprint=options["fingerprint"] or found.fingerprint,
+            reason=options["reason"],
+            rebuild_invalid_indexes=options["rebuild_invalid_indexes"],
+        ),
+        actor,
+    )
+    if options["no_wait"]:
+        terminal.tell(options, serialize.run_answer(run), text.run_lines(run))
+        return 0
+    return follow(terminal, options, run)
+
+
+def _is_agreed() -> bool:
+    """Ask the person at the terminal; where nobody can answer, nothing is applied."""
+    if not sys.stdin.isatty():
+        raise InvalidRequest(
+            "Nobody can be asked here.",
+            hint="Say --yes to apply without a question.",
+        )
+    return input("Apply this plan? [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def _resolve(terminal: Terminal, options: dict[str, Any]) -> int:
+    how = Resolution(options["how"])
+    actor, reason = on_this_host(), options["reason"]
+    found = resolve.resolve(options["run"], actor, reason=reason, how=how)
+    if how is Resolution.RESUME:
+        return follow(terminal, options, found)
+    terminal.tell(options, serialize.run_answer(found), text.run_lines(found))
+    return 0
+
+
+def _run(terminal: Terminal, options: dict[str, Any]) -> int:
+    found = carry.carry(options["run"])
+    terminal.tell(options, serialize.run_answer(found), text.run_lines(found))
+    return exit_code_of(found)

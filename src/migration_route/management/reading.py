@@ -1,0 +1,100 @@
+"""The verbs of `manage.py migration_route` that change nothing."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS
+from typing import Any
+
+import msgspec
+
+from migration_route.access.actor import on_this_host
+from migration_route.errors import InvalidRequest
+from migration_route.management.arguments import (
+    details_of,
+    plan_request,
+    target_arguments,
+    verb,
+)
+from migration_route.management.following import follow
+from migration_route.management.terminal import Terminal
+from migration_route.operations import ledger, plan, runs, status
+from migration_route.planning.plan import Details
+from migration_route.reporting import serialize, text
+
+_PENDING = 3
+_EVERYTHING = Details(budget=600.0)
+
+
+def add_verbs(verbs: Any, terminal: Terminal) -> None:
+    """Add these verbs to the command."""
+    found = verb(verbs, "status", "what is pending, everywhere", _status, terminal)
+    found.add_argument(
+        "--check", action="store_true", help="exit with 3 when anything required is pending"
+    )
+    target_arguments(verb(verbs, "plan", "what would happen", _plan, terminal))
+    found = verb(verbs, "runs", "the last runs", _runs, terminal)
+    found.add_argument("--database", metavar="ALIAS")
+    found.add_argument("--limit", type=int, default=20)
+    verb(verbs, "show", "one run", _show, terminal).add_argument("run")
+    verb(verbs, "watch", "follow a run to its end", _watch, terminal).add_argument("run")
+    hidden = verb(verbs, "plan-value", None, _plan_value, terminal)
+    target_arguments(hidden)
+    hidden.add_argument("--details", type=details_of, help=SUPPRESS)
+    nested = verbs.add_parser("ledger", help="the ledger").add_subparsers(
+        dest="ledger_verb", required=True
+    )
+    verb(nested, "verify", "is the ledger as it was written?", _verify, terminal)
+
+
+def _status(terminal: Terminal, options: dict[str, Any]) -> int:
+    found = status.status(on_this_host())
+    terminal.tell(options, serialize.status_answer(found), text.status_lines(found))
+    if not options["check"]:
+        return 0
+    problems = [database.problem.exit_code for database in found if database.problem]
+    pending = [_PENDING for database in found if database.required]
+    return max([*problems, *pending], default=0)
+
+
+def _plan(terminal: Terminal, options: dict[str, Any]) -> int:
+    found = plan.plan(plan_request(options), on_this_host(), _EVERYTHING)
+    terminal.tell(options, serialize.plan_answer(found), text.plan_lines(found))
+    return 0
+
+
+def _plan_value(terminal: Terminal, options: dict[str, Any]) -> int:
+    """Give a plan to another process of the route, which holds older code."""
+    found = plan.planned(plan_request(options), options["details"])
+    terminal.write(msgspec.json.encode(found).decode())
+    return 0
+
+
+def _runs(terminal: Terminal, options: dict[str, Any]) -> int:
+    limit = options["limit"]
+    if not 0 < limit <= 200:
+        raise InvalidRequest("--limit must lie between 1 and 200.")
+    found = runs.list_all(on_this_host(), database=options["database"], limit=limit)
+    answer = serialize.runs_answer(found, limit=limit)
+    terminal.tell(options, answer, text.runs_lines(found))
+    return 0
+
+
+def _show(terminal: Terminal, options: dict[str, Any]) -> int:
+    found = runs.show(options["run"], on_this_host())
+    terminal.tell(options, serialize.run_answer(found), text.run_lines(found))
+    return 0
+
+
+def _watch(terminal: Terminal, options: dict[str, Any]) -> int:
+    return follow(terminal, options, runs.show(options["run"], on_this_host()))
+
+
+def _verify(terminal: Terminal, options: dict[str, Any]) -> int:
+    found = ledger.verify(on_this_host())
+    line = (
+        f"The ledger is intact: {found.entries} entries."
+        if found.broken is None
+        else f"The ledger is not as it was written. {found.broken.message}"
+    )
+    terminal.tell(options, serialize.verification_answer(found), [line])
+    return 0 if found.intact else 1

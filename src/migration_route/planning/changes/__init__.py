@@ -1,0 +1,1 @@
+"""What does a plan change about what is in the database?"""

@@ -1,0 +1,249 @@
+"""What does an operation change between two states of the project?
+
+The states are held against each other, so that the way back, and operations that are
+not Django's own, are read like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations import AlterModelManagers, AlterModelOptions
+from django.db.migrations.operations import RenameField, RenameModel
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ModelState, ProjectState
+from django.db.models import CheckConstraint, F, Field, UniqueConstraint
+
+from migration_route.planning.changes import fields
+from migration_route.planning.changes.values import Change, ChangeKind
+
+
+def model_name_of(operation: Operation) -> str | None:
+    """Return the name of the model that an operation is about, None without one."""
+    for attribute in ("model_name", "new_name", "name"):
+        if attribute == "new_name" and not isinstance(operation, RenameModel):
+            continue
+        if isinstance(name := getattr(operation, attribute, None), str):
+            return name
+    return None
+
+
+def tables_of(
+    operation: Operation, app: str, before: ProjectState, after: ProjectState
+) -> Iterator[str]:
+    """Go through the tables that an operation alters and does not make."""
+    if isinstance(operation, AlterModelOptions | AlterModelManagers):
+        return
+    old, new = _models(operation, app, before, after)
+    if old is not None and new is not None and _has_table(old):
+        yield table_of(old)
+
+
+def changes_of(
+    operation: Operation,
+    app: str,
+    before: ProjectState,
+    after: ProjectState,
+    connection: BaseDatabaseWrapper,
+) -> Iterator[Change]:
+    """Go through what an operation changes about the model that it names."""
+    old, new = _models(operation, app, before, after)
+    old = old if old is not None and _has_table(old) else None
+    new = new if new is not None and _has_table(new) else None
+    if old is None or new is None:
+        for model, kind in ((old, ChangeKind.TABLE_DROPPED), (new, ChangeKind.TABLE_ADDED)):
+            if model is not None:
+                yield Change(kind=kind, table=table_of(model))
+                for name, field in model.fields.items():
+                    if through := _own_table(model, name, field):
+                        yield Change(kind=kind, table=through)
+        return
+    if table_of(old) != table_of(new):
+        yield Change(kind=ChangeKind.TABLE_RENAMED, table=table_of(old), name=table_of(new))
+    yield from _fields(operation, old, new, connection)
+    yield from _constraints(operation, old, new)
+
+
+def table_of(model: ModelState) -> str:
+    """Return the name of a model's table."""
+    return str(model.options.get("db_table") or f"{model.app_label}_{model.name_lower}")
+
+
+def _models(
+    operation: Operation, app: str, before: ProjectState, after: ProjectState
+) -> tuple[ModelState | None, ModelState | None]:
+    """Return the model that an operation is about, as it is before and after it."""
+    if isinstance(operation, RenameModel):
+        names = (operation.old_name.lower(), operation.new_name.lower())
+        first = names if (app, names[0]) in before.models else names[::-1]
+        return before.models.get((app, first[0])), after.models.get((app, first[1]))
+    name = model_name_of(operation)
+    if name is None:
+        return None, None
+    key = (app, name.lower())
+    return before.models.get(key), after.models.get(key)
+
+
+def _has_table(model: ModelState) -> bool:
+    options = model.options
+    return bool(options.get("managed", True)) and not options.get("proxy")
+
+
+def _own_table(model: ModelState, name: str, field: Any) -> str:
+    """Return the table that a field has for itself: of a relation to many."""
+    if not field.many_to_many or field.remote_field.through is not None:
+        return ""
+    return str(field.db_table or f"{table_of(model)}_{name}")
+
+
+def _fields(
+    operation: Operation, old: ModelState, new: ModelState, connection: BaseDatabaseWrapper
+) -> Iterator[Change]:
+    table = table_of(new)
+    renamed: dict[str, str] = {}
+    if isinstance(operation, RenameField):
+        there = operation.old_name in old.fields
+        pair = (operation.old_name, operation.new_name)
+        renamed = dict([pair if there else pair[::-1]])
+    for name, field in old.fields.items():
+        later = renamed.get(name, name)
+        if later in new.fields:
+            other = new.fields[later]
+            yield from _altered(table, (name, field), (later, other), connection)
+        elif through := _own_table(old, name, field):
+            yield Change(kind=ChangeKind.TABLE_DROPPED, table=through)
+        elif column := fields.column_of(name, field):
+            yield Change(kind=ChangeKind.COLUMN_DROPPED, table=table, columns=(column,))
+    for name, field in new.fields.items():
+        if name not in old.fields and name not in renamed.values():
+            yield from _added(table, new, name, field)
+
+
+def _added(
+    table: str, model: ModelState, name: str, field: Field[Any, Any]
+) -> Iterator[Change]:
+    if through := _own_table(model, name, field):
+        yield Change(kind=ChangeKind.TABLE_ADDED, table=through)
+    if not (column := fields.column_of(name, field)):
+        return
+    yield Change(
+        kind=ChangeKind.COLUMN_ADDED,
+        table=table,
+        columns=(column,),
+        is_nullable=field.null,
+        needs_value=fields.needs_value(field),
+    )
+    if field.unique and not field.primary_key:
+        yield Change(kind=ChangeKind.UNIQUE_ADDED, table=table, columns=(column,))
+
+
+def _altered(
+    table: str,
+    before: tuple[str, Field[Any, Any]],
+    after: tuple[str, Field[Any, Any]],
+    connection: BaseDatabaseWrapper,
+) -> Iterator[Change]:
+    old, new = before[1], after[1]
+    was, column = fields.column_of(*before), fields.column_of(*after)
+    if was != column and was and column:
+        yield Change(
+            kind=ChangeKind.COLUMN_RENAMED, table=table, columns=(was,), name=column
+        )
+    if old is new or not was or not column:
+        return
+    about: dict[str, Any] = {"table": table, "columns": (column,)}
+    if found := fields.compared_types(old, new, connection):
+        yield Change(kind=found[0], detail=found[1], **about)
+    if fields.refers_anew(old, new):
+        yield Change(kind=ChangeKind.REFERENCE_ADDED, **about)
+    if old.null and not new.null and not new.primary_key:
+        yield Change(
+            kind=ChangeKind.NULL_FORBIDDEN,
+            needs_value=fields.needs_value(new),
+            is_filled=fields.fills(new),
+            **about,
+        )
+    if new.unique and not old.unique and not new.primary_key:
+        yield Change(kind=ChangeKind.UNIQUE_ADDED, **about)
+
+
+def _constraints(
+    operation: Operation, old: ModelState, new: ModelState
+) -> Iterator[Change]:
+    table = table_of(new)
+    was_unique = _unique_sets(old)
+    for names in sorted(_together(new)):
+        if frozenset(names) not in was_unique:
+            columns = _columns(new, names)
+            yield Change(kind=ChangeKind.UNIQUE_ADDED, table=table, columns=columns)
+    known = {constraint.name for constraint in old.options.get("constraints", ())}
+    for constraint in new.options.get("constraints", ()):
+        if constraint.name in known or _leaves_rows_alone(operation):
+            continue
+        if not isinstance(constraint, UniqueConstraint):
+            names = _names_in(constraint, new)
+            yield Change(
+                kind=ChangeKind.CHECK_ADDED,
+                table=table,
+                columns=_columns(new, names),
+                name=constraint.name,
+            )
+        elif constraint.expressions or frozenset(constraint.fields) not in was_unique:
+            columns = _columns(new, constraint.fields)
+            yield Change(
+                kind=ChangeKind.UNIQUE_ADDED,
+                table=table,
+                columns=columns,
+                name=constraint.name,
+            )
+
+
+def _leaves_rows_alone(operation: Operation) -> bool:
+    """Tell whether a constraint is added without a look at the rows that are there; by
+    name, for `django.contrib.postgres` needs its driver."""
+    names = {kind.__name__ for kind in type(operation).__mro__}
+    return "AddConstraintNotValid" in names
+
+
+def _together(model: ModelState) -> set[tuple[str, ...]]:
+    return {tuple(names) for names in model.options.get("unique_together") or ()}
+
+
+def _unique_sets(model: ModelState) -> set[frozenset[str]]:
+    """Return the sets of fields of which no two rows share the values."""
+    found = {frozenset(names) for names in _together(model)}
+    found |= {frozenset([name]) for name, field in model.fields.items() if field.unique}
+    return found | {
+        frozenset(constraint.fields)
+        for constraint in model.options.get("constraints", ())
+        if isinstance(constraint, UniqueConstraint)
+        and not constraint.expressions
+        and constraint.condition is None
+    }
+
+
+def _columns(model: ModelState, names: Any) -> tuple[str, ...]:
+    return tuple(
+        fields.column_of(name, model.fields[name]) if name in model.fields else name
+        for name in names
+    )
+
+
+def _names_in(constraint: Any, model: ModelState) -> tuple[str, ...]:
+    """Return the fields that a check is about, as far as they are named plainly."""
+    if not isinstance(constraint, CheckConstraint):
+        return ()
+    condition: Any = getattr(constraint, "condition", None)
+    if not hasattr(condition, "flatten"):
+        return ()
+    found: dict[str, None] = {}
+    nodes: Iterable[Any] = condition.flatten()
+    for node in nodes:
+        if isinstance(node, F):
+            found[str(vars(node)["name"]).partition("__")[0]] = None
+        for child in getattr(node, "children", ()):
+            if isinstance(child, tuple):
+                found[child[0].partition("__")[0]] = None
+    return tuple(name for name in found if name in model.fields)

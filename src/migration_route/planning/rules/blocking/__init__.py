@@ -1,0 +1,1 @@
+"""Which findings are about others who have to wait while a step is at work?"""

@@ -1,0 +1,1 @@
+"""Which findings are about rows that may stand against a step?"""

@@ -1,0 +1,1 @@
+"""Which findings are about data and things that a step takes away?"""

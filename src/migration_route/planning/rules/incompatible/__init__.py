@@ -1,0 +1,1 @@
+"""Which findings are about the running release, which meets the new schema?"""

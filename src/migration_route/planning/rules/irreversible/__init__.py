@@ -1,0 +1,1 @@
+"""Which findings are about going back, and about what has no way back?"""

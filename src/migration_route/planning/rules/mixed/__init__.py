@@ -1,0 +1,1 @@
+"""Which findings are about a step that changes data and schema in one go?"""

@@ -1,0 +1,1 @@
+"""Which findings are about steps that may stay half done?"""

@@ -1,0 +1,1 @@
+"""Which findings are about the two sides of a deploy?"""

@@ -1,0 +1,1 @@
+"""Which findings are about the code that a migration runs?"""

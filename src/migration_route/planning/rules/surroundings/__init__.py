@@ -1,0 +1,1 @@
+"""Which findings are about the database as it is, and about what the plan leaves out?"""

@@ -1,0 +1,190 @@
+"""What do the steps of a plan have to do with in the database, as far as is known?
+
+By the names in their operations and the words in their raw SQL: no SQL is made for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from django.db.migrations import Migration
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ModelState, ProjectState
+from django.db.models import Field
+
+from migration_route.health import Touched
+from migration_route.planning import graph as graphs
+from migration_route.planning.plan import Plan
+from migration_route.planning.states import forward_moves, plan_moves
+from migration_route.vocabulary import Mode
+
+_MAKES_INDEX = re.compile(
+    r"\s*create\s+(?:unique\s+)?index\s+concurrently\s+(?:if\s+not\s+exists\s+)?\"?(?P<name>\w+)",
+    re.IGNORECASE,
+)
+_MOST_WORDS = 5000  # of raw SQL: a step that carries a dump inside names nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touching:
+    """What has been seen so far."""
+
+    tables: set[str] = field(default_factory=set)
+    parents: set[str] = field(default_factory=set)  # that new foreign keys point to
+    names: set[str] = field(default_factory=set)  # of indexes, or words of raw SQL
+    dropped: set[str] = field(default_factory=set)  # indexes that a step takes away
+    rebuilt: dict[str, str] = field(default_factory=dict)  # index to the step, concurrently
+
+    def value(self, *, rewritten: frozenset[str] | None = None) -> Touched:
+        """Return it as the look at the database takes it."""
+        return Touched(
+            tables=frozenset(self.tables),
+            parents=frozenset(self.parents - self.tables),
+            indexes=frozenset(self.names),
+            expected_invalid=frozenset(self.dropped | set(self.rebuilt)),
+            waits_for_all=bool(self.rebuilt),
+            rewritten=rewritten,
+        )
+
+
+def touching_of(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Touching:
+    """Go through the steps of a plan."""
+    touching = Touching()
+    if plan.mode is Mode.FAKE or not migrations:
+        return touching
+    graph = graphs.read_graph_of(plan.database, [migration for migration, _ in migrations])
+    for migration, moves in plan_moves(graph, migrations):
+        label = f"{migration.app_label}.{migration.name}"
+        for operation, app, before, after, backwards in moves:
+            for part in _parts(operation):
+                for state in (before, after):
+                    touching.tables.update(_tables(part, app, state))
+                _see(part, app, label, touching, (before, after), backwards=backwards)
+    return touching
+
+
+def touched_by(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Touched:
+    """Return what a plan has to do with; what it rewrites, where that is foretold."""
+    return touching_of(plan, migrations).value(rewritten=rewritten_by(plan))
+
+
+def rewritten_by(plan: Plan) -> frozenset[str] | None:
+    """Return the tables that the forecasts of a plan's statements rewrite; None where an
+    operation has no forecast. A name with a schema is given without it."""
+    found: set[str] = set()
+    for step in plan.steps:
+        for operation in step.operations:
+            if operation.forecasts is None:
+                return None
+            for forecast in operation.forecasts:
+                found.update(name.rpartition(".")[2] for name in forecast.rewrites)
+    return frozenset(found)
+
+
+def touched_by_step(
+    migration: Migration, state: ProjectState, *, backwards: bool
+) -> Touched:
+    """Return what one step has to do with; `state` is the one before the migration, as
+    Django's executor has it, and is left as it is.
+
+    Forwards the names lead to tables in that state alone: what the step itself makes is
+    nobody else's yet. Nothing is rendered, and nothing is copied.
+    """
+    touching, app = Touching(), migration.app_label
+    moves: list[tuple[Operation, tuple[ProjectState, ...]]]
+    label = f"{app}.{migration.name}"
+    if backwards:
+        bare = ProjectState(
+            {key: model.clone() for key, model in state.models.items()},
+            real_apps=state.real_apps,
+        )
+        moves = [
+            (operation, (before, after))
+            for operation, _, before, after, _ in forward_moves(migration, bare)
+        ]
+    else:
+        moves = [(operation, (state,)) for operation in migration.operations]
+    for operation, states in moves:
+        for part in _parts(operation):
+            for one in states:
+                touching.tables.update(_tables(part, app, one))
+            _see(part, app, label, touching, states, backwards=backwards)
+    return touching.value()
+
+
+def _parts(operation: Operation) -> Iterable[Operation]:
+    """Return what of an operation reaches the database."""
+    found: Iterable[Operation] = getattr(operation, "database_operations", [operation])
+    return found
+
+
+def _tables(operation: Operation, app: str, state: ProjectState) -> Iterator[str]:
+    """Name the tables of the models that an operation names."""
+    for attribute in ("model_name", "name", "old_name", "new_name"):
+        name = getattr(operation, attribute, None)
+        model = state.models.get((app, name.lower())) if isinstance(name, str) else None
+        if model is not None:
+            yield _table(model)
+
+
+def _table(model: ModelState) -> str:
+    name: str = model.options.get("db_table") or f"{model.app_label}_{model.name_lower}"
+    return name
+
+
+def _parents(
+    operation: Operation, app: str, states: Iterable[ProjectState]
+) -> Iterator[str]:
+    """Name the tables that the fields of an operation point to."""
+    fields = [part for _, part in getattr(operation, "fields", ()) or ()]
+    fields.append(getattr(operation, "field", None))
+    for part in fields:
+        remote = getattr(part, "remote_field", None) if isinstance(part, Field) else None
+        model = getattr(remote, "model", None)
+        if not isinstance(model, str):
+            model = getattr(getattr(model, "_meta", None), "label", None)
+        if not model or model == "self":
+            continue
+        label, _, name = model.rpartition(".")
+        for state in states:
+            if found := state.models.get((label or app, name.lower())):
+                yield _table(found)
+
+
+def _see(
+    operation: Operation,
+    app: str,
+    label: str,
+    touching: Touching,
+    states: Iterable[ProjectState],
+    *,
+    backwards: bool,
+) -> None:
+    kind = type(operation).__name__
+    touching.parents.update(_parents(operation, app, states))
+    index = getattr(getattr(operation, "index", None), "name", None)
+    if index is None and kind.startswith("RemoveIndex"):
+        index = operation.name  # type: ignore[attr-defined]
+    if index:
+        touching.names.add(index)
+        makes = kind.startswith("AddIndex") is not backwards
+        if not makes:
+            touching.dropped.add(index)
+        elif kind.endswith("Concurrently") and index not in touching.dropped:
+            touching.rebuilt[index] = label
+    for raw in _raw_sql(operation, backwards=backwards):
+        words = re.findall(r"\w+", raw)[:_MOST_WORDS]
+        touching.names.update(words)
+        touching.tables.update(words)
+        if made := _MAKES_INDEX.match(raw):
+            touching.rebuilt[made["name"]] = label
+
+
+def _raw_sql(operation: Operation, *, backwards: bool) -> Iterator[str]:
+    """Go through the statements that an operation holds as text: one, or a list of them,
+    each alone or with its parameters."""
+    raw = getattr(operation, "reverse_sql" if backwards else "sql", None)
+    for statement in [raw] if isinstance(raw, str) else raw or ():
+        yield statement if isinstance(statement, str) else statement[0]
