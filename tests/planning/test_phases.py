@@ -162,6 +162,17 @@ def test_after_the_deploy_does_not_come_first(shop):
     assert codes(AFTER) == {("before_deploy_pending", "blocking", None)}
 
 
+def test_a_phase_that_stands_on_the_other_is_told_without_its_details(shop):
+    """Its steps change what is not there yet: nothing is computed, nothing fails."""
+    shop.write("0002_made", create_model("Made"))
+    operation = "migrations.AddField('made', 'x', models.IntegerField(null=True))"
+    shop.write("0003_more", operation, body="phase = 'after_deploy'")
+    found = detailed_plan(PlanRequest(phase=AFTER))
+    assert names(found) == (["0003_more"], ["0002_made"])
+    assert found.steps[0].operations[0].sql is None
+    assert detailed_plan(PlanRequest(phase=BEFORE)).steps[0].operations[0].sql
+
+
 def test_on_the_way_back_the_phases_change_places(shop):
     """The column that comes back comes first, the one that goes waits for the deploy."""
     shop.write("0002_add", add("size"))

@@ -55,13 +55,13 @@ def apply(client, phase, *targets):
     return client.wait_for_end(run["id"])
 
 
-def ready(site, server=None) -> int:
+def ready(site, server=None):
     """Ask as a load balancer does."""
     code: int = site.client(None, server=server).http.get(f"{API}ready").status_code
     return code
 
 
-def write_with_new_code(site) -> str:
+def write_with_new_code(site):
     """Let the code that is on disk insert a row, and say what it reads."""
     source = (
         "from shop.models import Item; Item.objects.create(title='new');"

@@ -44,6 +44,8 @@ def detailed_plan(request: PlanRequest, details: Details = AT_FIRST) -> Plan:
     found, migrations = make_plan(request, deferrals)
     if fresh.is_needed(migrations):
         return fresh.plan_in_new_process(request, details)
+    if sides.comes_first(found):
+        return found.with_details(findings=tuple(sides.findings(found, deferrals)))
     steps, more = sql.with_sql(found.steps, migrations, request.database, details)
     steps, tables = forecasting.with_forecasts(
         steps, request.database, mode=found.mode, budget=forecasting.BUDGET
@@ -88,6 +90,8 @@ def plain_plan(request: PlanRequest) -> Plan:
     found, migrations = make_plan(request, deferrals)
     if fresh.is_needed(migrations):
         return fresh.plan_in_new_process(request, None)
+    if sides.comes_first(found):
+        return found.with_details(findings=tuple(sides.findings(found, deferrals)))
     about = (
         *sides.findings(found, deferrals),
         *catalog.findings(found, migrations),

@@ -18,8 +18,7 @@ def findings(plan: Plan, deferrals: Deferrals) -> Iterator[Finding]:
         if plan.mode is not Mode.FAKE:
             yield from _of_step(step, plan.phase)
     yield from _ambiguous(plan)
-    if plan.phase is Phase.AFTER_DEPLOY:
-        yield from _too_late(plan)
+    yield from _too_early(plan)
     yield from _overdue(plan, deferrals)
 
 
@@ -81,15 +80,22 @@ def _ambiguous(plan: Plan) -> Iterator[Finding]:
             yield replace(finding, severity=weights.get(plan.phase, finding.severity))
 
 
-def _too_late(plan: Plan) -> Iterator[Finding]:
-    early = [
+def comes_first(plan: Plan) -> list[str]:
+    """Return what has to be carried out before a plan of the phase after the deploy can
+    even be told in detail: its steps may stand on that."""
+    if plan.phase is not Phase.AFTER_DEPLOY:
+        return []
+    return [
         left.label for left in plan.deferred if left.phase.carried_out is not plan.phase
     ]
-    if early:
+
+
+def _too_early(plan: Plan) -> Iterator[Finding]:
+    if first := comes_first(plan):
         yield Finding(
             code="before_deploy_pending",
             severity=Severity.BLOCKING,
-            message=f"What comes before the deploy is still pending: {', '.join(early)}.",
+            message=f"What comes before the deploy is still pending: {', '.join(first)}.",
             hint="Apply the phase before_deploy first.",
         )
 
