@@ -16,6 +16,7 @@ from migration_route.conf import (
     read_settings,
     route_settings,
 )
+from migration_route.health import HealthSettings, SignalName
 from migration_route.vocabulary import Scope
 
 SHA = "a" * 64
@@ -290,3 +291,93 @@ def test_the_settings_are_read_anew_when_they_change(settings):
     assert route_settings().lease == timedelta(seconds=8)
     settings.MIGRATION_ROUTE = {}
     assert route_settings().lease == timedelta(seconds=15)
+
+
+def test_health_is_read_with_its_units():
+    """Durations, numbers and the names of signals; what is not named stays as it is."""
+    found = read_settings(
+        {
+            "HEALTH": {
+                "long_transaction": "5m",
+                "connections": 0.5,
+                "archive_waiting": 7,
+                "ignore": ["dump", "disk"],
+            }
+        }
+    )
+    assert found.problems == ()
+    assert found.health == HealthSettings(
+        long_transaction=timedelta(minutes=5),
+        connections=0.5,
+        archive_waiting=7,
+        ignore=frozenset({SignalName.DUMP, SignalName.DISK}),
+    )
+    assert read_settings({"HEALTH": None}).health is None
+    assert read_settings({}).health == HealthSettings()
+
+
+@pytest.mark.parametrize(
+    ("health", "words"),
+    [
+        (7, ["must be a dict"]),
+        ({"nonsense": 1}, ["'nonsense' is not known"]),
+        ({"every": "soon", "connections": 0}, ["'every'", "'connections'"]),
+        ({"every": "0s"}, ["longer than nothing"]),
+        ({"archive_waiting": 1.5}, ["a whole number"]),
+        ({"connections": float("inf")}, ["a number above 0"]),
+        ({"archive_waiting": True}, ["a whole number"]),
+        ({"ignore": ["everything"]}, ["a list of signals"]),
+        ({"ignore": "dump"}, ["a list of signals"]),
+    ],
+)
+def test_what_is_wrong_in_health_is_told_all_at_once(health, words):
+    """Each mistake names its key."""
+    found = problems(HEALTH=health)
+    assert len(found) == len(words)
+    assert all(word in problem for word, problem in zip(words, found, strict=True))
+
+
+XMAS = {
+    "from": "2026-12-24T18:00:00+01:00",
+    "until": "2027-01-02T06:00:00+01:00",
+    "reason": "The holidays.",
+}
+
+
+def test_a_freeze_is_read_with_its_zone():
+    """As text, or as an aware time."""
+    begins = datetime(2026, 12, 24, 17, tzinfo=UTC)
+    found = read_settings({"FREEZES": [XMAS, {**XMAS, "from": begins}]})
+    assert found.problems == ()
+    assert [freeze.begins for freeze in found.freezes] == [begins, begins]
+    assert found.freezes[0].reason == "The holidays."
+    assert read_settings({"FREEZES": ()}).freezes == ()
+    assert read_settings({"FREEZES": None}).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "word"),
+    [
+        ({**XMAS, "from": "2026-12-24T18:00:00"}, "time zone"),
+        ({**XMAS, "from": "Christmas"}, "must be a time"),
+        ({**XMAS, "until": XMAS["from"]}, "behind"),
+        ({**XMAS, "reason": ""}, "'reason'"),
+        ({"from": XMAS["from"], "until": XMAS["until"]}, "'reason'"),
+        ({**XMAS, "when": "always"}, "unknown keys"),
+        ("2026-12-24", "must be a dict"),
+    ],
+)
+def test_a_freeze_that_cannot_be_read_is_named_and_freezes(entry, word):
+    """A guard that is wrong is shut until it is put right."""
+    found = read_settings({"FREEZES": [XMAS, entry]})
+    (problem,) = found.problems
+    assert problem.startswith("FREEZES[1]: ")
+    assert word in problem
+    now = datetime.now(UTC)
+    assert found.freezes[1].begins < now < found.freezes[1].ends
+
+
+def test_freezes_that_are_no_list_freeze():
+    """Likewise where the whole key is wrong."""
+    found = read_settings({"FREEZES": "always"})
+    assert len(found.problems) == len(found.freezes) == 1

@@ -122,7 +122,10 @@ def _parts(operation: Operation) -> Iterable[Operation]:
 
 def _tables(operation: Operation, app: str, state: ProjectState) -> Iterator[str]:
     """Name the tables of the models that an operation names."""
-    for attribute in ("model_name", "name", "old_name", "new_name"):
+    # With a `model_name`, the other names are those of a field, an index, a constraint.
+    is_of_model = isinstance(getattr(operation, "model_name", None), str)
+    attributes = ("model_name",) if is_of_model else ("name", "old_name", "new_name")
+    for attribute in attributes:
         name = getattr(operation, attribute, None)
         model = state.models.get((app, name.lower())) if isinstance(name, str) else None
         if model is not None:

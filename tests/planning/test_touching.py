@@ -1,0 +1,97 @@
+"""Does a step say what it has to do with in the database?"""
+
+from __future__ import annotations
+
+import pytest
+from django.db import migrations, models
+from django.db.migrations.state import ModelState, ProjectState
+
+from migration_route.health import Touched
+from migration_route.planning.touching import touched_by_step
+
+AUTHOR = ModelState("library", "Author", [("id", models.AutoField(primary_key=True))])
+BOOK = ModelState(
+    "library",
+    "Book",
+    [("id", models.AutoField(primary_key=True)), ("title", models.TextField())],
+    options={"db_table": "books"},
+)
+
+
+def touched(*operations, backwards=False):
+    """Return what a migration with these operations touches, in a project of two models."""
+    state = ProjectState()
+    for model in (AUTHOR, BOOK):
+        state.add_model(model.clone())
+    before = {key: set(model.fields) for key, model in state.models.items()}
+    migration = migrations.Migration("0002_next", "library")
+    migration.operations = list(operations)
+    found = touched_by_step(migration, state, backwards=backwards)
+    assert {key: set(model.fields) for key, model in state.models.items()} == before
+    return found
+
+
+COLUMN = migrations.AddField("book", "pages", models.IntegerField(null=True))
+KEY = migrations.AddField(
+    "book", "author", models.ForeignKey("library.Author", models.CASCADE, null=True)
+)
+INDEX = migrations.AddIndex("book", models.Index(fields=["title"], name="by_title"))
+NEW = migrations.CreateModel(
+    "Shelf",
+    [
+        ("id", models.AutoField(primary_key=True)),
+        ("first", models.ForeignKey("Book", models.CASCADE)),
+    ],
+)
+RAW = migrations.RunSQL("CREATE INDEX CONCURRENTLY by_pages ON books (pages)", "")
+
+
+@pytest.mark.parametrize(
+    ("operation", "tables", "parents"),
+    [
+        (COLUMN, {"books"}, set()),
+        (KEY, {"books"}, {"library_author"}),
+        (NEW, set(), {"books"}),
+        (migrations.RenameModel("Author", "Writer"), {"library_author"}, set()),
+        (migrations.DeleteModel("Author"), {"library_author"}, set()),
+        (
+            migrations.SeparateDatabaseAndState(
+                database_operations=[COLUMN],
+                state_operations=[migrations.DeleteModel("Author")],
+            ),
+            {"books"},
+            set(),
+        ),
+        (migrations.RunPython(migrations.RunPython.noop), set(), set()),
+    ],
+)
+def test_a_step_touches_the_tables_that_its_operations_name(operation, tables, parents):
+    """Those that are there before it; what it makes is nobody else's yet."""
+    found = touched(operation)
+    assert (found.tables, found.parents) == (tables, parents)
+    assert found.rewritten is None
+
+
+def test_backwards_it_touches_what_it_takes_away():
+    """The table that the step has made is there then, and may be in use."""
+    found = touched(NEW, backwards=True)
+    assert found.tables == {"library_shelf"}
+
+
+def test_an_index_that_is_made_concurrently_waits_for_all():
+    """And while it is being made, it is invalid: that is to be expected."""
+    found = touched(RAW)
+    assert found.waits_for_all
+    assert "by_pages" in found.expected_invalid
+    assert "books" in found.tables
+    plain = touched(INDEX)
+    assert not plain.waits_for_all
+    assert plain.indexes == {"by_title"}
+    assert not plain.expected_invalid
+
+
+def test_what_is_touched_goes_from_process_to_process_as_it_is():
+    """The supervisor reads what the worker says."""
+    for found in (touched(KEY, RAW, INDEX), Touched(rewritten=frozenset({"books"}))):
+        assert Touched.from_dict(found.to_dict()) == found
+    assert Touched.from_dict({}) == Touched()

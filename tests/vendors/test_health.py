@@ -1,0 +1,229 @@
+"""What does a look at a database say, here and now? On the database of the tests."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.db import connection, connections
+
+from migration_route.connecting import new_connection
+from migration_route.health import (
+    HealthSettings,
+    SignalName,
+    SignalState,
+    Touched,
+)
+from migration_route.running.looking import Looking
+from migration_route.vendors import vendor_of
+
+TABLE = "auth_group"
+TOUCHED = Touched(tables=frozenset({TABLE}))
+AT_ONCE = HealthSettings(
+    long_transaction=timedelta(milliseconds=1), lock_queue=timedelta(milliseconds=1)
+)
+
+
+@contextlib.contextmanager
+def looked(touched=TOUCHED, settings=AT_ONCE):
+    """Give a function that looks and returns the signals by name."""
+    own = new_connection("default")
+
+    def look():
+        found = vendor_of("default").health(own, touched, settings)
+        return {signal.name: signal for signal in found}
+
+    try:
+        yield look
+    finally:
+        own.close()
+
+
+def only_on(vendor):
+    """Skip on the others."""
+    if connection.vendor != vendor:
+        pytest.skip(f"this is about {vendor}")
+
+
+@contextlib.contextmanager
+def somebody(*statements):
+    """Another session that has done this in a transaction of its own."""
+    other = new_connection("default")
+    try:
+        other.set_autocommit(False)
+        with other.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+        yield other
+    finally:
+        other.close()
+
+
+def test_a_database_in_order_stops_nobody(database):
+    """Whatever else is on this machine: our own tables are free."""
+    with looked(settings=HealthSettings()) as look:
+        found = look()
+    stops = {name for name, one in found.items() if one.state is SignalState.STOP}
+    assert not stops
+    assert all(one.reason.endswith(".") for one in found.values())
+
+
+def test_a_transaction_on_a_touched_table_stops_and_elsewhere_does_not(database):
+    """By the locks that it holds, whoever it is."""
+    only_on("postgresql")
+    with somebody(f"SELECT count(*) FROM {TABLE}"), looked() as look:
+        assert look()[SignalName.LONG_TRANSACTION].state is SignalState.STOP
+    with somebody(f"SELECT count(*) FROM {TABLE}"):
+        other = Touched(tables=frozenset({"auth_permission"}))
+        with looked(other) as look:
+            assert look()[SignalName.LONG_TRANSACTION].state is SignalState.NORMAL
+
+
+def test_a_parent_of_a_new_foreign_key_is_touched(database):
+    """Its rows are locked against change while the constraint is made."""
+    only_on("postgresql")
+    touched = Touched(parents=frozenset({TABLE}))
+    with somebody(f"SELECT count(*) FROM {TABLE}"), looked(touched) as look:
+        assert look()[SignalName.LONG_TRANSACTION].state is SignalState.STOP
+
+
+def test_a_snapshot_stops_what_makes_an_index_concurrently(database):
+    """That waits for every transaction, on whichever table."""
+    only_on("postgresql")
+    snapshot = (
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "SELECT count(*) FROM auth_permission",
+    )
+    with somebody(*snapshot):
+        with looked(replace(TOUCHED, waits_for_all=True)) as look:
+            assert look()[SignalName.LONG_TRANSACTION].state is SignalState.STOP
+        with looked() as look:
+            assert look()[SignalName.LONG_TRANSACTION].state is SignalState.NORMAL
+
+
+def test_a_session_that_calls_itself_a_dump_is_one(database):
+    """And one that has locked every table, whatever it calls itself."""
+    only_on("postgresql")
+    with somebody("SET application_name = 'pg_dump'"), looked() as look:
+        assert look()[SignalName.DUMP].state is SignalState.STOP
+    with somebody("SELECT 1"), looked() as look:
+        assert look()[SignalName.DUMP].state is SignalState.NORMAL
+
+
+def test_a_role_that_may_not_see_says_unknown_and_never_fails(database):
+    """What it can see it says; for the rest it names the right that it lacks."""
+    only_on("postgresql")
+    name = "health_" + str(connection.settings_dict["NAME"])[-20:]
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {name}")
+        cursor.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}")
+    own = new_connection("default")
+    try:
+        with own.cursor() as cursor:
+            cursor.execute(f"SET ROLE {name}")
+        with somebody(f"SELECT count(*) FROM {TABLE}"):
+            found = {
+                signal.name: signal
+                for signal in vendor_of("default").health(own, TOUCHED, AT_ONCE)
+            }
+    finally:
+        own.close()
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP OWNED BY {name}")
+            cursor.execute(f"DROP ROLE {name}")
+    hidden = found[SignalName.LONG_TRANSACTION]
+    assert hidden.state is SignalState.UNKNOWN
+    assert "pg_read_all_stats" in hidden.reason
+    assert found[SignalName.WRAPAROUND].state is SignalState.UNKNOWN
+    assert found[SignalName.CONNECTIONS].state is SignalState.NORMAL
+    assert found[SignalName.DISK].state is SignalState.UNKNOWN
+    assert "pg_read_all_settings" in found[SignalName.DISK].reason
+
+
+@pytest.mark.parametrize(
+    ("rewritten", "factor", "state"),
+    [
+        (None, 1.0, SignalState.NORMAL),
+        (None, 1e15, SignalState.UNKNOWN),
+        (frozenset({TABLE}), 1.0, SignalState.NORMAL),
+        (frozenset({TABLE}), 1e15, SignalState.STOP),
+        (frozenset(), 1e15, SignalState.NORMAL),
+    ],
+)
+def test_the_disk_stops_only_for_what_is_foretold(database, rewritten, factor, state):
+    """What would not fit if all of it were rewritten is unknown, not a stop."""
+    only_on("postgresql")
+    touched = replace(TOUCHED, rewritten=rewritten)
+    with looked(touched, replace(AT_ONCE, disk=factor)) as look:
+        found = look()[SignalName.DISK]
+    if "not on this host" in found.reason or "may not be read" in found.reason:
+        pytest.skip(found.reason)
+    assert found.state is state
+
+
+def test_a_full_server_is_known_by_its_refusal():
+    """It admits nobody, so nobody can ask it how full it is."""
+    vendor = vendor_of("default")
+    refusals = {
+        "postgresql": Exception("FATAL:  sorry, too many clients already"),
+        "mysql": Exception(1040, "Too many connections"),
+    }
+    if vendor.name in refusals:
+        found = vendor.health_without_connection(refusals[vendor.name])
+        assert found is not None
+        assert found.state is SignalState.STOP
+    assert vendor.health_without_connection(Exception("no route to host")) is None
+
+
+def test_a_database_that_cannot_be_reached_is_unknown(database, monkeypatch):
+    """No error: the look says that it has seen nothing."""
+    looking = Looking("default")
+    own = new_connection("default")
+    if connection.vendor == "sqlite":
+        own.settings_dict = {**own.settings_dict, "NAME": "/nowhere/at/all.sqlite3"}
+    else:
+        own.settings_dict = {**own.settings_dict, "HOST": "127.0.0.1", "PORT": "1"}
+    looking._connection = own
+    freeze, rest = looking.look(TOUCHED)
+    assert freeze.state is SignalState.NORMAL
+    assert rest.state is SignalState.UNKNOWN
+
+
+def test_a_transaction_of_innodb_stops(database):
+    """Where no metadata locks are shown, every open one of this database may be it."""
+    only_on("mysql")
+    with somebody(f"SELECT count(*) FROM {TABLE}"), looked() as look:
+        seen = threading.Event()
+        for _ in range(40):  # the server counts in whole seconds
+            if look()[SignalName.LONG_TRANSACTION].state is SignalState.STOP:
+                seen.set()
+                break
+            threading.Event().wait(0.1)
+    assert seen.is_set()
+
+
+def test_a_writer_that_does_not_come_to_an_end_stops(database):
+    """And the look itself leaves no lock behind."""
+    only_on("sqlite")
+    name = str(connections["default"].settings_dict["NAME"])
+    with contextlib.closing(sqlite3.connect(name, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with looked() as look:
+            assert look()[SignalName.WRITER].state is SignalState.STOP
+            other.execute("ROLLBACK")
+            assert look()[SignalName.WRITER].state is SignalState.NORMAL
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+
+
+def test_a_disk_without_room_stops(database):
+    """The file may be written anew as a whole."""
+    only_on("sqlite")
+    with looked(settings=replace(AT_ONCE, disk=1e15)) as look:
+        assert look()[SignalName.DISK].state is SignalState.STOP
+    with looked() as look:
+        assert look()[SignalName.DISK].state is SignalState.NORMAL
