@@ -49,11 +49,9 @@ BLOCKING = {
 """What follows from the forecasts of the statements, which many examples send."""
 
 COMPANIONS = {
-    "concurrent_with_others": {"not_atomic"},
     "imports_models": {"forgets_alias"},
     "locks_parent": {"adds_reference"},
     "not_null_scans": {"forbids_null"},
-    "several_operations": {"not_atomic"},
     "unprotected_python": {"not_atomic"},
     "validates_under_lock": {"adds_check"},
 }

@@ -56,12 +56,74 @@ def test_f1_the_plan_shows_what_would_happen(build, pair):
         assert finding["code"]
         assert finding["severity"] in ("info", "warning", "blocking")
         assert finding["message"]
+    found = {(f["code"], f["step"], f["operation"]) for f in plan["findings"]}
+    label, last = "shop.0002_sku", "shop.0003_one_way"
+    assert ("adds_required_column", label, 0) in found
+    assert ("one_way", last, None) in found
+    if site.database.transactional_ddl:
+        assert ("mixes_data_and_schema", label, 1) in found
+        assert ("not_atomic", last, None) in found
+    else:
+        assert ("ddl_commits", None, None) in found
 
     assert planner.plan()["fingerprint"] == plan["fingerprint"]
     only_first = planner.plan("shop.0002_sku")
     assert [step["name"] for step in only_first["steps"]] == ["0002_sku"]
     assert only_first["fingerprint"] != plan["fingerprint"]
     assert site.applied() == ["0001_initial"]
+
+
+OLD_CODE_INSERTS = "from shop.models import Item; Item.objects.create(name='by old code')"
+
+
+@on_each_once
+def test_row_n_the_plan_says_that_inserts_of_old_code_will_fail(build, pair):
+    """They do: Django takes the default out of the database again. With the hint
+    followed, the plan is silent and the old code goes on."""
+    kept = 'models.CharField(max_length=20, db_default="")'
+    site = build(
+        pair,
+        {
+            "0002_sku": migration(f'migrations.AddField("item", "sku", {kept})'),
+            "0003_ean": column("ean", after="0002_sku"),
+        },
+    )
+    ci = site.client("ci")
+    harmless = ci.plan("shop.0002_sku")
+    assert "adds_required_column" not in {f["code"] for f in harmless["findings"]}
+    run = ci.run(harmless)
+    assert ci.wait_for_end(run["id"])["state"] == "succeeded"
+    site.project.manage("shell", "--no-imports", "-c", OLD_CODE_INSERTS)
+
+    (warned,) = [f for f in ci.plan()["findings"] if f["code"] == "adds_required_column"]
+    assert (warned["step"], warned["operation"]) == ("shop.0003_ean", 0)
+    assert "shop_item.ean" in warned["message"]
+    assert "db_default" in warned["hint"]
+    assert ci.apply()["state"] == "succeeded"
+    answer = site.project.manage(
+        "shell", "--no-imports", "-c", OLD_CODE_INSERTS, check=False
+    )
+    assert answer.returncode != 0
+    assert "ean" in answer.stderr
+    assert site.names() == ["by old code"]
+
+
+@on_each_once
+def test_a_finding_that_the_migration_accepts_keeps_its_reason(build, pair):
+    """Over the API and on the terminal."""
+    source = column("sku").replace(
+        "    atomic = True\n",
+        '    accepted_findings = {"adds_required_column": "One release at a time."}\n',
+    )
+    site = build(pair, {"0002_sku": source})
+    (found,) = [
+        f
+        for f in site.client("ci").plan()["findings"]
+        if f["code"] == "adds_required_column"
+    ]
+    assert (found["severity"], found["accepted"]) == ("info", "One release at a time.")
+    told = site.project.manage("migration_route", "plan").stdout
+    assert "accepted: One release at a time." in told
 
 
 @on_each_once

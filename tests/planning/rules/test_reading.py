@@ -208,6 +208,66 @@ def test_a_constraint_that_takes_the_place_of_another_is_nothing_new(shelf):
     assert codes() == [("adds_unique", 0)]
 
 
+def test_what_was_unique_before_raises_no_alarm_when_its_constraint_is_made_anew(shelf):
+    """In another order, under another name."""
+    shelf.write("0002_next", "migrations.AlterUniqueTogether('shelf', {('title', 'code')})")
+    MigrationRecorder(connection).record_applied("testapp", "0002_next")
+    shelf.write(
+        "0003_next",
+        "migrations.AlterUniqueTogether('shelf', set())",
+        "migrations.AddConstraint('shelf', models.UniqueConstraint("
+        "fields=['code', 'title'], name='only'))",
+    )
+    assert codes() == []
+
+
+def test_a_name_that_only_the_plan_knows_may_change_again(shelf):
+    """The running release misses the first name alone."""
+    shelf.write(
+        "0002_next",
+        "migrations.RenameField('shelf', 'title', 'name')",
+        "migrations.RenameField('shelf', 'name', 'label')",
+        "migrations.AlterModelTable('shelf', 'rack')",
+        "migrations.AlterModelTable('shelf', 'stand')",
+    )
+    assert codes() == [("renames_column", 0), ("renames_table", 2)]
+
+
+def test_a_reference_that_becomes_text_changes_its_type(shelf):
+    shelf.write(
+        "0002_next",
+        "migrations.AlterField('shelf', 'author', "
+        "models.CharField(max_length=9, null=True, db_column='author_id'))",
+    )
+    assert codes() == [("changes_type", 0)]
+
+
+def test_a_uniqueness_with_a_condition_says_so(shelf):
+    shelf.write(
+        "0002_next",
+        "migrations.AddConstraint('shelf', models.UniqueConstraint("
+        "fields=['title'], condition=models.Q(code=None), name='only'))",
+    )
+    (found,) = planned()
+    assert "testapp_shelf.title becomes unique where its condition holds" in found.message
+
+
+def test_python_that_sets_something_for_the_session_is_no_data(shelf):
+    """As Wagtail does around SQLite's renames."""
+    head = (
+        "\n\ndef work(apps, schema_editor):\n"
+        "    if schema_editor.connection.vendor == 'sqlite':\n"
+        "        schema_editor.execute('PRAGMA legacy_alter_table = OFF')\n"
+    )
+    shelf.write(
+        "0002_next",
+        "migrations.RunPython(work, migrations.RunPython.noop)",
+        "migrations.AddField('shelf', 'size', models.IntegerField(null=True))",
+        head=head,
+    )
+    assert codes() == []
+
+
 def test_the_way_back_of_an_addition_is_a_loss(shelf):
     """Both ways are read alike."""
     shelf.write(

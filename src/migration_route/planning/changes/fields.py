@@ -77,7 +77,7 @@ def compared_types(
     """Return how the new type is less than the old one, or another; None where every
     value fits as before."""
     if isinstance(old, ForeignKey) or isinstance(new, ForeignKey):
-        return None
+        return _from_a_reference(new, connection)
     types = (old.get_internal_type(), new.get_internal_type())
     if types in _HARMLESS:
         return None
@@ -91,6 +91,17 @@ def compared_types(
     if None in written or written[0] == written[1]:
         return None
     return ChangeKind.COLUMN_RETYPED, f"from {written[0]} to {written[1]}"
+
+
+def _from_a_reference(
+    new: Field[Any, Any], connection: BaseDatabaseWrapper
+) -> tuple[ChangeKind, str] | None:
+    """What a reference holds depends on where it points to: most are numbers."""
+    kind = new.get_internal_type()
+    if isinstance(new, ForeignKey) or kind in _INTEGERS or kind == "UUIDField":
+        return None
+    written = _written(new, connection)
+    return ChangeKind.COLUMN_RETYPED, f"from that of a foreign key to {written}"
 
 
 def _shorter(old: Any, new: Any) -> tuple[ChangeKind, str] | None:

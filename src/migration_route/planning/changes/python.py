@@ -46,6 +46,7 @@ def _read(function: Hashable) -> PythonCode | None:
         imports.update(dict.fromkeys(_imported(tree, home)))
     return PythonCode(
         name=getattr(plain, "__name__", "its function"),
+        reaches_rows=any(_reaches_rows(tree) for tree, _ in bodies),
         forgets=tuple(forgets),
         imports=tuple(imports),
     )
@@ -98,6 +99,19 @@ def _names_a_database(tree: ast.AST) -> bool:
         or (isinstance(node, ast.keyword) and node.arg == "using")
         for node in ast.walk(tree)
     )
+
+
+def _reaches_rows(tree: ast.AST) -> bool:
+    """Tell whether a function queries: through a model, or with SQL that is no setting of
+    the session (`schema_editor.execute("PRAGMA ...")`), or hands that on to somebody."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        text = node.args[0] if node.args else None
+        words = str(text.value).split() if isinstance(text, ast.Constant) else []
+        if not words or words[0].lower() not in {"pragma", "set"}:
+            return True
+    return False
 
 
 def _forgotten(tree: ast.AST, home: dict[str, Any]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from django.db import connections, router
@@ -24,15 +24,21 @@ def read_changes(
     plan: Plan, migrations: list[tuple[Migration, bool]], *, budget: float = BUDGET
 ) -> Reading:
     """Read the operations of as many steps as the budget (seconds) allows, in order."""
-    several = len(list(connections)) > 1
     if plan.mode is Mode.FAKE or not migrations:
-        return Reading(plan=plan, has_several_databases=several)
-    deadline = time.monotonic() + budget
+        return Reading(plan=plan)
     graph = graphs.read_graph_of(plan.database, [migration for migration, _ in migrations])
+    return read_moves(plan, plan_moves(graph, migrations), budget=budget)
+
+
+def read_moves(
+    plan: Plan, moves: Iterable[tuple[Migration, list[Move]]], *, budget: float = BUDGET
+) -> Reading:
+    """Read the operations of a plan, each between the states around it."""
+    deadline = time.monotonic() + budget
     walk = _Walk(alias=plan.database)
     unread = [step.label for step in plan.steps]
-    for migration, moves in plan_moves(graph, migrations):
-        walk.read(migration, moves)
+    for migration, of_step in moves:
+        walk.read(migration, of_step)
         unread.pop(0)
         if time.monotonic() > deadline:
             break
@@ -42,7 +48,7 @@ def read_changes(
         deeds=tuple(walk.deeds),
         new_tables=frozenset(walk.tables),
         unread=tuple(unread),
-        has_several_databases=several,
+        has_several_databases=len(list(connections)) > 1,
     )
 
 
@@ -55,6 +61,8 @@ class _Walk:
     deeds: list[Deed] = field(default_factory=list)
     tables: set[str] = field(default_factory=set)
     columns: dict[tuple[str, str], bool] = field(default_factory=dict)  # may be NULL
+    names: set[tuple[str, str]] = field(default_factory=set)  # of tables and columns
+    unique: set[tuple[str, frozenset[str]]] = field(default_factory=set)  # and dropped
 
     def read(self, migration: Migration, moves: list[Move]) -> None:
         """Read the operations of one step."""
@@ -69,28 +77,45 @@ class _Walk:
 
     def _keep(self, change: Change) -> None:
         """Note a change, with what is known of what it is about."""
-        keys = [(change.table, column) for column in change.columns]
         in_new_table = change.table in self.tables
-        adds = change.kind is ChangeKind.COLUMN_ADDED
-        if change.kind is ChangeKind.UNIQUE_ADDED:
-            # NULL does not equal NULL: a new column that is empty is never twice the same.
-            is_new = any(self.columns.get(key) for key in keys)
-        else:
-            is_new = bool(keys) and not adds and all(key in self.columns for key in keys)
         self.changes.append(
-            replace(change, in_new_table=in_new_table, of_new_column=is_new)
+            replace(change, in_new_table=in_new_table, of_new_column=self._is_new(change))
         )
+        keys = [(change.table, column) for column in change.columns]
         match change.kind:
             case ChangeKind.TABLE_ADDED:
                 self.tables.add(change.table)
-            case ChangeKind.TABLE_RENAMED if in_new_table:
-                self.tables.add(change.name)
+            case ChangeKind.TABLE_RENAMED:
+                self.names.add((change.name, ""))
+                if in_new_table:
+                    self.tables.add(change.name)
             case ChangeKind.COLUMN_ADDED:
                 self.columns.update(dict.fromkeys(keys, change.is_nullable))
-            case ChangeKind.COLUMN_RENAMED if keys[0] in self.columns:
-                self.columns[change.table, change.name] = self.columns[keys[0]]
-            case ChangeKind.NULL_FORBIDDEN if is_new:
-                self.columns.update(dict.fromkeys(keys, False))
+            case ChangeKind.COLUMN_RENAMED:
+                self.names.add((change.table, change.name))
+                if keys[0] in self.columns:
+                    self.columns[change.table, change.name] = self.columns[keys[0]]
+            case ChangeKind.NULL_FORBIDDEN:
+                self.columns.update({key: False for key in keys if key in self.columns})
+            case ChangeKind.UNIQUE_DROPPED:
+                self.unique.add((change.table, frozenset(change.columns)))
+
+    def _is_new(self, change: Change) -> bool:
+        """Tell whether a change is about what the plan itself has brought about."""
+        keys = [(change.table, column) for column in change.columns]
+        match change.kind:
+            case ChangeKind.COLUMN_ADDED:
+                return False
+            case ChangeKind.UNIQUE_ADDED:
+                # NULL does not equal NULL: a new column that is empty is never twice the
+                # same. And what was unique before the plan is so still.
+                was_unique = (change.table, frozenset(change.columns)) in self.unique
+                return was_unique or any(self.columns.get(key) for key in keys)
+            case ChangeKind.TABLE_RENAMED:
+                return (change.table, "") in self.names
+            case ChangeKind.COLUMN_RENAMED if keys[0] in self.names:
+                return True
+        return bool(keys) and all(key in self.columns for key in keys)
 
     def _deed(self, part: Move, migration: Migration, label: str, position: int) -> Deed:
         operation, app, before, after, backwards = part
@@ -99,11 +124,13 @@ class _Walk:
             code = operation.reverse_code if backwards else operation.code
             if code is None or code is RunPython.noop:
                 return deed
+            read = python.read_function(code)
             return replace(
                 deed,
-                writes_rows=True,
-                python=python.read_function(code),
-                is_unprotected=not (migration.atomic or operation.atomic),
+                writes_rows=read is None or read.reaches_rows,
+                python=read,
+                is_unprotected=(read is None or read.reaches_rows)
+                and not (migration.atomic or operation.atomic),
             )
         if isinstance(operation, RunSQL):
             text = raw.statements_of(operation, backwards=backwards)

@@ -173,6 +173,9 @@ def _constraints(
     operation: Operation, old: ModelState, new: ModelState
 ) -> Iterator[Change]:
     table = table_of(new)
+    for names in _unique_sets(old) - _unique_sets(new):
+        columns = _columns(old, sorted(names))
+        yield Change(kind=ChangeKind.UNIQUE_DROPPED, table=table, columns=columns)
     was_unique = _unique_sets(old)
     for names in sorted(_together(new)):
         if frozenset(names) not in was_unique:
@@ -197,6 +200,7 @@ def _constraints(
                 table=table,
                 columns=columns,
                 name=constraint.name,
+                detail="where its condition holds" if constraint.condition else "",
             )
 
 

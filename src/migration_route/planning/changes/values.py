@@ -22,6 +22,7 @@ class ChangeKind(StrEnum):
     COLUMN_RETYPED = "column_retyped"
     NULL_FORBIDDEN = "null_forbidden"
     UNIQUE_ADDED = "unique_added"
+    UNIQUE_DROPPED = "unique_dropped"
     CHECK_ADDED = "check_added"
     REFERENCE_ADDED = "reference_added"
     ROWS_DROPPED = "rows_dropped"
@@ -35,7 +36,7 @@ class Change:
     table: str
     columns: tuple[str, ...] = ()
     name: str = ""  # the new one of what is renamed; that of a constraint
-    detail: str = ""  # in words, how a type changes
+    detail: str = ""  # in words: how a type changes, for which rows a constraint is
     is_nullable: bool = True  # of a column that is added
     needs_value: bool = False  # NULL is not allowed, and the database has no default
     is_filled: bool = False  # rows without a value are given one by the operation
@@ -60,6 +61,7 @@ class PythonCode:
     """What stands in a function that a migration runs."""
 
     name: str
+    reaches_rows: bool = True  # it queries, as far as its text tells
     forgets: tuple[str, ...] = ()  # what it does on whichever database is the default one
     imports: tuple[str, ...] = ()  # models that it takes as they are in the code now
 

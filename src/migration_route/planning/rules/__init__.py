@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from django.db.migrations import Migration
 
 from migration_route.planning.changes.reading import read_changes
+from migration_route.planning.changes.values import Reading
 from migration_route.planning.plan import Finding, Plan
 from migration_route.planning.rules.acceptance import with_acceptances
 from migration_route.planning.rules.blocking import statements
@@ -39,7 +42,23 @@ def findings_of(
     `migrations` is Django's own list behind the plan. The steps should have their SQL and
     its forecasts: without them nothing is said about who has to wait.
     """
-    reading = read_changes(plan, migrations)
     found = [finding for rule in _OF_THE_PLAN for finding in rule.findings(plan)]
-    found += (finding for rule in _OF_ITS_CHANGES for finding in rule.findings(reading))
+    found += findings_in(read_changes(plan, migrations))
+    found = list(_once(found))
     return with_acceptances(found, [migration for migration, _ in migrations])
+
+
+def _once(found: list[Finding]) -> Iterator[Finding]:
+    """Leave out what another finding about the same step says more exactly."""
+    exact = {
+        f.step for f in found if f.code in {"several_operations", "concurrent_with_others"}
+    }
+    for finding in found:
+        if finding.code != "not_atomic" or finding.step not in exact:
+            yield finding
+
+
+def findings_in(reading: Reading) -> Iterator[Finding]:
+    """Go through the findings about what the operations of a plan do."""
+    for rule in _OF_ITS_CHANGES:
+        yield from rule.findings(reading)

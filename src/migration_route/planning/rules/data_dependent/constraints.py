@@ -33,7 +33,8 @@ def findings(reading: Reading) -> Iterator[Finding]:
                     severity=Severity.WARNING,
                     step=change.step,
                     operation=change.operation,
-                    message=f"{_named(change)} becomes unique, so rows that share a value "
+                    message=f"{_named(change)} becomes unique{_where(change)}, so rows "
+                    "that share a value "
                     "make the step fail, and the running release may write more of them.",
                     hint="Look for duplicates first, and put them right in a migration of "
                     "its own.",
@@ -67,6 +68,10 @@ def _of_null(change: Change) -> str:
     if change.is_filled:
         return "every row without a value is updated, and"
     return "a row without a value makes the step fail, and"
+
+
+def _where(change: Change) -> str:
+    return f" {change.detail}" if change.detail else ""
 
 
 def _named(change: Change) -> str:
