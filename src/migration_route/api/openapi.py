@@ -183,6 +183,35 @@ _CALLS = (
     ),
     _Call(
         method="get",
+        path="/rehearsals",
+        summary="Rehearsals, newest first, without their reports",
+        answers={200: wire.RehearsalsAnswer},
+        parameters=(
+            _query("database", _TEXT, "Only those of one database."),
+            _query("before", _TEXT, "The cursor `next` of the page before."),
+            _LIMIT,
+        ),
+    ),
+    _Call(
+        method="post",
+        path="/rehearsals",
+        summary="Carry out the plan with this fingerprint on a copy",
+        answers={200: wire.RehearsalAnswer, 202: wire.RehearsalAnswer},
+        body=wire.CreateRehearsal,
+        parameters=(
+            _header("Prefer", _TEXT, "wait=30 waits for an end up to that many seconds."),
+        ),
+        errors=(400, 401, 403, 404, 405, 409, 413, 428, 500, 503),
+    ),
+    _Call(
+        method="get",
+        path="/rehearsals/{rehearsal}",
+        summary="One rehearsal, with its report when it has ended",
+        answers={200: wire.RehearsalAnswer},
+        parameters=({**_RUN_ID, "name": "rehearsal", "description": "Its id."},),
+    ),
+    _Call(
+        method="get",
         path="/ledger",
         summary="Entries of the ledger, newest first",
         answers={200: wire.EntriesAnswer},
@@ -250,7 +279,7 @@ def _operation(call: _Call) -> dict[str, Any]:
         "summary": call.summary,
         "operationId": f"{call.method}_{call.path.strip('/').replace('/', '_')}".replace(
             "{run}", "run"
-        ),
+        ).replace("{rehearsal}", "rehearsal"),
         "parameters": list(call.parameters),
         "responses": responses,
     }

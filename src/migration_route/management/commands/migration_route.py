@@ -20,6 +20,7 @@ from migration_route.ledger.records import RunRecord
 from migration_route.management import asking
 from migration_route.management.arguments import plan_request, target_arguments, verb
 from migration_route.management.ending import end_blockers
+from migration_route.management.rehearsing import add_verbs
 from migration_route.operations import apply as applying
 from migration_route.operations import (
     carry,
@@ -60,6 +61,7 @@ class Command(BaseCommand):
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
         self._add_reading(verbs)
         self._add_changing(verbs)
+        add_verbs(verbs, self._tell)
         nested = verbs.add_parser("ledger", help="the ledger").add_subparsers(
             dest="ledger_verb", required=True
         )

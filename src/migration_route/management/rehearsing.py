@@ -1,0 +1,95 @@
+"""The verbs `rehearse` and `rehearsals` of `manage.py migration_route`."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from migration_route.access.actor import on_this_host
+from migration_route.management.arguments import verb
+from migration_route.operations import plan, rehearse
+from migration_route.planning.plan import PlanRequest
+from migration_route.reporting import rehearsals as reporting
+from migration_route.vocabulary import CopyKind, RehearsalState
+
+_LOOK = 5.0  # seconds between two looks; each of them waits for an end
+_MANY = 200
+
+
+def add_verbs(verbs: Any, tell: Callable[..., None]) -> None:
+    """Add the verbs."""
+    text = "carry out a plan on a copy, and tell what was seen"
+    found = verb(verbs, "rehearse", text, partial(_rehearse, tell))
+    found.add_argument("targets", nargs="*", metavar="TARGET")
+    found.add_argument("--database", default="default", metavar="ALIAS")
+    found.add_argument(
+        "--data", action="store_true", help="copy the rows as well, not the schema alone"
+    )
+    found.add_argument(
+        "--and-back", action="store_true", help="take every step back afterwards"
+    )
+    found.add_argument("--fingerprint", default="", help="refuse any other plan")
+    found.add_argument("--reason", default="")
+    found.add_argument("--no-wait", action="store_true", help="return when it has begun")
+    found.add_argument(
+        "--clean", action="store_true", help="only remove what killed rehearsals have left"
+    )
+    text = "the last rehearsals, or one with its report"
+    found = verb(verbs, "rehearsals", text, partial(_show, tell))
+    found.add_argument("rehearsal", nargs="?")
+    hidden = verbs.add_parser("rehearse-carry")
+    hidden.add_argument("rehearsal")
+    hidden.add_argument("--and-back", action="store_true", help=SUPPRESS)
+    hidden.set_defaults(handler=_carry, json=False)
+
+
+def _rehearse(tell: Callable[..., None], options: dict[str, Any]) -> int:
+    actor = on_this_host()
+    if options["clean"]:
+        cleaned = rehearse.clean(actor)
+        lines = [f"removed what {record.id} has left" for record in cleaned]
+        answer = reporting.rehearsals_answer(cleaned, limit=_MANY)
+        tell(options, answer, lines or ["Nothing was left."])
+        return 0
+    targets = tuple(options["targets"])
+    request = PlanRequest(database=options["database"], targets=targets)
+    fingerprint = options["fingerprint"] or plan.plan(request, actor).fingerprint
+    record = rehearse.rehearse(
+        rehearse.RehearseRequest(
+            database=options["database"],
+            targets=targets,
+            fingerprint=fingerprint,
+            kind=CopyKind.DATA if options["data"] else CopyKind.SCHEMA,
+            and_back=options["and_back"],
+            reason=options["reason"],
+        ),
+        actor,
+    )
+    while record.is_active and not options["no_wait"]:
+        record = rehearse.wait(record.id, actor, seconds=_LOOK)
+    tell(options, reporting.rehearsal_answer(record), reporting.rehearsal_lines(record))
+    return 1 if record.state is RehearsalState.FAILED else 0
+
+
+def _show(tell: Callable[..., None], options: dict[str, Any]) -> int:
+    actor = on_this_host()
+    if options["rehearsal"]:
+        record = rehearse.show(options["rehearsal"], actor)
+        answer = reporting.rehearsal_answer(record)
+        tell(options, answer, reporting.rehearsal_lines(record))
+        return 0
+    found = rehearse.list_all(actor)
+    lines = (
+        f"{record.id}  {record.created_at[:19]}Z  {record.database:<12} "
+        f"{record.state:<10} {reporting.summary(record)}"
+        for record in found
+    )
+    tell(options, reporting.rehearsals_answer(found, limit=_MANY), lines)
+    return 0
+
+
+def _carry(options: dict[str, Any]) -> int:
+    record = rehearse.carry(options["rehearsal"], and_back=options["and_back"])
+    return 1 if record.state is RehearsalState.FAILED else 0
