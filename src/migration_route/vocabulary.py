@@ -93,8 +93,8 @@ class RehearsalState(StrEnum):
 class CopyKind(StrEnum):
     """What a rehearsal is carried out on."""
 
-    SCHEMA = "schema"
     DATA = "data"
+    SCHEMA = "schema"
 
 
 @unique

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from migration_route import __version__, wire
+from migration_route.api.rehearsal_calls import rehearsal_calls
 from migration_route.vocabulary import Mode
 
 _REF = "#/components/schemas/{name}"
@@ -181,35 +182,7 @@ _CALLS = (
         parameters=(_RUN_ID,),
         errors=(400, 401, 403, 404, 405, 409, 413, 500, 503),
     ),
-    _Call(
-        method="get",
-        path="/rehearsals",
-        summary="Rehearsals, newest first, without their reports",
-        answers={200: wire.RehearsalsAnswer},
-        parameters=(
-            _query("database", _TEXT, "Only those of one database."),
-            _query("before", _TEXT, "The cursor `next` of the page before."),
-            _LIMIT,
-        ),
-    ),
-    _Call(
-        method="post",
-        path="/rehearsals",
-        summary="Carry out the plan with this fingerprint on a copy",
-        answers={200: wire.RehearsalAnswer, 202: wire.RehearsalAnswer},
-        body=wire.CreateRehearsal,
-        parameters=(
-            _header("Prefer", _TEXT, "wait=30 waits for an end up to that many seconds."),
-        ),
-        errors=(400, 401, 403, 404, 405, 409, 413, 428, 500, 503),
-    ),
-    _Call(
-        method="get",
-        path="/rehearsals/{rehearsal}",
-        summary="One rehearsal, with its report when it has ended",
-        answers={200: wire.RehearsalAnswer},
-        parameters=({**_RUN_ID, "name": "rehearsal", "description": "Its id."},),
-    ),
+    *(_Call(**call) for call in rehearsal_calls(_LIMIT)),
     _Call(
         method="get",
         path="/ledger",
