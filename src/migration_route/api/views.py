@@ -22,12 +22,14 @@ from migration_route.operations import (
     ledger,
     plan,
     ready,
+    rehearse,
     resolve,
     runs,
     status,
 )
 from migration_route.planning.plan import PlanRequest
 from migration_route.reporting import serialize
+from migration_route.reporting.rehearsals import with_rehearsal
 from migration_route.vocabulary import Mode
 
 _PAGE = 20
@@ -59,7 +61,9 @@ def get_plan(request: HttpRequest) -> HttpResponse:
         targets=tuple(request.GET.getlist("target")),
         mode=parsing.mode_of(request),
     )
-    return answer(serialize.plan_answer(plan.plan(wanted, actor)))
+    found = plan.plan(wanted, actor)
+    last = rehearse.of_plan(found, actor)
+    return answer(with_rehearsal(serialize.plan_answer(found), last))
 
 
 def get_runs(request: HttpRequest) -> HttpResponse:

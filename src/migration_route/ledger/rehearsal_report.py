@@ -22,7 +22,9 @@ class SeenStatement:
     """One statement as it was carried out."""
 
     sql: str
-    duration_ms: int
+    duration_ms: int  # of the slowest, where it was sent more than once
+    times: int = 1  # how often Python sent this text
+    total_ms: int = 0  # all those times together
     rows: int | None = None  # as the driver counts them; None: it does not
     locks: tuple[SeenLock, ...] | None = None  # None: they could not be seen
     rewrites: tuple[str, ...] = ()  # tables whose every row was written anew

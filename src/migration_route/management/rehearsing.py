@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any
 
+from migration_route import wire
 from migration_route.access.actor import on_this_host
 from migration_route.management.arguments import verb
 from migration_route.operations import plan, rehearse
-from migration_route.planning.plan import PlanRequest
+from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.reporting import rehearsals as reporting
+from migration_route.reporting import serialize, text
 from migration_route.vocabulary import CopyKind, RehearsalState
 
 _LOOK = 5.0  # seconds between two looks; each of them waits for an end
@@ -20,8 +23,8 @@ _MANY = 200
 
 def add_verbs(verbs: Any, tell: Callable[..., None]) -> None:
     """Add the verbs."""
-    text = "carry out a plan on a copy, and tell what was seen"
-    found = verb(verbs, "rehearse", text, partial(_rehearse, tell))
+    about = "carry out a plan on a copy, and tell what was seen"
+    found = verb(verbs, "rehearse", about, partial(_rehearse, tell))
     found.add_argument("targets", nargs="*", metavar="TARGET")
     found.add_argument("--database", default="default", metavar="ALIAS")
     found.add_argument(
@@ -36,13 +39,21 @@ def add_verbs(verbs: Any, tell: Callable[..., None]) -> None:
     found.add_argument(
         "--clean", action="store_true", help="only remove what killed rehearsals have left"
     )
-    text = "the last rehearsals, or one with its report"
-    found = verb(verbs, "rehearsals", text, partial(_show, tell))
+    about = "the last rehearsals, or one with its report"
+    found = verb(verbs, "rehearsals", about, partial(_show, tell))
     found.add_argument("rehearsal", nargs="?")
     hidden = verbs.add_parser("rehearse-carry")
     hidden.add_argument("rehearsal")
     hidden.add_argument("--and-back", action="store_true", help=SUPPRESS)
     hidden.set_defaults(handler=_carry, json=False)
+
+
+def told_plan(found: Plan) -> tuple[wire.PlanAnswer, Iterator[str]]:
+    """Return a plan with its last rehearsal, as JSON and as lines."""
+    last = rehearse.of_plan(found, on_this_host())
+    told = [] if last is None else [reporting.summary(last)]
+    answer = reporting.with_rehearsal(serialize.plan_answer(found), last)
+    return answer, chain(text.plan_lines(found), told)
 
 
 def _rehearse(tell: Callable[..., None], options: dict[str, Any]) -> int:

@@ -13,6 +13,7 @@ from migration_route.conf import route_settings
 from migration_route.connecting import own_connection, require_direct
 from migration_route.errors import (
     ActiveRun,
+    DatabaseUnavailable,
     FingerprintRequired,
     InvalidRequest,
     LaunchFailed,
@@ -184,10 +185,14 @@ def clean(actor: Actor) -> list[RehearsalRecord]:
 
 
 def of_plan(plan: Plan, actor: Actor) -> RehearsalRecord | None:
-    """Return the last rehearsal of this plan that the actor may read."""
+    """Return the last rehearsal of this plan that the actor may read; None as well where
+    the ledger does not answer: the plan can be read all the same."""
     if plan.direction is Direction.NONE or not may(actor, Scope.READ, plan.database):
         return None
-    found = rehearsals.of_plan(plan.fingerprint)
+    try:
+        found = rehearsals.of_plan(plan.fingerprint)
+    except DatabaseUnavailable:
+        return None
     return None if found is None else looking.look_after(found)
 
 

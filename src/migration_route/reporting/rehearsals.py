@@ -55,6 +55,22 @@ def rehearsals_answer(found: list[RehearsalRecord], *, limit: int) -> wire.Rehea
     return wire.RehearsalsAnswer(rehearsals=shown, next=more)
 
 
+def with_rehearsal(
+    answer: wire.PlanAnswer, record: RehearsalRecord | None
+) -> wire.PlanAnswer:
+    """Return the answer with a plan, with its last rehearsal."""
+    if record is None:
+        return answer
+    told = wire.RehearsedAnswer(
+        id=record.id,
+        state=record.state,
+        kind=record.kind,
+        finished_at=record.finished_at or None,
+        summary=summary(record),
+    )
+    return msgspec.structs.replace(answer, rehearsed=told)
+
+
 def summary(record: RehearsalRecord) -> str:
     """Tell a rehearsal in one line, as it stands beside the plan."""
     kind = "with data" if record.kind is CopyKind.DATA else "on the schema alone"
@@ -111,19 +127,30 @@ def _operation_lines(operation: SeenOperation) -> Iterator[str]:
         yield f"      {queries(operation)}"
     for statement in operation.statements:
         sql = " ".join(statement.sql.split())[:_WORDS]
-        yield f"      {statement.duration_ms} ms{facts(statement)}: {sql}"
+        yield f"      {took(statement)}{facts(statement)}: {sql}"
+
+
+def took(statement: SeenStatement) -> str:
+    """Tell how long a statement took, and how often it was sent."""
+    if statement.times == 1:
+        return f"{statement.duration_ms} ms"
+    return (
+        f"{statement.times} times, {statement.total_ms} ms in all, "
+        f"{statement.duration_ms} ms at most"
+    )
 
 
 def queries(operation: SeenOperation) -> str:
     """Tell how many queries Python sent."""
     count, distinct = operation.queries, operation.distinct
     told = f"{count} {'query' if count == 1 else 'queries'}, {distinct} different"
-    return f"{told}; the slowest" if operation.omitted else told
+    return f"{told}; those that took longest" if operation.omitted else told
 
 
 def facts(statement: SeenStatement) -> str:
     """Tell what a statement did, but for its time."""
-    told = [] if statement.rows is None else [f", {statement.rows} rows"]
+    rows = "row" if statement.rows == 1 else "rows"
+    told = [] if statement.rows is None else [f", {statement.rows} {rows}"]
     for lock in statement.locks or ():
         held = "" if lock.held_ms is None else f" for {lock.held_ms} ms"
         told.append(f", {lock.mode} on {lock.table}{held}")

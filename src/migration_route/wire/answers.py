@@ -57,6 +57,16 @@ class PlanStepAnswer(Answer, frozen=True, kw_only=True):
     operations: list[OperationAnswer]
 
 
+class RehearsedAnswer(Answer, frozen=True, kw_only=True):
+    """The last rehearsal of a plan, in a line: `GET rehearsals/{id}` has the report."""
+
+    id: str
+    state: str
+    kind: str
+    finished_at: str | None
+    summary: str
+
+
 class PlanAnswer(Answer, frozen=True, kw_only=True):
     """The steps that would bring a database to a wanted state."""
 
@@ -70,6 +80,7 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     transactional_ddl: bool
     steps: list[PlanStepAnswer]
     findings: list[FindingAnswer]
+    rehearsed: RehearsedAnswer | None = None
 
 
 class ActorAnswer(Answer, frozen=True, kw_only=True):

@@ -32,10 +32,13 @@ class SeenLockAnswer(Answer, frozen=True, kw_only=True):
 
 
 class SeenStatementAnswer(Answer, frozen=True, kw_only=True):
-    """A statement as it was carried out; `locks` is null where they could not be seen."""
+    """A statement as it was carried out; `locks` is null where they could not be seen.
+    Python's queries of one text are one: `duration_ms` is then that of the slowest."""
 
     sql: str
     duration_ms: int
+    times: int
+    total_ms: int
     rows: int | None
     locks: list[SeenLockAnswer] | None
     rewrites: list[str]

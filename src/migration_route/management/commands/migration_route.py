@@ -20,7 +20,7 @@ from migration_route.ledger.records import RunRecord
 from migration_route.management import asking
 from migration_route.management.arguments import plan_request, target_arguments, verb
 from migration_route.management.ending import end_blockers
-from migration_route.management.rehearsing import add_verbs
+from migration_route.management.rehearsing import add_verbs, told_plan
 from migration_route.operations import apply as applying
 from migration_route.operations import (
     carry,
@@ -160,7 +160,7 @@ class Command(BaseCommand):
 
     def _plan(self, options: dict[str, Any]) -> int:
         found = plan.plan(plan_request(options), on_this_host())
-        self._tell(options, serialize.plan_answer(found), text.plan_lines(found))
+        self._tell(options, *told_plan(found))
         return 0
 
     def _plan_value(self, options: dict[str, Any]) -> int:

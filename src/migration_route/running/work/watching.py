@@ -26,30 +26,40 @@ from migration_route.vendors.statements import first_word
 
 _LISTED = 60  # statements of an operation
 _SLOWEST = 5  # of the queries of Python
+_KEPT = 200  # until those that are not worth telling are let go
 _LONGEST = 2000
 _DISTINCT = 10_000
 
 
 @dataclass(slots=True)
 class _Watched:
-    """What is being seen of one operation."""
+    """What is being seen of one operation. Of Python's queries, those with the same text
+    are told once: by the slowest, with their number and what they took together."""
 
     position: int | None
     description: str
     runs_python: bool = False
     start: float = field(default_factory=time.monotonic)
-    duration_ms: int = 0
+    duration_ms: int | None = None  # None: it has not come to its end
     queries: int = 0
     texts: set[int] = field(default_factory=set)
     statements: list[tuple[float, SeenStatement]] = field(default_factory=list)
+    same: dict[int, int] = field(default_factory=dict)  # place in `statements`, by text
 
     def add(self, at: float, statement: SeenStatement, text: str) -> None:
         self.queries += 1
+        key = hash(text)
         if len(self.texts) < _DISTINCT:
-            self.texts.add(hash(text))
+            self.texts.add(key)
+        if self.runs_python and key in self.same:
+            earlier_at, earlier = self.statements[self.same[key]]
+            self.statements[self.same[key]] = earlier_at, _merged(earlier, statement)
+            return
+        self.same[key] = len(self.statements)
         self.statements.append((at, statement))
-        if len(self.statements) > 2 * _LISTED:
+        if len(self.statements) > _KEPT:
             self.statements = self._worth_telling()
+            self.same = {}
 
     def _worth_telling(self) -> list[tuple[float, SeenStatement]]:
         """Return those that took locks or failed, and of the others the slowest."""
@@ -60,7 +70,7 @@ class _Watched:
             if found.failed or found.rewrites or (found.locks and not self.runs_python)
         ][:_LISTED]
         others = [item for item in self.statements if item not in telling]
-        others.sort(key=lambda item: -item[1].duration_ms)
+        others.sort(key=lambda item: -item[1].total_ms)
         kept = telling + others[: max(most - len(telling), 0)]
         return sorted(kept, key=lambda item: item[0])
 
@@ -70,13 +80,30 @@ class _Watched:
         return SeenOperation(
             position=self.position,
             description=self.description,
-            duration_ms=self.duration_ms,
+            duration_ms=round((end - self.start) * 1000)
+            if self.duration_ms is None
+            else self.duration_ms,
             runs_python=self.runs_python,
             queries=self.queries,
             distinct=len(self.texts),
-            omitted=self.queries - len(kept),
+            omitted=self.queries - sum(found.times for _, found in kept),
             statements=tuple(_held(at, found, end) for at, found in kept),
         )
+
+
+def _merged(earlier: SeenStatement, later: SeenStatement) -> SeenStatement:
+    """Return one statement for both: the slower one, and what both were together."""
+    slower = max(earlier, later, key=lambda found: found.duration_ms)
+    rows = None if later.rows is None else (earlier.rows or 0) + later.rows
+    return replace(
+        slower,
+        times=earlier.times + 1,
+        total_ms=earlier.total_ms + later.duration_ms,
+        rows=rows,
+        locks=earlier.locks or later.locks,
+        rewrites=tuple(sorted({*earlier.rewrites, *later.rewrites})),
+        failed=later.failed,
+    )
 
 
 def _held(at: float, statement: SeenStatement, end: float) -> SeenStatement:
@@ -202,6 +229,7 @@ class Watching:
             SeenStatement(
                 sql=self._reporter.mask(text[:_LONGEST]),
                 duration_ms=duration_ms,
+                total_ms=duration_ms,
                 rows=None if rows is None or rows < 0 or _is_definition(text) else rows,
                 locks=None
                 if seen.locks is None
@@ -215,7 +243,7 @@ class Watching:
             text,
         )
         if current.position is None:
-            current.duration_ms += duration_ms
+            current.duration_ms = (current.duration_ms or 0) + duration_ms
 
     def _watched_end(self) -> bool:
         return bool(self._watched) and self._watched[-1].position is None

@@ -169,6 +169,7 @@ class MySQLObserver:
 
     def remember(self, connection: BaseDatabaseWrapper) -> None:
         """Note the tables and their numbers."""
+        connection.ensure_connection()
         self._numbers = self._read(connection)
 
     def look(self, connection: BaseDatabaseWrapper, sql: str) -> Seen:
