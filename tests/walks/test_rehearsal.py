@@ -15,6 +15,7 @@ from tests.harness.client import API, expect, expect_problem
 from tests.harness.deadlines import until
 from tests.harness.migrations import ADD_SKU, column, migration, running
 from tests.harness.pairs import on
+from tests.harness.project import Options
 
 EACH = on("sqlite-gthread", "postgres-uvicorn", "mariadb-sync")
 COPY = "migration_route_rehearsal_"
@@ -339,3 +340,141 @@ def test_what_is_refused_is_told_before_anything_begins(build, pair):
     listed = operator.get("rehearsals")["rehearsals"]
     assert [found["id"] for found in listed] == [rehearsal]
     assert listed[0]["report"] is None
+
+
+@EACH
+def test_a_rehearsal_goes_forth_and_back(build, pair):
+    """The schema afterwards is compared with that before; what differs is told."""
+    site = build(pair)
+    operator = installed(site)
+    alter = 'migrations.AlterField("item", "name", models.CharField(max_length=150))'
+    site.project.add_migrations({"0002_more": migration(ADD_SKU, alter)})
+    before = state_of(site)
+    found = rehearse(operator, operator.plan("shop"), kind="data", and_back=True)
+    assert found["state"] == "succeeded", found["error"]
+    assert [step["state"] for step in found["report"]["back"]] == ["reverted"]
+    assert len(found["report"]["back"][0]["operations"]) == 2
+    assert found["report"]["differences"] == []
+    leaves = 'migrations.RunSQL("CREATE TABLE left_over (id integer)", "SELECT 1")'
+    site.project.add_migrations({"0002_more": migration(leaves)})
+    found = rehearse(operator, operator.plan("shop"), and_back=True)
+    assert found["state"] == "succeeded", found["error"]
+    assert any("left_over" in line for line in found["report"]["differences"])
+    stuck = 'migrations.RunSQL("CREATE TABLE left_over (id integer)")'
+    site.project.add_migrations({"0002_more": migration(stuck)})
+    found = rehearse(operator, operator.plan("shop"), and_back=True)
+    assert found["state"] == "succeeded", found["error"]
+    assert found["report"]["back"] is None
+    assert "no_way_back" in [limit["code"] for limit in found["report"]["limits"]]
+    assert state_of(site) == before
+    assert copies(site) == set()
+
+
+@on("postgres-sync")
+def test_a_step_with_a_wrong_lock_is_seen(build, pair):
+    """An index that is made without CONCURRENTLY keeps writers waiting; with it, no lock
+    is seen, and that is said; a column of another type writes the table anew."""
+    site = build(pair)
+    operator = installed(site)
+    index = 'migrations.RunSQL("CREATE INDEX {}by_name ON shop_item (name)")'
+    retype = "ALTER TABLE shop_item ALTER COLUMN name TYPE char(200)"
+    site.project.add_migrations(
+        {
+            "0002_blocks": migration(index.format("")),
+            "0003_gentle": migration(
+                'migrations.RunSQL("DROP INDEX by_name")',
+                index.format("CONCURRENTLY "),
+                after="0002_blocks",
+                atomic=False,
+            ),
+            "0004_rewrites": migration(
+                f'migrations.RunSQL("DROP INDEX by_name; {retype}")', after="0003_gentle"
+            ),
+        }
+    )
+    found = rehearse(operator, operator.plan("shop"), kind="data")
+    assert found["state"] == "succeeded", found["error"]
+    blocks, gentle, rewrites = found["report"]["steps"]
+    (statement,) = statements(blocks)
+    (lock,) = statement["locks"]
+    assert (lock["table"], lock["mode"]) == ("shop_item", "ShareLock")
+    assert "writes" in lock["blocks"]
+    assert "reads" not in lock["blocks"]
+    assert {statement["locks"] is None for statement in statements(gentle)} == {True}
+    unseen = [
+        limit["step"]
+        for limit in found["report"]["limits"]
+        if limit["code"] == "locks_outside_of_a_transaction"
+    ]
+    assert unseen == ["shop.0003_gentle"]
+    assert [table for s in statements(rewrites) for table in s["rewrites"]] == ["shop_item"]
+
+
+@on("postgres-gthread")
+def test_what_reaches_the_whole_server_is_denied(build, pair):
+    """A role would be made beside the original; it is neither made nor dropped."""
+    site = build(pair)
+    operator = installed(site)
+    role = f"rehearsed_{site.database.name}"
+    for sql in (
+        f"CREATE ROLE {role}",
+        f"CREATE DATABASE {role}",
+        f"DO $$ BEGIN EXECUTE 'CREATE ROLE {role}'; END $$",
+    ):
+        operation = f"migrations.RunSQL({sql!r})"
+        site.project.add_migrations({"0002_role": migration(operation)})
+        found = rehearse(operator, operator.plan("shop"))
+        assert found["state"] == "failed", sql
+        assert found["error"]["type"] == "OutsideOfTheCopy", sql
+        assert site.rows(f"SELECT 1 FROM pg_roles WHERE rolname = '{role}'") == []
+        assert site.rows(f"SELECT 1 FROM pg_database WHERE datname = '{role}'") == []
+
+
+@on("postgres-uvicorn", "sqlite-sync")
+def test_another_database_takes_the_place_of_the_copy(build, pair):
+    """The plan is carried out there and stays there; the database itself is refused."""
+    site = build(pair, others=("staging",))
+    operator = site.client("operator")
+    site.project.databases["staging"].become(site.database)
+    operator.apply()
+    options = Options(
+        migration_route={"DATABASES": {"default": {"rehearse_on": "staging"}}}
+    )
+    site.project.set_options(options)
+    server = site.serve()
+    operator = site.client("operator", server=server)
+    site.project.add_migrations({"0002_sku": column("sku")})
+    before = state_of(site)
+    found = rehearse(operator, operator.plan("shop"))
+    assert found["state"] == "succeeded", found["error"]
+    assert state_of(site) == before
+    assert "sku" in site.project.databases["staging"].columns("shop_item")
+    assert "another_database" in [limit["code"] for limit in found["report"]["limits"]]
+    found = rehearse(operator, operator.plan("shop"))
+    assert found["error"]["type"] == "PlanChanged"
+    site.project.databases["staging"] = site.database
+    site.project.set_options(options)
+    operator = site.client("operator", server=site.serve())
+    found = rehearse(operator, operator.plan("shop"))
+    assert found["state"] == "failed"
+    assert "same database" in found["error"]["message"]
+    assert state_of(site) == before
+
+
+@EACH
+def test_the_command_rehearses_and_waits(build, pair):
+    """It prints what was seen; a plan that does not go through exits with 1."""
+    site = build(pair, {"0002_sku": column("sku")}, serve=False)
+    manage = site.project.manage
+    told = manage("migration_route", "rehearse", "shop", "--data").stdout
+    assert "shop.0002_sku" in told
+    assert "what this could not show" in told
+    assert "rehearsed at" in manage("migration_route", "plan", "shop").stdout
+    assert "succeeded" in manage("migration_route", "rehearsals").stdout
+    assert "Nothing was left" in manage("migration_route", "rehearse", "--clean").stdout
+    site.project.add_migrations({"0003_bad": running("1 / 0", after="0002_sku")})
+    answer = manage("migration_route", "rehearse", "shop", check=False)
+    assert answer.returncode == 1
+    assert "ZeroDivisionError" in answer.stdout
+    assert site.applied() == ["0001_initial"]
+    assert copies(site) == set()

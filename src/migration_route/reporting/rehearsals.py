@@ -91,7 +91,7 @@ def rehearsal_lines(record: RehearsalRecord) -> Iterator[str]:
     yield f"rehearsal {record.id} on a copy of {record.database}: {record.state}"
     yield f"  {summary(record)}"
     if record.error:
-        yield f"  {record.error.type}: {record.error.message}"
+        yield f"  {record.error.type}: {_one_line(record.error.message)}"
     for step in record.report.steps:
         yield from _step_lines(step)
     if record.report.back is not None:
@@ -116,7 +116,7 @@ def _step_lines(step: SeenStep) -> Iterator[str]:
     if step.error:
         position = step.error.operation
         where = "" if position is None else f"operation {position + 1}: "
-        yield f"    {where}{step.error.type}: {step.error.message}"
+        yield f"    {where}{step.error.type}: {_one_line(step.error.message)}"
     for operation in step.operations:
         yield from _operation_lines(operation)
 
@@ -128,6 +128,10 @@ def _operation_lines(operation: SeenOperation) -> Iterator[str]:
     for statement in operation.statements:
         sql = " ".join(statement.sql.split())[:_WORDS]
         yield f"      {took(statement)}{facts(statement)}: {sql}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def took(statement: SeenStatement) -> str:
@@ -143,6 +147,8 @@ def took(statement: SeenStatement) -> str:
 def queries(operation: SeenOperation) -> str:
     """Tell how many queries Python sent."""
     count, distinct = operation.queries, operation.distinct
+    if not count:
+        return "no queries"
     told = f"{count} {'query' if count == 1 else 'queries'}, {distinct} different"
     return f"{told}; those that took longest" if operation.omitted else told
 

@@ -69,7 +69,12 @@ class _Watched:
             for at, found in self.statements
             if found.failed or found.rewrites or (found.locks and not self.runs_python)
         ][:_LISTED]
-        others = [item for item in self.statements if item not in telling]
+        others = [
+            item
+            for item in self.statements
+            # How Django looks at the catalog is of no use to the reader.
+            if item not in telling and (self.runs_python or not only_reads(item[1].sql))
+        ]
         others.sort(key=lambda item: -item[1].total_ms)
         kept = telling + others[: max(most - len(telling), 0)]
         return sorted(kept, key=lambda item: item[0])
@@ -126,6 +131,7 @@ class Watching:
         self._observer = observer
         self._watched: list[_Watched] = []
         self._current: _Watched | None = None
+        self._depth = 0  # Django takes some operations back by their way forwards
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._held_to, name)
@@ -153,6 +159,9 @@ class Watching:
         self._held_to.operation_returns(position, duration_ms, count=count)
 
     def _begin(self, position: int, operation: Operation) -> None:
+        self._depth += 1
+        if self._depth > 1:
+            return
         self._current = _Watched(
             position=position,
             description=describe_operation(operation),
@@ -161,6 +170,9 @@ class Watching:
         self._watched.append(self._current)
 
     def _end(self, duration_ms: int) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
         if self._current is not None:
             self._current.duration_ms = duration_ms
         self._current = None
@@ -177,7 +189,7 @@ class Watching:
         **kwargs: Any,
     ) -> Any:
         """Carry out a step, and tell what was seen of it, also when it fails."""
-        self._watched, self._current = [], None
+        self._watched, self._current, self._depth = [], None, 0
         try:
             with executor.connection.execute_wrapper(self._watch):
                 return self._carried(executor, method, state, migration, *args, **kwargs)
