@@ -56,6 +56,7 @@ def _clean() -> None:
         for table in (
             "migration_route_entry",
             "migration_route_event",
+            "migration_route_rehearsal",
             "migration_route_run",
             "auth_user_user_permissions",
             "django_session",

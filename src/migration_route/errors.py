@@ -5,6 +5,7 @@ RouteError
 │   ├── UnknownDatabase
 │   ├── UnknownTarget
 │   ├── UnknownRun
+│   ├── UnknownRehearsal
 │   ├── MethodNotAllowed
 │   ├── FingerprintRequired
 │   └── IdempotencyMismatch
@@ -16,6 +17,8 @@ RouteError
 │   ├── PlanChanged
 │   ├── StaleCode
 │   ├── ActiveRun
+│   ├── ActiveRehearsal
+│   ├── CannotRehearse
 │   ├── OrphanBackend
 │   ├── PoolerDetected
 │   ├── NeedsResolution
@@ -86,6 +89,14 @@ class UnknownRun(InvalidRequest):
     code = "unknown_run"
     http_status = 404
     hint = "GET runs lists those that there are."
+
+
+class UnknownRehearsal(InvalidRequest):
+    """There is no rehearsal with this id."""
+
+    code = "unknown_rehearsal"
+    http_status = 404
+    hint = "GET rehearsals lists those that there are."
 
 
 class MethodNotAllowed(InvalidRequest):
@@ -172,6 +183,19 @@ class ActiveRun(Refused):
 
     code = "active_run"
     hint = "Watch that run, or wait until it has ended."
+
+
+class ActiveRehearsal(Refused):
+    """Another rehearsal of this database is under way."""
+
+    code = "active_rehearsal"
+    hint = "Wait until it has ended, and look at what it says first."
+
+
+class CannotRehearse(Refused):
+    """No copy of this database can be made."""
+
+    code = "cannot_rehearse"
 
 
 class OrphanBackend(Refused):

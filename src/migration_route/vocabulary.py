@@ -89,6 +89,25 @@ ENDED_STATES = frozenset(RunState) - ACTIVE_STATES
 
 
 @unique
+class RehearsalState(StrEnum):
+    """Where a rehearsal is."""
+
+    QUEUED = "queued"
+    COPYING = "copying"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@unique
+class CopyKind(StrEnum):
+    """What a rehearsal is carried out on."""
+
+    DATA = "data"
+    SCHEMA = "schema"
+
+
+@unique
 class StepState(StrEnum):
     """What is known of one step of a run."""
 
@@ -212,5 +231,7 @@ class Action(StrEnum):
     BLOCKERS_ENDED = "blockers_ended"
     MIGRATE_STARTED = "migrate_started"
     MIGRATE_FINISHED = "migrate_finished"
+    REHEARSAL_REQUESTED = "rehearsal_requested"
+    REHEARSAL_ENDED = "rehearsal_ended"
     DENIED = "denied"
     REFUSED = "refused"

@@ -102,7 +102,8 @@ def test_every_message_of_a_worker_is_heard():
     heard = set(Transcript.__new__(Transcript)._handlers())
     answered = {"gate", "operation_gate", "lock_pause"}
     shown = {"lock_fired"}  # by `running.waiting`, in the row alone
-    assert heard | answered | shown == set(get_args(messages.Kind))
+    rehearsed = {"watched", "denied"}  # by `rehearsal.hearing`
+    assert heard | answered | shown | rehearsed == set(get_args(messages.Kind))
 
 
 def test_active_and_ended_states_are_all_states():
@@ -115,6 +116,8 @@ def test_active_and_ended_states_are_all_states():
     ("kind", "width"),
     [
         (vocabulary.RunState, 20),
+        (vocabulary.RehearsalState, 20),
+        (vocabulary.CopyKind, 20),
         (vocabulary.Direction, 10),
         (vocabulary.Mode, 20),
         (vocabulary.ActorKind, 20),

@@ -16,7 +16,12 @@ from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import Action
 from tests.factories import at_once, tables
 
-OWN = {"migration_route_entry", "migration_route_event", "migration_route_run"}
+OWN = {
+    "migration_route_entry",
+    "migration_route_event",
+    "migration_route_rehearsal",
+    "migration_route_run",
+}
 READ = {"Authorization": "Bearer reader-secret"}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from migration_route import __version__, wire
+from migration_route.api.rehearsal_calls import rehearsal_calls
 from migration_route.vocabulary import Mode, Phase
 
 _REF = "#/components/schemas/{name}"
@@ -201,6 +202,7 @@ _CALLS = (
         parameters=(_RUN_ID,),
         errors=(400, 401, 403, 404, 405, 409, 413, 500, 503),
     ),
+    *(_Call(**call) for call in rehearsal_calls(_LIMIT)),
     _Call(
         method="get",
         path="/ledger",
@@ -270,7 +272,7 @@ def _operation(call: _Call) -> dict[str, Any]:
         "summary": call.summary,
         "operationId": f"{call.method}_{call.path.strip('/').replace('/', '_')}".replace(
             "{run}", "run"
-        ),
+        ).replace("{rehearsal}", "rehearsal"),
         "parameters": list(call.parameters),
         "responses": responses,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import path
 
-from migration_route.api import views
+from migration_route.api import rehearsals, views
 from migration_route.api.endpoints import endpoint
 from migration_route.errors import InvalidRequest
 
@@ -57,6 +57,16 @@ urlpatterns = [
         "runs/<str:run>/end-blockers",
         endpoint({"POST": views.post_end_blockers}),
         name="api-end-blockers",
+    ),
+    path(
+        "rehearsals",
+        endpoint({"GET": rehearsals.get_rehearsals, "POST": rehearsals.post_rehearsals}),
+        name="api-rehearsals",
+    ),
+    path(
+        "rehearsals/<str:rehearsal>",
+        endpoint({"GET": rehearsals.get_rehearsal}),
+        name="api-rehearsal",
     ),
     path("ledger", endpoint({"GET": views.get_ledger}), name="api-ledger"),
     path("ledger/verify", endpoint({"GET": views.get_verification}), name="api-verify"),

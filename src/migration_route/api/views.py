@@ -23,12 +23,14 @@ from migration_route.operations import (
     ledger,
     plan,
     ready,
+    rehearse,
     resolve,
     runs,
     status,
 )
 from migration_route.planning.plan import PlanRequest
 from migration_route.reporting import serialize
+from migration_route.reporting.rehearsals import with_rehearsal
 from migration_route.vocabulary import Mode
 
 _PAGE = 20
@@ -61,8 +63,9 @@ def get_plan(request: HttpRequest) -> HttpResponse:
         mode=parsing.mode_of(request),
         phase=parsing.phase_of(request),
     )
-    details = parsing.details_of(request)
-    return answer(serialize.plan_answer(plan.plan(wanted, actor, details)))
+    found = plan.plan(wanted, actor, parsing.details_of(request))
+    last = rehearse.of_plan(found, actor)
+    return answer(with_rehearsal(serialize.plan_answer(found), last))
 
 
 def get_health(request: HttpRequest) -> HttpResponse:

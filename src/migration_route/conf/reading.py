@@ -125,6 +125,7 @@ class _Reader:
             stall_budget=reader.length_of_time("stall_budget", usual.stall_budget),
             patience=reader.length_of_time("patience", usual.patience),
             end_blockers=reader.truth("end_blockers", default=usual.end_blockers),
+            rehearse_on=reader.text("rehearse_on", None),
         )
         reader.problems += [
             f"{key!r} is not known; there are "
@@ -133,6 +134,9 @@ class _Reader:
         ]
         if found.direct == alias or (found.direct and found.direct not in self.known):
             reader.problems.append("'direct' must name another alias of DATABASES.")
+        on = found.rehearse_on
+        if on and (on == alias or on not in self.known):
+            reader.problems.append("'rehearse_on' must name another alias of DATABASES.")
         self.problems += [f"DATABASES[{alias!r}]: {text}" for text in reader.problems]
         return found
 

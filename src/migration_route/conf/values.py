@@ -30,6 +30,7 @@ class DatabaseSettings:
     stall_budget: timedelta = timedelta(seconds=20)  # for others to queue behind a step
     patience: timedelta = timedelta(minutes=5)  # for the locks of one step, in all
     end_blockers: bool = False  # may a person end the sessions that are in the way?
+    rehearse_on: str | None = None  # the alias of a database that takes the copy's place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

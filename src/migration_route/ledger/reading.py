@@ -32,7 +32,7 @@ from migration_route.vocabulary import ACTIVE_STATES, Asked, Direction, RunState
 Found = TypeVar("Found")
 
 
-def _read(query: Callable[[str], Found], *, empty: Found) -> Found:
+def read(query: Callable[[str], Found], *, empty: Found) -> Found:
     """Read from the ledger, or return `empty` where there is none yet.
 
     Raises `DatabaseUnavailable`.
@@ -62,7 +62,7 @@ def _has_ledger(alias: str) -> bool:
 
 def find_run(run: str) -> RunRecord:
     """Return a run as it is now. Raises `UnknownRun`."""
-    row = _read(lambda alias: Run.objects.using(alias).filter(pk=run).first(), empty=None)
+    row = read(lambda alias: Run.objects.using(alias).filter(pk=run).first(), empty=None)
     if row is None:
         raise UnknownRun(f"There is no run {run!r}.")
     return _with_sidecar(run_record(row))
@@ -79,7 +79,7 @@ def list_runs(*, database: str | None, before: str | None, limit: int) -> list[R
             rows = rows.filter(id__lt=before)
         return [_with_sidecar(run_record(row)) for row in rows[:limit]]
 
-    return _read(query, empty=[])
+    return read(query, empty=[])
 
 
 def active_runs() -> dict[str, RunRecord]:
@@ -102,7 +102,7 @@ def _in_states(states: Collection[RunState]) -> list[RunRecord]:
         rows = Run.objects.using(alias).filter(state__in=states).order_by("id")
         return [run_record(row) for row in rows]
 
-    return _read(query, empty=[])
+    return read(query, empty=[])
 
 
 def first_deferrals(database: str) -> dict[str, tuple[str, str]]:
@@ -121,7 +121,7 @@ def first_deferrals(database: str) -> dict[str, tuple[str, str]]:
                 found.setdefault(left.label, (run.finished_at, left.build))
         return found
 
-    return _read(query, empty={})
+    return read(query, empty={})
 
 
 def find_repeated(key: str | None, request_digest: str) -> RunRecord | None:
@@ -129,7 +129,7 @@ def find_repeated(key: str | None, request_digest: str) -> RunRecord | None:
 
     Raises `IdempotencyMismatch` when the key came with another request.
     """
-    return _read(lambda _: repeated(key, request_digest), empty=None)
+    return read(lambda _: repeated(key, request_digest), empty=None)
 
 
 def list_events(run: str, *, after: int, limit: int) -> list[EventRecord]:
@@ -140,7 +140,7 @@ def list_events(run: str, *, after: int, limit: int) -> list[EventRecord]:
         return [event_record(row) for row in rows.order_by("number")[:limit]]
 
     nothing: list[EventRecord] = []
-    events = _read(query, empty=nothing)
+    events = read(query, empty=nothing)
     if len(events) < limit and (file := _run_file(run)):
         last = events[-1].number if events else after
         found = (line["event"] for line in file.read() if "event" in line)
@@ -163,7 +163,7 @@ def list_entries(
             rows = rows.filter(database__in=list(databases))
         return [entry_record(row) for row in rows[:limit]]
 
-    return _read(query, empty=[])
+    return read(query, empty=[])
 
 
 def silence(run: RunRecord) -> timedelta:

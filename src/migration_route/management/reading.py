@@ -16,6 +16,7 @@ from migration_route.management.arguments import (
     verb,
 )
 from migration_route.management.following import follow
+from migration_route.management.rehearsing import told_plan
 from migration_route.management.terminal import Terminal
 from migration_route.operations import ledger, plan, runs, status
 from migration_route.planning.plan import Details
@@ -58,7 +59,7 @@ def _status(terminal: Terminal, options: dict[str, Any]) -> int:
 
 def _plan(terminal: Terminal, options: dict[str, Any]) -> int:
     found = plan.plan(plan_request(options), on_this_host(), _EVERYTHING)
-    terminal.tell(options, serialize.plan_answer(found), text.plan_lines(found))
+    terminal.tell(options, *told_plan(found))
     return 0
 
 

@@ -154,4 +154,59 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.CreateModel(
+            name="Rehearsal",
+            fields=[
+                (
+                    "id",
+                    models.CharField(
+                        editable=False, max_length=32, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "database",
+                    models.CharField(
+                        db_index=True, max_length=200, verbose_name="database"
+                    ),
+                ),
+                (
+                    "active_database",
+                    models.CharField(max_length=200, null=True, unique=True),
+                ),
+                ("state", models.CharField(max_length=20, verbose_name="state")),
+                ("kind", models.CharField(max_length=20, verbose_name="kind")),
+                ("and_back", models.BooleanField(default=False)),
+                ("direction", models.CharField(max_length=10)),
+                ("targets", models.TextField()),
+                (
+                    "fingerprint",
+                    models.CharField(max_length=100, verbose_name="fingerprint"),
+                ),
+                ("steps", models.TextField()),
+                ("actor_kind", models.CharField(max_length=20)),
+                (
+                    "actor_name",
+                    models.CharField(max_length=200, verbose_name="requested by"),
+                ),
+                ("address", models.CharField(blank=True, max_length=100)),
+                ("reason", models.TextField(blank=True, verbose_name="reason")),
+                ("build", models.CharField(max_length=200)),
+                ("scratch", models.CharField(blank=True, max_length=100)),
+                ("is_removed", models.BooleanField(default=True)),
+                ("host", models.CharField(blank=True, max_length=200)),
+                ("pid", models.BigIntegerField(null=True)),
+                ("created_at", models.CharField(max_length=32, verbose_name="created")),
+                ("started_at", models.CharField(blank=True, max_length=32)),
+                ("finished_at", models.CharField(blank=True, max_length=32)),
+                ("heartbeat_at", models.CharField(max_length=32)),
+                ("error", models.TextField(blank=True)),
+                ("report", models.TextField(blank=True)),
+            ],
+            options={
+                "verbose_name": "rehearsal",
+                "verbose_name_plural": "rehearsals",
+                "ordering": ("-id",),
+                "default_permissions": ("view",),
+            },
+        ),
     ]

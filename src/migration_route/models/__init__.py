@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from migration_route.models.entry import Entry
 from migration_route.models.event import Event
+from migration_route.models.rehearsal import Rehearsal
 from migration_route.models.run import Run
 
-__all__ = ["Entry", "Event", "Run"]
+__all__ = ["Entry", "Event", "Rehearsal", "Run"]

@@ -25,6 +25,8 @@ Kind = Literal[
     "lock_pause",  # the step waits for locks: may it go on waiting, or stop?
     "lock_fired",  # it waits no more: without news for `duration_ms`, it has its locks
     "index_dropped",  # an invalid one, before the step makes it anew
+    "watched",  # in a rehearsal: what was seen of the operations of a step
+    "denied",  # in a rehearsal: what a migration wanted beyond the copy
     "output",
     "ended",
 ]
@@ -59,6 +61,14 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failure | None = None
 
 
+class Scratch(Struct, frozen=True, kw_only=True):
+    """The copy that a rehearsal is carried out on: a database that was made for it, or
+    an alias that the settings name."""
+
+    name: str = ""
+    alias: str = ""
+
+
 class Order(Struct, frozen=True, kw_only=True):
     """What the worker is to carry out, and nothing else."""
 
@@ -73,6 +83,7 @@ class Order(Struct, frozen=True, kw_only=True):
     phase: str = ""  # the one that was asked for; "" for everything
     left_out: tuple[tuple[str, str, str], ...] = ()  # by that phase, as in `steps`
     done_operations: int | None = None  # of the first step, by the run that is resumed
+    scratch: Scratch | None = None  # the copy to work on; None: on the database itself
 
 
 class Answer(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from django.db import connections
 from migration_route.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from migration_route.vendors.copying import Copies
     from migration_route.vendors.interface import Vendor
 
 _MODULES = {"postgresql": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
@@ -32,4 +33,15 @@ def vendor_of(alias: str) -> Vendor:
         )
     module = import_module(f"migration_route.vendors.{_MODULES[name]}")
     found: Vendor = module.VENDOR
+    return found
+
+
+def copies_of(alias: str) -> Copies:
+    """Return how copies of the database of that alias are made.
+
+    Raises `Misconfigured` for a database that the route does not know.
+    """
+    name = vendor_of(alias).name
+    module = import_module(f"migration_route.vendors.{_MODULES[name]}.copies")
+    found: Copies = module.COPIES
     return found

@@ -25,6 +25,7 @@ class Slot(IntEnum):
 
     SUPERVISOR = 1
     WORKER = 2
+    REHEARSAL = 3  # of this database, on a copy: one at a time
 
 
 class TargetLock(Protocol):

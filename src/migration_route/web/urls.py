@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from migration_route.web import views
+from migration_route.web import rehearsals, views
 from migration_route.web.pages import page
 
 urlpatterns = [
@@ -21,6 +21,13 @@ urlpatterns = [
         "runs/<str:run>/end-blockers/",
         page({"POST": views.end_blockers}),
         name="end-blockers",
+    ),
+    path("rehearse/", page({"POST": rehearsals.rehearse}), name="rehearse"),
+    path("rehearsals/", page({"GET": rehearsals.listing}), name="rehearsals"),
+    path(
+        "rehearsals/<str:rehearsal>/",
+        page({"GET": rehearsals.show}),
+        name="rehearsal",
     ),
     path("ledger/", page({"GET": views.ledger}), name="ledger"),
 ]

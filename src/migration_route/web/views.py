@@ -29,6 +29,7 @@ from migration_route.web.entries import entry_view
 from migration_route.web.happenings import current_work, line_views
 from migration_route.web.moments import moment_view
 from migration_route.web.plans import plan_view
+from migration_route.web.rehearsals import rehearsed
 from migration_route.web.rendering import render
 from migration_route.web.runs import run_view
 
@@ -94,6 +95,7 @@ def _plan_page(
             "refusal": refusal,
             "reason": reason,
             "longest_reason": parsing.LONGEST_REASON,
+            **rehearsed(found, actor),
         },
         status=refusal.http_status if refusal else 200,
     )

@@ -76,6 +76,16 @@ class PlanStepAnswer(Answer, frozen=True, kw_only=True):
     operations: list[OperationAnswer]
 
 
+class RehearsedAnswer(Answer, frozen=True, kw_only=True):
+    """The last rehearsal of a plan, in a line: `GET rehearsals/{id}` has the report."""
+
+    id: str
+    state: str
+    kind: str
+    finished_at: str | None
+    summary: str
+
+
 class PlanAnswer(Answer, frozen=True, kw_only=True):
     """The steps that would bring a database to a wanted state. `details_next`: SQL and
     what follows from it are told up to this step, ask with `details` for more; null when
@@ -94,6 +104,7 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     details_next: int | None
     phase: str | None
     deferred: list[DeferredAnswer]
+    rehearsed: RehearsedAnswer | None = None
 
 
 class ActorAnswer(Answer, frozen=True, kw_only=True):

@@ -8,11 +8,18 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from migration_route.errors import RouteError
-from migration_route.management import applying, asking, moment, reading, tokens
+from migration_route.management import (
+    applying,
+    asking,
+    moment,
+    reading,
+    rehearsing,
+    tokens,
+)
 from migration_route.management.terminal import Terminal
 from migration_route.reporting import serialize
 
-_FAMILIES = (reading, moment, applying, asking, tokens)
+_FAMILIES = (reading, moment, rehearsing, applying, asking, tokens)
 
 
 class Command(BaseCommand):

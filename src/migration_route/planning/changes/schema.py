@@ -173,8 +173,8 @@ def _constraints(
     operation: Operation, old: ModelState, new: ModelState
 ) -> Iterator[Change]:
     table = table_of(new)
-    for names in _unique_sets(old) - _unique_sets(new):
-        columns = _columns(old, sorted(names))
+    for gone in _unique_sets(old) - _unique_sets(new):
+        columns = _columns(old, sorted(gone))
         yield Change(kind=ChangeKind.UNIQUE_DROPPED, table=table, columns=columns)
     was_unique = _unique_sets(old)
     for names in sorted(_together(new)):
@@ -186,11 +186,10 @@ def _constraints(
         if constraint.name in known or _leaves_rows_alone(operation):
             continue
         if not isinstance(constraint, UniqueConstraint):
-            names = _names_in(constraint, new)
             yield Change(
                 kind=ChangeKind.CHECK_ADDED,
                 table=table,
-                columns=_columns(new, names),
+                columns=_columns(new, _names_in(constraint, new)),
                 name=constraint.name,
             )
         elif constraint.expressions or frozenset(constraint.fields) not in was_unique:

@@ -17,19 +17,23 @@ class ProcessLauncher:
 
     def launch(self, permit: Permit, run: RunRecord) -> None:
         """Start it, and return at once. Raises `LaunchFailed`."""
-        process = start(permit, run)
-        # The child is reaped when it ends; nothing else depends on this thread.
-        threading.Thread(target=process.wait, name=f"reap {run.id}", daemon=True).start()
+        reap(start(permit, run), run.id)
 
 
 def start(permit: Permit, run: RunRecord) -> subprocess.Popen[bytes]:
     """Start the supervisor of a run that this permit allows."""
     if permit.plan.fingerprint != run.fingerprint:
         raise LaunchFailed("The permit is for another plan than the run.")
-    with taking_words(run.id) as words:
+    return begin(run.id, "run", run.id)
+
+
+def begin(words_of: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start the route's own command in a session of its own, with the code that is on
+    disk; what it says goes to the file of that name. Raises `LaunchFailed`."""
+    with taking_words(words_of) as words:
         try:
             return subprocess.Popen(  # noqa: S603 - our own command, our own id
-                [*processes.command_line(), "run", run.id],
+                [*processes.command_line(), *arguments],
                 env=processes.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=words,
@@ -37,6 +41,9 @@ def start(permit: Permit, run: RunRecord) -> subprocess.Popen[bytes]:
                 start_new_session=True,
             )
         except OSError as error:
-            raise LaunchFailed(
-                f"The process of the run could not be started: {error}"
-            ) from error
+            raise LaunchFailed(f"The process could not be started: {error}") from error
+
+
+def reap(process: subprocess.Popen[bytes], name: str) -> None:
+    """See to it that a child is no zombie when it ends; nothing else depends on that."""
+    threading.Thread(target=process.wait, name=f"reap {name}", daemon=True).start()

@@ -66,7 +66,7 @@ class Reporter:
         """Tell a line that was printed."""
         self._lines += 1
         if self._lines <= _LINES_SHOWN:
-            self._say("output", stream=stream, text=self._mask(line))
+            self._say("output", stream=stream, text=self.mask(line))
         elif self._lines == _LINES_SHOWN + 1:
             self._say("output", stream=stream, text=f"(more than {_LINES_SHOWN} lines)")
 
@@ -105,7 +105,7 @@ class Reporter:
         self._tell_omitted()
         self._operation = position
         self._shown = 0
-        text = self._mask(describe_operation(operation))
+        text = self.mask(describe_operation(operation))
         self._say("operation_started", operation=position, text=text)
 
     def operation_finished(self, position: int, duration_ms: int) -> None:
@@ -119,7 +119,7 @@ class Reporter:
         """Wait until it is on record that an operation begins, `count` others before it."""
         self._tell_omitted()
         self._shown, self._wrote = 0, False
-        text = self._mask(describe_operation(operation))
+        text = self.mask(describe_operation(operation))
         self._pass_gate(operation=position, count=count, text=text)
         self._operation = position
 
@@ -189,7 +189,7 @@ class Reporter:
     def _unsecret(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Return the facts of an attempt without secrets in other people's queries."""
         blockers = [
-            {**blocker, "query": self._mask(blocker["query"])}
+            {**blocker, "query": self.mask(blocker["query"])}
             for blocker in facts["blockers"]
         ]
         return {**facts, "blockers": blockers}
@@ -197,6 +197,14 @@ class Reporter:
     def index_dropped(self, sql: str) -> None:
         """Tell that an invalid index is about to be dropped."""
         self._say("index_dropped", operation=self._operation, text=self._shown_as(sql))
+
+    def watched(self, operations: list[dict[str, Any]]) -> None:
+        """Tell what was seen of the operations of a step, in a rehearsal."""
+        self._say("watched", facts={"operations": operations})
+
+    def denied(self, what: str) -> None:
+        """Tell what a migration wanted beyond the copy that it is rehearsed on."""
+        self._say("denied", text=self.mask(what))
 
     def _tell_omitted(self) -> None:
         if self._omitted:
@@ -208,12 +216,12 @@ class Reporter:
             )
         self._omitted = self._omitted_ms = 0
 
-    def _mask(self, text: str) -> str:
+    def mask(self, text: str) -> str:
         """Return a text as it may leave the worker: without secrets, in good UTF-8."""
         return self._hide(text).encode(errors="backslashreplace").decode()
 
     def _shown_as(self, sql: str) -> str:
-        return self._mask(sql[:_LONGEST_STATEMENT])
+        return self.mask(sql[:_LONGEST_STATEMENT])
 
 
 def only_reads(sql: str) -> bool:

@@ -31,6 +31,7 @@ from migration_route.running.guarding.guard import standing_aside
 from migration_route.running.messages import Answer, Ending, Failure, Message, Order
 from migration_route.running.signals import let_interrupts_through, no_more_interrupts
 from migration_route.running.work.attempts import LockTimeout
+from migration_route.running.work.copied import led_to_copy
 from migration_route.running.work.expectation import Expectation, PlanDiffers
 from migration_route.running.work.limits import gentle
 from migration_route.running.work.observation import observed
@@ -40,6 +41,7 @@ from migration_route.running.work.reporter import Reporter, Stopped
 from migration_route.running.work.resumption import resume_in
 from migration_route.running.work.session import worker_session
 from migration_route.running.work.typed import type_migrate
+from migration_route.running.work.watching import watching
 from migration_route.vocabulary import OWN_APP
 
 _SHORTEST_SECRET = 6
@@ -79,12 +81,14 @@ class Worker:
     ) -> tuple[Ending, Failure | None]:
         try:
             with (
+                led_to_copy(order.database, order.scratch, self._reporter.denied),
                 standing_aside(order.database),
                 worker_session(order.database, order.run),
                 _held_to(order, self._reporter) as observer,
                 rebuilding(order, self._reporter),
                 gentle(order.database, self._reporter) as carried,
-                observed(observer, carried),
+                watching(order, observer, carried, self._reporter) as (looking, carrying),
+                observed(looking, carrying),
             ):
                 for app, name, _ in order.steps:
                     sources.forget_old_bytecode(app, name)

@@ -12,7 +12,11 @@ from migration_route.vendors.interface import Slot
 
 # The first key of pg_try_advisory_lock(int, int); the second one names the schema. The
 # database is part of every advisory lock (manual, 13.3.5).
-_LOCK_CLASS = {Slot.SUPERVISOR: 0x6D726F75, Slot.WORKER: 0x6D726F76}
+_LOCK_CLASS = {
+    Slot.SUPERVISOR: 0x6D726F75,
+    Slot.WORKER: 0x6D726F76,
+    Slot.REHEARSAL: 0x6D726F77,
+}
 
 # The two keys stand in classid and objid, unsigned, with an objsubid of 2 (manual, 53.13).
 _HOLDER = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,12 @@ class SQLite:
 
 
 def _path(connection: BaseDatabaseWrapper) -> Path:
-    """Return the file of the database: a plain name, or a file: URI."""
-    name = str(connection.settings_dict["NAME"])
+    return file_of(connection.settings_dict)
+
+
+def file_of(settings: Mapping[str, Any]) -> Path:
+    """Return the file of a database: a plain name, or a file: URI."""
+    name = str(settings["NAME"])
     if name.startswith("file:"):
         name = name.removeprefix("file:").split("?", 1)[0]
         name = name.removeprefix("//") if name.startswith("///") else name

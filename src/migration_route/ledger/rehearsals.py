@@ -1,0 +1,287 @@
+"""How does a rehearsal begin and end, and what is known of it?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from migration_route import clock
+from migration_route.canonical import canonical_json, digest
+from migration_route.conf import route_settings
+from migration_route.connecting import PATIENCE, own_connection
+from migration_route.errors import ActiveRehearsal, NotInThisState, UnknownRehearsal
+from migration_route.ledger.entries import Draft, append, retrying
+from migration_route.ledger.evidence import StepError
+from migration_route.ledger.reading import read
+from migration_route.ledger.rehearsal_report import (
+    Report,
+    report_from_json,
+    report_to_json,
+)
+from migration_route.ledger.runs import new_id
+from migration_route.models import Rehearsal
+from migration_route.vocabulary import (
+    Action,
+    ActorKind,
+    CopyKind,
+    Direction,
+    RehearsalState,
+)
+
+ACTIVE = frozenset({RehearsalState.QUEUED, RehearsalState.COPYING, RehearsalState.RUNNING})
+"""The states in which the processes of a rehearsal are, or may be, at work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRehearsal:
+    """A rehearsal that is to begin."""
+
+    database: str
+    kind: CopyKind
+    and_back: bool
+    direction: Direction
+    targets: tuple[str, ...]
+    fingerprint: str
+    steps: tuple[tuple[str, str, str], ...]  # app, name, digest of the source
+    actor_kind: ActorKind
+    actor_name: str
+    address: str
+    reason: str
+    build: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RehearsalRecord:
+    """A plan that is, or was, carried out on a copy."""
+
+    id: str
+    database: str
+    state: RehearsalState
+    kind: CopyKind
+    and_back: bool
+    direction: Direction
+    targets: tuple[str, ...]
+    fingerprint: str
+    steps: tuple[tuple[str, str, str], ...]
+    actor_kind: ActorKind
+    actor_name: str
+    reason: str
+    build: str
+    scratch: str  # the database that was made for it; "" where none was
+    is_removed: bool
+    host: str
+    pid: int | None
+    created_at: str
+    started_at: str
+    finished_at: str
+    heartbeat_at: str
+    error: StepError | None
+    report: Report
+
+    @property
+    def is_active(self) -> bool:
+        """Tell whether it is under way, or may be."""
+        return self.state in ACTIVE
+
+
+def open_rehearsal(new: NewRehearsal) -> RehearsalRecord:
+    """Put a rehearsal and its request on record.
+
+    Raises `ActiveRehearsal` when another one of the database is under way.
+    """
+    alias = route_settings().ledger_database
+    with own_connection(alias):
+        return retrying(lambda: _open_once(alias, new))  # type: ignore[no-any-return]
+
+
+def _open_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
+    now = clock.now()
+    row = Rehearsal(
+        id=new_id(),
+        database=new.database,
+        active_database=new.database,
+        state=RehearsalState.QUEUED,
+        kind=new.kind,
+        and_back=new.and_back,
+        direction=new.direction,
+        targets=json.dumps(new.targets),
+        fingerprint=new.fingerprint,
+        steps=json.dumps(new.steps),
+        actor_kind=new.actor_kind,
+        actor_name=new.actor_name,
+        address=new.address,
+        reason=new.reason,
+        build=new.build,
+        created_at=now,
+        heartbeat_at=now,
+    )
+    requested = Draft(
+        action=Action.REHEARSAL_REQUESTED,
+        actor_kind=new.actor_kind,
+        actor_name=new.actor_name,
+        address=new.address,
+        database=new.database,
+        build=new.build,
+        facts={
+            "rehearsal": row.id,
+            "fingerprint": new.fingerprint,
+            "kind": new.kind,
+            "and_back": new.and_back,
+            "targets": list(new.targets),
+            "reason": new.reason,
+        },
+    )
+    try:
+        with transaction.atomic(using=alias):
+            row.save(using=alias, force_insert=True)
+            append(requested)
+    except IntegrityError:
+        other = Rehearsal.objects.using(alias).filter(active_database=new.database).first()
+        if other is None:
+            raise
+        raise ActiveRehearsal(
+            f"Rehearsal {other.id} of {new.database!r} is {other.state}.",
+            rehearsal=other.id,
+        ) from None
+    return _record(row)
+
+
+def move(
+    rehearsal: str,
+    *,
+    to: RehearsalState,
+    expected: Collection[RehearsalState],
+    error: StepError | None = None,
+    report: Report | None = None,
+    **columns: Any,
+) -> RehearsalRecord:
+    """Move a rehearsal on if it is in one of the expected states; its end is an entry.
+
+    Raises `NotInThisState` and `UnknownRehearsal`.
+    """
+    alias = route_settings().ledger_database
+    columns |= {"state": to, "heartbeat_at": clock.now()}
+    if error is not None:
+        columns["error"] = canonical_json(error.to_dict())
+    if report is not None:
+        columns["report"] = report_to_json(report)
+    if to not in ACTIVE:
+        columns |= {"active_database": None, "finished_at": clock.now()}
+
+    def once() -> RehearsalRecord:
+        with transaction.atomic(using=alias):
+            rows = Rehearsal.objects.using(alias).filter(pk=rehearsal)
+            if not rows.filter(state__in=list(expected)).update(**columns):
+                row = rows.first()
+                if row is None:
+                    raise UnknownRehearsal
+                raise NotInThisState(f"Rehearsal {rehearsal} is {row.state}.")
+            row = rows.get()
+            if to not in ACTIVE:
+                append(_ended(row))
+            return _record(row)
+
+    with own_connection(alias, patience=60.0 if to not in ACTIVE else PATIENCE):
+        return retrying(once)  # type: ignore[no-any-return]
+
+
+def _ended(row: Rehearsal) -> Draft:
+    return Draft(
+        action=Action.REHEARSAL_ENDED,
+        database=row.database,
+        build=row.build,
+        facts={
+            "rehearsal": row.id,
+            "fingerprint": row.fingerprint,
+            "state": row.state,
+            "error": json.loads(row.error) if row.error else None,
+            "report_digest": digest(row.report),
+        },
+    )
+
+
+def note(rehearsal: str, **columns: Any) -> None:
+    """Write down what is no change of its state: the name of its database, its heart."""
+    alias = route_settings().ledger_database
+    with own_connection(alias):
+        rows = Rehearsal.objects.using(alias).filter(pk=rehearsal)
+        rows.update(**{"heartbeat_at": clock.now(), **columns})
+
+
+def find_rehearsal(rehearsal: str) -> RehearsalRecord:
+    """Return a rehearsal as it is on record. Raises `UnknownRehearsal`."""
+    found = _read(lambda rows: rows.filter(pk=rehearsal), limit=1)
+    if not found:
+        raise UnknownRehearsal(f"There is no rehearsal {rehearsal!r}.")
+    return found[0]
+
+
+def list_rehearsals(
+    *, database: str | None = None, before: str | None = None, limit: int = 20
+) -> list[RehearsalRecord]:
+    """Return rehearsals, newest first."""
+
+    def query(rows: Any) -> Any:
+        rows = rows if database is None else rows.filter(database=database)
+        return rows if before is None else rows.filter(pk__lt=before)
+
+    return _read(query, limit=limit)
+
+
+def of_plan(fingerprint: str) -> RehearsalRecord | None:
+    """Return the last rehearsal of a plan, whichever build read that; None: none was."""
+    name = fingerprint.rpartition("-")[2]
+    return next(
+        iter(_read(lambda rows: rows.filter(fingerprint__endswith=name), limit=1)), None
+    )
+
+
+def unfinished(database: str | None = None) -> list[RehearsalRecord]:
+    """Return those that are under way, or whose database is still to be removed."""
+
+    def query(rows: Any) -> Any:
+        rows = rows if database is None else rows.filter(database=database)
+        return rows.exclude(active_database=None, is_removed=True)
+
+    return _read(query, limit=1000)
+
+
+def _read(query: Callable[[Any], Any], *, limit: int) -> list[RehearsalRecord]:
+    def rows(alias: str) -> list[RehearsalRecord]:
+        found = query(Rehearsal.objects.using(alias).order_by("-id"))[:limit]
+        return [_record(row) for row in found]
+
+    return read(rows, empty=[])
+
+
+def _record(row: Rehearsal) -> RehearsalRecord:
+    error = json.loads(row.error) if row.error else None
+    return RehearsalRecord(
+        id=row.id,
+        database=row.database,
+        state=RehearsalState(row.state),
+        kind=CopyKind(row.kind),
+        and_back=row.and_back,
+        direction=Direction(row.direction),
+        targets=tuple(json.loads(row.targets)),
+        fingerprint=row.fingerprint,
+        steps=tuple((app, name, found) for app, name, found in json.loads(row.steps)),
+        actor_kind=ActorKind(row.actor_kind),
+        actor_name=row.actor_name,
+        reason=row.reason,
+        build=row.build,
+        scratch=row.scratch,
+        is_removed=row.is_removed,
+        host=row.host,
+        pid=row.pid,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        heartbeat_at=row.heartbeat_at,
+        error=StepError(**error) if error else None,
+        report=report_from_json(row.report) if row.report else Report(),
+    )

@@ -1,0 +1,108 @@
+"""The verbs `rehearse` and `rehearsals` of `manage.py migration_route`."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from migration_route import wire
+from migration_route.access.actor import on_this_host
+from migration_route.management.arguments import verb
+from migration_route.management.terminal import Terminal
+from migration_route.operations import plan, rehearse
+from migration_route.planning.plan import Plan, PlanRequest
+from migration_route.reporting import rehearsals as reporting
+from migration_route.reporting import serialize, text
+from migration_route.vocabulary import CopyKind, RehearsalState
+
+_LOOK = 5.0  # seconds between two looks; each of them waits for an end
+_MANY = 200
+
+
+def add_verbs(verbs: Any, terminal: Terminal) -> None:
+    """Add these verbs to the command."""
+    about = "carry out a plan on a copy, and tell what was seen"
+    found = verb(verbs, "rehearse", about, _rehearse, terminal)
+    found.add_argument("targets", nargs="*", metavar="TARGET")
+    found.add_argument("--database", default="default", metavar="ALIAS")
+    found.add_argument(
+        "--data", action="store_true", help="copy the rows as well, not the schema alone"
+    )
+    found.add_argument(
+        "--and-back", action="store_true", help="take every step back afterwards"
+    )
+    found.add_argument("--fingerprint", default="", help="refuse any other plan")
+    found.add_argument("--reason", default="")
+    found.add_argument("--no-wait", action="store_true", help="return when it has begun")
+    found.add_argument(
+        "--clean", action="store_true", help="only remove what killed rehearsals have left"
+    )
+    about = "the last rehearsals, or one with its report"
+    found = verb(verbs, "rehearsals", about, _show, terminal)
+    found.add_argument("rehearsal", nargs="?")
+    hidden = verb(verbs, "rehearse-carry", None, _carry, terminal)
+    hidden.add_argument("rehearsal")
+    hidden.add_argument("--and-back", action="store_true", help=SUPPRESS)
+
+
+def told_plan(found: Plan) -> tuple[wire.PlanAnswer, Iterator[str]]:
+    """Return a plan with its last rehearsal, as JSON and as lines."""
+    last = rehearse.of_plan(found, on_this_host())
+    told = [] if last is None else [reporting.summary(last)]
+    answer = reporting.with_rehearsal(serialize.plan_answer(found), last)
+    return answer, chain(text.plan_lines(found), told)
+
+
+def _rehearse(terminal: Terminal, options: dict[str, Any]) -> int:
+    actor = on_this_host()
+    if options["clean"]:
+        cleaned = rehearse.clean(actor)
+        lines = [f"removed what {record.id} has left" for record in cleaned]
+        answer = reporting.rehearsals_answer(cleaned, limit=_MANY)
+        terminal.tell(options, answer, lines or ["Nothing was left."])
+        return 0
+    targets = tuple(options["targets"])
+    request = PlanRequest(database=options["database"], targets=targets)
+    fingerprint = options["fingerprint"] or plan.plan(request, actor).fingerprint
+    record = rehearse.rehearse(
+        rehearse.RehearseRequest(
+            database=options["database"],
+            targets=targets,
+            fingerprint=fingerprint,
+            kind=CopyKind.DATA if options["data"] else CopyKind.SCHEMA,
+            and_back=options["and_back"],
+            reason=options["reason"],
+        ),
+        actor,
+    )
+    while record.is_active and not options["no_wait"]:
+        record = rehearse.wait(record.id, actor, seconds=_LOOK)
+    terminal.tell(
+        options, reporting.rehearsal_answer(record), reporting.rehearsal_lines(record)
+    )
+    return 1 if record.state is RehearsalState.FAILED else 0
+
+
+def _show(terminal: Terminal, options: dict[str, Any]) -> int:
+    actor = on_this_host()
+    if options["rehearsal"]:
+        record = rehearse.show(options["rehearsal"], actor)
+        answer = reporting.rehearsal_answer(record)
+        terminal.tell(options, answer, reporting.rehearsal_lines(record))
+        return 0
+    found = rehearse.list_all(actor)
+    lines = (
+        f"{record.id}  {record.created_at[:19]}Z  {record.database:<12} "
+        f"{record.state:<10} {reporting.summary(record)}"
+        for record in found
+    )
+    terminal.tell(options, reporting.rehearsals_answer(found, limit=_MANY), lines)
+    return 0
+
+
+def _carry(terminal: Terminal, options: dict[str, Any]) -> int:
+    del terminal  # what it has to say is on record
+    record = rehearse.carry(options["rehearsal"], and_back=options["and_back"])
+    return 1 if record.state is RehearsalState.FAILED else 0

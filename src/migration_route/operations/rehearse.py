@@ -1,0 +1,210 @@
+"""Carry out a plan on a copy, and show what was seen."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from django.db import connections
+
+from migration_route.access.actor import Actor
+from migration_route.access.permissions import authorise, may
+from migration_route.conf import route_settings
+from migration_route.connecting import own_connection, require_direct
+from migration_route.errors import (
+    ActiveRun,
+    DatabaseUnavailable,
+    FingerprintRequired,
+    InvalidRequest,
+    LaunchFailed,
+    Misconfigured,
+    PlanChanged,
+)
+from migration_route.ledger import rehearsals
+from migration_route.ledger.evidence import StepError
+from migration_route.ledger.installation import install
+from migration_route.ledger.reading import active_runs
+from migration_route.ledger.rehearsals import NewRehearsal, RehearsalRecord
+from migration_route.operations.plan import plain_plan
+from migration_route.operations.recording import on_record
+from migration_route.planning import sources
+from migration_route.planning.fingerprint import same_plan
+from migration_route.planning.plan import Plan, PlanRequest
+from migration_route.rehearsal import looking
+from migration_route.rehearsal.conductor import conduct
+from migration_route.rehearsal.launching import launch
+from migration_route.running.launchers.words import forget_words
+from migration_route.targets import find_target
+from migration_route.vendors import copies_of, vendor_of
+from migration_route.vocabulary import CopyKind, Direction, RehearsalState, Scope
+
+_PAUSE = 0.1
+_ID_LENGTH = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RehearseRequest:
+    """Carry out the plan with this fingerprint on a copy."""
+
+    database: str = "default"
+    targets: tuple[str, ...] = ()
+    fingerprint: str = ""
+    kind: CopyKind = CopyKind.SCHEMA
+    and_back: bool = False
+    reason: str = ""
+
+
+def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
+    """Start a rehearsal of the plan and return it.
+
+    Raises what `planning.planner.make_plan` raises, `Unauthenticated`, `Forbidden`,
+    `FingerprintRequired`, `PlanChanged`, `ActiveRun`, `ActiveRehearsal`,
+    `CannotRehearse` and `LaunchFailed`.
+    """
+    with on_record(actor, "rehearse", database=request.database):
+        authorise(actor, Scope.REHEARSE, database=request.database)
+        target = find_target(request.database)
+        if vendor_of(target.alias).is_private(connections[target.alias]):
+            raise Misconfigured(
+                f"The database {target.alias!r} lives in the memory of this process: no "
+                "copy of it can be made by another one.",
+                hint="Use a file.",
+            )
+        plan = plain_plan(PlanRequest(database=request.database, targets=request.targets))
+        _require_same(plan, request)
+        for run in active_runs().values():
+            if run.database == plan.database:
+                raise ActiveRun(
+                    f"Run {run.id}, which is {run.state}, owns {plan.database!r}.",
+                    run=run.id,
+                )
+        _require_copy(plan, request)
+        install()
+        looking.clean(plan.database)
+        record = rehearsals.open_rehearsal(_new(plan, request, actor))
+    try:
+        launch(record)
+    except LaunchFailed as error:
+        rehearsals.move(
+            record.id,
+            to=RehearsalState.FAILED,
+            expected={RehearsalState.QUEUED},
+            error=StepError(type="LaunchFailed", message=str(error)),
+        )
+        raise
+    return record
+
+
+def _require_same(plan: Plan, request: RehearseRequest) -> None:
+    if plan.direction is Direction.NONE:
+        raise InvalidRequest(f"There is nothing to rehearse on {plan.database!r}.")
+    if not request.fingerprint:
+        raise FingerprintRequired("A rehearsal needs the fingerprint of the plan.")
+    if not same_plan(request.fingerprint, plan.fingerprint):
+        raise PlanChanged(fingerprint=plan.fingerprint)
+
+
+def _require_copy(plan: Plan, request: RehearseRequest) -> None:
+    """Find out what is missing before anything has begun."""
+    require_direct(plan.database)
+    if route_settings().database(plan.database).rehearse_on:
+        return
+    with own_connection(plan.database) as connection:
+        copies_of(plan.database).require(
+            connection, with_data=request.kind is CopyKind.DATA
+        )
+
+
+def _new(plan: Plan, request: RehearseRequest, actor: Actor) -> NewRehearsal:
+    return NewRehearsal(
+        database=plan.database,
+        kind=request.kind,
+        and_back=request.and_back,
+        direction=plan.direction,
+        targets=plan.targets,
+        fingerprint=plan.fingerprint,
+        steps=tuple((step.app, step.name, step.digest) for step in plan.steps),
+        actor_kind=actor.kind,
+        actor_name=actor.name,
+        address=actor.address,
+        reason=request.reason,
+        build=sources.build(),
+    )
+
+
+def show(rehearsal: str, actor: Actor) -> RehearsalRecord:
+    """Return a rehearsal as it truly is.
+
+    Raises `UnknownRehearsal`, `Unauthenticated` and `Forbidden`.
+    """
+    with on_record(actor, "show-rehearsal"):
+        authorise(actor, Scope.READ)
+        found = rehearsals.find_rehearsal(_checked(rehearsal))
+        authorise(actor, Scope.READ, database=found.database)
+        return looking.look_after(found)
+
+
+def list_all(
+    actor: Actor,
+    *,
+    database: str | None = None,
+    before: str | None = None,
+    limit: int = 20,
+) -> list[RehearsalRecord]:
+    """Return the rehearsals that the actor may read, newest first."""
+    with on_record(actor, "rehearsals", database=database or ""):
+        authorise(actor, Scope.READ, database=database)
+        if database is not None:
+            find_target(database)
+        if before is not None:
+            _checked(before)
+        found = rehearsals.list_rehearsals(database=database, before=before, limit=limit)
+        return [
+            looking.look_after(record)
+            for record in found
+            if may(actor, Scope.READ, record.database)
+        ]
+
+
+def wait(rehearsal: str, actor: Actor, *, seconds: float) -> RehearsalRecord:
+    """Return the rehearsal when it has ended, or after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = show(rehearsal, actor)
+        left = deadline - time.monotonic()
+        if not found.is_active or left <= 0:
+            return found
+        time.sleep(min(_PAUSE, left))
+
+
+def clean(actor: Actor) -> list[RehearsalRecord]:
+    """Remove what rehearsals have left whose processes are gone; return those."""
+    with on_record(actor, "rehearse"):
+        authorise(actor, Scope.REHEARSE)
+        return looking.clean()
+
+
+def of_plan(plan: Plan, actor: Actor) -> RehearsalRecord | None:
+    """Return the last rehearsal of this plan that the actor may read; None as well where
+    the ledger does not answer: the plan can be read all the same."""
+    if plan.direction is Direction.NONE or not may(actor, Scope.READ, plan.database):
+        return None
+    try:
+        found = rehearsals.of_plan(plan.fingerprint)
+    except DatabaseUnavailable:
+        return None
+    return None if found is None else looking.look_after(found)
+
+
+def carry(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
+    """Carry out a queued rehearsal in this process: what `launch` starts."""
+    try:
+        return conduct(rehearsal, and_back=and_back)
+    finally:
+        forget_words(rehearsal)
+
+
+def _checked(rehearsal: str) -> str:
+    if len(rehearsal) != _ID_LENGTH or set(rehearsal) - set("0123456789abcdef"):
+        raise InvalidRequest("The id of a rehearsal has 32 hexadecimal digits.")
+    return rehearsal

@@ -1,0 +1,1 @@
+"""What does a plan do to a copy? It is carried out there, by the same worker."""

@@ -1,0 +1,239 @@
+"""Who carries out a rehearsal? One process, which makes the copy, lets a worker migrate
+it, and removes it; the copy's lock goes with this process, however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import replace
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from migration_route import clock
+from migration_route.conf import route_settings
+from migration_route.connecting import new_connection
+from migration_route.errors import ActiveRehearsal, NotInThisState, RouteError
+from migration_route.ledger import rehearsals
+from migration_route.ledger.evidence import StepError
+from migration_route.ledger.rehearsal_report import Limit, Report, SeenStep
+from migration_route.ledger.rehearsals import RehearsalRecord
+from migration_route.rehearsal import copy_of, limits
+from migration_route.rehearsal.hearing import Hearing
+from migration_route.rehearsal.looking import remove_what_is_left
+from migration_route.rehearsal.way_back import order_back
+from migration_route.running.child import Child
+from migration_route.running.messages import Order, Scratch
+from migration_route.running.signals import Signals, heeded
+from migration_route.vendors import copies_of, vendor_of
+from migration_route.vendors.copying import scratch_name
+from migration_route.vendors.interface import Slot
+from migration_route.vocabulary import CopyKind, Mode, RehearsalState
+
+_TICK = 0.2  # seconds between two looks at the signals while the worker is silent
+
+
+class Interrupted(Exception):
+    """This process was told to end."""
+
+
+def conduct(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
+    """Carry out a queued rehearsal in this process and its children; return it as it
+    ended. Raises `NotInThisState` when it is not queued, `UnknownRehearsal`."""
+    with heeded() as signals:
+        # Before anything is connected: a worker for each way.
+        children = [Child() for _ in range(2 if and_back else 1)]
+        try:
+            return Conductor(
+                rehearsals.find_rehearsal(rehearsal), children, signals
+            ).conduct()
+        finally:
+            for child in children:
+                child.kill()
+            connections.close_all()
+
+
+class Conductor:
+    """Conducts one rehearsal, from the copy to the report."""
+
+    def __init__(
+        self, record: RehearsalRecord, children: list[Child], signals: Signals
+    ) -> None:
+        self._record = record
+        self._children = children
+        self._signals = signals
+        self._report = Report()
+        self._beat = 0.0
+
+    def conduct(self) -> RehearsalRecord:
+        """Carry it out, under the lock of the rehearsals of its database."""
+        if self._record.state is not RehearsalState.QUEUED:
+            raise NotInThisState(
+                f"Rehearsal {self._record.id} is {self._record.state}, not queued."
+            )
+        connection = new_connection(self._record.database)
+        try:
+            return self._conduct_locked(connection)
+        finally:
+            connection.close()
+
+    def _conduct_locked(self, connection: BaseDatabaseWrapper) -> RehearsalRecord:
+        lock = vendor_of(self._record.database).lock(connection, Slot.REHEARSAL)
+        if not lock.try_acquire():
+            return self._end(_failure(ActiveRehearsal()))
+        error: StepError | None
+        try:
+            self._record = rehearsals.move(
+                self._record.id,
+                to=RehearsalState.COPYING,
+                expected={RehearsalState.QUEUED},
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                started_at=clock.now(),
+            )
+            remove_what_is_left(self._record.database, connection, but=self._record.id)
+            try:
+                error = self._carry_out(connection)
+            except Interrupted:
+                error = StepError(
+                    type="Interrupted",
+                    message=f"The rehearsal was told to end ({self._signals.name}).",
+                )
+            except RouteError as problem:
+                error = _failure(problem)
+            finally:
+                for child in self._children:
+                    child.kill()
+            is_removed = self._remove(connection)
+            return self._end(error, is_removed=is_removed)
+        finally:
+            lock.release()
+
+    def _carry_out(self, connection: BaseDatabaseWrapper) -> StepError | None:
+        record, start = self._record, time.monotonic()
+        scratch = self._make_copy(connection)
+        self._report = replace(self._report, copy_ms=_milliseconds(start))
+        self._record = rehearsals.move(
+            record.id, to=RehearsalState.RUNNING, expected={RehearsalState.COPYING}
+        )
+        before = copy_of.schema(record.database, scratch) if record.and_back else []
+        start = time.monotonic()
+        hearing = Hearing(_not_started(record))
+        order = Order(
+            run=record.id,
+            database=record.database,
+            direction=record.direction,
+            mode=Mode.APPLY,
+            targets=record.targets,
+            fingerprint=record.fingerprint,
+            steps=record.steps,
+            scratch=scratch,
+        )
+        error = self._walk(self._children[0], order, hearing)
+        self._report = replace(
+            self._report,
+            steps=hearing.steps,
+            duration_ms=_milliseconds(start),
+            output=hearing.output,
+            limits=limits.of(record, hearing),
+        )
+        if error is None and record.and_back:
+            error = self._walk_back(scratch, before)
+        return error
+
+    def _make_copy(self, connection: BaseDatabaseWrapper) -> Scratch:
+        record = self._record
+        if way := route_settings().database(record.database).rehearse_on:
+            copy_of.refuse_the_same(record.database, way)
+            return Scratch(alias=way)
+        copies, with_data = copies_of(record.database), record.kind is CopyKind.DATA
+        copies.require(connection, with_data=with_data)
+        name = scratch_name(record.id)
+        # On record before it is there: whoever looks later knows what to remove.
+        rehearsals.note(record.id, scratch=name, is_removed=False)
+        copies.make(connection, name, with_data=with_data, alive=self._stay_alive)
+        return Scratch(name=name)
+
+    def _walk_back(self, scratch: Scratch, before: list[str]) -> StepError | None:
+        """Take every step back, and compare the schema with that before."""
+        record = self._record
+        order, why_not = order_back(record, scratch)
+        if order is None:
+            about = Limit(code="no_way_back", message=why_not)
+            self._report = replace(self._report, limits=(*self._report.limits, about))
+            return None
+        hearing = Hearing(
+            tuple(
+                SeenStep(app=app, name=name, direction=order.direction)
+                for app, name, _ in order.steps
+            )
+        )
+        error = self._walk(self._children[1], order, hearing)
+        self._report = replace(self._report, back=hearing.steps)
+        if error is None:
+            after = copy_of.schema(record.database, scratch)
+            found = copy_of.differences(before, after)
+            self._report = replace(self._report, differences=found)
+        return error
+
+    def _walk(self, child: Child, order: Order, hearing: Hearing) -> StepError | None:
+        """Let a worker carry out an order; every gate is open."""
+        child.order(order)
+        while not child.is_silent:
+            for said in child.listen(_TICK):
+                if hearing.hear(said):
+                    child.answer(go=True)
+            self._stay_alive()
+            if child.has_ended():
+                for said in [*child.listen(0), *child.listen(0)]:
+                    hearing.hear(said)
+                break
+        return hearing.ended(child.wait())
+
+    def _stay_alive(self) -> None:
+        """Show that this process lives; raises `Interrupted` when it is told to end.
+
+        Nothing is written while an SQLite file is copied: that would begin anew."""
+        if self._signals.name:
+            raise Interrupted
+        every = route_settings().lease.total_seconds() / 3
+        is_file = not vendor_of(self._record.database).lock_is_of_session
+        copying = self._record.state is RehearsalState.COPYING
+        if time.monotonic() - self._beat > every and not (is_file and copying):
+            self._beat = time.monotonic()
+            rehearsals.note(self._record.id)
+
+    def _remove(self, connection: BaseDatabaseWrapper) -> bool:
+        found = rehearsals.find_rehearsal(self._record.id)
+        if found.is_removed:
+            return True
+        copies_of(found.database).remove(connection, found.scratch)
+        return True
+
+    def _end(self, error: StepError | None, *, is_removed: bool = True) -> RehearsalRecord:
+        to = RehearsalState.SUCCEEDED if error is None else RehearsalState.FAILED
+        return rehearsals.move(
+            self._record.id,
+            to=to,
+            expected=rehearsals.ACTIVE,
+            error=error,
+            report=self._report,
+            is_removed=is_removed,
+        )
+
+
+def _not_started(record: RehearsalRecord) -> tuple[SeenStep, ...]:
+    return tuple(
+        SeenStep(app=app, name=name, direction=record.direction)
+        for app, name, _ in record.steps
+    )
+
+
+def _failure(error: RouteError) -> StepError:
+    return StepError(type=type(error).__name__, message=str(error))
+
+
+def _milliseconds(start: float) -> int:
+    return round((time.monotonic() - start) * 1000)

@@ -1,0 +1,275 @@
+"""How is a copy of a MySQL or MariaDB database made? mysqldump, poured into a new one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from django.db import DatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.mysql.client import DatabaseClient
+
+from migration_route.errors import CannotRehearse
+from migration_route.vendors.copying import (
+    BOOKKEEPING,
+    Alive,
+    Observer,
+    Seen,
+    is_scratch_name,
+)
+from migration_route.vendors.statements import code_of
+from migration_route.vendors.tools import find_tool, pour, read_from
+
+# One transaction, so that nobody is locked out; no events, which would wake up in the copy.
+_DUMP = ("--single-transaction", "--quick", "--skip-lock-tables", "--skip-add-locks")
+_SCHEMA = ("--no-data", "--skip-dump-date", "--skip-comments")
+_MORE_ROOM = 1.2
+_OF_THE_SERVER = re.compile(
+    r"^((?:create|alter|drop|rename)\s+(?:or\s+replace\s+)?(?:user|role|database|schema|"
+    r"server|tablespace|event)|grant|revoke|set\s+(?:global|persist|password|"
+    r"@@(?:global|persist)\b)|flush|use|purge|reset|shutdown|install|uninstall)\b",
+    re.IGNORECASE,
+)
+_COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
+
+
+class MySQLCopies:
+    """Copies that mysqldump and mysql make."""
+
+    def require(self, connection: BaseDatabaseWrapper, *, with_data: bool) -> None:
+        """Look for the programs, the right to create databases, and space."""
+        _dump_tool()
+        _client_tool()
+        home = str(connection.settings_dict["NAME"])
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT COUNT(*) FROM information_schema.USER_PRIVILEGES "
+                "WHERE PRIVILEGE_TYPE = 'CREATE'"
+            )
+            (everywhere,) = cursor.fetchone()
+            cursor.execute(
+                "SELECT COUNT(*) FROM information_schema.SCHEMA_PRIVILEGES WHERE "
+                "PRIVILEGE_TYPE = 'CREATE' AND 'migration_route_rehearsal_x' "
+                "LIKE TABLE_SCHEMA"
+            )
+            (there,) = cursor.fetchone()
+            cursor.execute("SELECT CURRENT_USER()")
+            (user,) = cursor.fetchone()
+            cursor.execute(
+                "SELECT SUM(DATA_LENGTH + INDEX_LENGTH) FROM information_schema.TABLES "
+                "WHERE TABLE_SCHEMA = %s",
+                [home],
+            )
+            (size,) = cursor.fetchone()
+            cursor.execute("SELECT @@datadir")
+            (folder,) = cursor.fetchone()
+        if not everywhere and not there:
+            raise CannotRehearse(
+                f"The user {user!r} may not create databases.",
+                hint="GRANT ALL ON `migration\\_route\\_rehearsal\\_%`.* TO that user; or "
+                "name a database to rehearse on: "
+                'MIGRATION_ROUTE["DATABASES"][…]["rehearse_on"].',
+            )
+        if with_data:
+            _require_room(connection, int(size or 0), str(folder))
+
+    def settings(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
+        """Name another database of the same server."""
+        return {**settings, "NAME": name}
+
+    def make(
+        self, connection: BaseDatabaseWrapper, name: str, *, with_data: bool, alive: Alive
+    ) -> None:
+        """Make an empty database that sorts as this, and pour the dump into it."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@character_set_database, @@collation_database")
+            charset, collation = cursor.fetchone()
+            cursor.execute(
+                f"CREATE DATABASE `{name}` CHARACTER SET {charset} COLLATE {collation}"
+            )
+            tables = set(connection.introspection.table_names(cursor))
+        kind = () if with_data else ("--no-data",)
+        self._pour(connection, name, (*kind, *_place_of(connection)), alive)
+        rows = [table for table in BOOKKEEPING if table in tables]
+        if rows and not with_data:
+            only = ("--no-create-info", "--skip-triggers", *_place_of(connection), *rows)
+            self._pour(connection, name, only, alive)
+        _refuse_ways_home(connection, name)
+
+    def _pour(
+        self,
+        connection: BaseDatabaseWrapper,
+        name: str,
+        what: tuple[str, ...],
+        alive: Alive,
+    ) -> None:
+        into, environment = _place(self.settings(connection.settings_dict, name))
+        # Options that name a file of options come first, for every program.
+        first = [word for word in what if word.startswith("--defaults")]
+        rest = [word for word in what if not word.startswith("--defaults")]
+        dump = [_dump_tool(), *first, *_DUMP, *rest]
+        pour(dump, [_client_tool(), *into], environment, alive=alive)
+
+    def remove(self, connection: BaseDatabaseWrapper, name: str) -> None:
+        """End its sessions and drop it."""
+        if not is_scratch_name(name):
+            raise CannotRehearse(f"{name!r} is no database of a rehearsal.")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = %s", [name]
+            )
+            for (session,) in cursor.fetchall():
+                with suppress(DatabaseError):  # it has just gone by itself
+                    cursor.execute(f"KILL {int(session)}")
+            cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
+
+    def schema(self, connection: BaseDatabaseWrapper) -> list[str]:
+        """Return what mysqldump says of the schema, without counters."""
+        place, environment = _place(connection.settings_dict)
+        first = [word for word in place if word.startswith("--defaults")]
+        rest = [word for word in place if not word.startswith("--defaults")]
+        text = read_from([_dump_tool(), *first, *_DUMP, *_SCHEMA, *rest], environment)
+        return [
+            _COUNTER.sub("", line)
+            for line in text.splitlines()
+            if line and not line.startswith(("--", "/*"))
+        ]
+
+    def leaves(self, sql: str, home: str) -> str:
+        """Find what belongs to the whole server, and names of the original."""
+        for code in code_of(sql):
+            if found := _OF_THE_SERVER.match(code):
+                return f"{' '.join(found[1].split()).upper()} reaches the whole server"
+        if home and re.search(
+            rf"(?:\b(?:from|join|into|update|table|on|references|exists)\s+`?){re.escape(home)}`?\s*\.",
+            sql,
+            re.IGNORECASE,
+        ):
+            return f"it names the database {home!r}"
+        return ""
+
+    def observer(self) -> Observer:
+        """Return one that sees tables made anew."""
+        return MySQLObserver()
+
+
+class MySQLObserver:
+    """Sees tables that were made anew: InnoDB gives them another number."""
+
+    blind = (
+        "this database commits each change of the schema by itself, and the lock goes "
+        "with it before anybody can look."
+    )
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] | None = {}
+
+    def remember(self, connection: BaseDatabaseWrapper) -> None:
+        """Note the tables and their numbers."""
+        connection.ensure_connection()
+        self._numbers = self._read(connection)
+
+    def look(self, connection: BaseDatabaseWrapper, sql: str) -> Seen:
+        """Compare the numbers, after a change of a table."""
+        if self._numbers is None or not re.match(
+            r"\s*(alter|create|drop)\b", sql, re.IGNORECASE
+        ):
+            return Seen()
+        now = self._read(connection) or {}
+        found = {
+            name
+            for name, number in self._numbers.items()
+            if name in now and now[name] != number
+        }
+        self._numbers = {name: now.get(name, was) for name, was in self._numbers.items()}
+        return Seen(rewrites=tuple(sorted(found)))
+
+    def _read(self, connection: BaseDatabaseWrapper) -> dict[str, int] | None:
+        """Return the number of each table; None where the user may not know (PROCESS)."""
+        is_mariadb = bool(getattr(connection, "mysql_is_mariadb", False))
+        view = "INNODB_SYS_TABLES" if is_mariadb else "INNODB_TABLES"
+        home = str(connection.settings_dict["NAME"])
+        try:
+            with connection.connection.cursor() as cursor:
+                cursor.execute(
+                    f"SELECT NAME, TABLE_ID FROM information_schema.{view} "  # noqa: S608
+                    "WHERE NAME LIKE %s",
+                    [f"{home}/%"],
+                )
+                return {
+                    name.partition("/")[2]: number for name, number in cursor.fetchall()
+                }
+        except Exception as error:
+            if "1227" in str(error) or "denied" in str(error):
+                return None
+            raise
+
+    def blocks(self, mode: str) -> tuple[str, ...]:
+        """Never asked."""
+        del mode
+        return ()
+
+
+def _dump_tool() -> str:
+    return find_tool("mariadb-dump", "mysqldump", of="mariadb-client or mysql-client")
+
+
+def _client_tool() -> str:
+    return find_tool("mariadb", "mysql", of="mariadb-client or mysql-client")
+
+
+def _place(settings: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """Return the arguments that lead a program to a database, and its environment, in
+    which the password is."""
+    arguments, environment = DatabaseClient.settings_to_cmd_args_env(settings, [])
+    return arguments[1:], dict(environment or {})
+
+
+def _place_of(connection: BaseDatabaseWrapper) -> list[str]:
+    return _place(connection.settings_dict)[0]
+
+
+def _refuse_ways_home(connection: BaseDatabaseWrapper, name: str) -> None:
+    """Refuse a copy whose triggers, views or routines name the original: they would
+    write there."""
+    home = str(connection.settings_dict["NAME"])
+    pattern = f"%`{home}`.%", f"%{home}.%"
+    with connection.cursor() as cursor:
+        for view, column, schema in (
+            ("TRIGGERS", "ACTION_STATEMENT", "TRIGGER_SCHEMA"),
+            ("VIEWS", "VIEW_DEFINITION", "TABLE_SCHEMA"),
+        ):
+            cursor.execute(
+                f"SELECT COUNT(*) FROM information_schema.{view} "  # noqa: S608
+                f"WHERE {schema} = %s AND ({column} LIKE %s OR {column} LIKE %s)",
+                [name, *pattern],
+            )
+            if cursor.fetchone()[0]:
+                raise CannotRehearse(
+                    f"One of the {view.lower()} of {home!r} names that database itself: in "
+                    "a copy it would reach the original.",
+                    hint="Leave the name of the database out of it.",
+                )
+
+
+def _require_room(connection: BaseDatabaseWrapper, size: int, folder: str) -> None:
+    """Refuse a copy that cannot fit, where the server's disk is one of this host."""
+    host = str(connection.settings_dict["HOST"])
+    if host and not host.startswith("/") and host not in {"localhost", "127.0.0.1", "::1"}:
+        return
+    try:
+        free = shutil.disk_usage(Path(folder)).free
+    except OSError:
+        return
+    if size * _MORE_ROOM > free:
+        raise CannotRehearse(
+            f"A copy needs about {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free.",
+            hint="Rehearse on the schema alone, or on a database that is named as "
+            '"rehearse_on".',
+        )
+
+
+COPIES = MySQLCopies()

@@ -1,0 +1,202 @@
+"""How is a copy of a PostgreSQL database made? pg_dump, poured into a new database."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql.client import DatabaseClient
+
+from migration_route.errors import CannotRehearse
+from migration_route.vendors.copying import BOOKKEEPING, Alive, Observer, is_scratch_name
+from migration_route.vendors.postgresql.observing import PostgreSQLObserver
+from migration_route.vendors.statements import code_of
+from migration_route.vendors.tools import find_tool, pour, read_from, version_of
+
+# A copy has one owner and no subscriptions: it must not speak to anybody.
+_DUMP = (
+    "--format=plain",
+    "--no-owner",
+    "--no-privileges",
+    "--no-publications",
+    "--no-subscriptions",
+    "--no-tablespaces",
+    "--lock-wait-timeout=5000",
+    "--no-password",
+)
+_LOAD = ("--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-")
+_MORE_ROOM = 1.2  # a copy has no free space in its tables, but new WAL beside it
+_OF_THE_CLUSTER = re.compile(
+    r"(?:^|\b(?:begin|then|else|loop|execute)\s+'?)\s*"
+    r"((?:create|alter|drop)\s+(?:role|user(?!\s+mapping)|group|database|tablespace|system|"
+    r"subscription|server|foreign\s+data\s+wrapper)|reassign\s+owned|"
+    r"(?:grant|revoke)\s+(?!.*\bon\b)[\w\", ]+?\s+(?:to|from))\b",
+    re.IGNORECASE,
+)
+_RANDOM = re.compile(r"^\\(?:un)?restrict ")
+
+
+class PostgreSQLCopies:
+    """Copies that pg_dump and psql make."""
+
+    def require(self, connection: BaseDatabaseWrapper, *, with_data: bool) -> None:
+        """Look for the programs, the right to create databases, and space."""
+        dump = find_tool("pg_dump", of="postgresql-client")
+        find_tool("psql", of="postgresql-client")
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW server_version_num")
+            server = int(cursor.fetchone()[0]) // 10000
+            cursor.execute(
+                "SELECT rolcreatedb OR rolsuper, current_user, "
+                "pg_database_size(current_database()) "
+                "FROM pg_roles WHERE rolname = current_user"
+            )
+            may_create, user, size = cursor.fetchone()
+        if not may_create:
+            raise CannotRehearse(
+                f"The user {user!r} may not create databases.",
+                hint=f'ALTER ROLE "{user}" CREATEDB; or name a database to rehearse on: '
+                'MIGRATION_ROUTE["DATABASES"][…]["rehearse_on"].',
+            )
+        found = re.search(r"(\d+)", version_of(dump))
+        if found and int(found[1]) < server:
+            raise CannotRehearse(
+                f"pg_dump {found[1]} cannot read a server of version {server}.",
+                hint=f"Install postgresql-client-{server} on this host.",
+            )
+        if with_data:
+            _require_room(connection, size)
+
+    def settings(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
+        """Name another database of the same server."""
+        options = {**settings.get("OPTIONS", {})}
+        options.pop("pool", None)
+        return {**settings, "NAME": name, "OPTIONS": options}
+
+    def make(
+        self, connection: BaseDatabaseWrapper, name: str, *, with_data: bool, alive: Alive
+    ) -> None:
+        """Make an empty database of the same kind, and pour the dump into it."""
+        with connection.cursor() as cursor:
+            cursor.execute(_creation(connection, name))
+            tables = set(connection.introspection.table_names(cursor))
+        whole = ["pg_dump", *_DUMP, *([] if with_data else ["--schema-only"])]
+        self._pour(connection, name, whole, alive)
+        rows = [f"--table=*.{table}" for table in BOOKKEEPING if table in tables]
+        if rows and not with_data:
+            rows = ["pg_dump", *_DUMP, "--data-only", *rows]
+            self._pour(connection, name, rows, alive)
+        _cut_off(connection, self.settings(connection.settings_dict, name))
+
+    def _pour(
+        self, connection: BaseDatabaseWrapper, name: str, dump: list[str], alive: Alive
+    ) -> None:
+        usual = connection.settings_dict
+        place, environment = _place(usual)
+        into, _ = _place(self.settings(usual, name))
+        pour([*dump, *place], ["psql", *_LOAD, *into], environment, alive=alive)
+
+    def remove(self, connection: BaseDatabaseWrapper, name: str) -> None:
+        """End its sessions and drop it."""
+        if not is_scratch_name(name):
+            raise CannotRehearse(f"{name!r} is no database of a rehearsal.")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [name],
+            )
+            force = " WITH (FORCE)" if connection.pg_version >= 130000 else ""  # type: ignore[attr-defined]
+            cursor.execute(f'DROP DATABASE IF EXISTS "{name}"{force}')
+
+    def schema(self, connection: BaseDatabaseWrapper) -> list[str]:
+        """Return what pg_dump says of the schema."""
+        place, environment = _place(connection.settings_dict)
+        text = read_from(["pg_dump", *_DUMP, "--schema-only", *place], environment)
+        return [
+            line
+            for line in text.splitlines()
+            if line and not line.startswith("--") and not _RANDOM.match(line)
+        ]
+
+    def leaves(self, sql: str, home: str) -> str:
+        """Find what belongs to the whole cluster: roles, databases, tablespaces."""
+        del home  # another database cannot be named in a statement
+        for code in code_of(sql):
+            if found := _OF_THE_CLUSTER.search(code):
+                return f"{' '.join(found[1].split()).upper()} reaches the whole server"
+        return ""
+
+    def observer(self) -> Observer:
+        """Return one that reads pg_locks."""
+        return PostgreSQLObserver()
+
+
+def _place(settings: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """Return the arguments that lead a program to a database, and its environment, in
+    which the password is."""
+    arguments, environment = DatabaseClient.settings_to_cmd_args_env(settings, [])
+    return arguments[1:], dict(environment or {})
+
+
+def _creation(connection: BaseDatabaseWrapper, name: str) -> str:
+    """Return the statement that makes an empty database which sorts and stores as this."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_encoding_to_char(encoding), datcollate, datctype, to_jsonb(d) ->> "
+            "'datlocprovider', coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> "
+            "'daticulocale') FROM pg_database d WHERE datname = current_database()"
+        )
+        encoding, collate, ctype, provider, locale = cursor.fetchone()
+        quote = _literal
+        sql = f'CREATE DATABASE "{name}" TEMPLATE template0 ENCODING {quote(encoding)}'
+        sql += f" LC_COLLATE {quote(collate)} LC_CTYPE {quote(ctype)}"
+        if provider == "i" and locale:
+            sql += f" LOCALE_PROVIDER icu ICU_LOCALE {quote(locale)}"
+    return sql
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _cut_off(connection: BaseDatabaseWrapper, settings: dict[str, Any]) -> None:
+    """Let foreign tables of the copy reach nobody: without a mapping there is no way."""
+    copy = connection.copy()
+    copy.settings_dict = {**connection.settings_dict, **settings}
+    try:
+        with copy.cursor() as cursor:
+            cursor.execute("SELECT srvname, usename FROM pg_user_mappings")
+            for server, user in cursor.fetchall():
+                who = "PUBLIC" if user == "public" else copy.ops.quote_name(user)
+                name = copy.ops.quote_name(server)
+                cursor.execute(f"DROP USER MAPPING FOR {who} SERVER {name}")
+    finally:
+        copy.close()
+
+
+def _require_room(connection: BaseDatabaseWrapper, size: int) -> None:
+    """Refuse a copy that cannot fit, where the server's disk is one of this host."""
+    host = str(connection.settings_dict["HOST"])
+    if host and not host.startswith("/") and host not in {"localhost", "127.0.0.1", "::1"}:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT setting FROM pg_settings WHERE name = 'data_directory'"
+        )  # no row for whoever may not know
+        row = cursor.fetchone()
+    try:
+        free = shutil.disk_usage(Path(row[0])).free if row else None
+    except OSError:
+        return
+    if free is not None and size * _MORE_ROOM > free:
+        raise CannotRehearse(
+            f"A copy needs about {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free.",
+            hint="Rehearse on the schema alone, or on a database that is named as "
+            '"rehearse_on".',
+        )
+
+
+COPIES = PostgreSQLCopies()

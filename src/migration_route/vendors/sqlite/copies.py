@@ -1,0 +1,183 @@
+"""How is a copy of an SQLite file made? With the backup API, into a file beside it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from migration_route.errors import CannotRehearse
+from migration_route.vendors.copying import (
+    BOOKKEEPING,
+    Alive,
+    Observer,
+    Seen,
+    is_scratch_name,
+)
+from migration_route.vendors.sqlite import file_of
+from migration_route.vendors.statements import code_of
+
+_PAGES = 2000  # between two of them writers come through
+_RESTARTS = 20  # of a backup under which the file is written
+_PATIENCE = 5.0
+_REBUILT = re.compile(r'^\s*ALTER TABLE "new__(.+)" RENAME TO', re.IGNORECASE)
+_LEAVES = re.compile(r"^(attach|detach|vacuum\s+into)\b", re.IGNORECASE)
+_NUMBERS = "sqlite_sequence"
+
+
+class SQLiteCopies:
+    """Copies that are files beside the original, on the same disk."""
+
+    def require(self, connection: BaseDatabaseWrapper, *, with_data: bool) -> None:
+        """Look for space."""
+        path = file_of(connection.settings_dict)
+        size = path.stat().st_size if path.exists() else 0
+        free = shutil.disk_usage(path.parent).free
+        if with_data and size > free:
+            raise CannotRehearse(
+                f"A copy needs {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free.",
+                hint="Rehearse on the schema alone.",
+            )
+
+    def settings(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
+        """Name the file beside the original."""
+        return {**settings, "NAME": str(_path(settings, name))}
+
+    def make(
+        self, connection: BaseDatabaseWrapper, name: str, *, with_data: bool, alive: Alive
+    ) -> None:
+        """Make the file."""
+        path = _path(connection.settings_dict, name)
+        path.touch(mode=0o600, exist_ok=False)
+        original = file_of(connection.settings_dict).as_uri()
+        with (
+            closing(sqlite3.connect(f"{original}?mode=ro", uri=True, timeout=5)) as source,
+            closing(sqlite3.connect(path)) as copy,
+        ):
+            if with_data:
+                _back_up(source, copy, alive)
+            else:
+                _copy_schema(source, copy)
+
+    def remove(self, connection: BaseDatabaseWrapper, name: str) -> None:
+        """Remove the file, and what stands beside it."""
+        if not is_scratch_name(name):
+            raise CannotRehearse(f"{name!r} is no database of a rehearsal.")
+        path = _path(connection.settings_dict, name)
+        for file in path.parent.glob(f"{path.name}*"):
+            if file.is_dir():
+                shutil.rmtree(file)
+            else:
+                file.unlink(missing_ok=True)
+
+    def schema(self, connection: BaseDatabaseWrapper) -> list[str]:
+        """Return tables and indexes as the pragmas tell them: the text of a table is
+        written anew when Django rebuilds it."""
+        lines: list[str] = []
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT type, name, sql FROM sqlite_master "
+                "WHERE name NOT LIKE 'sqlite%%' ORDER BY 1, 2"
+            )
+            for kind, name, sql in cursor.fetchall():
+                lines.append(f"{kind} {name}")
+                if kind != "table":
+                    lines.append(f"  {' '.join((sql or '').split())}")
+                    continue
+                for pragma in ("table_info", "foreign_key_list"):
+                    cursor.execute(f"PRAGMA {pragma}({connection.ops.quote_name(name)})")
+                    rows = sorted(map(str, (row[1:] for row in cursor.fetchall())))
+                    lines += [f"  {name} {row}" for row in rows]
+        return lines
+
+    def leaves(self, sql: str, home: str) -> str:
+        """Find statements that open another file."""
+        del home
+        for code in code_of(sql):
+            if found := _LEAVES.match(code):
+                return f"{found[1].upper()} opens another file"
+        return ""
+
+    def observer(self) -> Observer:
+        """Return one that sees tables made anew."""
+        return SQLiteObserver()
+
+
+class SQLiteObserver:
+    """Sees tables that Django makes anew; locks are of the whole file."""
+
+    blind = "SQLite locks the whole file for its one writer, whatever the statement is."
+
+    def remember(self, connection: BaseDatabaseWrapper) -> None:
+        """Need nothing."""
+
+    def look(self, connection: BaseDatabaseWrapper, sql: str) -> Seen:
+        """See whether the copy of a table takes its place."""
+        del connection
+        found = _REBUILT.match(sql)
+        return Seen(rewrites=(found[1],) if found else ())
+
+    def blocks(self, mode: str) -> tuple[str, ...]:
+        """Never asked."""
+        del mode
+        return ()
+
+
+def _path(settings: dict[str, Any], name: str) -> Path:
+    return file_of(settings).with_name(f"{name}.sqlite3")
+
+
+def _back_up(source: sqlite3.Connection, copy: sqlite3.Connection, alive: Alive) -> None:
+    """Copy page by page; a write of somebody else lets it begin anew."""
+    restarts, left = 0, None
+
+    def look(status: int, remaining: int, total: int) -> None:
+        nonlocal restarts, left
+        del status, total
+        alive()
+        restarts += left is not None and remaining > left
+        left = remaining
+        if restarts > _RESTARTS:
+            raise CannotRehearse(
+                "The file is written too often to be copied with its data.",
+                hint="Rehearse on the schema alone, or at a quieter time.",
+            )
+
+    source.backup(copy, pages=_PAGES, progress=look, sleep=0.01)
+
+
+def _copy_schema(source: sqlite3.Connection, copy: sqlite3.Connection) -> None:
+    objects = source.execute(
+        "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL "
+        "AND name NOT LIKE 'sqlite%' ORDER BY type = 'table' DESC"
+    ).fetchall()
+    copy.execute("BEGIN")
+    for kind, _, sql in objects:
+        if kind == "table":
+            copy.execute(sql)
+    for table in (*BOOKKEEPING, "sqlite_sequence"):
+        if _columns(source, table) and _columns(copy, table):
+            _copy_rows(source, copy, table)
+    for kind, _, sql in objects:
+        if kind != "table":
+            copy.execute(sql)
+    copy.commit()
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> int:
+    return len(connection.execute(f"PRAGMA table_info({table})").fetchall())
+
+
+def _copy_rows(source: sqlite3.Connection, copy: sqlite3.Connection, table: str) -> None:
+    rows = source.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own list
+    marks = ", ".join("?" * _columns(source, table))
+    copy.execute(f"DELETE FROM {table}")  # noqa: S608
+    copy.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608
+
+
+COPIES = SQLiteCopies()

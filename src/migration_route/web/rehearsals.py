@@ -1,0 +1,235 @@
+"""The pages of a rehearsal: the button's address, and the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from migration_route.access.actor import Actor
+from migration_route.access.permissions import may
+from migration_route.errors import InvalidRequest
+from migration_route.ledger.rehearsal_report import (
+    Limit,
+    SeenError,
+    SeenLock,
+    SeenOperation,
+    SeenStatement,
+    SeenStep,
+)
+from migration_route.ledger.rehearsals import RehearsalRecord
+from migration_route.operations import rehearse as rehearsing
+from migration_route.planning.plan import Plan
+from migration_route.reporting.rehearsals import queries, summary, took
+from migration_route.vocabulary import CopyKind, RehearsalState, Scope
+from migration_route.web import parsing
+from migration_route.web.rendering import render
+from migration_route.web.wording import TONES, duration, moment, words
+
+_LOOK_AGAIN = "2"  # seconds until a browser asks again, while it is under way
+_PAGE = 25
+_TONES = {
+    RehearsalState.SUCCEEDED: "good",
+    RehearsalState.FAILED: "bad",
+}
+_HEADLINES = {
+    RehearsalState.QUEUED: "Waiting for its process to start.",
+    RehearsalState.COPYING: "The copy is being made.",
+    RehearsalState.RUNNING: "The plan is being carried out on the copy.",
+    RehearsalState.SUCCEEDED: "Everything went through, on a copy.",
+    RehearsalState.FAILED: "It does not go through.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockView:
+    """A lock as the page shows it."""
+
+    lock: SeenLock
+    held: str
+    waits: str  # who would wait meanwhile
+    tone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementView:
+    """A statement as the page shows it."""
+
+    statement: SeenStatement
+    took: str
+    locks: tuple[LockView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationView:
+    """An operation as the page shows it."""
+
+    operation: SeenOperation
+    took: str
+    queries: str
+    statements: tuple[StatementView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepView:
+    """A step as the page shows it."""
+
+    step: SeenStep
+    state_words: str
+    tone: str
+    took: str
+    error: SeenError | None
+    number: int | None  # of the operation that failed, counted from 1
+    operations: tuple[OperationView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RehearsalView:
+    """A rehearsal as the page shows it."""
+
+    record: RehearsalRecord
+    state_words: str
+    tone: str
+    headline: str
+    kind: str
+    created: datetime | None
+    finished: datetime | None
+    copied: str
+    took: str
+    longest: LockView | None
+    steps: tuple[StepView, ...]
+    back: tuple[StepView, ...]
+    differences: str | None  # None: not compared
+    limits: tuple[Limit, ...]
+    shows_error: bool  # its error is not that of one of its steps
+
+
+def rehearsal_view(record: RehearsalRecord) -> RehearsalView:
+    """Return a rehearsal as a page shows it."""
+    report = record.report
+    longest = report.longest_lock()
+    back = tuple(map(_step_view, report.back or ()))
+    steps = tuple(map(_step_view, report.steps))
+    return RehearsalView(
+        record=record,
+        state_words=words(record.state),
+        tone=_TONES.get(record.state, "busy"),
+        headline=_HEADLINES[record.state],
+        kind="with its data" if record.kind is CopyKind.DATA else "of the schema alone",
+        created=moment(record.created_at),
+        finished=moment(record.finished_at),
+        copied=duration(report.copy_ms),
+        took=duration(report.duration_ms),
+        longest=None if longest is None else _lock_view(longest),
+        steps=steps,
+        back=back,
+        differences=None if report.differences is None else "\n".join(report.differences),
+        limits=report.limits,
+        shows_error=record.error is not None
+        and not any(step.error for step in (*steps, *back)),
+    )
+
+
+def _step_view(step: SeenStep) -> StepView:
+    position = None if step.error is None else step.error.operation
+    return StepView(
+        step=step,
+        state_words=words(step.state),
+        tone=next((tone for state, tone in TONES.items() if state == step.state), "quiet"),
+        took=duration(step.duration_ms),
+        error=step.error,
+        number=None if position is None else position + 1,
+        operations=tuple(
+            OperationView(
+                operation=found,
+                took=duration(found.duration_ms),
+                queries=queries(found),
+                statements=tuple(
+                    StatementView(
+                        statement=statement,
+                        took=took(statement),
+                        locks=tuple(map(_lock_view, statement.locks or ())),
+                    )
+                    for statement in found.statements
+                ),
+            )
+            for found in step.operations
+        ),
+    )
+
+
+def _lock_view(lock: SeenLock) -> LockView:
+    waits, tone = "other changes of the schema wait", "quiet"
+    if "reads" in lock.blocks:
+        waits, tone = "readers and writers wait", "bad"
+    elif "writes" in lock.blocks:
+        waits, tone = "writers wait", "warning"
+    elif not lock.blocks:
+        waits = "only who drops or rewrites it waits"
+    return LockView(lock=lock, held=duration(lock.held_ms), waits=waits, tone=tone)
+
+
+def rehearsed(plan: Plan, actor: Actor) -> dict[str, object]:
+    """Return what the page of a plan says of its last rehearsal."""
+    record = rehearsing.of_plan(plan, actor)
+    return {
+        "rehearsed": None if record is None else rehearsal_view(record),
+        "rehearsed_words": "" if record is None else summary(record),
+        "may_rehearse": may(actor, Scope.REHEARSE, plan.database),
+    }
+
+
+def rehearse(request: HttpRequest, actor: Actor) -> HttpResponse:
+    """Start the rehearsal of the plan that was read."""
+    wanted = parsing.plan_request(request.POST)
+    kind = request.POST.get("kind") or CopyKind.SCHEMA
+    if kind not in list(CopyKind):
+        raise InvalidRequest(f"kind is one of {', '.join(CopyKind)}, not {kind[:50]!r}.")
+    record = rehearsing.rehearse(
+        rehearsing.RehearseRequest(
+            database=wanted.database,
+            targets=wanted.targets,
+            fingerprint=request.POST.get("fingerprint", ""),
+            kind=CopyKind(kind),
+            and_back=request.POST.get("and_back") == "on",
+        ),
+        actor,
+    )
+    return redirect("migration_route:rehearsal", rehearsal=record.id)
+
+
+def show(request: HttpRequest, actor: Actor, rehearsal: str) -> HttpResponse:
+    """Show what a rehearsal has seen; a browser asks again while it is under way."""
+    record = rehearsing.show(rehearsal, actor)
+    response = render(
+        request,
+        actor,
+        "rehearsal",
+        {
+            "title": f"Rehearsal on a copy of {record.database}",
+            "rehearsal": rehearsal_view(record),
+        },
+    )
+    if record.is_active:
+        response["Refresh"] = _LOOK_AGAIN
+    return response
+
+
+def listing(request: HttpRequest, actor: Actor) -> HttpResponse:
+    """Show rehearsals, newest first."""
+    before = request.GET.get("before") or None
+    found = rehearsing.list_all(actor, before=before, limit=_PAGE)
+    return render(
+        request,
+        actor,
+        "rehearsals",
+        {
+            "title": "Rehearsals",
+            "here": "rehearsals",
+            "rehearsals": [rehearsal_view(record) for record in found],
+            "is_first": before is None,
+            "older": found[-1].id if len(found) == _PAGE else "",
+        },
+    )

@@ -1,0 +1,132 @@
+"""What is made of what the worker of a rehearsal says?"""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from migration_route.ledger.rehearsal_report import (
+    Report,
+    SeenLock,
+    SeenOperation,
+    SeenStatement,
+    SeenStep,
+    report_from_json,
+    report_to_json,
+)
+from migration_route.rehearsal.copy_of import differences
+from migration_route.rehearsal.hearing import Hearing
+from migration_route.running.child import Spoken
+from migration_route.running.messages import Failure, Message
+
+AT = "2026-01-01T00:00:00.000000Z"
+STEPS = (
+    SeenStep(app="shop", name="0001_a", direction="forwards"),
+    SeenStep(app="shop", name="0002_b", direction="forwards"),
+)
+
+
+def say(hearing, kind, **facts):
+    return hearing.hear(Message(kind=kind, at=AT, **facts))
+
+
+def a_statement(*locks, **changes):
+    return SeenStatement(sql="ALTER", duration_ms=3, locks=locks, **changes)
+
+
+def a_lock(held, *blocks, table="item"):
+    return SeenLock(table=table, mode="M", blocks=blocks, held_ms=held)
+
+
+def test_a_step_that_went_through_is_told():
+    """With its operations, and every gate is answered."""
+    hearing = Hearing(STEPS)
+    assert say(hearing, "gate", app="shop", name="0001_a")
+    assert say(hearing, "operation_gate", operation=0)
+    assert not say(hearing, "statement_started", text="ALTER")
+    seen = SeenOperation(
+        position=0, description="x", duration_ms=4, statements=(a_statement(a_lock(9)),)
+    )
+    say(hearing, "watched", facts={"operations": [msgspec.to_builtins(seen)]})
+    say(hearing, "step_finished", app="shop", name="0001_a", duration_ms=7)
+    say(hearing, "ended", ending="done")
+    assert hearing.ended(0) is None
+    first, second = hearing.steps
+    assert (first.state, first.duration_ms, first.operations) == ("applied", 7, (seen,))
+    assert second.state == "not_started"
+
+
+def test_a_failure_says_where_and_why():
+    """The step, the operation, and what the database said."""
+    hearing = Hearing(STEPS)
+    say(hearing, "gate", app="shop", name="0002_b")
+    say(hearing, "operation_started", operation=3, text="x")
+    failure = Failure(type="IntegrityError", message="no", sqlstate="23505")
+    say(hearing, "ended", ending="failed", failure=failure)
+    error = hearing.ended(0)
+    assert (error.type, error.operation, error.sqlstate) == ("IntegrityError", 3, "23505")
+    assert hearing.steps[1].state == "failed"
+    assert hearing.steps[1].error.operation == 3
+
+
+def test_a_worker_that_dies_leaves_the_statement_that_it_was_at():
+    """As far as it had come."""
+    hearing = Hearing(STEPS)
+    say(hearing, "gate", app="shop", name="0001_a")
+    say(hearing, "operation_started", operation=0, text="x")
+    say(hearing, "statement_started", text="SELECT explode()")
+    error = hearing.ended(-9)
+    assert error.type == "ProcessDied"
+    assert "-9" in error.message
+    assert "explode" in error.message
+
+
+def test_what_is_printed_and_denied_is_kept():
+    """The last lines, and everything that was wanted elsewhere."""
+    hearing = Hearing(STEPS)
+    hearing.hear(Spoken(stream="stdout", text="from below"))
+    for number in range(150):
+        say(hearing, "output", text=f"line {number}")
+    say(hearing, "denied", text="the database 'x'")
+    assert hearing.output[-1] == "line 149"
+    assert len(hearing.output) == 100
+    assert hearing.denied == ["the database 'x'"]
+
+
+@pytest.mark.parametrize(
+    ("locks", "held"),
+    [
+        ((), None),
+        ((a_lock(50),), None),
+        ((a_lock(50, "schema_changes"),), None),
+        ((a_lock(50, "schema_changes", "writes"), a_lock(7, "writes")), 50),
+        ((a_lock(5, "reads", "schema_changes", "writes"), a_lock(50, "writes")), 5),
+    ],
+)
+def test_the_longest_lock_is_the_one_that_keeps_most_waiting(locks, held):
+    """Readers count more than time; a lock that lets everybody through does not count."""
+    operation = SeenOperation(
+        position=0, description="x", duration_ms=1, statements=(a_statement(*locks),)
+    )
+    step = SeenStep(app="a", name="b", direction="forwards", operations=(operation,))
+    longest = Report(steps=(step,)).longest_lock()
+    assert (longest and longest.held_ms) == held
+
+
+def test_a_report_is_read_as_it_was_stored():
+    """Nothing is lost on its way."""
+    operation = SeenOperation(
+        position=None,
+        description="end",
+        duration_ms=1,
+        statements=(a_statement(a_lock(5, "reads")), a_statement(rewrites=("item",))),
+    )
+    step = SeenStep(app="a", name="b", direction="forwards", operations=(operation,))
+    report = Report(steps=(step,), back=(step,), differences=("+ x",), output=("hello",))
+    assert report_from_json(report_to_json(report)) == report
+
+
+def test_differences_are_lines_that_went_and_came():
+    """Nothing where nothing differs."""
+    assert differences(["a", "b"], ["a", "b"]) == ()
+    assert differences(["a", "b", "c"], ["a", "x", "c"]) == ("-b", "+x")

@@ -1,0 +1,142 @@
+"""What may be dropped, and what reaches beyond a copy?"""
+
+from __future__ import annotations
+
+import pytest
+
+from migration_route.errors import CannotRehearse
+from migration_route.vendors import copies_of, copying
+from migration_route.vendors.mysql.copies import COPIES as MYSQL
+from migration_route.vendors.postgresql.copies import COPIES as POSTGRESQL
+from migration_route.vendors.sqlite.copies import COPIES as SQLITE
+from migration_route.vendors.tools import find_tool, pour
+
+ID = "0" * 31 + "a"
+
+
+def test_only_a_name_of_ours_is_one():
+    """A prefix, a suffix or another pattern is somebody else's."""
+    name = copying.scratch_name(ID)
+    assert copying.is_scratch_name(name)
+    for other in (
+        "postgres",
+        "migration_route_rehearsal_",
+        f"{name}0",
+        f"x{name}",
+        name.upper(),
+        f"{name}\n",
+        f"{name}; DROP DATABASE postgres",
+    ):
+        assert not copying.is_scratch_name(other)
+
+
+@pytest.mark.parametrize("copies", [POSTGRESQL, MYSQL, SQLITE])
+def test_nothing_else_is_removed(copies):
+    """It is refused before anything is asked of a connection."""
+    with pytest.raises(CannotRehearse):
+        copies.remove(None, "postgres")
+
+
+@pytest.mark.parametrize(
+    ("copies", "sql"),
+    [
+        (POSTGRESQL, "CREATE ROLE reader"),
+        (POSTGRESQL, "  alter user web SET search_path = x"),
+        (POSTGRESQL, "DROP DATABASE shop"),
+        (POSTGRESQL, "SELECT 1; CREATE TABLESPACE fast LOCATION '/x'"),
+        (POSTGRESQL, "ALTER SYSTEM SET wal_level = 'logical'"),
+        (POSTGRESQL, "CREATE SUBSCRIPTION s CONNECTION 'host=x' PUBLICATION p"),
+        (POSTGRESQL, "GRANT admin TO web"),
+        (POSTGRESQL, "DO $$ BEGIN CREATE ROLE reader; END $$"),
+        (MYSQL, "CREATE USER web"),
+        (MYSQL, "GRANT SELECT ON shop.* TO web"),
+        (MYSQL, "SET GLOBAL max_connections = 5"),
+        (MYSQL, "USE home"),
+        (MYSQL, "UPDATE home.item SET name = ''"),
+        (MYSQL, "INSERT INTO `home`.`item` VALUES (1)"),
+        (MYSQL, "DROP DATABASE home"),
+        (SQLITE, "ATTACH DATABASE 'x' AS y"),
+        (SQLITE, "VACUUM INTO 'x'"),
+    ],
+)
+def test_what_reaches_beyond_a_copy_is_found(copies, sql):
+    """It would change what is in use."""
+    assert copies.leaves(sql, "home")
+
+
+@pytest.mark.parametrize(
+    ("copies", "sql"),
+    [
+        (POSTGRESQL, 'ALTER TABLE "user" ADD COLUMN "role" varchar(10)'),
+        (POSTGRESQL, "ALTER TABLE item DROP database"),
+        (POSTGRESQL, "GRANT SELECT ON item TO web"),
+        (POSTGRESQL, "INSERT INTO note VALUES ('please; create role x')"),
+        (POSTGRESQL, "CREATE EXTENSION hstore"),
+        (POSTGRESQL, "CREATE INDEX CONCURRENTLY by_name ON item (name)"),
+        (MYSQL, "ALTER TABLE `user` ADD COLUMN `role` varchar(10)"),
+        (MYSQL, "SELECT `home`.`id` FROM `home`"),
+        (MYSQL, "SET SESSION sql_mode = ''"),
+        (SQLITE, 'CREATE TABLE "attach" (id integer)'),
+        (SQLITE, "VACUUM"),
+    ],
+)
+def test_what_stays_inside_is_let_through(copies, sql):
+    """An ordinary migration is not disturbed."""
+    assert copies.leaves(sql, "home") == ""
+
+
+def test_a_copy_is_made_and_removed(database):
+    """With the rows that are wanted, under a name that was not there before."""
+    from django.db import connections
+
+    from migration_route.connecting import own_connection
+
+    name = copying.scratch_name(ID)
+    with own_connection("default") as connection:
+        copies = copies_of("default")
+        for with_data in (False, True):
+            copies.require(connection, with_data=with_data)
+            copies.make(connection, name, with_data=with_data, alive=lambda: None)
+            copy = connection.copy()
+            copy.settings_dict = copies.settings(connection.settings_dict, name)
+            try:
+                with copy.cursor() as cursor:
+                    cursor.execute("SELECT count(*) FROM django_migrations")
+                    (count,) = cursor.fetchone()
+                assert count > 10
+                assert copies.schema(copy) == copies.schema(connections["default"])
+            finally:
+                copy.close()
+                copies.remove(connection, name)
+                copies.remove(connection, name)  # nor is it an error that it is gone
+
+
+def test_a_program_that_is_missing_is_named():
+    """With what brings it."""
+    with pytest.raises(CannotRehearse, match="no-such-dump") as missing:
+        find_tool("no-such-dump", of="some-client")
+    assert "some-client" in missing.value.hint
+
+
+def test_a_program_that_fails_is_quoted_without_secrets():
+    """And the other one is not waited for."""
+    with pytest.raises(CannotRehearse, match="went wrong"):
+        pour(
+            ["sh", "-c", "echo rows"],
+            ["sh", "-c", "echo it went wrong >&2; exit 3"],
+            {},
+            alive=lambda: None,
+        )
+
+
+def test_a_copy_that_is_to_stop_ends_both_programs():
+    """Whatever the look raises comes through."""
+
+    class Enough(Exception):
+        pass
+
+    def alive():
+        raise Enough
+
+    with pytest.raises(Enough):
+        pour(["sleep", "600"], ["sleep", "600"], {}, alive=alive)
