@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 
 from migration_route.errors import DatabaseUnavailable
+from migration_route.ledger.deferrals import DeferredRecord
 from migration_route.ledger.records import (
     EventRecord,
     OperationEvidence,
     RunRecord,
     StepError,
 )
+from migration_route.planning.phase import Deferred, StepPhase
 from migration_route.planning.plan import Finding, Operation
 from migration_route.planning.standing import DatabaseStatus
 from migration_route.reporting import serialize
@@ -30,6 +32,7 @@ from migration_route.vocabulary import (
     Direction,
     EventKind,
     Mode,
+    Phase,
     Presence,
     RunState,
     Severity,
@@ -246,3 +249,61 @@ def test_a_page_that_is_full_has_a_cursor():
     """And one that is not is the last."""
     assert serialize.runs_answer([RUN], limit=1).next == RUN.id
     assert serialize.runs_answer([RUN], limit=2).next is None
+
+
+LATER = Deferred(
+    app="testapp",
+    name="0003_remove",
+    phase=StepPhase(phase=Phase.AFTER_DEPLOY, why="The running release reads it."),
+    why="It comes after the deploy.",
+    since="2026-01-02T03:04:05.000000Z",
+    by="one",
+    overdue=True,
+)
+
+
+def test_a_phase_tells_what_it_leaves_out():
+    """With since when, and whether that is too long."""
+    plan = a_plan(a_step("0002_add"), phase=Phase.BEFORE_DEPLOY, deferred=(LATER,))
+    lines = "\n".join(plan_lines(plan))
+    assert "forwards, before_deploy, 1 step" in lines
+    assert (
+        "left out: testapp.0003_remove: after_deploy, put off since 2026-01-02T03:04:05Z, "
+        "overdue. It comes after the deploy." in lines
+    )
+
+
+def test_status_tells_what_is_required_from_what_comes_later():
+    """Both numbers, and the names of the second."""
+    found = DatabaseStatus(
+        database="default",
+        vendor="sqlite",
+        reachable=True,
+        pending=("testapp.0003_remove",),
+        required=(),
+        later=(LATER,),
+        applied=2,
+    )
+    lines = "\n".join(status_lines([found]))
+    assert "0 required now, the others after the deploy" in lines
+    assert "testapp.0003_remove: after_deploy, put off since" in lines
+    answer = serialize.status_answer([found]).databases[0]
+    assert (answer.pending, answer.required) == (1, 0)
+    assert answer.deferred[0].overdue
+
+
+def test_a_run_tells_its_phase():
+    """And what it left out, with why."""
+    left = DeferredRecord(
+        app="testapp",
+        name="0003_remove",
+        digest="",
+        phase="after_deploy",
+        why="It comes after the deploy.",
+        build="one",
+    )
+    run = replace(RUN, phase=Phase.BEFORE_DEPLOY, deferred=(left,))
+    lines = "\n".join(run_lines(run))
+    assert "phase: before_deploy" in lines
+    assert "left out: testapp.0003_remove. It comes after the deploy." in lines
+    assert serialize.run_answer(run).phase == "before_deploy"
