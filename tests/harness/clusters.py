@@ -81,7 +81,7 @@ def standby_of(
 ) -> Iterator[Cluster]:
     """Make a server that follows another one."""
     with _folder() as (root, binaries, account):
-        command = [str(binaries / "pg_basebackup"), "-D", str(root / "data"), "-R"]
+        command = [str(binaries / "pg_basebackup"), "-D", str(root / "data")]
         command += ["-h", "127.0.0.1", "-p", str(primary.port), "-U", "postgres"]
         command += ["--checkpoint=fast", "--no-sync"]
         subprocess.run(
@@ -93,7 +93,13 @@ def standby_of(
             timeout=60,
             **account,
         )
-        more = {**COMMON, "archive_mode": "off", **(settings or {})}
+        (root / "data" / "standby.signal").touch()
+        more = {
+            **COMMON,
+            "archive_mode": "off",
+            "primary_conninfo": f"host=127.0.0.1 port={primary.port} user=postgres",
+            **(settings or {}),
+        }
         with _running(root, binaries, account, more) as found:
             yield found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -175,6 +176,15 @@ def test_a_standby_that_does_not_replay_holds_a_run_by_bytes(build, server):
         )
         ci, run = begun_in_spite(site, "replication_lag")
         standby.database().execute("SELECT pg_wal_replay_resume()")
+        # Of the standby itself it is said that nothing can be changed there.
+        follower = standby.database(site.database.name).settings()
+        more = {"DATABASES": {"follower": follower}}
+        site.project.set_options(replace(site.project.options, settings=more))
+        answer = site.project.manage(
+            "migration_route", "health", "--database", "follower", check=False
+        )
+        assert answer.returncode == 5, answer.stderr
+        assert "This server is a standby" in answer.stdout
         ends_well(site, ci, run)
 
 

@@ -51,11 +51,11 @@ def long_transaction(
     oldest = max(old, key=lambda blocker: blocker.age)
     who = ", ".join(filter(None, (oldest.user, oldest.application)))
     others = f", and {len(old) - 1} more" if len(old) > 1 else ""
-    maybe = "" if oldest.certain else " may be"
+    maybe = " has" if oldest.certain else " may have"
     return stop(
         SignalName.LONG_TRANSACTION,
         f"A transaction of pid {oldest.pid} ({who or 'unknown'}){others}"
-        f"{maybe or ' is'} at work {of} for {oldest.age:.0f} s.",
+        f"{maybe} been at work {of} for {oldest.age:.0f} s.",
         sessions=[session_facts(blocker) for blocker in old[:_SHOWN]],
     )
 
