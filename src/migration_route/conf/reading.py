@@ -172,6 +172,7 @@ def read_settings(values: Any) -> RouteSettings:
         "databases": databases,
         "guard": reader.truth("GUARD", default=True),
         "guard_wait": reader.length_of_time("GUARD_WAIT", timedelta(seconds=10)),
+        "engines": reader.truth("ENGINES", default=True),
         "unsupported": tuple(key for key in NOT_YET if reader.values.pop(key, None)),
     }
     known = {setting.name.upper() for setting in fields(RouteSettings)}

@@ -47,6 +47,7 @@ class RouteSettings:
     databases: Mapping[str, DatabaseSettings] = field(default_factory=dict)  # by alias
     guard: bool = True  # does a typed `manage.py migrate` take the lock?
     guard_wait: timedelta = timedelta(seconds=10)
+    engines: bool = True  # do other linters have a say, where they are installed?
     unsupported: tuple[str, ...] = ()  # guards that are set but not carried yet
     problems: tuple[str, ...] = field(default=())
 

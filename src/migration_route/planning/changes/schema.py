@@ -173,8 +173,8 @@ def _constraints(
     operation: Operation, old: ModelState, new: ModelState
 ) -> Iterator[Change]:
     table = table_of(new)
-    for names in _unique_sets(old) - _unique_sets(new):
-        columns = _columns(old, sorted(names))
+    for gone in _unique_sets(old) - _unique_sets(new):
+        columns = _columns(old, sorted(gone))
         yield Change(kind=ChangeKind.UNIQUE_DROPPED, table=table, columns=columns)
     was_unique = _unique_sets(old)
     for names in sorted(_together(new)):
