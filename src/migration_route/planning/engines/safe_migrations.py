@@ -15,7 +15,7 @@ from migration_route.planning.plan import Plan
 
 logger = logging.getLogger("migration_route.planning")
 
-BUDGET = 1.0
+BUDGET = 0.5
 """Seconds: it builds the state of the project anew for many an operation."""
 
 
