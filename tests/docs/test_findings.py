@@ -111,7 +111,8 @@ def codes_of(history, name: str, source: str, *, backwards: bool = False) -> set
     assert [step.name for step in plan.steps] == [name]
     steps, _ = sql.with_sql(plan.steps, migrations, "default", Details(budget=10))
     told = plan.with_details(steps=tuple(map(with_forecasts, steps)))
-    found = {finding.code for finding in findings_of(told, migrations)}
+    every = {finding.code for finding in findings_of(told, migrations)}
+    found = {code for code in every if "." not in code}  # those of other engines have one
     record.record_applied("testapp", name)
     return found
 

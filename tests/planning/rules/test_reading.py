@@ -19,6 +19,12 @@ TITLE = "('title', models.CharField(max_length=100))"
 CODE = "('code', models.CharField(max_length=20, null=True))"
 
 
+@pytest.fixture(autouse=True)
+def ours_alone(settings):
+    """Other engines have tests of their own."""
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "ENGINES": False}
+
+
 @pytest.fixture
 def shelf(history):
     """A model whose table is there."""
@@ -233,6 +239,34 @@ def test_a_name_that_only_the_plan_knows_may_change_again(shelf):
     assert codes() == [("renames_column", 0), ("renames_table", 2)]
 
 
+def test_a_column_of_a_table_that_goes_as_well_is_not_told_apart(shelf):
+    shelf.write(
+        "0002_next",
+        "migrations.RemoveField('shelf', 'author')",
+        "migrations.DeleteModel('Shelf')",
+    )
+    assert [code for code, _ in codes()] == ["drops_table", "drops_table"]
+
+
+def test_a_constraint_with_the_same_condition_is_nothing_new(shelf):
+    """With another one it is."""
+
+    def constraint(code):
+        return (
+            "migrations.AddConstraint('shelf', models.UniqueConstraint("
+            f"fields=['title'], condition=models.Q(code={code!r}), name='only'))"
+        )
+
+    away = "migrations.RemoveConstraint('shelf', 'only')"
+    shelf.write("0002_next", constraint("a"))
+    MigrationRecorder(connection).record_applied("testapp", "0002_next")
+    shelf.write("0003_next", away, constraint("a"))
+    assert codes() == []
+    MigrationRecorder(connection).record_applied("testapp", "0003_next")
+    shelf.write("0004_next", away, constraint("b"))
+    assert codes() == [("adds_unique", 1)]
+
+
 def test_a_reference_that_becomes_text_changes_its_type(shelf):
     shelf.write(
         "0002_next",
@@ -249,7 +283,7 @@ def test_a_uniqueness_with_a_condition_says_so(shelf):
         "fields=['title'], condition=models.Q(code=None), name='only'))",
     )
     (found,) = planned()
-    assert "testapp_shelf.title becomes unique where its condition holds" in found.message
+    assert "testapp_shelf.title becomes unique where (AND: ('code', None))" in found.message
 
 
 def test_python_that_sets_something_for_the_session_is_no_data(shelf):

@@ -62,7 +62,7 @@ class _Walk:
     tables: set[str] = field(default_factory=set)
     columns: dict[tuple[str, str], bool] = field(default_factory=dict)  # may be NULL
     names: set[tuple[str, str]] = field(default_factory=set)  # of tables and columns
-    unique: set[tuple[str, frozenset[str]]] = field(default_factory=set)  # and dropped
+    unique: set[tuple[str, frozenset[str], str]] = field(default_factory=set)  # dropped
 
     def read(self, migration: Migration, moves: list[Move]) -> None:
         """Read the operations of one step."""
@@ -98,7 +98,7 @@ class _Walk:
             case ChangeKind.NULL_FORBIDDEN:
                 self.columns.update({key: False for key in keys if key in self.columns})
             case ChangeKind.UNIQUE_DROPPED:
-                self.unique.add((change.table, frozenset(change.columns)))
+                self.unique.add((change.table, frozenset(change.columns), change.detail))
 
     def _is_new(self, change: Change) -> bool:
         """Tell whether a change is about what the plan itself has brought about."""
@@ -109,8 +109,8 @@ class _Walk:
             case ChangeKind.UNIQUE_ADDED:
                 # NULL does not equal NULL: a new column that is empty is never twice the
                 # same. And what was unique before the plan is so still.
-                was_unique = (change.table, frozenset(change.columns)) in self.unique
-                return was_unique or any(self.columns.get(key) for key in keys)
+                known = (change.table, frozenset(change.columns), change.detail)
+                return known in self.unique or any(self.columns.get(key) for key in keys)
             case ChangeKind.TABLE_RENAMED:
                 return (change.table, "") in self.names
             case ChangeKind.COLUMN_RENAMED if keys[0] in self.names:

@@ -173,34 +173,29 @@ def _constraints(
     operation: Operation, old: ModelState, new: ModelState
 ) -> Iterator[Change]:
     table = table_of(new)
-    for gone in _unique_sets(old) - _unique_sets(new):
-        columns = _columns(old, sorted(gone))
-        yield Change(kind=ChangeKind.UNIQUE_DROPPED, table=table, columns=columns)
-    was_unique = _unique_sets(old)
-    for names in sorted(_together(new)):
-        if frozenset(names) not in was_unique:
-            columns = _columns(new, names)
-            yield Change(kind=ChangeKind.UNIQUE_ADDED, table=table, columns=columns)
+    before, after = _unique_sets(old), _unique_sets(new)
+    for names, where in before.keys() - after.keys():
+        columns = _columns(old, sorted(names))
+        kind = ChangeKind.UNIQUE_DROPPED
+        yield Change(kind=kind, table=table, columns=columns, detail=where)
+    altered = {name for name, field in new.fields.items() if field.unique}
+    for (names, where), name in after.items():
+        if (names, where) in before or names <= altered:  # `_altered` tells of a field
+            continue
+        columns = _columns(new, [each for each in new.fields if each in names])
+        kind = ChangeKind.UNIQUE_ADDED
+        yield Change(kind=kind, table=table, columns=columns, name=name, detail=where)
     known = {constraint.name for constraint in old.options.get("constraints", ())}
     for constraint in new.options.get("constraints", ()):
         if constraint.name in known or _leaves_rows_alone(operation):
             continue
         if not isinstance(constraint, UniqueConstraint):
-            yield Change(
-                kind=ChangeKind.CHECK_ADDED,
-                table=table,
-                columns=_columns(new, _names_in(constraint, new)),
-                name=constraint.name,
-            )
-        elif constraint.expressions or frozenset(constraint.fields) not in was_unique:
-            columns = _columns(new, constraint.fields)
-            yield Change(
-                kind=ChangeKind.UNIQUE_ADDED,
-                table=table,
-                columns=columns,
-                name=constraint.name,
-                detail="where its condition holds" if constraint.condition else "",
-            )
+            columns = _columns(new, _names_in(constraint, new))
+            kind, name = ChangeKind.CHECK_ADDED, constraint.name
+            yield Change(kind=kind, table=table, columns=columns, name=name)
+        elif constraint.expressions:
+            kind, name = ChangeKind.UNIQUE_ADDED, constraint.name
+            yield Change(kind=kind, table=table, name=name)
 
 
 def _leaves_rows_alone(operation: Operation) -> bool:
@@ -210,21 +205,18 @@ def _leaves_rows_alone(operation: Operation) -> bool:
     return "AddConstraintNotValid" in names
 
 
-def _together(model: ModelState) -> set[tuple[str, ...]]:
-    return {tuple(names) for names in model.options.get("unique_together") or ()}
-
-
-def _unique_sets(model: ModelState) -> set[frozenset[str]]:
-    """Return the sets of fields of which no two rows share the values."""
-    found = {frozenset(names) for names in _together(model)}
-    found |= {frozenset([name]) for name, field in model.fields.items() if field.unique}
-    return found | {
-        frozenset(constraint.fields)
-        for constraint in model.options.get("constraints", ())
-        if isinstance(constraint, UniqueConstraint)
-        and not constraint.expressions
-        and constraint.condition is None
+def _unique_sets(model: ModelState) -> dict[tuple[frozenset[str], str], str]:
+    """Return the sets of fields of which no two rows share the values, each with the rows
+    that it is about ("" for all), and the name of its constraint."""
+    found = {
+        (frozenset(names), ""): "" for names in model.options.get("unique_together") or ()
     }
+    found |= {(frozenset([n]), ""): "" for n, field in model.fields.items() if field.unique}
+    for constraint in model.options.get("constraints", ()):
+        if isinstance(constraint, UniqueConstraint) and not constraint.expressions:
+            where = "" if constraint.condition is None else f"where {constraint.condition}"
+            found[frozenset(constraint.fields), where] = constraint.name
+    return found
 
 
 def _columns(model: ModelState, names: Any) -> tuple[str, ...]:

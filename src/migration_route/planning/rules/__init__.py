@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from django.db.migrations import Migration
 
+from migration_route.planning import engines
 from migration_route.planning.changes.reading import read_changes
 from migration_route.planning.changes.values import Reading
 from migration_route.planning.plan import Finding, Plan
@@ -44,7 +45,7 @@ def findings_of(
     """
     found = [finding for rule in _OF_THE_PLAN for finding in rule.findings(plan)]
     found += findings_in(read_changes(plan, migrations))
-    found = list(_once(found))
+    found = [*_once(found), *engines.findings(plan, migrations)]
     return with_acceptances(found, [migration for migration, _ in migrations])
 
 

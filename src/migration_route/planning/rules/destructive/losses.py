@@ -11,6 +11,11 @@ from migration_route.vocabulary import Severity
 
 def findings(reading: Reading) -> Iterator[Finding]:
     """Name what goes, and what its columns can no longer hold."""
+    gone = {
+        (change.step, change.table)
+        for change in reading.changes
+        if change.kind is ChangeKind.TABLE_DROPPED
+    }
     for change in reading.changes:
         if change.is_news:
             continue
@@ -26,7 +31,7 @@ def findings(reading: Reading) -> Iterator[Finding]:
                     hint="Take the model out of the code first, and drop the table with a "
                     "later release; keep a copy of what may be needed.",
                 )
-            case ChangeKind.COLUMN_DROPPED:
+            case ChangeKind.COLUMN_DROPPED if (change.step, change.table) not in gone:
                 yield Finding(
                     code="drops_column",
                     severity=Severity.WARNING,
