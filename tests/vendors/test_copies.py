@@ -48,6 +48,7 @@ def test_nothing_else_is_removed(copies):
         (POSTGRESQL, "CREATE SUBSCRIPTION s CONNECTION 'host=x' PUBLICATION p"),
         (POSTGRESQL, "GRANT admin TO web"),
         (POSTGRESQL, "DO $$ BEGIN CREATE ROLE reader; END $$"),
+        (POSTGRESQL, "DO $$ BEGIN EXECUTE 'CREATE ROLE reader'; END $$"),
         (MYSQL, "CREATE USER web"),
         (MYSQL, "GRANT SELECT ON shop.* TO web"),
         (MYSQL, "SET GLOBAL max_connections = 5"),
