@@ -96,6 +96,6 @@ if sha256 := os.environ.get("DEMO_TOKEN_SHA256"):
         {
             "name": "demo",
             "sha256": sha256,
-            "scopes": ["read", "plan", "apply", "reverse", "operate"],
+            "scopes": ["read", "plan", "rehearse", "apply", "reverse", "operate"],
         }
     ]

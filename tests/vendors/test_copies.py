@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 
 from migration_route.errors import CannotRehearse
@@ -48,6 +50,7 @@ def test_nothing_else_is_removed(copies):
         (POSTGRESQL, "CREATE SUBSCRIPTION s CONNECTION 'host=x' PUBLICATION p"),
         (POSTGRESQL, "GRANT admin TO web"),
         (POSTGRESQL, "DO $$ BEGIN CREATE ROLE reader; END $$"),
+        (POSTGRESQL, "DO $$ BEGIN EXECUTE 'CREATE ROLE reader'; END $$"),
         (MYSQL, "CREATE USER web"),
         (MYSQL, "GRANT SELECT ON shop.* TO web"),
         (MYSQL, "SET GLOBAL max_connections = 5"),
@@ -109,6 +112,46 @@ def test_a_copy_is_made_and_removed(database):
                 copy.close()
                 copies.remove(connection, name)
                 copies.remove(connection, name)  # nor is it an error that it is gone
+
+
+@pytest.mark.parametrize("vendor", ["postgresql", "mysql"])
+def test_a_password_is_never_an_argument(vendor):
+    """Everybody on the host can read those."""
+    place = import_module(f"migration_route.vendors.{vendor}.copies")._place
+    settings = {
+        "NAME": "shop",
+        "USER": "web",
+        "PASSWORD": "very-secret",
+        "HOST": "db.invalid",
+        "PORT": "1",
+        "OPTIONS": {},
+    }
+    arguments, environment = place(settings)
+    assert "very-secret" not in " ".join(arguments)
+    assert "very-secret" in environment.values()
+    assert arguments[-1] == "shop"
+
+
+def test_a_user_who_may_not_create_databases_is_told_what_to_do(database):
+    """Before anything has begun."""
+    from django.db import connections
+
+    connection = connections["default"]
+    if connection.vendor != "postgresql":
+        pytest.skip("the right is PostgreSQL's")
+    with connection.cursor() as cursor:
+        cursor.execute("DROP ROLE IF EXISTS rehearsal_of_nothing")
+        cursor.execute("CREATE ROLE rehearsal_of_nothing LOGIN")
+    poor = connection.copy()
+    poor.settings_dict = {**connection.settings_dict, "USER": "rehearsal_of_nothing"}
+    try:
+        with pytest.raises(CannotRehearse, match="may not create databases") as refused:
+            copies_of("default").require(poor, with_data=False)
+        assert "CREATEDB" in refused.value.hint
+    finally:
+        poor.close()
+        with connection.cursor() as cursor:
+            cursor.execute("DROP ROLE rehearsal_of_nothing")
 
 
 def test_a_program_that_is_missing_is_named():

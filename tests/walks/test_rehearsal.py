@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -218,6 +219,25 @@ def test_a_migration_cannot_leave_the_copy(build, pair):
     found = rehearse(operator, operator.plan("shop"), kind="data")
     assert found["state"] == "succeeded", found["error"]
     assert state_of(site) == before
+    words = site.database.settings()
+    driver, key = {
+        "sqlite": ("sqlite3", "database"),
+        "postgres": ("psycopg", "dbname"),
+        "mariadb": ("pymysql", "database"),
+    }[pair.vendor]
+    where = {
+        "host": words.get("HOST"),
+        "port": words.get("PORT"),
+        "user": words.get("USER"),
+    }
+    where = {**(where if pair.vendor != "sqlite" else {}), key: words["NAME"]}
+    past = f"""
+    import {driver}
+    {driver}.connect(**{where!r})
+    """
+    site.project.add_migrations({"0002_raw": running(past)})
+    found = rehearse(operator, operator.plan("shop"))
+    assert found["error"]["type"] == "OutsideOfTheCopy", found["error"]
     other = """
     from django.db import connections
     with connections["another"].cursor() as cursor:
@@ -461,6 +481,28 @@ def test_another_database_takes_the_place_of_the_copy(build, pair):
     assert state_of(site) == before
 
 
+@on("postgres-sync")
+def test_the_direct_way_to_a_database_leads_to_the_copy_as_well(build, pair):
+    """Past a pooler there is another address of the same database."""
+    site = build(pair)
+    words = {**site.database.settings(), "HOST": "localhost"}
+    site.project.set_options(
+        Options(
+            settings={"DATABASES": {"straight": words}},
+            migration_route={"DATABASES": {"default": {"direct": "straight"}}},
+        )
+    )
+    operator = site.client("operator", server=site.serve())
+    operator.apply()
+    site.project.add_migrations({"0002_sku": column("sku")})
+    before = state_of(site)
+    found = rehearse(operator, operator.plan("shop"), kind="data", and_back=True)
+    assert found["state"] == "succeeded", found["error"]
+    assert found["report"]["differences"] == []
+    assert state_of(site) == before
+    assert copies(site) == set()
+
+
 @EACH
 def test_the_command_rehearses_and_waits(build, pair):
     """It prints what was seen; a plan that does not go through exits with 1."""
@@ -478,3 +520,30 @@ def test_the_command_rehearses_and_waits(build, pair):
     assert "ZeroDivisionError" in answer.stdout
     assert site.applied() == ["0001_initial"]
     assert copies(site) == set()
+
+
+@EACH
+def test_one_that_is_killed_at_any_instant_leaves_nothing(build, pair):
+    """From its first moment to its last; sometimes the conductor alone."""
+    site = build(pair)
+    operator = installed(site)
+    site.project.add_migrations({"0002_slow": running("time.sleep(0.5)")})
+    before = state_of(site)
+    plan = operator.plan("shop")
+    ends = []
+    for instant in range(8):
+        rehearsal = begin(operator, plan, kind="data")
+        look = functools.partial(processes_of, rehearsal)
+        until(look, seconds=20, what="it starts", every=0.005)
+        time.sleep(0.3 + instant * 0.3)
+        for pid in sorted(processes_of(rehearsal))[: 1 if instant % 2 else None]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        found = wait(operator, rehearsal, seconds=50)
+        ends.append(found["state"])
+        until(lambda: not copies(site), seconds=10, what="the copy is removed")
+        until(lambda look=look: not look(), seconds=10, what="its processes end")
+        assert state_of(site) == before
+        site.project.manage("migration_route", "rehearse", "--clean")
+    assert "failed" in ends
+    assert operator.get("ledger/verify")["intact"]

@@ -198,10 +198,9 @@ def of_plan(plan: Plan, actor: Actor) -> RehearsalRecord | None:
 
 def carry(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
     """Carry out a queued rehearsal in this process: what `launch` starts."""
-    try:
-        return conduct(rehearsal, and_back=and_back)
-    finally:
-        forget_words(rehearsal)
+    ended = conduct(rehearsal, and_back=and_back)
+    forget_words(rehearsal)  # of one that dies, they tell why
+    return ended
 
 
 def _checked(rehearsal: str) -> str:

@@ -4,11 +4,14 @@ it, and removes it; the copy's lock goes with this process, however it ends.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import replace
 
+from django.db import Error as DatabaseFailure
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -20,6 +23,7 @@ from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsal_report import Limit, Report, SeenStep
 from migration_route.ledger.rehearsals import RehearsalRecord
+from migration_route.masking import masked
 from migration_route.rehearsal import copy_of, limits
 from migration_route.rehearsal.hearing import Hearing
 from migration_route.rehearsal.looking import remove_what_is_left
@@ -31,6 +35,8 @@ from migration_route.vendors import copies_of, vendor_of
 from migration_route.vendors.copying import scratch_name
 from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import CopyKind, Mode, RehearsalState
+
+logger = logging.getLogger("migration_route.rehearsal")
 
 _TICK = 0.2  # seconds between two looks at the signals while the worker is silent
 
@@ -101,7 +107,8 @@ class Conductor:
                     type="Interrupted",
                     message=f"The rehearsal was told to end ({self._signals.name}).",
                 )
-            except RouteError as problem:
+            except (RouteError, DatabaseFailure, OSError) as problem:
+                logger.exception("Rehearsal %s failed.", self._record.id)
                 error = _failure(problem)
             finally:
                 for child in self._children:
@@ -203,25 +210,35 @@ class Conductor:
         copying = self._record.state is RehearsalState.COPYING
         if time.monotonic() - self._beat > every and not (is_file and copying):
             self._beat = time.monotonic()
-            rehearsals.note(self._record.id)
+            with suppress(DatabaseFailure):  # the lock tells as well, and later beats do
+                rehearsals.note(self._record.id)
 
     def _remove(self, connection: BaseDatabaseWrapper) -> bool:
-        found = rehearsals.find_rehearsal(self._record.id)
-        if found.is_removed:
-            return True
-        copies_of(found.database).remove(connection, found.scratch)
+        """Remove the copy; return False where whoever looks next has to."""
+        try:
+            found = rehearsals.find_rehearsal(self._record.id)
+            if not found.is_removed:
+                if not connection.is_usable():
+                    connection.close()  # it was idle for long: another one does as well
+                copies_of(found.database).remove(connection, found.scratch)
+        except (RouteError, DatabaseFailure, OSError):
+            logger.exception("The copy of rehearsal %s was left.", self._record.id)
+            return False
         return True
 
     def _end(self, error: StepError | None, *, is_removed: bool = True) -> RehearsalRecord:
         to = RehearsalState.SUCCEEDED if error is None else RehearsalState.FAILED
-        return rehearsals.move(
-            self._record.id,
-            to=to,
-            expected=rehearsals.ACTIVE,
-            error=error,
-            report=self._report,
-            is_removed=is_removed,
-        )
+        try:
+            return rehearsals.move(
+                self._record.id,
+                to=to,
+                expected=rehearsals.ACTIVE,
+                error=error,
+                report=self._report,
+                is_removed=is_removed,
+            )
+        except NotInThisState:  # somebody took this process for dead
+            return rehearsals.find_rehearsal(self._record.id)
 
 
 def _not_started(record: RehearsalRecord) -> tuple[SeenStep, ...]:
@@ -231,8 +248,9 @@ def _not_started(record: RehearsalRecord) -> tuple[SeenStep, ...]:
     )
 
 
-def _failure(error: RouteError) -> StepError:
-    return StepError(type=type(error).__name__, message=str(error))
+def _failure(error: Exception) -> StepError:
+    message = masked(str(error).strip()) or type(error).__name__
+    return StepError(type=type(error).__name__, message=message)
 
 
 def _milliseconds(start: float) -> int:

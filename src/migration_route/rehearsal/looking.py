@@ -86,17 +86,19 @@ def remove_what_is_left(
         if record.id == but or not _is_suspect(record):
             continue
         if record.scratch and not record.is_removed:
-            # Exactly ours, by its pattern and by the record.
-            if not is_scratch_name(record.scratch) or record.scratch != scratch_name(
-                record.id
-            ):
-                logger.error("%r is no database of a rehearsal.", record.scratch)
-                continue
-            copies_of(database).remove(connection, record.scratch)
-            rehearsals.note(record.id, is_removed=True)
+            _remove(record, connection)
         if record.is_active:
             _fail(record)
         forget_words(record.id)
+
+
+def _remove(record: RehearsalRecord, connection: BaseDatabaseWrapper) -> None:
+    """Remove what is exactly ours: by the pattern, by the record, and by its own id."""
+    if not is_scratch_name(record.scratch) or record.scratch != scratch_name(record.id):
+        logger.error("%r is no database of a rehearsal.", record.scratch)
+        return
+    copies_of(record.database).remove(connection, record.scratch)
+    rehearsals.note(record.id, is_removed=True)
 
 
 def _fail(record: RehearsalRecord) -> None:

@@ -84,5 +84,9 @@ class Copies(Protocol):
         `home` is the database that the copy was made of: to name it is to leave.
         """
 
+    def watch_drivers(self, look: Callable[[str], None]) -> None:
+        """Let `look` hear the name, or the file, of every database that this process
+        connects to from now on, past Django as well; what it raises prevents that."""
+
     def observer(self) -> Observer:
         """Return somebody who looks at statements."""

@@ -6,7 +6,6 @@ leads to the copy in this process, and every other one leads nowhere.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from django.db.backends.signals import connection_created
 from migration_route.conf import route_settings
 from migration_route.running.messages import Scratch
 from migration_route.vendors import copies_of
+from migration_route.vendors.sqlite import file_of
 
 _NO_MAIL = "django.core.mail.backends.dummy.EmailBackend"
 
@@ -47,16 +47,19 @@ def led_to_copy(
         return
     home = connections.settings[database]
     copy = scratch_settings(database, scratch)
-    files = _files(connections.settings.values()) - _files([copy])
+    others = [dict(entry) for entry in connections.settings.values()]
+    others = [entry for entry in others if entry.get("NAME")]
+    way = route_settings().database(database).direct or database
+    same = {_place(home), _place(connections.settings[way])}
     for alias in [*connections.settings]:
         entry = connections.settings[alias]
         connections[alias].close()
         del connections[alias]
-        if alias == database or _place(entry) == _place(home):
+        if _place(entry) in same:
             _lead(alias, {**entry, **copy, "TEST": entry.get("TEST", {})})
     settings.EMAIL_BACKEND = _NO_MAIL  # a mail would reach people
     _deny_others(_place(copy), denied)
-    _deny_files(files, denied)
+    _deny_drivers(database, {*map(_name, others)} - {_name(copy)}, denied)
     _guard_statements(database, str(home["NAME"]), denied)
     yield
 
@@ -90,30 +93,23 @@ def _deny_others(place: tuple[str, str, str, str], denied: Callable[[str], None]
     BaseDatabaseWrapper.connect = connect_to_copy  # type: ignore[method-assign]
 
 
-def _files(entries: Any) -> set[str]:
-    """Return the files of those databases that are files."""
-    return {
-        str(Path(str(entry["NAME"])).resolve())
-        for entry in entries
-        if "sqlite" in str(entry.get("ENGINE")) and entry.get("NAME")
-    }
+def _deny_drivers(database: str, homes: set[str], denied: Callable[[str], None]) -> None:
+    """Let nobody connect past Django to what the settings call a database."""
+
+    def look(name: str) -> None:
+        if name in homes:
+            denied(f"the database {Path(name).name!r}, past Django")
+            raise OutsideOfTheCopy(
+                f"A rehearsal reaches its copy alone, not {Path(name).name!r}."
+            )
+
+    copies_of(database).watch_drivers(look)
 
 
-def _deny_files(files: set[str], denied: Callable[[str], None]) -> None:
-    """Let nobody open a database file of the project past Django either."""
-
-    def look(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "sqlite3.connect" and arguments and _named(arguments[0]) in files:
-            denied(f"the file {Path(_named(arguments[0])).name!r}")
-            raise OutsideOfTheCopy("A rehearsal reaches its copy alone, not this file.")
-
-    sys.addaudithook(look)
-
-
-def _named(database: Any) -> str:
-    name = database.decode() if isinstance(database, bytes) else str(database)
-    name = name.removeprefix("file:").split("?", 1)[0]
-    return str(Path(name).resolve())
+def _name(entry: dict[str, Any]) -> str:
+    """Return the name of a database as drivers know it; of SQLite, the whole path."""
+    is_file = "sqlite" in str(entry.get("ENGINE"))
+    return str(file_of(entry)) if is_file else str(entry["NAME"])
 
 
 def _guard_statements(database: str, home: str, denied: Callable[[str], None]) -> None:

@@ -215,10 +215,15 @@ class Watching:
         took = time.monotonic()
         rows = getattr(context["cursor"], "rowcount", -1)
         seen = Seen()
-        if not only_reads(text) or first_word(text) == "select":
+        # What Python has sent before takes the same locks: a loop is not slowed down.
+        if not self._is_known(text) and (not only_reads(text) or _selects(text)):
             seen = self._observer.look(context["connection"], text)
         self._note(text, start, took=took, rows=rows, seen=seen)
         return result
+
+    def _is_known(self, text: str) -> bool:
+        current = self._current
+        return current is not None and current.runs_python and hash(text) in current.texts
 
     def _note(
         self,
@@ -259,6 +264,10 @@ class Watching:
 
     def _watched_end(self) -> bool:
         return bool(self._watched) and self._watched[-1].position is None
+
+
+def _selects(text: str) -> bool:
+    return first_word(text) == "select"
 
 
 def _is_around(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from migration_route.vendors.copying import (
     Seen,
     is_scratch_name,
 )
+from migration_route.vendors.mysql.drivers import watch_drivers
 from migration_route.vendors.statements import code_of
 from migration_route.vendors.tools import find_tool, pour, read_from
 
@@ -150,6 +152,10 @@ class MySQLCopies:
         ):
             return f"it names the database {home!r}"
         return ""
+
+    def watch_drivers(self, look: Callable[[str], None]) -> None:
+        """Watch the drivers that are loaded."""
+        watch_drivers(look)
 
     def observer(self) -> Observer:
         """Return one that sees tables made anew."""

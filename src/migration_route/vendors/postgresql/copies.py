@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from django.db.backends.postgresql.client import DatabaseClient
 
 from migration_route.errors import CannotRehearse
 from migration_route.vendors.copying import BOOKKEEPING, Alive, Observer, is_scratch_name
+from migration_route.vendors.postgresql.drivers import watch_drivers
 from migration_route.vendors.postgresql.observing import PostgreSQLObserver
-from migration_route.vendors.statements import code_of
+from migration_route.vendors.statements import code_of, first_word
 from migration_route.vendors.tools import find_tool, pour, read_from, version_of
 
 # A copy has one owner and no subscriptions: it must not speak to anybody.
@@ -29,13 +31,17 @@ _DUMP = (
 )
 _LOAD = ("--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-")
 _MORE_ROOM = 1.2  # a copy has no free space in its tables, but new WAL beside it
+_THINGS = (
+    r"(?:create|alter|drop)\s+(?:role|user(?!\s+mapping)|group|database|tablespace|system|"
+    r"subscription|server|foreign\s+data\s+wrapper)|reassign\s+owned"
+)
 _OF_THE_CLUSTER = re.compile(
-    r"(?:^|\b(?:begin|then|else|loop|execute)\s+'?)\s*"
-    r"((?:create|alter|drop)\s+(?:role|user(?!\s+mapping)|group|database|tablespace|system|"
-    r"subscription|server|foreign\s+data\s+wrapper)|reassign\s+owned|"
+    rf"(?:^|\b(?:begin|then|else|loop)\b)\s*({_THINGS}|"
     r"(?:grant|revoke)\s+(?!.*\bon\b)[\w\", ]+?\s+(?:to|from))\b",
     re.IGNORECASE,
 )
+# What a block executes stands in its literals.
+_IN_A_BLOCK = re.compile(rf"\b({_THINGS})\b", re.IGNORECASE)
 _RANDOM = re.compile(r"^\\(?:un)?restrict ")
 
 
@@ -124,10 +130,15 @@ class PostgreSQLCopies:
     def leaves(self, sql: str, home: str) -> str:
         """Find what belongs to the whole cluster: roles, databases, tablespaces."""
         del home  # another database cannot be named in a statement
-        for code in code_of(sql):
-            if found := _OF_THE_CLUSTER.search(code):
+        is_block = first_word(sql) == "do"
+        for code in [sql] if is_block else code_of(sql):
+            if found := (_IN_A_BLOCK if is_block else _OF_THE_CLUSTER).search(code):
                 return f"{' '.join(found[1].split()).upper()} reaches the whole server"
         return ""
+
+    def watch_drivers(self, look: Callable[[str], None]) -> None:
+        """Watch the drivers that are loaded."""
+        watch_drivers(look)
 
     def observer(self) -> Observer:
         """Return one that reads pg_locks."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,17 @@ class SQLiteCopies:
             if found := _LEAVES.match(code):
                 return f"{found[1].upper()} opens another file"
         return ""
+
+    def watch_drivers(self, look: Callable[[str], None]) -> None:
+        """Hear Python's own audit event."""
+
+        def hear(event: str, arguments: tuple[Any, ...]) -> None:
+            if event == "sqlite3.connect" and arguments:
+                name = arguments[0]
+                name = name.decode() if isinstance(name, bytes) else str(name)
+                look(str(file_of({"NAME": name})))
+
+        sys.addaudithook(hear)
 
     def observer(self) -> Observer:
         """Return one that sees tables made anew."""

@@ -1,0 +1,27 @@
+"""Where does a connection lead that is opened past Django?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def watch_drivers(look: Callable[[str], None]) -> None:
+    """Let `look` hear the name of the database before MySQLdb or PyMySQL connects, in
+    this process from now on; what it raises keeps that from happening."""
+    for name in ("MySQLdb", "pymysql"):
+        driver: Any = sys.modules.get(name)
+        if driver is not None and not hasattr(driver.connect, "is_watched"):
+            driver.connect = _watched(driver.connect, look)
+
+
+def _watched(usual: Callable[..., Any], look: Callable[[str], None]) -> Callable[..., Any]:
+    def connect(*args: Any, **words: Any) -> Any:
+        # (host, user, password, database) by place, in MySQLdb
+        by_place = args[3] if len(args) > 3 else ""
+        look(str(words.get("database") or words.get("db") or by_place))
+        return usual(*args, **words)
+
+    connect.is_watched = True  # type: ignore[attr-defined]
+    return connect

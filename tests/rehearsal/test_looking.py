@@ -1,0 +1,149 @@
+"""What is removed of a rehearsal that was killed, and what is never touched?"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from migration_route.connecting import new_connection, own_connection
+from migration_route.errors import ActiveRehearsal, NotInThisState
+from migration_route.ledger import rehearsals
+from migration_route.ledger.rehearsals import NewRehearsal
+from migration_route.ledger.runs import new_id
+from migration_route.rehearsal import looking
+from migration_route.vendors import copies_of, vendor_of
+from migration_route.vendors.copying import scratch_name
+from migration_route.vendors.interface import Slot
+from migration_route.vocabulary import ActorKind, CopyKind, Direction, RehearsalState
+
+NOBODY = 2**22 + 1  # above every pid of Linux
+
+
+def open_one(**changes):
+    """Put a rehearsal on record, and let it be as a killed one leaves it."""
+    record = rehearsals.open_rehearsal(
+        NewRehearsal(
+            database="default",
+            kind=CopyKind.SCHEMA,
+            and_back=False,
+            direction=Direction.FORWARDS,
+            targets=(),
+            fingerprint="a-b-c",
+            steps=(("shop", "0001_a", "digest"),),
+            actor_kind=ActorKind.PERSON,
+            actor_name="ada",
+            address="",
+            reason="",
+            build="this",
+        )
+    )
+    columns = {"host": socket.gethostname(), "pid": NOBODY, **changes}
+    rehearsals.move(
+        record.id,
+        to=RehearsalState.RUNNING,
+        expected={RehearsalState.QUEUED},
+        **columns,
+    )
+    return rehearsals.find_rehearsal(record.id)
+
+
+def make_copy(name):
+    with own_connection("default") as connection:
+        copies_of("default").make(connection, name, with_data=False, alive=lambda: None)
+
+
+def remove_copy(name):
+    with own_connection("default") as connection:
+        copies_of("default").remove(connection, name)
+
+
+def is_there(name):
+    """Try to make it: that fails where it is."""
+    try:
+        make_copy(name)
+    except Exception:  # noqa: BLE001 - each database says it in its own way
+        return True
+    remove_copy(name)
+    return False
+
+
+def test_what_a_killed_one_left_is_removed(database):
+    """And it reads as failed, with an entry."""
+    record = open_one()
+    name = scratch_name(record.id)
+    rehearsals.note(record.id, scratch=name, is_removed=False)
+    make_copy(name)
+    found = looking.look_after(rehearsals.find_rehearsal(record.id))
+    assert (found.state, found.is_removed) == (RehearsalState.FAILED, True)
+    assert found.error.type == "Interrupted"
+    assert not is_there(name)
+    assert looking.clean() == []
+
+
+def test_that_of_a_living_one_stays(database):
+    """Its lock is held, whatever its heart and its pid say."""
+    record = open_one()
+    name = scratch_name(record.id)
+    rehearsals.note(record.id, scratch=name, is_removed=False)
+    make_copy(name)
+    holder = new_connection("default")
+    lock = vendor_of("default").lock(holder, Slot.REHEARSAL)
+    try:
+        assert lock.try_acquire()
+        found = looking.look_after(rehearsals.find_rehearsal(record.id))
+        assert (found.state, found.is_removed) == (RehearsalState.RUNNING, False)
+        assert is_there(name)
+    finally:
+        lock.release()
+        holder.close()
+        remove_copy(name)
+
+
+def test_a_process_that_is_at_work_is_left_alone(database, monkeypatch):
+    """Its lock is not even tried."""
+    record = open_one(pid=os.getpid())
+    monkeypatch.setattr(
+        looking.processes, "is_at_work", lambda pid, run: pid == os.getpid()
+    )
+    assert looking.look_after(record).state is RehearsalState.RUNNING
+
+
+@pytest.mark.parametrize("name", ["another", scratch_name("f" * 32), "postgres"])
+def test_a_name_that_is_not_exactly_that_of_its_rehearsal_is_not_dropped(
+    database, name, caplog
+):
+    """Whoever has written into the row does not drop a database by it."""
+    record = open_one()
+    rehearsals.note(record.id, scratch=name, is_removed=False)
+    looking.look_after(rehearsals.find_rehearsal(record.id))
+    assert "is no database of a rehearsal" in caplog.text
+    assert not rehearsals.find_rehearsal(record.id).is_removed
+
+
+def test_a_second_one_at_the_same_time_is_refused(database):
+    """By the row itself: of two at once, one wins."""
+    record = open_one()
+    with pytest.raises(ActiveRehearsal) as refused:
+        open_one()
+    assert refused.value.facts["rehearsal"] == record.id
+
+
+def test_one_that_has_ended_does_not_end_again(database):
+    """Nor does a slow process bring it back."""
+    record = looking.look_after(open_one())
+    assert record.state is RehearsalState.FAILED
+    with pytest.raises(NotInThisState):
+        rehearsals.move(record.id, to=RehearsalState.SUCCEEDED, expected=rehearsals.ACTIVE)
+
+
+def test_the_last_one_of_a_plan_is_found_whichever_build_read_it(database):
+    """Only the last part of a fingerprint names the plan."""
+    record = looking.look_after(open_one())
+    assert rehearsals.of_plan("other-build-c").id == record.id
+    assert rehearsals.of_plan("a-b-d") is None
+    assert rehearsals.list_rehearsals(database="other") == []
+    assert [found.id for found in rehearsals.list_rehearsals()] == [record.id]
+    assert rehearsals.list_rehearsals(before=record.id) == []
+    assert new_id() > record.id

@@ -1,0 +1,81 @@
+"""Is a rehearsal asked for beside the plan, and is what it saw shown?"""
+
+from __future__ import annotations
+
+from django.test import Client
+from django.urls import reverse
+
+from migration_route.ledger import rehearsals
+from migration_route.vocabulary import Scope
+from tests.factories import History
+from tests.web.conftest import SignIn
+from tests.web.test_plan_page import PLAN, form_of, read
+
+REHEARSE = reverse("migration_route:rehearse")
+LIST = reverse("migration_route:rehearsals")
+
+
+def rehearse(client: Client, **words: str) -> str:
+    """Press the button on the page of the plan, and return the page that it leads to."""
+    fields = form_of(read(client))
+    wanted = {name: fields[name] for name in ("database", "fingerprint")}
+    answer = client.post(REHEARSE, {**wanted, **words}, follow=True)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_the_button_leads_to_the_report(inline: History, everyone_can: Client) -> None:
+    """Statements, what was printed, and what could not be shown; the plan links to it."""
+    inline.table("0001_initial", "shelf")
+    inline.python("0002_fill", "print('<b>hello</b>')")
+    assert "Nobody has carried out exactly this plan" in read(everyone_can)
+    text = rehearse(everyone_can, kind="data", and_back="on")
+    assert "CREATE TABLE shelf" in text
+    assert "&lt;b&gt;hello" in text
+    assert "<b>hello" not in text
+    assert "What this could not show" in text
+    assert "with its data" in text
+    (record,) = rehearsals.list_rehearsals()
+    assert record.actor_name == "ada"
+    plan = read(everyone_can)
+    assert f"{LIST}{record.id}/" in plan
+    assert "rehearsed at" in plan
+    assert f"{LIST}{record.id}/" in everyone_can.get(LIST).content.decode()
+
+
+def test_a_plan_that_does_not_go_through_says_where(
+    inline: History, everyone_can: Client
+) -> None:
+    """The step, the operation and the error; a browser has nothing to wait for."""
+    inline.table("0001_initial", "shelf")
+    inline.python("0002_fill", "raise ValueError('no <i>more</i>')")
+    text = rehearse(everyone_can)
+    assert "It does not go through." in text
+    assert "Operation 1: <strong>ValueError" in text
+    assert "no &lt;i&gt;more" in text
+    (record,) = rehearsals.list_rehearsals()
+    assert "Refresh" not in everyone_can.get(f"{LIST}{record.id}/").headers
+
+
+def test_who_lacks_the_right_reads_and_has_no_button(
+    inline: History, sign_in: SignIn
+) -> None:
+    """And is refused when they send the form all the same."""
+    inline.table("0001_initial", "shelf")
+    client = sign_in(Scope.PLAN, Scope.READ)
+    text = read(client)
+    assert f'action="{REHEARSE}"' not in text
+    assert client.post(REHEARSE, {"fingerprint": "x"}).status_code == 403
+    assert rehearsals.list_rehearsals() == []
+
+
+def test_a_form_that_makes_no_sense_is_refused(
+    inline: History, everyone_can: Client
+) -> None:
+    """With a page that says so."""
+    inline.table("0001_initial", "shelf")
+    assert everyone_can.post(REHEARSE, {"kind": "both"}).status_code == 400
+    assert everyone_can.post(REHEARSE, {"fingerprint": "a-b-c"}).status_code == 409
+    assert everyone_can.get(f"{LIST}{'0' * 32}/").status_code == 404
+    assert everyone_can.get(f"{LIST}nonsense/").status_code == 400
+    assert everyone_can.get(PLAN).status_code == 200
