@@ -21,6 +21,7 @@ from migration_route.ledger.verification import Verification
 from migration_route.planning import sources
 from migration_route.planning.plan import Plan, Step
 from migration_route.planning.standing import DatabaseStatus
+from migration_route.reporting import forecasts
 
 
 def problem_answer(error: RouteError) -> wire.Problem:
@@ -60,6 +61,7 @@ def plan_answer(plan: Plan) -> wire.PlanAnswer:
             )
             for finding in plan.findings
         ],
+        tables=forecasts.table_answers(plan.tables),
     )
 
 
@@ -78,9 +80,14 @@ def _plan_step(step: Step) -> wire.PlanStepAnswer:
                 description=operation.description,
                 sql=None if operation.sql is None else list(operation.sql),
                 opaque=operation.opaque,
+                forecasts=None
+                if operation.forecasts is None
+                else list(map(forecasts.forecast_answer, operation.forecasts)),
             )
             for operation in step.operations
         ],
+        lock=forecasts.strongest_lock(step),
+        blocks=forecasts.blocked_by(step),
     )
 
 

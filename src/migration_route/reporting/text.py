@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.planning.plan import Plan
 from migration_route.planning.standing import DatabaseStatus
+from migration_route.reporting.forecasts import operation_lines
 from migration_route.vocabulary import Direction, EventKind, Mode, Presence, RunState
 from migration_route.wire import EndedBlockersAnswer
 
@@ -51,6 +52,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield f"  {step.label}{_bracketed(marks)}"
         for operation in step.operations:
             yield f"    {operation.description}{' (opaque)' if operation.opaque else ''}"
+            yield from (f"      {line}" for line in operation_lines(operation, plan))
     for finding in plan.findings:
         where = f" {finding.step}" if finding.step else ""
         yield f"  {finding.severity}: {finding.code}{where}: {finding.message}"

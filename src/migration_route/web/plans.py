@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import may
 from migration_route.deciding.policy import is_rebuilt, scopes_for
-from migration_route.planning.plan import Finding, Plan, Step
+from migration_route.planning.plan import Finding, Operation, Plan, Step
+from migration_route.reporting.forecasts import operation_lines
 from migration_route.vocabulary import Direction, Scope, Severity
 from migration_route.web.wording import vendor_name
 
@@ -15,11 +16,20 @@ _ORDER = (Severity.BLOCKING, Severity.WARNING, Severity.INFO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperationView:
+    """An operation with what is foretold of its statements, in lines."""
+
+    operation: Operation
+    foretold: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepView:
-    """A step with what was found about it."""
+    """A step with what was found about it, and what is foretold of it."""
 
     step: Step
     worst: Severity | None
+    operations: tuple[OperationView, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +60,7 @@ def plan_view(plan: Plan, actor: Actor) -> PlanView:
     return PlanView(
         plan=plan,
         steps=tuple(
-            StepView(step=step, worst=_worst(step, findings)) for step in plan.steps
+            _step_view(step, plan, worst=_worst(step, findings)) for step in plan.steps
         ),
         findings=tuple(findings),
         is_backwards=plan.direction is Direction.BACKWARDS,
@@ -63,6 +73,19 @@ def plan_view(plan: Plan, actor: Actor) -> PlanView:
         verb=_verb(plan),
         vendor=vendor_name(plan.vendor),
         undone=sum(not step.rolls_back for step in plan.steps),
+    )
+
+
+def _step_view(step: Step, plan: Plan, *, worst: Severity | None) -> StepView:
+    return StepView(
+        step=step,
+        worst=worst,
+        operations=tuple(
+            OperationView(
+                operation=operation, foretold=tuple(operation_lines(operation, plan))
+            )
+            for operation in step.operations
+        ),
     )
 
 

@@ -35,6 +35,7 @@ from migration_route.wire.answers import (
     WaitingAnswer,
     to_json,
 )
+from migration_route.wire.forecasts import ForecastAnswer, TableAnswer, TableLockAnswer
 from migration_route.wire.requests import (
     Alias,
     CancelRun,
@@ -61,6 +62,7 @@ __all__ = [
     "EventAnswer",
     "EventsAnswer",
     "FindingAnswer",
+    "ForecastAnswer",
     "GiveReason",
     "Name",
     "NotEndedAnswer",
@@ -79,6 +81,8 @@ __all__ = [
     "SessionAnswer",
     "StatusAnswer",
     "StepErrorAnswer",
+    "TableAnswer",
+    "TableLockAnswer",
     "TargetName",
     "VerificationAnswer",
     "WaitingAnswer",

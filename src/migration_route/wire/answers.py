@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from migration_route.wire.forecasts import ForecastAnswer, TableAnswer
+
 
 class Answer(Struct, frozen=True, kw_only=True):
     """A body that the route answers with."""
@@ -26,11 +28,13 @@ class Problem(Answer, frozen=True, kw_only=True):
 
 
 class OperationAnswer(Answer, frozen=True, kw_only=True):
-    """One operation of a step, with its SQL where that can be known."""
+    """One operation of a step, with its SQL where that can be known, and a forecast for
+    each statement of it."""
 
     description: str
     sql: list[str] | None
     opaque: bool
+    forecasts: list[ForecastAnswer] | None = None
 
 
 class FindingAnswer(Answer, frozen=True, kw_only=True):
@@ -55,6 +59,8 @@ class PlanStepAnswer(Answer, frozen=True, kw_only=True):
     digest: str
     replaces: list[str]
     operations: list[OperationAnswer]
+    lock: str | None = None
+    blocks: list[str] = []
 
 
 class PlanAnswer(Answer, frozen=True, kw_only=True):
@@ -70,6 +76,7 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     transactional_ddl: bool
     steps: list[PlanStepAnswer]
     findings: list[FindingAnswer]
+    tables: list[TableAnswer] = []
 
 
 class ActorAnswer(Answer, frozen=True, kw_only=True):
