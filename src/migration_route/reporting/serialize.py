@@ -23,6 +23,7 @@ from migration_route.planning import sources
 from migration_route.planning.phase import Deferred
 from migration_route.planning.plan import Plan, Step
 from migration_route.planning.standing import DatabaseStatus
+from migration_route.reporting import forecasts
 
 
 def problem_answer(error: RouteError) -> wire.Problem:
@@ -67,6 +68,7 @@ def plan_answer(plan: Plan) -> wire.PlanAnswer:
         details_next=plan.details_next,
         phase=plan.phase,
         deferred=[_deferred(left) for left in plan.deferred],
+        tables=forecasts.table_answers(plan.tables),
     )
 
 
@@ -89,9 +91,14 @@ def _plan_step(step: Step) -> wire.PlanStepAnswer:
                 description=operation.description,
                 sql=None if operation.sql is None else list(operation.sql),
                 opaque=operation.opaque,
+                forecasts=None
+                if operation.forecasts is None
+                else list(map(forecasts.forecast_answer, operation.forecasts)),
             )
             for operation in step.operations
         ],
+        lock=forecasts.strongest_lock(step),
+        blocks=forecasts.blocked_by(step),
     )
 
 

@@ -8,6 +8,7 @@ from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.planning.phase import Deferred
 from migration_route.planning.plan import Plan
 from migration_route.planning.standing import DatabaseStatus
+from migration_route.reporting.forecasts import operation_lines
 from migration_route.vocabulary import (
     Direction,
     EventKind,
@@ -65,6 +66,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield f"  {step.label}{_bracketed(marks)}"
         for operation in step.operations:
             yield f"    {operation.description}{' (opaque)' if operation.opaque else ''}"
+            yield from (f"      {line}" for line in operation_lines(operation, plan))
     for left in plan.deferred:
         yield f"  left out: {left.label}: {_when(left)}. {left.why}"
     for finding in plan.findings:

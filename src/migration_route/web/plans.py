@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import may
 from migration_route.deciding.policy import is_rebuilt, scopes_for
-from migration_route.planning.plan import Details, Finding, Plan, Step
+from migration_route.planning.plan import Details, Finding, Operation, Plan, Step
+from migration_route.reporting.forecasts import operation_lines
 from migration_route.vocabulary import Direction, Phase, Scope, Severity
 from migration_route.web.wording import vendor_name
 
@@ -15,12 +16,21 @@ _ORDER = (Severity.BLOCKING, Severity.WARNING, Severity.INFO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperationView:
+    """An operation with what is foretold of its statements, in lines."""
+
+    operation: Operation
+    foretold: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepView:
-    """A step with what was found about it."""
+    """A step with what was found about it, and what is foretold of it."""
 
     step: Step
     worst: Severity | None
     is_told: bool  # its SQL, as far as it can be known
+    operations: tuple[OperationView, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +76,7 @@ def plan_view(plan: Plan, actor: Actor, details: Details) -> PlanView:
                 step=step,
                 worst=_worst(step, findings),
                 is_told=details.after <= position < told_to,
+                operations=_operation_views(step, plan),
             )
             for position, step in enumerate(plan.steps)
         ),
@@ -93,6 +104,13 @@ def _phases(plan: Plan) -> tuple[PhaseChoice, ...]:
         PhaseChoice(phase=None, text="everything"),
         PhaseChoice(phase=Phase.BEFORE_DEPLOY, text="before the deploy"),
         PhaseChoice(phase=Phase.AFTER_DEPLOY, text="after the deploy"),
+    )
+
+
+def _operation_views(step: Step, plan: Plan) -> tuple[OperationView, ...]:
+    return tuple(
+        OperationView(operation=operation, foretold=tuple(operation_lines(operation, plan)))
+        for operation in step.operations
     )
 
 

@@ -34,6 +34,7 @@ from migration_route.wire.answers import (
     to_json,
 )
 from migration_route.wire.body import Answer
+from migration_route.wire.forecasts import ForecastAnswer, TableAnswer, TableLockAnswer
 from migration_route.wire.health import HealthAnswer, SignalAnswer
 from migration_route.wire.ledger import EntriesAnswer, EntryAnswer, VerificationAnswer
 from migration_route.wire.rehearsals import (
@@ -76,6 +77,7 @@ __all__ = [
     "EventAnswer",
     "EventsAnswer",
     "FindingAnswer",
+    "ForecastAnswer",
     "GiveReason",
     "HealthAnswer",
     "LimitAnswer",
@@ -106,6 +108,8 @@ __all__ = [
     "SignalAnswer",
     "StatusAnswer",
     "StepErrorAnswer",
+    "TableAnswer",
+    "TableLockAnswer",
     "TargetName",
     "VerificationAnswer",
     "WaitingAnswer",

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from migration_route.wire.body import Answer
+from migration_route.wire.forecasts import ForecastAnswer, TableAnswer
 from migration_route.wire.health import SignalAnswer
 
 
@@ -24,11 +25,13 @@ class Problem(Answer, frozen=True, kw_only=True):
 
 
 class OperationAnswer(Answer, frozen=True, kw_only=True):
-    """One operation of a step, with its SQL where that can be known."""
+    """One operation of a step, with its SQL where that can be known, and a forecast for
+    each statement of it."""
 
     description: str
     sql: list[str] | None
     opaque: bool
+    forecasts: list[ForecastAnswer] | None = None
 
 
 class FindingAnswer(Answer, frozen=True, kw_only=True):
@@ -74,6 +77,8 @@ class PlanStepAnswer(Answer, frozen=True, kw_only=True):
     phase_why: str
     waits_for: str | None
     operations: list[OperationAnswer]
+    lock: str | None = None
+    blocks: list[str] = []
 
 
 class RehearsedAnswer(Answer, frozen=True, kw_only=True):
@@ -105,6 +110,7 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     phase: str | None
     deferred: list[DeferredAnswer]
     rehearsed: RehearsedAnswer | None = None
+    tables: list[TableAnswer] = []
 
 
 class ActorAnswer(Answer, frozen=True, kw_only=True):

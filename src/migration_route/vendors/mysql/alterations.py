@@ -192,7 +192,8 @@ def _redefined(action: Reading, table: Facts, server: Server, name: str) -> Cost
     cost = _change_of_type(kind, column, server)
     is_nullable = not Reading(words.rest).has("NOT", "NULL")
     if cost != COPY and is_nullable != column.is_nullable:
-        return REBUILD
+        # In place to NOT NULL only under a strict mode, and not for long texts.
+        return REBUILD if is_nullable else COPY
     return cost
 
 

@@ -8,7 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.forecast import Blocked, Forecast, TableLock, TableSize
 from migration_route.vendors.mysql.alterations import Cost, alteration
-from migration_route.vendors.mysql.schema import Schema
+from migration_route.vendors.mysql.schema import Facts, Schema
 from migration_route.vendors.words import Reading, statements
 
 _BLOCKS = {
@@ -116,11 +116,23 @@ class MySQLForecaster:
                 account.cost(table, Cost(algorithm="instant", lock="EXCLUSIVE"))
                 continue
             part.at = 0
-            cost = alteration(part, self._schema.facts(table), self._schema.server)
+            facts = self._schema.facts(table)
+            cost = alteration(part, facts, self._schema.server)
             account.cost(table, cost)
             account.is_understood = account.is_understood and cost.is_understood
             for parent in (*_referred(part), *((p,) for p in cost.parents)):
                 account.lock(self._schema.tables.old(parent), "EXCLUSIVE")
+            self._note(facts, part)
+
+    def _note(self, facts: Facts, part: Reading) -> None:
+        """Note what an action has changed: of the columns that it names nothing is known
+        any more, so that the worst is foretold of the next one."""
+        words = Reading(part.tokens)
+        for name in _referred(words):
+            label = words.name_behind("CONSTRAINT") or ("",)
+            facts.keys[label[-1].lower()] = self._schema.tables.old(name) or ""
+        if not words.sees("ALTER"):  # which changes a default
+            facts.forget(words.all_names())
 
     def _index(self, account: _Account, words: Reading) -> None:
         table = self._schema.tables.old(words.name_behind("ON"))
@@ -130,6 +142,8 @@ class MySQLForecaster:
         algorithm = "inplace" if is_plain else "copy"
         lock = "SHARED" if slow or not is_plain else "NONE"
         account.cost(table, Cost(algorithm=algorithm, lock=lock, scans=builds))
+        if table:
+            self._note(self._schema.facts(table), words)
 
     def _rows(self, account: _Account, words: Reading) -> None:
         """Rows are locked one by one; the tables' definitions as long as that lasts."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from migration_route.vendors.statements import Name
 from migration_route.vendors.tables import Tables
 
 _COLUMNS = """
@@ -64,6 +66,12 @@ class Facts:
     def parents(self) -> frozenset[str]:
         """Return the tables that foreign keys from here point to."""
         return frozenset(self.keys.values())
+
+    def forget(self, names: Iterable[Name]) -> None:
+        """Forget what is known of columns of these names."""
+        for name in names:
+            self.columns.pop(name[-1].lower(), None)
+            self.has_fulltext = self.has_fulltext or name == ("fulltext",)
 
 
 class Schema:

@@ -66,6 +66,7 @@ LEFT JOIN pg_depend d ON d.objid = c.oid AND c.relkind = 'S' AND d.deptype IN ('
 WHERE c.oid = to_regclass(%s)
 """
 _TABLES = frozenset("rpfm")
+_OWNED = frozenset("iIS")
 
 
 class Schema:
@@ -96,7 +97,7 @@ class Schema:
         if name and name[-1] in self._indexes:
             return self._indexes[name[-1]]
         found = self._find(name)
-        return found[0] if found else None
+        return found[0] if found and found[1] in _OWNED else None
 
     def _find(self, name: Name | None) -> tuple[Table, str] | None:
         if not name or not all(name):

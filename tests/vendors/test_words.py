@@ -1,0 +1,49 @@
+"""Are names, literals and brackets told apart?"""
+
+from __future__ import annotations
+
+from migration_route.vendors.words import Kind, statements
+
+
+def read(sql: str) -> list[str]:
+    """Return the statements, each as one text."""
+    return [str(words) for words in statements(sql)]
+
+
+def test_a_text_is_parted_where_a_statement_ends():
+    """Not in literals, names, comments or bodies; a comment alone is no statement."""
+    sql = "-- a;\nSELECT ';' ; /* b; */ SELECT \"c;\" ; DO $$ BEGIN d; END $$; -- e"
+    assert read(sql) == ["SELECT ';'", 'SELECT "c;"', "DO $$ BEGIN d; END $$"]
+
+
+def test_a_backslash_ends_nothing_but_in_a_literal_that_says_so():
+    """`standard_conforming_strings` is on since PostgreSQL 9.1."""
+    first, second = statements(r"SELECT '\'; SELECT E'\'; x'")
+    assert [token.kind for token in first.tokens] == [Kind.WORD, Kind.LITERAL]
+    assert len(second.tokens) == 2
+
+
+def test_names_come_as_the_database_keeps_them():
+    """Quoted ones as they are, others in lower case."""
+    (words,) = statements('Public."Shop ""Item""" `odd``one`')
+    assert words.name() == ("public", 'Shop "Item"')
+    assert words.name() == ("odd`one",)
+
+
+def test_parts_are_those_outside_of_brackets():
+    """A type with two arguments is one part."""
+    (words,) = statements("ADD a numeric(8, 2), ADD CHECK (a IN (1, 2))")
+    assert [str(part) for part in words.parts()] == [
+        "ADD a numeric ( 8 , 2 )",
+        "ADD CHECK ( a IN ( 1 , 2 ) )",
+    ]
+
+
+def test_a_bracket_that_never_closes_ends_with_the_text():
+    """Whatever is written, reading it comes to an end."""
+    (words,) = statements("x ( y , ( z")
+    words.name()
+    group = words.group()
+    assert group is not None
+    assert str(group) == "y , ( z"
+    assert words.is_done
