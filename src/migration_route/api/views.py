@@ -52,15 +52,16 @@ def get_ready(request: HttpRequest) -> HttpResponse:
 
 
 def get_plan(request: HttpRequest) -> HttpResponse:
-    """`GET plan?database=…&target=…&mode=…`."""
+    """`GET plan?database=…&target=…&mode=…&details=…`."""
     actor = find_actor(request)
-    parsing.check_query(request, ("database", "target", "mode"))
+    parsing.check_query(request, ("database", "target", "mode", "details"))
     wanted = PlanRequest(
         database=request.GET.get("database", "default"),
         targets=tuple(request.GET.getlist("target")),
         mode=parsing.mode_of(request),
     )
-    return answer(serialize.plan_answer(plan.plan(wanted, actor)))
+    details = parsing.details_of(request)
+    return answer(serialize.plan_answer(plan.plan(wanted, actor, details)))
 
 
 def get_health(request: HttpRequest) -> HttpResponse:
