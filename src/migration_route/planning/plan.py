@@ -28,6 +28,16 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """How long the same step took before: on some database, at some time."""
+
+    ms: int
+    run: str
+    database: str
+    at: str  # ISO 8601 in UTC: when that run was asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One migration, forwards or backwards."""
 
@@ -40,6 +50,7 @@ class Step:
     rolls_back: bool  # the database undoes it as a whole when it fails
     replaces: tuple[str, ...] = ()  # what a squashed migration stands for
     operations: tuple[Operation, ...] = ()
+    estimate: Estimate | None = None  # None: it is not on record, or was not asked for
 
     @property
     def label(self) -> str:

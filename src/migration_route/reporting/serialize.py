@@ -88,6 +88,7 @@ def _plan_step(step: Step) -> wire.PlanStepAnswer:
         ],
         lock=forecasts.strongest_lock(step),
         blocks=forecasts.blocked_by(step),
+        estimate=forecasts.estimate_answer(step.estimate),
     )
 
 

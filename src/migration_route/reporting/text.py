@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.planning.plan import Plan
 from migration_route.planning.standing import DatabaseStatus
-from migration_route.reporting.forecasts import operation_lines
+from migration_route.reporting.forecasts import estimate_line, operation_lines
 from migration_route.vocabulary import Direction, EventKind, Mode, Presence, RunState
 from migration_route.wire import EndedBlockersAnswer
 
@@ -49,6 +49,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     for step in plan.steps:
         marks = [] if step.rolls_back else [_LEFT_MIDWAY]
         marks += [] if step.reversible else ["irreversible"]
+        marks += filter(None, [estimate_line(step)])
         yield f"  {step.label}{_bracketed(marks)}"
         for operation in step.operations:
             yield f"    {operation.description}{' (opaque)' if operation.opaque else ''}"

@@ -8,7 +8,7 @@ from migration_route.access.actor import Actor
 from migration_route.access.permissions import may
 from migration_route.deciding.policy import is_rebuilt, scopes_for
 from migration_route.planning.plan import Finding, Operation, Plan, Step
-from migration_route.reporting.forecasts import operation_lines
+from migration_route.reporting.forecasts import estimate_line, operation_lines
 from migration_route.vocabulary import Direction, Scope, Severity
 from migration_route.web.wording import vendor_name
 
@@ -30,6 +30,7 @@ class StepView:
     step: Step
     worst: Severity | None
     operations: tuple[OperationView, ...]
+    took: str  # how long it took before; "" where nothing is on record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,7 @@ def _step_view(step: Step, plan: Plan, *, worst: Severity | None) -> StepView:
     return StepView(
         step=step,
         worst=worst,
+        took=estimate_line(step),
         operations=tuple(
             OperationView(
                 operation=operation, foretold=tuple(operation_lines(operation, plan))

@@ -35,7 +35,12 @@ from migration_route.wire.answers import (
     WaitingAnswer,
     to_json,
 )
-from migration_route.wire.forecasts import ForecastAnswer, TableAnswer, TableLockAnswer
+from migration_route.wire.forecasts import (
+    EstimateAnswer,
+    ForecastAnswer,
+    TableAnswer,
+    TableLockAnswer,
+)
 from migration_route.wire.requests import (
     Alias,
     CancelRun,
@@ -59,6 +64,7 @@ __all__ = [
     "EndedBlockersAnswer",
     "EntriesAnswer",
     "EntryAnswer",
+    "EstimateAnswer",
     "EventAnswer",
     "EventsAnswer",
     "FindingAnswer",

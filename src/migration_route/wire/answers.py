@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from migration_route.wire.forecasts import ForecastAnswer, TableAnswer
+from migration_route.wire.forecasts import EstimateAnswer, ForecastAnswer, TableAnswer
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -61,6 +61,7 @@ class PlanStepAnswer(Answer, frozen=True, kw_only=True):
     operations: list[OperationAnswer]
     lock: str | None = None
     blocks: list[str] = []
+    estimate: EstimateAnswer | None = None
 
 
 class PlanAnswer(Answer, frozen=True, kw_only=True):
