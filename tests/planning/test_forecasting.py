@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 from django.db import connections
 
 from migration_route.forecast import Forecast
 from migration_route.operations.plan import detailed_plan
 from migration_route.planning.forecasting import with_forecasts
-from migration_route.planning.plan import PlanRequest, Step
+from migration_route.planning.plan import Plan, PlanRequest, Step
 from migration_route.vocabulary import Mode
 from tests.factories import create_model, tables
 from tests.planning.test_sql import told
@@ -84,3 +85,13 @@ def test_a_plan_tells_the_sizes_of_the_tables_that_it_touches(history):
         columns = connections["default"].introspection.get_table_description(cursor, ITEM)
     assert "extra" not in {column.name for column in columns}
     assert tables() == before
+
+
+def test_a_plan_with_forecasts_comes_whole_out_of_another_process(history):
+    """Which writes it as JSON."""
+    history.write(
+        "0001_a", f"migrations.RunSQL('ALTER TABLE {ITEM} ADD COLUMN extra int NULL')"
+    )
+    plan = detailed_plan(PlanRequest(targets=("testapp",)))
+    assert forecasts_of(plan.steps[0])
+    assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan

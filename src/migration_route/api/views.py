@@ -30,6 +30,7 @@ from migration_route.operations import (
 )
 from migration_route.planning.plan import PlanRequest
 from migration_route.reporting import serialize
+from migration_route.reporting.plans import plan_answer
 from migration_route.reporting.rehearsals import with_rehearsal
 from migration_route.vocabulary import Mode
 
@@ -65,7 +66,7 @@ def get_plan(request: HttpRequest) -> HttpResponse:
     )
     found = plan.plan(wanted, actor, parsing.details_of(request))
     last = rehearse.of_plan(found, actor)
-    return answer(with_rehearsal(serialize.plan_answer(found), last))
+    return answer(with_rehearsal(plan_answer(found), last))
 
 
 def get_health(request: HttpRequest) -> HttpResponse:

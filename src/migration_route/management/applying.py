@@ -12,6 +12,7 @@ from migration_route.management.following import exit_code_of, follow
 from migration_route.management.terminal import Terminal
 from migration_route.operations import apply, carry, plan, resolve
 from migration_route.reporting import serialize, text
+from migration_route.reporting.plans import plan_answer
 from migration_route.vocabulary import Direction, Resolution
 
 _NOT_ALLOWED = 4
@@ -50,7 +51,7 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
     request = plan_request(options)
     found = plan.plan(request, actor)
     if not options["json"]:
-        terminal.tell(options, serialize.plan_answer(found), text.plan_lines(found))
+        terminal.tell(options, plan_answer(found), text.plan_lines(found))
     is_asked = found.direction is not Direction.NONE and not options["yes"]
     if is_asked and not _is_agreed():
         terminal.write_error("Nothing was applied.")

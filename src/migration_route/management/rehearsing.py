@@ -14,7 +14,8 @@ from migration_route.management.terminal import Terminal
 from migration_route.operations import plan, rehearse
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.reporting import rehearsals as reporting
-from migration_route.reporting import serialize, text
+from migration_route.reporting import text
+from migration_route.reporting.plans import plan_answer
 from migration_route.vocabulary import CopyKind, RehearsalState
 
 _LOOK = 5.0  # seconds between two looks; each of them waits for an end
@@ -51,7 +52,7 @@ def told_plan(found: Plan) -> tuple[wire.PlanAnswer, Iterator[str]]:
     """Return a plan with its last rehearsal, as JSON and as lines."""
     last = rehearse.of_plan(found, on_this_host())
     told = [] if last is None else [reporting.summary(last)]
-    answer = reporting.with_rehearsal(serialize.plan_answer(found), last)
+    answer = reporting.with_rehearsal(plan_answer(found), last)
     return answer, chain(text.plan_lines(found), told)
 
 

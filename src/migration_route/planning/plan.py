@@ -42,6 +42,16 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """How long the same step took before: on some database, at some time."""
+
+    ms: int
+    run: str
+    database: str
+    at: str  # ISO 8601 in UTC: when that run was asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One migration, forwards or backwards."""
 
@@ -55,6 +65,7 @@ class Step:
     replaces: tuple[str, ...] = ()  # what a squashed migration stands for
     operations: tuple[Operation, ...] = ()
     phase: StepPhase = field(default_factory=StepPhase)
+    estimate: Estimate | None = None  # None: it is not on record, or was not asked for
 
     @property
     def label(self) -> str:

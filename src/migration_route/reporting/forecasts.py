@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from migration_route import wire
 from migration_route.forecast import Blocked, Forecast, TableLock, TableSize
-from migration_route.planning.plan import Operation, Plan, Step
+from migration_route.planning.plan import Estimate, Operation, Plan, Step
 
 # The words of the databases for their locks, each database's from weak to strong.
 _MODES = (
@@ -54,6 +55,20 @@ def table_answers(tables: Iterable[TableSize]) -> list[wire.TableAnswer]:
         wire.TableAnswer(table=size.table, rows=size.rows, bytes=size.bytes)
         for size in tables
     ]
+
+
+def estimate_answer(estimate: Estimate | None) -> wire.EstimateAnswer | None:
+    """Return how long a step took before."""
+    return None if estimate is None else wire.EstimateAnswer(**asdict(estimate))
+
+
+def estimate_line(step: Step) -> str:
+    """Say how long a step took before, and where; "" where nothing is on record."""
+    found = step.estimate
+    if found is None:
+        return ""
+    took = f"{found.ms} ms" if found.ms < 1000 else f"{found.ms / 1000:.1f} s"
+    return f"took {took} on {found.database}, {found.at[:10]}"
 
 
 def strongest_lock(step: Step) -> str | None:

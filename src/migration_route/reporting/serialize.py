@@ -20,10 +20,8 @@ from migration_route.ledger.records import (
 )
 from migration_route.ledger.verification import Verification
 from migration_route.planning import sources
-from migration_route.planning.phase import Deferred
-from migration_route.planning.plan import Plan, Step
 from migration_route.planning.standing import DatabaseStatus
-from migration_route.reporting import forecasts
+from migration_route.reporting.plans import deferred_answer
 
 
 def problem_answer(error: RouteError) -> wire.Problem:
@@ -38,79 +36,6 @@ def problem_answer(error: RouteError) -> wire.Problem:
         hint=error.hint,
         run=error.facts.get("run"),
         facts=facts,
-    )
-
-
-def plan_answer(plan: Plan) -> wire.PlanAnswer:
-    """Return a plan."""
-    return wire.PlanAnswer(
-        database=plan.database,
-        vendor=plan.vendor,
-        direction=plan.direction,
-        mode=plan.mode,
-        targets=list(plan.targets),
-        fingerprint=plan.fingerprint,
-        build=plan.build,
-        transactional_ddl=plan.transactional_ddl,
-        steps=[_plan_step(step) for step in plan.steps],
-        findings=[
-            wire.FindingAnswer(
-                code=finding.code,
-                severity=finding.severity,
-                step=finding.step,
-                operation=finding.operation,
-                message=finding.message,
-                hint=finding.hint,
-                accepted=finding.accepted,
-            )
-            for finding in plan.findings
-        ],
-        details_next=plan.details_next,
-        phase=plan.phase,
-        deferred=[_deferred(left) for left in plan.deferred],
-        tables=forecasts.table_answers(plan.tables),
-    )
-
-
-def _plan_step(step: Step) -> wire.PlanStepAnswer:
-    return wire.PlanStepAnswer(
-        app=step.app,
-        name=step.name,
-        direction=step.direction,
-        atomic=step.atomic,
-        reversible=step.reversible,
-        rolls_back=step.rolls_back,
-        digest=step.digest,
-        replaces=list(step.replaces),
-        phase=step.phase.phase,
-        phase_source=step.phase.source,
-        phase_why=step.phase.why,
-        waits_for=step.phase.waits_for or None,
-        operations=[
-            wire.OperationAnswer(
-                description=operation.description,
-                sql=None if operation.sql is None else list(operation.sql),
-                opaque=operation.opaque,
-                forecasts=None
-                if operation.forecasts is None
-                else list(map(forecasts.forecast_answer, operation.forecasts)),
-            )
-            for operation in step.operations
-        ],
-        lock=forecasts.strongest_lock(step),
-        blocks=forecasts.blocked_by(step),
-    )
-
-
-def _deferred(left: Deferred) -> wire.DeferredAnswer:
-    return wire.DeferredAnswer(
-        app=left.app,
-        name=left.name,
-        phase=left.phase.phase,
-        why=" ".join(filter(None, (left.why, left.phase.why))),
-        since=left.since or None,
-        by=left.by or None,
-        overdue=left.overdue,
     )
 
 
@@ -251,7 +176,7 @@ def status_answer(databases: list[DatabaseStatus]) -> wire.StatusAnswer:
                 pending_migrations=list(found.pending or ()),
                 required=None if found.required is None else len(found.required),
                 required_migrations=list(found.required or ()),
-                deferred=[_deferred(left) for left in found.later],
+                deferred=[deferred_answer(left) for left in found.later],
                 applied=found.applied,
                 ahead=list(found.ahead),
                 active_run=found.active_run,

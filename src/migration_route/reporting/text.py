@@ -8,7 +8,7 @@ from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.planning.phase import Deferred
 from migration_route.planning.plan import Plan
 from migration_route.planning.standing import DatabaseStatus
-from migration_route.reporting.forecasts import operation_lines
+from migration_route.reporting.forecasts import estimate_line, operation_lines
 from migration_route.vocabulary import (
     Direction,
     EventKind,
@@ -63,6 +63,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         marks = [] if step.rolls_back else [_LEFT_MIDWAY]
         marks += [] if step.reversible else ["irreversible"]
         marks += [] if step.phase.phase is Phase.ANY else [step.phase.phase]
+        marks += filter(None, [estimate_line(step)])
         yield f"  {step.label}{_bracketed(marks)}"
         for operation in step.operations:
             yield f"    {operation.description}{' (opaque)' if operation.opaque else ''}"

@@ -8,7 +8,7 @@ from migration_route.access.actor import Actor
 from migration_route.access.permissions import may
 from migration_route.deciding.policy import is_rebuilt, scopes_for
 from migration_route.planning.plan import Details, Finding, Operation, Plan, Step
-from migration_route.reporting.forecasts import operation_lines
+from migration_route.reporting.forecasts import estimate_line, operation_lines
 from migration_route.vocabulary import Direction, Phase, Scope, Severity
 from migration_route.web.wording import vendor_name
 
@@ -31,6 +31,7 @@ class StepView:
     worst: Severity | None
     is_told: bool  # its SQL, as far as it can be known
     operations: tuple[OperationView, ...]
+    took: str  # how long it took before; "" where nothing is on record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,7 @@ def plan_view(plan: Plan, actor: Actor, details: Details) -> PlanView:
             StepView(
                 step=step,
                 worst=_worst(step, findings),
+                took=estimate_line(step),
                 is_told=details.after <= position < told_to,
                 operations=_operation_views(step, plan),
             )

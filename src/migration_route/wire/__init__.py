@@ -34,7 +34,12 @@ from migration_route.wire.answers import (
     to_json,
 )
 from migration_route.wire.body import Answer
-from migration_route.wire.forecasts import ForecastAnswer, TableAnswer, TableLockAnswer
+from migration_route.wire.forecasts import (
+    EstimateAnswer,
+    ForecastAnswer,
+    TableAnswer,
+    TableLockAnswer,
+)
 from migration_route.wire.health import HealthAnswer, SignalAnswer
 from migration_route.wire.ledger import EntriesAnswer, EntryAnswer, VerificationAnswer
 from migration_route.wire.rehearsals import (
@@ -74,6 +79,7 @@ __all__ = [
     "EndedBlockersAnswer",
     "EntriesAnswer",
     "EntryAnswer",
+    "EstimateAnswer",
     "EventAnswer",
     "EventsAnswer",
     "FindingAnswer",

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from migration_route.wire.body import Answer
-from migration_route.wire.forecasts import ForecastAnswer, TableAnswer
+from migration_route.wire.forecasts import EstimateAnswer, ForecastAnswer, TableAnswer
 from migration_route.wire.health import SignalAnswer
 
 
@@ -79,6 +79,7 @@ class PlanStepAnswer(Answer, frozen=True, kw_only=True):
     operations: list[OperationAnswer]
     lock: str | None = None
     blocks: list[str] = []
+    estimate: EstimateAnswer | None = None
 
 
 class RehearsedAnswer(Answer, frozen=True, kw_only=True):

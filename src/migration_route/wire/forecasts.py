@@ -31,3 +31,13 @@ class TableAnswer(Struct, frozen=True, kw_only=True):
     table: str
     rows: int | None
     bytes: int | None
+
+
+class EstimateAnswer(Struct, frozen=True, kw_only=True):
+    """How long the same step took before, in which run, on which database, and when that
+    was asked for."""
+
+    ms: int
+    run: str
+    database: str
+    at: str
