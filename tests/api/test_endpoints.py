@@ -302,6 +302,23 @@ def test_a_plan_takes_several_targets():
     assert (found["targets"], found["mode"]) == (["testapp", "auth"], "fake")
 
 
+def test_a_plan_tells_as_much_as_is_asked_for(history):
+    """No SQL at all, that of everything, or that of the steps behind so many."""
+    history.table("0001_a", "made_a")
+    history.table("0002_b", "made_b")
+
+    def told(details):
+        found = call(f"plan?target=testapp{details}", "planner").json()
+        return found["details_next"], [
+            step["operations"][0]["sql"] is not None for step in found["steps"]
+        ]
+
+    assert told("") == (None, [True, True])
+    assert told("&details=1") == (None, [False, True])
+    assert told("&details=none") == (None, [False, False])
+    is_problem(call("plan?details=all", "planner"), 400, "invalid_request")
+
+
 def test_reading_a_plan_needs_its_right():
     """A reader of runs is not a reader of plans."""
     is_problem(call("plan"), 403, "forbidden")

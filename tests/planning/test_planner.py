@@ -17,7 +17,7 @@ from migration_route.errors import (
 from migration_route.operations.plan import detailed_plan, plain_plan
 from migration_route.planning import fresh
 from migration_route.planning.fingerprint import same_plan
-from migration_route.planning.plan import PlanRequest
+from migration_route.planning.plan import Details, PlanRequest
 from migration_route.planning.planner import make_plan
 from migration_route.vocabulary import Direction, Mode
 from tests.factories import create_model, vendor
@@ -254,23 +254,23 @@ def test_what_a_new_process_has_read_is_kept_while_nothing_changes(three, monkey
 
     run = fresh.subprocess.run
     monkeypatch.setattr(fresh.subprocess, "run", started_process)
-    read = fresh.plan_in_new_process(TESTAPP, detailed=True)
-    assert fresh.plan_in_new_process(TESTAPP, detailed=False) is read
+    read = fresh.plan_in_new_process(TESTAPP, Details())
+    assert fresh.plan_in_new_process(TESTAPP, None) is read
     assert len(started) == 1
 
     rewrite(three.folder / "0002_b.py", "made_0002_b", "another")
-    edited = fresh.plan_in_new_process(TESTAPP, detailed=False)
+    edited = fresh.plan_in_new_process(TESTAPP, None)
     assert not same_plan(edited.fingerprint, read.fingerprint)
-    assert fresh.plan_in_new_process(TESTAPP, detailed=True).steps[0].operations[0].sql
+    assert fresh.plan_in_new_process(TESTAPP, Details()).steps[0].operations[0].sql
     assert len(started) == 3
 
     monkeypatch.setattr(fresh, "_LIFETIME", -1.0)
     record("0001_a")
-    (step, _) = fresh.plan_in_new_process(TESTAPP, detailed=True).steps
+    (step, _) = fresh.plan_in_new_process(TESTAPP, Details()).steps
     assert step.name == "0002_b"
     assert len(started) == 4
 
-    fresh.plan_in_new_process(TESTAPP, detailed=True)
+    fresh.plan_in_new_process(TESTAPP, Details())
     assert len(started) == 5
 
 
@@ -280,7 +280,7 @@ def test_a_setting_that_prints_does_not_spoil_the_answer(three, monkeypatch, tmp
         "from tests.running.process_settings import *\nprint('hello from the settings')\n"
     )
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "talkative")
-    plan = fresh.plan_in_new_process(TESTAPP, detailed=False)
+    plan = fresh.plan_in_new_process(TESTAPP, None)
     assert [step.name for step in plan.steps] == ["0001_a", "0002_b", "0003_c"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import connections, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
-from migration_route.planning.plan import PlanRequest, Step
+from migration_route.planning.plan import Details, PlanRequest, Step
 from migration_route.planning.planner import make_plan
 from migration_route.planning.sql import with_sql
 from tests.factories import create_model, tables, vendor
@@ -14,10 +14,19 @@ FIELD = "migrations.AddField('A', 'size', models.IntegerField(null=True))"
 INDEX = "migrations.AddIndex('A', models.Index(fields=['size'], name='a_size'))"
 
 
-def told(target: str = "testapp", *, budget: float = 30.0) -> tuple[Step, ...]:
+def told(target: str = "testapp") -> tuple[Step, ...]:
     """Return the steps of a plan with their SQL."""
+    steps, more = told_part(Details(budget=30.0), target)
+    assert more is None
+    return steps
+
+
+def told_part(
+    details: Details, target: str = "testapp"
+) -> tuple[tuple[Step, ...], int | None]:
+    """Return the steps of a plan with the SQL of some, and where to go on."""
     plan, migrations = make_plan(PlanRequest(targets=(target,)))
-    return with_sql(plan.steps, migrations, "default", budget=budget)
+    return with_sql(plan.steps, migrations, "default", details)
 
 
 def words(step: Step) -> str:
@@ -96,13 +105,21 @@ def test_sql_that_cannot_be_told_is_missing_and_the_plan_stands(history):
     assert "CREATE TABLE" in step.operations[1].sql[0]
 
 
-def test_beyond_the_budget_the_steps_stay_and_the_sql_is_missing(history):
-    """A plan of hundreds of steps is answered in time."""
+def test_a_long_plan_is_told_piece_by_piece(history):
+    """A plan of hundreds of steps is answered in time: each piece has one step at least,
+    and the pieces are what is told at once."""
     history.write("0001_a", create_model("A"))
     history.write("0002_b", FIELD)
-    steps = told(budget=-1.0)
-    assert [step.name for step in steps] == ["0001_a", "0002_b"]
-    assert all(o.sql is None for step in steps for o in step.operations)
+    history.write("0003_c", INDEX)
+    pieces, after = [], 0
+    while after is not None:
+        steps, more = told_part(Details(after=after, budget=-1.0))
+        assert [step.name for step in steps] == ["0001_a", "0002_b", "0003_c"]
+        known = [n for n, step in enumerate(steps) if step.operations[0].sql is not None]
+        assert known == [after]
+        pieces.append(steps[after])
+        after = more
+    assert tuple(pieces) == told()
 
 
 def test_what_comes_at_the_end_of_a_migration_is_told(history):

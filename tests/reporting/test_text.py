@@ -7,7 +7,12 @@ from dataclasses import replace
 import pytest
 
 from migration_route.errors import DatabaseUnavailable
-from migration_route.ledger.records import EventRecord, RunRecord, StepError
+from migration_route.ledger.records import (
+    EventRecord,
+    OperationEvidence,
+    RunRecord,
+    StepError,
+)
 from migration_route.planning.plan import Finding, Operation
 from migration_route.planning.standing import DatabaseStatus
 from migration_route.reporting import serialize
@@ -17,12 +22,15 @@ from migration_route.reporting.text import (
     run_lines,
     runs_lines,
     status_lines,
+    way_on,
+    what_to_do,
 )
 from migration_route.vocabulary import (
     ActorKind,
     Direction,
     EventKind,
     Mode,
+    Presence,
     RunState,
     Severity,
     StepState,
@@ -77,6 +85,34 @@ def test_a_run_tells_its_steps_its_error_and_what_to_do():
     assert "operation 2: DataError: too long" in text
     assert "resolve this run" in text
     assert text.count("too long") == 1
+
+
+@pytest.mark.parametrize(
+    ("states", "direction", "way"),
+    [
+        ("in in", "forwards", "applied"),
+        ("in in", "backwards", "reverted"),
+        ("in out", "forwards", "resume"),
+        ("in midway", "forwards", "resume"),
+        ("in unknown", "forwards", "as_is"),
+        ("", "forwards", "as_is"),
+    ],
+)
+def test_the_way_on_follows_what_is_known_of_the_operations(states, direction, way):
+    """It is suggested, and proved when it is taken."""
+    operations = tuple(
+        OperationEvidence(position=number, description="x", state=Presence(state))
+        for number, state in enumerate(states.split())
+    )
+    step = a_step_record(
+        state=StepState.PARTIAL,
+        direction=Direction(direction),
+        rolls_back=False,
+        operations=operations,
+    )
+    run = replace(RUN, steps=(step,))
+    assert way_on(run) == way
+    assert "with a reason" in what_to_do(run)
 
 
 def test_an_error_of_no_step_is_told_at_the_end():

@@ -18,7 +18,8 @@ from migration_route.ledger.verification import verify
 from migration_route.operations.cancel import cancel
 from migration_route.operations.resolve import resolve
 from migration_route.planning.graph import read_recorder
-from migration_route.running.launchers.process import start, words_of
+from migration_route.running.launchers.process import start
+from migration_route.running.launchers.words import words_of
 from migration_route.running.recovery.lost_runs import look_after
 from migration_route.vendors import vendor_of
 from migration_route.vocabulary import Mode, RunState, StepState

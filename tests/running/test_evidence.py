@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ def reading(*states: Presence, end: Presence = UNKNOWN, **words: Any) -> StepRea
         "is_harmless": False,
         "has_own_transaction": False,
         "is_only_invalid": False,
+        "lacks_only_a_drop": False,
     }
     return StepReading(
         operations=tuple(
@@ -77,11 +79,21 @@ def test_what_was_there_before_its_operation_began_is_not_its_work():
 
 
 def test_python_in_a_transaction_of_its_own_is_out_until_it_returns():
-    """Behind that, nobody knows whether it was committed; an exception says no."""
+    """Behind that, nobody knows whether it was committed, but where the database has
+    answered that it was not."""
     found = reading(UNKNOWN, has_own_transaction=True)
     assert told_of(step(begun=0), found) == [OUT]
     assert told_of(step(begun=0, returned=True), found) == [UNKNOWN]
-    assert told_of(step(begun=0, returned=True), found, RAISED) == [OUT]
+    for error, state in (
+        (StepError(type="IntegrityError", message="a deferred constraint"), OUT),
+        (StepError(type="OperationalError", message="serialise", sqlstate="40001"), OUT),
+        (StepError(type="OperationalError", message="gone", sqlstate="57P01"), UNKNOWN),
+        (StepError(type="OperationalError", message="gone", sqlstate="2013"), UNKNOWN),
+        (StepError(type="KeyboardInterrupt", message=""), UNKNOWN),
+    ):
+        told = replace(RAISED, error=error)
+        assert told_of(step(begun=0, returned=True), found, told) == [state]
+        assert told_of(step(begun=0), found, told) == [OUT]
     assert told_of(step(begun=1), found) == [IN]
 
 
@@ -92,6 +104,7 @@ def test_a_step_in_one_transaction_is_in_as_a_whole_or_not_at_all():
     assert told_of(step(begun=2, **whole), reading(IN, UNKNOWN)) == [IN, IN]
     assert told_of(step(begun=2, **whole), reading(OUT, UNKNOWN)) == [OUT, OUT]
     assert told_of(step(begun=1, **whole), reading(UNKNOWN)) == [UNKNOWN]
+    assert told_of(step(begun=1, **whole), reading(UNKNOWN), RAISED) == [OUT]
 
 
 @pytest.mark.parametrize(
@@ -125,6 +138,8 @@ def test_where_it_goes_on_has_to_be_proved():
     found = reading(IN, MIDWAY)
     assert "half done" in first_to_resume(step(begun=1), found)[1]
     assert first_to_resume(step(), reading(MIDWAY, is_only_invalid=True)) == (0, "")
+    found = reading(MIDWAY, lacks_only_a_drop=True)
+    assert first_to_resume(step(begun=0), found) == (1, "")
     assert "had begun" in first_to_resume(step(begun=0), reading(UNKNOWN, OUT))[1]
     assert "one before it is not" in first_to_resume(step(begun=0), reading(OUT, IN))[1]
     assert first_to_resume(step(rolls_back=True), reading(IN))[1]

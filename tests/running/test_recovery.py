@@ -24,7 +24,7 @@ from migration_route.ledger.records import RunRecord
 from migration_route.ledger.sidecar import RunFile
 from migration_route.ledger.verification import verify
 from migration_route.models import Run
-from migration_route.running.launchers.process import forget_words, words_of
+from migration_route.running.launchers.words import forget_words, taking_words, words_of
 from migration_route.running.recovery.lost_runs import look_after
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
@@ -84,6 +84,25 @@ def test_a_queued_run_is_given_time_to_begin():
     """A process needs a while to be up."""
     run, _ = runs.open_run(a_new_run())
     assert look_after(still_since(run.id, 20)).state is RunState.QUEUED
+
+
+def test_a_queued_run_whose_process_has_died_here_has_failed_at_once():
+    """Nobody waits half a minute for what is gone: the lock on its file tells."""
+    run, _ = runs.open_run(a_new_run())
+    with taking_words(run.id) as words:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=words
+        )
+    try:
+        assert look_after(run).state is RunState.QUEUED
+        process.kill()
+        process.wait()
+        found = look_after(run)
+    finally:
+        process.kill()
+        process.communicate()
+        forget_words(run.id)
+    assert (found.state, found.outcome) == (RunState.FAILED, "launch_failed")
 
 
 def test_a_run_that_never_began_has_failed_with_the_last_words_of_its_process():
@@ -249,8 +268,8 @@ def test_a_run_that_has_ended_is_not_looked_after():
 def test_what_the_process_of_an_ended_run_said_goes():
     """A supervisor that is killed in its last moment leaves the file behind."""
     run, _ = runs.open_run(a_new_run())
-    words_of(run.id).touch()
-    assert look_after(run).state is RunState.QUEUED
+    with taking_words(run.id):
+        assert look_after(run).state is RunState.QUEUED
     assert words_of(run.id).exists()
     look_after(runs.move(run.id, to=RunState.SUCCEEDED, expected={RunState.QUEUED}))
     assert not words_of(run.id).exists()

@@ -10,6 +10,7 @@ from migration_route.ledger.reading import find_run, list_entries, unresolved_ru
 from migration_route.ledger.verification import verify
 from migration_route.operations.resolve import resolve
 from migration_route.planning.graph import read_recorder
+from migration_route.vendors import vendor_of
 from migration_route.vocabulary import Resolution, RunState, Scope, StepState
 from tests.factories import an_actor, create_model, tables, vendor
 from tests.running.carrying import begin, carried, events
@@ -31,6 +32,20 @@ def work(apps, schema_editor):
     if not flag.exists():
         flag.touch()
         os.kill(os.getpid(), 9)
+"""
+DIE_BEFORE_THE_DEFAULT_IS_DROPPED = """
+import os, pathlib
+from django.db import connection
+
+flag = pathlib.Path({flag!r})
+kind = connection.SchemaEditorClass
+usual = kind.execute
+def execute(self, sql, params=()):
+    if "DROP DEFAULT" in str(sql) and not self.collect_sql and not flag.exists():
+        flag.touch()
+        os.kill(os.getpid(), 9)
+    return usual(self, sql, params)
+kind.execute = execute
 """
 DIE_IN_RECORDER = """
 import os, pathlib
@@ -122,6 +137,27 @@ def test_python_in_a_transaction_of_its_own_is_resumed(history, tmp_path):
     assert "author_name" in author
     assert verify().intact
     assert list_entries(before=None, limit=50)
+
+
+@pytest.mark.skipif(vendor() == "sqlite", reason="it needs no default in the table")
+def test_a_column_whose_default_is_left_is_resumed(history, tmp_path):
+    """The default goes, and what comes behind is carried out."""
+    rank = "migrations.AddField('Writer', 'rank', models.IntegerField(default=7))"
+    text = DIE_BEFORE_THE_DEFAULT_IS_DROPPED.format(flag=str(tmp_path / "died"))
+    history.write("0001_a", AUTHOR, rank, INDEX, head=text, body=NOT_ATOMIC)
+    run = carried("testapp")
+    assert states(run)[:3] == ["in", "midway", "out"]
+    new = resolve(run.id, an_actor(), reason="go on", how=Resolution.RESUME)
+    ended = find_run(new.id)
+    assert ended.state is RunState.SUCCEEDED, ended.error
+    assert ended.steps[0].done_operations == 2
+    connection = connections["default"]
+    with connection.cursor() as cursor:
+        reader = vendor_of("default").catalog
+        assert not reader.defaults(cursor, "testapp_writer")
+        get = connection.introspection.get_constraints
+        assert "author_name" in get(cursor, "testapp_writer")
+    assert recorded() == ["0001_a"]
 
 
 @pytest.mark.parametrize(

@@ -192,20 +192,55 @@ def test_d7_a_second_operation_that_fails_leaves_the_first(build, pair):
     assert site.has_column("sku")
 
 
+CONCURRENT_INDEX = (
+    'AddIndexConcurrently("item", models.Index(fields=["name"], name="item_by_name"))'
+)
+INDEX_THEN_SIZE = migration(CONCURRENT_INDEX, ADD_SIZE, atomic=False).replace(
+    "\n\n\ndef",
+    "\n\nfrom django.contrib.postgres.operations import AddIndexConcurrently\n\n\ndef",
+    1,
+)
+
+
+def await_invalid_index(site):
+    """Wait until the index is there, and not ready."""
+    until(
+        lambda: site.rows(
+            "SELECT 1 FROM pg_index JOIN pg_class ON oid = indexrelid "
+            "WHERE relname = 'item_by_name' AND NOT indisvalid"
+        ),
+        seconds=40,
+        what="the index is being built",
+    )
+
+
+@on("postgres-sync")
+def test_a_cancelled_concurrent_build_is_not_called_clean(build, pair):
+    """It leaves an index that is not valid: the run says so, and how to go on."""
+    site = build(pair, {"0002_index": INDEX_THEN_SIZE})
+    boss = site.client("operator")
+    with site.database.connect() as writer:
+        writer.autocommit = False
+        with writer.cursor() as cursor:
+            cursor.execute("INSERT INTO shop_item (name) VALUES ('in the way')")
+        run = boss.run(boss.plan())
+        await_invalid_index(site)
+        body = {"reason": "enough"}
+        expect(boss.call("POST", f"runs/{run['id']}/cancel", json=body), 200)
+        ended = boss.wait_for_end(run["id"], seconds=40)
+        writer.rollback()
+    assert ended["state"] == "partial"
+    assert states(ended) == ["midway", "out"]
+    new = expect(resolve(site, ended, "resume"), 200)
+    assert boss.wait_for_end(new["id"])["state"] == "succeeded"
+    assert site.has_column("size")
+
+
 @on("postgres-sync")
 def test_l_an_index_left_invalid_is_dropped_and_built_on_resuming(build, pair):
     """CREATE INDEX CONCURRENTLY was interrupted: the catalog tells, the resumed run
     mends it."""
-    imported = """
-from django.contrib.postgres.operations import AddIndexConcurrently
-"""
-    index = (
-        'AddIndexConcurrently("item", models.Index(fields=["name"], name="item_by_name"))'
-    )
-    text = migration(index, ADD_SIZE, atomic=False).replace(
-        "\n\n\ndef", imported + "\n\ndef", 1
-    )
-    site = build(pair, {"0002_index": text}, options=SHORT)
+    site = build(pair, {"0002_index": INDEX_THEN_SIZE}, options=SHORT)
     ci = site.client("ci")
     with site.database.connect() as writer:
         writer.autocommit = False
@@ -213,14 +248,7 @@ from django.contrib.postgres.operations import AddIndexConcurrently
             cursor.execute("INSERT INTO shop_item (name) VALUES ('in the way')")
         before = processes.living_in(site.project.folder)
         run = ci.run(ci.plan())
-        until(
-            lambda: site.rows(
-                "SELECT 1 FROM pg_index JOIN pg_class ON oid = indexrelid "
-                "WHERE relname = 'item_by_name' AND NOT indisvalid"
-            ),
-            seconds=40,
-            what="the index is being built",
-        )
+        await_invalid_index(site)
         for pid in processes.living_in(site.project.folder) - before:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

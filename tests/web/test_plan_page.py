@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 
 from migration_route.ledger import reading
+from migration_route.planning.plan import Details
 from migration_route.vocabulary import RunState, Scope
 from tests.factories import History, tables, vendor
 from tests.web.conftest import SignIn
@@ -48,6 +51,24 @@ def test_steps_come_in_order_with_their_sql_and_what_is_opaque(
     assert "<code>CREATE TABLE shelf (id integer);\n</code>" in text
     assert text.count(">opaque</span>") == 1
     assert ">no way back</span>" in text
+
+
+def test_a_long_plan_leads_to_its_next_piece(
+    everyone_can: Client, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first step is told in no time; the link tells the rest."""
+    monkeypatch.setattr(
+        "migration_route.web.parsing.Details", partial(Details, budget=-1.0)
+    )
+    history.table("0001_a", "made_a")
+    history.table("0002_b", "made_b")
+    text = read(everyone_can, target="testapp")
+    assert ("made_a" in text, "made_b" in text) == (True, False)
+    assert text.count(" data-told") == 1
+    (link,) = re.findall(r'data-further><a href="([^"]+)"', text)
+    further = everyone_can.get(html.unescape(link)).content.decode()
+    assert ("made_a" in further, "made_b" in further) == (False, True)
+    assert "data-further" not in further
 
 
 def test_findings_stand_above_the_steps_the_gravest_first(

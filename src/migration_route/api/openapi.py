@@ -86,6 +86,11 @@ _CALLS = (
                 {"type": "string", "enum": list(Mode)},
                 "How steps are carried out.",
             ),
+            _query(
+                "details",
+                {"anyOf": [{"type": "integer", "minimum": 0}, {"enum": ["none"]}]},
+                "After how many steps SQL is told, as `details_next` says; or none of it.",
+            ),
         ),
     ),
     _Call(

@@ -13,11 +13,13 @@ from django.http import HttpRequest, UnreadablePostError
 
 from migration_route import wire
 from migration_route.errors import InvalidRequest
+from migration_route.planning.plan import Details
 from migration_route.vocabulary import Mode
 
 LARGEST_BODY = 64 * 1024
 _READ_PAST = 4 * 1024 * 1024
 _LONGEST_KEY = 200
+_MOST_STEPS = 100_000
 
 Body = TypeVar("Body", bound=wire.Request)
 
@@ -88,6 +90,13 @@ def mode_of(request: HttpRequest) -> Mode:
     if text not in list(Mode):
         raise InvalidRequest(f"mode is one of {', '.join(Mode)}, not {text[:50]!r}.")
     return Mode(text)
+
+
+def details_of(request: HttpRequest) -> Details | None:
+    """Read `details` from the query: after how many steps they are wanted, or "none"."""
+    if request.GET.get("details") == "none":
+        return None
+    return Details(after=number(request, "details", default=0, least=0, most=_MOST_STEPS))
 
 
 def idempotency_key(request: HttpRequest) -> str | None:

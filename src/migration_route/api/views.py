@@ -53,15 +53,15 @@ def get_ready(request: HttpRequest) -> HttpResponse:
 
 
 def get_plan(request: HttpRequest) -> HttpResponse:
-    """`GET plan?database=…&target=…&mode=…`."""
+    """`GET plan?database=…&target=…&mode=…&details=…`."""
     actor = find_actor(request)
-    parsing.check_query(request, ("database", "target", "mode"))
+    parsing.check_query(request, ("database", "target", "mode", "details"))
     wanted = PlanRequest(
         database=request.GET.get("database", "default"),
         targets=tuple(request.GET.getlist("target")),
         mode=parsing.mode_of(request),
     )
-    found = plan.plan(wanted, actor)
+    found = plan.plan(wanted, actor, parsing.details_of(request))
     last = rehearse.of_plan(found, actor)
     return answer(with_rehearsal(serialize.plan_answer(found), last))
 

@@ -32,6 +32,7 @@ class OperationReading:
     is_harmless: bool  # it does nothing to the database: to repeat it is safe
     has_own_transaction: bool  # what it wrote is there as a whole, or not at all
     is_only_invalid: bool  # all that is left of it is an index that nobody uses
+    lacks_only_a_drop: bool  # of the default that has filled a column: to repeat it is safe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,8 @@ def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
                 has_own_transaction=has_own_transaction(migration, move[0], alias),
                 is_only_invalid=state is Presence.OUT
                 and bool(effect.gained & live.invalid),
+                lacks_only_a_drop=state is Presence.IN
+                and bool(effect.passing & live.defaults),
             )
             for move, effect, state in zip(moves, effects, states, strict=True)
         ),

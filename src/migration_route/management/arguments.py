@@ -6,7 +6,9 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any
 
-from migration_route.planning.plan import PlanRequest
+import msgspec
+
+from migration_route.planning.plan import Details, PlanRequest
 from migration_route.vocabulary import Mode
 
 
@@ -39,3 +41,8 @@ def plan_request(options: dict[str, Any]) -> PlanRequest:
         targets=tuple(options["targets"]),
         mode=Mode(options["mode"]),
     )
+
+
+def details_of(text: str) -> Details:
+    """Read the details that another process of the route asks for."""
+    return msgspec.json.decode(text, type=Details)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from migration_route.errors import NotInThisState
 from migration_route.ledger.records import RunRecord
-from migration_route.running.launchers.process import forget_words
+from migration_route.running.launchers.words import forget_words
 from migration_route.running.supervision.supervisor import supervise
 
 

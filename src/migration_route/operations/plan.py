@@ -6,30 +6,35 @@ from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
 from migration_route.operations.recording import on_record
 from migration_route.planning import fresh, sql
-from migration_route.planning.plan import Plan, PlanRequest
+from migration_route.planning.plan import AT_FIRST, Details, Plan, PlanRequest
 from migration_route.planning.planner import make_plan
 from migration_route.planning.rules import findings_of, surroundings
 from migration_route.vocabulary import Scope
 
 
-def plan(request: PlanRequest, actor: Actor) -> Plan:
-    """Return the plan with its SQL and findings; nothing is executed.
+def plan(request: PlanRequest, actor: Actor, details: Details | None = AT_FIRST) -> Plan:
+    """Return the plan with its SQL and findings, or without details; nothing is executed.
 
     Raises what `planning.planner.make_plan` raises, `Unauthenticated` and `Forbidden`.
     """
     with on_record(actor, "plan", database=request.database):
         authorise(actor, Scope.PLAN, database=request.database)
-        return detailed_plan(request)
+        return planned(request, details)
 
 
-def detailed_plan(request: PlanRequest) -> Plan:
+def planned(request: PlanRequest, details: Details | None) -> Plan:
+    """Return the plan with these details, or without any."""
+    return plain_plan(request) if details is None else detailed_plan(request, details)
+
+
+def detailed_plan(request: PlanRequest, details: Details = AT_FIRST) -> Plan:
     """Return the plan with its SQL and findings, from this process or a fresh one."""
     found, migrations = make_plan(request)
     if fresh.is_needed(migrations):
-        return fresh.plan_in_new_process(request, detailed=True)
-    steps = sql.with_sql(found.steps, migrations, request.database, budget=sql.BUDGET)
+        return fresh.plan_in_new_process(request, details)
+    steps, more = sql.with_sql(found.steps, migrations, request.database, details)
     about = (*findings_of(found), *surroundings.findings(found, migrations))
-    return found.with_details(steps=steps, findings=about)
+    return found.with_details(steps=steps, findings=about, details_next=more)
 
 
 def plain_plan(request: PlanRequest) -> Plan:
@@ -37,5 +42,5 @@ def plain_plan(request: PlanRequest) -> Plan:
     findings, only those about the database as it is."""
     found, migrations = make_plan(request)
     if fresh.is_needed(migrations):
-        return fresh.plan_in_new_process(request, detailed=False)
+        return fresh.plan_in_new_process(request, None)
     return found.with_details(findings=surroundings.findings(found, migrations))

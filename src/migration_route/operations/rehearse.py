@@ -33,7 +33,7 @@ from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.rehearsal import looking
 from migration_route.rehearsal.conductor import conduct
 from migration_route.rehearsal.launching import launch
-from migration_route.running.launchers.process import forget_words
+from migration_route.running.launchers.words import forget_words
 from migration_route.targets import find_target
 from migration_route.vendors import copies_of, vendor_of
 from migration_route.vocabulary import CopyKind, Direction, RehearsalState, Scope

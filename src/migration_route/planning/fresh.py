@@ -18,7 +18,7 @@ from migration_route import processes
 from migration_route.errors import BrokenMigrations, RouteError
 from migration_route.planning import sources
 from migration_route.planning.graph import Applied, read_recorder
-from migration_route.planning.plan import Plan, PlanRequest
+from migration_route.planning.plan import Details, Plan, PlanRequest
 
 _TIMEOUT = 60
 _LIFETIME = 60.0  # seconds: helpers that the migrations import are in no digest
@@ -30,7 +30,7 @@ class _Kept:
 
     question: tuple[PlanRequest, str, Applied]
     plan: Plan
-    detailed: bool
+    details: Details | None
     until: float
 
 
@@ -42,8 +42,9 @@ def is_needed(migrations: list[tuple[Migration, bool]]) -> bool:
     return any(sources.is_stale(type(migration).__module__) for migration, _ in migrations)
 
 
-def plan_in_new_process(request: PlanRequest, *, detailed: bool) -> Plan:
-    """Return the plan as a process that begins now reads it, or has just read it.
+def plan_in_new_process(request: PlanRequest, details: Details | None) -> Plan:
+    """Return the plan as a process that begins now reads it, or has just read it; where
+    no details are asked for, those that it has do no harm.
 
     Raises `BrokenMigrations` when the code on disk cannot read one.
     """
@@ -53,14 +54,14 @@ def plan_in_new_process(request: PlanRequest, *, detailed: bool) -> Plan:
     if (
         kept is not None
         and kept.question == question
-        and kept.detailed >= detailed
+        and details in {None, kept.details}
         and time.monotonic() < kept.until
     ):
         return kept.plan
-    plan = _asked(request, detailed=detailed)
+    plan = _asked(request, details)
     if _question(request) == question:  # else nobody knows which of the two it answers
         until = time.monotonic() + _LIFETIME
-        _kept = _Kept(question=question, plan=plan, detailed=detailed, until=until)
+        _kept = _Kept(question=question, plan=plan, details=details, until=until)
     return plan
 
 
@@ -68,9 +69,10 @@ def _question(request: PlanRequest) -> tuple[PlanRequest, str, Applied]:
     return request, sources.on_disk(), read_recorder(request.database)
 
 
-def _asked(request: PlanRequest, *, detailed: bool) -> Plan:
+def _asked(request: PlanRequest, details: Details | None) -> Plan:
     arguments = ["plan-value", "--database", request.database, "--mode", request.mode]
-    arguments += ["--details"] if detailed else []
+    if details is not None:
+        arguments += ["--details", msgspec.json.encode(details).decode()]
     try:
         done = subprocess.run(  # noqa: S603 - our own command, checked arguments
             [*processes.command_line(), *arguments, *request.targets],

@@ -18,6 +18,18 @@ class PlanRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """How much of what can be known of a plan's steps is to be told."""
+
+    after: int = 0  # of the steps behind so many
+    budget: float = 2.0  # seconds; at least one step is told
+
+
+AT_FIRST = Details()
+"""What a reader is told who has not asked for more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One operation of a step."""
 
@@ -75,6 +87,7 @@ class Plan:
     build: str
     findings: tuple[Finding, ...] = field(default=())
     tables: tuple[TableSize, ...] = field(default=())  # those that its statements touch
+    details_next: int | None = None  # after how many steps to ask for more; None: no more
 
     def with_details(
         self,
@@ -82,6 +95,7 @@ class Plan:
         steps: tuple[Step, ...] | None = None,
         findings: tuple[Finding, ...] = (),
         tables: tuple[TableSize, ...] = (),
+        details_next: int | None = None,
     ) -> Plan:
         """Return the same plan, telling more; its fingerprint does not change."""
         return replace(
@@ -89,4 +103,5 @@ class Plan:
             steps=self.steps if steps is None else steps,
             findings=(*self.findings, *findings),
             tables=(*self.tables, *tables),
+            details_next=details_next,
         )

@@ -9,20 +9,18 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from itertools import islice
 
 from django.db import connections
 from django.db.migrations import Migration
 
 from migration_route.connecting import own_connection
 from migration_route.planning import graph as graphs
-from migration_route.planning.plan import Operation, Step
+from migration_route.planning.plan import Details, Operation, Step
 from migration_route.planning.planner import describe_operation
 from migration_route.planning.states import Move, plan_moves
 
 logger = logging.getLogger("migration_route.planning")
-
-BUDGET = 2.0
-"""Seconds that a door spends on SQL; steps beyond it keep `sql=None`."""
 
 AT_THE_END = "At the end of this migration"
 """What is said of the statements that the schema editor keeps for the end."""
@@ -32,19 +30,22 @@ def with_sql(
     steps: tuple[Step, ...],
     migrations: list[tuple[Migration, bool]],
     alias: str,
-    *,
-    budget: float,
-) -> tuple[Step, ...]:
-    """Return the steps with the SQL of as many as the budget (seconds) allows, in order."""
-    deadline = time.monotonic() + budget
+    details: Details,
+) -> tuple[tuple[Step, ...], int | None]:
+    """Return the steps with the SQL of as many as the details allow; and after how many
+    to go on, None when there are no more."""
+    after, deadline = details.after, time.monotonic() + details.budget
     graph = graphs.read_graph_of(alias, [migration for migration, _ in migrations])
-    told: list[Step] = []
+    told = list(steps[:after])
     with own_connection(alias):
-        for step, (_, moves) in zip(steps, plan_moves(graph, migrations), strict=True):
-            if time.monotonic() > deadline:
-                break
+        moves_of_steps = plan_moves(graph, migrations)
+        for step, (_, moves) in islice(
+            zip(steps, moves_of_steps, strict=True), after, None
+        ):
+            if len(told) > after and time.monotonic() > deadline:
+                return (*told, *steps[len(told) :]), len(told)
             told.append(_collected(step, moves, alias))
-    return (*told, *steps[len(told) :])
+    return tuple(told), None
 
 
 def _collected(step: Step, moves: list[Move], alias: str) -> Step:

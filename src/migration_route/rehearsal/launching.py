@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 
@@ -10,7 +9,7 @@ from migration_route import processes
 from migration_route.conf import route_settings
 from migration_route.errors import LaunchFailed
 from migration_route.ledger.rehearsals import RehearsalRecord
-from migration_route.running.launchers.process import words_of
+from migration_route.running.launchers.words import taking_words
 
 
 def launch(record: RehearsalRecord) -> None:
@@ -20,8 +19,7 @@ def launch(record: RehearsalRecord) -> None:
     """
     command = [*processes.command_line(), "rehearse-carry", record.id]
     command += ["--and-back"] if record.and_back else []
-    with words_of(record.id).open("wb") as words:
-        os.fchmod(words.fileno(), 0o600)
+    with taking_words(record.id) as words:
         try:
             process = subprocess.Popen(  # noqa: S603 - our own command, our own id
                 command,

@@ -18,7 +18,7 @@ from migration_route.errors import NotInThisState, RouteError
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsals import RehearsalRecord
-from migration_route.running.launchers import forget_words, last_words
+from migration_route.running.launchers.words import forget_words, has_ended, last_words
 from migration_route.vendors import copies_of, vendor_of
 from migration_route.vendors.copying import is_scratch_name, scratch_name
 from migration_route.vendors.interface import Slot
@@ -54,7 +54,7 @@ def clean(database: str | None = None) -> list[RehearsalRecord]:
 
 def _is_suspect(record: RehearsalRecord) -> bool:
     if record.state is RehearsalState.QUEUED:
-        return clock.age(record.heartbeat_at) > _START
+        return has_ended(record.id) or clock.age(record.heartbeat_at) > _START
     if not record.is_active:
         return True  # it has ended, and its database is still there
     if record.host == socket.gethostname() and record.pid is not None:

@@ -60,6 +60,7 @@ def plan_answer(plan: Plan) -> wire.PlanAnswer:
             )
             for finding in plan.findings
         ],
+        details_next=plan.details_next,
     )
 
 

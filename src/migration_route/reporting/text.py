@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.planning.plan import Plan
 from migration_route.planning.standing import DatabaseStatus
-from migration_route.vocabulary import Direction, EventKind, Mode, Presence, RunState
+from migration_route.vocabulary import (
+    Direction,
+    EventKind,
+    Mode,
+    Presence,
+    Resolution,
+    RunState,
+)
 from migration_route.wire import EndedBlockersAnswer
 
 _MANY = 20
@@ -87,23 +94,38 @@ def run_lines(run: RunRecord) -> Iterator[str]:
         yield f"  The database is in between. {what_to_do(run)}"
 
 
-def what_to_do(run: RunRecord) -> str:
-    """Say how a run that stopped midway can be resolved, by what is known of it."""
+def way_on(run: RunRecord) -> Resolution:
+    """Return the way that suggests itself by what is known of the step that stopped."""
     step = next((step for step in run.steps if step.operations), None)
     states = {found.state for found in step.operations or ()} if step else set()
     if step and states == {Presence.IN}:
         is_back = step.direction is Direction.BACKWARDS
-        done, how = ("undone", "reverted") if is_back else ("carried out", "applied")
-        return (
-            f"All of {step.label} is {done}, and only the record is missing: resolve this "
-            f"run as {how}, with a reason."
-        )
-    if step and not step.rolls_back and not states & {Presence.UNKNOWN, Presence.MIDWAY}:
-        return (
-            "Resolve this run to resume behind the last operation that is in, or put right "
-            "what is left and resolve it then; with a reason."
-        )
-    return "Put right what is left, then resolve this run with a reason."
+        return Resolution.REVERTED if is_back else Resolution.APPLIED
+    if step and not step.rolls_back and Presence.UNKNOWN not in states:
+        return Resolution.RESUME
+    return Resolution.AS_IS
+
+
+def what_to_do(run: RunRecord) -> str:
+    """Say how a run that stopped midway can be resolved, by what is known of it."""
+    match way_on(run):
+        case Resolution.APPLIED:
+            return (
+                "All of the step is carried out, and only the record is missing: resolve "
+                "this run as applied, with a reason."
+            )
+        case Resolution.REVERTED:
+            return (
+                "All of the step is undone, and only the record is missing: resolve this "
+                "run as reverted, with a reason."
+            )
+        case Resolution.RESUME:
+            return (
+                "Resolve this run to resume behind the last operation that is in, or put "
+                "right what is left and resolve it then; with a reason."
+            )
+        case Resolution.AS_IS:
+            return "Put right what is left, then resolve this run with a reason."
 
 
 def ended_blockers_lines(

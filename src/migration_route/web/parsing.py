@@ -6,7 +6,7 @@ from django.http import HttpRequest, QueryDict
 
 from migration_route.errors import InvalidRequest
 from migration_route.operations.apply import ApplyRequest
-from migration_route.planning.plan import PlanRequest
+from migration_route.planning.plan import Details, PlanRequest
 from migration_route.vocabulary import Resolution
 
 LONGEST_REASON = 2000
@@ -20,6 +20,11 @@ def plan_request(words: QueryDict) -> PlanRequest:
         database=words.get("database") or "default",
         targets=tuple(filter(None, map(str.strip, words.getlist("target")))),
     )
+
+
+def details(request: HttpRequest) -> Details:
+    """Read after how many steps the details are wanted. Raises `InvalidRequest`."""
+    return Details(after=number(request, "details") or 0)
 
 
 def apply_request(words: QueryDict) -> ApplyRequest:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import may
 from migration_route.deciding.policy import is_rebuilt, scopes_for
-from migration_route.planning.plan import Finding, Plan, Step
+from migration_route.planning.plan import Details, Finding, Plan, Step
 from migration_route.vocabulary import Direction, Scope, Severity
 from migration_route.web.wording import vendor_name
 
@@ -20,6 +20,7 @@ class StepView:
 
     step: Step
     worst: Severity | None
+    is_told: bool  # its SQL, as far as it can be known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,7 @@ class PlanView:
     verb: str  # what the button says that it will do
     vendor: str
     undone: int  # steps that stay half done when they fail
+    first_untold: Step | None  # where it is told further on
 
     @property
     def is_offered(self) -> bool:
@@ -43,14 +45,20 @@ class PlanView:
         return bool(self.steps) and not self.missing and not self.is_blocked
 
 
-def plan_view(plan: Plan, actor: Actor) -> PlanView:
+def plan_view(plan: Plan, actor: Actor, details: Details) -> PlanView:
     """Return a plan as the page shows it to this reader."""
     needed = scopes_for(direction=plan.direction, mode=plan.mode)
+    told_to = len(plan.steps) if plan.details_next is None else plan.details_next
     findings = sorted(plan.findings, key=lambda found: _ORDER.index(found.severity))
     return PlanView(
         plan=plan,
         steps=tuple(
-            StepView(step=step, worst=_worst(step, findings)) for step in plan.steps
+            StepView(
+                step=step,
+                worst=_worst(step, findings),
+                is_told=details.after <= position < told_to,
+            )
+            for position, step in enumerate(plan.steps)
         ),
         findings=tuple(findings),
         is_backwards=plan.direction is Direction.BACKWARDS,
@@ -63,6 +71,7 @@ def plan_view(plan: Plan, actor: Actor) -> PlanView:
         verb=_verb(plan),
         vendor=vendor_name(plan.vendor),
         undone=sum(not step.rolls_back for step in plan.steps),
+        first_untold=next(iter(plan.steps[told_to:]), None),
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from migration_route.ledger.records import RunRecord, StepError, StepRecord
-from migration_route.reporting.text import what_to_do
+from migration_route.reporting.text import way_on, what_to_do
 from migration_route.vocabulary import (
     Asked,
     Direction,
@@ -142,6 +142,7 @@ class RunView:
     headline: str
     advice: str
     what_to_do: str  # about one that stopped midway
+    way_on: str  # how that would be resolved
     steps: tuple[RunStepView, ...]
     done: int
     created: datetime | None
@@ -173,6 +174,7 @@ def run_view(record: RunRecord) -> RunView:
         headline=headline,
         advice=advice,
         what_to_do=what_to_do(record) if record.state is RunState.PARTIAL else "",
+        way_on=way_on(record),
         steps=tuple(map(_step_view, record.steps)),
         done=done,
         created=moment(record.created_at),

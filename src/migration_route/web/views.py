@@ -20,7 +20,7 @@ from migration_route.operations import ledger as ledgers
 from migration_route.operations import plan as planning
 from migration_route.operations import resolve as resolving
 from migration_route.operations import runs, status
-from migration_route.planning.plan import PlanRequest
+from migration_route.planning.plan import AT_FIRST, Details, PlanRequest
 from migration_route.vocabulary import Scope
 from migration_route.web import parsing
 from migration_route.web.databases import database_view
@@ -64,7 +64,8 @@ def _last_runs(actor: Actor) -> list[RunRecord]:
 
 def plan(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Show what would happen, and the button that makes it happen."""
-    return _plan_page(request, actor, parsing.plan_request(request.GET))
+    wanted, details = parsing.plan_request(request.GET), parsing.details(request)
+    return _plan_page(request, actor, wanted, details=details)
 
 
 def _plan_page(
@@ -72,17 +73,18 @@ def _plan_page(
     actor: Actor,
     wanted: PlanRequest,
     *,
+    details: Details = AT_FIRST,
     refusal: RouteError | None = None,
     reason: str = "",
 ) -> HttpResponse:
-    found = planning.plan(wanted, actor)
+    found = planning.plan(wanted, actor, details)
     return render(
         request,
         actor,
         "plan",
         {
             "title": f"Plan for {found.database}",
-            "plan": plan_view(found, actor),
+            "plan": plan_view(found, actor, details),
             "targets": wanted.targets,
             "key": secrets.token_hex(16),
             "refusal": refusal,

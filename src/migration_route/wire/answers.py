@@ -68,7 +68,9 @@ class RehearsedAnswer(Answer, frozen=True, kw_only=True):
 
 
 class PlanAnswer(Answer, frozen=True, kw_only=True):
-    """The steps that would bring a database to a wanted state."""
+    """The steps that would bring a database to a wanted state. `details_next`: SQL and
+    what follows from it are told up to this step, ask with `details` for more; null when
+    there is no more."""
 
     database: str
     vendor: str
@@ -80,6 +82,7 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     transactional_ddl: bool
     steps: list[PlanStepAnswer]
     findings: list[FindingAnswer]
+    details_next: int | None
     rehearsed: RehearsedAnswer | None = None
 
 

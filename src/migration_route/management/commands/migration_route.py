@@ -18,7 +18,12 @@ from migration_route.conf import read_settings
 from migration_route.errors import InvalidRequest, RouteError
 from migration_route.ledger.records import RunRecord
 from migration_route.management import asking
-from migration_route.management.arguments import plan_request, target_arguments, verb
+from migration_route.management.arguments import (
+    details_of,
+    plan_request,
+    target_arguments,
+    verb,
+)
 from migration_route.management.ending import end_blockers
 from migration_route.management.rehearsing import add_verbs, told_plan
 from migration_route.operations import apply as applying
@@ -30,6 +35,7 @@ from migration_route.operations import (
     runs,
     status,
 )
+from migration_route.planning.plan import Details
 from migration_route.reporting import serialize, text
 from migration_route.vocabulary import (
     PEOPLE_ONLY,
@@ -40,6 +46,7 @@ from migration_route.vocabulary import (
 )
 
 _PENDING = 3
+_EVERYTHING = Details(budget=600.0)
 _LOOK = 0.3  # seconds between two looks at what has happened
 _EXIT_CODES = {
     RunState.SUCCEEDED: 0,
@@ -89,7 +96,7 @@ class Command(BaseCommand):
         verb(verbs, "watch", "follow a run to its end", self._watch).add_argument("run")
         hidden = verbs.add_parser("plan-value")
         target_arguments(hidden)
-        hidden.add_argument("--details", action="store_true", help=SUPPRESS)
+        hidden.add_argument("--details", type=details_of, help=SUPPRESS)
         hidden.set_defaults(handler=self._plan_value, json=False)
 
     def _add_changing(self, verbs: Any) -> None:
@@ -159,13 +166,13 @@ class Command(BaseCommand):
         return max([*problems, *pending], default=0)
 
     def _plan(self, options: dict[str, Any]) -> int:
-        found = plan.plan(plan_request(options), on_this_host())
+        found = plan.plan(plan_request(options), on_this_host(), _EVERYTHING)
         self._tell(options, *told_plan(found))
         return 0
 
     def _plan_value(self, options: dict[str, Any]) -> int:
-        make = plan.detailed_plan if options["details"] else plan.plain_plan
-        self.stdout.write(msgspec.json.encode(make(plan_request(options))).decode())
+        found = plan.planned(plan_request(options), options["details"])
+        self.stdout.write(msgspec.json.encode(found).decode())
         return 0
 
     def _runs(self, options: dict[str, Any]) -> int:

@@ -14,9 +14,6 @@ from migration_route.conf import route_settings
 from migration_route.deciding.policy import Permit
 from migration_route.errors import Misconfigured
 from migration_route.ledger.records import RunRecord
-from migration_route.running.launchers.process import forget_words, last_words
-
-__all__ = ["Launcher", "forget_words", "last_words", "launcher"]
 
 _BUILT_IN = {
     "process": "migration_route.running.launchers.process.ProcessLauncher",

@@ -9,7 +9,12 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from migration_route.catalog.reading import OperationReading, StepReading, read_step
-from migration_route.ledger.records import OperationEvidence, RunRecord, StepRecord
+from migration_route.ledger.records import (
+    OperationEvidence,
+    RunRecord,
+    StepError,
+    StepRecord,
+)
 from migration_route.planning.sql import AT_THE_END
 from migration_route.running.supervision.verdict import Told
 from migration_route.vocabulary import Direction, Mode, Presence
@@ -54,7 +59,7 @@ def evidence(
     """Put record and catalog together, operation by operation. Pure."""
     operations = reading.operations
     if step.rolls_back and not any(one.has_own_transaction for one in operations):
-        states = _all_or_nothing(step, reading)
+        states = _all_or_nothing(step, reading, told)
     else:
         states = [_one(step, reading, number, told) for number in range(len(operations))]
     found = [
@@ -73,16 +78,19 @@ def evidence(
     return tuple(found)
 
 
-def _all_or_nothing(step: StepRecord, reading: StepReading) -> list[Presence]:
+def _all_or_nothing(step: StepRecord, reading: StepReading, told: Told) -> list[Presence]:
     """Return what a step in one transaction has left: all of it, or nothing.
 
-    Before it has come to its end it cannot have been committed.
+    Before it has come to its end it cannot have been committed. One that leaves no mark
+    is recorded by the same transaction; of one that raised, that says enough.
     """
     count = len(reading.operations)
     seen = {operation.state for operation in reading.operations}
     if step.begun != count or Presence.OUT in seen:
         return [Presence.OUT] * count
-    return [Presence.IN if Presence.IN in seen else Presence.UNKNOWN] * count
+    if Presence.IN in seen:
+        return [Presence.IN] * count
+    return [Presence.UNKNOWN if told.ending is None else Presence.OUT] * count
 
 
 def _one(step: StepRecord, reading: StepReading, number: int, told: Told) -> Presence:
@@ -97,6 +105,16 @@ def _one(step: StepRecord, reading: StepReading, number: int, told: Told) -> Pre
     return _last(operation, step, told)
 
 
+def _was_refused(error: StepError | None) -> bool:
+    """Tell whether the database has answered a COMMIT with no: a deferred constraint, or
+    a transaction that it has rolled back (class 40 of SQLSTATE). A connection that broke
+    tells nothing of what became of it."""
+    if error is None:
+        return False
+    code = error.sqlstate or ""
+    return error.type == "IntegrityError" or (len(code) == 5 and code.startswith("40"))
+
+
 def _last(operation: OperationReading, step: StepRecord, told: Told) -> Presence:
     """Return what is known of the operation that had begun last."""
     has_failed = told.ending is not None
@@ -104,7 +122,8 @@ def _last(operation: OperationReading, step: StepRecord, told: Told) -> Presence
         return Presence.OUT
     if operation.has_own_transaction:
         # It is undone unless it was committed, and it was not before it returned.
-        return Presence.UNKNOWN if step.returned and not has_failed else Presence.OUT
-    if has_failed and not told.carried_out:
-        return Presence.OUT  # its first statement was refused
+        is_undone = not step.returned or _was_refused(told.error)
+        return Presence.OUT if is_undone else Presence.UNKNOWN
+    if has_failed and not told.carried_out and not operation.is_only_invalid:
+        return Presence.OUT  # its first statement was refused, and has left nothing
     return operation.state

@@ -21,7 +21,7 @@ from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run, list_events, silence
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
-from migration_route.running.launchers import forget_words, last_words
+from migration_route.running.launchers.words import forget_words, has_ended, last_words
 from migration_route.running.recovery.backend import Backend
 from migration_route.running.recovery.evidence import with_evidence
 from migration_route.running.recovery.orphans import Orphan
@@ -31,7 +31,7 @@ from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import EventKind, RunState, StepState
 
-_START = timedelta(seconds=30)  # for a process to be up, on a machine under load
+_START = timedelta(seconds=30)  # for the process of another host to be up, under load
 _FLUSH = 10.0
 _ALIVE = frozenset({RunState.WAITING, RunState.RUNNING, RunState.HELD, RunState.CANCELLING})
 _LOSABLE = _ALIVE | {RunState.LOST}
@@ -48,7 +48,7 @@ def look_after(run: RunRecord) -> RunRecord:
         forget_words(run.id)
         return run
     try:
-        if run.state is RunState.QUEUED and silence(run) > _START:
+        if run.state is RunState.QUEUED and (has_ended(run.id) or silence(run) > _START):
             return _never_started(run)
         if run.state in _ALIVE and silence(run) > route_settings().lease:
             run = _lose(run)

@@ -109,12 +109,17 @@ def _without_record(step: StepRecord) -> StepRecord:
 
 def first_to_resume(step: StepRecord, reading: StepReading) -> tuple[int, str]:
     """Return how many operations are proved to be carried out, so that the next one can
-    begin; and why that cannot be proved, or ""."""
+    begin; and why that cannot be proved, or "". One that lacks only the dropping of a
+    default counts: whoever resumes drops it."""
     if step.rolls_back:
         return 0, "It runs in one transaction: there is nothing inside of it to resume at."
     count = len(reading.operations)
     states = [found.state for found in evidence_now(step, reading)[:count]]
-    done = next((n for n, state in enumerate(states) if state is not Presence.IN), count)
+    carried_out = [
+        state is Presence.IN or one.lacks_only_a_drop
+        for state, one in zip(states, reading.operations, strict=True)
+    ]
+    done = carried_out.index(False) if False in carried_out else count
     for number in range(done, count):
         one = reading.operations[number]
         name = f"Operation {one.position + 1} ({one.description})"

@@ -100,8 +100,7 @@ def _is_midway(step: StepRecord, told: Told) -> bool:
         if Presence.UNKNOWN not in found:
             return False
         if step.rolls_back:
-            # It had come to its end, and nothing shows whether that was committed.
-            return told.ending is None
+            return True  # it had come to its end, and nothing shows if that was committed
     # The exception of a worker that still spoke: what failed was carried out or not.
     # One that went without a word may have been in the middle of a statement.
     midway = told.wrote if told.ending is not None else told.touching

@@ -8,6 +8,7 @@ afterwards: its migration stays changed.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from django.db.migrations.operations.base import Operation
 
 from migration_route.running.work.reporter import only_reads
 from migration_route.vendors import vendor_of
+from migration_route.vendors.statements import NAME
 
 # They send what they do at once, and keep nothing for the end.
 _AT_ONCE = (
@@ -27,6 +29,12 @@ _AT_ONCE = (
     models.AlterTogetherOptionOperation,
     models.RemoveConstraint,
     models.RemoveIndex,
+)
+
+# What the schema editor sends last for a column, and may be sent again.
+_LAST_OF_A_COLUMN = re.compile(
+    rf"ALTER TABLE {NAME} ALTER COLUMN {NAME} DROP DEFAULT;?$|COMMENT ON COLUMN ",
+    re.IGNORECASE,
 )
 
 
@@ -42,15 +50,17 @@ def resume_in(migration: Migration, *, backwards: bool, done: int) -> None:
         operations.reverse()
     method = "database_backwards" if backwards else "database_forwards"
     for operation in operations[:done]:
-        _leave_out(operation, method)
+        _leave_out(operation, method, is_last=operation is operations[done - 1])
     whole = "unapply" if backwards else "apply"
     setattr(migration, whole, _without_what_exists(getattr(migration, whole)))
 
 
-def _leave_out(operation: Operation, method: str) -> None:
+def _leave_out(operation: Operation, method: str, *, is_last: bool) -> None:
+    """Leave out what an operation sends; of the last one that has begun, not the dropping
+    of a default that has filled a column, which may be lacking."""
     if isinstance(operation, SeparateDatabaseAndState):
         for part in operation.database_operations:
-            _leave_out(part, method)
+            _leave_out(part, method, is_last=is_last)
     run = getattr(operation, method)
     keeps_something = operation.reduces_to_sql and not isinstance(operation, _AT_ONCE)
 
@@ -59,6 +69,8 @@ def _leave_out(operation: Operation, method: str) -> None:
         if keeps_something:
             with _collecting(editor):
                 run(app, editor, *args, **kwargs)
+            if is_last:
+                _complete(editor)
 
     setattr(operation, method, left_out)
 
@@ -74,6 +86,14 @@ def _collecting(editor: Any) -> Iterator[None]:
             yield
     finally:
         editor.collect_sql = before
+
+
+def _complete(editor: Any) -> None:
+    """Send those of the collected statements that may be lacking, and do nothing where
+    they are not: the dropping of a default, the comment of a column behind it."""
+    for statement in map(str, editor.collected_sql):
+        if _LAST_OF_A_COLUMN.match(statement):
+            editor.execute(statement.rstrip(";"), params=None)
 
 
 def _reading_only(

@@ -24,6 +24,44 @@ for (const form of document.querySelectorAll("form[data-once]")) {
   });
 }
 
+const long = document.querySelector("[data-more]");
+if (long) {
+  tellMore(long);
+}
+
+// Takes the pieces of a long plan from the pages that tell them, one after the other.
+// Where that does not go, the link to the next piece stays.
+async function tellMore(steps) {
+  const further = document.querySelector("[data-further]");
+  const words = further.querySelector("span");
+  words.textContent = "It is being read …";
+  while (steps.dataset.more) {
+    const response = await fetch(steps.dataset.more).catch(() => null);
+    const text = response?.ok && !response.redirected ? await response.text() : "";
+    const fresh = new DOMParser().parseFromString(text, "text/html");
+    const next = fresh.querySelector("[data-plan]");
+    if (next?.dataset.plan !== steps.dataset.plan) {
+      words.textContent = "";
+      return;
+    }
+    for (const step of next.querySelectorAll(":scope > [data-told]")) {
+      steps.querySelector(`:scope > [data-step="${step.dataset.step}"]`).replaceWith(step);
+    }
+    addFindings(fresh.querySelector("[data-findings]"));
+    steps.dataset.more = next.dataset.more ?? "";
+    further.querySelector("a").href = steps.dataset.more;
+  }
+  further.remove();
+}
+
+function addFindings(fresh) {
+  const shown = document.querySelector("[data-findings]");
+  const known = new Set([...shown.querySelectorAll("li")].map((item) => item.textContent));
+  const added = [...fresh.querySelectorAll("li")].filter((item) => !known.has(item.textContent));
+  shown.querySelector("ul").append(...added);
+  shown.hidden = shown.hidden && !added.length;
+}
+
 let ahead = 0; // milliseconds by which this clock is ahead of the server's
 
 const run = document.querySelector("[data-run][data-active]");
