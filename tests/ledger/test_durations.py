@@ -11,7 +11,7 @@ from migration_route.ledger.durations import StepKey, Took, took_before
 from migration_route.ledger.records import StepRecord
 from migration_route.operations.plan import detailed_plan
 from migration_route.planning.plan import PlanRequest
-from migration_route.reporting.serialize import plan_answer
+from migration_route.reporting.plans import plan_answer
 from migration_route.vocabulary import Direction, Mode, RunState, StepState
 from tests.factories import a_new_run, a_step_record
 

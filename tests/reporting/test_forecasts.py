@@ -7,7 +7,7 @@ import msgspec
 from migration_route.forecast import Blocked, Forecast, TableLock, TableSize
 from migration_route.planning.plan import Operation, Plan
 from migration_route.reporting.forecasts import operation_lines
-from migration_route.reporting.serialize import plan_answer
+from migration_route.reporting.plans import plan_answer
 from migration_route.reporting.text import plan_lines
 from tests.factories import a_plan, a_step
 
