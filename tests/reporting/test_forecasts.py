@@ -112,3 +112,18 @@ def test_the_terminal_has_the_lines_below_the_operation():
     lines = list(plan_lines(plan_of(Forecast(locks=(ITEM,)))))
     place = lines.index("    Do it")
     assert lines[place + 1] == "      locks item: reads and writes wait"
+
+
+def test_what_another_statement_does_and_more_is_told_once():
+    """As of the statements of a remake."""
+    forecasts = (
+        Forecast(locks=(LOOK,), scans=("bin",)),
+        Forecast(locks=(LOOK,)),
+        Forecast(locks=(LOOK,), scans=("bin",)),
+        Forecast(locks=(ITEM,)),
+    )
+    operation = Operation(description="", opaque=False, sql=(), forecasts=forecasts)
+    assert operation_lines(operation, plan_of()) == [
+        "locks bin: only schema changes wait · reads all of bin",
+        "locks item: reads and writes wait",
+    ]

@@ -96,10 +96,14 @@ def _in_order(blocks: Iterable[Blocked]) -> list[str]:
 
 def operation_lines(operation: Operation, plan: Plan) -> list[str]:
     """Tell what the statements of an operation do, a line for each that does something;
-    what several of them do alike is told once."""
+    what several of them do alike, or another one does and more, is told once."""
     sizes = {size.table: size for size in plan.tables}
-    lines = (_line(forecast, sizes) for forecast in operation.forecasts or ())
-    return list(dict.fromkeys(line for line in lines if line))
+    lines = dict.fromkeys(_line(forecast, sizes) for forecast in operation.forecasts or ())
+    return [
+        line
+        for line in lines
+        if line and not any(other.startswith(f"{line} · ") for other in lines)
+    ]
 
 
 def _line(forecast: Forecast, sizes: dict[str, TableSize]) -> str:

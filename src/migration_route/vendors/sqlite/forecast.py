@@ -112,7 +112,8 @@ class SQLiteForecaster:
         account.lock(table)
         if words.accept("RENAME", "TO"):
             self._tables.rename(name, words.name())
-            account.say("instant", table)
+            if name and not name[-1].startswith(COPY):  # else the remake has been told of
+                account.say("instant", table)
         elif words.accept("RENAME"):
             account.say("instant", table)
         elif words.accept("ADD"):
@@ -159,7 +160,7 @@ class SQLiteForecaster:
         try:
             with self._connection.cursor() as cursor:
                 cursor.execute(
-                    "SELECT sum(pgsize) FROM dbstat WHERE aggregate AND name IN "
+                    "SELECT sum(pgsize) FROM dbstat WHERE aggregate = 1 AND name IN "
                     "(SELECT name FROM sqlite_master WHERE tbl_name = %s)",
                     [table],
                 )
