@@ -22,6 +22,7 @@ import suite_runner
 from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
 
 from migration_route.running.work.observation import observed
 
@@ -35,9 +36,11 @@ class Counting:
         self.counts: Counter[str] = Counter()
         self.operations: dict[int, Operation] = {}
 
-    def step_starts(self, migration: Migration, *, backwards: bool) -> None:
+    def step_starts(
+        self, migration: Migration, state: ProjectState, *, backwards: bool
+    ) -> None:
         """Count."""
-        del backwards
+        del state, backwards
         self.counts["steps started"] += 1
         self.operations |= {id(operation): operation for operation in migration.operations}
 

@@ -60,6 +60,16 @@ class PlanView:
     first_untold: Step | None  # where it is told further on
 
     @property
+    def grave(self) -> tuple[Finding, ...]:
+        """Return the findings that should not be overlooked."""
+        return tuple(one for one in self.findings if one.severity is not Severity.INFO)
+
+    @property
+    def minor(self) -> tuple[Finding, ...]:
+        """Return those that are for information."""
+        return tuple(one for one in self.findings if one.severity is Severity.INFO)
+
+    @property
     def is_offered(self) -> bool:
         """Tell whether the page has a button for it."""
         return bool(self.steps) and not self.missing and not self.is_blocked

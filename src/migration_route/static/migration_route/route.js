@@ -56,10 +56,15 @@ async function tellMore(steps) {
 
 function addFindings(fresh) {
   const shown = document.querySelector("[data-findings]");
-  const known = new Set([...shown.querySelectorAll("li")].map((item) => item.textContent));
-  const added = [...fresh.querySelectorAll("li")].filter((item) => !known.has(item.textContent));
-  shown.querySelector("ul").append(...added);
-  shown.hidden = shown.hidden && !added.length;
+  for (const list of ["[data-grave]", "[data-minor]"]) {
+    const here = shown.querySelector(list);
+    const known = new Set([...here.children].map((item) => item.textContent));
+    const further = [...fresh.querySelector(list).children];
+    here.append(...further.filter((item) => !known.has(item.textContent)));
+  }
+  const minor = shown.querySelector("[data-minor]");
+  minor.closest("details").hidden = !minor.children.length;
+  shown.hidden = !shown.querySelector("li");
 }
 
 let ahead = 0; // milliseconds by which this clock is ahead of the server's
