@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from tests.harness.client import expect_problem
 from tests.harness.migrations import RUN, column, migration, running
-from tests.harness.pairs import on_each_once
+from tests.harness.pairs import on, on_each_once
 
 ADD_SKU = 'migrations.AddField("item", "sku", models.CharField(max_length=20, default=""))'
 RAW = "migrations.RunSQL(\"UPDATE shop_item SET name = 'raw'\", migrations.RunSQL.noop)"
@@ -216,3 +216,27 @@ def test_f4_a_file_that_was_mended_runs_as_it_now_stands(build, pair):
     assert ci.apply()["state"] == "succeeded"
     assert site.names() == ["the mended one"]
     assert site.server.answering_pid() == pid
+
+
+INDEX = 'migrations.AddIndex("item", models.Index(fields=["name"], name="item_by_name"))'
+
+
+@on("postgres-gthread", "mariadb-sync", "sqlite-uvicorn")
+def test_f1_a_plan_foretells_who_waits_and_warns_of_it(build, pair):
+    """The lock of each statement, the size of its table, and the finding that follows."""
+    site = build(pair, {"0002_index": migration(INDEX)})
+    plan = site.client("ci").plan()
+    (step,) = plan["steps"]
+    (operation,) = step["operations"]
+    (forecast,) = operation["forecasts"]
+    (lock,) = forecast["locks"]
+    assert lock["table"] == "shop_item"
+    assert [table["table"] for table in plan["tables"]] == ["shop_item"]
+    assert forecast["scans"] == ["shop_item"]
+    assert (step["lock"], step["blocks"]) == (lock["mode"], lock["blocks"])
+    found = {finding["code"]: finding for finding in plan["findings"]}
+    if pair.vendor == "postgres":
+        assert lock["mode"] == "ShareLock"
+        assert set(lock["blocks"]) == {"schema_changes", "writes"}
+        assert found["index_blocks_writes"]["step"] == "shop.0002_index"
+        assert found["index_blocks_writes"]["operation"] == 0
