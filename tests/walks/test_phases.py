@@ -12,6 +12,7 @@ from tests.harness.client import API, expect, expect_problem
 from tests.harness.migrations import RUN, migration
 from tests.harness.pairs import on, on_each_once
 from tests.harness.project import Options
+from tests.walks.test_rehearsal import wait
 
 BEFORE, AFTER = "before_deploy", "after_deploy"
 ADD = 'migrations.AddField("item", "title", models.CharField(max_length=100, null=True))'
@@ -211,3 +212,24 @@ def test_faking_a_phase_records_its_steps_alone(build, pair):
     assert (
         expect(operator.call("GET", "plan", params={"phase": "any"}), 200)["phase"] is None
     )
+
+
+@on_each_once
+def test_a_phase_is_rehearsed_alone(build, pair):
+    """The copy gets what the phase carries out, and nothing of what it leaves out."""
+    site = build(pair, the_deploy())
+    operator = site.client("operator")
+    plan = plan_of(operator, BEFORE)
+    body = {"fingerprint": plan["fingerprint"], "phase": BEFORE, "reason": "first"}
+    answer = operator.call("POST", "rehearsals", json=body)
+    found = wait(operator, expect(answer, 202)["id"])
+    assert (found["state"], found["phase"]) == ("succeeded", BEFORE), found["error"]
+    assert labels(found["report"]["steps"]) == ["0002_title", "0003_fill"]
+    assert plan_of(operator, BEFORE)["rehearsed"]["id"] == found["id"]
+    assert operator.plan()["rehearsed"] is None
+    expect_problem(
+        operator.call("POST", "rehearsals", json={**body, "phase": None}),
+        409,
+        "plan_changed",
+    )
+    assert site.applied() == ["0001_initial"]

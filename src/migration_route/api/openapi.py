@@ -61,6 +61,12 @@ _TARGETS = {
     "explode": True,
 }
 
+_PHASE = _query(
+    "phase",
+    {"type": "string", "enum": list(Phase)},
+    "Only what belongs on this side of a deploy; any, or left out: everything.",
+)
+
 _CALLS = (
     _Call(
         method="get",
@@ -81,7 +87,7 @@ _CALLS = (
         path="/health",
         summary="Is now a good moment for a plan? Nothing is begun",
         answers={200: wire.HealthAnswer},
-        parameters=(_DATABASE, _TARGETS),
+        parameters=(_DATABASE, _TARGETS, _PHASE),
     ),
     _Call(
         method="get",
@@ -101,11 +107,7 @@ _CALLS = (
                 {"anyOf": [{"type": "integer", "minimum": 0}, {"const": "none"}]},
                 "After how many steps SQL is told, as `details_next` says; or none of it.",
             ),
-            _query(
-                "phase",
-                {"type": "string", "enum": list(Phase)},
-                "Only what belongs on this side of a deploy; any, or left out: everything.",
-            ),
+            _PHASE,
         ),
     ),
     _Call(

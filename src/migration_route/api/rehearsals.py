@@ -39,6 +39,7 @@ def post_rehearsals(request: HttpRequest) -> HttpResponse:
     wanted = rehearse.RehearseRequest(
         database=body.database,
         targets=tuple(body.targets),
+        phase=body.phase,
         fingerprint=body.fingerprint,
         kind=body.kind,
         and_back=body.and_back,

@@ -70,12 +70,13 @@ def get_plan(request: HttpRequest) -> HttpResponse:
 
 
 def get_health(request: HttpRequest) -> HttpResponse:
-    """`GET health?database=…&target=…`: is now a good moment for this plan?"""
+    """`GET health?database=…&target=…&phase=…`: is now a good moment for this plan?"""
     actor = find_actor(request)
-    parsing.check_query(request, ("database", "target"))
+    parsing.check_query(request, ("database", "target", "phase"))
     wanted = PlanRequest(
         database=request.GET.get("database", "default"),
         targets=tuple(request.GET.getlist("target")),
+        phase=parsing.phase_of(request),
     )
     found = health.health(wanted, actor)
     return answer(serialize.health_answer(found.database, found.moment, found.ignored))

@@ -29,6 +29,7 @@ from migration_route.vocabulary import (
     ActorKind,
     CopyKind,
     Direction,
+    Phase,
     RehearsalState,
 )
 
@@ -47,6 +48,8 @@ class NewRehearsal:
     targets: tuple[str, ...]
     fingerprint: str
     steps: tuple[tuple[str, str, str], ...]  # app, name, digest of the source
+    phase: Phase | None = None  # None: everything
+    left_out: tuple[tuple[str, str, str], ...] = ()  # by that phase, as in `steps`
     actor_kind: ActorKind
     actor_name: str
     address: str
@@ -67,6 +70,8 @@ class RehearsalRecord:
     targets: tuple[str, ...]
     fingerprint: str
     steps: tuple[tuple[str, str, str], ...]
+    phase: Phase | None
+    left_out: tuple[tuple[str, str, str], ...]
     actor_kind: ActorKind
     actor_name: str
     reason: str
@@ -111,6 +116,8 @@ def _open_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
         targets=json.dumps(new.targets),
         fingerprint=new.fingerprint,
         steps=json.dumps(new.steps),
+        phase=new.phase or "",
+        left_out=json.dumps(new.left_out) if new.left_out else "",
         actor_kind=new.actor_kind,
         actor_name=new.actor_name,
         address=new.address,
@@ -132,6 +139,7 @@ def _open_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
             "kind": new.kind,
             "and_back": new.and_back,
             "targets": list(new.targets),
+            "phase": new.phase,
             "reason": new.reason,
         },
     )
@@ -258,6 +266,10 @@ def _read(query: Callable[[Any], Any], *, limit: int) -> list[RehearsalRecord]:
     return read(rows, empty=[])
 
 
+def _steps(text: str) -> tuple[tuple[str, str, str], ...]:
+    return tuple((app, name, found) for app, name, found in json.loads(text or "[]"))
+
+
 def _record(row: Rehearsal) -> RehearsalRecord:
     error = json.loads(row.error) if row.error else None
     return RehearsalRecord(
@@ -269,7 +281,9 @@ def _record(row: Rehearsal) -> RehearsalRecord:
         direction=Direction(row.direction),
         targets=tuple(json.loads(row.targets)),
         fingerprint=row.fingerprint,
-        steps=tuple((app, name, found) for app, name, found in json.loads(row.steps)),
+        steps=_steps(row.steps),
+        phase=Phase(row.phase) if row.phase else None,
+        left_out=_steps(row.left_out),
         actor_kind=ActorKind(row.actor_kind),
         actor_name=row.actor_name,
         reason=row.reason,

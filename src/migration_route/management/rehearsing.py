@@ -16,7 +16,7 @@ from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.reporting import rehearsals as reporting
 from migration_route.reporting import text
 from migration_route.reporting.plans import plan_answer
-from migration_route.vocabulary import CopyKind, RehearsalState
+from migration_route.vocabulary import CopyKind, Phase, RehearsalState
 
 _LOOK = 5.0  # seconds between two looks; each of them waits for an end
 _MANY = 200
@@ -28,6 +28,11 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     found = verb(verbs, "rehearse", about, _rehearse, terminal)
     found.add_argument("targets", nargs="*", metavar="TARGET")
     found.add_argument("--database", default="default", metavar="ALIAS")
+    found.add_argument(
+        "--phase",
+        choices=[phase.value for phase in Phase],
+        help="only what belongs on this side of a deploy",
+    )
     found.add_argument(
         "--data", action="store_true", help="copy the rows as well, not the schema alone"
     )
@@ -65,12 +70,14 @@ def _rehearse(terminal: Terminal, options: dict[str, Any]) -> int:
         terminal.tell(options, answer, lines or ["Nothing was left."])
         return 0
     targets = tuple(options["targets"])
-    request = PlanRequest(database=options["database"], targets=targets)
+    phase = Phase(options["phase"]) if options["phase"] else None
+    request = PlanRequest(database=options["database"], targets=targets, phase=phase)
     fingerprint = options["fingerprint"] or plan.plan(request, actor).fingerprint
     record = rehearse.rehearse(
         rehearse.RehearseRequest(
             database=options["database"],
             targets=targets,
+            phase=phase,
             fingerprint=fingerprint,
             kind=CopyKind.DATA if options["data"] else CopyKind.SCHEMA,
             and_back=options["and_back"],

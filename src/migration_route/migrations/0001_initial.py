@@ -183,6 +183,8 @@ class Migration(migrations.Migration):
                     models.CharField(max_length=100, verbose_name="fingerprint"),
                 ),
                 ("steps", models.TextField()),
+                ("phase", models.CharField(blank=True, max_length=20)),
+                ("left_out", models.TextField(blank=True)),
                 ("actor_kind", models.CharField(max_length=20)),
                 (
                     "actor_name",

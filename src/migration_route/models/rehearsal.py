@@ -20,6 +20,8 @@ class Rehearsal(models.Model):
     targets = models.TextField()  # JSON: ["app.name", …]
     fingerprint = models.CharField(_("fingerprint"), max_length=100)
     steps = models.TextField()  # JSON: [[app, name, digest], …]
+    phase = models.CharField(max_length=20, blank=True)  # "": everything
+    left_out = models.TextField(blank=True)  # JSON, as in `steps`: by that phase
     actor_kind = models.CharField(max_length=20)
     actor_name = models.CharField(_("requested by"), max_length=200)
     address = models.CharField(max_length=100, blank=True)

@@ -36,7 +36,7 @@ from migration_route.rehearsal.launching import launch
 from migration_route.running.launchers.words import forget_words
 from migration_route.targets import find_target
 from migration_route.vendors import copies_of, vendor_of
-from migration_route.vocabulary import CopyKind, Direction, RehearsalState, Scope
+from migration_route.vocabulary import CopyKind, Direction, Phase, RehearsalState, Scope
 
 _PAUSE = 0.1
 _ID_LENGTH = 32
@@ -49,6 +49,7 @@ class RehearseRequest:
     database: str = "default"
     targets: tuple[str, ...] = ()
     fingerprint: str = ""
+    phase: Phase | None = None  # before or after the deploy; None: everything
     kind: CopyKind = CopyKind.SCHEMA
     and_back: bool = False
     reason: str = ""
@@ -70,7 +71,11 @@ def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
                 "copy of it can be made by another one.",
                 hint="Use a file.",
             )
-        plan = plain_plan(PlanRequest(database=request.database, targets=request.targets))
+        plan = plain_plan(
+            PlanRequest(
+                database=request.database, targets=request.targets, phase=request.phase
+            )
+        )
         _require_same(plan, request)
         for run in active_runs().values():
             if run.database == plan.database:
@@ -124,6 +129,8 @@ def _new(plan: Plan, request: RehearseRequest, actor: Actor) -> NewRehearsal:
         targets=plan.targets,
         fingerprint=plan.fingerprint,
         steps=tuple((step.app, step.name, step.digest) for step in plan.steps),
+        phase=plan.phase,
+        left_out=tuple((left.app, left.name, left.digest) for left in plan.deferred),
         actor_kind=actor.kind,
         actor_name=actor.name,
         address=actor.address,

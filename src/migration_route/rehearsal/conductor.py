@@ -136,6 +136,8 @@ class Conductor:
             targets=record.targets,
             fingerprint=record.fingerprint,
             steps=record.steps,
+            phase=record.phase or "",
+            left_out=record.left_out,
             scratch=scratch,
         )
         error = self._walk(self._children[0], order, hearing)

@@ -28,6 +28,7 @@ def rehearsal_answer(record: RehearsalRecord) -> wire.RehearsalAnswer:
         and_back=record.and_back,
         direction=record.direction,
         targets=list(record.targets),
+        phase=record.phase,
         fingerprint=record.fingerprint,
         requested_by=wire.ActorAnswer(kind=record.actor_kind, name=record.actor_name),
         reason=record.reason,

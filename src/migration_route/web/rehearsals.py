@@ -191,6 +191,7 @@ def rehearse(request: HttpRequest, actor: Actor) -> HttpResponse:
         rehearsing.RehearseRequest(
             database=wanted.database,
             targets=wanted.targets,
+            phase=wanted.phase,
             fingerprint=request.POST.get("fingerprint", ""),
             kind=CopyKind(kind),
             and_back=request.POST.get("and_back") == "on",

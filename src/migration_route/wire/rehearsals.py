@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from migration_route.vocabulary import CopyKind
+from migration_route.vocabulary import CopyKind, Phase
 from migration_route.wire.answers import ActorAnswer, StepErrorAnswer
 from migration_route.wire.body import Answer
 from migration_route.wire.requests import Alias, Name, Reason, Request, TargetName
@@ -18,6 +18,7 @@ class CreateRehearsal(Request, frozen=True, kw_only=True):
     database: Alias = "default"
     targets: Annotated[list[TargetName], Meta(max_length=100)] = field(default_factory=list)
     fingerprint: Name = ""
+    phase: Phase | None = None
     kind: CopyKind = CopyKind.SCHEMA
     and_back: bool = False
     reason: Reason = ""
@@ -104,6 +105,7 @@ class RehearsalAnswer(Answer, frozen=True, kw_only=True):
     and_back: bool
     direction: str
     targets: list[str]
+    phase: str | None
     fingerprint: str
     requested_by: ActorAnswer
     reason: str
