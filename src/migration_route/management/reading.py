@@ -30,7 +30,11 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     """Add these verbs to the command."""
     found = verb(verbs, "status", "what is pending, everywhere", _status, terminal)
     found.add_argument(
-        "--check", action="store_true", help="exit with 3 when anything required is pending"
+        "--check",
+        nargs="?",
+        choices=("pending", "required"),
+        const="pending",
+        help="exit with 3 when anything is pending, or anything that is required now",
     )
     target_arguments(verb(verbs, "plan", "what would happen", _plan, terminal))
     found = verb(verbs, "runs", "the last runs", _runs, terminal)
@@ -53,8 +57,9 @@ def _status(terminal: Terminal, options: dict[str, Any]) -> int:
     if not options["check"]:
         return 0
     problems = [database.problem.exit_code for database in found if database.problem]
-    pending = [_PENDING for database in found if database.required]
-    return max([*problems, *pending], default=0)
+    is_required = options["check"] == "required"
+    counts = [each.required if is_required else each.pending for each in found]
+    return max([*problems, *(_PENDING for count in counts if count)], default=0)
 
 
 def _plan(terminal: Terminal, options: dict[str, Any]) -> int:
