@@ -9,7 +9,7 @@ from enum import Enum
 import pytest
 from django.db import migrations
 
-from migration_route.planning.declaring import declared, declared_by_operation
+from migration_route.planning.phases.declaring import declared, declared_by_operation
 from migration_route.vocabulary import Phase
 
 

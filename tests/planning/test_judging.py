@@ -6,7 +6,7 @@ import pytest
 from django.db import migrations, models
 from django.db.migrations.state import ModelState, ProjectState
 
-from migration_route.planning.judging import Novelties, judge
+from migration_route.planning.phases.judging import Novelties, judge
 from migration_route.vocabulary import Phase
 
 BEFORE, AFTER, ANY = Phase.BEFORE_DEPLOY, Phase.AFTER_DEPLOY, Phase.ANY

@@ -15,7 +15,7 @@ from migration_route.errors import InvalidRequest, RouteError
 from migration_route.operations.plan import detailed_plan
 from migration_route.planning import graph as graphs
 from migration_route.planning.fingerprint import same_plan
-from migration_route.planning.phasing import FirstDeferral
+from migration_route.planning.phases.dividing import FirstDeferral
 from migration_route.planning.plan import PlanRequest
 from migration_route.planning.planner import make_plan
 from migration_route.vocabulary import Phase

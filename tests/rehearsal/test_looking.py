@@ -10,7 +10,7 @@ import pytest
 from migration_route.connecting import new_connection, own_connection
 from migration_route.errors import ActiveRehearsal, NotInThisState
 from migration_route.ledger import rehearsals
-from migration_route.ledger.rehearsals import NewRehearsal
+from migration_route.ledger.rehearsal_records import ACTIVE, NewRehearsal
 from migration_route.ledger.runs import new_id
 from migration_route.rehearsal import looking
 from migration_route.vendors import copies_of, vendor_of
@@ -135,7 +135,7 @@ def test_one_that_has_ended_does_not_end_again(database):
     record = looking.look_after(open_one())
     assert record.state is RehearsalState.FAILED
     with pytest.raises(NotInThisState):
-        rehearsals.move(record.id, to=RehearsalState.SUCCEEDED, expected=rehearsals.ACTIVE)
+        rehearsals.move(record.id, to=RehearsalState.SUCCEEDED, expected=ACTIVE)
 
 
 def test_the_last_one_of_a_plan_is_found_whichever_build_read_it(database):

@@ -14,7 +14,7 @@ from migration_route.ledger.records import (
     RunRecord,
     StepError,
 )
-from migration_route.planning.phase import Deferred, StepPhase
+from migration_route.planning.phases.values import Deferred, StepPhase
 from migration_route.planning.plan import Finding, Operation
 from migration_route.planning.standing import DatabaseStatus
 from migration_route.reporting import serialize

@@ -10,9 +10,9 @@ from django.db import connections
 
 from migration_route.forecast import Blocked, Forecast
 from migration_route.vendors.postgresql import wishes
-from migration_route.vendors.postgresql.account import blocked_by
-from migration_route.vendors.postgresql.forecast import PostgreSQLForecaster
-from migration_route.vendors.postgresql.types import is_rewritten
+from migration_route.vendors.postgresql.forecasting.account import blocked_by
+from migration_route.vendors.postgresql.forecasting.forecaster import PostgreSQLForecaster
+from migration_route.vendors.postgresql.forecasting.types import is_rewritten
 from tests.forecasts.database import a_database
 from tests.harness import databases
 

@@ -6,7 +6,7 @@ import logging
 
 from migration_route.errors import DatabaseUnavailable
 from migration_route.ledger.reading import first_deferrals
-from migration_route.planning.phasing import NEVER, Deferrals, FirstDeferral
+from migration_route.planning.phases.dividing import NEVER, Deferrals, FirstDeferral
 
 logger = logging.getLogger("migration_route.operations")
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from migration_route.errors import DatabaseUnavailable
 from migration_route.ledger.durations import took_before
 from migration_route.planning import forecasting, sql
-from migration_route.planning.phasing import Deferrals
+from migration_route.planning.phases.dividing import Deferrals
 from migration_route.planning.plan import Details, Estimate, Finding, Plan, Step
 from migration_route.planning.planner import MigrationPlan
 from migration_route.planning.rules import findings_of

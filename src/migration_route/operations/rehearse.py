@@ -24,7 +24,7 @@ from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.installation import install
 from migration_route.ledger.reading import active_runs
-from migration_route.ledger.rehearsals import NewRehearsal, RehearsalRecord
+from migration_route.ledger.rehearsal_records import NewRehearsal, RehearsalRecord
 from migration_route.operations.plan import plain_plan
 from migration_route.operations.recording import on_record
 from migration_route.planning import sources

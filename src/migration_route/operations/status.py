@@ -14,8 +14,8 @@ from migration_route.operations.deferring import deferrals_of
 from migration_route.operations.recording import on_record
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
-from migration_route.planning.phase import Deferred, StepPhase
-from migration_route.planning.phasing import dated
+from migration_route.planning.phases.dividing import dated
+from migration_route.planning.phases.values import Deferred, StepPhase
 from migration_route.planning.planner import countable, pending, pending_phases
 from migration_route.planning.standing import DatabaseStatus
 from migration_route.running.recovery import lost_runs

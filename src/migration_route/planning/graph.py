@@ -34,7 +34,7 @@ from migration_route.errors import (
     UnknownTarget,
 )
 from migration_route.planning import sources
-from migration_route.planning.phases import Phases, phases_of
+from migration_route.planning.phases.computing import Phases, phases_of
 from migration_route.vocabulary import OWN_APP
 
 Key = tuple[str, str]

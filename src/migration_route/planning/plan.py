@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from migration_route.forecast import Forecast, TableSize
-from migration_route.planning.phase import Deferred, StepPhase
+from migration_route.planning.phases.values import Deferred, StepPhase
 from migration_route.vocabulary import Direction, Mode, Phase, Severity
 
 

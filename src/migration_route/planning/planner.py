@@ -14,8 +14,7 @@ from migration_route.errors import InvalidRequest
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
 from migration_route.planning.fingerprint import fingerprint_of
-from migration_route.planning.phase import StepPhase
-from migration_route.planning.phasing import (
+from migration_route.planning.phases.dividing import (
     NEVER,
     Deferrals,
     divide,
@@ -23,6 +22,7 @@ from migration_route.planning.phasing import (
     phases_in,
     refuse_impossible,
 )
+from migration_route.planning.phases.values import StepPhase
 from migration_route.planning.plan import Operation, Plan, PlanRequest, Step
 from migration_route.planning.targets import Destination, everything, find_destination
 from migration_route.targets import find_target

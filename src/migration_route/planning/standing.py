@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from migration_route.errors import RouteError
-from migration_route.planning.phase import Deferred
+from migration_route.planning.phases.values import Deferred
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,8 @@ from migration_route.connecting import new_connection
 from migration_route.errors import ActiveRehearsal, NotInThisState, RouteError
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
+from migration_route.ledger.rehearsal_records import ACTIVE, RehearsalRecord
 from migration_route.ledger.rehearsal_report import Limit, Report, SeenStep
-from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.masking import masked
 from migration_route.rehearsal import copy_of, limits
 from migration_route.rehearsal.hearing import Hearing
@@ -234,7 +234,7 @@ class Conductor:
             return rehearsals.move(
                 self._record.id,
                 to=to,
-                expected=rehearsals.ACTIVE,
+                expected=ACTIVE,
                 error=error,
                 report=self._report,
                 is_removed=is_removed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from migration_route.conf import route_settings
-from migration_route.ledger.rehearsals import RehearsalRecord
+from migration_route.ledger.rehearsal_records import RehearsalRecord
 from migration_route.running.launchers.process import begin, reap
 
 

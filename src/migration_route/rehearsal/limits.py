@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migration_route.conf import route_settings
+from migration_route.ledger.rehearsal_records import RehearsalRecord
 from migration_route.ledger.rehearsal_report import Limit, SeenStep
-from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.rehearsal.hearing import Hearing
 from migration_route.running.work.reporter import only_reads
 from migration_route.vendors import copies_of

@@ -17,7 +17,7 @@ from migration_route.connecting import new_connection
 from migration_route.errors import NotInThisState, RouteError
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
-from migration_route.ledger.rehearsals import RehearsalRecord
+from migration_route.ledger.rehearsal_records import RehearsalRecord
 from migration_route.running.launchers.words import forget_words, has_ended, last_words
 from migration_route.vendors import copies_of, vendor_of
 from migration_route.vendors.copying import is_scratch_name, scratch_name

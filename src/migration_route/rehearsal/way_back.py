@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from migration_route.errors import RouteError
-from migration_route.ledger.rehearsals import RehearsalRecord
+from migration_route.ledger.rehearsal_records import RehearsalRecord
 from migration_route.planning import graph as graphs
 from migration_route.planning.plan import PlanRequest
 from migration_route.planning.planner import make_plan

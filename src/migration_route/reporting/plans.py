@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from migration_route import wire
-from migration_route.planning.phase import Deferred
+from migration_route.planning.phases.values import Deferred
 from migration_route.planning.plan import Plan, Step
 from migration_route.reporting import forecasts
 

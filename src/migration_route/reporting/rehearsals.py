@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from migration_route import wire
+from migration_route.ledger.rehearsal_records import RehearsalRecord
 from migration_route.ledger.rehearsal_report import SeenOperation, SeenStatement, SeenStep
-from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.vocabulary import CopyKind
 
 _WORDS = 110

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migration_route.ledger.records import EventRecord, RunRecord
-from migration_route.planning.phase import Deferred
+from migration_route.planning.phases.values import Deferred
 from migration_route.planning.plan import Plan
 from migration_route.planning.standing import DatabaseStatus
 from migration_route.reporting.forecasts import estimate_line, operation_lines

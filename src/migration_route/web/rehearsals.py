@@ -11,6 +11,7 @@ from django.shortcuts import redirect
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import may
 from migration_route.errors import InvalidRequest
+from migration_route.ledger.rehearsal_records import RehearsalRecord
 from migration_route.ledger.rehearsal_report import (
     Limit,
     SeenError,
@@ -19,7 +20,6 @@ from migration_route.ledger.rehearsal_report import (
     SeenStatement,
     SeenStep,
 )
-from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.operations import rehearse as rehearsing
 from migration_route.planning.plan import Plan
 from migration_route.reporting.rehearsals import queries, summary, took

@@ -14,7 +14,7 @@ from migration_route.vendors.interface import Forecaster, Sessions, Slot, Target
 from migration_route.vendors.postgresql import health, troubles
 from migration_route.vendors.postgresql.catalog import PostgreSQLCatalog
 from migration_route.vendors.postgresql.contention import PostgreSQLContention
-from migration_route.vendors.postgresql.forecast import PostgreSQLForecaster
+from migration_route.vendors.postgresql.forecasting.forecaster import PostgreSQLForecaster
 from migration_route.vendors.postgresql.locks import PostgreSQLLock
 from migration_route.vendors.postgresql.pooling import have_own_sessions
 from migration_route.vendors.postgresql.sessions import PostgreSQLSessions

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from migration_route.planning.phase import Deferred
-from migration_route.planning.phasing import Deferrals, deferred
+from migration_route.planning.phases.dividing import Deferrals, deferred
+from migration_route.planning.phases.values import Deferred
 from migration_route.planning.plan import Finding, Plan, Step
 from migration_route.vocabulary import Mode, Phase, Severity
 

@@ -15,7 +15,7 @@ from django.db.migrations.state import ModelState, ProjectState
 from django.db.models import Field
 from django.db.models.fields import NOT_PROVIDED
 
-from migration_route.planning.altering import compare
+from migration_route.planning.phases.altering import compare
 from migration_route.vocabulary import Phase
 
 ModelKey = tuple[str, str]

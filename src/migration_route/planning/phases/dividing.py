@@ -12,8 +12,8 @@ from django.db.migrations import Migration
 from migration_route import clock
 from migration_route.errors import InvalidRequest
 from migration_route.planning import graph as graphs
-from migration_route.planning.phase import Deferred
-from migration_route.planning.phases import Phases, phases_of
+from migration_route.planning.phases.computing import Phases, phases_of
+from migration_route.planning.phases.values import Deferred
 from migration_route.planning.plan import PlanRequest, Step
 from migration_route.vocabulary import Phase
 

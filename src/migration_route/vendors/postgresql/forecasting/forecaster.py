@@ -8,9 +8,9 @@ from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.forecast import Forecast, TableSize
-from migration_route.vendors.postgresql.account import Account
-from migration_route.vendors.postgresql.definitions import READERS
-from migration_route.vendors.postgresql.schema import Schema
+from migration_route.vendors.postgresql.forecasting.account import Account
+from migration_route.vendors.postgresql.forecasting.definitions import READERS
+from migration_route.vendors.postgresql.forecasting.schema import Schema
 from migration_route.vendors.statements import Name
 from migration_route.vendors.words import Kind, Reading, statements
 

@@ -5,10 +5,14 @@ After the manual, ALTER TABLE and its Notes.
 
 from __future__ import annotations
 
-from migration_route.vendors.postgresql.account import Account
-from migration_route.vendors.postgresql.facts import Column, Index, Key, Table
-from migration_route.vendors.postgresql.schema import Schema
-from migration_route.vendors.postgresql.types import SERIAL, is_rewritten, type_of
+from migration_route.vendors.postgresql.forecasting.account import Account
+from migration_route.vendors.postgresql.forecasting.facts import Column, Index, Key, Table
+from migration_route.vendors.postgresql.forecasting.schema import Schema
+from migration_route.vendors.postgresql.forecasting.types import (
+    SERIAL,
+    is_rewritten,
+    type_of,
+)
 from migration_route.vendors.postgresql.wishes import ACCESS_EXCLUSIVE
 from migration_route.vendors.words import Kind, Reading
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from migration_route.vendors.postgresql.account import Account
-from migration_route.vendors.postgresql.columns import (
+from migration_route.vendors.postgresql.forecasting.account import Account
+from migration_route.vendors.postgresql.forecasting.columns import (
     add_column,
     add_key,
     alter_column,
     drop_column,
 )
-from migration_route.vendors.postgresql.facts import Check, Index, Table
-from migration_route.vendors.postgresql.schema import Schema
+from migration_route.vendors.postgresql.forecasting.facts import Check, Index, Table
+from migration_route.vendors.postgresql.forecasting.schema import Schema
 from migration_route.vendors.postgresql.wishes import (
     ACCESS_EXCLUSIVE,
     ROW_SHARE,

@@ -5,9 +5,9 @@ Locks on single rows are not foretold: they keep out nobody but those who write 
 
 from __future__ import annotations
 
-from migration_route.vendors.postgresql.account import Account
-from migration_route.vendors.postgresql.columns import functions_in
-from migration_route.vendors.postgresql.schema import Schema
+from migration_route.vendors.postgresql.forecasting.account import Account
+from migration_route.vendors.postgresql.forecasting.columns import functions_in
+from migration_route.vendors.postgresql.forecasting.schema import Schema
 from migration_route.vendors.postgresql.wishes import (
     ACCESS_SHARE,
     ROW_EXCLUSIVE,

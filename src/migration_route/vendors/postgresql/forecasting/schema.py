@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.vendors.postgresql.facts import Index, Table, table_of
+from migration_route.vendors.postgresql.forecasting.facts import Index, Table, table_of
 from migration_route.vendors.statements import Name
 
 _SHOWN = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from migration_route.forecast import Blocked, Forecast, TableLock
-from migration_route.vendors.postgresql.facts import Table
+from migration_route.vendors.postgresql.forecasting.facts import Table
 from migration_route.vendors.postgresql.wishes import (
     ACCESS_EXCLUSIVE,
     ACCESS_SHARE,

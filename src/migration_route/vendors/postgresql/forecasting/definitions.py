@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from migration_route.vendors.postgresql.account import Account
-from migration_route.vendors.postgresql.alterations import alter_table
-from migration_route.vendors.postgresql.columns import add_key
-from migration_route.vendors.postgresql.facts import Column, Index
-from migration_route.vendors.postgresql.rows import (
+from migration_route.vendors.postgresql.forecasting.account import Account
+from migration_route.vendors.postgresql.forecasting.alterations import alter_table
+from migration_route.vendors.postgresql.forecasting.columns import add_key
+from migration_route.vendors.postgresql.forecasting.facts import Column, Index
+from migration_route.vendors.postgresql.forecasting.rows import (
     delete,
     insert,
     read_names,
     select,
     update,
 )
-from migration_route.vendors.postgresql.schema import Schema
+from migration_route.vendors.postgresql.forecasting.schema import Schema
 from migration_route.vendors.postgresql.wishes import (
     ACCESS_EXCLUSIVE,
     ACCESS_SHARE,

@@ -15,13 +15,13 @@ from django.db.migrations import Migration
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import ProjectState
 
-from migration_route.planning.declaring import (
+from migration_route.planning.phases.declaring import (
     Declaration,
     declared,
     declared_by_operation,
 )
-from migration_route.planning.judging import Judgement, Novelties, judge
-from migration_route.planning.phase import COMPUTED, StepPhase
+from migration_route.planning.phases.judging import Judgement, Novelties, judge
+from migration_route.planning.phases.values import COMPUTED, StepPhase
 from migration_route.vocabulary import Phase
 
 logger = logging.getLogger("migration_route.planning")

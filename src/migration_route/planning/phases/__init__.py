@@ -1,0 +1,1 @@
+"""On which side of a deploy does each step belong?"""

@@ -1,0 +1,1 @@
+"""What would a statement do to the tables of PostgreSQL?"""
