@@ -37,6 +37,8 @@ def detailed_plan(request: PlanRequest, details: Details = AT_FIRST) -> Plan:
     found, migrations = make_plan(request, deferrals)
     if fresh.is_needed(migrations):
         return fresh.plan_in_new_process(request, details)
+    if sides.comes_first(found):
+        return found.with_details(findings=tuple(sides.findings(found, deferrals)))
     return with_details(found, migrations, deferrals, details)
 
 
