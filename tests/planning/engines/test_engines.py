@@ -14,7 +14,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from migration_route.planning import engines, sql
 from migration_route.planning.engines import mapping, safe_migrations, squawk
 from migration_route.planning.engines.values import Result
-from migration_route.planning.plan import Operation, PlanRequest
+from migration_route.planning.plan import Details, Operation, PlanRequest
 from migration_route.planning.planner import make_plan
 from migration_route.planning.rules.codes import CODES
 from migration_route.vocabulary import Severity
@@ -141,7 +141,7 @@ def test_safe_migrations_names_the_operation(history):
         "migrations.DeleteModel('Shelf')",
     )
     plan, migrations = make_plan(PlanRequest(targets=("testapp",)))
-    steps = sql.with_sql(plan.steps, migrations, "default", budget=10)
+    steps, _ = sql.with_sql(plan.steps, migrations, "default", Details(budget=10))
     plan = plan.with_details(steps=steps)
     found = {
         r.code: (r.step, r.operation) for r in safe_migrations.results(plan, migrations)
