@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -15,6 +15,7 @@ from migration_route.running.work.watch import Watch
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Blocker, Contention, Wanted
 from tests.factories import vendor
+from tests.harness.deadlines import until
 
 pytestmark = pytest.mark.usefixtures("tables")
 
@@ -80,6 +81,17 @@ def look(sql: str) -> list[Blocker]:
         return contention().in_the_way(connection, wanted(sql))
 
 
+def seen(pid: int, blockers: Callable[[], list[Blocker]]) -> dict[int, Blocker]:
+    """Return who is in the way, as soon as this session is among them: InnoDB tells of
+    transactions from a copy that is up to 0.1 s old, whoever has asked for it."""
+
+    def look_again() -> dict[int, Blocker] | None:
+        found = {blocker.pid: blocker for blocker in blockers()}
+        return found if pid in found else None
+
+    return until(look_again, seconds=10, what=f"session {pid} is seen")
+
+
 def test_the_names_of_a_statement_become_tables():
     """Names that are none are left out; a drop reaches those that keys point to."""
     names = {want.table.split(".")[-1] for want in wanted("ALTER TABLE way_item ADD x int")}
@@ -95,7 +107,7 @@ def test_a_reader_is_in_the_way_of_an_alter():
     """With pid and query, since when, and in which state."""
     with reading() as other:
         pid = contention().session(other)
-        found = {blocker.pid: blocker for blocker in look("ALTER TABLE way_item ADD x int")}
+        found = seen(pid, lambda: look("ALTER TABLE way_item ADD x int"))
     blocker = found[pid]
     assert blocker.since.endswith("Z")
     assert blocker.state == "idle in transaction"
@@ -161,7 +173,7 @@ def test_a_session_is_ended_only_while_it_is_the_same():
             cursor.fetchall()
         pid = contention().session(other)
         wants = wanted("ALTER TABLE way_item ADD x int")
-        found = {b.pid: b for b in contention().in_the_way(ending, wants)}[pid]
+        found = seen(pid, lambda: contention().in_the_way(ending, wants))[pid]
         if vendor() == "postgresql":
             stranger = Blocker(
                 **{
