@@ -68,3 +68,29 @@ for number in range(3):
     Item.objects.using(alias).create(name=f"written {number}")
 """
 WRITTEN = ["written 0", "written 1", "written 2"]
+
+
+_TABLE = """from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("shop", "{after}")]
+    operations = [
+        migrations.CreateModel("Thing{number}", [
+            ("id", models.BigAutoField(primary_key=True)),
+            ("name", models.CharField(max_length=20, db_index=True)),
+            ("item", models.ForeignKey("shop.Item", models.CASCADE)),
+        ]),
+        migrations.AddField("Thing{number}", "size", models.IntegerField(default=1)),
+    ]
+"""
+
+
+def chain_of_tables(count: int) -> dict[str, str]:
+    """Write so many migrations behind the first, each of which makes a table."""
+    files, after = {}, "0001_initial"
+    for number in range(2, count + 2):
+        name = f"{number:04}_thing"
+        files[name] = _TABLE.format(after=after, number=number)
+        after = name
+    return files
