@@ -71,7 +71,8 @@ def wait(client, rehearsal, *, seconds=60):
 
 
 def copies(site):
-    """Name the databases of rehearsals that are on the server, or beside the file."""
+    """Name the databases of this site's rehearsals that are on the server, where other
+    walks have theirs, or beside the file."""
     database = site.database
     match database.vendor:
         case "sqlite":
@@ -80,7 +81,10 @@ def copies(site):
             rows = database.rows("SELECT datname FROM pg_database")
         case _:
             rows = database.rows("SELECT schema_name FROM information_schema.schemata")
-    return {name for (name,) in rows if name.startswith(COPY)}
+    if "migration_route_rehearsal" not in database.tables():
+        return set()
+    on_record = database.rows("SELECT id FROM migration_route_rehearsal")
+    return {name for (name,) in rows} & {f"{COPY}{one}" for (one,) in on_record}
 
 
 def state_of(site):
