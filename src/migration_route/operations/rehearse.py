@@ -25,6 +25,7 @@ from migration_route.ledger.evidence import StepError
 from migration_route.ledger.installation import install
 from migration_route.ledger.reading import active_runs
 from migration_route.ledger.rehearsal_records import NewRehearsal, RehearsalRecord
+from migration_route.operations.ids import checked
 from migration_route.operations.plan import plain_plan
 from migration_route.operations.recording import on_record
 from migration_route.planning import sources
@@ -39,7 +40,6 @@ from migration_route.vendors import copies_of, vendor_of
 from migration_route.vocabulary import CopyKind, Direction, Phase, RehearsalState, Scope
 
 _PAUSE = 0.1
-_ID_LENGTH = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ def show(rehearsal: str, actor: Actor) -> RehearsalRecord:
     """
     with on_record(actor, "show-rehearsal"):
         authorise(actor, Scope.READ)
-        found = rehearsals.find_rehearsal(_checked(rehearsal))
+        found = rehearsals.find_rehearsal(checked(rehearsal, of="rehearsal"))
         authorise(actor, Scope.READ, database=found.database)
         return looking.look_after(found)
 
@@ -164,7 +164,7 @@ def list_all(
         if database is not None:
             find_target(database)
         if before is not None:
-            _checked(before)
+            checked(before, of="rehearsal")
         found = rehearsals.list_rehearsals(database=database, before=before, limit=limit)
         return [
             looking.look_after(record)
@@ -208,9 +208,3 @@ def carry(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
     ended = conduct(rehearsal, and_back=and_back)
     forget_words(rehearsal)  # of one that dies, they tell why
     return ended
-
-
-def _checked(rehearsal: str) -> str:
-    if len(rehearsal) != _ID_LENGTH or set(rehearsal) - set("0123456789abcdef"):
-        raise InvalidRequest("The id of a rehearsal has 32 hexadecimal digits.")
-    return rehearsal

@@ -6,9 +6,9 @@ import time
 
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise, may
-from migration_route.errors import InvalidRequest
 from migration_route.ledger import reading
 from migration_route.ledger.records import Happenings, RunRecord
+from migration_route.operations.ids import checked
 from migration_route.operations.recording import on_record
 from migration_route.running.recovery import lost_runs
 from migration_route.targets import find_target
@@ -16,22 +16,15 @@ from migration_route.vocabulary import Scope
 
 _FIRST_PAUSE = 0.03
 _LONGEST_PAUSE = 0.5
-_ID_LENGTH = 32
 
 
 def show(run: str, actor: Actor) -> RunRecord:
     """Return a run as it truly is. Raises `UnknownRun`, `Unauthenticated`, `Forbidden`."""
     with on_record(actor, "show", run=run):
         authorise(actor, Scope.READ)
-        found = reading.find_run(_checked(run))
+        found = reading.find_run(checked(run, of="run"))
         authorise(actor, Scope.READ, database=found.database)
         return lost_runs.look_after(found)
-
-
-def _checked(run: str) -> str:
-    if len(run) != _ID_LENGTH or set(run) - set("0123456789abcdef"):
-        raise InvalidRequest("The id of a run has 32 hexadecimal digits.")
-    return run
 
 
 def list_all(
@@ -47,7 +40,7 @@ def list_all(
         if database is not None:
             find_target(database)
         if before is not None:
-            _checked(before)
+            checked(before, of="run")
         found = reading.list_runs(database=database, before=before, limit=limit)
         return [
             lost_runs.look_after(run)
