@@ -20,7 +20,7 @@ from migration_route.errors import (
     Unauthenticated,
     UnknownDatabase,
 )
-from migration_route.ledger import runs
+from migration_route.ledger import opening
 from migration_route.ledger.reading import list_entries, list_runs
 from migration_route.operations import recording
 from migration_route.operations.apply import ApplyRequest, apply
@@ -198,7 +198,7 @@ def test_a_process_that_cannot_be_started_is_a_failed_run(settings, monkeypatch)
         begin("testapp")
     (run,) = list_runs(database=None, before=None, limit=5)
     assert (run.state, run.outcome) == (RunState.FAILED, "launch_failed")
-    assert runs.refuse_while_active("default") is None
+    assert opening.refuse_while_active("default") is None
 
 
 def test_a_launcher_that_cannot_be_found_is_no_run_that_stays(settings):

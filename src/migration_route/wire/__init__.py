@@ -8,29 +8,10 @@ Times are ISO 8601 in UTC, durations milliseconds. No Django here.
 from __future__ import annotations
 
 from migration_route.wire.answers import (
-    ActorAnswer,
-    BlockerAnswer,
     DatabaseAnswer,
-    DeferredAnswer,
-    EndedBlockersAnswer,
-    EventAnswer,
-    EventsAnswer,
-    FindingAnswer,
-    NotEndedAnswer,
-    OperationAnswer,
-    OperationEvidenceAnswer,
-    PlanAnswer,
-    PlanStepAnswer,
     Problem,
     ReadyAnswer,
-    RehearsedAnswer,
-    RunAnswer,
-    RunsAnswer,
-    RunStepAnswer,
-    SessionAnswer,
     StatusAnswer,
-    StepErrorAnswer,
-    WaitingAnswer,
     to_json,
 )
 from migration_route.wire.body import Answer
@@ -42,6 +23,14 @@ from migration_route.wire.forecasts import (
 )
 from migration_route.wire.health import HealthAnswer, SignalAnswer
 from migration_route.wire.ledger import EntriesAnswer, EntryAnswer, VerificationAnswer
+from migration_route.wire.plans import (
+    DeferredAnswer,
+    FindingAnswer,
+    OperationAnswer,
+    PlanAnswer,
+    PlanStepAnswer,
+    RehearsedAnswer,
+)
 from migration_route.wire.rehearsals import (
     CreateRehearsal,
     LimitAnswer,
@@ -64,6 +53,21 @@ from migration_route.wire.requests import (
     Resolve,
     ResumeRun,
     TargetName,
+)
+from migration_route.wire.runs import (
+    ActorAnswer,
+    BlockerAnswer,
+    EndedBlockersAnswer,
+    EventAnswer,
+    EventsAnswer,
+    NotEndedAnswer,
+    OperationEvidenceAnswer,
+    RunAnswer,
+    RunsAnswer,
+    RunStepAnswer,
+    SessionAnswer,
+    StepErrorAnswer,
+    WaitingAnswer,
 )
 
 __all__ = [
