@@ -40,7 +40,11 @@ def _perform(request: HttpRequest) -> HttpResponse:
         raise NotForYou(error.message, hint=error.hint) from error
     plan = plain_plan(PlanRequest())
     run = applying.apply(
-        applying.ApplyRequest(fingerprint=plan.fingerprint, reason="perform_migration"),
+        applying.ApplyRequest(
+            fingerprint=plan.fingerprint,
+            reason="perform_migration",
+            wait_for_window=False,  # who waits for the answer does not wait for a night
+        ),
         actor,
     )
     run = runs.wait(run.id, actor, seconds=longest_wait(request))

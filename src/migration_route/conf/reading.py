@@ -14,8 +14,9 @@ from migration_route.clock import duration
 from migration_route.conf.health import read_freezes, read_health
 from migration_route.conf.tokens import read_token
 from migration_route.conf.values import DatabaseSettings, RouteSettings, Token
+from migration_route.conf.windows import read_windows
 
-LAUNCHERS = ("process", "inline")
+LAUNCHERS = ("process", "inline", "work", "tasks")
 _LONGEST = 200
 # Guards of the public contract that this version does not carry yet. To ignore one
 # would open a door that its owner believes shut: while one is set, nothing is applied.
@@ -25,7 +26,6 @@ NOT_YET = (
     "OIDC",
     "REAUTHENTICATE",
     "WEBHOOKS",
-    "WINDOWS",
 )
 _FOUND = frozenset({"PROBLEMS", "UNSUPPORTED"})  # said, never set
 BUILD_VARIABLES = (
@@ -186,6 +186,9 @@ def read_settings(values: Any) -> RouteSettings:
         "guard_wait": reader.length_of_time("GUARD_WAIT", timedelta(seconds=10)),
         "health": reader.read("HEALTH", {}, read_health),
         "freezes": reader.read("FREEZES", (), read_freezes),
+        "windows": reader.read("WINDOWS", (), _windows),
+        "task_backend": reader.text("TASK_BACKEND", "default"),
+        "task_queue": reader.text("TASK_QUEUE", "default"),
         "engines": reader.truth("ENGINES", default=True),
         "unsupported": tuple(key for key in NOT_YET if reader.values.pop(key, None)),
     }
@@ -196,6 +199,10 @@ def read_settings(values: Any) -> RouteSettings:
             f"{key!r} is not a setting of the route; there are {', '.join(sorted(known))}."
         )
     return RouteSettings(**result, problems=tuple(reader.problems))
+
+
+def _windows(value: Any) -> tuple[Any, list[str]]:
+    return read_windows(value, settings.DATABASES)
 
 
 def _of_ways(databases: Mapping[str, DatabaseSettings], ledger: str) -> list[str]:

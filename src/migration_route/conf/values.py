@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 from migration_route.health import Freeze, HealthSettings
 from migration_route.vocabulary import Scope
+from migration_route.windows import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,9 @@ class RouteSettings:
     # None: nobody looks.
     health: HealthSettings | None = field(default_factory=HealthSettings)
     freezes: tuple[Freeze, ...] = ()  # times in which nothing is to begin
+    windows: tuple[Window, ...] = ()  # times of the week in which runs may begin
+    task_backend: str = "default"  # of TASKS, for the launcher "tasks"
+    task_queue: str = "default"
     engines: bool = True  # do other linters have a say, where they are installed?
     unsupported: tuple[str, ...] = ()  # guards that are set but not carried yet
     problems: tuple[str, ...] = field(default=())

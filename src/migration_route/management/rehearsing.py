@@ -11,10 +11,11 @@ from migration_route import wire
 from migration_route.access.actor import on_this_host
 from migration_route.management.arguments import verb
 from migration_route.management.terminal import Terminal
-from migration_route.operations import plan, rehearse
+from migration_route.operations import opening, plan, rehearse
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.reporting import rehearsals as reporting
 from migration_route.reporting import text
+from migration_route.reporting.openings import opening_lines, with_opening
 from migration_route.reporting.plans import plan_answer
 from migration_route.vocabulary import CopyKind, Phase, RehearsalState
 
@@ -57,8 +58,10 @@ def told_plan(found: Plan) -> tuple[wire.PlanAnswer, Iterator[str]]:
     """Return a plan with its last rehearsal, as JSON and as lines."""
     last = rehearse.of_plan(found, on_this_host())
     told = [] if last is None else [reporting.summary(last)]
+    may_begin = opening.opens(found.database)
     answer = reporting.with_rehearsal(plan_answer(found), last)
-    return answer, chain(text.plan_lines(found), told)
+    told += opening_lines(may_begin)
+    return with_opening(answer, may_begin), chain(text.plan_lines(found), told)
 
 
 def _rehearse(terminal: Terminal, options: dict[str, Any]) -> int:

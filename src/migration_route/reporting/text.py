@@ -43,11 +43,16 @@ def status_lines(databases: list[DatabaseStatus]) -> Iterator[str]:
         if found.ahead:
             yield f"  applied, but not in this code: {', '.join(found.ahead)}"
         if found.active_run:
-            yield f"  run {found.active_run} is {found.active_state}"
+            yield f"  run {found.active_run} is {found.active_state}{_for_what(found)}"
         if found.unresolved_run:
             yield f"  run {found.unresolved_run} stopped midway and needs to be resolved"
         if found.problem:
             yield f"  {found.problem.code}: {found.problem}"
+
+
+def _for_what(found: DatabaseStatus) -> str:
+    until = f" until {found.active_until[:19]}Z" if found.active_until else ""
+    return f" ({found.active_waits_for}{until})" if found.active_waits_for else ""
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
@@ -180,8 +185,11 @@ def ended_blockers_lines(
 
 
 def _waiting_lines(run: RunRecord) -> Iterator[str]:
-    yield f"  waiting: {run.waiting_reason}"
     facts = run.waiting_facts
+    yield f"  waiting: {run.waiting_reason}"
+    if why := facts.get("why"):
+        until = f"until {run.waiting_until[:19]}Z: " if run.waiting_until else ""
+        yield f"    {until}{why}"
     for signal in facts.get("signals", ()):
         yield f"    {signal['state']}: {signal['name']}: {signal['reason']}"
     if "gives_up" in facts:
@@ -214,7 +222,7 @@ def event_line(event: EventRecord) -> str | None:
             return f"  {event.text}"
         case EventKind.STATEMENT_RUNNING:
             return f"  still running: {event.text[:200]}"
-        case EventKind.ERROR | EventKind.LOCK_ATTEMPT | EventKind.HEALTH:
+        case EventKind.ERROR | EventKind.LOCK_ATTEMPT | EventKind.HEALTH | EventKind.WINDOW:
             return f"  {event.text}"
         case _:
             return None

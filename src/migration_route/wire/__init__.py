@@ -23,6 +23,7 @@ from migration_route.wire.forecasts import (
 )
 from migration_route.wire.health import HealthAnswer, SignalAnswer
 from migration_route.wire.ledger import EntriesAnswer, EntryAnswer, VerificationAnswer
+from migration_route.wire.openings import ActiveWaitingAnswer, OpeningAnswer, WorkedAnswer
 from migration_route.wire.plans import (
     DeferredAnswer,
     FindingAnswer,
@@ -71,6 +72,7 @@ from migration_route.wire.runs import (
 )
 
 __all__ = [
+    "ActiveWaitingAnswer",
     "ActorAnswer",
     "Alias",
     "Answer",
@@ -93,6 +95,7 @@ __all__ = [
     "LimitAnswer",
     "Name",
     "NotEndedAnswer",
+    "OpeningAnswer",
     "OperationAnswer",
     "OperationEvidenceAnswer",
     "PlanAnswer",
@@ -123,5 +126,6 @@ __all__ = [
     "TargetName",
     "VerificationAnswer",
     "WaitingAnswer",
+    "WorkedAnswer",
     "to_json",
 ]

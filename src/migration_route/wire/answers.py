@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from migration_route.wire.body import Answer
+from migration_route.wire.openings import ActiveWaitingAnswer
 from migration_route.wire.plans import DeferredAnswer
 
 
@@ -40,6 +41,7 @@ class DatabaseAnswer(Answer, frozen=True, kw_only=True):
     needs_resolution: str | None
     ledger_installed: bool
     problem: Problem | None
+    active_waiting: ActiveWaitingAnswer | None = None
 
 
 class StatusAnswer(Answer, frozen=True, kw_only=True):

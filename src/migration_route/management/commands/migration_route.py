@@ -15,11 +15,12 @@ from migration_route.management import (
     reading,
     rehearsing,
     tokens,
+    working,
 )
 from migration_route.management.terminal import Terminal
 from migration_route.reporting import serialize
 
-_FAMILIES = (reading, moment, rehearsing, applying, asking, tokens)
+_FAMILIES = (reading, moment, rehearsing, applying, working, asking, tokens)
 
 
 class Command(BaseCommand):

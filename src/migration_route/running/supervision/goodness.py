@@ -44,7 +44,8 @@ class Goodness:
         self._looking = Looking(run.database)
         self._touched = Touched()
         self._seen: set[str] = set()  # by looks that are not older than `_FRESH`
-        self._overridden: set[SignalName] = set()
+        # Who let it begin in spite of a freeze has let it go on in spite of that.
+        self._overridden = {SignalName.FREEZE} if run.in_spite else set[SignalName]()
         self._told: frozenset[SignalName] | None = None  # what the last event said
         self._hold: Hold | None = None
         self._is_shown = False  # the row says that the run is held for this
