@@ -146,8 +146,8 @@ def instant(wall: datetime, timezone: tzinfo) -> datetime:
     if first.astimezone(timezone).replace(tzinfo=None) == wall:
         return first
     # The two readings of a time that is left out lie on either side of the change.
-    before = wall.replace(tzinfo=timezone, fold=1).astimezone(UTC)
-    after = first
+    before = wall.replace(tzinfo=timezone, fold=1).astimezone(UTC).replace(microsecond=0)
+    after = first.replace(microsecond=0) + timedelta(seconds=1)
     offset = after.astimezone(timezone).utcoffset()
     while after - before > timedelta(seconds=1):
         middle = before + timedelta(seconds=(after - before) // timedelta(seconds=2))

@@ -47,8 +47,8 @@ class QueuedLauncher(ABC):
     def start_again(self, run: RunRecord) -> None:
         """Put a run on the queue whose process is gone. Raises `LaunchFailed`."""
         until = run.waiting_until if run.waits_to_begin and not run.in_spite else ""
-        at = clock.parsed(until) if until and self.supports_defer else None
         try:
+            at = clock.parsed(until) if until and self.supports_defer else None
             self.enqueue(run.id, at)
         except RouteError:
             raise

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
+
 from migration_route.conf import route_settings
 from migration_route.errors import Misconfigured
 from migration_route.running.launchers.queued import QueuedLauncher
@@ -15,8 +17,8 @@ class TaskLauncher(QueuedLauncher):
 
     @property
     def supports_defer(self) -> bool:
-        """Tell what the backend says of `run_after`."""
-        return bool(_task().get_backend().supports_defer)
+        """Tell what the backend says of `run_after`, which is an aware time."""
+        return settings.USE_TZ and bool(_task().get_backend().supports_defer)
 
     def enqueue(self, run: str, at: datetime | None) -> None:
         """Put it there."""
@@ -38,5 +40,5 @@ def _task() -> Any:
             "The launcher 'tasks' needs Django 6, or the package django-tasks.",
             hint="pip install 'django-migration-route[tasks]'",
         ) from error
-    settings = route_settings()
-    return carry_run.using(backend=settings.task_backend, queue_name=settings.task_queue)
+    ours = route_settings()
+    return carry_run.using(backend=ours.task_backend, queue_name=ours.task_queue)
