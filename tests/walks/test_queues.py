@@ -116,7 +116,7 @@ def database_worker(site: Any) -> Background:
     return Background(site.project, "manage.py", "db_worker", "--interval", "0.3")
 
 
-@on("postgres-sync")
+@on("postgres-gthread")
 def test_a_queue_in_the_database_carries_a_run(build, pair):
     """Without a worker it says so; with two that were killed, it is begun once."""
     site = with_database_queue(build, pair)
@@ -152,7 +152,7 @@ def test_a_queue_in_the_database_keeps_a_run_until_its_time(build, pair):
     second.stop()
 
 
-@on("postgres-sync")
+@on("postgres-gthread")
 def test_celery_delivers_a_task_twice_and_starts_the_run_once(build, pair, redis):
     """With `acks_late`; the worker and the waiting process are killed meanwhile."""
     settings = Options(migration_route={"LAUNCHER": "shop.carriers.CeleryLauncher"})
@@ -166,14 +166,14 @@ def test_celery_delivers_a_task_twice_and_starts_the_run_once(build, pair, redis
     first = celery_worker(site)
     pid = carrier_of(site, run)
     again = f"from shop.carriers import carry_run\ncarry_run.delay({run!r})"
-    site.project.shell(again)
+    site.project.python(again)
     first.kill()
     os.kill(pid, signal.SIGKILL)
     is_gone(site, pid)
     assert ci.get(f"runs/{run}")["state"] == "waiting"  # and is put on the queue again
     second = celery_worker(site)
     until(lambda: carrier_of(site, run) != pid, seconds=90, what="another one waits")
-    site.project.shell(again)
+    site.project.python(again)
     let_its_time_come(site, run, changed=settings)
     assert_it_began_once(site, ci, run)
     until(lambda: second.said.count("succeeded in") >= 2, seconds=90, what="both came")
@@ -198,7 +198,7 @@ def test_rq_starts_a_run_once(build, pair, redis):
     run = ci.run(ci.plan())["id"]
     assert ci.get(f"runs/{run}")["waiting"]["reason"] == "carrier"
     twice = f"from shop.carriers import RqLauncher\nRqLauncher().enqueue({run!r}, None)"
-    site.project.shell(twice)
+    site.project.python(twice)
     found = Background(site.project, "-c", RQ_WORKER.format(socket=redis))
     assert_it_began_once(site, ci, run)
     until(lambda: found.said.count("Job OK") >= 2, seconds=90, what="both were delivered")
@@ -206,7 +206,7 @@ def test_rq_starts_a_run_once(build, pair, redis):
     found.stop()
 
 
-@on("postgres-sync")
+@on("postgres-gthread")
 def test_a_broker_that_is_away_is_a_failed_run(build, pair, tmp_path):
     """Nothing would carry it: the database is free again, and the caller knows."""
     settings = Options(migration_route={"LAUNCHER": "shop.carriers.RqLauncher"})

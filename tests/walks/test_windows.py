@@ -57,7 +57,11 @@ def let_its_time_come(
 
 def is_gone(site: Site, pid: int) -> None:
     """Wait until a process is gone."""
-    is_gone(site, pid)
+    until(
+        lambda: pid not in processes.living_in(site.project.folder),
+        seconds=60,
+        what=f"{pid} is gone",
+    )
 
 
 def starts(site: Site) -> int:
@@ -99,7 +103,7 @@ def assert_it_began_once(site: Site, ci: Any, run: str) -> None:
     assert ci.get("ledger/verify")["intact"]
 
 
-@on("postgres-sync", "sqlite-gthread", "mariadb-uvicorn")
+@on("postgres-gthread", "sqlite-uvicorn", "mariadb-uvicorn")
 def test_a_run_waits_for_its_window_and_begins_by_itself(build, pair):
     """It says why and until when; it holds no lock, and owns its database."""
     settings = options(WINDOWS=[window_in(FAR)])
@@ -138,7 +142,7 @@ def test_a_run_begins_at_its_time(build, pair):
     assert ended["started_at"] >= run["at"]
 
 
-@on("postgres-gthread", "sqlite-sync")
+@on("postgres-gthread", "sqlite-gthread")
 def test_a_killed_process_that_waits_is_replaced_once(build, pair):
     """Nothing was done: it is not lost. Whoever looks next starts another, and one only."""
     site = build(pair, {"0002_start": running(STARTED)}, timeout=SLOW)
@@ -160,7 +164,7 @@ def test_a_killed_process_that_waits_is_replaced_once(build, pair):
     assert_it_began_once(site, ci, run["id"])
 
 
-@on("postgres-sync")
+@on("postgres-gthread")
 def test_a_run_that_waits_is_cancelled_at_once(build, pair):
     """Its process goes by itself, and leaves nothing."""
     site = build(pair, {"0002_start": running(STARTED)}, options=options(), timeout=SLOW)
@@ -214,7 +218,7 @@ def test_the_code_of_the_moment_is_what_runs(build, pair):
     assert starts(site) == 0
 
 
-@on("postgres-sync")
+@on("postgres-gthread")
 def test_a_window_that_closes_between_two_steps_holds_the_second(build, pair):
     """The step under way is carried to its end; the next waits for the next opening."""
     site = build(
@@ -255,7 +259,7 @@ def test_a_window_that_closes_between_two_steps_holds_the_second(build, pair):
     assert site.has_column("sku")
 
 
-@on("postgres-sync")
+@on("postgres-gthread")
 def test_who_does_not_wait_is_refused_with_the_next_opening(build, pair):
     """`wait_for_window`, the smallest view, and a launcher that cannot wait."""
     settings = options(WINDOWS=[window_in(FAR)])
@@ -293,7 +297,7 @@ def test_without_a_worker_a_queued_run_says_that_it_waits_for_one(build, pair):
     assert alive.exists()
 
 
-@on("postgres-sync", "mariadb-gthread")
+@on("postgres-gthread", "mariadb-gthread")
 def test_two_workers_that_are_killed_while_it_waits_begin_it_once(build, pair):
     """A waiting run is in the table, and in no worker."""
     settings = options(LAUNCHER="work", WINDOWS=[window_in(FAR)])
@@ -316,7 +320,7 @@ def test_two_workers_that_are_killed_while_it_waits_begin_it_once(build, pair):
     assert sum(f"run {run['id']}" in found.said for found in again) == 1
 
 
-@on("postgres-sync")
+@on("postgres-gthread")
 def test_a_worker_that_is_told_to_end_carries_its_run_to_the_end(build, pair):
     """It takes no other one."""
     site = build(
@@ -339,7 +343,7 @@ def test_a_worker_that_is_told_to_end_carries_its_run_to_the_end(build, pair):
 
 
 @pytest.mark.slow
-@on("postgres-sync")
+@on("postgres-gthread")
 def test_a_job_that_carries_one_run_may_be_killed_and_started_again(build, pair):
     """`manage.py migration_route run ID` from a pipeline, while the run waits."""
     settings = options(LAUNCHER="work")
