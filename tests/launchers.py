@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 from migration_route.running.launchers.queued import QueuedLauncher
@@ -24,7 +25,7 @@ class Remembering:
 class Queue(QueuedLauncher):
     """A queue that nobody reads."""
 
-    tasks: ClassVar[list[tuple]] = []
+    tasks: ClassVar[list[tuple[str, datetime | None]]] = []
     supports_defer = True
 
     def enqueue(self, run, at):

@@ -157,7 +157,7 @@ def test_a_killed_process_that_waits_is_replaced_once(build, pair):
         for client in (ci, site.client("reader")):
             shown = client.get(f"runs/{run['id']}")
             assert shown["state"] == "waiting", shown
-        return carrier_of(site, run["id"]) != first
+        return bool(carrier_of(site, run["id"]) != first)
 
     until(replaced, seconds=90, what="another process waits with it")
     let_its_time_come(site, run["id"])
