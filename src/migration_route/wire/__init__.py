@@ -10,7 +10,6 @@ from __future__ import annotations
 from migration_route.wire.answers import (
     ActorAnswer,
     BlockerAnswer,
-    DatabaseAnswer,
     DeferredAnswer,
     EndedBlockersAnswer,
     EventAnswer,
@@ -22,13 +21,11 @@ from migration_route.wire.answers import (
     PlanAnswer,
     PlanStepAnswer,
     Problem,
-    ReadyAnswer,
     RehearsedAnswer,
     RunAnswer,
     RunsAnswer,
     RunStepAnswer,
     SessionAnswer,
-    StatusAnswer,
     StepErrorAnswer,
     WaitingAnswer,
     to_json,
@@ -41,7 +38,12 @@ from migration_route.wire.forecasts import (
     TableLockAnswer,
 )
 from migration_route.wire.health import HealthAnswer, SignalAnswer
-from migration_route.wire.ledger import EntriesAnswer, EntryAnswer, VerificationAnswer
+from migration_route.wire.ledger import (
+    EntriesAnswer,
+    EntryAnswer,
+    ExportedEntry,
+    VerificationAnswer,
+)
 from migration_route.wire.rehearsals import (
     CreateRehearsal,
     LimitAnswer,
@@ -65,6 +67,7 @@ from migration_route.wire.requests import (
     ResumeRun,
     TargetName,
 )
+from migration_route.wire.status import DatabaseAnswer, ReadyAnswer, StatusAnswer
 
 __all__ = [
     "ActorAnswer",
@@ -82,6 +85,7 @@ __all__ = [
     "EstimateAnswer",
     "EventAnswer",
     "EventsAnswer",
+    "ExportedEntry",
     "FindingAnswer",
     "ForecastAnswer",
     "GiveReason",

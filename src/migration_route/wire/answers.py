@@ -50,7 +50,7 @@ class FindingAnswer(Answer, frozen=True, kw_only=True):
 class DeferredAnswer(Answer, frozen=True, kw_only=True):
     """A step that comes after the deploy, or that a plan of one phase leaves out; `since`
     is when a run first put it off, `by` the build that did; it is overdue when another
-    build is answering now."""
+    build is answering now; `waits_for` is the step for whose sake it comes after it."""
 
     app: str
     name: str
@@ -59,6 +59,7 @@ class DeferredAnswer(Answer, frozen=True, kw_only=True):
     since: str | None
     by: str | None
     overdue: bool
+    waits_for: str | None = None
 
 
 class PlanStepAnswer(Answer, frozen=True, kw_only=True):
@@ -196,7 +197,8 @@ class OperationEvidenceAnswer(Answer, frozen=True, kw_only=True):
 
 
 class RunStepAnswer(Answer, frozen=True, kw_only=True):
-    """One step of a run, as far as it is known to have come."""
+    """One step of a run, as far as it is known to have come; `rolls_back`: the database
+    undoes it as a whole when it fails."""
 
     app: str
     name: str
@@ -205,6 +207,7 @@ class RunStepAnswer(Answer, frozen=True, kw_only=True):
     duration_ms: int | None
     error: StepErrorAnswer | None
     operations: list[OperationEvidenceAnswer] | None = None
+    rolls_back: bool = True
 
 
 class RunAnswer(Answer, frozen=True, kw_only=True):
@@ -260,39 +263,6 @@ class EventsAnswer(Answer, frozen=True, kw_only=True):
     events: list[EventAnswer]
     last: int
     ended: bool
-
-
-class DatabaseAnswer(Answer, frozen=True, kw_only=True):
-    """What is known of one database right now."""
-
-    database: str
-    reachable: bool
-    vendor: str
-    pending: int | None
-    pending_migrations: list[str]
-    required: int | None
-    required_migrations: list[str]
-    deferred: list[DeferredAnswer]
-    applied: int | None
-    ahead: list[str]
-    active_run: str | None
-    needs_resolution: str | None
-    ledger_installed: bool
-    problem: Problem | None
-
-
-class StatusAnswer(Answer, frozen=True, kw_only=True):
-    """Every database of the project."""
-
-    build: str
-    ledger_database: str
-    databases: list[DatabaseAnswer]
-
-
-class ReadyAnswer(Answer, frozen=True, kw_only=True):
-    """May traffic come?"""
-
-    ready: bool
 
 
 def to_json(answer: Answer) -> bytes:
