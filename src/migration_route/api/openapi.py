@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from migration_route import __version__, wire
+from migration_route.api.ledger_calls import ledger_calls
 from migration_route.api.rehearsal_calls import rehearsal_calls
 from migration_route.vocabulary import Mode, Phase
 
@@ -33,6 +34,7 @@ class _Call:
     body: type[wire.Request] | None = None
     parameters: tuple[dict[str, Any], ...] = ()
     public: bool = False
+    media: str = "application/json"
     errors: tuple[int, ...] = field(default=(400, 401, 403, 404, 405, 409, 500, 503))
 
 
@@ -51,6 +53,11 @@ _LIMIT = _query(
     "How many at most.",
 )
 
+_AFTER = _query(
+    "after",
+    {"type": "integer", "minimum": 0, "default": 0},
+    "The last number that is known.",
+)
 _DATABASE = _query("database", {"type": "string", "default": "default"}, "An alias.")
 _TARGETS = {
     **_query(
@@ -151,11 +158,7 @@ _CALLS = (
         answers={200: wire.EventsAnswer},
         parameters=(
             _RUN_ID,
-            _query(
-                "after",
-                {"type": "integer", "minimum": 0, "default": 0},
-                "The last number that is known.",
-            ),
+            _AFTER,
             _query("limit", {"type": "integer", "minimum": 1, "maximum": 500}, "At most."),
         ),
     ),
@@ -205,22 +208,7 @@ _CALLS = (
         errors=(400, 401, 403, 404, 405, 409, 413, 500, 503),
     ),
     *(_Call(**call) for call in rehearsal_calls(_LIMIT)),
-    _Call(
-        method="get",
-        path="/ledger",
-        summary="Entries of the ledger, newest first",
-        answers={200: wire.EntriesAnswer},
-        parameters=(
-            _query("before", {"type": "integer", "minimum": 1}, "The cursor `next`."),
-            _LIMIT,
-        ),
-    ),
-    _Call(
-        method="get",
-        path="/ledger/verify",
-        summary="Is the ledger as it was written?",
-        answers={200: wire.VerificationAnswer},
-    ),
+    *(_Call(**call) for call in ledger_calls(_LIMIT, _AFTER)),
 )
 
 
@@ -262,7 +250,7 @@ def document(base: str) -> bytes:
 
 def _operation(call: _Call) -> dict[str, Any]:
     responses = {
-        str(status): _response(kind, "application/json", kind.__doc__ or "")
+        str(status): _response(kind, call.media, kind.__doc__ or "")
         for status, kind in call.answers.items()
     }
     for status in call.errors:

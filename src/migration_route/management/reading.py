@@ -18,7 +18,7 @@ from migration_route.management.arguments import (
 from migration_route.management.following import follow, tell_run
 from migration_route.management.rehearsing import told_plan
 from migration_route.management.terminal import Terminal
-from migration_route.operations import ledger, plan, runs, status
+from migration_route.operations import plan, runs, status
 from migration_route.planning.plan import Details
 from migration_route.rendering import text
 from migration_route.rendering.exits import exit_of_status
@@ -46,10 +46,6 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     hidden = verb(verbs, "plan-value", None, _plan_value, terminal)
     target_arguments(hidden)
     hidden.add_argument("--details", type=details_of, help=SUPPRESS)
-    nested = verbs.add_parser("ledger", help="the ledger").add_subparsers(
-        dest="ledger_verb", required=True
-    )
-    verb(nested, "verify", "is the ledger as it was written?", _verify, terminal)
 
 
 def _status(terminal: Terminal, options: dict[str, Any]) -> int:
@@ -89,9 +85,3 @@ def _show(terminal: Terminal, options: dict[str, Any]) -> int:
 
 def _watch(terminal: Terminal, options: dict[str, Any]) -> int:
     return follow(terminal, options, runs.show(options["run"], on_this_host()))
-
-
-def _verify(terminal: Terminal, options: dict[str, Any]) -> int:
-    found = serialize.verification_answer(ledger.verify(on_this_host()))
-    terminal.tell(options, found, [text.verification_line(found)])
-    return 0 if found.intact else 1

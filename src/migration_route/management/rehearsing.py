@@ -63,8 +63,8 @@ def _rehearse(terminal: Terminal, options: dict[str, Any]) -> int:
     if options["clean"]:
         cleaned = rehearse.clean(actor)
         lines = [f"removed what {record.id} has left" for record in cleaned]
-        answer = reporting.rehearsals_answer(cleaned, limit=_MANY)
-        terminal.tell(options, answer, lines or ["Nothing was left."])
+        left = reporting.rehearsals_answer(cleaned, limit=_MANY)
+        terminal.tell(options, left, lines or ["Nothing was left."])
         return 0
     targets = tuple(options["targets"])
     phase = Phase(options["phase"]) if options["phase"] else None

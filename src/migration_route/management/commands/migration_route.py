@@ -11,6 +11,7 @@ from migration_route.errors import RouteError
 from migration_route.management import (
     applying,
     asking,
+    keeping,
     moment,
     reading,
     rehearsing,
@@ -19,7 +20,7 @@ from migration_route.management import (
 from migration_route.management.terminal import Terminal, pretty
 from migration_route.rendering.problems import problem_answer
 
-_FAMILIES = (reading, moment, rehearsing, applying, asking, tokens)
+_FAMILIES = (reading, moment, rehearsing, applying, asking, keeping, tokens)
 
 
 class Command(BaseCommand):
