@@ -24,6 +24,8 @@ from urllib.request import (
     Request,
 )
 
+import msgspec
+
 from migration_route import __version__
 from migration_route.client.problems import NotTheRoute, NotTrusted, Unreachable
 from migration_route.errors import InvalidRequest, Unauthenticated
@@ -103,9 +105,14 @@ class Transport:
         Raises `Unreachable`, and `NotTheRoute` for a way that leads elsewhere.
         """
         with self.opened(method, path, body=body, headers=headers or {}) as response:
+            is_framed = response.chunked or response.length is not None
+            body = response.read()
+            if not is_framed and not _is_json(body):
+                # Where headers are cut off as well, nothing else tells of it.
+                raise Unreachable(f"The answer of {self.address} broke off.")
             return Reply(
                 status=response.status,
-                body=response.read(),
+                body=body,
                 build=response.headers.get(BUILD_HEADER),
                 url=response.url,
             )
@@ -187,6 +194,14 @@ class Transport:
 
 def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _unreachable(error: Exception, address: str) -> Unreachable:
