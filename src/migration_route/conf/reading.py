@@ -12,8 +12,8 @@ from django.conf import settings
 
 from migration_route.clock import duration
 from migration_route.conf.health import read_freezes, read_health
-from migration_route.conf.tokens import read_token
-from migration_route.conf.values import DatabaseSettings, RouteSettings, Token
+from migration_route.conf.values import DatabaseSettings, RouteSettings
+from migration_route.tokens import Token, read_token
 
 LAUNCHERS = ("process", "inline")
 _LONGEST = 200

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
 
 from migration_route.health import Freeze, HealthSettings
-from migration_route.vocabulary import Scope
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """A machine's right to ask, known only by the digest of its secret."""
-
-    name: str
-    sha256: str
-    scopes: frozenset[Scope]
-    databases: frozenset[str] | None = None  # None: every database
-    expires: date | None = None  # the first day on which it is no longer good
+from migration_route.tokens import Token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,8 @@ from migration_route.ledger.rehearsal_report import (
 )
 from migration_route.operations import rehearse as rehearsing
 from migration_route.planning.plan import Plan
-from migration_route.reporting.rehearsals import queries, summary, took
+from migration_route.rendering.rehearsals import queries, summary, took
+from migration_route.reporting.rehearsals import rehearsal_answer
 from migration_route.vocabulary import CopyKind, RehearsalState, Scope
 from migration_route.web import parsing
 from migration_route.web.rendering import render
@@ -176,7 +177,7 @@ def rehearsed(plan: Plan, actor: Actor) -> dict[str, object]:
     record = rehearsing.of_plan(plan, actor)
     return {
         "rehearsed": None if record is None else rehearsal_view(record),
-        "rehearsed_words": "" if record is None else summary(record),
+        "rehearsed_words": "" if record is None else summary(rehearsal_answer(record)),
         "may_rehearse": may(actor, Scope.REHEARSE, plan.database),
     }
 

@@ -117,6 +117,7 @@ class RehearsalAnswer(Answer, frozen=True, kw_only=True):
     copy_removed: bool
     longest_lock: SeenLockAnswer | None
     report: ReportAnswer | None
+    duration_ms: int | None = None
 
 
 class RehearsalsAnswer(Answer, frozen=True, kw_only=True):
