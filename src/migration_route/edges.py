@@ -64,6 +64,14 @@ _BY_ACTION = {
     Action.RESOLVED: Edge.RUN_RESOLVED,
 }
 
+_BY_STATE = {
+    RunState.AWAITING_APPROVAL: (Edge.RUN_APPROVAL_NEEDED,),
+    RunState.WAITING: (Edge.RUN_WAITING,),
+    RunState.HELD: (Edge.RUN_HELD,),
+    RunState.LOST: (Edge.RUN_LOST,),
+    RunState.REJECTED: (Edge.RUN_REJECTED, Edge.RUN_ENDED),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
@@ -97,24 +105,13 @@ def _of_transition(facts: Mapping[str, Any]) -> tuple[Edge, ...]:
     before, after = facts.get("from"), facts.get("to")
     if before == after:
         return ()
-    match after:
-        case RunState.AWAITING_APPROVAL:
-            return (Edge.RUN_APPROVAL_NEEDED,)
-        case RunState.REJECTED:
-            return (Edge.RUN_REJECTED, Edge.RUN_ENDED)
-        case RunState.QUEUED if before == RunState.AWAITING_APPROVAL:
-            return (Edge.RUN_APPROVED,)
-        case RunState.WAITING:
-            return (Edge.RUN_WAITING,)
-        case RunState.HELD:
-            return (Edge.RUN_HELD,)
-        case RunState.LOST:
-            return (Edge.RUN_LOST,)
-        case RunState.RUNNING if before == RunState.QUEUED or facts.get("began"):
-            return (Edge.RUN_STARTED,)
-        case RunState.RUNNING if before in {RunState.WAITING, RunState.HELD}:
-            return (Edge.RUN_RESUMED,)
-        case _ if after in ENDED_STATES:
-            return (Edge.RUN_ENDED,)
-        case _:
-            return ()
+    if after == RunState.RUNNING:
+        begins = before == RunState.QUEUED or facts.get("began")
+        goes_on = before in {RunState.WAITING, RunState.HELD}
+        return (Edge.RUN_STARTED,) if begins else (Edge.RUN_RESUMED,) if goes_on else ()
+    if after == RunState.QUEUED:
+        is_approved = before == RunState.AWAITING_APPROVAL
+        return (Edge.RUN_APPROVED,) if is_approved else ()
+    if after in _BY_STATE:
+        return _BY_STATE[RunState(after)]
+    return (Edge.RUN_ENDED,) if after in ENDED_STATES else ()

@@ -14,12 +14,13 @@ from migration_route.management import (
     moment,
     reading,
     rehearsing,
+    telling,
     tokens,
 )
 from migration_route.management.terminal import Terminal
 from migration_route.reporting import serialize
 
-_FAMILIES = (reading, moment, rehearsing, applying, asking, tokens)
+_FAMILIES = (reading, moment, rehearsing, applying, asking, telling, tokens)
 
 
 class Command(BaseCommand):
