@@ -18,7 +18,9 @@ def documented():
     """Return the function that the documentation shows."""
     text = PAGE.read_text(encoding="utf-8")
     (code,) = (
-        block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "hmac" in block
+        block
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        if "hmac" in block
     )
     names: dict[str, object] = {}
     exec(code, names)  # noqa: S102 - our own page

@@ -64,6 +64,12 @@ class RouteSettings:
         return self.databases.get(alias) or DatabaseSettings()
 
     @property
+    def secrets(self) -> frozenset[str]:
+        """Return what must be shown nowhere: whoever knows an address may post to it."""
+        signing = {secret for webhook in self.webhooks for secret in webhook.secrets}
+        return frozenset(signing | {webhook.url for webhook in self.webhooks})
+
+    @property
     def direct_aliases(self) -> frozenset[str]:
         """Return the aliases that are a second way to a database, not one more."""
         return frozenset(
