@@ -109,51 +109,55 @@ def a_free_port() -> int:
 
 
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length", 0))
-            received = Received(
-                path=self.path,
-                headers={name.lower(): value for name, value in self.headers.items()},
-                body=self.rfile.read(length),
-                at=time.time(),
-            )
-            self.answer(receiver.take(received))
-
-        def do_GET(self) -> None:
-            receiver.take(
-                Received(path=f"GET {self.path}", headers={}, body=b"", at=time.time())
-            )
-            self.answer(200)
-
-        def answer(self, how: int | str) -> None:
-            match how:
-                case int():
-                    self.send_response(how)
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                case "redirect":
-                    self.send_response(307)
-                    self.send_header("Location", f"http://127.0.0.1:{receiver.port}/gone")
-                    self.end_headers()
-                case "hang":
-                    receiver.wait_a_little(LONG)
-                case "drip":
-                    self.drip()
-                case "garbage":
-                    self.wfile.write(b"\x00\xff no HTTP at all\r\n\r\n" * 10)
-                case "close":
-                    self.wfile.write(b"HTTP/1.1 20")
-            if isinstance(how, str):
-                self.close_connection = True
-
-        def drip(self) -> None:
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-            with suppress(OSError):
-                while not receiver.wait_a_little(0.05):
-                    self.wfile.write(b"a")
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Keep quiet."""
+    class Handler(_Handler):
+        theirs = receiver
 
     return Handler
+
+
+class _Handler(BaseHTTPRequestHandler):
+    theirs: Receiver
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        received = Received(
+            path=self.path,
+            headers={name.lower(): value for name, value in self.headers.items()},
+            body=self.rfile.read(length),
+            at=time.time(),
+        )
+        self.answer(self.theirs.take(received))
+
+    def do_GET(self) -> None:
+        path = f"GET {self.path}"
+        self.theirs.take(Received(path=path, headers={}, body=b"", at=time.time()))
+        self.answer(200)
+
+    def answer(self, how: int | str) -> None:
+        self.close_connection = True
+        match how:
+            case int():
+                self.send_response(how)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            case "redirect":
+                self.send_response(307)
+                self.send_header("Location", f"http://127.0.0.1:{self.theirs.port}/gone")
+                self.end_headers()
+            case "hang":
+                self.theirs.wait_a_little(LONG)
+            case "drip":
+                self.drip()
+            case "garbage":
+                self.wfile.write(b"\x00\xff no HTTP at all\r\n\r\n" * 10)
+            case "close":
+                self.wfile.write(b"HTTP/1.1 20")
+
+    def drip(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        with suppress(OSError):
+            while not self.theirs.wait_a_little(0.05):
+                self.wfile.write(b"a")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Keep quiet."""

@@ -1,4 +1,4 @@
-"""What do the tests of telling share? Somebody who listens, and the setting that names it."""
+"""What do the tests of telling share? Somebody who listens, and the setting for it."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connections
 
 from migration_route.conf import route_settings
 from migration_route.ledger import outbox, runs
@@ -297,6 +298,7 @@ def test_who_lost_its_lease_tells_nothing_more(database, tell):
             assert outbox.lease(
                 name, by="another", now=later(hours=1), lasting=timedelta(hours=1)
             )
+            connections.close_all()  # this thread is the server's
             taken.set()
         return 200
 
