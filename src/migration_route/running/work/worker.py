@@ -25,6 +25,7 @@ from django.db.migrations.state import ProjectState
 from django.db.models.signals import pre_migrate
 
 from migration_route import clock
+from migration_route.conf import route_settings
 from migration_route.masking import masked
 from migration_route.planning import sources
 from migration_route.running.guarding.guard import standing_aside
@@ -160,7 +161,7 @@ def _held_to(order: Order, reporter: Reporter) -> Iterator[_Held]:
 
 
 def _mask(text: str) -> str:
-    secrets = {str(settings.SECRET_KEY)}
+    secrets = {str(settings.SECRET_KEY), *route_settings().secrets}
     secrets |= {
         str(database.get("PASSWORD") or "") for database in settings.DATABASES.values()
     }
