@@ -13,7 +13,7 @@ from django.db import connections
 
 from migration_route import signals
 from migration_route.conf import route_settings
-from migration_route.ledger import outbox, runs
+from migration_route.ledger import opening, outbox, runs
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.verification import verify
 from migration_route.operations.telling import deliver_due
@@ -132,7 +132,7 @@ def test_a_process_that_is_killed_between_record_and_message_loses_nothing(
 def test_what_no_run_tells_is_told_by_a_process_that_ends(history, receiver, told):
     """As where a plan needs approval: no run's process lives then."""
     told({"url": receiver.url}, LAUNCHER="process")
-    run, _ = runs.open_run(a_new_run())
+    run, _ = opening.open_run(a_new_run())
     assert signals.settle(30)
     runs.move(run.id, to=RunState.EXPIRED, expected={RunState.QUEUED})
     receiver.until(lambda: "run_ended" in receiver.events(run.id), "it is told")
