@@ -16,7 +16,7 @@ from migration_route.api.endpoints import answer, endpoint
 from migration_route.api.openapi import document
 from migration_route.api.parsing import LARGEST_BODY, wanted_wait
 from migration_route.connecting import own_connection
-from migration_route.ledger import runs
+from migration_route.ledger import opening, runs
 from migration_route.ledger.journal import Journal
 from migration_route.models import Entry, Event
 from migration_route.planning import sources
@@ -44,7 +44,7 @@ def call(path: str, who: str = "reader", method: str = "get", **words):
 
 def a_run(state: RunState = RunState.QUEUED):
     """Return a run in that state, with three events."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = opening.open_run(a_new_run())
     with own_connection("default"):
         journal = Journal(run)
         for word in "abc":

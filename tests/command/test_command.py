@@ -15,7 +15,7 @@ from django.db import connections
 
 from migration_route import processes, wire
 from migration_route.conf import read_settings
-from migration_route.ledger import runs
+from migration_route.ledger import opening, runs
 from migration_route.ledger.reading import list_entries, list_runs
 from migration_route.models import Entry
 from migration_route.tokens import digest_of
@@ -64,7 +64,7 @@ def _nobody(monkeypatch):
 
 def a_run(state: RunState):
     """Return the id of a run in that state."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = opening.open_run(a_new_run())
     if state is not RunState.QUEUED:
         runs.move(run.id, to=state, expected={RunState.QUEUED})
     return run.id

@@ -17,8 +17,10 @@ from migration_route.vocabulary import Action
 from tests.factories import at_once, tables
 
 OWN = {
+    "migration_route_delivery",
     "migration_route_entry",
     "migration_route_event",
+    "migration_route_outbox",
     "migration_route_rehearsal",
     "migration_route_run",
 }

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 
 from migration_route.access.requests import find_actor
 from migration_route.api import parsing
-from migration_route.api.ledger_calls import EXPORT_MEDIA
+from migration_route.api.calls.ledger import EXPORT_MEDIA
 from migration_route.operations import ledger
 
 _LARGEST_NUMBER = 2**63 - 1

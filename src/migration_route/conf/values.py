@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from migration_route.conf.telling import Mail, Webhook
 from migration_route.health import Freeze, HealthSettings
 from migration_route.tokens import Token
 
@@ -41,6 +42,8 @@ class RouteSettings:
     # None: nobody looks.
     health: HealthSettings | None = field(default_factory=HealthSettings)
     freezes: tuple[Freeze, ...] = ()  # times in which nothing is to begin
+    webhooks: tuple[Webhook, ...] = ()  # who is told, by HTTP
+    mail: tuple[Mail, ...] = ()  # who is told, by e-mail
     engines: bool = True  # do other linters have a say, where they are installed?
     unsupported: tuple[str, ...] = ()  # guards that are set but not carried yet
     problems: tuple[str, ...] = field(default=())
@@ -48,6 +51,12 @@ class RouteSettings:
     def database(self, alias: str) -> DatabaseSettings:
         """Return what is set for one database."""
         return self.databases.get(alias) or DatabaseSettings()
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Return what must be shown nowhere: whoever knows an address may post to it."""
+        signing = {secret for webhook in self.webhooks for secret in webhook.secrets}
+        return frozenset(signing | {webhook.url for webhook in self.webhooks})
 
     @property
     def direct_aliases(self) -> frozenset[str]:

@@ -7,29 +7,7 @@ Times are ISO 8601 in UTC, durations milliseconds. No Django here.
 
 from __future__ import annotations
 
-from migration_route.wire.answers import (
-    ActorAnswer,
-    BlockerAnswer,
-    DeferredAnswer,
-    EndedBlockersAnswer,
-    EventAnswer,
-    EventsAnswer,
-    FindingAnswer,
-    NotEndedAnswer,
-    OperationAnswer,
-    OperationEvidenceAnswer,
-    PlanAnswer,
-    PlanStepAnswer,
-    Problem,
-    RehearsedAnswer,
-    RunAnswer,
-    RunsAnswer,
-    RunStepAnswer,
-    SessionAnswer,
-    StepErrorAnswer,
-    WaitingAnswer,
-    to_json,
-)
+from migration_route.wire.answers import Problem, to_json
 from migration_route.wire.body import Answer
 from migration_route.wire.forecasts import (
     EstimateAnswer,
@@ -43,6 +21,14 @@ from migration_route.wire.ledger import (
     EntryAnswer,
     ExportedEntry,
     VerificationAnswer,
+)
+from migration_route.wire.plans import (
+    DeferredAnswer,
+    FindingAnswer,
+    OperationAnswer,
+    PlanAnswer,
+    PlanStepAnswer,
+    RehearsedAnswer,
 )
 from migration_route.wire.rehearsals import (
     CreateRehearsal,
@@ -66,6 +52,21 @@ from migration_route.wire.requests import (
     Resolve,
     ResumeRun,
     TargetName,
+)
+from migration_route.wire.runs import (
+    ActorAnswer,
+    BlockerAnswer,
+    EndedBlockersAnswer,
+    EventAnswer,
+    EventsAnswer,
+    NotEndedAnswer,
+    OperationEvidenceAnswer,
+    RunAnswer,
+    RunsAnswer,
+    RunStepAnswer,
+    SessionAnswer,
+    StepErrorAnswer,
+    WaitingAnswer,
 )
 from migration_route.wire.status import DatabaseAnswer, ReadyAnswer, StatusAnswer
 

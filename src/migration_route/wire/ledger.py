@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from migration_route.wire.answers import ActorAnswer
 from migration_route.wire.body import Answer
+from migration_route.wire.runs import ActorAnswer
 
 
 class EntryAnswer(Answer, frozen=True, kw_only=True):

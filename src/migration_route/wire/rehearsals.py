@@ -7,9 +7,9 @@ from typing import Annotated
 from msgspec import Meta, field
 
 from migration_route.vocabulary import CopyKind, Phase
-from migration_route.wire.answers import ActorAnswer, StepErrorAnswer
 from migration_route.wire.body import Answer
 from migration_route.wire.requests import Alias, Name, Reason, Request, TargetName
+from migration_route.wire.runs import ActorAnswer, StepErrorAnswer
 
 
 class CreateRehearsal(Request, frozen=True, kw_only=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from migration_route.wire.answers import DeferredAnswer, Problem
+from migration_route.wire.answers import Problem
 from migration_route.wire.body import Answer
+from migration_route.wire.plans import DeferredAnswer
 
 
 class DatabaseAnswer(Answer, frozen=True, kw_only=True):

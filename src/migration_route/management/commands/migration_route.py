@@ -15,12 +15,13 @@ from migration_route.management import (
     moment,
     reading,
     rehearsing,
+    telling,
     tokens,
 )
 from migration_route.management.terminal import Terminal, pretty
 from migration_route.rendering.problems import problem_answer
 
-_FAMILIES = (reading, moment, rehearsing, applying, asking, keeping, tokens)
+_FAMILIES = (reading, moment, rehearsing, applying, asking, keeping, telling, tokens)
 
 
 class Command(BaseCommand):
