@@ -38,17 +38,19 @@ class NewRehearsal:
     address: str
     reason: str
     build: str
+    in_place: bool = False  # on the database itself, and rolled back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsalRecord:
-    """A plan that is, or was, carried out on a copy."""
+    """A plan that is, or was, carried out on a copy, or in place."""
 
     id: str
     database: str
     state: RehearsalState
     kind: CopyKind
     and_back: bool
+    in_place: bool  # on the database itself, and rolled back
     direction: Direction
     targets: tuple[str, ...]
     fingerprint: str
@@ -89,6 +91,7 @@ def record_of(row: Rehearsal) -> RehearsalRecord:
         state=RehearsalState(row.state),
         kind=CopyKind(row.kind),
         and_back=row.and_back,
+        in_place=row.in_place,
         direction=Direction(row.direction),
         targets=tuple(json.loads(row.targets)),
         fingerprint=row.fingerprint,

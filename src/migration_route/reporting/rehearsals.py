@@ -10,7 +10,7 @@ import msgspec
 from migration_route import wire
 from migration_route.ledger.rehearsal_records import RehearsalRecord
 from migration_route.ledger.rehearsal_report import SeenOperation, SeenStatement, SeenStep
-from migration_route.vocabulary import CopyKind
+from migration_route.vocabulary import CopyKind, RehearsalState, StepState
 
 _WORDS = 110
 
@@ -26,6 +26,7 @@ def rehearsal_answer(record: RehearsalRecord) -> wire.RehearsalAnswer:
         ended=not record.is_active,
         kind=record.kind,
         and_back=record.and_back,
+        in_place=record.in_place,
         direction=record.direction,
         targets=list(record.targets),
         phase=record.phase,
@@ -66,6 +67,7 @@ def with_rehearsal(
         id=record.id,
         state=record.state,
         kind=record.kind,
+        in_place=record.in_place,
         finished_at=record.finished_at or None,
         summary=summary(record),
     )
@@ -75,21 +77,33 @@ def with_rehearsal(
 def summary(record: RehearsalRecord) -> str:
     """Tell a rehearsal in one line, as it stands beside the plan."""
     kind = "with data" if record.kind is CopyKind.DATA else "on the schema alone"
+    kind = "in place" if record.in_place else kind
     if record.is_active:
         return f"being rehearsed {kind}: {record.state}"
     when = f"{record.finished_at[:16].replace('T', ' ')} UTC"
     report = record.report
     if record.error is not None:
         return f"rehearsed at {when}, {kind}: failed"
-    told = [f"rehearsed at {when}", kind, f"{(report.duration_ms or 0) / 1000:.1f} s"]
+    told = [f"rehearsed at {when}", kind]
+    if missing := unrehearsed(record):
+        told.append(f"only {len(record.steps) - missing} of {len(record.steps)} steps")
+    told.append(f"{(report.duration_ms or 0) / 1000:.1f} s")
     if longest := report.longest_lock():
         told.append(f"longest lock {longest.mode} on {longest.table}, {longest.held_ms} ms")
     return ", ".join(told)
 
 
+def unrehearsed(record: RehearsalRecord) -> int:
+    """Return how many steps of one that went through were left out of it."""
+    if record.state is not RehearsalState.SUCCEEDED:
+        return 0
+    return sum(step.state == StepState.NOT_STARTED for step in record.report.steps)
+
+
 def rehearsal_lines(record: RehearsalRecord) -> Iterator[str]:
     """Tell a rehearsal with its report."""
-    yield f"rehearsal {record.id} on a copy of {record.database}: {record.state}"
+    where = "in place, rolled back, on" if record.in_place else "on a copy of"
+    yield f"rehearsal {record.id} {where} {record.database}: {record.state}"
     yield f"  {summary(record)}"
     if record.error:
         yield f"  {record.error.type}: {_one_line(record.error.message)}"

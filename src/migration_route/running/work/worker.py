@@ -33,7 +33,7 @@ from migration_route.running.signals import let_interrupts_through, no_more_inte
 from migration_route.running.work.attempts import LockTimeout
 from migration_route.running.work.copied import led_to_copy
 from migration_route.running.work.expectation import Expectation, PlanDiffers
-from migration_route.running.work.limits import gentle
+from migration_route.running.work.in_place import AllRehearsed, carefully
 from migration_route.running.work.observation import observed
 from migration_route.running.work.output import LineWriter
 from migration_route.running.work.rebuilding import rebuilding
@@ -84,9 +84,9 @@ class Worker:
                 led_to_copy(order.database, order.scratch, self._reporter.denied),
                 standing_aside(order.database),
                 worker_session(order.database, order.run),
-                _held_to(order, self._reporter) as observer,
+                _held_to(order, self._reporter) as held,
                 rebuilding(order, self._reporter),
-                gentle(order.database, self._reporter) as carried,
+                carefully(order, held, self._reporter) as (observer, carried),
                 watching(order, observer, carried, self._reporter) as (looking, carrying),
                 observed(looking, carrying),
             ):
@@ -96,6 +96,8 @@ class Worker:
                     type_migrate(order, target, streams)
         except Stopped:
             return "stopped", None
+        except AllRehearsed:
+            return "done", None
         except PlanDiffers as difference:
             return "plan_changed", Failure(type="PlanChanged", message=str(difference))
         except LockTimeout as spent:
