@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import Any, Protocol
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+class Trouble(Enum):
+    """What a statement of a rehearsal in place has failed for."""
+
+    OUT_OF_TIME = auto()
+    LOCK_TAKEN = auto()  # by others, for longer than it may wait
+    NO_TRANSACTION = auto()  # or no such savepoint in it
+    OTHER = auto()
 
 
 class InPlace(Protocol):
@@ -39,8 +49,8 @@ class InPlace(Protocol):
         """Let happen what the database keeps for the end of a transaction, and fail for
         what it would refuse then."""
 
-    def is_out_of_time(self, error: BaseException) -> bool:
-        """Tell whether a statement failed because it took too long."""
+    def trouble(self, error: BaseException) -> Trouble:
+        """Tell what kind of failure a statement has met."""
 
     def text_of(self, connection: BaseDatabaseWrapper, query: Any) -> str:
         """Return a query in whichever form the driver takes one, as text."""

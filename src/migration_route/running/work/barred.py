@@ -19,7 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.running.messages import Bounds
 from migration_route.vendors import copies_of, in_place_of
-from migration_route.vendors.in_place import InPlace
+from migration_route.vendors.in_place import InPlace, Trouble
 from migration_route.vendors.statements import first_word
 
 _NO_MAIL = "django.core.mail.backends.dummy.EmailBackend"
@@ -27,8 +27,8 @@ _PREPARATION = 60.0  # seconds until the first step: nothing is locked there
 _FRESH = 0.1  # seconds for which limits that were sent are good enough
 # A transaction that has failed takes nothing else before its ROLLBACK.
 _ROLLS_BACK = frozenset({"savepoint", "release", "rollback"})
+_BEHIND = "the transaction of the rehearsal was ended behind its back"
 _MAY_SET = re.compile(r"timeout|set_config", re.IGNORECASE)
-_LOCK_TAKEN = frozenset({"55P03"})
 
 
 class NeverCommitted(BaseException):
@@ -77,8 +77,20 @@ class Barred:
         self._raise_again()
         self._send_bounds()
         if not self._in_place.is_barred(self._connection):
-            raise self._refuse("the transaction of the rehearsal was ended behind its back")
+            raise self._refuse(_BEHIND)
         self._in_place.settle(self._connection)
+
+    def explain(self, error: Exception) -> None:
+        """Raise what a step has really failed for, where that came before `error`."""
+        self._raise_again()
+        if self._connection.closed_in_transaction:
+            raise self._refuse("its session was closed, and the transaction with it")
+        try:
+            is_barred = self._in_place.is_barred(self._connection)
+        except DatabaseError:
+            return  # the transaction has failed, or the session is gone: `error` tells
+        if not is_barred:
+            raise self._refuse(_BEHIND) from error
 
     def look(self, query: Any) -> None:
         """Refuse what must not be sent; the driver asks as well. Raises `NeverCommitted`,
@@ -120,18 +132,27 @@ class Barred:
         try:
             return execute(sql, params, many, context)
         except DatabaseError as error:
-            if self._in_place.is_out_of_time(error) and self._left() < _FRESH:
-                raise self._out_of_time() from error
-            cause = error.__cause__ or error
-            code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-            if code in _LOCK_TAKEN:
-                self._refused = LockTaken(
+            why = self._why(error, word)
+            if why is None:
+                raise
+            self._refused = why
+            raise why from error
+
+    def _why(self, error: DatabaseError, word: str) -> BaseException | None:
+        """Return what a statement with this first word has really failed for; None: for
+        what the database says."""
+        match self._in_place.trouble(error):
+            case Trouble.OUT_OF_TIME if self._left() < _FRESH:
+                return self._out_of_time()
+            case Trouble.NO_TRANSACTION if word in _ROLLS_BACK:  # sent by Django itself
+                return self._refuse(_BEHIND)
+            case Trouble.LOCK_TAKEN:
+                return LockTaken(
                     "Others held a lock that was needed: "
                     f"{str(error).strip().splitlines()[0]}. A rehearsal in place waits for "
                     f"{self._bounds.lock_timeout * 1000:g} ms, and does not try again."
                 )
-                raise self._refused from error
-            raise
+        return None
 
     def _send_bounds(self) -> None:
         """Raises `OutOfTime` where nothing is left."""

@@ -80,7 +80,11 @@ class StepsInPlace:
         **kwargs: Any,
     ) -> Any:
         """Carry out a step once, and let happen what belongs to its end."""
-        result = method(executor, state, migration, *args, **kwargs)
+        try:
+            result = method(executor, state, migration, *args, **kwargs)
+        except Exception as error:
+            self._transaction.explain(error)
+            raise
         self._transaction.end_step()
         return result
 

@@ -16,6 +16,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.errors import CannotRehearse
+from migration_route.vendors.in_place import Trouble
 from migration_route.vendors.postgresql.leaving import leaving
 
 _BAR = "migration_route_never_committed"
@@ -35,7 +36,12 @@ SELECT DISTINCT format('%I.%I', n.nspname, c.conname)
 FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
 WHERE c.condeferrable AND NOT c.condeferred
 """
-_CANCELED = "57014"
+_TROUBLES = {
+    "57014": Trouble.OUT_OF_TIME,
+    "55P03": Trouble.LOCK_TAKEN,
+    "25P01": Trouble.NO_TRANSACTION,
+    "3B001": Trouble.NO_TRANSACTION,
+}
 
 
 class PostgreSQLInPlace:
@@ -93,11 +99,11 @@ class PostgreSQLInPlace:
         if names:
             _send(connection, f"SET CONSTRAINTS {', '.join(names)} IMMEDIATE")
 
-    def is_out_of_time(self, error: BaseException) -> bool:
-        """Know the code of a canceled statement."""
+    def trouble(self, error: BaseException) -> Trouble:
+        """Read its code (manual, appendix A)."""
         cause = error.__cause__ or error
         code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-        return code == _CANCELED
+        return _TROUBLES.get(code or "", Trouble.OTHER)
 
     def text_of(self, connection: BaseDatabaseWrapper, query: Any) -> str:
         """Read bytes, and what psycopg composes of parts."""
