@@ -228,3 +228,8 @@ def may_in_place(database: str, actor: Actor) -> bool:
     return all(may(actor, scope, database) for scope in rights) and not (
         in_place_of(find_target(database).alias).why_not
     )
+
+
+def in_place_limit(database: str) -> float:
+    """Return for how many seconds a rehearsal in place may hold its locks there."""
+    return route_settings().database(database).in_place_limit.total_seconds()

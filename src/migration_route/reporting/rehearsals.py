@@ -83,7 +83,10 @@ def summary(record: RehearsalRecord) -> str:
     when = f"{record.finished_at[:16].replace('T', ' ')} UTC"
     report = record.report
     if record.error is not None:
-        return f"rehearsed at {when}, {kind}: failed"
+        # These two tell more of the surroundings than of the plan.
+        is_cut_short = record.error.type in {"OutOfTime", "LockTaken"}
+        how = f"cut short ({record.error.type})" if is_cut_short else "failed"
+        return f"rehearsed at {when}, {kind}: {how}"
     told = [f"rehearsed at {when}", kind]
     if missing := unrehearsed(record):
         told.append(f"only {len(record.steps) - missing} of {len(record.steps)} steps")

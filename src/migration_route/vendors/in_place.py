@@ -71,4 +71,4 @@ class Impossible:
         self.why_not = why_not
 
     def __getattr__(self, name: str) -> Any:
-        raise NotImplementedError(f"{name}: {self.why_not}")
+        raise AttributeError(f"{name}: {self.why_not}")

@@ -206,7 +206,7 @@ def barred(
         in_place.bar(connection)
         found = Barred(connection, in_place, bounds)
         settings.EMAIL_BACKEND = _NO_MAIL  # a mail would reach people
-        _deny_connections(database, denied)
+        _deny_connections(database, lambda what: found.is_open and denied(what))
         in_place.watch_driver(found.look)
         connection.execute_wrappers.insert(0, found.limited)
         try:
@@ -217,7 +217,7 @@ def barred(
         transaction.set_rollback(True, using=database)
 
 
-def _deny_connections(database: str, denied: Callable[[str], None]) -> None:
+def _deny_connections(database: str, denied: Callable[[str], object]) -> None:
     """Let nothing be opened any more: what is written elsewhere would stay."""
 
     def connect(self: BaseDatabaseWrapper) -> None:
