@@ -18,8 +18,8 @@ from django.conf import settings
 from django.db import connections
 
 from migration_route.access.actor import Actor
+from migration_route.ledger.opening import NewRun
 from migration_route.ledger.records import StepRecord
-from migration_route.ledger.runs import NewRun
 from migration_route.planning.plan import Plan, Step
 from migration_route.vocabulary import ActorKind, Direction, Mode, Scope
 

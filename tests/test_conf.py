@@ -211,7 +211,6 @@ def test_a_wrong_limit_is_named(entry, word):
         "NETWORKS",
         "OIDC",
         "REAUTHENTICATE",
-        "WEBHOOKS",
         "WINDOWS",
     ],
 )

@@ -16,7 +16,7 @@ from migration_route.api.endpoints import answer, endpoint
 from migration_route.api.openapi import document
 from migration_route.api.parsing import LARGEST_BODY, wanted_wait
 from migration_route.connecting import own_connection
-from migration_route.ledger import runs
+from migration_route.ledger import opening, runs
 from migration_route.ledger.journal import Journal
 from migration_route.models import Entry, Event
 from migration_route.planning import sources
@@ -44,7 +44,7 @@ def call(path: str, who: str = "reader", method: str = "get", **words):
 
 def a_run(state: RunState = RunState.QUEUED):
     """Return a run in that state, with three events."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = opening.open_run(a_new_run())
     with own_connection("default"):
         journal = Journal(run)
         for word in "abc":
@@ -57,7 +57,16 @@ def a_run(state: RunState = RunState.QUEUED):
 
 # --- what all addresses have in common ----------------------------------------------
 
-GETS = ["status", "ready", "plan", "runs", "ledger", "ledger/verify", "openapi.json"]
+GETS = [
+    "status",
+    "ready",
+    "plan",
+    "runs",
+    "ledger",
+    "ledger/verify",
+    "ledger/export",
+    "openapi.json",
+]
 POSTS = [f"runs/{UNKNOWN}/cancel", f"runs/{UNKNOWN}/resolve"]
 NEVER = ["post", "put", "patch", "delete"]
 
@@ -560,7 +569,11 @@ def test_every_call_is_told_as_openapi_wants_it(path, method, operation):
         assert response["description"]
         assert "Migration-Route-Build" in response["headers"]
         ((media, content),) = response["content"].items()
-        assert media in {"application/json", "application/problem+json"}
+        assert media in {
+            "application/json",
+            "application/jsonl",
+            "application/problem+json",
+        }
         assert set(content["schema"]) == {"$ref"}
     in_path = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
     assert in_path == set(re.findall(r"{(\w+)}", path))

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from migration_route.ledger import runs
+from migration_route.ledger import opening, runs
 from migration_route.vocabulary import RunState
 from tests.access.test_sessions import signed_in, user
 from tests.factories import a_new_run, tables
@@ -67,7 +67,7 @@ def test_what_is_still_running_is_202(history, settings):
 def test_what_is_refused_is_409(history, state):
     """Another run is in the way."""
     history.table("0001_a", "made_a")
-    run, _ = runs.open_run(a_new_run())
+    run, _ = opening.open_run(a_new_run())
     if state is not RunState.QUEUED:
         runs.move(run.id, to=state, expected={RunState.QUEUED})
     answer = perform(staff())

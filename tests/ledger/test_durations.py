@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from migration_route.ledger import runs
+from migration_route.ledger import opening, runs
 from migration_route.ledger.durations import StepKey, Took, took_before
 from migration_route.ledger.records import StepRecord
 from migration_route.operations.plan import detailed_plan
@@ -25,7 +25,7 @@ def key_of(step: StepRecord) -> StepKey:
 
 def on_record(step: StepRecord, **changes: Any) -> str:
     """Put a run of this step on record, that has come to its end; return its id."""
-    run, _ = runs.open_run(a_new_run(steps=(step,), **changes))
+    run, _ = opening.open_run(a_new_run(steps=(step,), **changes))
     return runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED}).id
 
 

@@ -8,7 +8,7 @@ import logging
 import pytest
 from django.db import IntegrityError, OperationalError, connections
 
-from migration_route.ledger import chain, entries, runs, sidecar
+from migration_route.ledger import chain, entries, opening, runs, sidecar
 from migration_route.ledger.entries import Draft, note, write
 from migration_route.ledger.reading import list_entries
 from migration_route.ledger.verification import verify
@@ -132,14 +132,14 @@ def test_a_note_on_a_locked_file_waits_beside_it():
 def test_the_next_writer_takes_in_what_was_left(writer):
     """Whoever writes next, the line comes onto the chain, once, and the folder goes."""
     folder = sidecar.folder_of("default")
-    run = runs.open_run(a_new_run())[0].id if writer == "move" else ""
+    run = opening.open_run(a_new_run())[0].id if writer == "move" else ""
     with written_by_another():
         note(denied(actor_name="eve"))
     try:
         if writer == "write":
             write(denied(actor_name="mallory"), patience=1)
         elif writer == "open_run":
-            runs.open_run(a_new_run())
+            opening.open_run(a_new_run())
         else:
             runs.move(run, to=RunState.CANCELLED, expected={RunState.QUEUED})
         names = [entry.actor_name for entry in list_entries(before=None, limit=10)]

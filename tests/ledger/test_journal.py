@@ -9,7 +9,7 @@ import pytest
 from django.db import connections
 
 from migration_route.connecting import own_connection
-from migration_route.ledger import runs, sidecar
+from migration_route.ledger import opening, runs, sidecar
 from migration_route.ledger.chain import GENESIS, Line, first_break
 from migration_route.ledger.entries import Draft, write
 from migration_route.ledger.journal import Journal
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("database")
 def run() -> Iterator[RunRecord]:
     """Give a run of two steps that is running."""
     steps = (a_step_record("0002_a"), a_step_record("0003_b"))
-    opened, _ = runs.open_run(a_new_run(steps=steps))
+    opened, _ = opening.open_run(a_new_run(steps=steps))
     yield runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
     if folder := sidecar.folder_of("default"):
         sidecar.RunFile(folder, opened.id).remove()

@@ -20,7 +20,7 @@ from migration_route.errors import (
     Unauthenticated,
     UnknownDatabase,
 )
-from migration_route.ledger import runs
+from migration_route.ledger import opening
 from migration_route.ledger.reading import list_entries, list_runs
 from migration_route.operations import recording
 from migration_route.operations.apply import ApplyRequest, apply
@@ -198,7 +198,7 @@ def test_a_process_that_cannot_be_started_is_a_failed_run(settings, monkeypatch)
         begin("testapp")
     (run,) = list_runs(database=None, before=None, limit=5)
     assert (run.state, run.outcome) == (RunState.FAILED, "launch_failed")
-    assert runs.refuse_while_active("default") is None
+    assert opening.refuse_while_active("default") is None
 
 
 def test_a_launcher_that_cannot_be_found_is_no_run_that_stays(settings):
@@ -207,6 +207,14 @@ def test_a_launcher_that_cannot_be_found_is_no_run_that_stays(settings):
     with pytest.raises((LaunchFailed, Misconfigured)):
         begin("testapp")
     assert all(not run.is_active for run in list_runs(database=None, before=None, limit=5))
+
+
+def test_nothing_runs_past_a_guard_that_cannot_be_read(settings):
+    """A freeze with a typing error is no freeze: the run is refused, by name."""
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "FREEZES": [{"form": "now"}]}
+    with pytest.raises(Misconfigured, match=r"FREEZES\[0\].*form"):
+        begin("testapp")
+    assert list_runs(database=None, before=None, limit=9) == []
 
 
 def test_a_ledger_that_is_busy_is_unavailable_not_broken():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from migration_route.errors import Forbidden, NotInThisState
+from migration_route.ledger import opening, sidecar
 from migration_route.ledger import runs as ledger_runs
-from migration_route.ledger import sidecar
 from migration_route.ledger.asking import asked_of
 from migration_route.ledger.reading import find_run, list_entries
 from migration_route.ledger.verification import verify
@@ -22,7 +22,7 @@ WAITS = [RunState.QUEUED, RunState.WAITING, RunState.RUNNING]
 
 def a_run(state: RunState = RunState.QUEUED):
     """Return a run in that state."""
-    run, _ = ledger_runs.open_run(a_new_run())
+    run, _ = opening.open_run(a_new_run())
     if state is RunState.QUEUED:
         return run
     return ledger_runs.move(run.id, to=state, expected={RunState.QUEUED})

@@ -15,6 +15,7 @@ from migration_route.errors import (
     UnknownDatabase,
     UnknownRun,
 )
+from migration_route.ledger import opening
 from migration_route.ledger import runs as ledger_runs
 from migration_route.ledger.reading import list_entries
 from migration_route.operations import runs
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 def a_run(state: RunState = RunState.QUEUED, database: str = "default"):
     """Return a run in that state."""
-    run, _ = ledger_runs.open_run(a_new_run(database=database))
+    run, _ = opening.open_run(a_new_run(database=database))
     if state is RunState.QUEUED:
         return run
     return ledger_runs.move(run.id, to=state, expected={RunState.QUEUED})

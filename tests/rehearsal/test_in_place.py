@@ -15,7 +15,8 @@ from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsal_report import Report, SeenStep
 from migration_route.rehearsal import looking
 from migration_route.rehearsal.in_place import mutex, require_in_place
-from migration_route.reporting.rehearsals import rehearsal_answer, summary
+from migration_route.rendering.rehearsals import summary
+from migration_route.reporting.rehearsals import rehearsal_answer
 from migration_route.running.recovery.backend import Backend
 from migration_route.vendors import in_place_of, vendor_of
 from migration_route.vendors.interface import Slot
@@ -157,10 +158,10 @@ def test_what_was_rehearsed_in_place_says_so(database):
     """How many of its steps, where not all of them; and what is no fault of the plan."""
     found = ended()
     assert rehearsal_answer(found).in_place
-    assert ", in place, 1.5 s" in summary(found)
+    assert ", in place, 1.5 s" in summary(rehearsal_answer(found))
     part = ended(states=("applied", "not_started", "not_started"))
-    assert "in place, only 1 of 3 steps" in summary(part)
+    assert "in place, only 1 of 3 steps" in summary(rehearsal_answer(part))
     late = ended(error=StepError(type="OutOfTime", message="x"))
-    assert summary(late).endswith("in place: cut short (OutOfTime)")
+    assert summary(rehearsal_answer(late)).endswith("in place: cut short (OutOfTime)")
     wrong = ended(error=StepError(type="IntegrityError", message="x"))
-    assert summary(wrong).endswith("in place: failed")
+    assert summary(rehearsal_answer(wrong)).endswith("in place: failed")

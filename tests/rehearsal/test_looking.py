@@ -10,8 +10,8 @@ import pytest
 from migration_route.connecting import new_connection, own_connection
 from migration_route.errors import ActiveRehearsal, NotInThisState
 from migration_route.ledger import rehearsals
+from migration_route.ledger.opening import new_id
 from migration_route.ledger.rehearsal_records import ACTIVE, NewRehearsal
-from migration_route.ledger.runs import new_id
 from migration_route.rehearsal import looking
 from migration_route.vendors import copies_of, vendor_of
 from migration_route.vendors.copying import scratch_name

@@ -17,7 +17,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from migration_route.clock import written
 from migration_route.connecting import new_connection, own_connection
 from migration_route.errors import ActiveRun
-from migration_route.ledger import runs
+from migration_route.ledger import opening, runs
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run, list_entries, list_events
 from migration_route.ledger.records import RunRecord
@@ -48,7 +48,7 @@ def running(
 ) -> RunRecord:
     """Return a run whose processes are gone, in mid-step where `begun` says which."""
     steps = tuple(a_step_record(step.name, rolls_back=rolls_back) for step in STEPS)
-    opened, _ = runs.open_run(a_new_run(steps=steps))
+    opened, _ = opening.open_run(a_new_run(steps=steps))
     run = runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
     if begun is not None:
         with own_connection("default"):
@@ -82,13 +82,13 @@ def held(slot: Slot) -> Iterator[None]:
 
 def test_a_queued_run_is_given_time_to_begin():
     """A process needs a while to be up."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = opening.open_run(a_new_run())
     assert look_after(still_since(run.id, 20)).state is RunState.QUEUED
 
 
 def test_a_queued_run_whose_process_has_died_here_has_failed_at_once():
     """Nobody waits half a minute for what is gone: the lock on its file tells."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = opening.open_run(a_new_run())
     with taking_words(run.id) as words:
         process = subprocess.Popen(
             [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=words
@@ -107,7 +107,7 @@ def test_a_queued_run_whose_process_has_died_here_has_failed_at_once():
 
 def test_a_run_that_never_began_has_failed_with_the_last_words_of_its_process():
     """Why it could not begin stands in the error, without secrets."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = opening.open_run(a_new_run())
     words_of(run.id).write_text("ImportError: no module; password=hunter2hunter2")
     try:
         found = look_after(still_since(run.id, 40))
@@ -123,7 +123,7 @@ def test_a_run_that_never_began_has_failed_with_the_last_words_of_its_process():
 )
 def test_a_run_whose_heart_beats_is_left_alone(state):
     """Nobody looks into it before its lease is over."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = opening.open_run(a_new_run())
     runs.move(run.id, to=state, expected={RunState.QUEUED})
     before = still_since(run.id, 10)
     assert look_after(before) == before
@@ -134,12 +134,12 @@ def test_a_run_whose_heart_beats_is_left_alone(state):
 )
 def test_a_run_that_had_not_begun_a_step_has_failed(state):
     """The lock is free, nothing is recorded, nothing was touched."""
-    run, _ = runs.open_run(a_new_run(steps=STEPS))
+    run, _ = opening.open_run(a_new_run(steps=STEPS))
     runs.move(run.id, to=state, expected={RunState.QUEUED})
     found = look_after(still_since(run.id, 60))
     assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
     assert [step.state for step in found.steps] == [StepState.NOT_STARTED] * 2
-    assert runs.open_run(a_new_run())[1]
+    assert opening.open_run(a_new_run())[1]
 
 
 def test_a_run_that_has_everything_recorded_may_lack_what_comes_at_the_end():
@@ -196,7 +196,7 @@ def test_a_run_whose_supervisor_holds_the_lock_is_lost_not_ended():
         assert found.state is RunState.LOST
         assert look_after(found).state is RunState.LOST
         with pytest.raises(ActiveRun):
-            runs.open_run(a_new_run())
+            opening.open_run(a_new_run())
     assert look_after(found).state is RunState.FAILED
 
 
@@ -259,7 +259,7 @@ def test_of_many_that_look_one_concludes():
 
 def test_a_run_that_has_ended_is_not_looked_after():
     """However long ago its heart stopped."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = opening.open_run(a_new_run())
     runs.move(run.id, to=RunState.PARTIAL, expected={RunState.QUEUED})
     before = still_since(run.id, 10_000)
     assert look_after(before) == before
@@ -267,7 +267,7 @@ def test_a_run_that_has_ended_is_not_looked_after():
 
 def test_what_the_process_of_an_ended_run_said_goes():
     """A supervisor that is killed in its last moment leaves the file behind."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = opening.open_run(a_new_run())
     with taking_words(run.id):
         assert look_after(run).state is RunState.QUEUED
     assert words_of(run.id).exists()
@@ -279,7 +279,7 @@ def test_a_ledger_that_cannot_be_written_leaves_the_run_as_it_is():
     """Another migration holds the file: the next look concludes."""
     if vendor() != "sqlite":
         pytest.skip("only SQLite has one writer")
-    run, _ = runs.open_run(a_new_run())
+    run, _ = opening.open_run(a_new_run())
     run = still_since(run.id, 60)
     with written_by_another():
         assert look_after(run) == run
@@ -319,7 +319,7 @@ def test_a_run_that_was_asked_to_stop_beside_the_file_and_died_is_concluded():
     os.utime(folder / f"run-{run.id}.jsonl", (1, 1))
     try:
         assert not look_after(find_run(run.id)).is_active
-        assert runs.open_run(a_new_run())[1]
+        assert opening.open_run(a_new_run())[1]
         assert not folder.exists()
     finally:
         file.remove(at_the_end=True)

@@ -11,7 +11,7 @@ from django.test import Client
 
 from migration_route.access.actor import on_this_host
 from migration_route.access.sessions import permission_of
-from migration_route.ledger import reading, runs
+from migration_route.ledger import opening, reading, runs
 from migration_route.ledger.records import RunRecord
 from migration_route.operations.apply import ApplyRequest, apply
 from migration_route.operations.plan import plain_plan
@@ -60,7 +60,7 @@ def a_run(database: None) -> Callable[..., RunRecord]:
     """Put a run on record that came to a state, without carrying anything out."""
 
     def a_run(state: RunState = RunState.QUEUED, **changes: Any) -> RunRecord:
-        run, _ = runs.open_run(a_new_run(**changes))
+        run, _ = opening.open_run(a_new_run(**changes))
         if state is RunState.QUEUED:
             return run
         return runs.move(run.id, to=state, expected={RunState.QUEUED})

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from datetime import UTC, datetime
 from hmac import compare_digest
 
 from migration_route.access.actor import Actor
 from migration_route.conf import Token, route_settings
 from migration_route.errors import Unauthenticated
+from migration_route.tokens import digest_of
 from migration_route.vocabulary import ActorKind
-
-_PREFIX = "mrt_"
-
-
-def new_secret() -> str:
-    """Return a secret of 256 random bits, with a mark that scanners can look for."""
-    return _PREFIX + secrets.token_urlsafe(32)
-
-
-def digest_of(secret: str) -> str:
-    """Return what the settings keep: a random secret needs no slow hash."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def find_token(secret: str, *, address: str) -> Actor:

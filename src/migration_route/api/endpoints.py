@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from migration_route import wire
 from migration_route.access.surroundings import View, outside_of_the_request
 from migration_route.errors import MethodNotAllowed, RouteError
-from migration_route.reporting.serialize import problem_answer
+from migration_route.rendering.problems import problem_answer
 from migration_route.reporting.stamping import stamped
 
 logger = logging.getLogger("migration_route.api")

@@ -13,7 +13,8 @@ from django.conf import settings
 from django.core.signals import setting_changed
 
 from migration_route.conf.reading import BUILD_VARIABLES, LAUNCHERS, NOT_YET, read_settings
-from migration_route.conf.values import DatabaseSettings, RouteSettings, Token
+from migration_route.conf.values import DatabaseSettings, RouteSettings
+from migration_route.tokens import Token
 
 __all__ = [
     "BUILD_VARIABLES",

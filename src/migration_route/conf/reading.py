@@ -12,8 +12,9 @@ from django.conf import settings
 
 from migration_route.clock import duration
 from migration_route.conf.health import read_freezes, read_health
-from migration_route.conf.tokens import read_token
-from migration_route.conf.values import DatabaseSettings, RouteSettings, Token
+from migration_route.conf.values import DatabaseSettings, RouteSettings
+from migration_route.conf.webhooks import read_mail, read_webhooks
+from migration_route.tokens import Token, read_token
 
 LAUNCHERS = ("process", "inline")
 _LONGEST = 200
@@ -24,7 +25,6 @@ NOT_YET = (
     "NETWORKS",
     "OIDC",
     "REAUTHENTICATE",
-    "WEBHOOKS",
     "WINDOWS",
 )
 _FOUND = frozenset({"PROBLEMS", "UNSUPPORTED"})  # said, never set
@@ -187,6 +187,8 @@ def read_settings(values: Any) -> RouteSettings:
         "guard_wait": reader.length_of_time("GUARD_WAIT", timedelta(seconds=10)),
         "health": reader.read("HEALTH", {}, read_health),
         "freezes": reader.read("FREEZES", (), read_freezes),
+        "webhooks": reader.read("WEBHOOKS", (), read_webhooks),
+        "mail": reader.read("MAIL", (), read_mail),
         "engines": reader.truth("ENGINES", default=True),
         "unsupported": tuple(key for key in NOT_YET if reader.values.pop(key, None)),
     }

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
 
+from migration_route.conf.telling import Mail, Webhook
 from migration_route.health import Freeze, HealthSettings
-from migration_route.vocabulary import Scope
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """A machine's right to ask, known only by the digest of its secret."""
-
-    name: str
-    sha256: str
-    scopes: frozenset[Scope]
-    databases: frozenset[str] | None = None  # None: every database
-    expires: date | None = None  # the first day on which it is no longer good
+from migration_route.tokens import Token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +43,8 @@ class RouteSettings:
     # None: nobody looks.
     health: HealthSettings | None = field(default_factory=HealthSettings)
     freezes: tuple[Freeze, ...] = ()  # times in which nothing is to begin
+    webhooks: tuple[Webhook, ...] = ()  # who is told, by HTTP
+    mail: tuple[Mail, ...] = ()  # who is told, by e-mail
     engines: bool = True  # do other linters have a say, where they are installed?
     unsupported: tuple[str, ...] = ()  # guards that are set but not carried yet
     problems: tuple[str, ...] = field(default=())
@@ -60,6 +52,12 @@ class RouteSettings:
     def database(self, alias: str) -> DatabaseSettings:
         """Return what is set for one database."""
         return self.databases.get(alias) or DatabaseSettings()
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Return what must be shown nowhere: whoever knows an address may post to it."""
+        signing = {secret for webhook in self.webhooks for secret in webhook.secrets}
+        return frozenset(signing | {webhook.url for webhook in self.webhooks})
 
     @property
     def direct_aliases(self) -> frozenset[str]:

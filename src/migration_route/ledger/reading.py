@@ -16,6 +16,7 @@ from migration_route.conf import route_settings
 from migration_route.errors import DatabaseUnavailable, UnknownRun
 from migration_route.ledger import sidecar
 from migration_route.ledger.installation import is_installed
+from migration_route.ledger.opening import repeated
 from migration_route.ledger.records import (
     EntryRecord,
     EventRecord,
@@ -25,7 +26,6 @@ from migration_route.ledger.records import (
     event_record,
     run_record,
 )
-from migration_route.ledger.runs import repeated
 from migration_route.models import Entry, Event, Run
 from migration_route.vocabulary import ACTIVE_STATES, Asked, Direction, RunState
 

@@ -250,6 +250,7 @@ class EntryRecord:
     facts: dict[str, Any]
     previous: str
     digest: str
+    uid: str = ""  # the name that its messages bear
 
 
 def entry_record(row: Entry) -> EntryRecord:
@@ -267,4 +268,5 @@ def entry_record(row: Entry) -> EntryRecord:
         facts=facts_of(row.facts),
         previous=row.previous,
         digest=row.digest,
+        uid=row.uid,
     )

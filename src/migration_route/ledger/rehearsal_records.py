@@ -14,6 +14,7 @@ from migration_route.vocabulary import (
     Direction,
     Phase,
     RehearsalState,
+    StepState,
 )
 
 ACTIVE = frozenset({RehearsalState.QUEUED, RehearsalState.COPYING, RehearsalState.RUNNING})
@@ -76,6 +77,13 @@ class RehearsalRecord:
     def is_active(self) -> bool:
         """Tell whether it is under way, or may be."""
         return self.state in ACTIVE
+
+    @property
+    def unrehearsed(self) -> int:
+        """Return how many steps of one that went through were left out of it."""
+        if self.state is not RehearsalState.SUCCEEDED:
+            return 0
+        return sum(step.state == StepState.NOT_STARTED for step in self.report.steps)
 
 
 def _steps(text: str) -> tuple[tuple[str, str, str], ...]:

@@ -15,6 +15,7 @@ from migration_route.connecting import PATIENCE, own_connection
 from migration_route.errors import ActiveRehearsal, NotInThisState, UnknownRehearsal
 from migration_route.ledger.entries import Draft, append, retrying
 from migration_route.ledger.evidence import StepError
+from migration_route.ledger.opening import new_id
 from migration_route.ledger.reading import read
 from migration_route.ledger.rehearsal_records import (
     ACTIVE,
@@ -26,7 +27,6 @@ from migration_route.ledger.rehearsal_report import (
     Report,
     report_to_json,
 )
-from migration_route.ledger.runs import new_id
 from migration_route.models import Rehearsal
 from migration_route.vocabulary import (
     Action,

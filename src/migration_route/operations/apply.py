@@ -23,7 +23,7 @@ from migration_route.deciding.policy import (
     scopes_for,
 )
 from migration_route.errors import ActiveRun, LaunchFailed, Misconfigured, OrphanBackend
-from migration_route.ledger import runs
+from migration_route.ledger import opening, runs
 from migration_route.ledger.entries import Draft, note
 from migration_route.ledger.installation import install
 from migration_route.ledger.reading import active_runs, find_repeated, unresolved_runs
@@ -85,7 +85,7 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
     """Start a run of the plan and return it; the same Idempotency-Key starts it once.
 
     Raises what `planning.planner.make_plan` raises, `Unauthenticated`, `Forbidden`, and
-    the refusals of `deciding.policy.decide` and `ledger.runs.open_run`, and
+    the refusals of `deciding.policy.decide` and `ledger.opening.open_run`, and
     `PoolerDetected`.
     """
     with on_record(actor, "apply", database=request.database):
@@ -114,6 +114,9 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
 
 
 def _refuse_what_cannot_run(request: ApplyRequest) -> None:
+    if problems := route_settings().problems:
+        # A guard that cannot be read must not be passed as if it were not there.
+        raise Misconfigured(" ".join(problems))
     target = find_target(request.database)
     for alias in {target.alias, route_settings().ledger_database}:
         if vendor_of(alias).is_private(connections[alias]):
@@ -210,8 +213,8 @@ def _open(
                 build=sources.build(),
             )
         )
-    return runs.open_run(
-        runs.NewRun(
+    return opening.open_run(
+        opening.NewRun(
             database=plan.database,
             direction=plan.direction,
             mode=plan.mode,

@@ -22,7 +22,8 @@ from migration_route.ledger.rehearsal_report import (
 )
 from migration_route.operations import rehearse as rehearsing
 from migration_route.planning.plan import Plan
-from migration_route.reporting.rehearsals import queries, summary, took, unrehearsed
+from migration_route.rendering.rehearsals import queries, summary, took
+from migration_route.reporting.rehearsals import rehearsal_answer
 from migration_route.vocabulary import CopyKind, RehearsalState, Scope
 from migration_route.web import parsing
 from migration_route.web.rendering import render
@@ -148,11 +149,11 @@ def _headline(record: RehearsalRecord) -> str:
         return _HEADLINES[record.state]
     if record.error is not None and record.error.type in _STILL_THERE:
         return "It is not certain that everything was rolled back."
-    if missing := unrehearsed(record):
+    if record.unrehearsed:
         count = len(record.steps)
         return (
-            f"{count - missing} of {count} steps went through, and were rolled back; the "
-            "others cannot be rehearsed in place."
+            f"{count - record.unrehearsed} of {count} steps went through, and were rolled "
+            "back; the others cannot be rehearsed in place."
         )
     return _HEADLINES_IN_PLACE[record.state]
 
@@ -207,7 +208,7 @@ def rehearsed(plan: Plan, actor: Actor) -> dict[str, object]:
     record = rehearsing.of_plan(plan, actor)
     return {
         "rehearsed": None if record is None else rehearsal_view(record),
-        "rehearsed_words": "" if record is None else summary(record),
+        "rehearsed_words": "" if record is None else summary(rehearsal_answer(record)),
         "may_rehearse": may(actor, Scope.REHEARSE, plan.database),
         "may_in_place": rehearsing.may_in_place(plan.database, actor),
         "in_place_limit": f"{rehearsing.in_place_limit(plan.database):g} s",

@@ -7,32 +7,7 @@ Times are ISO 8601 in UTC, durations milliseconds. No Django here.
 
 from __future__ import annotations
 
-from migration_route.wire.answers import (
-    ActorAnswer,
-    BlockerAnswer,
-    DatabaseAnswer,
-    DeferredAnswer,
-    EndedBlockersAnswer,
-    EventAnswer,
-    EventsAnswer,
-    FindingAnswer,
-    NotEndedAnswer,
-    OperationAnswer,
-    OperationEvidenceAnswer,
-    PlanAnswer,
-    PlanStepAnswer,
-    Problem,
-    ReadyAnswer,
-    RehearsedAnswer,
-    RunAnswer,
-    RunsAnswer,
-    RunStepAnswer,
-    SessionAnswer,
-    StatusAnswer,
-    StepErrorAnswer,
-    WaitingAnswer,
-    to_json,
-)
+from migration_route.wire.answers import Problem, to_json
 from migration_route.wire.body import Answer
 from migration_route.wire.forecasts import (
     EstimateAnswer,
@@ -41,7 +16,20 @@ from migration_route.wire.forecasts import (
     TableLockAnswer,
 )
 from migration_route.wire.health import HealthAnswer, SignalAnswer
-from migration_route.wire.ledger import EntriesAnswer, EntryAnswer, VerificationAnswer
+from migration_route.wire.ledger import (
+    EntriesAnswer,
+    EntryAnswer,
+    ExportedEntry,
+    VerificationAnswer,
+)
+from migration_route.wire.plans import (
+    DeferredAnswer,
+    FindingAnswer,
+    OperationAnswer,
+    PlanAnswer,
+    PlanStepAnswer,
+    RehearsedAnswer,
+)
 from migration_route.wire.rehearsals import (
     CreateRehearsal,
     LimitAnswer,
@@ -65,6 +53,22 @@ from migration_route.wire.requests import (
     ResumeRun,
     TargetName,
 )
+from migration_route.wire.runs import (
+    ActorAnswer,
+    BlockerAnswer,
+    EndedBlockersAnswer,
+    EventAnswer,
+    EventsAnswer,
+    NotEndedAnswer,
+    OperationEvidenceAnswer,
+    RunAnswer,
+    RunsAnswer,
+    RunStepAnswer,
+    SessionAnswer,
+    StepErrorAnswer,
+    WaitingAnswer,
+)
+from migration_route.wire.status import DatabaseAnswer, ReadyAnswer, StatusAnswer
 
 __all__ = [
     "ActorAnswer",
@@ -82,6 +86,7 @@ __all__ = [
     "EstimateAnswer",
     "EventAnswer",
     "EventsAnswer",
+    "ExportedEntry",
     "FindingAnswer",
     "ForecastAnswer",
     "GiveReason",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from migration_route.wire.answers import ActorAnswer
 from migration_route.wire.body import Answer
+from migration_route.wire.runs import ActorAnswer
 
 
 class EntryAnswer(Answer, frozen=True, kw_only=True):
@@ -38,3 +38,22 @@ class VerificationAnswer(Answer, frozen=True, kw_only=True):
     entries: int
     broken: int | None = None
     message: str = ""
+
+
+class ExportedEntry(Answer, frozen=True, kw_only=True):
+    """One line of an export, as it is stored: `digest` is that of all its other words, and
+    of `previous`. Whoever has the whole file can verify it without the route."""
+
+    sequence: int
+    uid: str
+    at: str
+    action: str
+    actor_kind: str
+    actor_name: str
+    address: str
+    database: str
+    run: str
+    build: str
+    facts: dict[str, Any]
+    previous: str
+    digest: str

@@ -7,9 +7,9 @@ from typing import Annotated
 from msgspec import Meta, field
 
 from migration_route.vocabulary import CopyKind, Phase
-from migration_route.wire.answers import ActorAnswer, StepErrorAnswer
 from migration_route.wire.body import Answer
 from migration_route.wire.requests import Alias, Name, Reason, Request, TargetName
+from migration_route.wire.runs import ActorAnswer, StepErrorAnswer
 
 
 class CreateRehearsal(Request, frozen=True, kw_only=True):
@@ -97,7 +97,8 @@ class ReportAnswer(Answer, frozen=True, kw_only=True):
 
 
 class RehearsalAnswer(Answer, frozen=True, kw_only=True):
-    """A plan carried out on a copy, or in place. `copy_removed` is about the copy."""
+    """A plan carried out on a copy, or in place. `copy_removed` is about the copy. Of so
+    many `steps` so many were left `unrehearsed` by one that went through."""
 
     id: str
     database: str
@@ -120,6 +121,9 @@ class RehearsalAnswer(Answer, frozen=True, kw_only=True):
     copy_removed: bool
     longest_lock: SeenLockAnswer | None
     report: ReportAnswer | None
+    duration_ms: int | None = None
+    steps: int = 0
+    unrehearsed: int = 0
 
 
 class RehearsalsAnswer(Answer, frozen=True, kw_only=True):

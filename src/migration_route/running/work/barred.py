@@ -206,7 +206,7 @@ def barred(
         in_place.bar(connection)
         found = Barred(connection, in_place, bounds)
         settings.EMAIL_BACKEND = _NO_MAIL  # a mail would reach people
-        _deny_connections(database, lambda what: found.is_open and denied(what))
+        _deny_connections(found, database, denied)
         in_place.watch_driver(found.look)
         connection.execute_wrappers.insert(0, found.limited)
         try:
@@ -217,18 +217,24 @@ def barred(
         transaction.set_rollback(True, using=database)
 
 
-def _deny_connections(database: str, denied: Callable[[str], object]) -> None:
+def _deny_connections(
+    barred_in: Barred, database: str, denied: Callable[[str], None]
+) -> None:
     """Let nothing be opened any more: what is written elsewhere would stay."""
 
+    def tell(what: str) -> None:
+        if barred_in.is_open:  # else it is Django's own, after the end of the session
+            denied(what)
+
     def connect(self: BaseDatabaseWrapper) -> None:
-        denied(f"a connection to {self.alias!r}")
+        tell(f"a connection to {self.alias!r}")
         raise OutsideOfTheTransaction(
             "A rehearsal in place has one connection, and opens no other: "
             f"{self.alias!r} was asked for."
         )
 
     def look(name: str) -> None:
-        denied(f"a connection to {name!r}, past Django")
+        tell(f"a connection to {name!r}, past Django")
         raise OutsideOfTheTransaction(
             f"A rehearsal in place has one connection: {name!r} was asked for, past Django."
         )

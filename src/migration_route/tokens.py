@@ -1,15 +1,63 @@
-"""How is an entry of TOKENS read?"""
+"""What is a machine's token, and how is an entry of TOKENS read? No Django.
+
+The settings keep the digest of a secret that is shown once.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from migration_route.conf.values import Token
+from migration_route.errors import InvalidRequest
 from migration_route.vocabulary import PEOPLE_ONLY, Scope
 
+_PREFIX = "mrt_"
 _SHA256_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A machine's right to ask, known only by the digest of its secret."""
+
+    name: str
+    sha256: str
+    scopes: frozenset[Scope]
+    databases: frozenset[str] | None = None  # None: every database
+    expires: date | None = None  # the first day on which it is no longer good
+
+
+def new_secret() -> str:
+    """Return a secret of 256 random bits, with a mark that scanners can look for."""
+    return _PREFIX + secrets.token_urlsafe(32)
+
+
+def digest_of(secret: str) -> str:
+    """Return what the settings keep: a random secret needs no slow hash."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def new_entry(
+    secret: str, *, name: str, scopes: list[str], databases: list[str] | None, expires: str
+) -> dict[str, Any]:
+    """Return the entry of TOKENS for a secret; raises `InvalidRequest` for a wrong one."""
+    entry: dict[str, Any] = {
+        "name": name,
+        "sha256": digest_of(secret),
+        "scopes": sorted(set(scopes)),
+    }
+    if databases:
+        entry["databases"] = databases
+    if expires:
+        entry["expires"] = expires
+    try:
+        read_token(entry)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+    return entry
 
 
 def read_token(entry: Any) -> Token:

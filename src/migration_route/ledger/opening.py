@@ -1,0 +1,174 @@
+"""How does a run come on record, once?"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import dataclass
+
+from django.db import IntegrityError, transaction
+
+from migration_route import clock
+from migration_route.canonical import canonical_json
+from migration_route.conf import route_settings
+from migration_route.connecting import PATIENCE, own_connection
+from migration_route.errors import (
+    ActiveRun,
+    IdempotencyMismatch,
+)
+from migration_route.ledger.deferrals import stored
+from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
+from migration_route.ledger.records import (
+    DeferredRecord,
+    RunRecord,
+    StepRecord,
+    run_record,
+)
+from migration_route.models import Run
+from migration_route.vocabulary import (
+    Action,
+    ActorKind,
+    Direction,
+    Mode,
+    Phase,
+    RunState,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run that is to begin."""
+
+    database: str
+    direction: Direction
+    mode: Mode
+    targets: tuple[str, ...]
+    fingerprint: str
+    steps: tuple[StepRecord, ...]
+    actor_kind: ActorKind
+    actor_name: str
+    address: str
+    reason: str
+    build: str
+    idempotency_key: str | None
+    request_digest: str  # tells a repeated request from another one with the same key
+    rebuild_invalid_indexes: bool = False
+    phase: Phase | None = None  # None: everything
+    deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
+
+
+def new_id() -> str:
+    """Return an id of 32 hexadecimal digits that sorts by time (RFC 9562, version 7)."""
+    milliseconds = time.time_ns() // 1_000_000
+    noise = secrets.randbits(74)
+    value = milliseconds << 80 | 0x7 << 76 | (noise >> 62) << 64 | 0b10 << 62
+    return f"{value | noise & (2**62 - 1):032x}"
+
+
+def open_run(new: NewRun) -> tuple[RunRecord, bool]:
+    """Put a run and its request on record; return it, and whether it is new.
+
+    The same Idempotency-Key with the same request gives the run that it gave before.
+    Raises `ActiveRun` when another run owns the database, `IdempotencyMismatch` when
+    the key came with another request.
+    """
+    alias = route_settings().ledger_database
+    take_in_what_was_left(patience=PATIENCE)
+    with own_connection(alias):
+        return retrying(lambda: _open_once(alias, new))  # type: ignore[no-any-return]
+
+
+def _open_once(alias: str, new: NewRun) -> tuple[RunRecord, bool]:
+    if earlier := repeated(new.idempotency_key, new.request_digest):
+        return earlier, False
+    try:
+        with transaction.atomic(using=alias):
+            row = _insert(alias, new)
+            append(_request_entry(row, new))
+    except IntegrityError:
+        # Who was first? If neither of these was, it was only a place in the chain.
+        if earlier := repeated(new.idempotency_key, new.request_digest):
+            return earlier, False
+        refuse_while_active(new.database)
+        raise
+    return run_record(row), True
+
+
+def repeated(key: str | None, request_digest: str) -> RunRecord | None:
+    """Return the run that this key began before, if any.
+
+    Raises `IdempotencyMismatch` when the key came with another request.
+    """
+    if key is None:
+        return None
+    alias = route_settings().ledger_database
+    row = Run.objects.using(alias).filter(idempotency_key=key).first()
+    if row is None:
+        return None
+    if row.request_digest != request_digest:
+        raise IdempotencyMismatch(run=row.id)
+    return run_record(row)
+
+
+def refuse_while_active(database: str) -> None:
+    """Raise `ActiveRun`, naming the run, when one owns the database."""
+    alias = route_settings().ledger_database
+    row = Run.objects.using(alias).filter(active_database=database).first()
+    if row is not None:
+        raise ActiveRun(
+            f"Run {row.id} owns the database {database!r}: it is {row.state}.",
+            run=row.id,
+        )
+
+
+def _insert(alias: str, new: NewRun) -> Run:
+    now = clock.now()
+    row = Run(
+        id=new_id(),
+        database=new.database,
+        active_database=new.database,
+        state=RunState.QUEUED,
+        direction=new.direction,
+        mode=new.mode,
+        targets=json.dumps(new.targets),
+        fingerprint=new.fingerprint,
+        steps=canonical_json([step.to_dict() for step in new.steps]),
+        actor_kind=new.actor_kind,
+        actor_name=new.actor_name,
+        address=new.address,
+        reason=new.reason,
+        build=new.build,
+        idempotency_key=new.idempotency_key,
+        request_digest=new.request_digest,
+        rebuild_invalid_indexes=new.rebuild_invalid_indexes,
+        phase=new.phase or "",
+        deferred=stored(new.deferred),
+        created_at=now,
+        heartbeat_at=now,
+    )
+    row.save(using=alias, force_insert=True)
+    return row
+
+
+def _request_entry(row: Run, new: NewRun) -> Draft:
+    return Draft(
+        action=Action.RUN_REQUESTED,
+        actor_kind=new.actor_kind,
+        actor_name=new.actor_name,
+        address=new.address,
+        database=new.database,
+        run=row.id,
+        build=new.build,
+        facts={
+            "fingerprint": new.fingerprint,
+            "direction": new.direction,
+            "mode": new.mode,
+            "targets": list(new.targets),
+            "steps": [[step.app, step.name, step.digest] for step in new.steps],
+            "reason": new.reason,
+            "rebuild_invalid_indexes": new.rebuild_invalid_indexes,
+            "phase": new.phase,
+            "deferred": [[left.app, left.name, left.digest] for left in new.deferred],
+        },
+    )
