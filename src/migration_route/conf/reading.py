@@ -126,6 +126,7 @@ class _Reader:
             patience=reader.length_of_time("patience", usual.patience),
             end_blockers=reader.truth("end_blockers", default=usual.end_blockers),
             rehearse_on=reader.text("rehearse_on", None),
+            in_place_limit=reader.length_of_time("in_place_limit", usual.in_place_limit),
         )
         reader.problems += [
             f"{key!r} is not known; there are "

@@ -21,6 +21,7 @@ class DatabaseSettings:
     patience: timedelta = timedelta(minutes=5)  # for the locks of one step, in all
     end_blockers: bool = False  # may a person end the sessions that are in the way?
     rehearse_on: str | None = None  # the alias of a database that takes the copy's place
+    in_place_limit: timedelta = timedelta(seconds=5)  # of a rehearsal in place, in all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

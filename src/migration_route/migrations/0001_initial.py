@@ -176,6 +176,7 @@ class Migration(migrations.Migration):
                 ("state", models.CharField(max_length=20, verbose_name="state")),
                 ("kind", models.CharField(max_length=20, verbose_name="kind")),
                 ("and_back", models.BooleanField(default=False)),
+                ("in_place", models.BooleanField(default=False)),
                 ("direction", models.CharField(max_length=10)),
                 ("targets", models.TextField()),
                 (
