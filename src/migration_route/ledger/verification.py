@@ -54,24 +54,28 @@ def _in_batches(rows: QuerySet[Row], key: str) -> Iterator[Row]:
 
 
 def _lines(alias: str) -> Iterator[Line]:
-    for row in _in_batches(Entry.objects.using(alias), "sequence"):
-        yield Line(
-            sequence=row.sequence,
-            words={
-                "uid": row.uid,
-                "at": row.at,
-                "action": row.action,
-                "actor_kind": row.actor_kind,
-                "actor_name": row.actor_name,
-                "address": row.address,
-                "database": row.database,
-                "run": row.run,
-                "build": row.build,
-                "facts": facts_of(row.facts),
-            },
-            previous=row.previous,
-            digest=row.digest,
-        )
+    yield from map(line_of, _in_batches(Entry.objects.using(alias), "sequence"))
+
+
+def line_of(row: Entry) -> Line:
+    """Return an entry as the chain covers it."""
+    return Line(
+        sequence=row.sequence,
+        words={
+            "uid": row.uid,
+            "at": row.at,
+            "action": row.action,
+            "actor_kind": row.actor_kind,
+            "actor_name": row.actor_name,
+            "address": row.address,
+            "database": row.database,
+            "run": row.run,
+            "build": row.build,
+            "facts": facts_of(row.facts),
+        },
+        previous=row.previous,
+        digest=row.digest,
+    )
 
 
 def _first_changed_event(alias: str) -> Break | None:
