@@ -47,7 +47,7 @@ def _clean() -> None:
 
     from migration_route.conf import route_settings
     from migration_route.ledger import sidecar
-    from migration_route.operations import recording
+    from migration_route.operations import reauthenticate, recording
     from migration_route.planning import graph, sources
 
     if folder := sidecar.folder_of("default"):
@@ -70,6 +70,7 @@ def _clean() -> None:
     sources.build.cache_clear()
     sources.place.cache_clear()
     recording.strangers.forget()
+    reauthenticate.attempts.forget()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from django.conf import settings
 
 from migration_route.clock import duration
 from migration_route.conf.health import read_freezes, read_health
+from migration_route.conf.people import read_groups, read_reauthenticate
 from migration_route.conf.tokens import read_token
 from migration_route.conf.values import DatabaseSettings, RouteSettings, Token
 
@@ -23,7 +24,6 @@ NOT_YET = (
     "APPROVALS",
     "NETWORKS",
     "OIDC",
-    "REAUTHENTICATE",
     "WEBHOOKS",
     "WINDOWS",
 )
@@ -126,6 +126,7 @@ class _Reader:
             patience=reader.length_of_time("patience", usual.patience),
             end_blockers=reader.truth("end_blockers", default=usual.end_blockers),
             rehearse_on=reader.text("rehearse_on", None),
+            groups=reader.read("groups", None, read_groups),
         )
         reader.problems += [
             f"{key!r} is not known; there are "
@@ -186,6 +187,7 @@ def read_settings(values: Any) -> RouteSettings:
         "guard_wait": reader.length_of_time("GUARD_WAIT", timedelta(seconds=10)),
         "health": reader.read("HEALTH", {}, read_health),
         "freezes": reader.read("FREEZES", (), read_freezes),
+        "reauthenticate": reader.read("REAUTHENTICATE", "15m", read_reauthenticate),
         "engines": reader.truth("ENGINES", default=True),
         "unsupported": tuple(key for key in NOT_YET if reader.values.pop(key, None)),
     }

@@ -31,6 +31,7 @@ class DatabaseSettings:
     patience: timedelta = timedelta(minutes=5)  # for the locks of one step, in all
     end_blockers: bool = False  # may a person end the sessions that are in the way?
     rehearse_on: str | None = None  # the alias of a database that takes the copy's place
+    groups: frozenset[str] | None = None  # of people who may touch it; None: whoever may
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,8 @@ class RouteSettings:
     # None: nobody looks.
     health: HealthSettings | None = field(default_factory=HealthSettings)
     freezes: tuple[Freeze, ...] = ()  # times in which nothing is to begin
+    # How old a person's login may be for a change; a dotted path decides itself; None: off.
+    reauthenticate: timedelta | str | None = timedelta(minutes=15)
     engines: bool = True  # do other linters have a say, where they are installed?
     unsupported: tuple[str, ...] = ()  # guards that are set but not carried yet
     problems: tuple[str, ...] = field(default=())
