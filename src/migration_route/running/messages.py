@@ -90,3 +90,4 @@ class Answer(Struct, frozen=True, kw_only=True):
     """Whether the step at the gate may begin."""
 
     go: bool
+    foretell: bool = False  # first come again, and say which tables it writes anew

@@ -87,7 +87,7 @@ def _plan_page(
         {
             "title": f"Plan for {found.database}",
             "plan": plan_view(found, actor, details),
-            "moment": moment_view(looking.health(wanted, actor).moment)
+            "moment": moment_view(looking.health(wanted, actor, found).moment)
             if found.steps
             else None,
             "targets": wanted.targets,
