@@ -32,7 +32,7 @@ def granted_to(user: Any) -> Granted:
     return Granted(
         scopes=scopes,
         scopes_on={alias: found for alias, found in on.items() if found},
-        databases=_databases_of(user),
+        databases=databases_of(user),
     )
 
 
@@ -44,7 +44,7 @@ def _on(user: Any, target: Target, scopes: frozenset[Scope]) -> frozenset[Scope]
     )
 
 
-def _databases_of(user: Any) -> frozenset[str] | None:
+def databases_of(user: Any) -> frozenset[str] | None:
     """Return the databases that the groups of `DATABASES` let the user touch."""
     kept = {
         alias: found.groups

@@ -74,15 +74,13 @@ def recognise(request: HttpRequest, *, address: str) -> Recognised:
 
 
 def _actor_of(user: Any, address: str) -> Actor:
-    name = user.get_username()
+    actor = Actor(kind=ActorKind.PERSON, name=user.get_username(), address=address)
     if not (user.is_active and user.is_staff):
         flaw = Forbidden("The migration route is for members of staff.")
-        return Actor(kind=ActorKind.PERSON, name=name, address=address, flaw=flaw)
+        return replace(actor, flaw=flaw)
     granted = granted_to(user)
-    return Actor(
-        kind=ActorKind.PERSON,
-        name=name,
-        address=address,
+    return replace(
+        actor,
         scopes=granted.scopes,
         scopes_on=granted.scopes_on,
         databases=granted.databases,
@@ -92,6 +90,8 @@ def _actor_of(user: Any, address: str) -> Actor:
 def _actor_of_part(user: Any, address: str) -> Actor:
     """Return the actor of a user who is read in part: without rights, not without a name,
     where the tables of permissions cannot be read either."""
+    for name in (type(user).USERNAME_FIELD, "is_active", "is_staff"):
+        getattr(user, name)  # without these nobody can be recognised
     try:
         return _actor_of(user, address)
     except DatabaseError:
