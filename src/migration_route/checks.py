@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from django.apps import AppConfig
@@ -43,6 +44,15 @@ def check_settings(
         )
         for key in found.unsupported
     ]
+    if found.oidc and not all(map(find_spec, ("jwt", "cryptography"))):
+        messages.append(
+            Error(
+                "OIDC is set, but PyJWT, which checks identity tokens, is not installed.",
+                hint="pip install 'django-migration-route[oidc]'",
+                obj="MIGRATION_ROUTE",
+                id="migration_route.E003",
+            )
+        )
     messages += [
         CheckWarning(
             f"The database {alias!r} is of a kind that the route cannot lock.",

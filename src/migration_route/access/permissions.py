@@ -20,11 +20,13 @@ _IMPLIED: dict[Scope, frozenset[Scope]] = {
     Scope.RESOLVE: frozenset({Scope.PLAN, Scope.READ}),
 }
 
+_MACHINES = frozenset({ActorKind.TOKEN, ActorKind.PERMIT})
+
 
 def rights_of(actor: Actor) -> frozenset[Scope]:
     """Return everything the actor may do, on the databases that they may touch."""
     rights = actor.scopes.union(*(_IMPLIED[scope] for scope in actor.scopes))
-    return rights - PEOPLE_ONLY if actor.kind is ActorKind.TOKEN else rights
+    return rights - PEOPLE_ONLY if actor.kind in _MACHINES else rights
 
 
 def may(actor: Actor, scope: Scope, database: str | None = None) -> bool:

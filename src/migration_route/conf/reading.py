@@ -12,8 +12,10 @@ from django.conf import settings
 
 from migration_route.clock import duration
 from migration_route.conf.health import read_freezes, read_health
-from migration_route.conf.tokens import read_token
-from migration_route.conf.values import DatabaseSettings, RouteSettings, Token
+from migration_route.conf.identity import read_issuers
+from migration_route.conf.networks import read_networks
+from migration_route.conf.tokens import read_tokens
+from migration_route.conf.values import DatabaseSettings, RouteSettings
 
 LAUNCHERS = ("process", "inline")
 _LONGEST = 200
@@ -21,8 +23,6 @@ _LONGEST = 200
 # would open a door that its owner believes shut: while one is set, nothing is applied.
 NOT_YET = (
     "APPROVALS",
-    "NETWORKS",
-    "OIDC",
     "REAUTHENTICATE",
     "WEBHOOKS",
     "WINDOWS",
@@ -140,19 +140,6 @@ class _Reader:
         self.problems += [f"DATABASES[{alias!r}]: {text}" for text in reader.problems]
         return found
 
-    def tokens(self) -> tuple[Token, ...]:
-        entries = self.values.pop("TOKENS", ())
-        if not isinstance(entries, list | tuple):
-            self.problems.append("TOKENS must be a list of dicts.")
-            return ()
-        found: list[Token] = []
-        for position, entry in enumerate(entries):
-            try:
-                found.append(read_token(entry))
-            except (ValueError, TypeError) as error:
-                self.problems.append(f"TOKENS[{position}]: {error}")
-        return tuple(found)
-
 
 def read_settings(values: Any) -> RouteSettings:
     """Read what stands in MIGRATION_ROUTE; what is wrong is in `problems`."""
@@ -177,7 +164,10 @@ def read_settings(values: Any) -> RouteSettings:
         "lease": reader.length_of_time("LEASE", timedelta(seconds=15)),
         "wait": reader.length_of_time("WAIT", timedelta(seconds=20)),
         "lock_wait": reader.length_of_time("LOCK_WAIT", timedelta(seconds=60)),
-        "tokens": reader.tokens(),
+        "tokens": reader.read("TOKENS", (), read_tokens),
+        "networks": reader.read("NETWORKS", (), read_networks),
+        "oidc": reader.read("OIDC", (), read_issuers),
+        "permits": reader.truth("PERMITS", default=True),
         "build": reader.text("BUILD", _build_of_environment()),
         "ready_when_ahead": reader.truth("READY_WHEN_AHEAD", default=True),
         "ready_databases": reader.aliases("READY_DATABASES"),

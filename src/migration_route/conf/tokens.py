@@ -6,59 +6,87 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
+from migration_route.conf.machines import (
+    databases_of_a_machine,
+    networks_of_a_machine,
+    scopes_of_a_machine,
+)
 from migration_route.conf.values import Token
-from migration_route.vocabulary import PEOPLE_ONLY, Scope
 
 _SHA256_LENGTH = 64
+_LONGEST_NAME = 200
+
+
+_MOST_SECRETS = 2
+_KEYS = frozenset(
+    {"name", "sha256", "scopes", "databases", "networks", "expires", "revoked"}
+)
+
+
+def read_tokens(entries: Any) -> tuple[tuple[Token, ...], list[str]]:
+    """Read TOKENS; an entry that is wrong lets nobody in."""
+    if not isinstance(entries, list | tuple):
+        return (), ["TOKENS must be a list of dicts."]
+    found: list[Token] = []
+    problems: list[str] = []
+    owners: dict[str, int] = {}
+    for position, entry in enumerate(entries):
+        try:
+            token = read_token(entry)
+        except (ValueError, TypeError) as error:
+            problems.append(f"TOKENS[{position}]: {error}")
+            continue
+        if known := [owners[each] for each in token.sha256 if each in owners]:
+            problems.append(
+                f"TOKENS[{position}]: the same 'sha256' stands in TOKENS[{known[0]}]: a "
+                "secret has one entry."
+            )
+            continue
+        owners |= dict.fromkeys(token.sha256, position)
+        found.append(token)
+    return tuple(found), problems
 
 
 def read_token(entry: Any) -> Token:
     """Read one entry of TOKENS; raises `ValueError` with what is wrong."""
     if not isinstance(entry, Mapping):
         raise ValueError("must be a dict.")  # noqa: TRY004 - a value, not a call, is wrong
-    unknown = set(entry) - {"name", "sha256", "scopes", "databases", "expires"}
-    if unknown:
-        raise ValueError(f"unknown keys {sorted(unknown)}.")
-    name, sha256 = entry.get("name"), entry.get("sha256")
-    if not isinstance(name, str) or not name:
-        raise ValueError("needs a 'name'.")
-    if (
-        not isinstance(sha256, str)
-        or len(sha256) != _SHA256_LENGTH
-        or set(sha256.lower()) - set("0123456789abcdef")
-    ):
-        raise ValueError(
-            "needs 'sha256', 64 hexadecimal digits: 'manage.py migration_route token "
-            "new NAME --scope …' prints them."
-        )
-    scopes = _scopes(entry.get("scopes"))
-    databases = entry.get("databases")
-    if databases is not None and (
-        not isinstance(databases, list | tuple | set | frozenset)
-        or not all(isinstance(alias, str) for alias in databases)
-    ):
-        raise ValueError("'databases' must be a list of aliases.")
+    if unknown := set(entry) - _KEYS:
+        raise ValueError(f"unknown keys {sorted(map(str, unknown))}.")
+    name = entry.get("name")
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME:
+        raise ValueError(f"needs a 'name' of 1 to {_LONGEST_NAME} characters.")
+    revoked = entry.get("revoked", False)
+    if not isinstance(revoked, bool):
+        raise ValueError("'revoked' must be True or False.")  # noqa: TRY004
     return Token(
         name=name,
-        sha256=sha256.lower(),
-        scopes=scopes,
-        databases=None if databases is None else frozenset(databases),
+        sha256=_digests(entry.get("sha256")),
+        scopes=scopes_of_a_machine(entry.get("scopes")),
+        databases=databases_of_a_machine(entry.get("databases")),
+        networks=networks_of_a_machine(entry.get("networks")),
         expires=_day(entry.get("expires")),
+        revoked=revoked,
     )
 
 
-def _scopes(value: Any) -> frozenset[Scope]:
-    if not isinstance(value, list | tuple | set | frozenset) or not value:
-        raise ValueError(f"needs 'scopes', some of {[str(s) for s in Scope]}.")
-    unknown = [scope for scope in value if scope not in list(Scope)]
-    if unknown:
-        raise ValueError(f"unknown scopes {unknown}.")
-    scopes = frozenset(Scope(scope) for scope in value)
-    if scopes & PEOPLE_ONLY:
+def _digests(value: Any) -> tuple[str, ...]:
+    """Read the digest of a secret, or those of the new and the old one."""
+    digests = list(value) if isinstance(value, list | tuple) else [value]
+    is_good = all(
+        isinstance(digest, str)
+        and len(digest) == _SHA256_LENGTH
+        and not set(digest.lower()) - set("0123456789abcdef")
+        for digest in digests
+    )
+    if not is_good or not 0 < len(digests) <= _MOST_SECRETS:
         raise ValueError(
-            f"{sorted(map(str, scopes & PEOPLE_ONLY))} can be done by people only."
+            "needs 'sha256', 64 hexadecimal digits, or a list of two such, the new one "
+            "first: 'manage.py migration_route token new NAME --scope …' prints them."
         )
-    return scopes
+    if len({digest.lower() for digest in digests}) < len(digests):
+        raise ValueError("'sha256' lists the same digest twice.")
+    return tuple(digest.lower() for digest in digests)
 
 
 def _day(value: Any) -> date | None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+from migration_route.conf.identity import Issuer
+from migration_route.conf.networks import Addresses, Networks
 from migration_route.health import Freeze, HealthSettings
 from migration_route.vocabulary import Scope
 
@@ -15,10 +17,12 @@ class Token:
     """A machine's right to ask, known only by the digest of its secret."""
 
     name: str
-    sha256: str
+    sha256: tuple[str, ...]  # of its secrets; the first is the one to use
     scopes: frozenset[Scope]
     databases: frozenset[str] | None = None  # None: every database
+    networks: Addresses | None = None  # from where it may be used; None: from everywhere
     expires: date | None = None  # the first day on which it is no longer good
+    revoked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,9 @@ class RouteSettings:
     wait: timedelta = timedelta(seconds=20)
     lock_wait: timedelta = timedelta(seconds=60)
     tokens: tuple[Token, ...] = ()
+    networks: Networks = field(default_factory=Networks)
+    oidc: tuple[Issuer, ...] = ()
+    permits: bool = True  # may a host give the right to one run?
     build: str | None = None
     ready_when_ahead: bool = True
     ready_databases: frozenset[str] | None = None  # those that `ready` counts; None: all

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsal_report import Report, report_from_json
@@ -38,6 +39,7 @@ class NewRehearsal:
     address: str
     reason: str
     build: str
+    credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

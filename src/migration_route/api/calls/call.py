@@ -24,10 +24,12 @@ class Call:
 
 
 def query(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return a parameter that stands in the query."""
     return {"name": name, "in": "query", "schema": schema, "description": text}
 
 
 def header(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return a parameter that stands in a header."""
     return {"name": name, "in": "header", "schema": schema, "description": text}
 
 

@@ -12,6 +12,7 @@ from migration_route.management import (
     applying,
     asking,
     moment,
+    permits,
     reading,
     rehearsing,
     tokens,
@@ -19,7 +20,7 @@ from migration_route.management import (
 from migration_route.management.terminal import Terminal
 from migration_route.reporting import serialize
 
-_FAMILIES = (reading, moment, rehearsing, applying, asking, tokens)
+_FAMILIES = (reading, moment, rehearsing, applying, asking, tokens, permits)
 
 
 class Command(BaseCommand):
