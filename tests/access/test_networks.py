@@ -13,6 +13,7 @@ from migration_route.conf.networks import read_networks
 from migration_route.ledger.reading import list_entries
 
 API = "/migrations/api/v1/"
+DEPLOYER = "deployer-secret"
 OFFICE = "192.0.2.0/24"
 PROXIES = {"trusted_proxies": ["10.0.0.0/8", "fd00::/8"]}
 
@@ -111,7 +112,7 @@ def networks(settings):
     return put
 
 
-def call(path, *, remote, method="get", token="deployer-secret", **words):
+def call(path, *, remote, method="get", token=DEPLOYER, **words):
     """Call the API from an address."""
     if token:
         words["headers"] = {"Authorization": f"Bearer {token}"}
