@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from migration_route.conf.identity import Issuer
 from migration_route.conf.telling import Mail, Webhook
 from migration_route.health import Freeze, HealthSettings
-from migration_route.tokens import Token
+from migration_route.machines.networks import Networks
+from migration_route.machines.tokens import Token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,9 @@ class RouteSettings:
     wait: timedelta = timedelta(seconds=20)
     lock_wait: timedelta = timedelta(seconds=60)
     tokens: tuple[Token, ...] = ()
+    networks: Networks = field(default_factory=Networks)
+    oidc: tuple[Issuer, ...] = ()
+    permits: bool = True  # may a host give the right to one run?
     build: str | None = None
     ready_when_ahead: bool = True
     ready_databases: frozenset[str] | None = None  # those that `ready` counts; None: all
