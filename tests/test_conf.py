@@ -210,7 +210,6 @@ def test_a_wrong_limit_is_named(entry, word):
         "APPROVALS",
         "NETWORKS",
         "OIDC",
-        "REAUTHENTICATE",
         "WINDOWS",
     ],
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from migration_route.errors import RouteError
 from migration_route.vocabulary import ActorKind, Scope
@@ -20,6 +21,8 @@ class Actor:
     address: str = ""
     scopes: frozenset[Scope] = frozenset()
     databases: frozenset[str] | None = None  # None: every database
+    # What they may do besides, on single databases only, by alias.
+    scopes_on: Mapping[str, frozenset[Scope]] = field(default_factory=dict, hash=False)
     flaw: RouteError | None = None  # why they are not who they say, if so
 
 

@@ -12,6 +12,7 @@ from django.conf import settings
 
 from migration_route.clock import duration
 from migration_route.conf.health import read_freezes, read_health
+from migration_route.conf.people import read_groups, read_reauthenticate
 from migration_route.conf.values import DatabaseSettings, RouteSettings
 from migration_route.conf.webhooks import read_mail, read_webhooks
 from migration_route.tokens import Token, read_token
@@ -24,7 +25,6 @@ NOT_YET = (
     "APPROVALS",
     "NETWORKS",
     "OIDC",
-    "REAUTHENTICATE",
     "WINDOWS",
 )
 _FOUND = frozenset({"PROBLEMS", "UNSUPPORTED"})  # said, never set
@@ -127,6 +127,7 @@ class _Reader:
             end_blockers=reader.truth("end_blockers", default=usual.end_blockers),
             rehearse_on=reader.text("rehearse_on", None),
             in_place_limit=reader.length_of_time("in_place_limit", usual.in_place_limit),
+            groups=reader.read("groups", None, read_groups),
         )
         reader.problems += [
             f"{key!r} is not known; there are "
@@ -189,6 +190,7 @@ def read_settings(values: Any) -> RouteSettings:
         "freezes": reader.read("FREEZES", (), read_freezes),
         "webhooks": reader.read("WEBHOOKS", (), read_webhooks),
         "mail": reader.read("MAIL", (), read_mail),
+        "reauthenticate": reader.read("REAUTHENTICATE", "15m", read_reauthenticate),
         "engines": reader.truth("ENGINES", default=True),
         "unsupported": tuple(key for key in NOT_YET if reader.values.pop(key, None)),
     }

@@ -22,6 +22,7 @@ class DatabaseSettings:
     end_blockers: bool = False  # may a person end the sessions that are in the way?
     rehearse_on: str | None = None  # the alias of a database that takes the copy's place
     in_place_limit: timedelta = timedelta(seconds=5)  # of a rehearsal in place, in all
+    groups: frozenset[str] | None = None  # of people who may touch it; None: whoever may
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,8 @@ class RouteSettings:
     freezes: tuple[Freeze, ...] = ()  # times in which nothing is to begin
     webhooks: tuple[Webhook, ...] = ()  # who is told, by HTTP
     mail: tuple[Mail, ...] = ()  # who is told, by e-mail
+    # How old a person's login may be for a change; a dotted path decides itself; None: off.
+    reauthenticate: timedelta | str | None = timedelta(minutes=15)
     engines: bool = True  # do other linters have a say, where they are installed?
     unsupported: tuple[str, ...] = ()  # guards that are set but not carried yet
     problems: tuple[str, ...] = field(default=())
