@@ -176,7 +176,7 @@ def _refusal(reply: Reply) -> Exception:
         title="Answered by another",
         status=reply.status,
         code="answered_by_another",
-        detail=f"{reply.url} answers with {reply.status}, in words that are not the route's.",
+        detail=f"{reply.url} answers with {reply.status}, and not as the route does.",
         hint=NotTheRoute.hint,
     )
     return Told(stranger, to_json(stranger))
