@@ -7,9 +7,10 @@ from typing import Any
 from urllib.parse import quote
 
 from migration_route.client.arguments import FOLLOWING, phase_argument, verb
+from migration_route.client.following import going
 from migration_route.client.route import Route
 from migration_route.client.screen import Screen
-from migration_route.rendering.exits import DONE, INTERRUPTED, exit_of_rehearsal
+from migration_route.rendering.exits import DONE, exit_of_rehearsal
 from migration_route.rendering.rehearsals import rehearsal_lines, rehearsals_lines
 from migration_route.vocabulary import CopyKind
 from migration_route.wire import PlanAnswer, RehearsalAnswer, RehearsalsAnswer
@@ -51,17 +52,12 @@ def _rehearse(route: Route, screen: Screen, options: dict[str, Any]) -> int:
     body = {key: value for key, value in wanted.items() if value}
     found = route.post("rehearsals", body, RehearsalAnswer)
     pause = _SHORTEST
-    try:
+    back = f"rehearsals {found.value.id}"
+    with going(screen, "The rehearsal goes on; look at it with", back):
         while not found.value.ended and not options["no_wait"]:
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST)
             found = route.get(f"rehearsals/{found.value.id}", RehearsalAnswer)
-    except KeyboardInterrupt:
-        screen.write_error(
-            "\nThe rehearsal goes on; look at it with: migration-route rehearsals "
-            f"{found.value.id}"
-        )
-        return INTERRUPTED
     screen.terminal.tell(options, found.raw, rehearsal_lines(found.value))
     return exit_of_rehearsal(found.value)
 
