@@ -21,7 +21,7 @@ _LONGEST = 5.0
 
 def add_verbs(verbs: Any) -> None:
     """Add these verbs to the client."""
-    about = "carry out a plan on a copy, and tell what was seen"
+    about = "carry out a plan on a copy, or in place and undone, and tell what was seen"
     found = verb(verbs, "rehearse", about, _rehearse, patience=FOLLOWING)
     found.add_argument("targets", nargs="*", metavar="TARGET")
     found.add_argument("--database", default="default", metavar="ALIAS")
@@ -31,6 +31,12 @@ def add_verbs(verbs: Any) -> None:
     )
     found.add_argument(
         "--and-back", action="store_true", help="take every step back afterwards"
+    )
+    found.add_argument(
+        "--in-place",
+        action="store_true",
+        help="on the database itself, in one transaction that is rolled back; its locks "
+        "are really taken, and held to the end",
     )
     found.add_argument("--fingerprint", default="", help="refuse any other plan")
     found.add_argument("--reason", default="")
@@ -47,6 +53,7 @@ def _rehearse(route: Route, screen: Screen, options: dict[str, Any]) -> int:
         "fingerprint": options["fingerprint"] or _fingerprint(route, options),
         "kind": CopyKind.DATA.value if options["data"] else CopyKind.SCHEMA.value,
         "and_back": options["and_back"],
+        "in_place": options["in_place"],
         "reason": options["reason"],
     }
     body = {key: value for key, value in wanted.items() if value}

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from migration_route.conf.identity import Issuer
 from migration_route.conf.telling import Mail, Webhook
 from migration_route.health import Freeze, HealthSettings
-from migration_route.tokens import Token
+from migration_route.machines.networks import Networks
+from migration_route.machines.tokens import Token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +23,8 @@ class DatabaseSettings:
     patience: timedelta = timedelta(minutes=5)  # for the locks of one step, in all
     end_blockers: bool = False  # may a person end the sessions that are in the way?
     rehearse_on: str | None = None  # the alias of a database that takes the copy's place
+    in_place_limit: timedelta = timedelta(seconds=5)  # of a rehearsal in place, in all
+    groups: frozenset[str] | None = None  # of people who may touch it; None: whoever may
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,9 @@ class RouteSettings:
     wait: timedelta = timedelta(seconds=20)
     lock_wait: timedelta = timedelta(seconds=60)
     tokens: tuple[Token, ...] = ()
+    networks: Networks = field(default_factory=Networks)
+    oidc: tuple[Issuer, ...] = ()
+    permits: bool = True  # may a host give the right to one run?
     build: str | None = None
     ready_when_ahead: bool = True
     ready_databases: frozenset[str] | None = None  # those that `ready` counts; None: all
@@ -44,6 +51,8 @@ class RouteSettings:
     freezes: tuple[Freeze, ...] = ()  # times in which nothing is to begin
     webhooks: tuple[Webhook, ...] = ()  # who is told, by HTTP
     mail: tuple[Mail, ...] = ()  # who is told, by e-mail
+    # How old a person's login may be for a change; a dotted path decides itself; None: off.
+    reauthenticate: timedelta | str | None = timedelta(minutes=15)
     engines: bool = True  # do other linters have a say, where they are installed?
     unsupported: tuple[str, ...] = ()  # guards that are set but not carried yet
     problems: tuple[str, ...] = field(default=())

@@ -17,9 +17,9 @@ Read = TypeVar("Read", Webhook, Mail)
 _LONGEST_NAME = 60
 _LONGEST_TIMEOUT = timedelta(seconds=60)
 _SHORTEST_SECRET = 16
-_COMMON = ("name", "events", "databases", "timeout", "give_up")
-_OF_A_WEBHOOK = (*_COMMON, "url", "secret", "secrets", "format", "insecure")
-_OF_MAIL = (*_COMMON, "to", "from", "subject_prefix")
+_COMMON = ("events", "databases", "timeout", "give_up", "name")
+WEBHOOK_KEYS = ("url", "secret", "secrets", "format", "insecure", *_COMMON)
+MAIL_KEYS = ("to", "from", "subject_prefix", *_COMMON)
 
 
 def read_webhooks(value: Any) -> tuple[tuple[Webhook, ...], list[str]]:
@@ -59,7 +59,7 @@ def _read_all(
 
 
 def _webhook(entry: Mapping[str, Any]) -> Webhook:
-    _check_keys(entry, _OF_A_WEBHOOK)
+    _check_keys(entry, WEBHOOK_KEYS)
     insecure = entry.get("insecure", False)
     if not isinstance(insecure, bool):
         raise ValueError("'insecure' must be True or False.")  # noqa: TRY004
@@ -79,7 +79,7 @@ def _webhook(entry: Mapping[str, Any]) -> Webhook:
 
 
 def _mail(entry: Mapping[str, Any]) -> Mail:
-    _check_keys(entry, _OF_MAIL)
+    _check_keys(entry, MAIL_KEYS)
     to, sender = entry.get("to"), entry.get("from")
     to = [to] if isinstance(to, str) else to
     if not isinstance(to, list | tuple) or not to or not all(map(_is_address, to)):
@@ -134,7 +134,11 @@ def _secrets(entry: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _common(entry: Mapping[str, Any], *, usual_name: str) -> dict[str, Any]:
     name = entry.get("name", usual_name)
-    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 60:
+    if (
+        not isinstance(name, str)
+        or not name.isprintable()
+        or not 0 < len(name) <= _LONGEST_NAME
+    ):
         raise ValueError(f"'name' must be a text of at most {_LONGEST_NAME} letters.")
     timeout = _length(entry, "timeout", "10s")
     if timeout > _LONGEST_TIMEOUT:

@@ -56,10 +56,11 @@ def _in_batches(rows: QuerySet[Row], key: str) -> Iterator[Row]:
 
 
 def _lines(alias: str) -> Iterator[Line]:
-    return map(_line, _in_batches(Entry.objects.using(alias), "sequence"))
+    yield from map(line_of, _in_batches(Entry.objects.using(alias), "sequence"))
 
 
-def _line(row: Entry) -> Line:
+def line_of(row: Entry) -> Line:
+    """Return an entry as the chain covers it."""
     return Line(
         sequence=row.sequence,
         words={
@@ -85,7 +86,7 @@ def export_batch(after: int) -> tuple[bytes, int]:
 
     def query(alias: str) -> tuple[bytes, int]:
         rows = Entry.objects.using(alias).filter(sequence__gt=after).order_by("sequence")
-        lines = [_line(row) for row in rows[:_BATCH]]
+        lines = [line_of(row) for row in rows[:_BATCH]]
         last = lines[-1].sequence if lines else after
         return b"".join(map(written, lines)), last
 

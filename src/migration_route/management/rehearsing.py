@@ -23,7 +23,7 @@ _MANY = 200
 
 def add_verbs(verbs: Any, terminal: Terminal) -> None:
     """Add these verbs to the command."""
-    about = "carry out a plan on a copy, and tell what was seen"
+    about = "carry out a plan on a copy, or in place and undone, and tell what was seen"
     found = verb(verbs, "rehearse", about, _rehearse, terminal)
     found.add_argument("targets", nargs="*", metavar="TARGET")
     found.add_argument("--database", default="default", metavar="ALIAS")
@@ -37,6 +37,12 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     )
     found.add_argument(
         "--and-back", action="store_true", help="take every step back afterwards"
+    )
+    found.add_argument(
+        "--in-place",
+        action="store_true",
+        help="on the database itself, in one transaction that is rolled back; its locks "
+        "are really taken, and held to the end",
     )
     found.add_argument("--fingerprint", default="", help="refuse any other plan")
     found.add_argument("--reason", default="")
@@ -78,6 +84,7 @@ def _rehearse(terminal: Terminal, options: dict[str, Any]) -> int:
             fingerprint=fingerprint,
             kind=CopyKind.DATA if options["data"] else CopyKind.SCHEMA,
             and_back=options["and_back"],
+            in_place=options["in_place"],
             reason=options["reason"],
         ),
         actor,

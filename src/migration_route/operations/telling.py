@@ -102,6 +102,7 @@ def _seconds_until(due: datetime | None) -> float:
 
 
 _here: _Deliverer | None = None
+_is_worker = False  # forked by a process that tells: that one goes on telling
 
 
 @contextmanager
@@ -188,7 +189,7 @@ def _settings_changed(*, setting: str, **_: Any) -> None:
 
 def _look(happening: Happening, **_: Any) -> None:
     edge = happening.edge
-    wanted = any(
+    wanted = not _is_worker and any(
         delivering.wanted_by(recipient, (edge,), happening.database)
         for recipient in delivering.recipients()
     )
@@ -199,3 +200,12 @@ def _look(happening: Happening, **_: Any) -> None:
         deliverer.wake()
     elif edge not in _NO_PROCESS_FOR:
         _process.ask()
+
+
+def _note_fork() -> None:
+    """Leave the telling to the supervisor, in the worker that it has just forked."""
+    global _is_worker
+    _is_worker = _here is not None
+
+
+os.register_at_fork(after_in_child=_note_fork)

@@ -36,12 +36,19 @@ class Counted(Protocol):
 def summary(found: wire.RehearsalAnswer) -> str:
     """Tell a rehearsal in one line, as it stands beside the plan."""
     kind = "with data" if found.kind == CopyKind.DATA else "on the schema alone"
+    kind = "in place" if found.in_place else kind
     if not found.ended:
         return f"being rehearsed {kind}: {found.state}"
     when = f"{(found.finished_at or '')[:16].replace('T', ' ')} UTC"
     if found.error is not None:
-        return f"rehearsed at {when}, {kind}: failed"
-    told = [f"rehearsed at {when}", kind, f"{(found.duration_ms or 0) / 1000:.1f} s"]
+        # These two tell more of the surroundings than of the plan.
+        is_cut_short = found.error.type in {"OutOfTime", "LockTaken"}
+        how = f"cut short ({found.error.type})" if is_cut_short else "failed"
+        return f"rehearsed at {when}, {kind}: {how}"
+    told = [f"rehearsed at {when}", kind]
+    if found.unrehearsed:
+        told.append(f"only {found.steps - found.unrehearsed} of {found.steps} steps")
+    told.append(f"{(found.duration_ms or 0) / 1000:.1f} s")
     if longest := found.longest_lock:
         told.append(f"longest lock {longest.mode} on {longest.table}, {longest.held_ms} ms")
     return ", ".join(told)
@@ -49,7 +56,8 @@ def summary(found: wire.RehearsalAnswer) -> str:
 
 def rehearsal_lines(found: wire.RehearsalAnswer) -> Iterator[str]:
     """Tell a rehearsal with its report."""
-    yield f"rehearsal {found.id} on a copy of {found.database}: {found.state}"
+    where = "in place, rolled back, on" if found.in_place else "on a copy of"
+    yield f"rehearsal {found.id} {where} {found.database}: {found.state}"
     yield f"  {summary(found)}"
     if found.error:
         yield f"  {found.error.type}: {_one_line(found.error.message)}"

@@ -22,6 +22,7 @@ def rehearsal_answer(record: RehearsalRecord) -> wire.RehearsalAnswer:
         ended=not record.is_active,
         kind=record.kind,
         and_back=record.and_back,
+        in_place=record.in_place,
         direction=record.direction,
         targets=list(record.targets),
         phase=record.phase,
@@ -41,6 +42,8 @@ def rehearsal_answer(record: RehearsalRecord) -> wire.RehearsalAnswer:
         else msgspec.convert(msgspec.to_builtins(longest), wire.SeenLockAnswer),
         report=None if record.is_active else msgspec.convert(told, wire.ReportAnswer),
         duration_ms=record.report.duration_ms,
+        steps=len(record.steps),
+        unrehearsed=record.unrehearsed,
     )
 
 
@@ -63,6 +66,7 @@ def with_rehearsal(
         id=record.id,
         state=record.state,
         kind=record.kind,
+        in_place=record.in_place,
         finished_at=record.finished_at or None,
         summary=summary(rehearsal_answer(record)),
     )

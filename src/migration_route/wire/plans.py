@@ -71,6 +71,7 @@ class RehearsedAnswer(Answer, frozen=True, kw_only=True):
     id: str
     state: str
     kind: str
+    in_place: bool
     finished_at: str | None
     summary: str
 

@@ -190,6 +190,8 @@ class Watching:
     ) -> Any:
         """Carry out a step, and tell what was seen of it, also when it fails."""
         self._watched, self._current, self._depth = [], None, 0
+        if executor.connection.in_atomic_block:  # in place: what is held is not the step's
+            self._observer.look(executor.connection, "")
         try:
             with executor.connection.execute_wrapper(self._watch):
                 return self._carried(executor, method, state, migration, *args, **kwargs)
@@ -290,7 +292,7 @@ def watching(
 ) -> Iterator[tuple[Any, Carrier]]:
     """Give who observes and who carries out the steps of an order: in a rehearsal,
     somebody who looks at every statement."""
-    if order.scratch is None:
+    if order.scratch is None and order.in_place is None:
         yield held, carried
         return
     observer = copies_of(order.database).observer()
