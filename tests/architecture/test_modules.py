@@ -26,13 +26,18 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 PURE = [
     "canonical",
+    "client.main",
     "clock",
     "deciding.policy",
     "errors",
     "ledger.chain",
+    "ledger.exported",
     "masking",
     "planning.fingerprint",
     "planning.plan",
+    "rendering.text",
+    "reporting.exports",
+    "tokens",
     "vocabulary",
     "wire",
 ]
