@@ -113,13 +113,11 @@ class Issuer:
 
     def public_pem(self, name: str = "first") -> bytes:
         """Give a public key as a file holds it."""
-        return (
-            self.private[name][0]
-            .public_key()
-            .public_bytes(
-                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
+        public = self.private[name][0].public_key()
+        content: bytes = public.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
+        return content
 
     def stop(self) -> None:
         """Be gone: from now on nobody answers."""

@@ -403,6 +403,7 @@ def test_keys_may_stand_in_the_settings(issuer, trusted, how, tmp_path):
         {"bits": 1024},
     ],
 )
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 def test_a_key_that_is_not_for_this_is_no_key(issuer, trusted, words):
     """Whatever the token says about it."""
     issuer.rotate("bad", **words)
