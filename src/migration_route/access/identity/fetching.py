@@ -6,7 +6,7 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.request import (
@@ -68,13 +68,13 @@ def _fetch(address: str) -> dict[str, Any]:
 
 def _read(address: str) -> bytes:
     deadline = time.monotonic() + LONGEST
-    connections: list[http.client.HTTPConnection] = []
+    sockets: list[socket.socket] = []
     request = Request(  # noqa: S310 - `may_be_fetched` has looked at its scheme
         address, headers={"Accept": "application/json"}
     )
     with (
-        _ended_at(deadline, connections),
-        _opener(connections).open(request, timeout=LONGEST) as answer,
+        _ended_at(deadline, sockets),
+        _opener(sockets).open(request, timeout=LONGEST) as answer,
     ):
         content = b""
         while piece := answer.read(_PIECE):
@@ -87,17 +87,15 @@ def _read(address: str) -> bytes:
 
 
 @contextmanager
-def _ended_at(
-    deadline: float, connections: list[http.client.HTTPConnection]
-) -> Iterator[None]:
+def _ended_at(deadline: float, sockets: list[socket.socket]) -> Iterator[None]:
     """End the connections at a time: a server that sends a byte now and then never
     exceeds the timeout of a socket."""
 
     def end() -> None:
-        for connection in connections:
-            if connection.sock is not None:
-                with suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+        for one in sockets:
+            with suppress(OSError):
+                # Below TLS: another thread may be reading through it.
+                socket.socket.shutdown(one, socket.SHUT_RDWR)
 
     timer = threading.Timer(max(deadline - time.monotonic(), 0), end)
     timer.daemon = True
@@ -115,24 +113,26 @@ class _NoRedirects(HTTPRedirectHandler):
         del arguments, words
 
 
-def _opener(connections: list[http.client.HTTPConnection]) -> OpenerDirector:
-    """Return an opener that remembers its connections; a proxy of the environment is
-    asked as everywhere."""
+def _opener(sockets: list[socket.socket]) -> OpenerDirector:
+    """Return an opener that remembers its sockets; a proxy of the environment is asked as
+    everywhere."""
 
-    def remembering(kind: Callable[..., http.client.HTTPConnection]) -> Any:
-        def connect(*arguments: Any, **words: Any) -> http.client.HTTPConnection:
-            made = kind(*arguments, **words)
-            connections.append(made)
-            return made
+    class PlainConnection(http.client.HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            sockets.append(self.sock)
 
-        return connect
+    class SecureConnection(http.client.HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            sockets.append(self.sock)
 
     class Plain(HTTPHandler):
         def http_open(self, req: Request) -> Any:
-            return self.do_open(remembering(http.client.HTTPConnection), req)
+            return self.do_open(PlainConnection, req)
 
     class Secure(HTTPSHandler):
         def https_open(self, req: Request) -> Any:
-            return self.do_open(remembering(http.client.HTTPSConnection), req)
+            return self.do_open(SecureConnection, req)
 
     return build_opener(Plain, Secure, _NoRedirects)

@@ -81,7 +81,7 @@ class KeyRing:
     def _have_anew(self, name: str) -> None:
         """Have the keys, if that is due; one thread at a time, and who can do with what is
         known does not wait for it."""
-        if not self._is_due():
+        if not self._is_due() and not self._fetching.locked():
             return
         can_do = self._is_usable() and name in self._keys
         if not self._fetching.acquire(timeout=0 if can_do else 2 * LONGEST):
