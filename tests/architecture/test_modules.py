@@ -37,7 +37,7 @@ PURE = [
     "planning.plan",
     "rendering.text",
     "reporting.exports",
-    "tokens",
+    "machines.tokens",
     "vocabulary",
     "wire",
 ]
