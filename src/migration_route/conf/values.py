@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import TypeAlias
 
 from migration_route.health import Freeze, HealthSettings
 from migration_route.vocabulary import Scope
+
+GroupName: TypeAlias = str
+"""The name of a group of people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,7 @@ class DatabaseSettings:
     patience: timedelta = timedelta(minutes=5)  # for the locks of one step, in all
     end_blockers: bool = False  # may a person end the sessions that are in the way?
     rehearse_on: str | None = None  # the alias of a database that takes the copy's place
-    groups: frozenset[str] | None = None  # of people who may touch it; None: whoever may
+    groups: frozenset[GroupName] | None = None  # whose members alone may touch it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
