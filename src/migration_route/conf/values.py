@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeAlias
 
 from migration_route.conf.identity import Issuer
 from migration_route.conf.telling import Mail, Webhook
 from migration_route.health import Freeze, HealthSettings
 from migration_route.machines.networks import Networks
 from migration_route.machines.tokens import Token
+
+GroupName: TypeAlias = str
+"""The name of a group of people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +28,7 @@ class DatabaseSettings:
     end_blockers: bool = False  # may a person end the sessions that are in the way?
     rehearse_on: str | None = None  # the alias of a database that takes the copy's place
     in_place_limit: timedelta = timedelta(seconds=5)  # of a rehearsal in place, in all
-    groups: frozenset[str] | None = None  # of people who may touch it; None: whoever may
+    groups: frozenset[GroupName] | None = None  # whose members alone may touch it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
