@@ -25,7 +25,7 @@ FROM_AFAR |= {"wait_for_approval"}
 
 def verbs(found: ArgumentParser, path: tuple[str, ...] = ()) -> dict[str, set[str]]:
     """Return the words of each verb that is listed."""
-    told = {}
+    told: dict[str, set[str]] = {}
     for action in found._actions:
         if not isinstance(action, _SubParsersAction):
             continue
