@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from migration_route.ledger import runs
 from migration_route.ledger.entries import Draft, write
+from migration_route.ledger.opening import open_run
 from migration_route.models import Entry
 from migration_route.operations.telling import deliver_due
 from migration_route.vocabulary import Action, RunState
@@ -63,7 +64,7 @@ def test_only_get_is_answered(database):
 
 def test_each_run_is_counted_where_it_stands(database):
     for state in (RunState.SUCCEEDED, RunState.FAILED, RunState.FAILED):
-        run, _ = runs.open_run(a_new_run())
+        run, _ = open_run(a_new_run())
         columns = {
             "started_at": (datetime.now(UTC) - timedelta(seconds=3)).strftime(
                 "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -94,7 +95,7 @@ def test_each_run_is_counted_where_it_stands(database):
 
 
 def test_a_run_that_owns_its_database_is_seen_with_its_heart(database):
-    run, _ = runs.open_run(a_new_run(database="other"))
+    run, _ = open_run(a_new_run(database="other"))
     runs.move(run.id, to=RunState.RUNNING, expected={RunState.QUEUED})
     runs.move(run.id, to=RunState.WAITING, expected={RunState.RUNNING})
     found = scrape()
@@ -124,7 +125,7 @@ def test_what_has_not_arrived_is_counted_for_each_recipient(database, settings):
                 {"url": receiver.url, "name": 'the "team"', "insecure": True, "events": "*"}
             ],
         }
-        runs.open_run(a_new_run())
+        open_run(a_new_run())
         deliver_due()
     found = scrape()
     assert found["messages_pending"] == {of(recipient='the "team"'): 1}

@@ -17,6 +17,7 @@ from migration_route import processes, tracecontext
 from migration_route.clock import parsed
 from migration_route.ledger import runs
 from migration_route.ledger.entries import Draft, write
+from migration_route.ledger.opening import open_run
 from migration_route.ledger.reading import find_run
 from migration_route.reporting import tracing
 from migration_route.vocabulary import Action, RunState
@@ -45,7 +46,7 @@ def step(run: str, action: Action, **facts: object) -> None:
 
 
 def a_traced_run(state: RunState, step_state: str | None) -> str:
-    run, _ = runs.open_run(a_new_run())
+    run, _ = open_run(a_new_run())
     with tracing.traced(run.id):
         runs.move(run.id, to=RunState.RUNNING, expected={RunState.QUEUED})
         step(run.id, Action.STEP_STARTED, direction="forwards")
