@@ -17,7 +17,7 @@ from migration_route.management.commands.migration_route import Command
 
 DJANGO = {"help", "version", "verbosity", "settings", "pythonpath", "traceback"}
 DJANGO |= {"no_color", "force_color", "skip_checks"}
-ON_THE_HOST = {"run": None, "rehearse": {"clean"}}
+ON_THE_HOST = {"run": None, "permit": None, "token list": None, "rehearse": {"clean"}}
 """What needs a shell there: verbs, and options of verbs."""
 FROM_AFAR = {"url", "timeout", "patience", "ca", "build", "build_timeout"}
 FROM_AFAR |= {"wait_for_approval"}
@@ -25,7 +25,7 @@ FROM_AFAR |= {"wait_for_approval"}
 
 def verbs(found: ArgumentParser, path: tuple[str, ...] = ()) -> dict[str, set[str]]:
     """Return the words of each verb that is listed."""
-    told = {}
+    told: dict[str, set[str]] = {}
     for action in found._actions:
         if not isinstance(action, _SubParsersAction):
             continue
