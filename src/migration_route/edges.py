@@ -91,8 +91,7 @@ class Happening:
 def edges_of(action: str, facts: Mapping[str, Any]) -> tuple[Edge, ...]:
     """Return the edges that an entry stands for: the one that says most comes first."""
     if action == Action.RUN_REQUESTED:
-        needs = facts.get("state") == RunState.AWAITING_APPROVAL
-        more = (Edge.RUN_APPROVAL_NEEDED,) if needs else ()
+        more = (Edge.RUN_APPROVAL_NEEDED,) if facts.get("approval") else ()
         return (*more, Edge.RUN_REQUESTED)
     told = _BY_ACTION.get(action)  # type: ignore[call-overload]
     if told is not None:
