@@ -12,7 +12,8 @@ RouteError
 ├── Unauthenticated                    who asks
 │   └── IdentityUnavailable
 ├── Forbidden
-│   └── CsrfFailed
+│   ├── CsrfFailed
+│   └── ReauthenticationRequired
 ├── Refused                            the world does not allow it now
 │   ├── PlanChanged
 │   ├── StaleCode
@@ -154,6 +155,13 @@ class CsrfFailed(Forbidden):
 
     code = "csrf"
     hint = "Send the X-CSRFToken header, from a page of this site."
+
+
+class ReauthenticationRequired(Forbidden):
+    """The login of this session is too old for a change."""
+
+    code = "reauthentication_required"
+    hint = "Sign in again, then send the request again."
 
 
 class Refused(RouteError):

@@ -17,8 +17,8 @@ from migration_route import processes, wire
 from migration_route.conf import read_settings
 from migration_route.ledger import opening, runs
 from migration_route.ledger.reading import list_entries, list_runs
+from migration_route.machines.tokens import digest_of
 from migration_route.models import Entry
-from migration_route.tokens import digest_of
 from migration_route.vocabulary import RunState
 from tests.factories import a_new_run, tables
 

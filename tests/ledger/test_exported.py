@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +44,22 @@ def test_a_whole_export_holds():
     assert (found.entries, found.broken) == (3, None)
     assert found.last == json.loads(lines[-1])["digest"]
     assert verify_export([]).last == GENESIS
+
+
+def test_the_lines_of_the_documents_verify_it_too(tmp_path, monkeypatch):
+    """As they are written: they find no fault in a whole export, and one in a changed."""
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "verify-the-ledger-elsewhere.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    file = tmp_path / "ledger.jsonl"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    for lines, is_sound in (
+        (an_export(), True),
+        ([*an_export(1), *an_export(3)[2:]], False),
+        ([changed(an_export(1)[0], actor_name="eve") + b"\n"], False),
+    ):
+        file.write_bytes(b"".join(lines))
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+        assert (done.returncode == 0) is is_sound, done.stderr
 
 
 def test_another_way_of_writing_json_is_no_change():

@@ -36,6 +36,8 @@ def problem(error: RouteError) -> HttpResponse:
     )
     if error.http_status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="migration-route"'
+    if seconds := error.facts.get("retry_after"):
+        response["Retry-After"] = str(seconds)
     if allow := error.facts.get("allow"):
         response["Allow"] = allow
     return response

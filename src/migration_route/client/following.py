@@ -6,7 +6,10 @@ at work on the server.
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from migration_route.client.route import Answered, Route
@@ -26,18 +29,24 @@ def follow(route: Route, screen: Screen, options: dict[str, Any], run: RunAnswer
 
     Ctrl-C ends the following and not the run.
     """
-    try:
+    with going(screen, "The run goes on; watch it with", f"watch {run.id}"):
         _tell_events(route, screen, run)
         found = route.get(f"runs/{run.id}", RunAnswer)
-    except KeyboardInterrupt:
-        screen.write_error(
-            f"\nThe run goes on; watch it with: migration-route watch {run.id}"
-        )
-        return INTERRUPTED
-    except Exception:
-        screen.write_error(f"The run may go on: migration-route watch {run.id}")
-        raise
     return tell_run(screen, options, found)
+
+
+@contextmanager
+def going(screen: Screen, words: str, verb: str) -> Iterator[None]:
+    """Say how to come back when this is left: by Ctrl-C, which ends the client here, or
+    because the route is asked in vain."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        screen.write_error(f"\n{words}: migration-route {verb}")
+        sys.exit(INTERRUPTED)
+    except Exception:
+        screen.write_error(f"Come back to it with: migration-route {verb}")
+        raise
 
 
 def tell_run(screen: Screen, options: dict[str, Any], found: Answered[RunAnswer]) -> int:
@@ -54,10 +63,11 @@ def wait_for_approval(
     if run.value.state == RunState.AWAITING_APPROVAL:
         screen.write_error(f"Run {run.value.id} waits for an approval.")
     pause = _SHORTEST
-    while run.value.state == RunState.AWAITING_APPROVAL and time.monotonic() < until:
-        time.sleep(pause)
-        pause = min(pause * 1.5, _LONGEST)
-        run = route.get(f"runs/{run.value.id}", RunAnswer)
+    with going(screen, "Its run still waits; watch it with", f"watch {run.value.id}"):
+        while run.value.state == RunState.AWAITING_APPROVAL and time.monotonic() < until:
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST)
+            run = route.get(f"runs/{run.value.id}", RunAnswer)
     return run
 
 

@@ -7,9 +7,10 @@ from typing import Any
 from urllib.parse import quote
 
 from migration_route.client.arguments import FOLLOWING, phase_argument, verb
+from migration_route.client.following import going
 from migration_route.client.route import Route
 from migration_route.client.screen import Screen
-from migration_route.rendering.exits import DONE, INTERRUPTED, exit_of_rehearsal
+from migration_route.rendering.exits import DONE, exit_of_rehearsal
 from migration_route.rendering.rehearsals import rehearsal_lines, rehearsals_lines
 from migration_route.vocabulary import CopyKind
 from migration_route.wire import PlanAnswer, RehearsalAnswer, RehearsalsAnswer
@@ -20,7 +21,7 @@ _LONGEST = 5.0
 
 def add_verbs(verbs: Any) -> None:
     """Add these verbs to the client."""
-    about = "carry out a plan on a copy, and tell what was seen"
+    about = "carry out a plan on a copy, or in place and undone, and tell what was seen"
     found = verb(verbs, "rehearse", about, _rehearse, patience=FOLLOWING)
     found.add_argument("targets", nargs="*", metavar="TARGET")
     found.add_argument("--database", default="default", metavar="ALIAS")
@@ -30,6 +31,12 @@ def add_verbs(verbs: Any) -> None:
     )
     found.add_argument(
         "--and-back", action="store_true", help="take every step back afterwards"
+    )
+    found.add_argument(
+        "--in-place",
+        action="store_true",
+        help="on the database itself, in one transaction that is rolled back; its locks "
+        "are really taken, and held to the end",
     )
     found.add_argument("--fingerprint", default="", help="refuse any other plan")
     found.add_argument("--reason", default="")
@@ -46,22 +53,18 @@ def _rehearse(route: Route, screen: Screen, options: dict[str, Any]) -> int:
         "fingerprint": options["fingerprint"] or _fingerprint(route, options),
         "kind": CopyKind.DATA.value if options["data"] else CopyKind.SCHEMA.value,
         "and_back": options["and_back"],
+        "in_place": options["in_place"],
         "reason": options["reason"],
     }
     body = {key: value for key, value in wanted.items() if value}
     found = route.post("rehearsals", body, RehearsalAnswer)
     pause = _SHORTEST
-    try:
+    back = f"rehearsals {found.value.id}"
+    with going(screen, "The rehearsal goes on; look at it with", back):
         while not found.value.ended and not options["no_wait"]:
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST)
             found = route.get(f"rehearsals/{found.value.id}", RehearsalAnswer)
-    except KeyboardInterrupt:
-        screen.write_error(
-            "\nThe rehearsal goes on; look at it with: migration-route rehearsals "
-            f"{found.value.id}"
-        )
-        return INTERRUPTED
     screen.terminal.tell(options, found.raw, rehearsal_lines(found.value))
     return exit_of_rehearsal(found.value)
 

@@ -23,7 +23,7 @@ from migration_route.client.problems import (
     problem_in,
 )
 from migration_route.client.transport import Reply, Transport
-from migration_route.wire import Answer
+from migration_route.wire import Answer, Problem, to_json
 
 Kind = TypeVar("Kind", bound=Answer)
 
@@ -171,6 +171,12 @@ def _refusal(reply: Reply) -> Exception:
         return Told(problem, reply.body)
     if reply.status in _PASSING:
         return Unreachable(f"{reply.url} answers with {reply.status}, and not the route.")
-    return NotTheRoute(
-        f"{reply.url} answers with {reply.status}, in words that are not the route's."
+    stranger = Problem(
+        type="urn:migration-route:answered_by_another",
+        title="Answered by another",
+        status=reply.status,
+        code="answered_by_another",
+        detail=f"{reply.url} answers with {reply.status}, and not as the route does.",
+        hint=NotTheRoute.hint,
     )
+    return Told(stranger, to_json(stranger))

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeAlias
 
+from migration_route.conf.identity import Issuer
 from migration_route.conf.telling import Mail, Webhook
 from migration_route.health import Freeze, HealthSettings
-from migration_route.tokens import Token
+from migration_route.machines.networks import Networks
+from migration_route.machines.tokens import Token
+
+GroupName: TypeAlias = str
+"""The name of a group of people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +28,7 @@ class DatabaseSettings:
     end_blockers: bool = False  # may a person end the sessions that are in the way?
     rehearse_on: str | None = None  # the alias of a database that takes the copy's place
     in_place_limit: timedelta = timedelta(seconds=5)  # of a rehearsal in place, in all
+    groups: frozenset[GroupName] | None = None  # whose members alone may touch it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +41,9 @@ class RouteSettings:
     wait: timedelta = timedelta(seconds=20)
     lock_wait: timedelta = timedelta(seconds=60)
     tokens: tuple[Token, ...] = ()
+    networks: Networks = field(default_factory=Networks)
+    oidc: tuple[Issuer, ...] = ()
+    permits: bool = True  # may a host give the right to one run?
     build: str | None = None
     ready_when_ahead: bool = True
     ready_databases: frozenset[str] | None = None  # those that `ready` counts; None: all
@@ -45,6 +55,8 @@ class RouteSettings:
     freezes: tuple[Freeze, ...] = ()  # times in which nothing is to begin
     webhooks: tuple[Webhook, ...] = ()  # who is told, by HTTP
     mail: tuple[Mail, ...] = ()  # who is told, by e-mail
+    # How old a person's login may be for a change; a dotted path decides itself; None: off.
+    reauthenticate: timedelta | str | None = timedelta(minutes=15)
     engines: bool = True  # do other linters have a say, where they are installed?
     unsupported: tuple[str, ...] = ()  # guards that are set but not carried yet
     problems: tuple[str, ...] = field(default=())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsal_report import Report, report_from_json
@@ -40,6 +41,7 @@ class NewRehearsal:
     reason: str
     build: str
     in_place: bool = False  # on the database itself, and rolled back
+    credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

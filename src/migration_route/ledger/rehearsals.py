@@ -84,6 +84,7 @@ def _open_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
             "targets": list(new.targets),
             "phase": new.phase,
             "reason": new.reason,
+            **({"credential": new.credential} if new.credential else {}),
         },
     )
     try:

@@ -97,6 +97,7 @@ class Migration(migrations.Migration):
                 ),
                 ("request_digest", models.CharField(max_length=64)),
                 ("rebuild_invalid_indexes", models.BooleanField(default=False)),
+                ("permit", models.CharField(max_length=32, null=True, unique=True)),
                 ("phase", models.CharField(blank=True, max_length=20)),
                 ("deferred", models.TextField(blank=True)),
                 ("waiting_reason", models.CharField(blank=True, max_length=40)),

@@ -8,7 +8,7 @@ from itertools import chain
 from django.db import DatabaseError
 
 from migration_route.access.actor import Actor
-from migration_route.access.permissions import authorise
+from migration_route.access.permissions import authorise, readable
 from migration_route.conf import route_settings
 from migration_route.connecting import own_connection
 from migration_route.errors import DatabaseUnavailable, Forbidden
@@ -17,6 +17,7 @@ from migration_route.ledger.records import EntryRecord
 from migration_route.ledger.verification import Verification, export_batch
 from migration_route.ledger.verification import verify as verify_all
 from migration_route.operations.recording import on_record
+from migration_route.targets import all_aliases
 from migration_route.vocabulary import Scope
 
 
@@ -26,7 +27,8 @@ def entries(
     """Return the entries of databases that the actor may read, newest first."""
     with on_record(actor, "ledger"):
         authorise(actor, Scope.READ)
-        return reading.list_entries(before=before, limit=limit, databases=actor.databases)
+        databases = readable(actor, all_aliases())
+        return reading.list_entries(before=before, limit=limit, databases=databases)
 
 
 def verify(actor: Actor) -> Verification:
@@ -48,7 +50,7 @@ def export(actor: Actor, *, after: int = 0) -> Iterator[bytes]:
     """
     with on_record(actor, "export"):
         authorise(actor, Scope.READ)
-        if actor.databases is not None:
+        if readable(actor, all_aliases()) is not None:
             raise Forbidden(
                 f"{actor.name!r} may read some databases only, and the ledger is exported "
                 "as a whole.",

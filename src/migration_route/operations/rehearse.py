@@ -146,6 +146,7 @@ def _new(plan: Plan, request: RehearseRequest, actor: Actor) -> NewRehearsal:
         actor_kind=actor.kind,
         actor_name=actor.name,
         address=actor.address,
+        credential=actor.credential_facts,
         reason=request.reason,
         build=sources.build(),
     )

@@ -17,7 +17,13 @@ from django.db.migrations.recorder import MigrationRecorder
 from migration_route.conf import route_settings
 from migration_route.connecting import own_connection
 from migration_route.deciding.health import freeze_signal
-from migration_route.errors import ActiveRun, CannotRehearse, OrphanBackend, Refused
+from migration_route.errors import (
+    ActiveRun,
+    CannotRehearse,
+    Misconfigured,
+    OrphanBackend,
+    Refused,
+)
 from migration_route.health import SignalState
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsal_records import RehearsalRecord
@@ -52,13 +58,15 @@ class OutOfTime(Exception):
 def require_in_place(plan: Plan, *, and_back: bool) -> None:
     """Find out before anything has begun whether a plan can be rehearsed in place.
 
-    Raises `CannotRehearse`, `Refused`, `ActiveRun` and `OrphanBackend`.
+    Raises `CannotRehearse`, `Refused`, `Misconfigured`, `ActiveRun` and `OrphanBackend`.
     """
     settings, in_place = route_settings(), in_place_of(plan.database)
     if why := in_place.why_not:
         raise CannotRehearse(
             f"{plan.database!r} cannot be rehearsed in place: {why}.", hint=_COPY
         )
+    if settings.problems:
+        raise Misconfigured(" ".join(settings.problems))
     if settings.unsupported:
         raise Refused(
             f"MIGRATION_ROUTE sets {', '.join(settings.unsupported)}, which this version "

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from migration_route.machines.tokens import id_of, new_entry, new_secret
 from migration_route.rendering.terminal import Terminal
-from migration_route.tokens import new_entry, new_secret
 from migration_route.vocabulary import PEOPLE_ONLY, Scope
 
 
@@ -18,6 +18,7 @@ def token_arguments(parser: ArgumentParser) -> None:
     scopes = [scope.value for scope in Scope if scope not in PEOPLE_ONLY]
     parser.add_argument("--scope", action="append", choices=scopes, required=True)
     parser.add_argument("--token-database", action="append", metavar="ALIAS")
+    parser.add_argument("--network", action="append", metavar="CIDR")
     parser.add_argument("--expires", metavar="YYYY-MM-DD")
 
 
@@ -29,12 +30,15 @@ def tell_new_token(terminal: Terminal, options: dict[str, Any]) -> int:
         name=options["name"],
         scopes=options["scope"],
         databases=options["token_database"],
+        networks=options["network"],
         expires=options["expires"] or "",
     )
     if options["json"]:
-        terminal.write(msgspec.json.encode({"secret": secret, "entry": entry}).decode())
+        words = {"secret": secret, "id": id_of(entry["sha256"]), "entry": entry}
+        terminal.write(msgspec.json.encode(words).decode())
         return 0
     terminal.write(f"The secret, shown this once:\n\n    {secret}\n")
     terminal.write('The entry for MIGRATION_ROUTE["TOKENS"]:\n')
-    terminal.write(f"    {entry!r},")
+    terminal.write(f"    {entry!r},\n")
+    terminal.write(f"The ledger names this secret {id_of(entry['sha256'])}.")
     return 0

@@ -63,6 +63,7 @@ def run_answer(run: RunRecord) -> wire.RunAnswer:
         build=run.build,
         last_event=run.last_event,
         phase=run.phase,
+        permit=run.permit,
         deferred=[
             wire.DeferredAnswer(
                 app=left.app,

@@ -128,6 +128,7 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
     build: str
     last_event: int
     phase: str | None = None
+    permit: str | None = None
     deferred: list[DeferredAnswer] = []
 
 

@@ -16,7 +16,7 @@ class Call:
     method: str
     path: str
     summary: str
-    answers: dict[int, type[wire.Answer]]
+    answers: dict[int, type[wire.Answer] | None]  # None: without a body
     body: type[wire.Request] | None = None
     parameters: tuple[dict[str, Any], ...] = ()
     public: bool = False

@@ -13,6 +13,7 @@ from migration_route.management import (
     asking,
     keeping,
     moment,
+    permits,
     reading,
     rehearsing,
     telling,
@@ -21,7 +22,17 @@ from migration_route.management import (
 from migration_route.management.terminal import Terminal, pretty
 from migration_route.rendering.problems import problem_answer
 
-_FAMILIES = (reading, moment, rehearsing, applying, asking, keeping, telling, tokens)
+_FAMILIES = (
+    reading,
+    moment,
+    rehearsing,
+    applying,
+    asking,
+    keeping,
+    telling,
+    tokens,
+    permits,
+)
 
 
 class Command(BaseCommand):

@@ -218,7 +218,9 @@ class Watching:
         rows = getattr(context["cursor"], "rowcount", -1)
         seen = Seen()
         # What Python has sent before takes the same locks: a loop is not slowed down.
-        if not self._is_known(text) and (not only_reads(text) or _selects(text)):
+        if not self._is_known(text) and (
+            not only_reads(text) or first_word(text) == "select"
+        ):
             seen = self._observer.look(context["connection"], text)
         self._note(text, start, took=took, rows=rows, seen=seen)
         return result
@@ -266,10 +268,6 @@ class Watching:
 
     def _watched_end(self) -> bool:
         return bool(self._watched) and self._watched[-1].position is None
-
-
-def _selects(text: str) -> bool:
-    return first_word(text) == "select"
 
 
 def _is_around(text: str) -> bool:
