@@ -54,8 +54,10 @@ def _clean() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     with transaction.atomic(), connections["default"].cursor() as cursor:
         for table in (
+            "migration_route_delivery",
             "migration_route_entry",
             "migration_route_event",
+            "migration_route_outbox",
             "migration_route_rehearsal",
             "migration_route_run",
             "auth_user_groups",

@@ -201,7 +201,7 @@ class ActiveRehearsal(Refused):
 
 
 class CannotRehearse(Refused):
-    """No copy of this database can be made."""
+    """This cannot be rehearsed here."""
 
     code = "cannot_rehearse"
 

@@ -23,6 +23,8 @@ _IMPLIED: dict[Scope, frozenset[Scope]] = {
     Scope.RESOLVE: frozenset({Scope.PLAN, Scope.READ}),
 }
 
+_MACHINES = frozenset({ActorKind.TOKEN, ActorKind.PERMIT})
+
 
 def rights_of(actor: Actor, database: str | None = None) -> frozenset[Scope]:
     """Return what the actor may do on a database, or, where none is named, on any of
@@ -31,7 +33,7 @@ def rights_of(actor: Actor, database: str | None = None) -> frozenset[Scope]:
     more = on.values() if database is None else [on.get(database, frozenset())]
     granted = actor.scopes.union(*more)
     rights = granted.union(*(_IMPLIED[scope] for scope in granted))
-    return rights - PEOPLE_ONLY if actor.kind is ActorKind.TOKEN else rights
+    return rights - PEOPLE_ONLY if actor.kind in _MACHINES else rights
 
 
 def may(actor: Actor, scope: Scope, database: str | None = None) -> bool:

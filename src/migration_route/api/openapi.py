@@ -50,7 +50,7 @@ def document(base: str) -> bytes:
 
 def _operation(call: Call) -> dict[str, Any]:
     responses = {
-        str(status): _response(kind, "application/json", (kind or _Nothing).__doc__ or "")
+        str(status): _response(kind, call.media, (kind or _Nothing).__doc__ or "")
         for status, kind in call.answers.items()
     }
     for status in call.errors:

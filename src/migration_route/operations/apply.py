@@ -10,6 +10,7 @@ from django.db import connections
 
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
+from migration_route.access.signing import SignedPermit
 from migration_route.canonical import digest
 from migration_route.conf import route_settings
 from migration_route.connecting import require_direct
@@ -26,13 +27,19 @@ from migration_route.errors import ActiveRun, LaunchFailed, Misconfigured, Orpha
 from migration_route.ledger import opening, runs
 from migration_route.ledger.entries import Draft, note
 from migration_route.ledger.installation import install
-from migration_route.ledger.reading import active_runs, find_repeated, unresolved_runs
+from migration_route.ledger.reading import (
+    active_runs,
+    find_repeated,
+    refuse_permit_of_a_run,
+    unresolved_runs,
+)
 from migration_route.ledger.records import (
     DeferredRecord,
     RunRecord,
     StepError,
     StepRecord,
 )
+from migration_route.operations import permits
 from migration_route.operations.plan import plain_plan
 from migration_route.operations.recording import on_record
 from migration_route.planning import sources
@@ -90,6 +97,13 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
     """
     with on_record(actor, "apply", database=request.database):
         authorise(actor, Scope.APPLY, database=request.database)
+        permits.hold_to(
+            actor.permit,
+            database=request.database,
+            mode=request.mode,
+            fingerprint=request.fingerprint,
+            rebuild_invalid_indexes=request.rebuild_invalid_indexes,
+        )
         _refuse_what_cannot_run(request)
         if earlier := _earlier(request, actor):
             return earlier
@@ -103,7 +117,7 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
         )
         needed = scopes_for(direction=plan.direction, mode=plan.mode)
         authorise(actor, *needed, database=request.database)
-        decision = decide_on(plan, request)
+        decision = decide_on(plan, request, permit=actor.permit)
         match decision:
             case Permit():
                 return _start(decision, request, actor)
@@ -135,6 +149,7 @@ def _earlier(request: ApplyRequest, actor: Actor) -> RunRecord | None:
     """
     if earlier := find_repeated(_key(request, actor), request.digest()):
         return earlier
+    refuse_permit_of_a_run(actor.permit.id if actor.permit else None)
     active = active_runs().get(request.database)
     if active is not None and (active := lost_runs.look_after(active)).is_active:
         if active.waiting_reason == WaitingReason.ORPHAN_BACKEND:
@@ -165,7 +180,13 @@ def _key(request: ApplyRequest, actor: Actor) -> str | None:
     return hashlib.sha256(words.encode()).hexdigest()
 
 
-def decide_on(plan: Plan, request: ApplyRequest, *, resolving: str = "") -> Decision:
+def decide_on(
+    plan: Plan,
+    request: ApplyRequest,
+    *,
+    resolving: str = "",
+    permit: SignedPermit | None = None,
+) -> Decision:
     """Decide whether the plan may run now; the run that is being resolved by it does
     not stand in its way."""
     unresolved = unresolved_runs().get(request.database)
@@ -176,6 +197,7 @@ def decide_on(plan: Plan, request: ApplyRequest, *, resolving: str = "") -> Deci
         rebuild_invalid_indexes=request.rebuild_invalid_indexes,
         unresolved=None if unresolved == resolving else unresolved,
         unsupported=route_settings().unsupported,
+        permitted_by=permit.issued_by if permit else None,
     )
     return decide(plan, evidence)
 
@@ -209,6 +231,7 @@ def _open(
                 actor_kind=actor.kind,
                 actor_name=actor.name,
                 address=actor.address,
+                facts={"credential": actor.credential_facts} if actor.credential else {},
                 database=route_settings().ledger_database,
                 build=sources.build(),
             )
@@ -234,6 +257,8 @@ def _open(
             actor_kind=actor.kind,
             actor_name=actor.name,
             address=actor.address,
+            credential=actor.credential_facts,
+            permit=actor.permit.id if actor.permit else None,
             reason=request.reason,
             build=sources.build(),
             idempotency_key=_key(request, actor),

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 from django.db.migrations import Migration
 from django.db.migrations.operations.base import Operation
-from django.db.migrations.state import ModelState, ProjectState
+from django.db.migrations.state import ProjectState
 from django.db.models import Field
 
 from migration_route.health import NOTHING, Touched
 from migration_route.planning import graph as graphs
+from migration_route.planning.changes.schema import table_of
 from migration_route.planning.plan import Plan
 from migration_route.planning.rewriting import (
     most_in_one_step,
@@ -143,12 +144,7 @@ def _tables(operation: Operation, app: str, state: ProjectState) -> Iterator[str
         name = getattr(operation, attribute, None)
         model = state.models.get((app, name.lower())) if isinstance(name, str) else None
         if model is not None:
-            yield _table(model)
-
-
-def _table(model: ModelState) -> str:
-    name: str = model.options.get("db_table") or f"{model.app_label}_{model.name_lower}"
-    return name
+            yield table_of(model)
 
 
 def _parents(
@@ -167,7 +163,7 @@ def _parents(
         label, _, name = model.rpartition(".")
         for state in states:
             if found := state.models.get((label or app, name.lower())):
-                yield _table(found)
+                yield table_of(found)
 
 
 def _see(

@@ -20,6 +20,7 @@ class Call:
     body: type[wire.Request] | None = None
     parameters: tuple[dict[str, Any], ...] = ()
     public: bool = False
+    media: str = "application/json"
     errors: tuple[int, ...] = field(default=(400, 401, 403, 404, 405, 409, 500, 503))
 
 
@@ -40,6 +41,11 @@ LIMIT = query(
     "How many at most.",
 )
 
+AFTER = query(
+    "after",
+    {"type": "integer", "minimum": 0, "default": 0},
+    "The last number that is known.",
+)
 DATABASE = query("database", {"type": "string", "default": "default"}, "An alias.")
 TARGETS = {
     **query(

@@ -224,6 +224,16 @@ class Reporter:
         """Tell what a migration wanted beyond the copy that it is rehearsed on."""
         self._say("denied", text=self.mask(what))
 
+    def unrehearsed(self, code: str, text: str, migration: Migration | None = None) -> None:
+        """Tell what a rehearsal in place leaves out, of a step or in all."""
+        self._say(
+            "unrehearsed",
+            app=migration.app_label if migration else "",
+            name=migration.name if migration else "",
+            text=self.mask(text),
+            facts={"code": code},
+        )
+
     def _tell_omitted(self) -> None:
         if self._omitted:
             self._say(

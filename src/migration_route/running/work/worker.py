@@ -25,6 +25,7 @@ from django.db.migrations.state import ProjectState
 from django.db.models.signals import pre_migrate
 
 from migration_route import clock
+from migration_route.conf import route_settings
 from migration_route.masking import masked
 from migration_route.planning import sources
 from migration_route.running.guarding.guard import standing_aside
@@ -33,7 +34,7 @@ from migration_route.running.signals import let_interrupts_through, no_more_inte
 from migration_route.running.work.attempts import LockTimeout
 from migration_route.running.work.copied import led_to_copy
 from migration_route.running.work.expectation import Expectation, PlanDiffers
-from migration_route.running.work.limits import gentle
+from migration_route.running.work.in_place import AllRehearsed, carefully
 from migration_route.running.work.observation import observed
 from migration_route.running.work.output import LineWriter
 from migration_route.running.work.rebuilding import rebuilding
@@ -84,9 +85,9 @@ def _carry_out(
             led_to_copy(order.database, order.scratch, reporter.denied),
             standing_aside(order.database),
             worker_session(order.database, order.run),
-            _held_to(order, reporter) as observer,
+            _held_to(order, reporter) as held,
             rebuilding(order, reporter),
-            gentle(order.database, reporter) as carried,
+            carefully(order, held, reporter) as (observer, carried),
             watching(order, observer, carried, reporter) as (looking, carrying),
             observed(looking, carrying),
         ):
@@ -96,6 +97,8 @@ def _carry_out(
                 type_migrate(order, target, streams)
     except Stopped:
         return "stopped", None
+    except AllRehearsed:
+        return "done", None
     except PlanDiffers as difference:
         return "plan_changed", Failure(type="PlanChanged", message=str(difference))
     except LockTimeout as spent:
@@ -160,7 +163,7 @@ def _held_to(order: Order, reporter: Reporter) -> Iterator[_Held]:
 
 
 def _mask(text: str) -> str:
-    secrets = {str(settings.SECRET_KEY)}
+    secrets = {str(settings.SECRET_KEY), *route_settings().secrets}
     secrets |= {
         str(database.get("PASSWORD") or "") for database in settings.DATABASES.values()
     }
