@@ -5,10 +5,31 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+from migration_route.access.signing import SignedPermit
 from migration_route.errors import RouteError
 from migration_route.vocabulary import ActorKind, Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """What a machine has shown, so that the ledger can name it: never a secret."""
+
+    id: str  # of a token, the first digits of the digest of its secret
+    is_old: bool = False  # the secret that another one is to take the place of
+    claims: Mapping[str, str] = field(default_factory=dict)  # of an identity token
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the ledger tells of it."""
+        facts: dict[str, Any] = {"id": self.id}
+        if self.is_old:
+            facts["is_old"] = True
+        if self.claims:
+            facts["claims"] = dict(self.claims)
+        return facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +41,16 @@ class Actor:
     address: str = ""
     scopes: frozenset[Scope] = frozenset()
     databases: frozenset[str] | None = None  # None: every database
+    # What they may do besides, on single databases only, by alias.
+    scopes_on: Mapping[str, frozenset[Scope]] = field(default_factory=dict, hash=False)
     flaw: RouteError | None = None  # why they are not who they say, if so
+    credential: Credential | None = None  # of a machine
+    permit: SignedPermit | None = None  # the right to one plan that came along
+
+    @property
+    def credential_facts(self) -> dict[str, Any]:
+        """Return what the ledger tells of the credential; empty without one."""
+        return self.credential.facts() if self.credential else {}
 
 
 def on_this_host() -> Actor:

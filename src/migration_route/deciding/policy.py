@@ -28,6 +28,9 @@ class Evidence:
     builds: frozenset[str]  # those that answer here: in memory, and on disk
     unresolved: str | None  # the run that left this database in between
     rebuild_invalid_indexes: bool = False  # what the plan makes anew may be dropped first
+    permitted_by: str | None = (
+        None  # whose permit stands for an approval, if one came along
+    )
     unsupported: tuple[str, ...] = ()  # guards in the settings that are not carried yet
 
 

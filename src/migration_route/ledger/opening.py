@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -20,6 +20,7 @@ from migration_route.errors import (
 )
 from migration_route.ledger.deferrals import stored
 from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
+from migration_route.ledger.permits import refuse_used_permit
 from migration_route.ledger.records import (
     DeferredRecord,
     RunRecord,
@@ -69,6 +70,8 @@ class NewRun:
     deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
     begin_at: str = ""  # not before; "" for at once
     waiting: Waiting | None = None  # None: it may begin
+    credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
+    permit: str | None = None  # the id of the permit that it uses up
 
 
 def new_id() -> str:
@@ -84,7 +87,7 @@ def open_run(new: NewRun) -> tuple[RunRecord, bool]:
 
     The same Idempotency-Key with the same request gives the run that it gave before.
     Raises `ActiveRun` when another run owns the database, `IdempotencyMismatch` when
-    the key came with another request.
+    the key came with another request, `PermitUsed` when its permit has begun another.
     """
     alias = route_settings().ledger_database
     take_in_what_was_left(patience=PATIENCE)
@@ -103,6 +106,7 @@ def _open_once(alias: str, new: NewRun) -> tuple[RunRecord, bool]:
         # Who was first? If neither of these was, it was only a place in the chain.
         if earlier := repeated(new.idempotency_key, new.request_digest):
             return earlier, False
+        refuse_used_permit(new.permit)
         refuse_while_active(new.database)
         raise
     return run_record(row), True
@@ -160,6 +164,7 @@ def _insert(alias: str, new: NewRun) -> Run:
         request_digest=new.request_digest,
         rebuild_invalid_indexes=new.rebuild_invalid_indexes,
         phase=new.phase or "",
+        permit=new.permit,
         deferred=stored(new.deferred),
         created_at=now,
         heartbeat_at=now,
@@ -186,6 +191,8 @@ def _request_entry(row: Run, new: NewRun) -> Draft:
             "reason": new.reason,
             "rebuild_invalid_indexes": new.rebuild_invalid_indexes,
             "phase": new.phase,
+            **({"credential": new.credential} if new.credential else {}),
+            **({"permit": new.permit} if new.permit else {}),
             "deferred": [[left.app, left.name, left.digest] for left in new.deferred],
             "at": new.begin_at or None,
             "waiting": new.waiting.reason if new.waiting else None,

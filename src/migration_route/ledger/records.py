@@ -125,6 +125,7 @@ class RunRecord:
     last_event: int
     rebuild_invalid_indexes: bool = False
     phase: Phase | None = None  # None: everything
+    permit: str | None = None  # the id of the permit that it has used up
     deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
     begin_at: str = ""  # not before; "" for at once
     in_spite: bool = False  # of windows and freezes, as a person wants it
@@ -178,6 +179,7 @@ def run_record(row: Run) -> RunRecord:
         last_event=row.last_event,
         rebuild_invalid_indexes=row.rebuild_invalid_indexes,
         phase=Phase(row.phase) if row.phase else None,
+        permit=row.permit,
         deferred=deferred_records(row.deferred),
         begin_at=row.begin_at,
         in_spite=row.in_spite,
@@ -262,6 +264,7 @@ class EntryRecord:
     facts: dict[str, Any]
     previous: str
     digest: str
+    uid: str = ""  # the name that its messages bear
 
 
 def entry_record(row: Entry) -> EntryRecord:
@@ -279,4 +282,5 @@ def entry_record(row: Entry) -> EntryRecord:
         facts=facts_of(row.facts),
         previous=row.previous,
         digest=row.digest,
+        uid=row.uid,
     )

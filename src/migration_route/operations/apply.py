@@ -12,6 +12,7 @@ from django.db import connections
 from migration_route import clock
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
+from migration_route.access.signing import SignedPermit
 from migration_route.canonical import digest
 from migration_route.conf import route_settings
 from migration_route.connecting import require_direct
@@ -28,13 +29,19 @@ from migration_route.errors import ActiveRun, LaunchFailed, Misconfigured, Orpha
 from migration_route.ledger import opening, runs
 from migration_route.ledger.entries import Draft, note
 from migration_route.ledger.installation import install
-from migration_route.ledger.reading import active_runs, find_repeated, unresolved_runs
+from migration_route.ledger.reading import (
+    active_runs,
+    find_repeated,
+    refuse_permit_of_a_run,
+    unresolved_runs,
+)
 from migration_route.ledger.records import (
     DeferredRecord,
     RunRecord,
     StepError,
     StepRecord,
 )
+from migration_route.operations import permits
 from migration_route.operations.opening import until_opening
 from migration_route.operations.plan import plain_plan
 from migration_route.operations.recording import on_record
@@ -44,14 +51,7 @@ from migration_route.running.launchers import launcher
 from migration_route.running.recovery import lost_runs
 from migration_route.targets import find_target
 from migration_route.vendors import vendor_of
-from migration_route.vocabulary import (
-    Action,
-    Mode,
-    Phase,
-    RunState,
-    Scope,
-    WaitingReason,
-)
+from migration_route.vocabulary import Action, Mode, Phase, RunState, Scope, WaitingReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +97,13 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
     """
     with on_record(actor, "apply", database=request.database):
         authorise(actor, Scope.APPLY, database=request.database)
+        permits.hold_to(
+            actor.permit,
+            database=request.database,
+            mode=request.mode,
+            fingerprint=request.fingerprint,
+            rebuild_invalid_indexes=request.rebuild_invalid_indexes,
+        )
         _refuse_what_cannot_run(request)
         if earlier := _earlier(request, actor):
             return earlier
@@ -110,7 +117,7 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
         )
         needed = scopes_for(direction=plan.direction, mode=plan.mode)
         authorise(actor, *needed, database=request.database)
-        decision = decide_on(plan, request)
+        decision = decide_on(plan, request, permit=actor.permit)
         match decision:
             case Permit():
                 return _start(decision, request, actor)
@@ -121,6 +128,9 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
 
 
 def _refuse_what_cannot_run(request: ApplyRequest) -> None:
+    if problems := route_settings().problems:
+        # A guard that cannot be read must not be passed as if it were not there.
+        raise Misconfigured(" ".join(problems))
     target = find_target(request.database)
     for alias in {target.alias, route_settings().ledger_database}:
         if vendor_of(alias).is_private(connections[alias]):
@@ -139,6 +149,7 @@ def _earlier(request: ApplyRequest, actor: Actor) -> RunRecord | None:
     """
     if earlier := find_repeated(_key(request, actor), request.digest()):
         return earlier
+    refuse_permit_of_a_run(actor.permit.id if actor.permit else None)
     active = active_runs().get(request.database)
     if active is not None and (active := lost_runs.look_after(active)).is_active:
         if active.waiting_reason == WaitingReason.ORPHAN_BACKEND:
@@ -169,7 +180,13 @@ def _key(request: ApplyRequest, actor: Actor) -> str | None:
     return hashlib.sha256(words.encode()).hexdigest()
 
 
-def decide_on(plan: Plan, request: ApplyRequest, *, resolving: str = "") -> Decision:
+def decide_on(
+    plan: Plan,
+    request: ApplyRequest,
+    *,
+    resolving: str = "",
+    permit: SignedPermit | None = None,
+) -> Decision:
     """Decide whether the plan may run now; the run that is being resolved by it does
     not stand in its way."""
     unresolved = unresolved_runs().get(request.database)
@@ -180,6 +197,7 @@ def decide_on(plan: Plan, request: ApplyRequest, *, resolving: str = "") -> Deci
         rebuild_invalid_indexes=request.rebuild_invalid_indexes,
         unresolved=None if unresolved == resolving else unresolved,
         unsupported=route_settings().unsupported,
+        permitted_by=permit.issued_by if permit else None,
     )
     return decide(plan, evidence)
 
@@ -214,6 +232,7 @@ def _open(
                 actor_kind=actor.kind,
                 actor_name=actor.name,
                 address=actor.address,
+                facts={"credential": actor.credential_facts} if actor.credential else {},
                 database=route_settings().ledger_database,
                 build=sources.build(),
             )
@@ -239,6 +258,8 @@ def _open(
             actor_kind=actor.kind,
             actor_name=actor.name,
             address=actor.address,
+            credential=actor.credential_facts,
+            permit=actor.permit.id if actor.permit else None,
             reason=request.reason,
             build=sources.build(),
             idempotency_key=_key(request, actor),

@@ -8,10 +8,13 @@ from collections.abc import Callable
 
 from django.db import connections
 
+from migration_route import signals as hearing
 from migration_route.deciding.windows import Later, Never
 from migration_route.ledger import carriers, runs
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
+from migration_route.operations.telling import telling_here
+from migration_route.reporting.tracing import traced
 from migration_route.running.attending import attend
 from migration_route.running.launchers.words import forget_words
 from migration_route.running.openings import opening_of, waiting_for
@@ -20,6 +23,7 @@ from migration_route.running.signals import Signals, heeded
 from migration_route.running.supervision.supervisor import supervise
 from migration_route.vocabulary import RunState
 
+_AT_THE_END = 3.0  # seconds for receivers of signals, before this process is another
 Anew = Callable[[str], None]
 """Carries on in a new process, which takes the run by this word."""
 
@@ -44,13 +48,15 @@ def carry(
                 has_come = _wait(taken, opening, signals, hands_back=hands_back)
             else:
                 connections.close_all()  # two processes would share a session
-                return supervise(taken, signals)
+                with telling_here(), traced(run):
+                    return supervise(taken, signals)
         finally:
             found = find_run(run)
             if not found.is_active:
                 forget_words(run)
             connections.close_all()
     if has_come:
+        hearing.settle(_AT_THE_END)
         anew(word)
     return find_run(run)
 

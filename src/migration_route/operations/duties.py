@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from migration_route.ledger.reading import active_runs
+from migration_route.operations.telling import deliver_due
 from migration_route.running.recovery import lost_runs
 
 logger = logging.getLogger("migration_route.operations")
@@ -33,6 +34,7 @@ def _look_after_runs() -> None:
 
 DUTIES = (
     Duty(what="look after runs whose process is gone", every=2.0, do=_look_after_runs),
+    Duty(what="tell people and machines what is due", every=2.0, do=deliver_due),
 )
 """One line for each."""
 

@@ -26,16 +26,3 @@ def opening_answer(found: Opening) -> wire.OpeningAnswer:
 def with_opening(answer: wire.PlanAnswer, found: Opening) -> wire.PlanAnswer:
     """Return a plan with when its run might begin."""
     return msgspec.structs.replace(answer, opening=opening_answer(found))
-
-
-def opening_lines(found: Opening) -> list[str]:
-    """Say it on a terminal; nothing where it may begin now."""
-    match found:
-        case Now():
-            return []
-        case Later(why=why):
-            return [f"A run would wait. {why}"]
-        case Never(why=why):
-            return [f"A run would be refused. {why}"]
-        case _:
-            assert_never(found)
