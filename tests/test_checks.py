@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from django.core import checks
 from django.db import connections
 
@@ -49,4 +50,15 @@ def test_django_runs_them(settings):
 def test_checking_asks_no_database(settings):
     """They run where no database is there: this test may not use one."""
     settings.MIGRATION_ROUTE = {}
+    assert check_settings(None) == []
+
+
+@pytest.mark.parametrize("path", ["nowhere.at_all", "math.pi", "math.no_such_thing"])
+def test_a_callable_that_cannot_be_had_is_a_warning(settings, path):
+    """People are shut out meanwhile; an error would stop the runs of machines as well."""
+    settings.MIGRATION_ROUTE = {"REAUTHENTICATE": path}
+    (found,) = check_settings(None)
+    assert found.id == "migration_route.W003"
+    assert path in found.msg
+    settings.MIGRATION_ROUTE = {"REAUTHENTICATE": "math.floor"}
     assert check_settings(None) == []
