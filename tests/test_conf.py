@@ -165,6 +165,7 @@ def test_a_database_has_limits_of_its_own():
                     "direct": "other",
                     "lock_timeout": "1s",
                     "stall_budget": "5s",
+                    "in_place_limit": "2s",
                     "patience": "1m",
                     "end_blockers": True,
                 }
@@ -176,6 +177,7 @@ def test_a_database_has_limits_of_its_own():
         direct="other",
         lock_timeout=timedelta(seconds=1),
         stall_budget=timedelta(seconds=5),
+        in_place_limit=timedelta(seconds=2),
         patience=timedelta(minutes=1),
         end_blockers=True,
     )
@@ -206,8 +208,6 @@ def test_a_wrong_limit_is_named(entry, word):
     "key",
     [
         "APPROVALS",
-        "REAUTHENTICATE",
-        "WEBHOOKS",
         "WINDOWS",
     ],
 )

@@ -7,10 +7,10 @@ from django.test import Client, RequestFactory
 
 from migration_route.access.addresses import UNKNOWN, client_address
 from migration_route.access.requests import find_actor
-from migration_route.access.tokens import digest_of
 from migration_route.conf import read_settings
-from migration_route.conf.networks import read_networks
 from migration_route.ledger.reading import list_entries
+from migration_route.machines.networks import read_networks
+from migration_route.machines.tokens import digest_of
 
 API = "/migrations/api/v1/"
 DEPLOYER = "deployer-secret"

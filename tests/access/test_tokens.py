@@ -9,8 +9,9 @@ from django.test import RequestFactory
 
 from migration_route.access.permissions import authorise
 from migration_route.access.requests import find_actor
-from migration_route.access.tokens import digest_of, find_token, new_secret
+from migration_route.access.tokens import find_token
 from migration_route.errors import Unauthenticated
+from migration_route.machines.tokens import digest_of, new_secret
 from migration_route.vocabulary import ActorKind, Scope
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -331,6 +333,35 @@ def test_somebody_who_waits_for_metadata_holds_a_run(build, pair):
         thread.join(20)
         assert ci.wait_for_end(run)["state"] == "succeeded"
     assert {"other", "sku"} <= site.database.columns("shop_item")
+
+
+@on("mariadb-gthread")
+def test_a_dump_of_mariadb_holds_a_run(build, pair):
+    """A real one, whose reader is slow: it is known by the comment in its query. With a
+    snapshot: one that locks the tables keeps the ledger from being written as well."""
+    tool = shutil.which("mariadb-dump") or shutil.which("mysqldump")
+    if tool is None:
+        pytest.skip("there is no mariadb-dump on this machine")
+    options = watchful(ignore=["long_transaction"])
+    site = build(pair, {"0002_sku": column("sku")}, options=options)
+    rows = "SELECT REPEAT('x', 90) FROM seq_1_to_100000"
+    site.execute(f"INSERT INTO shop_item (name) {rows}")
+    ci, address = site.client("ci"), site.database.address
+    command = [tool, "--no-defaults", "--protocol=tcp", "--single-transaction"]
+    command += ["-h", address.host, "-P", str(address.port), "-u", address.user]
+    command += [site.database.name]
+    password = {**os.environ, "MYSQL_PWD": address.password}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=password) as dump:
+        found = await_stop(ci, "dump")
+        assert "dump" in stops(found)
+        run = ci.run(ci.plan())["id"]
+        shown = held(ci, run, "dump")
+        assert shown["steps"][0]["state"] == "not_started"
+        words, _ = dump.communicate(timeout=60)
+    assert dump.returncode == 0
+    assert b"INSERT INTO `shop_item`" in words
+    assert ci.wait_for_end(run)["state"] == "succeeded"
+    assert site.has_column("sku")
 
 
 @on("postgres-sync")

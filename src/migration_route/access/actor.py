@@ -41,6 +41,8 @@ class Actor:
     address: str = ""
     scopes: frozenset[Scope] = frozenset()
     databases: frozenset[str] | None = None  # None: every database
+    # What they may do besides, on single databases only, by alias.
+    scopes_on: Mapping[str, frozenset[Scope]] = field(default_factory=dict, hash=False)
     flaw: RouteError | None = None  # why they are not who they say, if so
     credential: Credential | None = None  # of a machine
     permit: SignedPermit | None = None  # the right to one plan that came along

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import secrets
 from datetime import UTC, datetime
 from hmac import compare_digest
 
@@ -12,26 +10,10 @@ from migration_route.access.actor import Actor, Credential
 from migration_route.access.addresses import network_flaw
 from migration_route.conf import Token, route_settings
 from migration_route.errors import Unauthenticated
+from migration_route.machines.tokens import digest_of, id_of
 from migration_route.vocabulary import ActorKind
 
-_PREFIX = "mrt_"
 _MADE_HERE = re.compile(r"mrt_[A-Za-z0-9_-]{43}")
-_ID_LENGTH = 12
-
-
-def new_secret() -> str:
-    """Return a secret of 256 random bits, with a mark that scanners can look for."""
-    return _PREFIX + secrets.token_urlsafe(32)
-
-
-def digest_of(secret: str) -> str:
-    """Return what the settings keep: a random secret needs no slow hash."""
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def id_of(digest: str) -> str:
-    """Return by which name the ledger knows a secret: it opens nothing."""
-    return digest[:_ID_LENGTH]
 
 
 def find_token(secret: str, *, address: str) -> Actor | None:

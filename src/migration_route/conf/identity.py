@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from migration_route.conf.machines import (
+from migration_route.machines.networks import Addresses
+from migration_route.machines.rights import (
     databases_of_a_machine,
     networks_of_a_machine,
     scopes_of_a_machine,
 )
-from migration_route.conf.networks import Addresses
 from migration_route.vocabulary import Scope
 
 ALGORITHMS = (

@@ -13,9 +13,11 @@ from django.conf import settings
 from migration_route.clock import duration
 from migration_route.conf.health import read_freezes, read_health
 from migration_route.conf.identity import read_issuers
-from migration_route.conf.networks import read_networks
-from migration_route.conf.tokens import read_tokens
+from migration_route.conf.people import read_groups, read_reauthenticate
 from migration_route.conf.values import DatabaseSettings, RouteSettings
+from migration_route.conf.webhooks import read_mail, read_webhooks
+from migration_route.machines.networks import read_networks
+from migration_route.machines.tokens import read_tokens
 
 LAUNCHERS = ("process", "inline")
 _LONGEST = 200
@@ -23,8 +25,6 @@ _LONGEST = 200
 # would open a door that its owner believes shut: while one is set, nothing is applied.
 NOT_YET = (
     "APPROVALS",
-    "REAUTHENTICATE",
-    "WEBHOOKS",
     "WINDOWS",
 )
 _FOUND = frozenset({"PROBLEMS", "UNSUPPORTED"})  # said, never set
@@ -126,6 +126,8 @@ class _Reader:
             patience=reader.length_of_time("patience", usual.patience),
             end_blockers=reader.truth("end_blockers", default=usual.end_blockers),
             rehearse_on=reader.text("rehearse_on", None),
+            in_place_limit=reader.length_of_time("in_place_limit", usual.in_place_limit),
+            groups=reader.read("groups", None, read_groups),
         )
         reader.problems += [
             f"{key!r} is not known; there are "
@@ -176,6 +178,9 @@ def read_settings(values: Any) -> RouteSettings:
         "guard_wait": reader.length_of_time("GUARD_WAIT", timedelta(seconds=10)),
         "health": reader.read("HEALTH", {}, read_health),
         "freezes": reader.read("FREEZES", (), read_freezes),
+        "webhooks": reader.read("WEBHOOKS", (), read_webhooks),
+        "mail": reader.read("MAIL", (), read_mail),
+        "reauthenticate": reader.read("REAUTHENTICATE", "15m", read_reauthenticate),
         "engines": reader.truth("ENGINES", default=True),
         "unsupported": tuple(key for key in NOT_YET if reader.values.pop(key, None)),
     }

@@ -252,6 +252,7 @@ class EntryRecord:
     facts: dict[str, Any]
     previous: str
     digest: str
+    uid: str = ""  # the name that its messages bear
 
 
 def entry_record(row: Entry) -> EntryRecord:
@@ -269,4 +270,5 @@ def entry_record(row: Entry) -> EntryRecord:
         facts=facts_of(row.facts),
         previous=row.previous,
         digest=row.digest,
+        uid=row.uid,
     )

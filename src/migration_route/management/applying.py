@@ -8,10 +8,10 @@ from typing import Any
 from migration_route.access.actor import on_this_host
 from migration_route.errors import InvalidRequest
 from migration_route.management.arguments import plan_request, target_arguments, verb
-from migration_route.management.following import exit_code_of, follow
+from migration_route.management.following import follow, tell_run
 from migration_route.management.terminal import Terminal
 from migration_route.operations import apply, carry, plan, resolve
-from migration_route.reporting import serialize, text
+from migration_route.rendering import text
 from migration_route.reporting.plans import plan_answer
 from migration_route.vocabulary import Direction, Resolution
 
@@ -51,7 +51,8 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
     request = plan_request(options)
     found = plan.plan(request, actor)
     if not options["json"]:
-        terminal.tell(options, plan_answer(found), text.plan_lines(found))
+        answer = plan_answer(found)
+        terminal.tell(options, answer, text.plan_lines(answer))
     is_asked = found.direction is not Direction.NONE and not options["yes"]
     if is_asked and not _is_agreed():
         terminal.write_error("Nothing was applied.")
@@ -69,7 +70,7 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
         actor,
     )
     if options["no_wait"]:
-        terminal.tell(options, serialize.run_answer(run), text.run_lines(run))
+        tell_run(terminal, options, run)
         return 0
     return follow(terminal, options, run)
 
@@ -90,11 +91,9 @@ def _resolve(terminal: Terminal, options: dict[str, Any]) -> int:
     found = resolve.resolve(options["run"], actor, reason=reason, how=how)
     if how is Resolution.RESUME:
         return follow(terminal, options, found)
-    terminal.tell(options, serialize.run_answer(found), text.run_lines(found))
+    tell_run(terminal, options, found)
     return 0
 
 
 def _run(terminal: Terminal, options: dict[str, Any]) -> int:
-    found = carry.carry(options["run"])
-    terminal.tell(options, serialize.run_answer(found), text.run_lines(found))
-    return exit_code_of(found)
+    return tell_run(terminal, options, carry.carry(options["run"]))

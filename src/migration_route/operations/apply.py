@@ -128,6 +128,9 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
 
 
 def _refuse_what_cannot_run(request: ApplyRequest) -> None:
+    if problems := route_settings().problems:
+        # A guard that cannot be read must not be passed as if it were not there.
+        raise Misconfigured(" ".join(problems))
     target = find_target(request.database)
     for alias in {target.alias, route_settings().ledger_database}:
         if vendor_of(alias).is_private(connections[alias]):

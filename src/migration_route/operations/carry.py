@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from migration_route.errors import NotInThisState
 from migration_route.ledger.records import RunRecord
+from migration_route.operations.telling import telling_here
+from migration_route.reporting.tracing import traced
 from migration_route.running.launchers.words import forget_words
 from migration_route.running.supervision.supervisor import supervise
 
@@ -14,7 +16,8 @@ def carry(run: str) -> RunRecord:
     Raises `NotInThisState` when it is not queued, `UnknownRun` when there is none.
     """
     try:
-        ended = supervise(run)
+        with telling_here(), traced(run):
+            ended = supervise(run)
     except NotInThisState:
         forget_words(run)  # how it ended is on record already
         raise

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
-from migration_route.access.tokens import id_of
 from migration_route.conf import Addresses, Token, route_settings
 from migration_route.ledger.reading import last_use
+from migration_route.machines.tokens import id_of
 from migration_route.operations.recording import on_record
 from migration_route.vocabulary import ActorKind, Scope
 

@@ -19,6 +19,7 @@ from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, resolve, reverse
 
 from migration_route.access.actor import Actor
+from migration_route.access.surroundings import unharmed
 from migration_route.planning import sources
 from migration_route.vocabulary import ActorKind
 
@@ -39,7 +40,9 @@ def render(
     """Answer with a page for whoever asks."""
     if actor.kind is ActorKind.PERSON:
         try:
-            return _rendered(name, {**_surroundings(request), **context}, status, request)
+            with unharmed():
+                words = {**_surroundings(request), **context}
+                return _rendered(name, words, status, request)
         except _failures(request):
             # A context processor or the admin reads what has yet to be migrated, or what
             # a middleware would have put there that the gate has left out.

@@ -7,13 +7,7 @@ Times are ISO 8601 in UTC, durations milliseconds. No Django here.
 
 from __future__ import annotations
 
-from migration_route.wire.answers import (
-    DatabaseAnswer,
-    Problem,
-    ReadyAnswer,
-    StatusAnswer,
-    to_json,
-)
+from migration_route.wire.answers import Problem, to_json
 from migration_route.wire.body import Answer
 from migration_route.wire.forecasts import (
     EstimateAnswer,
@@ -22,7 +16,12 @@ from migration_route.wire.forecasts import (
     TableLockAnswer,
 )
 from migration_route.wire.health import HealthAnswer, SignalAnswer
-from migration_route.wire.ledger import EntriesAnswer, EntryAnswer, VerificationAnswer
+from migration_route.wire.ledger import (
+    EntriesAnswer,
+    EntryAnswer,
+    ExportedEntry,
+    VerificationAnswer,
+)
 from migration_route.wire.plans import (
     DeferredAnswer,
     FindingAnswer,
@@ -49,6 +48,7 @@ from migration_route.wire.requests import (
     GiveReason,
     Name,
     Reason,
+    Reauthenticate,
     Request,
     Resolve,
     ResumeRun,
@@ -69,6 +69,7 @@ from migration_route.wire.runs import (
     StepErrorAnswer,
     WaitingAnswer,
 )
+from migration_route.wire.status import DatabaseAnswer, ReadyAnswer, StatusAnswer
 
 __all__ = [
     "ActorAnswer",
@@ -86,6 +87,7 @@ __all__ = [
     "EstimateAnswer",
     "EventAnswer",
     "EventsAnswer",
+    "ExportedEntry",
     "FindingAnswer",
     "ForecastAnswer",
     "GiveReason",
@@ -100,6 +102,7 @@ __all__ = [
     "Problem",
     "ReadyAnswer",
     "Reason",
+    "Reauthenticate",
     "RehearsalAnswer",
     "RehearsalsAnswer",
     "RehearsedAnswer",

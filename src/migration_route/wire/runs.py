@@ -91,7 +91,8 @@ class OperationEvidenceAnswer(Answer, frozen=True, kw_only=True):
 
 
 class RunStepAnswer(Answer, frozen=True, kw_only=True):
-    """One step of a run, as far as it is known to have come."""
+    """One step of a run, as far as it is known to have come; `rolls_back`: the database
+    undoes it as a whole when it fails."""
 
     app: str
     name: str
@@ -100,6 +101,7 @@ class RunStepAnswer(Answer, frozen=True, kw_only=True):
     duration_ms: int | None
     error: StepErrorAnswer | None
     operations: list[OperationEvidenceAnswer] | None = None
+    rolls_back: bool = True
 
 
 class RunAnswer(Answer, frozen=True, kw_only=True):

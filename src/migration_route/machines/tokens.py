@@ -1,26 +1,83 @@
-"""How is an entry of TOKENS read?"""
+"""What is a token, how is one made, and how is its entry in TOKENS read?"""
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from migration_route.conf.machines import (
+from migration_route.errors import InvalidRequest
+from migration_route.machines.networks import Addresses
+from migration_route.machines.rights import (
     databases_of_a_machine,
     networks_of_a_machine,
     scopes_of_a_machine,
 )
-from migration_route.conf.values import Token
+from migration_route.vocabulary import Scope
 
+_PREFIX = "mrt_"
+_ID_LENGTH = 12
 _SHA256_LENGTH = 64
 _LONGEST_NAME = 200
-
-
 _MOST_SECRETS = 2
 _KEYS = frozenset(
     {"name", "sha256", "scopes", "databases", "networks", "expires", "revoked"}
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A machine's right to ask, known only by the digest of its secret."""
+
+    name: str
+    sha256: tuple[str, ...]  # of its secrets; the first is the one to use
+    scopes: frozenset[Scope]
+    databases: frozenset[str] | None = None  # None: every database
+    networks: Addresses | None = None  # from where it may be used; None: from everywhere
+    expires: date | None = None  # the first day on which it is no longer good
+    revoked: bool = False
+
+
+def new_secret() -> str:
+    """Return a secret of 256 random bits, with a mark that scanners can look for."""
+    return _PREFIX + secrets.token_urlsafe(32)
+
+
+def digest_of(secret: str) -> str:
+    """Return what the settings keep: a random secret needs no slow hash."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def id_of(digest: str) -> str:
+    """Return by which name the ledger knows a secret: it opens nothing."""
+    return digest[:_ID_LENGTH]
+
+
+def new_entry(
+    secret: str,
+    *,
+    name: str,
+    scopes: list[str],
+    databases: list[str] | None = None,
+    networks: list[str] | None = None,
+    expires: str = "",
+) -> dict[str, Any]:
+    """Return the entry of TOKENS for a secret; raises `InvalidRequest` for a wrong one."""
+    entry: dict[str, Any] = {
+        "name": name,
+        "sha256": digest_of(secret),
+        "scopes": sorted(set(scopes)),
+    }
+    chosen = {"databases": databases, "networks": networks, "expires": expires}
+    entry |= {key: value for key, value in chosen.items() if value}
+    try:
+        read_token(entry)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+    return entry
 
 
 def read_tokens(entries: Any) -> tuple[tuple[Token, ...], list[str]]:

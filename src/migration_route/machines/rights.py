@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from migration_route.conf.networks import Addresses, read_addresses
+from migration_route.machines.networks import Addresses, read_addresses
 from migration_route.vocabulary import PEOPLE_ONLY, Scope
 
 
