@@ -196,14 +196,14 @@ def call(world: Any, method: str, path: str, who: str, words: dict[str, Any]) ->
         "QUERY_STRING": urlencode(words["query"]),
         **({"data": words["body"], "content_type": kind} if method == "post" else {}),
     }
-    return getattr(client, method)(address, **words)
+    return client.generic(method.upper(), address, **words)
 
 
 def test_nothing_fails_and_no_secret_is_shown(world, caplog):
     """Whoever asks, however: no 500; no secret in an answer, the log or the ledger."""
     _, secrets = world
     actors = ["nobody", *secrets]
-    statuses: dict[int, int] = {}
+    statuses = {}
 
     @seed(2026)
     @bounds(
@@ -219,7 +219,7 @@ def test_nothing_fails_and_no_secret_is_shown(world, caplog):
         body=BODIES,
         query=QUERIES,
     )
-    def ask(where: Any, who: str, headers: Any, body: bytes, query: Any) -> None:
+    def ask(where, who, headers, body, query):
         method, path = where
         answer = call(
             world, method, path, who, {"headers": headers, "body": body, "query": query}

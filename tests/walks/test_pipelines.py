@@ -10,6 +10,8 @@ from tests.harness.migrations import column
 from tests.harness.pairs import on_each_once
 from tests.harness.project import Options, tokens
 
+TWO_COLUMNS = {"0002_sku": column("sku"), "0003_size": column("size", after="0002_sku")}
+
 
 @pytest.fixture
 def issuer():
@@ -46,8 +48,9 @@ def bearing(site, token):
 def test_a_pipeline_applies_with_its_identity_alone(build, pair, issuer):
     """Also while its issuer is down, once the keys are known; a stranger's does not."""
     options = Options(migration_route=trusting(issuer))
-    site = build(pair, {"0002_sku": column("sku")}, options=options, workers=1)
+    site = build(pair, TWO_COLUMNS, options=options, workers=1)
     pipeline = bearing(site, issuer.token(jti="one"))
+    assert pipeline.apply("shop.0002_sku")["state"] == "succeeded"
     plan = pipeline.plan()
     issuer.health.status = 500
     stranger = bearing(site, issuer.token(repository="eve/shop"))
@@ -55,7 +58,7 @@ def test_a_pipeline_applies_with_its_identity_alone(build, pair, issuer):
     expect_problem(
         bearing(site, issuer.token(exp=1)).ask_for_run(plan), 401, "unauthenticated"
     )
-    assert site.applied() == ["0001_initial"]
+    assert site.applied() == ["0001_initial", "0002_sku"]
     run = pipeline.wait_for_end(pipeline.run(plan)["id"])
     assert run["state"] == "succeeded"
     name = "github:owner/shop@refs/heads/main"
@@ -73,20 +76,20 @@ def test_a_caller_from_elsewhere_is_turned_away_behind_a_proxy(build, pair):
     """This host is the proxy here; what it says of the caller counts."""
     networks = {"change": ["192.0.2.0/24"], "trusted_proxies": ["127.0.0.0/8"]}
     options = Options(migration_route={"NETWORKS": networks})
-    site = build(pair, {"0002_sku": column("sku")}, options=options)
+    site = build(pair, TWO_COLUMNS, options=options)
     ci = site.client("ci")
+    headers = {"X-Forwarded-For": "203.0.113.9, 192.0.2.7"}
+    run = expect(ci.ask_for_run(ci.plan("shop.0002_sku"), headers=headers), 202)
+    assert ci.wait_for_end(run["id"])["state"] == "succeeded"
     plan = ci.plan()
     expect_problem(ci.ask_for_run(plan), 403, "forbidden")
     for hops in ("203.0.113.9", "192.0.2.7, 203.0.113.9", "192.0.2.7, nonsense"):
         headers = {"X-Forwarded-For": hops}
         expect_problem(ci.ask_for_run(plan, headers=headers), 403, "forbidden")
-    assert site.applied() == ["0001_initial"]
-    headers = {"X-Forwarded-For": "203.0.113.9, 192.0.2.7"}
-    run = expect(ci.ask_for_run(plan, headers=headers), 202)
-    assert ci.wait_for_end(run["id"])["state"] == "succeeded"
+    assert site.applied() == ["0001_initial", "0002_sku"]
     entries = site.client("reader").entries()
     denied = {e["address"] for e in entries if e["action"] == "denied"}
-    assert {"203.0.113.9"} <= denied
+    assert denied == {"127.0.0.1", "203.0.113.9", "unknown"}
     requested = next(e for e in entries if e["action"] == "run_requested")
     assert requested["address"] == "192.0.2.7"
 
