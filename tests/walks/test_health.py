@@ -148,7 +148,7 @@ def in_a_freeze(seconds: float) -> dict[str, str]:
 @on("postgres-uvicorn", "sqlite-sync")
 def test_a_run_that_is_asked_for_in_a_freeze_begins_when_it_ends(build, pair):
     """It is accepted, waits with the reason and the end of the freeze, and is then done."""
-    options = watchful(freezes=(in_a_freeze(30),))
+    options = watchful(freezes=(in_a_freeze(40),))
     site = build(pair, {"0002_sku": column("sku")}, options=options)
     ci = site.client("ci")
     run = ci.run(ci.plan())
