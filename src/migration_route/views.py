@@ -28,8 +28,8 @@ _GOOD_ENDS = frozenset({RunState.SUCCEEDED, RunState.NOOP})
 def _perform(request: HttpRequest) -> HttpResponse:
     """POST by staff with the right to apply: everything that is pending on `default`.
 
-    200 applied, or nothing to do; 202 still running; 403 not allowed; 409 refused; 500
-    failed. The body is the run, or a problem.
+    200 applied, or nothing to do; 202 still running, or waiting for approval; 403 not
+    allowed; 409 refused; 500 failed. The body is the run, or a problem.
     """
     actor = find_actor(request)
     try:
@@ -43,7 +43,8 @@ def _perform(request: HttpRequest) -> HttpResponse:
         applying.ApplyRequest(fingerprint=plan.fingerprint, reason="perform_migration"),
         actor,
     )
-    run = runs.wait(run.id, actor, seconds=longest_wait(request))
+    if run.state is not RunState.AWAITING_APPROVAL:
+        run = runs.wait(run.id, actor, seconds=longest_wait(request))
     if run.is_active:
         return answer(run_answer(run), status=202)
     return answer(run_answer(run), status=200 if run.state in _GOOD_ENDS else 500)

@@ -148,6 +148,15 @@ class WaitingReason(StrEnum):
     HELD = "held"
     BLOCKED = "blocked"  # others hold locks that its statement needs
     HEALTH = "health"  # the moment is not good: a signal stops
+    APPROVAL = "approval"  # other people have to agree first
+
+
+@unique
+class ApprovalDecision(StrEnum):
+    """What somebody says of a run that waits for approval."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
 
 
 @unique
@@ -228,6 +237,8 @@ class Action(StrEnum):
     RESUMED = "resumed"
     HEALTH_OVERRIDDEN = "health_overridden"
     RESOLVED = "resolved"
+    APPROVED = "approved"
+    REJECTED = "rejected"
     BLOCKERS_ENDED = "blockers_ended"
     MIGRATE_STARTED = "migrate_started"
     MIGRATE_FINISHED = "migrate_finished"

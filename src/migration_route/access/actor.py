@@ -5,10 +5,21 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from migration_route.errors import RouteError
 from migration_route.vocabulary import ActorKind, Scope
+
+
+def _nothing(permission: str) -> bool:
+    del permission
+    return False
+
+
+def _everything(permission: str) -> bool:
+    del permission
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +32,8 @@ class Actor:
     scopes: frozenset[Scope] = frozenset()
     databases: frozenset[str] | None = None  # None: every database
     flaw: RouteError | None = None  # why they are not who they say, if so
+    # Have they a permission of the project, such as "shop.approve_migrations"?
+    holds: Callable[[str], bool] = field(default=_nothing, repr=False, compare=False)
 
 
 def on_this_host() -> Actor:
@@ -33,4 +46,5 @@ def on_this_host() -> Actor:
         kind=ActorKind.COMMAND,
         name=f"{user}@{socket.gethostname()}",
         scopes=frozenset(Scope),
+        holds=_everything,
     )

@@ -49,7 +49,13 @@ def _actor_of(user: Any, address: str) -> Actor:
         flaw = Forbidden("The migration route is for members of staff.")
         return Actor(kind=ActorKind.PERSON, name=name, address=address, flaw=flaw)
     scopes = frozenset(scope for scope in Scope if user.has_perm(permission_of(scope)))
-    return Actor(kind=ActorKind.PERSON, name=name, address=address, scopes=scopes)
+    return Actor(
+        kind=ActorKind.PERSON,
+        name=name,
+        address=address,
+        scopes=scopes,
+        holds=user.has_perm,
+    )
 
 
 def permission_of(scope: Scope) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from migration_route.clock import duration
+from migration_route.conf.approvals import read_approvals
 from migration_route.conf.health import read_freezes, read_health
 from migration_route.conf.tokens import read_token
 from migration_route.conf.values import DatabaseSettings, RouteSettings, Token
@@ -20,7 +21,6 @@ _LONGEST = 200
 # Guards of the public contract that this version does not carry yet. To ignore one
 # would open a door that its owner believes shut: while one is set, nothing is applied.
 NOT_YET = (
-    "APPROVALS",
     "NETWORKS",
     "OIDC",
     "REAUTHENTICATE",
@@ -186,6 +186,9 @@ def read_settings(values: Any) -> RouteSettings:
         "guard_wait": reader.length_of_time("GUARD_WAIT", timedelta(seconds=10)),
         "health": reader.read("HEALTH", {}, read_health),
         "freezes": reader.read("FREEZES", (), read_freezes),
+        "approvals": reader.read(
+            "APPROVALS", None, lambda value: read_approvals(value, list(settings.DATABASES))
+        ),
         "engines": reader.truth("ENGINES", default=True),
         "unsupported": tuple(key for key in NOT_YET if reader.values.pop(key, None)),
     }

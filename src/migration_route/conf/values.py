@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+from migration_route.approvals import ApprovalPolicy
 from migration_route.health import Freeze, HealthSettings
 from migration_route.vocabulary import Scope
 
@@ -52,6 +53,7 @@ class RouteSettings:
     # None: nobody looks.
     health: HealthSettings | None = field(default_factory=HealthSettings)
     freezes: tuple[Freeze, ...] = ()  # times in which nothing is to begin
+    approvals: ApprovalPolicy | None = None  # whose approval a plan needs
     engines: bool = True  # do other linters have a say, where they are installed?
     unsupported: tuple[str, ...] = ()  # guards that are set but not carried yet
     problems: tuple[str, ...] = field(default=())

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from django.db import IntegrityError, transaction
 
 from migration_route import clock
+from migration_route.approvals import Demand
 from migration_route.canonical import canonical_json
 from migration_route.conf import route_settings
 from migration_route.connecting import PATIENCE, own_connection
@@ -33,6 +34,7 @@ from migration_route.vocabulary import (
     Mode,
     Phase,
     RunState,
+    WaitingReason,
 )
 
 
@@ -56,6 +58,8 @@ class NewRun:
     rebuild_invalid_indexes: bool = False
     phase: Phase | None = None  # None: everything
     deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
+    demand: Demand | None = None  # it waits for this approval; None: it is queued
+    resumes: str = ""  # the run that is resolved when this one begins
 
 
 def new_id() -> str:
@@ -123,12 +127,13 @@ def refuse_while_active(database: str) -> None:
 
 
 def _insert(alias: str, new: NewRun) -> Run:
-    now = clock.now()
+    now, demand = clock.now(), new.demand
+    until = clock.written(clock.parsed(now) + demand.lifetime) if demand else ""
     row = Run(
         id=new_id(),
         database=new.database,
         active_database=new.database,
-        state=RunState.QUEUED,
+        state=RunState.AWAITING_APPROVAL if demand else RunState.QUEUED,
         direction=new.direction,
         mode=new.mode,
         targets=json.dumps(new.targets),
@@ -144,6 +149,10 @@ def _insert(alias: str, new: NewRun) -> Run:
         rebuild_invalid_indexes=new.rebuild_invalid_indexes,
         phase=new.phase or "",
         deferred=stored(new.deferred),
+        demand=canonical_json(demand.to_dict()) if demand else "",
+        resumes=new.resumes,
+        waiting_reason=WaitingReason.APPROVAL if demand else "",
+        waiting_until=until,
         created_at=now,
         heartbeat_at=now,
     )
@@ -170,5 +179,6 @@ def _request_entry(row: Run, new: NewRun) -> Draft:
             "rebuild_invalid_indexes": new.rebuild_invalid_indexes,
             "phase": new.phase,
             "deferred": [[left.app, left.name, left.digest] for left in new.deferred],
+            "approval": new.demand and new.demand.to_dict(),
         },
     )

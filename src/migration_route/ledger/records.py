@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from migration_route.approvals import Demand, Given, Identity
+from migration_route.ledger.approval_records import demand_of, given_of
 from migration_route.ledger.deferrals import DeferredRecord as DeferredRecord
 from migration_route.ledger.deferrals import deferred_records
 from migration_route.ledger.evidence import OperationEvidence as OperationEvidence
@@ -125,6 +127,14 @@ class RunRecord:
     rebuild_invalid_indexes: bool = False
     phase: Phase | None = None  # None: everything
     deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
+    demand: Demand | None = None  # whose approval it needs, or needed
+    given: tuple[Given, ...] = ()  # what people have said of it
+    resumes: str = ""  # the run that is resolved when this one begins
+
+    @property
+    def requester(self) -> Identity:
+        """Return who has asked for it."""
+        return Identity(kind=self.actor_kind, name=self.actor_name)
 
     @property
     def is_active(self) -> bool:
@@ -170,6 +180,9 @@ def run_record(row: Run) -> RunRecord:
         rebuild_invalid_indexes=row.rebuild_invalid_indexes,
         phase=Phase(row.phase) if row.phase else None,
         deferred=deferred_records(row.deferred),
+        demand=demand_of(row),
+        given=given_of(row),
+        resumes=row.resumes,
     )
 
 

@@ -11,9 +11,12 @@ from migration_route.management.arguments import plan_request, target_arguments,
 from migration_route.management.following import exit_code_of, follow
 from migration_route.management.terminal import Terminal
 from migration_route.operations import apply, carry, plan, resolve
+from migration_route.operations.weighing import demanded_of
+from migration_route.planning.plan import AT_FIRST
 from migration_route.reporting import serialize, text
+from migration_route.reporting.approvals import demand_answer, demand_words
 from migration_route.reporting.plans import plan_answer
-from migration_route.vocabulary import Direction, Resolution
+from migration_route.vocabulary import Direction, Resolution, RunState
 
 _NOT_ALLOWED = 4
 
@@ -50,10 +53,14 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
     actor = on_this_host()
     request = plan_request(options)
     found = plan.plan(request, actor)
+    demand = demanded_of(request, found, actor, AT_FIRST)
     if not options["json"]:
         terminal.tell(options, plan_answer(found), text.plan_lines(found))
+        if demand is not None:
+            terminal.write(demand_words(demand_answer(demand)))
     is_asked = found.direction is not Direction.NONE and not options["yes"]
-    if is_asked and not _is_agreed():
+    question = "Apply this plan?" if demand is None else "Ask for approval of this plan?"
+    if is_asked and not _is_agreed(question):
         terminal.write_error("Nothing was applied.")
         return _NOT_ALLOWED
     run = apply.apply(
@@ -68,30 +75,31 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
         ),
         actor,
     )
-    if options["no_wait"]:
+    waits_for_people = run.state is RunState.AWAITING_APPROVAL
+    if options["no_wait"] or waits_for_people:
         terminal.tell(options, serialize.run_answer(run), text.run_lines(run))
-        return 0
+        return exit_code_of(run) if waits_for_people else 0
     return follow(terminal, options, run)
 
 
-def _is_agreed() -> bool:
+def _is_agreed(question: str) -> bool:
     """Ask the person at the terminal; where nobody can answer, nothing is applied."""
     if not sys.stdin.isatty():
         raise InvalidRequest(
             "Nobody can be asked here.",
             hint="Say --yes to apply without a question.",
         )
-    return input("Apply this plan? [y/N] ").strip().lower() in {"y", "yes"}
+    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def _resolve(terminal: Terminal, options: dict[str, Any]) -> int:
     how = Resolution(options["how"])
     actor, reason = on_this_host(), options["reason"]
     found = resolve.resolve(options["run"], actor, reason=reason, how=how)
-    if how is Resolution.RESUME:
+    if how is Resolution.RESUME and found.state is not RunState.AWAITING_APPROVAL:
         return follow(terminal, options, found)
     terminal.tell(options, serialize.run_answer(found), text.run_lines(found))
-    return 0
+    return exit_code_of(found) if how is Resolution.RESUME else 0
 
 
 def _run(terminal: Terminal, options: dict[str, Any]) -> int:

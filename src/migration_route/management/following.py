@@ -16,6 +16,9 @@ EXIT_CODES = {
     RunState.SUCCEEDED: 0,
     RunState.NOOP: 0,
     RunState.STALE: 5,
+    RunState.EXPIRED: 5,
+    RunState.REJECTED: 4,
+    RunState.AWAITING_APPROVAL: 6,
     RunState.PARTIAL: 7,
     RunState.LOST: 7,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -19,8 +20,10 @@ from migration_route.management.following import follow
 from migration_route.management.rehearsing import told_plan
 from migration_route.management.terminal import Terminal
 from migration_route.operations import ledger, plan, runs, status
+from migration_route.operations.weighing import demanded_of
 from migration_route.planning.plan import Details
 from migration_route.reporting import serialize, text
+from migration_route.reporting.approvals import demand_words, with_demand
 
 _PENDING = 3
 _EVERYTHING = Details(budget=600.0)
@@ -63,8 +66,13 @@ def _status(terminal: Terminal, options: dict[str, Any]) -> int:
 
 
 def _plan(terminal: Terminal, options: dict[str, Any]) -> int:
-    found = plan.plan(plan_request(options), on_this_host(), _EVERYTHING)
-    terminal.tell(options, *told_plan(found))
+    actor, wanted = on_this_host(), plan_request(options)
+    found = plan.plan(wanted, actor, _EVERYTHING)
+    answer, lines = told_plan(found)
+    demand = demanded_of(wanted, found, actor, _EVERYTHING)
+    told = with_demand(answer, demand)
+    words = [demand_words(told.approval)] if told.approval else []
+    terminal.tell(options, told, chain(lines, words))
     return 0
 
 

@@ -10,35 +10,30 @@ from django.db import connections
 
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
+from migration_route.approvals import Demand, Identity
 from migration_route.canonical import digest
 from migration_route.conf import route_settings
 from migration_route.connecting import require_direct
 from migration_route.deciding.policy import (
     Decision,
-    Evidence,
     NeedsApproval,
     Permit,
     Refusal,
-    decide,
     scopes_for,
 )
-from migration_route.errors import ActiveRun, LaunchFailed, Misconfigured, OrphanBackend
-from migration_route.ledger import opening, runs
+from migration_route.errors import ActiveRun, Misconfigured, OrphanBackend
+from migration_route.ledger import opening
 from migration_route.ledger.entries import Draft, note
 from migration_route.ledger.installation import install
-from migration_route.ledger.reading import active_runs, find_repeated, unresolved_runs
-from migration_route.ledger.records import (
-    DeferredRecord,
-    RunRecord,
-    StepError,
-    StepRecord,
-)
-from migration_route.operations.plan import plain_plan
+from migration_route.ledger.reading import active_runs, find_repeated
+from migration_route.ledger.records import DeferredRecord, RunRecord, StepRecord
+from migration_route.operations import releasing
+from migration_route.operations.launching import launch as launch
 from migration_route.operations.recording import on_record
+from migration_route.operations.weighing import plan_to_decide, weigh
 from migration_route.planning import sources
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.running.launchers import launcher
-from migration_route.running.recovery import lost_runs
 from migration_route.targets import find_target
 from migration_route.vendors import vendor_of
 from migration_route.vocabulary import (
@@ -83,6 +78,7 @@ class ApplyRequest:
 
 def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
     """Start a run of the plan and return it; the same Idempotency-Key starts it once.
+    Where the policy asks for approval, the run waits for that, and nothing is started.
 
     Raises what `planning.planner.make_plan` raises, `Unauthenticated`, `Forbidden`, and
     the refusals of `deciding.policy.decide` and `ledger.opening.open_run`, and
@@ -93,21 +89,22 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
         _refuse_what_cannot_run(request)
         if earlier := _earlier(request, actor):
             return earlier
-        plan = plain_plan(
-            PlanRequest(
-                database=request.database,
-                targets=request.targets,
-                mode=request.mode,
-                phase=request.phase,
-            )
+        wanted = PlanRequest(
+            database=request.database,
+            targets=request.targets,
+            mode=request.mode,
+            phase=request.phase,
         )
+        plan, all_told = plan_to_decide(wanted, actor.kind)
         needed = scopes_for(direction=plan.direction, mode=plan.mode)
         authorise(actor, *needed, database=request.database)
-        decision = decide_on(plan, request)
+        decision = decide_on(plan, request, actor, all_told=all_told)
         match decision:
             case Permit():
                 return _start(decision, request, actor)
-            case NeedsApproval(error=error) | Refusal(error=error):
+            case NeedsApproval():
+                return open_waiting(plan, decision, request, actor)
+            case Refusal(error=error):
                 raise error
             case _:
                 assert_never(decision)
@@ -133,7 +130,9 @@ def _earlier(request: ApplyRequest, actor: Actor) -> RunRecord | None:
     if earlier := find_repeated(_key(request, actor), request.digest()):
         return earlier
     active = active_runs().get(request.database)
-    if active is not None and (active := lost_runs.look_after(active)).is_active:
+    if active is not None and (active := releasing.look_after(active)).is_active:
+        if active.state is RunState.AWAITING_APPROVAL and releasing.make_way(active):
+            return None
         if active.waiting_reason == WaitingReason.ORPHAN_BACKEND:
             raise _orphan(active)
         raise ActiveRun(
@@ -162,24 +161,30 @@ def _key(request: ApplyRequest, actor: Actor) -> str | None:
     return hashlib.sha256(words.encode()).hexdigest()
 
 
-def decide_on(plan: Plan, request: ApplyRequest, *, resolving: str = "") -> Decision:
+def decide_on(
+    plan: Plan,
+    request: ApplyRequest,
+    actor: Actor,
+    *,
+    all_told: bool,
+    resolving: str = "",
+) -> Decision:
     """Decide whether the plan may run now; the run that is being resolved by it does
     not stand in its way."""
-    unresolved = unresolved_runs().get(request.database)
-    evidence = Evidence(
+    return weigh(
+        plan,
+        all_told=all_told,
         fingerprint=request.fingerprint,
-        expected_build=request.build,
-        builds=frozenset({sources.build(), plan.build}),
+        requester=Identity(kind=actor.kind, name=actor.name),
+        build=request.build,
         rebuild_invalid_indexes=request.rebuild_invalid_indexes,
-        unresolved=None if unresolved == resolving else unresolved,
-        unsupported=route_settings().unsupported,
+        resolving=resolving,
     )
-    return decide(plan, evidence)
 
 
 def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
     launcher()  # what cannot start anything is told before there is a run
-    run, is_new = _open(permit, request, actor, done_operations=None)
+    run, is_new = _open(permit.plan, request, actor, done_operations=None)
     if is_new:
         launch(permit, run)
     return run
@@ -191,13 +196,39 @@ def open_permitted(
     """Put a permitted run on record that finds the first operations of its first step
     carried out; `launch` starts it. Raises `ActiveRun`."""
     launcher()
-    return _open(permit, request, actor, done_operations=done_operations)[0]
+    return _open(permit.plan, request, actor, done_operations=done_operations)[0]
+
+
+def open_waiting(
+    plan: Plan,
+    decision: NeedsApproval,
+    request: ApplyRequest,
+    actor: Actor,
+    *,
+    done_operations: int | None = None,
+    resumes: str = "",
+) -> RunRecord:
+    """Put a run on record that waits for approval; nothing is started. Raises
+    `ActiveRun`."""
+    return _open(
+        plan,
+        request,
+        actor,
+        done_operations=done_operations,
+        demand=decision.demand,
+        resumes=resumes,
+    )[0]
 
 
 def _open(
-    permit: Permit, request: ApplyRequest, actor: Actor, *, done_operations: int | None
+    plan: Plan,
+    request: ApplyRequest,
+    actor: Actor,
+    *,
+    done_operations: int | None,
+    demand: Demand | None = None,
+    resumes: str = "",
 ) -> tuple[RunRecord, bool]:
-    plan = permit.plan
     require_direct(plan.database)
     if install():
         note(
@@ -237,6 +268,8 @@ def _open(
             request_digest=request.digest(),
             rebuild_invalid_indexes=request.rebuild_invalid_indexes,
             phase=plan.phase,
+            demand=demand,
+            resumes=resumes,
             deferred=tuple(
                 DeferredRecord(
                     app=left.app,
@@ -250,15 +283,3 @@ def _open(
             ),
         )
     )
-
-
-def launch(permit: Permit, run: RunRecord) -> None:
-    """Start the process of a run; it has failed where that is impossible."""
-    try:
-        launcher().launch(permit, run)
-    except LaunchFailed as error:
-        change = runs.Change(
-            outcome=error.code, error=StepError(type="LaunchFailed", message=str(error))
-        )
-        runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED}, change=change)
-        raise

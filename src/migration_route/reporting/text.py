@@ -8,6 +8,7 @@ from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.planning.phases.values import Deferred
 from migration_route.planning.plan import Plan
 from migration_route.planning.standing import DatabaseStatus
+from migration_route.reporting.approvals import approval_answer, approval_lines
 from migration_route.reporting.forecasts import estimate_line, operation_lines
 from migration_route.vocabulary import (
     Direction,
@@ -110,6 +111,7 @@ def run_lines(run: RunRecord) -> Iterator[str]:
         yield f"  because: {run.reason}"
     if run.waiting_reason:
         yield from _waiting_lines(run)
+    yield from approval_lines(approval_answer(run))
     if session := run.waiting_facts.get("session"):
         yield f"  session {session['pid']} since {session['since']}: {session['query']}"
     if run.is_active and run.asked:

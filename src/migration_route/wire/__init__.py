@@ -14,6 +14,7 @@ from migration_route.wire.answers import (
     StatusAnswer,
     to_json,
 )
+from migration_route.wire.approvals import ApprovalAnswer, DemandAnswer, SayingAnswer
 from migration_route.wire.body import Answer
 from migration_route.wire.forecasts import (
     EstimateAnswer,
@@ -74,12 +75,14 @@ __all__ = [
     "ActorAnswer",
     "Alias",
     "Answer",
+    "ApprovalAnswer",
     "BlockerAnswer",
     "CancelRun",
     "CreateRehearsal",
     "CreateRun",
     "DatabaseAnswer",
     "DeferredAnswer",
+    "DemandAnswer",
     "EndedBlockersAnswer",
     "EntriesAnswer",
     "EntryAnswer",
@@ -110,6 +113,7 @@ __all__ = [
     "RunAnswer",
     "RunStepAnswer",
     "RunsAnswer",
+    "SayingAnswer",
     "SeenLockAnswer",
     "SeenOperationAnswer",
     "SeenStatementAnswer",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from migration_route.wire.approvals import ApprovalAnswer
 from migration_route.wire.body import Answer
 from migration_route.wire.health import SignalAnswer
 from migration_route.wire.plans import DeferredAnswer
@@ -127,6 +128,8 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
     last_event: int
     phase: str | None = None
     deferred: list[DeferredAnswer] = []
+    approval: ApprovalAnswer | None = None
+    resumes: str | None = None
 
 
 class RunsAnswer(Answer, frozen=True, kw_only=True):

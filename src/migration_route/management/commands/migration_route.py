@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from migration_route.errors import RouteError
 from migration_route.management import (
     applying,
+    approving,
     asking,
     moment,
     reading,
@@ -19,7 +20,7 @@ from migration_route.management import (
 from migration_route.management.terminal import Terminal
 from migration_route.reporting import serialize
 
-_FAMILIES = (reading, moment, rehearsing, applying, asking, tokens)
+_FAMILIES = (reading, moment, rehearsing, applying, approving, asking, tokens)
 
 
 class Command(BaseCommand):

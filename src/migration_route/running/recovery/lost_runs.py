@@ -31,7 +31,9 @@ from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import EventKind, RunState, StepState
 
-_START = timedelta(seconds=30)  # for the process of another host to be up, under load
+START = timedelta(seconds=30)
+"""For the process of another host to be up, under load."""
+
 _FLUSH = 10.0
 _ALIVE = frozenset({RunState.WAITING, RunState.RUNNING, RunState.HELD, RunState.CANCELLING})
 _LOSABLE = _ALIVE | {RunState.LOST}
@@ -48,7 +50,7 @@ def look_after(run: RunRecord) -> RunRecord:
         forget_words(run.id)
         return run
     try:
-        if run.state is RunState.QUEUED and (has_ended(run.id) or silence(run) > _START):
+        if run.state is RunState.QUEUED and (has_ended(run.id) or silence(run) > START):
             return _never_started(run)
         if run.state in _ALIVE and silence(run) > route_settings().lease:
             run = _lose(run)
