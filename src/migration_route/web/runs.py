@@ -33,7 +33,18 @@ _HOLDABLE = frozenset({RunState.QUEUED, RunState.WAITING, RunState.RUNNING})
 _BETWEEN = frozenset({RunState.AWAITING_APPROVAL, RunState.QUEUED, RunState.HELD})
 _FORCIBLE = _CANCELLABLE | {RunState.CANCELLING, RunState.LOST}
 _SENTENCES = {
-    RunState.AWAITING_APPROVAL: ("Waiting for an approval.", ""),
+    RunState.AWAITING_APPROVAL: (
+        "Waiting for approval: nothing has begun.",
+        "It begins by itself when enough people have agreed.",
+    ),
+    RunState.REJECTED: (
+        "Rejected: nothing was begun.",
+        "When what was objected to is put right, ask anew.",
+    ),
+    RunState.EXPIRED: (
+        "Expired: nobody approved it in time, and nothing was begun.",
+        "Read the plan again, and ask anew.",
+    ),
     RunState.QUEUED: ("Waiting for its process to start.", ""),
     RunState.WAITING: ("Waiting for its turn.", ""),
     RunState.HELD: ("Held before its next step: {so_far}.", ""),
