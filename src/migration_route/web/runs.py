@@ -31,7 +31,10 @@ _CANCELLABLE = frozenset(
 )
 _HOLDABLE = frozenset({RunState.QUEUED, RunState.WAITING, RunState.RUNNING})
 _BETWEEN = frozenset({RunState.AWAITING_APPROVAL, RunState.QUEUED, RunState.HELD})
-_FORCIBLE = _CANCELLABLE | {RunState.CANCELLING, RunState.LOST}
+_FORCIBLE = (_CANCELLABLE - {RunState.AWAITING_APPROVAL}) | {
+    RunState.CANCELLING,
+    RunState.LOST,
+}
 _SENTENCES = {
     RunState.AWAITING_APPROVAL: (
         "Waiting for approval: nothing has begun.",
