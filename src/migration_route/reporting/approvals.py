@@ -61,16 +61,16 @@ def _sayings(given: Iterable[Given], what: ApprovalDecision) -> list[wire.Saying
     ]
 
 
-def demand_words(demand: wire.DemandAnswer | wire.ApprovalAnswer) -> str:
+def demand_words(
+    demand: wire.DemandAnswer | wire.ApprovalAnswer, *, verb: str = "needs"
+) -> str:
     """Say what is demanded, and why: "needs 1 approval by another person …"."""
-    count = demand.required
-    approvals = f"{count} approval{'' if count == 1 else 's'}"
-    people = (
-        ("a person" if demand.self_approval else "another person")
-        if count == 1
-        else ("as many people" if demand.self_approval else "as many other people")
-    )
-    return f"needs {approvals} by {people} with {rights(demand)}, because {demand.why}"
+    other = "" if demand.self_approval else "other "
+    if demand.required == 1:
+        who = f"1 approval by {'a person' if demand.self_approval else 'another person'}"
+    else:
+        who = f"{demand.required} approvals by as many {other}people"
+    return f"{verb} {who} with {rights(demand)}, because {demand.why}"
 
 
 def rights(demand: wire.DemandAnswer | wire.ApprovalAnswer) -> str:

@@ -92,7 +92,7 @@ def approval_view(run: RunRecord, actor: Actor) -> ApprovalView | None:
     name = (actor.kind, actor.name)
     return ApprovalView(
         answer=answer,
-        words=demand_words(answer),
+        words=demand_words(answer, verb="needs" if is_waiting else "needed"),
         rights=rights(answer),
         expires=moment(answer.expires),
         sayings=tuple(_sayings(run)),
