@@ -47,7 +47,7 @@ def _clean() -> None:
 
     from migration_route.conf import route_settings
     from migration_route.ledger import sidecar
-    from migration_route.operations import recording
+    from migration_route.operations import reauthenticate, recording
     from migration_route.planning import graph, sources
 
     if folder := sidecar.folder_of("default"):
@@ -55,10 +55,15 @@ def _clean() -> None:
     with transaction.atomic(), connections["default"].cursor() as cursor:
         for table in (
             "migration_route_approval",
+            "migration_route_delivery",
             "migration_route_entry",
             "migration_route_event",
+            "migration_route_outbox",
             "migration_route_rehearsal",
             "migration_route_run",
+            "auth_user_groups",
+            "auth_group_permissions",
+            "auth_group",
             "auth_user_user_permissions",
             "django_session",
             "auth_user",
@@ -71,6 +76,7 @@ def _clean() -> None:
     sources.build.cache_clear()
     sources.place.cache_clear()
     recording.strangers.forget()
+    reauthenticate.attempts.forget()
 
 
 @pytest.fixture

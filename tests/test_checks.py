@@ -28,10 +28,10 @@ def test_every_problem_is_an_error(settings):
 
 def test_a_guard_that_is_not_carried_yet_is_an_error(settings):
     """It is told before somebody wonders why nothing is applied."""
-    settings.MIGRATION_ROUTE = {"WINDOWS": [{}], "NETWORKS": ["10.0.0.0/8"]}
+    settings.MIGRATION_ROUTE = {"WINDOWS": [{}], "APPROVALS": {"required": 1}}
     found = check_settings(None)
     assert ids(found) == ["migration_route.E002"] * 2
-    assert {message.msg.split()[0] for message in found} == {"WINDOWS", "NETWORKS"}
+    assert {message.msg.split()[0] for message in found} == {"WINDOWS", "APPROVALS"}
 
 
 def test_a_database_that_cannot_be_locked_is_a_warning(monkeypatch):

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
+from migration_route.access.grants import databases_of
 from migration_route.conf import route_settings
 from migration_route.ledger.installation import is_installed
 
@@ -22,8 +23,11 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Read from the database that holds the ledger."""
-        return super().get_queryset(request).using(route_settings().ledger_database)
+        """Read from the database that holds the ledger, of the databases that the reader
+        may touch."""
+        rows = super().get_queryset(request).using(route_settings().ledger_database)
+        kept_to = databases_of(request.user)
+        return rows if kept_to is None else rows.filter(database__in=kept_to)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Only the route adds."""

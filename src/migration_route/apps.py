@@ -14,13 +14,17 @@ class MigrationRouteConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks and the guard, and note which migrations a server
-        starts with."""
+        """Register the system checks, the guard, the stamp of logins and who is told, and
+        note which migrations a server starts with."""
         from migration_route import checks  # noqa: F401
+        from migration_route.access.reauthentication.stamps import watch_logins
+        from migration_route.operations import telling
         from migration_route.planning import sources
         from migration_route.running.guarding import guard
 
         guard.watch()
+        watch_logins()
+        telling.watch()
         if sources.is_server():
             sources.remember()
             sources.build()

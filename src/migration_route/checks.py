@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from django.apps import AppConfig
@@ -13,6 +14,7 @@ from django.db import connections
 from migration_route.conf import read_settings
 from migration_route.targets import all_aliases
 
+GATE = "migration_route.gate.GateMiddleware"
 _KNOWN_VENDORS = frozenset({"sqlite", "postgresql", "mysql"})
 
 
@@ -43,6 +45,16 @@ def check_settings(
         )
         for key in found.unsupported
     ]
+    if found.oidc and not all(map(find_spec, ("jwt", "cryptography"))):
+        messages.append(
+            Error(
+                "OIDC is set, but PyJWT, which checks identity tokens, is not installed.",
+                hint="pip install 'django-migration-route[oidc]'",
+                obj="MIGRATION_ROUTE",
+                id="migration_route.E003",
+            )
+        )
+    messages += _of_the_gate(list(settings.MIDDLEWARE))
     messages += [
         CheckWarning(
             f"The database {alias!r} is of a kind that the route cannot lock.",
@@ -54,3 +66,17 @@ def check_settings(
         if connections[alias].vendor not in _KNOWN_VENDORS
     ]
     return messages
+
+
+def _of_the_gate(middleware: list[str]) -> list[CheckMessage]:
+    if GATE not in middleware or middleware[0] == GATE:
+        return []
+    return [
+        CheckWarning(
+            f"{middleware[0]} stands before the gate: where it fails, nobody reaches the "
+            "route.",
+            hint=f"Let {GATE!r} be the first in MIDDLEWARE.",
+            obj="MIDDLEWARE",
+            id="migration_route.W002",
+        )
+    ]

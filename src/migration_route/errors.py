@@ -12,7 +12,8 @@ RouteError
 ├── Unauthenticated                    who asks
 │   └── IdentityUnavailable
 ├── Forbidden
-│   └── CsrfFailed
+│   ├── CsrfFailed
+│   └── ReauthenticationRequired
 ├── Refused                            the world does not allow it now
 │   ├── PlanChanged
 │   ├── StaleCode
@@ -156,6 +157,13 @@ class CsrfFailed(Forbidden):
     hint = "Send the X-CSRFToken header, from a page of this site."
 
 
+class ReauthenticationRequired(Forbidden):
+    """The login of this session is too old for a change."""
+
+    code = "reauthentication_required"
+    hint = "Sign in again, then send the request again."
+
+
 class Refused(RouteError):
     """The state of the world does not allow this now."""
 
@@ -193,7 +201,7 @@ class ActiveRehearsal(Refused):
 
 
 class CannotRehearse(Refused):
-    """No copy of this database can be made."""
+    """This cannot be rehearsed here."""
 
     code = "cannot_rehearse"
 

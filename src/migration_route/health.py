@@ -49,6 +49,7 @@ class Signal:
     state: SignalState
     reason: str  # one sentence
     facts: Mapping[str, Any] = field(default_factory=dict)  # as JSON can say them
+    lacks_forecast: bool = False  # what is rewritten has to be foretold, to be sure
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as it is stored and told."""
@@ -73,6 +74,17 @@ def stop(name: SignalName, reason: str, **facts: Any) -> Signal:
 def unknown(name: SignalName, reason: str, **facts: Any) -> Signal:
     """Return a signal that could not be read."""
     return Signal(name=name, state=SignalState.UNKNOWN, reason=reason, facts=facts)
+
+
+def undecided(name: SignalName, reason: str, **facts: Any) -> Signal:
+    """Return a signal that a forecast of what is rewritten would decide."""
+    return Signal(
+        name=name,
+        state=SignalState.UNKNOWN,
+        reason=reason,
+        facts=facts,
+        lacks_forecast=True,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +123,13 @@ class Touched:
     indexes: frozenset[str] = frozenset()  # by name; words of raw SQL
     expected_invalid: frozenset[str] = frozenset()  # indexes that it drops or makes anew
     waits_for_all: bool = False  # it makes an index concurrently: for every snapshot
-    rewritten: frozenset[str] | None = None  # of the tables; None: not foretold
+    most_rewrites: int | None = (
+        None  # of all its tables, by its operations; None: who knows
+    )
+    rewritten: tuple[str, ...] | None = (
+        None  # as often as it is at once; None: not foretold
+    )
+    unforeseen: bool = False  # some of what it does has no forecast
 
     @property
     def locked(self) -> tuple[str, ...]:
@@ -126,7 +144,9 @@ class Touched:
             "indexes": sorted(self.indexes),
             "expected_invalid": sorted(self.expected_invalid),
             "waits_for_all": self.waits_for_all,
-            "rewritten": None if self.rewritten is None else sorted(self.rewritten),
+            "most_rewrites": self.most_rewrites,
+            "rewritten": None if self.rewritten is None else list(self.rewritten),
+            "unforeseen": self.unforeseen,
         }
 
     @classmethod
@@ -139,5 +159,11 @@ class Touched:
             indexes=frozenset(said.get("indexes", ())),
             expected_invalid=frozenset(said.get("expected_invalid", ())),
             waits_for_all=bool(said.get("waits_for_all", False)),
-            rewritten=None if rewritten is None else frozenset(rewritten),
+            most_rewrites=said.get("most_rewrites"),
+            rewritten=None if rewritten is None else tuple(rewritten),
+            unforeseen=bool(said.get("unforeseen", False)),
         )
+
+
+NOTHING = Touched(most_rewrites=0)
+"""What a run has to do with that only records its steps."""

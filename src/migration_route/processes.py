@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from migration_route import tracecontext
 from migration_route.errors import LaunchFailed
 
 
@@ -27,7 +28,10 @@ def environment() -> dict[str, str]:
             hint="Set it in the environment of the server.",
         )
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    found = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    if parent := tracecontext.current():
+        found[tracecontext.VARIABLE] = parent
+    return found
 
 
 def is_at_work(pid: int, run: str) -> bool:

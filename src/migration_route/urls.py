@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from django.urls import include, path
 
+from migration_route.api.endpoints import endpoint
+from migration_route.api.metrics import get_metrics
+
 app_name = "migration_route"
 
 urlpatterns = [
     path("api/v1/", include("migration_route.api.urls")),
+    path("metrics", endpoint({"GET": get_metrics}), name="metrics"),
     path("", include("migration_route.web.urls")),
 ]

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 
+from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
-from migration_route.access.requests import find_actor
+from migration_route.access.requests import (
+    find_actor,
+    find_bearer_of_permit,
+    permit_in_form,
+)
 from migration_route.api.endpoints import answer, endpoint
 from migration_route.api.patience import longest_wait
 from migration_route.errors import Forbidden, Unauthenticated
 from migration_route.operations import apply as applying
+from migration_route.operations import permitted as permits
 from migration_route.operations import runs
 from migration_route.operations.plan import plain_plan
 from migration_route.operations.recording import on_record
@@ -31,23 +37,29 @@ def _perform(request: HttpRequest) -> HttpResponse:
     200 applied, or nothing to do; 202 still running, or waiting for approval; 403 not
     allowed; 409 refused; 500 failed. The body is the run, or a problem.
     """
-    actor = find_actor(request)
+    permit = permit_in_form(request)
+    actor = find_bearer_of_permit(request, permit) if permit else find_actor(request)
+    database = actor.permit.database if actor.permit else "default"
     try:
-        with on_record(actor, "perform_migration", database="default"):
-            authorise(actor, Scope.APPLY, database="default")
+        with on_record(actor, "perform_migration", database=database):
+            authorise(actor, Scope.APPLY, database=database)
     except Unauthenticated as error:
         # Whoever is not staff with the right is turned away with one and the same 403.
         raise NotForYou(error.message, hint=error.hint) from error
-    plan = plain_plan(PlanRequest())
-    run = applying.apply(
-        applying.ApplyRequest(fingerprint=plan.fingerprint, reason="perform_migration"),
-        actor,
-    )
+    run = applying.apply(_wanted(actor), actor)
     if run.state is not RunState.AWAITING_APPROVAL:
         run = runs.wait(run.id, actor, seconds=longest_wait(request))
     if run.is_active:
         return answer(run_answer(run), status=202)
     return answer(run_answer(run), status=200 if run.state in _GOOD_ENDS else 500)
+
+
+def _wanted(actor: Actor) -> applying.ApplyRequest:
+    """Return what a permit is for, or else everything that is pending as it is now."""
+    if actor.permit is not None:
+        return permits.apply_request(actor.permit)
+    plan = plain_plan(PlanRequest())
+    return applying.ApplyRequest(fingerprint=plan.fingerprint, reason="perform_migration")
 
 
 perform_migration = endpoint({"POST": _perform})

@@ -176,6 +176,7 @@ class ActorKind(StrEnum):
     ANONYMOUS = "anonymous"
     PERSON = "person"
     TOKEN = "token"  # noqa: S105 - a kind of actor
+    PERMIT = "permit"
     COMMAND = "command"
     ROUTE = "route"
 
@@ -244,5 +245,7 @@ class Action(StrEnum):
     MIGRATE_FINISHED = "migrate_finished"
     REHEARSAL_REQUESTED = "rehearsal_requested"
     REHEARSAL_ENDED = "rehearsal_ended"
+    PERMIT_ISSUED = "permit_issued"
+    OLD_SECRET_USED = "old_secret_used"  # noqa: S105 - a kind of entry
     DENIED = "denied"
     REFUSED = "refused"

@@ -14,10 +14,10 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from migration_route import processes, wire
-from migration_route.access.tokens import digest_of
 from migration_route.conf import read_settings
 from migration_route.ledger import opening, runs
 from migration_route.ledger.reading import list_entries, list_runs
+from migration_route.machines.tokens import digest_of
 from migration_route.models import Entry
 from migration_route.vocabulary import RunState
 from tests.factories import a_new_run, tables
@@ -270,6 +270,23 @@ def test_the_ledger_is_verified():
     said = say("ledger", "verify")
     assert (said.code, "Line 1" in said.out) == (1, True)
     assert say("ledger", "verify", "--json").code == 1
+
+
+def test_the_ledger_is_exported_and_the_file_verified(tmp_path):
+    """Printed or into a file; verified with nothing but that file."""
+    a_run(RunState.FAILED)
+    assert len(say("ledger", "export").out.splitlines()) == 2
+    file = tmp_path / "ledger.jsonl"
+    assert say("ledger", "export", "--output", str(file)).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger.jsonl"]
+    said = say("ledger", "verify", "--file", str(file))
+    last = Entry.objects.get(sequence=2).digest
+    assert (said.code, f"has the digest {last}." in said.out) == (0, True)
+    file.write_text(file.read_text().replace("failed", "passed"))
+    said = say("ledger", "verify", "--file", str(file), "--json")
+    assert (said.code, said.read(wire.VerificationAnswer).broken) == (1, 2)
+    assert say("ledger", "verify", "--file", str(tmp_path / "none")).code == 2
+    assert say("ledger", "export", "--output", str(tmp_path / "no" / "file")).code == 2
 
 
 def test_a_new_token_is_printed_once_with_its_entry():

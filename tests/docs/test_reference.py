@@ -215,7 +215,7 @@ def every_verb(parser: ArgumentParser | None = None, path: tuple[str, ...] = ())
             yield from every_verb(found, (*path, name))
 
 
-HIDDEN = {"plan-value", "rehearse-carry"}
+HIDDEN = {"deliver", "plan-value", "rehearse-carry"}
 
 
 @pytest.mark.parametrize("path", [" ".join(path) for path, _ in every_verb()])

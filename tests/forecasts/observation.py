@@ -17,7 +17,7 @@ from django.db.migrations.state import ProjectState
 
 from migration_route.forecast import Forecast
 from migration_route.planning.plan import Step
-from migration_route.planning.sql import _collected
+from migration_route.planning.sql import collected
 from migration_route.vendors import vendor_of
 from migration_route.vocabulary import Direction
 from tests.forecasts.cases import APP, FILL, Case, base
@@ -161,7 +161,7 @@ def outcomes(alias: str, case: Case, *, filled: bool) -> list[Outcome]:
         app=APP, name=migration.name, direction=Direction.FORWARDS, digest="",
         atomic=not case.concurrently, reversible=True, rolls_back=True,
     )  # fmt: skip
-    told = _collected(step, [move], alias)
+    told = collected(step, [move], alias)
     statements = [sql for each in told.operations for sql in each.sql or ()]
     forecaster = vendor_of(alias).forecaster(connection)
     forecasts = [forecaster.foretell(sql) for sql in statements]

@@ -18,8 +18,10 @@ from tests.factories import at_once, tables
 
 OWN = {
     "migration_route_approval",
+    "migration_route_delivery",
     "migration_route_entry",
     "migration_route_event",
+    "migration_route_outbox",
     "migration_route_rehearsal",
     "migration_route_run",
 }
@@ -92,7 +94,15 @@ def test_installing_does_not_wait_for_a_run_that_began_when_all_was_there(
 
 @pytest.mark.parametrize(
     "path",
-    ["status", "runs", "ledger", "ledger/verify", "ready", f"runs/{'0' * 32}"],
+    [
+        "status",
+        "runs",
+        "ledger",
+        "ledger/verify",
+        "ledger/export",
+        "ready",
+        f"runs/{'0' * 32}",
+    ],
 )
 def test_a_read_creates_nothing(empty_database, path):
     """Every reading call answers, and the database stays empty."""

@@ -206,6 +206,14 @@ def test_a_launcher_that_cannot_be_found_is_no_run_that_stays(settings):
     assert all(not run.is_active for run in list_runs(database=None, before=None, limit=5))
 
 
+def test_nothing_runs_past_a_guard_that_cannot_be_read(settings):
+    """A freeze with a typing error is no freeze: the run is refused, by name."""
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "FREEZES": [{"form": "now"}]}
+    with pytest.raises(Misconfigured, match=r"FREEZES\[0\].*form"):
+        begin("testapp")
+    assert list_runs(database=None, before=None, limit=9) == []
+
+
 def test_a_ledger_that_is_busy_is_unavailable_not_broken():
     """A migration of another database's run holds the file of the ledger."""
     if vendor() != "sqlite":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from django.db import migrations, models
+from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 
-from migration_route.health import Touched
+from migration_route.health import NOTHING, Touched
+from migration_route.planning.rewriting import most_in_one_step, most_rewrites
 from migration_route.planning.touching import touched_by_step
 
 AUTHOR = ModelState("library", "Author", [("id", models.AutoField(primary_key=True))])
@@ -72,6 +74,47 @@ def test_a_step_touches_the_tables_that_its_operations_name(operation, tables, p
     assert found.rewritten is None
 
 
+WIDER = migrations.AlterField("book", "title", models.CharField(max_length=9))
+NUMBER = migrations.AlterField("author", "id", models.BigAutoField(primary_key=True))
+UNIQUE = migrations.AlterField("book", "title", models.CharField(max_length=9, unique=True))
+PYTHON = migrations.RunPython(migrations.RunPython.noop, migrations.RunPython.noop)
+
+
+class Vacuum(Operation):
+    """Something that a package has brought."""
+
+
+@pytest.mark.parametrize(
+    ("operations", "most"),
+    [
+        ([COLUMN], 1),
+        ([COLUMN, WIDER, INDEX], 3),
+        ([NEW, PYTHON], 0),
+        ([PYTHON, COLUMN], 1),
+        ([RAW], 1),
+        ([migrations.RunSQL(["SELECT 1", ("SELECT 2; SELECT 3", None)], "")], 3),
+        ([migrations.SeparateDatabaseAndState([WIDER, WIDER], [NUMBER])], 2),
+        ([NUMBER], None),  # the columns that refer to it change as well
+        ([UNIQUE], None),
+        ([migrations.RenameModel("Author", "Writer")], None),
+        ([Vacuum(), COLUMN], None),
+    ],
+)
+def test_a_step_says_how_often_at_most_it_rewrites_what_it_touches(operations, most):
+    """Or that nobody knows: other tables may change with those that it names."""
+    assert touched(*operations).most_rewrites == most
+
+
+def test_what_is_not_in_one_transaction_gives_back_its_room_each_time():
+    """One copy at a time, then."""
+    migration = migrations.Migration("0002_next", "library")
+    migration.operations, migration.atomic = [COLUMN, WIDER, INDEX], False
+    assert most_rewrites(migration, (), backwards=False) == 1
+    assert most_in_one_step([1, 3, 0]) == 3
+    assert most_in_one_step([1, None, 0]) is None
+    assert most_in_one_step([]) == 0
+
+
 def test_backwards_it_touches_what_it_takes_away():
     """The table that the step has made is there then, and may be in use."""
     found = touched(NEW, backwards=True)
@@ -92,6 +135,7 @@ def test_an_index_that_is_made_concurrently_waits_for_all():
 
 def test_what_is_touched_goes_from_process_to_process_as_it_is():
     """The supervisor reads what the worker says."""
-    for found in (touched(KEY, RAW, INDEX), Touched(rewritten=frozenset({"books"}))):
+    foretold = Touched(rewritten=("books", "books"), unforeseen=True)
+    for found in (touched(KEY, RAW, INDEX), foretold, NOTHING):
         assert Touched.from_dict(found.to_dict()) == found
     assert Touched.from_dict({}) == Touched()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsal_report import (
     Report,
     SeenLock,
@@ -130,3 +131,28 @@ def test_differences_are_lines_that_went_and_came():
     """Nothing where nothing differs."""
     assert differences(["a", "b"], ["a", "b"]) == ()
     assert differences(["a", "b", "c"], ["a", "x", "c"]) == ("-b", "+x")
+
+
+def test_what_is_left_out_in_place_is_a_limit():
+    """Of a step, or of all; and the clock begins with the first step."""
+    hearing = Hearing(STEPS)
+    assert hearing.begun is None
+    say(hearing, "gate", app="shop", name="0001_a")
+    begun = hearing.begun
+    say(hearing, "step_finished", app="shop", name="0001_a", duration_ms=7)
+    say(hearing, "gate", app="shop", name="0002_b")
+    assert hearing.begun == begun
+    words = {"text": "No.", "facts": {"code": "not_atomic"}}
+    say(hearing, "unrehearsed", app="shop", name="0002_b", **words)
+    say(hearing, "unrehearsed", **words)
+    assert [limit.step for limit in hearing.unrehearsed] == ["shop.0002_b", None]
+    assert {limit.code for limit in hearing.unrehearsed} == {"not_atomic"}
+
+
+def test_a_worker_that_was_stopped_names_the_step():
+    """It was not the worker that said so."""
+    hearing = Hearing(STEPS)
+    say(hearing, "gate", app="shop", name="0001_a")
+    error = hearing.failed(StepError(type="OutOfTime", message="too long"))
+    assert hearing.steps[0].state == "failed"
+    assert hearing.steps[0].error.type == error.type == "OutOfTime"

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from migration_route.approvals import Demand
-from migration_route.reporting.approvals import demand_answer, demand_words
+from migration_route.rendering.approvals import demand_words
+from migration_route.reporting.approvals import demand_answer
 
 ONE = Demand(required=1, rule="APPROVALS", why="APPROVALS asks for it always")
 

@@ -6,9 +6,9 @@ import msgspec
 
 from migration_route.forecast import Blocked, Forecast, TableLock, TableSize
 from migration_route.planning.plan import Operation, Plan
-from migration_route.reporting.forecasts import operation_lines
+from migration_route.rendering.forecasts import operation_lines
+from migration_route.rendering.text import plan_lines
 from migration_route.reporting.plans import plan_answer
-from migration_route.reporting.text import plan_lines
 from tests.factories import a_plan, a_step
 
 ITEM = TableLock(table="item", mode="AccessExclusiveLock", blocks=frozenset(Blocked))
@@ -43,8 +43,8 @@ def plan_of(*forecasts: Forecast | None) -> Plan:
 
 def lines_of(forecast: Forecast) -> list[str]:
     """Return the lines about it."""
-    plan = plan_of(forecast)
-    return operation_lines(plan.steps[0].operations[0], plan)
+    plan = plan_answer(plan_of(forecast))
+    return operation_lines(plan.steps[0].operations[0], plan.tables)
 
 
 def test_a_line_tells_who_waits_and_what_it_costs():
@@ -109,7 +109,7 @@ def test_a_step_without_forecasts_has_no_lock():
 
 def test_the_terminal_has_the_lines_below_the_operation():
     """Where they are about."""
-    lines = list(plan_lines(plan_of(Forecast(locks=(ITEM,)))))
+    lines = list(plan_lines(plan_answer(plan_of(Forecast(locks=(ITEM,))))))
     place = lines.index("    Do it")
     assert lines[place + 1] == "      locks item: reads and writes wait"
 
@@ -123,7 +123,8 @@ def test_what_another_statement_does_and_more_is_told_once():
         Forecast(locks=(ITEM,)),
     )
     operation = Operation(description="", opaque=False, sql=(), forecasts=forecasts)
-    assert operation_lines(operation, plan_of()) == [
+    plan = plan_answer(a_plan(a_step(operations=(operation,))))
+    assert operation_lines(plan.steps[0].operations[0], plan.tables) == [
         "locks bin: only schema changes wait · reads all of bin",
         "locks item: reads and writes wait",
     ]

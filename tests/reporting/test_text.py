@@ -17,8 +17,7 @@ from migration_route.ledger.records import (
 from migration_route.planning.phases.values import Deferred, StepPhase
 from migration_route.planning.plan import Finding, Operation
 from migration_route.planning.standing import DatabaseStatus
-from migration_route.reporting import serialize
-from migration_route.reporting.text import (
+from migration_route.rendering.text import (
     event_line,
     plan_lines,
     run_lines,
@@ -27,6 +26,8 @@ from migration_route.reporting.text import (
     way_on,
     what_to_do,
 )
+from migration_route.reporting import serialize
+from migration_route.reporting.plans import plan_answer
 from migration_route.vocabulary import (
     ActorKind,
     Direction,
@@ -78,9 +79,14 @@ RUN = RunRecord(
 )
 
 
+def lines_of(plan):
+    """Tell a plan as the command does, by way of the wire."""
+    return plan_lines(plan_answer(plan))
+
+
 def test_a_run_tells_its_steps_its_error_and_what_to_do():
     """Operations are counted from one for people."""
-    text = "\n".join(run_lines(RUN))
+    text = "\n".join(run_lines(serialize.run_answer(RUN)))
     assert "0" * 32 in text
     assert "because: a deploy" in text
     assert "waiting: lock" in text
@@ -114,19 +120,20 @@ def test_the_way_on_follows_what_is_known_of_the_operations(states, direction, w
         operations=operations,
     )
     run = replace(RUN, steps=(step,))
-    assert way_on(run) == way
-    assert "with a reason" in what_to_do(run)
+    answer = serialize.run_answer(run)
+    assert way_on(answer) == way
+    assert "with a reason" in what_to_do(answer)
 
 
 def test_an_error_of_no_step_is_told_at_the_end():
     """A run may fail before or between its steps."""
     run = replace(RUN, state=RunState.FAILED, steps=(a_step_record(),))
-    assert list(run_lines(run))[-1] == "  DataError: too long"
+    assert list(run_lines(serialize.run_answer(run)))[-1] == "  DataError: too long"
 
 
 def test_runs_are_a_line_each():
     """Id, time, database, state and who."""
-    (line,) = runs_lines([RUN])
+    (line,) = runs_lines(serialize.runs_answer([RUN], limit=2))
     assert all(word in line for word in ("0" * 32, "2026-11-23T17:00:00Z", "partial", "ci"))
 
 
@@ -139,7 +146,7 @@ def test_a_plan_tells_what_cannot_be_undone():
         operations=(Operation(description="Raw Python operation", opaque=True),),
     )
     finding = Finding(code="one_way", severity=Severity.INFO, message="No way.", hint="Do.")
-    text = "\n".join(plan_lines(a_plan(step, findings=(finding,), mode=Mode.FAKE)))
+    text = "\n".join(lines_of(a_plan(step, findings=(finding,), mode=Mode.FAKE)))
     assert "not undone as a whole if it fails or is cancelled, irreversible" in text
     assert "Raw Python operation (opaque)" in text
     assert "info: one_way: No way." in text
@@ -160,7 +167,7 @@ def test_a_finding_names_its_operation_and_why_it_is_accepted():
         hint="Do not.",
         accepted="Empty.",
     )
-    text = "\n".join(plan_lines(a_plan(a_step("a"), findings=(finding,))))
+    text = "\n".join(lines_of(a_plan(a_step("a"), findings=(finding,))))
     assert "info: drops_column testapp.a, operation 2: It goes." in text
     assert "accepted: Empty." in text
     assert "Do not." not in text
@@ -168,7 +175,7 @@ def test_a_finding_names_its_operation_and_why_it_is_accepted():
 
 def test_a_plan_of_nothing_says_so():
     """In one sentence."""
-    assert next(plan_lines(a_plan())) == "Nothing to do on default."
+    assert next(lines_of(a_plan())) == "Nothing to do on default."
 
 
 def test_a_status_tells_each_database():
@@ -186,7 +193,7 @@ def test_a_status_tells_each_database():
         problem=DatabaseUnavailable("The ledger cannot be read."),
     )
     gone = DatabaseStatus(database="other", vendor="mysql", reachable=False)
-    text = "\n".join(status_lines([standing, gone]))
+    text = "\n".join(status_lines(serialize.status_answer([standing, gone])))
     assert "default (sqlite): 25 pending, 3 applied" in text
     assert "and 5 more" in text
     assert "testapp.0099_y" in text
@@ -199,7 +206,10 @@ def test_a_status_tells_each_database():
 def test_what_cannot_be_counted_is_not_nothing():
     """Broken files are not an empty list."""
     standing = DatabaseStatus(database="a", vendor="sqlite", reachable=True, applied=1)
-    assert next(status_lines([standing])) == "a (sqlite): ? pending, 1 applied"
+    assert (
+        next(status_lines(serialize.status_answer([standing])))
+        == "a (sqlite): ? pending, 1 applied"
+    )
     assert serialize.status_answer([standing]).databases[0].pending is None
 
 
@@ -233,7 +243,7 @@ EVENT = EventRecord(
 )
 def test_each_kind_of_event_has_its_line(kind, line):
     """Or none, where a line would be noise."""
-    assert event_line(replace(EVENT, kind=kind)) == line
+    assert event_line(serialize.event_answer(replace(EVENT, kind=kind))) == line
 
 
 def test_a_run_on_the_wire_has_nothing_where_nothing_is():
@@ -265,7 +275,7 @@ LATER = Deferred(
 def test_a_phase_tells_what_it_leaves_out():
     """With since when, and whether that is too long."""
     plan = a_plan(a_step("0002_add"), phase=Phase.BEFORE_DEPLOY, deferred=(LATER,))
-    lines = "\n".join(plan_lines(plan))
+    lines = "\n".join(lines_of(plan))
     assert "forwards, before_deploy, 1 step" in lines
     assert (
         "left out: testapp.0003_remove: after_deploy, put off since 2026-01-02T03:04:05Z, "
@@ -284,7 +294,7 @@ def test_status_tells_what_is_required_from_what_comes_later():
         later=(LATER,),
         applied=2,
     )
-    lines = "\n".join(status_lines([found]))
+    lines = "\n".join(status_lines(serialize.status_answer([found])))
     assert "0 required now, the others after the deploy" in lines
     assert "testapp.0003_remove: after_deploy, put off since" in lines
     answer = serialize.status_answer([found]).databases[0]
@@ -303,7 +313,7 @@ def test_a_run_tells_its_phase():
         build="one",
     )
     run = replace(RUN, phase=Phase.BEFORE_DEPLOY, deferred=(left,))
-    lines = "\n".join(run_lines(run))
+    lines = "\n".join(run_lines(serialize.run_answer(run)))
     assert "phase: before_deploy" in lines
     assert "left out: testapp.0003_remove. It comes after the deploy." in lines
     assert serialize.run_answer(run).phase == "before_deploy"

@@ -102,7 +102,7 @@ def told():
         return [msgspec.json.decode(line, type=Message) for line in lines]
 
     reporter = Reporter(
-        into, lambda: Answer(go=True), lambda text: text.replace("s3cret", "*")
+        into, "default", lambda: Answer(go=True), lambda text: text.replace("s3cret", "*")
     )
     yield reporter, read
     os.close(out)

@@ -11,13 +11,15 @@ from migration_route.ledger.reading import find_run, first_deferrals, list_entri
 from migration_route.operations import apply as applying
 from migration_route.operations import ready as readiness
 from migration_route.operations.plan import plain_plan
+from migration_route.operations.resolve import resolve
 from migration_route.operations.status import status
 from migration_route.planning.plan import PlanRequest
 from migration_route.running.messages import Order
 from migration_route.running.work.expectation import Expectation, PlanDiffers
-from migration_route.vocabulary import Direction, Mode, Phase, RunState
+from migration_route.vocabulary import Direction, Mode, Phase, Resolution, RunState
 from tests.factories import an_actor, create_model, tables
 from tests.planning.test_phases import NOTE, REMOVE, add, names
+from tests.running.test_resuming import DIE_ONCE
 
 BEFORE, AFTER = Phase.BEFORE_DEPLOY, Phase.AFTER_DEPLOY
 
@@ -39,6 +41,11 @@ def carried(phase: Phase | None, *targets: str):
         phase=phase, targets=targets, fingerprint=plan.fingerprint
     )
     return find_run(applying.apply(request, an_actor()).id)
+
+
+def add_made(name: str) -> str:
+    """Return the operation that adds a column to this history's table."""
+    return add(name).replace("item", "made")
 
 
 @pytest.fixture
@@ -83,6 +90,35 @@ def test_each_phase_is_a_run_of_its_own(shop):
     run = carried(AFTER)
     assert (run.state, names(run)) == (RunState.SUCCEEDED, (["0003_remove"], []))
     assert columns() == {"id", "size"}
+
+
+@pytest.mark.slow
+def test_a_phase_that_stopped_midway_goes_on_with_the_rest_of_that_phase(shop, tmp_path):
+    """Resumed behind what is in; the phase's later steps follow, and what it leaves out
+    stays left out."""
+    work = "migrations.RunPython(work, work, atomic=True)"
+    shop.write(
+        "0002_add",
+        *(add_made("size"), work, add_made("weight")),
+        head=DIE_ONCE.format(flag=str(tmp_path / "died")),
+        body="atomic = False",
+    )
+    shop.write("0003_more", add_made("more"))
+    shop.write("0004_remove", REMOVE.replace("item", "made"))
+    stopped = carried(BEFORE)
+    assert (stopped.state, stopped.phase) == (RunState.PARTIAL, BEFORE), stopped.error
+    assert columns() == {"id", "note", "size"}
+    run = find_run(
+        resolve(stopped.id, an_actor(), reason="go on", how=Resolution.RESUME).id
+    )
+    assert (run.state, run.phase) == (RunState.SUCCEEDED, BEFORE), run.error
+    assert names(run) == (["0002_add", "0003_more"], ["0004_remove"])
+    assert [step.done_operations for step in run.steps] == [1, None]
+    assert columns() == {"id", "note", "size", "weight", "more"}
+    assert find_run(stopped.id).outcome == "resumed"
+    assert readiness.ready()
+    assert carried(AFTER).state is RunState.SUCCEEDED
+    assert columns() == {"id", "size", "weight", "more"}
 
 
 @pytest.mark.slow

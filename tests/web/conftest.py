@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from migration_route.access.actor import on_this_host
-from migration_route.access.sessions import permission_of
+from migration_route.access.grants import permission_of
 from migration_route.ledger import opening, reading, runs
 from migration_route.ledger.records import RunRecord
 from migration_route.operations.apply import ApplyRequest, apply

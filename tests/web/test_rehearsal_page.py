@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
 from migration_route.ledger import rehearsals
+from migration_route.vendors import in_place_of
 from migration_route.vocabulary import Scope
 from tests.factories import History
 from tests.web.conftest import SignIn
@@ -79,3 +82,48 @@ def test_a_form_that_makes_no_sense_is_refused(
     assert everyone_can.get(f"{LIST}{'0' * 32}/").status_code == 404
     assert everyone_can.get(f"{LIST}nonsense/").status_code == 400
     assert everyone_can.get(PLAN).status_code == 200
+
+
+def test_in_place_is_offered_to_whom_it_is_allowed(
+    inline: History, sign_in: SignIn
+) -> None:
+    """Where the database can undo it, and to who may force; the form says what it costs."""
+    inline.table("0001_initial", "shelf")
+    offered = 'name="in_place" value="on"'
+    can = not in_place_of("default").why_not
+    text = read(sign_in(*Scope))
+    assert (offered in text) is can
+    assert ("for up to 5 s" in text) is can
+    User.objects.all().delete()
+    client = sign_in(Scope.PLAN, Scope.READ, Scope.REHEARSE)
+    text = read(client)
+    assert offered not in text
+    fields = form_of(text)
+    wanted = {name: fields[name] for name in ("database", "fingerprint")}
+    assert client.post(REHEARSE, {**wanted, "in_place": "on"}).status_code == 403
+    assert rehearsals.list_rehearsals() == []
+
+
+def test_in_place_the_report_says_that_it_was_rolled_back(
+    inline: History, everyone_can: Client
+) -> None:
+    """And where it cannot be, why not."""
+    inline.table("0001_initial", "shelf")
+    fields = form_of(read(everyone_can))
+    wanted = {name: fields[name] for name in ("database", "fingerprint")}
+    wanted |= {"in_place": "on", "reason": "to see"}
+    answer = everyone_can.post(REHEARSE, wanted, follow=True)
+    text = answer.content.decode()
+    if why := in_place_of("default").why_not:
+        assert answer.status_code == 409
+        assert why in text
+        return
+    assert "Everything went through, and was rolled back." in text
+    assert "CREATE TABLE shelf" in text
+    assert "after_the_commit" in text
+    assert "to see" in text
+    with connection.cursor() as cursor:
+        assert "shelf" not in connection.introspection.table_names(cursor)
+    listed = everyone_can.get(LIST).content.decode()
+    assert "1 migration in place, on default" in listed
+    assert ", in place, " in read(everyone_can)

@@ -254,7 +254,14 @@ def test_force_stops_a_run_from_its_page(sign_in: SignIn, a_run: ARun) -> None:
 
 def test_the_session_of_a_lost_run_is_named(everyone_can: Client, a_run: ARun) -> None:
     """With what it is at, and the button that ends it."""
-    session = {"pid": 4711, "since": "2026-01-01T00:00:00Z", "query": "SELECT <1>"}
+    session = {
+        "pid": 4711,
+        "user": "shop",
+        "application": "",
+        "query": "SELECT <1>",
+        "since": "2026-01-01T00:00:00Z",
+        "state": "active",
+    }
     run = a_run(RunState.RUNNING)
     change = runs.Change(
         waiting_reason="orphan_backend", waiting_facts={"session": session}

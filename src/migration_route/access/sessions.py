@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import DatabaseError
@@ -9,13 +10,17 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
 from migration_route.access.actor import Actor
+from migration_route.access.grants import granted_to
+from migration_route.access.partly import read_partly
+from migration_route.access.reauthentication.freshness import what_is_missing
+from migration_route.access.surroundings import unharmed
 from migration_route.errors import (
     CsrfFailed,
     Forbidden,
     IdentityUnavailable,
     RouteError,
 )
-from migration_route.vocabulary import ActorKind, Scope
+from migration_route.vocabulary import ActorKind
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -29,38 +34,85 @@ class _CsrfCheck(CsrfViewMiddleware):
 
 
 def find_person(request: HttpRequest, *, address: str) -> Actor:
-    """Return who is signed in; anonymous without a session, flawed where the tables of
-    users or sessions cannot be read or the CSRF check fails."""
+    """Return who is signed in; anonymous without a session, flawed where nobody can be
+    recognised, where the CSRF check fails, or where a change asks for a fresh login.
+
+    Whatever is not a safe method is a change: no verb has to ask for itself.
+    """
+    person = recognise(request, address=address)
+    if person.user is None or request.method in SAFE_METHODS:
+        return person.actor
+    flaw = person.actor.flaw or csrf_flaw(request) or _staleness(request, person.user)
+    return replace(person.actor, flaw=flaw) if flaw else person.actor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recognised:
+    """Who is signed in: their user, where there is one, and what they may do."""
+
+    actor: Actor
+    user: Any = None
+
+
+def recognise(request: HttpRequest, *, address: str) -> Recognised:
+    """Return who is signed in, however long ago; a user whose table is behind the code is
+    read as far as it goes."""
     try:
-        user = getattr(request, "user", None)
-        if user is None or not user.is_authenticated:
-            return Actor(kind=ActorKind.ANONYMOUS, address=address)
-        actor = _actor_of(user, address)
+        with unharmed():
+            user = getattr(request, "user", None)
+            if user is None or not user.is_authenticated:
+                return Recognised(actor=Actor(kind=ActorKind.ANONYMOUS, address=address))
+            return Recognised(actor=_actor_of(user, address), user=user)
     except DatabaseError as error:
-        return Actor(kind=ActorKind.ANONYMOUS, address=address, flaw=_unavailable(error))
-    if actor.flaw is None and (flaw := csrf_flaw(request)):
-        return Actor(kind=actor.kind, name=actor.name, address=address, flaw=flaw)
-    return actor
+        found = read_partly(
+            request,
+            lambda user: Recognised(actor=_actor_of_part(user, address), user=user),
+        )
+        flaw = _unavailable(error)
+        nobody = Actor(kind=ActorKind.ANONYMOUS, address=address, flaw=flaw)
+        return found or Recognised(actor=nobody)
 
 
 def _actor_of(user: Any, address: str) -> Actor:
-    name = user.get_username()
+    actor = Actor(kind=ActorKind.PERSON, name=user.get_username(), address=address)
     if not (user.is_active and user.is_staff):
         flaw = Forbidden("The migration route is for members of staff.")
-        return Actor(kind=ActorKind.PERSON, name=name, address=address, flaw=flaw)
-    scopes = frozenset(scope for scope in Scope if user.has_perm(permission_of(scope)))
-    return Actor(
-        kind=ActorKind.PERSON,
-        name=name,
-        address=address,
-        scopes=scopes,
+        return replace(actor, flaw=flaw)
+    granted = granted_to(user)
+    return replace(
+        actor,
+        scopes=granted.scopes,
+        scopes_on=granted.scopes_on,
+        databases=granted.databases,
         holds=user.has_perm,
     )
 
 
-def permission_of(scope: Scope) -> str:
-    """Return the permission that gives a person this right."""
-    return f"migration_route.{'view_run' if scope is Scope.READ else scope.value}"
+def _actor_of_part(user: Any, address: str) -> Actor:
+    """Return the actor of a user who is read in part: without rights, not without a name,
+    where the tables of permissions cannot be read either."""
+    for name in (type(user).USERNAME_FIELD, "is_active", "is_staff"):
+        getattr(user, name)  # without these nobody can be recognised
+    try:
+        return _actor_of(user, address)
+    except DatabaseError:
+        flaw = Forbidden(
+            "What you may do cannot be read: the tables of permissions are not there.",
+            hint=IdentityUnavailable.hint,
+        )
+        name = user.get_username()
+        return Actor(kind=ActorKind.PERSON, name=name, address=address, flaw=flaw)
+
+
+def _staleness(request: HttpRequest, user: Any) -> RouteError | None:
+    try:
+        with unharmed():
+            return what_is_missing(request, user)
+    except DatabaseError as error:
+        return IdentityUnavailable(
+            "It cannot be known whether your login is fresh enough for a change: a table "
+            f"that says so cannot be read ({type(error).__name__})."
+        )
 
 
 def _unavailable(error: DatabaseError) -> RouteError:

@@ -2,52 +2,68 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
+import re
 from datetime import UTC, datetime
 from hmac import compare_digest
 
-from migration_route.access.actor import Actor
+from migration_route.access.actor import Actor, Credential
+from migration_route.access.addresses import network_flaw
 from migration_route.conf import Token, route_settings
 from migration_route.errors import Unauthenticated
+from migration_route.machines.tokens import digest_of, id_of
 from migration_route.vocabulary import ActorKind
 
-_PREFIX = "mrt_"
+_MADE_HERE = re.compile(r"mrt_[A-Za-z0-9_-]{43}")
 
 
-def new_secret() -> str:
-    """Return a secret of 256 random bits, with a mark that scanners can look for."""
-    return _PREFIX + secrets.token_urlsafe(32)
+def find_token(secret: str, *, address: str) -> Actor | None:
+    """Return the actor behind a token of the settings, or None where it is none of them;
+    one that is expired or revoked has a flaw.
 
-
-def digest_of(secret: str) -> str:
-    """Return what the settings keep: a random secret needs no slow hash."""
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def find_token(secret: str, *, address: str) -> Actor:
-    """Return the actor behind a token; an unknown or expired one has a flaw.
-
-    Every entry is compared, each in constant time.
+    Every digest of every entry is compared, each in constant time.
     """
     presented = digest_of(secret)
     found: Token | None = None
+    is_old = False
     for token in route_settings().tokens:
-        if compare_digest(token.sha256, presented):
-            found = token
+        for position, digest in enumerate(token.sha256):
+            if compare_digest(digest, presented):
+                found, is_old = token, position > 0
     if found is None:
-        return _flawed("", "This token is not known here.", address)
+        return None
+    credential = Credential(id=id_of(presented), is_old=is_old)
+    if found.revoked:
+        return flawed(f"The token {found.name!r} was revoked.", address, found, credential)
     if found.expires is not None and datetime.now(UTC).date() >= found.expires:
-        return _flawed(found.name, f"The token {found.name!r} has expired.", address)
+        return flawed(f"The token {found.name!r} has expired.", address, found, credential)
     return Actor(
         kind=ActorKind.TOKEN,
         name=found.name,
         address=address,
         scopes=found.scopes,
         databases=found.databases,
+        flaw=network_flaw(address, changes=False, own=found.networks),
+        credential=credential,
     )
 
 
-def _flawed(name: str, message: str, address: str) -> Actor:
+def unknown_token(secret: str, *, address: str) -> Actor:
+    """Return the actor whose token is not known here. If it looks like one that the route
+    has made, its id is: an earlier line of the ledger may name whose it was."""
+    is_ours = _MADE_HERE.fullmatch(secret) is not None
+    credential = Credential(id=id_of(digest_of(secret))) if is_ours else None
+    return flawed("This token is not known here.", address, None, credential)
+
+
+def flawed(
+    message: str, address: str, token: Token | None, credential: Credential | None
+) -> Actor:
+    """Return an actor who has come with a token that is not good."""
     flaw = Unauthenticated(message, hint="'manage.py migration_route token new' makes one.")
-    return Actor(kind=ActorKind.TOKEN, name=name, address=address, flaw=flaw)
+    return Actor(
+        kind=ActorKind.TOKEN,
+        name=token.name if token else "",
+        address=address,
+        flaw=flaw,
+        credential=credential,
+    )

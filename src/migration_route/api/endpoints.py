@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
-from migration_route import wire
+from migration_route import tracecontext, wire
 from migration_route.access.surroundings import View, outside_of_the_request
 from migration_route.errors import MethodNotAllowed, RouteError
-from migration_route.reporting.serialize import problem_answer
+from migration_route.rendering.problems import problem_answer
 from migration_route.reporting.stamping import stamped
 
 logger = logging.getLogger("migration_route.api")
@@ -36,6 +36,8 @@ def problem(error: RouteError) -> HttpResponse:
     )
     if error.http_status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="migration-route"'
+    if seconds := error.facts.get("retry_after"):
+        response["Retry-After"] = str(seconds)
     if allow := error.facts.get("allow"):
         response["Allow"] = allow
     return response
@@ -50,7 +52,8 @@ def endpoint(methods: Mapping[str, View]) -> View:
 
     def dispatch(request: HttpRequest, **arguments: str) -> HttpResponseBase:
         try:
-            response = _dispatch(request, **arguments)
+            with tracecontext.part_of(request.headers.get("traceparent", "")):
+                response = _dispatch(request, **arguments)
         except RouteError as error:
             response = problem(error)
         except Exception:

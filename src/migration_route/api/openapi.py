@@ -50,7 +50,7 @@ def document(base: str) -> bytes:
 
 def _operation(call: Call) -> dict[str, Any]:
     responses = {
-        str(status): _response(kind, "application/json", kind.__doc__ or "")
+        str(status): _response(kind, call.media, (kind or _Nothing).__doc__ or "")
         for status, kind in call.answers.items()
     }
     for status in call.errors:
@@ -76,10 +76,15 @@ def _operation(call: Call) -> dict[str, Any]:
     return found
 
 
-def _response(kind: type[wire.Answer], media: str, text: str) -> dict[str, Any]:
+class _Nothing:
+    """Done; there is no body."""
+
+
+def _response(kind: type[wire.Answer] | None, media: str, text: str) -> dict[str, Any]:
+    content = {} if kind is None else {"content": {media: {"schema": _ref(kind)}}}
     return {
         "description": text.split("\n", 1)[0],
-        "content": {media: {"schema": _ref(kind)}},
+        **content,
         "headers": {"Migration-Route-Build": {"schema": TEXT}},
     }
 

@@ -43,6 +43,7 @@ def post_rehearsals(request: HttpRequest) -> HttpResponse:
         fingerprint=body.fingerprint,
         kind=body.kind,
         and_back=body.and_back,
+        in_place=body.in_place,
         reason=body.reason,
     )
     record = rehearse.rehearse(wanted, actor)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import path
 
-from migration_route.api import approvals, rehearsals, views
+from migration_route.api import (
+    approvals,
+    exporting,
+    reauthentication,
+    rehearsals,
+    views,
+)
 from migration_route.api.endpoints import endpoint
 from migration_route.errors import InvalidRequest
 
@@ -78,7 +84,13 @@ urlpatterns = [
         endpoint({"GET": rehearsals.get_rehearsal}),
         name="api-rehearsal",
     ),
+    path(
+        "reauthenticate",
+        endpoint({"POST": reauthentication.post_reauthenticate}),
+        name="api-reauthenticate",
+    ),
     path("ledger", endpoint({"GET": views.get_ledger}), name="api-ledger"),
+    path("ledger/export", endpoint({"GET": exporting.get_export}), name="api-export"),
     path("ledger/verify", endpoint({"GET": views.get_verification}), name="api-verify"),
     path("openapi.json", endpoint({"GET": views.get_openapi}), name="api-openapi"),
     path("", endpoint(_EVERY), name="api-nowhere"),

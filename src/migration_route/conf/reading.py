@@ -13,20 +13,18 @@ from django.conf import settings
 from migration_route.clock import duration
 from migration_route.conf.approvals import read_approvals
 from migration_route.conf.health import read_freezes, read_health
-from migration_route.conf.tokens import read_token
-from migration_route.conf.values import DatabaseSettings, RouteSettings, Token
+from migration_route.conf.identity import read_issuers
+from migration_route.conf.people import read_groups, read_reauthenticate
+from migration_route.conf.values import DatabaseSettings, RouteSettings
+from migration_route.conf.webhooks import read_mail, read_webhooks
+from migration_route.machines.networks import read_networks
+from migration_route.machines.tokens import read_tokens
 
 LAUNCHERS = ("process", "inline")
 _LONGEST = 200
 # Guards of the public contract that this version does not carry yet. To ignore one
 # would open a door that its owner believes shut: while one is set, nothing is applied.
-NOT_YET = (
-    "NETWORKS",
-    "OIDC",
-    "REAUTHENTICATE",
-    "WEBHOOKS",
-    "WINDOWS",
-)
+NOT_YET = ("WINDOWS",)
 _FOUND = frozenset({"PROBLEMS", "UNSUPPORTED"})  # said, never set
 BUILD_VARIABLES = (
     "MIGRATION_ROUTE_BUILD",
@@ -126,6 +124,8 @@ class _Reader:
             patience=reader.length_of_time("patience", usual.patience),
             end_blockers=reader.truth("end_blockers", default=usual.end_blockers),
             rehearse_on=reader.text("rehearse_on", None),
+            in_place_limit=reader.length_of_time("in_place_limit", usual.in_place_limit),
+            groups=reader.read("groups", None, read_groups),
         )
         reader.problems += [
             f"{key!r} is not known; there are "
@@ -139,19 +139,6 @@ class _Reader:
             reader.problems.append("'rehearse_on' must name another alias of DATABASES.")
         self.problems += [f"DATABASES[{alias!r}]: {text}" for text in reader.problems]
         return found
-
-    def tokens(self) -> tuple[Token, ...]:
-        entries = self.values.pop("TOKENS", ())
-        if not isinstance(entries, list | tuple):
-            self.problems.append("TOKENS must be a list of dicts.")
-            return ()
-        found: list[Token] = []
-        for position, entry in enumerate(entries):
-            try:
-                found.append(read_token(entry))
-            except (ValueError, TypeError) as error:
-                self.problems.append(f"TOKENS[{position}]: {error}")
-        return tuple(found)
 
 
 def read_settings(values: Any) -> RouteSettings:
@@ -177,7 +164,10 @@ def read_settings(values: Any) -> RouteSettings:
         "lease": reader.length_of_time("LEASE", timedelta(seconds=15)),
         "wait": reader.length_of_time("WAIT", timedelta(seconds=20)),
         "lock_wait": reader.length_of_time("LOCK_WAIT", timedelta(seconds=60)),
-        "tokens": reader.tokens(),
+        "tokens": reader.read("TOKENS", (), read_tokens),
+        "networks": reader.read("NETWORKS", (), read_networks),
+        "oidc": reader.read("OIDC", (), read_issuers),
+        "permits": reader.truth("PERMITS", default=True),
         "build": reader.text("BUILD", _build_of_environment()),
         "ready_when_ahead": reader.truth("READY_WHEN_AHEAD", default=True),
         "ready_databases": reader.aliases("READY_DATABASES"),
@@ -189,6 +179,9 @@ def read_settings(values: Any) -> RouteSettings:
         "approvals": reader.read(
             "APPROVALS", None, lambda value: read_approvals(value, list(settings.DATABASES))
         ),
+        "webhooks": reader.read("WEBHOOKS", (), read_webhooks),
+        "mail": reader.read("MAIL", (), read_mail),
+        "reauthenticate": reader.read("REAUTHENTICATE", "15m", read_reauthenticate),
         "engines": reader.truth("ENGINES", default=True),
         "unsupported": tuple(key for key in NOT_YET if reader.values.pop(key, None)),
     }

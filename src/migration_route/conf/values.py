@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
+from typing import TypeAlias
 
 from migration_route.approvals import ApprovalPolicy
+from migration_route.conf.identity import Issuer
+from migration_route.conf.telling import Mail, Webhook
 from migration_route.health import Freeze, HealthSettings
-from migration_route.vocabulary import Scope
+from migration_route.machines.networks import Networks
+from migration_route.machines.tokens import Token
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """A machine's right to ask, known only by the digest of its secret."""
-
-    name: str
-    sha256: str
-    scopes: frozenset[Scope]
-    databases: frozenset[str] | None = None  # None: every database
-    expires: date | None = None  # the first day on which it is no longer good
+GroupName: TypeAlias = str
+"""The name of a group of people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +28,8 @@ class DatabaseSettings:
     patience: timedelta = timedelta(minutes=5)  # for the locks of one step, in all
     end_blockers: bool = False  # may a person end the sessions that are in the way?
     rehearse_on: str | None = None  # the alias of a database that takes the copy's place
+    in_place_limit: timedelta = timedelta(seconds=5)  # of a rehearsal in place, in all
+    groups: frozenset[GroupName] | None = None  # whose members alone may touch it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +42,9 @@ class RouteSettings:
     wait: timedelta = timedelta(seconds=20)
     lock_wait: timedelta = timedelta(seconds=60)
     tokens: tuple[Token, ...] = ()
+    networks: Networks = field(default_factory=Networks)
+    oidc: tuple[Issuer, ...] = ()
+    permits: bool = True  # may a host give the right to one run?
     build: str | None = None
     ready_when_ahead: bool = True
     ready_databases: frozenset[str] | None = None  # those that `ready` counts; None: all
@@ -54,6 +55,10 @@ class RouteSettings:
     health: HealthSettings | None = field(default_factory=HealthSettings)
     freezes: tuple[Freeze, ...] = ()  # times in which nothing is to begin
     approvals: ApprovalPolicy | None = None  # whose approval a plan needs
+    webhooks: tuple[Webhook, ...] = ()  # who is told, by HTTP
+    mail: tuple[Mail, ...] = ()  # who is told, by e-mail
+    # How old a person's login may be for a change; a dotted path decides itself; None: off.
+    reauthenticate: timedelta | str | None = timedelta(minutes=15)
     engines: bool = True  # do other linters have a say, where they are installed?
     unsupported: tuple[str, ...] = ()  # guards that are set but not carried yet
     problems: tuple[str, ...] = field(default=())
@@ -61,6 +66,12 @@ class RouteSettings:
     def database(self, alias: str) -> DatabaseSettings:
         """Return what is set for one database."""
         return self.databases.get(alias) or DatabaseSettings()
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Return what must be shown nowhere: whoever knows an address may post to it."""
+        signing = {secret for webhook in self.webhooks for secret in webhook.secrets}
+        return frozenset(signing | {webhook.url for webhook in self.webhooks})
 
     @property
     def direct_aliases(self) -> frozenset[str]:

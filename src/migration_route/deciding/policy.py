@@ -33,13 +33,15 @@ class Evidence:
     builds: frozenset[str]  # those that answer here: in memory, and on disk
     unresolved: str | None  # the run that left this database in between
     rebuild_invalid_indexes: bool = False  # what the plan makes anew may be dropped first
+    permitted_by: str | None = (
+        None  # whose permit stands for an approval, if one came along
+    )
     unsupported: tuple[str, ...] = ()  # guards in the settings that are not carried yet
     requester: Identity = _NOBODY
     approvals: ApprovalPolicy | None = None  # the policy as it is now; None: there is none
     all_told: bool = False  # the plan has all of its findings
     demanded: Demand | None = None  # what was demanded when the run was asked for
     given: tuple[Given, ...] = ()  # what people have said of that run
-    permitted_by: str = ""  # the permit that stands for their approval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

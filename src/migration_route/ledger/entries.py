@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 from django.db import Error as DatabaseFailure
 from django.db import IntegrityError, OperationalError, transaction
 
-from migration_route import clock
+from migration_route import clock, signals
 from migration_route.canonical import canonical_json
 from migration_route.conf import route_settings
 from migration_route.connecting import own_connection
+from migration_route.edges import Happening, edges_of
 from migration_route.ledger import chain, sidecar
 from migration_route.ledger.installation import is_installed
 from migration_route.models import Entry
@@ -82,6 +85,26 @@ def append(*drafts: Draft) -> None:
         rows.append(Entry(sequence=sequence, previous=previous, digest=digest, **stored))
         previous = digest
     Entry.objects.using(alias).bulk_create(rows)
+    transaction.on_commit(partial(_announce, drafts), using=alias, robust=True)
+
+
+def _announce(drafts: tuple[Draft, ...]) -> None:
+    """Let the receivers of signals hear what is committed now."""
+    signals.announce(
+        Happening(
+            id=draft.uid,
+            edge=edge,
+            at=draft.at,
+            database=draft.database,
+            run=draft.run,
+            actor_kind=draft.actor_kind,
+            actor_name=draft.actor_name,
+            build=draft.build,
+            facts=MappingProxyType(json.loads(canonical_json(draft.facts))),
+        )
+        for draft in drafts
+        for edge in edges_of(draft.action, draft.facts)
+    )
 
 
 def write(*drafts: Draft, patience: float) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import IntegrityError, transaction
 
@@ -20,6 +21,7 @@ from migration_route.errors import (
 )
 from migration_route.ledger.deferrals import stored
 from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
+from migration_route.ledger.permits import refuse_used_permit
 from migration_route.ledger.records import (
     DeferredRecord,
     RunRecord,
@@ -60,6 +62,8 @@ class NewRun:
     deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
     demand: Demand | None = None  # it waits for this approval; None: it is queued
     resumes: str = ""  # the run that is resolved when this one begins
+    credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
+    permit: str | None = None  # the id of the permit that it uses up
 
 
 def new_id() -> str:
@@ -75,7 +79,7 @@ def open_run(new: NewRun) -> tuple[RunRecord, bool]:
 
     The same Idempotency-Key with the same request gives the run that it gave before.
     Raises `ActiveRun` when another run owns the database, `IdempotencyMismatch` when
-    the key came with another request.
+    the key came with another request, `PermitUsed` when its permit has begun another.
     """
     alias = route_settings().ledger_database
     take_in_what_was_left(patience=PATIENCE)
@@ -94,6 +98,7 @@ def _open_once(alias: str, new: NewRun) -> tuple[RunRecord, bool]:
         # Who was first? If neither of these was, it was only a place in the chain.
         if earlier := repeated(new.idempotency_key, new.request_digest):
             return earlier, False
+        refuse_used_permit(new.permit)
         refuse_while_active(new.database)
         raise
     return run_record(row), True
@@ -148,6 +153,7 @@ def _insert(alias: str, new: NewRun) -> Run:
         request_digest=new.request_digest,
         rebuild_invalid_indexes=new.rebuild_invalid_indexes,
         phase=new.phase or "",
+        permit=new.permit,
         deferred=stored(new.deferred),
         demand=canonical_json(demand.to_dict()) if demand else "",
         resumes=new.resumes,
@@ -178,6 +184,8 @@ def _request_entry(row: Run, new: NewRun) -> Draft:
             "reason": new.reason,
             "rebuild_invalid_indexes": new.rebuild_invalid_indexes,
             "phase": new.phase,
+            **({"credential": new.credential} if new.credential else {}),
+            **({"permit": new.permit} if new.permit else {}),
             "deferred": [[left.app, left.name, left.digest] for left in new.deferred],
             "approval": new.demand and new.demand.to_dict(),
         },

@@ -17,6 +17,7 @@ from migration_route.errors import DatabaseUnavailable, UnknownRun
 from migration_route.ledger import sidecar
 from migration_route.ledger.installation import is_installed
 from migration_route.ledger.opening import repeated
+from migration_route.ledger.permits import refuse_used_permit
 from migration_route.ledger.records import (
     EntryRecord,
     EventRecord,
@@ -130,6 +131,31 @@ def find_repeated(key: str | None, request_digest: str) -> RunRecord | None:
     Raises `IdempotencyMismatch` when the key came with another request.
     """
     return read(lambda _: repeated(key, request_digest), empty=None)
+
+
+def refuse_permit_of_a_run(permit: str | None) -> None:
+    """Raise `PermitUsed`, naming the run, when a run bears this permit."""
+    read(lambda _: refuse_used_permit(permit), empty=None)
+
+
+def run_of_permit(permit: str) -> RunRecord | None:
+    """Return the run that bears this permit, if any."""
+    row = read(
+        lambda alias: Run.objects.using(alias).filter(permit=permit).first(), empty=None
+    )
+    return None if row is None else _with_sidecar(run_record(row))
+
+
+def last_use(*, kind: str, credential: str) -> str | None:
+    """Return when the ledger last tells of a credential, by its id; None if never."""
+
+    def query(alias: str) -> str | None:
+        rows = Entry.objects.using(alias).filter(
+            actor_kind=kind, facts__contains=f'"id":"{credential}"'
+        )
+        return rows.order_by("-sequence").values_list("at", flat=True).first()
+
+    return read(query, empty=None)
 
 
 def list_events(run: str, *, after: int, limit: int) -> list[EventRecord]:

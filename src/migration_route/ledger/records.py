@@ -126,6 +126,7 @@ class RunRecord:
     last_event: int
     rebuild_invalid_indexes: bool = False
     phase: Phase | None = None  # None: everything
+    permit: str | None = None  # the id of the permit that it has used up
     deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
     demand: Demand | None = None  # whose approval it needs, or needed
     given: tuple[Given, ...] = ()  # what people have said of it
@@ -179,6 +180,7 @@ def run_record(row: Run) -> RunRecord:
         last_event=row.last_event,
         rebuild_invalid_indexes=row.rebuild_invalid_indexes,
         phase=Phase(row.phase) if row.phase else None,
+        permit=row.permit,
         deferred=deferred_records(row.deferred),
         demand=demand_of(row),
         given=given_of(row),
@@ -263,6 +265,7 @@ class EntryRecord:
     facts: dict[str, Any]
     previous: str
     digest: str
+    uid: str = ""  # the name that its messages bear
 
 
 def entry_record(row: Entry) -> EntryRecord:
@@ -280,4 +283,5 @@ def entry_record(row: Entry) -> EntryRecord:
         facts=facts_of(row.facts),
         previous=row.previous,
         digest=row.digest,
+        uid=row.uid,
     )

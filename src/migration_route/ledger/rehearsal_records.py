@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsal_report import Report, report_from_json
@@ -14,6 +15,7 @@ from migration_route.vocabulary import (
     Direction,
     Phase,
     RehearsalState,
+    StepState,
 )
 
 ACTIVE = frozenset({RehearsalState.QUEUED, RehearsalState.COPYING, RehearsalState.RUNNING})
@@ -38,17 +40,20 @@ class NewRehearsal:
     address: str
     reason: str
     build: str
+    in_place: bool = False  # on the database itself, and rolled back
+    credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsalRecord:
-    """A plan that is, or was, carried out on a copy."""
+    """A plan that is, or was, carried out on a copy, or in place."""
 
     id: str
     database: str
     state: RehearsalState
     kind: CopyKind
     and_back: bool
+    in_place: bool  # on the database itself, and rolled back
     direction: Direction
     targets: tuple[str, ...]
     fingerprint: str
@@ -75,6 +80,13 @@ class RehearsalRecord:
         """Tell whether it is under way, or may be."""
         return self.state in ACTIVE
 
+    @property
+    def unrehearsed(self) -> int:
+        """Return how many steps of one that went through were left out of it."""
+        if self.state is not RehearsalState.SUCCEEDED:
+            return 0
+        return sum(step.state == StepState.NOT_STARTED for step in self.report.steps)
+
 
 def _steps(text: str) -> tuple[tuple[str, str, str], ...]:
     return tuple((app, name, found) for app, name, found in json.loads(text or "[]"))
@@ -89,6 +101,7 @@ def record_of(row: Rehearsal) -> RehearsalRecord:
         state=RehearsalState(row.state),
         kind=CopyKind(row.kind),
         and_back=row.and_back,
+        in_place=row.in_place,
         direction=Direction(row.direction),
         targets=tuple(json.loads(row.targets)),
         fingerprint=row.fingerprint,

@@ -53,6 +53,7 @@ def _open_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
         state=RehearsalState.QUEUED,
         kind=new.kind,
         and_back=new.and_back,
+        in_place=new.in_place,
         direction=new.direction,
         targets=json.dumps(new.targets),
         fingerprint=new.fingerprint,
@@ -79,9 +80,11 @@ def _open_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
             "fingerprint": new.fingerprint,
             "kind": new.kind,
             "and_back": new.and_back,
+            "in_place": new.in_place,
             "targets": list(new.targets),
             "phase": new.phase,
             "reason": new.reason,
+            **({"credential": new.credential} if new.credential else {}),
         },
     )
     try:
@@ -146,6 +149,7 @@ def _ended(row: Rehearsal) -> Draft:
         facts={
             "rehearsal": row.id,
             "fingerprint": row.fingerprint,
+            "in_place": row.in_place,
             "state": row.state,
             "error": json.loads(row.error) if row.error else None,
             "report_digest": digest(row.report),

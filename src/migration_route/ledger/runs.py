@@ -50,6 +50,7 @@ class Change:
     actor_kind: ActorKind = ActorKind.ROUTE
     actor_name: str = ""
     address: str = ""
+    credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
     reason: str = ""
     action: Action = Action.RUN_STATE
     columns: dict[str, Any] = field(default_factory=dict)
@@ -143,6 +144,7 @@ def state_entry(before: Run, to: RunState, change: Change) -> Draft:
             "outcome": change.outcome or "",
             "waiting": change.waiting_reason,
             "reason": change.reason,
+            **({"credential": change.credential} if change.credential else {}),
             **change.vouching,
             "error": change.error and change.error.to_dict(),
             "steps": None

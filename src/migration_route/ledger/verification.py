@@ -10,7 +10,9 @@ from django.db.models import Model, QuerySet
 
 from migration_route.conf import route_settings
 from migration_route.ledger.chain import GENESIS, Break, Line, first_break
+from migration_route.ledger.exported import written
 from migration_route.ledger.installation import is_installed
+from migration_route.ledger.reading import read
 from migration_route.ledger.records import event_record, facts_of
 from migration_route.models import Entry, Event
 from migration_route.vocabulary import Action
@@ -54,24 +56,41 @@ def _in_batches(rows: QuerySet[Row], key: str) -> Iterator[Row]:
 
 
 def _lines(alias: str) -> Iterator[Line]:
-    for row in _in_batches(Entry.objects.using(alias), "sequence"):
-        yield Line(
-            sequence=row.sequence,
-            words={
-                "uid": row.uid,
-                "at": row.at,
-                "action": row.action,
-                "actor_kind": row.actor_kind,
-                "actor_name": row.actor_name,
-                "address": row.address,
-                "database": row.database,
-                "run": row.run,
-                "build": row.build,
-                "facts": facts_of(row.facts),
-            },
-            previous=row.previous,
-            digest=row.digest,
-        )
+    yield from map(line_of, _in_batches(Entry.objects.using(alias), "sequence"))
+
+
+def line_of(row: Entry) -> Line:
+    """Return an entry as the chain covers it."""
+    return Line(
+        sequence=row.sequence,
+        words={
+            "uid": row.uid,
+            "at": row.at,
+            "action": row.action,
+            "actor_kind": row.actor_kind,
+            "actor_name": row.actor_name,
+            "address": row.address,
+            "database": row.database,
+            "run": row.run,
+            "build": row.build,
+            "facts": facts_of(row.facts),
+        },
+        previous=row.previous,
+        digest=row.digest,
+    )
+
+
+def export_batch(after: int) -> tuple[bytes, int]:
+    """Return the next lines of an export behind a sequence number, and the number of the
+    last one; no lines where there are no more, or no ledger."""
+
+    def query(alias: str) -> tuple[bytes, int]:
+        rows = Entry.objects.using(alias).filter(sequence__gt=after).order_by("sequence")
+        lines = [line_of(row) for row in rows[:_BATCH]]
+        last = lines[-1].sequence if lines else after
+        return b"".join(map(written, lines)), last
+
+    return read(query, empty=(b"", after))
 
 
 def _first_changed_event(alias: str) -> Break | None:

@@ -8,13 +8,13 @@ from typing import Any
 from migration_route.access.actor import on_this_host
 from migration_route.errors import InvalidRequest
 from migration_route.management.arguments import plan_request, target_arguments, verb
-from migration_route.management.following import exit_code_of, follow
+from migration_route.management.following import follow, tell_run
 from migration_route.management.terminal import Terminal
 from migration_route.operations import apply, carry, plan, resolve
 from migration_route.operations.weighing import demanded_of
 from migration_route.planning.plan import AT_FIRST
-from migration_route.reporting import serialize, text
-from migration_route.reporting.approvals import demand_answer, demand_words
+from migration_route.rendering import text
+from migration_route.reporting.approvals import with_demand
 from migration_route.reporting.plans import plan_answer
 from migration_route.vocabulary import Direction, Resolution, RunState
 
@@ -55,9 +55,8 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
     found = plan.plan(request, actor)
     demand = demanded_of(request, found, actor, AT_FIRST)
     if not options["json"]:
-        terminal.tell(options, plan_answer(found), text.plan_lines(found))
-        if demand is not None:
-            terminal.write(demand_words(demand_answer(demand)))
+        answer = with_demand(plan_answer(found), demand)
+        terminal.tell(options, answer, text.plan_lines(answer))
     is_asked = found.direction is not Direction.NONE and not options["yes"]
     question = "Apply this plan?" if demand is None else "Ask for approval of this plan?"
     if is_asked and not _is_agreed(question):
@@ -77,8 +76,8 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
     )
     waits_for_people = run.state is RunState.AWAITING_APPROVAL
     if options["no_wait"] or waits_for_people:
-        terminal.tell(options, serialize.run_answer(run), text.run_lines(run))
-        return exit_code_of(run) if waits_for_people else 0
+        code = tell_run(terminal, options, run)
+        return code if waits_for_people else 0
     return follow(terminal, options, run)
 
 
@@ -98,11 +97,9 @@ def _resolve(terminal: Terminal, options: dict[str, Any]) -> int:
     found = resolve.resolve(options["run"], actor, reason=reason, how=how)
     if how is Resolution.RESUME and found.state is not RunState.AWAITING_APPROVAL:
         return follow(terminal, options, found)
-    terminal.tell(options, serialize.run_answer(found), text.run_lines(found))
-    return exit_code_of(found) if how is Resolution.RESUME else 0
+    code = tell_run(terminal, options, found)
+    return code if how is Resolution.RESUME else 0
 
 
 def _run(terminal: Terminal, options: dict[str, Any]) -> int:
-    found = carry.carry(options["run"])
-    terminal.tell(options, serialize.run_answer(found), text.run_lines(found))
-    return exit_code_of(found)
+    return tell_run(terminal, options, carry.carry(options["run"]))

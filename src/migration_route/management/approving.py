@@ -6,9 +6,9 @@ from typing import Any
 
 from migration_route.access.actor import on_this_host
 from migration_route.management.arguments import verb
+from migration_route.management.following import tell_run
 from migration_route.management.terminal import Terminal
 from migration_route.operations import approve
-from migration_route.reporting import serialize, text
 
 
 def add_verbs(verbs: Any, terminal: Terminal) -> None:
@@ -26,12 +26,12 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
 def _approve(terminal: Terminal, options: dict[str, Any]) -> int:
     actor, reason = on_this_host(), options["reason"]
     found = approve.approve(options["run"], actor, reason=reason)
-    terminal.tell(options, serialize.run_answer(found), text.run_lines(found))
+    tell_run(terminal, options, found)
     return 0
 
 
 def _reject(terminal: Terminal, options: dict[str, Any]) -> int:
     actor, reason = on_this_host(), options["reason"]
     found = approve.reject(options["run"], actor, reason=reason)
-    terminal.tell(options, serialize.run_answer(found), text.run_lines(found))
+    tell_run(terminal, options, found)
     return 0

@@ -6,10 +6,12 @@ from typing import Any
 
 from migration_route.access.actor import on_this_host
 from migration_route.management.arguments import verb
+from migration_route.management.following import tell_run
 from migration_route.management.terminal import Terminal
 from migration_route.operations import cancel, hold
 from migration_route.operations import end_blockers as ending
-from migration_route.reporting import serialize, text
+from migration_route.rendering import text
+from migration_route.reporting import serialize
 
 
 def add_verbs(verbs: Any, terminal: Terminal) -> None:
@@ -46,7 +48,7 @@ def _ask(terminal: Terminal, options: dict[str, Any]) -> int:
             found = hold.hold(run, actor, reason=reason)
         case _:
             found = hold.resume(run, actor, reason=reason, force=options["force"])
-    terminal.tell(options, serialize.run_answer(found), text.run_lines(found))
+    tell_run(terminal, options, found)
     return 0
 
 

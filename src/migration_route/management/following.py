@@ -8,25 +8,18 @@ from migration_route.access.actor import on_this_host
 from migration_route.ledger.records import RunRecord
 from migration_route.management.terminal import Terminal
 from migration_route.operations import runs
-from migration_route.reporting import serialize, text
-from migration_route.vocabulary import RunState
+from migration_route.rendering import text
+from migration_route.rendering.exits import exit_of_run
+from migration_route.reporting import serialize
 
 _LOOK = 0.3  # seconds between two looks at what has happened
-EXIT_CODES = {
-    RunState.SUCCEEDED: 0,
-    RunState.NOOP: 0,
-    RunState.STALE: 5,
-    RunState.EXPIRED: 5,
-    RunState.REJECTED: 4,
-    RunState.AWAITING_APPROVAL: 6,
-    RunState.PARTIAL: 7,
-    RunState.LOST: 7,
-}
 
 
-def exit_code_of(run: RunRecord) -> int:
-    """Return the exit code of a run that has ended."""
-    return EXIT_CODES.get(run.state, 1)
+def tell_run(terminal: Terminal, options: dict[str, Any], run: RunRecord) -> int:
+    """Tell a run as it is; return the exit code of its end."""
+    answer = serialize.run_answer(run)
+    terminal.tell(options, answer, text.run_lines(answer))
+    return exit_of_run(answer)
 
 
 def follow(terminal: Terminal, options: dict[str, Any], run: RunRecord) -> int:
@@ -36,10 +29,9 @@ def follow(terminal: Terminal, options: dict[str, Any], run: RunRecord) -> int:
         found = runs.happenings(run.id, actor, after=after)
         after, ended = found.last, found.ended
         if not options["json"]:
-            for line in filter(None, map(text.event_line, found.events)):
-                terminal.write(line)
+            for event in map(serialize.event_answer, found.events):
+                if line := text.event_line(event):
+                    terminal.write(line)
         if not found.events:
             runs.wait(run.id, actor, seconds=_LOOK)
-    run = runs.show(run.id, actor)
-    terminal.tell(options, serialize.run_answer(run), text.run_lines(run))
-    return exit_code_of(run)
+    return tell_run(terminal, options, runs.show(run.id, actor))

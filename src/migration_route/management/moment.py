@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from migration_route.access.actor import on_this_host
-from migration_route.deciding.health import Hold
 from migration_route.management.arguments import target_arguments, verb
 from migration_route.management.terminal import Terminal
 from migration_route.operations import health as looking
 from migration_route.planning.plan import PlanRequest
-from migration_route.reporting import serialize, text
-
-NOT_NOW = 5
-"""The exit code of a moment that is not good: that of whatever the world refuses now."""
+from migration_route.rendering import text
+from migration_route.rendering.exits import exit_of_health
+from migration_route.reporting import serialize
 
 
 def add_verbs(verbs: Any, terminal: Terminal) -> None:
@@ -28,4 +26,4 @@ def _health(terminal: Terminal, options: dict[str, Any]) -> int:
     found = looking.health(wanted, on_this_host())
     answer = serialize.health_answer(found.database, found.moment, found.ignored)
     terminal.tell(options, answer, text.health_lines(answer))
-    return NOT_NOW if isinstance(found.moment, Hold) else 0
+    return exit_of_health(answer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -16,16 +15,17 @@ from migration_route.management.arguments import (
     target_arguments,
     verb,
 )
-from migration_route.management.following import follow
+from migration_route.management.following import follow, tell_run
 from migration_route.management.rehearsing import told_plan
 from migration_route.management.terminal import Terminal
-from migration_route.operations import ledger, plan, runs, status
+from migration_route.operations import plan, runs, status
 from migration_route.operations.weighing import demanded_of
 from migration_route.planning.plan import Details
-from migration_route.reporting import serialize, text
-from migration_route.reporting.approvals import demand_words, with_demand
+from migration_route.rendering import text
+from migration_route.rendering.exits import exit_of_status
+from migration_route.reporting import serialize
+from migration_route.reporting.approvals import with_demand
 
-_PENDING = 3
 _EVERYTHING = Details(budget=600.0)
 
 
@@ -48,31 +48,20 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     hidden = verb(verbs, "plan-value", None, _plan_value, terminal)
     target_arguments(hidden)
     hidden.add_argument("--details", type=details_of, help=SUPPRESS)
-    nested = verbs.add_parser("ledger", help="the ledger").add_subparsers(
-        dest="ledger_verb", required=True
-    )
-    verb(nested, "verify", "is the ledger as it was written?", _verify, terminal)
 
 
 def _status(terminal: Terminal, options: dict[str, Any]) -> int:
-    found = status.status(on_this_host())
-    terminal.tell(options, serialize.status_answer(found), text.status_lines(found))
-    if not options["check"]:
-        return 0
-    problems = [database.problem.exit_code for database in found if database.problem]
-    is_required = options["check"] == "required"
-    counts = [each.required if is_required else each.pending for each in found]
-    return max([*problems, *(_PENDING for count in counts if count)], default=0)
+    answer = serialize.status_answer(status.status(on_this_host()))
+    terminal.tell(options, answer, text.status_lines(answer))
+    return exit_of_status(answer, options["check"])
 
 
 def _plan(terminal: Terminal, options: dict[str, Any]) -> int:
     actor, wanted = on_this_host(), plan_request(options)
     found = plan.plan(wanted, actor, _EVERYTHING)
-    answer, lines = told_plan(found)
     demand = demanded_of(wanted, found, actor, _EVERYTHING)
-    told = with_demand(answer, demand)
-    words = [demand_words(told.approval)] if told.approval else []
-    terminal.tell(options, told, chain(lines, words))
+    answer = with_demand(told_plan(found), demand)
+    terminal.tell(options, answer, text.plan_lines(answer))
     return 0
 
 
@@ -89,26 +78,14 @@ def _runs(terminal: Terminal, options: dict[str, Any]) -> int:
         raise InvalidRequest("--limit must lie between 1 and 200.")
     found = runs.list_all(on_this_host(), database=options["database"], limit=limit)
     answer = serialize.runs_answer(found, limit=limit)
-    terminal.tell(options, answer, text.runs_lines(found))
+    terminal.tell(options, answer, text.runs_lines(answer))
     return 0
 
 
 def _show(terminal: Terminal, options: dict[str, Any]) -> int:
-    found = runs.show(options["run"], on_this_host())
-    terminal.tell(options, serialize.run_answer(found), text.run_lines(found))
+    tell_run(terminal, options, runs.show(options["run"], on_this_host()))
     return 0
 
 
 def _watch(terminal: Terminal, options: dict[str, Any]) -> int:
     return follow(terminal, options, runs.show(options["run"], on_this_host()))
-
-
-def _verify(terminal: Terminal, options: dict[str, Any]) -> int:
-    found = ledger.verify(on_this_host())
-    line = (
-        f"The ledger is intact: {found.entries} entries."
-        if found.broken is None
-        else f"The ledger is not as it was written. {found.broken.message}"
-    )
-    terminal.tell(options, serialize.verification_answer(found), [line])
-    return 0 if found.intact else 1

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS
-from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 from migration_route import wire
@@ -13,8 +11,9 @@ from migration_route.management.arguments import verb
 from migration_route.management.terminal import Terminal
 from migration_route.operations import plan, rehearse
 from migration_route.planning.plan import Plan, PlanRequest
+from migration_route.rendering.exits import exit_of_rehearsal
+from migration_route.rendering.rehearsals import rehearsal_lines, rehearsals_lines
 from migration_route.reporting import rehearsals as reporting
-from migration_route.reporting import text
 from migration_route.reporting.plans import plan_answer
 from migration_route.vocabulary import CopyKind, Phase, RehearsalState
 
@@ -24,7 +23,7 @@ _MANY = 200
 
 def add_verbs(verbs: Any, terminal: Terminal) -> None:
     """Add these verbs to the command."""
-    about = "carry out a plan on a copy, and tell what was seen"
+    about = "carry out a plan on a copy, or in place and undone, and tell what was seen"
     found = verb(verbs, "rehearse", about, _rehearse, terminal)
     found.add_argument("targets", nargs="*", metavar="TARGET")
     found.add_argument("--database", default="default", metavar="ALIAS")
@@ -38,6 +37,12 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     )
     found.add_argument(
         "--and-back", action="store_true", help="take every step back afterwards"
+    )
+    found.add_argument(
+        "--in-place",
+        action="store_true",
+        help="on the database itself, in one transaction that is rolled back; its locks "
+        "are really taken, and held to the end",
     )
     found.add_argument("--fingerprint", default="", help="refuse any other plan")
     found.add_argument("--reason", default="")
@@ -53,12 +58,10 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     hidden.add_argument("--and-back", action="store_true", help=SUPPRESS)
 
 
-def told_plan(found: Plan) -> tuple[wire.PlanAnswer, Iterator[str]]:
-    """Return a plan with its last rehearsal, as JSON and as lines."""
+def told_plan(found: Plan) -> wire.PlanAnswer:
+    """Return a plan with its last rehearsal."""
     last = rehearse.of_plan(found, on_this_host())
-    told = [] if last is None else [reporting.summary(last)]
-    answer = reporting.with_rehearsal(plan_answer(found), last)
-    return answer, chain(text.plan_lines(found), told)
+    return reporting.with_rehearsal(plan_answer(found), last)
 
 
 def _rehearse(terminal: Terminal, options: dict[str, Any]) -> int:
@@ -66,8 +69,8 @@ def _rehearse(terminal: Terminal, options: dict[str, Any]) -> int:
     if options["clean"]:
         cleaned = rehearse.clean(actor)
         lines = [f"removed what {record.id} has left" for record in cleaned]
-        answer = reporting.rehearsals_answer(cleaned, limit=_MANY)
-        terminal.tell(options, answer, lines or ["Nothing was left."])
+        left = reporting.rehearsals_answer(cleaned, limit=_MANY)
+        terminal.tell(options, left, lines or ["Nothing was left."])
         return 0
     targets = tuple(options["targets"])
     phase = Phase(options["phase"]) if options["phase"] else None
@@ -81,16 +84,16 @@ def _rehearse(terminal: Terminal, options: dict[str, Any]) -> int:
             fingerprint=fingerprint,
             kind=CopyKind.DATA if options["data"] else CopyKind.SCHEMA,
             and_back=options["and_back"],
+            in_place=options["in_place"],
             reason=options["reason"],
         ),
         actor,
     )
     while record.is_active and not options["no_wait"]:
         record = rehearse.wait(record.id, actor, seconds=_LOOK)
-    terminal.tell(
-        options, reporting.rehearsal_answer(record), reporting.rehearsal_lines(record)
-    )
-    return 1 if record.state is RehearsalState.FAILED else 0
+    answer = reporting.rehearsal_answer(record)
+    terminal.tell(options, answer, rehearsal_lines(answer))
+    return exit_of_rehearsal(answer)
 
 
 def _show(terminal: Terminal, options: dict[str, Any]) -> int:
@@ -98,15 +101,10 @@ def _show(terminal: Terminal, options: dict[str, Any]) -> int:
     if options["rehearsal"]:
         record = rehearse.show(options["rehearsal"], actor)
         answer = reporting.rehearsal_answer(record)
-        terminal.tell(options, answer, reporting.rehearsal_lines(record))
+        terminal.tell(options, answer, rehearsal_lines(answer))
         return 0
-    found = rehearse.list_all(actor)
-    lines = (
-        f"{record.id}  {record.created_at[:19]}Z  {record.database:<12} "
-        f"{record.state:<10} {reporting.summary(record)}"
-        for record in found
-    )
-    terminal.tell(options, reporting.rehearsals_answer(found, limit=_MANY), lines)
+    found = reporting.rehearsals_answer(rehearse.list_all(actor), limit=_MANY)
+    terminal.tell(options, found, rehearsals_lines(found))
     return 0
 
 

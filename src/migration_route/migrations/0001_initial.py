@@ -97,6 +97,7 @@ class Migration(migrations.Migration):
                 ),
                 ("request_digest", models.CharField(max_length=64)),
                 ("rebuild_invalid_indexes", models.BooleanField(default=False)),
+                ("permit", models.CharField(max_length=32, null=True, unique=True)),
                 ("phase", models.CharField(blank=True, max_length=20)),
                 ("deferred", models.TextField(blank=True)),
                 ("demand", models.TextField(blank=True)),
@@ -178,6 +179,7 @@ class Migration(migrations.Migration):
                 ("state", models.CharField(max_length=20, verbose_name="state")),
                 ("kind", models.CharField(max_length=20, verbose_name="kind")),
                 ("and_back", models.BooleanField(default=False)),
+                ("in_place", models.BooleanField(default=False)),
                 ("direction", models.CharField(max_length=10)),
                 ("targets", models.TextField()),
                 (
@@ -242,6 +244,46 @@ class Migration(migrations.Migration):
                     models.UniqueConstraint(
                         fields=("run", "decision", "actor_kind", "actor_name"),
                         name="migration_route_approval_once",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Outbox",
+            fields=[
+                (
+                    "recipient",
+                    models.CharField(max_length=60, primary_key=True, serialize=False),
+                ),
+                ("sequence", models.BigIntegerField()),
+                ("leased_by", models.CharField(blank=True, max_length=32)),
+                ("leased_until", models.CharField(blank=True, max_length=32)),
+                ("paused_until", models.CharField(blank=True, max_length=32)),
+            ],
+            options={
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
+            name="Delivery",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("recipient", models.CharField(max_length=60)),
+                ("sequence", models.BigIntegerField()),
+                ("event", models.CharField(max_length=40)),
+                ("run", models.CharField(blank=True, max_length=32)),
+                ("at", models.CharField(max_length=32)),
+                ("attempts", models.IntegerField(default=0)),
+                ("due_at", models.CharField(max_length=32)),
+                ("is_given_up", models.BooleanField(default=False)),
+                ("error", models.CharField(blank=True, max_length=200)),
+            ],
+            options={
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("recipient", "sequence"),
+                        name="migration_route_delivery_once",
                     )
                 ],
             },

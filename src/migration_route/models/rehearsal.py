@@ -1,4 +1,4 @@
-"""The row of a rehearsal: a plan that is carried out on a copy, and what was seen."""
+"""The row of a rehearsal: a plan carried out to see what it does, and what was seen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Rehearsal(models.Model):
-    """One plan, carried out on a copy. Only `migration_route.ledger` writes here."""
+    """One plan, carried out. Only `migration_route.ledger` writes here."""
 
     id = models.CharField(primary_key=True, max_length=32, editable=False)
     database = models.CharField(_("database"), max_length=200, db_index=True)
@@ -16,6 +16,7 @@ class Rehearsal(models.Model):
     state = models.CharField(_("state"), max_length=20)
     kind = models.CharField(_("kind"), max_length=20)
     and_back = models.BooleanField(default=False)
+    in_place = models.BooleanField(default=False)  # on no copy, and rolled back
     direction = models.CharField(max_length=10)
     targets = models.TextField()  # JSON: ["app.name", …]
     fingerprint = models.CharField(_("fingerprint"), max_length=100)

@@ -33,6 +33,8 @@ class Run(models.Model):
     idempotency_key = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001
     request_digest = models.CharField(max_length=64)
     rebuild_invalid_indexes = models.BooleanField(default=False)
+    # NULL where no permit came along: each is good for one run.
+    permit = models.CharField(max_length=32, null=True, unique=True)  # noqa: DJ001
     phase = models.CharField(max_length=20, blank=True)  # "": everything
     deferred = models.TextField(blank=True)  # JSON: what that phase leaves out
     demand = models.TextField(blank=True)  # JSON: whose approval it needs; "": nobody's

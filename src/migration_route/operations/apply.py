@@ -6,8 +6,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import assert_never
 
-from django.db import connections
-
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
 from migration_route.approvals import Demand, Identity
@@ -21,21 +19,24 @@ from migration_route.deciding.policy import (
     Refusal,
     scopes_for,
 )
-from migration_route.errors import ActiveRun, Misconfigured, OrphanBackend
+from migration_route.errors import ActiveRun, OrphanBackend
 from migration_route.ledger import opening
 from migration_route.ledger.entries import Draft, note
 from migration_route.ledger.installation import install
-from migration_route.ledger.reading import active_runs, find_repeated
+from migration_route.ledger.reading import (
+    active_runs,
+    find_repeated,
+    refuse_permit_of_a_run,
+)
 from migration_route.ledger.records import DeferredRecord, RunRecord, StepRecord
-from migration_route.operations import releasing
+from migration_route.operations import permits, releasing
 from migration_route.operations.launching import launch as launch
+from migration_route.operations.launching import refuse_what_cannot_run
 from migration_route.operations.recording import on_record
 from migration_route.operations.weighing import plan_to_decide, weigh
 from migration_route.planning import sources
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.running.launchers import launcher
-from migration_route.targets import find_target
-from migration_route.vendors import vendor_of
 from migration_route.vocabulary import (
     Action,
     Mode,
@@ -86,7 +87,14 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
     """
     with on_record(actor, "apply", database=request.database):
         authorise(actor, Scope.APPLY, database=request.database)
-        _refuse_what_cannot_run(request)
+        permits.hold_to(
+            actor.permit,
+            database=request.database,
+            mode=request.mode,
+            fingerprint=request.fingerprint,
+            rebuild_invalid_indexes=request.rebuild_invalid_indexes,
+        )
+        refuse_what_cannot_run(request.database)
         if earlier := _earlier(request, actor):
             return earlier
         wanted = PlanRequest(
@@ -110,17 +118,6 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
                 assert_never(decision)
 
 
-def _refuse_what_cannot_run(request: ApplyRequest) -> None:
-    target = find_target(request.database)
-    for alias in {target.alias, route_settings().ledger_database}:
-        if vendor_of(alias).is_private(connections[alias]):
-            raise Misconfigured(
-                f"The database {alias!r} lives in the memory of this process: the process "
-                "of a run cannot see it.",
-                hint="Use a file.",
-            )
-
-
 def _earlier(request: ApplyRequest, actor: Actor) -> RunRecord | None:
     """Return the run that this request's key has begun before.
 
@@ -129,6 +126,7 @@ def _earlier(request: ApplyRequest, actor: Actor) -> RunRecord | None:
     """
     if earlier := find_repeated(_key(request, actor), request.digest()):
         return earlier
+    refuse_permit_of_a_run(actor.permit.id if actor.permit else None)
     active = active_runs().get(request.database)
     if active is not None and (active := releasing.look_after(active)).is_active:
         if active.state is RunState.AWAITING_APPROVAL and releasing.make_way(active):
@@ -179,6 +177,7 @@ def decide_on(
         build=request.build,
         rebuild_invalid_indexes=request.rebuild_invalid_indexes,
         resolving=resolving,
+        permitted_by=actor.permit.issued_by if actor.permit else None,
     )
 
 
@@ -237,6 +236,7 @@ def _open(
                 actor_kind=actor.kind,
                 actor_name=actor.name,
                 address=actor.address,
+                facts={"credential": actor.credential_facts} if actor.credential else {},
                 database=route_settings().ledger_database,
                 build=sources.build(),
             )
@@ -262,6 +262,8 @@ def _open(
             actor_kind=actor.kind,
             actor_name=actor.name,
             address=actor.address,
+            credential=actor.credential_facts,
+            permit=actor.permit.id if actor.permit else None,
             reason=request.reason,
             build=sources.build(),
             idempotency_key=_key(request, actor),

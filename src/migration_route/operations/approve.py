@@ -42,7 +42,7 @@ def approve(run: str, actor: Actor, *, reason: str = "") -> RunRecord:
         if isinstance(decision, NeedsApproval):
             demand = decision.demand  # at least what was demanded at the request
             _authorise_to_approve(actor, demand, found)
-        saying = _saying(actor, demand, reason)
+        saying = _saying(actor, demand, reason, database=found.database)
         until = _until(found, demand)
         given = approvals.give(run, saying, demand=demand, until=until)
         return let_go_with(given, decision)
@@ -61,7 +61,8 @@ def reject(run: str, actor: Actor, *, reason: str) -> RunRecord:
             raise InvalidRequest(
                 "A rejection needs a reason.", hint="Say what would have to be different."
             )
-        return approvals.reject(run, _saying(actor, demand, reason))
+        saying = _saying(actor, demand, reason, database=found.database)
+        return approvals.reject(run, saying)
 
 
 def may_approve(run: RunRecord, actor: Actor) -> bool:
@@ -134,13 +135,15 @@ def _identity(actor: Actor) -> Identity:
     return Identity(kind=actor.kind, name=actor.name)
 
 
-def _saying(actor: Actor, demand: Demand, reason: str) -> approvals.Saying:
+def _saying(
+    actor: Actor, demand: Demand, reason: str, *, database: str
+) -> approvals.Saying:
     """Return what is put on record, with the permissions that may matter later: the
     policy can be made stricter before the run is let go."""
     policy = route_settings().approvals
     named = {*demand.permissions, *(policy.permissions if policy else ())} - {APPROVE}
     held = {permission for permission in named if actor.holds(permission)}
-    if may(actor, Scope.APPROVE):
+    if may(actor, Scope.APPROVE, database):
         held.add(APPROVE)
     return approvals.Saying(
         actor_kind=actor.kind,

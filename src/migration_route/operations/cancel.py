@@ -38,6 +38,7 @@ def cancel(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
             actor_kind=actor.kind,
             actor_name=actor.name,
             address=actor.address,
+            credential=actor.credential_facts,
             reason=reason,
         )
         if found.state in _NOT_BEGUN:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from migration_route.errors import ApprovalRequired, NotInThisState
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord
+from migration_route.operations.telling import telling_here
+from migration_route.reporting.tracing import traced
 from migration_route.running.launchers.words import forget_words
 from migration_route.running.supervision.supervisor import supervise
 from migration_route.vocabulary import RunState
@@ -17,7 +19,8 @@ def carry(run: str) -> RunRecord:
     that, `UnknownRun` when there is none.
     """
     try:
-        ended = supervise(run)
+        with telling_here(), traced(run):
+            ended = supervise(run)
     except NotInThisState as error:
         forget_words(run)  # how it ended is on record already
         if find_run(run).state is RunState.AWAITING_APPROVAL:

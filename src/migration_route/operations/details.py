@@ -9,7 +9,7 @@ from migration_route.errors import DatabaseUnavailable
 from migration_route.ledger.durations import took_before
 from migration_route.planning import forecasting, sql
 from migration_route.planning.phases.dividing import Deferrals
-from migration_route.planning.plan import Details, Estimate, Finding, Plan, Step
+from migration_route.planning.plan import AT_FIRST, Details, Estimate, Finding, Plan, Step
 from migration_route.planning.planner import MigrationPlan
 from migration_route.planning.rules import findings_of
 from migration_route.planning.rules.phases import sides
@@ -23,19 +23,26 @@ def with_details(
     plan: Plan, migrations: MigrationPlan, deferrals: Deferrals, details: Details
 ) -> Plan:
     """Return the plan with as much as the details allow, and where to go on."""
-    steps, more = sql.with_sql(plan.steps, migrations, plan.database, details)
-    steps, tables = forecasting.with_forecasts(
-        steps, plan.database, mode=plan.mode, budget=forecasting.BUDGET
-    )
-    more = _without_forecast(steps, details, mode=plan.mode) or more
-    steps = _with_estimates(steps, plan.mode)
-    told = plan.with_details(steps=steps, tables=tables, details_next=more)
+    told = with_foresight(plan, migrations, details)
+    told = told.with_details(steps=_with_estimates(told.steps, plan.mode))
     about = (
         *findings_of(told, migrations),
         *sides.findings(told, deferrals),
         *catalog.findings(told, migrations),
     )
     return told.with_details(findings=_of_this_piece(about, told, details))
+
+
+def with_foresight(
+    plan: Plan, migrations: MigrationPlan, details: Details = AT_FIRST
+) -> Plan:
+    """Return the plan with SQL and forecasts alone."""
+    steps, more = sql.with_sql(plan.steps, migrations, plan.database, details)
+    steps, tables = forecasting.with_forecasts(
+        steps, plan.database, mode=plan.mode, budget=forecasting.BUDGET
+    )
+    more = _without_forecast(steps, details, mode=plan.mode) or more
+    return plan.with_details(steps=steps, tables=tables, details_next=more)
 
 
 def _without_forecast(

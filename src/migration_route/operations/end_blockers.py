@@ -120,6 +120,7 @@ def _put_on_record(run: RunRecord, ended: Ended, actor: Actor, reason: str) -> N
             build=sources.build(),
             facts={
                 "reason": reason,
+                "credential": actor.credential_facts,
                 "ended": list(ended.ended),
                 "not_ended": [[pid, why] for pid, why in ended.not_ended],
             },

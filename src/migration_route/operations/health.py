@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
 from migration_route.conf import route_settings
 from migration_route.deciding.health import Moment, weigh
 from migration_route.health import HealthSettings, Touched
+from migration_route.operations.details import with_foresight
 from migration_route.operations.recording import on_record
-from migration_route.planning.plan import PlanRequest
+from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.planning.planner import make_plan
+from migration_route.planning.rewriting import rewritten_by
 from migration_route.planning.touching import touched_by
 from migration_route.running.looking import Looking
 from migration_route.vocabulary import Scope
@@ -26,23 +29,33 @@ class Health:
     ignored: tuple[str, ...] = ()  # signals that the settings do not heed
 
 
-def health(request: PlanRequest, actor: Actor) -> Health:
+def health(request: PlanRequest, actor: Actor, told: Plan | None = None) -> Health:
     """Look at the database, and return what the signals come to; nothing is begun.
+
+    `told` is the same plan with its forecasts, where they have been made; else they are
+    made where a signal depends on them.
 
     Raises what `planning.planner.make_plan` raises, `Unauthenticated` and `Forbidden`.
     """
     with on_record(actor, "health", database=request.database):
         authorise(actor, Scope.PLAN, database=request.database)
         found, migrations = make_plan(request)
-        return health_of(request.database, touched_by(found, migrations))
+        touched = touched_by(found, migrations)
+        if told is not None:
+            touched = _foreseen(touched, told)
+        with closing(Looking(request.database)) as looking:
+            signals = looking.look(touched)
+            if any(signal.lacks_forecast for signal in signals):
+                foretold = with_foresight(found, migrations)
+                signals = looking.look(_foreseen(touched, foretold))
+        settings = route_settings().health or HealthSettings()
+        return Health(
+            database=request.database,
+            moment=weigh(signals, settings),
+            ignored=tuple(settings.ignore),
+        )
 
 
-def health_of(database: str, touched: Touched) -> Health:
-    """Look at the database for somebody who wants to change what is `touched`."""
-    settings = route_settings().health or HealthSettings()
-    looking = Looking(database)
-    try:
-        moment = weigh(looking.look(touched), settings)
-        return Health(database=database, moment=moment, ignored=tuple(settings.ignore))
-    finally:
-        looking.close()
+def _foreseen(touched: Touched, told: Plan) -> Touched:
+    rewritten, unforeseen = rewritten_by(told)
+    return replace(touched, rewritten=rewritten, unforeseen=unforeseen)

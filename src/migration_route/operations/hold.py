@@ -111,5 +111,6 @@ def _change(action: Action, actor: Actor, reason: str) -> runs.Change:
         actor_kind=actor.kind,
         actor_name=actor.name,
         address=actor.address,
+        credential=actor.credential_facts,
         reason=reason,
     )

@@ -18,6 +18,7 @@ from migration_route.errors import (
     Unauthenticated,
 )
 from migration_route.ledger.entries import Draft, note, tell
+from migration_route.operations.old_secrets import note_use
 from migration_route.operations.strangers import Attempt, Strangers
 from migration_route.planning import sources
 from migration_route.vocabulary import Action
@@ -36,6 +37,7 @@ def on_record(
 
     Raises `DatabaseUnavailable` where a database does not answer in the block.
     """
+    note_use(actor, verb)
     try:
         yield
     except (Unauthenticated, Forbidden) as error:
@@ -68,6 +70,7 @@ def _note(
             "verb": verb,
             "code": error.code,
             "message": _printable(error.message, 500),
+            **({"credential": actor.credential_facts} if actor.credential else {}),
         },
     )
     if actor.name:

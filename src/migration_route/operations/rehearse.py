@@ -1,4 +1,4 @@
-"""Carry out a plan on a copy, and show what was seen."""
+"""Carry out a plan on a copy, or in place and undone, and show what was seen."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ from migration_route.planning import sources
 from migration_route.planning.fingerprint import same_plan
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.rehearsal import looking
-from migration_route.rehearsal.conductor import conduct
+from migration_route.rehearsal.conducting import conduct
+from migration_route.rehearsal.in_place import require_in_place
 from migration_route.rehearsal.launching import launch
 from migration_route.running.launchers.words import forget_words
 from migration_route.targets import find_target
-from migration_route.vendors import copies_of, vendor_of
+from migration_route.vendors import copies_of, in_place_of, vendor_of
 from migration_route.vocabulary import (
     CopyKind,
     Direction,
@@ -59,6 +60,7 @@ class RehearseRequest:
     phase: Phase | None = None  # before or after the deploy; None: everything
     kind: CopyKind = CopyKind.SCHEMA
     and_back: bool = False
+    in_place: bool = False  # on the database itself, in a transaction that is rolled back
     reason: str = ""
 
 
@@ -67,10 +69,10 @@ def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
 
     Raises what `planning.planner.make_plan` raises, `Unauthenticated`, `Forbidden`,
     `FingerprintRequired`, `PlanChanged`, `ActiveRun`, `ActiveRehearsal`,
-    `CannotRehearse` and `LaunchFailed`.
+    `CannotRehearse`, `LaunchFailed`, and what `require_in_place` raises.
     """
     with on_record(actor, "rehearse", database=request.database):
-        authorise(actor, Scope.REHEARSE, database=request.database)
+        authorise(actor, *_needed(request), database=request.database)
         target = find_target(request.database)
         if vendor_of(target.alias).is_private(connections[target.alias]):
             raise Misconfigured(
@@ -92,7 +94,7 @@ def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
                     f"Run {run.id}, which is {run.state}, owns {plan.database!r}.",
                     run=run.id,
                 )
-        _require_copy(plan, request)
+        _require_means(plan, request)
         install()
         looking.clean(plan.database)
         record = rehearsals.open_rehearsal(_new(plan, request, actor))
@@ -118,9 +120,17 @@ def _require_same(plan: Plan, request: RehearseRequest) -> None:
         raise PlanChanged(fingerprint=plan.fingerprint)
 
 
-def _require_copy(plan: Plan, request: RehearseRequest) -> None:
+def _needed(request: RehearseRequest) -> tuple[Scope, ...]:
+    """Return the rights: real locks on the database itself are for people to take."""
+    return (Scope.REHEARSE, Scope.FORCE) if request.in_place else (Scope.REHEARSE,)
+
+
+def _require_means(plan: Plan, request: RehearseRequest) -> None:
     """Find out what is missing before anything has begun."""
     require_direct(plan.database)
+    if request.in_place:
+        require_in_place(plan, and_back=request.and_back)
+        return
     if route_settings().database(plan.database).rehearse_on:
         return
     with own_connection(plan.database) as connection:
@@ -132,8 +142,10 @@ def _require_copy(plan: Plan, request: RehearseRequest) -> None:
 def _new(plan: Plan, request: RehearseRequest, actor: Actor) -> NewRehearsal:
     return NewRehearsal(
         database=plan.database,
-        kind=request.kind,
+        # Where the rows are: nobody has to ask for them.
+        kind=CopyKind.DATA if request.in_place else request.kind,
         and_back=request.and_back,
+        in_place=request.in_place,
         direction=plan.direction,
         targets=plan.targets,
         fingerprint=plan.fingerprint,
@@ -143,6 +155,7 @@ def _new(plan: Plan, request: RehearseRequest, actor: Actor) -> NewRehearsal:
         actor_kind=actor.kind,
         actor_name=actor.name,
         address=actor.address,
+        credential=actor.credential_facts,
         reason=request.reason,
         build=sources.build(),
     )
@@ -217,3 +230,16 @@ def carry(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
     ended = conduct(rehearsal, and_back=and_back)
     forget_words(rehearsal)  # of one that dies, they tell why
     return ended
+
+
+def may_in_place(database: str, actor: Actor) -> bool:
+    """Tell whether the actor may rehearse there in place, if that database can."""
+    rights = (Scope.REHEARSE, Scope.FORCE)
+    return all(may(actor, scope, database) for scope in rights) and not (
+        in_place_of(find_target(database).alias).why_not
+    )
+
+
+def in_place_limit(database: str) -> float:
+    """Return for how many seconds a rehearsal in place may hold its locks there."""
+    return route_settings().database(database).in_place_limit.total_seconds()

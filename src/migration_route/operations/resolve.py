@@ -42,6 +42,7 @@ def resolve(
             actor_kind=actor.kind,
             actor_name=actor.name,
             address=actor.address,
+            credential=actor.credential_facts,
             reason=reason,
         )
         if how is Resolution.AS_IS:

@@ -47,10 +47,13 @@ _CROWD = Attempt(kind="", address="", verb="", code="")
 
 
 class Strangers:
-    """Remembers the attempts of the last minute, and not more of them than `MOST`."""
+    """Remembers the attempts of the last `window` seconds, and not more than `MOST`."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, window: float = WINDOW
+    ) -> None:
         self._clock = clock
+        self._window = window
         self._lock = threading.Lock()
         self._seen: dict[Attempt, _Seen] = {}
         self._elsewhere = 0
@@ -63,8 +66,8 @@ class Strangers:
                 self._forget_the_old(now)
             told_apart = self._has_room_for(attempt)
             key = attempt if told_apart else _CROWD
-            seen = self._seen.get(key, _Seen(since=now - WINDOW))
-            if now - seen.since < WINDOW:
+            seen = self._seen.get(key, _Seen(since=now - self._window))
+            if now - seen.since < self._window:
                 seen.left_out += 1
                 return None
             self._seen[key] = _Seen(since=now)
@@ -81,7 +84,7 @@ class Strangers:
 
     def _forget_the_old(self, now: float) -> None:
         for attempt, seen in list(self._seen.items()):
-            if now - seen.since >= WINDOW:
+            if now - seen.since >= self._window:
                 self._elsewhere += seen.left_out
                 del self._seen[attempt]
 

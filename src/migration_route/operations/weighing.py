@@ -45,6 +45,7 @@ def weigh(
     resolving: str = "",
     demanded: Demand | None = None,
     given: tuple[Given, ...] = (),
+    permitted_by: str | None = None,
 ) -> Decision:
     """Decide whether the plan may run now; the run that is being resolved by it does
     not stand in its way."""
@@ -62,6 +63,7 @@ def weigh(
         all_told=all_told,
         demanded=demanded,
         given=given,
+        permitted_by=permitted_by,
     )
     return decide(plan, evidence)
 

@@ -43,7 +43,7 @@ def with_forecasts(
             for step in steps:
                 if time.monotonic() > deadline:
                     break
-                told.append(_foretold(step, forecaster))
+                told.append(with_forecast(step, forecaster))
             sizes = forecaster.sizes(tables_of(told))
     except DatabaseError:
         # The plan is true without it; what was told so far is as well.
@@ -66,7 +66,8 @@ def tables_of(steps: list[Step]) -> frozenset[str]:
     )
 
 
-def _foretold(step: Step, forecaster: Forecaster) -> Step:
+def with_forecast(step: Step, forecaster: Forecaster) -> Step:
+    """Return one step with forecasts. Raises `django.db.DatabaseError`."""
     return replace(
         step,
         operations=tuple(_with_forecasts(each, forecaster) for each in step.operations),

@@ -44,12 +44,15 @@ def with_sql(
         ):
             if len(told) > after and time.monotonic() > deadline:
                 return (*told, *steps[len(told) :]), len(told)
-            told.append(_collected(step, moves, alias))
+            told.append(collected(step, moves, alias))
     return tuple(told), None
 
 
-def _collected(step: Step, moves: list[Move], alias: str) -> Step:
-    """Return the step with the SQL of its operations, in the order of execution."""
+def collected(step: Step, moves: list[Move], alias: str) -> Step:
+    """Return the step with the SQL of its operations, in the order of execution.
+
+    Whatever it has to ask the catalog goes over `connections[alias]`.
+    """
     editor = connections[alias].schema_editor(collect_sql=True, atomic=False)
     editor.deferred_sql = []  # what entering the editor does, without its transaction
     operations = []

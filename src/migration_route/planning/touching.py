@@ -11,12 +11,19 @@ from dataclasses import dataclass, field
 
 from django.db.migrations import Migration
 from django.db.migrations.operations.base import Operation
-from django.db.migrations.state import ModelState, ProjectState
+from django.db.migrations.state import ProjectState
 from django.db.models import Field
 
-from migration_route.health import Touched
+from migration_route.health import NOTHING, Touched
 from migration_route.planning import graph as graphs
+from migration_route.planning.changes.schema import table_of
 from migration_route.planning.plan import Plan
+from migration_route.planning.rewriting import (
+    most_in_one_step,
+    most_rewrites,
+    parts_of,
+    raw_sql,
+)
 from migration_route.planning.states import plan_moves, state_before
 from migration_route.vocabulary import Mode
 
@@ -37,7 +44,7 @@ class Touching:
     dropped: set[str] = field(default_factory=set)  # indexes that a step takes away
     rebuilt: dict[str, str] = field(default_factory=dict)  # index to the step, concurrently
 
-    def value(self, *, rewritten: frozenset[str] | None = None) -> Touched:
+    def value(self, *, most_rewrites: int | None) -> Touched:
         """Return it as the look at the database takes it."""
         return Touched(
             tables=frozenset(self.tables),
@@ -45,7 +52,7 @@ class Touching:
             indexes=frozenset(self.names),
             expected_invalid=frozenset(self.dropped | set(self.rebuilt)),
             waits_for_all=bool(self.rebuilt),
-            rewritten=rewritten,
+            most_rewrites=most_rewrites,
         )
 
 
@@ -58,7 +65,7 @@ def touching_of(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Touchin
     for migration, moves in plan_moves(graph, migrations):
         label = f"{migration.app_label}.{migration.name}"
         for operation, app, before, after, backwards in moves:
-            for part in _parts(operation):
+            for part in parts_of(operation):
                 for state in (before, after):
                     touching.tables.update(_tables(part, app, state))
                 _see(part, app, label, touching, (before, after), backwards=backwards)
@@ -66,7 +73,7 @@ def touching_of(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Touchin
 
 
 def touched_by(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Touched:
-    """Return what a plan has to do with; what it rewrites, where that is foretold.
+    """Return what a plan has to do with.
 
     The names lead to tables in one state of the project, that of the database as it is:
     a table which the plan makes itself is nobody else's yet. So a plan of a thousand
@@ -74,26 +81,18 @@ def touched_by(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Touched:
     """
     touching = Touching()
     if plan.mode is Mode.FAKE or not migrations:
-        return touching.value(rewritten=frozenset())
+        return NOTHING
     graph = graphs.read_graph_of(plan.database, [migration for migration, _ in migrations])
     backwards = migrations[0][1]
     now = graph.loader.project_state() if backwards else state_before(graph, migrations)
     for migration, is_back in migrations:
         _see_all(migration, (now,), touching, backwards=is_back)
-    return touching.value(rewritten=rewritten_by(plan))
-
-
-def rewritten_by(plan: Plan) -> frozenset[str] | None:
-    """Return the tables that the forecasts of a plan's statements rewrite; None where an
-    operation has no forecast. A name with a schema is given without it."""
-    found: set[str] = set()
-    for step in plan.steps:
-        for operation in step.operations:
-            if operation.forecasts is None:
-                return None
-            for forecast in operation.forecasts:
-                found.update(name.rpartition(".")[2] for name in forecast.rewrites)
-    return frozenset(found)
+    return touching.value(
+        most_rewrites=most_in_one_step(
+            most_rewrites(migration, (now,), backwards=is_back)
+            for migration, is_back in migrations
+        )
+    )
 
 
 def touched_by_step(
@@ -116,7 +115,8 @@ def touched_by_step(
             operation.state_forwards(migration.app_label, after)
         states = (state, after)
     _see_all(migration, states, touching, backwards=backwards)
-    return touching.value()
+    most = most_rewrites(migration, states, backwards=backwards)
+    return touching.value(most_rewrites=most)
 
 
 def _see_all(
@@ -129,16 +129,10 @@ def _see_all(
     """Look at each operation of a migration; their names are looked up in these states."""
     app, label = migration.app_label, f"{migration.app_label}.{migration.name}"
     for operation in migration.operations:
-        for part in _parts(operation):
+        for part in parts_of(operation):
             for state in states:
                 touching.tables.update(_tables(part, app, state))
             _see(part, app, label, touching, states, backwards=backwards)
-
-
-def _parts(operation: Operation) -> Iterable[Operation]:
-    """Return what of an operation reaches the database."""
-    found: Iterable[Operation] = getattr(operation, "database_operations", [operation])
-    return found
 
 
 def _tables(operation: Operation, app: str, state: ProjectState) -> Iterator[str]:
@@ -150,12 +144,7 @@ def _tables(operation: Operation, app: str, state: ProjectState) -> Iterator[str
         name = getattr(operation, attribute, None)
         model = state.models.get((app, name.lower())) if isinstance(name, str) else None
         if model is not None:
-            yield _table(model)
-
-
-def _table(model: ModelState) -> str:
-    name: str = model.options.get("db_table") or f"{model.app_label}_{model.name_lower}"
-    return name
+            yield table_of(model)
 
 
 def _parents(
@@ -174,7 +163,7 @@ def _parents(
         label, _, name = model.rpartition(".")
         for state in states:
             if found := state.models.get((label or app, name.lower())):
-                yield _table(found)
+                yield table_of(found)
 
 
 def _see(
@@ -198,17 +187,9 @@ def _see(
             touching.dropped.add(index)
         elif kind.endswith("Concurrently") and index not in touching.dropped:
             touching.rebuilt[index] = label
-    for raw in _raw_sql(operation, backwards=backwards):
+    for raw in raw_sql(operation, backwards=backwards):
         words = re.findall(r"\w+", raw)[:_MOST_WORDS]
         touching.names.update(words)
         touching.tables.update(words)
         if made := _MAKES_INDEX.match(raw):
             touching.rebuilt[made["name"]] = label
-
-
-def _raw_sql(operation: Operation, *, backwards: bool) -> Iterator[str]:
-    """Go through the statements that an operation holds as text: one, or a list of them,
-    each alone or with its parameters."""
-    raw = getattr(operation, "reverse_sql" if backwards else "sql", None)
-    for statement in [raw] if isinstance(raw, str) else raw or ():
-        yield statement if isinstance(statement, str) else statement[0]

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import replace
 
 from django.db import Error as DatabaseFailure
-from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route import clock
@@ -29,8 +28,8 @@ from migration_route.rehearsal.hearing import Hearing
 from migration_route.rehearsal.looking import remove_what_is_left
 from migration_route.rehearsal.way_back import order_back
 from migration_route.running.child import Child
-from migration_route.running.messages import Order, Scratch
-from migration_route.running.signals import Signals, heeded
+from migration_route.running.messages import Bounds, Order, Scratch
+from migration_route.running.signals import Signals
 from migration_route.vendors import copies_of, vendor_of
 from migration_route.vendors.copying import scratch_name
 from migration_route.vendors.interface import Slot
@@ -45,24 +44,10 @@ class Interrupted(Exception):
     """This process was told to end."""
 
 
-def conduct(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
-    """Carry out a queued rehearsal in this process and its children; return it as it
-    ended. Raises `NotInThisState` when it is not queued, `UnknownRehearsal`."""
-    with heeded() as signals:
-        # Before anything is connected: a worker for each way.
-        children = [Child() for _ in range(2 if and_back else 1)]
-        try:
-            return Conductor(
-                rehearsals.find_rehearsal(rehearsal), children, signals
-            ).conduct()
-        finally:
-            for child in children:
-                child.kill()
-            connections.close_all()
-
-
 class Conductor:
     """Conducts one rehearsal, from the copy to the report."""
+
+    begins_as = RehearsalState.COPYING
 
     def __init__(
         self, record: RehearsalRecord, children: list[Child], signals: Signals
@@ -88,12 +73,12 @@ class Conductor:
     def _conduct_locked(self, connection: BaseDatabaseWrapper) -> RehearsalRecord:
         lock = vendor_of(self._record.database).lock(connection, Slot.REHEARSAL)
         if not lock.try_acquire():
-            return self._end(_failure(ActiveRehearsal()))
+            return self._end(failure(ActiveRehearsal()))
         error: StepError | None
         try:
             self._record = rehearsals.move(
                 self._record.id,
-                to=RehearsalState.COPYING,
+                to=self.begins_as,
                 expected={RehearsalState.QUEUED},
                 host=socket.gethostname(),
                 pid=os.getpid(),
@@ -109,7 +94,7 @@ class Conductor:
                 )
             except (RouteError, DatabaseFailure, OSError) as problem:
                 logger.exception("Rehearsal %s failed.", self._record.id)
-                error = _failure(problem)
+                error = failure(problem)
             finally:
                 for child in self._children:
                     child.kill()
@@ -121,30 +106,19 @@ class Conductor:
     def _carry_out(self, connection: BaseDatabaseWrapper) -> StepError | None:
         record, start = self._record, time.monotonic()
         scratch = self._make_copy(connection)
-        self._report = replace(self._report, copy_ms=_milliseconds(start))
+        self._report = replace(self._report, copy_ms=milliseconds(start))
         self._record = rehearsals.move(
             record.id, to=RehearsalState.RUNNING, expected={RehearsalState.COPYING}
         )
         before = copy_of.schema(record.database, scratch) if record.and_back else []
         start = time.monotonic()
-        hearing = Hearing(_not_started(record))
-        order = Order(
-            run=record.id,
-            database=record.database,
-            direction=record.direction,
-            mode=Mode.APPLY,
-            targets=record.targets,
-            fingerprint=record.fingerprint,
-            steps=record.steps,
-            phase=record.phase or "",
-            left_out=record.left_out,
-            scratch=scratch,
-        )
+        hearing = Hearing(not_started(record))
+        order = order_of(record, scratch=scratch)
         error = self._walk(self._children[0], order, hearing)
         self._report = replace(
             self._report,
             steps=hearing.steps,
-            duration_ms=_milliseconds(start),
+            duration_ms=milliseconds(start),
             output=hearing.output,
             limits=limits.of(record, hearing),
         )
@@ -243,17 +217,42 @@ class Conductor:
             return rehearsals.find_rehearsal(self._record.id)
 
 
-def _not_started(record: RehearsalRecord) -> tuple[SeenStep, ...]:
+def order_of(
+    record: RehearsalRecord,
+    *,
+    scratch: Scratch | None = None,
+    in_place: Bounds | None = None,
+) -> Order:
+    """Return what a worker is to carry out: on a copy, or in place."""
+    return Order(
+        run=record.id,
+        database=record.database,
+        direction=record.direction,
+        mode=Mode.APPLY,
+        targets=record.targets,
+        fingerprint=record.fingerprint,
+        steps=record.steps,
+        phase=record.phase or "",
+        left_out=record.left_out,
+        scratch=scratch,
+        in_place=in_place,
+    )
+
+
+def not_started(record: RehearsalRecord) -> tuple[SeenStep, ...]:
+    """Return the steps of a rehearsal as they are before the first one."""
     return tuple(
         SeenStep(app=app, name=name, direction=record.direction)
         for app, name, _ in record.steps
     )
 
 
-def _failure(error: Exception) -> StepError:
+def failure(error: Exception) -> StepError:
+    """Return what the rehearsal itself failed for."""
     message = masked(str(error).strip()) or type(error).__name__
     return StepError(type=type(error).__name__, message=message)
 
 
-def _milliseconds(start: float) -> int:
+def milliseconds(start: float) -> int:
+    """Return how long ago that was, by `time.monotonic`."""
     return round((time.monotonic() - start) * 1000)

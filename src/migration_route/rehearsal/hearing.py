@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import replace
 
 import msgspec
 
 from migration_route.ledger.evidence import StepError
-from migration_route.ledger.rehearsal_report import SeenError, SeenOperation, SeenStep
+from migration_route.ledger.rehearsal_report import (
+    Limit,
+    SeenError,
+    SeenOperation,
+    SeenStep,
+)
 from migration_route.running.child import Spoken
 from migration_route.running.messages import Message
 from migration_route.vocabulary import Direction, StepState
@@ -23,6 +29,8 @@ class Hearing:
     def __init__(self, steps: tuple[SeenStep, ...]) -> None:
         self.steps = steps
         self.denied: list[str] = []
+        self.unrehearsed: list[Limit] = []
+        self.begun: float | None = None  # when the first step began, by `time.monotonic`
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._current: int | None = None
         self._operation: int | None = None
@@ -65,6 +73,10 @@ class Hearing:
                 self._finish(said)
             case "denied":
                 self.denied.append(said.text)
+            case "unrehearsed":
+                step = f"{said.app}.{said.name}" if said.app else None
+                code = said.facts["code"]
+                self.unrehearsed.append(Limit(code=code, message=said.text, step=step))
             case "output":
                 self._lines.append(said.text)
 
@@ -72,6 +84,7 @@ class Hearing:
         labels = [step.label for step in self.steps]
         self._current = labels.index(f"{said.app}.{said.name}")
         self._operation = None
+        self.begun = self.begun or time.monotonic()
         self._change(state=StepState.APPLYING)
 
     def _finish(self, said: Message) -> None:
@@ -107,6 +120,10 @@ class Hearing:
                 message=f"The worker ended with status {status}{at}.",
                 operation=self._operation,
             )
+        return self.failed(error)
+
+    def failed(self, error: StepError) -> StepError:
+        """Note that this has stopped the step which was under way; return it."""
         if self._current is not None:
             self._change(state=StepState.FAILED, error=SeenError(**error.to_dict()))
         return error

@@ -21,6 +21,9 @@ def of(record: RehearsalRecord, hearing: Hearing) -> tuple[Limit, ...]:
 
 
 def _found(record: RehearsalRecord, hearing: Hearing) -> Iterator[Limit]:
+    if record.in_place:
+        yield from _in_place(hearing)
+        return
     way = route_settings().database(record.database).rehearse_on
     if way:
         yield Limit(
@@ -47,6 +50,32 @@ def _found(record: RehearsalRecord, hearing: Hearing) -> Iterator[Limit]:
         code="nobody_else",
         message="Nobody else was at work in the copy: waiting for locks, queues behind "
         "them, replication and load are not shown.",
+    )
+
+
+def _in_place(hearing: Hearing) -> Iterator[Limit]:
+    yield from hearing.unrehearsed
+    for what in list(dict.fromkeys(hearing.denied))[:_MOST]:
+        yield Limit(
+            code="denied",
+            message=f"A migration wanted {what}. A rehearsal in place opens none.",
+        )
+    for step in hearing.steps:
+        yield from _of_step(step, blind=False)
+    yield Limit(
+        code="after_the_commit",
+        message="Nothing was committed: what comes after that did not run, such as the "
+        "receivers of post_migrate, which make permissions and content types.",
+    )
+    yield Limit(
+        code="one_transaction",
+        message="All steps stood in one transaction. A lock that an earlier statement held "
+        "already is not told again, each was held to the very end, and now() stood still.",
+    )
+    yield Limit(
+        code="sequences",
+        message="Sequences have gone on, and are not rolled back: numbers that were drawn "
+        "stay unused.",
     )
 
 

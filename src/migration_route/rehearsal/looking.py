@@ -18,6 +18,7 @@ from migration_route.errors import NotInThisState, RouteError
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsal_records import RehearsalRecord
+from migration_route.rehearsal.leftovers import end_session_of
 from migration_route.running.launchers.words import forget_words, has_ended, last_words
 from migration_route.vendors import copies_of, vendor_of
 from migration_route.vendors.copying import is_scratch_name, scratch_name
@@ -87,6 +88,8 @@ def remove_what_is_left(
             continue
         if record.scratch and not record.is_removed:
             _remove(record, connection)
+        if record.in_place and not end_session_of(record):
+            continue  # it holds its locks still: whoever looks next tries again
         if record.is_active:
             _fail(record)
         forget_words(record.id)

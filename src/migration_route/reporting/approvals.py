@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
 from migration_route import wire
-from migration_route.approvals import APPROVE, Demand, Given
+from migration_route.approvals import Demand, Given
 from migration_route.clock import parsed, written
 from migration_route.deciding.approving import counted
 from migration_route.ledger.records import RunRecord
@@ -59,39 +59,3 @@ def _sayings(given: Iterable[Given], what: ApprovalDecision) -> list[wire.Saying
         for one in given
         if one.decision is what
     ]
-
-
-def demand_words(
-    demand: wire.DemandAnswer | wire.ApprovalAnswer, *, verb: str = "needs"
-) -> str:
-    """Say what is demanded, and why: "needs 1 approval by another person …"."""
-    other = "" if demand.self_approval else "other "
-    if demand.required == 1:
-        who = f"1 approval by {'a person' if demand.self_approval else 'another person'}"
-    else:
-        who = f"{demand.required} approvals by as many {other}people"
-    return f"{verb} {who} with {rights(demand)}, because {demand.why}"
-
-
-def rights(demand: wire.DemandAnswer | wire.ApprovalAnswer) -> str:
-    """Name the permissions that are demanded."""
-    return " and ".join(
-        "the right approve" if permission == APPROVE else f"the permission {permission}"
-        for permission in demand.permissions
-    )
-
-
-def approval_lines(found: wire.ApprovalAnswer | None) -> Iterator[str]:
-    """Tell, for a terminal, whose approval a run needs and who has given it."""
-    if found is None:
-        return
-    yield f"  {demand_words(found)}"
-    yield f"  approved by {found.given} of {found.required}, expires {found.expires[:19]}Z"
-    for one in found.by:
-        yield f"    {one.name} at {one.at[:19]}Z{_because(one)}"
-    if found.rejected:
-        yield f"  rejected by {found.rejected.name}{_because(found.rejected)}"
-
-
-def _because(one: wire.SayingAnswer) -> str:
-    return f": {one.reason}" if one.reason else ""

@@ -80,4 +80,5 @@ def deferred_answer(left: Deferred) -> wire.DeferredAnswer:
         since=left.since or None,
         by=left.by or None,
         overdue=left.overdue,
+        waits_for=left.phase.waits_for or None,
     )

@@ -1,18 +1,14 @@
-"""How does a rehearsal look on the wire and read on a terminal?"""
+"""How does a rehearsal look on the wire?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from migration_route import wire
 from migration_route.ledger.rehearsal_records import RehearsalRecord
-from migration_route.ledger.rehearsal_report import SeenOperation, SeenStatement, SeenStep
-from migration_route.vocabulary import CopyKind
-
-_WORDS = 110
+from migration_route.rendering.rehearsals import summary
 
 
 def rehearsal_answer(record: RehearsalRecord) -> wire.RehearsalAnswer:
@@ -26,6 +22,7 @@ def rehearsal_answer(record: RehearsalRecord) -> wire.RehearsalAnswer:
         ended=not record.is_active,
         kind=record.kind,
         and_back=record.and_back,
+        in_place=record.in_place,
         direction=record.direction,
         targets=list(record.targets),
         phase=record.phase,
@@ -44,6 +41,9 @@ def rehearsal_answer(record: RehearsalRecord) -> wire.RehearsalAnswer:
         if longest is None
         else msgspec.convert(msgspec.to_builtins(longest), wire.SeenLockAnswer),
         report=None if record.is_active else msgspec.convert(told, wire.ReportAnswer),
+        duration_ms=record.report.duration_ms,
+        steps=len(record.steps),
+        unrehearsed=record.unrehearsed,
     )
 
 
@@ -66,101 +66,8 @@ def with_rehearsal(
         id=record.id,
         state=record.state,
         kind=record.kind,
+        in_place=record.in_place,
         finished_at=record.finished_at or None,
-        summary=summary(record),
+        summary=summary(rehearsal_answer(record)),
     )
     return msgspec.structs.replace(answer, rehearsed=told)
-
-
-def summary(record: RehearsalRecord) -> str:
-    """Tell a rehearsal in one line, as it stands beside the plan."""
-    kind = "with data" if record.kind is CopyKind.DATA else "on the schema alone"
-    if record.is_active:
-        return f"being rehearsed {kind}: {record.state}"
-    when = f"{record.finished_at[:16].replace('T', ' ')} UTC"
-    report = record.report
-    if record.error is not None:
-        return f"rehearsed at {when}, {kind}: failed"
-    told = [f"rehearsed at {when}", kind, f"{(report.duration_ms or 0) / 1000:.1f} s"]
-    if longest := report.longest_lock():
-        told.append(f"longest lock {longest.mode} on {longest.table}, {longest.held_ms} ms")
-    return ", ".join(told)
-
-
-def rehearsal_lines(record: RehearsalRecord) -> Iterator[str]:
-    """Tell a rehearsal with its report."""
-    yield f"rehearsal {record.id} on a copy of {record.database}: {record.state}"
-    yield f"  {summary(record)}"
-    if record.error:
-        yield f"  {record.error.type}: {_one_line(record.error.message)}"
-    for step in record.report.steps:
-        yield from _step_lines(step)
-    if record.report.back is not None:
-        yield "  and back"
-        for step in record.report.back:
-            yield from _step_lines(step)
-    if record.report.differences == ():
-        yield "  afterwards the schema was as before"
-    for line in record.report.differences or ():
-        yield f"  differs afterwards: {line}"
-    if record.report.limits:
-        yield "  what this could not show:"
-    for limit in record.report.limits:
-        where = f"{limit.step}: " if limit.step else ""
-        yield f"    {where}{limit.message}"
-    yield f"fingerprint {record.fingerprint}"
-
-
-def _step_lines(step: SeenStep) -> Iterator[str]:
-    took = "" if step.duration_ms is None else f"  {step.duration_ms} ms"
-    yield f"  {step.state:<12} {step.label}{took}"
-    if step.error:
-        position = step.error.operation
-        where = "" if position is None else f"operation {position + 1}: "
-        yield f"    {where}{step.error.type}: {_one_line(step.error.message)}"
-    for operation in step.operations:
-        yield from _operation_lines(operation)
-
-
-def _operation_lines(operation: SeenOperation) -> Iterator[str]:
-    yield f"    {operation.description}  {operation.duration_ms} ms"
-    if operation.runs_python:
-        yield f"      {queries(operation)}"
-    for statement in operation.statements:
-        sql = " ".join(statement.sql.split())[:_WORDS]
-        yield f"      {took(statement)}{facts(statement)}: {sql}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def took(statement: SeenStatement) -> str:
-    """Tell how long a statement took, and how often it was sent."""
-    if statement.times == 1:
-        return f"{statement.duration_ms} ms"
-    return (
-        f"{statement.times} times, {statement.total_ms} ms in all, "
-        f"{statement.duration_ms} ms at most"
-    )
-
-
-def queries(operation: SeenOperation) -> str:
-    """Tell how many queries Python sent."""
-    count, distinct = operation.queries, operation.distinct
-    if not count:
-        return "no queries"
-    told = f"{count} {'query' if count == 1 else 'queries'}, {distinct} different"
-    return f"{told}; those that took longest" if operation.omitted else told
-
-
-def facts(statement: SeenStatement) -> str:
-    """Tell what a statement did, but for its time."""
-    rows = "row" if statement.rows == 1 else "rows"
-    told = [] if statement.rows is None else [f", {statement.rows} {rows}"]
-    for lock in statement.locks or ():
-        held = "" if lock.held_ms is None else f" for {lock.held_ms} ms"
-        told.append(f", {lock.mode} on {lock.table}{held}")
-    told += [f", rewrites {table}" for table in statement.rewrites]
-    told += [", failed"] if statement.failed else []
-    return "".join(told)

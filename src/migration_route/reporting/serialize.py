@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
 from migration_route import wire
 from migration_route.conf import route_settings
 from migration_route.deciding.health import Hold, Moment
-from migration_route.errors import RouteError
 from migration_route.ledger.records import (
     EntryRecord,
     EventRecord,
@@ -21,23 +18,9 @@ from migration_route.ledger.records import (
 from migration_route.ledger.verification import Verification
 from migration_route.planning import sources
 from migration_route.planning.standing import DatabaseStatus
+from migration_route.rendering.problems import problem_answer as problem_answer
 from migration_route.reporting.approvals import approval_answer
 from migration_route.reporting.plans import deferred_answer
-
-
-def problem_answer(error: RouteError) -> wire.Problem:
-    """Return an error as RFC 9457 shapes it."""
-    facts = {key: value for key, value in error.facts.items() if key != "run"}
-    return wire.Problem(
-        type=f"urn:migration-route:{error.code}",
-        title=error.code.replace("_", " ").capitalize(),
-        status=error.http_status,
-        code=error.code,
-        detail=error.message,
-        hint=error.hint,
-        run=error.facts.get("run"),
-        facts=facts,
-    )
 
 
 def run_answer(run: RunRecord) -> wire.RunAnswer:
@@ -70,6 +53,7 @@ def run_answer(run: RunRecord) -> wire.RunAnswer:
                     wire.OperationEvidenceAnswer(**found.to_dict())
                     for found in step.operations
                 ],
+                rolls_back=step.rolls_back,
             )
             for step in run.steps
         ],
@@ -80,6 +64,7 @@ def run_answer(run: RunRecord) -> wire.RunAnswer:
         build=run.build,
         last_event=run.last_event,
         phase=run.phase,
+        permit=run.permit,
         deferred=[
             wire.DeferredAnswer(
                 app=left.app,
@@ -183,6 +168,7 @@ def status_answer(databases: list[DatabaseStatus]) -> wire.StatusAnswer:
                 applied=found.applied,
                 ahead=list(found.ahead),
                 active_run=found.active_run,
+                active_state=found.active_state or None,
                 needs_resolution=found.unresolved_run,
                 ledger_installed=found.ledger_installed,
                 problem=problem_answer(found.problem) if found.problem else None,
@@ -223,8 +209,3 @@ def verification_answer(found: Verification) -> wire.VerificationAnswer:
         broken=found.broken.sequence if found.broken else None,
         message=found.broken.message if found.broken else "",
     )
-
-
-def pretty(answer: wire.Answer) -> str:
-    """Return an answer as JSON for a terminal."""
-    return msgspec.json.format(wire.to_json(answer), indent=2).decode()

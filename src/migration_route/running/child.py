@@ -76,6 +76,10 @@ class Child:
         """Let the step at the gate begin, or let the worker stop there."""
         self._tell(Answer(go=go))
 
+    def let_foretell(self) -> None:
+        """Let the worker come to the gate again, with what its step writes anew."""
+        self._tell(Answer(go=False, foretell=True))
+
     def _tell(self, what: Order | Answer) -> None:
         with suppress(BrokenPipeError):  # it has ended; reading will tell
             os.write(self._control, msgspec.json.encode(what) + b"\n")

@@ -27,6 +27,7 @@ Kind = Literal[
     "index_dropped",  # an invalid one, before the step makes it anew
     "watched",  # in a rehearsal: what was seen of the operations of a step
     "denied",  # in a rehearsal: what a migration wanted beyond the copy
+    "unrehearsed",  # in a rehearsal in place: what was left out, and why
     "output",
     "ended",
 ]
@@ -69,6 +70,13 @@ class Scratch(Struct, frozen=True, kw_only=True):
     alias: str = ""
 
 
+class Bounds(Struct, frozen=True, kw_only=True):
+    """How long a rehearsal in place may go on, in seconds."""
+
+    limit: float  # from the first step to the rollback
+    lock_timeout: float  # of each statement, for its locks
+
+
 class Order(Struct, frozen=True, kw_only=True):
     """What the worker is to carry out, and nothing else."""
 
@@ -84,9 +92,11 @@ class Order(Struct, frozen=True, kw_only=True):
     left_out: tuple[tuple[str, str, str], ...] = ()  # by that phase, as in `steps`
     done_operations: int | None = None  # of the first step, by the run that is resumed
     scratch: Scratch | None = None  # the copy to work on; None: on the database itself
+    in_place: Bounds | None = None  # within these, and nothing of it is to stay
 
 
 class Answer(Struct, frozen=True, kw_only=True):
     """Whether the step at the gate may begin."""
 
     go: bool
+    foretell: bool = False  # first come again, and say which tables it writes anew

@@ -15,6 +15,7 @@ from migration_route.errors import Misconfigured
 
 if TYPE_CHECKING:
     from migration_route.vendors.copying import Copies
+    from migration_route.vendors.in_place import InPlace
     from migration_route.vendors.interface import Vendor
 
 _MODULES = {"postgresql": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
@@ -44,4 +45,15 @@ def copies_of(alias: str) -> Copies:
     name = vendor_of(alias).name
     module = import_module(f"migration_route.vendors.{_MODULES[name]}.copies")
     found: Copies = module.COPIES
+    return found
+
+
+def in_place_of(alias: str) -> InPlace:
+    """Return how the database of that alias carries out a plan and undoes it as a whole.
+
+    Raises `Misconfigured` for a database that the route does not know.
+    """
+    name = vendor_of(alias).name
+    module = import_module(f"migration_route.vendors.{_MODULES[name]}.in_place")
+    found: InPlace = module.IN_PLACE
     return found

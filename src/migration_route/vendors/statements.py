@@ -53,6 +53,16 @@ def names_behind(word: str, code: str) -> set[Name]:
     return {_parts(found[1]) for found in pattern.finditer(code)}
 
 
+def last_part(name: str) -> str:
+    """Return a name without its schema, as the database keeps it."""
+    return _parts(name)[-1]
+
+
+def quoted_parts(name: str) -> str:
+    """Return a name as forecasts write it, with its schema or without, as SQL."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split(".", 1))
+
+
 def _parts(name: str) -> Name:
     return tuple(_plain(part) for part in _PARTS.findall(name))
 

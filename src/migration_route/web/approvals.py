@@ -19,12 +19,8 @@ from migration_route.operations import plan as planning
 from migration_route.operations.weighing import request_of
 from migration_route.planning.fingerprint import same_plan
 from migration_route.planning.plan import AT_FIRST
-from migration_route.reporting.approvals import (
-    approval_answer,
-    demand_answer,
-    demand_words,
-    rights,
-)
+from migration_route.rendering.approvals import demand_words, rights
+from migration_route.reporting.approvals import approval_answer, demand_answer
 from migration_route.vocabulary import ApprovalDecision, RunState
 from migration_route.web import parsing
 from migration_route.web.plans import PlanView, plan_view

@@ -21,16 +21,19 @@ from migration_route.errors import (
     Forbidden,
     IdentityUnavailable,
     MethodNotAllowed,
+    ReauthenticationRequired,
     RouteError,
     Unauthenticated,
 )
 from migration_route.reporting.stamping import stamped
 from migration_route.vocabulary import ActorKind
+from migration_route.web import kept, suspended
 from migration_route.web.rendering import render, render_without_request
 
 Page = Callable[..., HttpResponse]
 
 _TITLES = {
+    "reauthentication_required": "Sign in again",
     "csrf": "The form was not accepted",
     "forbidden": "You may not do this",
     "unauthenticated": "Who are you?",
@@ -66,14 +69,30 @@ def page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
 
 
 def _answer(view: Page, request: HttpRequest, **arguments: str) -> HttpResponse:
-    actor = find_actor(request)
+    actor, is_renewed = find_actor(request), False
     # Who only passes by is shown the way in; no denial is put on the ledger for that.
     if request.method in SAFE_METHODS and (login := _login_page(request, actor)):
         return login
     try:
-        return view(request, actor, **arguments)
+        if isinstance(actor.flaw, ReauthenticationRequired):
+            fresh = suspended.go_on(request, actor, actor.flaw)
+            if isinstance(fresh, HttpResponse):
+                return fresh
+            actor, is_renewed = fresh, True
+        response = _carried_out(view, request, actor, **arguments)
     except RouteError as error:
-        return problem_page(request, actor, error)
+        response = problem_page(request, actor, error)
+    return suspended.with_session(request, response) if is_renewed else response
+
+
+def _carried_out(
+    view: Page, request: HttpRequest, actor: Actor, **arguments: str
+) -> HttpResponse:
+    if request.method not in SAFE_METHODS and actor.flaw is None:
+        suspended.without_password(request)
+        if actor.kind is ActorKind.PERSON:
+            kept.forget(request)
+    return view(request, actor, **arguments)
 
 
 def problem_page(request: HttpRequest, actor: Actor, error: RouteError) -> HttpResponse:

@@ -8,9 +8,11 @@ from migration_route.access.actor import Actor
 from migration_route.access.permissions import may
 from migration_route.deciding.policy import is_rebuilt, scopes_for
 from migration_route.planning.plan import Details, Finding, Operation, Plan, Step
-from migration_route.reporting.forecasts import estimate_line, operation_lines
+from migration_route.rendering.forecasts import estimate_line, operation_lines
+from migration_route.reporting.plans import plan_answer
 from migration_route.vocabulary import Direction, Phase, Scope, Severity
 from migration_route.web.wording import vendor_name
+from migration_route.wire import PlanStepAnswer, TableAnswer
 
 _ORDER = (Severity.BLOCKING, Severity.WARNING, Severity.INFO)
 
@@ -79,6 +81,7 @@ def plan_view(plan: Plan, actor: Actor, details: Details) -> PlanView:
     """Return a plan as the page shows it to this reader."""
     needed = scopes_for(direction=plan.direction, mode=plan.mode)
     told_to = len(plan.steps) if plan.details_next is None else plan.details_next
+    told = plan_answer(plan)
     findings = sorted(plan.findings, key=lambda found: _ORDER.index(found.severity))
     return PlanView(
         plan=plan,
@@ -86,11 +89,13 @@ def plan_view(plan: Plan, actor: Actor, details: Details) -> PlanView:
             StepView(
                 step=step,
                 worst=_worst(step, findings),
-                took=estimate_line(step),
+                took=estimate_line(answer.estimate),
                 is_told=details.after <= position < told_to,
-                operations=_operation_views(step, plan),
+                operations=_operation_views(step, answer, told.tables),
             )
-            for position, step in enumerate(plan.steps)
+            for position, (step, answer) in enumerate(
+                zip(plan.steps, told.steps, strict=True)
+            )
         ),
         findings=tuple(findings),
         is_backwards=plan.direction is Direction.BACKWARDS,
@@ -119,10 +124,12 @@ def _phases(plan: Plan) -> tuple[PhaseChoice, ...]:
     )
 
 
-def _operation_views(step: Step, plan: Plan) -> tuple[OperationView, ...]:
+def _operation_views(
+    step: Step, told: PlanStepAnswer, tables: list[TableAnswer]
+) -> tuple[OperationView, ...]:
     return tuple(
-        OperationView(operation=operation, foretold=tuple(operation_lines(operation, plan)))
-        for operation in step.operations
+        OperationView(operation=operation, foretold=tuple(operation_lines(answer, tables)))
+        for operation, answer in zip(step.operations, told.operations, strict=True)
     )
 
 

@@ -22,7 +22,8 @@ from migration_route.ledger.rehearsal_report import (
 )
 from migration_route.operations import rehearse as rehearsing
 from migration_route.planning.plan import Plan
-from migration_route.reporting.rehearsals import queries, summary, took
+from migration_route.rendering.rehearsals import queries, summary, took
+from migration_route.reporting.rehearsals import rehearsal_answer
 from migration_route.vocabulary import CopyKind, RehearsalState, Scope
 from migration_route.web import parsing
 from migration_route.web.rendering import render
@@ -41,6 +42,15 @@ _HEADLINES = {
     RehearsalState.SUCCEEDED: "Everything went through, on a copy.",
     RehearsalState.FAILED: "It does not go through.",
 }
+
+
+_HEADLINES_IN_PLACE = {
+    **_HEADLINES,
+    RehearsalState.RUNNING: "The plan is being carried out in place, to be rolled back.",
+    RehearsalState.SUCCEEDED: "Everything went through, and was rolled back.",
+    RehearsalState.FAILED: "It did not go through, and was rolled back.",
+}
+_STILL_THERE = frozenset({"NotRolledBack", "OrphanBackend"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +104,7 @@ class RehearsalView:
     tone: str
     headline: str
     kind: str
+    where: str
     created: datetime | None
     finished: datetime | None
     copied: str
@@ -116,8 +127,9 @@ def rehearsal_view(record: RehearsalRecord) -> RehearsalView:
         record=record,
         state_words=words(record.state),
         tone=_TONES.get(record.state, "busy"),
-        headline=_HEADLINES[record.state],
-        kind="with its data" if record.kind is CopyKind.DATA else "of the schema alone",
+        headline=_headline(record),
+        kind=_kind(record),
+        where="in place, on" if record.in_place else "on a copy of",
         created=moment(record.created_at),
         finished=moment(record.finished_at),
         copied=duration(report.copy_ms),
@@ -130,6 +142,26 @@ def rehearsal_view(record: RehearsalRecord) -> RehearsalView:
         shows_error=record.error is not None
         and not any(step.error for step in (*steps, *back)),
     )
+
+
+def _headline(record: RehearsalRecord) -> str:
+    if not record.in_place:
+        return _HEADLINES[record.state]
+    if record.error is not None and record.error.type in _STILL_THERE:
+        return "It is not certain that everything was rolled back."
+    if record.unrehearsed:
+        count = len(record.steps)
+        return (
+            f"{count - record.unrehearsed} of {count} steps went through, and were rolled "
+            "back; the others cannot be rehearsed in place."
+        )
+    return _HEADLINES_IN_PLACE[record.state]
+
+
+def _kind(record: RehearsalRecord) -> str:
+    if record.in_place:
+        return "in place"
+    return "with its data" if record.kind is CopyKind.DATA else "of the schema alone"
 
 
 def _step_view(step: SeenStep) -> StepView:
@@ -176,8 +208,10 @@ def rehearsed(plan: Plan, actor: Actor) -> dict[str, object]:
     record = rehearsing.of_plan(plan, actor)
     return {
         "rehearsed": None if record is None else rehearsal_view(record),
-        "rehearsed_words": "" if record is None else summary(record),
+        "rehearsed_words": "" if record is None else summary(rehearsal_answer(record)),
         "may_rehearse": may(actor, Scope.REHEARSE, plan.database),
+        "may_in_place": rehearsing.may_in_place(plan.database, actor),
+        "in_place_limit": f"{rehearsing.in_place_limit(plan.database):g} s",
     }
 
 
@@ -195,6 +229,8 @@ def rehearse(request: HttpRequest, actor: Actor) -> HttpResponse:
             fingerprint=request.POST.get("fingerprint", ""),
             kind=CopyKind(kind),
             and_back=request.POST.get("and_back") == "on",
+            in_place=request.POST.get("in_place") == "on",
+            reason=parsing.reason(request.POST),
         ),
         actor,
     )
@@ -204,13 +240,14 @@ def rehearse(request: HttpRequest, actor: Actor) -> HttpResponse:
 def show(request: HttpRequest, actor: Actor, rehearsal: str) -> HttpResponse:
     """Show what a rehearsal has seen; a browser asks again while it is under way."""
     record = rehearsing.show(rehearsal, actor)
+    view = rehearsal_view(record)
     response = render(
         request,
         actor,
         "rehearsal",
         {
-            "title": f"Rehearsal on a copy of {record.database}",
-            "rehearsal": rehearsal_view(record),
+            "title": f"Rehearsal {view.where} {record.database}",
+            "rehearsal": view,
         },
     )
     if record.is_active:

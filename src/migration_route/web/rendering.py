@@ -19,6 +19,7 @@ from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, resolve, reverse
 
 from migration_route.access.actor import Actor
+from migration_route.access.surroundings import unharmed
 from migration_route.planning import sources
 from migration_route.vocabulary import ActorKind
 
@@ -39,14 +40,22 @@ def render(
     """Answer with a page for whoever asks."""
     if actor.kind is ActorKind.PERSON:
         try:
-            return _rendered(name, {**_surroundings(request), **context}, status, request)
-        except DatabaseError:
-            # A context processor or the admin reads what has yet to be migrated.
+            with unharmed():
+                words = {**_surroundings(request), **context}
+                return _rendered(name, words, status, request)
+        except _failures(request):
+            # A context processor or the admin reads what has yet to be migrated, or what
+            # a middleware would have put there that the gate has left out.
             logger.warning(
                 "The page %s is shown without its surroundings", name, exc_info=True
             )
     own = {"csrf_token": get_token(request)}
     return render_without_request(name, {**own, **context}, status=status)
+
+
+def _failures(request: HttpRequest) -> type[Exception]:
+    came_through_the_gate = getattr(request, "passed_the_migration_route_gate", False)
+    return Exception if came_through_the_gate else DatabaseError
 
 
 def render_without_request(

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from migration_route.ledger.records import RunRecord, StepError, StepRecord
-from migration_route.reporting.text import way_on, what_to_do
+from migration_route.rendering.text import way_on, what_to_do
+from migration_route.reporting.serialize import run_answer
 from migration_route.vocabulary import (
     Asked,
     Direction,
@@ -190,14 +191,15 @@ def run_view(record: RunRecord) -> RunView:
     is_asked = record.asked == Asked.HOLD
     signals = record.waiting_facts.get("signals", ())
     headline, advice = _sentences(record, done)
+    answer = run_answer(record)
     return RunView(
         record=record,
         state_words=words(record.state),
         tone=TONES.get(record.state, "quiet"),
         headline=headline,
         advice=advice,
-        what_to_do=what_to_do(record) if record.state is RunState.PARTIAL else "",
-        way_on=way_on(record),
+        what_to_do=what_to_do(answer) if record.state is RunState.PARTIAL else "",
+        way_on=way_on(answer),
         steps=tuple(map(_step_view, record.steps)),
         done=done,
         created=moment(record.created_at),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from migration_route.web import approvals, rehearsals, views
+from migration_route.web import approvals, permits, rehearsals, suspended, views
 from migration_route.web.pages import page
 
 urlpatterns = [
@@ -31,5 +31,7 @@ urlpatterns = [
         page({"GET": rehearsals.show}),
         name="rehearsal",
     ),
+    path("suspended/", page({"GET": suspended.show}), name="suspended"),
+    path("permit/", permits.permit_view, name="permit"),
     path("ledger/", page({"GET": views.ledger}), name="ledger"),
 ]

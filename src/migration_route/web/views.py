@@ -54,7 +54,9 @@ def dashboard(request: HttpRequest, actor: Actor) -> HttpResponse:
             "databases": [database_view(found) for found in databases],
             "runs": [run_view(found) for found in _last_runs(actor)],
             "ledger_database": ledger_database,
-            "ledger_installed": any(found.ledger_installed for found in databases),
+            # Who may not read its database is told nothing of it.
+            "ledger_installed": any(found.ledger_installed for found in databases)
+            or not may(actor, Scope.READ, ledger_database),
         },
     )
 
@@ -89,7 +91,7 @@ def _plan_page(
         {
             "title": f"Plan for {found.database}",
             "plan": plan_view(found, actor, details),
-            "moment": moment_view(looking.health(wanted, actor).moment)
+            "moment": moment_view(looking.health(wanted, actor, found).moment)
             if found.steps
             else None,
             "demand": demand_view(demanded_of(wanted, found, actor, details)),

@@ -7,13 +7,7 @@ Times are ISO 8601 in UTC, durations milliseconds. No Django here.
 
 from __future__ import annotations
 
-from migration_route.wire.answers import (
-    DatabaseAnswer,
-    Problem,
-    ReadyAnswer,
-    StatusAnswer,
-    to_json,
-)
+from migration_route.wire.answers import Problem, to_json
 from migration_route.wire.approvals import ApprovalAnswer, DemandAnswer, SayingAnswer
 from migration_route.wire.body import Answer
 from migration_route.wire.forecasts import (
@@ -23,7 +17,12 @@ from migration_route.wire.forecasts import (
     TableLockAnswer,
 )
 from migration_route.wire.health import HealthAnswer, SignalAnswer
-from migration_route.wire.ledger import EntriesAnswer, EntryAnswer, VerificationAnswer
+from migration_route.wire.ledger import (
+    EntriesAnswer,
+    EntryAnswer,
+    ExportedEntry,
+    VerificationAnswer,
+)
 from migration_route.wire.plans import (
     DeferredAnswer,
     FindingAnswer,
@@ -50,6 +49,7 @@ from migration_route.wire.requests import (
     GiveReason,
     Name,
     Reason,
+    Reauthenticate,
     Request,
     Resolve,
     ResumeRun,
@@ -70,6 +70,7 @@ from migration_route.wire.runs import (
     StepErrorAnswer,
     WaitingAnswer,
 )
+from migration_route.wire.status import DatabaseAnswer, ReadyAnswer, StatusAnswer
 
 __all__ = [
     "ActorAnswer",
@@ -89,6 +90,7 @@ __all__ = [
     "EstimateAnswer",
     "EventAnswer",
     "EventsAnswer",
+    "ExportedEntry",
     "FindingAnswer",
     "ForecastAnswer",
     "GiveReason",
@@ -103,6 +105,7 @@ __all__ = [
     "Problem",
     "ReadyAnswer",
     "Reason",
+    "Reauthenticate",
     "RehearsalAnswer",
     "RehearsalsAnswer",
     "RehearsedAnswer",

@@ -1,4 +1,4 @@
-"""How is what is pending answered with, and what goes wrong?"""
+"""How is it answered what goes wrong?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from migration_route.wire.body import Answer
-from migration_route.wire.plans import DeferredAnswer
 
 
 class Problem(Answer, frozen=True, kw_only=True):
@@ -21,39 +20,6 @@ class Problem(Answer, frozen=True, kw_only=True):
     hint: str = ""
     run: str | None = None
     facts: dict[str, Any] = {}
-
-
-class DatabaseAnswer(Answer, frozen=True, kw_only=True):
-    """What is known of one database right now."""
-
-    database: str
-    reachable: bool
-    vendor: str
-    pending: int | None
-    pending_migrations: list[str]
-    required: int | None
-    required_migrations: list[str]
-    deferred: list[DeferredAnswer]
-    applied: int | None
-    ahead: list[str]
-    active_run: str | None
-    needs_resolution: str | None
-    ledger_installed: bool
-    problem: Problem | None
-
-
-class StatusAnswer(Answer, frozen=True, kw_only=True):
-    """Every database of the project."""
-
-    build: str
-    ledger_database: str
-    databases: list[DatabaseAnswer]
-
-
-class ReadyAnswer(Answer, frozen=True, kw_only=True):
-    """May traffic come?"""
-
-    ready: bool
 
 
 def to_json(answer: Answer) -> bytes:

@@ -38,3 +38,22 @@ class VerificationAnswer(Answer, frozen=True, kw_only=True):
     entries: int
     broken: int | None = None
     message: str = ""
+
+
+class ExportedEntry(Answer, frozen=True, kw_only=True):
+    """One line of an export, as it is stored: `digest` is that of all its other words, and
+    of `previous`. Whoever has the whole file can verify it without the route."""
+
+    sequence: int
+    uid: str
+    at: str
+    action: str
+    actor_kind: str
+    actor_name: str
+    address: str
+    database: str
+    run: str
+    build: str
+    facts: dict[str, Any]
+    previous: str
+    digest: str

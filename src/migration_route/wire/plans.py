@@ -33,7 +33,7 @@ class FindingAnswer(Answer, frozen=True, kw_only=True):
 class DeferredAnswer(Answer, frozen=True, kw_only=True):
     """A step that comes after the deploy, or that a plan of one phase leaves out; `since`
     is when a run first put it off, `by` the build that did; it is overdue when another
-    build is answering now."""
+    build is answering now; `waits_for` is the step for whose sake it comes after it."""
 
     app: str
     name: str
@@ -42,6 +42,7 @@ class DeferredAnswer(Answer, frozen=True, kw_only=True):
     since: str | None
     by: str | None
     overdue: bool
+    waits_for: str | None = None
 
 
 class PlanStepAnswer(Answer, frozen=True, kw_only=True):
@@ -71,6 +72,7 @@ class RehearsedAnswer(Answer, frozen=True, kw_only=True):
     id: str
     state: str
     kind: str
+    in_place: bool
     finished_at: str | None
     summary: str
 

@@ -13,7 +13,8 @@ from migration_route.wire.runs import ActorAnswer, StepErrorAnswer
 
 
 class CreateRehearsal(Request, frozen=True, kw_only=True):
-    """`POST rehearsals`: carry out the plan that bears this fingerprint on a copy."""
+    """`POST rehearsals`: carry out the plan that bears this fingerprint on a copy; with
+    `in_place`, on the database itself, in one transaction that is rolled back."""
 
     database: Alias = "default"
     targets: Annotated[list[TargetName], Meta(max_length=100)] = field(default_factory=list)
@@ -21,6 +22,7 @@ class CreateRehearsal(Request, frozen=True, kw_only=True):
     phase: Phase | None = None
     kind: CopyKind = CopyKind.SCHEMA
     and_back: bool = False
+    in_place: bool = False
     reason: Reason = ""
 
 
@@ -95,7 +97,8 @@ class ReportAnswer(Answer, frozen=True, kw_only=True):
 
 
 class RehearsalAnswer(Answer, frozen=True, kw_only=True):
-    """A plan carried out on a copy."""
+    """A plan carried out on a copy, or in place. `copy_removed` is about the copy. Of so
+    many `steps` so many were left `unrehearsed` by one that went through."""
 
     id: str
     database: str
@@ -103,6 +106,7 @@ class RehearsalAnswer(Answer, frozen=True, kw_only=True):
     ended: bool
     kind: str
     and_back: bool
+    in_place: bool
     direction: str
     targets: list[str]
     phase: str | None
@@ -117,6 +121,9 @@ class RehearsalAnswer(Answer, frozen=True, kw_only=True):
     copy_removed: bool
     longest_lock: SeenLockAnswer | None
     report: ReportAnswer | None
+    duration_ms: int | None = None
+    steps: int = 0
+    unrehearsed: int = 0
 
 
 class RehearsalsAnswer(Answer, frozen=True, kw_only=True):

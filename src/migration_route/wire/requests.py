@@ -20,6 +20,12 @@ class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A body that somebody sends: an unknown field is an error, not a wish."""
 
 
+class Reauthenticate(Request, frozen=True, kw_only=True):
+    """`POST reauthenticate`: the password of the one who is signed in."""
+
+    password: Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
 class CreateRun(Request, frozen=True, kw_only=True):
     """`POST runs`: carry out the plan that bears this fingerprint."""
 

@@ -92,7 +92,8 @@ class OperationEvidenceAnswer(Answer, frozen=True, kw_only=True):
 
 
 class RunStepAnswer(Answer, frozen=True, kw_only=True):
-    """One step of a run, as far as it is known to have come."""
+    """One step of a run, as far as it is known to have come; `rolls_back`: the database
+    undoes it as a whole when it fails."""
 
     app: str
     name: str
@@ -101,6 +102,7 @@ class RunStepAnswer(Answer, frozen=True, kw_only=True):
     duration_ms: int | None
     error: StepErrorAnswer | None
     operations: list[OperationEvidenceAnswer] | None = None
+    rolls_back: bool = True
 
 
 class RunAnswer(Answer, frozen=True, kw_only=True):
@@ -127,6 +129,7 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
     build: str
     last_event: int
     phase: str | None = None
+    permit: str | None = None
     deferred: list[DeferredAnswer] = []
     approval: ApprovalAnswer | None = None
     resumes: str | None = None

@@ -74,6 +74,21 @@ def told(*pairs, new=(), tables=()):
             a_forecast(WRITES, tables=("item", "orders"), scans=("orders",)),
             ["locks_parent", "validates_under_lock"],
         ),
+        (  # the server may read both, and it lasts as long as the one with the key is large
+            'ALTER TABLE "orders" ADD FOREIGN KEY ("i") REFERENCES "public"."item" ("id")',
+            a_forecast(WRITES, tables=("orders", "item"), scans=("item", "orders")),
+            ["validates_under_lock", "locks_parent"],
+        ),
+        (  # a table that the plan makes has no rows, and none to be held against
+            "ALTER TABLE fresh ADD CONSTRAINT f FOREIGN KEY (i) REFERENCES item (id)",
+            a_forecast(WRITES, tables=("item",), scans=("item",)),
+            [],
+        ),
+        (
+            "ALTER TABLE item ADD CONSTRAINT f FOREIGN KEY (i) REFERENCES item (id)",
+            a_forecast(WRITES, tables=("item",), scans=("item",)),
+            ["validates_under_lock"],
+        ),
         (
             "ALTER TABLE orders ADD FOREIGN KEY (i) REFERENCES item (id) NOT VALID",
             a_forecast(WRITES, tables=("item", "orders")),

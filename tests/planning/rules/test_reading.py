@@ -6,6 +6,7 @@ import pytest
 from django.db import connection, connections
 from django.db.migrations.recorder import MigrationRecorder
 
+from migration_route.planning.changes import reading
 from migration_route.planning.changes.reading import read_changes
 from migration_route.planning.plan import PlanRequest
 from migration_route.planning.planner import make_plan
@@ -360,3 +361,29 @@ def test_a_plan_that_is_too_long_says_where_nobody_has_looked(shelf):
     (found,) = unread.findings(reading)
     assert found.code == "steps_not_read"
     assert "testapp.0003_next" in found.message
+
+
+def test_the_pieces_of_one_plan_are_read_once(shelf, monkeypatch):
+    """Another plan is read anew."""
+    walks = []
+    usual = reading.plan_moves
+    monkeypatch.setattr(
+        reading, "plan_moves", lambda *about: walks.append(about) or usual(*about)
+    )
+    shelf.write("0002_a", "migrations.RemoveField('shelf', 'title')")
+    first, second = codes(), codes()
+    assert first == second == [("drops_column", 0)]
+    assert len(walks) == 1
+    shelf.write("0003_b", "migrations.RemoveField('shelf', 'code')")
+    assert codes() == [("drops_column", 0), ("drops_column", 0)]
+    assert len(walks) == 2
+
+
+def test_what_there_was_no_time_for_is_read_by_the_next(shelf):
+    """Only a plan that was read to its end is kept."""
+    shelf.write("0002_a", "migrations.RemoveField('shelf', 'title')")
+    shelf.write("0003_b", "migrations.RemoveField('shelf', 'code')")
+    plan, migrations = make_plan(PlanRequest(targets=("testapp",)))
+    assert read_changes(plan, migrations, budget=-1).unread == ("testapp.0003_b",)
+    assert read_changes(plan, migrations).unread == ()
+    assert read_changes(plan, migrations, budget=-1).unread == ()

@@ -6,6 +6,7 @@ from migration_route.api.calls.approvals import APPROVAL_CALLS
 from migration_route.api.calls.call import TEXT as TEXT
 from migration_route.api.calls.call import Call as Call
 from migration_route.api.calls.ledger import LEDGER_CALLS
+from migration_route.api.calls.people import PEOPLE_CALLS
 from migration_route.api.calls.reading import READING_CALLS
 from migration_route.api.calls.rehearsals import REHEARSAL_CALLS
 from migration_route.api.calls.runs import RUN_CALLS
@@ -16,4 +17,5 @@ CALLS: tuple[Call, ...] = (
     *APPROVAL_CALLS,
     *REHEARSAL_CALLS,
     *LEDGER_CALLS,
+    *PEOPLE_CALLS,
 )

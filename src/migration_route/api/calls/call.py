@@ -16,18 +16,21 @@ class Call:
     method: str
     path: str
     summary: str
-    answers: dict[int, type[wire.Answer]]
+    answers: dict[int, type[wire.Answer] | None]  # None: without a body
     body: type[wire.Request] | None = None
     parameters: tuple[dict[str, Any], ...] = ()
     public: bool = False
+    media: str = "application/json"
     errors: tuple[int, ...] = field(default=(400, 401, 403, 404, 405, 409, 500, 503))
 
 
 def query(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return a parameter behind the question mark."""
     return {"name": name, "in": "query", "schema": schema, "description": text}
 
 
 def header(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return a parameter in a header."""
     return {"name": name, "in": "header", "schema": schema, "description": text}
 
 
@@ -38,6 +41,11 @@ LIMIT = query(
     "How many at most.",
 )
 
+AFTER = query(
+    "after",
+    {"type": "integer", "minimum": 0, "default": 0},
+    "The last number that is known.",
+)
 DATABASE = query("database", {"type": "string", "default": "default"}, "An alias.")
 TARGETS = {
     **query(

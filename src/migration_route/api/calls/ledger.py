@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from migration_route import wire
 from migration_route.api.calls.call import (
+    AFTER,
     LIMIT,
     Call,
     query,
 )
+
+EXPORT_MEDIA = "application/jsonl"
 
 LEDGER_CALLS = (
     Call(
@@ -19,6 +22,14 @@ LEDGER_CALLS = (
             query("before", {"type": "integer", "minimum": 1}, "The cursor `next`."),
             LIMIT,
         ),
+    ),
+    Call(
+        method="get",
+        path="/ledger/export",
+        summary="The whole ledger as JSON Lines, oldest first, to verify elsewhere",
+        answers={200: wire.ExportedEntry},
+        parameters=(AFTER,),
+        media=EXPORT_MEDIA,
     ),
     Call(
         method="get",

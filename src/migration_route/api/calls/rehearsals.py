@@ -27,7 +27,7 @@ REHEARSAL_CALLS = (
     Call(
         method="post",
         path="/rehearsals",
-        summary="Carry out the plan with this fingerprint on a copy",
+        summary="Carry out the plan with this fingerprint on a copy, or in place",
         answers={200: wire.RehearsalAnswer, 202: wire.RehearsalAnswer},
         body=wire.CreateRehearsal,
         parameters=(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from migration_route import wire
 from migration_route.api.calls.call import (
+    AFTER,
     ERRORS_OF_A_WISH,
     LIMIT,
     RUN_ID,
@@ -55,11 +56,7 @@ RUN_CALLS = (
         answers={200: wire.EventsAnswer},
         parameters=(
             RUN_ID,
-            query(
-                "after",
-                {"type": "integer", "minimum": 0, "default": 0},
-                "The last number that is known.",
-            ),
+            AFTER,
             query("limit", {"type": "integer", "minimum": 1, "maximum": 500}, "At most."),
         ),
     ),

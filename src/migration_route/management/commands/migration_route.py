@@ -12,15 +12,29 @@ from migration_route.management import (
     applying,
     approving,
     asking,
+    keeping,
     moment,
+    permits,
     reading,
     rehearsing,
+    telling,
     tokens,
 )
-from migration_route.management.terminal import Terminal
-from migration_route.reporting import serialize
+from migration_route.management.terminal import Terminal, pretty
+from migration_route.rendering.problems import problem_answer
 
-_FAMILIES = (reading, moment, rehearsing, applying, approving, asking, tokens)
+_FAMILIES = (
+    reading,
+    moment,
+    rehearsing,
+    applying,
+    approving,
+    asking,
+    keeping,
+    telling,
+    tokens,
+    permits,
+)
 
 
 class Command(BaseCommand):
@@ -47,7 +61,7 @@ class Command(BaseCommand):
             code = options["handler"](options)
         except RouteError as error:
             if options["json"]:
-                self.stdout.write(serialize.pretty(serialize.problem_answer(error)))
+                self.stdout.write(pretty(problem_answer(error)))
                 sys.exit(error.exit_code)
             raise CommandError(str(error), returncode=error.exit_code) from error
         if code:

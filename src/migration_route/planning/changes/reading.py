@@ -23,11 +23,39 @@ BUDGET = 2.0
 def read_changes(
     plan: Plan, migrations: list[tuple[Migration, bool]], *, budget: float = BUDGET
 ) -> Reading:
-    """Read the operations of as many steps as the budget (seconds) allows, in order."""
+    """Read the operations of as many steps as the budget (seconds) allows, in order.
+
+    What was read of the last plan for a database is kept: the page of a long plan asks for
+    it piece by piece.
+    """
     if plan.mode is Mode.FAKE or not migrations:
         return Reading(plan=plan)
+    kept = _kept.get(plan.database)
+    if kept is not None and kept.is_about(plan, migrations):
+        return replace(kept.reading, plan=plan)
     graph = graphs.read_graph_of(plan.database, [migration for migration, _ in migrations])
-    return read_moves(plan, plan_moves(graph, migrations), budget=budget)
+    reading = read_moves(plan, plan_moves(graph, migrations), budget=budget)
+    if not reading.unread:
+        about = replace(plan, steps=(), findings=(), tables=())  # without its SQL
+        _kept[plan.database] = _Kept(migrations, replace(reading, plan=about))
+    return reading
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What was read of a plan, and of whose operations."""
+
+    migrations: list[tuple[Migration, bool]]
+    reading: Reading
+
+    def is_about(self, plan: Plan, migrations: list[tuple[Migration, bool]]) -> bool:
+        """Tell whether it is the same plan, of the very migrations that were loaded."""
+        return self.reading.plan.fingerprint == plan.fingerprint and [
+            (id(migration), backwards) for migration, backwards in self.migrations
+        ] == [(id(migration), backwards) for migration, backwards in migrations]
+
+
+_kept: dict[str, _Kept] = {}  # by alias
 
 
 def read_moves(

@@ -122,7 +122,7 @@ def _argv() -> list[str]:
 
 
 def _safe(text: str) -> str:
-    secrets = {str(settings.SECRET_KEY)}
+    secrets = {str(settings.SECRET_KEY), *route_settings().secrets}
     secrets |= {str(found.get("PASSWORD") or "") for found in settings.DATABASES.values()}
     speakable = text.encode(errors="backslashreplace").decode().replace("\0", "\ufffd")
     kept = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]

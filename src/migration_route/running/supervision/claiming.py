@@ -66,7 +66,8 @@ class Claim:
             try:
                 if reason is None:
                     columns |= {"started_at": clock.now(), "worker_pid": worker_pid}
-                    self._move(RunState.RUNNING, state, runs.Change(columns=columns))
+                    change = runs.Change(columns=columns, vouching={"began": True})
+                    self._move(RunState.RUNNING, state, change)
                     return True
                 if reason is not shown:
                     change = runs.Change(columns=columns, waiting_reason=reason)

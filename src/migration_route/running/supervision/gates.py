@@ -63,6 +63,8 @@ class Gates:
             self._shut(said, self._holding)
         elif is_looked_at or self._goodness.is_good(said, self._journal):
             self._begin(said)
+        elif self._goodness.wants_forecast:
+            self._child.let_foretell()
         else:
             self._shut(said, self._goodness)
 
@@ -78,6 +80,10 @@ class Gates:
         if self._keeper.is_over(self._journal):
             is_looked_at = isinstance(self._keeper, Goodness)
             self.come_to(self._gate, is_looked_at=is_looked_at)
+            return
+        if self._keeper is self._goodness and self._goodness.wants_forecast:
+            self._gate = self._keeper = None
+            self._child.let_foretell()
             return
         self._stopping.tick(in_step=False)
         if self._stopping.why:

@@ -17,7 +17,13 @@ from migration_route import clock
 from migration_route.conf import route_settings
 from migration_route.deciding.health import Go, Hold, Moment, weigh
 from migration_route.errors import DatabaseUnavailable, NotInThisState
-from migration_route.health import HealthSettings, SignalName, SignalState, Touched
+from migration_route.health import (
+    NOTHING,
+    HealthSettings,
+    SignalName,
+    SignalState,
+    Touched,
+)
 from migration_route.ledger import runs
 from migration_route.ledger.asking import asked_of
 from migration_route.ledger.journal import Journal
@@ -43,18 +49,24 @@ class Goodness:
         self._settings = route_settings().health or HealthSettings()
         self._looking = Looking(run.database)
         self._touched = Touched()
-        self._seen: set[str] = set()  # by looks that are not older than `_FRESH`
+        self._seen: set[tuple[str, int | None]] = (
+            set()
+        )  # by looks that are not older than `_FRESH`
         self._overridden: set[SignalName] = set()
         self._told: frozenset[SignalName] | None = None  # what the last event said
         self._hold: Hold | None = None
+        self.wants_forecast = False  # of the step, before it can be told whether to wait
         self._is_shown = False  # the row says that the run is held for this
         self._since = self._looked = self._asked = 0.0
 
     def is_good(self, gate: Message, journal: Journal) -> bool:
-        """Look at the database for the step at this gate; False: keep the gate shut."""
+        """Look at the database for the step at this gate; False: keep the gate shut, or
+        ask the step for its forecast first."""
         is_faked = self._run.mode is Mode.FAKE
-        self._touched = Touched() if is_faked else Touched.from_dict(gate.facts)
-        self._since = time.monotonic()
+        touched = NOTHING if is_faked else Touched.from_dict(gate.facts)
+        self._touched = touched
+        if self._hold is None:  # else it has only been asked for its forecast meanwhile
+            self._since = time.monotonic()
         if self._is_fresh():
             return True
         return self._look(journal)
@@ -64,7 +76,8 @@ class Goodness:
         well: steps that take no time would else spend it with looking."""
         if time.monotonic() - self._looked > _FRESH:
             self._seen = set()
-        return self._hold is None and self._seen >= self._needed
+        is_bounded = self._touched.most_rewrites is not None
+        return self._hold is None and is_bounded and self._seen >= self._needed
 
     def is_over(self, journal: Journal) -> bool:
         """Tell whether the run may go on: the signals are gone. Looks when it is time to,
@@ -102,9 +115,10 @@ class Goodness:
         self._looking.close()
 
     @property
-    def _needed(self) -> set[str]:
+    def _needed(self) -> set[tuple[str, int | None]]:
         touched = self._touched
-        return {"", *touched.locked, *touched.indexes}  # "": the server as a whole
+        names = ("", *touched.locked, *touched.indexes)  # "": the server as a whole
+        return {(name, touched.most_rewrites) for name in names}
 
     def _is_due(self, now: float) -> bool:
         return now - self._looked > self._settings.every.total_seconds()
@@ -112,9 +126,16 @@ class Goodness:
     def _look(self, journal: Journal) -> bool:
         """Look, and act upon it; True when the run may go on."""
         signals = self._looking.look(self._touched)
+        unheeded = self._settings.ignore | self._overridden
+        self.wants_forecast = any(
+            signal.lacks_forecast and signal.name not in unheeded for signal in signals
+        )
+        if self.wants_forecast:
+            return False
         moment = weigh(signals, self._settings, overridden=self._overridden)
         self._looked = time.monotonic()
-        self._seen |= self._needed
+        if self._touched.rewritten is None:  # what was foretold holds for that step alone
+            self._seen |= self._needed
         self._tell(moment, journal)
         if isinstance(moment, Hold):
             self._hold = moment

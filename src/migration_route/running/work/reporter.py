@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -17,7 +18,9 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 from migration_route import clock
+from migration_route.health import Touched
 from migration_route.planning.planner import describe_operation
+from migration_route.planning.rewriting import foresee_step
 from migration_route.planning.sql import AT_THE_END
 from migration_route.planning.touching import touched_by_step
 from migration_route.running.messages import Answer, Message
@@ -37,9 +40,14 @@ class Reporter:
     """The observer of a run that speaks into a pipe."""
 
     def __init__(
-        self, pipe: int, ask: Callable[[], Answer], mask: Callable[[str], str]
+        self,
+        pipe: int,
+        database: str,
+        ask: Callable[[], Answer],
+        mask: Callable[[str], str],
     ) -> None:
         self._pipe = pipe
+        self._database = database
         self._ask = ask
         self._hide = mask
         self._lock = threading.Lock()
@@ -78,17 +86,27 @@ class Reporter:
         """Wait at the gate, having told what the step has to do with: the intent is on
         record before anything is sent."""
         touched = touched_by_step(migration, state, backwards=backwards)
+        answer = self._come_to_gate(migration, touched)
+        if answer.foretell:
+            rewritten, unforeseen = foresee_step(
+                migration, state, self._database, backwards=backwards
+            )
+            known = replace(touched, rewritten=rewritten, unforeseen=unforeseen)
+            answer = self._come_to_gate(migration, known)
+        if not answer.go:
+            raise Stopped
+        self._operation = None
+        self._shown = self._omitted = self._omitted_ms = 0
+        self._touching = self._wrote = False
+
+    def _come_to_gate(self, migration: Migration, touched: Touched) -> Answer:
         self._say(
             "gate",
             app=migration.app_label,
             name=migration.name,
             facts=touched.to_dict(),
         )
-        if not self._ask().go:
-            raise Stopped
-        self._operation = None
-        self._shown = self._omitted = self._omitted_ms = 0
-        self._touching = self._wrote = False
+        return self._ask()
 
     def step_finished(self, migration: Migration, duration_ms: int) -> None:
         """Tell that a step is committed and recorded."""
@@ -205,6 +223,16 @@ class Reporter:
     def denied(self, what: str) -> None:
         """Tell what a migration wanted beyond the copy that it is rehearsed on."""
         self._say("denied", text=self.mask(what))
+
+    def unrehearsed(self, code: str, text: str, migration: Migration | None = None) -> None:
+        """Tell what a rehearsal in place leaves out, of a step or in all."""
+        self._say(
+            "unrehearsed",
+            app=migration.app_label if migration else "",
+            name=migration.name if migration else "",
+            text=self.mask(text),
+            facts={"code": code},
+        )
 
     def _tell_omitted(self) -> None:
         if self._omitted:

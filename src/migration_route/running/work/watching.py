@@ -190,6 +190,8 @@ class Watching:
     ) -> Any:
         """Carry out a step, and tell what was seen of it, also when it fails."""
         self._watched, self._current, self._depth = [], None, 0
+        if executor.connection.in_atomic_block:  # in place: what is held is not the step's
+            self._observer.look(executor.connection, "")
         try:
             with executor.connection.execute_wrapper(self._watch):
                 return self._carried(executor, method, state, migration, *args, **kwargs)
@@ -216,7 +218,9 @@ class Watching:
         rows = getattr(context["cursor"], "rowcount", -1)
         seen = Seen()
         # What Python has sent before takes the same locks: a loop is not slowed down.
-        if not self._is_known(text) and (not only_reads(text) or _selects(text)):
+        if not self._is_known(text) and (
+            not only_reads(text) or first_word(text) == "select"
+        ):
             seen = self._observer.look(context["connection"], text)
         self._note(text, start, took=took, rows=rows, seen=seen)
         return result
@@ -266,10 +270,6 @@ class Watching:
         return bool(self._watched) and self._watched[-1].position is None
 
 
-def _selects(text: str) -> bool:
-    return first_word(text) == "select"
-
-
 def _is_around(text: str) -> bool:
     """Tell whether it is Django's own record of a step, or how its editor begins and
     ends."""
@@ -290,7 +290,7 @@ def watching(
 ) -> Iterator[tuple[Any, Carrier]]:
     """Give who observes and who carries out the steps of an order: in a rehearsal,
     somebody who looks at every statement."""
-    if order.scratch is None:
+    if order.scratch is None and order.in_place is None:
         yield held, carried
         return
     observer = copies_of(order.database).observer()

@@ -25,6 +25,7 @@ from django.db.migrations.state import ProjectState
 from django.db.models.signals import pre_migrate
 
 from migration_route import clock
+from migration_route.conf import route_settings
 from migration_route.masking import masked
 from migration_route.planning import sources
 from migration_route.running.guarding.guard import standing_aside
@@ -33,7 +34,7 @@ from migration_route.running.signals import let_interrupts_through, no_more_inte
 from migration_route.running.work.attempts import LockTimeout
 from migration_route.running.work.copied import led_to_copy
 from migration_route.running.work.expectation import Expectation, PlanDiffers
-from migration_route.running.work.limits import gentle
+from migration_route.running.work.in_place import AllRehearsed, carefully
 from migration_route.running.work.observation import observed
 from migration_route.running.work.output import LineWriter
 from migration_route.running.work.rebuilding import rebuilding
@@ -51,8 +52,8 @@ class Worker:
     """Carries out one order; `pipe` leads to the supervisor, `control` from it."""
 
     def __init__(self, *, pipe: int, control: int) -> None:
+        self._pipe = pipe
         self._control = os.fdopen(control, "rb", buffering=0)
-        self._reporter = Reporter(pipe, self._next_answer, _mask)
 
     def work(self) -> None:
         """Wait for the order, carry it out, and say how it ended."""
@@ -60,15 +61,14 @@ class Worker:
         if not line:
             return  # the supervisor has ended before there was anything to do
         order = msgspec.json.decode(line, type=Order)
-        streams = self._capture()
-        ending, failure = self._carry_out(order, streams)
+        reporter = Reporter(self._pipe, order.database, self._next_answer, _mask)
+        streams = _capture(reporter)
+        ending, failure = _carry_out(order, reporter, streams)
         no_more_interrupts()
         connections.close_all()
         for stream in streams.values():
             stream.finish()
-        self._reporter.send(
-            Message(kind="ended", at=clock.now(), ending=ending, failure=failure)
-        )
+        reporter.send(Message(kind="ended", at=clock.now(), ending=ending, failure=failure))
 
     def _next_answer(self) -> Answer:
         line = self._control.readline()
@@ -76,52 +76,54 @@ class Worker:
             raise Stopped
         return msgspec.json.decode(line, type=Answer)
 
-    def _carry_out(
-        self, order: Order, streams: dict[str, LineWriter]
-    ) -> tuple[Ending, Failure | None]:
-        try:
-            with (
-                led_to_copy(order.database, order.scratch, self._reporter.denied),
-                standing_aside(order.database),
-                worker_session(order.database, order.run),
-                _held_to(order, self._reporter) as observer,
-                rebuilding(order, self._reporter),
-                gentle(order.database, self._reporter) as carried,
-                watching(order, observer, carried, self._reporter) as (looking, carrying),
-                observed(looking, carrying),
-            ):
-                for app, name, _ in order.steps:
-                    sources.forget_old_bytecode(app, name)
-                for target in order.targets or ("",):
-                    type_migrate(order, target, streams)
-        except Stopped:
-            return "stopped", None
-        except PlanDiffers as difference:
-            return "plan_changed", Failure(type="PlanChanged", message=str(difference))
-        except LockTimeout as spent:
-            return "lock_timeout", _failure(spent)
-        except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C as well
-            return "failed", _failure(error)
+
+def _carry_out(
+    order: Order, reporter: Reporter, streams: dict[str, LineWriter]
+) -> tuple[Ending, Failure | None]:
+    try:
+        with (
+            led_to_copy(order.database, order.scratch, reporter.denied),
+            standing_aside(order.database),
+            worker_session(order.database, order.run),
+            _held_to(order, reporter) as held,
+            rebuilding(order, reporter),
+            carefully(order, held, reporter) as (observer, carried),
+            watching(order, observer, carried, reporter) as (looking, carrying),
+            observed(looking, carrying),
+        ):
+            for app, name, _ in order.steps:
+                sources.forget_old_bytecode(app, name)
+            for target in order.targets or ("",):
+                type_migrate(order, target, streams)
+    except Stopped:
+        return "stopped", None
+    except AllRehearsed:
         return "done", None
+    except PlanDiffers as difference:
+        return "plan_changed", Failure(type="PlanChanged", message=str(difference))
+    except LockTimeout as spent:
+        return "lock_timeout", _failure(spent)
+    except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C as well
+        return "failed", _failure(error)
+    return "done", None
 
-    def _capture(self) -> dict[str, LineWriter]:
-        """Send what is printed to the supervisor; the command gets streams of its own,
-        so that a half-written "Applying …" does not run into a printed line."""
-        below = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
 
-        def writer(stream: str) -> LineWriter:
-            return LineWriter(
-                lambda line: self._reporter.output(stream, line), below[stream]
-            )
+def _capture(reporter: Reporter) -> dict[str, LineWriter]:
+    """Send what is printed to the supervisor; the command gets streams of its own,
+    so that a half-written "Applying …" does not run into a printed line."""
+    below = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
 
-        streams = {
-            "stdout": writer("stdout"),
-            "stderr": writer("stderr"),
-            "command_stdout": writer("stdout"),
-            "command_stderr": writer("stderr"),
-        }
-        sys.stdout, sys.stderr = streams["stdout"], streams["stderr"]
-        return streams
+    def writer(stream: str) -> LineWriter:
+        return LineWriter(lambda line: reporter.output(stream, line), below[stream])
+
+    streams = {
+        "stdout": writer("stdout"),
+        "stderr": writer("stderr"),
+        "command_stdout": writer("stdout"),
+        "command_stderr": writer("stderr"),
+    }
+    sys.stdout, sys.stderr = streams["stdout"], streams["stderr"]
+    return streams
 
 
 class _Held:
@@ -161,7 +163,7 @@ def _held_to(order: Order, reporter: Reporter) -> Iterator[_Held]:
 
 
 def _mask(text: str) -> str:
-    secrets = {str(settings.SECRET_KEY)}
+    secrets = {str(settings.SECRET_KEY), *route_settings().secrets}
     secrets |= {
         str(database.get("PASSWORD") or "") for database in settings.DATABASES.values()
     }

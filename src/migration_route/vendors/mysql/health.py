@@ -18,6 +18,8 @@ from migration_route.health import (
 )
 from migration_route.vendors.interface import Wanted
 from migration_route.vendors.mysql.contention import EXCLUSIVE, MySQLContention
+from migration_route.vendors.mysql.disk import MySQLRooms
+from migration_route.vendors.room import room
 from migration_route.vendors.signals import STATEMENT, limited, long_transaction, read_all
 
 _CONTENTION = MySQLContention()
@@ -57,6 +59,7 @@ def health(
             (SignalName.LOCK_QUEUE, reading.lock_queue),
             (SignalName.REPLICATION_LAG, reading.replication_lag),
             (SignalName.CONNECTIONS, reading.connections),
+            (SignalName.DISK, lambda: room(MySQLRooms(connection), touched, settings)),
         )
     )
 

@@ -16,9 +16,11 @@ from migration_route.health import (
     unknown,
 )
 from migration_route.vendors.interface import Blocker, Limit, Wish
-from migration_route.vendors.postgresql import disk, troubles
+from migration_route.vendors.postgresql import troubles
 from migration_route.vendors.postgresql.contention import PostgreSQLContention
+from migration_route.vendors.postgresql.disk import PostgreSQLRooms
 from migration_route.vendors.postgresql.wal import Wal
+from migration_route.vendors.room import room
 from migration_route.vendors.signals import (
     STATEMENT,
     limited,
@@ -88,7 +90,7 @@ def health(
             (SignalName.REPLICATION_LAG, wal.replication_lag),
             (SignalName.ARCHIVE, wal.archive),
             (SignalName.CONNECTIONS, reading.connections),
-            (SignalName.DISK, lambda: disk.disk(connection, touched, settings)),
+            (SignalName.DISK, lambda: room(PostgreSQLRooms(connection), touched, settings)),
             (SignalName.INVALID_INDEX, reading.invalid_index),
             (SignalName.RECORDER_SEQUENCE, reading.recorder_sequence),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from django.db import OperationalError
@@ -15,9 +14,10 @@ from migration_route.health import (
     Touched,
     normal,
     stop,
-    unknown,
 )
+from migration_route.vendors.room import room
 from migration_route.vendors.signals import read_all
+from migration_route.vendors.sqlite.disk import SQLiteRooms
 
 _PATIENCE_MS = 1500  # for a writer that only passes by
 
@@ -25,12 +25,14 @@ _PATIENCE_MS = 1500  # for a writer that only passes by
 def health(
     connection: BaseDatabaseWrapper, file: Path, touched: Touched, settings: HealthSettings
 ) -> tuple[Signal, ...]:
-    """Return the signals; any definition may write the file's tables anew."""
-    del touched
+    """Return the signals."""
     return read_all(
         (
             (SignalName.WRITER, lambda: _writer(connection)),
-            (SignalName.DISK, lambda: _disk(file, settings)),
+            (
+                SignalName.DISK,
+                lambda: room(SQLiteRooms(connection, file), touched, settings),
+            ),
         )
     )
 
@@ -51,16 +53,3 @@ def _writer(connection: BaseDatabaseWrapper) -> Signal:
             )
         cursor.execute("ROLLBACK")
     return normal(SignalName.WRITER, "Nobody keeps the file from being written.")
-
-
-def _disk(file: Path, settings: HealthSettings) -> Signal:
-    name = SignalName.DISK
-    try:
-        size = file.stat().st_size
-        found = os.statvfs(file.parent)
-    except OSError as error:
-        return unknown(name, f"The file cannot be looked at: {error.strerror}.")
-    free, needed = found.f_bavail * found.f_frsize, round(size * settings.disk)
-    text = f"{free / 1024**2:,.0f} MB are free; {needed / 1024**2:,.0f} MB may be needed."
-    tell = stop if free < needed else normal
-    return tell(name, text, free=free, needed=needed, file=size)

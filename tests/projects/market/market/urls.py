@@ -23,6 +23,14 @@ if apps.is_installed("django.contrib.admin"):
         path("accounts/login/", LoginView.as_view()),
     ]
 
+if apps.is_installed("django_otp"):
+    from django_otp.admin import OTPAdminSite
+
+    admin.site.__class__ = OTPAdminSite  # as its documentation has it
+
+if apps.is_installed("allauth.account"):
+    urlpatterns += [path("accounts/", include("allauth.urls"))]
+
 if apps.is_installed("migration_route"):
     from migration_route.views import perform_migration
 

@@ -10,6 +10,7 @@ from migration_route.forecast import Blocked, Forecast
 from migration_route.planning.changes.values import Reading
 from migration_route.planning.plan import Finding
 from migration_route.planning.rules.blocking.sizes import Sizes
+from migration_route.vendors.statements import NAME, last_part
 
 _INDEX = re.compile(r"\s*create\s+(?:unique\s+)?index\b", re.IGNORECASE)
 _NOT_NULL = re.compile(
@@ -20,7 +21,10 @@ _CONSTRAINT = re.compile(
     r"references)\b",
     re.IGNORECASE | re.DOTALL,
 )
-_REFERENCE = re.compile(r"\breferences\b", re.IGNORECASE)
+_ALTERED = re.compile(
+    rf"\s*alter\s+table\s+(?:if\s+exists\s+)?(?:only\s+)?({NAME})", re.IGNORECASE
+)
+_REFERENCE = re.compile(rf"\breferences\s+({NAME})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,7 @@ def _finding(work: _Work, sizes: Sizes) -> Finding | None:
             hint="Add a new column, fill it in batches, and move the code over; or take "
             "a quiet moment.",
         )
-    if table not in work.forecast.scans:
+    if table not in work.forecast.scans or _is_parent(work):
         return _of_parent(work, sizes)
     if _INDEX.match(work.sql):
         return Finding(
@@ -133,8 +137,19 @@ def _finding(work: _Work, sizes: Sizes) -> Finding | None:
     )
 
 
+def _is_parent(work: _Work) -> bool:
+    """Tell whether a table is only the one that a new foreign key points to. It may be
+    read as well, but what takes long is the table from which it points."""
+    altered, referred = _ALTERED.match(work.sql), _REFERENCE.search(work.sql)
+    if not altered or not referred:
+        return False
+    name = last_part(referred[1])
+    return name == work.table.rpartition(".")[2] and name != last_part(altered[1])
+
+
 def _of_parent(work: _Work, sizes: Sizes) -> Finding | None:
-    """Tell of the table that a new foreign key points to, while the other one is read."""
+    """Tell of the table that a new foreign key points to, while the other one is read;
+    nothing where that is made in the plan itself."""
     reads = [table for table in work.forecast.scans if table != work.table]
     if not reads or not _REFERENCE.search(work.sql):
         return None

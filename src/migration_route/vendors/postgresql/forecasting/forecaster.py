@@ -11,7 +11,7 @@ from migration_route.forecast import Forecast, TableSize
 from migration_route.vendors.postgresql.forecasting.account import Account
 from migration_route.vendors.postgresql.forecasting.definitions import READERS
 from migration_route.vendors.postgresql.forecasting.schema import Schema
-from migration_route.vendors.statements import Name
+from migration_route.vendors.statements import Name, quoted_parts
 from migration_route.vendors.words import Kind, Reading, statements
 
 _LONGEST = max(len(words.split()) for words in READERS)
@@ -92,10 +92,7 @@ class PostgreSQLForecaster:
             return self._sizes(names, _BYTES_ON_RECORD)
 
     def _sizes(self, names: list[str], size: str) -> tuple[TableSize, ...]:
-        quoted = [
-            ".".join('"' + part.replace('"', '""') + '"' for part in name.split(".", 1))
-            for name in names
-        ]
+        quoted = [quoted_parts(name) for name in names]
         with self._connection.cursor() as cursor:
             cursor.execute(_SIZES.format(bytes=size), [names, quoted])
             return tuple(

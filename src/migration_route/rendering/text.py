@@ -1,15 +1,16 @@
-"""How do the route's values read on a terminal?"""
+"""How do the answers of the route read on a terminal?
+
+They may come from a route that is older or newer than this code: a word that is not known
+here is told as it is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from migration_route.ledger.records import EventRecord, RunRecord
-from migration_route.planning.phases.values import Deferred
-from migration_route.planning.plan import Plan
-from migration_route.planning.standing import DatabaseStatus
-from migration_route.reporting.approvals import approval_answer, approval_lines
-from migration_route.reporting.forecasts import estimate_line, operation_lines
+from migration_route.rendering.approvals import approval_lines, demand_words
+from migration_route.rendering.forecasts import estimate_line, operation_lines
+from migration_route.rendering.problems import problem_line
 from migration_route.vocabulary import (
     Direction,
     EventKind,
@@ -19,58 +20,72 @@ from migration_route.vocabulary import (
     Resolution,
     RunState,
 )
-from migration_route.wire import EndedBlockersAnswer, HealthAnswer
+from migration_route.wire import (
+    BlockerAnswer,
+    DeferredAnswer,
+    EndedBlockersAnswer,
+    EventAnswer,
+    HealthAnswer,
+    PlanAnswer,
+    PlanStepAnswer,
+    RunAnswer,
+    RunsAnswer,
+    RunStepAnswer,
+    StatusAnswer,
+    VerificationAnswer,
+    WaitingAnswer,
+)
 
+_Named = DeferredAnswer | PlanStepAnswer | RunStepAnswer
 _MANY = 20
 _LEFT_MIDWAY = "not undone as a whole if it fails or is cancelled"
 
 
-def status_lines(databases: list[DatabaseStatus]) -> Iterator[str]:
+def status_lines(status: StatusAnswer) -> Iterator[str]:
     """Tell each database, and what is pending there."""
-    for found in databases:
+    for found in status.databases:
         if not found.reachable:
             yield f"{found.database} ({found.vendor}): not reachable"
             continue
-        pending = found.pending
-        count = "?" if pending is None else str(len(pending))
+        count = "?" if found.pending is None else str(found.pending)
         yield f"{found.database} ({found.vendor}): {count} pending, {found.applied} applied"
-        if found.later:
-            yield f"  {len(found.required or ())} required now, the others after the deploy"
-            yield from (f"  {left.label}: {_when(left)}" for left in found.later)
-        names = pending or ()
+        if found.deferred:
+            yield f"  {found.required or 0} required now, the others after the deploy"
+            yield from (f"  {_label(left)}: {_when(left)}" for left in found.deferred)
+        names = found.pending_migrations
         yield from (f"  {name}" for name in names[:_MANY])
         if len(names) > _MANY:
             yield f"  … and {len(names) - _MANY} more"
         if found.ahead:
             yield f"  applied, but not in this code: {', '.join(found.ahead)}"
         if found.active_run:
-            yield f"  run {found.active_run} is {found.active_state}"
-        if found.unresolved_run:
-            yield f"  run {found.unresolved_run} stopped midway and needs to be resolved"
+            yield f"  run {found.active_run} is {found.active_state or 'active'}"
+        if found.needs_resolution:
+            yield f"  run {found.needs_resolution} stopped midway and needs to be resolved"
         if found.problem:
-            yield f"  {found.problem.code}: {found.problem}"
+            yield f"  {found.problem.code}: {problem_line(found.problem)}"
 
 
-def plan_lines(plan: Plan) -> Iterator[str]:
+def plan_lines(plan: PlanAnswer) -> Iterator[str]:
     """Tell a plan, its steps with their operations and its findings."""
-    if plan.direction is Direction.NONE:
+    if plan.direction == Direction.NONE:
         yield f"Nothing to do on {plan.database}."
     else:
         count = f"{len(plan.steps)} step{'s' if len(plan.steps) > 1 else ''}"
-        mode = "" if plan.mode is Mode.APPLY else f" ({plan.mode})"
+        mode = "" if plan.mode == Mode.APPLY else f" ({plan.mode})"
         phase = f", {plan.phase}" if plan.phase else ""
         yield f"{plan.database} ({plan.vendor}), {plan.direction}{phase}, {count}{mode}"
     for step in plan.steps:
         marks = [] if step.rolls_back else [_LEFT_MIDWAY]
         marks += [] if step.reversible else ["irreversible"]
-        marks += [] if step.phase.phase is Phase.ANY else [step.phase.phase]
-        marks += filter(None, [estimate_line(step)])
-        yield f"  {step.label}{_bracketed(marks)}"
+        marks += [] if step.phase == Phase.ANY else [step.phase]
+        marks += filter(None, [estimate_line(step.estimate)])
+        yield f"  {_label(step)}{_bracketed(marks)}"
         for operation in step.operations:
             yield f"    {operation.description}{' (opaque)' if operation.opaque else ''}"
-            yield from (f"      {line}" for line in operation_lines(operation, plan))
+            yield from (f"      {line}" for line in operation_lines(operation, plan.tables))
     for left in plan.deferred:
-        yield f"  left out: {left.label}: {_when(left)}. {left.why}"
+        yield f"  left out: {_label(left)}: {_when(left)}. {left.why}"
     for finding in plan.findings:
         where = f" {finding.step}" if finding.step else ""
         if finding.operation is not None:
@@ -80,12 +95,19 @@ def plan_lines(plan: Plan) -> Iterator[str]:
             yield f"    accepted: {finding.accepted}"
         elif finding.hint:
             yield f"    {finding.hint}"
+    yield from map(demand_words, filter(None, [plan.approval]))
     yield f"fingerprint {plan.fingerprint}"
+    if plan.rehearsed:
+        yield plan.rehearsed.summary
 
 
-def _when(left: Deferred) -> str:
+def _label(of: _Named) -> str:
+    return f"{of.app}.{of.name}"
+
+
+def _when(left: DeferredAnswer) -> str:
     """Say where a step belongs, and since when it has been put off."""
-    words = left.phase.phase if not left.phase.waits_for else Phase.AFTER_DEPLOY
+    words = left.phase if not left.waits_for else Phase.AFTER_DEPLOY
     if not left.since:
         return words
     overdue = ", overdue" if left.overdue else ""
@@ -101,24 +123,22 @@ def health_lines(found: HealthAnswer) -> Iterator[str]:
         yield f"  {signal.state:<8} {signal.name}{ignored}: {signal.reason}"
 
 
-def run_lines(run: RunRecord) -> Iterator[str]:
+def run_lines(run: RunAnswer) -> Iterator[str]:
     """Tell a run and how far each step has come."""
     outcome = f" ({run.outcome})" if run.outcome and run.outcome != run.state else ""
     yield f"run {run.id} on {run.database}: {run.state}{outcome}"
-    yield f"  by {run.actor_name or run.actor_kind} at {run.created_at}"
+    yield f"  by {_who(run)} at {run.created_at}"
     yield from _phase_lines(run)
     if run.reason:
         yield f"  because: {run.reason}"
-    if run.waiting_reason:
-        yield from _waiting_lines(run)
-    yield from approval_lines(approval_answer(run))
-    if session := run.waiting_facts.get("session"):
-        yield f"  session {session['pid']} since {session['since']}: {session['query']}"
-    if run.is_active and run.asked:
+    if run.waiting:
+        yield from _waiting_lines(run.waiting)
+    yield from approval_lines(run.approval)
+    if run.asked:
         yield f"  asked of it: {run.asked}"
     for step in run.steps:
         time = "" if step.duration_ms is None else f"  {step.duration_ms} ms"
-        yield f"  {step.state:<12} {step.label}{time}"
+        yield f"  {step.state:<12} {_label(step)}{time}"
         if step.error:
             operation = step.error.operation
             where = "" if operation is None else f"operation {operation + 1}: "
@@ -127,29 +147,33 @@ def run_lines(run: RunRecord) -> Iterator[str]:
             yield f"    {found.state:<8} {found.position + 1}. {found.description}"
     if run.error and not any(step.error for step in run.steps):
         yield f"  {run.error.type}: {run.error.message}"
-    if run.state is RunState.PARTIAL:
+    if run.state == RunState.PARTIAL:
         yield f"  The database is in between. {what_to_do(run)}"
 
 
-def _phase_lines(run: RunRecord) -> Iterator[str]:
+def _who(run: RunAnswer) -> str:
+    return run.requested_by.name or run.requested_by.kind
+
+
+def _phase_lines(run: RunAnswer) -> Iterator[str]:
     if run.phase:
         yield f"  phase: {run.phase}"
-        yield from (f"  left out: {left.label}. {left.why}" for left in run.deferred)
+        yield from (f"  left out: {_label(left)}. {left.why}" for left in run.deferred)
 
 
-def way_on(run: RunRecord) -> Resolution:
+def way_on(run: RunAnswer) -> Resolution:
     """Return the way that suggests itself by what is known of the step that stopped."""
     step = next((step for step in run.steps if step.operations), None)
     states = {found.state for found in step.operations or ()} if step else set()
     if step and states == {Presence.IN}:
-        is_back = step.direction is Direction.BACKWARDS
+        is_back = step.direction == Direction.BACKWARDS
         return Resolution.REVERTED if is_back else Resolution.APPLIED
     if step and not step.rolls_back and Presence.UNKNOWN not in states:
         return Resolution.RESUME
     return Resolution.AS_IS
 
 
-def what_to_do(run: RunRecord) -> str:
+def what_to_do(run: RunAnswer) -> str:
     """Say how a run that stopped midway can be resolved, by what is known of it."""
     match way_on(run):
         case Resolution.APPLIED:
@@ -181,28 +205,31 @@ def ended_blockers_lines(
         yield f"not ended: pid {left.pid}. {left.why}"
 
 
-def _waiting_lines(run: RunRecord) -> Iterator[str]:
-    yield f"  waiting: {run.waiting_reason}"
-    facts = run.waiting_facts
-    for signal in facts.get("signals", ()):
-        yield f"    {signal['state']}: {signal['name']}: {signal['reason']}"
-    if "gives_up" in facts:
-        yield f"    looks again at {run.waiting_until}, gives up at {facts['gives_up']}"
-    if not facts.get("attempt"):
-        return
-    yield (
-        f"    for locks on {', '.join(facts['tables'])}: attempt {facts['attempt']}, "
-        f"others held up for {facts['stalled_ms'] / 1000:.1f} s"
-    )
-    for blocker in facts.get("blockers", ()):
-        who = ", ".join(filter(None, (blocker["user"], blocker["application"])))
-        since = f" since {blocker['since'][:19]}Z" if blocker["since"] else ""
-        maybe = "" if blocker["certain"] else "perhaps "
-        query = " ".join(blocker["query"].split())[:100]
-        yield f"    {maybe}pid {blocker['pid']} ({who}) {blocker['state']}{since}: {query}"
+def _waiting_lines(waiting: WaitingAnswer) -> Iterator[str]:
+    yield f"  waiting: {waiting.reason}"
+    for signal in waiting.signals:
+        yield f"    {signal.state}: {signal.name}: {signal.reason}"
+    if waiting.gives_up:
+        yield f"    looks again at {waiting.until}, gives up at {waiting.gives_up}"
+    if waiting.attempt:
+        yield (
+            f"    for locks on {', '.join(waiting.tables)}: attempt {waiting.attempt}, "
+            f"others held up for {waiting.stalled_ms / 1000:.1f} s"
+        )
+        yield from map(_blocker_line, waiting.blockers)
+    if session := waiting.session:
+        yield f"  session {session.pid} since {session.since}: {session.query}"
 
 
-def event_line(event: EventRecord) -> str | None:
+def _blocker_line(blocker: BlockerAnswer) -> str:
+    who = ", ".join(filter(None, (blocker.user, blocker.application)))
+    since = f" since {blocker.since[:19]}Z" if blocker.since else ""
+    maybe = "" if blocker.certain else "perhaps "
+    query = " ".join(blocker.query.split())[:100]
+    return f"    {maybe}pid {blocker.pid} ({who}) {blocker.state}{since}: {query}"
+
+
+def event_line(event: EventAnswer) -> str | None:
     """Tell an event in one line; None for what is not worth one."""
     time = "" if event.duration_ms is None else f" ({event.duration_ms} ms)"
     match event.kind:
@@ -222,14 +249,20 @@ def event_line(event: EventRecord) -> str | None:
             return None
 
 
-def runs_lines(runs: list[RunRecord]) -> Iterator[str]:
+def runs_lines(found: RunsAnswer) -> Iterator[str]:
     """Tell runs, one line each."""
-    for run in runs:
-        who = run.actor_name or run.actor_kind
+    for run in found.runs:
         yield (
             f"{run.id}  {run.created_at[:19]}Z  {run.database:<12} {run.state:<11} "
-            f"{len(run.steps)} steps  {who}"
+            f"{len(run.steps)} steps  {_who(run)}"
         )
+
+
+def verification_line(found: VerificationAnswer) -> str:
+    """Tell whether the ledger is as it was written."""
+    if found.intact:
+        return f"The ledger is intact: {found.entries} entries."
+    return f"The ledger is not as it was written. {found.message}"
 
 
 def _bracketed(marks: list[str]) -> str:

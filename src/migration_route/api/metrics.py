@@ -1,0 +1,163 @@
+"""`GET metrics`: which figures does Prometheus get?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from django.http import HttpRequest, HttpResponse
+
+from migration_route import __version__
+from migration_route.access.requests import find_actor
+from migration_route.api import parsing
+from migration_route.clock import parsed
+from migration_route.ledger.records import RunRecord
+from migration_route.operations.metrics import FromTheLedger, Measured, measure
+from migration_route.planning import sources
+from migration_route.planning.standing import DatabaseStatus
+from migration_route.vocabulary import RunState
+from migration_route.wire.metrics import CONTENT_TYPE, Metric, exposition
+
+_NAME = "migration_route_"
+_AT_WORK = frozenset({RunState.RUNNING, RunState.CANCELLING})
+
+
+def get_metrics(request: HttpRequest) -> HttpResponse:
+    """`GET metrics`, in Prometheus' text format; needs `read`, as everything else does."""
+    actor = find_actor(request)
+    parsing.check_query(request, ())
+    found = measure(actor)
+    return HttpResponse(exposition(metrics_of(found)), content_type=CONTENT_TYPE)
+
+
+def metrics_of(found: Measured) -> Iterator[Metric]:
+    """Return every figure, in the order of the documentation."""
+    build = {"version": __version__, "build": sources.build()}
+    yield _metric("info", "Which code answers; always 1.", [(build, 1.0)])
+    yield from _of_databases(found.databases)
+    yield _metric(
+        "ledger_reachable",
+        "1 when the database that holds the ledger answers.",
+        [({}, float(found.known is not None))],
+    )
+    if found.known is not None:
+        yield from _of_runs(found.known)
+        yield from _of_the_ledger(found.known)
+
+
+def _of_databases(databases: Iterable[DatabaseStatus]) -> Iterator[Metric]:
+    counted = [({"database": each.database}, each) for each in databases]
+    yield _metric(
+        "database_reachable",
+        "1 when the database answers.",
+        [(labels, float(each.reachable)) for labels, each in counted],
+    )
+    yield _metric(
+        "pending",
+        "Migrations that are not applied.",
+        _known((labels, _length(each.pending)) for labels, each in counted),
+    )
+    yield _metric(
+        "required",
+        "Pending migrations that the running code needs now.",
+        _known((labels, _length(each.required)) for labels, each in counted),
+    )
+    yield _metric(
+        "applied",
+        "Migrations that are applied.",
+        _known((labels, each.applied) for labels, each in counted),
+    )
+    yield _metric(
+        "needs_resolution",
+        "1 while a run has left the database midway: nothing is applied.",
+        [(labels, float(each.unresolved_run is not None)) for labels, each in counted],
+    )
+
+
+def _of_runs(known: FromTheLedger) -> Iterator[Metric]:
+    yield _metric(
+        "runs",
+        "Runs on record.",
+        [
+            (
+                {"database": each.database, "state": each.state, "outcome": each.outcome},
+                float(each.count),
+            )
+            for each in known.counts
+        ],
+    )
+    begun = [run for run in known.last if run.started_at and run.finished_at]
+    yield _metric(
+        "last_run_duration_seconds",
+        "From beginning to end of the last run that has ended.",
+        [(_of(run), _seconds(run.started_at, run.finished_at)) for run in begun],
+    )
+    yield _metric(
+        "last_run_finished_timestamp_seconds",
+        "When the last run has ended, in seconds since the epoch.",
+        [(_of(run), parsed(run.finished_at).timestamp()) for run in known.last],
+    )
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    active = known.active
+    yield _metric(
+        "active_run_age_seconds",
+        "Since the run was requested that owns the database.",
+        [(_of(each.run), _seconds(each.run.created_at, now)) for each in active],
+    )
+    yield _metric(
+        "active_run_waits",
+        "1 while that run waits: for a lock, a good moment, a person, or an approval.",
+        [(_of(each.run), float(each.run.state not in _AT_WORK)) for each in active],
+    )
+    yield _metric(
+        "heartbeat_age_seconds",
+        "Since that run has last shown that its process lives.",
+        [({"database": each.run.database}, each.silent_seconds) for each in active],
+    )
+
+
+def _of_the_ledger(known: FromTheLedger) -> Iterator[Metric]:
+    yield _metric(
+        "ledger_entries", "Lines of the ledger.", [({}, float(known.ledger.entries))]
+    )
+    yield _metric(
+        "ledger_tail_intact",
+        "1 while the last hundred lines of the ledger are as they were written.",
+        [({}, float(known.ledger.is_tail_intact))],
+    )
+    by_recipient = [({"recipient": each.recipient}, each) for each in known.backlogs]
+    yield _metric(
+        "messages_pending",
+        "Messages of webhooks and mail that have not arrived yet.",
+        [(labels, float(each.pending)) for labels, each in by_recipient],
+    )
+    yield _metric(
+        "messages_given_up",
+        "Messages of the last seven days that were given up.",
+        [(labels, float(each.given_up)) for labels, each in by_recipient],
+    )
+
+
+def _metric(
+    name: str, text: str, samples: Iterable[tuple[dict[str, str], float]]
+) -> Metric:
+    return Metric(name=_NAME + name, help=text, samples=tuple(samples))
+
+
+def _length(labels: tuple[str, ...] | None) -> int | None:
+    return None if labels is None else len(labels)
+
+
+def _known(
+    samples: Iterable[tuple[dict[str, str], int | None]],
+) -> list[tuple[dict[str, str], float]]:
+    """Leave out what cannot be known now: no figure is better than a wrong one."""
+    return [(labels, float(value)) for labels, value in samples if value is not None]
+
+
+def _of(run: RunRecord) -> dict[str, str]:
+    return {"database": run.database, "state": run.state}
+
+
+def _seconds(begin: str, end: str) -> float:
+    return max((parsed(end) - parsed(begin)).total_seconds(), 0.0)

@@ -1,0 +1,1 @@
+"""The door from afar: `migration-route VERB --url …`, without Django."""

@@ -1,0 +1,1 @@
+"""How do people and machines hear of what happens? By messages that are tried again."""

@@ -1,0 +1,187 @@
+"""From which addresses may somebody call, and whose word is taken for an address?"""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client, RequestFactory
+
+from migration_route.access.addresses import UNKNOWN, client_address
+from migration_route.access.requests import find_actor
+from migration_route.conf import read_settings
+from migration_route.ledger.reading import list_entries
+from migration_route.machines.networks import read_networks
+from migration_route.machines.tokens import digest_of
+
+API = "/migrations/api/v1/"
+DEPLOYER = "deployer-secret"
+OFFICE = "192.0.2.0/24"
+PROXIES = {"trusted_proxies": ["10.0.0.0/8", "fd00::/8"]}
+
+
+def address(networks, remote, forwarded=None, header="HTTP_X_FORWARDED_FOR"):
+    """Return from where a call is taken to have come."""
+    found, problems = read_networks(networks)
+    assert problems == []
+    meta = {"REMOTE_ADDR": remote}
+    if forwarded is not None:
+        meta[header] = forwarded
+    return client_address(meta, found)
+
+
+@pytest.mark.parametrize(
+    ("remote", "forwarded", "expected"),
+    [
+        ("192.0.2.1", None, "192.0.2.1"),
+        ("192.0.2.1", "203.0.113.9", "192.0.2.1"),  # a stranger's word
+        ("10.0.0.1", "203.0.113.9", "203.0.113.9"),
+        ("10.0.0.1", "198.51.100.1, 203.0.113.9", "203.0.113.9"),  # what it was told
+        ("10.0.0.1", "198.51.100.1, 203.0.113.9, 10.0.0.7", "203.0.113.9"),
+        ("10.0.0.1", "10.0.0.3, 10.0.0.7", "10.0.0.3"),
+        ("10.0.0.1", None, "10.0.0.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", " , ", "10.0.0.1"),
+        ("10.0.0.1", "192.0.2.1, nonsense", UNKNOWN),
+        ("10.0.0.1", "192.0.2.1, unknown, 10.0.0.7", UNKNOWN),
+        ("10.0.0.1", "203.0.113.9:4711", "203.0.113.9"),
+        ("10.0.0.1", "[2001:db8::1]:4711", "2001:db8::1"),
+        ("10.0.0.1", "2001:DB8:0::1", "2001:db8::1"),
+        ("fd00::1", "::ffff:203.0.113.9", "203.0.113.9"),
+        ("::ffff:10.0.0.1", "203.0.113.9", "203.0.113.9"),
+        ("", "203.0.113.9", ""),  # a socket is no proxy unless the settings say so
+    ],
+)
+def test_the_last_address_that_is_no_trusted_proxy_is_the_callers(
+    remote, forwarded, expected
+):
+    """What stands before it in the header, anybody can write."""
+    assert address(PROXIES, remote, forwarded) == expected
+
+
+def test_a_socket_may_be_a_trusted_proxy():
+    """As where nginx and the server share a host."""
+    networks = {"trusted_proxies": ["unix"]}
+    assert address(networks, "", "203.0.113.9") == "203.0.113.9"
+    assert address(networks, "192.0.2.1", "203.0.113.9") == "192.0.2.1"
+
+
+def test_a_proxy_may_use_a_header_of_its_own():
+    """And then no other one counts."""
+    networks = {**PROXIES, "header": "X-Real-IP"}
+    assert address(networks, "10.0.0.1", "192.0.2.1") == "10.0.0.1"
+    assert address(networks, "10.0.0.1", "192.0.2.1", "HTTP_X_REAL_IP") == "192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        ("10.0.0.0/8", "must be a list"),
+        (["10.0.0.1/8"], "has host bits set"),
+        (["10.0.0.0/8", "office"], "no network"),
+        ([10], "no network"),
+        ({"changes": []}, "'changes' is not known"),
+        ({"change": "unix"}, "must be a list"),
+        ({"trusted_proxies": ["x"]}, "no network"),
+        ({"trusted_proxies": [], "header": "X Y"}, "name of a header"),
+        ({"trusted_proxies": [], "header": "Forwarded"}, "cannot be 'Forwarded'"),
+        ({"header": "X-Real-IP"}, "without 'trusted_proxies'"),
+    ],
+)
+def test_what_is_wrong_is_named_and_lets_nobody_in(value, word):
+    """A list that cannot be read is no list that everybody is on."""
+    found = read_settings({"NETWORKS": value})
+    assert any(word in problem for problem in found.problems)
+    if not isinstance(value, dict) or "change" in value:
+        assert found.networks.change is not None
+        assert not found.networks.change.holds("203.0.113.9")
+
+
+def test_nothing_set_lets_everybody_in():
+    """As does an empty list: NETWORKS is off then."""
+    for value in ((), [], None):
+        networks = read_settings({"NETWORKS": value}).networks
+        assert (networks.change, networks.read) == (None, None)
+
+
+@pytest.fixture
+def networks(settings):
+    """Let a test set NETWORKS."""
+
+    def put(value):
+        settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "NETWORKS": value}
+
+    return put
+
+
+def call(path, *, remote, method="get", token=DEPLOYER, **words):
+    """Call the API from an address."""
+    if token:
+        words["headers"] = {"Authorization": f"Bearer {token}"}
+    return getattr(Client(), method)(API + path, REMOTE_ADDR=remote, **words)
+
+
+def codes(path, method="get", **words):
+    """Return how calls from the office, from elsewhere and over a socket end."""
+    return [
+        call(path, remote=remote, method=method, **words).status_code
+        for remote in ("192.0.2.1", "203.0.113.9", "")
+    ]
+
+
+@pytest.mark.usefixtures("database")
+def test_a_list_is_about_what_changes_something(networks):
+    """From elsewhere one may read, and no more."""
+    networks([OFFICE])
+    words = {"data": "{}", "content_type": "application/json"}
+    assert codes("runs", "post", **words) == [428, 403, 403]
+    assert codes("status") == [200, 200, 200]
+
+
+@pytest.mark.usefixtures("database")
+def test_reading_can_be_limited_too_and_ready_is_open(networks):
+    """A load balancer may ask from anywhere."""
+    networks({"read": [OFFICE, "unix"]})
+    words = {"data": "{}", "content_type": "application/json"}
+    assert codes("status") == [200, 403, 200]
+    assert codes("runs", "post", **words) == [428, 403, 428]
+    assert codes("ready", token="") == [200, 200, 200]
+    assert codes("status", token="") == [401, 403, 401]
+    assert Client().get("/migrations/", REMOTE_ADDR="203.0.113.9").status_code == 403
+
+
+@pytest.mark.usefixtures("database")
+def test_a_wrong_network_is_told_nothing_and_is_on_the_ledger(networks):
+    """Whether a token is good is not told to whoever calls from elsewhere."""
+    from migration_route.ledger.installation import install
+
+    install()
+    networks({"read": [OFFICE]})
+    answers = [call("status", remote="203.0.113.9", token=t).json() for t in ("x", "y")]
+    known = call("status", remote="203.0.113.9").json()
+    assert {answer["code"] for answer in [*answers, known]} == {"forbidden"}
+    assert {answer["detail"] for answer in [*answers, known]} == {
+        "Nobody may read anything from 203.0.113.9."
+    }
+    denied = [e for e in list_entries(before=None, limit=9) if e.action == "denied"]
+    assert {(e.actor_name, e.address) for e in denied} == {
+        ("", "203.0.113.9"),
+        ("deployer", "203.0.113.9"),
+    }
+
+
+def test_a_token_may_have_networks_of_its_own(settings):
+    """It is good from there alone."""
+    entry = {"name": "ci", "sha256": digest_of("x"), "scopes": ["read"]}
+    settings.MIGRATION_ROUTE = {"TOKENS": [{**entry, "networks": [OFFICE]}]}
+    for remote, is_good in (("192.0.2.1", True), ("203.0.113.9", False), ("", False)):
+        request = RequestFactory().get(
+            "/", headers={"Authorization": "Bearer x"}, REMOTE_ADDR=remote
+        )
+        assert (find_actor(request).flaw is None) is is_good
+
+
+def test_no_session_is_looked_up_for_a_wrong_network(networks):
+    """No table is asked: this test may not use a database."""
+    networks({"read": [OFFICE]})
+    request = RequestFactory().get("/", REMOTE_ADDR="203.0.113.9")
+    request.user = property(lambda self: pytest.fail("the session was looked up"))
+    assert find_actor(request).flaw.code == "forbidden"

@@ -1,0 +1,194 @@
+"""Who is recognised where the table of users is behind the code?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.test import Client
+
+from migration_route.web.suspended import FIELD
+from tests.access.test_sessions import RUNS, STATUS, signed_in, user
+from tests.people import PASSWORD, grow_old, is_fresh, signed_in_with_a_password
+
+pytestmark = pytest.mark.usefixtures("database")
+
+AGAIN = "/migrations/api/v1/reauthenticate"
+
+
+class Strict(ModelBackend):
+    """A back end that decides by code of its own who a user is."""
+
+    def get_user(self, user_id):
+        """Look at more than the row."""
+        found = super().get_user(user_id)
+        return found if found and found.email else None
+
+
+@contextmanager
+def without_column(column: str, table: str = "auth_user") -> Iterator[None]:
+    """Let the code know a column that the table does not have."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME COLUMN {column} TO moved_away")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {table} RENAME COLUMN moved_away TO {column}")
+
+
+@contextmanager
+def without_table(table: str) -> Iterator[None]:
+    """Let a table be away."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO moved_away")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE moved_away RENAME TO {table}")
+
+
+def test_a_superuser_goes_on(caplog):
+    """Every page and call, and a change as well; the pages are in their own dress."""
+    client = signed_in_with_a_password()
+    with without_column("last_name"):
+        assert client.get(STATUS).status_code == 200
+        for path in ("", "plan/", "runs/", "ledger/"):
+            page = client.get(f"/migrations/{path}")
+            assert page.status_code == 200, path
+            assert "mr-own" in page.content.decode()
+        assert is_fresh(client)
+    assert "mr-own" not in client.get("/migrations/").content.decode()
+
+
+def test_a_member_of_staff_has_the_rights_of_the_tables_of_permissions():
+    """The rights are read as always."""
+    client = signed_in(user("plan"))
+    with without_column("last_name"):
+        assert client.get(STATUS).status_code == 200
+        answer = client.post(RUNS, {}, content_type="application/json")
+        assert answer.json()["detail"] == "'ada' lacks the right 'apply'."
+
+
+def test_without_the_tables_of_permissions_only_superusers_have_rights():
+    """Everyone else is told why, by name."""
+    client = signed_in(user("plan"))
+    boss = Client()
+    boss.force_login(User.objects.create_superuser("boss"))
+    with without_column("last_name"), without_table("auth_user_user_permissions"):
+        answer = client.get(STATUS)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        assert "tables of permissions" in answer.json()["detail"]
+        assert client.get("/migrations/").status_code == 403
+        assert boss.get(STATUS).status_code == 200
+
+
+@pytest.mark.parametrize("column", ["is_active", "is_staff", "username", "password", "id"])
+def test_what_a_login_rests_on_has_to_be_there(column):
+    """Without it nobody is recognised, and nothing is a 500."""
+    client = signed_in_with_a_password()
+    if column == "id" and connection.vendor == "mysql":
+        pytest.skip("MariaDB does not rename a column that foreign keys lead to")
+    with without_column(column):
+        answer = client.get(STATUS)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+        page = client.get("/migrations/")
+        assert page.status_code == 503
+        assert "Nobody can be recognised" in page.content.decode()
+        assert client.post("/migrations/apply/").status_code == 503
+        assert client.post(RUNS, {}, content_type="application/json").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"), [({"is_active": False}, 401), ({"is_staff": False}, 403)]
+)
+def test_who_is_no_longer_active_or_staff_is_turned_away(fields, status):
+    """What the row says now counts."""
+    client = signed_in_with_a_password()
+    User.objects.update(**fields)
+    with without_column("last_name"):
+        assert client.get(STATUS).status_code == status
+
+
+def test_a_session_from_before_a_new_password_is_worth_nothing():
+    """As Django has it."""
+    client = signed_in_with_a_password()
+    ada = User.objects.get()
+    ada.set_password("another")
+    ada.save()
+    with without_column("last_name"):
+        assert client.get(STATUS).status_code == 401
+
+
+def test_a_back_end_that_decides_itself_is_not_gone_round(settings):
+    """Its own code may say no, and it cannot be asked."""
+    path = f"{__name__}.Strict"
+    settings.AUTHENTICATION_BACKENDS = [path]
+    client = Client()
+    client.force_login(User.objects.create_superuser("ada", "a@example.com"), path)
+    assert client.get(STATUS).status_code == 200
+    with without_column("last_name"):
+        assert client.get(STATUS).status_code == 401
+
+
+def test_a_session_of_a_back_end_that_is_no_more_is_worth_nothing(settings):
+    """As Django has it."""
+    client = signed_in_with_a_password()
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.Strict"]
+    with without_column("last_name"):
+        assert client.get(STATUS).status_code == 401
+
+
+def test_a_stale_login_is_asked_for_its_password_all_the_same():
+    """Django's back end cannot read the user; the hash that was read decides."""
+    client = signed_in_with_a_password()
+    grow_old(client)
+    with without_column("last_name"):
+        page = client.post("/migrations/apply/")
+        assert page.status_code == 403
+        assert "Password of ada" in page.content.decode()
+        wrong = client.post("/migrations/apply/", {FIELD: "wrong"})
+        assert "This is not the password" in wrong.content.decode()
+        assert not is_fresh(client)
+        assert (
+            client.post("/migrations/apply/", {FIELD: PASSWORD}).status_code == 428
+        )  # the fingerprint is missing: the password was right
+        assert is_fresh(client)
+
+
+def test_the_api_renews_a_login_all_the_same():
+    """In the same way."""
+    client = signed_in_with_a_password()
+    grow_old(client)
+    words = {"content_type": "application/json"}
+    with without_column("last_name"):
+        assert client.post(AGAIN, {"password": "wrong"}, **words).status_code == 403
+        assert client.post(AGAIN, {"password": PASSWORD}, **words).status_code == 204
+        assert is_fresh(client)
+
+
+def test_a_transaction_around_the_request_is_not_spoilt():
+    """Some middleware opens one: what comes after in it still works."""
+    client = signed_in_with_a_password()
+    with without_column("last_name"), transaction.atomic():
+        assert client.get(STATUS).status_code == 200
+        assert client.get("/migrations/").status_code == 200
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM auth_group")
+            assert cursor.fetchone() == (0,)
+
+
+def test_the_columns_that_exist_are_read_and_no_others(django_assert_num_queries):
+    """The user that is handed out knows that the column is missing."""
+    from migration_route.access.partly import read_partly
+
+    client = signed_in_with_a_password()
+    request = client.get(STATUS).wsgi_request
+    with without_column("last_name"):
+        deferred = read_partly(request, lambda found: found.get_deferred_fields())
+    assert deferred == {"last_name"}

@@ -1,0 +1,154 @@
+"""What do the tests of the client share? A server that says what a test wants it to say.
+
+What a real route says is walked in `tests/walks/test_client.py`; here it is what a route of
+another version says, or somebody who stands before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from migration_route.client.main import main
+
+
+@dataclass
+class Said:
+    """What the client said, and how it ended."""
+
+    code: int
+    out: str
+    error: str
+
+    @property
+    def json(self) -> Any:
+        """Return the JSON that it printed."""
+        return json.loads(self.out)
+
+
+@dataclass
+class Asked:
+    """A request, as it arrived."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass
+class Answers:
+    """What a path answers: one after the other, the last one again and again."""
+
+    status: int = 200
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Server:
+    """An HTTP server on loopback; `answers` is filled by the test."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], list[Answers]] = {}
+        self.asked: list[Asked] = []
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.origin = f"http://127.0.0.1:{self.http.server_port}"
+        self.url = f"{self.origin}/m/"
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
+
+    def say(self, call: str, *answers: Any) -> None:
+        """Let a call, as "GET status", be answered by these: bodies, or `Answers`."""
+        method, path = call.split(" ")
+        self.answers[method, f"/m/api/v1/{path}"] = [
+            found if isinstance(found, Answers) else Answers(body=found)
+            for found in answers
+        ]
+
+    def calls(self, call: str) -> list[Asked]:
+        """Return the requests of this call."""
+        return [
+            asked
+            for asked in self.asked
+            if f"{asked.method} {asked.path.removeprefix('/m/api/v1/')}" == call
+        ]
+
+    def close(self) -> None:
+        """Answer no more."""
+        self.http.shutdown()
+        self.http.server_close()
+
+    def _handler(server) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - two of them
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._answer(None)
+
+            def do_POST(self) -> None:
+                length = int(self.headers.get("Content-Length", 0))
+                self._answer(json.loads(self.rfile.read(length) or b"null"))
+
+            def _answer(self, body: Any) -> None:
+                path = self.path.partition("?")[0]
+                server.asked.append(
+                    Asked(self.command, path, dict(self.headers.items()), body)
+                )
+                waiting = server.answers.get((self.command, path)) or [
+                    Answers(404, "nothing", {"Content-Type": "text/plain"})
+                ]
+                found = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+                said = found.body
+                content = (
+                    said.encode() if isinstance(said, str) else json.dumps(said).encode()
+                )
+                self.send_response(found.status)
+                for name, value in found.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        return Handler
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Give a server that says what the test wants."""
+    with contextlib.closing(Server()) as found:
+        yield found
+
+
+@pytest.fixture
+def other() -> Iterator[Server]:
+    """Give another one, which is not to be asked."""
+    with contextlib.closing(Server()) as found:
+        yield found
+
+
+@pytest.fixture
+def call(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Said]:
+    """Give a function that calls the client in this process."""
+    monkeypatch.setenv("MIGRATION_ROUTE_URL", server.url)
+    monkeypatch.setenv("MIGRATION_ROUTE_TOKEN", "a-token")
+
+    def call(*words: str) -> Said:
+        capsys.readouterr()
+        try:
+            code = main(words)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        assert "a-token" not in said.out + said.err
+        return Said(code, said.out, said.err)
+
+    return call

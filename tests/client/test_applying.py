@@ -1,0 +1,152 @@
+"""What does the client send when it applies, how often, and when does it give up?"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.client.conftest import Answers
+from tests.client.test_answers import NO_EVENTS, RUN, problem
+
+PLAN = {
+    "database": "default",
+    "vendor": "sqlite",
+    "direction": "none",
+    "mode": "apply",
+    "targets": [],
+    "fingerprint": "a-b-c",
+    "build": "one",
+    "transactional_ddl": True,
+    "steps": [],
+    "findings": [],
+    "details_next": None,
+    "phase": None,
+    "deferred": [],
+}
+WAITING = {**RUN, "state": "awaiting_approval", "outcome": None, "ended": False}
+
+
+@pytest.fixture
+def route(server):
+    """Give a server that carries out what it is asked for."""
+    server.say("GET plan", PLAN)
+    server.say("POST runs", Answers(202, {**RUN, "state": "queued", "ended": False}))
+    server.say("GET runs/7/events", NO_EVENTS)
+    server.say("GET runs/7", RUN)
+    return server
+
+
+def test_only_what_is_said_is_sent(route, call):
+    """A route that is older refuses a field that it does not know."""
+    assert call("apply", "--yes").code == 0
+    assert (
+        call("apply", "--yes", "--at", "22:00", "--mode", "fake", "--reason", "x").code == 0
+    )
+    first, second = route.calls("POST runs")
+    assert first.body == {"database": "default", "fingerprint": "a-b-c"}
+    assert second.body == {**first.body, "at": "22:00", "fake": True, "reason": "x"}
+    keys = {asked.headers["Idempotency-Key"] for asked in (first, second)}
+    assert len(keys) == 2
+
+
+def test_a_request_to_apply_is_repeated_with_its_key(route, call):
+    """And polls are repeated too: the answers of a deploy are no answers."""
+    away = Answers(502, "<html>")
+    begun = route.answers["POST", "/m/api/v1/runs"]
+    route.say("POST runs", away, problem(503, "database_unavailable"), *begun)
+    route.say("GET runs/7/events", away, NO_EVENTS)
+    assert call("apply", "--yes").code == 0
+    sent = route.calls("POST runs")
+    assert len({asked.headers["Idempotency-Key"] for asked in sent}) == 1
+    assert len(sent) == 3
+
+
+def test_what_could_happen_twice_is_sent_once(route, call):
+    """Patience or not: it may have arrived."""
+    route.say("POST runs/7/cancel", Answers(502, "<html>"))
+    assert call("cancel", "7", "--patience", "9s").code == 8
+    assert len(route.calls("POST runs/7/cancel")) == 1
+
+
+def test_a_run_that_could_not_start_is_not_asked_for_again(route, call):
+    """Its 503 is an answer."""
+    route.say("POST runs", problem(503, "launch_failed"))
+    assert call("apply", "--yes").code == 1
+    assert len(route.calls("POST runs")) == 1
+
+
+def test_patience_has_an_end(route, call):
+    """And says so."""
+    route.say("GET runs/7/events", Answers(504, "<html>"))
+    said = call("apply", "--yes", "--patience", "1")
+    assert said.code == 8
+    assert "Trying again for 1 s" in said.error
+    assert "migration-route watch 7" in said.error
+
+
+def test_a_run_that_waits_for_an_approval_is_6(route, call):
+    """At once, or after as long as is said."""
+    route.say("POST runs", Answers(202, WAITING))
+    route.say("GET runs/7", WAITING)
+    said = call("apply", "--yes")
+    assert (said.code, "waits for an approval" in said.error) == (6, True)
+    assert call("apply", "--yes", "--wait-for-approval", "1s").code == 6
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("succeeded", 0), ("rejected", 4), ("expired", 6), ("stale", 5)]
+)
+def test_an_approval_is_waited_for(route, call, state, code):
+    """Given, refused, or too late."""
+    route.say("POST runs", Answers(202, WAITING))
+    route.say("GET runs/7", WAITING, {**RUN, "state": state})
+    assert call("apply", "--yes", "--wait-for-approval", "30s").code == code
+
+
+def test_another_build_is_asked_again_until_it_is_the_one(route, call):
+    """The plan and the run come from the build that is wanted, and no other."""
+    build = {"Migration-Route-Build": "one"}
+    route.say("GET ready", Answers(200, {"ready": True}, build))
+    begun = route.answers["POST", "/m/api/v1/runs"]
+    route.say("POST runs", problem(409, "stale_code"), *begun)
+    route.say("GET plan", {**PLAN, "build": "zero"}, PLAN)
+    assert call("apply", "--yes", "--build", "one").code == 0
+    first, second = route.calls("POST runs")
+    assert first.body["build"] == "one"
+    assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"]
+    assert len(route.calls("GET ready")) == 5
+    assert len(route.calls("GET plan")) == 2
+
+
+def test_a_build_that_does_not_come_is_5(route, call):
+    """Whether it is the answers, the plan or the run that comes from another one."""
+    words = ["apply", "--yes", "--build", "two", "--build-timeout", "0s"]
+    route.say("GET ready", Answers(200, {}, {"Migration-Route-Build": "one"}))
+    said = call(*words)
+    assert (said.code, "'one'" in said.error, "'two'" in said.error) == (5, True, True)
+    route.say("GET ready", Answers(502, "<html>"))
+    assert call(*words).code == 8
+    assert route.calls("POST runs") == []
+
+
+def test_stale_code_without_a_wanted_build_is_told(route, call):
+    """It is for the caller to decide."""
+    route.say("POST runs", problem(409, "stale_code"))
+    assert call("apply", "--yes").code == 5
+
+
+def test_a_run_to_be_resumed_is_followed(route, call):
+    """As on the host."""
+    route.say("POST runs/7/resolve", {**RUN, "state": "queued", "ended": False})
+    assert call("resolve", "7", "--reason", "x", "--how", "resume").code == 0
+    assert route.calls("POST runs/7/resolve")[0].body == {"reason": "x", "how": "resume"}
+    assert route.calls("GET runs/7/events")
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject", "hold", "resume", "cancel"])
+def test_what_is_asked_of_a_run(route, call, verb):
+    """With a reason, and force where there is such a thing."""
+    route.say(f"POST runs/7/{verb}", RUN)
+    assert call(verb, "7", "--reason", "because").code == 0
+    assert route.calls(f"POST runs/7/{verb}")[0].body == {"reason": "because"}
+    said = call(verb, "7", "--force")
+    assert said.code == (0 if verb in {"resume", "cancel"} else 2)

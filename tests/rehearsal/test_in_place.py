@@ -1,0 +1,183 @@
+"""When is a plan not rehearsed in place, and what is said of one that was?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+
+from migration_route import conf
+from migration_route.connecting import new_connection
+from migration_route.errors import (
+    ActiveRun,
+    CannotRehearse,
+    Misconfigured,
+    OrphanBackend,
+    Refused,
+)
+from migration_route.ledger import rehearsals
+from migration_route.ledger.evidence import StepError
+from migration_route.ledger.rehearsal_report import Report, SeenStep
+from migration_route.rehearsal import in_place, looking
+from migration_route.rehearsal.in_place import mutex, require_in_place
+from migration_route.rendering.rehearsals import summary
+from migration_route.reporting.rehearsals import rehearsal_answer
+from migration_route.running.recovery.backend import Backend
+from migration_route.vendors import in_place_of, vendor_of
+from migration_route.vendors.interface import Slot
+from migration_route.vocabulary import RehearsalState
+from tests.factories import a_plan, a_step
+from tests.rehearsal.test_looking import open_one
+
+
+@pytest.fixture
+def undoing(database):
+    """Skip where nothing can be undone as a whole."""
+    if in_place_of("default").why_not:
+        pytest.skip(f"{connection.vendor} does not rehearse in place")
+
+
+def test_a_database_that_cannot_undo_it_says_why(database):
+    """And points to a copy; where it can, nothing is in the way."""
+    why = in_place_of("default").why_not
+    if not why:
+        require_in_place(a_plan(a_step()), and_back=False)
+        return
+    with pytest.raises(CannotRehearse, match="in place") as refused:
+        require_in_place(a_plan(a_step()), and_back=False)
+    assert why in refused.value.message
+    assert "copy" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("plan", "and_back", "word"),
+    [
+        (a_plan(a_step(atomic=False), a_step("0003_b")), False, "not atomic"),
+        (a_plan(a_step()), True, "no way back"),
+    ],
+)
+def test_what_cannot_stand_in_one_transaction_is_refused(undoing, plan, and_back, word):
+    """Before anything has begun."""
+    with pytest.raises(CannotRehearse, match=word):
+        require_in_place(plan, and_back=and_back)
+
+
+def test_a_later_step_that_is_not_atomic_does_not_keep_the_others(undoing):
+    """What comes before it can be rehearsed."""
+    plan = a_plan(a_step(), a_step("0003_b", atomic=False))
+    require_in_place(plan, and_back=False)
+
+
+def test_a_guard_that_is_not_carried_refuses(undoing, monkeypatch):
+    """As it does for a run."""
+    found = replace(conf.RouteSettings(), unsupported=("NEW_GUARD",))
+    monkeypatch.setattr(in_place, "route_settings", lambda: found)
+    with pytest.raises(Refused, match="NEW_GUARD"):
+        require_in_place(a_plan(a_step()), and_back=False)
+
+
+def test_a_setting_that_cannot_be_read_refuses(undoing, settings):
+    """It might have been a guard."""
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "GARD": True}
+    with pytest.raises(Misconfigured, match="GARD"):
+        require_in_place(a_plan(a_step()), and_back=False)
+
+
+def test_a_freeze_refuses(undoing, settings):
+    """Its locks are real ones."""
+    now = datetime.now(UTC)
+    freeze = {
+        "from": (now - timedelta(hours=1)).isoformat(),
+        "until": (now + timedelta(hours=1)).isoformat(),
+        "reason": "sale",
+    }
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "FREEZES": [freeze]}
+    with pytest.raises(CannotRehearse, match="sale"):
+        require_in_place(a_plan(a_step()), and_back=False)
+
+
+@pytest.mark.parametrize(
+    ("slot", "refusal"), [(Slot.SUPERVISOR, ActiveRun), (Slot.WORKER, OrphanBackend)]
+)
+def test_the_lock_of_the_runs_is_taken(undoing, slot, refusal):
+    """Nobody else migrates meanwhile, and nobody's session is left over."""
+    holder, other = new_connection("default"), new_connection("default")
+    lock = vendor_of("default").lock(holder, slot)
+    try:
+        assert lock.try_acquire()
+        with pytest.raises(refusal), mutex("default", other):
+            pytest.fail("the lock was taken twice")
+        lock.release()
+        with mutex("default", other):
+            assert not vendor_of("default").lock(holder, Slot.SUPERVISOR).try_acquire()
+    finally:
+        holder.close()
+        other.close()
+
+
+def worker_session_of(name):
+    """Open a session as the worker of that rehearsal has it, and lock it."""
+    session = new_connection("default")
+    vendor_of("default").prepare_worker_session(session, name, lock_timeout=0.1)
+    assert vendor_of("default").lock(session, Slot.WORKER).try_acquire()
+    return session
+
+
+def test_the_session_of_a_killed_one_is_ended(undoing):
+    """By whoever looks next; then it reads as failed, and no lock is left."""
+    record = open_one(in_place=True)
+    session = worker_session_of(record.id)
+    try:
+        found = looking.look_after(record)
+        assert found.state is RehearsalState.FAILED
+        assert not session.is_usable()
+        backend = Backend("default")
+        assert backend.pid() is None
+        backend.close()
+    finally:
+        session.close()
+
+
+def test_the_session_of_somebody_else_stays(undoing):
+    """A run that has begun since is not touched."""
+    record = open_one(in_place=True)
+    session = worker_session_of("f" * 32)
+    try:
+        assert looking.look_after(record).state is RehearsalState.FAILED
+        assert session.is_usable()
+    finally:
+        session.close()
+
+
+def ended(error=None, states=("applied",), **columns):
+    """Put one on record that ended so, with steps in these states."""
+    record = open_one(in_place=True)
+    steps = tuple(
+        SeenStep(app="shop", name=f"000{number}_x", direction="forwards", state=state)
+        for number, state in enumerate(states)
+    )
+    return rehearsals.move(
+        record.id,
+        to=RehearsalState.FAILED if error else RehearsalState.SUCCEEDED,
+        expected={RehearsalState.RUNNING},
+        error=error,
+        report=Report(steps=steps, duration_ms=1500),
+        steps=json.dumps([("shop", step.name, "digest") for step in steps]),
+        **columns,
+    )
+
+
+def test_what_was_rehearsed_in_place_says_so(database):
+    """How many of its steps, where not all of them; and what is no fault of the plan."""
+    found = ended()
+    assert rehearsal_answer(found).in_place
+    assert ", in place, 1.5 s" in summary(rehearsal_answer(found))
+    part = ended(states=("applied", "not_started", "not_started"))
+    assert "in place, only 1 of 3 steps" in summary(rehearsal_answer(part))
+    late = ended(error=StepError(type="OutOfTime", message="x"))
+    assert summary(rehearsal_answer(late)).endswith("in place: cut short (OutOfTime)")
+    wrong = ended(error=StepError(type="IntegrityError", message="x"))
+    assert summary(rehearsal_answer(wrong)).endswith("in place: failed")

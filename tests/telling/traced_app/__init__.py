@@ -1,0 +1,1 @@
+"""An app that exports spans into a file."""
