@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 
 from tests.harness.client import expect, expect_problem
+from tests.harness.deadlines import until
 from tests.harness.migrations import WRITE_THREE, WRITTEN, column, running
 from tests.harness.pairs import on, on_each_once
 from tests.harness.project import Options
@@ -60,6 +61,14 @@ def waiting(client, **words):
 def say(client, run, verb, reason="a walk"):
     """Approve or reject a run, and give whatever comes."""
     return client.call("POST", f"runs/{run['id']}/{verb}", json={"reason": reason})
+
+
+def answers(client):
+    """Tell whether the server answers."""
+    try:
+        return client.call("GET", "ready").status_code in {200, 503}
+    except httpx.TransportError:
+        return False  # the connection was that of the worker that was killed
 
 
 @on_each_once
@@ -195,8 +204,9 @@ def test_an_approval_outlives_the_process_that_took_it(build, pair):
         else:
             assert answer.status_code >= 500, answer.text
         assert not (site.project.folder / "market" / name).exists()
+        until(lambda: answers(ci), seconds=60, what="another worker answers")
         ended = ci.wait_for_end(run["id"], seconds=120)
-        assert ended["state"] == "succeeded"
+        assert ended["state"] == "succeeded", ended
         assert ended["approval"]["given"] == 1
         entries = [entry for entry in ci.entries() if entry["run"] == run["id"]]
         queued = [entry for entry in entries if entry["facts"].get("to") == "queued"]

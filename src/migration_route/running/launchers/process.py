@@ -9,6 +9,7 @@ from migration_route import processes
 from migration_route.deciding.policy import Permit
 from migration_route.errors import LaunchFailed
 from migration_route.ledger.records import RunRecord
+from migration_route.planning.fingerprint import same_plan
 from migration_route.running.launchers.words import taking_words
 
 
@@ -22,7 +23,7 @@ class ProcessLauncher:
 
 def start(permit: Permit, run: RunRecord) -> subprocess.Popen[bytes]:
     """Start the supervisor of a run that this permit allows."""
-    if permit.plan.fingerprint != run.fingerprint:
+    if not same_plan(permit.plan.fingerprint, run.fingerprint):
         raise LaunchFailed("The permit is for another plan than the run.")
     return begin(run.id, "run", run.id)
 
