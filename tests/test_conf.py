@@ -205,17 +205,12 @@ def test_a_wrong_limit_is_named(entry, word):
     assert word in problem
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "WINDOWS",
-    ],
-)
-def test_a_guard_that_is_not_carried_yet_is_named(key):
+def test_a_guard_that_is_not_carried_yet_is_named(monkeypatch):
     """A guard that its owner believes shut is not ignored; an empty one is none."""
-    assert read_settings({key: {"some": "thing"}}).unsupported == (key,)
-    assert read_settings({key: ()}).unsupported == ()
-    assert problems(**{key: {"some": "thing"}}) == ()
+    monkeypatch.setattr("migration_route.conf.reading.NOT_YET", ("LATER",))
+    assert read_settings({"LATER": {"some": "thing"}}).unsupported == ("LATER",)
+    assert read_settings({"LATER": ()}).unsupported == ()
+    assert problems(LATER={"some": "thing"}) == ()
 
 
 def test_a_direct_way_leads_straight_to_one_database():
@@ -470,3 +465,26 @@ def test_all_faults_in_approvals_are_told_together():
     found = problems(APPROVALS={"rules": entries})
     assert len(found) == 4
     assert sum("['rules'][1]" in text for text in found) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("15m", timedelta(minutes=15)),
+        ("90s", timedelta(seconds=90)),
+        ("shop.access.fresh", "shop.access.fresh"),
+        (None, None),
+    ],
+)
+def test_how_fresh_a_login_has_to_be_is_read(given, expected):
+    """A duration, a dotted path, or None for off; fifteen minutes where nothing is set."""
+    assert read_settings({"REAUTHENTICATE": given}).reauthenticate == expected
+    assert read_settings({}).reauthenticate == timedelta(minutes=15)
+
+
+@pytest.mark.parametrize("wrong", [False, True, 15, "", "0s", "soon", "a..b", "1.5x", []])
+def test_what_cannot_be_read_asks_as_usual(wrong):
+    """A guard with a typing error is shut, and told."""
+    found = read_settings({"REAUTHENTICATE": wrong})
+    assert found.reauthenticate == timedelta(minutes=15)
+    assert any(text.startswith("REAUTHENTICATE must be") for text in found.problems)

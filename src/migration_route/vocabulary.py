@@ -150,6 +150,17 @@ class WaitingReason(StrEnum):
     HEALTH = "health"  # the moment is not good: a signal stops
     APPROVAL = "approval"  # other people have to agree first
 
+    TIME = "time"  # it was asked for at a later time
+    WINDOW = "window"  # no window is open
+    FREEZE = "freeze"  # nothing begins in a freeze
+    CARRIER = "carrier"  # no process has taken it
+
+
+OPENING_REASONS = frozenset(
+    {WaitingReason.TIME, WaitingReason.WINDOW, WaitingReason.FREEZE}
+)
+"""Why a run waits that has not begun: nothing was done for it, and it holds no lock."""
+
 
 @unique
 class ApprovalDecision(StrEnum):
@@ -218,6 +229,7 @@ class EventKind(StrEnum):
     LOCK_LOST = "lock_lost"
     INDEX_DROPPED = "index_dropped"
     HEALTH = "health"
+    WINDOW = "window"
     ERROR = "error"
 
 
@@ -237,6 +249,7 @@ class Action(StrEnum):
     HOLD_REQUESTED = "hold_requested"
     RESUMED = "resumed"
     HEALTH_OVERRIDDEN = "health_overridden"
+    OPENING_OVERRIDDEN = "opening_overridden"
     RESOLVED = "resolved"
     APPROVED = "approved"
     REJECTED = "rejected"

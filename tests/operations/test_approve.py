@@ -32,7 +32,7 @@ from migration_route.operations.apply import ApplyRequest, apply
 from migration_route.operations.approve import approve, may_approve, may_reject, reject
 from migration_route.operations.cancel import cancel
 from migration_route.operations.carry import carry
-from migration_route.operations.releasing import expire_due
+from migration_route.operations.duties import Duties
 from migration_route.operations.status import status
 from migration_route.planning.fingerprint import same_plan
 from migration_route.reporting.serialize import run_answer
@@ -267,10 +267,10 @@ def test_a_request_expires_for_whoever_looks_next():
     found = running.show(run.id, GRACE)
     assert (found.state, found.outcome) == (RunState.EXPIRED, "expired")
     run = backdate(begin("testapp"), 25)
-    assert [found.id for found in expire_due()] == [run.id]
-    assert expire_due() == []
+    assert Duties().do_what_is_due()  # what a worker does from time to time
+    assert find_run(run.id).state is RunState.EXPIRED
     run = backdate(begin("testapp"), 23)
-    assert expire_due() == []
+    assert Duties().do_what_is_due()
     assert running.show(run.id, GRACE).state is RunState.AWAITING_APPROVAL
 
 
@@ -477,6 +477,37 @@ def test_what_was_approved_long_ago_is_not_started_any_more():
         created_at=written(datetime.now(UTC) - timedelta(hours=25))
     )
     assert running.show(run.id, GRACE).state is RunState.EXPIRED
+    assert Launches.of == [run.id]
+
+
+def far_windows():
+    """Return a setting by which nothing begins now, on no day of the week."""
+    later = datetime.now(UTC) + timedelta(hours=3)
+    return [{"from": f"{later:%H:%M}", "until": f"{later + timedelta(hours=1):%H:%M}"}]
+
+
+def test_what_is_approved_outside_of_its_windows_waits_for_them(settings):
+    """It is let go, with a process that waits, and begins no earlier than it may."""
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "WINDOWS": far_windows()}
+    assert route_settings().problems == ()
+    run = begin("testapp")
+    assert (run.state, run.waiting_reason) == (RunState.AWAITING_APPROVAL, "approval")
+    found = approve(run.id, GRACE)
+    assert (found.state, found.waiting_reason) == (RunState.WAITING, "window")
+    assert found.waiting_until > found.created_at
+    assert Launches.of == [run.id]
+
+
+def test_where_nothing_can_wait_for_a_window_it_is_let_go_when_that_opens(settings):
+    """The approval stands; whoever looks in the window lets it go."""
+    run = begin("testapp")
+    usual = settings.MIGRATION_ROUTE
+    settings.MIGRATION_ROUTE = {**usual, "LAUNCHER": "inline", "WINDOWS": far_windows()}
+    found = approve(run.id, GRACE)
+    assert found.state is RunState.AWAITING_APPROVAL
+    assert [one.by.name for one in found.given] == ["grace"]
+    settings.MIGRATION_ROUTE = usual
+    assert running.show(run.id, GRACE).state is RunState.QUEUED
     assert Launches.of == [run.id]
 
 

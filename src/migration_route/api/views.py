@@ -21,6 +21,7 @@ from migration_route.operations import (
     health,
     hold,
     ledger,
+    opening,
     plan,
     ready,
     rehearse,
@@ -32,6 +33,7 @@ from migration_route.operations.weighing import demanded_of
 from migration_route.planning.plan import PlanRequest
 from migration_route.reporting import serialize
 from migration_route.reporting.approvals import with_demand
+from migration_route.reporting.openings import with_opening
 from migration_route.reporting.plans import plan_answer
 from migration_route.reporting.rehearsals import with_rehearsal
 from migration_route.vocabulary import Mode, RunState
@@ -70,6 +72,7 @@ def get_plan(request: HttpRequest) -> HttpResponse:
     found = plan.plan(wanted, actor, details)
     last = rehearse.of_plan(found, actor)
     told = with_rehearsal(plan_answer(found), last)
+    told = with_opening(told, opening.opens(wanted.database))
     return answer(with_demand(told, demanded_of(wanted, found, actor, details)))
 
 
@@ -119,6 +122,8 @@ def post_runs(request: HttpRequest) -> HttpResponse:
         build=body.build,
         rebuild_invalid_indexes=body.rebuild_invalid_indexes,
         phase=body.phase,
+        at=body.at,
+        wait_for_window=body.wait_for_window,
         idempotency_key=parsing.idempotency_key(request),
     )
     run = applying.apply(wanted, actor)

@@ -41,6 +41,15 @@ from migration_route.vocabulary import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Why a run does not begin yet, and until when."""
+
+    reason: WaitingReason
+    until: str
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
     """A run that is to begin."""
 
@@ -62,6 +71,8 @@ class NewRun:
     deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
     demand: Demand | None = None  # it waits for this approval; None: it is queued
     resumes: str = ""  # the run that is resolved when this one begins
+    begin_at: str = ""  # not before; "" for at once
+    waiting: Waiting | None = None  # None: it may begin
     credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
     permit: str | None = None  # the id of the permit that it uses up
 
@@ -131,14 +142,28 @@ def refuse_while_active(database: str) -> None:
         )
 
 
+def _until_approved(demand: Demand, now: str) -> Waiting:
+    """Return how it is put on record that a run waits for people: nothing else comes
+    before that."""
+    until = clock.written(clock.parsed(now) + demand.lifetime)
+    return Waiting(reason=WaitingReason.APPROVAL, until=until, facts={})
+
+
 def _insert(alias: str, new: NewRun) -> Run:
     now, demand = clock.now(), new.demand
-    until = clock.written(clock.parsed(now) + demand.lifetime) if demand else ""
+    state = RunState.WAITING if new.waiting else RunState.QUEUED
+    waiting = new.waiting
+    if demand:
+        state, waiting = RunState.AWAITING_APPROVAL, _until_approved(demand, now)
     row = Run(
         id=new_id(),
         database=new.database,
         active_database=new.database,
-        state=RunState.AWAITING_APPROVAL if demand else RunState.QUEUED,
+        state=state,
+        waiting_reason=waiting.reason if waiting else "",
+        waiting_until=waiting.until if waiting else "",
+        waiting_facts=json.dumps(waiting.facts) if waiting and waiting.facts else "",
+        begin_at=new.begin_at,
         direction=new.direction,
         mode=new.mode,
         targets=json.dumps(new.targets),
@@ -157,8 +182,6 @@ def _insert(alias: str, new: NewRun) -> Run:
         deferred=stored(new.deferred),
         demand=canonical_json(demand.to_dict()) if demand else "",
         resumes=new.resumes,
-        waiting_reason=WaitingReason.APPROVAL if demand else "",
-        waiting_until=until,
         created_at=now,
         heartbeat_at=now,
     )
@@ -188,5 +211,8 @@ def _request_entry(row: Run, new: NewRun) -> Draft:
             **({"permit": new.permit} if new.permit else {}),
             "deferred": [[left.app, left.name, left.digest] for left in new.deferred],
             "approval": new.demand and new.demand.to_dict(),
+            "at": new.begin_at or None,
+            "waiting": new.waiting.reason if new.waiting else None,
+            "until": new.waiting.until if new.waiting else None,
         },
     )

@@ -18,6 +18,7 @@ from migration_route.ledger.evidence import StepError as StepError
 from migration_route.models import Entry, Event, Run
 from migration_route.vocabulary import (
     ACTIVE_STATES,
+    OPENING_REASONS,
     ActorKind,
     Direction,
     Mode,
@@ -131,6 +132,9 @@ class RunRecord:
     demand: Demand | None = None  # whose approval it needs, or needed
     given: tuple[Given, ...] = ()  # what people have said of it
     resumes: str = ""  # the run that is resolved when this one begins
+    begin_at: str = ""  # not before; "" for at once
+    in_spite: bool = False  # of windows and freezes, as a person wants it
+    carrier: str = ""  # the process that has taken it, by a word of its own; "" for none
 
     @property
     def requester(self) -> Identity:
@@ -141,6 +145,11 @@ class RunRecord:
     def is_active(self) -> bool:
         """Tell whether it owns its database, or may still own it."""
         return self.state in ACTIVE_STATES
+
+    @property
+    def waits_to_begin(self) -> bool:
+        """Tell whether nothing was done for it yet, and it waits for its opening."""
+        return self.state is RunState.WAITING and self.waiting_reason in OPENING_REASONS
 
     def with_steps(self, steps: tuple[StepRecord, ...], *, last_event: int) -> RunRecord:
         """Return it as a later look shows it."""
@@ -185,6 +194,9 @@ def run_record(row: Run) -> RunRecord:
         demand=demand_of(row),
         given=given_of(row),
         resumes=row.resumes,
+        begin_at=row.begin_at,
+        in_spite=row.in_spite,
+        carrier=row.carrier,
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import assert_never
 
+from migration_route import clock
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
 from migration_route.approvals import Demand, Identity
@@ -32,19 +34,13 @@ from migration_route.ledger.records import DeferredRecord, RunRecord, StepRecord
 from migration_route.operations import permits, releasing
 from migration_route.operations.launching import launch as launch
 from migration_route.operations.launching import refuse_what_cannot_run
+from migration_route.operations.opening import until_opening
 from migration_route.operations.recording import on_record
 from migration_route.operations.weighing import plan_to_decide, weigh
 from migration_route.planning import sources
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.running.launchers import launcher
-from migration_route.vocabulary import (
-    Action,
-    Mode,
-    Phase,
-    RunState,
-    Scope,
-    WaitingReason,
-)
+from migration_route.vocabulary import Action, Mode, Phase, RunState, Scope, WaitingReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +56,8 @@ class ApplyRequest:
     build: str = ""  # the build that must be answering; "" for any
     rebuild_invalid_indexes: bool = False  # drop those that a step makes anew
     idempotency_key: str | None = None
+    at: datetime | None = None  # not before, aware; None: as soon as it may
+    wait_for_window: bool = True  # False: it begins now, or is refused
 
     def digest(self) -> str:
         """Return what tells a repeated request from another one."""
@@ -73,6 +71,8 @@ class ApplyRequest:
                 self.build,
                 self.rebuild_invalid_indexes,
                 self.phase,
+                self.at and clock.written(self.at),
+                self.wait_for_window,
             ]
         )
 
@@ -228,6 +228,7 @@ def _open(
     demand: Demand | None = None,
     resumes: str = "",
 ) -> tuple[RunRecord, bool]:
+    waiting = until_opening(plan.database, at=request.at, waits=request.wait_for_window)
     require_direct(plan.database)
     if install():
         note(
@@ -272,6 +273,8 @@ def _open(
             phase=plan.phase,
             demand=demand,
             resumes=resumes,
+            begin_at=clock.written(request.at) if request.at else "",
+            waiting=waiting,
             deferred=tuple(
                 DeferredRecord(
                     app=left.app,

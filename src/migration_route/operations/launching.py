@@ -39,5 +39,6 @@ def launch(permit: Permit, run: RunRecord) -> None:
         change = runs.Change(
             outcome=error.code, error=StepError(type="LaunchFailed", message=str(error))
         )
-        runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED}, change=change)
+        unbegun = {RunState.QUEUED, RunState.WAITING}
+        runs.move(run.id, to=RunState.FAILED, expected=unbegun, change=change)
         raise

@@ -14,6 +14,7 @@ from django.db import Error as DatabaseFailure
 from migration_route import clock
 from migration_route.deciding.approving import counted, is_met
 from migration_route.deciding.policy import NeedsApproval, Permit, Refusal
+from migration_route.deciding.windows import Later, Never
 from migration_route.errors import (
     LaunchFailed,
     NotInThisState,
@@ -21,17 +22,21 @@ from migration_route.errors import (
     RouteError,
     StaleCode,
     UnknownTarget,
+    WindowClosed,
 )
 from migration_route.ledger import runs
-from migration_route.ledger.reading import find_run, silence, standing_runs
+from migration_route.ledger.opening import Waiting
+from migration_route.ledger.reading import find_run, silence
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.operations.launching import launch
 from migration_route.operations.resuming import held_to_resume, settle
 from migration_route.operations.weighing import plan_to_decide, request_of, weigh_again
 from migration_route.planning.fingerprint import same_plan
-from migration_route.running.launchers import launcher
+from migration_route.running.launchers import can_wait, is_patient, launcher
 from migration_route.running.launchers.words import words_of
+from migration_route.running.openings import opening_of, waiting_for
 from migration_route.running.recovery import lost_runs
+from migration_route.running.recovery.carriers import START
 from migration_route.vocabulary import RunState
 
 logger = logging.getLogger("migration_route.operations")
@@ -56,13 +61,6 @@ def look_after(run: RunRecord) -> RunRecord:
         return run
 
 
-def expire_due() -> list[RunRecord]:
-    """Look after every run that waits for approval; return those that do no longer."""
-    waiting = [run for run in standing_runs() if run.state is RunState.AWAITING_APPROVAL]
-    found = [look_after(run) for run in waiting]
-    return [run for run in found if run.state is not RunState.AWAITING_APPROVAL]
-
-
 def _look_after_waiting(run: RunRecord) -> RunRecord:
     if clock.now() > run.waiting_until:
         return _expire(run)
@@ -77,8 +75,10 @@ def _look_after_queued(run: RunRecord) -> RunRecord:
     there should be two."""
     launches = run.waiting_facts.get("launches", 0)
     if (
-        launches >= _LAUNCHES
-        or silence(run) <= lost_runs.START
+        is_patient()  # somebody comes for it
+        or run.carrier
+        or launches >= _LAUNCHES
+        or silence(run) <= START
         or words_of(run.id).exists()  # it was started on this host
     ):
         return lost_runs.look_after(run)
@@ -104,7 +104,7 @@ def let_go(run: RunRecord) -> RunRecord:
     """
     match decide_now(run):
         case Permit() as permit:
-            return release(run, permit)
+            return _release_if_open(run, permit)
         case NeedsApproval():
             return run
         case Refusal(error=error):
@@ -119,7 +119,7 @@ def let_go_with(run: RunRecord, decision: Permit | NeedsApproval) -> RunRecord:
     if isinstance(decision, NeedsApproval):
         return run
     try:
-        return release(run, decision)
+        return _release_if_open(run, decision)
     except NotInThisState:
         return find_run(run.id)  # another who approved it was as fast
 
@@ -169,21 +169,43 @@ def _void(run: RunRecord, error: RouteError) -> RouteError:
     )
 
 
-def release(run: RunRecord, permit: Permit) -> RunRecord:
-    """Queue a run and start its process; of several who do so, one does.
+def _release_if_open(run: RunRecord, permit: Permit) -> RunRecord:
+    """Let a run go; where it may not begin now and no process can wait for that, whoever
+    looks when it may lets it go."""
+    try:
+        return release(run, permit)
+    except WindowClosed:
+        return find_run(run.id)
 
-    Raises `NotInThisState` for the others, and `LaunchFailed`.
+
+def release(run: RunRecord, permit: Permit) -> RunRecord:
+    """Queue a run, or let it wait for its opening, and start its process; of several who
+    do so, one does.
+
+    Raises `NotInThisState` for the others, `WindowClosed` and `LaunchFailed`.
     """
     launcher()  # what cannot start anything is told before the run is queued
-    queued = _queue_to_resume(run) if run.resumes else _queue(run)
+    waiting = _until_opening(run)
+    queued = _queue_to_resume(run, waiting) if run.resumes else _queue(run, waiting)
     launch(permit, queued)
     return queued
 
 
-def _queue_to_resume(run: RunRecord) -> RunRecord:
+def _until_opening(run: RunRecord) -> Waiting | None:
+    """Return for what an approved run waits; None: for nothing, or it is let go already,
+    and its process sees to that."""
+    if run.state is RunState.QUEUED:
+        return None
+    found = opening_of(run)
+    if isinstance(found, Never) or (isinstance(found, Later) and not can_wait()):
+        raise WindowClosed(f"This may not begin now. {found.why}")
+    return waiting_for(found) if isinstance(found, Later) else None
+
+
+def _queue_to_resume(run: RunRecord, waiting: Waiting | None) -> RunRecord:
     try:
         with held_to_resume(run) as change:
-            queued = _queue(run)
+            queued = _queue(run, waiting)
             if change is not None:
                 settle(run.resumes, queued, change)
             return queued
@@ -191,7 +213,7 @@ def _queue_to_resume(run: RunRecord) -> RunRecord:
         raise _void(run, error) from error
 
 
-def _queue(run: RunRecord) -> RunRecord:
+def _queue(run: RunRecord, waiting: Waiting | None) -> RunRecord:
     launches = run.waiting_facts.get("launches", 0) + 1
     demand = run.demand
     count = counted(demand, run.given, requester=run.requester) if demand else ()
@@ -199,7 +221,9 @@ def _queue(run: RunRecord) -> RunRecord:
         reason="Its process is started again: nobody had started it."
         if run.state is RunState.QUEUED
         else "",
-        waiting_facts={"launches": launches},
+        waiting_reason=waiting.reason if waiting else "",
+        waiting_until=waiting.until if waiting else "",
+        waiting_facts=waiting.facts if waiting else {"launches": launches},
         vouching={
             "fingerprint": run.fingerprint,
             "approved_by": [[one.by.kind, one.by.name] for one in count],
@@ -207,4 +231,5 @@ def _queue(run: RunRecord) -> RunRecord:
         # Of two who start it again at the same time, one does.
         only_if={"heartbeat_at": run.heartbeat_at} if launches > 1 else {},
     )
-    return runs.move(run.id, to=RunState.QUEUED, expected={run.state}, change=change)
+    to = RunState.WAITING if waiting else RunState.QUEUED
+    return runs.move(run.id, to=to, expected={run.state}, change=change)

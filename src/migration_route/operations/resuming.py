@@ -78,7 +78,7 @@ def settle(stopped: str, run: RunRecord, change: runs.Change) -> None:
         runs.move(
             run.id,
             to=RunState.FAILED,
-            expected={RunState.QUEUED},
+            expected={RunState.QUEUED, RunState.WAITING},
             change=runs.Change(outcome="launch_failed", error=error),
         )
         raise

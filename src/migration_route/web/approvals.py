@@ -26,6 +26,22 @@ from migration_route.web import parsing
 from migration_route.web.plans import PlanView, plan_view
 from migration_route.web.wording import duration, moment
 
+APPROVAL_SENTENCES = {
+    RunState.AWAITING_APPROVAL: (
+        "Waiting for approval: nothing has begun.",
+        "It begins by itself when enough people have agreed.",
+    ),
+    RunState.REJECTED: (
+        "Rejected: nothing was begun.",
+        "When what was objected to is put right, ask anew.",
+    ),
+    RunState.EXPIRED: (
+        "Expired: nobody approved it in time, and nothing was begun.",
+        "Read the plan again, and ask anew.",
+    ),
+}
+"""What is so with a run that waits for approval, or has waited in vain; what to do."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemandView:

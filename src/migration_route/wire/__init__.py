@@ -23,6 +23,7 @@ from migration_route.wire.ledger import (
     ExportedEntry,
     VerificationAnswer,
 )
+from migration_route.wire.openings import ActiveWaitingAnswer, OpeningAnswer, WorkedAnswer
 from migration_route.wire.plans import (
     DeferredAnswer,
     FindingAnswer,
@@ -73,6 +74,7 @@ from migration_route.wire.runs import (
 from migration_route.wire.status import DatabaseAnswer, ReadyAnswer, StatusAnswer
 
 __all__ = [
+    "ActiveWaitingAnswer",
     "ActorAnswer",
     "Alias",
     "Answer",
@@ -98,6 +100,7 @@ __all__ = [
     "LimitAnswer",
     "Name",
     "NotEndedAnswer",
+    "OpeningAnswer",
     "OperationAnswer",
     "OperationEvidenceAnswer",
     "PlanAnswer",
@@ -130,5 +133,6 @@ __all__ = [
     "TargetName",
     "VerificationAnswer",
     "WaitingAnswer",
+    "WorkedAnswer",
     "to_json",
 ]

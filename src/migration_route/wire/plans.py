@@ -5,6 +5,7 @@ from __future__ import annotations
 from migration_route.wire.approvals import DemandAnswer
 from migration_route.wire.body import Answer
 from migration_route.wire.forecasts import EstimateAnswer, ForecastAnswer, TableAnswer
+from migration_route.wire.openings import OpeningAnswer
 
 
 class OperationAnswer(Answer, frozen=True, kw_only=True):
@@ -99,3 +100,4 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     rehearsed: RehearsedAnswer | None = None
     tables: list[TableAnswer] = []
     approval: DemandAnswer | None = None
+    opening: OpeningAnswer | None = None

@@ -19,6 +19,7 @@ from migration_route.management import (
     rehearsing,
     telling,
     tokens,
+    working,
 )
 from migration_route.management.terminal import Terminal, pretty
 from migration_route.rendering.problems import problem_answer
@@ -29,6 +30,7 @@ _FAMILIES = (
     rehearsing,
     applying,
     approving,
+    working,
     asking,
     keeping,
     telling,
