@@ -481,9 +481,11 @@ def test_what_was_approved_long_ago_is_not_started_any_more():
 
 
 def far_windows():
-    """Return a setting by which nothing begins now, on no day of the week."""
+    """Return a setting by which nothing begins now."""
     later = datetime.now(UTC) + timedelta(hours=3)
-    return [{"from": f"{later:%H:%M}", "until": f"{later + timedelta(hours=1):%H:%M}"}]
+    end = later + timedelta(hours=1)
+    words = {"from": f"{later:%H:%M}", "to": f"{end:%H:%M}", "timezone": "UTC"}
+    return [words]
 
 
 def test_what_is_approved_outside_of_its_windows_waits_for_them(settings):
