@@ -213,7 +213,16 @@ def test_an_unresolved_run_is_five_and_watching_it_is_seven():
 def test_a_guard_that_needs_approval_is_six(settings):
     """Somebody else has to say yes."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "APPROVALS": {"required": 1}}
-    assert say("apply", "--yes").code == 6
+    asked = say("apply", "testapp.zero", "--mode", "fake", "--yes")
+    assert asked.code == 6
+    assert "needs 1 approval by another person with the right approve" in asked.out
+    (run,) = list_runs(database=None, before=None, limit=5)
+    assert run.state is RunState.AWAITING_APPROVAL
+    assert say("approve", run.id).code == 4  # by the shell that has asked
+    assert say("run", run.id).code == 6
+    assert say("reject", run.id, "--reason", "not today").code == 0
+    assert "rejected by" in say("show", run.id).out
+    assert say("watch", run.id).code == 4
 
 
 def test_a_database_that_is_gone_is_eight():
