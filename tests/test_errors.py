@@ -52,6 +52,7 @@ CONTRACT = {
     "invalid_request",
     "database_unavailable",
     "pooler_detected",
+    "window_closed",
 }
 
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from migration_route import clock
-from migration_route.errors import InvalidRequest, WindowClosed
-from migration_route.operations.opening import until_opening
+from migration_route.errors import InvalidRequest
+from migration_route.operations.opening import WindowClosed, until_opening
 
 NEVER = {"days": ["mon"], "from": "25:00", "to": "04:00", "timezone": "UTC"}
 

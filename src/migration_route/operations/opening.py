@@ -7,12 +7,19 @@ from typing import assert_never
 
 from migration_route import clock
 from migration_route.deciding.windows import HORIZON, Later, Never, Now, Opening
-from migration_route.errors import InvalidRequest, WindowClosed
+from migration_route.errors import InvalidRequest, Refused
 from migration_route.ledger.opening import Waiting
 from migration_route.running.launchers import can_wait
 from migration_route.running.openings import opening_for, waiting_for
 
 _LATE = timedelta(minutes=1)  # that a time may lie behind: it was written down before
+
+
+class WindowClosed(Refused):
+    """This may not begin now, and it was not to wait."""
+
+    code = "window_closed"
+    hint = "Ask again when it may begin, or let the run wait for it."
 
 
 def opens(database: str) -> Opening:
