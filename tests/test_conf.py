@@ -208,7 +208,6 @@ def test_a_wrong_limit_is_named(entry, word):
     "key",
     [
         "APPROVALS",
-        "WINDOWS",
     ],
 )
 def test_a_guard_that_is_not_carried_yet_is_named(key):
@@ -379,3 +378,26 @@ def test_freezes_that_are_no_list_freeze():
     """Likewise where the whole key is wrong."""
     found = read_settings({"FREEZES": "always"})
     assert len(found.problems) == len(found.freezes) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("15m", timedelta(minutes=15)),
+        ("90s", timedelta(seconds=90)),
+        ("shop.access.fresh", "shop.access.fresh"),
+        (None, None),
+    ],
+)
+def test_how_fresh_a_login_has_to_be_is_read(given, expected):
+    """A duration, a dotted path, or None for off; fifteen minutes where nothing is set."""
+    assert read_settings({"REAUTHENTICATE": given}).reauthenticate == expected
+    assert read_settings({}).reauthenticate == timedelta(minutes=15)
+
+
+@pytest.mark.parametrize("wrong", [False, True, 15, "", "0s", "soon", "a..b", "1.5x", []])
+def test_what_cannot_be_read_asks_as_usual(wrong):
+    """A guard with a typing error is shut, and told."""
+    found = read_settings({"REAUTHENTICATE": wrong})
+    assert found.reauthenticate == timedelta(minutes=15)
+    assert any(text.startswith("REAUTHENTICATE must be") for text in found.problems)

@@ -1,7 +1,8 @@
 """An ordinary Django project; the lines that adopt the route are marked.
 
 What differs from one start to the next comes from the environment, which `demo.py`
-fills: `DEMO_DATABASE` (sqlite or postgres) and `DEMO_TOKEN_SHA256`. `DEMO_VAR` is the
+fills: `DEMO_DATABASE` (sqlite or postgres) and `DEMO_TOKEN_SHA256`. `DEMO_REAUTHENTICATE`
+is how old a login may be for a change. `DEMO_VAR` is the
 folder of the SQLite file.
 """
 
@@ -91,6 +92,8 @@ DATABASES = {
 }
 
 MIGRATION_ROUTE: dict[str, object] = {}
+if limit := os.environ.get("DEMO_REAUTHENTICATE"):
+    MIGRATION_ROUTE["REAUTHENTICATE"] = limit
 if sha256 := os.environ.get("DEMO_TOKEN_SHA256"):
     MIGRATION_ROUTE["TOKENS"] = [
         {

@@ -10,6 +10,7 @@ from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.db import connections
+from django.utils.module_loading import import_string
 
 from migration_route.conf import read_settings
 from migration_route.targets import all_aliases
@@ -55,6 +56,7 @@ def check_settings(
             )
         )
     messages += _of_the_gate(list(settings.MIDDLEWARE))
+    messages += _of_the_callable(found.reauthenticate)
     messages += [
         CheckWarning(
             f"The database {alias!r} is of a kind that the route cannot lock.",
@@ -78,5 +80,25 @@ def _of_the_gate(middleware: list[str]) -> list[CheckMessage]:
             hint=f"Let {GATE!r} be the first in MIDDLEWARE.",
             obj="MIDDLEWARE",
             id="migration_route.W002",
+        )
+    ]
+
+
+def _of_the_callable(named: object) -> list[CheckMessage]:
+    """A warning, not an error: people are shut out, and machines go on."""
+    if not isinstance(named, str):
+        return []
+    try:
+        if callable(import_string(named)):
+            return []
+        problem = "cannot be called"
+    except ImportError as error:
+        problem = f"cannot be imported: {error}"
+    return [
+        CheckWarning(
+            f"REAUTHENTICATE names {named!r}, which {problem}.",
+            hint="Until it is put right, nobody who is signed in can change anything.",
+            obj="MIGRATION_ROUTE",
+            id="migration_route.W003",
         )
     ]

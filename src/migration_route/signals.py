@@ -22,6 +22,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
+from django.db import Error as DatabaseFailure
 from django.db import connections
 from django.dispatch import Signal
 
@@ -74,9 +75,10 @@ class _Sending:
         try:
             threading.Thread(target=self._send, name="route signals", daemon=True).start()
         except RuntimeError:  # the interpreter is about to end, or has no threads left
-            logger.exception("Signals cannot be sent now.")
+            logger.exception("Signals cannot be sent now; the next one tries again.")
             with self._changed:
                 self._is_sending = False
+                self._changed.notify_all()
 
     def settle(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -101,9 +103,16 @@ class _Sending:
             except BaseException:
                 # `SystemExit` and its like: the others are told all the same.
                 logger.exception("A receiver of %s wanted to end.", happening.edge)
-            finally:
-                if is_last:
-                    connections.close_all()  # those that receivers opened in this thread
+            if is_last:
+                _close_connections()
+
+
+def _close_connections() -> None:
+    """Close what receivers have opened in this thread."""
+    try:
+        connections.close_all()
+    except DatabaseFailure:
+        logger.warning("A connection of a receiver cannot be closed.", exc_info=True)
 
 
 _sending = _Sending()

@@ -182,11 +182,12 @@ def test_neither_secret_nor_address_is_anywhere(history, receiver, told, caplog)
 
 
 def test_a_receiver_of_signals_in_the_process_of_a_run_cannot_hold_it_up(
-    history, receiver, told, settings, project
+    history, receiver, told, settings, project, monkeypatch
 ):
     """The project's own receivers hang, and raise; the run and its messages do not."""
     told({"url": receiver.url})
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.telling.bad_receivers"]
+    monkeypatch.setenv("BAD_RECEIVERS", "yes")
     project()
     history.table("0001_a", "made_a")
     run = carried("testapp")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
+import shutil
 import sqlite3
+import subprocess
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -20,6 +24,7 @@ from migration_route.health import (
 )
 from migration_route.running.looking import Looking
 from migration_route.vendors import vendor_of
+from tests.harness.deadlines import until
 
 TABLE = "auth_group"
 TOUCHED = Touched(tables=frozenset({TABLE}))
@@ -248,6 +253,45 @@ def test_a_transaction_of_innodb_stops(database):
                 break
             threading.Event().wait(0.1)
     assert seen.is_set()
+
+
+@pytest.mark.parametrize("how", ["--lock-tables", "--single-transaction"])
+def test_a_real_dump_of_mariadb_stops(database, how):
+    """With locks on its tables or with a snapshot: it is known by the comment in its
+    query, while its reader is slow."""
+    only_on("mysql")
+    tool = shutil.which("mariadb-dump") or shutil.which("mysqldump")
+    if tool is None:
+        pytest.skip("there is no mariadb-dump on this machine")
+    server = connection.settings_dict
+    command = [tool, "--no-defaults", "--protocol=tcp", how, "-u", server["USER"]]
+    command += ["-h", server["HOST"] or "127.0.0.1", "-P", str(server["PORT"] or 3306)]
+    password = {**os.environ, "MYSQL_PWD": server["PASSWORD"]}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TABLE dumped AS SELECT REPEAT('x', 90) AS text FROM seq_1_to_100000"
+        )
+    try:
+        with (
+            looked() as look,
+            subprocess.Popen(
+                [*command, server["NAME"], "dumped"], stdout=subprocess.PIPE, env=password
+            ) as dump,
+        ):
+            assert select.select([dump.stdout], [], [], 30)[0]  # it has begun to speak
+            found = until(
+                lambda: (one := look()[SignalName.DUMP]).state is SignalState.STOP and one,
+                seconds=30,
+                what="the dump is seen",
+            )
+            assert f"({server['USER']})" in found.reason
+            words, _ = dump.communicate(timeout=60)
+            assert dump.returncode == 0
+            assert b"INSERT INTO `dumped`" in words
+            assert look()[SignalName.DUMP].state is SignalState.NORMAL
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE dumped")
 
 
 def test_a_writer_that_does_not_come_to_an_end_stops(database):

@@ -96,12 +96,12 @@ def a_person_applies_the_column(build, pair, engine):
     site.project.set_options(
         Options(custom_user=True, atomic_requests=True, settings=settings)
     )
-    before = site.serve()
+    before = site.serve(timeout=60)
     boss = site.person("boss")
     before.stop()
     site.project.write("accounts/models.py", USER_WITH_DEPARTMENT)
     site.project.add_migrations({"0002_department": ADD_DEPARTMENT}, app="accounts")
-    boss = with_cookies_of(site, boss, site.serve())
+    boss = with_cookies_of(site, boss, site.serve(timeout=60))
 
     assert boss.http.get("/admin/").status_code == 500  # so does the rest of the project
     page = boss.http.get("/_m/plan/")
@@ -128,13 +128,13 @@ def test_a5_a_member_of_staff_has_what_the_tables_give_and_a_stale_login_is_aske
         options=Options(custom_user=True, migration_route={"REAUTHENTICATE": "3s"}),
         serve=False,
     )
-    before = site.serve()
+    before = site.serve(timeout=60)
     site.project.manage("migrate", "migration_route")  # puts the permissions there
     helper = site.person("helper")
     before.stop()
     site.project.write("accounts/models.py", USER_WITH_DEPARTMENT)
     site.project.add_migrations({"0002_department": ADD_DEPARTMENT}, app="accounts")
-    helper = with_cookies_of(site, helper, site.serve())
+    helper = with_cookies_of(site, helper, site.serve(timeout=60))
     expect_problem(helper.call("GET", "status"), 403, "forbidden")
     site.execute(
         "INSERT INTO accounts_user_user_permissions (user_id, permission_id)"
@@ -162,7 +162,7 @@ def test_a6_sessions_that_are_elsewhere_do_not_need_their_table(build, pair, eng
     site = build(pair, serve=False)
     settings = sessions_in(engine, site.project.folder)
     site.project.set_options(Options(settings=settings))
-    site.serve()
+    site.serve(timeout=60)
     site.execute(
         "DROP TABLE django_session",
         "DELETE FROM django_migrations WHERE app = 'sessions'",
@@ -172,21 +172,22 @@ def test_a6_sessions_that_are_elsewhere_do_not_need_their_table(build, pair, eng
     assert "django_session" in site.database.tables()
 
 
-def is_stale(browser):
+def is_stale(browser, *, seconds=20):
     """Wait until the login of a browser is too old for a change."""
 
     def refused():
         answer = browser.call("POST", "runs", json={})
         return answer.json()["code"] == "reauthentication_required"
 
-    until(refused, seconds=20, what="the login is stale", every=0.2)
+    until(refused, seconds=seconds, what="the login is stale", every=0.2)
 
 
 @on_each_once
 def test_a_stale_login_is_asked_for_its_password_and_the_action_goes_on(build, pair):
     """By the page: nothing is done before the password, and once after it."""
     options = Options(atomic_requests=True, migration_route={"REAUTHENTICATE": "2s"})
-    site = build(pair, {"0002_sku": column("sku")}, options=options)
+    site = build(pair, {"0002_sku": column("sku")}, options=options, timeout=60)
+    site.client("ci").apply("shop.0001")  # so there is a ledger
     boss = site.person("boss")
     is_stale(boss)
     page = press_apply(boss, key="k" * 32)
@@ -213,7 +214,7 @@ def test_a_stale_login_is_renewed_by_the_api(build, pair):
     """For the API and for the smallest view: 403 that says where, 204, and it goes on
     with the new cookie; the old one is worth nothing."""
     options = Options(migration_route={"REAUTHENTICATE": "4s"})
-    site = build(pair, {"0002_sku": column("sku")}, options=options)
+    site = build(pair, {"0002_sku": column("sku")}, options=options, timeout=60)
     boss = site.person("boss")
     plan = boss.plan()
     is_stale(boss)
@@ -241,7 +242,7 @@ def test_no_more_than_five_wrong_passwords_are_heard(build, pair):
     from concurrent.futures import ThreadPoolExecutor
 
     options = Options(migration_route={"REAUTHENTICATE": "1s"})
-    site = build(pair, {"0002_sku": column("sku")}, options=options)
+    site = build(pair, {"0002_sku": column("sku")}, options=options, timeout=60)
     boss = site.person("boss")
     site.client("ci").apply("shop.0002")
     is_stale(boss)
@@ -254,7 +255,7 @@ def test_no_more_than_five_wrong_passwords_are_heard(build, pair):
         codes = list(pool.map(guess, range(20)))
     assert codes.count("wrong_password") == 5
     assert codes.count("too_many_attempts") == 15
-    elsewhere = with_cookies_of(site, boss, site.serve())
+    elsewhere = with_cookies_of(site, boss, site.serve(timeout=60))
     body = {"password": PASSWORD}
     answer = elsewhere.call("POST", "reauthenticate", json=body)
     assert answer.headers["Retry-After"] == "900"

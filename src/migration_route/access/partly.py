@@ -31,6 +31,9 @@ logger = logging.getLogger("migration_route.access")
 
 Found = TypeVar("Found")
 
+_ATTEMPTS = 3
+"""The columns may come while they are looked at: that is what everybody waits for."""
+
 
 def read_partly(request: HttpRequest, use: Callable[[Any], Found]) -> Found | None:
     """Return what `use` makes of the user of this session, read with the columns that
@@ -38,13 +41,17 @@ def read_partly(request: HttpRequest, use: Callable[[Any], Found]) -> Found | No
 
     `use` reads over the same connection, and may fail as well: that is in the log.
     """
-    try:
-        with _own_connection_of_users() as alias:
-            user = _find(request, alias)
-            return None if user is None else use(user)
-    except Exception:  # the project's own user, with columns missing
-        logger.warning("The one who is signed in cannot be read in part", exc_info=True)
-        return None
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with _own_connection_of_users() as alias:
+                user = _find(request, alias)
+                return None if user is None else use(user)
+        except Exception:  # the project's own user, with columns missing
+            if attempt == _ATTEMPTS:
+                logger.warning(
+                    "The one who is signed in cannot be read in part", exc_info=True
+                )
+    return None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 
 from django.db import InterfaceError, OperationalError
@@ -25,6 +26,7 @@ from migration_route.vocabulary import Action
 
 logger = logging.getLogger("migration_route.operations")
 strangers = Strangers()
+_is_within: ContextVar[bool] = ContextVar("on_record", default=False)
 
 
 @contextmanager
@@ -37,7 +39,11 @@ def on_record(
 
     Raises `DatabaseUnavailable` where a database does not answer in the block.
     """
+    if _is_within.get():
+        yield  # what the outermost block was asked for is what is noted
+        return
     note_use(actor, verb)
+    token = _is_within.set(True)
     try:
         yield
     except (Unauthenticated, Forbidden) as error:
@@ -53,6 +59,8 @@ def on_record(
             "A database could not be read or written.",
             hint="If a migration holds it, ask again later; the server's log has the rest.",
         ) from error
+    finally:
+        _is_within.reset(token)
 
 
 def _note(

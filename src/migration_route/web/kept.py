@@ -20,6 +20,7 @@ _MOST_FIELDS = 500
 _MOST_CHARACTERS = 64 * 1024
 _MOST_IN_A_SESSION = 16 * 1024
 _MOST_IN_A_COOKIE = 1500  # a browser keeps 4096 bytes, signed and with all the rest
+_SECRET = ("password", "permit", "secret", "token")  # in the name of a field
 _SHOWN = ("database", "target", "phase", "run", "reason")
 
 
@@ -49,7 +50,7 @@ def form_of(request: HttpRequest, *, but: str = "") -> Form:
         (name, str(value))
         for name, values in request.POST.lists()
         for value in values
-        if name not in (but, "csrfmiddlewaretoken") and "password" not in name.lower()
+        if name != but and not any(word in name.lower() for word in _SECRET)
     ]
     size = sum(len(name) + len(value) for name, value in fields)
     if len(fields) > _MOST_FIELDS or size > _MOST_CHARACTERS:
