@@ -17,7 +17,13 @@ from migration_route.management.commands.migration_route import Command
 
 DJANGO = {"help", "version", "verbosity", "settings", "pythonpath", "traceback"}
 DJANGO |= {"no_color", "force_color", "skip_checks"}
-ON_THE_HOST = {"run": None, "permit": None, "token list": None, "rehearse": {"clean"}}
+ON_THE_HOST = {
+    "run": None,
+    "work": None,
+    "permit": None,
+    "token list": None,
+    "rehearse": {"clean"},
+}
 """What needs a shell there: verbs, and options of verbs."""
 FROM_AFAR = {"url", "timeout", "patience", "ca", "build", "build_timeout"}
 FROM_AFAR |= {"wait_for_approval"}
