@@ -295,7 +295,7 @@ def test_a_new_token_is_printed_once_with_its_entry():
     made = json.loads(said.out)
     found = read_settings({"TOKENS": [made["entry"]]})
     assert found.problems == ()
-    assert found.tokens[0].sha256 == digest_of(made["secret"])
+    assert found.tokens[0].sha256 == (digest_of(made["secret"]),)
     again = say("token", "new", "ci", "--scope", "read", "--json")
     assert json.loads(again.out)["secret"] != made["secret"]
 
@@ -320,7 +320,8 @@ def test_the_text_of_a_new_token_can_be_pasted():
         "--expires",
         "2030-01-01",
     )
-    entry = said.out.strip().splitlines()[-1].strip().rstrip(",")
+    (entry,) = (line for line in said.out.splitlines() if line.startswith("    {"))
+    entry = entry.strip().rstrip(",")
     found = read_settings({"TOKENS": [ast.literal_eval(entry)]})
     assert found.problems == ()
     assert found.tokens[0].databases == {"default"}
