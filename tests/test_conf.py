@@ -208,7 +208,6 @@ def test_a_wrong_limit_is_named(entry, word):
     "key",
     [
         "APPROVALS",
-        "WINDOWS",
     ],
 )
 def test_a_guard_that_is_not_carried_yet_is_named(key):

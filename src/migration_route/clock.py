@@ -13,9 +13,14 @@ _DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
+def current() -> datetime:
+    """Return the time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
 def now() -> str:
     """Return the time in UTC, as ISO 8601 with microseconds: it sorts as text."""
-    return written(datetime.now(UTC))
+    return written(current())
 
 
 def written(moment: datetime) -> str:

@@ -29,6 +29,7 @@ RouteError
 │   ├── BrokenMigrations
 │   ├── BlockersProtected
 │   ├── ApprovalRequired
+│   ├── WindowClosed
 │   └── LedgerMissing
 ├── DatabaseUnavailable                the surroundings
 ├── Misconfigured
@@ -269,6 +270,13 @@ class ApprovalRequired(Refused):
 
     code = "approval_required"
     exit_code = 6
+
+
+class WindowClosed(Refused):
+    """This may not begin now, and it was not to wait."""
+
+    code = "window_closed"
+    hint = "Ask again when it may begin, or let the run wait for it."
 
 
 class LedgerMissing(Refused):

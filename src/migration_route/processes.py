@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,6 +33,21 @@ def environment() -> dict[str, str]:
     if parent := tracecontext.current():
         found[tracecontext.VARIABLE] = parent
     return found
+
+
+def carry_on_anew(run: str, carrier: str) -> None:
+    """Let this process carry on with the code and the settings that are on disk now: the
+    program is started again in its place, with the words that it was started with. Where
+    it is more than the process of this run, one of its own is started and waited for.
+
+    `carrier` is the word by which the run is taken. Raises `LaunchFailed`.
+    """
+    ours = [*sys.orig_argv[1:]]
+    if run in ours:
+        ours = [word for word in ours if not word.startswith("--carrier")]
+        os.execv(_interpreter(), [_interpreter(), *ours, f"--carrier={carrier}"])  # noqa: S606
+    words = [*command_line(), "run", run, f"--carrier={carrier}"]
+    subprocess.run(words, env=environment(), check=False)  # noqa: S603 - our own command
 
 
 def is_at_work(pid: int, run: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from django.http import HttpRequest, HttpResponse
 
 from migration_route.access.actor import Actor
@@ -56,9 +58,13 @@ def _perform(request: HttpRequest) -> HttpResponse:
 def _wanted(actor: Actor) -> applying.ApplyRequest:
     """Return what a permit is for, or else everything that is pending as it is now."""
     if actor.permit is not None:
-        return permits.apply_request(actor.permit)
+        return replace(permits.apply_request(actor.permit), wait_for_window=False)
     plan = plain_plan(PlanRequest())
-    return applying.ApplyRequest(fingerprint=plan.fingerprint, reason="perform_migration")
+    return applying.ApplyRequest(
+        fingerprint=plan.fingerprint,
+        reason="perform_migration",
+        wait_for_window=False,  # who waits for the answer does not wait for a night
+    )
 
 
 perform_migration = endpoint({"POST": _perform})

@@ -148,6 +148,16 @@ class WaitingReason(StrEnum):
     HELD = "held"
     BLOCKED = "blocked"  # others hold locks that its statement needs
     HEALTH = "health"  # the moment is not good: a signal stops
+    TIME = "time"  # it was asked for at a later time
+    WINDOW = "window"  # no window is open
+    FREEZE = "freeze"  # nothing begins in a freeze
+    CARRIER = "carrier"  # no process has taken it
+
+
+OPENING_REASONS = frozenset(
+    {WaitingReason.TIME, WaitingReason.WINDOW, WaitingReason.FREEZE}
+)
+"""Why a run waits that has not begun: nothing was done for it, and it holds no lock."""
 
 
 @unique
@@ -209,6 +219,7 @@ class EventKind(StrEnum):
     LOCK_LOST = "lock_lost"
     INDEX_DROPPED = "index_dropped"
     HEALTH = "health"
+    WINDOW = "window"
     ERROR = "error"
 
 
@@ -228,6 +239,7 @@ class Action(StrEnum):
     HOLD_REQUESTED = "hold_requested"
     RESUMED = "resumed"
     HEALTH_OVERRIDDEN = "health_overridden"
+    OPENING_OVERRIDDEN = "opening_overridden"
     RESOLVED = "resolved"
     BLOCKERS_ENDED = "blockers_ended"
     MIGRATE_STARTED = "migrate_started"

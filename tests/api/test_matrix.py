@@ -22,10 +22,10 @@ from django.test import Client
 
 from migration_route.access.actor import on_this_host
 from migration_route.access.identity import finding
-from migration_route.access.tokens import digest_of
 from migration_route.api.openapi import document
 from migration_route.ledger import opening, rehearsals, runs
 from migration_route.ledger.rehearsal_records import NewRehearsal
+from migration_route.machines.tokens import digest_of
 from migration_route.models import Entry, Rehearsal, Run
 from migration_route.operations import permits, recording
 from migration_route.operations.plan import plain_plan
@@ -324,7 +324,7 @@ TOKENS = {
         for name in ("expired", "revoked", "elsewhere", "far", "all")
     },
 }
-MORE = {
+MORE: dict[str, dict[str, Any]] = {
     "expired": {"expires": "2020-01-01"},
     "revoked": {"revoked": True},
     "elsewhere": {"databases": ["another"]},

@@ -146,7 +146,7 @@ class WebServer:
 
         until(
             answers_or_has_ended,
-            seconds=30,
+            seconds=90,
             what=f"{self.kind} answers\n{self.log.read_text()}",
             every=0.05,
         )

@@ -180,7 +180,7 @@ def test_the_key_of_one_actor_is_not_anothers():
 
 
 @pytest.mark.parametrize(
-    ("guard", "error"), [("APPROVALS", ApprovalRequired), ("WINDOWS", Exception)]
+    ("guard", "error"), [("APPROVALS", ApprovalRequired), ("WEBHOOKS", Exception)]
 )
 def test_a_guard_that_is_not_carried_yet_shuts_the_door(settings, guard, error):
     """Nothing is applied past a guard that its owner believes shut."""

@@ -147,20 +147,19 @@ def in_a_freeze(seconds: float) -> dict[str, str]:
 
 @on("postgres-uvicorn", "sqlite-sync")
 def test_a_run_that_is_asked_for_in_a_freeze_begins_when_it_ends(build, pair):
-    """It is accepted, held with the reason and the end of the freeze, and then done."""
-    options = watchful(freezes=(in_a_freeze(12),))
+    """It is accepted, waits with the reason and the end of the freeze, and is then done."""
+    options = watchful(freezes=(in_a_freeze(30),))
     site = build(pair, {"0002_sku": column("sku")}, options=options)
     ci = site.client("ci")
-    run = ci.run(ci.plan())["id"]
-    shown = held(ci, run, "freeze")
-    [told] = shown["waiting"]["signals"]
-    assert "The sale." in told["reason"]
-    assert told["facts"]["until"]
+    run = ci.run(ci.plan())
+    assert (run["state"], run["waiting"]["reason"]) == ("waiting", "freeze")
+    assert "The sale." in run["waiting"]["why"]
+    assert run["waiting"]["until"]
     assert not site.has_column("sku")
     command = site.project.manage("migration_route", "health", check=False)
     assert command.returncode == 5
     assert "The sale." in command.stdout
-    assert ci.wait_for_end(run)["state"] == "succeeded"
+    assert ci.wait_for_end(run["id"], seconds=120)["state"] == "succeeded"
     assert site.has_column("sku")
     assert site.project.manage("migration_route", "health").returncode == 0
 

@@ -21,6 +21,7 @@ from migration_route.operations import (
     health,
     hold,
     ledger,
+    opening,
     plan,
     ready,
     rehearse,
@@ -30,6 +31,7 @@ from migration_route.operations import (
 )
 from migration_route.planning.plan import PlanRequest
 from migration_route.reporting import serialize
+from migration_route.reporting.openings import with_opening
 from migration_route.reporting.plans import plan_answer
 from migration_route.reporting.rehearsals import with_rehearsal
 from migration_route.vocabulary import Mode
@@ -66,7 +68,8 @@ def get_plan(request: HttpRequest) -> HttpResponse:
     )
     found = plan.plan(wanted, actor, parsing.details_of(request))
     last = rehearse.of_plan(found, actor)
-    return answer(with_rehearsal(plan_answer(found), last))
+    told = with_rehearsal(plan_answer(found), last)
+    return answer(with_opening(told, opening.opens(wanted.database)))
 
 
 def get_health(request: HttpRequest) -> HttpResponse:
@@ -115,6 +118,8 @@ def post_runs(request: HttpRequest) -> HttpResponse:
         build=body.build,
         rebuild_invalid_indexes=body.rebuild_invalid_indexes,
         phase=body.phase,
+        at=body.at,
+        wait_for_window=body.wait_for_window,
         idempotency_key=parsing.idempotency_key(request),
     )
     run = applying.apply(wanted, actor)

@@ -40,6 +40,11 @@ def add_verbs(verbs: Any) -> None:
         help="drop the invalid indexes that a step makes anew",
     )
     found.add_argument("--at", default="", metavar="TIME", help="begin then, not now")
+    found.add_argument(
+        "--no-window-wait",
+        action="store_true",
+        help="refuse what may not begin now, instead of letting it wait",
+    )
     found.add_argument("--yes", action="store_true", help="do not ask")
     found.add_argument("--no-wait", action="store_true", help="return when it has begun")
     found.add_argument(
@@ -163,7 +168,8 @@ def _body(options: dict[str, Any], plan: PlanAnswer) -> dict[str, Any]:
         "rebuild_invalid_indexes": options["rebuild_invalid_indexes"],
         mode: mode in {Mode.FAKE, Mode.FAKE_INITIAL},
     }
-    return {key: value for key, value in words.items() if value}
+    body = {key: value for key, value in words.items() if value}
+    return body | ({"wait_for_window": False} if options["no_window_wait"] else {})
 
 
 def _resolve(route: Route, screen: Screen, options: dict[str, Any]) -> int:

@@ -16,17 +16,15 @@ from migration_route.conf.identity import read_issuers
 from migration_route.conf.people import read_groups, read_reauthenticate
 from migration_route.conf.values import DatabaseSettings, RouteSettings
 from migration_route.conf.webhooks import read_mail, read_webhooks
+from migration_route.conf.windows import read_windows
 from migration_route.machines.networks import read_networks
 from migration_route.machines.tokens import read_tokens
 
-LAUNCHERS = ("process", "inline")
+LAUNCHERS = ("process", "inline", "work", "tasks")
 _LONGEST = 200
 # Guards of the public contract that this version does not carry yet. To ignore one
 # would open a door that its owner believes shut: while one is set, nothing is applied.
-NOT_YET = (
-    "APPROVALS",
-    "WINDOWS",
-)
+NOT_YET = ("APPROVALS",)
 _FOUND = frozenset({"PROBLEMS", "UNSUPPORTED"})  # said, never set
 BUILD_VARIABLES = (
     "MIGRATION_ROUTE_BUILD",
@@ -178,6 +176,9 @@ def read_settings(values: Any) -> RouteSettings:
         "guard_wait": reader.length_of_time("GUARD_WAIT", timedelta(seconds=10)),
         "health": reader.read("HEALTH", {}, read_health),
         "freezes": reader.read("FREEZES", (), read_freezes),
+        "windows": reader.read("WINDOWS", (), _windows),
+        "task_backend": reader.text("TASK_BACKEND", "default"),
+        "task_queue": reader.text("TASK_QUEUE", "default"),
         "webhooks": reader.read("WEBHOOKS", (), read_webhooks),
         "mail": reader.read("MAIL", (), read_mail),
         "reauthenticate": reader.read("REAUTHENTICATE", "15m", read_reauthenticate),
@@ -191,6 +192,10 @@ def read_settings(values: Any) -> RouteSettings:
             f"{key!r} is not a setting of the route; there are {', '.join(sorted(known))}."
         )
     return RouteSettings(**result, problems=tuple(reader.problems))
+
+
+def _windows(value: Any) -> tuple[Any, list[str]]:
+    return read_windows(value, settings.DATABASES)
 
 
 def _of_ways(databases: Mapping[str, DatabaseSettings], ledger: str) -> list[str]:

@@ -12,6 +12,7 @@ from migration_route.conf.telling import Mail, Webhook
 from migration_route.health import Freeze, HealthSettings
 from migration_route.machines.networks import Networks
 from migration_route.machines.tokens import Token
+from migration_route.windows import Window
 
 GroupName: TypeAlias = str
 """The name of a group of people."""
@@ -53,6 +54,9 @@ class RouteSettings:
     # None: nobody looks.
     health: HealthSettings | None = field(default_factory=HealthSettings)
     freezes: tuple[Freeze, ...] = ()  # times in which nothing is to begin
+    windows: tuple[Window, ...] = ()  # times of the week in which runs may begin
+    task_backend: str = "default"  # of TASKS, for the launcher "tasks"
+    task_queue: str = "default"
     webhooks: tuple[Webhook, ...] = ()  # who is told, by HTTP
     mail: tuple[Mail, ...] = ()  # who is told, by e-mail
     # How old a person's login may be for a change; a dotted path decides itself; None: off.

@@ -35,7 +35,17 @@ from migration_route.vocabulary import (
     Mode,
     Phase,
     RunState,
+    WaitingReason,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Why a run does not begin yet, and until when."""
+
+    reason: WaitingReason
+    until: str
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +68,8 @@ class NewRun:
     rebuild_invalid_indexes: bool = False
     phase: Phase | None = None  # None: everything
     deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
+    begin_at: str = ""  # not before; "" for at once
+    waiting: Waiting | None = None  # None: it may begin
     credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
     permit: str | None = None  # the id of the permit that it uses up
 
@@ -133,7 +145,11 @@ def _insert(alias: str, new: NewRun) -> Run:
         id=new_id(),
         database=new.database,
         active_database=new.database,
-        state=RunState.QUEUED,
+        state=RunState.WAITING if new.waiting else RunState.QUEUED,
+        waiting_reason=new.waiting.reason if new.waiting else "",
+        waiting_until=new.waiting.until if new.waiting else "",
+        waiting_facts=json.dumps(new.waiting.facts) if new.waiting else "",
+        begin_at=new.begin_at,
         direction=new.direction,
         mode=new.mode,
         targets=json.dumps(new.targets),
@@ -178,5 +194,8 @@ def _request_entry(row: Run, new: NewRun) -> Draft:
             **({"credential": new.credential} if new.credential else {}),
             **({"permit": new.permit} if new.permit else {}),
             "deferred": [[left.app, left.name, left.digest] for left in new.deferred],
+            "at": new.begin_at or None,
+            "waiting": new.waiting.reason if new.waiting else None,
+            "until": new.waiting.until if new.waiting else None,
         },
     )

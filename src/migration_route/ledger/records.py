@@ -16,6 +16,7 @@ from migration_route.ledger.evidence import StepError as StepError
 from migration_route.models import Entry, Event, Run
 from migration_route.vocabulary import (
     ACTIVE_STATES,
+    OPENING_REASONS,
     ActorKind,
     Direction,
     Mode,
@@ -126,11 +127,19 @@ class RunRecord:
     phase: Phase | None = None  # None: everything
     permit: str | None = None  # the id of the permit that it has used up
     deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
+    begin_at: str = ""  # not before; "" for at once
+    in_spite: bool = False  # of windows and freezes, as a person wants it
+    carrier: str = ""  # the process that has taken it, by a word of its own; "" for none
 
     @property
     def is_active(self) -> bool:
         """Tell whether it owns its database, or may still own it."""
         return self.state in ACTIVE_STATES
+
+    @property
+    def waits_to_begin(self) -> bool:
+        """Tell whether nothing was done for it yet, and it waits for its opening."""
+        return self.state is RunState.WAITING and self.waiting_reason in OPENING_REASONS
 
     def with_steps(self, steps: tuple[StepRecord, ...], *, last_event: int) -> RunRecord:
         """Return it as a later look shows it."""
@@ -172,6 +181,9 @@ def run_record(row: Run) -> RunRecord:
         phase=Phase(row.phase) if row.phase else None,
         permit=row.permit,
         deferred=deferred_records(row.deferred),
+        begin_at=row.begin_at,
+        in_spite=row.in_spite,
+        carrier=row.carrier,
     )
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import sys
+from argparse import SUPPRESS
 from typing import Any
 
+from migration_route import processes
 from migration_route.access.actor import on_this_host
 from migration_route.errors import InvalidRequest
-from migration_route.management.arguments import plan_request, target_arguments, verb
+from migration_route.management.arguments import (
+    opening_arguments,
+    plan_request,
+    target_arguments,
+    verb,
+)
 from migration_route.management.following import follow, tell_run
 from migration_route.management.terminal import Terminal
 from migration_route.operations import apply, carry, plan, resolve
@@ -31,6 +38,7 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     )
     found.add_argument("--yes", action="store_true", help="do not ask")
     found.add_argument("--no-wait", action="store_true", help="return when it has begun")
+    opening_arguments(found)
     found = verb(
         verbs, "resolve", "open a database that a run left in between", _resolve, terminal
     )
@@ -44,6 +52,8 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     )
     found = verb(verbs, "run", "carry out a queued run in this process", _run, terminal)
     found.add_argument("run")
+    found.add_argument("--carrier", default="", help=SUPPRESS)
+    found.add_argument("--hand-back", action="store_true", help=SUPPRESS)
 
 
 def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
@@ -66,6 +76,8 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
             fingerprint=options["fingerprint"] or found.fingerprint,
             reason=options["reason"],
             rebuild_invalid_indexes=options["rebuild_invalid_indexes"],
+            at=options["at"],
+            wait_for_window=not options["no_window_wait"],
         ),
         actor,
     )
@@ -96,4 +108,11 @@ def _resolve(terminal: Terminal, options: dict[str, Any]) -> int:
 
 
 def _run(terminal: Terminal, options: dict[str, Any]) -> int:
-    return tell_run(terminal, options, carry.carry(options["run"]))
+    run = options["run"]
+    found = carry.carry(
+        run,
+        anew=lambda word: processes.carry_on_anew(run, word),
+        carrier=options["carrier"],
+        hands_back=options["hand_back"],
+    )
+    return tell_run(terminal, options, found)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -46,6 +47,33 @@ def target_arguments(parser: ArgumentParser, *, has_mode: bool = True) -> None:
             choices=[phase.value for phase in Phase],
             help="only what belongs on this side of a deploy",
         )
+
+
+def opening_arguments(parser: ArgumentParser) -> None:
+    """Let a verb take when a run is to begin."""
+    parser.add_argument(
+        "--at",
+        type=_moment,
+        metavar="TIME",
+        help="not before this time, with its zone: 2026-12-01T02:00:00+01:00",
+    )
+    parser.add_argument(
+        "--no-window-wait",
+        action="store_true",
+        help="refuse what may not begin now, instead of letting it wait",
+    )
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ArgumentTypeError(
+            f"{text!r} is no time such as 2026-12-01T02:00:00+01:00"
+        ) from error
+    if found.tzinfo is None:
+        raise ArgumentTypeError(f"{text!r} needs its zone, as in {text}+01:00 or {text}Z")
+    return found
 
 
 def plan_request(options: dict[str, Any]) -> PlanRequest:

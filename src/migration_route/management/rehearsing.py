@@ -9,11 +9,12 @@ from migration_route import wire
 from migration_route.access.actor import on_this_host
 from migration_route.management.arguments import verb
 from migration_route.management.terminal import Terminal
-from migration_route.operations import plan, rehearse
+from migration_route.operations import opening, plan, rehearse
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.rendering.exits import exit_of_rehearsal
 from migration_route.rendering.rehearsals import rehearsal_lines, rehearsals_lines
 from migration_route.reporting import rehearsals as reporting
+from migration_route.reporting.openings import with_opening
 from migration_route.reporting.plans import plan_answer
 from migration_route.vocabulary import CopyKind, Phase, RehearsalState
 
@@ -61,7 +62,8 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
 def told_plan(found: Plan) -> wire.PlanAnswer:
     """Return a plan with its last rehearsal."""
     last = rehearse.of_plan(found, on_this_host())
-    return reporting.with_rehearsal(plan_answer(found), last)
+    answer = reporting.with_rehearsal(plan_answer(found), last)
+    return with_opening(answer, opening.opens(found.database))
 
 
 def _rehearse(terminal: Terminal, options: dict[str, Any]) -> int:

@@ -41,6 +41,9 @@ class Run(models.Model):
     waiting_until = models.CharField(max_length=32, blank=True)
     waiting_facts = models.TextField(blank=True)  # JSON: who is in the way, what was tried
     asked = models.CharField(max_length=20, blank=True)  # what a person wants of it next
+    begin_at = models.CharField(max_length=32, blank=True)  # not before; "": at once
+    in_spite = models.BooleanField(default=False)  # of windows and freezes, by a person
+    carrier = models.CharField(max_length=32, blank=True)  # whose it is; "": nobody's
     host = models.CharField(max_length=200, blank=True)
     supervisor_pid = models.BigIntegerField(null=True)
     worker_pid = models.BigIntegerField(null=True)

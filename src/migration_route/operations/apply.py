@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import assert_never
 
 from django.db import connections
 
+from migration_route import clock
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
 from migration_route.access.signing import SignedPermit
@@ -40,6 +42,7 @@ from migration_route.ledger.records import (
     StepRecord,
 )
 from migration_route.operations import permits
+from migration_route.operations.opening import until_opening
 from migration_route.operations.plan import plain_plan
 from migration_route.operations.recording import on_record
 from migration_route.planning import sources
@@ -48,14 +51,7 @@ from migration_route.running.launchers import launcher
 from migration_route.running.recovery import lost_runs
 from migration_route.targets import find_target
 from migration_route.vendors import vendor_of
-from migration_route.vocabulary import (
-    Action,
-    Mode,
-    Phase,
-    RunState,
-    Scope,
-    WaitingReason,
-)
+from migration_route.vocabulary import Action, Mode, Phase, RunState, Scope, WaitingReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +67,8 @@ class ApplyRequest:
     build: str = ""  # the build that must be answering; "" for any
     rebuild_invalid_indexes: bool = False  # drop those that a step makes anew
     idempotency_key: str | None = None
+    at: datetime | None = None  # not before, aware; None: as soon as it may
+    wait_for_window: bool = True  # False: it begins now, or is refused
 
     def digest(self) -> str:
         """Return what tells a repeated request from another one."""
@@ -84,6 +82,8 @@ class ApplyRequest:
                 self.build,
                 self.rebuild_invalid_indexes,
                 self.phase,
+                self.at and clock.written(self.at),
+                self.wait_for_window,
             ]
         )
 
@@ -223,6 +223,7 @@ def _open(
     permit: Permit, request: ApplyRequest, actor: Actor, *, done_operations: int | None
 ) -> tuple[RunRecord, bool]:
     plan = permit.plan
+    waiting = until_opening(plan.database, at=request.at, waits=request.wait_for_window)
     require_direct(plan.database)
     if install():
         note(
@@ -265,6 +266,8 @@ def _open(
             request_digest=request.digest(),
             rebuild_invalid_indexes=request.rebuild_invalid_indexes,
             phase=plan.phase,
+            begin_at=clock.written(request.at) if request.at else "",
+            waiting=waiting,
             deferred=tuple(
                 DeferredRecord(
                     app=left.app,
@@ -288,5 +291,6 @@ def launch(permit: Permit, run: RunRecord) -> None:
         change = runs.Change(
             outcome=error.code, error=StepError(type="LaunchFailed", message=str(error))
         )
-        runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED}, change=change)
+        unbegun = {RunState.QUEUED, RunState.WAITING}
+        runs.move(run.id, to=RunState.FAILED, expected=unbegun, change=change)
         raise

@@ -14,7 +14,14 @@ from migration_route.ledger.records import RunRecord
 from migration_route.operations.recording import on_record
 from migration_route.operations.runs import show
 from migration_route.running.recovery import ending
-from migration_route.vocabulary import Action, Asked, RunState, Scope, WaitingReason
+from migration_route.vocabulary import (
+    OPENING_REASONS,
+    Action,
+    Asked,
+    RunState,
+    Scope,
+    WaitingReason,
+)
 
 _NOT_BEGUN = frozenset({RunState.QUEUED, RunState.AWAITING_APPROVAL})
 _BEGUN = frozenset({RunState.WAITING, RunState.RUNNING, RunState.HELD})
@@ -39,12 +46,17 @@ def cancel(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
             credential=actor.credential_facts,
             reason=reason,
         )
-        if found.state in _NOT_BEGUN:
+        if found.state in _NOT_BEGUN or found.waits_to_begin:
             # It may begin at this very moment: then it is asked to stop instead.
             with suppress(NotInThisState):
                 unbegun = replace(change, outcome="cancelled")
+                if found.waits_to_begin:
+                    unbegun = replace(
+                        unbegun, only_if={"waiting_reason__in": OPENING_REASONS}
+                    )
+                expected = _NOT_BEGUN | {found.state}
                 return runs.move(
-                    run, to=RunState.CANCELLED, expected=_NOT_BEGUN, change=unbegun
+                    run, to=RunState.CANCELLED, expected=expected, change=unbegun
                 )
         if force:
             return ending.end_by_force(_ask(found, Asked.FORCE, change))

@@ -1,25 +1,87 @@
-"""Carry out a run that is queued, in this process: what a launcher starts."""
+"""Carry out a run, in this process: what a launcher starts."""
 
 from __future__ import annotations
 
-from migration_route.errors import NotInThisState
-from migration_route.ledger.records import RunRecord
+import os
+import socket
+from collections.abc import Callable
+
+from django.db import connections
+
+from migration_route import signals as hearing
+from migration_route.deciding.windows import Later, Never
+from migration_route.ledger import carriers, runs
+from migration_route.ledger.reading import find_run
+from migration_route.ledger.records import RunRecord, StepError
 from migration_route.operations.telling import telling_here
 from migration_route.reporting.tracing import traced
+from migration_route.running.attending import attend
 from migration_route.running.launchers.words import forget_words
+from migration_route.running.openings import opening_of, waiting_for
+from migration_route.running.recovery import lost_runs
+from migration_route.running.signals import Signals, heeded
 from migration_route.running.supervision.supervisor import supervise
+from migration_route.vocabulary import RunState
+
+_AT_THE_END = 3.0  # seconds for receivers of signals, before this process is another
+Anew = Callable[[str], None]
+"""Carries on in a new process, which takes the run by this word."""
 
 
-def carry(run: str) -> RunRecord:
-    """Carry it out and return it as it ended.
+def carry(
+    run: str, *, anew: Anew, carrier: str = "", hands_back: bool = False
+) -> RunRecord:
+    """Take the run, wait until it may begin, and carry it out; return it as it is then.
 
-    Raises `NotInThisState` when it is not queued, `UnknownRun` when there is none.
+    `carrier` is the word by which it was taken for this process. With `hands_back`, one
+    that may not begin yet is given back instead of waited for. Raises `NotInThisState`
+    when it has begun or is another process's, `UnknownRun` when there is none.
     """
-    try:
-        with telling_here(), traced(run):
-            ended = supervise(run)
-    except NotInThisState:
-        forget_words(run)  # how it ended is on record already
-        raise
-    forget_words(run)
-    return ended
+    word = carrier or carriers.new_word()
+    with heeded() as signals:
+        try:
+            taken = _take(run, word)
+            opening = opening_of(taken)
+            if isinstance(opening, Never):
+                return _refuse(taken, opening)
+            if isinstance(opening, Later):
+                has_come = _wait(taken, opening, signals, hands_back=hands_back)
+            else:
+                connections.close_all()  # two processes would share a session
+                with telling_here(), traced(run):
+                    return supervise(taken, signals)
+        finally:
+            found = find_run(run)
+            if not found.is_active:
+                forget_words(run)
+            connections.close_all()
+    if has_come:
+        hearing.settle(_AT_THE_END)
+        anew(word)
+    return find_run(run)
+
+
+def _take(run: str, word: str) -> RunRecord:
+    found = find_run(run)
+    if found.carrier not in {"", word}:
+        lost_runs.look_after(found)  # whose process may be gone
+    return carriers.take(run, word, host=socket.gethostname(), pid=os.getpid())
+
+
+def _wait(run: RunRecord, later: Later, signals: Signals, *, hands_back: bool) -> bool:
+    """Return whether the opening has come, and the run is still this process's."""
+    waiting = carriers.wait_to_begin(run, waiting_for(later))
+    if hands_back:
+        carriers.hand_back(run.id, run.carrier)
+        return False
+    return attend(waiting, signals)
+
+
+def _refuse(run: RunRecord, never: Never) -> RunRecord:
+    """End a run that cannot begin any more."""
+    error = StepError(type="WindowClosed", message=f"It can never begin. {never.why}")
+    change = runs.Change(
+        outcome="window_closed", error=error, only_if={"carrier": run.carrier}
+    )
+    expected = {RunState.QUEUED, RunState.WAITING}
+    return runs.move(run.id, to=RunState.FAILED, expected=expected, change=change)

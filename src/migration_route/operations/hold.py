@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
+from migration_route import clock
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
 from migration_route.errors import NotInThisState
@@ -14,6 +15,7 @@ from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord
 from migration_route.operations.recording import on_record
 from migration_route.operations.runs import show
+from migration_route.running.launchers import starts_again
 from migration_route.vocabulary import Action, Asked, RunState, Scope, WaitingReason
 
 _HOLDABLE = frozenset({RunState.QUEUED, RunState.WAITING, RunState.RUNNING})
@@ -28,7 +30,7 @@ def hold(run: str, actor: Actor, *, reason: str) -> RunRecord:
     with on_record(actor, "hold", run=run):
         found = show(run, actor)
         authorise(actor, Scope.OPERATE, database=found.database)
-        if (found.state is RunState.HELD and not _waits_for_health(found)) or _is_asked(
+        if (found.state is RunState.HELD and not _goes_on_by_itself(found)) or _is_asked(
             found
         ):
             return found
@@ -43,8 +45,9 @@ def resume(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
     """Let a run go on that is held, or take back a hold that has not come about yet.
 
     One that waits for a good moment looks again at once. With `force`, a right of its
-    own that people alone have, it goes on in spite of the signals that hold it now; they
-    are on the ledger. Raises `NotInThisState` when nobody holds it.
+    own that people alone have, it goes on in spite of the signals that hold it now, or
+    begins in spite of its windows, of a freeze and of the time that was asked for; that
+    is on the ledger. Raises `NotInThisState` when nobody holds it.
     """
     with on_record(actor, "resume", run=run):
         found = show(run, actor)
@@ -68,10 +71,13 @@ def resume(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
 
 
 def _go_on(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
-    """Let a run go on in spite of the signals that hold it, and of no others."""
+    """Let a run go on in spite of the signals that hold it, and of no others, or in spite
+    of its windows."""
+    if found.waits_to_begin or _is_shut_out(found):
+        return _open(found, actor, reason)
     if not _waits_for_health(found):
         raise NotInThisState(
-            f"Run {found.id} is {found.state}, and no signal holds it.",
+            f"Run {found.id} is {found.state}, and no signal and no window holds it.",
             run=found.id,
             state=found.state,
         )
@@ -89,12 +95,52 @@ def _go_on(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
     return runs.move(found.id, to=RunState.RUNNING, expected={RunState.HELD}, change=change)
 
 
+def _open(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
+    """Let a run begin, or go on, in spite of its windows, a freeze and its time."""
+    change = replace(
+        _change(Action.OPENING_OVERRIDDEN, actor, reason),
+        columns={"in_spite": True},
+        only_if={"waiting_reason": found.waiting_reason},
+        vouching={
+            "waiting_reason": found.waiting_reason,
+            "until": found.waiting_until,
+            "why": found.waiting_facts.get("why", ""),
+        },
+    )
+    if found.state is RunState.HELD:
+        held = replace(change, columns={"in_spite": True, "asked": Asked.GO_ON})
+        return runs.move(
+            found.id, to=RunState.RUNNING, expected={RunState.HELD}, change=held
+        )
+    waiting = replace(
+        change,
+        waiting_reason=found.waiting_reason,
+        waiting_until=clock.now(),
+        waiting_facts=found.waiting_facts,
+    )
+    opened = runs.move(
+        found.id, to=RunState.WAITING, expected={RunState.WAITING}, change=waiting
+    )
+    if not opened.carrier and (start := starts_again()):
+        start(opened)
+    return opened
+
+
+def _goes_on_by_itself(found: RunRecord) -> bool:
+    return _waits_for_health(found) or _is_shut_out(found)
+
+
+def _is_shut_out(found: RunRecord) -> bool:
+    """Tell whether the window closed between two of its steps."""
+    return found.state is RunState.HELD and found.waiting_reason == WaitingReason.WINDOW
+
+
 def _waits_for_health(found: RunRecord) -> bool:
     return found.state is RunState.HELD and found.waiting_reason == WaitingReason.HEALTH
 
 
 def _is_asked(found: RunRecord) -> bool:
-    waits = found.state in _HOLDABLE or _waits_for_health(found)
+    waits = found.state in _HOLDABLE or _goes_on_by_itself(found)
     return waits and found.asked == Asked.HOLD
 
 

@@ -89,7 +89,7 @@ def _settle(found: RunRecord, run: RunRecord, change: runs.Change) -> None:
         runs.move(
             run.id,
             to=RunState.FAILED,
-            expected={RunState.QUEUED},
+            expected={RunState.QUEUED, RunState.WAITING},
             change=runs.Change(outcome="launch_failed", error=error),
         )
         raise

@@ -65,6 +65,8 @@ def _status(
         reachable=False,
         active_run=active.id if active else None,
         active_state=active.state if active else "",
+        active_waits_for=active.waiting_reason if active else "",
+        active_until=active.waiting_until if active else "",
         unresolved_run=unresolved,
         problem=ledger_problem,
     )

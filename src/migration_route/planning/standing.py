@@ -22,6 +22,8 @@ class DatabaseStatus:
     ahead: tuple[str, ...] = ()  # recorded for apps of this code, but not in it
     active_run: str | None = None  # the id of the run that owns it
     active_state: str = ""  # and the state of that run
+    active_waits_for: str = ""  # the reason why it waits; "" where it does not
+    active_until: str = ""
     unresolved_run: str | None = None
     ledger_installed: bool = False
     problem: RouteError | None = None

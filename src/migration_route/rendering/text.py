@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migration_route.rendering.forecasts import estimate_line, operation_lines
+from migration_route.rendering.openings import opening_lines, waits_until
 from migration_route.rendering.problems import problem_line
 from migration_route.vocabulary import (
     Direction,
@@ -58,7 +59,8 @@ def status_lines(status: StatusAnswer) -> Iterator[str]:
         if found.ahead:
             yield f"  applied, but not in this code: {', '.join(found.ahead)}"
         if found.active_run:
-            yield f"  run {found.active_run} is {found.active_state or 'active'}"
+            waits = waits_until(found.active_waiting)
+            yield f"  run {found.active_run} is {found.active_state or 'active'}{waits}"
         if found.needs_resolution:
             yield f"  run {found.needs_resolution} stopped midway and needs to be resolved"
         if found.problem:
@@ -97,6 +99,7 @@ def plan_lines(plan: PlanAnswer) -> Iterator[str]:
     yield f"fingerprint {plan.fingerprint}"
     if plan.rehearsed:
         yield plan.rehearsed.summary
+    yield from opening_lines(plan.opening)
 
 
 def _label(of: _Named) -> str:
@@ -204,6 +207,8 @@ def ended_blockers_lines(
 
 def _waiting_lines(waiting: WaitingAnswer) -> Iterator[str]:
     yield f"  waiting: {waiting.reason}"
+    if waiting.why:
+        yield f"    {waiting.why}"
     for signal in waiting.signals:
         yield f"    {signal.state}: {signal.name}: {signal.reason}"
     if waiting.gives_up:
@@ -240,7 +245,7 @@ def event_line(event: EventAnswer) -> str | None:
             return f"  {event.text}"
         case EventKind.STATEMENT_RUNNING:
             return f"  still running: {event.text[:200]}"
-        case EventKind.ERROR | EventKind.LOCK_ATTEMPT | EventKind.HEALTH:
+        case EventKind.ERROR | EventKind.LOCK_ATTEMPT | EventKind.HEALTH | EventKind.WINDOW:
             return f"  {event.text}"
         case _:
             return None

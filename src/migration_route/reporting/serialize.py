@@ -62,6 +62,7 @@ def run_answer(run: RunRecord) -> wire.RunAnswer:
         finished_at=run.finished_at or None,
         build=run.build,
         last_event=run.last_event,
+        at=run.begin_at or None,
         phase=run.phase,
         permit=run.permit,
         deferred=[
@@ -92,6 +93,7 @@ def _waiting(run: RunRecord) -> wire.WaitingAnswer:
         session=wire.SessionAnswer(**facts["session"]) if "session" in facts else None,
         signals=[wire.SignalAnswer(**signal) for signal in facts.get("signals", [])],
         gives_up=facts.get("gives_up"),
+        why=facts.get("why", ""),
     )
 
 
@@ -169,6 +171,11 @@ def status_answer(databases: list[DatabaseStatus]) -> wire.StatusAnswer:
                 needs_resolution=found.unresolved_run,
                 ledger_installed=found.ledger_installed,
                 problem=problem_answer(found.problem) if found.problem else None,
+                active_waiting=wire.ActiveWaitingAnswer(
+                    reason=found.active_waits_for, until=found.active_until or None
+                )
+                if found.active_waits_for
+                else None,
             )
             for found in databases
         ],

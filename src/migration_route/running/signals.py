@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -25,28 +26,45 @@ class Signals:
     def __init__(self) -> None:
         self.name = ""  # "" while nothing was
         self.since = 0.0  # on the monotonic clock
+        self.count = 0
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Note a signal; the first one counts."""
         del frame
+        self.count += 1
+        with suppress(BlockingIOError):  # full: whoever pauses is woken anyway
+            os.write(self._writing, b"!")
         if not self.name:
             self.since = time.monotonic()
             self.name = signal.Signals(number).name
+
+    def pause(self, seconds: float) -> None:
+        """Wait for so long, or until a signal comes."""
+        if select.select([self._reading], [], [], max(seconds, 0))[0]:
+            os.read(self._reading, 1)
+
+    def close(self) -> None:
+        """Give back what it needed to wake a pause."""
+        os.close(self._reading)
+        os.close(self._writing)
 
 
 @contextmanager
 def heeded() -> Iterator[Signals]:
     """Note SIGTERM and SIGINT, in the main thread, instead of ending at once."""
     found = Signals()
-    if threading.current_thread() is not threading.main_thread():
-        yield found  # Python lets no other thread say what signals do
-        return
-    before = {number: signal.signal(number, found.receive) for number in _ENDING}
+    before = {}
+    # Python lets no other thread say what signals do.
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, found.receive) for number in _ENDING}
     try:
         yield found
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        found.close()
 
 
 # --- the worker's side --------------------------------------------------------------

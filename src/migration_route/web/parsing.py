@@ -8,6 +8,7 @@ from migration_route.errors import InvalidRequest
 from migration_route.operations.apply import ApplyRequest
 from migration_route.planning.plan import Details, PlanRequest
 from migration_route.vocabulary import Phase, Resolution
+from migration_route.web.openings import begin_at
 
 LONGEST_REASON = 2000
 _LONGEST_KEY = 64
@@ -46,6 +47,7 @@ def apply_request(words: QueryDict) -> ApplyRequest:
         phase=wanted.phase,
         fingerprint=words.get("fingerprint", ""),
         reason=reason(words),
+        at=begin_at(words),
         rebuild_invalid_indexes=words.get("rebuild_invalid_indexes") == "on",
         # A form that is sent twice starts one run.
         idempotency_key=words.get("key", "")[:_LONGEST_KEY] or None,

@@ -18,6 +18,7 @@ from migration_route.vocabulary import (
     WaitingReason,
 )
 from migration_route.web.moments import SignalView, signal_views
+from migration_route.web.openings import OPENING_SENTENCES, ShutView, shut_view
 from migration_route.web.wording import TONES, between, duration, moment, words
 
 _DONE = frozenset({StepState.APPLIED, StepState.REVERTED})
@@ -83,6 +84,7 @@ _WAITING = {
         "Held: this is not a good moment.",
         "It looks again by itself, and goes on when nothing stops it any more.",
     ),
+    **OPENING_SENTENCES,
     WaitingReason.LOCK: ("Waiting: something else is migrating this database.", ""),
     WaitingReason.ORPHAN_BACKEND: (
         "Its processes are gone, but its session in the database is still alive.",
@@ -167,6 +169,8 @@ class RunView:
     signals: tuple[SignalView, ...]  # that hold it, and those that are unknown
     next_look: datetime | None
     gives_up: datetime | None  # when it ends because the moment was never good
+    shut: ShutView | None  # what it waits for before it may begin, or go on
+    begin_at: datetime | None  # before which it was not to begin
     shows_error: bool  # its error is not that of one of its steps
 
 
@@ -176,6 +180,7 @@ def run_view(record: RunRecord) -> RunView:
     orphan = record.waiting_facts.get("session") if record.is_active else None
     is_asked = record.asked == Asked.HOLD
     signals = record.waiting_facts.get("signals", ())
+    shut = shut_view(record)
     headline, advice = _sentences(record, done)
     answer = run_answer(record)
     return RunView(
@@ -193,11 +198,12 @@ def run_view(record: RunRecord) -> RunView:
         finished=moment(record.finished_at),
         duration=duration(between(record.started_at, record.finished_at)),
         is_cancellable=record.state in _CANCELLABLE or orphan is not None,
-        is_holdable=(record.state in _HOLDABLE or bool(signals)) and not is_asked,
-        is_resumable=record.state is RunState.HELD
+        is_holdable=(record.state in _HOLDABLE or bool(signals) or shut is not None)
+        and not is_asked,
+        is_resumable=(record.state is RunState.HELD and shut is None)
         or (record.state in _HOLDABLE and is_asked),
         is_forcible=record.state in _FORCIBLE,
-        is_between=record.state in _BETWEEN,
+        is_between=record.state in _BETWEEN or record.waits_to_begin,
         leaves_midway=any(
             not step.rolls_back for step in record.steps if step.state not in _DONE
         ),
@@ -207,6 +213,8 @@ def run_view(record: RunRecord) -> RunView:
         signals=signal_views(signals),
         next_look=moment(record.waiting_until) if signals else None,
         gives_up=moment(record.waiting_facts.get("gives_up", "")),
+        shut=shut,
+        begin_at=moment(record.begin_at),
         shows_error=record.error is not None
         and not any(step.error for step in record.steps),
     )

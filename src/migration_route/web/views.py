@@ -18,9 +18,9 @@ from migration_route.operations import end_blockers as ending
 from migration_route.operations import health as looking
 from migration_route.operations import hold as holding
 from migration_route.operations import ledger as ledgers
+from migration_route.operations import opening, runs, status
 from migration_route.operations import plan as planning
 from migration_route.operations import resolve as resolving
-from migration_route.operations import runs, status
 from migration_route.planning.plan import AT_FIRST, Details, PlanRequest
 from migration_route.vocabulary import Scope
 from migration_route.web import parsing
@@ -28,6 +28,7 @@ from migration_route.web.databases import database_view
 from migration_route.web.entries import entry_view
 from migration_route.web.happenings import current_work, line_views
 from migration_route.web.moments import moment_view
+from migration_route.web.openings import opening_view
 from migration_route.web.plans import plan_view
 from migration_route.web.rehearsals import rehearsed
 from migration_route.web.rendering import render
@@ -80,6 +81,7 @@ def _plan_page(
     details: Details = AT_FIRST,
     refusal: RouteError | None = None,
     reason: str = "",
+    typed: str = "",
 ) -> HttpResponse:
     found = planning.plan(wanted, actor, details)
     return render(
@@ -92,6 +94,7 @@ def _plan_page(
             "moment": moment_view(looking.health(wanted, actor, found).moment)
             if found.steps
             else None,
+            "opening": opening_view(opening.opens(found.database), typed=typed),
             "targets": wanted.targets,
             "key": secrets.token_hex(16),
             "refusal": refusal,
@@ -112,7 +115,14 @@ def apply(request: HttpRequest, actor: Actor) -> HttpResponse:
         again = PlanRequest(
             database=wanted.database, targets=wanted.targets, phase=wanted.phase
         )
-        return _plan_page(request, actor, again, refusal=error, reason=wanted.reason)
+        return _plan_page(
+            request,
+            actor,
+            again,
+            refusal=error,
+            reason=wanted.reason,
+            typed=request.POST.get("at", ""),
+        )
     return redirect("migration_route:run", run=run.id)
 
 

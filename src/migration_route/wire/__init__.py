@@ -22,6 +22,7 @@ from migration_route.wire.ledger import (
     ExportedEntry,
     VerificationAnswer,
 )
+from migration_route.wire.openings import ActiveWaitingAnswer, OpeningAnswer, WorkedAnswer
 from migration_route.wire.plans import (
     DeferredAnswer,
     FindingAnswer,
@@ -72,6 +73,7 @@ from migration_route.wire.runs import (
 from migration_route.wire.status import DatabaseAnswer, ReadyAnswer, StatusAnswer
 
 __all__ = [
+    "ActiveWaitingAnswer",
     "ActorAnswer",
     "Alias",
     "Answer",
@@ -95,6 +97,7 @@ __all__ = [
     "LimitAnswer",
     "Name",
     "NotEndedAnswer",
+    "OpeningAnswer",
     "OperationAnswer",
     "OperationEvidenceAnswer",
     "PlanAnswer",
@@ -126,5 +129,6 @@ __all__ = [
     "TargetName",
     "VerificationAnswer",
     "WaitingAnswer",
+    "WorkedAnswer",
     "to_json",
 ]

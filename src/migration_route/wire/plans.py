@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from migration_route.wire.body import Answer
 from migration_route.wire.forecasts import EstimateAnswer, ForecastAnswer, TableAnswer
+from migration_route.wire.openings import OpeningAnswer
 
 
 class OperationAnswer(Answer, frozen=True, kw_only=True):
@@ -96,3 +97,4 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     deferred: list[DeferredAnswer]
     rehearsed: RehearsedAnswer | None = None
     tables: list[TableAnswer] = []
+    opening: OpeningAnswer | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -12,6 +13,7 @@ from migration_route.vocabulary import Phase, Resolution
 _TEXT = "^[^\\x00]*$"
 Alias = Annotated[str, Meta(min_length=1, max_length=200, pattern=_TEXT)]
 TargetName = Annotated[str, Meta(min_length=1, max_length=300, pattern=_TEXT)]
+Moment = Annotated[datetime, Meta(tz=True)]
 Reason = Annotated[str, Meta(max_length=2000, pattern=_TEXT)]
 Name = Annotated[str, Meta(max_length=200, pattern=_TEXT)]
 
@@ -38,6 +40,8 @@ class CreateRun(Request, frozen=True, kw_only=True):
     fake_initial: bool = False
     rebuild_invalid_indexes: bool = False
     phase: Phase | None = None
+    at: Moment | None = None
+    wait_for_window: bool = True
 
 
 class GiveReason(Request, frozen=True, kw_only=True):

@@ -44,7 +44,8 @@ class WaitingAnswer(Answer, frozen=True, kw_only=True):
     """Why a run waits, and until when if that is known; while it is `blocked`, how often
     it has tried, how long it has held others up, and who is in the way; for an
     `orphan_backend`, the session that is at work in the database; for `health`, the
-    signals that stop and those that are unknown, and when it gives up."""
+    signals that stop and those that are unknown, and when it gives up; for a `time`, a
+    `window` or a `freeze`, why in a sentence. `carrier`: no process has taken it."""
 
     reason: str
     until: str | None
@@ -56,6 +57,7 @@ class WaitingAnswer(Answer, frozen=True, kw_only=True):
     session: SessionAnswer | None = None
     signals: list[SignalAnswer] = []
     gives_up: str | None = None
+    why: str = ""
 
 
 class NotEndedAnswer(Answer, frozen=True, kw_only=True):
@@ -130,6 +132,7 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
     phase: str | None = None
     permit: str | None = None
     deferred: list[DeferredAnswer] = []
+    at: str | None = None
 
 
 class RunsAnswer(Answer, frozen=True, kw_only=True):

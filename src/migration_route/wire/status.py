@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from migration_route.wire.answers import Problem
 from migration_route.wire.body import Answer
+from migration_route.wire.openings import ActiveWaitingAnswer
 from migration_route.wire.plans import DeferredAnswer
 
 
@@ -25,6 +26,7 @@ class DatabaseAnswer(Answer, frozen=True, kw_only=True):
     ledger_installed: bool
     problem: Problem | None
     active_state: str | None = None
+    active_waiting: ActiveWaitingAnswer | None = None
 
 
 class StatusAnswer(Answer, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from migration_route.management import (
     rehearsing,
     telling,
     tokens,
+    working,
 )
 from migration_route.management.terminal import Terminal, pretty
 from migration_route.rendering.problems import problem_answer
@@ -27,6 +28,7 @@ _FAMILIES = (
     moment,
     rehearsing,
     applying,
+    working,
     asking,
     keeping,
     telling,

@@ -6,6 +6,8 @@ row is the truth, no launcher's status is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from django.utils.module_loading import import_string
@@ -18,11 +20,18 @@ from migration_route.ledger.records import RunRecord
 _BUILT_IN = {
     "process": "migration_route.running.launchers.process.ProcessLauncher",
     "inline": "migration_route.running.launchers.inline.InlineLauncher",
+    "work": "migration_route.running.launchers.work.WorkLauncher",
+    "tasks": "migration_route.running.launchers.tasks.TaskLauncher",
 }
 
 
 class Launcher(Protocol):
-    """Starts the process of a run."""
+    """Starts the process of a run.
+
+    It may say more of itself: `is_patient = True` where a run lies until somebody comes
+    for it, `can_wait = False` where no process can wait for an opening, and
+    `start_again(run)` to start one for a run whose process is gone before it began.
+    """
 
     def launch(self, permit: Permit, run: RunRecord) -> None:
         """Start it. A permit is asked for, so that nothing starts without one.
@@ -39,3 +48,27 @@ def launcher() -> Launcher:
     except ImportError as error:
         raise Misconfigured(f"The launcher {name!r} cannot be imported.") from error
     return found
+
+
+def is_patient() -> bool:
+    """Tell whether a queued run may lie until somebody comes for it."""
+    return bool(getattr(_found(), "is_patient", False))
+
+
+def can_wait() -> bool:
+    """Tell whether a process of a run may wait for its opening."""
+    return bool(getattr(launcher(), "can_wait", True))
+
+
+def starts_again() -> Callable[[RunRecord], None] | None:
+    """Return what starts a process for a run whose own is gone; None where nothing
+    does, because somebody comes for it."""
+    found: Callable[[RunRecord], None] | None = getattr(_found(), "start_again", None)
+    return found
+
+
+def _found() -> Launcher | None:
+    """Return the launcher for whoever only looks: there may be none."""
+    with suppress(Misconfigured):
+        return launcher()
+    return None

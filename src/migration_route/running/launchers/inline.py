@@ -10,6 +10,8 @@ from migration_route.running.launchers.process import start
 class InlineLauncher:
     """Starts the same supervisor, and waits until it has ended."""
 
+    can_wait = False  # a request would stand until the window opens
+
     def launch(self, permit: Permit, run: RunRecord) -> None:
         """Start it and wait. Raises `LaunchFailed`."""
         start(permit, run).wait()

@@ -19,12 +19,22 @@ class ProcessLauncher:
         """Start it, and return at once. Raises `LaunchFailed`."""
         reap(start(permit, run), run.id)
 
+    def start_again(self, run: RunRecord) -> None:
+        """Start it for a run whose process is gone before it began. Raises
+        `LaunchFailed`."""
+        reap(begin(run.id, "run", run.id), run.id)
+
 
 def start(permit: Permit, run: RunRecord) -> subprocess.Popen[bytes]:
     """Start the supervisor of a run that this permit allows."""
+    require_fitting(permit, run)
+    return begin(run.id, "run", run.id)
+
+
+def require_fitting(permit: Permit, run: RunRecord) -> None:
+    """Raise `LaunchFailed` unless the permit is for the plan of this run."""
     if permit.plan.fingerprint != run.fingerprint:
         raise LaunchFailed("The permit is for another plan than the run.")
-    return begin(run.id, "run", run.id)
 
 
 def begin(words_of: str, *arguments: str) -> subprocess.Popen[bytes]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import time
-from datetime import timedelta
 
 from django.db import Error as DatabaseFailure
 
@@ -21,8 +20,10 @@ from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run, list_events, silence
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
+from migration_route.running.launchers import is_patient
 from migration_route.running.launchers.words import forget_words, has_ended, last_words
 from migration_route.running.recovery.backend import Backend
+from migration_route.running.recovery.carriers import START, look_after_carrier
 from migration_route.running.recovery.evidence import with_evidence
 from migration_route.running.recovery.orphans import Orphan
 from migration_route.running.supervision.stopping import as_stopped
@@ -31,7 +32,6 @@ from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
 from migration_route.vocabulary import EventKind, RunState, StepState
 
-_START = timedelta(seconds=30)  # for the process of another host to be up, under load
 _FLUSH = 10.0
 _ALIVE = frozenset({RunState.WAITING, RunState.RUNNING, RunState.HELD, RunState.CANCELLING})
 _LOSABLE = _ALIVE | {RunState.LOST}
@@ -48,8 +48,10 @@ def look_after(run: RunRecord) -> RunRecord:
         forget_words(run.id)
         return run
     try:
-        if run.state is RunState.QUEUED and (has_ended(run.id) or silence(run) > _START):
-            return _never_started(run)
+        if run.waits_to_begin:
+            return look_after_carrier(run)
+        if run.state is RunState.QUEUED:
+            return _look_after_queued(run)
         if run.state in _ALIVE and silence(run) > route_settings().lease:
             run = _lose(run)
         if run.state is RunState.LOST or _has_died_here(run):
@@ -64,10 +66,21 @@ def look_after(run: RunRecord) -> RunRecord:
 def conclude_if_gone(run: RunRecord) -> RunRecord:
     """Return a run as it truly is, whatever its heart did last: it is concluded when
     nobody holds its locks."""
+    is_losable = run.state in _LOSABLE and not run.waits_to_begin
     try:
-        return _reconcile(run, was_ended=True) if run.state in _LOSABLE else look_after(run)
+        return _reconcile(run, was_ended=True) if is_losable else look_after(run)
     except NotInThisState:
         return find_run(run.id)
+
+
+def _look_after_queued(run: RunRecord) -> RunRecord:
+    """End a run whose process never came to begin it. Where runs lie until somebody
+    comes for them, one that nobody has is only waiting."""
+    lies = is_patient()
+    is_gone = has_ended(run.id) and (bool(run.carrier) or not lies)
+    if is_gone or (silence(run) > START and not lies):
+        return _never_started(run)
+    return look_after_carrier(run) if lies else run
 
 
 def _never_started(run: RunRecord) -> RunRecord:

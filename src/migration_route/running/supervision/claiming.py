@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from django.db import DatabaseError
@@ -14,7 +15,7 @@ from migration_route import clock
 from migration_route.conf import route_settings
 from migration_route.connecting import new_connection, require_direct
 from migration_route.errors import NotInThisState, PoolerDetected
-from migration_route.ledger import runs
+from migration_route.ledger import carriers, runs
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.running.signals import Signals
@@ -56,7 +57,7 @@ class Claim:
         except PoolerDetected as error:
             self._refuse(error, columns)
             return False
-        state, shown = RunState.QUEUED, None
+        state, shown = self.run.state, None
         deadline = time.monotonic() + route_settings().lock_wait.total_seconds()
         while True:
             if signals.name:
@@ -84,10 +85,16 @@ class Claim:
             time.sleep(_POLL)  # a session lock is polled, never waited for
 
     def _move(self, to: RunState, expected: RunState, change: runs.Change) -> None:
-        self.run = runs.move(self.run.id, to=to, expected={expected}, change=change)
+        ours = replace(change, only_if={"carrier": self.run.carrier})
+        self.run = runs.move(self.run.id, to=to, expected={expected}, change=ours)
 
     def _end_told(self, signal: str, state: RunState) -> None:
-        """End a run whose process is told to end before it has begun."""
+        """End a run whose process is told to end before it has begun; one that waited for
+        its opening is handed back."""
+        if self.run.waits_to_begin:
+            carriers.hand_back(self.run.id, self.run.carrier)
+            self.run = find_run(self.run.id)
+            return
         error = StepError(
             type="Interrupted",
             message=f"The process of this run was told to end ({signal}) before it began.",
@@ -100,7 +107,9 @@ class Claim:
 
     def _end_unbegun(self, reason: WaitingReason | None) -> None:
         """End a run whose turn has not come: it was cancelled, or waited too long."""
-        self.run = find_run(self.run.id)
+        carrier, self.run = self.run.carrier, find_run(self.run.id)
+        if self.run.carrier != carrier:
+            return  # it was taken away from this process, and is another's
         if self.run.state is RunState.CANCELLING:
             change = runs.Change(outcome="cancelled")
             self._move(RunState.CANCELLED, RunState.CANCELLING, change)
@@ -118,7 +127,7 @@ class Claim:
         why = StepError(type="PoolerDetected", message=str(error))
         change = runs.Change(outcome=error.code, error=why, columns=columns)
         with suppress(NotInThisState):  # it was cancelled meanwhile
-            self._move(RunState.FAILED, RunState.QUEUED, change)
+            self._move(RunState.FAILED, self.run.state, change)
         self.run = find_run(self.run.id)
 
     def is_held(self) -> bool:

@@ -1,5 +1,6 @@
-"""May the step at the gate begin? Not while the run is to stop, a person holds it, the
-moment is not good, its lock is not sure, or its intent is not on record.
+"""May the step at the gate begin? Not while the run is to stop, a person holds it, its
+window has closed, the moment is not good, its lock is not sure, or its intent is not on
+record.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from migration_route.ledger.journal import Journal
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.running.child import Child
 from migration_route.running.messages import Message
+from migration_route.running.supervision.closing import Closing
 from migration_route.running.supervision.goodness import Goodness
 from migration_route.running.supervision.holding import Holding
 from migration_route.running.supervision.keeping import LOCK_LOST, Keeping
@@ -23,6 +25,9 @@ _UNRECORDED = StepError(
     type="LedgerUnavailable",
     message="The beginning of this step could not be put on record: it was not begun.",
 )
+
+
+Keeper = Holding | Closing | Goodness
 
 
 class Gates:
@@ -43,8 +48,9 @@ class Gates:
         self._transcript = transcript
         self._journal = journal
         self._holding = Holding(run.id)
+        self._closing = Closing(run)
         self._goodness = Goodness(run)
-        self._keeper: Holding | Goodness | None = None  # who keeps the gate shut
+        self._keeper: Keeper | None = None  # who keeps the gate shut
         self._gate: Message | None = None  # what the worker asked, while it has no answer
         self.refusal: StepError | None = None  # why a step was not let begin
 
@@ -61,6 +67,8 @@ class Gates:
             self._child.answer(go=False)
         elif self._stopping.wants_hold:
             self._shut(said, self._holding)
+        elif not self._closing.is_open(self._journal):
+            self._shut(said, self._closing)
         elif is_looked_at or self._goodness.is_good(said, self._journal):
             self._begin(said)
         elif self._goodness.wants_forecast:
@@ -68,7 +76,7 @@ class Gates:
         else:
             self._shut(said, self._goodness)
 
-    def _shut(self, said: Message, keeper: Holding | Goodness) -> None:
+    def _shut(self, said: Message, keeper: Keeper) -> None:
         self._gate, self._keeper = said, keeper
         if isinstance(keeper, Holding):
             keeper.shut(self._journal)
@@ -88,11 +96,11 @@ class Gates:
         self._stopping.tick(in_step=False)
         if self._stopping.why:
             self._refuse(None)
-        elif isinstance(self._keeper, Goodness):
+        elif not isinstance(self._keeper, Holding):
             if self._stopping.wants_hold:
-                self._goodness.hand_over()
+                self._keeper.hand_over()
                 self._shut(self._gate, self._holding)
-            elif error := self._goodness.refusal:
+            elif isinstance(self._keeper, Goodness) and (error := self._goodness.refusal):
                 self._refuse(error)
 
     def _refuse(self, error: StepError | None) -> None:

@@ -52,7 +52,8 @@ class Goodness:
         self._seen: set[tuple[str, int | None]] = (
             set()
         )  # by looks that are not older than `_FRESH`
-        self._overridden: set[SignalName] = set()
+        # Who let it begin in spite of a freeze has let it go on in spite of that.
+        self._overridden = {SignalName.FREEZE} if run.in_spite else set[SignalName]()
         self._told: frozenset[SignalName] | None = None  # what the last event said
         self._hold: Hold | None = None
         self.wants_forecast = False  # of the step, before it can be told whether to wait

@@ -22,7 +22,7 @@ from migration_route.running.messages import Message, Order
 from migration_route.running.recovery.backend import Backend
 from migration_route.running.recovery.evidence import with_evidence
 from migration_route.running.recovery.orphans import Orphan
-from migration_route.running.signals import Signals, heeded
+from migration_route.running.signals import Signals
 from migration_route.running.supervision.claiming import Claim
 from migration_route.running.supervision.gates import Gates
 from migration_route.running.supervision.goodness import NOT_GOOD
@@ -49,21 +49,17 @@ _UNDER_WAY = frozenset(
 )
 
 
-def supervise(run: str) -> RunRecord:
-    """Carry out a queued run in this process and a child of it; return it as it ended.
-
-    Raises `NotInThisState` when the run is not queued: another process has it, or it
-    has ended. `UnknownRun` when there is none.
-    """
-    with heeded() as signals:
-        child = Child()  # before anything is connected
-        alias = route_settings().ledger_database
-        connections[alias] = new_connection(alias, patience=_IMPATIENT)
-        try:
-            return Supervisor(find_run(run), child, signals).supervise()
-        finally:
-            child.kill()
-            connections.close_all()
+def supervise(run: RunRecord, signals: Signals) -> RunRecord:
+    """Carry out a run that this process has taken, here and in a child; return it as it
+    ended. Nothing may be connected yet."""
+    child = Child()
+    alias = route_settings().ledger_database
+    connections[alias] = new_connection(alias, patience=_IMPATIENT)
+    try:
+        return Supervisor(run, child, signals).supervise()
+    finally:
+        child.kill()
+        connections.close_all()
 
 
 class Supervisor:
@@ -80,11 +76,6 @@ class Supervisor:
 
     def supervise(self) -> RunRecord:
         """Carry out the run."""
-        if self._run.state is not RunState.QUEUED:
-            raise NotInThisState(
-                f"Run {self._run.id} is {self._run.state}, not queued.",
-                run=self._run.id,
-            )
         try:
             is_ours = self._claim.make(worker_pid=self._child.pid, signals=self._signals)
             self._run = self._claim.run

@@ -1,0 +1,18 @@
+"""The task that Django's tasks carry. Imported by a queue's worker, by its path."""
+
+from __future__ import annotations
+
+import django
+
+from migration_route.running.launchers.queued import start_run
+
+if django.VERSION >= (6, 0):
+    from django.tasks import task
+else:
+    from django_tasks import task  # type: ignore[no-redef]
+
+
+@task()
+def carry_run(run: str) -> None:
+    """Start the process of a run, and wait for its end."""
+    start_run(run)

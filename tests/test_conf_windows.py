@@ -1,0 +1,70 @@
+"""What is wrong in WINDOWS, and what becomes of it?"""
+
+from __future__ import annotations
+
+from datetime import time
+
+import pytest
+
+from migration_route.conf import read_settings
+from migration_route.windows import Day
+
+GOOD = {"from": "22:00", "to": "04:00", "timezone": "Europe/Berlin"}
+
+
+def read(*entries):
+    """Read some windows, and what is wrong in them."""
+    found = read_settings({"WINDOWS": list(entries)})
+    return found.windows, found.problems
+
+
+def test_a_window_is_read():
+    """Left out, the days are all of them, and so are the databases."""
+    (found,), problems = read(GOOD)
+    assert problems == ()
+    assert (found.begins, found.ends) == (time(22), time(4))
+    assert found.days == frozenset(Day)
+    assert found.databases is None
+    more = {"days": ["mon"], "databases": ["other"], "to": "24:00"}
+    (found,), problems = read({**GOOD, **more})
+    assert problems == ()
+    assert (found.days, found.databases) == ({Day.MON}, {"other"})
+    assert found.ends == time(0)
+
+
+@pytest.mark.parametrize(
+    ("entry", "word"),
+    [
+        ("night", "dict"),
+        ({**GOOD, "til": "04:00"}, "'til'"),
+        ({**GOOD, "days": []}, "'days'"),
+        ({**GOOD, "days": ["monday"]}, "'days'"),
+        ({**GOOD, "days": "mon"}, "'days'"),
+        ({**GOOD, "from": None}, "'from'"),
+        ({**GOOD, "from": "24:00"}, "'from'"),
+        ({**GOOD, "to": "25:00"}, "'to'"),
+        ({**GOOD, "from": "22:00+01:00"}, "'timezone'"),
+        ({**GOOD, "from": 22}, "'from'"),
+        ({"from": "22:00", "to": "04:00"}, "'timezone'"),
+        ({**GOOD, "timezone": "Berlin"}, "'timezone'"),
+        ({**GOOD, "timezone": "../zone"}, "'timezone'"),
+        ({**GOOD, "databases": ["nowhere"]}, "'databases'"),
+        ({**GOOD, "databases": "default"}, "'databases'"),
+    ],
+)
+def test_a_window_that_cannot_be_read_is_shut(entry, word):
+    """Somebody wanted a guard: the others count, and this one never opens."""
+    (good, bad), (problem,) = read(GOOD, entry)
+    assert problem.startswith("WINDOWS[1]: ")
+    assert word in problem
+    assert good.days
+    assert bad.days == frozenset()
+    assert bad.databases is None
+
+
+def test_windows_that_are_no_list_are_shut():
+    """So that a typing error does not open the door."""
+    found = read_settings({"WINDOWS": "nights"})
+    assert [window.days for window in found.windows] == [frozenset()]
+    assert len(found.problems) == 1
+    assert read_settings({"WINDOWS": None}).windows == ()

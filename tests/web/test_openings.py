@@ -1,0 +1,61 @@
+"""Which time does the field «Begin at» mean, and what does a page say of an opening?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from django.http import QueryDict
+from django.utils import timezone
+
+from migration_route.deciding.windows import Later, Never, Now
+from migration_route.errors import InvalidRequest
+from migration_route.vocabulary import WaitingReason
+from migration_route.web.openings import begin_at, opening_view
+
+
+def _form(typed):
+    form = QueryDict(mutable=True)
+    form["at"] = typed
+    return form
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("", None),
+        ("  ", None),
+        ("2026-12-01T02:00", "2026-12-01T01:00+00:00"),
+        ("2026-07-01T02:00", "2026-07-01T00:00+00:00"),
+        ("2026-10-25T02:30", "2026-10-25T00:30+00:00"),  # twice: the first time
+        ("2026-12-01T02:00:00Z", "2026-12-01T02:00+00:00"),
+    ],
+)
+def test_a_time_is_meant_by_the_clock_of_the_site(typed, meant):
+    """A browser's field says no zone."""
+    with timezone.override("Europe/Berlin"):
+        found = begin_at(_form(typed))
+    assert found == (meant and datetime.fromisoformat(meant))
+
+
+@pytest.mark.parametrize(
+    ("typed", "word"), [("2027-03-28T02:30", "put forward"), ("tonight", "no time")]
+)
+def test_a_time_that_does_not_come_is_told(typed, word):
+    """It is not guessed what was meant."""
+    with timezone.override("Europe/Berlin"), pytest.raises(InvalidRequest, match=word):
+        begin_at(_form(typed))
+
+
+def test_a_page_says_when_a_run_would_begin():
+    """Nothing where that is now."""
+    at = datetime(2026, 12, 1, 1, tzinfo=UTC)
+    later = Later(at=at, reason=WaitingReason.WINDOW, why="It opens then.")
+    with timezone.override("Europe/Berlin"):
+        shown = opening_view(later)
+        assert (shown.at, shown.why, shown.is_never) == (at, "It opens then.", False)
+        assert shown.zone in {"CET", "CEST", "Europe/Berlin"}
+        assert shown.least < shown.most
+    assert opening_view(Never(why="Shut.")).is_never
+    now = opening_view(Now())
+    assert (now.at, now.why, now.is_never) == (None, "", False)
