@@ -22,13 +22,13 @@ from migration_route.errors import (
     RouteError,
     StaleCode,
     UnknownTarget,
-    WindowClosed,
 )
 from migration_route.ledger import runs
 from migration_route.ledger.opening import Waiting
 from migration_route.ledger.reading import find_run, silence
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.operations.launching import launch
+from migration_route.operations.opening import WindowClosed
 from migration_route.operations.resuming import held_to_resume, settle
 from migration_route.operations.weighing import plan_to_decide, request_of, weigh_again
 from migration_route.planning.fingerprint import same_plan
