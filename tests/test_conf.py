@@ -47,7 +47,6 @@ def test_nothing_needs_to_be_set():
         tokens=(),
         build=None,
         ready_when_ahead=True,
-        unsupported=(),
         problems=(),
     )
 
@@ -203,14 +202,6 @@ def test_a_wrong_limit_is_named(entry, word):
     """Each mistake is told with the key that it stands in."""
     (problem,) = read_settings({"DATABASES": entry}).problems
     assert word in problem
-
-
-def test_a_guard_that_is_not_carried_yet_is_named(monkeypatch):
-    """A guard that its owner believes shut is not ignored; an empty one is none."""
-    monkeypatch.setattr("migration_route.conf.reading.NOT_YET", ("LATER",))
-    assert read_settings({"LATER": {"some": "thing"}}).unsupported == ("LATER",)
-    assert read_settings({"LATER": ()}).unsupported == ()
-    assert problems(LATER={"some": "thing"}) == ()
 
 
 def test_a_direct_way_leads_straight_to_one_database():

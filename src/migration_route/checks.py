@@ -37,15 +37,6 @@ def check_settings(
         )
         for problem in found.problems
     ]
-    messages += [
-        Error(
-            f"{key} is set, but this version does not carry it yet.",
-            hint="Take it out: while it is set, nothing is applied.",
-            obj="MIGRATION_ROUTE",
-            id="migration_route.E002",
-        )
-        for key in found.unsupported
-    ]
     if found.oidc and not all(map(find_spec, ("jwt", "cryptography"))):
         messages.append(
             Error(

@@ -158,21 +158,6 @@ CASES = (
         evidence={"approvals": ApprovalPolicy(rules=(Rule(),), problems=("no dict",))},
     ),
     Case(
-        name="approvals and windows are set",
-        answer=Refusal,
-        error=Refused,
-        evidence={
-            "approvals": ApprovalPolicy(rules=(Rule(),)),
-            "unsupported": ("WINDOWS",),
-        },
-    ),
-    Case(
-        name="windows are set",
-        answer=Refusal,
-        error=Refused,
-        evidence={"unsupported": ("WINDOWS",)},
-    ),
-    Case(
         name="a run is unresolved",
         answer=Refusal,
         error=NeedsResolution,
@@ -229,7 +214,6 @@ def test_the_reasons_come_in_the_order_of_their_weight():
     everything = evidence(
         fingerprint=f"{CODE}-{PLACE}-{OTHER_PLAN}",
         unresolved="0" * 32,
-        unsupported=("WINDOWS",),
     )
     found = decide(a_plan(ONE_WAY, fingerprint=READ), everything)
     assert isinstance(found, Refusal)

@@ -103,9 +103,8 @@ def test_a_finding_without_a_page_of_its_own_is_a_fault(tmp_path):
         *(
             found.name.upper()
             for found in fields(conf.RouteSettings)
-            if found.name not in {"unsupported", "problems"}
+            if found.name != "problems"
         ),
-        *conf.NOT_YET,
         *(found.name for found in fields(conf.DatabaseSettings)),
         *(found.name for found in fields(conf.Token)),
         *conf.BUILD_VARIABLES,

@@ -15,7 +15,6 @@ from migration_route.errors import (
     LaunchFailed,
     Misconfigured,
     PlanChanged,
-    Refused,
     StaleCode,
     Unauthenticated,
     UnknownDatabase,
@@ -177,15 +176,6 @@ def test_the_key_of_one_actor_is_not_anothers():
     cancel(run.id, an_actor(), reason="")
     other = apply(request(idempotency_key="k1"), an_actor(name="grace"))
     assert other.id != run.id
-
-
-def test_a_guard_that_is_not_carried_yet_shuts_the_door(settings, monkeypatch):
-    """Nothing is applied past a guard that its owner believes shut."""
-    monkeypatch.setattr("migration_route.conf.reading.NOT_YET", ("LATER",))
-    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LATER": {"required": 1}}
-    with pytest.raises(Refused, match="LATER"):
-        apply(request(), an_actor())
-    assert list_runs(database=None, before=None, limit=5) == []
 
 
 def test_a_process_that_cannot_be_started_is_a_failed_run(settings, monkeypatch):

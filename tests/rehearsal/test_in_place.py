@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
 
-from migration_route import conf
 from migration_route.connecting import new_connection
 from migration_route.errors import (
     ActiveRun,
     CannotRehearse,
     Misconfigured,
     OrphanBackend,
-    Refused,
 )
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsal_report import Report, SeenStep
-from migration_route.rehearsal import in_place, looking
+from migration_route.rehearsal import looking
 from migration_route.rehearsal.in_place import mutex, require_in_place
 from migration_route.rendering.rehearsals import summary
 from migration_route.reporting.rehearsals import rehearsal_answer
@@ -69,14 +66,6 @@ def test_a_later_step_that_is_not_atomic_does_not_keep_the_others(undoing):
     """What comes before it can be rehearsed."""
     plan = a_plan(a_step(), a_step("0003_b", atomic=False))
     require_in_place(plan, and_back=False)
-
-
-def test_a_guard_that_is_not_carried_refuses(undoing, monkeypatch):
-    """As it does for a run."""
-    found = replace(conf.RouteSettings(), unsupported=("NEW_GUARD",))
-    monkeypatch.setattr(in_place, "route_settings", lambda: found)
-    with pytest.raises(Refused, match="NEW_GUARD"):
-        require_in_place(a_plan(a_step()), and_back=False)
 
 
 def test_a_setting_that_cannot_be_read_refuses(undoing, settings):

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.signals import setting_changed
 
 from migration_route.conf.identity import Issuer
-from migration_route.conf.reading import BUILD_VARIABLES, LAUNCHERS, NOT_YET, read_settings
+from migration_route.conf.reading import BUILD_VARIABLES, LAUNCHERS, read_settings
 from migration_route.conf.values import DatabaseSettings, RouteSettings
 from migration_route.machines.networks import Addresses, Networks
 from migration_route.machines.tokens import Token
@@ -21,7 +21,6 @@ from migration_route.machines.tokens import Token
 __all__ = [
     "BUILD_VARIABLES",
     "LAUNCHERS",
-    "NOT_YET",
     "Addresses",
     "DatabaseSettings",
     "Issuer",

@@ -23,10 +23,6 @@ from migration_route.machines.tokens import read_tokens
 
 LAUNCHERS = ("process", "inline", "work", "tasks")
 _LONGEST = 200
-# Guards of the public contract that this version does not carry yet. To ignore one
-# would open a door that its owner believes shut: while one is set, nothing is applied.
-NOT_YET: tuple[str, ...] = ()  # it carries all of them
-_FOUND = frozenset({"PROBLEMS", "UNSUPPORTED"})  # said, never set
 BUILD_VARIABLES = (
     "MIGRATION_ROUTE_BUILD",
     "GIT_COMMIT",
@@ -187,10 +183,8 @@ def read_settings(values: Any) -> RouteSettings:
         "mail": reader.read("MAIL", (), read_mail),
         "reauthenticate": reader.read("REAUTHENTICATE", "15m", read_reauthenticate),
         "engines": reader.truth("ENGINES", default=True),
-        "unsupported": tuple(key for key in NOT_YET if reader.values.pop(key, None)),
     }
-    known = {setting.name.upper() for setting in fields(RouteSettings)}
-    known = (known | {*NOT_YET}) - _FOUND
+    known = {setting.name.upper() for setting in fields(RouteSettings)} - {"PROBLEMS"}
     for key in reader.values:
         reader.problems.append(
             f"{key!r} is not a setting of the route; there are {', '.join(sorted(known))}."

@@ -64,7 +64,6 @@ class RouteSettings:
     # How old a person's login may be for a change; a dotted path decides itself; None: off.
     reauthenticate: timedelta | str | None = timedelta(minutes=15)
     engines: bool = True  # do other linters have a say, where they are installed?
-    unsupported: tuple[str, ...] = ()  # guards that are set but not carried yet
     problems: tuple[str, ...] = field(default=())
 
     def database(self, alias: str) -> DatabaseSettings:

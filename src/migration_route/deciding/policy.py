@@ -33,10 +33,7 @@ class Evidence:
     builds: frozenset[str]  # those that answer here: in memory, and on disk
     unresolved: str | None  # the run that left this database in between
     rebuild_invalid_indexes: bool = False  # what the plan makes anew may be dropped first
-    permitted_by: str | None = (
-        None  # whose permit stands for an approval, if one came along
-    )
-    unsupported: tuple[str, ...] = ()  # guards in the settings that are not carried yet
+    permitted_by: str | None = None  # whose permit stands for an approval, if one came
     requester: Identity = _NOBODY
     approvals: ApprovalPolicy | None = None  # the policy as it is now; None: there is none
     all_told: bool = False  # the plan has all of its findings
@@ -92,8 +89,6 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
         return Refusal(error=FingerprintRequired())
     if stale := _stale(plan, evidence):
         return Refusal(error=stale)
-    if evidence.unsupported:
-        return Refusal(error=_not_carried(evidence.unsupported))
     if evidence.approvals is not None and evidence.approvals.problems:
         return Refusal(error=_unreadable(evidence.approvals))
     if evidence.unresolved is not None:
@@ -140,14 +135,6 @@ def _stale(plan: Plan, evidence: Evidence) -> RouteError | None:
     if same_code(plan.fingerprint, evidence.fingerprint):
         return PlanChanged(**facts)
     return StaleCode(**facts)
-
-
-def _not_carried(guards: tuple[str, ...]) -> Refused:
-    return Refused(
-        f"MIGRATION_ROUTE sets {', '.join(guards)}, which this version does not carry yet: "
-        "nothing is applied rather than past a guard.",
-        hint="Take these keys out of the settings, or wait for the version that has them.",
-    )
 
 
 def _no_way_back(plan: Plan) -> RouteError | None:

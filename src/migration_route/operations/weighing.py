@@ -57,7 +57,6 @@ def weigh(
         builds=frozenset({sources.build(), plan.build}),
         rebuild_invalid_indexes=rebuild_invalid_indexes,
         unresolved=None if unresolved == resolving else unresolved,
-        unsupported=settings.unsupported,
         requester=requester,
         approvals=settings.approvals,
         all_told=all_told,

@@ -22,7 +22,6 @@ from migration_route.errors import (
     CannotRehearse,
     Misconfigured,
     OrphanBackend,
-    Refused,
 )
 from migration_route.health import SignalState
 from migration_route.ledger.evidence import StepError
@@ -58,7 +57,7 @@ class OutOfTime(Exception):
 def require_in_place(plan: Plan, *, and_back: bool) -> None:
     """Find out before anything has begun whether a plan can be rehearsed in place.
 
-    Raises `CannotRehearse`, `Refused`, `Misconfigured`, `ActiveRun` and `OrphanBackend`.
+    Raises `CannotRehearse`, `Misconfigured`, `ActiveRun` and `OrphanBackend`.
     """
     settings, in_place = route_settings(), in_place_of(plan.database)
     if why := in_place.why_not:
@@ -67,12 +66,6 @@ def require_in_place(plan: Plan, *, and_back: bool) -> None:
         )
     if settings.problems:
         raise Misconfigured(" ".join(settings.problems))
-    if settings.unsupported:
-        raise Refused(
-            f"MIGRATION_ROUTE sets {', '.join(settings.unsupported)}, which this version "
-            "does not carry yet: nothing is rehearsed in place rather than past a guard.",
-            hint=_COPY,
-        )
     freeze = freeze_signal(settings.freezes, datetime.now(UTC))
     if freeze.state is SignalState.STOP:
         raise CannotRehearse(
