@@ -54,6 +54,7 @@ def _clean() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     with transaction.atomic(), connections["default"].cursor() as cursor:
         for table in (
+            "migration_route_approval",
             "migration_route_delivery",
             "migration_route_entry",
             "migration_route_event",

@@ -27,12 +27,13 @@ def test_every_problem_is_an_error(settings):
     assert all(message.is_serious() and message.hint for message in found)
 
 
-def test_a_guard_that_is_not_carried_yet_is_an_error(settings):
+def test_a_guard_that_is_not_carried_yet_is_an_error(settings, monkeypatch):
     """It is told before somebody wonders why nothing is applied."""
-    settings.MIGRATION_ROUTE = {"APPROVALS": {"required": 1}}
+    monkeypatch.setattr("migration_route.conf.reading.NOT_YET", ("LATER",))
+    settings.MIGRATION_ROUTE = {"LATER": {"required": 1}}
     found = check_settings(None)
     assert ids(found) == ["migration_route.E002"]
-    assert {message.msg.split()[0] for message in found} == {"APPROVALS"}
+    assert {message.msg.split()[0] for message in found} == {"LATER"}
 
 
 def test_a_database_that_cannot_be_locked_is_a_warning(monkeypatch):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migration_route import conf
+from migration_route.approvals import ApprovalPolicy, Rule, When
 from migration_route.conf import (
     DatabaseSettings,
     RouteSettings,
@@ -17,7 +18,7 @@ from migration_route.conf import (
     route_settings,
 )
 from migration_route.health import HealthSettings, SignalName
-from migration_route.vocabulary import Scope
+from migration_route.vocabulary import ActorKind, Scope
 
 SHA = "a" * 64
 TOKEN: dict[str, Any] = {"name": "ci", "sha256": SHA, "scopes": ["read"]}
@@ -204,17 +205,12 @@ def test_a_wrong_limit_is_named(entry, word):
     assert word in problem
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "APPROVALS",
-    ],
-)
-def test_a_guard_that_is_not_carried_yet_is_named(key):
+def test_a_guard_that_is_not_carried_yet_is_named(monkeypatch):
     """A guard that its owner believes shut is not ignored; an empty one is none."""
-    assert read_settings({key: {"some": "thing"}}).unsupported == (key,)
-    assert read_settings({key: ()}).unsupported == ()
-    assert problems(**{key: {"some": "thing"}}) == ()
+    monkeypatch.setattr("migration_route.conf.reading.NOT_YET", ("LATER",))
+    assert read_settings({"LATER": {"some": "thing"}}).unsupported == ("LATER",)
+    assert read_settings({"LATER": ()}).unsupported == ()
+    assert problems(LATER={"some": "thing"}) == ()
 
 
 def test_a_direct_way_leads_straight_to_one_database():
@@ -378,6 +374,97 @@ def test_freezes_that_are_no_list_freeze():
     """Likewise where the whole key is wrong."""
     found = read_settings({"FREEZES": "always"})
     assert len(found.problems) == len(found.freezes) == 1
+
+
+def test_one_dict_is_the_one_rule_for_everything():
+    """What it does not say is as the contract says."""
+    found = read_settings({"APPROVALS": {}})
+    assert found.problems == ()
+    assert found.approvals == ApprovalPolicy(rules=(Rule(),))
+    assert read_settings({"APPROVALS": None}).approvals is None
+    words = {
+        "required": 2,
+        "when": "findings",
+        "self_approval": True,
+        "lifetime": "90m",
+        "findings": ["destructive", "scans_table", "blocking", "squawk.ban-drop-column"],
+        "permission": "shop.dba",
+        "actors": ["token", "command"],
+        "verbs": ("reverse",),
+        "databases": {"default"},
+    }
+    (rule,) = read_settings({"APPROVALS": words}).approvals.rules
+    assert rule == Rule(
+        required=2,
+        when=When.FINDINGS,
+        self_approval=True,
+        lifetime=timedelta(minutes=90),
+        findings=frozenset(words["findings"]),
+        permission="shop.dba",
+        actors=frozenset({ActorKind.TOKEN, ActorKind.COMMAND}),
+        verbs=frozenset({Scope.REVERSE}),
+        databases=frozenset({"default"}),
+    )
+
+
+def test_rules_are_read_in_their_order():
+    """Each knows its place, by which a demand names it; the own permission is a right."""
+    entries = [{"when": "never"}, {"permission": "migration_route.approve"}]
+    found = read_settings({"APPROVALS": {"rules": entries}})
+    assert found.problems == ()
+    assert [(rule.number, rule.when) for rule in found.approvals.rules] == [
+        (1, When.NEVER),
+        (2, When.ALWAYS),
+    ]
+    assert found.approvals.rules[1].permission == "approve"
+    assert found.approvals.permissions == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("yes", "APPROVALS must be a dict"),
+        ({"rules": "all"}, "'rules' must be a list of dicts"),
+        ({"rules": ["all"]}, "APPROVALS['rules'][0]: must be a dict"),
+        ({"rules": [], "required": 2}, "'required' must stand in a rule"),
+        ({"need": 1}, "'need' is not known; there are databases, actors"),
+        ({"databases": ["nowhere"]}, "names 'nowhere', which is not an alias"),
+        ({"databases": "default"}, "'databases' must be a list"),
+        ({"databases": []}, "'databases' must be a list"),
+        ({"actors": ["robot"]}, "names 'robot', which is not one of token, person"),
+        ({"verbs": ["read"]}, "names 'read', which is not one of apply, reverse, fake"),
+        ({"findings": ["destructve"]}, "names 'destructve', which is not a code"),
+        ({"findings": [["info"]]}, "names ['info'], which is not a code"),
+        ({"when": "sometimes"}, "'when' must be always, findings, never"),
+        ({"when": ["always"]}, "'when' must be always, findings, never"),
+        ({"when": "never", "findings": ["info"]}, "no plan is harmless because"),
+        ({"required": 0}, "'required' must be a number from 1 to 20"),
+        ({"required": True}, "'required' must be a number from 1 to 20"),
+        ({"required": 21}, "'required' must be a number from 1 to 20"),
+        ({"permission": "admin"}, "'permission' must be 'approve', or a permission"),
+        ({"permission": ["approve"]}, "'permission' must be 'approve', or a permission"),
+        ({"self_approval": "no"}, "'self_approval' must be True or False"),
+        ({"lifetime": "soon"}, "'lifetime' must be a duration such as '24h'"),
+        ({"lifetime": "0s"}, "'lifetime' must be a duration such as '24h'"),
+        ({"lifetime": "9999d"}, "'lifetime' must be a duration such as '24h'"),
+        ({"lifetime": 3600}, "'lifetime' must be a duration such as '24h'"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_in_approvals_is_said_and_shuts_the_door(value, words):
+    """The check names it, and the policy itself knows that it cannot be relied on."""
+    found = read_settings({"APPROVALS": value})
+    assert any(words in problem for problem in found.problems), found.problems
+    assert found.approvals is not None
+    assert found.approvals.problems == found.problems
+
+
+def test_all_faults_in_approvals_are_told_together():
+    """Whoever writes a policy mends it once."""
+    entries = [{"required": 0, "when": "x"}, {"lifetime": "x", "who": 1}]
+    found = problems(APPROVALS={"rules": entries})
+    assert len(found) == 4
+    assert sum("['rules'][1]" in text for text in found) == 2
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_a_code_means_one_thing():
 def test_status_and_exit_code_agree_with_the_contract(kind):
     """What HTTP says and what a shell sees belong together."""
     expected = {400: {2}, 401: {4}, 403: {4}, 404: {2}, 405: {2}, 409: {5, 6}, 413: {2}}
-    expected |= {422: {2}, 428: {2}, 429: {4}, 500: {1}, 503: {1, 8}}
+    expected |= {422: {2}, 428: {2}, 429: {4}, 500: {1}, 502: {1, 8}, 503: {1, 8}}
     assert kind.exit_code in expected[kind.http_status]
     assert re.fullmatch(r"[a-z_]+", kind.code)
 

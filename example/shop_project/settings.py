@@ -2,12 +2,13 @@
 
 What differs from one start to the next comes from the environment, which `demo.py`
 fills: `DEMO_DATABASE` (sqlite or postgres) and `DEMO_TOKEN_SHA256`. `DEMO_REAUTHENTICATE`
-is how old a login may be for a change. `DEMO_VAR` is the
-folder of the SQLite file.
+is how old a login may be for a change. `DEMO_VAR` is the folder of the SQLite file,
+`DEMO_APPROVALS` a policy as JSON: `{}` for one approval of everything.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -102,3 +103,5 @@ if sha256 := os.environ.get("DEMO_TOKEN_SHA256"):
             "scopes": ["read", "plan", "rehearse", "apply", "reverse", "operate"],
         }
     ]
+if approvals := os.environ.get("DEMO_APPROVALS"):
+    MIGRATION_ROUTE["APPROVALS"] = json.loads(approvals)

@@ -85,3 +85,13 @@ class EntryAdmin(ReadOnlyAdmin):
     list_display_links = ("sequence",)
     list_filter = ("action", "database")
     search_fields = ("actor_name", "run", "facts")
+
+
+@admin.register(apps.get_model("migration_route", "Approval"))
+class ApprovalAdmin(ReadOnlyAdmin):
+    """What one person said of one run."""
+
+    list_display = ("run", "decision", "actor_name", "reason", "at")
+    list_display_links = ("run",)
+    list_filter = ("decision",)
+    search_fields = ("run", "actor_name", "reason", "fingerprint")

@@ -108,6 +108,8 @@ def _of_transition(facts: Mapping[str, Any]) -> tuple[Edge, ...]:
         begins = before == RunState.QUEUED or facts.get("began")
         goes_on = before in {RunState.WAITING, RunState.HELD}
         return (Edge.RUN_STARTED,) if begins else (Edge.RUN_RESUMED,) if goes_on else ()
+    if before == RunState.AWAITING_APPROVAL and after == RunState.WAITING:
+        return (Edge.RUN_APPROVED, Edge.RUN_WAITING)  # for its time, or its window
     if after == RunState.QUEUED:
         is_approved = before == RunState.AWAITING_APPROVAL
         return (Edge.RUN_APPROVED,) if is_approved else ()

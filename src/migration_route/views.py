@@ -36,8 +36,8 @@ _GOOD_ENDS = frozenset({RunState.SUCCEEDED, RunState.NOOP})
 def _perform(request: HttpRequest) -> HttpResponse:
     """POST by staff with the right to apply: everything that is pending on `default`.
 
-    200 applied, or nothing to do; 202 still running; 403 not allowed; 409 refused; 500
-    failed. The body is the run, or a problem.
+    200 applied, or nothing to do; 202 still running, or waiting for approval; 403 not
+    allowed; 409 refused; 500 failed. The body is the run, or a problem.
     """
     permit = permit_in_form(request)
     actor = find_bearer_of_permit(request, permit) if permit else find_actor(request)
@@ -49,7 +49,8 @@ def _perform(request: HttpRequest) -> HttpResponse:
         # Whoever is not staff with the right is turned away with one and the same 403.
         raise NotForYou(error.message, hint=error.hint) from error
     run = applying.apply(_wanted(actor), actor)
-    run = runs.wait(run.id, actor, seconds=longest_wait(request))
+    if run.state is not RunState.AWAITING_APPROVAL:
+        run = runs.wait(run.id, actor, seconds=longest_wait(request))
     if run.is_active:
         return answer(run_answer(run), status=202)
     return answer(run_answer(run), status=200 if run.state in _GOOD_ENDS else 500)

@@ -148,6 +148,8 @@ class WaitingReason(StrEnum):
     HELD = "held"
     BLOCKED = "blocked"  # others hold locks that its statement needs
     HEALTH = "health"  # the moment is not good: a signal stops
+    APPROVAL = "approval"  # other people have to agree first
+
     TIME = "time"  # it was asked for at a later time
     WINDOW = "window"  # no window is open
     FREEZE = "freeze"  # nothing begins in a freeze
@@ -158,6 +160,14 @@ OPENING_REASONS = frozenset(
     {WaitingReason.TIME, WaitingReason.WINDOW, WaitingReason.FREEZE}
 )
 """Why a run waits that has not begun: nothing was done for it, and it holds no lock."""
+
+
+@unique
+class ApprovalDecision(StrEnum):
+    """What somebody says of a run that waits for approval."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
 
 
 @unique
@@ -241,6 +251,8 @@ class Action(StrEnum):
     HEALTH_OVERRIDDEN = "health_overridden"
     OPENING_OVERRIDDEN = "opening_overridden"
     RESOLVED = "resolved"
+    APPROVED = "approved"
+    REJECTED = "rejected"
     BLOCKERS_ENDED = "blockers_ended"
     MIGRATE_STARTED = "migrate_started"
     MIGRATE_FINISHED = "migrate_finished"

@@ -47,6 +47,7 @@ def address(networks, remote, forwarded=None, header="HTTP_X_FORWARDED_FOR"):
         ("10.0.0.1", "2001:DB8:0::1", "2001:db8::1"),
         ("fd00::1", "::ffff:203.0.113.9", "203.0.113.9"),
         ("::ffff:10.0.0.1", "203.0.113.9", "203.0.113.9"),
+        ("nonsense", None, UNKNOWN),
         ("", "203.0.113.9", ""),  # a socket is no proxy unless the settings say so
     ],
 )

@@ -1,6 +1,6 @@
 """Does any header or body make a call fail, or show a secret to somebody?
 
-Half-minute by default; `MIGRATION_ROUTE_FUZZ=20000` makes so many calls.
+A minute at most; with `MIGRATION_ROUTE_FUZZ=20000` so many calls, in a thousand seconds.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from typing import Any
 from urllib.parse import urlencode
 
@@ -188,6 +189,9 @@ def call(world: Any, method: str, path: str, who: str, words: dict[str, Any]) ->
         headers["Authorization"] = f"Bearer {secrets[who]}"
     if not headers.get("Host", "").isascii():
         del headers["Host"]  # no server passes it on
+    length = headers.get("Content-Length", "")
+    if length.isdigit() and int(length) > len(words["body"]):
+        del headers["Content-Length"]  # the test client reads no further than there is
     kind = headers.pop("Content-Type", "application/json")
     address = path if path.startswith("/migr") or path == PERFORM else API + path
     address = address.replace("{run}", run).replace("{rehearsal}", "0" * 32)
@@ -199,11 +203,13 @@ def call(world: Any, method: str, path: str, who: str, words: dict[str, Any]) ->
     return client.generic(method.upper(), address, **words)
 
 
+@pytest.mark.timeout(180 + CALLS // 10)
 def test_nothing_fails_and_no_secret_is_shown(world, caplog):
     """Whoever asks, however: no 500; no secret in an answer, the log or the ledger."""
     _, secrets = world
     actors = ["nobody", *secrets]
     statuses = {}
+    until = time.monotonic() + max(60.0, CALLS / 20)
 
     @seed(2026)
     @bounds(
@@ -220,6 +226,8 @@ def test_nothing_fails_and_no_secret_is_shown(world, caplog):
         query=QUERIES,
     )
     def ask(where, who, headers, body, query):
+        if time.monotonic() > until:
+            return  # a busy machine gets less far
         method, path = where
         answer = call(
             world, method, path, who, {"headers": headers, "body": body, "query": query}

@@ -27,7 +27,7 @@ from migration_route.ledger import opening, rehearsals, runs
 from migration_route.ledger.rehearsal_records import NewRehearsal
 from migration_route.machines.tokens import digest_of
 from migration_route.models import Entry, Rehearsal, Run
-from migration_route.operations import permits, recording
+from migration_route.operations import permits, reauthenticate, recording
 from migration_route.operations.plan import plain_plan
 from migration_route.planning.plan import PlanRequest
 from migration_route.vocabulary import (
@@ -72,6 +72,7 @@ class Case:
     call: str  # method and path, as openapi.json has them
     needs: frozenset[str] = frozenset()  # empty: it is open to everybody
     is_of_database: bool = True  # so a machine for another one is denied
+    is_of_all: bool = False  # so a machine for one database is denied
     query: str = ""
     effective: dict[str, Any] = field(default_factory=dict)  # the body that would change
     harmless: dict[str, Any] = field(default_factory=dict)  # one that the world refuses
@@ -106,6 +107,9 @@ CASES = (
     case("get /runs/{run}/events", "read"),
     case("get /ledger", "read", is_of_database=False),
     case("get /ledger/verify", "read", is_of_database=False),
+    case("get /ledger/export", "read", is_of_all=True),
+    # Not a right: it is for whoever is signed in as a member of staff.
+    case("post /reauthenticate", "login", effective={"password": "x"}),
     case("get /rehearsals", "read", is_of_database=False),
     case("get /rehearsals/{rehearsal}", "read"),
     case("post /rehearsals", "rehearse", effective={"fingerprint": "plan"}, harmless=WRONG),
@@ -224,6 +228,7 @@ class Who:
     on_change: tuple[int, str] | None = None  # status and code of whatever changes
     lacking: tuple[int, str] = (403, "forbidden")
     any_database: bool = True
+    is_of_one: bool = False  # kept to one database, which is the one that is asked for
     address: str = "127.0.0.1"
     query: str = ""
 
@@ -237,11 +242,16 @@ class Who:
             return self.on_change
         if not which.needs <= self.rights:
             return self.lacking
-        if which.is_of_database and not self.any_database:
+        if (which.is_of_database or which.is_of_all) and not self.any_database:
             return 403, "forbidden"
+        if which.is_of_all and self.is_of_one:
+            return 403, "forbidden"
+        if "login" in which.needs:
+            return 403, "wrong_password"
         return None
 
 
+LOGIN = frozenset({"login"})
 NOBODY = (401, "unauthenticated")
 
 
@@ -359,23 +369,23 @@ ACTORS: dict[str, Who] = {
     "staff that has left": Who(
         browser=signed_in(*SCOPES, is_active=False), headers=csrf, lacking=NOBODY
     ),
-    "staff without a right": Who(browser=signed_in(), headers=csrf),
+    "staff without a right": Who(browser=signed_in(), headers=csrf, rights=LOGIN),
     **{
         f"staff with {scope}": Who(
-            browser=signed_in(scope), headers=csrf, rights=rights(scope)
+            browser=signed_in(scope), headers=csrf, rights=rights(scope) | LOGIN
         )
         for scope in SCOPES
     },
     "a superuser": Who(
-        browser=signed_in(is_superuser=True), headers=csrf, rights=rights(*SCOPES)
+        browser=signed_in(is_superuser=True), headers=csrf, rights=rights(*SCOPES) | LOGIN
     ),
     "a superuser without CSRF": Who(
-        browser=signed_in(is_superuser=True), rights=rights(*SCOPES), on_change=CSRF
+        browser=signed_in(is_superuser=True), rights=rights(*SCOPES) | LOGIN, on_change=CSRF
     ),
     "a superuser from a foreign page": Who(
         browser=signed_in(is_superuser=True),
         headers=foreign,
-        rights=rights(*SCOPES),
+        rights=rights(*SCOPES) | LOGIN,
         on_change=CSRF,
     ),
     "a superuser from another network": Who(
@@ -406,7 +416,9 @@ ACTORS: dict[str, Who] = {
     "a token from another network": Who(
         headers=bearing("all-x"), address=ELSEWHERE, always=(403, "forbidden")
     ),
-    "a permit for another plan": Who(headers=permit(), rights=rights("plan")),
+    "a permit for another plan": Who(
+        headers=permit(), rights=rights("plan"), is_of_one=True
+    ),
     "an expired permit": Who(
         headers=permit(lifetime=timedelta(microseconds=1)), always=NOBODY
     ),
@@ -432,6 +444,7 @@ ACTORS: dict[str, Who] = {
 def world(history, project, settings):
     """Give a world in which one migration is applied and one is pending."""
     finding._rings.clear()
+    reauthenticate.attempts.forget()
     settings.MIGRATION_ROUTE = ROUTE
     project()
     history.table("0001_a", "made_a")
@@ -450,6 +463,7 @@ def test_the_matrix_has_every_call_of_the_document(capsys):
         for path, methods in json.loads(document("x"))["paths"].items()
         for method in methods
     }
+    described -= {"post /reauthenticate"}  # no right is needed: test_password_page.py
     assert {which.call for which in CASES} == described | {"get /openapi.json"}
     with capsys.disabled():
         cells = len(CASES) * (len(ACTORS) + 1)
@@ -471,7 +485,7 @@ def test_each_call_is_answered_as_the_actor_may_expect(world, name):
 
 def test_a_used_permit_reads_and_applies_nothing(world):
     """It is told that it was used, and which run has used it."""
-    who = Who(headers=used_permit, rights=rights("plan"))
+    who = Who(headers=used_permit, rights=rights("plan"), is_of_one=True)
     browser, headers = who.browser(), who.headers(world)
     before = world.rows()
     for which in CASES:
@@ -497,8 +511,10 @@ def check(
     """Ask, and compare what comes with what is expected."""
     refusal = who.refusal(which) if expected is NOT_ASKED else expected
     if headers.get("Authorization", "").startswith("Bearer mrp_") and refusal is None:
-        # Its runs are those of its own database; these are of another one.
-        refusal = (403, "forbidden") if which.path.startswith("/runs/{run}") else None
+        # Its runs are those of its own database; these are of another one. And the ledger
+        # is exported as a whole.
+        kept_out = ("/runs/{run}", "/ledger/export")
+        refusal = (403, "forbidden") if which.path.startswith(kept_out) else None
     recording.strangers.forget()
     last = Entry.objects.count()
     words: dict[str, Any] = {"headers": headers, "REMOTE_ADDR": who.address}

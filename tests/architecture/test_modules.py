@@ -25,11 +25,14 @@ SOURCE = Path(migration_route.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 PURE = [
+    "approvals",
     "canonical",
     "client.main",
     "clock",
+    "deciding.approving",
     "deciding.policy",
     "errors",
+    "findings",
     "ledger.chain",
     "ledger.exported",
     "masking",
@@ -129,6 +132,7 @@ def test_active_and_ended_states_are_all_states():
         (vocabulary.Action, 40),
         (vocabulary.EventKind, 40),
         (vocabulary.WaitingReason, 40),
+        (vocabulary.ApprovalDecision, 10),
     ],
 )
 def test_every_word_fits_into_its_column(kind, width):

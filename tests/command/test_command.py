@@ -213,7 +213,16 @@ def test_an_unresolved_run_is_five_and_watching_it_is_seven():
 def test_a_guard_that_needs_approval_is_six(settings):
     """Somebody else has to say yes."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "APPROVALS": {"required": 1}}
-    assert say("apply", "--yes").code == 6
+    asked = say("apply", "testapp.zero", "--mode", "fake", "--yes")
+    assert asked.code == 6
+    assert "needs 1 approval by another person with the right approve" in asked.out
+    (run,) = list_runs(database=None, before=None, limit=5)
+    assert run.state is RunState.AWAITING_APPROVAL
+    assert say("approve", run.id).code == 4  # by the shell that has asked
+    assert say("run", run.id).code == 6
+    assert say("reject", run.id, "--reason", "not today").code == 0
+    assert "rejected by" in say("show", run.id).out
+    assert say("watch", run.id).code == 4
 
 
 def test_a_database_that_is_gone_is_eight():
@@ -286,7 +295,7 @@ def test_a_new_token_is_printed_once_with_its_entry():
     made = json.loads(said.out)
     found = read_settings({"TOKENS": [made["entry"]]})
     assert found.problems == ()
-    assert found.tokens[0].sha256 == digest_of(made["secret"])
+    assert found.tokens[0].sha256 == (digest_of(made["secret"]),)
     again = say("token", "new", "ci", "--scope", "read", "--json")
     assert json.loads(again.out)["secret"] != made["secret"]
 
@@ -311,7 +320,8 @@ def test_the_text_of_a_new_token_can_be_pasted():
         "--expires",
         "2030-01-01",
     )
-    entry = said.out.strip().splitlines()[-1].strip().rstrip(",")
+    (entry,) = (line for line in said.out.splitlines() if line.startswith("    {"))
+    entry = entry.strip().rstrip(",")
     found = read_settings({"TOKENS": [ast.literal_eval(entry)]})
     assert found.problems == ()
     assert found.tokens[0].databases == {"default"}

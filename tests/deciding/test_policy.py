@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from migration_route.approvals import ApprovalPolicy, Rule
 from migration_route.deciding.policy import (
     Evidence,
     NeedsApproval,
@@ -16,8 +17,8 @@ from migration_route.deciding.policy import (
     scopes_for,
 )
 from migration_route.errors import (
-    ApprovalRequired,
     FingerprintRequired,
+    Misconfigured,
     NeedsResolution,
     PlanChanged,
     Refused,
@@ -148,14 +149,22 @@ CASES = (
     Case(
         name="approvals are set",
         answer=NeedsApproval,
-        error=ApprovalRequired,
-        evidence={"unsupported": ("APPROVALS",)},
+        evidence={"approvals": ApprovalPolicy(rules=(Rule(),))},
+    ),
+    Case(
+        name="approvals cannot be read",
+        answer=Refusal,
+        error=Misconfigured,
+        evidence={"approvals": ApprovalPolicy(rules=(Rule(),), problems=("no dict",))},
     ),
     Case(
         name="approvals and windows are set",
-        answer=NeedsApproval,
-        error=ApprovalRequired,
-        evidence={"unsupported": ("APPROVALS", "WINDOWS")},
+        answer=Refusal,
+        error=Refused,
+        evidence={
+            "approvals": ApprovalPolicy(rules=(Rule(),)),
+            "unsupported": ("WINDOWS",),
+        },
     ),
     Case(
         name="windows are set",
@@ -209,7 +218,7 @@ def test_decide(case):
     """Each case has its own answer, with the error that names the reason."""
     found = decide(case.plan, evidence(**case.evidence))
     assert type(found) is case.answer
-    if isinstance(found, Permit):
+    if isinstance(found, Permit | NeedsApproval):
         assert found.plan is case.plan
     else:
         assert type(found.error) is case.error

@@ -17,6 +17,7 @@ from migration_route.vocabulary import Action
 from tests.factories import at_once, tables
 
 OWN = {
+    "migration_route_approval",
     "migration_route_delivery",
     "migration_route_entry",
     "migration_route_event",

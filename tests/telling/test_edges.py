@@ -83,6 +83,18 @@ def test_what_is_untold_moves_no_run(action):
     assert edges_of(action, {}) == ()
 
 
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        ("queued", (Edge.RUN_APPROVED,)),
+        ("waiting", (Edge.RUN_APPROVED, Edge.RUN_WAITING)),
+    ],
+)
+def test_an_approved_run_is_told_so_also_where_it_waits_for_its_window(after, told):
+    facts = {"from": "awaiting_approval", "to": after}
+    assert edges_of(Action.RUN_STATE, facts) == told
+
+
 def test_a_request_that_needs_approval_is_both():
     told = edges_of(Action.RUN_REQUESTED, {"approval": {"required": 1}})
     assert told == (Edge.RUN_APPROVAL_NEEDED, Edge.RUN_REQUESTED)

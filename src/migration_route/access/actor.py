@@ -5,13 +5,23 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from migration_route.access.signing import SignedPermit
 from migration_route.errors import RouteError
 from migration_route.vocabulary import ActorKind, Scope
+
+
+def _nothing(permission: str) -> bool:
+    del permission
+    return False
+
+
+def _everything(permission: str) -> bool:
+    del permission
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +54,8 @@ class Actor:
     # What they may do besides, on single databases only, by alias.
     scopes_on: Mapping[str, frozenset[Scope]] = field(default_factory=dict, hash=False)
     flaw: RouteError | None = None  # why they are not who they say, if so
+    # Have they a permission of the project, such as "shop.approve_migrations"?
+    holds: Callable[[str], bool] = field(default=_nothing, repr=False, compare=False)
     credential: Credential | None = None  # of a machine
     permit: SignedPermit | None = None  # the right to one plan that came along
 
@@ -63,4 +75,5 @@ def on_this_host() -> Actor:
         kind=ActorKind.COMMAND,
         name=f"{user}@{socket.gethostname()}",
         scopes=frozenset(Scope),
+        holds=_everything,
     )

@@ -25,6 +25,8 @@ def client_address(meta: Mapping[str, Any], networks: Networks | None = None) ->
     """
     networks = networks or route_settings().networks
     peer = _plain(str(meta.get("REMOTE_ADDR") or ""))
+    if peer and not _is_address(peer):
+        return UNKNOWN  # a server that believes a proxy has put there what it was told
     if not networks.trusted_proxies.holds(peer):
         return peer[:_LONGEST]
     name = "HTTP_" + networks.header.upper().replace("-", "_")
@@ -45,11 +47,15 @@ def _address_in(hop: str) -> str:
     elif hop.count(":") == 1:
         hop = hop.partition(":")[0]
     found = _plain(hop)
+    return found if _is_address(found) else UNKNOWN
+
+
+def _is_address(text: str) -> bool:
     try:
-        ipaddress.ip_address(found)
+        ipaddress.ip_address(text)
     except ValueError:
-        return UNKNOWN
-    return found
+        return False
+    return True
 
 
 def _plain(address: str) -> str:

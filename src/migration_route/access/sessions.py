@@ -84,6 +84,7 @@ def _actor_of(user: Any, address: str) -> Actor:
         scopes=granted.scopes,
         scopes_on=granted.scopes_on,
         databases=granted.databases,
+        holds=user.has_perm,
     )
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import path
 
-from migration_route.api import exporting, reauthentication, rehearsals, views
+from migration_route.api import (
+    approvals,
+    exporting,
+    reauthentication,
+    rehearsals,
+    views,
+)
 from migration_route.api.endpoints import endpoint
 from migration_route.errors import InvalidRequest
 
@@ -37,6 +43,16 @@ urlpatterns = [
     ),
     path("runs/<str:run>", endpoint({"GET": views.get_run}), name="api-run"),
     path("runs/<str:run>/events", endpoint({"GET": views.get_events}), name="api-events"),
+    path(
+        "runs/<str:run>/approve",
+        endpoint({"POST": approvals.post_approve}),
+        name="api-approve",
+    ),
+    path(
+        "runs/<str:run>/reject",
+        endpoint({"POST": approvals.post_reject}),
+        name="api-reject",
+    ),
     path(
         "runs/<str:run>/cancel",
         endpoint({"POST": views.post_cancel}),

@@ -29,12 +29,14 @@ from migration_route.operations import (
     runs,
     status,
 )
+from migration_route.operations.weighing import demanded_of
 from migration_route.planning.plan import PlanRequest
 from migration_route.reporting import serialize
+from migration_route.reporting.approvals import with_demand
 from migration_route.reporting.openings import with_opening
 from migration_route.reporting.plans import plan_answer
 from migration_route.reporting.rehearsals import with_rehearsal
-from migration_route.vocabulary import Mode
+from migration_route.vocabulary import Mode, RunState
 
 _PAGE = 20
 _LARGEST_PAGE = 200
@@ -66,10 +68,12 @@ def get_plan(request: HttpRequest) -> HttpResponse:
         mode=parsing.mode_of(request),
         phase=parsing.phase_of(request),
     )
-    found = plan.plan(wanted, actor, parsing.details_of(request))
+    details = parsing.details_of(request)
+    found = plan.plan(wanted, actor, details)
     last = rehearse.of_plan(found, actor)
     told = with_rehearsal(plan_answer(found), last)
-    return answer(with_opening(told, opening.opens(wanted.database)))
+    told = with_opening(told, opening.opens(wanted.database))
+    return answer(with_demand(told, demanded_of(wanted, found, actor, details)))
 
 
 def get_health(request: HttpRequest) -> HttpResponse:
@@ -129,8 +133,10 @@ def post_runs(request: HttpRequest) -> HttpResponse:
 def waited_answer(
     request: HttpRequest, run: RunRecord, actor: Actor, *, seconds: float
 ) -> HttpResponse:
-    """Answer with a run: 200 when it has ended within so many seconds, else 202."""
-    seconds = min(seconds, longest_wait(request))
+    """Answer with a run: 200 when it has ended within so many seconds, else 202. One
+    that waits for other people is not waited for."""
+    waits_for_people = run.state is RunState.AWAITING_APPROVAL
+    seconds = 0.0 if waits_for_people else min(seconds, longest_wait(request))
     if seconds:
         run = runs.wait(run.id, actor, seconds=seconds)
     location = reverse("migration_route:api-run", kwargs={"run": run.id})

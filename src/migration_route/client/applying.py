@@ -39,7 +39,9 @@ def add_verbs(verbs: Any) -> None:
         action="store_true",
         help="drop the invalid indexes that a step makes anew",
     )
-    found.add_argument("--at", default="", metavar="TIME", help="begin then, not now")
+    found.add_argument(
+        "--at", default="", metavar="TIME", help="begin then, as 2026-11-23T22:00:00Z"
+    )
     found.add_argument(
         "--no-window-wait",
         action="store_true",

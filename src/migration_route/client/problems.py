@@ -40,7 +40,7 @@ class NotUnderstood(RouteError):
     """The answer of the route is not one that this client can read."""
 
     code = "answer_not_understood"
-    http_status = 502
+    http_status = 500
     hint = "Bring django-migration-route to the same version on both sides."
 
 

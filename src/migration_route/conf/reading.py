@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from migration_route.clock import duration
+from migration_route.conf.approvals import read_approvals
 from migration_route.conf.health import read_freezes, read_health
 from migration_route.conf.identity import read_issuers
 from migration_route.conf.people import read_groups, read_reauthenticate
@@ -24,7 +25,7 @@ LAUNCHERS = ("process", "inline", "work", "tasks")
 _LONGEST = 200
 # Guards of the public contract that this version does not carry yet. To ignore one
 # would open a door that its owner believes shut: while one is set, nothing is applied.
-NOT_YET = ("APPROVALS",)
+NOT_YET: tuple[str, ...] = ()  # it carries all of them
 _FOUND = frozenset({"PROBLEMS", "UNSUPPORTED"})  # said, never set
 BUILD_VARIABLES = (
     "MIGRATION_ROUTE_BUILD",
@@ -176,6 +177,9 @@ def read_settings(values: Any) -> RouteSettings:
         "guard_wait": reader.length_of_time("GUARD_WAIT", timedelta(seconds=10)),
         "health": reader.read("HEALTH", {}, read_health),
         "freezes": reader.read("FREEZES", (), read_freezes),
+        "approvals": reader.read(
+            "APPROVALS", None, lambda value: read_approvals(value, list(settings.DATABASES))
+        ),
         "windows": reader.read("WINDOWS", (), _windows),
         "task_backend": reader.text("TASK_BACKEND", "default"),
         "task_queue": reader.text("TASK_QUEUE", "default"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeAlias
 
+from migration_route.approvals import ApprovalPolicy
 from migration_route.conf.identity import Issuer
 from migration_route.conf.telling import Mail, Webhook
 from migration_route.health import Freeze, HealthSettings
@@ -54,6 +55,7 @@ class RouteSettings:
     # None: nobody looks.
     health: HealthSettings | None = field(default_factory=HealthSettings)
     freezes: tuple[Freeze, ...] = ()  # times in which nothing is to begin
+    approvals: ApprovalPolicy | None = None  # whose approval a plan needs
     windows: tuple[Window, ...] = ()  # times of the week in which runs may begin
     task_backend: str = "default"  # of TASKS, for the launcher "tasks"
     task_queue: str = "default"

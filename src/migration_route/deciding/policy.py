@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from migration_route.approvals import ApprovalPolicy, Demand, Given, Identity
+from migration_route.deciding.approving import demand_for, is_met, stricter
 from migration_route.errors import (
-    ApprovalRequired,
     FingerprintRequired,
+    Misconfigured,
     NeedsResolution,
     PlanChanged,
     Refused,
@@ -16,7 +19,9 @@ from migration_route.errors import (
 )
 from migration_route.planning.fingerprint import same_code, same_plan
 from migration_route.planning.plan import Finding, Plan
-from migration_route.vocabulary import Direction, Mode, Scope, Severity
+from migration_route.vocabulary import ActorKind, Direction, Mode, Scope, Severity
+
+_NOBODY = Identity(kind=ActorKind.ANONYMOUS, name="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +37,11 @@ class Evidence:
         None  # whose permit stands for an approval, if one came along
     )
     unsupported: tuple[str, ...] = ()  # guards in the settings that are not carried yet
+    requester: Identity = _NOBODY
+    approvals: ApprovalPolicy | None = None  # the policy as it is now; None: there is none
+    all_told: bool = False  # the plan has all of its findings
+    demanded: Demand | None = None  # what was demanded when the run was asked for
+    given: tuple[Given, ...] = ()  # what people have said of that run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +53,17 @@ class Permit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeedsApproval:
-    """Nobody but another person can let this plan pass."""
+    """Other people have to agree before the plan may run."""
 
-    error: RouteError
+    plan: Plan
+    demand: Demand
+
+    def approved(
+        self, given: Iterable[Given], *, requester: Identity
+    ) -> Permit | NeedsApproval:
+        """Return what becomes of this when so many have agreed."""
+        met = is_met(self.demand, given, requester=requester)
+        return Permit(plan=self.plan) if met else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +92,10 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
         return Refusal(error=FingerprintRequired())
     if stale := _stale(plan, evidence):
         return Refusal(error=stale)
-    if "APPROVALS" in evidence.unsupported:
-        return NeedsApproval(error=_not_carried(ApprovalRequired, evidence.unsupported))
     if evidence.unsupported:
-        return Refusal(error=_not_carried(Refused, evidence.unsupported))
+        return Refusal(error=_not_carried(evidence.unsupported))
+    if evidence.approvals is not None and evidence.approvals.problems:
+        return Refusal(error=_unreadable(evidence.approvals))
     if evidence.unresolved is not None:
         return Refusal(
             error=NeedsResolution(
@@ -88,7 +106,27 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
         )
     if blocked := _no_way_back(plan) or _out_of_phase(plan) or _in_the_way(plan, evidence):
         return Refusal(error=blocked)
+    if missing := _missing(plan, evidence):
+        return NeedsApproval(plan=plan, demand=missing)
     return Permit(plan=plan)
+
+
+def _missing(plan: Plan, evidence: Evidence) -> Demand | None:
+    """Return what is demanded, unless that is there: never less than at the request."""
+    kind = evidence.requester.kind
+    now = demand_for(plan, evidence.approvals, kind, all_told=evidence.all_told)
+    demand = stricter(now, evidence.demanded)
+    if demand is None or evidence.permitted_by:
+        return None
+    met = is_met(demand, evidence.given, requester=evidence.requester)
+    return None if met else demand
+
+
+def _unreadable(policy: ApprovalPolicy) -> RouteError:
+    return Misconfigured(
+        "The setting APPROVALS cannot be read: nothing is applied rather than past it. "
+        + " ".join(policy.problems)
+    )
 
 
 def _stale(plan: Plan, evidence: Evidence) -> RouteError | None:
@@ -104,8 +142,8 @@ def _stale(plan: Plan, evidence: Evidence) -> RouteError | None:
     return StaleCode(**facts)
 
 
-def _not_carried(kind: type[Refused], guards: tuple[str, ...]) -> Refused:
-    return kind(
+def _not_carried(guards: tuple[str, ...]) -> Refused:
+    return Refused(
         f"MIGRATION_ROUTE sets {', '.join(guards)}, which this version does not carry yet: "
         "nothing is applied rather than past a guard.",
         hint="Take these keys out of the settings, or wait for the version that has them.",

@@ -11,6 +11,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from migration_route import clock
+from migration_route.approvals import Demand
 from migration_route.canonical import canonical_json
 from migration_route.conf import route_settings
 from migration_route.connecting import PATIENCE, own_connection
@@ -68,6 +69,8 @@ class NewRun:
     rebuild_invalid_indexes: bool = False
     phase: Phase | None = None  # None: everything
     deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
+    demand: Demand | None = None  # it waits for this approval; None: it is queued
+    resumes: str = ""  # the run that is resolved when this one begins
     begin_at: str = ""  # not before; "" for at once
     waiting: Waiting | None = None  # None: it may begin
     credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
@@ -139,16 +142,27 @@ def refuse_while_active(database: str) -> None:
         )
 
 
+def _until_approved(demand: Demand, now: str) -> Waiting:
+    """Return how it is put on record that a run waits for people: nothing else comes
+    before that."""
+    until = clock.written(clock.parsed(now) + demand.lifetime)
+    return Waiting(reason=WaitingReason.APPROVAL, until=until, facts={})
+
+
 def _insert(alias: str, new: NewRun) -> Run:
-    now = clock.now()
+    now, demand = clock.now(), new.demand
+    state = RunState.WAITING if new.waiting else RunState.QUEUED
+    waiting = new.waiting
+    if demand:
+        state, waiting = RunState.AWAITING_APPROVAL, _until_approved(demand, now)
     row = Run(
         id=new_id(),
         database=new.database,
         active_database=new.database,
-        state=RunState.WAITING if new.waiting else RunState.QUEUED,
-        waiting_reason=new.waiting.reason if new.waiting else "",
-        waiting_until=new.waiting.until if new.waiting else "",
-        waiting_facts=json.dumps(new.waiting.facts) if new.waiting else "",
+        state=state,
+        waiting_reason=waiting.reason if waiting else "",
+        waiting_until=waiting.until if waiting else "",
+        waiting_facts=json.dumps(waiting.facts) if waiting and waiting.facts else "",
         begin_at=new.begin_at,
         direction=new.direction,
         mode=new.mode,
@@ -166,6 +180,8 @@ def _insert(alias: str, new: NewRun) -> Run:
         phase=new.phase or "",
         permit=new.permit,
         deferred=stored(new.deferred),
+        demand=canonical_json(demand.to_dict()) if demand else "",
+        resumes=new.resumes,
         created_at=now,
         heartbeat_at=now,
     )
@@ -194,6 +210,7 @@ def _request_entry(row: Run, new: NewRun) -> Draft:
             **({"credential": new.credential} if new.credential else {}),
             **({"permit": new.permit} if new.permit else {}),
             "deferred": [[left.app, left.name, left.digest] for left in new.deferred],
+            "approval": new.demand and new.demand.to_dict(),
             "at": new.begin_at or None,
             "waiting": new.waiting.reason if new.waiting else None,
             "until": new.waiting.until if new.waiting else None,

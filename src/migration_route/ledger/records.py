@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from migration_route.approvals import Demand, Given, Identity
+from migration_route.ledger.approval_records import demand_of, given_of
 from migration_route.ledger.deferrals import DeferredRecord as DeferredRecord
 from migration_route.ledger.deferrals import deferred_records
 from migration_route.ledger.evidence import OperationEvidence as OperationEvidence
@@ -127,9 +129,17 @@ class RunRecord:
     phase: Phase | None = None  # None: everything
     permit: str | None = None  # the id of the permit that it has used up
     deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
+    demand: Demand | None = None  # whose approval it needs, or needed
+    given: tuple[Given, ...] = ()  # what people have said of it
+    resumes: str = ""  # the run that is resolved when this one begins
     begin_at: str = ""  # not before; "" for at once
     in_spite: bool = False  # of windows and freezes, as a person wants it
     carrier: str = ""  # the process that has taken it, by a word of its own; "" for none
+
+    @property
+    def requester(self) -> Identity:
+        """Return who has asked for it."""
+        return Identity(kind=self.actor_kind, name=self.actor_name)
 
     @property
     def is_active(self) -> bool:
@@ -181,6 +191,9 @@ def run_record(row: Run) -> RunRecord:
         phase=Phase(row.phase) if row.phase else None,
         permit=row.permit,
         deferred=deferred_records(row.deferred),
+        demand=demand_of(row),
+        given=given_of(row),
+        resumes=row.resumes,
         begin_at=row.begin_at,
         in_spite=row.in_spite,
         carrier=row.carrier,

@@ -83,21 +83,28 @@ def _move_once(
     alias: str, run: str, to: RunState, expected: Collection[RunState], change: Change
 ) -> RunRecord:
     with transaction.atomic(using=alias):
-        rows = Run.objects.using(alias).filter(pk=run)
-        before = rows.first()
-        if before is None:
-            raise UnknownRun
-        fitting = rows.filter(state__in=list(expected), **change.only_if)
-        if not fitting.update(**_columns(before, to, change)):
-            state = rows.values_list("state", flat=True).get()
-            raise NotInThisState(
-                f"Run {run} is {state}; this can be done while it is "
-                f"{' or '.join(sorted(expected))}.",
-                run=run,
-                state=state,
-            )
-        append(state_entry(before, to, change))
-        return run_record(rows.get())
+        return moved(alias, run, to, expected, change)
+
+
+def moved(
+    alias: str, run: str, to: RunState, expected: Collection[RunState], change: Change
+) -> RunRecord:
+    """Do what `move` does, once, in the transaction that the caller has open."""
+    rows = Run.objects.using(alias).filter(pk=run)
+    before = rows.first()
+    if before is None:
+        raise UnknownRun
+    fitting = rows.filter(state__in=list(expected), **change.only_if)
+    if not fitting.update(**_columns(before, to, change)):
+        state = rows.values_list("state", flat=True).get()
+        raise NotInThisState(
+            f"Run {run} is {state}; this can be done while it is "
+            f"{' or '.join(sorted(expected))}.",
+            run=run,
+            state=state,
+        )
+    append(state_entry(before, to, change))
+    return run_record(rows.get())
 
 
 def _columns(before: Run, to: RunState, change: Change) -> dict[str, Any]:

@@ -18,9 +18,12 @@ from migration_route.management.arguments import (
 from migration_route.management.following import follow, tell_run
 from migration_route.management.terminal import Terminal
 from migration_route.operations import apply, carry, plan, resolve
+from migration_route.operations.weighing import demanded_of
+from migration_route.planning.plan import AT_FIRST
 from migration_route.rendering import text
+from migration_route.reporting.approvals import with_demand
 from migration_route.reporting.plans import plan_answer
-from migration_route.vocabulary import Direction, Resolution
+from migration_route.vocabulary import Direction, Resolution, RunState
 
 _NOT_ALLOWED = 4
 
@@ -60,11 +63,13 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
     actor = on_this_host()
     request = plan_request(options)
     found = plan.plan(request, actor)
+    demand = demanded_of(request, found, actor, AT_FIRST)
     if not options["json"]:
-        answer = plan_answer(found)
+        answer = with_demand(plan_answer(found), demand)
         terminal.tell(options, answer, text.plan_lines(answer))
     is_asked = found.direction is not Direction.NONE and not options["yes"]
-    if is_asked and not _is_agreed():
+    question = "Apply this plan?" if demand is None else "Ask for approval of this plan?"
+    if is_asked and not _is_agreed(question):
         terminal.write_error("Nothing was applied.")
         return _NOT_ALLOWED
     run = apply.apply(
@@ -81,30 +86,31 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
         ),
         actor,
     )
-    if options["no_wait"]:
-        tell_run(terminal, options, run)
-        return 0
+    waits_for_people = run.state is RunState.AWAITING_APPROVAL
+    if options["no_wait"] or waits_for_people:
+        code = tell_run(terminal, options, run)
+        return code if waits_for_people else 0
     return follow(terminal, options, run)
 
 
-def _is_agreed() -> bool:
+def _is_agreed(question: str) -> bool:
     """Ask the person at the terminal; where nobody can answer, nothing is applied."""
     if not sys.stdin.isatty():
         raise InvalidRequest(
             "Nobody can be asked here.",
             hint="Say --yes to apply without a question.",
         )
-    return input("Apply this plan? [y/N] ").strip().lower() in {"y", "yes"}
+    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def _resolve(terminal: Terminal, options: dict[str, Any]) -> int:
     how = Resolution(options["how"])
     actor, reason = on_this_host(), options["reason"]
     found = resolve.resolve(options["run"], actor, reason=reason, how=how)
-    if how is Resolution.RESUME:
+    if how is Resolution.RESUME and found.state is not RunState.AWAITING_APPROVAL:
         return follow(terminal, options, found)
-    tell_run(terminal, options, found)
-    return 0
+    code = tell_run(terminal, options, found)
+    return code if how is Resolution.RESUME else 0
 
 
 def _run(terminal: Terminal, options: dict[str, Any]) -> int:

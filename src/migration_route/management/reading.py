@@ -19,10 +19,12 @@ from migration_route.management.following import follow, tell_run
 from migration_route.management.rehearsing import told_plan
 from migration_route.management.terminal import Terminal
 from migration_route.operations import plan, runs, status
+from migration_route.operations.weighing import demanded_of
 from migration_route.planning.plan import Details
 from migration_route.rendering import text
 from migration_route.rendering.exits import exit_of_status
 from migration_route.reporting import serialize
+from migration_route.reporting.approvals import with_demand
 
 _EVERYTHING = Details(budget=600.0)
 
@@ -55,8 +57,10 @@ def _status(terminal: Terminal, options: dict[str, Any]) -> int:
 
 
 def _plan(terminal: Terminal, options: dict[str, Any]) -> int:
-    found = plan.plan(plan_request(options), on_this_host(), _EVERYTHING)
-    answer = told_plan(found)
+    actor, wanted = on_this_host(), plan_request(options)
+    found = plan.plan(wanted, actor, _EVERYTHING)
+    demand = demanded_of(wanted, found, actor, _EVERYTHING)
+    answer = with_demand(told_plan(found), demand)
     terminal.tell(options, answer, text.plan_lines(answer))
     return 0
 

@@ -100,6 +100,8 @@ class Migration(migrations.Migration):
                 ("permit", models.CharField(max_length=32, null=True, unique=True)),
                 ("phase", models.CharField(blank=True, max_length=20)),
                 ("deferred", models.TextField(blank=True)),
+                ("demand", models.TextField(blank=True)),
+                ("resumes", models.CharField(blank=True, max_length=32)),
                 ("waiting_reason", models.CharField(blank=True, max_length=40)),
                 ("waiting_until", models.CharField(blank=True, max_length=32)),
                 ("waiting_facts", models.TextField(blank=True)),
@@ -214,6 +216,39 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "rehearsals",
                 "ordering": ("-id",),
                 "default_permissions": ("view",),
+            },
+        ),
+        migrations.CreateModel(
+            name="Approval",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("run", models.CharField(max_length=32, verbose_name="run")),
+                (
+                    "fingerprint",
+                    models.CharField(max_length=100, verbose_name="fingerprint"),
+                ),
+                ("decision", models.CharField(max_length=10, verbose_name="decision")),
+                ("actor_kind", models.CharField(max_length=20)),
+                ("actor_name", models.CharField(max_length=200, verbose_name="actor")),
+                (
+                    "address",
+                    models.CharField(blank=True, max_length=100, verbose_name="address"),
+                ),
+                ("permissions", models.TextField()),
+                ("reason", models.TextField(blank=True, verbose_name="reason")),
+                ("at", models.CharField(max_length=32, verbose_name="time")),
+            ],
+            options={
+                "verbose_name": "approval",
+                "verbose_name_plural": "approvals",
+                "ordering": ("-id",),
+                "default_permissions": ("view",),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("run", "decision", "actor_kind", "actor_name"),
+                        name="migration_route_approval_once",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(

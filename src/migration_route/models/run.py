@@ -37,6 +37,9 @@ class Run(models.Model):
     permit = models.CharField(max_length=32, null=True, unique=True)  # noqa: DJ001
     phase = models.CharField(max_length=20, blank=True)  # "": everything
     deferred = models.TextField(blank=True)  # JSON: what that phase leaves out
+    demand = models.TextField(blank=True)  # JSON: whose approval it needs; "": nobody's
+    # The run that stopped midway and is resolved when this one begins; "": none.
+    resumes = models.CharField(max_length=32, blank=True)
     waiting_reason = models.CharField(max_length=40, blank=True)
     waiting_until = models.CharField(max_length=32, blank=True)
     waiting_facts = models.TextField(blank=True)  # JSON: who is in the way, what was tried

@@ -7,50 +7,39 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
-from django.db import connections
-
 from migration_route import clock
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
-from migration_route.access.signing import SignedPermit
+from migration_route.approvals import Demand, Identity
 from migration_route.canonical import digest
 from migration_route.conf import route_settings
 from migration_route.connecting import require_direct
 from migration_route.deciding.policy import (
     Decision,
-    Evidence,
     NeedsApproval,
     Permit,
     Refusal,
-    decide,
     scopes_for,
 )
-from migration_route.errors import ActiveRun, LaunchFailed, Misconfigured, OrphanBackend
-from migration_route.ledger import opening, runs
+from migration_route.errors import ActiveRun, OrphanBackend
+from migration_route.ledger import opening
 from migration_route.ledger.entries import Draft, note
 from migration_route.ledger.installation import install
 from migration_route.ledger.reading import (
     active_runs,
     find_repeated,
     refuse_permit_of_a_run,
-    unresolved_runs,
 )
-from migration_route.ledger.records import (
-    DeferredRecord,
-    RunRecord,
-    StepError,
-    StepRecord,
-)
-from migration_route.operations import permits
+from migration_route.ledger.records import DeferredRecord, RunRecord, StepRecord
+from migration_route.operations import permits, releasing
+from migration_route.operations.launching import launch as launch
+from migration_route.operations.launching import refuse_what_cannot_run
 from migration_route.operations.opening import until_opening
-from migration_route.operations.plan import plain_plan
 from migration_route.operations.recording import on_record
+from migration_route.operations.weighing import plan_to_decide, weigh
 from migration_route.planning import sources
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.running.launchers import launcher
-from migration_route.running.recovery import lost_runs
-from migration_route.targets import find_target
-from migration_route.vendors import vendor_of
 from migration_route.vocabulary import Action, Mode, Phase, RunState, Scope, WaitingReason
 
 
@@ -90,6 +79,7 @@ class ApplyRequest:
 
 def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
     """Start a run of the plan and return it; the same Idempotency-Key starts it once.
+    Where the policy asks for approval, the run waits for that, and nothing is started.
 
     Raises what `planning.planner.make_plan` raises, `Unauthenticated`, `Forbidden`, and
     the refusals of `deciding.policy.decide` and `ledger.opening.open_run`, and
@@ -104,41 +94,28 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
             fingerprint=request.fingerprint,
             rebuild_invalid_indexes=request.rebuild_invalid_indexes,
         )
-        _refuse_what_cannot_run(request)
+        refuse_what_cannot_run(request.database)
         if earlier := _earlier(request, actor):
             return earlier
-        plan = plain_plan(
-            PlanRequest(
-                database=request.database,
-                targets=request.targets,
-                mode=request.mode,
-                phase=request.phase,
-            )
+        wanted = PlanRequest(
+            database=request.database,
+            targets=request.targets,
+            mode=request.mode,
+            phase=request.phase,
         )
+        plan, all_told = plan_to_decide(wanted, actor.kind)
         needed = scopes_for(direction=plan.direction, mode=plan.mode)
         authorise(actor, *needed, database=request.database)
-        decision = decide_on(plan, request, permit=actor.permit)
+        decision = decide_on(plan, request, actor, all_told=all_told)
         match decision:
             case Permit():
                 return _start(decision, request, actor)
-            case NeedsApproval(error=error) | Refusal(error=error):
+            case NeedsApproval():
+                return open_waiting(plan, decision, request, actor)
+            case Refusal(error=error):
                 raise error
             case _:
                 assert_never(decision)
-
-
-def _refuse_what_cannot_run(request: ApplyRequest) -> None:
-    if problems := route_settings().problems:
-        # A guard that cannot be read must not be passed as if it were not there.
-        raise Misconfigured(" ".join(problems))
-    target = find_target(request.database)
-    for alias in {target.alias, route_settings().ledger_database}:
-        if vendor_of(alias).is_private(connections[alias]):
-            raise Misconfigured(
-                f"The database {alias!r} lives in the memory of this process: the process "
-                "of a run cannot see it.",
-                hint="Use a file.",
-            )
 
 
 def _earlier(request: ApplyRequest, actor: Actor) -> RunRecord | None:
@@ -151,7 +128,9 @@ def _earlier(request: ApplyRequest, actor: Actor) -> RunRecord | None:
         return earlier
     refuse_permit_of_a_run(actor.permit.id if actor.permit else None)
     active = active_runs().get(request.database)
-    if active is not None and (active := lost_runs.look_after(active)).is_active:
+    if active is not None and (active := releasing.look_after(active)).is_active:
+        if active.state is RunState.AWAITING_APPROVAL and releasing.make_way(active):
+            return None
         if active.waiting_reason == WaitingReason.ORPHAN_BACKEND:
             raise _orphan(active)
         raise ActiveRun(
@@ -183,28 +162,28 @@ def _key(request: ApplyRequest, actor: Actor) -> str | None:
 def decide_on(
     plan: Plan,
     request: ApplyRequest,
+    actor: Actor,
     *,
+    all_told: bool,
     resolving: str = "",
-    permit: SignedPermit | None = None,
 ) -> Decision:
     """Decide whether the plan may run now; the run that is being resolved by it does
     not stand in its way."""
-    unresolved = unresolved_runs().get(request.database)
-    evidence = Evidence(
+    return weigh(
+        plan,
+        all_told=all_told,
         fingerprint=request.fingerprint,
-        expected_build=request.build,
-        builds=frozenset({sources.build(), plan.build}),
+        requester=Identity(kind=actor.kind, name=actor.name),
+        build=request.build,
         rebuild_invalid_indexes=request.rebuild_invalid_indexes,
-        unresolved=None if unresolved == resolving else unresolved,
-        unsupported=route_settings().unsupported,
-        permitted_by=permit.issued_by if permit else None,
+        resolving=resolving,
+        permitted_by=actor.permit.issued_by if actor.permit else None,
     )
-    return decide(plan, evidence)
 
 
 def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
     launcher()  # what cannot start anything is told before there is a run
-    run, is_new = _open(permit, request, actor, done_operations=None)
+    run, is_new = _open(permit.plan, request, actor, done_operations=None)
     if is_new:
         launch(permit, run)
     return run
@@ -216,13 +195,39 @@ def open_permitted(
     """Put a permitted run on record that finds the first operations of its first step
     carried out; `launch` starts it. Raises `ActiveRun`."""
     launcher()
-    return _open(permit, request, actor, done_operations=done_operations)[0]
+    return _open(permit.plan, request, actor, done_operations=done_operations)[0]
+
+
+def open_waiting(
+    plan: Plan,
+    decision: NeedsApproval,
+    request: ApplyRequest,
+    actor: Actor,
+    *,
+    done_operations: int | None = None,
+    resumes: str = "",
+) -> RunRecord:
+    """Put a run on record that waits for approval; nothing is started. Raises
+    `ActiveRun`."""
+    return _open(
+        plan,
+        request,
+        actor,
+        done_operations=done_operations,
+        demand=decision.demand,
+        resumes=resumes,
+    )[0]
 
 
 def _open(
-    permit: Permit, request: ApplyRequest, actor: Actor, *, done_operations: int | None
+    plan: Plan,
+    request: ApplyRequest,
+    actor: Actor,
+    *,
+    done_operations: int | None,
+    demand: Demand | None = None,
+    resumes: str = "",
 ) -> tuple[RunRecord, bool]:
-    plan = permit.plan
     waiting = until_opening(plan.database, at=request.at, waits=request.wait_for_window)
     require_direct(plan.database)
     if install():
@@ -266,6 +271,8 @@ def _open(
             request_digest=request.digest(),
             rebuild_invalid_indexes=request.rebuild_invalid_indexes,
             phase=plan.phase,
+            demand=demand,
+            resumes=resumes,
             begin_at=clock.written(request.at) if request.at else "",
             waiting=waiting,
             deferred=tuple(
@@ -281,16 +288,3 @@ def _open(
             ),
         )
     )
-
-
-def launch(permit: Permit, run: RunRecord) -> None:
-    """Start the process of a run; it has failed where that is impossible."""
-    try:
-        launcher().launch(permit, run)
-    except LaunchFailed as error:
-        change = runs.Change(
-            outcome=error.code, error=StepError(type="LaunchFailed", message=str(error))
-        )
-        unbegun = {RunState.QUEUED, RunState.WAITING}
-        runs.move(run.id, to=RunState.FAILED, expected=unbegun, change=change)
-        raise

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
+from migration_route.approvals import Identity
 from migration_route.errors import NotInThisState
 from migration_route.ledger import asking, runs
 from migration_route.ledger.reading import find_run
@@ -37,7 +38,8 @@ def cancel(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
     with on_record(actor, "cancel", run=run):
         found = show(run, actor)
         needed = Scope.FORCE if force else Scope.OPERATE
-        authorise(actor, needed, database=found.database)
+        if force or not may_withdraw(found, actor):
+            authorise(actor, needed, database=found.database)
         change = runs.Change(
             action=Action.FORCE_REQUESTED if force else Action.CANCEL_REQUESTED,
             actor_kind=actor.kind,
@@ -65,6 +67,13 @@ def cancel(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
         asked = _ask(found, Asked.CANCEL, change)
         is_orphan = asked.waiting_reason == WaitingReason.ORPHAN_BACKEND
         return ending.end_orphan(asked) if is_orphan else asked
+
+
+def may_withdraw(run: RunRecord, actor: Actor) -> bool:
+    """Tell whether the actor is who has asked for a run that waits for approval: they may
+    take it back, whatever else they may do."""
+    is_waiting = run.state is RunState.AWAITING_APPROVAL
+    return is_waiting and run.requester == Identity(kind=actor.kind, name=actor.name)
 
 
 def _ask(found: RunRecord, word: Asked, change: runs.Change) -> RunRecord:

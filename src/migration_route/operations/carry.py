@@ -10,6 +10,7 @@ from django.db import connections
 
 from migration_route import signals as hearing
 from migration_route.deciding.windows import Later, Never
+from migration_route.errors import ApprovalRequired
 from migration_route.ledger import carriers, runs
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
@@ -35,7 +36,8 @@ def carry(
 
     `carrier` is the word by which it was taken for this process. With `hands_back`, one
     that may not begin yet is given back instead of waited for. Raises `NotInThisState`
-    when it has begun or is another process's, `UnknownRun` when there is none.
+    when it has begun or is another process's, `ApprovalRequired` when it waits for that,
+    `UnknownRun` when there is none.
     """
     word = carrier or carriers.new_word()
     with heeded() as signals:
@@ -63,6 +65,12 @@ def carry(
 
 def _take(run: str, word: str) -> RunRecord:
     found = find_run(run)
+    if found.state is RunState.AWAITING_APPROVAL:
+        raise ApprovalRequired(
+            f"Run {run} waits for approval.",
+            hint="It is carried out when enough people have approved it.",
+            run=run,
+        )
     if found.carrier not in {"", word}:
         lost_runs.look_after(found)  # whose process may be gone
     return carriers.take(run, word, host=socket.gethostname(), pid=os.getpid())

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from migration_route.ledger.reading import active_runs
+from migration_route.operations.releasing import look_after
 from migration_route.operations.telling import deliver_due
-from migration_route.running.recovery import lost_runs
 
 logger = logging.getLogger("migration_route.operations")
 
@@ -29,11 +29,15 @@ class Duty:
 
 def _look_after_runs() -> None:
     for run in active_runs().values():
-        lost_runs.look_after(run)
+        look_after(run)
 
 
 DUTIES = (
-    Duty(what="look after runs whose process is gone", every=2.0, do=_look_after_runs),
+    Duty(
+        what="look after runs whose process is gone, or that wait for approval",
+        every=2.0,
+        do=_look_after_runs,
+    ),
     Duty(what="tell people and machines what is due", every=2.0, do=deliver_due),
 )
 """One line for each."""

@@ -10,9 +10,9 @@ from migration_route.ledger.reading import run_of_permit
 from migration_route.ledger.records import RunRecord
 from migration_route.operations.apply import ApplyRequest
 from migration_route.operations.recording import on_record
+from migration_route.operations.releasing import look_after
 from migration_route.planning.fingerprint import same_plan
 from migration_route.planning.plan import Plan, PlanRequest
-from migration_route.running.recovery import lost_runs
 from migration_route.vocabulary import Scope
 
 
@@ -59,4 +59,4 @@ def run_of(permit: SignedPermit, actor: Actor) -> RunRecord | None:
     with on_record(actor, "show", database=permit.database):
         authorise(actor, Scope.READ, database=permit.database)
         found = run_of_permit(permit.id)
-        return None if found is None else lost_runs.look_after(found)
+        return None if found is None else look_after(found)

@@ -38,7 +38,14 @@ from migration_route.rehearsal.launching import launch
 from migration_route.running.launchers.words import forget_words
 from migration_route.targets import find_target
 from migration_route.vendors import copies_of, in_place_of, vendor_of
-from migration_route.vocabulary import CopyKind, Direction, Phase, RehearsalState, Scope
+from migration_route.vocabulary import (
+    CopyKind,
+    Direction,
+    Phase,
+    RehearsalState,
+    RunState,
+    Scope,
+)
 
 _PAUSE = 0.1
 
@@ -80,7 +87,9 @@ def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
         )
         _require_same(plan, request)
         for run in active_runs().values():
-            if run.database == plan.database:
+            # One that waits for approval is not at work: whoever approves may try it first.
+            awaits = run.state is RunState.AWAITING_APPROVAL
+            if run.database == plan.database and not awaits:
                 raise ActiveRun(
                     f"Run {run.id}, which is {run.state}, owns {plan.database!r}.",
                     run=run.id,

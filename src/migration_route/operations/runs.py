@@ -10,7 +10,7 @@ from migration_route.ledger import reading
 from migration_route.ledger.records import Happenings, RunRecord
 from migration_route.operations.ids import checked
 from migration_route.operations.recording import on_record
-from migration_route.running.recovery import lost_runs
+from migration_route.operations.releasing import look_after
 from migration_route.targets import find_target
 from migration_route.vocabulary import Scope
 
@@ -24,7 +24,7 @@ def show(run: str, actor: Actor) -> RunRecord:
         authorise(actor, Scope.READ)
         found = reading.find_run(checked(run, of="run"))
         authorise(actor, Scope.READ, database=found.database)
-        return lost_runs.look_after(found)
+        return look_after(found)
 
 
 def list_all(
@@ -42,11 +42,7 @@ def list_all(
         if before is not None:
             checked(before, of="run")
         found = reading.list_runs(database=database, before=before, limit=limit)
-        return [
-            lost_runs.look_after(run)
-            for run in found
-            if may(actor, Scope.READ, run.database)
-        ]
+        return [look_after(run) for run in found if may(actor, Scope.READ, run.database)]
 
 
 def happenings(run: str, actor: Actor, *, after: int = 0, limit: int = 500) -> Happenings:

@@ -12,13 +12,13 @@ from migration_route.ledger.reading import standing_runs
 from migration_route.ledger.records import RunRecord
 from migration_route.operations.deferring import deferrals_of
 from migration_route.operations.recording import on_record
+from migration_route.operations.releasing import look_after
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
 from migration_route.planning.phases.dividing import dated
 from migration_route.planning.phases.values import Deferred, StepPhase
 from migration_route.planning.planner import countable, pending, pending_phases
 from migration_route.planning.standing import DatabaseStatus
-from migration_route.running.recovery import lost_runs
 from migration_route.targets import all_aliases, find_target
 from migration_route.vocabulary import OWN_APP, RunState, Scope
 
@@ -43,7 +43,7 @@ def _from_ledger() -> tuple[RouteError | None, dict[str, RunRecord], dict[str, s
     unresolved: dict[str, str] = {}
     try:
         for found in standing_runs():
-            run = lost_runs.look_after(found)
+            run = look_after(found)
             if run.is_active:
                 active[run.database] = run
             elif run.state is RunState.PARTIAL:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from migration_route.rendering.approvals import approval_lines, demand_words
 from migration_route.rendering.forecasts import estimate_line, operation_lines
 from migration_route.rendering.openings import opening_lines, waits_until
 from migration_route.rendering.problems import problem_line
@@ -96,6 +97,7 @@ def plan_lines(plan: PlanAnswer) -> Iterator[str]:
             yield f"    accepted: {finding.accepted}"
         elif finding.hint:
             yield f"    {finding.hint}"
+    yield from map(demand_words, filter(None, [plan.approval]))
     yield f"fingerprint {plan.fingerprint}"
     if plan.rehearsed:
         yield plan.rehearsed.summary
@@ -134,6 +136,7 @@ def run_lines(run: RunAnswer) -> Iterator[str]:
         yield f"  because: {run.reason}"
     if run.waiting:
         yield from _waiting_lines(run.waiting)
+    yield from approval_lines(run.approval)
     if run.asked:
         yield f"  asked of it: {run.asked}"
     for step in run.steps:

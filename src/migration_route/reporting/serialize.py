@@ -19,6 +19,7 @@ from migration_route.ledger.verification import Verification
 from migration_route.planning import sources
 from migration_route.planning.standing import DatabaseStatus
 from migration_route.rendering.problems import problem_answer as problem_answer
+from migration_route.reporting.approvals import approval_answer
 from migration_route.reporting.plans import deferred_answer
 
 
@@ -77,6 +78,8 @@ def run_answer(run: RunRecord) -> wire.RunAnswer:
             )
             for left in run.deferred
         ],
+        approval=approval_answer(run),
+        resumes=run.resumes or None,
     )
 
 

@@ -16,6 +16,8 @@ _TONES: dict[str, str] = {
     Action.DENIED: "bad",
     Action.REFUSED: "warning",
     Action.RESOLVED: "warning",
+    Action.APPROVED: "good",
+    Action.REJECTED: "bad",
 }
 
 

@@ -17,6 +17,7 @@ from migration_route.vocabulary import (
     StepState,
     WaitingReason,
 )
+from migration_route.web.approvals import APPROVAL_SENTENCES
 from migration_route.web.moments import SignalView, signal_views
 from migration_route.web.openings import OPENING_SENTENCES, ShutView, shut_view
 from migration_route.web.wording import TONES, between, duration, moment, words
@@ -33,9 +34,12 @@ _CANCELLABLE = frozenset(
 )
 _HOLDABLE = frozenset({RunState.QUEUED, RunState.WAITING, RunState.RUNNING})
 _BETWEEN = frozenset({RunState.AWAITING_APPROVAL, RunState.QUEUED, RunState.HELD})
-_FORCIBLE = _CANCELLABLE | {RunState.CANCELLING, RunState.LOST}
+_FORCIBLE = (_CANCELLABLE - {RunState.AWAITING_APPROVAL}) | {
+    RunState.CANCELLING,
+    RunState.LOST,
+}
 _SENTENCES = {
-    RunState.AWAITING_APPROVAL: ("Waiting for an approval.", ""),
+    **APPROVAL_SENTENCES,
     RunState.QUEUED: ("Waiting for its process to start.", ""),
     RunState.WAITING: ("Waiting for its turn.", ""),
     RunState.HELD: ("Held before its next step: {so_far}.", ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from migration_route.web import permits, rehearsals, suspended, views
+from migration_route.web import approvals, permits, rehearsals, suspended, views
 from migration_route.web.pages import page
 
 urlpatterns = [
@@ -13,6 +13,8 @@ urlpatterns = [
     path("apply/", page({"POST": views.apply}), name="apply"),
     path("runs/", page({"GET": views.history}), name="history"),
     path("runs/<str:run>/", page({"GET": views.run}), name="run"),
+    path("runs/<str:run>/approve/", page({"POST": approvals.approve}), name="approve"),
+    path("runs/<str:run>/reject/", page({"POST": approvals.reject}), name="reject"),
     path("runs/<str:run>/cancel/", page({"POST": views.cancel}), name="cancel"),
     path("runs/<str:run>/hold/", page({"POST": views.hold}), name="hold"),
     path("runs/<str:run>/resume/", page({"POST": views.resume}), name="resume"),

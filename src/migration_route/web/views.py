@@ -21,9 +21,11 @@ from migration_route.operations import ledger as ledgers
 from migration_route.operations import opening, runs, status
 from migration_route.operations import plan as planning
 from migration_route.operations import resolve as resolving
+from migration_route.operations.weighing import demanded_of
 from migration_route.planning.plan import AT_FIRST, Details, PlanRequest
 from migration_route.vocabulary import Scope
 from migration_route.web import parsing
+from migration_route.web.approvals import approval_view, demand_view
 from migration_route.web.databases import database_view
 from migration_route.web.entries import entry_view
 from migration_route.web.happenings import current_work, line_views
@@ -94,6 +96,7 @@ def _plan_page(
             "moment": moment_view(looking.health(wanted, actor, found).moment)
             if found.steps
             else None,
+            "demand": demand_view(demanded_of(wanted, found, actor, details)),
             "opening": opening_view(opening.opens(found.database), typed=typed),
             "targets": wanted.targets,
             "key": secrets.token_hex(16),
@@ -145,7 +148,9 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
             "last": str(happened.last),
             "earlier": str(max(0, after - _EVENTS)) if after else "",
             "later": str(happened.last) if happened.last < found.last_event else "",
-            "may_operate": may(actor, Scope.OPERATE, found.database),
+            "approval": approval_view(found, actor),
+            "may_operate": may(actor, Scope.OPERATE, found.database)
+            or cancelling.may_withdraw(found, actor),
             "may_force": may(actor, Scope.FORCE, found.database),
             "may_resolve": may(actor, Scope.RESOLVE, found.database),
             "may_end_blockers": may(actor, Scope.FORCE, found.database)

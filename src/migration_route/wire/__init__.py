@@ -8,6 +8,7 @@ Times are ISO 8601 in UTC, durations milliseconds. No Django here.
 from __future__ import annotations
 
 from migration_route.wire.answers import Problem, to_json
+from migration_route.wire.approvals import ApprovalAnswer, DemandAnswer, SayingAnswer
 from migration_route.wire.body import Answer
 from migration_route.wire.forecasts import (
     EstimateAnswer,
@@ -77,12 +78,14 @@ __all__ = [
     "ActorAnswer",
     "Alias",
     "Answer",
+    "ApprovalAnswer",
     "BlockerAnswer",
     "CancelRun",
     "CreateRehearsal",
     "CreateRun",
     "DatabaseAnswer",
     "DeferredAnswer",
+    "DemandAnswer",
     "EndedBlockersAnswer",
     "EntriesAnswer",
     "EntryAnswer",
@@ -116,6 +119,7 @@ __all__ = [
     "RunAnswer",
     "RunStepAnswer",
     "RunsAnswer",
+    "SayingAnswer",
     "SeenLockAnswer",
     "SeenOperationAnswer",
     "SeenStatementAnswer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from migration_route.wire.approvals import DemandAnswer
 from migration_route.wire.body import Answer
 from migration_route.wire.forecasts import EstimateAnswer, ForecastAnswer, TableAnswer
 from migration_route.wire.openings import OpeningAnswer
@@ -80,7 +81,8 @@ class RehearsedAnswer(Answer, frozen=True, kw_only=True):
 class PlanAnswer(Answer, frozen=True, kw_only=True):
     """The steps that would bring a database to a wanted state. `details_next`: SQL and
     what follows from it are told up to this step, ask with `details` for more; null when
-    there is no more."""
+    there is no more. `approval`: what whoever reads this would need before they could
+    carry it out; null where that is nothing."""
 
     database: str
     vendor: str
@@ -97,4 +99,5 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     deferred: list[DeferredAnswer]
     rehearsed: RehearsedAnswer | None = None
     tables: list[TableAnswer] = []
+    approval: DemandAnswer | None = None
     opening: OpeningAnswer | None = None

@@ -45,7 +45,7 @@ class CreateRun(Request, frozen=True, kw_only=True):
 
 
 class GiveReason(Request, frozen=True, kw_only=True):
-    """`POST runs/{id}/hold`, `…/end-blockers`: why."""
+    """`POST runs/{id}/hold`, `…/approve`, `…/reject`, `…/end-blockers`: why."""
 
     reason: Reason = ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from migration_route.wire.approvals import ApprovalAnswer
 from migration_route.wire.body import Answer
 from migration_route.wire.health import SignalAnswer
 from migration_route.wire.plans import DeferredAnswer
@@ -132,6 +133,8 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
     phase: str | None = None
     permit: str | None = None
     deferred: list[DeferredAnswer] = []
+    approval: ApprovalAnswer | None = None
+    resumes: str | None = None
     at: str | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from migration_route.api.calls.approvals import APPROVAL_CALLS
 from migration_route.api.calls.call import TEXT as TEXT
 from migration_route.api.calls.call import Call as Call
 from migration_route.api.calls.ledger import LEDGER_CALLS
@@ -13,6 +14,7 @@ from migration_route.api.calls.runs import RUN_CALLS
 CALLS: tuple[Call, ...] = (
     *READING_CALLS,
     *RUN_CALLS,
+    *APPROVAL_CALLS,
     *REHEARSAL_CALLS,
     *LEDGER_CALLS,
     *PEOPLE_CALLS,

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from migration_route.errors import RouteError
 from migration_route.management import (
     applying,
+    approving,
     asking,
     keeping,
     moment,
@@ -28,6 +29,7 @@ _FAMILIES = (
     moment,
     rehearsing,
     applying,
+    approving,
     working,
     asking,
     keeping,

@@ -9,6 +9,7 @@ from migration_route import processes
 from migration_route.deciding.policy import Permit
 from migration_route.errors import LaunchFailed
 from migration_route.ledger.records import RunRecord
+from migration_route.planning.fingerprint import same_plan
 from migration_route.running.launchers.words import taking_words
 
 
@@ -33,7 +34,7 @@ def start(permit: Permit, run: RunRecord) -> subprocess.Popen[bytes]:
 
 def require_fitting(permit: Permit, run: RunRecord) -> None:
     """Raise `LaunchFailed` unless the permit is for the plan of this run."""
-    if permit.plan.fingerprint != run.fingerprint:
+    if not same_plan(permit.plan.fingerprint, run.fingerprint):
         raise LaunchFailed("The permit is for another plan than the run.")
 
 

@@ -91,10 +91,11 @@ async function follow(root) {
       data.last = String(found.last);
       pause = found.events.length ? PAUSE : Math.min(pause * 1.3, LONGEST_PAUSE);
       polls += 1;
-      if (found.events.length || found.ended || polls % 3 === 0) {
+      const waits = data.standing.startsWith("awaiting_approval"); // it has no events
+      if (found.events.length || found.ended || waits || polls % 3 === 0) {
         const record = await ask(data.run);
         showSteps(root, record.steps);
-        const standing = `${record.state} ${record.steps.filter((step) => DONE.has(step.state)).length} ${record.waiting?.attempt ?? 0} ${record.waiting?.until ?? ""}`;
+        const standing = `${record.state} ${record.steps.filter((step) => DONE.has(step.state)).length} ${record.waiting?.attempt ?? 0} ${record.waiting?.until ?? ""} ${record.approval?.given ?? 0}`;
         if (standing !== data.standing) {
           await refresh(root, record.ended);
           data.standing = standing;
@@ -160,7 +161,7 @@ async function refresh(root, ended) {
 
 function showSteps(root, steps) {
   steps.forEach((step, position) => {
-    const item = root.querySelector(`[data-step="${position}"]`);
+    const item = root.querySelector(`.mr-steps--run [data-step="${position}"]`);
     const badge = item?.querySelector("[data-step-state]");
     const words = step.state.replaceAll("_", " ");
     if (badge && badge.textContent !== words) {

@@ -1,0 +1,152 @@
+"""How does it come on record that somebody approves a run, or rejects it?
+
+The row of the run is taken first, so that of two who speak at the same time the second
+one sees the first; the approval, its entry and what becomes of the run are one
+transaction. Nothing here is ever changed afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from django.db import transaction
+
+from migration_route import clock
+from migration_route.approvals import Demand
+from migration_route.canonical import canonical_json
+from migration_route.conf import route_settings
+from migration_route.connecting import PATIENCE, own_connection
+from migration_route.errors import NotInThisState, UnknownRun
+from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
+from migration_route.ledger.records import RunRecord, run_record
+from migration_route.ledger.runs import Change, moved
+from migration_route.models import Approval, Run
+from migration_route.vocabulary import Action, ActorKind, ApprovalDecision, RunState
+
+Found = TypeVar("Found")
+_AWAITING = RunState.AWAITING_APPROVAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saying:
+    """What somebody says of a run."""
+
+    actor_kind: ActorKind
+    actor_name: str
+    address: str
+    permissions: frozenset[str]  # those that mattered, and that they had
+    reason: str
+
+
+def give(run: str, saying: Saying, *, demand: Demand, until: str) -> RunRecord:
+    """Put an approval on record, and what is demanded of the run by now.
+
+    Whoever has approved it before has not done so again. Raises `NotInThisState` unless
+    the run waits for approval, and `UnknownRun`.
+    """
+    return _in_one(lambda alias: _give_once(alias, run, saying, demand, until))
+
+
+def reject(run: str, saying: Saying) -> RunRecord:
+    """Put a rejection on record and end the run. Raises as `give` does."""
+    return _in_one(lambda alias: _reject_once(alias, run, saying))
+
+
+def _in_one(write: Callable[[str], Found]) -> Found:
+    alias = route_settings().ledger_database
+    take_in_what_was_left(patience=PATIENCE)
+
+    def once() -> Found:
+        with transaction.atomic(using=alias):
+            return write(alias)
+
+    with own_connection(alias):
+        return retrying(once)  # type: ignore[no-any-return]
+
+
+def _give_once(
+    alias: str, run: str, saying: Saying, demand: Demand, until: str
+) -> RunRecord:
+    rows = Run.objects.using(alias).filter(pk=run)
+    words = canonical_json(demand.to_dict())
+    if not rows.filter(state=_AWAITING).update(demand=words, waiting_until=until):
+        raise _not_awaiting(alias, run)
+    row = rows.get()
+    if _has_approved(alias, run, saying):
+        return run_record(row)
+    _insert(alias, row, saying, ApprovalDecision.APPROVE)
+    append(
+        Draft(
+            action=Action.APPROVED,
+            actor_kind=saying.actor_kind,
+            actor_name=saying.actor_name,
+            address=saying.address,
+            database=row.database,
+            run=run,
+            build=row.build,
+            facts={
+                "fingerprint": row.fingerprint,
+                "reason": saying.reason,
+                "permissions": sorted(saying.permissions),
+                "required": demand.required,
+            },
+        )
+    )
+    return run_record(row)  # with this approval
+
+
+def _reject_once(alias: str, run: str, saying: Saying) -> RunRecord:
+    row = Run.objects.using(alias).filter(pk=run).first()
+    if row is None:
+        raise UnknownRun
+    change = Change(
+        action=Action.REJECTED,
+        outcome="rejected",
+        actor_kind=saying.actor_kind,
+        actor_name=saying.actor_name,
+        address=saying.address,
+        reason=saying.reason,
+        vouching={"fingerprint": row.fingerprint},
+    )
+    moved(alias, run, RunState.REJECTED, {_AWAITING}, change)
+    _insert(alias, row, saying, ApprovalDecision.REJECT)
+    return run_record(Run.objects.using(alias).get(pk=run))
+
+
+def _has_approved(alias: str, run: str, saying: Saying) -> bool:
+    return (
+        Approval.objects.using(alias)
+        .filter(
+            run=run,
+            decision=ApprovalDecision.APPROVE,
+            actor_kind=saying.actor_kind,
+            actor_name=saying.actor_name,
+        )
+        .exists()
+    )
+
+
+def _insert(alias: str, row: Run, saying: Saying, decision: ApprovalDecision) -> None:
+    Approval(
+        run=row.pk,
+        fingerprint=row.fingerprint,
+        decision=decision,
+        actor_kind=saying.actor_kind,
+        actor_name=saying.actor_name,
+        address=saying.address,
+        permissions=json.dumps(sorted(saying.permissions)),
+        reason=saying.reason,
+        at=clock.now(),
+    ).save(using=alias, force_insert=True)
+
+
+def _not_awaiting(alias: str, run: str) -> NotInThisState | UnknownRun:
+    state = Run.objects.using(alias).filter(pk=run).values_list("state", flat=True).first()
+    if state is None:
+        return UnknownRun()
+    return NotInThisState(
+        f"Run {run} is {state}: it does not wait for approval.", run=run, state=state
+    )

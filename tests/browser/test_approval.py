@@ -1,0 +1,115 @@
+"""Do two people in two browsers come from a plan to its end?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.conftest import Demo, Visitor, _visitor
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+DONE = "text=Done: 4 migrations applied, and the database says so."
+_LONG = 120_000  # milliseconds: a whole run, on a machine that others use as well
+
+
+pytestmark = pytest.mark.timeout(420)  # two browsers, and each page is looked at
+
+
+@pytest.fixture(autouse=True)
+def _policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEMO_APPROVALS", "{}")
+
+
+@pytest.fixture
+def approver(chromium: Browser, visitor: Visitor) -> Iterator[Visitor]:
+    """Open a second browser, which knows nothing of the first one."""
+    context = chromium.new_context()
+    yield _visitor(context, visitor.pictures)
+    context.close()
+
+
+def ask(requester: Visitor) -> None:
+    """Read the plan, and ask for its approval."""
+    page = requester.page
+    page.click("text=Read the plan")
+    page.fill("#reason", "Release 42")
+    assert page.locator("text=This plan needs 1 approval by another person").count() == 1
+    page.click("button:has-text('Ask for approval')")
+    page.wait_for_selector("text=Waiting for approval: nothing has begun.")
+    page.evaluate("window.stillThisPage = true")
+
+
+def find(approver: Visitor, demo: Demo) -> None:
+    """Come in by the first page, and open what waits."""
+    approver.sign_in(demo, "admin")
+    approver.page.click("text=Read what it would do")
+    approver.page.wait_for_selector("#agree")
+
+
+def test_one_asks_the_other_approves_and_the_first_page_moves_on(
+    demo: Demo, visitor: Visitor, approver: Visitor
+) -> None:
+    """Who asked cannot approve; who approves reads the SQL on the same page; and both
+    see the run come to its end without loading a page again."""
+    visitor.sign_in(demo)
+    visitor.page.click("text=Read the plan")
+    visitor.look("plan-that-needs-approval")
+    visitor.page.goto(demo.url)
+    ask(visitor)
+    assert visitor.page.locator("text=You have asked for it").count() == 1
+    assert visitor.page.locator("button:has-text('Approve')").count() == 0
+    assert (
+        visitor.page.locator("[data-step-state]").all_inner_texts() == ["not started"] * 4
+    )
+    visitor.look("waits-for-its-requester")
+
+    find(approver, demo)
+    page = approver.page
+    page.go_back()
+    approver.look("dashboard-that-waits")
+    page.go_forward()
+    fingerprint = visitor.page.locator(".mr-facts code").all_inner_texts()[-2]
+    assert page.locator(f"code:has-text('{fingerprint}')").count() >= 1
+    details = page.locator(".mr-operations details")
+    details.first.evaluate("found => found.open = true")
+    assert "CREATE TABLE" in page.locator(".mr-operations pre").first.inner_text()
+    approver.look("waits-for-its-approver")
+    page.fill("#approve-reason", "read it with Mary")
+    page.click("button:has-text('Approve')")
+    page.wait_for_selector(DONE, timeout=_LONG)
+
+    page = visitor.page
+    page.wait_for_selector(DONE, timeout=_LONG)
+    assert page.evaluate("window.stillThisPage")
+    assert page.locator("[data-step-state]").all_inner_texts() == ["applied"] * 4
+    assert page.locator("text=read it with Mary").count() == 1
+    assert page.locator("#agree").count() == 0
+    assert page.locator("text=What it would do").count() == 0
+    visitor.look("was-approved")
+    assert visitor.complaints == []
+    assert approver.complaints == []
+
+
+def test_a_rejection_reaches_whoever_asked_with_its_reason(
+    demo: Demo, visitor: Visitor, approver: Visitor
+) -> None:
+    """Without a reason the browser does not send it."""
+    visitor.sign_in(demo)
+    ask(visitor)
+    find(approver, demo)
+    approver.page.click("button:has-text('Reject')")
+    assert approver.page.locator("#reject-reason:invalid").count() == 1
+    approver.page.fill("#reject-reason", "not on a Friday")
+    approver.page.click("button:has-text('Reject')")
+    approver.page.wait_for_selector("text=Rejected: nothing was begun.")
+    visitor.page.wait_for_selector("text=Rejected: nothing was begun.")
+    assert visitor.page.evaluate("window.stillThisPage")
+    assert visitor.page.locator("text=not on a Friday").count() == 1
+    visitor.look("rejected")
+    assert visitor.complaints == []
+    assert approver.complaints == []
