@@ -106,7 +106,7 @@ def test_a_run_waits_visibly_and_nothing_is_launched():
     assert entry.action == Action.RUN_REQUESTED
     assert entry.facts["approval"]["required"] == 1
     with pytest.raises(ApprovalRequired):
-        carry(run.id)
+        carry(run.id, anew=pytest.fail)
     assert find_run(run.id).state is RunState.AWAITING_APPROVAL
 
 

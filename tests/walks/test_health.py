@@ -20,6 +20,7 @@ from tests.harness.pairs import on
 from tests.harness.project import Options
 from tests.walks.test_gentleness import a_transaction
 from tests.walks.test_preflight import leave_invalid
+from tests.walks.test_windows import let_its_time_come
 
 QUICK = {"every": "1s", "long_transaction": "1s"}
 
@@ -148,7 +149,7 @@ def in_a_freeze(seconds: float) -> dict[str, str]:
 @on("postgres-uvicorn", "sqlite-sync")
 def test_a_run_that_is_asked_for_in_a_freeze_begins_when_it_ends(build, pair):
     """It is accepted, waits with the reason and the end of the freeze, and is then done."""
-    options = watchful(freezes=(in_a_freeze(40),))
+    options = watchful(freezes=(in_a_freeze(3600),))
     site = build(pair, {"0002_sku": column("sku")}, options=options)
     ci = site.client("ci")
     run = ci.run(ci.plan())
@@ -159,6 +160,7 @@ def test_a_run_that_is_asked_for_in_a_freeze_begins_when_it_ends(build, pair):
     command = site.project.manage("migration_route", "health", check=False)
     assert command.returncode == 5
     assert "The sale." in command.stdout
+    let_its_time_come(site, run["id"], changed=watchful())
     assert ci.wait_for_end(run["id"], seconds=120)["state"] == "succeeded"
     assert site.has_column("sku")
     assert site.project.manage("migration_route", "health").returncode == 0

@@ -14,4 +14,5 @@ class InlineLauncher:
 
     def launch(self, permit: Permit, run: RunRecord) -> None:
         """Start it and wait. Raises `LaunchFailed`."""
-        start(permit, run).wait()
+        # One that is approved outside of its window waits in the table, not in here.
+        start(permit, run, "--hand-back").wait()

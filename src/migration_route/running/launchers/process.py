@@ -26,10 +26,10 @@ class ProcessLauncher:
         reap(begin(run.id, "run", run.id), run.id)
 
 
-def start(permit: Permit, run: RunRecord) -> subprocess.Popen[bytes]:
-    """Start the supervisor of a run that this permit allows."""
+def start(permit: Permit, run: RunRecord, *words: str) -> subprocess.Popen[bytes]:
+    """Start the supervisor of a run that this permit allows, with these further words."""
     require_fitting(permit, run)
-    return begin(run.id, "run", run.id)
+    return begin(run.id, "run", run.id, *words)
 
 
 def require_fitting(permit: Permit, run: RunRecord) -> None:
