@@ -106,7 +106,7 @@ def test_a_run_waits_visibly_and_nothing_is_launched():
     assert entry.action == Action.RUN_REQUESTED
     assert entry.facts["approval"]["required"] == 1
     with pytest.raises(ApprovalRequired):
-        carry(run.id)
+        carry(run.id, anew=lambda word: None)
     assert find_run(run.id).state is RunState.AWAITING_APPROVAL
 
 
@@ -321,6 +321,10 @@ def test_a_new_request_takes_the_place_of_one_whose_plan_is_gone(history):
     assert refused.value.facts["run"] == run.id
     history.last = None
     history.table("0001_a", "made_another")
+    nonsense = ApplyRequest(targets=("testapp",), fingerprint="0-0-0")
+    with pytest.raises(StaleCode):
+        apply(nonsense, an_actor())
+    assert find_run(run.id).state is RunState.AWAITING_APPROVAL
     fresh = begin("testapp")
     assert fresh.state is RunState.AWAITING_APPROVAL
     assert find_run(run.id).state is RunState.STALE
