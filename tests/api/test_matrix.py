@@ -23,6 +23,7 @@ from django.test import Client
 from migration_route.access.actor import on_this_host
 from migration_route.access.identity import finding
 from migration_route.api.openapi import document
+from migration_route.approvals import Demand
 from migration_route.ledger import opening, rehearsals, runs
 from migration_route.ledger.rehearsal_records import NewRehearsal
 from migration_route.machines.tokens import digest_of
@@ -163,11 +164,17 @@ class World:
         self.ended = self._run(RunState.CANCELLED)
         self.partial = self._run(RunState.PARTIAL)
         self.queued = self._run(RunState.QUEUED)
+        self.awaiting = self._awaiting()
 
     def _run(self, state: RunState) -> str:
         run, _ = opening.open_run(a_new_run(database="other"))
         if state is not RunState.QUEUED:
             runs.move(run.id, to=state, expected={RunState.QUEUED})
+        return run.id
+
+    def _awaiting(self) -> str:
+        demand = Demand(required=1, rule="APPROVALS", why="so it is")
+        run, _ = opening.open_run(a_new_run(database="default", demand=demand))
         return run.id
 
     def _rehearsal(self) -> str:
@@ -194,7 +201,9 @@ class World:
         """Return where the call goes: to a run that it would change, or to an ended one."""
         run = self.ended
         if denied and which.method == "post":
-            run = self.partial if which.path.endswith("resolve") else self.queued
+            about = {"resolve": self.partial}
+            about |= dict.fromkeys(("approve", "reject"), self.awaiting)
+            run = about.get(which.path.rpartition("/")[2], self.queued)
         path = which.path.replace("{run}", run).replace("{rehearsal}", self.rehearsal)
         return API + path + which.query
 

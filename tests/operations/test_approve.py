@@ -321,6 +321,10 @@ def test_a_new_request_takes_the_place_of_one_whose_plan_is_gone(history):
     assert refused.value.facts["run"] == run.id
     history.last = None
     history.table("0001_a", "made_another")
+    nonsense = ApplyRequest(targets=("testapp",), fingerprint="0-0-0")
+    with pytest.raises(StaleCode):
+        apply(nonsense, an_actor())
+    assert find_run(run.id).state is RunState.AWAITING_APPROVAL
     fresh = begin("testapp")
     assert fresh.state is RunState.AWAITING_APPROVAL
     assert find_run(run.id).state is RunState.STALE

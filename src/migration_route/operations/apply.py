@@ -40,7 +40,7 @@ from migration_route.operations.weighing import plan_to_decide, weigh
 from migration_route.planning import sources
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.running.launchers import launcher
-from migration_route.vocabulary import Action, Mode, Phase, RunState, Scope, WaitingReason
+from migration_route.vocabulary import Action, Mode, Phase, Scope, WaitingReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +129,7 @@ def _earlier(request: ApplyRequest, actor: Actor) -> RunRecord | None:
     refuse_permit_of_a_run(actor.permit.id if actor.permit else None)
     active = active_runs().get(request.database)
     if active is not None and (active := releasing.look_after(active)).is_active:
-        if active.state is RunState.AWAITING_APPROVAL and releasing.make_way(active):
+        if releasing.is_outdated(active):
             return None
         if active.waiting_reason == WaitingReason.ORPHAN_BACKEND:
             raise _orphan(active)
@@ -230,6 +230,7 @@ def _open(
 ) -> tuple[RunRecord, bool]:
     waiting = until_opening(plan.database, at=request.at, waits=request.wait_for_window)
     require_direct(plan.database)
+    releasing.make_way(plan.database)
     if install():
         note(
             Draft(

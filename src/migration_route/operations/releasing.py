@@ -8,6 +8,7 @@ has expired.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from django.db import Error as DatabaseFailure
 
@@ -25,7 +26,7 @@ from migration_route.errors import (
 )
 from migration_route.ledger import runs
 from migration_route.ledger.opening import Waiting
-from migration_route.ledger.reading import find_run, silence
+from migration_route.ledger.reading import active_runs, find_run, silence
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.operations.launching import launch
 from migration_route.operations.opening import WindowClosed
@@ -138,21 +139,24 @@ def decide_now(run: RunRecord) -> Permit | NeedsApproval | Refusal:
     return decision
 
 
-def make_way(run: RunRecord) -> bool:
-    """Tell whether a run waits for the approval of a plan that is not the plan any more;
-    it is stale then, and its approvals are void."""
+def is_outdated(run: RunRecord) -> bool:
+    """Tell whether a run waits for the approval of a plan that is not the plan any more."""
+    if run.state is not RunState.AWAITING_APPROVAL:
+        return False
     try:
         now, _ = plan_to_decide(request_of(run), run.actor_kind)
     except UnknownTarget:
-        pass
-    else:
-        if same_plan(now.fingerprint, run.fingerprint):
-            return False
-    try:
-        _void(run, PlanChanged())
-    except NotInThisState:
-        return not find_run(run.id).is_active
-    return True
+        return True
+    return not same_plan(now.fingerprint, run.fingerprint)
+
+
+def make_way(database: str) -> None:
+    """End a run that waits for the approval of a plan that is not the plan any more, in
+    favour of one that is about to be put on record."""
+    waiting = active_runs().get(database)
+    if waiting is not None and is_outdated(waiting):
+        with suppress(NotInThisState):  # somebody else has just ended it, or let it go
+            _void(waiting, PlanChanged())
 
 
 def _void(run: RunRecord, error: RouteError) -> RouteError:
