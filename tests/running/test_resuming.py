@@ -8,6 +8,7 @@ from django.db import connections
 from migration_route.errors import Forbidden, InvalidRequest, PlanChanged, Refused
 from migration_route.ledger.reading import find_run, list_entries, unresolved_runs
 from migration_route.ledger.verification import verify
+from migration_route.operations.approve import approve, reject
 from migration_route.operations.resolve import resolve
 from migration_route.planning.graph import read_recorder
 from migration_route.vendors import vendor_of
@@ -137,6 +138,69 @@ def test_python_in_a_transaction_of_its_own_is_resumed(history, tmp_path):
     assert "author_name" in author
     assert verify().intact
     assert list_entries(before=None, limit=50)
+
+
+def stopped_midway(history, tmp_path):
+    """Return a run that stopped where it can be resumed."""
+    work = "migrations.RunPython(work, work, atomic=True)"
+    dying(history, tmp_path, AUTHOR, BOOK, work, INDEX, SIZE, body=NOT_ATOMIC)
+    run = carried("testapp")
+    assert run.state is RunState.PARTIAL
+    return run
+
+
+def ask_to_resume(run, settings, project):
+    """Ask for it where another person has to agree; return the run that waits."""
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "APPROVALS": {}}
+    project()
+    new = resolve(run.id, an_actor(), reason="go on", how=Resolution.RESUME)
+    assert (new.state, new.resumes) == (RunState.AWAITING_APPROVAL, run.id)
+    assert unresolved_runs() == {"default": run.id}
+    return new
+
+
+def test_to_resume_waits_for_approval_as_well(history, tmp_path, settings, project):
+    """The run that stopped stays midway until somebody else has agreed."""
+    run = stopped_midway(history, tmp_path)
+    new = ask_to_resume(run, settings, project)
+    with pytest.raises(Forbidden):
+        approve(new.id, an_actor())
+    approve(new.id, an_actor(name="grace"))
+    ended = find_run(new.id)
+    assert ended.state is RunState.SUCCEEDED, ended.error
+    assert ended.steps[0].done_operations == 2
+    found = find_run(run.id)
+    assert (found.state, found.outcome) == (RunState.RECONCILED, "resumed")
+    assert recorded() == ["0001_a"]
+    entry = next(e for e in list_entries(before=None, limit=50) if e.action == "resolved")
+    assert (entry.run, entry.actor_name, entry.facts["resumed_by"]) == (
+        run.id,
+        "ada",
+        new.id,
+    )
+
+
+def test_a_rejection_leaves_the_run_that_stopped_as_it_is(
+    history, tmp_path, settings, project
+):
+    """The database stays shut until it is resolved in another way."""
+    run = stopped_midway(history, tmp_path)
+    new = ask_to_resume(run, settings, project)
+    reject(new.id, an_actor(name="grace"), reason="by hand, please")
+    assert unresolved_runs() == {"default": run.id}
+
+
+def test_what_was_resolved_in_another_way_meanwhile_is_not_resumed(
+    history, tmp_path, settings, project
+):
+    """The approval is void: nobody has agreed to that."""
+    run = stopped_midway(history, tmp_path)
+    new = ask_to_resume(run, settings, project)
+    resolve(run.id, an_actor(), reason="by hand", how=Resolution.AS_IS)
+    with pytest.raises(PlanChanged, match="stale"):
+        approve(new.id, an_actor(name="grace"))
+    assert find_run(new.id).state is RunState.STALE
+    assert recorded() == []
 
 
 @pytest.mark.skipif(vendor() == "sqlite", reason="it needs no default in the table")

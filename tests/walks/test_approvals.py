@@ -124,7 +124,8 @@ def test_f5_whoever_asks_waits_and_another_person_lets_it_go(build, pair):
 @on("postgres-gthread", "sqlite-sync")
 def test_f5_an_approval_is_void_when_the_plan_changes_or_its_time_is_over(build, pair):
     """What was approved is not there any more, or too old: nothing is applied."""
-    site = build(pair, SKU, options=Options(migration_route={"APPROVALS": {"required": 2}}))
+    two = Options(migration_route={"APPROVALS": {"required": 2}})
+    site = build(pair, SKU, options=two, timeout=60)  # a new process reads the plan
     site.project.python(PROMOTE)
     ci, boss, helper = site.client("ci"), site.person("boss"), site.person("helper")
     run = waiting(ci)
@@ -143,7 +144,7 @@ def test_f5_an_approval_is_void_when_the_plan_changes_or_its_time_is_over(build,
     assert expect(say(boss, new, "reject", "no"), 200)["state"] == "rejected"
 
     site.project.set_options(Options(migration_route={"APPROVALS": {"lifetime": "1s"}}))
-    server = site.serve()
+    server = site.serve(timeout=60)
     ci = site.client("ci", server=server)
     run = waiting(ci)
     ended = ci.wait_for_end(run["id"], seconds=20)
