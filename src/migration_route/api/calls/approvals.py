@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from migration_route import wire
-from migration_route.api.calls.call import ERRORS_OF_A_WISH, RUN_ID, Call
+from migration_route.api.calls.call import wish
 
 APPROVAL_CALLS = (
-    Call(
-        method="post",
-        path="/runs/{run}/approve",
-        summary="Agree to a run that waits for approval; for people only",
-        answers={200: wire.RunAnswer},
+    wish(
+        "approve",
+        "Agree to a run that waits for approval; for people only",
         body=wire.GiveReason,
-        parameters=(RUN_ID,),
-        errors=ERRORS_OF_A_WISH,
     ),
-    Call(
-        method="post",
-        path="/runs/{run}/reject",
-        summary="Turn down a run that waits for approval; for people only",
-        answers={200: wire.RunAnswer},
+    wish(
+        "reject",
+        "Turn down a run that waits for approval; for people only",
         body=wire.GiveReason,
-        parameters=(RUN_ID,),
-        errors=ERRORS_OF_A_WISH,
     ),
 )

@@ -69,5 +69,21 @@ RUN_ID = {
     "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
 }
 
-ERRORS_OF_A_WISH = (400, 401, 403, 404, 405, 409, 413, 500, 503)
-"""With what a call may fail that asks something of a run."""
+
+def wish(
+    verb: str,
+    summary: str,
+    *,
+    body: type[wire.Request],
+    answer: type[wire.Answer] = wire.RunAnswer,
+) -> Call:
+    """Return a call that asks something of one run."""
+    return Call(
+        method="post",
+        path=f"/runs/{{run}}/{verb}",
+        summary=summary,
+        answers={200: answer},
+        body=body,
+        parameters=(RUN_ID,),
+        errors=(400, 401, 403, 404, 405, 409, 413, 500, 503),
+    )

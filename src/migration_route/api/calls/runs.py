@@ -5,13 +5,13 @@ from __future__ import annotations
 from migration_route import wire
 from migration_route.api.calls.call import (
     AFTER,
-    ERRORS_OF_A_WISH,
     LIMIT,
     RUN_ID,
     TEXT,
     Call,
     header,
     query,
+    wish,
 )
 
 RUN_CALLS = (
@@ -60,49 +60,30 @@ RUN_CALLS = (
             query("limit", {"type": "integer", "minimum": 1, "maximum": 500}, "At most."),
         ),
     ),
-    Call(
-        method="post",
-        path="/runs/{run}/cancel",
-        summary="Stop a run, in the middle of a statement as well; `force` kills it",
-        answers={200: wire.RunAnswer},
+    wish(
+        "cancel",
+        "Stop a run, in the middle of a statement as well; `force` kills it",
         body=wire.CancelRun,
-        parameters=(RUN_ID,),
-        errors=ERRORS_OF_A_WISH,
     ),
-    Call(
-        method="post",
-        path="/runs/{run}/hold",
-        summary="Let a run wait before its next step",
-        answers={200: wire.RunAnswer},
+    wish(
+        "hold",
+        "Let a run wait before its next step",
         body=wire.GiveReason,
-        parameters=(RUN_ID,),
-        errors=ERRORS_OF_A_WISH,
     ),
-    Call(
-        method="post",
-        path="/runs/{run}/resume",
-        summary="Let a run go on that is held; `force`: in spite of the signals",
-        answers={200: wire.RunAnswer},
+    wish(
+        "resume",
+        "Let a run go on that is held; `force`: in spite of the signals",
         body=wire.ResumeRun,
-        parameters=(RUN_ID,),
-        errors=ERRORS_OF_A_WISH,
     ),
-    Call(
-        method="post",
-        path="/runs/{run}/resolve",
-        summary="Open a database again that a run left in between; for people only",
-        answers={200: wire.RunAnswer},
+    wish(
+        "resolve",
+        "Open a database again that a run left in between; for people only",
         body=wire.Resolve,
-        parameters=(RUN_ID,),
-        errors=ERRORS_OF_A_WISH,
     ),
-    Call(
-        method="post",
-        path="/runs/{run}/end-blockers",
-        summary="End the sessions that are in the way of a run; for people only",
-        answers={200: wire.EndedBlockersAnswer},
+    wish(
+        "end-blockers",
+        "End the sessions that are in the way of a run; for people only",
         body=wire.GiveReason,
-        parameters=(RUN_ID,),
-        errors=ERRORS_OF_A_WISH,
+        answer=wire.EndedBlockersAnswer,
     ),
 )
