@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.harness.issuer import Issuer
 from tests.harness.migrations import column
 from tests.harness.pairs import on
@@ -18,7 +20,12 @@ from tests.walks.test_pipelines import trusting
 EXAMPLES = os.environ.get("MIGRATION_ROUTE_FUZZ", "2")
 """How many requests of each kind; a longer look sets it."""
 
+_LONG = 600 + 60 * int(EXAMPLES)
+"""Seconds after which a server that is asked everything is taken for hanging: it may be
+asked to wait for runs, and its machine may be busy."""
 
+
+@pytest.mark.timeout(_LONG + 120)
 @on("postgres-gthread")
 def test_schemathesis_finds_no_server_error(build, pair, tmp_path):
     """Generated requests, fitting and not, are never answered with a 500."""
@@ -47,13 +54,14 @@ def test_schemathesis_finds_no_server_error(build, pair, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=140,
+        timeout=_LONG,
         check=False,
     )
     assert answer.returncode == 0, answer.stdout[-8000:] + answer.stderr[-2000:]
     assert site.applied()[-1] == "0002_sku"
 
 
+@pytest.mark.timeout(2 * _LONG)
 @on("sqlite-gthread")
 def test_schemathesis_finds_nothing_as_any_kind_of_actor(build, pair, tmp_path):
     """Nobody, people, permits and pipelines get no 500 either; and what they have brought
@@ -125,6 +133,6 @@ def schemathesis(site, header, folder):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=int(EXAMPLES) * 60,
+        timeout=_LONG,
         check=False,
     )
