@@ -18,13 +18,13 @@ class MigrationRouteConfig(AppConfig):
         note which migrations a server starts with."""
         from migration_route import checks  # noqa: F401
         from migration_route.access.reauthentication.stamps import watch_logins
-        from migration_route.operations import telling
+        from migration_route.operations import listening
         from migration_route.planning import sources
         from migration_route.running.guarding import guard
 
         guard.watch()
         watch_logins()
-        telling.watch()
+        listening.watch()
         if sources.is_server():
             sources.remember()
             sources.build()

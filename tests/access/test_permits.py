@@ -13,12 +13,13 @@ from django.test import Client
 from migration_route.access import signing
 from migration_route.access.actor import on_this_host
 from migration_route.access.permits import find_permit
+from migration_route.ledger import opening, runs
 from migration_route.ledger.reading import list_entries, list_runs
 from migration_route.operations import permits
 from migration_route.operations.plan import plain_plan
 from migration_route.planning.plan import PlanRequest
-from migration_route.vocabulary import ActorKind
-from tests.factories import at_once, tables
+from migration_route.vocabulary import ActorKind, RunState
+from tests.factories import a_new_run, at_once, tables
 
 API, PAGE = "/migrations/api/v1/", "/migrations/permit/"
 
@@ -148,6 +149,29 @@ def test_a_permit_expires(plan, monkeypatch):
     assert "expired" in answer.json()["detail"]
     assert "made_a" not in tables()
     assert find_permit(text, address="").name == on_this_host().name
+
+
+def test_it_stands_for_the_approval_of_people(plan, settings, project):
+    """Whatever the policy demands of others; the run says by which permit."""
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "APPROVALS": {"required": 3}}
+    project()
+    text = permit_for(plan)
+    run = post_run(text, plan).json()
+    assert (run["state"], run["approval"]) == ("succeeded", None)
+    assert run["permit"] == signing.read_permit(text).id
+
+
+def test_it_does_not_stand_for_what_stopped_midway(plan):
+    """The database is in between: the permit is refused, and is good once that is over."""
+    stopped, _ = opening.open_run(a_new_run(database="default"))
+    runs.move(stopped.id, to=RunState.PARTIAL, expected={RunState.QUEUED})
+    text = permit_for(plan)
+    refused = post_run(text, plan)
+    assert (refused.status_code, refused.json()["code"]) == (409, "needs_resolution")
+    assert refused.json()["run"] == stopped.id
+    assert "made_a" not in tables()
+    runs.move(stopped.id, to=RunState.RECONCILED, expected={RunState.PARTIAL})
+    assert post_run(text, plan).json()["state"] == "succeeded"
 
 
 def test_permits_can_be_switched_off(plan, settings):

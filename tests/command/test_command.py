@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import subprocess
+from argparse import ArgumentParser
 from dataclasses import dataclass
+from importlib import import_module
 from io import StringIO
 
 import msgspec
@@ -18,6 +20,7 @@ from migration_route.conf import read_settings
 from migration_route.ledger import opening, runs
 from migration_route.ledger.reading import list_entries, list_runs
 from migration_route.machines.tokens import digest_of
+from migration_route.management.commands.migration_route import FAMILIES, Command
 from migration_route.models import Entry
 from migration_route.vocabulary import RunState
 from tests.factories import a_new_run, tables
@@ -68,6 +71,24 @@ def a_run(state: RunState):
     if state is not RunState.QUEUED:
         runs.move(run.id, to=state, expected={RunState.QUEUED})
     return run.id
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_adds_the_verbs_that_it_is_loaded_for(family):
+    """What is typed loads the family of its verb, and no other."""
+    verbs = ArgumentParser().add_subparsers()
+    import_module(f"migration_route.management.{family}").add_verbs(verbs, None)
+    assert tuple(verbs.choices) == FAMILIES[family]
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["--json"], []])
+def test_what_is_no_verb_is_told_all_verbs(words, capsys):
+    """As if none were loaded apart from others."""
+    with pytest.raises(SystemExit) as ended:
+        Command().run_from_argv(["manage.py", "migration_route", *words])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert words != ["nonsense"] or all(verb in said for verb in ("apply", "run", "work"))
 
 
 def test_status_says_what_is_pending(history):

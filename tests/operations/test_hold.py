@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from migration_route import clock
 from migration_route.errors import Forbidden, NotInThisState
 from migration_route.ledger import opening, sidecar
 from migration_route.ledger import runs as ledger_runs
 from migration_route.ledger.asking import asked_of
+from migration_route.ledger.opening import Waiting
 from migration_route.ledger.reading import find_run, list_entries
 from migration_route.ledger.verification import verify
 from migration_route.operations.cancel import cancel
 from migration_route.operations.hold import hold, resume
-from migration_route.vocabulary import ActorKind, RunState, Scope
+from migration_route.vocabulary import ActorKind, RunState, Scope, WaitingReason
 from tests.factories import a_new_run, an_actor, vendor
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -59,6 +61,21 @@ def test_a_wish_is_taken_back(state):
     assert asked_of(run.id) == set()
     with pytest.raises(NotInThisState, match="nobody holds it"):
         resume(run.id, an_actor(), reason="")
+
+
+def test_a_run_that_waits_for_its_opening_looks_again():
+    """At once, by the settings of then; what it waits for is as before until it has."""
+    never = "2099-01-01T00:00:00.000000Z"
+    waiting = Waiting(reason=WaitingReason.FREEZE, until=never, facts={"why": "the sale"})
+    run, _ = opening.open_run(a_new_run(waiting=waiting))
+    assert run.waits_to_begin
+    found = resume(run.id, an_actor(), reason="it is over")
+    assert (found.state, found.waiting_reason) == (RunState.WAITING, WaitingReason.FREEZE)
+    assert found.waiting_until < clock.now()
+    assert found.waiting_facts == {"why": "the sale"}
+    assert not found.in_spite
+    assert last_action() == ("resumed", "ada", "it is over")
+    assert verify().intact
 
 
 def test_a_held_run_goes_on():

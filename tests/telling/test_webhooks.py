@@ -11,6 +11,7 @@ import pytest
 from django.db import connections
 
 from migration_route.conf import route_settings
+from migration_route.conf.recipients import recipients
 from migration_route.ledger import opening, outbox, runs
 from migration_route.ledger.entries import Draft, write
 from migration_route.ledger.sidecar import RunFile, folder_of
@@ -39,7 +40,7 @@ def later(**units: float) -> datetime:
 
 
 def pending() -> int:
-    names = [each.name for each in delivering.recipients()]
+    names = [each.name for each in recipients()]
     return sum(found.pending for found in outbox.backlogs(names))
 
 

@@ -12,6 +12,8 @@ from tests.harness.migrations import column, migration
 from tests.harness.pairs import on, on_each_once
 from tests.harness.project import Options
 from tests.walks.test_bootstrap import LIVE_SESSION
+from tests.walks.test_health import in_a_freeze
+from tests.walks.test_windows import carrier_of, let_its_time_come
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -115,6 +117,30 @@ def test_a_permit_applies_on_an_empty_database(build, pair):
     codes = [e["facts"]["code"] for e in entries if e["action"] == "denied"]
     assert codes == ["permit_used"] * 2
     assert site.client("reader").get("ledger/verify")["intact"]
+
+
+@on("postgres-gthread", "sqlite-sync")
+def test_a_permit_stands_for_people_and_not_for_a_better_moment(build, pair):
+    """No approval is asked of it; but it waits for the end of a freeze as anybody does."""
+    people = {"APPROVALS": {"required": 2}}
+    frozen = Options(migration_route={**people, "FREEZES": [in_a_freeze(3600)]})
+    site = build(pair, {"0002_sku": column("sku")}, options=frozen)
+    found = json.loads(site.project.manage("migration_route", "plan", "--json").stdout)
+    assert found["approval"]["required"] == 2
+    told = site.project.manage("migration_route", "permit", found["fingerprint"], "--json")
+    bearer = site.client(None)
+    bearer.http.headers["Authorization"] = f"Bearer {json.loads(told.stdout)['permit']}"
+    run = bearer.run(found)
+    assert (run["state"], run["waiting"]["reason"]) == ("waiting", "freeze")
+    body = {"reason": "now", "force": True}
+    answer = bearer.call("POST", f"runs/{run['id']}/resume", json=body)
+    expect_problem(answer, 403, "forbidden")
+    assert not site.has_column("sku")
+    carrier_of(site, run["id"])  # it has read the settings with the freeze
+    let_its_time_come(site, run["id"], changed=Options(migration_route=people))
+    ended = bearer.wait_for_end(run["id"], seconds=120)
+    assert ended["state"] == "succeeded", ended
+    assert site.has_column("sku")
 
 
 @on("postgres-sync")

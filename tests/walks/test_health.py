@@ -20,7 +20,7 @@ from tests.harness.pairs import on
 from tests.harness.project import Options
 from tests.walks.test_gentleness import a_transaction
 from tests.walks.test_preflight import leave_invalid
-from tests.walks.test_windows import let_its_time_come
+from tests.walks.test_windows import carrier_of, let_its_time_come
 
 QUICK = {"every": "1s", "long_transaction": "1s"}
 
@@ -160,6 +160,7 @@ def test_a_run_that_is_asked_for_in_a_freeze_begins_when_it_ends(build, pair):
     command = site.project.manage("migration_route", "health", check=False)
     assert command.returncode == 5
     assert "The sale." in command.stdout
+    carrier_of(site, run["id"])  # it has read the settings with the freeze
     let_its_time_come(site, run["id"], changed=watchful())
     assert ci.wait_for_end(run["id"], seconds=120)["state"] == "succeeded"
     assert site.has_column("sku")

@@ -129,6 +129,51 @@ def test_a_run_waits_for_its_window_and_begins_by_itself(build, pair):
     assert_it_began_once(site, ci, run["id"])
 
 
+@on("postgres-gthread", "sqlite-uvicorn")
+def test_what_people_have_agreed_to_waits_for_its_window_next(build, pair):
+    """The plan tells both; people come first, and what they say begins nothing early."""
+    settings = options(APPROVALS={}, WINDOWS=[window_in(FAR)])
+    site = build(pair, {"0002_start": running(STARTED)}, options=settings, timeout=SLOW)
+    ci, boss = site.client("ci"), site.person("boss")
+    plan = ci.plan()
+    assert plan["opening"]["reason"] == "window"
+    assert plan["approval"]["required"] == 1
+    run = ci.run(plan)
+    assert (run["state"], run["waiting"]["reason"]) == ("awaiting_approval", "approval")
+    answer = boss.call("POST", f"runs/{run['id']}/approve", json={"reason": "read it"})
+    agreed = expect(answer, 200)
+    assert (agreed["state"], agreed["waiting"]["reason"]) == ("waiting", "window")
+    assert agreed["waiting"]["until"] == plan["opening"]["at"]
+    assert agreed["approval"]["given"] == 1
+    carrier_of(site, run["id"])
+    assert starts(site) == 0
+    let_its_time_come(site, run["id"], APPROVALS={})
+    assert_it_began_once(site, ci, run["id"])
+
+
+@on("postgres-gthread", "sqlite-gthread")
+def test_a_window_that_the_settings_have_opened_since_is_seen_when_asked(build, pair):
+    """The process that waits knows the settings of before; `resume` brings a new one."""
+    settings = options(WINDOWS=[window_in(FAR)])
+    site = build(pair, {"0002_start": running(STARTED)}, options=settings, timeout=SLOW)
+    ci, operator = site.client("ci"), site.client("operator")
+    run = ci.run(ci.plan())
+    carrier_of(site, run["id"])
+    look = {"reason": "the shop is shut"}
+    expect(operator.call("POST", f"runs/{run['id']}/resume", json=look), 200)
+
+    def waits_again():
+        found = ci.get(f"runs/{run['id']}")
+        assert found["state"] == "waiting", found
+        return found["waiting"]["until"] == run["waiting"]["until"]
+
+    until(waits_again, seconds=90, what="it has looked, and waits for the same window")
+    assert starts(site) == 0
+    site.project.set_options(options())
+    expect(operator.call("POST", f"runs/{run['id']}/resume", json=look), 200)
+    assert_it_began_once(site, ci, run["id"])
+
+
 @on("postgres-gthread")
 def test_a_run_begins_at_its_time(build, pair):
     """Not before, and with nobody there."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from argparse import SUPPRESS
 from typing import Any
 
-from migration_route import processes
 from migration_route.access.actor import on_this_host
 from migration_route.errors import InvalidRequest
 from migration_route.management.arguments import (
@@ -15,9 +13,10 @@ from migration_route.management.arguments import (
     target_arguments,
     verb,
 )
-from migration_route.management.following import follow, tell_run
+from migration_route.management.ending import tell_run
+from migration_route.management.following import follow
 from migration_route.management.terminal import Terminal
-from migration_route.operations import apply, carry, plan, resolve
+from migration_route.operations import apply, plan, resolve
 from migration_route.operations.weighing import demanded_of
 from migration_route.planning.plan import AT_FIRST
 from migration_route.rendering import text
@@ -53,10 +52,6 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
         choices=[how.value for how in Resolution],
         help="what becomes of the step that stopped midway",
     )
-    found = verb(verbs, "run", "carry out a queued run in this process", _run, terminal)
-    found.add_argument("run")
-    found.add_argument("--carrier", default="", help=SUPPRESS)
-    found.add_argument("--hand-back", action="store_true", help=SUPPRESS)
 
 
 def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
@@ -111,14 +106,3 @@ def _resolve(terminal: Terminal, options: dict[str, Any]) -> int:
         return follow(terminal, options, found)
     code = tell_run(terminal, options, found)
     return code if how is Resolution.RESUME else 0
-
-
-def _run(terminal: Terminal, options: dict[str, Any]) -> int:
-    run = options["run"]
-    found = carry.carry(
-        run,
-        anew=lambda word: processes.carry_on_anew(run, word),
-        carrier=options["carrier"],
-        hands_back=options["hand_back"],
-    )
-    return tell_run(terminal, options, found)

@@ -6,7 +6,7 @@ from typing import Any
 
 from migration_route.access.actor import on_this_host
 from migration_route.management.arguments import verb
-from migration_route.management.following import tell_run
+from migration_route.management.ending import tell_run
 from migration_route.management.terminal import Terminal
 from migration_route.operations import cancel, hold
 from migration_route.operations import end_blockers as ending

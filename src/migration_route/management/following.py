@@ -1,4 +1,4 @@
-"""How does the command follow a run to its end, and which exit code is that?"""
+"""How does the command follow a run to its end?"""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ from typing import Any
 
 from migration_route.access.actor import on_this_host
 from migration_route.ledger.records import RunRecord
+from migration_route.management.ending import tell_run
 from migration_route.management.terminal import Terminal
 from migration_route.operations import runs
 from migration_route.rendering import text
-from migration_route.rendering.exits import exit_of_run
 from migration_route.rendering.openings import waits_for
 from migration_route.reporting import serialize
 
 _LOOK = 0.3  # seconds between two looks at what has happened
-
-
-def tell_run(terminal: Terminal, options: dict[str, Any], run: RunRecord) -> int:
-    """Tell a run as it is; return the exit code of its end."""
-    answer = serialize.run_answer(run)
-    terminal.tell(options, answer, text.run_lines(answer))
-    return exit_of_run(answer)
 
 
 def follow(terminal: Terminal, options: dict[str, Any], run: RunRecord) -> int:

@@ -15,7 +15,8 @@ from migration_route.management.arguments import (
     target_arguments,
     verb,
 )
-from migration_route.management.following import follow, tell_run
+from migration_route.management.ending import tell_run
+from migration_route.management.following import follow
 from migration_route.management.rehearsing import told_plan
 from migration_route.management.terminal import Terminal
 from migration_route.operations import plan, runs, status

@@ -14,7 +14,7 @@ from migration_route.errors import ApprovalRequired
 from migration_route.ledger import carriers, runs
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
-from migration_route.operations.telling import telling_here
+from migration_route.operations.listening import telling_here
 from migration_route.reporting.tracing import traced
 from migration_route.running.attending import attend
 from migration_route.running.launchers.words import forget_words

@@ -44,10 +44,10 @@ def hold(run: str, actor: Actor, *, reason: str) -> RunRecord:
 def resume(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRecord:
     """Let a run go on that is held, or take back a hold that has not come about yet.
 
-    One that waits for a good moment looks again at once. With `force`, a right of its
-    own that people alone have, it goes on in spite of the signals that hold it now, or
-    begins in spite of its windows, of a freeze and of the time that was asked for; that
-    is on the ledger. Raises `NotInThisState` when nobody holds it.
+    One that waits for a good moment or for its opening looks again at once. With `force`,
+    a right of its own that people alone have, it goes on in spite of the signals that hold
+    it now, or begins in spite of its windows, of a freeze and of the time that was asked
+    for; that is on the ledger. Raises `NotInThisState` when nobody holds it.
     """
     with on_record(actor, "resume", run=run):
         found = show(run, actor)
@@ -64,6 +64,8 @@ def resume(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
                     )
                 if _is_asked(found):
                     return _take_back(run, change)
+                if found.waits_to_begin:
+                    return _look_again(found, change)
             found = find_run(run)
         raise NotInThisState(
             f"Run {run} is {found.state}, and nobody holds it.", run=run, state=found.state
@@ -112,18 +114,22 @@ def _open(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
         return runs.move(
             found.id, to=RunState.RUNNING, expected={RunState.HELD}, change=held
         )
-    waiting = replace(
+    return _look_again(found, change)
+
+
+def _look_again(found: RunRecord, change: runs.Change) -> RunRecord:
+    """Let a run that waits for its opening look now: a new process reads the settings."""
+    now = replace(
         change,
         waiting_reason=found.waiting_reason,
         waiting_until=clock.now(),
         waiting_facts=found.waiting_facts,
     )
-    opened = runs.move(
-        found.id, to=RunState.WAITING, expected={RunState.WAITING}, change=waiting
-    )
-    if not opened.carrier and (start := starts_again()):
-        start(opened)
-    return opened
+    waiting = RunState.WAITING
+    looking = runs.move(found.id, to=waiting, expected={waiting}, change=now)
+    if not looking.carrier and (start := starts_again()):
+        start(looking)
+    return looking
 
 
 def _goes_on_by_itself(found: RunRecord) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from migration_route.access.actor import Actor
+from migration_route.conf.recipients import recipients
 from migration_route.errors import DatabaseUnavailable
 from migration_route.ledger import measures, outbox
 from migration_route.ledger.measures import LedgerMeasure, RunCount
@@ -13,7 +14,6 @@ from migration_route.ledger.reading import find_run, silence
 from migration_route.ledger.records import RunRecord
 from migration_route.operations import status
 from migration_route.planning.standing import DatabaseStatus
-from migration_route.reporting.telling.delivering import recipients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,14 +15,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from django.core.signals import setting_changed
 from django.db import connections
 
-from migration_route import signals
 from migration_route.conf import route_settings
-from migration_route.edges import Edge, Happening
+from migration_route.edges import Edge
 from migration_route.errors import LaunchFailed
 from migration_route.reporting.telling import delivering
 from migration_route.running.launchers.process import begin
@@ -106,13 +103,10 @@ _is_worker = False  # forked by a process that tells: that one goes on telling
 
 
 @contextmanager
-def telling_here() -> Iterator[None]:
-    """Let this process, which carries out a run, tell what happens while the block lasts,
-    and for a moment after it; what is left then is told by another."""
+def telling() -> Iterator[None]:
+    """Let a thread of this process tell while the block lasts, and for a moment after it;
+    what is left then is told by another process."""
     global _here
-    if not delivering.recipients():
-        yield
-        return
     _here = _Deliverer()
     try:
         yield
@@ -169,31 +163,10 @@ class _Process:
 _process = _Process()
 
 
-def watch() -> None:
-    """Look at every edge in this process, if there is somebody to be told."""
-    setting_changed.connect(_settings_changed, dispatch_uid="migration_route.telling")
-    _settings_changed(setting="MIGRATION_ROUTE")
-
-
-def _settings_changed(*, setting: str, **_: Any) -> None:
-    if setting != "MIGRATION_ROUTE":
-        return
-    is_anybody = bool(delivering.recipients())
-    for edge, signal in signals.SIGNALS.items():
-        uid = f"migration_route.telling {edge}"
-        if is_anybody:
-            signal.connect(_look, weak=False, dispatch_uid=uid)
-        else:
-            signal.disconnect(dispatch_uid=uid)
-
-
-def _look(happening: Happening, **_: Any) -> None:
-    edge = happening.edge
-    wanted = not _is_worker and any(
-        delivering.wanted_by(recipient, (edge,), happening.database)
-        for recipient in delivering.recipients()
-    )
-    if not wanted:
+def see_to(edge: Edge) -> None:
+    """See to it that what has happened in this process is told, by the thread that tells
+    here or by a process of its own."""
+    if _is_worker:
         return
     deliverer = _here
     if deliverer is not None:

@@ -164,6 +164,7 @@ class RunView:
     is_cancellable: bool
     is_holdable: bool
     is_resumable: bool
+    looks_again: bool  # it waits for something that may be over sooner than it looks
     is_forcible: bool
     is_between: bool  # no step of it is under way
     leaves_midway: bool  # a step that is still to be done is not rolled back as a whole
@@ -185,6 +186,8 @@ def run_view(record: RunRecord) -> RunView:
     is_asked = record.asked == Asked.HOLD
     signals = record.waiting_facts.get("signals", ())
     shut = shut_view(record)
+    may_be_over = record.waits_to_begin and record.waiting_reason != WaitingReason.TIME
+    looks_again = (bool(signals) or may_be_over) and not is_asked
     headline, advice = _sentences(record, done)
     answer = run_answer(record)
     return RunView(
@@ -205,7 +208,9 @@ def run_view(record: RunRecord) -> RunView:
         is_holdable=(record.state in _HOLDABLE or bool(signals) or shut is not None)
         and not is_asked,
         is_resumable=(record.state is RunState.HELD and shut is None)
-        or (record.state in _HOLDABLE and is_asked),
+        or (record.state in _HOLDABLE and is_asked)
+        or looks_again,
+        looks_again=looks_again,
         is_forcible=record.state in _FORCIBLE,
         is_between=record.state in _BETWEEN or record.waits_to_begin,
         leaves_midway=any(

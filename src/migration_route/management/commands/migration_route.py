@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from migration_route.errors import RouteError
-from migration_route.management import (
-    applying,
-    approving,
-    asking,
-    keeping,
-    moment,
-    permits,
-    reading,
-    rehearsing,
-    telling,
-    tokens,
-    working,
-)
 from migration_route.management.terminal import Terminal, pretty
 from migration_route.rendering.problems import problem_answer
 
-_FAMILIES = (
-    reading,
-    moment,
-    rehearsing,
-    applying,
-    approving,
-    working,
-    asking,
-    keeping,
-    telling,
-    tokens,
-    permits,
-)
+FAMILIES = {
+    "reading": ("status", "plan", "runs", "show", "watch", "plan-value"),
+    "moment": ("health",),
+    "rehearsing": ("rehearse", "rehearsals", "rehearse-carry"),
+    "applying": ("apply", "resolve"),
+    "carrying": ("run",),
+    "approving": ("approve", "reject"),
+    "working": ("work",),
+    "asking": ("cancel", "hold", "resume", "end-blockers"),
+    "keeping": ("ledger",),
+    "telling": ("deliver",),
+    "tokens": ("token",),
+    "permits": ("permit",),
+}
+"""The modules of `migration_route.management`, each with the verbs that it adds."""
 
 
 class Command(BaseCommand):
@@ -44,17 +34,24 @@ class Command(BaseCommand):
 
     help = "Plans, applies and audits migrations on the guarded route."
     requires_system_checks = ()
+    _asked = ""  # the verb that was typed
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Note which verb was typed: the process of a run loads what that one needs."""
+        self._asked = argv[2] if len(argv) > 2 else ""
+        super().run_from_argv(argv)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the verbs, family by family."""
+        """Add the verbs, family by family; of a verb that was typed, its family alone."""
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
         # Looked up when something is said: Django puts its streams in place later.
         terminal = Terminal(
             write=lambda words: self.stdout.write(words),
             write_error=lambda words: self.stderr.write(words),
         )
-        for family in _FAMILIES:
-            family.add_verbs(verbs, terminal)
+        asked = [name for name, found in FAMILIES.items() if self._asked in found]
+        for name in asked or FAMILIES:
+            import_module(f"migration_route.management.{name}").add_verbs(verbs, terminal)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Call the verb; an error of the route becomes its message and its exit code."""

@@ -11,9 +11,10 @@ from django.db import Error as DatabaseFailure
 
 from migration_route.clock import parsed, written
 from migration_route.conf import route_settings
+from migration_route.conf.recipients import recipients, wanted_by
 from migration_route.conf.telling import Mail, Recipient, Webhook
 from migration_route.connecting import own_connection
-from migration_route.edges import Edge, edges_of
+from migration_route.edges import edges_of
 from migration_route.errors import DatabaseUnavailable, UnknownRun
 from migration_route.ledger import outbox
 from migration_route.ledger.reading import find_run
@@ -37,19 +38,6 @@ class _Told:
 
     next_due: datetime | None
     paused_until: str = ""
-
-
-def recipients() -> tuple[Recipient, ...]:
-    """Return who is to be told."""
-    found = route_settings()
-    return (*found.webhooks, *found.mail)
-
-
-def wanted_by(recipient: Recipient, edges: tuple[Edge, ...], database: str) -> Edge | None:
-    """Return which of the edges a recipient wants to hear, the one that says most."""
-    if recipient.databases is not None and database not in recipient.databases:
-        return None
-    return next((edge for edge in edges if edge in recipient.events), None)
 
 
 def deliver_due(now: datetime | None = None) -> datetime | None:
