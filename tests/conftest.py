@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +14,41 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.factories import History
+
+
+WALKS = "WALKS"
+"""The variable that says on how many servers and databases a test goes that takes long:
+`all`, or `few`, which is one of them, always the same, and not the same for all tests."""
+
+LONG = {"pair": "walk", "vendor": "slow"}
+"""The parameters that name them, each with the mark of the tests that it counts for."""
+
+
+@pytest.hookimpl(trylast=True)  # the walks are marked by then
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep as many of the tests that take long as are wanted."""
+    if os.environ.get(WALKS) != "few":
+        return
+    left_out = [item for item in items if not _is_one_of_few(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _is_one_of_few(item: pytest.Item) -> bool:
+    chosen = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+    for parameter, mark in LONG.items():
+        if parameter in chosen and item.get_closest_marker(mark):
+            mine = chosen.pop(parameter)
+            places = next(
+                marker.args[1]
+                for marker in item.iter_markers("parametrize")
+                if marker.args[0] == parameter
+            )
+            name = "-".join(
+                [getattr(item, "originalname", item.name), *map(str, chosen.values())]
+            )
+            return bool(mine == places[zlib.crc32(name.encode()) % len(places)])
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,34 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-WALKS = "WALKS"
-"""The variable that says on how many of its pairs a walk is walked: `all`, or `few`, which
-is one of them, always the same, and not the same for all walks."""
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark every test of this folder as a walk, and keep as many of them as are wanted."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder as a walk."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.walk)
-    if os.environ.get(WALKS) == "few":
-        left_out = [item for item in items if not _is_one_of_few(item)]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
-
-
-def _is_one_of_few(item: pytest.Item) -> bool:
-    chosen = getattr(item, "callspec", None)
-    pair = chosen.params.get("pair") if chosen else None
-    if pair is None or item.get_closest_marker("walk") is None:
-        return True
-    pairs = next(
-        marker.args[1]
-        for marker in item.iter_markers("parametrize")
-        if marker.args[0] == "pair"
-    )
-    name = getattr(item, "originalname", item.name)
-    return bool(pair == pairs[zlib.crc32(name.encode()) % len(pairs)])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
