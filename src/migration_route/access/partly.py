@@ -20,7 +20,6 @@ from django.contrib.auth import (
     get_user_model,
     load_backend,
 )
-from django.contrib.auth.backends import ModelBackend
 from django.db import connections, router
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
@@ -62,6 +61,8 @@ def _own_connection_of_users() -> Iterator[str]:
 
 
 def _find(request: HttpRequest, alias: str) -> Any | None:
+    from django.contrib.auth.backends import ModelBackend  # has models: not in any project
+
     session = getattr(request, "session", None)
     if session is None or SESSION_KEY not in session:
         return None

@@ -6,7 +6,6 @@ import inspect
 from typing import Any
 
 from django.contrib.auth import authenticate, get_backends
-from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.hashers import check_password
 from django.db import DatabaseError
 from django.http import HttpRequest
@@ -18,6 +17,8 @@ from migration_route.access.surroundings import unharmed
 def has_password(user: Any) -> bool:
     """Tell whether asking for a password makes sense: the account has one, or a back end
     that keeps its accounts elsewhere, such as LDAP, takes one."""
+    from django.contrib.auth.backends import ModelBackend  # has models: not in any project
+
     return bool(user.has_usable_password()) or any(
         not isinstance(backend, ModelBackend)
         and "password" in inspect.signature(backend.authenticate).parameters
