@@ -32,9 +32,9 @@ demo: demo-environment ## serve an example project with pending migrations (PORT
 	$(DEMO_VENV)/bin/python example/demo.py --port $(PORT) --database $(DATABASE)
 
 test: environment ## run the tests (TESTS="tests/ledger -k chain" WORKERS=3 REQUIRE_DATABASES=postgres,mariadb)
-	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 ifeq ($(TESTS),)
-	$(BIN)/python tools/test-databases -q -n $(WORKERS)
+	$(BIN)/python tools/test-databases -q -n $(WORKERS) --dist worksteal
 endif
 
 check: lint types contracts documents ## everything that a change has to pass beside the tests (-k: tell all faults)

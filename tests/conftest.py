@@ -51,6 +51,28 @@ def _is_one_of_few(item: pytest.Item) -> bool:
     return True
 
 
+class Faults:
+    """Names a fault as soon as it is there: a run that is ended early has told it, too."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Write where pytest writes."""
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Tell the test, and the last lines of why."""
+        if report.failed:
+            writer = self._config.get_terminal_writer()
+            why = report.longreprtext.strip().splitlines()[-3:]
+            writer.line(f"\n{report.when} failed: {report.nodeid}")
+            writer.line("\n".join(why))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let one process name what fails."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Faults(config), "faults")
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(
     django_test_environment: None,

@@ -19,6 +19,7 @@ from tests.harness.pairs import on
 from tests.harness.project import Options
 from tests.walks.test_rehearsal import (
     begin,
+    copies,
     installed,
     kill,
     processes_of,
@@ -42,8 +43,7 @@ def kept(site):
     """Give what may not change; sequences do, and that is said."""
     found = state_of(site)
     found.pop("sequences", None)
-    own = "SELECT datname FROM pg_database WHERE datname LIKE 'migration_route_rehearsal%'"
-    return found, site.rows(own)
+    return found, copies(site)
 
 
 def sessions(site):
