@@ -3,7 +3,8 @@
 What differs from one start to the next comes from the environment, which `demo.py`
 fills: `DEMO_DATABASE` (sqlite or postgres) and `DEMO_TOKEN_SHA256`. `DEMO_REAUTHENTICATE`
 is how old a login may be for a change. `DEMO_VAR` is the folder of the SQLite file,
-`DEMO_APPROVALS` a policy as JSON: `{}` for one approval of everything.
+`DEMO_APPROVALS` a policy as JSON: `{}` for one approval of everything; `DEMO_WINDOWS` are
+the weekly windows as JSON.
 """
 
 from __future__ import annotations
@@ -105,3 +106,5 @@ if sha256 := os.environ.get("DEMO_TOKEN_SHA256"):
     ]
 if approvals := os.environ.get("DEMO_APPROVALS"):
     MIGRATION_ROUTE["APPROVALS"] = json.loads(approvals)
+if windows := os.environ.get("DEMO_WINDOWS"):
+    MIGRATION_ROUTE["WINDOWS"] = json.loads(windows)

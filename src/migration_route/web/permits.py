@@ -23,6 +23,7 @@ from migration_route.reporting.stamping import stamped
 from migration_route.web.plans import plan_view
 from migration_route.web.rendering import render_without_request
 from migration_route.web.runs import run_view
+from migration_route.web.wording import moment
 
 _LOOK = 2.0  # seconds for which the answer waits for an end; no server is that impatient
 _ALLOW = "GET, HEAD, OPTIONS, POST"
@@ -68,6 +69,7 @@ def _plan_page(actor: Actor, text: str) -> HttpResponse:
     found = planning.plan(permitted.plan_request(permit), actor, AT_FIRST)
     return _page(
         permit=permit,
+        expires=moment(permit.expires),
         text=text,
         plan=plan_view(found, actor, AT_FIRST),
         is_this=permitted.is_still(permit, found),
