@@ -29,6 +29,7 @@ PURE = [
     "canonical",
     "client.main",
     "clock",
+    "commandline",
     "deciding.approving",
     "deciding.policy",
     "errors",

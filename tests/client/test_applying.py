@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from migration_route.commandline import is_yes, question
 from tests.client.conftest import Answers
 from tests.client.test_answers import NO_EVENTS, RUN, problem
 
@@ -38,14 +39,30 @@ def route(server):
 def test_only_what_is_said_is_sent(route, call):
     """A route that is older refuses a field that it does not know."""
     assert call("apply", "--yes").code == 0
-    assert (
-        call("apply", "--yes", "--at", "22:00", "--mode", "fake", "--reason", "x").code == 0
-    )
+    at = ["--at", "2026-12-01T22:00:00+01:00"]
+    assert call("apply", "--yes", *at, "--mode", "fake", "--reason", "x").code == 0
     first, second = route.calls("POST runs")
     assert first.body == {"database": "default", "fingerprint": "a-b-c"}
-    assert second.body == {**first.body, "at": "22:00", "fake": True, "reason": "x"}
+    assert second.body == {**first.body, "at": at[1], "fake": True, "reason": "x"}
     keys = {asked.headers["Idempotency-Key"] for asked in (first, second)}
     assert len(keys) == 2
+
+
+@pytest.mark.parametrize("at", ["22:00", "2026-12-01T22:00:00", "soon"])
+def test_what_is_no_time_is_not_sent(route, call, at):
+    """A time has its zone: the client and the server may stand in different ones."""
+    said = call("apply", "--yes", "--at", at)
+    assert (said.code, "2026-12-01T" in said.error) == (2, True)
+    assert route.calls("GET plan") == []
+
+
+@pytest.mark.parametrize("needs", [True, False])
+def test_the_question_says_what_comes_of_it(needs):
+    """Whoever says yes to a plan that needs approval asks for it."""
+    words = question(needs_approval=needs)
+    assert ("Ask for approval" in words, "Apply this plan?" in words) == (needs, not needs)
+    assert all(map(is_yes, ("y\n", "YES")))
+    assert not any(map(is_yes, ("", "n", "yess")))
 
 
 def test_a_request_to_apply_is_repeated_with_its_key(route, call):

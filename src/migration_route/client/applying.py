@@ -12,13 +12,18 @@ from migration_route.client.arguments import (
     FOLLOWING,
     run_path,
     seconds,
-    target_arguments,
     verb,
 )
 from migration_route.client.following import follow, tell_run, wait_for_approval
 from migration_route.client.problems import Told, Unreachable
 from migration_route.client.route import Answered, Route
 from migration_route.client.screen import Screen
+from migration_route.commandline import (
+    apply_arguments,
+    is_yes,
+    question,
+    resolve_arguments,
+)
 from migration_route.errors import InvalidRequest, StaleCode
 from migration_route.rendering.exits import DONE, NOT_ALLOWED
 from migration_route.rendering.text import plan_lines
@@ -31,24 +36,7 @@ _PAUSE = 1.0  # seconds until a build that is not the one is asked again
 def add_verbs(verbs: Any) -> None:
     """Add these verbs to the client."""
     found = verb(verbs, "apply", "carry out a plan", _apply, patience=FOLLOWING)
-    target_arguments(found)
-    found.add_argument("--fingerprint", default="", help="refuse any other plan")
-    found.add_argument("--reason", default="")
-    found.add_argument(
-        "--rebuild-invalid-indexes",
-        action="store_true",
-        help="drop the invalid indexes that a step makes anew",
-    )
-    found.add_argument(
-        "--at", default="", metavar="TIME", help="begin then, as 2026-11-23T22:00:00Z"
-    )
-    found.add_argument(
-        "--no-window-wait",
-        action="store_true",
-        help="refuse what may not begin now, instead of letting it wait",
-    )
-    found.add_argument("--yes", action="store_true", help="do not ask")
-    found.add_argument("--no-wait", action="store_true", help="return when it has begun")
+    apply_arguments(found)
     found.add_argument(
         "--wait-for-approval",
         type=seconds,
@@ -67,14 +55,7 @@ def add_verbs(verbs: Any) -> None:
     )
     about = "open a database that a run left in between"
     found = verb(verbs, "resolve", about, _resolve, patience=FOLLOWING)
-    found.add_argument("run")
-    found.add_argument("--reason", default="", required=True)
-    found.add_argument(
-        "--how",
-        default=Resolution.AS_IS.value,
-        choices=[how.value for how in Resolution],
-        help="what becomes of the step that stopped midway",
-    )
+    resolve_arguments(found)
 
 
 def _apply(route: Route, screen: Screen, options: dict[str, Any]) -> int:
@@ -84,7 +65,9 @@ def _apply(route: Route, screen: Screen, options: dict[str, Any]) -> int:
     plan = _planned(route, options, until=until)
     if not options["json"]:
         screen.terminal.tell(options, plan.raw, plan_lines(plan.value))
-    if plan.value.direction != Direction.NONE and not options["yes"] and not _is_agreed():
+    is_asked = plan.value.direction != Direction.NONE and not options["yes"]
+    needs_approval = plan.value.approval is not None
+    if is_asked and not _is_agreed(question(needs_approval=needs_approval)):
         screen.write_error("Nothing was applied.")
         return NOT_ALLOWED
     run = _started(route, screen, options, plan.value, until=until)
@@ -119,15 +102,15 @@ def _planned(
         time.sleep(_PAUSE)
 
 
-def _is_agreed() -> bool:
+def _is_agreed(words: str) -> bool:
     """Ask the person at the terminal; where nobody can answer, nothing is applied."""
     if not sys.stdin.isatty():
         raise InvalidRequest(
             "Nobody can be asked here.", hint="Say --yes to apply without a question."
         )
-    sys.stderr.write("Apply this plan? [y/N] ")
+    sys.stderr.write(words)
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    return is_yes(sys.stdin.readline())
 
 
 def _started(
@@ -166,7 +149,7 @@ def _body(options: dict[str, Any], plan: PlanAnswer) -> dict[str, Any]:
         "reason": options["reason"],
         "build": options["build"],
         "phase": options["phase"],
-        "at": options["at"],
+        "at": options["at"] and options["at"].isoformat(),
         "rebuild_invalid_indexes": options["rebuild_invalid_indexes"],
         mode: mode in {Mode.FAKE, Mode.FAKE_INITIAL},
     }

@@ -13,7 +13,6 @@ from urllib.parse import quote
 from migration_route import clock
 from migration_route.client.asked import Asking, with_route
 from migration_route.client.screen import Screen
-from migration_route.vocabulary import Mode, Phase
 
 Handler = Callable[[Screen, dict[str, Any]], int]
 """Carries out a verb with its options; returns the exit code."""
@@ -74,30 +73,6 @@ def verb(
         "--ca", type=Path, metavar="FILE", help="trust these certificates alone"
     )
     return found
-
-
-def target_arguments(parser: ArgumentParser, *, mode: bool = True) -> None:
-    """Let a verb take the targets, the database, the phase and the mode of a plan."""
-    parser.add_argument(
-        "targets",
-        nargs="*",
-        metavar="TARGET",
-        help="app, app.name or app.zero; none: everything",
-    )
-    parser.add_argument("--database", default="default", metavar="ALIAS")
-    if mode:
-        modes = [each.value for each in Mode]
-        parser.add_argument("--mode", default=Mode.APPLY.value, choices=modes)
-        phase_argument(parser)
-
-
-def phase_argument(parser: ArgumentParser) -> None:
-    """Let a verb take one phase."""
-    parser.add_argument(
-        "--phase",
-        choices=[phase.value for phase in Phase],
-        help="only what belongs on this side of a deploy",
-    )
 
 
 def run_path(options: dict[str, Any], call: str = "") -> str:

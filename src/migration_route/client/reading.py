@@ -8,13 +8,13 @@ from typing import Any
 from migration_route.client.arguments import (
     FOLLOWING,
     run_path,
-    target_arguments,
     verb,
 )
 from migration_route.client.asked import with_route
 from migration_route.client.following import follow, tell_run
 from migration_route.client.route import Route
 from migration_route.client.screen import Screen
+from migration_route.commandline import target_arguments
 from migration_route.errors import InvalidRequest
 from migration_route.rendering import text
 from migration_route.rendering.exits import DONE, FAILED, exit_of_health, exit_of_status
@@ -42,7 +42,7 @@ def add_verbs(verbs: Any) -> None:
     )
     target_arguments(verb(verbs, "plan", "what would happen", _plan))
     about = "is now a good moment? exit with 5 if not"
-    target_arguments(verb(verbs, "health", about, _health), mode=False)
+    target_arguments(verb(verbs, "health", about, _health), has_mode=False)
     found = verb(verbs, "runs", "the last runs", _runs)
     found.add_argument("--database", metavar="ALIAS")
     found.add_argument("--limit", type=int, default=20)

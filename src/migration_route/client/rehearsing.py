@@ -6,10 +6,11 @@ import time
 from typing import Any
 from urllib.parse import quote
 
-from migration_route.client.arguments import FOLLOWING, phase_argument, verb
+from migration_route.client.arguments import FOLLOWING, verb
 from migration_route.client.following import going
 from migration_route.client.route import Route
 from migration_route.client.screen import Screen
+from migration_route.commandline import rehearse_arguments
 from migration_route.rendering.exits import DONE, exit_of_rehearsal
 from migration_route.rendering.rehearsals import rehearsal_lines, rehearsals_lines
 from migration_route.vocabulary import CopyKind
@@ -23,24 +24,7 @@ def add_verbs(verbs: Any) -> None:
     """Add these verbs to the client."""
     about = "carry out a plan on a copy, or in place and undone, and tell what was seen"
     found = verb(verbs, "rehearse", about, _rehearse, patience=FOLLOWING)
-    found.add_argument("targets", nargs="*", metavar="TARGET")
-    found.add_argument("--database", default="default", metavar="ALIAS")
-    phase_argument(found)
-    found.add_argument(
-        "--data", action="store_true", help="copy the rows as well, not the schema alone"
-    )
-    found.add_argument(
-        "--and-back", action="store_true", help="take every step back afterwards"
-    )
-    found.add_argument(
-        "--in-place",
-        action="store_true",
-        help="on the database itself, in one transaction that is rolled back; its locks "
-        "are really taken, and held to the end",
-    )
-    found.add_argument("--fingerprint", default="", help="refuse any other plan")
-    found.add_argument("--reason", default="")
-    found.add_argument("--no-wait", action="store_true", help="return when it has begun")
+    rehearse_arguments(found)
     found = verb(verbs, "rehearsals", "the last rehearsals, or one with its report", _show)
     found.add_argument("rehearsal", nargs="?")
 

@@ -6,13 +6,14 @@ import sys
 from typing import Any
 
 from migration_route.access.actor import on_this_host
-from migration_route.errors import InvalidRequest
-from migration_route.management.arguments import (
-    opening_arguments,
-    plan_request,
-    target_arguments,
-    verb,
+from migration_route.commandline import (
+    apply_arguments,
+    is_yes,
+    question,
+    resolve_arguments,
 )
+from migration_route.errors import InvalidRequest
+from migration_route.management.arguments import plan_request, verb
 from migration_route.management.ending import tell_run
 from migration_route.management.following import follow
 from migration_route.management.terminal import Terminal
@@ -30,28 +31,11 @@ _NOT_ALLOWED = 4
 def add_verbs(verbs: Any, terminal: Terminal) -> None:
     """Add these verbs to the command."""
     found = verb(verbs, "apply", "carry out a plan", _apply, terminal)
-    target_arguments(found)
-    found.add_argument("--fingerprint", default="", help="refuse any other plan")
-    found.add_argument("--reason", default="")
-    found.add_argument(
-        "--rebuild-invalid-indexes",
-        action="store_true",
-        help="drop the invalid indexes that a step makes anew",
-    )
-    found.add_argument("--yes", action="store_true", help="do not ask")
-    found.add_argument("--no-wait", action="store_true", help="return when it has begun")
-    opening_arguments(found)
+    apply_arguments(found)
     found = verb(
         verbs, "resolve", "open a database that a run left in between", _resolve, terminal
     )
-    found.add_argument("run")
-    found.add_argument("--reason", default="", required=True)
-    found.add_argument(
-        "--how",
-        default=Resolution.AS_IS,
-        choices=[how.value for how in Resolution],
-        help="what becomes of the step that stopped midway",
-    )
+    resolve_arguments(found)
 
 
 def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
@@ -63,8 +47,7 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
         answer = with_demand(plan_answer(found), demand)
         terminal.tell(options, answer, text.plan_lines(answer))
     is_asked = found.direction is not Direction.NONE and not options["yes"]
-    question = "Apply this plan?" if demand is None else "Ask for approval of this plan?"
-    if is_asked and not _is_agreed(question):
+    if is_asked and not _is_agreed(question(needs_approval=demand is not None)):
         terminal.write_error("Nothing was applied.")
         return _NOT_ALLOWED
     run = apply.apply(
@@ -88,14 +71,14 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
     return follow(terminal, options, run)
 
 
-def _is_agreed(question: str) -> bool:
+def _is_agreed(words: str) -> bool:
     """Ask the person at the terminal; where nobody can answer, nothing is applied."""
     if not sys.stdin.isatty():
         raise InvalidRequest(
             "Nobody can be asked here.",
             hint="Say --yes to apply without a question.",
         )
-    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+    return is_yes(input(words))
 
 
 def _resolve(terminal: Terminal, options: dict[str, Any]) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from migration_route.access.actor import on_this_host
-from migration_route.management.arguments import target_arguments, verb
+from migration_route.commandline import target_arguments
+from migration_route.management.arguments import verb
 from migration_route.management.terminal import Terminal
 from migration_route.operations import health as looking
 from migration_route.planning.plan import PlanRequest

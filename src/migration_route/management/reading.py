@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from migration_route.access.actor import on_this_host
+from migration_route.commandline import target_arguments
 from migration_route.errors import InvalidRequest
 from migration_route.management.arguments import (
     details_of,
     plan_request,
-    target_arguments,
     verb,
 )
 from migration_route.management.ending import tell_run

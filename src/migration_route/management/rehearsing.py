@@ -7,6 +7,7 @@ from typing import Any
 
 from migration_route import wire
 from migration_route.access.actor import on_this_host
+from migration_route.commandline import rehearse_arguments
 from migration_route.management.arguments import verb
 from migration_route.management.terminal import Terminal
 from migration_route.operations import opening, plan, rehearse
@@ -26,28 +27,7 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     """Add these verbs to the command."""
     about = "carry out a plan on a copy, or in place and undone, and tell what was seen"
     found = verb(verbs, "rehearse", about, _rehearse, terminal)
-    found.add_argument("targets", nargs="*", metavar="TARGET")
-    found.add_argument("--database", default="default", metavar="ALIAS")
-    found.add_argument(
-        "--phase",
-        choices=[phase.value for phase in Phase],
-        help="only what belongs on this side of a deploy",
-    )
-    found.add_argument(
-        "--data", action="store_true", help="copy the rows as well, not the schema alone"
-    )
-    found.add_argument(
-        "--and-back", action="store_true", help="take every step back afterwards"
-    )
-    found.add_argument(
-        "--in-place",
-        action="store_true",
-        help="on the database itself, in one transaction that is rolled back; its locks "
-        "are really taken, and held to the end",
-    )
-    found.add_argument("--fingerprint", default="", help="refuse any other plan")
-    found.add_argument("--reason", default="")
-    found.add_argument("--no-wait", action="store_true", help="return when it has begun")
+    rehearse_arguments(found)
     found.add_argument(
         "--clean", action="store_true", help="only remove what killed rehearsals have left"
     )
