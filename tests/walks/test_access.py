@@ -1,11 +1,13 @@
-"""Who may change a database over HTTP, and how? Scenarios A1 to A3."""
+"""Who may change a database over HTTP, and how? Scenarios A1 to A3,
+and A7."""
 
 from __future__ import annotations
 
 import re
+import time
 
 from tests.harness.client import API, expect, expect_problem
-from tests.harness.migrations import column
+from tests.harness.migrations import column, running
 from tests.harness.pairs import on, on_each_once
 from tests.harness.project import SECRETS
 
@@ -158,3 +160,36 @@ def grant(site, codename):
         " WHERE u.username = 'helper' AND p.content_type_id = c.id"
         f" AND c.app_label = 'migration_route' AND p.codename = '{codename}'"
     )
+
+
+LOCK_THE_USERS = {
+    "sqlite": "UPDATE auth_user SET first_name = first_name",
+    "postgres": "LOCK TABLE auth_user IN ACCESS EXCLUSIVE MODE",
+    "mariadb": "LOCK TABLES auth_user WRITE",
+}
+
+
+@on_each_once
+def test_a7_a_migration_that_locks_the_users_keeps_no_token_waiting(build, pair):
+    """Its run is read, and followed, for as long as nobody could sign in."""
+    body = f"""\
+cursor = schema_editor.connection.cursor()
+cursor.execute("{LOCK_THE_USERS[pair.vendor]}")
+pass_gate("locked")
+if schema_editor.connection.vendor == "mysql":
+    cursor.execute("UNLOCK TABLES")
+"""
+    site = build(pair, {"0002_lock": running(body)})
+    ci = site.client("ci")
+    run = ci.run(ci.plan())["id"]
+    site.project.await_gate("locked")
+    longest = 0.0
+    for _ in range(20):
+        asked = time.monotonic()
+        assert ci.get(f"runs/{run}")["state"] == "running"
+        assert ci.status()["default"]["active_run"] == run
+        assert ci.events(run)
+        longest = max(longest, time.monotonic() - asked)
+    assert longest < 5, f"{longest:.2f} s"  # the lock lasts for as long as we look
+    site.project.open_gate("locked")
+    assert ci.wait_for_end(run)["state"] == "succeeded"
