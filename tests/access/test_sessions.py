@@ -82,6 +82,24 @@ def test_a_change_needs_the_csrf_token():
     assert client.get(STATUS).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "MULTIPART/FORM-DATA",
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=x",
+    ],
+)
+def test_a_form_that_cannot_be_read_is_told_not_raised(kind):
+    """It might have brought the CSRF token."""
+    client = signed_in(user("apply"), enforce_csrf_checks=True)
+    client.cookies["csrftoken"] = "x" * 32
+    answer = client.generic("POST", RUNS, b"\x00", content_type=kind)
+    assert answer.status_code in {400, 403}, answer.content
+    assert answer.json()["code"] in {"invalid_request", "csrf"}
+
+
 def test_a_change_with_the_csrf_token_passes():
     """A page of this site has the cookie and sends the header."""
     client = signed_in(user("apply"), enforce_csrf_checks=True)

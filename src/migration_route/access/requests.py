@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from django.core.exceptions import SuspiciousOperation
-from django.http import HttpRequest, UnreadablePostError
-from django.http.multipartparser import MultiPartParserError
+from django.http import HttpRequest
 
 from migration_route.access.actor import Actor
 from migration_route.access.addresses import client_address, network_flaw
+from migration_route.access.forms import reading_a_form
 from migration_route.access.identity.finding import find_identity, looks_like_one
 from migration_route.access.permits import find_permit
 from migration_route.access.sessions import SAFE_METHODS, find_person
 from migration_route.access.signing import PREFIX
 from migration_route.access.tokens import find_token, unknown_token
-from migration_route.errors import InvalidRequest, Unauthenticated
+from migration_route.errors import Unauthenticated
 from migration_route.vocabulary import ActorKind
 
 _MAX_SECRET = 500
@@ -55,15 +54,8 @@ def permit_in_form(request: HttpRequest) -> str:
     """
     if "Authorization" in request.headers or request.content_type not in _FORMS:
         return ""
-    try:
+    with reading_a_form():
         return request.POST.get("permit", "").strip()
-    except (
-        MultiPartParserError,
-        SuspiciousOperation,
-        UnreadablePostError,
-        OSError,
-    ) as error:
-        raise InvalidRequest("The form cannot be read.") from error
 
 
 def _find_machine(authorization: str, address: str) -> Actor:

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
 from migration_route.access.actor import Actor
+from migration_route.access.forms import reading_a_form
 from migration_route.access.grants import granted_to
 from migration_route.access.partly import read_partly
 from migration_route.access.reauthentication.freshness import what_is_missing
@@ -123,12 +124,14 @@ def _unavailable(error: DatabaseError) -> RouteError:
 
 
 def csrf_flaw(request: HttpRequest) -> RouteError | None:
-    """Return what is wrong with the CSRF token of a request that changes something."""
+    """Return what is wrong with the CSRF token of a request that changes something.
+    Raises `InvalidRequest` where the form that may bring it cannot be read."""
     if request.method in SAFE_METHODS:
         return None
     check = _CsrfCheck(_no_response)
     check.process_request(request)
-    reason = check.process_view(request, _no_response, (), {})
+    with reading_a_form():
+        reason = check.process_view(request, _no_response, (), {})
     return CsrfFailed(f"The CSRF check failed: {reason}") if reason else None
 
 
