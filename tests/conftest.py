@@ -29,9 +29,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keep as many of the tests that take long as are wanted."""
     if os.environ.get(WALKS) != "few":
         return
-    left_out = [item for item in items if not _is_one_of_few(item)]
+    everything = list(items)
+    items[:] = [item for item in everything if _is_one_of_few(item)]
+    kept = set(items)
+    left_out = [item for item in everything if item not in kept]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
 
 
 def _is_one_of_few(item: pytest.Item) -> bool:

@@ -32,8 +32,8 @@ def manage(demo: Demo, *words: str) -> dict[str, object]:
 
 @pytest.mark.timeout(420)
 def test_a_permit_leads_to_the_end_of_its_run(demo: Demo, visitor: Visitor) -> None:
-    """It is pasted, its plan is read, and its button pressed; used again, it is refused
-    and names the run. Nobody has signed in."""
+    """It is pasted, its plan is read, and its button pressed; brought again, it shows
+    its run and has no button any more. Nobody has signed in."""
     plan = str(manage(demo, "plan")["fingerprint"])
     permit = str(manage(demo, "permit", plan, "--reason", "day one")["permit"])
     page = visitor.page
@@ -50,4 +50,10 @@ def test_a_permit_leads_to_the_end_of_its_run(demo: Demo, visitor: Visitor) -> N
         page.wait_for_selector("text=with the permit of")
     assert page.locator("text=Done: 4 migrations applied").count() == 1
     visitor.look("permit-done")
+
+    page.goto(f"{demo.url}permit/")
+    page.fill("#permit", permit)
+    page.click("button:has-text('Show what it is for')")
+    page.wait_for_selector("text=Done: 4 migrations applied")
+    assert page.locator("button:has-text('Apply')").count() == 0
     assert visitor.complaints == []

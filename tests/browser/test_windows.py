@@ -24,7 +24,7 @@ def test_a_run_waits_for_its_window_and_begins_when_a_person_wants_it(
     demo: Demo, visitor: Visitor
 ) -> None:
     """The plan tells the opening beforehand, the run until when it waits; what looks
-    again waits again; what is to begin all the same is done. No page is loaded anew."""
+    again waits on; what is to begin all the same is done."""
     visitor.sign_in(demo, "admin")
     page = visitor.page
     page.click("text=Read the plan")
@@ -34,11 +34,11 @@ def test_a_run_waits_for_its_window_and_begins_when_a_person_wants_it(
     visitor.look("plan-at-a-time")
     page.click("button:has-text('Apply 4 migrations')")
     page.wait_for_selector("text=Waiting: no window is open.")
-    page.evaluate("window.stillThisPage = true")
     visitor.look("waits-for-its-window")
 
     page.fill("#resume-reason", "the settings may have changed")
-    page.click("button:has-text('Look again now')")
+    with page.expect_navigation():
+        page.click("button:has-text('Look again now')")
     page.wait_for_selector("text=Waiting: no window is open.")
     page.click("text=It is safe to begin now")
     page.fill("#open-it-reason", "the shop is shut")

@@ -1,5 +1,4 @@
-"""Who may change a database over HTTP, and how? Scenarios A1 to A3,
-and A7."""
+"""Who may change a database over HTTP, and how? Scenarios A1 to A3, and A7."""
 
 from __future__ import annotations
 

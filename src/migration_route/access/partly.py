@@ -61,7 +61,9 @@ def _own_connection_of_users() -> Iterator[str]:
 
 
 def _find(request: HttpRequest, alias: str) -> Any | None:
-    from django.contrib.auth.backends import ModelBackend  # has models: not in any project
+    from django.contrib.auth.backends import (
+        ModelBackend,  # brings models: a project may have none
+    )
 
     session = getattr(request, "session", None)
     if session is None or SESSION_KEY not in session:

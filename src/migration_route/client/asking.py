@@ -15,7 +15,7 @@ from migration_route.wire import EndedBlockersAnswer, RunAnswer
 _ABOUT = {
     "cancel": "stop a run, in mid-statement as well",
     "hold": "let a run wait before its next step",
-    "resume": "let a run go on that is held",
+    "resume": "let a run go on that is held, or look again for its opening",
     "approve": "approve the plan of a run that waits for it; for people",
     "reject": "refuse to approve it; for people",
 }

@@ -25,7 +25,8 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     )
     found = verb(verbs, "hold", "let a run wait before its next step", _ask, terminal)
     _add_arguments(found)
-    found = verb(verbs, "resume", "let a run go on that is held", _ask, terminal)
+    about = "let a run go on that is held, or look again for its opening"
+    found = verb(verbs, "resume", about, _ask, terminal)
     _add_arguments(found)
     found.add_argument(
         "--force", action="store_true", help="go on in spite of the signals that hold it"

@@ -174,7 +174,8 @@ def hold(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
 
 
 def resume(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """Let a run go on that is held; with the field `force`, in spite of the signals."""
+    """Let a run go on that is held, or look again for its opening; with the field `force`,
+    in spite of what it waits for."""
     reason, force = parsing.reason(request.POST), request.POST.get("force") == "1"
     holding.resume(run, actor, reason=reason, force=force)
     return redirect("migration_route:run", run=run)

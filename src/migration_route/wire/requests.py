@@ -51,8 +51,8 @@ class GiveReason(Request, frozen=True, kw_only=True):
 
 
 class ResumeRun(Request, frozen=True, kw_only=True):
-    """`POST runs/{id}/resume`: why, and whether it goes on in spite of the signals that
-    hold it."""
+    """`POST runs/{id}/resume`: why, and whether it goes on in spite of what it waits for:
+    signals that hold it, its time, a window or a freeze."""
 
     reason: Reason = ""
     force: bool = False

@@ -17,7 +17,9 @@ from migration_route.access.surroundings import unharmed
 def has_password(user: Any) -> bool:
     """Tell whether asking for a password makes sense: the account has one, or a back end
     that keeps its accounts elsewhere, such as LDAP, takes one."""
-    from django.contrib.auth.backends import ModelBackend  # has models: not in any project
+    from django.contrib.auth.backends import (
+        ModelBackend,  # brings models: a project may have none
+    )
 
     return bool(user.has_usable_password()) or any(
         not isinstance(backend, ModelBackend)

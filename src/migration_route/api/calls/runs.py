@@ -72,7 +72,8 @@ RUN_CALLS = (
     ),
     wish(
         "resume",
-        "Let a run go on that is held; `force`: in spite of the signals",
+        "Let a run go on that is held, or look again for its opening; `force`: in spite "
+        "of the signals, windows and freezes",
         body=wire.ResumeRun,
     ),
     wish(
