@@ -47,13 +47,14 @@ def test_staff_read_the_plan_apply_it_and_watch_it_to_its_end(
     assert reloaded == texts
 
     page.click("nav.mr-nav >> text=Databases")
-    assert page.locator("text=Nothing is pending").count() == 1
+    page.wait_for_selector("text=Nothing is pending")
     visitor.look("dashboard-afterwards")
     page.click("nav.mr-nav >> text=Runs")
+    page.wait_for_url("**/runs/")
     visitor.look("history")
     page.click("nav.mr-nav >> text=Ledger")
     page.click("text=Check that nothing was changed")
-    assert page.locator("text=The ledger is as it was written:").count() == 1
+    page.wait_for_selector("text=The ledger is as it was written:")
     page.locator(".mr-row details").first.evaluate("found => found.open = true")
     visitor.look("ledger")
     assert visitor.complaints == []
@@ -114,7 +115,7 @@ def test_everything_works_without_a_script(
             break
         page.wait_for_timeout(1000)
         page.click("text=Look again")
-    assert page.locator("text=6000 of 6000 orders have a total").count() == 1
+    page.wait_for_selector("text=6000 of 6000 orders have a total")
     assert page.locator("[data-step-state]").all_inner_texts() == ["applied"] * 4
 
 

@@ -28,7 +28,7 @@ def test_a_run_waits_for_its_window_and_begins_when_a_person_wants_it(
     visitor.sign_in(demo, "admin")
     page = visitor.page
     page.click("text=Read the plan")
-    assert page.locator("text=A run would wait until").count() == 1
+    page.wait_for_selector("text=A run would wait until")
     visitor.look("plan-outside-its-windows")
     page.click("text=Begin at another time")
     visitor.look("plan-at-a-time")
