@@ -18,8 +18,9 @@ from migration_route.canonical import canonical_json
 from migration_route.conf import route_settings
 from migration_route.ledger import chain, sidecar
 from migration_route.ledger.entries import Draft, append
+from migration_route.ledger.fencing import ClaimLost, renew_claim
 from migration_route.ledger.records import EventRecord, RunRecord, StepError, StepRecord
-from migration_route.models import Entry, Event, Run
+from migration_route.models import Entry, Event
 from migration_route.vocabulary import Action, EventKind, StepState
 
 
@@ -27,7 +28,8 @@ class Journal:
     """The record of one run, kept by the one process that supervises it.
 
     It writes through `connections[ledger]` of its thread, which the supervisor has made
-    its own and impatient.
+    its own and impatient. Each write proves first that the run is still this process's:
+    `flush` raises `ClaimLost` where it is not, and has written nothing then.
     """
 
     def __init__(self, run: RunRecord) -> None:
@@ -53,9 +55,11 @@ class Journal:
     def _take_up(self) -> None:
         """Take up what an earlier supervisor left beside the database."""
         for line in self._file.read() if self._file else ():
-            if (event := line.get("event")) and event["number"] > self._last:
-                self._add(EventRecord(**event))
-                self._on_disk.add(f"event {event['number']}")
+            if event := line.get("event"):
+                left = EventRecord(**event)
+                if left.digest == chain.link(self._digest, left.words()):
+                    self._add(left)
+                    self._on_disk.add(f"event {left.number}")
             elif (entry := line.get("entry")) and entry["uid"] not in self._on_disk:
                 self._drafts.append(Draft.from_words(entry))
                 self._on_disk.add(entry["uid"])
@@ -184,7 +188,7 @@ class Journal:
     def flush(self) -> bool:
         """Bring what waits into the tables; return whether it is there.
 
-        Raises nothing: a ledger that cannot be reached gets everything later.
+        A ledger that cannot be reached gets everything later. Raises `ClaimLost`.
         """
         if self._held:
             self._leave_beside()
@@ -212,11 +216,11 @@ class Journal:
             self._file.remove(at_the_end=True)
 
     def _write(self) -> None:
-        rows = Run.objects.using(self._alias).filter(pk=self._run.id)
-        rows.update(
+        renew_claim(
+            self._run.id,
+            self._run.carrier,
             steps=canonical_json([step.to_dict() for step in self.steps]),
             last_event=self._last,
-            heartbeat_at=clock.now(),
         )
         Event.objects.using(self._alias).bulk_create(
             Event(run=self._run.id, digest=event.digest, **_stored(event))
@@ -228,17 +232,17 @@ class Journal:
     def _forget_what_is_in(self) -> None:
         """Drop what an earlier write brought in although its answer never came.
 
-        Where nothing was, another writer took the place in the chain: the next flush
-        takes the next one.
+        Where nothing was, another writer took the place in the chain of entries: the next
+        flush takes the next one. The chain of events has one writer, so an event of
+        another digest in a place of these was written by a process that has taken the run
+        over: raises `ClaimLost`.
         """
         try:
-            last = (
+            written = dict(
                 Event.objects.using(self._alias)
-                .filter(run=self._run.id)
-                .order_by("-number")
-                .values_list("number", flat=True)
-                .first()
-            ) or 0
+                .filter(run=self._run.id, number__in=[one.number for one in self._events])
+                .values_list("number", "digest")
+            )
             known = set(
                 Entry.objects.using(self._alias)
                 .filter(uid__in=[draft.uid for draft in self._drafts])
@@ -246,7 +250,10 @@ class Journal:
             )
         except DatabaseFailure:
             return
-        self._events = [event for event in self._events if event.number > last]
+        for event in self._events:
+            if written.get(event.number, event.digest) != event.digest:
+                raise ClaimLost(self._run.id)
+        self._events = [event for event in self._events if event.number not in written]
         self._drafts = [draft for draft in self._drafts if draft.uid not in known]
 
     def _leave_beside(self) -> None:

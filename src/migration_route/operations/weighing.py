@@ -76,6 +76,7 @@ def weigh_again(run: RunRecord) -> Decision:
         all_told=all_told,
         fingerprint=run.fingerprint,
         requester=run.requester,
+        build=run.build if run.demand and sources.is_other_build(run.build) else "",
         rebuild_invalid_indexes=run.rebuild_invalid_indexes,
         resolving=run.resumes,
         demanded=run.demand,
