@@ -7,11 +7,12 @@ now waits in memory and, beside an SQLite file, on disk.
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from typing import Any
 
+from django.db import DataError, IntegrityError, connections, transaction
 from django.db import Error as DatabaseFailure
-from django.db import IntegrityError, connections, transaction
 
 from migration_route import clock
 from migration_route.canonical import canonical_json
@@ -21,7 +22,12 @@ from migration_route.ledger.entries import Draft, append
 from migration_route.ledger.fencing import ClaimLost, renew_claim
 from migration_route.ledger.records import EventRecord, RunRecord, StepError, StepRecord
 from migration_route.models import Entry, Event
+from migration_route.vendors.encodings import storable
 from migration_route.vocabulary import Action, EventKind, StepState
+
+logger = logging.getLogger("migration_route.ledger")
+
+_NOT_ASCII = "\N{LATIN SMALL LETTER E WITH ACUTE}"
 
 
 class Journal:
@@ -44,6 +50,8 @@ class Journal:
         self._events: list[EventRecord] = []
         self._drafts: list[Draft] = []
         self._on_disk: set[str] = set()
+        self._is_refused = False
+        storable(connections[self._alias], _NOT_ASCII)  # asks now, while it answers
         self._take_up()
 
     def _end_of_the_table(self) -> tuple[int, str]:
@@ -89,7 +97,7 @@ class Journal:
             step=step,
             operation=operation,
             duration_ms=duration_ms,
-            text=text.replace("\0", "\ufffd"),  # PostgreSQL keeps no NUL
+            text=storable(connections[self._alias], text),
             facts=facts or {},
             digest="",
         )
@@ -164,6 +172,12 @@ class Journal:
         self._held = False
 
     @property
+    def is_refused(self) -> bool:
+        """Tell whether the database refuses a value of what waits: trying again does not
+        help."""
+        return self._is_refused
+
+    @property
     def is_flushed(self) -> bool:
         """Tell whether the tables hold everything."""
         return not (self._events or self._drafts)
@@ -199,12 +213,18 @@ class Journal:
         except IntegrityError:
             self._forget_what_is_in()
             return False
+        except DataError:
+            self._is_refused = True
+            logger.exception("The record of run %s cannot be written.", self._run.id)
+            self._leave_beside()
+            return False
         except DatabaseFailure:
             # A session that the server has ended is renewed for the next flush.
             connections[self._alias].close_if_unusable_or_obsolete()
             self._leave_beside()
             return False
         self._events, self._drafts = [], []
+        self._is_refused = False
         self._on_disk.clear()
         if self._file is not None:
             self._file.remove()

@@ -151,7 +151,7 @@ class Gates:
         """
         deadline = time.monotonic() + _LAST_WORDS
         while not self._journal.flush() and not self._journal.is_durable:
-            if time.monotonic() > deadline:
+            if self._journal.is_refused or time.monotonic() > deadline:
                 self.refusal = _UNRECORDED
                 return False
             time.sleep(_TICK)

@@ -228,7 +228,9 @@ class Supervisor:
     def _put_on_record(self, journal: Journal, found: Verdict) -> None:
         """Bring everything into the tables; the ending comes last."""
         deadline = time.monotonic() + _LAST_WORDS
-        while not journal.flush() and time.monotonic() < deadline:
+        while not journal.flush() and not journal.is_refused:
+            if time.monotonic() > deadline:
+                break
             connections[route_settings().ledger_database].close_if_unusable_or_obsolete()
             time.sleep(_TICK)
         change = runs.Change(
