@@ -22,7 +22,7 @@ from tests.factories import a_new_run, a_step_record, vendor
 
 TRAIN = "größer 数据 🚂"
 
-ENCODINGS = {
+ENCODINGS: dict[str, dict[str, str | None]] = {
     "postgresql": {
         "LATIN1": "größer \\u6570\\u636e \\U0001f682",
         "WIN1252": "größer \\u6570\\u636e \\U0001f682",

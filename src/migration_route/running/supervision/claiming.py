@@ -22,7 +22,7 @@ from migration_route.errors import (
     StaleCode,
 )
 from migration_route.ledger import carriers, runs
-from migration_route.ledger.fencing import renew_claim
+from migration_route.ledger.fencing import renew_claim, require_claim
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning import sources
@@ -50,6 +50,7 @@ class Claim:
 
     def __init__(self, run: RunRecord) -> None:
         self.run = run
+        self._beaten = 0.0
         self._connection = new_connection(run.database)
         vendor = vendor_of(run.database)
         self._lock = vendor.lock(self._connection, Slot.SUPERVISOR)
@@ -95,14 +96,19 @@ class Claim:
             time.sleep(_POLL)  # a session lock is polled, never waited for
 
     def _is_cancelled(self) -> bool:
-        """Send a heartbeat and look whether the run was cancelled meanwhile.
+        """Send a heartbeat when one is due, and look whether the run was cancelled.
 
         Uses the supervisor's own connection to the ledger; one that fails is renewed at
         the next poll. Raises `ClaimLost`.
         """
         alias = route_settings().ledger_database
+        now = time.monotonic()
         try:
-            renew_claim(self.run.id, self.run.carrier)
+            if now - self._beaten > route_settings().lease.total_seconds() / 3:
+                renew_claim(self.run.id, self.run.carrier)
+                self._beaten = now
+            else:
+                require_claim(self.run.id, self.run.carrier)
             return find_run(self.run.id).state is RunState.CANCELLING
         except (DatabaseFailure, DatabaseUnavailable):
             connections[alias].close_if_unusable_or_obsolete()
