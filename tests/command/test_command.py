@@ -223,7 +223,7 @@ def test_a_reason_that_cannot_be_stored_is_refused(reason):
     run = a_run(RunState.QUEUED)
     said = say("cancel", run, "--reason", reason)
     assert said.code != 0
-    assert "argument --reason" in said.err
+    assert "argument --reason" in said.error
     assert Run.objects.get(pk=run).state == RunState.QUEUED
 
 

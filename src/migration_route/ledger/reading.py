@@ -26,6 +26,7 @@ from migration_route.ledger.records import (
     entry_record,
     event_record,
     run_record,
+    run_records,
 )
 from migration_route.models import Entry, Event, Run
 from migration_route.vocabulary import ACTIVE_STATES, Asked, Direction, RunState
@@ -78,7 +79,7 @@ def list_runs(*, database: str | None, before: str | None, limit: int) -> list[R
             rows = rows.filter(database=database)
         if before is not None:
             rows = rows.filter(id__lt=before)
-        return [_with_sidecar(run_record(row)) for row in rows[:limit]]
+        return [_with_sidecar(record) for record in run_records(rows[:limit])]
 
     return read(query, empty=[])
 
@@ -101,7 +102,7 @@ def standing_runs() -> list[RunRecord]:
 def _in_states(states: Collection[RunState]) -> list[RunRecord]:
     def query(alias: str) -> list[RunRecord]:
         rows = Run.objects.using(alias).filter(state__in=states).order_by("id")
-        return [run_record(row) for row in rows]
+        return run_records(rows)
 
     return read(query, empty=[])
 

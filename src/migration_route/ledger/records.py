@@ -6,11 +6,12 @@ Frozen values, read from rows and never written back.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from migration_route.approvals import Demand, Given, Identity
-from migration_route.ledger.approval_records import demand_of, given_of
+from migration_route.ledger.approval_records import demand_of, given_by_run
 from migration_route.ledger.deferrals import DeferredRecord as DeferredRecord
 from migration_route.ledger.deferrals import deferred_records
 from migration_route.ledger.evidence import OperationEvidence as OperationEvidence
@@ -157,7 +158,18 @@ class RunRecord:
 
 
 def run_record(row: Run) -> RunRecord:
-    """Read a row."""
+    """Read a row, with its approvals."""
+    return run_records([row])[0]
+
+
+def run_records(rows: Iterable[Run]) -> list[RunRecord]:
+    """Read rows, with their approvals in one query more."""
+    found = list(rows)
+    given = given_by_run(found)
+    return [_run_record(row, given.get(row.pk, ())) for row in found]
+
+
+def _run_record(row: Run, given: tuple[Given, ...]) -> RunRecord:
     error = json.loads(row.error) if row.error else None
     return RunRecord(
         id=row.id,
@@ -192,7 +204,7 @@ def run_record(row: Run) -> RunRecord:
         permit=row.permit,
         deferred=deferred_records(row.deferred),
         demand=demand_of(row),
-        given=given_of(row),
+        given=given,
         resumes=row.resumes,
         begin_at=row.begin_at,
         in_spite=row.in_spite,
