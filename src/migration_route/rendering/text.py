@@ -148,7 +148,8 @@ def run_lines(run: RunAnswer) -> Iterator[str]:
             yield f"    {where}{step.error.type}: {step.error.message}"
         for found in step.operations or ():
             yield f"    {found.state:<8} {found.position + 1}. {found.description}"
-    if run.error and not any(step.error for step in run.steps):
+    is_cancelled = run.error is not None and run.error.type == "Cancelled"
+    if run.error and (is_cancelled or not any(step.error for step in run.steps)):
         yield f"  {run.error.type}: {run.error.message}"
     if run.state == RunState.PARTIAL:
         yield f"  The database is in between. {what_to_do(run)}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from migration_route.ledger.cancellation import CANCELLED
 from migration_route.ledger.records import RunRecord, StepError, StepRecord
 from migration_route.rendering.text import way_on, what_to_do
 from migration_route.reporting.serialize import run_answer
@@ -225,7 +226,9 @@ def run_view(record: RunRecord) -> RunView:
         shut=shut,
         begin_at=moment(record.begin_at),
         shows_error=record.error is not None
-        and not any(step.error for step in record.steps),
+        and (
+            record.error.type == CANCELLED or not any(step.error for step in record.steps)
+        ),
     )
 
 
