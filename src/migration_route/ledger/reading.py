@@ -70,6 +70,21 @@ def find_run(run: str) -> RunRecord:
     return _with_sidecar(run_record(row))
 
 
+def database_of(run: str) -> str:
+    """Return the database of a run; "" where there is no such run. Raises
+    `DatabaseUnavailable`."""
+    found = read(
+        lambda alias: (
+            Run.objects.using(alias)
+            .filter(pk=run)
+            .values_list("database", flat=True)
+            .first()
+        ),
+        empty=None,
+    )
+    return found or ""
+
+
 def list_runs(*, database: str | None, before: str | None, limit: int) -> list[RunRecord]:
     """Return runs, newest first, of all databases or one, older than a cursor."""
 
