@@ -13,9 +13,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from migration_route.approvals import Demand
-from migration_route.ledger import opening, runs
-from migration_route.models import Approval, Run
-from migration_route.vocabulary import RunState
+from migration_route.ledger import opening, reading, runs
+from migration_route.ledger.entries import Draft, note
+from migration_route.models import Approval, Entry, Run
+from migration_route.operations import health as looking
+from migration_route.operations import plan as planning
+from migration_route.planning.planner import make_plan
+from migration_route.vocabulary import Action, ActorKind, RunState
 from tests.factories import a_new_run
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -105,3 +109,52 @@ def test_each_run_of_a_list_has_its_own_approvals(person):
         number = int(run["id"], 16)
         said = [saying["reason"] for saying in run["approval"]["by"]]
         assert said == [f"grace of {number}", f"barbara of {number}"]
+
+
+def test_the_page_of_a_plan_plans_once(history, person, monkeypatch):
+    """Its health, its approvals and its steps come from one reading."""
+    history.table("0001_a", "costs_a")
+    count = []
+
+    def counted(*words: Any, **named: Any) -> Any:
+        count.append(words)
+        return make_plan(*words, **named)
+
+    for module in (planning, looking):
+        monkeypatch.setattr(module, "make_plan", counted)
+    page = person.get("/migrations/plan/")
+    assert page.status_code == 200
+    assert b"0001_a" in page.content
+    assert len(count) == 1
+
+
+def test_the_last_use_of_a_secret_is_looked_for_in_the_last_entries(person, monkeypatch):
+    """A use beyond them is not told as never."""
+    note(
+        Draft(
+            action=Action.DENIED,
+            actor_kind=ActorKind.TOKEN,
+            actor_name="ci",
+            facts={"credential": {"id": "abcdef"}},
+        )
+    )
+    ended_runs(1)
+    asked = {"kind": ActorKind.TOKEN, "credential": "abcdef"}
+    assert reading.last_use(**asked) == Entry.objects.get(action="denied").at
+    monkeypatch.setattr(reading, "LOOKED_AT", 1)
+    assert reading.last_use(**asked) is None
+
+
+def test_since_when_steps_are_put_off_is_read_in_batches(person, monkeypatch):
+    """The same over many batches as over one, and without the approvals of the runs."""
+    left = [{"app": "testapp", "name": "0009_late", "digest": "d", "phase": "after_deploy"}]
+    ended_runs(7)
+    deferred = json.dumps([{**left[0], "why": "it waits", "build": "first"}])
+    Run.objects.update(state=RunState.SUCCEEDED, deferred=deferred, finished_at="2026")
+    expected = reading.first_deferrals("default")
+    assert expected == {"testapp.0009_late": ("2026", "first")}
+    monkeypatch.setattr(reading, "_BATCH", 2)
+    with CaptureQueriesContext(connections["default"]) as seen:
+        assert reading.first_deferrals("default") == expected
+    assert len(seen) == 5
+    assert not any("approval" in query["sql"] for query in seen.captured_queries)
