@@ -175,8 +175,8 @@ def cancel_effect(run: RunAnswer) -> str:
         )
     return (
         f"{running}, and the database does not roll the step back as a whole. The step can "
-        f"be left partially applied; {run.database} then takes no other run until a person "
-        "resolves this one."
+        f"be left partially applied; no other run then starts on {run.database} until a "
+        "person resolves this one."
     )
 
 
