@@ -7,6 +7,9 @@ from datetime import datetime
 
 from migration_route.vocabulary import Mode, Phase, Resolution
 
+LONGEST_REASON = 2000
+"""Characters, as in the body of a request."""
+
 
 def target_arguments(parser: ArgumentParser, *, has_mode: bool = True) -> None:
     """Let a verb take the targets and the database of a plan, and its mode and phase."""
@@ -68,13 +71,25 @@ def rehearse_arguments(parser: ArgumentParser) -> None:
 def resolve_arguments(parser: ArgumentParser) -> None:
     """Let a verb take which run is resolved, how and why."""
     parser.add_argument("run")
-    parser.add_argument("--reason", default="", required=True)
+    parser.add_argument("--reason", type=reason_text, default="", required=True)
     parser.add_argument(
         "--how",
         default=Resolution.AS_IS.value,
         choices=[how.value for how in Resolution],
         help="what becomes of the step that stopped midway",
     )
+
+
+def reason_text(text: str) -> str:
+    """Read a reason from the command line. Raises `ArgumentTypeError` for bytes that are no
+    text, which Python hands over as surrogates, and for more than a request may carry."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentTypeError("a reason must be valid UTF-8 text") from error
+    if len(text) > LONGEST_REASON:
+        raise ArgumentTypeError(f"a reason has at most {LONGEST_REASON} characters")
+    return text
 
 
 def question(*, needs_approval: bool) -> str:
@@ -98,7 +113,7 @@ def _phase_argument(parser: ArgumentParser) -> None:
 
 def _request_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--fingerprint", default="", help="refuse any other plan")
-    parser.add_argument("--reason", default="")
+    parser.add_argument("--reason", type=reason_text, default="")
     parser.add_argument("--no-wait", action="store_true", help="return when it has begun")
 
 

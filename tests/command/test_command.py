@@ -21,7 +21,7 @@ from migration_route.ledger import opening, runs
 from migration_route.ledger.reading import list_entries, list_runs
 from migration_route.machines.tokens import digest_of
 from migration_route.management.commands.migration_route import FAMILIES, Command
-from migration_route.models import Entry
+from migration_route.models import Entry, Run
 from migration_route.vocabulary import RunState
 from tests.factories import a_new_run, tables
 
@@ -213,7 +213,18 @@ def test_a_failure_is_one_and_another_plan_is_five(history):
     said = say("apply", "testapp", "--yes")
     assert said.code == 1
     assert "no such thing" in said.out
-    assert say("apply", "testapp", "--yes", "--fingerprint", "x-y").code == 5
+    assert say("apply", "testapp", "--yes", "--fingerprint", "x-y-z").code == 5
+    assert say("apply", "testapp", "--yes", "--fingerprint", "x-y").code == 2
+
+
+@pytest.mark.parametrize("reason", ["bytes \udcff", "x" * 2001])
+def test_a_reason_that_cannot_be_stored_is_refused(reason):
+    """Python hands bytes that are no UTF-8 over as surrogates, which no database stores."""
+    run = a_run(RunState.QUEUED)
+    said = say("cancel", run, "--reason", reason)
+    assert said.code != 0
+    assert "argument --reason" in said.error
+    assert Run.objects.get(pk=run).state == RunState.QUEUED
 
 
 def test_an_active_run_is_five():

@@ -12,6 +12,7 @@ from migration_route.errors import (
     FingerprintRequired,
     Forbidden,
     IdempotencyMismatch,
+    InvalidRequest,
     LaunchFailed,
     Misconfigured,
     PlanChanged,
@@ -65,7 +66,8 @@ def test_a_plan_that_was_read_becomes_a_queued_run():
 
 REFUSALS = [
     ({"fingerprint": ""}, FingerprintRequired),
-    ({"fingerprint": "nonsense"}, StaleCode),
+    ({"fingerprint": "nonsense"}, InvalidRequest),
+    ({"fingerprint": "a-b-c"}, StaleCode),
     ({"build": "another"}, StaleCode),
     ({"targets": ()}, PlanChanged),
     ({"database": "nowhere"}, UnknownDatabase),
@@ -232,7 +234,7 @@ def test_a_database_in_memory_is_refused():
 
 def test_an_empty_database_gets_its_ledger_with_the_first_run(empty_database):
     """The very first run is on record; a refused one makes no table."""
-    read = ApplyRequest(database=empty_database, targets=("testapp",), fingerprint="x")
+    read = ApplyRequest(database=empty_database, targets=("testapp",), fingerprint="a-b-c")
     with pytest.raises(StaleCode):
         apply(read, an_actor())
     assert tables(empty_database) == set()

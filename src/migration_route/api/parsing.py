@@ -20,6 +20,8 @@ LARGEST_BODY = 64 * 1024
 _READ_PAST = 4 * 1024 * 1024
 _LONGEST_KEY = 200
 _MOST_STEPS = 100_000
+_LONGEST_VALUE = 300  # as long as the name of a target may be in a body
+_MOST_VALUES = 100  # of one parameter, as many as a body has targets
 
 Body = TypeVar("Body", bound=wire.Request)
 
@@ -62,7 +64,8 @@ def _read_past(request: HttpRequest) -> None:
 
 
 def check_query(request: HttpRequest, known: Collection[str]) -> None:
-    """Refuse a query parameter that means nothing here: a typing error, or a secret."""
+    """Refuse a query parameter that means nothing here, a typing error or a secret, and a
+    value that no parameter takes."""
     unknown = sorted(set(request.GET) - set(known))
     if unknown:
         raise InvalidRequest(
@@ -70,6 +73,14 @@ def check_query(request: HttpRequest, known: Collection[str]) -> None:
             hint=f"There are: {', '.join(known) or 'none'}. A token goes into the "
             "Authorization header, never into the address.",
         )
+    for name, values in request.GET.lists():
+        if len(values) > _MOST_VALUES:
+            raise InvalidRequest(f"{name} may be given {_MOST_VALUES} times.")
+        for value in values:
+            if "\x00" in value or len(value) > _LONGEST_VALUE:
+                raise InvalidRequest(
+                    f"{name} has at most {_LONGEST_VALUE} characters, none of them NUL."
+                )
 
 
 def number(request: HttpRequest, name: str, *, default: int, least: int, most: int) -> int:

@@ -8,6 +8,7 @@ from migration_route.client.arguments import run_path, verb
 from migration_route.client.following import tell_run
 from migration_route.client.route import Route
 from migration_route.client.screen import Screen
+from migration_route.commandline import reason_text
 from migration_route.rendering.exits import DONE, FAILED
 from migration_route.rendering.text import ended_blockers_lines
 from migration_route.wire import EndedBlockersAnswer, RunAnswer
@@ -30,12 +31,12 @@ def add_verbs(verbs: Any) -> None:
     for name, about in _ABOUT.items():
         found = verb(verbs, name, about, _ask)
         found.add_argument("run")
-        found.add_argument("--reason", default="")
+        found.add_argument("--reason", type=reason_text, default="")
         if name in _FORCE:
             found.add_argument("--force", action="store_true", help=_FORCE[name])
     found = verb(verbs, "end-blockers", "end who is in its way; for people", _end_blockers)
     found.add_argument("run")
-    found.add_argument("--reason", default="", required=True)
+    found.add_argument("--reason", type=reason_text, default="", required=True)
 
 
 def _ask(route: Route, screen: Screen, options: dict[str, Any]) -> int:

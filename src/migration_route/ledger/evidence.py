@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,3 +48,12 @@ class OperationEvidence:
     def from_dict(cls, stored: dict[str, Any]) -> OperationEvidence:
         """Read what `to_dict` returned."""
         return cls(**{**stored, "state": Presence(stored["state"])})
+
+
+def facts_of(text: str) -> dict[str, Any]:
+    """Read the facts of a row; what is no JSON object is shown as the text that it is."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"unreadable": text}

@@ -10,7 +10,7 @@ from django.db.models import Count, Max
 
 from migration_route.ledger.chain import GENESIS, link
 from migration_route.ledger.reading import read
-from migration_route.ledger.records import RunRecord, run_record
+from migration_route.ledger.records import RunRecord, run_records
 from migration_route.ledger.verification import line_of
 from migration_route.models import Entry, Run
 from migration_route.vocabulary import ENDED_STATES
@@ -54,7 +54,7 @@ def last_ended(databases: Collection[str]) -> list[RunRecord]:
         rows = rows.filter(database__in=list(databases)).order_by()
         newest = rows.values("database").annotate(newest=Max("id"))
         ids = [row["newest"] for row in newest]
-        return [run_record(row) for row in Run.objects.using(alias).filter(pk__in=ids)]
+        return run_records(Run.objects.using(alias).filter(pk__in=ids))
 
     return read(query, empty=[])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
@@ -9,13 +10,14 @@ from typing import Any, TypeVar
 
 from django.db import Error as DatabaseFailure
 from django.db import connections
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Q, QuerySet
 
 from migration_route import clock
 from migration_route.conf import route_settings
 from migration_route.errors import DatabaseUnavailable, UnknownRun
 from migration_route.ledger import sidecar
 from migration_route.ledger.database_time import read_time
+from migration_route.ledger.deferrals import deferred_records
 from migration_route.ledger.installation import is_installed
 from migration_route.ledger.opening import repeated
 from migration_route.ledger.permits import refuse_used_permit
@@ -27,11 +29,15 @@ from migration_route.ledger.records import (
     entry_record,
     event_record,
     run_record,
+    run_records,
 )
 from migration_route.models import Entry, Event, Run
 from migration_route.vocabulary import ACTIVE_STATES, Asked, Direction, RunState
 
 Found = TypeVar("Found")
+_BATCH = 500  # rows that are in memory at a time
+LOOKED_AT = 10_000
+"""Entries, from the last one back, in which the use of a credential is looked for."""
 
 
 def read(query: Callable[[str], Found], *, empty: Found) -> Found:
@@ -70,6 +76,21 @@ def find_run(run: str) -> RunRecord:
     return _with_sidecar(run_record(row))
 
 
+def database_of(run: str) -> str:
+    """Return the database of a run; "" where there is no such run. Raises
+    `DatabaseUnavailable`."""
+    found = read(
+        lambda alias: (
+            Run.objects.using(alias)
+            .filter(pk=run)
+            .values_list("database", flat=True)
+            .first()
+        ),
+        empty=None,
+    )
+    return found or ""
+
+
 def list_runs(*, database: str | None, before: str | None, limit: int) -> list[RunRecord]:
     """Return runs, newest first, of all databases or one, older than a cursor."""
 
@@ -79,7 +100,7 @@ def list_runs(*, database: str | None, before: str | None, limit: int) -> list[R
             rows = rows.filter(database=database)
         if before is not None:
             rows = rows.filter(id__lt=before)
-        return [_with_sidecar(run_record(row)) for row in rows[:limit]]
+        return [_with_sidecar(record) for record in run_records(rows[:limit])]
 
     return read(query, empty=[])
 
@@ -102,7 +123,7 @@ def standing_runs() -> list[RunRecord]:
 def _in_states(states: Collection[RunState]) -> list[RunRecord]:
     def query(alias: str) -> list[RunRecord]:
         rows = Run.objects.using(alias).filter(state__in=states).order_by("id")
-        return [run_record(row) for row in rows]
+        return run_records(rows)
 
     return read(query, empty=[])
 
@@ -115,12 +136,19 @@ def first_deferrals(database: str) -> dict[str, tuple[str, str]]:
         rows = Run.objects.using(alias).filter(database=database).order_by("id")
         went_well = Q(state__in=[RunState.SUCCEEDED, RunState.NOOP]) & ~Q(deferred="")
         found: dict[str, tuple[str, str]] = {}
-        for row in rows.filter(went_well | Q(direction=Direction.BACKWARDS)):
-            run = run_record(row)
-            for step in run.steps:
-                found.pop(step.label, None)  # taken back: what was before does not count
-            for left in run.deferred:
-                found.setdefault(left.label, (run.finished_at, left.build))
+        # These columns alone, and no approvals: this stands in every GET of a plan.
+        columns = ("steps", "deferred", "finished_at")
+        told = rows.filter(went_well | Q(direction=Direction.BACKWARDS))
+        batch = list(told.values_list("id", *columns)[:_BATCH])
+        while batch:
+            for _, steps, deferred, at in batch:
+                for step in json.loads(steps):
+                    # Taken back: what was before does not count.
+                    found.pop(f"{step['app']}.{step['name']}", None)
+                for left in deferred_records(deferred):
+                    found.setdefault(left.label, (at, left.build))
+            later = told.filter(id__gt=batch[-1][0])
+            batch = list(later.values_list("id", *columns)[:_BATCH])
         return found
 
     return read(query, empty={})
@@ -148,11 +176,18 @@ def run_of_permit(permit: str) -> RunRecord | None:
 
 
 def last_use(*, kind: str, credential: str) -> str | None:
-    """Return when the ledger last tells of a credential, by its id; None if never."""
+    """Return when the last `LOOKED_AT` entries tell of a credential, by its id, if they do.
+
+    The facts of an entry are text without an index: looking further back would read the
+    whole ledger for each credential that is not in use.
+    """
 
     def query(alias: str) -> str | None:
+        last = Entry.objects.using(alias).aggregate(last=Max("sequence"))["last"] or 0
         rows = Entry.objects.using(alias).filter(
-            actor_kind=kind, facts__contains=f'"id":"{credential}"'
+            sequence__gt=last - LOOKED_AT,
+            actor_kind=kind,
+            facts__contains=f'"id":"{credential}"',
         )
         return rows.order_by("-sequence").values_list("at", flat=True).first()
 

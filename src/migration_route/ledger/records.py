@@ -6,15 +6,18 @@ Frozen values, read from rows and never written back.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from migration_route.approvals import Demand, Given, Identity
-from migration_route.ledger.approval_records import demand_of, given_of
+from migration_route.ledger.approval_records import demand_of, given_by_run
+from migration_route.ledger.cancellation import as_cancelled, cancellations_of
 from migration_route.ledger.deferrals import DeferredRecord as DeferredRecord
 from migration_route.ledger.deferrals import deferred_records
 from migration_route.ledger.evidence import OperationEvidence as OperationEvidence
 from migration_route.ledger.evidence import StepError as StepError
+from migration_route.ledger.evidence import facts_of as facts_of
 from migration_route.models import Entry, Event, Run
 from migration_route.vocabulary import (
     ACTIVE_STATES,
@@ -157,7 +160,21 @@ class RunRecord:
 
 
 def run_record(row: Run) -> RunRecord:
-    """Read a row."""
+    """Read a row, with its approvals."""
+    return run_records([row])[0]
+
+
+def run_records(rows: Iterable[Run]) -> list[RunRecord]:
+    """Read rows, with their approvals in one query more, and in another one who cancelled
+    those that were cancelled."""
+    found = list(rows)
+    given, cancelled = given_by_run(found), cancellations_of(found)
+    return [_run_record(row, given.get(row.pk, ()), cancelled.get(row.pk)) for row in found]
+
+
+def _run_record(
+    row: Run, given: tuple[Given, ...], cancelled: StepError | None
+) -> RunRecord:
     error = json.loads(row.error) if row.error else None
     return RunRecord(
         id=row.id,
@@ -168,8 +185,15 @@ def run_record(row: Run) -> RunRecord:
         mode=Mode(row.mode),
         targets=tuple(json.loads(row.targets)),
         fingerprint=row.fingerprint,
-        steps=tuple(StepRecord.from_dict(step) for step in json.loads(row.steps)),
-        error=StepError(**error) if error else None,
+        steps=tuple(
+            replace(step, error=as_cancelled(step.error, cancelled))
+            for step in map(StepRecord.from_dict, json.loads(row.steps))
+        ),
+        error=as_cancelled(StepError(**error), cancelled)
+        if error
+        else None
+        if row.state == RunState.PARTIAL
+        else cancelled,
         actor_kind=ActorKind(row.actor_kind),
         actor_name=row.actor_name,
         reason=row.reason,
@@ -192,7 +216,7 @@ def run_record(row: Run) -> RunRecord:
         permit=row.permit,
         deferred=deferred_records(row.deferred),
         demand=demand_of(row),
-        given=given_of(row),
+        given=given,
         resumes=row.resumes,
         begin_at=row.begin_at,
         in_spite=row.in_spite,
@@ -226,15 +250,6 @@ class EventRecord:
             "text": self.text,
             "facts": self.facts,
         }
-
-
-def facts_of(text: str) -> dict[str, Any]:
-    """Read the facts of a row; what is no JSON object is shown as the text that it is."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {"unreadable": text}
 
 
 def event_record(row: Event) -> EventRecord:

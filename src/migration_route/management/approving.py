@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from migration_route.access.actor import on_this_host
+from migration_route.commandline import reason_text
 from migration_route.management.arguments import verb
 from migration_route.management.ending import tell_run
 from migration_route.management.terminal import Terminal
@@ -16,11 +17,11 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     words = "agree to a run that waits for approval"
     found = verb(verbs, "approve", words, _approve, terminal)
     found.add_argument("run")
-    found.add_argument("--reason", default="")
+    found.add_argument("--reason", type=reason_text, default="")
     words = "turn down a run that waits for approval"
     found = verb(verbs, "reject", words, _reject, terminal)
     found.add_argument("run")
-    found.add_argument("--reason", default="", required=True)
+    found.add_argument("--reason", type=reason_text, default="", required=True)
 
 
 def _approve(terminal: Terminal, options: dict[str, Any]) -> int:

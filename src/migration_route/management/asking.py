@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from migration_route.access.actor import on_this_host
+from migration_route.commandline import reason_text
 from migration_route.management.arguments import verb
 from migration_route.management.ending import tell_run
 from migration_route.management.terminal import Terminal
@@ -37,7 +38,7 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
 
 def _add_arguments(parser: Any, *, is_explained: bool = False) -> None:
     parser.add_argument("run")
-    parser.add_argument("--reason", default="", required=is_explained)
+    parser.add_argument("--reason", type=reason_text, default="", required=is_explained)
 
 
 def _ask(terminal: Terminal, options: dict[str, Any]) -> int:

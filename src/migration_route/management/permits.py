@@ -8,6 +8,7 @@ import msgspec
 
 from migration_route import clock
 from migration_route.access.actor import on_this_host
+from migration_route.commandline import reason_text
 from migration_route.errors import InvalidRequest
 from migration_route.management.arguments import verb
 from migration_route.management.terminal import Terminal
@@ -24,7 +25,7 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     found.add_argument("--target", action="append", default=[], metavar="TARGET")
     found.add_argument("--mode", default=Mode.APPLY, choices=[each.value for each in Mode])
     found.add_argument("--phase", choices=[phase.value for phase in Phase])
-    found.add_argument("--reason", default="")
+    found.add_argument("--reason", type=reason_text, default="")
     found.add_argument("--lifetime", default="1h", metavar="DURATION")
     found.add_argument("--rebuild-invalid-indexes", action="store_true")
 

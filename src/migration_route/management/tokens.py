@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from migration_route.access.actor import on_this_host
+from migration_route.ledger.reading import LOOKED_AT
 from migration_route.management.arguments import verb
 from migration_route.management.terminal import Terminal
 from migration_route.operations import tokens
@@ -37,7 +38,7 @@ def _list(terminal: Terminal, options: dict[str, Any]) -> int:
         terminal.write(f"  on {where}, {since}, {until}{state}")
         for secret in token.secrets:
             which = "to be taken out" if secret.is_old else "in use"
-            used = secret.last_use or "never, as far as the ledger tells"
+            used = secret.last_use or f"not in the last {LOOKED_AT:,} entries of the ledger"
             terminal.write(f"  secret {secret.id} ({which}), last used: {used}")
     if not found:
         terminal.write('There are none: MIGRATION_ROUTE["TOKENS"] is empty.')

@@ -34,10 +34,11 @@ from migration_route.ledger.records import DeferredRecord, RunRecord, StepRecord
 from migration_route.operations import permits, releasing
 from migration_route.operations.launching import launch as launch
 from migration_route.operations.launching import refuse_what_cannot_run
-from migration_route.operations.opening import until_opening
+from migration_route.operations.opening import check_time, until_opening
 from migration_route.operations.recording import on_record
 from migration_route.operations.weighing import plan_to_decide, weigh
 from migration_route.planning import sources
+from migration_route.planning.fingerprint import require_well_formed
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.running.launchers import launcher
 from migration_route.vocabulary import Action, Mode, Phase, Scope, WaitingReason
@@ -81,12 +82,14 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
     """Start a run of the plan and return it; the same Idempotency-Key starts it once.
     Where the policy asks for approval, the run waits for that, and nothing is started.
 
-    Raises what `planning.planner.make_plan` raises, `Unauthenticated`, `Forbidden`, and
-    the refusals of `deciding.policy.decide` and `ledger.opening.open_run`, and
-    `PoolerDetected`.
+    Raises what `planning.planner.make_plan` raises, `Unauthenticated`, `Forbidden`,
+    `InvalidRequest` for a malformed fingerprint or a time out of range, the refusals of
+    `deciding.policy.decide` and `ledger.opening.open_run`, and `PoolerDetected`.
     """
     with on_record(actor, "apply", database=request.database):
         authorise(actor, Scope.APPLY, database=request.database)
+        require_well_formed(request.fingerprint)
+        check_time(request.at)
         permits.hold_to(
             actor.permit,
             database=request.database,

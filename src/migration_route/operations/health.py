@@ -11,6 +11,7 @@ from migration_route.conf import route_settings
 from migration_route.deciding.health import Moment, weigh
 from migration_route.health import HealthSettings, Touched
 from migration_route.operations.details import with_foresight
+from migration_route.operations.plan import PlanReading
 from migration_route.operations.recording import on_record
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.planning.planner import make_plan
@@ -29,20 +30,23 @@ class Health:
     ignored: tuple[str, ...] = ()  # signals that the settings do not heed
 
 
-def health(request: PlanRequest, actor: Actor, told: Plan | None = None) -> Health:
+def health(request: PlanRequest, actor: Actor, read: PlanReading | None = None) -> Health:
     """Look at the database, and return what the signals come to; nothing is begun.
 
-    `told` is the same plan with its forecasts, where they have been made; else they are
-    made where a signal depends on them.
+    `read` is the same plan with its forecasts, where it has been read already; else it is
+    made, and its forecasts where a signal depends on them.
 
     Raises what `planning.planner.make_plan` raises, `Unauthenticated` and `Forbidden`.
     """
     with on_record(actor, "health", database=request.database):
         authorise(actor, Scope.PLAN, database=request.database)
-        found, migrations = make_plan(request)
+        if read is None or read.migrations is None:
+            found, migrations = make_plan(request)
+        else:
+            found, migrations = read.plan, read.migrations
         touched = touched_by(found, migrations)
-        if told is not None:
-            touched = _foreseen(touched, told)
+        if read is not None:
+            touched = _foreseen(touched, read.plan)
         with closing(Looking(request.database)) as looking:
             signals = looking.look(touched)
             if any(signal.lacks_forecast for signal in signals):

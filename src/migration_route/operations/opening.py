@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from migration_route import clock
@@ -57,13 +57,27 @@ def until_opening(database: str, *, at: datetime | None, waits: bool) -> Waiting
 _LOOK_AT = "Look at WINDOWS and FREEZES in MIGRATION_ROUTE; 'manage.py check' reads them."
 
 
-def _check(at: datetime) -> None:
+def check_time(at: datetime | None) -> None:
+    """Raise `InvalidRequest` for a time that the calendar does not have in UTC, or that is
+    more than a year ahead. One that has passed may belong to a request that is repeated."""
+    if at is None:
+        return
     if at.tzinfo is None:
         raise InvalidRequest("The time at which to begin needs its time zone.")
-    now = clock.current()
-    if at < now - _LATE:
+    try:
+        in_utc = at.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidRequest(
+            f"{at.isoformat()} is out of range: in UTC it lies outside of the years 1 to "
+            "9999."
+        ) from error
+    if in_utc > clock.current() + HORIZON:
+        raise InvalidRequest(f"{at.isoformat()} is more than a year ahead.")
+
+
+def _check(at: datetime) -> None:
+    check_time(at)
+    if at < clock.current() - _LATE:
         raise InvalidRequest(
             f"{at.isoformat()} has passed.", hint="Leave it out to begin at once."
         )
-    if at > now + HORIZON:
-        raise InvalidRequest(f"{at.isoformat()} is more than a year ahead.")

@@ -17,7 +17,7 @@ from migration_route.ledger.entries import Draft, note
 from migration_route.operations.plan import plain_plan
 from migration_route.operations.recording import on_record
 from migration_route.planning import sources
-from migration_route.planning.fingerprint import same_plan
+from migration_route.planning.fingerprint import require_well_formed, same_plan
 from migration_route.planning.plan import PlanRequest
 from migration_route.vocabulary import Action, Direction, Mode
 
@@ -83,6 +83,7 @@ def _check(request: PermitRequest) -> None:
         raise InvalidRequest(
             "A permit is for one plan.", hint="Read the plan and give its fingerprint."
         )
+    require_well_formed(request.fingerprint)
     if not timedelta(0) < request.lifetime <= signing.LONGEST_LIFETIME:
         raise InvalidRequest("A permit is good for 24 hours at most.")
     if len(request.reason) > _LONGEST_REASON:

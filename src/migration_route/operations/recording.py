@@ -14,11 +14,14 @@ from migration_route.access.actor import Actor
 from migration_route.errors import (
     DatabaseUnavailable,
     Forbidden,
+    InvalidRequest,
     Refused,
     RouteError,
     Unauthenticated,
 )
 from migration_route.ledger.entries import Draft, note, tell
+from migration_route.ledger.reading import database_of
+from migration_route.operations.ids import checked
 from migration_route.operations.old_secrets import note_use
 from migration_route.operations.strangers import Attempt, Strangers
 from migration_route.planning import sources
@@ -71,7 +74,7 @@ def _note(
         actor_kind=actor.kind,
         actor_name=_printable(actor.name, 200),
         address=actor.address,
-        database=_printable(database, 200),
+        database=_printable(database or _database_of(run, error), 200),
         run=_printable(run, 32),
         build=sources.build(),
         facts={
@@ -92,6 +95,16 @@ def _note(
         return
     told = {"left_out": left_out.same, "left_out_elsewhere": left_out.elsewhere}
     note(replace(draft, facts={**draft.facts, **told}))
+
+
+def _database_of(run: str, error: RouteError) -> str:
+    """Return the database that a denial or refusal is about: that of the run which was
+    named; "" where none was, there is no such run, or the ledger does not answer."""
+    named = run or str(error.facts.get("run") or "")
+    try:
+        return database_of(checked(named, of="run")) if named else ""
+    except (InvalidRequest, DatabaseUnavailable):
+        return ""
 
 
 def _printable(text: str, length: int) -> str:

@@ -29,7 +29,7 @@ from migration_route.operations.ids import checked
 from migration_route.operations.plan import plain_plan
 from migration_route.operations.recording import on_record
 from migration_route.planning import sources
-from migration_route.planning.fingerprint import same_plan
+from migration_route.planning.fingerprint import require_well_formed, same_plan
 from migration_route.planning.plan import Plan, PlanRequest
 from migration_route.rehearsal import looking
 from migration_route.rehearsal.conducting import conduct
@@ -73,6 +73,7 @@ def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
     """
     with on_record(actor, "rehearse", database=request.database):
         authorise(actor, *_needed(request), database=request.database)
+        require_well_formed(request.fingerprint)
         target = find_target(request.database)
         if vendor_of(target.alias).is_private(connections[target.alias]):
             raise Misconfigured(

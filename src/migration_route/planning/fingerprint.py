@@ -8,14 +8,17 @@ plans differ, they tell whether the code did. No Django.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from migration_route.canonical import digest
+from migration_route.errors import InvalidRequest
 from migration_route.planning.plan import Step
 from migration_route.vocabulary import Direction, Mode, Phase
 
 _CODE_LENGTH = 12
 _PLACE_LENGTH = 8
+_SHAPE = re.compile(r"[0-9A-Za-z]+-[0-9A-Za-z]+-[0-9A-Za-z]+")
 
 
 def fingerprint_of(
@@ -48,6 +51,17 @@ def fingerprint_of(
         words["left_out"] = [list(step) for step in left_out]
     plan = digest(words)
     return f"{digest(build)[:_CODE_LENGTH]}-{digest(place)[:_PLACE_LENGTH]}-{plan}"
+
+
+def require_well_formed(fingerprint: str) -> None:
+    """Raise `InvalidRequest` for text that cannot be the fingerprint of any plan; none at
+    all is left to the caller."""
+    if fingerprint and _SHAPE.fullmatch(fingerprint) is None:
+        raise InvalidRequest(
+            f"{fingerprint[:120]!r} is not a fingerprint: it has three parts, "
+            "CODE-PLACE-PLAN.",
+            hint="Copy the fingerprint of the plan as a whole.",
+        )
 
 
 def same_plan(left: str, right: str) -> bool:

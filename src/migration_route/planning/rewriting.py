@@ -149,7 +149,8 @@ def foresee_step(
 
     Over the connection of the step itself, outside of its transaction.
     """
-    moves = (backward_moves if backwards else forward_moves)(migration, state.clone())
+    of_step = backward_moves if backwards else forward_moves
+    moves = of_step(migration, state.clone(), renders=True)
     try:
         step = collected(describe(migration, backwards, alias), moves, alias)
         forecaster = vendor_of(alias).forecaster(connections[alias])

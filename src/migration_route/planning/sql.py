@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import replace
-from itertools import islice
 
 from django.db import connections
 from django.db.migrations import Migration
@@ -38,17 +38,15 @@ def with_sql(
     graph = graphs.read_graph_of(alias, [migration for migration, _ in migrations])
     told = list(steps[:after])
     with own_connection(alias):
-        moves_of_steps = plan_moves(graph, migrations)
-        for step, (_, moves) in islice(
-            zip(steps, moves_of_steps, strict=True), after, None
-        ):
+        moves_of_steps = plan_moves(graph, migrations, after=after, renders=True)
+        for step, (_, moves) in zip(steps[after:], moves_of_steps, strict=True):
             if len(told) > after and time.monotonic() > deadline:
                 return (*told, *steps[len(told) :]), len(told)
             told.append(collected(step, moves, alias))
     return tuple(told), None
 
 
-def collected(step: Step, moves: list[Move], alias: str) -> Step:
+def collected(step: Step, moves: Iterable[Move], alias: str) -> Step:
     """Return the step with the SQL of its operations, in the order of execution.
 
     Whatever it has to ask the catalog goes over `connections[alias]`.

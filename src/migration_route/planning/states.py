@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
-from django.db.migrations import Migration
+from django.db.migrations import Migration, RunPython, RunSQL
 from django.db.migrations.operations.base import Operation as MigrationOperation
 from django.db.migrations.state import ProjectState
 
 from migration_route.planning import graph as graphs
+
+logger = logging.getLogger("migration_route.planning")
 
 Move = tuple[MigrationOperation, str, ProjectState, ProjectState, bool]
 """An operation, its app, the states from which and to which it goes, and whether it
@@ -35,17 +40,26 @@ def state_before(
 
 
 def plan_moves(
-    graph: graphs.Graph, migrations: list[tuple[Migration, bool]]
-) -> Iterator[tuple[Migration, list[Move]]]:
-    """Go through the migrations of a plan in their order, each with its operations and
-    the states around them."""
+    graph: graphs.Graph,
+    migrations: list[tuple[Migration, bool]],
+    *,
+    after: int = 0,
+    renders: bool = False,
+) -> Iterator[tuple[Migration, Iterable[Move]]]:
+    """Go through the migrations of a plan in their order, from the one behind so many,
+    each with its operations and the states around them: see `forward_moves`."""
     state = state_before(graph, migrations)
-    for migration, backwards in migrations:
-        if backwards:
+    for position, (migration, backwards) in enumerate(migrations):
+        if position < after:
+            if not backwards:
+                migration.mutate_state(state, preserve=False)
+        elif backwards:
             state = state_before(graph, [(migration, False)])
-            yield migration, backward_moves(migration, state)
+            yield migration, backward_moves(migration, state, renders=renders)
         else:
-            yield migration, forward_moves(migration, state)
+            moves = forward_moves(migration, state, renders=renders)
+            yield migration, moves
+            deque(moves, maxlen=0)  # what the caller has not read advances the state, too
 
 
 def moves_of(
@@ -64,9 +78,8 @@ def moves_of(
                 break  # what came after it is gone already
         elif key in loader.applied_migrations:
             other.mutate_state(state, preserve=False)
-    return (
-        backward_moves(migration, state) if backwards else forward_moves(migration, state)
-    )
+    moves = list(_between(migration, _states(migration, state)))
+    return [_undone(move) for move in reversed(moves)] if backwards else moves
 
 
 def _in_order(graph: graphs.Graph) -> Iterable[tuple[str, str]]:
@@ -79,19 +92,77 @@ def _in_order(graph: graphs.Graph) -> Iterable[tuple[str, str]]:
                 yield key
 
 
-def forward_moves(migration: Migration, state: ProjectState) -> list[Move]:
-    """Return each operation with the states around it; advances `state`."""
-    moves: list[Move] = []
+def forward_moves(
+    migration: Migration, state: ProjectState, *, renders: bool = False
+) -> Iterator[Move]:
+    """Go through the operations with the states around each; advances `state`.
+
+    The state behind an operation is `state` itself: read each move before the next one is
+    taken. With `renders` the models are rendered once and reloaded as they change, as
+    `Migration.apply` does it; a state that is rendered for each operation costs the number
+    of models times that of operations.
+    """
+    if renders:
+        _render(migration, state)
     for operation in migration.operations:
         before = state.clone()
-        operation.state_forwards(migration.app_label, state)
-        moves.append((operation, migration.app_label, before, state.clone(), False))
-    return moves
+        _advance(operation, migration.app_label, state, before)
+        yield operation, migration.app_label, before, state, False
 
 
-def backward_moves(migration: Migration, state: ProjectState) -> list[Move]:
+def backward_moves(
+    migration: Migration, state: ProjectState, *, renders: bool = False
+) -> list[Move]:
     """Return each operation as it is undone, the last one first; advances `state`."""
-    return [
-        (operation, app, after, before, True)
-        for operation, app, before, after, _ in reversed(forward_moves(migration, state))
-    ]
+    if renders:
+        _render(migration, state)
+    moves = _between(migration, _states(migration, state))
+    return [_undone(move) for move in reversed(list(moves))]
+
+
+def _states(migration: Migration, state: ProjectState) -> list[ProjectState]:
+    """Return the state before each operation and the one behind the last, each a copy;
+    advances `state`."""
+    found = [state.clone()]
+    for operation in migration.operations:
+        _advance(operation, migration.app_label, state, found[-1])
+        found.append(state.clone())
+    return found
+
+
+def _between(migration: Migration, states: list[ProjectState]) -> Iterator[Move]:
+    for operation, (before, after) in zip(
+        migration.operations, pairwise(states), strict=True
+    ):
+        yield operation, migration.app_label, before, after, False
+
+
+def _undone(move: Move) -> Move:
+    operation, app, before, after, _ = move
+    return operation, app, after, before, True
+
+
+def _render(migration: Migration, state: ProjectState) -> None:
+    """Render the models of a state where an operation makes its SQL from them."""
+    if all(isinstance(each, RunSQL | RunPython) for each in migration.operations):
+        return
+    try:
+        state.apps  # noqa: B018 - a cached property, which clones take along
+    except Exception:  # a model of the project that cannot be rendered: told by its SQL
+        logger.info("The models before %s cannot be rendered", migration, exc_info=True)
+
+
+def _advance(
+    operation: MigrationOperation, app: str, state: ProjectState, before: ProjectState
+) -> None:
+    """Let an operation change the state; without rendered models where they prevent it."""
+    try:
+        operation.state_forwards(app, state)
+    except Exception:
+        if "apps" not in state.__dict__:
+            raise
+        logger.info("The models behind %s cannot be rendered", operation, exc_info=True)
+        del state.apps
+        state.models = before.clone().models
+        state._relations = None  # type: ignore[attr-defined] # those of the models before
+        operation.state_forwards(app, state)

@@ -20,6 +20,7 @@ from migration_route.vocabulary import (
     Presence,
     Resolution,
     RunState,
+    StepState,
 )
 from migration_route.wire import (
     BlockerAnswer,
@@ -139,6 +140,8 @@ def run_lines(run: RunAnswer) -> Iterator[str]:
     yield from approval_lines(run.approval)
     if run.asked:
         yield f"  asked of it: {run.asked}"
+    if run.state == RunState.CANCELLING:
+        yield f"  {cancel_effect(run)}"
     for step in run.steps:
         time = "" if step.duration_ms is None else f"  {step.duration_ms} ms"
         yield f"  {step.state:<12} {_label(step)}{time}"
@@ -148,10 +151,33 @@ def run_lines(run: RunAnswer) -> Iterator[str]:
             yield f"    {where}{step.error.type}: {step.error.message}"
         for found in step.operations or ():
             yield f"    {found.state:<8} {found.position + 1}. {found.description}"
-    if run.error and not any(step.error for step in run.steps):
+    is_cancelled = run.error is not None and run.error.type == "Cancelled"
+    if run.error and (is_cancelled or not any(step.error for step in run.steps)):
         yield f"  {run.error.type}: {run.error.message}"
     if run.state == RunState.PARTIAL:
         yield f"  The database is in between. {what_to_do(run)}"
+
+
+def cancel_effect(run: RunAnswer) -> str:
+    """Return what a cancel does to the step of a run that is running."""
+    step = next((one for one in run.steps if one.state == StepState.APPLYING), None)
+    if step is None:
+        following = next(
+            (one for one in run.steps if one.state == StepState.NOT_STARTED), None
+        )
+        before = "" if following is None else f" before {_label(following)}"
+        return f"No step is running: the run ends{before}. What is applied stays applied."
+    running = f"{_label(step)} is running: its statement is cancelled"
+    if step.rolls_back:
+        return (
+            f"{running}, and the database rolls the step back as a whole. What is applied "
+            "stays applied."
+        )
+    return (
+        f"{running}, and the database does not roll the step back as a whole. The step can "
+        f"be left partially applied; no other run then starts on {run.database} until a "
+        "person resolves this one."
+    )
 
 
 def _who(run: RunAnswer) -> str:

@@ -65,7 +65,11 @@ def begin_at(words: QueryDict) -> datetime | None:
     if wall.tzinfo is not None:
         return wall
     zone = timezone.get_current_timezone()
-    if not is_shown(wall, zone):
+    try:
+        is_told = is_shown(wall, zone)
+    except OverflowError as error:
+        raise InvalidRequest(f"{text[:50]!r} is out of range.") from error
+    if not is_told:
         raise InvalidRequest(
             f"{text[:50]} is left out when the clock is put forward that day in "
             f"{timezone.get_current_timezone_name()}.",

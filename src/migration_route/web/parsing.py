@@ -55,10 +55,13 @@ def apply_request(words: QueryDict) -> ApplyRequest:
 
 
 def reason(words: QueryDict) -> str:
-    """Read why something is done. Raises `InvalidRequest` when it is too long."""
+    """Read why something is done. Raises `InvalidRequest` when it is too long, or no
+    database could store it."""
     text = words.get("reason", "").strip()
     if len(text) > LONGEST_REASON:
         raise InvalidRequest(f"A reason has at most {LONGEST_REASON} characters.")
+    if "\x00" in text:
+        raise InvalidRequest("A reason cannot hold the character NUL.")
     return text
 
 

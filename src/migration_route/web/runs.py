@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from migration_route.ledger.cancellation import CANCELLED
 from migration_route.ledger.records import RunRecord, StepError, StepRecord
-from migration_route.rendering.text import way_on, what_to_do
+from migration_route.rendering.text import cancel_effect, way_on, what_to_do
 from migration_route.reporting.serialize import run_answer
 from migration_route.vocabulary import (
     Asked,
@@ -167,7 +168,8 @@ class RunView:
     looks_again: bool  # it waits for something that may be over sooner than it looks
     is_forcible: bool
     is_between: bool  # no step of it is under way
-    leaves_midway: bool  # a step that is still to be done is not rolled back as a whole
+    leaves_midway: bool  # the step that a cancel stops is not rolled back as a whole
+    cancel_effect: str  # what a cancel does to the step that is running
     orphan: dict[str, Any] | None  # the session that its processes have left
     shows_statements: bool  # they tell where it stopped
     blocked: BlockedView | None
@@ -214,8 +216,10 @@ def run_view(record: RunRecord) -> RunView:
         is_forcible=record.state in _FORCIBLE,
         is_between=record.state in _BETWEEN or record.waits_to_begin,
         leaves_midway=any(
-            not step.rolls_back for step in record.steps if step.state not in _DONE
+            step.state is StepState.APPLYING and not step.rolls_back
+            for step in record.steps
         ),
+        cancel_effect=cancel_effect(answer),
         orphan=orphan,
         shows_statements=record.state in {RunState.FAILED, RunState.PARTIAL, RunState.LOST},
         blocked=_blocked_view(record.waiting_facts),
@@ -225,7 +229,9 @@ def run_view(record: RunRecord) -> RunView:
         shut=shut,
         begin_at=moment(record.begin_at),
         shows_error=record.error is not None
-        and not any(step.error for step in record.steps),
+        and (
+            record.error.type == CANCELLED or not any(step.error for step in record.steps)
+        ),
     )
 
 

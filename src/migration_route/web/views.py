@@ -85,7 +85,8 @@ def _plan_page(
     reason: str = "",
     typed: str = "",
 ) -> HttpResponse:
-    found = planning.plan(wanted, actor, details)
+    read = planning.read_plan(wanted, actor, details)
+    found = read.plan
     return render(
         request,
         actor,
@@ -93,7 +94,7 @@ def _plan_page(
         {
             "title": f"Plan for {found.database}",
             "plan": plan_view(found, actor, details),
-            "moment": moment_view(looking.health(wanted, actor, found).moment)
+            "moment": moment_view(looking.health(wanted, actor, read).moment)
             if found.steps
             else None,
             "demand": demand_view(demanded_of(wanted, found, actor, details)),

@@ -59,7 +59,7 @@ _kept: dict[str, _Kept] = {}  # by alias
 
 
 def read_moves(
-    plan: Plan, moves: Iterable[tuple[Migration, list[Move]]], *, budget: float = BUDGET
+    plan: Plan, moves: Iterable[tuple[Migration, Iterable[Move]]], *, budget: float = BUDGET
 ) -> Reading:
     """Read the operations of a plan, each between the states around it."""
     deadline = time.monotonic() + budget
@@ -92,7 +92,7 @@ class _Walk:
     names: set[tuple[str, str]] = field(default_factory=set)  # of tables and columns
     unique: set[tuple[str, frozenset[str], str]] = field(default_factory=set)  # dropped
 
-    def read(self, migration: Migration, moves: list[Move]) -> None:
+    def read(self, migration: Migration, moves: Iterable[Move]) -> None:
         """Read the operations of one step."""
         label = f"{migration.app_label}.{migration.name}"
         for position, move in enumerate(moves):
