@@ -110,6 +110,7 @@ class RunRecord:
     error: StepError | None
     actor_kind: ActorKind
     actor_name: str
+    actor_key: str  # what stays when the name changes
     reason: str
     build: str
     request_digest: str
@@ -139,7 +140,7 @@ class RunRecord:
     @property
     def requester(self) -> Identity:
         """Return who has asked for it."""
-        return Identity(kind=self.actor_kind, name=self.actor_name)
+        return Identity(kind=self.actor_kind, name=self.actor_name, key=self.actor_key)
 
     @property
     def is_active(self) -> bool:
@@ -172,6 +173,7 @@ def run_record(row: Run) -> RunRecord:
         error=StepError(**error) if error else None,
         actor_kind=ActorKind(row.actor_kind),
         actor_name=row.actor_name,
+        actor_key=row.actor_key,
         reason=row.reason,
         build=row.build,
         request_digest=row.request_digest,

@@ -16,6 +16,7 @@ class Approval(models.Model):
     decision = models.CharField(_("decision"), max_length=10)
     actor_kind = models.CharField(max_length=20)
     actor_name = models.CharField(_("actor"), max_length=200)
+    actor_key = models.CharField(max_length=200)  # a primary key, an account of a host
     address = models.CharField(_("address"), max_length=100, blank=True)
     permissions = models.TextField()  # JSON: those that mattered, and that they had
     reason = models.TextField(_("reason"), blank=True)
@@ -28,7 +29,7 @@ class Approval(models.Model):
         default_permissions = ("view",)
         constraints = (
             models.UniqueConstraint(
-                fields=("run", "decision", "actor_kind", "actor_name"),
+                fields=("run", "decision", "actor_kind", "actor_key"),
                 name="migration_route_approval_once",
             ),
         )

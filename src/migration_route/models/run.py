@@ -26,6 +26,7 @@ class Run(models.Model):
     error = models.TextField(blank=True)  # JSON
     actor_kind = models.CharField(max_length=20)
     actor_name = models.CharField(_("requested by"), max_length=200)
+    actor_key = models.CharField(max_length=200)  # a primary key, an account of a host
     address = models.CharField(max_length=100, blank=True)
     reason = models.TextField(_("reason"), blank=True)
     build = models.CharField(max_length=200)
