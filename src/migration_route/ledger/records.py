@@ -1,7 +1,4 @@
-"""In what shape does the ledger hand out what it knows?
-
-Frozen values, read from rows and never written back.
-"""
+"""The frozen values that the ledger reads from rows; they are never written back."""
 
 from __future__ import annotations
 
@@ -110,7 +107,6 @@ class RunRecord:
     error: StepError | None
     actor_kind: ActorKind
     actor_name: str
-    actor_key: str  # what stays when the name changes
     reason: str
     build: str
     request_digest: str
@@ -135,6 +131,7 @@ class RunRecord:
     resumes: str = ""  # the run that is resolved when this one begins
     begin_at: str = ""  # not before; "" for at once
     in_spite: bool = False  # of windows and freezes, as a person wants it
+    actor_key: str = ""  # what stays when the name of who asked changes; "": the name
     carrier: str = ""  # the process that has taken it, by a word of its own; "" for none
 
     @property
