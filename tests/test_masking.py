@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migration_route.masking import MASK, masked
+from migration_route.masking import MASK, Redactor, clipped, masked
 
 SECRETS = st.text(string.ascii_letters + string.digits + "-_.", min_size=8, max_size=30)
 
@@ -106,3 +106,136 @@ def test_text_without_an_assignment_or_an_address_keeps_its_length(text):
     """Where nothing is assigned and no address stands, only marked tokens are masked."""
     if MASK not in masked(text):
         assert masked(text) == text
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE ROLE app LOGIN PASSWORD '{}'",
+        "ALTER USER app WITH ENCRYPTED PASSWORD E'{}' VALID UNTIL 'infinity'",
+        "alter role app password $${}$$",
+        "CREATE USER MAPPING FOR app SERVER far OPTIONS (user 'app', password '{}')",
+        "CREATE USER app@'%' IDENTIFIED BY '{}'",
+        'CREATE USER app IDENTIFIED BY "{}" REQUIRE SSL',
+        "CREATE USER app IDENTIFIED WITH caching_sha2_password BY '{}'",
+        "CREATE USER app IDENTIFIED VIA ed25519 USING PASSWORD('{}')",
+        "GRANT ALL ON x.* TO app IDENTIFIED BY PASSWORD '{}'",
+        "SET PASSWORD FOR 'app'@'%' = PASSWORD('{}')",
+        "SET PASSWORD = '{}'",
+        "CREATE SUBSCRIPTION s CONNECTION 'host=h password={} user=u' PUBLICATION p",
+        "INSERT INTO config VALUES ('postgres://app:{}@db/app')",
+        "UPDATE auth_user SET password = '{}' WHERE id = 1",
+        "UPDATE auth_user SET \"password\" = '{}' WHERE id = 1",
+        "CREATE ROLE app PASSWORD '{}",
+    ],
+)
+@given(secret=SECRETS)
+def test_a_password_in_sql_is_masked(statement, secret):
+    """As PostgreSQL, MySQL and MariaDB write it, also where the string is cut off."""
+    found = masked(statement.format(secret), secrets=[])
+    assert secret not in found.replace(statement, "")
+    assert found.startswith(statement.partition("{}")[0].rstrip("'\"$E "))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a -----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- b", "a b"),
+        ("a -----BEGIN PRIVATE KEY-----\\nMIIE\\n-----END PRIVATE KEY----- b", "a b"),
+        ("a -----BEGIN OPENSSH PRIVATE KEY-----\nMIIE", "a"),
+        ("pbkdf2_sha256$600000$salt$aGFzaA==", ""),
+        ("(1, 'ada', 'argon2$argon2id$v=19$m=1024$aGFzaA')", "ada"),
+        ("$2b$12$abcdefghijklmnopqrstuv", ""),
+        ("SCRAM-SHA-256$4096:c2FsdA==$aGFzaA==:aGFzaA==", ""),
+        ("https://0123456789abcdef0123456789abcdef@sentry.example/1", "sentry.example/1"),
+        ("redis://:pa/ss@cache:6379/0", "cache:6379/0"),
+        ('{"connection": "{\\"password\\": \\"aGFzaA\\"}"}', "connection"),
+    ],
+)
+def test_keys_and_hashes_are_known_by_their_form(text, shown):
+    """PEM blocks, hashes of passwords, and tokens in addresses."""
+    found = masked(text, secrets=[])
+    assert MASK in found
+    for secret in ("MII", "aGFzaA", "abcdefghij", "0123456789", "pa/ss"):
+        assert secret not in found
+    assert all(word in found for word in shown.split())
+
+
+@pytest.mark.filterwarnings("ignore:.*Migrate to MAILERS", "ignore:Overriding setting")
+def test_the_secrets_of_the_settings_are_masked(settings):
+    """At any depth, by their names, and as other notations write them."""
+    settings.SECRET_KEY_FALLBACKS = ["an-older-secret-key", "the-oldest-secret-key"]
+    settings.EMAIL_HOST_PASSWORD = "mail-pass"
+    settings.STRIPE_API_KEY = "sk_live_51Abcdefgh"
+    settings.JWT_PRIVATE_KEY = (
+        "-----BEGIN KEY-----\nTUlJRXZRSUJBREFOQmdr\n-----END KEY-----"
+    )
+    settings.SOCIAL = {"providers": [{"client_secret": "s0cial-s3cret", "id": "public-id"}]}
+    settings.SIGNATURE_BYTES = b"signature-of-bytes"
+    settings.DATABASES = {
+        **settings.DATABASES,
+        "far": {
+            "ENGINE": "django.db.backends.mysql",
+            "USER": "app-user",
+            "PASSWORD": 'it\'s "far" & away',
+            "OPTIONS": {"passwd": "option-passwd", "ssl": {"key_password": "deep-passwd"}},
+            "TEST": {"PASSWORD": "test-passwd"},
+        },
+    }
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+            "KEY_PREFIX": "shop-of-ada",
+            "OPTIONS": {"PASSWORD": "cache-passwd"},
+        }
+    }
+    settings.MIGRATION_ROUTE = {
+        "WEBHOOKS": [{"url": "https://chat.example/hooks/T0/B0", "secret": "s" * 20}]
+    }
+    planted = [
+        settings.SECRET_KEY,
+        *settings.SECRET_KEY_FALLBACKS,
+        "mail-pass",
+        "sk_live_51Abcdefgh",
+        "TUlJRXZRSUJBREFOQmdr",
+        "s0cial-s3cret",
+        "signature-of-bytes",
+        'it\'s "far" & away',
+        repr('it\'s "far" & away'),
+        "it''s \"far\" & away",
+        "it%27s%20%22far%22%20%26%20away",
+        'it\'s \\"far\\" & away',
+        "option-passwd",
+        "deep-passwd",
+        "test-passwd",
+        "cache-passwd",
+        "https://chat.example/hooks/T0/B0",
+        "s" * 20,
+    ]
+    for secret in planted:
+        assert secret not in masked(f"x{secret}x"), secret
+    for word in ("public-id", "app-user", "shop-of-ada", "django.core.cache", "default"):
+        assert masked(f"x{word}x") == f"x{word}x"
+    settings.EMAIL_HOST_PASSWORD = "another-pass"
+    assert "another-pass" not in masked("another-pass")  # as they are now
+    assert masked("mail-pass") == "mail-pass"
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_a_secret_on_a_cut_is_masked_whole(before, behind):
+    """No part of it is left at the end of what is kept, nor at the beginning of a tail."""
+    redactor = Redactor(["swordfish"])
+    for secret in ("swordfish", "password=herrings"):
+        text = f"{'-' * before} {secret} {'-' * behind}{'+' * 10_000}"
+        shown = redactor.clipped(text, 40)
+        middle = redactor.middle_clipped(f"{text}{text[::-1]} {secret} {'-' * behind}", 80)
+        for part in ("swordf", "fish", "herr", "rings"):
+            assert part not in shown
+            assert part not in middle
+
+
+def test_what_is_kept_says_how_much_is_left_out():
+    """And it can be stored by every database."""
+    assert clipped("a" * 50, 20) == f"{'a' * 20}… (30 characters left out)"
+    assert clipped("\udc80\0", 20) == "\\udc80\ufffd"
+    assert clipped("short", 20) == "short"

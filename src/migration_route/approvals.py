@@ -7,7 +7,7 @@ run keeps what was demanded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum, unique
 from typing import Any
@@ -98,10 +98,19 @@ class Demand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who somebody is, for the question whether two are the same."""
+    """An actor, for the question whether two are the same.
+
+    `key` is what stays when a name changes: the primary key of a user, the account of a
+    shell. The name is what people read.
+    """
 
     kind: ActorKind
-    name: str
+    name: str = field(compare=False)
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            object.__setattr__(self, "key", self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -226,6 +226,7 @@ class EventKind(StrEnum):
     OPERATION_FINISHED = "operation_finished"
     STEP_FINISHED = "step_finished"
     OUTPUT = "output"
+    OUTPUT_TRUNCATED = "output_truncated"
     LOCK_LOST = "lock_lost"
     INDEX_DROPPED = "index_dropped"
     HEALTH = "health"

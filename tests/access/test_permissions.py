@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+
 import pytest
 
 from migration_route.access.actor import Actor, on_this_host
@@ -100,8 +103,20 @@ def test_who_has_a_shell_has_every_right():
 def test_a_user_without_a_name_has_a_number(monkeypatch):
     """A container may run with a user id that no password file knows."""
 
-    def nobody() -> str:
-        raise KeyError("getpwuid(): uid not found")
+    def nobody(uid: int) -> str:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
 
-    monkeypatch.setattr("getpass.getuser", nobody)
-    assert on_this_host().name.partition("@")[0].isdigit()
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert on_this_host().name.partition("@")[0] == on_this_host().key == str(os.getuid())
+
+
+@pytest.mark.parametrize("variable", ["LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER"])
+def test_no_variable_of_the_environment_decides_who_has_the_shell(monkeypatch, variable):
+    """It is the account of the process, on whatever host."""
+    before = on_this_host()
+    monkeypatch.setenv(variable, "grace")
+    monkeypatch.setattr("socket.gethostname", lambda: "another-host")
+    found = on_this_host()
+    assert found.identity == before.identity
+    assert found.key == pwd.getpwuid(os.getuid()).pw_name
+    assert found.name == f"{found.key}@another-host"

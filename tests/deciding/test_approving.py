@@ -438,15 +438,20 @@ def test_a_policy_that_is_gone_does_not_take_the_demand_along():
     assert isinstance(decide(FORWARDS, laxer_now), NeedsApproval)
 
 
-def test_names_that_are_one_person():
-    """Accounts of one kind are told apart by their whole names."""
+def test_identities_that_are_one_person():
+    """What stays when a name changes decides; across user and account, names do."""
     assert is_same(ADA, ADA)
     assert not is_same(ADA, Identity(kind=PERSON, name="ada@example.org"))
     assert is_same(ADA, Identity(kind=COMMAND, name="ada@host"))
     assert not is_same(ADA, Identity(kind=TOKEN, name="ada"))
-    assert not is_same(
-        Identity(kind=COMMAND, name="ada@one"), Identity(kind=COMMAND, name="ada@two")
+    assert is_same(
+        Identity(kind=COMMAND, name="ada@one", key="ada"),
+        Identity(kind=COMMAND, name="ada@two", key="ada"),
     )
+    renamed = Identity(kind=PERSON, name="grace", key="7")
+    assert is_same(Identity(kind=PERSON, name="ada", key="7"), renamed)
+    assert not is_same(Identity(kind=PERSON, name="grace", key="8"), renamed)
+    assert not is_same(Identity(kind=COMMAND, name="root@one", key="7"), renamed)
 
 
 def test_the_families_of_findings_are_the_folders_of_the_rules():

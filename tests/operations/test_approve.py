@@ -491,7 +491,7 @@ def test_approved_and_not_let_go_it_is_let_go_by_whoever_looks(settings):
     run = begin("testapp")
     approve(run.id, GRACE)
     approved = Approval.objects.get()
-    approved.pk, approved.actor_name = None, "mary"
+    approved.pk, approved.actor_name, approved.actor_key = None, "mary", "mary"
     approved.save()  # as it is when nothing came behind it
     assert Launches.of == []
     at_once(4, lambda _: running.show(run.id, an_actor()))

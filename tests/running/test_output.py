@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from contextlib import suppress
 
+import hypothesis
 import msgspec
 import pytest
+from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from migration_route.running.messages import Answer, Message
-from migration_route.running.work.output import LONGEST_LINE, ByteLines, LineWriter
+from migration_route.running.work.output import (
+    LONGEST_LINE,
+    MOST_LINES,
+    ByteLines,
+    LineWriter,
+    OutputBudget,
+    RedactedBytes,
+)
 from migration_route.running.work.reporter import Reporter
 
 LINES = st.lists(
-    st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=20),
+    st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=20),
     max_size=8,
 )
 
@@ -37,6 +47,7 @@ def cut(value, data):
     return [value[a:b] for a, b in zip([0, *places], [*places, len(value)], strict=True)]
 
 
+@hypothesis.settings(deadline=None)
 @given(LINES, st.data())
 def test_lines_are_whole_however_they_are_written(lines, data):
     """In one piece or letter by letter: the same lines come out."""
@@ -69,10 +80,78 @@ def test_of_a_line_that_is_written_over_the_last_is_kept(text, line):
 
 
 def test_a_line_without_an_end_does_not_fill_the_memory():
-    """It is handed on in pieces."""
-    found = written(*["x" * 1000] * 25)
-    assert len(found) > 1
-    assert max(map(len, found)) <= LONGEST_LINE
+    """It is handed on in pieces, and nothing of it is lost."""
+    for pieces in (["x" * 1000] * 25, ["x" * 25_000], ["x" * 24_999, "x\n"]):
+        found = written(*pieces)
+        assert len(found) > 1
+        assert max(map(len, found)) <= LONGEST_LINE
+        assert "".join(found) == "x" * 25_000
+
+
+def test_a_progress_bar_without_an_end_is_kept_small():
+    """Of a line that overwrites itself a million times, the last state is left."""
+    assert written(*["\r50%"] * 20_000, "\r100%") == ["100%"]
+
+
+@hypothesis.settings(deadline=None)
+@given(st.data())
+def test_a_secret_is_masked_wherever_output_is_cut(data):
+    """On the cut of a long line, and split over any chunks of bytes."""
+    before = data.draw(st.sampled_from(["x", "x ", "ü"])) * data.draw(
+        st.sampled_from([1, 4_000, LONGEST_LINE // 2, LONGEST_LINE - 3, LONGEST_LINE + 20])
+    )
+    secret = data.draw(
+        st.sampled_from(
+            [settings.SECRET_KEY, "postgres://ada:swordfish@db/x", "password='swordfish'"]
+        )
+    )
+    text = f"{before} {secret}{before}"
+    lines = RedactedBytes(OutputBudget())
+    found = [line for piece in cut(text.encode(), data) for line in lines.feed(piece)]
+    shown = "".join([*found, *lines.finish()])
+    assert settings.SECRET_KEY not in shown
+    assert "swordfish" not in shown
+    assert shown.startswith(before)
+    assert shown == "".join(
+        written(*cut(text, data))
+    )  # Python's own output goes the same way
+
+
+@pytest.mark.parametrize("end", ["-----END PRIVATE KEY-----\n", ""])
+def test_a_key_of_many_lines_is_masked(end):
+    """Also one that is broken off, and what comes after it is shown."""
+    body = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n" * 30
+    found = written(f"before\n-----BEGIN PRIVATE KEY-----\n{body}{end}after it.\n")
+    assert (found[0], found[-1]) == ("before", "after it.")
+    assert "MII" not in "".join(found)
+    assert "MII" not in "".join(written("-----BEGIN RSA PRIVATE KEY-----" + "MIIE" * 9000))
+
+
+def test_cutting_takes_linear_time():
+    """Twenty times as much takes about twenty times as long, in any pieces."""
+
+    def seconds(size: int, piece: int) -> float:
+        text = "password is a-b-c-d secret://x.y:" * (size // 33)
+        writer = LineWriter(lambda line: None, io.BytesIO())
+        start = time.perf_counter()
+        for place in range(0, len(text), piece):
+            writer.write(text[place : place + piece])
+        return time.perf_counter() - start
+
+    seconds(100_000, 1000)
+    for piece in (1000, 10_000_000):
+        small, large = seconds(100_000, piece), seconds(2_000_000, piece)
+        assert large < small * 20 * 4 + 0.5
+
+
+def test_a_budget_that_is_spent_reads_no_more():
+    """The line that exceeds it is the last one; the rest costs next to nothing."""
+    budget = OutputBudget()
+    out, err = RedactedBytes(budget), RedactedBytes(budget)
+    found = [line for _ in range(30) for line in out.feed(b"line\n" * 1000)]
+    assert len(found) == MOST_LINES + 1
+    assert budget.is_spent
+    assert [*err.feed(b"more\n"), *err.finish(), *out.finish()] == []
 
 
 def test_the_stream_is_what_programs_expect():
@@ -101,22 +180,21 @@ def told():
         rest.clear()
         return [msgspec.json.decode(line, type=Message) for line in lines]
 
-    reporter = Reporter(
-        into, "default", lambda: Answer(go=True), lambda text: text.replace("s3cret", "*")
-    )
+    reporter = Reporter(into, "default", lambda: Answer(go=True))
     yield reporter, read
     os.close(out)
     os.close(into)
 
 
-@pytest.mark.parametrize("text", ["größer", "\udc80 odd", "a\0b", "", "s3cret"])
+@pytest.mark.parametrize("text", ["größer", "\udc80 odd", "a\0b", "", settings.SECRET_KEY])
 def test_no_text_makes_the_reporter_fail(told, text):
     """What `manage.py migrate` could print to the error stream must not fail here."""
     reporter, read = told
-    reporter.output("stderr", text)
+    writer = LineWriter(lambda line: reporter.output("stderr", line), io.BytesIO())
+    writer.write(f"{text}\n")
     (said,) = read()
     assert said.kind == "output"
-    assert "s3cret" not in said.text
+    assert settings.SECRET_KEY not in said.text
 
 
 def test_a_flood_of_statements_is_counted(told):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import threading
 import time
 from collections import Counter
@@ -98,8 +99,47 @@ def test_a_chat_gets_one_line_that_calls_nobody(database, receiver, tell):
     opening.open_run(a_new_run(reason="because\n<!channel> & more"))
     deliver_due()
     (text,) = [each.message["text"] for each in receiver.received]
-    assert "because &lt;!channel&gt; &amp; more" in text
+    assert "because &lt;\u200b!channel&gt; &amp; more" in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "@channel",
+        "@everyone",
+        "<!here>",
+        "<@U024BE7LH>",
+        "<@&1234>",
+        "<https://evil.example|the bank>",
+        "<users/all>",
+        "~town-square",
+        "#general",
+        "[the bank](https://evil.example/)",
+        "![](https://evil.example/pixel.png)",
+        "https://evil.example/",
+        "www.evil.example",
+        "evil.example",
+        "__all__",
+        "```code```",
+        ":tada:",
+    ],
+)
+def test_a_chat_expands_nothing_of_what_a_reason_says(database, receiver, tell, planted):
+    """No mention, link, image or formatting reaches it, and people read the same text."""
+    tell({"url": receiver.url, "format": "slack"})
+    opening.open_run(a_new_run(reason=f"because {planted} said so"))
+    deliver_due()
+    (body,) = [each.message for each in receiver.received]
+    assert planted not in body["text"]
+    assert planted in html.unescape(body["text"]).replace("\u200b", "")
+    assert planted not in html.unescape(body["text"])
+    assert body["allowed_mentions"] == {"parse": []}  # Discord
+    assert (body["mrkdwn"], body["link_names"], body["unfurl_links"]) == (
+        False,
+        False,
+        False,
+    )
 
 
 def test_only_what_was_asked_for_is_told(database, receiver, tell):

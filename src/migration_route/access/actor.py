@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from migration_route.access.signing import SignedPermit
+from migration_route.approvals import Identity
 from migration_route.errors import RouteError
 from migration_route.vocabulary import ActorKind, Scope
 
@@ -48,6 +49,7 @@ class Actor:
 
     kind: ActorKind
     name: str = ""
+    key: str = ""  # what stays when the name changes: a primary key, an account of a host
     address: str = ""
     scopes: frozenset[Scope] = frozenset()
     databases: frozenset[str] | None = None  # None: every database
@@ -60,20 +62,30 @@ class Actor:
     permit: SignedPermit | None = None  # the right to one plan that came along
 
     @property
+    def identity(self) -> Identity:
+        """Return who this is, as runs and approvals record it."""
+        return Identity(kind=self.kind, name=self.name, key=self.key)
+
+    @property
     def credential_facts(self) -> dict[str, Any]:
         """Return what the ledger tells of the credential; empty without one."""
         return self.credential.facts() if self.credential else {}
 
 
 def on_this_host() -> Actor:
-    """Return the actor of `manage.py`: who has a shell and the settings has every right."""
+    """Return the actor of `manage.py`: who has a shell and the settings has every right.
+
+    The account is that of the process. No variable of the environment decides it, and the
+    host is no part of its key: an account is the same person on every host.
+    """
     try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
-        user = str(os.getuid())
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user without a name
+        account = str(os.getuid())
     return Actor(
         kind=ActorKind.COMMAND,
-        name=f"{user}@{socket.gethostname()}",
+        name=f"{account}@{socket.gethostname()}",
+        key=account,
         scopes=frozenset(Scope),
         holds=_everything,
     )

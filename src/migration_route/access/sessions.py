@@ -75,7 +75,12 @@ def recognise(request: HttpRequest, *, address: str) -> Recognised:
 
 
 def _actor_of(user: Any, address: str) -> Actor:
-    actor = Actor(kind=ActorKind.PERSON, name=user.get_username(), address=address)
+    actor = Actor(
+        kind=ActorKind.PERSON,
+        name=user.get_username(),
+        key=str(user.pk),
+        address=address,
+    )
     if not (user.is_active and user.is_staff):
         flaw = Forbidden("The migration route is for members of staff.")
         return replace(actor, flaw=flaw)
@@ -101,8 +106,13 @@ def _actor_of_part(user: Any, address: str) -> Actor:
             "What you may do cannot be read: the tables of permissions are not there.",
             hint=IdentityUnavailable.hint,
         )
-        name = user.get_username()
-        return Actor(kind=ActorKind.PERSON, name=name, address=address, flaw=flaw)
+        return Actor(
+            kind=ActorKind.PERSON,
+            name=user.get_username(),
+            key=str(user.pk),
+            address=address,
+            flaw=flaw,
+        )
 
 
 def _staleness(request: HttpRequest, user: Any) -> RouteError | None:

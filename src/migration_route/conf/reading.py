@@ -182,6 +182,7 @@ def read_settings(values: Any) -> RouteSettings:
         "webhooks": reader.read("WEBHOOKS", (), read_webhooks),
         "mail": reader.read("MAIL", (), read_mail),
         "reauthenticate": reader.read("REAUTHENTICATE", "15m", read_reauthenticate),
+        "record_error_detail": reader.truth("RECORD_ERROR_DETAIL", default=True),
         "engines": reader.truth("ENGINES", default=True),
     }
     known = {setting.name.upper() for setting in fields(RouteSettings)} - {"PROBLEMS"}

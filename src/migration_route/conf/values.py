@@ -63,18 +63,14 @@ class RouteSettings:
     mail: tuple[Mail, ...] = ()  # who is told, by e-mail
     # How old a person's login may be for a change; a dotted path decides itself; None: off.
     reauthenticate: timedelta | str | None = timedelta(minutes=15)
+    # Do the events of a run keep what a database says of the rows behind an error?
+    record_error_detail: bool = True
     engines: bool = True  # do other linters have a say, where they are installed?
     problems: tuple[str, ...] = field(default=())
 
     def database(self, alias: str) -> DatabaseSettings:
         """Return what is set for one database."""
         return self.databases.get(alias) or DatabaseSettings()
-
-    @property
-    def secrets(self) -> frozenset[str]:
-        """Return what must be shown nowhere: whoever knows an address may post to it."""
-        signing = {secret for webhook in self.webhooks for secret in webhook.secrets}
-        return frozenset(signing | {webhook.url for webhook in self.webhooks})
 
     @property
     def direct_aliases(self) -> frozenset[str]:

@@ -133,13 +133,14 @@ def has_all(kind: ActorKind, permissions: frozenset[str], demand: Demand) -> boo
 
 
 def is_same(left: Identity, right: Identity) -> bool:
-    """Tell whether two are one person, as far as names can tell.
+    """Tell whether two are one person, as far as the route can tell.
 
-    `ada` who has signed in and `ada@host` who types a command count as one; what `ada`
-    does under the name of another account of the host cannot be seen.
+    Users are compared by their primary keys, shells by the accounts of their processes.
+    Across the two, names are all there is: the user `ada` and the account `ada` count as
+    one. What `ada` does as another account of the host cannot be seen.
     """
     if left.kind is right.kind:
-        return left.name == right.name
+        return left.key == right.key
     kinds = {left.kind, right.kind}
     return kinds == PEOPLE and _account(left.name) == _account(right.name)
 

@@ -33,7 +33,7 @@ def given(row: Approval) -> Given:
     """Read a row."""
     return Given(
         decision=ApprovalDecision(row.decision),
-        by=Identity(kind=ActorKind(row.actor_kind), name=row.actor_name),
+        by=Identity(kind=ActorKind(row.actor_kind), name=row.actor_name, key=row.actor_key),
         permissions=frozenset(json.loads(row.permissions)),
         reason=row.reason,
         at=row.at,

@@ -23,6 +23,7 @@ from migration_route.errors import NotInThisState, UnknownRun
 from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
 from migration_route.ledger.records import RunRecord, run_record
 from migration_route.ledger.runs import Change, moved
+from migration_route.masking import masked
 from migration_route.models import Approval, Run
 from migration_route.vocabulary import Action, ActorKind, ApprovalDecision, RunState
 
@@ -36,6 +37,7 @@ class Saying:
 
     actor_kind: ActorKind
     actor_name: str
+    actor_key: str  # what stays when the name changes
     address: str
     permissions: frozenset[str]  # those that mattered, and that they had
     reason: str
@@ -89,6 +91,7 @@ def _give_once(
             build=row.build,
             facts={
                 "fingerprint": row.fingerprint,
+                "actor_key": saying.actor_key,
                 "reason": saying.reason,
                 "permissions": sorted(saying.permissions),
                 "required": demand.required,
@@ -109,7 +112,7 @@ def _reject_once(alias: str, run: str, saying: Saying) -> RunRecord:
         actor_name=saying.actor_name,
         address=saying.address,
         reason=saying.reason,
-        vouching={"fingerprint": row.fingerprint},
+        vouching={"fingerprint": row.fingerprint, "actor_key": saying.actor_key},
     )
     moved(alias, run, RunState.REJECTED, {_AWAITING}, change)
     _insert(alias, row, saying, ApprovalDecision.REJECT)
@@ -123,7 +126,7 @@ def _has_approved(alias: str, run: str, saying: Saying) -> bool:
             run=run,
             decision=ApprovalDecision.APPROVE,
             actor_kind=saying.actor_kind,
-            actor_name=saying.actor_name,
+            actor_key=saying.actor_key,
         )
         .exists()
     )
@@ -136,9 +139,10 @@ def _insert(alias: str, row: Run, saying: Saying, decision: ApprovalDecision) ->
         decision=decision,
         actor_kind=saying.actor_kind,
         actor_name=saying.actor_name,
+        actor_key=saying.actor_key,
         address=saying.address,
         permissions=json.dumps(sorted(saying.permissions)),
-        reason=saying.reason,
+        reason=masked(saying.reason),
         at=clock.now(),
     ).save(using=alias, force_insert=True)
 

@@ -21,6 +21,7 @@ from migration_route.connecting import own_connection
 from migration_route.edges import Happening, edges_of
 from migration_route.ledger import chain, sidecar
 from migration_route.ledger.installation import is_installed
+from migration_route.masking import masked_facts
 from migration_route.models import Entry
 from migration_route.models.fields import stored_words
 from migration_route.vocabulary import Action, ActorKind
@@ -33,7 +34,8 @@ _NOTE_PATIENCE = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A line that is to come onto the ledger."""
+    """A line that is to come onto the ledger. Its facts are redacted: it is never changed,
+    and sent to every recipient."""
 
     action: Action
     actor_kind: ActorKind = ActorKind.ROUTE
@@ -45,6 +47,9 @@ class Draft:
     facts: dict[str, Any] = field(default_factory=dict)
     at: str = field(default_factory=clock.now)
     uid: str = field(default_factory=lambda: uuid4().hex)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "facts", masked_facts(self.facts))
 
     def words(self) -> dict[str, Any]:
         """Return what its digest will cover, but for its place in the chain."""

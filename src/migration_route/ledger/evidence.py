@@ -6,7 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from migration_route.masking import clipped, masked
 from migration_route.vocabulary import Presence
+
+_LONGEST_MESSAGE = 6000
+_CLIPPED_TO = 4000  # with room for the note, so that what is read again stays as it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +21,12 @@ class StepError:
     message: str
     operation: int | None = None  # counted from 0
     sqlstate: str | None = None
+
+    def __post_init__(self) -> None:
+        # Whoever says what stopped it, the record has no secrets and is bounded.
+        is_long = len(self.message) > _LONGEST_MESSAGE
+        text = clipped(self.message, _CLIPPED_TO) if is_long else masked(self.message)
+        object.__setattr__(self, "message", text)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as it is stored."""

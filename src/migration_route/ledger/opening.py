@@ -29,6 +29,7 @@ from migration_route.ledger.records import (
     StepRecord,
     run_record,
 )
+from migration_route.masking import masked
 from migration_route.models import Run
 from migration_route.vocabulary import (
     Action,
@@ -62,6 +63,7 @@ class NewRun:
     steps: tuple[StepRecord, ...]
     actor_kind: ActorKind
     actor_name: str
+    actor_key: str = ""  # what stays when the name changes; "": the name
     address: str
     reason: str
     build: str
@@ -172,8 +174,9 @@ def _insert(alias: str, new: NewRun) -> Run:
         steps=canonical_json([step.to_dict() for step in new.steps]),
         actor_kind=new.actor_kind,
         actor_name=new.actor_name,
+        actor_key=new.actor_key or new.actor_name,
         address=new.address,
-        reason=new.reason,
+        reason=masked(new.reason),
         build=new.build,
         idempotency_key=new.idempotency_key,
         request_digest=new.request_digest,
@@ -205,6 +208,7 @@ def _request_entry(row: Run, new: NewRun) -> Draft:
             "mode": new.mode,
             "targets": list(new.targets),
             "steps": [[step.app, step.name, step.digest] for step in new.steps],
+            "actor_key": new.actor_key or new.actor_name,
             "reason": new.reason,
             "rebuild_invalid_indexes": new.rebuild_invalid_indexes,
             "phase": new.phase,

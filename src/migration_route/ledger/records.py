@@ -1,7 +1,4 @@
-"""In what shape does the ledger hand out what it knows?
-
-Frozen values, read from rows and never written back.
-"""
+"""The frozen values that the ledger reads from rows; they are never written back."""
 
 from __future__ import annotations
 
@@ -137,12 +134,13 @@ class RunRecord:
     resumes: str = ""  # the run that is resolved when this one begins
     begin_at: str = ""  # not before; "" for at once
     in_spite: bool = False  # of windows and freezes, as a person wants it
+    actor_key: str = ""  # what stays when the name of who asked changes; "": the name
     carrier: str = ""  # the process that has taken it, by a word of its own; "" for none
 
     @property
     def requester(self) -> Identity:
         """Return who has asked for it."""
-        return Identity(kind=self.actor_kind, name=self.actor_name)
+        return Identity(kind=self.actor_kind, name=self.actor_name, key=self.actor_key)
 
     @property
     def is_active(self) -> bool:
@@ -196,6 +194,7 @@ def _run_record(
         else cancelled,
         actor_kind=ActorKind(row.actor_kind),
         actor_name=row.actor_name,
+        actor_key=row.actor_key,
         reason=row.reason,
         build=row.build,
         request_digest=row.request_digest,

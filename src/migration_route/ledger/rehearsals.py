@@ -28,6 +28,7 @@ from migration_route.ledger.rehearsal_report import (
     Report,
     report_to_json,
 )
+from migration_route.masking import masked
 from migration_route.models import Rehearsal
 from migration_route.vocabulary import (
     Action,
@@ -64,7 +65,7 @@ def _open_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
         actor_kind=new.actor_kind,
         actor_name=new.actor_name,
         address=new.address,
-        reason=new.reason,
+        reason=masked(new.reason),
         build=new.build,
         created_at=now,
         heartbeat_at=now,

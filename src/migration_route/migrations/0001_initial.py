@@ -88,6 +88,7 @@ class Migration(migrations.Migration):
                     "actor_name",
                     models.CharField(max_length=200, verbose_name="requested by"),
                 ),
+                ("actor_key", models.CharField(max_length=200)),
                 ("address", models.CharField(blank=True, max_length=100)),
                 ("reason", models.TextField(blank=True, verbose_name="reason")),
                 ("build", models.CharField(max_length=200)),
@@ -230,6 +231,7 @@ class Migration(migrations.Migration):
                 ("decision", models.CharField(max_length=10, verbose_name="decision")),
                 ("actor_kind", models.CharField(max_length=20)),
                 ("actor_name", models.CharField(max_length=200, verbose_name="actor")),
+                ("actor_key", models.CharField(max_length=200)),
                 (
                     "address",
                     models.CharField(blank=True, max_length=100, verbose_name="address"),
@@ -245,7 +247,7 @@ class Migration(migrations.Migration):
                 "default_permissions": ("view",),
                 "constraints": [
                     models.UniqueConstraint(
-                        fields=("run", "decision", "actor_kind", "actor_name"),
+                        fields=("run", "decision", "actor_kind", "actor_key"),
                         name="migration_route_approval_once",
                     )
                 ],

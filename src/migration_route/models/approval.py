@@ -18,6 +18,7 @@ class Approval(models.Model):
     decision = models.CharField(_("decision"), max_length=10)
     actor_kind = models.CharField(max_length=20)
     actor_name = AnyCharField(_("actor"), max_length=200)
+    actor_key = AnyCharField(max_length=200)  # a primary key, an account of a host
     address = AnyCharField(_("address"), max_length=100, blank=True)
     permissions = models.TextField()  # JSON: those that mattered, and that they had
     reason = AnyTextField(_("reason"), blank=True)
@@ -30,7 +31,7 @@ class Approval(models.Model):
         default_permissions = ("view",)
         constraints = (
             models.UniqueConstraint(
-                fields=("run", "decision", "actor_kind", "actor_name"),
+                fields=("run", "decision", "actor_kind", "actor_key"),
                 name="migration_route_approval_once",
             ),
         )

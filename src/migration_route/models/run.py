@@ -27,6 +27,7 @@ class Run(models.Model):
     error = models.TextField(blank=True)  # JSON
     actor_kind = models.CharField(max_length=20)
     actor_name = AnyCharField(_("requested by"), max_length=200)
+    actor_key = AnyCharField(max_length=200)  # a primary key, an account of a host
     address = AnyCharField(max_length=100, blank=True)
     reason = AnyTextField(_("reason"), blank=True)
     build = AnyCharField(max_length=200)

@@ -10,7 +10,7 @@ from typing import assert_never
 from migration_route import clock
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
-from migration_route.approvals import Demand, Identity
+from migration_route.approvals import Demand
 from migration_route.canonical import digest
 from migration_route.conf import route_settings
 from migration_route.connecting import require_direct
@@ -176,7 +176,7 @@ def decide_on(
         plan,
         all_told=all_told,
         fingerprint=request.fingerprint,
-        requester=Identity(kind=actor.kind, name=actor.name),
+        requester=actor.identity,
         build=request.build,
         rebuild_invalid_indexes=request.rebuild_invalid_indexes,
         resolving=resolving,
@@ -266,6 +266,7 @@ def _open(
             ),
             actor_kind=actor.kind,
             actor_name=actor.name,
+            actor_key=actor.identity.key,
             address=actor.address,
             credential=actor.credential_facts,
             permit=actor.permit.id if actor.permit else None,

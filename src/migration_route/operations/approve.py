@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise, may
-from migration_route.approvals import APPROVE, Demand, Identity
+from migration_route.approvals import APPROVE, Demand
 from migration_route.clock import parsed, written
 from migration_route.conf import route_settings
 from migration_route.deciding.approving import PEOPLE, is_same
@@ -87,7 +87,7 @@ def _authorise_to_approve(actor: Actor, demand: Demand | None, run: RunRecord) -
     _authorise(actor, demand, run)
     if demand is None or demand.self_approval:
         return
-    if is_same(_identity(actor), run.requester):
+    if is_same(actor.identity, run.requester):
         raise Forbidden(
             f"{run.actor_name!r} has asked for run {run.id}: another person has to "
             "approve it.",
@@ -126,13 +126,9 @@ def _demand_of_waiting(run: RunRecord) -> Demand:
 
 def _has_approved(run: RunRecord, actor: Actor) -> bool:
     return any(
-        one.decision is ApprovalDecision.APPROVE and one.by == _identity(actor)
+        one.decision is ApprovalDecision.APPROVE and one.by == actor.identity
         for one in run.given
     )
-
-
-def _identity(actor: Actor) -> Identity:
-    return Identity(kind=actor.kind, name=actor.name)
 
 
 def _saying(
@@ -148,6 +144,7 @@ def _saying(
     return approvals.Saying(
         actor_kind=actor.kind,
         actor_name=actor.name,
+        actor_key=actor.identity.key,
         address=actor.address,
         permissions=frozenset(held),
         reason=reason,

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from migration_route.access.actor import Actor
 from migration_route.access.permissions import authorise
-from migration_route.approvals import Identity
 from migration_route.errors import NotInThisState
 from migration_route.ledger import asking, runs
 from migration_route.ledger.reading import find_run
@@ -73,7 +72,7 @@ def may_withdraw(run: RunRecord, actor: Actor) -> bool:
     """Tell whether the actor is who has asked for a run that waits for approval: they may
     take it back, whatever else they may do."""
     is_waiting = run.state is RunState.AWAITING_APPROVAL
-    return is_waiting and run.requester == Identity(kind=actor.kind, name=actor.name)
+    return is_waiting and run.requester == actor.identity
 
 
 def _ask(found: RunRecord, word: Asked, change: runs.Change) -> RunRecord:

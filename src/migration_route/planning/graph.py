@@ -25,6 +25,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
+from migration_route.error_texts import message_of
 from migration_route.errors import (
     BrokenMigrations,
     Conflict,
@@ -135,13 +136,14 @@ def _load(alias: str, foreseen: Applied | None = None) -> MigrationLoader:
     except DatabaseError as error:
         raise DatabaseUnavailable(f"The database {alias!r} does not answer.") from error
     except (NodeNotFoundError, CircularDependencyError, BadMigrationError) as error:
-        raise BrokenMigrations(f"The migrations do not fit together: {error}") from error
+        raise BrokenMigrations(
+            f"The migrations do not fit together: {message_of(error)}"
+        ) from error
     except (Exception, SystemExit, CommandError) as error:
         # Whatever a migration's module does while it is imported, it must not end
         # the process that only wants to read it.
-        raise BrokenMigrations(
-            f"The migrations cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+        why = f"{type(error).__name__}: {message_of(error)}"
+        raise BrokenMigrations(f"The migrations cannot be imported: {why}") from error
 
 
 def forget(alias: str) -> None:

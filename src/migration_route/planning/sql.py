@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
+from typing import Any
 
 from django.db import connections
-from django.db.migrations import Migration
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations import Migration, RunSQL
+from django.db.migrations.operations.base import Operation as MigrationOperation
 
 from migration_route.connecting import own_connection
 from migration_route.planning import graph as graphs
@@ -61,7 +66,8 @@ def collected(step: Step, moves: Iterable[Move], alias: str) -> Step:
         if not opaque:
             run = operation.database_backwards if backwards else operation.database_forwards
             try:
-                run(app, editor, before, after)
+                with _without_parameters(editor, operation):
+                    run(app, editor, before, after)
                 sql = tuple(map(str, editor.collected_sql[start:]))
             except Exception:
                 # Some operations ask the catalog about what an earlier step would have
@@ -75,3 +81,29 @@ def collected(step: Step, moves: Iterable[Move], alias: str) -> Step:
         deferred = tuple(f"{statement};" for statement in map(str, editor.deferred_sql))
         operations.append(Operation(description=AT_THE_END, opaque=False, sql=deferred))
     return replace(step, operations=tuple(operations))
+
+
+@contextmanager
+def _without_parameters(
+    editor: BaseDatabaseSchemaEditor, operation: MigrationOperation
+) -> Iterator[None]:
+    """Let the editor collect the statements of raw SQL with their placeholders: parameters
+    are data, and data is not shown."""
+    if not _runs_raw_sql(operation):
+        yield
+        return
+    execute = editor.execute
+
+    def collect(sql: Any, params: Any = ()) -> None:
+        execute(sql, None if params else params)
+
+    editor.execute = collect  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del editor.execute  # the method of the class again
+
+
+def _runs_raw_sql(operation: MigrationOperation) -> bool:
+    inner = getattr(operation, "database_operations", ())
+    return isinstance(operation, RunSQL) or any(map(_runs_raw_sql, inner))

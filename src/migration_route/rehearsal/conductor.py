@@ -17,12 +17,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from migration_route import clock
 from migration_route.conf import route_settings
 from migration_route.connecting import new_connection
+from migration_route.error_texts import message_of, sqlstate_of
 from migration_route.errors import ActiveRehearsal, NotInThisState, RouteError
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsal_records import ACTIVE, RehearsalRecord
 from migration_route.ledger.rehearsal_report import Limit, Report, SeenStep
-from migration_route.masking import masked
 from migration_route.rehearsal import copy_of, limits
 from migration_route.rehearsal.hearing import Hearing
 from migration_route.rehearsal.looking import remove_what_is_left
@@ -249,8 +249,9 @@ def not_started(record: RehearsalRecord) -> tuple[SeenStep, ...]:
 
 def failure(error: Exception) -> StepError:
     """Return what the rehearsal itself failed for."""
-    message = masked(str(error).strip()) or type(error).__name__
-    return StepError(type=type(error).__name__, message=message)
+    return StepError(
+        type=type(error).__name__, message=message_of(error), sqlstate=sqlstate_of(error)
+    )
 
 
 def milliseconds(start: float) -> int:

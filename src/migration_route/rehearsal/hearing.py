@@ -20,6 +20,7 @@ from migration_route.running.messages import Message
 from migration_route.vocabulary import Direction, StepState
 
 _LINES = 100
+_MOST_DENIED = 100
 _ASKS = frozenset({"gate", "operation_gate", "session_gate", "lock_pause"})
 
 
@@ -72,7 +73,8 @@ class Hearing:
             case "step_finished":
                 self._finish(said)
             case "denied":
-                self.denied.append(said.text)
+                if len(self.denied) < _MOST_DENIED:
+                    self.denied.append(said.text)
             case "unrehearsed":
                 step = f"{said.app}.{said.name}" if said.app else None
                 code = said.facts["code"]

@@ -264,7 +264,7 @@ def event_line(event: EventAnswer) -> str | None:
     """Tell an event in one line; None for what is not worth one."""
     time = "" if event.duration_ms is None else f" ({event.duration_ms} ms)"
     match event.kind:
-        case EventKind.OUTPUT:
+        case EventKind.OUTPUT | EventKind.OUTPUT_TRUNCATED:
             return f"  | {event.text}"
         case EventKind.STEP_STARTED:
             return f"{event.text} …"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from migration_route import wire
+from migration_route.masking import clipped
 from migration_route.planning.phases.values import Deferred
 from migration_route.planning.plan import Plan, Step
 from migration_route.reporting import forecasts
+
+_MOST_STATEMENTS = 1000  # of one operation
+_LONGEST_STATEMENT = 20_000
 
 
 def plan_answer(plan: Plan) -> wire.PlanAnswer:
@@ -56,7 +60,7 @@ def _plan_step(step: Step) -> wire.PlanStepAnswer:
         operations=[
             wire.OperationAnswer(
                 description=operation.description,
-                sql=None if operation.sql is None else list(operation.sql),
+                sql=None if operation.sql is None else _statements(operation.sql),
                 opaque=operation.opaque,
                 forecasts=None
                 if operation.forecasts is None
@@ -68,6 +72,15 @@ def _plan_step(step: Step) -> wire.PlanStepAnswer:
         blocks=forecasts.blocked_by(step),
         estimate=forecasts.estimate_answer(step.estimate),
     )
+
+
+def _statements(sql: tuple[str, ...]) -> list[str]:
+    """Return the statements of an operation, their secrets masked, bounded in number and
+    length."""
+    shown = [clipped(statement, _LONGEST_STATEMENT) for statement in sql[:_MOST_STATEMENTS]]
+    if left_out := len(sql) - len(shown):
+        shown.append(f"-- {left_out} more statements")
+    return shown
 
 
 def deferred_answer(left: Deferred) -> wire.DeferredAnswer:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from migration_route.running.messages import Answer, Message, Order
-from migration_route.running.work.output import ByteLines
+from migration_route.running.work.output import ByteLines, OutputBudget, RedactedBytes
 
 _PR_SET_PDEATHSIG = 1
 _CHUNK = 65536
@@ -22,7 +22,8 @@ _CHUNK = 65536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spoken:
-    """A line that a worker wrote past Python: `stream` is "stdout" or "stderr"."""
+    """A line that a worker wrote past Python, its secrets masked; `stream` is "stdout" or
+    "stderr"."""
 
     stream: str
     text: str
@@ -58,7 +59,8 @@ class Child:
         self._question = 0  # the last that was heard
         self._control = control_in
         self._selector = selectors.DefaultSelector()
-        self._lines: dict[int, tuple[str, ByteLines]] = {}
+        self._lines: dict[int, tuple[str, ByteLines | RedactedBytes]] = {}
+        budget = OutputBudget()
         for descriptor, name in (
             (pipe_out, "messages"),
             (stdout_out, "stdout"),
@@ -66,7 +68,9 @@ class Child:
         ):
             os.set_blocking(descriptor, False)
             self._selector.register(descriptor, selectors.EVENT_READ)
-            self._lines[descriptor] = (name, ByteLines())
+            is_output = name != "messages"
+            lines = RedactedBytes(budget) if is_output else ByteLines()
+            self._lines[descriptor] = (name, lines)
         self.status: int | None = None  # as os.waitstatus_to_exitcode gives it
 
     def order(self, order: Order) -> None:
@@ -100,14 +104,14 @@ class Child:
                 os.close(descriptor)
                 del self._lines[descriptor]
             for line in whole:
-                if name == "messages":
-                    # A worker that is killed may leave half a message behind.
-                    with suppress(msgspec.DecodeError):
-                        message = msgspec.json.decode(line, type=Message)
-                        self._question = message.question or self._question
-                        yield message
-                else:
-                    yield Spoken(stream=name, text=line.decode(errors="replace"))
+                if isinstance(line, str):
+                    yield Spoken(stream=name, text=line)
+                    continue
+                # A worker that is killed may leave half a message behind.
+                with suppress(msgspec.DecodeError):
+                    message = msgspec.json.decode(line, type=Message)
+                    self._question = message.question or self._question
+                    yield message
 
     @property
     def is_silent(self) -> bool:

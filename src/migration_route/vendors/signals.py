@@ -10,6 +10,7 @@ from django.db import DatabaseError
 from django.db import Error as DatabaseFailure
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from migration_route.error_texts import message_of
 from migration_route.health import Signal, SignalName, stop, unknown
 from migration_route.masking import masked
 from migration_route.vendors.interface import Blocker
@@ -35,7 +36,7 @@ def read_all(readers: Iterable[Reader]) -> tuple[Signal, ...]:
         try:
             found.append(read())
         except DatabaseError as error:
-            words = " ".join(masked(str(error)).split())[:_WORDS]
+            words = " ".join(message_of(error).split())[:_WORDS]
             found.append(unknown(name, f"It cannot be read: {words}"))
     return tuple(found)
 

@@ -134,7 +134,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _failed(tool: str, words: str) -> CannotRehearse:
     return CannotRehearse(
-        f"{os.path.basename(tool)} failed: {masked(words.strip()[-_WORDS:])}",  # noqa: PTH119
+        f"{os.path.basename(tool)} failed: {masked(words.strip())[-_WORDS:]}",  # noqa: PTH119
         hint="The copy is made with the database user of this alias: it must be allowed "
         "to read every table.",
     )

@@ -101,7 +101,6 @@ def approval_view(run: RunRecord, actor: Actor) -> ApprovalView | None:
         return None
     is_waiting = run.state is RunState.AWAITING_APPROVAL
     plan, problem = _plan(run, actor) if is_waiting else (None, None)
-    name = (actor.kind, actor.name)
     return ApprovalView(
         answer=answer,
         words=demand_words(answer, verb="needs" if is_waiting else "needed"),
@@ -111,8 +110,8 @@ def approval_view(run: RunRecord, actor: Actor) -> ApprovalView | None:
         is_waiting=is_waiting,
         may_approve=is_waiting and approving.may_approve(run, actor),
         may_reject=is_waiting and approving.may_reject(run, actor),
-        has_approved=any((one.by.kind, one.by.name) == name for one in run.given),
-        is_requester=(run.actor_kind, run.actor_name) == name,
+        has_approved=any(one.by == actor.identity for one in run.given),
+        is_requester=run.requester == actor.identity,
         plan=plan,
         has_changed=plan is not None
         and not same_plan(plan.plan.fingerprint, run.fingerprint),

@@ -15,6 +15,7 @@ from django.db.migrations import Migration
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import ProjectState
 
+from migration_route.error_texts import message_of
 from migration_route.planning.phases.declaring import (
     Declaration,
     declared,
@@ -85,9 +86,9 @@ def _each_alone(
                 migration.mutate_state(state, preserve=False)
     except Exception as error:  # a migration's own code; Django would meet it as well
         logger.warning("The phases of a plan cannot be computed.", exc_info=True)
+        why = f"{type(error).__name__}: {message_of(error)}"
         unknown = StepPhase(
-            phase=Phase.BEFORE_DEPLOY,
-            why=f"Its operations cannot be followed ({type(error).__name__}: {error}).",
+            phase=Phase.BEFORE_DEPLOY, why=f"Its operations cannot be followed ({why})."
         )
         return {key: found.get(key, unknown) for key in wanted}
     return {key: found.get(key, StepPhase()) for key in wanted}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -14,6 +15,24 @@ from migration_route.reporting import serialize
 from migration_route.wire.telling import HappeningMessage
 
 _LONGEST = 300
+_NO_WIDTH = "\u200b"
+_EXPANDED = re.compile(
+    r"[@#~!](?=[\w\[<&])."  # @channel, #channel, ~channel, an image
+    r"|\]\(|\]\["  # [a link](…)
+    r"|:/|//|www(?=\.)|(?<=\w)\.(?=[a-z]{2,24}\b)."  # addresses
+    r"|<\S|[`*_~|]{2,}|:(?=\w+:).",  # <@user>, formatting, :emoji:
+    re.IGNORECASE,
+)
+# What receivers are asked not to do; each ignores the keys that it does not know. Slack:
+# api.slack.com, chat.postMessage. Discord: discord.com/developers, Execute Webhook.
+_NO_EXPANSION: dict[str, Any] = {
+    "mrkdwn": False,
+    "link_names": False,
+    "parse": "none",
+    "unfurl_links": False,
+    "unfurl_media": False,
+    "allowed_mentions": {"parse": []},
+}
 _VERBS = {
     Edge.RUN_REQUESTED: "was requested",
     Edge.RUN_APPROVAL_NEEDED: "needs approval",
@@ -85,13 +104,23 @@ def json_body(message: HappeningMessage) -> bytes:
 
 
 def slack_body(message: HappeningMessage) -> bytes:
-    """Return the body for a chat that takes `{"text": …}`: Slack, Mattermost and others."""
-    text = message.summary
-    # Slack's three signs (api.slack.com, Formatting text): nobody is called by a reason.
+    """Return the body for a chat that takes `{"text": …}`: Slack, Mattermost, Discord (its
+    address with `/slack`), Google Chat, Rocket.Chat."""
+    body: dict[str, Any] = {"text": _plain(message.summary), **_NO_EXPANSION}
+    return msgspec.json.encode(body)
+
+
+def _plain(text: str) -> str:
+    """Return a text that no chat expands: nobody is mentioned, nothing is linked, loaded or
+    formatted by what a reason or an error says.
+
+    Slack's three signs are escaped as it asks for. Other chats read Markdown and names, and
+    each escapes in another way; a space without width between the signs suits all of them.
+    """
+    text = _EXPANDED.sub(lambda match: _NO_WIDTH.join(match[0]), text)
     for sign, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(sign, written)
-    body: dict[str, Any] = {"text": text}
-    return msgspec.json.encode(body)
+    return text
 
 
 def mail_text(message: HappeningMessage) -> str:

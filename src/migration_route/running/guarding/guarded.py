@@ -25,6 +25,7 @@ from django.db.models.signals import post_migrate
 
 from migration_route.conf import route_settings
 from migration_route.connecting import new_connection, require_direct
+from migration_route.error_texts import message_of
 from migration_route.errors import DatabaseUnavailable, PoolerDetected
 from migration_route.ledger.reading import active_runs, unresolved_runs
 from migration_route.running.guarding import catching_up, typed_record
@@ -231,7 +232,8 @@ def _last_app() -> Any:
 
 def _unlockable(alias: str, error: Exception) -> CommandError:
     return CommandError(
-        f"The database {alias!r} could not be locked: {error}. Nothing was applied. "
+        f"The database {alias!r} could not be locked: {message_of(error)}. "
+        "Nothing was applied. "
         'MIGRATION_ROUTE["GUARD"] = False migrates without the lock.'
     )
 

@@ -4,25 +4,26 @@ ended; never so that it could disturb the migration."""
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
-from django.conf import settings
 from django.db import Error as DatabaseFailure
 from django.db.migrations import Migration
 
 from migration_route.access.actor import on_this_host
 from migration_route.conf import route_settings
 from migration_route.connecting import own_connection
+from migration_route.error_texts import message_of
 from migration_route.errors import DatabaseUnavailable
 from migration_route.ledger.entries import Draft, note
-from migration_route.masking import masked
+from migration_route.masking import MASK, clipped
 from migration_route.planning import sources
 from migration_route.planning.graph import read_recorder
 from migration_route.vocabulary import Action, Mode
 
 _LONGEST = 2000
-_SHORTEST_SECRET = 6
+_NAMES_A_SECRET = re.compile(r"password|passwd|secret|token|key", re.IGNORECASE)
 
 
 class TypedRecord:
@@ -80,7 +81,7 @@ class TypedRecord:
                         for app, name, back in self._steps
                     ],
                     "error": error
-                    and {"type": type(error).__name__, "message": _safe(str(error))},
+                    and {"type": type(error).__name__, "message": message_of(error)},
                     "lock_held": held,
                 },
             )
@@ -118,12 +119,8 @@ def _state(is_recorded: bool, *, backwards: bool) -> str:  # noqa: FBT001 - of t
 
 
 def _argv() -> list[str]:
-    return [_safe(word) for word in sys.argv]
-
-
-def _safe(text: str) -> str:
-    secrets = {str(settings.SECRET_KEY), *route_settings().secrets}
-    secrets |= {str(found.get("PASSWORD") or "") for found in settings.DATABASES.values()}
-    speakable = text.encode(errors="backslashreplace").decode().replace("\0", "\ufffd")
-    kept = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
-    return masked(speakable, secrets=kept)[:_LONGEST]
+    words = [clipped(word, _LONGEST) for word in sys.argv]
+    return [
+        MASK if before.startswith("-") and _NAMES_A_SECRET.search(before) else word
+        for before, word in zip(["", *words], words, strict=False)
+    ]

@@ -57,7 +57,7 @@ def has_ended(run: str) -> bool:
 def last_words(run: str) -> str:
     """Return the last lines of that file, masked; empty on another host."""
     with suppress(OSError):
-        return masked(words_of(run).read_text(errors="replace")[-_TAIL:])
+        return masked(words_of(run).read_text(errors="replace"))[-_TAIL:]
     return ""
 
 

@@ -7,15 +7,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from migration_route.conf import route_settings
+from migration_route.error_texts import without_values
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.records import StepError
-from migration_route.masking import masked
 from migration_route.running.child import Spoken
 from migration_route.running.messages import Failure, Message
 from migration_route.running.supervision.verdict import Told
 from migration_route.running.supervision.waiting import attempt_line
+from migration_route.running.work.output import MOST_CHARACTERS, MOST_LINES, OutputBudget
 from migration_route.vocabulary import Action, Direction, EventKind, StepState
 
+_MOST_TEXT = 10_000_000  # characters of statements and operations of one run
+_SHORTENED = 200  # characters of each of them beyond that
 _SLOW = 1.0  # seconds after which a statement is shown while it still runs
 
 
@@ -28,6 +32,8 @@ class Transcript:
         self._operation: int | None = None
         self._statement: tuple[float, Message] | None = None
         self._attempts: dict[str, Any] = {}
+        self._budget = OutputBudget()
+        self._text = 0  # characters of statements and operations so far
 
     def begin_step(self, position: int, at: str) -> None:
         """Write down that a step is about to begin."""
@@ -59,7 +65,7 @@ class Transcript:
     def hear(self, said: Message | Spoken) -> None:
         """Write down what was said."""
         if isinstance(said, Spoken):
-            self._output(masked(said.text), said.stream, None)
+            self._output(said.text, said.stream, None)
             return
         if handler := self._handlers().get(said.kind):
             handler(said)
@@ -154,13 +160,26 @@ class Transcript:
         self.told = replace(self.told, wrote=True, carried_out=True)
 
     def _output(self, text: str, stream: str, at: str | None) -> None:
+        """Record a line; the one that exceeds the budget becomes the note that output is
+        left out, and the lines after it nothing."""
+        if self._budget.is_spent:
+            return
+        kind, facts = EventKind.OUTPUT, {"stream": stream}
+        if not self._budget.admits(text):
+            kind, facts = EventKind.OUTPUT_TRUNCATED, {}
+            text = (
+                f"Output truncated: a run records {MOST_LINES} lines and "
+                f"{MOST_CHARACTERS} characters of output at most."
+            )
+        elif not route_settings().record_error_detail:
+            text = without_values(text)
         self._journal.event(
-            EventKind.OUTPUT,
+            kind,
             at=at,
             step=self.told.current,
             operation=self._operation,
             text=text,
-            facts={"stream": stream},
+            facts=facts,
         )
 
     def _ended(self, said: Message) -> None:
@@ -226,6 +245,13 @@ class Transcript:
             step=self.told.current,
             operation=said.operation,
             duration_ms=said.duration_ms,
-            text=said.text,
+            text=self._bounded(said.text),
             facts=dict(facts),
         )
+
+    def _bounded(self, text: str) -> str:
+        """Return a text of the worker, shortened once the run has recorded too much."""
+        self._text += len(text)
+        if self._text <= _MOST_TEXT or len(text) <= _SHORTENED:
+            return text
+        return f"{text[:_SHORTENED]}…"

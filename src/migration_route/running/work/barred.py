@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from migration_route.error_texts import message_of
 from migration_route.running.messages import Bounds
 from migration_route.vendors import copies_of, in_place_of
 from migration_route.vendors.in_place import InPlace, Trouble
@@ -149,7 +150,7 @@ class Barred:
             case Trouble.LOCK_TAKEN:
                 return LockTaken(
                     "Others held a lock that was needed: "
-                    f"{str(error).strip().splitlines()[0]}. A rehearsal in place waits for "
+                    f"{message_of(error).splitlines()[0]}. A rehearsal in place waits for "
                     f"{self._bounds.lock_timeout * 1000:g} ms, and does not try again."
                 )
         return None

@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import msgspec
+from django.db import connections
 from django.db.migrations import Migration
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 from migration_route import clock
 from migration_route.health import Touched
+from migration_route.masking import clipped
 from migration_route.planning.planner import describe_operation
 from migration_route.planning.rewriting import foresee_step
 from migration_route.planning.sql import AT_THE_END
 from migration_route.planning.touching import touched_by_step
 from migration_route.running.messages import Answer, Message
+from migration_route.running.work.output import OutputBudget
 
 _STATEMENTS_SHOWN = 100
-_LINES_SHOWN = 20_000
-_LONGEST_STATEMENT = 20_000
+_LONGEST_TEXT = 20_000
+_TEMPLATES = 16  # of the latest statements: one that waits for its locks is sent again
 _READING = frozenset({"select", "show", "explain", "pragma", "savepoint", "release", "set"})
 
 
@@ -44,18 +48,18 @@ class Reporter:
         pipe: int,
         database: str,
         ask: Callable[[], Answer],
-        mask: Callable[[str], str],
     ) -> None:
         self._pipe = pipe
         self._database = database
         self._ask = ask
-        self._hide = mask
+        self._output = OutputBudget()
+        self._templates: dict[str, str] = {}  # by the statement composed of each
         self._lock = threading.Lock()
         self._asking = threading.RLock()  # one question and its answer at a time
         self._questions = 0
         self._is_torn = False
         self._operation: int | None = None
-        self._shown = self._omitted = self._omitted_ms = self._lines = 0
+        self._shown = self._omitted = self._omitted_ms = 0
         self._touching = self._wrote = False
 
     def send(self, message: Message) -> None:
@@ -90,12 +94,11 @@ class Reporter:
             raise Stopped
 
     def output(self, stream: str, line: str) -> None:
-        """Tell a line that was printed."""
-        self._lines += 1
-        if self._lines <= _LINES_SHOWN:
-            self._say("output", stream=stream, text=self.mask(line))
-        elif self._lines == _LINES_SHOWN + 1:
-            self._say("output", stream=stream, text=f"(more than {_LINES_SHOWN} lines)")
+        """Send a line that was printed, its secrets masked; the line that exceeds the
+        budget is the last one, and the supervisor records that output is left out."""
+        if not self._output.is_spent:
+            self._output.admits(line)
+            self._say("output", stream=stream, text=line)
 
     # --- the observer -----------------------------------------------------------------
 
@@ -231,7 +234,7 @@ class Reporter:
 
     def index_dropped(self, sql: str) -> None:
         """Tell that an invalid index is about to be dropped."""
-        self._say("index_dropped", operation=self._operation, text=self._shown_as(sql))
+        self._say("index_dropped", operation=self._operation, text=self.mask(sql))
 
     def watched(self, operations: list[dict[str, Any]]) -> None:
         """Tell what was seen of the operations of a step, in a rehearsal."""
@@ -261,12 +264,46 @@ class Reporter:
             )
         self._omitted = self._omitted_ms = 0
 
-    def mask(self, text: str) -> str:
-        """Return a text as it may leave the worker: without secrets, in good UTF-8."""
-        return self._hide(text).encode(errors="backslashreplace").decode()
+    def remember_template(self, statement: str, template: str) -> None:
+        """Note of which SQL with placeholders a statement with its values was composed."""
+        if len(self._templates) >= _TEMPLATES:
+            del self._templates[next(iter(self._templates))]
+        self._templates[statement] = template
+
+    def template_of(self, sql: str) -> str:
+        """Return a statement with placeholders where its parameters are."""
+        return self._templates.get(sql, sql)
 
     def _shown_as(self, sql: str) -> str:
-        return self.mask(sql[:_LONGEST_STATEMENT])
+        return self.mask(self.template_of(sql))
+
+    def mask(self, text: str) -> str:
+        """Return a text as it may leave the worker: without secrets, in good UTF-8, and of
+        bounded length."""
+        return clipped(text, _LONGEST_TEXT)
+
+
+@contextmanager
+def placeholders_kept(alias: str, reporter: Reporter) -> Iterator[None]:
+    """Let the reporter know the placeholders of statements that a schema editor composes
+    with their values before it sends them, as that of PostgreSQL does."""
+    operations: Any = type(connections[alias].ops)
+    compose = getattr(operations, "compose_sql", None)
+    if compose is None:
+        yield
+        return
+
+    def composed(self: Any, sql: str, params: Any) -> str:
+        statement: str = compose(self, sql, params)
+        if params:
+            reporter.remember_template(statement, sql)
+        return statement
+
+    operations.compose_sql = composed
+    try:
+        yield
+    finally:
+        operations.compose_sql = compose
 
 
 def only_reads(sql: str) -> bool:

@@ -15,6 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
 
 from migration_route.ledger.rehearsal_report import SeenLock, SeenOperation, SeenStatement
+from migration_route.masking import clipped
 from migration_route.planning.planner import describe_operation
 from migration_route.planning.sql import AT_THE_END
 from migration_route.running.messages import Order
@@ -248,7 +249,7 @@ class Watching:
         current.add(
             start,
             SeenStatement(
-                sql=self._reporter.mask(text[:_LONGEST]),
+                sql=clipped(self._reporter.template_of(text), _LONGEST),
                 duration_ms=duration_ms,
                 total_ms=duration_ms,
                 rows=None if rows is None or rows < 0 or _is_definition(text) else rows,

@@ -10,15 +10,12 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 from django.apps import apps
-from django.conf import settings
-from django.db import Error as DatabaseFailure
 from django.db import connections
 from django.db.migrations import Migration
 from django.db.migrations.state import ProjectState
@@ -26,7 +23,7 @@ from django.db.models.signals import pre_migrate
 
 from migration_route import clock
 from migration_route.conf import route_settings
-from migration_route.masking import masked
+from migration_route.error_texts import message_of, sqlstate_of, traceback_of
 from migration_route.planning import sources
 from migration_route.running.guarding.guard import standing_aside
 from migration_route.running.messages import Answer, Ending, Failure, Message, Order
@@ -38,14 +35,12 @@ from migration_route.running.work.in_place import AllRehearsed, carefully
 from migration_route.running.work.observation import observed
 from migration_route.running.work.output import LineWriter
 from migration_route.running.work.rebuilding import rebuilding
-from migration_route.running.work.reporter import Reporter, Stopped
+from migration_route.running.work.reporter import Reporter, Stopped, placeholders_kept
 from migration_route.running.work.resumption import resume_in
 from migration_route.running.work.session import worker_session
 from migration_route.running.work.typed import type_migrate
 from migration_route.running.work.watching import watching
 from migration_route.vocabulary import OWN_APP
-
-_SHORTEST_SECRET = 6
 
 
 class Worker:
@@ -61,7 +56,7 @@ class Worker:
         if not line:
             return  # the supervisor has ended before there was anything to do
         order = msgspec.json.decode(line, type=Order)
-        reporter = Reporter(self._pipe, order.database, self._next_answer, _mask)
+        reporter = Reporter(self._pipe, order.database, self._next_answer)
         streams = _capture(reporter)
         ending, failure = _carry_out(order, reporter, streams)
         no_more_interrupts()
@@ -85,6 +80,7 @@ def _carry_out(
             led_to_copy(order.database, order.scratch, reporter.denied),
             standing_aside(order.database),
             worker_session(order.database, order.run, reporter.session_opens),
+            placeholders_kept(order.database, reporter),
             _held_to(order, reporter) as held,
             rebuilding(order, reporter),
             carefully(order, held, reporter) as (observer, carried),
@@ -162,26 +158,13 @@ def _held_to(order: Order, reporter: Reporter) -> Iterator[_Held]:
         pre_migrate.disconnect(check, sender=sender, dispatch_uid="migration_route.worker")
 
 
-def _mask(text: str) -> str:
-    secrets = {str(settings.SECRET_KEY), *route_settings().secrets}
-    secrets |= {
-        str(database.get("PASSWORD") or "") for database in settings.DATABASES.values()
-    }
-    speakable = text.encode(errors="backslashreplace").decode()  # no lone surrogates
-    return masked(speakable, secrets=[s for s in secrets if len(s) >= _SHORTEST_SECRET])
-
-
 def _failure(error: BaseException) -> Failure:
-    cause = error.__cause__ or error
-    code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    is_of_database = isinstance(error, DatabaseFailure)
-    if is_of_database and code is None and cause.args and isinstance(cause.args[0], int):
-        code = str(cause.args[0])  # MySQL and MariaDB number their errors
+    with_detail = route_settings().record_error_detail
     return Failure(
         type=type(error).__name__,
-        message=_mask(str(error) or type(error).__name__),
-        sqlstate=code,
-        traceback=_mask("".join(traceback.format_exception(error))[-20_000:]),
+        message=message_of(error),
+        sqlstate=sqlstate_of(error),
+        traceback=traceback_of(error, with_detail=with_detail),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.masking import masked
+from migration_route.masking import clipped
 from migration_route.vendors.interface import Session
 
 _LONGEST_QUERY = 1000
@@ -37,7 +37,7 @@ class MySQLSessions:
             pid=pid,
             user=user or "",
             application=host or "",
-            query=masked(query or "")[:_LONGEST_QUERY],
+            query=clipped(query or "", _LONGEST_QUERY),
             since=since or "",
             state=state or command or "",
             is_busy=command not in {"Sleep", "Killed"},

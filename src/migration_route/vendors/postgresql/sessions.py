@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.masking import masked
+from migration_route.masking import clipped
 from migration_route.vendors.interface import Session
 
 _LONGEST_QUERY = 1000
@@ -36,7 +36,7 @@ class PostgreSQLSessions:
             pid=pid,
             user=user or "",
             application=application or "",
-            query=masked(query or "")[:_LONGEST_QUERY],
+            query=clipped(query or "", _LONGEST_QUERY),
             since=since or "",
             state=state or "",
             is_busy=state in {"active", "fastpath function call"},
