@@ -78,10 +78,13 @@ class Copies(Protocol):
     def schema(self, connection: BaseDatabaseWrapper) -> list[str]:
         """Return the schema of a copy as lines that can be compared."""
 
-    def leaves(self, sql: str, home: str) -> str:
+    def leaves(
+        self, sql: str, home: str, connection: BaseDatabaseWrapper | None = None
+    ) -> str:
         """Tell what a statement reaches beyond its own database; "" where nothing.
 
-        `home` is the database that the copy was made of: to name it is to leave.
+        `home` is the database that the copy was made of: to name it is to leave. With an
+        open connection it is read in the mode of its session, else in the usual one.
         """
 
     def watch_drivers(self, look: Callable[[str], None]) -> None:

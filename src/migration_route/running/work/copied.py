@@ -122,7 +122,7 @@ def _guard_statements(database: str, home: str, denied: Callable[[str], None]) -
         many: bool,  # noqa: FBT001 - Django calls it so
         context: Any,
     ) -> Any:
-        if why := copies.leaves(str(sql), home):
+        if why := copies.leaves(_text(sql, context), home, context["connection"]):
             denied(f"a statement: {why}")
             raise OutsideOfTheCopy(f"This cannot be rehearsed: {why}.")
         return execute(sql, params, many, context)
@@ -134,3 +134,12 @@ def _guard_statements(database: str, home: str, denied: Callable[[str], None]) -
     connection_created.connect(
         prepare, weak=False, dispatch_uid="migration_route.rehearsal"
     )
+
+
+def _text(sql: Any, context: Any) -> str:
+    """Return a statement in whichever form the driver takes one, as text."""
+    if isinstance(sql, bytes):
+        return sql.decode(errors="replace")
+    if hasattr(sql, "as_string"):  # psycopg.sql
+        return str(sql.as_string(context["connection"].connection))
+    return str(sql)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from django.db.backends.postgresql.client import DatabaseClient
 
 from migration_route.errors import CannotRehearse
 from migration_route.vendors.copying import BOOKKEEPING, Alive, Observer, is_scratch_name
+from migration_route.vendors.lexer import POSTGRESQL, Dialect, lexemes
 from migration_route.vendors.postgresql.drivers import watch_drivers
 from migration_route.vendors.postgresql.observing import PostgreSQLObserver
-from migration_route.vendors.statements import code_of, first_word
+from migration_route.vendors.postgresql.sessions import dialect_of_session
+from migration_route.vendors.statements import Part, code_of, parts_of
 from migration_route.vendors.tools import find_tool, pour, read_from, version_of
 
 # A copy has one owner and no subscriptions: it must not speak to anybody.
@@ -40,7 +42,10 @@ _OF_THE_CLUSTER = re.compile(
     r"(?:grant|revoke)\s+(?!.*\bon\b)[\w\", ]+?\s+(?:to|from))\b",
     re.IGNORECASE,
 )
-# What a block executes stands in its literals.
+# What a block or a routine executes stands in its literals.
+_HAS_BODY = re.compile(
+    r"^(?:do|create\s+(?:or\s+replace\s+)?(?:function|procedure))\b", re.IGNORECASE
+)
 _IN_A_BLOCK = re.compile(rf"\b({_THINGS})\b", re.IGNORECASE)
 _RANDOM = re.compile(r"^\\(?:un)?restrict ")
 
@@ -127,12 +132,18 @@ class PostgreSQLCopies:
             if line and not line.startswith("--") and not _RANDOM.match(line)
         ]
 
-    def leaves(self, sql: str, home: str) -> str:
+    def leaves(
+        self, sql: str, home: str, connection: BaseDatabaseWrapper | None = None
+    ) -> str:
         """Find what belongs to the whole cluster: roles, databases, tablespaces."""
         del home  # another database cannot be named in a statement
-        is_block = first_word(sql) == "do"
-        for code in [sql] if is_block else code_of(sql):
-            if found := (_IN_A_BLOCK if is_block else _OF_THE_CLUSTER).search(code):
+        dialect = POSTGRESQL if connection is None else dialect_of_session(connection)
+        for part in parts_of(lexemes(sql, dialect), dialect):
+            found = _OF_THE_CLUSTER.search(part.code)
+            if not found and _HAS_BODY.match(part.code):
+                bodies = (part.code, *part.literals, *_bodies(part, dialect))
+                found = next(filter(None, map(_IN_A_BLOCK.search, bodies)), None)
+            if found:
                 return f"{' '.join(found[1].split()).upper()} reaches the whole server"
         return ""
 
@@ -150,6 +161,15 @@ def _place(settings: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
     which the password is."""
     arguments, environment = DatabaseClient.settings_to_cmd_args_env(settings, [])
     return arguments[1:], dict(environment or {})
+
+
+def _bodies(part: Part, dialect: Dialect) -> Iterator[str]:
+    """Return what the literals of a statement hold, without comments."""
+    for literal in part.literals:
+        mark = re.match(r"\$\w*\$|[eE]?'", literal)
+        if mark:
+            inner = literal[mark.end() :].removesuffix(mark[0][-1:])
+            yield " ".join(code_of(inner, dialect))
 
 
 def _creation(connection: BaseDatabaseWrapper, name: str) -> str:

@@ -21,6 +21,7 @@ from migration_route.vendors.copying import (
     Seen,
     is_scratch_name,
 )
+from migration_route.vendors.lexer import SQLITE
 from migration_route.vendors.sqlite import file_of
 from migration_route.vendors.statements import code_of
 
@@ -97,10 +98,12 @@ class SQLiteCopies:
                     lines += [f"  {name} {row}" for row in rows]
         return lines
 
-    def leaves(self, sql: str, home: str) -> str:
+    def leaves(
+        self, sql: str, home: str, connection: BaseDatabaseWrapper | None = None
+    ) -> str:
         """Find statements that open another file."""
-        del home
-        for code in code_of(sql):
+        del home, connection
+        for code in code_of(sql, SQLITE):
             if found := _LEAVES.match(code):
                 return f"{found[1].upper()} opens another file"
         return ""
