@@ -27,6 +27,20 @@ def is_scratch_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def verified(session: Any, verify: Callable[[Any], None] | None) -> Any:
+    """Return a new session of a driver; it is closed where `verify` raises."""
+    if verify is None:
+        return session
+    try:
+        verify(session)
+        if getattr(session, "autocommit", False) is not True:
+            session.rollback()  # the question has begun a transaction
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What is new since the last look in the same transaction."""
@@ -87,9 +101,16 @@ class Copies(Protocol):
         open connection it is read in the mode of its session, else in the usual one.
         """
 
-    def watch_drivers(self, look: Callable[[str], None]) -> None:
+    def watch_drivers(
+        self, look: Callable[[str], None], verify: Callable[[Any], None] | None = None
+    ) -> None:
         """Let `look` hear the name, or the file, of every database that this process
-        connects to from now on, past Django as well; what it raises prevents that."""
+        connects to from now on, past Django as well; what it raises prevents that.
+
+        `verify` gets each new session of the driver before whoever wanted it does; the
+        session is closed when it raises. A file is known by its path, before it is opened:
+        for SQLite it is not called.
+        """
 
     def observer(self) -> Observer:
         """Return somebody who looks at statements."""
