@@ -173,3 +173,35 @@ def test_the_copy_is_another_database_and_a_true_one(build, tmp_path, pair, lead
     now = site.rows("SELECT sequence, digest FROM migration_route_entry ORDER BY 1")
     assert now[: len(entries)] == entries
     assert site.project.manage("migration_route", "ledger", "verify").returncode == 0
+
+
+PAST_DJANGO = {
+    MARIADB: "import pymysql\npymysql.connect(read_default_file={file!r})",
+    POSTGRES: "import psycopg\npsycopg.connect('service=shop')",
+}
+
+
+@pytest.mark.parametrize("pair", PAST_DJANGO, ids=lambda pair: pair.vendor)
+def test_the_original_is_not_reached_past_django_either(build, tmp_path, pair):
+    """By a file that names it: the server tells where such a connection stands."""
+    site = build(pair, serve=False)
+    is_mariadb = pair is MARIADB
+    entry = (
+        by_option_file(site, tmp_path)
+        if is_mariadb
+        else by_service(site, tmp_path, named=False)
+    )
+    lead(site, entry)
+    begin(site)
+    body = PAST_DJANGO[pair].format(file=entry["OPTIONS"].get("read_default_file"))
+    site.project.add_migrations({"0002_empty": migration(RUN, body=body)})
+    found = rehearse(site)
+    assert found["state"] == "failed"
+    assert found["error"]["type"] == "OutsideOfTheCopy"
+    assert named_in_report(found, site.database.name)
+    assert copies(site) == set()
+
+
+def named_in_report(found, name):
+    """Tell whether the report says that the original was wanted."""
+    return name in json.dumps(found["report"]["limits"])

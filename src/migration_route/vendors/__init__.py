@@ -16,8 +16,9 @@ from migration_route.errors import Misconfigured
 
 if TYPE_CHECKING:
     from migration_route.vendors.copying import Copies
+    from migration_route.vendors.identity import DatabaseIdentity
     from migration_route.vendors.in_place import InPlace
-    from migration_route.vendors.interface import DatabaseIdentity, Vendor
+    from migration_route.vendors.interface import Vendor
 
 _MODULES = {"postgresql": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -16,12 +16,25 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from migration_route.errors import CannotRehearse
 from migration_route.vendors import identity_of
 from migration_route.vendors.copying import is_scratch_name
-from migration_route.vendors.interface import DatabaseIdentity
 
 _OVERRULED = (
     "NAME is overruled by OPTIONS (database, db, dbname, init_command), by a service "
     "file, by an option file, or by the backend: let NAME alone name the database."
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseIdentity:
+    """A database, by what its server says."""
+
+    server: str  # differs between any two servers; "" where it is not known
+    name: str  # differs between any two databases of a server; "" where it is not known
+    label: str = field(default="", compare=False)  # what a reader calls it
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether it can be compared."""
+        return bool(self.server and self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

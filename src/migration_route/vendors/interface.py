@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,21 +13,8 @@ from django.db.backends.utils import CursorWrapper
 
 from migration_route.forecast import Forecast, TableSize
 from migration_route.health import HealthSettings, Signal, Touched
+from migration_route.vendors.identity import DatabaseIdentity
 from migration_route.vendors.troubles import Troubles
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseIdentity:
-    """A database, by what its server says."""
-
-    server: str  # differs between any two servers; "" where it is not known
-    name: str  # differs between any two databases of a server; "" where it is not known
-    label: str = field(default="", compare=False)  # what a reader calls it
-
-    @property
-    def is_known(self) -> bool:
-        """Tell whether it can be compared."""
-        return bool(self.server and self.name)
 
 
 class Slot(IntEnum):

@@ -8,13 +8,8 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.health import HealthSettings, Signal, Touched
-from migration_route.vendors.interface import (
-    DatabaseIdentity,
-    Forecaster,
-    Sessions,
-    Slot,
-    TargetLock,
-)
+from migration_route.vendors.identity import DatabaseIdentity
+from migration_route.vendors.interface import Forecaster, Sessions, Slot, TargetLock
 from migration_route.vendors.mysql import health
 from migration_route.vendors.mysql.catalog import MySQLCatalog
 from migration_route.vendors.mysql.contention import MySQLContention

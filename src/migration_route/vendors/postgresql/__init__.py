@@ -10,13 +10,8 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.health import HealthSettings, Signal, Touched
-from migration_route.vendors.interface import (
-    DatabaseIdentity,
-    Forecaster,
-    Sessions,
-    Slot,
-    TargetLock,
-)
+from migration_route.vendors.identity import DatabaseIdentity
+from migration_route.vendors.interface import Forecaster, Sessions, Slot, TargetLock
 from migration_route.vendors.postgresql import health, troubles
 from migration_route.vendors.postgresql.catalog import PostgreSQLCatalog
 from migration_route.vendors.postgresql.contention import PostgreSQLContention
