@@ -102,7 +102,7 @@ def test_another_way_to_the_database_is_no_copy(monkeypatch, tmp_path):
         with (
             own_connection("default") as original,
             alias(monkeypatch, "way", **changes),
-            pytest.raises(CannotRehearse, match=r"original itself|same database"),
+            pytest.raises(CannotRehearse, match="same database"),
         ):
             copy_of.require_other("default", original, "way")
     with own_connection("default") as original:
@@ -120,7 +120,7 @@ def test_settings_that_lead_back_to_the_original_are_refused(monkeypatch):
                 type(copies), "settings", lambda self, settings, name: {**settings}
             )
             try:
-                with pytest.raises(CannotRehearse, match="the original itself"):
+                with pytest.raises(CannotRehearse, match="same database as the original"):
                     copies.make(connection, name, with_data=with_data, alive=quiet)
             finally:
                 patch.undo()

@@ -77,7 +77,7 @@ def require_separate(
         )
     if first == other:
         raise CannotRehearse(
-            f"The copy leads to the original itself, the database {first.label!r}. "
+            f"The copy leads to the same database as the original, {first.label!r}. "
             "Nothing was changed.",
             hint=_OVERRULED,
         )

@@ -124,12 +124,14 @@ class PostgreSQLCopies:
         """End its sessions and drop it."""
         require_removable(connection, name)
         with connection.cursor() as cursor:
+            # What is left then are processes of the server, such as autovacuum. An owner
+            # may not signal those, and FORCE would fail; DROP DATABASE ends them itself.
             cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = %s AND backend_type = 'client backend'",
                 [name],
             )
-            force = " WITH (FORCE)" if connection.pg_version >= 130000 else ""  # type: ignore[attr-defined]
-            cursor.execute(f'DROP DATABASE IF EXISTS "{name}"{force}')
+            cursor.execute(f'DROP DATABASE IF EXISTS "{name}"')
 
     def schema(self, connection: BaseDatabaseWrapper) -> list[str]:
         """Return what pg_dump says of the schema."""
