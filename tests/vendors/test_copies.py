@@ -135,6 +135,22 @@ def test_a_password_is_never_an_argument(database):
     assert "very-secret" in environment.values()
 
 
+def test_an_option_file_does_not_widen_a_dump(tmp_path):
+    """Only the arguments are looked at: what they prevent would reach every database of
+    the server, so that no test restores anything by such a file."""
+    path = tmp_path / "my.cnf"
+    path.write_text("[client]\nhost=db.invalid\n[mysqldump]\nall-databases\n")
+    place, _ = mysql._place(
+        {"NAME": "", "USER": "", "PASSWORD": "", "HOST": "", "PORT": "",
+         "OPTIONS": {"read_default_file": str(path), "database": "other"}},
+        "shop",
+    )  # fmt: skip
+    assert place[0] == f"--defaults-file={path}"
+    assert place[-1] == "shop"
+    assert {"--skip-all-databases", "--skip-databases"} <= set(mysql._ONE_DATABASE)
+    assert {"--skip-force", "--one-database"} <= set(mysql._LOAD)
+
+
 def test_a_user_who_may_not_create_databases_is_told_what_to_do(database):
     """Before anything has begun."""
     from django.db import connections

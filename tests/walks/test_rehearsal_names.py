@@ -42,9 +42,6 @@ def by_option_file(site, folder, *, database=True):
         f"user={words['USER']}",
         f"password={words['PASSWORD']}",
         *([f"database={words['NAME']}"] if database else []),
-        # What must not widen a dump, nor let the reader go on after an error.
-        "[mysqldump]\nall-databases\nadd-drop-database",
-        "[mysql]\nforce",
     ]
     path = folder / "my options.cnf"
     path.write_text("\n".join(lines) + "\n")
