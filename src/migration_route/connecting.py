@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -31,14 +32,22 @@ def new_connection(alias: str, *, patience: float = PATIENCE) -> BaseDatabaseWra
     """
     way = route_settings().database(alias).direct or alias
     connection = connections[way].copy(alias=alias)
-    connection.settings_dict = {
-        **vendor_of(way).own_settings(connection.settings_dict, patience=patience),
+    connection.settings_dict = own_settings(way, connection.settings_dict, patience)
+    return connection
+
+
+def own_settings(
+    alias: str, settings: dict[str, Any], patience: float = PATIENCE
+) -> dict[str, Any]:
+    """Return the settings of a connection that belongs to the route alone, from those of
+    an ordinary one to a database of the same kind as that of the alias."""
+    return {
+        **vendor_of(alias).own_settings(settings, patience=patience),
         "ATOMIC_REQUESTS": False,
         "AUTOCOMMIT": True,
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": False,
     }
-    return connection
 
 
 def require_direct(alias: str) -> None:

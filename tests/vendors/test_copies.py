@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import pytest
 
 from migration_route.errors import CannotRehearse
 from migration_route.vendors import copies_of, copying
+from migration_route.vendors.identity import opened
+from migration_route.vendors.mysql import copies as mysql
 from migration_route.vendors.mysql.copies import COPIES as MYSQL
 from migration_route.vendors.postgresql.copies import COPIES as POSTGRESQL
+from migration_route.vendors.postgresql.tools import way_of
 from migration_route.vendors.sqlite.copies import COPIES as SQLITE
 from migration_route.vendors.tools import find_tool, pour
 
@@ -114,22 +115,40 @@ def test_a_copy_is_made_and_removed(database):
                 copies.remove(connection, name)  # nor is it an error that it is gone
 
 
-@pytest.mark.parametrize("vendor", ["postgresql", "mysql"])
-def test_a_password_is_never_an_argument(vendor):
+def test_a_password_is_never_an_argument(database):
     """Everybody on the host can read those."""
-    place = import_module(f"migration_route.vendors.{vendor}.copies")._place
-    settings = {
-        "NAME": "shop",
-        "USER": "web",
-        "PASSWORD": "very-secret",
-        "HOST": "db.invalid",
-        "PORT": "1",
-        "OPTIONS": {},
-    }
-    arguments, environment = place(settings)
+    from django.db import connections
+
+    connection = connections["default"]
+    if connection.vendor == "sqlite":
+        pytest.skip("a file has no password")
+    settings = {**connection.settings_dict, "PASSWORD": "very-secret"}
+    if connection.vendor == "mysql":
+        arguments, environment = mysql._place(settings, "shop")
+        assert arguments[-1] == "shop"
+    else:
+        with opened(connection, settings) as other:
+            way = way_of(other, database="shop")
+        arguments, environment = way.arguments, way.environment
+        assert "dbname='shop'" in arguments[-1]
     assert "very-secret" not in " ".join(arguments)
     assert "very-secret" in environment.values()
-    assert arguments[-1] == "shop"
+
+
+def test_an_option_file_does_not_widen_a_dump(tmp_path):
+    """Only the arguments are looked at: what they prevent would reach every database of
+    the server, so that no test restores anything by such a file."""
+    path = tmp_path / "my.cnf"
+    path.write_text("[client]\nhost=db.invalid\n[mysqldump]\nall-databases\n")
+    place, _ = mysql._place(
+        {"NAME": "", "USER": "", "PASSWORD": "", "HOST": "", "PORT": "",
+         "OPTIONS": {"read_default_file": str(path), "database": "other"}},
+        "shop",
+    )  # fmt: skip
+    assert place[0] == f"--defaults-file={path}"
+    assert place[-1] == "shop"
+    assert {"--skip-all-databases", "--skip-databases"} <= set(mysql._ONE_DATABASE)
+    assert {"--skip-force", "--one-database"} <= set(mysql._LOAD)
 
 
 def test_a_user_who_may_not_create_databases_is_told_what_to_do(database):

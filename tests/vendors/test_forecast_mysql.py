@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from migration_route.vendors.lexer import MYSQL
 from migration_route.vendors.mysql.alterations import alteration
 from migration_route.vendors.mysql.schema import Column, Facts, Server
 from migration_route.vendors.words import statements
@@ -42,20 +43,20 @@ def facts(*, is_innodb: bool = True, has_fulltext: bool = False) -> Facts:
 )
 def test_an_algorithm_is_that_of_the_manual(action: str, new: str, old: str) -> None:
     """MySQL 8.4, 17.12.1, and 8.0 for the release before it."""
-    (words,) = statements(action)
+    (words,) = statements(action, MYSQL)
     assert alteration(words, facts(), NEW).algorithm == new
-    (words,) = statements(action)
+    (words,) = statements(action, MYSQL)
     assert alteration(words, facts(), OLD).algorithm == old
 
 
 def test_a_table_of_another_engine_is_copied() -> None:
     """Nothing but InnoDB alters in place."""
-    (words,) = statements("ADD INDEX i (name)")
+    (words,) = statements("ADD INDEX i (name)", MYSQL)
     cost = alteration(words, facts(is_innodb=False), NEW)
     assert (cost.algorithm, cost.lock) == ("copy", "SHARED")
 
 
 def test_a_full_text_index_keeps_columns_from_being_added_at_once() -> None:
     """It has a hidden column of its own."""
-    (words,) = statements("ADD COLUMN x int NULL")
+    (words,) = statements("ADD COLUMN x int NULL", MYSQL)
     assert alteration(words, facts(has_fulltext=True), NEW).algorithm == "inplace"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from migration_route.vendors.interface import Limit
+from migration_route.vendors.lexer import POSTGRESQL
 from migration_route.vendors.mysql.contention import MySQLContention
 from migration_route.vendors.postgresql import wishes
 from migration_route.vendors.postgresql.wishes import conflict, wish_of
@@ -26,8 +27,8 @@ def test_names_come_as_the_database_keeps_them():
 def test_comments_and_literals_are_no_code():
     """What stands in them names nothing; a `DO` block is read, though."""
     sql = "-- drop table a;\nSELECT 'drop table b; x' /* c */; SELECT $x$ d; e $x$ ;"
-    assert code_of(sql) == ["SELECT", "SELECT"]
-    assert "ALTER TABLE t" in code_of("DO $$ BEGIN ALTER TABLE t; END $$")[0]
+    assert code_of(sql, POSTGRESQL) == ["SELECT", "SELECT"]
+    assert "ALTER TABLE t" in code_of("DO $$ BEGIN ALTER TABLE t; END $$", POSTGRESQL)[0]
 
 
 @pytest.mark.parametrize(

@@ -129,15 +129,16 @@ class Conductor:
     def _make_copy(self, connection: BaseDatabaseWrapper) -> Scratch:
         record = self._record
         if way := route_settings().database(record.database).rehearse_on:
-            copy_of.refuse_the_same(record.database, way)
-            return Scratch(alias=way)
+            separation = copy_of.require_other(record.database, connection, way)
+            return Scratch(alias=way, separation=separation)
         copies, with_data = copies_of(record.database), record.kind is CopyKind.DATA
         copies.require(connection, with_data=with_data)
         name = scratch_name(record.id)
         # On record before it is there: whoever looks later knows what to remove.
         rehearsals.note(record.id, scratch=name, is_removed=False)
         copies.make(connection, name, with_data=with_data, alive=self._stay_alive)
-        return Scratch(name=name)
+        separation = copy_of.require_made(record.database, connection, name)
+        return Scratch(name=name, separation=separation)
 
     def _walk_back(self, scratch: Scratch, before: list[str]) -> StepError | None:
         """Take every step back, and compare the schema with that before."""

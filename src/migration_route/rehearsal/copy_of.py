@@ -5,52 +5,93 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.connecting import new_connection
+from migration_route.conf import route_settings
+from migration_route.connecting import new_connection, own_settings
 from migration_route.errors import CannotRehearse
 from migration_route.running.messages import Scratch
-from migration_route.running.work.copied import scratch_settings
-from migration_route.vendors import copies_of, vendor_of
+from migration_route.running.work.copied import settings_of
+from migration_route.vendors import copies_of, identity_of, vendor_of
+from migration_route.vendors.identity import Separation, opened, require_separate
 from migration_route.vendors.interface import Slot
 
 _MOST = 200  # lines of difference
 
 
-def refuse_the_same(database: str, way: str) -> None:
-    """Raise `CannotRehearse` where `way` leads to the database that is to be spared.
+def require_other(database: str, connection: BaseDatabaseWrapper, alias: str) -> Separation:
+    """Return the identities of a database and of the one that another alias leads to.
 
-    The caller holds the lock of its rehearsals: whoever can take that again elsewhere is
-    in another database.
+    The caller holds the lock of the database's rehearsals: it cannot be taken again in
+    the same database. Raises `CannotRehearse` where both are the same database, where
+    that is not known, and where the other one is not of the same kind.
     """
-    if connections[way].vendor != connections[database].vendor:
-        raise CannotRehearse(f"{way!r} is not a database of the same kind as {database!r}.")
-    other = new_connection(way)
+    if connections[alias].vendor != connection.vendor:
+        raise CannotRehearse(
+            f"{alias!r} is not a database of the same kind as {database!r}."
+        )
+    found = _require_separate(database, connection, settings_of(database, alias=alias))
+    other = new_connection(alias)
     try:
-        lock = vendor_of(way).lock(other, Slot.REHEARSAL)
+        lock = vendor_of(alias).lock(other, Slot.REHEARSAL)
         if not lock.try_acquire():
             raise CannotRehearse(
-                f"{way!r} leads to the same database as {database!r}, or is in use by "
+                f"{alias!r} leads to the same database as {database!r}, or is in use by "
                 "another rehearsal.",
                 hint='"rehearse_on" must name a database that may be changed.',
             )
         lock.release()
     finally:
         other.close()
+    return found
+
+
+def require_made(database: str, connection: BaseDatabaseWrapper, name: str) -> Separation:
+    """Return the identities of a database and of its copy of that name.
+
+    Raises `CannotRehearse` where the settings of the copy lead elsewhere.
+    """
+    return _require_separate(database, connection, settings_of(database, name=name))
+
+
+def _require_separate(
+    database: str, connection: BaseDatabaseWrapper, copy_settings: dict[str, Any]
+) -> Separation:
+    """Compare with the database as `connection` reaches it, and as the project does."""
+    with opened(connection, own_settings(database, copy_settings)) as copy:
+        found = require_separate(connection, copy)
+        if route_settings().database(database).direct:
+            usual = connections[database]
+            with opened(usual, own_settings(database, usual.settings_dict)) as same:
+                require_separate(same, copy)
+    return found
 
 
 @contextmanager
 def copy_connection(database: str, scratch: Scratch) -> Iterator[BaseDatabaseWrapper]:
-    """Let the alias lead to the copy, in this thread and block."""
+    """Let the alias lead to the copy, in this thread and block.
+
+    Raises `CannotRehearse` where it leads to any other database.
+    """
     usual = connections[database]
-    copy = new_connection(scratch.alias or database)
-    settings = scratch_settings(database, scratch)
-    copy.settings_dict = {**copy.settings_dict, "NAME": settings["NAME"]}
-    copy.alias = database
-    connections[database] = copy
+    copy = new_connection(database)
+    copy.settings_dict = {
+        **copy.settings_dict,
+        **own_settings(
+            database, settings_of(database, name=scratch.name, alias=scratch.alias)
+        ),
+    }
     try:
+        found = identity_of(copy)
+        if found != scratch.separation.copy:
+            raise CannotRehearse(
+                f"The connection to the copy stands in the database {found.label!r}: its "
+                "schema was not read."
+            )
+        connections[database] = copy
         yield copy
     finally:
         connections[database] = usual

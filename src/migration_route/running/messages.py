@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from migration_route.vendors.identity import Separation
+
 Kind = Literal[
     "gate",  # a step wants to begin: go, or stop?
     "operation_gate",  # an operation wants to begin, or to return: wait until it is known
@@ -66,10 +68,11 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Scratch(Struct, frozen=True, kw_only=True):
     """The copy that a rehearsal is carried out on: a database that was made for it, or
-    an alias that the settings name."""
+    an alias that the settings name. `separation` is what the server says of both."""
 
     name: str = ""
     alias: str = ""
+    separation: Separation
 
 
 class Bounds(Struct, frozen=True, kw_only=True):

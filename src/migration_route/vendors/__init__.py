@@ -10,11 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.errors import Misconfigured
 
 if TYPE_CHECKING:
     from migration_route.vendors.copying import Copies
+    from migration_route.vendors.identity import DatabaseIdentity
     from migration_route.vendors.in_place import InPlace
     from migration_route.vendors.interface import Vendor
 
@@ -34,6 +36,18 @@ def vendor_of(alias: str) -> Vendor:
         )
     module = import_module(f"migration_route.vendors.{_MODULES[name]}")
     found: Vendor = module.VENDOR
+    return found
+
+
+def identity_of(connection: BaseDatabaseWrapper) -> DatabaseIdentity:
+    """Return which database a connection stands in, as its server says; opens it.
+
+    Raises `django.db.Error` where the server does not answer.
+    """
+    module = import_module(f"migration_route.vendors.{_MODULES[connection.vendor]}")
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        found: DatabaseIdentity = module.VENDOR.identity(connection.connection)
     return found
 
 

@@ -27,6 +27,20 @@ def is_scratch_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def verified(session: Any, verify: Callable[[Any], None] | None) -> Any:
+    """Return a new session of a driver; it is closed where `verify` raises."""
+    if verify is None:
+        return session
+    try:
+        verify(session)
+        if getattr(session, "autocommit", False) is not True:
+            session.rollback()  # the question has begun a transaction
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What is new since the last look in the same transaction."""
@@ -78,15 +92,25 @@ class Copies(Protocol):
     def schema(self, connection: BaseDatabaseWrapper) -> list[str]:
         """Return the schema of a copy as lines that can be compared."""
 
-    def leaves(self, sql: str, home: str) -> str:
+    def leaves(
+        self, sql: str, home: str, connection: BaseDatabaseWrapper | None = None
+    ) -> str:
         """Tell what a statement reaches beyond its own database; "" where nothing.
 
-        `home` is the database that the copy was made of: to name it is to leave.
+        `home` is the database that the copy was made of: to name it is to leave. With an
+        open connection it is read in the mode of its session, else in the usual one.
         """
 
-    def watch_drivers(self, look: Callable[[str], None]) -> None:
+    def watch_drivers(
+        self, look: Callable[[str], None], verify: Callable[[Any], None] | None = None
+    ) -> None:
         """Let `look` hear the name, or the file, of every database that this process
-        connects to from now on, past Django as well; what it raises prevents that."""
+        connects to from now on, past Django as well; what it raises prevents that.
+
+        `verify` gets each new session of the driver before whoever wanted it does; the
+        session is closed when it raises. A file is known by its path, before it is opened:
+        for SQLite it is not called.
+        """
 
     def observer(self) -> Observer:
         """Return somebody who looks at statements."""

@@ -55,9 +55,9 @@ class InPlace(Protocol):
     def text_of(self, connection: BaseDatabaseWrapper, query: Any) -> str:
         """Return a query in whichever form the driver takes one, as text."""
 
-    def leaves(self, sql: str) -> str:
+    def leaves(self, connection: BaseDatabaseWrapper, sql: str) -> str:
         """Tell what a text does that must not be sent: it would end the transaction,
-        outlive it, or lift its bounds; "" where nothing."""
+        outlive it, or lift its bounds; "" where nothing. The mode is the session's."""
 
     def watch_driver(self, look: Callable[[Any], None]) -> None:
         """Let `look` hear each query before the driver sends it, past Django as well, from

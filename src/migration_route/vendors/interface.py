@@ -13,6 +13,7 @@ from django.db.backends.utils import CursorWrapper
 
 from migration_route.forecast import Forecast, TableSize
 from migration_route.health import HealthSettings, Signal, Touched
+from migration_route.vendors.identity import DatabaseIdentity
 from migration_route.vendors.troubles import Troubles
 
 
@@ -215,6 +216,12 @@ class Vendor(Protocol):
     @property
     def catalog(self) -> CatalogReader:
         """Return who reads its catalog."""
+
+    def identity(self, session: Any) -> DatabaseIdentity:
+        """Return which database an open session of the driver stands in.
+
+        Sent past Django. Raises what the driver raises.
+        """
 
     def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """Return the settings of a connection that belongs to the route alone.

@@ -1,17 +1,18 @@
-"""What kind of statement is this, and which names stand in it?
+"""The statements of a text, and the names in them.
 
-Read with a few patterns, not parsed: a name too many only makes the route look at one
-table more.
+Lexed by the rules of the database, and then read with a few patterns, not parsed: a name
+too many only makes the route look at one table more.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-_NO_CODE = re.compile(
-    r"--[^\n]*|/\*.*?\*/|'(?:[^'\\]|\\.|'')*'|\$(\w*)\$.*?\$\1\$", re.DOTALL
-)
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^'\\]|\\.|'')*'", re.DOTALL)
+from migration_route.vendors.lexer import Dialect, Kind, Lexeme, lexemes
+
+_NO_CODE = frozenset({Kind.SPACE, Kind.COMMENT, Kind.LITERAL})
 _PART = r'(?:"(?:[^"]|"")+"|`(?:[^`]|``)+`|[^\W\d][\w$]*)'
 NAME = rf"{_PART}(?:\s*\.\s*{_PART})*"
 """The pattern of a name, quoted or not, with its schema or without."""
@@ -30,16 +31,65 @@ def first_word(sql: str) -> str:
     return found[1].lower() if found else ""
 
 
-def code_of(sql: str) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A statement of a text."""
+
+    code: str  # on one line, without comments and literals
+    literals: tuple[str, ...]
+    names: tuple[Lexeme, ...]  # what it consists of, without spaces, comments, literals
+
+
+def parts_of(pieces: Iterable[Lexeme], dialect: Dialect) -> list[Part]:
+    """Return the statements of a text that has been lexed; those without code are left out.
+
+    The body of a `DO` block is code as well.
+    """
+    found = []
+    for lexed in _parted(pieces):
+        words = [one for one in lexed if one.kind not in _NO_CODE]
+        if not words:
+            continue
+        is_block = dialect.vendor == "postgresql" and words[0].text.lower() == "do"
+        code = _code(lexed, dialect if is_block else None)
+        literals = tuple(one.text for one in lexed if one.kind is Kind.LITERAL)
+        found.append(Part(code=code, literals=literals, names=tuple(words)))
+    return found
+
+
+def code_of(sql: str, dialect: Dialect) -> list[str]:
     """Return the statements of a text, without comments and literals, each on one line.
 
     The body of a `DO` block is code as well.
     """
-    bare = _COMMENT if first_word(sql) == "do" else _NO_CODE
-    text = bare.sub(" ", sql)
-    if bare is _COMMENT:
-        return [" ".join(text.split())]
-    return [" ".join(part.split()) for part in text.split(";") if part.strip()]
+    return [part.code for part in parts_of(lexemes(sql, dialect), dialect)]
+
+
+def _parted(pieces: Iterable[Lexeme]) -> list[list[Lexeme]]:
+    found: list[list[Lexeme]] = [[]]
+    for lexeme in pieces:
+        if lexeme.text == ";" and lexeme.kind is Kind.SIGN:
+            found.append([])
+        else:
+            found[-1].append(lexeme)
+    return found
+
+
+def _code(lexed: Iterable[Lexeme], bodies: Dialect | None) -> str:
+    """Return code on one line; with a dialect, bodies between dollars are code too."""
+    words: list[str] = []
+    for kind, text in lexed:
+        if kind is Kind.LITERAL and bodies is not None and text.startswith("$"):
+            mark = text[: text.index("$", 1) + 1]
+            inner = text[len(mark) :].removesuffix(mark)
+            words.append(f" {mark} {_code(lexemes(inner, bodies), None)} {mark} ")
+        elif kind in _NO_CODE:
+            words.append(" ")
+        elif kind is Kind.QUOTED:
+            words.append(text.replace("\n", " "))
+        else:
+            words.append(text)
+    return re.sub(r" {2,}", " ", "".join(words)).strip()
 
 
 def names_in(code: str) -> set[Name]:

@@ -1,40 +1,18 @@
-"""Of which words is a statement made? Names, literals and brackets told apart.
+"""The words of a statement: names, literals and brackets told apart.
 
 Enough to read a definition from left to right; the grammar is with each vendor.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum, unique
 
+from migration_route.vendors.lexer import Dialect, Kind, Lexeme, lexemes
+from migration_route.vendors.lexer import statements as parted
 from migration_route.vendors.statements import Name
 
-_TOKEN = re.compile(
-    r"""
-    (?P<skip>\s+|--[^\n]*|/\*.*?(?:\*/|\Z))
-  | (?P<literal>[eE]'(?:[^'\\]|\\.|'')*'|[bBxXnN]?'(?:[^']|'')*'
-        |\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$)
-  | (?P<quoted>"(?:[^"]|"")*"|`(?:[^`]|``)*`)
-  | (?P<word>[^\W\d][\w$]*)
-  | (?P<number>\d[\w.]*)
-  | (?P<sign>::|.)
-    """,
-    re.DOTALL | re.VERBOSE,
-)
-
-
-@unique
-class Kind(StrEnum):
-    """What a word is."""
-
-    WORD = "word"
-    QUOTED = "quoted"  # a name between quotes, without them
-    LITERAL = "literal"
-    NUMBER = "number"
-    SIGN = "sign"
+_CLOSING = {"[": "]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +43,18 @@ class Token:
         return self.text
 
 
-def statements(sql: str) -> list[Reading]:
+def statements(sql: str, dialect: Dialect) -> list[Reading]:
     """Return the statements of a text, each ready to be read; those without words, such
     as comments, are left out."""
-    found: list[list[Token]] = [[]]
-    for match in _TOKEN.finditer(sql):
-        kind = match.lastgroup if match.lastgroup != "tag" else "literal"
-        if kind == "skip":
-            continue
-        text = match[0]
-        if kind == "quoted":
-            text = text[1:-1].replace(text[-1] * 2, text[-1])
-        token = Token(Kind(kind or "sign"), text)
-        if token.word == ";":
-            found.append([])
-        else:
-            found[-1].append(token)
-    return [Reading(tokens) for tokens in found if tokens]
+    return [Reading(map(_token, lexed)) for lexed in parted(lexemes(sql, dialect))]
+
+
+def _token(lexeme: Lexeme) -> Token:
+    kind, text = lexeme
+    if kind is Kind.QUOTED:
+        closing = _CLOSING.get(text[0], text[0])
+        text = text[1:].removesuffix(closing).replace(closing * 2, closing)
+    return Token(kind, text)
 
 
 class Reading:

@@ -11,7 +11,7 @@ from migration_route.planning.changes.values import ChangeKind as Kind
 
 def told(text):
     """Return kind, table and columns of each change."""
-    statements = raw.statements_of(RunSQL(text), backwards=False)
+    statements = raw.statements_of(RunSQL(text), "postgresql", backwards=False)
     return [
         (found.kind, found.table, found.columns)
         for statement in statements

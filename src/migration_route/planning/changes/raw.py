@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from django.db.migrations import RunSQL
 
 from migration_route.planning.changes.values import Change, ChangeKind
+from migration_route.vendors.lexer import dialect_of
 from migration_route.vendors.statements import NAME, code_of, names_behind
 
 _MAYBE = r"(?:if\s+(?:not\s+)?exists\s+)?"
@@ -61,14 +62,16 @@ _LATER_WRITES = re.compile(
 )
 
 
-def statements_of(operation: RunSQL, *, backwards: bool) -> tuple[str, ...]:
-    """Return the statements of a RunSQL, without comments and literals."""
+def statements_of(operation: RunSQL, vendor: str, *, backwards: bool) -> tuple[str, ...]:
+    """Return the statements of a RunSQL, without comments and literals, as a database of
+    this kind reads them."""
+    dialect = dialect_of(vendor)
     text = operation.reverse_sql if backwards else operation.sql
     whole = [text] if isinstance(text, str) else text or ()
     return tuple(
         statement
         for part in whole
-        for statement in code_of(part if isinstance(part, str) else part[0])
+        for statement in code_of(part if isinstance(part, str) else part[0], dialect)
     )
 
 

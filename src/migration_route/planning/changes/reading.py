@@ -161,7 +161,8 @@ class _Walk:
                 and not (migration.atomic or operation.atomic),
             )
         if isinstance(operation, RunSQL):
-            text = raw.statements_of(operation, backwards=backwards)
+            vendor = connections[self.alias].vendor
+            text = raw.statements_of(operation, vendor, backwards=backwards)
             return replace(
                 deed,
                 tables=tuple(sorted(raw.altered_tables(text) - self.tables)),
@@ -179,7 +180,8 @@ class _Walk:
 def _changes(part: Move, alias: str) -> Iterator[Change]:
     operation, app, before, after, backwards = part
     if isinstance(operation, RunSQL):
-        for statement in raw.statements_of(operation, backwards=backwards):
+        vendor = connections[alias].vendor
+        for statement in raw.statements_of(operation, vendor, backwards=backwards):
             yield from raw.changes_of(statement)
     elif not isinstance(operation, RunPython):
         yield from schema.changes_of(operation, app, before, after, connections[alias])

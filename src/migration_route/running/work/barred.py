@@ -99,7 +99,8 @@ class Barred:
         if not self.is_open:
             return
         self._raise_again()
-        if why := self._in_place.leaves(self._in_place.text_of(self._connection, query)):
+        text = self._in_place.text_of(self._connection, query)
+        if why := self._in_place.leaves(self._connection, text):
             raise self._refuse(why)
 
     def _raise_again(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings
 from django.db import DatabaseError, connections
@@ -18,9 +18,15 @@ from django.db.backends.signals import connection_created
 
 from migration_route.conf import route_settings
 from migration_route.running.messages import Scratch
-from migration_route.vendors import copies_of
-from migration_route.vendors.sqlite import file_of
+from migration_route.vendors import copies_of, vendor_of
+from migration_route.vendors.identity import Separation
+from migration_route.vendors.sqlite.files import file_of_settings
 
+# The options that say where a connection leads, of all drivers.
+_LEADING = (
+    "host", "hostaddr", "port", "unix_socket", "service", "servicefile", "dbname",
+    "database", "db", "read_default_file", "read_default_group", "init_command",
+)  # fmt: skip
 _NO_MAIL = "django.core.mail.backends.dummy.EmailBackend"
 
 
@@ -28,12 +34,13 @@ class OutsideOfTheCopy(DatabaseError):
     """A migration wanted to reach beyond the copy that it was rehearsed on."""
 
 
-def scratch_settings(database: str, scratch: Scratch) -> dict[str, Any]:
-    """Return the settings that lead to the copy."""
-    if scratch.alias:
-        return dict(connections.settings[scratch.alias])
+def settings_of(database: str, *, name: str = "", alias: str = "") -> dict[str, Any]:
+    """Return the settings that lead to a copy: to one that was made, by its name, or to
+    the database of another alias."""
+    if alias:
+        return dict(connections.settings[alias])
     way = route_settings().database(database).direct or database
-    return copies_of(database).settings(dict(connections.settings[way]), scratch.name)
+    return copies_of(database).settings(dict(connections.settings[way]), name)
 
 
 @contextmanager
@@ -46,9 +53,8 @@ def led_to_copy(
         yield
         return
     home = connections.settings[database]
-    copy = scratch_settings(database, scratch)
+    copy = settings_of(database, name=scratch.name, alias=scratch.alias)
     others = [dict(entry) for entry in connections.settings.values()]
-    others = [entry for entry in others if entry.get("NAME")]
     way = route_settings().database(database).direct or database
     same = {_place(home), _place(connections.settings[way])}
     for alias in [*connections.settings]:
@@ -58,9 +64,10 @@ def led_to_copy(
         if _place(entry) in same:
             _lead(alias, {**entry, **copy, "TEST": entry.get("TEST", {})})
     settings.EMAIL_BACKEND = _NO_MAIL  # a mail would reach people
-    _deny_others(_place(copy), denied)
-    _deny_drivers(database, {*map(_name, others)} - {_name(copy)}, denied)
-    _guard_statements(database, str(home["NAME"]), denied)
+    _deny_others(_place(copy), scratch.separation, denied)
+    names = {name for entry in others if (name := _name(entry))} - {_name(copy)}
+    _deny_drivers(database, names, scratch.separation, denied)
+    _guard_statements(database, scratch.separation.original.label, denied)
     yield
 
 
@@ -69,47 +76,84 @@ def _lead(alias: str, entry: dict[str, Any]) -> None:
     settings.DATABASES[alias] = entry
 
 
-def _place(entry: dict[str, Any]) -> tuple[str, str, str, str]:
-    """Return what tells one database from another, by the settings."""
-    return (
-        str(entry.get("ENGINE")),
-        str(entry.get("HOST") or ""),
-        str(entry.get("PORT") or ""),
-        str(entry.get("NAME") or ""),
-    )
+def _place(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Return what leads a connection to a database, by the settings: with other ones it
+    may lead elsewhere."""
+    options = entry.get("OPTIONS") or {}
+    words = (entry.get(key) for key in ("ENGINE", "HOST", "PORT", "NAME"))
+    return tuple(str(word or "") for word in (*words, *map(options.get, _LEADING)))
 
 
-def _deny_others(place: tuple[str, str, str, str], denied: Callable[[str], None]) -> None:
+def _deny_others(
+    place: tuple[str, ...], separation: Separation, denied: Callable[[str], None]
+) -> None:
+    """Let Django connect to the copy alone: by the settings, and by the answer of the
+    server before anything else is sent there."""
     connect = BaseDatabaseWrapper.connect
 
     def connect_to_copy(self: BaseDatabaseWrapper) -> None:
         if _place(self.settings_dict) != place:
-            denied(f"the database {self.alias!r}")
-            raise OutsideOfTheCopy(
-                f"A rehearsal reaches its copy alone, not the database {self.alias!r}."
-            )
-        connect(self)
+            _deny(self.alias, denied)
+        initialize = self.init_connection_state
+
+        def verify_and_initialize() -> None:
+            found = vendor_of(self.alias).identity(self.connection)
+            if not self.autocommit:
+                self.connection.rollback()
+            if found != separation.copy:
+                self.connection.close()
+                _deny(self.alias, denied)
+            initialize()
+
+        self.init_connection_state = verify_and_initialize  # type: ignore[method-assign]
+        try:
+            connect(self)
+        finally:
+            del self.init_connection_state
 
     BaseDatabaseWrapper.connect = connect_to_copy  # type: ignore[method-assign]
 
 
-def _deny_drivers(database: str, homes: set[str], denied: Callable[[str], None]) -> None:
-    """Let nobody connect past Django to what the settings call a database."""
+def _deny(alias: str, denied: Callable[[str], None]) -> NoReturn:
+    denied(f"the database {alias!r}")
+    raise OutsideOfTheCopy(
+        f"A rehearsal reaches its copy alone, not the database {alias!r}."
+    )
+
+
+def _deny_drivers(
+    database: str, names: set[str], separation: Separation, denied: Callable[[str], None]
+) -> None:
+    """Let nothing connect past Django to what the settings call a database, nor to what
+    the server says is the original."""
+    vendor = vendor_of(database)
+
+    def deny(name: str) -> NoReturn:
+        denied(f"the database {Path(name).name!r}, past Django")
+        raise OutsideOfTheCopy(
+            f"A rehearsal reaches its copy alone, not {Path(name).name!r}."
+        )
 
     def look(name: str) -> None:
-        if name in homes:
-            denied(f"the database {Path(name).name!r}, past Django")
-            raise OutsideOfTheCopy(
-                f"A rehearsal reaches its copy alone, not {Path(name).name!r}."
-            )
+        if name in names:
+            deny(name)
 
-    copies_of(database).watch_drivers(look)
+    def verify(session: Any) -> None:
+        found, original = vendor.identity(session), separation.original
+        is_same_server = found.server in {"", original.server}
+        if is_same_server and found.name in {"", original.name}:
+            deny(found.label or original.label)
+
+    copies_of(database).watch_drivers(look, verify)
 
 
 def _name(entry: dict[str, Any]) -> str:
     """Return the name of a database as drivers know it; of SQLite, the whole path."""
-    is_file = "sqlite" in str(entry.get("ENGINE"))
-    return str(file_of(entry)) if is_file else str(entry["NAME"])
+    if "sqlite" in str(entry.get("ENGINE")):
+        return str(file_of_settings(entry))
+    options = entry.get("OPTIONS") or {}
+    found = (options.get(key) for key in ("database", "db", "dbname"))
+    return str(next(filter(None, found), entry.get("NAME") or ""))
 
 
 def _guard_statements(database: str, home: str, denied: Callable[[str], None]) -> None:
@@ -122,7 +166,7 @@ def _guard_statements(database: str, home: str, denied: Callable[[str], None]) -
         many: bool,  # noqa: FBT001 - Django calls it so
         context: Any,
     ) -> Any:
-        if why := copies.leaves(str(sql), home):
+        if why := copies.leaves(_text(sql, context), home, context["connection"]):
             denied(f"a statement: {why}")
             raise OutsideOfTheCopy(f"This cannot be rehearsed: {why}.")
         return execute(sql, params, many, context)
@@ -134,3 +178,12 @@ def _guard_statements(database: str, home: str, denied: Callable[[str], None]) -
     connection_created.connect(
         prepare, weak=False, dispatch_uid="migration_route.rehearsal"
     )
+
+
+def _text(sql: Any, context: Any) -> str:
+    """Return a statement in whichever form the driver takes one, as text."""
+    if isinstance(sql, bytes):
+        return sql.decode(errors="replace")
+    if hasattr(sql, "as_string"):  # psycopg.sql
+        return str(sql.as_string(context["connection"].connection))
+    return str(sql)

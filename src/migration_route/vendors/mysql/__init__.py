@@ -8,11 +8,13 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.health import HealthSettings, Signal, Touched
+from migration_route.vendors.identity import DatabaseIdentity
 from migration_route.vendors.interface import Forecaster, Sessions, Slot, TargetLock
 from migration_route.vendors.mysql import health
 from migration_route.vendors.mysql.catalog import MySQLCatalog
 from migration_route.vendors.mysql.contention import MySQLContention
 from migration_route.vendors.mysql.forecast import MySQLForecaster
+from migration_route.vendors.mysql.identity import identity_of_session
 from migration_route.vendors.mysql.locks import MySQLLock
 from migration_route.vendors.mysql.sessions import MySQLSessions
 from migration_route.vendors.troubles import NONE, Troubles
@@ -28,6 +30,10 @@ class MySQL:
     lock_is_of_session = True
     contention = MySQLContention()
     catalog = MySQLCatalog()
+
+    def identity(self, session: Any) -> DatabaseIdentity:
+        """Ask for the database, and for what tells its server from others."""
+        return identity_of_session(session)
 
     def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """Answer soon when the server cannot be reached."""

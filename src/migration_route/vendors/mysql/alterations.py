@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from migration_route.vendors.lexer import Kind
 from migration_route.vendors.mysql.schema import Column, Facts, Server
-from migration_route.vendors.words import Kind, Reading
+from migration_route.vendors.words import Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Blocker, Limit, Wanted, Wish
+from migration_route.vendors.lexer import MYSQL
 from migration_route.vendors.statements import code_of, first_word, names_in
 
 _CODES = frozenset({1205, 1213})  # lock wait timeout, deadlock
@@ -65,7 +66,7 @@ class MySQLContention:
         if first_word(sql) not in _FIRST_WORDS and not odd:
             return _OTHER
         names = set()
-        for code in code_of(sql):
+        for code in code_of(sql, MYSQL):
             if first_word(code) in _FIRST_WORDS:
                 names |= {(name, EXCLUSIVE) for name in names_in(code)}
         limit = Limit.SHORT if names else Limit.NONE

@@ -19,22 +19,20 @@ from migration_route.vendors.copying import (
     Alive,
     Observer,
     Seen,
-    is_scratch_name,
 )
+from migration_route.vendors.identity import opened, require_copy, require_removable
 from migration_route.vendors.mysql.drivers import watch_drivers
-from migration_route.vendors.statements import code_of
+from migration_route.vendors.mysql.identity import current_database
+from migration_route.vendors.mysql.reach import reach_of
 from migration_route.vendors.tools import find_tool, pour, read_from
 
 # One transaction, so that nobody is locked out; no events, which would wake up in the copy.
 _DUMP = ("--single-transaction", "--quick", "--skip-lock-tables", "--skip-add-locks")
+# An option file must not widen what is dumped, nor let the reader go on after an error.
+_ONE_DATABASE = ("--skip-databases", "--skip-all-databases")
+_LOAD = ("--skip-force", "--one-database")
 _SCHEMA = ("--no-data", "--skip-dump-date", "--skip-comments")
 _MORE_ROOM = 1.2
-_OF_THE_SERVER = re.compile(
-    r"^((?:create|alter|drop|rename)\s+(?:or\s+replace\s+)?(?:user|role|database|schema|"
-    r"server|tablespace|event)|grant|revoke|set\s+(?:global|persist|password|"
-    r"@@(?:global|persist)\b)|flush|use|purge|reset|shutdown|install|uninstall)\b",
-    re.IGNORECASE,
-)
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 
 
@@ -45,7 +43,6 @@ class MySQLCopies:
         """Look for the programs, the right to create databases, and space."""
         _dump_tool()
         _client_tool()
-        home = str(connection.settings_dict["NAME"])
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT COUNT(*) FROM information_schema.USER_PRIVILEGES "
@@ -62,8 +59,7 @@ class MySQLCopies:
             (user,) = cursor.fetchone()
             cursor.execute(
                 "SELECT SUM(DATA_LENGTH + INDEX_LENGTH) FROM information_schema.TABLES "
-                "WHERE TABLE_SCHEMA = %s",
-                [home],
+                "WHERE TABLE_SCHEMA = DATABASE()"
             )
             (size,) = cursor.fetchone()
             cursor.execute("SELECT @@datadir")
@@ -79,13 +75,16 @@ class MySQLCopies:
             _require_room(connection, int(size or 0), str(folder))
 
     def settings(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
-        """Name another database of the same server."""
-        return {**settings, "NAME": name}
+        """Name another database of the same server, whatever names the original."""
+        options = {**settings.get("OPTIONS", {})}
+        for key in ("database", "db"):  # an option file is overruled by NAME
+            options.pop(key, None)
+        return {**settings, "NAME": name, "OPTIONS": options}
 
     def make(
         self, connection: BaseDatabaseWrapper, name: str, *, with_data: bool, alive: Alive
     ) -> None:
-        """Make an empty database that sorts as this, and pour the dump into it."""
+        """Make an empty database that sorts as this, and restore a dump into it."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT @@character_set_database, @@collation_database")
             charset, collation = cursor.fetchone()
@@ -93,32 +92,36 @@ class MySQLCopies:
                 f"CREATE DATABASE `{name}` CHARACTER SET {charset} COLLATE {collation}"
             )
             tables = set(connection.introspection.table_names(cursor))
-        kind = () if with_data else ("--no-data",)
-        self._pour(connection, name, (*kind, *_place_of(connection)), alive)
+        with opened(connection, self.settings(connection.settings_dict, name)) as copy:
+            require_copy(connection, copy, name=name)
+        kind = [] if with_data else ["--no-data"]
+        self._pour(connection, name, kind, [], alive)
         rows = [table for table in BOOKKEEPING if table in tables]
         if rows and not with_data:
-            only = ("--no-create-info", "--skip-triggers", *_place_of(connection), *rows)
-            self._pour(connection, name, only, alive)
+            only = ["--no-create-info", "--skip-triggers"]
+            self._pour(connection, name, only, rows, alive)
         _refuse_ways_home(connection, name)
 
     def _pour(
         self,
         connection: BaseDatabaseWrapper,
         name: str,
-        what: tuple[str, ...],
+        options: list[str],
+        tables: list[str],
         alive: Alive,
     ) -> None:
-        into, environment = _place(self.settings(connection.settings_dict, name))
-        # Options that name a file of options come first, for every program.
-        first = [word for word in what if word.startswith("--defaults")]
-        rest = [word for word in what if not word.startswith("--defaults")]
-        dump = [_dump_tool(), *first, *_DUMP, *rest]
-        pour(dump, [_client_tool(), *into], environment, alive=alive)
+        settings = connection.settings_dict
+        source, environment = _place(settings, current_database(connection.connection))
+        into, _ = _place(settings, name)
+        dump = [_dump_tool(), *source[:1], *_DUMP, *_ONE_DATABASE, *options, *source[1:]]
+        load = [_client_tool(), *into[:1], *_LOAD, *into[1:]]
+        # The name was given a moment ago, to one database: nothing but that can be used.
+        head = f"USE `{name}`;\n".encode()
+        pour([*dump, *tables], load, environment, alive=alive, head=head)
 
     def remove(self, connection: BaseDatabaseWrapper, name: str) -> None:
         """End its sessions and drop it."""
-        if not is_scratch_name(name):
-            raise CannotRehearse(f"{name!r} is no database of a rehearsal.")
+        require_removable(connection, name)
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = %s", [name]
@@ -130,32 +133,28 @@ class MySQLCopies:
 
     def schema(self, connection: BaseDatabaseWrapper) -> list[str]:
         """Return what mysqldump says of the schema, without counters."""
-        place, environment = _place(connection.settings_dict)
-        first = [word for word in place if word.startswith("--defaults")]
-        rest = [word for word in place if not word.startswith("--defaults")]
-        text = read_from([_dump_tool(), *first, *_DUMP, *_SCHEMA, *rest], environment)
+        connection.ensure_connection()
+        database = current_database(connection.connection)
+        place, environment = _place(connection.settings_dict, database)
+        dump = [*place[:1], *_DUMP, *_ONE_DATABASE, *_SCHEMA, *place[1:]]
+        text = read_from([_dump_tool(), *dump], environment)
         return [
             _COUNTER.sub("", line)
             for line in text.splitlines()
             if line and not line.startswith(("--", "/*"))
         ]
 
-    def leaves(self, sql: str, home: str) -> str:
+    def leaves(
+        self, sql: str, home: str, connection: BaseDatabaseWrapper | None = None
+    ) -> str:
         """Find what belongs to the whole server, and names of the original."""
-        for code in code_of(sql):
-            if found := _OF_THE_SERVER.match(code):
-                return f"{' '.join(found[1].split()).upper()} reaches the whole server"
-        if home and re.search(
-            rf"(?:\b(?:from|join|into|update|table|on|references|exists)\s+`?){re.escape(home)}`?\s*\.",
-            sql,
-            re.IGNORECASE,
-        ):
-            return f"it names the database {home!r}"
-        return ""
+        return reach_of(sql, home, connection)
 
-    def watch_drivers(self, look: Callable[[str], None]) -> None:
+    def watch_drivers(
+        self, look: Callable[[str], None], verify: Callable[[Any], None] | None = None
+    ) -> None:
         """Watch the drivers that are loaded."""
-        watch_drivers(look)
+        watch_drivers(look, verify)
 
     def observer(self) -> Observer:
         """Return one that sees tables made anew."""
@@ -197,13 +196,11 @@ class MySQLObserver:
         """Return the number of each table; None where the user may not know (PROCESS)."""
         is_mariadb = bool(getattr(connection, "mysql_is_mariadb", False))
         view = "INNODB_SYS_TABLES" if is_mariadb else "INNODB_TABLES"
-        home = str(connection.settings_dict["NAME"])
         try:
             with connection.connection.cursor() as cursor:
                 cursor.execute(
                     f"SELECT NAME, TABLE_ID FROM information_schema.{view} "  # noqa: S608
-                    "WHERE NAME LIKE %s",
-                    [f"{home}/%"],
+                    "WHERE NAME LIKE CONCAT(DATABASE(), '/%')"
                 )
                 return {
                     name.partition("/")[2]: number for name, number in cursor.fetchall()
@@ -227,21 +224,27 @@ def _client_tool() -> str:
     return find_tool("mariadb", "mysql", of="mariadb-client or mysql-client")
 
 
-def _place(settings: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
+def _place(settings: dict[str, Any], database: str) -> tuple[list[str], dict[str, str]]:
     """Return the arguments that lead a program to a database, and its environment, in
-    which the password is."""
-    arguments, environment = DatabaseClient.settings_to_cmd_args_env(settings, [])
-    return arguments[1:], dict(environment or {})
-
-
-def _place_of(connection: BaseDatabaseWrapper) -> list[str]:
-    return _place(connection.settings_dict)[0]
+    which the password is. The first argument says which option files are read: those
+    that the driver reads, and no others."""
+    options = {**settings["OPTIONS"]}
+    for key in ("database", "db"):
+        options.pop(key, None)
+    if socket := options.get("unix_socket"):
+        options["host"] = socket
+    wanted = {**settings, "NAME": database, "OPTIONS": options}
+    found, environment = DatabaseClient.settings_to_cmd_args_env(wanted, [])
+    arguments = found[1:]
+    if not arguments[0].startswith("--defaults-file="):
+        arguments.insert(0, "--no-defaults")
+    return arguments, dict(environment or {})
 
 
 def _refuse_ways_home(connection: BaseDatabaseWrapper, name: str) -> None:
     """Refuse a copy whose triggers, views or routines name the original: they would
     write there."""
-    home = str(connection.settings_dict["NAME"])
+    home = current_database(connection.connection)
     pattern = f"%`{home}`.%", f"%{home}.%"
     with connection.cursor() as cursor:
         for view, column, schema in (

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.forecast import Blocked, Forecast, TableLock, TableSize
+from migration_route.vendors.lexer import MYSQL
 from migration_route.vendors.mysql.alterations import Cost, alteration
 from migration_route.vendors.mysql.schema import Facts, Schema
 from migration_route.vendors.words import Reading, statements
@@ -37,7 +38,7 @@ class MySQLForecaster:
     def foretell(self, sql: str) -> Forecast:
         """Tell what a text of statements does. Raises `django.db.DatabaseError`."""
         account = _Account()
-        for words in statements(sql):
+        for words in statements(sql, MYSQL):
             self._read(account, words)
         return Forecast(
             locks=tuple(

@@ -6,8 +6,12 @@ import hashlib
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 
+from migration_route.errors import Misconfigured
 from migration_route.vendors.interface import Slot
+
+_DATABASE = "SELECT DATABASE(), @@GLOBAL.lower_case_table_names"
 
 
 class MySQLLock:
@@ -15,10 +19,8 @@ class MySQLLock:
 
     def __init__(self, connection: BaseDatabaseWrapper, slot: Slot) -> None:
         self._connection = connection
-        database = str(connection.settings_dict["NAME"]).encode()
-        self._name = (
-            f"migration-route:{slot.value}:{hashlib.sha256(database).hexdigest()[:32]}"
-        )
+        self._slot = slot
+        self._known_name = ""
 
     def try_acquire(self) -> bool:
         """Take the lock now, or return False at once."""
@@ -38,12 +40,33 @@ class MySQLLock:
     def holder(self) -> int | None:
         """Return the id of the connection that holds the lock."""
         with self._connection.cursor() as cursor:
-            cursor.execute("SELECT IS_USED_LOCK(%s)", [self._name])
+            cursor.execute("SELECT IS_USED_LOCK(%s)", [self._name(cursor)])
             (pid,) = cursor.fetchone()
         return None if pid is None else int(pid)
 
     def _ask(self, sql: str) -> bool:
         with self._connection.cursor() as cursor:
-            cursor.execute(sql, [self._name])
+            cursor.execute(sql, [self._name(cursor)])
             (answer,) = cursor.fetchone()
         return bool(answer == 1)
+
+    def _name(self, cursor: CursorWrapper) -> str:
+        """Return the name of the lock, by the name that the server gives the database.
+
+        Aliases with other settings that lead to the same database share it. Raises
+        `Misconfigured` where the connection stands in no database.
+        """
+        if not self._known_name:
+            cursor.execute(_DATABASE)
+            database, folds = cursor.fetchone()
+            if database is None:
+                raise Misconfigured(
+                    f"The alias {self._connection.alias!r} leads to a server, and to no "
+                    "database there.",
+                    hint="Name the database: NAME, or database= in its option file.",
+                )
+            text = database.decode() if isinstance(database, bytes) else str(database)
+            text = text.lower() if int(folds) else text
+            digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+            self._known_name = f"migration-route:{self._slot.value}:{digest}"
+        return self._known_name

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.masking import clipped
 from migration_route.vendors.interface import Session
+from migration_route.vendors.lexer import Dialect
 
 _LONGEST_QUERY = 1000
 _NO_SUCH_THREAD = 1094
@@ -15,6 +18,20 @@ SELECT user, host, info, command, state,
 date_format(utc_timestamp() - INTERVAL time SECOND, '%%Y-%%m-%%dT%%H:%%i:%%sZ')
 FROM information_schema.processlist WHERE id = %s
 """
+
+
+def dialect_of_session(session: Any) -> Dialect:
+    """Return how an open session of the driver reads literals."""
+    with session.cursor() as cursor:
+        cursor.execute("SELECT @@SESSION.sql_mode")
+        row = cursor.fetchone()
+    (mode,) = row.values() if isinstance(row, dict) else row
+    modes = str(mode.decode() if isinstance(mode, bytes) else mode).upper().split(",")
+    return Dialect(
+        vendor="mysql",
+        backslashes="NO_BACKSLASH_ESCAPES" not in modes,
+        ansi_quotes="ANSI_QUOTES" in modes,
+    )
 
 
 class MySQLSessions:

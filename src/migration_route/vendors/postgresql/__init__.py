@@ -10,11 +10,13 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.health import HealthSettings, Signal, Touched
+from migration_route.vendors.identity import DatabaseIdentity
 from migration_route.vendors.interface import Forecaster, Sessions, Slot, TargetLock
 from migration_route.vendors.postgresql import health, troubles
 from migration_route.vendors.postgresql.catalog import PostgreSQLCatalog
 from migration_route.vendors.postgresql.contention import PostgreSQLContention
 from migration_route.vendors.postgresql.forecasting.forecaster import PostgreSQLForecaster
+from migration_route.vendors.postgresql.identity import identity_of_session
 from migration_route.vendors.postgresql.locks import PostgreSQLLock
 from migration_route.vendors.postgresql.pooling import have_own_sessions
 from migration_route.vendors.postgresql.sessions import PostgreSQLSessions
@@ -39,6 +41,10 @@ class PostgreSQL:
     lock_is_of_session = True
     contention = PostgreSQLContention()
     catalog = PostgreSQLCatalog()
+
+    def identity(self, session: Any) -> DatabaseIdentity:
+        """Ask for the database, and for the start of its server."""
+        return identity_of_session(session)
 
     def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """Leave the pool: it hands sessions on with what was set in them."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.postgresql.client import DatabaseClient
 
 from migration_route.errors import CannotRehearse
-from migration_route.vendors.copying import BOOKKEEPING, Alive, Observer, is_scratch_name
+from migration_route.vendors.copying import BOOKKEEPING, Alive, Observer
+from migration_route.vendors.identity import opened, require_copy, require_removable
+from migration_route.vendors.lexer import POSTGRESQL, Dialect, lexemes
 from migration_route.vendors.postgresql.drivers import watch_drivers
 from migration_route.vendors.postgresql.observing import PostgreSQLObserver
-from migration_route.vendors.statements import code_of, first_word
+from migration_route.vendors.postgresql.privileges import create_closed, revoke_as_in
+from migration_route.vendors.postgresql.sessions import dialect_of_session
+from migration_route.vendors.postgresql.tools import head_of, way_of
+from migration_route.vendors.statements import Part, code_of, parts_of
 from migration_route.vendors.tools import find_tool, pour, read_from, version_of
 
 # A copy has one owner and no subscriptions: it must not speak to anybody.
@@ -40,7 +44,10 @@ _OF_THE_CLUSTER = re.compile(
     r"(?:grant|revoke)\s+(?!.*\bon\b)[\w\", ]+?\s+(?:to|from))\b",
     re.IGNORECASE,
 )
-# What a block executes stands in its literals.
+# What a block or a routine executes stands in its literals.
+_HAS_BODY = re.compile(
+    r"^(?:do|create\s+(?:or\s+replace\s+)?(?:function|procedure))\b", re.IGNORECASE
+)
 _IN_A_BLOCK = re.compile(rf"\b({_THINGS})\b", re.IGNORECASE)
 _RANDOM = re.compile(r"^\\(?:un)?restrict ")
 
@@ -77,79 +84,99 @@ class PostgreSQLCopies:
             _require_room(connection, size)
 
     def settings(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
-        """Name another database of the same server."""
+        """Name another database of the same server, whatever names the original."""
         options = {**settings.get("OPTIONS", {})}
-        options.pop("pool", None)
+        for key in ("pool", "dbname"):  # a service file is overruled by NAME
+            options.pop(key, None)
         return {**settings, "NAME": name, "OPTIONS": options}
 
     def make(
         self, connection: BaseDatabaseWrapper, name: str, *, with_data: bool, alive: Alive
     ) -> None:
-        """Make an empty database of the same kind, and pour the dump into it."""
-        with connection.cursor() as cursor:
-            cursor.execute(_creation(connection, name))
-            tables = set(connection.introspection.table_names(cursor))
-        whole = ["pg_dump", *_DUMP, *([] if with_data else ["--schema-only"])]
-        self._pour(connection, name, whole, alive)
-        rows = [f"--table=*.{table}" for table in BOOKKEEPING if table in tables]
-        if rows and not with_data:
-            rows = ["pg_dump", *_DUMP, "--data-only", *rows]
-            self._pour(connection, name, rows, alive)
-        _cut_off(connection, self.settings(connection.settings_dict, name))
+        """Make an empty database of the same kind, and restore a dump into it."""
+        create_closed(connection, name, _creation(connection, name))
+        with opened(connection, self.settings(connection.settings_dict, name)) as copy:
+            require_copy(connection, copy, name=name)
+            with connection.cursor() as cursor:
+                tables = set(connection.introspection.table_names(cursor))
+            whole = ["pg_dump", *_DUMP, *([] if with_data else ["--schema-only"])]
+            self._pour(connection, name, whole, alive)
+            rows = [f"--table=*.{table}" for table in BOOKKEEPING if table in tables]
+            if rows and not with_data:
+                rows = ["pg_dump", *_DUMP, "--data-only", *rows]
+                self._pour(connection, name, rows, alive)
+            revoke_as_in(connection, copy)
+            _cut_off(copy)
 
     def _pour(
         self, connection: BaseDatabaseWrapper, name: str, dump: list[str], alive: Alive
     ) -> None:
-        usual = connection.settings_dict
-        place, environment = _place(usual)
-        into, _ = _place(self.settings(usual, name))
-        pour([*dump, *place], ["psql", *_LOAD, *into], environment, alive=alive)
+        source, into = way_of(connection), way_of(connection, database=name)
+        pour(
+            [*dump, *source.dump_arguments],
+            ["psql", *_LOAD, *into.arguments],
+            source.environment,
+            alive=alive,
+            head=head_of(into, name),
+        )
 
     def remove(self, connection: BaseDatabaseWrapper, name: str) -> None:
         """End its sessions and drop it."""
-        if not is_scratch_name(name):
-            raise CannotRehearse(f"{name!r} is no database of a rehearsal.")
+        require_removable(connection, name)
         with connection.cursor() as cursor:
+            # What is left then are processes of the server, such as autovacuum. An owner
+            # may not signal those, and FORCE would fail; DROP DATABASE ends them itself.
             cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = %s AND backend_type = 'client backend'",
                 [name],
             )
-            force = " WITH (FORCE)" if connection.pg_version >= 130000 else ""  # type: ignore[attr-defined]
-            cursor.execute(f'DROP DATABASE IF EXISTS "{name}"{force}')
+            cursor.execute(f'DROP DATABASE IF EXISTS "{name}"')
 
     def schema(self, connection: BaseDatabaseWrapper) -> list[str]:
         """Return what pg_dump says of the schema."""
-        place, environment = _place(connection.settings_dict)
-        text = read_from(["pg_dump", *_DUMP, "--schema-only", *place], environment)
+        way = way_of(connection)
+        dump = ["pg_dump", *_DUMP, "--schema-only", *way.dump_arguments]
+        text = read_from(dump, way.environment)
         return [
             line
             for line in text.splitlines()
             if line and not line.startswith("--") and not _RANDOM.match(line)
         ]
 
-    def leaves(self, sql: str, home: str) -> str:
+    def leaves(
+        self, sql: str, home: str, connection: BaseDatabaseWrapper | None = None
+    ) -> str:
         """Find what belongs to the whole cluster: roles, databases, tablespaces."""
         del home  # another database cannot be named in a statement
-        is_block = first_word(sql) == "do"
-        for code in [sql] if is_block else code_of(sql):
-            if found := (_IN_A_BLOCK if is_block else _OF_THE_CLUSTER).search(code):
+        dialect = POSTGRESQL if connection is None else dialect_of_session(connection)
+        for part in parts_of(lexemes(sql, dialect), dialect):
+            found = _OF_THE_CLUSTER.search(part.code)
+            if not found and _HAS_BODY.match(part.code):
+                bodies = (part.code, *part.literals, *_bodies(part, dialect))
+                found = next(filter(None, map(_IN_A_BLOCK.search, bodies)), None)
+            if found:
                 return f"{' '.join(found[1].split()).upper()} reaches the whole server"
         return ""
 
-    def watch_drivers(self, look: Callable[[str], None]) -> None:
+    def watch_drivers(
+        self, look: Callable[[str], None], verify: Callable[[Any], None] | None = None
+    ) -> None:
         """Watch the drivers that are loaded."""
-        watch_drivers(look)
+        watch_drivers(look, verify)
 
     def observer(self) -> Observer:
         """Return one that reads pg_locks."""
         return PostgreSQLObserver()
 
 
-def _place(settings: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
-    """Return the arguments that lead a program to a database, and its environment, in
-    which the password is."""
-    arguments, environment = DatabaseClient.settings_to_cmd_args_env(settings, [])
-    return arguments[1:], dict(environment or {})
+def _bodies(part: Part, dialect: Dialect) -> Iterator[str]:
+    """Return what the literals of a statement hold, without comments."""
+    for literal in part.literals:
+        mark = re.match(r"\$\w*\$|[eE]?'", literal)
+        if mark:
+            inner = literal[mark.end() :].removesuffix(mark[0][-1:])
+            yield " ".join(code_of(inner, dialect))
 
 
 def _creation(connection: BaseDatabaseWrapper, name: str) -> str:
@@ -173,19 +200,14 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _cut_off(connection: BaseDatabaseWrapper, settings: dict[str, Any]) -> None:
+def _cut_off(copy: BaseDatabaseWrapper) -> None:
     """Let foreign tables of the copy reach nobody: without a mapping there is no way."""
-    copy = connection.copy()
-    copy.settings_dict = {**connection.settings_dict, **settings}
-    try:
-        with copy.cursor() as cursor:
-            cursor.execute("SELECT srvname, usename FROM pg_user_mappings")
-            for server, user in cursor.fetchall():
-                who = "PUBLIC" if user == "public" else copy.ops.quote_name(user)
-                name = copy.ops.quote_name(server)
-                cursor.execute(f"DROP USER MAPPING FOR {who} SERVER {name}")
-    finally:
-        copy.close()
+    with copy.cursor() as cursor:
+        cursor.execute("SELECT srvname, usename FROM pg_user_mappings")
+        for server, user in cursor.fetchall():
+            who = "PUBLIC" if user == "public" else copy.ops.quote_name(user)
+            name = copy.ops.quote_name(server)
+            cursor.execute(f"DROP USER MAPPING FOR {who} SERVER {name}")
 
 
 def _require_room(connection: BaseDatabaseWrapper, size: int) -> None:

@@ -18,6 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from migration_route.errors import CannotRehearse
 from migration_route.vendors.in_place import Trouble
 from migration_route.vendors.postgresql.leaving import leaving
+from migration_route.vendors.postgresql.sessions import dialect_of_session
 
 _BAR = "migration_route_never_committed"
 _BARS = (
@@ -113,9 +114,9 @@ class PostgreSQLInPlace:
             return str(query.as_string(connection.connection))
         return str(query)
 
-    def leaves(self, sql: str) -> str:
+    def leaves(self, connection: BaseDatabaseWrapper, sql: str) -> str:
         """Read the statements of the text."""
-        return leaving(sql)
+        return leaving(sql, dialect_of_session(connection))
 
     def watch_driver(self, look: Callable[[Any], None]) -> None:
         """Watch the cursors and connections of psycopg. Those of psycopg2 are written in C:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 
+from migration_route.vendors.lexer import POSTGRESQL, Dialect
 from migration_route.vendors.postgresql.splitting import statements_of
 
 # Nothing is read closely in which none of these words stands.
@@ -28,7 +29,7 @@ _OWN_BOUND = re.compile(
 )
 
 
-def leaving(sql: str) -> str:
+def leaving(sql: str, dialect: Dialect = POSTGRESQL) -> str:
     """Tell what a text does that must not be sent; "" where nothing."""
     if not _SUSPECT.search(sql):
         return ""
@@ -36,7 +37,7 @@ def leaving(sql: str) -> str:
         return "it changes whether the session may write"
     if _SETVAL.search(sql):
         return "setval changes a sequence for good: no rollback takes that back"
-    statements = statements_of(sql)
+    statements = statements_of(sql, dialect)
     for statement in statements:
         if _ENDS.match(statement):
             words = " ".join(statement.split()[:2]).upper()

@@ -6,6 +6,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.masking import clipped
 from migration_route.vendors.interface import Session
+from migration_route.vendors.lexer import OLD_POSTGRESQL, POSTGRESQL, Dialect
 
 _LONGEST_QUERY = 1000
 _DESCRIBE = """
@@ -14,6 +15,16 @@ to_char(coalesce(query_start, backend_start) AT TIME ZONE 'UTC',
 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 FROM pg_stat_activity WHERE pid = %s
 """
+
+
+def dialect_of_session(connection: BaseDatabaseWrapper) -> Dialect:
+    """Return how the session of an open connection reads literals: the server reports
+    `standard_conforming_strings` whenever it changes (manual, 55.2.7)."""
+    session = connection.connection
+    if session is None:
+        return POSTGRESQL
+    is_off = session.info.parameter_status("standard_conforming_strings") == "off"
+    return OLD_POSTGRESQL if is_off else POSTGRESQL
 
 
 class PostgreSQLSessions:

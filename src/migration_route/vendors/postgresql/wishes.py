@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 
 from migration_route.vendors.interface import Limit, Wish
+from migration_route.vendors.lexer import POSTGRESQL
 from migration_route.vendors.statements import (
     NAME,
     code_of,
@@ -132,7 +133,7 @@ def _starts_oddly(sql: str) -> bool:
 def _read(sql: str) -> Wish:
     names: set[tuple[tuple[str, ...], str]] = set()
     limit, parents = Limit.NONE, False
-    for code in code_of(sql):
+    for code in code_of(sql, POSTGRESQL):
         if _CONCURRENTLY.match(code):
             return Wish(limit=Limit.NONE, may_repeat=False)
         mode = mode_of(code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,16 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.health import HealthSettings, Signal, Touched
+from migration_route.vendors.identity import DatabaseIdentity
 from migration_route.vendors.interface import Forecaster, Sessions, Slot, TargetLock
 from migration_route.vendors.sqlite import health
 from migration_route.vendors.sqlite.catalog import SQLiteCatalog
+from migration_route.vendors.sqlite.files import (
+    file_of,
+    identity_of_session,
+    is_in_memory,
+    name_of,
+)
 from migration_route.vendors.sqlite.forecast import SQLiteForecaster
 from migration_route.vendors.sqlite.locks import SQLiteLock
 from migration_route.vendors.sqlite.sessions import SQLiteSessions
@@ -29,6 +35,10 @@ class SQLite:
     lock_is_of_session = False
     contention = None
     catalog = SQLiteCatalog()
+
+    def identity(self, session: Any) -> DatabaseIdentity:
+        """Ask SQLite for the file that it has opened."""
+        return identity_of_session(session)
 
     def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """Take the write lock at once where a transaction begins, and wait for it no
@@ -54,7 +64,7 @@ class SQLite:
         self, connection: BaseDatabaseWrapper, touched: Touched, settings: HealthSettings
     ) -> tuple[Signal, ...]:
         """Look at it."""
-        return health.health(connection, _path(connection), touched, settings)
+        return health.health(connection, file_of(connection), touched, settings)
 
     def health_without_connection(self, error: Exception) -> Signal | None:
         """Know nothing: there is no server that could be full."""
@@ -72,7 +82,7 @@ class SQLite:
 
     def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
         """Return the lock on the file beside the database."""
-        return SQLiteLock(_path(connection), slot)
+        return SQLiteLock(file_of(connection), slot)
 
     def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:
         """Return what the connection can see of other processes."""
@@ -102,27 +112,12 @@ class SQLite:
 
     def sidecar(self, connection: BaseDatabaseWrapper) -> Path | None:
         """Return the folder beside the file."""
-        path = _path(connection)
+        path = file_of(connection)
         return path.with_name(f"{path.name}.route")
 
     def is_private(self, connection: BaseDatabaseWrapper) -> bool:
         """Tell whether the database lives in the memory of this process."""
-        name = str(connection.settings_dict["NAME"])
-        return name == ":memory:" or "mode=memory" in name
-
-
-def _path(connection: BaseDatabaseWrapper) -> Path:
-    return file_of(connection.settings_dict)
-
-
-def file_of(settings: Mapping[str, Any]) -> Path:
-    """Return the file of a database: a plain name, or a file: URI."""
-    name = str(settings["NAME"])
-    if name.startswith("file:"):
-        name = name.removeprefix("file:").split("?", 1)[0]
-        name = name.removeprefix("//") if name.startswith("///") else name
-    # Two names of one file must mean one lock.
-    return Path(name).resolve()
+        return is_in_memory(name_of(connection))
 
 
 VENDOR = SQLite()

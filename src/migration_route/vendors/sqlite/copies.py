@@ -14,14 +14,22 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.errors import CannotRehearse
+from migration_route.vendors import identity_of
 from migration_route.vendors.copying import (
     BOOKKEEPING,
     Alive,
     Observer,
     Seen,
-    is_scratch_name,
 )
-from migration_route.vendors.sqlite import file_of
+from migration_route.vendors.identity import opened, require_copy, require_removable
+from migration_route.vendors.lexer import SQLITE
+from migration_route.vendors.sqlite.files import (
+    attached_files,
+    file_of,
+    file_of_settings,
+    number_of,
+    path_of,
+)
 from migration_route.vendors.statements import code_of
 
 _PAGES = 2000  # between two of them writers come through
@@ -37,7 +45,14 @@ class SQLiteCopies:
 
     def require(self, connection: BaseDatabaseWrapper, *, with_data: bool) -> None:
         """Look for space."""
-        path = file_of(connection.settings_dict)
+        connection.ensure_connection()
+        if attached := attached_files(connection.connection):
+            raise CannotRehearse(
+                f"The connection attaches {', '.join(attached)}: a copy would share it "
+                "with the original.",
+                hint="Leave ATTACH out of init_command.",
+            )
+        path = file_of(connection)
         size = path.stat().st_size if path.exists() else 0
         free = shutil.disk_usage(path.parent).free
         if with_data and size > free:
@@ -47,8 +62,10 @@ class SQLiteCopies:
             )
 
     def settings(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
-        """Name the file beside the original."""
-        return {**settings, "NAME": str(_path(settings, name))}
+        """Name the file beside the original, whatever names that."""
+        options = {**settings.get("OPTIONS", {})}
+        options.pop("database", None)
+        return {**settings, "NAME": str(_path(settings, name)), "OPTIONS": options}
 
     def make(
         self, connection: BaseDatabaseWrapper, name: str, *, with_data: bool, alive: Alive
@@ -56,7 +73,9 @@ class SQLiteCopies:
         """Make the file."""
         path = _path(connection.settings_dict, name)
         path.touch(mode=0o600, exist_ok=False)
-        original = file_of(connection.settings_dict).as_uri()
+        with opened(connection, self.settings(connection.settings_dict, name)) as other:
+            require_copy(connection, other, name=number_of(path))
+        original = file_of(connection).as_uri()
         with (
             closing(sqlite3.connect(f"{original}?mode=ro", uri=True, timeout=5)) as source,
             closing(sqlite3.connect(path)) as copy,
@@ -68,9 +87,10 @@ class SQLiteCopies:
 
     def remove(self, connection: BaseDatabaseWrapper, name: str) -> None:
         """Remove the file, and what stands beside it."""
-        if not is_scratch_name(name):
-            raise CannotRehearse(f"{name!r} is no database of a rehearsal.")
+        require_removable(connection, name)
         path = _path(connection.settings_dict, name)
+        if path.exists() and number_of(path) == identity_of(connection).name:
+            raise CannotRehearse(f"{path} is the original itself: it was not removed.")
         for file in path.parent.glob(f"{path.name}*"):
             if file.is_dir():
                 shutil.rmtree(file)
@@ -97,22 +117,27 @@ class SQLiteCopies:
                     lines += [f"  {name} {row}" for row in rows]
         return lines
 
-    def leaves(self, sql: str, home: str) -> str:
+    def leaves(
+        self, sql: str, home: str, connection: BaseDatabaseWrapper | None = None
+    ) -> str:
         """Find statements that open another file."""
-        del home
-        for code in code_of(sql):
+        del home, connection
+        for code in code_of(sql, SQLITE):
             if found := _LEAVES.match(code):
                 return f"{found[1].upper()} opens another file"
         return ""
 
-    def watch_drivers(self, look: Callable[[str], None]) -> None:
-        """Hear Python's own audit event."""
+    def watch_drivers(
+        self, look: Callable[[str], None], verify: Callable[[Any], None] | None = None
+    ) -> None:
+        """Hear Python's own audit event, before a file is opened."""
+        del verify
 
         def hear(event: str, arguments: tuple[Any, ...]) -> None:
             if event == "sqlite3.connect" and arguments:
                 name = arguments[0]
                 name = name.decode() if isinstance(name, bytes) else str(name)
-                look(str(file_of({"NAME": name})))
+                look(str(path_of(name)))
 
         sys.addaudithook(hear)
 
@@ -142,7 +167,7 @@ class SQLiteObserver:
 
 
 def _path(settings: dict[str, Any], name: str) -> Path:
-    return file_of(settings).with_name(f"{name}.sqlite3")
+    return file_of_settings(settings).with_name(f"{name}.sqlite3")
 
 
 def _back_up(source: sqlite3.Connection, copy: sqlite3.Connection, alive: Alive) -> None:

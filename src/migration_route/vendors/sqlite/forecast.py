@@ -13,6 +13,7 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.forecast import Blocked, Forecast, TableLock, TableSize
+from migration_route.vendors.lexer import SQLITE
 from migration_route.vendors.tables import Tables
 from migration_route.vendors.words import Reading, statements
 
@@ -45,7 +46,7 @@ class SQLiteForecaster:
     def foretell(self, sql: str) -> Forecast:
         """Tell what a text of statements does."""
         account = _Account()
-        for words in statements(sql):
+        for words in statements(sql, SQLITE):
             self._read(account, words)
         return Forecast(
             locks=tuple(

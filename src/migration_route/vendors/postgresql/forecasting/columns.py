@@ -5,6 +5,7 @@ After the manual, ALTER TABLE and its Notes.
 
 from __future__ import annotations
 
+from migration_route.vendors.lexer import Kind
 from migration_route.vendors.postgresql.forecasting.account import Account
 from migration_route.vendors.postgresql.forecasting.facts import Column, Index, Key, Table
 from migration_route.vendors.postgresql.forecasting.schema import Schema
@@ -14,7 +15,7 @@ from migration_route.vendors.postgresql.forecasting.types import (
     type_of,
 )
 from migration_route.vendors.postgresql.wishes import ACCESS_EXCLUSIVE
-from migration_route.vendors.words import Kind, Reading
+from migration_route.vendors.words import Reading
 
 _BEHIND_A_TYPE = (
     "CONSTRAINT",

@@ -8,11 +8,12 @@ from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.forecast import Forecast, TableSize
+from migration_route.vendors.lexer import POSTGRESQL, Kind
 from migration_route.vendors.postgresql.forecasting.account import Account
 from migration_route.vendors.postgresql.forecasting.definitions import READERS
 from migration_route.vendors.postgresql.forecasting.schema import Schema
 from migration_route.vendors.statements import Name, quoted_parts
-from migration_route.vendors.words import Kind, Reading, statements
+from migration_route.vendors.words import Reading, statements
 
 _LONGEST = max(len(words.split()) for words in READERS)
 # Where these stand behind DROP or ALTER, columns of any table may go or change with it.
@@ -49,7 +50,7 @@ class PostgreSQLForecaster:
     def foretell(self, sql: str) -> Forecast:
         """Tell what a text of statements does. Raises `django.db.DatabaseError`."""
         account = Account()
-        for words in statements(sql):
+        for words in statements(sql, POSTGRESQL):
             self._read(account, words)
         return account.forecast()
 
@@ -107,6 +108,6 @@ def _every_name(words: Reading) -> set[Name]:
         inner
         for token in words.tokens
         if token.kind is Kind.LITERAL and token.text.startswith("$")
-        for inner in statements(token.text.split("$", 2)[2].rpartition("$")[0])
+        for inner in statements(token.text.split("$", 2)[2].rpartition("$")[0], POSTGRESQL)
     )
     return {name for part in (words, *bodies) for name in Reading(part.tokens).all_names()}
