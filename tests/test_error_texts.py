@@ -33,7 +33,7 @@ def _table(database):
         cursor.execute("DROP TABLE told")
 
 
-def raised(sql: str, *params: object) -> DatabaseError:
+def raised(sql: str, *params: str | int) -> DatabaseError:
     """Return the error that a statement ends with."""
     with (
         pytest.raises(DatabaseError) as caught,

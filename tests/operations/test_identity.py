@@ -56,7 +56,7 @@ def asked_by(user: User) -> str:
     assert answer.status_code == 202, answer.json()
     run = answer.json()
     assert run["state"] == RunState.AWAITING_APPROVAL
-    return run["id"]
+    return str(run["id"])
 
 
 def test_a_user_who_is_renamed_cannot_approve_their_own_request():

@@ -78,7 +78,7 @@ def run_of(*targets: str, reason: str):
 def rows() -> dict[str, str]:
     """Return everything that the tables of the route hold."""
     return {
-        model.__name__: json.dumps(list(model.objects.values()), default=str)
+        model.__name__: json.dumps(list(model._default_manager.values()), default=str)
         for model in apps.get_app_config("migration_route").get_models()
     }
 
