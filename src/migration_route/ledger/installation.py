@@ -15,6 +15,7 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from django.utils import translation
 
 from migration_route.conf import route_settings
 from migration_route.connecting import new_connection, own_connection, require_direct
@@ -90,8 +91,10 @@ def _install_locked(alias: str) -> bool:
                 return False  # by who had the lock; a run that has it now may take long
         try:
             # What another process did while we waited is read again.
-            executor = MigrationExecutor(connections[alias])
-            executor.migrate(executor.loader.graph.leaf_nodes(OWN_APP))
+            # It imports every migration of the project: as `migrate` does, untranslated.
+            with translation.override(None):
+                executor = MigrationExecutor(connections[alias])
+                executor.migrate(executor.loader.graph.leaf_nodes(OWN_APP))
         finally:
             if not lock.release():
                 logger.warning("The lock of %s was lost while the ledger was made.", alias)

@@ -8,6 +8,7 @@ from migration_route.operations.deferring import deferrals_of
 from migration_route.operations.details import with_details
 from migration_route.operations.recording import on_record
 from migration_route.planning import fresh
+from migration_route.planning.graph import without_translations
 from migration_route.planning.plan import AT_FIRST, Details, Plan, PlanRequest
 from migration_route.planning.planner import make_plan
 from migration_route.planning.rules.phases import sides
@@ -42,6 +43,7 @@ def detailed_plan(request: PlanRequest, details: Details = AT_FIRST) -> Plan:
     return with_details(found, migrations, deferrals, details)
 
 
+@without_translations()
 def plain_plan(request: PlanRequest) -> Plan:
     """Return the plan as it is fingerprinted, from this process or a fresh one; of the
     findings, only those that may refuse it."""

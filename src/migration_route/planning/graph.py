@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from django.db.migrations.exceptions import (
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from django.utils import translation
 
 from migration_route.errors import (
     BrokenMigrations,
@@ -64,6 +66,15 @@ class _Kept:
 _kept = _Kept()
 
 
+@contextmanager
+def without_translations() -> Iterator[None]:
+    """Evaluate translated texts as they stand in the source, as Django's `migrate` and
+    `makemigrations` do: neither the language of a request nor LANGUAGE_CODE may change
+    a default, a choice or a verbose name that a migration holds."""
+    with translation.override(None):
+        yield
+
+
 def read_recorder(alias: str) -> Applied:
     """Return what is recorded as applied: (app, name) pairs, none without a table.
 
@@ -84,6 +95,7 @@ def read_recorder(alias: str) -> Applied:
         raise DatabaseUnavailable(f"The database {alias!r} does not answer.") from error
 
 
+@without_translations()
 def read_graph(alias: str, recorded: Applied | None = None) -> Graph:
     """Return the graph for a database as it is now, or as its recorder has just said.
 
@@ -111,6 +123,7 @@ def read_graph(alias: str, recorded: Applied | None = None) -> Graph:
         return graph
 
 
+@without_translations()
 def read_graph_of(alias: str, migrations: Iterable[Migration]) -> Graph:
     """Return the graph that these migrations of a plan stand in.
 
@@ -125,6 +138,7 @@ def read_graph_of(alias: str, migrations: Iterable[Migration]) -> Graph:
     )
 
 
+@without_translations()
 def _load(alias: str, foreseen: Applied | None = None) -> MigrationLoader:
     importlib.invalidate_caches()  # a file may be younger than the last look
     sources.remember()
