@@ -13,6 +13,7 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from migration_route.conf import read_settings
+from migration_route.conf.command import HINT, problem_of
 from migration_route.targets import all_aliases
 
 GATE = "migration_route.gate.GateMiddleware"
@@ -46,6 +47,7 @@ def check_settings(
                 id="migration_route.E003",
             )
         )
+    messages += _of_the_command(found.command)
     messages += _of_the_gate(list(settings.MIDDLEWARE))
     messages += _of_the_callable(found.reauthenticate)
     messages += [
@@ -59,6 +61,15 @@ def check_settings(
         if connections[alias].vendor not in _KNOWN_VENDORS
     ]
     return messages
+
+
+def _of_the_command(words: tuple[str, ...]) -> list[CheckMessage]:
+    problem = problem_of(words) if words else ""
+    if not problem:
+        return []
+    return [
+        Error(problem, hint=HINT, obj="MIGRATION_ROUTE", id="migration_route.E010"),
+    ]
 
 
 def _of_the_gate(middleware: list[str]) -> list[CheckMessage]:

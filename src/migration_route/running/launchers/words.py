@@ -22,13 +22,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from migration_route import processes
 from migration_route.errors import LaunchFailed
 from migration_route.masking import masked
 
 logger = logging.getLogger("migration_route.running")
 
 _TAIL = 2000
-_TRACEBACK = "Traceback (most recent call last)"
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -86,19 +86,9 @@ def with_last_words(message: str, run: str) -> str:
     words = _last_words(run).strip()
     if not words:
         return message
-    error = error_in(words)
+    error = processes.error_in(words)
     rest = "" if words == error else f"\n\nIts output:\n{words}"
     return f"{error.rstrip('.')}. {message}{rest}"
-
-
-def error_in(output: str) -> str:
-    """Return the line of an output that names the error: the one below the last
-    traceback, or the last line."""
-    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    starts = [n for n, line in enumerate(lines) if line.startswith(_TRACEBACK)]
-    below = lines[starts[-1] + 1 :] if starts else []
-    named = (line for line in below if not line[0].isspace())
-    return next(named, lines[-1].strip() if lines else "")
 
 
 def _last_words(run: str) -> str:
