@@ -14,6 +14,8 @@ from django.utils.module_loading import import_string
 
 from migration_route.conf import read_settings
 from migration_route.conf.command import HINT, problem_of
+from migration_route.errors import RouteError
+from migration_route.running.launchers import launcher
 from migration_route.targets import all_aliases
 
 GATE = "migration_route.gate.GateMiddleware"
@@ -48,6 +50,8 @@ def check_settings(
             )
         )
     messages += _of_the_command(found.command)
+    if not found.problems:
+        messages += _of_the_launcher()
     messages += _of_the_gate(list(settings.MIDDLEWARE))
     messages += _of_the_callable(found.reauthenticate)
     messages += [
@@ -69,6 +73,31 @@ def _of_the_command(words: tuple[str, ...]) -> list[CheckMessage]:
         return []
     return [
         Error(problem, hint=HINT, obj="MIGRATION_ROUTE", id="migration_route.E010"),
+    ]
+
+
+def _of_the_launcher() -> list[CheckMessage]:
+    try:
+        found = launcher()
+        advice = getattr(found, "advice", str)()
+    except RouteError as error:
+        return [
+            Error(
+                error.message,
+                hint=error.hint,
+                obj="MIGRATION_ROUTE",
+                id="migration_route.E011",
+            )
+        ]
+    if not advice:
+        return []
+    return [
+        CheckWarning(
+            advice,
+            hint='Use a backend with a worker, or the launcher "process".',
+            obj="MIGRATION_ROUTE",
+            id="migration_route.W010",
+        )
     ]
 
 

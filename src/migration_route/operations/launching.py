@@ -15,6 +15,7 @@ from migration_route.errors import (
     RouteError,
 )
 from migration_route.ledger import runs
+from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.masking import masked
 from migration_route.running.launchers import launcher
@@ -59,8 +60,9 @@ def launch(permit: Permit, run: RunRecord) -> None:
         try:
             runs.move(run.id, to=RunState.FAILED, expected=unbegun, change=change)
         except NotInThisState:
-            logger.warning("Run %s has started all the same.", run.id)
-            return
+            if find_run(run.id).outcome != failure.code:
+                logger.warning("Run %s has started all the same.", run.id)
+                return
         raise failure from error
 
 
