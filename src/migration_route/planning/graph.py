@@ -37,6 +37,7 @@ from migration_route.errors import (
 )
 from migration_route.planning import sources
 from migration_route.planning.phases.computing import Phases, phases_of
+from migration_route.vendors.refusals import unanswered
 from migration_route.vocabulary import OWN_APP
 
 Key = tuple[str, str]
@@ -92,7 +93,7 @@ def read_recorder(alias: str) -> Applied:
             return frozenset(cursor.fetchall())
     except DatabaseError as error:
         connection.close()
-        raise DatabaseUnavailable(f"The database {alias!r} does not answer.") from error
+        raise DatabaseUnavailable(unanswered(alias, error)) from error
 
 
 @without_translations()
@@ -147,7 +148,7 @@ def _load(alias: str, foreseen: Applied | None = None) -> MigrationLoader:
             return _Foreseen(alias, foreseen)
         return MigrationLoader(connections[alias])
     except DatabaseError as error:
-        raise DatabaseUnavailable(f"The database {alias!r} does not answer.") from error
+        raise DatabaseUnavailable(unanswered(alias, error)) from error
     except (NodeNotFoundError, CircularDependencyError, BadMigrationError) as error:
         raise BrokenMigrations(f"The migrations do not fit together: {error}") from error
     except (Exception, SystemExit, CommandError) as error:
