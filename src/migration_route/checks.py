@@ -9,7 +9,10 @@ from typing import Any
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from django.template import TemplateDoesNotExist
+from django.template.loader import get_template
 from django.utils.module_loading import import_string
 
 from migration_route.conf import read_settings
@@ -52,6 +55,7 @@ def check_settings(
     messages += _of_the_command(found.command)
     if not found.problems:
         messages += _of_the_launcher()
+    messages += _of_the_templates()
     messages += _of_the_gate(list(settings.MIDDLEWARE))
     messages += _of_the_callable(found.reauthenticate)
     messages += [
@@ -74,6 +78,23 @@ def _of_the_command(words: tuple[str, ...]) -> list[CheckMessage]:
     return [
         Error(problem, hint=HINT, obj="MIGRATION_ROUTE", id="migration_route.E010"),
     ]
+
+
+def _of_the_templates() -> list[CheckMessage]:
+    """A warning, not an error: the API and the command need no templates."""
+    try:
+        get_template("migration_route/layout.html")
+    except (TemplateDoesNotExist, ImproperlyConfigured, ImportError) as error:
+        return [
+            CheckWarning(
+                "The setting TEMPLATES does not find the templates of the staff pages: "
+                f"{error}.",
+                hint="Add an entry with the backend DjangoTemplates and APP_DIRS: True.",
+                obj="TEMPLATES",
+                id="migration_route.W011",
+            )
+        ]
+    return []
 
 
 def _of_the_launcher() -> list[CheckMessage]:
