@@ -217,6 +217,7 @@ def tell_processes() -> None:
         {
             "DATABASES": connections.settings,
             "INSTALLED_APPS": settings.INSTALLED_APPS,
+            "LANGUAGE_CODE": settings.LANGUAGE_CODE,
             "MIGRATION_MODULES": settings.MIGRATION_MODULES,
             "MIGRATION_ROUTE": settings.MIGRATION_ROUTE,
         },

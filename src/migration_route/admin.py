@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 from django.apps import apps
@@ -10,7 +12,7 @@ from django.db import DatabaseError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 
 from migration_route.access.grants import databases_of
 from migration_route.conf import route_settings
@@ -26,8 +28,20 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Read from the database that holds the ledger, of the databases that the reader
         may touch."""
         rows = super().get_queryset(request).using(route_settings().ledger_database)
-        kept_to = databases_of(request.user)
-        return rows if kept_to is None else rows.filter(database__in=kept_to)
+        allowed = databases_of(request.user)
+        return rows if allowed is None else self.limit_to(rows, allowed)
+
+    def limit_to(self, rows: QuerySet[Any], databases: Collection[str]) -> QuerySet[Any]:
+        """Return the rows that are about these databases."""
+        return rows.filter(database__in=databases)
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        """Return the row with this key; None also while there is no ledger."""
+        if not _has_ledger():
+            return None
+        return super().get_object(request, object_id, from_field)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Only the route adds."""
@@ -52,7 +66,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             messages.info(
                 request, "The ledger is not installed yet: the first run installs it."
             )
-            return redirect("admin:index")
+            return redirect(reverse("admin:index", current_app=self.admin_site.name))
         return super().changelist_view(request, extra_context)
 
 
@@ -72,9 +86,11 @@ class RunAdmin(ReadOnlyAdmin):
     list_filter = ("state", "database")
     search_fields = ("id", "actor_name", "reason", "fingerprint")
 
-    def view_on_site(self, obj: Any) -> str:
-        """Return the page of the run."""
-        return reverse("migration_route:run", kwargs={"run": obj.pk})
+    def view_on_site(self, obj: Any) -> str | None:
+        """Return the page of the run; None where the project has not mounted the pages."""
+        with suppress(NoReverseMatch):
+            return reverse("migration_route:run", kwargs={"run": obj.pk})
+        return None
 
 
 @admin.register(apps.get_model("migration_route", "Entry"))
@@ -95,3 +111,8 @@ class ApprovalAdmin(ReadOnlyAdmin):
     list_display_links = ("run",)
     list_filter = ("decision",)
     search_fields = ("run", "actor_name", "reason", "fingerprint")
+
+    def limit_to(self, rows: QuerySet[Any], databases: Collection[str]) -> QuerySet[Any]:
+        """Return the approvals of runs on these databases: an approval names its run."""
+        runs = apps.get_model("migration_route", "Run")._default_manager.using(rows.db)
+        return rows.filter(run__in=runs.filter(database__in=databases).values("id"))

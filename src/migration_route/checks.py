@@ -9,10 +9,16 @@ from typing import Any
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from django.template import TemplateDoesNotExist
+from django.template.loader import get_template
 from django.utils.module_loading import import_string
 
 from migration_route.conf import read_settings
+from migration_route.conf.command import HINT, problem_of
+from migration_route.errors import RouteError
+from migration_route.running.launchers import launcher
 from migration_route.targets import all_aliases
 
 GATE = "migration_route.gate.GateMiddleware"
@@ -46,6 +52,10 @@ def check_settings(
                 id="migration_route.E003",
             )
         )
+    messages += _of_the_command(found.command)
+    if not found.problems:
+        messages += _of_the_launcher()
+    messages += _of_the_templates()
     messages += _of_the_gate(list(settings.MIDDLEWARE))
     messages += _of_the_callable(found.reauthenticate)
     messages += [
@@ -59,6 +69,57 @@ def check_settings(
         if connections[alias].vendor not in _KNOWN_VENDORS
     ]
     return messages
+
+
+def _of_the_command(words: tuple[str, ...]) -> list[CheckMessage]:
+    problem = problem_of(words) if words else ""
+    if not problem:
+        return []
+    return [
+        Error(problem, hint=HINT, obj="MIGRATION_ROUTE", id="migration_route.E010"),
+    ]
+
+
+def _of_the_templates() -> list[CheckMessage]:
+    """A warning, not an error: the API and the command need no templates."""
+    try:
+        get_template("migration_route/layout.html")
+    except (TemplateDoesNotExist, ImproperlyConfigured, ImportError) as error:
+        return [
+            CheckWarning(
+                "The setting TEMPLATES does not find the templates of the staff pages: "
+                f"{error}.",
+                hint="Add an entry with the backend DjangoTemplates and APP_DIRS: True.",
+                obj="TEMPLATES",
+                id="migration_route.W011",
+            )
+        ]
+    return []
+
+
+def _of_the_launcher() -> list[CheckMessage]:
+    try:
+        found = launcher()
+        advice = getattr(found, "advice", str)()
+    except RouteError as error:
+        return [
+            Error(
+                error.message,
+                hint=error.hint,
+                obj="MIGRATION_ROUTE",
+                id="migration_route.E011",
+            )
+        ]
+    if not advice:
+        return []
+    return [
+        CheckWarning(
+            advice,
+            hint='Use a backend with a worker, or the launcher "process".',
+            obj="MIGRATION_ROUTE",
+            id="migration_route.W010",
+        )
+    ]
 
 
 def _of_the_gate(middleware: list[str]) -> list[CheckMessage]:

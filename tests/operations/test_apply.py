@@ -183,7 +183,7 @@ def test_the_key_of_one_actor_is_not_anothers():
 def test_a_process_that_cannot_be_started_is_a_failed_run(settings, monkeypatch):
     """The run does not stay queued, and the database is free again."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LAUNCHER": "process"}
-    monkeypatch.setattr("migration_route.processes._interpreter", lambda: "/no/python")
+    monkeypatch.setattr("migration_route.processes.interpreter", lambda: "/no/python")
     with pytest.raises(LaunchFailed):
         begin("testapp")
     (run,) = list_runs(database=None, before=None, limit=5)

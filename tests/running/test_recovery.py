@@ -105,17 +105,33 @@ def test_a_queued_run_whose_process_has_died_here_has_failed_at_once():
     assert (found.state, found.outcome) == (RunState.FAILED, "launch_failed")
 
 
+_TRACEBACK = """Traceback (most recent call last):
+  File "manage.py", line 1, in <module>
+KeyError: 'x'
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "manage.py", line 2, in <module>
+    import nothing
+ImportError: no module; password=hunter2hunter2
+sys:1: ResourceWarning: a file was left open
+"""
+
+
 def test_a_run_that_never_began_has_failed_with_the_last_words_of_its_process():
     """Why it could not begin stands in the error, without secrets."""
     run, _ = opening.open_run(a_new_run())
-    words_of(run.id).write_text("ImportError: no module; password=hunter2hunter2")
+    with taking_words(run.id) as words:
+        os.write(words, _TRACEBACK.encode())
     try:
         found = look_after(still_since(run.id, 40))
     finally:
         forget_words(run.id)
     assert (found.state, found.outcome) == (RunState.FAILED, "launch_failed")
-    assert "ImportError" in found.error.message
+    assert found.error.message.startswith("ImportError: no module")
     assert "hunter2" not in found.error.message
+    assert words_of(run.id) is None
 
 
 @pytest.mark.parametrize(
@@ -270,9 +286,9 @@ def test_what_the_process_of_an_ended_run_said_goes():
     run, _ = opening.open_run(a_new_run())
     with taking_words(run.id):
         assert look_after(run).state is RunState.QUEUED
-    assert words_of(run.id).exists()
+    assert words_of(run.id) is not None
     look_after(runs.move(run.id, to=RunState.SUCCEEDED, expected={RunState.QUEUED}))
-    assert not words_of(run.id).exists()
+    assert words_of(run.id) is None
 
 
 def test_a_ledger_that_cannot_be_written_leaves_the_run_as_it_is():

@@ -6,7 +6,6 @@ import os
 import signal
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from django.db import connections
@@ -74,7 +73,7 @@ def test_the_process_of_a_run_tells_it_from_beginning_to_end(history, receiver, 
     assert receiver.received[-1].message["run"]["state"] == "succeeded"
     (backlog,) = outbox.backlogs([route_settings().webhooks[0].name])
     assert (backlog.pending, backlog.given_up) == (0, 0)
-    assert not words_of(run.id).exists()
+    assert words_of(run.id) is None
 
 
 @pytest.mark.parametrize("how", ["hang", 500, "close", "down"])
@@ -137,7 +136,7 @@ def test_what_no_run_tells_is_told_by_a_process_that_ends(history, receiver, tol
     runs.move(run.id, to=RunState.EXPIRED, expected={RunState.QUEUED})
     receiver.until(lambda: "run_ended" in receiver.events(run.id), "it is told")
     assert receiver.events(run.id) == ["run_requested", "run_ended"]
-    until(lambda: not words_of(f"deliver-{os.getpid()}").exists(), "that process is gone")
+    until(lambda: words_of(f"deliver-{os.getpid()}") is None, "that process is gone")
 
 
 def test_what_strangers_do_starts_no_process(history, receiver, told, monkeypatch):
@@ -170,8 +169,8 @@ def test_neither_secret_nor_address_is_anywhere(history, receiver, told, caplog)
     caplog.set_level("DEBUG")
     said = caplog.text + repr(route_settings()) + repr(run)
     said += "".join(each.body.decode() + str(each.headers) for each in receiver.received)
-    if words_of(run.id).exists():
-        said += Path(words_of(run.id)).read_text()
+    if (words := words_of(run.id)) is not None:
+        said += words.read_text()
     with connections["default"].cursor() as cursor:
         for table in ("entry", "event", "run", "outbox", "delivery"):
             cursor.execute(f"SELECT * FROM migration_route_{table}")

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from unittest.mock import patch
 
 import pytest
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from migration_route.approvals import Demand
+from migration_route.ledger import opening
+from migration_route.ledger.approvals import Saying, give
 from migration_route.ledger.records import RunRecord
+from migration_route.models import Approval, Entry, Run
+from migration_route.vocabulary import ActorKind
+from tests.factories import a_new_run
 from tests.web.conftest import SignIn
 
 
@@ -64,3 +72,80 @@ def test_a_list_without_a_ledger_says_so(superuser: Client) -> None:
         answer = superuser.get(reverse("admin:migration_route_run_changelist"), follow=True)
     assert answer.status_code == 200
     assert b"not installed yet" in answer.content
+
+
+@pytest.fixture
+def two_approvals(database: None) -> dict[str, RunRecord]:
+    """Put an approved run on record for each of the two databases."""
+    found = {}
+    for alias in ("default", "other"):
+        demand = Demand(required=2, rule="always", why="the test asks for it")
+        run, _ = opening.open_run(
+            a_new_run(database=alias, demand=demand, reason=f"reason-of-{alias}")
+        )
+        saying = Saying(
+            actor_kind=ActorKind.PERSON,
+            actor_name=f"approver-of-{alias}",
+            address="192.0.2.1",
+            permissions=frozenset({"approve"}),
+            reason=f"reason-of-{alias}",
+        )
+        found[alias] = give(run.id, saying, demand=demand, until=run.waiting_until)
+    return found
+
+
+def _keys(model: str, alias: str, run: RunRecord) -> list[str]:
+    rows = {"run": Run, "entry": Entry, "approval": Approval}[model]._default_manager
+    if model == "run":
+        return [run.id]
+    return [str(row.pk) for row in rows.filter(run=run.id)]
+
+
+@pytest.mark.parametrize("model", ["run", "entry", "approval"])
+@pytest.mark.parametrize("who", ["superuser", "view-only", "limited"])
+def test_staff_see_the_rows_of_the_databases_they_may_touch(
+    settings: Any, two_approvals: dict[str, RunRecord], model: str, who: str
+) -> None:
+    """In the list, by filter and search, on the page of a row and in its history."""
+    databases = {"default": {"groups": ["dba"]}, "other": {"groups": ["others"]}}
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "DATABASES": databases}
+    user = User.objects.create_user("eve", is_staff=True, is_superuser=who == "superuser")
+    user.user_permissions.set(
+        Permission.objects.filter(
+            content_type__app_label="migration_route", codename=f"view_{model}"
+        )
+    )
+    user.groups.add(Group.objects.create(name="others"))
+    if who == "view-only":
+        user.groups.add(Group.objects.create(name="dba"))
+    client = Client()
+    client.force_login(user)
+    name = f"admin:migration_route_{model}"
+    shown = {"other"} if who == "limited" else {"default", "other"}
+    for alias, run in two_approvals.items():
+        is_shown = alias in shown
+        queries: list[dict[str, str]] = [{}, {"q": run.id}]
+        if model != "approval":
+            queries.append({"database": alias})
+        for query in queries:
+            answer = client.get(reverse(f"{name}_changelist"), query)
+            assert answer.status_code == 200
+            listed = answer.context["cl"].result_list
+            ours = [row for row in listed if run.id in {getattr(row, "run", ""), row.pk}]
+            assert bool(ours) is is_shown, query
+        for key in _keys(model, alias, run):
+            for page in ("change", "history"):
+                answer = client.get(reverse(f"{name}_{page}", args=(key,)))
+                assert answer.status_code == (200 if is_shown else 302)
+
+
+@pytest.mark.parametrize("model", ["run", "entry", "approval"])
+def test_a_row_without_a_ledger_leads_back_to_the_index(
+    superuser: Client, empty_database: str, model: str
+) -> None:
+    """A database that holds no table at all is no error of the server."""
+    name = f"admin:migration_route_{model}"
+    assert superuser.get(reverse(f"{name}_changelist")).status_code == 302
+    for page in ("change", "history"):
+        answer = superuser.get(reverse(f"{name}_{page}", args=("1",)))
+        assert answer.status_code == 302

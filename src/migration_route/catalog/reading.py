@@ -43,6 +43,7 @@ class StepReading:
     end: Presence  # of what the schema editor keeps for the end of the migration
 
 
+@graphs.without_translations()
 def read_step(
     alias: str,
     *,

@@ -12,6 +12,7 @@ from django.conf import settings
 
 from migration_route.clock import duration
 from migration_route.conf.approvals import read_approvals
+from migration_route.conf.command import read_command
 from migration_route.conf.health import read_freezes, read_health
 from migration_route.conf.identity import read_issuers
 from migration_route.conf.people import read_groups, read_reauthenticate
@@ -157,6 +158,7 @@ def read_settings(values: Any) -> RouteSettings:
     reader.problems += _of_ways(databases, ledger_database)
     result: dict[str, Any] = {
         "launcher": launcher,
+        "command": reader.read("COMMAND", None, read_command),
         "ledger_database": ledger_database,
         "lease": reader.length_of_time("LEASE", timedelta(seconds=15)),
         "wait": reader.length_of_time("WAIT", timedelta(seconds=20)),

@@ -38,6 +38,7 @@ class RouteSettings:
     """The setting MIGRATION_ROUTE, checked, with its defaults."""
 
     launcher: str = "process"
+    command: tuple[str, ...] = ()  # that starts the project's commands; (): the default
     ledger_database: str = "default"
     lease: timedelta = timedelta(seconds=15)
     wait: timedelta = timedelta(seconds=20)

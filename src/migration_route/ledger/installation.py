@@ -11,16 +11,19 @@ import time
 from importlib import import_module
 from pkgutil import iter_modules
 
+from django.db import Error as DatabaseFailure
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from django.utils import translation
 
 from migration_route.conf import route_settings
 from migration_route.connecting import new_connection, own_connection, require_direct
-from migration_route.errors import ActiveRun, Misconfigured
+from migration_route.errors import ActiveRun, DatabaseUnavailable, Misconfigured
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot
+from migration_route.vendors.refusals import refusal_of
 from migration_route.vocabulary import OWN_APP
 
 logger = logging.getLogger("migration_route.ledger")
@@ -44,14 +47,24 @@ def install() -> bool:
     """Bring the ledger's tables up to date; return whether there was anything to do.
 
     Raises `ActiveRun` when the database stays locked, `PoolerDetected` when it cannot
-    be locked, `django.db.DatabaseError` when the tables cannot be made.
+    be locked, `DatabaseUnavailable` when the database refuses the tables, and
+    `django.db.DatabaseError` when they cannot be made.
     """
     alias = route_settings().ledger_database
     with own_connection(alias):
         if _is_up_to_date(alias):
             return False
         require_direct(alias)
-        return _install_locked(alias)
+        try:
+            return _install_locked(alias)
+        except DatabaseFailure as error:
+            if (refusal := refusal_of(error)) is None:
+                raise
+            raise DatabaseUnavailable(
+                f"The ledger cannot be installed in the database {alias!r}. "
+                f"{refusal.message}",
+                hint=refusal.hint,
+            ) from error
 
 
 def _is_up_to_date(alias: str) -> bool:
@@ -90,8 +103,10 @@ def _install_locked(alias: str) -> bool:
                 return False  # by who had the lock; a run that has it now may take long
         try:
             # What another process did while we waited is read again.
-            executor = MigrationExecutor(connections[alias])
-            executor.migrate(executor.loader.graph.leaf_nodes(OWN_APP))
+            # It imports every migration of the project: as `migrate` does, untranslated.
+            with translation.override(None):
+                executor = MigrationExecutor(connections[alias])
+                executor.migrate(executor.loader.graph.leaf_nodes(OWN_APP))
         finally:
             if not lock.release():
                 logger.warning("The lock of %s was lost while the ledger was made.", alias)

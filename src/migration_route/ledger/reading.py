@@ -32,6 +32,7 @@ from migration_route.ledger.records import (
     run_records,
 )
 from migration_route.models import Entry, Event, Run
+from migration_route.vendors.refusals import refusal_of, unanswered
 from migration_route.vocabulary import ACTIVE_STATES, Asked, Direction, RunState
 
 Found = TypeVar("Found")
@@ -54,8 +55,10 @@ def read(query: Callable[[str], Found], *, empty: Found) -> Found:
         first = error
     try:
         return query(alias)  # it was installed, or the session renewed, in this moment
-    except DatabaseFailure:
-        raise DatabaseUnavailable("The ledger cannot be read now.") from first
+    except DatabaseFailure as error:
+        refusal = refusal_of(error)
+        why = f" {refusal.message}" if refusal else ""
+        raise DatabaseUnavailable(f"The ledger cannot be read now.{why}") from first
 
 
 def _has_ledger(alias: str) -> bool:
@@ -64,7 +67,7 @@ def _has_ledger(alias: str) -> bool:
     except DatabaseFailure as error:
         connections[alias].close()
         raise DatabaseUnavailable(
-            f"The database {alias!r}, which holds the ledger, does not answer."
+            f"{unanswered(alias, error)} It holds the ledger."
         ) from error
 
 

@@ -6,6 +6,8 @@ from argparse import SUPPRESS
 from typing import Any
 
 from migration_route import processes
+from migration_route.conf import route_settings
+from migration_route.conf.command import command_line
 from migration_route.management.arguments import verb
 from migration_route.management.ending import tell_run
 from migration_route.management.terminal import Terminal
@@ -20,11 +22,16 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     found.add_argument("--hand-back", action="store_true", help=SUPPRESS)
 
 
+def _carry_on_anew(run: str, word: str) -> None:
+    command = command_line(route_settings().command)
+    processes.carry_on_anew(run, word, command)
+
+
 def _run(terminal: Terminal, options: dict[str, Any]) -> int:
     run = options["run"]
     found = carry.carry(
         run,
-        anew=lambda word: processes.carry_on_anew(run, word),
+        anew=lambda word: _carry_on_anew(run, word),
         carrier=options["carrier"],
         hands_back=options["hand_back"],
     )

@@ -211,7 +211,8 @@ def open_waiting(
     resumes: str = "",
 ) -> RunRecord:
     """Put a run on record that waits for approval; nothing is started. Raises
-    `ActiveRun`."""
+    `ActiveRun`, and `Misconfigured` where nothing could start it later."""
+    launcher()
     return _open(
         plan,
         request,

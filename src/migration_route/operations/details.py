@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from migration_route.errors import DatabaseUnavailable
 from migration_route.ledger.durations import took_before
 from migration_route.planning import forecasting, sql
+from migration_route.planning.graph import without_translations
 from migration_route.planning.phases.dividing import Deferrals
 from migration_route.planning.plan import AT_FIRST, Details, Estimate, Finding, Plan, Step
 from migration_route.planning.planner import MigrationPlan
@@ -19,6 +20,7 @@ from migration_route.vocabulary import Mode
 logger = logging.getLogger("migration_route.operations")
 
 
+@without_translations()
 def with_details(
     plan: Plan, migrations: MigrationPlan, deferrals: Deferrals, details: Details
 ) -> Plan:
@@ -33,6 +35,7 @@ def with_details(
     return told.with_details(findings=_of_this_piece(about, told, details))
 
 
+@without_translations()
 def with_foresight(
     plan: Plan, migrations: MigrationPlan, details: Details = AT_FIRST
 ) -> Plan:

@@ -10,6 +10,7 @@ from migration_route.operations.deferring import deferrals_of
 from migration_route.operations.details import with_details
 from migration_route.operations.recording import on_record
 from migration_route.planning import fresh
+from migration_route.planning.graph import without_translations
 from migration_route.planning.plan import AT_FIRST, Details, Plan, PlanRequest
 from migration_route.planning.planner import MigrationPlan, make_plan
 from migration_route.planning.rules.phases import sides
@@ -68,6 +69,7 @@ def _detailed(request: PlanRequest, details: Details) -> PlanReading:
     return PlanReading(plan=told, migrations=migrations)
 
 
+@without_translations()
 def plain_plan(request: PlanRequest) -> Plan:
     """Return the plan as it is fingerprinted, from this process or a fresh one; of the
     findings, only those that may refuse it."""

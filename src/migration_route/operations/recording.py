@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 
+from django.db import Error as DatabaseFailure
 from django.db import InterfaceError, OperationalError
 
 from migration_route.access.actor import Actor
@@ -25,6 +26,7 @@ from migration_route.operations.ids import checked
 from migration_route.operations.old_secrets import note_use
 from migration_route.operations.strangers import Attempt, Strangers
 from migration_route.planning import sources
+from migration_route.vendors.refusals import refusal_of
 from migration_route.vocabulary import Action
 
 logger = logging.getLogger("migration_route.operations")
@@ -40,7 +42,8 @@ def on_record(
 
     What a caller without a name is denied is noted as `operations.strangers` tells.
 
-    Raises `DatabaseUnavailable` where a database does not answer in the block.
+    Raises `DatabaseUnavailable` where a database does not answer in the block, or refuses
+    what the block needs: a privilege, a write, a file beside it.
     """
     if _is_within.get():
         yield  # what the outermost block was asked for is what is noted
@@ -55,15 +58,27 @@ def on_record(
     except Refused as error:
         _note(Action.REFUSED, error, actor, verb, database, run)
         raise
-    except (OperationalError, InterfaceError) as error:
+    except (DatabaseFailure, OSError) as error:
+        if (unavailable := _as_unavailable(error)) is None:
+            raise
         # What the driver says may name hosts and users: it is for the log alone.
-        logger.warning("%s could not reach a database", verb, exc_info=True)
-        raise DatabaseUnavailable(
-            "A database could not be read or written.",
-            hint="If a migration holds it, ask again later; the server's log has the rest.",
-        ) from error
+        logger.warning("%s could not use a database", verb, exc_info=True)
+        raise unavailable from error
     finally:
         _is_within.reset(token)
+
+
+def _as_unavailable(error: Exception) -> DatabaseUnavailable | None:
+    """Return what to tell of an error of a database; None for one that is no answer to
+    the caller, but a fault."""
+    if refusal := refusal_of(error):
+        return DatabaseUnavailable(refusal.message, hint=refusal.hint)
+    if not isinstance(error, OperationalError | InterfaceError):
+        return None
+    return DatabaseUnavailable(
+        "A database could not be read or written.",
+        hint="If a migration holds it, ask again later; the server's log has the rest.",
+    )
 
 
 def _note(

@@ -81,7 +81,7 @@ def _look_after_queued(run: RunRecord) -> RunRecord:
         or run.carrier
         or launches >= _LAUNCHES
         or silence(run) <= START
-        or words_of(run.id).exists()  # it was started on this host
+        or words_of(run.id) is not None  # it was started on this host
     ):
         return lost_runs.look_after(run)
     if run.demand and clock.age(run.created_at) > run.demand.lifetime:

@@ -15,7 +15,10 @@ import msgspec
 from django.db.migrations import Migration
 
 from migration_route import processes
-from migration_route.errors import BrokenMigrations, RouteError
+from migration_route.conf import route_settings
+from migration_route.conf.command import command_line
+from migration_route.errors import BrokenMigrations, LaunchFailed, RouteError
+from migration_route.masking import masked
 from migration_route.planning import sources
 from migration_route.planning.graph import Applied, read_recorder
 from migration_route.planning.plan import Details, Plan, PlanRequest
@@ -75,8 +78,8 @@ def _asked(request: PlanRequest, details: Details | None) -> Plan:
         arguments += ["--details", msgspec.json.encode(details).decode()]
     arguments += ["--phase", request.phase] if request.phase else []
     try:
-        done = subprocess.run(  # noqa: S603 - our own command, checked arguments
-            [*processes.command_line(), *arguments, *request.targets],
+        done = subprocess.run(  # noqa: S603 - the project's command, checked arguments
+            [*command_line(route_settings().command), *arguments, *request.targets],
             env=processes.environment(),
             capture_output=True,
             timeout=_TIMEOUT,
@@ -85,6 +88,10 @@ def _asked(request: PlanRequest, details: Details | None) -> Plan:
     except subprocess.TimeoutExpired as error:
         raise BrokenMigrations(
             f"The code on disk did not give a plan within {_TIMEOUT} seconds."
+        ) from error
+    except OSError as error:
+        raise LaunchFailed(
+            f"The process that reads the code on disk cannot be started: {error}"
         ) from error
     if done.returncode:
         raise _as_error(done.stderr.decode(errors="replace"))
@@ -96,5 +103,5 @@ def _asked(request: PlanRequest, details: Details | None) -> Plan:
 
 
 def _as_error(text: str) -> RouteError:
-    last = text.strip().splitlines()[-1:] or ["it said nothing"]
-    return BrokenMigrations(f"The code on disk cannot be planned: {last[0]}")
+    error = masked(processes.error_in(text)) or "The new process printed nothing."
+    return BrokenMigrations(f"{error} The code on disk cannot be planned.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from django.db.migrations.exceptions import (
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from django.utils import translation
 
 from migration_route.error_texts import message_of
 from migration_route.errors import (
@@ -36,6 +38,7 @@ from migration_route.errors import (
 )
 from migration_route.planning import sources
 from migration_route.planning.phases.computing import Phases, phases_of
+from migration_route.vendors.refusals import unanswered
 from migration_route.vocabulary import OWN_APP
 
 Key = tuple[str, str]
@@ -65,6 +68,15 @@ class _Kept:
 _kept = _Kept()
 
 
+@contextmanager
+def without_translations() -> Iterator[None]:
+    """Evaluate translated texts as they stand in the source, as Django's `migrate` and
+    `makemigrations` do: neither the language of a request nor LANGUAGE_CODE may change
+    a default, a choice or a verbose name that a migration holds."""
+    with translation.override(None):
+        yield
+
+
 def read_recorder(alias: str) -> Applied:
     """Return what is recorded as applied: (app, name) pairs, none without a table.
 
@@ -82,9 +94,10 @@ def read_recorder(alias: str) -> Applied:
             return frozenset(cursor.fetchall())
     except DatabaseError as error:
         connection.close()
-        raise DatabaseUnavailable(f"The database {alias!r} does not answer.") from error
+        raise DatabaseUnavailable(unanswered(alias, error)) from error
 
 
+@without_translations()
 def read_graph(alias: str, recorded: Applied | None = None) -> Graph:
     """Return the graph for a database as it is now, or as its recorder has just said.
 
@@ -112,6 +125,7 @@ def read_graph(alias: str, recorded: Applied | None = None) -> Graph:
         return graph
 
 
+@without_translations()
 def read_graph_of(alias: str, migrations: Iterable[Migration]) -> Graph:
     """Return the graph that these migrations of a plan stand in.
 
@@ -126,6 +140,7 @@ def read_graph_of(alias: str, migrations: Iterable[Migration]) -> Graph:
     )
 
 
+@without_translations()
 def _load(alias: str, foreseen: Applied | None = None) -> MigrationLoader:
     importlib.invalidate_caches()  # a file may be younger than the last look
     sources.remember()
@@ -134,7 +149,7 @@ def _load(alias: str, foreseen: Applied | None = None) -> MigrationLoader:
             return _Foreseen(alias, foreseen)
         return MigrationLoader(connections[alias])
     except DatabaseError as error:
-        raise DatabaseUnavailable(f"The database {alias!r} does not answer.") from error
+        raise DatabaseUnavailable(unanswered(alias, error)) from error
     except (NodeNotFoundError, CircularDependencyError, BadMigrationError) as error:
         raise BrokenMigrations(
             f"The migrations do not fit together: {message_of(error)}"

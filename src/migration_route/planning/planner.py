@@ -31,6 +31,7 @@ from migration_route.vocabulary import OWN_APP, Direction
 MigrationPlan = list[tuple[Migration, bool]]
 
 
+@graphs.without_translations()
 def make_plan(
     request: PlanRequest, deferrals: Deferrals = NEVER
 ) -> tuple[Plan, MigrationPlan]:

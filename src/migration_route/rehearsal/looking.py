@@ -20,7 +20,7 @@ from migration_route.ledger.evidence import StepError
 from migration_route.ledger.reading import since_heartbeat
 from migration_route.ledger.rehearsal_records import RehearsalRecord
 from migration_route.rehearsal.leftovers import end_session_of
-from migration_route.running.launchers.words import forget_words, has_ended, last_words
+from migration_route.running.launchers.words import forget_words, has_ended, with_last_words
 from migration_route.vendors import copies_of, vendor_of
 from migration_route.vendors.copying import is_scratch_name, scratch_name
 from migration_route.vendors.interface import Slot
@@ -106,11 +106,10 @@ def _remove(record: RehearsalRecord, connection: BaseDatabaseWrapper) -> None:
 
 
 def _fail(record: RehearsalRecord) -> None:
-    words = last_words(record.id)
     message = "The processes of this rehearsal ended before it had finished."
     if record.state is RehearsalState.QUEUED:
-        message = "The process of this rehearsal never began its work."
-    error = StepError(type="Interrupted", message=f"{message} {words}".strip())
+        message = "The process of this rehearsal could not start its work."
+    error = StepError(type="Interrupted", message=with_last_words(message, record.id))
     try:
         rehearsals.move(
             record.id, to=RehearsalState.FAILED, expected={record.state}, error=error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -28,7 +29,14 @@ from migration_route.errors import (
 from migration_route.reporting.stamping import stamped
 from migration_route.vocabulary import ActorKind
 from migration_route.web import kept, suspended
-from migration_route.web.rendering import render, render_without_request
+from migration_route.web.rendering import (
+    PagesUnavailable,
+    render,
+    render_without_request,
+    render_without_templates,
+)
+
+logger = logging.getLogger("migration_route.web")
 
 Page = Callable[..., HttpResponse]
 
@@ -53,16 +61,24 @@ def page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
 
     def dispatch(request: HttpRequest, **arguments: str) -> HttpResponseBase:
         view = table.get(request.method or "")
-        response: HttpResponse
+        try:
+            response = _dispatch(view, request, **arguments)
+        except PagesUnavailable as error:
+            logger.exception("The page %s cannot be rendered", request.path)
+            response = render_without_templates(error)
+        return stamped(request, response)
+
+    def _dispatch(
+        view: Page | None, request: HttpRequest, **arguments: str
+    ) -> HttpResponse:
         if request.method == "OPTIONS":
-            response = HttpResponse(status=204, headers={"Allow": allow})
-        elif view is None:
+            return HttpResponse(status=204, headers={"Allow": allow})
+        if view is None:
             flaw = MethodNotAllowed(f"This address answers to {allow}.")
             response = render_without_request("problem", _words(flaw), status=405)
             response["Allow"] = allow
-        else:
-            response = _answer(view, request, **arguments)
-        return stamped(request, response)
+            return response
+        return _answer(view, request, **arguments)
 
     functools.update_wrapper(dispatch, next(iter(methods.values())))
     return outside_of_the_request(dispatch)

@@ -21,7 +21,11 @@ from migration_route.operations import plan as planning
 from migration_route.planning.plan import AT_FIRST
 from migration_route.reporting.stamping import stamped
 from migration_route.web.plans import plan_view
-from migration_route.web.rendering import render_without_request
+from migration_route.web.rendering import (
+    PagesUnavailable,
+    render_without_request,
+    render_without_templates,
+)
 from migration_route.web.runs import run_view
 from migration_route.web.wording import moment
 
@@ -46,8 +50,13 @@ def _answer(request: HttpRequest) -> HttpResponse:
         if request.method != "POST":
             raise MethodNotAllowed(f"This address answers to {_ALLOW}.", allow=_ALLOW)
         return _of_form(request)
+    except PagesUnavailable as error:
+        return render_without_templates(error)
     except RouteError as error:
-        response = _page(status=error.http_status, error=error)
+        try:
+            response = _page(status=error.http_status, error=error)
+        except PagesUnavailable as missing:
+            return render_without_templates(missing)
         if allow := error.facts.get("allow"):
             response["Allow"] = allow
         return response

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from migration_route.errors import RouteError
 from migration_route.management.terminal import Terminal, pretty
+from migration_route.processes import require_same_settings
 from migration_route.rendering.problems import problem_answer
 
 FAMILIES = {
@@ -57,6 +58,7 @@ class Command(BaseCommand):
         """Call the verb; an error of the route becomes its message and its exit code."""
         del args
         try:
+            require_same_settings()
             code = options["handler"](options)
         except RouteError as error:
             if options["json"]:

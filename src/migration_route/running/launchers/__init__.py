@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 
 from migration_route.conf import route_settings
 from migration_route.deciding.policy import Permit
-from migration_route.errors import Misconfigured
+from migration_route.errors import Misconfigured, RouteError
 from migration_route.ledger.records import RunRecord
 
 _BUILT_IN = {
@@ -28,9 +28,10 @@ _BUILT_IN = {
 class Launcher(Protocol):
     """Starts the process of a run.
 
-    It may say more of itself: `is_patient = True` where a run lies until somebody comes
-    for it, `can_wait = False` where no process can wait for an opening, and
-    `start_again(run)` to start one for a run whose process is gone before it began.
+    It may have more: `is_patient = True` where a run waits until a process takes it,
+    `can_wait = False` where no process can wait for an opening, `start_again(run)` to
+    start a process for a run whose own is gone before it began, `problem()` that returns
+    why nothing could be started, and `advice()` that returns a warning for the checks.
     """
 
     def launch(self, permit: Permit, run: RunRecord) -> None:
@@ -41,12 +42,27 @@ class Launcher(Protocol):
 
 
 def launcher() -> Launcher:
-    """Return the launcher of the settings. Raises `Misconfigured` when there is none."""
+    """Return the launcher of the settings. Raises `Misconfigured` when there is none, or
+    one that can start nothing: a run would own its database, and nothing would carry it.
+    """
     name = route_settings().launcher
     try:
         found: Launcher = import_string(_BUILT_IN.get(name, name))()
-    except ImportError as error:
-        raise Misconfigured(f"The launcher {name!r} cannot be imported.") from error
+    except RouteError:
+        raise
+    except Exception as error:  # a module of the project, while it is imported
+        raise Misconfigured(
+            f"The launcher {name!r} cannot be made: {type(error).__name__}: {error}",
+            hint="LAUNCHER names a class that is made without arguments.",
+        ) from error
+    if not callable(getattr(found, "launch", None)):
+        raise Misconfigured(
+            f"The launcher {name!r} has no method 'launch'.",
+            hint="LAUNCHER names a class with 'launch(permit, run)'.",
+        )
+    find_problem = getattr(found, "problem", None)
+    if find_problem is not None and (problem := find_problem()):
+        raise Misconfigured(problem)
     return found
 
 

@@ -6,6 +6,8 @@ import subprocess
 import threading
 
 from migration_route import processes
+from migration_route.conf import route_settings
+from migration_route.conf.command import command_line
 from migration_route.deciding.policy import Permit
 from migration_route.errors import LaunchFailed
 from migration_route.ledger.records import RunRecord
@@ -41,10 +43,11 @@ def require_fitting(permit: Permit, run: RunRecord) -> None:
 def begin(words_of: str, *arguments: str) -> subprocess.Popen[bytes]:
     """Start the route's own command in a session of its own, with the code that is on
     disk; what it says goes to the file of that name. Raises `LaunchFailed`."""
+    command = command_line(route_settings().command)
     with taking_words(words_of) as words:
         try:
-            return subprocess.Popen(  # noqa: S603 - our own command, our own id
-                [*processes.command_line(), *arguments],
+            return subprocess.Popen(  # noqa: S603 - the project's command, our own id
+                [*command, *arguments],
                 env=processes.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=words,

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from datetime import datetime
 
 from migration_route import clock
 from migration_route.deciding.policy import Permit
 from migration_route.deciding.windows import Later
 from migration_route.errors import LaunchFailed, NotInThisState, RouteError
-from migration_route.ledger.records import RunRecord
+from migration_route.ledger import runs
+from migration_route.ledger.records import RunRecord, StepError
 from migration_route.running.launchers.process import reap, require_fitting
 from migration_route.running.launchers.taking import start_taken
 from migration_route.running.openings import opening_of
+from migration_route.vocabulary import RunState
 
 logger = logging.getLogger("migration_route.running")
 
@@ -59,6 +62,15 @@ class QueuedLauncher(ABC):
             ) from error
 
 
+def _conclude(run: str, error: LaunchFailed) -> None:
+    """End a run whose task could not start a process: no other task will come for it."""
+    why = StepError(type="LaunchFailed", message=str(error))
+    change = runs.Change(outcome=error.code, error=why)
+    with suppress(NotInThisState):  # it was cancelled, or another task has started it
+        unbegun = {RunState.QUEUED, RunState.WAITING}
+        runs.move(run, to=RunState.FAILED, expected=unbegun, change=change)
+
+
 def start_run(run: str) -> None:
     """What the task of a queue does: start the process of a run, and wait for its end.
 
@@ -70,6 +82,9 @@ def start_run(run: str) -> None:
     except NotInThisState as error:
         logger.info("Nothing to do: %s", error)
         return
+    except LaunchFailed as error:
+        _conclude(run, error)
+        raise
     if isinstance(opening_of(taken), Later):
         reap(process, run)
     else:

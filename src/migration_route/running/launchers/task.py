@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import django
 
+from migration_route.conf import route_settings
 from migration_route.running.launchers.queued import start_run
 
 if django.VERSION >= (6, 0):
@@ -12,7 +13,7 @@ else:
     from django_tasks import task  # type: ignore[no-redef]
 
 
-@task()
+@task(backend=route_settings().task_backend, queue_name=route_settings().task_queue)
 def carry_run(run: str) -> None:
     """Start the process of a run, and wait for its end."""
     start_run(run)

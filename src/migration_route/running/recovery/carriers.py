@@ -11,12 +11,11 @@ from datetime import timedelta
 
 from migration_route import clock, processes
 from migration_route.conf import route_settings
-from migration_route.errors import LaunchFailed, Misconfigured
 from migration_route.ledger import carriers, runs
 from migration_route.ledger.reading import find_run, silence
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.running.launchers import is_patient, starts_again
-from migration_route.running.launchers.words import last_words
+from migration_route.running.launchers.words import with_last_words
 from migration_route.vocabulary import RunState, WaitingReason
 
 logger = logging.getLogger("migration_route.running")
@@ -70,17 +69,14 @@ def _take_up(run: RunRecord) -> RunRecord:
     try:
         if again := starts_again():
             again(run)
-    except (LaunchFailed, Misconfigured):
+    except Exception:  # a launcher of the project raises what it likes
         logger.exception("No new process for run %s could be started.", run.id)
     return run
 
 
 def _fail(run: RunRecord) -> RunRecord:
-    words = last_words(run.id)
-    error = StepError(
-        type="LaunchFailed",
-        message=f"No process could begin this run, {_TRIES} times. {words}".strip(),
-    )
+    message = f"No process could begin this run, {_TRIES} times."
+    error = StepError(type="LaunchFailed", message=with_last_words(message, run.id))
     change = runs.Change(
         outcome="launch_failed",
         error=error,

@@ -22,7 +22,7 @@ from migration_route.ledger.reading import find_run, list_events, silence
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.planning.graph import read_recorder
 from migration_route.running.launchers import is_patient
-from migration_route.running.launchers.words import forget_words, has_ended, last_words
+from migration_route.running.launchers.words import forget_words, has_ended, with_last_words
 from migration_route.running.recovery.backend import Backend
 from migration_route.running.recovery.carriers import START, look_after_carrier
 from migration_route.running.recovery.evidence import with_evidence
@@ -85,11 +85,8 @@ def _look_after_queued(run: RunRecord) -> RunRecord:
 
 
 def _never_started(run: RunRecord) -> RunRecord:
-    words = last_words(run.id)
-    error = StepError(
-        type="LaunchFailed",
-        message=f"The process of this run never began its work. {words}".strip(),
-    )
+    message = "The process of this run could not start its work."
+    error = StepError(type="LaunchFailed", message=with_last_words(message, run.id))
     change = runs.Change(outcome="launch_failed", error=error)
     ended = runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED}, change=change)
     forget_words(run.id)

@@ -14,7 +14,7 @@ from migration_route.catalog.reading import StepReading
 from migration_route.connecting import new_connection, own_connection
 from migration_route.errors import ActiveRun, OrphanBackend, Refused
 from migration_route.ledger.records import OperationEvidence, RunRecord, StepRecord
-from migration_route.planning.graph import read_recorder
+from migration_route.planning.graph import read_recorder, without_translations
 from migration_route.planning.sql import AT_THE_END
 from migration_route.running.recovery.evidence import read_operations
 from migration_route.vendors import vendor_of
@@ -138,6 +138,7 @@ def first_to_resume(step: StepRecord, reading: StepReading) -> tuple[int, str]:
     return done, ""
 
 
+@without_translations()
 def record(alias: str, step: StepRecord, *, applied: bool) -> None:
     """Let Django's recorder say that a migration is applied, or that it is not, through
     `connections[alias]`; what a squashed one replaces with it."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
+
+from django.db import OperationalError
 
 from migration_route.vendors.interface import Slot
 
@@ -18,6 +21,7 @@ class SQLiteLock:
     """
 
     def __init__(self, database: Path, slot: Slot) -> None:
+        self._database = database
         self._path = database.with_name(f"{database.name}.route-lock-{slot.value}")
         self._descriptor: int | None = None
 
@@ -26,7 +30,7 @@ class SQLiteLock:
         if self._descriptor is not None:
             return True
         while True:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = self._open()
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -38,6 +42,25 @@ class SQLiteLock:
                 self._descriptor = descriptor
                 return True
             os.close(descriptor)  # its holder removed it while we were opening it
+
+    def _open(self) -> int:
+        """Return the descriptor of the file, new ones with the permissions and, made by
+        root, the owner of the database: whoever may write that may take the lock.
+
+        Raises `OperationalError` where the file cannot be opened or made.
+        """
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            with suppress(FileNotFoundError):
+                return os.open(self._path, flags)
+            try:
+                descriptor = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:  # another process has made it in this moment
+                return os.open(self._path, flags | os.O_CREAT, 0o600)
+            _resemble(descriptor, self._database)
+        except OSError as error:
+            raise OperationalError(f"The lock file cannot be opened: {error}") from error
+        return descriptor
 
     def release(self) -> bool:
         """Give the lock back, and take its file away."""
@@ -61,8 +84,17 @@ class SQLiteLock:
                 if not _is_locked(file.fileno()):
                     return None
                 return int(file.read() or 0) or None
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             return None
+
+
+def _resemble(descriptor: int, database: Path) -> None:
+    """Give a new file the permissions of the database, as far as this user may."""
+    with suppress(OSError):
+        found = database.stat()
+        if os.geteuid() == 0:
+            os.fchown(descriptor, found.st_uid, found.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & 0o666)
 
 
 def _is_locked(descriptor: int) -> bool:

@@ -41,6 +41,7 @@ def findings(plan: Plan) -> Iterator[Finding]:
 
 
 @lru_cache(maxsize=2)
+@graphs.without_translations()
 def _apps_with_changes(layout: object) -> tuple[str, ...]:
     """Return the apps whose models are ahead of their migrations, once for each layout
     of the files: the models of a process do not change while it lives."""

@@ -1,0 +1,111 @@
+"""The causes for which a database refuses to be read or written.
+
+A driver's message may name hosts and users, so it is for the log alone. What is told is
+known by the code that the database gave: what was refused, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_PRIVILEGE = (
+    "The role that the route connects with lacks a privilege",
+    "Grant it what `manage.py migrate` needs (CREATE, and all on the route's tables), or "
+    "name another database as LEDGER_DATABASE.",
+)
+_READ_ONLY = (
+    "The database takes no writes from this connection: it is read-only",
+    "Look for a replica, `default_transaction_read_only`, `read_only`, a file or a "
+    "directory without write permission.",
+)
+_FULL = ("The database has no room left", "Free space on its disk, or raise its limit.")
+_FILE = (
+    "The file of the database, or a file beside it, cannot be used",
+    "Let the user of this process read and write the file and its directory.",
+)
+_NO_SCHEMA = (
+    "The database has no schema in which the role may create tables",
+    "Grant USAGE and CREATE on the schema of the route's tables, or set search_path.",
+)
+_PASSWORD = (
+    "The database did not accept the role of this connection",
+    "Compare USER and PASSWORD in DATABASES with the server's accounts.",
+)
+_BY_SQLSTATE = {  # PostgreSQL, Appendix A
+    "42501": _PRIVILEGE,
+    "25006": _READ_ONLY,
+    "53100": _FULL,
+    "3F000": _NO_SCHEMA,
+    "28000": _PASSWORD,
+    "28P01": _PASSWORD,
+}
+_BY_NUMBER = {  # MySQL and MariaDB, server error reference
+    **dict.fromkeys((1044, 1142, 1143, 1227, 1370), _PRIVILEGE),
+    **dict.fromkeys((1290, 1792, 1836), _READ_ONLY),
+    **dict.fromkeys((1021, 1041, 1114), _FULL),
+    **dict.fromkeys((1045, 1698), _PASSWORD),
+}
+_BY_NAME = {  # SQLite, result codes; an extended one begins with its primary one
+    "SQLITE_READONLY": _READ_ONLY,
+    "SQLITE_FULL": _FULL,
+    "SQLITE_CANTOPEN": _FILE,
+    "SQLITE_PERM": _FILE,
+    "SQLITE_AUTH": _FILE,
+    "SQLITE_IOERR": _FILE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a database refused, and what to do about it."""
+
+    message: str
+    hint: str
+
+
+def refusal_of(error: BaseException) -> Refusal | None:
+    """Return why a database refused; None where its error says something else.
+
+    Looks at what the driver raised, below Django's own exception.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.filename:
+            message, hint = _FILE
+            return Refusal(
+                message=f"{message}: {found.filename}: {found.strerror}.", hint=hint
+            )
+        if (known := _known(found)) is not None:
+            message, hint = known
+            return Refusal(message=f"{message}{_object(found)}.", hint=hint)
+        found = found.__cause__ or found.__context__
+    return None
+
+
+def unanswered(alias: str, error: BaseException) -> str:
+    """Return what to tell of a database that could not be read: the cause, where known."""
+    if refusal := refusal_of(error):
+        return f"The database {alias!r} cannot be read. {refusal.message}"
+    return f"The database {alias!r} does not answer."
+
+
+def _known(error: BaseException) -> tuple[str, str] | None:
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if state in _BY_SQLSTATE:
+        return _BY_SQLSTATE[state]
+    name = getattr(error, "sqlite_errorname", None) or ""
+    for primary, found in _BY_NAME.items():
+        if name == primary or name.startswith(f"{primary}_"):
+            return found
+    number = error.args[0] if error.args else None
+    # psycopg and sqlite3 give a text here; MySQLdb and PyMySQL the number of the server.
+    return _BY_NUMBER.get(number) if isinstance(number, int) else None
+
+
+def _object(error: BaseException) -> str:
+    """Return what PostgreSQL says in one line of a missing privilege: it names an object
+    of the database, and neither host nor role."""
+    diagnostics = getattr(error, "diag", None)
+    primary = getattr(diagnostics, "message_primary", None) if diagnostics else None
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    return f" ({primary})" if primary and state in {"42501", "25006", "3F000"} else ""
