@@ -81,11 +81,14 @@ def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
     states = compare(effects, live.marks)
     if live.has_copy and not _is_undone_as_a_whole(migration, alias):
         states = with_copy_left(states, [does_nothing(move[0]) for move in moves])
-    positions = {id(operation): n for n, operation in enumerate(migration.operations)}
+    # By place, not by object: a migration may list one operation more than once.
+    positions = list(range(len(moves)))
+    if moves and moves[0][-1]:
+        positions.reverse()
     return StepReading(
         operations=tuple(
             OperationReading(
-                position=positions[id(move[0])],
+                position=position,
                 description=describe_operation(move[0]),
                 state=_with_what_is_left(effect, state, live),
                 is_harmless=does_nothing(move[0]),
@@ -95,7 +98,9 @@ def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
                 lacks_only_a_drop=state is Presence.IN
                 and bool(effect.passing & live.defaults),
             )
-            for move, effect, state in zip(moves, effects, states, strict=True)
+            for position, move, effect, state in zip(
+                positions, moves, effects, states, strict=True
+            )
         ),
         end=compare_end(effects, live.marks),
     )

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from migration_route.ledger.evidence import NONE_ADDED, AddedOperations
+
 Kind = Literal[
     "gate",  # a step wants to begin: go, or stop?
     "operation_gate",  # an operation wants to begin, or to return: wait until it is known
@@ -55,7 +57,8 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     duration_ms: int | None = None
     text: str = ""
     stream: str = ""
-    count: int = 0  # of statements; at a gate, of operations that came before
+    count: int = 0  # of statements; at a gate, of the source's operations that came before
+    added: AddedOperations = NONE_ADDED  # at a gate: those of other packages
     returned: bool = False  # at a gate: the operation is done, and may not be committed
     facts: dict[str, Any] = {}
     ending: Ending | None = None
@@ -91,6 +94,7 @@ class Order(Struct, frozen=True, kw_only=True):
     phase: str = ""  # the one that was asked for; "" for everything
     left_out: tuple[tuple[str, str, str], ...] = ()  # by that phase, as in `steps`
     done_operations: int | None = None  # of the first step, by the run that is resumed
+    added: AddedOperations = NONE_ADDED  # of that step, as that run has met them
     scratch: Scratch | None = None  # the copy to work on; None: on the database itself
     in_place: Bounds | None = None  # within these, and nothing of it is to stay
 
