@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from django.db import connections
 from django.db.migrations import Migration
 from django.db.migrations.operations.base import Operation
 
@@ -13,6 +12,7 @@ from migration_route.catalog.comparison import compare, compare_end, with_copy_l
 from migration_route.catalog.effects import Effect, does_nothing, effect_of
 from migration_route.catalog.live import Live, read_live
 from migration_route.catalog.marks import Marker
+from migration_route.connecting import is_in_one_transaction
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
 from migration_route.planning.planner import describe_operation
@@ -117,7 +117,7 @@ def _with_what_is_left(effect: Effect, state: Presence, live: Live) -> Presence:
 
 
 def _is_undone_as_a_whole(migration: Migration, alias: str) -> bool:
-    return bool(migration.atomic and connections[alias].features.can_rollback_ddl)
+    return is_in_one_transaction(alias, atomic=migration.atomic)
 
 
 def has_own_transaction(migration: Migration, operation: Operation, alias: str) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import islice
 
 from django.db import connections
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations import Migration
 
 from migration_route.connecting import own_connection
@@ -64,7 +65,7 @@ def collected(step: Step, moves: list[Move], alias: str) -> Step:
             run = operation.database_backwards if backwards else operation.database_forwards
             try:
                 run(app, editor, before, after)
-                sql = tuple(map(str, editor.collected_sql[start:]))
+                sql = tuple(editor.collected_sql[start:])
             except Exception:
                 # Some operations ask the catalog about what an earlier step would have
                 # made. A plan without this SQL is still true.
@@ -74,6 +75,20 @@ def collected(step: Step, moves: list[Move], alias: str) -> Step:
             Operation(description=describe_operation(operation), opaque=opaque, sql=sql)
         )
     if editor.deferred_sql:
-        deferred = tuple(f"{statement};" for statement in map(str, editor.deferred_sql))
-        operations.append(Operation(description=AT_THE_END, opaque=False, sql=deferred))
+        sql = _deferred(editor, step.label)
+        operations.append(Operation(description=AT_THE_END, opaque=False, sql=sql))
     return replace(step, operations=tuple(operations))
+
+
+def _deferred(editor: BaseDatabaseSchemaEditor, label: str) -> tuple[str, ...] | None:
+    """Return what the editor would send at the end of a step, as it writes that itself
+    (`BaseDatabaseSchemaEditor.__exit__`): an editor of another package may defer what is
+    no text, such as several statements in one."""
+    start = len(editor.collected_sql)
+    try:
+        for statement in editor.deferred_sql:
+            editor.execute(statement, None)
+    except Exception:
+        logger.info("No SQL for the end of %s", label, exc_info=True)
+        return None
+    return tuple(editor.collected_sql[start:])
