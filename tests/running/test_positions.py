@@ -9,6 +9,7 @@ from django.db import connections
 
 from migration_route.errors import Refused
 from migration_route.ledger.reading import find_run, unresolved_runs
+from migration_route.operations.cancel import cancel
 from migration_route.operations.resolve import resolve
 from migration_route.planning.graph import read_recorder
 from migration_route.vocabulary import Resolution, RunState
@@ -313,3 +314,27 @@ def test_an_operation_within_another_one_has_no_number_of_its_own(shop):
     ended = resumed(run)
     assert ended.state is RunState.SUCCEEDED, ended.error
     assert price("testapp_ware") == 30000
+
+
+def test_a_resumed_run_that_is_cancelled_before_it_begins_leaves_the_step_midway(
+    shop, settings, project
+):
+    """Else a plain run would begin the step again, with what is carried out already."""
+    write(shop, WIDTH, TIMES, SIZE.replace("Good", "Ware"))
+    run = carried("testapp")
+    usual = settings.MIGRATION_ROUTE
+    settings.MIGRATION_ROUTE = {**usual, "LAUNCHER": "tests.running.carrying.Keeper"}
+    project()
+    waiting = resumed(run)
+    assert waiting.state is RunState.QUEUED
+    settings.MIGRATION_ROUTE = usual
+    project()
+    cancelled = cancel(waiting.id, an_actor(), reason="not today")
+    assert (cancelled.state, cancelled.outcome) == (RunState.PARTIAL, "cancelled")
+    assert states(cancelled) == {0: "in", 1: "in", 2: "out"}
+    assert unresolved_runs() == {"default": cancelled.id}
+    with pytest.raises(Refused):
+        carried("testapp")
+    ended = resumed(cancelled)
+    assert ended.state is RunState.SUCCEEDED, ended.error
+    assert price("testapp_ware") == 300

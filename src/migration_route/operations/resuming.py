@@ -12,8 +12,6 @@ from migration_route.ledger.records import CarriedOut, RunRecord, StepError, Ste
 from migration_route.running.recovery import reconciling
 from migration_route.vocabulary import Action, RunState
 
-_RESUMED = "resumed"
-
 
 def go_on_at(found: RunRecord, step: StepRecord) -> CarriedOut:
     """Return what has been carried out of a step that is to be resumed; the caller holds
@@ -49,7 +47,7 @@ def held_to_resume(run: RunRecord) -> Iterator[runs.Change | None]:
             if carried_out.count != run.steps[0].done_operations:
                 raise PlanChanged(f"{step.label} is not where it was any more.")
             yield change_for(run, carried_out)
-        elif found.outcome == _RESUMED:
+        elif found.outcome == runs.RESUMED:
             yield None
         else:
             raise PlanChanged(f"Run {found.id} has been resolved in another way.")
@@ -60,7 +58,7 @@ def change_for(run: RunRecord, carried_out: CarriedOut) -> runs.Change:
     has asked for that."""
     return runs.Change(
         action=Action.RESOLVED,
-        outcome=_RESUMED,
+        outcome=runs.RESUMED,
         actor_kind=run.actor_kind,
         actor_name=run.actor_name,
         reason=run.reason,
@@ -84,6 +82,6 @@ def settle(stopped: str, run: RunRecord, change: runs.Change) -> None:
             run.id,
             to=RunState.FAILED,
             expected={RunState.QUEUED, RunState.WAITING},
-            change=runs.Change(outcome="launch_failed", error=error),
+            change=runs.Change(outcome="launch_failed", error=error, steps=run.steps),
         )
         raise
