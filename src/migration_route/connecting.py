@@ -50,6 +50,18 @@ def own_settings(
     }
 
 
+def is_in_one_transaction(alias: str, *, atomic: bool) -> bool:
+    """Tell whether a migration that is `atomic` or not is carried out in one transaction
+    on that database, schema changes included, so that a failure undoes all of it.
+
+    The schema editor of the connection that migrates knows: an editor of another package
+    may not be atomic where the database could (`BaseDatabaseSchemaEditor.__init__`).
+    """
+    way = route_settings().database(alias).direct or alias
+    editor = connections[way].schema_editor(atomic=atomic)  # not entered: sends nothing
+    return bool(editor.atomic_migration)
+
+
 def require_direct(alias: str) -> None:
     """Raise `PoolerDetected` where a session is handed from client to client.
 

@@ -1,7 +1,8 @@
-"""Is our plan that of Django's executor, whatever the graph and whatever is applied?
+"""The route's plan is what Django's executor carries out, in the order of its execution,
+whatever the graph, the applied migrations and the targets.
 
-Histories are invented, written as real modules, recorded in the real recorder, and
-planned twice: by the route, and by a fresh executor as `manage.py migrate` uses it.
+Histories are invented, written as real modules and recorded in the real recorder. The
+route plans them, and a fresh executor migrates them as `manage.py migrate` does.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.db.migrations import Migration
 from django.db.migrations.exceptions import (
     AmbiguityError,
     CircularDependencyError,
     InconsistentMigrationHistory,
+    InvalidMigrationPlan,
     NodeNotFoundError,
 )
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
-from django.db.migrations.state import ProjectState
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -74,8 +76,8 @@ Answer = str | list[tuple[str, str, bool]]
 
 
 def django_answers(applied: frozenset[Key], targets: tuple[str, ...]) -> Answer:
-    """Plan as one `migrate` for each target does, with a fresh executor each, and let the
-    next one find what this one records."""
+    """Migrate to each target with a fresh executor, and return the steps in the order in
+    which they were carried out; the next executor finds what this one has recorded."""
     record(applied)
     steps: list[tuple[str, str, bool]] = []
     try:
@@ -109,15 +111,21 @@ def _migrated(target: str) -> Answer:
     except (AmbiguityError, KeyError, NodeNotFoundError):
         # The last: Django 5.2 does not go to what a squashed migration replaces.
         return "unknown_target"
-    for migration, backwards in plan:
-        carry_out = executor.unapply_migration if backwards else executor.apply_migration
-        carry_out(ProjectState(), migration, fake=True)
-    executor.check_replacements()
-    return [
-        (migration.app_label, migration.name, backwards)
-        for migration, backwards in plan
-        if migration.app_label != OWN_APP
-    ]
+    carried_out: list[tuple[str, str, bool]] = []
+
+    def note(action: str, migration: Migration | None = None, *_: object) -> None:
+        if migration is not None and action in {"apply_start", "unapply_start"}:
+            step = (migration.app_label, migration.name, action == "unapply_start")
+            carried_out.append(step)
+
+    executor.progress_callback = note
+    try:
+        executor.migrate(keys, plan=plan, fake=True)
+    except InvalidMigrationPlan:
+        return "invalid_request"
+    if carried_out != [(one.app_label, one.name, back) for one, back in plan]:
+        event("carried out in another order than planned")
+    return [step for step in carried_out if step[0] != OWN_APP]
 
 
 def _keys(target: str, executor: MigrationExecutor) -> list[tuple[str, str | None]]:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from migration_route.catalog.reading import OperationReading, StepReading
-from migration_route.ledger.records import StepError, StepRecord
+from migration_route.ledger.records import AddedOperations, StepError, StepRecord
 from migration_route.running.recovery.evidence import evidence
-from migration_route.running.recovery.reconciling import first_to_resume
+from migration_route.running.recovery.reconciling import added_to_resume, first_to_resume
 from migration_route.running.supervision.verdict import Told, verdict
-from migration_route.vocabulary import Presence, RunState
+from migration_route.vocabulary import Direction, Presence, RunState
 from tests.factories import a_step_record
 
 IN, OUT, MIDWAY, UNKNOWN = Presence.IN, Presence.OUT, Presence.MIDWAY, Presence.UNKNOWN
@@ -100,11 +100,72 @@ def test_python_in_a_transaction_of_its_own_is_out_until_it_returns():
 def test_a_step_in_one_transaction_is_in_as_a_whole_or_not_at_all():
     """And not before it has come to its end."""
     whole = {"rolls_back": True}
-    assert told_of(step(**whole), reading(IN, UNKNOWN)) == [OUT, OUT]
+    nothing_sent = replace(KILLED, touching=False)
+    assert told_of(step(**whole), reading(IN, UNKNOWN), nothing_sent) == [OUT, OUT]
     assert told_of(step(begun=2, **whole), reading(IN, UNKNOWN)) == [IN, IN]
     assert told_of(step(begun=2, **whole), reading(OUT, UNKNOWN)) == [OUT, OUT]
     assert told_of(step(begun=1, **whole), reading(UNKNOWN)) == [UNKNOWN]
     assert told_of(step(begun=1, **whole), reading(UNKNOWN), RAISED) == [OUT]
+
+
+@pytest.mark.parametrize("direction", [Direction.FORWARDS, Direction.BACKWARDS])
+def test_what_was_not_rolled_back_is_in_whatever_was_expected(direction):
+    """An operation that this step has finished is there: no rollback has undone it. What
+    has not begun, or has failed, may have been there before."""
+    whole = step(rolls_back=True, direction=direction)
+    second = 1 if direction is Direction.FORWARDS else 2  # of four, by the source
+    error = StepError(type="X", message="x", operation=second)
+    raised = replace(RAISED, wrote=True, error=error)
+    assert told_of(whole, reading(IN, IN, IN, IN), raised)[0] is IN
+    if direction is Direction.FORWARDS:
+        assert told_of(whole, reading(IN, IN, OUT, OUT), raised) == [IN, OUT, OUT, OUT]
+    assert told_of(whole, reading(OUT, IN, OUT, OUT), raised) == [OUT] * 4
+    killed = replace(KILLED, error=None)
+    assert told_of(whole, reading(IN, UNKNOWN), killed) == [IN, UNKNOWN]
+    told = replace(raised, operations=evidence(whole, reading(IN, IN, IN, IN), raised))
+    assert verdict((whole,), _recorded_before(whole), told).state is RunState.PARTIAL
+
+
+def _recorded_before(record: StepRecord) -> set[tuple[str, str]]:
+    """Return what the recorder says before the step is done."""
+    is_back = record.direction is Direction.BACKWARDS
+    return {(record.app, record.name)} if is_back else set()
+
+
+def test_what_another_package_has_added_is_not_counted():
+    """While such an operation is under way, the next one of the source has not begun."""
+    added = AddedOperations(places=(1, 1), begun=1)
+    found = step(begun=1, added=added)
+    assert told_of(found, reading(UNKNOWN, UNKNOWN)) == [IN, OUT]
+    assert "another package has added" in first_to_resume(found, reading(IN, OUT))[1]
+    again = replace(found, added=replace(added, repeatable=True))
+    assert first_to_resume(again, reading(IN, OUT)) == (1, "")
+    assert added_to_resume(again) == AddedOperations(places=(1, 1), done=1)
+    behind = replace(found, begun=1, added=replace(added, begun=None))
+    assert added_to_resume(behind).done == 2
+    before = replace(found, begun=0, added=replace(added, begun=None, done=1))
+    assert added_to_resume(before).done == 1
+
+
+def test_the_first_operation_leaves_something_though_another_package_has_added_it():
+    """No operation of the source has begun; the database is changed nevertheless."""
+    added = AddedOperations(places=(0,), begun=0)
+    found = step(begun=0, added=added)
+    for told, state in (
+        (replace(RAISED, carried_out=True), RunState.PARTIAL),
+        (RAISED, RunState.FAILED),
+        (KILLED, RunState.PARTIAL),
+    ):
+        known = replace(told, operations=evidence(found, reading(OUT), told))
+        assert verdict((found,), set(), known).state is state
+
+
+def test_where_the_list_was_changed_only_the_catalog_is_believed():
+    """Nothing is counted, and nothing is resumed."""
+    found = step(begun=0, added=AddedOperations(is_matched=False))
+    assert told_of(found, reading(IN, UNKNOWN, OUT)) == [IN, UNKNOWN, OUT]
+    assert told_of(replace(found, begun=None), reading(IN, UNKNOWN)) == [OUT, OUT]
+    assert "changed the list" in first_to_resume(found, reading(IN, OUT))[1]
 
 
 @pytest.mark.parametrize(

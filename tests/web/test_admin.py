@@ -86,6 +86,7 @@ def two_approvals(database: None) -> dict[str, RunRecord]:
         saying = Saying(
             actor_kind=ActorKind.PERSON,
             actor_name=f"approver-of-{alias}",
+            actor_key=f"approver-of-{alias}",
             address="192.0.2.1",
             permissions=frozenset({"approve"}),
             reason=f"reason-of-{alias}",

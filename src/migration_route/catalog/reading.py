@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from django.db import connections
 from django.db.migrations import Migration
 from django.db.migrations.operations.base import Operation
 
@@ -13,6 +12,7 @@ from migration_route.catalog.comparison import compare, compare_end, with_copy_l
 from migration_route.catalog.effects import Effect, does_nothing, effect_of
 from migration_route.catalog.live import Live, read_live
 from migration_route.catalog.marks import Marker
+from migration_route.connecting import is_in_one_transaction
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
 from migration_route.planning.planner import describe_operation
@@ -82,11 +82,14 @@ def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
     states = compare(effects, live.marks)
     if live.has_copy and not _is_undone_as_a_whole(migration, alias):
         states = with_copy_left(states, [does_nothing(move[0]) for move in moves])
-    positions = {id(operation): n for n, operation in enumerate(migration.operations)}
+    # By place, not by object: a migration may list one operation more than once.
+    positions = list(range(len(moves)))
+    if moves and moves[0][-1]:
+        positions.reverse()
     return StepReading(
         operations=tuple(
             OperationReading(
-                position=positions[id(move[0])],
+                position=position,
                 description=describe_operation(move[0]),
                 state=_with_what_is_left(effect, state, live),
                 is_harmless=does_nothing(move[0]),
@@ -96,7 +99,9 @@ def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
                 lacks_only_a_drop=state is Presence.IN
                 and bool(effect.passing & live.defaults),
             )
-            for move, effect, state in zip(moves, effects, states, strict=True)
+            for position, move, effect, state in zip(
+                positions, moves, effects, states, strict=True
+            )
         ),
         end=compare_end(effects, live.marks),
     )
@@ -113,7 +118,7 @@ def _with_what_is_left(effect: Effect, state: Presence, live: Live) -> Presence:
 
 
 def _is_undone_as_a_whole(migration: Migration, alias: str) -> bool:
-    return bool(migration.atomic and connections[alias].features.can_rollback_ddl)
+    return is_in_one_transaction(alias, atomic=migration.atomic)
 
 
 def has_own_transaction(migration: Migration, operation: Operation, alias: str) -> bool:

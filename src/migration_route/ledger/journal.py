@@ -20,7 +20,14 @@ from migration_route.conf import route_settings
 from migration_route.ledger import chain, sidecar
 from migration_route.ledger.entries import Draft, append
 from migration_route.ledger.fencing import ClaimLost, renew_claim
-from migration_route.ledger.records import EventRecord, RunRecord, StepError, StepRecord
+from migration_route.ledger.records import (
+    NONE_ADDED,
+    AddedOperations,
+    EventRecord,
+    RunRecord,
+    StepError,
+    StepRecord,
+)
 from migration_route.models import Entry, Event
 from migration_route.vendors.encodings import storable
 from migration_route.vocabulary import Action, EventKind, StepState
@@ -151,9 +158,13 @@ class Journal:
         *,
         begun: int,
         returned: bool,
+        added: AddedOperations = NONE_ADDED,
     ) -> None:
-        """Say how many operations of a step came before the one that begins now."""
-        step = replace(self.steps[position], begun=begun, returned=returned)
+        """Say how many operations of a step came before the one that begins now; `added`
+        says it of those of other packages."""
+        before = self.steps[position]
+        added = replace(added, done=before.added.done)
+        step = replace(before, begun=begun, returned=returned, added=added)
         self.steps = (*self.steps[:position], step, *self.steps[position + 1 :])
 
     def hold(self) -> None:

@@ -12,6 +12,9 @@ from migration_route.ledger.approval_records import demand_of, given_by_run
 from migration_route.ledger.cancellation import as_cancelled, cancellations_of
 from migration_route.ledger.deferrals import DeferredRecord as DeferredRecord
 from migration_route.ledger.deferrals import deferred_records
+from migration_route.ledger.evidence import NONE_ADDED as NONE_ADDED
+from migration_route.ledger.evidence import AddedOperations as AddedOperations
+from migration_route.ledger.evidence import CarriedOut as CarriedOut
 from migration_route.ledger.evidence import OperationEvidence as OperationEvidence
 from migration_route.ledger.evidence import StepError as StepError
 from migration_route.ledger.evidence import facts_of as facts_of
@@ -40,12 +43,14 @@ class StepRecord:
     state: StepState = StepState.NOT_STARTED
     duration_ms: int | None = None
     error: StepError | None = None
-    # How far it has come, counted in the order of execution: the operation that has
-    # begun last, or their number once all of them have come to their end. None: not told.
+    # How far it has come, counted in the order of execution among the operations of the
+    # migration's source: the one that has begun last, or how many come before the added
+    # one that has; their number once all have come to their end. None: not told.
     begun: int | None = None
     returned: bool = False  # that one has come to its end, but may not be committed
     done_operations: int | None = None  # by the run that this one resumes; None: by none
     operations: tuple[OperationEvidence, ...] | None = None  # None: nobody had to look
+    added: AddedOperations = NONE_ADDED
 
     @property
     def label(self) -> str:
@@ -69,6 +74,7 @@ class StepRecord:
             "operations": None
             if self.operations is None
             else [found.to_dict() for found in self.operations],
+            "added": None if self.added == NONE_ADDED else self.added.to_dict(),
         }
 
     @classmethod
@@ -76,6 +82,7 @@ class StepRecord:
         """Read what `to_dict` returned."""
         error = stored["error"]
         operations = stored.get("operations")
+        added = stored.get("added")
         return cls(
             app=stored["app"],
             name=stored["name"],
@@ -91,6 +98,7 @@ class StepRecord:
             operations=None
             if operations is None
             else tuple(map(OperationEvidence.from_dict, operations)),
+            added=NONE_ADDED if added is None else AddedOperations.from_dict(added),
         )
 
 

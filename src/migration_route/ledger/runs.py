@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import transaction
@@ -36,7 +36,11 @@ from migration_route.vocabulary import (
     Action,
     ActorKind,
     RunState,
+    StepState,
 )
+
+RESUMED = "resumed"
+"""The outcome of a run whose step another run carries on with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,7 @@ def moved(
     before = locked_row(alias, run)
     if change.claim is not None:
         renew_claim(run, change.claim)
+    to, change = _with_what_it_resumes(before, to, change)
     # The row is locked, so the state that the entry names is the one that is replaced.
     fitting = rows.filter(state=before.state, **change.only_if)
     if before.state not in expected or not fitting.update(**_columns(before, to, change)):
@@ -120,6 +125,29 @@ def locked_row(alias: str, run: str) -> Run:
     if row is None:
         raise UnknownRun(f"There is no run {run!r}.")
     return row
+
+
+def _with_what_it_resumes(
+    before: Run, to: RunState, change: Change
+) -> tuple[RunState, Change]:
+    """Return the transition of a run that ends before its worker has begun.
+
+    The run that it resumes is resolved by then, so that the step which that one left
+    midway is this run's: the run ends as partial, and its database stays locked. A
+    transition that brings the steps of a run has looked at them already.
+    """
+    if to not in ENDED_STATES or change.steps is not None:
+        return to, change
+    steps = run_record(before).steps
+    if not steps or steps[0].done_operations is None:
+        return to, change
+    if before.resumes:
+        stopped = Run.objects.using(before._state.db).filter(pk=before.resumes)
+        is_its_own = stopped.filter(state=RunState.RECONCILED, outcome=RESUMED).exists()
+        if before.state == RunState.AWAITING_APPROVAL or not is_its_own:
+            return to, change
+    first = replace(steps[0], state=StepState.PARTIAL)
+    return RunState.PARTIAL, replace(change, steps=(first, *steps[1:]))
 
 
 def _columns(before: Run, to: RunState, change: Change) -> dict[str, Any]:

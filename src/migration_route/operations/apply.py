@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
@@ -30,7 +30,12 @@ from migration_route.ledger.reading import (
     find_repeated,
     refuse_permit_of_a_run,
 )
-from migration_route.ledger.records import DeferredRecord, RunRecord, StepRecord
+from migration_route.ledger.records import (
+    CarriedOut,
+    DeferredRecord,
+    RunRecord,
+    StepRecord,
+)
 from migration_route.operations import permits, releasing
 from migration_route.operations.launching import launch as launch
 from migration_route.operations.launching import refuse_what_cannot_run
@@ -186,19 +191,19 @@ def decide_on(
 
 def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
     launcher()  # what cannot start anything is told before there is a run
-    run, is_new = _open(permit.plan, request, actor, done_operations=None)
+    run, is_new = _open(permit.plan, request, actor, carried_out=None)
     if is_new:
         launch(permit, run)
     return run
 
 
 def open_permitted(
-    permit: Permit, request: ApplyRequest, actor: Actor, *, done_operations: int
+    permit: Permit, request: ApplyRequest, actor: Actor, *, carried_out: CarriedOut
 ) -> RunRecord:
     """Put a permitted run on record that finds the first operations of its first step
     carried out; `launch` starts it. Raises `ActiveRun`."""
     launcher()
-    return _open(permit.plan, request, actor, done_operations=done_operations)[0]
+    return _open(permit.plan, request, actor, carried_out=carried_out)[0]
 
 
 def open_waiting(
@@ -207,7 +212,7 @@ def open_waiting(
     request: ApplyRequest,
     actor: Actor,
     *,
-    done_operations: int | None = None,
+    carried_out: CarriedOut | None = None,
     resumes: str = "",
 ) -> RunRecord:
     """Put a run on record that waits for approval; nothing is started. Raises
@@ -217,7 +222,7 @@ def open_waiting(
         plan,
         request,
         actor,
-        done_operations=done_operations,
+        carried_out=carried_out,
         demand=decision.demand,
         resumes=resumes,
     )[0]
@@ -228,7 +233,7 @@ def _open(
     request: ApplyRequest,
     actor: Actor,
     *,
-    done_operations: int | None,
+    carried_out: CarriedOut | None,
     demand: Demand | None = None,
     resumes: str = "",
 ) -> tuple[RunRecord, bool]:
@@ -254,17 +259,7 @@ def _open(
             mode=plan.mode,
             targets=plan.targets,
             fingerprint=plan.fingerprint,
-            steps=tuple(
-                StepRecord(
-                    app=step.app,
-                    name=step.name,
-                    direction=step.direction,
-                    digest=step.digest,
-                    rolls_back=step.rolls_back,
-                    done_operations=None if position else done_operations,
-                )
-                for position, step in enumerate(plan.steps)
-            ),
+            steps=_records(plan, carried_out),
             actor_kind=actor.kind,
             actor_name=actor.name,
             actor_key=actor.identity.key,
@@ -294,3 +289,27 @@ def _open(
             ),
         )
     )
+
+
+def _records(plan: Plan, carried_out: CarriedOut | None) -> tuple[StepRecord, ...]:
+    """Return the steps of a plan as they are put on record; the first one with what the
+    run that is resumed has carried out of it."""
+    steps = tuple(
+        StepRecord(
+            app=step.app,
+            name=step.name,
+            direction=step.direction,
+            digest=step.digest,
+            rolls_back=step.rolls_back,
+        )
+        for step in plan.steps
+    )
+    if carried_out is None:
+        return steps
+    first = replace(
+        steps[0],
+        done_operations=carried_out.count,
+        added=carried_out.added,
+        operations=carried_out.evidence,
+    )
+    return (first, *steps[1:])

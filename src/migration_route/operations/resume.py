@@ -45,13 +45,13 @@ def resume(found: RunRecord, actor: Actor, change: runs.Change) -> RunRecord:
         raise decision.error
     with reconciling.held(found.database):
         _refuse_another(plan, step)
-        done, evidence = go_on_at(found, step)
+        carried_out = go_on_at(found, step)
         if isinstance(decision, NeedsApproval):
             return applying.open_waiting(
-                plan, decision, request, actor, done_operations=done, resumes=found.id
+                plan, decision, request, actor, carried_out=carried_out, resumes=found.id
             )
-        run = applying.open_permitted(decision, request, actor, done_operations=done)
-        facts = change_for(run, evidence)
+        run = applying.open_permitted(decision, request, actor, carried_out=carried_out)
+        facts = change_for(run, carried_out)
         settle(
             found.id, run, replace(change, outcome=facts.outcome, vouching=facts.vouching)
         )

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from migration_route.errors import PlanChanged, Refused
 from migration_route.ledger import runs
 from migration_route.ledger.reading import find_run
-from migration_route.ledger.records import RunRecord, StepError, StepRecord
+from migration_route.ledger.records import CarriedOut, RunRecord, StepError, StepRecord
 from migration_route.running.recovery import reconciling
 from migration_route.vocabulary import Action, RunState
 
-_RESUMED = "resumed"
 
-
-def go_on_at(found: RunRecord, step: StepRecord) -> tuple[int, list[dict[str, Any]]]:
-    """Return behind how many operations a step goes on, with the evidence; the caller
-    holds the database. Raises `Refused` with the evidence where that is not proved."""
+def go_on_at(found: RunRecord, step: StepRecord) -> CarriedOut:
+    """Return what has been carried out of a step that is to be resumed; the caller holds
+    the database. Raises `Refused` with the evidence where that is not proved."""
     reading = reconciling.reading_of(found, step)
-    evidence = [one.to_dict() for one in reconciling.evidence_now(step, reading)]
+    evidence = reconciling.evidence_now(step, reading)
     done, why_not = reconciling.first_to_resume(step, reading)
     if why_not:
         raise Refused(
@@ -28,9 +25,11 @@ def go_on_at(found: RunRecord, step: StepRecord) -> tuple[int, list[dict[str, An
             hint="Put the database right by hand, then resolve as applied, as reverted "
             "or as it is.",
             run=found.id,
-            operations=evidence,
+            operations=[one.to_dict() for one in evidence],
         )
-    return done, evidence
+    return CarriedOut(
+        count=done, added=reconciling.added_to_resume(step), evidence=evidence
+    )
 
 
 @contextmanager
@@ -44,26 +43,30 @@ def held_to_resume(run: RunRecord) -> Iterator[runs.Change | None]:
         found = find_run(run.resumes)
         if found.state is RunState.PARTIAL:
             _, step = reconciling.step_left(found)
-            done, evidence = go_on_at(found, step)
-            if done != run.steps[0].done_operations:
+            carried_out = go_on_at(found, step)
+            if carried_out.count != run.steps[0].done_operations:
                 raise PlanChanged(f"{step.label} is not where it was any more.")
-            yield change_for(run, evidence)
-        elif found.outcome == _RESUMED:
+            yield change_for(run, carried_out)
+        elif found.outcome == runs.RESUMED:
             yield None
         else:
             raise PlanChanged(f"Run {found.id} has been resolved in another way.")
 
 
-def change_for(run: RunRecord, evidence: list[dict[str, Any]]) -> runs.Change:
+def change_for(run: RunRecord, carried_out: CarriedOut) -> runs.Change:
     """Return what is written to the run that another one resumes, in the name of whoever
     has asked for that."""
     return runs.Change(
         action=Action.RESOLVED,
-        outcome=_RESUMED,
+        outcome=runs.RESUMED,
         actor_kind=run.actor_kind,
         actor_name=run.actor_name,
         reason=run.reason,
-        vouching={"how": "resume", "operations": evidence, "resumed_by": run.id},
+        vouching={
+            "how": "resume",
+            "operations": [one.to_dict() for one in carried_out.evidence],
+            "resumed_by": run.id,
+        },
     )
 
 
@@ -79,6 +82,6 @@ def settle(stopped: str, run: RunRecord, change: runs.Change) -> None:
             run.id,
             to=RunState.FAILED,
             expected={RunState.QUEUED, RunState.WAITING},
-            change=runs.Change(outcome="launch_failed", error=error),
+            change=runs.Change(outcome="launch_failed", error=error, steps=run.steps),
         )
         raise

@@ -213,10 +213,14 @@ class _PlanningExecutor(MigrationExecutor):
 def migration_plan(
     loader: MigrationLoader, alias: str, keys: Iterable[tuple[str, str | None]]
 ) -> list[tuple[Migration, bool]]:
-    """Return Django's own plan: migrations, each with whether it goes backwards."""
+    """Return Django's own plan, in the order in which its executor carries it out:
+    migrations, each with whether it goes backwards."""
+    targets = list(keys)
     with _kept.lock:
         try:
-            plan = _PlanningExecutor(loader, alias).migration_plan(list(keys))
+            plan = _PlanningExecutor(loader, alias).migration_plan(targets)
+            if targets != loader.graph.leaf_nodes():  # then the plan is the full one
+                plan = in_order_of_execution(loader, alias, plan)
         except NodeNotFoundError as error:
             # Before Django 6.0, one that an unapplied squashed migration replaces.
             raise UnknownTarget(
@@ -229,6 +233,25 @@ def migration_plan(
                 # graph without replacements, which is good for this plan only.
                 forget(alias)
     return plan
+
+
+def in_order_of_execution(
+    loader: MigrationLoader, alias: str, plan: list[tuple[Migration, bool]]
+) -> list[tuple[Migration, bool]]:
+    """Return a plan of Django's in the order of its execution.
+
+    Django lists the steps to a target by the target's own dependencies, applies them in
+    the order of the plan for an empty database (`MigrationExecutor.migrate`), and takes
+    steps back in the order in which they are listed. A plan that goes both ways, which it
+    refuses, is returned as it is.
+    """
+    if len(plan) < 2 or any(backwards for _, backwards in plan):
+        return plan
+    full = _PlanningExecutor(loader, alias).migration_plan(
+        loader.graph.leaf_nodes(), clean_start=True
+    )
+    places = {migration: place for place, (migration, _) in enumerate(full)}
+    return sorted(plan, key=lambda item: places[item[0]])
 
 
 class _Foreseen(MigrationLoader):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from django.db import connections
 from django.db.migrations import Migration, RunPython
 from django.db.migrations.operations.base import Operation as MigrationOperation
 
 from migration_route.conf import route_settings
+from migration_route.connecting import is_in_one_transaction
 from migration_route.errors import InvalidRequest
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
@@ -76,7 +76,7 @@ def make_plan(
         direction=direction,
         mode=request.mode,
         targets=labels,
-        transactional_ddl=connections[target.alias].features.can_rollback_ddl,
+        transactional_ddl=is_in_one_transaction(target.alias, atomic=True),
         steps=steps,
         build=sources.build(),
         phase=phase,
@@ -207,10 +207,10 @@ def describe_operation(operation: MigrationOperation) -> str:
 def rolls_back(migration: Migration, alias: str) -> bool:
     """Tell whether the database undoes the whole step when it fails.
 
-    Without transactional DDL, Django still puts each data operation into a transaction
-    of its own (`Migration.apply`), which is the whole step when it is the only one.
+    Otherwise Django still puts each data operation into a transaction of its own
+    (`Migration.apply`), which is the whole step when it is the only one.
     """
-    if connections[alias].features.can_rollback_ddl:
+    if is_in_one_transaction(alias, atomic=True):
         return bool(migration.atomic)
     if len(migration.operations) != 1 or not isinstance(migration.operations[0], RunPython):
         return False

@@ -77,8 +77,8 @@ def collected(step: Step, moves: Iterable[Move], alias: str) -> Step:
             Operation(description=describe_operation(operation), opaque=opaque, sql=sql)
         )
     if editor.deferred_sql:
-        deferred = tuple(f"{statement};" for statement in map(str, editor.deferred_sql))
-        operations.append(Operation(description=AT_THE_END, opaque=False, sql=deferred))
+        sql = _deferred(editor, step.label)
+        operations.append(Operation(description=AT_THE_END, opaque=False, sql=sql))
     return replace(step, operations=tuple(operations))
 
 
@@ -106,3 +106,17 @@ def _without_parameters(
 def _runs_raw_sql(operation: MigrationOperation) -> bool:
     inner = getattr(operation, "database_operations", ())
     return isinstance(operation, RunSQL) or any(map(_runs_raw_sql, inner))
+
+
+def _deferred(editor: BaseDatabaseSchemaEditor, label: str) -> tuple[str, ...] | None:
+    """Return what the editor would send at the end of a step, as it writes that itself
+    (`BaseDatabaseSchemaEditor.__exit__`): an editor of another package may defer what is
+    no text, such as several statements in one."""
+    start = len(editor.collected_sql)
+    try:
+        for statement in editor.deferred_sql:
+            editor.execute(statement, None)
+    except Exception:
+        logger.info("No SQL for the end of %s", label, exc_info=True)
+        return None
+    return tuple(editor.collected_sql[start:])

@@ -15,7 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.conf import route_settings
-from migration_route.connecting import own_connection
+from migration_route.connecting import is_in_one_transaction, own_connection
 from migration_route.deciding.health import freeze_signal
 from migration_route.errors import (
     ActiveRun,
@@ -77,7 +77,7 @@ def require_in_place(plan: Plan, *, and_back: bool) -> None:
             "with that before, and the locks would be held for both ways.",
             hint=_COPY,
         )
-    if not plan.steps[0].atomic:
+    if not is_in_one_transaction(plan.database, atomic=plan.steps[0].atomic):
         raise CannotRehearse(
             f"{plan.steps[0].label} is not atomic: it cannot be carried out inside of a "
             "transaction, and what comes after it depends on it.",

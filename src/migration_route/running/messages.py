@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from migration_route.ledger.evidence import NONE_ADDED, AddedOperations
 from migration_route.vendors.identity import Separation
 
 Kind = Literal[
@@ -58,7 +59,8 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     duration_ms: int | None = None
     text: str = ""
     stream: str = ""
-    count: int = 0  # of statements; at a gate, of operations that came before
+    count: int = 0  # of statements; at a gate, of the source's operations that came before
+    added: AddedOperations = NONE_ADDED  # at a gate: those of other packages
     returned: bool = False  # at a gate: the operation is done, and may not be committed
     facts: dict[str, Any] = {}
     question: int = 0  # the number of one that waits for an answer; 0: it does not
@@ -96,6 +98,7 @@ class Order(Struct, frozen=True, kw_only=True):
     phase: str = ""  # the one that was asked for; "" for everything
     left_out: tuple[tuple[str, str, str], ...] = ()  # by that phase, as in `steps`
     done_operations: int | None = None  # of the first step, by the run that is resumed
+    added: AddedOperations = NONE_ADDED  # of that step, as that run has met them
     scratch: Scratch | None = None  # the copy to work on; None: on the database itself
     in_place: Bounds | None = None  # within these, and nothing of it is to stay
 

@@ -30,6 +30,8 @@ def with_evidence(
 
     Reads the catalog through `connections[database]`.
     """
+    if told.current is None and steps and steps[0].done_operations is not None:
+        told = replace(told, current=0)  # an earlier run has left it midway
     if told.current is None or run.mode is not Mode.APPLY:
         return told
     step = steps[told.current]
@@ -85,24 +87,45 @@ def _all_or_nothing(step: StepRecord, reading: StepReading, told: Told) -> list[
     is recorded by the same transaction; of one that raised, that says enough.
     """
     count = len(reading.operations)
-    seen = {operation.state for operation in reading.operations}
-    if step.begun != count or Presence.OUT in seen:
+    seen = [operation.state for operation in reading.operations]
+    if step.begun == count and Presence.OUT not in seen:
+        if Presence.IN in seen:
+            return [Presence.IN] * count
+        return [Presence.UNKNOWN if told.ending is None else Presence.OUT] * count
+    finished = _finished(step, told, count)
+    if not {Presence.IN, Presence.MIDWAY}.intersection(seen[:finished]):
         return [Presence.OUT] * count
-    if Presence.IN in seen:
-        return [Presence.IN] * count
-    return [Presence.UNKNOWN if told.ending is None else Presence.OUT] * count
+    # What this step has made is there, so that nothing was rolled back.
+    return [*seen[:finished], *[Presence.OUT] * (count - finished)]
+
+
+def _finished(step: StepRecord, told: Told, count: int) -> int:
+    """Return how many operations of a step in one transaction had come to their end, by
+    what its worker has said. None where it sent nothing: what is there was there before."""
+    if not told.touching:
+        return 0
+    stopped = told.error.operation if told.error is not None else None
+    if stopped is None:
+        return count if told.wrote or told.ending is None else 0
+    return count - 1 - stopped if step.direction is Direction.BACKWARDS else stopped
 
 
 def _one(step: StepRecord, reading: StepReading, number: int, told: Told) -> Presence:
     """Return what is known of one operation that stays by itself."""
     operation = reading.operations[number]
+    if not step.added.is_matched:
+        # The numbers that are on record do not count the operations of the source.
+        return Presence.OUT if step.begun is None else operation.state
     begun = max(step.begun or 0, step.done_operations or 0)
     if number < begun:
         known = operation.state is not Presence.UNKNOWN
         return operation.state if known else Presence.IN
-    if number > begun or step.begun is None or step.begun < begun:
-        return Presence.OUT  # nothing of it was sent
-    return _last(operation, step, told)
+    has_begun = step.begun == begun and step.added.begun is None
+    if number == begun and has_begun:
+        return _last(operation, step, told)
+    if number == step.done_operations and operation.state is Presence.MIDWAY:
+        return Presence.MIDWAY  # as the run has left it that this one resumes
+    return Presence.OUT  # nothing of it was sent
 
 
 def _was_refused(error: StepError | None) -> bool:

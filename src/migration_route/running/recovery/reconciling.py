@@ -13,7 +13,12 @@ from django.db.migrations.executor import MigrationExecutor
 from migration_route.catalog.reading import StepReading
 from migration_route.connecting import new_connection, own_connection
 from migration_route.errors import ActiveRun, OrphanBackend, Refused
-from migration_route.ledger.records import OperationEvidence, RunRecord, StepRecord
+from migration_route.ledger.records import (
+    AddedOperations,
+    OperationEvidence,
+    RunRecord,
+    StepRecord,
+)
 from migration_route.planning.graph import read_recorder, without_translations
 from migration_route.planning.sql import AT_THE_END
 from migration_route.running.recovery.evidence import read_operations
@@ -115,6 +120,17 @@ def first_to_resume(step: StepRecord, reading: StepReading) -> tuple[int, str]:
     default counts: whoever resumes drops it."""
     if step.rolls_back:
         return 0, "It runs in one transaction: there is nothing inside of it to resume at."
+    if not step.added.is_matched:
+        return 0, (
+            "Another package has changed the list of its operations when it ran, so that "
+            "nothing tells which of them were carried out."
+        )
+    if step.added.begun is not None and not step.added.repeatable:
+        after = f" behind operation {step.begun}" if step.begun else ""
+        return 0, (
+            f"An operation that another package has added{after} had begun, and nothing "
+            "shows how far it came."
+        )
     count = len(reading.operations)
     states = [found.state for found in evidence_now(step, reading)[:count]]
     carried_out = [
@@ -136,6 +152,13 @@ def first_to_resume(step: StepRecord, reading: StepReading) -> tuple[int, str]:
         }[states[number]]
         return done, f"{name} {reason}."
     return done, ""
+
+
+def added_to_resume(step: StepRecord) -> AddedOperations:
+    """Return the operations that other packages had added to a step, with how many of
+    them have been carried out."""
+    added = step.added
+    return AddedOperations(places=added.places, done=added.done_when(step.begun))
 
 
 @without_translations()

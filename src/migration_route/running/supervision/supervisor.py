@@ -19,7 +19,7 @@ from migration_route.ledger.database_time import read_time
 from migration_route.ledger.fencing import CLAIMABLE_STATES, ClaimLost
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run
-from migration_route.ledger.records import RunRecord
+from migration_route.ledger.records import NONE_ADDED, RunRecord
 from migration_route.planning.graph import read_recorder
 from migration_route.running.child import Child
 from migration_route.running.messages import Message, Order
@@ -264,4 +264,5 @@ def _order_of(run: RunRecord) -> Order:
         left_out=tuple((left.app, left.name, left.digest) for left in run.deferred),
         rebuild_invalid_indexes=run.rebuild_invalid_indexes,
         done_operations=run.steps[0].done_operations if run.steps else None,
+        added=run.steps[0].added if run.steps else NONE_ADDED,
     )

@@ -54,7 +54,9 @@ class Transcript:
         position = self.told.current
         if position is None:
             return
-        self._journal.progress(position, begun=said.count, returned=said.returned)
+        self._journal.progress(
+            position, begun=said.count, returned=said.returned, added=said.added
+        )
         if said.returned:
             self._operation_finished(said)
             return

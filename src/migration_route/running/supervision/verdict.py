@@ -81,7 +81,7 @@ def _as_recorded(
     backwards = step.direction is Direction.BACKWARDS
     if is_recorded is not backwards:
         state = StepState.REVERTED if backwards else StepState.APPLIED
-        return replace(step, state=state, error=None)
+        return replace(step, state=state, error=None, operations=None)
     if told is None:
         return replace(step, state=StepState.NOT_STARTED, duration_ms=None, error=None)
     is_midway = _is_midway(step, told)
@@ -93,6 +93,9 @@ def _as_recorded(
 
 def _is_midway(step: StepRecord, told: Told) -> bool:
     """Tell whether something of a step that is not recorded is there, or may be."""
+    is_of_another = step.added.begun is not None and not step.added.repeatable
+    if is_of_another and (told.carried_out or told.ending is None):
+        return True  # an operation that another package has added had begun
     if told.operations is not None:
         found = {operation.state for operation in told.operations}
         if found & {Presence.IN, Presence.MIDWAY}:
@@ -101,6 +104,8 @@ def _is_midway(step: StepRecord, told: Told) -> bool:
             return False
         if step.rolls_back:
             return True  # it had come to its end, and nothing shows if that was committed
+    elif step.done_operations is not None:
+        return True  # what the resumed run has left is there
     # The exception of a worker that still spoke: what failed was carried out or not.
     # One that went without a word may have been in the middle of a statement.
     midway = told.wrote if told.ending is not None else told.touching

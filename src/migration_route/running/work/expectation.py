@@ -5,8 +5,12 @@ Asked before the first statement, with the whole plan in hand, and again at ever
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from django.db.migrations import Migration
 
+from migration_route.ledger.evidence import AddedOperations
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
 from migration_route.planning.fingerprint import fingerprint_of, same_plan
@@ -26,11 +30,24 @@ class PlanDiffers(Exception):
     """What would be done is not what was permitted."""
 
 
+InOrder = Callable[[str, MigrationPlan], MigrationPlan]
+"""Returns a plan for a database in the order of its execution."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """How far an earlier run has come with the step that this one resumes."""
+
+    done: int  # operations of the migration's source, in the order of execution
+    added: AddedOperations  # those of other packages, as that run has met them
+
+
 class Expectation:
     """The steps of an order, each to come once and in this order."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, in_order_of_execution: InOrder) -> None:
         self._order = order
+        self._in_order = in_order_of_execution
         self._begun = 0
         self._checked = False
         self._left_out: list[tuple[str, str, str]] = []
@@ -41,10 +58,11 @@ class Expectation:
         return self._order.database
 
     @property
-    def done_operations(self) -> int | None:
-        """Return how many operations of the step that has just begun are carried out
-        already; None where it begins at its beginning."""
-        return self._order.done_operations if self._begun == 1 else None
+    def resumed(self) -> Resumed | None:
+        """Return what is carried out already of the step that has just begun; None where
+        it begins at its beginning."""
+        done = self._order.done_operations if self._begun == 1 else None
+        return None if done is None else Resumed(done=done, added=self._order.added)
 
     def check_plan(self, plan: MigrationPlan) -> None:
         """Hold Django's plan of one `migrate` against the order; where the order is for
@@ -54,7 +72,8 @@ class Expectation:
         """
         if self._order.phase:
             self._narrow(plan)
-        migrations = without_own_app(plan, self._order.database)
+        ordered = self._in_order(self._order.database, plan)
+        migrations = without_own_app(ordered, self._order.database)
         if not self._checked:
             self._check_whole(migrations)
             self._checked = True
@@ -69,7 +88,8 @@ class Expectation:
     def _narrow(self, plan: MigrationPlan) -> None:
         """Take out the steps that the order leaves out: these, in this order, no others."""
         left = [(app, name) for app, name, _ in self._order.left_out]
-        keys = [(migration.app_label, migration.name) for migration, _ in plan]
+        ordered = self._in_order(self._order.database, plan)
+        keys = [(migration.app_label, migration.name) for migration, _ in ordered]
         found = [key for key in keys if key in set(left)]
         if found != left:
             raise PlanDiffers(
@@ -78,7 +98,7 @@ class Expectation:
             )
         self._left_out = [
             (migration.app_label, migration.name, source_of(migration))
-            for migration, _ in plan
+            for migration, _ in ordered
             if (migration.app_label, migration.name) in found
         ]
         plan[:] = [
@@ -136,6 +156,20 @@ class Expectation:
         if source_of(migration) != steps[self._begun][2]:
             raise PlanDiffers(f"The source of {key[0]}.{key[1]} has changed.")
         self._begun += 1
+
+
+def require_same_additions(
+    migration: Migration, met: AddedOperations, found: AddedOperations
+) -> None:
+    """Raise `PlanDiffers` where the operations that run now are not those that an earlier
+    run of this migration has met: its numbers would be those of others."""
+    if not found.is_matched or found.places != met.places:
+        raise PlanDiffers(
+            f"{migration.app_label}.{migration.name} cannot be resumed: a package that "
+            "changes its operations in pre_migrate has changed them in another way than "
+            "in the run that stopped, so that nothing tells which of them were carried "
+            "out. Complete the migration by hand, then resolve the run as applied."
+        )
 
 
 def source_of(migration: Migration) -> str:

@@ -44,7 +44,7 @@ class StepsInPlace:
     ) -> None:
         """Stop before a step that wants no transaction: what comes after it would find
         the database otherwise than it is then."""
-        if not migration.atomic:
+        if not self._connection.schema_editor(atomic=migration.atomic).atomic_migration:
             label = f"{migration.app_label}.{migration.name}"
             self._reporter.unrehearsed(
                 "not_atomic",

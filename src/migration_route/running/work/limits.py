@@ -83,7 +83,8 @@ class GentleSteps:
         """Carry out a step; again, with the state that it began with, where the database
         has undone it as a whole because others were in the way."""
         connection = executor.connection
-        rolls_back = migration.atomic and connection.features.can_rollback_ddl
+        editor = connection.schema_editor(atomic=migration.atomic)  # not entered
+        rolls_back = editor.atomic_migration
         pristine = state.clone() if rolls_back else state
         callback = executor.progress_callback
         attempts = Attempts(self._means, self._teller)

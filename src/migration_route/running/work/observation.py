@@ -11,6 +11,7 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -18,6 +19,8 @@ from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
+
+from migration_route.running.work.positions import Layout, Place, is_repeatable
 
 
 class Observer(Protocol):
@@ -32,20 +35,21 @@ class Observer(Protocol):
     def step_finished(self, migration: Migration, duration_ms: int) -> None:
         """When a step is committed and recorded."""
 
-    def operation_started(self, position: int, operation: Operation) -> None:
-        """Before an operation; `position` counts from 0 in the migration's list."""
+    def operation_started(self, position: int | None, operation: Operation) -> None:
+        """Before an operation; `position` counts from 0 in the list of the migration's
+        source, and is None for an operation that another package has added."""
 
-    def operation_finished(self, position: int, duration_ms: int) -> None:
+    def operation_finished(self, position: int | None, duration_ms: int) -> None:
         """After an operation that did not fail."""
 
-    def operation_begins(self, position: int, operation: Operation, *, count: int) -> None:
-        """Before an operation that no transaction of its step would undo; `count`
-        others have come before it. Raising here stops the run."""
+    def operation_begins(self, place: Place, operation: Operation) -> None:
+        """Before an operation that no transaction of its step would undo. Raising here
+        stops the run."""
 
-    def operation_returns(self, position: int, duration_ms: int, *, count: int) -> None:
+    def operation_returns(self, place: Place, duration_ms: int) -> None:
         """After such an operation, inside of the transaction that is its own."""
 
-    def step_ends(self, *, count: int) -> None:
+    def step_ends(self, place: Place) -> None:
         """After all operations, before what is deferred, where the step is recorded
         later than it is committed."""
 
@@ -86,10 +90,13 @@ def once(
 
 
 @contextmanager
-def observed(observer: Observer, carried: Carrier = once) -> Iterator[None]:
+def observed(
+    observer: Observer, carried: Carrier, layout_of: Callable[[Migration], Layout]
+) -> Iterator[None]:
     """Tell `observer` what every executor of this process does, while the block lasts.
 
-    Each step is handed to `carried`, which may repeat what the database has undone.
+    Each step is handed to `carried`, which may repeat what the database has undone;
+    `layout_of` tells the positions of its operations.
     """
     apply, unapply = (
         MigrationExecutor.apply_migration,
@@ -104,7 +111,7 @@ def observed(observer: Observer, carried: Carrier = once) -> Iterator[None]:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        with _step(observer, self.connection, migration, state, backwards=False):
+        with _step(observer, self.connection, migration, state, layout_of, backwards=False):
             return carried(self, apply, state, migration, *args, **kwargs)
 
     @functools.wraps(unapply)
@@ -115,7 +122,7 @@ def observed(observer: Observer, carried: Carrier = once) -> Iterator[None]:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        with _step(observer, self.connection, migration, state, backwards=True):
+        with _step(observer, self.connection, migration, state, layout_of, backwards=True):
             return carried(self, unapply, state, migration, *args, **kwargs)
 
     MigrationExecutor.apply_migration = observed_apply  # type: ignore[method-assign]
@@ -133,14 +140,16 @@ def _step(
     connection: BaseDatabaseWrapper,
     migration: Migration,
     state: ProjectState,
+    layout_of: Callable[[Migration], Layout],
     *,
     backwards: bool,
 ) -> Iterator[None]:
     observer.step_starts(migration, state, backwards=backwards)
+    layout = layout_of(migration)
     start = time.monotonic()
     with (
-        _operations(observer, migration, backwards=backwards),
-        _end(observer, migration, backwards=backwards),
+        _operations(observer, migration, layout, backwards=backwards),
+        _end(observer, migration, layout, backwards=backwards),
         connection.execute_wrapper(statements_told(observer)),
     ):
         yield
@@ -149,27 +158,34 @@ def _step(
 
 @contextmanager
 def _operations(
-    observer: Observer, migration: Migration, *, backwards: bool
+    observer: Observer, migration: Migration, layout: Layout, *, backwards: bool
 ) -> Iterator[None]:
-    """Wrap the operations of one migration, each on the instance alone."""
-    wrapped: list[tuple[Operation, str]] = []
-    for position, operation in enumerate(migration.operations):
-        for method in ("database_forwards", "database_backwards"):
-            if method not in vars(operation):
-                run = getattr(operation, method)
-                count = len(migration.operations) - 1 - position if backwards else position
-                observed_run = _observed(observer, position, count, operation, run)
-                setattr(operation, method, observed_run)
-                wrapped.append((operation, method))
+    """Wrap the operations of one migration, each on the instance alone, but for those
+    that are left out."""
+    method = "database_backwards" if backwards else "database_forwards"
+    under_way: list[Operation] = []
+    usual: list[tuple[Operation, Any]] = []
+    places = layout.places(backwards=backwards)
+    for place, operation in zip(places, migration.operations, strict=True):
+        run = getattr(operation, method)
+        if not getattr(run, "is_left_out", False):
+            usual.append((operation, vars(operation).get(method)))
+            run = _observed(observer, place, operation, run, under_way)
+            setattr(operation, method, run)
     try:
         yield
     finally:
-        for operation, method in wrapped:
-            vars(operation).pop(method, None)
+        for operation, own in usual:
+            if own is None:
+                vars(operation).pop(method, None)
+            else:
+                setattr(operation, method, own)
 
 
 @contextmanager
-def _end(observer: Observer, migration: Migration, *, backwards: bool) -> Iterator[None]:
+def _end(
+    observer: Observer, migration: Migration, layout: Layout, *, backwards: bool
+) -> Iterator[None]:
     """Tell when all operations of a migration have been carried out, where Django
     records it in another transaction than that (`MigrationExecutor.apply_migration`)."""
     method = "unapply" if backwards else "apply"
@@ -179,7 +195,7 @@ def _end(observer: Observer, migration: Migration, *, backwards: bool) -> Iterat
     def observed_run(state: Any, editor: Any, *args: Any, **kwargs: Any) -> Any:
         result = run(state, editor, *args, **kwargs)
         if not editor.atomic_migration or backwards or editor.deferred_sql:
-            observer.step_ends(count=len(migration.operations))
+            observer.step_ends(layout.end(backwards=backwards))
         return result
 
     setattr(migration, method, observed_run)
@@ -191,27 +207,49 @@ def _end(observer: Observer, migration: Migration, *, backwards: bool) -> Iterat
 
 def _observed(
     observer: Observer,
-    position: int,
-    count: int,
+    place: Place,
     operation: Operation,
     run: Callable[..., Any],
+    under_way: list[Operation],
 ) -> Callable[..., Any]:
+    """Wrap an operation. One that another operation calls is a part of that one, as where
+    both lists of `SeparateDatabaseAndState` and of its migration name it."""
+
     @functools.wraps(run)
     def observed_run(app: str, editor: Any, *args: Any, **kwargs: Any) -> Any:
+        if under_way:
+            return run(app, editor, *args, **kwargs)
+        under_way.append(operation)
+        try:
+            return observe(app, editor, *args, **kwargs)
+        finally:
+            under_way.clear()
+
+    def observe(app: str, editor: Any, *args: Any, **kwargs: Any) -> Any:
         stays = not editor.atomic_migration  # whatever becomes of the step
+        has_transaction = editor.connection.in_atomic_block
         if stays:
-            observer.operation_begins(position, operation, count=count)
+            is_undone = has_transaction or is_repeatable(operation)
+            observer.operation_begins(_repeated(place, is_undone), operation)
         else:
-            observer.operation_started(position, operation)
+            observer.operation_started(place.position, operation)
         start = time.monotonic()
         result = run(app, editor, *args, **kwargs)
-        if stays and editor.connection.in_atomic_block:
-            observer.operation_returns(position, _milliseconds(start), count=count)
+        if stays and has_transaction and editor.connection.in_atomic_block:
+            returned = _repeated(place, is_repeatable(operation))
+            observer.operation_returns(returned, _milliseconds(start))
         else:
-            observer.operation_finished(position, _milliseconds(start))
+            observer.operation_finished(place.position, _milliseconds(start))
         return result
 
     return observed_run
+
+
+def _repeated(place: Place, repeatable: bool) -> Place:  # noqa: FBT001 - what is told
+    """Return the place of an operation, saying whether it can be carried out again."""
+    if place.added.begun is None:
+        return place
+    return replace(place, added=replace(place.added, repeatable=repeatable))
 
 
 def statements_told(observer: Observer) -> Callable[..., Any]:

@@ -28,6 +28,7 @@ from migration_route.planning.sql import AT_THE_END
 from migration_route.planning.touching import touched_by_step
 from migration_route.running.messages import Answer, Message
 from migration_route.running.work.output import OutputBudget
+from migration_route.running.work.positions import Place
 
 _STATEMENTS_SHOWN = 100
 _LONGEST_TEXT = 20_000
@@ -139,7 +140,7 @@ class Reporter:
             duration_ms=duration_ms,
         )
 
-    def operation_started(self, position: int, operation: Operation) -> None:
+    def operation_started(self, position: int | None, operation: Operation) -> None:
         """Tell which operation comes now."""
         self._tell_omitted()
         self._operation = position
@@ -147,38 +148,42 @@ class Reporter:
         text = self.mask(describe_operation(operation))
         self._say("operation_started", operation=position, text=text)
 
-    def operation_finished(self, position: int, duration_ms: int) -> None:
+    def operation_finished(self, position: int | None, duration_ms: int) -> None:
         """Tell how long an operation took."""
         self._tell_omitted()
         self._say("operation_finished", operation=position, duration_ms=duration_ms)
         self._operation = None
         self._shown = 0
 
-    def operation_begins(self, position: int, operation: Operation, *, count: int) -> None:
-        """Wait until it is on record that an operation begins, `count` others before it."""
+    def operation_begins(self, place: Place, operation: Operation) -> None:
+        """Wait until it is on record that an operation begins, and what came before it."""
         self._tell_omitted()
         self._shown, self._wrote = 0, False
-        text = self.mask(describe_operation(operation))
-        self._pass_gate(operation=position, count=count, text=text)
-        self._operation = position
+        self._pass_gate(place, text=self.mask(describe_operation(operation)))
+        self._operation = place.position
 
-    def operation_returns(self, position: int, duration_ms: int, *, count: int) -> None:
+    def operation_returns(self, place: Place, duration_ms: int) -> None:
         """Wait until it is on record that all of an operation has been carried out."""
         self._tell_omitted()
-        self._pass_gate(
-            operation=position, count=count, duration_ms=duration_ms, returned=True
-        )
+        self._pass_gate(place, duration_ms=duration_ms, returned=True)
         self._operation = None
         self._shown = 0
 
-    def step_ends(self, *, count: int) -> None:
+    def step_ends(self, place: Place) -> None:
         """Wait until it is on record that every operation has been carried out."""
         self._tell_omitted()
         self._shown, self._wrote = 0, False
-        self._pass_gate(count=count, text=AT_THE_END)
+        self._pass_gate(place, text=AT_THE_END)
 
-    def _pass_gate(self, **facts: object) -> None:
-        if not self._exchange("operation_gate", **facts).go:
+    def _pass_gate(self, place: Place, **facts: object) -> None:
+        answer = self._exchange(
+            "operation_gate",
+            operation=place.position,
+            count=place.count,
+            added=place.added,
+            **facts,
+        )
+        if not answer.go:
             raise Stopped
 
     def statement_starts(self, sql: str) -> None:

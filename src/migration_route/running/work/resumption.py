@@ -7,9 +7,10 @@ afterwards: its migration stays changed.
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +19,8 @@ from django.db.migrations import Migration, SeparateDatabaseAndState
 from django.db.migrations.operations import models
 from django.db.migrations.operations.base import Operation
 
+from migration_route.running.work.expectation import Resumed
+from migration_route.running.work.positions import Place
 from migration_route.running.work.reporter import only_reads
 from migration_route.vendors import vendor_of
 from migration_route.vendors.statements import NAME
@@ -42,15 +45,22 @@ class CannotBeLeftOut(Exception):
     """An operation that is carried out already would send something that changes."""
 
 
-def resume_in(migration: Migration, *, backwards: bool, done: int) -> None:
-    """Let a migration begin behind its first `done` operations, in their order of
-    execution. An index that the next one has left invalid is for `rebuilding`."""
-    operations = list(migration.operations)
-    if backwards:
-        operations.reverse()
+def resume_in(
+    migration: Migration, places: Sequence[Place], resumed: Resumed, *, backwards: bool
+) -> None:
+    """Leave out what an earlier run of a migration has carried out: the first operations
+    of its source in the order of execution, and the first of those that other packages
+    have added. `places` are those of the operations that run.
+
+    An index that the next operation has left invalid is for `rebuilding`.
+    """
     method = "database_backwards" if backwards else "database_forwards"
-    for operation in operations[:done]:
-        _leave_out(operation, method, is_last=operation is operations[done - 1])
+    for place, operation in zip(places, migration.operations, strict=True):
+        if place.added.begun is not None:
+            if place.added.begun < resumed.added.done:
+                _leave_out(operation, method, is_last=False)
+        elif place.count < resumed.done:
+            _leave_out(operation, method, is_last=place.count == resumed.done - 1)
     whole = "unapply" if backwards else "apply"
     setattr(migration, whole, _without_what_exists(getattr(migration, whole)))
 
@@ -59,6 +69,8 @@ def _leave_out(operation: Operation, method: str, *, is_last: bool) -> None:
     """Leave out what an operation sends; of the last one that has begun, not the dropping
     of a default that has filled a column, which may be lacking."""
     if isinstance(operation, SeparateDatabaseAndState):
+        # Copies: a part may be listed elsewhere as well, where it has not been carried out.
+        operation.database_operations = list(map(copy.copy, operation.database_operations))
         for part in operation.database_operations:
             _leave_out(part, method, is_last=is_last)
     run = getattr(operation, method)
@@ -72,6 +84,7 @@ def _leave_out(operation: Operation, method: str, *, is_last: bool) -> None:
             if is_last:
                 _complete(editor)
 
+    vars(left_out)["is_left_out"] = True
     setattr(operation, method, left_out)
 
 

@@ -20,6 +20,7 @@ from migration_route.planning.planner import describe_operation
 from migration_route.planning.sql import AT_THE_END
 from migration_route.running.messages import Order
 from migration_route.running.work.observation import Carrier
+from migration_route.running.work.positions import Place
 from migration_route.running.work.reporter import Reporter, only_reads
 from migration_route.vendors import copies_of
 from migration_route.vendors.copying import Observer, Seen
@@ -37,8 +38,9 @@ class _Watched:
     """What is being seen of one operation. Of Python's queries, those with the same text
     are told once: by the slowest, with their number and what they took together."""
 
-    position: int | None
+    position: int | None  # None: the end, or an operation that another package has added
     description: str
+    is_end: bool = False
     runs_python: bool = False
     start: float = field(default_factory=time.monotonic)
     duration_ms: int | None = None  # None: it has not come to its end
@@ -132,37 +134,33 @@ class Watching:
         self._observer = observer
         self._watched: list[_Watched] = []
         self._current: _Watched | None = None
-        self._depth = 0  # Django takes some operations back by their way forwards
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._held_to, name)
 
     # --- the observer -----------------------------------------------------------------
 
-    def operation_started(self, position: int, operation: Operation) -> None:
+    def operation_started(self, position: int | None, operation: Operation) -> None:
         """Note which operation comes now."""
         self._begin(position, operation)
         self._held_to.operation_started(position, operation)
 
-    def operation_finished(self, position: int, duration_ms: int) -> None:
+    def operation_finished(self, position: int | None, duration_ms: int) -> None:
         """Note how long it took."""
         self._end(duration_ms)
         self._held_to.operation_finished(position, duration_ms)
 
-    def operation_begins(self, position: int, operation: Operation, *, count: int) -> None:
+    def operation_begins(self, place: Place, operation: Operation) -> None:
         """Note which operation comes now."""
-        self._held_to.operation_begins(position, operation, count=count)
-        self._begin(position, operation)
+        self._held_to.operation_begins(place, operation)
+        self._begin(place.position, operation)
 
-    def operation_returns(self, position: int, duration_ms: int, *, count: int) -> None:
+    def operation_returns(self, place: Place, duration_ms: int) -> None:
         """Note how long it took."""
         self._end(duration_ms)
-        self._held_to.operation_returns(position, duration_ms, count=count)
+        self._held_to.operation_returns(place, duration_ms)
 
-    def _begin(self, position: int, operation: Operation) -> None:
-        self._depth += 1
-        if self._depth > 1:
-            return
+    def _begin(self, position: int | None, operation: Operation) -> None:
         self._current = _Watched(
             position=position,
             description=describe_operation(operation),
@@ -171,9 +169,6 @@ class Watching:
         self._watched.append(self._current)
 
     def _end(self, duration_ms: int) -> None:
-        self._depth -= 1
-        if self._depth:
-            return
         if self._current is not None:
             self._current.duration_ms = duration_ms
         self._current = None
@@ -190,7 +185,7 @@ class Watching:
         **kwargs: Any,
     ) -> Any:
         """Carry out a step, and tell what was seen of it, also when it fails."""
-        self._watched, self._current, self._depth = [], None, 0
+        self._watched, self._current = [], None
         if executor.connection.in_atomic_block:  # in place: what is held is not the step's
             self._observer.look(executor.connection, "")
         try:
@@ -243,7 +238,9 @@ class Watching:
         if self._current is None and _is_around(text):
             return
         if self._current is None and not self._watched_end():
-            self._watched.append(_Watched(position=None, description=AT_THE_END))
+            self._watched.append(
+                _Watched(position=None, description=AT_THE_END, is_end=True)
+            )
         current = self._current or self._watched[-1]
         duration_ms = round(((took or time.monotonic()) - start) * 1000)
         current.add(
@@ -264,11 +261,11 @@ class Watching:
             ),
             text,
         )
-        if current.position is None:
+        if current.is_end:
             current.duration_ms = (current.duration_ms or 0) + duration_ms
 
     def _watched_end(self) -> bool:
-        return bool(self._watched) and self._watched[-1].position is None
+        return bool(self._watched) and self._watched[-1].is_end
 
 
 def _is_around(text: str) -> bool:

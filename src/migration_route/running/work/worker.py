@@ -30,10 +30,15 @@ from migration_route.running.messages import Answer, Ending, Failure, Message, O
 from migration_route.running.signals import let_interrupts_through, no_more_interrupts
 from migration_route.running.work.attempts import LockTimeout
 from migration_route.running.work.copied import led_to_copy
-from migration_route.running.work.expectation import Expectation, PlanDiffers
+from migration_route.running.work.expectation import (
+    Expectation,
+    PlanDiffers,
+    require_same_additions,
+)
 from migration_route.running.work.in_place import AllRehearsed, carefully
 from migration_route.running.work.observation import observed
 from migration_route.running.work.output import LineWriter
+from migration_route.running.work.positions import LoadedMigrations, remembering_loaded
 from migration_route.running.work.rebuilding import rebuilding
 from migration_route.running.work.reporter import Reporter, Stopped, placeholders_kept
 from migration_route.running.work.resumption import resume_in
@@ -81,11 +86,12 @@ def _carry_out(
             standing_aside(order.database),
             worker_session(order.database, order.run, reporter.session_opens),
             placeholders_kept(order.database, reporter),
-            _held_to(order, reporter) as held,
+            remembering_loaded() as loaded,
+            _held_to(order, reporter, loaded) as held,
             rebuilding(order, reporter),
             carefully(order, held, reporter) as (observer, carried),
             watching(order, observer, carried, reporter) as (looking, carrying),
-            observed(looking, carrying),
+            observed(looking, carrying, loaded.layout_of),
         ):
             for app, name, _ in order.steps:
                 sources.forget_old_bytecode(app, name)
@@ -125,26 +131,33 @@ def _capture(reporter: Reporter) -> dict[str, LineWriter]:
 class _Held:
     """A reporter that lets nothing begin but what the order permits."""
 
-    def __init__(self, expectation: Expectation, reporter: Reporter) -> None:
+    def __init__(
+        self, expectation: Expectation, reporter: Reporter, loaded: LoadedMigrations
+    ) -> None:
         self._expectation = expectation
         self._reporter = reporter
+        self._loaded = loaded
 
     def step_starts(
         self, migration: Migration, state: ProjectState, *, backwards: bool
     ) -> None:
         self._expectation.begin(migration, backwards=backwards)
+        resumed = self._expectation.resumed
+        places = self._loaded.layout_of(migration).places(backwards=backwards)
+        if resumed is not None:
+            added = self._loaded.layout_of(migration).added(backwards=backwards)
+            require_same_additions(migration, resumed.added, added)
         self._reporter.step_starts(migration, state, backwards=backwards)
-        done = self._expectation.done_operations
-        if done is not None:
-            resume_in(migration, backwards=backwards, done=done)
+        if resumed is not None:
+            resume_in(migration, places, resumed, backwards=backwards)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reporter, name)
 
 
 @contextmanager
-def _held_to(order: Order, reporter: Reporter) -> Iterator[_Held]:
-    expectation = Expectation(order)
+def _held_to(order: Order, reporter: Reporter, loaded: LoadedMigrations) -> Iterator[_Held]:
+    expectation = Expectation(order, loaded.in_order_of_execution)
 
     def check(plan: list[tuple[Migration, bool]], using: str, **_: Any) -> None:
         if using == order.database:
@@ -153,7 +166,7 @@ def _held_to(order: Order, reporter: Reporter) -> Iterator[_Held]:
     sender = apps.get_app_config(OWN_APP)
     pre_migrate.connect(check, sender=sender, dispatch_uid="migration_route.worker")
     try:
-        yield _Held(expectation, reporter)
+        yield _Held(expectation, reporter, loaded)
     finally:
         pre_migrate.disconnect(check, sender=sender, dispatch_uid="migration_route.worker")
 
