@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.harness import packages
+
 if TYPE_CHECKING:
     from tests.factories import History
 
@@ -73,6 +75,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let one process name what fails."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Faults(config), "faults")
+
+
+@pytest.fixture(autouse=True)
+def _required_packages(request: pytest.FixtureRequest) -> None:
+    """Skip a test whose project uses a package that is not installed."""
+    for marker in request.node.iter_markers("needs_packages"):
+        for name in marker.args:
+            packages.require(name)
 
 
 @pytest.fixture(scope="session")
