@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from migration_route.canonical import digest
 from migration_route.conf import route_settings
 from migration_route.errors import PoolerDetected
-from migration_route.vendors import vendor_of
+from migration_route.vendors import vendor_of, wrapper_of
 
 PATIENCE = 5.0
 """Seconds that a door waits for a busy SQLite file."""
@@ -27,10 +27,11 @@ _direct: set[str] = set()  # digests of the settings that were found to lead str
 def new_connection(alias: str, *, patience: float = PATIENCE) -> BaseDatabaseWrapper:
     """Return a connection to that database which belongs to the caller; close it.
 
-    It goes the direct way where the settings name one.
+    It goes the direct way where the settings name one. Raises `DatabaseUnavailable` where
+    the backend cannot be loaded.
     """
     way = route_settings().database(alias).direct or alias
-    connection = connections[way].copy(alias=alias)
+    connection = wrapper_of(way).copy(alias=alias)
     connection.settings_dict = {
         **vendor_of(way).own_settings(connection.settings_dict, patience=patience),
         "ATOMIC_REQUESTS": False,
@@ -84,7 +85,7 @@ def own_connection(
     Querysets, `transaction.atomic` and the migration recorder find it there; whatever
     transaction the thread stands in is left alone.
     """
-    usual = connections[alias]
+    usual = wrapper_of(alias)
     own = new_connection(alias, patience=patience)
     connections[alias] = own
     try:

@@ -8,6 +8,7 @@ from django.db import connections
 
 from migration_route.conf import route_settings
 from migration_route.errors import UnknownDatabase
+from migration_route.vendors import vendor_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +16,7 @@ class Target:
     """A database that migrations are applied to."""
 
     alias: str  # its key in the setting DATABASES
-    vendor: str  # "postgresql", "mysql" (MariaDB as well), "sqlite"
+    vendor: str  # "postgresql", "mysql" (MariaDB as well), "sqlite", "unknown"
 
 
 def all_aliases() -> tuple[str, ...]:
@@ -53,4 +54,4 @@ def find_target(alias: str) -> Target:
             f"There is no database {alias!r} in this project.",
             hint=f"There are: {', '.join(known)}.",
         )
-    return Target(alias=alias, vendor=connections[alias].vendor)
+    return Target(alias=alias, vendor=vendor_name(alias))

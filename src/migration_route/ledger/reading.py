@@ -28,6 +28,7 @@ from migration_route.ledger.records import (
     run_record,
 )
 from migration_route.models import Entry, Event, Run
+from migration_route.vendors import open_connection
 from migration_route.vocabulary import ACTIVE_STATES, Asked, Direction, RunState
 
 Found = TypeVar("Found")
@@ -39,6 +40,7 @@ def read(query: Callable[[str], Found], *, empty: Found) -> Found:
     Raises `DatabaseUnavailable`.
     """
     alias = route_settings().ledger_database
+    open_connection(alias)
     try:
         return query(alias)
     except DatabaseFailure as error:

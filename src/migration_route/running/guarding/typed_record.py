@@ -3,6 +3,7 @@ ended; never so that it could disturb the migration."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Any
@@ -22,6 +23,8 @@ from migration_route.planning.graph import read_recorder
 from migration_route.vocabulary import Action, Mode
 
 _LONGEST = 2000
+logger = logging.getLogger("migration_route.ledger")
+
 _SHORTEST_SECRET = 6
 
 
@@ -107,8 +110,11 @@ class TypedRecord:
             build=sources.build(),
             facts=facts,
         )
-        with own_connection(route_settings().ledger_database):
-            note(draft)
+        try:
+            with own_connection(route_settings().ledger_database):
+                note(draft)
+        except DatabaseUnavailable as error:
+            logger.warning("%s of %s is not on record: %s", action, self._alias, error)
 
 
 def _state(is_recorded: bool, *, backwards: bool) -> str:  # noqa: FBT001 - of two
