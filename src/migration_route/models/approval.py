@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from migration_route.uncached import UncachedManager
+
 
 class Approval(models.Model):
     """What one person said of one run; never changed. Only `migration_route.ledger`
@@ -20,6 +22,8 @@ class Approval(models.Model):
     permissions = models.TextField()  # JSON: those that mattered, and that they had
     reason = models.TextField(_("reason"), blank=True)
     at = models.CharField(_("time"), max_length=32)
+
+    objects = UncachedManager()
 
     class Meta:
         verbose_name = _("approval")

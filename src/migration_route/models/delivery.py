@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from migration_route.uncached import UncachedManager
+
 
 class Outbox(models.Model):
     """Up to which entry a recipient's messages were made, and who delivers them now."""
@@ -13,6 +15,8 @@ class Outbox(models.Model):
     leased_by = models.CharField(max_length=32, blank=True)
     leased_until = models.CharField(max_length=32, blank=True)
     paused_until = models.CharField(max_length=32, blank=True)  # it did not answer
+
+    objects = UncachedManager()
 
     class Meta:
         default_permissions = ()
@@ -34,6 +38,8 @@ class Delivery(models.Model):
     due_at = models.CharField(max_length=32)
     is_given_up = models.BooleanField(default=False)
     error = models.CharField(max_length=200, blank=True)  # why it did not arrive
+
+    objects = UncachedManager()
 
     class Meta:
         default_permissions = ()

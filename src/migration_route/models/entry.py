@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from migration_route.uncached import UncachedManager
+
 
 class Entry(models.Model):
     """Who did what, and how it went; never changed, each chained to the one before."""
@@ -22,6 +24,8 @@ class Entry(models.Model):
     facts = models.TextField()  # JSON
     previous = models.CharField(max_length=64)
     digest = models.CharField(max_length=64)
+
+    objects = UncachedManager()
 
     class Meta:
         verbose_name = _("entry")

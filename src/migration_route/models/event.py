@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from migration_route.uncached import UncachedManager
+
 
 class Event(models.Model):
     """One happening, numbered from 1 in its run; each digest covers the one before."""
@@ -19,6 +21,8 @@ class Event(models.Model):
     text = models.TextField(blank=True)
     facts = models.TextField()  # JSON
     digest = models.CharField(max_length=64)
+
+    objects = UncachedManager()
 
     class Meta:
         default_permissions = ("view",)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from migration_route.uncached import UncachedManager
+
 
 class Rehearsal(models.Model):
     """One plan, carried out. Only `migration_route.ledger` writes here."""
@@ -39,6 +41,8 @@ class Rehearsal(models.Model):
     heartbeat_at = models.CharField(max_length=32)
     error = models.TextField(blank=True)  # JSON
     report = models.TextField(blank=True)  # JSON
+
+    objects = UncachedManager()
 
     class Meta:
         verbose_name = _("rehearsal")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from migration_route.uncached import UncachedManager
 from migration_route.vocabulary import Scope
 
 
@@ -55,6 +56,8 @@ class Run(models.Model):
     finished_at = models.CharField(max_length=32, blank=True)
     heartbeat_at = models.CharField(max_length=32)
     last_event = models.BigIntegerField(default=0)
+
+    objects = UncachedManager()
 
     class Meta:
         verbose_name = _("run")
