@@ -37,7 +37,7 @@ class UncachedQuery(Query):
             execute_sql = _djangos_execute_sql
         else:
             execute_sql = inspect.unwrap(found)  # the backend has one of its own
-        compiler.execute_sql = partial(execute_sql, compiler)
+        compiler.execute_sql = partial(execute_sql, compiler)  # type: ignore[method-assign]
         return compiler
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from uuid import uuid4
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Slot
+
+_ENDS_WITHIN = 3.0  # seconds that a session may take to end after its connection
+_LOOK = 0.02
 
 
 class MySQLLock:
@@ -47,3 +52,34 @@ class MySQLLock:
             cursor.execute(sql, [self._name])
             (answer,) = cursor.fetchone()
         return bool(answer == 1)
+
+
+def lock_ends_with_connection(
+    first: BaseDatabaseWrapper, second: BaseDatabaseWrapper
+) -> bool:
+    """Tell whether a lock is free when `first`, the connection that took it, is closed.
+
+    A pool below Django keeps the session, and the lock with it. `second` sees that,
+    whichever session it is given. One connection is open at a time: a pool may hold no
+    more.
+    """
+    canary = f"migration-route:{uuid4().hex}"
+    _value(first, "SELECT GET_LOCK(%s, 0)", canary)
+    first.close()
+    deadline = time.monotonic() + _ENDS_WITHIN
+    try:
+        while _value(second, "SELECT IS_USED_LOCK(%s)", canary) is not None:
+            if time.monotonic() > deadline:
+                _value(second, "SELECT RELEASE_LOCK(%s)", canary)
+                return False
+            time.sleep(_LOOK)
+        return True
+    finally:
+        second.close()
+
+
+def _value(connection: BaseDatabaseWrapper, sql: str, name: str) -> object:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [name])
+        (answer,) = cursor.fetchone()
+    return answer
