@@ -56,12 +56,12 @@ def _options(parser: ArgumentParser, order: Order) -> list[str]:
             "The migrate command of this project has no option for the database: it "
             f"cannot migrate {order.database!r}."
         )
-    if destination := _MODE_OPTIONS.get(Mode(order.mode)):
-        if destination not in found:
+    if mode := _MODE_OPTIONS.get(Mode(order.mode)):
+        if mode not in found:
             raise CommandError(
-                f"The migrate command of this project has no option for {destination!r}."
+                f"The migrate command of this project has no option for {mode!r}."
             )
-        words.append(_spelled(found[destination], f"--{destination.replace('_', '-')}"))
+        words.append(_spelled(found[mode], f"--{mode.replace('_', '-')}"))
     return words
 
 
