@@ -11,7 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.interface import Slot
 
-_ENDS_WITHIN = 3.0  # seconds that a session may take to end after its connection
+_ENDS_WITHIN = 1.5  # seconds that a session may take to end after its connection
 _LOOK = 0.02
 
 
@@ -69,8 +69,9 @@ def lock_ends_with_connection(
     deadline = time.monotonic() + _ENDS_WITHIN
     try:
         while _value(second, "SELECT IS_USED_LOCK(%s)", canary) is not None:
+            if _value(second, "SELECT RELEASE_LOCK(%s)", canary) == 1:
+                return False  # it was given the same session
             if time.monotonic() > deadline:
-                _value(second, "SELECT RELEASE_LOCK(%s)", canary)
                 return False
             time.sleep(_LOOK)
         return True

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-_ENDS_WITHIN = 3.0  # seconds that a session may take to end after its connection
+_ENDS_WITHIN = 1.5  # seconds that a session may take to end after its connection
 _LOOK = 0.02
 _ROUNDS = 3
 _CANARY = "migration_route.canary"
@@ -50,8 +50,10 @@ def ends_with_connection(first: BaseDatabaseWrapper, second: BaseDatabaseWrapper
     deadline = time.monotonic() + _ENDS_WITHIN
     try:
         while _ask(second, _COUNT, canary) != "0":
-            if time.monotonic() > deadline:
+            if _ask(second, _SEE, "application_name") == canary:
                 _ask(second, _RESET_NAME)
+                return False
+            if time.monotonic() > deadline:
                 return False
             time.sleep(_LOOK)
         return True
