@@ -20,7 +20,7 @@ LOCK_FLAGS ?=
 named_database = $(if $(filter file,$(origin DATABASE)),,--database $(DATABASE))
 
 # Databases that must be there, for example postgres,mariadb; the tests read it.
-export REQUIRE_DATABASES MATRIX_TESTS WORKERS PAIRS WALKS
+export REQUIRE_DATABASES REQUIRE_PACKAGES MATRIX_TESTS WORKERS PAIRS WALKS
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint types contracts documents format bench sweep soak matrix lock clean environment demo-environment

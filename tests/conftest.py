@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
+from tests.harness import packages
+
 # How fast examples are made says what else the machine is doing, not whether they hold.
 hypothesis.settings.register_profile(
     "any-machine",
@@ -82,6 +84,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let one process name what fails."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Faults(config), "faults")
+
+
+@pytest.fixture(autouse=True)
+def _required_packages(request: pytest.FixtureRequest) -> None:
+    """Skip a test whose project uses a package that is not installed."""
+    for marker in request.node.iter_markers("needs_packages"):
+        for name in marker.args:
+            packages.require(name)
 
 
 @pytest.fixture(scope="session")

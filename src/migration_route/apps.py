@@ -21,7 +21,9 @@ class MigrationRouteConfig(AppConfig):
         from migration_route.operations import listening
         from migration_route.planning import sources
         from migration_route.running.guarding import guard
+        from migration_route.uncached import read_recorder_uncached
 
+        read_recorder_uncached()
         guard.watch()
         watch_logins()
         listening.watch()

@@ -10,16 +10,16 @@ from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 from django.utils.module_loading import import_string
 
 from migration_route.conf import read_settings
 from migration_route.conf.command import HINT, problem_of
-from migration_route.errors import RouteError
+from migration_route.errors import DatabaseUnavailable, RouteError
 from migration_route.running.launchers import launcher
 from migration_route.targets import all_aliases
+from migration_route.vendors import UNKNOWN, vendor_name, wrapper_of
 
 GATE = "migration_route.gate.GateMiddleware"
 _KNOWN_VENDORS = frozenset({"sqlite", "postgresql", "mysql"})
@@ -58,16 +58,18 @@ def check_settings(
     messages += _of_the_templates()
     messages += _of_the_gate(list(settings.MIDDLEWARE))
     messages += _of_the_callable(found.reauthenticate)
+    vendors = {alias: vendor_name(alias) for alias in all_aliases()}
     messages += [
         CheckWarning(
-            f"The database {alias!r} is of a kind that the route cannot lock.",
+            f"The database {alias!r} is of a kind that the route cannot lock ({vendor}).",
             hint="It knows SQLite, PostgreSQL, MySQL and MariaDB.",
             obj="DATABASES",
             id="migration_route.W001",
         )
-        for alias in all_aliases()
-        if connections[alias].vendor not in _KNOWN_VENDORS
+        for alias, vendor in vendors.items()
+        if vendor not in {*_KNOWN_VENDORS, UNKNOWN}
     ]
+    messages += [_of_the_backend(alias) for alias in vendors if vendors[alias] == UNKNOWN]
     return messages
 
 
@@ -120,6 +122,21 @@ def _of_the_launcher() -> list[CheckMessage]:
             id="migration_route.W010",
         )
     ]
+
+
+def _of_the_backend(alias: str) -> CheckMessage:
+    """A warning, not an error: the other databases can be migrated."""
+    problem = ""
+    try:
+        wrapper_of(alias)
+    except DatabaseUnavailable as error:
+        problem = error.message
+    return CheckWarning(
+        f"The backend of the database {alias!r} cannot be loaded. {problem}",
+        hint="Install its driver, or correct its ENGINE in DATABASES.",
+        obj="DATABASES",
+        id="migration_route.W001",
+    )
 
 
 def _of_the_gate(middleware: list[str]) -> list[CheckMessage]:

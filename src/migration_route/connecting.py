@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.db import Error as DatabaseFailure
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.canonical import digest
 from migration_route.conf import route_settings
 from migration_route.errors import PoolerDetected
-from migration_route.vendors import vendor_of
+from migration_route.vendors import unavailable, vendor_of, wrapper_of
 
 PATIENCE = 5.0
 """Seconds that a door waits for a busy SQLite file."""
@@ -28,10 +29,11 @@ _direct: set[str] = set()  # digests of the settings that were found to lead str
 def new_connection(alias: str, *, patience: float = PATIENCE) -> BaseDatabaseWrapper:
     """Return a connection to that database which belongs to the caller; close it.
 
-    It goes the direct way where the settings name one.
+    It goes the direct way where the settings name one. Raises `DatabaseUnavailable` where
+    the backend cannot be loaded.
     """
     way = route_settings().database(alias).direct or alias
-    connection = connections[way].copy(alias=alias)
+    connection = wrapper_of(way).copy(alias=alias)
     connection.settings_dict = own_settings(way, connection.settings_dict, patience)
     return connection
 
@@ -63,10 +65,14 @@ def is_in_one_transaction(alias: str, *, atomic: bool) -> bool:
 
 
 def require_direct(alias: str) -> None:
-    """Raise `PoolerDetected` where a session is handed from client to client.
+    """Raise `PoolerDetected` where a session is handed from client to client, or outlives
+    the connection that it was opened for.
 
-    A lock of the session would not hold there. What was found to be direct is not asked
-    again by this process, unless its settings change.
+    A lock of the session would not hold, or not end, there. What was found to be direct
+    is not asked again by this process, unless its settings change.
+
+    Raises `DatabaseUnavailable` where the backend raises what is no error of Django, such
+    as a pool that is exhausted.
     """
     way = route_settings().database(alias).direct
     vendor = vendor_of(way or alias)
@@ -78,19 +84,24 @@ def require_direct(alias: str) -> None:
         if vendor.is_direct(first, second):
             _direct.add(settings)
             return
+    except DatabaseFailure:
+        raise
+    except Exception as error:
+        raise unavailable(alias, error) from error
     finally:
         first.close()
         second.close()
     if way is None:
         raise PoolerDetected(
-            f"The database {alias!r} is reached through a pooler of transactions, which "
-            "hands one session to many clients: a lock would not hold.",
+            f"The database {alias!r} is reached through a pooler of transactions or a "
+            "connection pool, which gives one session to many clients in turn: a lock "
+            "would not hold, or not end.",
             hint="Give the setting DATABASES an alias that leads to the server itself, "
             f'and name it: MIGRATION_ROUTE["DATABASES"][{alias!r}]["direct"].',
         )
     raise PoolerDetected(
         f"The direct way {way!r} to the database {alias!r} leads through a pooler of "
-        "transactions as well.",
+        "transactions or a connection pool as well.",
         hint="Let the alias lead to the server itself: "
         f'MIGRATION_ROUTE["DATABASES"][{alias!r}]["direct"].',
     )
@@ -105,7 +116,7 @@ def own_connection(
     Querysets, `transaction.atomic` and the migration recorder find it there; whatever
     transaction the thread stands in is left alone.
     """
-    usual = connections[alias]
+    usual = wrapper_of(alias)
     own = new_connection(alias, patience=patience)
     connections[alias] = own
     try:

@@ -22,6 +22,7 @@ RouteError
 │   ├── CannotRehearse
 │   ├── OrphanBackend
 │   ├── PoolerDetected
+│   ├── TenantsNotSupported
 │   ├── NeedsResolution
 │   ├── NotInThisState
 │   ├── Conflict
@@ -220,6 +221,16 @@ class PoolerDetected(Refused):
     hint = (
         "A lock would not hold there. Give DATABASES an alias that leads to the server "
         'itself, and name it as "direct" in MIGRATION_ROUTE["DATABASES"].'
+    )
+
+
+class TenantsNotSupported(Refused):
+    """This database holds a schema for each tenant: a fleet, which a run cannot migrate."""
+
+    code = "tenants_not_supported"
+    hint = (
+        "Fleets are not supported yet. Run 'manage.py migrate', which migrates every "
+        "schema: it takes the lock of the database and is recorded on the ledger."
     )
 
 

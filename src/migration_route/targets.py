@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from django.db import connections
 
 from migration_route.conf import route_settings
-from migration_route.errors import UnknownDatabase
+from migration_route.errors import TenantsNotSupported, UnknownDatabase
+from migration_route.vendors import vendor_name, wrapper_of
+
+_SWITCHES = ("set_tenant", "set_schema")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +18,7 @@ class Target:
     """A database that migrations are applied to."""
 
     alias: str  # its key in the setting DATABASES
-    vendor: str  # "postgresql", "mysql" (MariaDB as well), "sqlite"
+    vendor: str  # "postgresql", "mysql" (MariaDB as well), "sqlite", "unknown"
 
 
 def all_aliases() -> tuple[str, ...]:
@@ -37,6 +40,21 @@ def owner_of(alias: str) -> str:
     return next((owner for owner, found in ways if found.direct == alias), alias)
 
 
+def refuse_tenants(alias: str) -> None:
+    """Raise `TenantsNotSupported` where the backend of a database switches schemas, as
+    django-tenants and packages like it do.
+
+    The recorder of a run is that of one schema, and their migrate command migrates all.
+    """
+    connection = wrapper_of(alias)
+    if any(callable(getattr(connection, name, None)) for name in _SWITCHES):
+        raise TenantsNotSupported(
+            f"The database {alias!r} holds a schema for each tenant "
+            f"({connections.settings[alias]['ENGINE']}): a run migrates one schema, not a "
+            "fleet of them."
+        )
+
+
 def find_target(alias: str) -> Target:
     """Return the target of that alias.
 
@@ -53,4 +71,4 @@ def find_target(alias: str) -> Target:
             f"There is no database {alias!r} in this project.",
             hint=f"There are: {', '.join(known)}.",
         )
-    return Target(alias=alias, vendor=connections[alias].vendor)
+    return Target(alias=alias, vendor=vendor_name(alias))

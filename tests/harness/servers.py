@@ -35,17 +35,26 @@ WORKERS = {ServerKind.SYNC: 2, ServerKind.THREADS: 1, ServerKind.ASGI: 1}
 
 
 def command(
-    kind: ServerKind, port: int, *, workers: int, timeout: int, max_requests: int = 0
+    kind: ServerKind,
+    port: int,
+    *,
+    workers: int,
+    timeout: int,
+    max_requests: int = 0,
+    worker_class: str = "",
 ) -> list[str]:
     """Give the command line that starts a server of this kind.
 
     `timeout` is how many seconds gunicorn lets a worker go without a sign of life, and
-    after `max_requests` it puts a new one in its place; 0: never.
+    after `max_requests` it puts a new one in its place; 0: never. `worker_class` is one of
+    gunicorn's instead of that of the kind.
     """
     gunicorn = ["gunicorn", "market.wsgi", "--bind", f"127.0.0.1:{port}"]
     gunicorn += ["--workers", str(workers), "--timeout", str(timeout)]
     gunicorn += ["--max-requests", str(max_requests)]
     match kind:
+        case _ if worker_class:
+            arguments = [*gunicorn, "--worker-class", worker_class]
         case ServerKind.SYNC:
             arguments = [*gunicorn, "--worker-class", "sync"]
         case ServerKind.THREADS:
@@ -67,12 +76,14 @@ class WebServer:
         workers: int | None = None,
         timeout: int = 5,
         max_requests: int = 0,
+        worker_class: str = "",
     ) -> None:
         self.project = project
         self.kind = kind
         self.workers = workers or WORKERS[kind]
         self.timeout = timeout
         self.max_requests = max_requests
+        self.worker_class = worker_class
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.log = project.folder / f"server-{id(self):x}.log"
@@ -107,6 +118,7 @@ class WebServer:
             workers=self.workers,
             timeout=self.timeout,
             max_requests=self.max_requests,
+            worker_class=self.worker_class,
         )
 
     def stop(self) -> None:

@@ -32,7 +32,8 @@ from migration_route.ledger.records import (
     run_records,
 )
 from migration_route.models import Entry, Event, Run
-from migration_route.vendors.refusals import refusal_of, unanswered
+from migration_route.vendors import open_connection, unavailable
+from migration_route.vendors.refusals import refusal_of
 from migration_route.vocabulary import ACTIVE_STATES, Asked, Direction, RunState
 
 Found = TypeVar("Found")
@@ -47,6 +48,7 @@ def read(query: Callable[[str], Found], *, empty: Found) -> Found:
     Raises `DatabaseUnavailable`.
     """
     alias = route_settings().ledger_database
+    open_connection(alias)
     try:
         return query(alias)
     except DatabaseFailure as error:
@@ -66,9 +68,7 @@ def _has_ledger(alias: str) -> bool:
         return is_installed(alias)
     except DatabaseFailure as error:
         connections[alias].close()
-        raise DatabaseUnavailable(
-            f"{unanswered(alias, error)} It holds the ledger."
-        ) from error
+        raise unavailable(alias, error) from error
 
 
 def find_run(run: str) -> RunRecord:

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from migration_route.models.fields import AnyCharField, AnyTextField
+from migration_route.uncached import UncachedManager
 
 
 class Approval(models.Model):
@@ -23,6 +24,8 @@ class Approval(models.Model):
     permissions = models.TextField()  # JSON: those that mattered, and that they had
     reason = AnyTextField(_("reason"), blank=True)
     at = models.CharField(_("time"), max_length=32)
+
+    objects = UncachedManager()
 
     class Meta:
         verbose_name = _("approval")

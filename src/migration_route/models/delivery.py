@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from migration_route.models.fields import AnyCharField
+from migration_route.uncached import UncachedManager
 
 
 class Outbox(models.Model):
@@ -15,6 +16,8 @@ class Outbox(models.Model):
     leased_by = models.CharField(max_length=32, blank=True)
     leased_until = models.CharField(max_length=32, blank=True)
     paused_until = models.CharField(max_length=32, blank=True)  # it did not answer
+
+    objects = UncachedManager()
 
     class Meta:
         default_permissions = ()
@@ -36,6 +39,8 @@ class Delivery(models.Model):
     due_at = models.CharField(max_length=32)
     is_given_up = models.BooleanField(default=False)
     error = AnyCharField(max_length=200, blank=True)  # why it did not arrive
+
+    objects = UncachedManager()
 
     class Meta:
         default_permissions = ()

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from migration_route.models.fields import AnyCharField
+from migration_route.uncached import UncachedManager
 
 
 class Entry(models.Model):
@@ -24,6 +25,8 @@ class Entry(models.Model):
     facts = models.TextField()  # JSON
     previous = models.CharField(max_length=64)
     digest = models.CharField(max_length=64)
+
+    objects = UncachedManager()
 
     class Meta:
         verbose_name = _("entry")

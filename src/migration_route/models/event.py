@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from migration_route.models.fields import AnyTextField
+from migration_route.uncached import UncachedManager
 
 
 class Event(models.Model):
@@ -21,6 +22,8 @@ class Event(models.Model):
     text = AnyTextField(blank=True)
     facts = models.TextField()  # JSON
     digest = models.CharField(max_length=64)
+
+    objects = UncachedManager()
 
     class Meta:
         default_permissions = ("view",)

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from migration_route.models.fields import AnyCharField, AnyTextField
+from migration_route.uncached import UncachedManager
 
 
 class Rehearsal(models.Model):
@@ -41,6 +42,8 @@ class Rehearsal(models.Model):
     heartbeat_at = models.CharField(max_length=32)
     error = models.TextField(blank=True)  # JSON
     report = models.TextField(blank=True)  # JSON
+
+    objects = UncachedManager()
 
     class Meta:
         verbose_name = _("rehearsal")

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from migration_route.models.fields import AnyCharField, AnyTextField
+from migration_route.uncached import UncachedManager
 from migration_route.vocabulary import Scope
 
 
@@ -57,6 +58,8 @@ class Run(models.Model):
     finished_at = models.CharField(max_length=32, blank=True)
     heartbeat_at = models.CharField(max_length=32)
     last_event = models.BigIntegerField(default=0)
+
+    objects = UncachedManager()
 
     class Meta:
         verbose_name = _("run")

@@ -17,6 +17,7 @@ from migration_route.ledger.records import RunRecord, StepError
 from migration_route.operations.listening import telling_here
 from migration_route.reporting.tracing import traced
 from migration_route.running.attending import attend
+from migration_route.running.child import Child
 from migration_route.running.launchers.words import forget_words
 from migration_route.running.openings import opening_of, waiting_for
 from migration_route.running.recovery import lost_runs
@@ -41,6 +42,9 @@ def carry(
     """
     word = carrier or carriers.new_word()
     with heeded() as signals:
+        # Before anything is connected: a pool below Django keeps the connections that are
+        # closed, and two processes would use them.
+        child = Child()
         try:
             taken = _take(run, word)
             opening = opening_of(taken)
@@ -49,10 +53,10 @@ def carry(
             if isinstance(opening, Later):
                 has_come = _wait(taken, opening, signals, hands_back=hands_back)
             else:
-                connections.close_all()  # two processes would share a session
                 with telling_here(), traced(run):
-                    return supervise(taken, signals)
+                    return supervise(taken, child, signals)
         finally:
+            child.kill()
             found = find_run(run)
             if not found.is_active:
                 forget_words(run)

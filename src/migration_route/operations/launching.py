@@ -19,7 +19,7 @@ from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.masking import masked
 from migration_route.running.launchers import launcher
-from migration_route.targets import find_target
+from migration_route.targets import find_target, refuse_tenants
 from migration_route.vendors import vendor_of
 from migration_route.vocabulary import RunState
 
@@ -28,11 +28,12 @@ logger = logging.getLogger("migration_route.operations")
 
 def refuse_what_cannot_run(database: str) -> None:
     """Raise `Misconfigured` where the process of a run could not do its work, or would
-    pass a guard that cannot be read."""
+    pass a guard that cannot be read, and `TenantsNotSupported`."""
     if problems := route_settings().problems:
         # A guard that cannot be read must not be passed as if it were not there.
         raise Misconfigured(" ".join(problems))
     target = find_target(database)
+    refuse_tenants(target.alias)
     for alias in {target.alias, route_settings().ledger_database}:
         if vendor_of(alias).is_private(connections[alias]):
             raise Misconfigured(

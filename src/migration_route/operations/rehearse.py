@@ -36,7 +36,7 @@ from migration_route.rehearsal.conducting import conduct
 from migration_route.rehearsal.in_place import require_in_place
 from migration_route.rehearsal.launching import launch
 from migration_route.running.launchers.words import forget_words
-from migration_route.targets import find_target
+from migration_route.targets import find_target, refuse_tenants
 from migration_route.vendors import copies_of, in_place_of, vendor_of
 from migration_route.vocabulary import (
     CopyKind,
@@ -75,6 +75,7 @@ def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
         authorise(actor, *_needed(request), database=request.database)
         require_well_formed(request.fingerprint)
         target = find_target(request.database)
+        refuse_tenants(target.alias)
         if vendor_of(target.alias).is_private(connections[target.alias]):
             raise Misconfigured(
                 f"The database {target.alias!r} lives in the memory of this process: no "

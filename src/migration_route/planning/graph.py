@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError, connections
+from django.db import Error as DatabaseFailure
+from django.db import connections
 from django.db.migrations import Migration
 from django.db.migrations.exceptions import (
     BadMigrationError,
@@ -31,14 +32,13 @@ from migration_route.error_texts import message_of
 from migration_route.errors import (
     BrokenMigrations,
     Conflict,
-    DatabaseUnavailable,
     InconsistentHistory,
     RouteError,
     UnknownTarget,
 )
 from migration_route.planning import sources
 from migration_route.planning.phases.computing import Phases, phases_of
-from migration_route.vendors.refusals import unanswered
+from migration_route.vendors import open_connection, unavailable
 from migration_route.vocabulary import OWN_APP
 
 Key = tuple[str, str]
@@ -82,7 +82,7 @@ def read_recorder(alias: str) -> Applied:
 
     Raises `DatabaseUnavailable`.
     """
-    connection = connections[alias]
+    connection = open_connection(alias)
     recorder = MigrationRecorder(connection)
     try:
         if not recorder.has_table():
@@ -92,9 +92,10 @@ def read_recorder(alias: str) -> Applied:
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT app, name FROM {table}")  # noqa: S608 - Django's own name
             return frozenset(cursor.fetchall())
-    except DatabaseError as error:
-        connection.close()
-        raise DatabaseUnavailable(unanswered(alias, error)) from error
+    except Exception as error:
+        with suppress(DatabaseFailure):
+            connection.close()
+        raise unavailable(alias, error) from error
 
 
 @without_translations()
@@ -148,8 +149,8 @@ def _load(alias: str, foreseen: Applied | None = None) -> MigrationLoader:
         if foreseen is not None:
             return _Foreseen(alias, foreseen)
         return MigrationLoader(connections[alias])
-    except DatabaseError as error:
-        raise DatabaseUnavailable(unanswered(alias, error)) from error
+    except DatabaseFailure as error:
+        raise unavailable(alias, error) from error
     except (NodeNotFoundError, CircularDependencyError, BadMigrationError) as error:
         raise BrokenMigrations(
             f"The migrations do not fit together: {message_of(error)}"

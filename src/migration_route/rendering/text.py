@@ -48,6 +48,8 @@ def status_lines(status: StatusAnswer) -> Iterator[str]:
     for found in status.databases:
         if not found.reachable:
             yield f"{found.database} ({found.vendor}): not reachable"
+            if found.problem:
+                yield f"  {found.problem.code}: {problem_line(found.problem)}"
             continue
         count = "?" if found.pending is None else str(found.pending)
         yield f"{found.database} ({found.vendor}): {count} pending, {found.applied} applied"

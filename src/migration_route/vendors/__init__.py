@@ -6,13 +6,18 @@ vendor it has before it. A database that is none of the three is refused by name
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.connection import ConnectionDoesNotExist
 
-from migration_route.errors import Misconfigured
+from migration_route.errors import DatabaseUnavailable, Misconfigured
+from migration_route.masking import masked
+from migration_route.vendors.refusals import refusal_of
 
 if TYPE_CHECKING:
     from migration_route.vendors.copying import Copies
@@ -20,15 +25,85 @@ if TYPE_CHECKING:
     from migration_route.vendors.in_place import InPlace
     from migration_route.vendors.interface import Vendor
 
+UNKNOWN = "unknown"
+"""The vendor of a database whose backend cannot be loaded."""
+
 _MODULES = {"postgresql": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
+_LONGEST_REASON = 300
+
+
+def wrapper_of(alias: str) -> BaseDatabaseWrapper:
+    """Return `connections[alias]`.
+
+    Raises `DatabaseUnavailable` where its backend cannot be imported or set up, whatever
+    it raises then.
+    """
+    try:
+        return connections[alias]
+    except ConnectionDoesNotExist:
+        raise
+    except Exception as error:
+        raise unavailable(alias, error) from error
+
+
+def usable_wrappers() -> list[BaseDatabaseWrapper]:
+    """Return the connection of every database whose backend can be loaded."""
+    found = []
+    for alias in connections:
+        with suppress(DatabaseUnavailable):
+            found.append(wrapper_of(alias))
+    return found
+
+
+def vendor_name(alias: str) -> str:
+    """Return what Django calls the vendor of a database, `UNKNOWN` where its backend
+    cannot be loaded."""
+    try:
+        return wrapper_of(alias).vendor
+    except DatabaseUnavailable:
+        return UNKNOWN
+
+
+def open_connection(alias: str) -> BaseDatabaseWrapper:
+    """Return the connection of this thread to a database, open.
+
+    Raises `DatabaseUnavailable`, whatever a backend raises: a driver that is missing, an
+    unreachable server, and what is neither a `DatabaseError` nor an `Error` of Django.
+    """
+    connection = wrapper_of(alias)
+    try:
+        connection.ensure_connection()
+    except Exception as error:
+        raise unavailable(alias, error) from error
+    return connection
+
+
+def unavailable(alias: str, error: Exception) -> DatabaseUnavailable:
+    """Return the error that says of a database what kept it from answering.
+
+    A driver's message can name hosts and users, so it is shown by its cause where that is
+    known, and by its type otherwise.
+    """
+    if refusal := refusal_of(error):
+        return DatabaseUnavailable(
+            f"The database {alias!r} cannot be used. {refusal.message}", hint=refusal.hint
+        )
+    if isinstance(error, ImproperlyConfigured) and isinstance(error.__cause__, ImportError):
+        error = error.__cause__  # Django's own text does not name the module
+    reason = type(error).__name__
+    if isinstance(error, ImproperlyConfigured | ImportError):
+        words = masked(" ".join(str(error).split()))
+        reason = f"{reason}: {words[:_LONGEST_REASON]}"
+    return DatabaseUnavailable(f"The database {alias!r} does not answer ({reason}).")
 
 
 def vendor_of(alias: str) -> Vendor:
     """Return what is particular about the database of that alias.
 
-    Raises `Misconfigured` for a database that the route cannot lock.
+    Raises `Misconfigured` for a database that the route cannot lock, and
+    `DatabaseUnavailable` where its backend cannot be loaded.
     """
-    name = connections[alias].vendor
+    name = wrapper_of(alias).vendor
     if name not in _MODULES:
         raise Misconfigured(
             f"The migration route does not know databases of the kind {name!r} ({alias}).",

@@ -230,9 +230,11 @@ class Vendor(Protocol):
         """
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
-        """Tell whether these two open connections have a session each, for themselves.
+        """Tell whether these two connections have a session each, which ends with them.
 
-        False where a pooler of transactions hands one session to both.
+        False where a pooler of transactions hands one session to both, and where a pool
+        of this process keeps the session of a connection that is closed. Neither of them
+        is open yet, and both can be afterwards.
         """
 
     def troubles(self, connection: BaseDatabaseWrapper) -> Troubles:

@@ -82,13 +82,6 @@ def refusal_of(error: BaseException) -> Refusal | None:
     return None
 
 
-def unanswered(alias: str, error: BaseException) -> str:
-    """Return what to tell of a database that could not be read: the cause, where known."""
-    if refusal := refusal_of(error):
-        return f"The database {alias!r} cannot be read. {refusal.message}"
-    return f"The database {alias!r} does not answer."
-
-
 def _known(error: BaseException) -> tuple[str, str] | None:
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     if state in _BY_SQLSTATE:

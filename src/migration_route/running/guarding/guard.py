@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from django.db.models.signals import pre_migrate
 from django.utils.connection import ConnectionDoesNotExist
 
 from migration_route.conf import route_settings
-from migration_route.errors import Misconfigured
+from migration_route.errors import DatabaseUnavailable, Misconfigured
 from migration_route.vendors import vendor_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def _is_guarded(alias: str) -> bool:
         return False
     try:
         connection = connections[alias]
-        vendor_of(route_settings().ledger_database)
+        with suppress(DatabaseUnavailable):  # the lock is taken, and nothing recorded
+            vendor_of(route_settings().ledger_database)
         if vendor_of(alias).is_private(connection):
             return False
     except (Misconfigured, ConnectionDoesNotExist):

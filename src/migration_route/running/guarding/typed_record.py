@@ -3,6 +3,7 @@ ended; never so that it could disturb the migration."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -24,6 +25,8 @@ from migration_route.vocabulary import Action, Mode
 
 _LONGEST = 2000
 _NAMES_A_SECRET = re.compile(r"password|passwd|secret|token|key", re.IGNORECASE)
+
+logger = logging.getLogger("migration_route.ledger")
 
 
 class TypedRecord:
@@ -108,8 +111,11 @@ class TypedRecord:
             build=sources.build(),
             facts=facts,
         )
-        with own_connection(route_settings().ledger_database):
-            note(draft)
+        try:
+            with own_connection(route_settings().ledger_database):
+                note(draft)
+        except DatabaseUnavailable as error:
+            logger.warning("%s of %s is not on record: %s", action, self._alias, error)
 
 
 def _state(is_recorded: bool, *, backwards: bool) -> str:  # noqa: FBT001 - of two

@@ -46,10 +46,10 @@ _LAST_WORDS = 60.0  # seconds to bring the ending into the tables
 _SESSION_GOES = 2.0  # seconds for the worker's session to notice that it is dead
 
 
-def supervise(run: RunRecord, signals: Signals) -> RunRecord:
-    """Carry out a run that this process has taken, here and in a child; return it as it
-    ended. Nothing may be connected yet."""
-    child = Child()
+def supervise(run: RunRecord, child: Child, signals: Signals) -> RunRecord:
+    """Carry out a run that this process has taken, here and in a child that was forked
+    before anything was connected; return the run as it ended."""
+    connections.close_all()
     alias = route_settings().ledger_database
     connections[alias] = new_connection(alias, patience=_IMPATIENT)
     try:

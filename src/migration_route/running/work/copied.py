@@ -57,10 +57,10 @@ def led_to_copy(
     others = [dict(entry) for entry in connections.settings.values()]
     way = route_settings().database(database).direct or database
     same = {_place(home), _place(connections.settings[way])}
-    for alias in [*connections.settings]:
-        entry = connections.settings[alias]
-        connections[alias].close()
-        del connections[alias]
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        del connections[connection.alias]
+    for alias, entry in [*connections.settings.items()]:
         if _place(entry) in same:
             _lead(alias, {**entry, **copy, "TEST": entry.get("TEST", {})})
     settings.EMAIL_BACKEND = _NO_MAIL  # a mail would reach people

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
@@ -25,7 +24,7 @@ from migration_route.running.work.attempts import Attempts, Teller
 from migration_route.running.work.observation import Carrier, once
 from migration_route.running.work.reporter import only_reads
 from migration_route.running.work.watch import Watch
-from migration_route.vendors import vendor_of
+from migration_route.vendors import usable_wrappers, vendor_of
 from migration_route.vendors.interface import Contention, Limit, Wanted
 from migration_route.vendors.statements import first_word
 
@@ -133,7 +132,7 @@ class Limits:
     def around(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
         """Limit every statement that is sent through the connection in this block."""
         with ExitStack() as elsewhere:
-            for other in connections.all():
+            for other in usable_wrappers():
                 if other is not connection:
                     elsewhere.enter_context(other.execute_wrapper(self._elsewhere))
             # The outermost wrapper: each attempt is seen by those within.

@@ -15,7 +15,7 @@ from migration_route.vendors.mysql.catalog import MySQLCatalog
 from migration_route.vendors.mysql.contention import MySQLContention
 from migration_route.vendors.mysql.forecast import MySQLForecaster
 from migration_route.vendors.mysql.identity import identity_of_session
-from migration_route.vendors.mysql.locks import MySQLLock
+from migration_route.vendors.mysql.locks import MySQLLock, lock_ends_with_connection
 from migration_route.vendors.mysql.sessions import MySQLSessions
 from migration_route.vendors.troubles import NONE, Troubles
 
@@ -44,9 +44,9 @@ class MySQL:
         return {**settings, "OPTIONS": options}
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
-        """Trust the proxies of MySQL: whoever takes GET_LOCK keeps the session."""
-        del first, second
-        return True
+        """Look for a lock that outlives its connection, as it does in a pool below Django;
+        trust the proxies of MySQL: whoever takes GET_LOCK keeps the session."""
+        return lock_ends_with_connection(first, second)
 
     def troubles(self, connection: BaseDatabaseWrapper) -> Troubles:
         """Find none: an index is there or not, and ids are counted by the table itself."""

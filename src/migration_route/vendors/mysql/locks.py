@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from uuid import uuid4
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -12,6 +14,8 @@ from migration_route.errors import Misconfigured
 from migration_route.vendors.interface import Slot
 
 _DATABASE = "SELECT DATABASE(), @@GLOBAL.lower_case_table_names"
+_ENDS_WITHIN = 1.5  # seconds that a session may take to end after its connection
+_LOOK = 0.02
 
 
 class MySQLLock:
@@ -70,3 +74,35 @@ class MySQLLock:
             digest = hashlib.sha256(text.encode()).hexdigest()[:32]
             self._known_name = f"migration-route:{self._slot.value}:{digest}"
         return self._known_name
+
+
+def lock_ends_with_connection(
+    first: BaseDatabaseWrapper, second: BaseDatabaseWrapper
+) -> bool:
+    """Tell whether a lock is free when `first`, the connection that took it, is closed.
+
+    A pool below Django keeps the session, and the lock with it. `second` sees that,
+    whichever session it is given. One connection is open at a time: a pool may hold no
+    more.
+    """
+    canary = f"migration-route:{uuid4().hex}"
+    _value(first, "SELECT GET_LOCK(%s, 0)", canary)
+    first.close()
+    deadline = time.monotonic() + _ENDS_WITHIN
+    try:
+        while _value(second, "SELECT IS_USED_LOCK(%s)", canary) is not None:
+            if _value(second, "SELECT RELEASE_LOCK(%s)", canary) == 1:
+                return False  # it was given the same session
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK)
+        return True
+    finally:
+        second.close()
+
+
+def _value(connection: BaseDatabaseWrapper, sql: str, name: str) -> object:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [name])
+        (answer,) = cursor.fetchone()
+    return answer

@@ -18,7 +18,10 @@ from migration_route.vendors.postgresql.contention import PostgreSQLContention
 from migration_route.vendors.postgresql.forecasting.forecaster import PostgreSQLForecaster
 from migration_route.vendors.postgresql.identity import identity_of_session
 from migration_route.vendors.postgresql.locks import PostgreSQLLock
-from migration_route.vendors.postgresql.pooling import have_own_sessions
+from migration_route.vendors.postgresql.pooling import (
+    ends_with_connection,
+    have_own_sessions,
+)
 from migration_route.vendors.postgresql.sessions import PostgreSQLSessions
 from migration_route.vendors.troubles import Troubles
 
@@ -53,8 +56,8 @@ class PostgreSQL:
         return {**settings, "OPTIONS": options}
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
-        """Look for a session that serves both."""
-        return have_own_sessions(first, second)
+        """Look for a session that outlives its connection, and for one that serves both."""
+        return ends_with_connection(first, second) and have_own_sessions(first, second)
 
     def worker_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Leave the pool as well, and keep the connection alive."""

@@ -6,13 +6,19 @@ every setting of the session, then belongs to nobody.
 
 from __future__ import annotations
 
+import time
 from uuid import uuid4
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+_ENDS_WITHIN = 1.5  # seconds that a session may take to end after its connection
+_LOOK = 0.02
 _ROUNDS = 3
 _CANARY = "migration_route.canary"
 _SET = "SELECT set_config(%s, %s, false)"
+_COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+_RESET_NAME = "SELECT set_config('application_name', reset_val, false) FROM pg_settings "
+_RESET_NAME += "WHERE name = 'application_name'"
 _SEE = "SELECT current_setting(%s, true)"
 
 
@@ -28,6 +34,31 @@ def have_own_sessions(first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -
     if any((_pid(first), _pid(second)) != pids for _ in range(_ROUNDS)):
         return False
     return _keeps_to_itself(first, second)
+
+
+def ends_with_connection(first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
+    """Tell whether nothing of a session is left when `first`, its connection, is closed.
+
+    A pool below Django keeps the session with all that it holds. A pooler in session mode
+    keeps it as well, but resets it. The name of the application tells them apart: it is
+    seen by `second`, whichever session that one is given. One connection is open at a
+    time: a pool may hold no more.
+    """
+    canary = f"migration-route {uuid4().hex}"
+    _ask(first, _SET, "application_name", canary)
+    first.close()
+    deadline = time.monotonic() + _ENDS_WITHIN
+    try:
+        while _ask(second, _COUNT, canary) != "0":
+            if _ask(second, _SEE, "application_name") == canary:
+                _ask(second, _RESET_NAME)
+                return False
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK)
+        return True
+    finally:
+        second.close()
 
 
 def _pid(connection: BaseDatabaseWrapper) -> int:

@@ -1,0 +1,58 @@
+"""Tests that a read of the route passes by what caches the reads of a project."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import connections
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import Max
+from django.db.models.sql.compiler import SQLCompiler
+
+from migration_route.models import Entry, Run
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+class Cached(Exception):
+    """A read was answered by the cache."""
+
+
+@pytest.fixture
+def cache_in_the_compiler(monkeypatch):
+    """Answer every query from a cache, as a package does that replaces `execute_sql`."""
+    usual = SQLCompiler.execute_sql
+
+    @functools.wraps(usual)
+    def execute_sql(compiler, *args, **kwargs):
+        raise Cached
+
+    monkeypatch.setattr(SQLCompiler, "execute_sql", execute_sql)
+
+
+def test_no_compiler_that_caches_is_asked(cache_in_the_compiler):
+    """Rows, one row, existence, numbers and aggregates come from the database."""
+    with pytest.raises(Cached):
+        list(Group.objects.using("default"))
+    runs = Run.objects.using("default")
+    assert list(runs) == []
+    assert runs.filter(pk="x").first() is None
+    assert not runs.exists()
+    assert runs.count() == 0
+    assert list(runs.values_list("id", flat=True)[:3]) == []
+    assert list(runs.iterator()) == []
+    assert Entry.objects.using("default").aggregate(last=Max("sequence"))["last"] is None
+
+
+def test_the_recorder_is_read_from_the_database(cache_in_the_compiler):
+    """Django's own loader and executor read it, too."""
+    recorder = MigrationRecorder(connections["default"])
+    assert ("testapp", "0001_initial") in recorder.applied_migrations()
+
+
+def test_each_read_is_sent_to_the_primary_database():
+    """A cache or a router that leaves reads for writing alone sees one."""
+    assert Run.objects.all()._for_write
+    assert Run.objects.using("default").filter(pk="x")[:1]._for_write
