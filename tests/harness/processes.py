@@ -55,6 +55,15 @@ def command_line(pid: int) -> str:
         return ""
 
 
+def state_of(pid: int) -> str:
+    """Give the letter of a process's state (proc(5)), or nothing when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[0]
+
+
 def living_in(folder: Path) -> frozenset[int]:
     """Give the pids whose working directory is this folder or below it."""
     found = set()
