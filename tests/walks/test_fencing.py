@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -287,6 +288,70 @@ def test_a_frozen_run_that_nobody_has_concluded_continues(build, pair):
         host.await_end_of(run, seconds=IN_TIME)
     assert_applied_once(site, list(HELD_STEPS), ["1", "2", "3"])
     assert ci.get("ledger/verify")["intact"]
+
+
+@on_servers
+def test_a_cut_that_heals_before_the_database_gives_up_ends_nothing(build, pair):
+    """Host A is cut off for longer than the lease, and the database keeps its sessions: B
+    cannot conclude the run, and A completes it when the link is restored."""
+    site = build(pair, THREE_STEPS, options=SHORT)
+    ci = site.client("ci")
+    with second_host(site) as host:
+        run = begin(host, "backfill")
+        host.link.cut()
+        until(
+            lambda: ci.get(f"runs/{run}")["state"] == "lost",
+            seconds=IN_TIME,
+            what="the silence of host A is seen",
+        )
+        host.project.open_gate("backfill")
+        host.recover(run)
+        assert ci.wait_for_end(run)["state"] == "succeeded"
+        host.await_end_of(run, seconds=IN_TIME)
+    assert_applied_once(site, list(THREE_STEPS), ["1 begins", "1 ends", "2", "3"])
+    assert ci.get("ledger/verify")["intact"]
+
+
+def process_of(site: Site, run: str) -> tuple[str, int] | None:
+    """Give the host and the pid of the process that waits with a run."""
+    query = f"SELECT host, supervisor_pid FROM migration_route_run WHERE id = '{run}'"
+    ((host, pid),) = site.rows(query)
+    return (host, pid) if host and pid else None
+
+
+@interrupted
+@on_servers
+def test_a_waiting_run_that_another_host_has_taken_over_begins_there_alone(
+    build, pair, how
+):
+    """Host A is interrupted while its run waits for its time, and B starts a process for
+    the run. When A returns, its process ends and begins nothing."""
+    site = build(pair, {"0002_first": running(write("1"))}, options=SHORT)
+    ci = site.client("ci")
+    with second_host(site) as host:
+        client = host.client()
+        at = f"{datetime.now(UTC) + timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}"
+        run = client.run(client.plan(), at=at)["id"]
+        first = until(lambda: process_of(site, run), seconds=20, what="A waits with it")
+        assert first[0] == "host-a"
+        host.interrupt(how, run)
+
+        def is_taken_over() -> bool:
+            ci.get(f"runs/{run}")  # B looks
+            found = process_of(site, run)
+            return found is not None and found[0] != "host-a"
+
+        until(is_taken_over, seconds=40, what="B waits with it")
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        site.execute(
+            f"UPDATE migration_route_run SET waiting_until = '{now}', begin_at = '{now}'"
+            f" WHERE id = '{run}'"
+        )
+        assert ci.wait_for_end(run)["state"] == "succeeded"
+        record = record_of(site.database, run)
+        host.recover(run)
+        assert_over(site, host, run, record)
+        assert_applied_once(site, ["0002_first"], ["1"])
 
 
 @on_servers
