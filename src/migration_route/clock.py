@@ -13,9 +13,28 @@ _DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
+# How far the clock of the ledger's database is ahead of this host's, as last measured.
+_offset = timedelta(0)
+_LATENCY = timedelta(seconds=1)  # a smaller difference may be the way of the answer
+
+
+def follow(now: str) -> None:
+    """Set the clock of this process by the clock of the ledger's database, just read."""
+    global _offset
+    measured = parsed(now) - datetime.now(UTC)
+    if abs(measured - _offset) > _LATENCY:
+        _offset = measured if abs(measured) > _LATENCY else timedelta(0)
+
+
 def current() -> datetime:
-    """Return the time, aware, in UTC."""
-    return datetime.now(UTC)
+    """Return the time of the ledger's database, aware, in UTC; of this host until the
+    database was asked."""
+    return datetime.now(UTC) + _offset
+
+
+def host_now() -> str:
+    """Return the time of this host, as `now` writes it."""
+    return written(datetime.now(UTC))
 
 
 def now() -> str:
@@ -35,7 +54,7 @@ def parsed(text: str) -> datetime:
 
 def age(text: str) -> timedelta:
     """Return how long ago a written time was."""
-    return datetime.now(UTC) - parsed(text)
+    return current() - parsed(text)
 
 
 def duration(text: str) -> timedelta:

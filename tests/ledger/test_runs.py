@@ -227,15 +227,6 @@ def test_a_reason_to_wait_goes_with_the_next_transition():
     assert running.waiting_reason == ""
 
 
-def test_a_heart_beats_only_in_its_state():
-    """A process that has lost its run does not keep it alive."""
-    run, _ = opening.open_run(a_new_run())
-    runs.beat(run.id, while_in=RunState.RUNNING)
-    assert find_run(run.id).heartbeat_at == run.heartbeat_at
-    runs.beat(run.id, while_in=RunState.QUEUED)
-    assert find_run(run.id).heartbeat_at > run.heartbeat_at
-
-
 def test_ids_sort_by_time_and_never_repeat():
     """Newest first needs no other column."""
     found = []

@@ -285,6 +285,56 @@ def test_the_same_plan_from_another_build_is_what_was_approved(settings):
     assert find_run(run.id).state is RunState.SUCCEEDED
 
 
+def deploy(settings, build):
+    """Let this process, and those that it starts, be another build."""
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "BUILD": build}
+    route_settings.cache_clear()
+
+
+def test_an_approval_is_for_one_build(settings):
+    """The plan is the same, the code around it may not be: nothing is launched."""
+    deploy(settings, "one")
+    policy(settings, required=2)
+    run = begin("testapp")
+    approve(run.id, GRACE)
+    deploy(settings, "two")
+    with pytest.raises(StaleCode, match="void"):
+        approve(run.id, MARY)
+    found = find_run(run.id)
+    assert (found.state, found.outcome) == (RunState.STALE, "stale_code")
+    assert Launches.of == []
+
+
+def test_a_process_of_another_build_does_not_carry_out_what_was_approved(settings, project):
+    """The build was deployed between the approval and the start of the process."""
+    deploy(settings, "two")
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LAUNCHER": "inline"}
+    project()
+    deploy(settings, "one")
+    run = begin("testapp")
+    approve(run.id, GRACE)
+    found = find_run(run.id)
+    assert (found.state, found.outcome) == (RunState.STALE, "stale_code")
+    assert found.error is not None
+    assert "one" in found.error.message
+    assert "two" in found.error.message
+    assert [step.state for step in found.steps] == ["not_started"]
+
+
+def test_a_run_records_the_build_that_ran_it(settings, project):
+    """Not the one that was asked for it; without approvals both may run the plan."""
+    deploy(settings, "two")
+    words = {**settings.MIGRATION_ROUTE, "LAUNCHER": "inline", "APPROVALS": None}
+    settings.MIGRATION_ROUTE = words
+    project()
+    deploy(settings, "one")
+    found = find_run(begin("testapp").id)
+    assert (found.state, found.build) == (RunState.SUCCEEDED, "two")
+    builds = [entry.build for entry in list_entries(before=None, limit=20)[::-1]]
+    assert builds[0] == "one"
+    assert set(builds[1:]) == {"two"}
+
+
 def test_a_changed_plan_makes_it_stale_and_its_approvals_void(history, settings):
     """What was approved is not there any more: nothing is launched."""
     policy(settings, required=2)

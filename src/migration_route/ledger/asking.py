@@ -13,7 +13,7 @@ from django.db import transaction
 
 from migration_route.conf import route_settings
 from migration_route.connecting import PATIENCE, own_connection
-from migration_route.errors import NotInThisState, UnknownRun
+from migration_route.errors import NotInThisState
 from migration_route.ledger import sidecar
 from migration_route.ledger.entries import (
     Draft,
@@ -22,7 +22,7 @@ from migration_route.ledger.entries import (
     take_in_what_was_left,
 )
 from migration_route.ledger.records import RunRecord, run_record
-from migration_route.ledger.runs import Change, state_entry
+from migration_route.ledger.runs import Change, locked_row, state_entry
 from migration_route.models import Run
 from migration_route.vocabulary import Asked, RunState
 
@@ -69,14 +69,13 @@ def _ask_once(
 ) -> RunRecord:
     with transaction.atomic(using=alias):
         rows = Run.objects.using(alias).filter(pk=run)
-        before = rows.first()
-        if before is None:
-            raise UnknownRun
-        fitting = rows.filter(state__in=list(expected), **change.only_if)
-        if not fitting.update(asked=word or ""):
-            state = rows.values_list("state", flat=True).get()
+        before = locked_row(alias, run)
+        fitting = rows.filter(state=before.state, **change.only_if)
+        if before.state not in expected or not fitting.update(asked=word or ""):
             raise NotInThisState(
-                f"Run {run} is {state}; this cannot be done now.", run=run, state=state
+                f"Run {run} is {before.state}; this cannot be done now.",
+                run=run,
+                state=before.state,
             )
         append(_wish_entry(before, word, change))
         return run_record(rows.get())

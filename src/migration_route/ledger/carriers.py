@@ -13,11 +13,11 @@ from typing import Any
 
 from django.db.models import Q
 
-from migration_route import clock
 from migration_route.conf import route_settings
 from migration_route.connecting import own_connection
 from migration_route.errors import NotInThisState, UnknownRun
 from migration_route.ledger import runs
+from migration_route.ledger.database_time import DatabaseNow
 from migration_route.ledger.opening import Waiting
 from migration_route.ledger.records import RunRecord, run_record
 from migration_route.models import Run
@@ -44,7 +44,7 @@ def take(run: str, word: str, *, host: str, pid: int | None) -> RunRecord:
         rows = Run.objects.using(alias).filter(pk=run)
         free = rows.filter(_NOT_BEGUN, carrier__in=["", word])
         taken = free.update(
-            carrier=word, host=host, supervisor_pid=pid, heartbeat_at=clock.now()
+            carrier=word, host=host, supervisor_pid=pid, heartbeat_at=DatabaseNow()
         )
         row = rows.first()
     if row is None:
@@ -62,7 +62,7 @@ def keep(run: str, word: str) -> RunRecord | None:
     alias = route_settings().ledger_database
     with own_connection(alias):
         rows = Run.objects.using(alias).filter(_NOT_BEGUN, pk=run, carrier=word)
-        rows.update(heartbeat_at=clock.now())
+        rows.update(heartbeat_at=DatabaseNow())
         row = rows.first()
     return None if row is None else run_record(row)
 
@@ -122,6 +122,22 @@ def take_away(run: RunRecord, *, tries: int) -> bool:
     except NotInThisState:
         return False
     return True
+
+
+def take_over(run: RunRecord) -> RunRecord:
+    """Claim a lost run for the caller, who concludes it, and return it as it is then.
+
+    Whichever process had claimed it is fenced from here on. Raises `NotInThisState` when
+    the run is not lost any more, or was taken over by another.
+    """
+    alias = route_settings().ledger_database
+    with own_connection(alias):
+        rows = Run.objects.using(alias).filter(pk=run.id)
+        ours = rows.filter(state=RunState.LOST, carrier=run.carrier)
+        if not ours.update(carrier=new_word()):
+            state = rows.values_list("state", flat=True).get()
+            raise NotInThisState(f"Run {run.id} is {state}.", run=run.id, state=state)
+        return run_record(rows.get())
 
 
 def as_waiting_for_carrier(run: RunRecord, reason: str) -> RunRecord:

@@ -22,6 +22,7 @@ from migration_route.edges import Happening, edges_of
 from migration_route.ledger import chain, sidecar
 from migration_route.ledger.installation import is_installed
 from migration_route.models import Entry
+from migration_route.models.fields import stored_words
 from migration_route.vocabulary import Action, ActorKind
 
 logger = logging.getLogger("migration_route.ledger")
@@ -60,6 +61,15 @@ class Draft:
             "facts": self.facts,
         }
 
+    def texts(self) -> dict[str, str]:
+        """Return the words that are free text, by the column that keeps each."""
+        return {
+            "actor_name": self.actor_name,
+            "address": self.address,
+            "database": self.database,
+            "build": self.build,
+        }
+
     @classmethod
     def from_words(cls, words: dict[str, Any]) -> Draft:
         """Read what `words` returned."""
@@ -79,7 +89,7 @@ def append(*drafts: Draft) -> None:
     rows = []
     for draft in drafts:
         sequence += 1
-        words = draft.words()
+        words = {**draft.words(), **stored_words(Entry, alias, draft.texts())}
         digest = chain.link(previous, words)
         stored = {**words, "facts": canonical_json(draft.facts)}
         rows.append(Entry(sequence=sequence, previous=previous, digest=digest, **stored))

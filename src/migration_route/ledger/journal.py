@@ -7,27 +7,35 @@ now waits in memory and, beside an SQLite file, on disk.
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from typing import Any
 
+from django.db import DataError, IntegrityError, connections, transaction
 from django.db import Error as DatabaseFailure
-from django.db import IntegrityError, connections, transaction
 
 from migration_route import clock
 from migration_route.canonical import canonical_json
 from migration_route.conf import route_settings
 from migration_route.ledger import chain, sidecar
 from migration_route.ledger.entries import Draft, append
+from migration_route.ledger.fencing import ClaimLost, renew_claim
 from migration_route.ledger.records import EventRecord, RunRecord, StepError, StepRecord
-from migration_route.models import Entry, Event, Run
+from migration_route.models import Entry, Event
+from migration_route.vendors.encodings import storable
 from migration_route.vocabulary import Action, EventKind, StepState
+
+logger = logging.getLogger("migration_route.ledger")
+
+_NOT_ASCII = "\N{LATIN SMALL LETTER E WITH ACUTE}"
 
 
 class Journal:
     """The record of one run, kept by the one process that supervises it.
 
     It writes through `connections[ledger]` of its thread, which the supervisor has made
-    its own and impatient.
+    its own and impatient. Each write proves first that the run is still this process's:
+    `flush` raises `ClaimLost` where it is not, and has written nothing then.
     """
 
     def __init__(self, run: RunRecord) -> None:
@@ -42,6 +50,8 @@ class Journal:
         self._events: list[EventRecord] = []
         self._drafts: list[Draft] = []
         self._on_disk: set[str] = set()
+        self._is_refused = False
+        storable(connections[self._alias], _NOT_ASCII)  # asks now, while it answers
         self._take_up()
 
     def _end_of_the_table(self) -> tuple[int, str]:
@@ -53,9 +63,11 @@ class Journal:
     def _take_up(self) -> None:
         """Take up what an earlier supervisor left beside the database."""
         for line in self._file.read() if self._file else ():
-            if (event := line.get("event")) and event["number"] > self._last:
-                self._add(EventRecord(**event))
-                self._on_disk.add(f"event {event['number']}")
+            if event := line.get("event"):
+                left = EventRecord(**event)
+                if left.digest == chain.link(self._digest, left.words()):
+                    self._add(left)
+                    self._on_disk.add(f"event {left.number}")
             elif (entry := line.get("entry")) and entry["uid"] not in self._on_disk:
                 self._drafts.append(Draft.from_words(entry))
                 self._on_disk.add(entry["uid"])
@@ -85,7 +97,7 @@ class Journal:
             step=step,
             operation=operation,
             duration_ms=duration_ms,
-            text=text.replace("\0", "\ufffd"),  # PostgreSQL keeps no NUL
+            text=storable(connections[self._alias], text),
             facts=facts or {},
             digest="",
         )
@@ -160,6 +172,12 @@ class Journal:
         self._held = False
 
     @property
+    def is_refused(self) -> bool:
+        """Tell whether the database refuses a value of what waits: trying again does not
+        help."""
+        return self._is_refused
+
+    @property
     def is_flushed(self) -> bool:
         """Tell whether the tables hold everything."""
         return not (self._events or self._drafts)
@@ -184,7 +202,7 @@ class Journal:
     def flush(self) -> bool:
         """Bring what waits into the tables; return whether it is there.
 
-        Raises nothing: a ledger that cannot be reached gets everything later.
+        A ledger that cannot be reached gets everything later. Raises `ClaimLost`.
         """
         if self._held:
             self._leave_beside()
@@ -195,12 +213,18 @@ class Journal:
         except IntegrityError:
             self._forget_what_is_in()
             return False
+        except DataError:
+            self._is_refused = True
+            logger.exception("The record of run %s cannot be written.", self._run.id)
+            self._leave_beside()
+            return False
         except DatabaseFailure:
             # A session that the server has ended is renewed for the next flush.
             connections[self._alias].close_if_unusable_or_obsolete()
             self._leave_beside()
             return False
         self._events, self._drafts = [], []
+        self._is_refused = False
         self._on_disk.clear()
         if self._file is not None:
             self._file.remove()
@@ -212,11 +236,11 @@ class Journal:
             self._file.remove(at_the_end=True)
 
     def _write(self) -> None:
-        rows = Run.objects.using(self._alias).filter(pk=self._run.id)
-        rows.update(
+        renew_claim(
+            self._run.id,
+            self._run.carrier,
             steps=canonical_json([step.to_dict() for step in self.steps]),
             last_event=self._last,
-            heartbeat_at=clock.now(),
         )
         Event.objects.using(self._alias).bulk_create(
             Event(run=self._run.id, digest=event.digest, **_stored(event))
@@ -228,17 +252,17 @@ class Journal:
     def _forget_what_is_in(self) -> None:
         """Drop what an earlier write brought in although its answer never came.
 
-        Where nothing was, another writer took the place in the chain: the next flush
-        takes the next one.
+        Where nothing was, another writer took the place in the chain of entries: the next
+        flush takes the next one. The chain of events has one writer, so an event of
+        another digest in a place of these was written by a process that has taken the run
+        over: raises `ClaimLost`.
         """
         try:
-            last = (
+            written = dict(
                 Event.objects.using(self._alias)
-                .filter(run=self._run.id)
-                .order_by("-number")
-                .values_list("number", flat=True)
-                .first()
-            ) or 0
+                .filter(run=self._run.id, number__in=[one.number for one in self._events])
+                .values_list("number", "digest")
+            )
             known = set(
                 Entry.objects.using(self._alias)
                 .filter(uid__in=[draft.uid for draft in self._drafts])
@@ -246,7 +270,10 @@ class Journal:
             )
         except DatabaseFailure:
             return
-        self._events = [event for event in self._events if event.number > last]
+        for event in self._events:
+            if written.get(event.number, event.digest) != event.digest:
+                raise ClaimLost(self._run.id)
+        self._events = [event for event in self._events if event.number not in written]
         self._drafts = [draft for draft in self._drafts if draft.uid not in known]
 
     def _leave_beside(self) -> None:

@@ -19,6 +19,7 @@ from migration_route.errors import (
     ActiveRun,
     IdempotencyMismatch,
 )
+from migration_route.ledger.database_time import read_time
 from migration_route.ledger.deferrals import stored
 from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
 from migration_route.ledger.permits import refuse_used_permit
@@ -150,7 +151,7 @@ def _until_approved(demand: Demand, now: str) -> Waiting:
 
 
 def _insert(alias: str, new: NewRun) -> Run:
-    now, demand = clock.now(), new.demand
+    now, demand = read_time(alias), new.demand
     state = RunState.WAITING if new.waiting else RunState.QUEUED
     waiting = new.waiting
     if demand:

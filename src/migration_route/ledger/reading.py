@@ -15,6 +15,7 @@ from migration_route import clock
 from migration_route.conf import route_settings
 from migration_route.errors import DatabaseUnavailable, UnknownRun
 from migration_route.ledger import sidecar
+from migration_route.ledger.database_time import read_time
 from migration_route.ledger.installation import is_installed
 from migration_route.ledger.opening import repeated
 from migration_route.ledger.permits import refuse_used_permit
@@ -192,14 +193,24 @@ def list_entries(
     return read(query, empty=[])
 
 
+def since_heartbeat(heartbeat_at: str) -> timedelta:
+    """Return how far a heartbeat is from now, by the clock of the ledger's database.
+
+    One in the future proves as little as one that is as far in the past: the server's
+    clock was set back, or another clock has written it.
+    """
+    now = read(read_time, empty=clock.now())
+    return abs(clock.parsed(now) - clock.parsed(heartbeat_at))
+
+
 def silence(run: RunRecord) -> timedelta:
-    """Return for how long the heart of a run has been still."""
-    still = clock.age(run.heartbeat_at)
+    """Return for how long a run has shown no heartbeat."""
+    still = since_heartbeat(run.heartbeat_at)
     if file := _run_file(run.id):
         beaten_at = file.beaten_at()
         if beaten_at is not None:
-            still = min(still, clock.since_epoch(beaten_at))
-    return max(still, timedelta(0))
+            still = min(still, abs(clock.since_epoch(beaten_at)))
+    return still
 
 
 def _run_file(run: str) -> sidecar.RunFile | None:

@@ -13,6 +13,7 @@ from migration_route.canonical import canonical_json, digest
 from migration_route.conf import route_settings
 from migration_route.connecting import PATIENCE, own_connection
 from migration_route.errors import ActiveRehearsal, NotInThisState, UnknownRehearsal
+from migration_route.ledger.database_time import DatabaseNow, read_time
 from migration_route.ledger.entries import Draft, append, retrying
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.opening import new_id
@@ -45,7 +46,7 @@ def open_rehearsal(new: NewRehearsal) -> RehearsalRecord:
 
 
 def _open_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
-    now = clock.now()
+    now = read_time(alias)
     row = Rehearsal(
         id=new_id(),
         database=new.database,
@@ -116,7 +117,7 @@ def move(
     Raises `NotInThisState` and `UnknownRehearsal`.
     """
     alias = route_settings().ledger_database
-    columns |= {"state": to, "heartbeat_at": clock.now()}
+    columns |= {"state": to, "heartbeat_at": DatabaseNow()}
     if error is not None:
         columns["error"] = canonical_json(error.to_dict())
     if report is not None:
@@ -162,7 +163,7 @@ def note(rehearsal: str, **columns: Any) -> None:
     alias = route_settings().ledger_database
     with own_connection(alias):
         rows = Rehearsal.objects.using(alias).filter(pk=rehearsal)
-        rows.update(**{"heartbeat_at": clock.now(), **columns})
+        rows.update(**{"heartbeat_at": DatabaseNow(), **columns})
 
 
 def find_rehearsal(rehearsal: str) -> RehearsalRecord:

@@ -21,7 +21,9 @@ from migration_route.errors import (
     NotInThisState,
     UnknownRun,
 )
+from migration_route.ledger.database_time import DatabaseNow
 from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
+from migration_route.ledger.fencing import renew_claim
 from migration_route.ledger.records import (
     RunRecord,
     StepError,
@@ -53,6 +55,7 @@ class Change:
     credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
     reason: str = ""
     action: Action = Action.RUN_STATE
+    claim: str | None = None  # of the process that writes; None: it is not the run's own
     columns: dict[str, Any] = field(default_factory=dict)
     only_if: dict[str, Any] = field(default_factory=dict)  # columns that must be so still
     vouching: dict[str, Any] = field(default_factory=dict)  # for the events of the run
@@ -68,7 +71,8 @@ def move(
 ) -> RunRecord:
     """Move a run to another state if it is in one of the expected ones.
 
-    Raises `NotInThisState`, with the state that it is in, and `UnknownRun`.
+    Raises `NotInThisState`, with the state that it is in, `UnknownRun`, and `ClaimLost`
+    where the change is made by a process of the run that does not hold its claim.
     """
     change = change or Change()
     alias = route_settings().ledger_database
@@ -91,20 +95,31 @@ def moved(
 ) -> RunRecord:
     """Do what `move` does, once, in the transaction that the caller has open."""
     rows = Run.objects.using(alias).filter(pk=run)
-    before = rows.first()
-    if before is None:
-        raise UnknownRun
-    fitting = rows.filter(state__in=list(expected), **change.only_if)
-    if not fitting.update(**_columns(before, to, change)):
-        state = rows.values_list("state", flat=True).get()
+    before = locked_row(alias, run)
+    if change.claim is not None:
+        renew_claim(run, change.claim)
+    # The row is locked, so the state that the entry names is the one that is replaced.
+    fitting = rows.filter(state=before.state, **change.only_if)
+    if before.state not in expected or not fitting.update(**_columns(before, to, change)):
         raise NotInThisState(
-            f"Run {run} is {state}; this can be done while it is "
+            f"Run {run} is {before.state}; this can be done while it is "
             f"{' or '.join(sorted(expected))}.",
             run=run,
-            state=state,
+            state=before.state,
         )
     append(state_entry(before, to, change))
     return run_record(rows.get())
+
+
+def locked_row(alias: str, run: str) -> Run:
+    """Return the row of a run, locked until the caller's transaction ends.
+
+    A transaction on SQLite holds the whole file from its start. Raises `UnknownRun`.
+    """
+    row = Run.objects.using(alias).select_for_update().filter(pk=run).first()
+    if row is None:
+        raise UnknownRun(f"There is no run {run!r}.")
+    return row
 
 
 def _columns(before: Run, to: RunState, change: Change) -> dict[str, Any]:
@@ -113,7 +128,7 @@ def _columns(before: Run, to: RunState, change: Change) -> dict[str, Any]:
         "waiting_reason": change.waiting_reason,
         "waiting_until": change.waiting_until,
         "waiting_facts": json.dumps(change.waiting_facts) if change.waiting_facts else "",
-        "heartbeat_at": clock.now(),
+        "heartbeat_at": DatabaseNow(),
         **change.columns,
     }
     if change.outcome is not None:
@@ -137,7 +152,7 @@ def state_entry(before: Run, to: RunState, change: Change) -> Draft:
         address=change.address,
         database=before.database,
         run=before.id,
-        build=before.build,
+        build=change.columns.get("build", before.build),
         facts={
             "from": before.state,
             "to": to,
@@ -152,11 +167,3 @@ def state_entry(before: Run, to: RunState, change: Change) -> Draft:
             else [[step.app, step.name, step.state] for step in change.steps],
         },
     )
-
-
-def beat(run: str, *, while_in: RunState) -> None:
-    """Show that the process of a run lives, though nothing else has changed."""
-    alias = route_settings().ledger_database
-    with own_connection(alias):
-        rows = Run.objects.using(alias).filter(pk=run, state=while_in)
-        rows.update(heartbeat_at=clock.now())

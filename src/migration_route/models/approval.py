@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from migration_route.models.fields import AnyCharField, AnyTextField
+
 
 class Approval(models.Model):
     """What one person said of one run; never changed. Only `migration_route.ledger`
@@ -15,10 +17,10 @@ class Approval(models.Model):
     fingerprint = models.CharField(_("fingerprint"), max_length=100)
     decision = models.CharField(_("decision"), max_length=10)
     actor_kind = models.CharField(max_length=20)
-    actor_name = models.CharField(_("actor"), max_length=200)
-    address = models.CharField(_("address"), max_length=100, blank=True)
+    actor_name = AnyCharField(_("actor"), max_length=200)
+    address = AnyCharField(_("address"), max_length=100, blank=True)
     permissions = models.TextField()  # JSON: those that mattered, and that they had
-    reason = models.TextField(_("reason"), blank=True)
+    reason = AnyTextField(_("reason"), blank=True)
     at = models.CharField(_("time"), max_length=32)
 
     class Meta:

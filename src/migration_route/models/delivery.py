@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from migration_route.models.fields import AnyCharField
+
 
 class Outbox(models.Model):
     """Up to which entry a recipient's messages were made, and who delivers them now."""
@@ -33,7 +35,7 @@ class Delivery(models.Model):
     attempts = models.IntegerField(default=0)
     due_at = models.CharField(max_length=32)
     is_given_up = models.BooleanField(default=False)
-    error = models.CharField(max_length=200, blank=True)  # why it did not arrive
+    error = AnyCharField(max_length=200, blank=True)  # why it did not arrive
 
     class Meta:
         default_permissions = ()

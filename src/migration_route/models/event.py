@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from migration_route.models.fields import AnyTextField
+
 
 class Event(models.Model):
     """One happening, numbered from 1 in its run; each digest covers the one before."""
@@ -16,7 +18,7 @@ class Event(models.Model):
     step = models.IntegerField(null=True)
     operation = models.IntegerField(null=True)
     duration_ms = models.BigIntegerField(null=True)
-    text = models.TextField(blank=True)
+    text = AnyTextField(blank=True)
     facts = models.TextField()  # JSON
     digest = models.CharField(max_length=64)
 

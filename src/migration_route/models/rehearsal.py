@@ -5,12 +5,14 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from migration_route.models.fields import AnyCharField, AnyTextField
+
 
 class Rehearsal(models.Model):
     """One plan, carried out. Only `migration_route.ledger` writes here."""
 
     id = models.CharField(primary_key=True, max_length=32, editable=False)
-    database = models.CharField(_("database"), max_length=200, db_index=True)
+    database = AnyCharField(_("database"), max_length=200, db_index=True)
     # The alias while it is under way, NULL afterwards: one rehearsal at a time.
     active_database = models.CharField(max_length=200, null=True, unique=True)  # noqa: DJ001
     state = models.CharField(_("state"), max_length=20)
@@ -24,14 +26,14 @@ class Rehearsal(models.Model):
     phase = models.CharField(max_length=20, blank=True)  # "": everything
     left_out = models.TextField(blank=True)  # JSON, as in `steps`: by that phase
     actor_kind = models.CharField(max_length=20)
-    actor_name = models.CharField(_("requested by"), max_length=200)
-    address = models.CharField(max_length=100, blank=True)
-    reason = models.TextField(_("reason"), blank=True)
-    build = models.CharField(max_length=200)
+    actor_name = AnyCharField(_("requested by"), max_length=200)
+    address = AnyCharField(max_length=100, blank=True)
+    reason = AnyTextField(_("reason"), blank=True)
+    build = AnyCharField(max_length=200)
     # The database that is made for it, "" where none was; it is removed by whoever looks.
     scratch = models.CharField(max_length=100, blank=True)
     is_removed = models.BooleanField(default=True)
-    host = models.CharField(max_length=200, blank=True)
+    host = AnyCharField(max_length=200, blank=True)
     pid = models.BigIntegerField(null=True)
     created_at = models.CharField(_("created"), max_length=32)
     started_at = models.CharField(max_length=32, blank=True)

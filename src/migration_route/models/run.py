@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from migration_route.models.fields import AnyCharField, AnyTextField
 from migration_route.vocabulary import Scope
 
 
@@ -12,7 +13,7 @@ class Run(models.Model):
     """One attempt at one plan. Only `migration_route.ledger` writes here."""
 
     id = models.CharField(primary_key=True, max_length=32, editable=False)
-    database = models.CharField(_("database"), max_length=200, db_index=True)
+    database = AnyCharField(_("database"), max_length=200, db_index=True)
     # The alias while the run may still own its database, NULL afterwards: the unique
     # index makes the second of two simultaneous requests fail.
     active_database = models.CharField(max_length=200, null=True, unique=True)  # noqa: DJ001
@@ -25,10 +26,10 @@ class Run(models.Model):
     steps = models.TextField()  # JSON: what each step is and how far it has come
     error = models.TextField(blank=True)  # JSON
     actor_kind = models.CharField(max_length=20)
-    actor_name = models.CharField(_("requested by"), max_length=200)
-    address = models.CharField(max_length=100, blank=True)
-    reason = models.TextField(_("reason"), blank=True)
-    build = models.CharField(max_length=200)
+    actor_name = AnyCharField(_("requested by"), max_length=200)
+    address = AnyCharField(max_length=100, blank=True)
+    reason = AnyTextField(_("reason"), blank=True)
+    build = AnyCharField(max_length=200)
     # NULL where no Idempotency-Key came along: only keys are unique.
     idempotency_key = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001
     request_digest = models.CharField(max_length=64)
@@ -47,7 +48,7 @@ class Run(models.Model):
     begin_at = models.CharField(max_length=32, blank=True)  # not before; "": at once
     in_spite = models.BooleanField(default=False)  # of windows and freezes, by a person
     carrier = models.CharField(max_length=32, blank=True)  # whose it is; "": nobody's
-    host = models.CharField(max_length=200, blank=True)
+    host = AnyCharField(max_length=200, blank=True)
     supervisor_pid = models.BigIntegerField(null=True)
     worker_pid = models.BigIntegerField(null=True)
     created_at = models.CharField(_("created"), max_length=32)

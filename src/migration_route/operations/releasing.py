@@ -32,6 +32,7 @@ from migration_route.operations.launching import launch
 from migration_route.operations.opening import WindowClosed
 from migration_route.operations.resuming import held_to_resume, settle
 from migration_route.operations.weighing import plan_to_decide, request_of, weigh_again
+from migration_route.planning import sources
 from migration_route.planning.fingerprint import same_plan
 from migration_route.running.launchers import can_wait, is_patient, launcher
 from migration_route.running.launchers.words import words_of
@@ -140,14 +141,17 @@ def decide_now(run: RunRecord) -> Permit | NeedsApproval | Refusal:
 
 
 def is_outdated(run: RunRecord) -> bool:
-    """Tell whether a run waits for the approval of a plan that is not the plan any more."""
+    """Tell whether a run waits for the approval of a plan, or of a build, that is not the
+    one of now any more."""
     if run.state is not RunState.AWAITING_APPROVAL:
         return False
     try:
         now, _ = plan_to_decide(request_of(run), run.actor_kind)
     except UnknownTarget:
         return True
-    return not same_plan(now.fingerprint, run.fingerprint)
+    return sources.is_other_build(run.build) or not same_plan(
+        now.fingerprint, run.fingerprint
+    )
 
 
 def make_way(database: str) -> None:

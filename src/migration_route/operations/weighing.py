@@ -6,7 +6,8 @@ from migration_route.access.actor import Actor
 from migration_route.approvals import Demand, Given, Identity
 from migration_route.conf import route_settings
 from migration_route.deciding.approving import demand_for, reads_findings
-from migration_route.deciding.policy import Decision, Evidence, decide
+from migration_route.deciding.policy import Decision, Evidence, Refusal, decide
+from migration_route.errors import StaleCode
 from migration_route.ledger.reading import unresolved_runs
 from migration_route.ledger.records import RunRecord
 from migration_route.operations.plan import detailed_plan, plain_plan
@@ -69,7 +70,11 @@ def weigh(
 
 def weigh_again(run: RunRecord) -> Decision:
     """Decide about a run that is on record by the plan, the policy and the approvals of
-    now. Raises what `planning.planner.make_plan` raises."""
+    now; approvals are for one build. Raises what `planning.planner.make_plan` raises."""
+    if run.demand is not None and sources.is_other_build(run.build):
+        return Refusal(
+            error=StaleCode(f"This is build {sources.build()!r}, not {run.build!r}.")
+        )
     plan, all_told = plan_to_decide(request_of(run), run.actor_kind)
     return weigh(
         plan,

@@ -185,6 +185,16 @@ def build() -> str:
         return digest(_memory.digests)[:16]
 
 
+def is_other_build(asked: str) -> bool:
+    """Tell whether what was asked of one build is about to be done by another.
+
+    Only the setting BUILD names the whole code. Where there is none, the fingerprint of a
+    plan covers what can be compared: the migrations of that plan.
+    """
+    configured = route_settings().build
+    return bool(configured) and asked != configured
+
+
 @lru_cache(maxsize=1)
 def place() -> str:
     """Return which files this process answers for: the setting BUILD, or else the folders

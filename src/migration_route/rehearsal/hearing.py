@@ -20,7 +20,7 @@ from migration_route.running.messages import Message
 from migration_route.vocabulary import Direction, StepState
 
 _LINES = 100
-_ASKS = frozenset({"gate", "operation_gate", "lock_pause"})
+_ASKS = frozenset({"gate", "operation_gate", "session_gate", "lock_pause"})
 
 
 class Hearing:

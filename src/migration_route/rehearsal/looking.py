@@ -11,12 +11,13 @@ from datetime import timedelta
 from django.db import Error as DatabaseFailure
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route import clock, processes
+from migration_route import processes
 from migration_route.conf import route_settings
 from migration_route.connecting import new_connection
 from migration_route.errors import NotInThisState, RouteError
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
+from migration_route.ledger.reading import since_heartbeat
 from migration_route.ledger.rehearsal_records import RehearsalRecord
 from migration_route.rehearsal.leftovers import end_session_of
 from migration_route.running.launchers.words import forget_words, has_ended, last_words
@@ -55,12 +56,12 @@ def clean(database: str | None = None) -> list[RehearsalRecord]:
 
 def _is_suspect(record: RehearsalRecord) -> bool:
     if record.state is RehearsalState.QUEUED:
-        return has_ended(record.id) or clock.age(record.heartbeat_at) > _START
+        return has_ended(record.id) or since_heartbeat(record.heartbeat_at) > _START
     if not record.is_active:
         return True  # it has ended, and its database is still there
     if record.host == socket.gethostname() and record.pid is not None:
         return not processes.is_at_work(record.pid, record.id)
-    return clock.age(record.heartbeat_at) > route_settings().lease
+    return since_heartbeat(record.heartbeat_at) > route_settings().lease
 
 
 def _conclude(record: RehearsalRecord) -> RehearsalRecord:

@@ -55,6 +55,7 @@ class Child:
         for theirs in (pipe_in, control_out, life_out, stdout_in, stderr_in):
             os.close(theirs)
         self._life = life_in
+        self._question = 0  # the last that was heard
         self._control = control_in
         self._selector = selectors.DefaultSelector()
         self._lines: dict[int, tuple[str, ByteLines]] = {}
@@ -74,11 +75,11 @@ class Child:
 
     def answer(self, *, go: bool) -> None:
         """Let the step at the gate begin, or let the worker stop there."""
-        self._tell(Answer(go=go))
+        self._tell(Answer(go=go, question=self._question))
 
     def let_foretell(self) -> None:
         """Let the worker come to the gate again, with what its step writes anew."""
-        self._tell(Answer(go=False, foretell=True))
+        self._tell(Answer(go=False, foretell=True, question=self._question))
 
     def _tell(self, what: Order | Answer) -> None:
         with suppress(BrokenPipeError):  # it has ended; reading will tell
@@ -102,7 +103,9 @@ class Child:
                 if name == "messages":
                     # A worker that is killed may leave half a message behind.
                     with suppress(msgspec.DecodeError):
-                        yield msgspec.json.decode(line, type=Message)
+                        message = msgspec.json.decode(line, type=Message)
+                        self._question = message.question or self._question
+                        yield message
                 else:
                     yield Spoken(stream=name, text=line.decode(errors="replace"))
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 Kind = Literal[
     "gate",  # a step wants to begin: go, or stop?
     "operation_gate",  # an operation wants to begin, or to return: wait until it is known
+    "session_gate",  # a session was opened and locked: may the worker use it?
     "step_finished",
     "operation_started",
     "operation_finished",
@@ -58,6 +59,7 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     count: int = 0  # of statements; at a gate, of operations that came before
     returned: bool = False  # at a gate: the operation is done, and may not be committed
     facts: dict[str, Any] = {}
+    question: int = 0  # the number of one that waits for an answer; 0: it does not
     ending: Ending | None = None
     failure: Failure | None = None
 
@@ -99,4 +101,5 @@ class Answer(Struct, frozen=True, kw_only=True):
     """Whether the step at the gate may begin."""
 
     go: bool
+    question: int = 0  # the one that it answers
     foretell: bool = False  # first come again, and say which tables it writes anew

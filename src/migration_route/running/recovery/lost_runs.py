@@ -15,7 +15,8 @@ from migration_route import processes
 from migration_route.conf import route_settings
 from migration_route.connecting import new_connection, own_connection, require_direct
 from migration_route.errors import DatabaseUnavailable, NotInThisState, PoolerDetected
-from migration_route.ledger import runs
+from migration_route.ledger import carriers, runs
+from migration_route.ledger.fencing import ClaimLost
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run, list_events, silence
 from migration_route.ledger.records import RunRecord, StepError
@@ -56,7 +57,7 @@ def look_after(run: RunRecord) -> RunRecord:
             run = _lose(run)
         if run.state is RunState.LOST or _has_died_here(run):
             return _reconcile(run)
-    except NotInThisState:
+    except (NotInThisState, ClaimLost):
         return find_run(run.id)  # somebody else has just concluded it
     except (DatabaseFailure, DatabaseUnavailable, PoolerDetected):
         return run
@@ -69,7 +70,7 @@ def conclude_if_gone(run: RunRecord) -> RunRecord:
     is_losable = run.state in _LOSABLE and not run.waits_to_begin
     try:
         return _reconcile(run, was_ended=True) if is_losable else look_after(run)
-    except NotInThisState:
+    except (NotInThisState, ClaimLost):
         return find_run(run.id)
 
 
@@ -96,8 +97,19 @@ def _never_started(run: RunRecord) -> RunRecord:
 
 
 def _lose(run: RunRecord) -> RunRecord:
-    change = runs.Change(reason="The heart of this run has stopped.")
+    change = runs.Change(
+        reason="The heartbeat of this run has stopped.",
+        only_if={"carrier": run.carrier, "heartbeat_at": run.heartbeat_at},
+    )
     return runs.move(run.id, to=RunState.LOST, expected=_ALIVE, change=change)
+
+
+def _lose_now(run: RunRecord) -> RunRecord:
+    """Make a run lost whose processes are known to be gone; return it, with what was
+    asked beside the tables."""
+    change = runs.Change(reason="The processes of this run are gone.")
+    runs.move(run.id, to=RunState.LOST, expected=_ALIVE, change=change)
+    return find_run(run.id)
 
 
 def _reconcile(run: RunRecord, *, was_ended: bool = False) -> RunRecord:
@@ -113,14 +125,18 @@ def _reconcile(run: RunRecord, *, was_ended: bool = False) -> RunRecord:
         try:
             run = find_run(run.id)
             if run.state in _ALIVE and (was_ended or _has_died_here(run)):
-                run = find_run(_lose(run).id)  # with what was asked beside the tables
+                run = _lose_now(run)
             if run.state is not RunState.LOST:
                 return run  # somebody else has concluded it while we came
             worker_lock = vendor.lock(connection, Slot.WORKER)
             if not worker_lock.try_acquire():
                 return _waits_for_orphan(run)
-            worker_lock.release()
-            return _conclude(run)
+            try:
+                # Both locks are held until the run is concluded: a worker that comes back
+                # cannot open a session before, and asks for its claim after.
+                return _conclude(carriers.take_over(run))
+            finally:
+                worker_lock.release()
         finally:
             lock.release()
     finally:
@@ -176,6 +192,7 @@ def _conclude(run: RunRecord) -> RunRecord:
         error=found.error,
         steps=found.steps,
         vouching=journal.vouching,
+        claim=run.carrier,
     )
     ended = runs.move(run.id, to=found.state, expected={RunState.LOST}, change=change)
     journal.close()

@@ -26,9 +26,11 @@ _REASON = "Its processes are gone; its session in the database is still at work.
 class Orphan:
     """The session of a run that is lost."""
 
-    def __init__(self, run: str, backend: Backend) -> None:
+    def __init__(self, run: str, backend: Backend, *, claim: str | None = None) -> None:
+        """`claim` is that of the run's own process; None for anybody else."""
         self._run = run
         self._backend = backend
+        self._claim = claim
 
     def tell(self) -> RunRecord:
         """Put on record that the run is lost, and which session it left; return it.
@@ -43,6 +45,7 @@ class Orphan:
             waiting_reason=WaitingReason.ORPHAN_BACKEND,
             waiting_facts={"session": session.to_dict()} if session else {},
             reason=_REASON,
+            claim=self._claim,
         )
         with suppress(NotInThisState):  # somebody else has told it, or concluded it
             return runs.move(self._run, to=RunState.LOST, expected=_LEFT, change=change)

@@ -36,9 +36,11 @@ def held(database: str) -> Iterator[None]:
             worker_lock = vendor.lock(connection, Slot.WORKER)
             if not worker_lock.try_acquire():
                 raise OrphanBackend
-            worker_lock.release()
-            with own_connection(database):
-                yield
+            try:
+                with own_connection(database):
+                    yield
+            finally:
+                worker_lock.release()
         finally:
             lock.release()
     finally:

@@ -9,15 +9,23 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
+from django.db import Error as DatabaseFailure
 
 from migration_route import clock
 from migration_route.conf import route_settings
 from migration_route.connecting import new_connection, require_direct
-from migration_route.errors import NotInThisState, PoolerDetected
+from migration_route.errors import (
+    DatabaseUnavailable,
+    NotInThisState,
+    PoolerDetected,
+    StaleCode,
+)
 from migration_route.ledger import carriers, runs
+from migration_route.ledger.fencing import renew_claim, require_claim
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord, StepError
+from migration_route.planning import sources
 from migration_route.running.signals import Signals
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Slot, TargetLock
@@ -42,6 +50,7 @@ class Claim:
 
     def __init__(self, run: RunRecord) -> None:
         self.run = run
+        self._beaten = 0.0
         self._connection = new_connection(run.database)
         vendor = vendor_of(run.database)
         self._lock = vendor.lock(self._connection, Slot.SUPERVISOR)
@@ -56,6 +65,10 @@ class Claim:
             require_direct(self.run.database)
         except PoolerDetected as error:
             self._refuse(error, columns)
+            return False
+        columns["build"] = sources.build()
+        if self.run.demand is not None and sources.is_other_build(self.run.build):
+            self._end_stale(columns)
             return False
         state, shown = self.run.state, None
         deadline = time.monotonic() + route_settings().lock_wait.total_seconds()
@@ -77,15 +90,32 @@ class Claim:
             except NotInThisState:
                 self._end_unbegun(reason)
                 return False
-            cancelled = find_run(self.run.id).state is RunState.CANCELLING
-            if cancelled or time.monotonic() > deadline:
+            if self._is_cancelled() or time.monotonic() > deadline:
                 self._end_unbegun(reason)
                 return False
-            runs.beat(self.run.id, while_in=state)
             time.sleep(_POLL)  # a session lock is polled, never waited for
 
+    def _is_cancelled(self) -> bool:
+        """Send a heartbeat when one is due, and look whether the run was cancelled.
+
+        Uses the supervisor's own connection to the ledger; one that fails is renewed at
+        the next poll. Raises `ClaimLost`.
+        """
+        alias = route_settings().ledger_database
+        now = time.monotonic()
+        try:
+            if now - self._beaten > route_settings().lease.total_seconds() / 3:
+                renew_claim(self.run.id, self.run.carrier)
+                self._beaten = now
+            else:
+                require_claim(self.run.id, self.run.carrier)
+            return find_run(self.run.id).state is RunState.CANCELLING
+        except (DatabaseFailure, DatabaseUnavailable):
+            connections[alias].close_if_unusable_or_obsolete()
+            return False
+
     def _move(self, to: RunState, expected: RunState, change: runs.Change) -> None:
-        ours = replace(change, only_if={"carrier": self.run.carrier})
+        ours = replace(change, claim=self.run.carrier)
         self.run = runs.move(self.run.id, to=to, expected={expected}, change=ours)
 
     def _end_told(self, signal: str, state: RunState) -> None:
@@ -107,9 +137,7 @@ class Claim:
 
     def _end_unbegun(self, reason: WaitingReason | None) -> None:
         """End a run whose turn has not come: it was cancelled, or waited too long."""
-        carrier, self.run = self.run.carrier, find_run(self.run.id)
-        if self.run.carrier != carrier:
-            return  # it was taken away from this process, and is another's
+        self.run = find_run(self.run.id)
         if self.run.state is RunState.CANCELLING:
             change = runs.Change(outcome="cancelled")
             self._move(RunState.CANCELLED, RunState.CANCELLING, change)
@@ -121,6 +149,19 @@ class Claim:
             )
             change = runs.Change(outcome=str(reason or "lock"), error=error)
             self._move(RunState.FAILED, RunState.WAITING, change)
+
+    def _end_stale(self, columns: dict[str, Any]) -> None:
+        """End a run that was approved for another build: the approvals are void."""
+        why = StepError(
+            type="StaleCode",
+            message=f"This run was approved for build {self.run.build}, and the code here "
+            f"is build {columns['build']}: its approvals are void. Request the plan again.",
+        )
+        change = runs.Change(outcome=StaleCode.code, error=why, columns=columns)
+        try:
+            self._move(RunState.STALE, self.run.state, change)
+        except NotInThisState:
+            self._end_unbegun(None)  # it was cancelled in this moment
 
     def _refuse(self, error: PoolerDetected, columns: dict[str, Any]) -> None:
         """End a run whose lock would not hold."""

@@ -92,13 +92,20 @@ class Closing:
             waiting_until=self._until,
             waiting_facts={"why": why},
             reason=why,
+            claim=self._run.carrier,
         )
         runs.move(self._run.id, to=RunState.HELD, expected=expected, change=change)
 
     def _go_on(self, journal: Journal) -> bool:
         if self._is_shown:
             with suppress(NotInThisState):  # cancelled: the gate's next question says so
-                runs.move(self._run.id, to=RunState.RUNNING, expected={RunState.HELD})
+                change = runs.Change(claim=self._run.carrier)
+                runs.move(
+                    self._run.id,
+                    to=RunState.RUNNING,
+                    expected={RunState.HELD},
+                    change=change,
+                )
                 journal.event(EventKind.STATE, text=RunState.RUNNING)
         self._is_shown, self._closed = False, None
         return True
@@ -115,7 +122,7 @@ class Closing:
         self._is_shown = False
         if Asked.GO_ON in asked_of(self._run.id):
             self._in_spite, self._closed = True, None
-            forget_asked(self._run.id, Asked.GO_ON)
+            forget_asked(self._run.id, self._run.carrier, Asked.GO_ON)
             return True
         self._show(journal)  # it was only asked to look again: it is still shut
         return False

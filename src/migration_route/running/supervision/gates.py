@@ -25,7 +25,11 @@ _UNRECORDED = StepError(
     type="LedgerUnavailable",
     message="The beginning of this step could not be put on record: it was not begun.",
 )
-
+_UNCONFIRMED = StepError(
+    type="LedgerUnavailable",
+    message="The worker has opened a session, and the ledger could not confirm that this "
+    "run is still its own: nothing was done in that session.",
+)
 
 Keeper = Holding | Closing | Goodness
 
@@ -47,7 +51,7 @@ class Gates:
         self._keeping = keeping
         self._transcript = transcript
         self._journal = journal
-        self._holding = Holding(run.id)
+        self._holding = Holding(run)
         self._closing = Closing(run)
         self._goodness = Goodness(run)
         self._keeper: Keeper | None = None  # who keeps the gate shut
@@ -113,6 +117,21 @@ class Gates:
         self._transcript.pass_operation(said)
         self._child.answer(go=self._put_intent_on_record())
 
+    def pass_session(self) -> None:
+        """Let the worker use a session that it has opened, if the run is still this
+        process's: the session holds the worker's lock, so nobody concludes the run now.
+
+        Raises `ClaimLost`.
+        """
+        deadline = time.monotonic() + _LAST_WORDS
+        while not self._keeping.holds_claim():
+            if time.monotonic() > deadline:
+                self.refusal = _UNCONFIRMED
+                self._child.answer(go=False)
+                return
+            time.sleep(_TICK)
+        self._child.answer(go=True)
+
     def _begin(self, said: Message) -> None:
         """Put the intent on record, then let the step begin."""
         if not self._keeping.is_sure():
@@ -126,10 +145,13 @@ class Gates:
         self._child.answer(go=go)
 
     def _put_intent_on_record(self) -> bool:
-        """Return whether it is there: nothing runs that is not on record."""
+        """Return whether it is there: nothing runs that is not on record.
+
+        Raises `ClaimLost`: writing it proves that the run is still this process's.
+        """
         deadline = time.monotonic() + _LAST_WORDS
         while not self._journal.flush() and not self._journal.is_durable:
-            if time.monotonic() > deadline:
+            if self._journal.is_refused or time.monotonic() > deadline:
                 self.refusal = _UNRECORDED
                 return False
             time.sleep(_TICK)

@@ -144,7 +144,13 @@ class Goodness:
             return False
         if self._is_shown:
             try:
-                runs.move(self._run.id, to=RunState.RUNNING, expected={RunState.HELD})
+                change = runs.Change(claim=self._run.carrier)
+                runs.move(
+                    self._run.id,
+                    to=RunState.RUNNING,
+                    expected={RunState.HELD},
+                    change=change,
+                )
                 journal.event(EventKind.STATE, text=RunState.RUNNING)
             except NotInThisState:
                 pass  # somebody has cancelled it: the gate's next question says so
@@ -186,7 +192,7 @@ class Goodness:
         journal.let_go()
         with suppress(DatabaseFailure, DatabaseUnavailable, NotInThisState):
             if self._is_shown:
-                show_held(self._run.id, self._facts(), self._next_look())
+                show_held(self._run.id, self._run.carrier, self._facts(), self._next_look())
                 return
             if not journal.flush():
                 return  # first what has been done, then that it waits
@@ -200,6 +206,7 @@ class Goodness:
             waiting_until=self._next_look(),
             waiting_facts=self._facts(),
             reason=reason,
+            claim=self._run.carrier,
         )
         runs.move(self._run.id, to=RunState.HELD, expected=expected, change=change)
 
@@ -208,14 +215,14 @@ class Goodness:
         state = find_run(self._run.id).state
         if state is RunState.LOST:  # somebody took it for dead
             with suppress(NotInThisState):
-                self._move_to_held({RunState.LOST}, "Its heart beats again.")
+                self._move_to_held({RunState.LOST}, "The heartbeat has resumed.")
         if state is not RunState.RUNNING:
             return False
         self._is_shown = False
         journal.event(EventKind.STATE, text=RunState.RUNNING)
         if self._hold is not None and Asked.GO_ON in asked_of(self._run.id):
             self._overridden |= {signal.name for signal in self._hold.because}
-            forget_asked(self._run.id, Asked.GO_ON)
+            forget_asked(self._run.id, self._run.carrier, Asked.GO_ON)
         return True
 
     def _facts(self) -> dict[str, Any]:

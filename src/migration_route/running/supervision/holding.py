@@ -13,6 +13,7 @@ from migration_route.errors import DatabaseUnavailable, NotInThisState
 from migration_route.ledger import asking, runs
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run
+from migration_route.ledger.records import RunRecord
 from migration_route.vocabulary import Asked, EventKind, RunState, WaitingReason
 
 _LOOK = 0.3  # seconds between two looks at whether it may go on
@@ -21,8 +22,9 @@ _LOOK = 0.3  # seconds between two looks at whether it may go on
 class Holding:
     """The gate that is kept shut."""
 
-    def __init__(self, run: str) -> None:
-        self._run = run
+    def __init__(self, run: RunRecord) -> None:
+        self._run = run.id
+        self._claim = run.carrier
         self._is_held = False
         self._is_taken = False  # the wish has been taken from beside the tables
         self._looked = 0.0
@@ -52,6 +54,7 @@ class Holding:
         self._is_taken = self._is_taken or asking.take_up_beside(self._run, Asked.HOLD)
         change = runs.Change(
             waiting_reason=WaitingReason.HELD,
+            claim=self._claim,
             columns={"asked": ""},
             only_if={} if self._is_taken else {"asked": Asked.HOLD},
         )
@@ -69,7 +72,9 @@ class Holding:
         state = find_run(self._run).state
         if state is RunState.LOST:  # somebody took it for dead
             change = runs.Change(
-                waiting_reason=WaitingReason.HELD, reason="Its heart beats again."
+                waiting_reason=WaitingReason.HELD,
+                reason="The heartbeat has resumed.",
+                claim=self._claim,
             )
             with suppress(NotInThisState):
                 runs.move(

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import time
 
+from django.db import Error as DatabaseFailure
+from django.db import connections
+
+from migration_route.conf import route_settings
+from migration_route.ledger.fencing import require_claim
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.records import StepError
 from migration_route.running.supervision.claiming import Claim
@@ -25,7 +30,11 @@ LOCK_LOST = StepError(
 
 
 class Keeping:
-    """Watches over the lock of one run while its worker is at work."""
+    """Watches over the lock of one run while its worker is at work.
+
+    A lock that was lost is taken again only for a run that is still this process's: what
+    proves the lock here raises `ClaimLost` where it is not.
+    """
 
     def __init__(self, claim: Claim, journal: Journal, *, every: float) -> None:
         """Prove the lock every so many seconds."""
@@ -49,6 +58,16 @@ class Keeping:
             time.sleep(_PAUSE)  # another process tries it for a moment, and gives it back
         return True
 
+    def holds_claim(self) -> bool:
+        """Return whether the ledger confirms the claim; False when it does not answer."""
+        run = self._claim.run
+        try:
+            require_claim(run.id, run.carrier)
+        except DatabaseFailure:
+            connections[route_settings().ledger_database].close_if_unusable_or_obsolete()
+            return False
+        return True
+
     def give_back(self) -> None:
         """Give the lock back, and say so on record when it was not held any more."""
         if not self._claim.release() and not self._lost:
@@ -61,7 +80,11 @@ class Keeping:
         if not self._lost:
             self._lost = True
             self._tell(_LOST, when="during the run", taken_again=False)
-        if self._claim.take_again():
+        if self.holds_claim() and self._claim.take_again():
+            # Whoever concludes a run holds this lock while doing so: what the row says now
+            # stays so while the lock is held.
+            if not self.holds_claim():
+                return False
             self._lost = False
             self._tell(_TAKEN_AGAIN, when="during the run", taken_again=True)
             return True

@@ -4,15 +4,19 @@ the migration does, holds the lock, beats the heart and keeps the record.
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 
+from django.db import Error as DatabaseFailure
 from django.db import connections
 
 from migration_route.conf import route_settings
 from migration_route.connecting import new_connection, own_connection
-from migration_route.errors import NotInThisState
+from migration_route.errors import DatabaseUnavailable, NotInThisState
 from migration_route.ledger import entries, runs
+from migration_route.ledger.database_time import read_time
+from migration_route.ledger.fencing import CLAIMABLE_STATES, ClaimLost
 from migration_route.ledger.journal import Journal
 from migration_route.ledger.reading import find_run
 from migration_route.ledger.records import RunRecord
@@ -33,20 +37,13 @@ from migration_route.running.supervision.verdict import Verdict, verdict
 from migration_route.running.supervision.waiting import Waiting
 from migration_route.vocabulary import EventKind, RunState, WaitingReason
 
+logger = logging.getLogger("migration_route.running")
+
 _TICK = 0.1  # seconds between two looks at the record while the worker is silent
 _FLUSH_PAUSE = 0.5  # seconds until a ledger that could not be written is tried again
 _IMPATIENT = 0.05  # seconds that the record may keep the worker waiting
 _LAST_WORDS = 60.0  # seconds to bring the ending into the tables
 _SESSION_GOES = 2.0  # seconds for the worker's session to notice that it is dead
-_UNDER_WAY = frozenset(
-    {
-        RunState.RUNNING,
-        RunState.WAITING,
-        RunState.HELD,
-        RunState.CANCELLING,
-        RunState.LOST,
-    }
-)
 
 
 def supervise(run: RunRecord, signals: Signals) -> RunRecord:
@@ -56,6 +53,7 @@ def supervise(run: RunRecord, signals: Signals) -> RunRecord:
     alias = route_settings().ledger_database
     connections[alias] = new_connection(alias, patience=_IMPATIENT)
     try:
+        read_time(alias)  # every time on record is the ledger's, not this host's
         return Supervisor(run, child, signals).supervise()
     finally:
         child.kill()
@@ -72,14 +70,25 @@ class Supervisor:
         self._claim = Claim(run)
         self._backend = Backend(run.database)
         self._stopping = Stopping(run.id, child, self._backend, signals)
-        self._waiting = Waiting(run.id)
+        self._waiting = Waiting(run)
 
     def supervise(self) -> RunRecord:
-        """Carry out the run."""
+        """Carry out the run.
+
+        Where another process has taken it over or concluded it meanwhile, this one stops
+        its worker, writes nothing more and gives back what it holds.
+        """
         try:
             is_ours = self._claim.make(worker_pid=self._child.pid, signals=self._signals)
             self._run = self._claim.run
             return self._watch() if is_ours else self._run
+        except ClaimLost:
+            self._child.kill()
+            logger.warning(
+                "Run %s was taken over or concluded by another process: this one ends.",
+                self._run.id,
+            )
+            return find_run(self._run.id)
         finally:
             self._claim.close()
             self._backend.close()
@@ -113,7 +122,9 @@ class Supervisor:
             due = not journal.is_flushed or now - flushed > beat
             if due and now - tried > (_FLUSH_PAUSE if tried > flushed else _TICK):
                 tried = now
-                flushed = now if journal.flush() else flushed
+                if journal.flush():
+                    flushed = now
+                    self._resume_if_lost()
             if self._child.has_ended():
                 # A grandchild may hold the pipes open: what is written is read, no more.
                 self._listen(transcript, timeout=0)
@@ -123,6 +134,26 @@ class Supervisor:
         self._gates.close()
         return self._conclude(journal, transcript)
 
+    def _resume_if_lost(self) -> None:
+        """Show a run as running again that was taken for lost while its process was slow,
+        or had no ledger."""
+        if self._gates.is_shut:
+            return  # what keeps it waiting says so
+        try:
+            if find_run(self._run.id).state is not RunState.LOST:
+                return
+            change = runs.Change(
+                reason="The heartbeat has resumed.", claim=self._run.carrier
+            )
+            runs.move(
+                self._run.id,
+                to=RunState.RUNNING,
+                expected={RunState.LOST},
+                change=change,
+            )
+        except (DatabaseFailure, DatabaseUnavailable, NotInThisState):
+            return  # tried again with the next heartbeat
+
     def _listen(self, transcript: Transcript, *, timeout: float) -> None:
         for said in self._child.listen(timeout):
             if isinstance(said, Message) and said.kind == "gate":
@@ -131,6 +162,8 @@ class Supervisor:
                 self._pause(said)
             elif isinstance(said, Message) and said.kind == "operation_gate":
                 self._gates.pass_operation(said)
+            elif isinstance(said, Message) and said.kind == "session_gate":
+                self._gates.pass_session()
             else:
                 self._waiting.hear(said)
                 transcript.hear(said)
@@ -178,7 +211,7 @@ class Supervisor:
             self._stopping.end_what_is_left()
         if self._backend.is_gone(within=_SESSION_GOES):
             return True
-        orphan = Orphan(self._run.id, self._backend)
+        orphan = Orphan(self._run.id, self._backend, claim=self._run.carrier)
         orphan.tell()
         journal.event(EventKind.STATE, text=RunState.LOST)
         while not self._backend.is_gone(within=_FLUSH_PAUSE):
@@ -195,7 +228,9 @@ class Supervisor:
     def _put_on_record(self, journal: Journal, found: Verdict) -> None:
         """Bring everything into the tables; the ending comes last."""
         deadline = time.monotonic() + _LAST_WORDS
-        while not journal.flush() and time.monotonic() < deadline:
+        while not journal.flush() and not journal.is_refused:
+            if time.monotonic() > deadline:
+                break
             connections[route_settings().ledger_database].close_if_unusable_or_obsolete()
             time.sleep(_TICK)
         change = runs.Change(
@@ -203,17 +238,15 @@ class Supervisor:
             error=found.error,
             steps=found.steps,
             vouching=journal.vouching if journal.is_flushed else {},
+            claim=self._run.carrier,
         )
-        try:
-            self._run = runs.move(
-                self._run.id,
-                to=found.state,
-                expected=_UNDER_WAY,
-                change=change,
-                patience=_LAST_WORDS,
-            )
-        except NotInThisState:
-            self._run = find_run(self._run.id)  # somebody took this process for dead
+        self._run = runs.move(
+            self._run.id,
+            to=found.state,
+            expected=CLAIMABLE_STATES,
+            change=change,
+            patience=_LAST_WORDS,
+        )
         journal.close()
         entries.take_in_what_was_left(patience=_LAST_WORDS)
 

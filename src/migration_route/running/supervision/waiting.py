@@ -14,6 +14,7 @@ from django.db import Error as DatabaseFailure
 
 from migration_route.errors import DatabaseUnavailable, NotInThisState
 from migration_route.ledger import runs
+from migration_route.ledger.records import RunRecord
 from migration_route.ledger.waiting import show_waiting
 from migration_route.running.child import Spoken
 from migration_route.running.messages import Message
@@ -25,8 +26,9 @@ _SLACK = 0.5  # seconds for the news that a statement's limit was reached
 class Waiting:
     """What the row of one run says of its waiting."""
 
-    def __init__(self, run: str) -> None:
-        self._run = run
+    def __init__(self, run: RunRecord) -> None:
+        self._run = run.id
+        self._claim = run.carrier
         self._is_shown = False
         self._goes_on_at: float | None = None  # unless news of a failure comes before
 
@@ -40,9 +42,13 @@ class Waiting:
         self._goes_on_at = None
         try:
             if self._is_shown:
-                show_waiting(self._run, facts)
+                show_waiting(self._run, self._claim, facts)
                 return
-            change = runs.Change(waiting_reason=WaitingReason.BLOCKED, waiting_facts=facts)
+            change = runs.Change(
+                waiting_reason=WaitingReason.BLOCKED,
+                waiting_facts=facts,
+                claim=self._claim,
+            )
             self._move(RunState.WAITING, RunState.RUNNING, change)
             self._is_shown = True
         except (DatabaseFailure, DatabaseUnavailable):
@@ -63,7 +69,7 @@ class Waiting:
         if self._goes_on_at is None or time.monotonic() < self._goes_on_at:
             return
         try:
-            self._move(RunState.RUNNING, RunState.WAITING, runs.Change())
+            self._move(RunState.RUNNING, RunState.WAITING, runs.Change(claim=self._claim))
         except (DatabaseFailure, DatabaseUnavailable):
             return
         self._is_shown, self._goes_on_at = False, None

@@ -51,6 +51,8 @@ class Reporter:
         self._ask = ask
         self._hide = mask
         self._lock = threading.Lock()
+        self._asking = threading.RLock()  # one question and its answer at a time
+        self._questions = 0
         self._is_torn = False
         self._operation: int | None = None
         self._shown = self._omitted = self._omitted_ms = self._lines = 0
@@ -69,6 +71,23 @@ class Reporter:
 
     def _say(self, kind: str, **facts: object) -> None:
         self.send(Message(kind=kind, at=clock.now(), **facts))  # type: ignore[arg-type]
+
+    def _exchange(self, kind: str, **facts: object) -> Answer:
+        """Ask the supervisor, and wait for the answer to this question: one that an
+        interrupt has kept from being read is not taken for it."""
+        with self._asking:
+            self._questions += 1
+            number = self._questions
+            self._say(kind, question=number, **facts)
+            while (answer := self._ask()).question != number:
+                pass
+            return answer
+
+    def session_opens(self) -> None:
+        """Wait until it is sure that a session which was opened may be used: the run may
+        be over while this process was cut off or frozen. Raises `Stopped`."""
+        if not self._exchange("session_gate").go:
+            raise Stopped
 
     def output(self, stream: str, line: str) -> None:
         """Tell a line that was printed."""
@@ -100,13 +119,12 @@ class Reporter:
         self._touching = self._wrote = False
 
     def _come_to_gate(self, migration: Migration, touched: Touched) -> Answer:
-        self._say(
+        return self._exchange(
             "gate",
             app=migration.app_label,
             name=migration.name,
             facts=touched.to_dict(),
         )
-        return self._ask()
 
     def step_finished(self, migration: Migration, duration_ms: int) -> None:
         """Tell that a step is committed and recorded."""
@@ -157,8 +175,7 @@ class Reporter:
         self._pass_gate(count=count, text=AT_THE_END)
 
     def _pass_gate(self, **facts: object) -> None:
-        self._say("operation_gate", **facts)
-        if not self._ask().go:
+        if not self._exchange("operation_gate", **facts).go:
             raise Stopped
 
     def statement_starts(self, sql: str) -> None:
@@ -196,8 +213,8 @@ class Reporter:
 
     def lock_pause(self, facts: dict[str, Any]) -> None:
         """Ask whether the step may go on waiting for its locks. Raises `Stopped`."""
-        self._say("lock_pause", operation=self._operation, facts=self._unsecret(facts))
-        if not self._ask().go:
+        shown = self._unsecret(facts)
+        if not self._exchange("lock_pause", operation=self._operation, facts=shown).go:
             raise Stopped
 
     def lock_fired(self, duration_ms: int) -> None:

@@ -84,7 +84,7 @@ def _carry_out(
         with (
             led_to_copy(order.database, order.scratch, reporter.denied),
             standing_aside(order.database),
-            worker_session(order.database, order.run),
+            worker_session(order.database, order.run, reporter.session_opens),
             _held_to(order, reporter) as held,
             rebuilding(order, reporter),
             carefully(order, held, reporter) as (observer, carried),

@@ -1,0 +1,227 @@
+"""A process whose run was taken over or concluded writes nothing more for it."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection, connections, transaction
+
+from migration_route import clock
+from migration_route.connecting import own_connection
+from migration_route.errors import NotInThisState
+from migration_route.ledger import carriers, opening, runs
+from migration_route.ledger.database_time import read_time
+from migration_route.ledger.fencing import ClaimLost, require_claim
+from migration_route.ledger.journal import Journal
+from migration_route.ledger.reading import find_run, list_entries, list_events, silence
+from migration_route.ledger.records import RunRecord
+from migration_route.ledger.verification import verify
+from migration_route.ledger.waiting import forget_asked, show_held, show_waiting
+from migration_route.models import Run
+from migration_route.vocabulary import Action, Asked, EventKind, RunState, StepState
+from tests.factories import a_new_run, a_step_record, vendor
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+@pytest.fixture
+def run() -> RunRecord:
+    """Return a run that a process has claimed and started."""
+    opened, _ = opening.open_run(a_new_run(steps=(a_step_record("0002_a"),)))
+    carriers.take(opened.id, "a" * 32, host="one", pid=1)
+    return runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
+
+
+def taken_over(run: RunRecord) -> RunRecord:
+    """Take a run over as another host does that finds no heartbeat."""
+    runs.move(run.id, to=RunState.LOST, expected={RunState.RUNNING})
+    return carriers.take_over(find_run(run.id))
+
+
+def concluded(run: RunRecord) -> RunRecord:
+    """Conclude a run as another host does."""
+    return runs.move(run.id, to=RunState.FAILED, expected={RunState.RUNNING})
+
+
+FENCES = [taken_over, concluded]
+
+
+@pytest.mark.parametrize("fence", FENCES)
+def test_a_fenced_process_writes_no_event_no_entry_and_no_row(run, fence):
+    """The whole transaction is refused, and the ledger is what the other host wrote."""
+    with own_connection("default"):
+        journal = Journal(run)
+        journal.event(EventKind.OUTPUT, text="before")
+        assert journal.flush()
+        fence(run)
+        row, lines = find_run(run.id), len(list_entries(before=None, limit=50))
+        journal.event(EventKind.OUTPUT, text="after")
+        journal.step(0, StepState.APPLYING)
+        for _ in range(2):  # it does not become another fault by being repeated
+            with pytest.raises(ClaimLost):
+                journal.flush()
+    assert [event.text for event in list_events(run.id, after=0, limit=9)] == ["before"]
+    assert find_run(run.id) == row
+    assert len(list_entries(before=None, limit=50)) == lines
+    assert verify().intact
+
+
+@pytest.mark.parametrize("fence", FENCES)
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda run: show_waiting(run.id, run.carrier, {"a": 1}),
+        lambda run: show_held(run.id, run.carrier, {"a": 1}, ""),
+        lambda run: forget_asked(run.id, run.carrier, Asked.HOLD),
+        lambda run: runs.move(
+            run.id,
+            to=RunState.HELD,
+            expected=set(RunState),
+            change=runs.Change(claim=run.carrier),
+        ),
+        lambda run: require_claim(run.id, run.carrier),
+    ],
+    ids=["waiting", "held", "request", "state", "check"],
+)
+def test_every_other_write_of_a_fenced_process_is_refused(run, fence, write):
+    """Whichever way a supervisor writes to the row, the claim is checked."""
+    fence(run)
+    row = find_run(run.id)
+    with pytest.raises(ClaimLost):
+        write(run)
+    assert find_run(run.id) == row
+
+
+def test_a_lost_run_is_still_its_process_s_until_it_is_taken_over(run):
+    """A heartbeat that stops proves nothing: the process may only have been slow."""
+    runs.move(run.id, to=RunState.LOST, expected={RunState.RUNNING})
+    with own_connection("default"):
+        journal = Journal(run)
+        journal.event(EventKind.OUTPUT, text="still here")
+        assert journal.flush()
+
+
+def test_of_two_that_take_a_lost_run_over_one_does(run):
+    """The second one reads a claim that is not the one it has seen."""
+    runs.move(run.id, to=RunState.LOST, expected={RunState.RUNNING})
+    seen = find_run(run.id)
+    first = carriers.take_over(seen)
+    with pytest.raises(NotInThisState):
+        carriers.take_over(seen)
+    assert find_run(run.id).carrier == first.carrier != run.carrier
+
+
+def test_what_another_wrote_in_the_place_of_an_event_is_not_taken_for_a_lost_answer(run):
+    """Positions are compared by digest: the same number is not the same event."""
+    with own_connection("default"):
+        journal = Journal(run)
+        other = Journal(run)
+        other.event(EventKind.OUTPUT, text="of another writer")
+        assert other.flush()
+        journal.event(EventKind.OUTPUT, text="mine")
+        with pytest.raises(ClaimLost):
+            journal.flush()
+    texts = [event.text for event in list_events(run.id, after=0, limit=9)]
+    assert texts == ["of another writer"]
+    assert verify().intact
+
+
+def test_nobody_takes_a_run_over_while_its_process_writes(run):
+    """The row is locked from the check of the claim to the commit."""
+    if vendor() == "sqlite":
+        pytest.skip("a transaction locks the whole file")
+    runs.move(run.id, to=RunState.LOST, expected={RunState.RUNNING})
+    seen, done = find_run(run.id), threading.Event()
+
+    def take() -> None:
+        carriers.take_over(seen)
+        done.set()
+        connections.close_all()
+
+    other = threading.Thread(target=take)
+    with own_connection("default"), transaction.atomic():
+        journal = Journal(run)
+        journal.event(EventKind.OUTPUT, text="a")
+        assert journal.flush()
+        other.start()
+        assert not done.wait(0.5)
+    other.join(10)
+    assert done.is_set()
+    with own_connection("default"), pytest.raises(ClaimLost):
+        journal.flush()
+
+
+def test_an_entry_names_the_state_that_its_transition_replaced(run):
+    """Also where another transition was committed after this one had read the row."""
+    if vendor() == "sqlite":
+        pytest.skip("a transaction locks the whole file")
+    ends = threading.Event()
+
+    def fail() -> None:
+        runs.move(run.id, to=RunState.FAILED, expected=set(RunState))
+        connections.close_all()
+        ends.set()
+
+    other = threading.Thread(target=fail)
+    with own_connection("default"), transaction.atomic():
+        change = runs.Change()
+        runs.moved("default", run.id, RunState.CANCELLING, {RunState.RUNNING}, change)
+        other.start()
+        assert not ends.wait(0.5)
+    other.join(10)
+    entries = list_entries(before=None, limit=2)
+    told = [(entry.facts["from"], entry.facts["to"]) for entry in entries]
+    assert told == [("cancelling", "failed"), ("running", "cancelling")]
+
+
+# --- time -------------------------------------------------------------------------------
+
+
+def test_the_time_of_the_database_is_written_as_every_time_is():
+    """It sorts with the others, and has microseconds."""
+    now = read_time("default")
+    assert clock.written(clock.parsed(now)) == now
+    assert abs(clock.parsed(now) - datetime.now(UTC)) < timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_heartbeat_of_another_clock_does_not_keep_a_run_alive(run, hours):
+    """One in the future proves as little as one in the past."""
+    then = clock.written(datetime.now(UTC) + timedelta(hours=hours))
+    Run.objects.filter(pk=run.id).update(heartbeat_at=then)
+    assert silence(find_run(run.id)) > timedelta(minutes=50)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_host_whose_clock_is_wrong_writes_the_time_of_the_database(
+    run, monkeypatch, hours
+):
+    """Heartbeats, events and entries carry the time of the ledger, not of the host."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has no clock of its own")
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(hours=hours)
+
+    monkeypatch.setattr(clock, "datetime", Wrong)
+    monkeypatch.setattr(clock, "_offset", timedelta(0))
+    with own_connection("default"):
+        read_time("default")
+        journal = Journal(run)
+        journal.event(EventKind.OUTPUT, text="a")
+        journal.step(0, StepState.APPLYING)
+        assert journal.flush()
+    monkeypatch.undo()
+    assert silence(find_run(run.id)) < timedelta(seconds=30)
+    (event,) = list_events(run.id, after=0, limit=9)
+    entry = next(
+        one
+        for one in list_entries(before=None, limit=9)
+        if one.action == Action.STEP_STARTED
+    )
+    for at in (event.at, entry.at, find_run(run.id).heartbeat_at):
+        assert abs(clock.parsed(at) - datetime.now(UTC)) < timedelta(seconds=30)
