@@ -9,11 +9,13 @@ restores the link afterwards.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 import threading
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -136,7 +138,9 @@ class DatabaseLink:
     A cut link drops everything in silence: no side hears of it, what is sent meanwhile
     waits as for a retransmission, and a new connection gets no answer. `expire` lets the
     server give up the connections of that moment, as its keepalive does; their clients
-    are reset when they send something over the restored link. `reset` breaks all
+    are reset when they send something over the restored link, or when their keepalive
+    does: a client that waits for a lost answer, and has no keepalive, waits on. `reset`
+    breaks all
     connections on both sides at once, and those that come until the link is restored.
     """
 
@@ -179,6 +183,20 @@ class DatabaseLink:
         """Let everything through again, first what has waited."""
         self._resets = False
         self._open.set()
+        with self._lock:
+            expired = [wire for wire in self._wires if wire.has_expired]
+        for wire in expired:
+            self._reset_at_probe(wire)
+
+    def _reset_at_probe(self, wire: _Wire) -> None:
+        """Reset a client when its kernel would next look whether the server is there: here
+        the proxy's kernel answers for the server."""
+        with contextlib.suppress(OSError):
+            seconds = seconds_to_probe(wire.client.getpeername()[1])
+            if seconds is not None:
+                timer = threading.Timer(seconds, _reset, [wire.client])
+                timer.daemon = True
+                timer.start()
 
     def close(self) -> None:
         """Take no more connections, and end those that there are."""
@@ -222,7 +240,7 @@ class DatabaseLink:
 
     def _pump(self, wire: _Wire, source: socket.socket, sink: socket.socket) -> None:
         """Pass on what comes from one side, for as long as the connection lasts."""
-        with contextlib.suppress(OSError):
+        try:
             while True:
                 piece = source.recv(_PIECE)
                 self._open.wait()
@@ -234,6 +252,21 @@ class DatabaseLink:
                     sink.shutdown(socket.SHUT_WR)
                     return
                 sink.sendall(piece)
+        except OSError:  # one side is gone: so is the connection
+            self._open.wait()
+            _end(wire.server)
+            _reset(wire.client)
+
+
+def seconds_to_probe(port: int) -> float | None:
+    """Give the seconds until the keepalive of a socket with this local port sends a probe
+    (proc_pid_net(5), the columns tr and tm->when); None when it has no keepalive."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        words = line.split()
+        kind, when = words[5].split(":")
+        if int(words[1].split(":")[1], 16) == port and kind == "02":
+            return int(when, 16) / os.sysconf("SC_CLK_TCK")
+    return None
 
 
 def _end(end: socket.socket) -> None:

@@ -37,8 +37,9 @@ IN_TIME = LEASE + 5.0
 STARTING = 30.0
 """Seconds that another host allows a process to claim the run it was started for."""
 
-RETURN = 20.0
-"""Seconds in which the processes of a host that has come back have to end."""
+RETURN = 45.0
+"""Seconds in which the processes of a host that has come back have to end: one that waits
+for an answer that was lost learns of it from its keepalive, 30 s after the cut."""
 
 PATIENCE = 60.0  # seconds after which nothing is waited for any more
 
