@@ -261,6 +261,43 @@ def test_a3_a_concluded_run_begins_no_further_step(build, pair, how):
     assert_applied_once(site, list(HELD_STEPS), ["1", "2", "3"])
 
 
+def wait_for_lock(site: Site) -> bool:
+    """Tell whether a session waits for the row of a run."""
+    queries = {
+        "postgres": "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND datname = current_database() AND query LIKE '%migration_route_run%'",
+        "mariadb": "SELECT 1 FROM information_schema.innodb_trx JOIN"
+        " information_schema.processlist ON trx_mysql_thread_id = id"
+        " WHERE trx_state = 'LOCK WAIT' AND db = DATABASE()",
+    }
+    return bool(site.rows(queries[site.pair.vendor]))
+
+
+@on_servers
+def test_a_supervisor_whose_answer_was_lost_ends(build, pair):
+    """Host A is cut off while its supervisor waits for the database: the answer is lost,
+    and there is nothing to send again. When A returns, the supervisor does not wait on, and
+    no session of its worker keeps the database locked."""
+    site = build(pair, THREE_STEPS, options=SHORT)
+    ci = site.client("ci")
+    with second_host(site) as host:
+        run = begin(host, "backfill")
+        with site.database.connect() as blocker:
+            cursor = blocker.cursor()
+            cursor.execute("BEGIN")
+            cursor.execute(
+                f"SELECT id FROM migration_route_run WHERE id = '{run}' FOR UPDATE"
+            )
+            until(lambda: wait_for_lock(site), seconds=20, what="a heartbeat waits")
+            host.interrupt("partitioned", run)
+        assert concluded(ci, run)["state"] == "partial"
+        record = record_of(site.database, run)
+        host.project.open_gate("backfill")
+        host.recover(run)
+        assert_over(site, host, run, record)
+        assert_applied_once(site, [], ["1 begins"])
+
+
 @on_servers
 def test_a_frozen_run_that_nobody_has_concluded_continues(build, pair):
     """A freeze alone ends nothing: the database keeps the sessions and locks of host A, so
