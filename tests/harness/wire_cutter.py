@@ -149,6 +149,8 @@ class DatabaseLink:
         self._open = threading.Event()
         self._open.set()
         self._resets = False
+        self._last_words = b""
+        self._has_cut = threading.Event()
         self._lock = threading.Lock()
         self._wires: set[_Wire] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -158,6 +160,13 @@ class DatabaseLink:
     def cut(self) -> None:
         """Drop everything from now on, in silence."""
         self._open.clear()
+
+    def cut_after(self, text: bytes) -> threading.Event:
+        """Cut as soon as a client has sent this: the server has it, and its answer is
+        lost. Give what is set then."""
+        self._last_words = text
+        self._has_cut.clear()
+        return self._has_cut
 
     def expire(self) -> None:
         """Let the server give up the connections that the cut has silenced."""
@@ -251,6 +260,10 @@ class DatabaseLink:
                 if not piece:
                     sink.shutdown(socket.SHUT_WR)
                     return
+                if self._last_words and self._last_words in piece:
+                    self._last_words = b""
+                    self.cut()
+                    self._has_cut.set()
                 sink.sendall(piece)
         except OSError:  # one side is gone: so is the connection
             self._open.wait()

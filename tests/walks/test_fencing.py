@@ -198,15 +198,22 @@ def test_a2_a_held_run_that_was_concluded_keeps_no_lock(build, pair, how):
     assert ci.apply()["state"] == "succeeded"
 
 
+@pytest.mark.parametrize("when", ["at any time", "in a transaction"])
 @on_servers
-def test_a2_a_held_run_of_a_silent_host_is_cancelled_by_force(build, pair):
-    """Host A is cut off, and the database still keeps its sessions. B cancels the held run
-    by force: A's sessions are ended, the next run begins, and A ends when it is back."""
+def test_a2_a_held_run_of_a_silent_host_is_cancelled_by_force(build, pair, when):
+    """Host A is cut off, and the database still keeps its sessions, one of them perhaps
+    with the row of the run locked. B sees the silence and cancels the held run by force:
+    A's sessions are ended, the next run begins, and A ends when it is back."""
     site = build(pair, HELD_STEPS, options=SHORT)
     ci, boss = site.client("ci"), site.person("boss")
     with second_host(site) as host:
         run = begin_held(host, "first")
-        host.link.cut()
+        if when == "in a transaction":
+            quote = b"`" if pair.vendor == "mariadb" else b'"'
+            is_cut = host.link.cut_after(b"UPDATE " + quote + b"migration_route_run")
+            assert is_cut.wait(20), "no heartbeat is written"
+        else:
+            host.link.cut()
         until(
             lambda: ci.get(f"runs/{run}")["state"] == "lost",
             seconds=IN_TIME,
