@@ -30,6 +30,10 @@ INTERRUPTIONS = ("partitioned", "frozen", "reset")
 while that they are connected; its processes stop, and its network with them; or every
 connection is reset, and so are new ones."""
 
+KEEPALIVE = 3
+"""Seconds after which a client on such a host asks whether a silent server is there: less
+than the 30 s of the product, so that a test is over sooner."""
+
 _SITE = Path(__file__).parent / "host"
 
 
@@ -60,7 +64,11 @@ class Host:
         self.site = site
         self.link, database = link_to(site.database)
         folder = site.project.folder.parent / name
-        self.project = Project(folder, {"default": database}, site.project.options)
+        options = site.project.options
+        if site.pair.vendor == "postgres":
+            waits = {"OPTIONS": {"keepalives_idle": KEEPALIVE}, **options.connection}
+            options = replace(options, connection=waits)
+        self.project = Project(folder, {"default": database}, options)
         self._deploy()
         name_host(self.project, name, clock=clock)
         self.server: WebServer | None = None

@@ -39,7 +39,7 @@ STARTING = 30.0
 
 RETURN = 45.0
 """Seconds in which the processes of a host that has come back have to end: one that waits
-for an answer that was lost learns of it from its keepalive, 30 s after the cut."""
+for an answer that was lost learns of that from a keepalive or a limit of its own."""
 
 PATIENCE = 60.0  # seconds after which nothing is waited for any more
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 SHORT = Options(migration_route={"LEASE": "2s"})
 IN_TIME = 45.0
 """Seconds in which the processes of a run that is over have to end by themselves: one that
-waits for an answer that was lost learns of it from its keepalive, 30 s after the cut."""
+waits for an answer that was lost learns of that from a keepalive or a limit of its own."""
 
 Record = dict[str, list[tuple[Any, ...]]]
 
