@@ -12,6 +12,7 @@ TESTS ?=
 MATRIX_TESTS ?=
 EVERY ?= 1
 TARGETS ?= supervisor,worker,backend
+STRIKES ?= killed,partitioned,frozen
 JOBS ?= 1
 RUNS ?= 200
 LOCK_FLAGS ?=
@@ -60,8 +61,8 @@ format: environment ## let ruff correct what it can
 bench: environment ## run the benchmarks
 	$(BIN)/python -m benchmarks
 
-sweep: environment ## kill a run at every instant (DATABASE=postgres EVERY=10 TARGETS=worker JOBS=2)
-	$(BIN)/python -m tests.sweep $(named_database) --every $(EVERY) --targets $(TARGETS) --jobs $(JOBS)
+sweep: environment ## strike a run at every instant (DATABASE=postgres EVERY=10 STRIKES=killed,partitioned,frozen TARGETS=worker JOBS=2)
+	$(BIN)/python -m tests.sweep $(named_database) --every $(EVERY) --strikes $(STRIKES) --targets $(TARGETS) --jobs $(JOBS)
 
 soak: environment ## race clients on two servers through many runs (DATABASE=postgres RUNS=200)
 	$(BIN)/python -m tests.soak $(named_database) --runs $(RUNS)

@@ -34,9 +34,9 @@ def leftovers(database: Database, folder: Path, *, ours: Collection[int]) -> lis
     return found
 
 
-def words_left(run: str) -> list[str]:
-    """Name what a run left in the folder of temporary files."""
-    place = Path(tempfile.gettempdir())
+def words_left(run: str, place: Path | None = None) -> list[str]:
+    """Name what a run left in the folder of temporary files, this host's or another's."""
+    place = place or Path(tempfile.gettempdir())
     return [
         f"temporary file: {path.name}"
         for path in sorted(place.glob(f"*migration-route-{os.getuid()}-*{run}*"))

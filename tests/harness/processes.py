@@ -55,6 +55,15 @@ def command_line(pid: int) -> str:
         return ""
 
 
+def state_of(pid: int) -> str:
+    """Give the letter of a process's state (proc(5)), or nothing when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[0]
+
+
 def living_in(folder: Path) -> frozenset[int]:
     """Give the pids whose working directory is this folder or below it."""
     found = set()
@@ -68,13 +77,15 @@ def living_in(folder: Path) -> frozenset[int]:
     return frozenset(found - {os.getpid()})
 
 
-def end_all_in(folder: Path) -> None:
-    """End whatever still works in this folder: it belongs to a test that is over."""
-    for pid in living_in(folder):
+def end_all_in(folder: Path, *, but: Collection[int] = ()) -> None:
+    """End whatever still works in this folder, but for these processes and what they have
+    started: it belongs to a test that is over."""
+    kept = set(but).union(*map(children, but))
+    for pid in living_in(folder) - kept:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     until(
-        lambda: not living_in(folder),
+        lambda: not living_in(folder) - kept,
         seconds=10,
         what=f"processes in {folder} have ended",
         every=0.02,

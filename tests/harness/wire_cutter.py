@@ -1,16 +1,21 @@
-"""How does a walk break a connection in the middle?
+"""TCP proxies with which a test breaks connections.
 
-A small TCP proxy stands before the servers: it can lead each connection to the next of
-several servers, refuse all of them, or cut one after so many bytes of its answer.
+`WireCutter` stands before web servers: it leads each connection to the next of several
+servers, refuses all of them, or cuts one after so many bytes of its answer.
+`DatabaseLink` stands before a database server: it partitions the clients from it, and
+restores the link afterwards.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import struct
 import threading
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -113,3 +118,179 @@ def wire_cutter(*urls: str) -> Iterator[WireCutter]:
         yield cutter
     finally:
         cutter.close()
+
+
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST
+
+
+@dataclass(slots=True, eq=False)
+class _Wire:
+    """One connection of a client, and the one to the server that belongs to it."""
+
+    client: socket.socket
+    server: socket.socket
+    has_expired: bool = False  # the server has given it up
+
+
+class DatabaseLink:
+    """A TCP proxy on loopback before a database server, which a test can interrupt.
+
+    A cut link drops everything in silence: no side hears of it, what is sent meanwhile
+    waits as for a retransmission, and a new connection gets no answer. `expire` lets the
+    server give up the connections of that moment, as its keepalive does; their clients
+    are reset when they send something over the restored link, or when their keepalive
+    does: a client that waits for a lost answer, and has no keepalive, waits on. `reset`
+    breaks all
+    connections on both sides at once, and those that come until the link is restored.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._address = (host, port)
+        self._open = threading.Event()
+        self._open.set()
+        self._resets = False
+        self._last_words = b""
+        self._has_cut = threading.Event()
+        self._lock = threading.Lock()
+        self._wires: set[_Wire] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Drop everything from now on, in silence."""
+        self._open.clear()
+
+    def cut_after(self, text: bytes) -> threading.Event:
+        """Cut as soon as a client has sent this: the server has it, and its answer is
+        lost. Give what is set then."""
+        self._last_words = text
+        self._has_cut.clear()
+        return self._has_cut
+
+    def expire(self) -> None:
+        """Let the server give up the connections that the cut has silenced."""
+        assert not self._open.is_set(), "the link is not cut"
+        with self._lock:
+            wires = list(self._wires)
+        for wire in wires:
+            wire.has_expired = True
+            _end(wire.server)
+
+    def reset(self) -> None:
+        """Reset every connection, and those that come until the link is restored."""
+        self._resets = True
+        self._open.clear()
+        with self._lock:
+            wires = list(self._wires)
+        for wire in wires:
+            wire.has_expired = True
+            _end(wire.server)
+            _reset(wire.client)
+
+    def restore(self) -> None:
+        """Let everything through again, first what has waited."""
+        self._resets = False
+        self._open.set()
+        with self._lock:
+            expired = [wire for wire in self._wires if wire.has_expired]
+        for wire in expired:
+            self._reset_at_probe(wire)
+
+    def _reset_at_probe(self, wire: _Wire) -> None:
+        """Reset a client when its kernel would next look whether the server is there: here
+        the proxy's kernel answers for the server."""
+        with contextlib.suppress(OSError):
+            seconds = seconds_to_probe(wire.client.getpeername()[1])
+            if seconds is not None:
+                timer = threading.Timer(seconds, _reset, [wire.client])
+                timer.daemon = True
+                timer.start()
+
+    def close(self) -> None:
+        """Take no more connections, and end those that there are."""
+        self._listener.close()
+        self.reset()
+        self.restore()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        if self._resets:
+            _reset(client)
+            return
+        self._open.wait()
+        try:
+            server = socket.create_connection(self._address, 10)
+        except OSError:
+            _reset(client)
+            return
+        for end in (client, server):
+            end.settimeout(None)
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        wire = _Wire(client, server)
+        with self._lock:
+            self._wires.add(wire)
+        down = threading.Thread(target=self._pump, args=(wire, server, client), daemon=True)
+        down.start()
+        self._pump(wire, client, server)
+        down.join()
+        with self._lock:
+            self._wires.discard(wire)
+        for end in (client, server):
+            with contextlib.suppress(OSError):
+                end.close()
+
+    def _pump(self, wire: _Wire, source: socket.socket, sink: socket.socket) -> None:
+        """Pass on what comes from one side, for as long as the connection lasts."""
+        try:
+            while True:
+                piece = source.recv(_PIECE)
+                self._open.wait()
+                if wire.has_expired:
+                    if source is wire.client:
+                        _reset(wire.client)
+                    return
+                if not piece:
+                    sink.shutdown(socket.SHUT_WR)
+                    return
+                if self._last_words and self._last_words in piece:
+                    self._last_words = b""
+                    self.cut()
+                    self._has_cut.set()
+                sink.sendall(piece)
+        except OSError:  # one side is gone: so is the connection
+            self._open.wait()
+            _end(wire.server)
+            _reset(wire.client)
+
+
+def seconds_to_probe(port: int) -> float | None:
+    """Give the seconds until the keepalive of a socket with this local port sends a probe
+    (proc_pid_net(5), the columns tr and tm->when); None when it has no keepalive."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        words = line.split()
+        kind, when = words[5].split(":")
+        if int(words[1].split(":")[1], 16) == port and kind == "02":
+            return int(when, 16) / os.sysconf("SC_CLK_TCK")
+    return None
+
+
+def _end(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+
+
+def _reset(end: socket.socket) -> None:
+    """Close a connection with RST; a thread that reads from it comes back as well."""
+    with contextlib.suppress(OSError):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        end.shutdown(socket.SHUT_RD)
+    with contextlib.suppress(OSError):
+        end.close()

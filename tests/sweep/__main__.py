@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.harness import databases
 from tests.harness.prepared import Prepared
-from tests.sweep.points import TARGETS, Result
+from tests.sweep.points import STRIKES, TARGETS, Result
 from tests.sweep.sweep import Choice, details, known_points, sweep, table
 
 
@@ -21,7 +21,12 @@ def main() -> int:
     clean_up_when_ended()
     here = [vendor for vendor in databases.VENDORS if vendor not in databases.missing()]
     vendors = asked.database.split(",") if asked.database else here
-    choice = Choice(targets=asked.targets.split(","), every=asked.every, only=asked.only)
+    choice = Choice(
+        targets=asked.targets.split(","),
+        strikes=asked.strikes.split(","),
+        every=asked.every,
+        only=asked.only,
+    )
     results: dict[str, list[Result]] = {}
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="route-sweep-") as folder:
@@ -43,10 +48,7 @@ def main() -> int:
     for line in ("", *violations, "", *table(results), ""):
         say(line)
     struck = sum(map(len, results.values()))
-    say(
-        f"{struck} kill points, {len(violations)} violations, "
-        f"{time.monotonic() - start:.0f} s"
-    )
+    say(f"{struck} points, {len(violations)} violations, {time.monotonic() - start:.0f} s")
     return 1 if violations or not struck else 0
 
 
@@ -58,7 +60,8 @@ def clean_up_when_ended() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.sweep", description=__doc__)
     parser.add_argument("--database", default="", help="sqlite,postgres,mariadb; all here")
-    parser.add_argument("--targets", default=",".join(TARGETS))
+    parser.add_argument("--strikes", default=",".join(STRIKES))
+    parser.add_argument("--targets", default=",".join(TARGETS), help="what is killed")
     parser.add_argument("--every", type=int, default=1, help="each so-manieth point")
     parser.add_argument("--only", default="", help="points whose name holds this text")
     parser.add_argument("--list", action="store_true", help="name the points, strike none")

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from tests.harness.client import expect
+from tests.harness.hosts import Host
 from tests.harness.pairs import Pair
 from tests.harness.project import Options, Project
 from tests.harness.servers import ServerKind
@@ -51,10 +52,14 @@ class Bench:
         self.project = Project(folder / "project", {"default": self.database}, OPTIONS)
         self.project.add_migrations({step.name: step.source for step in self.steps})
         self.site = Site(Pair(vendor, ServerKind.THREADS), self.project)
+        self.host: Host | None = None
+        self.stage = self.project  # the project whose processes are struck
 
-    def open(self) -> None:
+    def open(self, *, hosts: bool = False) -> None:
         """Prepare the database as it is before each point: in use, with the ledger
-        installed and a person signed in, and nothing of the plan applied."""
+        installed and a person signed in, and nothing of the plan applied.
+
+        With `hosts`, there is another host from which a run can be started."""
         self.project.manage("migrate", OWN_APP, "--verbosity", "0")
         self.database.execute(*ROWS)
         self.site.serve()
@@ -63,60 +68,80 @@ class Bench:
         self.image.become(self.database)
         words = expect(self.machine.call("GET", "openapi.json"), 200)
         self.offers_how = '"how"' in json.dumps(words["components"])
+        if hosts:
+            self.host = Host(self.site, "host-a")
+            usual = self.project.folder / "options.json"
+            self.host.project.environment["SABOTAGE_OPTIONS"] = str(usual)
+            self.host.serve()
+            self.remote = self.host.client()
 
     def close(self) -> None:
         """Put everything away."""
+        if self.host is not None:
+            self.host.close()
         with contextlib.redirect_stdout(sys.stderr):  # what the server said
             self.site.stop()
         self.database.drop()
         self.image.drop()
 
-    def restore(self) -> None:
-        """Let the database be as it was before the run."""
+    def restore(self, *, on_host: bool = False) -> None:
+        """Let the database be as it was before the run, which is started on the other
+        host or on this one."""
         self.database.become(self.image)
-        for name in ("sabotage.json", "struck.json", "instants.jsonl"):
-            (self.project.folder / name).unlink(missing_ok=True)
+        assert self.host is not None or not on_host
+        self.stage = self.host.project if self.host and on_host else self.project
+        for name in ("sabotage.json", "struck.json", "instants.jsonl", "interrupted"):
+            (self.stage.folder / name).unlink(missing_ok=True)
 
     def sabotage(self, **order: Any) -> None:
         """Say what the next run is to be killed with."""
-        self.project.write("sabotage.json", json.dumps(order))
+        self.stage.write("sabotage.json", json.dumps(order))
 
     def struck(self) -> dict[str, Any] | None:
         """Read when and where it was killed; None when it was not yet."""
         with contextlib.suppress(FileNotFoundError):
             words: dict[str, Any] = json.loads(
-                (self.project.folder / "struck.json").read_text()
+                (self.stage.folder / "struck.json").read_text()
             )
             return words
         return None
 
     def disarm(self) -> None:
         """Let whatever runs from now on alone."""
-        (self.project.folder / "sabotage.json").unlink(missing_ok=True)
+        (self.stage.folder / "sabotage.json").unlink(missing_ok=True)
 
     def instants(self) -> list[dict[str, Any]]:
         """Read the instants of the last run that was only watched."""
-        text = (self.project.folder / "instants.jsonl").read_text()
+        text = (self.stage.folder / "instants.jsonl").read_text()
         return [json.loads(line) for line in text.splitlines()]
 
     def start(self) -> Any:
         """Ask for a run of everything and give it as it was accepted."""
-        return self.machine.run(self.machine.plan())
+        client = self.machine if self.stage is self.project else self.remote
+        return client.run(client.plan())
+
+    def interrupt(self, how: str, run: str) -> None:
+        """Take the other host away from its run, whose process waits for that."""
+        assert self.host is not None
+        self.host.interrupt(how, run)
+        self.stage.write("interrupted", "")
 
     @property
     def pids(self) -> frozenset[int]:
-        """The processes of the server."""
-        process = self.site.server.process
-        assert process is not None
-        return frozenset({process.pid})
+        """The processes of the servers."""
+        return frozenset(
+            server.process.pid for server in self.site.servers if server.process
+        )
 
 
 @contextlib.contextmanager
-def opened(vendor: str, folder: Path, prepared: Prepared) -> Iterator[Bench]:
+def opened(
+    vendor: str, folder: Path, prepared: Prepared, *, hosts: bool = False
+) -> Iterator[Bench]:
     """Give a bench that is put away afterwards."""
     bench = Bench(vendor, folder, prepared)
     try:
-        bench.open()
+        bench.open(hosts=hosts)
         yield bench
     finally:
         bench.close()

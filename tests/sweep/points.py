@@ -1,13 +1,20 @@
-"""Which points are there to kill at, and what comes of one of them?"""
+"""The points at which a run is struck, and what comes of one of them.
+
+A run is killed, or its host is interrupted while another host concludes the run and
+continues; then the host comes back.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.harness.client import expect
+from tests.harness.hosts import record_of
 from tests.harness.leftovers import leftovers, words_left
+from tests.harness.processes import end_all_in
 from tests.outcome.outcome import differences, read_outcome
 from tests.sweep.bench import LEASE
 from tests.sweep.truth import IN, OUT, is_over_cautious, look, untruths
@@ -19,23 +26,36 @@ if TYPE_CHECKING:
     from tests.sweep.truth import Reference
 
 TARGETS = ("supervisor", "worker", "backend")
+KILLED, PARTITIONED, FROZEN = "killed", "partitioned", "frozen"
+STRIKES = (KILLED, PARTITIONED, FROZEN)
+HOST = "host"
+"""The target of every strike that does not kill."""
+
 IN_TIME = LEASE + 5.0
 """Seconds from the kill in which a run has to have ended truly."""
+
+STARTING = 30.0
+"""Seconds that another host allows a process to claim the run it was started for."""
+
+RETURN = 45.0
+"""Seconds in which the processes of a host that has come back have to end: one that waits
+for an answer that was lost learns of that from a keepalive or a limit of its own."""
 
 PATIENCE = 60.0  # seconds after which nothing is waited for any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One instant of one process, and what is killed then."""
+    """One instant of one process, and what is struck then."""
 
-    target: str  # "supervisor", "worker" or "backend"
+    strike: str = KILLED
+    target: str  # "supervisor", "worker" or "backend"; "host" when that is interrupted
     process: str  # whose instant: "supervisor" or "worker"
     number: int  # counts from 1 in that process
     label: str
 
     def __str__(self) -> str:
-        return f"{self.target} at {self.process} {self.number} ({self.label})"
+        return f"{self.strike} {self.target} at {self.process} {self.number} ({self.label})"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,69 +70,139 @@ class Result:
     violations: list[str] = field(default_factory=list)
 
 
-def points(instants: Sequence[dict[str, Any]], targets: Sequence[str]) -> list[Point]:
-    """Give all points of a run with these instants, target by target.
+def points(
+    instants: Sequence[dict[str, Any]], targets: Sequence[str], strikes: Sequence[str]
+) -> list[Point]:
+    """Give all points of a run with these instants, strike by strike, target by target.
 
     In which order two processes came to theirs is chance, and means nothing here.
     """
-    found = []
-    for target in targets:
-        for instant in sorted(instants, key=lambda each: (each["process"], each["number"])):
-            process = instant["process"]
-            if process == "supervisor" and target != "supervisor":
-                continue
-            if target == "backend" and not instant["has_session"]:
-                continue
-            found.append(
-                Point(
-                    target=target,
-                    process=process,
-                    number=instant["number"],
-                    label=instant["label"],
-                )
-            )
-    return found
+    ordered = sorted(instants, key=lambda each: (each["process"], each["number"]))
+    return [
+        Point(
+            strike=strike,
+            target=target,
+            process=instant["process"],
+            number=instant["number"],
+            label=instant["label"],
+        )
+        for strike in strikes
+        for target in (targets if strike == KILLED else (HOST,))
+        for instant in ordered
+        if _is_struck_at(target, instant)
+    ]
+
+
+def _is_struck_at(target: str, instant: dict[str, Any]) -> bool:
+    if target == "backend" and not instant["has_session"]:
+        return False
+    return target in {"supervisor", HOST} or instant["process"] != "supervisor"
 
 
 def strike(bench: Bench, point: Point, reference: Reference, *, turn: int) -> Result:
-    """Kill at this point, see what the run says, take the way on, and compare the end.
+    """Strike at this point, see what the run says, take the way on, and compare the end.
 
     `turn` decides which of two ways on is taken.
     """
     result = Result(point=point)
-    bench.restore()
+    is_killed = point.strike == KILLED
+    bench.restore(on_host=not is_killed)
     bench.sabotage(target=point.target, process=point.process, number=point.number)
-    run = _ended(bench, bench.start()["id"], result)
-    bench.disarm()
-    if run is None:
+    run = bench.start()["id"]
+    try:
+        body = _ended(bench, run, result)
+        bench.disarm()
+        if body is not None:
+            _continue(bench, body, result, reference, turn)
+    finally:
+        bench.disarm()
+        if not is_killed:
+            _come_back(bench, run, result)
+    if body is None:
         return result
+    if not any(violation.startswith(_NO_WAY) for violation in result.violations):
+        left = differences(reference.end, read_outcome(bench.database))
+        left += look(bench.database).differs_from(reference.after[-1])
+        if left:
+            result.violations.append(f"another end: {'; '.join(left[:4])}")
+        if twice := _applied_twice(bench):
+            result.violations.append(f"recorded twice: {', '.join(twice)}")
+    verified = bench.machine.get("ledger/verify")
+    if not verified["intact"]:
+        result.violations.append(f"the ledger does not verify: {verified['message']}")
+    result.violations += _left_behind(bench)
+    return result
+
+
+def _continue(
+    bench: Bench, run: dict[str, Any], result: Result, reference: Reference, turn: int
+) -> None:
+    """Hold what the run says against the database, and take the way on."""
     result.state = run["state"]
     result.violations += untruths(run, bench.database, bench.steps, reference)
     result.is_over_cautious = is_over_cautious(run, bench.database, reference)
     try:
         _go_on(bench, run, result, turn)
     except AssertionError as surprise:
-        result.violations.append(f"the way on fails: {str(surprise)[:400]}")
-    else:
-        left = differences(reference.end, read_outcome(bench.database))
-        left += look(bench.database).differs_from(reference.after[-1])
-        if left:
-            result.violations.append(f"another end: {'; '.join(left[:4])}")
-    verified = bench.machine.get("ledger/verify")
-    if not verified["intact"]:
-        result.violations.append(f"the ledger does not verify: {verified['message']}")
+        result.violations.append(f"{_NO_WAY}: {str(surprise)[:400]}")
+
+
+_NO_WAY = "the way on fails"
+
+
+def _come_back(bench: Bench, run: str, result: Result) -> None:
+    """Let the interrupted host come back: the run is over, so its processes end, and
+    change nothing any more."""
+    assert bench.host is not None
+    record = record_of(bench.database, run)
+    bench.host.recover(run)
+    try:
+        bench.host.await_end_of(run, seconds=RETURN)
+    except AssertionError as surprise:
+        result.violations.append(f"the host that came back: {surprise}")
+        end_all_in(bench.host.project.folder, but=bench.pids)
+        return
+    after = record_of(bench.database, run)
+    for kind, lines in record.items():
+        if more := [_shortened(line) for line in after[kind] if line not in lines]:
+            result.violations.append(
+                f"the host that came back has written {kind} of the run: {more[:3]}"
+            )
+        elif after[kind] != lines:
+            result.violations.append(f"{kind} of the run are gone")
+
+
+def _shortened(line: tuple[Any, ...]) -> str:
+    return ", ".join(str(value)[:60] for value in line)
+
+
+def _applied_twice(bench: Bench) -> list[str]:
+    recorded = Counter(bench.database.applied())
+    return [name for name, count in recorded.items() if count > 1]
+
+
+def _left_behind(bench: Bench) -> list[str]:
+    """Name what is left of the runs, on either host."""
     left = leftovers(bench.database, bench.folder, ours=bench.pids)
     for known in bench.machine.get("runs")["runs"]:
         left += words_left(known["id"])
-    result.violations += [f"left behind: {thing}" for thing in left]
-    return result
+        if bench.host is not None:
+            bench.remote.get(f"runs/{known['id']}")  # that host has seen that it is over
+            left += words_left(known["id"], bench.host.project.folder / "tmp")
+    return [f"left behind: {thing}" for thing in left]
 
 
 def _ended(bench: Bench, run: str, result: Result) -> dict[str, Any] | None:
     """Wait until the run was struck and reads as ended; None when it never does."""
     deadline = time.monotonic() + PATIENCE
+    how = result.point.strike
+    is_struck = False
     while True:
         struck = bench.struck()
+        if struck and not is_struck:
+            is_struck = True
+            if how != KILLED:
+                bench.interrupt(how, run)
         body: dict[str, Any] = expect(bench.machine.call("GET", f"runs/{run}"), 200)
         if struck and body["ended"]:
             break
@@ -122,13 +212,19 @@ def _ended(bench: Bench, run: str, result: Result) -> dict[str, Any] | None:
         if time.monotonic() > deadline:
             result.violations.append(f"has not ended: {body['state']}, {body['waiting']}")
             return None
-        time.sleep(0.05)
+        time.sleep(0.05 if is_struck else 0.01)
     result.seconds = time.time() - struck["at"]
     if struck["label"] != result.point.label:
         result.violations.append(f"struck at another instant: {struck['label']}")
-    if result.seconds > IN_TIME:
+    if result.seconds > _allowed(result.point):
         result.violations.append(f"ended after {result.seconds:.1f} s")
     return body
+
+
+def _allowed(point: Point) -> float:
+    """Give the seconds in which the run of a point has to have ended."""
+    is_unclaimed = point.strike != KILLED and point.label == "before the claim"
+    return IN_TIME + STARTING if is_unclaimed else IN_TIME
 
 
 def _go_on(bench: Bench, run: dict[str, Any], result: Result, turn: int) -> None:

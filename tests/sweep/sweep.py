@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.sweep.bench import Bench, opened, reference
-from tests.sweep.points import Point, Result, points, strike
+from tests.sweep.points import KILLED, Point, Result, points, strike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,19 +26,26 @@ class Choice:
     """Which points are struck."""
 
     targets: Sequence[str]
+    strikes: Sequence[str] = (KILLED,)
     every: int = 1  # each so-manieth point of each target, from the middle of the first
     only: str = ""  # those whose name holds this text
 
     def of(self, known: Sequence[Point]) -> list[Point]:
         """Choose, and keep the order."""
-        named = [point for point in known if self.only in str(point)]
+        groups: dict[tuple[str, str], list[Point]] = {}
+        for point in known:
+            if self.only in str(point):
+                groups.setdefault((point.strike, point.target), []).append(point)
         return [
             point
-            for target in self.targets
-            for point in [each for each in named if each.target == target][
-                self.every // 2 :: self.every
-            ]
+            for group in groups.values()
+            for point in group[self.every // 2 :: self.every]
         ]
+
+    def strikes_on(self, vendor: str) -> list[str]:
+        """Name the strikes that a kind of database can take: SQLite has no server, from
+        which a host could be cut off while another one reaches it."""
+        return [each for each in self.strikes if each == KILLED or vendor != "sqlite"]
 
 
 def known_points(
@@ -47,7 +54,8 @@ def known_points(
     """Go the way undisturbed, and give the points that would be struck."""
     with opened(vendor, folder / f"{vendor}-known", prepared) as bench:
         reference(bench)
-        return choice.of(points(bench.instants(), choice.targets))
+        strikes = choice.strikes_on(vendor)
+        return choice.of(points(bench.instants(), choice.targets, strikes))
 
 
 def sweep(
@@ -60,17 +68,18 @@ def sweep(
     tell: Callable[[Result], None] = lambda _: None,
 ) -> list[Result]:
     """Strike at all chosen points of one kind of database, on `jobs` benches at once."""
+    strikes = choice.strikes_on(vendor)
+    hosts = any(each != KILLED for each in strikes)
     with contextlib.ExitStack() as stack:
 
         def bench(number: int) -> Bench:
-            return stack.enter_context(
-                opened(vendor, folder / f"{vendor}-{number}", prepared)
-            )
+            place = folder / f"{vendor}-{number}"
+            return stack.enter_context(opened(vendor, place, prepared, hosts=hosts))
 
         benches: queue.SimpleQueue[Bench] = queue.SimpleQueue()
         first = bench(0)
         undisturbed = reference(first)
-        chosen = choice.of(points(first.instants(), choice.targets))
+        chosen = choice.of(points(first.instants(), choice.targets, strikes))
         benches.put(first)
         for number in range(1, jobs):
             benches.put(bench(number))
@@ -91,20 +100,23 @@ def sweep(
 
 
 def table(results: dict[str, list[Result]]) -> list[str]:
-    """Give one line for each database and target, below a heading."""
+    """Give one line for each database, strike and target, below a heading."""
     lines = [
-        "database  target      points  violations  worst s  cautious  ends / ways on",
+        "database  strike       target      points  violations  worst s  cautious"
+        "  ends / ways on",
     ]
     for vendor, found in results.items():
-        targets = dict.fromkeys(result.point.target for result in found)
+        groups: dict[tuple[str, str], list[Result]] = {}
+        for result in found:
+            groups.setdefault((result.point.strike, result.point.target), []).append(result)
         lines += [
-            _line(vendor, target, [r for r in found if r.point.target == target])
-            for target in targets
+            _line(vendor, strike, target, group)
+            for (strike, target), group in groups.items()
         ]
     return lines
 
 
-def _line(vendor: str, target: str, found: list[Result]) -> str:
+def _line(vendor: str, strike: str, target: str, found: list[Result]) -> str:
     violated = sum(bool(result.violations) for result in found)
     worst = max(
         (result.seconds for result in found if "the claim" not in result.point.label),
@@ -114,8 +126,8 @@ def _line(vendor: str, target: str, found: list[Result]) -> str:
     ends = _counted(result.state for result in found)
     ways = _counted(result.way for result in found)
     return (
-        f"{vendor:<8}  {target:<10}  {len(found):>6}  {violated:>10}  {worst:>7.1f}"
-        f"  {cautious:>8}  {ends} / {ways}"
+        f"{vendor:<8}  {strike:<11}  {target:<10}  {len(found):>6}  {violated:>10}"
+        f"  {worst:>7.1f}  {cautious:>8}  {ends} / {ways}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Does a sample of the kill sweep find nothing? The whole of it is `make sweep`."""
+"""Samples of the sweep find nothing; the whole of it is `make sweep`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.harness import databases
 from tests.harness.prepared import Prepared
-from tests.sweep.points import TARGETS
+from tests.sweep.points import FROZEN, PARTITIONED, TARGETS
 from tests.sweep.sweep import Choice, details, sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.walk, pytest.mark.timeout(900)]
@@ -16,15 +16,30 @@ pytestmark = [pytest.mark.slow, pytest.mark.walk, pytest.mark.timeout(900)]
 def test_a_sample_of_kills_leaves_nothing_untrue(vendor, tmp_path):
     """After each kill the run reads as it is, the way on leads to the same end, and
     nothing is left behind."""
+    found = sample(vendor, Choice(targets=TARGETS, every=40), tmp_path)
+    targets = {result.point.target for result in found}
+    assert targets == set(TARGETS if vendor != "sqlite" else TARGETS[:2])
+    assert details({vendor: found}) == []
+
+
+@pytest.mark.parametrize("vendor", databases.VENDORS[1:])
+def test_a_sample_of_interrupted_hosts_comes_back_in_vain(vendor, tmp_path):
+    """Whenever a host is cut off or frozen, it changes nothing when it comes back after
+    another host has concluded its run and continued."""
+    choice = Choice(targets=(), strikes=(PARTITIONED, FROZEN), every=40)
+    found = sample(vendor, choice, tmp_path)
+    assert {result.point.strike for result in found} == {PARTITIONED, FROZEN}
+    assert details({vendor: found}) == []
+
+
+def sample(vendor, choice, folder):
+    """Strike at some points, on a database that is here."""
     if vendor in (missing := databases.missing()):
         if vendor in databases.required():
             pytest.fail(f"required: {missing[vendor]}")
         pytest.skip(missing[vendor])
-    prepared = Prepared(tmp_path)
+    prepared = Prepared(folder)
     try:
-        found = sweep(vendor, Choice(targets=TARGETS, every=40), tmp_path, prepared)
+        return sweep(vendor, choice, folder, prepared)
     finally:
         prepared.drop()
-    targets = {result.point.target for result in found}
-    assert targets == set(TARGETS if vendor != "sqlite" else TARGETS[:2])
-    assert details({vendor: found}) == []

@@ -3,7 +3,8 @@
 In the two processes of a run it counts the instants that they come to: each message of
 the worker, each commit, each record, and what the supervisor does with the run. It
 writes them down, or it kills at one of them, as `sabotage.json` says. What it kills is
-gone before the process takes another step.
+gone before the process takes another step. Where its host is to be interrupted, the
+process waits until the sweep has done that.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ FOLDER = Path(__file__).resolve().parent.parent
 ORDER = FOLDER / "sabotage.json"
 STRUCK = FOLDER / "struck.json"
 INSTANTS = FOLDER / "instants.jsonl"
+INTERRUPTED = FOLDER / "interrupted"
 
 
 DURING = "during "
@@ -93,6 +95,8 @@ class Counter:
             return
         say_struck(label)
         match self.order["target"]:
+            case "host":
+                await_interruption()
             case "backend":
                 end_session()
             case "supervisor" if process == "worker":
@@ -107,6 +111,15 @@ def say_struck(label: str) -> None:
     draft = STRUCK.with_suffix(".draft")
     draft.write_text(json.dumps({"at": time.time(), "label": label}))
     draft.rename(STRUCK)
+
+
+def await_interruption() -> None:
+    """Come back when the sweep has cut this host off, or has frozen and thawed it."""
+    deadline = time.monotonic() + 60
+    while not INTERRUPTED.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError("this host is not interrupted")
+        time.sleep(0.005)
 
 
 def let_strike_during(target: str, label: str, supervisor: int) -> None:

@@ -31,7 +31,7 @@ def main() -> None:
         say_struck(order["label"])
         if order["target"] == "backend":
             kill_session(other, order["session"])
-        else:
+        elif order["target"] != "host":  # that one the sweep interrupts
             os.kill(order[order["target"]], signal.SIGKILL)
         watch(lambda: activity_of(other, order["session"]) is None, HELD)
 

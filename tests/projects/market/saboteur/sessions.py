@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
-OPTIONS = Path(__file__).resolve().parent.parent / "options.json"
+FOLDER = Path(__file__).resolve().parent.parent
+OPTIONS = Path(os.environ.get("SABOTAGE_OPTIONS") or FOLDER / "options.json")
+"""Where the way to the database is written; a host that is to be cut off from it names
+another host's."""
 
 
 def is_postgres() -> bool:

@@ -1,0 +1,54 @@
+"""Makes a Python process believe that it runs on another host, as its environment says.
+
+`TEST_HOST_NAME` is the name of the host: a UTS namespace of its own where the process may
+have one, else what `socket.gethostname` returns. `TEST_HOST_CLOCK` is how many seconds
+its clock is ahead. The variables are inherited, so whatever the process starts runs on
+the same host.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import gc
+import os
+import socket
+import sys
+import time
+
+_CLONE_NEWUTS = 0x04000000
+
+
+def enter_host(name: str) -> None:
+    """Take the name of a host, in this process and in those that it starts."""
+    if socket.gethostname() == name:
+        return
+    if sys.platform == "linux" and ctypes.CDLL(None).unshare(_CLONE_NEWUTS) == 0:
+        socket.sethostname(name)
+    else:
+        socket.gethostname = lambda: name
+
+
+def shift_clock(seconds: float) -> None:
+    """Set the clock of this process ahead: `time.time`, and `now` of the type `datetime`.
+
+    The type itself is changed, not replaced: what is built of its instances, or looks for
+    it in an annotation, has to find the one that there is.
+    """
+    read, ahead = time.time, datetime.timedelta(seconds=seconds)
+    usual = datetime.datetime.now
+
+    def now(cls: type, tz: datetime.tzinfo | None = None) -> datetime.datetime:
+        moment = usual(datetime.UTC) + ahead
+        return moment.astimezone(tz) if tz else moment.astimezone().replace(tzinfo=None)
+
+    time.time = lambda: read() + seconds
+    (methods,) = gc.get_referents(datetime.datetime.__dict__)
+    methods["now"] = classmethod(now)
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))
+
+
+if _name := os.environ.get("TEST_HOST_NAME"):
+    enter_host(_name)
+if _seconds := float(os.environ.get("TEST_HOST_CLOCK") or 0):
+    shift_clock(_seconds)
