@@ -51,6 +51,7 @@ def carry(
             if isinstance(opening, Never):
                 return _refuse(taken, opening)
             if isinstance(opening, Later):
+                child.kill()  # the process that begins has a worker of its own
                 has_come = _wait(taken, opening, signals, hands_back=hands_back)
             else:
                 with telling_here(), traced(run):
