@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import Error as DatabaseFailure
-from django.db import connections
+from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.canonical import digest
@@ -23,10 +23,16 @@ from migration_route.vendors import unavailable, vendor_of, wrapper_of
 PATIENCE = 5.0
 """Seconds that a door waits for a busy SQLite file."""
 
+ANSWER_TIMEOUT = 15.0
+"""Seconds after which a statement of the ledger or of a lock fails that has no answer: each
+of them is short, and the network may have lost what the server said."""
+
 _direct: set[str] = set()  # digests of the settings that were found to lead straight there
 
 
-def new_connection(alias: str, *, patience: float = PATIENCE) -> BaseDatabaseWrapper:
+def new_connection(
+    alias: str, *, patience: float = PATIENCE, answer_timeout: float | None = None
+) -> BaseDatabaseWrapper:
     """Return a connection to that database which belongs to the caller; close it.
 
     It goes the direct way where the settings name one. Raises `DatabaseUnavailable` where
@@ -34,17 +40,24 @@ def new_connection(alias: str, *, patience: float = PATIENCE) -> BaseDatabaseWra
     """
     way = route_settings().database(alias).direct or alias
     connection = wrapper_of(way).copy(alias=alias)
-    connection.settings_dict = own_settings(way, connection.settings_dict, patience)
+    connection.settings_dict = own_settings(
+        way, connection.settings_dict, patience, answer_timeout
+    )
     return connection
 
 
 def own_settings(
-    alias: str, settings: dict[str, Any], patience: float = PATIENCE
+    alias: str,
+    settings: dict[str, Any],
+    patience: float = PATIENCE,
+    answer_timeout: float | None = None,
 ) -> dict[str, Any]:
     """Return the settings of a connection that belongs to the route alone, from those of
     an ordinary one to a database of the same kind as that of the alias."""
     return {
-        **vendor_of(alias).own_settings(settings, patience=patience),
+        **vendor_of(alias).own_settings(
+            settings, patience=patience, answer_timeout=answer_timeout
+        ),
         "ATOMIC_REQUESTS": False,
         "AUTOCOMMIT": True,
         "CONN_MAX_AGE": 0,
@@ -109,7 +122,7 @@ def require_direct(alias: str) -> None:
 
 @contextmanager
 def own_connection(
-    alias: str, *, patience: float = PATIENCE
+    alias: str, *, patience: float = PATIENCE, answer_timeout: float | None = None
 ) -> Iterator[BaseDatabaseWrapper]:
     """Let `connections[alias]`, in this thread and block, be a connection of its own.
 
@@ -117,10 +130,29 @@ def own_connection(
     transaction the thread stands in is left alone.
     """
     usual = wrapper_of(alias)
-    own = new_connection(alias, patience=patience)
+    own = new_connection(alias, patience=patience, answer_timeout=answer_timeout)
     connections[alias] = own
     try:
         yield own
     finally:
         connections[alias] = usual
         own.close()
+
+
+@contextmanager
+def ledger_connection(alias: str, *, patience: float = PATIENCE) -> Iterator[None]:
+    """Let `connections[alias]` be a connection of its own for short statements alone."""
+    with own_connection(alias, patience=patience, answer_timeout=ANSWER_TIMEOUT):
+        yield
+
+
+@contextmanager
+def ledger_transaction(alias: str) -> Iterator[None]:
+    """Open a transaction that keeps nobody waiting for long.
+
+    It holds rows that others need. A host that falls silent in the middle would keep them
+    until the server gives its session up, which takes hours by default.
+    """
+    with transaction.atomic(using=alias):
+        vendor_of(alias).limit_transaction(connections[alias])
+        yield

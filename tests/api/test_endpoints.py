@@ -295,8 +295,8 @@ def test_a_plan_answers_with_everything_that_the_contract_names():
         ("target=migration_route.zero", 400, "invalid_request"),
         ("mode=pretend", 400, "invalid_request"),
         ("database=", 404, "unknown_database"),
-        ("database=%00", 404, "unknown_database"),
-        ("target=%00", 404, "unknown_target"),
+        ("database=%00", 400, "invalid_request"),
+        ("target=%00", 400, "invalid_request"),
         ("target=", 404, "unknown_target"),
     ],
 )

@@ -48,9 +48,10 @@ PURE = [
 
 
 @pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_no_module_is_longer_than_three_hundred_lines(path):
-    """A file that passes three hundred lines is asking to be two."""
-    assert len(path.read_text().splitlines()) <= 300
+def test_no_module_is_longer_than_five_hundred_lines(path):
+    """A module is about a hundred to three hundred lines, five hundred where that is one
+    thing."""
+    assert len(path.read_text().splitlines()) <= 500
 
 
 @pytest.mark.parametrize("path", MODULES, ids=NAMES)
@@ -109,7 +110,7 @@ def test_every_list_of_words_in_the_api_is_one_of_the_vocabulary():
 def test_every_message_of_a_worker_is_heard():
     """What the worker can say, its supervisor writes down, answers, or shows."""
     heard = set(Transcript.__new__(Transcript)._handlers())
-    answered = {"gate", "operation_gate", "lock_pause"}
+    answered = {"gate", "operation_gate", "session_gate", "lock_pause"}
     shown = {"lock_fired"}  # by `running.waiting`, in the row alone
     rehearsed = {"watched", "denied", "unrehearsed"}  # by `rehearsal.hearing`
     assert heard | answered | shown | rehearsed == set(get_args(messages.Kind))

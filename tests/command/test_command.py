@@ -17,6 +17,7 @@ from django.db import connections
 
 from migration_route import processes, wire
 from migration_route.conf import read_settings
+from migration_route.conf.command import command_line
 from migration_route.ledger import opening, runs
 from migration_route.ledger.reading import list_entries, list_runs
 from migration_route.machines.tokens import digest_of
@@ -361,7 +362,7 @@ def test_the_text_of_a_new_token_can_be_pasted():
 
 def test_the_exit_code_is_that_of_the_process(history):
     """A shell sees it; a run that is not there, or has ended, is never carried out."""
-    command = [*processes.command_line(), "run"]
+    command = [*command_line(()), "run"]
     run = a_run(RunState.CANCELLED)
     for argument, code in (("0" * 32, 2), (run, 5)):
         done = subprocess.run(

@@ -44,6 +44,7 @@ def ended_runs(count: int) -> None:
             decision="approve",
             actor_kind="person",
             actor_name=name,
+            actor_key=name,
             permissions='["approve"]',
             reason=f"{name} of {number}",
             at=row.created_at,

@@ -12,13 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from django.db import transaction
-
 from migration_route import clock
 from migration_route.approvals import Demand
 from migration_route.canonical import canonical_json
 from migration_route.conf import route_settings
-from migration_route.connecting import PATIENCE, own_connection
+from migration_route.connecting import PATIENCE, ledger_connection, ledger_transaction
 from migration_route.errors import NotInThisState, UnknownRun
 from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
 from migration_route.ledger.records import RunRecord, run_record
@@ -62,10 +60,10 @@ def _in_one(write: Callable[[str], Found]) -> Found:
     take_in_what_was_left(patience=PATIENCE)
 
     def once() -> Found:
-        with transaction.atomic(using=alias):
+        with ledger_transaction(alias):
             return write(alias)
 
-    with own_connection(alias):
+    with ledger_connection(alias):
         return retrying(once)  # type: ignore[no-any-return]
 
 

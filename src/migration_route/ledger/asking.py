@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from django.db import Error as DatabaseFailure
-from django.db import transaction
 
 from migration_route.conf import route_settings
-from migration_route.connecting import PATIENCE, own_connection
+from migration_route.connecting import PATIENCE, ledger_connection, ledger_transaction
 from migration_route.errors import NotInThisState
 from migration_route.ledger import sidecar
 from migration_route.ledger.entries import (
@@ -54,7 +53,7 @@ def ask(
     """
     alias = route_settings().ledger_database
     take_in_what_was_left(patience=PATIENCE)
-    with own_connection(alias):
+    with ledger_connection(alias):
         return retrying(  # type: ignore[no-any-return]
             lambda: _ask_once(alias, run, word, expected, change)
         )
@@ -67,7 +66,7 @@ def _ask_once(
     expected: Collection[RunState],
     change: Change,
 ) -> RunRecord:
-    with transaction.atomic(using=alias):
+    with ledger_transaction(alias):
         rows = Run.objects.using(alias).filter(pk=run)
         before = locked_row(alias, run)
         fitting = rows.filter(state=before.state, **change.only_if)

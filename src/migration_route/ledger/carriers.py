@@ -14,7 +14,7 @@ from typing import Any
 from django.db.models import Q
 
 from migration_route.conf import route_settings
-from migration_route.connecting import own_connection
+from migration_route.connecting import ledger_connection, ledger_transaction
 from migration_route.errors import NotInThisState, UnknownRun
 from migration_route.ledger import runs
 from migration_route.ledger.database_time import DatabaseNow
@@ -40,7 +40,7 @@ def take(run: str, word: str, *, host: str, pid: int | None) -> RunRecord:
     Raises `NotInThisState` when it is another's, or has begun; `UnknownRun`.
     """
     alias = route_settings().ledger_database
-    with own_connection(alias):
+    with ledger_connection(alias):
         rows = Run.objects.using(alias).filter(pk=run)
         free = rows.filter(_NOT_BEGUN, carrier__in=["", word])
         taken = free.update(
@@ -60,7 +60,7 @@ def keep(run: str, word: str) -> RunRecord | None:
     """Beat the heart of a run that waits to begin; None when it is not this word's any
     more, or does not wait any more."""
     alias = route_settings().ledger_database
-    with own_connection(alias):
+    with ledger_connection(alias):
         rows = Run.objects.using(alias).filter(_NOT_BEGUN, pk=run, carrier=word)
         rows.update(heartbeat_at=DatabaseNow())
         row = rows.first()
@@ -96,7 +96,7 @@ def wait_to_begin(run: RunRecord, waiting: Waiting) -> RunRecord:
 def hand_back(run: str, word: str) -> None:
     """Make a run nobody's again, which waits to begin: whoever looks may take it."""
     alias = route_settings().ledger_database
-    with own_connection(alias):
+    with ledger_connection(alias):
         rows = Run.objects.using(alias).filter(_NOT_BEGUN, pk=run, carrier=word)
         rows.update(carrier="", supervisor_pid=None, heartbeat_at=_LONG_AGO)
 
@@ -131,7 +131,7 @@ def take_over(run: RunRecord) -> RunRecord:
     the run is not lost any more, or was taken over by another.
     """
     alias = route_settings().ledger_database
-    with own_connection(alias):
+    with ledger_connection(alias), ledger_transaction(alias):
         rows = Run.objects.using(alias).filter(pk=run.id)
         ours = rows.filter(state=RunState.LOST, carrier=run.carrier)
         if not ours.update(carrier=new_word()):

@@ -17,7 +17,7 @@ from django.db import IntegrityError, OperationalError, transaction
 from migration_route import clock, signals
 from migration_route.canonical import canonical_json
 from migration_route.conf import route_settings
-from migration_route.connecting import own_connection
+from migration_route.connecting import ledger_connection, ledger_transaction
 from migration_route.edges import Happening, edges_of
 from migration_route.ledger import chain, sidecar
 from migration_route.ledger.installation import is_installed
@@ -128,7 +128,7 @@ def write(*drafts: Draft, patience: float) -> None:
     Raises `django.db.DatabaseError` when the ledger cannot be written.
     """
     alias = route_settings().ledger_database
-    with own_connection(alias, patience=patience):
+    with ledger_connection(alias, patience=patience):
         retrying(lambda: _write_all(alias, drafts))
 
 
@@ -142,7 +142,7 @@ def take_in_what_was_left(*, patience: float) -> None:
 def _write_all(alias: str, drafts: tuple[Draft, ...]) -> None:
     folder = sidecar.folder_of(alias)
     taken: list[Path] = []
-    with transaction.atomic(using=alias):
+    with ledger_transaction(alias):
         left, taken = _left_behind(alias, folder)
         append(*left, *drafts)
     if folder is not None:

@@ -11,12 +11,13 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from django.db import DataError, IntegrityError, connections, transaction
+from django.db import DataError, IntegrityError, connections
 from django.db import Error as DatabaseFailure
 
 from migration_route import clock
 from migration_route.canonical import canonical_json
 from migration_route.conf import route_settings
+from migration_route.connecting import ledger_transaction
 from migration_route.ledger import chain, sidecar
 from migration_route.ledger.entries import Draft, append
 from migration_route.ledger.fencing import ClaimLost, renew_claim
@@ -219,7 +220,7 @@ class Journal:
             self._leave_beside()
             return False
         try:
-            with transaction.atomic(using=self._alias):
+            with ledger_transaction(self._alias):
                 self._write()
         except IntegrityError:
             self._forget_what_is_in()

@@ -8,13 +8,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from migration_route import clock
 from migration_route.approvals import Demand
 from migration_route.canonical import canonical_json
 from migration_route.conf import route_settings
-from migration_route.connecting import PATIENCE, own_connection
+from migration_route.connecting import PATIENCE, ledger_connection, ledger_transaction
 from migration_route.errors import (
     ActiveRun,
     IdempotencyMismatch,
@@ -97,7 +97,7 @@ def open_run(new: NewRun) -> tuple[RunRecord, bool]:
     """
     alias = route_settings().ledger_database
     take_in_what_was_left(patience=PATIENCE)
-    with own_connection(alias):
+    with ledger_connection(alias):
         return retrying(lambda: _open_once(alias, new))  # type: ignore[no-any-return]
 
 
@@ -105,7 +105,7 @@ def _open_once(alias: str, new: NewRun) -> tuple[RunRecord, bool]:
     if earlier := repeated(new.idempotency_key, new.request_digest):
         return earlier, False
     try:
-        with transaction.atomic(using=alias):
+        with ledger_transaction(alias):
             row = _insert(alias, new)
             append(_request_entry(row, new))
     except IntegrityError:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import Count, Min
 
 from migration_route.clock import written
 from migration_route.conf import route_settings
+from migration_route.connecting import ledger_transaction
 from migration_route.ledger import sidecar
 from migration_route.ledger.installation import is_installed
 from migration_route.ledger.reading import read
@@ -98,7 +99,7 @@ def _begin(alias: str, recipient: str, now: datetime) -> None:
     entries = Entry.objects.using(alias)
     older = entries.filter(at__lt=written(now - _FRESH)).order_by("-sequence").first()
     try:
-        with transaction.atomic(using=alias):
+        with ledger_transaction(alias):
             Outbox.objects.using(alias).create(
                 recipient=recipient, sequence=older.sequence if older else 0
             )
@@ -129,7 +130,7 @@ def fill(recipient: str, choose: Choose, *, by: str) -> None:
 
 
 def _fill_once(alias: str, recipient: str, choose: Choose, by: str) -> int:
-    with transaction.atomic(using=alias):
+    with ledger_transaction(alias):
         rows = Outbox.objects.using(alias).filter(recipient=recipient, leased_by=by)
         seen = rows.values_list("sequence", flat=True).first()
         if seen is None:

@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Collection
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from migration_route import clock
 from migration_route.canonical import canonical_json, digest
 from migration_route.conf import route_settings
-from migration_route.connecting import PATIENCE, own_connection
+from migration_route.connecting import PATIENCE, ledger_connection, ledger_transaction
 from migration_route.errors import ActiveRehearsal, NotInThisState, UnknownRehearsal
 from migration_route.ledger.database_time import DatabaseNow, read_time
 from migration_route.ledger.entries import Draft, append, retrying
@@ -42,7 +42,7 @@ def open_rehearsal(new: NewRehearsal) -> RehearsalRecord:
     Raises `ActiveRehearsal` when another one of the database is under way.
     """
     alias = route_settings().ledger_database
-    with own_connection(alias):
+    with ledger_connection(alias):
         return retrying(lambda: _open_once(alias, new))  # type: ignore[no-any-return]
 
 
@@ -90,7 +90,7 @@ def _open_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
         },
     )
     try:
-        with transaction.atomic(using=alias):
+        with ledger_transaction(alias):
             row.save(using=alias, force_insert=True)
             append(requested)
     except IntegrityError:
@@ -127,7 +127,7 @@ def move(
         columns |= {"active_database": None, "finished_at": clock.now()}
 
     def once() -> RehearsalRecord:
-        with transaction.atomic(using=alias):
+        with ledger_transaction(alias):
             rows = Rehearsal.objects.using(alias).filter(pk=rehearsal)
             if not rows.filter(state__in=list(expected)).update(**columns):
                 row = rows.first()
@@ -139,7 +139,7 @@ def move(
                 append(_ended(row))
             return record_of(row)
 
-    with own_connection(alias, patience=60.0 if to not in ACTIVE else PATIENCE):
+    with ledger_connection(alias, patience=60.0 if to not in ACTIVE else PATIENCE):
         return retrying(once)  # type: ignore[no-any-return]
 
 
@@ -162,7 +162,7 @@ def _ended(row: Rehearsal) -> Draft:
 def note(rehearsal: str, **columns: Any) -> None:
     """Write down what is no change of its state: the name of its database, its heart."""
     alias = route_settings().ledger_database
-    with own_connection(alias):
+    with ledger_connection(alias):
         rows = Rehearsal.objects.using(alias).filter(pk=rehearsal)
         rows.update(**{"heartbeat_at": DatabaseNow(), **columns})
 

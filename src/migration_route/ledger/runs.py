@@ -11,12 +11,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.db import transaction
-
 from migration_route import clock
 from migration_route.canonical import canonical_json
 from migration_route.conf import route_settings
-from migration_route.connecting import PATIENCE, own_connection
+from migration_route.connecting import PATIENCE, ledger_connection, ledger_transaction
 from migration_route.errors import (
     NotInThisState,
     UnknownRun,
@@ -81,7 +79,7 @@ def move(
     change = change or Change()
     alias = route_settings().ledger_database
     take_in_what_was_left(patience=patience)
-    with own_connection(alias, patience=patience):
+    with ledger_connection(alias, patience=patience):
         return retrying(  # type: ignore[no-any-return]
             lambda: _move_once(alias, run, to, expected, change)
         )
@@ -90,7 +88,7 @@ def move(
 def _move_once(
     alias: str, run: str, to: RunState, expected: Collection[RunState], change: Change
 ) -> RunRecord:
-    with transaction.atomic(using=alias):
+    with ledger_transaction(alias):
         return moved(alias, run, to, expected, change)
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.db import transaction
-
 from migration_route.conf import route_settings
-from migration_route.connecting import own_connection
+from migration_route.connecting import ledger_connection, ledger_transaction
 from migration_route.ledger.fencing import renew_claim
 from migration_route.models import Run
 from migration_route.vocabulary import Asked, RunState, WaitingReason
@@ -37,6 +35,6 @@ def forget_asked(run: str, claim: str, word: Asked) -> None:
 def _show(run: str, claim: str, only_if: dict[str, Any], **columns: Any) -> None:
     """Write columns of a row that still says what is expected, under the claim."""
     alias = route_settings().ledger_database
-    with own_connection(alias), transaction.atomic(using=alias):
+    with ledger_connection(alias), ledger_transaction(alias):
         renew_claim(run, claim)
         Run.objects.using(alias).filter(pk=run, **only_if).update(**columns)

@@ -223,11 +223,23 @@ class Vendor(Protocol):
         Sent past Django. Raises what the driver raises.
         """
 
-    def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
+    def own_settings(
+        self,
+        settings: dict[str, Any],
+        *,
+        patience: float,
+        answer_timeout: float | None = None,
+    ) -> dict[str, Any]:
         """Return the settings of a connection that belongs to the route alone.
 
-        `patience` is in seconds: how long to wait for a busy database.
+        Both in seconds. `patience`: how long to wait for a busy database.
+        `answer_timeout`: after how long without an answer a statement fails, where the
+        server or the network is silent; None for no limit.
         """
+
+    def limit_transaction(self, connection: BaseDatabaseWrapper) -> None:
+        """Bound the transaction that is open: how long it may wait for a lock, and how
+        long the server keeps it when this process falls silent in the middle."""
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
         """Tell whether these two connections have a session each, which ends with them.

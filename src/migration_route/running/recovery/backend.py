@@ -9,7 +9,7 @@ import time
 from django.db import Error as DatabaseFailure
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.connecting import new_connection
+from migration_route.connecting import ANSWER_TIMEOUT, new_connection
 from migration_route.vendors import vendor_of
 from migration_route.vendors.interface import Session, Sessions, Slot, TargetLock
 
@@ -74,7 +74,7 @@ class Backend:
 
     def _opened(self) -> BaseDatabaseWrapper:
         if self._connection is None:
-            self._connection = new_connection(self._database)
+            self._connection = new_connection(self._database, answer_timeout=ANSWER_TIMEOUT)
         return self._connection
 
     def _lock(self) -> TargetLock:

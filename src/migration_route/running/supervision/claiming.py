@@ -14,7 +14,7 @@ from django.db import Error as DatabaseFailure
 
 from migration_route import clock
 from migration_route.conf import route_settings
-from migration_route.connecting import new_connection, require_direct
+from migration_route.connecting import ANSWER_TIMEOUT, new_connection, require_direct
 from migration_route.errors import (
     DatabaseUnavailable,
     NotInThisState,
@@ -51,7 +51,7 @@ class Claim:
     def __init__(self, run: RunRecord) -> None:
         self.run = run
         self._beaten = 0.0
-        self._connection = new_connection(run.database)
+        self._connection = new_connection(run.database, answer_timeout=ANSWER_TIMEOUT)
         vendor = vendor_of(run.database)
         self._lock = vendor.lock(self._connection, Slot.SUPERVISOR)
         self._worker_lock = vendor.lock(self._connection, Slot.WORKER)

@@ -12,7 +12,7 @@ from django.db import Error as DatabaseFailure
 from django.db import connections
 
 from migration_route.conf import route_settings
-from migration_route.connecting import new_connection, own_connection
+from migration_route.connecting import ANSWER_TIMEOUT, new_connection, own_connection
 from migration_route.errors import DatabaseUnavailable, NotInThisState
 from migration_route.ledger import entries, runs
 from migration_route.ledger.database_time import read_time
@@ -51,7 +51,9 @@ def supervise(run: RunRecord, child: Child, signals: Signals) -> RunRecord:
     before anything was connected; return the run as it ended."""
     connections.close_all()
     alias = route_settings().ledger_database
-    connections[alias] = new_connection(alias, patience=_IMPATIENT)
+    connections[alias] = new_connection(
+        alias, patience=_IMPATIENT, answer_timeout=ANSWER_TIMEOUT
+    )
     try:
         read_time(alias)  # every time on record is the ledger's, not this host's
         return Supervisor(run, child, signals).supervise()

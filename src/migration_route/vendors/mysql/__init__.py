@@ -35,13 +35,31 @@ class MySQL:
         """Ask for the database, and for what tells its server from others."""
         return identity_of_session(session)
 
-    def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
+    def own_settings(
+        self,
+        settings: dict[str, Any],
+        *,
+        patience: float,
+        answer_timeout: float | None = None,
+    ) -> dict[str, Any]:
         """Answer soon when the server cannot be reached."""
         del patience
         options = {**settings["OPTIONS"]}
+        if answer_timeout is not None:
+            seconds = max(round(answer_timeout), 1)
+            options = {"read_timeout": seconds, "write_timeout": seconds, **options}
         if "read_default_file" not in options:
             options.setdefault("connect_timeout", _CONNECT_TIMEOUT)
         return {**settings, "OPTIONS": options}
+
+    def limit_transaction(self, connection: BaseDatabaseWrapper) -> None:
+        """Set both limits for this session: it belongs to the route. MySQL has no limit
+        for an idle transaction, and ends the idle session instead."""
+        idle = "wait_timeout = 60"
+        if connection.mysql_is_mariadb:  # type: ignore[attr-defined]
+            idle = "idle_transaction_timeout = 5"
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION innodb_lock_wait_timeout = 10, SESSION {idle}")
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
         """Look for a lock that outlives its connection, as it does in a pool below Django;

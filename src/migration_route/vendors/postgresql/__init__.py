@@ -35,6 +35,10 @@ _KEEPALIVES = {
     "keepalives_count": 3,
 }
 _SET = "SELECT set_config(%s, %s, false)"
+_LIMIT_TRANSACTION = (
+    "SELECT set_config('lock_timeout', '10s', true), "
+    "set_config('idle_in_transaction_session_timeout', '5s', true)"
+)
 
 
 class PostgreSQL:
@@ -49,11 +53,27 @@ class PostgreSQL:
         """Ask for the database, and for the start of its server."""
         return identity_of_session(session)
 
-    def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
+    def own_settings(
+        self,
+        settings: dict[str, Any],
+        *,
+        patience: float,
+        answer_timeout: float | None = None,
+    ) -> dict[str, Any]:
         """Leave the pool: it hands sessions on with what was set in them."""
         del patience
         options = {"connect_timeout": _CONNECT_TIMEOUT, **_alone(settings)}
+        if answer_timeout is not None:
+            probes = _probes_within(answer_timeout)
+            options |= {
+                name: settings["OPTIONS"].get(name, value) for name, value in probes.items()
+            }
         return {**settings, "OPTIONS": options}
+
+    def limit_transaction(self, connection: BaseDatabaseWrapper) -> None:
+        """Set both limits for this transaction alone, as behind a pooler."""
+        with connection.cursor() as cursor:
+            cursor.execute(_LIMIT_TRANSACTION)
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
         """Look for a session that outlives its connection, and for one that serves both."""
@@ -126,6 +146,17 @@ class PostgreSQL:
         """Tell that every process can see a server."""
         del connection
         return False
+
+
+def _probes_within(seconds: float) -> dict[str, Any]:
+    """Return the options by which the kernel finds within so many seconds that a server
+    is not there any more (libpq, 34.1.2)."""
+    return {
+        "keepalives_idle": max(round(seconds / 3), 1),
+        "keepalives_interval": max(round(seconds / 5), 1),
+        "keepalives_count": 3,
+        "tcp_user_timeout": round(seconds * 1000),
+    }
 
 
 def _alone(settings: dict[str, Any]) -> dict[str, Any]:

@@ -40,15 +40,26 @@ class SQLite:
         """Ask SQLite for the file that it has opened."""
         return identity_of_session(session)
 
-    def own_settings(self, settings: dict[str, Any], *, patience: float) -> dict[str, Any]:
+    def own_settings(
+        self,
+        settings: dict[str, Any],
+        *,
+        patience: float,
+        answer_timeout: float | None = None,
+    ) -> dict[str, Any]:
         """Take the write lock at once where a transaction begins, and wait for it no
         longer than `patience`: an upgrade in mid-transaction fails without waiting."""
+        del answer_timeout
         options = {
             **settings["OPTIONS"],
             "timeout": patience,
             "transaction_mode": "IMMEDIATE",
         }
         return {**settings, "OPTIONS": options}
+
+    def limit_transaction(self, connection: BaseDatabaseWrapper) -> None:
+        """Do nothing: it waits no longer than its connection, and ends with its process."""
+        del connection
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
         """There is nothing between this process and the file."""
