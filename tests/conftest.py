@@ -52,16 +52,29 @@ def _is_one_of_few(item: pytest.Item) -> bool:
     for parameter, mark in LONG.items():
         if parameter in chosen and item.get_closest_marker(mark):
             mine = chosen.pop(parameter)
-            places = next(
-                marker.args[1]
-                for marker in item.iter_markers("parametrize")
-                if marker.args[0] == parameter
-            )
+            places = _choices(item, parameter)
             name = "-".join(
                 [getattr(item, "originalname", item.name), *map(str, chosen.values())]
             )
             return bool(mine == places[zlib.crc32(name.encode()) % len(places)])
     return True
+
+
+def _choices(item: pytest.Item, parameter: str) -> list[Any]:
+    """Return the values that a test has for a parameter, which may be one of several that
+    a marker names together."""
+    found: dict[Any, None] = {}
+    for marker in item.iter_markers("parametrize"):
+        named, values = marker.args[:2]
+        names = (
+            [name.strip() for name in named.split(",")] if isinstance(named, str) else named
+        )
+        if parameter in names:
+            for value in values:
+                given = getattr(value, "values", value)
+                is_alone = len(names) == 1 and given is value
+                found[value if is_alone else given[list(names).index(parameter)]] = None
+    return list(found)
 
 
 class Faults:
