@@ -35,8 +35,10 @@ APPS = [
     OWN_APP,
     "saboteur",
 ]
+# A sweep takes longer than a login stays fresh.
 OPTIONS = Options(
-    settings={"INSTALLED_APPS": APPS}, migration_route={"LEASE": f"{LEASE:g}s"}
+    settings={"INSTALLED_APPS": APPS},
+    migration_route={"LEASE": f"{LEASE:g}s", "REAUTHENTICATE": None},
 )
 
 
