@@ -338,3 +338,21 @@ def test_a_resumed_run_that_is_cancelled_before_it_begins_leaves_the_step_midway
     ended = resumed(cancelled)
     assert ended.state is RunState.SUCCEEDED, ended.error
     assert price("testapp_ware") == 300
+
+
+def test_a_resumed_run_that_was_cancelled_can_be_resolved_as_it_is(shop, settings, project):
+    """It does not stay partial for good, and its database is free."""
+    write(shop, WIDTH, TIMES, SIZE.replace("Good", "Ware"))
+    run = carried("testapp")
+    usual = settings.MIGRATION_ROUTE
+    settings.MIGRATION_ROUTE = {**usual, "LAUNCHER": "tests.running.carrying.Keeper"}
+    project()
+    waiting = resumed(run)
+    settings.MIGRATION_ROUTE = usual
+    project()
+    cancelled = cancel(waiting.id, an_actor(), reason="not today")
+    resolved = resolve(
+        cancelled.id, an_actor(), how=Resolution.AS_IS, reason="done by hand"
+    )
+    assert resolved.state is RunState.RECONCILED
+    assert unresolved_runs() == {}

@@ -132,9 +132,11 @@ def _with_what_it_resumes(
 
     The run that it resumes is resolved by then, so that the step which that one left
     midway is this run's: the run ends as partial, and its database stays locked. A
-    transition that brings the steps of a run has looked at them already.
+    transition that brings the steps of a run has looked at them already, and one of a run
+    that has ended is its resolution.
     """
-    if to not in ENDED_STATES or change.steps is not None:
+    is_resolved = before.state in ENDED_STATES
+    if is_resolved or to not in ENDED_STATES or change.steps is not None:
         return to, change
     steps = run_record(before).steps
     if not steps or steps[0].done_operations is None:
