@@ -85,18 +85,20 @@ def test_names_that_mean_nothing_or_too_much(build, pair):
     for query in ({"databse": "default"}, {"mode": "faked"}, {"database": ""}):
         expect_problem(ci.call("GET", "plan", params=query), (400, 404))
     expect_problem(ci.call("GET", "plan", params={"databse": "x"}), 400, "invalid_request")
-    run = {"database": "nowhere", "targets": [], "fingerprint": "f"}
+    run = {"database": "nowhere", "targets": [], "fingerprint": "a-b-c"}
     expect_problem(ci.ask_for_run(run), 404, "unknown_database")
-    run = {"database": "default", "targets": ["shop.0009"], "fingerprint": "f"}
+    run = {"database": "default", "targets": ["shop.0009"], "fingerprint": "a-b-c"}
     expect_problem(ci.ask_for_run(run), 404, "unknown_target")
     run = {
         "database": "default",
         "targets": ["shop.0002_sku", "shop.zero"],
-        "fingerprint": "f",
+        "fingerprint": "a-b-c",
     }
     expect_problem(ci.ask_for_run(run), (400, 404, 409))
-    run = {"database": "default", "targets": [], "fingerprint": "no such fingerprint"}
+    run = {"database": "default", "targets": [], "fingerprint": "a-b-c"}
     expect_problem(ci.ask_for_run(run), 409, "plan_changed", "stale_code")
+    run = {"database": "default", "targets": [], "fingerprint": "no such fingerprint"}
+    expect_problem(ci.ask_for_run(run), 400, "invalid_request")
     assert site.applied() == ["0001_initial"]
 
 
