@@ -24,7 +24,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
-from migration_route.running.work.observation import observed
+from migration_route.running.work.observation import observed, once
+from migration_route.running.work.positions import Layout, Place, layout_of
 
 METHODS = ("database_forwards", "database_backwards")
 
@@ -49,29 +50,29 @@ class Counting:
         del migration, duration_ms
         self.counts["steps finished"] += 1
 
-    def operation_started(self, position: int, operation: Operation) -> None:
+    def operation_started(self, position: int | None, operation: Operation) -> None:
         """Count."""
         del position, operation
         self.counts["operations started"] += 1
 
-    def operation_finished(self, position: int, duration_ms: int) -> None:
+    def operation_finished(self, position: int | None, duration_ms: int) -> None:
         """Count."""
         del position, duration_ms
         self.counts["operations finished"] += 1
 
-    def operation_begins(self, position: int, operation: Operation, *, count: int) -> None:
+    def operation_begins(self, place: Place, operation: Operation) -> None:
         """Count."""
-        del position, operation, count
+        del place, operation
         self.counts["operations begun alone"] += 1
 
-    def operation_returns(self, position: int, duration_ms: int, *, count: int) -> None:
+    def operation_returns(self, place: Place, duration_ms: int) -> None:
         """Count."""
-        del position, duration_ms, count
+        del place, duration_ms
         self.counts["operations returned alone"] += 1
 
-    def step_ends(self, *, count: int) -> None:
+    def step_ends(self, place: Place) -> None:
         """Count."""
-        del count
+        del place
         self.counts["ends reached"] += 1
 
     def statement_starts(self, sql: str) -> None:
@@ -93,6 +94,11 @@ class Counting:
             for operation in self.operations.values()
             for method in METHODS
         )
+
+
+def as_written(migration: Migration) -> Layout:
+    """Return the layout of a migration that a test has made in memory: nothing is added."""
+    return layout_of(migration.operations, migration.operations)
 
 
 @contextmanager
@@ -133,7 +139,8 @@ def main() -> None:
     counting, seen = Counting(), Counter[str]()
     before = vars(MigrationExecutor).copy()
     try:
-        with witnessed(seen), observed(counting) if way == "observed" else nullcontext():
+        watched = observed(counting, once, as_written)
+        with witnessed(seen), watched if way == "observed" else nullcontext():
             runpy.run_path("runtests.py", run_name="__main__")
     finally:
         told = {
