@@ -104,7 +104,7 @@ def test_b4_two_last_migrations_are_a_refusal_that_kills_nobody(build, pair):
         assert "0002_left" in json.dumps(problem)
         assert "0002_right" in json.dumps(problem)
     assert boss.http.post("/perform/").status_code == 409
-    plan = {"database": "default", "targets": [], "fingerprint": "whatever"}
+    plan = {"database": "default", "targets": [], "fingerprint": "a-b-c"}
     expect_problem(ci.ask_for_run(plan), 409, "conflict")
     assert site.server.answering_pid() in pids
     assert site.server.worker_pids() == pids
