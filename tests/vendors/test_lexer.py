@@ -186,7 +186,7 @@ def test_postgres_agrees(postgres, dialect, text):
     except psycopg.Error:
         return  # a text is parsed as a whole before anything is executed
     (seen,) = postgres.execute("SELECT current_setting('canary.seen', true)").fetchone()
-    assert (seen == "1") == sees(text, dialect, "set canary.seen")
+    assert (seen != "") == sees(text, dialect, "set canary.seen")
 
 
 @pytest.fixture(scope="module")
