@@ -227,7 +227,7 @@ def test_mariadb_executes_nothing_that_is_not_seen(mariadb, backslashes, ansi_qu
         except pymysql.MySQLError:
             is_accepted = False
         cursor.execute("SELECT @seen")
-        is_executed = cursor.fetchone()[0] == 1
+        is_executed = cursor.fetchone()[0] != 0
     try:
         is_seen = sees(text, dialect, "set @seen")
     except Unreadable:
@@ -247,7 +247,7 @@ def test_sqlite_executes_nothing_that_is_not_seen(text):
         session.executescript(text)
     except (sqlite3.Error, sqlite3.Warning):
         is_accepted = False
-    is_executed = session.execute("PRAGMA user_version").fetchone()[0] == 7
+    is_executed = session.execute("PRAGMA user_version").fetchone()[0] != 0
     session.close()
     is_seen = sees(text, SQLITE, "pragma user_version")
     assert is_seen or not is_executed
