@@ -148,7 +148,7 @@ def ledger_connection(alias: str, *, patience: float = PATIENCE) -> Iterator[Non
 
 @contextmanager
 def ledger_transaction(alias: str) -> Iterator[None]:
-    """Open a transaction that keeps nobody waiting for long.
+    """Open a transaction with limits for locks and idle time.
 
     It holds rows that others need. A host that falls silent in the middle would keep them
     until the server gives its session up, which takes hours by default.

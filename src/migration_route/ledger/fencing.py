@@ -2,8 +2,8 @@
 
 A heartbeat that stops does not prove that a process is dead: its host can be cut off, it
 can be frozen, and both come back. So the claim is a token in the row of the run. Every
-transaction of the run's own processes checks it, and whoever concludes the run replaces it
-first.
+transaction of the run's own processes checks it, and a process that concludes the run
+replaces it first.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class ClaimLost(Exception):
 def renew_claim(run: str, claim: str, **columns: Any) -> None:
     """Write a heartbeat and these columns, if the claim still holds.
 
-    The row stays locked until the caller's transaction ends, so that nobody can take the
-    run over in between. Writes through `connections[ledger]` of this thread. Raises
+    The row stays locked until the caller's transaction ends: no other process can take
+    the run over in between. Writes through `connections[ledger]` of this thread. Raises
     `ClaimLost`.
     """
     rows = _claimed(run, claim)
