@@ -131,7 +131,8 @@ def _reconcile(run: RunRecord, *, was_ended: bool = False) -> RunRecord:
             try:
                 # Both locks are held until the run is concluded: a worker that comes back
                 # cannot open a session before, and asks for its claim after.
-                return _conclude(carriers.take_over(run))
+                carriers.take_over(run)
+                return _conclude(find_run(run.id))  # with what was asked beside the tables
             finally:
                 worker_lock.release()
         finally:
