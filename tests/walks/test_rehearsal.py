@@ -51,7 +51,7 @@ def kill(rehearsal):
 def processes_of(rehearsal):
     """Give the pids of its processes: exactly those that the route has started. A server
     writes the name of a database into the title of its own, and would go down with one."""
-    # Between zeros, so that neither the title of a server nor a longer word is taken for it.
+    # Between zeros: neither the title of a server nor a longer word is taken for it.
     wanted = b"\0migration_route\0rehearse-carry\0" + rehearsal.encode() + b"\0"
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
