@@ -392,7 +392,8 @@ def test_a_waiting_run_that_another_host_has_taken_over_begins_there_alone(
         def is_due() -> bool:
             # Again and again: the process of B may just be writing what it waits for.
             site.execute(
-                f"UPDATE migration_route_run SET waiting_until = '{now}', begin_at = '{now}'"
+                f"UPDATE migration_route_run SET waiting_until = '{now}', "
+                f"begin_at = '{now}'"
                 f" WHERE id = '{run}' AND state = 'waiting'"
             )
             return ci.get(f"runs/{run}")["state"] != "waiting"
