@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     options = parser.parse_args()
 
-    from migration_route.machines.tokens import digest_of, new_secret
+    from migration_route.core.credentials import digest_of, new_secret
 
     token = os.environ.get("DEMO_TOKEN") or new_secret()
     password = os.environ.get("DEMO_PASSWORD") or secrets.token_urlsafe(9)

@@ -137,11 +137,11 @@ def _clean() -> None:
     from django.db import connections, transaction
 
     from migration_route.conf import route_settings
-    from migration_route.ledger import sidecar
-    from migration_route.operations import reauthenticate, recording
+    from migration_route.ledger import spool
     from migration_route.planning import graph, sources
+    from migration_route.services import audit, reauthentication
 
-    if folder := sidecar.folder_of("default"):
+    if folder := spool.folder_of("default"):
         shutil.rmtree(folder, ignore_errors=True)
     with transaction.atomic(), connections["default"].cursor() as cursor:
         for table in (
@@ -166,8 +166,8 @@ def _clean() -> None:
     route_settings.cache_clear()
     sources.build.cache_clear()
     sources.place.cache_clear()
-    recording.strangers.forget()
-    reauthenticate.attempts.forget()
+    audit.strangers.forget()
+    reauthentication.attempts.forget()
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def project(
     """
     from tests.factories import PROCESS, tell_processes
 
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.running.process_settings")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.execution.process_settings")
     monkeypatch.setenv(PROCESS, "")
     tell_processes()
     return tell_processes

@@ -17,11 +17,11 @@ from uuid import uuid4
 from django.conf import settings
 from django.db import connections
 
-from migration_route.access.actor import Actor
-from migration_route.ledger.opening import NewRun
+from migration_route.access.actors import Actor
+from migration_route.core.enums import ActorKind, Direction, Mode, Scope
 from migration_route.ledger.records import StepRecord
+from migration_route.ledger.runs import NewRun
 from migration_route.planning.plan import Plan, Step
-from migration_route.vocabulary import ActorKind, Direction, Mode, Scope
 
 PROCESS = "MIGRATION_ROUTE_TEST_PROCESS"
 """The variable through which a test tells a process of its own its settings."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from migration_route.running.launchers.queued import QueuedLauncher
+from migration_route.execution.launchers.task_queue import QueuedLauncher
 
 
 class Remembering:

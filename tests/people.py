@@ -8,8 +8,8 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.test import Client
 
-from migration_route import clock
-from migration_route.access.reauthentication.stamps import KEY
+from migration_route.access.reauthentication import KEY
+from migration_route.core import clock
 
 PASSWORD = "ada-password"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migration_route.canonical import canonical_json, digest
+from migration_route.core.canonical_json import canonical_json, digest
 
 VALUES = st.recursive(
     st.none()

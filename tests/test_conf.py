@@ -10,15 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migration_route import conf
-from migration_route.approvals import ApprovalPolicy, Rule, When
 from migration_route.conf import (
     DatabaseSettings,
     RouteSettings,
     read_settings,
     route_settings,
 )
-from migration_route.health import HealthSettings, SignalName
-from migration_route.vocabulary import ActorKind, Scope
+from migration_route.core.enums import ActorKind, Scope
+from migration_route.core.values import (
+    ApprovalPolicy,
+    HealthSettings,
+    Rule,
+    SignalName,
+    When,
+)
 
 SHA = "a" * 64
 TOKEN: dict[str, Any] = {"name": "ci", "sha256": SHA, "scopes": ["read"]}

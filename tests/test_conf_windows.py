@@ -7,7 +7,7 @@ from datetime import time
 import pytest
 
 from migration_route.conf import read_settings
-from migration_route.windows import Day
+from migration_route.core.values import Day
 
 GOOD = {"from": "22:00", "to": "04:00", "timezone": "Europe/Berlin"}
 

@@ -6,10 +6,14 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connections, transaction
 
-from migration_route import connecting
-from migration_route.connecting import new_connection, own_connection
-from migration_route.errors import UnknownDatabase
-from migration_route.targets import all_aliases, find_target
+from migration_route.conf import databases
+from migration_route.conf.databases import (
+    all_aliases,
+    find_target,
+    new_connection,
+    own_connection,
+)
+from migration_route.core.errors import UnknownDatabase
 from migration_route.vendors import vendor_of
 from tests.factories import vendor, written_by_another
 
@@ -168,14 +172,14 @@ def test_a_way_that_is_direct_is_asked_about_once(monkeypatch):
     asked = []
     kind = type(vendor_of("default"))
     usual = kind.is_direct
-    monkeypatch.setattr(connecting, "_direct", set())
+    monkeypatch.setattr(databases, "_direct", set())
     monkeypatch.setattr(
         kind, "is_direct", lambda *words: asked.append(words) or usual(*words)
     )
-    connecting.require_direct("default")
-    connecting.require_direct("default")
+    databases.require_direct("default")
+    databases.require_direct("default")
     assert len(asked) == 1
-    connecting.require_direct("other")
+    databases.require_direct("other")
     assert len(asked) == 2
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from migration_route.error_texts import (
+from migration_route.core.error_texts import (
     LONGEST_MESSAGE,
     LONGEST_TRACEBACK,
     message_of,
@@ -13,7 +13,7 @@ from migration_route.error_texts import (
     traceback_of,
     without_values,
 )
-from migration_route.masking import masked
+from migration_route.core.redaction import masked
 from tests.factories import vendor
 
 SECRET = "swordfish"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migration_route.masking import MASK, Redactor, clipped, masked
+from migration_route.core.redaction import clipped, masked
+from migration_route.core.secret_patterns import MASK, Redactor
 
 SECRETS = st.text(string.ascii_letters + string.digits + "-_.", min_size=8, max_size=30)
 

@@ -10,11 +10,11 @@ from types import ModuleType
 
 import pytest
 
-from migration_route import processes
 from migration_route.checks import check_settings
 from migration_route.conf import read_settings
 from migration_route.conf.command import command_line, default_command
-from migration_route.errors import LaunchFailed
+from migration_route.core import subprocesses
+from migration_route.core.errors import LaunchFailed
 
 DJANGO = ("python", "-m", "django")
 SETDEFAULT = "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', {name!r})\n"
@@ -173,7 +173,7 @@ def test_an_embedded_interpreter_is_found(
 ) -> None:
     """uWSGI and mod_wsgi name themselves, or nothing, as the executable."""
     monkeypatch.setattr(sys, "executable", executable)
-    found = processes.interpreter()
+    found = subprocesses.interpreter()
     code = "import sys; print(sys.prefix)"
     answer = subprocess.run([found, "-c", code], capture_output=True, check=True, text=True)
     assert answer.stdout.strip() == sys.prefix
@@ -186,7 +186,7 @@ def test_without_an_interpreter_the_launch_fails(
     monkeypatch.setattr(sys, "executable", "/usr/sbin/uwsgi")
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(LaunchFailed, match="COMMAND"):
-        processes.interpreter()
+        subprocesses.interpreter()
 
 
 def test_a_process_with_other_settings_refuses_to_work(
@@ -203,13 +203,13 @@ def test_a_process_with_other_settings_refuses_to_work(
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shopfront.settings")
     answer = subprocess.run(
         [*command_line(("python", str(script))), "status"],
-        env=processes.environment(),
+        env=subprocesses.environment(),
         capture_output=True,
         text=True,
         check=False,
     )
     assert answer.returncode
-    error = processes.error_in(answer.stderr)
+    error = subprocesses.error_in(answer.stderr)
     assert "'tests.settings'" in error
     assert "'shopfront.settings'" in error
     assert "COMMAND" in error

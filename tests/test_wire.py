@@ -8,28 +8,28 @@ import json
 import msgspec
 import pytest
 
-from migration_route import wire
+from migration_route.presentation import schemas
 
 REQUESTS = [
     kind
-    for _, kind in inspect.getmembers(wire, inspect.isclass)
-    if issubclass(kind, wire.Request) and kind is not wire.Request
+    for _, kind in inspect.getmembers(schemas, inspect.isclass)
+    if issubclass(kind, schemas.Request) and kind is not schemas.Request
 ]
 ANSWERS = [
     kind
-    for _, kind in inspect.getmembers(wire, inspect.isclass)
-    if issubclass(kind, wire.Answer) and kind is not wire.Answer
+    for _, kind in inspect.getmembers(schemas, inspect.isclass)
+    if issubclass(kind, schemas.Answer) and kind is not schemas.Answer
 ]
 
 
-def create_run(**fields: object) -> wire.CreateRun:
+def create_run(**fields: object) -> schemas.CreateRun:
     """Return the body of `POST runs` as the API reads it."""
-    return msgspec.json.decode(json.dumps(fields), type=wire.CreateRun)
+    return msgspec.json.decode(json.dumps(fields), type=schemas.CreateRun)
 
 
 def test_an_empty_body_is_the_default():
     """Everything on `default`, and no fingerprint yet."""
-    assert create_run() == wire.CreateRun(
+    assert create_run() == schemas.CreateRun(
         database="default", targets=[], fingerprint="", reason="", build=""
     )
 
@@ -78,7 +78,7 @@ def test_an_answer_may_grow(kind):
 
 def test_an_answer_goes_there_and_back():
     """What is written is read as the same value."""
-    answer = wire.EventAnswer(
+    answer = schemas.EventAnswer(
         number=1,
         at="2026-11-23T17:00:00.000000Z",
         kind="output",
@@ -88,4 +88,4 @@ def test_an_answer_goes_there_and_back():
         text="größer",
         facts={"stream": "stdout"},
     )
-    assert msgspec.json.decode(wire.to_json(answer), type=wire.EventAnswer) == answer
+    assert msgspec.json.decode(schemas.to_json(answer), type=schemas.EventAnswer) == answer

@@ -14,9 +14,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import NoReverseMatch, reverse
 
-from migration_route.access.grants import databases_of
+from migration_route.access.actors import databases_of
 from migration_route.conf import route_settings
-from migration_route.ledger.installation import is_installed
+from migration_route.ledger.bootstrap import is_installed
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

@@ -17,16 +17,16 @@ class MigrationRouteConfig(AppConfig):
         """Register the system checks, the guard, the stamp of logins and who is told, and
         note which migrations a server starts with."""
         from migration_route import checks  # noqa: F401
-        from migration_route.access.reauthentication.stamps import watch_logins
-        from migration_route.operations import listening
+        from migration_route.access.reauthentication import watch_logins
+        from migration_route.core.uncached import read_recorder_uncached
+        from migration_route.execution import migrate_guard
         from migration_route.planning import sources
-        from migration_route.running.guarding import guard
-        from migration_route.uncached import read_recorder_uncached
+        from migration_route.services import notifications
 
         read_recorder_uncached()
-        guard.watch()
+        migrate_guard.watch()
         watch_logins()
-        listening.watch()
+        notifications.watch()
         if sources.is_server():
             sources.remember()
             sources.build()

@@ -16,12 +16,12 @@ from django.utils.module_loading import import_string
 
 from migration_route.conf import read_settings
 from migration_route.conf.command import HINT, problem_of
-from migration_route.errors import DatabaseUnavailable, RouteError
-from migration_route.running.launchers import launcher
-from migration_route.targets import all_aliases
+from migration_route.conf.databases import all_aliases
+from migration_route.core.errors import DatabaseUnavailable, RouteError
+from migration_route.execution.launchers import launcher
 from migration_route.vendors import UNKNOWN, vendor_name, wrapper_of
 
-GATE = "migration_route.gate.GateMiddleware"
+GATE = "migration_route.middleware.GateMiddleware"
 _KNOWN_VENDORS = frozenset({"sqlite", "postgresql", "mysql"})
 
 

@@ -26,7 +26,7 @@ from django.db import Error as DatabaseFailure
 from django.db import connections
 from django.dispatch import Signal
 
-from migration_route.edges import Edge, Happening
+from migration_route.core.events import Edge, Happening
 
 logger = logging.getLogger("migration_route.signals")
 

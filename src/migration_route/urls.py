@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from migration_route.api.endpoints import endpoint
+from migration_route.api.base import endpoint
 from migration_route.api.metrics import get_metrics
 
 app_name = "migration_route"

@@ -6,24 +6,22 @@ from dataclasses import replace
 
 from django.http import HttpRequest, HttpResponse
 
-from migration_route.access.actor import Actor
-from migration_route.access.permissions import authorise
-from migration_route.access.requests import (
+from migration_route.access.actors import Actor, authorise
+from migration_route.access.authentication import (
     find_actor,
     find_bearer_of_permit,
     permit_in_form,
 )
-from migration_route.api.endpoints import answer, endpoint
-from migration_route.api.patience import longest_wait
-from migration_route.errors import Forbidden, Unauthenticated
-from migration_route.operations import apply as applying
-from migration_route.operations import permitted as permits
-from migration_route.operations import runs
-from migration_route.operations.plan import plain_plan
-from migration_route.operations.recording import on_record
+from migration_route.api.base import answer, endpoint, longest_wait
+from migration_route.core.enums import RunState, Scope
+from migration_route.core.errors import Forbidden, Unauthenticated
 from migration_route.planning.plan import PlanRequest
-from migration_route.reporting.serialize import run_answer
-from migration_route.vocabulary import RunState, Scope
+from migration_route.presentation.serializers import run_answer
+from migration_route.services import apply as applying
+from migration_route.services import permit_redemption as permits
+from migration_route.services import runs
+from migration_route.services.audit import on_record
+from migration_route.services.plans import plain_plan
 
 
 class NotForYou(Forbidden):

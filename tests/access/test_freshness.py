@@ -11,9 +11,9 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, get_resolver, reverse
 
-from migration_route.access.reauthentication.stamps import KEY
-from migration_route.ledger.reading import list_entries
-from migration_route.vocabulary import Action
+from migration_route.access.reauthentication import KEY
+from migration_route.core.enums import Action
+from migration_route.ledger.queries import list_entries
 from tests.people import grow_old, is_fresh, signed_in_with_a_password
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -101,7 +101,7 @@ def test_no_address_that_only_looks_asks():
 
 def test_a_denial_is_on_the_ledger_with_who_from_where_and_what(history):
     """As every other denial."""
-    from migration_route.ledger.installation import install
+    from migration_route.ledger.bootstrap import install
 
     install()
     client = signed_in_with_a_password()

@@ -7,13 +7,13 @@ from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
-from migration_route.access.grants import granted_to
+from migration_route.access.actors import granted_to
 from migration_route.conf import read_settings
-from migration_route.ledger import opening
+from migration_route.conf.databases import Target
+from migration_route.core.enums import Action, Scope
+from migration_route.ledger import runs
+from migration_route.ledger.bootstrap import install
 from migration_route.ledger.entries import Draft, note
-from migration_route.ledger.installation import install
-from migration_route.targets import Target
-from migration_route.vocabulary import Action, Scope
 from tests.access.test_sessions import signed_in, user
 from tests.factories import a_new_run
 
@@ -170,7 +170,7 @@ def test_who_may_on_one_database_alone_sees_that_one_alone(by_database, a_ledger
 def a_ledger(database):
     """Put a run and entries of both databases on record; give the id of the run."""
     install()
-    run, _ = opening.open_run(a_new_run(database="default"))
+    run, _ = runs.open_run(a_new_run(database="default"))
     note(Draft(action=Action.REFUSED, database="other"))
     return run.id
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 from django.test import Client, RequestFactory
 
-from migration_route.access.addresses import UNKNOWN, client_address
-from migration_route.access.requests import find_actor
+from migration_route.access.authentication import find_actor
+from migration_route.access.networks import UNKNOWN, client_address
 from migration_route.conf import read_settings
-from migration_route.ledger.reading import list_entries
-from migration_route.machines.networks import read_networks
-from migration_route.machines.tokens import digest_of
+from migration_route.core.credentials import digest_of, read_networks
+from migration_route.ledger.queries import list_entries
 
 API = "/migrations/api/v1/"
 DEPLOYER = "deployer-secret"
@@ -152,7 +151,7 @@ def test_reading_can_be_limited_too_and_ready_is_open(networks):
 @pytest.mark.usefixtures("database")
 def test_a_wrong_network_is_told_nothing_and_is_on_the_ledger(networks):
     """Whether a token is good is not told to whoever calls from elsewhere."""
-    from migration_route.ledger.installation import install
+    from migration_route.ledger.bootstrap import install
 
     install()
     networks({"read": [OFFICE]})

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test import Client
 
-from migration_route.web.suspended import FIELD
+from migration_route.web.pending_form import FIELD
 from tests.access.test_sessions import RUNS, STATUS, signed_in, user
 from tests.people import PASSWORD, grow_old, is_fresh, signed_in_with_a_password
 
@@ -203,7 +203,7 @@ def test_a_column_that_comes_in_this_moment_is_no_harm(monkeypatch):
 
 def test_the_columns_that_exist_are_read_and_no_others(django_assert_num_queries):
     """The user that is handed out knows that the column is missing."""
-    from migration_route.access.partly import read_partly
+    from migration_route.access.sessions import read_partly
 
     client = signed_in_with_a_password()
     request = client.get(STATUS).wsgi_request

@@ -7,10 +7,9 @@ import pwd
 
 import pytest
 
-from migration_route.access.actor import Actor, on_this_host
-from migration_route.access.permissions import authorise, may, rights_of
-from migration_route.errors import Forbidden, Unauthenticated
-from migration_route.vocabulary import PEOPLE_ONLY, ActorKind, Scope
+from migration_route.access.actors import Actor, authorise, may, on_this_host, rights_of
+from migration_route.core.enums import PEOPLE_ONLY, ActorKind, Scope
+from migration_route.core.errors import Forbidden, Unauthenticated
 from tests.factories import an_actor
 
 READ, PLAN = Scope.READ, Scope.PLAN

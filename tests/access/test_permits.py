@@ -10,15 +10,15 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
 
-from migration_route.access import signing
-from migration_route.access.actor import on_this_host
-from migration_route.access.permits import find_permit
-from migration_route.ledger import opening, runs
-from migration_route.ledger.reading import list_entries, list_runs
-from migration_route.operations import permits
-from migration_route.operations.plan import plain_plan
+from migration_route.access import permits
+from migration_route.access.actors import on_this_host
+from migration_route.access.authentication import find_permit
+from migration_route.core.enums import ActorKind, RunState
+from migration_route.ledger import runs as ledger_runs
+from migration_route.ledger.queries import list_entries, list_runs
 from migration_route.planning.plan import PlanRequest
-from migration_route.vocabulary import ActorKind, RunState
+from migration_route.services import permits as services_permits
+from migration_route.services.plans import plain_plan
 from tests.factories import a_new_run, at_once, tables
 
 API, PAGE = "/migrations/api/v1/", "/migrations/permit/"
@@ -39,12 +39,12 @@ def plan(history):
 
 def permit_for(plan, **words):
     """Return a permit as text."""
-    request = permits.PermitRequest(
+    request = services_permits.PermitRequest(
         plan=PlanRequest(targets=words.pop("targets", ())),
         fingerprint=plan.fingerprint,
         **words,
     )
-    return permits.issue(request, on_this_host())[1]
+    return services_permits.issue(request, on_this_host())[1]
 
 
 def bearer(text, **words):
@@ -74,7 +74,7 @@ def test_a_permit_carries_out_its_plan_once(plan):
     issuer = on_this_host().name
     assert run["state"] == "succeeded"
     assert run["requested_by"] == {"kind": "permit", "name": issuer}
-    assert run["permit"] == signing.read_permit(text).id
+    assert run["permit"] == permits.read_permit(text).id
     second = post_run(text, plan)
     assert (second.status_code, second.json()["code"]) == (403, "permit_used")
     assert second.json()["run"] == run["id"]
@@ -158,19 +158,19 @@ def test_it_stands_for_the_approval_of_people(plan, settings, project):
     text = permit_for(plan)
     run = post_run(text, plan).json()
     assert (run["state"], run["approval"]) == ("succeeded", None)
-    assert run["permit"] == signing.read_permit(text).id
+    assert run["permit"] == permits.read_permit(text).id
 
 
 def test_it_does_not_stand_for_what_stopped_midway(plan):
     """The database is in between: the permit is refused, and is good once that is over."""
-    stopped, _ = opening.open_run(a_new_run(database="default"))
-    runs.move(stopped.id, to=RunState.PARTIAL, expected={RunState.QUEUED})
+    stopped, _ = ledger_runs.open_run(a_new_run(database="default"))
+    ledger_runs.move(stopped.id, to=RunState.PARTIAL, expected={RunState.QUEUED})
     text = permit_for(plan)
     refused = post_run(text, plan)
     assert (refused.status_code, refused.json()["code"]) == (409, "needs_resolution")
     assert refused.json()["run"] == stopped.id
     assert "made_a" not in tables()
-    runs.move(stopped.id, to=RunState.RECONCILED, expected={RunState.PARTIAL})
+    ledger_runs.move(stopped.id, to=RunState.RECONCILED, expected={RunState.PARTIAL})
     assert post_run(text, plan).json()["state"] == "succeeded"
 
 
@@ -192,7 +192,7 @@ def test_of_many_at_once_one_uses_it(plan):
     refused = {a.json()["code"] for a in answers if a.status_code >= 300}
     assert refused <= {"permit_used", "active_run"}
     runs = list_runs(database=None, before=None, limit=9)
-    assert [run.permit for run in runs] == [signing.read_permit(text).id]
+    assert [run.permit for run in runs] == [permits.read_permit(text).id]
 
 
 def test_the_same_key_gives_the_same_run(plan):

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 
-from migration_route.vocabulary import Scope
+from migration_route.core.enums import Scope
 
 pytestmark = pytest.mark.usefixtures("database")
 

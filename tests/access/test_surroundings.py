@@ -6,7 +6,7 @@ from django.core.handlers.base import BaseHandler
 from django.db import connections
 from django.http import HttpResponse
 
-from migration_route.access.surroundings import outside_of_the_request
+from migration_route.access.isolation import outside_of_the_request
 
 
 def test_no_request_transaction_is_opened_on_any_alias(settings, monkeypatch):

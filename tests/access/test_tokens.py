@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.test import RequestFactory
 
-from migration_route.access.permissions import authorise
-from migration_route.access.requests import find_actor
-from migration_route.access.tokens import find_token
-from migration_route.errors import Unauthenticated
-from migration_route.machines.tokens import digest_of, new_secret
-from migration_route.vocabulary import ActorKind, Scope
+from migration_route.access.actors import authorise
+from migration_route.access.authentication import find_actor, find_token
+from migration_route.core.credentials import digest_of, new_secret
+from migration_route.core.enums import ActorKind, Scope
+from migration_route.core.errors import Unauthenticated
 
 
 def today() -> str:

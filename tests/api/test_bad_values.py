@@ -16,12 +16,12 @@ import pytest
 from django.test import Client
 
 from migration_route.api.openapi import document
-from migration_route.approvals import Demand
-from migration_route.ledger import opening
+from migration_route.core.enums import RunState
+from migration_route.core.values import Demand
+from migration_route.ledger import runs
 from migration_route.models import Entry, Rehearsal, Run
-from migration_route.operations.plan import plain_plan
 from migration_route.planning.plan import PlanRequest
-from migration_route.vocabulary import RunState
+from migration_route.services.plans import plain_plan
 from tests.access.test_sessions import user
 from tests.factories import a_new_run
 
@@ -238,7 +238,7 @@ TABLE = [
 def test_a_value_that_is_out_of_range_is_refused(history, person):
     """The status says that the request is at fault, and nothing changes."""
     history.write("0001_first")
-    run, _ = opening.open_run(a_new_run(database="other"))
+    run, _ = runs.open_run(a_new_run(database="other"))
     for case in TABLE:
         headers = dict(case.headers)
         if "Last-Event-ID" in headers:
@@ -278,7 +278,7 @@ def world(history, person):
     """One run that waits for approval, and a plan that can be applied."""
     history.write("0001_first")
     demand = Demand(required=1, rule="APPROVALS", why="the test says so")
-    run, _ = opening.open_run(a_new_run(database="other", demand=demand))
+    run, _ = runs.open_run(a_new_run(database="other", demand=demand))
     return run.id
 
 

@@ -10,17 +10,17 @@ import pytest
 from django.db import transaction
 from django.test import Client, RequestFactory
 
-from migration_route import wire
 from migration_route.api import urls
-from migration_route.api.endpoints import answer, endpoint
+from migration_route.api.base import answer, endpoint
 from migration_route.api.openapi import document
-from migration_route.api.parsing import LARGEST_BODY, wanted_wait
-from migration_route.connecting import own_connection
-from migration_route.ledger import opening, runs
-from migration_route.ledger.journal import Journal
+from migration_route.api.requests import LARGEST_BODY, wanted_wait
+from migration_route.conf.databases import own_connection
+from migration_route.core.enums import EventKind, RunState
+from migration_route.ledger import runs
+from migration_route.ledger.run_log import Journal
 from migration_route.models import Entry, Event
 from migration_route.planning import sources
-from migration_route.vocabulary import EventKind, RunState
+from migration_route.presentation import schemas
 from tests.factories import a_new_run
 from tests.test_errors import EVERY
 
@@ -44,7 +44,7 @@ def call(path: str, who: str = "reader", method: str = "get", **words):
 
 def a_run(state: RunState = RunState.QUEUED):
     """Return a run in that state, with three events."""
-    run, _ = opening.open_run(a_new_run())
+    run, _ = runs.open_run(a_new_run())
     with own_connection("default"):
         journal = Journal(run)
         for word in "abc":
@@ -178,7 +178,7 @@ def test_no_address_stands_in_the_transaction_of_its_request():
     """Neither `ATOMIC_REQUESTS`, nor a login page, nor a CSRF page comes before ours."""
 
     def look(request):
-        return answer(wire.ReadyAnswer(ready=True))
+        return answer(schemas.ReadyAnswer(ready=True))
 
     view = endpoint({"GET": look})
     assert view._non_atomic_requests == {"default", "other"}

@@ -11,12 +11,12 @@ from asgiref.testing import ApplicationCommunicator
 from django.core.handlers.asgi import ASGIHandler
 from django.test import Client
 
-from migration_route import wire
+from migration_route.core.enums import Action
 from migration_route.ledger import entries, verification
 from migration_route.ledger.entries import Draft
-from migration_route.ledger.exported import verify_export
+from migration_route.ledger.hashchain import verify_export
 from migration_route.models import Entry
-from migration_route.vocabulary import Action
+from migration_route.presentation import schemas
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -52,7 +52,7 @@ def test_every_line_comes_as_it_is_stored():
     assert [piece.count(b"\n") for piece in pieces] == [2, 2, 1]
     lines = b"".join(pieces).splitlines()
     assert verify_export(lines).entries == 5
-    read = [msgspec.json.decode(line, type=wire.ExportedEntry) for line in lines]
+    read = [msgspec.json.decode(line, type=schemas.ExportedEntry) for line in lines]
     assert [entry.facts["n"] for entry in read] == list(range(5))
     assert {entry.uid for entry in read} == set(Entry.objects.values_list("uid", flat=True))
 

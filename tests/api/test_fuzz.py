@@ -18,14 +18,14 @@ from hypothesis import HealthCheck, given, seed
 from hypothesis import settings as bounds
 from hypothesis import strategies as some
 
-from migration_route.access.actor import on_this_host
+from migration_route.access.actors import on_this_host
 from migration_route.api.openapi import document
-from migration_route.ledger import opening, runs
+from migration_route.core.enums import RunState
+from migration_route.ledger import runs
 from migration_route.models import Entry
-from migration_route.operations import permits
-from migration_route.operations.plan import plain_plan
 from migration_route.planning.plan import PlanRequest
-from migration_route.vocabulary import RunState
+from migration_route.services import permits
+from migration_route.services.plans import plain_plan
 from tests.access.test_sessions import user
 from tests.factories import a_new_run
 from tests.harness.issuer import AUDIENCE, Issuer
@@ -157,7 +157,7 @@ def world(history, project, settings, caplog):
     history.table("0001_a", "made_a")
     project()
     caplog.set_level(logging.DEBUG)
-    run, _ = opening.open_run(a_new_run(database="other"))
+    run, _ = runs.open_run(a_new_run(database="other"))
     runs.move(run.id, to=RunState.CANCELLED, expected={RunState.QUEUED})
     permit = permits.PermitRequest(
         plan=PlanRequest(), fingerprint=plain_plan(PlanRequest()).fingerprint

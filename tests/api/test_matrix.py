@@ -20,18 +20,11 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from migration_route.access.actor import on_this_host
-from migration_route.access.identity import finding
+from migration_route.access import oidc
+from migration_route.access.actors import on_this_host
 from migration_route.api.openapi import document
-from migration_route.approvals import Demand
-from migration_route.ledger import opening, rehearsals, runs
-from migration_route.ledger.rehearsal_records import NewRehearsal
-from migration_route.machines.tokens import digest_of
-from migration_route.models import Entry, Rehearsal, Run
-from migration_route.operations import permits, reauthenticate, recording
-from migration_route.operations.plan import plain_plan
-from migration_route.planning.plan import PlanRequest
-from migration_route.vocabulary import (
+from migration_route.core.credentials import digest_of
+from migration_route.core.enums import (
     ActorKind,
     CopyKind,
     Direction,
@@ -39,6 +32,13 @@ from migration_route.vocabulary import (
     RehearsalState,
     RunState,
 )
+from migration_route.core.values import Demand
+from migration_route.ledger import rehearsals, runs
+from migration_route.ledger.rehearsals import NewRehearsal
+from migration_route.models import Entry, Rehearsal, Run
+from migration_route.planning.plan import PlanRequest
+from migration_route.services import audit, permits, reauthentication
+from migration_route.services.plans import plain_plan
 from tests.factories import a_new_run, tables
 from tests.harness.issuer import AUDIENCE, Issuer
 
@@ -167,14 +167,14 @@ class World:
         self.awaiting = self._awaiting()
 
     def _run(self, state: RunState) -> str:
-        run, _ = opening.open_run(a_new_run(database="other"))
+        run, _ = runs.open_run(a_new_run(database="other"))
         if state is not RunState.QUEUED:
             runs.move(run.id, to=state, expected={RunState.QUEUED})
         return run.id
 
     def _awaiting(self) -> str:
         demand = Demand(required=1, rule="APPROVALS", why="so it is")
-        run, _ = opening.open_run(a_new_run(database="default", demand=demand))
+        run, _ = runs.open_run(a_new_run(database="default", demand=demand))
         return run.id
 
     def _rehearsal(self) -> str:
@@ -454,8 +454,8 @@ ACTORS: dict[str, Who] = {
 @pytest.fixture
 def world(history, project, settings):
     """Give a world in which one migration is applied and one is pending."""
-    finding._rings.clear()
-    reauthenticate.attempts.forget()
+    oidc._rings.clear()
+    reauthentication.attempts.forget()
     settings.MIGRATION_ROUTE = ROUTE
     project()
     history.table("0001_a", "made_a")
@@ -525,7 +525,7 @@ def check(
         # is exported as a whole.
         kept_out = ("/runs/{run}", "/ledger/export")
         refusal = (403, "forbidden") if which.path.startswith(kept_out) else None
-    recording.strangers.forget()
+    audit.strangers.forget()
     last = Entry.objects.count()
     words: dict[str, Any] = {"headers": headers, "REMOTE_ADDR": who.address}
     if which.method == "post":

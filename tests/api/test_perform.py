@@ -8,11 +8,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from migration_route.ledger import opening, runs
-from migration_route.vocabulary import RunState
+from migration_route.core.enums import RunState
+from migration_route.ledger import runs
 from tests.access.test_sessions import signed_in, user
+from tests.execution.carrying import Keeper
 from tests.factories import a_new_run, tables
-from tests.running.carrying import Keeper
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def test_what_is_still_running_is_202(history, settings):
     history.table("0001_a", "made_a")
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
-        "LAUNCHER": "tests.running.carrying.Keeper",
+        "LAUNCHER": "tests.execution.carrying.Keeper",
         "WAIT": "100ms",
     }
     answer = perform(staff())
@@ -67,7 +67,7 @@ def test_what_is_still_running_is_202(history, settings):
 def test_what_is_refused_is_409(history, state):
     """Another run is in the way."""
     history.table("0001_a", "made_a")
-    run, _ = opening.open_run(a_new_run())
+    run, _ = runs.open_run(a_new_run())
     if state is not RunState.QUEUED:
         runs.move(run.id, to=state, expected={RunState.QUEUED})
     answer = perform(staff())

@@ -16,34 +16,31 @@ from django.apps import apps
 from django.core.management import call_command
 
 import migration_route
-from migration_route import vocabulary
 from migration_route.api.openapi import document
-from migration_route.running import messages
-from migration_route.running.supervision.transcript import Transcript
+from migration_route.core import enums
+from migration_route.execution import messages
+from migration_route.execution.supervisor.recorder import Transcript
 
 SOURCE = Path(migration_route.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 PURE = [
-    "approvals",
-    "canonical",
-    "client.main",
-    "clock",
-    "commandline",
-    "deciding.approving",
-    "deciding.policy",
-    "errors",
-    "findings",
-    "ledger.chain",
-    "ledger.exported",
-    "planning.fingerprint",
+    "cli.arguments",
+    "cli.export_file",
+    "cli.remote.main",
+    "core.canonical_json",
+    "core.clock",
+    "core.credentials",
+    "core.enums",
+    "core.errors",
+    "core.secret_patterns",
+    "core.values",
+    "ledger.hashchain",
     "planning.plan",
-    "rendering.text",
-    "reporting.exports",
-    "secret_patterns",
-    "machines.tokens",
-    "vocabulary",
-    "wire",
+    "policy.approvals",
+    "policy.decision",
+    "presentation.schemas",
+    "presentation.text",
 ]
 
 
@@ -96,10 +93,10 @@ def test_every_list_of_words_in_the_api_is_one_of_the_vocabulary():
     """What openapi.json offers to choose from is exactly what the route knows."""
     known = {
         tuple(member.value for member in kind)
-        for kind in vars(vocabulary).values()
+        for kind in vars(enums).values()
         if isinstance(kind, type)
-        and issubclass(kind, vocabulary.StrEnum)
-        and kind is not vocabulary.StrEnum
+        and issubclass(kind, enums.StrEnum)
+        and kind is not enums.StrEnum
     }
     offered = re.findall(r'"enum": (\[[^\]]*\])', document("/").decode())
     assert offered
@@ -118,23 +115,23 @@ def test_every_message_of_a_worker_is_heard():
 
 def test_active_and_ended_states_are_all_states():
     """A run is in the one kind or the other."""
-    assert set(vocabulary.RunState) == vocabulary.ACTIVE_STATES | vocabulary.ENDED_STATES
-    assert not vocabulary.ACTIVE_STATES & vocabulary.ENDED_STATES
+    assert set(enums.RunState) == enums.ACTIVE_STATES | enums.ENDED_STATES
+    assert not enums.ACTIVE_STATES & enums.ENDED_STATES
 
 
 @pytest.mark.parametrize(
     ("kind", "width"),
     [
-        (vocabulary.RunState, 20),
-        (vocabulary.RehearsalState, 20),
-        (vocabulary.CopyKind, 20),
-        (vocabulary.Direction, 10),
-        (vocabulary.Mode, 20),
-        (vocabulary.ActorKind, 20),
-        (vocabulary.Action, 40),
-        (vocabulary.EventKind, 40),
-        (vocabulary.WaitingReason, 40),
-        (vocabulary.ApprovalDecision, 10),
+        (enums.RunState, 20),
+        (enums.RehearsalState, 20),
+        (enums.CopyKind, 20),
+        (enums.Direction, 10),
+        (enums.Mode, 20),
+        (enums.ActorKind, 20),
+        (enums.Action, 40),
+        (enums.EventKind, 40),
+        (enums.WaitingReason, 40),
+        (enums.ApprovalDecision, 10),
     ],
 )
 def test_every_word_fits_into_its_column(kind, width):

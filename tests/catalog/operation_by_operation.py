@@ -11,12 +11,10 @@ import sys
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from migration_route.catalog.comparison import compare, compare_end
-from migration_route.catalog.effects import effect_of
-from migration_route.catalog.live import read_live
-from migration_route.catalog.marks import Marker
+from migration_route.execution.recovery.introspection import compare, compare_end, read_live
+from migration_route.execution.recovery.schema_marks import Marker, effect_of
 from migration_route.planning import graph as graphs
-from migration_route.planning.states import moves_of
+from migration_route.planning.sql import moves_of
 
 surprises: list[str] = []
 counts = {"operations": 0, "known": 0}

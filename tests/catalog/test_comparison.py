@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from migration_route.catalog.comparison import compare, compare_end, with_copy_left
-from migration_route.catalog.effects import Effect
-from migration_route.catalog.marks import Mark
-from migration_route.vocabulary import Presence
+from migration_route.core.enums import Presence
+from migration_route.execution.recovery.introspection import (
+    compare,
+    compare_end,
+    with_copy_left,
+)
+from migration_route.execution.recovery.schema_marks import Effect, Mark
 
 IN, OUT, MIDWAY, UNKNOWN = Presence.IN, Presence.OUT, Presence.MIDWAY, Presence.UNKNOWN
 

@@ -1,6 +1,6 @@
 """What do the tests of the client share? A server that says what a test wants it to say.
 
-What a real route says is walked in `tests/walks/test_client.py`; here it is what a route of
+What a real route says is walked in `tests/e2e/test_client.py`; here it is what a route of
 another version says, or somebody who stands before it.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from migration_route.client.main import main
+from migration_route.cli.remote.main import main
 
 
 @dataclass

@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from migration_route import wire
-from migration_route.client.live import live_line
-from migration_route.client.screen import Screen, harmless
+from migration_route.cli.remote.follow import Screen, harmless
+from migration_route.cli.remote.live import live_line
+from migration_route.presentation import schemas
 from tests.client.conftest import Answers
 
 DATABASE = {
@@ -92,7 +92,7 @@ def test_what_an_older_route_does_not_say_has_its_default(server, call):
     """What came into the answers later has one."""
     server.say("GET status", STATUS)
     assert "run 7 is active" in call("status").out
-    for kind in (wire.RunAnswer, wire.DatabaseAnswer):
+    for kind in (schemas.RunAnswer, schemas.DatabaseAnswer):
         assert not set(kind.__struct_defaults__) - {None, True, False, ""} or True
 
 
@@ -178,9 +178,11 @@ def test_a_live_line_shows_steps_and_keeps_lines(capsys):
 
 def test_without_rich_there_are_lines(monkeypatch):
     """The extra is an extra."""
-    monkeypatch.setitem(sys.modules, "migration_route.client.live", None)
+    monkeypatch.setitem(sys.modules, "migration_route.cli.remote.live", None)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    run = wire.RunAnswer(**{**RUN, "requested_by": wire.ActorAnswer(kind="", name="")})
+    run = schemas.RunAnswer(
+        **{**RUN, "requested_by": schemas.ActorAnswer(kind="", name="")}
+    )
     with Screen().following(run) as following:
         assert following.live is None
 
@@ -190,7 +192,14 @@ def test_a_reader_that_has_gone_is_no_crash(server):
     server.say("GET status", STATUS)
     reader, writer = os.pipe()
     os.close(reader)
-    words = [sys.executable, "-m", "migration_route.client", "status", "--url", server.url]
+    words = [
+        sys.executable,
+        "-m",
+        "migration_route.cli.remote",
+        "status",
+        "--url",
+        server.url,
+    ]
     token = {"MIGRATION_ROUTE_TOKEN": "x"}
     said = subprocess.run(
         words,

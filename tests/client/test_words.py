@@ -8,11 +8,11 @@ from argparse import ArgumentParser, ArgumentTypeError, _SubParsersAction
 
 import pytest
 
-from migration_route.client.arguments import seconds
-from migration_route.client.main import parser
-from migration_route.client.transport import api_address
+from migration_route.cli.remote.arguments import seconds
+from migration_route.cli.remote.main import parser
+from migration_route.cli.remote.transport import api_address
 from migration_route.conf import read_settings
-from migration_route.errors import InvalidRequest
+from migration_route.core.errors import InvalidRequest
 from migration_route.management.commands.migration_route import Command
 
 DJANGO = {"help", "version", "verbosity", "settings", "pythonpath", "traceback"}
@@ -129,6 +129,6 @@ def test_a_token_is_made_without_a_server(call, server):
 
 def test_the_client_is_imported_without_django():
     """Nor does it need the extra to start."""
-    code = "import sys, migration_route.client.main; "
+    code = "import sys, migration_route.cli.remote.main; "
     code += "sys.exit(bool({'django', 'rich', 'httpx'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,15 +15,16 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from migration_route import processes, wire
 from migration_route.conf import read_settings
 from migration_route.conf.command import command_line
-from migration_route.ledger import opening, runs
-from migration_route.ledger.reading import list_entries, list_runs
-from migration_route.machines.tokens import digest_of
+from migration_route.core import subprocesses
+from migration_route.core.credentials import digest_of
+from migration_route.core.enums import RunState
+from migration_route.ledger import runs
+from migration_route.ledger.queries import list_entries, list_runs
 from migration_route.management.commands.migration_route import FAMILIES, Command
 from migration_route.models import Entry, Run
-from migration_route.vocabulary import RunState
+from migration_route.presentation import schemas
 from tests.factories import a_new_run, tables
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -68,7 +69,7 @@ def _nobody(monkeypatch):
 
 def a_run(state: RunState):
     """Return the id of a run in that state."""
-    run, _ = opening.open_run(a_new_run())
+    run, _ = runs.open_run(a_new_run())
     if state is not RunState.QUEUED:
         runs.move(run.id, to=state, expected={RunState.QUEUED})
     return run.id
@@ -78,7 +79,8 @@ def a_run(state: RunState):
 def test_each_family_adds_the_verbs_that_it_is_loaded_for(family):
     """What is typed loads the family of its verb, and no other."""
     verbs = ArgumentParser().add_subparsers()
-    import_module(f"migration_route.management.{family}").add_verbs(verbs, None)
+    module, _, function = family.partition(".")
+    getattr(import_module(f"migration_route.cli.local.{module}"), function)(verbs, None)
     assert tuple(verbs.choices) == FAMILIES[family]
 
 
@@ -103,7 +105,7 @@ def test_status_says_what_is_pending(history):
         True,
     )
     assert say("status", "--check").code == 3
-    found = say("status", "--json").read(wire.StatusAnswer)
+    found = say("status", "--json").read(schemas.StatusAnswer)
     assert found.databases[0].pending_migrations == ["testapp.0001_a"]
 
 
@@ -119,7 +121,7 @@ def test_a_plan_is_shown(history):
     assert said.code == 0
     assert "testapp.0001_a" in said.out
     assert "opaque" in said.out
-    found = say("plan", "testapp", "--json").read(wire.PlanAnswer)
+    found = say("plan", "testapp", "--json").read(schemas.PlanAnswer)
     assert [step.name for step in found.steps] == ["0001_a"]
     assert f"fingerprint {found.fingerprint}" in said.out
 
@@ -143,7 +145,7 @@ def test_an_error_has_its_exit_code_and_its_problem(arguments, code, problem):
     said = say(*arguments)
     assert (said.code, bool(said.error)) == (code, True)
     machine = say(*arguments, "--json")
-    assert (machine.code, machine.read(wire.Problem).code) == (code, problem)
+    assert (machine.code, machine.read(schemas.Problem).code) == (code, problem)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def test_nothing_is_applied_where_nobody_can_answer(history):
     assert said.code == 2
     assert "--yes" in said.error
     assert "testapp.0001_a" in said.out  # the plan was shown
-    assert say("apply", "testapp", "--json").read(wire.Problem).code == "invalid_request"
+    assert say("apply", "testapp", "--json").read(schemas.Problem).code == "invalid_request"
     assert list_runs(database=None, before=None, limit=5) == []
 
 
@@ -194,17 +196,19 @@ def test_a_run_is_applied_and_shown_as_json(history):
     history.table("0001_a", "made_a")
     said = say("apply", "testapp", "--yes", "--json", "--reason", "a deploy")
     assert said.code == 0
-    run = said.read(wire.RunAnswer)
+    run = said.read(schemas.RunAnswer)
     assert (run.state, run.reason, run.requested_by.kind) == (
         "succeeded",
         "a deploy",
         "command",
     )
     assert "made_a" in tables()
-    assert say("apply", "testapp", "--yes", "--json").read(wire.RunAnswer).state == "noop"
-    assert say("show", run.id, "--json").read(wire.RunAnswer) == run
+    assert (
+        say("apply", "testapp", "--yes", "--json").read(schemas.RunAnswer).state == "noop"
+    )
+    assert say("show", run.id, "--json").read(schemas.RunAnswer) == run
     assert say("watch", run.id).code == 0
-    assert len(say("runs", "--json").read(wire.RunsAnswer).runs) == 2
+    assert len(say("runs", "--json").read(schemas.RunsAnswer).runs) == 2
 
 
 @pytest.mark.usefixtures("_inline", "_nobody")
@@ -288,7 +292,7 @@ def test_a_run_is_held_resumed_and_stopped_by_force():
     assert "asked of it: hold" in say("hold", run, "--reason", "the sale").out
     assert "asked of it" not in say("resume", run).out
     assert say("resume", run).code == 5
-    said = say("cancel", run, "--force", "--json").read(wire.RunAnswer)
+    said = say("cancel", run, "--force", "--json").read(schemas.RunAnswer)
     assert (said.state, said.ended) == ("cancelled", True)
     actions = [entry.action for entry in list_entries(before=None, limit=9)]
     assert {"hold_requested", "resumed", "force_requested"} <= set(actions)
@@ -298,7 +302,7 @@ def test_the_ledger_is_verified():
     """0 while it is as it was written, 1 when it is not."""
     a_run(RunState.FAILED)
     assert say("ledger", "verify").out == "The ledger is intact: 2 entries.\n"
-    assert say("ledger", "verify", "--json").read(wire.VerificationAnswer).intact
+    assert say("ledger", "verify", "--json").read(schemas.VerificationAnswer).intact
     Entry.objects.filter(sequence=1).update(actor_name="nobody")
     said = say("ledger", "verify")
     assert (said.code, "Line 1" in said.out) == (1, True)
@@ -317,7 +321,7 @@ def test_the_ledger_is_exported_and_the_file_verified(tmp_path):
     assert (said.code, f"has the digest {last}." in said.out) == (0, True)
     file.write_text(file.read_text().replace("failed", "passed"))
     said = say("ledger", "verify", "--file", str(file), "--json")
-    assert (said.code, said.read(wire.VerificationAnswer).broken) == (1, 2)
+    assert (said.code, said.read(schemas.VerificationAnswer).broken) == (1, 2)
     assert say("ledger", "verify", "--file", str(tmp_path / "none")).code == 2
     assert say("ledger", "export", "--output", str(tmp_path / "no" / "file")).code == 2
 
@@ -367,7 +371,7 @@ def test_the_exit_code_is_that_of_the_process(history):
     for argument, code in (("0" * 32, 2), (run, 5)):
         done = subprocess.run(
             [*command, argument],
-            env=processes.environment(),
+            env=subprocesses.environment(),
             capture_output=True,
             check=False,
         )

@@ -11,12 +11,11 @@ import pytest
 from django.db import connection, connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from migration_route.forecast import Blocked, Forecast, TableLock
+from migration_route.core.values import Blocked, Forecast, TableLock
 from migration_route.planning import sql
+from migration_route.planning.findings import CODES, findings_of
 from migration_route.planning.plan import Details, PlanRequest
 from migration_route.planning.planner import make_plan
-from migration_route.planning.rules import findings_of
-from migration_route.planning.rules.codes import CODES
 
 PAGES = Path(__file__).parents[2] / "docs" / "reference" / "findings"
 BLOCK = re.compile(r"```python\n# shop/migrations/(\w+)\.py\n(.*?)```", re.DOTALL)
@@ -29,10 +28,10 @@ ELSEWHERE = {
     "overdue": "tests/planning/test_phases.py",
     "phase_ambiguous": "tests/planning/test_phases.py",
     "phase_not_understood": "tests/planning/test_phases.py",
-    "invalid_index": "tests/walks/test_preflight.py",
+    "invalid_index": "tests/e2e/test_preflight.py",
     "models_changed": "tests/planning/test_rules.py",
     "other_database": "tests/planning/test_rules.py",
-    "recorder_sequence_behind": "tests/walks/test_preflight.py",
+    "recorder_sequence_behind": "tests/e2e/test_preflight.py",
     "steps_not_read": "tests/planning/rules/test_reading.py",
 }
 """Findings that no migration brings about by itself, and where they are tested."""

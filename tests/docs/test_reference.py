@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from migration_route import conf, errors, urls, views
+from migration_route import conf, urls, views
 from migration_route.api import openapi
 from migration_route.api.urls import urlpatterns as addresses
-from migration_route.management.commands.migration_route import Command
-from migration_route.planning.rules.codes import CODES
-from migration_route.vocabulary import (
+from migration_route.core import errors
+from migration_route.core.enums import (
     Action,
     ActorKind,
     Direction,
@@ -32,11 +31,13 @@ from migration_route.vocabulary import (
     StepState,
     WaitingReason,
 )
+from migration_route.management.commands.migration_route import Command
+from migration_route.planning.findings import CODES
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 TOOL = ROOT / "tools" / "make-reference"
-RULES = ROOT / "src" / "migration_route" / "planning" / "rules"
+RULES = ROOT / "src" / "migration_route" / "planning" / "findings"
 
 IMPORTED = (urls, views)
 """Importing them brings in every error that there is."""
@@ -163,7 +164,7 @@ def test_every_word_of_the_vocabulary_is_documented(name, word):
 
 
 def finding_codes():
-    for path in RULES.rglob("*.py"):
+    for path in set(RULES.glob("*.py")) - {RULES / "linters.py"}:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.keyword) and node.arg == "code":
                 yield ast.literal_eval(node.value)

@@ -15,11 +15,11 @@ from django.db.migrations import Migration
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
-from migration_route.forecast import Forecast
+from migration_route.core.enums import Direction
+from migration_route.core.values import Forecast
 from migration_route.planning.plan import Step
 from migration_route.planning.sql import collected
 from migration_route.vendors import vendor_of
-from migration_route.vocabulary import Direction
 from tests.forecasts.cases import APP, FILL, Case, base
 
 # An index, a sequence and a toast table stand for the table that they belong to.

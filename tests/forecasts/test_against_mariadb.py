@@ -13,7 +13,7 @@ import pymysql
 import pytest
 from django.db import DatabaseError, connections
 
-from migration_route.forecast import Forecast
+from migration_route.core.values import Forecast
 from migration_route.vendors import vendor_of
 from tests.harness import databases
 

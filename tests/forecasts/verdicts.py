@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum, unique
 
-from migration_route.vendors.postgresql import wishes
+from migration_route.vendors.postgresql import contention
 from tests.forecasts.observation import Outcome
 
 
@@ -73,13 +73,16 @@ def _missed(outcome: Outcome) -> list[str]:
 
 def _conflicts(modes: Iterable[str]) -> set[str]:
     return {
-        other for mode in modes for other in wishes._MODES if wishes.conflict(other, mode)
+        other
+        for mode in modes
+        for other in contention._MODES
+        if contention.conflict(other, mode)
     }
 
 
 def _raise(kept: dict[str, str], table: str, modes: Iterable[str]) -> None:
     for mode in modes:
-        kept[table] = wishes.strongest(kept.get(table, mode), mode)
+        kept[table] = contention.strongest(kept.get(table, mode), mode)
 
 
 def _verdict(weaker: list[str], what: str, is_hit: bool) -> Verdict:

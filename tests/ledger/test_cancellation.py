@@ -11,10 +11,10 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 
-from migration_route.ledger import opening, runs
-from migration_route.ledger.records import StepError
-from migration_route.operations.cancel import cancel
-from migration_route.vocabulary import RunState, StepState
+from migration_route.core.enums import RunState, StepState
+from migration_route.ledger import runs
+from migration_route.ledger.evidence import StepError
+from migration_route.services.control import cancel
 from tests.factories import a_new_run, an_actor
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -52,7 +52,7 @@ def person(settings: Any) -> Client:
 
 def cancelled_run(error: StepError, end: RunState = RunState.CANCELLED) -> str:
     """Return a run that was at work when it was cancelled, and what its worker met."""
-    new, _ = opening.open_run(a_new_run(database="other"))
+    new, _ = runs.open_run(a_new_run(database="other"))
     for state, before in (
         (RunState.WAITING, RunState.QUEUED),
         (RunState.RUNNING, RunState.WAITING),

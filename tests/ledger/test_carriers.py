@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from migration_route import clock
-from migration_route.errors import NotInThisState, UnknownRun
-from migration_route.ledger import carriers, opening, runs
-from migration_route.ledger.opening import Waiting
-from migration_route.ledger.reading import find_run, list_entries
+from migration_route.core import clock
+from migration_route.core.enums import RunState, WaitingReason
+from migration_route.core.errors import NotInThisState, UnknownRun
+from migration_route.ledger import claims, runs
+from migration_route.ledger.queries import find_run, list_entries
+from migration_route.ledger.runs import Waiting
 from migration_route.ledger.verification import verify
-from migration_route.vocabulary import RunState, WaitingReason
 from tests.factories import a_new_run, at_once
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -21,12 +21,12 @@ NIGHT = Waiting(reason=WaitingReason.WINDOW, until=TOMORROW, facts={"why": "Nigh
 
 def a_waiting_run(**changes):
     """Return a run that waits for its window."""
-    return opening.open_run(a_new_run(waiting=NIGHT, **changes))[0]
+    return runs.open_run(a_new_run(waiting=NIGHT, **changes))[0]
 
 
 def take(run, word="one"):
     """Take it as a process of some host."""
-    return carriers.take(run, word, host="here", pid=7)
+    return claims.take(run, word, host="here", pid=7)
 
 
 def test_a_run_that_waits_is_born_so_and_on_the_ledger():
@@ -43,7 +43,7 @@ def test_a_run_that_waits_is_born_so_and_on_the_ledger():
 @pytest.mark.parametrize("new", [a_new_run(), a_new_run(waiting=NIGHT)])
 def test_of_many_that_come_for_a_run_one_gets_it(new):
     """A message that is delivered eight times is one taking."""
-    run, _ = opening.open_run(new)
+    run, _ = runs.open_run(new)
     found = at_once(8, lambda number: take(run.id, f"word {number}"))
     [taken] = [one for one in found if not isinstance(one, Exception)]
     assert {type(one) for one in found if one is not taken} == {NotInThisState}
@@ -69,21 +69,21 @@ def test_only_what_has_not_begun_can_be_taken():
 def test_a_heart_beats_for_its_own_run_alone():
     """Who has lost the run hears it with the next beat."""
     run = take(a_waiting_run().id)
-    assert carriers.keep(run.id, "one") is not None
-    assert carriers.keep(run.id, "another") is None
+    assert claims.keep(run.id, "one") is not None
+    assert claims.keep(run.id, "another") is None
     runs.move(run.id, to=RunState.CANCELLED, expected={RunState.WAITING})
-    assert carriers.keep(run.id, "one") is None
+    assert claims.keep(run.id, "one") is None
 
 
 def test_waiting_is_an_entry_once():
     """Not with every look, but when the opening has moved."""
-    run = take(opening.open_run(a_new_run())[0].id)
-    run = carriers.wait_to_begin(run, NIGHT)
+    run = take(runs.open_run(a_new_run())[0].id)
+    run = claims.wait_to_begin(run, NIGHT)
     count = len(list_entries(before=None, limit=50))
-    assert carriers.wait_to_begin(run, NIGHT) == run
+    assert claims.wait_to_begin(run, NIGHT) == run
     assert len(list_entries(before=None, limit=50)) == count
     moved = Waiting(reason=WaitingReason.FREEZE, until=TOMORROW, facts={"why": "Sale."})
-    assert carriers.wait_to_begin(run, moved).waiting_reason == "freeze"
+    assert claims.wait_to_begin(run, moved).waiting_reason == "freeze"
     assert len(list_entries(before=None, limit=50)) == count + 1
     assert verify().intact
 
@@ -91,9 +91,9 @@ def test_waiting_is_an_entry_once():
 def test_a_run_that_is_handed_back_is_anybodys_at_once():
     """But not by a process that has lost it before."""
     run = take(a_waiting_run().id)
-    carriers.hand_back(run.id, "another")
+    claims.hand_back(run.id, "another")
     assert find_run(run.id).carrier == "one"
-    carriers.hand_back(run.id, "one")
+    claims.hand_back(run.id, "one")
     found = find_run(run.id)
     assert (found.carrier, found.supervisor_pid) == ("", None)
     assert clock.age(found.heartbeat_at).days > 365
@@ -103,12 +103,12 @@ def test_a_run_that_is_handed_back_is_anybodys_at_once():
 def test_of_many_that_see_a_dead_process_one_takes_its_run_away():
     """So that one new process is started; a heart that beats again keeps it."""
     run = take(a_waiting_run().id)
-    found = at_once(8, lambda _: carriers.take_away(run, tries=1))
+    found = at_once(8, lambda _: claims.take_away(run, tries=1))
     assert sorted(found) == [False] * 7 + [True]
     left = find_run(run.id)
     assert (left.carrier, left.waiting_facts["tries"]) == ("", 1)
     assert left.waits_to_begin
     again = take(run.id, "two")
-    assert carriers.keep(run.id, "two") is not None
-    assert not carriers.take_away(again, tries=2)
+    assert claims.keep(run.id, "two") is not None
+    assert not claims.take_away(again, tries=2)
     assert verify().intact

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migration_route.ledger.chain import GENESIS, Line, first_break, link
+from migration_route.ledger.hashchain import GENESIS, Line, first_break, link
 
 WORDS = st.dictionaries(
     st.text(max_size=5), st.text(max_size=5) | st.integers(), max_size=3

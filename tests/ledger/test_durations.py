@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from migration_route.ledger import opening, runs
-from migration_route.ledger.durations import StepKey, Took, took_before
+from migration_route.core.enums import Direction, Mode, RunState, StepState
+from migration_route.ledger import runs
+from migration_route.ledger.queries import StepKey, Took, took_before
 from migration_route.ledger.records import StepRecord
-from migration_route.operations.plan import detailed_plan
 from migration_route.planning.plan import PlanRequest
-from migration_route.reporting.plans import plan_answer
-from migration_route.vocabulary import Direction, Mode, RunState, StepState
+from migration_route.presentation.serializers import plan_answer
+from migration_route.services.plans import detailed_plan
 from tests.factories import a_new_run, a_step_record
 
 DONE = a_step_record("0001_a", state=StepState.APPLIED, duration_ms=42)
@@ -25,7 +25,7 @@ def key_of(step: StepRecord) -> StepKey:
 
 def on_record(step: StepRecord, **changes: Any) -> str:
     """Put a run of this step on record, that has come to its end; return its id."""
-    run, _ = opening.open_run(a_new_run(steps=(step,), **changes))
+    run, _ = runs.open_run(a_new_run(steps=(step,), **changes))
     return runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED}).id
 
 

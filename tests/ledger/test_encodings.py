@@ -9,15 +9,15 @@ import pytest
 from django.db import DataError, connections
 
 from migration_route.conf import route_settings
-from migration_route.connecting import own_connection
-from migration_route.ledger import installation, opening, runs
-from migration_route.ledger.journal import Journal
-from migration_route.ledger.reading import find_run, list_entries, list_events
-from migration_route.ledger.records import StepError
+from migration_route.conf.databases import own_connection
+from migration_route.core.enums import EventKind, RunState, StepState
+from migration_route.ledger import bootstrap, runs
+from migration_route.ledger.evidence import StepError
+from migration_route.ledger.queries import find_run, list_entries, list_events
+from migration_route.ledger.run_log import Journal
 from migration_route.ledger.verification import verify
 from migration_route.models import Event
 from migration_route.vendors import encodings
-from migration_route.vocabulary import EventKind, RunState, StepState
 from tests.factories import a_new_run, a_step_record, vendor
 
 TRAIN = "größer 数据 🚂"
@@ -60,7 +60,7 @@ def ledger(
     monkeypatch.setitem(connections.settings, "encoded", given)
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LEDGER_DATABASE": "encoded"}
     route_settings.cache_clear()
-    installation.install()
+    bootstrap.install()
     yield "encoded", expected[request.param]
     connections["encoded"].close()
     del connections["encoded"]
@@ -73,7 +73,7 @@ def test_every_text_is_kept_with_escapes_for_what_cannot_be_stored(ledger):
     alias, expected = ledger
     steps = (a_step_record("0002_a"),)
     new = a_new_run(steps=steps, reason=TRAIN, actor_name=TRAIN, build=TRAIN)
-    opened, _ = opening.open_run(new)
+    opened, _ = runs.open_run(new)
     run = runs.move(
         opened.id,
         to=RunState.RUNNING,
@@ -102,7 +102,7 @@ def test_what_the_database_refuses_for_good_is_not_tried_again_and_again(
     """A value that can never be written is told as such: nobody waits for it."""
     if vendor() == "sqlite":
         pytest.skip("SQLite refuses no value")
-    opened, _ = opening.open_run(a_new_run())
+    opened, _ = runs.open_run(a_new_run())
     run = runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
     with own_connection("default"):
         journal = Journal(run)

@@ -8,12 +8,12 @@ import logging
 import pytest
 from django.db import IntegrityError, OperationalError, connections
 
-from migration_route.ledger import chain, entries, opening, runs, sidecar
+from migration_route.core.enums import Action, RunState
+from migration_route.ledger import entries, hashchain, runs, spool
 from migration_route.ledger.entries import Draft, note, write
-from migration_route.ledger.reading import list_entries
+from migration_route.ledger.queries import list_entries
 from migration_route.ledger.verification import verify
 from migration_route.models import Entry
-from migration_route.vocabulary import Action, RunState
 from tests.factories import a_new_run, at_once, vendor, written_by_another
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -37,7 +37,7 @@ def test_the_first_line_follows_the_genesis():
     """The chain begins with sixty-four zeros."""
     write(denied(actor_name="eve"), patience=1)
     (entry,) = list_entries(before=None, limit=10)
-    assert (entry.sequence, entry.previous) == (1, chain.GENESIS)
+    assert (entry.sequence, entry.previous) == (1, hashchain.GENESIS)
     assert (entry.action, entry.actor_name, entry.facts["verb"]) == (
         Action.DENIED,
         "eve",
@@ -117,10 +117,10 @@ def test_a_note_makes_no_ledger(empty_database):
 @only_sqlite
 def test_a_note_on_a_locked_file_waits_beside_it():
     """While a migration holds the file, the line is left in the folder, whole."""
-    folder = sidecar.folder_of("default")
+    folder = spool.folder_of("default")
     with written_by_another():
         note(denied(actor_name="eve"))
-        ((path, entry),) = sidecar.left_entries(folder)
+        ((path, entry),) = spool.left_entries(folder)
     assert path.parent == folder
     assert entry["actor_name"] == "eve"
     assert not Entry.objects.exists()
@@ -131,15 +131,15 @@ def test_a_note_on_a_locked_file_waits_beside_it():
 @pytest.mark.parametrize("writer", ["write", "open_run", "move"])
 def test_the_next_writer_takes_in_what_was_left(writer):
     """Whoever writes next, the line comes onto the chain, once, and the folder goes."""
-    folder = sidecar.folder_of("default")
-    run = opening.open_run(a_new_run())[0].id if writer == "move" else ""
+    folder = spool.folder_of("default")
+    run = runs.open_run(a_new_run())[0].id if writer == "move" else ""
     with written_by_another():
         note(denied(actor_name="eve"))
     try:
         if writer == "write":
             write(denied(actor_name="mallory"), patience=1)
         elif writer == "open_run":
-            opening.open_run(a_new_run())
+            runs.open_run(a_new_run())
         else:
             runs.move(run, to=RunState.CANCELLED, expected={RunState.QUEUED})
         names = [entry.actor_name for entry in list_entries(before=None, limit=10)]
@@ -153,10 +153,10 @@ def test_the_next_writer_takes_in_what_was_left(writer):
 @only_sqlite
 def test_what_was_left_is_not_taken_in_twice():
     """A writer that ended between the commit and the sweep leaves the file there."""
-    folder = sidecar.folder_of("default")
+    folder = spool.folder_of("default")
     with written_by_another():
         note(denied(actor_name="eve"))
-    ((path, _),) = sidecar.left_entries(folder)
+    ((path, _),) = spool.left_entries(folder)
     text = path.read_text()
     write(patience=1)
     folder.mkdir()

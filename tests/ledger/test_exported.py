@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from migration_route.errors import InvalidRequest
-from migration_route.ledger.chain import GENESIS, Line, link
-from migration_route.ledger.exported import verify_export, written
+from migration_route.core.errors import InvalidRequest
+from migration_route.ledger.hashchain import GENESIS, Line, link, verify_export, written
 
 
 def an_export(count: int = 3) -> list[bytes]:

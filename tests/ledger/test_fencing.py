@@ -8,19 +8,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection, connections, transaction
 
-from migration_route import clock
-from migration_route.connecting import own_connection
-from migration_route.errors import NotInThisState
-from migration_route.ledger import carriers, opening, runs
+from migration_route.conf.databases import own_connection
+from migration_route.core import clock
+from migration_route.core.enums import Action, Asked, EventKind, RunState, StepState
+from migration_route.core.errors import NotInThisState
+from migration_route.ledger import claims, runs
 from migration_route.ledger.database_time import read_time
 from migration_route.ledger.fencing import ClaimLost, require_claim
-from migration_route.ledger.journal import Journal
-from migration_route.ledger.reading import find_run, list_entries, list_events, silence
+from migration_route.ledger.queries import find_run, list_entries, list_events, silence
 from migration_route.ledger.records import RunRecord
+from migration_route.ledger.run_log import Journal
+from migration_route.ledger.runs import forget_asked, show_held, show_waiting
 from migration_route.ledger.verification import verify
-from migration_route.ledger.waiting import forget_asked, show_held, show_waiting
 from migration_route.models import Run
-from migration_route.vocabulary import Action, Asked, EventKind, RunState, StepState
 from tests.factories import a_new_run, a_step_record, vendor
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -29,15 +29,15 @@ pytestmark = pytest.mark.usefixtures("database")
 @pytest.fixture
 def run() -> RunRecord:
     """Return a run that a process has claimed and started."""
-    opened, _ = opening.open_run(a_new_run(steps=(a_step_record("0002_a"),)))
-    carriers.take(opened.id, "a" * 32, host="one", pid=1)
+    opened, _ = runs.open_run(a_new_run(steps=(a_step_record("0002_a"),)))
+    claims.take(opened.id, "a" * 32, host="one", pid=1)
     return runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
 
 
 def taken_over(run: RunRecord) -> RunRecord:
     """Take a run over as another host does that finds no heartbeat."""
     runs.move(run.id, to=RunState.LOST, expected={RunState.RUNNING})
-    return carriers.take_over(find_run(run.id))
+    return claims.take_over(find_run(run.id))
 
 
 def concluded(run: RunRecord) -> RunRecord:
@@ -107,9 +107,9 @@ def test_of_two_that_take_a_lost_run_over_one_does(run):
     """The second one reads a claim that is not the one it has seen."""
     runs.move(run.id, to=RunState.LOST, expected={RunState.RUNNING})
     seen = find_run(run.id)
-    first = carriers.take_over(seen)
+    first = claims.take_over(seen)
     with pytest.raises(NotInThisState):
-        carriers.take_over(seen)
+        claims.take_over(seen)
     assert find_run(run.id).carrier == first.carrier != run.carrier
 
 
@@ -136,7 +136,7 @@ def test_nobody_takes_a_run_over_while_its_process_writes(run):
     seen, done = find_run(run.id), threading.Event()
 
     def take() -> None:
-        carriers.take_over(seen)
+        claims.take_over(seen)
         done.set()
         connections.close_all()
 

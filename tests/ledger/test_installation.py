@@ -6,14 +6,14 @@ import pytest
 from django.db import connections
 from django.test import Client
 
-from migration_route.connecting import new_connection
-from migration_route.errors import ActiveRun, DatabaseUnavailable
-from migration_route.ledger import installation, reading
+from migration_route.conf.databases import new_connection
+from migration_route.core.enums import Action
+from migration_route.core.errors import ActiveRun, DatabaseUnavailable
+from migration_route.ledger import bootstrap, queries
+from migration_route.ledger.bootstrap import install, is_installed
 from migration_route.ledger.entries import Draft, write
-from migration_route.ledger.installation import install, is_installed
 from migration_route.vendors import vendor_of
-from migration_route.vendors.interface import Slot
-from migration_route.vocabulary import Action
+from migration_route.vendors.base import Slot
 from tests.factories import at_once, tables
 
 OWN = {
@@ -41,7 +41,7 @@ def test_installing_again_does_nothing(empty_database):
     install()
     write(Draft(action=Action.LEDGER_INSTALLED), patience=1)
     assert not install()
-    assert len(reading.list_entries(before=None, limit=10)) == 1
+    assert len(queries.list_entries(before=None, limit=10)) == 1
 
 
 def test_of_several_at_once_one_makes_the_tables(empty_database):
@@ -76,13 +76,13 @@ def test_installing_does_not_wait_for_a_run_that_began_when_all_was_there(
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LOCK_WAIT": "20s"}
     connection = new_connection(empty_database)
     lock = vendor_of(empty_database).lock(connection, Slot.SUPERVISOR)
-    look = installation._is_up_to_date
+    look = bootstrap._is_up_to_date
     earlier: list[bool] = []  # what this process saw when it looked first
 
     def looks(alias):
         return earlier.pop() if earlier else look(alias)
 
-    monkeypatch.setattr(installation, "_is_up_to_date", looks)
+    monkeypatch.setattr(bootstrap, "_is_up_to_date", looks)
     try:
         assert install()
         assert lock.try_acquire()
@@ -113,12 +113,12 @@ def test_a_read_creates_nothing(empty_database, path):
 
 def test_every_reading_function_works_without_a_table(empty_database):
     """Nothing is known, and nothing fails."""
-    assert reading.list_runs(database=None, before=None, limit=5) == []
-    assert reading.active_runs() == {}
-    assert reading.unresolved_runs() == {}
-    assert reading.find_repeated("k", "d") is None
-    assert reading.list_events("0" * 32, after=0, limit=5) == []
-    assert reading.list_entries(before=None, limit=5) == []
+    assert queries.list_runs(database=None, before=None, limit=5) == []
+    assert queries.active_runs() == {}
+    assert queries.unresolved_runs() == {}
+    assert queries.find_repeated("k", "d") is None
+    assert queries.list_events("0" * 32, after=0, limit=5) == []
+    assert queries.list_entries(before=None, limit=5) == []
     assert tables(empty_database) == set()
 
 
@@ -133,6 +133,6 @@ def test_a_database_that_is_gone_is_unavailable_not_empty(database):
     connections["default"] = gone
     try:
         with pytest.raises(DatabaseUnavailable):
-            reading.active_runs()
+            queries.active_runs()
     finally:
         connections["default"] = usual

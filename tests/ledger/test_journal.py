@@ -8,22 +8,23 @@ from contextlib import contextmanager
 import pytest
 from django.db import connections
 
-from migration_route.connecting import own_connection
-from migration_route.ledger import opening, runs, sidecar
-from migration_route.ledger.chain import GENESIS, Line, first_break
+from migration_route.conf.databases import own_connection
+from migration_route.core.enums import Action, EventKind, RunState, StepState
+from migration_route.ledger import runs, spool
 from migration_route.ledger.entries import Draft, write
-from migration_route.ledger.journal import Journal
-from migration_route.ledger.reading import (
+from migration_route.ledger.evidence import StepError
+from migration_route.ledger.hashchain import GENESIS, Line, first_break
+from migration_route.ledger.queries import (
     find_run,
     list_entries,
     list_events,
     list_runs,
     silence,
 )
-from migration_route.ledger.records import RunRecord, StepError
+from migration_route.ledger.records import RunRecord
+from migration_route.ledger.run_log import Journal
 from migration_route.ledger.verification import verify
 from migration_route.models import Run
-from migration_route.vocabulary import Action, EventKind, RunState, StepState
 from tests.factories import a_new_run, a_step_record, vendor, written_by_another
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -33,10 +34,10 @@ pytestmark = pytest.mark.usefixtures("database")
 def run() -> Iterator[RunRecord]:
     """Give a run of two steps that is running."""
     steps = (a_step_record("0002_a"), a_step_record("0003_b"))
-    opened, _ = opening.open_run(a_new_run(steps=steps))
+    opened, _ = runs.open_run(a_new_run(steps=steps))
     yield runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
-    if folder := sidecar.folder_of("default"):
-        sidecar.RunFile(folder, opened.id).remove()
+    if folder := spool.folder_of("default"):
+        spool.RunFile(folder, opened.id).remove()
 
 
 @pytest.fixture
@@ -221,7 +222,7 @@ def test_what_the_file_cannot_take_is_left_beside_it_and_read_at_once(run):
 @only_sqlite
 def test_it_is_taken_into_the_tables_when_they_are_free(run):
     """Nothing is lost, nothing doubled, and the file goes."""
-    folder = sidecar.folder_of("default")
+    folder = spool.folder_of("default")
     with journal_of(run) as journal:
         with written_by_another():
             for number in range(3):
@@ -286,7 +287,7 @@ def test_what_was_left_is_not_doubled_when_the_next_supervisor_has_to_wait_too(r
 @only_sqlite
 def test_a_line_that_a_dead_supervisor_did_not_finish_spoils_nothing(run):
     """It was killed in mid-write; what comes behind can be read, and all is taken in."""
-    path = sidecar.folder_of("default") / f"run-{run.id}.jsonl"
+    path = spool.folder_of("default") / f"run-{run.id}.jsonl"
     with written_by_another(), journal_of(run) as dead:
         dead.event(EventKind.OUTPUT, text="a")
         dead.flush()
@@ -309,6 +310,6 @@ def test_a_journal_that_took_in_everything_leaves_no_folder(run):
         with written_by_another():
             journal.event(EventKind.OUTPUT, text="a")
             journal.flush()
-            assert sidecar.folder_of("default").exists()
+            assert spool.folder_of("default").exists()
         journal.flush()
-    assert not sidecar.folder_of("default").exists()
+    assert not spool.folder_of("default").exists()

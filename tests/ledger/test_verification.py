@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from migration_route.connecting import own_connection
-from migration_route.ledger import opening, runs, verification
-from migration_route.ledger.journal import Journal
-from migration_route.ledger.reading import find_run
+from migration_route.conf.databases import own_connection
+from migration_route.core.enums import EventKind, RunState, StepState
+from migration_route.ledger import runs, verification
+from migration_route.ledger.queries import find_run
+from migration_route.ledger.run_log import Journal
 from migration_route.ledger.verification import verify
 from migration_route.models import Entry, Event
-from migration_route.vocabulary import EventKind, RunState, StepState
 from tests.factories import a_new_run
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("database")
 @pytest.fixture
 def run() -> str:
     """Put a whole run on record: request, step, events, end."""
-    opened, _ = opening.open_run(a_new_run())
+    opened, _ = runs.open_run(a_new_run())
     runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
     with own_connection("default"):
         journal = Journal(find_run(opened.id))

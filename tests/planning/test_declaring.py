@@ -9,8 +9,8 @@ from enum import Enum
 import pytest
 from django.db import migrations
 
-from migration_route.planning.phases.declaring import declared, declared_by_operation
-from migration_route.vocabulary import Phase
+from migration_route.core.enums import Phase
+from migration_route.planning.phases.classify import declared, declared_by_operation
 
 
 # As django-safemigrate 6.0 has them.

@@ -9,13 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migration_route.planning.fingerprint import (
-    fingerprint_of,
-    same_code,
-    same_plan,
-)
-from migration_route.planning.plan import Operation
-from migration_route.vocabulary import Direction, Mode
+from migration_route.core.enums import Direction, Mode
+from migration_route.planning.plan import Operation, fingerprint_of, same_code, same_plan
 from tests.factories import a_step
 
 PARTS: dict[str, Any] = {

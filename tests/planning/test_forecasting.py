@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 from django.db import connections
 
-from migration_route.forecast import Forecast
-from migration_route.operations.plan import detailed_plan
-from migration_route.planning.forecasting import with_forecasts
+from migration_route.core.enums import Mode
+from migration_route.core.values import Forecast
 from migration_route.planning.plan import Plan, PlanRequest, Step
-from migration_route.vocabulary import Mode
+from migration_route.planning.sql import with_forecasts
+from migration_route.services.plans import detailed_plan
 from tests.factories import create_model, tables
 from tests.planning.test_sql import told
 

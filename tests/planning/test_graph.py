@@ -7,7 +7,7 @@ from django.db import connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from migration_route.errors import (
+from migration_route.core.errors import (
     BrokenMigrations,
     Conflict,
     DatabaseUnavailable,

@@ -6,8 +6,8 @@ import pytest
 from django.db import migrations, models
 from django.db.migrations.state import ModelState, ProjectState
 
-from migration_route.planning.phases.judging import Novelties, judge
-from migration_route.vocabulary import Phase
+from migration_route.core.enums import Phase
+from migration_route.planning.phases.compatibility import Novelties, judge
 
 BEFORE, AFTER, ANY = Phase.BEFORE_DEPLOY, Phase.AFTER_DEPLOY, Phase.ANY
 

@@ -12,14 +12,14 @@ from django.db.migrations.state import ProjectState
 from django.test import Client
 from django.utils import translation
 
-from migration_route.access.actor import on_this_host
-from migration_route.ledger.reading import find_run
-from migration_route.operations.apply import ApplyRequest, apply
-from migration_route.operations.plan import detailed_plan, plain_plan
+from migration_route.access.actors import on_this_host
+from migration_route.core.enums import RunState
+from migration_route.ledger.queries import find_run
 from migration_route.planning import graph as graphs
+from migration_route.planning.findings import environment as of_project
 from migration_route.planning.plan import PlanRequest
-from migration_route.planning.rules.surroundings import project as of_project
-from migration_route.vocabulary import RunState
+from migration_route.services.apply import ApplyRequest, apply
+from migration_route.services.plans import detailed_plan, plain_plan
 from tests.factories import History, create_model
 
 HEAD = (

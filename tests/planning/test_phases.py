@@ -10,15 +10,14 @@ from django.db.migrations.recorder import MigrationRecorder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migration_route import clock
-from migration_route.errors import InvalidRequest, RouteError
-from migration_route.operations.plan import detailed_plan
+from migration_route.core import clock
+from migration_route.core.enums import Phase
+from migration_route.core.errors import InvalidRequest, RouteError
 from migration_route.planning import graph as graphs
-from migration_route.planning.fingerprint import same_plan
-from migration_route.planning.phases.dividing import FirstDeferral
-from migration_route.planning.plan import PlanRequest
+from migration_route.planning.phases.split import FirstDeferral
+from migration_route.planning.plan import PlanRequest, same_plan
 from migration_route.planning.planner import make_plan
-from migration_route.vocabulary import Phase
+from migration_route.services.plans import detailed_plan
 from tests.factories import create_model
 from tests.planning.histories import Invented, applied_sets, histories, written
 from tests.planning.test_plan_property import record, root  # noqa: F401 - a fixture

@@ -28,9 +28,8 @@ from django.db.migrations.recorder import MigrationRecorder
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from migration_route.errors import RouteError
-from migration_route.planning.fingerprint import same_plan
-from migration_route.planning.plan import Plan, PlanRequest
+from migration_route.core.errors import RouteError
+from migration_route.planning.plan import Plan, PlanRequest, same_plan
 from migration_route.planning.planner import make_plan
 from tests.planning.histories import (
     OWN_APP,

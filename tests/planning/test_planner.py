@@ -8,18 +8,17 @@ import pytest
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from migration_route.errors import (
+from migration_route.core.enums import Direction, Mode
+from migration_route.core.errors import (
     BrokenMigrations,
     Conflict,
     InconsistentHistory,
     UnknownDatabase,
 )
-from migration_route.operations.plan import detailed_plan, plain_plan
-from migration_route.planning import fresh
-from migration_route.planning.fingerprint import same_plan
-from migration_route.planning.plan import Details, PlanRequest
+from migration_route.planning import fresh_process
+from migration_route.planning.plan import Details, PlanRequest, same_plan
 from migration_route.planning.planner import make_plan
-from migration_route.vocabulary import Direction, Mode
+from migration_route.services.plans import detailed_plan, plain_plan
 from tests.factories import create_model, vendor
 from tests.planning.test_sources import rewrite
 
@@ -238,7 +237,7 @@ def test_a_process_with_old_code_asks_a_new_one(three):
     path = three.folder / "0002_b.py"
     rewrite(path, "CREATE TABLE made_0002_b", "CREATE TABLE another")
     found, migrations = make_plan(TESTAPP)
-    assert fresh.is_needed(migrations)
+    assert fresh_process.is_needed(migrations)
     plan = detailed_plan(TESTAPP)
     assert same_plan(plan.fingerprint, found.fingerprint)
     assert "another" in plan.steps[1].operations[0].sql[0]
@@ -252,35 +251,35 @@ def test_what_a_new_process_has_read_is_kept_while_nothing_changes(three, monkey
         started.append(arguments)
         return run(arguments, **words)
 
-    run = fresh.subprocess.run
-    monkeypatch.setattr(fresh.subprocess, "run", started_process)
-    read = fresh.plan_in_new_process(TESTAPP, Details())
-    assert fresh.plan_in_new_process(TESTAPP, None) is read
+    run = fresh_process.subprocess.run
+    monkeypatch.setattr(fresh_process.subprocess, "run", started_process)
+    read = fresh_process.plan_in_new_process(TESTAPP, Details())
+    assert fresh_process.plan_in_new_process(TESTAPP, None) is read
     assert len(started) == 1
 
     rewrite(three.folder / "0002_b.py", "made_0002_b", "another")
-    edited = fresh.plan_in_new_process(TESTAPP, None)
+    edited = fresh_process.plan_in_new_process(TESTAPP, None)
     assert not same_plan(edited.fingerprint, read.fingerprint)
-    assert fresh.plan_in_new_process(TESTAPP, Details()).steps[0].operations[0].sql
+    assert fresh_process.plan_in_new_process(TESTAPP, Details()).steps[0].operations[0].sql
     assert len(started) == 3
 
-    monkeypatch.setattr(fresh, "_LIFETIME", -1.0)
+    monkeypatch.setattr(fresh_process, "_LIFETIME", -1.0)
     record("0001_a")
-    (step, _) = fresh.plan_in_new_process(TESTAPP, Details()).steps
+    (step, _) = fresh_process.plan_in_new_process(TESTAPP, Details()).steps
     assert step.name == "0002_b"
     assert len(started) == 4
 
-    fresh.plan_in_new_process(TESTAPP, Details())
+    fresh_process.plan_in_new_process(TESTAPP, Details())
     assert len(started) == 5
 
 
 def test_a_setting_that_prints_does_not_spoil_the_answer(three, monkeypatch, tmp_path):
     """Some projects say hello when they start."""
     (tmp_path / "talkative.py").write_text(
-        "from tests.running.process_settings import *\nprint('hello from the settings')\n"
+        "from tests.execution.process_settings import *\nprint('hello from the settings')\n"
     )
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "talkative")
-    plan = fresh.plan_in_new_process(TESTAPP, None)
+    plan = fresh_process.plan_in_new_process(TESTAPP, None)
     assert [step.name for step in plan.steps] == ["0001_a", "0002_b", "0003_c"]
 
 

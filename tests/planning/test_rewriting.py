@@ -6,13 +6,13 @@ import pytest
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from migration_route.forecast import Forecast, TableSize
-from migration_route.operations.plan import detailed_plan
+from migration_route.core.values import Forecast, TableSize
 from migration_route.planning import graph as graphs
+from migration_route.planning.impact import foresee_step, rewritten_by, rewritten_in
 from migration_route.planning.plan import Operation, PlanRequest
 from migration_route.planning.planner import make_plan
-from migration_route.planning.rewriting import foresee_step, rewritten_by, rewritten_in
-from migration_route.planning.states import state_before
+from migration_route.planning.sql import state_before
+from migration_route.services.plans import detailed_plan
 from tests.factories import a_plan, a_step, vendor
 
 BOOK = "testapp_book"

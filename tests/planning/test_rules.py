@@ -6,11 +6,10 @@ import pytest
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from migration_route.operations.plan import detailed_plan
+from migration_route.core.enums import Direction, Severity
+from migration_route.planning.findings import atomicity
 from migration_route.planning.plan import PlanRequest
-from migration_route.planning.rules.irreversible import direction
-from migration_route.planning.rules.non_atomic import atomicity
-from migration_route.vocabulary import Direction, Severity
+from migration_route.services.plans import detailed_plan
 from tests.factories import a_plan, a_step, create_model
 
 BACK = Direction.BACKWARDS
@@ -37,13 +36,13 @@ def codes(found) -> list[tuple[str, str | None]]:
 )
 def test_direction(plan, expected):
     """Going back is a warning, no way back blocks, and a one-way step is told before."""
-    assert codes(direction.findings(plan)) == expected
+    assert codes(atomicity.direction_findings(plan)) == expected
 
 
 def test_only_what_cannot_be_undone_blocks():
     """The severities say how much each weighs."""
     plan = a_plan(a_step("a", direction=BACK, reversible=False))
-    assert [finding.severity for finding in direction.findings(plan)] == [
+    assert [finding.severity for finding in atomicity.direction_findings(plan)] == [
         Severity.WARNING,
         Severity.BLOCKING,
     ]
@@ -69,7 +68,7 @@ def test_only_what_cannot_be_undone_blocks():
 )
 def test_atomicity(plan, expected):
     """A step that may stay half done is named; a database where all may, once."""
-    assert codes(atomicity.findings(plan)) == expected
+    assert codes(atomicity.atomicity_findings(plan)) == expected
 
 
 def of_project(found) -> list[tuple[str, Severity]]:

@@ -9,7 +9,7 @@ from migration_route.planning import graph as graphs
 from migration_route.planning import sql
 from migration_route.planning.plan import Details, PlanRequest
 from migration_route.planning.planner import make_plan
-from migration_route.planning.states import backward_moves, forward_moves, state_before
+from migration_route.planning.sql import backward_moves, forward_moves, state_before
 from tests.factories import create_model
 
 pytestmark = pytest.mark.usefixtures("database")

@@ -6,12 +6,12 @@ import pytest
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
+from migration_route.core.enums import Mode, Severity
+from migration_route.planning.findings.environment import _of_index
+from migration_route.planning.impact import touching_of
 from migration_route.planning.plan import PlanRequest
 from migration_route.planning.planner import make_plan
-from migration_route.planning.rules.surroundings.catalog import _of_index
-from migration_route.planning.touching import touching_of
-from migration_route.vendors.troubles import InvalidIndex
-from migration_route.vocabulary import Mode, Severity
+from migration_route.vendors.base import InvalidIndex
 from tests.factories import create_model
 
 HEAD = "from django.contrib.postgres.operations import AddIndexConcurrently"

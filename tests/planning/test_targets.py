@@ -6,12 +6,11 @@ import pytest
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from migration_route.errors import InvalidRequest, UnknownDatabase, UnknownTarget
+from migration_route.conf.databases import all_aliases, find_target
+from migration_route.core.errors import InvalidRequest, UnknownDatabase, UnknownTarget
 from migration_route.planning.graph import read_graph
 from migration_route.planning.plan import PlanRequest
-from migration_route.planning.planner import make_plan
-from migration_route.planning.targets import everything, find_destination
-from migration_route.targets import all_aliases, find_target
+from migration_route.planning.planner import everything, find_destination, make_plan
 
 
 @pytest.fixture

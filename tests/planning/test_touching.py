@@ -7,9 +7,8 @@ from django.db import migrations, models
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 
-from migration_route.health import NOTHING, Touched
-from migration_route.planning.rewriting import most_in_one_step, most_rewrites
-from migration_route.planning.touching import touched_by_step
+from migration_route.core.values import NOTHING, Touched
+from migration_route.planning.impact import most_in_one_step, most_rewrites, touched_by_step
 
 AUTHOR = ModelState("library", "Author", [("id", models.AutoField(primary_key=True))])
 BOOK = ModelState(

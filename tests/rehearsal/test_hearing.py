@@ -5,8 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from migration_route.execution.messages import Failure, Message
+from migration_route.execution.rehearsal.recorder import Hearing
+from migration_route.execution.rehearsal.runner import differences
+from migration_route.execution.supervisor.child import Spoken
 from migration_route.ledger.evidence import StepError
-from migration_route.ledger.rehearsal_report import (
+from migration_route.ledger.rehearsals import (
     Report,
     SeenLock,
     SeenOperation,
@@ -15,10 +19,6 @@ from migration_route.ledger.rehearsal_report import (
     report_from_json,
     report_to_json,
 )
-from migration_route.rehearsal.copy_of import differences
-from migration_route.rehearsal.hearing import Hearing
-from migration_route.running.child import Spoken
-from migration_route.running.messages import Failure, Message
 
 AT = "2026-01-01T00:00:00.000000Z"
 STEPS = (

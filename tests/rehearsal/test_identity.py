@@ -11,13 +11,13 @@ import psycopg
 import pytest
 from django.db import connections
 
-from migration_route.connecting import own_connection
-from migration_route.errors import CannotRehearse, Misconfigured
-from migration_route.rehearsal import copy_of
+from migration_route.conf.databases import own_connection
+from migration_route.core.errors import CannotRehearse, Misconfigured
+from migration_route.execution.rehearsal import runner
 from migration_route.vendors import copies_of, identity_of, vendor_of
-from migration_route.vendors.copying import scratch_name
-from migration_route.vendors.identity import opened, require_separate
-from migration_route.vendors.interface import Slot
+from migration_route.vendors.base import Slot
+from migration_route.vendors.base_copies import scratch_name
+from migration_route.vendors.base_identity import opened, require_separate
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -104,9 +104,9 @@ def test_another_way_to_the_database_is_no_copy(monkeypatch, tmp_path):
             alias(monkeypatch, "way", **changes),
             pytest.raises(CannotRehearse, match="same database"),
         ):
-            copy_of.require_other("default", original, "way")
+            runner.require_other("default", original, "way")
     with own_connection("default") as original:
-        assert copy_of.require_other("default", original, "other").copy.is_known
+        assert runner.require_other("default", original, "other").copy.is_known
 
 
 def test_settings_that_lead_back_to_the_original_are_refused(monkeypatch):

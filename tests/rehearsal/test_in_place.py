@@ -8,24 +8,24 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 
-from migration_route.connecting import new_connection
-from migration_route.errors import (
+from migration_route.conf.databases import new_connection
+from migration_route.core.enums import RehearsalState
+from migration_route.core.errors import (
     ActiveRun,
     CannotRehearse,
     Misconfigured,
     OrphanBackend,
 )
+from migration_route.execution.recovery.sessions import Backend
+from migration_route.execution.rehearsal import reaper
+from migration_route.execution.rehearsal.in_place import mutex, require_in_place
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
-from migration_route.ledger.rehearsal_report import Report, SeenStep
-from migration_route.rehearsal import looking
-from migration_route.rehearsal.in_place import mutex, require_in_place
-from migration_route.rendering.rehearsals import summary
-from migration_route.reporting.rehearsals import rehearsal_answer
-from migration_route.running.recovery.backend import Backend
+from migration_route.ledger.rehearsals import Report, SeenStep
+from migration_route.presentation.rehearsal_serializers import rehearsal_answer
+from migration_route.presentation.text.rehearsals import summary
 from migration_route.vendors import in_place_of, vendor_of
-from migration_route.vendors.interface import Slot
-from migration_route.vocabulary import RehearsalState
+from migration_route.vendors.base import Slot
 from tests.factories import a_plan, a_step
 from tests.rehearsal.test_looking import open_one
 
@@ -120,7 +120,7 @@ def test_the_session_of_a_killed_one_is_ended(undoing):
     record = open_one(in_place=True)
     session = worker_session_of(record.id)
     try:
-        found = looking.look_after(record)
+        found = reaper.look_after(record)
         assert found.state is RehearsalState.FAILED
         assert not session.is_usable()
         backend = Backend("default")
@@ -135,7 +135,7 @@ def test_the_session_of_somebody_else_stays(undoing):
     record = open_one(in_place=True)
     session = worker_session_of("f" * 32)
     try:
-        assert looking.look_after(record).state is RehearsalState.FAILED
+        assert reaper.look_after(record).state is RehearsalState.FAILED
         assert session.is_usable()
     finally:
         session.close()

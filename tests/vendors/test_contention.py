@@ -10,10 +10,10 @@ import pytest
 from django.db import DatabaseError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.connecting import new_connection
-from migration_route.running.work.watch import Watch
+from migration_route.conf.databases import new_connection
+from migration_route.execution.worker.lock_retry import Watch
 from migration_route.vendors import vendor_of
-from migration_route.vendors.interface import Blocker, Contention, Wanted
+from migration_route.vendors.base import Blocker, Contention, Wanted
 from tests.factories import vendor
 from tests.harness.deadlines import until
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from migration_route.errors import CannotRehearse
-from migration_route.vendors import copies_of, copying
-from migration_route.vendors.identity import opened
+from migration_route.core.errors import CannotRehearse
+from migration_route.vendors import base_copies, copies_of
+from migration_route.vendors.base_copies import find_tool, pour
+from migration_route.vendors.base_identity import opened
 from migration_route.vendors.mysql import copies as mysql
 from migration_route.vendors.mysql.copies import COPIES as MYSQL
+from migration_route.vendors.postgresql.client_tools import way_of
 from migration_route.vendors.postgresql.copies import COPIES as POSTGRESQL
-from migration_route.vendors.postgresql.tools import way_of
 from migration_route.vendors.sqlite.copies import COPIES as SQLITE
-from migration_route.vendors.tools import find_tool, pour
 
 ID = "0" * 31 + "a"
 
 
 def test_only_a_name_of_ours_is_one():
     """A prefix, a suffix or another pattern is somebody else's."""
-    name = copying.scratch_name(ID)
-    assert copying.is_scratch_name(name)
+    name = base_copies.scratch_name(ID)
+    assert base_copies.is_scratch_name(name)
     for other in (
         "postgres",
         "migration_route_rehearsal_",
@@ -30,7 +30,7 @@ def test_only_a_name_of_ours_is_one():
         f"{name}\n",
         f"{name}; DROP DATABASE postgres",
     ):
-        assert not copying.is_scratch_name(other)
+        assert not base_copies.is_scratch_name(other)
 
 
 @pytest.mark.parametrize("copies", [POSTGRESQL, MYSQL, SQLITE])
@@ -93,9 +93,9 @@ def test_a_copy_is_made_and_removed(database):
     """With the rows that are wanted, under a name that was not there before."""
     from django.db import connections
 
-    from migration_route.connecting import own_connection
+    from migration_route.conf.databases import own_connection
 
-    name = copying.scratch_name(ID)
+    name = base_copies.scratch_name(ID)
     with own_connection("default") as connection:
         copies = copies_of("default")
         for with_data in (False, True):

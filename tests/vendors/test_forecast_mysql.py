@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from migration_route.vendors.lexer import MYSQL
-from migration_route.vendors.mysql.alterations import alteration
-from migration_route.vendors.mysql.schema import Column, Facts, Server
-from migration_route.vendors.words import statements
+from migration_route.vendors.mysql.catalog import Column, Facts, Server
+from migration_route.vendors.mysql.forecast import alteration
+from migration_route.vendors.sql_lexer import MYSQL
+from migration_route.vendors.sql_statements import statements
 
 NEW = Server(is_mariadb=False, version=(8, 4, 0))
 OLD = Server(is_mariadb=False, version=(8, 0, 11))

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from migration_route.forecast import Blocked, Forecast
-from migration_route.vendors.postgresql import wishes
-from migration_route.vendors.postgresql.forecasting.account import blocked_by
-from migration_route.vendors.postgresql.forecasting.forecaster import PostgreSQLForecaster
-from migration_route.vendors.postgresql.forecasting.types import is_rewritten
+from migration_route.core.values import Blocked, Forecast
+from migration_route.vendors.postgresql import contention
+from migration_route.vendors.postgresql.forecast.effects import blocked_by
+from migration_route.vendors.postgresql.forecast.forecaster import PostgreSQLForecaster
+from migration_route.vendors.postgresql.forecast.types import is_rewritten
 from tests.forecasts.database import a_database
 from tests.harness import databases
 
-STRONGEST = wishes.ACCESS_EXCLUSIVE
+STRONGEST = contention.ACCESS_EXCLUSIVE
 TABLES = (
     "CREATE TABLE owner (id int PRIMARY KEY, name varchar(20))",
     "CREATE TABLE item (id int PRIMARY KEY, owner_id int REFERENCES owner, name text)",
@@ -63,15 +63,18 @@ def modes(forecast: Forecast) -> dict[str, str]:
 def test_who_waits_follows_from_the_table_of_conflicts():
     """Of the manual, 13.3."""
     assert blocked_by(STRONGEST) == frozenset(Blocked)
-    assert Blocked.READS not in blocked_by(wishes.EXCLUSIVE)
-    assert Blocked.WRITES in blocked_by(wishes.SHARE)
-    assert blocked_by(wishes.SHARE_UPDATE) == {Blocked.SCHEMA_CHANGES}
+    assert Blocked.READS not in blocked_by(contention.EXCLUSIVE)
+    assert Blocked.WRITES in blocked_by(contention.SHARE)
+    assert blocked_by(contention.SHARE_UPDATE) == {Blocked.SCHEMA_CHANGES}
 
 
 def test_two_modes_of_one_table_become_one_that_keeps_out_as_many():
     """Neither of these two contains the other one."""
-    assert wishes.strongest(wishes.SHARE, wishes.SHARE_UPDATE) == wishes.SHARE_ROW
-    assert wishes.strongest(wishes.SHARE, STRONGEST) == STRONGEST
+    assert (
+        contention.strongest(contention.SHARE, contention.SHARE_UPDATE)
+        == contention.SHARE_ROW
+    )
+    assert contention.strongest(contention.SHARE, STRONGEST) == STRONGEST
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_a_foreign_key_of_a_new_table_reads_its_parent_only_if_there_may_be_rows
         "ALTER TABLE fresh ADD CONSTRAINT k FOREIGN KEY (owner_id) REFERENCES owner (id)",
     )
     _, empty = foretell(server, create, key)
-    assert (modes(empty), empty.scans) == ({"owner": wishes.SHARE_ROW}, ())
+    assert (modes(empty), empty.scans) == ({"owner": contention.SHARE_ROW}, ())
     *_, filled = foretell(server, create, "INSERT INTO fresh VALUES (1, 1)", key)
     assert filled.scans == ("owner",)
     forecaster = PostgreSQLForecaster(server)

@@ -8,7 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import CharField, IntegerField
 from django.test.utils import isolate_apps
 
-from migration_route.forecast import Blocked, Forecast
+from migration_route.core.values import Blocked, Forecast
 from migration_route.vendors.sqlite.forecast import SQLiteForecaster
 
 

@@ -15,14 +15,9 @@ from datetime import timedelta
 import pytest
 from django.db import connection, connections
 
-from migration_route.connecting import new_connection
-from migration_route.health import (
-    HealthSettings,
-    SignalName,
-    SignalState,
-    Touched,
-)
-from migration_route.running.looking import Looking
+from migration_route.conf.databases import new_connection
+from migration_route.core.values import HealthSettings, SignalName, SignalState, Touched
+from migration_route.execution.preflight import Looking
 from migration_route.vendors import vendor_of
 from tests.harness.deadlines import until
 

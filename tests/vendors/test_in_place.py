@@ -6,15 +6,14 @@ import pytest
 from django.db import connection, transaction
 from django.db.utils import IntegrityError, InternalError, NotSupportedError
 
-from migration_route.connecting import new_connection
-from migration_route.errors import CannotRehearse
+from migration_route.conf.databases import new_connection
+from migration_route.core.errors import CannotRehearse
 from migration_route.vendors import in_place_of
-from migration_route.vendors.in_place import Trouble
-from migration_route.vendors.mysql.in_place import IN_PLACE as MYSQL
+from migration_route.vendors.base_in_place import Trouble
+from migration_route.vendors.mysql.copies import IN_PLACE as MYSQL
 from migration_route.vendors.postgresql.in_place import IN_PLACE as POSTGRESQL
-from migration_route.vendors.postgresql.leaving import leaving
-from migration_route.vendors.postgresql.splitting import statements_of
-from migration_route.vendors.sqlite.in_place import IN_PLACE as SQLITE
+from migration_route.vendors.postgresql.in_place import leaving, statements_of
+from migration_route.vendors.sqlite.copies import IN_PLACE as SQLITE
 
 
 @pytest.mark.parametrize(

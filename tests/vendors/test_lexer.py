@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from migration_route.vendors.lexer import (
+from migration_route.vendors.mysql.copies import COPIES as MYSQL_COPIES
+from migration_route.vendors.postgresql.copies import COPIES as POSTGRESQL_COPIES
+from migration_route.vendors.sql_lexer import (
     MYSQL,
     OLD_POSTGRESQL,
     POSTGRESQL,
@@ -22,10 +24,8 @@ from migration_route.vendors.lexer import (
     lexemes,
     readings,
 )
-from migration_route.vendors.mysql.copies import COPIES as MYSQL_COPIES
-from migration_route.vendors.postgresql.copies import COPIES as POSTGRESQL_COPIES
+from migration_route.vendors.sql_statements import code_of, parts_of
 from migration_route.vendors.sqlite.copies import COPIES as SQLITE_COPIES
-from migration_route.vendors.statements import code_of, parts_of
 from tests.harness import databases
 
 FEW = settings(

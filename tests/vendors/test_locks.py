@@ -15,11 +15,11 @@ import pytest
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route import processes
-from migration_route.connecting import new_connection
-from migration_route.errors import Misconfigured
+from migration_route.conf.databases import new_connection
+from migration_route.core import subprocesses
+from migration_route.core.errors import Misconfigured
 from migration_route.vendors import vendor_of
-from migration_route.vendors.interface import Slot, TargetLock
+from migration_route.vendors.base import Slot, TargetLock
 from tests.factories import at_once, vendor
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -28,8 +28,8 @@ _HOLD = """
 import sys, time
 import django; django.setup()
 from migration_route.vendors import vendor_of
-from migration_route.connecting import new_connection
-from migration_route.vendors.interface import Slot
+from migration_route.conf.databases import new_connection
+from migration_route.vendors.base import Slot
 connection = new_connection("default")
 lock = vendor_of("default").lock(connection, Slot.SUPERVISOR)
 print(lock.try_acquire(), flush=True)
@@ -161,7 +161,9 @@ def test_it_goes_with_the_connection():
 def test_it_goes_with_the_process(project):
     """A holder that is killed leaves nothing that must be cleaned up."""
     holder = subprocess.Popen(
-        [sys.executable, "-c", _HOLD], env=processes.environment(), stdout=subprocess.PIPE
+        [sys.executable, "-c", _HOLD],
+        env=subprocesses.environment(),
+        stdout=subprocess.PIPE,
     )
     try:
         assert holder.stdout is not None

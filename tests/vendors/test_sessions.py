@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 from django.db import DatabaseError, connections
 
-from migration_route import processes
-from migration_route.connecting import new_connection
+from migration_route.conf.databases import new_connection
+from migration_route.core import subprocesses
 from migration_route.vendors import vendor_of
-from migration_route.vendors.interface import Slot
+from migration_route.vendors.base import Slot
 from tests.factories import at_once, vendor
 from tests.harness.deadlines import until
 
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.usefixtures("database")
 _HOLD = """
 import django; django.setup()
 from migration_route.vendors import vendor_of
-from migration_route.connecting import new_connection
-from migration_route.vendors.interface import Slot
+from migration_route.conf.databases import new_connection
+from migration_route.vendors.base import Slot
 connection = new_connection("default")
 vendor_of("default").prepare_worker_session(connection, "a run", lock_timeout=1)
 print(vendor_of("default").lock(connection, Slot.WORKER).try_acquire(), flush=True)
@@ -41,7 +41,9 @@ def holder(project) -> Iterator[subprocess.Popen[bytes]]:
     """A process that holds the worker's lock."""
     project()
     process = subprocess.Popen(
-        [sys.executable, "-c", _HOLD], env=processes.environment(), stdout=subprocess.PIPE
+        [sys.executable, "-c", _HOLD],
+        env=subprocesses.environment(),
+        stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"True\n"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from migration_route.vendors.interface import Limit
-from migration_route.vendors.lexer import POSTGRESQL
-from migration_route.vendors.mysql.contention import MySQLContention
-from migration_route.vendors.postgresql import wishes
-from migration_route.vendors.postgresql.wishes import conflict, wish_of
-from migration_route.vendors.statements import code_of, names_behind, names_in
+from migration_route.vendors.base import Limit
+from migration_route.vendors.mysql.locks import MySQLContention
+from migration_route.vendors.postgresql import contention
+from migration_route.vendors.postgresql.contention import conflict, wish_of
+from migration_route.vendors.sql_lexer import POSTGRESQL
+from migration_route.vendors.sql_statements import code_of, names_behind, names_in
 
 T = ("shop_item",)
-STRONGEST = wishes.ACCESS_EXCLUSIVE
+STRONGEST = contention.ACCESS_EXCLUSIVE
 
 
 def test_names_come_as_the_database_keeps_them():
@@ -35,16 +35,16 @@ def test_comments_and_literals_are_no_code():
     ("sql", "mode"),
     [
         ('ALTER TABLE "shop_item" ADD COLUMN "sku" varchar(20) NOT NULL', STRONGEST),
-        ("alter table shop_item validate constraint c", wishes.SHARE_UPDATE),
+        ("alter table shop_item validate constraint c", contention.SHARE_UPDATE),
         ('ALTER TABLE "shop_item" RENAME TO "x"', STRONGEST),
-        ("CREATE INDEX i ON shop_item (name)", wishes.SHARE),
-        ("CREATE UNIQUE INDEX i ON shop_item (name)", wishes.SHARE),
+        ("CREATE INDEX i ON shop_item (name)", contention.SHARE),
+        ("CREATE UNIQUE INDEX i ON shop_item (name)", contention.SHARE),
         ("DROP TABLE shop_item CASCADE", STRONGEST),
         ("TRUNCATE shop_item", STRONGEST),
-        ("CREATE TRIGGER t AFTER INSERT ON shop_item EXECUTE f()", wishes.SHARE_ROW),
-        ("LOCK TABLE shop_item IN SHARE MODE", wishes.SHARE),
+        ("CREATE TRIGGER t AFTER INSERT ON shop_item EXECUTE f()", contention.SHARE_ROW),
+        ("LOCK TABLE shop_item IN SHARE MODE", contention.SHARE),
         ("LOCK shop_item", STRONGEST),
-        ("COMMENT ON TABLE shop_item IS 'x'", wishes.SHARE_UPDATE),
+        ("COMMENT ON TABLE shop_item IS 'x'", contention.SHARE_UPDATE),
         ("DO $$ BEGIN ALTER TABLE shop_item ADD x int; END $$", STRONGEST),
         ("-- why\nALTER TABLE shop_item ADD x int", STRONGEST),
         ("SELECT 1; ALTER TABLE shop_item ADD x int", STRONGEST),
@@ -63,8 +63,8 @@ def test_a_foreign_key_wants_less_of_both_tables():
     alone = wish_of(
         f'ALTER TABLE "shop_item" ADD CONSTRAINT "c" FOREIGN KEY ("owner_id") {key}'
     )
-    owner = (("shop_owner",), wishes.SHARE_ROW)
-    assert {(T, wishes.SHARE_ROW), owner} <= alone.names
+    owner = (("shop_owner",), contention.SHARE_ROW)
+    assert {(T, contention.SHARE_ROW), owner} <= alone.names
     column = wish_of(f'ALTER TABLE "shop_item" ADD COLUMN "o" int {key}')
     assert {(T, STRONGEST), owner} <= column.names
 
@@ -101,7 +101,7 @@ def test_a_drop_reaches_the_parents():
 
 def test_conflicts_are_those_of_the_manual():
     """Mutual, all as table 13.2 has them."""
-    modes = wishes._MODES
+    modes = contention._MODES
     for one in modes:
         for other in modes:
             assert conflict(one, other) == conflict(other, one)

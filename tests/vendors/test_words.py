@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from migration_route.vendors.lexer import MYSQL, POSTGRESQL, Kind
-from migration_route.vendors.words import statements
+from migration_route.vendors.sql_lexer import MYSQL, POSTGRESQL, Kind
+from migration_route.vendors.sql_statements import statements
 
 
 def read(sql: str) -> list[str]:

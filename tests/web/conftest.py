@@ -9,14 +9,13 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from migration_route.access.actor import on_this_host
-from migration_route.access.grants import permission_of
-from migration_route.ledger import opening, reading, runs
+from migration_route.access.actors import on_this_host, permission_of
+from migration_route.core.enums import RunState, Scope
+from migration_route.ledger import queries, runs
 from migration_route.ledger.records import RunRecord
-from migration_route.operations.apply import ApplyRequest, apply
-from migration_route.operations.plan import plain_plan
 from migration_route.planning.plan import PlanRequest
-from migration_route.vocabulary import RunState, Scope
+from migration_route.services.apply import ApplyRequest, apply
+from migration_route.services.plans import plain_plan
 from tests.factories import History, a_new_run
 
 SignIn = Callable[..., Client]
@@ -60,7 +59,7 @@ def a_run(database: None) -> Callable[..., RunRecord]:
     """Put a run on record that came to a state, without carrying anything out."""
 
     def a_run(state: RunState = RunState.QUEUED, **changes: Any) -> RunRecord:
-        run, _ = opening.open_run(a_new_run(**changes))
+        run, _ = runs.open_run(a_new_run(**changes))
         if state is RunState.QUEUED:
             return run
         return runs.move(run.id, to=state, expected={RunState.QUEUED})
@@ -75,6 +74,6 @@ def apply_everything(inline: History) -> Callable[[], None]:
     def apply_everything() -> None:
         plan = plain_plan(PlanRequest())
         run = apply(ApplyRequest(fingerprint=plan.fingerprint), on_this_host())
-        assert reading.find_run(run.id).state is RunState.SUCCEEDED
+        assert queries.find_run(run.id).state is RunState.SUCCEEDED
 
     return apply_everything

@@ -11,12 +11,12 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from migration_route.approvals import Demand
-from migration_route.ledger import opening
+from migration_route.core.enums import ActorKind
+from migration_route.core.values import Demand
+from migration_route.ledger import runs
 from migration_route.ledger.approvals import Saying, give
 from migration_route.ledger.records import RunRecord
 from migration_route.models import Approval, Entry, Run
-from migration_route.vocabulary import ActorKind
 from tests.factories import a_new_run
 from tests.web.conftest import SignIn
 
@@ -68,7 +68,7 @@ def test_a_run_leads_to_its_page(
 
 def test_a_list_without_a_ledger_says_so(superuser: Client) -> None:
     """Instead of an error about a missing table."""
-    with patch("migration_route.admin.is_installed", return_value=False):
+    with patch("migration_route.ledger.bootstrap.is_installed", return_value=False):
         answer = superuser.get(reverse("admin:migration_route_run_changelist"), follow=True)
     assert answer.status_code == 200
     assert b"not installed yet" in answer.content
@@ -80,7 +80,7 @@ def two_approvals(database: None) -> dict[str, RunRecord]:
     found = {}
     for alias in ("default", "other"):
         demand = Demand(required=2, rule="always", why="the test asks for it")
-        run, _ = opening.open_run(
+        run, _ = runs.open_run(
             a_new_run(database=alias, demand=demand, reason=f"reason-of-{alias}")
         )
         saying = Saying(

@@ -12,9 +12,9 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 
-from migration_route.ledger import opening, runs
+from migration_route.core.enums import RunState, StepState
+from migration_route.ledger import runs
 from migration_route.models import Entry
-from migration_route.vocabulary import RunState, StepState
 from tests.factories import a_new_run, a_step_record
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -62,7 +62,7 @@ def running(*steps: tuple[StepState, bool]) -> str:
         replace(a_step_record(name), state=state, rolls_back=rolls_back)
         for name, (state, rolls_back) in zip(("0002_a", "0003_b"), steps, strict=True)
     )
-    run, _ = opening.open_run(a_new_run(database="other", steps=records))
+    run, _ = runs.open_run(a_new_run(database="other", steps=records))
     for to, before in (
         (RunState.WAITING, RunState.QUEUED),
         (RunState.RUNNING, RunState.WAITING),

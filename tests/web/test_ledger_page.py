@@ -8,8 +8,8 @@ from django.db import connections
 from django.test import Client
 from django.urls import reverse
 
+from migration_route.core.enums import RunState
 from migration_route.ledger.records import RunRecord
-from migration_route.vocabulary import RunState
 
 LEDGER = reverse("migration_route:ledger")
 ARun = Callable[..., RunRecord]

@@ -8,10 +8,10 @@ import pytest
 from django.http import QueryDict
 from django.utils import timezone
 
-from migration_route.deciding.windows import Later, Never, Now
-from migration_route.errors import InvalidRequest
-from migration_route.vocabulary import WaitingReason
-from migration_route.web.openings import begin_at, opening_view
+from migration_route.core.enums import WaitingReason
+from migration_route.core.errors import InvalidRequest
+from migration_route.policy.schedule import Later, Never, Now
+from migration_route.web.plans import begin_at, opening_view
 
 
 def _form(typed):

@@ -10,9 +10,9 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.test import Client
 from django.urls import resolve, reverse
 
+from migration_route.core.enums import Scope
 from migration_route.ledger.records import RunRecord
 from migration_route.planning import sources
-from migration_route.vocabulary import Scope
 from tests.web.conftest import SignIn
 
 PAGES = ("dashboard", "plan", "history", "ledger")

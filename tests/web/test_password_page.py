@@ -10,9 +10,9 @@ from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_login_failed
 
 from migration_route.models import Run
-from migration_route.operations.plan import plain_plan
 from migration_route.planning.plan import PlanRequest
-from migration_route.web.suspended import FIELD
+from migration_route.services.plans import plain_plan
+from migration_route.web.pending_form import FIELD
 from tests.people import PASSWORD, grow_old, is_fresh, signed_in_with_a_password
 
 AGAIN = "/migrations/api/v1/reauthenticate"
@@ -87,8 +87,8 @@ def test_an_answer_that_says_that_something_went_wrong_keeps_the_session(
     stale, monkeypatch
 ):
     """Django's middleware writes no cookie with such an answer."""
-    from migration_route.errors import DatabaseUnavailable
-    from migration_route.operations import apply as applying
+    from migration_route.core.errors import DatabaseUnavailable
+    from migration_route.services import apply as applying
 
     def fails(*_):
         raise DatabaseUnavailable
@@ -135,9 +135,9 @@ def test_a_wrong_password_is_told_and_counted(stale):
 
 def test_wrong_passwords_are_counted_for_every_process(stale):
     """They are on the ledger, where another process reads them."""
-    from migration_route.ledger.installation import install
-    from migration_route.ledger.reading import list_entries
-    from migration_route.operations.reauthenticate import attempts
+    from migration_route.ledger.bootstrap import install
+    from migration_route.ledger.queries import list_entries
+    from migration_route.services.reauthentication import attempts
 
     install()
     for _ in range(5):

@@ -11,9 +11,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from migration_route.ledger import reading
+from migration_route.core.enums import RunState, Scope
+from migration_route.ledger import queries
 from migration_route.planning.plan import Details
-from migration_route.vocabulary import RunState, Scope
 from tests.factories import History, tables, vendor
 from tests.web.conftest import SignIn
 
@@ -58,7 +58,7 @@ def test_a_long_plan_leads_to_its_next_piece(
 ) -> None:
     """Only the first step is told in no time; the link tells the rest."""
     monkeypatch.setattr(
-        "migration_route.web.parsing.Details", partial(Details, budget=-1.0)
+        "migration_route.planning.plan.Details", partial(Details, budget=-1.0)
     )
     history.table("0001_a", "made_a")
     history.table("0002_b", "made_b")
@@ -117,7 +117,7 @@ def test_what_was_read_is_applied(everyone_can: Client, inline: History) -> None
     form = {**form_of(read(everyone_can)), "reason": "a new shelf"}
     answer = everyone_can.post(APPLY, form)
     assert answer.status_code == 302
-    (run,) = reading.list_runs(database=None, before=None, limit=9)
+    (run,) = queries.list_runs(database=None, before=None, limit=9)
     assert answer["Location"] == reverse("migration_route:run", kwargs={"run": run.id})
     assert (run.state, run.reason, run.actor_name) == (
         RunState.SUCCEEDED,
@@ -135,7 +135,7 @@ def test_a_form_that_is_sent_twice_starts_one_run(
     form = {**form_of(read(everyone_can)), "reason": ""}
     first, second = (everyone_can.post(APPLY, form) for _ in range(2))
     assert first["Location"] == second["Location"]
-    assert len(reading.list_runs(database=None, before=None, limit=9)) == 1
+    assert len(queries.list_runs(database=None, before=None, limit=9)) == 1
 
 
 def test_a_plan_that_has_changed_comes_back_to_be_read(
@@ -152,7 +152,7 @@ def test_a_plan_that_has_changed_comes_back_to_be_read(
     assert "testapp.0002_late</h3>" in text
     assert "kept words</textarea>" in text
     assert form_of(text)["fingerprint"] != form["fingerprint"]
-    assert reading.list_runs(database=None, before=None, limit=9) == []
+    assert queries.list_runs(database=None, before=None, limit=9) == []
     assert "shelf" not in tables()
 
 

@@ -7,9 +7,9 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
+from migration_route.core.enums import Scope
 from migration_route.ledger import rehearsals
 from migration_route.vendors import in_place_of
-from migration_route.vocabulary import Scope
 from tests.factories import History
 from tests.web.conftest import SignIn
 from tests.web.test_plan_page import PLAN, form_of, read

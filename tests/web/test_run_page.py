@@ -9,12 +9,12 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from migration_route.connecting import new_connection
-from migration_route.ledger import reading, runs
+from migration_route.conf.databases import new_connection
+from migration_route.core.enums import RunState, Scope, WaitingReason
+from migration_route.ledger import queries, runs
 from migration_route.ledger.records import RunRecord
 from migration_route.vendors import vendor_of
-from migration_route.vendors.interface import Slot
-from migration_route.vocabulary import RunState, Scope, WaitingReason
+from migration_route.vendors.base import Slot
 from tests.factories import History
 from tests.web.conftest import SignIn
 
@@ -35,7 +35,7 @@ def page_of(client: Client, run: RunRecord, **query: str) -> str:
 
 def only_run() -> RunRecord:
     """Return the one run that there is."""
-    (run,) = reading.list_runs(database=None, before=None, limit=2)
+    (run,) = queries.list_runs(database=None, before=None, limit=2)
     return run
 
 
@@ -95,7 +95,7 @@ def test_cancelling_stops_a_run_that_has_not_begun(
     assert answer.status_code == 302
     assert answer["Location"] == address(run)
     assert only_run().state is RunState.CANCELLED
-    entry = reading.list_entries(before=None, limit=1)[0]
+    entry = queries.list_entries(before=None, limit=1)[0]
     assert (entry.actor_name, entry.facts["reason"]) == ("ada", "the wrong night")
 
 
@@ -218,7 +218,7 @@ def test_a_run_is_held_and_resumed_on_its_page(everyone_can: Client, a_run: ARun
     assert "Resume</button>" in text
     everyone_can.post(address(run, "resume"), {"reason": "over"})
     assert only_run().asked == ""
-    entry = reading.list_entries(before=None, limit=1)[0]
+    entry = queries.list_entries(before=None, limit=1)[0]
     assert (entry.action, entry.facts["reason"]) == ("resumed", "over")
 
 

@@ -12,8 +12,8 @@ from django.db import connections
 from django.test import Client
 from django.urls import include, path, reverse
 
+from migration_route.core.enums import Scope
 from migration_route.ledger.records import RunRecord
-from migration_route.vocabulary import Scope
 from tests.web.conftest import SignIn
 
 DASHBOARD = "/migrations/"

@@ -10,7 +10,7 @@ from django.contrib.staticfiles.storage import staticfiles_storage
 from django.test import Client
 
 from migration_route.checks import check_settings
-from migration_route.vocabulary import Scope
+from migration_route.core.enums import Scope
 from tests.web.conftest import SignIn
 
 DJANGO = "django.template.backends.django.DjangoTemplates"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from migration_route.vocabulary import RunState
-from migration_route.web.wording import (
+from migration_route.core.enums import RunState
+from migration_route.web.formatting import (
     between,
     duration,
     moment,

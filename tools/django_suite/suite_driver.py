@@ -24,8 +24,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
-from migration_route.running.work.observation import observed, once
-from migration_route.running.work.positions import Layout, Place, layout_of
+from migration_route.execution.worker.instrumentation import observed, once
+from migration_route.execution.worker.operation_positions import Layout, Place, layout_of
 
 METHODS = ("database_forwards", "database_backwards")
 

@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from django.http import HttpRequest, HttpResponse
 
 from migration_route import __version__
-from migration_route.access.requests import find_actor
-from migration_route.api import parsing
-from migration_route.clock import parsed
+from migration_route.access.authentication import find_actor
+from migration_route.api import requests
+from migration_route.core.clock import parsed
+from migration_route.core.enums import RunState
 from migration_route.ledger.records import RunRecord
-from migration_route.operations.metrics import FromTheLedger, Measured, measure
 from migration_route.planning import sources
-from migration_route.planning.standing import DatabaseStatus
-from migration_route.vocabulary import RunState
-from migration_route.wire.metrics import CONTENT_TYPE, Metric, exposition
+from migration_route.planning.plan import DatabaseStatus
+from migration_route.presentation.schemas.metrics import CONTENT_TYPE, Metric, exposition
+from migration_route.services.ledger import FromTheLedger, Measured, measure
 
 _NAME = "migration_route_"
 _AT_WORK = frozenset({RunState.RUNNING, RunState.CANCELLING})
@@ -25,7 +25,7 @@ _AT_WORK = frozenset({RunState.RUNNING, RunState.CANCELLING})
 def get_metrics(request: HttpRequest) -> HttpResponse:
     """`GET metrics`, in Prometheus' text format; needs `read`, as everything else does."""
     actor = find_actor(request)
-    parsing.check_query(request, ())
+    requests.check_query(request, ())
     found = measure(actor)
     return HttpResponse(exposition(metrics_of(found)), content_type=CONTENT_TYPE)
 

@@ -2,6 +2,8 @@
 
 An open stream pins a sync worker and delays its shutdown: so a stream sends what is
 new, hangs up after a while, and `Last-Event-ID` resumes it without a gap.
+
+The whole ledger to take away: `GET ledger/export`, as JSON Lines.
 """
 
 from __future__ import annotations
@@ -9,18 +11,47 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connections
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
-from migration_route import wire
-from migration_route.access.actor import Actor
-from migration_route.api.patience import longest_wait
-from migration_route.errors import InvalidRequest
-from migration_route.operations import runs
-from migration_route.reporting.serialize import event_answer
+from migration_route.access.actors import Actor
+from migration_route.access.authentication import find_actor
+from migration_route.api import requests
+from migration_route.api.base import longest_wait
+from migration_route.api.openapi import EXPORT_MEDIA
+from migration_route.core.errors import InvalidRequest
+from migration_route.presentation import schemas
+from migration_route.presentation.serializers import event_answer
+from migration_route.services import ledger, runs
+
+_LARGEST_NUMBER = 2**63 - 1
+_HEADERS = {
+    "Content-Disposition": 'attachment; filename="migration-ledger.jsonl"',
+    "X-Accel-Buffering": "no",
+}
+
+
+def get_export(request: HttpRequest) -> HttpResponseBase:
+    """`GET ledger/export?after=N`: what is read later breaks the answer off if it fails."""
+    actor = find_actor(request)
+    requests.check_query(request, ("after",))
+    after = requests.number(request, "after", default=0, least=0, most=_LARGEST_NUMBER)
+    pieces = ledger.export(actor, after=after)
+    if request.method == "HEAD":
+        return HttpResponse(content_type=EXPORT_MEDIA, headers=_HEADERS)
+    body = _asynchronous(pieces) if isinstance(request, ASGIRequest) else pieces
+    return StreamingHttpResponse(body, content_type=EXPORT_MEDIA, headers=_HEADERS)
+
+
+async def _asynchronous(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    following = sync_to_async(partial(next, pieces, b""), thread_sensitive=True)
+    while piece := await following():
+        yield piece
+
 
 LONGEST = 20.0
 _PAUSE = 0.5
@@ -48,7 +79,7 @@ def stream(
     """Answer with the events behind a number, as they come."""
     runs.show(run, actor)  # what is wrong with the request is told before the stream begins
     until = time.monotonic() + min(LONGEST, longest_wait(request))
-    iterator = _asynchronous if isinstance(request, ASGIRequest) else _synchronous
+    iterator = _streaming_asynchronous if isinstance(request, ASGIRequest) else _synchronous
     response = StreamingHttpResponse(
         iterator(run, actor, after, until), content_type="text/event-stream"
     )
@@ -68,7 +99,7 @@ def _synchronous(run: str, actor: Actor, after: int, until: float) -> Iterator[b
             time.sleep(_PAUSE)
 
 
-async def _asynchronous(
+async def _streaming_asynchronous(
     run: str, actor: Actor, after: int, until: float
 ) -> AsyncIterator[bytes]:
     yield f"retry: {_RETRY_MS}\n\n".encode()
@@ -91,7 +122,7 @@ def _news(run: str, actor: Actor, after: int) -> tuple[bytes, int, bool]:
         connections.close_all()
     pieces = [
         b"id: %d\nevent: %s\ndata: %s\n\n"
-        % (event.number, event.kind.encode(), wire.to_json(event_answer(event)))
+        % (event.number, event.kind.encode(), schemas.to_json(event_answer(event)))
         for event in found.events
     ]
     if found.ended:

@@ -5,15 +5,9 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import path
 
-from migration_route.api import (
-    approvals,
-    exporting,
-    reauthentication,
-    rehearsals,
-    views,
-)
-from migration_route.api.endpoints import endpoint
-from migration_route.errors import InvalidRequest
+from migration_route.api import streaming, views
+from migration_route.api.base import endpoint
+from migration_route.core.errors import InvalidRequest
 
 
 class UnknownAddress(InvalidRequest):
@@ -45,12 +39,12 @@ urlpatterns = [
     path("runs/<str:run>/events", endpoint({"GET": views.get_events}), name="api-events"),
     path(
         "runs/<str:run>/approve",
-        endpoint({"POST": approvals.post_approve}),
+        endpoint({"POST": views.post_approve}),
         name="api-approve",
     ),
     path(
         "runs/<str:run>/reject",
-        endpoint({"POST": approvals.post_reject}),
+        endpoint({"POST": views.post_reject}),
         name="api-reject",
     ),
     path(
@@ -76,21 +70,21 @@ urlpatterns = [
     ),
     path(
         "rehearsals",
-        endpoint({"GET": rehearsals.get_rehearsals, "POST": rehearsals.post_rehearsals}),
+        endpoint({"GET": views.get_rehearsals, "POST": views.post_rehearsals}),
         name="api-rehearsals",
     ),
     path(
         "rehearsals/<str:rehearsal>",
-        endpoint({"GET": rehearsals.get_rehearsal}),
+        endpoint({"GET": views.get_rehearsal}),
         name="api-rehearsal",
     ),
     path(
         "reauthenticate",
-        endpoint({"POST": reauthentication.post_reauthenticate}),
+        endpoint({"POST": views.post_reauthenticate}),
         name="api-reauthenticate",
     ),
     path("ledger", endpoint({"GET": views.get_ledger}), name="api-ledger"),
-    path("ledger/export", endpoint({"GET": exporting.get_export}), name="api-export"),
+    path("ledger/export", endpoint({"GET": streaming.get_export}), name="api-export"),
     path("ledger/verify", endpoint({"GET": views.get_verification}), name="api-verify"),
     path("openapi.json", endpoint({"GET": views.get_openapi}), name="api-openapi"),
     path("", endpoint(_EVERY), name="api-nowhere"),

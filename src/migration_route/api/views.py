@@ -1,45 +1,137 @@
-"""The JSON API: one function for each call of the public contract."""
+"""The JSON API: one function for each call of the public contract.
+
+The calls of the JSON API by which people agree to a run, or reject it.
+
+The call of the JSON API by which a person shows anew who they are.
+
+The calls of the JSON API about rehearsals.
+"""
 
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
 
-from migration_route import wire
-from migration_route.access.actor import Actor
-from migration_route.access.requests import find_actor
-from migration_route.api import parsing, streaming
-from migration_route.api.endpoints import answer
+from migration_route.access.actors import Actor
+from migration_route.access.authentication import find_actor
+from migration_route.access.reauthentication import is_password_of, renew
+from migration_route.access.sessions import recognise
+from migration_route.api import requests, streaming
+from migration_route.api.base import answer, longest_wait
 from migration_route.api.openapi import document
-from migration_route.api.patience import longest_wait
-from migration_route.errors import InvalidRequest
+from migration_route.core.enums import Mode, RunState
+from migration_route.core.errors import InvalidRequest
 from migration_route.ledger.records import RunRecord
-from migration_route.operations import apply as applying
-from migration_route.operations import (
-    cancel,
-    end_blockers,
-    health,
-    hold,
+from migration_route.planning.plan import PlanRequest
+from migration_route.presentation import schemas, serializers
+from migration_route.presentation.rehearsal_serializers import (
+    rehearsal_answer,
+    rehearsals_answer,
+    with_rehearsal,
+)
+from migration_route.presentation.serializers import (
+    plan_answer,
+    run_answer,
+    with_demand,
+    with_opening,
+)
+from migration_route.services import apply as applying
+from migration_route.services import approvals as approving
+from migration_route.services import (
+    control,
+    launch,
     ledger,
-    opening,
-    plan,
-    ready,
-    rehearse,
+    plans,
+    reauthentication,
+    rehearsals,
     resolve,
     runs,
-    status,
 )
-from migration_route.operations.weighing import demanded_of
-from migration_route.planning.plan import PlanRequest
-from migration_route.reporting import serialize
-from migration_route.reporting.approvals import with_demand
-from migration_route.reporting.openings import with_opening
-from migration_route.reporting.plans import plan_answer
-from migration_route.reporting.rehearsals import with_rehearsal
-from migration_route.vocabulary import Mode, RunState
+from migration_route.services.decisions import demanded_of
+
+
+def post_approve(request: HttpRequest, run: str) -> HttpResponse:
+    """`POST runs/{id}/approve`: with the last approval that it needs, the run begins."""
+    actor = find_actor(request)
+    requests.check_query(request, ())
+    body = requests.body_of(request, schemas.GiveReason)
+    return answer(run_answer(approving.approve(run, actor, reason=body.reason)))
+
+
+def post_reject(request: HttpRequest, run: str) -> HttpResponse:
+    """`POST runs/{id}/reject`."""
+    actor = find_actor(request)
+    requests.check_query(request, ())
+    body = requests.body_of(request, schemas.GiveReason)
+    return answer(run_answer(approving.reject(run, actor, reason=body.reason)))
+
+
+def post_reauthenticate(request: HttpRequest) -> HttpResponse:
+    """`POST reauthenticate`: 204, with a new session cookie, when the password is right."""
+    actor = find_actor(request)
+    requests.check_query(request, ())
+    body = requests.body_of(request, schemas.Reauthenticate)
+
+    def is_right() -> bool:
+        user = recognise(request, address=actor.address).user
+        return is_password_of(user, body.password, request)
+
+    def renew_session() -> None:
+        renew(request, recognise(request, address=actor.address).user)
+
+    reauthentication.reauthenticate(actor, is_right=is_right, renew=renew_session)
+    return HttpResponse(status=204)
+
 
 _PAGE = 20
 _LARGEST_PAGE = 200
+
+
+def get_rehearsals(request: HttpRequest) -> HttpResponse:
+    """`GET rehearsals?database=…&before=…&limit=…`, newest first."""
+    actor = find_actor(request)
+    requests.check_query(request, ("database", "before", "limit"))
+    limit = requests.number(request, "limit", default=_PAGE, least=1, most=_LARGEST_PAGE)
+    found = rehearsals.list_all(
+        actor,
+        database=request.GET.get("database"),
+        before=request.GET.get("before"),
+        limit=limit,
+    )
+    return answer(rehearsals_answer(found, limit=limit))
+
+
+def post_rehearsals(request: HttpRequest) -> HttpResponse:
+    """`POST rehearsals`: 202, or 200 when it has ended within `Prefer: wait`."""
+    actor = find_actor(request)
+    requests.check_query(request, ())
+    body = requests.body_of(request, schemas.CreateRehearsal)
+    wanted = rehearsals.RehearseRequest(
+        database=body.database,
+        targets=tuple(body.targets),
+        phase=body.phase,
+        fingerprint=body.fingerprint,
+        kind=body.kind,
+        and_back=body.and_back,
+        in_place=body.in_place,
+        reason=body.reason,
+    )
+    record = rehearsals.rehearse(wanted, actor)
+    seconds = min(requests.wanted_wait(request), longest_wait(request))
+    if seconds:
+        record = rehearsals.wait(record.id, actor, seconds=seconds)
+    location = reverse("migration_route:api-rehearsal", kwargs={"rehearsal": record.id})
+    code = 202 if record.is_active or not seconds else 200
+    return answer(rehearsal_answer(record), status=code, location=location)
+
+
+def get_rehearsal(request: HttpRequest, rehearsal: str) -> HttpResponse:
+    """`GET rehearsals/{id}`."""
+    actor = find_actor(request)
+    requests.check_query(request, ())
+    return answer(rehearsal_answer(rehearsals.show(rehearsal, actor)))
+
+
 _EVENTS = 500
 _LARGEST_NUMBER = 2**63 - 1
 
@@ -47,67 +139,67 @@ _LARGEST_NUMBER = 2**63 - 1
 def get_status(request: HttpRequest) -> HttpResponse:
     """`GET status`."""
     actor = find_actor(request)
-    parsing.check_query(request, ())
-    return answer(serialize.status_answer(status.status(actor)))
+    requests.check_query(request, ())
+    return answer(serializers.status_answer(runs.status(actor)))
 
 
 def get_ready(request: HttpRequest) -> HttpResponse:
     """`GET ready`: 200, or 503 while something that is required is pending."""
-    parsing.check_query(request, ())
-    is_ready = ready.ready()
-    return answer(wire.ReadyAnswer(ready=is_ready), status=200 if is_ready else 503)
+    requests.check_query(request, ())
+    is_ready = runs.ready()
+    return answer(schemas.ReadyAnswer(ready=is_ready), status=200 if is_ready else 503)
 
 
 def get_plan(request: HttpRequest) -> HttpResponse:
     """`GET plan?database=…&target=…&mode=…&phase=…&details=…`."""
     actor = find_actor(request)
-    parsing.check_query(request, ("database", "target", "mode", "phase", "details"))
+    requests.check_query(request, ("database", "target", "mode", "phase", "details"))
     wanted = PlanRequest(
         database=request.GET.get("database", "default"),
         targets=tuple(request.GET.getlist("target")),
-        mode=parsing.mode_of(request),
-        phase=parsing.phase_of(request),
+        mode=requests.mode_of(request),
+        phase=requests.phase_of(request),
     )
-    details = parsing.details_of(request)
-    found = plan.plan(wanted, actor, details)
-    last = rehearse.of_plan(found, actor)
+    details = requests.details_of(request)
+    found = plans.plan(wanted, actor, details)
+    last = rehearsals.of_plan(found, actor)
     told = with_rehearsal(plan_answer(found), last)
-    told = with_opening(told, opening.opens(wanted.database))
+    told = with_opening(told, launch.opens(wanted.database))
     return answer(with_demand(told, demanded_of(wanted, found, actor, details)))
 
 
 def get_health(request: HttpRequest) -> HttpResponse:
     """`GET health?database=…&target=…&phase=…`: is now a good moment for this plan?"""
     actor = find_actor(request)
-    parsing.check_query(request, ("database", "target", "phase"))
+    requests.check_query(request, ("database", "target", "phase"))
     wanted = PlanRequest(
         database=request.GET.get("database", "default"),
         targets=tuple(request.GET.getlist("target")),
-        phase=parsing.phase_of(request),
+        phase=requests.phase_of(request),
     )
-    found = health.health(wanted, actor)
-    return answer(serialize.health_answer(found.database, found.moment, found.ignored))
+    found = plans.health(wanted, actor)
+    return answer(serializers.health_answer(found.database, found.moment, found.ignored))
 
 
 def get_runs(request: HttpRequest) -> HttpResponse:
     """`GET runs?database=…&before=…&limit=…`, newest first."""
     actor = find_actor(request)
-    parsing.check_query(request, ("database", "before", "limit"))
-    limit = parsing.number(request, "limit", default=_PAGE, least=1, most=_LARGEST_PAGE)
+    requests.check_query(request, ("database", "before", "limit"))
+    limit = requests.number(request, "limit", default=_PAGE, least=1, most=_LARGEST_PAGE)
     found = runs.list_all(
         actor,
         database=request.GET.get("database"),
         before=request.GET.get("before"),
         limit=limit,
     )
-    return answer(serialize.runs_answer(found, limit=limit))
+    return answer(serializers.runs_answer(found, limit=limit))
 
 
 def post_runs(request: HttpRequest) -> HttpResponse:
     """`POST runs`: 202, or 200 when it has ended within `Prefer: wait`."""
     actor = find_actor(request)
-    parsing.check_query(request, ())
-    body = parsing.body_of(request, wire.CreateRun)
+    requests.check_query(request, ())
+    body = requests.body_of(request, schemas.CreateRun)
     if body.fake and body.fake_initial:
         raise InvalidRequest("fake and fake_initial exclude each other.")
     mode = (
@@ -124,10 +216,10 @@ def post_runs(request: HttpRequest) -> HttpResponse:
         phase=body.phase,
         at=body.at,
         wait_for_window=body.wait_for_window,
-        idempotency_key=parsing.idempotency_key(request),
+        idempotency_key=requests.idempotency_key(request),
     )
     run = applying.apply(wanted, actor)
-    return waited_answer(request, run, actor, seconds=parsing.wanted_wait(request))
+    return waited_answer(request, run, actor, seconds=requests.wanted_wait(request))
 
 
 def waited_answer(
@@ -141,83 +233,85 @@ def waited_answer(
         run = runs.wait(run.id, actor, seconds=seconds)
     location = reverse("migration_route:api-run", kwargs={"run": run.id})
     code = 202 if run.is_active or not seconds else 200
-    return answer(serialize.run_answer(run), status=code, location=location)
+    return answer(serializers.run_answer(run), status=code, location=location)
 
 
 def get_run(request: HttpRequest, run: str) -> HttpResponse:
     """`GET runs/{id}`."""
     actor = find_actor(request)
-    parsing.check_query(request, ())
-    return answer(serialize.run_answer(runs.show(run, actor)))
+    requests.check_query(request, ())
+    return answer(serializers.run_answer(runs.show(run, actor)))
 
 
 def get_events(request: HttpRequest, run: str) -> HttpResponseBase:
     """`GET runs/{id}/events?after=N`, as JSON or as server-sent events."""
     actor = find_actor(request)
-    parsing.check_query(request, ("after", "limit"))
-    after = parsing.number(request, "after", default=0, least=0, most=_LARGEST_NUMBER)
+    requests.check_query(request, ("after", "limit"))
+    after = requests.number(request, "after", default=0, least=0, most=_LARGEST_NUMBER)
     if streaming.wants_stream(request):
         after = streaming.after_last_event(request, after)
         return streaming.stream(request, run, actor, after=after)
-    limit = parsing.number(request, "limit", default=_EVENTS, least=1, most=_EVENTS)
+    limit = requests.number(request, "limit", default=_EVENTS, least=1, most=_EVENTS)
     found = runs.happenings(run, actor, after=after, limit=limit)
-    return answer(serialize.events_answer(found))
+    return answer(serializers.events_answer(found))
 
 
 def post_cancel(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/cancel`."""
     actor = find_actor(request)
-    parsing.check_query(request, ())
-    body = parsing.body_of(request, wire.CancelRun)
-    found = cancel.cancel(run, actor, reason=body.reason, force=body.force)
-    return answer(serialize.run_answer(found))
+    requests.check_query(request, ())
+    body = requests.body_of(request, schemas.CancelRun)
+    found = control.cancel(run, actor, reason=body.reason, force=body.force)
+    return answer(serializers.run_answer(found))
 
 
 def post_hold(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/hold`."""
     actor = find_actor(request)
-    parsing.check_query(request, ())
-    body = parsing.body_of(request, wire.GiveReason)
-    return answer(serialize.run_answer(hold.hold(run, actor, reason=body.reason)))
+    requests.check_query(request, ())
+    body = requests.body_of(request, schemas.GiveReason)
+    return answer(serializers.run_answer(control.hold(run, actor, reason=body.reason)))
 
 
 def post_resume(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/resume`."""
     actor = find_actor(request)
-    parsing.check_query(request, ())
-    body = parsing.body_of(request, wire.ResumeRun)
-    found = hold.resume(run, actor, reason=body.reason, force=body.force)
-    return answer(serialize.run_answer(found))
+    requests.check_query(request, ())
+    body = requests.body_of(request, schemas.ResumeRun)
+    found = control.resume(run, actor, reason=body.reason, force=body.force)
+    return answer(serializers.run_answer(found))
 
 
 def post_resolve(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/resolve`."""
     actor = find_actor(request)
-    parsing.check_query(request, ())
-    body = parsing.body_of(request, wire.Resolve)
+    requests.check_query(request, ())
+    body = requests.body_of(request, schemas.Resolve)
     found = resolve.resolve(run, actor, reason=body.reason, how=body.how)
-    return answer(serialize.run_answer(found))
+    return answer(serializers.run_answer(found))
 
 
 def post_end_blockers(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/end-blockers`."""
     actor = find_actor(request)
-    parsing.check_query(request, ())
-    body = parsing.body_of(request, wire.GiveReason)
-    found = end_blockers.end_blockers(run, actor, reason=body.reason)
-    return answer(serialize.ended_blockers_answer(found.run, found.ended, found.not_ended))
+    requests.check_query(request, ())
+    body = requests.body_of(request, schemas.GiveReason)
+    found = control.end_blockers(run, actor, reason=body.reason)
+    return answer(
+        serializers.ended_blockers_answer(found.run, found.ended, found.not_ended)
+    )
 
 
 def get_ledger(request: HttpRequest) -> HttpResponse:
     """`GET ledger?before=…&limit=…`, newest first."""
     actor = find_actor(request)
-    parsing.check_query(request, ("before", "limit"))
-    limit = parsing.number(request, "limit", default=_PAGE, least=1, most=_LARGEST_PAGE)
-    before = parsing.number(
+    requests.check_query(request, ("before", "limit"))
+    limit = requests.number(request, "limit", default=_PAGE, least=1, most=_LARGEST_PAGE)
+    before = requests.number(
         request, "before", default=_LARGEST_NUMBER, least=1, most=_LARGEST_NUMBER
     )
     return answer(
-        serialize.entries_answer(
+        serializers.entries_answer(
             ledger.entries(actor, before=before, limit=limit), limit=limit
         )
     )
@@ -226,12 +320,12 @@ def get_ledger(request: HttpRequest) -> HttpResponse:
 def get_verification(request: HttpRequest) -> HttpResponse:
     """`GET ledger/verify`."""
     actor = find_actor(request)
-    parsing.check_query(request, ())
-    return answer(serialize.verification_answer(ledger.verify(actor)))
+    requests.check_query(request, ())
+    return answer(serializers.verification_answer(ledger.verify(actor)))
 
 
 def get_openapi(request: HttpRequest) -> HttpResponse:
     """`GET openapi.json`: public, and the same for everybody."""
-    parsing.check_query(request, ())
+    requests.check_query(request, ())
     base = reverse("migration_route:api-status").removesuffix("/status")
     return HttpResponse(document(base), content_type="application/json")

@@ -12,11 +12,10 @@ from typing import Any
 from django.conf import settings
 from django.core.signals import setting_changed
 
-from migration_route.conf.identity import Issuer
-from migration_route.conf.reading import BUILD_VARIABLES, LAUNCHERS, read_settings
-from migration_route.conf.values import DatabaseSettings, RouteSettings
-from migration_route.machines.networks import Addresses, Networks
-from migration_route.machines.tokens import Token
+from migration_route.conf.loader import BUILD_VARIABLES, LAUNCHERS, read_settings
+from migration_route.conf.oidc import Issuer
+from migration_route.conf.types import DatabaseSettings, RouteSettings
+from migration_route.core.credentials import Addresses, Networks, Token
 
 __all__ = [
     "BUILD_VARIABLES",

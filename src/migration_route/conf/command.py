@@ -20,11 +20,11 @@ from typing import Any
 
 from django.conf import settings
 
-from migration_route import processes
-from migration_route.errors import LaunchFailed
+from migration_route.core import subprocesses
+from migration_route.core.errors import LaunchFailed
 
 _PYTHON = re.compile(r"python(\d(\.\d+)?)?")
-_MODULE = processes.SETTINGS_MODULE
+_MODULE = subprocesses.SETTINGS_MODULE
 
 
 HINT = (
@@ -45,7 +45,7 @@ def command_line(words: tuple[str, ...]) -> list[str]:
         raise LaunchFailed(problem, hint=HINT)
     first, *others = words
     if _PYTHON.fullmatch(first):
-        first = processes.interpreter()
+        first = subprocesses.interpreter()
     if (script := _script_in(words)) and (path := _file_of(script)):
         others[others.index(script)] = str(path)
     return [first, *others, "migration_route"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from migration_route.conf import route_settings
-from migration_route.conf.telling import Recipient
-from migration_route.edges import Edge
+from migration_route.conf.types import Recipient
+from migration_route.core.events import Edge
 
 
 def recipients() -> tuple[Recipient, ...]:

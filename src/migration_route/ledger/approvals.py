@@ -12,18 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from migration_route import clock
-from migration_route.approvals import Demand
-from migration_route.canonical import canonical_json
 from migration_route.conf import route_settings
-from migration_route.connecting import PATIENCE, ledger_connection, ledger_transaction
-from migration_route.errors import NotInThisState, UnknownRun
+from migration_route.conf.databases import PATIENCE, ledger_connection, ledger_transaction
+from migration_route.core import clock
+from migration_route.core.canonical_json import canonical_json
+from migration_route.core.enums import Action, ActorKind, ApprovalDecision, RunState
+from migration_route.core.errors import NotInThisState, UnknownRun
+from migration_route.core.redaction import masked
+from migration_route.core.values import Demand
 from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
 from migration_route.ledger.records import RunRecord, run_record
 from migration_route.ledger.runs import Change, moved
-from migration_route.masking import masked
 from migration_route.models import Approval, Run
-from migration_route.vocabulary import Action, ActorKind, ApprovalDecision, RunState
 
 Found = TypeVar("Found")
 _AWAITING = RunState.AWAITING_APPROVAL

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import connections
 from django.db.models import CharField, Func
 
-from migration_route import clock
+from migration_route.core import clock
 
 _POSTGRESQL = (
     "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"

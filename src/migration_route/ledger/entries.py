@@ -14,17 +14,17 @@ from uuid import uuid4
 from django.db import Error as DatabaseFailure
 from django.db import IntegrityError, OperationalError, transaction
 
-from migration_route import clock, signals
-from migration_route.canonical import canonical_json
+from migration_route import signals
 from migration_route.conf import route_settings
-from migration_route.connecting import ledger_connection, ledger_transaction
-from migration_route.edges import Happening, edges_of
-from migration_route.ledger import chain, sidecar
-from migration_route.ledger.installation import is_installed
-from migration_route.masking import masked_facts
-from migration_route.models import Entry
-from migration_route.models.fields import stored_words
-from migration_route.vocabulary import Action, ActorKind
+from migration_route.conf.databases import ledger_connection, ledger_transaction
+from migration_route.core import clock
+from migration_route.core.canonical_json import canonical_json
+from migration_route.core.enums import Action, ActorKind
+from migration_route.core.events import Happening, edges_of
+from migration_route.core.redaction import masked_facts
+from migration_route.ledger import hashchain, spool
+from migration_route.ledger.bootstrap import is_installed
+from migration_route.models import Entry, stored_words
 
 logger = logging.getLogger("migration_route.ledger")
 
@@ -90,12 +90,12 @@ def append(*drafts: Draft) -> None:
     """
     alias = route_settings().ledger_database
     last = Entry.objects.using(alias).order_by("-sequence").first()
-    sequence, previous = (last.sequence, last.digest) if last else (0, chain.GENESIS)
+    sequence, previous = (last.sequence, last.digest) if last else (0, hashchain.GENESIS)
     rows = []
     for draft in drafts:
         sequence += 1
         words = {**draft.words(), **stored_words(Entry, alias, draft.texts())}
-        digest = chain.link(previous, words)
+        digest = hashchain.link(previous, words)
         stored = {**words, "facts": canonical_json(draft.facts)}
         rows.append(Entry(sequence=sequence, previous=previous, digest=digest, **stored))
         previous = digest
@@ -134,26 +134,26 @@ def write(*drafts: Draft, patience: float) -> None:
 
 def take_in_what_was_left(*, patience: float) -> None:
     """Add to the chain what was left beside the database, if anything was."""
-    folder = sidecar.folder_of(route_settings().ledger_database)
-    if folder is not None and any(sidecar.left_entries(folder)):
+    folder = spool.folder_of(route_settings().ledger_database)
+    if folder is not None and any(spool.left_entries(folder)):
         write(patience=patience)
 
 
 def _write_all(alias: str, drafts: tuple[Draft, ...]) -> None:
-    folder = sidecar.folder_of(alias)
+    folder = spool.folder_of(alias)
     taken: list[Path] = []
     with ledger_transaction(alias):
         left, taken = _left_behind(alias, folder)
         append(*left, *drafts)
     if folder is not None:
-        sidecar.sweep(folder, taken)
+        spool.sweep(folder, taken)
 
 
 def _left_behind(alias: str, folder: Path | None) -> tuple[list[Draft], list[Path]]:
     """Return what was left beside the database, without what the tables have already."""
     if folder is None or not folder.exists():
         return [], []
-    found = list(sidecar.left_entries(folder))
+    found = list(spool.left_entries(folder))
     known = set(
         Entry.objects.using(alias)
         .filter(uid__in=[entry["uid"] for _, entry in found])
@@ -195,11 +195,11 @@ def note(draft: Draft) -> None:
     """
     tell(draft)
     alias = route_settings().ledger_database
-    folder = sidecar.folder_of(alias)
+    folder = spool.folder_of(alias)
     try:
         if not is_installed(alias):
             return
-        if not sidecar.is_held(folder):
+        if not spool.is_held(folder):
             write(draft, patience=_NOTE_PATIENCE)
             return
     except DatabaseFailure:
@@ -208,6 +208,6 @@ def note(draft: Draft) -> None:
             return
     if folder is not None:
         try:
-            sidecar.leave_entry(folder, draft.words())
+            spool.leave_entry(folder, draft.words())
         except OSError:
             logger.exception("The ledger could not be written: %s", draft.words())

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from migration_route.conf import route_settings
+from migration_route.core.enums import ACTIVE_STATES, RunState
 from migration_route.ledger.database_time import DatabaseNow
 from migration_route.models import Run
-from migration_route.vocabulary import ACTIVE_STATES, RunState
 
 CLAIMABLE_STATES = ACTIVE_STATES - {RunState.AWAITING_APPROVAL}
 """The states in which a process may write for a run that it has claimed."""

@@ -15,12 +15,12 @@ from datetime import datetime, timedelta
 from django.db import IntegrityError
 from django.db.models import Count, Min
 
-from migration_route.clock import written
 from migration_route.conf import route_settings
-from migration_route.connecting import ledger_transaction
-from migration_route.ledger import sidecar
-from migration_route.ledger.installation import is_installed
-from migration_route.ledger.reading import read
+from migration_route.conf.databases import ledger_transaction
+from migration_route.core.clock import written
+from migration_route.ledger import spool
+from migration_route.ledger.bootstrap import is_installed
+from migration_route.ledger.queries import read
 from migration_route.ledger.records import EntryRecord, entry_record
 from migration_route.models import Delivery, Entry, Outbox
 
@@ -67,7 +67,7 @@ class Backlog:
 def is_installed_and_free() -> bool:
     """Tell whether there is a ledger, and no migration at work in its SQLite file."""
     alias = route_settings().ledger_database
-    return not sidecar.is_held(sidecar.folder_of(alias)) and is_installed(alias)
+    return not spool.is_held(spool.folder_of(alias)) and is_installed(alias)
 
 
 def look(recipient: str) -> Look:

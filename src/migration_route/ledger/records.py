@@ -1,34 +1,108 @@
-"""The frozen values that the ledger reads from rows; they are never written back."""
+"""The frozen values that the ledger reads from rows; they are never written back.
+
+What was demanded of a run, and who has said what of it? Read from rows.
+
+What did a run of one phase leave out? Frozen values, as they are stored.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from migration_route.approvals import Demand, Given, Identity
-from migration_route.ledger.approval_records import demand_of, given_by_run
-from migration_route.ledger.cancellation import as_cancelled, cancellations_of
-from migration_route.ledger.deferrals import DeferredRecord as DeferredRecord
-from migration_route.ledger.deferrals import deferred_records
-from migration_route.ledger.evidence import NONE_ADDED as NONE_ADDED
-from migration_route.ledger.evidence import AddedOperations as AddedOperations
-from migration_route.ledger.evidence import CarriedOut as CarriedOut
-from migration_route.ledger.evidence import OperationEvidence as OperationEvidence
-from migration_route.ledger.evidence import StepError as StepError
-from migration_route.ledger.evidence import facts_of as facts_of
-from migration_route.models import Entry, Event, Run
-from migration_route.vocabulary import (
+from migration_route.core.canonical_json import canonical_json
+from migration_route.core.enums import (
     ACTIVE_STATES,
     OPENING_REASONS,
     ActorKind,
+    ApprovalDecision,
     Direction,
     Mode,
     Phase,
     RunState,
     StepState,
 )
+from migration_route.core.values import Demand, Given, Identity
+from migration_route.ledger.evidence import (
+    NONE_ADDED,
+    AddedOperations,
+    OperationEvidence,
+    StepError,
+    as_cancelled,
+    cancellations_of,
+    facts_of,
+)
+from migration_route.models import Approval, Entry, Event, Run
+
+
+def demand_of(row: Run) -> Demand | None:
+    """Return what is demanded of a run; None where nothing ever was."""
+    return Demand.from_dict(json.loads(row.demand)) if row.demand else None
+
+
+def given_by_run(rows: Collection[Run]) -> dict[str, tuple[Given, ...]]:
+    """Return the approvals and rejections of runs, each in the order in which they came.
+
+    One query, whatever the number of runs, for those alone that need an approval.
+    """
+    about = [row.pk for row in rows if row.demand]
+    found: dict[str, list[Given]] = {}
+    if about:
+        database = next(iter(rows))._state.db
+        for row in Approval.objects.using(database).filter(run__in=about).order_by("id"):
+            found.setdefault(row.run, []).append(given(row))
+    return {run: tuple(sayings) for run, sayings in found.items()}
+
+
+def given(row: Approval) -> Given:
+    """Read a row."""
+    return Given(
+        decision=ApprovalDecision(row.decision),
+        by=Identity(kind=ActorKind(row.actor_kind), name=row.actor_name, key=row.actor_key),
+        permissions=frozenset(json.loads(row.permissions)),
+        reason=row.reason,
+        at=row.at,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeferredRecord:
+    """One step that a run left out."""
+
+    app: str
+    name: str
+    digest: str  # of the migration's source
+    phase: str  # where it belongs
+    why: str  # why the run left it out
+    build: str  # the code that put it off: it is the one that the run made way for
+
+    @property
+    def label(self) -> str:
+        """Return "app.name"."""
+        return f"{self.app}.{self.name}"
+
+    def to_dict(self) -> dict[str, str]:
+        """Return it as it is stored."""
+        return {
+            "app": self.app,
+            "name": self.name,
+            "digest": self.digest,
+            "phase": self.phase,
+            "why": self.why,
+            "build": self.build,
+        }
+
+
+def stored(deferred: Collection[DeferredRecord]) -> str:
+    """Write what a row holds; "" for nothing."""
+    return canonical_json([left.to_dict() for left in deferred]) if deferred else ""
+
+
+def deferred_records(text: str) -> tuple[DeferredRecord, ...]:
+    """Read what `stored` wrote."""
+    return tuple(DeferredRecord(**left) for left in json.loads(text)) if text else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

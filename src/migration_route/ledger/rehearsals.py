@@ -1,39 +1,262 @@
-"""How does a rehearsal begin and end, and what is known of it?"""
+"""How does a rehearsal begin and end, and what is known of it?
+
+What was seen when a plan was carried out on a copy? Frozen values, stored as JSON.
+
+What is known of a rehearsal? Frozen values, made from its row.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from django.db import IntegrityError
 
-from migration_route import clock
-from migration_route.canonical import canonical_json, digest
 from migration_route.conf import route_settings
-from migration_route.connecting import PATIENCE, ledger_connection, ledger_transaction
-from migration_route.errors import ActiveRehearsal, NotInThisState, UnknownRehearsal
+from migration_route.conf.databases import PATIENCE, ledger_connection, ledger_transaction
+from migration_route.core import clock
+from migration_route.core.canonical_json import canonical_json, digest
+from migration_route.core.enums import (
+    Action,
+    ActorKind,
+    CopyKind,
+    Direction,
+    Phase,
+    RehearsalState,
+    StepState,
+)
+from migration_route.core.errors import ActiveRehearsal, NotInThisState, UnknownRehearsal
+from migration_route.core.redaction import masked
 from migration_route.ledger.database_time import DatabaseNow, read_time
 from migration_route.ledger.entries import Draft, append, retrying
 from migration_route.ledger.evidence import StepError
-from migration_route.ledger.opening import new_id
-from migration_route.ledger.reading import read
-from migration_route.ledger.rehearsal_records import (
-    ACTIVE,
-    NewRehearsal,
-    RehearsalRecord,
-    record_of,
-)
-from migration_route.ledger.rehearsal_report import (
-    Report,
-    report_to_json,
-)
-from migration_route.masking import masked
+from migration_route.ledger.queries import read
+from migration_route.ledger.runs import new_id
 from migration_route.models import Rehearsal
-from migration_route.vocabulary import (
-    Action,
-    RehearsalState,
-)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenLock:
+    """A lock that a statement has really taken on a table that was there before."""
+
+    table: str
+    mode: str  # in the words of the database
+    blocks: tuple[str, ...] = ()  # the words of `forecast.Blocked`
+    held_ms: int | None = None  # from the statement to the end of the step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenStatement:
+    """One statement as it was carried out."""
+
+    sql: str
+    duration_ms: int  # of the slowest, where it was sent more than once
+    times: int = 1  # how often Python sent this text
+    total_ms: int = 0  # all those times together
+    rows: int | None = None  # as the driver counts them; None: it does not
+    locks: tuple[SeenLock, ...] | None = None  # None: they could not be seen
+    rewrites: tuple[str, ...] = ()  # tables whose every row was written anew
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenOperation:
+    """One operation of a step; without a position: what comes at the end of the step."""
+
+    position: int | None
+    description: str
+    duration_ms: int
+    runs_python: bool = False
+    queries: int = 0  # all statements that it sent
+    distinct: int = 0  # how many of them differ
+    omitted: int = 0  # those that are counted, and not listed
+    statements: tuple[SeenStatement, ...] = ()  # of Python's queries, the slowest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenError:
+    """What stopped a step."""
+
+    type: str
+    message: str
+    operation: int | None = None
+    sqlstate: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenStep:
+    """One step as it was carried out."""
+
+    app: str
+    name: str
+    direction: str
+    state: str = "not_started"  # the words of `StepState`
+    duration_ms: int | None = None
+    operations: tuple[SeenOperation, ...] = ()
+    error: SeenError | None = None
+
+    @property
+    def label(self) -> str:
+        """Return "app.name"."""
+        return f"{self.app}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """Something that this rehearsal could not show, and why."""
+
+    code: str
+    message: str
+    step: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a rehearsal has shown."""
+
+    steps: tuple[SeenStep, ...] = ()
+    back: tuple[SeenStep, ...] | None = None  # the way back; None: not walked
+    differences: tuple[str, ...] | None = (
+        None  # of the schema afterwards; None: not compared
+    )
+    limits: tuple[Limit, ...] = ()
+    copy_ms: int | None = None
+    duration_ms: int | None = None  # of the steps forth, without the copy
+    output: tuple[str, ...] = ()  # the last lines that were printed
+
+    def longest_lock(self) -> SeenLock | None:
+        """Return the lock that kept others waiting for longest; None: none was seen."""
+        found = [
+            lock
+            for step in self.steps
+            for operation in step.operations
+            for statement in operation.statements
+            for lock in statement.locks or ()
+            if lock.held_ms is not None and {"reads", "writes"} & set(lock.blocks)
+        ]
+        return max(
+            found, key=lambda lock: (len(lock.blocks), lock.held_ms or 0), default=None
+        )
+
+
+def report_to_json(report: Report) -> str:
+    """Return it as it is stored."""
+    return msgspec.json.encode(report).decode()
+
+
+def report_from_json(text: str) -> Report:
+    """Read what `report_to_json` returned."""
+    return msgspec.json.decode(text, type=Report)
+
+
+ACTIVE = frozenset({RehearsalState.QUEUED, RehearsalState.COPYING, RehearsalState.RUNNING})
+"""The states in which the processes of a rehearsal are, or may be, at work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRehearsal:
+    """A rehearsal that is to begin."""
+
+    database: str
+    kind: CopyKind
+    and_back: bool
+    direction: Direction
+    targets: tuple[str, ...]
+    fingerprint: str
+    steps: tuple[tuple[str, str, str], ...]  # app, name, digest of the source
+    phase: Phase | None = None  # None: everything
+    left_out: tuple[tuple[str, str, str], ...] = ()  # by that phase, as in `steps`
+    actor_kind: ActorKind
+    actor_name: str
+    address: str
+    reason: str
+    build: str
+    in_place: bool = False  # on the database itself, and rolled back
+    credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RehearsalRecord:
+    """A plan that is, or was, carried out on a copy, or in place."""
+
+    id: str
+    database: str
+    state: RehearsalState
+    kind: CopyKind
+    and_back: bool
+    in_place: bool  # on the database itself, and rolled back
+    direction: Direction
+    targets: tuple[str, ...]
+    fingerprint: str
+    steps: tuple[tuple[str, str, str], ...]
+    phase: Phase | None
+    left_out: tuple[tuple[str, str, str], ...]
+    actor_kind: ActorKind
+    actor_name: str
+    reason: str
+    build: str
+    scratch: str  # the database that was made for it; "" where none was
+    is_removed: bool
+    host: str
+    pid: int | None
+    created_at: str
+    started_at: str
+    finished_at: str
+    heartbeat_at: str
+    error: StepError | None
+    report: Report
+
+    @property
+    def is_active(self) -> bool:
+        """Tell whether it is under way, or may be."""
+        return self.state in ACTIVE
+
+    @property
+    def unrehearsed(self) -> int:
+        """Return how many steps of one that went through were left out of it."""
+        if self.state is not RehearsalState.SUCCEEDED:
+            return 0
+        return sum(step.state == StepState.NOT_STARTED for step in self.report.steps)
+
+
+def _steps(text: str) -> tuple[tuple[str, str, str], ...]:
+    return tuple((app, name, found) for app, name, found in json.loads(text or "[]"))
+
+
+def record_of(row: Rehearsal) -> RehearsalRecord:
+    """Return a row as a value."""
+    error = json.loads(row.error) if row.error else None
+    return RehearsalRecord(
+        id=row.id,
+        database=row.database,
+        state=RehearsalState(row.state),
+        kind=CopyKind(row.kind),
+        and_back=row.and_back,
+        in_place=row.in_place,
+        direction=Direction(row.direction),
+        targets=tuple(json.loads(row.targets)),
+        fingerprint=row.fingerprint,
+        steps=_steps(row.steps),
+        phase=Phase(row.phase) if row.phase else None,
+        left_out=_steps(row.left_out),
+        actor_kind=ActorKind(row.actor_kind),
+        actor_name=row.actor_name,
+        reason=row.reason,
+        build=row.build,
+        scratch=row.scratch,
+        is_removed=row.is_removed,
+        host=row.host,
+        pid=row.pid,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        heartbeat_at=row.heartbeat_at,
+        error=StepError(**error) if error else None,
+        report=report_from_json(row.report) if row.report else Report(),
+    )
 
 
 def open_rehearsal(new: NewRehearsal) -> RehearsalRecord:

@@ -28,8 +28,9 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import translation
 
-from migration_route.error_texts import message_of
-from migration_route.errors import (
+from migration_route.core.enums import OWN_APP
+from migration_route.core.error_texts import message_of
+from migration_route.core.errors import (
     BrokenMigrations,
     Conflict,
     InconsistentHistory,
@@ -37,9 +38,8 @@ from migration_route.errors import (
     UnknownTarget,
 )
 from migration_route.planning import sources
-from migration_route.planning.phases.computing import Phases, phases_of
+from migration_route.planning.phases.classify import Phases, phases_of
 from migration_route.vendors import open_connection, unavailable
-from migration_route.vocabulary import OWN_APP
 
 Key = tuple[str, str]
 Applied = frozenset[Key]

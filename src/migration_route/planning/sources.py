@@ -21,8 +21,8 @@ from pathlib import Path
 from django.apps import AppConfig, apps
 from django.db.migrations.loader import MigrationLoader
 
-from migration_route.canonical import digest
 from migration_route.conf import route_settings
+from migration_route.core.canonical_json import digest
 
 
 @dataclass(slots=True)

@@ -15,21 +15,26 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.connection import ConnectionDoesNotExist
 
-from migration_route.errors import DatabaseUnavailable, Misconfigured
-from migration_route.masking import masked
-from migration_route.vendors.refusals import refusal_of
+from migration_route.core.errors import DatabaseUnavailable, Misconfigured
+from migration_route.core.redaction import masked
+from migration_route.vendors.error_causes import refusal_of
 
 if TYPE_CHECKING:
-    from migration_route.vendors.copying import Copies
-    from migration_route.vendors.identity import DatabaseIdentity
-    from migration_route.vendors.in_place import InPlace
-    from migration_route.vendors.interface import Vendor
+    from migration_route.vendors.base import Vendor
+    from migration_route.vendors.base_copies import Copies
+    from migration_route.vendors.base_identity import DatabaseIdentity
+    from migration_route.vendors.base_in_place import InPlace
 
 UNKNOWN = "unknown"
 """The vendor of a database whose backend cannot be loaded."""
 
 _MODULES = {"postgresql": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
 _LONGEST_REASON = 300
+_IN_PLACE = {
+    "sqlite": "sqlite.copies",
+    "postgresql": "postgresql.in_place",
+    "mysql": "mysql.copies",
+}
 
 
 def wrapper_of(alias: str) -> BaseDatabaseWrapper:
@@ -143,6 +148,6 @@ def in_place_of(alias: str) -> InPlace:
     Raises `Misconfigured` for a database that the route does not know.
     """
     name = vendor_of(alias).name
-    module = import_module(f"migration_route.vendors.{_MODULES[name]}.in_place")
+    module = import_module(f"migration_route.vendors.{_IN_PLACE[name]}")
     found: InPlace = module.IN_PLACE
     return found

@@ -9,22 +9,21 @@ from datetime import datetime
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from migration_route import wire
-from migration_route.access.actor import Actor
-from migration_route.approvals import Demand
-from migration_route.errors import RouteError
+from migration_route.access.actors import Actor
+from migration_route.core.enums import ApprovalDecision, RunState
+from migration_route.core.errors import RouteError
+from migration_route.core.values import Demand
 from migration_route.ledger.records import RunRecord
-from migration_route.operations import approve as approving
-from migration_route.operations import plan as planning
-from migration_route.operations.weighing import request_of
-from migration_route.planning.fingerprint import same_plan
-from migration_route.planning.plan import AT_FIRST
-from migration_route.rendering.approvals import demand_words, rights
-from migration_route.reporting.approvals import approval_answer, demand_answer
-from migration_route.vocabulary import ApprovalDecision, RunState
-from migration_route.web import parsing
+from migration_route.planning.plan import AT_FIRST, same_plan
+from migration_route.presentation import schemas
+from migration_route.presentation.serializers import approval_answer, demand_answer
+from migration_route.presentation.text.runs import demand_words, rights
+from migration_route.services import approvals as approving
+from migration_route.services import plans as planning
+from migration_route.services.decisions import request_of
+from migration_route.web import forms
+from migration_route.web.formatting import duration, moment
 from migration_route.web.plans import PlanView, plan_view
-from migration_route.web.wording import duration, moment
 
 APPROVAL_SENTENCES = {
     RunState.AWAITING_APPROVAL: (
@@ -67,7 +66,7 @@ class SayingView:
 class ApprovalView:
     """Whose approval a run needs or needed, and what its reader may do about it."""
 
-    answer: wire.ApprovalAnswer
+    answer: schemas.ApprovalAnswer
     words: str
     rights: str
     expires: datetime | None
@@ -141,11 +140,11 @@ def _sayings(run: RunRecord) -> Iterator[SayingView]:
 
 def approve(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """Agree to a run that waits for approval."""
-    approving.approve(run, actor, reason=parsing.reason(request.POST))
+    approving.approve(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)
 
 
 def reject(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """Turn down a run that waits for approval."""
-    approving.reject(run, actor, reason=parsing.reason(request.POST))
+    approving.reject(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)

@@ -10,16 +10,17 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
-from migration_route.access.actor import Actor
-from migration_route.access.requests import find_bearer_of_permit, permit_in_form
-from migration_route.access.surroundings import outside_of_the_request
-from migration_route.errors import MethodNotAllowed, RouteError
+from migration_route.access.actors import Actor
+from migration_route.access.authentication import find_bearer_of_permit, permit_in_form
+from migration_route.access.isolation import outside_of_the_request
+from migration_route.core.errors import MethodNotAllowed, RouteError
 from migration_route.ledger.records import RunRecord
-from migration_route.operations import apply as applying
-from migration_route.operations import permitted, runs
-from migration_route.operations import plan as planning
 from migration_route.planning.plan import AT_FIRST
-from migration_route.reporting.stamping import stamped
+from migration_route.services import apply as applying
+from migration_route.services import permit_redemption, runs
+from migration_route.services import plans as planning
+from migration_route.services.response_headers import stamped
+from migration_route.web.formatting import moment
 from migration_route.web.plans import plan_view
 from migration_route.web.rendering import (
     PagesUnavailable,
@@ -27,7 +28,6 @@ from migration_route.web.rendering import (
     render_without_templates,
 )
 from migration_route.web.runs import run_view
-from migration_route.web.wording import moment
 
 _LOOK = 2.0  # seconds for which the answer waits for an end; no server is that impatient
 _ALLOW = "GET, HEAD, OPTIONS, POST"
@@ -65,23 +65,23 @@ def _answer(request: HttpRequest) -> HttpResponse:
 def _of_form(request: HttpRequest) -> HttpResponse:
     text = permit_in_form(request)
     actor = find_bearer_of_permit(request, text)
-    permit = permitted.permit_of(actor)
+    permit = permit_redemption.permit_of(actor)
     if request.POST.get("do") == "apply":
-        begun = applying.apply(permitted.apply_request(permit), actor)
+        begun = applying.apply(permit_redemption.apply_request(permit), actor)
         return _run_page(runs.wait(begun.id, actor, seconds=_LOOK), text)
-    found = permitted.run_of(permit, actor)
+    found = permit_redemption.run_of(permit, actor)
     return _run_page(found, text) if found else _plan_page(actor, text)
 
 
 def _plan_page(actor: Actor, text: str) -> HttpResponse:
-    permit = permitted.permit_of(actor)
-    found = planning.plan(permitted.plan_request(permit), actor, AT_FIRST)
+    permit = permit_redemption.permit_of(actor)
+    found = planning.plan(permit_redemption.plan_request(permit), actor, AT_FIRST)
     return _page(
         permit=permit,
         expires=moment(permit.expires),
         text=text,
         plan=plan_view(found, actor, AT_FIRST),
-        is_this=permitted.is_still(permit, found),
+        is_this=permit_redemption.is_still(permit, found),
     )
 
 

@@ -8,26 +8,25 @@ from datetime import datetime
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from migration_route.access.actor import Actor
-from migration_route.access.permissions import may
-from migration_route.errors import InvalidRequest
-from migration_route.ledger.rehearsal_records import RehearsalRecord
-from migration_route.ledger.rehearsal_report import (
+from migration_route.access.actors import Actor, may
+from migration_route.core.enums import CopyKind, RehearsalState, Scope
+from migration_route.core.errors import InvalidRequest
+from migration_route.ledger.rehearsals import (
     Limit,
+    RehearsalRecord,
     SeenError,
     SeenLock,
     SeenOperation,
     SeenStatement,
     SeenStep,
 )
-from migration_route.operations import rehearse as rehearsing
 from migration_route.planning.plan import Plan
-from migration_route.rendering.rehearsals import queries, summary, took
-from migration_route.reporting.rehearsals import rehearsal_answer
-from migration_route.vocabulary import CopyKind, RehearsalState, Scope
-from migration_route.web import parsing
+from migration_route.presentation.rehearsal_serializers import rehearsal_answer
+from migration_route.presentation.text.rehearsals import queries, summary, took
+from migration_route.services import rehearsals as rehearsing
+from migration_route.web import forms
+from migration_route.web.formatting import TONES, duration, moment, words
 from migration_route.web.rendering import render
-from migration_route.web.wording import TONES, duration, moment, words
 
 _LOOK_AGAIN = "2"  # seconds until a browser asks again, while it is under way
 _PAGE = 25
@@ -217,7 +216,7 @@ def rehearsed(plan: Plan, actor: Actor) -> dict[str, object]:
 
 def rehearse(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Start the rehearsal of the plan that was read."""
-    wanted = parsing.plan_request(request.POST)
+    wanted = forms.plan_request(request.POST)
     kind = request.POST.get("kind") or CopyKind.SCHEMA
     if kind not in list(CopyKind):
         raise InvalidRequest(f"kind is one of {', '.join(CopyKind)}, not {kind[:50]!r}.")
@@ -230,7 +229,7 @@ def rehearse(request: HttpRequest, actor: Actor) -> HttpResponse:
             kind=CopyKind(kind),
             and_back=request.POST.get("and_back") == "on",
             in_place=request.POST.get("in_place") == "on",
-            reason=parsing.reason(request.POST),
+            reason=forms.reason(request.POST),
         ),
         actor,
     )

@@ -23,11 +23,11 @@ from django.templatetags.static import static
 from django.urls import NoReverseMatch, resolve, reverse
 from django.utils.html import format_html
 
-from migration_route.access.actor import Actor
-from migration_route.access.surroundings import unharmed
-from migration_route.errors import Misconfigured, RouteError
+from migration_route.access.actors import Actor
+from migration_route.access.isolation import unharmed
+from migration_route.core.enums import ActorKind
+from migration_route.core.errors import Misconfigured, RouteError
 from migration_route.planning import sources
-from migration_route.vocabulary import ActorKind
 
 logger = logging.getLogger("migration_route.web")
 

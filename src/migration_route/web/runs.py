@@ -1,27 +1,172 @@
-"""What does a page say about a run?"""
+"""What does a page say about a run?
+
+What does a page say about a line of the ledger?
+
+What does the page of a run say about what happened in it?
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from migration_route.ledger.cancellation import CANCELLED
-from migration_route.ledger.records import RunRecord, StepError, StepRecord
-from migration_route.rendering.text import cancel_effect, way_on, what_to_do
-from migration_route.reporting.serialize import run_answer
-from migration_route.vocabulary import (
+from migration_route.core.enums import (
+    Action,
     Asked,
     Direction,
+    EventKind,
     Presence,
     RunState,
     StepState,
     WaitingReason,
 )
+from migration_route.ledger.evidence import CANCELLED, StepError
+from migration_route.ledger.records import EntryRecord, EventRecord, RunRecord, StepRecord
+from migration_route.presentation.serializers import run_answer
+from migration_route.presentation.text.runs import cancel_effect, way_on, what_to_do
 from migration_route.web.approvals import APPROVAL_SENTENCES
-from migration_route.web.moments import SignalView, signal_views
-from migration_route.web.openings import OPENING_SENTENCES, ShutView, shut_view
-from migration_route.web.wording import TONES, between, duration, moment, words
+from migration_route.web.formatting import TONES, between, duration, moment, offset, words
+from migration_route.web.plans import (
+    OPENING_SENTENCES,
+    ShutView,
+    SignalView,
+    shut_view,
+    signal_views,
+)
+
+_RUN = re.compile(r"[0-9a-f]{32}")
+_TONES: dict[str, str] = {
+    Action.DENIED: "bad",
+    Action.REFUSED: "warning",
+    Action.RESOLVED: "warning",
+    Action.APPROVED: "good",
+    Action.REJECTED: "bad",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryView:
+    """A line of the ledger as a page shows it."""
+
+    record: EntryRecord
+    sequence: str
+    at: datetime | None
+    action: str
+    tone: str
+    actor: str
+    summary: str
+    facts: str
+    is_of_a_run: bool  # a denial may name a run that never was
+
+
+def entry_view(record: EntryRecord) -> EntryView:
+    """Return a line of the ledger as a page shows it."""
+    return EntryView(
+        record=record,
+        sequence=str(record.sequence),
+        at=moment(record.at),
+        action=words(record.action),
+        tone=_TONES.get(record.action, "quiet"),
+        actor=record.actor_name or words(record.actor_kind),
+        summary=_summary(record),
+        is_of_a_run=_RUN.fullmatch(record.run) is not None,
+        facts=json.dumps(record.facts, indent=2, ensure_ascii=False, sort_keys=True),
+    )
+
+
+def _summary(record: EntryRecord) -> str:
+    """Return the one fact that tells most."""
+    facts = record.facts
+    match record.action:
+        case Action.RUN_STATE:
+            return words(str(facts.get("to", "")))
+        case Action.STEP_STARTED:
+            return str(facts.get("step", ""))
+        case Action.STEP_FINISHED:
+            return f"{facts.get('step', '')}: {words(str(facts.get('state', '')))}"
+        case Action.DENIED | Action.REFUSED:
+            return str(facts.get("message", ""))
+        case _:
+            return str(facts.get("reason", "") or "")
+
+
+# What is told by the steps above the lines, or by the line that comes next.
+_SILENT = frozenset({EventKind.OPERATION_FINISHED, EventKind.STATEMENT_RUNNING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineView:
+    """An event as a line; `static/migration_route/route.js` makes the same."""
+
+    offset: str  # "+1.24 s" after the run was asked for
+    kind: str  # an `EventKind`, unless somebody has tampered with the row
+    text: str
+    duration: str
+    details: str  # a traceback
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is being done."""
+
+    step: str
+    operation: str
+    statement: str  # one that has been running for a while
+    since: str  # when the step began
+
+
+def line_views(events: Iterable[EventRecord], *, since: str) -> list[LineView]:
+    """Return the lines of a run, in order."""
+    return [
+        LineView(
+            offset=offset(since, event.at),
+            kind=event.kind,
+            text=_text(event),
+            duration=duration(event.duration_ms),
+            details=str(event.facts.get("traceback") or ""),
+        )
+        for event in events
+        if event.kind not in _SILENT
+    ]
+
+
+def _text(event: EventRecord) -> str:
+    match event.kind:
+        case EventKind.STATE:
+            return f"State: {words(event.text)}"
+        case EventKind.STEP_STARTED:
+            return f"{event.text} begins"
+        case EventKind.STEP_FINISHED:
+            return f"{event.text} is done"
+        case EventKind.STATEMENTS_OMITTED:
+            return f"… and {event.facts.get('count', 'more')} more statements"
+        case _:
+            return event.text
+
+
+def current_work(events: Iterable[EventRecord]) -> Work | None:
+    """Return what was begun last and has not ended."""
+    work: Work | None = None
+    for event in events:
+        match event.kind:
+            case EventKind.STEP_STARTED:
+                work = Work(step=event.text, operation="", statement="", since=event.at)
+            case EventKind.STEP_FINISHED:
+                work = None
+            case EventKind.OPERATION_STARTED if work:
+                work = replace(work, operation=event.text, statement="")
+            case EventKind.STATEMENT_RUNNING if work:
+                work = replace(work, statement=event.text)
+            case EventKind.STATEMENT if work:
+                work = replace(work, statement="")
+            case _:
+                pass
+    return work
+
 
 _DONE = frozenset({StepState.APPLIED, StepState.REVERTED})
 _CANCELLABLE = frozenset(
@@ -74,7 +219,7 @@ _SENTENCES = {
     ),
     RunState.RECONCILED: ("Put right by a person; {so_far} by the run itself.", ""),
 }
-_TONES = {
+_RUNS_TONES = {
     Presence.IN: "good",
     Presence.OUT: "quiet",
     Presence.MIDWAY: "bad",
@@ -273,7 +418,7 @@ def _step_view(step: StepRecord) -> RunStepView:
                 number=found.position + 1,
                 description=found.description,
                 state_words=words(found.state),
-                tone=_TONES[found.state],
+                tone=_RUNS_TONES[found.state],
             )
             for found in step.operations or ()
         ),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.urls import path
 
-from migration_route.web import approvals, permits, rehearsals, suspended, views
-from migration_route.web.pages import page
+from migration_route.web import approvals, pending_form, permits, rehearsals, views
+from migration_route.web.base import page
 
 urlpatterns = [
     path("", page({"GET": views.dashboard}), name="dashboard"),
@@ -31,7 +31,7 @@ urlpatterns = [
         page({"GET": rehearsals.show}),
         name="rehearsal",
     ),
-    path("suspended/", page({"GET": suspended.show}), name="suspended"),
+    path("suspended/", page({"GET": pending_form.show}), name="suspended"),
     path("permit/", permits.permit_view, name="permit"),
     path("ledger/", page({"GET": views.ledger}), name="ledger"),
 ]

@@ -7,34 +7,28 @@ import secrets
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from migration_route.access.actor import Actor
-from migration_route.access.permissions import may
+from migration_route.access.actors import Actor, may
 from migration_route.conf import route_settings
-from migration_route.errors import PlanChanged, RouteError, StaleCode
+from migration_route.core.enums import Scope
+from migration_route.core.errors import PlanChanged, RouteError, StaleCode
 from migration_route.ledger.records import RunRecord
-from migration_route.operations import apply as applying
-from migration_route.operations import cancel as cancelling
-from migration_route.operations import end_blockers as ending
-from migration_route.operations import health as looking
-from migration_route.operations import hold as holding
-from migration_route.operations import ledger as ledgers
-from migration_route.operations import opening, runs, status
-from migration_route.operations import plan as planning
-from migration_route.operations import resolve as resolving
-from migration_route.operations.weighing import demanded_of
 from migration_route.planning.plan import AT_FIRST, Details, PlanRequest
-from migration_route.vocabulary import Scope
-from migration_route.web import parsing
+from migration_route.services import apply as applying
+from migration_route.services import control as cancelling
+from migration_route.services import control as ending
+from migration_route.services import control as holding
+from migration_route.services import launch, runs
+from migration_route.services import ledger as ledgers
+from migration_route.services import plans as looking
+from migration_route.services import plans as planning
+from migration_route.services import resolve as resolving
+from migration_route.services.decisions import demanded_of
+from migration_route.web import forms
 from migration_route.web.approvals import approval_view, demand_view
-from migration_route.web.databases import database_view
-from migration_route.web.entries import entry_view
-from migration_route.web.happenings import current_work, line_views
-from migration_route.web.moments import moment_view
-from migration_route.web.openings import opening_view
-from migration_route.web.plans import plan_view
+from migration_route.web.plans import database_view, moment_view, opening_view, plan_view
 from migration_route.web.rehearsals import rehearsed
 from migration_route.web.rendering import render
-from migration_route.web.runs import run_view
+from migration_route.web.runs import current_work, entry_view, line_views, run_view
 
 _LAST_RUNS = 5
 _PAGE = 25
@@ -43,7 +37,7 @@ _EVENTS = 500
 
 def dashboard(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Show every database, and the last runs."""
-    databases = status.status(actor)
+    databases = runs.status(actor)
     ledger_database = route_settings().ledger_database
     return render(
         request,
@@ -71,7 +65,7 @@ def _last_runs(actor: Actor) -> list[RunRecord]:
 
 def plan(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Show what would happen, and the button that makes it happen."""
-    wanted, details = parsing.plan_request(request.GET), parsing.details(request)
+    wanted, details = forms.plan_request(request.GET), forms.details(request)
     return _plan_page(request, actor, wanted, details=details)
 
 
@@ -98,12 +92,12 @@ def _plan_page(
             if found.steps
             else None,
             "demand": demand_view(demanded_of(wanted, found, actor, details)),
-            "opening": opening_view(opening.opens(found.database), typed=typed),
+            "opening": opening_view(launch.opens(found.database), typed=typed),
             "targets": wanted.targets,
             "key": secrets.token_hex(16),
             "refusal": refusal,
             "reason": reason,
-            "longest_reason": parsing.LONGEST_REASON,
+            "longest_reason": forms.LONGEST_REASON,
             **rehearsed(found, actor),
         },
         status=refusal.http_status if refusal else 200,
@@ -112,7 +106,7 @@ def _plan_page(
 
 def apply(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Start the run of the plan that was read; one that has changed is shown anew."""
-    wanted = parsing.apply_request(request.POST)
+    wanted = forms.apply_request(request.POST)
     try:
         run = applying.apply(wanted, actor)
     except (PlanChanged, StaleCode) as error:
@@ -133,7 +127,7 @@ def apply(request: HttpRequest, actor: Actor) -> HttpResponse:
 def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """Show one run: its steps, and what happened in them."""
     found = runs.show(run, actor)
-    after = parsing.number(request, "after")
+    after = forms.number(request, "after")
     if after is None:
         after = max(0, found.last_event - _EVENTS)
     happened = runs.happenings(run, actor, after=after, limit=_EVENTS)
@@ -156,42 +150,42 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
             "may_resolve": may(actor, Scope.RESOLVE, found.database),
             "may_end_blockers": may(actor, Scope.FORCE, found.database)
             and route_settings().database(found.database).end_blockers,
-            "longest_reason": parsing.LONGEST_REASON,
+            "longest_reason": forms.LONGEST_REASON,
         },
     )
 
 
 def cancel(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """Stop a run; with the field `force`, by killing it."""
-    reason, force = parsing.reason(request.POST), request.POST.get("force") == "1"
+    reason, force = forms.reason(request.POST), request.POST.get("force") == "1"
     cancelling.cancel(run, actor, reason=reason, force=force)
     return redirect("migration_route:run", run=run)
 
 
 def hold(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """Let a run wait before its next step."""
-    holding.hold(run, actor, reason=parsing.reason(request.POST))
+    holding.hold(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)
 
 
 def resume(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """Let a run go on that is held, or look again for its opening; with the field `force`,
     in spite of what it waits for."""
-    reason, force = parsing.reason(request.POST), request.POST.get("force") == "1"
+    reason, force = forms.reason(request.POST), request.POST.get("force") == "1"
     holding.resume(run, actor, reason=reason, force=force)
     return redirect("migration_route:run", run=run)
 
 
 def resolve(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """Say what becomes of what a run left midway."""
-    how = parsing.resolution(request.POST)
-    found = resolving.resolve(run, actor, reason=parsing.reason(request.POST), how=how)
+    how = forms.resolution(request.POST)
+    found = resolving.resolve(run, actor, reason=forms.reason(request.POST), how=how)
     return redirect("migration_route:run", run=found.id)
 
 
 def end_blockers(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """End the sessions that are in the way of a run."""
-    ending.end_blockers(run, actor, reason=parsing.reason(request.POST))
+    ending.end_blockers(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)
 
 
@@ -217,7 +211,7 @@ def history(request: HttpRequest, actor: Actor) -> HttpResponse:
 
 def ledger(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Show the ledger, newest first; with `verify`, whether it is as it was written."""
-    before = parsing.number(request, "before")
+    before = forms.number(request, "before")
     found = ledgers.entries(actor, before=before, limit=_PAGE)
     return render(
         request,

@@ -11,11 +11,11 @@ import jwt
 import pytest
 from django.test import Client, RequestFactory
 
-from migration_route.access.identity import fetching, finding, keys
-from migration_route.access.requests import find_actor
-from migration_route.ledger.installation import install
-from migration_route.ledger.reading import list_entries
-from migration_route.vocabulary import ActorKind, Scope
+from migration_route.access import jwks, oidc
+from migration_route.access.authentication import find_actor
+from migration_route.core.enums import ActorKind, Scope
+from migration_route.ledger.bootstrap import install
+from migration_route.ledger.queries import list_entries
 from tests.factories import at_once
 from tests.harness.issuer import AUDIENCE, DISCOVERY, KEYS, Issuer
 
@@ -30,10 +30,10 @@ def issuer():
 
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch):
-    finding._rings.clear()
-    monkeypatch.setattr(fetching, "LONGEST", 1.0)
+    oidc._rings.clear()
+    monkeypatch.setattr(jwks, "LONGEST", 1.0)
     yield
-    finding._rings.clear()
+    oidc._rings.clear()
 
 
 @pytest.fixture
@@ -274,9 +274,9 @@ def test_a_new_key_is_had_when_a_token_names_it(issuer, trusted, monkeypatch):
     issuer.rotate("second")
     assert not is_taken(issuer.token())
     assert len(issuer.health.asked) == 2  # it was asked a moment ago
-    monkeypatch.setattr(keys, "PAUSE", 0.0)
+    monkeypatch.setattr(jwks, "PAUSE", 0.0)
     assert is_taken(issuer.token())
-    monkeypatch.setattr(keys, "PAUSE", 60.0)
+    monkeypatch.setattr(jwks, "PAUSE", 60.0)
     asked = len(issuer.health.asked)
     for _ in range(20):
         assert not is_taken(issuer.token(headers={"kid": "nobody's"}))
@@ -288,11 +288,11 @@ def test_an_issuer_that_is_down_does_not_matter_for_a_while(issuer, trusted, mon
     token = issuer.token()
     assert is_taken(token)
     issuer.health.status = 500
-    monkeypatch.setattr(keys, "FRESH", 0.0)
-    monkeypatch.setattr(keys, "PAUSE", 0.0)
+    monkeypatch.setattr(jwks, "FRESH", 0.0)
+    monkeypatch.setattr(jwks, "PAUSE", 0.0)
     assert is_taken(token)
     assert len(issuer.health.asked) > 2
-    monkeypatch.setattr(keys, "STALE", 0.0)
+    monkeypatch.setattr(jwks, "STALE", 0.0)
     flaw = actor_of(token).flaw
     assert (flaw.http_status, flaw.code) == (503, "issuer_unavailable")
 
@@ -309,7 +309,7 @@ def hang(health):
 
 ILL = {
     "an error": lambda h: setattr(h, "status", 500),
-    "too much": lambda h: setattr(h, "padding", fetching.LARGEST),
+    "too much": lambda h: setattr(h, "padding", jwks.LARGEST),
     "drips": an_hour_of_rubbish,
     "hangs": hang,
     "no JSON": lambda h: setattr(h, "content", b"<html>"),
@@ -356,8 +356,8 @@ def test_nobody_waits_who_can_do_with_what_is_known(issuer, trusted, monkeypatch
     """While one thread has the keys anew, the others go on with the old ones."""
     token = issuer.token()
     assert is_taken(token)
-    monkeypatch.setattr(keys, "FRESH", 0.0)
-    monkeypatch.setattr(keys, "PAUSE", 0.0)
+    monkeypatch.setattr(jwks, "FRESH", 0.0)
+    monkeypatch.setattr(jwks, "PAUSE", 0.0)
     issuer.health.hangs = threading.Event()
     slow = threading.Thread(target=is_taken, args=(token,))
     slow.start()

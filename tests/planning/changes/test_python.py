@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, router, transaction
 
-from migration_route.planning.changes.python import read_function
+from migration_route.planning.changes.run_python import read_function
 
 
 def plain(apps, schema_editor):

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 from django.db.migrations import RunSQL
 
-from migration_route.planning.changes import raw
-from migration_route.planning.changes.values import ChangeKind as Kind
+from migration_route.planning.changes import raw_sql
+from migration_route.planning.changes.types import ChangeKind as Kind
 
 
 def told(text):
     """Return kind, table and columns of each change."""
-    statements = raw.statements_of(RunSQL(text), "postgresql", backwards=False)
+    statements = raw_sql.statements_of(RunSQL(text), "postgresql", backwards=False)
     return [
         (found.kind, found.table, found.columns)
         for statement in statements
-        for found in raw.changes_of(statement)
+        for found in raw_sql.changes_of(statement)
     ]
 
 
@@ -92,7 +92,7 @@ def test_what_is_told_of_a_text(text, expected):
     ],
 )
 def test_which_new_columns_need_a_value(text, needs):
-    (found,) = raw.changes_of(text)
+    (found,) = raw_sql.changes_of(text)
     assert found.needs_value is needs
 
 
@@ -108,4 +108,4 @@ def test_which_new_columns_need_a_value(text, needs):
     ],
 )
 def test_which_statements_are_there_for_the_data(text, writes):
-    assert raw.writes_rows(text) is writes
+    assert raw_sql.writes_rows(text) is writes

@@ -11,13 +11,12 @@ import pytest
 from django.db import connection, connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from migration_route.planning import engines, sql
-from migration_route.planning.engines import mapping, safe_migrations, squawk
-from migration_route.planning.engines.values import Result
+from migration_route.core.enums import Severity
+from migration_route.planning import sql
+from migration_route.planning.findings import CODES, linters
+from migration_route.planning.findings.linters import Result
 from migration_route.planning.plan import Details, Operation, PlanRequest
 from migration_route.planning.planner import make_plan
-from migration_route.planning.rules.codes import CODES
-from migration_route.vocabulary import Severity
 from tests.factories import a_plan, a_step, create_model
 
 needs_safe_migrations = pytest.mark.skipif(
@@ -25,7 +24,7 @@ needs_safe_migrations = pytest.mark.skipif(
     reason="django-safe-migrations is not installed",
 )
 needs_squawk = pytest.mark.skipif(
-    squawk._program() is None, reason="squawk is not installed"
+    linters._program() is None, reason="squawk is not installed"
 )
 
 
@@ -38,9 +37,9 @@ def saying(monkeypatch):
     """Let one engine say these codes, and the others nothing."""
 
     def say(*codes):
-        monkeypatch.setattr(squawk, "results", lambda plan, migrations: iter(()))
+        monkeypatch.setattr(linters, "squawk_results", lambda plan, migrations: iter(()))
         monkeypatch.setattr(
-            safe_migrations,
+            linters,
             "results",
             lambda plan, migrations: iter([a_result(code) for code in codes]),
         )
@@ -51,7 +50,7 @@ def saying(monkeypatch):
 def test_what_the_route_says_itself_is_not_said_twice(saying):
     """Nor is what is wrong; the rest is information."""
     saying("safe_migrations.SM001", "safe_migrations.SM033", "safe_migrations.SM024")
-    (found,) = engines.findings(a_plan(a_step("a")), [])
+    (found,) = linters.findings(a_plan(a_step("a")), [])
     assert (found.code, found.severity) == ("safe_migrations.SM024", Severity.INFO)
     assert (found.step, found.operation) == ("testapp.a", 0)
 
@@ -59,26 +58,26 @@ def test_what_the_route_says_itself_is_not_said_twice(saying):
 def test_the_setting_silences_them(saying, settings):
     saying("safe_migrations.SM024")
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "ENGINES": False}
-    assert list(engines.findings(a_plan(a_step("a")), [])) == []
+    assert list(linters.findings(a_plan(a_step("a")), [])) == []
 
 
 def test_an_engine_that_fails_is_in_the_log_and_not_in_the_way(monkeypatch, caplog):
     def fail(plan, migrations):
         raise RuntimeError("of its own making")
 
-    monkeypatch.setattr(safe_migrations, "results", fail)
+    monkeypatch.setattr(linters, "results", fail)
     monkeypatch.setattr(
-        squawk, "results", lambda plan, migrations: iter([a_result("squawk.odd")])
+        linters, "squawk_results", lambda plan, migrations: iter([a_result("squawk.odd")])
     )
     with caplog.at_level(logging.WARNING, "migration_route.planning"):
-        found = list(engines.findings(a_plan(a_step("a")), []))
+        found = list(linters.findings(a_plan(a_step("a")), []))
     assert [finding.code for finding in found] == ["squawk.odd"]
     assert "safe_migrations has failed" in caplog.text
 
 
 def test_every_rule_is_mapped_to_a_finding_that_there_is():
-    assert set(mapping.SAID_BY_OURS.values()) <= CODES
-    assert not mapping.LEFT_OUT & mapping.SAID_BY_OURS.keys()
+    assert set(linters.SAID_BY_OURS.values()) <= CODES
+    assert not linters.LEFT_OUT & linters.SAID_BY_OURS.keys()
 
 
 def a_statement_plan(*statements: str, **words):
@@ -98,24 +97,24 @@ def a_program(folder, body: str) -> str:
 
 
 def test_squawk_is_bounded_in_time(monkeypatch, tmp_path, database):
-    monkeypatch.setattr(squawk, "_program", lambda: a_program(tmp_path, "exec sleep 60"))
-    monkeypatch.setattr(squawk, "TIMEOUT", 0.2)
+    monkeypatch.setattr(linters, "_program", lambda: a_program(tmp_path, "exec sleep 60"))
+    monkeypatch.setattr(linters, "TIMEOUT", 0.2)
     with pytest.raises(subprocess.TimeoutExpired):
-        list(squawk.results(a_statement_plan("SELECT 1"), []))
+        list(linters.squawk_results(a_statement_plan("SELECT 1"), []))
 
 
 def test_squawk_is_only_asked_about_postgresql(monkeypatch, tmp_path):
-    monkeypatch.setattr(squawk, "_program", lambda: a_program(tmp_path, "exit 1"))
+    monkeypatch.setattr(linters, "_program", lambda: a_program(tmp_path, "exit 1"))
     plan = a_statement_plan("SELECT 1")
-    assert list(squawk.results(a_plan(*plan.steps, vendor="sqlite"), [])) == []
+    assert list(linters.squawk_results(a_plan(*plan.steps, vendor="sqlite"), [])) == []
 
 
 def test_what_is_not_installed_says_nothing(monkeypatch):
-    monkeypatch.setattr(squawk, "_program", lambda: None)
-    monkeypatch.setattr(safe_migrations, "find_spec", lambda name: None)
+    monkeypatch.setattr(linters, "_program", lambda: None)
+    monkeypatch.setattr(linters, "find_spec", lambda name: None)
     plan = a_statement_plan("DROP TABLE a")
-    assert list(squawk.results(plan, [])) == []
-    assert list(safe_migrations.results(plan, [])) == []
+    assert list(linters.squawk_results(plan, [])) == []
+    assert list(linters.results(plan, [])) == []
 
 
 @needs_squawk
@@ -124,10 +123,10 @@ def test_squawk_names_the_operation_whose_statement_it_is(database):
     plan = a_statement_plan(
         "CREATE TABLE a (\n    id int\n)", "CREATE INDEX CONCURRENTLY i ON b (c);"
     )
-    found = {result.code: result.operation for result in squawk.results(plan, [])}
+    found = {result.code: result.operation for result in linters.squawk_results(plan, [])}
     assert found["squawk.ban-concurrent-index-creation-in-transaction"] == 1
     outside = a_statement_plan("CREATE INDEX CONCURRENTLY i ON b (c);", atomic=False)
-    codes = {result.code for result in squawk.results(outside, [])}
+    codes = {result.code for result in linters.squawk_results(outside, [])}
     assert "squawk.ban-concurrent-index-creation-in-transaction" not in codes
 
 
@@ -143,11 +142,9 @@ def test_safe_migrations_names_the_operation(history):
     plan, migrations = make_plan(PlanRequest(targets=("testapp",)))
     steps, _ = sql.with_sql(plan.steps, migrations, "default", Details(budget=10))
     plan = plan.with_details(steps=steps)
-    found = {
-        r.code: (r.step, r.operation) for r in safe_migrations.results(plan, migrations)
-    }
+    found = {r.code: (r.step, r.operation) for r in linters.results(plan, migrations)}
     assert found["safe_migrations.SM003"] == ("testapp.0002_less", 1)
     assert connection.alias == plan.database
     assert "safe_migrations.SM003" not in {
-        finding.code for finding in engines.findings(plan, migrations)
+        finding.code for finding in linters.findings(plan, migrations)
     }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from django.db.migrations import Migration
 
+from migration_route.core.enums import Severity
+from migration_route.planning.findings import with_acceptances
 from migration_route.planning.plan import Finding
-from migration_route.planning.rules.acceptance import with_acceptances
-from migration_route.vocabulary import Severity
 
 REASON = "No release has used it since March."
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from migration_route.forecast import Blocked, Forecast, TableLock, TableSize
-from migration_route.planning.changes.values import Reading
+from migration_route.core.enums import Severity
+from migration_route.core.values import Blocked, Forecast, TableLock, TableSize
+from migration_route.planning.changes.types import Reading
+from migration_route.planning.findings import locking
 from migration_route.planning.plan import Operation
-from migration_route.planning.rules.blocking import statements
-from migration_route.vocabulary import Severity
 from tests.factories import a_plan, a_step
 
 WRITES = frozenset({Blocked.WRITES, Blocked.SCHEMA_CHANGES})
@@ -31,7 +31,7 @@ def told(*pairs, new=(), tables=()):
         forecasts=tuple(forecast for _, forecast in pairs),
     )
     plan = a_plan(a_step(operations=(operation,)), tables=tables)
-    return list(statements.findings(Reading(plan=plan, new_tables=frozenset(new))))
+    return list(locking.findings(Reading(plan=plan, new_tables=frozenset(new))))
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,12 @@ import pytest
 from django.db import connection, connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from migration_route.planning.changes import reading
-from migration_route.planning.changes.reading import read_changes
+from migration_route.core.enums import Mode, Severity
+from migration_route.planning.changes import extract
+from migration_route.planning.changes.extract import read_changes
+from migration_route.planning.findings import environment, findings_of
 from migration_route.planning.plan import PlanRequest
 from migration_route.planning.planner import make_plan
-from migration_route.planning.rules import findings_of
-from migration_route.planning.rules.surroundings import unread
-from migration_route.vocabulary import Mode, Severity
 from tests.factories import create_model
 
 OF_THE_PROJECT = {"models_changed", "other_database", "ddl_commits", "not_atomic"}
@@ -358,7 +357,7 @@ def test_a_plan_that_is_too_long_says_where_nobody_has_looked(shelf):
     plan, migrations = make_plan(PlanRequest(targets=("testapp",)))
     reading = read_changes(plan, migrations, budget=0)
     assert [change.step for change in reading.changes] == ["testapp.0002_next"]
-    (found,) = unread.findings(reading)
+    (found,) = environment.unread_findings(reading)
     assert found.code == "steps_not_read"
     assert "testapp.0003_next" in found.message
 
@@ -366,9 +365,9 @@ def test_a_plan_that_is_too_long_says_where_nobody_has_looked(shelf):
 def test_the_pieces_of_one_plan_are_read_once(shelf, monkeypatch):
     """Another plan is read anew."""
     walks = []
-    usual = reading.plan_moves
+    usual = extract.plan_moves
     monkeypatch.setattr(
-        reading, "plan_moves", lambda *about: walks.append(about) or usual(*about)
+        extract, "plan_moves", lambda *about: walks.append(about) or usual(*about)
     )
     shelf.write("0002_a", "migrations.RemoveField('shelf', 'title')")
     first, second = codes(), codes()

@@ -8,26 +8,25 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from migration_route.errors import RouteError
-from migration_route.management.terminal import Terminal, pretty
-from migration_route.processes import require_same_settings
-from migration_route.rendering.problems import problem_answer
+from migration_route.core.errors import RouteError
+from migration_route.core.subprocesses import require_same_settings
+from migration_route.presentation.text.terminal import Terminal, pretty, problem_answer
 
 FAMILIES = {
-    "reading": ("status", "plan", "runs", "show", "watch", "plan-value"),
-    "moment": ("health",),
-    "rehearsing": ("rehearse", "rehearsals", "rehearse-carry"),
-    "applying": ("apply", "resolve"),
-    "carrying": ("run",),
-    "approving": ("approve", "reject"),
-    "working": ("work",),
-    "asking": ("cancel", "hold", "resume", "end-blockers"),
-    "keeping": ("ledger",),
-    "telling": ("deliver",),
-    "tokens": ("token",),
-    "permits": ("permit",),
+    "queries.add_reading_verbs": ("status", "plan", "runs", "show", "watch", "plan-value"),
+    "queries.add_moment_verbs": ("health",),
+    "rehearsals.add_verbs": ("rehearse", "rehearsals", "rehearse-carry"),
+    "runs.add_verbs": ("apply", "resolve"),
+    "workers.add_verbs": ("run",),
+    "runs.add_approving_verbs": ("approve", "reject"),
+    "workers.add_working_verbs": ("work",),
+    "runs.add_asking_verbs": ("cancel", "hold", "resume", "end-blockers"),
+    "queries.add_verbs": ("ledger",),
+    "workers.add_telling_verbs": ("deliver",),
+    "queries.add_tokens_verbs": ("token",),
+    "queries.add_permits_verbs": ("permit",),
 }
-"""The modules of `migration_route.management`, each with the verbs that it adds."""
+"""The functions of `migration_route.cli.local` that add verbs, each with its verbs."""
 
 
 class Command(BaseCommand):
@@ -52,7 +51,9 @@ class Command(BaseCommand):
         )
         asked = [name for name, found in FAMILIES.items() if self._asked in found]
         for name in asked or FAMILIES:
-            import_module(f"migration_route.management.{name}").add_verbs(verbs, terminal)
+            module, _, function = name.partition(".")
+            family = import_module(f"migration_route.cli.local.{module}")
+            getattr(family, function)(verbs, terminal)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Call the verb; an error of the route becomes its message and its exit code."""

@@ -7,17 +7,26 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.health import HealthSettings, Signal, Touched
-from migration_route.vendors.identity import DatabaseIdentity
-from migration_route.vendors.interface import Forecaster, Sessions, Slot, TargetLock
+from migration_route.core.values import HealthSettings, Signal, Touched
+from migration_route.vendors.base import (
+    NONE,
+    Forecaster,
+    Sessions,
+    Slot,
+    TargetLock,
+    Troubles,
+)
+from migration_route.vendors.base_identity import DatabaseIdentity
 from migration_route.vendors.mysql import health
 from migration_route.vendors.mysql.catalog import MySQLCatalog
-from migration_route.vendors.mysql.contention import MySQLContention
 from migration_route.vendors.mysql.forecast import MySQLForecaster
 from migration_route.vendors.mysql.identity import identity_of_session
-from migration_route.vendors.mysql.locks import MySQLLock, lock_ends_with_connection
-from migration_route.vendors.mysql.sessions import MySQLSessions
-from migration_route.vendors.troubles import NONE, Troubles
+from migration_route.vendors.mysql.locks import (
+    MySQLContention,
+    MySQLLock,
+    MySQLSessions,
+    lock_ends_with_connection,
+)
 
 _CONNECT_TIMEOUT = 5
 _WEEK = 7 * 24 * 3600

@@ -1,10 +1,17 @@
-"""What does the catalog of MySQL say that Django's introspection leaves out?"""
+"""What does the catalog of MySQL say that Django's introspection leaves out?
+
+What does a statement meet? The tables of MySQL or MariaDB, each looked up once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
+
+from migration_route.vendors.sql_statements import Name, Tables
 
 _COLUMNS = """
     SELECT column_name, is_nullable = 'NO'
@@ -47,3 +54,122 @@ class MySQLCatalog:
         columns, indexes and constraints have no case (manual, 9.2.3). Two tables that
         differ in nothing but case are not told apart."""
         return name.strip("`").lower()
+
+
+_SCHEMA_COLUMNS = """
+SELECT column_name, lower(column_type), is_nullable = 'YES', coalesce(collation_name, ''),
+       coalesce(character_octet_length, 0), coalesce(extra, '')
+FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = %s
+"""
+_INDEXED = """
+SELECT DISTINCT column_name, index_name, index_type FROM information_schema.statistics
+WHERE table_schema = DATABASE() AND table_name = %s AND column_name IS NOT NULL
+"""
+_PARENTS = """
+SELECT constraint_name, column_name, referenced_table_name, table_name = %s
+FROM information_schema.key_column_usage
+WHERE table_schema = DATABASE() AND referenced_table_name IS NOT NULL
+  AND (table_name = %s OR referenced_table_name = %s)
+"""
+_ENGINE = """
+SELECT engine, row_format FROM information_schema.tables
+WHERE table_schema = DATABASE() AND table_name = %s
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Which server it is."""
+
+    is_mariadb: bool
+    version: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column; `bytes` is the most that a text in it may take."""
+
+    type: str
+    is_nullable: bool
+    collation: str = ""
+    bytes: int = 0
+    extra: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Facts:
+    """A table as it is."""
+
+    is_innodb: bool = True
+    is_compressed: bool = False
+    has_fulltext: bool = False
+    columns: dict[str, Column] = field(default_factory=dict)
+    indexed: frozenset[str] = frozenset()
+    keys: dict[str, str] = field(default_factory=dict)  # foreign keys, and their parents
+    bound: frozenset[str] = frozenset()  # columns in a foreign key, here or from elsewhere
+
+    @property
+    def parents(self) -> frozenset[str]:
+        """Return the tables that foreign keys from here point to."""
+        return frozenset(self.keys.values())
+
+    def forget(self, names: Iterable[Name]) -> None:
+        """Forget what is known of columns of these names."""
+        for name in names:
+            self.columns.pop(name[-1].lower(), None)
+            self.has_fulltext = self.has_fulltext or name == ("fulltext",)
+
+
+class Schema:
+    """The tables by their names, as the statements of a plan leave them."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        self._facts: dict[str, Facts] = {}
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT table_name FROM information_schema.tables "
+                "WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'"
+            )
+            self.tables = Tables(name for (name,) in cursor.fetchall())
+            cursor.execute("SELECT version()")
+            (version,) = cursor.fetchone()
+        self.server = Server(
+            is_mariadb="mariadb" in version.lower(),
+            version=tuple(int(part) for part in version.split("-")[0].split(".")[:3]),
+        )
+
+    def facts(self, table: str) -> Facts:
+        """Return what the catalog says of a table that is there."""
+        if table not in self._facts:
+            self._facts[table] = self._looked_up(table)
+        return self._facts[table]
+
+    def _looked_up(self, table: str) -> Facts:
+        with self._connection.cursor() as cursor:
+            cursor.execute(_SCHEMA_COLUMNS, [table])
+            columns = {
+                name.lower(): Column(
+                    type=kind.decode() if isinstance(kind, bytes) else kind,
+                    is_nullable=bool(nullable),
+                    collation=collation,
+                    bytes=int(octets),
+                    extra=extra.lower(),
+                )
+                for name, kind, nullable, collation, octets, extra in cursor.fetchall()
+            }
+            cursor.execute(_INDEXED, [table])
+            indexed = cursor.fetchall()
+            cursor.execute(_PARENTS, [table, table, table])
+            keys = cursor.fetchall()
+            cursor.execute(_ENGINE, [table])
+            engine, row_format = cursor.fetchone()
+        return Facts(
+            is_innodb=str(engine).lower() == "innodb",
+            is_compressed=str(row_format).lower() == "compressed",
+            has_fulltext=any(kind == "FULLTEXT" for _, _, kind in indexed),
+            columns=columns,
+            indexed=frozenset(name.lower() for name, _, _ in indexed),
+            keys={name.lower(): parent for name, _, parent, is_here in keys if is_here},
+            bound=frozenset(column.lower() for _, column, _, is_here in keys if is_here),
+        )

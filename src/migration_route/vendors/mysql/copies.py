@@ -1,9 +1,15 @@
-"""How is a copy of a MySQL or MariaDB database made? mysqldump, poured into a new one."""
+"""How is a copy of a MySQL or MariaDB database made? mysqldump, poured into a new one.
+
+Where does a connection lead that is opened past Django?
+
+Can a plan be carried out in a MySQL or MariaDB database and undone as a whole?
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,18 +19,49 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.mysql.client import DatabaseClient
 
-from migration_route.errors import CannotRehearse
-from migration_route.vendors.copying import (
+from migration_route.core.errors import CannotRehearse
+from migration_route.vendors.base_copies import (
     BOOKKEEPING,
     Alive,
     Observer,
     Seen,
+    find_tool,
+    pour,
+    read_from,
+    verified,
 )
-from migration_route.vendors.identity import opened, require_copy, require_removable
-from migration_route.vendors.mysql.drivers import watch_drivers
+from migration_route.vendors.base_identity import opened, require_copy, require_removable
+from migration_route.vendors.base_in_place import Impossible
 from migration_route.vendors.mysql.identity import current_database
-from migration_route.vendors.mysql.reach import reach_of
-from migration_route.vendors.tools import find_tool, pour, read_from
+from migration_route.vendors.mysql.statement_scope import reach_of
+
+
+def watch_drivers(
+    look: Callable[[str], None], verify: Callable[[Any], None] | None = None
+) -> None:
+    """Let `look` hear the name of the database before MySQLdb or PyMySQL connects, in
+    this process from now on; what it raises keeps that from happening. `verify` gets each
+    new session, which is closed when it raises."""
+    for name in ("MySQLdb", "pymysql"):
+        driver: Any = sys.modules.get(name)
+        if driver is not None and not hasattr(driver.connect, "is_watched"):
+            driver.connect = _watched(driver.connect, look, verify)
+
+
+def _watched(
+    usual: Callable[..., Any],
+    look: Callable[[str], None],
+    verify: Callable[[Any], None] | None,
+) -> Callable[..., Any]:
+    def connect(*args: Any, **words: Any) -> Any:
+        # (host, user, password, database) by place, in MySQLdb
+        by_place = args[3] if len(args) > 3 else ""
+        look(str(words.get("database") or words.get("db") or by_place))
+        return verified(usual(*args, **words), verify)
+
+    connect.is_watched = True  # type: ignore[attr-defined]
+    return connect
+
 
 # One transaction, so that nobody is locked out; no events, which would wake up in the copy.
 _DUMP = ("--single-transaction", "--quick", "--skip-lock-tables", "--skip-add-locks")
@@ -282,3 +319,9 @@ def _require_room(connection: BaseDatabaseWrapper, size: int, folder: str) -> No
 
 
 COPIES = MySQLCopies()
+
+
+IN_PLACE = Impossible(
+    "MySQL and MariaDB commit each change of a schema by itself: there would be nothing "
+    "to roll back"
+)

@@ -1,13 +1,21 @@
-"""Is now a good moment for MySQL or MariaDB?"""
+"""Is now a good moment for MySQL or MariaDB?
+
+Where are the tables of MySQL or MariaDB, and how large? Only a server on this host is
+known: by its host's name, and by the file in which it keeps its pid while it runs.
+"""
 
 from __future__ import annotations
 
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.health import (
+from migration_route.core.values import (
     HealthSettings,
     Signal,
     SignalName,
@@ -16,11 +24,74 @@ from migration_route.health import (
     stop,
     unknown,
 )
-from migration_route.vendors.interface import Wanted
-from migration_route.vendors.mysql.contention import EXCLUSIVE, MySQLContention
-from migration_route.vendors.mysql.disk import MySQLRooms
-from migration_route.vendors.room import room
-from migration_route.vendors.signals import STATEMENT, limited, long_transaction, read_all
+from migration_route.vendors.base import Wanted
+from migration_route.vendors.base_health import (
+    STATEMENT,
+    Unseen,
+    limited,
+    long_transaction,
+    read_all,
+    room,
+)
+from migration_route.vendors.mysql.locks import EXCLUSIVE, MySQLContention
+
+_WHERE = "SELECT @@global.hostname, @@global.datadir, @@global.pid_file"
+_SIZES = """
+SELECT table_name, data_length + index_length FROM information_schema.tables
+WHERE table_schema = database() AND table_type = 'BASE TABLE' AND table_name IN %s
+"""
+
+
+class MySQLRooms:
+    """The place of one database."""
+
+    keeps_old_rows = False  # each alteration commits
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+
+    def folder(self) -> Path:
+        """Return the server's data directory. Raises `Unseen`."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(_WHERE)
+            host, data, pid_file = map(_text, cursor.fetchone())
+        folder = Path(data)
+        try:
+            pid = int((folder / pid_file).read_text())
+        except FileNotFoundError as error:
+            raise Unseen("The server's disk is not on this host.") from error
+        except (OSError, ValueError) as error:
+            raise Unseen(
+                "The server's pid file may not be read by this process."
+            ) from error
+        if host != socket.gethostname() or not _is_running(pid):
+            raise Unseen("The server's disk is not on this host.")
+        return folder
+
+    def sizes(self, tables: Iterable[str], *, is_exact: bool) -> Mapping[str, int]:
+        """Return the bytes of tables with their indexes, by the server's statistics."""
+        del is_exact
+        names = tuple(tables)
+        if not names:
+            return {}
+        with self._connection.cursor() as cursor:
+            cursor.execute(_SIZES, [names])
+            return {"": sum(int(size or 0) for _, size in cursor.fetchall())}
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's, and it is there
+    return True
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
 
 _CONTENTION = MySQLContention()
 _FULL = frozenset({1040, 1203, 1226})  # of the server, of the user, of its resources
@@ -113,8 +184,8 @@ class _Reading:
         if not rows:
             return normal(SignalName.DUMP, "Nobody is seen to dump this database.")
         pid, user = rows[0]
-        text = f"Somebody dumps this database: connection {pid} ({_text(user)})."
-        return stop(SignalName.DUMP, text, pid=int(pid), user=_text(user))
+        text = f"Somebody dumps this database: connection {pid} ({_health_text(user)})."
+        return stop(SignalName.DUMP, text, pid=int(pid), user=_health_text(user))
 
     def lock_queue(self) -> Signal:
         limit = self._settings.lock_queue.total_seconds()
@@ -127,10 +198,10 @@ class _Reading:
         return stop(
             SignalName.LOCK_QUEUE,
             f"{len(rows)} sessions wait for the metadata of a table, the first of them, "
-            f"{pid} ({_text(user)}), for {seconds} s.",
+            f"{pid} ({_health_text(user)}), for {seconds} s.",
             pid=int(pid),
-            user=_text(user),
-            query=_text(query),
+            user=_health_text(user),
+            query=_health_text(query),
         )
 
     def replication_lag(self) -> Signal:
@@ -176,5 +247,5 @@ class _Reading:
         return tell(name, text, used=int(used), admitted=int(admitted))
 
 
-def _text(value: Any) -> str:
+def _health_text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

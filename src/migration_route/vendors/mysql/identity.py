@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from migration_route.vendors.identity import DatabaseIdentity
+from migration_route.vendors.base_identity import DatabaseIdentity
 
 _DATABASE = "SELECT DATABASE(), @@GLOBAL.lower_case_table_names"
 _MARKS = """

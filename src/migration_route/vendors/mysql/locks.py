@@ -1,17 +1,201 @@
-"""One run per database: GET_LOCK, which the server drops with its connection."""
+"""One run per database: GET_LOCK, which the server drops with its connection.
+
+Who is in the way of a statement on MySQL and MariaDB, and how long may it wait?
+
+Who is at work in MySQL or MariaDB, and how is a session brought to an end?
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import time
+from typing import Any
 from uuid import uuid4
 
-from django.db import DatabaseError
+from django.db import DatabaseError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from migration_route.errors import Misconfigured
-from migration_route.vendors.interface import Slot
+from migration_route.core.errors import Misconfigured
+from migration_route.core.redaction import clipped
+from migration_route.vendors.base import Blocker, Limit, Session, Slot, Wanted, Wish
+from migration_route.vendors.sql_lexer import MYSQL, Dialect
+from migration_route.vendors.sql_statements import code_of, first_word, names_in
+
+_CODES = frozenset({1205, 1213})  # lock wait timeout, deadlock
+_WORDS = 500
+_FIRST_WORDS = frozenset(
+    ("alter", "create", "drop", "truncate", "rename", "optimize", "repair", "lock")
+)
+_OTHER = Wish(limit=Limit.NONE)
+# Every definition of a table asks for this at some point (manual, Metadata Locking).
+EXCLUSIVE = "EXCLUSIVE"
+
+_SESSION = """
+SELECT p.id, '', coalesce(p.user, ''), coalesce(p.info, x.trx_query, ''),
+       date_format(convert_tz(x.trx_started, @@session.time_zone, '+00:00'),
+                   '%%Y-%%m-%%dT%%H:%%i:%%s.000000Z'),
+       greatest(coalesce(timestampdiff(SECOND, x.trx_started, now()), p.time), 0),
+       lower(CASE WHEN p.command = 'Sleep' THEN 'idle in transaction' ELSE p.command END)
+FROM information_schema.processlist p
+LEFT JOIN information_schema.innodb_trx x ON x.trx_mysql_thread_id = p.id
+"""
+# MySQL, and MariaDB with the performance schema switched on.
+_BY_SCHEMA = """
+WHERE p.id <> connection_id() AND p.id IN (
+    SELECT t.processlist_id FROM performance_schema.metadata_locks m
+    JOIN performance_schema.threads t ON t.thread_id = m.owner_thread_id
+    WHERE m.object_type = 'TABLE' AND m.lock_status = 'GRANTED'
+      AND m.object_schema = database() AND m.object_name IN %s)
+"""
+# MariaDB with its plugin `metadata_lock_info`.
+_BY_PLUGIN = """
+WHERE p.id <> connection_id() AND p.id IN (
+    SELECT thread_id FROM information_schema.metadata_lock_info
+    WHERE lock_type = 'Table metadata lock'
+      AND table_schema = database() AND table_name IN %s)
+"""
+_BY_AGE = " WHERE p.id <> connection_id() AND x.trx_id IS NOT NULL"
+_OPEN_HERE = _BY_AGE + " AND p.db = database()"
+_SCHEMA_IS_ON = """
+SELECT 1 FROM performance_schema.setup_instruments
+WHERE name = 'wait/lock/metadata/sql/mdl' AND enabled = 'YES' AND @@performance_schema
+"""
+_PLUGIN_IS_ON = """
+SELECT 1 FROM information_schema.plugins
+WHERE plugin_name = 'METADATA_LOCK_INFO' AND plugin_status = 'ACTIVE'
+"""
+
+
+class MySQLContention:
+    """Metadata locks where the server shows them; else the old transactions of InnoDB."""
+
+    def wish(self, sql: str) -> Wish:
+        """Tell what a statement wants: definitions of tables commit by themselves."""
+        odd = sql.lstrip().startswith(("--", "/*", "#"))
+        if first_word(sql) not in _FIRST_WORDS and not odd:
+            return _OTHER
+        names = set()
+        for code in code_of(sql, MYSQL):
+            if first_word(code) in _FIRST_WORDS:
+                names |= {(name, EXCLUSIVE) for name in names_in(code)}
+        limit = Limit.SHORT if names else Limit.NONE
+        return Wish(limit=limit, names=frozenset(names))
+
+    def is_contention(self, error: BaseException) -> bool:
+        """Tell a lock wait timeout or a deadlock."""
+        return bool(error.args) and error.args[0] in _CODES
+
+    def limit(self, connection: BaseDatabaseWrapper, seconds: float | None) -> None:
+        """Set what is waited for metadata and for rows, in whole seconds, at least one;
+        without a limit of ours, the server's."""
+        value = "DEFAULT" if seconds is None else str(max(math.ceil(seconds), 1))
+        with connection.wrap_database_errors, connection.connection.cursor() as cursor:
+            cursor.execute(
+                f"SET SESSION lock_wait_timeout = {value}, "
+                f"SESSION innodb_lock_wait_timeout = {value}"
+            )
+
+    def session(self, connection: BaseDatabaseWrapper) -> int:
+        """Return the id of the connection."""
+        return int(connection.connection.thread_id())
+
+    def tables(self, connection: BaseDatabaseWrapper, wish: Wish) -> tuple[Wanted, ...]:
+        """Look the names up in the connection's database."""
+        names = sorted({name[-1] for name, _ in wish.names})
+        if not names:
+            return ()
+        query = (
+            "SELECT table_name FROM information_schema.tables "
+            "WHERE table_schema = database() AND table_name IN %s"
+        )
+        with connection.wrap_database_errors, connection.connection.cursor() as cursor:
+            cursor.execute(query, [tuple(names)])
+            rows = cursor.fetchall()
+        return tuple(Wanted(table=_text(table), mode=EXCLUSIVE) for (table,) in rows)
+
+    def observes(self, connection: BaseDatabaseWrapper) -> bool:
+        """Tell whether this server shows metadata locks to this user."""
+        return self._query(connection) is not None
+
+    def _query(self, connection: BaseDatabaseWrapper) -> str | None:
+        for question, query in ((_SCHEMA_IS_ON, _BY_SCHEMA), (_PLUGIN_IS_ON, _BY_PLUGIN)):
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute(question)
+                    if cursor.fetchone():
+                        return query
+            except DatabaseError:
+                continue  # this server has no such table, or this user may not read it
+        return None
+
+    def in_the_way(
+        self, connection: BaseDatabaseWrapper, wanted: tuple[Wanted, ...]
+    ) -> list[Blocker]:
+        """Return who holds metadata locks on these tables; where that cannot be seen,
+        every open transaction, since each may."""
+        names = tuple(sorted({want.table for want in wanted}))
+        query = self._query(connection)
+        if query is not None and not names:
+            return []
+        with connection.cursor() as cursor:
+            if query is None:
+                cursor.execute((_SESSION + _BY_AGE).replace("%%", "%"))
+            else:
+                cursor.execute(_SESSION + query, [names])
+            rows = cursor.fetchall()
+        found = [_blocker(row, certain=query is not None) for row in rows]
+        return sorted(found, key=lambda blocker: -blocker.age)
+
+    def open_transactions(self, connection: BaseDatabaseWrapper) -> list[Blocker]:
+        """Return every open transaction of sessions that are in this database."""
+        with connection.cursor() as cursor:
+            cursor.execute((_SESSION + _OPEN_HERE).replace("%%", "%"))
+            return [_blocker(row, certain=False) for row in cursor.fetchall()]
+
+    def yield_time(self, connection: BaseDatabaseWrapper) -> float:
+        """Return 0: nothing here gives way."""
+        del connection
+        return 0.0
+
+    def blocks_others(self, wanted: tuple[Wanted, ...]) -> bool:
+        """Tell that a definition holds nothing once it is done: it commits by itself."""
+        del wanted
+        return False
+
+    def end(self, connection: BaseDatabaseWrapper, blocker: Blocker) -> bool:
+        """Kill the connection of this number; numbers are never given again."""
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("KILL %s", [blocker.pid])
+        except DatabaseError as error:
+            if error.args and error.args[0] == 1094:  # there is no such thread any more
+                return False
+            raise
+        return True
+
+
+def _blocker(row: tuple[Any, ...], *, certain: bool) -> Blocker:
+    pid, application, user, query, since, age, state = row
+    return Blocker(
+        pid=int(pid),
+        user=_text(user),
+        application=_text(application),
+        query=_text(query)[:_WORDS],
+        since=_text(since or ""),
+        state=_text(state),
+        begun=str(pid),
+        age=float(age),
+        key=f"{pid} {since or ''}",
+        is_server=_text(user) in {"system user", "event_scheduler"},
+        certain=certain,
+    )
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
 
 _DATABASE = "SELECT DATABASE(), @@GLOBAL.lower_case_table_names"
 _ENDS_WITHIN = 1.5  # seconds that a session may take to end after its connection
@@ -106,3 +290,71 @@ def _value(connection: BaseDatabaseWrapper, sql: str, name: str) -> object:
         cursor.execute(sql, [name])
         (answer,) = cursor.fetchone()
     return answer
+
+
+_LONGEST_QUERY = 1000
+_NO_SUCH_THREAD = 1094
+_DESCRIBE = """
+SELECT user, host, info, command, state,
+date_format(utc_timestamp() - INTERVAL time SECOND, '%%Y-%%m-%%dT%%H:%%i:%%sZ')
+FROM information_schema.processlist WHERE id = %s
+"""
+
+
+def dialect_of_session(session: Any) -> Dialect:
+    """Return how an open session of the driver reads literals."""
+    with session.cursor() as cursor:
+        cursor.execute("SELECT @@SESSION.sql_mode")
+        row = cursor.fetchone()
+    (mode,) = row.values() if isinstance(row, dict) else row
+    modes = str(mode.decode() if isinstance(mode, bytes) else mode).upper().split(",")
+    return Dialect(
+        vendor="mysql",
+        backslashes="NO_BACKSLASH_ESCAPES" not in modes,
+        ansi_quotes="ANSI_QUOTES" in modes,
+    )
+
+
+class MySQLSessions:
+    """Connections, which an account may kill when they are its own."""
+
+    are_processes = False
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+
+    def describe(self, pid: int) -> Session | None:
+        """Return a connection; one that is being killed is still there."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(_DESCRIBE, [pid])
+            found = cursor.fetchone()
+        if found is None:
+            return None
+        user, host, query, command, state, since = found
+        return Session(
+            pid=pid,
+            user=user or "",
+            application=host or "",
+            query=clipped(query or "", _LONGEST_QUERY),
+            since=since or "",
+            state=state or command or "",
+            is_busy=command not in {"Sleep", "Killed"},
+        )
+
+    def cancel_statement(self, pid: int) -> bool:
+        """Let its statement fail with 1317."""
+        return self._kill("KILL QUERY %s", pid)
+
+    def end(self, pid: int) -> bool:
+        """End the connection."""
+        return self._kill("KILL CONNECTION %s", pid)
+
+    def _kill(self, sql: str, pid: int) -> bool:
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(sql, [pid])
+        except OperationalError as error:
+            if error.args and error.args[0] == _NO_SUCH_THREAD:
+                return False
+            raise
+        return True

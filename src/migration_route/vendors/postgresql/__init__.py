@@ -9,21 +9,21 @@ from typing import Any
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.health import HealthSettings, Signal, Touched
-from migration_route.vendors.identity import DatabaseIdentity
-from migration_route.vendors.interface import Forecaster, Sessions, Slot, TargetLock
-from migration_route.vendors.postgresql import health, troubles
+from migration_route.core.values import HealthSettings, Signal, Touched
+from migration_route.vendors.base import Forecaster, Sessions, Slot, TargetLock, Troubles
+from migration_route.vendors.base_identity import DatabaseIdentity
+from migration_route.vendors.postgresql import catalog as postgresql_catalog
+from migration_route.vendors.postgresql import health
 from migration_route.vendors.postgresql.catalog import PostgreSQLCatalog
 from migration_route.vendors.postgresql.contention import PostgreSQLContention
-from migration_route.vendors.postgresql.forecasting.forecaster import PostgreSQLForecaster
+from migration_route.vendors.postgresql.forecast.forecaster import PostgreSQLForecaster
 from migration_route.vendors.postgresql.identity import identity_of_session
-from migration_route.vendors.postgresql.locks import PostgreSQLLock
-from migration_route.vendors.postgresql.pooling import (
+from migration_route.vendors.postgresql.locks import (
+    PostgreSQLLock,
+    PostgreSQLSessions,
     ends_with_connection,
     have_own_sessions,
 )
-from migration_route.vendors.postgresql.sessions import PostgreSQLSessions
-from migration_route.vendors.troubles import Troubles
 
 _CONNECT_TIMEOUT = 5
 # A session that waits for minutes behind a firewall must not be forgotten by it, nor a
@@ -85,7 +85,7 @@ class PostgreSQL:
 
     def troubles(self, connection: BaseDatabaseWrapper) -> Troubles:
         """Look for invalid indexes, and at the recorder's sequence."""
-        return troubles.troubles(connection)
+        return postgresql_catalog.troubles(connection)
 
     def health(
         self, connection: BaseDatabaseWrapper, touched: Touched, settings: HealthSettings
@@ -103,7 +103,7 @@ class PostgreSQL:
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Look for an invalid index of the name that CREATE INDEX CONCURRENTLY wants."""
-        return troubles.index_in_the_way(connection, sql)
+        return postgresql_catalog.index_in_the_way(connection, sql)
 
     def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
         """Return the advisory lock of the connection's database and schema."""

@@ -1,12 +1,23 @@
-"""Is now a good moment for PostgreSQL?"""
+"""Is now a good moment for PostgreSQL?
+
+Where are the tables of PostgreSQL, and how large? Only a server on this host is known.
+
+A data directory on this host is looked at when it is proved to be that of the server: its
+`postmaster.pid` says when the server started.
+
+Is PostgreSQL's WAL carried off: to its standbys, and to its archive?
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.health import (
+from migration_route.core.values import (
     HealthSettings,
     Signal,
     SignalName,
@@ -15,20 +26,181 @@ from migration_route.health import (
     stop,
     unknown,
 )
-from migration_route.vendors.interface import Blocker, Limit, Wish
-from migration_route.vendors.postgresql import troubles
-from migration_route.vendors.postgresql.contention import PostgreSQLContention
-from migration_route.vendors.postgresql.disk import PostgreSQLRooms
-from migration_route.vendors.postgresql.wal import Wal
-from migration_route.vendors.room import room
-from migration_route.vendors.signals import (
+from migration_route.vendors.base import Blocker, Limit, Troubles, Wish
+from migration_route.vendors.base_health import (
     STATEMENT,
+    Unseen,
     limited,
     long_transaction,
     read_all,
+    room,
     session_facts,
 )
-from migration_route.vendors.troubles import Troubles
+from migration_route.vendors.postgresql import catalog
+from migration_route.vendors.postgresql.contention import PostgreSQLContention
+from migration_route.vendors.sql_statements import quoted_parts
+
+_SLACK = 5  # seconds between the file and what the server says of its start
+_START_LINE = 2  # of postmaster.pid (src/include/utils/pidfile.h)
+# A table space is a folder of its own; one in place is told from the data directory on.
+_SIZES = """
+SELECT coalesce(pg_tablespace_location(
+           CASE c.reltablespace WHEN 0 THEN d.dattablespace ELSE c.reltablespace END), ''),
+       sum(pg_total_relation_size(c.oid))::bigint
+FROM unnest(%s::text[]) AS n(name) JOIN pg_class c ON {matches}
+JOIN pg_database d ON d.datname = current_database()
+WHERE c.relkind IN ('r', 'm', 'p') GROUP BY 1
+"""
+_BY_NAME = "c.oid = to_regclass(n.name)"
+_BY_WORD = "c.relname = n.name AND c.relnamespace <> 'pg_catalog'::regnamespace"
+_WHERE = """
+SELECT setting, extract(epoch FROM pg_postmaster_start_time())::bigint
+FROM pg_settings WHERE name = 'data_directory'
+"""
+
+
+class PostgreSQLRooms:
+    """The places of one database."""
+
+    keeps_old_rows = True  # "the table is rewritten": its old file goes at the commit
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+
+    def folder(self) -> Path:
+        """Return the server's data directory. Raises `Unseen`."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(_WHERE)
+            found = cursor.fetchone()
+        if found is None:
+            raise Unseen(
+                "This role may not see where the data is: pg_read_all_settings shows it."
+            )
+        name, started = found
+        folder = Path(name)
+        try:
+            lines = (folder / "postmaster.pid").read_text().splitlines()
+            start = int(lines[_START_LINE])
+        except FileNotFoundError as error:
+            raise Unseen("The server's disk is not on this host.") from error
+        except (OSError, ValueError, IndexError) as error:
+            raise Unseen(
+                "The server's data directory may not be read by this process."
+            ) from error
+        if abs(start - started) > _SLACK:
+            raise Unseen("The server's disk is not on this host.")
+        return folder
+
+    def sizes(self, tables: Iterable[str], *, is_exact: bool) -> Mapping[str, int]:
+        """Return the bytes of tables, with indexes and what is stored apart, by the
+        folder of their table space."""
+        names = [quoted_parts(name) for name in tables] if is_exact else list(tables)
+        query = _SIZES.format(matches=_BY_NAME if is_exact else _BY_WORD)
+        with self._connection.cursor() as cursor:
+            cursor.execute(query, [names])
+            return {place: int(size) for place, size in cursor.fetchall()}
+
+
+_STANDBYS = """
+SELECT coalesce(application_name, ''), coalesce(client_addr::text, ''), state,
+       extract(epoch FROM replay_lag)::float8,
+       CASE WHEN pg_is_in_recovery() THEN NULL
+            ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint END
+FROM pg_stat_replication
+"""
+_ARCHIVER = """
+SELECT current_setting('archive_mode'), last_archived_wal, last_failed_wal,
+       failed_count, coalesce(last_failed_time > last_archived_time,
+                              last_failed_time IS NOT NULL),
+       CASE WHEN pg_is_in_recovery() THEN NULL
+            ELSE pg_walfile_name(pg_current_wal_lsn()) END,
+       pg_size_bytes(current_setting('wal_segment_size'))
+FROM pg_stat_archiver
+"""
+_READY = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"
+
+
+class Wal:
+    """One look at where it goes."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, settings: HealthSettings) -> None:
+        self._connection = connection
+        self._settings = settings
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query)
+            return list(cursor.fetchall())
+
+    def standby(self) -> Signal:
+        [(is_standby,)] = self._rows("SELECT pg_is_in_recovery()")
+        if is_standby:
+            return stop(
+                SignalName.STANDBY, "This server is a standby: it takes no changes."
+            )
+        return normal(SignalName.STANDBY, "This server is a primary.")
+
+    def replication_lag(self) -> Signal:
+        name = SignalName.REPLICATION_LAG
+        rows = self._rows(_STANDBYS)
+        if not rows:
+            return normal(name, "No standby follows this server.")
+        if all(state is None for _, _, state, _, _ in rows):
+            return unknown(
+                name,
+                f"This role may not see how {len(rows)} standbys follow: "
+                "pg_read_all_stats shows it.",
+            )
+        limit = self._settings.replication_lag.total_seconds()
+        lag, size = max(row[3] or 0.0 for row in rows), max(row[4] or 0 for row in rows)
+        slowest = max(rows, key=lambda row: (row[3] or 0.0, row[4] or 0))
+        facts = {
+            "standby": slowest[0],
+            "address": slowest[1],
+            "lag_seconds": round(lag, 1),
+            "lag_bytes": size,
+        }
+        if lag > limit:
+            text = f"A standby ({slowest[0]}) is {lag:.0f} s behind."
+            return stop(name, text, **facts)
+        if size > self._settings.replication_bytes:
+            text = f"A standby ({slowest[0]}) has {size} bytes of WAL still to replay."
+            return stop(name, text, **facts)
+        return normal(name, f"{len(rows)} standbys follow closely.", **facts)
+
+    def archive(self) -> Signal:
+        name = SignalName.ARCHIVE
+        [row] = self._rows(_ARCHIVER)
+        mode, archived, failed, failures, is_failing, current, size = row
+        if mode == "off":
+            return normal(name, "WAL is not archived here.")
+        waiting = self._waiting(archived, current, size)
+        facts = {"waiting": waiting, "failed": failures, "last_failed": failed or ""}
+        if is_failing:
+            return stop(name, f"The archiver fails, at last on {failed}.", **facts)
+        if waiting is None:
+            return unknown(name, "Nothing has been archived yet to count from.", **facts)
+        if waiting > self._settings.archive_waiting:
+            return stop(name, f"{waiting} segments of WAL wait for the archive.", **facts)
+        return normal(name, f"{waiting} segments of WAL wait for the archive.", **facts)
+
+    def _waiting(self, archived: str | None, current: str | None, size: int) -> int | None:
+        """Count what waits: in its folder where this role may look there (pg_monitor),
+        else from the last segment that was archived to the current one."""
+        try:
+            [(count,)] = self._rows(_READY)
+            return int(count)
+        except DatabaseError:
+            if not archived or not current:
+                return None
+            return max(_segment(current, size) - _segment(archived, size) - 1, 0)
+
+
+def _segment(name: str, size: int) -> int:
+    """Return the number of a segment on its timeline (manual, 30.6): eight digits of the
+    timeline, of the file, of the segment in it."""
+    return int(name[8:16], 16) * (2**32 // int(size)) + int(name[16:24], 16)
+
 
 _CONTENTION = PostgreSQLContention()
 _OWN = "migration-route:"  # what the worker's sessions are named
@@ -196,7 +368,7 @@ class _Reading:
 
     def _in_the_catalog(self) -> Troubles:
         if self._troubles is None:
-            self._troubles = troubles.troubles(self._connection)
+            self._troubles = catalog.troubles(self._connection)
         return self._troubles
 
     def invalid_index(self) -> Signal:

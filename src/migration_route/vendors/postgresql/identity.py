@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from migration_route.vendors.identity import DatabaseIdentity
+from migration_route.vendors.base_identity import DatabaseIdentity
 
 # Both are for everybody to ask. Clones of a cluster share its system identifier, and the
 # address of a server depends on the way to it: its start, to the microsecond, does neither.

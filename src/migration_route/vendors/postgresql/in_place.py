@@ -5,20 +5,109 @@ emptied at the commit while another one refers to it, which is not: the commit f
 that (`heap_truncate_check_FKs`), and nothing but a commit asks. And a session whose
 transactions are read-only but for this one: what somebody rolls back, and begins anew, can
 write nothing.
+
+The statements that PostgreSQL finds in a text.
+
+Which statements would leave the one transaction of a rehearsal in place, outlive it, or
+lift its bounds?
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.errors import CannotRehearse
-from migration_route.vendors.in_place import Trouble
-from migration_route.vendors.postgresql.leaving import leaving
-from migration_route.vendors.postgresql.sessions import dialect_of_session
+from migration_route.core.errors import CannotRehearse
+from migration_route.vendors.base_in_place import Trouble
+from migration_route.vendors.postgresql.locks import dialect_of_session
+from migration_route.vendors.sql_lexer import POSTGRESQL, Dialect, Kind, lexemes
+
+_CODE = frozenset({Kind.WORD, Kind.NUMBER, Kind.SIGN})
+_ROUTINE = re.compile(r"^create (?:or replace )?(?:function|procedure)\b.*\bbegin atomic\b")
+_OPENS = re.compile(r"\b(?:begin atomic|case)\b")
+_CLOSES = re.compile(r"\bend\b")
+
+
+def statements_of(sql: str, dialect: Dialect = POSTGRESQL) -> list[str]:
+    """Return the statements of a text in lower case, on one line each, without comments;
+    literals, quoted names and bodies between dollars are left out."""
+    found: list[str] = []
+    for part in _parts(sql, dialect):
+        # The body of a routine in SQL holds semicolons of its own (CREATE FUNCTION).
+        if found and _ROUTINE.match(found[-1]) and _is_open(found[-1]):
+            found[-1] += f" {part}"
+        else:
+            found.append(part)
+    return found
+
+
+def _is_open(code: str) -> bool:
+    return len(_OPENS.findall(code)) > len(_CLOSES.findall(code))
+
+
+def _parts(sql: str, dialect: Dialect) -> Iterator[str]:
+    words: list[str] = []
+    for kind, text in lexemes(sql, dialect):
+        if kind is Kind.SIGN and text == ";":
+            yield from _joined(words)
+            words = []
+        else:
+            words.append(text.lower() if kind in _CODE else " ")
+    yield from _joined(words)
+
+
+def _joined(words: list[str]) -> Iterator[str]:
+    code = " ".join("".join(words).split())
+    if code:
+        yield code
+
+
+# Nothing is read closely in which none of these words stands.
+_SUSPECT = re.compile(
+    r"commit|end|abort|rollback|prepare|discard|reset|setval|timeout|transaction|"
+    r"read\s+write|characteristics",
+    re.IGNORECASE,
+)
+_ENDS = re.compile(
+    r"^(?:commit|end|abort|prepare transaction|"
+    r"rollback(?!(?: work| transaction)? to\b))\b"
+)
+_MODES = re.compile(
+    r"\bread write\b|^set session characteristics\b|^discard\b|^reset all\b"
+)
+_READ_ONLY = re.compile(r"\b(?:default_)?transaction_read_only\b", re.IGNORECASE)
+_SETVAL = re.compile(r"\bsetval\s*\(", re.IGNORECASE)
+_OWN_BOUND = re.compile(
+    r"^(?:set|reset)\b.*\b(?:lock_timeout|\w*statement_timeout|\w*session_timeout)\b"
+)
+
+
+def leaving(sql: str, dialect: Dialect = POSTGRESQL) -> str:
+    """Tell what a text does that must not be sent; "" where nothing."""
+    if not _SUSPECT.search(sql):
+        return ""
+    if _READ_ONLY.search(sql):  # as a literal of set_config as well
+        return "it changes whether the session may write"
+    if _SETVAL.search(sql):
+        return "setval changes a sequence for good: no rollback takes that back"
+    statements = statements_of(sql, dialect)
+    for statement in statements:
+        if _ENDS.match(statement):
+            words = " ".join(statement.split()[:2]).upper()
+            return f"{words} would end the transaction of the rehearsal"
+        if _MODES.search(statement):
+            return "it changes the modes or the settings of the session"
+    if len(statements) > 1 and any(map(_OWN_BOUND.match, statements)):
+        return (
+            "it sets a time limit together with other statements, which would have that "
+            "instead of the limit of the rehearsal"
+        )
+    return ""
+
 
 _BAR = "migration_route_never_committed"
 _BARS = (

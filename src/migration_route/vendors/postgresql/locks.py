@@ -1,14 +1,26 @@
-"""One run per database and schema: advisory locks of the session, polled."""
+"""One run per database and schema: advisory locks of the session, polled.
+
+Does each connection have a session for itself, or does a pooler hand one to many?
+
+A pooler of transactions gives a session to whoever begins one. An advisory lock, like
+every setting of the session, then belongs to nobody.
+
+Who is at work in PostgreSQL, and how is a session brought to an end?
+"""
 
 from __future__ import annotations
 
+import time
+from uuid import uuid4
 from zlib import crc32
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from migration_route.vendors.interface import Slot
+from migration_route.core.redaction import clipped
+from migration_route.vendors.base import Session, Slot
+from migration_route.vendors.sql_lexer import OLD_POSTGRESQL, POSTGRESQL, Dialect
 
 # The first key of pg_try_advisory_lock(int, int); the second one names the schema. The
 # database is part of every advisory lock (manual, 13.3.5).
@@ -74,3 +86,136 @@ class PostgreSQLLock:
         (schema,) = cursor.fetchone()
         # crc32 is unsigned, the key is a signed integer of four bytes
         return int(crc32(schema.encode()) - 2**31)
+
+
+_ENDS_WITHIN = 1.5  # seconds that a session may take to end after its connection
+_LOOK = 0.02
+_ROUNDS = 3
+_CANARY = "migration_route.canary"
+_SET = "SELECT set_config(%s, %s, false)"
+_COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+_RESET_NAME = "SELECT set_config('application_name', reset_val, false) FROM pg_settings "
+_RESET_NAME += "WHERE name = 'application_name'"
+_SEE = "SELECT current_setting(%s, true)"
+
+
+def have_own_sessions(first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
+    """Tell whether two connections that are open at once keep to a backend each.
+
+    The pids are asked for in turns: a pooler gives the second what the first has just
+    given back, or, where others come between, gives the first another one next time.
+    """
+    pids = (_pid(first), _pid(second))
+    if pids[0] == pids[1]:
+        return False
+    if any((_pid(first), _pid(second)) != pids for _ in range(_ROUNDS)):
+        return False
+    return _keeps_to_itself(first, second)
+
+
+def ends_with_connection(first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
+    """Tell whether nothing of a session is left when `first`, its connection, is closed.
+
+    A pool below Django keeps the session with all that it holds. A pooler in session mode
+    keeps it as well, but resets it. The name of the application tells them apart: it is
+    seen by `second`, whichever session that one is given. One connection is open at a
+    time: a pool may hold no more.
+    """
+    canary = f"migration-route {uuid4().hex}"
+    _ask(first, _SET, "application_name", canary)
+    first.close()
+    deadline = time.monotonic() + _ENDS_WITHIN
+    try:
+        while _ask(second, _COUNT, canary) != "0":
+            if _ask(second, _SEE, "application_name") == canary:
+                _ask(second, _RESET_NAME)
+                return False
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK)
+        return True
+    finally:
+        second.close()
+
+
+def _pid(connection: BaseDatabaseWrapper) -> int:
+    return int(_ask(connection, "SELECT pg_backend_pid()"))
+
+
+def _keeps_to_itself(first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
+    """Tell whether what is set on one is there, and only there."""
+    canary = uuid4().hex
+    _ask(first, _SET, _CANARY, canary)
+    try:
+        return (
+            _ask(first, _SEE, _CANARY) == canary and _ask(second, _SEE, _CANARY) != canary
+        )
+    finally:
+        _ask(first, _SET, _CANARY, "")
+
+
+def _ask(connection: BaseDatabaseWrapper, sql: str, *values: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        (answer,) = cursor.fetchone()
+    return str(answer)
+
+
+_LONGEST_QUERY = 1000
+_DESCRIBE = """
+SELECT usename, application_name, query, state,
+to_char(coalesce(query_start, backend_start) AT TIME ZONE 'UTC',
+'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+FROM pg_stat_activity WHERE pid = %s
+"""
+
+
+def dialect_of_session(connection: BaseDatabaseWrapper) -> Dialect:
+    """Return how the session of an open connection reads literals: the server reports
+    `standard_conforming_strings` whenever it changes (manual, 55.2.7)."""
+    session = connection.connection
+    if session is None:
+        return POSTGRESQL
+    is_off = session.info.parameter_status("standard_conforming_strings") == "off"
+    return OLD_POSTGRESQL if is_off else POSTGRESQL
+
+
+class PostgreSQLSessions:
+    """Backends, which a role may signal when they are its own (manual, 9.28.2)."""
+
+    are_processes = False
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+
+    def describe(self, pid: int) -> Session | None:
+        """Return a backend."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(_DESCRIBE, [pid])
+            found = cursor.fetchone()
+        if found is None:
+            return None
+        user, application, query, state, since = found
+        return Session(
+            pid=pid,
+            user=user or "",
+            application=application or "",
+            query=clipped(query or "", _LONGEST_QUERY),
+            since=since or "",
+            state=state or "",
+            is_busy=state in {"active", "fastpath function call"},
+        )
+
+    def cancel_statement(self, pid: int) -> bool:
+        """Let its statement fail with 57014."""
+        return self._ask("pg_cancel_backend", pid)
+
+    def end(self, pid: int) -> bool:
+        """End the backend."""
+        return self._ask("pg_terminate_backend", pid)
+
+    def _ask(self, function: str, pid: int) -> bool:
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"SELECT {function}(%s)", [pid])
+            (answer,) = cursor.fetchone()
+        return bool(answer)

@@ -9,9 +9,16 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.health import HealthSettings, Signal, Touched
-from migration_route.vendors.identity import DatabaseIdentity
-from migration_route.vendors.interface import Forecaster, Sessions, Slot, TargetLock
+from migration_route.core.values import HealthSettings, Signal, Touched
+from migration_route.vendors.base import (
+    NONE,
+    Forecaster,
+    Sessions,
+    Slot,
+    TargetLock,
+    Troubles,
+)
+from migration_route.vendors.base_identity import DatabaseIdentity
 from migration_route.vendors.sqlite import health
 from migration_route.vendors.sqlite.catalog import SQLiteCatalog
 from migration_route.vendors.sqlite.files import (
@@ -21,9 +28,7 @@ from migration_route.vendors.sqlite.files import (
     name_of,
 )
 from migration_route.vendors.sqlite.forecast import SQLiteForecaster
-from migration_route.vendors.sqlite.locks import SQLiteLock
-from migration_route.vendors.sqlite.sessions import SQLiteSessions
-from migration_route.vendors.troubles import NONE, Troubles
+from migration_route.vendors.sqlite.locks import SQLiteLock, SQLiteSessions
 
 _WORKER_PATIENCE_MS = 60_000
 

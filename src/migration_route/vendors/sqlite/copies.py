@@ -1,4 +1,7 @@
-"""How is a copy of an SQLite file made? With the backup API, into a file beside it."""
+"""How is a copy of an SQLite file made? With the backup API, into a file beside it.
+
+Can a plan be carried out in an SQLite file and undone as a whole?
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,13 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.errors import CannotRehearse
+from migration_route.core.errors import CannotRehearse
 from migration_route.vendors import identity_of
-from migration_route.vendors.copying import (
-    BOOKKEEPING,
-    Alive,
-    Observer,
-    Seen,
-)
-from migration_route.vendors.identity import opened, require_copy, require_removable
-from migration_route.vendors.lexer import SQLITE
+from migration_route.vendors.base_copies import BOOKKEEPING, Alive, Observer, Seen
+from migration_route.vendors.base_identity import opened, require_copy, require_removable
+from migration_route.vendors.base_in_place import Impossible
+from migration_route.vendors.sql_lexer import SQLITE
+from migration_route.vendors.sql_statements import code_of
 from migration_route.vendors.sqlite.files import (
     attached_files,
     file_of,
@@ -30,7 +30,6 @@ from migration_route.vendors.sqlite.files import (
     number_of,
     path_of,
 )
-from migration_route.vendors.statements import code_of
 
 _PAGES = 2000  # between two of them writers come through
 _RESTARTS = 20  # of a backup under which the file is written
@@ -219,3 +218,9 @@ def _copy_rows(source: sqlite3.Connection, copy: sqlite3.Connection, table: str)
 
 
 COPIES = SQLiteCopies()
+
+
+IN_PLACE = Impossible(
+    "SQLite keeps every writer out while one transaction writes, and Django turns foreign "
+    "keys off outside of transactions to make a table anew"
+)

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.vendors.identity import DatabaseIdentity
+from migration_route.vendors.base_identity import DatabaseIdentity
 
 _IN_MEMORY = {"", ":memory:"}
 

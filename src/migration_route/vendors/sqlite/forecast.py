@@ -12,10 +12,9 @@ from collections.abc import Collection
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.forecast import Blocked, Forecast, TableLock, TableSize
-from migration_route.vendors.lexer import SQLITE
-from migration_route.vendors.tables import Tables
-from migration_route.vendors.words import Reading, statements
+from migration_route.core.values import Blocked, Forecast, TableLock, TableSize
+from migration_route.vendors.sql_lexer import SQLITE
+from migration_route.vendors.sql_statements import Reading, Tables, statements
 
 COPY = "new__"
 """How Django begins the name of the copy (`DatabaseSchemaEditor._remake_table`)."""

@@ -177,7 +177,7 @@ def watch_worker(counter: Counter) -> None:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.migrations.executor import MigrationExecutor
 
-    from migration_route.running.work.reporter import Reporter
+    from migration_route.execution.worker.reporter import Reporter
 
     def says(self, message, *_, **__):
         counter.instant(f"says {message.kind} {message.name or short(message)}".strip())
@@ -214,11 +214,11 @@ def short(message) -> str:
 def watch_supervisor(counter: Counter) -> None:
     """Count what the supervisor does with its run; how often it writes to the ledger
     meanwhile depends on the clock, and is not counted."""
+    from migration_route.execution.supervisor.child import Child
+    from migration_route.execution.supervisor.recorder import Transcript
+    from migration_route.execution.supervisor.run_lock import Claim
     from migration_route.ledger import runs
-    from migration_route.ledger.journal import Journal
-    from migration_route.running.child import Child
-    from migration_route.running.supervision.claiming import Claim
-    from migration_route.running.supervision.transcript import Transcript
+    from migration_route.ledger.run_log import Journal
 
     around_all(counter, Claim, "make", "the claim")
     around_all(counter, Claim, "release", "the release of the lock")

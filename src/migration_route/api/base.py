@@ -1,0 +1,111 @@
+"""What do all addresses of the route have in common?
+
+How long may a request wait before the server in front of it gives up?
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+
+from migration_route.access.isolation import View, outside_of_the_request
+from migration_route.conf import route_settings
+from migration_route.core import tracing
+from migration_route.core.errors import MethodNotAllowed, RouteError
+from migration_route.presentation import schemas
+from migration_route.presentation.text.terminal import problem_answer
+from migration_route.services.response_headers import stamped
+
+logger = logging.getLogger("migration_route.api")
+
+
+def answer(body: schemas.Answer, *, status: int = 200, location: str = "") -> HttpResponse:
+    """Answer with JSON."""
+    response = HttpResponse(
+        schemas.to_json(body), status=status, content_type="application/json"
+    )
+    if location:
+        response["Location"] = location
+    return response
+
+
+def problem(error: RouteError) -> HttpResponse:
+    """Answer with what went wrong."""
+    response = HttpResponse(
+        schemas.to_json(problem_answer(error)),
+        status=error.http_status,
+        content_type="application/problem+json",
+    )
+    if error.http_status == 401:
+        response["WWW-Authenticate"] = 'Bearer realm="migration-route"'
+    if seconds := error.facts.get("retry_after"):
+        response["Retry-After"] = str(seconds)
+    if allow := error.facts.get("allow"):
+        response["Allow"] = allow
+    return response
+
+
+def endpoint(methods: Mapping[str, View]) -> View:
+    """Return one address of the JSON API: a view for each method that it answers to."""
+    table = {**methods}
+    if "GET" in table:
+        table["HEAD"] = table["GET"]
+    allow = ", ".join(sorted({*table, "OPTIONS"}))
+
+    def dispatch(request: HttpRequest, **arguments: str) -> HttpResponseBase:
+        try:
+            with tracing.part_of(request.headers.get("traceparent", "")):
+                response = _dispatch(request, **arguments)
+        except RouteError as error:
+            response = problem(error)
+        except Exception:
+            logger.exception("The migration route could not answer %s", request.path)
+            response = problem(RouteError("Something went wrong that nobody foresaw."))
+        return stamped(request, response)
+
+    def _dispatch(request: HttpRequest, **arguments: str) -> HttpResponseBase:
+        if request.method == "OPTIONS":
+            return HttpResponse(status=204, headers={"Allow": allow})
+        view = table.get(request.method or "")
+        if view is None:
+            raise MethodNotAllowed(f"This address answers to {allow}.", allow=allow)
+        return view(request, **arguments)
+
+    functools.update_wrapper(dispatch, next(iter(methods.values())))
+    return outside_of_the_request(dispatch)
+
+
+_SHARE = 0.6  # of the server's limit: the rest is for planning and answering
+
+
+def longest_wait(request: HttpRequest) -> float:
+    """Return the seconds that this request may wait at most.
+
+    A sync worker of gunicorn is killed when a request lasts longer than its `timeout`
+    (gunicorn, Settings, timeout); other servers let a request last.
+    """
+    longest = route_settings().wait.total_seconds()
+    limit = _sync_worker_timeout(request)
+    return min(longest, limit * _SHARE) if limit else longest
+
+
+def _sync_worker_timeout(request: HttpRequest) -> float:
+    environ: dict[str, Any] = getattr(request, "environ", {})
+    if "gunicorn" not in str(environ.get("SERVER_SOFTWARE", "")) or environ.get(
+        "wsgi.multithread"
+    ):
+        return 0.0
+    # The worker is a few frames above; its configuration is nowhere in the request.
+    frame = sys._getframe()
+    while (caller := frame.f_back) is not None:
+        worker = frame.f_locals.get("self")
+        timeout = getattr(getattr(worker, "cfg", None), "timeout", None)
+        if isinstance(timeout, int | float):
+            return float(timeout)
+        frame = caller
+    return 0.0

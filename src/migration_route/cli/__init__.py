@@ -1,0 +1,1 @@
+"""The command-line interfaces: `manage.py migration_route` and `migration-route`."""

@@ -1,0 +1,82 @@
+"""`migration-route VERB`: the verbs of the command, without a shell on the host."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import Any
+
+from migration_route import __version__
+from migration_route.cli.remote import apply, queries
+from migration_route.cli.remote.arguments import local_verb
+from migration_route.cli.remote.errors import Told
+from migration_route.cli.remote.follow import Screen
+from migration_route.cli.tokens import tell_new_token, token_arguments
+from migration_route.core.errors import RouteError
+from migration_route.presentation import schemas
+from migration_route.presentation.text.exit_codes import FAILED, INTERRUPTED
+from migration_route.presentation.text.terminal import pretty, problem_answer, problem_line
+
+
+def parser() -> ArgumentParser:
+    """Return what reads the words of the client."""
+    found = ArgumentParser(
+        prog="migration-route",
+        description="Plans, applies and audits migrations on the guarded route, from afar.",
+        allow_abbrev=False,
+    )
+    found.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    verbs = found.add_subparsers(dest="verb", required=True, metavar="VERB")
+    queries.add_verbs(verbs)
+    apply.add_rehearsing_verbs(verbs)
+    apply.add_applying_verbs(verbs)
+    apply.add_verbs(verbs)
+    queries.add_ledger_verbs(verbs)
+    nested = verbs.add_parser("token", help="tokens for machines").add_subparsers(
+        dest="token_verb", required=True
+    )
+    about = "make a token: prints its secret once"
+    token_arguments(local_verb(nested, "new", about, _new_token))
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one verb; return the exit code."""
+    options = vars(parser().parse_args(arguments))
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    screen = Screen(is_json=options["json"])
+    try:
+        return _carried_out(screen, options)
+    except KeyboardInterrupt:
+        screen.write_error("\nInterrupted.")
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read it has gone: nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _carried_out(screen: Screen, options: dict[str, Any]) -> int:
+    try:
+        code: int = options["handler"](screen, options)
+    except Told as told:
+        _tell_problem(screen, options, told.raw, str(told))
+        return told.exit_code
+    except RouteError as error:
+        problem = problem_answer(error)
+        _tell_problem(screen, options, schemas.to_json(problem), problem_line(problem))
+        return error.exit_code
+    return code
+
+
+def _tell_problem(screen: Screen, options: dict[str, Any], raw: bytes, words: str) -> None:
+    if options["json"]:
+        screen.write(pretty(raw))
+    else:
+        screen.write_error(words)
+
+
+def _new_token(screen: Screen, options: dict[str, Any]) -> int:
+    return tell_new_token(screen.terminal, options)

@@ -1,0 +1,215 @@
+"""How do bytes come to the route and back?
+
+Each request has a connection of its own: one that was kept would stay with one process
+behind the address, and would break when that is replaced. Certificates are always
+verified, and the token is sent to the origin of `--url` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.request import (
+    HTTPHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+)
+
+import msgspec
+
+from migration_route import __version__
+from migration_route.cli.remote.errors import NotTheRoute, NotTrusted, Unreachable
+from migration_route.core.errors import InvalidRequest, Unauthenticated
+
+API = "api/v1/"
+BUILD_HEADER = "Migration-Route-Build"
+_REDIRECTS = {301, 302, 303, 307, 308}
+_KEEPING_THE_METHOD = {307, 308}
+_MOST_REDIRECTS = 5
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came back."""
+
+    status: int
+    body: bytes
+    build: str | None  # of the code that has answered; None: not the route
+    url: str
+
+
+def api_address(url: str) -> str:
+    """Return where the API of a mounted route is. Raises `InvalidRequest`."""
+    parts = urlsplit(url)
+    try:
+        is_whole = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole or parts.query or parts.fragment:
+        raise InvalidRequest(
+            "--url, or MIGRATION_ROUTE_URL, must be the address of the route, such as "
+            "https://example.com/migrations/."
+        )
+    if "@" in parts.netloc:
+        raise InvalidRequest(
+            "The address must hold no password: others see it.",
+            hint="The token stands in MIGRATION_ROUTE_TOKEN.",
+        )
+    path = parts.path.rstrip("/") + "/"
+    return parts._replace(path=path.removesuffix(API) + API).geturl()
+
+
+def checked_token(token: str) -> str:
+    """Return the token, without the white space around it. Raises `Unauthenticated`."""
+    token = token.strip()
+    if not token:
+        raise Unauthenticated(
+            "There is no token.",
+            hint="Put it into the variable MIGRATION_ROUTE_TOKEN; 'migration-route token "
+            "new' makes one.",
+        )
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise InvalidRequest("MIGRATION_ROUTE_TOKEN holds something that is no token.")
+    return token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transport:
+    """Sends requests to one route; errors name the address and never the token."""
+
+    address: str
+    token: str = field(repr=False)
+    timeout: float  # seconds without a byte
+    ca: Path | None = None
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send one request and return what comes back, whatever its status.
+
+        Raises `Unreachable`, and `NotTheRoute` for a way that leads elsewhere.
+        """
+        with self.opened(method, path, body=body, headers=headers or {}) as response:
+            is_framed = response.chunked or response.length is not None
+            body = response.read()
+            if not is_framed and not _is_json(body):
+                # Where headers are cut off as well, nothing else tells of it.
+                raise Unreachable(f"The answer of {self.address} broke off.")
+            return Reply(
+                status=response.status,
+                body=body,
+                build=response.headers.get(BUILD_HEADER),
+                url=response.url,
+            )
+
+    @contextmanager
+    def opened(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str],
+    ) -> Iterator[HTTPResponse]:
+        """Give the answer to be read; while it is read, errors are `Unreachable` too."""
+        url = self.address + path
+        opener = self._opener()
+        try:
+            for _ in range(_MOST_REDIRECTS):
+                response = self._open(opener, method, url, body, headers)
+                with response:
+                    if response.status not in _REDIRECTS:
+                        yield response
+                        return
+                    url = self._redirected(method, url, response)
+        except (OSError, HTTPException) as error:
+            raise _unreachable(error, self.address) from error
+        raise NotTheRoute(f"{self.address} sends in circles.")
+
+    def _open(
+        self,
+        opener: OpenerDirector,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+    ) -> HTTPResponse:
+        request = Request(  # noqa: S310 - the opener knows http and https alone
+            url,
+            data=body,
+            method=method,
+            headers={
+                "Accept": "application/json, application/jsonl, application/problem+json",
+                "Authorization": f"Bearer {self.token}",
+                "User-Agent": f"migration-route/{__version__}",
+                **({"Content-Type": "application/json"} if body is not None else {}),
+                **headers,
+            },
+        )
+        response = opener.open(request, timeout=self.timeout)
+        assert isinstance(response, HTTPResponse)  # noqa: S101 - no other handler is there
+        return response
+
+    def _opener(self) -> OpenerDirector:
+        """Return what opens http and https, by the proxies of the environment, follows
+        nothing by itself, and takes an error's answer for an answer."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except OSError as error:
+            raise InvalidRequest(
+                f"--ca: {self.ca} cannot be read as certificates: {error}."
+            ) from error
+        opener = OpenerDirector()
+        for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler(context=context)):
+            opener.add_handler(handler)
+        return opener
+
+    def _redirected(self, method: str, url: str, response: HTTPResponse) -> str:
+        """Return where an answer sends on to. Raises `NotTheRoute` for another origin,
+        which is not to get the token, and where the method would be lost."""
+        there = urljoin(url, response.headers.get("Location", ""))
+        is_kept = method == "GET" or response.status in _KEEPING_THE_METHOD
+        if is_kept and _origin(urlsplit(there)) == _origin(urlsplit(url)):
+            return there
+        raise NotTheRoute(
+            f"{self.address} sends on to {there[:200]}; the token does not go there.",
+            hint="If that is where the route is, give that address as --url.",
+        )
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def _unreachable(error: Exception, address: str) -> Unreachable:
+    """Say in one line why there was no answer."""
+    cause = error.reason if isinstance(error, URLError) else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return NotTrusted(f"{address}: {cause.verify_message}.")
+    said = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    found = Unreachable(f"{address} does not answer: {said}.")
+    found.was_sent = not isinstance(cause, ConnectionRefusedError | socket.gaierror)
+    return found

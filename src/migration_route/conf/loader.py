@@ -1,0 +1,262 @@
+"""What stands in MIGRATION_ROUTE, and what is wrong in it? Told all at once.
+
+How are REAUTHENTICATE, and the groups of a database, read?
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+
+from migration_route.conf.command import read_command
+from migration_route.conf.notifications import read_mail, read_webhooks
+from migration_route.conf.oidc import read_issuers
+from migration_route.conf.policy import (
+    read_approvals,
+    read_freezes,
+    read_health,
+    read_windows,
+)
+from migration_route.conf.types import DatabaseSettings, RouteSettings
+from migration_route.core.clock import duration
+from migration_route.core.credentials import read_networks, read_tokens
+
+_USUAL = timedelta(minutes=15)
+
+
+def read_reauthenticate(value: Any) -> tuple[timedelta | str | None, list[str]]:
+    """Read REAUTHENTICATE: a duration, a dotted path, or None for off; return it with
+    what is wrong in it. A guard that cannot be read is shut: it asks as usual."""
+    if value is None:
+        return None, []
+    if isinstance(value, str):
+        try:
+            if found := duration(value):
+                return found, []
+        except ValueError:
+            parts = value.split(".")
+            if len(parts) > 1 and all(part.isidentifier() for part in parts):
+                return value, []
+    return _USUAL, [
+        "REAUTHENTICATE must be a duration such as '15m', a dotted path, or None for off, "
+        f"not {value!r:.80}."
+    ]
+
+
+def read_groups(value: Any) -> tuple[frozenset[str] | None, list[str]]:
+    """Read the groups of a database; return them with what is wrong in them.
+
+    What cannot be read lets nobody in but superusers.
+    """
+    if value is None:
+        return None, []
+    is_list = isinstance(value, list | tuple | set | frozenset)
+    if not is_list or not all(isinstance(name, str) and name for name in value):
+        return frozenset(), [f"'groups' must list names of groups, not {value!r:.80}."]
+    return frozenset(value), []
+
+
+LAUNCHERS = ("process", "inline", "work", "tasks")
+_LONGEST = 200
+BUILD_VARIABLES = (
+    "MIGRATION_ROUTE_BUILD",
+    "GIT_COMMIT",
+    "GIT_SHA",
+    "COMMIT_SHA",
+    "SOURCE_VERSION",
+    "K_REVISION",
+    "RENDER_GIT_COMMIT",
+    "RAILWAY_GIT_COMMIT_SHA",
+    "HEROKU_SLUG_COMMIT",
+)
+
+
+class _Reader:
+    """Reads the keys of a mapping one by one, collecting what is wrong."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = dict(values)
+        self.given = frozenset(values)
+        self.known = settings.DATABASES
+        self.problems: list[str] = []
+
+    def text(self, key: str, default: str | None) -> Any:
+        value = self.values.pop(key, None)
+        if value is None and default is None:
+            return None
+        value = default if value is None and key not in self.given else value
+        # It goes into a header and a column: of one line, and of bounded length.
+        good = isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
+        if not good:
+            self.problems.append(f"{key} must be a text of one line, not {value!r:.80}.")
+            return default
+        return value
+
+    def truth(self, key: str, *, default: bool) -> bool:
+        value = self.values.pop(key, default)
+        if not isinstance(value, bool):
+            self.problems.append(f"{key} must be True or False.")
+            return default
+        return value
+
+    def length_of_time(self, key: str, default: timedelta) -> timedelta:
+        value = self.values.pop(key, None)
+        if value is None:
+            return default
+        try:
+            found = duration(value)
+        except (ValueError, AttributeError, TypeError, OverflowError):
+            self.problems.append(f"{key} must be a duration such as '15s', not {value!r}.")
+            return default
+        if not found:
+            self.problems.append(f"{key} must be longer than nothing.")
+            return default
+        return found
+
+    def read(
+        self, key: str, default: Any, how: Callable[[Any], tuple[Any, list[str]]]
+    ) -> Any:
+        """Read a key by a function that returns its value and what is wrong in it."""
+        found, problems = how(self.values.pop(key, default))
+        self.problems += problems
+        return found
+
+    def aliases(self, key: str) -> frozenset[str] | None:
+        value = self.values.pop(key, None)
+        if value is None:
+            return None
+        is_list = isinstance(value, list | tuple | set | frozenset)
+        if not is_list or any(alias not in list(self.known) for alias in value):
+            self.problems.append(f"{key} must list aliases of DATABASES, not {value!r}.")
+            return None
+        return frozenset(value)
+
+    def databases(self) -> dict[str, DatabaseSettings]:
+        entries = self.values.pop("DATABASES", {})
+        if not isinstance(entries, Mapping):
+            self.problems.append("DATABASES must be a dict of dicts, by alias.")
+            return {}
+        found = {}
+        for alias, entry in entries.items():
+            if alias not in list(self.known):
+                self.problems.append(f"DATABASES names {alias!r}, which is no alias.")
+            elif not isinstance(entry, Mapping):
+                self.problems.append(f"DATABASES[{alias!r}] must be a dict.")
+            else:
+                found[alias] = self._database(alias, entry)
+        return found
+
+    def _database(self, alias: str, entry: Mapping[str, Any]) -> DatabaseSettings:
+        usual = DatabaseSettings()
+        reader = _Reader(entry)
+        found = DatabaseSettings(
+            direct=reader.text("direct", None),
+            lock_timeout=reader.length_of_time("lock_timeout", usual.lock_timeout),
+            stall_budget=reader.length_of_time("stall_budget", usual.stall_budget),
+            patience=reader.length_of_time("patience", usual.patience),
+            end_blockers=reader.truth("end_blockers", default=usual.end_blockers),
+            rehearse_on=reader.text("rehearse_on", None),
+            in_place_limit=reader.length_of_time("in_place_limit", usual.in_place_limit),
+            groups=reader.read("groups", None, read_groups),
+        )
+        reader.problems += [
+            f"{key!r} is not known; there are "
+            f"{', '.join(setting.name for setting in fields(DatabaseSettings))}."
+            for key in reader.values
+        ]
+        if found.direct == alias or (found.direct and found.direct not in self.known):
+            reader.problems.append("'direct' must name another alias of DATABASES.")
+        on = found.rehearse_on
+        if on and (on == alias or on not in self.known):
+            reader.problems.append("'rehearse_on' must name another alias of DATABASES.")
+        self.problems += [f"DATABASES[{alias!r}]: {text}" for text in reader.problems]
+        return found
+
+
+def read_settings(values: Any) -> RouteSettings:
+    """Read what stands in MIGRATION_ROUTE; what is wrong is in `problems`."""
+    if not isinstance(values, Mapping):
+        return RouteSettings(problems=("MIGRATION_ROUTE must be a dict.",))
+    reader = _Reader(values)
+    launcher = reader.text("LAUNCHER", "process")
+    if launcher not in LAUNCHERS and "." not in launcher:
+        reader.problems.append(
+            f"LAUNCHER must be {' or '.join(LAUNCHERS)} or a dotted path, not {launcher!r}."
+        )
+    ledger_database = reader.text("LEDGER_DATABASE", "default")
+    if ledger_database not in settings.DATABASES:
+        reader.problems.append(
+            f"LEDGER_DATABASE names {ledger_database!r}, which is not in DATABASES."
+        )
+    databases = reader.databases()
+    reader.problems += _of_ways(databases, ledger_database)
+    result: dict[str, Any] = {
+        "launcher": launcher,
+        "command": reader.read("COMMAND", None, read_command),
+        "ledger_database": ledger_database,
+        "lease": reader.length_of_time("LEASE", timedelta(seconds=15)),
+        "wait": reader.length_of_time("WAIT", timedelta(seconds=20)),
+        "lock_wait": reader.length_of_time("LOCK_WAIT", timedelta(seconds=60)),
+        "tokens": reader.read("TOKENS", (), read_tokens),
+        "networks": reader.read("NETWORKS", (), read_networks),
+        "oidc": reader.read("OIDC", (), read_issuers),
+        "permits": reader.truth("PERMITS", default=True),
+        "build": reader.text("BUILD", _build_of_environment()),
+        "ready_when_ahead": reader.truth("READY_WHEN_AHEAD", default=True),
+        "ready_databases": reader.aliases("READY_DATABASES"),
+        "databases": databases,
+        "guard": reader.truth("GUARD", default=True),
+        "guard_wait": reader.length_of_time("GUARD_WAIT", timedelta(seconds=10)),
+        "health": reader.read("HEALTH", {}, read_health),
+        "freezes": reader.read("FREEZES", (), read_freezes),
+        "approvals": reader.read(
+            "APPROVALS", None, lambda value: read_approvals(value, list(settings.DATABASES))
+        ),
+        "windows": reader.read("WINDOWS", (), _windows),
+        "task_backend": reader.text("TASK_BACKEND", "default"),
+        "task_queue": reader.text("TASK_QUEUE", "default"),
+        "webhooks": reader.read("WEBHOOKS", (), read_webhooks),
+        "mail": reader.read("MAIL", (), read_mail),
+        "reauthenticate": reader.read("REAUTHENTICATE", "15m", read_reauthenticate),
+        "record_error_detail": reader.truth("RECORD_ERROR_DETAIL", default=True),
+        "engines": reader.truth("ENGINES", default=True),
+    }
+    known = {setting.name.upper() for setting in fields(RouteSettings)} - {"PROBLEMS"}
+    for key in reader.values:
+        reader.problems.append(
+            f"{key!r} is not a setting of the route; there are {', '.join(sorted(known))}."
+        )
+    return RouteSettings(**result, problems=tuple(reader.problems))
+
+
+def _windows(value: Any) -> tuple[Any, list[str]]:
+    return read_windows(value, settings.DATABASES)
+
+
+def _of_ways(databases: Mapping[str, DatabaseSettings], ledger: str) -> list[str]:
+    """Return what is wrong with the direct ways: each leads straight to one database."""
+    problems = []
+    for alias, found in databases.items():
+        if found.direct is None or found.direct == alias:
+            continue
+        way = databases.get(found.direct)
+        if way is not None and way.direct is not None:
+            problems.append(
+                f"DATABASES[{alias!r}]: 'direct' must name an alias that needs none itself."
+            )
+        if found.direct == ledger:
+            problems.append(
+                f"LEDGER_DATABASE names {ledger!r}, which is only the direct way to "
+                f"{alias!r}: name {alias!r}."
+            )
+    return problems
+
+
+def _build_of_environment() -> str | None:
+    found = (os.environ.get(name, "").strip() for name in BUILD_VARIABLES)
+    return next((text[:_LONGEST] for text in found if text and text.isprintable()), None)

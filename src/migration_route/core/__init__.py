@@ -1,0 +1,1 @@
+"""What every module uses: enums, errors, events, time and redaction. Free of Django."""

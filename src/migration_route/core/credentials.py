@@ -1,0 +1,307 @@
+"""What may a machine show, and how are its entries in the settings read?
+
+No Django here: the remote client makes tokens as well.
+
+From which addresses may somebody call? How NETWORKS, and a token's own, are read.
+
+What may a machine do, where, and from where? Read alike for tokens and for OIDC.
+
+What is a token, how is one made, and how is its entry in TOKENS read?
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from migration_route.core.enums import PEOPLE_ONLY, Scope
+from migration_route.core.errors import InvalidRequest
+
+UNIX = "unix"
+"""Stands in a list for a caller on a Unix socket, who has no address."""
+
+_HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
+_KEYS = ("change", "read", "trusted_proxies", "header")
+_EXAMPLE = "'10.0.0.0/8', '2001:db8::/32', a single address, or 'unix'"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Some networks, and whether Unix sockets are among them."""
+
+    networks: tuple[Network, ...] = ()
+    unix: bool = False
+
+    def holds(self, address: str) -> bool:
+        """Tell whether this address is one of them; "" is a Unix socket, and what is no
+        address is in no network."""
+        if not address:
+            return self.unix
+        try:
+            found = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(found in network for network in self.networks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Networks:
+    """Who may call from where, and whose word is taken for where a call came from."""
+
+    change: Addresses | None = None  # None: from everywhere
+    read: Addresses | None = None
+    trusted_proxies: Addresses = field(default_factory=Addresses)
+    header: str = "X-Forwarded-For"  # in which those proxies add who has called them
+
+
+def read_networks(value: Any) -> tuple[Networks, list[str]]:
+    """Read NETWORKS: a list is about what changes something. What is wrong in it lets
+    nobody in whom a right entry would have let in."""
+    if value is None or (isinstance(value, list | tuple) and not value):
+        return Networks(), []
+    if isinstance(value, Mapping):
+        return _read_mapping(value)
+    change, problems = read_addresses(value)
+    return Networks(change=change), [f"NETWORKS: {problem}" for problem in problems]
+
+
+def _read_mapping(value: Mapping[str, Any]) -> tuple[Networks, list[str]]:
+    problems = [
+        f"{key!r} is not known; there are {', '.join(_KEYS)}."
+        for key in value
+        if key not in _KEYS
+    ]
+    found: dict[str, Addresses] = {}
+    for key in _KEYS[:3]:
+        if value.get(key) is not None:
+            found[key], wrong = read_addresses(value[key])
+            problems += [f"{key!r}: {problem}" for problem in wrong]
+    header = value.get("header", "X-Forwarded-For")
+    if not isinstance(header, str) or not _HEADER.fullmatch(header):
+        problems.append("'header' must be the name of a header, as 'X-Forwarded-For'.")
+        header = "X-Forwarded-For"
+    if header.lower() == "forwarded":
+        problems.append("'header' cannot be 'Forwarded': name one that lists addresses.")
+        header = "X-Forwarded-For"
+    if "header" in value and "trusted_proxies" not in value:
+        problems.append("'header' means nothing without 'trusted_proxies'.")
+    # Without a list of its own, a change may come from where a reading call may.
+    change = found.get("change", found.get("read"))
+    networks = Networks(
+        change=change,
+        read=found.get("read"),
+        trusted_proxies=found.get("trusted_proxies", Addresses()),
+        header=header,
+    )
+    return networks, [f"NETWORKS: {problem}" for problem in problems]
+
+
+def read_addresses(value: Any) -> tuple[Addresses, list[str]]:
+    """Read a list of networks and addresses; what is wrong is left out of it."""
+    if not isinstance(value, list | tuple | set | frozenset):
+        return Addresses(), [f"must be a list such as [{_EXAMPLE}]."]
+    networks: list[Network] = []
+    problems: list[str] = []
+    for entry in value:
+        if entry == UNIX:
+            continue
+        try:
+            networks.append(_network(entry))
+        except ValueError as error:
+            problems.append(f"{entry!r:.80} is no network ({error}); write {_EXAMPLE}.")
+    return Addresses(networks=tuple(networks), unix=UNIX in value), problems
+
+
+def _network(entry: Any) -> Network:
+    if isinstance(entry, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return entry
+    if not isinstance(entry, str):  # a number would be read as an address
+        raise ValueError("not a text")  # noqa: TRY004 - a value, not a call, is wrong
+    return ipaddress.ip_network(entry)
+
+
+def databases_of_a_machine(value: Any) -> frozenset[str] | None:
+    """Read `databases`; raises `ValueError`."""
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple | set | frozenset) or not all(
+        isinstance(alias, str) for alias in value
+    ):
+        raise ValueError("'databases' must be a list of aliases.")
+    return frozenset(value)
+
+
+def networks_of_a_machine(value: Any) -> Addresses | None:
+    """Read `networks`; raises `ValueError`."""
+    if value is None:
+        return None
+    found, problems = read_addresses(value)
+    if problems:
+        raise ValueError(f"'networks': {problems[0]}")
+    return found
+
+
+def scopes_of_a_machine(value: Any) -> frozenset[Scope]:
+    """Read `scopes`; raises `ValueError`, also for what people only may do."""
+    if not isinstance(value, list | tuple | set | frozenset) or not value:
+        raise ValueError(f"needs 'scopes', some of {[str(s) for s in Scope]}.")
+    unknown = [scope for scope in value if scope not in list(Scope)]
+    if unknown:
+        raise ValueError(f"unknown scopes {unknown}.")
+    scopes = frozenset(Scope(scope) for scope in value)
+    if scopes & PEOPLE_ONLY:
+        raise ValueError(
+            f"{sorted(map(str, scopes & PEOPLE_ONLY))} can be done by people only."
+        )
+    return scopes
+
+
+_PREFIX = "mrt_"
+_ID_LENGTH = 12
+_SHA256_LENGTH = 64
+_LONGEST_NAME = 200
+_MOST_SECRETS = 2
+_TOKENS_KEYS = frozenset(
+    {"name", "sha256", "scopes", "databases", "networks", "expires", "revoked"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A machine's right to ask, known only by the digest of its secret."""
+
+    name: str
+    sha256: tuple[str, ...]  # of its secrets; the first is the one to use
+    scopes: frozenset[Scope]
+    databases: frozenset[str] | None = None  # None: every database
+    networks: Addresses | None = None  # from where it may be used; None: from everywhere
+    expires: date | None = None  # the first day on which it is no longer good
+    revoked: bool = False
+
+
+def new_secret() -> str:
+    """Return a secret of 256 random bits, with a mark that scanners can look for."""
+    return _PREFIX + secrets.token_urlsafe(32)
+
+
+def digest_of(secret: str) -> str:
+    """Return what the settings keep: a random secret needs no slow hash."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def id_of(digest: str) -> str:
+    """Return by which name the ledger knows a secret: it opens nothing."""
+    return digest[:_ID_LENGTH]
+
+
+def new_entry(
+    secret: str,
+    *,
+    name: str,
+    scopes: list[str],
+    databases: list[str] | None = None,
+    networks: list[str] | None = None,
+    expires: str = "",
+) -> dict[str, Any]:
+    """Return the entry of TOKENS for a secret; raises `InvalidRequest` for a wrong one."""
+    entry: dict[str, Any] = {
+        "name": name,
+        "sha256": digest_of(secret),
+        "scopes": sorted(set(scopes)),
+    }
+    chosen = {"databases": databases, "networks": networks, "expires": expires}
+    entry |= {key: value for key, value in chosen.items() if value}
+    try:
+        read_token(entry)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+    return entry
+
+
+def read_tokens(entries: Any) -> tuple[tuple[Token, ...], list[str]]:
+    """Read TOKENS; an entry that is wrong lets nobody in."""
+    if not isinstance(entries, list | tuple):
+        return (), ["TOKENS must be a list of dicts."]
+    found: list[Token] = []
+    problems: list[str] = []
+    owners: dict[str, int] = {}
+    for position, entry in enumerate(entries):
+        try:
+            token = read_token(entry)
+        except (ValueError, TypeError) as error:
+            problems.append(f"TOKENS[{position}]: {error}")
+            continue
+        if known := [owners[each] for each in token.sha256 if each in owners]:
+            problems.append(
+                f"TOKENS[{position}]: the same 'sha256' stands in TOKENS[{known[0]}]: a "
+                "secret has one entry."
+            )
+            continue
+        owners |= dict.fromkeys(token.sha256, position)
+        found.append(token)
+    return tuple(found), problems
+
+
+def read_token(entry: Any) -> Token:
+    """Read one entry of TOKENS; raises `ValueError` with what is wrong."""
+    if not isinstance(entry, Mapping):
+        raise ValueError("must be a dict.")  # noqa: TRY004 - a value, not a call, is wrong
+    if unknown := set(entry) - _TOKENS_KEYS:
+        raise ValueError(f"unknown keys {sorted(map(str, unknown))}.")
+    name = entry.get("name")
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME:
+        raise ValueError(f"needs a 'name' of 1 to {_LONGEST_NAME} characters.")
+    revoked = entry.get("revoked", False)
+    if not isinstance(revoked, bool):
+        raise ValueError("'revoked' must be True or False.")  # noqa: TRY004
+    return Token(
+        name=name,
+        sha256=_digests(entry.get("sha256")),
+        scopes=scopes_of_a_machine(entry.get("scopes")),
+        databases=databases_of_a_machine(entry.get("databases")),
+        networks=networks_of_a_machine(entry.get("networks")),
+        expires=_day(entry.get("expires")),
+        revoked=revoked,
+    )
+
+
+def _digests(value: Any) -> tuple[str, ...]:
+    """Read the digest of a secret, or those of the new and the old one."""
+    digests = list(value) if isinstance(value, list | tuple) else [value]
+    is_good = all(
+        isinstance(digest, str)
+        and len(digest) == _SHA256_LENGTH
+        and not set(digest.lower()) - set("0123456789abcdef")
+        for digest in digests
+    )
+    if not is_good or not 0 < len(digests) <= _MOST_SECRETS:
+        raise ValueError(
+            "needs 'sha256', 64 hexadecimal digits, or a list of two such, the new one "
+            "first: 'manage.py migration_route token new NAME --scope …' prints them."
+        )
+    if len({digest.lower() for digest in digests}) < len(digests):
+        raise ValueError("'sha256' lists the same digest twice.")
+    return tuple(digest.lower() for digest in digests)
+
+
+def _day(value: Any) -> date | None:
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return value.date()
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"'expires' must be a day such as '2027-01-01', not {value!r}."
+        ) from error

@@ -1,0 +1,288 @@
+"""A detached process, with the code that is on disk now; it outlives the web worker.
+
+The output of a process of the route outside of the record, and whether it still lives.
+
+A file on this host takes what a supervisor prints: why it could not start, or why it
+died. The open file bears a lock of the operating system, which goes with the last process
+that has it open: no pid is needed to tell whether the process has ended.
+
+The files lie in a directory of mode 0700 below the temporary directory. Its name cannot be
+predicted, and only a directory that belongs to this user is ever used: other users of the
+host can neither read, replace nor reserve a file. Every file is opened relative to the
+descriptor of the directory that was verified.
+
+A process that the caller waits for: for tests, and where none may outlive a request.
+
+How is the process of a run started that other processes may have come for as well?
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+import socket
+import stat
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from migration_route.conf import route_settings
+from migration_route.conf.command import command_line
+from migration_route.core import subprocesses
+from migration_route.core.errors import LaunchFailed
+from migration_route.core.redaction import masked
+from migration_route.ledger import claims
+from migration_route.ledger.records import RunRecord
+from migration_route.planning.plan import same_plan
+from migration_route.policy.decision import Permit
+
+logger = logging.getLogger("migration_route.execution")
+
+_TAIL = 2000
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def words_of(run: str) -> Path | None:
+    """Return the path of a run's file; None where this host has none. The file is removed
+    when the run ends well."""
+    with _folders() as folders:
+        for folder, descriptor in folders:
+            with suppress(OSError):
+                os.stat(_name(run), dir_fd=descriptor, follow_symlinks=False)
+                return folder / _name(run)
+    return None
+
+
+@contextmanager
+def taking_words(run: str) -> Iterator[int]:
+    """Give the descriptor of that file, empty and locked, to hand to a new process.
+
+    The file gets its name when the lock is on it: whoever finds it finds it locked.
+    Raises `LaunchFailed` where the file cannot be written.
+    """
+    try:
+        descriptor = _locked_file(run)
+    except OSError as error:
+        raise LaunchFailed(
+            "The output of the new process has no place: no file can be written in the "
+            f"temporary directory ({error}).",
+            hint="Set TMPDIR to a directory that this process can write to.",
+        ) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def has_ended(run: str) -> bool:
+    """Tell whether the process of a run was started on this host, and is gone."""
+    descriptor = _opened(run)
+    if descriptor is None:
+        return False  # another host's, or not started yet
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def with_last_words(message: str, run: str) -> str:
+    """Return a message with what the process of a run printed last, masked: the error
+    comes first, the message and the end of the output behind it."""
+    words = _last_words(run).strip()
+    if not words:
+        return message
+    error = subprocesses.error_in(words)
+    rest = "" if words == error else f"\n\nIts output:\n{words}"
+    return f"{error.rstrip('.')}. {message}{rest}"
+
+
+def _last_words(run: str) -> str:
+    """Return the end of that file, masked; empty on another host."""
+    descriptor = _opened(run)
+    if descriptor is None:
+        return ""
+    with os.fdopen(descriptor, errors="replace") as file, suppress(OSError):
+        return masked(file.read())[-_TAIL:]
+    return ""
+
+
+def forget_words(run: str) -> None:
+    """Remove the file, if it can be removed: nothing depends on that."""
+    with _folders() as folders:
+        for folder, descriptor in folders:
+            try:
+                os.unlink(_name(run), dir_fd=descriptor)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                logger.warning("%s cannot be removed", folder / _name(run), exc_info=True)
+
+
+def _name(run: str) -> str:
+    return f"{run}.log"
+
+
+def _locked_file(run: str) -> int:
+    """Return the descriptor of a new file. Raises `OSError`."""
+    with _folder_to_write() as folder:
+        before = f"{run}.{secrets.token_hex(8)}.new"
+        descriptor = os.open(before, _CREATE, 0o600, dir_fd=folder)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            os.replace(before, _name(run), src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            os.close(descriptor)
+            with suppress(OSError):
+                os.unlink(before, dir_fd=folder)
+            raise
+        return descriptor
+
+
+def _opened(run: str) -> int | None:
+    with _folders() as folders:
+        for _, folder in folders:
+            with suppress(OSError):
+                descriptor = os.open(_name(run), _OPEN, dir_fd=folder)
+                if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    return descriptor
+                os.close(descriptor)
+    return None
+
+
+@contextmanager
+def _folder_to_write() -> Iterator[int]:
+    """Give the descriptor of the directory for new files. Raises `OSError`."""
+    with _folders() as folders:
+        if folders:
+            yield folders[0][1]
+            return
+    folder = tempfile.mkdtemp(prefix=_prefix())  # of mode 0700
+    descriptor = os.open(folder, _OPEN_FOLDER)
+    try:
+        if not _is_private(descriptor):
+            raise PermissionError(f"the new directory {folder} is open to other users")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _folders() -> Iterator[list[tuple[Path, int]]]:
+    """Give the directories of this user, each with its open descriptor; none where there
+    is no temporary directory, or it cannot be read."""
+    found: list[tuple[Path, int]] = []
+    try:
+        for path in _candidates():
+            with suppress(OSError):  # another user's, a file, or a link
+                descriptor = os.open(path, _OPEN_FOLDER)
+                if _is_private(descriptor):
+                    found.append((path, descriptor))
+                else:
+                    os.close(descriptor)
+        yield found
+    finally:
+        for _, descriptor in found:
+            os.close(descriptor)
+
+
+def _candidates() -> list[Path]:
+    try:
+        place = Path(tempfile.gettempdir())
+        return sorted(place.glob(f"{_prefix()}*"))
+    except OSError:
+        return []
+
+
+def _prefix() -> str:
+    return f"migration-route-{os.geteuid()}-"
+
+
+def _is_private(descriptor: int) -> bool:
+    """Tell whether a directory belongs to this user, and is closed to all others."""
+    found = os.fstat(descriptor)
+    return found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
+
+
+class ProcessLauncher:
+    """Starts the supervisor in a session of its own."""
+
+    def launch(self, permit: Permit, run: RunRecord) -> None:
+        """Start it, and return at once. Raises `LaunchFailed`."""
+        reap(start(permit, run), run.id)
+
+    def start_again(self, run: RunRecord) -> None:
+        """Start it for a run whose process is gone before it began. Raises
+        `LaunchFailed`."""
+        reap(begin(run.id, "run", run.id), run.id)
+
+
+def start(permit: Permit, run: RunRecord, *words: str) -> subprocess.Popen[bytes]:
+    """Start the supervisor of a run that this permit allows, with these further words."""
+    require_fitting(permit, run)
+    return begin(run.id, "run", run.id, *words)
+
+
+def require_fitting(permit: Permit, run: RunRecord) -> None:
+    """Raise `LaunchFailed` unless the permit is for the plan of this run."""
+    if not same_plan(permit.plan.fingerprint, run.fingerprint):
+        raise LaunchFailed("The permit is for another plan than the run.")
+
+
+def begin(words_of: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start the route's own command in a session of its own, with the code that is on
+    disk; what it says goes to the file of that name. Raises `LaunchFailed`."""
+    command = command_line(route_settings().command)
+    with taking_words(words_of) as words:
+        try:
+            return subprocess.Popen(  # noqa: S603 - the project's command, our own id
+                [*command, *arguments],
+                env=subprocesses.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=words,
+                stderr=words,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LaunchFailed(f"The process could not be started: {error}") from error
+
+
+def reap(process: subprocess.Popen[bytes], name: str) -> None:
+    """See to it that a child is no zombie when it ends; nothing else depends on that."""
+    threading.Thread(target=process.wait, name=f"reap {name}", daemon=True).start()
+
+
+class InlineLauncher:
+    """Starts the same supervisor, and waits until it has ended."""
+
+    can_wait = False  # a request would stand until the window opens
+
+    def launch(self, permit: Permit, run: RunRecord) -> None:
+        """Start it and wait. Raises `LaunchFailed`."""
+        # One that is approved outside of its window waits in the table, not in here.
+        start(permit, run, "--hand-back").wait()
+
+
+def start_taken(run: str, *words: str) -> tuple[RunRecord, subprocess.Popen[bytes]]:
+    """Take a run, and start its process with these further words; of several callers,
+    one does.
+
+    Raises `NotInThisState` when it is another's or has begun, `UnknownRun`,
+    `LaunchFailed`.
+    """
+    word = claims.new_word()
+    taken = claims.take(run, word, host=socket.gethostname(), pid=None)
+    try:
+        return taken, begin(run, "run", run, f"--carrier={word}", *words)
+    except LaunchFailed:
+        claims.hand_back(run, word)
+        raise

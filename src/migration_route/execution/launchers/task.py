@@ -1,0 +1,19 @@
+"""The task that Django's tasks carry. Imported by a queue's worker, by its path."""
+
+from __future__ import annotations
+
+import django
+
+from migration_route.conf import route_settings
+from migration_route.execution.launchers.task_queue import start_run
+
+if django.VERSION >= (6, 0):
+    from django.tasks import task
+else:
+    from django_tasks import task  # type: ignore[no-redef]
+
+
+@task(backend=route_settings().task_backend, queue_name=route_settings().task_queue)
+def carry_run(run: str) -> None:
+    """Start the process of a run, and wait for its end."""
+    start_run(run)

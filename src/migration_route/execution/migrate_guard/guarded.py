@@ -1,0 +1,367 @@
+"""How does a typed `manage.py migrate` hold the lock, from its first signal to its last?
+
+It takes the lock, reads the recorder again, drops what was applied meanwhile, and says on
+the ledger who did what. Whatever fails in between, the lock is given back.
+
+What does the ledger say about a typed `manage.py migrate`? Who, where, what, and how it
+ended; never so that it could disturb the migration.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from django.apps import apps as installed_apps
+from django.core.management.base import CommandError
+from django.db import Error as DatabaseFailure
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations import Migration
+from django.db.migrations.loader import MigrationLoader
+from django.db.models.signals import post_migrate
+
+from migration_route.access.actors import on_this_host
+from migration_route.conf import route_settings
+from migration_route.conf.databases import (
+    new_connection,
+    own_connection,
+    owner_of,
+    require_direct,
+)
+from migration_route.core.enums import Action, Mode, WaitingReason
+from migration_route.core.error_texts import message_of
+from migration_route.core.errors import DatabaseUnavailable, PoolerDetected
+from migration_route.core.redaction import clipped
+from migration_route.core.secret_patterns import MASK
+from migration_route.execution.migrate_guard import state_refresh
+from migration_route.execution.supervisor.run_lock import in_the_way
+from migration_route.ledger.entries import Draft, note
+from migration_route.ledger.queries import active_runs, unresolved_runs
+from migration_route.planning import sources
+from migration_route.planning.graph import read_recorder
+from migration_route.vendors import vendor_of
+from migration_route.vendors.base import Slot, TargetLock
+
+_LONGEST = 2000
+_NAMES_A_SECRET = re.compile(r"password|passwd|secret|token|key", re.IGNORECASE)
+
+logger = logging.getLogger("migration_route.ledger")
+
+
+class TypedRecord:
+    """Writes the two lines of one typed `migrate`, if there is anything to say."""
+
+    def __init__(self, alias: str) -> None:
+        self.mode: str = Mode.APPLY
+        self.carried = False  # the executor was at work
+        self._alias = alias
+        self._steps: list[tuple[str, str, bool]] = []  # app, name, backwards
+
+    def begin(
+        self,
+        plan: list[tuple[Migration, bool]],
+        *,
+        locked: bool,
+        waited: float,
+        dropped: list[str],
+        unresolved: str,
+    ) -> None:
+        """Say what is going to be done; nothing when another process has done it all."""
+        self._steps = [(step.app_label, step.name, back) for step, back in plan]
+        if self._steps:
+            self._note(
+                Action.MIGRATE_STARTED,
+                {
+                    "argv": _argv(),
+                    "pid": os.getpid(),
+                    "steps": [
+                        [app, name, "backwards" if back else "forwards"]
+                        for app, name, back in self._steps
+                    ],
+                    "locked": locked,
+                    "waited_ms": round(waited * 1000),
+                    "dropped": dropped,
+                    "unresolved": unresolved,
+                },
+            )
+
+    def finish(self, error: BaseException | None, *, held: bool) -> None:
+        """Say how it ended: what the recorder holds now, not what was meant."""
+        if self._steps:
+            recorded = self._recorded()
+            outcome = "failed" if error else "finished" if self.carried else "not_begun"
+            self._note(
+                Action.MIGRATE_FINISHED,
+                {
+                    "pid": os.getpid(),
+                    "outcome": outcome,
+                    "mode": self.mode,
+                    "steps": None
+                    if recorded is None
+                    else [
+                        [app, name, _state((app, name) in recorded, backwards=back)]
+                        for app, name, back in self._steps
+                    ],
+                    "error": error
+                    and {"type": type(error).__name__, "message": message_of(error)},
+                    "lock_held": held,
+                },
+            )
+
+    def refuse(self, why: str) -> None:
+        """Say that somebody typed it in vain."""
+        facts = {"verb": "migrate", "code": "active_run", "message": why, "argv": _argv()}
+        self._note(Action.REFUSED, facts)
+
+    def _recorded(self) -> frozenset[tuple[str, str]] | None:
+        try:
+            with own_connection(self._alias):
+                return read_recorder(self._alias)
+        except (DatabaseFailure, DatabaseUnavailable):
+            return None
+
+    def _note(self, action: Action, facts: dict[str, Any]) -> None:
+        actor = on_this_host()
+        draft = Draft(
+            action=action,
+            actor_kind=actor.kind,
+            actor_name=actor.name,
+            database=self._alias,
+            build=sources.build(),
+            facts=facts,
+        )
+        try:
+            with own_connection(route_settings().ledger_database):
+                note(draft)
+        except DatabaseUnavailable as error:
+            logger.warning("%s of %s is not on record: %s", action, self._alias, error)
+
+
+def _state(is_recorded: bool, *, backwards: bool) -> str:  # noqa: FBT001 - of two
+    if backwards:
+        return "still_recorded" if is_recorded else "reverted"
+    return "applied" if is_recorded else "not_recorded"
+
+
+def _argv() -> list[str]:
+    words = [clipped(word, _LONGEST) for word in sys.argv]
+    return [
+        MASK if before.startswith("-") and _NAMES_A_SECRET.search(before) else word
+        for before, word in zip(["", *words], words, strict=False)
+    ]
+
+
+_POLL = 0.1  # seconds between two looks at a lock that is taken
+
+
+class Guarded:
+    """One typed `migrate` of one database."""
+
+    def __init__(
+        self, alias: str, plan: list[tuple[Migration, bool]], *, ended: Callable[[], Any]
+    ) -> None:
+        """`plan` is Django's own list: it is narrowed in place; `ended` is called once."""
+        self.alias = alias
+        self.plan = plan
+        self.is_under_way = False  # the executor is at work
+        self._ended = ended
+        self._process = os.getpid()
+        self._connection: BaseDatabaseWrapper | None = None
+        self._lock: TargetLock | None = None
+        self._target = owner_of(alias)  # as the ledger calls it
+        self._record = TypedRecord(self._target)
+        self._uid = f"migration_route.guard.{id(self)}"
+        self._ending = threading.RLock()  # a finaliser may come in between
+        self._has_ended = False
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+
+    def is_for(self, plan: list[tuple[Migration, bool]] | None) -> bool:
+        """Tell whether this is the plan of the same command."""
+        return plan is self.plan
+
+    # --- before -----------------------------------------------------------------------
+
+    def begin(self, apps: object) -> None:
+        """Take the lock and catch up. Raises `CommandError` when it stays taken.
+
+        `apps` lives as long as the command: when it goes, so does the lock.
+        """
+        since = time.monotonic()
+        try:
+            require_direct(self.alias)
+        except PoolerDetected as error:
+            _warn(f"This migrate takes no lock. {error}")
+        except DatabaseFailure as error:
+            raise _unlockable(self.alias, error) from error
+        else:
+            self._take()
+        try:
+            dropped = self._drop_what_is_done()
+            self._record.begin(
+                self.plan,
+                locked=self._lock is not None,
+                waited=time.monotonic() - since,
+                dropped=dropped,
+                unresolved=self._warn_of_what_was_left(),
+            )
+            state_refresh.expect(self)
+            post_migrate.connect(self._after, weak=False, dispatch_uid=self._uid)
+            if apps is not None:
+                self._finalizer = weakref.finalize(apps, self.end)
+        except BaseException as error:
+            self.end(error)
+            raise
+
+    def _take(self) -> None:
+        self._connection = new_connection(self.alias)
+        self._connection.inc_thread_sharing()  # it may be closed by another thread
+        vendor = vendor_of(self.alias)
+        lock = vendor.lock(self._connection, Slot.SUPERVISOR)
+        worker_lock = vendor.lock(self._connection, Slot.WORKER)
+        try:
+            self._wait(lock, worker_lock)
+        except (DatabaseFailure, OSError) as error:
+            self._connection.close()
+            raise _unlockable(self.alias, error) from error
+        except BaseException:
+            self._connection.close()
+            raise
+        self._lock = lock
+
+    def _wait(self, lock: TargetLock, worker_lock: TargetLock) -> None:
+        seconds = route_settings().guard_wait.total_seconds()
+        deadline = time.monotonic() + seconds
+        told = False
+        while reason := in_the_way(lock, worker_lock):
+            if time.monotonic() > deadline:
+                raise CommandError(self._refusal(reason))
+            if not told:
+                told = True
+                _warn(f"Waiting up to {seconds:g} s. {self._who(reason)}")
+            time.sleep(_POLL)  # a session lock is polled, never waited for
+
+    def _who(self, reason: WaitingReason) -> str:
+        """Say who holds the lock, as far as the ledger knows."""
+        if reason is WaitingReason.ORPHAN_BACKEND:
+            return f"A session of an earlier run is still at work on {self.alias!r}."
+        try:
+            run = active_runs().get(self._target)
+        except (DatabaseFailure, DatabaseUnavailable):
+            run = None
+        if run is None:
+            return f"Another process is migrating {self.alias!r}."
+        return f"Run {run.id}, which is {run.state}, owns {self.alias!r}."
+
+    def _refusal(self, reason: WaitingReason) -> str:
+        seconds = route_settings().guard_wait.total_seconds()
+        who = self._who(reason)
+        self._record.refuse(who)
+        return (
+            f"{who} Nothing was applied, after waiting for {seconds:g} s. Type it again "
+            "when that has ended ('manage.py migration_route runs' lists the runs), give "
+            'it longer with MIGRATION_ROUTE["GUARD_WAIT"], or set '
+            'MIGRATION_ROUTE["GUARD"] = False to migrate without the lock.'
+        )
+
+    def _drop_what_is_done(self) -> list[str]:
+        """Narrow the plan, in place, to what is still to do now that the lock is held."""
+        applied = MigrationLoader(connections[self.alias]).applied_migrations
+        kept, dropped = [], []
+        for migration, backwards in self.plan:
+            key = (migration.app_label, migration.name)
+            if (key in applied) is backwards:
+                kept.append((migration, backwards))
+            else:
+                dropped.append(".".join(key))
+        self.plan[:] = kept
+        return dropped
+
+    def _warn_of_what_was_left(self) -> str:
+        """Warn of a run that left this database in between; a shell is not shut out."""
+        try:
+            run = unresolved_runs().get(self._target, "")
+        except (DatabaseFailure, DatabaseUnavailable):
+            return ""
+        if run:
+            _warn(
+                f"Run {run} stopped midway and left {self.alias!r} in between. This "
+                f"migrate goes on all the same; 'manage.py migration_route show {run}' "
+                "tells more."
+            )
+        return run
+
+    # --- during and after -------------------------------------------------------------
+
+    def carry(self, work: Callable[[], Any], *, mode: str) -> Any:
+        """Let the executor work; when it fails, that is the end."""
+        self._record.mode = mode
+        self.is_under_way = True
+        try:
+            return work()
+        except BaseException as error:
+            self.end(error)
+            raise
+        finally:
+            self.is_under_way = False
+            self._record.carried = True
+
+    def _after(self, *, sender: Any, plan: Any = None, **_: Any) -> None:
+        if plan is self.plan and sender is _last_app():
+            self.end()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Say how it ended, and give the lock back; only the first call counts."""
+        if os.getpid() != self._process:
+            return  # a fork of the process that has the lock
+        with self._ending:
+            if self._has_ended:
+                return
+            self._has_ended = True
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        self._ended()
+        state_refresh.forget(self)
+        post_migrate.disconnect(dispatch_uid=self._uid)
+        held = self._lock is None or self._lock.is_held()
+        try:
+            self._record.finish(error, held=held)
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._connection is None:
+            return
+        try:
+            if self._lock is not None and not self._lock.release():
+                _warn(f"The lock of {self.alias!r} was lost while this migrate held it.")
+        except DatabaseFailure:
+            _warn(f"The lock of {self.alias!r} was lost while this migrate held it.")
+        finally:
+            self._connection.close()
+
+
+def _last_app() -> Any:
+    """Return the app whose `post_migrate` is the last one."""
+    configs = installed_apps.get_app_configs()
+    return [config for config in configs if config.models_module is not None][-1]
+
+
+def _unlockable(alias: str, error: Exception) -> CommandError:
+    return CommandError(
+        f"The database {alias!r} could not be locked: {message_of(error)}. "
+        "Nothing was applied. "
+        'MIGRATION_ROUTE["GUARD"] = False migrates without the lock.'
+    )
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"migration_route: {text}\n")
+    sys.stderr.flush()

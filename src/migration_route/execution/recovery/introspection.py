@@ -1,0 +1,320 @@
+"""Is what an operation does in the database? The live catalog, held against the states
+of the project before and after it.
+
+After how many operations does a catalog look as this one does? Pure.
+
+What is there? The marks of the live catalog, for the tables that are asked about.
+
+Which operations of a migration are in this database?
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connections
+from django.db.backends.utils import CursorWrapper
+from django.db.migrations import Migration
+from django.db.migrations.operations.base import Operation
+
+from migration_route.conf.databases import is_in_one_transaction
+from migration_route.core.enums import Presence
+from migration_route.execution.recovery.schema_marks import (
+    Effect,
+    Mark,
+    Marker,
+    does_nothing,
+    effect_of,
+)
+from migration_route.planning import graph as graphs
+from migration_route.planning import sources
+from migration_route.planning.planner import describe_operation
+from migration_route.planning.sql import Move, moves_of
+from migration_route.vendors import vendor_of
+from migration_route.vendors.base import CatalogReader
+
+_Picture = tuple[frozenset[Mark], frozenset[Mark]]  # what is there, what is not yet sure
+
+
+def compare(effects: Sequence[Effect], there: frozenset[Mark]) -> tuple[Presence, ...]:
+    """Return what of each operation is in; `there` are the marks of the catalog.
+
+    A later operation may undo what an earlier one did, so the catalog is held against
+    the picture after each number of operations. Where none fits, one operation may be
+    half done; where none fits even so, each is judged by its own marks.
+    """
+    pictures = _pictures(effects)
+    touched = _touched(effects)
+    fits = [
+        count for count, picture in enumerate(pictures) if _fits(picture, there, touched)
+    ]
+    if fits:
+        return tuple(
+            _reading(effect, (number < count for count in fits))
+            for number, effect in enumerate(effects)
+        )
+    halves = [
+        number
+        for number, effect in enumerate(effects)
+        if effect.touched and _fits(pictures[number], there, touched - effect.touched)
+    ]
+    if len(halves) == 1:
+        return tuple(
+            Presence.MIDWAY
+            if number == halves[0]
+            else _reading(effect, [number < halves[0]])
+            for number, effect in enumerate(effects)
+        )
+    return tuple(_alone(effect, there) for effect in effects)
+
+
+def with_copy_left(
+    states: Sequence[Presence], harmless: Sequence[bool]
+) -> tuple[Presence, ...]:
+    """Return the readings where the copy of a table is left that was to take its place:
+    the first operation that is not in, and does something, is half done."""
+    for number, (state, is_harmless) in enumerate(zip(states, harmless, strict=True)):
+        if state is not Presence.IN and not is_harmless:
+            return (*states[:number], Presence.MIDWAY, *states[number + 1 :])
+    return tuple(states)
+
+
+def compare_end(effects: Sequence[Effect], there: frozenset[Mark]) -> Presence:
+    """Return what is in of that which the schema editor keeps for the end."""
+    last, unsure = _pictures(effects)[-1]
+    found = unsure & there
+    if not unsure or not last <= there | unsure:
+        return Presence.UNKNOWN if not unsure else Presence.OUT
+    if found == unsure:
+        return Presence.IN
+    return Presence.MIDWAY if found else Presence.OUT
+
+
+def _touched(effects: Iterable[Effect]) -> frozenset[Mark]:
+    return frozenset(mark for effect in effects for mark in effect.touched)
+
+
+def _pictures(effects: Sequence[Effect]) -> list[_Picture]:
+    """Return the touched marks that are there before and after each operation."""
+    there: frozenset[Mark] = frozenset()
+    seen: frozenset[Mark] = frozenset()
+    for effect in effects:
+        there |= effect.lost - seen
+        seen |= effect.touched
+    unsure: frozenset[Mark] = frozenset()
+    found = [(there, unsure)]
+    for effect in effects:
+        there = (there - effect.lost) | effect.gained
+        unsure = (unsure - effect.touched) | effect.deferred
+        found.append((there, unsure))
+    return found
+
+
+def _fits(picture: _Picture, there: frozenset[Mark], marks: frozenset[Mark]) -> bool:
+    expected, unsure = picture
+    sure = marks - unsure
+    return expected & sure == there & sure
+
+
+def _reading(effect: Effect, answers: Iterable[bool]) -> Presence:
+    found = set(answers)
+    if not effect.touched or len(found) > 1:
+        return Presence.UNKNOWN
+    return Presence.IN if found.pop() else Presence.OUT
+
+
+def _alone(effect: Effect, there: frozenset[Mark]) -> Presence:
+    gained, lost = effect.gained - effect.deferred, effect.lost
+    if not gained | lost:
+        return Presence.UNKNOWN
+    done = {mark in there for mark in gained} | {mark not in there for mark in lost}
+    if len(done) > 1:
+        return Presence.MIDWAY
+    return Presence.IN if done.pop() else Presence.OUT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What stands in the catalog."""
+
+    marks: frozenset[Mark]
+    invalid: frozenset[Mark]  # indexes that are there and are not used
+    defaults: frozenset[Mark]  # columns that have one in the database
+    has_copy: bool  # a table is being made anew, and its copy is still there
+
+
+def read_live(alias: str, tables: Collection[str]) -> Live:
+    """Return what is there of some tables, by their names as the marks have them.
+
+    Reads through `connections[alias]`. Raises the driver's errors.
+    """
+    connection = connections[alias]
+    reader = vendor_of(alias).catalog
+    marks: set[Mark] = set()
+    invalid: set[Mark] = set()
+    defaults: set[Mark] = set()
+    with connection.cursor() as cursor:
+        names: list[str] = connection.introspection.table_names(cursor)
+        for name in names:
+            if (table := reader.stored(name)) in tables:
+                broken = reader.invalid_indexes(cursor, name)
+                invalid |= {_named(table, reader, index) for index in broken}
+                marks |= set(_of_table(cursor, reader, name, broken))
+                defaults |= {
+                    Mark(kind="default", table=table, words=(reader.stored(column),))
+                    for column in reader.defaults(cursor, name)
+                }
+    return Live(
+        marks=frozenset(marks),
+        invalid=frozenset(invalid),
+        defaults=frozenset(defaults),
+        has_copy=reader.is_being_made_anew(names),
+    )
+
+
+def _named(table: str, reader: CatalogReader, name: str) -> Mark:
+    return Mark(kind="named", table=table, words=(reader.stored(name),))
+
+
+def _of_table(
+    cursor: CursorWrapper, reader: CatalogReader, name: str, broken: Collection[str]
+) -> Iterator[Mark]:
+    table = reader.stored(name)
+    yield Mark(kind="table", table=table)
+    for column, not_null in reader.columns(cursor, name).items():
+        words = (reader.stored(column),)
+        yield Mark(kind="column", table=table, words=words)
+        if not_null:
+            yield Mark(kind="not_null", table=table, words=words)
+    constraints = cursor.db.introspection.get_constraints(cursor, name)
+    for constraint, facts in constraints.items():
+        if constraint in broken:
+            continue
+        yield _named(table, reader, constraint)
+        columns = tuple(map(reader.stored, filter(None, facts["columns"] or ())))
+        for kind in _kinds(facts):
+            yield Mark(kind=kind, table=table, words=columns)
+
+
+def _kinds(facts: dict[str, Any]) -> Iterator[str]:
+    if facts["primary_key"]:
+        yield "primary_key"
+    elif facts["unique"]:
+        yield "unique"
+    elif facts["index"]:
+        yield "index"
+    if facts["foreign_key"]:
+        yield "foreign_key"
+
+
+logger = logging.getLogger("migration_route.execution")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationReading:
+    """What the catalog says of one operation."""
+
+    position: int  # in the migration's list, from 0
+    description: str
+    state: Presence
+    is_harmless: bool  # it does nothing to the database: to repeat it is safe
+    has_own_transaction: bool  # what it wrote is there as a whole, or not at all
+    is_only_invalid: bool  # all that is left of it is an index that nobody uses
+    lacks_only_a_drop: bool  # of the default that has filled a column: to repeat it is safe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReading:
+    """What the catalog says of a step: its operations in the order of execution."""
+
+    operations: tuple[OperationReading, ...]
+    end: Presence  # of what the schema editor keeps for the end of the migration
+
+
+@graphs.without_translations()
+def read_step(
+    alias: str,
+    *,
+    app: str,
+    name: str,
+    backwards: bool,
+    digest: str,
+) -> StepReading | None:
+    """Hold a migration against the catalog, through `connections[alias]`.
+
+    Returns None where that cannot be done: its source is not the one with this digest,
+    the migrations do not load, or the database does not answer.
+    """
+    try:
+        graph = graphs.read_graph(alias)
+        migration = graph.loader.disk_migrations.get((app, name))
+        if (
+            migration is None
+            or sources.source_digest(type(migration).__module__) != digest
+            or sources.is_stale(type(migration).__module__)
+        ):
+            return None
+        graph = graphs.read_graph_of(alias, [migration])
+        return _read(alias, migration, moves_of(graph, migration, backwards))
+    except Exception:
+        # A state that cannot be built any more, a database that has gone: whoever
+        # concludes a run does so without the catalog then, and says less.
+        logger.warning("%s.%s cannot be compared", app, name, exc_info=True)
+        return None
+
+
+def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
+    marker = Marker(alias)
+    effects = [effect_of(move, marker) for move in moves]
+    live = read_live(alias, {mark.table for effect in effects for mark in effect.touched})
+    states = compare(effects, live.marks)
+    if live.has_copy and not _is_undone_as_a_whole(migration, alias):
+        states = with_copy_left(states, [does_nothing(move[0]) for move in moves])
+    # By place, not by object: a migration may list one operation more than once.
+    positions = list(range(len(moves)))
+    if moves and moves[0][-1]:
+        positions.reverse()
+    return StepReading(
+        operations=tuple(
+            OperationReading(
+                position=position,
+                description=describe_operation(move[0]),
+                state=_with_what_is_left(effect, state, live),
+                is_harmless=does_nothing(move[0]),
+                has_own_transaction=has_own_transaction(migration, move[0], alias),
+                is_only_invalid=state is Presence.OUT
+                and bool(effect.gained & live.invalid),
+                lacks_only_a_drop=state is Presence.IN
+                and bool(effect.passing & live.defaults),
+            )
+            for position, move, effect, state in zip(
+                positions, moves, effects, states, strict=True
+            )
+        ),
+        end=compare_end(effects, live.marks),
+    )
+
+
+def _with_what_is_left(effect: Effect, state: Presence, live: Live) -> Presence:
+    """Call half done what has left an index that is not used, or a default that was to
+    go again."""
+    if state is Presence.OUT and effect.gained & live.invalid:
+        return Presence.MIDWAY
+    if state is Presence.IN and effect.passing & live.defaults:
+        return Presence.MIDWAY
+    return state
+
+
+def _is_undone_as_a_whole(migration: Migration, alias: str) -> bool:
+    return is_in_one_transaction(alias, atomic=migration.atomic)
+
+
+def has_own_transaction(migration: Migration, operation: Operation, alias: str) -> bool:
+    """Tell whether Django puts this operation alone into a transaction
+    (`Migration.apply`)."""
+    if _is_undone_as_a_whole(migration, alias):
+        return False
+    return bool(operation.atomic or (migration.atomic and operation.atomic is not False))

@@ -1,0 +1,47 @@
+"""Which process carries out a rehearsal, and in which way? This one, and its children.
+
+Where does the process of a rehearsal come from? Detached, with the code on disk.
+"""
+
+from __future__ import annotations
+
+from django.db import connections
+
+from migration_route.conf import route_settings
+from migration_route.execution.launchers.process import begin, reap
+from migration_route.execution.posix_signals import heeded
+from migration_route.execution.rehearsal.in_place import InPlaceConductor
+from migration_route.execution.rehearsal.runner import Conductor
+from migration_route.execution.supervisor.child import Child
+from migration_route.ledger import rehearsals
+from migration_route.ledger.rehearsals import RehearsalRecord
+
+
+def conduct(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
+    """Carry out a queued rehearsal in this process and its children; return it as it
+    ended. Raises `NotInThisState` when it is not queued, `UnknownRehearsal`."""
+    with heeded() as signals:
+        # Before anything is connected: a worker for each way.
+        children = [Child() for _ in range(2 if and_back else 1)]
+        try:
+            record = rehearsals.find_rehearsal(rehearsal)
+            conductor = InPlaceConductor if record.in_place else Conductor
+            return conductor(record, children, signals).conduct()
+        finally:
+            for child in children:
+                child.kill()
+            connections.close_all()
+
+
+def launch(record: RehearsalRecord) -> None:
+    """Start it, and return at once; with the launcher "inline", when it has ended.
+
+    Raises `LaunchFailed`.
+    """
+    arguments = ["rehearse-carry", record.id]
+    arguments += ["--and-back"] if record.and_back else []
+    process = begin(record.id, *arguments)
+    if route_settings().launcher == "inline":
+        process.wait()
+    else:
+        reap(process, record.id)

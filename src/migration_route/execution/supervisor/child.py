@@ -1,0 +1,153 @@
+"""The pipes between a supervisor and the worker that it forks."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import selectors
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import msgspec
+
+from migration_route.execution.messages import Answer, Message, Order
+from migration_route.execution.worker.output import ByteLines, OutputBudget, RedactedBytes
+
+_PR_SET_PDEATHSIG = 1
+_CHUNK = 65536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """A line that a worker wrote past Python, its secrets masked; `stream` is "stdout" or
+    "stderr"."""
+
+    stream: str
+    text: str
+
+
+class Child:
+    """A worker, seen from its supervisor."""
+
+    def __init__(self) -> None:
+        """Fork the worker. Nothing may be connected yet: a descriptor of the database
+        in two processes would be closed, and the session ended, by the first to go."""
+        pipe_out, pipe_in = os.pipe()
+        control_out, control_in = os.pipe()
+        life_out, life_in = os.pipe()
+        stdout_out, stdout_in = os.pipe()
+        stderr_out, stderr_in = os.pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            for ours in (pipe_out, control_in, life_in, stdout_out, stderr_out):
+                os.close(ours)
+            os.dup2(stdout_in, 1)
+            os.dup2(stderr_in, 2)
+            _die_with(parent)
+            from migration_route.execution.worker.worker import run_worker
+
+            run_worker(pipe=pipe_in, control=control_out, life=life_out)
+        for theirs in (pipe_in, control_out, life_out, stdout_in, stderr_in):
+            os.close(theirs)
+        self._life = life_in
+        self._question = 0  # the last that was heard
+        self._control = control_in
+        self._selector = selectors.DefaultSelector()
+        self._lines: dict[int, tuple[str, ByteLines | RedactedBytes]] = {}
+        budget = OutputBudget()
+        for descriptor, name in (
+            (pipe_out, "messages"),
+            (stdout_out, "stdout"),
+            (stderr_out, "stderr"),
+        ):
+            os.set_blocking(descriptor, False)
+            self._selector.register(descriptor, selectors.EVENT_READ)
+            is_output = name != "messages"
+            lines = RedactedBytes(budget) if is_output else ByteLines()
+            self._lines[descriptor] = (name, lines)
+        self.status: int | None = None  # as os.waitstatus_to_exitcode gives it
+
+    def order(self, order: Order) -> None:
+        """Let the worker begin."""
+        self._tell(order)
+
+    def answer(self, *, go: bool) -> None:
+        """Let the step at the gate begin, or let the worker stop there."""
+        self._tell(Answer(go=go, question=self._question))
+
+    def let_foretell(self) -> None:
+        """Let the worker come to the gate again, with what its step writes anew."""
+        self._tell(Answer(go=False, foretell=True, question=self._question))
+
+    def _tell(self, what: Order | Answer) -> None:
+        with suppress(BrokenPipeError):  # it has ended; reading will tell
+            os.write(self._control, msgspec.json.encode(what) + b"\n")
+
+    def listen(self, timeout: float) -> Iterator[Message | Spoken]:
+        """Return what the worker says within `timeout` seconds."""
+        for key, _ in self._selector.select(timeout):
+            descriptor = key.fd
+            name, lines = self._lines[descriptor]
+            try:
+                chunk = os.read(descriptor, _CHUNK)
+            except BlockingIOError:
+                continue
+            whole = lines.feed(chunk) if chunk else lines.finish()
+            if not chunk:
+                self._selector.unregister(descriptor)
+                os.close(descriptor)
+                del self._lines[descriptor]
+            for line in whole:
+                if isinstance(line, str):
+                    yield Spoken(stream=name, text=line)
+                    continue
+                # A worker that is killed may leave half a message behind.
+                with suppress(msgspec.DecodeError):
+                    message = msgspec.json.decode(line, type=Message)
+                    self._question = message.question or self._question
+                    yield message
+
+    @property
+    def is_silent(self) -> bool:
+        """Tell whether nothing can come from the worker any more."""
+        return not self._lines
+
+    def has_ended(self) -> bool:
+        """Tell whether the worker's process is gone."""
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+        return self.status is not None
+
+    def wait(self) -> int:
+        """Wait until the worker's process is gone; return its exit status."""
+        if self.status is None:
+            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.status
+
+    def interrupt(self) -> None:
+        """Let the worker raise `KeyboardInterrupt` wherever it is."""
+        if not self.has_ended():
+            os.kill(self.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        """End the worker now, and wait until it is gone."""
+        if not self.has_ended():
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel to end this process with its parent (Linux); elsewhere the pipe
+    `life` does, as soon as Python runs."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)

@@ -1,0 +1,284 @@
+"""What does Django's executor do, step by step, operation by operation?
+
+Seen from outside: the executor, its operations and its statements do exactly what they
+do without us. For a process that exists for this alone, since the executor's class is
+wrapped while somebody observes.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Protocol
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations import Migration
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
+
+from migration_route.execution.worker.operation_positions import (
+    Layout,
+    Place,
+    is_repeatable,
+)
+
+
+class Observer(Protocol):
+    """Somebody who is told. Durations are in milliseconds."""
+
+    def step_starts(
+        self, migration: Migration, state: ProjectState, *, backwards: bool
+    ) -> None:
+        """Before anything of a step is sent; raising here stops the run cleanly. `state`
+        is the one before the migration."""
+
+    def step_finished(self, migration: Migration, duration_ms: int) -> None:
+        """When a step is committed and recorded."""
+
+    def operation_started(self, position: int | None, operation: Operation) -> None:
+        """Before an operation; `position` counts from 0 in the list of the migration's
+        source, and is None for an operation that another package has added."""
+
+    def operation_finished(self, position: int | None, duration_ms: int) -> None:
+        """After an operation that did not fail."""
+
+    def operation_begins(self, place: Place, operation: Operation) -> None:
+        """Before an operation that no transaction of its step would undo. Raising here
+        stops the run."""
+
+    def operation_returns(self, place: Place, duration_ms: int) -> None:
+        """After such an operation, inside of the transaction that is its own."""
+
+    def step_ends(self, place: Place) -> None:
+        """After all operations, before what is deferred, where the step is recorded
+        later than it is committed."""
+
+    def statement_starts(self, sql: str) -> None:
+        """Before a statement is sent."""
+
+    def statement_finished(
+        self, sql: str, duration_ms: int, error: Exception | None
+    ) -> None:
+        """After a statement, with what the database said against it."""
+
+
+class Carrier(Protocol):
+    """Somebody who carries out a step by calling the executor's method; once or more."""
+
+    def __call__(
+        self,
+        executor: MigrationExecutor,
+        method: Callable[..., Any],
+        state: Any,
+        migration: Migration,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Return what the method returned."""
+
+
+def once(
+    executor: MigrationExecutor,
+    method: Callable[..., Any],
+    state: Any,
+    migration: Migration,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Carry out a step as Django does."""
+    return method(executor, state, migration, *args, **kwargs)
+
+
+@contextmanager
+def observed(
+    observer: Observer, carried: Carrier, layout_of: Callable[[Migration], Layout]
+) -> Iterator[None]:
+    """Tell `observer` what every executor of this process does, while the block lasts.
+
+    Each step is handed to `carried`, which may repeat what the database has undone;
+    `layout_of` tells the positions of its operations.
+    """
+    apply, unapply = (
+        MigrationExecutor.apply_migration,
+        MigrationExecutor.unapply_migration,
+    )
+
+    @functools.wraps(apply)
+    def observed_apply(
+        self: MigrationExecutor,
+        state: Any,
+        migration: Migration,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        with _step(observer, self.connection, migration, state, layout_of, backwards=False):
+            return carried(self, apply, state, migration, *args, **kwargs)
+
+    @functools.wraps(unapply)
+    def observed_unapply(
+        self: MigrationExecutor,
+        state: Any,
+        migration: Migration,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        with _step(observer, self.connection, migration, state, layout_of, backwards=True):
+            return carried(self, unapply, state, migration, *args, **kwargs)
+
+    MigrationExecutor.apply_migration = observed_apply  # type: ignore[method-assign]
+    MigrationExecutor.unapply_migration = observed_unapply  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        MigrationExecutor.apply_migration = apply  # type: ignore[method-assign]
+        MigrationExecutor.unapply_migration = unapply  # type: ignore[method-assign]
+
+
+@contextmanager
+def _step(
+    observer: Observer,
+    connection: BaseDatabaseWrapper,
+    migration: Migration,
+    state: ProjectState,
+    layout_of: Callable[[Migration], Layout],
+    *,
+    backwards: bool,
+) -> Iterator[None]:
+    observer.step_starts(migration, state, backwards=backwards)
+    layout = layout_of(migration)
+    start = time.monotonic()
+    with (
+        _operations(observer, migration, layout, backwards=backwards),
+        _end(observer, migration, layout, backwards=backwards),
+        connection.execute_wrapper(statements_told(observer)),
+    ):
+        yield
+    observer.step_finished(migration, _milliseconds(start))
+
+
+@contextmanager
+def _operations(
+    observer: Observer, migration: Migration, layout: Layout, *, backwards: bool
+) -> Iterator[None]:
+    """Wrap the operations of one migration, each on the instance alone, but for those
+    that are left out."""
+    method = "database_backwards" if backwards else "database_forwards"
+    under_way: list[Operation] = []
+    usual: list[tuple[Operation, Any]] = []
+    places = layout.places(backwards=backwards)
+    for place, operation in zip(places, migration.operations, strict=True):
+        run = getattr(operation, method)
+        if not getattr(run, "is_left_out", False):
+            usual.append((operation, vars(operation).get(method)))
+            run = _observed(observer, place, operation, run, under_way)
+            setattr(operation, method, run)
+    try:
+        yield
+    finally:
+        for operation, own in usual:
+            if own is None:
+                vars(operation).pop(method, None)
+            else:
+                setattr(operation, method, own)
+
+
+@contextmanager
+def _end(
+    observer: Observer, migration: Migration, layout: Layout, *, backwards: bool
+) -> Iterator[None]:
+    """Tell when all operations of a migration have been carried out, where Django
+    records it in another transaction than that (`MigrationExecutor.apply_migration`)."""
+    method = "unapply" if backwards else "apply"
+    run = getattr(migration, method)
+
+    @functools.wraps(run)
+    def observed_run(state: Any, editor: Any, *args: Any, **kwargs: Any) -> Any:
+        result = run(state, editor, *args, **kwargs)
+        if not editor.atomic_migration or backwards or editor.deferred_sql:
+            observer.step_ends(layout.end(backwards=backwards))
+        return result
+
+    setattr(migration, method, observed_run)
+    try:
+        yield
+    finally:
+        vars(migration).pop(method, None)
+
+
+def _observed(
+    observer: Observer,
+    place: Place,
+    operation: Operation,
+    run: Callable[..., Any],
+    under_way: list[Operation],
+) -> Callable[..., Any]:
+    """Wrap an operation. One that another operation calls is a part of that one, as where
+    both lists of `SeparateDatabaseAndState` and of its migration name it."""
+
+    @functools.wraps(run)
+    def observed_run(app: str, editor: Any, *args: Any, **kwargs: Any) -> Any:
+        if under_way:
+            return run(app, editor, *args, **kwargs)
+        under_way.append(operation)
+        try:
+            return observe(app, editor, *args, **kwargs)
+        finally:
+            under_way.clear()
+
+    def observe(app: str, editor: Any, *args: Any, **kwargs: Any) -> Any:
+        stays = not editor.atomic_migration  # whatever becomes of the step
+        has_transaction = editor.connection.in_atomic_block
+        if stays:
+            is_undone = has_transaction or is_repeatable(operation)
+            observer.operation_begins(_repeated(place, is_undone), operation)
+        else:
+            observer.operation_started(place.position, operation)
+        start = time.monotonic()
+        result = run(app, editor, *args, **kwargs)
+        if stays and has_transaction and editor.connection.in_atomic_block:
+            returned = _repeated(place, is_repeatable(operation))
+            observer.operation_returns(returned, _milliseconds(start))
+        else:
+            observer.operation_finished(place.position, _milliseconds(start))
+        return result
+
+    return observed_run
+
+
+def _repeated(place: Place, repeatable: bool) -> Place:  # noqa: FBT001 - what is told
+    """Return the place of an operation, saying whether it can be carried out again."""
+    if place.added.begun is None:
+        return place
+    return replace(place, added=replace(place.added, repeatable=repeatable))
+
+
+def statements_told(observer: Observer) -> Callable[..., Any]:
+    """Return what a connection wraps its statements in, so that they are told."""
+
+    def observe(
+        execute: Callable[..., Any],
+        sql: Any,
+        params: Any,
+        many: bool,  # noqa: FBT001 - Django calls it so
+        context: Any,
+    ) -> Any:
+        text = str(sql)
+        observer.statement_starts(text)
+        start = time.monotonic()
+        try:
+            result = execute(sql, params, many, context)
+        except Exception as error:
+            observer.statement_finished(text, _milliseconds(start), error)
+            raise
+        observer.statement_finished(text, _milliseconds(start), None)
+        return result
+
+    return observe
+
+
+def _milliseconds(start: float) -> int:
+    return round((time.monotonic() - start) * 1000)

@@ -1,0 +1,180 @@
+"""Is what Django is about to do exactly what was permitted?
+
+Asked before the first statement, with the whole plan in hand, and again at every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.db.migrations import Migration
+
+from migration_route.core.enums import Direction, Mode, Phase
+from migration_route.execution.messages import Order
+from migration_route.ledger.evidence import AddedOperations
+from migration_route.planning import graph as graphs
+from migration_route.planning import sources
+from migration_route.planning.plan import PlanRequest, fingerprint_of, same_plan
+from migration_route.planning.planner import (
+    MigrationPlan,
+    countable,
+    describe,
+    make_plan,
+    without_own_app,
+)
+
+
+class PlanDiffers(Exception):
+    """What would be done is not what was permitted."""
+
+
+InOrder = Callable[[str, MigrationPlan], MigrationPlan]
+"""Returns a plan for a database in the order of its execution."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """How far an earlier run has come with the step that this one resumes."""
+
+    done: int  # operations of the migration's source, in the order of execution
+    added: AddedOperations  # those of other packages, as that run has met them
+
+
+class Expectation:
+    """The steps of an order, each to come once and in this order."""
+
+    def __init__(self, order: Order, in_order_of_execution: InOrder) -> None:
+        self._order = order
+        self._in_order = in_order_of_execution
+        self._begun = 0
+        self._checked = False
+        self._left_out: list[tuple[str, str, str]] = []
+
+    @property
+    def database(self) -> str:
+        """Return the alias that the order is for."""
+        return self._order.database
+
+    @property
+    def resumed(self) -> Resumed | None:
+        """Return what is carried out already of the step that has just begun; None where
+        it begins at its beginning."""
+        done = self._order.done_operations if self._begun == 1 else None
+        return None if done is None else Resumed(done=done, added=self._order.added)
+
+    def check_plan(self, plan: MigrationPlan) -> None:
+        """Hold Django's plan of one `migrate` against the order; where the order is for
+        one phase, take out of the plan, in place, what that phase leaves out.
+
+        Raises `PlanDiffers` before anything has been sent.
+        """
+        if self._order.phase:
+            self._narrow(plan)
+        ordered = self._in_order(self._order.database, plan)
+        migrations = without_own_app(ordered, self._order.database)
+        if not self._checked:
+            self._check_whole(migrations)
+            self._checked = True
+        expected = self._order.steps[self._begun : self._begun + len(migrations)]
+        found = [(migration.app_label, migration.name) for migration, _ in migrations]
+        if [(app, name) for app, name, _ in expected] != found:
+            raise PlanDiffers(
+                f"Django would now carry out {_listed(found)}; "
+                f"permitted is {_listed([(app, name) for app, name, _ in expected])}."
+            )
+
+    def _narrow(self, plan: MigrationPlan) -> None:
+        """Take out the steps that the order leaves out: these, in this order, no others."""
+        left = [(app, name) for app, name, _ in self._order.left_out]
+        ordered = self._in_order(self._order.database, plan)
+        keys = [(migration.app_label, migration.name) for migration, _ in ordered]
+        found = [key for key in keys if key in set(left)]
+        if found != left:
+            raise PlanDiffers(
+                f"Django would now leave out {_listed(found)}; "
+                f"permitted is to leave out {_listed(left)}."
+            )
+        self._left_out = [
+            (migration.app_label, migration.name, source_of(migration))
+            for migration, _ in ordered
+            if (migration.app_label, migration.name) in found
+        ]
+        plan[:] = [
+            (migration, backwards)
+            for migration, backwards in plan
+            if (migration.app_label, migration.name) not in found
+        ]
+
+    def _check_whole(self, migrations: MigrationPlan) -> None:
+        """Compare the fingerprint of everything that would be done, from here and now."""
+        order = self._order
+        if len(order.targets) > 1:
+            request = PlanRequest(
+                database=order.database, targets=order.targets, mode=Mode(order.mode)
+            )
+            found = make_plan(request)[0].fingerprint
+        else:
+            found = self._fingerprint(migrations)
+        if not same_plan(found, order.fingerprint):
+            raise PlanDiffers(
+                "The plan has changed since it was read: now it is "
+                f"{_listed([(m.app_label, m.name) for m, _ in migrations])}, "
+                "or its sources or what is applied have changed."
+            )
+
+    def _fingerprint(self, migrations: MigrationPlan) -> str:
+        order = self._order
+        return fingerprint_of(
+            database=order.database,
+            targets=order.targets,
+            direction=Direction(order.direction) if migrations else Direction.NONE,
+            mode=Mode(order.mode),
+            steps=[
+                describe(migration, backwards, order.database)
+                for migration, backwards in migrations
+            ],
+            applied=countable(graphs.read_recorder(order.database), order.database),
+            build=sources.build(),
+            place=sources.place(),
+            phase=Phase(order.phase) if order.phase else None,
+            left_out=self._left_out,
+        )
+
+    def begin(self, migration: Migration, *, backwards: bool) -> None:
+        """Let the next step of the order begin. Raises `PlanDiffers` for any other."""
+        steps = self._order.steps
+        key = (migration.app_label, migration.name)
+        direction = Direction.BACKWARDS if backwards else Direction.FORWARDS
+        if (
+            self._begun >= len(steps)
+            or steps[self._begun][:2] != key
+            or direction != self._order.direction
+        ):
+            raise PlanDiffers(f"{key[0]}.{key[1]} is not the step that was permitted next.")
+        if source_of(migration) != steps[self._begun][2]:
+            raise PlanDiffers(f"The source of {key[0]}.{key[1]} has changed.")
+        self._begun += 1
+
+
+def require_same_additions(
+    migration: Migration, met: AddedOperations, found: AddedOperations
+) -> None:
+    """Raise `PlanDiffers` where the operations that run now are not those that an earlier
+    run of this migration has met: its numbers would be those of others."""
+    if not found.is_matched or found.places != met.places:
+        raise PlanDiffers(
+            f"{migration.app_label}.{migration.name} cannot be resumed: a package that "
+            "changes its operations in pre_migrate has changed them in another way than "
+            "in the run that stopped, so that nothing tells which of them were carried "
+            "out. Complete the migration by hand, then resolve the run as applied."
+        )
+
+
+def source_of(migration: Migration) -> str:
+    """Return the digest of a migration's source as it is on disk."""
+    return sources.source_digest(type(migration).__module__)
+
+
+def _listed(keys: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{app}.{name}" for app, name in keys) or "nothing"

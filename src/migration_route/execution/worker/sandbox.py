@@ -1,0 +1,189 @@
+"""Where does a rehearsal's worker write? Into the copy, and nowhere else.
+
+The project's routers and migrations ask for the alias that they know: so that alias
+leads to the copy in this process, and every other one leads nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.db import DatabaseError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
+from migration_route.conf import route_settings
+from migration_route.execution.messages import Scratch
+from migration_route.vendors import copies_of, vendor_of
+from migration_route.vendors.base_identity import Separation
+from migration_route.vendors.sqlite.files import file_of_settings
+
+# The options that say where a connection leads, of all drivers.
+_LEADING = (
+    "host", "hostaddr", "port", "unix_socket", "service", "servicefile", "dbname",
+    "database", "db", "read_default_file", "read_default_group", "init_command",
+)  # fmt: skip
+_NO_MAIL = "django.core.mail.backends.dummy.EmailBackend"
+
+
+class OutsideOfTheCopy(DatabaseError):
+    """A migration wanted to reach beyond the copy that it was rehearsed on."""
+
+
+def settings_of(database: str, *, name: str = "", alias: str = "") -> dict[str, Any]:
+    """Return the settings that lead to a copy: to one that was made, by its name, or to
+    the database of another alias."""
+    if alias:
+        return dict(connections.settings[alias])
+    way = route_settings().database(database).direct or database
+    return copies_of(database).settings(dict(connections.settings[way]), name)
+
+
+@contextmanager
+def led_to_copy(
+    database: str, scratch: Scratch | None, denied: Callable[[str], None]
+) -> Iterator[None]:
+    """Let the alias lead to the copy, and nothing lead elsewhere, until this process
+    ends. `denied` is told what a migration wanted beyond it."""
+    if scratch is None:
+        yield
+        return
+    home = connections.settings[database]
+    copy = settings_of(database, name=scratch.name, alias=scratch.alias)
+    others = [dict(entry) for entry in connections.settings.values()]
+    way = route_settings().database(database).direct or database
+    same = {_place(home), _place(connections.settings[way])}
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        del connections[connection.alias]
+    for alias, entry in [*connections.settings.items()]:
+        if _place(entry) in same:
+            _lead(alias, {**entry, **copy, "TEST": entry.get("TEST", {})})
+    settings.EMAIL_BACKEND = _NO_MAIL  # a mail would reach people
+    _deny_others(_place(copy), scratch.separation, denied)
+    names = {name for entry in others if (name := _name(entry))} - {_name(copy)}
+    _deny_drivers(database, names, scratch.separation, denied)
+    _guard_statements(database, scratch.separation.original.label, denied)
+    yield
+
+
+def _lead(alias: str, entry: dict[str, Any]) -> None:
+    connections.settings[alias] = entry
+    settings.DATABASES[alias] = entry
+
+
+def _place(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Return what leads a connection to a database, by the settings: with other ones it
+    may lead elsewhere."""
+    options = entry.get("OPTIONS") or {}
+    words = (entry.get(key) for key in ("ENGINE", "HOST", "PORT", "NAME"))
+    return tuple(str(word or "") for word in (*words, *map(options.get, _LEADING)))
+
+
+def _deny_others(
+    place: tuple[str, ...], separation: Separation, denied: Callable[[str], None]
+) -> None:
+    """Let Django connect to the copy alone: by the settings, and by the answer of the
+    server before anything else is sent there."""
+    connect = BaseDatabaseWrapper.connect
+
+    def connect_to_copy(self: BaseDatabaseWrapper) -> None:
+        if _place(self.settings_dict) != place:
+            _deny(self.alias, denied)
+        initialize = self.init_connection_state
+
+        def verify_and_initialize() -> None:
+            found = vendor_of(self.alias).identity(self.connection)
+            if not self.autocommit:
+                self.connection.rollback()
+            if found != separation.copy:
+                self.connection.close()
+                _deny(self.alias, denied)
+            initialize()
+
+        self.init_connection_state = verify_and_initialize  # type: ignore[method-assign]
+        try:
+            connect(self)
+        finally:
+            del self.init_connection_state
+
+    BaseDatabaseWrapper.connect = connect_to_copy  # type: ignore[method-assign]
+
+
+def _deny(alias: str, denied: Callable[[str], None]) -> NoReturn:
+    denied(f"the database {alias!r}")
+    raise OutsideOfTheCopy(
+        f"A rehearsal reaches its copy alone, not the database {alias!r}."
+    )
+
+
+def _deny_drivers(
+    database: str, names: set[str], separation: Separation, denied: Callable[[str], None]
+) -> None:
+    """Let nothing connect past Django to what the settings call a database, nor to what
+    the server says is the original."""
+    vendor = vendor_of(database)
+
+    def deny(name: str) -> NoReturn:
+        denied(f"the database {Path(name).name!r}, past Django")
+        raise OutsideOfTheCopy(
+            f"A rehearsal reaches its copy alone, not {Path(name).name!r}."
+        )
+
+    def look(name: str) -> None:
+        if name in names:
+            deny(name)
+
+    def verify(session: Any) -> None:
+        found, original = vendor.identity(session), separation.original
+        is_same_server = found.server in {"", original.server}
+        if is_same_server and found.name in {"", original.name}:
+            deny(found.label or original.label)
+
+    copies_of(database).watch_drivers(look, verify)
+
+
+def _name(entry: dict[str, Any]) -> str:
+    """Return the name of a database as drivers know it; of SQLite, the whole path."""
+    if "sqlite" in str(entry.get("ENGINE")):
+        return str(file_of_settings(entry))
+    options = entry.get("OPTIONS") or {}
+    found = (options.get(key) for key in ("database", "db", "dbname"))
+    return str(next(filter(None, found), entry.get("NAME") or ""))
+
+
+def _guard_statements(database: str, home: str, denied: Callable[[str], None]) -> None:
+    copies = copies_of(database)
+
+    def guard(
+        execute: Callable[..., Any],
+        sql: Any,
+        params: Any,
+        many: bool,  # noqa: FBT001 - Django calls it so
+        context: Any,
+    ) -> Any:
+        if why := copies.leaves(_text(sql, context), home, context["connection"]):
+            denied(f"a statement: {why}")
+            raise OutsideOfTheCopy(f"This cannot be rehearsed: {why}.")
+        return execute(sql, params, many, context)
+
+    def prepare(connection: BaseDatabaseWrapper, **_: Any) -> None:
+        if guard not in connection.execute_wrappers:
+            connection.execute_wrappers.insert(0, guard)
+
+    connection_created.connect(
+        prepare, weak=False, dispatch_uid="migration_route.execution.rehearsal"
+    )
+
+
+def _text(sql: Any, context: Any) -> str:
+    """Return a statement in whichever form the driver takes one, as text."""
+    if isinstance(sql, bytes):
+        return sql.decode(errors="replace")
+    if hasattr(sql, "as_string"):  # psycopg.sql
+        return str(sql.as_string(context["connection"].connection))
+    return str(sql)

@@ -1,0 +1,297 @@
+"""What does each statement of a rehearsal really do? Looked at as soon as it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+from django.db import connections
+from django.db.migrations import Migration, RunPython
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.operations.base import Operation
+
+from migration_route.core.redaction import clipped
+from migration_route.execution.messages import Order
+from migration_route.execution.worker.instrumentation import Carrier
+from migration_route.execution.worker.operation_positions import Place
+from migration_route.execution.worker.reporter import Reporter, only_reads
+from migration_route.ledger.rehearsals import SeenLock, SeenOperation, SeenStatement
+from migration_route.planning.planner import describe_operation
+from migration_route.planning.sql import AT_THE_END
+from migration_route.vendors import copies_of
+from migration_route.vendors.base_copies import Observer, Seen
+from migration_route.vendors.sql_statements import first_word
+
+_LISTED = 60  # statements of an operation
+_SLOWEST = 5  # of the queries of Python
+_KEPT = 200  # until those that are not worth telling are let go
+_LONGEST = 2000
+_DISTINCT = 10_000
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What is being seen of one operation. Of Python's queries, those with the same text
+    are told once: by the slowest, with their number and what they took together."""
+
+    position: int | None  # None: the end, or an operation that another package has added
+    description: str
+    is_end: bool = False
+    runs_python: bool = False
+    start: float = field(default_factory=time.monotonic)
+    duration_ms: int | None = None  # None: it has not come to its end
+    queries: int = 0
+    texts: set[int] = field(default_factory=set)
+    statements: list[tuple[float, SeenStatement]] = field(default_factory=list)
+    same: dict[int, int] = field(default_factory=dict)  # place in `statements`, by text
+
+    def add(self, at: float, statement: SeenStatement, text: str) -> None:
+        self.queries += 1
+        key = hash(text)
+        if len(self.texts) < _DISTINCT:
+            self.texts.add(key)
+        if self.runs_python and key in self.same:
+            earlier_at, earlier = self.statements[self.same[key]]
+            self.statements[self.same[key]] = earlier_at, _merged(earlier, statement)
+            return
+        self.same[key] = len(self.statements)
+        self.statements.append((at, statement))
+        if len(self.statements) > _KEPT:
+            self.statements = self._worth_telling()
+            self.same = {}
+
+    def _worth_telling(self) -> list[tuple[float, SeenStatement]]:
+        """Return those that took locks or failed, and of the others the slowest."""
+        most = _SLOWEST if self.runs_python else _LISTED
+        telling = [
+            (at, found)
+            for at, found in self.statements
+            if found.failed or found.rewrites or (found.locks and not self.runs_python)
+        ][:_LISTED]
+        others = [
+            item
+            for item in self.statements
+            # How Django looks at the catalog is of no use to the reader.
+            if item not in telling and (self.runs_python or not only_reads(item[1].sql))
+        ]
+        others.sort(key=lambda item: -item[1].total_ms)
+        kept = telling + others[: max(most - len(telling), 0)]
+        return sorted(kept, key=lambda item: item[0])
+
+    def seen(self, end: float) -> SeenOperation:
+        """Return it as it is told when the step has ended."""
+        kept = self._worth_telling()
+        return SeenOperation(
+            position=self.position,
+            description=self.description,
+            duration_ms=round((end - self.start) * 1000)
+            if self.duration_ms is None
+            else self.duration_ms,
+            runs_python=self.runs_python,
+            queries=self.queries,
+            distinct=len(self.texts),
+            omitted=self.queries - sum(found.times for _, found in kept),
+            statements=tuple(_held(at, found, end) for at, found in kept),
+        )
+
+
+def _merged(earlier: SeenStatement, later: SeenStatement) -> SeenStatement:
+    """Return one statement for both: the slower one, and what both were together."""
+    slower = max(earlier, later, key=lambda found: found.duration_ms)
+    rows = None if later.rows is None else (earlier.rows or 0) + later.rows
+    return replace(
+        slower,
+        times=earlier.times + 1,
+        total_ms=earlier.total_ms + later.duration_ms,
+        rows=rows,
+        locks=earlier.locks or later.locks,
+        rewrites=tuple(sorted({*earlier.rewrites, *later.rewrites})),
+        failed=later.failed,
+    )
+
+
+def _held(at: float, statement: SeenStatement, end: float) -> SeenStatement:
+    if not statement.locks:
+        return statement
+    held = round((end - at) * 1000)
+    locks = tuple(replace(lock, held_ms=held) for lock in statement.locks)
+    return replace(statement, locks=locks)
+
+
+class Watching:
+    """An observer of a run, and the carrier of its steps, that looks at each statement."""
+
+    def __init__(
+        self, held: Any, carried: Carrier, reporter: Reporter, observer: Observer
+    ) -> None:
+        self._held_to = held
+        self._carried = carried
+        self._reporter = reporter
+        self._observer = observer
+        self._watched: list[_Watched] = []
+        self._current: _Watched | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._held_to, name)
+
+    # --- the observer -----------------------------------------------------------------
+
+    def operation_started(self, position: int | None, operation: Operation) -> None:
+        """Note which operation comes now."""
+        self._begin(position, operation)
+        self._held_to.operation_started(position, operation)
+
+    def operation_finished(self, position: int | None, duration_ms: int) -> None:
+        """Note how long it took."""
+        self._end(duration_ms)
+        self._held_to.operation_finished(position, duration_ms)
+
+    def operation_begins(self, place: Place, operation: Operation) -> None:
+        """Note which operation comes now."""
+        self._held_to.operation_begins(place, operation)
+        self._begin(place.position, operation)
+
+    def operation_returns(self, place: Place, duration_ms: int) -> None:
+        """Note how long it took."""
+        self._end(duration_ms)
+        self._held_to.operation_returns(place, duration_ms)
+
+    def _begin(self, position: int | None, operation: Operation) -> None:
+        self._current = _Watched(
+            position=position,
+            description=describe_operation(operation),
+            runs_python=isinstance(operation, RunPython),
+        )
+        self._watched.append(self._current)
+
+    def _end(self, duration_ms: int) -> None:
+        if self._current is not None:
+            self._current.duration_ms = duration_ms
+        self._current = None
+
+    # --- the carrier ------------------------------------------------------------------
+
+    def __call__(
+        self,
+        executor: MigrationExecutor,
+        method: Callable[..., Any],
+        state: Any,
+        migration: Migration,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Carry out a step, and tell what was seen of it, also when it fails."""
+        self._watched, self._current = [], None
+        if executor.connection.in_atomic_block:  # in place: what is held is not the step's
+            self._observer.look(executor.connection, "")
+        try:
+            with executor.connection.execute_wrapper(self._watch):
+                return self._carried(executor, method, state, migration, *args, **kwargs)
+        finally:
+            end = time.monotonic()
+            seen = [found.seen(end) for found in self._watched]
+            self._reporter.watched([msgspec.to_builtins(found) for found in seen])
+
+    def _watch(
+        self,
+        execute: Callable[..., Any],
+        sql: Any,
+        params: Any,
+        many: bool,  # noqa: FBT001 - Django calls it so
+        context: Any,
+    ) -> Any:
+        text, start = str(sql), time.monotonic()
+        try:
+            result = execute(sql, params, many, context)
+        except Exception:
+            self._note(text, start, rows=None, seen=Seen(), failed=True)
+            raise
+        took = time.monotonic()
+        rows = getattr(context["cursor"], "rowcount", -1)
+        seen = Seen()
+        # What Python has sent before takes the same locks: a loop is not slowed down.
+        if not self._is_known(text) and (
+            not only_reads(text) or first_word(text) == "select"
+        ):
+            seen = self._observer.look(context["connection"], text)
+        self._note(text, start, took=took, rows=rows, seen=seen)
+        return result
+
+    def _is_known(self, text: str) -> bool:
+        current = self._current
+        return current is not None and current.runs_python and hash(text) in current.texts
+
+    def _note(
+        self,
+        text: str,
+        start: float,
+        *,
+        rows: int | None,
+        seen: Seen,
+        took: float | None = None,
+        failed: bool = False,
+    ) -> None:
+        if self._current is None and _is_around(text):
+            return
+        if self._current is None and not self._watched_end():
+            self._watched.append(
+                _Watched(position=None, description=AT_THE_END, is_end=True)
+            )
+        current = self._current or self._watched[-1]
+        duration_ms = round(((took or time.monotonic()) - start) * 1000)
+        current.add(
+            start,
+            SeenStatement(
+                sql=clipped(self._reporter.template_of(text), _LONGEST),
+                duration_ms=duration_ms,
+                total_ms=duration_ms,
+                rows=None if rows is None or rows < 0 or _is_definition(text) else rows,
+                locks=None
+                if seen.locks is None
+                else tuple(
+                    SeenLock(table=table, mode=mode, blocks=self._observer.blocks(mode))
+                    for table, mode in seen.locks
+                ),
+                rewrites=seen.rewrites,
+                failed=failed,
+            ),
+            text,
+        )
+        if current.is_end:
+            current.duration_ms = (current.duration_ms or 0) + duration_ms
+
+    def _watched_end(self) -> bool:
+        return bool(self._watched) and self._watched[-1].is_end
+
+
+def _is_around(text: str) -> bool:
+    """Tell whether it is Django's own record of a step, or how its editor begins and
+    ends."""
+    return (
+        "django_migrations" in text
+        or only_reads(text)
+        or first_word(text) in {"begin", "commit", "rollback", "start"}
+    )
+
+
+def _is_definition(text: str) -> bool:
+    return first_word(text) in {"create", "alter", "drop", "comment"}
+
+
+@contextmanager
+def watching(
+    order: Order, held: Any, carried: Carrier, reporter: Reporter
+) -> Iterator[tuple[Any, Carrier]]:
+    """Give who observes and who carries out the steps of an order: in a rehearsal,
+    somebody who looks at every statement."""
+    if order.scratch is None and order.in_place is None:
+        yield held, carried
+        return
+    observer = copies_of(order.database).observer()
+    observer.remember(connections[order.database])
+    found = Watching(held, carried, reporter, observer)
+    yield found, found

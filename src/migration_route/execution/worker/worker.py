@@ -1,0 +1,375 @@
+"""How is a plan carried out? The worker: a process for one run, and then no more.
+
+It drives the project's own `migrate`, whichever app provides it, with Django's plan
+held against the order before the first statement and at every step.
+
+Whose sessions are those that a migration opens? The worker's own, each locked.
+
+How does a program type `manage.py migrate`? The project's own, whichever app has it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from argparse import Action, ArgumentParser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+import msgspec
+from django.apps import apps
+from django.core.management import get_commands, load_command_class
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.db.migrations import Migration
+from django.db.migrations.state import ProjectState
+from django.db.models.signals import pre_migrate
+
+from migration_route.conf import route_settings
+from migration_route.core import clock
+from migration_route.core.enums import OWN_APP, Mode
+from migration_route.core.error_texts import message_of, sqlstate_of, traceback_of
+from migration_route.core.errors import OrphanBackend
+from migration_route.execution.messages import Answer, Ending, Failure, Message, Order
+from migration_route.execution.migrate_guard import standing_aside
+from migration_route.execution.posix_signals import (
+    let_interrupts_through,
+    no_more_interrupts,
+)
+from migration_route.execution.worker.in_place import AllRehearsed, carefully
+from migration_route.execution.worker.instrumentation import observed
+from migration_route.execution.worker.lock_retry import LockTimeout
+from migration_route.execution.worker.operation_positions import (
+    LoadedMigrations,
+    remembering_loaded,
+)
+from migration_route.execution.worker.output import LineWriter
+from migration_route.execution.worker.plan_guard import (
+    Expectation,
+    PlanDiffers,
+    require_same_additions,
+)
+from migration_route.execution.worker.reporter import Reporter, Stopped, placeholders_kept
+from migration_route.execution.worker.resume import rebuilding, resume_in
+from migration_route.execution.worker.sandbox import led_to_copy
+from migration_route.execution.worker.statement_probe import watching
+from migration_route.planning import sources
+from migration_route.vendors import vendor_of
+from migration_route.vendors.base import Slot, TargetLock
+
+_LOCK_PATIENCE = 10.0
+_LOCK_PAUSE = 0.05
+
+
+@contextmanager
+def worker_session(
+    database: str, run: str, session_opens: Callable[[], None]
+) -> Iterator[None]:
+    """Make every session that this process opens to the database the worker's own.
+
+    One of them holds a lock, which outlives this process for as long as that session
+    does. Each session that is opened calls `session_opens` when the lock is held, before
+    it is used: the run may have been concluded while no session of it was there. Raises
+    `OrphanBackend` where the session of an earlier run does not end.
+    """
+    vendor = vendor_of(database)
+    locks = WorkerLocks(database)
+    lock_timeout = route_settings().database(database).lock_timeout.total_seconds()
+
+    def prepare(connection: BaseDatabaseWrapper, **_: Any) -> None:
+        # A look at the locks has a session of its own, which is in no transaction.
+        if connection.alias != database or connections[database] is not connection:
+            return
+        vendor.prepare_worker_session(connection, run, lock_timeout=lock_timeout)
+        locks.acquire(connection)
+        if vendor.lock_is_of_session:  # else it was held all the while
+            session_opens()
+
+    connections[database].close()
+    usual = connections[database].settings_dict
+    connections[database].settings_dict = vendor.worker_settings(usual)
+    connection_created.connect(prepare, dispatch_uid="migration_route.worker")
+    try:
+        with _directly(database):
+            yield
+    finally:
+        connection_created.disconnect(prepare, dispatch_uid="migration_route.worker")
+        connections[database].close()  # a pool would take it for one of its own
+        connections[database].settings_dict = usual
+        locks.release()
+
+
+@contextmanager
+def _directly(database: str) -> Iterator[None]:
+    """Let the alias lead past a pooler, in every thread, where the settings name a way."""
+    way = route_settings().database(database).direct
+    if way is None:
+        yield
+        return
+    usual = connections.settings[database]
+    connections.settings[database] = {**connections.settings[way], "TEST": usual["TEST"]}
+    del connections[database]  # the next look makes it anew, by the new settings
+    try:
+        yield
+    finally:
+        connections[database].close()
+        connections.settings[database] = usual
+        del connections[database]
+
+
+class WorkerLocks:
+    """The worker's lock of a database, held by one session of this process."""
+
+    def __init__(self, database: str) -> None:
+        self._vendor = vendor_of(database)
+        self._held: list[tuple[BaseDatabaseWrapper, TargetLock, int | None]] = []
+
+    def acquire(self, connection: BaseDatabaseWrapper) -> None:
+        """Take the lock with this session, unless another open session of this process
+        holds it: a migration may open more than one, in threads of its own.
+
+        Raises `OrphanBackend` where the session of another process does not end.
+        """
+        if not self._vendor.lock_is_of_session and self._held:
+            return
+        # What this connection had before went with its earlier session.
+        self._held = [one for one in self._held if one[0] is not connection]
+        lock = self._vendor.lock(connection, Slot.WORKER)
+        deadline = time.monotonic() + _LOCK_PATIENCE
+        while not lock.try_acquire():
+            if self._is_ours(lock.holder()):
+                return
+            if time.monotonic() > deadline:
+                raise OrphanBackend
+            time.sleep(_LOCK_PAUSE)  # a session lock is polled, never waited for
+        self._held.append((connection, lock, lock.holder()))
+
+    def _is_ours(self, session: int | None) -> bool:
+        """Tell whether a session is one that this process has open. One that it has
+        closed may be there for a moment still, with the lock."""
+        return any(
+            session == known and connection.connection is not None
+            for connection, _, known in self._held
+        )
+
+    def release(self) -> None:
+        """Give back a lock that does not go with a session."""
+        if not self._vendor.lock_is_of_session:
+            for _, lock, _ in self._held:
+                lock.release()
+
+
+_MODE_OPTIONS = {Mode.FAKE: "fake", Mode.FAKE_INITIAL: "fake_initial"}
+_USUAL = {"interactive": "--no-input", "no_color": "--no-color"}
+"""How the options are spelled that a command may well not have, or spell otherwise."""
+
+
+def type_migrate(order: Order, target: str, streams: dict[str, LineWriter]) -> None:
+    """Run `manage.py migrate` as if it had been typed."""
+    provider = get_commands()["migrate"]
+    command: BaseCommand = (
+        provider
+        if isinstance(provider, BaseCommand)
+        else load_command_class(provider, "migrate")
+    )
+    command.stdout = OutputWrapper(cast("TextIO", streams["command_stdout"]))
+    command.stderr = OutputWrapper(cast("TextIO", streams["command_stderr"]))
+    parser = command.create_parser("manage.py", "migrate")
+    place = target.split(".", 1) if target else []
+    arguments = [*place, *_options(parser, order)]
+    sys.argv = ["manage.py", "migrate", *arguments]
+    options = vars(parser.parse_args(arguments))
+    positional = options.pop("args", ())
+    command.execute(*positional, **options)
+
+
+def _options(parser: ArgumentParser, order: Order) -> list[str]:
+    """Return the options of an order, each as this parser spells it: as in `call_command`,
+    it is the destination of an option that counts.
+
+    Raises `CommandError` where the command has no option for what the order asks for.
+    """
+    found = {action.dest: action for action in parser._actions if action.option_strings}
+    words = []
+    for destination, usual in _USUAL.items():
+        if action := found.get(destination):
+            words.append(_spelled(action, usual))
+    if action := found.get("database"):
+        words += [_spelled(action, "--database"), order.database]
+    elif order.database != DEFAULT_DB_ALIAS:
+        raise CommandError(
+            "The migrate command of this project has no option for the database: it "
+            f"cannot migrate {order.database!r}."
+        )
+    if mode := _MODE_OPTIONS.get(Mode(order.mode)):
+        if mode not in found:
+            raise CommandError(
+                f"The migrate command of this project has no option for {mode!r}."
+            )
+        words.append(_spelled(found[mode], f"--{mode.replace('_', '-')}"))
+    return words
+
+
+def _spelled(action: Action, usual: str) -> str:
+    return usual if usual in action.option_strings else action.option_strings[-1]
+
+
+class Worker:
+    """Carries out one order; `pipe` leads to the supervisor, `control` from it."""
+
+    def __init__(self, *, pipe: int, control: int) -> None:
+        self._pipe = pipe
+        self._control = os.fdopen(control, "rb", buffering=0)
+
+    def work(self) -> None:
+        """Wait for the order, carry it out, and say how it ended."""
+        line = self._control.readline()
+        if not line:
+            return  # the supervisor has ended before there was anything to do
+        order = msgspec.json.decode(line, type=Order)
+        reporter = Reporter(self._pipe, order.database, self._next_answer)
+        streams = _capture(reporter)
+        ending, failure = _carry_out(order, reporter, streams)
+        no_more_interrupts()
+        connections.close_all()
+        for stream in streams.values():
+            stream.finish()
+        reporter.send(Message(kind="ended", at=clock.now(), ending=ending, failure=failure))
+
+    def _next_answer(self) -> Answer:
+        line = self._control.readline()
+        if not line:
+            raise Stopped
+        return msgspec.json.decode(line, type=Answer)
+
+
+def _carry_out(
+    order: Order, reporter: Reporter, streams: dict[str, LineWriter]
+) -> tuple[Ending, Failure | None]:
+    try:
+        with (
+            led_to_copy(order.database, order.scratch, reporter.denied),
+            standing_aside(order.database),
+            worker_session(order.database, order.run, reporter.session_opens),
+            placeholders_kept(order.database, reporter),
+            remembering_loaded() as loaded,
+            _held_to(order, reporter, loaded) as held,
+            rebuilding(order, reporter),
+            carefully(order, held, reporter) as (observer, carried),
+            watching(order, observer, carried, reporter) as (looking, carrying),
+            observed(looking, carrying, loaded.layout_of),
+        ):
+            for app, name, _ in order.steps:
+                sources.forget_old_bytecode(app, name)
+            for target in order.targets or ("",):
+                type_migrate(order, target, streams)
+    except Stopped:
+        return "stopped", None
+    except AllRehearsed:
+        return "done", None
+    except PlanDiffers as difference:
+        return "plan_changed", Failure(type="PlanChanged", message=str(difference))
+    except LockTimeout as spent:
+        return "lock_timeout", _failure(spent)
+    except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C as well
+        return "failed", _failure(error)
+    return "done", None
+
+
+def _capture(reporter: Reporter) -> dict[str, LineWriter]:
+    """Send what is printed to the supervisor; the command gets streams of its own,
+    so that a half-written "Applying …" does not run into a printed line."""
+    below = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+
+    def writer(stream: str) -> LineWriter:
+        return LineWriter(lambda line: reporter.output(stream, line), below[stream])
+
+    streams = {
+        "stdout": writer("stdout"),
+        "stderr": writer("stderr"),
+        "command_stdout": writer("stdout"),
+        "command_stderr": writer("stderr"),
+    }
+    sys.stdout, sys.stderr = streams["stdout"], streams["stderr"]
+    return streams
+
+
+class _Held:
+    """A reporter that lets nothing begin but what the order permits."""
+
+    def __init__(
+        self, expectation: Expectation, reporter: Reporter, loaded: LoadedMigrations
+    ) -> None:
+        self._expectation = expectation
+        self._reporter = reporter
+        self._loaded = loaded
+
+    def step_starts(
+        self, migration: Migration, state: ProjectState, *, backwards: bool
+    ) -> None:
+        self._expectation.begin(migration, backwards=backwards)
+        resumed = self._expectation.resumed
+        places = self._loaded.layout_of(migration).places(backwards=backwards)
+        if resumed is not None:
+            added = self._loaded.layout_of(migration).added(backwards=backwards)
+            require_same_additions(migration, resumed.added, added)
+        self._reporter.step_starts(migration, state, backwards=backwards)
+        if resumed is not None:
+            resume_in(migration, places, resumed, backwards=backwards)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reporter, name)
+
+
+@contextmanager
+def _held_to(order: Order, reporter: Reporter, loaded: LoadedMigrations) -> Iterator[_Held]:
+    expectation = Expectation(order, loaded.in_order_of_execution)
+
+    def check(plan: list[tuple[Migration, bool]], using: str, **_: Any) -> None:
+        if using == order.database:
+            expectation.check_plan(plan)
+
+    sender = apps.get_app_config(OWN_APP)
+    pre_migrate.connect(check, sender=sender, dispatch_uid="migration_route.worker")
+    try:
+        yield _Held(expectation, reporter, loaded)
+    finally:
+        pre_migrate.disconnect(check, sender=sender, dispatch_uid="migration_route.worker")
+
+
+def _failure(error: BaseException) -> Failure:
+    with_detail = route_settings().record_error_detail
+    return Failure(
+        type=type(error).__name__,
+        message=message_of(error),
+        sqlstate=sqlstate_of(error),
+        traceback=traceback_of(error, with_detail=with_detail),
+    )
+
+
+def run_worker(*, pipe: int, control: int, life: int) -> None:
+    """Be the worker from here on; does not return.
+
+    `life` is a pipe that the supervisor holds open: when it closes, the supervisor is
+    dead, and this process ends at once instead of going on unseen.
+    """
+    threading.Thread(target=_end_with, args=(life,), daemon=True).start()
+    status = 1
+    try:
+        let_interrupts_through()
+        Worker(pipe=pipe, control=control).work()
+        status = 0
+    finally:
+        # No exit handlers: those of the supervisor's image are not ours to run.
+        os._exit(status)
+
+
+def _end_with(life: int) -> None:
+    os.read(life, 1)
+    os.kill(os.getpid(), signal.SIGKILL)

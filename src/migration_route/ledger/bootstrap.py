@@ -1,0 +1,115 @@
+"""How do the ledger's own tables come to be?
+
+By applying this app's own migrations, alone, before the first write: so the very first
+run on an empty database is on record. A read never creates anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from importlib import import_module
+from pkgutil import iter_modules
+
+from django.db import Error as DatabaseFailure
+from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+from django.utils import translation
+
+from migration_route.conf import route_settings
+from migration_route.conf.databases import new_connection, own_connection, require_direct
+from migration_route.core.enums import OWN_APP
+from migration_route.core.errors import ActiveRun, DatabaseUnavailable, Misconfigured
+from migration_route.vendors import vendor_of
+from migration_route.vendors.base import Slot
+from migration_route.vendors.error_causes import refusal_of
+
+logger = logging.getLogger("migration_route.ledger")
+
+_POLL = 0.1
+
+
+def is_installed(alias: str) -> bool:
+    """Tell whether the ledger's tables are there.
+
+    Raises `django.db.DatabaseError` when the database cannot be asked.
+    """
+    recorder = MigrationRecorder(connections[alias])
+    return (
+        recorder.has_table()
+        and recorder.migration_qs.filter(app=OWN_APP, name="0001_initial").exists()
+    )
+
+
+def install() -> bool:
+    """Bring the ledger's tables up to date; return whether there was anything to do.
+
+    Raises `ActiveRun` when the database stays locked, `PoolerDetected` when it cannot
+    be locked, `DatabaseUnavailable` when the database refuses the tables, and
+    `django.db.DatabaseError` when they cannot be made.
+    """
+    alias = route_settings().ledger_database
+    with own_connection(alias):
+        if _is_up_to_date(alias):
+            return False
+        require_direct(alias)
+        try:
+            return _install_locked(alias)
+        except DatabaseFailure as error:
+            if (refusal := refusal_of(error)) is None:
+                raise
+            raise DatabaseUnavailable(
+                f"The ledger cannot be installed in the database {alias!r}. "
+                f"{refusal.message}",
+                hint=refusal.hint,
+            ) from error
+
+
+def _is_up_to_date(alias: str) -> bool:
+    return _own_migrations() <= _applied(alias)
+
+
+def _own_migrations() -> set[str]:
+    """Return the names of this app's migrations, without building the whole graph."""
+    package, _ = MigrationLoader.migrations_module(OWN_APP)
+    if package is None:
+        raise Misconfigured("MIGRATION_MODULES takes the ledger's own migrations away.")
+    places = import_module(package).__path__
+    return {name for _, name, is_package in iter_modules(places) if not is_package}
+
+
+def _applied(alias: str) -> set[str]:
+    recorder = MigrationRecorder(connections[alias])
+    if not recorder.has_table():
+        return set()
+    return set(recorder.migration_qs.filter(app=OWN_APP).values_list("name", flat=True))
+
+
+def _install_locked(alias: str) -> bool:
+    lock_connection = new_connection(alias)
+    try:
+        lock = vendor_of(alias).lock(lock_connection, Slot.SUPERVISOR)
+        deadline = time.monotonic() + route_settings().lock_wait.total_seconds()
+        while not lock.try_acquire():
+            if time.monotonic() > deadline:
+                raise ActiveRun(
+                    "The ledger must be installed or upgraded first, "
+                    f"and another run, or a typed migrate, holds the database {alias!r}."
+                )
+            time.sleep(_POLL)  # a session lock is polled, never waited for
+            if _is_up_to_date(alias):
+                return False  # by who had the lock; a run that has it now may take long
+        try:
+            # What another process did while we waited is read again.
+            # It imports every migration of the project: as `migrate` does, untranslated.
+            with translation.override(None):
+                executor = MigrationExecutor(connections[alias])
+                executor.migrate(executor.loader.graph.leaf_nodes(OWN_APP))
+        finally:
+            if not lock.release():
+                logger.warning("The lock of %s was lost while the ledger was made.", alias)
+        return True
+    finally:
+        lock_connection.close()

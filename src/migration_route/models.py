@@ -1,0 +1,343 @@
+"""Which rows does the route keep?
+
+Times and JSON are text, and no row points outside this app: the tables can be made on
+an empty database, and a digest covers exactly what is stored.
+
+Text columns of the ledger that take every text, in any encoding of the database.
+
+The row of an approval, or of a rejection: what a person said of a run.
+
+The rows of what is still to be told: how far each recipient has got, and what waits.
+
+The row of an entry: one line of the ledger.
+
+The row of an event: something that happened in a run.
+
+The row of a rehearsal: a plan carried out to see what it does, and what was seen.
+
+The row of a run: what was permitted, by whom, and how far it has come.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.translation import gettext_lazy as _
+
+from migration_route.core.enums import Scope
+from migration_route.core.uncached import UncachedManager
+from migration_route.vendors.encodings import storable
+
+__all__ = [
+    "Approval",
+    "Delivery",
+    "Entry",
+    "Event",
+    "Outbox",
+    "Rehearsal",
+    "Run",
+]
+
+
+def stored_words(
+    model: type[models.Model], alias: str, words: dict[str, str]
+) -> dict[str, Any]:
+    """Return the values of `AnyText` fields as the database will give them back, so that a
+    digest covers exactly what is stored."""
+    fields: dict[str, Any] = {name: model._meta.get_field(name) for name in words}
+    return {
+        name: fields[name].stored(text, connections[alias]) for name, text in words.items()
+    }
+
+
+class AnyText:
+    """A text field that escapes what the database cannot store."""
+
+    max_length: int | None
+
+    def stored(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
+        """Return a value as the database keeps it: a longer one is cut."""
+        if not isinstance(value, str):
+            return value
+        return storable(connection, value)[: self.max_length]
+
+    def get_db_prep_value(
+        self,
+        value: Any,
+        connection: BaseDatabaseWrapper,
+        prepared: bool = False,  # noqa: FBT001, FBT002 - Django calls it so
+    ) -> Any:
+        """Escape what is written, and what it is compared with."""
+        found = super().get_db_prep_value(value, connection, prepared)  # type: ignore[misc]
+        return self.stored(found, connection)
+
+    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+        """Be the field of Django in migrations: the column is the same."""
+        name, path, args, kwargs = super().deconstruct()  # type: ignore[misc]
+        return name, path.replace(f"{__name__}.Any", "django.db.models."), args, kwargs
+
+
+class AnyCharField(AnyText, models.CharField):  # type: ignore[type-arg]
+    """A short text."""
+
+
+class AnyTextField(AnyText, models.TextField):  # type: ignore[type-arg]
+    """A text of any length."""
+
+
+class Approval(models.Model):
+    """What one person said of one run; never changed. Only `migration_route.ledger`
+    writes here."""
+
+    id = models.BigAutoField(primary_key=True)
+    run = models.CharField(_("run"), max_length=32)
+    fingerprint = models.CharField(_("fingerprint"), max_length=100)
+    decision = models.CharField(_("decision"), max_length=10)
+    actor_kind = models.CharField(max_length=20)
+    actor_name = AnyCharField(_("actor"), max_length=200)
+    actor_key = AnyCharField(max_length=200)  # a primary key, an account of a host
+    address = AnyCharField(_("address"), max_length=100, blank=True)
+    permissions = models.TextField()  # JSON: those that mattered, and that they had
+    reason = AnyTextField(_("reason"), blank=True)
+    at = models.CharField(_("time"), max_length=32)
+
+    objects = UncachedManager()
+
+    class Meta:
+        verbose_name = _("approval")
+        verbose_name_plural = _("approvals")
+        ordering = ("-id",)
+        default_permissions = ("view",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("run", "decision", "actor_kind", "actor_key"),
+                name="migration_route_approval_once",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.run} {self.decision} {self.actor_name}"
+
+
+class Outbox(models.Model):
+    """Up to which entry a recipient's messages were made, and who delivers them now."""
+
+    recipient = models.CharField(primary_key=True, max_length=60)
+    sequence = models.BigIntegerField()  # of the last entry that was looked at
+    leased_by = models.CharField(max_length=32, blank=True)
+    leased_until = models.CharField(max_length=32, blank=True)
+    paused_until = models.CharField(max_length=32, blank=True)  # it did not answer
+
+    objects = UncachedManager()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.recipient} up to {self.sequence}"
+
+
+class Delivery(models.Model):
+    """One message that has not arrived; the row goes when it has."""
+
+    id = models.BigAutoField(primary_key=True)
+    recipient = models.CharField(max_length=60)
+    sequence = models.BigIntegerField()  # of its entry
+    event = models.CharField(max_length=40)
+    run = models.CharField(max_length=32, blank=True)
+    at = models.CharField(max_length=32)  # of its entry
+    attempts = models.IntegerField(default=0)
+    due_at = models.CharField(max_length=32)
+    is_given_up = models.BooleanField(default=False)
+    error = AnyCharField(max_length=200, blank=True)  # why it did not arrive
+
+    objects = UncachedManager()
+
+    class Meta:
+        default_permissions = ()
+        constraints = (
+            models.UniqueConstraint(
+                fields=("recipient", "sequence"), name="migration_route_delivery_once"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.recipient} {self.sequence} {self.event}"
+
+
+class Entry(models.Model):
+    """Who did what, and how it went; never changed, each chained to the one before."""
+
+    sequence = models.BigIntegerField(primary_key=True)
+    uid = models.CharField(max_length=32, unique=True)
+    at = models.CharField(_("time"), max_length=32)
+    action = models.CharField(_("action"), max_length=40)
+    actor_kind = models.CharField(max_length=20)
+    actor_name = AnyCharField(_("actor"), max_length=200, blank=True)
+    address = AnyCharField(_("address"), max_length=100, blank=True)
+    database = AnyCharField(_("database"), max_length=200, blank=True)
+    run = models.CharField(_("run"), max_length=32, blank=True, db_index=True)
+    build = AnyCharField(max_length=200, blank=True)
+    facts = models.TextField()  # JSON
+    previous = models.CharField(max_length=64)
+    digest = models.CharField(max_length=64)
+
+    objects = UncachedManager()
+
+    class Meta:
+        verbose_name = _("entry")
+        verbose_name_plural = _("entries")
+        ordering = ("-sequence",)
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.sequence} {self.action}"
+
+
+class Event(models.Model):
+    """One happening, numbered from 1 in its run; each digest covers the one before."""
+
+    id = models.BigAutoField(primary_key=True)
+    run = models.CharField(max_length=32)
+    number = models.BigIntegerField()
+    at = models.CharField(max_length=32)
+    kind = models.CharField(max_length=40)
+    step = models.IntegerField(null=True)
+    operation = models.IntegerField(null=True)
+    duration_ms = models.BigIntegerField(null=True)
+    text = AnyTextField(blank=True)
+    facts = models.TextField()  # JSON
+    digest = models.CharField(max_length=64)
+
+    objects = UncachedManager()
+
+    class Meta:
+        default_permissions = ("view",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("run", "number"), name="migration_route_event_number"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.run} {self.number} {self.kind}"
+
+
+class Rehearsal(models.Model):
+    """One plan, carried out. Only `migration_route.ledger` writes here."""
+
+    id = models.CharField(primary_key=True, max_length=32, editable=False)
+    database = AnyCharField(_("database"), max_length=200, db_index=True)
+    # The alias while it is under way, NULL afterwards: one rehearsal at a time.
+    active_database = models.CharField(max_length=200, null=True, unique=True)  # noqa: DJ001
+    state = models.CharField(_("state"), max_length=20)
+    kind = models.CharField(_("kind"), max_length=20)
+    and_back = models.BooleanField(default=False)
+    in_place = models.BooleanField(default=False)  # on no copy, and rolled back
+    direction = models.CharField(max_length=10)
+    targets = models.TextField()  # JSON: ["app.name", …]
+    fingerprint = models.CharField(_("fingerprint"), max_length=100)
+    steps = models.TextField()  # JSON: [[app, name, digest], …]
+    phase = models.CharField(max_length=20, blank=True)  # "": everything
+    left_out = models.TextField(blank=True)  # JSON, as in `steps`: by that phase
+    actor_kind = models.CharField(max_length=20)
+    actor_name = AnyCharField(_("requested by"), max_length=200)
+    address = AnyCharField(max_length=100, blank=True)
+    reason = AnyTextField(_("reason"), blank=True)
+    build = AnyCharField(max_length=200)
+    # The database that is made for it, "" where none was; it is removed by whoever looks.
+    scratch = models.CharField(max_length=100, blank=True)
+    is_removed = models.BooleanField(default=True)
+    host = AnyCharField(max_length=200, blank=True)
+    pid = models.BigIntegerField(null=True)
+    created_at = models.CharField(_("created"), max_length=32)
+    started_at = models.CharField(max_length=32, blank=True)
+    finished_at = models.CharField(max_length=32, blank=True)
+    heartbeat_at = models.CharField(max_length=32)
+    error = models.TextField(blank=True)  # JSON
+    report = models.TextField(blank=True)  # JSON
+
+    objects = UncachedManager()
+
+    class Meta:
+        verbose_name = _("rehearsal")
+        verbose_name_plural = _("rehearsals")
+        ordering = ("-id",)
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.database} {self.id} {self.state}"
+
+
+class Run(models.Model):
+    """One attempt at one plan. Only `migration_route.ledger` writes here."""
+
+    id = models.CharField(primary_key=True, max_length=32, editable=False)
+    database = AnyCharField(_("database"), max_length=200, db_index=True)
+    # The alias while the run may still own its database, NULL afterwards: the unique
+    # index makes the second of two simultaneous requests fail.
+    active_database = models.CharField(max_length=200, null=True, unique=True)  # noqa: DJ001
+    state = models.CharField(_("state"), max_length=20, db_index=True)
+    outcome = models.CharField(_("outcome"), max_length=40, blank=True)
+    direction = models.CharField(max_length=10)
+    mode = models.CharField(max_length=20)
+    targets = models.TextField()  # JSON: ["app.name", …]
+    fingerprint = models.CharField(_("fingerprint"), max_length=100)
+    steps = models.TextField()  # JSON: what each step is and how far it has come
+    error = models.TextField(blank=True)  # JSON
+    actor_kind = models.CharField(max_length=20)
+    actor_name = AnyCharField(_("requested by"), max_length=200)
+    actor_key = AnyCharField(max_length=200)  # a primary key, an account of a host
+    address = AnyCharField(max_length=100, blank=True)
+    reason = AnyTextField(_("reason"), blank=True)
+    build = AnyCharField(max_length=200)
+    # NULL where no Idempotency-Key came along: only keys are unique.
+    idempotency_key = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001
+    request_digest = models.CharField(max_length=64)
+    rebuild_invalid_indexes = models.BooleanField(default=False)
+    # NULL where no permit came along: each is good for one run.
+    permit = models.CharField(max_length=32, null=True, unique=True)  # noqa: DJ001
+    phase = models.CharField(max_length=20, blank=True)  # "": everything
+    deferred = models.TextField(blank=True)  # JSON: what that phase leaves out
+    demand = models.TextField(blank=True)  # JSON: whose approval it needs; "": nobody's
+    # The run that stopped midway and is resolved when this one begins; "": none.
+    resumes = models.CharField(max_length=32, blank=True)
+    waiting_reason = models.CharField(max_length=40, blank=True)
+    waiting_until = models.CharField(max_length=32, blank=True)
+    waiting_facts = models.TextField(blank=True)  # JSON: who is in the way, what was tried
+    asked = models.CharField(max_length=20, blank=True)  # what a person wants of it next
+    begin_at = models.CharField(max_length=32, blank=True)  # not before; "": at once
+    in_spite = models.BooleanField(default=False)  # of windows and freezes, by a person
+    carrier = models.CharField(max_length=32, blank=True)  # whose it is; "": nobody's
+    host = AnyCharField(max_length=200, blank=True)
+    supervisor_pid = models.BigIntegerField(null=True)
+    worker_pid = models.BigIntegerField(null=True)
+    created_at = models.CharField(_("created"), max_length=32)
+    started_at = models.CharField(max_length=32, blank=True)
+    finished_at = models.CharField(max_length=32, blank=True)
+    heartbeat_at = models.CharField(max_length=32)
+    last_event = models.BigIntegerField(default=0)
+
+    objects = UncachedManager()
+
+    class Meta:
+        verbose_name = _("run")
+        verbose_name_plural = _("runs")
+        ordering = ("-id",)
+        default_permissions = ("view",)
+        permissions = (
+            (Scope.PLAN.value, _("Can read plans")),
+            (Scope.REHEARSE.value, _("Can rehearse plans")),
+            (Scope.APPLY.value, _("Can apply migrations")),
+            (Scope.REVERSE.value, _("Can reverse migrations")),
+            (Scope.FAKE.value, _("Can record migrations without running them")),
+            (Scope.OPERATE.value, _("Can cancel, hold and resume runs")),
+            (Scope.APPROVE.value, _("Can approve plans")),
+            (Scope.FORCE.value, _("Can force runs to stop")),
+            (Scope.RESOLVE.value, _("Can resolve runs that stopped midway")),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.database} {self.id} {self.state}"

@@ -1,0 +1,158 @@
+"""What is to be told now, and when is there something again? One pass over the outbox."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from django.db import Error as DatabaseFailure
+
+from migration_route.conf import route_settings
+from migration_route.conf.databases import own_connection
+from migration_route.conf.recipients import recipients, wanted_by
+from migration_route.conf.types import Mail, Recipient, Webhook
+from migration_route.core.clock import parsed, written
+from migration_route.core.errors import DatabaseUnavailable, UnknownRun
+from migration_route.core.events import edges_of
+from migration_route.ledger import outbox
+from migration_route.ledger.queries import find_run
+from migration_route.ledger.records import EntryRecord, RunRecord
+from migration_route.notifications import mail, webhooks
+from migration_route.notifications.messages import message_of
+from migration_route.notifications.retry import NotArrived, pause
+
+logger = logging.getLogger("migration_route.notifications")
+
+_PATIENCE = 1.0  # seconds that a busy SQLite file may keep us
+_AGAIN = timedelta(seconds=1)  # until a ledger that could not be written is tried again
+_MORE_THAN_AN_ATTEMPT = timedelta(seconds=15)
+_MOST = 100  # messages of one recipient in one pass
+_SEEN = 1000  # messages that are looked through for those that are due
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What came of the messages of one recipient."""
+
+    next_due: datetime | None
+    paused_until: str = ""
+
+
+def deliver_due(now: datetime | None = None) -> datetime | None:
+    """Tell everybody what is due; return when something is due again, None for nothing.
+
+    Any number of processes may call it: at each moment one of them serves a recipient.
+    It raises nothing: what cannot be told now is told later.
+    """
+    dues = []
+    for recipient in recipients():
+        try:
+            dues.append(_deliver_to(recipient, now or datetime.now(UTC)))
+        except (DatabaseFailure, DatabaseUnavailable):
+            logger.warning("The outbox cannot be read or written now.", exc_info=True)
+            dues.append(datetime.now(UTC) + _AGAIN)
+    return min((due for due in dues if due is not None), default=None)
+
+
+def _deliver_to(recipient: Recipient, now: datetime) -> datetime | None:
+    me, lasting = uuid4().hex, recipient.timeout + _MORE_THAN_AN_ATTEMPT
+    with own_connection(route_settings().ledger_database, patience=_PATIENCE):
+        if not outbox.is_installed_and_free():
+            return now + _AGAIN
+        found = outbox.look(recipient.name)
+        if found.paused_until > written(now):
+            return parsed(found.paused_until)
+        if not found.has_news and (found.next_due is None or found.next_due > written(now)):
+            return None if found.next_due is None else parsed(found.next_due)
+        if not outbox.lease(recipient.name, by=me, now=now, lasting=lasting):
+            return now + _AGAIN  # another one is telling it
+        told = _Told(next_due=now + _AGAIN)
+        try:
+            outbox.fill(recipient.name, lambda entry: _event(recipient, entry), by=me)
+            told = _tell_in_turn(recipient, me, lasting, now)
+        finally:
+            outbox.give_back(recipient.name, by=me, paused_until=told.paused_until)
+    return told.next_due
+
+
+def _event(recipient: Recipient, entry: EntryRecord) -> str | None:
+    return wanted_by(recipient, edges_of(entry.action, entry.facts), entry.database)
+
+
+def _tell_in_turn(
+    recipient: Recipient, me: str, lasting: timedelta, now: datetime
+) -> _Told:
+    """Tell what is due; of one run nothing before what came earlier has arrived."""
+    stuck: dict[str, str] = {}  # run: when its first message is due again
+    tried = 0
+    for message in outbox.waiting(recipient.name, limit=_SEEN):
+        key = message.run or message.at + str(message.id)  # of no run: in no order
+        if key in stuck:
+            continue
+        if message.due_at > written(now):
+            stuck[key] = message.due_at
+            continue
+        if tried == _MOST:
+            return _Told(next_due=now)
+        tried += 1
+        began = datetime.now(UTC)
+        if not outbox.keep(recipient.name, by=me, now=began, lasting=lasting):
+            return _Told(next_due=now + _AGAIN)
+        failure = _attempt(recipient, message)
+        if failure is None:
+            outbox.arrived(message)
+            continue
+        due = _note(recipient, message, failure)
+        if not failure.is_about_the_message:
+            return _Told(next_due=due, paused_until=written(due))
+        stuck[key] = written(due)
+    return _Told(next_due=min(map(parsed, stuck.values()), default=None))
+
+
+def _attempt(recipient: Recipient, due: outbox.Message) -> NotArrived | None:
+    entry = outbox.entry_at(due.sequence)
+    if entry is None:
+        return None  # removed from the ledger by hand: `ledger verify` tells
+    run = _run_of(entry)
+    try:
+        message = message_of(entry, due.event, run, id_=entry.uid)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # An entry that is not as it was written must not keep the others back.
+        logger.exception("Nothing can be told of entry %d.", entry.sequence)
+        return NotArrived(error="unreadable entry", is_about_the_message=True)
+    match recipient:
+        case Webhook():
+            return webhooks.post(recipient, message)
+        case Mail():
+            return mail.send(recipient, message)
+        case _:
+            raise AssertionError(recipient)
+
+
+def _run_of(entry: EntryRecord) -> RunRecord | None:
+    try:
+        return find_run(entry.run) if entry.run else None
+    except UnknownRun:
+        return None
+
+
+def _note(recipient: Recipient, message: outbox.Message, failure: NotArrived) -> datetime:
+    """Write down a failure; return when the next attempt is due."""
+    now = datetime.now(UTC)
+    due = now + pause(message.attempts + 1, failure.wish)
+    too_old = now - parsed(message.at) > recipient.give_up
+    outbox.failed(message, due_at=written(due), error=failure.error, is_given_up=too_old)
+    if too_old:
+        outbox.forget(now)
+    logger.warning(
+        "%s of %s has not reached %s (%s, attempt %d)%s",
+        message.event,
+        message.run or "no run",
+        recipient.name,
+        failure.error,
+        message.attempts + 1,
+        ": given up" if too_old else "",
+    )
+    return due

@@ -1,0 +1,133 @@
+"""How does a run show itself to OpenTelemetry? A span for it, and one below for each step.
+
+They are made of what is on the ledger, with the times that stand there, in the thread of
+the signals: an exporter that takes its time keeps no run waiting. Without the package
+`opentelemetry-api` (extra `otel`) nothing happens.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from migration_route import __version__, signals
+from migration_route.core import tracing
+from migration_route.core.clock import parsed
+from migration_route.core.enums import RunState, StepState
+from migration_route.core.events import Edge, Happening
+from migration_route.ledger.queries import find_run
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, Tracer
+
+_AT_THE_END = 3.0  # seconds that an exporter gets when the run has ended
+_WELL = frozenset({RunState.SUCCEEDED, RunState.NOOP, RunState.RECONCILED})
+_STEP_WELL = frozenset({StepState.APPLIED, StepState.REVERTED})
+_PREFIX = "migration_route."
+
+
+@contextmanager
+def traced(run: str) -> Iterator[None]:
+    """Let spans tell of this run while the block lasts."""
+    try:
+        from opentelemetry import trace  # noqa: F401 - is it there?
+    except ImportError:
+        yield
+        return
+    spans = _Spans(run)
+    heard = (Edge.RUN_STARTED, Edge.STEP_STARTED, Edge.STEP_FINISHED, Edge.RUN_ENDED)
+    for edge in heard:
+        signals.SIGNALS[edge].connect(spans.hear)
+    try:
+        yield
+    finally:
+        signals.settle(_AT_THE_END)
+        for edge in heard:
+            signals.SIGNALS[edge].disconnect(spans.hear)
+
+
+class _Spans:
+    """The spans of one run that are open."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._of_run: Span | None = None
+        self._of_step: Span | None = None
+
+    def hear(self, happening: Happening, **_: Any) -> None:
+        if happening.run != self._run:
+            return
+        at = int(parsed(happening.at).timestamp() * 1_000_000) * 1000
+        match happening.edge:
+            case Edge.RUN_STARTED:
+                self._of_run = self._begin_run(at)
+            case Edge.STEP_STARTED if self._of_run is not None:
+                self._of_step = self._begin_step(happening, at, self._of_run)
+            case Edge.STEP_FINISHED if self._of_step is not None:
+                state = happening.facts.get("state")
+                _end(self._of_step, at, state, happening, is_well=state in _STEP_WELL)
+                self._of_step = None
+            case Edge.RUN_ENDED if self._of_run is not None:
+                state = happening.facts.get("to")
+                if self._of_step is not None:  # its end has not come onto the ledger
+                    _end(self._of_step, at, state, happening, is_well=False)
+                _end(self._of_run, at, state, happening, is_well=state in _WELL)
+                self._of_run = None
+
+    def _begin_run(self, at: int) -> Span:
+        from opentelemetry.trace.propagation.tracecontext import (
+            TraceContextTextMapPropagator,
+        )
+
+        parent = os.environ.get(tracing.VARIABLE, "")
+        context = TraceContextTextMapPropagator().extract({"traceparent": parent})
+        run = find_run(self._run)
+        return _tracer().start_span(
+            "migration run",
+            context=context,
+            start_time=at,
+            attributes={
+                f"{_PREFIX}run": run.id,
+                f"{_PREFIX}database": run.database,
+                f"{_PREFIX}direction": run.direction.value,
+                f"{_PREFIX}mode": run.mode.value,
+                f"{_PREFIX}fingerprint": run.fingerprint,
+                f"{_PREFIX}build": run.build,
+                f"{_PREFIX}requested_by": run.actor_name,
+                f"{_PREFIX}steps": len(run.steps),
+            },
+        )
+
+    def _begin_step(self, happening: Happening, at: int, parent: Span) -> Span:
+        from opentelemetry.trace import set_span_in_context
+
+        step = str(happening.facts.get("step"))
+        return _tracer().start_span(
+            f"migration step {step}",
+            context=set_span_in_context(parent),
+            start_time=at,
+            attributes={
+                f"{_PREFIX}step": step,
+                f"{_PREFIX}direction": str(happening.facts.get("direction")),
+            },
+        )
+
+
+def _tracer() -> Tracer:
+    from opentelemetry import trace
+
+    return trace.get_tracer("migration_route", __version__)
+
+
+def _end(span: Span, at: int, state: Any, happening: Happening, *, is_well: bool) -> None:
+    from opentelemetry.trace import Status, StatusCode
+
+    span.set_attribute(f"{_PREFIX}state", str(state))
+    if outcome := happening.facts.get("outcome"):
+        span.set_attribute(f"{_PREFIX}outcome", str(outcome))
+    if not is_well:
+        error = happening.facts.get("error") or {}
+        span.set_status(Status(StatusCode.ERROR, str(error.get("message") or state)))
+    span.end(end_time=at)

@@ -1,0 +1,258 @@
+"""On which side of a deploy does each step of a plan belong?
+
+Declared ones are honoured, the others are judged operation by operation; then the graph
+decides what cannot come before what. The running release is taken to be the one for which
+everything that is recorded was applied.
+
+Which phase does a migration declare, in whichever package's words?
+
+By duck typing, without an import: our own attribute `phase`, django-safemigrate's `safe`,
+django-syzygy's `stage`, and the suffix `_contract` of phased migrations.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from django.db.migrations import Migration
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
+
+from migration_route.core.enums import Phase
+from migration_route.core.error_texts import message_of
+from migration_route.planning.phases.compatibility import Judgement, Novelties, judge
+from migration_route.planning.phases.types import COMPUTED, StepPhase
+
+_WORDS = {
+    "before_deploy": Phase.BEFORE_DEPLOY,
+    "pre_deploy": Phase.BEFORE_DEPLOY,
+    "pre_deployment": Phase.BEFORE_DEPLOY,
+    "after_deploy": Phase.AFTER_DEPLOY,
+    "post_deploy": Phase.AFTER_DEPLOY,
+    "post_deployment": Phase.AFTER_DEPLOY,
+    "always": Phase.ANY,
+    "any": Phase.ANY,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """What a migration says of itself."""
+
+    phase: Phase | None  # None: it says something that means nothing here
+    source: str
+    delay: int = 0  # seconds
+    text: str = ""
+
+
+def declared(migration: Migration) -> Declaration | None:
+    """Return what a migration as a whole declares, if anything.
+
+    Our own attribute goes before those of other packages, and all before the name.
+    """
+    own = getattr(migration, "phase", None)
+    if own is not None:
+        return Declaration(phase=_read(own), source="phase", text=repr(own)[:60])
+    for attribute in ("safe", "stage"):
+        value = getattr(migration, attribute, None)
+        phase = None if value is None else _read(value)
+        if phase is not None:
+            return Declaration(phase=phase, source=attribute, delay=_delay(value))
+    if migration.name.endswith("_contract"):
+        return Declaration(phase=Phase.AFTER_DEPLOY, source="_contract")
+    return None
+
+
+def declared_by_operation(operation: Operation) -> Phase | None:
+    """Return the `stage` of one operation, if it has one."""
+    value = getattr(operation, "stage", None)
+    return None if value is None else _read(value)
+
+
+def _read(value: Any) -> Phase | None:
+    """Read text, an enum, an object with one in `when`, or `Safe.after_deploy` uncalled."""
+    value = getattr(value, "when", value)
+    for word in (
+        value,
+        getattr(value, "value", None),
+        getattr(value, "name", None),
+        getattr(value, "__name__", None),
+    ):
+        if isinstance(word, str) and word.lower() in _WORDS:
+            return _WORDS[word.lower()]
+    return None
+
+
+def _delay(value: Any) -> int:
+    delay = getattr(value, "delay", None)
+    return int(delay.total_seconds()) if isinstance(delay, timedelta) else 0
+
+
+logger = logging.getLogger("migration_route.planning")
+
+Key = tuple[str, str]
+MigrationPlan = list[tuple[Migration, bool]]
+Phases = Mapping[Key, StepPhase]
+
+_FORWARDS = {"<old>": "the running release", "<new>": "the new release"}
+_BACKWARDS = {"<old>": "the release that comes back", "<new>": "the running release"}
+_SIDES = {
+    Phase.BEFORE_DEPLOY: "before the deploy",
+    Phase.AFTER_DEPLOY: "after the deploy",
+    Phase.ANY: "on either side of the deploy",
+}
+_FIRST = StepPhase(
+    phase=Phase.BEFORE_DEPLOY,
+    why="Nothing is applied to this database yet: no running release can be broken.",
+)
+
+
+def phases_of(
+    plan: MigrationPlan, loader: MigrationLoader, recorded: Collection[Key]
+) -> Phases:
+    """Return the phase of each step of a plan of one direction.
+
+    On a database without any recorded migration everything belongs before the deploy,
+    whatever it declares.
+    """
+    if not plan:
+        return {}
+    keys = [(migration.app_label, migration.name) for migration, _ in plan]
+    if not recorded:
+        return dict.fromkeys(keys, _FIRST)
+    backwards = plan[0][1]
+    alone = _each_alone(plan, loader, backwards=backwards)
+    return _in_the_graph({key: alone[key] for key in keys}, loader, backwards=backwards)
+
+
+def _each_alone(
+    plan: MigrationPlan, loader: MigrationLoader, *, backwards: bool
+) -> dict[Key, StepPhase]:
+    """Judge every migration of a plan in one walk through the states of the project."""
+    wanted = {(migration.app_label, migration.name) for migration, _ in plan}
+    found: dict[Key, StepPhase] = {}
+    try:
+        state = ProjectState(real_apps=loader.unmigrated_apps)
+        novel = Novelties()
+        applied = [
+            loader.graph.nodes[key]
+            for key in _in_order(loader)
+            if key in loader.applied_migrations
+        ]
+        rest = [] if backwards else [migration for migration, _ in plan]
+        for migration in (*applied, *rest):
+            key = (migration.app_label, migration.name)
+            if key in wanted:
+                known = Novelties() if backwards else novel
+                found[key] = _alone(migration, state, known, backwards=backwards)
+            else:
+                migration.mutate_state(state, preserve=False)
+    except Exception as error:  # a migration's own code; Django would meet it as well
+        logger.warning("The phases of a plan cannot be computed.", exc_info=True)
+        why = f"{type(error).__name__}: {message_of(error)}"
+        unknown = StepPhase(
+            phase=Phase.BEFORE_DEPLOY, why=f"Its operations cannot be followed ({why})."
+        )
+        return {key: found.get(key, unknown) for key in wanted}
+    return {key: found.get(key, StepPhase()) for key in wanted}
+
+
+def _in_order(loader: MigrationLoader) -> list[Key]:
+    """Return the whole graph, each node behind those that it depends on."""
+    seen: dict[Key, None] = {}
+    for leaf in loader.graph.leaf_nodes():
+        seen.update(dict.fromkeys(loader.graph.forwards_plan(leaf)))
+    return list(seen)
+
+
+def _alone(
+    migration: Migration, state: ProjectState, novel: Novelties, *, backwards: bool
+) -> StepPhase:
+    """Judge one migration, and bring the state behind it."""
+    said = declared(migration)
+    judgements: list[Judgement] = []
+    sources = {COMPUTED}
+    for operation in migration.operations:
+        judgement = judge(operation, migration.app_label, state, novel)
+        operation.state_forwards(migration.app_label, state)
+        if phase := declared_by_operation(operation):
+            sources.add("stage")
+            why = f"An operation says stage: {_SIDES[phase]}."
+            judgement = Judgement(phase=phase, why=why)
+        judgements.append(judgement.backwards() if backwards else judgement)
+    if said is not None and said.phase is not None:
+        return _as_declared(said, backwards=backwards)
+    unread = "" if said is None else said.text
+    return _combined(judgements, sources, unread=unread, backwards=backwards)
+
+
+def _as_declared(said: Declaration, *, backwards: bool) -> StepPhase:
+    assert said.phase is not None  # noqa: S101 - for the type checker
+    phase = said.phase
+    if backwards:
+        phase = Judgement(phase=phase, why="").backwards().phase
+    back = " It goes backwards: the sides change places." if backwards else ""
+    how = (
+        "Its name ends in _contract"
+        if said.source == "_contract"
+        else f"The migration declares {said.source!r}"
+    )
+    why = f"{how}: {_SIDES[said.phase]}.{back}"
+    return StepPhase(phase=phase, source=said.source, why=why, delay=said.delay)
+
+
+def _combined(
+    judgements: list[Judgement], sources: set[str], *, unread: str, backwards: bool
+) -> StepPhase:
+    names = _BACKWARDS if backwards else _FORWARDS
+    sides = {judgement.phase for judgement in judgements} - {Phase.ANY}
+    if len(sides) == 1:
+        phase = next(iter(sides))
+    else:
+        phase = Phase.BEFORE_DEPLOY if sides else Phase.ANY  # the new release needs a part
+    fitting = [one.why for one in judgements if one.phase is phase]
+    unsafe = next((one.unsafe for one in judgements if one.unsafe), "")
+    return StepPhase(
+        phase=phase,
+        source=COMPUTED if sources == {COMPUTED} else "stage",
+        why=_spoken(fitting[0] if fitting else "It has no operations.", names),
+        is_mixed=len(sides) > 1,
+        unsafe=_spoken(unsafe, names),
+        not_understood=unread,
+    )
+
+
+def _spoken(text: str, names: Mapping[str, str]) -> str:
+    for mark, name in names.items():
+        text = text.replace(mark, name)
+    return text[:1].upper() + text[1:]
+
+
+def _in_the_graph(
+    alone: dict[Key, StepPhase], loader: MigrationLoader, *, backwards: bool
+) -> Phases:
+    """Let each step wait for what it cannot overtake; `alone` is in the plan's order."""
+    found: dict[Key, StepPhase] = {}
+    for key, phase in alone.items():
+        node = loader.graph.node_map.get(key)
+        around = () if node is None else node.children if backwards else node.parents
+        after = sorted(
+            other.key
+            for other in around
+            if other.key in found and found[other.key].carried_out is Phase.AFTER_DEPLOY
+        )
+        found[key] = _waiting(phase, after)
+    return found
+
+
+def _waiting(phase: StepPhase, after: list[Key]) -> StepPhase:
+    behind = tuple(".".join(key) for key in after)
+    if not behind or phase.phase is Phase.AFTER_DEPLOY:
+        return replace(phase, behind=behind)
+    why = f"{phase.why} It depends on {behind[0]}, which comes after the deploy."
+    return replace(phase, why=why, behind=behind)

@@ -1,1 +1,0 @@
-"""Which findings are about others who have to wait while a step is at work?"""

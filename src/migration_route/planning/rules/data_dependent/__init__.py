@@ -1,1 +1,0 @@
-"""Which findings are about rows that may stand against a step?"""

@@ -1,1 +1,0 @@
-"""Which findings are about data and things that a step takes away?"""

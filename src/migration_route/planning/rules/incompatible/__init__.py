@@ -1,1 +1,0 @@
-"""Which findings are about the running release, which meets the new schema?"""

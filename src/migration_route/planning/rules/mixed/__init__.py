@@ -1,1 +1,0 @@
-"""Which findings are about a step that changes data and schema in one go?"""

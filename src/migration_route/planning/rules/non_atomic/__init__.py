@@ -1,1 +1,0 @@
-"""Which findings are about steps that may stay half done?"""

@@ -1,1 +1,0 @@
-"""Which findings are about the two sides of a deploy?"""

@@ -1,1 +1,0 @@
-"""Which findings are about the code that a migration runs?"""

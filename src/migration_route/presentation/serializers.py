@@ -1,0 +1,465 @@
+"""How do the route's values look on the wire?
+
+How is it told whose approval a plan needs, and who has given it?
+
+How does a forecast look on the wire?
+
+How is it told when a run may begin?
+
+How does a plan look on the wire?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, assert_never
+
+import msgspec
+
+from migration_route.conf import route_settings
+from migration_route.core import clock
+from migration_route.core.clock import parsed, written
+from migration_route.core.enums import ApprovalDecision, RunState
+from migration_route.core.redaction import clipped
+from migration_route.core.values import (
+    Blocked,
+    Demand,
+    Forecast,
+    Given,
+    TableLock,
+    TableSize,
+)
+from migration_route.ledger.evidence import StepError
+from migration_route.ledger.records import EntryRecord, EventRecord, Happenings, RunRecord
+from migration_route.ledger.verification import Verification
+from migration_route.planning import sources
+from migration_route.planning.phases.types import Deferred
+from migration_route.planning.plan import DatabaseStatus, Estimate, Plan, Step
+from migration_route.policy.approvals import counted
+from migration_route.policy.health_gate import Hold, Moment
+from migration_route.policy.schedule import Later, Never, Now, Opening
+from migration_route.presentation import schemas
+from migration_route.presentation.text.terminal import problem_answer
+
+
+def with_demand(plan: schemas.PlanAnswer, demand: Demand | None) -> schemas.PlanAnswer:
+    """Return the answer with a plan, telling what its reader would need as well."""
+    return msgspec.structs.replace(plan, approval=demand and demand_answer(demand))
+
+
+def demand_answer(demand: Demand) -> schemas.DemandAnswer:
+    """Return what is demanded."""
+    return schemas.DemandAnswer(
+        required=demand.required,
+        permissions=list(demand.permissions),
+        self_approval=demand.self_approval,
+        lifetime=demand.lifetime.total_seconds(),
+        rule=demand.rule,
+        why=demand.why,
+    )
+
+
+def approval_answer(run: RunRecord) -> schemas.ApprovalAnswer | None:
+    """Return whose approval a run needs or needed; None where nobody's."""
+    demand = run.demand
+    if demand is None:
+        return None
+    by = counted(demand, run.given, requester=run.requester)
+    rejections = _sayings(run.given, ApprovalDecision.REJECT)
+    return schemas.ApprovalAnswer(
+        required=demand.required,
+        given=len(by),
+        by=_sayings(by, ApprovalDecision.APPROVE),
+        expires=run.waiting_until
+        if run.state is RunState.AWAITING_APPROVAL
+        else written(parsed(run.created_at) + demand.lifetime),
+        why=demand.why,
+        rule=demand.rule,
+        permissions=list(demand.permissions),
+        self_approval=demand.self_approval,
+        rejected=rejections[0] if rejections else None,
+    )
+
+
+def _sayings(given: Iterable[Given], what: ApprovalDecision) -> list[schemas.SayingAnswer]:
+    return [
+        schemas.SayingAnswer(
+            kind=one.by.kind, name=one.by.name, at=one.at, reason=one.reason
+        )
+        for one in given
+        if one.decision is what
+    ]
+
+
+# The words of the databases for their locks, each database's from weak to strong.
+_MODES = (
+    "AccessShareLock",
+    "RowShareLock",
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+    "NONE",
+    "SHARED",
+    "RESERVED",
+    "EXCLUSIVE",
+)
+
+
+def forecast_answer(forecast: Forecast) -> schemas.ForecastAnswer:
+    """Return the forecast of one statement."""
+    return schemas.ForecastAnswer(
+        locks=[
+            schemas.TableLockAnswer(
+                table=lock.table, mode=lock.mode, blocks=_in_order(lock.blocks)
+            )
+            for lock in forecast.locks
+        ],
+        rewrites=list(forecast.rewrites),
+        scans=list(forecast.scans),
+        algorithm=forecast.algorithm,
+        is_understood=forecast.is_understood,
+    )
+
+
+def table_answers(tables: Iterable[TableSize]) -> list[schemas.TableAnswer]:
+    """Return how large tables are."""
+    return [
+        schemas.TableAnswer(table=size.table, rows=size.rows, bytes=size.bytes)
+        for size in tables
+    ]
+
+
+def estimate_answer(estimate: Estimate | None) -> schemas.EstimateAnswer | None:
+    """Return how long a step took before."""
+    return None if estimate is None else schemas.EstimateAnswer(**asdict(estimate))
+
+
+def strongest_lock(step: Step) -> str | None:
+    """Return the mode of the strongest lock that is foretold of a step."""
+    return max((lock.mode for lock in _locks(step)), key=_MODES.index, default=None)
+
+
+def blocked_by(step: Step) -> list[str]:
+    """Return who is foretold to wait for a step, readers first."""
+    return _in_order({who for lock in _locks(step) for who in lock.blocks})
+
+
+def _locks(step: Step) -> list[TableLock]:
+    return [
+        lock
+        for operation in step.operations
+        for forecast in operation.forecasts or ()
+        for lock in forecast.locks
+    ]
+
+
+def _in_order(blocks: Iterable[Blocked]) -> list[str]:
+    return [str(who) for who in Blocked if who in set(blocks)]
+
+
+def opening_answer(found: Opening) -> schemas.OpeningAnswer:
+    """Return an opening."""
+    match found:
+        case Now():
+            return schemas.OpeningAnswer(at=None, reason="now", why="It may begin now.")
+        case Later(at=at, reason=reason, why=why):
+            return schemas.OpeningAnswer(at=clock.written(at), reason=reason, why=why)
+        case Never(why=why):
+            return schemas.OpeningAnswer(at=None, reason="never", why=why)
+        case _:
+            assert_never(found)
+
+
+def with_opening(answer: schemas.PlanAnswer, found: Opening) -> schemas.PlanAnswer:
+    """Return a plan with when its run might begin."""
+    return msgspec.structs.replace(answer, opening=opening_answer(found))
+
+
+_MOST_STATEMENTS = 1000  # of one operation
+_LONGEST_STATEMENT = 20_000
+
+
+def plan_answer(plan: Plan) -> schemas.PlanAnswer:
+    """Return a plan."""
+    return schemas.PlanAnswer(
+        database=plan.database,
+        vendor=plan.vendor,
+        direction=plan.direction,
+        mode=plan.mode,
+        targets=list(plan.targets),
+        fingerprint=plan.fingerprint,
+        build=plan.build,
+        transactional_ddl=plan.transactional_ddl,
+        steps=[_plan_step(step) for step in plan.steps],
+        findings=[
+            schemas.FindingAnswer(
+                code=finding.code,
+                severity=finding.severity,
+                step=finding.step,
+                operation=finding.operation,
+                message=finding.message,
+                hint=finding.hint,
+                accepted=finding.accepted,
+            )
+            for finding in plan.findings
+        ],
+        details_next=plan.details_next,
+        phase=plan.phase,
+        deferred=[deferred_answer(left) for left in plan.deferred],
+        tables=table_answers(plan.tables),
+    )
+
+
+def _plan_step(step: Step) -> schemas.PlanStepAnswer:
+    return schemas.PlanStepAnswer(
+        app=step.app,
+        name=step.name,
+        direction=step.direction,
+        atomic=step.atomic,
+        reversible=step.reversible,
+        rolls_back=step.rolls_back,
+        digest=step.digest,
+        replaces=list(step.replaces),
+        phase=step.phase.phase,
+        phase_source=step.phase.source,
+        phase_why=step.phase.why,
+        waits_for=step.phase.waits_for or None,
+        operations=[
+            schemas.OperationAnswer(
+                description=operation.description,
+                sql=None if operation.sql is None else _statements(operation.sql),
+                opaque=operation.opaque,
+                forecasts=None
+                if operation.forecasts is None
+                else list(map(forecast_answer, operation.forecasts)),
+            )
+            for operation in step.operations
+        ],
+        lock=strongest_lock(step),
+        blocks=blocked_by(step),
+        estimate=estimate_answer(step.estimate),
+    )
+
+
+def _statements(sql: tuple[str, ...]) -> list[str]:
+    """Return the statements of an operation, their secrets masked, bounded in number and
+    length."""
+    shown = [clipped(statement, _LONGEST_STATEMENT) for statement in sql[:_MOST_STATEMENTS]]
+    if left_out := len(sql) - len(shown):
+        shown.append(f"-- {left_out} more statements")
+    return shown
+
+
+def deferred_answer(left: Deferred) -> schemas.DeferredAnswer:
+    """Return a step that a phase leaves out."""
+    return schemas.DeferredAnswer(
+        app=left.app,
+        name=left.name,
+        phase=left.phase.phase,
+        why=" ".join(filter(None, (left.why, left.phase.why))),
+        since=left.since or None,
+        by=left.by or None,
+        overdue=left.overdue,
+        waits_for=left.phase.waits_for or None,
+    )
+
+
+def run_answer(run: RunRecord) -> schemas.RunAnswer:
+    """Return a run."""
+    return schemas.RunAnswer(
+        id=run.id,
+        database=run.database,
+        state=run.state,
+        outcome=run.outcome or None,
+        ended=not run.is_active,
+        direction=run.direction,
+        mode=run.mode,
+        targets=list(run.targets),
+        fingerprint=run.fingerprint,
+        requested_by=schemas.ActorAnswer(kind=run.actor_kind, name=run.actor_name),
+        reason=run.reason,
+        waiting=_waiting(run) if run.waiting_reason else None,
+        asked=run.asked or None if run.is_active else None,
+        steps=[
+            schemas.RunStepAnswer(
+                app=step.app,
+                name=step.name,
+                direction=step.direction,
+                state=step.state,
+                duration_ms=step.duration_ms,
+                error=_step_error(step.error),
+                operations=None
+                if step.operations is None
+                else [
+                    schemas.OperationEvidenceAnswer(**found.to_dict())
+                    for found in step.operations
+                ],
+                rolls_back=step.rolls_back,
+            )
+            for step in run.steps
+        ],
+        error=_step_error(run.error),
+        created_at=run.created_at,
+        started_at=run.started_at or None,
+        finished_at=run.finished_at or None,
+        build=run.build,
+        last_event=run.last_event,
+        at=run.begin_at or None,
+        phase=run.phase,
+        permit=run.permit,
+        deferred=[
+            schemas.DeferredAnswer(
+                app=left.app,
+                name=left.name,
+                phase=left.phase,
+                why=left.why,
+                since=None,
+                by=left.build,
+                overdue=False,
+            )
+            for left in run.deferred
+        ],
+        approval=approval_answer(run),
+        resumes=run.resumes or None,
+    )
+
+
+def _waiting(run: RunRecord) -> schemas.WaitingAnswer:
+    facts = run.waiting_facts
+    return schemas.WaitingAnswer(
+        reason=run.waiting_reason,
+        until=run.waiting_until or None,
+        attempt=facts.get("attempt", 0),
+        stalled_ms=facts.get("stalled_ms", 0),
+        waited_ms=facts.get("waited_ms", 0),
+        tables=facts.get("tables", []),
+        blockers=[_blocker(blocker) for blocker in facts.get("blockers", [])],
+        session=schemas.SessionAnswer(**facts["session"]) if "session" in facts else None,
+        signals=[schemas.SignalAnswer(**signal) for signal in facts.get("signals", [])],
+        gives_up=facts.get("gives_up"),
+        why=facts.get("why", ""),
+    )
+
+
+def health_answer(
+    database: str, moment: Moment, ignored: Iterable[str]
+) -> schemas.HealthAnswer:
+    """Return whether now is a good moment."""
+    return schemas.HealthAnswer(
+        database=database,
+        verdict="hold" if isinstance(moment, Hold) else "go",
+        signals=[schemas.SignalAnswer(**signal.to_dict()) for signal in moment.signals],
+        ignored=sorted(ignored),
+    )
+
+
+def _blocker(facts: dict[str, Any]) -> schemas.BlockerAnswer:
+    shown = schemas.BlockerAnswer.__struct_fields__
+    return schemas.BlockerAnswer(**{key: facts[key] for key in shown})
+
+
+def ended_blockers_answer(
+    run: str, ended: Iterable[dict[str, Any]], not_ended: Iterable[tuple[int, str]]
+) -> schemas.EndedBlockersAnswer:
+    """Return what became of the sessions that were in the way."""
+    return schemas.EndedBlockersAnswer(
+        run=run,
+        ended=[_blocker(blocker) for blocker in ended],
+        not_ended=[schemas.NotEndedAnswer(pid=pid, why=why) for pid, why in not_ended],
+    )
+
+
+def _step_error(error: StepError | None) -> schemas.StepErrorAnswer | None:
+    return None if error is None else schemas.StepErrorAnswer(**error.to_dict())
+
+
+def runs_answer(runs: list[RunRecord], *, limit: int) -> schemas.RunsAnswer:
+    """Return a page of runs."""
+    more = runs[-1].id if len(runs) == limit else None
+    return schemas.RunsAnswer(runs=[run_answer(run) for run in runs], next=more)
+
+
+def event_answer(event: EventRecord) -> schemas.EventAnswer:
+    """Return an event."""
+    return schemas.EventAnswer(**event.words())
+
+
+def events_answer(happenings: Happenings) -> schemas.EventsAnswer:
+    """Return events of a run."""
+    return schemas.EventsAnswer(
+        events=[event_answer(event) for event in happenings.events],
+        last=happenings.last,
+        ended=happenings.ended,
+    )
+
+
+def status_answer(databases: list[DatabaseStatus]) -> schemas.StatusAnswer:
+    """Return the status of every database."""
+    return schemas.StatusAnswer(
+        build=sources.build(),
+        ledger_database=route_settings().ledger_database,
+        databases=[
+            schemas.DatabaseAnswer(
+                database=found.database,
+                reachable=found.reachable,
+                vendor=found.vendor,
+                pending=None if found.pending is None else len(found.pending),
+                pending_migrations=list(found.pending or ()),
+                required=None if found.required is None else len(found.required),
+                required_migrations=list(found.required or ()),
+                deferred=[deferred_answer(left) for left in found.later],
+                applied=found.applied,
+                ahead=list(found.ahead),
+                active_run=found.active_run,
+                active_state=found.active_state or None,
+                needs_resolution=found.unresolved_run,
+                ledger_installed=found.ledger_installed,
+                problem=problem_answer(found.problem) if found.problem else None,
+                active_waiting=schemas.ActiveWaitingAnswer(
+                    reason=found.active_waits_for, until=found.active_until or None
+                )
+                if found.active_waits_for
+                else None,
+            )
+            for found in databases
+        ],
+    )
+
+
+def entry_answer(entry: EntryRecord) -> schemas.EntryAnswer:
+    """Return a line of the ledger."""
+    return schemas.EntryAnswer(
+        sequence=entry.sequence,
+        at=entry.at,
+        action=entry.action,
+        actor=schemas.ActorAnswer(kind=entry.actor_kind, name=entry.actor_name),
+        address=entry.address,
+        database=entry.database,
+        run=entry.run or None,
+        build=entry.build,
+        facts=entry.facts,
+        previous=entry.previous,
+        digest=entry.digest,
+    )
+
+
+def entries_answer(entries: list[EntryRecord], *, limit: int) -> schemas.EntriesAnswer:
+    """Return a page of the ledger."""
+    more = entries[-1].sequence if len(entries) == limit else None
+    return schemas.EntriesAnswer(
+        entries=[entry_answer(entry) for entry in entries], next=more
+    )
+
+
+def verification_answer(found: Verification) -> schemas.VerificationAnswer:
+    """Return what a walk along the ledger found."""
+    return schemas.VerificationAnswer(
+        intact=found.intact,
+        entries=found.entries,
+        broken=found.broken.sequence if found.broken else None,
+        message=found.broken.message if found.broken else "",
+    )

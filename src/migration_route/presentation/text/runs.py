@@ -1,0 +1,375 @@
+"""How do the answers of the route read on a terminal?
+
+They may come from a route that is older or newer than this code: a word that is not known
+here is told as it is.
+
+How is it said whose approval a plan needs, and who has given it?
+
+How does it read on a terminal when a run may begin, and what it waits for?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from migration_route.core.enums import (
+    OPENING_REASONS,
+    Direction,
+    EventKind,
+    Mode,
+    Phase,
+    Presence,
+    Resolution,
+    RunState,
+    StepState,
+    WaitingReason,
+)
+from migration_route.core.values import APPROVE
+from migration_route.presentation.schemas import (
+    ActiveWaitingAnswer,
+    ApprovalAnswer,
+    BlockerAnswer,
+    DeferredAnswer,
+    DemandAnswer,
+    EndedBlockersAnswer,
+    EventAnswer,
+    HealthAnswer,
+    OpeningAnswer,
+    PlanAnswer,
+    PlanStepAnswer,
+    RunAnswer,
+    RunsAnswer,
+    RunStepAnswer,
+    SayingAnswer,
+    StatusAnswer,
+    VerificationAnswer,
+    WaitingAnswer,
+)
+from migration_route.presentation.text.plans import estimate_line, operation_lines
+from migration_route.presentation.text.terminal import problem_line
+
+
+def demand_words(demand: DemandAnswer | ApprovalAnswer, *, verb: str = "needs") -> str:
+    """Say what is demanded, and why: "needs 1 approval by another person …"."""
+    other = "" if demand.self_approval else "other "
+    if demand.required == 1:
+        who = f"1 approval by {'a person' if demand.self_approval else 'another person'}"
+    else:
+        who = f"{demand.required} approvals by as many {other}people"
+    return f"{verb} {who} with {rights(demand)}, because {demand.why}"
+
+
+def rights(demand: DemandAnswer | ApprovalAnswer) -> str:
+    """Name the permissions that are demanded."""
+    return " and ".join(
+        "the right approve" if permission == APPROVE else f"the permission {permission}"
+        for permission in demand.permissions
+    )
+
+
+def approval_lines(found: ApprovalAnswer | None) -> Iterator[str]:
+    """Tell, for a terminal, whose approval a run needs and who has given it."""
+    if found is None:
+        return
+    yield f"  {demand_words(found)}"
+    yield f"  approved by {found.given} of {found.required}, expires {found.expires[:19]}Z"
+    for one in found.by:
+        yield f"    {one.name} at {one.at[:19]}Z{_because(one)}"
+    if found.rejected:
+        yield f"  rejected by {found.rejected.name}{_because(found.rejected)}"
+
+
+def _because(one: SayingAnswer) -> str:
+    return f": {one.reason}" if one.reason else ""
+
+
+def opening_lines(found: OpeningAnswer | None) -> Iterator[str]:
+    """Say when a run would begin; nothing where that is now, or is not told."""
+    if found is not None and found.reason == "never":
+        yield f"A run would be refused. {found.why}"
+    elif found is not None and found.at:
+        yield f"A run would wait. {found.why}"
+
+
+def waits_until(waiting: ActiveWaitingAnswer | None) -> str:
+    """Say in brackets what a run waits for; nothing where it does not wait."""
+    if waiting is None:
+        return ""
+    until = f" until {waiting.until[:19]}Z" if waiting.until else ""
+    return f" ({waiting.reason}{until})"
+
+
+def waits_for(run: RunAnswer) -> str:
+    """Say in a line why a run does not begin yet; nothing where it does."""
+    waiting = run.waiting
+    if waiting is None:
+        return ""
+    if waiting.reason == WaitingReason.CARRIER:
+        return "  waits for a worker: no process has taken it yet"
+    if waiting.reason in OPENING_REASONS:
+        return f"  waits ({waiting.reason}): {waiting.why}"
+    return ""
+
+
+_Named = DeferredAnswer | PlanStepAnswer | RunStepAnswer
+_MANY = 20
+_LEFT_MIDWAY = "not undone as a whole if it fails or is cancelled"
+
+
+def status_lines(status: StatusAnswer) -> Iterator[str]:
+    """Tell each database, and what is pending there."""
+    for found in status.databases:
+        if not found.reachable:
+            yield f"{found.database} ({found.vendor}): not reachable"
+            if found.problem:
+                yield f"  {found.problem.code}: {problem_line(found.problem)}"
+            continue
+        count = "?" if found.pending is None else str(found.pending)
+        yield f"{found.database} ({found.vendor}): {count} pending, {found.applied} applied"
+        if found.deferred:
+            yield f"  {found.required or 0} required now, the others after the deploy"
+            yield from (f"  {_label(left)}: {_when(left)}" for left in found.deferred)
+        names = found.pending_migrations
+        yield from (f"  {name}" for name in names[:_MANY])
+        if len(names) > _MANY:
+            yield f"  … and {len(names) - _MANY} more"
+        if found.ahead:
+            yield f"  applied, but not in this code: {', '.join(found.ahead)}"
+        if found.active_run:
+            waits = waits_until(found.active_waiting)
+            yield f"  run {found.active_run} is {found.active_state or 'active'}{waits}"
+        if found.needs_resolution:
+            yield f"  run {found.needs_resolution} stopped midway and needs to be resolved"
+        if found.problem:
+            yield f"  {found.problem.code}: {problem_line(found.problem)}"
+
+
+def plan_lines(plan: PlanAnswer) -> Iterator[str]:
+    """Tell a plan, its steps with their operations and its findings."""
+    if plan.direction == Direction.NONE:
+        yield f"Nothing to do on {plan.database}."
+    else:
+        count = f"{len(plan.steps)} step{'s' if len(plan.steps) > 1 else ''}"
+        mode = "" if plan.mode == Mode.APPLY else f" ({plan.mode})"
+        phase = f", {plan.phase}" if plan.phase else ""
+        yield f"{plan.database} ({plan.vendor}), {plan.direction}{phase}, {count}{mode}"
+    for step in plan.steps:
+        marks = [] if step.rolls_back else [_LEFT_MIDWAY]
+        marks += [] if step.reversible else ["irreversible"]
+        marks += [] if step.phase == Phase.ANY else [step.phase]
+        marks += filter(None, [estimate_line(step.estimate)])
+        yield f"  {_label(step)}{_bracketed(marks)}"
+        for operation in step.operations:
+            yield f"    {operation.description}{' (opaque)' if operation.opaque else ''}"
+            yield from (f"      {line}" for line in operation_lines(operation, plan.tables))
+    for left in plan.deferred:
+        yield f"  left out: {_label(left)}: {_when(left)}. {left.why}"
+    for finding in plan.findings:
+        where = f" {finding.step}" if finding.step else ""
+        if finding.operation is not None:
+            where += f", operation {finding.operation + 1}"
+        yield f"  {finding.severity}: {finding.code}{where}: {finding.message}"
+        if finding.accepted:
+            yield f"    accepted: {finding.accepted}"
+        elif finding.hint:
+            yield f"    {finding.hint}"
+    yield from map(demand_words, filter(None, [plan.approval]))
+    yield f"fingerprint {plan.fingerprint}"
+    if plan.rehearsed:
+        yield plan.rehearsed.summary
+    yield from opening_lines(plan.opening)
+
+
+def _label(of: _Named) -> str:
+    return f"{of.app}.{of.name}"
+
+
+def _when(left: DeferredAnswer) -> str:
+    """Say where a step belongs, and since when it has been put off."""
+    words = left.phase if not left.waits_for else Phase.AFTER_DEPLOY
+    if not left.since:
+        return words
+    overdue = ", overdue" if left.overdue else ""
+    return f"{words}, put off since {left.since[:19]}Z{overdue}"
+
+
+def health_lines(found: HealthAnswer) -> Iterator[str]:
+    """Tell whether now is a good moment, and by which signals."""
+    good = "a good moment" if found.verdict == "go" else "not a good moment"
+    yield f"{found.database}: {good}"
+    for signal in found.signals:
+        ignored = " (ignored)" if signal.name in found.ignored else ""
+        yield f"  {signal.state:<8} {signal.name}{ignored}: {signal.reason}"
+
+
+def run_lines(run: RunAnswer) -> Iterator[str]:
+    """Tell a run and how far each step has come."""
+    outcome = f" ({run.outcome})" if run.outcome and run.outcome != run.state else ""
+    yield f"run {run.id} on {run.database}: {run.state}{outcome}"
+    yield f"  by {_who(run)} at {run.created_at}"
+    yield from _phase_lines(run)
+    if run.reason:
+        yield f"  because: {run.reason}"
+    if run.waiting:
+        yield from _waiting_lines(run.waiting)
+    yield from approval_lines(run.approval)
+    if run.asked:
+        yield f"  asked of it: {run.asked}"
+    if run.state == RunState.CANCELLING:
+        yield f"  {cancel_effect(run)}"
+    for step in run.steps:
+        time = "" if step.duration_ms is None else f"  {step.duration_ms} ms"
+        yield f"  {step.state:<12} {_label(step)}{time}"
+        if step.error:
+            operation = step.error.operation
+            where = "" if operation is None else f"operation {operation + 1}: "
+            yield f"    {where}{step.error.type}: {step.error.message}"
+        for found in step.operations or ():
+            yield f"    {found.state:<8} {found.position + 1}. {found.description}"
+    is_cancelled = run.error is not None and run.error.type == "Cancelled"
+    if run.error and (is_cancelled or not any(step.error for step in run.steps)):
+        yield f"  {run.error.type}: {run.error.message}"
+    if run.state == RunState.PARTIAL:
+        yield f"  The database is in between. {what_to_do(run)}"
+
+
+def cancel_effect(run: RunAnswer) -> str:
+    """Return what a cancel does to the step of a run that is running."""
+    step = next((one for one in run.steps if one.state == StepState.APPLYING), None)
+    if step is None:
+        following = next(
+            (one for one in run.steps if one.state == StepState.NOT_STARTED), None
+        )
+        before = "" if following is None else f" before {_label(following)}"
+        return f"No step is running: the run ends{before}. What is applied stays applied."
+    running = f"{_label(step)} is running: its statement is cancelled"
+    if step.rolls_back:
+        return (
+            f"{running}, and the database rolls the step back as a whole. What is applied "
+            "stays applied."
+        )
+    return (
+        f"{running}, and the database does not roll the step back as a whole. The step can "
+        f"be left partially applied; no other run then starts on {run.database} until a "
+        "person resolves this one."
+    )
+
+
+def _who(run: RunAnswer) -> str:
+    return run.requested_by.name or run.requested_by.kind
+
+
+def _phase_lines(run: RunAnswer) -> Iterator[str]:
+    if run.phase:
+        yield f"  phase: {run.phase}"
+        yield from (f"  left out: {_label(left)}. {left.why}" for left in run.deferred)
+
+
+def way_on(run: RunAnswer) -> Resolution:
+    """Return the way that suggests itself by what is known of the step that stopped."""
+    step = next((step for step in run.steps if step.operations), None)
+    states = {found.state for found in step.operations or ()} if step else set()
+    if step and states == {Presence.IN}:
+        is_back = step.direction == Direction.BACKWARDS
+        return Resolution.REVERTED if is_back else Resolution.APPLIED
+    if step and not step.rolls_back and Presence.UNKNOWN not in states:
+        return Resolution.RESUME
+    return Resolution.AS_IS
+
+
+def what_to_do(run: RunAnswer) -> str:
+    """Say how a run that stopped midway can be resolved, by what is known of it."""
+    match way_on(run):
+        case Resolution.APPLIED:
+            return (
+                "All of the step is carried out, and only the record is missing: resolve "
+                "this run as applied, with a reason."
+            )
+        case Resolution.REVERTED:
+            return (
+                "All of the step is undone, and only the record is missing: resolve this "
+                "run as reverted, with a reason."
+            )
+        case Resolution.RESUME:
+            return (
+                "Resolve this run to resume behind the last operation that is in, or put "
+                "right what is left and resolve it then; with a reason."
+            )
+        case Resolution.AS_IS:
+            return "Put right what is left, then resolve this run with a reason."
+
+
+def ended_blockers_lines(
+    found: EndedBlockersAnswer,
+) -> Iterator[str]:
+    """Tell what became of the sessions that were in the way of a run."""
+    for blocker in found.ended:
+        yield f"ended: pid {blocker.pid} ({blocker.user or 'unknown'})"
+    for left in found.not_ended:
+        yield f"not ended: pid {left.pid}. {left.why}"
+
+
+def _waiting_lines(waiting: WaitingAnswer) -> Iterator[str]:
+    yield f"  waiting: {waiting.reason}"
+    if waiting.why:
+        yield f"    {waiting.why}"
+    for signal in waiting.signals:
+        yield f"    {signal.state}: {signal.name}: {signal.reason}"
+    if waiting.gives_up:
+        yield f"    looks again at {waiting.until}, gives up at {waiting.gives_up}"
+    if waiting.attempt:
+        yield (
+            f"    for locks on {', '.join(waiting.tables)}: attempt {waiting.attempt}, "
+            f"others held up for {waiting.stalled_ms / 1000:.1f} s"
+        )
+        yield from map(_blocker_line, waiting.blockers)
+    if session := waiting.session:
+        yield f"  session {session.pid} since {session.since}: {session.query}"
+
+
+def _blocker_line(blocker: BlockerAnswer) -> str:
+    who = ", ".join(filter(None, (blocker.user, blocker.application)))
+    since = f" since {blocker.since[:19]}Z" if blocker.since else ""
+    maybe = "" if blocker.certain else "perhaps "
+    query = " ".join(blocker.query.split())[:100]
+    return f"    {maybe}pid {blocker.pid} ({who}) {blocker.state}{since}: {query}"
+
+
+def event_line(event: EventAnswer) -> str | None:
+    """Tell an event in one line; None for what is not worth one."""
+    time = "" if event.duration_ms is None else f" ({event.duration_ms} ms)"
+    match event.kind:
+        case EventKind.OUTPUT | EventKind.OUTPUT_TRUNCATED:
+            return f"  | {event.text}"
+        case EventKind.STEP_STARTED:
+            return f"{event.text} …"
+        case EventKind.STEP_FINISHED:
+            return f"{event.text} done{time}"
+        case EventKind.OPERATION_STARTED:
+            return f"  {event.text}"
+        case EventKind.STATEMENT_RUNNING:
+            return f"  still running: {event.text[:200]}"
+        case EventKind.ERROR | EventKind.LOCK_ATTEMPT | EventKind.HEALTH | EventKind.WINDOW:
+            return f"  {event.text}"
+        case _:
+            return None
+
+
+def runs_lines(found: RunsAnswer) -> Iterator[str]:
+    """Tell runs, one line each."""
+    for run in found.runs:
+        yield (
+            f"{run.id}  {run.created_at[:19]}Z  {run.database:<12} {run.state:<11} "
+            f"{len(run.steps)} steps  {_who(run)}"
+        )
+
+
+def verification_line(found: VerificationAnswer) -> str:
+    """Tell whether the ledger is as it was written."""
+    if found.intact:
+        return f"The ledger is intact: {found.entries} entries."
+    return f"The ledger is not as it was written. {found.message}"
+
+
+def _bracketed(marks: list[str]) -> str:
+    return f"  [{', '.join(marks)}]" if marks else ""

@@ -1,0 +1,208 @@
+"""Show the ledger, whether it is as it was written, and all of it to take away.
+
+Measure how everything stands, for a machine that asks again and again.
+
+Show the tokens of the settings, and when each secret was last used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+
+from django.db import DatabaseError
+
+from migration_route.access.actors import Actor, authorise, readable
+from migration_route.conf import Addresses, Token, route_settings
+from migration_route.conf.databases import all_aliases, own_connection
+from migration_route.conf.recipients import recipients
+from migration_route.core.credentials import id_of
+from migration_route.core.enums import ActorKind, Scope
+from migration_route.core.errors import DatabaseUnavailable, Forbidden
+from migration_route.ledger import outbox, queries, verification
+from migration_route.ledger.outbox import Backlog
+from migration_route.ledger.queries import find_run, last_use, silence
+from migration_route.ledger.records import EntryRecord, RunRecord
+from migration_route.ledger.verification import (
+    LedgerMeasure,
+    RunCount,
+    Verification,
+    export_batch,
+)
+from migration_route.ledger.verification import verify as verify_all
+from migration_route.planning.plan import DatabaseStatus
+from migration_route.services import runs
+from migration_route.services.audit import on_record
+
+
+def entries(
+    actor: Actor, *, before: int | None = None, limit: int = 50
+) -> list[EntryRecord]:
+    """Return the entries of databases that the actor may read, newest first."""
+    with on_record(actor, "ledger"):
+        authorise(actor, Scope.READ)
+        databases = readable(actor, all_aliases())
+        return queries.list_entries(before=before, limit=limit, databases=databases)
+
+
+def verify(actor: Actor) -> Verification:
+    """Walk the whole ledger. Raises `DatabaseUnavailable` when it cannot be read."""
+    with on_record(actor, "verify"):
+        authorise(actor, Scope.READ)
+        try:
+            return verify_all()
+        except DatabaseError as error:
+            raise DatabaseUnavailable("The ledger cannot be read now.") from error
+
+
+def export(actor: Actor, *, after: int = 0) -> Iterator[bytes]:
+    """Return the lines of the whole ledger behind a sequence number, oldest first, in
+    pieces of many lines: so much is in memory, and no session waits between two of them.
+
+    A part of the ledger could not be verified: so whoever may read some databases only is
+    refused. Raises `Forbidden` and `DatabaseUnavailable`; later too, as it is read.
+    """
+    with on_record(actor, "export"):
+        authorise(actor, Scope.READ)
+        if readable(actor, all_aliases()) is not None:
+            raise Forbidden(
+                f"{actor.name!r} may read some databases only, and the ledger is exported "
+                "as a whole.",
+                hint="Give it a right to read that names no databases.",
+            )
+        piece, last = _batch(after)
+    return chain([piece] if piece else [], _rest(last) if piece else [])
+
+
+def _rest(last: int) -> Iterator[bytes]:
+    while True:
+        piece, last = _batch(last)
+        if not piece:
+            return
+        yield piece
+
+
+def _batch(after: int) -> tuple[bytes, int]:
+    with own_connection(route_settings().ledger_database):
+        return export_batch(after)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveRun:
+    """A run that owns its database."""
+
+    run: RunRecord
+    silent_seconds: float  # since its heart last beat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromTheLedger:
+    """What only the ledger knows."""
+
+    counts: tuple[RunCount, ...]
+    last: tuple[RunRecord, ...]  # of each database, the run that has ended last
+    active: tuple[ActiveRun, ...]
+    ledger: LedgerMeasure
+    backlogs: tuple[Backlog, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Everything, of those databases that the actor may read."""
+
+    databases: tuple[DatabaseStatus, ...]
+    known: FromTheLedger | None  # None: the ledger's database does not answer
+
+
+def measure(actor: Actor) -> Measured:
+    """Measure how everything stands now; it is read from the tables, so that every process
+    answers the same. Works with no table at all.
+
+    Raises `Unauthenticated` and `Forbidden`.
+    """
+    databases = tuple(runs.status(actor))
+    try:
+        known = _from_the_ledger({found.database for found in databases}, databases)
+    except DatabaseUnavailable:
+        known = None
+    return Measured(databases=databases, known=known)
+
+
+def _from_the_ledger(
+    aliases: set[str], databases: tuple[DatabaseStatus, ...]
+) -> FromTheLedger:
+    active = [find_run(found.active_run) for found in databases if found.active_run]
+    return FromTheLedger(
+        counts=tuple(
+            each for each in verification.count_runs() if each.database in aliases
+        ),
+        last=tuple(verification.last_ended(aliases)),
+        active=tuple(
+            ActiveRun(run=run, silent_seconds=silence(run).total_seconds())
+            for run in active
+            if run.is_active
+        ),
+        ledger=verification.measure_ledger(),
+        backlogs=tuple(outbox.backlogs([each.name for each in recipients()])),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretView:
+    """One secret of a token, by its id."""
+
+    id: str
+    is_old: bool
+    last_use: str | None  # that the ledger tells of: what only reads, it does not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenView:
+    """One entry of TOKENS, as far as people may see it."""
+
+    name: str
+    state: str  # good, expired or revoked
+    scopes: tuple[str, ...]
+    databases: tuple[str, ...] | None  # None: every one
+    networks: tuple[str, ...] | None  # None: from everywhere
+    expires: str | None
+    secrets: tuple[SecretView, ...]
+
+
+def list_all(actor: Actor) -> list[TokenView]:
+    """Return the tokens in the order of the settings. Raises `DatabaseUnavailable`."""
+    with on_record(actor, "tokens"):
+        authorise(actor, Scope.READ)
+        return [_view(token) for token in route_settings().tokens]
+
+
+def _view(token: Token) -> TokenView:
+    return TokenView(
+        name=token.name,
+        state=_state(token),
+        scopes=tuple(sorted(token.scopes)),
+        databases=None if token.databases is None else tuple(sorted(token.databases)),
+        networks=None if token.networks is None else _words(token.networks),
+        expires=token.expires.isoformat() if token.expires else None,
+        secrets=tuple(
+            SecretView(
+                id=id_of(digest),
+                is_old=position > 0,
+                last_use=last_use(kind=ActorKind.TOKEN, credential=id_of(digest)),
+            )
+            for position, digest in enumerate(token.sha256)
+        ),
+    )
+
+
+def _state(token: Token) -> str:
+    if token.revoked:
+        return "revoked"
+    has_expired = token.expires is not None and datetime.now(UTC).date() >= token.expires
+    return "expired" if has_expired else "good"
+
+
+def _words(networks: Addresses) -> tuple[str, ...]:
+    return (*map(str, networks.networks), *(["unix"] if networks.unix else []))

@@ -1,0 +1,133 @@
+"""Give the right to carry out one plan, once; and hold whoever has it to that plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from migration_route.access import permits
+from migration_route.access.actors import Actor, authorise
+from migration_route.access.permits import SignedPermit
+from migration_route.conf import route_settings
+from migration_route.core import clock
+from migration_route.core.enums import Action, Direction, Mode
+from migration_route.core.errors import Forbidden, InvalidRequest, PlanChanged, Refused
+from migration_route.ledger.entries import Draft, note
+from migration_route.planning import sources
+from migration_route.planning.plan import PlanRequest, require_well_formed, same_plan
+from migration_route.policy.decision import scopes_for
+from migration_route.services.audit import on_record
+from migration_route.services.plans import plain_plan
+
+LIFETIME = timedelta(hours=1)
+_LONGEST_REASON = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermitRequest:
+    """Give the right to the plan with this fingerprint."""
+
+    plan: PlanRequest
+    fingerprint: str
+    reason: str = ""
+    lifetime: timedelta = LIFETIME
+    rebuild_invalid_indexes: bool = False
+
+
+def issue(request: PermitRequest, actor: Actor) -> tuple[SignedPermit, str]:
+    """Return a permit for one run of the plan, and the text that is to be handed over.
+
+    Raises `PlanChanged` where the plan is not the one with this fingerprint, and what
+    `planning.planner.make_plan` raises.
+    """
+    wanted = request.plan
+    with on_record(actor, "permit", database=wanted.database):
+        _check(request)
+        plan = plain_plan(wanted)
+        needed = scopes_for(direction=plan.direction, mode=plan.mode)
+        authorise(actor, *needed, database=wanted.database)
+        if not same_plan(plan.fingerprint, request.fingerprint):
+            raise PlanChanged(fingerprint=plan.fingerprint, build=plan.build)
+        if plan.direction is Direction.NONE:
+            raise Refused("Nothing is to be done: there is no plan to permit.")
+    now = datetime.now(UTC)
+    permit = SignedPermit(
+        id=permits.new_id(),
+        issued_by=actor.name,
+        issued_at=clock.written(now),
+        expires=clock.written(now + request.lifetime),
+        fingerprint=plan.fingerprint,
+        database=plan.database,
+        targets=wanted.targets,
+        mode=plan.mode,
+        phase=wanted.phase,
+        reason=request.reason,
+        rebuild_invalid_indexes=request.rebuild_invalid_indexes,
+        scopes=tuple(needed),
+    )
+    text = permits.signed(permit)
+    note(_entry(permit, actor))
+    return permit, text
+
+
+def _check(request: PermitRequest) -> None:
+    if not route_settings().permits:
+        raise Refused(
+            "Permits are switched off here.",
+            hint="MIGRATION_ROUTE[\"PERMITS\"] is False. 'manage.py migration_route apply' "
+            "needs none.",
+        )
+    if not request.fingerprint:
+        raise InvalidRequest(
+            "A permit is for one plan.", hint="Read the plan and give its fingerprint."
+        )
+    require_well_formed(request.fingerprint)
+    if not timedelta(0) < request.lifetime <= permits.LONGEST_LIFETIME:
+        raise InvalidRequest("A permit is good for 24 hours at most.")
+    if len(request.reason) > _LONGEST_REASON:
+        raise InvalidRequest(f"A reason has at most {_LONGEST_REASON} characters here.")
+
+
+def _entry(permit: SignedPermit, actor: Actor) -> Draft:
+    return Draft(
+        action=Action.PERMIT_ISSUED,
+        actor_kind=actor.kind,
+        actor_name=actor.name,
+        address=actor.address,
+        database=permit.database,
+        build=sources.build(),
+        facts={
+            "permit": permit.id,
+            "fingerprint": permit.fingerprint,
+            "targets": list(permit.targets),
+            "mode": permit.mode,
+            "phase": permit.phase,
+            "expires": permit.expires,
+            "reason": permit.reason,
+        },
+    )
+
+
+def hold_to(
+    permit: SignedPermit | None,
+    *,
+    database: str,
+    mode: Mode,
+    fingerprint: str,
+    rebuild_invalid_indexes: bool,
+) -> None:
+    """Raise `Forbidden` when a permit came along that is for something else: it is good
+    for the one plan that whoever issued it has seen."""
+    if permit is None:
+        return
+    is_this = (
+        permit.database == database
+        and permit.mode is mode
+        and permit.rebuild_invalid_indexes == rebuild_invalid_indexes
+        and same_plan(permit.fingerprint, fingerprint)
+    )
+    if not is_this:
+        raise Forbidden(
+            "This permit is for another plan.",
+            hint=f"It is for {permit.fingerprint} on {permit.database!r}.",
+        )

@@ -1,0 +1,247 @@
+"""Carry out a plan on a copy, or in place and undone, and show what was seen."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from django.db import connections
+
+from migration_route.access.actors import Actor, authorise, may
+from migration_route.conf import route_settings
+from migration_route.conf.databases import (
+    find_target,
+    own_connection,
+    refuse_tenants,
+    require_direct,
+)
+from migration_route.core.enums import (
+    CopyKind,
+    Direction,
+    Phase,
+    RehearsalState,
+    RunState,
+    Scope,
+)
+from migration_route.core.errors import (
+    ActiveRun,
+    DatabaseUnavailable,
+    FingerprintRequired,
+    InvalidRequest,
+    LaunchFailed,
+    Misconfigured,
+    PlanChanged,
+)
+from migration_route.execution.launchers.process import forget_words
+from migration_route.execution.rehearsal import reaper
+from migration_route.execution.rehearsal.in_place import require_in_place
+from migration_route.execution.rehearsal.start import conduct, launch
+from migration_route.ledger import rehearsals
+from migration_route.ledger.bootstrap import install
+from migration_route.ledger.evidence import StepError
+from migration_route.ledger.queries import active_runs
+from migration_route.ledger.rehearsals import NewRehearsal, RehearsalRecord
+from migration_route.planning import sources
+from migration_route.planning.plan import Plan, PlanRequest, require_well_formed, same_plan
+from migration_route.services.audit import checked, on_record
+from migration_route.services.plans import plain_plan
+from migration_route.vendors import copies_of, in_place_of, vendor_of
+
+_PAUSE = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RehearseRequest:
+    """Carry out the plan with this fingerprint on a copy."""
+
+    database: str = "default"
+    targets: tuple[str, ...] = ()
+    fingerprint: str = ""
+    phase: Phase | None = None  # before or after the deploy; None: everything
+    kind: CopyKind = CopyKind.SCHEMA
+    and_back: bool = False
+    in_place: bool = False  # on the database itself, in a transaction that is rolled back
+    reason: str = ""
+
+
+def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
+    """Start a rehearsal of the plan and return it.
+
+    Raises what `planning.planner.make_plan` raises, `Unauthenticated`, `Forbidden`,
+    `FingerprintRequired`, `PlanChanged`, `ActiveRun`, `ActiveRehearsal`,
+    `CannotRehearse`, `LaunchFailed`, and what `require_in_place` raises.
+    """
+    with on_record(actor, "rehearse", database=request.database):
+        authorise(actor, *_needed(request), database=request.database)
+        require_well_formed(request.fingerprint)
+        target = find_target(request.database)
+        refuse_tenants(target.alias)
+        if vendor_of(target.alias).is_private(connections[target.alias]):
+            raise Misconfigured(
+                f"The database {target.alias!r} lives in the memory of this process: no "
+                "copy of it can be made by another one.",
+                hint="Use a file.",
+            )
+        plan = plain_plan(
+            PlanRequest(
+                database=request.database, targets=request.targets, phase=request.phase
+            )
+        )
+        _require_same(plan, request)
+        for run in active_runs().values():
+            # One that waits for approval is not at work: whoever approves may try it first.
+            awaits = run.state is RunState.AWAITING_APPROVAL
+            if run.database == plan.database and not awaits:
+                raise ActiveRun(
+                    f"Run {run.id}, which is {run.state}, owns {plan.database!r}.",
+                    run=run.id,
+                )
+        _require_means(plan, request)
+        install()
+        reaper.clean(plan.database)
+        record = rehearsals.open_rehearsal(_new(plan, request, actor))
+    try:
+        launch(record)
+    except LaunchFailed as error:
+        rehearsals.move(
+            record.id,
+            to=RehearsalState.FAILED,
+            expected={RehearsalState.QUEUED},
+            error=StepError(type="LaunchFailed", message=str(error)),
+        )
+        raise
+    return record
+
+
+def _require_same(plan: Plan, request: RehearseRequest) -> None:
+    if plan.direction is Direction.NONE:
+        raise InvalidRequest(f"There is nothing to rehearse on {plan.database!r}.")
+    if not request.fingerprint:
+        raise FingerprintRequired("A rehearsal needs the fingerprint of the plan.")
+    if not same_plan(request.fingerprint, plan.fingerprint):
+        raise PlanChanged(fingerprint=plan.fingerprint)
+
+
+def _needed(request: RehearseRequest) -> tuple[Scope, ...]:
+    """Return the rights: real locks on the database itself are for people to take."""
+    return (Scope.REHEARSE, Scope.FORCE) if request.in_place else (Scope.REHEARSE,)
+
+
+def _require_means(plan: Plan, request: RehearseRequest) -> None:
+    """Find out what is missing before anything has begun."""
+    require_direct(plan.database)
+    if request.in_place:
+        require_in_place(plan, and_back=request.and_back)
+        return
+    if route_settings().database(plan.database).rehearse_on:
+        return
+    with own_connection(plan.database) as connection:
+        copies_of(plan.database).require(
+            connection, with_data=request.kind is CopyKind.DATA
+        )
+
+
+def _new(plan: Plan, request: RehearseRequest, actor: Actor) -> NewRehearsal:
+    return NewRehearsal(
+        database=plan.database,
+        # Where the rows are: nobody has to ask for them.
+        kind=CopyKind.DATA if request.in_place else request.kind,
+        and_back=request.and_back,
+        in_place=request.in_place,
+        direction=plan.direction,
+        targets=plan.targets,
+        fingerprint=plan.fingerprint,
+        steps=tuple((step.app, step.name, step.digest) for step in plan.steps),
+        phase=plan.phase,
+        left_out=tuple((left.app, left.name, left.digest) for left in plan.deferred),
+        actor_kind=actor.kind,
+        actor_name=actor.name,
+        address=actor.address,
+        credential=actor.credential_facts,
+        reason=request.reason,
+        build=sources.build(),
+    )
+
+
+def show(rehearsal: str, actor: Actor) -> RehearsalRecord:
+    """Return a rehearsal as it truly is.
+
+    Raises `UnknownRehearsal`, `Unauthenticated` and `Forbidden`.
+    """
+    with on_record(actor, "show-rehearsal"):
+        authorise(actor, Scope.READ)
+        found = rehearsals.find_rehearsal(checked(rehearsal, of="rehearsal"))
+        authorise(actor, Scope.READ, database=found.database)
+        return reaper.look_after(found)
+
+
+def list_all(
+    actor: Actor,
+    *,
+    database: str | None = None,
+    before: str | None = None,
+    limit: int = 20,
+) -> list[RehearsalRecord]:
+    """Return the rehearsals that the actor may read, newest first."""
+    with on_record(actor, "rehearsals", database=database or ""):
+        authorise(actor, Scope.READ, database=database)
+        if database is not None:
+            find_target(database)
+        if before is not None:
+            checked(before, of="rehearsal")
+        found = rehearsals.list_rehearsals(database=database, before=before, limit=limit)
+        return [
+            reaper.look_after(record)
+            for record in found
+            if may(actor, Scope.READ, record.database)
+        ]
+
+
+def wait(rehearsal: str, actor: Actor, *, seconds: float) -> RehearsalRecord:
+    """Return the rehearsal when it has ended, or after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = show(rehearsal, actor)
+        left = deadline - time.monotonic()
+        if not found.is_active or left <= 0:
+            return found
+        time.sleep(min(_PAUSE, left))
+
+
+def clean(actor: Actor) -> list[RehearsalRecord]:
+    """Remove what rehearsals have left whose processes are gone; return those."""
+    with on_record(actor, "rehearse"):
+        authorise(actor, Scope.REHEARSE)
+        return reaper.clean()
+
+
+def of_plan(plan: Plan, actor: Actor) -> RehearsalRecord | None:
+    """Return the last rehearsal of this plan that the actor may read; None as well where
+    the ledger does not answer: the plan can be read all the same."""
+    if plan.direction is Direction.NONE or not may(actor, Scope.READ, plan.database):
+        return None
+    try:
+        found = rehearsals.of_plan(plan.fingerprint)
+    except DatabaseUnavailable:
+        return None
+    return None if found is None else reaper.look_after(found)
+
+
+def carry(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
+    """Carry out a queued rehearsal in this process: what `launch` starts."""
+    ended = conduct(rehearsal, and_back=and_back)
+    forget_words(rehearsal)  # of one that dies, they tell why
+    return ended
+
+
+def may_in_place(database: str, actor: Actor) -> bool:
+    """Tell whether the actor may rehearse there in place, if that database can."""
+    rights = (Scope.REHEARSE, Scope.FORCE)
+    return all(may(actor, scope, database) for scope in rights) and not (
+        in_place_of(find_target(database).alias).why_not
+    )
+
+
+def in_place_limit(database: str) -> float:
+    """Return for how many seconds a rehearsal in place may hold its locks there."""
+    return route_settings().database(database).in_place_limit.total_seconds()

@@ -1,0 +1,197 @@
+"""Show runs, and what happened in them.
+
+May traffic come? Public, cheap, and silent about everything else.
+
+Show what is pending, everywhere.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from migration_route.access.actors import Actor, authorise, may
+from migration_route.conf import route_settings
+from migration_route.conf.databases import all_aliases, find_target
+from migration_route.core.enums import OWN_APP, RunState, Scope
+from migration_route.core.errors import DatabaseUnavailable, RouteError
+from migration_route.ledger import queries
+from migration_route.ledger.queries import standing_runs
+from migration_route.ledger.records import Happenings, RunRecord
+from migration_route.planning import graph as graphs
+from migration_route.planning import sources
+from migration_route.planning.phases.split import dated
+from migration_route.planning.phases.types import Deferred, StepPhase
+from migration_route.planning.plan import DatabaseStatus
+from migration_route.planning.planner import countable, pending, pending_phases
+from migration_route.services.audit import checked, on_record
+from migration_route.services.plans import deferrals_of
+from migration_route.services.release import look_after
+
+
+def ready() -> bool:
+    """Tell whether nothing that this code requires is pending on any database: what
+    comes after the deploy is not required.
+
+    Only the recorder of each database is read; nothing is written.
+    """
+    counted = route_settings().ready_databases
+    aliases = all_aliases() if counted is None else counted
+    return all(_is_ready(alias) for alias in aliases)
+
+
+def _is_ready(alias: str) -> bool:
+    try:
+        graph = graphs.read_graph(alias)
+    except RouteError:
+        return False
+    if any(phase.is_required for phase in pending_phases(graph, alias).values()):
+        return False
+    return route_settings().ready_when_ahead or not graph.ahead
+
+
+_FIRST_PAUSE = 0.03
+_LONGEST_PAUSE = 0.5
+
+
+def show(run: str, actor: Actor) -> RunRecord:
+    """Return a run as it truly is. Raises `UnknownRun`, `Unauthenticated`, `Forbidden`."""
+    with on_record(actor, "show", run=run):
+        authorise(actor, Scope.READ)
+        found = queries.find_run(checked(run, of="run"))
+        authorise(actor, Scope.READ, database=found.database)
+        return look_after(found)
+
+
+def list_all(
+    actor: Actor,
+    *,
+    database: str | None = None,
+    before: str | None = None,
+    limit: int = 20,
+) -> list[RunRecord]:
+    """Return the runs that the actor may read, newest first."""
+    with on_record(actor, "runs", database=database or ""):
+        authorise(actor, Scope.READ, database=database)
+        if database is not None:
+            find_target(database)
+        if before is not None:
+            checked(before, of="run")
+        found = queries.list_runs(database=database, before=before, limit=limit)
+        return [look_after(run) for run in found if may(actor, Scope.READ, run.database)]
+
+
+def happenings(run: str, actor: Actor, *, after: int = 0, limit: int = 500) -> Happenings:
+    """Return the events of a run behind a number, in order."""
+    found = show(run, actor)  # read first: an ended run gets no more events
+    events = tuple(queries.list_events(run, after=after, limit=limit))
+    last = events[-1].number if events else after
+    return Happenings(
+        events=events, last=last, ended=not found.is_active and last >= found.last_event
+    )
+
+
+def wait(run: str, actor: Actor, *, seconds: float) -> RunRecord:
+    """Return the run when it has ended, or after so many seconds."""
+    deadline = time.monotonic() + seconds
+    pause = _FIRST_PAUSE
+    while True:
+        found = show(run, actor)
+        left = deadline - time.monotonic()
+        if not found.is_active or left <= 0:
+            return found
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.2, _LONGEST_PAUSE)
+
+
+def status(actor: Actor) -> list[DatabaseStatus]:
+    """Return the status of every database that the actor may read.
+
+    Works with no table at all; a database that does not answer is one that does not.
+    """
+    with on_record(actor, "status"):
+        authorise(actor, Scope.READ)
+        ledger_problem, active, unresolved = _from_ledger()
+        return [
+            _status(alias, active.get(alias), unresolved.get(alias), ledger_problem)
+            for alias in all_aliases()
+            if may(actor, Scope.READ, alias)
+        ]
+
+
+def _from_ledger() -> tuple[RouteError | None, dict[str, RunRecord], dict[str, str]]:
+    active: dict[str, RunRecord] = {}
+    unresolved: dict[str, str] = {}
+    try:
+        for found in standing_runs():
+            run = look_after(found)
+            if run.is_active:
+                active[run.database] = run
+            elif run.state is RunState.PARTIAL:
+                unresolved[run.database] = run.id
+    except DatabaseUnavailable as error:
+        return error, {}, {}
+    return None, active, unresolved
+
+
+def _status(
+    alias: str,
+    active: RunRecord | None,
+    unresolved: str | None,
+    ledger_problem: RouteError | None,
+) -> DatabaseStatus:
+    standing = DatabaseStatus(
+        database=alias,
+        vendor=find_target(alias).vendor,
+        reachable=False,
+        active_run=active.id if active else None,
+        active_state=active.state if active else "",
+        active_waits_for=active.waiting_reason if active else "",
+        active_until=active.waiting_until if active else "",
+        unresolved_run=unresolved,
+        problem=ledger_problem,
+    )
+    try:
+        recorded = graphs.read_recorder(alias)
+    except DatabaseUnavailable as error:
+        return replace(standing, problem=error)
+    holds_ledger = alias == route_settings().ledger_database
+    standing = replace(
+        standing,
+        reachable=True,
+        applied=len(set(countable(recorded, alias))),
+        ledger_installed=holds_ledger and (OWN_APP, "0001_initial") in recorded,
+    )
+    try:
+        graph = graphs.read_graph(alias, recorded)
+        phases = pending_phases(graph, alias)
+        standing = replace(
+            standing,
+            pending=pending(graph, alias),
+            required=tuple(label for label, found in phases.items() if found.is_required),
+            later=_later(alias, phases),
+            ahead=tuple(f"{app}.{name}" for app, name in graph.ahead),
+            problem=graph.problem or ledger_problem,
+        )
+    except RouteError as error:
+        return replace(standing, problem=error)
+    return standing
+
+
+def _later(alias: str, phases: dict[str, StepPhase]) -> tuple[Deferred, ...]:
+    """Return what comes after the deploy, dated; the ledger is asked only where there is
+    something."""
+    found = {label: phase for label, phase in phases.items() if not phase.is_required}
+    if not found:
+        return ()
+    deferrals = deferrals_of(alias)
+    return tuple(
+        dated(
+            Deferred(
+                app=label.partition(".")[0], name=label.partition(".")[2], phase=phase
+            ),
+            deferrals.get(label),
+            build=sources.build(),
+        )
+        for label, phase in found.items()
+    )

@@ -1,0 +1,466 @@
+"""What does a change of a column cost on PostgreSQL?
+
+After the manual, ALTER TABLE and its Notes.
+
+What does ALTER TABLE do on PostgreSQL, action by action?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from migration_route.vendors.postgresql.contention import (
+    ACCESS_EXCLUSIVE,
+    ROW_SHARE,
+    SHARE_ROW,
+    mode_of,
+)
+from migration_route.vendors.postgresql.forecast.effects import (
+    Account,
+    Check,
+    Column,
+    Index,
+    Key,
+    Table,
+)
+from migration_route.vendors.postgresql.forecast.schema import Schema
+from migration_route.vendors.postgresql.forecast.types import SERIAL, is_rewritten, type_of
+from migration_route.vendors.sql_lexer import Kind
+from migration_route.vendors.sql_statements import Name, Reading
+
+_BEHIND_A_TYPE = (
+    "CONSTRAINT",
+    "NOT",
+    "NULL",
+    "CHECK",
+    "DEFAULT",
+    "GENERATED",
+    "UNIQUE",
+    "PRIMARY",
+    "REFERENCES",
+    "COLLATE",
+    "COMPRESSION",
+    "STORAGE",
+    "DEFERRABLE",
+    "INITIALLY",
+    "USING",
+)
+# Words with a bracket behind them that are no functions of the catalog.
+_NO_FUNCTIONS = frozenset(
+    [
+        "all",
+        "and",
+        "any",
+        "array",
+        "as",
+        "by",
+        "cast",
+        "char",
+        "character",
+        "coalesce",
+        "conflict",
+        "current_time",
+        "current_timestamp",
+        "decimal",
+        "distinct",
+        "else",
+        "exists",
+        "filter",
+        "from",
+        "greatest",
+        "group",
+        "having",
+        "in",
+        "is",
+        "least",
+        "localtime",
+        "localtimestamp",
+        "not",
+        "nullif",
+        "numeric",
+        "on",
+        "or",
+        "over",
+        "returning",
+        "row",
+        "select",
+        "set",
+        "some",
+        "then",
+        "using",
+        "values",
+        "varchar",
+        "varying",
+        "when",
+        "where",
+        "within",
+    ]
+)
+
+
+def functions_in(expression: Reading) -> set[str]:
+    """Return the functions that are called in an expression."""
+    pairs = zip(expression.tokens, expression.tokens[1:], strict=False)
+    return {
+        first.plain
+        for first, second in pairs
+        if first.names and second.word == "(" and first.plain not in _NO_FUNCTIONS
+    }
+
+
+def add_column(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+    """Foretell ADD COLUMN: at once, but for values that differ from row to row."""
+    if action.accept("IF", "NOT", "EXISTS") and _is_there(table, action):
+        return
+    name = action.name()
+    kind = str(action.until(*_BEHIND_A_TYPE))
+    words = Reading(action.rest)
+    has_default = words.has("DEFAULT")
+    is_filled = type_of(kind)[0] in SERIAL or schema.is_domain(type_of(kind)[0])
+    if words.has("GENERATED"):
+        is_filled = is_filled or not words.has("VIRTUAL")  # identity, or stored
+    if words.skip_to("DEFAULT"):
+        default = words.until(*_BEHIND_A_TYPE)
+        is_filled = is_filled or schema.are_volatile(functions_in(default))
+    if is_filled:
+        account.rewrite(table)
+    words = Reading(action.rest)
+    not_null = words.has("NOT", "NULL") or words.has("PRIMARY", "KEY")
+    is_unique = words.has("UNIQUE") or words.has("PRIMARY", "KEY")
+    if words.has("CHECK") or is_unique or (not_null and not has_default):
+        account.scan(table)
+    if parent_name := words.name_behind("REFERENCES"):
+        parent = schema.table(parent_name)
+        account.refer(parent)
+        # "If the column has a non-null default, we can't skip validation" (server's
+        # source, parse_utilcmd.c).
+        if has_default or is_filled:
+            account.scan(table)
+            account.scan(parent)
+        constraint = words.name_behind("CONSTRAINT")
+        add_key(
+            table, parent, name=constraint[-1] if constraint else "", columns=name or ()
+        )
+    if name:
+        kind = SERIAL.get(type_of(kind)[0], kind)
+        table.columns[name[-1]] = Column(
+            type=kind, is_not_null=not_null, is_collated=words.has("COLLATE")
+        )
+        if is_unique:
+            table.indexes[f"unique {name[-1]}"] = Index(columns=frozenset(name[-1:]))
+
+
+def _is_there(table: Table, action: Reading) -> bool:
+    name = Reading(action.rest).name()
+    return bool(name and name[-1] in table.columns)
+
+
+def add_key(
+    table: Table, parent: Table | None, *, name: str, columns: tuple[str, ...]
+) -> None:
+    """Note a new foreign key with both tables."""
+    if parent is None:
+        return
+    key = Key(name=name, child=table.name, parent=parent.name, columns=frozenset(columns))
+    table.keys.append(key)
+    if parent is not table:
+        parent.keys.append(key)
+
+
+def drop_column(account: Account, table: Table, action: Reading) -> None:
+    """Foretell DROP COLUMN: at once; its foreign keys have triggers on both tables."""
+    action.accept("IF", "EXISTS")
+    name = action.name()
+    column = name[-1] if name else None
+    known = column in table.columns
+    account.lock_names(table.parents(column=column if known else None), ACCESS_EXCLUSIVE)
+    if action.has("CASCADE"):
+        account.lock_names(table.children(), ACCESS_EXCLUSIVE)
+    table.columns.pop(column or "", None)
+    table.keys[:] = [
+        key for key in table.keys if key.child != table.name or column not in key.columns
+    ]
+    _forget_checks(table, column)
+
+
+def _forget_checks(table: Table, column: str | None) -> None:
+    for label in [
+        label for label, check in table.checks.items() if column in check.columns
+    ]:
+        del table.checks[label]
+
+
+def alter_column(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+    """Foretell ALTER COLUMN."""
+    name = action.name()
+    label = name[-1] if name else ""
+    column = table.columns.get(label)
+    if action.accept("TYPE") or action.accept("SET", "DATA", "TYPE"):
+        _change_type(account, schema, table, label, action)
+    elif action.accept("SET", "NOT", "NULL"):
+        if not (column and column.is_not_null) and not _is_proven(table, label):
+            account.scan(table)
+        if column:
+            column.is_not_null = True
+    elif action.accept("DROP", "NOT", "NULL"):
+        if column:
+            column.is_not_null = False
+    elif action.accept("SET", "EXPRESSION"):
+        account.rewrite(table)
+    elif action.accept("ADD", "GENERATED") and not (column and column.is_not_null):
+        account.scan(table)
+
+
+def _is_proven(table: Table, column: str) -> bool:
+    return any(c.is_valid and c.proves == column for c in table.checks.values())
+
+
+def _change_type(
+    account: Account, schema: Schema, table: Table, name: str, action: Reading
+) -> None:
+    """Foretell ALTER COLUMN TYPE, with what is made anew along with the column."""
+    kind = str(action.until(*_BEHIND_A_TYPE))
+    column = table.columns.get(name)
+    collates = action.has("COLLATE")
+    anew = column is None or is_rewritten(
+        column.type, kind, is_same_inside=schema.is_same_inside
+    )
+    if action.skip_to("USING") and not _is_a_mere_cast(action, name, kind):
+        anew = True
+    if anew:
+        account.rewrite(table)
+    indexed = [index for index in table.indexes.values() if name in index.columns]
+    odd = [index for index in table.indexes.values() if not index.is_plain]
+    recollates = collates or (column is not None and column.is_collated)
+    crosses = column is None or type_of(column.type)[0] != type_of(kind)[0]
+    is_text = crosses and type_of(kind)[0] in {"text", "character varying"}
+    if odd or (indexed and (recollates or (crosses and not is_text))):
+        account.scan(table)
+    if any(name in check.columns for check in table.checks.values()):
+        account.scan(table)
+    others = table.parents(column=name) | table.children(column=name)
+    if others:  # their foreign keys are dropped, made anew and validated
+        account.lock_names(others, ACCESS_EXCLUSIVE)
+        account.scan_names(others)
+        account.scan(table)
+    not_null = column is not None and column.is_not_null
+    table.columns[name] = Column(type=kind, is_not_null=not_null, is_collated=collates)
+
+
+def _is_a_mere_cast(action: Reading, name: str, kind: str) -> bool:
+    """Tell whether USING says no more than `"column"::type`, which is what happens
+    without it."""
+    words = Reading(action.rest)
+    column = words.name()
+    if column is None or column[-1] != name or not words.accept("::"):
+        return False
+    return type_of(str(Reading(words.rest))) == type_of(kind) and not any(
+        token.kind is Kind.LITERAL for token in words.rest
+    )
+
+
+_CONSTRAINTS = ("CONSTRAINT", "CHECK", "UNIQUE", "PRIMARY", "FOREIGN", "EXCLUDE")
+# What follows these words costs a lock and nothing more.
+_LIGHT = (
+    ("ENABLE",),
+    ("DISABLE",),
+    ("NO", "FORCE"),
+    ("FORCE",),
+    ("OWNER",),
+    ("REPLICA",),
+    ("CLUSTER",),
+    ("RESET",),
+    ("SET", "WITHOUT"),
+    ("SET", "("),
+    ("SET", "SCHEMA"),
+    ("OF",),
+    ("NOT", "OF"),
+)
+
+
+def alter_table(account: Account, schema: Schema, words: Reading) -> None:
+    """Foretell ALTER TABLE, from behind these two words."""
+    words.accept("IF", "EXISTS")
+    words.accept("ONLY")
+    name = words.name()
+    words.accept("*")
+    table = schema.table(name)
+    if name is None or table is None:
+        return  # it fails, or is about a view, or about what an opaque operation makes
+    for action in words.parts():
+        mode = mode_of(f'ALTER TABLE "x" {action}') or ACCESS_EXCLUSIVE
+        account.lock(table, mode)
+        _act(account, schema, name, table, action)
+
+
+def _act(
+    account: Account, schema: Schema, name: Name, table: Table, action: Reading
+) -> None:
+    if action.accept("RENAME"):
+        _rename(schema, name, table, action)
+        return
+    for words, foretell in _ACTIONS:
+        if action.accept(*words):
+            foretell(account, schema, table, action)
+            return
+    if not any(action.accept(*words) for words in _LIGHT):
+        account.is_understood = False
+        account.worst(table)
+
+
+def _add(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+    if any(action.sees(word) for word in _CONSTRAINTS):
+        _add_constraint(account, schema, table, action)
+    else:
+        action.accept("COLUMN")
+        add_column(account, schema, table, action)
+
+
+def _drop(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+    del schema
+    action.accept("COLUMN")
+    drop_column(account, table, action)
+
+
+def _alter(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+    action.accept("COLUMN")
+    alter_column(account, schema, table, action)
+
+
+def _alter_constraint(
+    account: Account, schema: Schema, table: Table, action: Reading
+) -> None:
+    del schema, action
+    account.lock_names(table.parents() | table.children(), ACCESS_EXCLUSIVE)
+
+
+def _partition(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+    part = schema.table(action.name())
+    account.lock(part, ACCESS_EXCLUSIVE)
+    account.scan(part)
+    account.scan_names(table.heirs)  # the default partition, to see that it fits
+    account.lock_names(table.parents() | table.children(), SHARE_ROW)
+
+
+def _rewrite(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+    del schema, action
+    account.rewrite(table)
+
+
+def _inherit(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+    del table
+    account.lock(schema.table(action.name()), ACCESS_EXCLUSIVE)
+
+
+def _add_constraint(
+    account: Account, schema: Schema, table: Table, action: Reading
+) -> None:
+    """Foretell ADD CONSTRAINT: what is there is read, unless it is NOT VALID."""
+    name: Name | None = None
+    if action.accept("CONSTRAINT"):
+        name = action.name()
+    label = name[-1] if name else ""
+    reads = not action.has("NOT", "VALID")
+    if action.accept("CHECK"):
+        text = action.group() or Reading(())
+        columns = frozenset(word.plain for word in text.tokens if word.names)
+        table.checks[label] = Check(columns=columns, is_valid=reads, proves=_proven(text))
+    elif action.accept("FOREIGN", "KEY"):
+        group = action.group()
+        parent = schema.table(action.name_behind("REFERENCES"))
+        account.refer(parent)
+        if reads and not table.is_empty:
+            account.scan(parent)
+        columns_here = tuple(name[-1] for name in group.names()) if group else ()
+        add_key(table, parent, name=label, columns=columns_here)
+    elif action.has("USING", "INDEX"):
+        reads = action.sees("PRIMARY")  # its columns may still be nullable
+    elif action.accept("UNIQUE") or action.accept("PRIMARY", "KEY"):
+        group = action.group()
+        columns = frozenset(name[-1] for name in group.names()) if group else frozenset()
+        schema.add_index(label, table, Index(columns=columns))
+    else:
+        schema.add_index(label, table, Index(is_plain=False))
+    if reads:
+        account.scan(table)
+
+
+def _proven(text: Reading) -> str | None:
+    words = Reading(text.tokens)
+    name = words.name()
+    if name and words.accept("IS", "NOT", "NULL") and words.is_done:
+        return name[-1]
+    return None
+
+
+def _drop_constraint(
+    account: Account, schema: Schema, table: Table, action: Reading
+) -> None:
+    """Foretell DROP CONSTRAINT: a foreign key has triggers on both of its tables."""
+    del schema
+    action.accept("IF", "EXISTS")
+    name = action.name()
+    label = name[-1] if name else ""
+    key = table.key(label)
+    if key is not None:
+        account.lock_names({key.parent}, ACCESS_EXCLUSIVE)
+        table.keys.remove(key)
+    elif label not in table.checks and label not in table.indexes:
+        account.lock_names(table.parents(), ACCESS_EXCLUSIVE)  # it may be any of them
+    if action.has("CASCADE"):
+        account.lock_names(table.children(), ACCESS_EXCLUSIVE)
+    table.checks.pop(label, None)
+    table.indexes.pop(label, None)
+
+
+def _validate(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+    """Foretell VALIDATE CONSTRAINT: a reading, while others go on."""
+    del schema
+    name = action.name()
+    label = name[-1] if name else ""
+    account.scan(table)
+    if check := table.checks.get(label):
+        check.is_valid = True
+        return
+    key = table.key(label)
+    parents = table.parents() if key is None else {key.parent}
+    account.lock_names(parents, ROW_SHARE)
+    account.scan_names(parents)
+
+
+def _rename(schema: Schema, name: Name, table: Table, action: Reading) -> None:
+    if action.accept("TO"):
+        if new := action.name():
+            schema.rename(name, new[-1])
+        return
+    if action.accept("CONSTRAINT"):
+        old, new = action.name(), action.name_behind("TO")
+        kept: dict[str, Check] = table.checks
+        if old and new and old[-1] in kept:
+            kept[new[-1]] = kept.pop(old[-1])
+        return
+    action.accept("COLUMN")
+    old, new = action.name(), action.name_behind("TO")
+    if old and new:
+        table.rename_column(old[-1], new[-1])
+
+
+# The first that fits.
+_ACTIONS: tuple[
+    tuple[tuple[str, ...], Callable[[Account, Schema, Table, Reading], None]], ...
+] = (
+    (("ADD",), _add),
+    (("DROP", "CONSTRAINT"), _drop_constraint),
+    (("DROP",), _drop),
+    (("ALTER", "CONSTRAINT"), _alter_constraint),
+    (("ALTER",), _alter),
+    (("VALIDATE", "CONSTRAINT"), _validate),
+    (("ATTACH", "PARTITION"), _partition),
+    (("DETACH", "PARTITION"), _partition),
+    (("SET", "TABLESPACE"), _rewrite),
+    (("SET", "LOGGED"), _rewrite),
+    (("SET", "UNLOGGED"), _rewrite),
+    (("SET", "ACCESS", "METHOD"), _rewrite),
+    (("INHERIT",), _inherit),
+    (("NO", "INHERIT"), _inherit),
+)

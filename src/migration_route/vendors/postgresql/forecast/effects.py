@@ -1,0 +1,233 @@
+"""What is known of a table of PostgreSQL?
+
+What has been foretold of a statement so far?
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from migration_route.core.values import Blocked, Forecast, TableLock
+from migration_route.vendors.postgresql.contention import (
+    ACCESS_EXCLUSIVE,
+    ACCESS_SHARE,
+    ROW_EXCLUSIVE,
+    SHARE_ROW,
+    conflict,
+    strongest,
+)
+
+_NOT_NULL = re.compile(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)')
+
+
+@dataclass(slots=True, kw_only=True)
+class Column:
+    """A column; `type` as `format_type` writes it."""
+
+    type: str
+    is_not_null: bool = False
+    is_collated: bool = False  # otherwise than its type is
+
+
+@dataclass(slots=True, kw_only=True)
+class Check:
+    """A CHECK constraint; `proves` is a column that it keeps from being NULL."""
+
+    columns: frozenset[str] = frozenset()
+    is_valid: bool = True
+    proves: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A foreign key; "" stands for a table that the plan itself has made."""
+
+    name: str
+    child: str
+    parent: str
+    columns: frozenset[str] = frozenset()
+    parent_columns: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """An index; `is_plain`: on whole columns of all rows, no exclusion."""
+
+    columns: frozenset[str] = frozenset()
+    is_plain: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class Table:
+    """A table as the plan has left it so far; `name` is that from before the plan, ""
+    for one that the plan has made."""
+
+    name: str = ""
+    is_empty: bool = False  # the plan has made it, and put nothing into it
+    columns: dict[str, Column] = field(default_factory=dict)
+    checks: dict[str, Check] = field(default_factory=dict)
+    keys: list[Key] = field(default_factory=list)  # from here, and to here
+    heirs: tuple[str, ...] = ()  # partitions, and what inherits
+    indexes: dict[str, Index] = field(default_factory=dict)
+
+    def parents(self, *, column: str | None = None) -> set[str]:
+        """Return the tables that foreign keys from here point to, of one column or all."""
+        return {
+            key.parent
+            for key in self.keys
+            if key.child == self.name and (column is None or column in key.columns)
+        }
+
+    def key(self, name: str) -> Key | None:
+        """Return the foreign key of this name from here."""
+        return next((k for k in self.keys if (k.name, k.child) == (name, self.name)), None)
+
+    def rename_column(self, old: str, new: str) -> None:
+        """Note that a column has another name now."""
+
+        def renamed(columns: frozenset[str]) -> frozenset[str]:
+            return frozenset(new if column == old else column for column in columns)
+
+        if old in self.columns:
+            self.columns[new] = self.columns.pop(old)
+        for check in self.checks.values():
+            check.columns = renamed(check.columns)
+            check.proves = new if check.proves == old else check.proves
+        for label, index in self.indexes.items():
+            self.indexes[label] = replace(index, columns=renamed(index.columns))
+        for place, key in enumerate(self.keys):
+            if key.child == self.name:
+                self.keys[place] = replace(key, columns=renamed(key.columns))
+            if key.parent == self.name:
+                others = renamed(key.parent_columns)
+                self.keys[place] = replace(self.keys[place], parent_columns=others)
+
+    def children(self, *, column: str | None = None) -> set[str]:
+        """Return the tables whose foreign keys point here, to one column or any."""
+        return {
+            key.child
+            for key in self.keys
+            if key.parent == self.name and (column is None or column in key.parent_columns)
+        }
+
+
+def table_of(facts: dict[str, Any]) -> Table:
+    """Return a table as the query of `schema` tells it."""
+    told: dict[str, Any] = {key: value or () for key, value in facts.items()}
+    return Table(
+        name=told["name"],
+        columns={
+            name: Column(type=kind, is_not_null=not_null, is_collated=collated)
+            for name, (kind, not_null, collated) in dict(told["columns"]).items()
+        },
+        checks={
+            name: Check(
+                columns=frozenset(columns or ()), is_valid=valid, proves=_proven(text)
+            )
+            for name, valid, columns, text in told["checks"]
+        },
+        keys=[
+            Key(
+                name=name,
+                child=child,
+                parent=parent,
+                columns=frozenset(columns or ()),
+                parent_columns=frozenset(others or ()),
+            )
+            for name, child, parent, columns, others in told["keys"]
+        ],
+        heirs=tuple(told["heirs"]),
+        indexes={
+            name: Index(columns=frozenset(columns or ()), is_plain=plain)
+            for name, (plain, columns) in dict(told["indexes"]).items()
+        },
+    )
+
+
+def _proven(text: str) -> str | None:
+    found = _NOT_NULL.fullmatch(text)
+    if not found:
+        return None
+    name = found[1]
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+
+
+_WHO = (
+    (Blocked.READS, ACCESS_SHARE),
+    (Blocked.WRITES, ROW_EXCLUSIVE),
+    (Blocked.SCHEMA_CHANGES, ACCESS_EXCLUSIVE),
+)
+
+
+def blocked_by(mode: str) -> frozenset[Blocked]:
+    """Return who waits while somebody holds this mode; most changes of the schema want
+    the strongest one, so that they wait for each."""
+    return frozenset(who for who, wanted in _WHO if conflict(wanted, mode))
+
+
+class Account:
+    """The locks, rewrites and scans of a statement, on tables from before the plan."""
+
+    def __init__(self) -> None:
+        self._modes: dict[str, str] = {}
+        self._rewrites: dict[str, None] = {}
+        self._scans: dict[str, None] = {}
+        self.is_understood = True
+
+    def lock(self, table: Table | None, mode: str) -> None:
+        """Foretell a lock on a table and on what is part of it."""
+        if table is not None:
+            self.lock_names((table.name, *table.heirs), mode)
+
+    def lock_names(self, tables: Iterable[str], mode: str) -> None:
+        """Foretell a lock on tables by their names; "" is one that nobody waits for."""
+        for table in sorted(filter(None, tables)):
+            self._modes[table] = strongest(self._modes.get(table, mode), mode)
+
+    def scan(self, table: Table | None) -> None:
+        """Foretell that a table is read from end to end."""
+        if table is not None:
+            self.scan_names((table.name, *table.heirs))
+
+    def scan_names(self, tables: Iterable[str]) -> None:
+        """Foretell it of tables by their names."""
+        self._scans |= dict.fromkeys(sorted(filter(None, tables)))
+
+    def rewrite(self, table: Table | None) -> None:
+        """Foretell that a table is written anew, and read for that."""
+        if table is not None:
+            self.scan(table)
+            self._rewrites |= dict.fromkeys(
+                sorted(filter(None, (table.name, *table.heirs)))
+            )
+
+    def worst(self, table: Table | None) -> None:
+        """Foretell the worst of a table."""
+        self.lock(table, ACCESS_EXCLUSIVE)
+        self.rewrite(table)
+
+    def refer(self, table: Table | None) -> None:
+        """Foretell what a new foreign key takes of the table that it points to."""
+        self.lock(table, SHARE_ROW)
+
+    def add(self, other: Account) -> None:
+        """Foretell all that was foretold of another statement of the same text."""
+        for table, mode in other._modes.items():
+            self.lock_names((table,), mode)
+        self._rewrites |= other._rewrites
+        self._scans |= other._scans
+
+    def forecast(self) -> Forecast:
+        """Return all that was foretold."""
+        return Forecast(
+            locks=tuple(
+                TableLock(table=table, mode=mode, blocks=blocked_by(mode))
+                for table, mode in self._modes.items()
+            ),
+            rewrites=tuple(self._rewrites),
+            scans=tuple(self._scans),
+            is_understood=self.is_understood,
+        )

@@ -1,0 +1,112 @@
+"""What would a statement do to PostgreSQL, as its catalog is now?"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from django.db import DatabaseError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from migration_route.core.values import Forecast, TableSize
+from migration_route.vendors.postgresql.forecast.effects import Account
+from migration_route.vendors.postgresql.forecast.schema import Schema
+from migration_route.vendors.postgresql.forecast.statements import READERS
+from migration_route.vendors.sql_lexer import POSTGRESQL, Kind
+from migration_route.vendors.sql_statements import Name, Reading, quoted_parts, statements
+
+_LONGEST = max(len(words.split()) for words in READERS)
+# Where these stand behind DROP or ALTER, columns of any table may go or change with it.
+_REACHES_FAR = frozenset(("CASCADE",))
+_WITH_CASCADE = frozenset(
+    ("DROP TABLE", "ALTER TABLE", "TRUNCATE", "DROP INDEX", "DROP MATERIALIZED VIEW")
+)
+# The size that is on record since the last VACUUM or ANALYZE, of the table with its
+# indexes and what is stored apart: asking for that of now would wait for a lock.
+_SIZES = """
+SELECT n.name, CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint
+                    WHEN s.n_live_tup > 0 THEN s.n_live_tup END, {bytes}
+FROM unnest(%s::text[], %s::text[]) AS n(name, quoted)
+JOIN pg_class c ON c.oid = to_regclass(n.quoted)
+LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
+ORDER BY n.name
+"""
+_BYTES_NOW = "pg_total_relation_size(c.oid)"
+_BYTES_ON_RECORD = """
+(SELECT sum(p.relpages)::bigint * current_setting('block_size')::bigint FROM pg_class p
+ WHERE p.oid IN (c.oid, c.reltoastrelid)
+    OR p.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = c.oid))
+"""
+_PATIENCE = "100ms"
+
+
+class PostgreSQLForecaster:
+    """Reads statement after statement; each stands on those before it."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        self._schema = Schema(connection)
+
+    def foretell(self, sql: str) -> Forecast:
+        """Tell what a text of statements does. Raises `django.db.DatabaseError`."""
+        account = Account()
+        for words in statements(sql, POSTGRESQL):
+            self._read(account, words)
+        return account.forecast()
+
+    def pass_by(self) -> None:
+        """Note that an operation comes here whose statements are not known."""
+        self._schema.pass_by()
+
+    def _read(self, account: Account, words: Reading) -> None:
+        for count in range(_LONGEST, 0, -1):
+            first = " ".join(token.word or "?" for token in words.tokens[:count])
+            if len(words.tokens) < count or first not in READERS:
+                continue
+            cascades = any(token.word in _REACHES_FAR for token in words.tokens)
+            if cascades and first.startswith("DROP") and first not in _WITH_CASCADE:
+                break
+            words.at = count
+            own = Account()
+            READERS[first](own, self._schema, words)
+            account.add(own)
+            if own.is_understood:
+                return
+            break
+        account.is_understood = False
+        self._schema.pass_by()
+        for name in _every_name(words):
+            account.worst(self._schema.table(name) or self._schema.owner(name))
+
+    def sizes(self, tables: Collection[str]) -> tuple[TableSize, ...]:
+        """Tell how large tables are, by the server's estimates; bytes as they are now,
+        or, where somebody holds a table locked, as they were at its last VACUUM."""
+        names = sorted(tables)
+        if not names:
+            return ()
+        try:
+            with transaction.atomic(using=self._connection.alias):
+                with self._connection.cursor() as cursor:
+                    cursor.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
+                return self._sizes(names, _BYTES_NOW)
+        except DatabaseError:
+            return self._sizes(names, _BYTES_ON_RECORD)
+
+    def _sizes(self, names: list[str], size: str) -> tuple[TableSize, ...]:
+        quoted = [quoted_parts(name) for name in names]
+        with self._connection.cursor() as cursor:
+            cursor.execute(_SIZES.format(bytes=size), [names, quoted])
+            return tuple(
+                TableSize(table=table, rows=rows, bytes=None if size is None else int(size))
+                for table, rows, size in cursor.fetchall()
+            )
+
+
+def _every_name(words: Reading) -> set[Name]:
+    """Return every name of a statement, those in the body of a block included."""
+    bodies = (
+        inner
+        for token in words.tokens
+        if token.kind is Kind.LITERAL and token.text.startswith("$")
+        for inner in statements(token.text.split("$", 2)[2].rpartition("$")[0], POSTGRESQL)
+    )
+    return {name for part in (words, *bodies) for name in Reading(part.tokens).all_names()}

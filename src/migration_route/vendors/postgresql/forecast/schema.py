@@ -1,0 +1,198 @@
+"""What does a statement meet? The tables of PostgreSQL as they are, each looked up once,
+and changed in memory by what the statements before it do.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from migration_route.vendors.postgresql.forecast.effects import Index, Table, table_of
+from migration_route.vendors.sql_statements import Name
+
+_SHOWN = (
+    r"(CASE WHEN pg_table_is_visible(\1.oid) THEN \1.relname::text "
+    r"ELSE \1.relnamespace::regnamespace::text || '.' || \1.relname END)"
+)
+# Nothing here opens a table: a lock on it does not keep the reader waiting.
+_TABLE = """
+WITH RECURSIVE heirs AS (
+    SELECT inhrelid AS oid FROM pg_inherits WHERE inhparent = %s
+    UNION SELECT i.inhrelid FROM pg_inherits i JOIN heirs h ON i.inhparent = h.oid
+)
+SELECT json_build_object(
+    'name', shown(c),
+    'columns', (SELECT json_object_agg(a.attname, json_build_array(
+            format_type(a.atttypid, a.atttypmod), a.attnotnull,
+            a.attcollation <> t.typcollation))
+        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+    'checks', (SELECT json_agg(json_build_array(k.conname, k.convalidated,
+            (SELECT json_agg(attname) FROM pg_attribute
+             WHERE attrelid = k.conrelid AND attnum = ANY(k.conkey)),
+            pg_get_constraintdef(k.oid)))
+        FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c'),
+    'keys', (SELECT json_agg(json_build_array(k.conname,
+            shown(h), shown(p),
+            (SELECT json_agg(attname) FROM pg_attribute
+             WHERE attrelid = h.oid AND attnum = ANY(k.conkey)),
+            (SELECT json_agg(attname) FROM pg_attribute
+             WHERE attrelid = p.oid AND attnum = ANY(k.confkey))))
+        FROM pg_constraint k JOIN pg_class h ON h.oid = k.conrelid
+        JOIN pg_class p ON p.oid = k.confrelid
+        WHERE k.contype = 'f' AND c.oid IN (k.conrelid, k.confrelid)),
+    'heirs', (SELECT json_agg(shown(d))
+        FROM heirs JOIN pg_class d ON d.oid = heirs.oid),
+    'indexes', (SELECT json_object_agg(i.relname, json_build_array(
+            x.indexprs IS NULL AND x.indpred IS NULL AND NOT x.indisexclusion,
+            (SELECT json_agg(attname) FROM pg_attribute
+             WHERE attrelid = c.oid AND attnum = ANY(x.indkey))))
+        FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+        WHERE x.indrelid = c.oid))::text
+FROM pg_class c WHERE c.oid = %s
+"""
+_TABLE = re.sub(r"shown\((\w)\)", _SHOWN, _TABLE)
+# A name of an index, or of a sequence that numbers the rows, stands for its table.
+_FIND = """
+SELECT coalesce(x.indrelid, d.refobjid, c.oid), c.relkind::text
+FROM pg_class c
+LEFT JOIN pg_index x ON x.indexrelid = c.oid
+LEFT JOIN pg_depend d ON d.objid = c.oid AND c.relkind = 'S' AND d.deptype IN ('a', 'i')
+    AND d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+WHERE c.oid = to_regclass(%s)
+"""
+_TABLES = frozenset("rpfm")
+_OWNED = frozenset("iIS")
+
+
+class Schema:
+    """The tables by their names, as the statements of a plan leave them one by one."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        self._by_oid: dict[int, Table] = {}
+        self._found: dict[Name, tuple[Table, str] | None] = {}
+        self._moved: dict[str, Table] = {}  # under the names that the plan gave them
+        self._gone: set[str] = set()
+        self._indexes: dict[str, Table] = {}  # that the plan has made or renamed
+        self._volatile: dict[str, bool] = {}
+        self._domains: frozenset[str] | None = None
+
+    def table(self, name: Name | None) -> Table | None:
+        """Return the table of this name; None where there is none now."""
+        found = self._find(name)
+        return found[0] if found and found[1] in _TABLES else None
+
+    def is_view(self, name: Name) -> bool:
+        """Tell whether this is the name of a view."""
+        found = self._find(name)
+        return bool(found and found[1] == "v")
+
+    def owner(self, name: Name | None) -> Table | None:
+        """Return the table that an index or a sequence of this name belongs to."""
+        if name and name[-1] in self._indexes:
+            return self._indexes[name[-1]]
+        found = self._find(name)
+        return found[0] if found and found[1] in _OWNED else None
+
+    def _find(self, name: Name | None) -> tuple[Table, str] | None:
+        if not name or not all(name):
+            return None
+        name = name[-2:]
+        if name[-1] in self._moved:
+            return self._moved[name[-1]], "r"
+        if name[-1] in self._gone:
+            return None
+        if name not in self._found:
+            self._found[name] = self._looked_up(name)
+        return self._found[name]
+
+    def _looked_up(self, name: Name) -> tuple[Table, str] | None:
+        quoted = ".".join('"' + part.replace('"', '""') + '"' for part in name)
+        with self._connection.cursor() as cursor:
+            cursor.execute(_FIND, [quoted])
+            row = cursor.fetchone()
+            if row is None:
+                return None
+            oid, kind = row
+            if oid not in self._by_oid:
+                cursor.execute(_TABLE, [oid, oid])
+                self._by_oid[oid] = table_of(json.loads(cursor.fetchone()[0]))
+        return self._by_oid[oid], kind
+
+    def create(self, name: Name) -> Table:
+        """Note that the plan has made a table; return it."""
+        table = Table(is_empty=True)
+        self._moved[name[-1]] = table
+        return table
+
+    def pass_by(self) -> None:
+        """Note that something unknown was done: what the plan made may be filled."""
+        for table in self._moved.values():
+            table.is_empty = False
+
+    def drop(self, name: Name) -> None:
+        """Note that the plan has taken a table, an index or a sequence away."""
+        self._moved.pop(name[-1], None)
+        self._indexes.pop(name[-1], None)
+        self._gone.add(name[-1])
+
+    def rename(self, old: Name, new: str) -> None:
+        """Note that the plan has given a table another name."""
+        if table := self.table(old):
+            self.drop(old)
+            self._moved[new] = table
+
+    def add_index(self, name: str, table: Table, index: Index) -> None:
+        """Note that the plan has made an index."""
+        self._indexes[name] = table
+        table.indexes[name] = index
+
+    def are_volatile(self, functions: Collection[str]) -> bool:
+        """Tell whether one of these may give another value for each row; one that the
+        catalog does not know may."""
+        unknown = [name for name in functions if name not in self._volatile]
+        if unknown:
+            with self._connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT proname::text, bool_or(provolatile = 'v') FROM pg_proc "
+                    "WHERE proname = ANY(%s) GROUP BY proname",
+                    [unknown],
+                )
+                self._volatile |= {**dict.fromkeys(unknown, True), **dict(cursor)}
+        return any(self._volatile[name] for name in functions)
+
+    def are_the_servers(self, functions: Collection[str]) -> bool:
+        """Tell whether all of these functions came with the server."""
+        return not functions or self._ask(
+            "SELECT count(*) = %s FROM (SELECT proname FROM pg_proc WHERE proname = ANY(%s)"
+            " GROUP BY proname HAVING bool_and(pronamespace = 'pg_catalog'::regnamespace))"
+            " AS known",
+            [len(set(functions)), list(functions)],
+        )
+
+    def is_domain(self, kind: str) -> bool:
+        """Tell whether a type, by its name, is a domain."""
+        if self._domains is None:
+            with self._connection.cursor() as cursor:
+                cursor.execute("SELECT typname::text FROM pg_type WHERE typtype = 'd'")
+                self._domains = frozenset(name for (name,) in cursor)
+        return kind.rpartition(".")[2].strip(' "') in self._domains
+
+    def is_same_inside(self, old: str, new: str) -> bool:
+        """Tell whether values of the one type are stored as those of the other one."""
+        return self._ask(
+            "SELECT EXISTS (SELECT FROM pg_cast WHERE castmethod = 'b' "
+            "AND format_type(castsource, NULL) = %s "
+            "AND format_type(casttarget, NULL) = %s)",
+            [old, new],
+        )
+
+    def _ask(self, query: str, parameters: list[Any]) -> bool:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query, parameters)
+            return bool(cursor.fetchone()[0])

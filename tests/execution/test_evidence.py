@@ -1,0 +1,210 @@
+"""What is known of each operation? The record and the catalog, put together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from migration_route.core.enums import Direction, Presence, RunState
+from migration_route.execution.recovery.introspection import OperationReading, StepReading
+from migration_route.execution.recovery.reconcile import (
+    added_to_resume,
+    evidence,
+    first_to_resume,
+)
+from migration_route.execution.supervisor.outcome import Told, verdict
+from migration_route.ledger.evidence import AddedOperations, StepError
+from migration_route.ledger.records import StepRecord
+from tests.factories import a_step_record
+
+IN, OUT, MIDWAY, UNKNOWN = Presence.IN, Presence.OUT, Presence.MIDWAY, Presence.UNKNOWN
+KILLED = Told(ending=None, current=0, touching=True)
+RAISED = Told(
+    ending="failed", current=0, touching=True, error=StepError(type="X", message="x")
+)
+
+
+def reading(*states: Presence, end: Presence = UNKNOWN, **words: Any) -> StepReading:
+    """Return what a catalog says of operations that are alike."""
+    facts: dict[str, Any] = {
+        "is_harmless": False,
+        "has_own_transaction": False,
+        "is_only_invalid": False,
+        "lacks_only_a_drop": False,
+    }
+    return StepReading(
+        operations=tuple(
+            OperationReading(
+                position=number,
+                description=f"operation {number}",
+                state=state,
+                **{**facts, **words},
+            )
+            for number, state in enumerate(states)
+        ),
+        end=end,
+    )
+
+
+def step(**words: Any) -> StepRecord:
+    """Return a step that the database does not undo as a whole."""
+    return a_step_record(**{"rolls_back": False, **words})
+
+
+def told_of(record: StepRecord, found: StepReading, told: Told = KILLED) -> list[Presence]:
+    """Return the states alone."""
+    return [one.state for one in evidence(record, found, told)]
+
+
+@pytest.mark.parametrize(
+    ("begun", "catalog", "expected"),
+    [
+        (None, (OUT, UNKNOWN, OUT), [OUT, OUT, OUT]),
+        (0, (MIDWAY, UNKNOWN, OUT), [MIDWAY, OUT, OUT]),
+        (1, (IN, UNKNOWN, OUT), [IN, UNKNOWN, OUT]),
+        (2, (IN, UNKNOWN, OUT), [IN, IN, OUT]),
+        (2, (IN, UNKNOWN, IN), [IN, IN, IN]),
+        (3, (UNKNOWN, UNKNOWN, UNKNOWN), [IN, IN, IN]),
+    ],
+)
+def test_what_had_begun_before_is_in_and_what_had_not_begun_is_out(
+    begun, catalog, expected
+):
+    """The one in between is what the catalog shows."""
+    assert told_of(step(begun=begun), reading(*catalog)) == expected
+
+
+def test_what_was_there_before_its_operation_began_is_not_its_work():
+    """A table of the same name: the operation behind has sent nothing."""
+    assert told_of(step(begun=0), reading(OUT, IN)) == [OUT, OUT]
+    assert told_of(step(begun=0), reading(IN), RAISED) == [OUT]
+
+
+def test_python_in_a_transaction_of_its_own_is_out_until_it_returns():
+    """Behind that, nobody knows whether it was committed, but where the database has
+    answered that it was not."""
+    found = reading(UNKNOWN, has_own_transaction=True)
+    assert told_of(step(begun=0), found) == [OUT]
+    assert told_of(step(begun=0, returned=True), found) == [UNKNOWN]
+    for error, state in (
+        (StepError(type="IntegrityError", message="a deferred constraint"), OUT),
+        (StepError(type="OperationalError", message="serialise", sqlstate="40001"), OUT),
+        (StepError(type="OperationalError", message="gone", sqlstate="57P01"), UNKNOWN),
+        (StepError(type="OperationalError", message="gone", sqlstate="2013"), UNKNOWN),
+        (StepError(type="KeyboardInterrupt", message=""), UNKNOWN),
+    ):
+        told = replace(RAISED, error=error)
+        assert told_of(step(begun=0, returned=True), found, told) == [state]
+        assert told_of(step(begun=0), found, told) == [OUT]
+    assert told_of(step(begun=1), found) == [IN]
+
+
+def test_a_step_in_one_transaction_is_in_as_a_whole_or_not_at_all():
+    """And not before it has come to its end."""
+    whole = {"rolls_back": True}
+    nothing_sent = replace(KILLED, touching=False)
+    assert told_of(step(**whole), reading(IN, UNKNOWN), nothing_sent) == [OUT, OUT]
+    assert told_of(step(begun=2, **whole), reading(IN, UNKNOWN)) == [IN, IN]
+    assert told_of(step(begun=2, **whole), reading(OUT, UNKNOWN)) == [OUT, OUT]
+    assert told_of(step(begun=1, **whole), reading(UNKNOWN)) == [UNKNOWN]
+    assert told_of(step(begun=1, **whole), reading(UNKNOWN), RAISED) == [OUT]
+
+
+@pytest.mark.parametrize("direction", [Direction.FORWARDS, Direction.BACKWARDS])
+def test_what_was_not_rolled_back_is_in_whatever_was_expected(direction):
+    """An operation that this step has finished is there: no rollback has undone it. What
+    has not begun, or has failed, may have been there before."""
+    whole = step(rolls_back=True, direction=direction)
+    second = 1 if direction is Direction.FORWARDS else 2  # of four, by the source
+    error = StepError(type="X", message="x", operation=second)
+    raised = replace(RAISED, wrote=True, error=error)
+    assert told_of(whole, reading(IN, IN, IN, IN), raised)[0] is IN
+    if direction is Direction.FORWARDS:
+        assert told_of(whole, reading(IN, IN, OUT, OUT), raised) == [IN, OUT, OUT, OUT]
+    assert told_of(whole, reading(OUT, IN, OUT, OUT), raised) == [OUT] * 4
+    killed = replace(KILLED, error=None)
+    assert told_of(whole, reading(IN, UNKNOWN), killed) == [IN, UNKNOWN]
+    told = replace(raised, operations=evidence(whole, reading(IN, IN, IN, IN), raised))
+    assert verdict((whole,), _recorded_before(whole), told).state is RunState.PARTIAL
+
+
+def _recorded_before(record: StepRecord) -> set[tuple[str, str]]:
+    """Return what the recorder says before the step is done."""
+    is_back = record.direction is Direction.BACKWARDS
+    return {(record.app, record.name)} if is_back else set()
+
+
+def test_what_another_package_has_added_is_not_counted():
+    """While such an operation is under way, the next one of the source has not begun."""
+    added = AddedOperations(places=(1, 1), begun=1)
+    found = step(begun=1, added=added)
+    assert told_of(found, reading(UNKNOWN, UNKNOWN)) == [IN, OUT]
+    assert "another package has added" in first_to_resume(found, reading(IN, OUT))[1]
+    again = replace(found, added=replace(added, repeatable=True))
+    assert first_to_resume(again, reading(IN, OUT)) == (1, "")
+    assert added_to_resume(again) == AddedOperations(places=(1, 1), done=1)
+    behind = replace(found, begun=1, added=replace(added, begun=None))
+    assert added_to_resume(behind).done == 2
+    before = replace(found, begun=0, added=replace(added, begun=None, done=1))
+    assert added_to_resume(before).done == 1
+
+
+def test_the_first_operation_leaves_something_though_another_package_has_added_it():
+    """No operation of the source has begun; the database is changed nevertheless."""
+    added = AddedOperations(places=(0,), begun=0)
+    found = step(begun=0, added=added)
+    for told, state in (
+        (replace(RAISED, carried_out=True), RunState.PARTIAL),
+        (RAISED, RunState.FAILED),
+        (KILLED, RunState.PARTIAL),
+    ):
+        known = replace(told, operations=evidence(found, reading(OUT), told))
+        assert verdict((found,), set(), known).state is state
+
+
+def test_where_the_list_was_changed_only_the_catalog_is_believed():
+    """Nothing is counted, and nothing is resumed."""
+    found = step(begun=0, added=AddedOperations(is_matched=False))
+    assert told_of(found, reading(IN, UNKNOWN, OUT)) == [IN, UNKNOWN, OUT]
+    assert told_of(replace(found, begun=None), reading(IN, UNKNOWN)) == [OUT, OUT]
+    assert "changed the list" in first_to_resume(found, reading(IN, OUT))[1]
+
+
+@pytest.mark.parametrize(
+    ("record", "found", "state"),
+    [
+        (step(begun=0), reading(OUT, OUT), RunState.FAILED),
+        (step(begun=0), reading(MIDWAY, OUT), RunState.PARTIAL),
+        (step(begun=1), reading(IN, OUT), RunState.PARTIAL),
+        (step(begun=0), reading(UNKNOWN), RunState.PARTIAL),
+        (step(begun=2, rolls_back=True), reading(IN, IN), RunState.PARTIAL),
+        (step(begun=2, rolls_back=True), reading(OUT, OUT), RunState.FAILED),
+        (step(begun=1, rolls_back=True), reading(UNKNOWN), RunState.PARTIAL),
+        (step(done_operations=1), reading(IN, OUT), RunState.PARTIAL),
+    ],
+)
+def test_the_verdict_follows_the_evidence(record, found, state):
+    """Partial where something is there or may be, else failed and clean."""
+    told = Told(
+        ending=None,
+        current=0,
+        touching=True,
+        operations=evidence(record, found, KILLED),
+    )
+    assert verdict((record,), set(), told).state is state
+
+
+def test_where_it_goes_on_has_to_be_proved():
+    """Behind what is in, at what is out; never at what had begun and shows nothing."""
+    assert first_to_resume(step(begun=1), reading(IN, OUT)) == (1, "")
+    assert first_to_resume(step(begun=2), reading(IN, IN)) == (2, "")
+    found = reading(IN, MIDWAY)
+    assert "half done" in first_to_resume(step(begun=1), found)[1]
+    assert first_to_resume(step(), reading(MIDWAY, is_only_invalid=True)) == (0, "")
+    found = reading(MIDWAY, lacks_only_a_drop=True)
+    assert first_to_resume(step(begun=0), found) == (1, "")
+    assert "had begun" in first_to_resume(step(begun=0), reading(UNKNOWN, OUT))[1]
+    assert "one before it is not" in first_to_resume(step(begun=0), reading(OUT, IN))[1]
+    assert first_to_resume(step(rolls_back=True), reading(IN))[1]

@@ -1,0 +1,74 @@
+"""Is a process that is told to end before its turn gone at once, with a true word?"""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from migration_route.conf.databases import new_connection
+from migration_route.core.enums import RunState, StepState
+from migration_route.execution.launchers.process import start
+from migration_route.ledger.queries import find_run
+from migration_route.services.control import hold
+from migration_route.vendors import vendor_of
+from migration_route.vendors.base import Slot
+from tests.execution.carrying import LONG, Keeper, begin, until
+from tests.factories import an_actor
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def permitted(history, project, settings):
+    """Give a run that is permitted, and the process that nobody has started yet."""
+    settings.MIGRATION_ROUTE = {
+        **settings.MIGRATION_ROUTE,
+        "LAUNCHER": "tests.execution.carrying.Keeper",
+    }
+    project()
+    history.table("0001_a", "made_a")
+    run = begin("testapp")
+    assert Keeper.kept is not None
+    return run, lambda: start(*Keeper.kept)
+
+
+def in_state(run, state):
+    """Wait until a run is in a state."""
+    return until(lambda: find_run(run.id).state is state, f"the run is {state}")
+
+
+def assert_interrupted(run):
+    """The run says that it was told to end, and that nothing had begun."""
+    found = find_run(run.id)
+    assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
+    assert found.error.type == "Interrupted"
+    assert "SIGTERM" in found.error.message
+    assert [step.state for step in found.steps] == [StepState.NOT_STARTED]
+
+
+def test_sigterm_while_it_waits_for_its_turn(permitted):
+    """Another one has the lock."""
+    run, go = permitted
+    connection = new_connection("default")
+    lock = vendor_of("default").lock(connection, Slot.SUPERVISOR)
+    assert lock.try_acquire()
+    process = go()
+    in_state(run, RunState.WAITING)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LONG) == 1
+    lock.release()
+    connection.close()
+    assert_interrupted(run)
+
+
+def test_sigterm_while_it_is_held(permitted):
+    """It was asked to wait before it had begun, and waits before its first step."""
+    run, go = permitted
+    hold(run.id, an_actor(), reason="the sale")
+    process = go()
+    in_state(run, RunState.HELD)
+    assert find_run(run.id).waiting_reason == "held"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LONG) == 1
+    assert_interrupted(run)

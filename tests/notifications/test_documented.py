@@ -1,0 +1,53 @@
+"""Does the reference name everything that is told?"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from migration_route.api.metrics import metrics_of
+from migration_route.conf.notifications import MAIL_KEYS, WEBHOOK_KEYS
+from migration_route.core.events import USUAL_EDGES, Edge, Happening
+from migration_route.ledger.verification import LedgerMeasure
+from migration_route.presentation.schemas.runs import HappeningMessage
+from migration_route.services.ledger import FromTheLedger, Measured
+
+DOCS = Path(__file__).parents[2] / "docs"
+TELLING = (DOCS / "reference" / "telling.md").read_text(encoding="utf-8")
+SETTINGS = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
+
+
+def row(page: str, word: str) -> str:
+    found = re.search(rf"^\| `{re.escape(word)}` \|(.*)\|$", page, re.MULTILINE)
+    return found[1] if found else ""
+
+
+@pytest.mark.parametrize("edge", Edge)
+def test_every_event_is_there_with_the_process_that_sends_it(edge):
+    assert row(TELLING, edge)
+    assert ("Usual." in row(TELLING, edge)) is (edge in USUAL_EDGES)
+    assert re.search(rf"^\|.*`{edge}`.*\| of ", TELLING, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "word", [*HappeningMessage.__struct_fields__, *(f.name for f in fields(Happening))]
+)
+def test_every_field_is_there(word):
+    assert row(TELLING, word)
+
+
+@pytest.mark.parametrize("key", [*WEBHOOK_KEYS, *MAIL_KEYS])
+def test_every_key_is_there(key):
+    assert row(SETTINGS, key)
+
+
+def test_every_metric_is_there():
+    ledger = LedgerMeasure(entries=0, is_tail_intact=True)
+    known = FromTheLedger(counts=(), last=(), active=(), ledger=ledger, backlogs=())
+    names = [found.name for found in metrics_of(Measured(databases=(), known=known))]
+    assert len(names) == 17
+    for name in names:
+        assert row(TELLING, name.removeprefix("migration_route_")), name

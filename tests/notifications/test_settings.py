@@ -1,0 +1,125 @@
+"""Are WEBHOOKS and MAIL read as they should be, and is nothing secret repeated?"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from migration_route.conf import read_settings
+from migration_route.conf.types import Format
+from migration_route.core.events import USUAL_EDGES, Edge
+from migration_route.core.redaction import secrets_of_settings
+
+SECRET = "planted-secret-0123456789"
+URL = "https://hooks.example.com/services/planted-path"
+
+
+def webhook(**words: object):
+    return read_settings({"WEBHOOKS": [{"url": URL, **words}]})
+
+
+def test_the_least_is_an_address():
+    (found,) = webhook().webhooks
+    assert (found.url, found.secrets, found.format) == (URL, (), Format.JSON)
+    assert (found.events, found.databases) == (USUAL_EDGES, None)
+    assert found.timeout == timedelta(seconds=10)
+    assert found.give_up == timedelta(hours=24)
+    assert found.name.startswith("hooks.example.com-")
+
+
+def test_everything_is_read():
+    (found,) = webhook(
+        name="team",
+        secrets=[SECRET, f"old-{SECRET}"],
+        events=["run_ended"],
+        databases=["default"],
+        format="slack",
+        timeout="3s",
+        give_up="2h",
+    ).webhooks
+    assert found.name == "team"
+    assert found.secrets == (SECRET, f"old-{SECRET}")
+    assert found.events == {Edge.RUN_ENDED}
+    assert found.databases == {"default"}
+    assert found.format is Format.SLACK
+    assert (found.timeout, found.give_up) == (timedelta(seconds=3), timedelta(hours=2))
+    assert webhook(events="*").webhooks[0].events == set(Edge)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ({"url": None}, "needs a 'url'"),
+        ({"url": "http://planted.example.com/"}, '"insecure": True'),
+        ({"url": "ftp://planted.example.com/"}, "must begin with https://"),
+        ({"url": "https:///planted"}, "must begin with https://"),
+        ({"url": "https://planted:planted@example.com/"}, "must not name a user"),
+        ({"url": "https://example.com:planted/"}, "is no address"),
+        ({"url": "https://example.com/planted\r\nHost: x"}, "printable"),
+        ({"secret": "planted"}, "at least 16 letters"),
+        ({"secret": 17}, "at least 16 letters"),
+        ({"secret": SECRET, "secrets": [SECRET]}, "exclude each other"),
+        ({"secrets": SECRET}, "at least 16 letters"),
+        ({"events": []}, "'events' must be"),
+        ({"events": ["run_flew"]}, "'events' must be"),
+        ({"databases": "default"}, "list of aliases"),
+        ({"format": "xml"}, "json or slack"),
+        ({"timeout": "1h"}, "at most '60s'"),
+        ({"timeout": "soon"}, "'timeout' must be a duration"),
+        ({"give_up": 3}, "'give_up' must be a duration"),
+        ({"insecure": "yes"}, "True or False"),
+        ({"name": "a" * 61}, "at most 60"),
+        ({"colour": 1}, "unknown keys ['colour']"),
+    ],
+)
+def test_what_is_wrong_is_said_without_repeating_it(words, problem):
+    found = webhook(**words)
+    assert found.webhooks == ()
+    (text,) = found.problems
+    assert text.startswith("WEBHOOKS[0]: ")
+    assert problem in text
+    assert "planted" not in text
+
+
+def test_two_of_one_name_share_no_outbox():
+    found = read_settings({"WEBHOOKS": [{"url": URL}, {"url": URL}]})
+    assert len(found.webhooks) == 1
+    assert "WEBHOOKS[1]: needs a 'name' of its own" in found.problems[0]
+
+
+def test_no_repr_shows_what_lets_somebody_post(settings):
+    found = webhook(secret=SECRET)
+    assert "planted" not in repr(found)
+    settings.MIGRATION_ROUTE = {"WEBHOOKS": [{"url": URL, "secret": SECRET}]}
+    assert {SECRET, URL} <= secrets_of_settings()
+
+
+@pytest.mark.parametrize(
+    "value", [{"to": "ada@example.com"}, [{"to": ["ada@example.com"]}]]
+)
+def test_mail_is_a_dict_or_several(value):
+    found = read_settings({"MAIL": value})
+    assert found.problems == ()
+    (mail,) = found.mail
+    assert (mail.to, mail.sender, mail.name) == (("ada@example.com",), None, "mail")
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("ada@example.com", "MAIL must be a list"),
+        ([3], "MAIL[0]: must be a dict"),
+        ({}, "needs 'to'"),
+        ({"to": []}, "needs 'to'"),
+        ({"to": ["ada"]}, "needs 'to'"),
+        ({"to": "a@b", "from": "c"}, "'from' must be"),
+        ({"to": "a@b\nBcc: c@d"}, "needs 'to'"),
+        ({"to": "a@b", "subject_prefix": "a\nb"}, "of one line"),
+        ({"to": "a@b", "url": "x"}, "unknown keys ['url']"),
+    ],
+)
+def test_what_is_wrong_with_mail_is_said(value, problem):
+    found = read_settings({"MAIL": value})
+    assert found.mail == ()
+    assert problem in found.problems[0]

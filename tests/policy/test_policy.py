@@ -1,0 +1,250 @@
+"""May a plan run? One table, with every answer that there is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from migration_route.core.enums import Direction, Mode, Scope, Severity
+from migration_route.core.errors import (
+    FingerprintRequired,
+    Misconfigured,
+    NeedsResolution,
+    PlanChanged,
+    Refused,
+    RouteError,
+    StaleCode,
+)
+from migration_route.core.values import ApprovalPolicy, Rule
+from migration_route.planning.plan import Finding, Plan
+from migration_route.policy.decision import (
+    Evidence,
+    NeedsApproval,
+    Permit,
+    Refusal,
+    decide,
+    scopes_for,
+)
+from tests.factories import a_plan, a_step
+
+BUILD = "this build"
+CODE, PLACE, PLAN = "b" * 12, "b" * 8, "b" * 64
+OTHER_CODE, OTHER_PLACE, OTHER_PLAN = "c" * 12, "c" * 8, "c" * 64
+READ = f"{CODE}-{PLACE}-{PLAN}"
+BACK = Direction.BACKWARDS
+ONE_WAY = a_step("0002_a", direction=BACK, reversible=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A plan, what is known besides, and what is to be decided."""
+
+    name: str
+    answer: type
+    error: type[RouteError] | None = None
+    plan: Plan = field(default_factory=lambda: a_plan(a_step(), fingerprint=READ))
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+CASES = (
+    Case(name="what was read", answer=Permit),
+    Case(name="nothing to do", answer=Permit, plan=a_plan(fingerprint=READ)),
+    Case(
+        name="the same plan, read by another build",
+        answer=Permit,
+        evidence={"fingerprint": f"{OTHER_CODE}-{OTHER_PLACE}-{PLAN}"},
+    ),
+    *(
+        Case(
+            name=f"{code}, {severity}, {wish}",
+            answer=answer,
+            error=Refused if answer is Refusal else None,
+            plan=a_plan(
+                a_step(),
+                fingerprint=READ,
+                findings=(
+                    Finding(code=code, severity=severity, message="so it is", step=step),
+                ),
+            ),
+            evidence={"rebuild_invalid_indexes": wish},
+        )
+        for code, severity, step, wish, answer in (
+            ("invalid_index", Severity.BLOCKING, "testapp.0002_more", False, Refusal),
+            ("invalid_index", Severity.BLOCKING, "testapp.0002_more", True, Permit),
+            ("invalid_index", Severity.BLOCKING, None, True, Refusal),
+            ("invalid_index", Severity.WARNING, None, False, Permit),
+            ("recorder_sequence_behind", Severity.BLOCKING, None, True, Refusal),
+            ("recorder_sequence_behind", Severity.WARNING, None, False, Permit),
+            ("phase_ambiguous", Severity.BLOCKING, "testapp.0002_more", True, Refusal),
+            ("phase_ambiguous", Severity.INFO, "testapp.0002_more", False, Permit),
+            ("before_deploy_pending", Severity.BLOCKING, None, False, Refusal),
+            ("no_safe_phase", Severity.WARNING, "testapp.0002_more", False, Permit),
+        )
+    ),
+    Case(
+        name="nothing to do in a phase that is blocked",
+        answer=Refusal,
+        error=Refused,
+        plan=a_plan(
+            fingerprint=READ,
+            findings=(
+                Finding(code="phase_ambiguous", severity=Severity.BLOCKING, message="so"),
+            ),
+        ),
+    ),
+    Case(
+        name="nothing to do, though an index is invalid",
+        answer=Permit,
+        plan=a_plan(
+            fingerprint=READ,
+            findings=(
+                Finding(code="invalid_index", severity=Severity.BLOCKING, message="so"),
+            ),
+        ),
+    ),
+    Case(name="the digest alone", answer=Permit, evidence={"fingerprint": PLAN}),
+    Case(
+        name="the build that was asked for",
+        answer=Permit,
+        evidence={"expected_build": BUILD},
+    ),
+    Case(
+        name="no fingerprint",
+        answer=Refusal,
+        error=FingerprintRequired,
+        evidence={"fingerprint": ""},
+    ),
+    Case(
+        name="another plan, read by this build elsewhere",
+        answer=Refusal,
+        error=PlanChanged,
+        evidence={"fingerprint": f"{CODE}-{OTHER_PLACE}-{OTHER_PLAN}"},
+    ),
+    Case(
+        name="another plan, read here before the files were edited",
+        answer=Refusal,
+        error=PlanChanged,
+        evidence={"fingerprint": f"{OTHER_CODE}-{PLACE}-{OTHER_PLAN}"},
+    ),
+    Case(
+        name="another plan, read by another build elsewhere",
+        answer=Refusal,
+        error=StaleCode,
+        evidence={"fingerprint": f"{OTHER_CODE}-{OTHER_PLACE}-{OTHER_PLAN}"},
+    ),
+    Case(
+        name="not a fingerprint at all",
+        answer=Refusal,
+        error=StaleCode,
+        evidence={"fingerprint": "nonsense"},
+    ),
+    Case(
+        name="another build was asked for",
+        answer=Refusal,
+        error=StaleCode,
+        evidence={"expected_build": "another build"},
+    ),
+    Case(
+        name="approvals are set",
+        answer=NeedsApproval,
+        evidence={"approvals": ApprovalPolicy(rules=(Rule(),))},
+    ),
+    Case(
+        name="approvals cannot be read",
+        answer=Refusal,
+        error=Misconfigured,
+        evidence={"approvals": ApprovalPolicy(rules=(Rule(),), problems=("no dict",))},
+    ),
+    Case(
+        name="a run is unresolved",
+        answer=Refusal,
+        error=NeedsResolution,
+        evidence={"unresolved": "0" * 32},
+    ),
+    Case(
+        name="no way back",
+        answer=Refusal,
+        error=Refused,
+        plan=a_plan(ONE_WAY, fingerprint=READ),
+    ),
+    Case(
+        name="no way back, recorded only",
+        answer=Permit,
+        plan=a_plan(ONE_WAY, fingerprint=READ, mode=Mode.FAKE),
+    ),
+    Case(
+        name="a way back",
+        answer=Permit,
+        plan=a_plan(a_step("0002_a", direction=BACK), fingerprint=READ),
+    ),
+    Case(
+        name="forwards through what has no way back",
+        answer=Permit,
+        plan=a_plan(a_step("0002_a", reversible=False), fingerprint=READ),
+    ),
+)
+
+
+def evidence(**changes: Any) -> Evidence:
+    """Return what is known besides the plan."""
+    known: dict[str, Any] = {
+        "fingerprint": READ,
+        "expected_build": "",
+        "builds": frozenset({BUILD}),
+        "unresolved": None,
+    }
+    return Evidence(**{**known, **changes})
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_decide(case):
+    """Each case has its own answer, with the error that names the reason."""
+    found = decide(case.plan, evidence(**case.evidence))
+    assert type(found) is case.answer
+    if isinstance(found, Permit | NeedsApproval):
+        assert found.plan is case.plan
+    else:
+        assert type(found.error) is case.error
+
+
+def test_the_reasons_come_in_the_order_of_their_weight():
+    """Who read another plan is told so, whatever else stands in the way."""
+    everything = evidence(
+        fingerprint=f"{CODE}-{PLACE}-{OTHER_PLAN}",
+        unresolved="0" * 32,
+    )
+    found = decide(a_plan(ONE_WAY, fingerprint=READ), everything)
+    assert isinstance(found, Refusal)
+    assert type(found.error) is PlanChanged
+
+
+def test_a_refusal_carries_what_the_caller_needs():
+    """The fingerprint to read anew, the run to resolve and the stuck step are named."""
+    plan = a_plan(ONE_WAY, fingerprint=READ)
+    changed = decide(plan, evidence(fingerprint=f"{CODE}-{PLACE}-{OTHER_PLAN}"))
+    assert isinstance(changed, Refusal)
+    assert changed.error.facts["fingerprint"] == READ
+    unresolved = decide(plan, evidence(unresolved="7" * 32))
+    assert isinstance(unresolved, Refusal)
+    assert unresolved.error.facts["run"] == "7" * 32
+    stuck = decide(plan, evidence())
+    assert isinstance(stuck, Refusal)
+    assert "testapp.0002_a" in stuck.error.message
+
+
+@pytest.mark.parametrize(
+    ("direction", "mode", "scopes"),
+    [
+        (Direction.NONE, Mode.APPLY, {Scope.APPLY}),
+        (Direction.FORWARDS, Mode.APPLY, {Scope.APPLY}),
+        (Direction.BACKWARDS, Mode.APPLY, {Scope.APPLY, Scope.REVERSE}),
+        (Direction.FORWARDS, Mode.FAKE, {Scope.APPLY, Scope.FAKE}),
+        (Direction.FORWARDS, Mode.FAKE_INITIAL, {Scope.APPLY, Scope.FAKE}),
+        (Direction.BACKWARDS, Mode.FAKE, {Scope.APPLY, Scope.REVERSE, Scope.FAKE}),
+    ],
+)
+def test_the_rights_that_a_run_needs(direction, mode, scopes):
+    """Going back and faking need rights of their own."""
+    assert set(scopes_for(direction=direction, mode=mode)) == scopes

@@ -1,0 +1,105 @@
+"""May what is asked for begin now, and does it wait if not?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from migration_route.core import clock
+from migration_route.core.errors import InvalidRequest
+from migration_route.services.launch import WindowClosed, until_opening
+
+NEVER = {"days": ["mon"], "from": "25:00", "to": "04:00", "timezone": "UTC"}
+
+
+@pytest.fixture
+def route(settings):
+    """Let a test set something of the route."""
+
+    def change(**changes):
+        settings.MIGRATION_ROUTE = {
+            **settings.MIGRATION_ROUTE,
+            "LAUNCHER": "process",
+            **changes,
+        }
+
+    change()
+    return change
+
+
+def in_hours(hours):
+    """Return a time from now."""
+    return datetime.now(UTC) + timedelta(hours=hours)
+
+
+def shut_now(**more):
+    """Return a window of an hour that opens in two."""
+    opens = in_hours(2)
+    shuts = opens + timedelta(hours=1)
+    return {"from": f"{opens:%H:%M}", "to": f"{shuts:%H:%M}", "timezone": "UTC", **more}
+
+
+def test_without_windows_it_begins_now(route):
+    """And at once too where the time has just passed."""
+    assert until_opening("default", at=None, waits=False) is None
+    just_now = datetime.now(UTC) - timedelta(seconds=30)
+    assert until_opening("default", at=just_now, waits=False) is None
+
+
+def test_it_waits_for_its_time_and_for_its_window(route):
+    """With the reason and the moment."""
+    at = in_hours(5)
+    found = until_opening("default", at=at, waits=True)
+    assert (found.reason, found.until) == ("time", clock.written(at))
+    route(WINDOWS=[shut_now()])
+    assert until_opening("default", at=None, waits=True).reason == "window"
+    route(WINDOWS=[shut_now(databases=["other"])])
+    assert until_opening("default", at=None, waits=True) is None
+    assert until_opening("other", at=None, waits=True).reason == "window"
+
+
+@pytest.mark.parametrize(
+    ("at", "word"),
+    [
+        (in_hours(-1), "has passed"),
+        (in_hours(24 * 400), "a year"),
+        (datetime.fromisoformat("2026-12-01T02:00"), "time zone"),
+    ],
+)
+def test_a_time_that_is_no_good_is_told(route, at, word):
+    """A year that was mistyped must not begin a run at once."""
+    with pytest.raises(InvalidRequest, match=word):
+        until_opening("default", at=at, waits=True)
+
+
+def test_who_does_not_wait_is_refused(route):
+    """With the moment at which it might begin; the launcher `inline` never waits."""
+    route(WINDOWS=[shut_now()])
+    with pytest.raises(WindowClosed) as caught:
+        until_opening("default", at=None, waits=False)
+    assert caught.value.facts["reason"] == "window"
+    assert clock.parsed(caught.value.facts["until"]) > datetime.now(UTC)
+    route(WINDOWS=[shut_now()], LAUNCHER="inline")
+    with pytest.raises(WindowClosed, match="cannot wait"):
+        until_opening("default", at=None, waits=True)
+
+
+def test_what_can_never_begin_is_refused(route):
+    """A window that cannot be read is shut."""
+    route(WINDOWS=[NEVER])
+    with pytest.raises(WindowClosed, match="never"):
+        until_opening("default", at=None, waits=True)
+
+
+def test_a_freeze_that_is_ignored_is_no_reason_to_wait(route):
+    """As it is no reason between two steps."""
+    freeze = {
+        "from": in_hours(-1).isoformat(),
+        "until": in_hours(1).isoformat(),
+        "reason": "The sale.",
+    }
+    route(FREEZES=[freeze])
+    assert until_opening("default", at=None, waits=True).reason == "freeze"
+    route(FREEZES=[freeze], HEALTH={"ignore": ["freeze"]})
+    assert until_opening("default", at=None, waits=True) is None
