@@ -141,7 +141,7 @@ def _clean() -> None:
     from migration_route.planning import graph, sources
     from migration_route.services import audit, reauthentication
 
-    if folder := spool.folder_of("default"):
+    if folder := spool.spool_dir("default"):
         shutil.rmtree(folder, ignore_errors=True)
     with transaction.atomic(), connections["default"].cursor() as cursor:
         for table in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from migration_route.execution.launchers.task_queue import QueuedLauncher
+from migration_route.execution.launchers.task_queue import QueueLauncher
 
 
 class Remembering:
@@ -22,7 +22,7 @@ class Remembering:
         self.started.append(run.id)
 
 
-class Queue(QueuedLauncher):
+class Queue(QueueLauncher):
     """A queue that nobody reads."""
 
     tasks: ClassVar[list[tuple[str, datetime | None]]] = []
@@ -33,7 +33,7 @@ class Queue(QueuedLauncher):
         self.tasks.append((run, at))
 
 
-class BrokenQueue(QueuedLauncher):
+class BrokenQueue(QueueLauncher):
     """A queue whose broker is away."""
 
     def enqueue(self, run, at):

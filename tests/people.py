@@ -25,7 +25,7 @@ def signed_in_with_a_password(*, csrf: bool = False, **fields: Any) -> Client:
 def grow_old(client: Client, by: timedelta = timedelta(hours=1)) -> None:
     """Let the login of this browser be as old as that; younger than now, if negative."""
     session = client.session
-    at = clock.written(datetime.now(UTC) - by)
+    at = clock.format_time(datetime.now(UTC) - by)
     session[KEY] = {**session[KEY], "at": at}
     session.save()
 

@@ -10,8 +10,8 @@ from migration_route.conf import databases
 from migration_route.conf.databases import (
     all_aliases,
     find_target,
-    new_connection,
-    own_connection,
+    private_connection,
+    using_private_connection,
 )
 from migration_route.core.errors import UnknownDatabase
 from migration_route.vendors import vendor_of
@@ -29,7 +29,7 @@ def test_what_it_writes_survives_a_surrounding_rollback():
 
     def attempt() -> None:
         with transaction.atomic():
-            with own_connection("default"):
+            with using_private_connection("default"):
                 User.objects.create(username="stays")
             raise _Undone
 
@@ -44,7 +44,7 @@ def test_it_does_not_see_what_the_surrounding_transaction_has_not_committed():
         pytest.skip("on SQLite it would wait for the surrounding transaction")
     with transaction.atomic():
         User.objects.create(username="unseen")
-        with own_connection("default"):
+        with using_private_connection("default"):
             assert not User.objects.filter(username="unseen").exists()
 
 
@@ -53,8 +53,8 @@ def test_the_usual_connection_is_back_afterwards():
     usual = connections["default"]
 
     def fail() -> None:
-        with own_connection("default") as first:
-            with own_connection("default") as second:
+        with using_private_connection("default") as first:
+            with using_private_connection("default") as second:
                 assert second is not first
                 assert connections["default"] is second
             assert connections["default"] is first
@@ -67,7 +67,7 @@ def test_the_usual_connection_is_back_afterwards():
 
 def test_it_is_closed_afterwards():
     """No session stays open on the server."""
-    with own_connection("default") as own:
+    with using_private_connection("default") as own:
         own.ensure_connection()
         assert own.connection is not None
     assert own.connection is None
@@ -77,7 +77,7 @@ def test_the_usual_settings_are_left_as_they_are():
     """A pool, a persistent connection and a request transaction are not for it."""
     usual = connections["default"].settings_dict
     before = {**usual, "OPTIONS": {**usual["OPTIONS"]}}
-    connection = new_connection("default", patience=0.5)
+    connection = private_connection("default", patience=0.5)
     assert not connection.settings_dict["ATOMIC_REQUESTS"]
     assert connection.settings_dict["AUTOCOMMIT"]
     assert connection.settings_dict["CONN_MAX_AGE"] == 0
@@ -118,7 +118,7 @@ def test_it_waits_for_a_busy_file_no_longer_than_its_patience():
     start = time.monotonic()
     with (
         written_by_another(),
-        own_connection("default", patience=0.2),
+        using_private_connection("default", patience=0.2),
         pytest.raises(OperationalError, match="locked"),
         transaction.atomic(),
     ):
@@ -128,7 +128,7 @@ def test_it_waits_for_a_busy_file_no_longer_than_its_patience():
 
 def test_the_workers_session_has_no_limits_of_the_web():
     """A `statement_timeout` of the role does not end a migration."""
-    with own_connection("default") as own:
+    with using_private_connection("default") as own:
         vendor_of("default").prepare_worker_session(own, "run-1", lock_timeout=1)
         with own.cursor() as cursor:
             if vendor() == "postgresql":
@@ -176,10 +176,10 @@ def test_a_way_that_is_direct_is_asked_about_once(monkeypatch):
     monkeypatch.setattr(
         kind, "is_direct", lambda *words: asked.append(words) or usual(*words)
     )
-    databases.require_direct("default")
-    databases.require_direct("default")
+    databases.require_session_connection("default")
+    databases.require_session_connection("default")
     assert len(asked) == 1
-    databases.require_direct("other")
+    databases.require_session_connection("other")
     assert len(asked) == 2
 
 
@@ -187,7 +187,10 @@ def test_a_session_that_serves_two_is_known():
     """One connection in the place of two is what a pooler of transactions makes."""
     if vendor() != "postgresql":
         pytest.skip("only PostgreSQL has poolers of transactions")
-    with own_connection("default") as first, own_connection("default") as second:
+    with (
+        using_private_connection("default") as first,
+        using_private_connection("default") as second,
+    ):
         assert vendor_of("default").is_direct(first, second)
         assert not vendor_of("default").is_direct(first, first)
 
@@ -197,7 +200,7 @@ def test_the_direct_way_is_gone_where_it_is_named(settings, monkeypatch):
     usual = connections.settings["default"]
     monkeypatch.setitem(connections.settings, "straight", {**usual, "USER": "another"})
     settings.MIGRATION_ROUTE = {"DATABASES": {"default": {"direct": "straight"}}}
-    connection = new_connection("default")
+    connection = private_connection("default")
     assert connection.alias == "default"
     assert connection.settings_dict["USER"] == "another"
     with pytest.raises(UnknownDatabase, match="only the direct way to the database 'def"):

@@ -13,7 +13,7 @@ from migration_route.core.error_texts import (
     traceback_of,
     without_values,
 )
-from migration_route.core.redaction import masked
+from migration_route.core.redaction import redact
 from tests.factories import vendor
 
 SECRET = "swordfish"
@@ -82,7 +82,7 @@ def test_no_value_of_a_row_is_in_the_message(name):
     assert SECRET not in message_of(wrapped)
     assert "the import failed: " in message_of(wrapped)
     assert SECRET not in traceback_of(wrapped, with_detail=False)
-    if SECRET in masked(str(error)):
+    if SECRET in redact(str(error)):
         assert SECRET in traceback_of(wrapped, with_detail=True)
 
 

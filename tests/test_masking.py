@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migration_route.core.redaction import clipped, masked
+from migration_route.core.redaction import clipped, redact
 from migration_route.core.secret_patterns import MASK, Redactor
 
 SECRETS = st.text(string.ascii_letters + string.digits + "-_.", min_size=8, max_size=30)
@@ -38,13 +38,13 @@ SECRETS = st.text(string.ascii_letters + string.digits + "-_.", min_size=8, max_
 def test_a_secret_is_masked_where_it_is_named(text, secret):
     """In an address, a header, a setting or JSON, the secret is gone and the rest stays."""
     unquoted = text.replace("'{}'", "{}").replace('"{}"', "{}")  # they go with it
-    assert masked(text.format(secret)) in {text.format(MASK), unquoted.format(MASK)}
+    assert redact(text.format(secret)) in {text.format(MASK), unquoted.format(MASK)}
 
 
 @given(SECRETS.filter(lambda secret: "0" not in secret))
 def test_a_known_secret_is_masked_anywhere(secret):
     """What the settings call a secret is masked even in the middle of a word."""
-    assert masked(f"00{secret}00", secrets=[secret]) == f"00{MASK}00"
+    assert redact(f"00{secret}00", secrets=[secret]) == f"00{MASK}00"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_known_secret_is_masked_anywhere(secret):
 )
 def test_a_token_is_known_by_its_makers_mark(text):
     """A token that stands alone in a line is masked as well."""
-    assert masked(f"got {text} from the vault") == f"got {MASK} from the vault"
+    assert redact(f"got {text} from the vault") == f"got {MASK} from the vault"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_token_is_known_by_its_makers_mark(text):
 )
 def test_the_whole_secret_is_masked(text):
     """A quote or an at sign inside a secret does not let its end through."""
-    assert "after" not in masked(text)
+    assert "after" not in redact(text)
 
 
 @pytest.mark.parametrize(
@@ -93,20 +93,20 @@ def test_the_whole_secret_is_masked(text):
 )
 def test_ordinary_text_is_untouched(text):
     """What is no secret can still be read."""
-    assert masked(text) == text
+    assert redact(text) == text
 
 
 @given(st.text())
 def test_masking_twice_is_masking_once(text):
     """What is masked stays as it is."""
-    assert masked(masked(text)) == masked(text)
+    assert redact(redact(text)) == redact(text)
 
 
 @given(st.text(alphabet=st.characters(exclude_characters=":=>@"), max_size=60))
 def test_text_without_an_assignment_or_an_address_keeps_its_length(text):
     """Where nothing is assigned and no address stands, only marked tokens are masked."""
-    if MASK not in masked(text):
-        assert masked(text) == text
+    if MASK not in redact(text):
+        assert redact(text) == text
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_text_without_an_assignment_or_an_address_keeps_its_length(text):
 @given(secret=SECRETS)
 def test_a_password_in_sql_is_masked(statement, secret):
     """As PostgreSQL, MySQL and MariaDB write it, also where the string is cut off."""
-    found = masked(statement.format(secret), secrets=[])
+    found = redact(statement.format(secret), secrets=[])
     assert secret not in found.replace(statement, "")
     assert found.startswith(statement.partition("{}")[0].rstrip("'\"$E "))
 
@@ -155,7 +155,7 @@ def test_a_password_in_sql_is_masked(statement, secret):
 )
 def test_keys_and_hashes_are_known_by_their_form(text, shown):
     """PEM blocks, hashes of passwords, and tokens in addresses."""
-    found = masked(text, secrets=[])
+    found = redact(text, secrets=[])
     assert MASK in found
     for secret in ("MII", "aGFzaA", "abcdefghij", "0123456789", "pa/ss"):
         assert secret not in found
@@ -214,12 +214,12 @@ def test_the_secrets_of_the_settings_are_masked(settings):
         "s" * 20,
     ]
     for secret in planted:
-        assert secret not in masked(f"x{secret}x"), secret
+        assert secret not in redact(f"x{secret}x"), secret
     for word in ("public-id", "app-user", "shop-of-ada", "django.core.cache", "default"):
-        assert masked(f"x{word}x") == f"x{word}x"
+        assert redact(f"x{word}x") == f"x{word}x"
     settings.EMAIL_HOST_PASSWORD = "another-pass"
-    assert "another-pass" not in masked("another-pass")  # as they are now
-    assert masked("mail-pass") == "mail-pass"
+    assert "another-pass" not in redact("another-pass")  # as they are now
+    assert redact("mail-pass") == "mail-pass"
 
 
 @given(st.integers(0, 60), st.integers(0, 60))

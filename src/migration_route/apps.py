@@ -26,7 +26,7 @@ class MigrationRouteConfig(AppConfig):
         read_recorder_uncached()
         migrate_guard.watch()
         watch_logins()
-        notifications.watch()
+        notifications.connect()
         if sources.is_server():
             sources.remember()
             sources.build()

@@ -21,7 +21,7 @@ from migration_route.core.errors import DatabaseUnavailable, RouteError
 from migration_route.execution.launchers import launcher
 from migration_route.vendors import UNKNOWN, vendor_name, wrapper_of
 
-GATE = "migration_route.middleware.GateMiddleware"
+GATE = "migration_route.middleware.MigrationRouteMiddleware"
 _KNOWN_VENDORS = frozenset({"sqlite", "postgresql", "mysql"})
 
 

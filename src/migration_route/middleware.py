@@ -47,7 +47,7 @@ _WITHOUT_SESSION = frozenset({"api-ready", "api-openapi", "permit"})
 Handler = Callable[[HttpRequest], HttpResponseBase]
 
 
-class GateMiddleware:
+class MigrationRouteMiddleware:
     """Answers the route's own addresses, and passes all others on."""
 
     sync_capable = True

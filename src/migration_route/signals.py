@@ -26,7 +26,7 @@ from django.db import Error as DatabaseFailure
 from django.db import connections
 from django.dispatch import Signal
 
-from migration_route.core.events import Edge, Happening
+from migration_route.core.events import EventType, RunEvent
 
 logger = logging.getLogger("migration_route.signals")
 
@@ -51,7 +51,7 @@ migrate_finished = Signal()
 denied = Signal()
 refused = Signal()
 
-SIGNALS: dict[Edge, Signal] = {edge: globals()[edge.value] for edge in Edge}
+SIGNALS: dict[EventType, Signal] = {edge: globals()[edge.value] for edge in EventType}
 """The signal of each edge."""
 
 
@@ -59,11 +59,11 @@ class _Sending:
     """What waits to be sent, and the thread that sends it while anything waits."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Happening] = deque()
+        self._waiting: deque[RunEvent] = deque()
         self._changed = threading.Condition()
         self._is_sending = False
 
-    def add(self, happenings: list[Happening]) -> None:
+    def add(self, happenings: list[RunEvent]) -> None:
         with self._changed:
             room = _MOST - len(self._waiting)
             if room < len(happenings):
@@ -99,7 +99,7 @@ class _Sending:
                 is_last = not self._waiting
             try:
                 # What a receiver raises is logged by Django ("django.dispatch").
-                SIGNALS[happening.edge].send_robust(Happening, happening=happening)
+                SIGNALS[happening.edge].send_robust(RunEvent, happening=happening)
             except BaseException:
                 # `SystemExit` and its like: the others are told all the same.
                 logger.exception("A receiver of %s wanted to end.", happening.edge)
@@ -118,9 +118,9 @@ def _close_connections() -> None:
 _sending = _Sending()
 
 
-def announce(happenings: Iterable[Happening]) -> None:
+def announce(happenings: Iterable[RunEvent]) -> None:
     """Send what is on record, as soon as the thread comes to it; raises nothing."""
-    heard = [each for each in happenings if SIGNALS[each.edge].has_listeners(Happening)]
+    heard = [each for each in happenings if SIGNALS[each.edge].has_listeners(RunEvent)]
     if heard:
         _sending.add(heard)
 

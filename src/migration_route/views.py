@@ -8,8 +8,8 @@ from django.http import HttpRequest, HttpResponse
 
 from migration_route.access.actors import Actor, authorise
 from migration_route.access.authentication import (
-    find_actor,
-    find_bearer_of_permit,
+    authenticate,
+    authenticate_permit_form,
     permit_in_form,
 )
 from migration_route.api.base import answer, endpoint, longest_wait
@@ -20,7 +20,7 @@ from migration_route.presentation.serializers import run_answer
 from migration_route.services import apply as applying
 from migration_route.services import permit_redemption as permits
 from migration_route.services import runs
-from migration_route.services.audit import on_record
+from migration_route.services.audit import audited
 from migration_route.services.plans import plain_plan
 
 
@@ -38,10 +38,10 @@ def _perform(request: HttpRequest) -> HttpResponse:
     allowed; 409 refused; 500 failed. The body is the run, or a problem.
     """
     permit = permit_in_form(request)
-    actor = find_bearer_of_permit(request, permit) if permit else find_actor(request)
+    actor = authenticate_permit_form(request, permit) if permit else authenticate(request)
     database = actor.permit.database if actor.permit else "default"
     try:
-        with on_record(actor, "perform_migration", database=database):
+        with audited(actor, "perform_migration", database=database):
             authorise(actor, Scope.APPLY, database=database)
     except Unauthenticated as error:
         # Whoever is not staff with the right is turned away with one and the same 403.

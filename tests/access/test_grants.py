@@ -13,7 +13,7 @@ from migration_route.conf.databases import Target
 from migration_route.core.enums import Action, Scope
 from migration_route.ledger import runs
 from migration_route.ledger.bootstrap import install
-from migration_route.ledger.entries import Draft, note
+from migration_route.ledger.entries import Draft, write_if_possible
 from tests.access.test_sessions import signed_in, user
 from tests.factories import a_new_run
 
@@ -170,8 +170,8 @@ def test_who_may_on_one_database_alone_sees_that_one_alone(by_database, a_ledger
 def a_ledger(database):
     """Put a run and entries of both databases on record; give the id of the run."""
     install()
-    run, _ = runs.open_run(a_new_run(database="default"))
-    note(Draft(action=Action.REFUSED, database="other"))
+    run, _ = runs.create_run(a_new_run(database="default"))
+    write_if_possible(Draft(action=Action.REFUSED, database="other"))
     return run.id
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client, RequestFactory
 
-from migration_route.access.authentication import find_actor
+from migration_route.access.authentication import authenticate
 from migration_route.access.networks import UNKNOWN, client_address
 from migration_route.conf import read_settings
 from migration_route.core.credentials import digest_of, read_networks
@@ -176,7 +176,7 @@ def test_a_token_may_have_networks_of_its_own(settings):
         request = RequestFactory().get(
             "/", headers={"Authorization": "Bearer x"}, REMOTE_ADDR=remote
         )
-        assert (find_actor(request).flaw is None) is is_good
+        assert (authenticate(request).flaw is None) is is_good
 
 
 def test_no_session_is_looked_up_for_a_wrong_network(networks):
@@ -184,4 +184,4 @@ def test_no_session_is_looked_up_for_a_wrong_network(networks):
     networks({"read": [OFFICE]})
     request = RequestFactory().get("/", REMOTE_ADDR="203.0.113.9")
     request.user = property(lambda self: pytest.fail("the session was looked up"))
-    assert find_actor(request).flaw.code == "forbidden"
+    assert authenticate(request).flaw.code == "forbidden"

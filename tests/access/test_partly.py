@@ -203,10 +203,10 @@ def test_a_column_that_comes_in_this_moment_is_no_harm(monkeypatch):
 
 def test_the_columns_that_exist_are_read_and_no_others(django_assert_num_queries):
     """The user that is handed out knows that the column is missing."""
-    from migration_route.access.sessions import read_partly
+    from migration_route.access.sessions import with_partial_user
 
     client = signed_in_with_a_password()
     request = client.get(STATUS).wsgi_request
     with without_column("last_name"):
-        deferred = read_partly(request, lambda found: found.get_deferred_fields())
+        deferred = with_partial_user(request, lambda found: found.get_deferred_fields())
     assert deferred == {"last_name"}

@@ -7,7 +7,7 @@ import pwd
 
 import pytest
 
-from migration_route.access.actors import Actor, authorise, may, on_this_host, rights_of
+from migration_route.access.actors import Actor, authorise, may, rights_of, shell_actor
 from migration_route.core.enums import PEOPLE_ONLY, ActorKind, Scope
 from migration_route.core.errors import Forbidden, Unauthenticated
 from tests.factories import an_actor
@@ -93,7 +93,7 @@ def test_a_flaw_counts_before_every_right():
 
 def test_who_has_a_shell_has_every_right():
     """The command runs with the settings' own passwords: nothing could be kept from it."""
-    actor = on_this_host()
+    actor = shell_actor()
     assert actor.kind is ActorKind.COMMAND
     assert rights_of(actor) == frozenset(Scope)
     assert "@" in actor.name
@@ -106,16 +106,16 @@ def test_a_user_without_a_name_has_a_number(monkeypatch):
         raise KeyError(f"getpwuid(): uid not found: {uid}")
 
     monkeypatch.setattr("pwd.getpwuid", nobody)
-    assert on_this_host().name.partition("@")[0] == on_this_host().key == str(os.getuid())
+    assert shell_actor().name.partition("@")[0] == shell_actor().key == str(os.getuid())
 
 
 @pytest.mark.parametrize("variable", ["LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER"])
 def test_no_variable_of_the_environment_decides_who_has_the_shell(monkeypatch, variable):
     """It is the account of the process, on whatever host."""
-    before = on_this_host()
+    before = shell_actor()
     monkeypatch.setenv(variable, "grace")
     monkeypatch.setattr("socket.gethostname", lambda: "another-host")
-    found = on_this_host()
+    found = shell_actor()
     assert found.identity == before.identity
     assert found.key == pwd.getpwuid(os.getuid()).pw_name
     assert found.name == f"{found.key}@another-host"

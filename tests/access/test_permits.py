@@ -11,8 +11,8 @@ from django.core.management.base import CommandError
 from django.test import Client
 
 from migration_route.access import permits
-from migration_route.access.actors import on_this_host
-from migration_route.access.authentication import find_permit
+from migration_route.access.actors import shell_actor
+from migration_route.access.authentication import authenticate_permit
 from migration_route.core.enums import ActorKind, RunState
 from migration_route.ledger import runs as ledger_runs
 from migration_route.ledger.queries import list_entries, list_runs
@@ -44,7 +44,7 @@ def permit_for(plan, **words):
         fingerprint=plan.fingerprint,
         **words,
     )
-    return services_permits.issue(request, on_this_host())[1]
+    return services_permits.issue(request, shell_actor())[1]
 
 
 def bearer(text, **words):
@@ -71,7 +71,7 @@ def test_a_permit_carries_out_its_plan_once(plan):
     first = post_run(text, plan)
     assert first.status_code == 200, first.content
     run = first.json()
-    issuer = on_this_host().name
+    issuer = shell_actor().name
     assert run["state"] == "succeeded"
     assert run["requested_by"] == {"kind": "permit", "name": issuer}
     assert run["permit"] == permits.read_permit(text).id
@@ -132,13 +132,13 @@ def test_what_has_changed_is_no_permit_of_ours(plan, settings):
     """Nor is what another project has signed, or what its time has taken."""
     text = permit_for(plan)
     for other in (text[:-3] + "AAA", text.replace("~", ""), "mrp_", "mrp_~", "mrp_" * 2000):
-        actor = find_permit(other, address="")
+        actor = authenticate_permit(other, address="")
         assert actor.flaw is not None
         assert (actor.kind, actor.name) == (ActorKind.PERMIT, "")
     settings.SECRET_KEY = "another"
-    assert find_permit(text, address="").flaw is not None
+    assert authenticate_permit(text, address="").flaw is not None
     settings.SECRET_KEY_FALLBACKS = ["only-for-the-tests-of-the-route"]
-    assert find_permit(text, address="").flaw is None
+    assert authenticate_permit(text, address="").flaw is None
 
 
 def test_a_permit_expires(plan, monkeypatch):
@@ -148,7 +148,7 @@ def test_a_permit_expires(plan, monkeypatch):
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
     assert "expired" in answer.json()["detail"]
     assert "made_a" not in tables()
-    assert find_permit(text, address="").name == on_this_host().name
+    assert authenticate_permit(text, address="").name == shell_actor().name
 
 
 def test_it_stands_for_the_approval_of_people(plan, settings, project):
@@ -163,7 +163,7 @@ def test_it_stands_for_the_approval_of_people(plan, settings, project):
 
 def test_it_does_not_stand_for_what_stopped_midway(plan):
     """The database is in between: the permit is refused, and is good once that is over."""
-    stopped, _ = ledger_runs.open_run(a_new_run(database="default"))
+    stopped, _ = ledger_runs.create_run(a_new_run(database="default"))
     ledger_runs.move(stopped.id, to=RunState.PARTIAL, expected={RunState.QUEUED})
     text = permit_for(plan)
     refused = post_run(text, plan)
@@ -178,7 +178,7 @@ def test_permits_can_be_switched_off(plan, settings):
     """Then none is made, and none is good."""
     text = permit_for(plan)
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "PERMITS": False}
-    assert find_permit(text, address="").flaw is not None
+    assert authenticate_permit(text, address="").flaw is not None
     with pytest.raises(Exception, match="switched off"):
         permit_for(plan)
 
@@ -246,7 +246,7 @@ def test_the_command_prints_a_permit(plan, capsys):
     call_command("migration_route", "permit", plan.fingerprint, "--json")
     found = json.loads(capsys.readouterr().out)
     assert found["permit"].startswith("mrp_")
-    assert found["issued_by"] == on_this_host().name
+    assert found["issued_by"] == shell_actor().name
     assert post_run(found["permit"], plan).json()["state"] == "succeeded"
     with pytest.raises(CommandError) as refused:
         call_command("migration_route", "permit", plan.fingerprint)

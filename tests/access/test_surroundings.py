@@ -6,7 +6,7 @@ from django.core.handlers.base import BaseHandler
 from django.db import connections
 from django.http import HttpResponse
 
-from migration_route.access.isolation import outside_of_the_request
+from migration_route.access.isolation import isolated_view
 
 
 def test_no_request_transaction_is_opened_on_any_alias(settings, monkeypatch):
@@ -15,5 +15,5 @@ def test_no_request_transaction_is_opened_on_any_alias(settings, monkeypatch):
         changed = {**connections.settings[alias], "ATOMIC_REQUESTS": True}
         monkeypatch.setitem(connections.settings, alias, changed)
     settings.MIGRATION_ROUTE = {"DATABASES": {"default": {"direct": "other"}}}
-    view = outside_of_the_request(lambda request: HttpResponse())
+    view = isolated_view(lambda request: HttpResponse())
     assert BaseHandler().make_view_atomic(view) is view

@@ -8,7 +8,7 @@ import pytest
 from django.test import RequestFactory
 
 from migration_route.access.actors import authorise
-from migration_route.access.authentication import find_actor, find_token
+from migration_route.access.authentication import authenticate, authenticate_token
 from migration_route.core.credentials import digest_of, new_secret
 from migration_route.core.enums import ActorKind, Scope
 from migration_route.core.errors import Unauthenticated
@@ -31,7 +31,7 @@ def request_with(authorization: str):
 
 def test_a_known_token_has_its_scopes():
     """No table is asked: this test may not use a database."""
-    actor = find_actor(request_with("Bearer deployer-secret"))
+    actor = authenticate(request_with("Bearer deployer-secret"))
     assert (actor.kind, actor.name, actor.address) == (
         ActorKind.TOKEN,
         "deployer",
@@ -44,7 +44,7 @@ def test_a_known_token_has_its_scopes():
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer"])
 def test_the_scheme_may_be_written_in_any_case(scheme):
     """HTTP does not care (RFC 9110, 11.1)."""
-    assert find_actor(request_with(f"{scheme} reader-secret")).flaw is None
+    assert authenticate(request_with(f"{scheme} reader-secret")).flaw is None
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_scheme_may_be_written_in_any_case(scheme):
 )
 def test_any_other_header_is_nobody(authorization):
     """A wrong token is an error at once, and never a fall back to a session."""
-    actor = find_actor(request_with(authorization))
+    actor = authenticate(request_with(authorization))
     assert actor.scopes == frozenset()
     with pytest.raises(Unauthenticated):
         authorise(actor, Scope.READ)
@@ -71,7 +71,7 @@ def test_any_other_header_is_nobody(authorization):
 
 def test_the_digest_itself_opens_nothing():
     """What stands in the settings is no secret."""
-    assert find_token(digest_of("reader-secret"), address="") is None
+    assert authenticate_token(digest_of("reader-secret"), address="") is None
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_token_is_good_until_the_day_on_which_it_expires(settings, expires, is
     """On the named day it is no longer good, and the answer says so by name."""
     entry = {"name": "ci", "sha256": digest_of("x"), "scopes": ["read"], "expires": expires}
     settings.MIGRATION_ROUTE = {"TOKENS": [entry]}
-    actor = find_token("x", address="")
+    actor = authenticate_token("x", address="")
     assert (actor.flaw is None) is is_good
     if not is_good:
         assert "'ci' has expired" in actor.flaw.message
@@ -93,14 +93,14 @@ def test_a_token_whose_last_moment_is_set_can_be_used(settings):
     entry = {"name": "ci", "sha256": digest_of("x"), "scopes": ["read"]}
     moment = datetime.now(UTC) + timedelta(days=2)
     settings.MIGRATION_ROUTE = {"TOKENS": [{**entry, "expires": moment}]}
-    assert find_token("x", address="").kind is ActorKind.TOKEN
+    assert authenticate_token("x", address="").kind is ActorKind.TOKEN
 
 
 def test_a_token_may_be_kept_to_some_databases(settings):
     """Its databases come with it."""
     entry = {"name": "ci", "sha256": digest_of("x"), "scopes": ["read"]}
     settings.MIGRATION_ROUTE = {"TOKENS": [{**entry, "databases": ["other"]}]}
-    assert find_token("x", address="").databases == {"other"}
+    assert authenticate_token("x", address="").databases == {"other"}
 
 
 def test_a_new_secret_is_new_and_carries_its_mark():

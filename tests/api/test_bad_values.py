@@ -17,7 +17,7 @@ from django.test import Client
 
 from migration_route.api.openapi import document
 from migration_route.core.enums import RunState
-from migration_route.core.values import Demand
+from migration_route.core.values import ApprovalRequirement
 from migration_route.ledger import runs
 from migration_route.models import Entry, Rehearsal, Run
 from migration_route.planning.plan import PlanRequest
@@ -238,7 +238,7 @@ TABLE = [
 def test_a_value_that_is_out_of_range_is_refused(history, person):
     """The status says that the request is at fault, and nothing changes."""
     history.write("0001_first")
-    run, _ = runs.open_run(a_new_run(database="other"))
+    run, _ = runs.create_run(a_new_run(database="other"))
     for case in TABLE:
         headers = dict(case.headers)
         if "Last-Event-ID" in headers:
@@ -277,8 +277,8 @@ def fields_of(call: dict[str, Any]) -> list[str]:
 def world(history, person):
     """One run that waits for approval, and a plan that can be applied."""
     history.write("0001_first")
-    demand = Demand(required=1, rule="APPROVALS", why="the test says so")
-    run, _ = runs.open_run(a_new_run(database="other", demand=demand))
+    demand = ApprovalRequirement(required=1, rule="APPROVALS", why="the test says so")
+    run, _ = runs.create_run(a_new_run(database="other", demand=demand))
     return run.id
 
 

@@ -14,10 +14,10 @@ from migration_route.api import urls
 from migration_route.api.base import answer, endpoint
 from migration_route.api.openapi import document
 from migration_route.api.requests import LARGEST_BODY, wanted_wait
-from migration_route.conf.databases import own_connection
+from migration_route.conf.databases import using_private_connection
 from migration_route.core.enums import EventKind, RunState
 from migration_route.ledger import runs
-from migration_route.ledger.run_log import Journal
+from migration_route.ledger.run_log import RunLog
 from migration_route.models import Entry, Event
 from migration_route.planning import sources
 from migration_route.presentation import schemas
@@ -44,9 +44,9 @@ def call(path: str, who: str = "reader", method: str = "get", **words):
 
 def a_run(state: RunState = RunState.QUEUED):
     """Return a run in that state, with three events."""
-    run, _ = runs.open_run(a_new_run())
-    with own_connection("default"):
-        journal = Journal(run)
+    run, _ = runs.create_run(a_new_run())
+    with using_private_connection("default"):
+        journal = RunLog(run)
         for word in "abc":
             journal.event(EventKind.OUTPUT, text=word, facts={"stream": "stdout"})
         assert journal.flush()

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, seed
 from hypothesis import settings as bounds
 from hypothesis import strategies as some
 
-from migration_route.access.actors import on_this_host
+from migration_route.access.actors import shell_actor
 from migration_route.api.openapi import document
 from migration_route.core.enums import RunState
 from migration_route.ledger import runs
@@ -157,7 +157,7 @@ def world(history, project, settings, caplog):
     history.table("0001_a", "made_a")
     project()
     caplog.set_level(logging.DEBUG)
-    run, _ = runs.open_run(a_new_run(database="other"))
+    run, _ = runs.create_run(a_new_run(database="other"))
     runs.move(run.id, to=RunState.CANCELLED, expected={RunState.QUEUED})
     permit = permits.PermitRequest(
         plan=PlanRequest(), fingerprint=plain_plan(PlanRequest()).fingerprint
@@ -165,7 +165,7 @@ def world(history, project, settings, caplog):
     secrets = {
         "token": "deployer-secret",
         "unknown": PLANTED,
-        "permit": permits.issue(permit, on_this_host())[1],
+        "permit": permits.issue(permit, shell_actor())[1],
         "identity": ISSUER.token(),
         "stranger": ISSUER.token(repository="eve/shop"),
     }

@@ -21,7 +21,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
 from migration_route.access import oidc
-from migration_route.access.actors import on_this_host
+from migration_route.access.actors import shell_actor
 from migration_route.api.openapi import document
 from migration_route.core.credentials import digest_of
 from migration_route.core.enums import (
@@ -32,7 +32,7 @@ from migration_route.core.enums import (
     RehearsalState,
     RunState,
 )
-from migration_route.core.values import Demand
+from migration_route.core.values import ApprovalRequirement
 from migration_route.ledger import rehearsals, runs
 from migration_route.ledger.rehearsals import NewRehearsal
 from migration_route.models import Entry, Rehearsal, Run
@@ -167,14 +167,14 @@ class World:
         self.awaiting = self._awaiting()
 
     def _run(self, state: RunState) -> str:
-        run, _ = runs.open_run(a_new_run(database="other"))
+        run, _ = runs.create_run(a_new_run(database="other"))
         if state is not RunState.QUEUED:
             runs.move(run.id, to=state, expected={RunState.QUEUED})
         return run.id
 
     def _awaiting(self) -> str:
-        demand = Demand(required=1, rule="APPROVALS", why="so it is")
-        run, _ = runs.open_run(a_new_run(database="default", demand=demand))
+        demand = ApprovalRequirement(required=1, rule="APPROVALS", why="so it is")
+        run, _ = runs.create_run(a_new_run(database="default", demand=demand))
         return run.id
 
     def _rehearsal(self) -> str:
@@ -317,7 +317,7 @@ def permit(**words: Any) -> Callable[[World], dict[str, str]]:
                 ).fingerprint,
                 **words,
             ),
-            on_this_host(),
+            shell_actor(),
         )[1]
         return bearing(text)(world)
 
@@ -329,7 +329,7 @@ def used_permit(world: World) -> dict[str, str]:
     request = permits.PermitRequest(
         plan=PlanRequest(), fingerprint=world.fingerprints["plan"]
     )
-    found, text = permits.issue(request, on_this_host())
+    found, text = permits.issue(request, shell_actor())
     Run.objects.filter(pk=world.ended).update(permit=found.id)
     return bearing(text)(world)
 

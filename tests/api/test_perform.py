@@ -67,7 +67,7 @@ def test_what_is_still_running_is_202(history, settings):
 def test_what_is_refused_is_409(history, state):
     """Another run is in the way."""
     history.table("0001_a", "made_a")
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     if state is not RunState.QUEUED:
         runs.move(run.id, to=state, expected={RunState.QUEUED})
     answer = perform(staff())

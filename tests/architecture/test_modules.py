@@ -19,7 +19,7 @@ import migration_route
 from migration_route.api.openapi import document
 from migration_route.core import enums
 from migration_route.execution import messages
-from migration_route.execution.supervisor.recorder import Transcript
+from migration_route.execution.supervisor.recorder import EventRecorder
 
 SOURCE = Path(migration_route.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -106,7 +106,7 @@ def test_every_list_of_words_in_the_api_is_one_of_the_vocabulary():
 
 def test_every_message_of_a_worker_is_heard():
     """What the worker can say, its supervisor writes down, answers, or shows."""
-    heard = set(Transcript.__new__(Transcript)._handlers())
+    heard = set(EventRecorder.__new__(EventRecorder)._handlers())
     answered = {"gate", "operation_gate", "session_gate", "lock_pause"}
     shown = {"lock_fired"}  # by `running.waiting`, in the row alone
     rehearsed = {"watched", "denied", "unrehearsed"}  # by `rehearsal.hearing`

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from migration_route.core.enums import Presence
+from migration_route.core.enums import EffectState
 from migration_route.execution.recovery.introspection import (
     compare,
     compare_end,
@@ -10,7 +10,12 @@ from migration_route.execution.recovery.introspection import (
 )
 from migration_route.execution.recovery.schema_marks import Effect, Mark
 
-IN, OUT, MIDWAY, UNKNOWN = Presence.IN, Presence.OUT, Presence.MIDWAY, Presence.UNKNOWN
+IN, OUT, MIDWAY, UNKNOWN = (
+    EffectState.IN,
+    EffectState.OUT,
+    EffectState.MIDWAY,
+    EffectState.UNKNOWN,
+)
 
 
 def mark(kind: str, *words: str) -> Mark:
@@ -26,7 +31,7 @@ REMOVE = Effect(lost=frozenset({B}))
 NOTHING = Effect()
 
 
-def read(*there: Mark, of: tuple[Effect, ...]) -> tuple[Presence, ...]:
+def read(*there: Mark, of: tuple[Effect, ...]) -> tuple[EffectState, ...]:
     """Compare."""
     return compare(of, frozenset(there))
 

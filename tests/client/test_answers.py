@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from migration_route.cli.remote.follow import Screen, harmless
+from migration_route.cli.remote.follow import Console, harmless
 from migration_route.cli.remote.live import live_line
 from migration_route.presentation import schemas
 from tests.client.conftest import Answers
@@ -183,7 +183,7 @@ def test_without_rich_there_are_lines(monkeypatch):
     run = schemas.RunAnswer(
         **{**RUN, "requested_by": schemas.ActorAnswer(kind="", name="")}
     )
-    with Screen().following(run) as following:
+    with Console().following(run) as following:
         assert following.live is None
 
 

@@ -69,7 +69,7 @@ def _nobody(monkeypatch):
 
 def a_run(state: RunState):
     """Return the id of a run in that state."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     if state is not RunState.QUEUED:
         runs.move(run.id, to=state, expected={RunState.QUEUED})
     return run.id

@@ -24,7 +24,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
-GATE = ["migration_route.middleware.GateMiddleware"]
+GATE = ["migration_route.middleware.MigrationRouteMiddleware"]
 FLAGS = migration(
     'migrations.RunSQL("CREATE TABLE shop_flag (name varchar(20))", "DROP TABLE shop_flag")'
 )

@@ -10,7 +10,7 @@ from migration_route.core.enums import Mode
 from migration_route.ledger.queries import find_run, list_events
 from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.planning.plan import Plan, PlanRequest
-from migration_route.policy.decision import Permit
+from migration_route.policy.decision import Allowed
 from migration_route.services import apply as applying
 from migration_route.services.plans import plain_plan
 from tests.factories import an_actor
@@ -22,9 +22,9 @@ LONG = 60.0
 class Keeper:
     """A launcher that starts nothing, and keeps what it should have started."""
 
-    kept: tuple[Permit, RunRecord] | None = None
+    kept: tuple[Allowed, RunRecord] | None = None
 
-    def launch(self, permit: Permit, run: RunRecord) -> None:
+    def launch(self, permit: Allowed, run: RunRecord) -> None:
         """Keep it."""
         Keeper.kept = (permit, run)
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from migration_route.conf.types import DatabaseSettings
-from migration_route.execution.worker.lock_retry import Attempts, LockTimeout
-from migration_route.execution.worker.reporter import Stopped
-from migration_route.vendors.base import Blocker, Wanted
+from migration_route.execution.worker.lock_retry import LockAttempts, LockTimeout
+from migration_route.execution.worker.reporter import RunStopped
+from migration_route.vendors.base import Blocker, TableLockRequest
 
-TABLE = (Wanted(table="public.shop_item", mode="AccessExclusiveLock"),)
+TABLE = (TableLockRequest(table="public.shop_item", mode="AccessExclusiveLock"),)
 SOMEBODY = Blocker(
     pid=4242,
     user="web",
@@ -44,20 +44,20 @@ class Listener:
         assert facts["attempt"] == len(self.attempts)
         self.asked += 1
         if self.asked > self.patience:
-            raise Stopped
+            raise RunStopped
 
     def lock_fired(self, duration_ms: int) -> None:
         """Keep it."""
         self.fired.append(duration_ms)
 
 
-def attempts(listener: Listener, **seconds: float) -> Attempts:
+def attempts(listener: Listener, **seconds: float) -> LockAttempts:
     """Return the attempts of a step with these means."""
     means = {name: timedelta(seconds=value) for name, value in seconds.items()}
-    return Attempts(DatabaseSettings(**means), listener)  # type: ignore[arg-type]
+    return LockAttempts(DatabaseSettings(**means), listener)  # type: ignore[arg-type]
 
 
-def wait_on(tries: Attempts) -> None:
+def wait_on(tries: LockAttempts) -> None:
     """Find the same one in the way, look after look."""
     for _ in range(50):
         tries.held_back(TABLE, [SOMEBODY])
@@ -98,7 +98,7 @@ def test_a_step_that_waits_can_be_stopped():
     """Each pause begins and ends with a question."""
     listener = Listener(patience=3)
     tries = attempts(listener, patience=60)
-    with pytest.raises(Stopped):
+    with pytest.raises(RunStopped):
         wait_on(tries)
     assert listener.asked == 4
 
@@ -106,7 +106,7 @@ def test_a_step_that_waits_can_be_stopped():
 def test_later_attempts_are_about_all_that_earlier_ones_named():
     """A step that begins again wants all of it."""
     tries = attempts(Listener())
-    other = (Wanted(table="public.shop_owner", mode="ShareLock"),)
+    other = (TableLockRequest(table="public.shop_owner", mode="ShareLock"),)
     tries.failed(TABLE, [], stalled=0.1)
     tries.failed(other, [], stalled=0.1)
     assert tries.about(()) == (*TABLE, *other)

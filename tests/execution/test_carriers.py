@@ -10,14 +10,14 @@ import pytest
 from migration_route.core import clock
 from migration_route.core.enums import RunState, WaitingReason
 from migration_route.core.errors import LaunchFailed
-from migration_route.execution.launchers.task_queue import start_run
-from migration_route.execution.recovery.reaper import conclude_if_gone, look_after
+from migration_route.execution.launchers.task_queue import execute_run
+from migration_route.execution.recovery.reaper import reap, reap_now
 from migration_route.ledger import claims, runs
 from migration_route.ledger.queries import find_run
-from migration_route.ledger.runs import Waiting
+from migration_route.ledger.runs import WaitInfo
 from migration_route.models import Run
 from migration_route.planning import sources
-from migration_route.services.control import cancel, resume
+from migration_route.services.control import cancel, unpause
 from migration_route.services.queue_worker import due
 from tests.factories import a_new_run, an_actor
 from tests.launchers import Queue, Remembering
@@ -42,9 +42,9 @@ def launcher(settings):
 
 def a_run(*, until=LATER, **columns):
     """Return a run that waits for its opening, with some columns changed."""
-    waiting = until and Waiting(reason=WaitingReason.WINDOW, until=until, facts={})
+    waiting = until and WaitInfo(reason=WaitingReason.WINDOW, until=until, facts={})
     new = a_new_run(waiting=waiting or None, build=sources.build())
-    run, _ = runs.open_run(new)
+    run, _ = runs.create_run(new)
     Run.objects.filter(pk=run.id).update(**columns)
     return find_run(run.id)
 
@@ -64,9 +64,9 @@ def test_a_dead_process_is_replaced_once(launcher):
     """The second look finds the new process on its way."""
     launcher("tests.launchers.Remembering")
     run = a_run(**of_another_host())
-    assert look_after(run).state is RunState.WAITING
-    assert look_after(run).state is RunState.WAITING  # it saw the same dead process
-    assert look_after(find_run(run.id)).state is RunState.WAITING
+    assert reap(run).state is RunState.WAITING
+    assert reap(run).state is RunState.WAITING  # it saw the same dead process
+    assert reap(find_run(run.id)).state is RunState.WAITING
     assert Remembering.started == [run.id]
 
 
@@ -74,11 +74,11 @@ def test_a_process_that_lives_is_left_alone(launcher):
     """By its heart on another host, by its pid on this one."""
     launcher("tests.launchers.Remembering")
     run = a_run(**of_another_host(heartbeat_at=clock.now()))
-    assert look_after(run) == run
+    assert reap(run) == run
     cancel(run.id, an_actor(), reason="")
     here = {"host": socket.gethostname(), "supervisor_pid": os.getpid()}
     gone = a_run(**of_another_host(**here, heartbeat_at=clock.now()))
-    look_after(gone)  # this process is not that of a run: the pid is another's now
+    reap(gone)  # this process is not that of a run: the pid is another's now
     assert Remembering.started == [gone.id]
 
 
@@ -88,9 +88,9 @@ def test_a_run_whose_processes_never_begin_ends_after_its_opening(launcher):
     run = a_run()
     for _ in range(7):
         Run.objects.filter(pk=run.id).update(heartbeat_at=LONG_AGO)
-        assert look_after(find_run(run.id)).state is RunState.WAITING
+        assert reap(find_run(run.id)).state is RunState.WAITING
     Run.objects.filter(pk=run.id).update(heartbeat_at=LONG_AGO, waiting_until=LONG_AGO)
-    ended = look_after(find_run(run.id))
+    ended = reap(find_run(run.id))
     assert (ended.state, ended.outcome) == (RunState.FAILED, "launch_failed")
     assert len(Remembering.started) == 7
 
@@ -100,7 +100,7 @@ def test_a_queued_run_that_nobody_takes_waits_for_a_carrier(launcher, name):
     """However long: it is never called failed."""
     launcher(name)
     run = a_run(until="", heartbeat_at=LONG_AGO)
-    shown = look_after(run)
+    shown = reap(run)
     assert (shown.state, shown.waiting_reason) == (RunState.QUEUED, "carrier")
     assert find_run(run.id).waiting_reason == ""
     assert Queue.tasks == []
@@ -110,18 +110,18 @@ def test_a_waiting_run_says_that_nobody_has_come_when_its_time_is_over(launcher)
     """Until then it says what it waits for."""
     launcher("work")
     run = a_run(heartbeat_at=LONG_AGO)
-    assert look_after(run).waiting_reason == "window"
+    assert reap(run).waiting_reason == "window"
     Run.objects.filter(pk=run.id).update(waiting_until=LONG_AGO)
-    assert look_after(find_run(run.id)).waiting_reason == "carrier"
+    assert reap(find_run(run.id)).waiting_reason == "carrier"
 
 
 def test_a_queue_gets_a_run_again_whose_process_is_gone(launcher):
     """Not before its opening, where the queue can keep it."""
     launcher("tests.launchers.Queue")
     run = a_run(**of_another_host())
-    look_after(run)
-    look_after(find_run(run.id))
-    assert Queue.tasks == [(run.id, clock.parsed(LATER))]
+    reap(run)
+    reap(find_run(run.id))
+    assert Queue.tasks == [(run.id, clock.parse_time(LATER))]
 
 
 def test_a_worker_takes_what_is_due(launcher):
@@ -136,7 +136,7 @@ def test_a_worker_takes_what_is_due(launcher):
     assert due(()) == []
     Run.objects.filter(pk=run.id).update(created_at=LONG_AGO)
     assert [found.id for found in due(())] == [run.id]
-    claims.take(run.id, "one", host="here", pid=None)
+    claims.claim(run.id, "one", host="here", pid=None)
     assert due(()) == []
 
 
@@ -144,10 +144,10 @@ def test_a_task_that_is_delivered_late_starts_nothing(launcher):
     """The run is another's, or has ended."""
     launcher("tests.launchers.Queue")
     run = a_run(until="")
-    claims.take(run.id, "one", host="here", pid=None)
-    start_run(run.id)
+    claims.claim(run.id, "one", host="here", pid=None)
+    execute_run(run.id)
     cancel(run.id, an_actor(), reason="")
-    start_run(run.id)
+    execute_run(run.id)
     assert find_run(run.id).state is RunState.CANCELLED
 
 
@@ -166,7 +166,7 @@ def test_a_person_opens_a_run_that_waits(launcher):
     """A queue gets it at once; the ledger and the row say that it was overridden."""
     launcher("tests.launchers.Queue")
     run = a_run()
-    opened = resume(run.id, an_actor(), reason="safe", force=True)
+    opened = unpause(run.id, an_actor(), reason="safe", force=True)
     assert opened.in_spite
     assert opened.waits_to_begin
     assert Queue.tasks == [(run.id, None)]
@@ -176,5 +176,5 @@ def test_what_waits_to_begin_is_never_lost(launcher):
     """Whoever ends runs by force finds nothing to conclude."""
     launcher("work")
     run = a_run(**of_another_host())
-    assert conclude_if_gone(run).state is RunState.WAITING
+    assert reap_now(run).state is RunState.WAITING
     assert cancel(run.id, an_actor(), reason="", force=True).state is RunState.CANCELLED

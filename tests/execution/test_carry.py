@@ -13,9 +13,9 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.core.enums import Mode, RunState, StepState
-from migration_route.core.errors import NeedsResolution, NotInThisState
-from migration_route.execution.launchers.process import start, words_of
-from migration_route.execution.recovery.reaper import look_after
+from migration_route.core.errors import InvalidState, NeedsResolution
+from migration_route.execution.launchers.process import log_path, start
+from migration_route.execution.recovery.reaper import reap
 from migration_route.ledger.queries import find_run, list_entries, unresolved_runs
 from migration_route.ledger.verification import verify
 from migration_route.planning.graph import read_recorder
@@ -73,7 +73,7 @@ def test_a_plan_is_carried_out_forwards_and_back(history):
         "step_finished",
     ] * 2
     assert any("CREATE TABLE made_a" in event.text for event in told)
-    assert words_of(run.id) is None
+    assert log_path(run.id) is None
 
     back = carried("testapp.0001_a")
     assert (back.state, back.outcome) == (RunState.SUCCEEDED, "reverted")
@@ -135,7 +135,7 @@ def test_a_step_that_cannot_be_rolled_back_shuts_the_door_until_it_is_resolved(h
     resolved = resolve(run.id, an_actor(), reason="dropped by hand")
     assert resolved.state is RunState.RECONCILED
     assert unresolved_runs() == {}
-    with pytest.raises(NotInThisState):
+    with pytest.raises(InvalidState):
         resolve(run.id, an_actor(), reason="again")
 
 
@@ -328,7 +328,7 @@ def test_a_cancelled_run_stops_in_the_middle_of_its_step(slow_history):
     assert found.error.type == "Cancelled"
     assert found.steps[1].error.type == "Cancelled"
     assert recorded() == ["0001_a"]
-    with pytest.raises(NotInThisState):
+    with pytest.raises(InvalidState):
         cancel(run.id, an_actor(), reason="again")
     reasons = [entry.facts.get("reason") for entry in list_entries(before=None, limit=20)]
     assert "enough" in reasons
@@ -342,7 +342,7 @@ def test_a_supervisor_that_is_killed_takes_its_worker_along(slow_history):
     until(lambda: "waiting for the file" in printed(run), "its words are on record")
     os.kill(find_run(run.id).supervisor_pid, signal.SIGKILL)
     found = until(
-        lambda: (look := look_after(find_run(run.id))).is_active is False and look,
+        lambda: (look := reap(find_run(run.id))).is_active is False and look,
         "the run is concluded",
     )
     assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")

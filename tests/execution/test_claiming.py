@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from django.db import connections
 
-from migration_route.conf.databases import new_connection
+from migration_route.conf.databases import private_connection
 from migration_route.core.enums import RunState
 from migration_route.ledger.queries import find_run
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from tests.execution.carrying import begin, until
 from tests.factories import vendor
 
@@ -35,8 +35,8 @@ def test_a_run_that_waits_for_its_lock_opens_no_connection_for_each_look(
     history.table("0001_a", "made_a")
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LEASE": "1s"}
     project()
-    connection = new_connection("default")
-    lock = vendor_of("default").lock(connection, Slot.SUPERVISOR)
+    connection = private_connection("default")
+    lock = vendor_of("default").lock(connection, LockSlot.SUPERVISOR)
     until(lock.try_acquire, "the lock is taken")
     try:
         run = begin("testapp")

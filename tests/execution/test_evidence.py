@@ -7,26 +7,31 @@ from typing import Any
 
 import pytest
 
-from migration_route.core.enums import Direction, Presence, RunState
+from migration_route.core.enums import Direction, EffectState, RunState
 from migration_route.execution.recovery.introspection import OperationReading, StepReading
 from migration_route.execution.recovery.reconcile import (
     added_to_resume,
     evidence,
-    first_to_resume,
+    resume_position,
 )
-from migration_route.execution.supervisor.outcome import Told, verdict
+from migration_route.execution.supervisor.outcome import WorkerReport, determine_outcome
 from migration_route.ledger.evidence import AddedOperations, StepError
 from migration_route.ledger.records import StepRecord
 from tests.factories import a_step_record
 
-IN, OUT, MIDWAY, UNKNOWN = Presence.IN, Presence.OUT, Presence.MIDWAY, Presence.UNKNOWN
-KILLED = Told(ending=None, current=0, touching=True)
-RAISED = Told(
+IN, OUT, MIDWAY, UNKNOWN = (
+    EffectState.IN,
+    EffectState.OUT,
+    EffectState.MIDWAY,
+    EffectState.UNKNOWN,
+)
+KILLED = WorkerReport(ending=None, current=0, touching=True)
+RAISED = WorkerReport(
     ending="failed", current=0, touching=True, error=StepError(type="X", message="x")
 )
 
 
-def reading(*states: Presence, end: Presence = UNKNOWN, **words: Any) -> StepReading:
+def reading(*states: EffectState, end: EffectState = UNKNOWN, **words: Any) -> StepReading:
     """Return what a catalog says of operations that are alike."""
     facts: dict[str, Any] = {
         "is_harmless": False,
@@ -53,7 +58,9 @@ def step(**words: Any) -> StepRecord:
     return a_step_record(**{"rolls_back": False, **words})
 
 
-def told_of(record: StepRecord, found: StepReading, told: Told = KILLED) -> list[Presence]:
+def told_of(
+    record: StepRecord, found: StepReading, told: WorkerReport = KILLED
+) -> list[EffectState]:
     """Return the states alone."""
     return [one.state for one in evidence(record, found, told)]
 
@@ -127,7 +134,9 @@ def test_what_was_not_rolled_back_is_in_whatever_was_expected(direction):
     killed = replace(KILLED, error=None)
     assert told_of(whole, reading(IN, UNKNOWN), killed) == [IN, UNKNOWN]
     told = replace(raised, operations=evidence(whole, reading(IN, IN, IN, IN), raised))
-    assert verdict((whole,), _recorded_before(whole), told).state is RunState.PARTIAL
+    assert (
+        determine_outcome((whole,), _recorded_before(whole), told).state is RunState.PARTIAL
+    )
 
 
 def _recorded_before(record: StepRecord) -> set[tuple[str, str]]:
@@ -141,9 +150,9 @@ def test_what_another_package_has_added_is_not_counted():
     added = AddedOperations(places=(1, 1), begun=1)
     found = step(begun=1, added=added)
     assert told_of(found, reading(UNKNOWN, UNKNOWN)) == [IN, OUT]
-    assert "another package has added" in first_to_resume(found, reading(IN, OUT))[1]
+    assert "another package has added" in resume_position(found, reading(IN, OUT))[1]
     again = replace(found, added=replace(added, repeatable=True))
-    assert first_to_resume(again, reading(IN, OUT)) == (1, "")
+    assert resume_position(again, reading(IN, OUT)) == (1, "")
     assert added_to_resume(again) == AddedOperations(places=(1, 1), done=1)
     behind = replace(found, begun=1, added=replace(added, begun=None))
     assert added_to_resume(behind).done == 2
@@ -161,7 +170,7 @@ def test_the_first_operation_leaves_something_though_another_package_has_added_i
         (KILLED, RunState.PARTIAL),
     ):
         known = replace(told, operations=evidence(found, reading(OUT), told))
-        assert verdict((found,), set(), known).state is state
+        assert determine_outcome((found,), set(), known).state is state
 
 
 def test_where_the_list_was_changed_only_the_catalog_is_believed():
@@ -169,7 +178,7 @@ def test_where_the_list_was_changed_only_the_catalog_is_believed():
     found = step(begun=0, added=AddedOperations(is_matched=False))
     assert told_of(found, reading(IN, UNKNOWN, OUT)) == [IN, UNKNOWN, OUT]
     assert told_of(replace(found, begun=None), reading(IN, UNKNOWN)) == [OUT, OUT]
-    assert "changed the list" in first_to_resume(found, reading(IN, OUT))[1]
+    assert "changed the list" in resume_position(found, reading(IN, OUT))[1]
 
 
 @pytest.mark.parametrize(
@@ -187,24 +196,24 @@ def test_where_the_list_was_changed_only_the_catalog_is_believed():
 )
 def test_the_verdict_follows_the_evidence(record, found, state):
     """Partial where something is there or may be, else failed and clean."""
-    told = Told(
+    told = WorkerReport(
         ending=None,
         current=0,
         touching=True,
         operations=evidence(record, found, KILLED),
     )
-    assert verdict((record,), set(), told).state is state
+    assert determine_outcome((record,), set(), told).state is state
 
 
 def test_where_it_goes_on_has_to_be_proved():
     """Behind what is in, at what is out; never at what had begun and shows nothing."""
-    assert first_to_resume(step(begun=1), reading(IN, OUT)) == (1, "")
-    assert first_to_resume(step(begun=2), reading(IN, IN)) == (2, "")
+    assert resume_position(step(begun=1), reading(IN, OUT)) == (1, "")
+    assert resume_position(step(begun=2), reading(IN, IN)) == (2, "")
     found = reading(IN, MIDWAY)
-    assert "half done" in first_to_resume(step(begun=1), found)[1]
-    assert first_to_resume(step(), reading(MIDWAY, is_only_invalid=True)) == (0, "")
+    assert "half done" in resume_position(step(begun=1), found)[1]
+    assert resume_position(step(), reading(MIDWAY, is_only_invalid=True)) == (0, "")
     found = reading(MIDWAY, lacks_only_a_drop=True)
-    assert first_to_resume(step(begun=0), found) == (1, "")
-    assert "had begun" in first_to_resume(step(begun=0), reading(UNKNOWN, OUT))[1]
-    assert "one before it is not" in first_to_resume(step(begun=0), reading(OUT, IN))[1]
-    assert first_to_resume(step(rolls_back=True), reading(IN))[1]
+    assert resume_position(step(begun=0), found) == (1, "")
+    assert "had begun" in resume_position(step(begun=0), reading(UNKNOWN, OUT))[1]
+    assert "one before it is not" in resume_position(step(begun=0), reading(OUT, IN))[1]
+    assert resume_position(step(rolls_back=True), reading(IN))[1]

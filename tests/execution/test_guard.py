@@ -11,12 +11,12 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.signals import pre_migrate
 
-from migration_route.conf.databases import new_connection
+from migration_route.conf.databases import private_connection
 from migration_route.execution import migrate_guard
-from migration_route.execution.migrate_guard.state_refresh import caught_up
+from migration_route.execution.migrate_guard.state_refresh import refreshed_state
 from migration_route.ledger.queries import list_entries
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from tests.factories import vendor
 
 _USUAL = MigrationExecutor.migrate
@@ -32,8 +32,8 @@ def named(empty_database, history, monkeypatch):
 
 def is_free(alias: str) -> bool:
     """Tell whether the lock of a database can be had."""
-    connection = new_connection(alias)
-    lock = vendor_of(alias).lock(connection, Slot.SUPERVISOR)
+    connection = private_connection(alias)
+    lock = vendor_of(alias).lock(connection, LockSlot.SUPERVISOR)
     try:
         return lock.try_acquire() and lock.release()
     finally:
@@ -65,7 +65,7 @@ def test_databases_for_tests_are_left_alone(name, wanted, expected, database, mo
 def test_it_can_be_put_away(named, settings):
     """By the setting GUARD, and in the worker of a run."""
     assert migrate_guard._is_guarded(named)
-    with migrate_guard.standing_aside(named):
+    with migrate_guard.bypass_guard(named):
         assert not migrate_guard._is_guarded(named)
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "GUARD": False}
     assert not migrate_guard._is_guarded(named)
@@ -153,7 +153,7 @@ def test_a_step_that_has_lost_its_ground_is_not_taken(history):
     executor = MigrationExecutor(connections["default"])
     plan = executor.migration_plan([("testapp", "0002_b")])
     state = executor._create_project_state(with_applied_migrations=True)
-    assert caught_up(executor, plan, state) is state
+    assert refreshed_state(executor, plan, state) is state
     recorder.record_unapplied("testapp", "0001_a")
     with pytest.raises(CommandError, match="type it again"):
-        caught_up(executor, plan, state)
+        refreshed_state(executor, plan, state)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from django.db import connections
 
-from migration_route.conf.databases import new_connection
+from migration_route.conf.databases import private_connection
 from migration_route.core.enums import RunState, StepState
 from migration_route.ledger.queries import find_run, list_entries
 from migration_route.ledger.verification import verify
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from tests.execution.carrying import begin, events, until
 from tests.factories import tables, vendor
 
@@ -64,7 +64,7 @@ def lose() -> None:
         database.with_name(f"{database.name}.route-lock-1").unlink(missing_ok=True)
         return
     connection = connections["default"]
-    session = vendor_of("default").lock(connection, Slot.SUPERVISOR).holder()
+    session = vendor_of("default").lock(connection, LockSlot.SUPERVISOR).holder()
     if session is not None:
         vendor_of("default").sessions(connection).end(session)
 
@@ -75,8 +75,8 @@ def test_a_lost_lock_is_taken_again(waiting):
     lose()
     if vendor() != "sqlite":  # which writes its events down when the step has ended
         until(lambda: told(run) == [False, True], "the loss is on record")
-    connection = new_connection("default")
-    lock = vendor_of("default").lock(connection, Slot.SUPERVISOR)
+    connection = private_connection("default")
+    lock = vendor_of("default").lock(connection, LockSlot.SUPERVISOR)
     until(lambda: not tried(lock), "the lock is held again")
     connection.close()
     flag.touch()
@@ -97,8 +97,8 @@ def tried(lock):
 def test_without_its_lock_a_run_begins_no_further_step(waiting):
     """Somebody else has taken the lock: the step under way ends, the next is not begun."""
     run, flag = waiting
-    connection = new_connection("default")
-    lock = vendor_of("default").lock(connection, Slot.SUPERVISOR)
+    connection = private_connection("default")
+    lock = vendor_of("default").lock(connection, LockSlot.SUPERVISOR)
     # Its holder may be quicker: then it loses it once more.
     until(lambda: lock.try_acquire() or lose(), "somebody else has taken it")
     flag.touch()

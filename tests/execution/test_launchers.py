@@ -14,7 +14,7 @@ from migration_route.checks import check_settings
 from migration_route.core.enums import RunState
 from migration_route.core.errors import LaunchFailed, Misconfigured
 from migration_route.execution.launchers import launcher
-from migration_route.execution.launchers.task_queue import start_run
+from migration_route.execution.launchers.task_queue import execute_run
 from migration_route.ledger import runs
 from migration_route.ledger.queries import find_run, list_runs
 from migration_route.planning.plan import PlanRequest
@@ -182,9 +182,9 @@ def test_a_task_that_cannot_start_a_process_ends_the_run(
     """No other task would come for it."""
     use(settings, "tests.launchers.Queue")
     _without_command(settings)
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     with pytest.raises(LaunchFailed):
-        start_run(run.id)
+        execute_run(run.id)
     found = find_run(run.id)
     assert (found.state, found.outcome) == (RunState.FAILED, "launch_failed")
 

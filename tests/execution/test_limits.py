@@ -8,8 +8,8 @@ import pytest
 from django.db import ProgrammingError, connections, transaction
 
 from migration_route.conf.types import DatabaseSettings
-from migration_route.execution.worker.lock_retry import Attempts, Watch
-from migration_route.execution.worker.session_limits import Limits
+from migration_route.execution.worker.lock_retry import BlockerMonitor, LockAttempts
+from migration_route.execution.worker.session_limits import StatementTimeouts
 from migration_route.vendors import vendor_of
 from tests.execution.test_attempts import Listener
 from tests.factories import vendor
@@ -29,8 +29,10 @@ def limit_of(database: None) -> Iterator[Limited]:
         cursor.execute("CREATE TABLE limit_item (id integer)")
     contention = vendor_of("default").contention
     assert contention is not None
-    watch = Watch("default", contention)
-    limits = Limits(contention, watch, Attempts(DatabaseSettings(), Listener()))
+    watch = BlockerMonitor("default", contention)
+    limits = StatementTimeouts(
+        contention, watch, LockAttempts(DatabaseSettings(), Listener())
+    )
 
     def send(sql: str) -> str:
         with connection.cursor() as cursor:

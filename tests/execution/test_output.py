@@ -14,7 +14,7 @@ from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migration_route.execution.messages import Answer, Message
+from migration_route.execution.messages import GateReply, Message
 from migration_route.execution.worker.output import (
     LONGEST_LINE,
     MOST_LINES,
@@ -180,7 +180,7 @@ def told():
         rest.clear()
         return [msgspec.json.decode(line, type=Message) for line in lines]
 
-    reporter = Reporter(into, "default", lambda: Answer(go=True))
+    reporter = Reporter(into, "default", lambda: GateReply(go=True))
     yield reporter, read
     os.close(out)
     os.close(into)

@@ -8,8 +8,8 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.core.enums import Direction, Mode, Phase, Resolution, RunState
 from migration_route.core.errors import PlanChanged, Refused
-from migration_route.execution.messages import Order
-from migration_route.execution.worker.plan_guard import Expectation, PlanDiffers
+from migration_route.execution.messages import WorkOrder
+from migration_route.execution.worker.plan_guard import PlanGuard, PlanMismatch
 from migration_route.ledger.queries import find_run, first_deferrals, list_entries
 from migration_route.planning.plan import PlanRequest
 from migration_route.services import apply as applying
@@ -173,7 +173,7 @@ def test_the_fingerprint_of_one_phase_does_not_open_another(shop):
         applying.apply(applying.ApplyRequest(fingerprint=plan.fingerprint), an_actor())
 
 
-def order_of(plan, **changes) -> Order:
+def order_of(plan, **changes) -> WorkOrder:
     """Return the order of a plan."""
     words = {
         "run": "0" * 32,
@@ -186,7 +186,7 @@ def order_of(plan, **changes) -> Order:
         "phase": plan.phase or "",
         "left_out": tuple((left.app, left.name, left.digest) for left in plan.deferred),
     }
-    return Order(**{**words, **changes})
+    return WorkOrder(**{**words, **changes})
 
 
 def as_listed(alias, plan):
@@ -209,7 +209,7 @@ def test_djangos_plan_is_narrowed_in_place(shop):
     plan = djangos_plan()
     held = plan
     order = order_of(plain_plan(PlanRequest(phase=BEFORE)))
-    Expectation(order, as_listed).check_plan(plan)
+    PlanGuard(order, as_listed).check_plan(plan)
     assert [migration.name for migration, _ in held] == ["0002_add"]
 
 
@@ -218,8 +218,8 @@ def test_what_is_neither_permitted_nor_left_out_stops_the_run(shop):
     deployed(shop)
     order = order_of(plain_plan(PlanRequest(phase=BEFORE)))
     shop.write("0004_more", add("more").replace("item", "made"))
-    with pytest.raises(PlanDiffers):
-        Expectation(order, as_listed).check_plan(djangos_plan())
+    with pytest.raises(PlanMismatch):
+        PlanGuard(order, as_listed).check_plan(djangos_plan())
 
 
 def test_what_is_to_be_left_out_must_be_there(shop):
@@ -227,8 +227,8 @@ def test_what_is_to_be_left_out_must_be_there(shop):
     deployed(shop)
     plan = plain_plan(PlanRequest(phase=BEFORE))
     MigrationRecorder(connections["default"]).record_applied("testapp", "0003_remove")
-    with pytest.raises(PlanDiffers):
-        Expectation(order_of(plan), as_listed).check_plan(djangos_plan())
+    with pytest.raises(PlanMismatch):
+        PlanGuard(order_of(plan), as_listed).check_plan(djangos_plan())
 
 
 def test_an_edited_deferred_migration_stops_the_run(shop):
@@ -237,8 +237,8 @@ def test_an_edited_deferred_migration_stops_the_run(shop):
     path = shop.write("0003_remove", REMOVE.replace("item", "made"))
     plan = plain_plan(PlanRequest(phase=BEFORE))
     path.write_text(path.read_text() + "# another\n")
-    with pytest.raises(PlanDiffers):
-        Expectation(order_of(plan), as_listed).check_plan(djangos_plan())
+    with pytest.raises(PlanMismatch):
+        PlanGuard(order_of(plan), as_listed).check_plan(djangos_plan())
 
 
 def test_ready_asks_the_recorder_alone(shop, django_assert_max_num_queries):

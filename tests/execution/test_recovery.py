@@ -14,21 +14,21 @@ import pytest
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from migration_route.conf.databases import new_connection, own_connection
-from migration_route.core.clock import written
+from migration_route.conf.databases import private_connection, using_private_connection
+from migration_route.core.clock import format_time
 from migration_route.core.enums import EventKind, RunState, StepState
 from migration_route.core.errors import ActiveRun
-from migration_route.execution.launchers.process import forget_words, taking_words, words_of
-from migration_route.execution.recovery.reaper import look_after
+from migration_route.execution.launchers.process import log_path, open_log, remove_log
+from migration_route.execution.recovery.reaper import reap
 from migration_route.ledger import runs
 from migration_route.ledger.queries import find_run, list_entries, list_events
 from migration_route.ledger.records import RunRecord
-from migration_route.ledger.run_log import Journal
-from migration_route.ledger.spool import RunFile
+from migration_route.ledger.run_log import RunLog
+from migration_route.ledger.spool import RunSpool
 from migration_route.ledger.verification import verify
 from migration_route.models import Run
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from tests.factories import a_new_run, a_step_record, at_once, vendor, written_by_another
 
 pytestmark = pytest.mark.usefixtures("history")
@@ -38,7 +38,7 @@ STEPS = (a_step_record("0001_a"), a_step_record("0002_b"))
 
 def still_since(run: str, seconds: float) -> RunRecord:
     """Let the heart of a run have been still for so long, and return the run."""
-    then = written(datetime.now(UTC) - timedelta(seconds=seconds))
+    then = format_time(datetime.now(UTC) - timedelta(seconds=seconds))
     Run.objects.filter(pk=run).update(heartbeat_at=then)
     return find_run(run)
 
@@ -48,11 +48,11 @@ def running(
 ) -> RunRecord:
     """Return a run whose processes are gone, in mid-step where `begun` says which."""
     steps = tuple(a_step_record(step.name, rolls_back=rolls_back) for step in STEPS)
-    opened, _ = runs.open_run(a_new_run(steps=steps))
+    opened, _ = runs.create_run(a_new_run(steps=steps))
     run = runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
     if begun is not None:
-        with own_connection("default"):
-            journal = Journal(run)
+        with using_private_connection("default"):
+            journal = RunLog(run)
             for position in range(begun):
                 journal.step(position, StepState.APPLIED, duration_ms=1)
             journal.event(EventKind.STEP_STARTED, step=begun)
@@ -68,9 +68,9 @@ def record(*names: str) -> None:
 
 
 @contextmanager
-def held(slot: Slot) -> Iterator[None]:
+def held(slot: LockSlot) -> Iterator[None]:
     """Hold a lock as a process that is still at work does."""
-    connection = new_connection("default")
+    connection = private_connection("default")
     lock = vendor_of("default").lock(connection, slot)
     assert lock.try_acquire()
     try:
@@ -82,26 +82,26 @@ def held(slot: Slot) -> Iterator[None]:
 
 def test_a_queued_run_is_given_time_to_begin():
     """A process needs a while to be up."""
-    run, _ = runs.open_run(a_new_run())
-    assert look_after(still_since(run.id, 20)).state is RunState.QUEUED
+    run, _ = runs.create_run(a_new_run())
+    assert reap(still_since(run.id, 20)).state is RunState.QUEUED
 
 
 def test_a_queued_run_whose_process_has_died_here_has_failed_at_once():
     """Nobody waits half a minute for what is gone: the lock on its file tells."""
-    run, _ = runs.open_run(a_new_run())
-    with taking_words(run.id) as words:
+    run, _ = runs.create_run(a_new_run())
+    with open_log(run.id) as words:
         process = subprocess.Popen(
             [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=words
         )
     try:
-        assert look_after(run).state is RunState.QUEUED
+        assert reap(run).state is RunState.QUEUED
         process.kill()
         process.wait()
-        found = look_after(run)
+        found = reap(run)
     finally:
         process.kill()
         process.communicate()
-        forget_words(run.id)
+        remove_log(run.id)
     assert (found.state, found.outcome) == (RunState.FAILED, "launch_failed")
 
 
@@ -121,17 +121,17 @@ sys:1: ResourceWarning: a file was left open
 
 def test_a_run_that_never_began_has_failed_with_the_last_words_of_its_process():
     """Why it could not begin stands in the error, without secrets."""
-    run, _ = runs.open_run(a_new_run())
-    with taking_words(run.id) as words:
+    run, _ = runs.create_run(a_new_run())
+    with open_log(run.id) as words:
         os.write(words, _TRACEBACK.encode())
     try:
-        found = look_after(still_since(run.id, 40))
+        found = reap(still_since(run.id, 40))
     finally:
-        forget_words(run.id)
+        remove_log(run.id)
     assert (found.state, found.outcome) == (RunState.FAILED, "launch_failed")
     assert found.error.message.startswith("ImportError: no module")
     assert "hunter2" not in found.error.message
-    assert words_of(run.id) is None
+    assert log_path(run.id) is None
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_a_run_that_never_began_has_failed_with_the_last_words_of_its_process():
 )
 def test_a_run_whose_heart_beats_is_left_alone(state):
     """Nobody looks into it before its lease is over."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     runs.move(run.id, to=state, expected={RunState.QUEUED})
     before = still_since(run.id, 10)
-    assert look_after(before) == before
+    assert reap(before) == before
 
 
 @pytest.mark.parametrize(
@@ -150,19 +150,19 @@ def test_a_run_whose_heart_beats_is_left_alone(state):
 )
 def test_a_run_that_had_not_begun_a_step_has_failed(state):
     """The lock is free, nothing is recorded, nothing was touched."""
-    run, _ = runs.open_run(a_new_run(steps=STEPS))
+    run, _ = runs.create_run(a_new_run(steps=STEPS))
     runs.move(run.id, to=state, expected={RunState.QUEUED})
-    found = look_after(still_since(run.id, 60))
+    found = reap(still_since(run.id, 60))
     assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
     assert [step.state for step in found.steps] == [StepState.NOT_STARTED] * 2
-    assert runs.open_run(a_new_run())[1]
+    assert runs.create_run(a_new_run())[1]
 
 
 def test_a_run_that_has_everything_recorded_may_lack_what_comes_at_the_end():
     """All is applied, and says so; permissions, for example, are made behind that."""
     run = running(begun=1, rolls_back=False)
     record("0001_a", "0002_b")
-    found = look_after(run)
+    found = reap(run)
     assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
     assert found.error is not None
     assert "apply once more" in found.error.message
@@ -173,11 +173,11 @@ def test_a_run_whose_supervisor_had_seen_its_good_end_has_succeeded():
     """Only the last change of its row is missing."""
     run = running(begun=1, rolls_back=False)
     record("0001_a", "0002_b")
-    with own_connection("default"):
-        journal = Journal(find_run(run.id))
+    with using_private_connection("default"):
+        journal = RunLog(find_run(run.id))
         journal.event(EventKind.STATE, text=RunState.SUCCEEDED)
         assert journal.flush()
-    found = look_after(still_since(run.id, 60))
+    found = reap(still_since(run.id, 60))
     assert (found.state, found.outcome) == (RunState.SUCCEEDED, "applied")
     assert [step.state for step in found.steps] == [StepState.APPLIED] * 2
 
@@ -193,7 +193,7 @@ def test_a_run_in_mid_step_is_what_the_database_makes_of_it(rolls_back, state, s
     """Rolled back, it has failed; else somebody has to look at it."""
     run = running(begun=1, rolls_back=rolls_back)
     record("0001_a")
-    found = look_after(run)
+    found = reap(run)
     assert found.state is state
     assert [one.state for one in found.steps] == [StepState.APPLIED, step]
     assert found.error.type == "Interrupted"
@@ -207,26 +207,26 @@ def test_a_run_in_mid_step_is_what_the_database_makes_of_it(rolls_back, state, s
 def test_a_run_whose_supervisor_holds_the_lock_is_lost_not_ended():
     """It may only be slow: nothing is guessed, and nobody else begins."""
     run = running(begun=0)
-    with held(Slot.SUPERVISOR):
-        found = look_after(run)
+    with held(LockSlot.SUPERVISOR):
+        found = reap(run)
         assert found.state is RunState.LOST
-        assert look_after(found).state is RunState.LOST
+        assert reap(found).state is RunState.LOST
         with pytest.raises(ActiveRun):
-            runs.open_run(a_new_run())
-    assert look_after(found).state is RunState.FAILED
+            runs.create_run(a_new_run())
+    assert reap(found).state is RunState.FAILED
 
 
 def test_a_session_that_its_run_left_keeps_the_door_shut():
     """The worker's session is still at work in the database; the reason is told."""
     run = running(begun=0)
-    with held(Slot.WORKER):
-        found = look_after(run)
+    with held(LockSlot.WORKER):
+        found = reap(run)
         assert (found.state, found.waiting_reason) == (RunState.LOST, "orphan_backend")
         assert found.waiting_facts["session"]["pid"]
         count = len(list_entries(before=None, limit=50))
-        assert look_after(found) == found
+        assert reap(found) == found
         assert len(list_entries(before=None, limit=50)) == count  # told once
-    assert look_after(found).state is RunState.FAILED
+    assert reap(found).state is RunState.FAILED
 
 
 def of_this_host(run: RunRecord, pid: int) -> RunRecord:
@@ -240,16 +240,16 @@ def test_a_run_whose_process_has_died_here_is_concluded_before_its_lease_is_over
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     run = of_this_host(running(begun=0, seconds=0), process.pid)
-    with held(Slot.SUPERVISOR):
-        assert look_after(run) == run
-    found = look_after(run)
+    with held(LockSlot.SUPERVISOR):
+        assert reap(run) == run
+    found = reap(run)
     assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
 
 
 def test_a_process_that_has_got_its_number_since_is_not_its_own():
     """The pid is ours, and we are no supervisor."""
     run = of_this_host(running(begun=0, seconds=0), os.getpid())
-    assert look_after(run).state is RunState.FAILED
+    assert reap(run).state is RunState.FAILED
 
 
 def test_a_run_that_was_cancelled_before_it_was_lost_is_cancelled():
@@ -257,16 +257,16 @@ def test_a_run_that_was_cancelled_before_it_was_lost_is_cancelled():
     run = running(begun=1)
     record("0001_a")
     Run.objects.filter(pk=run.id).update(asked="cancel")
-    found = look_after(find_run(run.id))
+    found = reap(find_run(run.id))
     assert (found.state, found.outcome) == (RunState.CANCELLED, "cancelled")
 
 
 def test_of_many_that_look_one_concludes():
     """Six at once: all see the same end, and it is written once."""
     run = running(begun=0)
-    found = at_once(6, lambda _: look_after(find_run(run.id)))
+    found = at_once(6, lambda _: reap(find_run(run.id)))
     assert {type(answer) for answer in found} == {RunRecord}, found
-    last = look_after(find_run(run.id))
+    last = reap(find_run(run.id))
     assert last.state is RunState.FAILED
     ends = [e for e in list_entries(before=None, limit=50) if e.facts.get("to") == "failed"]
     assert len(ends) == 1
@@ -275,31 +275,31 @@ def test_of_many_that_look_one_concludes():
 
 def test_a_run_that_has_ended_is_not_looked_after():
     """However long ago its heart stopped."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     runs.move(run.id, to=RunState.PARTIAL, expected={RunState.QUEUED})
     before = still_since(run.id, 10_000)
-    assert look_after(before) == before
+    assert reap(before) == before
 
 
 def test_what_the_process_of_an_ended_run_said_goes():
     """A supervisor that is killed in its last moment leaves the file behind."""
-    run, _ = runs.open_run(a_new_run())
-    with taking_words(run.id):
-        assert look_after(run).state is RunState.QUEUED
-    assert words_of(run.id) is not None
-    look_after(runs.move(run.id, to=RunState.SUCCEEDED, expected={RunState.QUEUED}))
-    assert words_of(run.id) is None
+    run, _ = runs.create_run(a_new_run())
+    with open_log(run.id):
+        assert reap(run).state is RunState.QUEUED
+    assert log_path(run.id) is not None
+    reap(runs.move(run.id, to=RunState.SUCCEEDED, expected={RunState.QUEUED}))
+    assert log_path(run.id) is None
 
 
 def test_a_ledger_that_cannot_be_written_leaves_the_run_as_it_is():
     """Another migration holds the file: the next look concludes."""
     if vendor() != "sqlite":
         pytest.skip("only SQLite has one writer")
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     run = still_since(run.id, 60)
     with written_by_another():
-        assert look_after(run) == run
-    assert look_after(run).state is RunState.FAILED
+        assert reap(run) == run
+    assert reap(run).state is RunState.FAILED
 
 
 def test_what_a_dead_supervisor_left_beside_the_file_is_part_of_the_story():
@@ -307,16 +307,16 @@ def test_what_a_dead_supervisor_left_beside_the_file_is_part_of_the_story():
     if vendor() != "sqlite":
         pytest.skip("only SQLite has a folder beside it")
     run = running(begun=0, seconds=0)
-    with written_by_another(), own_connection("default", patience=0.05):
-        journal = Journal(run)
+    with written_by_another(), using_private_connection("default", patience=0.05):
+        journal = RunLog(run)
         journal.event(EventKind.OUTPUT, text="the last words")
         assert not journal.flush()
     folder = vendor_of("default").sidecar(connections["default"])
     (path,) = folder.glob("run-*.jsonl")
     os.utime(path, (1, 1))
-    with held(Slot.SUPERVISOR):
-        assert look_after(still_since(run.id, 60)).state is RunState.LOST
-    assert look_after(find_run(run.id)).state is RunState.FAILED
+    with held(LockSlot.SUPERVISOR):
+        assert reap(still_since(run.id, 60)).state is RunState.LOST
+    assert reap(find_run(run.id)).state is RunState.FAILED
     told = [event.text for event in list_events(run.id, after=0, limit=10)]
     assert told == ["", "the last words", "failed"]
     assert not folder.exists()
@@ -329,13 +329,13 @@ def test_a_run_that_was_asked_to_stop_beside_the_file_and_died_is_concluded():
         pytest.skip("only SQLite has a folder beside it")
     run = running(begun=0)
     folder = vendor_of("default").sidecar(connections["default"])
-    file = RunFile(folder, run.id)
+    file = RunSpool(folder, run.id)
     file.beat()
     file.ask("cancel")
     os.utime(folder / f"run-{run.id}.jsonl", (1, 1))
     try:
-        assert not look_after(find_run(run.id)).is_active
-        assert runs.open_run(a_new_run())[1]
+        assert not reap(find_run(run.id)).is_active
+        assert runs.create_run(a_new_run())[1]
         assert not folder.exists()
     finally:
         file.remove(at_the_end=True)

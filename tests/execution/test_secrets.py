@@ -10,14 +10,14 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from migration_route.core.enums import EventKind, RunState
-from migration_route.core.events import Edge
-from migration_route.execution.recovery.reaper import look_after
+from migration_route.core.events import EventType
+from migration_route.execution.recovery.reaper import reap
 from migration_route.ledger.queries import find_run, list_entries
 from migration_route.models import Event
 from migration_route.notifications.messages import (
+    build_message,
     json_body,
     mail_text,
-    message_of,
     slack_body,
 )
 from migration_route.services.apply import ApplyRequest, apply
@@ -87,9 +87,9 @@ def messages() -> dict[str, str]:
     """Return what webhooks, chats and mail would be sent of every entry."""
     found = {}
     for entry in list_entries(before=None, limit=100):
-        for edge in Edge:
+        for edge in EventType:
             run = find_run(entry.run) if entry.run else None
-            message = message_of(entry, edge, run, id_=entry.uid)
+            message = build_message(entry, edge, run, id_=entry.uid)
             found[f"{entry.sequence} {edge} JSON"] = json_body(message).decode()
             found[f"{entry.sequence} {edge} chat"] = slack_body(message).decode()
             found[f"{entry.sequence} {edge} mail"] = message.summary + mail_text(message)
@@ -156,7 +156,7 @@ def test_planted_secrets_are_nowhere(settings, project, with_detail):
     assert statements.count() == 1  # what stands in the SQL itself, and in no parameter
     for place in set(found) - {"Event", "events", f"runs/{run.id}/"}:  # which shows events
         assert ROW not in found[place], place
-    look_after(run)
+    reap(run)
 
 
 def test_a_reason_is_masked_wherever_it_is_given(settings, history):

@@ -6,13 +6,13 @@ import signal
 
 import pytest
 
-from migration_route.conf.databases import new_connection
+from migration_route.conf.databases import private_connection
 from migration_route.core.enums import RunState, StepState
 from migration_route.execution.launchers.process import start
 from migration_route.ledger.queries import find_run
-from migration_route.services.control import hold
+from migration_route.services.control import pause
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from tests.execution.carrying import LONG, Keeper, begin, until
 from tests.factories import an_actor
 
@@ -50,8 +50,8 @@ def assert_interrupted(run):
 def test_sigterm_while_it_waits_for_its_turn(permitted):
     """Another one has the lock."""
     run, go = permitted
-    connection = new_connection("default")
-    lock = vendor_of("default").lock(connection, Slot.SUPERVISOR)
+    connection = private_connection("default")
+    lock = vendor_of("default").lock(connection, LockSlot.SUPERVISOR)
     assert lock.try_acquire()
     process = go()
     in_state(run, RunState.WAITING)
@@ -65,7 +65,7 @@ def test_sigterm_while_it_waits_for_its_turn(permitted):
 def test_sigterm_while_it_is_held(permitted):
     """It was asked to wait before it had begun, and waits before its first step."""
     run, go = permitted
-    hold(run.id, an_actor(), reason="the sale")
+    pause(run.id, an_actor(), reason="the sale")
     process = go()
     in_state(run, RunState.HELD)
     assert find_run(run.id).waiting_reason == "held"

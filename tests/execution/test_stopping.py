@@ -5,24 +5,24 @@ from __future__ import annotations
 import pytest
 
 from migration_route.core.enums import RunState, StepState
-from migration_route.execution.supervisor.cancellation import as_stopped
-from migration_route.execution.supervisor.outcome import Verdict
+from migration_route.execution.supervisor.cancellation import apply_cancellation
+from migration_route.execution.supervisor.outcome import Outcome
 from migration_route.ledger.evidence import StepError
 from tests.factories import a_step_record
 
 ERROR = StepError(type="QueryCanceled", message="canceling statement")
 
 
-def a_verdict(state: RunState, outcome: str) -> Verdict:
+def a_verdict(state: RunState, outcome: str) -> Outcome:
     """Return how a run ended, as the database has it."""
     step = a_step_record(state=StepState.FAILED, error=ERROR)
-    return Verdict(state=state, outcome=outcome, steps=(step,), error=ERROR)
+    return Outcome(state=state, outcome=outcome, steps=(step,), error=ERROR)
 
 
 @pytest.mark.parametrize("why", ["cancel", "force"])
 def test_a_cancelled_run_whose_step_was_rolled_back_is_cancelled(why):
     """It does not read `failed`; what the database said stands at its step."""
-    found = as_stopped(a_verdict(RunState.FAILED, "failed"), why)
+    found = apply_cancellation(a_verdict(RunState.FAILED, "failed"), why)
     assert (found.state, found.outcome, found.error) == (
         RunState.CANCELLED,
         "cancelled",
@@ -34,7 +34,7 @@ def test_a_cancelled_run_whose_step_was_rolled_back_is_cancelled(why):
 @pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELLED])
 def test_a_run_whose_process_was_told_to_end_says_so(state):
     """The gate or the statement: either way it was the signal."""
-    found = as_stopped(a_verdict(state, "whatever"), "SIGTERM")
+    found = apply_cancellation(a_verdict(state, "whatever"), "SIGTERM")
     assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
     assert "SIGTERM" in found.error.message
 
@@ -44,11 +44,11 @@ def test_a_run_whose_process_was_told_to_end_says_so(state):
 def test_what_is_true_anyway_stays(state, why):
     """Half done is half done, and done is done."""
     found = a_verdict(state, "as it is")
-    assert as_stopped(found, why) == found
+    assert apply_cancellation(found, why) == found
 
 
 @pytest.mark.parametrize("why", ["hold", ""])
 def test_a_run_that_nobody_stopped_has_failed(why):
     """A wish to wait does not change that."""
     found = a_verdict(RunState.FAILED, "failed")
-    assert as_stopped(found, why) == found
+    assert apply_cancellation(found, why) == found

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migration_route.core.enums import Direction, RunState, StepState
-from migration_route.execution.supervisor.outcome import Told, verdict
+from migration_route.execution.supervisor.outcome import WorkerReport, determine_outcome
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.records import StepRecord
 from tests.factories import a_step_record
@@ -26,14 +26,14 @@ def two(**changes: object) -> tuple[StepRecord, ...]:
     return (a_step_record("0002_a", **changes), a_step_record("0003_b", **changes))
 
 
-def failed(position: int, **facts: object) -> Told:
+def failed(position: int, **facts: object) -> WorkerReport:
     """Return what is known of a worker that told of an exception in a step."""
-    return Told(ending="failed", error=ERROR, current=position, **facts)  # type: ignore[arg-type]
+    return WorkerReport(ending="failed", error=ERROR, current=position, **facts)  # type: ignore[arg-type]
 
 
-def died(position: int | None, **facts: object) -> Told:
+def died(position: int | None, **facts: object) -> WorkerReport:
     """Return what is known of a worker that went without a word."""
-    return Told(ending=None, error=ERROR, current=position, **facts)  # type: ignore[arg-type]
+    return WorkerReport(ending=None, error=ERROR, current=position, **facts)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Case:
     """What was told and recorded, and how the run ended by that."""
 
     name: str
-    told: Told
+    told: WorkerReport
     recorded: set[tuple[str, str]] = field(default_factory=set)
     steps: tuple[StepRecord, ...] = field(default_factory=two)
     state: RunState
@@ -53,7 +53,7 @@ class Case:
 CASES = (
     Case(
         name="no locks within the means of the step",
-        told=Told(ending="lock_timeout", error=ERROR, current=1, touching=True),
+        told=WorkerReport(ending="lock_timeout", error=ERROR, current=1, touching=True),
         recorded={A},
         state=RunState.FAILED,
         outcome="lock_timeout",
@@ -62,7 +62,9 @@ CASES = (
     ),
     Case(
         name="no locks for a later part of a step that stays",
-        told=Told(ending="lock_timeout", error=ERROR, current=1, touching=True, wrote=True),
+        told=WorkerReport(
+            ending="lock_timeout", error=ERROR, current=1, touching=True, wrote=True
+        ),
         recorded={A},
         steps=two(rolls_back=False),
         state=RunState.PARTIAL,
@@ -72,7 +74,7 @@ CASES = (
     ),
     Case(
         name="stopped where a step waited for its locks",
-        told=Told(ending="stopped", current=1, touching=True, wrote=True),
+        told=WorkerReport(ending="stopped", current=1, touching=True, wrote=True),
         recorded={A},
         state=RunState.CANCELLED,
         outcome="cancelled",
@@ -80,7 +82,7 @@ CASES = (
     ),
     Case(
         name="stopped in the middle of a step that stays",
-        told=Told(ending="stopped", current=1, touching=True, wrote=True),
+        told=WorkerReport(ending="stopped", current=1, touching=True, wrote=True),
         recorded={A},
         steps=two(rolls_back=False),
         state=RunState.PARTIAL,
@@ -89,7 +91,7 @@ CASES = (
     ),
     Case(
         name="done",
-        told=Told(ending="done"),
+        told=WorkerReport(ending="done"),
         recorded={A, B},
         state=RunState.SUCCEEDED,
         outcome="applied",
@@ -97,7 +99,7 @@ CASES = (
     ),
     Case(
         name="done, nothing to do",
-        told=Told(ending="done"),
+        told=WorkerReport(ending="done"),
         steps=(),
         state=RunState.NOOP,
         outcome="noop",
@@ -105,7 +107,7 @@ CASES = (
     ),
     Case(
         name="done, backwards",
-        told=Told(ending="done"),
+        told=WorkerReport(ending="done"),
         steps=two(direction=BACK),
         state=RunState.SUCCEEDED,
         outcome="reverted",
@@ -113,7 +115,7 @@ CASES = (
     ),
     Case(
         name="done, but not recorded",
-        told=Told(ending="done"),
+        told=WorkerReport(ending="done"),
         recorded={A},
         state=RunState.FAILED,
         outcome="not_recorded",
@@ -122,7 +124,7 @@ CASES = (
     ),
     Case(
         name="done backwards, but still recorded",
-        told=Told(ending="done"),
+        told=WorkerReport(ending="done"),
         recorded={B},
         steps=two(direction=BACK),
         state=RunState.FAILED,
@@ -180,7 +182,7 @@ CASES = (
     ),
     Case(
         name="failed before the first step",
-        told=Told(ending="failed", error=ERROR),
+        told=WorkerReport(ending="failed", error=ERROR),
         state=RunState.FAILED,
         outcome="failed",
         ends=(NOT, NOT),
@@ -188,7 +190,7 @@ CASES = (
     ),
     Case(
         name="failed behind the last step",
-        told=Told(ending="failed", error=ERROR),
+        told=WorkerReport(ending="failed", error=ERROR),
         recorded={A, B},
         state=RunState.FAILED,
         outcome="failed",
@@ -307,14 +309,14 @@ CASES = (
     ),
     Case(
         name="stopped before the first step",
-        told=Told(ending="stopped"),
+        told=WorkerReport(ending="stopped"),
         state=RunState.CANCELLED,
         outcome="cancelled",
         ends=(NOT, NOT),
     ),
     Case(
         name="stopped between two steps",
-        told=Told(ending="stopped"),
+        told=WorkerReport(ending="stopped"),
         recorded={A},
         steps=two(rolls_back=False),
         state=RunState.CANCELLED,
@@ -323,7 +325,7 @@ CASES = (
     ),
     Case(
         name="the plan has changed",
-        told=Told(ending="plan_changed", error=ERROR),
+        told=WorkerReport(ending="plan_changed", error=ERROR),
         state=RunState.STALE,
         outcome="plan_changed",
         ends=(NOT, NOT),
@@ -331,7 +333,7 @@ CASES = (
     ),
     Case(
         name="the plan has changed: somebody else applied all of it",
-        told=Told(ending="plan_changed", error=ERROR),
+        told=WorkerReport(ending="plan_changed", error=ERROR),
         recorded={A, B},
         state=RunState.STALE,
         outcome="plan_changed",
@@ -344,7 +346,7 @@ CASES = (
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_verdict(case):
     """Each case has its one ending, with a state for each step."""
-    found = verdict(case.steps, case.recorded, case.told)
+    found = determine_outcome(case.steps, case.recorded, case.told)
     assert (found.state, found.outcome) == (case.state, case.outcome)
     assert tuple(step.state for step in found.steps) == case.ends
     assert (found.error is not None) is case.has_error
@@ -352,13 +354,13 @@ def test_verdict(case):
 
 def test_the_error_stands_at_the_step_that_failed():
     """The others have none."""
-    found = verdict(two(), {A}, failed(1))
+    found = determine_outcome(two(), {A}, failed(1))
     assert [step.error for step in found.steps] == [None, ERROR]
 
 
 def test_what_is_not_recorded_is_named():
     """A `migrate` that ends well without recording is told which step is missing."""
-    found = verdict(two(), {A}, Told(ending="done"))
+    found = determine_outcome(two(), {A}, WorkerReport(ending="done"))
     assert found.error is not None
     assert "testapp.0003_b" in found.error.message
     assert "testapp.0002_a" not in found.error.message
@@ -377,14 +379,14 @@ def test_success_is_never_told_of_what_is_not_recorded(
 ):
     """Whatever a worker says: only the recorder makes a success, and no step that the
     recorder has is anything but applied."""
-    told = Told(
+    told = WorkerReport(
         ending=ending,
         error=ERROR,
         current=current,
         touching=touching,
         wrote=wrote,
     )
-    found = verdict(two(rolls_back=rolls_back), recorded, told)
+    found = determine_outcome(two(rolls_back=rolls_back), recorded, told)
     if found.state in {RunState.SUCCEEDED, RunState.NOOP}:
         assert recorded == {A, B}
     for step in found.steps:

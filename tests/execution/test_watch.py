@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from migration_route.execution.worker.lock_retry import Watch
+from migration_route.execution.worker.lock_retry import BlockerMonitor
 from migration_route.vendors.base import Blocker
 from tests.execution.test_attempts import SOMEBODY, TABLE
 
@@ -50,7 +50,7 @@ class Telling:
         return 1.0
 
 
-def seen(watch: Watch, older_than: float = 0.5) -> tuple[list[int], float]:
+def seen(watch: BlockerMonitor, older_than: float = 0.5) -> tuple[list[int], float]:
     """Return the pids that hold a statement back, and the seconds more."""
     own: Any = None  # `Telling` does not look at it
     blockers, more = watch.holds_back(own, TABLE, older_than=older_than)
@@ -72,7 +72,7 @@ def seen(watch: Watch, older_than: float = 0.5) -> tuple[list[int], float]:
 )
 def test_a_vacuum_gives_way_to_one_who_waits_a_little_longer(blockers, held_back, more):
     """One that prevents a wraparound does not, nor does anybody else."""
-    assert seen(Watch("default", Telling(*blockers))) == (held_back, more)
+    assert seen(BlockerMonitor("default", Telling(*blockers))) == (held_back, more)
 
 
 @pytest.mark.usefixtures("database")
@@ -80,7 +80,7 @@ def test_a_transaction_whose_age_is_hidden_counts_from_the_first_look():
     """The role may not see when it began: only what stays is in the way."""
     hidden = replace(SOMEBODY, since="", age=0.0)
     telling = Telling(hidden)
-    watch = Watch("default", telling)
+    watch = BlockerMonitor("default", telling)
     assert seen(watch, 0.0)[0] == []
     assert seen(watch, 0.0)[0] == [4242]
     telling.blockers = [replace(hidden, key="3/78")]

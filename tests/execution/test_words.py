@@ -13,13 +13,13 @@ from django.test import Client
 
 from migration_route.core.enums import RunState
 from migration_route.execution.launchers.process import (
-    forget_words,
     has_ended,
-    taking_words,
-    with_last_words,
-    words_of,
+    log_path,
+    open_log,
+    remove_log,
+    with_log_tail,
 )
-from migration_route.execution.recovery.reaper import look_after
+from migration_route.execution.recovery.reaper import reap
 from migration_route.ledger import runs
 from migration_route.ledger.queries import find_run, list_runs
 from migration_route.ledger.records import RunRecord
@@ -57,9 +57,9 @@ def call(path: str, **body: Any) -> tuple[int, dict[str, Any]]:
 
 def write(run: str, text: str = "said") -> Path:
     """Let a process of this run have said something; return the file."""
-    with taking_words(run) as descriptor:
+    with open_log(run) as descriptor:
         os.write(descriptor, text.encode())
-    found = words_of(run)
+    found = log_path(run)
     assert found is not None
     return found
 
@@ -72,8 +72,8 @@ def test_the_directory_and_its_files_are_closed_to_others(temporary: Path) -> No
     assert stat.S_IMODE(first.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(first.stat().st_mode) == 0o600
     assert has_ended(RUN)
-    forget_words(RUN)
-    assert words_of(RUN) is None
+    remove_log(RUN)
+    assert log_path(RUN) is None
     assert not has_ended(RUN)
     assert [path.name for path in first.parent.iterdir()] == [second.name]
 
@@ -109,12 +109,12 @@ def test_what_another_user_has_put_there_is_not_used(
     decoy(path, elsewhere)
     if path.is_dir():
         (path / f"{RUN}.log").write_text("a lie")
-    assert words_of(RUN) is None
+    assert log_path(RUN) is None
     found = write(RUN)
     assert found.parent != path
-    assert with_last_words("It ended.", RUN).startswith("said. It ended.")
-    forget_words(RUN)
-    assert words_of(RUN) is None
+    assert with_log_tail("It ended.", RUN).startswith("said. It ended.")
+    remove_log(RUN)
+    assert log_path(RUN) is None
     assert [entry.name for entry in elsewhere.iterdir()] in ([], [f"{RUN}.log"])
     if path.is_dir():
         assert (path / f"{RUN}.log").read_text() == "a lie"
@@ -135,14 +135,14 @@ def test_a_file_that_is_none_is_neither_read_nor_in_the_way(
         path.symlink_to(secret)
     else:
         os.mkfifo(path)
-    assert with_last_words("It ended.", RUN) == "It ended."
+    assert with_log_tail("It ended.", RUN) == "It ended."
     assert not has_ended(RUN)
-    forget_words(RUN)
+    remove_log(RUN)
     assert secret.read_text() == "not for the ledger"
 
 
 def _ended_run() -> RunRecord:
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     return runs.move(run.id, to=RunState.SUCCEEDED, expected={RunState.QUEUED})
 
 
@@ -154,7 +154,7 @@ def test_cleanup_that_fails_fails_no_read(database: None, temporary: Path) -> No
     path = write(run.id)
     path.unlink()
     (path / "inside").mkdir(parents=True)
-    assert look_after(run) == run
+    assert reap(run) == run
     for place in ("status", "runs", f"runs/{run.id}"):
         status, _ = call(place)
         assert status == 200

@@ -52,7 +52,7 @@ def person(settings: Any) -> Client:
 
 def cancelled_run(error: StepError, end: RunState = RunState.CANCELLED) -> str:
     """Return a run that was at work when it was cancelled, and what its worker met."""
-    new, _ = runs.open_run(a_new_run(database="other"))
+    new, _ = runs.create_run(a_new_run(database="other"))
     for state, before in (
         (RunState.WAITING, RunState.QUEUED),
         (RunState.RUNNING, RunState.WAITING),

@@ -6,27 +6,27 @@ import pytest
 
 from migration_route.core import clock
 from migration_route.core.enums import RunState, WaitingReason
-from migration_route.core.errors import NotInThisState, UnknownRun
+from migration_route.core.errors import InvalidState, UnknownRun
 from migration_route.ledger import claims, runs
 from migration_route.ledger.queries import find_run, list_entries
-from migration_route.ledger.runs import Waiting
+from migration_route.ledger.runs import WaitInfo
 from migration_route.ledger.verification import verify
 from tests.factories import a_new_run, at_once
 
 pytestmark = pytest.mark.usefixtures("database")
 
 TOMORROW = "2999-12-01T01:00:00.000000Z"
-NIGHT = Waiting(reason=WaitingReason.WINDOW, until=TOMORROW, facts={"why": "Night."})
+NIGHT = WaitInfo(reason=WaitingReason.WINDOW, until=TOMORROW, facts={"why": "Night."})
 
 
 def a_waiting_run(**changes):
     """Return a run that waits for its window."""
-    return runs.open_run(a_new_run(waiting=NIGHT, **changes))[0]
+    return runs.create_run(a_new_run(waiting=NIGHT, **changes))[0]
 
 
 def take(run, word="one"):
     """Take it as a process of some host."""
-    return claims.take(run, word, host="here", pid=7)
+    return claims.claim(run, word, host="here", pid=7)
 
 
 def test_a_run_that_waits_is_born_so_and_on_the_ledger():
@@ -43,10 +43,10 @@ def test_a_run_that_waits_is_born_so_and_on_the_ledger():
 @pytest.mark.parametrize("new", [a_new_run(), a_new_run(waiting=NIGHT)])
 def test_of_many_that_come_for_a_run_one_gets_it(new):
     """A message that is delivered eight times is one taking."""
-    run, _ = runs.open_run(new)
+    run, _ = runs.create_run(new)
     found = at_once(8, lambda number: take(run.id, f"word {number}"))
     [taken] = [one for one in found if not isinstance(one, Exception)]
-    assert {type(one) for one in found if one is not taken} == {NotInThisState}
+    assert {type(one) for one in found if one is not taken} == {InvalidState}
     assert find_run(run.id).carrier == taken.carrier
     assert take(run.id, taken.carrier).carrier == taken.carrier  # it is its own
 
@@ -57,10 +57,10 @@ def test_only_what_has_not_begun_can_be_taken():
     for state, reason in [(RunState.RUNNING, ""), (RunState.WAITING, "lock")]:
         change = runs.Change(waiting_reason=reason)
         runs.move(run.id, to=state, expected=set(RunState), change=change)
-        with pytest.raises(NotInThisState):
+        with pytest.raises(InvalidState):
             take(run.id)
     runs.move(run.id, to=RunState.CANCELLED, expected={RunState.WAITING})
-    with pytest.raises(NotInThisState, match="cancelled"):
+    with pytest.raises(InvalidState, match="cancelled"):
         take(run.id)
     with pytest.raises(UnknownRun):
         take("0" * 32)
@@ -69,21 +69,21 @@ def test_only_what_has_not_begun_can_be_taken():
 def test_a_heart_beats_for_its_own_run_alone():
     """Who has lost the run hears it with the next beat."""
     run = take(a_waiting_run().id)
-    assert claims.keep(run.id, "one") is not None
-    assert claims.keep(run.id, "another") is None
+    assert claims.heartbeat(run.id, "one") is not None
+    assert claims.heartbeat(run.id, "another") is None
     runs.move(run.id, to=RunState.CANCELLED, expected={RunState.WAITING})
-    assert claims.keep(run.id, "one") is None
+    assert claims.heartbeat(run.id, "one") is None
 
 
 def test_waiting_is_an_entry_once():
     """Not with every look, but when the opening has moved."""
-    run = take(runs.open_run(a_new_run())[0].id)
-    run = claims.wait_to_begin(run, NIGHT)
+    run = take(runs.create_run(a_new_run())[0].id)
+    run = claims.set_scheduled(run, NIGHT)
     count = len(list_entries(before=None, limit=50))
-    assert claims.wait_to_begin(run, NIGHT) == run
+    assert claims.set_scheduled(run, NIGHT) == run
     assert len(list_entries(before=None, limit=50)) == count
-    moved = Waiting(reason=WaitingReason.FREEZE, until=TOMORROW, facts={"why": "Sale."})
-    assert claims.wait_to_begin(run, moved).waiting_reason == "freeze"
+    moved = WaitInfo(reason=WaitingReason.FREEZE, until=TOMORROW, facts={"why": "Sale."})
+    assert claims.set_scheduled(run, moved).waiting_reason == "freeze"
     assert len(list_entries(before=None, limit=50)) == count + 1
     assert verify().intact
 
@@ -91,9 +91,9 @@ def test_waiting_is_an_entry_once():
 def test_a_run_that_is_handed_back_is_anybodys_at_once():
     """But not by a process that has lost it before."""
     run = take(a_waiting_run().id)
-    claims.hand_back(run.id, "another")
+    claims.release_claim(run.id, "another")
     assert find_run(run.id).carrier == "one"
-    claims.hand_back(run.id, "one")
+    claims.release_claim(run.id, "one")
     found = find_run(run.id)
     assert (found.carrier, found.supervisor_pid) == ("", None)
     assert clock.age(found.heartbeat_at).days > 365
@@ -103,12 +103,12 @@ def test_a_run_that_is_handed_back_is_anybodys_at_once():
 def test_of_many_that_see_a_dead_process_one_takes_its_run_away():
     """So that one new process is started; a heart that beats again keeps it."""
     run = take(a_waiting_run().id)
-    found = at_once(8, lambda _: claims.take_away(run, tries=1))
+    found = at_once(8, lambda _: claims.revoke_claim(run, tries=1))
     assert sorted(found) == [False] * 7 + [True]
     left = find_run(run.id)
     assert (left.carrier, left.waiting_facts["tries"]) == ("", 1)
     assert left.waits_to_begin
     again = take(run.id, "two")
-    assert claims.keep(run.id, "two") is not None
-    assert not claims.take_away(again, tries=2)
+    assert claims.heartbeat(run.id, "two") is not None
+    assert not claims.revoke_claim(again, tries=2)
     assert verify().intact

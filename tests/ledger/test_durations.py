@@ -8,7 +8,7 @@ import pytest
 
 from migration_route.core.enums import Direction, Mode, RunState, StepState
 from migration_route.ledger import runs
-from migration_route.ledger.queries import StepKey, Took, took_before
+from migration_route.ledger.queries import StepDuration, StepKey, previous_durations
 from migration_route.ledger.records import StepRecord
 from migration_route.planning.plan import PlanRequest
 from migration_route.presentation.serializers import plan_answer
@@ -25,7 +25,7 @@ def key_of(step: StepRecord) -> StepKey:
 
 def on_record(step: StepRecord, **changes: Any) -> str:
     """Put a run of this step on record, that has come to its end; return its id."""
-    run, _ = runs.open_run(a_new_run(steps=(step,), **changes))
+    run, _ = runs.create_run(a_new_run(steps=(step,), **changes))
     return runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED}).id
 
 
@@ -33,8 +33,8 @@ def test_the_newest_run_tells_wherever_it_was(database):
     """On another database as well, and though a later step of that run has failed."""
     on_record(a_step_record("0001_a", state=StepState.APPLIED, duration_ms=9))
     run = on_record(DONE, database="other")
-    (took,) = took_before([key_of(DONE)]).values()
-    assert isinstance(took, Took)
+    (took,) = previous_durations([key_of(DONE)]).values()
+    assert isinstance(took, StepDuration)
     assert (took.ms, took.run, took.database) == (42, run, "other")
     assert took.at
 
@@ -53,13 +53,13 @@ def test_what_is_not_the_same_tells_nothing(database, changes):
     """Nor does a step that did not come to its end, or was resumed in its middle."""
     facts = {"state": StepState.APPLIED, "duration_ms": 42, **changes}
     on_record(a_step_record("0001_a", **facts))
-    assert took_before([key_of(DONE)]) == {}
+    assert previous_durations([key_of(DONE)]) == {}
 
 
 def test_what_was_only_recorded_tells_nothing(database):
     """It took no time."""
     on_record(DONE, mode=Mode.FAKE)
-    assert took_before([key_of(DONE)]) == {}
+    assert previous_durations([key_of(DONE)]) == {}
 
 
 def test_a_plan_says_how_long_its_steps_took(history):

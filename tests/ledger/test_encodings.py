@@ -9,12 +9,12 @@ import pytest
 from django.db import DataError, connections
 
 from migration_route.conf import route_settings
-from migration_route.conf.databases import own_connection
+from migration_route.conf.databases import using_private_connection
 from migration_route.core.enums import EventKind, RunState, StepState
 from migration_route.ledger import bootstrap, runs
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import find_run, list_entries, list_events
-from migration_route.ledger.run_log import Journal
+from migration_route.ledger.run_log import RunLog
 from migration_route.ledger.verification import verify
 from migration_route.models import Event
 from migration_route.vendors import encodings
@@ -73,15 +73,15 @@ def test_every_text_is_kept_with_escapes_for_what_cannot_be_stored(ledger):
     alias, expected = ledger
     steps = (a_step_record("0002_a"),)
     new = a_new_run(steps=steps, reason=TRAIN, actor_name=TRAIN, build=TRAIN)
-    opened, _ = runs.open_run(new)
+    opened, _ = runs.create_run(new)
     run = runs.move(
         opened.id,
         to=RunState.RUNNING,
         expected={RunState.QUEUED},
         change=runs.Change(reason=TRAIN, actor_name=TRAIN),
     )
-    with own_connection(alias):
-        journal = Journal(run)
+    with using_private_connection(alias):
+        journal = RunLog(run)
         journal.event(EventKind.OUTPUT, text=TRAIN, facts={"stream": TRAIN})
         journal.step(0, StepState.FAILED, error=StepError(type="Error", message=TRAIN))
         assert journal.flush()
@@ -102,10 +102,10 @@ def test_what_the_database_refuses_for_good_is_not_tried_again_and_again(
     """A value that can never be written is told as such: nobody waits for it."""
     if vendor() == "sqlite":
         pytest.skip("SQLite refuses no value")
-    opened, _ = runs.open_run(a_new_run())
+    opened, _ = runs.create_run(a_new_run())
     run = runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
-    with own_connection("default"):
-        journal = Journal(run)
+    with using_private_connection("default"):
+        journal = RunLog(run)
         journal.event(EventKind.OUTPUT, text="a", step=2**40)  # no column is so wide
         with pytest.raises(DataError):
             Event.objects.create(run="x", number=1, at="", kind="", step=2**40, facts="{}")

@@ -10,7 +10,7 @@ from django.db import IntegrityError, OperationalError, connections
 
 from migration_route.core.enums import Action, RunState
 from migration_route.ledger import entries, hashchain, runs, spool
-from migration_route.ledger.entries import Draft, note, write
+from migration_route.ledger.entries import Draft, write, write_if_possible
 from migration_route.ledger.queries import list_entries
 from migration_route.ledger.verification import verify
 from migration_route.models import Entry
@@ -101,7 +101,7 @@ def test_a_line_that_is_there_already_is_not_written_twice():
 def test_a_note_goes_to_the_log_as_well(caplog):
     """Whoever collects logs has every denial there, as JSON."""
     with caplog.at_level(logging.INFO, "migration_route.ledger"):
-        note(denied(actor_name="eve"))
+        write_if_possible(denied(actor_name="eve"))
     (record,) = caplog.records
     action, _, words = record.getMessage().partition(" ")
     assert action == "denied"
@@ -110,17 +110,17 @@ def test_a_note_goes_to_the_log_as_well(caplog):
 
 def test_a_note_makes_no_ledger(empty_database):
     """Somebody without any right must not bring tables into a database."""
-    note(denied())
+    write_if_possible(denied())
     assert connections[empty_database].introspection.table_names() == []
 
 
 @only_sqlite
 def test_a_note_on_a_locked_file_waits_beside_it():
     """While a migration holds the file, the line is left in the folder, whole."""
-    folder = spool.folder_of("default")
+    folder = spool.spool_dir("default")
     with written_by_another():
-        note(denied(actor_name="eve"))
-        ((path, entry),) = spool.left_entries(folder)
+        write_if_possible(denied(actor_name="eve"))
+        ((path, entry),) = spool.spooled_entries(folder)
     assert path.parent == folder
     assert entry["actor_name"] == "eve"
     assert not Entry.objects.exists()
@@ -131,15 +131,15 @@ def test_a_note_on_a_locked_file_waits_beside_it():
 @pytest.mark.parametrize("writer", ["write", "open_run", "move"])
 def test_the_next_writer_takes_in_what_was_left(writer):
     """Whoever writes next, the line comes onto the chain, once, and the folder goes."""
-    folder = spool.folder_of("default")
-    run = runs.open_run(a_new_run())[0].id if writer == "move" else ""
+    folder = spool.spool_dir("default")
+    run = runs.create_run(a_new_run())[0].id if writer == "move" else ""
     with written_by_another():
-        note(denied(actor_name="eve"))
+        write_if_possible(denied(actor_name="eve"))
     try:
         if writer == "write":
             write(denied(actor_name="mallory"), patience=1)
         elif writer == "open_run":
-            runs.open_run(a_new_run())
+            runs.create_run(a_new_run())
         else:
             runs.move(run, to=RunState.CANCELLED, expected={RunState.QUEUED})
         names = [entry.actor_name for entry in list_entries(before=None, limit=10)]
@@ -153,10 +153,10 @@ def test_the_next_writer_takes_in_what_was_left(writer):
 @only_sqlite
 def test_what_was_left_is_not_taken_in_twice():
     """A writer that ended between the commit and the sweep leaves the file there."""
-    folder = spool.folder_of("default")
+    folder = spool.spool_dir("default")
     with written_by_another():
-        note(denied(actor_name="eve"))
-    ((path, _),) = spool.left_entries(folder)
+        write_if_possible(denied(actor_name="eve"))
+    ((path, _),) = spool.spooled_entries(folder)
     text = path.read_text()
     write(patience=1)
     folder.mkdir()
@@ -170,8 +170,11 @@ def test_what_was_left_is_not_taken_in_twice():
 def test_many_notes_on_a_locked_file_are_all_kept():
     """Nothing is lost, and they are taken in in the order in which they came."""
     with written_by_another():
-        assert at_once(5, lambda n: note(denied(actor_name=f"eve {n}"))) == [None] * 5
-        note(denied(actor_name="last"))
+        assert (
+            at_once(5, lambda n: write_if_possible(denied(actor_name=f"eve {n}")))
+            == [None] * 5
+        )
+        write_if_possible(denied(actor_name="last"))
     at_once(3, lambda n: write(denied(actor_name="writer"), patience=10))
     names = [entry.actor_name for entry in list_entries(before=None, limit=20)][::-1]
     assert sorted(names) == [*(f"eve {n}" for n in range(5)), "last", *["writer"] * 3]
@@ -187,7 +190,7 @@ def test_a_note_never_fails(tmp_path):
     usual = connections["default"]
     connections["default"] = nowhere
     try:
-        note(denied())
+        write_if_possible(denied())
     finally:
         connections["default"] = usual
         nowhere.close()
@@ -202,7 +205,7 @@ def test_a_note_on_a_server_that_is_gone_is_logged(caplog):
     usual = connections["default"]
     connections["default"] = gone
     try:
-        note(denied())
+        write_if_possible(denied())
     finally:
         connections["default"] = usual
     assert "could not be written" in caplog.text

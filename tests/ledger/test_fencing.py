@@ -8,17 +8,28 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection, connections, transaction
 
-from migration_route.conf.databases import own_connection
+from migration_route.conf.databases import using_private_connection
 from migration_route.core import clock
-from migration_route.core.enums import Action, Asked, EventKind, RunState, StepState
-from migration_route.core.errors import NotInThisState
+from migration_route.core.enums import (
+    Action,
+    ControlRequest,
+    EventKind,
+    RunState,
+    StepState,
+)
+from migration_route.core.errors import InvalidState
 from migration_route.ledger import claims, runs
 from migration_route.ledger.database_time import read_time
 from migration_route.ledger.fencing import ClaimLost, require_claim
-from migration_route.ledger.queries import find_run, list_entries, list_events, silence
+from migration_route.ledger.queries import (
+    find_run,
+    heartbeat_age,
+    list_entries,
+    list_events,
+)
 from migration_route.ledger.records import RunRecord
-from migration_route.ledger.run_log import Journal
-from migration_route.ledger.runs import forget_asked, show_held, show_waiting
+from migration_route.ledger.run_log import RunLog
+from migration_route.ledger.runs import clear_control, update_held, update_waiting
 from migration_route.ledger.verification import verify
 from migration_route.models import Run
 from tests.factories import a_new_run, a_step_record, vendor
@@ -29,8 +40,8 @@ pytestmark = pytest.mark.usefixtures("database")
 @pytest.fixture
 def run() -> RunRecord:
     """Return a run that a process has claimed and started."""
-    opened, _ = runs.open_run(a_new_run(steps=(a_step_record("0002_a"),)))
-    claims.take(opened.id, "a" * 32, host="one", pid=1)
+    opened, _ = runs.create_run(a_new_run(steps=(a_step_record("0002_a"),)))
+    claims.claim(opened.id, "a" * 32, host="one", pid=1)
     return runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
 
 
@@ -51,8 +62,8 @@ FENCES = [taken_over, concluded]
 @pytest.mark.parametrize("fence", FENCES)
 def test_a_fenced_process_writes_no_event_no_entry_and_no_row(run, fence):
     """The whole transaction is refused, and the ledger is what the other host wrote."""
-    with own_connection("default"):
-        journal = Journal(run)
+    with using_private_connection("default"):
+        journal = RunLog(run)
         journal.event(EventKind.OUTPUT, text="before")
         assert journal.flush()
         fence(run)
@@ -72,9 +83,9 @@ def test_a_fenced_process_writes_no_event_no_entry_and_no_row(run, fence):
 @pytest.mark.parametrize(
     "write",
     [
-        lambda run: show_waiting(run.id, run.carrier, {"a": 1}),
-        lambda run: show_held(run.id, run.carrier, {"a": 1}, ""),
-        lambda run: forget_asked(run.id, run.carrier, Asked.HOLD),
+        lambda run: update_waiting(run.id, run.carrier, {"a": 1}),
+        lambda run: update_held(run.id, run.carrier, {"a": 1}, ""),
+        lambda run: clear_control(run.id, run.carrier, ControlRequest.HOLD),
         lambda run: runs.move(
             run.id,
             to=RunState.HELD,
@@ -97,8 +108,8 @@ def test_every_other_write_of_a_fenced_process_is_refused(run, fence, write):
 def test_a_lost_run_is_still_its_process_s_until_it_is_taken_over(run):
     """A heartbeat that stops proves nothing: the process may only have been slow."""
     runs.move(run.id, to=RunState.LOST, expected={RunState.RUNNING})
-    with own_connection("default"):
-        journal = Journal(run)
+    with using_private_connection("default"):
+        journal = RunLog(run)
         journal.event(EventKind.OUTPUT, text="still here")
         assert journal.flush()
 
@@ -108,16 +119,16 @@ def test_of_two_that_take_a_lost_run_over_one_does(run):
     runs.move(run.id, to=RunState.LOST, expected={RunState.RUNNING})
     seen = find_run(run.id)
     first = claims.take_over(seen)
-    with pytest.raises(NotInThisState):
+    with pytest.raises(InvalidState):
         claims.take_over(seen)
     assert find_run(run.id).carrier == first.carrier != run.carrier
 
 
 def test_what_another_wrote_in_the_place_of_an_event_is_not_taken_for_a_lost_answer(run):
     """Positions are compared by digest: the same number is not the same event."""
-    with own_connection("default"):
-        journal = Journal(run)
-        other = Journal(run)
+    with using_private_connection("default"):
+        journal = RunLog(run)
+        other = RunLog(run)
         other.event(EventKind.OUTPUT, text="of another writer")
         assert other.flush()
         journal.event(EventKind.OUTPUT, text="mine")
@@ -141,15 +152,15 @@ def test_nobody_takes_a_run_over_while_its_process_writes(run):
         connections.close_all()
 
     other = threading.Thread(target=take)
-    with own_connection("default"), transaction.atomic():
-        journal = Journal(run)
+    with using_private_connection("default"), transaction.atomic():
+        journal = RunLog(run)
         journal.event(EventKind.OUTPUT, text="a")
         assert journal.flush()
         other.start()
         assert not done.wait(0.5)
     other.join(10)
     assert done.is_set()
-    with own_connection("default"), pytest.raises(ClaimLost):
+    with using_private_connection("default"), pytest.raises(ClaimLost):
         journal.flush()
 
 
@@ -165,7 +176,7 @@ def test_an_entry_names_the_state_that_its_transition_replaced(run):
         ends.set()
 
     other = threading.Thread(target=fail)
-    with own_connection("default"), transaction.atomic():
+    with using_private_connection("default"), transaction.atomic():
         change = runs.Change()
         runs.moved("default", run.id, RunState.CANCELLING, {RunState.RUNNING}, change)
         other.start()
@@ -182,16 +193,16 @@ def test_an_entry_names_the_state_that_its_transition_replaced(run):
 def test_the_time_of_the_database_is_written_as_every_time_is():
     """It sorts with the others, and has microseconds."""
     now = read_time("default")
-    assert clock.written(clock.parsed(now)) == now
-    assert abs(clock.parsed(now) - datetime.now(UTC)) < timedelta(seconds=30)
+    assert clock.format_time(clock.parse_time(now)) == now
+    assert abs(clock.parse_time(now) - datetime.now(UTC)) < timedelta(seconds=30)
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_heartbeat_of_another_clock_does_not_keep_a_run_alive(run, hours):
     """One in the future proves as little as one in the past."""
-    then = clock.written(datetime.now(UTC) + timedelta(hours=hours))
+    then = clock.format_time(datetime.now(UTC) + timedelta(hours=hours))
     Run.objects.filter(pk=run.id).update(heartbeat_at=then)
-    assert silence(find_run(run.id)) > timedelta(minutes=50)
+    assert heartbeat_age(find_run(run.id)) > timedelta(minutes=50)
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -209,14 +220,14 @@ def test_a_host_whose_clock_is_wrong_writes_the_time_of_the_database(
 
     monkeypatch.setattr(clock, "datetime", Wrong)
     monkeypatch.setattr(clock, "_offset", timedelta(0))
-    with own_connection("default"):
+    with using_private_connection("default"):
         read_time("default")
-        journal = Journal(run)
+        journal = RunLog(run)
         journal.event(EventKind.OUTPUT, text="a")
         journal.step(0, StepState.APPLYING)
         assert journal.flush()
     monkeypatch.undo()
-    assert silence(find_run(run.id)) < timedelta(seconds=30)
+    assert heartbeat_age(find_run(run.id)) < timedelta(seconds=30)
     (event,) = list_events(run.id, after=0, limit=9)
     entry = next(
         one
@@ -224,4 +235,4 @@ def test_a_host_whose_clock_is_wrong_writes_the_time_of_the_database(
         if one.action == Action.STEP_STARTED
     )
     for at in (event.at, entry.at, find_run(run.id).heartbeat_at):
-        assert abs(clock.parsed(at) - datetime.now(UTC)) < timedelta(seconds=30)
+        assert abs(clock.parse_time(at) - datetime.now(UTC)) < timedelta(seconds=30)

@@ -6,14 +6,14 @@ import pytest
 from django.db import connections
 from django.test import Client
 
-from migration_route.conf.databases import new_connection
+from migration_route.conf.databases import private_connection
 from migration_route.core.enums import Action
 from migration_route.core.errors import ActiveRun, DatabaseUnavailable
 from migration_route.ledger import bootstrap, queries
 from migration_route.ledger.bootstrap import install, is_installed
 from migration_route.ledger.entries import Draft, write
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from tests.factories import at_once, tables
 
 OWN = {
@@ -57,8 +57,8 @@ def test_installing_waits_for_the_lock_and_then_names_what_is_in_the_way(
 ):
     """Another run may be at work on that database."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LOCK_WAIT": "200ms"}
-    connection = new_connection(empty_database)
-    lock = vendor_of(empty_database).lock(connection, Slot.SUPERVISOR)
+    connection = private_connection(empty_database)
+    lock = vendor_of(empty_database).lock(connection, LockSlot.SUPERVISOR)
     try:
         assert lock.try_acquire()
         with pytest.raises(ActiveRun, match="must be installed"):
@@ -74,8 +74,8 @@ def test_installing_does_not_wait_for_a_run_that_began_when_all_was_there(
 ):
     """The one who installed has given the lock to a run, which may keep it for long."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LOCK_WAIT": "20s"}
-    connection = new_connection(empty_database)
-    lock = vendor_of(empty_database).lock(connection, Slot.SUPERVISOR)
+    connection = private_connection(empty_database)
+    lock = vendor_of(empty_database).lock(connection, LockSlot.SUPERVISOR)
     look = bootstrap._is_up_to_date
     earlier: list[bool] = []  # what this process saw when it looked first
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from django.db import connections
 
-from migration_route.conf.databases import own_connection
+from migration_route.conf.databases import using_private_connection
 from migration_route.core.enums import Action, EventKind, RunState, StepState
 from migration_route.ledger import runs, spool
 from migration_route.ledger.entries import Draft, write
@@ -16,13 +16,13 @@ from migration_route.ledger.evidence import StepError
 from migration_route.ledger.hashchain import GENESIS, Line, first_break
 from migration_route.ledger.queries import (
     find_run,
+    heartbeat_age,
     list_entries,
     list_events,
     list_runs,
-    silence,
 )
 from migration_route.ledger.records import RunRecord
-from migration_route.ledger.run_log import Journal
+from migration_route.ledger.run_log import RunLog
 from migration_route.ledger.verification import verify
 from migration_route.models import Run
 from tests.factories import a_new_run, a_step_record, vendor, written_by_another
@@ -34,10 +34,10 @@ pytestmark = pytest.mark.usefixtures("database")
 def run() -> Iterator[RunRecord]:
     """Give a run of two steps that is running."""
     steps = (a_step_record("0002_a"), a_step_record("0003_b"))
-    opened, _ = runs.open_run(a_new_run(steps=steps))
+    opened, _ = runs.create_run(a_new_run(steps=steps))
     yield runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
-    if folder := spool.folder_of("default"):
-        spool.RunFile(folder, opened.id).remove()
+    if folder := spool.spool_dir("default"):
+        spool.RunSpool(folder, opened.id).remove()
 
 
 @pytest.fixture
@@ -50,10 +50,10 @@ only_sqlite = pytest.mark.usefixtures("_only_sqlite")
 
 
 @contextmanager
-def journal_of(run: RunRecord) -> Iterator[Journal]:
+def journal_of(run: RunRecord) -> Iterator[RunLog]:
     """Give a journal as a supervisor keeps it: on an impatient connection of its own."""
-    with own_connection("default", patience=0.05):
-        yield Journal(find_run(run.id))
+    with using_private_connection("default", patience=0.05):
+        yield RunLog(find_run(run.id))
 
 
 def told(run: RunRecord) -> list[tuple[int, str]]:
@@ -222,7 +222,7 @@ def test_what_the_file_cannot_take_is_left_beside_it_and_read_at_once(run):
 @only_sqlite
 def test_it_is_taken_into_the_tables_when_they_are_free(run):
     """Nothing is lost, nothing doubled, and the file goes."""
-    folder = spool.folder_of("default")
+    folder = spool.spool_dir("default")
     with journal_of(run) as journal:
         with written_by_another():
             for number in range(3):
@@ -244,10 +244,10 @@ def test_the_heart_is_seen_to_beat_beside_a_locked_file(run):
     """A long statement does not look like a dead process."""
     old = "2020-01-01T00:00:00.000000Z"
     Run.objects.filter(pk=run.id).update(heartbeat_at=old)
-    assert silence(find_run(run.id)).days > 365
+    assert heartbeat_age(find_run(run.id)).days > 365
     with journal_of(run) as journal, written_by_another():
         journal.flush()
-        assert silence(find_run(run.id)).total_seconds() < 5
+        assert heartbeat_age(find_run(run.id)).total_seconds() < 5
 
 
 @only_sqlite
@@ -287,7 +287,7 @@ def test_what_was_left_is_not_doubled_when_the_next_supervisor_has_to_wait_too(r
 @only_sqlite
 def test_a_line_that_a_dead_supervisor_did_not_finish_spoils_nothing(run):
     """It was killed in mid-write; what comes behind can be read, and all is taken in."""
-    path = spool.folder_of("default") / f"run-{run.id}.jsonl"
+    path = spool.spool_dir("default") / f"run-{run.id}.jsonl"
     with written_by_another(), journal_of(run) as dead:
         dead.event(EventKind.OUTPUT, text="a")
         dead.flush()
@@ -310,6 +310,6 @@ def test_a_journal_that_took_in_everything_leaves_no_folder(run):
         with written_by_another():
             journal.event(EventKind.OUTPUT, text="a")
             journal.flush()
-            assert spool.folder_of("default").exists()
+            assert spool.spool_dir("default").exists()
         journal.flush()
-    assert not spool.folder_of("default").exists()
+    assert not spool.spool_dir("default").exists()

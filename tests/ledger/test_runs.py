@@ -17,7 +17,7 @@ from migration_route.core.enums import (
 from migration_route.core.errors import (
     ActiveRun,
     IdempotencyMismatch,
-    NotInThisState,
+    InvalidState,
     UnknownRun,
 )
 from migration_route.ledger import runs
@@ -41,7 +41,7 @@ UNKNOWN = "0" * 32
 
 def test_a_run_begins_queued_with_its_request_on_record():
     """Row and entry come together: who, what, from where and why."""
-    run, is_new = runs.open_run(a_new_run())
+    run, is_new = runs.create_run(a_new_run())
     assert is_new
     assert (run.state, run.steps, run.last_event) == (RunState.QUEUED, a_new_run().steps, 0)
     assert find_run(run.id) == run
@@ -58,7 +58,7 @@ def test_a_run_begins_queued_with_its_request_on_record():
 
 def test_of_twenty_at_once_one_wins():
     """Nineteen are told which run owns the database; there is one row and one entry."""
-    found = at_once(20, lambda _: runs.open_run(a_new_run()))
+    found = at_once(20, lambda _: runs.create_run(a_new_run()))
     won = [answer for answer in found if isinstance(answer, tuple)]
     lost = [answer for answer in found if isinstance(answer, ActiveRun)]
     assert (len(won), len(lost)) == (1, 19), found
@@ -71,31 +71,31 @@ def test_of_twenty_at_once_one_wins():
 
 def test_another_database_has_a_run_of_its_own():
     """One run per database, not one run."""
-    runs.open_run(a_new_run())
-    runs.open_run(a_new_run(database="other"))
+    runs.create_run(a_new_run())
+    runs.create_run(a_new_run(database="other"))
     assert set(active_runs()) == {"default", "other"}
 
 
 @pytest.mark.parametrize("state", sorted(ENDED_STATES))
 def test_a_run_that_has_ended_owns_nothing(state):
     """The next one may begin."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     moved = runs.move(run.id, to=state, expected={RunState.QUEUED})
     assert not moved.is_active
     assert moved.finished_at
     assert active_runs() == {}
-    assert runs.open_run(a_new_run())[1]
+    assert runs.create_run(a_new_run())[1]
 
 
 @pytest.mark.parametrize("state", sorted(ACTIVE_STATES - {RunState.QUEUED}))
 def test_a_run_that_is_active_owns_its_database(state):
     """Whatever it waits for, nobody else begins."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     moved = runs.move(run.id, to=state, expected={RunState.QUEUED})
     assert moved.is_active
     assert not moved.finished_at
     with pytest.raises(ActiveRun, match=state):
-        runs.open_run(a_new_run())
+        runs.create_run(a_new_run())
 
 
 # --- the same request again ---------------------------------------------------------
@@ -108,19 +108,19 @@ def keyed(**changes: object) -> runs.NewRun:
 
 def test_the_same_key_and_request_is_the_same_run():
     """Also after it has ended, and nothing is written for the repetition."""
-    run, _ = runs.open_run(keyed())
-    assert runs.open_run(keyed()) == (run, False)
+    run, _ = runs.create_run(keyed())
+    assert runs.create_run(keyed()) == (run, False)
     ended = runs.move(run.id, to=RunState.SUCCEEDED, expected={RunState.QUEUED})
-    assert runs.open_run(keyed()) == (ended, False)
+    assert runs.create_run(keyed()) == (ended, False)
     assert find_repeated("k" * 64, "c" * 64) == ended
     assert Run.objects.count() == 1
 
 
 def test_the_same_key_with_another_request_is_refused():
     """A key stands for one request; the run that it began is named."""
-    run, _ = runs.open_run(keyed())
+    run, _ = runs.create_run(keyed())
     with pytest.raises(IdempotencyMismatch) as refused:
-        runs.open_run(keyed(request_digest="d" * 64))
+        runs.create_run(keyed(request_digest="d" * 64))
     assert refused.value.facts["run"] == run.id
     with pytest.raises(IdempotencyMismatch):
         find_repeated("k" * 64, "d" * 64)
@@ -128,16 +128,16 @@ def test_the_same_key_with_another_request_is_refused():
 
 def test_another_key_begins_another_run():
     """Once the first has ended."""
-    first, _ = runs.open_run(keyed())
+    first, _ = runs.create_run(keyed())
     runs.move(first.id, to=RunState.FAILED, expected={RunState.QUEUED})
-    second, is_new = runs.open_run(keyed(idempotency_key="l" * 64))
+    second, is_new = runs.create_run(keyed(idempotency_key="l" * 64))
     assert is_new
     assert second.id != first.id
 
 
 def test_the_same_request_ten_times_at_once_is_one_run():
     """A client that lost patience and sent it again gets the one run ten times."""
-    found = at_once(10, lambda _: runs.open_run(keyed()))
+    found = at_once(10, lambda _: runs.create_run(keyed()))
     assert all(isinstance(answer, tuple) for answer in found), found
     assert len({run.id for run, _ in found}) == 1
     assert sorted(is_new for _, is_new in found) == [False] * 9 + [True]
@@ -146,7 +146,7 @@ def test_the_same_request_ten_times_at_once_is_one_run():
 def test_a_key_with_two_requests_at_once_begins_one_of_them():
     """Five of each: one kind has its run, the other is told of the mismatch."""
     bodies = ["c" * 64, "d" * 64]
-    found = at_once(10, lambda n: runs.open_run(keyed(request_digest=bodies[n % 2])))
+    found = at_once(10, lambda n: runs.create_run(keyed(request_digest=bodies[n % 2])))
     won = [answer for answer in found if isinstance(answer, tuple)]
     lost = [answer for answer in found if isinstance(answer, IdempotencyMismatch)]
     assert (len(won), len(lost)) == (5, 5), found
@@ -158,7 +158,7 @@ def test_a_key_with_two_requests_at_once_begins_one_of_them():
 
 def test_a_transition_writes_row_and_entry_together():
     """From, to, who and why are on the ledger."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     error = StepError(type="OperationalError", message="no", operation=0, sqlstate="42P01")
     steps = (a_step_record(state=StepState.FAILED, error=error),)
     change = runs.Change(
@@ -187,8 +187,8 @@ def test_a_transition_writes_row_and_entry_together():
 
 def test_a_run_in_another_state_stays_there():
     """The state that it is in is told, and nothing is written."""
-    run, _ = runs.open_run(a_new_run())
-    with pytest.raises(NotInThisState, match="is queued") as refused:
+    run, _ = runs.create_run(a_new_run())
+    with pytest.raises(InvalidState, match="is queued") as refused:
         runs.move(run.id, to=RunState.SUCCEEDED, expected={RunState.RUNNING})
     assert refused.value.facts == {"run": run.id, "state": "queued"}
     assert find_run(run.id) == run
@@ -197,12 +197,12 @@ def test_a_run_in_another_state_stays_there():
 
 def test_of_many_at_once_one_moves_it():
     """Ten want to end it, each in its own way; one does."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     ends = [RunState.CANCELLED, RunState.FAILED]
     found = at_once(
         10, lambda n: runs.move(run.id, to=ends[n % 2], expected={RunState.QUEUED})
     )
-    assert sum(isinstance(answer, NotInThisState) for answer in found) == 9, found
+    assert sum(isinstance(answer, InvalidState) for answer in found) == 9, found
     assert len(list_entries(before=None, limit=10)) == 2
     assert verify().intact
 
@@ -217,7 +217,7 @@ def test_an_unknown_run_cannot_be_moved_or_found():
 
 def test_a_reason_to_wait_goes_with_the_next_transition():
     """What a run waited for is not shown when it runs."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     waits = runs.Change(waiting_reason="lock")
     waiting = runs.move(
         run.id, to=RunState.WAITING, expected={RunState.QUEUED}, change=waits
@@ -242,7 +242,7 @@ def test_runs_are_listed_newest_first_by_page():
     """Of all databases or one, older than a cursor."""
     ids = []
     for database in ("default", "other", "default"):
-        run, _ = runs.open_run(a_new_run(database=database))
+        run, _ = runs.create_run(a_new_run(database=database))
         runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED})
         ids.append(run.id)
         time.sleep(0.002)
@@ -254,7 +254,7 @@ def test_runs_are_listed_newest_first_by_page():
 
 def test_the_last_partial_run_is_the_unresolved_one():
     """Until it is reconciled."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     runs.move(run.id, to=RunState.PARTIAL, expected={RunState.QUEUED})
     assert unresolved_runs() == {"default": run.id}
     runs.move(run.id, to=RunState.RECONCILED, expected={RunState.PARTIAL})

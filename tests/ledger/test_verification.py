@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from migration_route.conf.databases import own_connection
+from migration_route.conf.databases import using_private_connection
 from migration_route.core.enums import EventKind, RunState, StepState
 from migration_route.ledger import runs, verification
 from migration_route.ledger.queries import find_run
-from migration_route.ledger.run_log import Journal
+from migration_route.ledger.run_log import RunLog
 from migration_route.ledger.verification import verify
 from migration_route.models import Entry, Event
 from tests.factories import a_new_run
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.usefixtures("database")
 @pytest.fixture
 def run() -> str:
     """Put a whole run on record: request, step, events, end."""
-    opened, _ = runs.open_run(a_new_run())
+    opened, _ = runs.create_run(a_new_run())
     runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
-    with own_connection("default"):
-        journal = Journal(find_run(opened.id))
+    with using_private_connection("default"):
+        journal = RunLog(find_run(opened.id))
         journal.event(EventKind.STEP_STARTED, step=0, text="testapp.0002_more")
         journal.step(0, StepState.APPLYING)
         assert journal.flush()

@@ -10,10 +10,10 @@ import pytest
 
 from migration_route.api.metrics import metrics_of
 from migration_route.conf.notifications import MAIL_KEYS, WEBHOOK_KEYS
-from migration_route.core.events import USUAL_EDGES, Edge, Happening
+from migration_route.core.events import DEFAULT_EVENT_TYPES, EventType, RunEvent
 from migration_route.ledger.verification import LedgerMeasure
 from migration_route.presentation.schemas.runs import HappeningMessage
-from migration_route.services.ledger import FromTheLedger, Measured
+from migration_route.services.ledger import LedgerFigures, Measurement
 
 DOCS = Path(__file__).parents[2] / "docs"
 TELLING = (DOCS / "reference" / "telling.md").read_text(encoding="utf-8")
@@ -25,15 +25,15 @@ def row(page: str, word: str) -> str:
     return found[1] if found else ""
 
 
-@pytest.mark.parametrize("edge", Edge)
+@pytest.mark.parametrize("edge", EventType)
 def test_every_event_is_there_with_the_process_that_sends_it(edge):
     assert row(TELLING, edge)
-    assert ("Usual." in row(TELLING, edge)) is (edge in USUAL_EDGES)
+    assert ("Usual." in row(TELLING, edge)) is (edge in DEFAULT_EVENT_TYPES)
     assert re.search(rf"^\|.*`{edge}`.*\| of ", TELLING, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
-    "word", [*HappeningMessage.__struct_fields__, *(f.name for f in fields(Happening))]
+    "word", [*HappeningMessage.__struct_fields__, *(f.name for f in fields(RunEvent))]
 )
 def test_every_field_is_there(word):
     assert row(TELLING, word)
@@ -46,8 +46,8 @@ def test_every_key_is_there(key):
 
 def test_every_metric_is_there():
     ledger = LedgerMeasure(entries=0, is_tail_intact=True)
-    known = FromTheLedger(counts=(), last=(), active=(), ledger=ledger, backlogs=())
-    names = [found.name for found in metrics_of(Measured(databases=(), known=known))]
+    known = LedgerFigures(counts=(), last=(), active=(), ledger=ledger, backlogs=())
+    names = [found.name for found in metrics_of(Measurement(databases=(), known=known))]
     assert len(names) == 17
     for name in names:
         assert row(TELLING, name.removeprefix("migration_route_")), name

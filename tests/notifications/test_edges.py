@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from migration_route.core.enums import ENDED_STATES, Action, RunState
-from migration_route.core.events import USUAL_EDGES, Edge, edges_of
+from migration_route.core.events import DEFAULT_EVENT_TYPES, EventType, event_types_of
 from migration_route.signals import SIGNALS
 
 UNTOLD = {
@@ -26,30 +26,30 @@ UNTOLD = {
 """What stands on the ledger alone, unless it moves a run."""
 
 
-def moved(before: RunState, after: RunState, **facts: object) -> tuple[Edge, ...]:
-    return edges_of(Action.RUN_STATE, {"from": before, "to": after, **facts})
+def moved(before: RunState, after: RunState, **facts: object) -> tuple[EventType, ...]:
+    return event_types_of(Action.RUN_STATE, {"from": before, "to": after, **facts})
 
 
 @pytest.mark.parametrize(
     ("before", "after", "edges"),
     [
-        ("queued", "running", (Edge.RUN_STARTED,)),
-        ("queued", "waiting", (Edge.RUN_WAITING,)),
-        ("waiting", "running", (Edge.RUN_RESUMED,)),
-        ("running", "waiting", (Edge.RUN_WAITING,)),
-        ("running", "held", (Edge.RUN_HELD,)),
-        ("held", "running", (Edge.RUN_RESUMED,)),
+        ("queued", "running", (EventType.RUN_STARTED,)),
+        ("queued", "waiting", (EventType.RUN_WAITING,)),
+        ("waiting", "running", (EventType.RUN_RESUMED,)),
+        ("running", "waiting", (EventType.RUN_WAITING,)),
+        ("running", "held", (EventType.RUN_HELD,)),
+        ("held", "running", (EventType.RUN_RESUMED,)),
         ("held", "held", ()),
-        ("running", "lost", (Edge.RUN_LOST,)),
+        ("running", "lost", (EventType.RUN_LOST,)),
         ("running", "cancelling", ()),
-        ("queued", "awaiting_approval", (Edge.RUN_APPROVAL_NEEDED,)),
-        ("awaiting_approval", "queued", (Edge.RUN_APPROVED,)),
-        ("awaiting_approval", "rejected", (Edge.RUN_REJECTED, Edge.RUN_ENDED)),
-        ("awaiting_approval", "expired", (Edge.RUN_ENDED,)),
-        ("awaiting_approval", "stale", (Edge.RUN_ENDED,)),
-        ("running", "succeeded", (Edge.RUN_ENDED,)),
-        ("running", "partial", (Edge.RUN_ENDED,)),
-        ("lost", "failed", (Edge.RUN_ENDED,)),
+        ("queued", "awaiting_approval", (EventType.RUN_APPROVAL_NEEDED,)),
+        ("awaiting_approval", "queued", (EventType.RUN_APPROVED,)),
+        ("awaiting_approval", "rejected", (EventType.RUN_REJECTED, EventType.RUN_ENDED)),
+        ("awaiting_approval", "expired", (EventType.RUN_ENDED,)),
+        ("awaiting_approval", "stale", (EventType.RUN_ENDED,)),
+        ("running", "succeeded", (EventType.RUN_ENDED,)),
+        ("running", "partial", (EventType.RUN_ENDED,)),
+        ("lost", "failed", (EventType.RUN_ENDED,)),
     ],
 )
 def test_a_transition_is_the_edge_that_a_reader_would_name(before, after, edges):
@@ -58,13 +58,13 @@ def test_a_transition_is_the_edge_that_a_reader_would_name(before, after, edges)
 
 def test_a_run_starts_once_also_when_it_had_to_wait_for_its_lock():
     waited = moved(RunState.WAITING, RunState.RUNNING, began=True)
-    assert waited == (Edge.RUN_STARTED,)
+    assert waited == (EventType.RUN_STARTED,)
 
 
 @pytest.mark.parametrize("state", sorted(ENDED_STATES))
 def test_every_ending_is_told(state):
     """A state that is added later comes by itself."""
-    assert Edge.RUN_ENDED in moved(RunState.RUNNING, state)
+    assert EventType.RUN_ENDED in moved(RunState.RUNNING, state)
 
 
 @pytest.mark.parametrize("action", sorted(set(Action) - UNTOLD - {Action.RUN_STATE}))
@@ -75,36 +75,36 @@ def test_every_action_is_told_or_named_as_untold(action):
         "rejected": ("awaiting_approval", "rejected"),
     }
     before, after = moves.get(action, (None, None))
-    told = edges_of(action, {"from": before, "to": after})
+    told = event_types_of(action, {"from": before, "to": after})
     assert told, f"decide: an edge for {action} in edges.py, or its name in UNTOLD here"
 
 
 @pytest.mark.parametrize("action", sorted(UNTOLD))
 def test_what_is_untold_moves_no_run(action):
-    assert edges_of(action, {}) == ()
+    assert event_types_of(action, {}) == ()
 
 
 @pytest.mark.parametrize(
     ("after", "told"),
     [
-        ("queued", (Edge.RUN_APPROVED,)),
-        ("waiting", (Edge.RUN_APPROVED, Edge.RUN_WAITING)),
+        ("queued", (EventType.RUN_APPROVED,)),
+        ("waiting", (EventType.RUN_APPROVED, EventType.RUN_WAITING)),
     ],
 )
 def test_an_approved_run_is_told_so_also_where_it_waits_for_its_window(after, told):
     facts = {"from": "awaiting_approval", "to": after}
-    assert edges_of(Action.RUN_STATE, facts) == told
+    assert event_types_of(Action.RUN_STATE, facts) == told
 
 
 def test_a_request_that_needs_approval_is_both():
-    told = edges_of(Action.RUN_REQUESTED, {"approval": {"required": 1}})
-    assert told == (Edge.RUN_APPROVAL_NEEDED, Edge.RUN_REQUESTED)
+    told = event_types_of(Action.RUN_REQUESTED, {"approval": {"required": 1}})
+    assert told == (EventType.RUN_APPROVAL_NEEDED, EventType.RUN_REQUESTED)
 
 
 def test_there_is_a_signal_for_each_edge():
-    assert set(SIGNALS) == set(Edge)
-    assert len(set(map(id, SIGNALS.values()))) == len(Edge)
+    assert set(SIGNALS) == set(EventType)
+    assert len(set(map(id, SIGNALS.values()))) == len(EventType)
 
 
 def test_strangers_are_not_told_of_unless_somebody_asks():
-    assert not USUAL_EDGES & {Edge.DENIED, Edge.REFUSED}
+    assert not DEFAULT_EVENT_TYPES & {EventType.DENIED, EventType.REFUSED}

@@ -60,7 +60,7 @@ def mailed(database, settings, monkeypatch):
 
 
 def an_ended_run(**words: str) -> str:
-    run, _ = runs.open_run(a_new_run(**words))
+    run, _ = runs.create_run(a_new_run(**words))
     runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED})
     return run.id
 

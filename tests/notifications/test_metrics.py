@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from migration_route.core.enums import Action, RunState
 from migration_route.ledger import runs
 from migration_route.ledger.entries import Draft, write
-from migration_route.ledger.runs import open_run
+from migration_route.ledger.runs import create_run
 from migration_route.models import Entry
 from migration_route.presentation.schemas.metrics import Metric, exposition
 from migration_route.services.notifications import deliver_due
@@ -64,7 +64,7 @@ def test_only_get_is_answered(database):
 
 def test_each_run_is_counted_where_it_stands(database):
     for state in (RunState.SUCCEEDED, RunState.FAILED, RunState.FAILED):
-        run, _ = open_run(a_new_run())
+        run, _ = create_run(a_new_run())
         columns = {
             "started_at": (datetime.now(UTC) - timedelta(seconds=3)).strftime(
                 "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -95,7 +95,7 @@ def test_each_run_is_counted_where_it_stands(database):
 
 
 def test_a_run_that_owns_its_database_is_seen_with_its_heart(database):
-    run, _ = open_run(a_new_run(database="other"))
+    run, _ = create_run(a_new_run(database="other"))
     runs.move(run.id, to=RunState.RUNNING, expected={RunState.QUEUED})
     runs.move(run.id, to=RunState.WAITING, expected={RunState.RUNNING})
     found = scrape()
@@ -125,7 +125,7 @@ def test_what_has_not_arrived_is_counted_for_each_recipient(database, settings):
                 {"url": receiver.url, "name": 'the "team"', "insecure": True, "events": "*"}
             ],
         }
-        open_run(a_new_run())
+        create_run(a_new_run())
         deliver_due()
     found = scrape()
     assert found["messages_pending"] == {of(recipient='the "team"'): 1}

@@ -13,8 +13,8 @@ from django.db import connections
 from migration_route import signals
 from migration_route.conf import route_settings
 from migration_route.core.enums import RunState
-from migration_route.execution.launchers.process import start, words_of
-from migration_route.execution.recovery.reaper import look_after
+from migration_route.execution.launchers.process import log_path, start
+from migration_route.execution.recovery.reaper import reap
 from migration_route.ledger import outbox, runs
 from migration_route.ledger.queries import find_run
 from migration_route.ledger.verification import verify
@@ -72,7 +72,7 @@ def test_the_process_of_a_run_tells_it_from_beginning_to_end(history, receiver, 
     assert receiver.received[-1].message["run"]["state"] == "succeeded"
     (backlog,) = outbox.backlogs([route_settings().webhooks[0].name])
     assert (backlog.pending, backlog.given_up) == (0, 0)
-    assert words_of(run.id) is None
+    assert log_path(run.id) is None
 
 
 @pytest.mark.parametrize("how", ["hang", 500, "close", "down"])
@@ -118,7 +118,7 @@ def test_a_process_that_is_killed_between_record_and_message_loses_nothing(
         process.kill()
         process.wait(timeout=30)
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LEASE": "1s"}
-    until(lambda: not look_after(find_run(run.id)).is_active, "it is looked after")
+    until(lambda: not reap(find_run(run.id)).is_active, "it is looked after")
     until_told(receiver, run.id)
     counts = Counter(each.message["id"] for each in receiver.received)
     assert max(counts.values()) == 2
@@ -132,12 +132,12 @@ def test_a_process_that_is_killed_between_record_and_message_loses_nothing(
 def test_what_no_run_tells_is_told_by_a_process_that_ends(history, receiver, told):
     """As where a plan needs approval: no run's process lives then."""
     told({"url": receiver.url}, LAUNCHER="process")
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     assert signals.settle(30)
     runs.move(run.id, to=RunState.EXPIRED, expected={RunState.QUEUED})
     receiver.until(lambda: "run_ended" in receiver.events(run.id), "it is told")
     assert receiver.events(run.id) == ["run_requested", "run_ended"]
-    until(lambda: words_of(f"deliver-{os.getpid()}") is None, "that process is gone")
+    until(lambda: log_path(f"deliver-{os.getpid()}") is None, "that process is gone")
 
 
 def test_what_strangers_do_starts_no_process(history, receiver, told, monkeypatch):
@@ -146,7 +146,7 @@ def test_what_strangers_do_starts_no_process(history, receiver, told, monkeypatc
     from migration_route.services import notifications
 
     told({"url": receiver.url}, LAUNCHER="process")
-    monkeypatch.setattr(notifications, "begin", None)
+    monkeypatch.setattr(notifications, "spawn", None)
     write(Draft(action=Action.DENIED), patience=1)
     assert signals.settle(10)
     assert deliver_due() is None
@@ -170,7 +170,7 @@ def test_neither_secret_nor_address_is_anywhere(history, receiver, told, caplog)
     caplog.set_level("DEBUG")
     said = caplog.text + repr(route_settings()) + repr(run)
     said += "".join(each.body.decode() + str(each.headers) for each in receiver.received)
-    if (words := words_of(run.id)) is not None:
+    if (words := log_path(run.id)) is not None:
         said += words.read_text()
     with connections["default"].cursor() as cursor:
         for table in ("entry", "event", "run", "outbox", "delivery"):

@@ -8,7 +8,7 @@ import pytest
 
 from migration_route.conf import read_settings
 from migration_route.conf.types import Format
-from migration_route.core.events import USUAL_EDGES, Edge
+from migration_route.core.events import DEFAULT_EVENT_TYPES, EventType
 from migration_route.core.redaction import secrets_of_settings
 
 SECRET = "planted-secret-0123456789"
@@ -22,7 +22,7 @@ def webhook(**words: object):
 def test_the_least_is_an_address():
     (found,) = webhook().webhooks
     assert (found.url, found.secrets, found.format) == (URL, (), Format.JSON)
-    assert (found.events, found.databases) == (USUAL_EDGES, None)
+    assert (found.events, found.databases) == (DEFAULT_EVENT_TYPES, None)
     assert found.timeout == timedelta(seconds=10)
     assert found.give_up == timedelta(hours=24)
     assert found.name.startswith("hooks.example.com-")
@@ -40,11 +40,11 @@ def test_everything_is_read():
     ).webhooks
     assert found.name == "team"
     assert found.secrets == (SECRET, f"old-{SECRET}")
-    assert found.events == {Edge.RUN_ENDED}
+    assert found.events == {EventType.RUN_ENDED}
     assert found.databases == {"default"}
     assert found.format is Format.SLACK
     assert (found.timeout, found.give_up) == (timedelta(seconds=3), timedelta(hours=2))
-    assert webhook(events="*").webhooks[0].events == set(Edge)
+    assert webhook(events="*").webhooks[0].events == set(EventType)
 
 
 @pytest.mark.parametrize(

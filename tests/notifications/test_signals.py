@@ -36,7 +36,7 @@ def heard(*names):
 
 def test_a_request_and_each_transition_are_heard_in_order(database):
     with heard("run_requested", "run_waiting", "run_started", "run_ended") as found:
-        run, _ = runs.open_run(a_new_run())
+        run, _ = runs.create_run(a_new_run())
         for before, after in (("queued", "running"), ("running", "failed")):
             runs.move(run.id, to=RunState(after), expected={RunState(before)})
         assert signals.settle(10)
@@ -63,7 +63,7 @@ def test_what_is_heard_is_on_record_and_cannot_be_changed(database):
 
     signals.run_requested.connect(hear)
     try:
-        runs.open_run(a_new_run())
+        runs.create_run(a_new_run())
         assert signals.settle(10)
     finally:
         signals.run_requested.disconnect(hear)
@@ -94,7 +94,7 @@ def test_a_receiver_that_fails_or_ends_keeps_nobody_from_hearing(database, caplo
     signals.run_started.connect(leaves)
     try:
         with heard("run_requested", "run_ended") as found:
-            run, _ = runs.open_run(a_new_run())
+            run, _ = runs.create_run(a_new_run())
             for before, after in (("queued", "running"), ("running", "failed")):
                 runs.move(run.id, to=RunState(after), expected={RunState(before)})
             assert signals.settle(10)
@@ -117,7 +117,7 @@ def test_a_receiver_that_hangs_keeps_nobody_waiting(database):
     signals.run_requested.connect(hangs)
     try:
         began = time.monotonic()
-        run, _ = runs.open_run(a_new_run())
+        run, _ = runs.create_run(a_new_run())
         runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED})
         took = time.monotonic() - began
         assert not signals.settle(0.05)

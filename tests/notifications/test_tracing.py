@@ -14,12 +14,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from migration_route.core import subprocesses, tracing
-from migration_route.core.clock import parsed
+from migration_route.core.clock import parse_time
 from migration_route.core.enums import Action, RunState
 from migration_route.ledger import runs
 from migration_route.ledger.entries import Draft, write
 from migration_route.ledger.queries import find_run
-from migration_route.ledger.runs import open_run
+from migration_route.ledger.runs import create_run
 from migration_route.notifications import otel
 from tests.execution.carrying import plan_to
 from tests.factories import a_new_run
@@ -46,7 +46,7 @@ def step(run: str, action: Action, **facts: object) -> None:
 
 
 def a_traced_run(state: RunState, step_state: str | None) -> str:
-    run, _ = open_run(a_new_run())
+    run, _ = create_run(a_new_run())
     with otel.traced(run.id):
         runs.move(run.id, to=RunState.RUNNING, expected={RunState.QUEUED})
         step(run.id, Action.STEP_STARTED, direction="forwards")
@@ -70,7 +70,7 @@ def test_a_run_is_a_span_with_one_below_for_each_step(database, exported, monkey
     assert below.attributes["migration_route.state"] == "applied"
     assert whole.status.is_ok
     assert below.status.is_ok
-    seconds = parsed(run.finished_at).timestamp()
+    seconds = parse_time(run.finished_at).timestamp()
     assert abs(whole.end_time / 1e9 - seconds) < 1
     assert whole.start_time <= below.start_time <= below.end_time <= whole.end_time
 
@@ -93,7 +93,7 @@ def test_a_step_whose_end_is_not_on_record_ends_with_its_run(database, exported)
 def test_without_the_package_nothing_happens(database, monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     a_traced_run(RunState.SUCCEEDED, "applied")
-    with tracing.part_of(PARENT):
+    with tracing.traceparent_scope(PARENT):
         assert tracing.current() == PARENT
 
 
@@ -111,7 +111,7 @@ def test_without_the_package_nothing_happens(database, monkeypatch):
 def test_only_a_trace_parent_gets_into_the_environment(monkeypatch, header, taken):
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.settings")
     monkeypatch.delenv(tracing.VARIABLE, raising=False)
-    with tracing.part_of(header):
+    with tracing.traceparent_scope(header):
         assert subprocesses.environment().get(tracing.VARIABLE, "") == taken
     assert tracing.VARIABLE not in subprocesses.environment()
 
@@ -119,7 +119,7 @@ def test_only_a_trace_parent_gets_into_the_environment(monkeypatch, header, take
 def test_the_span_that_is_open_here_goes_before_the_header(monkeypatch):
     tracer = TracerProvider().get_tracer("test")
     with (
-        tracing.part_of(PARENT),
+        tracing.traceparent_scope(PARENT),
         tracer.start_as_current_span("a request") as span,
     ):
         found = span.get_span_context()

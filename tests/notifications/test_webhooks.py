@@ -16,7 +16,7 @@ from migration_route.conf.recipients import recipients
 from migration_route.core.enums import Action, RunState
 from migration_route.ledger import outbox, runs
 from migration_route.ledger.entries import Draft, write
-from migration_route.ledger.spool import RunFile, folder_of
+from migration_route.ledger.spool import RunSpool, spool_dir
 from migration_route.notifications import dispatcher, retry
 from migration_route.notifications.webhooks import signature
 from migration_route.services.notifications import deliver_due
@@ -27,7 +27,7 @@ from tests.notifications.conftest import SECRET
 
 def a_whole_run(database: str = "default") -> str:
     """Put a run on record that begins and fails; return its id."""
-    run, _ = runs.open_run(a_new_run(database=database))
+    run, _ = runs.create_run(a_new_run(database=database))
     for before, after in (("queued", "running"), ("running", "failed")):
         runs.move(run.id, to=RunState(after), expected={RunState(before)})
     return run.id
@@ -96,7 +96,7 @@ def test_each_request_is_signed_named_and_plain(database, receiver, tell):
 
 def test_a_chat_gets_one_line_that_calls_nobody(database, receiver, tell):
     tell({"url": receiver.url, "format": "slack"})
-    runs.open_run(a_new_run(reason="because\n<!channel> & more"))
+    runs.create_run(a_new_run(reason="because\n<!channel> & more"))
     deliver_due()
     (text,) = [each.message["text"] for each in receiver.received]
     assert "because &lt;\u200b!channel&gt; &amp; more" in text
@@ -128,7 +128,7 @@ def test_a_chat_gets_one_line_that_calls_nobody(database, receiver, tell):
 def test_a_chat_expands_nothing_of_what_a_reason_says(database, receiver, tell, planted):
     """No mention, link, image or formatting reaches it, and people read the same text."""
     tell({"url": receiver.url, "format": "slack"})
-    runs.open_run(a_new_run(reason=f"because {planted} said so"))
+    runs.create_run(a_new_run(reason=f"because {planted} said so"))
     deliver_due()
     (body,) = [each.message for each in receiver.received]
     assert planted not in body["text"]
@@ -358,7 +358,7 @@ def test_who_lost_its_lease_tells_nothing_more(database, tell):
 def test_a_migration_in_the_same_file_is_not_disturbed(database, receiver, tell):
     tell({"url": receiver.url})
     run = a_whole_run()
-    file = RunFile(folder_of("default"), run)
+    file = RunSpool(spool_dir("default"), run)
     file.beat()
     assert deliver_due() is not None
     assert receiver.events() == []

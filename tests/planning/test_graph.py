@@ -9,7 +9,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.core.errors import (
     BrokenMigrations,
-    Conflict,
+    ConflictingMigrations,
     DatabaseUnavailable,
     InconsistentHistory,
 )
@@ -120,7 +120,7 @@ def test_two_last_migrations_are_a_conflict(history):
     history.table("0002_b", "made_b")
     history.table("0002_c", "made_c", after="0001_a")
     problem = read_graph("default").problem
-    assert isinstance(problem, Conflict)
+    assert isinstance(problem, ConflictingMigrations)
     assert problem.facts["conflicts"] == {"testapp": ["0002_b", "0002_c"]}
 
 

@@ -12,7 +12,7 @@ from django.db.migrations.state import ProjectState
 from django.test import Client
 from django.utils import translation
 
-from migration_route.access.actors import on_this_host
+from migration_route.access.actors import shell_actor
 from migration_route.core.enums import RunState
 from migration_route.ledger.queries import find_run
 from migration_route.planning import graph as graphs
@@ -83,7 +83,7 @@ def test_what_is_applied_is_what_was_read_in_another_language(
         plan = plain_plan(PlanRequest(targets=("testapp.0001_initial",)))
         made = apply(
             ApplyRequest(fingerprint=plan.fingerprint, targets=plan.targets),
-            on_this_host(),
+            shell_actor(),
         )
         assert find_run(made.id).state is RunState.SUCCEEDED
         with connection.cursor() as cursor:
@@ -97,7 +97,7 @@ def test_what_is_applied_is_what_was_read_in_another_language(
         )
         assert "Yes" in statements
         assert "Ja" not in statements
-        run = apply(ApplyRequest(fingerprint=plan.fingerprint), on_this_host())
+        run = apply(ApplyRequest(fingerprint=plan.fingerprint), shell_actor())
     assert find_run(run.id).state is RunState.SUCCEEDED
     with connection.cursor() as cursor:
         cursor.execute("SELECT lazy, eager FROM testapp_shelf")

@@ -11,7 +11,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from migration_route.core.enums import Direction, Mode
 from migration_route.core.errors import (
     BrokenMigrations,
-    Conflict,
+    ConflictingMigrations,
     InconsistentHistory,
     UnknownDatabase,
 )
@@ -167,7 +167,7 @@ def test_what_migrate_refuses_is_refused(three):
     MigrationRecorder(connections["default"]).record_unapplied("testapp", "0002_b")
     three.table("0003_d", "made_d", after="0002_b")
     for _ in range(2):
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictingMigrations):
             plan_of()
 
 

@@ -8,7 +8,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.core.values import Forecast, TableSize
 from migration_route.planning import graph as graphs
-from migration_route.planning.impact import foresee_step, rewritten_by, rewritten_in
+from migration_route.planning.impact import forecast_rewrites, rewritten_by, rewritten_in
 from migration_route.planning.plan import Operation, PlanRequest
 from migration_route.planning.planner import make_plan
 from migration_route.planning.sql import state_before
@@ -29,7 +29,7 @@ def foreseen():
     graph = graphs.read_graph_of("default", [migration])
     state = state_before(graph, migrations)
     keys = {key: set(model.fields) for key, model in state.models.items()}
-    found = foresee_step(migration, state, "default", backwards=backwards)
+    found = forecast_rewrites(migration, state, "default", backwards=backwards)
     assert {key: set(model.fields) for key, model in state.models.items()} == keys
     return found
 
@@ -115,5 +115,5 @@ def test_a_database_that_does_not_answer_leaves_it_unforeseen(book, monkeypatch)
         broken.settings_dict = {**own.settings_dict, "HOST": "127.0.0.1", "PORT": "1"}
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(connections._connections, "default", broken)
-        found = foresee_step(migrations[0][0], state, "default", backwards=False)
+        found = forecast_rewrites(migrations[0][0], state, "default", backwards=False)
     assert found in ((None, True), ((), True))

@@ -7,8 +7,8 @@ from django.db import migrations, models
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 
-from migration_route.core.values import NOTHING, Touched
-from migration_route.planning.impact import most_in_one_step, most_rewrites, touched_by_step
+from migration_route.core.values import NO_IMPACT, Impact
+from migration_route.planning.impact import impact_of_step, most_in_one_step, most_rewrites
 
 AUTHOR = ModelState("library", "Author", [("id", models.AutoField(primary_key=True))])
 BOOK = ModelState(
@@ -27,7 +27,7 @@ def touched(*operations, backwards=False):
     before = {key: set(model.fields) for key, model in state.models.items()}
     migration = migrations.Migration("0002_next", "library")
     migration.operations = list(operations)
-    found = touched_by_step(migration, state, backwards=backwards)
+    found = impact_of_step(migration, state, backwards=backwards)
     assert {key: set(model.fields) for key, model in state.models.items()} == before
     return found
 
@@ -134,7 +134,7 @@ def test_an_index_that_is_made_concurrently_waits_for_all():
 
 def test_what_is_touched_goes_from_process_to_process_as_it_is():
     """The supervisor reads what the worker says."""
-    foretold = Touched(rewritten=("books", "books"), unforeseen=True)
-    for found in (touched(KEY, RAW, INDEX), foretold, NOTHING):
-        assert Touched.from_dict(found.to_dict()) == found
-    assert Touched.from_dict({}) == Touched()
+    foretold = Impact(rewritten=("books", "books"), unforeseen=True)
+    for found in (touched(KEY, RAW, INDEX), foretold, NO_IMPACT):
+        assert Impact.from_dict(found.to_dict()) == found
+    assert Impact.from_dict({}) == Impact()

@@ -19,29 +19,29 @@ from migration_route.core.enums import (
 from migration_route.core.values import (
     CODES,
     FAMILIES,
+    ActorRef,
+    ApprovalGiven,
     ApprovalPolicy,
-    Demand,
-    Given,
-    Identity,
+    ApprovalRequirement,
     Rule,
     When,
     family_of,
 )
 from migration_route.planning.plan import Finding, Plan
 from migration_route.policy.approvals import (
-    counted,
-    demand_for,
     is_same,
     reads_findings,
+    requirement_for,
     stricter,
     strictest,
+    valid_approvals,
 )
-from migration_route.policy.decision import Evidence, NeedsApproval, Permit, decide
+from migration_route.policy.decision import Allowed, Evidence, NeedsApproval, decide
 from tests.factories import a_plan, a_step
 
 READ = "b" * 12 + "-" + "b" * 8 + "-" + "b" * 64
 PERSON, TOKEN, COMMAND = ActorKind.PERSON, ActorKind.TOKEN, ActorKind.COMMAND
-ADA = Identity(kind=PERSON, name="ada")
+ADA = ActorRef(kind=PERSON, name="ada")
 HOUR = timedelta(hours=1)
 BACK = Direction.BACKWARDS
 
@@ -259,20 +259,20 @@ TABLE = (
 def test_what_is_demanded(row):
     """Each row says how many, and by which rule; and the decision follows from it."""
     policy = None if row.rules is None else ApprovalPolicy(rules=numbered(row.rules))
-    demand = demand_for(row.plan, policy, row.actor, all_told=row.all_told)
+    demand = requirement_for(row.plan, policy, row.actor, all_told=row.all_told)
     evidence = Evidence(
         fingerprint=READ,
         expected_build="",
         builds=frozenset(),
         unresolved=None,
-        requester=Identity(kind=row.actor, name="ada"),
+        requester=ActorRef(kind=row.actor, name="ada"),
         approvals=policy,
         all_told=row.all_told,
     )
     decision = decide(row.plan, evidence)
     if row.required is None:
         assert demand is None
-        assert isinstance(decision, Permit)
+        assert isinstance(decision, Allowed)
         return
     assert demand is not None
     assert isinstance(decision, NeedsApproval)
@@ -284,7 +284,7 @@ def test_what_is_demanded(row):
     if not row.all_told and expected == "the strictest":
         assert "could not all be read" in demand.why
     # A permit of another kind stands for all of them.
-    assert isinstance(decide(row.plan, replace(evidence, permitted_by="p1")), Permit)
+    assert isinstance(decide(row.plan, replace(evidence, permitted_by="p1")), Allowed)
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
@@ -295,14 +295,14 @@ def test_findings_are_looked_for_where_they_matter(row):
         return
     bare = replace(row.plan, findings=())
     for told in (True, False):
-        demand = demand_for(row.plan, policy, row.actor, all_told=told)
-        assert demand == demand_for(bare, policy, row.actor, all_told=told)
+        demand = requirement_for(row.plan, policy, row.actor, all_told=told)
+        assert demand == requirement_for(bare, policy, row.actor, all_told=told)
 
 
 def test_the_strictest_is_as_strict_as_any_rule():
     """As many as ever, every permission, the shortest time, and nobody for themselves."""
     rules = (Rule(required=3), TWO, Rule(when=When.NEVER, required=9, lifetime=HOUR / 2))
-    assert strictest(ApprovalPolicy(rules=rules), "so") == Demand(
+    assert strictest(ApprovalPolicy(rules=rules), "so") == ApprovalRequirement(
         required=3,
         permissions=("approve", "shop.dba"),
         self_approval=False,
@@ -316,15 +316,15 @@ def test_why_names_what_was_found():
     """The codes with their steps, and not more of them than can be read."""
     many = tuple(finding(code) for code in sorted(CODES)[:8])
     policy = ApprovalPolicy(rules=(ON_FINDINGS,))
-    demand = demand_for(found(DROPS, *many), policy, PERSON, all_told=True)
+    demand = requirement_for(found(DROPS, *many), policy, PERSON, all_told=True)
     assert demand is not None
     assert "drops_column (testapp.0002_more), " in demand.why
     assert demand.why.endswith(" and 4 more")
 
 
-def a_demand(**words: Any) -> Demand:
+def a_demand(**words: Any) -> ApprovalRequirement:
     """Return a demand of one approval."""
-    return replace(Demand(required=1, rule="APPROVALS", why="so"), **words)
+    return replace(ApprovalRequirement(required=1, rule="APPROVALS", why="so"), **words)
 
 
 def test_what_was_demanded_is_never_demanded_less():
@@ -340,11 +340,11 @@ def test_what_was_demanded_is_never_demanded_less():
     assert stricter(None, None) is None
 
 
-def approved(name: str, kind: ActorKind = PERSON, *permissions: str) -> Given:
+def approved(name: str, kind: ActorKind = PERSON, *permissions: str) -> ApprovalGiven:
     """Return an approval, with the right `approve` where no other is named."""
-    return Given(
+    return ApprovalGiven(
         decision=ApprovalDecision.APPROVE,
-        by=Identity(kind=kind, name=name),
+        by=ActorRef(kind=kind, name=name),
         permissions=frozenset(permissions or ("approve",)),
     )
 
@@ -405,7 +405,7 @@ GIVEN = [
 def test_which_approvals_count(given, changes, count):
     """And whether they are enough is what the decision goes by."""
     demand = a_demand(**changes)
-    assert len(counted(demand, given, requester=ADA)) == count
+    assert len(valid_approvals(demand, given, requester=ADA)) == count
     evidence = Evidence(
         fingerprint=READ,
         expected_build="",
@@ -415,7 +415,7 @@ def test_which_approvals_count(given, changes, count):
         demanded=demand,
         given=given,
     )
-    kind = Permit if count >= demand.required else NeedsApproval
+    kind = Allowed if count >= demand.required else NeedsApproval
     assert type(decide(FORWARDS, evidence)) is kind
 
 
@@ -431,7 +431,7 @@ def test_a_policy_that_is_gone_does_not_take_the_demand_along():
         given=(approved("grace"),),
     )
     assert isinstance(decide(FORWARDS, replace(evidence, given=())), NeedsApproval)
-    assert isinstance(decide(FORWARDS, evidence), Permit)
+    assert isinstance(decide(FORWARDS, evidence), Allowed)
     stricter_now = replace(evidence, approvals=ApprovalPolicy(rules=(Rule(required=2),)))
     assert isinstance(decide(FORWARDS, stricter_now), NeedsApproval)
     laxer_now = replace(evidence, given=(), approvals=ApprovalPolicy(rules=(NEVER,)))
@@ -441,17 +441,17 @@ def test_a_policy_that_is_gone_does_not_take_the_demand_along():
 def test_identities_that_are_one_person():
     """What stays when a name changes decides; across user and account, names do."""
     assert is_same(ADA, ADA)
-    assert not is_same(ADA, Identity(kind=PERSON, name="ada@example.org"))
-    assert is_same(ADA, Identity(kind=COMMAND, name="ada@host"))
-    assert not is_same(ADA, Identity(kind=TOKEN, name="ada"))
+    assert not is_same(ADA, ActorRef(kind=PERSON, name="ada@example.org"))
+    assert is_same(ADA, ActorRef(kind=COMMAND, name="ada@host"))
+    assert not is_same(ADA, ActorRef(kind=TOKEN, name="ada"))
     assert is_same(
-        Identity(kind=COMMAND, name="ada@one", key="ada"),
-        Identity(kind=COMMAND, name="ada@two", key="ada"),
+        ActorRef(kind=COMMAND, name="ada@one", key="ada"),
+        ActorRef(kind=COMMAND, name="ada@two", key="ada"),
     )
-    renamed = Identity(kind=PERSON, name="grace", key="7")
-    assert is_same(Identity(kind=PERSON, name="ada", key="7"), renamed)
-    assert not is_same(Identity(kind=PERSON, name="grace", key="8"), renamed)
-    assert not is_same(Identity(kind=COMMAND, name="root@one", key="7"), renamed)
+    renamed = ActorRef(kind=PERSON, name="grace", key="7")
+    assert is_same(ActorRef(kind=PERSON, name="ada", key="7"), renamed)
+    assert not is_same(ActorRef(kind=PERSON, name="grace", key="8"), renamed)
+    assert not is_same(ActorRef(kind=COMMAND, name="root@one", key="7"), renamed)
 
 
 def test_every_finding_has_one_family():

@@ -15,7 +15,7 @@ from migration_route.core.values import (
     stop,
     unknown,
 )
-from migration_route.policy.health_gate import Go, Hold, freeze_signal, weigh
+from migration_route.policy.health_gate import Go, Hold, evaluate_health, freeze_signal
 
 FINE = normal(SignalName.DUMP, "Nobody dumps.")
 DUMP = stop(SignalName.DUMP, "Somebody dumps.")
@@ -44,7 +44,7 @@ def test_one_signal_that_stops_and_is_heeded_is_enough(
     """Unknown does not stop, nor does what is ignored or overridden; all of it is told."""
     settings = HealthSettings(ignore=frozenset(map(SignalName, ignored)))
     names = [SignalName(name) for name in overridden]
-    found = weigh(signals, settings, overridden=names)
+    found = evaluate_health(signals, settings, overridden=names)
     assert found.signals == signals
     if because:
         assert isinstance(found, Hold)

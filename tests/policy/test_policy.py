@@ -20,10 +20,10 @@ from migration_route.core.errors import (
 from migration_route.core.values import ApprovalPolicy, Rule
 from migration_route.planning.plan import Finding, Plan
 from migration_route.policy.decision import (
+    Allowed,
+    Denied,
     Evidence,
     NeedsApproval,
-    Permit,
-    Refusal,
     decide,
     scopes_for,
 )
@@ -49,18 +49,18 @@ class Case:
 
 
 CASES = (
-    Case(name="what was read", answer=Permit),
-    Case(name="nothing to do", answer=Permit, plan=a_plan(fingerprint=READ)),
+    Case(name="what was read", answer=Allowed),
+    Case(name="nothing to do", answer=Allowed, plan=a_plan(fingerprint=READ)),
     Case(
         name="the same plan, read by another build",
-        answer=Permit,
+        answer=Allowed,
         evidence={"fingerprint": f"{OTHER_CODE}-{OTHER_PLACE}-{PLAN}"},
     ),
     *(
         Case(
             name=f"{code}, {severity}, {wish}",
             answer=answer,
-            error=Refused if answer is Refusal else None,
+            error=Refused if answer is Denied else None,
             plan=a_plan(
                 a_step(),
                 fingerprint=READ,
@@ -71,21 +71,21 @@ CASES = (
             evidence={"rebuild_invalid_indexes": wish},
         )
         for code, severity, step, wish, answer in (
-            ("invalid_index", Severity.BLOCKING, "testapp.0002_more", False, Refusal),
-            ("invalid_index", Severity.BLOCKING, "testapp.0002_more", True, Permit),
-            ("invalid_index", Severity.BLOCKING, None, True, Refusal),
-            ("invalid_index", Severity.WARNING, None, False, Permit),
-            ("recorder_sequence_behind", Severity.BLOCKING, None, True, Refusal),
-            ("recorder_sequence_behind", Severity.WARNING, None, False, Permit),
-            ("phase_ambiguous", Severity.BLOCKING, "testapp.0002_more", True, Refusal),
-            ("phase_ambiguous", Severity.INFO, "testapp.0002_more", False, Permit),
-            ("before_deploy_pending", Severity.BLOCKING, None, False, Refusal),
-            ("no_safe_phase", Severity.WARNING, "testapp.0002_more", False, Permit),
+            ("invalid_index", Severity.BLOCKING, "testapp.0002_more", False, Denied),
+            ("invalid_index", Severity.BLOCKING, "testapp.0002_more", True, Allowed),
+            ("invalid_index", Severity.BLOCKING, None, True, Denied),
+            ("invalid_index", Severity.WARNING, None, False, Allowed),
+            ("recorder_sequence_behind", Severity.BLOCKING, None, True, Denied),
+            ("recorder_sequence_behind", Severity.WARNING, None, False, Allowed),
+            ("phase_ambiguous", Severity.BLOCKING, "testapp.0002_more", True, Denied),
+            ("phase_ambiguous", Severity.INFO, "testapp.0002_more", False, Allowed),
+            ("before_deploy_pending", Severity.BLOCKING, None, False, Denied),
+            ("no_safe_phase", Severity.WARNING, "testapp.0002_more", False, Allowed),
         )
     ),
     Case(
         name="nothing to do in a phase that is blocked",
-        answer=Refusal,
+        answer=Denied,
         error=Refused,
         plan=a_plan(
             fingerprint=READ,
@@ -96,7 +96,7 @@ CASES = (
     ),
     Case(
         name="nothing to do, though an index is invalid",
-        answer=Permit,
+        answer=Allowed,
         plan=a_plan(
             fingerprint=READ,
             findings=(
@@ -104,45 +104,45 @@ CASES = (
             ),
         ),
     ),
-    Case(name="the digest alone", answer=Permit, evidence={"fingerprint": PLAN}),
+    Case(name="the digest alone", answer=Allowed, evidence={"fingerprint": PLAN}),
     Case(
         name="the build that was asked for",
-        answer=Permit,
+        answer=Allowed,
         evidence={"expected_build": BUILD},
     ),
     Case(
         name="no fingerprint",
-        answer=Refusal,
+        answer=Denied,
         error=FingerprintRequired,
         evidence={"fingerprint": ""},
     ),
     Case(
         name="another plan, read by this build elsewhere",
-        answer=Refusal,
+        answer=Denied,
         error=PlanChanged,
         evidence={"fingerprint": f"{CODE}-{OTHER_PLACE}-{OTHER_PLAN}"},
     ),
     Case(
         name="another plan, read here before the files were edited",
-        answer=Refusal,
+        answer=Denied,
         error=PlanChanged,
         evidence={"fingerprint": f"{OTHER_CODE}-{PLACE}-{OTHER_PLAN}"},
     ),
     Case(
         name="another plan, read by another build elsewhere",
-        answer=Refusal,
+        answer=Denied,
         error=StaleCode,
         evidence={"fingerprint": f"{OTHER_CODE}-{OTHER_PLACE}-{OTHER_PLAN}"},
     ),
     Case(
         name="not a fingerprint at all",
-        answer=Refusal,
+        answer=Denied,
         error=StaleCode,
         evidence={"fingerprint": "nonsense"},
     ),
     Case(
         name="another build was asked for",
-        answer=Refusal,
+        answer=Denied,
         error=StaleCode,
         evidence={"expected_build": "another build"},
     ),
@@ -153,35 +153,35 @@ CASES = (
     ),
     Case(
         name="approvals cannot be read",
-        answer=Refusal,
+        answer=Denied,
         error=Misconfigured,
         evidence={"approvals": ApprovalPolicy(rules=(Rule(),), problems=("no dict",))},
     ),
     Case(
         name="a run is unresolved",
-        answer=Refusal,
+        answer=Denied,
         error=NeedsResolution,
         evidence={"unresolved": "0" * 32},
     ),
     Case(
         name="no way back",
-        answer=Refusal,
+        answer=Denied,
         error=Refused,
         plan=a_plan(ONE_WAY, fingerprint=READ),
     ),
     Case(
         name="no way back, recorded only",
-        answer=Permit,
+        answer=Allowed,
         plan=a_plan(ONE_WAY, fingerprint=READ, mode=Mode.FAKE),
     ),
     Case(
         name="a way back",
-        answer=Permit,
+        answer=Allowed,
         plan=a_plan(a_step("0002_a", direction=BACK), fingerprint=READ),
     ),
     Case(
         name="forwards through what has no way back",
-        answer=Permit,
+        answer=Allowed,
         plan=a_plan(a_step("0002_a", reversible=False), fingerprint=READ),
     ),
 )
@@ -203,7 +203,7 @@ def test_decide(case):
     """Each case has its own answer, with the error that names the reason."""
     found = decide(case.plan, evidence(**case.evidence))
     assert type(found) is case.answer
-    if isinstance(found, Permit | NeedsApproval):
+    if isinstance(found, Allowed | NeedsApproval):
         assert found.plan is case.plan
     else:
         assert type(found.error) is case.error
@@ -216,7 +216,7 @@ def test_the_reasons_come_in_the_order_of_their_weight():
         unresolved="0" * 32,
     )
     found = decide(a_plan(ONE_WAY, fingerprint=READ), everything)
-    assert isinstance(found, Refusal)
+    assert isinstance(found, Denied)
     assert type(found.error) is PlanChanged
 
 
@@ -224,13 +224,13 @@ def test_a_refusal_carries_what_the_caller_needs():
     """The fingerprint to read anew, the run to resolve and the stuck step are named."""
     plan = a_plan(ONE_WAY, fingerprint=READ)
     changed = decide(plan, evidence(fingerprint=f"{CODE}-{PLACE}-{OTHER_PLAN}"))
-    assert isinstance(changed, Refusal)
+    assert isinstance(changed, Denied)
     assert changed.error.facts["fingerprint"] == READ
     unresolved = decide(plan, evidence(unresolved="7" * 32))
-    assert isinstance(unresolved, Refusal)
+    assert isinstance(unresolved, Denied)
     assert unresolved.error.facts["run"] == "7" * 32
     stuck = decide(plan, evidence())
-    assert isinstance(stuck, Refusal)
+    assert isinstance(stuck, Denied)
     assert "testapp.0002_a" in stuck.error.message
 
 

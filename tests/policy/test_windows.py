@@ -13,9 +13,9 @@ from migration_route.core.enums import WaitingReason
 from migration_route.core.values import Day, Freeze, Window, windows_of
 from migration_route.policy.schedule import (
     HORIZON,
-    Later,
-    Never,
-    Now,
+    NeverOpens,
+    OpenNow,
+    OpensLater,
     instant,
     is_shown,
     opening,
@@ -123,9 +123,9 @@ def test_a_run_begins_at_the_first_moment_that_all_of_them_leave(
     """Not before its time, within a window, and outside of every freeze."""
     found = opening(windows, freezes, at(wanted) if wanted else None, at(now))
     if expected == "now":
-        assert found == Now()
+        assert found == OpenNow()
         return
-    assert isinstance(found, Later)
+    assert isinstance(found, OpensLater)
     assert found.at == at(expected[0])
     assert found.at.utcoffset() == timedelta(0)
     assert found.reason == expected[1]
@@ -151,24 +151,24 @@ def test_a_clock_that_is_put_forward_or_back(begins, ends, now, opens, shuts):
     moment = datetime.fromisoformat(now)
     found = opening(windows, (), None, moment)
     if opens:
-        assert isinstance(found, Later)
+        assert isinstance(found, OpensLater)
         assert found.at == datetime.fromisoformat(opens)
         return
-    assert found == Now()
+    assert found == OpenNow()
     end = datetime.fromisoformat(shuts)
-    assert opening(windows, (), None, end - timedelta(seconds=1)) == Now()
-    assert isinstance(opening(windows, (), None, end), Later)
+    assert opening(windows, (), None, end - timedelta(seconds=1)) == OpenNow()
+    assert isinstance(opening(windows, (), None, end), OpensLater)
 
 
 def test_what_can_never_begin_says_why():
     """A window that cannot be read never opens, nor does one behind a long freeze."""
     shut = window("00:00", "00:00", days=())
     now = at("2026-11-25T12:00")
-    assert isinstance(opening((shut,), (), None, now), Never)
+    assert isinstance(opening((shut,), (), None, now), NeverOpens)
     for ends in (datetime.max.replace(tzinfo=UTC), now + timedelta(days=400)):
         long = Freeze(begins=now, ends=ends, reason="It cannot be read")
         found = opening((), (long,), None, now)
-        assert isinstance(found, Never)
+        assert isinstance(found, NeverOpens)
         assert "It cannot be read." in found.why
 
 
@@ -236,15 +236,15 @@ def test_the_opening_is_within_a_window_and_nothing_before_it_is(
         )
 
     found = opening(windows, freezes, wanted, now)
-    assert not isinstance(found, Never)
-    if isinstance(found, Now):
+    assert not isinstance(found, NeverOpens)
+    if isinstance(found, OpenNow):
         assert is_open(now)
         return
     assert now < found.at <= now + HORIZON
     assert is_open(found.at)
     assert not is_open(found.at - timedelta(microseconds=1))
     assert not is_open(now + (found.at - now) * min(probe, 0.999))
-    assert opening(windows, freezes, wanted, found.at) == Now()
+    assert opening(windows, freezes, wanted, found.at) == OpenNow()
     assert found.reason in WaitingReason
 
 

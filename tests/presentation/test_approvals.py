@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from migration_route.core.values import Demand
+from migration_route.core.values import ApprovalRequirement
 from migration_route.presentation.serializers import demand_answer
 from migration_route.presentation.text.runs import demand_words
 
-ONE = Demand(required=1, rule="APPROVALS", why="APPROVALS asks for it always")
+ONE = ApprovalRequirement(required=1, rule="APPROVALS", why="APPROVALS asks for it always")
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 from migration_route.core.enums import (
     ActorKind,
     Direction,
+    EffectState,
     EventKind,
     Mode,
     Phase,
-    Presence,
     RunState,
     Severity,
     StepState,
@@ -104,7 +104,7 @@ def test_a_run_tells_its_steps_its_error_and_what_to_do():
 def test_the_way_on_follows_what_is_known_of_the_operations(states, direction, way):
     """It is suggested, and proved when it is taken."""
     operations = tuple(
-        OperationEvidence(position=number, description="x", state=Presence(state))
+        OperationEvidence(position=number, description="x", state=EffectState(state))
         for number, state in enumerate(states.split())
     )
     step = a_step_record(

@@ -6,24 +6,24 @@ import msgspec
 import pytest
 
 from migration_route.execution.messages import Failure, Message
-from migration_route.execution.rehearsal.recorder import Hearing
+from migration_route.execution.rehearsal.recorder import RehearsalRecorder
 from migration_route.execution.rehearsal.runner import differences
-from migration_route.execution.supervisor.child import Spoken
+from migration_route.execution.supervisor.child import RawOutput
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsals import (
+    ObservedLock,
+    ObservedOperation,
+    ObservedStatement,
+    ObservedStep,
     Report,
-    SeenLock,
-    SeenOperation,
-    SeenStatement,
-    SeenStep,
     report_from_json,
     report_to_json,
 )
 
 AT = "2026-01-01T00:00:00.000000Z"
 STEPS = (
-    SeenStep(app="shop", name="0001_a", direction="forwards"),
-    SeenStep(app="shop", name="0002_b", direction="forwards"),
+    ObservedStep(app="shop", name="0001_a", direction="forwards"),
+    ObservedStep(app="shop", name="0002_b", direction="forwards"),
 )
 
 
@@ -32,20 +32,20 @@ def say(hearing, kind, **facts):
 
 
 def a_statement(*locks, **changes):
-    return SeenStatement(sql="ALTER", duration_ms=3, locks=locks, **changes)
+    return ObservedStatement(sql="ALTER", duration_ms=3, locks=locks, **changes)
 
 
 def a_lock(held, *blocks, table="item"):
-    return SeenLock(table=table, mode="M", blocks=blocks, held_ms=held)
+    return ObservedLock(table=table, mode="M", blocks=blocks, held_ms=held)
 
 
 def test_a_step_that_went_through_is_told():
     """With its operations, and every gate is answered."""
-    hearing = Hearing(STEPS)
+    hearing = RehearsalRecorder(STEPS)
     assert say(hearing, "gate", app="shop", name="0001_a")
     assert say(hearing, "operation_gate", operation=0)
     assert not say(hearing, "statement_started", text="ALTER")
-    seen = SeenOperation(
+    seen = ObservedOperation(
         position=0, description="x", duration_ms=4, statements=(a_statement(a_lock(9)),)
     )
     say(hearing, "watched", facts={"operations": [msgspec.to_builtins(seen)]})
@@ -59,7 +59,7 @@ def test_a_step_that_went_through_is_told():
 
 def test_a_failure_says_where_and_why():
     """The step, the operation, and what the database said."""
-    hearing = Hearing(STEPS)
+    hearing = RehearsalRecorder(STEPS)
     say(hearing, "gate", app="shop", name="0002_b")
     say(hearing, "operation_started", operation=3, text="x")
     failure = Failure(type="IntegrityError", message="no", sqlstate="23505")
@@ -72,7 +72,7 @@ def test_a_failure_says_where_and_why():
 
 def test_a_worker_that_dies_leaves_the_statement_that_it_was_at():
     """As far as it had come."""
-    hearing = Hearing(STEPS)
+    hearing = RehearsalRecorder(STEPS)
     say(hearing, "gate", app="shop", name="0001_a")
     say(hearing, "operation_started", operation=0, text="x")
     say(hearing, "statement_started", text="SELECT explode()")
@@ -84,8 +84,8 @@ def test_a_worker_that_dies_leaves_the_statement_that_it_was_at():
 
 def test_what_is_printed_and_denied_is_kept():
     """The last lines, and everything that was wanted elsewhere."""
-    hearing = Hearing(STEPS)
-    hearing.hear(Spoken(stream="stdout", text="from below"))
+    hearing = RehearsalRecorder(STEPS)
+    hearing.hear(RawOutput(stream="stdout", text="from below"))
     for number in range(150):
         say(hearing, "output", text=f"line {number}")
     say(hearing, "denied", text="the database 'x'")
@@ -106,23 +106,23 @@ def test_what_is_printed_and_denied_is_kept():
 )
 def test_the_longest_lock_is_the_one_that_keeps_most_waiting(locks, held):
     """Readers count more than time; a lock that lets everybody through does not count."""
-    operation = SeenOperation(
+    operation = ObservedOperation(
         position=0, description="x", duration_ms=1, statements=(a_statement(*locks),)
     )
-    step = SeenStep(app="a", name="b", direction="forwards", operations=(operation,))
+    step = ObservedStep(app="a", name="b", direction="forwards", operations=(operation,))
     longest = Report(steps=(step,)).longest_lock()
     assert (longest and longest.held_ms) == held
 
 
 def test_a_report_is_read_as_it_was_stored():
     """Nothing is lost on its way."""
-    operation = SeenOperation(
+    operation = ObservedOperation(
         position=None,
         description="end",
         duration_ms=1,
         statements=(a_statement(a_lock(5, "reads")), a_statement(rewrites=("item",))),
     )
-    step = SeenStep(app="a", name="b", direction="forwards", operations=(operation,))
+    step = ObservedStep(app="a", name="b", direction="forwards", operations=(operation,))
     report = Report(steps=(step,), back=(step,), differences=("+ x",), output=("hello",))
     assert report_from_json(report_to_json(report)) == report
 
@@ -135,7 +135,7 @@ def test_differences_are_lines_that_went_and_came():
 
 def test_what_is_left_out_in_place_is_a_limit():
     """Of a step, or of all; and the clock begins with the first step."""
-    hearing = Hearing(STEPS)
+    hearing = RehearsalRecorder(STEPS)
     assert hearing.begun is None
     say(hearing, "gate", app="shop", name="0001_a")
     begun = hearing.begun
@@ -151,7 +151,7 @@ def test_what_is_left_out_in_place_is_a_limit():
 
 def test_a_worker_that_was_stopped_names_the_step():
     """It was not the worker that said so."""
-    hearing = Hearing(STEPS)
+    hearing = RehearsalRecorder(STEPS)
     say(hearing, "gate", app="shop", name="0001_a")
     error = hearing.failed(StepError(type="OutOfTime", message="too long"))
     assert hearing.steps[0].state == "failed"

@@ -11,11 +11,11 @@ import psycopg
 import pytest
 from django.db import connections
 
-from migration_route.conf.databases import own_connection
+from migration_route.conf.databases import using_private_connection
 from migration_route.core.errors import CannotRehearse, Misconfigured
 from migration_route.execution.rehearsal import runner
 from migration_route.vendors import copies_of, identity_of, vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from migration_route.vendors.base_copies import scratch_name
 from migration_route.vendors.base_identity import opened, require_separate
 
@@ -89,7 +89,10 @@ def same_database(tmp_path):
 
 def test_two_databases_are_told_apart():
     """Of one server, or two files."""
-    with own_connection("default") as original, own_connection("other") as other:
+    with (
+        using_private_connection("default") as original,
+        using_private_connection("other") as other,
+    ):
         found = require_separate(original, other)
         assert found.original.is_known
         assert found.original != found.copy
@@ -100,12 +103,12 @@ def test_another_way_to_the_database_is_no_copy(monkeypatch, tmp_path):
     """It is refused as the database to rehearse on, however it is spelled."""
     for changes in same_database(tmp_path):
         with (
-            own_connection("default") as original,
+            using_private_connection("default") as original,
             alias(monkeypatch, "way", **changes),
             pytest.raises(CannotRehearse, match="same database"),
         ):
             runner.require_other("default", original, "way")
-    with own_connection("default") as original:
+    with using_private_connection("default") as original:
         assert runner.require_other("default", original, "other").copy.is_known
 
 
@@ -115,7 +118,10 @@ def test_settings_that_lead_back_to_the_original_are_refused(monkeypatch):
     kept = connections["default"]
     before = applied(kept)
     for with_data in (False, True):
-        with own_connection("default") as connection, monkeypatch.context() as patch:
+        with (
+            using_private_connection("default") as connection,
+            monkeypatch.context() as patch,
+        ):
             patch.setattr(
                 type(copies), "settings", lambda self, settings, name: {**settings}
             )
@@ -132,7 +138,7 @@ def test_a_copy_that_is_another_database_than_expected_is_refused(monkeypatch):
     """A backend that overrules NAME may lead to any of them."""
     copies, name, other = copies_of("default"), new_name(), connections["other"]
     before = applied(other)
-    with own_connection("default") as connection, monkeypatch.context() as patch:
+    with using_private_connection("default") as connection, monkeypatch.context() as patch:
         patch.setattr(
             type(copies), "settings", lambda self, settings, name: {**other.settings_dict}
         )
@@ -147,7 +153,7 @@ def test_a_copy_that_is_another_database_than_expected_is_refused(monkeypatch):
 
 def test_an_original_is_never_removed():
     """Not even one that has the name of a copy."""
-    with own_connection("default") as connection, copied(connection) as copy:
+    with using_private_connection("default") as connection, copied(connection) as copy:
         before = applied(copy)
         with pytest.raises(CannotRehearse, match="itself"):
             copies_of("default").remove(copy, name_of(copy))
@@ -164,12 +170,12 @@ def test_the_lock_is_that_of_the_database(monkeypatch, tmp_path):
         if "search_path" in str(changes) or changes.get("NAME", "").endswith("hard"):
             continue  # each schema has a lock of its own; SQLite forbids hard links
         with (
-            own_connection("default") as first,
+            using_private_connection("default") as first,
             alias(monkeypatch, "way", **changes),
-            own_connection("way") as second,
+            using_private_connection("way") as second,
         ):
-            lock = vendor_of("default").lock(first, Slot.SUPERVISOR)
-            other = vendor_of("way").lock(second, Slot.SUPERVISOR)
+            lock = vendor_of("default").lock(first, LockSlot.SUPERVISOR)
+            other = vendor_of("way").lock(second, LockSlot.SUPERVISOR)
             assert lock.try_acquire()
             assert not other.try_acquire(), changes
             assert other.holder() == lock.holder()
@@ -180,11 +186,11 @@ def test_a_connection_without_a_database_has_no_lock(monkeypatch):
     """MySQL lets one connect to a server alone."""
     if connections["default"].vendor != "mysql":
         pytest.skip("elsewhere there is always a database")
-    with alias(monkeypatch, "way", NAME=""), own_connection("way") as connection:
+    with alias(monkeypatch, "way", NAME=""), using_private_connection("way") as connection:
         with pytest.raises(Misconfigured, match="no database"):
-            vendor_of("way").lock(connection, Slot.SUPERVISOR).try_acquire()
+            vendor_of("way").lock(connection, LockSlot.SUPERVISOR).try_acquire()
         with (
-            own_connection("default") as original,
+            using_private_connection("default") as original,
             pytest.raises(CannotRehearse, match="does not tell"),
         ):
             require_separate(original, connection)
@@ -222,7 +228,7 @@ class TestOnPostgreSQL:
         def alive():
             tried.append(self.may_connect(user, name))
 
-        with own_connection("default") as connection:
+        with using_private_connection("default") as connection:
             copies = copies_of("default")
             seen = []
             usual = module.require_copy
@@ -285,7 +291,7 @@ class TestOnPostgreSQL:
         try:
             for with_data in (False, True):
                 with (
-                    own_connection("default") as connection,
+                    using_private_connection("default") as connection,
                     copied(connection, with_data=with_data) as copy,
                     copy.cursor() as cursor,
                 ):

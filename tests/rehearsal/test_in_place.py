@@ -8,24 +8,24 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 
-from migration_route.conf.databases import new_connection
+from migration_route.conf.databases import private_connection
 from migration_route.core.enums import RehearsalState
 from migration_route.core.errors import (
     ActiveRun,
     CannotRehearse,
     Misconfigured,
-    OrphanBackend,
+    SessionOrphaned,
 )
-from migration_route.execution.recovery.sessions import Backend
+from migration_route.execution.recovery.sessions import LockHolder
 from migration_route.execution.rehearsal import reaper
 from migration_route.execution.rehearsal.in_place import mutex, require_in_place
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
-from migration_route.ledger.rehearsals import Report, SeenStep
+from migration_route.ledger.rehearsals import ObservedStep, Report
 from migration_route.presentation.rehearsal_serializers import rehearsal_answer
 from migration_route.presentation.text.rehearsals import summary
 from migration_route.vendors import in_place_of, vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from tests.factories import a_plan, a_step
 from tests.rehearsal.test_looking import open_one
 
@@ -89,11 +89,12 @@ def test_a_freeze_refuses(undoing, settings):
 
 
 @pytest.mark.parametrize(
-    ("slot", "refusal"), [(Slot.SUPERVISOR, ActiveRun), (Slot.WORKER, OrphanBackend)]
+    ("slot", "refusal"),
+    [(LockSlot.SUPERVISOR, ActiveRun), (LockSlot.WORKER, SessionOrphaned)],
 )
 def test_the_lock_of_the_runs_is_taken(undoing, slot, refusal):
     """Nobody else migrates meanwhile, and nobody's session is left over."""
-    holder, other = new_connection("default"), new_connection("default")
+    holder, other = private_connection("default"), private_connection("default")
     lock = vendor_of("default").lock(holder, slot)
     try:
         assert lock.try_acquire()
@@ -101,7 +102,7 @@ def test_the_lock_of_the_runs_is_taken(undoing, slot, refusal):
             pytest.fail("the lock was taken twice")
         lock.release()
         with mutex("default", other):
-            assert not vendor_of("default").lock(holder, Slot.SUPERVISOR).try_acquire()
+            assert not vendor_of("default").lock(holder, LockSlot.SUPERVISOR).try_acquire()
     finally:
         holder.close()
         other.close()
@@ -109,9 +110,9 @@ def test_the_lock_of_the_runs_is_taken(undoing, slot, refusal):
 
 def worker_session_of(name):
     """Open a session as the worker of that rehearsal has it, and lock it."""
-    session = new_connection("default")
+    session = private_connection("default")
     vendor_of("default").prepare_worker_session(session, name, lock_timeout=0.1)
-    assert vendor_of("default").lock(session, Slot.WORKER).try_acquire()
+    assert vendor_of("default").lock(session, LockSlot.WORKER).try_acquire()
     return session
 
 
@@ -120,10 +121,10 @@ def test_the_session_of_a_killed_one_is_ended(undoing):
     record = open_one(in_place=True)
     session = worker_session_of(record.id)
     try:
-        found = reaper.look_after(record)
+        found = reaper.refresh_rehearsal(record)
         assert found.state is RehearsalState.FAILED
         assert not session.is_usable()
-        backend = Backend("default")
+        backend = LockHolder("default")
         assert backend.pid() is None
         backend.close()
     finally:
@@ -135,7 +136,7 @@ def test_the_session_of_somebody_else_stays(undoing):
     record = open_one(in_place=True)
     session = worker_session_of("f" * 32)
     try:
-        assert reaper.look_after(record).state is RehearsalState.FAILED
+        assert reaper.refresh_rehearsal(record).state is RehearsalState.FAILED
         assert session.is_usable()
     finally:
         session.close()
@@ -145,7 +146,7 @@ def ended(error=None, states=("applied",), **columns):
     """Put one on record that ended so, with steps in these states."""
     record = open_one(in_place=True)
     steps = tuple(
-        SeenStep(app="shop", name=f"000{number}_x", direction="forwards", state=state)
+        ObservedStep(app="shop", name=f"000{number}_x", direction="forwards", state=state)
         for number, state in enumerate(states)
     )
     return rehearsals.move(

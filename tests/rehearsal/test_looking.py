@@ -7,15 +7,15 @@ import socket
 
 import pytest
 
-from migration_route.conf.databases import new_connection, own_connection
+from migration_route.conf.databases import private_connection, using_private_connection
 from migration_route.core.enums import ActorKind, CopyKind, Direction, RehearsalState
-from migration_route.core.errors import ActiveRehearsal, NotInThisState
+from migration_route.core.errors import ActiveRehearsal, InvalidState
 from migration_route.execution.rehearsal import reaper
 from migration_route.ledger import rehearsals
 from migration_route.ledger.rehearsals import ACTIVE, NewRehearsal
 from migration_route.ledger.runs import new_id
 from migration_route.vendors import copies_of, vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from migration_route.vendors.base_copies import scratch_name
 
 NOBODY = 2**22 + 1  # above every pid of Linux
@@ -50,12 +50,12 @@ def open_one(**changes):
 
 
 def make_copy(name):
-    with own_connection("default") as connection:
+    with using_private_connection("default") as connection:
         copies_of("default").make(connection, name, with_data=False, alive=lambda: None)
 
 
 def remove_copy(name):
-    with own_connection("default") as connection:
+    with using_private_connection("default") as connection:
         copies_of("default").remove(connection, name)
 
 
@@ -75,11 +75,11 @@ def test_what_a_killed_one_left_is_removed(database):
     name = scratch_name(record.id)
     rehearsals.note(record.id, scratch=name, is_removed=False)
     make_copy(name)
-    found = reaper.look_after(rehearsals.find_rehearsal(record.id))
+    found = reaper.refresh_rehearsal(rehearsals.find_rehearsal(record.id))
     assert (found.state, found.is_removed) == (RehearsalState.FAILED, True)
     assert found.error.type == "Interrupted"
     assert not is_there(name)
-    assert reaper.clean() == []
+    assert reaper.remove_leftover_copies() == []
 
 
 def test_that_of_a_living_one_stays(database):
@@ -88,11 +88,11 @@ def test_that_of_a_living_one_stays(database):
     name = scratch_name(record.id)
     rehearsals.note(record.id, scratch=name, is_removed=False)
     make_copy(name)
-    holder = new_connection("default")
-    lock = vendor_of("default").lock(holder, Slot.REHEARSAL)
+    holder = private_connection("default")
+    lock = vendor_of("default").lock(holder, LockSlot.REHEARSAL)
     try:
         assert lock.try_acquire()
-        found = reaper.look_after(rehearsals.find_rehearsal(record.id))
+        found = reaper.refresh_rehearsal(rehearsals.find_rehearsal(record.id))
         assert (found.state, found.is_removed) == (RehearsalState.RUNNING, False)
         assert is_there(name)
     finally:
@@ -105,7 +105,7 @@ def test_a_process_that_is_at_work_is_left_alone(database, monkeypatch):
     """Its lock is not even tried."""
     record = open_one(pid=os.getpid())
     monkeypatch.setattr(reaper.processes, "is_at_work", lambda pid, run: pid == os.getpid())
-    assert reaper.look_after(record).state is RehearsalState.RUNNING
+    assert reaper.refresh_rehearsal(record).state is RehearsalState.RUNNING
 
 
 @pytest.mark.parametrize("name", ["another", scratch_name("f" * 32), "postgres"])
@@ -115,7 +115,7 @@ def test_a_name_that_is_not_exactly_that_of_its_rehearsal_is_not_dropped(
     """Whoever has written into the row does not drop a database by it."""
     record = open_one()
     rehearsals.note(record.id, scratch=name, is_removed=False)
-    reaper.look_after(rehearsals.find_rehearsal(record.id))
+    reaper.refresh_rehearsal(rehearsals.find_rehearsal(record.id))
     assert "is no database of a rehearsal" in caplog.text
     assert not rehearsals.find_rehearsal(record.id).is_removed
 
@@ -130,15 +130,15 @@ def test_a_second_one_at_the_same_time_is_refused(database):
 
 def test_one_that_has_ended_does_not_end_again(database):
     """Nor does a slow process bring it back."""
-    record = reaper.look_after(open_one())
+    record = reaper.refresh_rehearsal(open_one())
     assert record.state is RehearsalState.FAILED
-    with pytest.raises(NotInThisState):
+    with pytest.raises(InvalidState):
         rehearsals.move(record.id, to=RehearsalState.SUCCEEDED, expected=ACTIVE)
 
 
 def test_the_last_one_of_a_plan_is_found_whichever_build_read_it(database):
     """Only the last part of a fingerprint names the plan."""
-    record = reaper.look_after(open_one())
+    record = reaper.refresh_rehearsal(open_one())
     assert rehearsals.of_plan("other-build-c").id == record.id
     assert rehearsals.of_plan("a-b-d") is None
     assert rehearsals.list_rehearsals(database="other") == []

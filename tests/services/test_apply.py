@@ -26,7 +26,7 @@ from migration_route.ledger.queries import list_entries, list_runs
 from migration_route.planning.plan import PlanRequest
 from migration_route.services import audit
 from migration_route.services.apply import ApplyRequest, apply
-from migration_route.services.audit import WINDOW, Strangers
+from migration_route.services.audit import WINDOW, AnonymousDenialThrottle
 from migration_route.services.control import cancel
 from migration_route.services.plans import plain_plan
 from tests.execution.carrying import Keeper, begin, plan_to
@@ -112,7 +112,7 @@ def test_who_may_not_is_turned_away_on_record(actor, error, action):
 def test_what_strangers_repeat_is_logged_and_counted(monkeypatch, caplog):
     """The ledger has one line of it a minute, the log each; a name is always a line."""
     clock = iter([0.0, 1.0, 2.0, WINDOW]).__next__
-    monkeypatch.setattr(audit, "strangers", Strangers(clock))
+    monkeypatch.setattr(audit, "strangers", AnonymousDenialThrottle(clock))
     caplog.set_level("INFO", "migration_route.ledger")
 
     for actor in [Actor(kind=ActorKind.ANONYMOUS, address="10.0.0.1")] * 4:

@@ -11,21 +11,21 @@ import pytest
 
 from migration_route.access.actors import Actor
 from migration_route.conf import route_settings
-from migration_route.core.clock import parsed, written
+from migration_route.core.clock import format_time, parse_time
 from migration_route.core.enums import Action, ActorKind, RunState, Scope
 from migration_route.core.errors import (
     ActiveRun,
     ApprovalRequired,
     Forbidden,
     InvalidRequest,
+    InvalidState,
     LaunchFailed,
     Misconfigured,
-    NotInThisState,
     PlanChanged,
     StaleCode,
     Unauthenticated,
 )
-from migration_route.core.values import Demand
+from migration_route.core.values import ApprovalRequirement
 from migration_route.ledger.queries import find_run, list_entries
 from migration_route.models import Approval, Run
 from migration_route.planning.plan import same_plan
@@ -34,8 +34,8 @@ from migration_route.services import runs as running
 from migration_route.services.apply import ApplyRequest, apply
 from migration_route.services.approvals import approve, may_approve, may_reject, reject
 from migration_route.services.control import cancel
-from migration_route.services.execute import carry
-from migration_route.services.queue_worker import Duties
+from migration_route.services.execute import execute
+from migration_route.services.queue_worker import Scheduler
 from migration_route.services.runs import status
 from tests.execution.carrying import begin, plan_to
 from tests.factories import an_actor, at_once
@@ -94,7 +94,7 @@ def test_a_run_waits_visibly_and_nothing_is_launched():
     answer = run_answer(run)
     assert answer.waiting is not None
     assert answer.waiting.reason == "approval"
-    expires = parsed(answer.waiting.until) - parsed(run.created_at)
+    expires = parse_time(answer.waiting.until) - parse_time(run.created_at)
     assert expires == timedelta(hours=24)
     assert answer.approval is not None
     assert (answer.approval.required, answer.approval.given) == (1, 0)
@@ -106,7 +106,7 @@ def test_a_run_waits_visibly_and_nothing_is_launched():
     assert entry.action == Action.RUN_REQUESTED
     assert entry.facts["approval"]["required"] == 1
     with pytest.raises(ApprovalRequired):
-        carry(run.id, anew=pytest.fail)
+        execute(run.id, anew=pytest.fail)
     assert find_run(run.id).state is RunState.AWAITING_APPROVAL
 
 
@@ -229,7 +229,7 @@ def test_a_rejection_ends_it_and_frees_the_database():
     assert answer is not None
     assert answer.rejected is not None
     assert answer.rejected.reason == "not on a Friday"
-    with pytest.raises(NotInThisState):
+    with pytest.raises(InvalidState):
         approve(run.id, MARY)
     assert begin("testapp").id != run.id
     assert Launches.of == []
@@ -254,7 +254,7 @@ def backdate(run, hours):
     """Let a run have waited for so long."""
     then = datetime.now(UTC) - timedelta(hours=hours)
     Run.objects.filter(pk=run.id).update(
-        created_at=written(then), waiting_until=written(then + run.demand.lifetime)
+        created_at=format_time(then), waiting_until=format_time(then + run.demand.lifetime)
     )
     return find_run(run.id)
 
@@ -262,15 +262,15 @@ def backdate(run, hours):
 def test_a_request_expires_for_whoever_looks_next():
     """Then nobody can approve it, and the database is free."""
     run = backdate(begin("testapp"), 25)
-    with pytest.raises(NotInThisState, match="expired"):
+    with pytest.raises(InvalidState, match="expired"):
         approve(run.id, GRACE)
     found = running.show(run.id, GRACE)
     assert (found.state, found.outcome) == (RunState.EXPIRED, "expired")
     run = backdate(begin("testapp"), 25)
-    assert Duties().do_what_is_due()  # what a worker does from time to time
+    assert Scheduler().do_what_is_due()  # what a worker does from time to time
     assert find_run(run.id).state is RunState.EXPIRED
     run = backdate(begin("testapp"), 23)
-    assert Duties().do_what_is_due()
+    assert Scheduler().do_what_is_due()
     assert running.show(run.id, GRACE).state is RunState.AWAITING_APPROVAL
 
 
@@ -389,7 +389,7 @@ def test_of_many_at_once_exactly_one_launch_follows(settings):
     wrong = [
         answer
         for answer in answers
-        if isinstance(answer, Exception) and not isinstance(answer, NotInThisState)
+        if isinstance(answer, Exception) and not isinstance(answer, InvalidState)
     ]
     assert wrong == []
     assert Launches.of == [run.id]
@@ -422,7 +422,9 @@ def test_a_policy_that_has_become_stricter_is_heeded(settings):
     assert found.state is RunState.AWAITING_APPROVAL
     assert found.demand is not None
     assert found.demand.required == 2
-    assert parsed(found.waiting_until) - parsed(run.created_at) == timedelta(hours=1)
+    assert parse_time(found.waiting_until) - parse_time(run.created_at) == timedelta(
+        hours=1
+    )
     assert approve(run.id, MARY).state is RunState.QUEUED
 
 
@@ -501,7 +503,7 @@ def test_approved_and_not_let_go_it_is_let_go_by_whoever_looks(settings):
 
 def still(run, seconds):
     """Let the heart of a run have been still for so long."""
-    then = written(datetime.now(UTC) - timedelta(seconds=seconds))
+    then = format_time(datetime.now(UTC) - timedelta(seconds=seconds))
     Run.objects.filter(pk=run.id).update(heartbeat_at=then)
 
 
@@ -528,7 +530,7 @@ def test_what_was_approved_long_ago_is_not_started_any_more():
     approve(run.id, GRACE)
     still(run, 40)
     Run.objects.filter(pk=run.id).update(
-        created_at=written(datetime.now(UTC) - timedelta(hours=25))
+        created_at=format_time(datetime.now(UTC) - timedelta(hours=25))
     )
     assert running.show(run.id, GRACE).state is RunState.EXPIRED
     assert Launches.of == [run.id]
@@ -588,7 +590,11 @@ def test_the_same_key_gives_the_run_that_waits():
 
 def test_a_demand_comes_back_from_its_row_as_it_was():
     """Times included."""
-    demand = Demand(required=3, lifetime=timedelta(minutes=90), rule="r", why="w")
+    demand = ApprovalRequirement(
+        required=3, lifetime=timedelta(minutes=90), rule="r", why="w"
+    )
     again = json.loads(json.dumps(demand.to_dict()))
-    assert Demand.from_dict(again) == demand
-    assert Demand.from_dict(replace(demand, self_approval=True).to_dict()).self_approval
+    assert ApprovalRequirement.from_dict(again) == demand
+    assert ApprovalRequirement.from_dict(
+        replace(demand, self_approval=True).to_dict()
+    ).self_approval

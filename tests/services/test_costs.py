@@ -13,10 +13,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from migration_route.core.enums import Action, ActorKind, RunState
-from migration_route.core.values import Demand
+from migration_route.core.values import ApprovalRequirement
 from migration_route.ledger import queries as ledger_queries
 from migration_route.ledger import runs
-from migration_route.ledger.entries import Draft, note
+from migration_route.ledger.entries import Draft, write_if_possible
 from migration_route.models import Approval, Entry, Run
 from migration_route.planning.planner import make_plan
 from migration_route.services import plans as looking
@@ -30,8 +30,8 @@ LENGTHS = (1, 10, 100)
 
 def ended_runs(count: int) -> None:
     """Let there be so many runs that two people have spoken of, all of them ended."""
-    demand = Demand(required=2, rule="APPROVALS", why="the test says so")
-    new, _ = runs.open_run(a_new_run(demand=demand))
+    demand = ApprovalRequirement(required=2, rule="APPROVALS", why="the test says so")
+    new, _ = runs.create_run(a_new_run(demand=demand))
     runs.move(new.id, to=RunState.EXPIRED, expected={RunState.AWAITING_APPROVAL})
     row = Run.objects.get(pk=new.id)
     for number in range(count):
@@ -132,7 +132,7 @@ def test_the_page_of_a_plan_plans_once(history, person, monkeypatch):
 
 def test_the_last_use_of_a_secret_is_looked_for_in_the_last_entries(person, monkeypatch):
     """A use beyond them is not told as never."""
-    note(
+    write_if_possible(
         Draft(
             action=Action.DENIED,
             actor_kind=ActorKind.TOKEN,

@@ -6,14 +6,14 @@ import pytest
 
 from migration_route.core import clock
 from migration_route.core.enums import ActorKind, RunState, Scope, WaitingReason
-from migration_route.core.errors import Forbidden, NotInThisState
+from migration_route.core.errors import Forbidden, InvalidState
 from migration_route.ledger import runs, spool
 from migration_route.ledger import runs as ledger_runs
-from migration_route.ledger.control import asked_of
+from migration_route.ledger.control import requested_controls
 from migration_route.ledger.queries import find_run, list_entries
-from migration_route.ledger.runs import Waiting
+from migration_route.ledger.runs import WaitInfo
 from migration_route.ledger.verification import verify
-from migration_route.services.control import cancel, hold, resume
+from migration_route.services.control import cancel, pause, unpause
 from tests.factories import a_new_run, an_actor, vendor
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -23,7 +23,7 @@ WAITS = [RunState.QUEUED, RunState.WAITING, RunState.RUNNING]
 
 def a_run(state: RunState = RunState.QUEUED):
     """Return a run in that state."""
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     if state is RunState.QUEUED:
         return run
     return ledger_runs.move(run.id, to=state, expected={RunState.QUEUED})
@@ -39,13 +39,13 @@ def last_action() -> tuple[str, str, str]:
 def test_a_run_is_asked_to_wait_once(state):
     """Its state is as before until its supervisor obeys; the wish is on the ledger."""
     run = a_run(state)
-    found = hold(run.id, an_actor(), reason="the sale")
+    found = pause(run.id, an_actor(), reason="the sale")
     assert (found.state, found.asked) == (state, "hold")
     assert last_action() == ("hold_requested", "ada", "the sale")
     count = len(list_entries(before=None, limit=50))
-    assert hold(run.id, an_actor(), reason="again") == found
+    assert pause(run.id, an_actor(), reason="again") == found
     assert len(list_entries(before=None, limit=50)) == count
-    assert asked_of(run.id) == {"hold"}
+    assert requested_controls(run.id) == {"hold"}
     assert verify().intact
 
 
@@ -53,22 +53,22 @@ def test_a_run_is_asked_to_wait_once(state):
 def test_a_wish_is_taken_back(state):
     """Then there is nothing to resume."""
     run = a_run(state)
-    hold(run.id, an_actor(), reason="")
-    found = resume(run.id, an_actor(), reason="no sale")
+    pause(run.id, an_actor(), reason="")
+    found = unpause(run.id, an_actor(), reason="no sale")
     assert (found.state, found.asked) == (state, "")
     assert last_action() == ("resumed", "ada", "no sale")
-    assert asked_of(run.id) == set()
-    with pytest.raises(NotInThisState, match="nobody holds it"):
-        resume(run.id, an_actor(), reason="")
+    assert requested_controls(run.id) == set()
+    with pytest.raises(InvalidState, match="nobody holds it"):
+        unpause(run.id, an_actor(), reason="")
 
 
 def test_a_run_that_waits_for_its_opening_looks_again():
     """At once, by the settings of then; what it waits for is as before until it has."""
     never = "2099-01-01T00:00:00.000000Z"
-    waiting = Waiting(reason=WaitingReason.FREEZE, until=never, facts={"why": "the sale"})
-    run, _ = runs.open_run(a_new_run(waiting=waiting))
+    waiting = WaitInfo(reason=WaitingReason.FREEZE, until=never, facts={"why": "the sale"})
+    run, _ = runs.create_run(a_new_run(waiting=waiting))
     assert run.waits_to_begin
-    found = resume(run.id, an_actor(), reason="it is over")
+    found = unpause(run.id, an_actor(), reason="it is over")
     assert (found.state, found.waiting_reason) == (RunState.WAITING, WaitingReason.FREEZE)
     assert found.waiting_until < clock.now()
     assert found.waiting_facts == {"why": "the sale"}
@@ -80,8 +80,8 @@ def test_a_run_that_waits_for_its_opening_looks_again():
 def test_a_held_run_goes_on():
     """The state says it at once; its supervisor sees it."""
     run = a_run(RunState.HELD)
-    assert hold(run.id, an_actor(), reason="").state is RunState.HELD
-    found = resume(run.id, an_actor(), reason="the sale is over")
+    assert pause(run.id, an_actor(), reason="").state is RunState.HELD
+    found = unpause(run.id, an_actor(), reason="the sale is over")
     assert (found.state, found.waiting_reason) == (RunState.RUNNING, "")
     assert last_action() == ("resumed", "ada", "the sale is over")
 
@@ -93,8 +93,8 @@ def test_a_held_run_goes_on():
 def test_what_is_ending_or_has_ended_is_not_held(state):
     """The state that it is in is told."""
     run = a_run(state)
-    for verb in (hold, resume):
-        with pytest.raises(NotInThisState) as refused:
+    for verb in (pause, unpause):
+        with pytest.raises(InvalidState) as refused:
             verb(run.id, an_actor(), reason="")
         assert refused.value.facts["state"] == find_run(run.id).state
 
@@ -102,7 +102,7 @@ def test_what_is_ending_or_has_ended_is_not_held(state):
 def test_holding_and_resuming_need_the_right_to_operate():
     """And the database."""
     run = a_run(RunState.RUNNING)
-    for verb in (hold, resume):
+    for verb in (pause, unpause):
         with pytest.raises(Forbidden):
             verb(run.id, an_actor(Scope.APPLY), reason="")
         with pytest.raises(Forbidden):
@@ -115,17 +115,17 @@ def test_a_wish_stands_beside_the_file_while_a_migration_holds_it():
     if vendor() != "sqlite":
         pytest.skip("only SQLite has a folder beside it")
     run = a_run(RunState.RUNNING)
-    file = spool.RunFile(spool.folder_of("default"), run.id)
+    file = spool.RunSpool(spool.spool_dir("default"), run.id)
     file.beat()
-    assert hold(run.id, an_actor(), reason="").asked == "hold"
+    assert pause(run.id, an_actor(), reason="").asked == "hold"
     assert file.asked == {"hold"}
-    assert asked_of(run.id) == {"hold"}
-    assert resume(run.id, an_actor(), reason="").asked == ""
+    assert requested_controls(run.id) == {"hold"}
+    assert unpause(run.id, an_actor(), reason="").asked == ""
     assert file.asked == set()
     assert cancel(run.id, an_actor(), reason="").state is RunState.CANCELLING
-    assert asked_of(run.id) == {"cancel"}
+    assert requested_controls(run.id) == {"cancel"}
     file.remove(at_the_end=True)
-    assert asked_of(run.id) == set()
+    assert requested_controls(run.id) == set()
 
 
 def test_force_is_a_right_of_its_own_and_no_machines():

@@ -12,7 +12,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from migration_route.access.actors import on_this_host
+from migration_route.access.actors import shell_actor
 from migration_route.core.enums import Action, RunState
 from migration_route.core.errors import Forbidden
 from migration_route.ledger.queries import find_run, list_entries
@@ -104,7 +104,7 @@ def test_a_shell_cannot_approve_its_own_request_under_another_name(variable):
     """A real process with another name in its environment is the same account."""
     fingerprint = plan_to("testapp").fingerprint
     request = ApplyRequest(targets=("testapp",), fingerprint=fingerprint)
-    run = apply(request, on_this_host())
+    run = apply(request, shell_actor())
     found = subprocess.run(
         [sys.executable, "-m", "django", "migration_route", "approve", run.id],
         env={**os.environ, variable: "grace"},
@@ -121,10 +121,10 @@ def test_a_shell_cannot_approve_its_own_request_under_another_name(variable):
 def test_a_shell_on_another_host_is_the_same_account(monkeypatch):
     """The host is shown to readers, and is no part of who somebody is."""
     fingerprint = plan_to("testapp").fingerprint
-    run = apply(ApplyRequest(targets=("testapp",), fingerprint=fingerprint), on_this_host())
+    run = apply(ApplyRequest(targets=("testapp",), fingerprint=fingerprint), shell_actor())
     assert run.actor_name.endswith(f"@{socket.gethostname()}")
     monkeypatch.setattr("socket.gethostname", lambda: "another-host")
-    assert on_this_host().name.endswith("@another-host")
-    assert not may_approve(run, on_this_host())
+    assert shell_actor().name.endswith("@another-host")
+    assert not may_approve(run, shell_actor())
     with pytest.raises(Forbidden, match="another person"):
-        approve(run.id, on_this_host())
+        approve(run.id, shell_actor())

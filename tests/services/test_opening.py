@@ -8,7 +8,7 @@ import pytest
 
 from migration_route.core import clock
 from migration_route.core.errors import InvalidRequest
-from migration_route.services.launch import WindowClosed, until_opening
+from migration_route.services.launch import WindowClosed, require_schedule
 
 NEVER = {"days": ["mon"], "from": "25:00", "to": "04:00", "timezone": "UTC"}
 
@@ -42,21 +42,21 @@ def shut_now(**more):
 
 def test_without_windows_it_begins_now(route):
     """And at once too where the time has just passed."""
-    assert until_opening("default", at=None, waits=False) is None
+    assert require_schedule("default", at=None, waits=False) is None
     just_now = datetime.now(UTC) - timedelta(seconds=30)
-    assert until_opening("default", at=just_now, waits=False) is None
+    assert require_schedule("default", at=just_now, waits=False) is None
 
 
 def test_it_waits_for_its_time_and_for_its_window(route):
     """With the reason and the moment."""
     at = in_hours(5)
-    found = until_opening("default", at=at, waits=True)
-    assert (found.reason, found.until) == ("time", clock.written(at))
+    found = require_schedule("default", at=at, waits=True)
+    assert (found.reason, found.until) == ("time", clock.format_time(at))
     route(WINDOWS=[shut_now()])
-    assert until_opening("default", at=None, waits=True).reason == "window"
+    assert require_schedule("default", at=None, waits=True).reason == "window"
     route(WINDOWS=[shut_now(databases=["other"])])
-    assert until_opening("default", at=None, waits=True) is None
-    assert until_opening("other", at=None, waits=True).reason == "window"
+    assert require_schedule("default", at=None, waits=True) is None
+    assert require_schedule("other", at=None, waits=True).reason == "window"
 
 
 @pytest.mark.parametrize(
@@ -70,26 +70,26 @@ def test_it_waits_for_its_time_and_for_its_window(route):
 def test_a_time_that_is_no_good_is_told(route, at, word):
     """A year that was mistyped must not begin a run at once."""
     with pytest.raises(InvalidRequest, match=word):
-        until_opening("default", at=at, waits=True)
+        require_schedule("default", at=at, waits=True)
 
 
 def test_who_does_not_wait_is_refused(route):
     """With the moment at which it might begin; the launcher `inline` never waits."""
     route(WINDOWS=[shut_now()])
     with pytest.raises(WindowClosed) as caught:
-        until_opening("default", at=None, waits=False)
+        require_schedule("default", at=None, waits=False)
     assert caught.value.facts["reason"] == "window"
-    assert clock.parsed(caught.value.facts["until"]) > datetime.now(UTC)
+    assert clock.parse_time(caught.value.facts["until"]) > datetime.now(UTC)
     route(WINDOWS=[shut_now()], LAUNCHER="inline")
     with pytest.raises(WindowClosed, match="cannot wait"):
-        until_opening("default", at=None, waits=True)
+        require_schedule("default", at=None, waits=True)
 
 
 def test_what_can_never_begin_is_refused(route):
     """A window that cannot be read is shut."""
     route(WINDOWS=[NEVER])
     with pytest.raises(WindowClosed, match="never"):
-        until_opening("default", at=None, waits=True)
+        require_schedule("default", at=None, waits=True)
 
 
 def test_a_freeze_that_is_ignored_is_no_reason_to_wait(route):
@@ -100,6 +100,6 @@ def test_a_freeze_that_is_ignored_is_no_reason_to_wait(route):
         "reason": "The sale.",
     }
     route(FREEZES=[freeze])
-    assert until_opening("default", at=None, waits=True).reason == "freeze"
+    assert require_schedule("default", at=None, waits=True).reason == "freeze"
     route(FREEZES=[freeze], HEALTH={"ignore": ["freeze"]})
-    assert until_opening("default", at=None, waits=True) is None
+    assert require_schedule("default", at=None, waits=True) is None

@@ -20,7 +20,7 @@ from migration_route.ledger import runs
 from migration_route.ledger.queries import list_runs
 from migration_route.planning.plan import PlanRequest
 from migration_route.services.plans import plain_plan
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from migration_route.vendors.sqlite.locks import SQLiteLock
 from tests.factories import History, a_new_run, vendor
 from tests.web.conftest import SignIn, sign_in
@@ -224,7 +224,7 @@ def test_a_lock_file_that_cannot_be_opened(
     browser, _ = prepared()
     fingerprint = plain_plan(PlanRequest(targets=("testapp",))).fingerprint
     database = Path(connections[empty_database].settings_dict["NAME"])
-    lock = database.with_name(f"{database.name}.route-lock-{Slot.SUPERVISOR.value}")
+    lock = database.with_name(f"{database.name}.route-lock-{LockSlot.SUPERVISOR.value}")
     make(lock)
     _assert_named(browser, fingerprint, "cannot be used", lock.name)
 
@@ -234,11 +234,11 @@ def test_a_lost_run_whose_lock_file_cannot_be_opened_can_be_read(prepared: Any) 
     if vendor() != "sqlite":
         pytest.skip("only SQLite has a lock file")
     browser, _ = prepared()
-    run, _ = runs.open_run(a_new_run())
+    run, _ = runs.create_run(a_new_run())
     runs.move(run.id, to=RunState.RUNNING, expected={RunState.QUEUED})
     runs.move(run.id, to=RunState.LOST, expected={RunState.RUNNING})
     database = Path(connections["default"].settings_dict["NAME"]).resolve()
-    lock = database.with_name(f"{database.name}.route-lock-{Slot.SUPERVISOR.value}")
+    lock = database.with_name(f"{database.name}.route-lock-{LockSlot.SUPERVISOR.value}")
     lock.mkdir()
     try:
         assert machine("status")[0] == 200
@@ -264,7 +264,7 @@ def _as_nobody(work: Callable[[], bool]) -> bool:
 
 
 def _can_lock(database: Path) -> bool:
-    lock = SQLiteLock(database, Slot.SUPERVISOR)
+    lock = SQLiteLock(database, LockSlot.SUPERVISOR)
     try:
         return lock.try_acquire() and lock.release()
     except OperationalError:
@@ -281,13 +281,13 @@ def test_the_lock_file_may_be_used_by_whoever_may_write_the_database() -> None:
     try:
         database.touch(mode=0o600)
         os.chown(database, NOBODY, NOBODY)
-        killed = SQLiteLock(database, Slot.SUPERVISOR)
+        killed = SQLiteLock(database, LockSlot.SUPERVISOR)
         assert killed.try_acquire()
         assert not _as_nobody(lambda: _can_lock(database))  # it is held
         assert killed._descriptor is not None
         os.close(killed._descriptor)  # the file is left, as by a process that was killed
         assert _as_nobody(lambda: _can_lock(database))
-        path = database.with_name(f"{database.name}.route-lock-{Slot.SUPERVISOR.value}")
+        path = database.with_name(f"{database.name}.route-lock-{LockSlot.SUPERVISOR.value}")
         path.touch(mode=0o600)  # of root
         assert not _as_nobody(lambda: _can_lock(database))
     finally:

@@ -12,7 +12,7 @@ from migration_route.core.enums import RunState, Scope
 from migration_route.core.errors import (
     Forbidden,
     InvalidRequest,
-    NotInThisState,
+    InvalidState,
     UnknownDatabase,
     UnknownRun,
 )
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 def a_run(state: RunState = RunState.QUEUED, database: str = "default"):
     """Return a run in that state."""
-    run, _ = runs.open_run(a_new_run(database=database))
+    run, _ = runs.create_run(a_new_run(database=database))
     if state is RunState.QUEUED:
         return run
     return ledger_runs.move(run.id, to=state, expected={RunState.QUEUED})
@@ -199,7 +199,7 @@ def test_a_run_is_cancelled_at_once_or_before_its_next_step(state, to):
 def test_a_run_that_has_ended_cannot_be_cancelled(state):
     """The state that it is in is told, and the attempt is on record."""
     run = a_run(state)
-    with pytest.raises(NotInThisState, match=state):
+    with pytest.raises(InvalidState, match=state):
         cancel(run.id, an_actor(), reason="")
     assert list_entries(before=None, limit=1)[0].action == "refused"
 
@@ -221,15 +221,15 @@ def test_only_a_partial_run_can_be_resolved_by_a_person_with_a_reason():
     assert (found.state, found.outcome) == (RunState.RECONCILED, "resolved")
     entry = list_entries(before=None, limit=1)[0]
     assert (entry.action, entry.facts["reason"]) == ("resolved", "mended")
-    with pytest.raises(NotInThisState):
+    with pytest.raises(InvalidState):
         resolve(run.id, an_actor(), reason="again")
 
 
 def test_happenings_end_with_the_run():
     """More may come while it is active."""
     run = a_run()
-    assert not services_runs.happenings(run.id, an_actor()).ended
+    assert not services_runs.events(run.id, an_actor()).ended
     cancel(run.id, an_actor(), reason="")
-    found = services_runs.happenings(run.id, an_actor())
+    found = services_runs.events(run.id, an_actor())
     assert (found.ended, found.events, found.last) == (True, (), 0)
-    assert services_runs.happenings(run.id, an_actor(), after=5).last == 5
+    assert services_runs.events(run.id, an_actor(), after=5).last == 5

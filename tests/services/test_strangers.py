@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from migration_route.services.audit import MOST, WINDOW, Attempt, LeftOut, Strangers
+from migration_route.services.audit import (
+    MOST,
+    WINDOW,
+    AnonymousDenialThrottle,
+    Attempt,
+    Suppressed,
+)
 
 
 class Clock:
@@ -24,9 +30,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def strangers(clock: Clock) -> Strangers:
+def strangers(clock: Clock) -> AnonymousDenialThrottle:
     """Give a memory by that clock."""
-    return Strangers(clock)
+    return AnonymousDenialThrottle(clock)
 
 
 def attempt(number: int = 0, **changes: str) -> Attempt:
@@ -37,21 +43,21 @@ def attempt(number: int = 0, **changes: str) -> Attempt:
 
 def test_the_same_has_one_entry_in_a_window(strangers, clock):
     """The next one tells how many there were in between."""
-    assert strangers.admit(attempt()) == LeftOut()
+    assert strangers.admit(attempt()) == Suppressed()
     assert [strangers.admit(attempt()) for _ in range(3)] == [None] * 3
     clock.now += WINDOW - 1
     assert strangers.admit(attempt()) is None
     clock.now += 1
-    assert strangers.admit(attempt()) == LeftOut(same=4)
+    assert strangers.admit(attempt()) == Suppressed(same=4)
     clock.now += WINDOW
-    assert strangers.admit(attempt()) == LeftOut()
+    assert strangers.admit(attempt()) == Suppressed()
 
 
 @pytest.mark.parametrize("part", ["kind", "address", "verb", "code"])
 def test_what_differs_has_an_entry_of_its_own(strangers, part):
     """Another address, another verb, another way to be nobody."""
     strangers.admit(attempt())
-    assert strangers.admit(attempt(**{part: "another"})) == LeftOut()
+    assert strangers.admit(attempt(**{part: "another"})) == Suppressed()
 
 
 def test_a_crowd_has_one_entry_for_all(strangers, clock):
@@ -61,7 +67,7 @@ def test_a_crowd_has_one_entry_for_all(strangers, clock):
     assert len(strangers._seen) == MOST + 1
     assert strangers.admit(attempt(0)) is None  # one of those that are told apart
     clock.now += WINDOW
-    assert strangers.admit(attempt(MOST + 200)) == LeftOut(elsewhere=100)
+    assert strangers.admit(attempt(MOST + 200)) == Suppressed(elsewhere=100)
 
 
 def test_nothing_is_left_out_unsaid(strangers, clock):

@@ -10,10 +10,10 @@ import pytest
 from django.db import DatabaseError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.conf.databases import new_connection
-from migration_route.execution.worker.lock_retry import Watch
+from migration_route.conf.databases import private_connection
+from migration_route.execution.worker.lock_retry import BlockerMonitor
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Blocker, Contention, Wanted
+from migration_route.vendors.base import Blocker, LockInspector, TableLockRequest
 from tests.factories import vendor
 from tests.harness.deadlines import until
 
@@ -39,7 +39,7 @@ def tables(database: None) -> Iterator[None]:
         cursor.execute("DROP TABLE way_owner")
 
 
-def contention() -> Contention:
+def contention() -> LockInspector:
     """Return what the default database tells of locks."""
     found = vendor_of("default").contention
     assert found is not None
@@ -49,7 +49,7 @@ def contention() -> Contention:
 @contextmanager
 def somebody() -> Iterator[BaseDatabaseWrapper]:
     """Give a session of somebody else's."""
-    connection = new_connection("default")
+    connection = private_connection("default")
     try:
         connection.ensure_connection()
         yield connection
@@ -68,7 +68,7 @@ def reading(table: str = "way_item") -> Iterator[BaseDatabaseWrapper]:
         cursor.execute("ROLLBACK")
 
 
-def wanted(sql: str) -> tuple[Wanted, ...]:
+def wanted(sql: str) -> tuple[TableLockRequest, ...]:
     """Return the locks that a statement wants."""
     connection = connections["default"]
     connection.ensure_connection()
@@ -138,7 +138,7 @@ def test_only_an_old_transaction_holds_a_statement_back():
         pytest.skip("locks are not to be seen here")
     own = connections["default"]
     own.ensure_connection()
-    watch = Watch("default", contention())
+    watch = BlockerMonitor("default", contention())
     try:
         with reading() as other:
             wants = wanted("ALTER TABLE way_item ADD x int")

@@ -6,7 +6,7 @@ import pytest
 
 from migration_route.core.errors import CannotRehearse
 from migration_route.vendors import base_copies, copies_of
-from migration_route.vendors.base_copies import find_tool, pour
+from migration_route.vendors.base_copies import find_tool, pipe
 from migration_route.vendors.base_identity import opened
 from migration_route.vendors.mysql import copies as mysql
 from migration_route.vendors.mysql.copies import COPIES as MYSQL
@@ -93,10 +93,10 @@ def test_a_copy_is_made_and_removed(database):
     """With the rows that are wanted, under a name that was not there before."""
     from django.db import connections
 
-    from migration_route.conf.databases import own_connection
+    from migration_route.conf.databases import using_private_connection
 
     name = base_copies.scratch_name(ID)
-    with own_connection("default") as connection:
+    with using_private_connection("default") as connection:
         copies = copies_of("default")
         for with_data in (False, True):
             copies.require(connection, with_data=with_data)
@@ -183,7 +183,7 @@ def test_a_program_that_is_missing_is_named():
 def test_a_program_that_fails_is_quoted_without_secrets():
     """And the other one is not waited for."""
     with pytest.raises(CannotRehearse, match="went wrong"):
-        pour(
+        pipe(
             ["sh", "-c", "echo rows"],
             ["sh", "-c", "echo it went wrong >&2; exit 3"],
             {},
@@ -201,4 +201,4 @@ def test_a_copy_that_is_to_stop_ends_both_programs():
         raise Enough
 
     with pytest.raises(Enough):
-        pour(["sleep", "600"], ["sleep", "600"], {}, alive=alive)
+        pipe(["sleep", "600"], ["sleep", "600"], {}, alive=alive)

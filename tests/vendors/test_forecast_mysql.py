@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migration_route.vendors.mysql.catalog import Column, Facts, Server
+from migration_route.vendors.mysql.catalog import ColumnInfo, Facts, Server
 from migration_route.vendors.mysql.forecast import alteration
 from migration_route.vendors.sql_lexer import MYSQL
 from migration_route.vendors.sql_statements import statements
@@ -17,8 +17,8 @@ def facts(*, is_innodb: bool = True, has_fulltext: bool = False) -> Facts:
     """Return a table."""
     return Facts(
         columns={
-            "name": Column(type="varchar(50)", is_nullable=False, bytes=200),
-            "size": Column(type="int", is_nullable=True),
+            "name": ColumnInfo(type="varchar(50)", is_nullable=False, bytes=200),
+            "size": ColumnInfo(type="int", is_nullable=True),
         },
         is_innodb=is_innodb,
         has_fulltext=has_fulltext,

@@ -15,14 +15,14 @@ from datetime import timedelta
 import pytest
 from django.db import connection, connections
 
-from migration_route.conf.databases import new_connection
-from migration_route.core.values import HealthSettings, SignalName, SignalState, Touched
-from migration_route.execution.preflight import Looking
+from migration_route.conf.databases import private_connection
+from migration_route.core.values import HealthSettings, Impact, SignalName, SignalState
+from migration_route.execution.preflight import HealthProbe
 from migration_route.vendors import vendor_of
 from tests.harness.deadlines import until
 
 TABLE = "auth_group"
-TOUCHED = Touched(tables=frozenset({TABLE}))
+TOUCHED = Impact(tables=frozenset({TABLE}))
 AT_ONCE = HealthSettings(
     long_transaction=timedelta(milliseconds=1), lock_queue=timedelta(milliseconds=1)
 )
@@ -31,7 +31,7 @@ AT_ONCE = HealthSettings(
 @contextlib.contextmanager
 def looked(touched=TOUCHED, settings=AT_ONCE):
     """Give a function that looks and returns the signals by name."""
-    own = new_connection("default")
+    own = private_connection("default")
 
     def look():
         found = vendor_of("default").health(own, touched, settings)
@@ -52,7 +52,7 @@ def only_on(vendor):
 @contextlib.contextmanager
 def somebody(*statements):
     """Another session that has done this in a transaction of its own."""
-    other = new_connection("default")
+    other = private_connection("default")
     try:
         other.set_autocommit(False)
         with other.cursor() as cursor:
@@ -78,7 +78,7 @@ def test_a_transaction_on_a_touched_table_stops_and_elsewhere_does_not(database)
     with somebody(f"SELECT count(*) FROM {TABLE}"), looked() as look:
         assert look()[SignalName.LONG_TRANSACTION].state is SignalState.STOP
     with somebody(f"SELECT count(*) FROM {TABLE}"):
-        other = Touched(tables=frozenset({"auth_permission"}))
+        other = Impact(tables=frozenset({"auth_permission"}))
         with looked(other) as look:
             assert look()[SignalName.LONG_TRANSACTION].state is SignalState.NORMAL
 
@@ -86,7 +86,7 @@ def test_a_transaction_on_a_touched_table_stops_and_elsewhere_does_not(database)
 def test_a_parent_of_a_new_foreign_key_is_touched(database):
     """Its rows are locked against change while the constraint is made."""
     only_on("postgresql")
-    touched = Touched(parents=frozenset({TABLE}))
+    touched = Impact(parents=frozenset({TABLE}))
     with somebody(f"SELECT count(*) FROM {TABLE}"), looked(touched) as look:
         assert look()[SignalName.LONG_TRANSACTION].state is SignalState.STOP
 
@@ -121,7 +121,7 @@ def test_a_role_that_may_not_see_says_unknown_and_never_fails(database):
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE ROLE {name}")
         cursor.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}")
-    own = new_connection("default")
+    own = private_connection("default")
     try:
         with own.cursor() as cursor:
             cursor.execute(f"SET ROLE {name}")
@@ -225,8 +225,8 @@ def test_a_full_server_is_known_by_its_refusal():
 
 def test_a_database_that_cannot_be_reached_is_unknown(database, monkeypatch):
     """No error: the look says that it has seen nothing."""
-    looking = Looking("default")
-    own = new_connection("default")
+    looking = HealthProbe("default")
+    own = private_connection("default")
     if connection.vendor == "sqlite":
         own.settings_dict = {**own.settings_dict, "NAME": "/nowhere/at/all.sqlite3"}
     else:

@@ -6,10 +6,10 @@ import pytest
 from django.db import connection, transaction
 from django.db.utils import IntegrityError, InternalError, NotSupportedError
 
-from migration_route.conf.databases import new_connection
+from migration_route.conf.databases import private_connection
 from migration_route.core.errors import CannotRehearse
 from migration_route.vendors import in_place_of
-from migration_route.vendors.base_in_place import Trouble
+from migration_route.vendors.base_in_place import InPlaceFailure
 from migration_route.vendors.mysql.copies import IN_PLACE as MYSQL
 from migration_route.vendors.postgresql.in_place import IN_PLACE as POSTGRESQL
 from migration_route.vendors.postgresql.in_place import leaving, statements_of
@@ -128,7 +128,7 @@ def session(database):
     """Give a session of PostgreSQL that may write in nothing but its transaction."""
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL rehearses in place")
-    found = new_connection("default")
+    found = private_connection("default")
     found.ensure_connection()
     POSTGRESQL.prepare(found)
     found.connection.autocommit = False
@@ -210,7 +210,7 @@ def test_its_bounds_are_those_of_the_transaction(session):
     assert say(session, "SHOW lock_timeout") == [("20ms",)]
     with pytest.raises(Exception, match="statement timeout") as failed:
         say(session, "SELECT pg_sleep(5)")
-    assert POSTGRESQL.trouble(failed.value) is Trouble.OUT_OF_TIME
+    assert POSTGRESQL.trouble(failed.value) is InPlaceFailure.OUT_OF_TIME
     session.connection.rollback()
     assert say(session, "SHOW lock_timeout") == [("0",)]
 

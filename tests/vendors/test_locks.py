@@ -15,11 +15,11 @@ import pytest
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.conf.databases import new_connection
+from migration_route.conf.databases import private_connection
 from migration_route.core import subprocesses
 from migration_route.core.errors import Misconfigured
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot, TargetLock
+from migration_route.vendors.base import LockSlot, TargetLock
 from tests.factories import at_once, vendor
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -39,10 +39,10 @@ time.sleep(60)
 
 @contextmanager
 def lock_of(
-    alias: str = "default", slot: Slot = Slot.SUPERVISOR
+    alias: str = "default", slot: LockSlot = LockSlot.SUPERVISOR
 ) -> Iterator[tuple[TargetLock, BaseDatabaseWrapper]]:
     """Give a lock on a connection of its own."""
-    connection = new_connection(alias)
+    connection = private_connection(alias)
     lock = vendor_of(alias).lock(connection, slot)
     try:
         yield lock, connection
@@ -75,8 +75,8 @@ def test_a_second_connection_cannot_take_it():
 
 def test_of_many_at_once_one_takes_it():
     """Eight threads, each with a connection of its own."""
-    connection_of = [new_connection("default") for _ in range(8)]
-    locks = [vendor_of("default").lock(c, Slot.SUPERVISOR) for c in connection_of]
+    connection_of = [private_connection("default") for _ in range(8)]
+    locks = [vendor_of("default").lock(c, LockSlot.SUPERVISOR) for c in connection_of]
     for connection in connection_of:
         connection.inc_thread_sharing()
     try:
@@ -91,7 +91,7 @@ def test_of_many_at_once_one_takes_it():
 
 def test_the_supervisors_lock_is_not_the_workers():
     """One run holds both."""
-    with lock_of() as (first, _), lock_of(slot=Slot.WORKER) as (second, _):
+    with lock_of() as (first, _), lock_of(slot=LockSlot.WORKER) as (second, _):
         assert first.try_acquire()
         assert second.try_acquire()
 
@@ -222,7 +222,7 @@ def test_two_names_of_one_file_are_one_lock(tmp_path, monkeypatch):
     for name in names:
         connection = connections["default"].copy()
         connection.settings_dict = {**connection.settings_dict, "NAME": name}
-        locks.append(vendor_of("default").lock(connection, Slot.SUPERVISOR))
+        locks.append(vendor_of("default").lock(connection, LockSlot.SUPERVISOR))
     assert [lock.try_acquire() for lock in locks] == [True, False, False, False, False]
     locks[0].release()
 

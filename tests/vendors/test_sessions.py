@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 from django.db import DatabaseError, connections
 
-from migration_route.conf.databases import new_connection
+from migration_route.conf.databases import private_connection
 from migration_route.core import subprocesses
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from tests.factories import at_once, vendor
 from tests.harness.deadlines import until
 
@@ -53,7 +53,7 @@ def holder(project) -> Iterator[subprocess.Popen[bytes]]:
     process.stdout.close()
 
 
-def lock(slot: Slot = Slot.WORKER):
+def lock(slot: LockSlot = LockSlot.WORKER):
     """Return the lock, looked at through the usual connection."""
     return vendor_of("default").lock(connections["default"], slot)
 
@@ -66,8 +66,8 @@ def sessions():
 def test_nobody_holds_a_lock_that_is_free():
     """Neither before it was ever taken, nor when it was given back."""
     assert lock().holder() is None
-    connection = new_connection("default")
-    held = vendor_of("default").lock(connection, Slot.WORKER)
+    connection = private_connection("default")
+    held = vendor_of("default").lock(connection, LockSlot.WORKER)
     assert held.try_acquire()
     held.release()
     assert lock().holder() is None
@@ -77,7 +77,7 @@ def test_nobody_holds_a_lock_that_is_free():
 def test_the_holder_is_found_and_described(holder):
     """By the lock of the worker, not by the supervisor's."""
     pid = lock().holder()
-    assert lock(Slot.SUPERVISOR).holder() is None
+    assert lock(LockSlot.SUPERVISOR).holder() is None
     found = sessions().describe(pid)
     assert found.pid == pid
     assert set(found.to_dict()) == {
@@ -113,9 +113,9 @@ def test_a_statement_is_cancelled_and_its_session_lives_on():
     """A server lets the statement fail at once."""
     if vendor() == "sqlite":
         pytest.skip("SQLite has no sessions")
-    sleeper = new_connection("default")
+    sleeper = private_connection("default")
     sleeper.inc_thread_sharing()
-    held = vendor_of("default").lock(sleeper, Slot.WORKER)
+    held = vendor_of("default").lock(sleeper, LockSlot.WORKER)
     assert held.try_acquire()
     pid = lock().holder()
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from migration_route.vendors.base import Limit
+from migration_route.vendors.base import LockTimeoutClass
 from migration_route.vendors.mysql.locks import MySQLContention
 from migration_route.vendors.postgresql import contention
-from migration_route.vendors.postgresql.contention import conflict, wish_of
+from migration_route.vendors.postgresql.contention import conflict, lock_request_for
 from migration_route.vendors.sql_lexer import POSTGRESQL
 from migration_route.vendors.sql_statements import code_of, names_behind, names_in
 
@@ -52,20 +52,20 @@ def test_comments_and_literals_are_no_code():
 )
 def test_a_definition_wants_its_lock_and_has_a_limit(sql, mode):
     """After the manual, "Explicit Locking"."""
-    wish = wish_of(sql)
-    assert wish.limit is Limit.SHORT
+    wish = lock_request_for(sql)
+    assert wish.limit is LockTimeoutClass.SHORT
     assert (T, mode) in wish.names
 
 
 def test_a_foreign_key_wants_less_of_both_tables():
     """`ADD CONSTRAINT … FOREIGN KEY` lets readers pass; a new column does not."""
     key = 'REFERENCES "shop_owner" ("id") DEFERRABLE INITIALLY DEFERRED'
-    alone = wish_of(
+    alone = lock_request_for(
         f'ALTER TABLE "shop_item" ADD CONSTRAINT "c" FOREIGN KEY ("owner_id") {key}'
     )
     owner = (("shop_owner",), contention.SHARE_ROW)
     assert {(T, contention.SHARE_ROW), owner} <= alone.names
-    column = wish_of(f'ALTER TABLE "shop_item" ADD COLUMN "o" int {key}')
+    column = lock_request_for(f'ALTER TABLE "shop_item" ADD COLUMN "o" int {key}')
     assert {(T, STRONGEST), owner} <= column.names
 
 
@@ -79,8 +79,8 @@ def test_a_foreign_key_wants_less_of_both_tables():
 )
 def test_what_is_done_concurrently_has_no_limit_and_is_not_repeated(sql):
     """A timeout would leave an invalid index, and so does a deadlock."""
-    wish = wish_of(sql)
-    assert (wish.limit, wish.may_repeat) == (Limit.NONE, False)
+    wish = lock_request_for(sql)
+    assert (wish.limit, wish.may_repeat) == (LockTimeoutClass.NONE, False)
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ def test_what_is_done_concurrently_has_no_limit_and_is_not_repeated(sql):
 )
 def test_everything_else_has_no_limit(sql):
     """Nobody queues up behind it."""
-    assert wish_of(sql).limit is Limit.NONE
+    assert lock_request_for(sql).limit is LockTimeoutClass.NONE
 
 
 def test_a_drop_reaches_the_parents():
     """The triggers of a foreign key stand on both tables."""
-    assert wish_of("DROP TABLE shop_item").reaches_parents
-    assert wish_of("ALTER TABLE shop_item DROP COLUMN o").reaches_parents
-    assert not wish_of("ALTER TABLE shop_item ADD x int").reaches_parents
+    assert lock_request_for("DROP TABLE shop_item").reaches_parents
+    assert lock_request_for("ALTER TABLE shop_item DROP COLUMN o").reaches_parents
+    assert not lock_request_for("ALTER TABLE shop_item ADD x int").reaches_parents
 
 
 def test_conflicts_are_those_of_the_manual():
@@ -113,6 +113,8 @@ def test_conflicts_are_those_of_the_manual():
 def test_a_definition_on_mysql_wants_the_whole_table():
     """Others have no limit of ours."""
     wish = MySQLContention().wish("ALTER TABLE `shop_item` ADD `x` int")
-    assert wish.limit is Limit.SHORT
+    assert wish.limit is LockTimeoutClass.SHORT
     assert (T, "EXCLUSIVE") in wish.names
-    assert MySQLContention().wish("UPDATE shop_item SET x = 1").limit is Limit.NONE
+    assert (
+        MySQLContention().wish("UPDATE shop_item SET x = 1").limit is LockTimeoutClass.NONE
+    )

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from migration_route.access.actors import on_this_host, permission_of
+from migration_route.access.actors import permission_of, shell_actor
 from migration_route.core.enums import RunState, Scope
 from migration_route.ledger import queries, runs
 from migration_route.ledger.records import RunRecord
@@ -59,7 +59,7 @@ def a_run(database: None) -> Callable[..., RunRecord]:
     """Put a run on record that came to a state, without carrying anything out."""
 
     def a_run(state: RunState = RunState.QUEUED, **changes: Any) -> RunRecord:
-        run, _ = runs.open_run(a_new_run(**changes))
+        run, _ = runs.create_run(a_new_run(**changes))
         if state is RunState.QUEUED:
             return run
         return runs.move(run.id, to=state, expected={RunState.QUEUED})
@@ -73,7 +73,7 @@ def apply_everything(inline: History) -> Callable[[], None]:
 
     def apply_everything() -> None:
         plan = plain_plan(PlanRequest())
-        run = apply(ApplyRequest(fingerprint=plan.fingerprint), on_this_host())
+        run = apply(ApplyRequest(fingerprint=plan.fingerprint), shell_actor())
         assert queries.find_run(run.id).state is RunState.SUCCEEDED
 
     return apply_everything

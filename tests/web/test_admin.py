@@ -12,9 +12,9 @@ from django.test import Client
 from django.urls import reverse
 
 from migration_route.core.enums import ActorKind
-from migration_route.core.values import Demand
+from migration_route.core.values import ApprovalRequirement
 from migration_route.ledger import runs
-from migration_route.ledger.approvals import Saying, give
+from migration_route.ledger.approvals import ApprovalVote, record_approval
 from migration_route.ledger.records import RunRecord
 from migration_route.models import Approval, Entry, Run
 from tests.factories import a_new_run
@@ -79,11 +79,11 @@ def two_approvals(database: None) -> dict[str, RunRecord]:
     """Put an approved run on record for each of the two databases."""
     found = {}
     for alias in ("default", "other"):
-        demand = Demand(required=2, rule="always", why="the test asks for it")
-        run, _ = runs.open_run(
+        demand = ApprovalRequirement(required=2, rule="always", why="the test asks for it")
+        run, _ = runs.create_run(
             a_new_run(database=alias, demand=demand, reason=f"reason-of-{alias}")
         )
-        saying = Saying(
+        saying = ApprovalVote(
             actor_kind=ActorKind.PERSON,
             actor_name=f"approver-of-{alias}",
             actor_key=f"approver-of-{alias}",
@@ -91,7 +91,9 @@ def two_approvals(database: None) -> dict[str, RunRecord]:
             permissions=frozenset({"approve"}),
             reason=f"reason-of-{alias}",
         )
-        found[alias] = give(run.id, saying, demand=demand, until=run.waiting_until)
+        found[alias] = record_approval(
+            run.id, saying, demand=demand, until=run.waiting_until
+        )
     return found
 
 

@@ -62,7 +62,7 @@ def running(*steps: tuple[StepState, bool]) -> str:
         replace(a_step_record(name), state=state, rolls_back=rolls_back)
         for name, (state, rolls_back) in zip(("0002_a", "0003_b"), steps, strict=True)
     )
-    run, _ = runs.open_run(a_new_run(database="other", steps=records))
+    run, _ = runs.create_run(a_new_run(database="other", steps=records))
     for to, before in (
         (RunState.WAITING, RunState.QUEUED),
         (RunState.RUNNING, RunState.WAITING),

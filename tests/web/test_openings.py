@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from migration_route.core.enums import WaitingReason
 from migration_route.core.errors import InvalidRequest
-from migration_route.policy.schedule import Later, Never, Now
+from migration_route.policy.schedule import NeverOpens, OpenNow, OpensLater
 from migration_route.web.plans import begin_at, opening_view
 
 
@@ -50,12 +50,12 @@ def test_a_time_that_does_not_come_is_told(typed, word):
 def test_a_page_says_when_a_run_would_begin():
     """Nothing where that is now."""
     at = datetime(2026, 12, 1, 1, tzinfo=UTC)
-    later = Later(at=at, reason=WaitingReason.WINDOW, why="It opens then.")
+    later = OpensLater(at=at, reason=WaitingReason.WINDOW, why="It opens then.")
     with timezone.override("Europe/Berlin"):
         shown = opening_view(later)
         assert (shown.at, shown.why, shown.is_never) == (at, "It opens then.", False)
         assert shown.zone in {"CET", "CEST", "Europe/Berlin"}
         assert shown.least < shown.most
-    assert opening_view(Never(why="Shut.")).is_never
-    now = opening_view(Now())
+    assert opening_view(NeverOpens(why="Shut.")).is_never
+    now = opening_view(OpenNow())
     assert (now.at, now.why, now.is_never) == (None, "", False)

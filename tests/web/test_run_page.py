@@ -9,12 +9,12 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from migration_route.conf.databases import new_connection
+from migration_route.conf.databases import private_connection
 from migration_route.core.enums import RunState, Scope, WaitingReason
 from migration_route.ledger import queries, runs
 from migration_route.ledger.records import RunRecord
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from tests.factories import History
 from tests.web.conftest import SignIn
 
@@ -266,8 +266,8 @@ def test_the_session_of_a_lost_run_is_named(everyone_can: Client, a_run: ARun) -
     change = runs.Change(
         waiting_reason="orphan_backend", waiting_facts={"session": session}
     )
-    connection = new_connection("default")
-    lock = vendor_of("default").lock(connection, Slot.SUPERVISOR)
+    connection = private_connection("default")
+    lock = vendor_of("default").lock(connection, LockSlot.SUPERVISOR)
     assert lock.try_acquire()  # or the run would be concluded by looking at it
     runs.move(run.id, to=RunState.LOST, expected={RunState.RUNNING}, change=change)
     text = page_of(everyone_can, run)

@@ -24,7 +24,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
-from migration_route.execution.worker.instrumentation import observed, once
+from migration_route.execution.worker.instrumentation import instrument, run_once
 from migration_route.execution.worker.operation_positions import Layout, Place, layout_of
 
 METHODS = ("database_forwards", "database_backwards")
@@ -139,7 +139,7 @@ def main() -> None:
     counting, seen = Counting(), Counter[str]()
     before = vars(MigrationExecutor).copy()
     try:
-        watched = observed(counting, once, as_written)
+        watched = instrument(counting, run_once, as_written)
         with witnessed(seen), watched if way == "observed" else nullcontext():
             runpy.run_path("runtests.py", run_name="__main__")
     finally:

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from migration_route.access.permits import SignedPermit
+from migration_route.access.permits import ApplyPermit
 from migration_route.conf import route_settings
 from migration_route.conf.databases import Target, all_aliases, find_target
 from migration_route.core.enums import PEOPLE_ONLY, ActorKind, Scope
 from migration_route.core.errors import Forbidden, RouteError, Unauthenticated
-from migration_route.core.values import Identity
+from migration_route.core.values import ActorRef
 
 
 def _nothing(permission: str) -> bool:
@@ -68,12 +68,12 @@ class Actor:
     # Have they a permission of the project, such as "shop.approve_migrations"?
     holds: Callable[[str], bool] = field(default=_nothing, repr=False, compare=False)
     credential: Credential | None = None  # of a machine
-    permit: SignedPermit | None = None  # the right to one plan that came along
+    permit: ApplyPermit | None = None  # the right to one plan that came along
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> ActorRef:
         """Return who this is, as runs and approvals record it."""
-        return Identity(kind=self.kind, name=self.name, key=self.key)
+        return ActorRef(kind=self.kind, name=self.name, key=self.key)
 
     @property
     def credential_facts(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Actor:
         return self.credential.facts() if self.credential else {}
 
 
-def on_this_host() -> Actor:
+def shell_actor() -> Actor:
     """Return the actor of `manage.py`: who has a shell and the settings has every right.
 
     The account is that of the process. No variable of the environment decides it, and the
@@ -116,7 +116,7 @@ class WrongNetwork(Forbidden):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
+class Grants:
     """The rights of a person."""
 
     scopes: frozenset[Scope]  # on every database that they may touch
@@ -124,7 +124,7 @@ class Granted:
     databases: frozenset[str] | None  # that they may touch; None: every one
 
 
-def granted_to(user: Any) -> Granted:
+def granted_to(user: Any) -> Grants:
     """Return what a member of staff may do. Raises `DatabaseError`.
 
     A back end that decides for objects is asked about each database as well, by a
@@ -133,7 +133,7 @@ def granted_to(user: Any) -> Granted:
     scopes = frozenset(scope for scope in Scope if user.has_perm(permission_of(scope)))
     targets = [find_target(alias) for alias in all_aliases()]
     on = {target.alias: _on(user, target, scopes) for target in targets}
-    return Granted(
+    return Grants(
         scopes=scopes,
         scopes_on={alias: found for alias, found in on.items() if found},
         databases=databases_of(user),

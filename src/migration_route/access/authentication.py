@@ -17,9 +17,9 @@ from django.http import HttpRequest
 from migration_route.access.actors import Actor, Credential
 from migration_route.access.isolation import reading_a_form
 from migration_route.access.networks import client_address, network_flaw
-from migration_route.access.oidc import find_identity, looks_like_one
+from migration_route.access.oidc import authenticate_jwt, is_jwt
 from migration_route.access.permits import LONGEST, PREFIX, is_expired, read_permit
-from migration_route.access.sessions import SAFE_METHODS, find_person
+from migration_route.access.sessions import SAFE_METHODS, authenticate_session
 from migration_route.conf import Token, route_settings
 from migration_route.core.credentials import digest_of, id_of
 from migration_route.core.enums import ActorKind, Scope
@@ -28,7 +28,7 @@ from migration_route.core.errors import RouteError, Unauthenticated
 _HINT = "'manage.py migration_route permit FINGERPRINT' on a host makes one."
 
 
-def find_permit(text: str, *, address: str) -> Actor:
+def authenticate_permit(text: str, *, address: str) -> Actor:
     """Return the actor who has brought a permit: they read its database, and carry out
     its plan. One that is not good has a flaw."""
     if not route_settings().permits:
@@ -62,7 +62,7 @@ def _flawed(address: str, flaw: RouteError) -> Actor:
 _MADE_HERE = re.compile(r"mrt_[A-Za-z0-9_-]{43}")
 
 
-def find_token(secret: str, *, address: str) -> Actor | None:
+def authenticate_token(secret: str, *, address: str) -> Actor | None:
     """Return the actor behind a token of the settings, or None where it is none of them;
     one that is expired or revoked has a flaw.
 
@@ -120,7 +120,7 @@ _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _MAX_SIGNED = 8192  # of a permit, or of an identity token
 
 
-def find_actor(request: HttpRequest) -> Actor:
+def authenticate(request: HttpRequest) -> Actor:
     """Return the actor of a request: by its token if it brings one, else by its session.
 
     A token, a permit or an identity token decides alone: no user, session or table is
@@ -134,15 +134,15 @@ def find_actor(request: HttpRequest) -> Actor:
         # Nobody's session is looked up for an address that may not call.
         return Actor(kind=ActorKind.ANONYMOUS, address=address, flaw=flaw)
     else:
-        return find_person(request, address=address)
+        return authenticate_session(request, address=address)
     return _in_its_network(request, actor)
 
 
-def find_bearer_of_permit(request: HttpRequest, text: str) -> Actor:
+def authenticate_permit_form(request: HttpRequest, text: str) -> Actor:
     """Return the actor of a form that brings a permit: neither session nor CSRF token is
     looked at, because the permit itself shows that the form was meant."""
     address = client_address(request.META)
-    return _in_its_network(request, find_permit(text, address=address))
+    return _in_its_network(request, authenticate_permit(text, address=address))
 
 
 def permit_in_form(request: HttpRequest) -> str:
@@ -161,11 +161,11 @@ def _find_machine(authorization: str, address: str) -> Actor:
     secret = secret.strip()
     if scheme.lower() == "bearer" and secret:
         if secret.startswith(PREFIX):
-            return find_permit(secret, address=address)
-        if looks_like_one(secret) and len(secret) <= _MAX_SIGNED:
-            return find_identity(secret, address=address)
+            return authenticate_permit(secret, address=address)
+        if is_jwt(secret) and len(secret) <= _MAX_SIGNED:
+            return authenticate_jwt(secret, address=address)
         if len(secret) <= _MAX_SECRET:
-            known = find_token(secret, address=address)
+            known = authenticate_token(secret, address=address)
             return known or unknown_token(secret, address=address)
     flaw = Unauthenticated("The Authorization header must read 'Bearer TOKEN'.")
     return Actor(kind=ActorKind.ANONYMOUS, address=address, flaw=flaw)

@@ -36,7 +36,7 @@ def reading_a_form() -> Iterator[None]:
 View = Callable[..., HttpResponseBase]
 
 
-def outside_of_the_request(view: View) -> View:
+def isolated_view(view: View) -> View:
     """Return the view as one with no request transaction on any database, no login
     redirect, and no CSRF check before the actor is known: a token needs none, and
     `access.sessions` checks it for a session."""
@@ -46,7 +46,7 @@ def outside_of_the_request(view: View) -> View:
 
 
 @contextmanager
-def unharmed() -> Iterator[None]:
+def savepoints() -> Iterator[None]:
     """Let a query of the block fail without spoiling a transaction that surrounds it, as
     some middleware opens one: PostgreSQL would refuse whatever comes after."""
     with ExitStack() as savepoints:

@@ -34,7 +34,7 @@ LARGEST = 256 * 1024
 _PIECE = 16 * 1024
 
 
-class NotHad(Exception):
+class JwksFetchError(Exception):
     """The keys were not had; the message says why, for the log of the server."""
 
 
@@ -48,12 +48,12 @@ def fetch_keys(issuer: Issuer) -> dict[str, Any]:
         return _fetch(issuer.jwks_uri)
     described = _fetch(f"{issuer.issuer.rstrip('/')}/.well-known/openid-configuration")
     if described.get("issuer") != issuer.issuer:
-        raise NotHad(f"{issuer.issuer} describes itself by another name")
+        raise JwksFetchError(f"{issuer.issuer} describes itself by another name")
     address = described.get("jwks_uri")
     if not isinstance(address, str) or not may_be_fetched(
         address, insecure=issuer.insecure
     ):
-        raise NotHad(f"{issuer.issuer} names no https address for its keys")
+        raise JwksFetchError(f"{issuer.issuer} names no https address for its keys")
     return _fetch(address)
 
 
@@ -61,13 +61,13 @@ def _fetch(address: str) -> dict[str, Any]:
     try:
         content = _read(address)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise NotHad(f"{address}: {type(error).__name__}: {error}") from error
+        raise JwksFetchError(f"{address}: {type(error).__name__}: {error}") from error
     try:
         found = msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise NotHad(f"{address}: this is no JSON") from error
+        raise JwksFetchError(f"{address}: this is no JSON") from error
     if not isinstance(found, dict):
-        raise NotHad(f"{address}: this is no JSON object")
+        raise JwksFetchError(f"{address}: this is no JSON object")
     return found
 
 
@@ -85,9 +85,9 @@ def _read(address: str) -> bytes:
         while piece := answer.read(_PIECE):
             content += piece
             if len(content) > LARGEST:
-                raise NotHad(f"{address}: more than {LARGEST} bytes")
+                raise JwksFetchError(f"{address}: more than {LARGEST} bytes")
         if time.monotonic() > deadline:
-            raise NotHad(f"{address}: not within {LONGEST:g} s")
+            raise JwksFetchError(f"{address}: not within {LONGEST:g} s")
         return content
 
 
@@ -162,7 +162,7 @@ class UnknownKey(Exception):
     """The issuer has no key of this name."""
 
 
-class KeyRing:
+class JwksCache:
     """The keys of one issuer."""
 
     def __init__(
@@ -181,7 +181,7 @@ class KeyRing:
         if issuer.jwks is not None:
             try:
                 self._keys = usable_keys(issuer.jwks, issuer)
-            except NotHad as error:
+            except JwksFetchError as error:
                 logger.warning("OIDC: %s", error)
 
     def find(self, name: str) -> Any:
@@ -223,7 +223,7 @@ class KeyRing:
             self._tried_at = self._clock()
             self._keys = usable_keys(self._fetch(self.issuer), self.issuer)
             self._had_at = self._clock()
-        except NotHad as error:
+        except JwksFetchError as error:
             logger.warning("The keys of %s were not had: %s", self.issuer.issuer, error)
         finally:
             self._fetching.release()
@@ -239,7 +239,7 @@ def usable_keys(found: Mapping[str, Any], issuer: Issuer) -> dict[str, Any]:
         if isinstance(name, str) and (key := _usable_key(words, issuer)) is not None:
             keys[name] = key
     if not keys:
-        raise NotHad(f"{issuer.issuer} has no key that can be used")
+        raise JwksFetchError(f"{issuer.issuer} has no key that can be used")
     return keys
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from migration_route.access.actors import Actor, Credential, IssuerUnavailable
-from migration_route.access.jwks import KeyRing, UnknownKey
+from migration_route.access.jwks import JwksCache, UnknownKey
 from migration_route.access.networks import network_flaw
 from migration_route.conf import Issuer, route_settings
 from migration_route.core.enums import ActorKind
@@ -49,16 +49,16 @@ _TOLD = (
 )
 """The claims that the ledger tells: who has asked, from which run of which pipeline."""
 
-_rings: dict[str, KeyRing] = {}
+_rings: dict[str, JwksCache] = {}
 _making = threading.Lock()
 
 
-def looks_like_one(secret: str) -> bool:
+def is_jwt(secret: str) -> bool:
     """Tell whether this may be an identity token, and any are taken here."""
     return bool(route_settings().oidc) and _SHAPE.fullmatch(secret) is not None
 
 
-def find_identity(token: str, *, address: str) -> Actor:
+def authenticate_jwt(token: str, *, address: str) -> Actor:
     """Return the actor that an identity token names; one that is not good has a flaw."""
     try:
         import jwt
@@ -129,11 +129,11 @@ def _verified(token: str, issuer: Issuer) -> Mapping[str, Any]:
     return claims
 
 
-def _ring_of(issuer: Issuer) -> KeyRing:
+def _ring_of(issuer: Issuer) -> JwksCache:
     with _making:
         known = _rings.get(issuer.issuer)
         if known is None or known.issuer != issuer:  # the settings are other ones now
-            known = _rings[issuer.issuer] = KeyRing(issuer)
+            known = _rings[issuer.issuer] = JwksCache(issuer)
         return known
 
 

@@ -29,7 +29,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignedPermit:
+class ApplyPermit:
     """The right to one run of one plan, as it was signed."""
 
     id: str  # 32 hexadecimal digits: one run bears it
@@ -51,7 +51,7 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-def signed(permit: SignedPermit) -> str:
+def signed(permit: ApplyPermit) -> str:
     """Return the permit as text. Raises `InvalidRequest` when it is too long to be sent."""
     words = {
         "id": permit.id,
@@ -76,11 +76,11 @@ def signed(permit: SignedPermit) -> str:
     return text
 
 
-def read_permit(text: str) -> SignedPermit:
+def read_permit(text: str) -> ApplyPermit:
     """Read a permit. Raises `Unauthenticated` unless this project has signed it."""
     try:
         words: dict[str, Any] = _signer().unsign_object(text.removeprefix(PREFIX))
-        return SignedPermit(
+        return ApplyPermit(
             id=words["id"],
             issued_by=words["by"],
             issued_at=words["at"],
@@ -101,9 +101,9 @@ def read_permit(text: str) -> SignedPermit:
         ) from error
 
 
-def is_expired(permit: SignedPermit) -> bool:
+def is_expired(permit: ApplyPermit) -> bool:
     """Tell whether its time is over."""
-    return datetime.now(UTC) >= clock.parsed(permit.expires)
+    return datetime.now(UTC) >= clock.parse_time(permit.expires)
 
 
 def _signer() -> signing.Signer:

@@ -50,7 +50,7 @@ from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, resolve, reverse
 from django.utils.module_loading import import_string
 
-from migration_route.access.isolation import unharmed
+from migration_route.access.isolation import savepoints
 from migration_route.conf import route_settings
 from migration_route.core import clock
 from migration_route.core.errors import ReauthenticationRequired
@@ -113,7 +113,7 @@ def age_of_stamp(session: Any, user: Any) -> timedelta | None:
     if not isinstance(found, dict) or found.get("user") != str(user.pk):
         return None
     try:
-        return age(clock.parsed(found["at"]))
+        return age(clock.parse_time(found["at"]))
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -145,7 +145,7 @@ def is_password_of(user: Any, password: str, request: HttpRequest) -> bool:
     that was read with the columns that exist decides.
     """
     try:
-        with unharmed():
+        with savepoints():
             found = authenticate(request, username=user.get_username(), password=password)
     except DatabaseError:
         return user.has_usable_password() and check_password(password, user.password)
@@ -232,7 +232,7 @@ USUAL = timedelta(minutes=15)
 
 
 @unique
-class Way(StrEnum):
+class ReauthenticationMethod(StrEnum):
     """How a person shows anew who they are."""
 
     PASSWORD = "password"  # noqa: S105 - a way, not a password
@@ -240,7 +240,9 @@ class Way(StrEnum):
     LOGIN = "login"  # by signing out and in again
 
 
-def what_is_missing(request: HttpRequest, user: Any) -> ReauthenticationRequired | None:
+def reauthentication_error(
+    request: HttpRequest, user: Any
+) -> ReauthenticationRequired | None:
     """Return what keeps this person from a change now; None where nothing does.
 
     Raises `DatabaseError` where that depends on a table that cannot be read.
@@ -255,11 +257,14 @@ def what_is_missing(request: HttpRequest, user: Any) -> ReauthenticationRequired
             return None
         case False:
             return _required(
-                Way.LOGIN, "This project says that your login is not fresh enough."
+                ReauthenticationMethod.LOGIN,
+                "This project says that your login is not fresh enough.",
             )
         case str(address):
             return _required(
-                Way.ELSEWHERE, "A change asks for a fresh login.", address=address
+                ReauthenticationMethod.ELSEWHERE,
+                "A change asks for a fresh login.",
+                address=address,
             )
         case None:
             return _by_age(request, user, USUAL)
@@ -275,7 +280,10 @@ def _by_age(
         )
     session = getattr(request, "session", None)
     if session is None:
-        return _required(Way.LOGIN, "There is no session that says when you signed in.")
+        return _required(
+            ReauthenticationMethod.LOGIN,
+            "There is no session that says when you signed in.",
+        )
     ages = (age_of_stamp(session, user), age_of_record(session, user))
     if any(age is not None and age < limit for age in ages):
         return None
@@ -286,7 +294,7 @@ def _by_age(
             f"is not older than {_spoken(limit)}."
         )
     if has_password(user):
-        return _required(Way.PASSWORD, since)
+        return _required(ReauthenticationMethod.PASSWORD, since)
     return _elsewhere_or_login(lambda: page_for(user), since)
 
 
@@ -298,22 +306,27 @@ def _elsewhere_or_login(
     except DatabaseError:
         page = None
     if page is None:
-        return _required(Way.LOGIN, why)
+        return _required(ReauthenticationMethod.LOGIN, why)
     separator = "&" if "?" in page else "?"
     back = urlencode({"next": return_address()})
-    return _required(Way.ELSEWHERE, why, address=f"{page}{separator}{back}")
+    return _required(
+        ReauthenticationMethod.ELSEWHERE, why, address=f"{page}{separator}{back}"
+    )
 
 
-def _required(way: Way, why: str, *, address: str = "") -> ReauthenticationRequired:
-    if way is Way.PASSWORD:
+def _required(
+    way: ReauthenticationMethod, why: str, *, address: str = ""
+) -> ReauthenticationRequired:
+    if way is ReauthenticationMethod.PASSWORD:
         try:
             address = reverse("migration_route:api-reauthenticate")
         except NoReverseMatch:  # the project mounts the smallest view alone
-            return _required(Way.LOGIN, why)
+            return _required(ReauthenticationMethod.LOGIN, why)
+    method = ReauthenticationMethod
     hint = {
-        Way.PASSWORD: 'POST reauthenticate {"password": "…"}, then send this again.',
-        Way.ELSEWHERE: "Show there who you are, then send the request again.",
-        Way.LOGIN: "Sign out and in again, then send the request again.",
+        method.PASSWORD: 'POST reauthenticate {"password": "…"}, then send this again.',
+        method.ELSEWHERE: "Show there who you are, then send the request again.",
+        method.LOGIN: "Sign out and in again, then send the request again.",
     }[way]
     return ReauthenticationRequired(why, hint=hint, way=way.value, address=address)
 

@@ -29,9 +29,9 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.crypto import constant_time_compare
 
 from migration_route.access.actors import Actor, granted_to
-from migration_route.access.isolation import reading_a_form, unharmed
-from migration_route.access.reauthentication import what_is_missing
-from migration_route.conf.databases import own_connection
+from migration_route.access.isolation import reading_a_form, savepoints
+from migration_route.access.reauthentication import reauthentication_error
+from migration_route.conf.databases import using_private_connection
 from migration_route.core.enums import ActorKind
 from migration_route.core.errors import (
     CsrfFailed,
@@ -48,7 +48,7 @@ _ATTEMPTS = 3
 """The columns may come while they are looked at: that is what everybody waits for."""
 
 
-def read_partly(request: HttpRequest, use: Callable[[Any], Found]) -> Found | None:
+def with_partial_user(request: HttpRequest, use: Callable[[Any], Found]) -> Found | None:
     """Return what `use` makes of the user of this session, read with the columns that
     exist; None where that user cannot be read, or should not be trusted.
 
@@ -70,7 +70,7 @@ def read_partly(request: HttpRequest, use: Callable[[Any], Found]) -> Found | No
 @contextmanager
 def _own_connection_of_users() -> Iterator[str]:
     alias = router.db_for_read(get_user_model())
-    with own_connection(alias):
+    with using_private_connection(alias):
         yield alias
 
 
@@ -133,13 +133,13 @@ class _CsrfCheck(CsrfViewMiddleware):
         return reason
 
 
-def find_person(request: HttpRequest, *, address: str) -> Actor:
+def authenticate_session(request: HttpRequest, *, address: str) -> Actor:
     """Return who is signed in; anonymous without a session, flawed where nobody can be
     recognised, where the CSRF check fails, or where a change asks for a fresh login.
 
     Whatever is not a safe method is a change: no verb has to ask for itself.
     """
-    person = recognise(request, address=address)
+    person = load_session_user(request, address=address)
     if person.user is None or request.method in SAFE_METHODS:
         return person.actor
     flaw = person.actor.flaw or csrf_flaw(request) or _staleness(request, person.user)
@@ -154,17 +154,17 @@ class Recognised:
     user: Any = None
 
 
-def recognise(request: HttpRequest, *, address: str) -> Recognised:
+def load_session_user(request: HttpRequest, *, address: str) -> Recognised:
     """Return who is signed in, however long ago; a user whose table is behind the code is
     read as far as it goes."""
     try:
-        with unharmed():
+        with savepoints():
             user = getattr(request, "user", None)
             if user is None or not user.is_authenticated:
                 return Recognised(actor=Actor(kind=ActorKind.ANONYMOUS, address=address))
             return Recognised(actor=_actor_of(user, address), user=user)
     except DatabaseError as error:
-        found = read_partly(
+        found = with_partial_user(
             request,
             lambda user: Recognised(actor=_actor_of_part(user, address), user=user),
         )
@@ -216,8 +216,8 @@ def _actor_of_part(user: Any, address: str) -> Actor:
 
 def _staleness(request: HttpRequest, user: Any) -> RouteError | None:
     try:
-        with unharmed():
-            return what_is_missing(request, user)
+        with savepoints():
+            return reauthentication_error(request, user)
     except DatabaseError as error:
         return IdentityUnavailable(
             "It cannot be known whether your login is fresh enough for a change: a table "

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
-from migration_route.access.isolation import View, outside_of_the_request
+from migration_route.access.isolation import View, isolated_view
 from migration_route.conf import route_settings
 from migration_route.core import tracing
 from migration_route.core.errors import MethodNotAllowed, RouteError
@@ -59,7 +59,7 @@ def endpoint(methods: Mapping[str, View]) -> View:
 
     def dispatch(request: HttpRequest, **arguments: str) -> HttpResponseBase:
         try:
-            with tracing.part_of(request.headers.get("traceparent", "")):
+            with tracing.traceparent_scope(request.headers.get("traceparent", "")):
                 response = _dispatch(request, **arguments)
         except RouteError as error:
             response = problem(error)
@@ -77,7 +77,7 @@ def endpoint(methods: Mapping[str, View]) -> View:
         return view(request, **arguments)
 
     functools.update_wrapper(dispatch, next(iter(methods.values())))
-    return outside_of_the_request(dispatch)
+    return isolated_view(dispatch)
 
 
 _SHARE = 0.6  # of the server's limit: the rest is for planning and answering

@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from django.http import HttpRequest, HttpResponse
 
 from migration_route import __version__
-from migration_route.access.authentication import find_actor
+from migration_route.access.authentication import authenticate
 from migration_route.api import requests
-from migration_route.core.clock import parsed
+from migration_route.core.clock import parse_time
 from migration_route.core.enums import RunState
 from migration_route.ledger.records import RunRecord
 from migration_route.planning import sources
 from migration_route.planning.plan import DatabaseStatus
 from migration_route.presentation.schemas.metrics import CONTENT_TYPE, Metric, exposition
-from migration_route.services.ledger import FromTheLedger, Measured, measure
+from migration_route.services.ledger import LedgerFigures, Measurement, measure
 
 _NAME = "migration_route_"
 _AT_WORK = frozenset({RunState.RUNNING, RunState.CANCELLING})
@@ -24,13 +24,13 @@ _AT_WORK = frozenset({RunState.RUNNING, RunState.CANCELLING})
 
 def get_metrics(request: HttpRequest) -> HttpResponse:
     """`GET metrics`, in Prometheus' text format; needs `read`, as everything else does."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     found = measure(actor)
     return HttpResponse(exposition(metrics_of(found)), content_type=CONTENT_TYPE)
 
 
-def metrics_of(found: Measured) -> Iterator[Metric]:
+def metrics_of(found: Measurement) -> Iterator[Metric]:
     """Return every figure, in the order of the documentation."""
     build = {"version": __version__, "build": sources.build()}
     yield _metric("info", "Which code answers; always 1.", [(build, 1.0)])
@@ -74,7 +74,7 @@ def _of_databases(databases: Iterable[DatabaseStatus]) -> Iterator[Metric]:
     )
 
 
-def _of_runs(known: FromTheLedger) -> Iterator[Metric]:
+def _of_runs(known: LedgerFigures) -> Iterator[Metric]:
     yield _metric(
         "runs",
         "Runs on record.",
@@ -95,7 +95,7 @@ def _of_runs(known: FromTheLedger) -> Iterator[Metric]:
     yield _metric(
         "last_run_finished_timestamp_seconds",
         "When the last run has ended, in seconds since the epoch.",
-        [(_of(run), parsed(run.finished_at).timestamp()) for run in known.last],
+        [(_of(run), parse_time(run.finished_at).timestamp()) for run in known.last],
     )
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     active = known.active
@@ -116,7 +116,7 @@ def _of_runs(known: FromTheLedger) -> Iterator[Metric]:
     )
 
 
-def _of_the_ledger(known: FromTheLedger) -> Iterator[Metric]:
+def _of_the_ledger(known: LedgerFigures) -> Iterator[Metric]:
     yield _metric(
         "ledger_entries", "Lines of the ledger.", [({}, float(known.ledger.entries))]
     )
@@ -160,4 +160,4 @@ def _of(run: RunRecord) -> dict[str, str]:
 
 
 def _seconds(begin: str, end: str) -> float:
-    return max((parsed(end) - parsed(begin)).total_seconds(), 0.0)
+    return max((parse_time(end) - parse_time(begin)).total_seconds(), 0.0)

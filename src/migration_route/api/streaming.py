@@ -19,7 +19,7 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from migration_route.access.actors import Actor
-from migration_route.access.authentication import find_actor
+from migration_route.access.authentication import authenticate
 from migration_route.api import requests
 from migration_route.api.base import longest_wait
 from migration_route.api.openapi import EXPORT_MEDIA
@@ -37,7 +37,7 @@ _HEADERS = {
 
 def get_export(request: HttpRequest) -> HttpResponseBase:
     """`GET ledger/export?after=N`: what is read later breaks the answer off if it fails."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ("after",))
     after = requests.number(request, "after", default=0, least=0, most=_LARGEST_NUMBER)
     pieces = ledger.export(actor, after=after)
@@ -117,7 +117,7 @@ async def _streaming_asynchronous(
 def _news(run: str, actor: Actor, after: int) -> tuple[bytes, int, bool]:
     """Return what is new as a piece of the stream; no connection stays open for it."""
     try:
-        found = runs.happenings(run, actor, after=after)
+        found = runs.events(run, actor, after=after)
     finally:
         connections.close_all()
     pieces = [

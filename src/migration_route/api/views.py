@@ -13,9 +13,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
 
 from migration_route.access.actors import Actor
-from migration_route.access.authentication import find_actor
+from migration_route.access.authentication import authenticate
 from migration_route.access.reauthentication import is_password_of, renew
-from migration_route.access.sessions import recognise
+from migration_route.access.sessions import load_session_user
 from migration_route.api import requests, streaming
 from migration_route.api.base import answer, longest_wait
 from migration_route.api.openapi import document
@@ -47,12 +47,12 @@ from migration_route.services import (
     resolve,
     runs,
 )
-from migration_route.services.decisions import demanded_of
+from migration_route.services.decisions import approval_requirement_for
 
 
 def post_approve(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/approve`: with the last approval that it needs, the run begins."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.GiveReason)
     return answer(run_answer(approving.approve(run, actor, reason=body.reason)))
@@ -60,7 +60,7 @@ def post_approve(request: HttpRequest, run: str) -> HttpResponse:
 
 def post_reject(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/reject`."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.GiveReason)
     return answer(run_answer(approving.reject(run, actor, reason=body.reason)))
@@ -68,16 +68,16 @@ def post_reject(request: HttpRequest, run: str) -> HttpResponse:
 
 def post_reauthenticate(request: HttpRequest) -> HttpResponse:
     """`POST reauthenticate`: 204, with a new session cookie, when the password is right."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.Reauthenticate)
 
     def is_right() -> bool:
-        user = recognise(request, address=actor.address).user
+        user = load_session_user(request, address=actor.address).user
         return is_password_of(user, body.password, request)
 
     def renew_session() -> None:
-        renew(request, recognise(request, address=actor.address).user)
+        renew(request, load_session_user(request, address=actor.address).user)
 
     reauthentication.reauthenticate(actor, is_right=is_right, renew=renew_session)
     return HttpResponse(status=204)
@@ -89,7 +89,7 @@ _LARGEST_PAGE = 200
 
 def get_rehearsals(request: HttpRequest) -> HttpResponse:
     """`GET rehearsals?database=…&before=…&limit=…`, newest first."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ("database", "before", "limit"))
     limit = requests.number(request, "limit", default=_PAGE, least=1, most=_LARGEST_PAGE)
     found = rehearsals.list_all(
@@ -103,7 +103,7 @@ def get_rehearsals(request: HttpRequest) -> HttpResponse:
 
 def post_rehearsals(request: HttpRequest) -> HttpResponse:
     """`POST rehearsals`: 202, or 200 when it has ended within `Prefer: wait`."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.CreateRehearsal)
     wanted = rehearsals.RehearseRequest(
@@ -127,7 +127,7 @@ def post_rehearsals(request: HttpRequest) -> HttpResponse:
 
 def get_rehearsal(request: HttpRequest, rehearsal: str) -> HttpResponse:
     """`GET rehearsals/{id}`."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     return answer(rehearsal_answer(rehearsals.show(rehearsal, actor)))
 
@@ -138,7 +138,7 @@ _LARGEST_NUMBER = 2**63 - 1
 
 def get_status(request: HttpRequest) -> HttpResponse:
     """`GET status`."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     return answer(serializers.status_answer(runs.status(actor)))
 
@@ -152,7 +152,7 @@ def get_ready(request: HttpRequest) -> HttpResponse:
 
 def get_plan(request: HttpRequest) -> HttpResponse:
     """`GET plan?database=…&target=…&mode=…&phase=…&details=…`."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ("database", "target", "mode", "phase", "details"))
     wanted = PlanRequest(
         database=request.GET.get("database", "default"),
@@ -164,13 +164,15 @@ def get_plan(request: HttpRequest) -> HttpResponse:
     found = plans.plan(wanted, actor, details)
     last = rehearsals.of_plan(found, actor)
     told = with_rehearsal(plan_answer(found), last)
-    told = with_opening(told, launch.opens(wanted.database))
-    return answer(with_demand(told, demanded_of(wanted, found, actor, details)))
+    told = with_opening(told, launch.next_opening(wanted.database))
+    return answer(
+        with_demand(told, approval_requirement_for(wanted, found, actor, details))
+    )
 
 
 def get_health(request: HttpRequest) -> HttpResponse:
     """`GET health?database=…&target=…&phase=…`: is now a good moment for this plan?"""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ("database", "target", "phase"))
     wanted = PlanRequest(
         database=request.GET.get("database", "default"),
@@ -183,7 +185,7 @@ def get_health(request: HttpRequest) -> HttpResponse:
 
 def get_runs(request: HttpRequest) -> HttpResponse:
     """`GET runs?database=…&before=…&limit=…`, newest first."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ("database", "before", "limit"))
     limit = requests.number(request, "limit", default=_PAGE, least=1, most=_LARGEST_PAGE)
     found = runs.list_all(
@@ -197,7 +199,7 @@ def get_runs(request: HttpRequest) -> HttpResponse:
 
 def post_runs(request: HttpRequest) -> HttpResponse:
     """`POST runs`: 202, or 200 when it has ended within `Prefer: wait`."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.CreateRun)
     if body.fake and body.fake_initial:
@@ -238,27 +240,27 @@ def waited_answer(
 
 def get_run(request: HttpRequest, run: str) -> HttpResponse:
     """`GET runs/{id}`."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     return answer(serializers.run_answer(runs.show(run, actor)))
 
 
 def get_events(request: HttpRequest, run: str) -> HttpResponseBase:
     """`GET runs/{id}/events?after=N`, as JSON or as server-sent events."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ("after", "limit"))
     after = requests.number(request, "after", default=0, least=0, most=_LARGEST_NUMBER)
     if streaming.wants_stream(request):
         after = streaming.after_last_event(request, after)
         return streaming.stream(request, run, actor, after=after)
     limit = requests.number(request, "limit", default=_EVENTS, least=1, most=_EVENTS)
-    found = runs.happenings(run, actor, after=after, limit=limit)
+    found = runs.events(run, actor, after=after, limit=limit)
     return answer(serializers.events_answer(found))
 
 
 def post_cancel(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/cancel`."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.CancelRun)
     found = control.cancel(run, actor, reason=body.reason, force=body.force)
@@ -267,24 +269,24 @@ def post_cancel(request: HttpRequest, run: str) -> HttpResponse:
 
 def post_hold(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/hold`."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.GiveReason)
-    return answer(serializers.run_answer(control.hold(run, actor, reason=body.reason)))
+    return answer(serializers.run_answer(control.pause(run, actor, reason=body.reason)))
 
 
 def post_resume(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/resume`."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.ResumeRun)
-    found = control.resume(run, actor, reason=body.reason, force=body.force)
+    found = control.unpause(run, actor, reason=body.reason, force=body.force)
     return answer(serializers.run_answer(found))
 
 
 def post_resolve(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/resolve`."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.Resolve)
     found = resolve.resolve(run, actor, reason=body.reason, how=body.how)
@@ -293,10 +295,10 @@ def post_resolve(request: HttpRequest, run: str) -> HttpResponse:
 
 def post_end_blockers(request: HttpRequest, run: str) -> HttpResponse:
     """`POST runs/{id}/end-blockers`."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.GiveReason)
-    found = control.end_blockers(run, actor, reason=body.reason)
+    found = control.terminate_blockers(run, actor, reason=body.reason)
     return answer(
         serializers.ended_blockers_answer(found.run, found.ended, found.not_ended)
     )
@@ -304,7 +306,7 @@ def post_end_blockers(request: HttpRequest, run: str) -> HttpResponse:
 
 def get_ledger(request: HttpRequest) -> HttpResponse:
     """`GET ledger?before=…&limit=…`, newest first."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ("before", "limit"))
     limit = requests.number(request, "limit", default=_PAGE, least=1, most=_LARGEST_PAGE)
     before = requests.number(
@@ -319,7 +321,7 @@ def get_ledger(request: HttpRequest) -> HttpResponse:
 
 def get_verification(request: HttpRequest) -> HttpResponse:
     """`GET ledger/verify`."""
-    actor = find_actor(request)
+    actor = authenticate(request)
     requests.check_query(request, ())
     return answer(serializers.verification_answer(ledger.verify(actor)))
 

@@ -33,7 +33,7 @@ of them is short, and the network may have lost what the server said."""
 _direct: set[str] = set()  # digests of the settings that were found to lead straight there
 
 
-def new_connection(
+def private_connection(
     alias: str, *, patience: float = PATIENCE, answer_timeout: float | None = None
 ) -> BaseDatabaseWrapper:
     """Return a connection to that database which belongs to the caller; close it.
@@ -80,7 +80,7 @@ def is_in_one_transaction(alias: str, *, atomic: bool) -> bool:
     return bool(editor.atomic_migration)
 
 
-def require_direct(alias: str) -> None:
+def require_session_connection(alias: str) -> None:
     """Raise `PoolerDetected` where a session is handed from client to client, or outlives
     the connection that it was opened for.
 
@@ -92,7 +92,7 @@ def require_direct(alias: str) -> None:
     """
     way = route_settings().database(alias).direct
     vendor = vendor_of(way or alias)
-    first, second = new_connection(alias), new_connection(alias)
+    first, second = private_connection(alias), private_connection(alias)
     settings = digest([alias, repr(first.settings_dict)])
     if settings in _direct:
         return
@@ -124,7 +124,7 @@ def require_direct(alias: str) -> None:
 
 
 @contextmanager
-def own_connection(
+def using_private_connection(
     alias: str, *, patience: float = PATIENCE, answer_timeout: float | None = None
 ) -> Iterator[BaseDatabaseWrapper]:
     """Let `connections[alias]`, in this thread and block, be a connection of its own.
@@ -133,7 +133,7 @@ def own_connection(
     transaction the thread stands in is left alone.
     """
     usual = wrapper_of(alias)
-    own = new_connection(alias, patience=patience, answer_timeout=answer_timeout)
+    own = private_connection(alias, patience=patience, answer_timeout=answer_timeout)
     connections[alias] = own
     try:
         yield own
@@ -145,7 +145,7 @@ def own_connection(
 @contextmanager
 def ledger_connection(alias: str, *, patience: float = PATIENCE) -> Iterator[None]:
     """Let `connections[alias]` be a connection of its own for short statements alone."""
-    with own_connection(alias, patience=patience, answer_timeout=ANSWER_TIMEOUT):
+    with using_private_connection(alias, patience=patience, answer_timeout=ANSWER_TIMEOUT):
         yield
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from migration_route.conf.types import Format, Mail, Webhook
 from migration_route.core.clock import duration
-from migration_route.core.events import USUAL_EDGES, Edge
+from migration_route.core.events import DEFAULT_EVENT_TYPES, EventType
 
 Read = TypeVar("Read", Webhook, Mail)
 
@@ -162,15 +162,15 @@ def _length(entry: Mapping[str, Any], key: str, usual: str) -> timedelta:
     return found
 
 
-def _events(given: Any) -> frozenset[Edge]:
+def _events(given: Any) -> frozenset[EventType]:
     if given is None:
-        return USUAL_EDGES
+        return DEFAULT_EVENT_TYPES
     if given == "*":
-        return frozenset(Edge)
+        return frozenset(EventType)
     is_list = isinstance(given, list | tuple | set | frozenset) and bool(given)
-    if not is_list or any(each not in list(Edge) for each in given):
-        raise ValueError(f"'events' must be \"*\" or a list of {', '.join(Edge)}.")
-    return frozenset(map(Edge, given))
+    if not is_list or any(each not in list(EventType) for each in given):
+        raise ValueError(f"'events' must be \"*\" or a list of {', '.join(EventType)}.")
+    return frozenset(map(EventType, given))
 
 
 def _databases(given: Any) -> frozenset[str] | None:

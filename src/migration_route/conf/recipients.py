@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from migration_route.conf import route_settings
 from migration_route.conf.types import Recipient
-from migration_route.core.events import Edge
+from migration_route.core.events import EventType
 
 
 def recipients() -> tuple[Recipient, ...]:
@@ -13,7 +13,9 @@ def recipients() -> tuple[Recipient, ...]:
     return (*found.webhooks, *found.mail)
 
 
-def wanted_by(recipient: Recipient, edges: tuple[Edge, ...], database: str) -> Edge | None:
+def wanted_by(
+    recipient: Recipient, edges: tuple[EventType, ...], database: str
+) -> EventType | None:
     """Return which of the edges a recipient wants to hear, the one that says most."""
     if recipient.databases is not None and database not in recipient.databases:
         return None

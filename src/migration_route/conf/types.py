@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from migration_route.conf.oidc import Issuer
 from migration_route.core.credentials import Networks, Token
-from migration_route.core.events import USUAL_EDGES, Edge
+from migration_route.core.events import DEFAULT_EVENT_TYPES, EventType
 from migration_route.core.values import ApprovalPolicy, Freeze, HealthSettings, Window
 
 
@@ -33,7 +33,7 @@ class Recipient:
     """Somebody who is told, and of what."""
 
     name: str  # under which the outbox keeps what is still to be told
-    events: frozenset[Edge] = USUAL_EDGES
+    events: frozenset[EventType] = DEFAULT_EVENT_TYPES
     databases: frozenset[str] | None = None  # None: all
     timeout: timedelta = timedelta(seconds=10)  # of one attempt, as a whole
     give_up: timedelta = timedelta(hours=24)  # after which a message is not tried again

@@ -21,7 +21,7 @@ _LATENCY = timedelta(seconds=1)  # a smaller difference may be the way of the an
 def follow(now: str) -> None:
     """Set the clock of this process by the clock of the ledger's database, just read."""
     global _offset
-    measured = parsed(now) - datetime.now(UTC)
+    measured = parse_time(now) - datetime.now(UTC)
     if abs(measured - _offset) > _LATENCY:
         _offset = measured if abs(measured) > _LATENCY else timedelta(0)
 
@@ -34,27 +34,27 @@ def current() -> datetime:
 
 def host_now() -> str:
     """Return the time of this host, as `now` writes it."""
-    return written(datetime.now(UTC))
+    return format_time(datetime.now(UTC))
 
 
 def now() -> str:
     """Return the time in UTC, as ISO 8601 with microseconds: it sorts as text."""
-    return written(current())
+    return format_time(current())
 
 
-def written(moment: datetime) -> str:
+def format_time(moment: datetime) -> str:
     """Write an aware time as the route writes times."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def parsed(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """Read a time that `written` wrote."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
 
 
 def age(text: str) -> timedelta:
     """Return how long ago a written time was."""
-    return current() - parsed(text)
+    return current() - parse_time(text)
 
 
 def duration(text: str) -> timedelta:

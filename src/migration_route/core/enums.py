@@ -120,7 +120,7 @@ class StepState(StrEnum):
 
 
 @unique
-class Presence(StrEnum):
+class EffectState(StrEnum):
     """Is what an operation does in the database?"""
 
     IN = "in"
@@ -156,7 +156,7 @@ class WaitingReason(StrEnum):
     CARRIER = "carrier"  # no process has taken it
 
 
-OPENING_REASONS = frozenset(
+SCHEDULE_REASONS = frozenset(
     {WaitingReason.TIME, WaitingReason.WINDOW, WaitingReason.FREEZE}
 )
 """Why a run waits that has not begun: nothing was done for it, and it holds no lock."""
@@ -171,7 +171,7 @@ class ApprovalDecision(StrEnum):
 
 
 @unique
-class Asked(StrEnum):
+class ControlRequest(StrEnum):
     """What somebody wants of a run that is at work."""
 
     HOLD = "hold"

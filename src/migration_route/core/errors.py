@@ -207,7 +207,7 @@ class CannotRehearse(Refused):
     code = "cannot_rehearse"
 
 
-class OrphanBackend(Refused):
+class SessionOrphaned(Refused):
     """A session of an earlier run is still alive in the database."""
 
     code = "orphan_backend"
@@ -241,13 +241,13 @@ class NeedsResolution(Refused):
     hint = "Put right what it left, then resolve that run with a reason."
 
 
-class NotInThisState(Refused):
+class InvalidState(Refused):
     """The run is not in a state in which this can be done."""
 
     code = "not_in_this_state"
 
 
-class Conflict(Refused):
+class ConflictingMigrations(Refused):
     """An app has more than one last migration."""
 
     code = "conflict"
@@ -268,7 +268,7 @@ class BrokenMigrations(Refused):
     hint = "'manage.py showmigrations' fails in the same way; mend it and deploy."
 
 
-class BlockersProtected(Refused):
+class TerminateBlockersDisabled(Refused):
     """Ending other sessions is not switched on for this database."""
 
     code = "blockers_protected"

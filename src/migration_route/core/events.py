@@ -15,7 +15,7 @@ from migration_route.core.enums import ENDED_STATES, Action, RunState
 
 
 @unique
-class Edge(StrEnum):
+class EventType(StrEnum):
     """What people and machines can be told of."""
 
     RUN_REQUESTED = "run_requested"
@@ -37,48 +37,48 @@ class Edge(StrEnum):
     REFUSED = "refused"
 
 
-USUAL_EDGES = frozenset(
+DEFAULT_EVENT_TYPES = frozenset(
     {
-        Edge.RUN_REQUESTED,
-        Edge.RUN_APPROVAL_NEEDED,
-        Edge.RUN_APPROVED,
-        Edge.RUN_REJECTED,
-        Edge.RUN_STARTED,
-        Edge.RUN_HELD,
-        Edge.RUN_LOST,
-        Edge.RUN_ENDED,
-        Edge.RUN_RESOLVED,
-        Edge.MIGRATE_FINISHED,
+        EventType.RUN_REQUESTED,
+        EventType.RUN_APPROVAL_NEEDED,
+        EventType.RUN_APPROVED,
+        EventType.RUN_REJECTED,
+        EventType.RUN_STARTED,
+        EventType.RUN_HELD,
+        EventType.RUN_LOST,
+        EventType.RUN_ENDED,
+        EventType.RUN_RESOLVED,
+        EventType.MIGRATE_FINISHED,
     }
 )
 """What a webhook tells that names no events: what a team wants to know of a run, without
 each step, each wait for a lock, and what strangers try."""
 
 _BY_ACTION = {
-    Action.STEP_STARTED: Edge.STEP_STARTED,
-    Action.STEP_FINISHED: Edge.STEP_FINISHED,
-    Action.REHEARSAL_ENDED: Edge.REHEARSAL_ENDED,
-    Action.MIGRATE_FINISHED: Edge.MIGRATE_FINISHED,
-    Action.DENIED: Edge.DENIED,
-    Action.REFUSED: Edge.REFUSED,
-    Action.RESOLVED: Edge.RUN_RESOLVED,
+    Action.STEP_STARTED: EventType.STEP_STARTED,
+    Action.STEP_FINISHED: EventType.STEP_FINISHED,
+    Action.REHEARSAL_ENDED: EventType.REHEARSAL_ENDED,
+    Action.MIGRATE_FINISHED: EventType.MIGRATE_FINISHED,
+    Action.DENIED: EventType.DENIED,
+    Action.REFUSED: EventType.REFUSED,
+    Action.RESOLVED: EventType.RUN_RESOLVED,
 }
 
 _BY_STATE = {
-    RunState.AWAITING_APPROVAL: (Edge.RUN_APPROVAL_NEEDED,),
-    RunState.WAITING: (Edge.RUN_WAITING,),
-    RunState.HELD: (Edge.RUN_HELD,),
-    RunState.LOST: (Edge.RUN_LOST,),
-    RunState.REJECTED: (Edge.RUN_REJECTED, Edge.RUN_ENDED),
+    RunState.AWAITING_APPROVAL: (EventType.RUN_APPROVAL_NEEDED,),
+    RunState.WAITING: (EventType.RUN_WAITING,),
+    RunState.HELD: (EventType.RUN_HELD,),
+    RunState.LOST: (EventType.RUN_LOST,),
+    RunState.REJECTED: (EventType.RUN_REJECTED, EventType.RUN_ENDED),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+class RunEvent:
     """One edge, as signals and messages tell it; `facts` are those of its entry."""
 
     id: str  # of the entry: the same however often it is told
-    edge: Edge
+    edge: EventType
     at: str  # ISO 8601 in UTC
     database: str  # the alias; "" where it is about none
     run: str  # "" where it is about none
@@ -88,18 +88,18 @@ class Happening:
     facts: Mapping[str, Any]
 
 
-def edges_of(action: str, facts: Mapping[str, Any]) -> tuple[Edge, ...]:
+def event_types_of(action: str, facts: Mapping[str, Any]) -> tuple[EventType, ...]:
     """Return the edges that an entry stands for: the one that says most comes first."""
     if action == Action.RUN_REQUESTED:
-        more = (Edge.RUN_APPROVAL_NEEDED,) if facts.get("approval") else ()
-        return (*more, Edge.RUN_REQUESTED)
+        more = (EventType.RUN_APPROVAL_NEEDED,) if facts.get("approval") else ()
+        return (*more, EventType.RUN_REQUESTED)
     told = _BY_ACTION.get(action)  # type: ignore[call-overload]
     if told is not None:
         return (told,)
     return _of_transition(facts)
 
 
-def _of_transition(facts: Mapping[str, Any]) -> tuple[Edge, ...]:
+def _of_transition(facts: Mapping[str, Any]) -> tuple[EventType, ...]:
     """Return the edges of an entry that says `from` and `to`, whichever its action is."""
     before, after = facts.get("from"), facts.get("to")
     if before == after:
@@ -107,12 +107,21 @@ def _of_transition(facts: Mapping[str, Any]) -> tuple[Edge, ...]:
     if after == RunState.RUNNING:
         begins = before == RunState.QUEUED or facts.get("began")
         goes_on = before in {RunState.WAITING, RunState.HELD}
-        return (Edge.RUN_STARTED,) if begins else (Edge.RUN_RESUMED,) if goes_on else ()
+        return (
+            (EventType.RUN_STARTED,)
+            if begins
+            else (EventType.RUN_RESUMED,)
+            if goes_on
+            else ()
+        )
     if before == RunState.AWAITING_APPROVAL and after == RunState.WAITING:
-        return (Edge.RUN_APPROVED, Edge.RUN_WAITING)  # for its time, or its window
+        return (
+            EventType.RUN_APPROVED,
+            EventType.RUN_WAITING,
+        )  # for its time, or its window
     if after == RunState.QUEUED:
         is_approved = before == RunState.AWAITING_APPROVAL
-        return (Edge.RUN_APPROVED,) if is_approved else ()
+        return (EventType.RUN_APPROVED,) if is_approved else ()
     if after in _BY_STATE:
         return _BY_STATE[RunState(after)]
-    return (Edge.RUN_ENDED,) if after in ENDED_STATES else ()
+    return (EventType.RUN_ENDED,) if after in ENDED_STATES else ()

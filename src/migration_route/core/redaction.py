@@ -88,7 +88,7 @@ def _forget(**_: Any) -> None:
 setting_changed.connect(_forget, dispatch_uid="migration_route.core.redaction")
 
 
-def masked(text: str, *, secrets: Iterable[str] | None = None) -> str:
+def redact(text: str, *, secrets: Iterable[str] | None = None) -> str:
     """Return a text with its secrets masked: those of the settings, or the ones given."""
     return (redactor() if secrets is None else Redactor(secrets)).text(text)
 
@@ -107,7 +107,7 @@ def storable(text: str) -> str:
 def masked_facts(facts: Any) -> Any:
     """Return a value of JSON with the secrets of its strings masked, at any depth."""
     if isinstance(facts, str):
-        shown = masked(facts)
+        shown = redact(facts)
         return facts if shown == facts else shown  # a member of an enumeration stays one
     if isinstance(facts, Mapping):
         return {key: masked_facts(value) for key, value in facts.items()}

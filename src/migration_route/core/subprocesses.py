@@ -77,7 +77,7 @@ def error_in(output: str) -> str:
     return next(named, lines[-1].strip() if lines else "")
 
 
-def carry_on_anew(run: str, carrier: str, command: list[str]) -> None:
+def reexec(run: str, carrier: str, command: list[str]) -> None:
     """Let this process carry on with the code and the settings that are on disk now: the
     program is started again in its place, with the words that it was started with. Where
     it is more than the process of this run, one of its own is started and waited for.
@@ -94,7 +94,7 @@ def carry_on_anew(run: str, carrier: str, command: list[str]) -> None:
     subprocess.run(words, env=environment(), check=False)  # noqa: S603 - our own command
 
 
-def is_at_work(pid: int, run: str) -> bool:
+def is_run_process(pid: int, run: str) -> bool:
     """Tell whether a process of this host is one of that run's. Where the system does
     not tell how it was started, any process of that number is taken for it."""
     try:

@@ -17,7 +17,7 @@ _given: ContextVar[str] = ContextVar("migration_route_traceparent", default="")
 
 
 @contextmanager
-def part_of(traceparent: str) -> Iterator[None]:
+def traceparent_scope(traceparent: str) -> Iterator[None]:
     """Let what is started in the block be a part of the trace that this header names; a
     header that is none is no header."""
     token = _given.set(traceparent if _FORM.fullmatch(traceparent) else "")

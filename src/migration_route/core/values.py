@@ -82,7 +82,7 @@ class ApprovalPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
+class ApprovalRequirement:
     """What a plan needs before it may run."""
 
     required: int  # people
@@ -104,7 +104,7 @@ class Demand:
         }
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Demand:
+    def from_dict(cls, stored: Mapping[str, Any]) -> ApprovalRequirement:
         """Read what `to_dict` returned."""
         return cls(
             required=stored["required"],
@@ -117,7 +117,7 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class ActorRef:
     """An actor, for the question whether two are the same.
 
     `key` is what stays when a name changes: the primary key of a user, the account of a
@@ -134,11 +134,11 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class ApprovalGiven:
     """What somebody has said of a run that waits for approval."""
 
     decision: ApprovalDecision
-    by: Identity
+    by: ActorRef
     permissions: frozenset[str]  # those that they had, of those that mattered then
     reason: str = ""
     at: str = ""
@@ -284,7 +284,7 @@ class SignalName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signal:
+class HealthSignal:
     """One thing that was looked at."""
 
     name: SignalName
@@ -303,24 +303,24 @@ class Signal:
         }
 
 
-def normal(name: SignalName, reason: str, **facts: Any) -> Signal:
+def normal(name: SignalName, reason: str, **facts: Any) -> HealthSignal:
     """Return a signal that is in order."""
-    return Signal(name=name, state=SignalState.NORMAL, reason=reason, facts=facts)
+    return HealthSignal(name=name, state=SignalState.NORMAL, reason=reason, facts=facts)
 
 
-def stop(name: SignalName, reason: str, **facts: Any) -> Signal:
+def stop(name: SignalName, reason: str, **facts: Any) -> HealthSignal:
     """Return a signal that nothing should begin against."""
-    return Signal(name=name, state=SignalState.STOP, reason=reason, facts=facts)
+    return HealthSignal(name=name, state=SignalState.STOP, reason=reason, facts=facts)
 
 
-def unknown(name: SignalName, reason: str, **facts: Any) -> Signal:
+def unknown(name: SignalName, reason: str, **facts: Any) -> HealthSignal:
     """Return a signal that could not be read."""
-    return Signal(name=name, state=SignalState.UNKNOWN, reason=reason, facts=facts)
+    return HealthSignal(name=name, state=SignalState.UNKNOWN, reason=reason, facts=facts)
 
 
-def undecided(name: SignalName, reason: str, **facts: Any) -> Signal:
+def needs_forecast(name: SignalName, reason: str, **facts: Any) -> HealthSignal:
     """Return a signal that a forecast of what is rewritten would decide."""
-    return Signal(
+    return HealthSignal(
         name=name,
         state=SignalState.UNKNOWN,
         reason=reason,
@@ -356,7 +356,7 @@ class HealthSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Touched:
+class Impact:
     """What a plan, or one step, has to do with in the database, as far as it can be
     known before it runs."""
 
@@ -392,7 +392,7 @@ class Touched:
         }
 
     @classmethod
-    def from_dict(cls, said: Mapping[str, Any]) -> Touched:
+    def from_dict(cls, said: Mapping[str, Any]) -> Impact:
         """Read what `to_dict` returned; what is not said is not known."""
         rewritten = said.get("rewritten")
         return cls(
@@ -407,7 +407,7 @@ class Touched:
         )
 
 
-NOTHING = Touched(most_rewrites=0)
+NO_IMPACT = Impact(most_rewrites=0)
 """What a run has to do with that only records its steps."""
 
 

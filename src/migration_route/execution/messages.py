@@ -68,7 +68,7 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failure | None = None
 
 
-class Scratch(Struct, frozen=True, kw_only=True):
+class ScratchDatabase(Struct, frozen=True, kw_only=True):
     """The copy that a rehearsal is carried out on: a database that was made for it, or
     an alias that the settings name. `separation` is what the server says of both."""
 
@@ -77,14 +77,14 @@ class Scratch(Struct, frozen=True, kw_only=True):
     separation: Separation
 
 
-class Bounds(Struct, frozen=True, kw_only=True):
+class InPlaceLimits(Struct, frozen=True, kw_only=True):
     """How long a rehearsal in place may go on, in seconds."""
 
     limit: float  # from the first step to the rollback
     lock_timeout: float  # of each statement, for its locks
 
 
-class Order(Struct, frozen=True, kw_only=True):
+class WorkOrder(Struct, frozen=True, kw_only=True):
     """What the worker is to carry out, and nothing else."""
 
     run: str
@@ -99,11 +99,13 @@ class Order(Struct, frozen=True, kw_only=True):
     left_out: tuple[tuple[str, str, str], ...] = ()  # by that phase, as in `steps`
     done_operations: int | None = None  # of the first step, by the run that is resumed
     added: AddedOperations = NONE_ADDED  # of that step, as that run has met them
-    scratch: Scratch | None = None  # the copy to work on; None: on the database itself
-    in_place: Bounds | None = None  # within these, and nothing of it is to stay
+    scratch: ScratchDatabase | None = (
+        None  # the copy to work on; None: on the database itself
+    )
+    in_place: InPlaceLimits | None = None  # within these, and nothing of it is to stay
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class GateReply(Struct, frozen=True, kw_only=True):
     """Whether the step at the gate may begin."""
 
     go: bool

@@ -20,7 +20,7 @@ from migration_route.vendors import vendor_of
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
-class Signals:
+class ShutdownSignals:
     """What was received, and when."""
 
     def __init__(self) -> None:
@@ -52,9 +52,9 @@ class Signals:
 
 
 @contextmanager
-def heeded() -> Iterator[Signals]:
+def handle_shutdown_signals() -> Iterator[ShutdownSignals]:
     """Note SIGTERM and SIGINT, in the main thread, instead of ending at once."""
-    found = Signals()
+    found = ShutdownSignals()
     before = {}
     # Python lets no other thread say what signals do.
     if threading.current_thread() is threading.main_thread():
@@ -70,7 +70,7 @@ def heeded() -> Iterator[Signals]:
 # --- the worker's side --------------------------------------------------------------
 
 
-def let_interrupts_through() -> None:
+def install_worker_handlers() -> None:
     """Let SIGINT raise `KeyboardInterrupt` in this worker, out of a statement as well,
     and leave SIGTERM to the supervisor: a whole group of processes is often sent it.
 
@@ -94,7 +94,7 @@ def let_interrupts_through() -> None:
     threading.Thread(target=_interrupt, args=(reading, connections), daemon=True).start()
 
 
-def no_more_interrupts() -> None:
+def ignore_interrupts() -> None:
     """Let nothing disturb the last words of this worker."""
     signal.signal(signal.SIGINT, _leave_it)
 

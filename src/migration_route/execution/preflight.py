@@ -18,59 +18,59 @@ from django.db import Error as DatabaseFailure
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.conf import route_settings
-from migration_route.conf.databases import new_connection
+from migration_route.conf.databases import private_connection
 from migration_route.core import clock
 from migration_route.core.errors import DatabaseUnavailable
 from migration_route.core.values import (
     Freeze,
-    Signal,
+    HealthSignal,
+    Impact,
     SignalName,
-    Touched,
     unknown,
     windows_of,
 )
-from migration_route.execution.posix_signals import Signals
+from migration_route.execution.posix_signals import ShutdownSignals
 from migration_route.ledger import claims
 from migration_route.ledger.records import RunRecord
-from migration_route.ledger.runs import Waiting
+from migration_route.ledger.runs import WaitInfo
 from migration_route.policy.health_gate import freeze_signal
-from migration_route.policy.schedule import Later, Now, Opening, opening
+from migration_route.policy.schedule import OpenNow, OpensLater, Schedule, opening
 from migration_route.vendors import vendor_of
 
 logger = logging.getLogger("migration_route.execution")
 
 
-def attend(run: RunRecord, signals: Signals) -> bool:
+def wait_until_due(run: RunRecord, signals: ShutdownSignals) -> bool:
     """Wait until the run may begin; False when it is not this process's any more, or
     was handed back because the process is told to end."""
     beat = route_settings().lease / 3
     kept: RunRecord | None = run
     while not signals.name:
         try:
-            kept = claims.keep(run.id, run.carrier)
+            kept = claims.heartbeat(run.id, run.carrier)
         except (DatabaseFailure, DatabaseUnavailable):
             logger.warning("The heart of run %s could not be beaten.", run.id)
         if kept is None:
             return False  # cancelled, or taken away while the ledger was out of reach
-        left = clock.parsed(kept.waiting_until) - clock.current()
+        left = clock.parse_time(kept.waiting_until) - clock.current()
         if kept.in_spite or left <= timedelta(0):
             return True
         signals.pause(min(left, beat).total_seconds())
-    claims.hand_back(run.id, run.carrier)
+    claims.release_claim(run.id, run.carrier)
     return False
 
 
 _PATIENCE = 1.0  # seconds for a busy SQLite file to be opened
 
 
-class Looking:
+class HealthProbe:
     """Looks at one database, over a connection of its own that it keeps."""
 
     def __init__(self, database: str) -> None:
         self._database = database
         self._connection: BaseDatabaseWrapper | None = None
 
-    def look(self, touched: Touched) -> tuple[Signal, ...]:
+    def look(self, touched: Impact) -> tuple[HealthSignal, ...]:
         """Return the signals for somebody who wants to change what is `touched`.
 
         Raises nothing: what cannot be read is unknown. Without HEALTH, freezes alone.
@@ -91,7 +91,7 @@ class Looking:
     def _open(self) -> BaseDatabaseWrapper:
         """Return the connection; one that has died meanwhile is made anew."""
         if self._connection is None:
-            self._connection = new_connection(self._database, patience=_PATIENCE)
+            self._connection = private_connection(self._database, patience=_PATIENCE)
         if self._connection.connection is not None and not self._connection.is_usable():
             self._connection.close()
         self._connection.ensure_connection()
@@ -104,32 +104,32 @@ class Looking:
             self._connection = None
 
 
-def opening_for(database: str, *, at: datetime | None = None) -> Opening:
+def schedule_for(database: str, *, at: datetime | None = None) -> Schedule:
     """Return when a run on this database may begin that is asked for now."""
     windows = windows_of(route_settings().windows, database)
     return opening(windows, _heeded_freezes(), at, clock.current())
 
 
-def opening_of(run: RunRecord) -> Opening:
+def schedule_of_run(run: RunRecord) -> Schedule:
     """Return when a run that is on record may begin."""
     if run.in_spite:
-        return Now()
-    at = clock.parsed(run.begin_at) if run.begin_at else None
-    return opening_for(run.database, at=at)
+        return OpenNow()
+    at = clock.parse_time(run.begin_at) if run.begin_at else None
+    return schedule_for(run.database, at=at)
 
 
-def window_for(run: RunRecord) -> Opening:
+def step_window_for(run: RunRecord) -> Schedule:
     """Return when a further step of a run may begin; freezes are a signal by then."""
     if run.in_spite:
-        return Now()
+        return OpenNow()
     windows = windows_of(route_settings().windows, run.database)
     return opening(windows, (), None, clock.current())
 
 
-def waiting_for(later: Later) -> Waiting:
+def scheduled_wait(later: OpensLater) -> WaitInfo:
     """Return how it is put on record that a run does not begin yet."""
-    return Waiting(
-        reason=later.reason, until=clock.written(later.at), facts={"why": later.why}
+    return WaitInfo(
+        reason=later.reason, until=clock.format_time(later.at), facts={"why": later.why}
     )
 
 

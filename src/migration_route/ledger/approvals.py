@@ -17,10 +17,10 @@ from migration_route.conf.databases import PATIENCE, ledger_connection, ledger_t
 from migration_route.core import clock
 from migration_route.core.canonical_json import canonical_json
 from migration_route.core.enums import Action, ActorKind, ApprovalDecision, RunState
-from migration_route.core.errors import NotInThisState, UnknownRun
-from migration_route.core.redaction import masked
-from migration_route.core.values import Demand
-from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
+from migration_route.core.errors import InvalidState, UnknownRun
+from migration_route.core.redaction import redact
+from migration_route.core.values import ApprovalRequirement
+from migration_route.ledger.entries import Draft, absorb_spool, append, retrying
 from migration_route.ledger.records import RunRecord, run_record
 from migration_route.ledger.runs import Change, moved
 from migration_route.models import Approval, Run
@@ -30,7 +30,7 @@ _AWAITING = RunState.AWAITING_APPROVAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Saying:
+class ApprovalVote:
     """What somebody says of a run."""
 
     actor_kind: ActorKind
@@ -41,7 +41,9 @@ class Saying:
     reason: str
 
 
-def give(run: str, saying: Saying, *, demand: Demand, until: str) -> RunRecord:
+def record_approval(
+    run: str, saying: ApprovalVote, *, demand: ApprovalRequirement, until: str
+) -> RunRecord:
     """Put an approval on record, and what is demanded of the run by now.
 
     Whoever has approved it before has not done so again. Raises `NotInThisState` unless
@@ -50,14 +52,14 @@ def give(run: str, saying: Saying, *, demand: Demand, until: str) -> RunRecord:
     return _in_one(lambda alias: _give_once(alias, run, saying, demand, until))
 
 
-def reject(run: str, saying: Saying) -> RunRecord:
+def reject(run: str, saying: ApprovalVote) -> RunRecord:
     """Put a rejection on record and end the run. Raises as `give` does."""
     return _in_one(lambda alias: _reject_once(alias, run, saying))
 
 
 def _in_one(write: Callable[[str], Found]) -> Found:
     alias = route_settings().ledger_database
-    take_in_what_was_left(patience=PATIENCE)
+    absorb_spool(patience=PATIENCE)
 
     def once() -> Found:
         with ledger_transaction(alias):
@@ -68,7 +70,7 @@ def _in_one(write: Callable[[str], Found]) -> Found:
 
 
 def _give_once(
-    alias: str, run: str, saying: Saying, demand: Demand, until: str
+    alias: str, run: str, saying: ApprovalVote, demand: ApprovalRequirement, until: str
 ) -> RunRecord:
     rows = Run.objects.using(alias).filter(pk=run)
     words = canonical_json(demand.to_dict())
@@ -99,7 +101,7 @@ def _give_once(
     return run_record(row)  # with this approval
 
 
-def _reject_once(alias: str, run: str, saying: Saying) -> RunRecord:
+def _reject_once(alias: str, run: str, saying: ApprovalVote) -> RunRecord:
     row = Run.objects.using(alias).filter(pk=run).first()
     if row is None:
         raise UnknownRun
@@ -117,7 +119,7 @@ def _reject_once(alias: str, run: str, saying: Saying) -> RunRecord:
     return run_record(Run.objects.using(alias).get(pk=run))
 
 
-def _has_approved(alias: str, run: str, saying: Saying) -> bool:
+def _has_approved(alias: str, run: str, saying: ApprovalVote) -> bool:
     return (
         Approval.objects.using(alias)
         .filter(
@@ -130,7 +132,7 @@ def _has_approved(alias: str, run: str, saying: Saying) -> bool:
     )
 
 
-def _insert(alias: str, row: Run, saying: Saying, decision: ApprovalDecision) -> None:
+def _insert(alias: str, row: Run, saying: ApprovalVote, decision: ApprovalDecision) -> None:
     Approval(
         run=row.pk,
         fingerprint=row.fingerprint,
@@ -140,15 +142,15 @@ def _insert(alias: str, row: Run, saying: Saying, decision: ApprovalDecision) ->
         actor_key=saying.actor_key,
         address=saying.address,
         permissions=json.dumps(sorted(saying.permissions)),
-        reason=masked(saying.reason),
+        reason=redact(saying.reason),
         at=clock.now(),
     ).save(using=alias, force_insert=True)
 
 
-def _not_awaiting(alias: str, run: str) -> NotInThisState | UnknownRun:
+def _not_awaiting(alias: str, run: str) -> InvalidState | UnknownRun:
     state = Run.objects.using(alias).filter(pk=run).values_list("state", flat=True).first()
     if state is None:
         return UnknownRun()
-    return NotInThisState(
+    return InvalidState(
         f"Run {run} is {state}: it does not wait for approval.", run=run, state=state
     )

@@ -19,11 +19,15 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.utils import translation
 
 from migration_route.conf import route_settings
-from migration_route.conf.databases import new_connection, own_connection, require_direct
+from migration_route.conf.databases import (
+    private_connection,
+    require_session_connection,
+    using_private_connection,
+)
 from migration_route.core.enums import OWN_APP
 from migration_route.core.errors import ActiveRun, DatabaseUnavailable, Misconfigured
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from migration_route.vendors.error_causes import refusal_of
 
 logger = logging.getLogger("migration_route.ledger")
@@ -51,10 +55,10 @@ def install() -> bool:
     `django.db.DatabaseError` when they cannot be made.
     """
     alias = route_settings().ledger_database
-    with own_connection(alias):
+    with using_private_connection(alias):
         if _is_up_to_date(alias):
             return False
-        require_direct(alias)
+        require_session_connection(alias)
         try:
             return _install_locked(alias)
         except DatabaseFailure as error:
@@ -88,9 +92,9 @@ def _applied(alias: str) -> set[str]:
 
 
 def _install_locked(alias: str) -> bool:
-    lock_connection = new_connection(alias)
+    lock_connection = private_connection(alias)
     try:
-        lock = vendor_of(alias).lock(lock_connection, Slot.SUPERVISOR)
+        lock = vendor_of(alias).lock(lock_connection, LockSlot.SUPERVISOR)
         deadline = time.monotonic() + route_settings().lock_wait.total_seconds()
         while not lock.try_acquire():
             if time.monotonic() > deadline:

@@ -15,26 +15,26 @@ from django.db.models import Q
 
 from migration_route.conf import route_settings
 from migration_route.conf.databases import ledger_connection, ledger_transaction
-from migration_route.core.enums import OPENING_REASONS, RunState
-from migration_route.core.errors import NotInThisState, UnknownRun
+from migration_route.core.enums import SCHEDULE_REASONS, RunState
+from migration_route.core.errors import InvalidState, UnknownRun
 from migration_route.ledger import runs
 from migration_route.ledger.database_time import DatabaseNow
 from migration_route.ledger.records import RunRecord, run_record
-from migration_route.ledger.runs import Waiting
+from migration_route.ledger.runs import WaitInfo
 from migration_route.models import Run
 
 _NOT_BEGUN = Q(state=RunState.QUEUED) | Q(
-    state=RunState.WAITING, waiting_reason__in=OPENING_REASONS
+    state=RunState.WAITING, waiting_reason__in=SCHEDULE_REASONS
 )
 _LONG_AGO = "1970-01-01T00:00:00.000000Z"
 
 
-def new_word() -> str:
+def new_claim_token() -> str:
     """Return a word by which a process can take runs."""
     return secrets.token_hex(16)
 
 
-def take(run: str, word: str, *, host: str, pid: int | None) -> RunRecord:
+def claim(run: str, word: str, *, host: str, pid: int | None) -> RunRecord:
     """Take a run that has not begun and is nobody's, or is this word's already.
 
     Raises `NotInThisState` when it is another's, or has begun; `UnknownRun`.
@@ -52,11 +52,11 @@ def take(run: str, word: str, *, host: str, pid: int | None) -> RunRecord:
     if not taken:
         is_taken = _waits(run_record(row)) and row.carrier
         whose = f" and has a process on {row.host!r}" if is_taken else ""
-        raise NotInThisState(f"Run {run} is {row.state}{whose}.", run=run, state=row.state)
+        raise InvalidState(f"Run {run} is {row.state}{whose}.", run=run, state=row.state)
     return run_record(row)
 
 
-def keep(run: str, word: str) -> RunRecord | None:
+def heartbeat(run: str, word: str) -> RunRecord | None:
     """Beat the heart of a run that waits to begin; None when it is not this word's any
     more, or does not wait any more."""
     alias = route_settings().ledger_database
@@ -67,12 +67,12 @@ def keep(run: str, word: str) -> RunRecord | None:
     return None if row is None else run_record(row)
 
 
-def wait_to_begin(run: RunRecord, waiting: Waiting) -> RunRecord:
+def set_scheduled(run: RunRecord, waiting: WaitInfo) -> RunRecord:
     """Let a run that its carrier has taken wait, with its reason and its opening.
 
     Raises `NotInThisState` when it is not that carrier's any more.
     """
-    before = Waiting(
+    before = WaitInfo(
         reason=run.waiting_reason,  # type: ignore[arg-type]
         until=run.waiting_until,
         facts=run.waiting_facts,
@@ -93,7 +93,7 @@ def wait_to_begin(run: RunRecord, waiting: Waiting) -> RunRecord:
     )
 
 
-def hand_back(run: str, word: str) -> None:
+def release_claim(run: str, word: str) -> None:
     """Make a run nobody's again, which waits to begin: whoever looks may take it."""
     alias = route_settings().ledger_database
     with ledger_connection(alias):
@@ -101,7 +101,7 @@ def hand_back(run: str, word: str) -> None:
         rows.update(carrier="", supervisor_pid=None, heartbeat_at=_LONG_AGO)
 
 
-def take_away(run: RunRecord, *, tries: int) -> bool:
+def revoke_claim(run: RunRecord, *, tries: int) -> bool:
     """Make a run nobody's again whose carrier is gone; of those who see that, one does
     it and gets True."""
     facts: dict[str, Any] = {**run.waiting_facts, "tries": tries}
@@ -119,7 +119,7 @@ def take_away(run: RunRecord, *, tries: int) -> bool:
     )
     try:
         runs.move(run.id, to=run.state, expected={run.state}, change=change)
-    except NotInThisState:
+    except InvalidState:
         return False
     return True
 
@@ -134,13 +134,13 @@ def take_over(run: RunRecord) -> RunRecord:
     with ledger_connection(alias), ledger_transaction(alias):
         rows = Run.objects.using(alias).filter(pk=run.id)
         ours = rows.filter(state=RunState.LOST, carrier=run.carrier)
-        if not ours.update(carrier=new_word()):
+        if not ours.update(carrier=new_claim_token()):
             state = rows.values_list("state", flat=True).get()
-            raise NotInThisState(f"Run {run.id} is {state}.", run=run.id, state=state)
+            raise InvalidState(f"Run {run.id} is {state}.", run=run.id, state=state)
         return run_record(rows.get())
 
 
-def as_waiting_for_carrier(run: RunRecord, reason: str) -> RunRecord:
+def as_unclaimed(run: RunRecord, reason: str) -> RunRecord:
     """Return a run as it is shown while no process has taken it."""
     return replace(run, waiting_reason=reason, waiting_until="")
 

@@ -20,7 +20,7 @@ from migration_route.conf.databases import ledger_connection, ledger_transaction
 from migration_route.core import clock
 from migration_route.core.canonical_json import canonical_json
 from migration_route.core.enums import Action, ActorKind
-from migration_route.core.events import Happening, edges_of
+from migration_route.core.events import RunEvent, event_types_of
 from migration_route.core.redaction import masked_facts
 from migration_route.ledger import hashchain, spool
 from migration_route.ledger.bootstrap import is_installed
@@ -106,7 +106,7 @@ def append(*drafts: Draft) -> None:
 def _announce(drafts: tuple[Draft, ...]) -> None:
     """Let the receivers of signals hear what is committed now."""
     signals.announce(
-        Happening(
+        RunEvent(
             id=draft.uid,
             edge=edge,
             at=draft.at,
@@ -118,7 +118,7 @@ def _announce(drafts: tuple[Draft, ...]) -> None:
             facts=MappingProxyType(json.loads(canonical_json(draft.facts))),
         )
         for draft in drafts
-        for edge in edges_of(draft.action, draft.facts)
+        for edge in event_types_of(draft.action, draft.facts)
     )
 
 
@@ -132,28 +132,28 @@ def write(*drafts: Draft, patience: float) -> None:
         retrying(lambda: _write_all(alias, drafts))
 
 
-def take_in_what_was_left(*, patience: float) -> None:
+def absorb_spool(*, patience: float) -> None:
     """Add to the chain what was left beside the database, if anything was."""
-    folder = spool.folder_of(route_settings().ledger_database)
-    if folder is not None and any(spool.left_entries(folder)):
+    folder = spool.spool_dir(route_settings().ledger_database)
+    if folder is not None and any(spool.spooled_entries(folder)):
         write(patience=patience)
 
 
 def _write_all(alias: str, drafts: tuple[Draft, ...]) -> None:
-    folder = spool.folder_of(alias)
+    folder = spool.spool_dir(alias)
     taken: list[Path] = []
     with ledger_transaction(alias):
         left, taken = _left_behind(alias, folder)
         append(*left, *drafts)
     if folder is not None:
-        spool.sweep(folder, taken)
+        spool.remove_spooled(folder, taken)
 
 
 def _left_behind(alias: str, folder: Path | None) -> tuple[list[Draft], list[Path]]:
     """Return what was left beside the database, without what the tables have already."""
     if folder is None or not folder.exists():
         return [], []
-    found = list(spool.left_entries(folder))
+    found = list(spool.spooled_entries(folder))
     known = set(
         Entry.objects.using(alias)
         .filter(uid__in=[entry["uid"] for _, entry in found])
@@ -181,25 +181,25 @@ def _is_deadlock(error: OperationalError) -> bool:
     return bool(error.args) and error.args[0] in {1213, 1020}
 
 
-def tell(draft: Draft) -> None:
+def log_only(draft: Draft) -> None:
     """Put a line into the log alone."""
     logger.info("%s %s", draft.action, json.dumps(draft.words(), sort_keys=True))
 
 
-def note(draft: Draft) -> None:
+def write_if_possible(draft: Draft) -> None:
     """Put a line on the ledger if there is one, and never fail for it.
 
     Where there is no ledger yet, an anonymous caller must not make one: the line goes
     to the log `migration_route.ledger` alone. Where a migration holds the SQLite file,
     the line waits beside it.
     """
-    tell(draft)
+    log_only(draft)
     alias = route_settings().ledger_database
-    folder = spool.folder_of(alias)
+    folder = spool.spool_dir(alias)
     try:
         if not is_installed(alias):
             return
-        if not spool.is_held(folder):
+        if not spool.migration_active(folder):
             write(draft, patience=_NOTE_PATIENCE)
             return
     except DatabaseFailure:
@@ -208,6 +208,6 @@ def note(draft: Draft) -> None:
             return
     if folder is not None:
         try:
-            spool.leave_entry(folder, draft.words())
+            spool.spool_entry(folder, draft.words())
         except OSError:
             logger.exception("The ledger could not be written: %s", draft.words())

@@ -13,8 +13,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from migration_route.core.enums import Action, Presence, RunState
-from migration_route.core.redaction import clipped, masked
+from migration_route.core.enums import Action, EffectState, RunState
+from migration_route.core.redaction import clipped, redact
 from migration_route.models import Entry, Run
 
 _LONGEST_MESSAGE = 6000
@@ -33,7 +33,7 @@ class StepError:
     def __post_init__(self) -> None:
         # Whoever says what stopped it, the record has no secrets and is bounded.
         is_long = len(self.message) > _LONGEST_MESSAGE
-        text = clipped(self.message, _CLIPPED_TO) if is_long else masked(self.message)
+        text = clipped(self.message, _CLIPPED_TO) if is_long else redact(self.message)
         object.__setattr__(self, "message", text)
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class OperationEvidence:
 
     position: int  # in the list of the migration, from 0; behind it: what comes at its end
     description: str
-    state: Presence
+    state: EffectState
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as it is stored."""
@@ -108,7 +108,7 @@ class OperationEvidence:
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> OperationEvidence:
         """Read what `to_dict` returned."""
-        return cls(**{**stored, "state": Presence(stored["state"])})
+        return cls(**{**stored, "state": EffectState(stored["state"])})
 
 
 def facts_of(text: str) -> dict[str, Any]:

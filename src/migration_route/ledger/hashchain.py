@@ -39,29 +39,29 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Break:
+class ChainBreak:
     """Where a chain does not hold, and how."""
 
     sequence: int
     message: str
 
 
-def first_break(lines: Iterable[Line]) -> tuple[int, Break | None]:
+def first_break(lines: Iterable[Line]) -> tuple[int, ChainBreak | None]:
     """Walk a chain from its first line; return how many held, and where it breaks."""
     previous, held = GENESIS, 0
     for line in lines:
         if line.sequence != held + 1:
-            return held, Break(
+            return held, ChainBreak(
                 sequence=held + 1,
                 message=f"Line {held + 1} is missing: {line.sequence} follows {held}.",
             )
         if line.previous != previous:
-            return held, Break(
+            return held, ChainBreak(
                 sequence=line.sequence,
                 message=f"Line {line.sequence} does not follow the line before it.",
             )
         if line.digest != link(previous, line.words):
-            return held, Break(
+            return held, ChainBreak(
                 sequence=line.sequence,
                 message=f"Line {line.sequence} is not as it was written.",
             )
@@ -78,7 +78,7 @@ class ExportVerification:
 
     entries: int  # how many hold, from the first one
     last: str  # the digest of the last one that was read, to compare with another record
-    broken: Break | None
+    broken: ChainBreak | None
 
 
 def written(line: Line) -> bytes:

@@ -17,7 +17,7 @@ from django.db.models import Count, Min
 
 from migration_route.conf import route_settings
 from migration_route.conf.databases import ledger_transaction
-from migration_route.core.clock import written
+from migration_route.core.clock import format_time
 from migration_route.ledger import spool
 from migration_route.ledger.bootstrap import is_installed
 from migration_route.ledger.queries import read
@@ -33,7 +33,7 @@ Choose = Callable[[EntryRecord], str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class PendingDelivery:
     """A message that has not arrived."""
 
     id: int
@@ -47,7 +47,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class OutboxStatus:
     """Is there something to do for a recipient?"""
 
     has_news: bool  # entries that were not looked at yet
@@ -67,17 +67,17 @@ class Backlog:
 def is_installed_and_free() -> bool:
     """Tell whether there is a ledger, and no migration at work in its SQLite file."""
     alias = route_settings().ledger_database
-    return not spool.is_held(spool.folder_of(alias)) and is_installed(alias)
+    return not spool.migration_active(spool.spool_dir(alias)) and is_installed(alias)
 
 
-def look(recipient: str) -> Look:
+def status(recipient: str) -> OutboxStatus:
     """Return, without writing anything, whether there is something to do."""
     alias = route_settings().ledger_database
     row = Outbox.objects.using(alias).filter(recipient=recipient).first()
     if row is None:
-        return Look(has_news=True, next_due=None, paused_until="")
+        return OutboxStatus(has_news=True, next_due=None, paused_until="")
     pending = Delivery.objects.using(alias).filter(recipient=recipient, is_given_up=False)
-    return Look(
+    return OutboxStatus(
         has_news=Entry.objects.using(alias).filter(sequence__gt=row.sequence).exists(),
         next_due=pending.aggregate(next_due=Min("due_at"))["next_due"],
         paused_until=row.paused_until,
@@ -90,14 +90,14 @@ def lease(recipient: str, *, by: str, now: datetime, lasting: timedelta) -> bool
     rows = Outbox.objects.using(alias).filter(recipient=recipient)
     if not rows.exists():
         _begin(alias, recipient, now)
-    free = rows.filter(leased_until__lt=written(now))
-    return bool(free.update(leased_by=by, leased_until=written(now + lasting)))
+    free = rows.filter(leased_until__lt=format_time(now))
+    return bool(free.update(leased_by=by, leased_until=format_time(now + lasting)))
 
 
 def _begin(alias: str, recipient: str, now: datetime) -> None:
     """Let a recipient that is new hear of what is fresh, and of nothing before."""
     entries = Entry.objects.using(alias)
-    older = entries.filter(at__lt=written(now - _FRESH)).order_by("-sequence").first()
+    older = entries.filter(at__lt=format_time(now - _FRESH)).order_by("-sequence").first()
     try:
         with ledger_transaction(alias):
             Outbox.objects.using(alias).create(
@@ -107,14 +107,14 @@ def _begin(alias: str, recipient: str, now: datetime) -> None:
         return  # another process saw it first
 
 
-def keep(recipient: str, *, by: str, now: datetime, lasting: timedelta) -> bool:
+def renew_lease(recipient: str, *, by: str, now: datetime, lasting: timedelta) -> bool:
     """Go on being the one who delivers; False when another one has taken over."""
     rows = Outbox.objects.using(route_settings().ledger_database)
     mine = rows.filter(recipient=recipient, leased_by=by)
-    return bool(mine.update(leased_until=written(now + lasting)))
+    return bool(mine.update(leased_until=format_time(now + lasting)))
 
 
-def give_back(recipient: str, *, by: str, paused_until: str) -> None:
+def release_lease(recipient: str, *, by: str, paused_until: str) -> None:
     """Let another one deliver, after a pause if there is to be one."""
     rows = Outbox.objects.using(route_settings().ledger_database)
     rows.filter(recipient=recipient, leased_by=by).update(
@@ -156,12 +156,12 @@ def _fill_once(alias: str, recipient: str, choose: Choose, by: str) -> int:
     return len(entries)
 
 
-def waiting(recipient: str, *, limit: int) -> list[Message]:
+def pending(recipient: str, *, limit: int) -> list[PendingDelivery]:
     """Return the messages that have not arrived, oldest first."""
     rows = Delivery.objects.using(route_settings().ledger_database)
     pending = rows.filter(recipient=recipient, is_given_up=False).order_by("sequence")
     return [
-        Message(
+        PendingDelivery(
             id=row.id,
             recipient=row.recipient,
             sequence=row.sequence,
@@ -182,13 +182,15 @@ def entry_at(sequence: int) -> EntryRecord | None:
     return None if row is None else entry_record(row)
 
 
-def arrived(message: Message) -> None:
+def mark_delivered(message: PendingDelivery) -> None:
     """Take a message away: it has arrived."""
     rows = Delivery.objects.using(route_settings().ledger_database)
     rows.filter(pk=message.id).delete()
 
 
-def failed(message: Message, *, due_at: str, error: str, is_given_up: bool) -> None:
+def mark_failed(
+    message: PendingDelivery, *, due_at: str, error: str, is_given_up: bool
+) -> None:
     """Write down that an attempt has failed; another deliverer's count is left alone."""
     rows = Delivery.objects.using(route_settings().ledger_database)
     rows.filter(pk=message.id, attempts=message.attempts).update(
@@ -199,10 +201,10 @@ def failed(message: Message, *, due_at: str, error: str, is_given_up: bool) -> N
     )
 
 
-def forget(now: datetime) -> None:
+def purge(now: datetime) -> None:
     """Remove what was given up long ago."""
     rows = Delivery.objects.using(route_settings().ledger_database)
-    rows.filter(at__lt=written(now - _KEPT), is_given_up=True).delete()
+    rows.filter(at__lt=format_time(now - _KEPT), is_given_up=True).delete()
 
 
 def backlogs(recipients: Collection[str]) -> list[Backlog]:

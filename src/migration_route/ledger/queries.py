@@ -23,7 +23,7 @@ from migration_route.core.enums import (
     ACTIVE_STATES,
     Action,
     ActorKind,
-    Asked,
+    ControlRequest,
     Direction,
     Mode,
     RunState,
@@ -131,7 +131,7 @@ def unresolved_runs() -> dict[str, str]:
     return {run.database: run.id for run in _in_states({RunState.PARTIAL})}
 
 
-def standing_runs() -> list[RunRecord]:
+def open_runs() -> list[RunRecord]:
     """Return, at one look, the runs that own a database or left one in between."""
     return _in_states(ACTIVE_STATES | {RunState.PARTIAL})
 
@@ -251,10 +251,10 @@ def since_heartbeat(heartbeat_at: str) -> timedelta:
     clock was set back, or another clock has written it.
     """
     now = read(read_time, empty=clock.now())
-    return abs(clock.parsed(now) - clock.parsed(heartbeat_at))
+    return abs(clock.parse_time(now) - clock.parse_time(heartbeat_at))
 
 
-def silence(run: RunRecord) -> timedelta:
+def heartbeat_age(run: RunRecord) -> timedelta:
     """Return for how long a run has shown no heartbeat."""
     still = since_heartbeat(run.heartbeat_at)
     if file := _run_file(run.id):
@@ -264,9 +264,9 @@ def silence(run: RunRecord) -> timedelta:
     return still
 
 
-def _run_file(run: str) -> spool.RunFile | None:
-    folder = spool.folder_of(route_settings().ledger_database)
-    return spool.RunFile(folder, run) if folder and folder.exists() else None
+def _run_file(run: str) -> spool.RunSpool | None:
+    folder = spool.spool_dir(route_settings().ledger_database)
+    return spool.RunSpool(folder, run) if folder and folder.exists() else None
 
 
 def _with_sidecar(record: RunRecord) -> RunRecord:
@@ -288,9 +288,9 @@ def _with_sidecar(record: RunRecord) -> RunRecord:
 
 def _with_wishes(record: RunRecord, words: frozenset[str]) -> RunRecord:
     """Show what was asked of a run beside the tables as if it stood in them."""
-    for word in (Asked.FORCE, Asked.CANCEL, Asked.HOLD):
+    for word in (ControlRequest.FORCE, ControlRequest.CANCEL, ControlRequest.HOLD):
         if word in words:
-            stops = word is not Asked.HOLD and record.state is RunState.RUNNING
+            stops = word is not ControlRequest.HOLD and record.state is RunState.RUNNING
             state = RunState.CANCELLING if stops else record.state
             return replace(record, state=state, asked=word)
     return record
@@ -332,7 +332,7 @@ StepKey = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Took:
+class StepDuration:
     """How long a step took, in milliseconds, where, and when it was asked for."""
 
     ms: int
@@ -341,14 +341,14 @@ class Took:
     at: str
 
 
-def took_before(steps: Collection[StepKey]) -> dict[StepKey, Took]:
+def previous_durations(steps: Collection[StepKey]) -> dict[StepKey, StepDuration]:
     """Return for each of these steps, as far as it came to its end in one of the last
     runs of any database, how long the newest of those took.
 
     Raises `DatabaseUnavailable`.
     """
     wanted = set(steps)
-    found: dict[StepKey, Took] = {}
+    found: dict[StepKey, StepDuration] = {}
     for run in (
         list_runs(database=None, before=None, limit=LOOKED_THROUGH) if wanted else ()
     ):
@@ -360,7 +360,7 @@ def took_before(steps: Collection[StepKey]) -> dict[StepKey, Took]:
             if step.state not in _DONE or step.duration_ms is None or resumed:
                 continue
             if key in wanted and key not in found:
-                found[key] = Took(
+                found[key] = StepDuration(
                     ms=step.duration_ms,
                     run=run.id,
                     database=run.database,

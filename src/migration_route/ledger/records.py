@@ -15,7 +15,7 @@ from typing import Any
 from migration_route.core.canonical_json import canonical_json
 from migration_route.core.enums import (
     ACTIVE_STATES,
-    OPENING_REASONS,
+    SCHEDULE_REASONS,
     ActorKind,
     ApprovalDecision,
     Direction,
@@ -24,7 +24,7 @@ from migration_route.core.enums import (
     RunState,
     StepState,
 )
-from migration_route.core.values import Demand, Given, Identity
+from migration_route.core.values import ActorRef, ApprovalGiven, ApprovalRequirement
 from migration_route.ledger.evidence import (
     NONE_ADDED,
     AddedOperations,
@@ -37,18 +37,18 @@ from migration_route.ledger.evidence import (
 from migration_route.models import Approval, Entry, Event, Run
 
 
-def demand_of(row: Run) -> Demand | None:
+def demand_of(row: Run) -> ApprovalRequirement | None:
     """Return what is demanded of a run; None where nothing ever was."""
-    return Demand.from_dict(json.loads(row.demand)) if row.demand else None
+    return ApprovalRequirement.from_dict(json.loads(row.demand)) if row.demand else None
 
 
-def given_by_run(rows: Collection[Run]) -> dict[str, tuple[Given, ...]]:
+def given_by_run(rows: Collection[Run]) -> dict[str, tuple[ApprovalGiven, ...]]:
     """Return the approvals and rejections of runs, each in the order in which they came.
 
     One query, whatever the number of runs, for those alone that need an approval.
     """
     about = [row.pk for row in rows if row.demand]
-    found: dict[str, list[Given]] = {}
+    found: dict[str, list[ApprovalGiven]] = {}
     if about:
         database = next(iter(rows))._state.db
         for row in Approval.objects.using(database).filter(run__in=about).order_by("id"):
@@ -56,11 +56,11 @@ def given_by_run(rows: Collection[Run]) -> dict[str, tuple[Given, ...]]:
     return {run: tuple(sayings) for run, sayings in found.items()}
 
 
-def given(row: Approval) -> Given:
+def given(row: Approval) -> ApprovalGiven:
     """Read a row."""
-    return Given(
+    return ApprovalGiven(
         decision=ApprovalDecision(row.decision),
-        by=Identity(kind=ActorKind(row.actor_kind), name=row.actor_name, key=row.actor_key),
+        by=ActorRef(kind=ActorKind(row.actor_kind), name=row.actor_name, key=row.actor_key),
         permissions=frozenset(json.loads(row.permissions)),
         reason=row.reason,
         at=row.at,
@@ -211,8 +211,8 @@ class RunRecord:
     phase: Phase | None = None  # None: everything
     permit: str | None = None  # the id of the permit that it has used up
     deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
-    demand: Demand | None = None  # whose approval it needs, or needed
-    given: tuple[Given, ...] = ()  # what people have said of it
+    demand: ApprovalRequirement | None = None  # whose approval it needs, or needed
+    given: tuple[ApprovalGiven, ...] = ()  # what people have said of it
     resumes: str = ""  # the run that is resolved when this one begins
     begin_at: str = ""  # not before; "" for at once
     in_spite: bool = False  # of windows and freezes, as a person wants it
@@ -220,9 +220,9 @@ class RunRecord:
     carrier: str = ""  # the process that has taken it, by a word of its own; "" for none
 
     @property
-    def requester(self) -> Identity:
+    def requester(self) -> ActorRef:
         """Return who has asked for it."""
-        return Identity(kind=self.actor_kind, name=self.actor_name, key=self.actor_key)
+        return ActorRef(kind=self.actor_kind, name=self.actor_name, key=self.actor_key)
 
     @property
     def is_active(self) -> bool:
@@ -232,7 +232,7 @@ class RunRecord:
     @property
     def waits_to_begin(self) -> bool:
         """Tell whether nothing was done for it yet, and it waits for its opening."""
-        return self.state is RunState.WAITING and self.waiting_reason in OPENING_REASONS
+        return self.state is RunState.WAITING and self.waiting_reason in SCHEDULE_REASONS
 
     def with_steps(self, steps: tuple[StepRecord, ...], *, last_event: int) -> RunRecord:
         """Return it as a later look shows it."""
@@ -253,7 +253,7 @@ def run_records(rows: Iterable[Run]) -> list[RunRecord]:
 
 
 def _run_record(
-    row: Run, given: tuple[Given, ...], cancelled: StepError | None
+    row: Run, given: tuple[ApprovalGiven, ...], cancelled: StepError | None
 ) -> RunRecord:
     error = json.loads(row.error) if row.error else None
     return RunRecord(
@@ -349,7 +349,7 @@ def event_record(row: Event) -> EventRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happenings:
+class EventPage:
     """Events of a run, and whether more may come."""
 
     events: tuple[EventRecord, ...]

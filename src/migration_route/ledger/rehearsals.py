@@ -28,8 +28,8 @@ from migration_route.core.enums import (
     RehearsalState,
     StepState,
 )
-from migration_route.core.errors import ActiveRehearsal, NotInThisState, UnknownRehearsal
-from migration_route.core.redaction import masked
+from migration_route.core.errors import ActiveRehearsal, InvalidState, UnknownRehearsal
+from migration_route.core.redaction import redact
 from migration_route.ledger.database_time import DatabaseNow, read_time
 from migration_route.ledger.entries import Draft, append, retrying
 from migration_route.ledger.evidence import StepError
@@ -39,7 +39,7 @@ from migration_route.models import Rehearsal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeenLock:
+class ObservedLock:
     """A lock that a statement has really taken on a table that was there before."""
 
     table: str
@@ -49,7 +49,7 @@ class SeenLock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeenStatement:
+class ObservedStatement:
     """One statement as it was carried out."""
 
     sql: str
@@ -57,13 +57,13 @@ class SeenStatement:
     times: int = 1  # how often Python sent this text
     total_ms: int = 0  # all those times together
     rows: int | None = None  # as the driver counts them; None: it does not
-    locks: tuple[SeenLock, ...] | None = None  # None: they could not be seen
+    locks: tuple[ObservedLock, ...] | None = None  # None: they could not be seen
     rewrites: tuple[str, ...] = ()  # tables whose every row was written anew
     failed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeenOperation:
+class ObservedOperation:
     """One operation of a step; without a position: what comes at the end of the step."""
 
     position: int | None
@@ -73,11 +73,11 @@ class SeenOperation:
     queries: int = 0  # all statements that it sent
     distinct: int = 0  # how many of them differ
     omitted: int = 0  # those that are counted, and not listed
-    statements: tuple[SeenStatement, ...] = ()  # of Python's queries, the slowest
+    statements: tuple[ObservedStatement, ...] = ()  # of Python's queries, the slowest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeenError:
+class ObservedError:
     """What stopped a step."""
 
     type: str
@@ -87,7 +87,7 @@ class SeenError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeenStep:
+class ObservedStep:
     """One step as it was carried out."""
 
     app: str
@@ -95,8 +95,8 @@ class SeenStep:
     direction: str
     state: str = "not_started"  # the words of `StepState`
     duration_ms: int | None = None
-    operations: tuple[SeenOperation, ...] = ()
-    error: SeenError | None = None
+    operations: tuple[ObservedOperation, ...] = ()
+    error: ObservedError | None = None
 
     @property
     def label(self) -> str:
@@ -105,7 +105,7 @@ class SeenStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
+class Limitation:
     """Something that this rehearsal could not show, and why."""
 
     code: str
@@ -117,17 +117,17 @@ class Limit:
 class Report:
     """What a rehearsal has shown."""
 
-    steps: tuple[SeenStep, ...] = ()
-    back: tuple[SeenStep, ...] | None = None  # the way back; None: not walked
+    steps: tuple[ObservedStep, ...] = ()
+    back: tuple[ObservedStep, ...] | None = None  # the way back; None: not walked
     differences: tuple[str, ...] | None = (
         None  # of the schema afterwards; None: not compared
     )
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[Limitation, ...] = ()
     copy_ms: int | None = None
     duration_ms: int | None = None  # of the steps forth, without the copy
     output: tuple[str, ...] = ()  # the last lines that were printed
 
-    def longest_lock(self) -> SeenLock | None:
+    def longest_lock(self) -> ObservedLock | None:
         """Return the lock that kept others waiting for longest; None: none was seen."""
         found = [
             lock
@@ -288,7 +288,7 @@ def _open_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
         actor_kind=new.actor_kind,
         actor_name=new.actor_name,
         address=new.address,
-        reason=masked(new.reason),
+        reason=redact(new.reason),
         build=new.build,
         created_at=now,
         heartbeat_at=now,
@@ -356,7 +356,7 @@ def move(
                 row = rows.first()
                 if row is None:
                     raise UnknownRehearsal
-                raise NotInThisState(f"Rehearsal {rehearsal} is {row.state}.")
+                raise InvalidState(f"Rehearsal {rehearsal} is {row.state}.")
             row = rows.get()
             if to not in ACTIVE:
                 append(_ended(row))

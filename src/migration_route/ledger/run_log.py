@@ -32,7 +32,7 @@ logger = logging.getLogger("migration_route.ledger")
 _NOT_ASCII = "\N{LATIN SMALL LETTER E WITH ACUTE}"
 
 
-class Journal:
+class RunLog:
     """The record of one run, kept by the one process that supervises it.
 
     It writes through `connections[ledger]` of its thread, which the supervisor has made
@@ -43,9 +43,9 @@ class Journal:
     def __init__(self, run: RunRecord) -> None:
         self._alias = route_settings().ledger_database
         self._run = run
-        folder = spool.folder_of(self._alias)
-        self._file = spool.RunFile(folder, run.id) if folder else None
-        self._shares_file = folder is not None and folder == spool.folder_of(run.database)
+        folder = spool.spool_dir(self._alias)
+        self._file = spool.RunSpool(folder, run.id) if folder else None
+        self._shares_file = folder is not None and folder == spool.spool_dir(run.database)
         self._held = False
         self.steps: tuple[StepRecord, ...] = run.steps
         self._last, self._digest = self._end_of_the_table()

@@ -29,7 +29,7 @@ from migration_route.core.enums import (
     ENDED_STATES,
     Action,
     ActorKind,
-    Asked,
+    ControlRequest,
     Direction,
     Mode,
     Phase,
@@ -41,13 +41,13 @@ from migration_route.core.errors import (
     ActiveRun,
     Forbidden,
     IdempotencyMismatch,
-    NotInThisState,
+    InvalidState,
     UnknownRun,
 )
-from migration_route.core.redaction import masked
-from migration_route.core.values import Demand
+from migration_route.core.redaction import redact
+from migration_route.core.values import ApprovalRequirement
 from migration_route.ledger.database_time import DatabaseNow, read_time
-from migration_route.ledger.entries import Draft, append, retrying, take_in_what_was_left
+from migration_route.ledger.entries import Draft, absorb_spool, append, retrying
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.fencing import renew_claim
 from migration_route.ledger.records import (
@@ -78,7 +78,7 @@ def refuse_used_permit(permit: str | None) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class WaitInfo:
     """Why a run does not begin yet, and until when."""
 
     reason: WaitingReason
@@ -107,10 +107,12 @@ class NewRun:
     rebuild_invalid_indexes: bool = False
     phase: Phase | None = None  # None: everything
     deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
-    demand: Demand | None = None  # it waits for this approval; None: it is queued
+    demand: ApprovalRequirement | None = (
+        None  # it waits for this approval; None: it is queued
+    )
     resumes: str = ""  # the run that is resolved when this one begins
     begin_at: str = ""  # not before; "" for at once
-    waiting: Waiting | None = None  # None: it may begin
+    waiting: WaitInfo | None = None  # None: it may begin
     credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
     permit: str | None = None  # the id of the permit that it uses up
 
@@ -123,7 +125,7 @@ def new_id() -> str:
     return f"{value | noise & (2**62 - 1):032x}"
 
 
-def open_run(new: NewRun) -> tuple[RunRecord, bool]:
+def create_run(new: NewRun) -> tuple[RunRecord, bool]:
     """Put a run and its request on record; return it, and whether it is new.
 
     The same Idempotency-Key with the same request gives the run that it gave before.
@@ -131,7 +133,7 @@ def open_run(new: NewRun) -> tuple[RunRecord, bool]:
     the key came with another request, `PermitUsed` when its permit has begun another.
     """
     alias = route_settings().ledger_database
-    take_in_what_was_left(patience=PATIENCE)
+    absorb_spool(patience=PATIENCE)
     with ledger_connection(alias):
         return retrying(lambda: _open_once(alias, new))  # type: ignore[no-any-return]
 
@@ -180,11 +182,11 @@ def refuse_while_active(database: str) -> None:
         )
 
 
-def _until_approved(demand: Demand, now: str) -> Waiting:
+def _until_approved(demand: ApprovalRequirement, now: str) -> WaitInfo:
     """Return how it is put on record that a run waits for people: nothing else comes
     before that."""
-    until = clock.written(clock.parsed(now) + demand.lifetime)
-    return Waiting(reason=WaitingReason.APPROVAL, until=until, facts={})
+    until = clock.format_time(clock.parse_time(now) + demand.lifetime)
+    return WaitInfo(reason=WaitingReason.APPROVAL, until=until, facts={})
 
 
 def _insert(alias: str, new: NewRun) -> Run:
@@ -211,7 +213,7 @@ def _insert(alias: str, new: NewRun) -> Run:
         actor_name=new.actor_name,
         actor_key=new.actor_key or new.actor_name,
         address=new.address,
-        reason=masked(new.reason),
+        reason=redact(new.reason),
         build=new.build,
         idempotency_key=new.idempotency_key,
         request_digest=new.request_digest,
@@ -299,7 +301,7 @@ def move(
     """
     change = change or Change()
     alias = route_settings().ledger_database
-    take_in_what_was_left(patience=patience)
+    absorb_spool(patience=patience)
     with ledger_connection(alias, patience=patience):
         return retrying(  # type: ignore[no-any-return]
             lambda: _move_once(alias, run, to, expected, change)
@@ -325,7 +327,7 @@ def moved(
     # The row is locked, so the state that the entry names is the one that is replaced.
     fitting = rows.filter(state=before.state, **change.only_if)
     if before.state not in expected or not fitting.update(**_columns(before, to, change)):
-        raise NotInThisState(
+        raise InvalidState(
             f"Run {run} is {before.state}; this can be done while it is "
             f"{' or '.join(sorted(expected))}.",
             run=run,
@@ -418,7 +420,7 @@ def state_entry(before: Run, to: RunState, change: Change) -> Draft:
     )
 
 
-def show_waiting(run: str, claim: str, facts: dict[str, Any]) -> None:
+def update_waiting(run: str, claim: str, facts: dict[str, Any]) -> None:
     """Show what a run that waits is waiting for by now; no entry is written.
 
     Raises `ClaimLost`, as the others here do.
@@ -426,14 +428,14 @@ def show_waiting(run: str, claim: str, facts: dict[str, Any]) -> None:
     _show(run, claim, {"state": RunState.WAITING}, waiting_facts=json.dumps(facts))
 
 
-def show_held(run: str, claim: str, facts: dict[str, Any], until: str) -> None:
+def update_held(run: str, claim: str, facts: dict[str, Any], until: str) -> None:
     """Show which signals hold a run by now, and when it looks again; no entry is
     written."""
     held = {"state": RunState.HELD, "waiting_reason": WaitingReason.HEALTH}
     _show(run, claim, held, waiting_facts=json.dumps(facts), waiting_until=until)
 
 
-def forget_asked(run: str, claim: str, word: Asked) -> None:
+def clear_control(run: str, claim: str, word: ControlRequest) -> None:
     """Clear a request from the row that has been carried out."""
     _show(run, claim, {"asked": word}, asked="")
 

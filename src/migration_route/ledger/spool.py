@@ -19,17 +19,17 @@ from django.db import connections
 from migration_route.vendors import vendor_of
 
 
-def folder_of(alias: str) -> Path | None:
+def spool_dir(alias: str) -> Path | None:
     """Return the folder beside the database of the ledger, if it needs one."""
     return vendor_of(alias).sidecar(connections[alias])
 
 
-def is_held(folder: Path | None) -> bool:
+def migration_active(folder: Path | None) -> bool:
     """Tell whether a migration is at work in the file, so that a write would disturb it."""
     return folder is not None and any(folder.glob("run-*.jsonl"))
 
 
-class RunFile:
+class RunSpool:
     """The events of one run that the tables could not take yet; one writer."""
 
     def __init__(self, folder: Path, run: str) -> None:
@@ -106,7 +106,7 @@ def _drop_torn_line(file: BinaryIO) -> None:
         file.truncate(whole)
 
 
-def leave_entry(folder: Path, entry: dict[str, Any]) -> None:
+def spool_entry(folder: Path, entry: dict[str, Any]) -> None:
     """Leave an entry for whoever writes to the ledger next."""
     folder.mkdir(mode=0o700, exist_ok=True)
     name = f"entry-{time.time_ns()}-{entry['uid']}"
@@ -118,14 +118,14 @@ def leave_entry(folder: Path, entry: dict[str, Any]) -> None:
     draft.rename(folder / f"{name}.json")  # whole or not at all
 
 
-def left_entries(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def spooled_entries(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Go through the entries that were left, in the order in which they were left."""
     for path in sorted(folder.glob("entry-*.json")):
         with suppress(FileNotFoundError):  # another writer has just taken it in
             yield path, json.loads(path.read_text(encoding="utf-8"))
 
 
-def sweep(folder: Path, taken: list[Path]) -> None:
+def remove_spooled(folder: Path, taken: list[Path]) -> None:
     """Take away the entries that the tables hold now."""
     for path in taken:
         path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from migration_route.ledger.bootstrap import is_installed
 from migration_route.ledger.evidence import facts_of
 from migration_route.ledger.hashchain import (
     GENESIS,
-    Break,
+    ChainBreak,
     Line,
     first_break,
     link,
@@ -39,7 +39,7 @@ class Verification:
     """What a walk along the whole ledger found."""
 
     entries: int  # how many hold, from the first one
-    broken: Break | None
+    broken: ChainBreak | None
 
     @property
     def intact(self) -> bool:
@@ -104,7 +104,7 @@ def export_batch(after: int) -> tuple[bytes, int]:
     return read(query, empty=(b"", after))
 
 
-def _first_changed_event(alias: str) -> Break | None:
+def _first_changed_event(alias: str) -> ChainBreak | None:
     """Compare the events of each run with what entries vouch for: the ends of its steps
     and its own end."""
     vouched: dict[str, dict[int, tuple[int, str]]] = {}
@@ -122,7 +122,7 @@ def _first_changed_event(alias: str) -> Break | None:
 
 def _first_broken_promise(
     alias: str, run: str, promises: dict[int, tuple[int, str]]
-) -> Break | None:
+) -> ChainBreak | None:
     held, broken = first_break(_event_lines(alias, run))
     digests = dict(
         Event.objects.using(alias)
@@ -131,7 +131,7 @@ def _first_broken_promise(
     )
     for number, (sequence, digest) in promises.items():
         if number and (number > held or digests.get(number) != digest):
-            return Break(
+            return ChainBreak(
                 sequence=sequence,
                 message=f"The events of run {run} up to {number} are not those that "
                 f"line {sequence} vouches for.",
@@ -139,7 +139,9 @@ def _first_broken_promise(
     if broken is None:
         return None
     sequence, _ = promises[max(promises)]
-    return Break(sequence=sequence, message=f"Of the events of run {run}: {broken.message}")
+    return ChainBreak(
+        sequence=sequence, message=f"Of the events of run {run}: {broken.message}"
+    )
 
 
 def _event_lines(alias: str, run: str) -> Iterator[Line]:

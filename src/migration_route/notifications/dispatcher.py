@@ -10,18 +10,18 @@ from uuid import uuid4
 from django.db import Error as DatabaseFailure
 
 from migration_route.conf import route_settings
-from migration_route.conf.databases import own_connection
+from migration_route.conf.databases import using_private_connection
 from migration_route.conf.recipients import recipients, wanted_by
 from migration_route.conf.types import Mail, Recipient, Webhook
-from migration_route.core.clock import parsed, written
+from migration_route.core.clock import format_time, parse_time
 from migration_route.core.errors import DatabaseUnavailable, UnknownRun
-from migration_route.core.events import edges_of
+from migration_route.core.events import event_types_of
 from migration_route.ledger import outbox
 from migration_route.ledger.queries import find_run
 from migration_route.ledger.records import EntryRecord, RunRecord
 from migration_route.notifications import mail, webhooks
-from migration_route.notifications.messages import message_of
-from migration_route.notifications.retry import NotArrived, pause
+from migration_route.notifications.messages import build_message
+from migration_route.notifications.retry import DeliveryFailure, pause
 
 logger = logging.getLogger("migration_route.notifications")
 
@@ -58,14 +58,16 @@ def deliver_due(now: datetime | None = None) -> datetime | None:
 
 def _deliver_to(recipient: Recipient, now: datetime) -> datetime | None:
     me, lasting = uuid4().hex, recipient.timeout + _MORE_THAN_AN_ATTEMPT
-    with own_connection(route_settings().ledger_database, patience=_PATIENCE):
+    with using_private_connection(route_settings().ledger_database, patience=_PATIENCE):
         if not outbox.is_installed_and_free():
             return now + _AGAIN
-        found = outbox.look(recipient.name)
-        if found.paused_until > written(now):
-            return parsed(found.paused_until)
-        if not found.has_news and (found.next_due is None or found.next_due > written(now)):
-            return None if found.next_due is None else parsed(found.next_due)
+        found = outbox.status(recipient.name)
+        if found.paused_until > format_time(now):
+            return parse_time(found.paused_until)
+        if not found.has_news and (
+            found.next_due is None or found.next_due > format_time(now)
+        ):
+            return None if found.next_due is None else parse_time(found.next_due)
         if not outbox.lease(recipient.name, by=me, now=now, lasting=lasting):
             return now + _AGAIN  # another one is telling it
         told = _Told(next_due=now + _AGAIN)
@@ -73,12 +75,12 @@ def _deliver_to(recipient: Recipient, now: datetime) -> datetime | None:
             outbox.fill(recipient.name, lambda entry: _event(recipient, entry), by=me)
             told = _tell_in_turn(recipient, me, lasting, now)
         finally:
-            outbox.give_back(recipient.name, by=me, paused_until=told.paused_until)
+            outbox.release_lease(recipient.name, by=me, paused_until=told.paused_until)
     return told.next_due
 
 
 def _event(recipient: Recipient, entry: EntryRecord) -> str | None:
-    return wanted_by(recipient, edges_of(entry.action, entry.facts), entry.database)
+    return wanted_by(recipient, event_types_of(entry.action, entry.facts), entry.database)
 
 
 def _tell_in_turn(
@@ -87,41 +89,41 @@ def _tell_in_turn(
     """Tell what is due; of one run nothing before what came earlier has arrived."""
     stuck: dict[str, str] = {}  # run: when its first message is due again
     tried = 0
-    for message in outbox.waiting(recipient.name, limit=_SEEN):
+    for message in outbox.pending(recipient.name, limit=_SEEN):
         key = message.run or message.at + str(message.id)  # of no run: in no order
         if key in stuck:
             continue
-        if message.due_at > written(now):
+        if message.due_at > format_time(now):
             stuck[key] = message.due_at
             continue
         if tried == _MOST:
             return _Told(next_due=now)
         tried += 1
         began = datetime.now(UTC)
-        if not outbox.keep(recipient.name, by=me, now=began, lasting=lasting):
+        if not outbox.renew_lease(recipient.name, by=me, now=began, lasting=lasting):
             return _Told(next_due=now + _AGAIN)
         failure = _attempt(recipient, message)
         if failure is None:
-            outbox.arrived(message)
+            outbox.mark_delivered(message)
             continue
         due = _note(recipient, message, failure)
         if not failure.is_about_the_message:
-            return _Told(next_due=due, paused_until=written(due))
-        stuck[key] = written(due)
-    return _Told(next_due=min(map(parsed, stuck.values()), default=None))
+            return _Told(next_due=due, paused_until=format_time(due))
+        stuck[key] = format_time(due)
+    return _Told(next_due=min(map(parse_time, stuck.values()), default=None))
 
 
-def _attempt(recipient: Recipient, due: outbox.Message) -> NotArrived | None:
+def _attempt(recipient: Recipient, due: outbox.PendingDelivery) -> DeliveryFailure | None:
     entry = outbox.entry_at(due.sequence)
     if entry is None:
         return None  # removed from the ledger by hand: `ledger verify` tells
     run = _run_of(entry)
     try:
-        message = message_of(entry, due.event, run, id_=entry.uid)
+        message = build_message(entry, due.event, run, id_=entry.uid)
     except (AttributeError, KeyError, TypeError, ValueError):
         # An entry that is not as it was written must not keep the others back.
         logger.exception("Nothing can be told of entry %d.", entry.sequence)
-        return NotArrived(error="unreadable entry", is_about_the_message=True)
+        return DeliveryFailure(error="unreadable entry", is_about_the_message=True)
     match recipient:
         case Webhook():
             return webhooks.post(recipient, message)
@@ -138,14 +140,18 @@ def _run_of(entry: EntryRecord) -> RunRecord | None:
         return None
 
 
-def _note(recipient: Recipient, message: outbox.Message, failure: NotArrived) -> datetime:
+def _note(
+    recipient: Recipient, message: outbox.PendingDelivery, failure: DeliveryFailure
+) -> datetime:
     """Write down a failure; return when the next attempt is due."""
     now = datetime.now(UTC)
     due = now + pause(message.attempts + 1, failure.wish)
-    too_old = now - parsed(message.at) > recipient.give_up
-    outbox.failed(message, due_at=written(due), error=failure.error, is_given_up=too_old)
+    too_old = now - parse_time(message.at) > recipient.give_up
+    outbox.mark_failed(
+        message, due_at=format_time(due), error=failure.error, is_given_up=too_old
+    )
     if too_old:
-        outbox.forget(now)
+        outbox.purge(now)
     logger.warning(
         "%s of %s has not reached %s (%s, attempt %d)%s",
         message.event,

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from migration_route.core.events import Edge
+from migration_route.core.events import EventType
 from migration_route.ledger.records import EntryRecord, RunRecord
 from migration_route.presentation import schemas, serializers
 from migration_route.presentation.schemas.runs import HappeningMessage
@@ -33,18 +33,18 @@ _NO_EXPANSION: dict[str, Any] = {
     "allowed_mentions": {"parse": []},
 }
 _VERBS = {
-    Edge.RUN_REQUESTED: "was requested",
-    Edge.RUN_APPROVAL_NEEDED: "needs approval",
-    Edge.RUN_APPROVED: "was approved",
-    Edge.RUN_REJECTED: "was rejected",
-    Edge.RUN_STARTED: "has started",
-    Edge.RUN_RESUMED: "goes on",
-    Edge.RUN_LOST: "is lost: its process gives no sign of life",
-    Edge.RUN_RESOLVED: "was resolved",
+    EventType.RUN_REQUESTED: "was requested",
+    EventType.RUN_APPROVAL_NEEDED: "needs approval",
+    EventType.RUN_APPROVED: "was approved",
+    EventType.RUN_REJECTED: "was rejected",
+    EventType.RUN_STARTED: "has started",
+    EventType.RUN_RESUMED: "goes on",
+    EventType.RUN_LOST: "is lost: its process gives no sign of life",
+    EventType.RUN_RESOLVED: "was resolved",
 }
 
 
-def message_of(
+def build_message(
     entry: EntryRecord, event: str, run: RunRecord | None, *, id_: str
 ) -> HappeningMessage:
     """Return the message that tells of an entry."""
@@ -53,38 +53,38 @@ def message_of(
         event=event,
         at=entry.at,
         database=entry.database,
-        summary=summary(entry, Edge(event), run),
+        summary=summary(entry, EventType(event), run),
         entry=serializers.entry_answer(entry),
         run=None if run is None else serializers.run_answer(run),
     )
 
 
-def summary(entry: EntryRecord, edge: Edge, run: RunRecord | None) -> str:
+def summary(entry: EntryRecord, edge: EventType, run: RunRecord | None) -> str:
     """Return what happened in one line."""
     where = f" on {entry.database}" if entry.database else ""
     subject = f"Run {entry.run}{where}" if entry.run else f"Somebody{where}"
     return _one_line(f"{subject} {_what(entry, edge)}{_who(entry, run)}")
 
 
-def _what(entry: EntryRecord, edge: Edge) -> str:
+def _what(entry: EntryRecord, edge: EventType) -> str:
     facts = entry.facts
     match edge:
-        case Edge.RUN_WAITING | Edge.RUN_HELD:
-            word = "waits" if edge is Edge.RUN_WAITING else "is held"
+        case EventType.RUN_WAITING | EventType.RUN_HELD:
+            word = "waits" if edge is EventType.RUN_WAITING else "is held"
             return f"{word}: {facts.get('waiting') or facts.get('reason') or 'no reason'}"
-        case Edge.RUN_ENDED:
+        case EventType.RUN_ENDED:
             error = facts.get("error") or {}
             why = f": {error.get('message', '')}" if error else ""
             return f"has ended: {facts.get('to')}{why}"
-        case Edge.STEP_STARTED:
+        case EventType.STEP_STARTED:
             return f"begins {facts.get('step')}"
-        case Edge.STEP_FINISHED:
+        case EventType.STEP_FINISHED:
             return f"has ended {facts.get('step')}: {facts.get('state')}"
-        case Edge.REHEARSAL_ENDED:
+        case EventType.REHEARSAL_ENDED:
             return f"rehearsed: {facts.get('rehearsal')} {facts.get('state')}"
-        case Edge.MIGRATE_FINISHED:
+        case EventType.MIGRATE_FINISHED:
             return "typed migrate, and it has ended"
-        case Edge.DENIED | Edge.REFUSED:
+        case EventType.DENIED | EventType.REFUSED:
             return f"was {edge}: {facts.get('verb')}, {facts.get('code')}"
         case _:
             return _VERBS[edge]

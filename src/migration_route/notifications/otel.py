@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from migration_route import __version__, signals
 from migration_route.core import tracing
-from migration_route.core.clock import parsed
+from migration_route.core.clock import parse_time
 from migration_route.core.enums import RunState, StepState
-from migration_route.core.events import Edge, Happening
+from migration_route.core.events import EventType, RunEvent
 from migration_route.ledger.queries import find_run
 
 if TYPE_CHECKING:
@@ -37,7 +37,12 @@ def traced(run: str) -> Iterator[None]:
         yield
         return
     spans = _Spans(run)
-    heard = (Edge.RUN_STARTED, Edge.STEP_STARTED, Edge.STEP_FINISHED, Edge.RUN_ENDED)
+    heard = (
+        EventType.RUN_STARTED,
+        EventType.STEP_STARTED,
+        EventType.STEP_FINISHED,
+        EventType.RUN_ENDED,
+    )
     for edge in heard:
         signals.SIGNALS[edge].connect(spans.hear)
     try:
@@ -56,20 +61,20 @@ class _Spans:
         self._of_run: Span | None = None
         self._of_step: Span | None = None
 
-    def hear(self, happening: Happening, **_: Any) -> None:
+    def hear(self, happening: RunEvent, **_: Any) -> None:
         if happening.run != self._run:
             return
-        at = int(parsed(happening.at).timestamp() * 1_000_000) * 1000
+        at = int(parse_time(happening.at).timestamp() * 1_000_000) * 1000
         match happening.edge:
-            case Edge.RUN_STARTED:
+            case EventType.RUN_STARTED:
                 self._of_run = self._begin_run(at)
-            case Edge.STEP_STARTED if self._of_run is not None:
+            case EventType.STEP_STARTED if self._of_run is not None:
                 self._of_step = self._begin_step(happening, at, self._of_run)
-            case Edge.STEP_FINISHED if self._of_step is not None:
+            case EventType.STEP_FINISHED if self._of_step is not None:
                 state = happening.facts.get("state")
                 _end(self._of_step, at, state, happening, is_well=state in _STEP_WELL)
                 self._of_step = None
-            case Edge.RUN_ENDED if self._of_run is not None:
+            case EventType.RUN_ENDED if self._of_run is not None:
                 state = happening.facts.get("to")
                 if self._of_step is not None:  # its end has not come onto the ledger
                     _end(self._of_step, at, state, happening, is_well=False)
@@ -100,7 +105,7 @@ class _Spans:
             },
         )
 
-    def _begin_step(self, happening: Happening, at: int, parent: Span) -> Span:
+    def _begin_step(self, happening: RunEvent, at: int, parent: Span) -> Span:
         from opentelemetry.trace import set_span_in_context
 
         step = str(happening.facts.get("step"))
@@ -121,7 +126,7 @@ def _tracer() -> Tracer:
     return trace.get_tracer("migration_route", __version__)
 
 
-def _end(span: Span, at: int, state: Any, happening: Happening, *, is_well: bool) -> None:
+def _end(span: Span, at: int, state: Any, happening: RunEvent, *, is_well: bool) -> None:
     from opentelemetry.trace import Status, StatusCode
 
     span.set_attribute(f"{_PREFIX}state", str(state))

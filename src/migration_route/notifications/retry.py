@@ -15,7 +15,7 @@ _chance = random.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotArrived:
+class DeliveryFailure:
     """An attempt that has failed, and why."""
 
     error: str  # never anything that the other side or the settings said
@@ -33,28 +33,30 @@ def pause(attempts: int, wish: timedelta | None) -> timedelta:
 
 
 def within(
-    limit: timedelta, attempt: Callable[[], NotArrived | None], stop: Callable[[], None]
-) -> NotArrived | None:
+    limit: timedelta,
+    attempt: Callable[[], DeliveryFailure | None],
+    stop: Callable[[], None],
+) -> DeliveryFailure | None:
     """Make an attempt that takes no longer than the limit, whatever it does.
 
     A time limit of a socket is for each of its calls; one who answers a letter at a time,
     and a name server that is silent, would keep us for ever. `stop` is called, in this
     thread, when the time is over; what is still under way then is left to itself.
     """
-    answers: list[NotArrived | None] = []
+    answers: list[DeliveryFailure | None] = []
 
     def call() -> None:
         try:
             answers.append(attempt())
         except Exception as error:  # noqa: BLE001 - told to who asked, by its name alone
-            answers.append(NotArrived(error=named(error)))
+            answers.append(DeliveryFailure(error=named(error)))
 
     thread = threading.Thread(target=call, name="route attempt", daemon=True)
     thread.start()
     thread.join(limit.total_seconds())
     if not answers:
         stop()
-        return NotArrived(error="TimeoutError: no answer in time")
+        return DeliveryFailure(error="TimeoutError: no answer in time")
     return answers[0]
 
 

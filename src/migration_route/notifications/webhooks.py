@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from migration_route import __version__
 from migration_route.conf.types import Format, Webhook
 from migration_route.notifications.messages import json_body, slack_body
-from migration_route.notifications.retry import NotArrived, within
+from migration_route.notifications.retry import DeliveryFailure, within
 from migration_route.presentation.schemas.runs import HappeningMessage
 
 HEADER = "Migration-Route-Signature"
@@ -41,7 +41,7 @@ def signature(body: bytes, *, secrets: Iterable[str], seconds: int) -> str:
 _LATER = frozenset({408, 425, 429})  # a client's error, but not one of this message
 
 
-def post(webhook: Webhook, message: HappeningMessage) -> NotArrived | None:
+def post(webhook: Webhook, message: HappeningMessage) -> DeliveryFailure | None:
     """Post a message once; None when a status from 200 to 299 was answered.
 
     Nothing of the answer is read but its status and its headers.
@@ -59,7 +59,7 @@ def post(webhook: Webhook, message: HappeningMessage) -> NotArrived | None:
         headers[HEADER] = signature(body, secrets=webhook.secrets, seconds=seconds)
     connection = _connection(webhook)
 
-    def attempt() -> NotArrived | None:
+    def attempt() -> DeliveryFailure | None:
         try:
             connection.request("POST", _path(webhook), body=body, headers=headers)
             return _judged(connection.getresponse())
@@ -89,14 +89,14 @@ def _path(webhook: Webhook) -> str:
     return (found.path or "/") + (f"?{found.query}" if found.query else "")
 
 
-def _judged(response: http.client.HTTPResponse) -> NotArrived | None:
+def _judged(response: http.client.HTTPResponse) -> DeliveryFailure | None:
     status = response.status
     if 200 <= status < 300:
         return None
     about_the_message = 400 <= status < 500 and status not in _LATER
     wish = response.getheader("Retry-After", "")
     is_number = wish.isdecimal() and wish.isascii() and len(wish) < 7
-    return NotArrived(
+    return DeliveryFailure(
         error=f"HTTP {status}",
         is_about_the_message=about_the_message,
         wish=timedelta(seconds=int(wish)) if is_number else None,

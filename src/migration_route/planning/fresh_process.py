@@ -18,7 +18,7 @@ from migration_route.conf import route_settings
 from migration_route.conf.command import command_line
 from migration_route.core import subprocesses
 from migration_route.core.errors import BrokenMigrations, LaunchFailed, RouteError
-from migration_route.core.redaction import masked
+from migration_route.core.redaction import redact
 from migration_route.planning import sources
 from migration_route.planning.graph import Applied, read_recorder
 from migration_route.planning.plan import Details, Plan, PlanRequest
@@ -103,5 +103,5 @@ def _asked(request: PlanRequest, details: Details | None) -> Plan:
 
 
 def _as_error(text: str) -> RouteError:
-    error = masked(subprocesses.error_in(text)) or "The new process printed nothing."
+    error = redact(subprocesses.error_in(text)) or "The new process printed nothing."
     return BrokenMigrations(f"{error} The code on disk cannot be planned.")

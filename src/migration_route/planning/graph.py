@@ -32,7 +32,7 @@ from migration_route.core.enums import OWN_APP
 from migration_route.core.error_texts import message_of
 from migration_route.core.errors import (
     BrokenMigrations,
-    Conflict,
+    ConflictingMigrations,
     InconsistentHistory,
     RouteError,
     UnknownTarget,
@@ -180,7 +180,7 @@ def _problem(loader: MigrationLoader, alias: str) -> RouteError | None:
     names = "; ".join(
         f"{', '.join(sorted(names))} in {app}" for app, names in sorted(conflicts.items())
     )
-    return Conflict(
+    return ConflictingMigrations(
         f"There is more than one last migration: {names}.",
         conflicts={app: sorted(names) for app, names in conflicts.items()},
     )
@@ -273,7 +273,7 @@ class _Foreseen(MigrationLoader):
         self._applied: dict[Key, Any] = dict.fromkeys(self._recorded)
 
 
-def foresee(
+def simulate_applied(
     loader: MigrationLoader,
     alias: str,
     recorded: Applied,

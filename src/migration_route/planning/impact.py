@@ -22,7 +22,7 @@ from django.db.migrations.state import ProjectState
 from django.db.models import Field
 
 from migration_route.core.enums import Mode
-from migration_route.core.values import NOTHING, Touched
+from migration_route.core.values import NO_IMPACT, Impact
 from migration_route.planning import graph as graphs
 from migration_route.planning.changes.schema import table_of
 from migration_route.planning.plan import Plan, Step
@@ -39,7 +39,7 @@ from migration_route.vendors import vendor_of
 
 logger = logging.getLogger("migration_route.planning")
 
-Foreseen = tuple[tuple[str, ...] | None, bool]
+RewriteForecast = tuple[tuple[str, ...] | None, bool]
 """The tables that are written anew, each as often as there is a copy of it at one time;
 and whether there is something of which that is not foretold."""
 
@@ -122,7 +122,7 @@ def raw_sql(operation: Operation, *, backwards: bool) -> Iterator[str]:
         yield statement if isinstance(statement, str) else statement[0]
 
 
-def rewritten_by(plan: Plan) -> Foreseen:
+def rewritten_by(plan: Plan) -> RewriteForecast:
     """Return what the step of a plan rewrites that needs the most room, by the forecasts
     and sizes that the plan tells."""
     sizes = {size.table: size.bytes or 0 for size in plan.tables}
@@ -156,9 +156,9 @@ def rewritten_in(step: Step) -> tuple[tuple[str, ...], bool]:
     return tuple(found if step.rolls_back else dict.fromkeys(found)), is_unforeseen
 
 
-def foresee_step(
+def forecast_rewrites(
     migration: Migration, state: ProjectState, alias: str, *, backwards: bool
-) -> Foreseen:
+) -> RewriteForecast:
     """Return the same of the step that is about to begin, asked of the database as it is
     now; `state` is the one before the migration, and is left as it is. Raises nothing:
     what cannot be foretold is None.
@@ -184,7 +184,7 @@ _MOST_WORDS = 5000  # of raw SQL: a step that carries a dump inside names nothin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Touching:
+class ImpactBuilder:
     """What has been seen so far."""
 
     tables: set[str] = field(default_factory=set)
@@ -193,9 +193,9 @@ class Touching:
     dropped: set[str] = field(default_factory=set)  # indexes that a step takes away
     rebuilt: dict[str, str] = field(default_factory=dict)  # index to the step, concurrently
 
-    def value(self, *, most_rewrites: int | None) -> Touched:
+    def value(self, *, most_rewrites: int | None) -> Impact:
         """Return it as the look at the database takes it."""
-        return Touched(
+        return Impact(
             tables=frozenset(self.tables),
             parents=frozenset(self.parents - self.tables),
             indexes=frozenset(self.names),
@@ -205,9 +205,9 @@ class Touching:
         )
 
 
-def touching_of(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Touching:
+def touching_of(plan: Plan, migrations: list[tuple[Migration, bool]]) -> ImpactBuilder:
     """Go through the steps of a plan."""
-    touching = Touching()
+    touching = ImpactBuilder()
     if plan.mode is Mode.FAKE or not migrations:
         return touching
     graph = graphs.read_graph_of(plan.database, [migration for migration, _ in migrations])
@@ -221,16 +221,16 @@ def touching_of(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Touchin
     return touching
 
 
-def touched_by(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Touched:
+def impact_of_plan(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Impact:
     """Return what a plan has to do with.
 
     The names lead to tables in one state of the project, that of the database as it is:
     a table which the plan makes itself is nobody else's yet. So a plan of a thousand
     migrations takes no longer than their names.
     """
-    touching = Touching()
+    touching = ImpactBuilder()
     if plan.mode is Mode.FAKE or not migrations:
-        return NOTHING
+        return NO_IMPACT
     graph = graphs.read_graph_of(plan.database, [migration for migration, _ in migrations])
     backwards = migrations[0][1]
     now = graph.loader.project_state() if backwards else state_before(graph, migrations)
@@ -244,16 +244,14 @@ def touched_by(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Touched:
     )
 
 
-def touched_by_step(
-    migration: Migration, state: ProjectState, *, backwards: bool
-) -> Touched:
+def impact_of_step(migration: Migration, state: ProjectState, *, backwards: bool) -> Impact:
     """Return what one step has to do with; `state` is the one before the migration, as
     Django's executor has it, and is left as it is.
 
     Forwards the names lead to tables in that state alone: what the step itself makes is
     nobody else's yet. Nothing is rendered, and nothing is copied.
     """
-    touching = Touching()
+    touching = ImpactBuilder()
     states: tuple[ProjectState, ...] = (state,)
     if backwards:
         after = ProjectState(
@@ -271,7 +269,7 @@ def touched_by_step(
 def _see_all(
     migration: Migration,
     states: tuple[ProjectState, ...],
-    touching: Touching,
+    touching: ImpactBuilder,
     *,
     backwards: bool,
 ) -> None:
@@ -319,7 +317,7 @@ def _see(
     operation: Operation,
     app: str,
     label: str,
-    touching: Touching,
+    touching: ImpactBuilder,
     states: Iterable[ProjectState],
     *,
     backwards: bool,

@@ -187,7 +187,7 @@ def _way(
     way: MigrationPlan = []
     for text in request.targets:
         if destinations:
-            loader, recorded = graphs.foresee(loader, alias, recorded, plan)
+            loader, recorded = graphs.simulate_applied(loader, alias, recorded, plan)
         found = find_destination(text, loader, ledger_here=holds_ledger(alias))
         plan = graphs.migration_plan(loader, alias, found.keys)
         destinations.append(found)

@@ -27,7 +27,7 @@ from django.db.migrations import Migration, RunPython, RunSQL
 from django.db.migrations.operations.base import Operation as MigrationOperation
 from django.db.migrations.state import ProjectState
 
-from migration_route.conf.databases import own_connection
+from migration_route.conf.databases import using_private_connection
 from migration_route.core.enums import Mode
 from migration_route.core.values import Forecast, TableSize
 from migration_route.planning import graph as graphs
@@ -56,7 +56,7 @@ def with_forecasts(
     told: list[Step] = []
     sizes: tuple[TableSize, ...] = ()
     try:
-        with own_connection(alias) as connection:
+        with using_private_connection(alias) as connection:
             forecaster = vendor_of(alias).forecaster(connection)
             for step in steps:
                 if time.monotonic() > deadline:
@@ -268,7 +268,7 @@ def with_sql(
     after, deadline = details.after, time.monotonic() + details.budget
     graph = graphs.read_graph_of(alias, [migration for migration, _ in migrations])
     told = list(steps[:after])
-    with own_connection(alias):
+    with using_private_connection(alias):
         moves_of_steps = plan_moves(graph, migrations, after=after, renders=True)
         for step, (_, moves) in zip(steps[after:], moves_of_steps, strict=True):
             if len(told) > after and time.monotonic() > deadline:

@@ -15,10 +15,10 @@ from migration_route.core.enums import (
 )
 from migration_route.core.values import (
     APPROVE,
+    ActorRef,
+    ApprovalGiven,
     ApprovalPolicy,
-    Demand,
-    Given,
-    Identity,
+    ApprovalRequirement,
     Rule,
     When,
     family_of,
@@ -49,9 +49,9 @@ def reads_findings(policy: ApprovalPolicy | None, plan: Plan, actor: ActorKind) 
     return first.findings is not None or first.when is When.FINDINGS
 
 
-def demand_for(
+def requirement_for(
     plan: Plan, policy: ApprovalPolicy | None, actor: ActorKind, *, all_told: bool
-) -> Demand | None:
+) -> ApprovalRequirement | None:
     """Return what a policy demands before this kind of actor may carry out a plan.
 
     `all_told`: the plan has all of its findings. Where they matter and are not all told,
@@ -75,11 +75,11 @@ def demand_for(
     return strictest(policy, "no rule of APPROVALS is about it")
 
 
-def strictest(policy: ApprovalPolicy, why: str) -> Demand:
+def strictest(policy: ApprovalPolicy, why: str) -> ApprovalRequirement:
     """Return what is demanded where no rule says what: as much as any rule ever does."""
     asking = [rule for rule in policy.rules if rule.when is not When.NEVER]
     usual = Rule()
-    return Demand(
+    return ApprovalRequirement(
         required=max((rule.required for rule in asking), default=usual.required),
         permissions=_all(rule.permission for rule in asking) or (APPROVE,),
         self_approval=False,
@@ -89,13 +89,15 @@ def strictest(policy: ApprovalPolicy, why: str) -> Demand:
     )
 
 
-def stricter(left: Demand | None, right: Demand | None) -> Demand | None:
+def stricter(
+    left: ApprovalRequirement | None, right: ApprovalRequirement | None
+) -> ApprovalRequirement | None:
     """Return a demand that is as strict as both: nothing is ever made easier later."""
     if left is None or right is None:
         return left or right
     more = right if right.required > left.required else left
     lifetime: timedelta = min(left.lifetime, right.lifetime)
-    return Demand(
+    return ApprovalRequirement(
         required=more.required,
         permissions=_all((*left.permissions, *right.permissions)),
         self_approval=left.self_approval and right.self_approval,
@@ -105,11 +107,11 @@ def stricter(left: Demand | None, right: Demand | None) -> Demand | None:
     )
 
 
-def counted(
-    demand: Demand, given: Iterable[Given], *, requester: Identity
-) -> tuple[Given, ...]:
+def valid_approvals(
+    demand: ApprovalRequirement, given: Iterable[ApprovalGiven], *, requester: ActorRef
+) -> tuple[ApprovalGiven, ...]:
     """Return the approvals that count for a demand: each person once."""
-    found: list[Given] = []
+    found: list[ApprovalGiven] = []
     for one in given:
         if (
             one.decision is ApprovalDecision.APPROVE
@@ -122,17 +124,21 @@ def counted(
     return tuple(found)
 
 
-def is_met(demand: Demand, given: Iterable[Given], *, requester: Identity) -> bool:
+def is_satisfied(
+    demand: ApprovalRequirement, given: Iterable[ApprovalGiven], *, requester: ActorRef
+) -> bool:
     """Tell whether as many people as are demanded have agreed."""
-    return len(counted(demand, given, requester=requester)) >= demand.required
+    return len(valid_approvals(demand, given, requester=requester)) >= demand.required
 
 
-def has_all(kind: ActorKind, permissions: frozenset[str], demand: Demand) -> bool:
+def has_all(
+    kind: ActorKind, permissions: frozenset[str], demand: ApprovalRequirement
+) -> bool:
     """Tell whether somebody has every permission that is demanded; a shell has."""
     return kind is ActorKind.COMMAND or permissions >= set(demand.permissions)
 
 
-def is_same(left: Identity, right: Identity) -> bool:
+def is_same(left: ActorRef, right: ActorRef) -> bool:
     """Tell whether two are one person, as far as the route can tell.
 
     Users are compared by their primary keys, shells by the accounts of their processes.
@@ -180,8 +186,8 @@ def _named(found: list[Finding]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + more
 
 
-def _demand(rule: Rule, why: str) -> Demand:
-    return Demand(
+def _demand(rule: Rule, why: str) -> ApprovalRequirement:
+    return ApprovalRequirement(
         required=rule.required,
         permissions=(rule.permission,),
         self_approval=rule.self_approval,

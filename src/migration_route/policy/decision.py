@@ -16,11 +16,16 @@ from migration_route.core.errors import (
     RouteError,
     StaleCode,
 )
-from migration_route.core.values import ApprovalPolicy, Demand, Given, Identity
+from migration_route.core.values import (
+    ActorRef,
+    ApprovalGiven,
+    ApprovalPolicy,
+    ApprovalRequirement,
+)
 from migration_route.planning.plan import Finding, Plan, same_code, same_plan
-from migration_route.policy.approvals import demand_for, is_met, stricter
+from migration_route.policy.approvals import is_satisfied, requirement_for, stricter
 
-_NOBODY = Identity(kind=ActorKind.ANONYMOUS, name="")
+_NOBODY = ActorRef(kind=ActorKind.ANONYMOUS, name="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +38,17 @@ class Evidence:
     unresolved: str | None  # the run that left this database in between
     rebuild_invalid_indexes: bool = False  # what the plan makes anew may be dropped first
     permitted_by: str | None = None  # whose permit stands for an approval, if one came
-    requester: Identity = _NOBODY
+    requester: ActorRef = _NOBODY
     approvals: ApprovalPolicy | None = None  # the policy as it is now; None: there is none
     all_told: bool = False  # the plan has all of its findings
-    demanded: Demand | None = None  # what was demanded when the run was asked for
-    given: tuple[Given, ...] = ()  # what people have said of that run
+    demanded: ApprovalRequirement | None = (
+        None  # what was demanded when the run was asked for
+    )
+    given: tuple[ApprovalGiven, ...] = ()  # what people have said of that run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Permit:
+class Allowed:
     """The right to carry out one plan, once."""
 
     plan: Plan
@@ -52,24 +59,24 @@ class NeedsApproval:
     """Other people have to agree before the plan may run."""
 
     plan: Plan
-    demand: Demand
+    demand: ApprovalRequirement
 
     def approved(
-        self, given: Iterable[Given], *, requester: Identity
-    ) -> Permit | NeedsApproval:
+        self, given: Iterable[ApprovalGiven], *, requester: ActorRef
+    ) -> Allowed | NeedsApproval:
         """Return what becomes of this when so many have agreed."""
-        met = is_met(self.demand, given, requester=requester)
-        return Permit(plan=self.plan) if met else self
+        met = is_satisfied(self.demand, given, requester=requester)
+        return Allowed(plan=self.plan) if met else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Denied:
     """The plan does not run, and why."""
 
     error: RouteError
 
 
-Decision = Permit | NeedsApproval | Refusal
+Decision = Allowed | NeedsApproval | Denied
 
 
 def scopes_for(*, direction: Direction, mode: Mode) -> tuple[Scope, ...]:
@@ -85,13 +92,13 @@ def scopes_for(*, direction: Direction, mode: Mode) -> tuple[Scope, ...]:
 def decide(plan: Plan, evidence: Evidence) -> Decision:
     """Decide whether a plan may run now, for an actor who has the right to ask."""
     if not evidence.fingerprint:
-        return Refusal(error=FingerprintRequired())
+        return Denied(error=FingerprintRequired())
     if stale := _stale(plan, evidence):
-        return Refusal(error=stale)
+        return Denied(error=stale)
     if evidence.approvals is not None and evidence.approvals.problems:
-        return Refusal(error=_unreadable(evidence.approvals))
+        return Denied(error=_unreadable(evidence.approvals))
     if evidence.unresolved is not None:
-        return Refusal(
+        return Denied(
             error=NeedsResolution(
                 f"Run {evidence.unresolved} stopped midway and left the database "
                 f"{plan.database!r} in between.",
@@ -99,20 +106,20 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
             )
         )
     if blocked := _no_way_back(plan) or _out_of_phase(plan) or _in_the_way(plan, evidence):
-        return Refusal(error=blocked)
+        return Denied(error=blocked)
     if missing := _missing(plan, evidence):
         return NeedsApproval(plan=plan, demand=missing)
-    return Permit(plan=plan)
+    return Allowed(plan=plan)
 
 
-def _missing(plan: Plan, evidence: Evidence) -> Demand | None:
+def _missing(plan: Plan, evidence: Evidence) -> ApprovalRequirement | None:
     """Return what is demanded, unless that is there: never less than at the request."""
     kind = evidence.requester.kind
-    now = demand_for(plan, evidence.approvals, kind, all_told=evidence.all_told)
+    now = requirement_for(plan, evidence.approvals, kind, all_told=evidence.all_told)
     demand = stricter(now, evidence.demanded)
     if demand is None or evidence.permitted_by:
         return None
-    met = is_met(demand, evidence.given, requester=evidence.requester)
+    met = is_satisfied(demand, evidence.given, requester=evidence.requester)
     return None if met else demand
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from migration_route.core.values import (
     Freeze,
     HealthSettings,
-    Signal,
+    HealthSignal,
     SignalName,
     SignalState,
     normal,
@@ -21,15 +21,15 @@ from migration_route.core.values import (
 class Go:
     """The moment is good, as far as it is known."""
 
-    signals: tuple[Signal, ...] = ()
+    signals: tuple[HealthSignal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """Nothing begins now, and why."""
 
-    signals: tuple[Signal, ...]
-    because: tuple[Signal, ...]  # those that stop; at least one
+    signals: tuple[HealthSignal, ...]
+    because: tuple[HealthSignal, ...]  # those that stop; at least one
 
     @property
     def reason(self) -> str:
@@ -37,15 +37,15 @@ class Hold:
         return " ".join(signal.reason for signal in self.because)
 
 
-Moment = Go | Hold
+HealthDecision = Go | Hold
 
 
-def weigh(
-    signals: Iterable[Signal],
+def evaluate_health(
+    signals: Iterable[HealthSignal],
     settings: HealthSettings,
     *,
     overridden: Collection[SignalName] = (),
-) -> Moment:
+) -> HealthDecision:
     """Hold when a signal stops that nobody ignores; what is unknown does not stop.
 
     `overridden` are the signals in spite of which a person has let the run go on.
@@ -61,7 +61,7 @@ def weigh(
     return Hold(signals=told, because=because) if because else Go(signals=told)
 
 
-def freeze_signal(freezes: Iterable[Freeze], now: datetime) -> Signal:
+def freeze_signal(freezes: Iterable[Freeze], now: datetime) -> HealthSignal:
     """Tell whether one of these times is now. `now` is aware."""
     current = [freeze for freeze in freezes if freeze.begins <= now < freeze.ends]
     if not current:

@@ -24,12 +24,12 @@ _LONGEST_GAP = 15  # days: a weekly window, of which a put-forward clock may tak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Now:
+class OpenNow:
     """It may begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Later:
+class OpensLater:
     """It may begin at a time, and why not before."""
 
     at: datetime  # in UTC
@@ -38,13 +38,13 @@ class Later:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Never:
+class NeverOpens:
     """There is no moment within `HORIZON` at which it may begin, and why not."""
 
     why: str  # one sentence
 
 
-Opening = Now | Later | Never
+Schedule = OpenNow | OpensLater | NeverOpens
 
 
 def opening(
@@ -52,14 +52,14 @@ def opening(
     freezes: Iterable[Freeze],
     at: datetime | None,
     now: datetime,
-) -> Opening:
+) -> Schedule:
     """Return when a run may begin: not before `at`, within one of the windows if there
     are any, and outside of every freeze. Times are aware."""
-    bound: Later | None = None
+    bound: OpensLater | None = None
     moment = now.astimezone(UTC)
     if at is not None and at > moment:
         moment = at.astimezone(UTC)
-        bound = Later(
+        bound = OpensLater(
             at=moment,
             reason=WaitingReason.TIME,
             why=f"It was asked for at {_told(at)}.",
@@ -68,9 +68,9 @@ def opening(
     while moment <= now + HORIZON:
         if freeze := _freeze_at(told, moment):
             if freeze.ends.year >= _FAR:
-                return Never(why=f"Nothing begins: {freeze.reason.rstrip('.')}.")
+                return NeverOpens(why=f"Nothing begins: {freeze.reason.rstrip('.')}.")
             moment = freeze.ends.astimezone(UTC)
-            bound = Later(
+            bound = OpensLater(
                 at=moment,
                 reason=WaitingReason.FREEZE,
                 why=f"Nothing begins before {_told(freeze.ends)}: "
@@ -79,17 +79,17 @@ def opening(
             continue
         found = _next_moment(windows, moment)
         if found is None:
-            return Never(why="No window opens for this database.")
+            return NeverOpens(why="No window opens for this database.")
         if found.at == moment:
-            return bound or Now()
+            return bound or OpenNow()
         moment = found.at
-        bound = Later(
+        bound = OpensLater(
             at=moment,
             reason=WaitingReason.WINDOW,
             why=f"The next window opens at {_told(moment.astimezone(found.timezone))}.",
         )
     last = bound.why if bound else ""
-    return Never(why=f"Nothing may begin within a year. {last}".strip())
+    return NeverOpens(why=f"Nothing may begin within a year. {last}".strip())
 
 
 def _freeze_at(freezes: tuple[Freeze, ...], moment: datetime) -> Freeze | None:

@@ -19,36 +19,38 @@ import msgspec
 
 from migration_route.conf import route_settings
 from migration_route.core import clock
-from migration_route.core.clock import parsed, written
+from migration_route.core.clock import format_time, parse_time
 from migration_route.core.enums import ApprovalDecision, RunState
 from migration_route.core.redaction import clipped
 from migration_route.core.values import (
+    ApprovalGiven,
+    ApprovalRequirement,
     Blocked,
-    Demand,
     Forecast,
-    Given,
     TableLock,
     TableSize,
 )
 from migration_route.ledger.evidence import StepError
-from migration_route.ledger.records import EntryRecord, EventRecord, Happenings, RunRecord
+from migration_route.ledger.records import EntryRecord, EventPage, EventRecord, RunRecord
 from migration_route.ledger.verification import Verification
 from migration_route.planning import sources
 from migration_route.planning.phases.types import Deferred
 from migration_route.planning.plan import DatabaseStatus, Estimate, Plan, Step
-from migration_route.policy.approvals import counted
-from migration_route.policy.health_gate import Hold, Moment
-from migration_route.policy.schedule import Later, Never, Now, Opening
+from migration_route.policy.approvals import valid_approvals
+from migration_route.policy.health_gate import HealthDecision, Hold
+from migration_route.policy.schedule import NeverOpens, OpenNow, OpensLater, Schedule
 from migration_route.presentation import schemas
 from migration_route.presentation.text.terminal import problem_answer
 
 
-def with_demand(plan: schemas.PlanAnswer, demand: Demand | None) -> schemas.PlanAnswer:
+def with_demand(
+    plan: schemas.PlanAnswer, demand: ApprovalRequirement | None
+) -> schemas.PlanAnswer:
     """Return the answer with a plan, telling what its reader would need as well."""
     return msgspec.structs.replace(plan, approval=demand and demand_answer(demand))
 
 
-def demand_answer(demand: Demand) -> schemas.DemandAnswer:
+def demand_answer(demand: ApprovalRequirement) -> schemas.DemandAnswer:
     """Return what is demanded."""
     return schemas.DemandAnswer(
         required=demand.required,
@@ -65,7 +67,7 @@ def approval_answer(run: RunRecord) -> schemas.ApprovalAnswer | None:
     demand = run.demand
     if demand is None:
         return None
-    by = counted(demand, run.given, requester=run.requester)
+    by = valid_approvals(demand, run.given, requester=run.requester)
     rejections = _sayings(run.given, ApprovalDecision.REJECT)
     return schemas.ApprovalAnswer(
         required=demand.required,
@@ -73,7 +75,7 @@ def approval_answer(run: RunRecord) -> schemas.ApprovalAnswer | None:
         by=_sayings(by, ApprovalDecision.APPROVE),
         expires=run.waiting_until
         if run.state is RunState.AWAITING_APPROVAL
-        else written(parsed(run.created_at) + demand.lifetime),
+        else format_time(parse_time(run.created_at) + demand.lifetime),
         why=demand.why,
         rule=demand.rule,
         permissions=list(demand.permissions),
@@ -82,7 +84,9 @@ def approval_answer(run: RunRecord) -> schemas.ApprovalAnswer | None:
     )
 
 
-def _sayings(given: Iterable[Given], what: ApprovalDecision) -> list[schemas.SayingAnswer]:
+def _sayings(
+    given: Iterable[ApprovalGiven], what: ApprovalDecision
+) -> list[schemas.SayingAnswer]:
     return [
         schemas.SayingAnswer(
             kind=one.by.kind, name=one.by.name, at=one.at, reason=one.reason
@@ -161,20 +165,20 @@ def _in_order(blocks: Iterable[Blocked]) -> list[str]:
     return [str(who) for who in Blocked if who in set(blocks)]
 
 
-def opening_answer(found: Opening) -> schemas.OpeningAnswer:
+def opening_answer(found: Schedule) -> schemas.OpeningAnswer:
     """Return an opening."""
     match found:
-        case Now():
+        case OpenNow():
             return schemas.OpeningAnswer(at=None, reason="now", why="It may begin now.")
-        case Later(at=at, reason=reason, why=why):
-            return schemas.OpeningAnswer(at=clock.written(at), reason=reason, why=why)
-        case Never(why=why):
+        case OpensLater(at=at, reason=reason, why=why):
+            return schemas.OpeningAnswer(at=clock.format_time(at), reason=reason, why=why)
+        case NeverOpens(why=why):
             return schemas.OpeningAnswer(at=None, reason="never", why=why)
         case _:
             assert_never(found)
 
 
-def with_opening(answer: schemas.PlanAnswer, found: Opening) -> schemas.PlanAnswer:
+def with_opening(answer: schemas.PlanAnswer, found: Schedule) -> schemas.PlanAnswer:
     """Return a plan with when its run might begin."""
     return msgspec.structs.replace(answer, opening=opening_answer(found))
 
@@ -346,7 +350,7 @@ def _waiting(run: RunRecord) -> schemas.WaitingAnswer:
 
 
 def health_answer(
-    database: str, moment: Moment, ignored: Iterable[str]
+    database: str, moment: HealthDecision, ignored: Iterable[str]
 ) -> schemas.HealthAnswer:
     """Return whether now is a good moment."""
     return schemas.HealthAnswer(
@@ -388,7 +392,7 @@ def event_answer(event: EventRecord) -> schemas.EventAnswer:
     return schemas.EventAnswer(**event.words())
 
 
-def events_answer(happenings: Happenings) -> schemas.EventsAnswer:
+def events_answer(happenings: EventPage) -> schemas.EventsAnswer:
     """Return events of a run."""
     return schemas.EventsAnswer(
         events=[event_answer(event) for event in happenings.events],

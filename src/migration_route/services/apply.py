@@ -9,16 +9,16 @@ from typing import assert_never
 
 from migration_route.access.actors import Actor, authorise
 from migration_route.conf import route_settings
-from migration_route.conf.databases import require_direct
+from migration_route.conf.databases import require_session_connection
 from migration_route.core import clock
 from migration_route.core.canonical_json import digest
 from migration_route.core.enums import Action, Mode, Phase, Scope, WaitingReason
-from migration_route.core.errors import ActiveRun, OrphanBackend
-from migration_route.core.values import Demand
+from migration_route.core.errors import ActiveRun, SessionOrphaned
+from migration_route.core.values import ApprovalRequirement
 from migration_route.execution.launchers import launcher
 from migration_route.ledger import runs
 from migration_route.ledger.bootstrap import install
-from migration_route.ledger.entries import Draft, note
+from migration_route.ledger.entries import Draft, write_if_possible
 from migration_route.ledger.evidence import CarriedOut
 from migration_route.ledger.queries import (
     active_runs,
@@ -29,20 +29,20 @@ from migration_route.ledger.records import DeferredRecord, RunRecord, StepRecord
 from migration_route.planning import sources
 from migration_route.planning.plan import Plan, PlanRequest, require_well_formed
 from migration_route.policy.decision import (
+    Allowed,
     Decision,
+    Denied,
     NeedsApproval,
-    Permit,
-    Refusal,
     scopes_for,
 )
 from migration_route.services import permits, release
-from migration_route.services.audit import on_record
-from migration_route.services.decisions import plan_to_decide, weigh
+from migration_route.services.audit import audited
+from migration_route.services.decisions import evaluate, plan_for_decision
 from migration_route.services.launch import (
     check_time,
     launch,
-    refuse_what_cannot_run,
-    until_opening,
+    require_runnable,
+    require_schedule,
 )
 
 
@@ -74,7 +74,7 @@ class ApplyRequest:
                 self.build,
                 self.rebuild_invalid_indexes,
                 self.phase,
-                self.at and clock.written(self.at),
+                self.at and clock.format_time(self.at),
                 self.wait_for_window,
             ]
         )
@@ -88,18 +88,18 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
     `InvalidRequest` for a malformed fingerprint or a time out of range, the refusals of
     `deciding.policy.decide` and `ledger.opening.open_run`, and `PoolerDetected`.
     """
-    with on_record(actor, "apply", database=request.database):
+    with audited(actor, "apply", database=request.database):
         authorise(actor, Scope.APPLY, database=request.database)
         require_well_formed(request.fingerprint)
         check_time(request.at)
-        permits.hold_to(
+        permits.require_permitted(
             actor.permit,
             database=request.database,
             mode=request.mode,
             fingerprint=request.fingerprint,
             rebuild_invalid_indexes=request.rebuild_invalid_indexes,
         )
-        refuse_what_cannot_run(request.database)
+        require_runnable(request.database)
         if earlier := _earlier(request, actor):
             return earlier
         wanted = PlanRequest(
@@ -108,16 +108,16 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
             mode=request.mode,
             phase=request.phase,
         )
-        plan, all_told = plan_to_decide(wanted, actor.kind)
+        plan, all_told = plan_for_decision(wanted, actor.kind)
         needed = scopes_for(direction=plan.direction, mode=plan.mode)
         authorise(actor, *needed, database=request.database)
         decision = decide_on(plan, request, actor, all_told=all_told)
         match decision:
-            case Permit():
+            case Allowed():
                 return _start(decision, request, actor)
             case NeedsApproval():
-                return open_waiting(plan, decision, request, actor)
-            case Refusal(error=error):
+                return create_awaiting_approval(plan, decision, request, actor)
+            case Denied(error=error):
                 raise error
             case _:
                 assert_never(decision)
@@ -133,7 +133,7 @@ def _earlier(request: ApplyRequest, actor: Actor) -> RunRecord | None:
         return earlier
     refuse_permit_of_a_run(actor.permit.id if actor.permit else None)
     active = active_runs().get(request.database)
-    if active is not None and (active := release.look_after(active)).is_active:
+    if active is not None and (active := release.refresh(active)).is_active:
         if release.is_outdated(active):
             return None
         if active.waiting_reason == WaitingReason.ORPHAN_BACKEND:
@@ -145,10 +145,10 @@ def _earlier(request: ApplyRequest, actor: Actor) -> RunRecord | None:
     return None
 
 
-def _orphan(run: RunRecord) -> OrphanBackend:
+def _orphan(run: RunRecord) -> SessionOrphaned:
     session = run.waiting_facts.get("session", {})
     pid = f" ({session['pid']})" if session else ""
-    return OrphanBackend(
+    return SessionOrphaned(
         f"The processes of run {run.id} are gone, but its session{pid} in "
         f"{run.database!r} is still at work.",
         run=run.id,
@@ -174,7 +174,7 @@ def decide_on(
 ) -> Decision:
     """Decide whether the plan may run now; the run that is being resolved by it does
     not stand in its way."""
-    return weigh(
+    return evaluate(
         plan,
         all_told=all_told,
         fingerprint=request.fingerprint,
@@ -186,7 +186,7 @@ def decide_on(
     )
 
 
-def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
+def _start(permit: Allowed, request: ApplyRequest, actor: Actor) -> RunRecord:
     launcher()  # what cannot start anything is told before there is a run
     run, is_new = _open(permit.plan, request, actor, carried_out=None)
     if is_new:
@@ -194,8 +194,8 @@ def _start(permit: Permit, request: ApplyRequest, actor: Actor) -> RunRecord:
     return run
 
 
-def open_permitted(
-    permit: Permit, request: ApplyRequest, actor: Actor, *, carried_out: CarriedOut
+def create_resuming(
+    permit: Allowed, request: ApplyRequest, actor: Actor, *, carried_out: CarriedOut
 ) -> RunRecord:
     """Put a permitted run on record that finds the first operations of its first step
     carried out; `launch` starts it. Raises `ActiveRun`."""
@@ -203,7 +203,7 @@ def open_permitted(
     return _open(permit.plan, request, actor, carried_out=carried_out)[0]
 
 
-def open_waiting(
+def create_awaiting_approval(
     plan: Plan,
     decision: NeedsApproval,
     request: ApplyRequest,
@@ -231,14 +231,14 @@ def _open(
     actor: Actor,
     *,
     carried_out: CarriedOut | None,
-    demand: Demand | None = None,
+    demand: ApprovalRequirement | None = None,
     resumes: str = "",
 ) -> tuple[RunRecord, bool]:
-    waiting = until_opening(plan.database, at=request.at, waits=request.wait_for_window)
-    require_direct(plan.database)
-    release.make_way(plan.database)
+    waiting = require_schedule(plan.database, at=request.at, waits=request.wait_for_window)
+    require_session_connection(plan.database)
+    release.supersede_outdated(plan.database)
     if install():
-        note(
+        write_if_possible(
             Draft(
                 action=Action.LEDGER_INSTALLED,
                 actor_kind=actor.kind,
@@ -249,7 +249,7 @@ def _open(
                 build=sources.build(),
             )
         )
-    return runs.open_run(
+    return runs.create_run(
         runs.NewRun(
             database=plan.database,
             direction=plan.direction,
@@ -271,7 +271,7 @@ def _open(
             phase=plan.phase,
             demand=demand,
             resumes=resumes,
-            begin_at=clock.written(request.at) if request.at else "",
+            begin_at=clock.format_time(request.at) if request.at else "",
             waiting=waiting,
             deferred=tuple(
                 DeferredRecord(

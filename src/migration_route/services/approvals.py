@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from migration_route.access.actors import Actor, authorise, may
 from migration_route.conf import route_settings
-from migration_route.core.clock import parsed, written
+from migration_route.core.clock import format_time, parse_time
 from migration_route.core.enums import ApprovalDecision, RunState, Scope
 from migration_route.core.errors import (
     Forbidden,
     InvalidRequest,
-    NotInThisState,
+    InvalidState,
     Unauthenticated,
 )
-from migration_route.core.values import APPROVE, Demand
+from migration_route.core.values import APPROVE, ApprovalRequirement
 from migration_route.ledger import approvals
 from migration_route.ledger.records import RunRecord
 from migration_route.policy.approvals import PEOPLE, is_same
-from migration_route.policy.decision import NeedsApproval, Refusal
-from migration_route.services.audit import on_record
-from migration_route.services.release import decide_now, let_go_with
+from migration_route.policy.decision import Denied, NeedsApproval
+from migration_route.services.audit import audited
+from migration_route.services.release import decide_now, release_with
 from migration_route.services.runs import show
 
 
@@ -29,22 +29,22 @@ def approve(run: str, actor: Actor, *, reason: str = "") -> RunRecord:
     or `StaleCode` when its plan is not the plan any more, which ends it;
     `NotInThisState` unless it waits for approval, but for whoever has approved it before.
     """
-    with on_record(actor, "approve", run=run):
+    with audited(actor, "approve", run=run):
         found = show(run, actor)
         _authorise_to_approve(actor, found.demand, found)
         if _has_approved(found, actor):
             return found
         demand = _demand_of_waiting(found)
         decision = decide_now(found)
-        if isinstance(decision, Refusal):
+        if isinstance(decision, Denied):
             raise decision.error
         if isinstance(decision, NeedsApproval):
             demand = decision.demand  # at least what was demanded at the request
             _authorise_to_approve(actor, demand, found)
         saying = _saying(actor, demand, reason, database=found.database)
         until = _until(found, demand)
-        given = approvals.give(run, saying, demand=demand, until=until)
-        return let_go_with(given, decision)
+        given = approvals.record_approval(run, saying, demand=demand, until=until)
+        return release_with(given, decision)
 
 
 def reject(run: str, actor: Actor, *, reason: str) -> RunRecord:
@@ -52,7 +52,7 @@ def reject(run: str, actor: Actor, *, reason: str) -> RunRecord:
 
     Raises as `approve` does, and `InvalidRequest` without a reason.
     """
-    with on_record(actor, "reject", run=run):
+    with audited(actor, "reject", run=run):
         found = show(run, actor)
         _authorise(actor, found.demand, found)
         demand = _demand_of_waiting(found)
@@ -82,7 +82,9 @@ def may_reject(run: RunRecord, actor: Actor) -> bool:
     return True
 
 
-def _authorise_to_approve(actor: Actor, demand: Demand | None, run: RunRecord) -> None:
+def _authorise_to_approve(
+    actor: Actor, demand: ApprovalRequirement | None, run: RunRecord
+) -> None:
     _authorise(actor, demand, run)
     if demand is None or demand.self_approval:
         return
@@ -95,7 +97,7 @@ def _authorise_to_approve(actor: Actor, demand: Demand | None, run: RunRecord) -
         )
 
 
-def _authorise(actor: Actor, demand: Demand | None, run: RunRecord) -> None:
+def _authorise(actor: Actor, demand: ApprovalRequirement | None, run: RunRecord) -> None:
     """Let pass whoever has the permissions that are demanded, and is a person."""
     needed = demand.permissions if demand else (APPROVE,)
     authorise(actor, Scope.READ, database=run.database)
@@ -113,9 +115,9 @@ def _authorise(actor: Actor, demand: Demand | None, run: RunRecord) -> None:
             )
 
 
-def _demand_of_waiting(run: RunRecord) -> Demand:
+def _demand_of_waiting(run: RunRecord) -> ApprovalRequirement:
     if run.demand is None or run.state is not RunState.AWAITING_APPROVAL:
-        raise NotInThisState(
+        raise InvalidState(
             f"Run {run.id} is {run.state}: it does not wait for approval.",
             run=run.id,
             state=run.state,
@@ -131,8 +133,8 @@ def _has_approved(run: RunRecord, actor: Actor) -> bool:
 
 
 def _saying(
-    actor: Actor, demand: Demand, reason: str, *, database: str
-) -> approvals.Saying:
+    actor: Actor, demand: ApprovalRequirement, reason: str, *, database: str
+) -> approvals.ApprovalVote:
     """Return what is put on record, with the permissions that may matter later: the
     policy can be made stricter before the run is let go."""
     policy = route_settings().approvals
@@ -140,7 +142,7 @@ def _saying(
     held = {permission for permission in named if actor.holds(permission)}
     if may(actor, Scope.APPROVE, database):
         held.add(APPROVE)
-    return approvals.Saying(
+    return approvals.ApprovalVote(
         actor_kind=actor.kind,
         actor_name=actor.name,
         actor_key=actor.identity.key,
@@ -150,6 +152,6 @@ def _saying(
     )
 
 
-def _until(run: RunRecord, demand: Demand) -> str:
+def _until(run: RunRecord, demand: ApprovalRequirement) -> str:
     """Return when a run expires, by what is demanded now: never later than before."""
-    return min(run.waiting_until, written(parsed(run.created_at) + demand.lifetime))
+    return min(run.waiting_until, format_time(parse_time(run.created_at) + demand.lifetime))

@@ -38,7 +38,7 @@ from migration_route.core.errors import (
     RouteError,
     Unauthenticated,
 )
-from migration_route.ledger.entries import Draft, note, tell
+from migration_route.ledger.entries import Draft, log_only, write_if_possible
 from migration_route.ledger.queries import database_of
 from migration_route.planning import sources
 from migration_route.vendors.error_causes import refusal_of
@@ -71,7 +71,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
+class Suppressed:
     """How many denials this process has left out since it last told."""
 
     same: int = 0  # of the same attempt
@@ -87,7 +87,7 @@ class _Seen:
 _CROWD = Attempt(kind="", address="", verb="", code="")
 
 
-class Strangers:
+class AnonymousDenialThrottle:
     """Remembers the attempts of the last `window` seconds, and not more than `MOST`."""
 
     def __init__(
@@ -99,7 +99,7 @@ class Strangers:
         self._seen: dict[Attempt, _Seen] = {}
         self._elsewhere = 0
 
-    def admit(self, attempt: Attempt) -> LeftOut | None:
+    def admit(self, attempt: Attempt) -> Suppressed | None:
         """Return what an entry has to tell besides, or None where there is to be none."""
         with self._lock:
             now = self._clock()
@@ -114,7 +114,7 @@ class Strangers:
             self._seen[key] = _Seen(since=now)
             if not told_apart:
                 self._elsewhere += seen.left_out
-            left_out = LeftOut(
+            left_out = Suppressed(
                 same=seen.left_out if told_apart else 0, elsewhere=self._elsewhere
             )
             self._elsewhere = 0
@@ -137,10 +137,10 @@ class Strangers:
 
 
 _HOUR = 3600.0
-seen = Strangers(window=_HOUR)
+seen = AnonymousDenialThrottle(window=_HOUR)
 
 
-def note_use(actor: Actor, verb: str) -> None:
+def record_previous_secret_use(actor: Actor, verb: str) -> None:
     """Put a line on the ledger when the actor has come with an old secret."""
     credential = actor.credential
     if credential is None or not credential.is_old or actor.flaw is not None:
@@ -148,7 +148,7 @@ def note_use(actor: Actor, verb: str) -> None:
     attempt = Attempt(kind=actor.kind, address="", verb="", code=credential.id)
     if seen.admit(attempt) is None:
         return
-    note(
+    write_if_possible(
         Draft(
             action=Action.OLD_SECRET_USED,
             actor_kind=actor.kind,
@@ -161,12 +161,12 @@ def note_use(actor: Actor, verb: str) -> None:
 
 
 logger = logging.getLogger("migration_route.services")
-strangers = Strangers()
+strangers = AnonymousDenialThrottle()
 _is_within: ContextVar[bool] = ContextVar("on_record", default=False)
 
 
 @contextmanager
-def on_record(
+def audited(
     actor: Actor, verb: str, *, database: str = "", run: str = ""
 ) -> Iterator[None]:
     """Note on the ledger what the block denies or refuses to the actor.
@@ -179,7 +179,7 @@ def on_record(
     if _is_within.get():
         yield  # what the outermost block was asked for is what is noted
         return
-    note_use(actor, verb)
+    record_previous_secret_use(actor, verb)
     token = _is_within.set(True)
     try:
         yield
@@ -231,16 +231,16 @@ def _note(
         },
     )
     if actor.name:
-        note(draft)
+        write_if_possible(draft)
         return
     left_out = strangers.admit(
         Attempt(kind=actor.kind, address=actor.address, verb=verb, code=error.code)
     )
     if left_out is None:
-        tell(draft)
+        log_only(draft)
         return
     told = {"left_out": left_out.same, "left_out_elsewhere": left_out.elsewhere}
-    note(replace(draft, facts={**draft.facts, **told}))
+    write_if_possible(replace(draft, facts={**draft.facts, **told}))
 
 
 def _database_of(run: str, error: RouteError) -> str:

@@ -17,28 +17,32 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.access.actors import Actor, authorise
 from migration_route.conf import route_settings
-from migration_route.conf.databases import PATIENCE, new_connection
+from migration_route.conf.databases import PATIENCE, private_connection
 from migration_route.core import clock
 from migration_route.core.enums import (
-    OPENING_REASONS,
+    SCHEDULE_REASONS,
     Action,
-    Asked,
+    ControlRequest,
     RunState,
     Scope,
     WaitingReason,
 )
-from migration_route.core.errors import BlockersProtected, InvalidRequest, NotInThisState
+from migration_route.core.errors import (
+    InvalidRequest,
+    InvalidState,
+    TerminateBlockersDisabled,
+)
 from migration_route.core.values import SignalState
-from migration_route.execution.launchers import starts_again
+from migration_route.execution.launchers import relauncher
 from migration_route.execution.recovery import reaper
 from migration_route.ledger import control, entries, runs
 from migration_route.ledger.queries import find_run
 from migration_route.ledger.records import RunRecord
 from migration_route.planning import sources
-from migration_route.services.audit import on_record
+from migration_route.services.audit import audited
 from migration_route.services.runs import show
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Blocker, Contention, Wanted
+from migration_route.vendors.base import Blocker, LockInspector, TableLockRequest
 
 _NOT_BEGUN = frozenset({RunState.QUEUED, RunState.AWAITING_APPROVAL})
 _BEGUN = frozenset({RunState.WAITING, RunState.RUNNING, RunState.HELD})
@@ -51,7 +55,7 @@ def cancel(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
     of its own, the worker is killed and its session ended, whoever answers. Raises
     `NotInThisState` when the run has ended.
     """
-    with on_record(actor, "cancel", run=run):
+    with audited(actor, "cancel", run=run):
         found = show(run, actor)
         needed = Scope.FORCE if force else Scope.OPERATE
         if force or not may_withdraw(found, actor):
@@ -66,23 +70,23 @@ def cancel(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
         )
         if found.state in _NOT_BEGUN or found.waits_to_begin:
             # It may begin at this very moment: then it is asked to stop instead.
-            with suppress(NotInThisState):
+            with suppress(InvalidState):
                 unbegun = replace(change, outcome="cancelled")
                 if found.waits_to_begin:
                     unbegun = replace(
-                        unbegun, only_if={"waiting_reason__in": OPENING_REASONS}
+                        unbegun, only_if={"waiting_reason__in": SCHEDULE_REASONS}
                     )
                 expected = _NOT_BEGUN | {found.state}
                 return runs.move(
                     run, to=RunState.CANCELLED, expected=expected, change=unbegun
                 )
         if force:
-            return reaper.end_by_force(_ask(found, Asked.FORCE, change))
+            return reaper.force_stop(_ask(found, ControlRequest.FORCE, change))
         if found.state is RunState.CANCELLING:
             return found
-        asked = _ask(found, Asked.CANCEL, change)
+        asked = _ask(found, ControlRequest.CANCEL, change)
         is_orphan = asked.waiting_reason == WaitingReason.ORPHAN_BACKEND
-        return reaper.end_orphan(asked) if is_orphan else asked
+        return reaper.terminate_orphan(asked) if is_orphan else asked
 
 
 def may_withdraw(run: RunRecord, actor: Actor) -> bool:
@@ -92,17 +96,20 @@ def may_withdraw(run: RunRecord, actor: Actor) -> bool:
     return is_waiting and run.requester == actor.identity
 
 
-def _ask(found: RunRecord, word: Asked, change: runs.Change) -> RunRecord:
+def _ask(found: RunRecord, word: ControlRequest, change: runs.Change) -> RunRecord:
     """Write down that the run is to stop, where its supervisor looks."""
     if found.state is RunState.LOST:
-        return control.ask(found.id, word, expected={RunState.LOST}, change=change)
+        return control.request_control(
+            found.id, word, expected={RunState.LOST}, change=change
+        )
     is_at_work = found.state in {RunState.RUNNING, RunState.CANCELLING}
-    if is_at_work and control.ask_beside(found.id, word, change):
+    if is_at_work and control.request_control_in_spool(found.id, word, change):
         return find_run(found.id)
     return runs.move(
         found.id,
         to=RunState.CANCELLING,
-        expected=_BEGUN | ({RunState.CANCELLING} if word is Asked.FORCE else set()),
+        expected=_BEGUN
+        | ({RunState.CANCELLING} if word is ControlRequest.FORCE else set()),
         change=replace(change, columns={"asked": word}),
     )
 
@@ -111,7 +118,7 @@ _OWN = "migration-route"  # what the sessions of runs are called
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class TerminatedBlockers:
     """What became of the sessions that were named as blockers of a run."""
 
     run: str
@@ -119,17 +126,17 @@ class Ended:
     not_ended: tuple[tuple[int, str], ...]  # a pid, and why
 
 
-def end_blockers(run: str, actor: Actor, *, reason: str) -> Ended:
+def terminate_blockers(run: str, actor: Actor, *, reason: str) -> TerminatedBlockers:
     """End those sessions that the run shows as being in its way, and that still are.
 
     Raises `BlockersProtected` where that is not switched on, `NotInThisState` when the
     run does not wait for locks.
     """
-    with on_record(actor, "end-blockers", run=run):
+    with audited(actor, "end-blockers", run=run):
         found = show(run, actor)
         authorise(actor, Scope.FORCE, database=found.database)
         if not route_settings().database(found.database).end_blockers:
-            raise BlockersProtected(
+            raise TerminateBlockersDisabled(
                 f"Ending other sessions is not switched on for {found.database!r}.",
                 hint=f'MIGRATION_ROUTE["DATABASES"]["{found.database}"]["end_blockers"] = '
                 "True allows it to people with the right 'force'. Or wait, or end them in "
@@ -141,7 +148,7 @@ def end_blockers(run: str, actor: Actor, *, reason: str) -> Ended:
             )
         contention = vendor_of(found.database).contention
         if found.waiting_reason != WaitingReason.BLOCKED or contention is None:
-            raise NotInThisState(
+            raise InvalidState(
                 f"Run {found.id} is {found.state} and waits for nobody's locks.",
                 run=found.id,
             )
@@ -150,11 +157,12 @@ def end_blockers(run: str, actor: Actor, *, reason: str) -> Ended:
         return ended
 
 
-def _end(run: RunRecord, contention: Contention) -> Ended:
-    connection = new_connection(run.database)
+def _end(run: RunRecord, contention: LockInspector) -> TerminatedBlockers:
+    connection = private_connection(run.database)
     try:
         wanted = tuple(
-            Wanted(table=table, mode=mode) for table, mode in run.waiting_facts["wanted"]
+            TableLockRequest(table=table, mode=mode)
+            for table, mode in run.waiting_facts["wanted"]
         )
         now = {
             (blocker.pid, blocker.begun): blocker
@@ -167,13 +175,15 @@ def _end(run: RunRecord, contention: Contention) -> Ended:
                 ended.append(named)
             else:
                 not_ended.append((named["pid"], why))
-        return Ended(run=run.id, ended=tuple(ended), not_ended=tuple(not_ended))
+        return TerminatedBlockers(
+            run=run.id, ended=tuple(ended), not_ended=tuple(not_ended)
+        )
     finally:
         connection.close()
 
 
 def _end_one(
-    connection: BaseDatabaseWrapper, contention: Contention, blocker: Blocker | None
+    connection: BaseDatabaseWrapper, contention: LockInspector, blocker: Blocker | None
 ) -> str | None:
     """End it; return why not."""
     if blocker is None:
@@ -191,7 +201,9 @@ def _end_one(
     return None if was_told else "It had ended by itself."
 
 
-def _put_on_record(run: RunRecord, ended: Ended, actor: Actor, reason: str) -> None:
+def _put_on_record(
+    run: RunRecord, ended: TerminatedBlockers, actor: Actor, reason: str
+) -> None:
     entries.write(
         entries.Draft(
             action=Action.BLOCKERS_ENDED,
@@ -216,12 +228,12 @@ _HOLDABLE = frozenset({RunState.QUEUED, RunState.WAITING, RunState.RUNNING})
 _TRIES = 3
 
 
-def hold(run: str, actor: Actor, *, reason: str) -> RunRecord:
+def pause(run: str, actor: Actor, *, reason: str) -> RunRecord:
     """Ask a run to wait before its next step; the step under way is carried to its end.
 
     Raises `NotInThisState` when it has ended, or is about to.
     """
-    with on_record(actor, "hold", run=run):
+    with audited(actor, "hold", run=run):
         found = show(run, actor)
         authorise(actor, Scope.OPERATE, database=found.database)
         if (found.state is RunState.HELD and not _goes_on_by_itself(found)) or _is_asked(
@@ -229,13 +241,17 @@ def hold(run: str, actor: Actor, *, reason: str) -> RunRecord:
         ):
             return found
         change = _change(Action.HOLD_REQUESTED, actor, reason)
-        if found.state is RunState.RUNNING and control.ask_beside(run, Asked.HOLD, change):
+        if found.state is RunState.RUNNING and control.request_control_in_spool(
+            run, ControlRequest.HOLD, change
+        ):
             return find_run(run)
         expected = _HOLDABLE | {RunState.HELD}  # also one that waits for a good moment
-        return control.ask(run, Asked.HOLD, expected=expected, change=change)
+        return control.request_control(
+            run, ControlRequest.HOLD, expected=expected, change=change
+        )
 
 
-def resume(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRecord:
+def unpause(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRecord:
     """Let a run go on that is held, or take back a hold that has not come about yet.
 
     One that waits for a good moment or for its opening looks again at once. With `force`,
@@ -243,7 +259,7 @@ def resume(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
     it now, or begins in spite of its windows, of a freeze and of the time that was asked
     for; that is on the ledger. Raises `NotInThisState` when nobody holds it.
     """
-    with on_record(actor, "resume", run=run):
+    with audited(actor, "resume", run=run):
         found = show(run, actor)
         needed = Scope.FORCE if force else Scope.OPERATE
         authorise(actor, needed, database=found.database)
@@ -251,7 +267,7 @@ def resume(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
             return _go_on(found, actor, reason)
         change = replace(_change(Action.RESUMED, actor, reason), columns={"asked": ""})
         for _ in range(_TRIES):  # the hold may come about in this moment
-            with suppress(NotInThisState):
+            with suppress(InvalidState):
                 if found.state is RunState.HELD:
                     return runs.move(
                         run, to=RunState.RUNNING, expected={RunState.HELD}, change=change
@@ -261,7 +277,7 @@ def resume(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
                 if found.waits_to_begin:
                     return _look_again(found, change)
             found = find_run(run)
-        raise NotInThisState(
+        raise InvalidState(
             f"Run {run} is {found.state}, and nobody holds it.", run=run, state=found.state
         )
 
@@ -272,7 +288,7 @@ def _go_on(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
     if found.waits_to_begin or _is_shut_out(found):
         return _open(found, actor, reason)
     if not _waits_for_health(found):
-        raise NotInThisState(
+        raise InvalidState(
             f"Run {found.id} is {found.state}, and no signal and no window holds it.",
             run=found.id,
             state=found.state,
@@ -284,7 +300,7 @@ def _go_on(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
     ]
     change = replace(
         _change(Action.HEALTH_OVERRIDDEN, actor, reason),
-        columns={"asked": Asked.GO_ON},
+        columns={"asked": ControlRequest.GO_ON},
         only_if={"waiting_reason": WaitingReason.HEALTH},
         vouching={"signals": signals},
     )
@@ -304,7 +320,7 @@ def _open(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
         },
     )
     if found.state is RunState.HELD:
-        held = replace(change, columns={"in_spite": True, "asked": Asked.GO_ON})
+        held = replace(change, columns={"in_spite": True, "asked": ControlRequest.GO_ON})
         return runs.move(
             found.id, to=RunState.RUNNING, expected={RunState.HELD}, change=held
         )
@@ -321,7 +337,7 @@ def _look_again(found: RunRecord, change: runs.Change) -> RunRecord:
     )
     waiting = RunState.WAITING
     looking = runs.move(found.id, to=waiting, expected={waiting}, change=now)
-    if not looking.carrier and (start := starts_again()):
+    if not looking.carrier and (start := relauncher()):
         start(looking)
     return looking
 
@@ -341,14 +357,14 @@ def _waits_for_health(found: RunRecord) -> bool:
 
 def _is_asked(found: RunRecord) -> bool:
     waits = found.state in _HOLDABLE or _goes_on_by_itself(found)
-    return waits and found.asked == Asked.HOLD
+    return waits and found.asked == ControlRequest.HOLD
 
 
 def _take_back(run: str, change: runs.Change) -> RunRecord:
-    if control.withdraw_beside(run, Asked.HOLD, change):
+    if control.withdraw_control_in_spool(run, ControlRequest.HOLD, change):
         return find_run(run)
-    still = replace(change, only_if={"asked": Asked.HOLD})
-    return control.ask(run, None, expected=_HOLDABLE, change=still)
+    still = replace(change, only_if={"asked": ControlRequest.HOLD})
+    return control.request_control(run, None, expected=_HOLDABLE, change=still)
 
 
 def _change(action: Action, actor: Actor, reason: str) -> runs.Change:

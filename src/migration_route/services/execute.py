@@ -11,9 +11,13 @@ from django.db import connections
 from migration_route import signals as hearing
 from migration_route.core.enums import RunState
 from migration_route.core.errors import ApprovalRequired
-from migration_route.execution.launchers.process import forget_words
-from migration_route.execution.posix_signals import Signals, heeded
-from migration_route.execution.preflight import attend, opening_of, waiting_for
+from migration_route.execution.launchers.process import remove_log
+from migration_route.execution.posix_signals import ShutdownSignals, handle_shutdown_signals
+from migration_route.execution.preflight import (
+    schedule_of_run,
+    scheduled_wait,
+    wait_until_due,
+)
 from migration_route.execution.recovery import reaper
 from migration_route.execution.supervisor.child import Child
 from migration_route.execution.supervisor.supervisor import supervise
@@ -22,16 +26,16 @@ from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import find_run
 from migration_route.ledger.records import RunRecord
 from migration_route.notifications.otel import traced
-from migration_route.policy.schedule import Later, Never
-from migration_route.services.notifications import telling_here
+from migration_route.policy.schedule import NeverOpens, OpensLater
+from migration_route.services.notifications import deliver_in_process
 
 _AT_THE_END = 3.0  # seconds for receivers of signals, before this process is another
-Anew = Callable[[str], None]
+Reexec = Callable[[str], None]
 """Carries on in a new process, which takes the run by this word."""
 
 
-def carry(
-    run: str, *, anew: Anew, carrier: str = "", hands_back: bool = False
+def execute(
+    run: str, *, anew: Reexec, carrier: str = "", hands_back: bool = False
 ) -> RunRecord:
     """Take the run, wait until it may begin, and carry it out; return it as it is then.
 
@@ -40,27 +44,27 @@ def carry(
     when it has begun or is another process's, `ApprovalRequired` when it waits for that,
     `UnknownRun` when there is none.
     """
-    word = carrier or claims.new_word()
-    with heeded() as signals:
+    word = carrier or claims.new_claim_token()
+    with handle_shutdown_signals() as signals:
         # Before anything is connected: a pool below Django keeps the connections that are
         # closed, and two processes would use them.
         child = Child()
         try:
             taken = _take(run, word)
-            opening = opening_of(taken)
-            if isinstance(opening, Never):
+            opening = schedule_of_run(taken)
+            if isinstance(opening, NeverOpens):
                 return _refuse(taken, opening)
-            if isinstance(opening, Later):
+            if isinstance(opening, OpensLater):
                 child.kill()  # the process that begins has a worker of its own
                 has_come = _wait(taken, opening, signals, hands_back=hands_back)
             else:
-                with telling_here(), traced(run):
+                with deliver_in_process(), traced(run):
                     return supervise(taken, child, signals)
         finally:
             child.kill()
             found = find_run(run)
             if not found.is_active:
-                forget_words(run)
+                remove_log(run)
             connections.close_all()
     if has_come:
         hearing.settle(_AT_THE_END)
@@ -77,20 +81,22 @@ def _take(run: str, word: str) -> RunRecord:
             run=run,
         )
     if found.carrier not in {"", word}:
-        reaper.look_after(found)  # whose process may be gone
-    return claims.take(run, word, host=socket.gethostname(), pid=os.getpid())
+        reaper.reap(found)  # whose process may be gone
+    return claims.claim(run, word, host=socket.gethostname(), pid=os.getpid())
 
 
-def _wait(run: RunRecord, later: Later, signals: Signals, *, hands_back: bool) -> bool:
+def _wait(
+    run: RunRecord, later: OpensLater, signals: ShutdownSignals, *, hands_back: bool
+) -> bool:
     """Return whether the opening has come, and the run is still this process's."""
-    waiting = claims.wait_to_begin(run, waiting_for(later))
+    waiting = claims.set_scheduled(run, scheduled_wait(later))
     if hands_back:
-        claims.hand_back(run.id, run.carrier)
+        claims.release_claim(run.id, run.carrier)
         return False
-    return attend(waiting, signals)
+    return wait_until_due(waiting, signals)
 
 
-def _refuse(run: RunRecord, never: Never) -> RunRecord:
+def _refuse(run: RunRecord, never: NeverOpens) -> RunRecord:
     """End a run that cannot begin any more."""
     error = StepError(type="WindowClosed", message=f"It can never begin. {never.why}")
     change = runs.Change(

@@ -17,28 +17,34 @@ from migration_route.core import clock
 from migration_route.core.enums import RunState
 from migration_route.core.errors import (
     InvalidRequest,
+    InvalidState,
     LaunchFailed,
     Misconfigured,
-    NotInThisState,
     Refused,
     RouteError,
 )
-from migration_route.core.redaction import masked
-from migration_route.execution.launchers import can_wait, launcher
-from migration_route.execution.preflight import opening_for, waiting_for
+from migration_route.core.redaction import redact
+from migration_route.execution.launchers import launcher, supports_waiting
+from migration_route.execution.preflight import schedule_for, scheduled_wait
 from migration_route.ledger import runs
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import find_run
 from migration_route.ledger.records import RunRecord
-from migration_route.ledger.runs import Waiting
-from migration_route.policy.decision import Permit
-from migration_route.policy.schedule import HORIZON, Later, Never, Now, Opening
+from migration_route.ledger.runs import WaitInfo
+from migration_route.policy.decision import Allowed
+from migration_route.policy.schedule import (
+    HORIZON,
+    NeverOpens,
+    OpenNow,
+    OpensLater,
+    Schedule,
+)
 from migration_route.vendors import vendor_of
 
 logger = logging.getLogger("migration_route.services")
 
 
-def refuse_what_cannot_run(database: str) -> None:
+def require_runnable(database: str) -> None:
     """Raise `Misconfigured` where the process of a run could not do its work, or would
     pass a guard that cannot be read, and `TenantsNotSupported`."""
     if problems := route_settings().problems:
@@ -55,7 +61,7 @@ def refuse_what_cannot_run(database: str) -> None:
             )
 
 
-def launch(permit: Permit, run: RunRecord) -> None:
+def launch(permit: Allowed, run: RunRecord) -> None:
     """Start the process of a run; it has failed where that is impossible.
 
     Raises `LaunchFailed`, whatever the launcher raised: a run that nothing will carry
@@ -72,7 +78,7 @@ def launch(permit: Permit, run: RunRecord) -> None:
         unbegun = {RunState.QUEUED, RunState.WAITING}
         try:
             runs.move(run.id, to=RunState.FAILED, expected=unbegun, change=change)
-        except NotInThisState:
+        except InvalidState:
             if find_run(run.id).outcome != failure.code:
                 logger.warning("Run %s has started all the same.", run.id)
                 return
@@ -86,7 +92,7 @@ def _as_launch_failed(error: Exception, run: RunRecord) -> LaunchFailed:
         return LaunchFailed(error.message, hint=error.hint, **error.facts)
     logger.error("The launcher could not start run %s", run.id, exc_info=error)
     return LaunchFailed(
-        f"{type(error).__name__}: {masked(str(error))} The launcher could not start the "
+        f"{type(error).__name__}: {redact(str(error))} The launcher could not start the "
         "run.",
         hint="The server's log holds the whole error.",
     )
@@ -102,12 +108,12 @@ class WindowClosed(Refused):
     hint = "Ask again when it may begin, or let the run wait for it."
 
 
-def opens(database: str) -> Opening:
+def next_opening(database: str) -> Schedule:
     """Return when a run on this database might begin that is asked for now."""
-    return opening_for(database)
+    return schedule_for(database)
 
 
-def until_opening(database: str, *, at: datetime | None, waits: bool) -> Waiting | None:
+def require_schedule(database: str, *, at: datetime | None, waits: bool) -> WaitInfo | None:
     """Return for what a run waits that is asked for now; None: for nothing.
 
     Raises `InvalidRequest` for a time that is no good, `WindowClosed` where it can never
@@ -115,21 +121,23 @@ def until_opening(database: str, *, at: datetime | None, waits: bool) -> Waiting
     """
     if at is not None:
         _check(at)
-    found = opening_for(database, at=at)
+    found = schedule_for(database, at=at)
     match found:
-        case Now():
+        case OpenNow():
             return None
-        case Never(why=why):
+        case NeverOpens(why=why):
             raise WindowClosed(f"This can never begin. {why}", hint=_LOOK_AT)
-        case Later(at=until, reason=reason, why=why) if not (waits and can_wait()):
+        case OpensLater(at=until, reason=reason, why=why) if not (
+            waits and supports_waiting()
+        ):
             raise WindowClosed(
                 f"This may not begin now. {why}",
                 hint="" if not waits else "The launcher 'inline' cannot wait.",
-                until=clock.written(until),
+                until=clock.format_time(until),
                 reason=reason,
             )
-        case Later():
-            return waiting_for(found)
+        case OpensLater():
+            return scheduled_wait(found)
         case _:
             assert_never(found)
 

@@ -16,14 +16,14 @@ from django.db import DatabaseError
 
 from migration_route.access.actors import Actor, authorise, readable
 from migration_route.conf import Addresses, Token, route_settings
-from migration_route.conf.databases import all_aliases, own_connection
+from migration_route.conf.databases import all_aliases, using_private_connection
 from migration_route.conf.recipients import recipients
 from migration_route.core.credentials import id_of
 from migration_route.core.enums import ActorKind, Scope
 from migration_route.core.errors import DatabaseUnavailable, Forbidden
 from migration_route.ledger import outbox, queries, verification
 from migration_route.ledger.outbox import Backlog
-from migration_route.ledger.queries import find_run, last_use, silence
+from migration_route.ledger.queries import find_run, heartbeat_age, last_use
 from migration_route.ledger.records import EntryRecord, RunRecord
 from migration_route.ledger.verification import (
     LedgerMeasure,
@@ -34,14 +34,14 @@ from migration_route.ledger.verification import (
 from migration_route.ledger.verification import verify as verify_all
 from migration_route.planning.plan import DatabaseStatus
 from migration_route.services import runs
-from migration_route.services.audit import on_record
+from migration_route.services.audit import audited
 
 
 def entries(
     actor: Actor, *, before: int | None = None, limit: int = 50
 ) -> list[EntryRecord]:
     """Return the entries of databases that the actor may read, newest first."""
-    with on_record(actor, "ledger"):
+    with audited(actor, "ledger"):
         authorise(actor, Scope.READ)
         databases = readable(actor, all_aliases())
         return queries.list_entries(before=before, limit=limit, databases=databases)
@@ -49,7 +49,7 @@ def entries(
 
 def verify(actor: Actor) -> Verification:
     """Walk the whole ledger. Raises `DatabaseUnavailable` when it cannot be read."""
-    with on_record(actor, "verify"):
+    with audited(actor, "verify"):
         authorise(actor, Scope.READ)
         try:
             return verify_all()
@@ -64,7 +64,7 @@ def export(actor: Actor, *, after: int = 0) -> Iterator[bytes]:
     A part of the ledger could not be verified: so whoever may read some databases only is
     refused. Raises `Forbidden` and `DatabaseUnavailable`; later too, as it is read.
     """
-    with on_record(actor, "export"):
+    with audited(actor, "export"):
         authorise(actor, Scope.READ)
         if readable(actor, all_aliases()) is not None:
             raise Forbidden(
@@ -85,12 +85,12 @@ def _rest(last: int) -> Iterator[bytes]:
 
 
 def _batch(after: int) -> tuple[bytes, int]:
-    with own_connection(route_settings().ledger_database):
+    with using_private_connection(route_settings().ledger_database):
         return export_batch(after)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ActiveRun:
+class ActiveRunFigures:
     """A run that owns its database."""
 
     run: RunRecord
@@ -98,25 +98,25 @@ class ActiveRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FromTheLedger:
+class LedgerFigures:
     """What only the ledger knows."""
 
     counts: tuple[RunCount, ...]
     last: tuple[RunRecord, ...]  # of each database, the run that has ended last
-    active: tuple[ActiveRun, ...]
+    active: tuple[ActiveRunFigures, ...]
     ledger: LedgerMeasure
     backlogs: tuple[Backlog, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Measurement:
     """Everything, of those databases that the actor may read."""
 
     databases: tuple[DatabaseStatus, ...]
-    known: FromTheLedger | None  # None: the ledger's database does not answer
+    known: LedgerFigures | None  # None: the ledger's database does not answer
 
 
-def measure(actor: Actor) -> Measured:
+def measure(actor: Actor) -> Measurement:
     """Measure how everything stands now; it is read from the tables, so that every process
     answers the same. Works with no table at all.
 
@@ -127,20 +127,20 @@ def measure(actor: Actor) -> Measured:
         known = _from_the_ledger({found.database for found in databases}, databases)
     except DatabaseUnavailable:
         known = None
-    return Measured(databases=databases, known=known)
+    return Measurement(databases=databases, known=known)
 
 
 def _from_the_ledger(
     aliases: set[str], databases: tuple[DatabaseStatus, ...]
-) -> FromTheLedger:
+) -> LedgerFigures:
     active = [find_run(found.active_run) for found in databases if found.active_run]
-    return FromTheLedger(
+    return LedgerFigures(
         counts=tuple(
             each for each in verification.count_runs() if each.database in aliases
         ),
         last=tuple(verification.last_ended(aliases)),
         active=tuple(
-            ActiveRun(run=run, silent_seconds=silence(run).total_seconds())
+            ActiveRunFigures(run=run, silent_seconds=heartbeat_age(run).total_seconds())
             for run in active
             if run.is_active
         ),
@@ -173,7 +173,7 @@ class TokenView:
 
 def list_all(actor: Actor) -> list[TokenView]:
     """Return the tokens in the order of the settings. Raises `DatabaseUnavailable`."""
-    with on_record(actor, "tokens"):
+    with audited(actor, "tokens"):
         authorise(actor, Scope.READ)
         return [_view(token) for token in route_settings().tokens]
 

@@ -29,12 +29,12 @@ from migration_route import signals
 from migration_route.conf import route_settings
 from migration_route.conf.recipients import recipients, wanted_by
 from migration_route.core.errors import LaunchFailed
-from migration_route.core.events import Edge, Happening
-from migration_route.execution.launchers.process import begin, forget_words
+from migration_route.core.events import EventType, RunEvent
+from migration_route.execution.launchers.process import remove_log, spawn
 from migration_route.notifications import dispatcher
 
 
-def watch() -> None:
+def connect() -> None:
     """Look at every edge in this process, if there is somebody to be told."""
     setting_changed.connect(_settings_changed, dispatch_uid="migration_route.notifications")
     _settings_changed(setting="MIGRATION_ROUTE")
@@ -52,20 +52,20 @@ def _settings_changed(*, setting: str, **_: Any) -> None:
             signal.disconnect(dispatch_uid=uid)
 
 
-def _look(happening: Happening, **_: Any) -> None:
+def _look(happening: RunEvent, **_: Any) -> None:
     edges, database = (happening.edge,), happening.database
     if any(wanted_by(recipient, edges, database) for recipient in recipients()):
-        see_to(happening.edge)
+        schedule_delivery(happening.edge)
 
 
 @contextmanager
-def telling_here() -> Iterator[None]:
+def deliver_in_process() -> Iterator[None]:
     """Let this process, which carries out a run, tell what happens while the block lasts,
     and for a moment after it; what is left then is told by another."""
     if not recipients():
         yield
         return
-    with telling():
+    with delivery_thread():
         yield
 
 
@@ -78,7 +78,7 @@ _AFTER_A_FAULT = timedelta(seconds=5)
 # What comes right before a process of the run, which tells it, or what strangers can
 # bring about as often as they like.
 _NO_PROCESS_FOR = frozenset(
-    {Edge.RUN_REQUESTED, Edge.RUN_APPROVED, Edge.DENIED, Edge.REFUSED}
+    {EventType.RUN_REQUESTED, EventType.RUN_APPROVED, EventType.DENIED, EventType.REFUSED}
 )
 
 
@@ -147,7 +147,7 @@ _is_worker = False  # forked by a process that tells: that one goes on telling
 
 
 @contextmanager
-def telling() -> Iterator[None]:
+def delivery_thread() -> Iterator[None]:
     """Let a thread of this process tell while the block lasts, and for a moment after it;
     what is left then is told by another process."""
     global _here
@@ -160,12 +160,12 @@ def telling() -> Iterator[None]:
             _process.ask()
 
 
-def deliver_until_done(words: str) -> None:
+def drain(words: str) -> None:
     """Tell everything that waits, then return; what a process of its own is started for."""
     ends = datetime.now(UTC) + _LONGEST_LIFE
     while (due := deliver_due()) is not None and due < ends:
         time.sleep(_seconds_until(due))
-    forget_words(words)
+    remove_log(words)
 
 
 class _Process:
@@ -189,7 +189,7 @@ class _Process:
     def _start(self) -> None:
         name = f"deliver-{os.getpid()}"
         try:
-            process = begin(name, "deliver", name)
+            process = spawn(name, "deliver", name)
         except LaunchFailed:
             logger.exception("No process could be started that tells what happened.")
             return
@@ -207,7 +207,7 @@ class _Process:
 _process = _Process()
 
 
-def see_to(edge: Edge) -> None:
+def schedule_delivery(edge: EventType) -> None:
     """See to it that what has happened in this process is told, by the thread that tells
     here or by a process of its own."""
     if _is_worker:

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from migration_route.access.actors import Actor, authorise
-from migration_route.access.permits import SignedPermit
+from migration_route.access.permits import ApplyPermit
 from migration_route.core.enums import Scope
 from migration_route.core.errors import Unauthenticated
 from migration_route.ledger.queries import run_of_permit
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import Plan, PlanRequest, same_plan
 from migration_route.services.apply import ApplyRequest
-from migration_route.services.audit import on_record
-from migration_route.services.release import look_after
+from migration_route.services.audit import audited
+from migration_route.services.release import refresh
 
 
-def permit_of(actor: Actor) -> SignedPermit:
+def require_permit(actor: Actor) -> ApplyPermit:
     """Return the permit that the actor has brought. Raises `Unauthenticated` and
     `Forbidden` where it is not good; that is a denial on the ledger."""
-    with on_record(actor, "permit"):
+    with audited(actor, "permit"):
         authorise(actor, Scope.READ)
         if actor.permit is None:
             raise Unauthenticated("No permit came along.")
         return actor.permit
 
 
-def is_still(permit: SignedPermit, plan: Plan) -> bool:
+def matches(permit: ApplyPermit, plan: Plan) -> bool:
     """Tell whether this is the plan that the permit is for."""
     return same_plan(permit.fingerprint, plan.fingerprint)
 
 
-def plan_request(permit: SignedPermit) -> PlanRequest:
+def plan_request(permit: ApplyPermit) -> PlanRequest:
     """Return which plan a permit is for."""
     return PlanRequest(
         database=permit.database,
@@ -39,7 +39,7 @@ def plan_request(permit: SignedPermit) -> PlanRequest:
     )
 
 
-def apply_request(permit: SignedPermit) -> ApplyRequest:
+def apply_request(permit: ApplyPermit) -> ApplyRequest:
     """Return the one request that a permit is good for."""
     return ApplyRequest(
         database=permit.database,
@@ -52,9 +52,9 @@ def apply_request(permit: SignedPermit) -> ApplyRequest:
     )
 
 
-def run_of(permit: SignedPermit, actor: Actor) -> RunRecord | None:
+def run_using(permit: ApplyPermit, actor: Actor) -> RunRecord | None:
     """Return the run that bears this permit as it truly is; None while there is none."""
-    with on_record(actor, "show", database=permit.database):
+    with audited(actor, "show", database=permit.database):
         authorise(actor, Scope.READ, database=permit.database)
         found = run_of_permit(permit.id)
-        return None if found is None else look_after(found)
+        return None if found is None else refresh(found)

@@ -7,16 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 from migration_route.access import permits
 from migration_route.access.actors import Actor, authorise
-from migration_route.access.permits import SignedPermit
+from migration_route.access.permits import ApplyPermit
 from migration_route.conf import route_settings
 from migration_route.core import clock
 from migration_route.core.enums import Action, Direction, Mode
 from migration_route.core.errors import Forbidden, InvalidRequest, PlanChanged, Refused
-from migration_route.ledger.entries import Draft, note
+from migration_route.ledger.entries import Draft, write_if_possible
 from migration_route.planning import sources
 from migration_route.planning.plan import PlanRequest, require_well_formed, same_plan
 from migration_route.policy.decision import scopes_for
-from migration_route.services.audit import on_record
+from migration_route.services.audit import audited
 from migration_route.services.plans import plain_plan
 
 LIFETIME = timedelta(hours=1)
@@ -34,14 +34,14 @@ class PermitRequest:
     rebuild_invalid_indexes: bool = False
 
 
-def issue(request: PermitRequest, actor: Actor) -> tuple[SignedPermit, str]:
+def issue(request: PermitRequest, actor: Actor) -> tuple[ApplyPermit, str]:
     """Return a permit for one run of the plan, and the text that is to be handed over.
 
     Raises `PlanChanged` where the plan is not the one with this fingerprint, and what
     `planning.planner.make_plan` raises.
     """
     wanted = request.plan
-    with on_record(actor, "permit", database=wanted.database):
+    with audited(actor, "permit", database=wanted.database):
         _check(request)
         plan = plain_plan(wanted)
         needed = scopes_for(direction=plan.direction, mode=plan.mode)
@@ -51,11 +51,11 @@ def issue(request: PermitRequest, actor: Actor) -> tuple[SignedPermit, str]:
         if plan.direction is Direction.NONE:
             raise Refused("Nothing is to be done: there is no plan to permit.")
     now = datetime.now(UTC)
-    permit = SignedPermit(
+    permit = ApplyPermit(
         id=permits.new_id(),
         issued_by=actor.name,
-        issued_at=clock.written(now),
-        expires=clock.written(now + request.lifetime),
+        issued_at=clock.format_time(now),
+        expires=clock.format_time(now + request.lifetime),
         fingerprint=plan.fingerprint,
         database=plan.database,
         targets=wanted.targets,
@@ -66,7 +66,7 @@ def issue(request: PermitRequest, actor: Actor) -> tuple[SignedPermit, str]:
         scopes=tuple(needed),
     )
     text = permits.signed(permit)
-    note(_entry(permit, actor))
+    write_if_possible(_entry(permit, actor))
     return permit, text
 
 
@@ -88,7 +88,7 @@ def _check(request: PermitRequest) -> None:
         raise InvalidRequest(f"A reason has at most {_LONGEST_REASON} characters here.")
 
 
-def _entry(permit: SignedPermit, actor: Actor) -> Draft:
+def _entry(permit: ApplyPermit, actor: Actor) -> Draft:
     return Draft(
         action=Action.PERMIT_ISSUED,
         actor_kind=actor.kind,
@@ -108,8 +108,8 @@ def _entry(permit: SignedPermit, actor: Actor) -> Draft:
     )
 
 
-def hold_to(
-    permit: SignedPermit | None,
+def require_permitted(
+    permit: ApplyPermit | None,
     *,
     database: str,
     mode: Mode,

@@ -17,13 +17,13 @@ from migration_route.access.actors import Actor, authorise
 from migration_route.conf import route_settings
 from migration_route.core.enums import Mode, Scope
 from migration_route.core.errors import DatabaseUnavailable
-from migration_route.core.values import HealthSettings, Touched
-from migration_route.execution.preflight import Looking
-from migration_route.ledger.queries import first_deferrals, took_before
+from migration_route.core.values import HealthSettings, Impact
+from migration_route.execution.preflight import HealthProbe
+from migration_route.ledger.queries import first_deferrals, previous_durations
 from migration_route.planning import fresh_process, sql
 from migration_route.planning.findings import deployment, environment, findings_of
 from migration_route.planning.graph import without_translations
-from migration_route.planning.impact import rewritten_by, touched_by
+from migration_route.planning.impact import impact_of_plan, rewritten_by
 from migration_route.planning.phases.split import NEVER, Deferrals, FirstDeferral
 from migration_route.planning.plan import (
     AT_FIRST,
@@ -35,8 +35,8 @@ from migration_route.planning.plan import (
     Step,
 )
 from migration_route.planning.planner import MigrationPlan, make_plan
-from migration_route.policy.health_gate import Moment, weigh
-from migration_route.services.audit import on_record
+from migration_route.policy.health_gate import HealthDecision, evaluate_health
+from migration_route.services.audit import audited
 
 logger = logging.getLogger("migration_route.services")
 
@@ -55,11 +55,11 @@ def deferrals_of(database: str) -> Deferrals:
 
 
 @without_translations()
-def with_details(
+def enrich(
     plan: Plan, migrations: MigrationPlan, deferrals: Deferrals, details: Details
 ) -> Plan:
     """Return the plan with as much as the details allow, and where to go on."""
-    told = with_foresight(plan, migrations, details)
+    told = with_forecasts_only(plan, migrations, details)
     told = told.with_details(steps=_with_estimates(told.steps, plan.mode))
     about = (
         *findings_of(told, migrations),
@@ -70,7 +70,7 @@ def with_details(
 
 
 @without_translations()
-def with_foresight(
+def with_forecasts_only(
     plan: Plan, migrations: MigrationPlan, details: Details = AT_FIRST
 ) -> Plan:
     """Return the plan with SQL and forecasts alone."""
@@ -101,7 +101,7 @@ def _with_estimates(steps: tuple[Step, ...], mode: Mode) -> tuple[Step, ...]:
         return steps
     keys = [(step.app, step.name, step.direction, step.digest) for step in steps]
     try:
-        took = took_before(keys)
+        took = previous_durations(keys)
     except DatabaseUnavailable:
         logger.info("No estimates: the ledger cannot be read", exc_info=True)
         return steps
@@ -126,7 +126,7 @@ def plan(request: PlanRequest, actor: Actor, details: Details | None = AT_FIRST)
 
     Raises what `planning.planner.make_plan` raises, `Unauthenticated` and `Forbidden`.
     """
-    with on_record(actor, "plan", database=request.database):
+    with audited(actor, "plan", database=request.database):
         authorise(actor, Scope.PLAN, database=request.database)
         return planned(request, details)
 
@@ -143,7 +143,7 @@ def read_plan(
     request: PlanRequest, actor: Actor, details: Details = AT_FIRST
 ) -> PlanReading:
     """Return what `plan` returns, so that nothing of it has to be planned again."""
-    with on_record(actor, "plan", database=request.database):
+    with audited(actor, "plan", database=request.database):
         authorise(actor, Scope.PLAN, database=request.database)
         return _detailed(request, details)
 
@@ -168,7 +168,7 @@ def _detailed(request: PlanRequest, details: Details) -> PlanReading:
     if deployment.comes_first(found):
         told = found.with_details(findings=tuple(deployment.findings(found, deferrals)))
     else:
-        told = with_details(found, migrations, deferrals, details)
+        told = enrich(found, migrations, deferrals, details)
     return PlanReading(plan=told, migrations=migrations)
 
 
@@ -194,7 +194,7 @@ class Health:
     """How one database is, for whoever wants to carry out a plan there."""
 
     database: str
-    moment: Moment
+    moment: HealthDecision
     ignored: tuple[str, ...] = ()  # signals that the settings do not heed
 
 
@@ -206,28 +206,28 @@ def health(request: PlanRequest, actor: Actor, read: PlanReading | None = None) 
 
     Raises what `planning.planner.make_plan` raises, `Unauthenticated` and `Forbidden`.
     """
-    with on_record(actor, "health", database=request.database):
+    with audited(actor, "health", database=request.database):
         authorise(actor, Scope.PLAN, database=request.database)
         if read is None or read.migrations is None:
             found, migrations = make_plan(request)
         else:
             found, migrations = read.plan, read.migrations
-        touched = touched_by(found, migrations)
+        touched = impact_of_plan(found, migrations)
         if read is not None:
             touched = _foreseen(touched, read.plan)
-        with closing(Looking(request.database)) as looking:
+        with closing(HealthProbe(request.database)) as looking:
             signals = looking.look(touched)
             if any(signal.lacks_forecast for signal in signals):
-                foretold = with_foresight(found, migrations)
+                foretold = with_forecasts_only(found, migrations)
                 signals = looking.look(_foreseen(touched, foretold))
         settings = route_settings().health or HealthSettings()
         return Health(
             database=request.database,
-            moment=weigh(signals, settings),
+            moment=evaluate_health(signals, settings),
             ignored=tuple(settings.ignore),
         )
 
 
-def _foreseen(touched: Touched, told: Plan) -> Touched:
+def _foreseen(touched: Impact, told: Plan) -> Impact:
     rewritten, unforeseen = rewritten_by(told)
     return replace(touched, rewritten=rewritten, unforeseen=unforeseen)

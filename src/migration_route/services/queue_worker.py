@@ -25,21 +25,21 @@ from django.db import Error as DatabaseFailure
 from migration_route.conf import route_settings
 from migration_route.core import clock
 from migration_route.core.enums import RunState
-from migration_route.core.errors import DatabaseUnavailable, LaunchFailed, NotInThisState
-from migration_route.execution.launchers.process import start_taken
-from migration_route.execution.posix_signals import Signals, heeded
+from migration_route.core.errors import DatabaseUnavailable, InvalidState, LaunchFailed
+from migration_route.execution.launchers.process import claim_and_spawn
+from migration_route.execution.posix_signals import ShutdownSignals, handle_shutdown_signals
 from migration_route.execution.recovery import reaper
 from migration_route.ledger.queries import active_runs, find_run
 from migration_route.ledger.records import RunRecord
 from migration_route.planning import sources
 from migration_route.services.notifications import deliver_due
-from migration_route.services.release import look_after
+from migration_route.services.release import refresh
 
 logger = logging.getLogger("migration_route.services")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Duty:
+class PeriodicJob:
     """Something to do every so many seconds."""
 
     what: str
@@ -49,22 +49,22 @@ class Duty:
 
 def _look_after_runs() -> None:
     for run in active_runs().values():
-        look_after(run)
+        refresh(run)
 
 
-DUTIES = (
-    Duty(
+PERIODIC_JOBS = (
+    PeriodicJob(
         what="look after runs whose process is gone, or that wait for approval",
         every=2.0,
         do=_look_after_runs,
     ),
-    Duty(what="tell people and machines what is due", every=2.0, do=deliver_due),
+    PeriodicJob(what="tell people and machines what is due", every=2.0, do=deliver_due),
 )
 """One line for each."""
 
 
 @dataclass(slots=True)
-class Duties:
+class Scheduler:
     """The duties of one process, and when each was done last."""
 
     done_at: dict[str, float] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Duties:
         """Do it; one that fails is told to the log, and keeps the others from nothing.
         Returns whether all went well."""
         now, went_well = time.monotonic(), True
-        for duty in DUTIES:
+        for duty in PERIODIC_JOBS:
             last = self.done_at.get(duty.what)
             if last is not None and now - last < duty.every:
                 continue
@@ -91,7 +91,7 @@ _OTHER_BUILD = timedelta(seconds=30)  # that a run is left to a worker of its ow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkRequest:
+class QueueWorkerOptions:
     """How a worker works."""
 
     every: float = 1.0  # seconds between two looks at what is queued
@@ -101,16 +101,19 @@ class WorkRequest:
     alive: Path | None = None  # a file whose time tells when it last looked
 
 
-class Worker:
+class QueueWorker:
     """One loop."""
 
     def __init__(
-        self, request: WorkRequest, signals: Signals, say: Callable[[str], object]
+        self,
+        request: QueueWorkerOptions,
+        signals: ShutdownSignals,
+        say: Callable[[str], object],
     ) -> None:
         self._request = request
         self._signals = signals
         self._say = say
-        self._duties = Duties()
+        self._duties = Scheduler()
         self._run = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._told = 0
@@ -147,8 +150,8 @@ class Worker:
     def _begin_next(self) -> None:
         for run in due(self._request.databases):
             try:
-                _, process = start_taken(run.id, "--hand-back")
-            except NotInThisState:
+                _, process = claim_and_spawn(run.id, "--hand-back")
+            except InvalidState:
                 continue  # another worker was faster, or it was cancelled
             except LaunchFailed:
                 logger.exception("The process of run %s could not be started.", run.id)
@@ -170,15 +173,15 @@ class Worker:
         except subprocess.TimeoutExpired:
             return
         self._process = None
-        run = reaper.look_after(find_run(self._run))
+        run = reaper.reap(find_run(self._run))
         self._say(f"run {run.id} on {run.database}: {run.state}")
 
 
-def work(request: WorkRequest, say: Callable[[str], object]) -> list[str]:
+def work(request: QueueWorkerOptions, say: Callable[[str], object]) -> list[str]:
     """Work until SIGTERM or SIGINT, or as long as the request says; the run that is
     under way is carried to its end. Returns the runs that were begun."""
-    with heeded() as signals:
-        worker = Worker(request, signals, say)
+    with handle_shutdown_signals() as signals:
+        worker = QueueWorker(request, signals, say)
         worker.work()
         return worker.carried
 
@@ -201,5 +204,5 @@ def _is_due(run: RunRecord) -> bool:
     if run.state is RunState.QUEUED:
         return True
     return run.waits_to_begin and (
-        run.in_spite or clock.parsed(run.waiting_until) <= clock.current()
+        run.in_spite or clock.parse_time(run.waiting_until) <= clock.current()
     )

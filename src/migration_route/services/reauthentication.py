@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from django.db import DatabaseError
 
 from migration_route.access.actors import Actor
-from migration_route.access.reauthentication import Way
+from migration_route.access.reauthentication import ReauthenticationMethod
 from migration_route.core import clock
 from migration_route.core.enums import ActorKind
 from migration_route.core.errors import (
@@ -24,12 +24,12 @@ from migration_route.core.errors import (
     Unauthenticated,
 )
 from migration_route.ledger.queries import count_denials
-from migration_route.services.audit import on_record
+from migration_route.services.audit import audited
 
 _MOST_NAMES = 1000
 
 
-class Attempts:
+class RateLimiter:
     """Remembers when each name has tried within a window of seconds."""
 
     def __init__(
@@ -82,7 +82,7 @@ class TooManyAttempts(Forbidden):
     hint = "Wait, or sign out and in again."
 
 
-attempts = Attempts(window=WINDOW.total_seconds())
+attempts = RateLimiter(window=WINDOW.total_seconds())
 
 
 def reauthenticate(
@@ -94,9 +94,9 @@ def reauthenticate(
     those that come at the same time. Raises `WrongPassword` and `TooManyAttempts`, and
     what keeps the actor from a change if a password does not mend that.
     """
-    with on_record(actor, "reauthenticate"):
+    with audited(actor, "reauthenticate"):
         _require_person(actor)
-        before = clock.written(datetime.now(UTC) - WINDOW)
+        before = clock.format_time(datetime.now(UTC) - WINDOW)
         known = count_denials(actor.name, code=WrongPassword.code, since=before)
         if max(known, attempts.begin(actor.name)) >= MOST:
             raise TooManyAttempts(
@@ -126,4 +126,4 @@ def _require_person(actor: Actor) -> None:
 def asks_for_password(flaw: RouteError) -> bool:
     """Tell whether the password is what keeps somebody from a change."""
     is_required = isinstance(flaw, ReauthenticationRequired)
-    return is_required and flaw.facts["way"] == Way.PASSWORD
+    return is_required and flaw.facts["way"] == ReauthenticationMethod.PASSWORD

@@ -11,9 +11,9 @@ from migration_route.access.actors import Actor, authorise, may
 from migration_route.conf import route_settings
 from migration_route.conf.databases import (
     find_target,
-    own_connection,
     refuse_tenants,
-    require_direct,
+    require_session_connection,
+    using_private_connection,
 )
 from migration_route.core.enums import (
     CopyKind,
@@ -32,10 +32,10 @@ from migration_route.core.errors import (
     Misconfigured,
     PlanChanged,
 )
-from migration_route.execution.launchers.process import forget_words
+from migration_route.execution.launchers.process import remove_log
 from migration_route.execution.rehearsal import reaper
 from migration_route.execution.rehearsal.in_place import require_in_place
-from migration_route.execution.rehearsal.start import conduct, launch
+from migration_route.execution.rehearsal.start import launch, run_rehearsal
 from migration_route.ledger import rehearsals
 from migration_route.ledger.bootstrap import install
 from migration_route.ledger.evidence import StepError
@@ -43,7 +43,7 @@ from migration_route.ledger.queries import active_runs
 from migration_route.ledger.rehearsals import NewRehearsal, RehearsalRecord
 from migration_route.planning import sources
 from migration_route.planning.plan import Plan, PlanRequest, require_well_formed, same_plan
-from migration_route.services.audit import checked, on_record
+from migration_route.services.audit import audited, checked
 from migration_route.services.plans import plain_plan
 from migration_route.vendors import copies_of, in_place_of, vendor_of
 
@@ -71,7 +71,7 @@ def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
     `FingerprintRequired`, `PlanChanged`, `ActiveRun`, `ActiveRehearsal`,
     `CannotRehearse`, `LaunchFailed`, and what `require_in_place` raises.
     """
-    with on_record(actor, "rehearse", database=request.database):
+    with audited(actor, "rehearse", database=request.database):
         authorise(actor, *_needed(request), database=request.database)
         require_well_formed(request.fingerprint)
         target = find_target(request.database)
@@ -98,7 +98,7 @@ def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
                 )
         _require_means(plan, request)
         install()
-        reaper.clean(plan.database)
+        reaper.remove_leftover_copies(plan.database)
         record = rehearsals.open_rehearsal(_new(plan, request, actor))
     try:
         launch(record)
@@ -129,13 +129,13 @@ def _needed(request: RehearseRequest) -> tuple[Scope, ...]:
 
 def _require_means(plan: Plan, request: RehearseRequest) -> None:
     """Find out what is missing before anything has begun."""
-    require_direct(plan.database)
+    require_session_connection(plan.database)
     if request.in_place:
         require_in_place(plan, and_back=request.and_back)
         return
     if route_settings().database(plan.database).rehearse_on:
         return
-    with own_connection(plan.database) as connection:
+    with using_private_connection(plan.database) as connection:
         copies_of(plan.database).require(
             connection, with_data=request.kind is CopyKind.DATA
         )
@@ -168,11 +168,11 @@ def show(rehearsal: str, actor: Actor) -> RehearsalRecord:
 
     Raises `UnknownRehearsal`, `Unauthenticated` and `Forbidden`.
     """
-    with on_record(actor, "show-rehearsal"):
+    with audited(actor, "show-rehearsal"):
         authorise(actor, Scope.READ)
         found = rehearsals.find_rehearsal(checked(rehearsal, of="rehearsal"))
         authorise(actor, Scope.READ, database=found.database)
-        return reaper.look_after(found)
+        return reaper.refresh_rehearsal(found)
 
 
 def list_all(
@@ -183,7 +183,7 @@ def list_all(
     limit: int = 20,
 ) -> list[RehearsalRecord]:
     """Return the rehearsals that the actor may read, newest first."""
-    with on_record(actor, "rehearsals", database=database or ""):
+    with audited(actor, "rehearsals", database=database or ""):
         authorise(actor, Scope.READ, database=database)
         if database is not None:
             find_target(database)
@@ -191,7 +191,7 @@ def list_all(
             checked(before, of="rehearsal")
         found = rehearsals.list_rehearsals(database=database, before=before, limit=limit)
         return [
-            reaper.look_after(record)
+            reaper.refresh_rehearsal(record)
             for record in found
             if may(actor, Scope.READ, record.database)
         ]
@@ -210,9 +210,9 @@ def wait(rehearsal: str, actor: Actor, *, seconds: float) -> RehearsalRecord:
 
 def clean(actor: Actor) -> list[RehearsalRecord]:
     """Remove what rehearsals have left whose processes are gone; return those."""
-    with on_record(actor, "rehearse"):
+    with audited(actor, "rehearse"):
         authorise(actor, Scope.REHEARSE)
-        return reaper.clean()
+        return reaper.remove_leftover_copies()
 
 
 def of_plan(plan: Plan, actor: Actor) -> RehearsalRecord | None:
@@ -224,13 +224,13 @@ def of_plan(plan: Plan, actor: Actor) -> RehearsalRecord | None:
         found = rehearsals.of_plan(plan.fingerprint)
     except DatabaseUnavailable:
         return None
-    return None if found is None else reaper.look_after(found)
+    return None if found is None else reaper.refresh_rehearsal(found)
 
 
 def carry(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
     """Carry out a queued rehearsal in this process: what `launch` starts."""
-    ended = conduct(rehearsal, and_back=and_back)
-    forget_words(rehearsal)  # of one that dies, they tell why
+    ended = run_rehearsal(rehearsal, and_back=and_back)
+    remove_log(rehearsal)  # of one that dies, they tell why
     return ended
 
 
@@ -242,6 +242,6 @@ def may_in_place(database: str, actor: Actor) -> bool:
     )
 
 
-def in_place_limit(database: str) -> float:
+def in_place_timeout(database: str) -> float:
     """Return for how many seconds a rehearsal in place may hold its locks there."""
     return route_settings().database(database).in_place_limit.total_seconds()

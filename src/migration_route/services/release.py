@@ -18,39 +18,39 @@ from django.db import Error as DatabaseFailure
 from migration_route.core import clock
 from migration_route.core.enums import Action, RunState
 from migration_route.core.errors import (
+    InvalidState,
     LaunchFailed,
-    NotInThisState,
     PlanChanged,
     Refused,
     RouteError,
     StaleCode,
     UnknownTarget,
 )
-from migration_route.execution.launchers import can_wait, is_patient, launcher
-from migration_route.execution.launchers.process import words_of
-from migration_route.execution.preflight import opening_of, waiting_for
+from migration_route.execution.launchers import is_pull_based, launcher, supports_waiting
+from migration_route.execution.launchers.process import log_path
+from migration_route.execution.preflight import schedule_of_run, scheduled_wait
 from migration_route.execution.recovery import reaper, reconcile
 from migration_route.execution.recovery.reaper import START
 from migration_route.ledger import runs
 from migration_route.ledger.evidence import CarriedOut, StepError
-from migration_route.ledger.queries import active_runs, find_run, silence
+from migration_route.ledger.queries import active_runs, find_run, heartbeat_age
 from migration_route.ledger.records import RunRecord, StepRecord
-from migration_route.ledger.runs import Waiting
+from migration_route.ledger.runs import WaitInfo
 from migration_route.planning import sources
 from migration_route.planning.plan import same_plan
-from migration_route.policy.approvals import counted, is_met
-from migration_route.policy.decision import NeedsApproval, Permit, Refusal
-from migration_route.policy.schedule import Later, Never
-from migration_route.services.decisions import plan_to_decide, request_of, weigh_again
+from migration_route.policy.approvals import is_satisfied, valid_approvals
+from migration_route.policy.decision import Allowed, Denied, NeedsApproval
+from migration_route.policy.schedule import NeverOpens, OpensLater
+from migration_route.services.decisions import plan_for_decision, reevaluate, request_of
 from migration_route.services.launch import WindowClosed, launch
 
 
-def go_on_at(found: RunRecord, step: StepRecord) -> CarriedOut:
+def resume_point(found: RunRecord, step: StepRecord) -> CarriedOut:
     """Return what has been carried out of a step that is to be resumed; the caller holds
     the database. Raises `Refused` with the evidence where that is not proved."""
-    reading = reconcile.reading_of(found, step)
+    reading = reconcile.compare_with_catalog(found, step)
     evidence = reconcile.evidence_now(step, reading)
-    done, why_not = reconcile.first_to_resume(step, reading)
+    done, why_not = reconcile.resume_position(step, reading)
     if why_not:
         raise Refused(
             f"{step.label} cannot be resumed. {why_not}",
@@ -63,17 +63,17 @@ def go_on_at(found: RunRecord, step: StepRecord) -> CarriedOut:
 
 
 @contextmanager
-def held_to_resume(run: RunRecord) -> Iterator[runs.Change | None]:
+def lock_for_resume(run: RunRecord) -> Iterator[runs.Change | None]:
     """Hold the database of a run that waited for approval to resume another one, and give
     what is to be written to that one; None where it has been written already.
 
     Raises `PlanChanged` where it would not go on at the operation that was approved.
     """
-    with reconcile.held(run.database):
+    with reconcile.hold_database_lock(run.database):
         found = find_run(run.resumes)
         if found.state is RunState.PARTIAL:
-            _, step = reconcile.step_left(found)
-            carried_out = go_on_at(found, step)
+            _, step = reconcile.interrupted_step(found)
+            carried_out = resume_point(found, step)
             if carried_out.count != run.steps[0].done_operations:
                 raise PlanChanged(f"{step.label} is not where it was any more.")
             yield change_for(run, carried_out)
@@ -100,7 +100,7 @@ def change_for(run: RunRecord, carried_out: CarriedOut) -> runs.Change:
     )
 
 
-def settle(stopped: str, run: RunRecord, change: runs.Change) -> None:
+def close_resumed_run(stopped: str, run: RunRecord, change: runs.Change) -> None:
     """End the run that stopped; where somebody else has, the new one does not begin."""
     try:
         runs.move(
@@ -123,16 +123,16 @@ _UNBEGUN = frozenset({RunState.AWAITING_APPROVAL, RunState.QUEUED})
 _LAUNCHES = 2  # of a run whose first process was never started
 
 
-def look_after(run: RunRecord) -> RunRecord:
+def refresh(run: RunRecord) -> RunRecord:
     """Return the run as it truly is: let go, expired, or concluded as
     `running.recovery.lost_runs` does it."""
     if run.demand is None or run.state not in _UNBEGUN:
-        return reaper.look_after(run)
+        return reaper.reap(run)
     try:
         if run.state is RunState.AWAITING_APPROVAL:
             return _look_after_waiting(run)
         return _look_after_queued(run)
-    except (NotInThisState, LaunchFailed):
+    except (InvalidState, LaunchFailed):
         return find_run(run.id)  # somebody else was faster, or it has just failed
     except (RouteError, DatabaseFailure):
         logger.warning("Run %s could not be let go", run.id, exc_info=True)
@@ -142,9 +142,11 @@ def look_after(run: RunRecord) -> RunRecord:
 def _look_after_waiting(run: RunRecord) -> RunRecord:
     if clock.now() > run.waiting_until:
         return _expire(run)
-    if run.demand is None or not is_met(run.demand, run.given, requester=run.requester):
+    if run.demand is None or not is_satisfied(
+        run.demand, run.given, requester=run.requester
+    ):
         return run
-    return let_go(run)
+    return try_release(run)
 
 
 def _look_after_queued(run: RunRecord) -> RunRecord:
@@ -153,16 +155,16 @@ def _look_after_queued(run: RunRecord) -> RunRecord:
     there should be two."""
     launches = run.waiting_facts.get("launches", 0)
     if (
-        is_patient()  # somebody comes for it
+        is_pull_based()  # somebody comes for it
         or run.carrier
         or launches >= _LAUNCHES
-        or silence(run) <= START
-        or words_of(run.id) is not None  # it was started on this host
+        or heartbeat_age(run) <= START
+        or log_path(run.id) is not None  # it was started on this host
     ):
-        return reaper.look_after(run)
+        return reaper.reap(run)
     if run.demand and clock.age(run.created_at) > run.demand.lifetime:
         return _expire(run)
-    return let_go(run)
+    return try_release(run)
 
 
 def _expire(run: RunRecord) -> RunRecord:
@@ -174,22 +176,22 @@ def _expire(run: RunRecord) -> RunRecord:
     return runs.move(run.id, to=RunState.EXPIRED, expected=_UNBEGUN, change=change)
 
 
-def let_go(run: RunRecord) -> RunRecord:
+def try_release(run: RunRecord) -> RunRecord:
     """Let a run go if plan, policy and approvals allow it now; return it as it is then.
 
     Raises `PlanChanged` or `StaleCode` after its plan has changed, which ends the run, and
     what else is in the way of it now, which does not.
     """
     match decide_now(run):
-        case Permit() as permit:
+        case Allowed() as permit:
             return _release_if_open(run, permit)
         case NeedsApproval():
             return run
-        case Refusal(error=error):
+        case Denied(error=error):
             raise error
 
 
-def let_go_with(run: RunRecord, decision: Permit | NeedsApproval) -> RunRecord:
+def release_with(run: RunRecord, decision: Allowed | NeedsApproval) -> RunRecord:
     """Let a run go that has been approved this moment, if that was the last approval; its
     plan was looked at right before, with this decision."""
     if isinstance(decision, NeedsApproval):
@@ -198,21 +200,19 @@ def let_go_with(run: RunRecord, decision: Permit | NeedsApproval) -> RunRecord:
         return run
     try:
         return _release_if_open(run, decision)
-    except NotInThisState:
+    except InvalidState:
         return find_run(run.id)  # another who approved it was as fast
 
 
-def decide_now(run: RunRecord) -> Permit | NeedsApproval | Refusal:
+def decide_now(run: RunRecord) -> Allowed | NeedsApproval | Denied:
     """Decide about a run by what is so now; one whose plan has changed is stale."""
-    decision: Permit | NeedsApproval | Refusal
+    decision: Allowed | NeedsApproval | Denied
     try:
-        decision = weigh_again(run)
+        decision = reevaluate(run)
     except UnknownTarget as error:
-        decision = Refusal(error=PlanChanged(f"The plan is not there any more: {error}"))
-    if isinstance(decision, Refusal) and isinstance(
-        decision.error, PlanChanged | StaleCode
-    ):
-        return Refusal(error=_void(run, decision.error))
+        decision = Denied(error=PlanChanged(f"The plan is not there any more: {error}"))
+    if isinstance(decision, Denied) and isinstance(decision.error, PlanChanged | StaleCode):
+        return Denied(error=_void(run, decision.error))
     return decision
 
 
@@ -222,7 +222,7 @@ def is_outdated(run: RunRecord) -> bool:
     if run.state is not RunState.AWAITING_APPROVAL:
         return False
     try:
-        now, _ = plan_to_decide(request_of(run), run.actor_kind)
+        now, _ = plan_for_decision(request_of(run), run.actor_kind)
     except UnknownTarget:
         return True
     return sources.is_other_build(run.build) or not same_plan(
@@ -230,12 +230,12 @@ def is_outdated(run: RunRecord) -> bool:
     )
 
 
-def make_way(database: str) -> None:
+def supersede_outdated(database: str) -> None:
     """End a run that waits for the approval of a plan that is not the plan any more, in
     favour of one that is about to be put on record."""
     waiting = active_runs().get(database)
     if waiting is not None and is_outdated(waiting):
-        with suppress(NotInThisState):  # somebody else has just ended it, or let it go
+        with suppress(InvalidState):  # somebody else has just ended it, or let it go
             _void(waiting, PlanChanged())
 
 
@@ -253,7 +253,7 @@ def _void(run: RunRecord, error: RouteError) -> RouteError:
     )
 
 
-def _release_if_open(run: RunRecord, permit: Permit) -> RunRecord:
+def _release_if_open(run: RunRecord, permit: Allowed) -> RunRecord:
     """Let a run go; where it may not begin now and no process can wait for that, whoever
     looks when it may lets it go."""
     try:
@@ -262,7 +262,7 @@ def _release_if_open(run: RunRecord, permit: Permit) -> RunRecord:
         return find_run(run.id)
 
 
-def release(run: RunRecord, permit: Permit) -> RunRecord:
+def release(run: RunRecord, permit: Allowed) -> RunRecord:
     """Queue a run, or let it wait for its opening, and start its process; of several who
     do so, one does.
 
@@ -275,32 +275,34 @@ def release(run: RunRecord, permit: Permit) -> RunRecord:
     return queued
 
 
-def _until_opening(run: RunRecord) -> Waiting | None:
+def _until_opening(run: RunRecord) -> WaitInfo | None:
     """Return for what an approved run waits; None: for nothing, or it is let go already,
     and its process sees to that."""
     if run.state is RunState.QUEUED:
         return None
-    found = opening_of(run)
-    if isinstance(found, Never) or (isinstance(found, Later) and not can_wait()):
+    found = schedule_of_run(run)
+    if isinstance(found, NeverOpens) or (
+        isinstance(found, OpensLater) and not supports_waiting()
+    ):
         raise WindowClosed(f"This may not begin now. {found.why}")
-    return waiting_for(found) if isinstance(found, Later) else None
+    return scheduled_wait(found) if isinstance(found, OpensLater) else None
 
 
-def _queue_to_resume(run: RunRecord, waiting: Waiting | None) -> RunRecord:
+def _queue_to_resume(run: RunRecord, waiting: WaitInfo | None) -> RunRecord:
     try:
-        with held_to_resume(run) as change:
+        with lock_for_resume(run) as change:
             queued = _queue(run, waiting)
             if change is not None:
-                settle(run.resumes, queued, change)
+                close_resumed_run(run.resumes, queued, change)
             return queued
     except PlanChanged as error:
         raise _void(run, error) from error
 
 
-def _queue(run: RunRecord, waiting: Waiting | None) -> RunRecord:
+def _queue(run: RunRecord, waiting: WaitInfo | None) -> RunRecord:
     launches = run.waiting_facts.get("launches", 0) + 1
     demand = run.demand
-    count = counted(demand, run.given, requester=run.requester) if demand else ()
+    count = valid_approvals(demand, run.given, requester=run.requester) if demand else ()
     change = runs.Change(
         reason="Its process is started again: nobody had started it."
         if run.state is RunState.QUEUED

@@ -11,18 +11,18 @@ from typing import Any
 
 from migration_route.access.actors import Actor, authorise
 from migration_route.core.enums import Action, Resolution, RunState, Scope, StepState
-from migration_route.core.errors import InvalidRequest, NotInThisState, PlanChanged, Refused
+from migration_route.core.errors import InvalidRequest, InvalidState, PlanChanged, Refused
 from migration_route.execution.recovery import reconcile
 from migration_route.ledger import runs
 from migration_route.ledger.evidence import OperationEvidence
 from migration_route.ledger.records import RunRecord, StepRecord
 from migration_route.planning.plan import Plan
-from migration_route.policy.decision import NeedsApproval, Refusal, scopes_for
+from migration_route.policy.decision import Denied, NeedsApproval, scopes_for
 from migration_route.services import apply as applying
-from migration_route.services.audit import on_record
-from migration_route.services.decisions import plan_to_decide, request_of
+from migration_route.services.audit import audited
+from migration_route.services.decisions import plan_for_decision, request_of
 from migration_route.services.launch import launch
-from migration_route.services.release import change_for, go_on_at, settle
+from migration_route.services.release import change_for, close_resumed_run, resume_point
 from migration_route.services.runs import show
 
 
@@ -36,8 +36,8 @@ def resume(found: RunRecord, actor: Actor, change: runs.Change) -> RunRecord:
     """
     scopes = scopes_for(direction=found.direction, mode=found.mode)
     authorise(actor, *scopes, database=found.database)
-    _, step = reconcile.step_left(found)
-    plan, all_told = plan_to_decide(request_of(found), actor.kind)
+    _, step = reconcile.interrupted_step(found)
+    plan, all_told = plan_for_decision(request_of(found), actor.kind)
     request = applying.ApplyRequest(
         database=found.database,
         targets=found.targets,
@@ -50,18 +50,18 @@ def resume(found: RunRecord, actor: Actor, change: runs.Change) -> RunRecord:
     decision = applying.decide_on(
         plan, request, actor, all_told=all_told, resolving=found.id
     )
-    if isinstance(decision, Refusal):
+    if isinstance(decision, Denied):
         raise decision.error
-    with reconcile.held(found.database):
+    with reconcile.hold_database_lock(found.database):
         _refuse_another(plan, step)
-        carried_out = go_on_at(found, step)
+        carried_out = resume_point(found, step)
         if isinstance(decision, NeedsApproval):
-            return applying.open_waiting(
+            return applying.create_awaiting_approval(
                 plan, decision, request, actor, carried_out=carried_out, resumes=found.id
             )
-        run = applying.open_permitted(decision, request, actor, carried_out=carried_out)
+        run = applying.create_resuming(decision, request, actor, carried_out=carried_out)
         facts = change_for(run, carried_out)
-        settle(
+        close_resumed_run(
             found.id, run, replace(change, outcome=facts.outcome, vouching=facts.vouching)
         )
     launch(decision, run)
@@ -90,7 +90,7 @@ def resolve(
 
     Raises `NotInThisState` unless the run is `partial`, and `Refused` with the evidence.
     """
-    with on_record(actor, "resolve", run=run):
+    with audited(actor, "resolve", run=run):
         found = show(run, actor)
         authorise(actor, Scope.RESOLVE, database=found.database)
         if not reason.strip():
@@ -109,22 +109,22 @@ def resolve(
         if how is Resolution.AS_IS:
             return _move(found, change, _facts(how, _known(found)))
         if found.state is not RunState.PARTIAL:
-            raise NotInThisState(
+            raise InvalidState(
                 f"Run {run} is {found.state}; this can be done while it is partial.",
                 run=run,
                 state=found.state,
             )
         if how is Resolution.RESUME:
             return resume(found, actor, change)
-        with reconcile.held(found.database):
+        with reconcile.hold_database_lock(found.database):
             return _record(found, change, how)
 
 
 def _record(found: RunRecord, change: runs.Change, how: Resolution) -> RunRecord:
     """Let the recorder say what is so, if the catalog does not disagree."""
-    position, step = reconcile.step_left(found)
+    position, step = reconcile.interrupted_step(found)
     applied = how is Resolution.APPLIED
-    reading = reconcile.reading_of(found, step)
+    reading = reconcile.compare_with_catalog(found, step)
     evidence = reconcile.evidence_now(step, reading)
     if against := reconcile.contradictions(step, reading, applied=applied):
         first = against[0]
@@ -135,7 +135,7 @@ def _record(found: RunRecord, change: runs.Change, how: Resolution) -> RunRecord
             run=found.id,
             operations=_words(evidence),
         )
-    reconcile.record(found.database, step, applied=applied)
+    reconcile.set_recorded(found.database, step, applied=applied)
     state = StepState.APPLIED if applied else StepState.REVERTED
     settled = replace(step, state=state, operations=evidence)
     steps = (*found.steps[:position], settled, *found.steps[position + 1 :])

@@ -16,17 +16,17 @@ from migration_route.conf.databases import all_aliases, find_target
 from migration_route.core.enums import OWN_APP, RunState, Scope
 from migration_route.core.errors import DatabaseUnavailable, RouteError
 from migration_route.ledger import queries
-from migration_route.ledger.queries import standing_runs
-from migration_route.ledger.records import Happenings, RunRecord
+from migration_route.ledger.queries import open_runs
+from migration_route.ledger.records import EventPage, RunRecord
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
 from migration_route.planning.phases.split import dated
 from migration_route.planning.phases.types import Deferred, StepPhase
 from migration_route.planning.plan import DatabaseStatus
 from migration_route.planning.planner import countable, pending, pending_phases
-from migration_route.services.audit import checked, on_record
+from migration_route.services.audit import audited, checked
 from migration_route.services.plans import deferrals_of
-from migration_route.services.release import look_after
+from migration_route.services.release import refresh
 
 
 def ready() -> bool:
@@ -56,11 +56,11 @@ _LONGEST_PAUSE = 0.5
 
 def show(run: str, actor: Actor) -> RunRecord:
     """Return a run as it truly is. Raises `UnknownRun`, `Unauthenticated`, `Forbidden`."""
-    with on_record(actor, "show", run=run):
+    with audited(actor, "show", run=run):
         authorise(actor, Scope.READ)
         found = queries.find_run(checked(run, of="run"))
         authorise(actor, Scope.READ, database=found.database)
-        return look_after(found)
+        return refresh(found)
 
 
 def list_all(
@@ -71,22 +71,22 @@ def list_all(
     limit: int = 20,
 ) -> list[RunRecord]:
     """Return the runs that the actor may read, newest first."""
-    with on_record(actor, "runs", database=database or ""):
+    with audited(actor, "runs", database=database or ""):
         authorise(actor, Scope.READ, database=database)
         if database is not None:
             find_target(database)
         if before is not None:
             checked(before, of="run")
         found = queries.list_runs(database=database, before=before, limit=limit)
-        return [look_after(run) for run in found if may(actor, Scope.READ, run.database)]
+        return [refresh(run) for run in found if may(actor, Scope.READ, run.database)]
 
 
-def happenings(run: str, actor: Actor, *, after: int = 0, limit: int = 500) -> Happenings:
+def events(run: str, actor: Actor, *, after: int = 0, limit: int = 500) -> EventPage:
     """Return the events of a run behind a number, in order."""
     found = show(run, actor)  # read first: an ended run gets no more events
     events = tuple(queries.list_events(run, after=after, limit=limit))
     last = events[-1].number if events else after
-    return Happenings(
+    return EventPage(
         events=events, last=last, ended=not found.is_active and last >= found.last_event
     )
 
@@ -109,7 +109,7 @@ def status(actor: Actor) -> list[DatabaseStatus]:
 
     Works with no table at all; a database that does not answer is one that does not.
     """
-    with on_record(actor, "status"):
+    with audited(actor, "status"):
         authorise(actor, Scope.READ)
         ledger_problem, active, unresolved = _from_ledger()
         return [
@@ -123,8 +123,8 @@ def _from_ledger() -> tuple[RouteError | None, dict[str, RunRecord], dict[str, s
     active: dict[str, RunRecord] = {}
     unresolved: dict[str, str] = {}
     try:
-        for found in standing_runs():
-            run = look_after(found)
+        for found in open_runs():
+            run = refresh(found)
             if run.is_active:
                 active[run.database] = run
             elif run.state is RunState.PARTIAL:

@@ -16,14 +16,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.connection import ConnectionDoesNotExist
 
 from migration_route.core.errors import DatabaseUnavailable, Misconfigured
-from migration_route.core.redaction import masked
+from migration_route.core.redaction import redact
 from migration_route.vendors.error_causes import refusal_of
 
 if TYPE_CHECKING:
     from migration_route.vendors.base import Vendor
     from migration_route.vendors.base_copies import Copies
     from migration_route.vendors.base_identity import DatabaseIdentity
-    from migration_route.vendors.base_in_place import InPlace
+    from migration_route.vendors.base_in_place import InPlaceSupport
 
 UNKNOWN = "unknown"
 """The vendor of a database whose backend cannot be loaded."""
@@ -97,7 +97,7 @@ def unavailable(alias: str, error: Exception) -> DatabaseUnavailable:
         error = error.__cause__  # Django's own text does not name the module
     reason = type(error).__name__
     if isinstance(error, ImproperlyConfigured | ImportError):
-        words = masked(" ".join(str(error).split()))
+        words = redact(" ".join(str(error).split()))
         reason = f"{reason}: {words[:_LONGEST_REASON]}"
     return DatabaseUnavailable(f"The database {alias!r} does not answer ({reason}).")
 
@@ -142,12 +142,12 @@ def copies_of(alias: str) -> Copies:
     return found
 
 
-def in_place_of(alias: str) -> InPlace:
+def in_place_of(alias: str) -> InPlaceSupport:
     """Return how the database of that alias carries out a plan and undoes it as a whole.
 
     Raises `Misconfigured` for a database that the route does not know.
     """
     name = vendor_of(alias).name
     module = import_module(f"migration_route.vendors.{_IN_PLACE[name]}")
-    found: InPlace = module.IN_PLACE
+    found: InPlaceSupport = module.IN_PLACE
     return found

@@ -14,7 +14,13 @@ from typing import Any, Protocol
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from migration_route.core.values import Forecast, HealthSettings, Signal, TableSize, Touched
+from migration_route.core.values import (
+    Forecast,
+    HealthSettings,
+    HealthSignal,
+    Impact,
+    TableSize,
+)
 from migration_route.vendors.base_identity import DatabaseIdentity
 
 
@@ -37,17 +43,17 @@ class SequenceBehind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Troubles:
+class CatalogProblems:
     """What was found in one catalog."""
 
     invalid_indexes: tuple[InvalidIndex, ...] = ()
     sequence_behind: SequenceBehind | None = None
 
 
-NONE = Troubles()
+NONE = CatalogProblems()
 
 
-class Slot(IntEnum):
+class LockSlot(IntEnum):
     """Which of a run's two processes holds a lock.
 
     The worker holds its own on its own connection, so that a backend orphaned in
@@ -115,7 +121,7 @@ class Sessions(Protocol):
         """
 
 
-class Limit(StrEnum):
+class LockTimeoutClass(StrEnum):
     """For how long may a statement of this class wait for its locks?"""
 
     SHORT = "short"  # others queue up behind it while it waits
@@ -123,7 +129,7 @@ class Limit(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class TableLockRequest:
     """A lock on a table: `mode` in the words of the database."""
 
     table: str
@@ -131,10 +137,10 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class LockRequest:
     """What a statement wants of the locks, as far as its text tells."""
 
-    limit: Limit
+    limit: LockTimeoutClass
     names: frozenset[tuple[tuple[str, ...], str]] = frozenset()  # a name's parts, a mode
     reaches_parents: bool = False  # the tables that its foreign keys point to, too
     may_repeat: bool = True  # by itself, after a failure outside of any transaction
@@ -158,10 +164,10 @@ class Blocker:
     certain: bool = True  # False: an old transaction, its locks cannot be seen
 
 
-class Contention(Protocol):
+class LockInspector(Protocol):
     """What a database tells of locks that are in the way, and how waiting is limited."""
 
-    def wish(self, sql: str) -> Wish:
+    def wish(self, sql: str) -> LockRequest:
         """Tell what a statement wants."""
 
     def is_contention(self, error: BaseException) -> bool:
@@ -176,14 +182,16 @@ class Contention(Protocol):
     def session(self, connection: BaseDatabaseWrapper) -> int:
         """Return the number by which the server knows this session."""
 
-    def tables(self, connection: BaseDatabaseWrapper, wish: Wish) -> tuple[Wanted, ...]:
+    def tables(
+        self, connection: BaseDatabaseWrapper, wish: LockRequest
+    ) -> tuple[TableLockRequest, ...]:
         """Return the locks on tables that there are, by the eyes of this session."""
 
     def observes(self, connection: BaseDatabaseWrapper) -> bool:
         """Tell whether the holders of locks can be seen."""
 
     def in_the_way(
-        self, connection: BaseDatabaseWrapper, wanted: tuple[Wanted, ...]
+        self, connection: BaseDatabaseWrapper, wanted: tuple[TableLockRequest, ...]
     ) -> list[Blocker]:
         """Return who holds locks that conflict with these, whatever their age; where
         that cannot be seen, who might."""
@@ -191,7 +199,7 @@ class Contention(Protocol):
     def yield_time(self, connection: BaseDatabaseWrapper) -> float:
         """Return the seconds after which a vacuum gives way to one who waits."""
 
-    def blocks_others(self, wanted: tuple[Wanted, ...]) -> bool:
+    def blocks_others(self, wanted: tuple[TableLockRequest, ...]) -> bool:
         """Tell whether whoever holds these keeps readers or writers waiting."""
 
     def end(self, connection: BaseDatabaseWrapper, blocker: Blocker) -> bool:
@@ -241,7 +249,7 @@ class Vendor(Protocol):
 
     name: str
     lock_is_of_session: bool  # the lock goes with the connection that took it
-    contention: Contention | None  # None: the database waits for its one writer itself
+    contention: LockInspector | None  # None: the database waits for its one writer itself
 
     @property
     def catalog(self) -> CatalogReader:
@@ -279,15 +287,15 @@ class Vendor(Protocol):
         is open yet, and both can be afterwards.
         """
 
-    def troubles(self, connection: BaseDatabaseWrapper) -> Troubles:
+    def troubles(self, connection: BaseDatabaseWrapper) -> CatalogProblems:
         """Return what stands in the catalog that makes migrations fail.
 
         Raises `django.db.DatabaseError` where it cannot be read.
         """
 
     def health(
-        self, connection: BaseDatabaseWrapper, touched: Touched, settings: HealthSettings
-    ) -> tuple[Signal, ...]:
+        self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
+    ) -> tuple[HealthSignal, ...]:
         """Return how the database is, for somebody who wants to change what is `touched`.
 
         Each question is bounded in time; what this role may not see is unknown, with the
@@ -295,7 +303,7 @@ class Vendor(Protocol):
         Raises `django.db.Error` where it cannot be opened.
         """
 
-    def health_without_connection(self, error: Exception) -> Signal | None:
+    def health_without_connection(self, error: Exception) -> HealthSignal | None:
         """Return what it tells of the database that a connection failed with `error`."""
 
     def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
@@ -307,7 +315,7 @@ class Vendor(Protocol):
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Return the statement that drops the invalid index which `sql` would run into."""
 
-    def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
+    def lock(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> TargetLock:
         """Return the lock of this database, to be held through `connection`."""
 
     def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:

@@ -21,7 +21,7 @@ from typing import IO, Any, Protocol
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.errors import CannotRehearse
-from migration_route.core.redaction import masked
+from migration_route.core.redaction import redact
 
 _NAME = re.compile(r"migration_route_rehearsal_[0-9a-f]{32}")
 BOOKKEEPING = ("django_migrations", "django_content_type", "auth_permission")
@@ -56,14 +56,14 @@ def verified(session: Any, verify: Callable[[Any], None] | None) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class StatementEffects:
     """What is new since the last look in the same transaction."""
 
     locks: tuple[tuple[str, str], ...] | None = None  # table and mode; None: not seen
     rewrites: tuple[str, ...] = ()
 
 
-class Observer(Protocol):
+class StatementObserver(Protocol):
     """Somebody who looks at what a statement did, through the session that sent it."""
 
     blind: str  # why it cannot see locks; "" where it can
@@ -71,7 +71,7 @@ class Observer(Protocol):
     def remember(self, connection: BaseDatabaseWrapper) -> None:
         """Note which tables there are before the plan: only those are looked at."""
 
-    def look(self, connection: BaseDatabaseWrapper, sql: str) -> Seen:
+    def look(self, connection: BaseDatabaseWrapper, sql: str) -> StatementEffects:
         """Look at what the statement did that has just been carried out.
 
         Sent past Django's cursor: it is no statement of the migration.
@@ -126,7 +126,7 @@ class Copies(Protocol):
         for SQLite it is not called.
         """
 
-    def observer(self) -> Observer:
+    def observer(self) -> StatementObserver:
         """Return somebody who looks at statements."""
 
 
@@ -173,7 +173,7 @@ def read_from(command: Sequence[str], environment: Mapping[str, str]) -> str:
     return answer.stdout
 
 
-def pour(
+def pipe(
     source: Sequence[str],
     into: Sequence[str],
     environment: Mapping[str, str],
@@ -248,7 +248,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _failed(tool: str, words: str) -> CannotRehearse:
     return CannotRehearse(
-        f"{os.path.basename(tool)} failed: {masked(words.strip())[-_WORDS:]}",  # noqa: PTH119
+        f"{os.path.basename(tool)} failed: {redact(words.strip())[-_WORDS:]}",  # noqa: PTH119
         hint="The copy is made with the database user of this alias: it must be allowed "
         "to read every table.",
     )

@@ -19,15 +19,15 @@ from django.db import Error as DatabaseFailure
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.error_texts import message_of
-from migration_route.core.redaction import masked
+from migration_route.core.redaction import redact
 from migration_route.core.values import (
     HealthSettings,
-    Signal,
+    HealthSignal,
+    Impact,
     SignalName,
-    Touched,
+    needs_forecast,
     normal,
     stop,
-    undecided,
     unknown,
 )
 from migration_route.vendors.base import Blocker
@@ -36,11 +36,11 @@ _NAME = SignalName.DISK
 _BESIDES = " What has no forecast, such as Python, is not in it."
 
 
-class Unseen(Exception):
+class DiskNotVisible(Exception):
     """Why the disk cannot be looked at, in one sentence."""
 
 
-class Rooms(Protocol):
+class DiskUsage(Protocol):
     """Where the tables of a database are, and how large they are."""
 
     keeps_old_rows: bool  # until a transaction ends that writes a table anew, again
@@ -57,7 +57,9 @@ class Rooms(Protocol):
         """
 
 
-def room(rooms: Rooms, touched: Touched, settings: HealthSettings) -> Signal:
+def disk_signal(
+    rooms: DiskUsage, touched: Impact, settings: HealthSettings
+) -> HealthSignal:
     """Compare what is free with what is written anew; first with the most that it may
     be, so that a forecast is made only where that would not fit."""
     told = touched.rewritten
@@ -75,7 +77,7 @@ def room(rooms: Rooms, touched: Touched, settings: HealthSettings) -> Signal:
             place: round(size * times * settings.disk) for place, size in sizes.items()
         }
         free, needed_there, place = _tightest(rooms.folder(), needs)
-    except Unseen as why_not:
+    except DiskNotVisible as why_not:
         needed = round(sum(sizes.values()) * settings.disk)
         known = {"needed": needed} if told and needed else {}
         return unknown(_NAME, f"{why_not}{besides}", **known)
@@ -94,7 +96,7 @@ def room(rooms: Rooms, touched: Touched, settings: HealthSettings) -> Signal:
             **facts,
         )
     if told is None:
-        tell = unknown if touched.unforeseen else undecided
+        tell = unknown if touched.unforeseen else needs_forecast
         reason = "which tables are rewritten is not foretold."
         return tell(_NAME, f"{_read(free)} are free{there}, and {reason}", **facts)
     takes = f"rewriting takes {_read(needed_there)}"
@@ -115,7 +117,7 @@ def _free(folder: Path) -> int:
     try:
         found = os.statvfs(folder)
     except OSError as error:
-        raise Unseen(f"{folder} cannot be looked at: {error.strerror}.") from error
+        raise DiskNotVisible(f"{folder} cannot be looked at: {error.strerror}.") from error
     return found.f_bavail * found.f_frsize
 
 
@@ -130,10 +132,10 @@ _ALL = 4.0  # seconds for all of them: a heart beats meanwhile, and a page waits
 _SHOWN = 5  # sessions that are named
 _WORDS = 200  # characters of a query that are shown
 
-Reader = tuple[SignalName, Callable[[], Signal]]
+Reader = tuple[SignalName, Callable[[], HealthSignal]]
 
 
-def read_all(readers: Iterable[Reader]) -> tuple[Signal, ...]:
+def read_all(readers: Iterable[Reader]) -> tuple[HealthSignal, ...]:
     """Read one signal after the other; what fails or comes too late is unknown."""
     deadline = time.monotonic() + _ALL
     found = []
@@ -151,7 +153,7 @@ def read_all(readers: Iterable[Reader]) -> tuple[Signal, ...]:
 
 def long_transaction(
     blockers: Iterable[Blocker], *, longer_than: float, of: str
-) -> Signal | None:
+) -> HealthSignal | None:
     """Return the signal about transactions that have lasted for so many seconds, None
     where there is none. `of` says what they have to do with."""
     old = [blocker for blocker in blockers if blocker.age > longer_than]
@@ -177,7 +179,7 @@ def session_facts(blocker: Blocker) -> dict[str, object]:
         "application": blocker.application,
         "state": blocker.state,
         "since": blocker.since,
-        "query": masked(" ".join(blocker.query.split()))[:_WORDS],
+        "query": redact(" ".join(blocker.query.split()))[:_WORDS],
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 
-class Trouble(Enum):
+class InPlaceFailure(Enum):
     """What a statement of a rehearsal in place has failed for."""
 
     OUT_OF_TIME = auto()
@@ -18,7 +18,7 @@ class Trouble(Enum):
     OTHER = auto()
 
 
-class InPlace(Protocol):
+class InPlaceSupport(Protocol):
     """How one kind of database carries out a plan in one transaction, never committed.
 
     What is sent here is sent past Django's cursor: it is no statement of the migration.
@@ -49,7 +49,7 @@ class InPlace(Protocol):
         """Let happen what the database keeps for the end of a transaction, and fail for
         what it would refuse then."""
 
-    def trouble(self, error: BaseException) -> Trouble:
+    def trouble(self, error: BaseException) -> InPlaceFailure:
         """Tell what kind of failure a statement has met."""
 
     def text_of(self, connection: BaseDatabaseWrapper, query: Any) -> str:
@@ -64,7 +64,7 @@ class InPlace(Protocol):
         now on; what it raises prevents that. A commit is heard as one."""
 
 
-class Impossible:
+class InPlaceUnsupported:
     """A database in which no plan can be carried out and undone as a whole."""
 
     def __init__(self, why_not: str) -> None:

@@ -163,7 +163,7 @@ _CLOSING = {"[": "]"}
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class SqlToken:
     """One word of a statement."""
 
     kind: Kind
@@ -190,24 +190,24 @@ class Token:
         return self.text
 
 
-def statements(sql: str, dialect: Dialect) -> list[Reading]:
+def statements(sql: str, dialect: Dialect) -> list[TokenStream]:
     """Return the statements of a text, each ready to be read; those without words, such
     as comments, are left out."""
-    return [Reading(map(_token, lexed)) for lexed in parted(lexemes(sql, dialect))]
+    return [TokenStream(map(_token, lexed)) for lexed in parted(lexemes(sql, dialect))]
 
 
-def _token(lexeme: Lexeme) -> Token:
+def _token(lexeme: Lexeme) -> SqlToken:
     kind, text = lexeme
     if kind is Kind.QUOTED:
         closing = _CLOSING.get(text[0], text[0])
         text = text[1:].removesuffix(closing).replace(closing * 2, closing)
-    return Token(kind, text)
+    return SqlToken(kind, text)
 
 
-class Reading:
+class TokenStream:
     """A statement, or a part of one, that is read from left to right."""
 
-    def __init__(self, tokens: Iterable[Token]) -> None:
+    def __init__(self, tokens: Iterable[SqlToken]) -> None:
         self.tokens = tuple(tokens)
         self.at = 0
 
@@ -220,7 +220,7 @@ class Reading:
         return self.at >= len(self.tokens)
 
     @property
-    def rest(self) -> tuple[Token, ...]:
+    def rest(self) -> tuple[SqlToken, ...]:
         """Return what is left."""
         return self.tokens[self.at :]
 
@@ -257,7 +257,7 @@ class Reading:
 
     def has(self, *words: str) -> bool:
         """Tell whether these words stand ahead, outside of brackets."""
-        return Reading(self.rest).skip_to(*words)
+        return TokenStream(self.rest).skip_to(*words)
 
     def name(self) -> Name | None:
         """Go over a name, with its schema or without."""
@@ -274,7 +274,7 @@ class Reading:
 
     def name_behind(self, *words: str) -> Name | None:
         """Return the name behind these words, wherever they stand outside of brackets."""
-        ahead = Reading(self.rest)
+        ahead = TokenStream(self.rest)
         return ahead.name() if ahead.skip_to(*words) else None
 
     def names(self) -> list[Name]:
@@ -289,7 +289,7 @@ class Reading:
 
     def all_names(self) -> set[Name]:
         """Return every name that is left, the words of the statement included."""
-        ahead, found = Reading(self.rest), set()
+        ahead, found = TokenStream(self.rest), set()
         while not ahead.is_done:
             if name := ahead.name():
                 found.add(name)
@@ -297,7 +297,7 @@ class Reading:
                 ahead.at += 1
         return found
 
-    def group(self) -> Reading | None:
+    def group(self) -> TokenStream | None:
         """Go over what stands between brackets, if they come next, and return it."""
         if not self.sees("("):
             return None
@@ -308,12 +308,12 @@ class Reading:
             if not depth:
                 inner = self.tokens[self.at + 1 : place]
                 self.at = place + 1
-                return Reading(inner)
+                return TokenStream(inner)
         inner = self.rest[1:]
         self.at = len(self.tokens)
-        return Reading(inner)
+        return TokenStream(inner)
 
-    def until(self, *words: str) -> Reading:
+    def until(self, *words: str) -> TokenStream:
         """Go up to the first of these words outside of brackets, or to the end, and
         return what lies between; at least one word, if there is one."""
         depth, start = 0, self.at
@@ -323,11 +323,11 @@ class Reading:
                 break
             depth += (word in {"(", "["}) - (word in {")", "]"})
             self.at += 1
-        return Reading(self.tokens[start : self.at])
+        return TokenStream(self.tokens[start : self.at])
 
-    def parts(self) -> list[Reading]:
+    def parts(self) -> list[TokenStream]:
         """Return what is left, parted at the commas outside of brackets."""
-        ahead, found = Reading(self.rest), []
+        ahead, found = TokenStream(self.rest), []
         while not ahead.is_done:
             if ahead.accept(","):
                 continue

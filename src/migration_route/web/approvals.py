@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 from migration_route.access.actors import Actor
 from migration_route.core.enums import ApprovalDecision, RunState
 from migration_route.core.errors import RouteError
-from migration_route.core.values import Demand
+from migration_route.core.values import ApprovalRequirement
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import AT_FIRST, same_plan
 from migration_route.presentation import schemas
@@ -52,7 +52,7 @@ class DemandView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SayingView:
+class VoteView:
     """What somebody has said of a run."""
 
     what: str
@@ -70,7 +70,7 @@ class ApprovalView:
     words: str
     rights: str
     expires: datetime | None
-    sayings: tuple[SayingView, ...]
+    sayings: tuple[VoteView, ...]
     is_waiting: bool
     may_approve: bool
     may_reject: bool
@@ -81,7 +81,7 @@ class ApprovalView:
     problem: RouteError | None  # why the plan cannot be shown
 
 
-def demand_view(demand: Demand | None) -> DemandView | None:
+def demand_view(demand: ApprovalRequirement | None) -> DemandView | None:
     """Return what a plan needs as its page shows it."""
     if demand is None:
         return None
@@ -126,10 +126,10 @@ def _plan(run: RunRecord, actor: Actor) -> tuple[PlanView | None, RouteError | N
     return plan_view(found, actor, AT_FIRST), None
 
 
-def _sayings(run: RunRecord) -> Iterator[SayingView]:
+def _sayings(run: RunRecord) -> Iterator[VoteView]:
     for one in run.given:
         agrees = one.decision is ApprovalDecision.APPROVE
-        yield SayingView(
+        yield VoteView(
             what="approved" if agrees else "rejected",
             tone="good" if agrees else "bad",
             name=one.by.name,

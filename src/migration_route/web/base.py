@@ -15,8 +15,8 @@ from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, reverse
 
 from migration_route.access.actors import Actor
-from migration_route.access.authentication import find_actor
-from migration_route.access.isolation import outside_of_the_request
+from migration_route.access.authentication import authenticate
+from migration_route.access.isolation import isolated_view
 from migration_route.access.sessions import SAFE_METHODS
 from migration_route.core.enums import ActorKind
 from migration_route.core.errors import (
@@ -52,7 +52,7 @@ _IDENTITY_STATUS = 503
 """Not 401: nobody can sign in now, and a session middleware saves nothing on a 5xx."""
 
 
-def page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
+def staff_page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
     """Return one address of the staff pages: a view for each method it answers to."""
     table = {**methods}
     if "GET" in table:
@@ -81,17 +81,17 @@ def page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
         return _answer(view, request, **arguments)
 
     functools.update_wrapper(dispatch, next(iter(methods.values())))
-    return outside_of_the_request(dispatch)
+    return isolated_view(dispatch)
 
 
 def _answer(view: Page, request: HttpRequest, **arguments: str) -> HttpResponse:
-    actor, is_renewed = find_actor(request), False
+    actor, is_renewed = authenticate(request), False
     # Who only passes by is shown the way in; no denial is put on the ledger for that.
     if request.method in SAFE_METHODS and (login := _login_page(request, actor)):
         return login
     try:
         if isinstance(actor.flaw, ReauthenticationRequired):
-            fresh = pending_form.go_on(request, actor, actor.flaw)
+            fresh = pending_form.reauthenticate_and_continue(request, actor, actor.flaw)
             if isinstance(fresh, HttpResponse):
                 return fresh
             actor, is_renewed = fresh, True
@@ -107,7 +107,7 @@ def _carried_out(
     if request.method not in SAFE_METHODS and actor.flaw is None:
         pending_form.without_password(request)
         if actor.kind is ActorKind.PERSON:
-            pending_form.forget(request)
+            pending_form.discard(request)
     return view(request, actor, **arguments)
 
 

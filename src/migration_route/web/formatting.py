@@ -51,7 +51,7 @@ def words(state: str) -> str:
 
 def moment(text: str) -> datetime | None:
     """Read a time of the route; None where there is none."""
-    return clock.parsed(text) if text else None
+    return clock.parse_time(text) if text else None
 
 
 def duration(milliseconds: int | None) -> str:
@@ -74,10 +74,12 @@ def between(start: str, end: str) -> int | None:
     """Return the milliseconds between two times of the route."""
     if not (start and end):
         return None
-    return round((clock.parsed(end) - clock.parsed(start)).total_seconds() * _SECOND)
+    return round(
+        (clock.parse_time(end) - clock.parse_time(start)).total_seconds() * _SECOND
+    )
 
 
 def offset(since: str, at: str) -> str:
     """Write how long after `since` something was, as "+1.24 s"."""
-    seconds = (clock.parsed(at) - clock.parsed(since)).total_seconds()
+    seconds = (clock.parse_time(at) - clock.parse_time(since)).total_seconds()
     return f"+{max(seconds, 0):.2f} s"

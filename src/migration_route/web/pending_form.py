@@ -20,9 +20,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 
 from migration_route.access.actors import Actor
-from migration_route.access.authentication import find_actor
-from migration_route.access.reauthentication import Way, is_password_of, renew
-from migration_route.access.sessions import recognise
+from migration_route.access.authentication import authenticate
+from migration_route.access.reauthentication import (
+    ReauthenticationMethod,
+    is_password_of,
+    renew,
+)
+from migration_route.access.sessions import load_session_user
 from migration_route.core import clock
 from migration_route.core.errors import InvalidRequest, ReauthenticationRequired, RouteError
 from migration_route.services.reauthentication import reauthenticate
@@ -46,7 +50,7 @@ class FormTooLarge(InvalidRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class PendingForm:
     """A form that was sent, and is to be sent again."""
 
     path: str
@@ -55,7 +59,7 @@ class Form:
     shown: tuple[tuple[str, str], ...]  # those that tell a person what it is about
 
 
-def form_of(request: HttpRequest, *, but: str = "") -> Form:
+def form_of(request: HttpRequest, *, but: str = "") -> PendingForm:
     """Return the form that came with a request, without what is secret in it.
 
     Raises `FormTooLarge`.
@@ -73,7 +77,7 @@ def form_of(request: HttpRequest, *, but: str = "") -> Form:
     verb = (match.url_name if match else None) or "go on"
     of_address = match.kwargs.items() if match else ()
     about = [(name, str(value)) for name, value in (*of_address, *fields)]
-    return Form(
+    return PendingForm(
         path=request.get_full_path(),
         verb=verb.replace("-", " "),
         fields=tuple(fields),
@@ -81,7 +85,7 @@ def form_of(request: HttpRequest, *, but: str = "") -> Form:
     )
 
 
-def keep(request: HttpRequest) -> None:
+def store(request: HttpRequest) -> None:
     """Keep the form of a request in its session, if it is not too large for that."""
     session = request.session
     form = form_of(request)
@@ -99,7 +103,7 @@ def keep(request: HttpRequest) -> None:
         session[_KEY] = words
 
 
-def found(request: HttpRequest) -> Form | None:
+def load(request: HttpRequest) -> PendingForm | None:
     """Return what this person has kept a short while ago, if anything."""
     words: Any = request.session.get(_KEY)
     if not isinstance(words, dict) or words.get("user") != request.session.get(SESSION_KEY):
@@ -107,7 +111,7 @@ def found(request: HttpRequest) -> Form | None:
     since = clock.age(words["at"])
     if not timedelta(0) <= since < _LIFETIME:
         return None
-    return Form(
+    return PendingForm(
         path=words["path"],
         verb=words["verb"],
         fields=tuple((name, value) for name, value in words["fields"]),
@@ -115,7 +119,7 @@ def found(request: HttpRequest) -> Form | None:
     )
 
 
-def forget(request: HttpRequest) -> None:
+def discard(request: HttpRequest) -> None:
     """Forget what was kept: something was sent."""
     session = getattr(request, "session", None)
     if session is not None and _KEY in session:
@@ -126,7 +130,7 @@ FIELD = "password-of-this-login"
 """The field of the password, among those of the form."""
 
 
-def go_on(
+def reauthenticate_and_continue(
     request: HttpRequest, actor: Actor, flaw: ReauthenticationRequired
 ) -> Actor | HttpResponse:
     """Return the actor with a fresh login, or the page that asks for one.
@@ -134,10 +138,10 @@ def go_on(
     Raises the flaw where there is no way but to sign in again, and `FormTooLarge`.
     """
     match flaw.facts["way"]:
-        case Way.PASSWORD:
+        case ReauthenticationMethod.PASSWORD:
             return _by_password(request, actor, flaw)
-        case Way.ELSEWHERE:
-            keep(request)
+        case ReauthenticationMethod.ELSEWHERE:
+            store(request)
             return HttpResponseRedirect(flaw.facts["address"])
         case _:
             raise flaw
@@ -151,17 +155,17 @@ def _by_password(
         return _page(request, actor, flaw)
 
     def is_right() -> bool:
-        user = recognise(request, address=actor.address).user
+        user = load_session_user(request, address=actor.address).user
         return is_password_of(user, password, request)
 
     def renew_session() -> None:
-        renew(request, recognise(request, address=actor.address).user)
+        renew(request, load_session_user(request, address=actor.address).user)
 
     try:
         reauthenticate(actor, is_right=is_right, renew=renew_session)
     except RouteError as error:
         return _page(request, actor, flaw, problem=error)
-    return find_actor(request)
+    return authenticate(request)
 
 
 def _page(
@@ -189,7 +193,7 @@ def _page(
 
 def show(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Offer what was kept while its sender showed elsewhere who they are."""
-    form = found(request)
+    form = load(request)
     if form is None:
         return redirect("migration_route:dashboard")
     return render(request, actor, "suspended", {"title": "Go on?", "form": form})

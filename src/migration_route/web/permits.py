@@ -11,8 +11,8 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from migration_route.access.actors import Actor
-from migration_route.access.authentication import find_bearer_of_permit, permit_in_form
-from migration_route.access.isolation import outside_of_the_request
+from migration_route.access.authentication import authenticate_permit_form, permit_in_form
+from migration_route.access.isolation import isolated_view
 from migration_route.core.errors import MethodNotAllowed, RouteError
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import AT_FIRST
@@ -37,7 +37,7 @@ def _dispatch(request: HttpRequest) -> HttpResponseBase:
     return stamped(request, _answer(request))
 
 
-permit_view = outside_of_the_request(_dispatch)
+permit_view = isolated_view(_dispatch)
 """Shows the form; with a permit, shows its plan, carries it out, or shows its run."""
 
 
@@ -64,24 +64,24 @@ def _answer(request: HttpRequest) -> HttpResponse:
 
 def _of_form(request: HttpRequest) -> HttpResponse:
     text = permit_in_form(request)
-    actor = find_bearer_of_permit(request, text)
-    permit = permit_redemption.permit_of(actor)
+    actor = authenticate_permit_form(request, text)
+    permit = permit_redemption.require_permit(actor)
     if request.POST.get("do") == "apply":
         begun = applying.apply(permit_redemption.apply_request(permit), actor)
         return _run_page(runs.wait(begun.id, actor, seconds=_LOOK), text)
-    found = permit_redemption.run_of(permit, actor)
+    found = permit_redemption.run_using(permit, actor)
     return _run_page(found, text) if found else _plan_page(actor, text)
 
 
 def _plan_page(actor: Actor, text: str) -> HttpResponse:
-    permit = permit_redemption.permit_of(actor)
+    permit = permit_redemption.require_permit(actor)
     found = planning.plan(permit_redemption.plan_request(permit), actor, AT_FIRST)
     return _page(
         permit=permit,
         expires=moment(permit.expires),
         text=text,
         plan=plan_view(found, actor, AT_FIRST),
-        is_this=permit_redemption.is_still(permit, found),
+        is_this=permit_redemption.matches(permit, found),
     )
 
 

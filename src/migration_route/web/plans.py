@@ -32,12 +32,12 @@ from migration_route.planning.plan import (
     Step,
 )
 from migration_route.policy.decision import is_rebuilt, scopes_for
-from migration_route.policy.health_gate import Hold, Moment
+from migration_route.policy.health_gate import HealthDecision, Hold
 from migration_route.policy.schedule import (
     HORIZON,
-    Later,
-    Never,
-    Opening,
+    NeverOpens,
+    OpensLater,
+    Schedule,
     instant,
     is_shown,
 )
@@ -96,7 +96,7 @@ class SignalView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MomentView:
+class HealthView:
     """How the database is, for whoever wants to apply a plan now."""
 
     is_good: bool
@@ -104,10 +104,10 @@ class MomentView:
     normal: tuple[SignalView, ...]
 
 
-def moment_view(moment: Moment) -> MomentView:
+def moment_view(moment: HealthDecision) -> HealthView:
     """Return a moment as a page shows it."""
     views = signal_views(signal.to_dict() for signal in moment.signals)
-    return MomentView(
+    return HealthView(
         is_good=not isinstance(moment, Hold),
         worth_knowing=tuple(one for one in views if one.state != SignalState.NORMAL),
         normal=tuple(one for one in views if one.state == SignalState.NORMAL),
@@ -143,13 +143,13 @@ class OpeningView:
     typed: str  # what stood in the field, on a page that is shown again
 
 
-def opening_view(found: Opening, *, typed: str = "") -> OpeningView:
+def opening_view(found: Schedule, *, typed: str = "") -> OpeningView:
     """Return an opening as the page of a plan shows it."""
     now = clock.current().astimezone(timezone.get_current_timezone())
     return OpeningView(
-        at=found.at if isinstance(found, Later) else None,
-        is_never=isinstance(found, Never),
-        why=found.why if isinstance(found, Later | Never) else "",
+        at=found.at if isinstance(found, OpensLater) else None,
+        is_never=isinstance(found, NeverOpens),
+        why=found.why if isinstance(found, OpensLater | NeverOpens) else "",
         zone=timezone.get_current_timezone_name(),
         least=now.strftime(_AS_TYPED),
         most=(now + HORIZON).strftime(_AS_TYPED),
@@ -206,20 +206,20 @@ OPENING_SENTENCES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShutView:
+class ScheduleHoldView:
     """What keeps a run from beginning, or from its next step."""
 
     opens: datetime | None
     why: str
 
 
-def shut_view(record: RunRecord) -> ShutView | None:
+def shut_view(record: RunRecord) -> ScheduleHoldView | None:
     """Return it; None where it is not a time, a window or a freeze."""
     is_window = record.waiting_reason == WaitingReason.WINDOW
     if not (record.waits_to_begin or is_window):
         return None
     why = record.waiting_facts.get("why", "")
-    return ShutView(opens=moment(record.waiting_until), why=why)
+    return ScheduleHoldView(opens=moment(record.waiting_until), why=why)
 
 
 _ORDER = (Severity.BLOCKING, Severity.WARNING, Severity.INFO)

@@ -12,13 +12,13 @@ from migration_route.access.actors import Actor, may
 from migration_route.core.enums import CopyKind, RehearsalState, Scope
 from migration_route.core.errors import InvalidRequest
 from migration_route.ledger.rehearsals import (
-    Limit,
+    Limitation,
+    ObservedError,
+    ObservedLock,
+    ObservedOperation,
+    ObservedStatement,
+    ObservedStep,
     RehearsalRecord,
-    SeenError,
-    SeenLock,
-    SeenOperation,
-    SeenStatement,
-    SeenStep,
 )
 from migration_route.planning.plan import Plan
 from migration_route.presentation.rehearsal_serializers import rehearsal_answer
@@ -56,7 +56,7 @@ _STILL_THERE = frozenset({"NotRolledBack", "OrphanBackend"})
 class LockView:
     """A lock as the page shows it."""
 
-    lock: SeenLock
+    lock: ObservedLock
     held: str
     waits: str  # who would wait meanwhile
     tone: str
@@ -66,32 +66,32 @@ class LockView:
 class StatementView:
     """A statement as the page shows it."""
 
-    statement: SeenStatement
+    statement: ObservedStatement
     took: str
     locks: tuple[LockView, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperationView:
+class RehearsedOperationView:
     """An operation as the page shows it."""
 
-    operation: SeenOperation
+    operation: ObservedOperation
     took: str
     queries: str
     statements: tuple[StatementView, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepView:
+class RehearsedStepView:
     """A step as the page shows it."""
 
-    step: SeenStep
+    step: ObservedStep
     state_words: str
     tone: str
     took: str
-    error: SeenError | None
+    error: ObservedError | None
     number: int | None  # of the operation that failed, counted from 1
-    operations: tuple[OperationView, ...]
+    operations: tuple[RehearsedOperationView, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +109,10 @@ class RehearsalView:
     copied: str
     took: str
     longest: LockView | None
-    steps: tuple[StepView, ...]
-    back: tuple[StepView, ...]
+    steps: tuple[RehearsedStepView, ...]
+    back: tuple[RehearsedStepView, ...]
     differences: str | None  # None: not compared
-    limits: tuple[Limit, ...]
+    limits: tuple[Limitation, ...]
     shows_error: bool  # its error is not that of one of its steps
 
 
@@ -163,9 +163,9 @@ def _kind(record: RehearsalRecord) -> str:
     return "with its data" if record.kind is CopyKind.DATA else "of the schema alone"
 
 
-def _step_view(step: SeenStep) -> StepView:
+def _step_view(step: ObservedStep) -> RehearsedStepView:
     position = None if step.error is None else step.error.operation
-    return StepView(
+    return RehearsedStepView(
         step=step,
         state_words=words(step.state),
         tone=next((tone for state, tone in TONES.items() if state == step.state), "quiet"),
@@ -173,7 +173,7 @@ def _step_view(step: SeenStep) -> StepView:
         error=step.error,
         number=None if position is None else position + 1,
         operations=tuple(
-            OperationView(
+            RehearsedOperationView(
                 operation=found,
                 took=duration(found.duration_ms),
                 queries=queries(found),
@@ -191,7 +191,7 @@ def _step_view(step: SeenStep) -> StepView:
     )
 
 
-def _lock_view(lock: SeenLock) -> LockView:
+def _lock_view(lock: ObservedLock) -> LockView:
     waits, tone = "other changes of the schema wait", "quiet"
     if "reads" in lock.blocks:
         waits, tone = "readers and writers wait", "bad"
@@ -210,7 +210,7 @@ def rehearsed(plan: Plan, actor: Actor) -> dict[str, object]:
         "rehearsed_words": "" if record is None else summary(rehearsal_answer(record)),
         "may_rehearse": may(actor, Scope.REHEARSE, plan.database),
         "may_in_place": rehearsing.may_in_place(plan.database, actor),
-        "in_place_limit": f"{rehearsing.in_place_limit(plan.database):g} s",
+        "in_place_limit": f"{rehearsing.in_place_timeout(plan.database):g} s",
     }
 
 

@@ -24,7 +24,7 @@ from django.urls import NoReverseMatch, resolve, reverse
 from django.utils.html import format_html
 
 from migration_route.access.actors import Actor
-from migration_route.access.isolation import unharmed
+from migration_route.access.isolation import savepoints
 from migration_route.core.enums import ActorKind
 from migration_route.core.errors import Misconfigured, RouteError
 from migration_route.planning import sources
@@ -63,7 +63,7 @@ def render(
     """Answer with a page for whoever asks."""
     if actor.kind is ActorKind.PERSON:
         try:
-            with unharmed():
+            with savepoints():
                 words = {**_surroundings(request), **context}
                 return _rendered(name, words, status, request)
         except _failures(request):

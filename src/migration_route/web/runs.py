@@ -16,10 +16,10 @@ from typing import Any
 
 from migration_route.core.enums import (
     Action,
-    Asked,
+    ControlRequest,
     Direction,
+    EffectState,
     EventKind,
-    Presence,
     RunState,
     StepState,
     WaitingReason,
@@ -32,7 +32,7 @@ from migration_route.web.approvals import APPROVAL_SENTENCES
 from migration_route.web.formatting import TONES, between, duration, moment, offset, words
 from migration_route.web.plans import (
     OPENING_SENTENCES,
-    ShutView,
+    ScheduleHoldView,
     SignalView,
     shut_view,
     signal_views,
@@ -110,7 +110,7 @@ class LineView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class CurrentActivity:
     """What is being done."""
 
     step: str
@@ -148,13 +148,15 @@ def _text(event: EventRecord) -> str:
             return event.text
 
 
-def current_work(events: Iterable[EventRecord]) -> Work | None:
+def current_work(events: Iterable[EventRecord]) -> CurrentActivity | None:
     """Return what was begun last and has not ended."""
-    work: Work | None = None
+    work: CurrentActivity | None = None
     for event in events:
         match event.kind:
             case EventKind.STEP_STARTED:
-                work = Work(step=event.text, operation="", statement="", since=event.at)
+                work = CurrentActivity(
+                    step=event.text, operation="", statement="", since=event.at
+                )
             case EventKind.STEP_FINISHED:
                 work = None
             case EventKind.OPERATION_STARTED if work:
@@ -220,10 +222,10 @@ _SENTENCES = {
     RunState.RECONCILED: ("Put right by a person; {so_far} by the run itself.", ""),
 }
 _RUNS_TONES = {
-    Presence.IN: "good",
-    Presence.OUT: "quiet",
-    Presence.MIDWAY: "bad",
-    Presence.UNKNOWN: "warning",
+    EffectState.IN: "good",
+    EffectState.OUT: "quiet",
+    EffectState.MIDWAY: "bad",
+    EffectState.UNKNOWN: "warning",
 }
 _WAITING = {
     WaitingReason.BLOCKED: (
@@ -244,7 +246,7 @@ _WAITING = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperationView:
+class StoppedOperationView:
     """An operation of a step that stopped."""
 
     number: int  # counted from 1
@@ -264,7 +266,9 @@ class RunStepView:
     duration: str
     error: StepError | None
     operation: int | None  # the one that failed, counted from 1
-    operations: tuple[OperationView, ...]  # of one that stopped, in the order of execution
+    operations: tuple[
+        StoppedOperationView, ...
+    ]  # of one that stopped, in the order of execution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,7 +325,7 @@ class RunView:
     signals: tuple[SignalView, ...]  # that hold it, and those that are unknown
     next_look: datetime | None
     gives_up: datetime | None  # when it ends because the moment was never good
-    shut: ShutView | None  # what it waits for before it may begin, or go on
+    shut: ScheduleHoldView | None  # what it waits for before it may begin, or go on
     begin_at: datetime | None  # before which it was not to begin
     shows_error: bool  # its error is not that of one of its steps
 
@@ -330,7 +334,7 @@ def run_view(record: RunRecord) -> RunView:
     """Return a run as a page shows it."""
     done = sum(step.state in _DONE for step in record.steps)
     orphan = record.waiting_facts.get("session") if record.is_active else None
-    is_asked = record.asked == Asked.HOLD
+    is_asked = record.asked == ControlRequest.HOLD
     signals = record.waiting_facts.get("signals", ())
     shut = shut_view(record)
     may_be_over = record.waits_to_begin and record.waiting_reason != WaitingReason.TIME
@@ -414,7 +418,7 @@ def _step_view(step: StepRecord) -> RunStepView:
         error=error,
         operation=None if error is None or error.operation is None else error.operation + 1,
         operations=tuple(
-            OperationView(
+            StoppedOperationView(
                 number=found.position + 1,
                 description=found.description,
                 state_words=words(found.state),
@@ -440,7 +444,7 @@ def _sentences(run: RunRecord, done: int) -> tuple[str, str]:
         headline += " The step that failed left nothing behind."
     if run.state is RunState.CANCELLED and _has_failed_step(run):
         headline += " The step that was under way left nothing behind."
-    if run.state is RunState.RUNNING and run.asked == Asked.HOLD:
+    if run.state is RunState.RUNNING and run.asked == ControlRequest.HOLD:
         advice = "It waits before its next step: somebody has asked it to."
     return headline.format(migrations=migrations, verb=verb, so_far=so_far), advice
 

@@ -22,7 +22,7 @@ from migration_route.services import ledger as ledgers
 from migration_route.services import plans as looking
 from migration_route.services import plans as planning
 from migration_route.services import resolve as resolving
-from migration_route.services.decisions import demanded_of
+from migration_route.services.decisions import approval_requirement_for
 from migration_route.web import forms
 from migration_route.web.approvals import approval_view, demand_view
 from migration_route.web.plans import database_view, moment_view, opening_view, plan_view
@@ -91,8 +91,8 @@ def _plan_page(
             "moment": moment_view(looking.health(wanted, actor, read).moment)
             if found.steps
             else None,
-            "demand": demand_view(demanded_of(wanted, found, actor, details)),
-            "opening": opening_view(launch.opens(found.database), typed=typed),
+            "demand": demand_view(approval_requirement_for(wanted, found, actor, details)),
+            "opening": opening_view(launch.next_opening(found.database), typed=typed),
             "targets": wanted.targets,
             "key": secrets.token_hex(16),
             "refusal": refusal,
@@ -130,7 +130,7 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     after = forms.number(request, "after")
     if after is None:
         after = max(0, found.last_event - _EVENTS)
-    happened = runs.happenings(run, actor, after=after, limit=_EVENTS)
+    happened = runs.events(run, actor, after=after, limit=_EVENTS)
     return render(
         request,
         actor,
@@ -164,7 +164,7 @@ def cancel(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
 
 def hold(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """Let a run wait before its next step."""
-    holding.hold(run, actor, reason=forms.reason(request.POST))
+    holding.pause(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)
 
 
@@ -172,7 +172,7 @@ def resume(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """Let a run go on that is held, or look again for its opening; with the field `force`,
     in spite of what it waits for."""
     reason, force = forms.reason(request.POST), request.POST.get("force") == "1"
-    holding.resume(run, actor, reason=reason, force=force)
+    holding.unpause(run, actor, reason=reason, force=force)
     return redirect("migration_route:run", run=run)
 
 
@@ -185,7 +185,7 @@ def resolve(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
 
 def end_blockers(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """End the sessions that are in the way of a run."""
-    ending.end_blockers(run, actor, reason=forms.reason(request.POST))
+    ending.terminate_blockers(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)
 
 

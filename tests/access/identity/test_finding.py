@@ -12,7 +12,7 @@ import pytest
 from django.test import Client, RequestFactory
 
 from migration_route.access import jwks, oidc
-from migration_route.access.authentication import find_actor
+from migration_route.access.authentication import authenticate
 from migration_route.core.enums import ActorKind, Scope
 from migration_route.ledger.bootstrap import install
 from migration_route.ledger.queries import list_entries
@@ -62,7 +62,7 @@ def trusted(issuer, settings):
 def actor_of(token, **words):
     """Return whom the route sees behind a token."""
     words.setdefault("headers", {"Authorization": f"Bearer {token}"})
-    return find_actor(RequestFactory().get("/", **words))
+    return authenticate(RequestFactory().get("/", **words))
 
 
 def is_taken(token):

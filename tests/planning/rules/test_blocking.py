@@ -6,7 +6,7 @@ import pytest
 
 from migration_route.core.enums import Severity
 from migration_route.core.values import Blocked, Forecast, TableLock, TableSize
-from migration_route.planning.changes.types import Reading
+from migration_route.planning.changes.types import PlanChanges
 from migration_route.planning.findings import locking
 from migration_route.planning.plan import Operation
 from tests.factories import a_plan, a_step
@@ -31,7 +31,7 @@ def told(*pairs, new=(), tables=()):
         forecasts=tuple(forecast for _, forecast in pairs),
     )
     plan = a_plan(a_step(operations=(operation,)), tables=tables)
-    return list(locking.findings(Reading(plan=plan, new_tables=frozenset(new))))
+    return list(locking.findings(PlanChanges(plan=plan, new_tables=frozenset(new))))
 
 
 @pytest.mark.parametrize(

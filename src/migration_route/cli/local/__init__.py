@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from migration_route.access.actors import on_this_host
+from migration_route.access.actors import shell_actor
 from migration_route.core.enums import Mode, Phase
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import Details, PlanRequest
@@ -70,9 +70,9 @@ _LOOK = 0.3  # seconds between two looks at what has happened
 
 def follow(terminal: Terminal, options: dict[str, Any], run: RunRecord) -> int:
     """Print what happens until the run has ended; return the exit code of its end."""
-    actor, after, ended, told = on_this_host(), 0, False, ""
+    actor, after, ended, told = shell_actor(), 0, False, ""
     while not ended:
-        found = services_runs.happenings(run.id, actor, after=after)
+        found = services_runs.events(run.id, actor, after=after)
         after, ended = found.last, found.ended
         if not options["json"]:
             for event in map(serializers.event_answer, found.events):

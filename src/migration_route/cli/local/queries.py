@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from migration_route.access.actors import on_this_host
+from migration_route.access.actors import shell_actor
 from migration_route.cli.arguments import reason_text, target_arguments
 from migration_route.cli.export_file import save_export, tell_export
 from migration_route.cli.local import details_of, follow, plan_request, tell_run, verb
@@ -36,7 +36,7 @@ from migration_route.presentation.text.terminal import Terminal
 from migration_route.services import ledger, permits
 from migration_route.services import plans as looking
 from migration_route.services import runs as services_runs
-from migration_route.services.decisions import demanded_of
+from migration_route.services.decisions import approval_requirement_for
 
 
 def add_verbs(verbs: Any, terminal: Terminal) -> None:
@@ -53,13 +53,13 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
 def _verify(terminal: Terminal, options: dict[str, Any]) -> int:
     if options["file"]:
         return tell_export(terminal, options)
-    found = serializers.verification_answer(ledger.verify(on_this_host()))
+    found = serializers.verification_answer(ledger.verify(shell_actor()))
     terminal.tell(options, found, [runs.verification_line(found)])
     return 0 if found.intact else 1
 
 
 def _export(terminal: Terminal, options: dict[str, Any]) -> int:
-    return save_export(terminal, options, ledger.export(on_this_host()))
+    return save_export(terminal, options, ledger.export(shell_actor()))
 
 
 def add_moment_verbs(verbs: Any, terminal: Terminal) -> None:
@@ -71,7 +71,7 @@ def add_moment_verbs(verbs: Any, terminal: Terminal) -> None:
 def _health(terminal: Terminal, options: dict[str, Any]) -> int:
     """Tell whether now is a good moment for the plan to these targets."""
     wanted = PlanRequest(database=options["database"], targets=tuple(options["targets"]))
-    found = looking.health(wanted, on_this_host())
+    found = looking.health(wanted, shell_actor())
     answer = serializers.health_answer(found.database, found.moment, found.ignored)
     terminal.tell(options, answer, runs.health_lines(answer))
     return exit_of_health(answer)
@@ -107,7 +107,7 @@ def _permit(terminal: Terminal, options: dict[str, Any]) -> int:
         lifetime=lifetime,
         rebuild_invalid_indexes=options["rebuild_invalid_indexes"],
     )
-    permit, text = permits.issue(request, on_this_host())
+    permit, text = permits.issue(request, shell_actor())
     if options["json"]:
         words = {
             "permit": text,
@@ -157,15 +157,15 @@ def add_reading_verbs(verbs: Any, terminal: Terminal) -> None:
 
 
 def _status(terminal: Terminal, options: dict[str, Any]) -> int:
-    answer = serializers.status_answer(services_runs.status(on_this_host()))
+    answer = serializers.status_answer(services_runs.status(shell_actor()))
     terminal.tell(options, answer, runs.status_lines(answer))
     return exit_of_status(answer, options["check"])
 
 
 def _plan(terminal: Terminal, options: dict[str, Any]) -> int:
-    actor, wanted = on_this_host(), plan_request(options)
+    actor, wanted = shell_actor(), plan_request(options)
     found = looking.plan(wanted, actor, _EVERYTHING)
-    demand = demanded_of(wanted, found, actor, _EVERYTHING)
+    demand = approval_requirement_for(wanted, found, actor, _EVERYTHING)
     answer = with_demand(told_plan(found), demand)
     terminal.tell(options, answer, runs.plan_lines(answer))
     return 0
@@ -182,21 +182,19 @@ def _runs(terminal: Terminal, options: dict[str, Any]) -> int:
     limit = options["limit"]
     if not 0 < limit <= 200:
         raise InvalidRequest("--limit must lie between 1 and 200.")
-    found = services_runs.list_all(
-        on_this_host(), database=options["database"], limit=limit
-    )
+    found = services_runs.list_all(shell_actor(), database=options["database"], limit=limit)
     answer = serializers.runs_answer(found, limit=limit)
     terminal.tell(options, answer, runs.runs_lines(answer))
     return 0
 
 
 def _show(terminal: Terminal, options: dict[str, Any]) -> int:
-    tell_run(terminal, options, services_runs.show(options["run"], on_this_host()))
+    tell_run(terminal, options, services_runs.show(options["run"], shell_actor()))
     return 0
 
 
 def _watch(terminal: Terminal, options: dict[str, Any]) -> int:
-    return follow(terminal, options, services_runs.show(options["run"], on_this_host()))
+    return follow(terminal, options, services_runs.show(options["run"], shell_actor()))
 
 
 def add_tokens_verbs(verbs: Any, terminal: Terminal) -> None:
@@ -210,7 +208,7 @@ def add_tokens_verbs(verbs: Any, terminal: Terminal) -> None:
 
 
 def _list(terminal: Terminal, options: dict[str, Any]) -> int:
-    found = ledger.list_all(on_this_host())
+    found = ledger.list_all(shell_actor())
     if options["json"]:
         terminal.write(msgspec.json.encode(found).decode())
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import SUPPRESS
 from typing import Any
 
-from migration_route.access.actors import on_this_host
+from migration_route.access.actors import shell_actor
 from migration_route.cli.arguments import rehearse_arguments
 from migration_route.cli.local import verb
 from migration_route.core.enums import CopyKind, Phase, RehearsalState
@@ -40,13 +40,13 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
 
 def told_plan(found: Plan) -> schemas.PlanAnswer:
     """Return a plan with its last rehearsal."""
-    last = rehearsals.of_plan(found, on_this_host())
+    last = rehearsals.of_plan(found, shell_actor())
     answer = reporting.with_rehearsal(plan_answer(found), last)
-    return with_opening(answer, launch.opens(found.database))
+    return with_opening(answer, launch.next_opening(found.database))
 
 
 def _rehearse(terminal: Terminal, options: dict[str, Any]) -> int:
-    actor = on_this_host()
+    actor = shell_actor()
     if options["clean"]:
         cleaned = rehearsals.clean(actor)
         lines = [f"removed what {record.id} has left" for record in cleaned]
@@ -78,7 +78,7 @@ def _rehearse(terminal: Terminal, options: dict[str, Any]) -> int:
 
 
 def _show(terminal: Terminal, options: dict[str, Any]) -> int:
-    actor = on_this_host()
+    actor = shell_actor()
     if options["rehearsal"]:
         record = rehearsals.show(options["rehearsal"], actor)
         answer = reporting.rehearsal_answer(record)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from migration_route.access.actors import on_this_host
+from migration_route.access.actors import shell_actor
 from migration_route.cli.arguments import (
     apply_arguments,
     is_yes,
@@ -28,7 +28,7 @@ from migration_route.presentation.text import runs
 from migration_route.presentation.text.terminal import Terminal
 from migration_route.services import apply, approvals, control, plans, resolve
 from migration_route.services import control as ending
-from migration_route.services.decisions import demanded_of
+from migration_route.services.decisions import approval_requirement_for
 
 _NOT_ALLOWED = 4
 
@@ -44,10 +44,10 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
 
 
 def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
-    actor = on_this_host()
+    actor = shell_actor()
     request = plan_request(options)
     found = plans.plan(request, actor)
-    demand = demanded_of(request, found, actor, AT_FIRST)
+    demand = approval_requirement_for(request, found, actor, AT_FIRST)
     if not options["json"]:
         answer = with_demand(plan_answer(found), demand)
         terminal.tell(options, answer, runs.plan_lines(answer))
@@ -88,7 +88,7 @@ def _is_agreed(words: str) -> bool:
 
 def _resolve(terminal: Terminal, options: dict[str, Any]) -> int:
     how = Resolution(options["how"])
-    actor, reason = on_this_host(), options["reason"]
+    actor, reason = shell_actor(), options["reason"]
     found = resolve.resolve(options["run"], actor, reason=reason, how=how)
     if how is Resolution.RESUME and found.state is not RunState.AWAITING_APPROVAL:
         return follow(terminal, options, found)
@@ -109,14 +109,14 @@ def add_approving_verbs(verbs: Any, terminal: Terminal) -> None:
 
 
 def _approve(terminal: Terminal, options: dict[str, Any]) -> int:
-    actor, reason = on_this_host(), options["reason"]
+    actor, reason = shell_actor(), options["reason"]
     found = approvals.approve(options["run"], actor, reason=reason)
     tell_run(terminal, options, found)
     return 0
 
 
 def _reject(terminal: Terminal, options: dict[str, Any]) -> int:
-    actor, reason = on_this_host(), options["reason"]
+    actor, reason = shell_actor(), options["reason"]
     found = approvals.reject(options["run"], actor, reason=reason)
     tell_run(terminal, options, found)
     return 0
@@ -149,14 +149,14 @@ def _add_arguments(parser: Any, *, is_explained: bool = False) -> None:
 
 
 def _ask(terminal: Terminal, options: dict[str, Any]) -> int:
-    run, actor, reason = options["run"], on_this_host(), options["reason"]
+    run, actor, reason = options["run"], shell_actor(), options["reason"]
     match options["verb"]:
         case "cancel":
             found = control.cancel(run, actor, reason=reason, force=options["force"])
         case "hold":
-            found = control.hold(run, actor, reason=reason)
+            found = control.pause(run, actor, reason=reason)
         case _:
-            found = control.resume(run, actor, reason=reason, force=options["force"])
+            found = control.unpause(run, actor, reason=reason, force=options["force"])
     tell_run(terminal, options, found)
     return 0
 
@@ -164,7 +164,7 @@ def _ask(terminal: Terminal, options: dict[str, Any]) -> int:
 def _end_blockers(terminal: Terminal, options: dict[str, Any]) -> int:
     """End who is in the way of a run; 1 when somebody was left alone."""
     run, reason = options["run"], options["reason"]
-    found = ending.end_blockers(run, on_this_host(), reason=reason)
+    found = ending.terminate_blockers(run, shell_actor(), reason=reason)
     answer = serializers.ended_blockers_answer(found.run, found.ended, found.not_ended)
     terminal.tell(options, answer, runs.ended_blockers_lines(answer))
     return 1 if found.not_ended else 0

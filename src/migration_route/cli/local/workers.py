@@ -19,7 +19,7 @@ from migration_route.core import subprocesses
 from migration_route.presentation import schemas
 from migration_route.presentation.text.terminal import Terminal
 from migration_route.services import execute, queue_worker
-from migration_route.services.notifications import deliver_until_done
+from migration_route.services.notifications import drain
 
 
 def add_verbs(verbs: Any, terminal: Terminal) -> None:
@@ -32,12 +32,12 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
 
 def _carry_on_anew(run: str, word: str) -> None:
     command = command_line(route_settings().command)
-    subprocesses.carry_on_anew(run, word, command)
+    subprocesses.reexec(run, word, command)
 
 
 def _run(terminal: Terminal, options: dict[str, Any]) -> int:
     run = options["run"]
-    found = execute.carry(
+    found = execute.execute(
         run,
         anew=lambda word: _carry_on_anew(run, word),
         carrier=options["carrier"],
@@ -54,7 +54,7 @@ def add_telling_verbs(verbs: Any, terminal: Terminal) -> None:
 
 def _deliver(terminal: Terminal, options: dict[str, Any]) -> int:
     del terminal
-    deliver_until_done(options["words"])
+    drain(options["words"])
     return 0
 
 
@@ -108,7 +108,7 @@ def _work(terminal: Terminal, options: dict[str, Any]) -> int:
     for alias in options["database"]:
         find_target(alias)
     begun = queue_worker.work(
-        queue_worker.WorkRequest(
+        queue_worker.QueueWorkerOptions(
             every=options["every"],
             most_runs=options["max_runs"],
             once=options["once"],

@@ -24,10 +24,10 @@ from migration_route.cli.arguments import (
     resolve_arguments,
 )
 from migration_route.cli.remote.arguments import FOLLOWING, run_path, seconds, verb
-from migration_route.cli.remote.client import Answered, Route
-from migration_route.cli.remote.errors import Told, Unreachable
+from migration_route.cli.remote.client import Answered, RouteClient
+from migration_route.cli.remote.errors import ProblemResponse, Unreachable
 from migration_route.cli.remote.follow import (
-    Screen,
+    Console,
     follow,
     going,
     tell_run,
@@ -77,7 +77,7 @@ def add_verbs(verbs: Any) -> None:
     found.add_argument("--reason", type=reason_text, default="", required=True)
 
 
-def _ask(route: Route, screen: Screen, options: dict[str, Any]) -> int:
+def _ask(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     body = {"reason": options["reason"]}
     if options.get("force"):
         body["force"] = True
@@ -86,7 +86,7 @@ def _ask(route: Route, screen: Screen, options: dict[str, Any]) -> int:
     return DONE
 
 
-def _end_blockers(route: Route, screen: Screen, options: dict[str, Any]) -> int:
+def _end_blockers(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     """End who is in the way of a run; 1 when somebody was left alone."""
     body = {"reason": options["reason"]}
     found = route.post(run_path(options, "end-blockers"), body, EndedBlockersAnswer)
@@ -101,7 +101,7 @@ _PAUSE = 1.0
 _SHORT_PAUSE = 0.2
 
 
-def wait_for_build(route: Route, build: str, *, until: float) -> None:
+def wait_for_build(route: RouteClient, build: str, *, until: float) -> None:
     """Come back when this build has answered several times in a row, each time over a new
     connection. `until` is a time of `time.monotonic`.
 
@@ -122,7 +122,7 @@ def wait_for_build(route: Route, build: str, *, until: float) -> None:
         time.sleep(_SHORT_PAUSE if in_a_row else _PAUSE)
 
 
-def _answering(route: Route) -> str | Unreachable:
+def _answering(route: RouteClient) -> str | Unreachable:
     """Return the build that answers now, or why none does."""
     try:
         reply = route.transport.send("GET", "ready")
@@ -176,7 +176,7 @@ def add_applying_verbs(verbs: Any) -> None:
     resolve_arguments(found)
 
 
-def _apply(route: Route, screen: Screen, options: dict[str, Any]) -> int:
+def _apply(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     until = time.monotonic() + options["build_timeout"]
     if options["build"]:
         wait_for_build(route, options["build"], until=until)
@@ -199,7 +199,7 @@ def _apply(route: Route, screen: Screen, options: dict[str, Any]) -> int:
 
 
 def _planned(
-    route: Route, options: dict[str, Any], *, until: float
+    route: RouteClient, options: dict[str, Any], *, until: float
 ) -> Answered[PlanAnswer]:
     """Return the plan, as the build tells it that is waited for."""
     while True:
@@ -232,8 +232,8 @@ def _is_agreed(words: str) -> bool:
 
 
 def _started(
-    route: Route,
-    screen: Screen,
+    route: RouteClient,
+    screen: Console,
     options: dict[str, Any],
     plan: PlanAnswer,
     *,
@@ -246,7 +246,7 @@ def _started(
     while True:
         try:
             return route.post("runs", wanted, RunAnswer, headers=headers)
-        except Told as told:
+        except ProblemResponse as told:
             is_other = told.problem.code == StaleCode.code and options["build"]
             if not is_other or time.monotonic() > until:
                 raise
@@ -275,7 +275,7 @@ def _body(options: dict[str, Any], plan: PlanAnswer) -> dict[str, Any]:
     return body | ({"wait_for_window": False} if options["no_window_wait"] else {})
 
 
-def _resolve(route: Route, screen: Screen, options: dict[str, Any]) -> int:
+def _resolve(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     body = {"reason": options["reason"], "how": options["how"]}
     found = route.post(run_path(options, "resolve"), body, RunAnswer)
     if options["how"] == Resolution.RESUME:
@@ -297,7 +297,7 @@ def add_rehearsing_verbs(verbs: Any) -> None:
     found.add_argument("rehearsal", nargs="?")
 
 
-def _rehearse(route: Route, screen: Screen, options: dict[str, Any]) -> int:
+def _rehearse(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     wanted = {
         "database": options["database"],
         "targets": options["targets"],
@@ -321,7 +321,7 @@ def _rehearse(route: Route, screen: Screen, options: dict[str, Any]) -> int:
     return exit_of_rehearsal(found.value)
 
 
-def _fingerprint(route: Route, options: dict[str, Any]) -> str:
+def _fingerprint(route: RouteClient, options: dict[str, Any]) -> str:
     return route.get(
         "plan",
         PlanAnswer,
@@ -332,7 +332,7 @@ def _fingerprint(route: Route, options: dict[str, Any]) -> str:
     ).value.fingerprint
 
 
-def _show(route: Route, screen: Screen, options: dict[str, Any]) -> int:
+def _show(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     if not options["rehearsal"]:
         found = route.get("rehearsals", RehearsalsAnswer, limit=200)
         screen.terminal.tell(options, found.raw, rehearsals_lines(found.value))

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from migration_route.cli.remote.client import Route
-from migration_route.cli.remote.follow import Screen
+from migration_route.cli.remote.client import RouteClient
+from migration_route.cli.remote.follow import Console
 from migration_route.cli.remote.transport import Transport, api_address, checked_token
 from migration_route.core import clock
 from migration_route.core.errors import InvalidRequest
 
-Asking = Callable[[Route, Screen, dict[str, Any]], int]
+Asking = Callable[[RouteClient, Console, dict[str, Any]], int]
 """Carries out a verb with a route and its options; returns the exit code."""
 
 
-def with_route(handler: Asking, screen: Screen, options: dict[str, Any]) -> int:
+def with_client(handler: Asking, screen: Console, options: dict[str, Any]) -> int:
     """Carry out a verb with the route that the options and the environment name."""
     if not options["url"]:
         raise InvalidRequest(
@@ -42,7 +42,7 @@ def with_route(handler: Asking, screen: Screen, options: dict[str, Any]) -> int:
     parts = urlsplit(transport.address)
     if parts.scheme == "http" and not _is_this_host(parts.hostname or ""):
         screen.trouble(f"The token goes to {parts.hostname} without encryption.")
-    route = Route(
+    route = RouteClient(
         transport=transport, patience=options["patience"], tell_trouble=screen.trouble
     )
     return handler(route, screen, options)
@@ -55,7 +55,7 @@ def _is_this_host(name: str) -> bool:
         return name == "localhost"
 
 
-Handler = Callable[[Screen, dict[str, Any]], int]
+Handler = Callable[[Console, dict[str, Any]], int]
 """Carries out a verb with its options; returns the exit code."""
 
 FOLLOWING = 120.0
@@ -86,7 +86,7 @@ def verb(
     verbs: Any, name: str, help_text: str, handler: Asking, *, patience: float = 0.0
 ) -> ArgumentParser:
     """Add a verb that asks a route; `handler` gets it as its first argument."""
-    found = local_verb(verbs, name, help_text, partial(with_route, handler))
+    found = local_verb(verbs, name, help_text, partial(with_client, handler))
     group = found.add_argument_group(
         "the route", "The token stands in the variable MIGRATION_ROUTE_TOKEN."
     )

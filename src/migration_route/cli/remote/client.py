@@ -16,9 +16,9 @@ from urllib.parse import urlencode
 import msgspec
 
 from migration_route.cli.remote.errors import (
-    NotTheRoute,
+    NotAMigrationRoute,
     NotUnderstood,
-    Told,
+    ProblemResponse,
     Unreachable,
     problem_in,
 )
@@ -43,7 +43,7 @@ class Answered(Generic[Kind]):
 
 
 @dataclass(slots=True, kw_only=True)
-class Route:
+class RouteClient:
     """A route that is asked from afar."""
 
     transport: Transport
@@ -148,7 +148,7 @@ def _passing_trouble(reply: Reply) -> Exception | None:
         return None
     if (problem := problem_in(reply.body)) is None:
         return Unreachable(f"{reply.url} answers with {reply.status}, and not the route.")
-    return None if problem.code in _FOR_GOOD else Told(problem, reply.body)
+    return None if problem.code in _FOR_GOOD else ProblemResponse(problem, reply.body)
 
 
 def _read(reply: Reply, kind: type[Kind]) -> Answered[Kind]:
@@ -161,14 +161,16 @@ def _read(reply: Reply, kind: type[Kind]) -> Answered[Kind]:
             f"The answer of {reply.url} is not understood: {error}"
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NotTheRoute(f"{reply.url} answers with something that is no JSON.") from error
+        raise NotAMigrationRoute(
+            f"{reply.url} answers with something that is no JSON."
+        ) from error
     return Answered(value=value, raw=reply.body)
 
 
 def _refusal(reply: Reply) -> Exception:
     """Return the error that an answer tells; somebody else may have given it."""
     if (problem := problem_in(reply.body)) is not None:
-        return Told(problem, reply.body)
+        return ProblemResponse(problem, reply.body)
     if reply.status in _PASSING:
         return Unreachable(f"{reply.url} answers with {reply.status}, and not the route.")
     stranger = Problem(
@@ -177,6 +179,6 @@ def _refusal(reply: Reply) -> Exception:
         status=reply.status,
         code="answered_by_another",
         detail=f"{reply.url} answers with {reply.status}, and not as the route does.",
-        hint=NotTheRoute.hint,
+        hint=NotAMigrationRoute.hint,
     )
-    return Told(stranger, to_json(stranger))
+    return ProblemResponse(stranger, to_json(stranger))

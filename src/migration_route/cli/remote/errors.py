@@ -28,7 +28,7 @@ class NotTrusted(Unreachable):
     was_sent = False
 
 
-class NotTheRoute(InvalidRequest):
+class NotAMigrationRoute(InvalidRequest):
     """What answers at this address is not a migration route."""
 
     code = "not_the_route"
@@ -44,7 +44,7 @@ class NotUnderstood(RouteError):
     hint = "Bring django-migration-route to the same version on both sides."
 
 
-class Told(Exception):
+class ProblemResponse(Exception):
     """The route has answered with a problem."""
 
     def __init__(self, problem: Problem, raw: bytes) -> None:

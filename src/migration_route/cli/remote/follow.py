@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from migration_route.cli.remote.client import Answered, Route
+from migration_route.cli.remote.client import Answered, RouteClient
 from migration_route.core.enums import EventKind, RunState
 from migration_route.presentation.schemas import EventAnswer, EventsAnswer, RunAnswer
 from migration_route.presentation.text.exit_codes import INTERRUPTED, exit_of_run
@@ -33,7 +33,7 @@ _CONTROL = {
 _SHOWN = frozenset({EventKind.LOCK_ATTEMPT, EventKind.HEALTH, EventKind.STATEMENT_RUNNING})
 
 
-class Live(Protocol):
+class LiveDisplay(Protocol):
     """A line that is alive below what was written."""
 
     def write(self, words: str) -> None:
@@ -50,11 +50,11 @@ def harmless(words: str) -> str:
 
 
 @dataclass(slots=True, kw_only=True)
-class Screen:
+class Console:
     """The standard output, the standard error, and what is alive on a terminal."""
 
     is_json: bool = False
-    _live: Live | None = field(default=None, init=False)
+    _live: LiveDisplay | None = field(default=None, init=False)
 
     @property
     def terminal(self) -> Terminal:
@@ -91,7 +91,7 @@ class Screen:
             finally:
                 self._live = None
 
-    def _live_line(self, steps: int) -> AbstractContextManager[Live | None]:
+    def _live_line(self, steps: int) -> AbstractContextManager[LiveDisplay | None]:
         if self.is_json or not sys.stdout.isatty():
             return nullcontext()
         try:
@@ -105,8 +105,8 @@ class Screen:
 class Following:
     """What is shown of the events of a run."""
 
-    screen: Screen
-    live: Live | None
+    screen: Console
+    live: LiveDisplay | None
     done: int = 0
     step: str = ""
 
@@ -129,7 +129,9 @@ _LONGEST = 3.0
 _PAGE = 500
 
 
-def follow(route: Route, screen: Screen, options: dict[str, Any], run: RunAnswer) -> int:
+def follow(
+    route: RouteClient, screen: Console, options: dict[str, Any], run: RunAnswer
+) -> int:
     """Tell what happens until the run has ended; return the exit code of its end.
 
     Ctrl-C ends the following and not the run.
@@ -141,7 +143,7 @@ def follow(route: Route, screen: Screen, options: dict[str, Any], run: RunAnswer
 
 
 @contextmanager
-def going(screen: Screen, words: str, verb: str) -> Iterator[None]:
+def going(screen: Console, words: str, verb: str) -> Iterator[None]:
     """Say how to come back when this is left: by Ctrl-C, which ends the client here, or
     because the route is asked in vain."""
     try:
@@ -154,14 +156,14 @@ def going(screen: Screen, words: str, verb: str) -> Iterator[None]:
         raise
 
 
-def tell_run(screen: Screen, options: dict[str, Any], found: Answered[RunAnswer]) -> int:
+def tell_run(screen: Console, options: dict[str, Any], found: Answered[RunAnswer]) -> int:
     """Tell a run as it is; return the exit code of its end."""
     screen.terminal.tell(options, found.raw, run_lines(found.value))
     return exit_of_run(found.value)
 
 
 def wait_for_approval(
-    route: Route, screen: Screen, options: dict[str, Any], run: Answered[RunAnswer]
+    route: RouteClient, screen: Console, options: dict[str, Any], run: Answered[RunAnswer]
 ) -> Answered[RunAnswer]:
     """Return the run when it is approved or given up, or after `--wait-for-approval`."""
     until = time.monotonic() + (options["wait_for_approval"] or 0.0)
@@ -176,7 +178,7 @@ def wait_for_approval(
     return run
 
 
-def _tell_events(route: Route, screen: Screen, run: RunAnswer) -> None:
+def _tell_events(route: RouteClient, screen: Console, run: RunAnswer) -> None:
     after, pause = 0, _SHORTEST
     with screen.following(run) as following:
         while True:

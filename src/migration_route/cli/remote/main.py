@@ -11,8 +11,8 @@ from typing import Any
 from migration_route import __version__
 from migration_route.cli.remote import apply, queries
 from migration_route.cli.remote.arguments import local_verb
-from migration_route.cli.remote.errors import Told
-from migration_route.cli.remote.follow import Screen
+from migration_route.cli.remote.errors import ProblemResponse
+from migration_route.cli.remote.follow import Console
 from migration_route.cli.tokens import tell_new_token, token_arguments
 from migration_route.core.errors import RouteError
 from migration_route.presentation import schemas
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(parser().parse_args(arguments))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    screen = Screen(is_json=options["json"])
+    screen = Console(is_json=options["json"])
     try:
         return _carried_out(screen, options)
     except KeyboardInterrupt:
@@ -58,10 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _carried_out(screen: Screen, options: dict[str, Any]) -> int:
+def _carried_out(screen: Console, options: dict[str, Any]) -> int:
     try:
         code: int = options["handler"](screen, options)
-    except Told as told:
+    except ProblemResponse as told:
         _tell_problem(screen, options, told.raw, str(told))
         return told.exit_code
     except RouteError as error:
@@ -71,12 +71,12 @@ def _carried_out(screen: Screen, options: dict[str, Any]) -> int:
     return code
 
 
-def _tell_problem(screen: Screen, options: dict[str, Any], raw: bytes, words: str) -> None:
+def _tell_problem(screen: Console, options: dict[str, Any], raw: bytes, words: str) -> None:
     if options["json"]:
         screen.write(pretty(raw))
     else:
         screen.write_error(words)
 
 
-def _new_token(screen: Screen, options: dict[str, Any]) -> int:
+def _new_token(screen: Console, options: dict[str, Any]) -> int:
     return tell_new_token(screen.terminal, options)

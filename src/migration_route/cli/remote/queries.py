@@ -7,9 +7,9 @@ from typing import Any
 
 from migration_route.cli.arguments import target_arguments
 from migration_route.cli.export_file import save_export, tell_export
-from migration_route.cli.remote.arguments import FOLLOWING, run_path, verb, with_route
-from migration_route.cli.remote.client import Route
-from migration_route.cli.remote.follow import Screen, follow, tell_run
+from migration_route.cli.remote.arguments import FOLLOWING, run_path, verb, with_client
+from migration_route.cli.remote.client import RouteClient
+from migration_route.cli.remote.follow import Console, follow, tell_run
 from migration_route.core.enums import Mode
 from migration_route.core.errors import InvalidRequest
 from migration_route.presentation.schemas import (
@@ -62,13 +62,13 @@ def add_ledger_verbs(verbs: Any) -> None:
     found.add_argument("--output", type=Path, metavar="FILE", help="left out: print it")
 
 
-def _status(route: Route, screen: Screen, options: dict[str, Any]) -> int:
+def _status(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     found = route.get("status", StatusAnswer)
     screen.terminal.tell(options, found.raw, runs.status_lines(found.value))
     return exit_of_status(found.value, options["check"])
 
 
-def _plan(route: Route, screen: Screen, options: dict[str, Any]) -> int:
+def _plan(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     found = route.get(
         "plan",
         PlanAnswer,
@@ -81,7 +81,7 @@ def _plan(route: Route, screen: Screen, options: dict[str, Any]) -> int:
     return DONE
 
 
-def _health(route: Route, screen: Screen, options: dict[str, Any]) -> int:
+def _health(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     found = route.get(
         "health", HealthAnswer, database=options["database"], target=options["targets"]
     )
@@ -89,7 +89,7 @@ def _health(route: Route, screen: Screen, options: dict[str, Any]) -> int:
     return exit_of_health(found.value)
 
 
-def _runs(route: Route, screen: Screen, options: dict[str, Any]) -> int:
+def _runs(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     if not 0 < options["limit"] <= 200:
         raise InvalidRequest("--limit must lie between 1 and 200.")
     found = route.get(
@@ -99,27 +99,27 @@ def _runs(route: Route, screen: Screen, options: dict[str, Any]) -> int:
     return DONE
 
 
-def _show(route: Route, screen: Screen, options: dict[str, Any]) -> int:
+def _show(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     tell_run(screen, options, route.get(run_path(options), RunAnswer))
     return DONE
 
 
-def _watch(route: Route, screen: Screen, options: dict[str, Any]) -> int:
+def _watch(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     return follow(route, screen, options, route.get(run_path(options), RunAnswer).value)
 
 
-def _verify_file_or_ledger(screen: Screen, options: dict[str, Any]) -> int:
+def _verify_file_or_ledger(screen: Console, options: dict[str, Any]) -> int:
     if options["file"]:
         return tell_export(screen.terminal, options)
-    return with_route(_verify, screen, options)
+    return with_client(_verify, screen, options)
 
 
-def _verify(route: Route, screen: Screen, options: dict[str, Any]) -> int:
+def _verify(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     found = route.get("ledger/verify", VerificationAnswer)
     told = [runs.verification_line(found.value)]
     screen.terminal.tell(options, found.raw, told)
     return DONE if found.value.intact else FAILED
 
 
-def _export(route: Route, screen: Screen, options: dict[str, Any]) -> int:
+def _export(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     return save_export(screen.terminal, options, route.lines("ledger/export"))

@@ -27,7 +27,7 @@ from urllib.request import (
 import msgspec
 
 from migration_route import __version__
-from migration_route.cli.remote.errors import NotTheRoute, NotTrusted, Unreachable
+from migration_route.cli.remote.errors import NotAMigrationRoute, NotTrusted, Unreachable
 from migration_route.core.errors import InvalidRequest, Unauthenticated
 
 API = "api/v1/"
@@ -139,7 +139,7 @@ class Transport:
                     url = self._redirected(method, url, response)
         except (OSError, HTTPException) as error:
             raise _unreachable(error, self.address) from error
-        raise NotTheRoute(f"{self.address} sends in circles.")
+        raise NotAMigrationRoute(f"{self.address} sends in circles.")
 
     def _open(
         self,
@@ -186,7 +186,7 @@ class Transport:
         is_kept = method == "GET" or response.status in _KEEPING_THE_METHOD
         if is_kept and _origin(urlsplit(there)) == _origin(urlsplit(url)):
             return there
-        raise NotTheRoute(
+        raise NotAMigrationRoute(
             f"{self.address} sends on to {there[:200]}; the token does not go there.",
             hint="If that is where the route is, give that address as --url.",
         )

@@ -16,9 +16,9 @@ from django.utils.module_loading import import_string
 
 from migration_route.conf import route_settings
 from migration_route.core.errors import Misconfigured, RouteError
-from migration_route.execution.launchers.process import require_fitting
+from migration_route.execution.launchers.process import require_same_plan
 from migration_route.ledger.records import RunRecord
-from migration_route.policy.decision import Permit
+from migration_route.policy.decision import Allowed
 
 _BUILT_IN = {
     "process": "migration_route.execution.launchers.process.ProcessLauncher",
@@ -37,7 +37,7 @@ class Launcher(Protocol):
     why nothing could be started, and `advice()` that returns a warning for the checks.
     """
 
-    def launch(self, permit: Permit, run: RunRecord) -> None:
+    def launch(self, permit: Allowed, run: RunRecord) -> None:
         """Start it. A permit is asked for, so that nothing starts without one.
 
         Raises `LaunchFailed`.
@@ -69,17 +69,17 @@ def launcher() -> Launcher:
     return found
 
 
-def is_patient() -> bool:
+def is_pull_based() -> bool:
     """Tell whether a queued run may lie until somebody comes for it."""
     return bool(getattr(_found(), "is_patient", False))
 
 
-def can_wait() -> bool:
+def supports_waiting() -> bool:
     """Tell whether a process of a run may wait for its opening."""
     return bool(getattr(launcher(), "can_wait", True))
 
 
-def starts_again() -> Callable[[RunRecord], None] | None:
+def relauncher() -> Callable[[RunRecord], None] | None:
     """Return what starts a process for a run whose own is gone; None where nothing
     does, because somebody comes for it."""
     found: Callable[[RunRecord], None] | None = getattr(_found(), "start_again", None)
@@ -98,6 +98,6 @@ class WorkLauncher:
 
     is_patient = True
 
-    def launch(self, permit: Permit, run: RunRecord) -> None:
+    def launch(self, permit: Allowed, run: RunRecord) -> None:
         """Start nothing."""
-        require_fitting(permit, run)
+        require_same_plan(permit, run)

@@ -35,11 +35,11 @@ from migration_route.conf import route_settings
 from migration_route.conf.command import command_line
 from migration_route.core import subprocesses
 from migration_route.core.errors import LaunchFailed
-from migration_route.core.redaction import masked
+from migration_route.core.redaction import redact
 from migration_route.ledger import claims
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import same_plan
-from migration_route.policy.decision import Permit
+from migration_route.policy.decision import Allowed
 
 logger = logging.getLogger("migration_route.execution")
 
@@ -49,7 +49,7 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def words_of(run: str) -> Path | None:
+def log_path(run: str) -> Path | None:
     """Return the path of a run's file; None where this host has none. The file is removed
     when the run ends well."""
     with _folders() as folders:
@@ -61,7 +61,7 @@ def words_of(run: str) -> Path | None:
 
 
 @contextmanager
-def taking_words(run: str) -> Iterator[int]:
+def open_log(run: str) -> Iterator[int]:
     """Give the descriptor of that file, empty and locked, to hand to a new process.
 
     The file gets its name when the lock is on it: whoever finds it finds it locked.
@@ -95,7 +95,7 @@ def has_ended(run: str) -> bool:
     return True
 
 
-def with_last_words(message: str, run: str) -> str:
+def with_log_tail(message: str, run: str) -> str:
     """Return a message with what the process of a run printed last, masked: the error
     comes first, the message and the end of the output behind it."""
     words = _last_words(run).strip()
@@ -112,11 +112,11 @@ def _last_words(run: str) -> str:
     if descriptor is None:
         return ""
     with os.fdopen(descriptor, errors="replace") as file, suppress(OSError):
-        return masked(file.read())[-_TAIL:]
+        return redact(file.read())[-_TAIL:]
     return ""
 
 
-def forget_words(run: str) -> None:
+def remove_log(run: str) -> None:
     """Remove the file, if it can be removed: nothing depends on that."""
     with _folders() as folders:
         for folder, descriptor in folders:
@@ -216,33 +216,33 @@ def _is_private(descriptor: int) -> bool:
 class ProcessLauncher:
     """Starts the supervisor in a session of its own."""
 
-    def launch(self, permit: Permit, run: RunRecord) -> None:
+    def launch(self, permit: Allowed, run: RunRecord) -> None:
         """Start it, and return at once. Raises `LaunchFailed`."""
         reap(start(permit, run), run.id)
 
     def start_again(self, run: RunRecord) -> None:
         """Start it for a run whose process is gone before it began. Raises
         `LaunchFailed`."""
-        reap(begin(run.id, "run", run.id), run.id)
+        reap(spawn(run.id, "run", run.id), run.id)
 
 
-def start(permit: Permit, run: RunRecord, *words: str) -> subprocess.Popen[bytes]:
+def start(permit: Allowed, run: RunRecord, *words: str) -> subprocess.Popen[bytes]:
     """Start the supervisor of a run that this permit allows, with these further words."""
-    require_fitting(permit, run)
-    return begin(run.id, "run", run.id, *words)
+    require_same_plan(permit, run)
+    return spawn(run.id, "run", run.id, *words)
 
 
-def require_fitting(permit: Permit, run: RunRecord) -> None:
+def require_same_plan(permit: Allowed, run: RunRecord) -> None:
     """Raise `LaunchFailed` unless the permit is for the plan of this run."""
     if not same_plan(permit.plan.fingerprint, run.fingerprint):
         raise LaunchFailed("The permit is for another plan than the run.")
 
 
-def begin(words_of: str, *arguments: str) -> subprocess.Popen[bytes]:
+def spawn(words_of: str, *arguments: str) -> subprocess.Popen[bytes]:
     """Start the route's own command in a session of its own, with the code that is on
     disk; what it says goes to the file of that name. Raises `LaunchFailed`."""
     command = command_line(route_settings().command)
-    with taking_words(words_of) as words:
+    with open_log(words_of) as words:
         try:
             return subprocess.Popen(  # noqa: S603 - the project's command, our own id
                 [*command, *arguments],
@@ -266,23 +266,23 @@ class InlineLauncher:
 
     can_wait = False  # a request would stand until the window opens
 
-    def launch(self, permit: Permit, run: RunRecord) -> None:
+    def launch(self, permit: Allowed, run: RunRecord) -> None:
         """Start it and wait. Raises `LaunchFailed`."""
         # One that is approved outside of its window waits in the table, not in here.
         start(permit, run, "--hand-back").wait()
 
 
-def start_taken(run: str, *words: str) -> tuple[RunRecord, subprocess.Popen[bytes]]:
+def claim_and_spawn(run: str, *words: str) -> tuple[RunRecord, subprocess.Popen[bytes]]:
     """Take a run, and start its process with these further words; of several callers,
     one does.
 
     Raises `NotInThisState` when it is another's or has begun, `UnknownRun`,
     `LaunchFailed`.
     """
-    word = claims.new_word()
-    taken = claims.take(run, word, host=socket.gethostname(), pid=None)
+    word = claims.new_claim_token()
+    taken = claims.claim(run, word, host=socket.gethostname(), pid=None)
     try:
-        return taken, begin(run, "run", run, f"--carrier={word}", *words)
+        return taken, spawn(run, "run", run, f"--carrier={word}", *words)
     except LaunchFailed:
-        claims.hand_back(run, word)
+        claims.release_claim(run, word)
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import django
 
 from migration_route.conf import route_settings
-from migration_route.execution.launchers.task_queue import start_run
+from migration_route.execution.launchers.task_queue import execute_run
 
 if django.VERSION >= (6, 0):
     from django.tasks import task
@@ -14,6 +14,6 @@ else:
 
 
 @task(backend=route_settings().task_backend, queue_name=route_settings().task_queue)
-def carry_run(run: str) -> None:
+def execute_run_task(run: str) -> None:
     """Start the process of a run, and wait for its end."""
-    start_run(run)
+    execute_run(run)

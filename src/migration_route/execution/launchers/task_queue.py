@@ -21,24 +21,28 @@ from migration_route.conf import route_settings
 from migration_route.core import clock, subprocesses
 from migration_route.core.enums import RunState
 from migration_route.core.errors import (
+    InvalidState,
     LaunchFailed,
     Misconfigured,
-    NotInThisState,
     RouteError,
 )
-from migration_route.core.redaction import masked
-from migration_route.execution.launchers.process import reap, require_fitting, start_taken
-from migration_route.execution.preflight import opening_of
+from migration_route.core.redaction import redact
+from migration_route.execution.launchers.process import (
+    claim_and_spawn,
+    reap,
+    require_same_plan,
+)
+from migration_route.execution.preflight import schedule_of_run
 from migration_route.ledger import runs
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.records import RunRecord
-from migration_route.policy.decision import Permit
-from migration_route.policy.schedule import Later
+from migration_route.policy.decision import Allowed
+from migration_route.policy.schedule import OpensLater
 
 logger = logging.getLogger("migration_route.execution")
 
 
-class QueuedLauncher(ABC):
+class QueueLauncher(ABC):
     """Puts a run on a queue: a subclass says how."""
 
     is_patient = True
@@ -54,16 +58,16 @@ class QueuedLauncher(ABC):
         """Put the task `start_run(run)` on the queue, not before a time if there is one.
         What it raises makes the run fail: nothing would carry it."""
 
-    def launch(self, permit: Permit, run: RunRecord) -> None:
+    def launch(self, permit: Allowed, run: RunRecord) -> None:
         """Put it on the queue. Raises `LaunchFailed`."""
-        require_fitting(permit, run)
+        require_same_plan(permit, run)
         self.start_again(run)
 
     def start_again(self, run: RunRecord) -> None:
         """Put a run on the queue whose process is gone. Raises `LaunchFailed`."""
         until = run.waiting_until if run.waits_to_begin and not run.in_spite else ""
         try:
-            at = clock.parsed(until) if until and self.supports_defer else None
+            at = clock.parse_time(until) if until and self.supports_defer else None
             self.enqueue(run.id, at)
         except RouteError:
             raise
@@ -78,32 +82,32 @@ def _conclude(run: str, error: LaunchFailed) -> None:
     """End a run whose task could not start a process: no other task will come for it."""
     why = StepError(type="LaunchFailed", message=str(error))
     change = runs.Change(outcome=error.code, error=why)
-    with suppress(NotInThisState):  # it was cancelled, or another task has started it
+    with suppress(InvalidState):  # it was cancelled, or another task has started it
         unbegun = {RunState.QUEUED, RunState.WAITING}
         runs.move(run, to=RunState.FAILED, expected=unbegun, change=change)
 
 
-def start_run(run: str) -> None:
+def execute_run(run: str) -> None:
     """What the task of a queue does: start the process of a run, and wait for its end.
 
     It does not wait for one that has to wait itself. Where the run is another's already,
     or has begun, nothing happens: the task was delivered twice.
     """
     try:
-        taken, process = start_taken(run)
-    except NotInThisState as error:
+        taken, process = claim_and_spawn(run)
+    except InvalidState as error:
         logger.info("Nothing to do: %s", error)
         return
     except LaunchFailed as error:
         _conclude(run, error)
         raise
-    if isinstance(opening_of(taken), Later):
+    if isinstance(schedule_of_run(taken), OpensLater):
         reap(process, run)
     else:
         process.wait()
 
 
-class TaskLauncher(QueuedLauncher):
+class TaskLauncher(QueueLauncher):
     """Puts the run on the queue of a backend of TASKS."""
 
     @property
@@ -139,7 +143,7 @@ class TaskLauncher(QueuedLauncher):
         result = task.enqueue(run)
         if str(result.status) == "FAILED":
             errors = [subprocesses.error_in(error.traceback) for error in result.errors]
-            raise LaunchFailed(masked(errors[-1] if errors else "The task failed."))
+            raise LaunchFailed(redact(errors[-1] if errors else "The task failed."))
 
 
 def _is_of(backend: object, name: str) -> bool:
@@ -156,7 +160,7 @@ def _task() -> Any:
     """
     ours = route_settings()
     try:
-        from migration_route.execution.launchers.task import carry_run
+        from migration_route.execution.launchers.task import execute_run_task
     except ImportError as error:
         raise Misconfigured(
             "The launcher 'tasks' needs Django 6, or the package django-tasks.",
@@ -165,7 +169,7 @@ def _task() -> Any:
     except Exception as error:  # TASKS, and each backend, has errors of its own
         raise _misfit(error) from error
     try:
-        return carry_run.using(backend=ours.task_backend, queue_name=ours.task_queue)
+        return execute_run_task.using(backend=ours.task_backend, queue_name=ours.task_queue)
     except Exception as error:  # as above
         raise _misfit(error) from error
 

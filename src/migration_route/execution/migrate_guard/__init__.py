@@ -24,10 +24,10 @@ from migration_route.core.errors import DatabaseUnavailable, Misconfigured
 from migration_route.vendors import vendor_of
 
 if TYPE_CHECKING:
-    from migration_route.execution.migrate_guard.guarded import Guarded
+    from migration_route.execution.migrate_guard.guarded import GuardedMigrate
 
 _aside: set[str] = set()  # databases that this process has locked already, as a worker
-_held: dict[tuple[int, str], Guarded] = {}  # by thread and database
+_held: dict[tuple[int, str], GuardedMigrate] = {}  # by thread and database
 
 
 def watch() -> None:
@@ -36,7 +36,7 @@ def watch() -> None:
 
 
 @contextmanager
-def standing_aside(alias: str) -> Iterator[None]:
+def bypass_guard(alias: str) -> Iterator[None]:
     """Let this process migrate a database that its supervisor has locked."""
     _aside.add(alias)
     try:
@@ -63,9 +63,9 @@ def _before(
             return  # a migration that calls `migrate` itself: the lock is ours already
         earlier.end()  # it was left behind when something around it failed
     # Only now: every process of the project loads this module, few of them migrate.
-    from migration_route.execution.migrate_guard.guarded import Guarded
+    from migration_route.execution.migrate_guard.guarded import GuardedMigrate
 
-    guarded = Guarded(using, plan, ended=lambda: _held.pop(key, None))
+    guarded = GuardedMigrate(using, plan, ended=lambda: _held.pop(key, None))
     guarded.begin(apps)
     _held[key] = guarded
 

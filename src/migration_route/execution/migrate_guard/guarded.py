@@ -28,13 +28,13 @@ from django.db.migrations import Migration
 from django.db.migrations.loader import MigrationLoader
 from django.db.models.signals import post_migrate
 
-from migration_route.access.actors import on_this_host
+from migration_route.access.actors import shell_actor
 from migration_route.conf import route_settings
 from migration_route.conf.databases import (
-    new_connection,
-    own_connection,
     owner_of,
-    require_direct,
+    private_connection,
+    require_session_connection,
+    using_private_connection,
 )
 from migration_route.core.enums import Action, Mode, WaitingReason
 from migration_route.core.error_texts import message_of
@@ -42,13 +42,13 @@ from migration_route.core.errors import DatabaseUnavailable, PoolerDetected
 from migration_route.core.redaction import clipped
 from migration_route.core.secret_patterns import MASK
 from migration_route.execution.migrate_guard import state_refresh
-from migration_route.execution.supervisor.run_lock import in_the_way
-from migration_route.ledger.entries import Draft, note
+from migration_route.execution.supervisor.run_lock import acquire_or_reason
+from migration_route.ledger.entries import Draft, write_if_possible
 from migration_route.ledger.queries import active_runs, unresolved_runs
 from migration_route.planning import sources
 from migration_route.planning.graph import read_recorder
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot, TargetLock
+from migration_route.vendors.base import LockSlot, TargetLock
 
 _LONGEST = 2000
 _NAMES_A_SECRET = re.compile(r"password|passwd|secret|token|key", re.IGNORECASE)
@@ -56,7 +56,7 @@ _NAMES_A_SECRET = re.compile(r"password|passwd|secret|token|key", re.IGNORECASE)
 logger = logging.getLogger("migration_route.ledger")
 
 
-class TypedRecord:
+class MigrateAuditRecord:
     """Writes the two lines of one typed `migrate`, if there is anything to say."""
 
     def __init__(self, alias: str) -> None:
@@ -123,13 +123,13 @@ class TypedRecord:
 
     def _recorded(self) -> frozenset[tuple[str, str]] | None:
         try:
-            with own_connection(self._alias):
+            with using_private_connection(self._alias):
                 return read_recorder(self._alias)
         except (DatabaseFailure, DatabaseUnavailable):
             return None
 
     def _note(self, action: Action, facts: dict[str, Any]) -> None:
-        actor = on_this_host()
+        actor = shell_actor()
         draft = Draft(
             action=action,
             actor_kind=actor.kind,
@@ -139,8 +139,8 @@ class TypedRecord:
             facts=facts,
         )
         try:
-            with own_connection(route_settings().ledger_database):
-                note(draft)
+            with using_private_connection(route_settings().ledger_database):
+                write_if_possible(draft)
         except DatabaseUnavailable as error:
             logger.warning("%s of %s is not on record: %s", action, self._alias, error)
 
@@ -162,7 +162,7 @@ def _argv() -> list[str]:
 _POLL = 0.1  # seconds between two looks at a lock that is taken
 
 
-class Guarded:
+class GuardedMigrate:
     """One typed `migrate` of one database."""
 
     def __init__(
@@ -177,7 +177,7 @@ class Guarded:
         self._connection: BaseDatabaseWrapper | None = None
         self._lock: TargetLock | None = None
         self._target = owner_of(alias)  # as the ledger calls it
-        self._record = TypedRecord(self._target)
+        self._record = MigrateAuditRecord(self._target)
         self._uid = f"migration_route.guard.{id(self)}"
         self._ending = threading.RLock()  # a finaliser may come in between
         self._has_ended = False
@@ -196,7 +196,7 @@ class Guarded:
         """
         since = time.monotonic()
         try:
-            require_direct(self.alias)
+            require_session_connection(self.alias)
         except PoolerDetected as error:
             _warn(f"This migrate takes no lock. {error}")
         except DatabaseFailure as error:
@@ -212,7 +212,7 @@ class Guarded:
                 dropped=dropped,
                 unresolved=self._warn_of_what_was_left(),
             )
-            state_refresh.expect(self)
+            state_refresh.subscribe(self)
             post_migrate.connect(self._after, weak=False, dispatch_uid=self._uid)
             if apps is not None:
                 self._finalizer = weakref.finalize(apps, self.end)
@@ -221,11 +221,11 @@ class Guarded:
             raise
 
     def _take(self) -> None:
-        self._connection = new_connection(self.alias)
+        self._connection = private_connection(self.alias)
         self._connection.inc_thread_sharing()  # it may be closed by another thread
         vendor = vendor_of(self.alias)
-        lock = vendor.lock(self._connection, Slot.SUPERVISOR)
-        worker_lock = vendor.lock(self._connection, Slot.WORKER)
+        lock = vendor.lock(self._connection, LockSlot.SUPERVISOR)
+        worker_lock = vendor.lock(self._connection, LockSlot.WORKER)
         try:
             self._wait(lock, worker_lock)
         except (DatabaseFailure, OSError) as error:
@@ -240,7 +240,7 @@ class Guarded:
         seconds = route_settings().guard_wait.total_seconds()
         deadline = time.monotonic() + seconds
         told = False
-        while reason := in_the_way(lock, worker_lock):
+        while reason := acquire_or_reason(lock, worker_lock):
             if time.monotonic() > deadline:
                 raise CommandError(self._refusal(reason))
             if not told:
@@ -328,7 +328,7 @@ class Guarded:
         if self._finalizer is not None:
             self._finalizer.detach()
         self._ended()
-        state_refresh.forget(self)
+        state_refresh.unsubscribe(self)
         post_migrate.disconnect(dispatch_uid=self._uid)
         held = self._lock is None or self._lock.is_held()
         try:

@@ -23,7 +23,7 @@ from migration_route.core.enums import Mode
 Plan = list[tuple[Migration, bool]]
 
 
-class Expected(Protocol):
+class PlanSubscriber(Protocol):
     """Somebody who waits for the executor to be given a plan."""
 
     alias: str
@@ -33,13 +33,13 @@ class Expected(Protocol):
         """Let the executor work."""
 
 
-_expected: list[Expected] = []
+_expected: list[PlanSubscriber] = []
 # A finaliser may come in between, in the same thread.
 _lock = threading.RLock()
 _usual: Any = MigrationExecutor.migrate
 
 
-def expect(somebody: Expected) -> None:
+def subscribe(somebody: PlanSubscriber) -> None:
     """Hand the next work on this plan, by whichever executor, to somebody."""
     with _lock:
         _expected.append(somebody)
@@ -47,7 +47,7 @@ def expect(somebody: Expected) -> None:
             _wrap()
 
 
-def forget(somebody: Expected) -> None:
+def unsubscribe(somebody: PlanSubscriber) -> None:
     """Expect it no longer; the last one leaves Django's executor as it was."""
     with _lock:
         if somebody in _expected:
@@ -75,7 +75,7 @@ def _wrap() -> None:
             return usual(self, targets, plan=plan, state=state, **modes)
 
         def work() -> Any:
-            now = caught_up(self, plan, state)
+            now = refreshed_state(self, plan, state)
             return usual(self, targets, plan=plan, state=now, **modes)
 
         mode = Mode.FAKE if fake else Mode.FAKE_INITIAL if fake_initial else Mode.APPLY
@@ -85,12 +85,12 @@ def _wrap() -> None:
     setattr(MigrationExecutor, "migrate", migrate)  # noqa: B010 - it is a method
 
 
-def _who_expects(plan: Plan | None) -> Expected | None:
+def _who_expects(plan: Plan | None) -> PlanSubscriber | None:
     with _lock:
         return next((found for found in _expected if found.plan is plan), None)
 
 
-def caught_up(
+def refreshed_state(
     executor: MigrationExecutor, plan: Plan, state: ProjectState | None
 ) -> ProjectState | None:
     """Return the state to start from, as the recorder is now.

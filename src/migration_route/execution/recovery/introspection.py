@@ -21,7 +21,7 @@ from django.db.migrations import Migration
 from django.db.migrations.operations.base import Operation
 
 from migration_route.conf.databases import is_in_one_transaction
-from migration_route.core.enums import Presence
+from migration_route.core.enums import EffectState
 from migration_route.execution.recovery.schema_marks import (
     Effect,
     Mark,
@@ -39,7 +39,7 @@ from migration_route.vendors.base import CatalogReader
 _Picture = tuple[frozenset[Mark], frozenset[Mark]]  # what is there, what is not yet sure
 
 
-def compare(effects: Sequence[Effect], there: frozenset[Mark]) -> tuple[Presence, ...]:
+def compare(effects: Sequence[Effect], there: frozenset[Mark]) -> tuple[EffectState, ...]:
     """Return what of each operation is in; `there` are the marks of the catalog.
 
     A later operation may undo what an earlier one did, so the catalog is held against
@@ -63,7 +63,7 @@ def compare(effects: Sequence[Effect], there: frozenset[Mark]) -> tuple[Presence
     ]
     if len(halves) == 1:
         return tuple(
-            Presence.MIDWAY
+            EffectState.MIDWAY
             if number == halves[0]
             else _reading(effect, [number < halves[0]])
             for number, effect in enumerate(effects)
@@ -72,25 +72,25 @@ def compare(effects: Sequence[Effect], there: frozenset[Mark]) -> tuple[Presence
 
 
 def with_copy_left(
-    states: Sequence[Presence], harmless: Sequence[bool]
-) -> tuple[Presence, ...]:
+    states: Sequence[EffectState], harmless: Sequence[bool]
+) -> tuple[EffectState, ...]:
     """Return the readings where the copy of a table is left that was to take its place:
     the first operation that is not in, and does something, is half done."""
     for number, (state, is_harmless) in enumerate(zip(states, harmless, strict=True)):
-        if state is not Presence.IN and not is_harmless:
-            return (*states[:number], Presence.MIDWAY, *states[number + 1 :])
+        if state is not EffectState.IN and not is_harmless:
+            return (*states[:number], EffectState.MIDWAY, *states[number + 1 :])
     return tuple(states)
 
 
-def compare_end(effects: Sequence[Effect], there: frozenset[Mark]) -> Presence:
+def compare_end(effects: Sequence[Effect], there: frozenset[Mark]) -> EffectState:
     """Return what is in of that which the schema editor keeps for the end."""
     last, unsure = _pictures(effects)[-1]
     found = unsure & there
     if not unsure or not last <= there | unsure:
-        return Presence.UNKNOWN if not unsure else Presence.OUT
+        return EffectState.UNKNOWN if not unsure else EffectState.OUT
     if found == unsure:
-        return Presence.IN
-    return Presence.MIDWAY if found else Presence.OUT
+        return EffectState.IN
+    return EffectState.MIDWAY if found else EffectState.OUT
 
 
 def _touched(effects: Iterable[Effect]) -> frozenset[Mark]:
@@ -119,21 +119,21 @@ def _fits(picture: _Picture, there: frozenset[Mark], marks: frozenset[Mark]) -> 
     return expected & sure == there & sure
 
 
-def _reading(effect: Effect, answers: Iterable[bool]) -> Presence:
+def _reading(effect: Effect, answers: Iterable[bool]) -> EffectState:
     found = set(answers)
     if not effect.touched or len(found) > 1:
-        return Presence.UNKNOWN
-    return Presence.IN if found.pop() else Presence.OUT
+        return EffectState.UNKNOWN
+    return EffectState.IN if found.pop() else EffectState.OUT
 
 
-def _alone(effect: Effect, there: frozenset[Mark]) -> Presence:
+def _alone(effect: Effect, there: frozenset[Mark]) -> EffectState:
     gained, lost = effect.gained - effect.deferred, effect.lost
     if not gained | lost:
-        return Presence.UNKNOWN
+        return EffectState.UNKNOWN
     done = {mark in there for mark in gained} | {mark not in there for mark in lost}
     if len(done) > 1:
-        return Presence.MIDWAY
-    return Presence.IN if done.pop() else Presence.OUT
+        return EffectState.MIDWAY
+    return EffectState.IN if done.pop() else EffectState.OUT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +219,7 @@ class OperationReading:
 
     position: int  # in the migration's list, from 0
     description: str
-    state: Presence
+    state: EffectState
     is_harmless: bool  # it does nothing to the database: to repeat it is safe
     has_own_transaction: bool  # what it wrote is there as a whole, or not at all
     is_only_invalid: bool  # all that is left of it is an index that nobody uses
@@ -231,7 +231,7 @@ class StepReading:
     """What the catalog says of a step: its operations in the order of execution."""
 
     operations: tuple[OperationReading, ...]
-    end: Presence  # of what the schema editor keeps for the end of the migration
+    end: EffectState  # of what the schema editor keeps for the end of the migration
 
 
 @graphs.without_translations()
@@ -285,9 +285,9 @@ def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
                 state=_with_what_is_left(effect, state, live),
                 is_harmless=does_nothing(move[0]),
                 has_own_transaction=has_own_transaction(migration, move[0], alias),
-                is_only_invalid=state is Presence.OUT
+                is_only_invalid=state is EffectState.OUT
                 and bool(effect.gained & live.invalid),
-                lacks_only_a_drop=state is Presence.IN
+                lacks_only_a_drop=state is EffectState.IN
                 and bool(effect.passing & live.defaults),
             )
             for position, move, effect, state in zip(
@@ -298,13 +298,13 @@ def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
     )
 
 
-def _with_what_is_left(effect: Effect, state: Presence, live: Live) -> Presence:
+def _with_what_is_left(effect: Effect, state: EffectState, live: Live) -> EffectState:
     """Call half done what has left an index that is not used, or a default that was to
     go again."""
-    if state is Presence.OUT and effect.gained & live.invalid:
-        return Presence.MIDWAY
-    if state is Presence.IN and effect.passing & live.defaults:
-        return Presence.MIDWAY
+    if state is EffectState.OUT and effect.gained & live.invalid:
+        return EffectState.MIDWAY
+    if state is EffectState.IN and effect.passing & live.defaults:
+        return EffectState.MIDWAY
     return state
 
 

@@ -26,34 +26,34 @@ from datetime import timedelta
 from django.db import Error as DatabaseFailure
 
 from migration_route.conf import route_settings
-from migration_route.conf.databases import new_connection, own_connection, require_direct
+from migration_route.conf.databases import (
+    private_connection,
+    require_session_connection,
+    using_private_connection,
+)
 from migration_route.core import clock, subprocesses
 from migration_route.core.enums import EventKind, RunState, StepState, WaitingReason
 from migration_route.core.errors import (
     DatabaseUnavailable,
-    NotInThisState,
-    OrphanBackend,
+    InvalidState,
     PoolerDetected,
+    SessionOrphaned,
 )
-from migration_route.execution.launchers import is_patient, starts_again
-from migration_route.execution.launchers.process import (
-    forget_words,
-    has_ended,
-    with_last_words,
-)
-from migration_route.execution.recovery.reconcile import with_evidence
-from migration_route.execution.recovery.sessions import Backend
-from migration_route.execution.supervisor.cancellation import as_stopped
-from migration_route.execution.supervisor.outcome import Told, verdict
+from migration_route.execution.launchers import is_pull_based, relauncher
+from migration_route.execution.launchers.process import has_ended, remove_log, with_log_tail
+from migration_route.execution.recovery.reconcile import collect_evidence
+from migration_route.execution.recovery.sessions import LockHolder
+from migration_route.execution.supervisor.cancellation import apply_cancellation
+from migration_route.execution.supervisor.outcome import WorkerReport, determine_outcome
 from migration_route.ledger import claims, runs
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.fencing import ClaimLost
-from migration_route.ledger.queries import find_run, list_events, silence
+from migration_route.ledger.queries import find_run, heartbeat_age, list_events
 from migration_route.ledger.records import RunRecord
-from migration_route.ledger.run_log import Journal
+from migration_route.ledger.run_log import RunLog
 from migration_route.planning.graph import read_recorder
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 
 logger = logging.getLogger("migration_route.execution")
 
@@ -62,20 +62,20 @@ _TRIES = 5  # to start a process for a run whose opening has come
 _LATE = timedelta(seconds=2)  # for a carrier to notice that an opening has come
 
 
-def look_after_carrier(run: RunRecord) -> RunRecord:
+def reap_claim(run: RunRecord) -> RunRecord:
     """Return a run that has not begun as it is, with a new process on its way where its
     own is gone. Raises `NotInThisState` when somebody else has just seen to it."""
     if not _is_carried(run):
         run = _take_up(run)
-    return shown(run)
+    return with_claim_status(run)
 
 
-def shown(run: RunRecord) -> RunRecord:
+def with_claim_status(run: RunRecord) -> RunRecord:
     """Return it as its readers should see it: one that nobody has taken says so."""
-    if run.carrier or not is_patient():
+    if run.carrier or not is_pull_based():
         return run
     if run.state is RunState.QUEUED or (run.waits_to_begin and _is_late(run)):
-        return claims.as_waiting_for_carrier(run, WaitingReason.CARRIER)
+        return claims.as_unclaimed(run, WaitingReason.CARRIER)
     return run
 
 
@@ -85,12 +85,12 @@ def _is_late(run: RunRecord) -> bool:
 
 def _is_carried(run: RunRecord) -> bool:
     if not run.carrier:
-        return silence(run) <= START  # it has just been asked for, or been let go
+        return heartbeat_age(run) <= START  # it has just been asked for, or been let go
     if run.supervisor_pid is None:
-        return silence(run) <= START  # taken for a process that is on its way
+        return heartbeat_age(run) <= START  # taken for a process that is on its way
     if run.host == socket.gethostname():
-        return subprocesses.is_at_work(run.supervisor_pid, run.id)
-    return silence(run) <= route_settings().lease
+        return subprocesses.is_run_process(run.supervisor_pid, run.id)
+    return heartbeat_age(run) <= route_settings().lease
 
 
 def _take_up(run: RunRecord) -> RunRecord:
@@ -98,13 +98,13 @@ def _take_up(run: RunRecord) -> RunRecord:
     tries = run.waiting_facts.get("tries", 0) + 1
     if run.waits_to_begin and _is_late(run) and tries > _TRIES:
         return _fail(run)
-    if not run.carrier and is_patient():
+    if not run.carrier and is_pull_based():
         return run  # somebody will come for it
-    if not claims.take_away(run, tries=tries):
+    if not claims.revoke_claim(run, tries=tries):
         return find_run(run.id)
     run = find_run(run.id)
     try:
-        if again := starts_again():
+        if again := relauncher():
             again(run)
     except Exception:  # a launcher of the project raises what it likes
         logger.exception("No new process for run %s could be started.", run.id)
@@ -113,7 +113,7 @@ def _take_up(run: RunRecord) -> RunRecord:
 
 def _fail(run: RunRecord) -> RunRecord:
     message = f"No process could begin this run, {_TRIES} times."
-    error = StepError(type="LaunchFailed", message=with_last_words(message, run.id))
+    error = StepError(type="LaunchFailed", message=with_log_tail(message, run.id))
     change = runs.Change(
         outcome="launch_failed",
         error=error,
@@ -134,10 +134,10 @@ _LEFT = frozenset(
 _REASON = "Its processes are gone; its session in the database is still at work."
 
 
-class Orphan:
+class OrphanedSession:
     """The session of a run that is lost."""
 
-    def __init__(self, run: str, backend: Backend, *, claim: str | None = None) -> None:
+    def __init__(self, run: str, backend: LockHolder, *, claim: str | None = None) -> None:
         """`claim` is that of the run's own process; None for anybody else."""
         self._run = run
         self._backend = backend
@@ -158,7 +158,7 @@ class Orphan:
             reason=_REASON,
             claim=self._claim,
         )
-        with suppress(NotInThisState):  # somebody else has told it, or concluded it
+        with suppress(InvalidState):  # somebody else has told it, or concluded it
             return runs.move(self._run, to=RunState.LOST, expected=_LEFT, change=change)
         return find_run(self._run)
 
@@ -168,7 +168,7 @@ _ALIVE = frozenset({RunState.WAITING, RunState.RUNNING, RunState.HELD, RunState.
 _LOSABLE = _ALIVE | {RunState.LOST}
 
 
-def look_after(run: RunRecord) -> RunRecord:
+def reap(run: RunRecord) -> RunRecord:
     """Return the run as it truly is, concluding it when its processes are gone.
 
     A ledger or database that cannot be asked now leaves it as it is. What its process
@@ -176,50 +176,50 @@ def look_after(run: RunRecord) -> RunRecord:
     in its last moment cannot see to that.
     """
     if not run.is_active:
-        forget_words(run.id)
+        remove_log(run.id)
         return run
     try:
         if run.waits_to_begin:
-            return look_after_carrier(run)
+            return reap_claim(run)
         if run.state is RunState.QUEUED:
             return _look_after_queued(run)
-        if run.state in _ALIVE and silence(run) > route_settings().lease:
+        if run.state in _ALIVE and heartbeat_age(run) > route_settings().lease:
             run = _lose(run)
         if run.state is RunState.LOST or _has_died_here(run):
             return _reconcile(run)
-    except (NotInThisState, ClaimLost):
+    except (InvalidState, ClaimLost):
         return find_run(run.id)  # somebody else has just concluded it
     except (DatabaseFailure, DatabaseUnavailable, PoolerDetected):
         return run
     return run
 
 
-def conclude_if_gone(run: RunRecord) -> RunRecord:
+def reap_now(run: RunRecord) -> RunRecord:
     """Return a run as it truly is, whatever its heart did last: it is concluded when
     nobody holds its locks."""
     is_losable = run.state in _LOSABLE and not run.waits_to_begin
     try:
-        return _reconcile(run, was_ended=True) if is_losable else look_after(run)
-    except (NotInThisState, ClaimLost):
+        return _reconcile(run, was_ended=True) if is_losable else reap(run)
+    except (InvalidState, ClaimLost):
         return find_run(run.id)
 
 
 def _look_after_queued(run: RunRecord) -> RunRecord:
     """End a run whose process never came to begin it. Where runs lie until somebody
     comes for them, one that nobody has is only waiting."""
-    lies = is_patient()
+    lies = is_pull_based()
     is_gone = has_ended(run.id) and (bool(run.carrier) or not lies)
-    if is_gone or (silence(run) > START and not lies):
+    if is_gone or (heartbeat_age(run) > START and not lies):
         return _never_started(run)
-    return look_after_carrier(run) if lies else run
+    return reap_claim(run) if lies else run
 
 
 def _never_started(run: RunRecord) -> RunRecord:
     message = "The process of this run could not start its work."
-    error = StepError(type="LaunchFailed", message=with_last_words(message, run.id))
+    error = StepError(type="LaunchFailed", message=with_log_tail(message, run.id))
     change = runs.Change(outcome="launch_failed", error=error)
     ended = runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED}, change=change)
-    forget_words(run.id)
+    remove_log(run.id)
     return ended
 
 
@@ -242,11 +242,11 @@ def _lose_now(run: RunRecord) -> RunRecord:
 def _reconcile(run: RunRecord, *, was_ended: bool = False) -> RunRecord:
     """Conclude a lost run, if nobody is at work for it any more. One whose process has
     died on this host is lost as soon as its lock is free."""
-    require_direct(run.database)
-    connection = new_connection(run.database)
+    require_session_connection(run.database)
+    connection = private_connection(run.database)
     try:
         vendor = vendor_of(run.database)
-        lock = vendor.lock(connection, Slot.SUPERVISOR)
+        lock = vendor.lock(connection, LockSlot.SUPERVISOR)
         if not lock.try_acquire():
             return run  # its supervisor is only slow, or the next one has begun
         try:
@@ -255,7 +255,7 @@ def _reconcile(run: RunRecord, *, was_ended: bool = False) -> RunRecord:
                 run = _lose_now(run)
             if run.state is not RunState.LOST:
                 return run  # somebody else has concluded it while we came
-            worker_lock = vendor.lock(connection, Slot.WORKER)
+            worker_lock = vendor.lock(connection, LockSlot.WORKER)
             if not worker_lock.try_acquire():
                 return _waits_for_orphan(run)
             try:
@@ -277,14 +277,14 @@ def _has_died_here(run: RunRecord) -> bool:
         run.state in _ALIVE
         and run.supervisor_pid is not None
         and run.host == socket.gethostname()
-        and not subprocesses.is_at_work(run.supervisor_pid, run.id)
+        and not subprocesses.is_run_process(run.supervisor_pid, run.id)
     )
 
 
 def _waits_for_orphan(run: RunRecord) -> RunRecord:
-    backend = Backend(run.database)
+    backend = LockHolder(run.database)
     try:
-        return Orphan(run.id, backend).tell()
+        return OrphanedSession(run.id, backend).tell()
     finally:
         backend.close()
 
@@ -295,20 +295,22 @@ def _conclude(run: RunRecord) -> RunRecord:
         type="Interrupted",
         message="The processes of this run ended before it had finished.",
     )
-    with own_connection(run.database):
+    with using_private_connection(run.database):
         recorded = read_recorder(run.database)
-    with own_connection(route_settings().ledger_database):
-        journal = Journal(run)
+    with using_private_connection(route_settings().ledger_database):
+        journal = RunLog(run)
         current = _under_way(journal)
-        told = Told(
+        told = WorkerReport(
             ending="done" if _was_concluded(run, journal) else None,
             current=current,
             touching=current is not None,
             error=error,
         )
-        with own_connection(run.database):
-            told = with_evidence(told, run, journal.steps, recorded)
-        found = as_stopped(verdict(journal.steps, recorded, told), run.asked)
+        with using_private_connection(run.database):
+            told = collect_evidence(told, run, journal.steps, recorded)
+        found = apply_cancellation(
+            determine_outcome(journal.steps, recorded, told), run.asked
+        )
         if current is not None:
             journal.step(
                 current, found.steps[current].state, error=found.steps[current].error
@@ -324,11 +326,11 @@ def _conclude(run: RunRecord) -> RunRecord:
     )
     ended = runs.move(run.id, to=found.state, expected={RunState.LOST}, change=change)
     journal.close()
-    forget_words(run.id)
+    remove_log(run.id)
     return ended
 
 
-def _was_concluded(run: RunRecord, journal: Journal) -> bool:
+def _was_concluded(run: RunRecord, journal: RunLog) -> bool:
     """Tell whether its supervisor had seen `migrate` come to its end, and all done: that
     is the last event on record."""
     last = list_events(run.id, after=journal.last - 1, limit=1)
@@ -338,12 +340,12 @@ def _was_concluded(run: RunRecord, journal: Journal) -> bool:
     )
 
 
-def _under_way(journal: Journal) -> int | None:
+def _under_way(journal: RunLog) -> int | None:
     states = [step.state for step in journal.steps]
     return states.index(StepState.APPLYING) if StepState.APPLYING in states else None
 
 
-def _flush(journal: Journal) -> None:
+def _flush(journal: RunLog) -> None:
     deadline = time.monotonic() + _FLUSH
     while not journal.flush():
         if time.monotonic() > deadline:
@@ -355,44 +357,44 @@ _SUPERVISOR = 4.0  # seconds for a supervisor to say how its run ended
 _PAUSE = 0.1
 
 
-def end_orphan(run: RunRecord) -> RunRecord:
+def terminate_orphan(run: RunRecord) -> RunRecord:
     """End the session that a lost run left, and return the run as that leaves it.
 
     Raises `OrphanBackend` where the session does not go.
     """
-    _end_session(run, Slot.WORKER)
+    _end_session(run, LockSlot.WORKER)
     return _concluded(run.id, within=_SUPERVISOR)
 
 
-def end_by_force(run: RunRecord) -> RunRecord:
+def force_stop(run: RunRecord) -> RunRecord:
     """Kill the worker of a run and end its session; then its supervisor too, if that
     does not say how the run ended. Return the run as that leaves it.
 
     Raises `OrphanBackend` where a session does not go.
     """
     _kill(run, run.worker_pid)
-    _end_session(run, Slot.WORKER)
+    _end_session(run, LockSlot.WORKER)
     found = _concluded(run.id, within=_SUPERVISOR)
     if found.is_active:
         _kill(run, run.supervisor_pid)
-        _end_session(run, Slot.SUPERVISOR)
-        found = conclude_if_gone(found)
+        _end_session(run, LockSlot.SUPERVISOR)
+        found = reap_now(found)
     return found
 
 
 def _kill(run: RunRecord, pid: int | None) -> None:
     is_here = run.host == socket.gethostname()
-    if pid is not None and is_here and subprocesses.is_at_work(pid, run.id):
+    if pid is not None and is_here and subprocesses.is_run_process(pid, run.id):
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _end_session(run: RunRecord, slot: Slot) -> None:
-    backend = Backend(run.database, slot)
+def _end_session(run: RunRecord, slot: LockSlot) -> None:
+    backend = LockHolder(run.database, slot)
     try:
         if not backend.end(within=_SESSION):
             found = backend.describe()
-            raise OrphanBackend(
+            raise SessionOrphaned(
                 f"The session of run {run.id} was told to end, and is still there.",
                 run=run.id,
                 **(found.to_dict() if found else {}),
@@ -405,7 +407,7 @@ def _concluded(run: str, *, within: float) -> RunRecord:
     """Return the run when it has ended, or as it is after so many seconds."""
     deadline = time.monotonic() + within
     while True:
-        found = look_after(find_run(run))
+        found = reap(find_run(run))
         if not found.is_active or time.monotonic() > deadline:
             return found
         time.sleep(_PAUSE)

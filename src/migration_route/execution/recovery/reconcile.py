@@ -15,29 +15,29 @@ from dataclasses import replace
 from django.db import connections, transaction
 from django.db.migrations.executor import MigrationExecutor
 
-from migration_route.conf.databases import new_connection, own_connection
-from migration_route.core.enums import Direction, Mode, Presence, StepState
-from migration_route.core.errors import ActiveRun, OrphanBackend, Refused
+from migration_route.conf.databases import private_connection, using_private_connection
+from migration_route.core.enums import Direction, EffectState, Mode, StepState
+from migration_route.core.errors import ActiveRun, Refused, SessionOrphaned
 from migration_route.execution.recovery.introspection import (
     OperationReading,
     StepReading,
     read_step,
 )
-from migration_route.execution.supervisor.outcome import Told
+from migration_route.execution.supervisor.outcome import WorkerReport
 from migration_route.ledger.evidence import AddedOperations, OperationEvidence, StepError
 from migration_route.ledger.records import RunRecord, StepRecord
 from migration_route.planning.graph import read_recorder, without_translations
 from migration_route.planning.sql import AT_THE_END
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 
 
-def with_evidence(
-    told: Told,
+def collect_evidence(
+    told: WorkerReport,
     run: RunRecord,
     steps: tuple[StepRecord, ...],
     recorded: Collection[tuple[str, str]],
-) -> Told:
+) -> WorkerReport:
     """Return what was told with what is known of the operations of the step under way.
 
     Reads the catalog through `connections[database]`.
@@ -68,7 +68,7 @@ def read_operations(alias: str, step: StepRecord) -> StepReading | None:
 
 
 def evidence(
-    step: StepRecord, reading: StepReading, told: Told
+    step: StepRecord, reading: StepReading, told: WorkerReport
 ) -> tuple[OperationEvidence, ...]:
     """Put record and catalog together, operation by operation. Pure."""
     operations = reading.operations
@@ -80,19 +80,21 @@ def evidence(
         OperationEvidence(position=one.position, description=one.description, state=state)
         for one, state in zip(operations, states, strict=True)
     ]
-    if reading.end is not Presence.UNKNOWN:
+    if reading.end is not EffectState.UNKNOWN:
         has_begun = step.begun == len(operations)
-        gone = Presence.OUT in states or not has_begun
+        gone = EffectState.OUT in states or not has_begun
         end = OperationEvidence(
             position=len(operations),
             description=AT_THE_END,
-            state=Presence.OUT if gone else reading.end,
+            state=EffectState.OUT if gone else reading.end,
         )
         found.append(end)
     return tuple(found)
 
 
-def _all_or_nothing(step: StepRecord, reading: StepReading, told: Told) -> list[Presence]:
+def _all_or_nothing(
+    step: StepRecord, reading: StepReading, told: WorkerReport
+) -> list[EffectState]:
     """Return what a step in one transaction has left: all of it, or nothing.
 
     Before it has come to its end it cannot have been committed. One that leaves no mark
@@ -100,18 +102,18 @@ def _all_or_nothing(step: StepRecord, reading: StepReading, told: Told) -> list[
     """
     count = len(reading.operations)
     seen = [operation.state for operation in reading.operations]
-    if step.begun == count and Presence.OUT not in seen:
-        if Presence.IN in seen:
-            return [Presence.IN] * count
-        return [Presence.UNKNOWN if told.ending is None else Presence.OUT] * count
+    if step.begun == count and EffectState.OUT not in seen:
+        if EffectState.IN in seen:
+            return [EffectState.IN] * count
+        return [EffectState.UNKNOWN if told.ending is None else EffectState.OUT] * count
     finished = _finished(step, told, count)
-    if not {Presence.IN, Presence.MIDWAY}.intersection(seen[:finished]):
-        return [Presence.OUT] * count
+    if not {EffectState.IN, EffectState.MIDWAY}.intersection(seen[:finished]):
+        return [EffectState.OUT] * count
     # What this step has made is there, so that nothing was rolled back.
-    return [*seen[:finished], *[Presence.OUT] * (count - finished)]
+    return [*seen[:finished], *[EffectState.OUT] * (count - finished)]
 
 
-def _finished(step: StepRecord, told: Told, count: int) -> int:
+def _finished(step: StepRecord, told: WorkerReport, count: int) -> int:
     """Return how many operations of a step in one transaction had come to their end, by
     what its worker has said. None where it sent nothing: what is there was there before."""
     if not told.touching:
@@ -122,22 +124,24 @@ def _finished(step: StepRecord, told: Told, count: int) -> int:
     return count - 1 - stopped if step.direction is Direction.BACKWARDS else stopped
 
 
-def _one(step: StepRecord, reading: StepReading, number: int, told: Told) -> Presence:
+def _one(
+    step: StepRecord, reading: StepReading, number: int, told: WorkerReport
+) -> EffectState:
     """Return what is known of one operation that stays by itself."""
     operation = reading.operations[number]
     if not step.added.is_matched:
         # The numbers that are on record do not count the operations of the source.
-        return Presence.OUT if step.begun is None else operation.state
+        return EffectState.OUT if step.begun is None else operation.state
     begun = max(step.begun or 0, step.done_operations or 0)
     if number < begun:
-        known = operation.state is not Presence.UNKNOWN
-        return operation.state if known else Presence.IN
+        known = operation.state is not EffectState.UNKNOWN
+        return operation.state if known else EffectState.IN
     has_begun = step.begun == begun and step.added.begun is None
     if number == begun and has_begun:
         return _last(operation, step, told)
-    if number == step.done_operations and operation.state is Presence.MIDWAY:
-        return Presence.MIDWAY  # as the run has left it that this one resumes
-    return Presence.OUT  # nothing of it was sent
+    if number == step.done_operations and operation.state is EffectState.MIDWAY:
+        return EffectState.MIDWAY  # as the run has left it that this one resumes
+    return EffectState.OUT  # nothing of it was sent
 
 
 def _was_refused(error: StepError | None) -> bool:
@@ -150,36 +154,36 @@ def _was_refused(error: StepError | None) -> bool:
     return error.type == "IntegrityError" or (len(code) == 5 and code.startswith("40"))
 
 
-def _last(operation: OperationReading, step: StepRecord, told: Told) -> Presence:
+def _last(operation: OperationReading, step: StepRecord, told: WorkerReport) -> EffectState:
     """Return what is known of the operation that had begun last."""
     has_failed = told.ending is not None
     if operation.is_harmless:
-        return Presence.OUT
+        return EffectState.OUT
     if operation.has_own_transaction:
         # It is undone unless it was committed, and it was not before it returned.
         is_undone = not step.returned or _was_refused(told.error)
-        return Presence.OUT if is_undone else Presence.UNKNOWN
+        return EffectState.OUT if is_undone else EffectState.UNKNOWN
     if has_failed and not told.carried_out and not operation.is_only_invalid:
-        return Presence.OUT  # its first statement was refused, and has left nothing
+        return EffectState.OUT  # its first statement was refused, and has left nothing
     return operation.state
 
 
 @contextmanager
-def held(database: str) -> Iterator[None]:
+def hold_database_lock(database: str) -> Iterator[None]:
     """Hold the lock of a database, as a run does, with a connection of one's own behind
     its alias. Raises `ActiveRun` or `OrphanBackend` where somebody is at work."""
-    connection = new_connection(database)
+    connection = private_connection(database)
     vendor = vendor_of(database)
-    lock = vendor.lock(connection, Slot.SUPERVISOR)
+    lock = vendor.lock(connection, LockSlot.SUPERVISOR)
     try:
         if not lock.try_acquire():
             raise ActiveRun(f"Something else is migrating {database!r} at this moment.")
         try:
-            worker_lock = vendor.lock(connection, Slot.WORKER)
+            worker_lock = vendor.lock(connection, LockSlot.WORKER)
             if not worker_lock.try_acquire():
-                raise OrphanBackend
+                raise SessionOrphaned
             try:
-                with own_connection(database):
+                with using_private_connection(database):
                     yield
             finally:
                 worker_lock.release()
@@ -189,7 +193,7 @@ def held(database: str) -> Iterator[None]:
         connection.close()
 
 
-def step_left(run: RunRecord) -> tuple[int, StepRecord]:
+def interrupted_step(run: RunRecord) -> tuple[int, StepRecord]:
     """Return the step that stopped midway, with its position in the run."""
     for position, step in enumerate(run.steps):
         if step.state is StepState.PARTIAL:
@@ -197,7 +201,7 @@ def step_left(run: RunRecord) -> tuple[int, StepRecord]:
     raise Refused(f"No step of run {run.id} stopped midway.", run=run.id)
 
 
-def reading_of(run: RunRecord, step: StepRecord) -> StepReading:
+def compare_with_catalog(run: RunRecord, step: StepRecord) -> StepReading:
     """Hold the step against the catalog as it is now. Raises `Refused` where its source
     is not the one that ran any more, or cannot be loaded."""
     reading = read_operations(run.database, step)
@@ -220,13 +224,13 @@ def evidence_now(step: StepRecord, reading: StepReading) -> tuple[OperationEvide
         OperationEvidence(
             position=one.position,
             description=one.description,
-            state=recorded.get(one.position, Presence.UNKNOWN)
-            if one.state is Presence.UNKNOWN
+            state=recorded.get(one.position, EffectState.UNKNOWN)
+            if one.state is EffectState.UNKNOWN
             else one.state,
         )
         for one in reading.operations
     ]
-    if reading.end is not Presence.UNKNOWN:
+    if reading.end is not EffectState.UNKNOWN:
         found.append(
             OperationEvidence(
                 position=len(found), description=AT_THE_END, state=reading.end
@@ -240,10 +244,10 @@ def contradictions(
 ) -> tuple[OperationEvidence, ...]:
     """Return what the catalog says against a migration being applied, or not being."""
     carried_out = applied is (step.direction is Direction.FORWARDS)
-    wanted = Presence.IN if carried_out else Presence.OUT
+    wanted = EffectState.IN if carried_out else EffectState.OUT
     by_catalog = evidence_now(_without_record(step), reading)
     return tuple(
-        found for found in by_catalog if found.state not in {wanted, Presence.UNKNOWN}
+        found for found in by_catalog if found.state not in {wanted, EffectState.UNKNOWN}
     )
 
 
@@ -251,7 +255,7 @@ def _without_record(step: StepRecord) -> StepRecord:
     return StepRecord.from_dict({**step.to_dict(), "operations": None})
 
 
-def first_to_resume(step: StepRecord, reading: StepReading) -> tuple[int, str]:
+def resume_position(step: StepRecord, reading: StepReading) -> tuple[int, str]:
     """Return how many operations are proved to be carried out, so that the next one can
     begin; and why that cannot be proved, or "". One that lacks only the dropping of a
     default counts: whoever resumes drops it."""
@@ -271,21 +275,21 @@ def first_to_resume(step: StepRecord, reading: StepReading) -> tuple[int, str]:
     count = len(reading.operations)
     states = [found.state for found in evidence_now(step, reading)[:count]]
     carried_out = [
-        state is Presence.IN or one.lacks_only_a_drop
+        state is EffectState.IN or one.lacks_only_a_drop
         for state, one in zip(states, reading.operations, strict=True)
     ]
     done = carried_out.index(False) if False in carried_out else count
     for number in range(done, count):
         one = reading.operations[number]
         name = f"Operation {one.position + 1} ({one.description})"
-        if states[number] is Presence.OUT or one.is_harmless or one.is_only_invalid:
+        if states[number] is EffectState.OUT or one.is_harmless or one.is_only_invalid:
             continue
-        if number > done and states[number] is Presence.UNKNOWN:
+        if number > done and states[number] is EffectState.UNKNOWN:
             continue  # nothing of it was sent
         reason = {
-            Presence.UNKNOWN: "had begun, and nothing shows how far it came",
-            Presence.MIDWAY: "is half done",
-            Presence.IN: "is there, though one before it is not",
+            EffectState.UNKNOWN: "had begun, and nothing shows how far it came",
+            EffectState.MIDWAY: "is half done",
+            EffectState.IN: "is there, though one before it is not",
         }[states[number]]
         return done, f"{name} {reason}."
     return done, ""
@@ -299,7 +303,7 @@ def added_to_resume(step: StepRecord) -> AddedOperations:
 
 
 @without_translations()
-def record(alias: str, step: StepRecord, *, applied: bool) -> None:
+def set_recorded(alias: str, step: StepRecord, *, applied: bool) -> None:
     """Let Django's recorder say that a migration is applied, or that it is not, through
     `connections[alias]`; what a squashed one replaces with it."""
     if ((step.app, step.name) in read_recorder(alias)) is applied:

@@ -9,15 +9,15 @@ import time
 from django.db import Error as DatabaseFailure
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.conf.databases import ANSWER_TIMEOUT, new_connection
+from migration_route.conf.databases import ANSWER_TIMEOUT, private_connection
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Session, Sessions, Slot, TargetLock
+from migration_route.vendors.base import LockSlot, Session, Sessions, TargetLock
 
 _PAUSE = 0.05
 _AGAIN = 1.0  # seconds until a session that does not go is ended once more
 
 
-class Backend:
+class LockHolder:
     """The session that holds one of the two locks of a database.
 
     It is looked at, and ended, through a connection of its own, which is made when it
@@ -25,7 +25,7 @@ class Backend:
     answer, and may be called again then.
     """
 
-    def __init__(self, database: str, slot: Slot = Slot.WORKER) -> None:
+    def __init__(self, database: str, slot: LockSlot = LockSlot.WORKER) -> None:
         self._database = database
         self._slot = slot
         self._connection: BaseDatabaseWrapper | None = None
@@ -74,7 +74,9 @@ class Backend:
 
     def _opened(self) -> BaseDatabaseWrapper:
         if self._connection is None:
-            self._connection = new_connection(self._database, answer_timeout=ANSWER_TIMEOUT)
+            self._connection = private_connection(
+                self._database, answer_timeout=ANSWER_TIMEOUT
+            )
         return self._connection
 
     def _lock(self) -> TargetLock:

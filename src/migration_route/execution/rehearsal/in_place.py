@@ -15,33 +15,33 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.conf import route_settings
-from migration_route.conf.databases import is_in_one_transaction, own_connection
+from migration_route.conf.databases import is_in_one_transaction, using_private_connection
 from migration_route.core.enums import RehearsalState, WaitingReason
 from migration_route.core.errors import (
     ActiveRun,
     CannotRehearse,
     Misconfigured,
-    OrphanBackend,
+    SessionOrphaned,
 )
 from migration_route.core.values import SignalState
-from migration_route.execution.messages import Bounds
-from migration_route.execution.recovery.sessions import Backend
+from migration_route.execution.messages import InPlaceLimits
+from migration_route.execution.recovery.sessions import LockHolder
 from migration_route.execution.rehearsal import recorder
-from migration_route.execution.rehearsal.recorder import Hearing
+from migration_route.execution.rehearsal.recorder import RehearsalRecorder
 from migration_route.execution.rehearsal.runner import (
-    Conductor,
+    RehearsalRunner,
     milliseconds,
     not_started,
     order_of,
 )
-from migration_route.execution.supervisor.run_lock import in_the_way
-from migration_route.execution.worker.in_place import out_of_time
+from migration_route.execution.supervisor.run_lock import acquire_or_reason
+from migration_route.execution.worker.in_place import timeout_message
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.planning.plan import Plan
 from migration_route.policy.health_gate import freeze_signal
 from migration_route.vendors import in_place_of, vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 
 _LOCK_TIMEOUT = 0.1  # seconds
 _GRACE = 0.3  # seconds in which the worker is to stop by itself
@@ -50,7 +50,7 @@ _ENDS = 5.0  # and in which it goes when it is ended
 _COPY = "Rehearse on a copy."
 
 
-class OutOfTime(Exception):
+class InPlaceDeadline(Exception):
     """The bound of the rehearsal is reached, and its worker did not stop by itself."""
 
 
@@ -83,7 +83,7 @@ def require_in_place(plan: Plan, *, and_back: bool) -> None:
             "transaction, and what comes after it depends on it.",
             hint=_COPY,
         )
-    with own_connection(plan.database) as connection:
+    with using_private_connection(plan.database) as connection:
         in_place.require(connection)
         with mutex(plan.database, connection):
             pass
@@ -96,19 +96,19 @@ def mutex(database: str, connection: BaseDatabaseWrapper) -> Iterator[None]:
     Raises `ActiveRun` and `OrphanBackend` where it is taken.
     """
     vendor = vendor_of(database)
-    lock = vendor.lock(connection, Slot.SUPERVISOR)
-    match in_the_way(lock, vendor.lock(connection, Slot.WORKER)):
+    lock = vendor.lock(connection, LockSlot.SUPERVISOR)
+    match acquire_or_reason(lock, vendor.lock(connection, LockSlot.WORKER)):
         case WaitingReason.LOCK:
             raise ActiveRun(f"Another process is migrating {database!r}.")
         case WaitingReason.ORPHAN_BACKEND:
-            raise OrphanBackend
+            raise SessionOrphaned
     try:
         yield
     finally:
         lock.release()
 
 
-class InPlaceConductor(Conductor):
+class InPlaceConductor(RehearsalRunner):
     """Conducts a rehearsal on the database itself."""
 
     begins_as = RehearsalState.RUNNING
@@ -116,11 +116,11 @@ class InPlaceConductor(Conductor):
     def __init__(self, record: RehearsalRecord, *arguments: Any) -> None:
         super().__init__(record, *arguments)
         usual = route_settings().database(record.database)
-        self._bounds = Bounds(
+        self._bounds = InPlaceLimits(
             limit=usual.in_place_limit.total_seconds(),
             lock_timeout=min(_LOCK_TIMEOUT, usual.lock_timeout.total_seconds()),
         )
-        self._hearing = Hearing(not_started(record))
+        self._hearing = RehearsalRecorder(not_started(record))
 
     def _carry_out(self, connection: BaseDatabaseWrapper) -> StepError | None:
         with mutex(self._record.database, connection):
@@ -144,9 +144,9 @@ class InPlaceConductor(Conductor):
         try:
             order = order_of(self._record, in_place=self._bounds)
             return self._walk(child, order, hearing)
-        except OutOfTime:
+        except InPlaceDeadline:
             self._end_session(by_itself=0.0)
-            error = StepError(type="OutOfTime", message=out_of_time(self._bounds.limit))
+            error = StepError(type="OutOfTime", message=timeout_message(self._bounds.limit))
             return hearing.failed(error)
         finally:
             self._report = replace(
@@ -161,7 +161,7 @@ class InPlaceConductor(Conductor):
         super()._stay_alive()
         begun = self._hearing.begun
         if begun is not None and time.monotonic() > begun + self._bounds.limit + _GRACE:
-            raise OutOfTime
+            raise InPlaceDeadline
 
     def _session_that_is_left(self) -> StepError | None:
         """See to it that the session of the worker is gone, and its locks with it."""
@@ -176,7 +176,7 @@ class InPlaceConductor(Conductor):
 
     def _end_session(self, *, by_itself: float) -> bool:
         """End what holds the lock of the workers, which can be nobody else's now."""
-        backend = Backend(self._record.database)
+        backend = LockHolder(self._record.database)
         try:
             return backend.is_gone(within=by_itself) or backend.end(within=_ENDS)
         finally:

@@ -14,22 +14,18 @@ from django.db import Error as DatabaseFailure
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.conf import route_settings
-from migration_route.conf.databases import new_connection
+from migration_route.conf.databases import private_connection
 from migration_route.core import subprocesses
 from migration_route.core.enums import RehearsalState
-from migration_route.core.errors import NotInThisState, RouteError
-from migration_route.execution.launchers.process import (
-    forget_words,
-    has_ended,
-    with_last_words,
-)
-from migration_route.execution.recovery.sessions import Backend
+from migration_route.core.errors import InvalidState, RouteError
+from migration_route.execution.launchers.process import has_ended, remove_log, with_log_tail
+from migration_route.execution.recovery.sessions import LockHolder
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import since_heartbeat
 from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.vendors import copies_of, vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from migration_route.vendors.base_copies import is_scratch_name, scratch_name
 
 _ENDS = 5.0  # seconds in which a session goes when it is ended
@@ -38,7 +34,7 @@ _ENDS = 5.0  # seconds in which a session goes when it is ended
 def end_session_of(record: RehearsalRecord) -> bool:
     """End the session that a killed rehearsal has left, by the name that it bears; return
     whether there is none any more."""
-    backend = Backend(record.database)
+    backend = LockHolder(record.database)
     try:
         found = backend.describe()
         if found is None or record.id not in found.application:
@@ -53,7 +49,7 @@ logger = logging.getLogger("migration_route.execution.rehearsal")
 _START = timedelta(seconds=30)  # for the process of another host to be up, under load
 
 
-def look_after(record: RehearsalRecord) -> RehearsalRecord:
+def refresh_rehearsal(record: RehearsalRecord) -> RehearsalRecord:
     """Return a rehearsal as it truly is; what it left is removed when nobody is at work.
 
     Where the database or the ledger does not answer it stays as it is on record.
@@ -69,10 +65,10 @@ def look_after(record: RehearsalRecord) -> RehearsalRecord:
         return record
 
 
-def clean(database: str | None = None) -> list[RehearsalRecord]:
+def remove_leftover_copies(database: str | None = None) -> list[RehearsalRecord]:
     """Look after all that is unfinished; return what was concluded or removed."""
     before = rehearsals.unfinished(database)
-    found = [look_after(record) for record in before]
+    found = [refresh_rehearsal(record) for record in before]
     return [after for after, record in zip(found, before, strict=True) if after != record]
 
 
@@ -82,14 +78,14 @@ def _is_suspect(record: RehearsalRecord) -> bool:
     if not record.is_active:
         return True  # it has ended, and its database is still there
     if record.host == socket.gethostname() and record.pid is not None:
-        return not subprocesses.is_at_work(record.pid, record.id)
+        return not subprocesses.is_run_process(record.pid, record.id)
     return since_heartbeat(record.heartbeat_at) > route_settings().lease
 
 
 def _conclude(record: RehearsalRecord) -> RehearsalRecord:
-    connection = new_connection(record.database)
+    connection = private_connection(record.database)
     try:
-        lock = vendor_of(record.database).lock(connection, Slot.REHEARSAL)
+        lock = vendor_of(record.database).lock(connection, LockSlot.REHEARSAL)
         if not lock.try_acquire():
             return record  # somebody is at work
         try:
@@ -115,7 +111,7 @@ def remove_what_is_left(
             continue  # it holds its locks still: whoever looks next tries again
         if record.is_active:
             _fail(record)
-        forget_words(record.id)
+        remove_log(record.id)
 
 
 def _remove(record: RehearsalRecord, connection: BaseDatabaseWrapper) -> None:
@@ -131,10 +127,10 @@ def _fail(record: RehearsalRecord) -> None:
     message = "The processes of this rehearsal ended before it had finished."
     if record.state is RehearsalState.QUEUED:
         message = "The process of this rehearsal could not start its work."
-    error = StepError(type="Interrupted", message=with_last_words(message, record.id))
+    error = StepError(type="Interrupted", message=with_log_tail(message, record.id))
     try:
         rehearsals.move(
             record.id, to=RehearsalState.FAILED, expected={record.state}, error=error
         )
-    except NotInThisState:
+    except InvalidState:
         logger.info("Rehearsal %s was concluded by somebody else.", record.id)

@@ -15,15 +15,15 @@ import msgspec
 from migration_route.conf import route_settings
 from migration_route.core.enums import CopyKind, Direction, StepState
 from migration_route.execution.messages import Message
-from migration_route.execution.supervisor.child import Spoken
+from migration_route.execution.supervisor.child import RawOutput
 from migration_route.execution.worker.reporter import only_reads
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsals import (
-    Limit,
+    Limitation,
+    ObservedError,
+    ObservedOperation,
+    ObservedStep,
     RehearsalRecord,
-    SeenError,
-    SeenOperation,
-    SeenStep,
 )
 from migration_route.vendors import copies_of
 
@@ -32,13 +32,13 @@ _MOST_DENIED = 100
 _ASKS = frozenset({"gate", "operation_gate", "session_gate", "lock_pause"})
 
 
-class Hearing:
+class RehearsalRecorder:
     """Listens to one worker."""
 
-    def __init__(self, steps: tuple[SeenStep, ...]) -> None:
+    def __init__(self, steps: tuple[ObservedStep, ...]) -> None:
         self.steps = steps
         self.denied: list[str] = []
-        self.unrehearsed: list[Limit] = []
+        self.unrehearsed: list[Limitation] = []
         self.begun: float | None = None  # when the first step began, by `time.monotonic`
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._current: int | None = None
@@ -51,9 +51,9 @@ class Hearing:
         """Return the last lines that were printed."""
         return tuple(self._lines)
 
-    def hear(self, said: Message | Spoken) -> bool:
+    def hear(self, said: Message | RawOutput) -> bool:
         """Take in what was said; return whether it waits for an answer."""
-        if isinstance(said, Spoken):
+        if isinstance(said, RawOutput):
             self._lines.append(said.text)
             return False
         match said.kind:
@@ -75,7 +75,7 @@ class Hearing:
         match said.kind:
             case "watched":
                 seen = msgspec.convert(
-                    said.facts["operations"], tuple[SeenOperation, ...], strict=False
+                    said.facts["operations"], tuple[ObservedOperation, ...], strict=False
                 )
                 self._change(operations=seen)
             case "step_finished":
@@ -86,7 +86,7 @@ class Hearing:
             case "unrehearsed":
                 step = f"{said.app}.{said.name}" if said.app else None
                 code = said.facts["code"]
-                self.unrehearsed.append(Limit(code=code, message=said.text, step=step))
+                self.unrehearsed.append(Limitation(code=code, message=said.text, step=step))
             case "output":
                 self._lines.append(said.text)
 
@@ -135,78 +135,78 @@ class Hearing:
     def failed(self, error: StepError) -> StepError:
         """Note that this has stopped the step which was under way; return it."""
         if self._current is not None:
-            self._change(state=StepState.FAILED, error=SeenError(**error.to_dict()))
+            self._change(state=StepState.FAILED, error=ObservedError(**error.to_dict()))
         return error
 
 
 _MOST = 20
 
 
-def of(record: RehearsalRecord, hearing: Hearing) -> tuple[Limit, ...]:
+def of(record: RehearsalRecord, hearing: RehearsalRecorder) -> tuple[Limitation, ...]:
     """Return what this rehearsal could not show."""
     return tuple(_found(record, hearing))
 
 
-def _found(record: RehearsalRecord, hearing: Hearing) -> Iterator[Limit]:
+def _found(record: RehearsalRecord, hearing: RehearsalRecorder) -> Iterator[Limitation]:
     if record.in_place:
         yield from _in_place(hearing)
         return
     way = route_settings().database(record.database).rehearse_on
     if way:
-        yield Limit(
+        yield Limitation(
             code="another_database",
             message=f"It went over the database {way!r}, which is now where the plan "
             "leads: its rows and sizes are its own.",
         )
     elif record.kind is CopyKind.SCHEMA:
-        yield Limit(
+        yield Limitation(
             code="schema_only",
             message="The copy had no rows: how long a step takes, how many rows it touches "
             "and whether the data lets it pass is not shown.",
         )
     if blind := copies_of(record.database).observer().blind:
-        yield Limit(code="locks_not_seen", message=f"Locks were not observed: {blind}")
+        yield Limitation(code="locks_not_seen", message=f"Locks were not observed: {blind}")
     for what in list(dict.fromkeys(hearing.denied))[:_MOST]:
-        yield Limit(
+        yield Limitation(
             code="denied",
             message=f"A migration wanted to reach {what}. A rehearsal may not.",
         )
     for step in hearing.steps:
         yield from _of_step(step, blind=bool(blind))
-    yield Limit(
+    yield Limitation(
         code="nobody_else",
         message="Nobody else was at work in the copy: waiting for locks, queues behind "
         "them, replication and load are not shown.",
     )
 
 
-def _in_place(hearing: Hearing) -> Iterator[Limit]:
+def _in_place(hearing: RehearsalRecorder) -> Iterator[Limitation]:
     yield from hearing.unrehearsed
     for what in list(dict.fromkeys(hearing.denied))[:_MOST]:
-        yield Limit(
+        yield Limitation(
             code="denied",
             message=f"A migration wanted {what}. A rehearsal in place opens none.",
         )
     for step in hearing.steps:
         yield from _of_step(step, blind=False)
-    yield Limit(
+    yield Limitation(
         code="after_the_commit",
         message="Nothing was committed: what comes after that did not run, such as the "
         "receivers of post_migrate, which make permissions and content types.",
     )
-    yield Limit(
+    yield Limitation(
         code="one_transaction",
         message="All steps stood in one transaction. A lock that an earlier statement held "
         "already is not told again, each was held to the very end, and now() stood still.",
     )
-    yield Limit(
+    yield Limitation(
         code="sequences",
         message="Sequences have gone on, and are not rolled back: numbers that were drawn "
         "stay unused.",
     )
 
 
-def _of_step(step: SeenStep, *, blind: bool) -> Iterator[Limit]:
+def _of_step(step: ObservedStep, *, blind: bool) -> Iterator[Limitation]:
     unseen = [
         statement
         for operation in step.operations
@@ -216,14 +216,14 @@ def _of_step(step: SeenStep, *, blind: bool) -> Iterator[Limit]:
         and not only_reads(statement.sql)
     ]
     if unseen and not blind:
-        yield Limit(
+        yield Limitation(
             code="locks_outside_of_a_transaction",
             message=f"{len(unseen)} of its statements ran outside of a transaction: their "
             "locks went with them before anybody could look.",
             step=step.label,
         )
     if any(operation.runs_python for operation in step.operations):
-        yield Limit(
+        yield Limitation(
             code="ran_python",
             message="It ran Python: what that does outside of the database, such as "
             "files, caches and requests, it has really done. Mails were dropped.",

@@ -23,37 +23,37 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.conf import route_settings
-from migration_route.conf.databases import new_connection, own_settings
+from migration_route.conf.databases import own_settings, private_connection
 from migration_route.core import clock
 from migration_route.core.enums import CopyKind, Direction, Mode, RehearsalState
 from migration_route.core.error_texts import message_of, sqlstate_of
 from migration_route.core.errors import (
     ActiveRehearsal,
     CannotRehearse,
-    NotInThisState,
+    InvalidState,
     RouteError,
 )
-from migration_route.execution.messages import Bounds, Order, Scratch
-from migration_route.execution.posix_signals import Signals
+from migration_route.execution.messages import InPlaceLimits, ScratchDatabase, WorkOrder
+from migration_route.execution.posix_signals import ShutdownSignals
 from migration_route.execution.rehearsal import recorder
 from migration_route.execution.rehearsal.reaper import remove_what_is_left
-from migration_route.execution.rehearsal.recorder import Hearing
+from migration_route.execution.rehearsal.recorder import RehearsalRecorder
 from migration_route.execution.supervisor.child import Child
 from migration_route.execution.worker.sandbox import settings_of
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsals import (
     ACTIVE,
-    Limit,
+    Limitation,
+    ObservedStep,
     RehearsalRecord,
     Report,
-    SeenStep,
 )
 from migration_route.planning import graph as graphs
 from migration_route.planning.plan import PlanRequest
 from migration_route.planning.planner import make_plan
 from migration_route.vendors import copies_of, identity_of, vendor_of
-from migration_route.vendors.base import Slot
+from migration_route.vendors.base import LockSlot
 from migration_route.vendors.base_copies import scratch_name
 from migration_route.vendors.base_identity import Separation, opened, require_separate
 
@@ -72,9 +72,9 @@ def require_other(database: str, connection: BaseDatabaseWrapper, alias: str) ->
             f"{alias!r} is not a database of the same kind as {database!r}."
         )
     found = _require_separate(database, connection, settings_of(database, alias=alias))
-    other = new_connection(alias)
+    other = private_connection(alias)
     try:
-        lock = vendor_of(alias).lock(other, Slot.REHEARSAL)
+        lock = vendor_of(alias).lock(other, LockSlot.REHEARSAL)
         if not lock.try_acquire():
             raise CannotRehearse(
                 f"{alias!r} leads to the same database as {database!r}, or is in use by "
@@ -109,13 +109,15 @@ def _require_separate(
 
 
 @contextmanager
-def copy_connection(database: str, scratch: Scratch) -> Iterator[BaseDatabaseWrapper]:
+def copy_connection(
+    database: str, scratch: ScratchDatabase
+) -> Iterator[BaseDatabaseWrapper]:
     """Let the alias lead to the copy, in this thread and block.
 
     Raises `CannotRehearse` where it leads to any other database.
     """
     usual = connections[database]
-    copy = new_connection(database)
+    copy = private_connection(database)
     copy.settings_dict = {
         **copy.settings_dict,
         **own_settings(
@@ -136,7 +138,7 @@ def copy_connection(database: str, scratch: Scratch) -> Iterator[BaseDatabaseWra
         copy.close()
 
 
-def schema(database: str, scratch: Scratch) -> list[str]:
+def schema(database: str, scratch: ScratchDatabase) -> list[str]:
     """Return the schema of the copy as lines."""
     with copy_connection(database, scratch) as connection:
         return copies_of(database).schema(connection)
@@ -149,7 +151,9 @@ def differences(before: list[str], after: list[str]) -> tuple[str, ...]:
     return tuple(found[:_MOST])
 
 
-def order_back(record: RehearsalRecord, scratch: Scratch) -> tuple[Order | None, str]:
+def order_back(
+    record: RehearsalRecord, scratch: ScratchDatabase
+) -> tuple[WorkOrder | None, str]:
     """Return the order, or why there is none: read in the copy as it is now."""
     if record.direction is not Direction.FORWARDS:
         return None, "Only the way forwards is taken back."
@@ -170,7 +174,7 @@ def order_back(record: RehearsalRecord, scratch: Scratch) -> tuple[Order | None,
     stuck = [step.label for step in plan.steps if not step.reversible]
     if stuck:
         return None, f"There is no way back from {', '.join(stuck)}."
-    order = Order(
+    order = WorkOrder(
         run=record.id,
         database=record.database,
         direction=plan.direction,
@@ -204,13 +208,13 @@ class Interrupted(Exception):
     """This process was told to end."""
 
 
-class Conductor:
+class RehearsalRunner:
     """Conducts one rehearsal, from the copy to the report."""
 
     begins_as = RehearsalState.COPYING
 
     def __init__(
-        self, record: RehearsalRecord, children: list[Child], signals: Signals
+        self, record: RehearsalRecord, children: list[Child], signals: ShutdownSignals
     ) -> None:
         self._record = record
         self._children = children
@@ -221,17 +225,17 @@ class Conductor:
     def conduct(self) -> RehearsalRecord:
         """Carry it out, under the lock of the rehearsals of its database."""
         if self._record.state is not RehearsalState.QUEUED:
-            raise NotInThisState(
+            raise InvalidState(
                 f"Rehearsal {self._record.id} is {self._record.state}, not queued."
             )
-        connection = new_connection(self._record.database)
+        connection = private_connection(self._record.database)
         try:
             return self._conduct_locked(connection)
         finally:
             connection.close()
 
     def _conduct_locked(self, connection: BaseDatabaseWrapper) -> RehearsalRecord:
-        lock = vendor_of(self._record.database).lock(connection, Slot.REHEARSAL)
+        lock = vendor_of(self._record.database).lock(connection, LockSlot.REHEARSAL)
         if not lock.try_acquire():
             return self._end(failure(ActiveRehearsal()))
         error: StepError | None
@@ -272,7 +276,7 @@ class Conductor:
         )
         before = schema(record.database, scratch) if record.and_back else []
         start = time.monotonic()
-        hearing = Hearing(not_started(record))
+        hearing = RehearsalRecorder(not_started(record))
         order = order_of(record, scratch=scratch)
         error = self._walk(self._children[0], order, hearing)
         self._report = replace(
@@ -286,11 +290,11 @@ class Conductor:
             error = self._walk_back(scratch, before)
         return error
 
-    def _make_copy(self, connection: BaseDatabaseWrapper) -> Scratch:
+    def _make_copy(self, connection: BaseDatabaseWrapper) -> ScratchDatabase:
         record = self._record
         if way := route_settings().database(record.database).rehearse_on:
             separation = require_other(record.database, connection, way)
-            return Scratch(alias=way, separation=separation)
+            return ScratchDatabase(alias=way, separation=separation)
         copies, with_data = copies_of(record.database), record.kind is CopyKind.DATA
         copies.require(connection, with_data=with_data)
         name = scratch_name(record.id)
@@ -298,19 +302,19 @@ class Conductor:
         rehearsals.note(record.id, scratch=name, is_removed=False)
         copies.make(connection, name, with_data=with_data, alive=self._stay_alive)
         separation = require_made(record.database, connection, name)
-        return Scratch(name=name, separation=separation)
+        return ScratchDatabase(name=name, separation=separation)
 
-    def _walk_back(self, scratch: Scratch, before: list[str]) -> StepError | None:
+    def _walk_back(self, scratch: ScratchDatabase, before: list[str]) -> StepError | None:
         """Take every step back, and compare the schema with that before."""
         record = self._record
         order, why_not = order_back(record, scratch)
         if order is None:
-            about = Limit(code="no_way_back", message=why_not)
+            about = Limitation(code="no_way_back", message=why_not)
             self._report = replace(self._report, limits=(*self._report.limits, about))
             return None
-        hearing = Hearing(
+        hearing = RehearsalRecorder(
             tuple(
-                SeenStep(app=app, name=name, direction=order.direction)
+                ObservedStep(app=app, name=name, direction=order.direction)
                 for app, name, _ in order.steps
             )
         )
@@ -322,7 +326,9 @@ class Conductor:
             self._report = replace(self._report, differences=found)
         return error
 
-    def _walk(self, child: Child, order: Order, hearing: Hearing) -> StepError | None:
+    def _walk(
+        self, child: Child, order: WorkOrder, hearing: RehearsalRecorder
+    ) -> StepError | None:
         """Let a worker carry out an order; every gate is open."""
         child.order(order)
         while not child.is_silent:
@@ -374,18 +380,18 @@ class Conductor:
                 report=self._report,
                 is_removed=is_removed,
             )
-        except NotInThisState:  # somebody took this process for dead
+        except InvalidState:  # somebody took this process for dead
             return rehearsals.find_rehearsal(self._record.id)
 
 
 def order_of(
     record: RehearsalRecord,
     *,
-    scratch: Scratch | None = None,
-    in_place: Bounds | None = None,
-) -> Order:
+    scratch: ScratchDatabase | None = None,
+    in_place: InPlaceLimits | None = None,
+) -> WorkOrder:
     """Return what a worker is to carry out: on a copy, or in place."""
-    return Order(
+    return WorkOrder(
         run=record.id,
         database=record.database,
         direction=record.direction,
@@ -400,10 +406,10 @@ def order_of(
     )
 
 
-def not_started(record: RehearsalRecord) -> tuple[SeenStep, ...]:
+def not_started(record: RehearsalRecord) -> tuple[ObservedStep, ...]:
     """Return the steps of a rehearsal as they are before the first one."""
     return tuple(
-        SeenStep(app=app, name=name, direction=record.direction)
+        ObservedStep(app=app, name=name, direction=record.direction)
         for app, name, _ in record.steps
     )
 

@@ -8,24 +8,24 @@ from __future__ import annotations
 from django.db import connections
 
 from migration_route.conf import route_settings
-from migration_route.execution.launchers.process import begin, reap
-from migration_route.execution.posix_signals import heeded
+from migration_route.execution.launchers.process import reap, spawn
+from migration_route.execution.posix_signals import handle_shutdown_signals
 from migration_route.execution.rehearsal.in_place import InPlaceConductor
-from migration_route.execution.rehearsal.runner import Conductor
+from migration_route.execution.rehearsal.runner import RehearsalRunner
 from migration_route.execution.supervisor.child import Child
 from migration_route.ledger import rehearsals
 from migration_route.ledger.rehearsals import RehearsalRecord
 
 
-def conduct(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
+def run_rehearsal(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
     """Carry out a queued rehearsal in this process and its children; return it as it
     ended. Raises `NotInThisState` when it is not queued, `UnknownRehearsal`."""
-    with heeded() as signals:
+    with handle_shutdown_signals() as signals:
         # Before anything is connected: a worker for each way.
         children = [Child() for _ in range(2 if and_back else 1)]
         try:
             record = rehearsals.find_rehearsal(rehearsal)
-            conductor = InPlaceConductor if record.in_place else Conductor
+            conductor = InPlaceConductor if record.in_place else RehearsalRunner
             return conductor(record, children, signals).conduct()
         finally:
             for child in children:
@@ -40,7 +40,7 @@ def launch(record: RehearsalRecord) -> None:
     """
     arguments = ["rehearse-carry", record.id]
     arguments += ["--and-back"] if record.and_back else []
-    process = begin(record.id, *arguments)
+    process = spawn(record.id, *arguments)
     if route_settings().launcher == "inline":
         process.wait()
     else:

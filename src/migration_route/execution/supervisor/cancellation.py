@@ -14,12 +14,12 @@ from dataclasses import replace
 
 from django.db import Error as DatabaseFailure
 
-from migration_route.core.enums import Asked, RunState
-from migration_route.execution.posix_signals import Signals
-from migration_route.execution.recovery.sessions import Backend
+from migration_route.core.enums import ControlRequest, RunState
+from migration_route.execution.posix_signals import ShutdownSignals
+from migration_route.execution.recovery.sessions import LockHolder
 from migration_route.execution.supervisor.child import Child
-from migration_route.execution.supervisor.outcome import Verdict
-from migration_route.ledger.control import asked_of
+from migration_route.execution.supervisor.outcome import Outcome
+from migration_route.ledger.control import requested_controls
 from migration_route.ledger.evidence import StepError
 
 _LOOK = 0.5  # seconds between two looks at what is asked
@@ -30,10 +30,12 @@ _GRACE = 8.0  # seconds for a step after SIGTERM; docker kills two seconds later
 _ENDED = 10.0  # seconds for a session to go that was ended
 
 
-class Stopping:
+class Cancellation:
     """What was asked of a run, and the worker that is to follow it."""
 
-    def __init__(self, run: str, child: Child, backend: Backend, signals: Signals) -> None:
+    def __init__(
+        self, run: str, child: Child, backend: LockHolder, signals: ShutdownSignals
+    ) -> None:
         self._run = run
         self._child = child
         self._backend = backend
@@ -46,13 +48,13 @@ class Stopping:
     @property
     def wants_hold(self) -> bool:
         """Tell whether somebody wants the run to wait, as of the last look."""
-        return Asked.HOLD in self._words
+        return ControlRequest.HOLD in self._words
 
     @property
     def why(self) -> str:
         """Return why the run is to stop: "cancel", the name of a signal, or ""."""
         if self._asked_at is not None:
-            return Asked.CANCEL
+            return ControlRequest.CANCEL
         return self._signals.name
 
     @property
@@ -63,8 +65,11 @@ class Stopping:
     def look(self) -> None:
         """Look at what is asked, now."""
         self._looked = time.monotonic()
-        self._words = asked_of(self._run)
-        if self._asked_at is None and self._words & {Asked.CANCEL, Asked.FORCE}:
+        self._words = requested_controls(self._run)
+        if self._asked_at is None and self._words & {
+            ControlRequest.CANCEL,
+            ControlRequest.FORCE,
+        }:
             self._asked_at = self._looked
 
     def tick(self, *, in_step: bool) -> None:
@@ -72,7 +77,7 @@ class Stopping:
         now = time.monotonic()
         if now - self._looked > _LOOK:
             self.look()
-        if Asked.FORCE in self._words:
+        if ControlRequest.FORCE in self._words:
             self._first = self._first or now
             self._child.kill()
         elif self._is_due(now, in_step=in_step):
@@ -99,13 +104,16 @@ class Stopping:
             self._backend.end(within=_ENDED)
 
 
-def as_stopped(found: Verdict, why: str) -> Verdict:
+def apply_cancellation(found: Outcome, why: str) -> Outcome:
     """Return how a run ended that was made to stop.
 
     One that somebody cancelled is `cancelled` if nothing is left half done. One whose
     process was told to end has failed, and says so.
     """
-    if found.state is RunState.FAILED and why in {Asked.CANCEL, Asked.FORCE}:
+    if found.state is RunState.FAILED and why in {
+        ControlRequest.CANCEL,
+        ControlRequest.FORCE,
+    }:
         return replace(found, state=RunState.CANCELLED, outcome="cancelled", error=None)
     if found.state in {RunState.FAILED, RunState.CANCELLED} and why.startswith("SIG"):
         error = StepError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from migration_route.execution.messages import Answer, Message, Order
+from migration_route.execution.messages import GateReply, Message, WorkOrder
 from migration_route.execution.worker.output import ByteLines, OutputBudget, RedactedBytes
 
 _PR_SET_PDEATHSIG = 1
@@ -21,7 +21,7 @@ _CHUNK = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spoken:
+class RawOutput:
     """A line that a worker wrote past Python, its secrets masked; `stream` is "stdout" or
     "stderr"."""
 
@@ -73,23 +73,23 @@ class Child:
             self._lines[descriptor] = (name, lines)
         self.status: int | None = None  # as os.waitstatus_to_exitcode gives it
 
-    def order(self, order: Order) -> None:
+    def order(self, order: WorkOrder) -> None:
         """Let the worker begin."""
         self._tell(order)
 
     def answer(self, *, go: bool) -> None:
         """Let the step at the gate begin, or let the worker stop there."""
-        self._tell(Answer(go=go, question=self._question))
+        self._tell(GateReply(go=go, question=self._question))
 
     def let_foretell(self) -> None:
         """Let the worker come to the gate again, with what its step writes anew."""
-        self._tell(Answer(go=False, foretell=True, question=self._question))
+        self._tell(GateReply(go=False, foretell=True, question=self._question))
 
-    def _tell(self, what: Order | Answer) -> None:
+    def _tell(self, what: WorkOrder | GateReply) -> None:
         with suppress(BrokenPipeError):  # it has ended; reading will tell
             os.write(self._control, msgspec.json.encode(what) + b"\n")
 
-    def listen(self, timeout: float) -> Iterator[Message | Spoken]:
+    def listen(self, timeout: float) -> Iterator[Message | RawOutput]:
         """Return what the worker says within `timeout` seconds."""
         for key, _ in self._selector.select(timeout):
             descriptor = key.fd
@@ -105,7 +105,7 @@ class Child:
                 del self._lines[descriptor]
             for line in whole:
                 if isinstance(line, str):
-                    yield Spoken(stream=name, text=line)
+                    yield RawOutput(stream=name, text=line)
                     continue
                 # A worker that is killed may leave half a message behind.
                 with suppress(msgspec.DecodeError):

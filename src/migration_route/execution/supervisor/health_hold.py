@@ -15,41 +15,47 @@ from django.db import Error as DatabaseFailure
 
 from migration_route.conf import route_settings
 from migration_route.core import clock
-from migration_route.core.enums import Asked, EventKind, Mode, RunState, WaitingReason
-from migration_route.core.errors import DatabaseUnavailable, NotInThisState
+from migration_route.core.enums import (
+    ControlRequest,
+    EventKind,
+    Mode,
+    RunState,
+    WaitingReason,
+)
+from migration_route.core.errors import DatabaseUnavailable, InvalidState
 from migration_route.core.values import (
-    NOTHING,
+    NO_IMPACT,
     HealthSettings,
+    Impact,
     SignalName,
     SignalState,
-    Touched,
 )
 from migration_route.execution.messages import Message
-from migration_route.execution.preflight import Looking
+from migration_route.execution.preflight import HealthProbe
 from migration_route.ledger import runs
-from migration_route.ledger.control import asked_of
+from migration_route.ledger.control import requested_controls
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import find_run
 from migration_route.ledger.records import RunRecord
-from migration_route.ledger.run_log import Journal
-from migration_route.ledger.runs import forget_asked, show_held
-from migration_route.policy.health_gate import Go, Hold, Moment, weigh
+from migration_route.ledger.run_log import RunLog
+from migration_route.ledger.runs import clear_control, update_held
+from migration_route.policy.health_gate import Go, HealthDecision, Hold, evaluate_health
 
-NOT_GOOD = "NotAGoodMoment"
+HEALTH_HOLD_TIMEOUT = "NotAGoodMoment"
 """The type of the error of a run that was held for too long."""
 
 _FRESH = 0.5  # seconds for which a look stays good
 _ROW = 0.3  # seconds between two looks at whether somebody wants it to look again
 
 
-class Goodness:
+class HealthHold:
     """What the signals say to one run."""
 
     def __init__(self, run: RunRecord) -> None:
         self._run = run
         self._settings = route_settings().health or HealthSettings()
-        self._looking = Looking(run.database)
-        self._touched = Touched()
+        self._looking = HealthProbe(run.database)
+        self._touched = Impact()
         self._seen: set[tuple[str, int | None]] = (
             set()
         )  # by looks that are not older than `_FRESH`
@@ -61,11 +67,11 @@ class Goodness:
         self._is_shown = False  # the row says that the run is held for this
         self._since = self._looked = self._asked = 0.0
 
-    def is_good(self, gate: Message, journal: Journal) -> bool:
+    def is_good(self, gate: Message, journal: RunLog) -> bool:
         """Look at the database for the step at this gate; False: keep the gate shut, or
         ask the step for its forecast first."""
         is_faked = self._run.mode is Mode.FAKE
-        touched = NOTHING if is_faked else Touched.from_dict(gate.facts)
+        touched = NO_IMPACT if is_faked else Impact.from_dict(gate.facts)
         self._touched = touched
         if self._hold is None:  # else it has only been asked for its forecast meanwhile
             self._since = time.monotonic()
@@ -81,7 +87,7 @@ class Goodness:
         is_bounded = self._touched.most_rewrites is not None
         return self._hold is None and is_bounded and self._seen >= self._needed
 
-    def is_over(self, journal: Journal) -> bool:
+    def is_over(self, journal: RunLog) -> bool:
         """Tell whether the run may go on: the signals are gone. Looks when it is time to,
         and when somebody has asked for it. A ledger that does not answer keeps it
         waiting."""
@@ -107,7 +113,7 @@ class Goodness:
         if self._hold is None or time.monotonic() - self._since < patience.total_seconds():
             return None
         return StepError(
-            type=NOT_GOOD,
+            type=HEALTH_HOLD_TIMEOUT,
             message=f"The moment was not good for {_seconds(patience)} s, and no further "
             f"step was begun. {self._hold.reason}",
         )
@@ -125,7 +131,7 @@ class Goodness:
     def _is_due(self, now: float) -> bool:
         return now - self._looked > self._settings.every.total_seconds()
 
-    def _look(self, journal: Journal) -> bool:
+    def _look(self, journal: RunLog) -> bool:
         """Look, and act upon it; True when the run may go on."""
         signals = self._looking.look(self._touched)
         unheeded = self._settings.ignore | self._overridden
@@ -134,7 +140,7 @@ class Goodness:
         )
         if self.wants_forecast:
             return False
-        moment = weigh(signals, self._settings, overridden=self._overridden)
+        moment = evaluate_health(signals, self._settings, overridden=self._overridden)
         self._looked = time.monotonic()
         if self._touched.rewritten is None:  # what was foretold holds for that step alone
             self._seen |= self._needed
@@ -153,12 +159,12 @@ class Goodness:
                     change=change,
                 )
                 journal.event(EventKind.STATE, text=RunState.RUNNING)
-            except NotInThisState:
+            except InvalidState:
                 pass  # somebody has cancelled it: the gate's next question says so
         self._hold, self._is_shown = None, False
         return True
 
-    def _tell(self, moment: Moment, journal: Journal) -> None:
+    def _tell(self, moment: HealthDecision, journal: RunLog) -> None:
         """Put on record what has changed: what stops, that nothing does any more, and
         what is unknown when the run begins."""
         stops = moment.because if isinstance(moment, Hold) else ()
@@ -185,15 +191,17 @@ class Goodness:
             },
         )
 
-    def _show(self, journal: Journal) -> None:
+    def _show(self, journal: RunLog) -> None:
         """Make the run `held`, or show what it waits for by now; tried again later where
         the ledger cannot be written."""
         if self._hold is None:
             return
         journal.let_go()
-        with suppress(DatabaseFailure, DatabaseUnavailable, NotInThisState):
+        with suppress(DatabaseFailure, DatabaseUnavailable, InvalidState):
             if self._is_shown:
-                show_held(self._run.id, self._run.carrier, self._facts(), self._next_look())
+                update_held(
+                    self._run.id, self._run.carrier, self._facts(), self._next_look()
+                )
                 return
             if not journal.flush():
                 return  # first what has been done, then that it waits
@@ -211,19 +219,21 @@ class Goodness:
         )
         runs.move(self._run.id, to=RunState.HELD, expected=expected, change=change)
 
-    def _is_resumed(self, journal: Journal) -> bool:
+    def _is_resumed(self, journal: RunLog) -> bool:
         """Tell whether a person wants it to look again, or to go on in spite of it."""
         state = find_run(self._run.id).state
         if state is RunState.LOST:  # somebody took it for dead
-            with suppress(NotInThisState):
+            with suppress(InvalidState):
                 self._move_to_held({RunState.LOST}, "The heartbeat has resumed.")
         if state is not RunState.RUNNING:
             return False
         self._is_shown = False
         journal.event(EventKind.STATE, text=RunState.RUNNING)
-        if self._hold is not None and Asked.GO_ON in asked_of(self._run.id):
+        if self._hold is not None and ControlRequest.GO_ON in requested_controls(
+            self._run.id
+        ):
             self._overridden |= {signal.name for signal in self._hold.because}
-            forget_asked(self._run.id, self._run.carrier, Asked.GO_ON)
+            clear_control(self._run.id, self._run.carrier, ControlRequest.GO_ON)
         return True
 
     def _facts(self) -> dict[str, Any]:
@@ -244,7 +254,7 @@ class Goodness:
 
 
 def _in(time_from_now: timedelta) -> str:
-    return clock.written(datetime.now(UTC) + time_from_now)
+    return clock.format_time(datetime.now(UTC) + time_from_now)
 
 
 def _seconds(length: timedelta) -> str:

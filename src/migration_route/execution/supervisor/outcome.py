@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from migration_route.core.enums import Direction, Presence, RunState, StepState
+from migration_route.core.enums import Direction, EffectState, RunState, StepState
 from migration_route.execution.messages import Ending
 from migration_route.ledger.evidence import OperationEvidence, StepError
 from migration_route.ledger.records import StepRecord
@@ -14,7 +14,7 @@ _FAILURES = {None: "interrupted", "lock_timeout": "lock_timeout"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class WorkerReport:
     """What is known of a worker that has ended."""
 
     ending: Ending | None  # None: it went without a word
@@ -27,7 +27,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Outcome:
     """How a run ended."""
 
     state: RunState
@@ -36,11 +36,11 @@ class Verdict:
     error: StepError | None
 
 
-def verdict(
+def determine_outcome(
     steps: tuple[StepRecord, ...],
     recorded: Collection[tuple[str, str]],
-    told: Told,
-) -> Verdict:
+    told: WorkerReport,
+) -> Outcome:
     """Conclude. `recorded` was read on a fresh connection, after the worker had gone."""
     seen = tuple(
         _as_recorded(step, recorded, told if position == told.current else None)
@@ -48,22 +48,22 @@ def verdict(
     )
     done = all(step.state in {StepState.APPLIED, StepState.REVERTED} for step in seen)
     if any(step.state is StepState.PARTIAL for step in seen):
-        return Verdict(
+        return Outcome(
             state=RunState.PARTIAL, outcome="partial", steps=seen, error=told.error
         )
     if told.ending == "plan_changed":
-        return Verdict(
+        return Outcome(
             state=RunState.STALE, outcome="plan_changed", steps=seen, error=told.error
         )
     if told.ending == "stopped":
-        return Verdict(
+        return Outcome(
             state=RunState.CANCELLED, outcome="cancelled", steps=seen, error=None
         )
     if done and told.ending == "done":
         state = RunState.SUCCEEDED if seen else RunState.NOOP
-        return Verdict(state=state, outcome=_success(seen), steps=seen, error=None)
+        return Outcome(state=state, outcome=_success(seen), steps=seen, error=None)
     if told.ending == "done":
-        return Verdict(
+        return Outcome(
             state=RunState.FAILED,
             outcome="not_recorded",
             steps=seen,
@@ -71,11 +71,11 @@ def verdict(
         )
     outcome = _FAILURES.get(told.ending, "failed")
     error = _unfinished(told.error) if done and seen else told.error
-    return Verdict(state=RunState.FAILED, outcome=outcome, steps=seen, error=error)
+    return Outcome(state=RunState.FAILED, outcome=outcome, steps=seen, error=error)
 
 
 def _as_recorded(
-    step: StepRecord, recorded: Collection[tuple[str, str]], told: Told | None
+    step: StepRecord, recorded: Collection[tuple[str, str]], told: WorkerReport | None
 ) -> StepRecord:
     """Return the step as the recorder shows it; `told` when it was under way."""
     is_recorded = (step.app, step.name) in recorded
@@ -92,16 +92,16 @@ def _as_recorded(
     return replace(step, state=state, error=told.error, operations=told.operations)
 
 
-def _is_midway(step: StepRecord, told: Told) -> bool:
+def _is_midway(step: StepRecord, told: WorkerReport) -> bool:
     """Tell whether something of a step that is not recorded is there, or may be."""
     is_of_another = step.added.begun is not None and not step.added.repeatable
     if is_of_another and (told.carried_out or told.ending is None):
         return True  # an operation that another package has added had begun
     if told.operations is not None:
         found = {operation.state for operation in told.operations}
-        if found & {Presence.IN, Presence.MIDWAY}:
+        if found & {EffectState.IN, EffectState.MIDWAY}:
             return True
-        if Presence.UNKNOWN not in found:
+        if EffectState.UNKNOWN not in found:
             return False
         if step.rolls_back:
             return True  # it had come to its end, and nothing shows if that was committed

@@ -26,10 +26,10 @@ from migration_route.core.enums import (
     WaitingReason,
 )
 from migration_route.core.error_texts import without_values
-from migration_route.core.errors import DatabaseUnavailable, NotInThisState
+from migration_route.core.errors import DatabaseUnavailable, InvalidState
 from migration_route.execution.messages import Failure, Message
-from migration_route.execution.supervisor.child import Spoken
-from migration_route.execution.supervisor.outcome import Told
+from migration_route.execution.supervisor.child import RawOutput
+from migration_route.execution.supervisor.outcome import WorkerReport
 from migration_route.execution.worker.output import (
     MOST_CHARACTERS,
     MOST_LINES,
@@ -38,13 +38,13 @@ from migration_route.execution.worker.output import (
 from migration_route.ledger import runs
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.records import RunRecord
-from migration_route.ledger.run_log import Journal
-from migration_route.ledger.runs import show_waiting
+from migration_route.ledger.run_log import RunLog
+from migration_route.ledger.runs import update_waiting
 
 _SLACK = 0.5  # seconds for the news that a statement's limit was reached
 
 
-class Waiting:
+class LockWaitStatus:
     """What the row of one run says of its waiting."""
 
     def __init__(self, run: RunRecord) -> None:
@@ -63,7 +63,7 @@ class Waiting:
         self._goes_on_at = None
         try:
             if self._is_shown:
-                show_waiting(self._run, self._claim, facts)
+                update_waiting(self._run, self._claim, facts)
                 return
             change = runs.Change(
                 waiting_reason=WaitingReason.BLOCKED,
@@ -75,7 +75,7 @@ class Waiting:
         except (DatabaseFailure, DatabaseUnavailable):
             return  # the next pause tries it again
 
-    def hear(self, said: Message | Spoken) -> None:
+    def hear(self, said: Message | RawOutput) -> None:
         """Take notice of a statement that is sent, and of a step that is done."""
         if not self._is_shown or not isinstance(said, Message):
             return
@@ -98,11 +98,11 @@ class Waiting:
     def _move(self, to: RunState, expected: RunState, change: runs.Change) -> None:
         try:
             runs.move(self._run, to=to, expected={expected}, change=change)
-        except NotInThisState:
+        except InvalidState:
             return  # somebody has cancelled it: the next question is answered so
 
 
-def attempt_line(facts: dict[str, Any]) -> str:
+def describe_attempt(facts: dict[str, Any]) -> str:
     """Say an attempt in one line."""
     tables = ", ".join(facts["tables"]) or "what the statement needs"
     what = "was sent and timed out" if facts["fired"] else "is held back"
@@ -122,12 +122,12 @@ _SHORTENED = 200  # characters of each of them beyond that
 _SLOW = 1.0  # seconds after which a statement is shown while it still runs
 
 
-class Transcript:
+class EventRecorder:
     """Turns what a worker says into events, and keeps what the verdict needs."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: RunLog) -> None:
         self._journal = journal
-        self.told = Told(ending=None)
+        self.told = WorkerReport(ending=None)
         self._operation: int | None = None
         self._statement: tuple[float, Message] | None = None
         self._attempts: dict[str, Any] = {}
@@ -137,7 +137,7 @@ class Transcript:
     def begin_step(self, position: int, at: str) -> None:
         """Write down that a step is about to begin."""
         step = self._journal.steps[position]
-        self.told = Told(ending=None, current=position)
+        self.told = WorkerReport(ending=None, current=position)
         self._attempts = {}
         self._journal.event(
             EventKind.STEP_STARTED,
@@ -163,9 +163,9 @@ class Transcript:
         self._operation = said.operation
         self._event(EventKind.OPERATION_STARTED, said)
 
-    def hear(self, said: Message | Spoken) -> None:
+    def hear(self, said: Message | RawOutput) -> None:
         """Write down what was said."""
-        if isinstance(said, Spoken):
+        if isinstance(said, RawOutput):
             self._output(said.text, said.stream, None)
             return
         if handler := self._handlers().get(said.kind):
@@ -206,7 +206,7 @@ class Transcript:
             duration_ms=said.duration_ms,
             **self.attempts,
         )
-        self.told = Told(ending=None)
+        self.told = WorkerReport(ending=None)
         self._operation = None
 
     def _operation_started(self, said: Message) -> None:
@@ -244,7 +244,7 @@ class Transcript:
             at=said.at,
             step=self.told.current,
             operation=said.operation,
-            text=attempt_line(facts),
+            text=describe_attempt(facts),
             facts=facts,
         )
 

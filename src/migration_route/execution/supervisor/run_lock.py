@@ -19,30 +19,34 @@ from django.db import DatabaseError, connections
 from django.db import Error as DatabaseFailure
 
 from migration_route.conf import route_settings
-from migration_route.conf.databases import ANSWER_TIMEOUT, new_connection, require_direct
+from migration_route.conf.databases import (
+    ANSWER_TIMEOUT,
+    private_connection,
+    require_session_connection,
+)
 from migration_route.core import clock
 from migration_route.core.enums import Action, EventKind, RunState, WaitingReason
 from migration_route.core.errors import (
     DatabaseUnavailable,
-    NotInThisState,
+    InvalidState,
     PoolerDetected,
     StaleCode,
 )
-from migration_route.execution.posix_signals import Signals
+from migration_route.execution.posix_signals import ShutdownSignals
 from migration_route.ledger import claims, runs
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.fencing import renew_claim, require_claim
 from migration_route.ledger.queries import find_run
 from migration_route.ledger.records import RunRecord
-from migration_route.ledger.run_log import Journal
+from migration_route.ledger.run_log import RunLog
 from migration_route.planning import sources
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot, TargetLock
+from migration_route.vendors.base import LockSlot, TargetLock
 
 _POLL = 0.1  # seconds between two looks at a lock that is taken
 
 
-def in_the_way(lock: TargetLock, worker_lock: TargetLock) -> WaitingReason | None:
+def acquire_or_reason(lock: TargetLock, worker_lock: TargetLock) -> WaitingReason | None:
     """Take the lock, unless a run or a session that a dead run left is in the way."""
     if not lock.try_acquire():
         return WaitingReason.LOCK
@@ -53,24 +57,24 @@ def in_the_way(lock: TargetLock, worker_lock: TargetLock) -> WaitingReason | Non
     return None
 
 
-class Claim:
+class RunLock:
     """The lock of a run's database, on a connection of its own."""
 
     def __init__(self, run: RunRecord) -> None:
         self.run = run
         self._beaten = 0.0
-        self._connection = new_connection(run.database, answer_timeout=ANSWER_TIMEOUT)
+        self._connection = private_connection(run.database, answer_timeout=ANSWER_TIMEOUT)
         vendor = vendor_of(run.database)
-        self._lock = vendor.lock(self._connection, Slot.SUPERVISOR)
-        self._worker_lock = vendor.lock(self._connection, Slot.WORKER)
+        self._lock = vendor.lock(self._connection, LockSlot.SUPERVISOR)
+        self._worker_lock = vendor.lock(self._connection, LockSlot.WORKER)
 
-    def make(self, *, worker_pid: int, signals: Signals) -> bool:
+    def make(self, *, worker_pid: int, signals: ShutdownSignals) -> bool:
         """Wait for the lock and make the run `running`; return whether it is this
         process that carries it out: it may be cancelled meanwhile, wait too long, be told
         to end by a signal, or have been claimed by another. `run` is the run then."""
         columns = {"host": socket.gethostname(), "supervisor_pid": os.getpid()}
         try:
-            require_direct(self.run.database)
+            require_session_connection(self.run.database)
         except PoolerDetected as error:
             self._refuse(error, columns)
             return False
@@ -84,7 +88,7 @@ class Claim:
             if signals.name:
                 self._end_told(signals.name, state)
                 return False
-            reason = in_the_way(self._lock, self._worker_lock)
+            reason = acquire_or_reason(self._lock, self._worker_lock)
             try:
                 if reason is None:
                     columns |= {"started_at": clock.now(), "worker_pid": worker_pid}
@@ -95,7 +99,7 @@ class Claim:
                     change = runs.Change(columns=columns, waiting_reason=reason)
                     self._move(RunState.WAITING, state, change)
                     state, shown = RunState.WAITING, reason
-            except NotInThisState:
+            except InvalidState:
                 self._end_unbegun(reason)
                 return False
             if self._is_cancelled() or time.monotonic() > deadline:
@@ -130,7 +134,7 @@ class Claim:
         """End a run whose process is told to end before it has begun; one that waited for
         its opening is handed back."""
         if self.run.waits_to_begin:
-            claims.hand_back(self.run.id, self.run.carrier)
+            claims.release_claim(self.run.id, self.run.carrier)
             self.run = find_run(self.run.id)
             return
         error = StepError(
@@ -140,7 +144,7 @@ class Claim:
         change = runs.Change(outcome="interrupted", error=error)
         try:
             self._move(RunState.FAILED, state, change)
-        except NotInThisState:
+        except InvalidState:
             self._end_unbegun(None)  # it was cancelled in this moment
 
     def _end_unbegun(self, reason: WaitingReason | None) -> None:
@@ -168,14 +172,14 @@ class Claim:
         change = runs.Change(outcome=StaleCode.code, error=why, columns=columns)
         try:
             self._move(RunState.STALE, self.run.state, change)
-        except NotInThisState:
+        except InvalidState:
             self._end_unbegun(None)  # it was cancelled in this moment
 
     def _refuse(self, error: PoolerDetected, columns: dict[str, Any]) -> None:
         """End a run whose lock would not hold."""
         why = StepError(type="PoolerDetected", message=str(error))
         change = runs.Change(outcome=error.code, error=why, columns=columns)
-        with suppress(NotInThisState):  # it was cancelled meanwhile
+        with suppress(InvalidState):  # it was cancelled meanwhile
             self._move(RunState.FAILED, self.run.state, change)
         self.run = find_run(self.run.id)
 
@@ -226,14 +230,14 @@ LOCK_LOST = StepError(
 )
 
 
-class Keeping:
+class LockKeeper:
     """Watches over the lock of one run while its worker is at work.
 
     A lock that was lost is taken again only for a run that is still this process's: what
     proves the lock here raises `ClaimLost` where it is not.
     """
 
-    def __init__(self, claim: Claim, journal: Journal, *, every: float) -> None:
+    def __init__(self, claim: RunLock, journal: RunLog, *, every: float) -> None:
         """Prove the lock every so many seconds."""
         self._claim = claim
         self._journal = journal

@@ -20,41 +20,41 @@ from contextlib import suppress
 from django.db import Error as DatabaseFailure
 
 from migration_route.core import clock
-from migration_route.core.enums import Asked, EventKind, RunState, WaitingReason
-from migration_route.core.errors import DatabaseUnavailable, NotInThisState, RouteError
+from migration_route.core.enums import ControlRequest, EventKind, RunState, WaitingReason
+from migration_route.core.errors import DatabaseUnavailable, InvalidState, RouteError
 from migration_route.execution.messages import Message
-from migration_route.execution.preflight import window_for
-from migration_route.execution.supervisor.cancellation import Stopping
+from migration_route.execution.preflight import step_window_for
+from migration_route.execution.supervisor.cancellation import Cancellation
 from migration_route.execution.supervisor.child import Child
-from migration_route.execution.supervisor.health_hold import Goodness
-from migration_route.execution.supervisor.recorder import Transcript
-from migration_route.execution.supervisor.run_lock import LOCK_LOST, Keeping
+from migration_route.execution.supervisor.health_hold import HealthHold
+from migration_route.execution.supervisor.recorder import EventRecorder
+from migration_route.execution.supervisor.run_lock import LOCK_LOST, LockKeeper
 from migration_route.ledger import control, runs
-from migration_route.ledger.control import asked_of
+from migration_route.ledger.control import requested_controls
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import find_run
 from migration_route.ledger.records import RunRecord
-from migration_route.ledger.run_log import Journal
-from migration_route.ledger.runs import forget_asked
-from migration_route.policy.schedule import Later, Never, Now
+from migration_route.ledger.run_log import RunLog
+from migration_route.ledger.runs import clear_control
+from migration_route.policy.schedule import NeverOpens, OpenNow, OpensLater
 
 _ROW = 0.5  # seconds between two looks at the row
 
 
-class Closing:
+class WindowHold:
     """The windows of one run, while its steps are carried out."""
 
     def __init__(self, run: RunRecord) -> None:
         self._run = run
         self._in_spite = run.in_spite
-        self._closed: Later | Never | None = None
+        self._closed: OpensLater | NeverOpens | None = None
         self._is_shown = False  # the row says that the run is held for this
         self._asked = 0.0
 
-    def is_open(self, journal: Journal) -> bool:
+    def is_open(self, journal: RunLog) -> bool:
         """Tell whether the next step may begin; False: keep its gate shut."""
-        found = Now() if self._in_spite else window_for(self._run)
-        if isinstance(found, Now):
+        found = OpenNow() if self._in_spite else step_window_for(self._run)
+        if isinstance(found, OpenNow):
             return True
         self._closed = found
         journal.event(
@@ -65,7 +65,7 @@ class Closing:
         self._show(journal)
         return False
 
-    def is_over(self, journal: Journal) -> bool:
+    def is_over(self, journal: RunLog) -> bool:
         """Tell whether the run may go on: a window is open, or a person wants it to go on
         all the same. A ledger that does not answer keeps it waiting."""
         now = time.monotonic()
@@ -77,7 +77,7 @@ class Closing:
                 self._show(journal)
             elif self._is_resumed(journal):
                 return True
-            if isinstance(window_for(self._run), Now):
+            if isinstance(step_window_for(self._run), OpenNow):
                 return self._go_on(journal)
         return False
 
@@ -87,12 +87,16 @@ class Closing:
 
     @property
     def _until(self) -> str:
-        return clock.written(self._closed.at) if isinstance(self._closed, Later) else ""
+        return (
+            clock.format_time(self._closed.at)
+            if isinstance(self._closed, OpensLater)
+            else ""
+        )
 
-    def _show(self, journal: Journal) -> None:
+    def _show(self, journal: RunLog) -> None:
         """Make the run `held`; tried again later where the ledger cannot be written."""
         journal.let_go()
-        with suppress(DatabaseFailure, DatabaseUnavailable, NotInThisState):
+        with suppress(DatabaseFailure, DatabaseUnavailable, InvalidState):
             if not journal.flush():
                 return  # first what has been done, then that it waits
             self._hold({RunState.RUNNING})
@@ -110,9 +114,9 @@ class Closing:
         )
         runs.move(self._run.id, to=RunState.HELD, expected=expected, change=change)
 
-    def _go_on(self, journal: Journal) -> bool:
+    def _go_on(self, journal: RunLog) -> bool:
         if self._is_shown:
-            with suppress(NotInThisState):  # cancelled: the gate's next question says so
+            with suppress(InvalidState):  # cancelled: the gate's next question says so
                 change = runs.Change(claim=self._run.carrier)
                 runs.move(
                     self._run.id,
@@ -124,19 +128,19 @@ class Closing:
         self._is_shown, self._closed = False, None
         return True
 
-    def _is_resumed(self, journal: Journal) -> bool:
+    def _is_resumed(self, journal: RunLog) -> bool:
         """Tell whether a person wants the run to go on in spite of its windows."""
         state = find_run(self._run.id).state
         if state is RunState.LOST:  # somebody took it for dead
-            with suppress(NotInThisState):
+            with suppress(InvalidState):
                 self._hold({RunState.LOST})
         if state is not RunState.RUNNING:
             return False
         journal.event(EventKind.STATE, text=RunState.RUNNING)
         self._is_shown = False
-        if Asked.GO_ON in asked_of(self._run.id):
+        if ControlRequest.GO_ON in requested_controls(self._run.id):
             self._in_spite, self._closed = True, None
-            forget_asked(self._run.id, self._run.carrier, Asked.GO_ON)
+            clear_control(self._run.id, self._run.carrier, ControlRequest.GO_ON)
             return True
         self._show(journal)  # it was only asked to look again: it is still shut
         return False
@@ -145,7 +149,7 @@ class Closing:
 _LOOK = 0.3  # seconds between two looks at whether it may go on
 
 
-class Holding:
+class ManualHold:
     """The gate that is kept shut."""
 
     def __init__(self, run: RunRecord) -> None:
@@ -155,12 +159,12 @@ class Holding:
         self._is_taken = False  # the wish has been taken from beside the tables
         self._looked = 0.0
 
-    def shut(self, journal: Journal) -> None:
+    def shut(self, journal: RunLog) -> None:
         """Keep a gate shut from now on."""
         self._is_held, self._is_taken, self._looked = False, False, 0.0
         journal.let_go()
 
-    def is_over(self, journal: Journal) -> bool:
+    def is_over(self, journal: RunLog) -> bool:
         """Tell whether the run may go on: it was resumed, or never came to wait.
 
         A ledger that does not answer keeps it waiting.
@@ -173,28 +177,30 @@ class Holding:
             return self._is_resumed(journal) if self._is_held else not self._hold(journal)
         return False
 
-    def _hold(self, journal: Journal) -> bool:
+    def _hold(self, journal: RunLog) -> bool:
         """Make the run `held`; False when nobody wants that any more."""
         if not journal.flush():
             return True  # first what has been done, then that it waits
-        self._is_taken = self._is_taken or control.take_up_beside(self._run, Asked.HOLD)
+        self._is_taken = self._is_taken or control.consume_control_in_spool(
+            self._run, ControlRequest.HOLD
+        )
         change = runs.Change(
             waiting_reason=WaitingReason.HELD,
             claim=self._claim,
             columns={"asked": ""},
-            only_if={} if self._is_taken else {"asked": Asked.HOLD},
+            only_if={} if self._is_taken else {"asked": ControlRequest.HOLD},
         )
         try:
             # It may be held already, because the moment was not good.
             waits = {RunState.RUNNING, RunState.HELD}
             runs.move(self._run, to=RunState.HELD, expected=waits, change=change)
-        except NotInThisState:
+        except InvalidState:
             return False
         self._is_held = True
         journal.event(EventKind.STATE, text=RunState.HELD)
         return True
 
-    def _is_resumed(self, journal: Journal) -> bool:
+    def _is_resumed(self, journal: RunLog) -> bool:
         state = find_run(self._run).state
         if state is RunState.LOST:  # somebody took it for dead
             change = runs.Change(
@@ -202,7 +208,7 @@ class Holding:
                 reason="The heartbeat has resumed.",
                 claim=self._claim,
             )
-            with suppress(NotInThisState):
+            with suppress(InvalidState):
                 runs.move(
                     self._run, to=RunState.HELD, expected={RunState.LOST}, change=change
                 )
@@ -223,30 +229,30 @@ _UNCONFIRMED = StepError(
     "run is still its own: nothing was done in that session.",
 )
 
-Keeper = Holding | Closing | Goodness
+Hold = ManualHold | WindowHold | HealthHold
 
 
-class Gates:
+class StepGate:
     """The gates of one run, of which one may be shut."""
 
     def __init__(
         self,
         run: RunRecord,
         child: Child,
-        stopping: Stopping,
-        keeping: Keeping,
-        transcript: Transcript,
-        journal: Journal,
+        stopping: Cancellation,
+        keeping: LockKeeper,
+        transcript: EventRecorder,
+        journal: RunLog,
     ) -> None:
         self._child = child
         self._stopping = stopping
         self._keeping = keeping
         self._transcript = transcript
         self._journal = journal
-        self._holding = Holding(run)
-        self._closing = Closing(run)
-        self._goodness = Goodness(run)
-        self._keeper: Keeper | None = None  # who keeps the gate shut
+        self._holding = ManualHold(run)
+        self._closing = WindowHold(run)
+        self._goodness = HealthHold(run)
+        self._keeper: Hold | None = None  # who keeps the gate shut
         self._gate: Message | None = None  # what the worker asked, while it has no answer
         self.refusal: StepError | None = None  # why a step was not let begin
 
@@ -272,9 +278,9 @@ class Gates:
         else:
             self._shut(said, self._goodness)
 
-    def _shut(self, said: Message, keeper: Keeper) -> None:
+    def _shut(self, said: Message, keeper: Hold) -> None:
         self._gate, self._keeper = said, keeper
-        if isinstance(keeper, Holding):
+        if isinstance(keeper, ManualHold):
             keeper.shut(self._journal)
 
     def look(self) -> None:
@@ -282,7 +288,7 @@ class Gates:
         if self._gate is None or self._keeper is None:
             return
         if self._keeper.is_over(self._journal):
-            is_looked_at = isinstance(self._keeper, Goodness)
+            is_looked_at = isinstance(self._keeper, HealthHold)
             self.come_to(self._gate, is_looked_at=is_looked_at)
             return
         if self._keeper is self._goodness and self._goodness.wants_forecast:
@@ -292,11 +298,11 @@ class Gates:
         self._stopping.tick(in_step=False)
         if self._stopping.why:
             self._refuse(None)
-        elif not isinstance(self._keeper, Holding):
+        elif not isinstance(self._keeper, ManualHold):
             if self._stopping.wants_hold:
                 self._keeper.hand_over()
                 self._shut(self._gate, self._holding)
-            elif isinstance(self._keeper, Goodness) and (error := self._goodness.refusal):
+            elif isinstance(self._keeper, HealthHold) and (error := self._goodness.refusal):
                 self._refuse(error)
 
     def _refuse(self, error: StepError | None) -> None:
@@ -354,7 +360,7 @@ class Gates:
         self._goodness.close()
 
 
-def _position(journal: Journal, said: Message) -> int:
+def _position(journal: RunLog, said: Message) -> int:
     for position, step in enumerate(journal.steps):
         if (step.app, step.name) == (said.app, said.name):
             return position

@@ -12,28 +12,35 @@ from django.db import Error as DatabaseFailure
 from django.db import connections
 
 from migration_route.conf import route_settings
-from migration_route.conf.databases import ANSWER_TIMEOUT, new_connection, own_connection
+from migration_route.conf.databases import (
+    ANSWER_TIMEOUT,
+    private_connection,
+    using_private_connection,
+)
 from migration_route.core.enums import EventKind, RunState, WaitingReason
-from migration_route.core.errors import DatabaseUnavailable, NotInThisState
-from migration_route.execution.messages import Message, Order
-from migration_route.execution.posix_signals import Signals
-from migration_route.execution.recovery.reaper import Orphan
-from migration_route.execution.recovery.reconcile import with_evidence
-from migration_route.execution.recovery.sessions import Backend
-from migration_route.execution.supervisor.cancellation import Stopping, as_stopped
+from migration_route.core.errors import DatabaseUnavailable, InvalidState
+from migration_route.execution.messages import Message, WorkOrder
+from migration_route.execution.posix_signals import ShutdownSignals
+from migration_route.execution.recovery.reaper import OrphanedSession
+from migration_route.execution.recovery.reconcile import collect_evidence
+from migration_route.execution.recovery.sessions import LockHolder
+from migration_route.execution.supervisor.cancellation import (
+    Cancellation,
+    apply_cancellation,
+)
 from migration_route.execution.supervisor.child import Child
-from migration_route.execution.supervisor.health_hold import NOT_GOOD
-from migration_route.execution.supervisor.outcome import Verdict, verdict
-from migration_route.execution.supervisor.recorder import Transcript, Waiting
-from migration_route.execution.supervisor.run_lock import Claim, Keeping
-from migration_route.execution.supervisor.step_gate import Gates
+from migration_route.execution.supervisor.health_hold import HEALTH_HOLD_TIMEOUT
+from migration_route.execution.supervisor.outcome import Outcome, determine_outcome
+from migration_route.execution.supervisor.recorder import EventRecorder, LockWaitStatus
+from migration_route.execution.supervisor.run_lock import LockKeeper, RunLock
+from migration_route.execution.supervisor.step_gate import StepGate
 from migration_route.ledger import entries, runs
 from migration_route.ledger.database_time import read_time
 from migration_route.ledger.evidence import NONE_ADDED
 from migration_route.ledger.fencing import CLAIMABLE_STATES, ClaimLost
 from migration_route.ledger.queries import find_run
 from migration_route.ledger.records import RunRecord
-from migration_route.ledger.run_log import Journal
+from migration_route.ledger.run_log import RunLog
 from migration_route.planning.graph import read_recorder
 
 logger = logging.getLogger("migration_route.execution")
@@ -45,12 +52,12 @@ _LAST_WORDS = 60.0  # seconds to bring the ending into the tables
 _SESSION_GOES = 2.0  # seconds for the worker's session to notice that it is dead
 
 
-def supervise(run: RunRecord, child: Child, signals: Signals) -> RunRecord:
+def supervise(run: RunRecord, child: Child, signals: ShutdownSignals) -> RunRecord:
     """Carry out a run that this process has taken, here and in a child that was forked
     before anything was connected; return the run as it ended."""
     connections.close_all()
     alias = route_settings().ledger_database
-    connections[alias] = new_connection(
+    connections[alias] = private_connection(
         alias, patience=_IMPATIENT, answer_timeout=ANSWER_TIMEOUT
     )
     try:
@@ -64,14 +71,14 @@ def supervise(run: RunRecord, child: Child, signals: Signals) -> RunRecord:
 class Supervisor:
     """Supervises one run, from the claim to the verdict."""
 
-    def __init__(self, run: RunRecord, child: Child, signals: Signals) -> None:
+    def __init__(self, run: RunRecord, child: Child, signals: ShutdownSignals) -> None:
         self._run = run
         self._child = child
         self._signals = signals
-        self._claim = Claim(run)
-        self._backend = Backend(run.database)
-        self._stopping = Stopping(run.id, child, self._backend, signals)
-        self._waiting = Waiting(run)
+        self._claim = RunLock(run)
+        self._backend = LockHolder(run.database)
+        self._stopping = Cancellation(run.id, child, self._backend, signals)
+        self._waiting = LockWaitStatus(run)
 
     def supervise(self) -> RunRecord:
         """Carry out the run.
@@ -97,15 +104,15 @@ class Supervisor:
     # --- during -----------------------------------------------------------------------
 
     def _watch(self) -> RunRecord:
-        journal = Journal(self._run)
-        transcript = Transcript(journal)
+        journal = RunLog(self._run)
+        transcript = EventRecorder(journal)
         journal.event(EventKind.STATE, text=RunState.RUNNING)
         journal.flush()
         journal.hold()
         self._child.order(_order_of(self._run))
         beat = route_settings().lease.total_seconds() / 3
-        self._keeping = Keeping(self._claim, journal, every=beat)
-        self._gates = Gates(
+        self._keeping = LockKeeper(self._claim, journal, every=beat)
+        self._gates = StepGate(
             self._run, self._child, self._stopping, self._keeping, transcript, journal
         )
         tried, flushed = 0.0, time.monotonic()
@@ -152,10 +159,10 @@ class Supervisor:
                 expected={RunState.LOST},
                 change=change,
             )
-        except (DatabaseFailure, DatabaseUnavailable, NotInThisState):
+        except (DatabaseFailure, DatabaseUnavailable, InvalidState):
             return  # tried again with the next heartbeat
 
-    def _listen(self, transcript: Transcript, *, timeout: float) -> None:
+    def _listen(self, transcript: EventRecorder, *, timeout: float) -> None:
         for said in self._child.listen(timeout):
             if isinstance(said, Message) and said.kind == "gate":
                 self._gates.come_to(said)
@@ -178,7 +185,7 @@ class Supervisor:
 
     # --- after ------------------------------------------------------------------------
 
-    def _conclude(self, journal: Journal, transcript: Transcript) -> RunRecord:
+    def _conclude(self, journal: RunLog, transcript: EventRecorder) -> RunRecord:
         """Tell the outcome: only what a fresh connection has seen."""
         status = self._child.wait()
         if transcript.told.ending is None:
@@ -189,13 +196,17 @@ class Supervisor:
             told = replace(told, ending="failed", error=refusal)
         if not self._outlives_its_session(journal):
             return self._run
-        with own_connection(self._run.database):
+        with using_private_connection(self._run.database):
             recorded = read_recorder(self._run.database)
-            told = with_evidence(told, self._run, journal.steps, recorded)
-            found = verdict(journal.steps, recorded, told)
+            told = collect_evidence(told, self._run, journal.steps, recorded)
+            found = determine_outcome(journal.steps, recorded, told)
         if self._stopping.was_pressed or told.ending in {None, "stopped"}:
-            found = as_stopped(found, self._stopping.why)
-        if refusal is not None and refusal.type == NOT_GOOD and found.error == refusal:
+            found = apply_cancellation(found, self._stopping.why)
+        if (
+            refusal is not None
+            and refusal.type == HEALTH_HOLD_TIMEOUT
+            and found.error == refusal
+        ):
             found = replace(found, outcome=WaitingReason.HEALTH)
         if told.current is not None:
             step = found.steps[told.current]
@@ -205,14 +216,14 @@ class Supervisor:
         self._put_on_record(journal, found)
         return self._run
 
-    def _outlives_its_session(self, journal: Journal) -> bool:
+    def _outlives_its_session(self, journal: RunLog) -> bool:
         """Wait until the worker's session is gone as well; False when this process is
         told to end before."""
         if self._stopping.why:
             self._stopping.end_what_is_left()
         if self._backend.is_gone(within=_SESSION_GOES):
             return True
-        orphan = Orphan(self._run.id, self._backend, claim=self._run.carrier)
+        orphan = OrphanedSession(self._run.id, self._backend, claim=self._run.carrier)
         orphan.tell()
         journal.event(EventKind.STATE, text=RunState.LOST)
         while not self._backend.is_gone(within=_FLUSH_PAUSE):
@@ -226,7 +237,7 @@ class Supervisor:
         self._stopping.look()  # somebody may just have ended it
         return True
 
-    def _put_on_record(self, journal: Journal, found: Verdict) -> None:
+    def _put_on_record(self, journal: RunLog, found: Outcome) -> None:
         """Bring everything into the tables; the ending comes last."""
         deadline = time.monotonic() + _LAST_WORDS
         while not journal.flush() and not journal.is_refused:
@@ -249,11 +260,11 @@ class Supervisor:
             patience=_LAST_WORDS,
         )
         journal.close()
-        entries.take_in_what_was_left(patience=_LAST_WORDS)
+        entries.absorb_spool(patience=_LAST_WORDS)
 
 
-def _order_of(run: RunRecord) -> Order:
-    return Order(
+def _order_of(run: RunRecord) -> WorkOrder:
+    return WorkOrder(
         run=run.id,
         database=run.database,
         direction=run.direction,

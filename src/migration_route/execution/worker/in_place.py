@@ -23,12 +23,12 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.state import ProjectState
 
 from migration_route.core.error_texts import message_of
-from migration_route.execution.messages import Bounds, Order
-from migration_route.execution.worker.instrumentation import Carrier
+from migration_route.execution.messages import InPlaceLimits, WorkOrder
+from migration_route.execution.worker.instrumentation import StepRunner
 from migration_route.execution.worker.reporter import Reporter
-from migration_route.execution.worker.session_limits import gentle
+from migration_route.execution.worker.session_limits import lock_retry
 from migration_route.vendors import copies_of, in_place_of
-from migration_route.vendors.base_in_place import InPlace, Trouble
+from migration_route.vendors.base_in_place import InPlaceFailure, InPlaceSupport
 from migration_route.vendors.sql_statements import first_word
 
 _NO_MAIL = "django.core.mail.backends.dummy.EmailBackend"
@@ -40,29 +40,32 @@ _BEHIND = "the transaction of the rehearsal was ended behind its back"
 _MAY_SET = re.compile(r"timeout|set_config", re.IGNORECASE)
 
 
-class NeverCommitted(BaseException):
+class TransactionEscape(BaseException):
     """A migration wanted to end the transaction of its rehearsal, or to do what no
     rollback takes back. Not an `Exception`: nothing that a project wraps around its
     migrations should swallow it."""
 
 
-class OutOfTime(BaseException):
+class InPlaceTimeout(BaseException):
     """A rehearsal in place has held its locks for as long as it may."""
 
 
-class LockTaken(BaseException):
+class LockUnavailable(BaseException):
     """Others held a lock that was needed: a rehearsal in place does not wait for them."""
 
 
-class OutsideOfTheTransaction(DatabaseError):
+class ConnectionRefused(DatabaseError):
     """A migration wanted to connect to a database while it was rehearsed in place."""
 
 
-class Barred:
+class UncommittableTransaction:
     """The one transaction of a rehearsal in place."""
 
     def __init__(
-        self, connection: BaseDatabaseWrapper, in_place: InPlace, bounds: Bounds
+        self,
+        connection: BaseDatabaseWrapper,
+        in_place: InPlaceSupport,
+        bounds: InPlaceLimits,
     ) -> None:
         self._connection = connection
         self._in_place = in_place
@@ -116,8 +119,8 @@ class Barred:
         if self._refused is not None:
             raise self._refused
 
-    def _refuse(self, why: str) -> NeverCommitted:
-        found = NeverCommitted(
+    def _refuse(self, why: str) -> TransactionEscape:
+        found = TransactionEscape(
             f"This cannot be rehearsed in place: {why}. It was stopped, and everything "
             "before it is rolled back."
         )
@@ -152,12 +155,14 @@ class Barred:
         """Return what a statement with this first word has really failed for; None: for
         what the database says."""
         match self._in_place.trouble(error):
-            case Trouble.OUT_OF_TIME if self._left() < _FRESH:
+            case InPlaceFailure.OUT_OF_TIME if self._left() < _FRESH:
                 return self._out_of_time()
-            case Trouble.NO_TRANSACTION if word in _ROLLS_BACK:  # sent by Django itself
+            case InPlaceFailure.NO_TRANSACTION if (
+                word in _ROLLS_BACK
+            ):  # sent by Django itself
                 return self._refuse(_BEHIND)
-            case Trouble.LOCK_TAKEN:
-                return LockTaken(
+            case InPlaceFailure.LOCK_TAKEN:
+                return LockUnavailable(
                     "Others held a lock that was needed: "
                     f"{message_of(error).splitlines()[0]}. A rehearsal in place waits for "
                     f"{self._bounds.lock_timeout * 1000:g} ms, and does not try again."
@@ -180,13 +185,15 @@ class Barred:
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
-    def _out_of_time(self) -> OutOfTime:
-        found = OutOfTime(out_of_time(self._bounds.limit if self._has_begun else None))
+    def _out_of_time(self) -> InPlaceTimeout:
+        found = InPlaceTimeout(
+            timeout_message(self._bounds.limit if self._has_begun else None)
+        )
         self._refused = found
         return found
 
 
-def out_of_time(limit: float | None) -> str:
+def timeout_message(limit: float | None) -> str:
     """Say that it took too long; None: before the first step."""
     if limit is None:
         return (
@@ -201,9 +208,9 @@ def out_of_time(limit: float | None) -> str:
 
 
 @contextmanager
-def barred(
-    database: str, bounds: Bounds, denied: Callable[[str], None]
-) -> Iterator[Barred]:
+def uncommittable_transaction(
+    database: str, bounds: InPlaceLimits, denied: Callable[[str], None]
+) -> Iterator[UncommittableTransaction]:
     """Stand in a transaction that is rolled back at the end of this block, and let this
     process connect to nothing else from now on. Mails are dropped."""
     connection, in_place = connections[database], in_place_of(database)
@@ -214,7 +221,7 @@ def barred(
             other.close()
     with transaction.atomic(using=database):
         in_place.bar(connection)
-        found = Barred(connection, in_place, bounds)
+        found = UncommittableTransaction(connection, in_place, bounds)
         settings.EMAIL_BACKEND = _NO_MAIL  # a mail would reach people
         _deny_connections(found, database, denied)
         in_place.watch_driver(found.look)
@@ -228,7 +235,7 @@ def barred(
 
 
 def _deny_connections(
-    barred_in: Barred, database: str, denied: Callable[[str], None]
+    barred_in: UncommittableTransaction, database: str, denied: Callable[[str], None]
 ) -> None:
     """Let nothing be opened any more: what is written elsewhere would stay."""
 
@@ -238,14 +245,14 @@ def _deny_connections(
 
     def connect(self: BaseDatabaseWrapper) -> None:
         tell(f"a connection to {self.alias!r}")
-        raise OutsideOfTheTransaction(
+        raise ConnectionRefused(
             "A rehearsal in place has one connection, and opens no other: "
             f"{self.alias!r} was asked for."
         )
 
     def look(name: str) -> None:
         tell(f"a connection to {name!r}, past Django")
-        raise OutsideOfTheTransaction(
+        raise ConnectionRefused(
             f"A rehearsal in place has one connection: {name!r} was asked for, past Django."
         )
 
@@ -253,16 +260,20 @@ def _deny_connections(
     copies_of(database).watch_drivers(look)
 
 
-class AllRehearsed(BaseException):
+class InPlaceComplete(BaseException):
     """Everything that can be rehearsed in place has been. What `migrate` does after its
     last step belongs after a commit. Not an `Exception`: nothing should swallow it."""
 
 
-class StepsInPlace:
+class InPlaceSteps:
     """The observer and the carrier of steps that stand in one transaction."""
 
     def __init__(
-        self, order: Order, held: Any, reporter: Reporter, transaction: Barred
+        self,
+        order: WorkOrder,
+        held: Any,
+        reporter: Reporter,
+        transaction: UncommittableTransaction,
     ) -> None:
         self._left = len(order.steps)
         self._held_to = held
@@ -293,7 +304,7 @@ class StepsInPlace:
                     f"Nor were the {self._left - 1} that come after {label}: they would "
                     "not find what it does.",
                 )
-            raise AllRehearsed
+            raise InPlaceComplete
         self._held_to.step_starts(migration, state, backwards=backwards)
         self._transaction.begin_step()
 
@@ -303,7 +314,7 @@ class StepsInPlace:
         self._tell_what_waits(migration)
         self._left -= 1
         if not self._left:
-            raise AllRehearsed
+            raise InPlaceComplete
 
     def carry(
         self,
@@ -336,13 +347,17 @@ class StepsInPlace:
 
 
 @contextmanager
-def carefully(order: Order, held: Any, reporter: Reporter) -> Iterator[tuple[Any, Carrier]]:
+def step_runner(
+    order: WorkOrder, held: Any, reporter: Reporter
+) -> Iterator[tuple[Any, StepRunner]]:
     """Give who observes and who carries out the steps of an order: gently; or, in a
     rehearsal in place, in one transaction that is rolled back with this block."""
     if order.in_place is None:
-        with gentle(order.database, reporter) as carried:
+        with lock_retry(order.database, reporter) as carried:
             yield held, carried
         return
-    with barred(order.database, order.in_place, reporter.denied) as transaction:
-        steps = StepsInPlace(order, held, reporter, transaction)
+    with uncommittable_transaction(
+        order.database, order.in_place, reporter.denied
+    ) as transaction:
+        steps = InPlaceSteps(order, held, reporter, transaction)
         yield steps, steps.carry

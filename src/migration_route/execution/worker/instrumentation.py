@@ -27,7 +27,7 @@ from migration_route.execution.worker.operation_positions import (
 )
 
 
-class Observer(Protocol):
+class MigrationObserver(Protocol):
     """Somebody who is told. Durations are in milliseconds."""
 
     def step_starts(
@@ -66,7 +66,7 @@ class Observer(Protocol):
         """After a statement, with what the database said against it."""
 
 
-class Carrier(Protocol):
+class StepRunner(Protocol):
     """Somebody who carries out a step by calling the executor's method; once or more."""
 
     def __call__(
@@ -81,7 +81,7 @@ class Carrier(Protocol):
         """Return what the method returned."""
 
 
-def once(
+def run_once(
     executor: MigrationExecutor,
     method: Callable[..., Any],
     state: Any,
@@ -94,8 +94,10 @@ def once(
 
 
 @contextmanager
-def observed(
-    observer: Observer, carried: Carrier, layout_of: Callable[[Migration], Layout]
+def instrument(
+    observer: MigrationObserver,
+    carried: StepRunner,
+    layout_of: Callable[[Migration], Layout],
 ) -> Iterator[None]:
     """Tell `observer` what every executor of this process does, while the block lasts.
 
@@ -140,7 +142,7 @@ def observed(
 
 @contextmanager
 def _step(
-    observer: Observer,
+    observer: MigrationObserver,
     connection: BaseDatabaseWrapper,
     migration: Migration,
     state: ProjectState,
@@ -154,7 +156,7 @@ def _step(
     with (
         _operations(observer, migration, layout, backwards=backwards),
         _end(observer, migration, layout, backwards=backwards),
-        connection.execute_wrapper(statements_told(observer)),
+        connection.execute_wrapper(statement_wrapper(observer)),
     ):
         yield
     observer.step_finished(migration, _milliseconds(start))
@@ -162,7 +164,7 @@ def _step(
 
 @contextmanager
 def _operations(
-    observer: Observer, migration: Migration, layout: Layout, *, backwards: bool
+    observer: MigrationObserver, migration: Migration, layout: Layout, *, backwards: bool
 ) -> Iterator[None]:
     """Wrap the operations of one migration, each on the instance alone, but for those
     that are left out."""
@@ -188,7 +190,7 @@ def _operations(
 
 @contextmanager
 def _end(
-    observer: Observer, migration: Migration, layout: Layout, *, backwards: bool
+    observer: MigrationObserver, migration: Migration, layout: Layout, *, backwards: bool
 ) -> Iterator[None]:
     """Tell when all operations of a migration have been carried out, where Django
     records it in another transaction than that (`MigrationExecutor.apply_migration`)."""
@@ -210,7 +212,7 @@ def _end(
 
 
 def _observed(
-    observer: Observer,
+    observer: MigrationObserver,
     place: Place,
     operation: Operation,
     run: Callable[..., Any],
@@ -256,7 +258,7 @@ def _repeated(place: Place, repeatable: bool) -> Place:  # noqa: FBT001 - what i
     return replace(place, added=replace(place.added, repeatable=repeatable))
 
 
-def statements_told(observer: Observer) -> Callable[..., Any]:
+def statement_wrapper(observer: MigrationObserver) -> Callable[..., Any]:
     """Return what a connection wraps its statements in, so that they are told."""
 
     def observe(

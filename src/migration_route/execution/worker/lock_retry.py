@@ -20,9 +20,9 @@ from typing import Any, Protocol
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.conf.databases import new_connection
+from migration_route.conf.databases import private_connection
 from migration_route.conf.types import DatabaseSettings
-from migration_route.vendors.base import Blocker, Contention, Wanted
+from migration_route.vendors.base import Blocker, LockInspector, TableLockRequest
 
 # Seconds between two attempts that were sent: short ones first, while a gap between two
 # transactions is likely; then long ones, so that who has queued up can go on.
@@ -34,7 +34,7 @@ _SLICE = 0.5  # seconds after which a waiting step asks whether it is to stop
 _SHOWN = 5  # blockers that an error names
 
 
-class Teller(Protocol):
+class LockWaitObserver(Protocol):
     """Who is told of the attempts, and may stop them."""
 
     def lock_attempt(self, facts: dict[str, Any]) -> None:
@@ -52,10 +52,10 @@ class LockTimeout(BaseException):
     nothing that a project wraps around its migrations should swallow it."""
 
 
-class Attempts:
+class LockAttempts:
     """The attempts at one step: what they have cost, and what they may still cost."""
 
-    def __init__(self, means: DatabaseSettings, teller: Teller) -> None:
+    def __init__(self, means: DatabaseSettings, teller: LockWaitObserver) -> None:
         self._lock_timeout = means.lock_timeout.total_seconds()
         self._stall_budget = means.stall_budget.total_seconds()
         self._patience = means.patience.total_seconds()
@@ -64,7 +64,7 @@ class Attempts:
         self._stalled = self._waited = 0.0
         self._last: dict[str, Any] = {}
         self._waits = False
-        self.named: tuple[Wanted, ...] = ()  # what earlier attempts were about
+        self.named: tuple[TableLockRequest, ...] = ()  # what earlier attempts were about
 
     @property
     def lock_timeout(self) -> float:
@@ -76,11 +76,13 @@ class Attempts:
         """Return the seconds that the next statement may stand in the queue."""
         return min(self._lock_timeout, max(self._stall_budget - self._stalled, 0.001))
 
-    def about(self, wanted: tuple[Wanted, ...]) -> tuple[Wanted, ...]:
+    def about(self, wanted: tuple[TableLockRequest, ...]) -> tuple[TableLockRequest, ...]:
         """Return these locks and all that earlier attempts at the step were about."""
         return tuple(dict.fromkeys((*self.named, *wanted)))
 
-    def held_back(self, wanted: tuple[Wanted, ...], blockers: list[Blocker]) -> None:
+    def held_back(
+        self, wanted: tuple[TableLockRequest, ...], blockers: list[Blocker]
+    ) -> None:
         """Wait, because a look has shown who is in the way.
 
         Raises `LockTimeout` when the patience is spent.
@@ -90,7 +92,11 @@ class Attempts:
         self._looks += 1
 
     def failed(
-        self, wanted: tuple[Wanted, ...], blockers: list[Blocker], *, stalled: float
+        self,
+        wanted: tuple[TableLockRequest, ...],
+        blockers: list[Blocker],
+        *,
+        stalled: float,
     ) -> None:
         """Write down an attempt that was sent, and failed for others in the way."""
         self._stalled += stalled
@@ -112,7 +118,7 @@ class Attempts:
             self._teller.lock_fired(round(limit * 1000))
 
     def _note(
-        self, wanted: tuple[Wanted, ...], blockers: list[Blocker], *, fired: bool
+        self, wanted: tuple[TableLockRequest, ...], blockers: list[Blocker], *, fired: bool
     ) -> None:
         self._number += 1
         self._last = {
@@ -176,13 +182,13 @@ def _told(blocker: dict[str, Any]) -> str:
     )
 
 
-class Watch:
+class BlockerMonitor:
     """Looks at the locks of one database; opened by the first look."""
 
-    def __init__(self, database: str, contention: Contention) -> None:
+    def __init__(self, database: str, contention: LockInspector) -> None:
         # Not what `connections` gives: neither the settings of the worker's session nor
         # its lock belong here.
-        self._connection = new_connection(database)
+        self._connection = private_connection(database)
         self._contention = contention
         self._observes: bool | None = None
         self._yield_time: float | None = None
@@ -191,7 +197,7 @@ class Watch:
     def holds_back(
         self,
         session: BaseDatabaseWrapper,
-        wanted: tuple[Wanted, ...],
+        wanted: tuple[TableLockRequest, ...],
         *,
         older_than: float,
     ) -> tuple[list[Blocker], float]:
@@ -212,7 +218,7 @@ class Watch:
         return [blocker for blocker in found if not blocker.yields], 0.0
 
     def look(
-        self, session: BaseDatabaseWrapper, wanted: tuple[Wanted, ...]
+        self, session: BaseDatabaseWrapper, wanted: tuple[TableLockRequest, ...]
     ) -> list[Blocker]:
         """Return who holds conflicting locks, but for `session`, the migration's own.
 

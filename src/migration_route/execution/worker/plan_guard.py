@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from django.db.migrations import Migration
 
 from migration_route.core.enums import Direction, Mode, Phase
-from migration_route.execution.messages import Order
+from migration_route.execution.messages import WorkOrder
 from migration_route.ledger.evidence import AddedOperations
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
@@ -25,7 +25,7 @@ from migration_route.planning.planner import (
 )
 
 
-class PlanDiffers(Exception):
+class PlanMismatch(Exception):
     """What would be done is not what was permitted."""
 
 
@@ -41,10 +41,10 @@ class Resumed:
     added: AddedOperations  # those of other packages, as that run has met them
 
 
-class Expectation:
+class PlanGuard:
     """The steps of an order, each to come once and in this order."""
 
-    def __init__(self, order: Order, in_order_of_execution: InOrder) -> None:
+    def __init__(self, order: WorkOrder, in_order_of_execution: InOrder) -> None:
         self._order = order
         self._in_order = in_order_of_execution
         self._begun = 0
@@ -79,7 +79,7 @@ class Expectation:
         expected = self._order.steps[self._begun : self._begun + len(migrations)]
         found = [(migration.app_label, migration.name) for migration, _ in migrations]
         if [(app, name) for app, name, _ in expected] != found:
-            raise PlanDiffers(
+            raise PlanMismatch(
                 f"Django would now carry out {_listed(found)}; "
                 f"permitted is {_listed([(app, name) for app, name, _ in expected])}."
             )
@@ -91,7 +91,7 @@ class Expectation:
         keys = [(migration.app_label, migration.name) for migration, _ in ordered]
         found = [key for key in keys if key in set(left)]
         if found != left:
-            raise PlanDiffers(
+            raise PlanMismatch(
                 f"Django would now leave out {_listed(found)}; "
                 f"permitted is to leave out {_listed(left)}."
             )
@@ -117,7 +117,7 @@ class Expectation:
         else:
             found = self._fingerprint(migrations)
         if not same_plan(found, order.fingerprint):
-            raise PlanDiffers(
+            raise PlanMismatch(
                 "The plan has changed since it was read: now it is "
                 f"{_listed([(m.app_label, m.name) for m, _ in migrations])}, "
                 "or its sources or what is applied have changed."
@@ -151,9 +151,11 @@ class Expectation:
             or steps[self._begun][:2] != key
             or direction != self._order.direction
         ):
-            raise PlanDiffers(f"{key[0]}.{key[1]} is not the step that was permitted next.")
+            raise PlanMismatch(
+                f"{key[0]}.{key[1]} is not the step that was permitted next."
+            )
         if source_of(migration) != steps[self._begun][2]:
-            raise PlanDiffers(f"The source of {key[0]}.{key[1]} has changed.")
+            raise PlanMismatch(f"The source of {key[0]}.{key[1]} has changed.")
         self._begun += 1
 
 
@@ -163,7 +165,7 @@ def require_same_additions(
     """Raise `PlanDiffers` where the operations that run now are not those that an earlier
     run of this migration has met: its numbers would be those of others."""
     if not found.is_matched or found.places != met.places:
-        raise PlanDiffers(
+        raise PlanMismatch(
             f"{migration.app_label}.{migration.name} cannot be resumed: a package that "
             "changes its operations in pre_migrate has changed them in another way than "
             "in the run that stopped, so that nothing tells which of them were carried "

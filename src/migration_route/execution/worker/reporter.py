@@ -21,11 +21,11 @@ from django.db.migrations.state import ProjectState
 
 from migration_route.core import clock
 from migration_route.core.redaction import clipped
-from migration_route.core.values import Touched
-from migration_route.execution.messages import Answer, Message
+from migration_route.core.values import Impact
+from migration_route.execution.messages import GateReply, Message
 from migration_route.execution.worker.operation_positions import Place
 from migration_route.execution.worker.output import OutputBudget
-from migration_route.planning.impact import foresee_step, touched_by_step
+from migration_route.planning.impact import forecast_rewrites, impact_of_step
 from migration_route.planning.planner import describe_operation
 from migration_route.planning.sql import AT_THE_END
 
@@ -35,7 +35,7 @@ _TEMPLATES = 16  # of the latest statements: one that waits for its locks is sen
 _READING = frozenset({"select", "show", "explain", "pragma", "savepoint", "release", "set"})
 
 
-class Stopped(BaseException):
+class RunStopped(BaseException):
     """The supervisor let no further step begin. Not an `Exception`: nothing that a
     project wraps around its migrations should swallow it."""
 
@@ -47,7 +47,7 @@ class Reporter:
         self,
         pipe: int,
         database: str,
-        ask: Callable[[], Answer],
+        ask: Callable[[], GateReply],
     ) -> None:
         self._pipe = pipe
         self._database = database
@@ -76,7 +76,7 @@ class Reporter:
     def _say(self, kind: str, **facts: object) -> None:
         self.send(Message(kind=kind, at=clock.now(), **facts))  # type: ignore[arg-type]
 
-    def _exchange(self, kind: str, **facts: object) -> Answer:
+    def _exchange(self, kind: str, **facts: object) -> GateReply:
         """Ask the supervisor, and wait for the answer to this question: one that an
         interrupt has kept from being read is not taken for it."""
         with self._asking:
@@ -91,7 +91,7 @@ class Reporter:
         """Wait until it is sure that a session which was opened may be used: the run may
         be over while this process was cut off or frozen. Raises `Stopped`."""
         if not self._exchange("session_gate").go:
-            raise Stopped
+            raise RunStopped
 
     def output(self, stream: str, line: str) -> None:
         """Send a line that was printed, its secrets masked; the line that exceeds the
@@ -107,21 +107,21 @@ class Reporter:
     ) -> None:
         """Wait at the gate, having told what the step has to do with: the intent is on
         record before anything is sent."""
-        touched = touched_by_step(migration, state, backwards=backwards)
+        touched = impact_of_step(migration, state, backwards=backwards)
         answer = self._come_to_gate(migration, touched)
         if answer.foretell:
-            rewritten, unforeseen = foresee_step(
+            rewritten, unforeseen = forecast_rewrites(
                 migration, state, self._database, backwards=backwards
             )
             known = replace(touched, rewritten=rewritten, unforeseen=unforeseen)
             answer = self._come_to_gate(migration, known)
         if not answer.go:
-            raise Stopped
+            raise RunStopped
         self._operation = None
         self._shown = self._omitted = self._omitted_ms = 0
         self._touching = self._wrote = False
 
-    def _come_to_gate(self, migration: Migration, touched: Touched) -> Answer:
+    def _come_to_gate(self, migration: Migration, touched: Impact) -> GateReply:
         return self._exchange(
             "gate",
             app=migration.app_label,
@@ -183,7 +183,7 @@ class Reporter:
             **facts,
         )
         if not answer.go:
-            raise Stopped
+            raise RunStopped
 
     def statement_starts(self, sql: str) -> None:
         """Tell before the first statement that may change something, and what runs."""
@@ -222,7 +222,7 @@ class Reporter:
         """Ask whether the step may go on waiting for its locks. Raises `Stopped`."""
         shown = self._unsecret(facts)
         if not self._exchange("lock_pause", operation=self._operation, facts=shown).go:
-            raise Stopped
+            raise RunStopped
 
     def lock_fired(self, duration_ms: int) -> None:
         """Tell that a statement which has waited is sent, and how long it may wait."""

@@ -24,7 +24,7 @@ from django.db.migrations import Migration, SeparateDatabaseAndState
 from django.db.migrations.operations import models
 from django.db.migrations.operations.base import Operation
 
-from migration_route.execution.messages import Order
+from migration_route.execution.messages import WorkOrder
 from migration_route.execution.worker.operation_positions import Place
 from migration_route.execution.worker.plan_guard import Resumed
 from migration_route.execution.worker.reporter import Reporter, only_reads
@@ -33,7 +33,7 @@ from migration_route.vendors.sql_statements import NAME
 
 
 @contextmanager
-def rebuilding(order: Order, reporter: Reporter) -> Iterator[None]:
+def rebuild_invalid_indexes(order: WorkOrder, reporter: Reporter) -> Iterator[None]:
     """Drop each invalid index that the worker is about to make concurrently."""
     if not order.rebuild_invalid_indexes:
         yield
@@ -75,11 +75,11 @@ _LAST_OF_A_COLUMN = re.compile(
 )
 
 
-class CannotBeLeftOut(Exception):
+class CannotSkipOperation(Exception):
     """An operation that is carried out already would send something that changes."""
 
 
-def resume_in(
+def skip_completed_operations(
     migration: Migration, places: Sequence[Place], resumed: Resumed, *, backwards: bool
 ) -> None:
     """Leave out what an earlier run of a migration has carried out: the first operations
@@ -151,7 +151,7 @@ def _reading_only(
     context: Any,
 ) -> Any:
     if not only_reads(str(sql)):
-        raise CannotBeLeftOut(f"This is carried out already, and would be again: {sql}")
+        raise CannotSkipOperation(f"This is carried out already, and would be again: {sql}")
     return execute(sql, params, many, context)
 
 

@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from migration_route.conf import route_settings
-from migration_route.execution.messages import Scratch
+from migration_route.execution.messages import ScratchDatabase
 from migration_route.vendors import copies_of, vendor_of
 from migration_route.vendors.base_identity import Separation
 from migration_route.vendors.sqlite.files import file_of_settings
@@ -30,7 +30,7 @@ _LEADING = (
 _NO_MAIL = "django.core.mail.backends.dummy.EmailBackend"
 
 
-class OutsideOfTheCopy(DatabaseError):
+class SandboxViolation(DatabaseError):
     """A migration wanted to reach beyond the copy that it was rehearsed on."""
 
 
@@ -44,8 +44,8 @@ def settings_of(database: str, *, name: str = "", alias: str = "") -> dict[str, 
 
 
 @contextmanager
-def led_to_copy(
-    database: str, scratch: Scratch | None, denied: Callable[[str], None]
+def redirect_to_copy(
+    database: str, scratch: ScratchDatabase | None, denied: Callable[[str], None]
 ) -> Iterator[None]:
     """Let the alias lead to the copy, and nothing lead elsewhere, until this process
     ends. `denied` is told what a migration wanted beyond it."""
@@ -116,7 +116,7 @@ def _deny_others(
 
 def _deny(alias: str, denied: Callable[[str], None]) -> NoReturn:
     denied(f"the database {alias!r}")
-    raise OutsideOfTheCopy(
+    raise SandboxViolation(
         f"A rehearsal reaches its copy alone, not the database {alias!r}."
     )
 
@@ -130,7 +130,7 @@ def _deny_drivers(
 
     def deny(name: str) -> NoReturn:
         denied(f"the database {Path(name).name!r}, past Django")
-        raise OutsideOfTheCopy(
+        raise SandboxViolation(
             f"A rehearsal reaches its copy alone, not {Path(name).name!r}."
         )
 
@@ -168,7 +168,7 @@ def _guard_statements(database: str, home: str, denied: Callable[[str], None]) -
     ) -> Any:
         if why := copies.leaves(_text(sql, context), home, context["connection"]):
             denied(f"a statement: {why}")
-            raise OutsideOfTheCopy(f"This cannot be rehearsed: {why}.")
+            raise SandboxViolation(f"This cannot be rehearsed: {why}.")
         return execute(sql, params, many, context)
 
     def prepare(connection: BaseDatabaseWrapper, **_: Any) -> None:

@@ -20,11 +20,15 @@ from django.db.migrations.executor import MigrationExecutor
 
 from migration_route.conf import route_settings
 from migration_route.conf.types import DatabaseSettings
-from migration_route.execution.worker.instrumentation import Carrier, once
-from migration_route.execution.worker.lock_retry import Attempts, Teller, Watch
+from migration_route.execution.worker.instrumentation import StepRunner, run_once
+from migration_route.execution.worker.lock_retry import (
+    BlockerMonitor,
+    LockAttempts,
+    LockWaitObserver,
+)
 from migration_route.execution.worker.reporter import only_reads
 from migration_route.vendors import usable_wrappers, vendor_of
-from migration_route.vendors.base import Contention, Limit, Wanted
+from migration_route.vendors.base import LockInspector, LockTimeoutClass, TableLockRequest
 from migration_route.vendors.sql_statements import first_word
 
 _OWN_LIMIT = re.compile(
@@ -37,32 +41,32 @@ _ENDS_TRANSACTION = frozenset({"commit", "end", "abort"})
 
 
 @contextmanager
-def gentle(database: str, teller: Teller) -> Iterator[Carrier]:
+def lock_retry(database: str, teller: LockWaitObserver) -> Iterator[StepRunner]:
     """Give what carries out the steps of a run gently; as Django does, on a database
     that lets its one writer wait by itself."""
     contention = vendor_of(database).contention
     if contention is None:
-        yield once
+        yield run_once
         return
-    watch = Watch(database, contention)
+    watch = BlockerMonitor(database, contention)
     try:
-        yield GentleSteps(
+        yield LockRetryRunner(
             contention, watch, means=route_settings().database(database), teller=teller
         )
     finally:
         watch.close()
 
 
-class GentleSteps:
+class LockRetryRunner:
     """Carries out one step after the other, each as often as its means allow."""
 
     def __init__(
         self,
-        contention: Contention,
-        watch: Watch,
+        contention: LockInspector,
+        watch: BlockerMonitor,
         *,
         means: DatabaseSettings,
-        teller: Teller,
+        teller: LockWaitObserver,
     ) -> None:
         self._contention = contention
         self._watch = watch
@@ -85,8 +89,8 @@ class GentleSteps:
         rolls_back = editor.atomic_migration
         pristine = state.clone() if rolls_back else state
         callback = executor.progress_callback
-        attempts = Attempts(self._means, self._teller)
-        limits = Limits(self._contention, self._watch, attempts)
+        attempts = LockAttempts(self._means, self._teller)
+        limits = StatementTimeouts(self._contention, self._watch, attempts)
         try:
             with limits.around(connection):
                 while True:
@@ -112,10 +116,12 @@ def _without_start(callback: Any) -> Any:
     return said_before
 
 
-class Limits:
+class StatementTimeouts:
     """The limits of the statements of one step."""
 
-    def __init__(self, contention: Contention, watch: Watch, attempts: Attempts) -> None:
+    def __init__(
+        self, contention: LockInspector, watch: BlockerMonitor, attempts: LockAttempts
+    ) -> None:
         self._contention = contention
         self._watch = watch
         self._attempts = attempts
@@ -151,7 +157,7 @@ class Limits:
         )
 
     def await_free(
-        self, connection: BaseDatabaseWrapper, wanted: tuple[Wanted, ...]
+        self, connection: BaseDatabaseWrapper, wanted: tuple[TableLockRequest, ...]
     ) -> float:
         """Wait until nobody is in the way of these locks, and of all that were named
         before; return the limit of the statement in seconds."""
@@ -231,11 +237,14 @@ class Limits:
         return word
 
     def _limit_for(
-        self, connection: BaseDatabaseWrapper, limit: Limit, wanted: tuple[Wanted, ...]
+        self,
+        connection: BaseDatabaseWrapper,
+        limit: LockTimeoutClass,
+        wanted: tuple[TableLockRequest, ...],
     ) -> float | None:
         """Return the seconds that the statement may wait, having looked before it is
         sent: from then on what the transaction holds would keep others waiting."""
-        if limit is Limit.NONE:
+        if limit is LockTimeoutClass.NONE:
             return self._attempts.limit if self._holds else None
         in_clean_air = not (connection.in_atomic_block and self._dirty)
         seconds = (
@@ -250,14 +259,20 @@ class Limits:
             self._sent = (seconds,)
 
     def _fail(
-        self, connection: BaseDatabaseWrapper, wanted: tuple[Wanted, ...], stalled: float
+        self,
+        connection: BaseDatabaseWrapper,
+        wanted: tuple[TableLockRequest, ...],
+        stalled: float,
     ) -> None:
         self._undone = connection.in_atomic_block
         blockers = self._watch.look(connection, self._attempts.about(wanted))
         self._attempts.failed(wanted, blockers, stalled=stalled)
 
     def _succeed(
-        self, connection: BaseDatabaseWrapper, text: str, wanted: tuple[Wanted, ...]
+        self,
+        connection: BaseDatabaseWrapper,
+        text: str,
+        wanted: tuple[TableLockRequest, ...],
     ) -> None:
         if connection.in_atomic_block and not only_reads(text):
             self._dirty = True

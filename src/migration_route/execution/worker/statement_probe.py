@@ -15,15 +15,19 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
 
 from migration_route.core.redaction import clipped
-from migration_route.execution.messages import Order
-from migration_route.execution.worker.instrumentation import Carrier
+from migration_route.execution.messages import WorkOrder
+from migration_route.execution.worker.instrumentation import StepRunner
 from migration_route.execution.worker.operation_positions import Place
 from migration_route.execution.worker.reporter import Reporter, only_reads
-from migration_route.ledger.rehearsals import SeenLock, SeenOperation, SeenStatement
+from migration_route.ledger.rehearsals import (
+    ObservedLock,
+    ObservedOperation,
+    ObservedStatement,
+)
 from migration_route.planning.planner import describe_operation
 from migration_route.planning.sql import AT_THE_END
 from migration_route.vendors import copies_of
-from migration_route.vendors.base_copies import Observer, Seen
+from migration_route.vendors.base_copies import StatementEffects, StatementObserver
 from migration_route.vendors.sql_statements import first_word
 
 _LISTED = 60  # statements of an operation
@@ -46,10 +50,10 @@ class _Watched:
     duration_ms: int | None = None  # None: it has not come to its end
     queries: int = 0
     texts: set[int] = field(default_factory=set)
-    statements: list[tuple[float, SeenStatement]] = field(default_factory=list)
+    statements: list[tuple[float, ObservedStatement]] = field(default_factory=list)
     same: dict[int, int] = field(default_factory=dict)  # place in `statements`, by text
 
-    def add(self, at: float, statement: SeenStatement, text: str) -> None:
+    def add(self, at: float, statement: ObservedStatement, text: str) -> None:
         self.queries += 1
         key = hash(text)
         if len(self.texts) < _DISTINCT:
@@ -64,7 +68,7 @@ class _Watched:
             self.statements = self._worth_telling()
             self.same = {}
 
-    def _worth_telling(self) -> list[tuple[float, SeenStatement]]:
+    def _worth_telling(self) -> list[tuple[float, ObservedStatement]]:
         """Return those that took locks or failed, and of the others the slowest."""
         most = _SLOWEST if self.runs_python else _LISTED
         telling = [
@@ -82,10 +86,10 @@ class _Watched:
         kept = telling + others[: max(most - len(telling), 0)]
         return sorted(kept, key=lambda item: item[0])
 
-    def seen(self, end: float) -> SeenOperation:
+    def seen(self, end: float) -> ObservedOperation:
         """Return it as it is told when the step has ended."""
         kept = self._worth_telling()
-        return SeenOperation(
+        return ObservedOperation(
             position=self.position,
             description=self.description,
             duration_ms=round((end - self.start) * 1000)
@@ -99,7 +103,7 @@ class _Watched:
         )
 
 
-def _merged(earlier: SeenStatement, later: SeenStatement) -> SeenStatement:
+def _merged(earlier: ObservedStatement, later: ObservedStatement) -> ObservedStatement:
     """Return one statement for both: the slower one, and what both were together."""
     slower = max(earlier, later, key=lambda found: found.duration_ms)
     rows = None if later.rows is None else (earlier.rows or 0) + later.rows
@@ -114,7 +118,7 @@ def _merged(earlier: SeenStatement, later: SeenStatement) -> SeenStatement:
     )
 
 
-def _held(at: float, statement: SeenStatement, end: float) -> SeenStatement:
+def _held(at: float, statement: ObservedStatement, end: float) -> ObservedStatement:
     if not statement.locks:
         return statement
     held = round((end - at) * 1000)
@@ -122,11 +126,15 @@ def _held(at: float, statement: SeenStatement, end: float) -> SeenStatement:
     return replace(statement, locks=locks)
 
 
-class Watching:
+class StatementProbe:
     """An observer of a run, and the carrier of its steps, that looks at each statement."""
 
     def __init__(
-        self, held: Any, carried: Carrier, reporter: Reporter, observer: Observer
+        self,
+        held: Any,
+        carried: StepRunner,
+        reporter: Reporter,
+        observer: StatementObserver,
     ) -> None:
         self._held_to = held
         self._carried = carried
@@ -208,11 +216,11 @@ class Watching:
         try:
             result = execute(sql, params, many, context)
         except Exception:
-            self._note(text, start, rows=None, seen=Seen(), failed=True)
+            self._note(text, start, rows=None, seen=StatementEffects(), failed=True)
             raise
         took = time.monotonic()
         rows = getattr(context["cursor"], "rowcount", -1)
-        seen = Seen()
+        seen = StatementEffects()
         # What Python has sent before takes the same locks: a loop is not slowed down.
         if not self._is_known(text) and (
             not only_reads(text) or first_word(text) == "select"
@@ -231,7 +239,7 @@ class Watching:
         start: float,
         *,
         rows: int | None,
-        seen: Seen,
+        seen: StatementEffects,
         took: float | None = None,
         failed: bool = False,
     ) -> None:
@@ -245,7 +253,7 @@ class Watching:
         duration_ms = round(((took or time.monotonic()) - start) * 1000)
         current.add(
             start,
-            SeenStatement(
+            ObservedStatement(
                 sql=clipped(self._reporter.template_of(text), _LONGEST),
                 duration_ms=duration_ms,
                 total_ms=duration_ms,
@@ -253,7 +261,7 @@ class Watching:
                 locks=None
                 if seen.locks is None
                 else tuple(
-                    SeenLock(table=table, mode=mode, blocks=self._observer.blocks(mode))
+                    ObservedLock(table=table, mode=mode, blocks=self._observer.blocks(mode))
                     for table, mode in seen.locks
                 ),
                 rewrites=seen.rewrites,
@@ -283,9 +291,9 @@ def _is_definition(text: str) -> bool:
 
 
 @contextmanager
-def watching(
-    order: Order, held: Any, carried: Carrier, reporter: Reporter
-) -> Iterator[tuple[Any, Carrier]]:
+def probe_statements(
+    order: WorkOrder, held: Any, carried: StepRunner, reporter: Reporter
+) -> Iterator[tuple[Any, StepRunner]]:
     """Give who observes and who carries out the steps of an order: in a rehearsal,
     somebody who looks at every statement."""
     if order.scratch is None and order.in_place is None:
@@ -293,5 +301,5 @@ def watching(
         return
     observer = copies_of(order.database).observer()
     observer.remember(connections[order.database])
-    found = Watching(held, carried, reporter, observer)
+    found = StatementProbe(held, carried, reporter, observer)
     yield found, found

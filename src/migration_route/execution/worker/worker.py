@@ -35,15 +35,21 @@ from migration_route.conf import route_settings
 from migration_route.core import clock
 from migration_route.core.enums import OWN_APP, Mode
 from migration_route.core.error_texts import message_of, sqlstate_of, traceback_of
-from migration_route.core.errors import OrphanBackend
-from migration_route.execution.messages import Answer, Ending, Failure, Message, Order
-from migration_route.execution.migrate_guard import standing_aside
-from migration_route.execution.posix_signals import (
-    let_interrupts_through,
-    no_more_interrupts,
+from migration_route.core.errors import SessionOrphaned
+from migration_route.execution.messages import (
+    Ending,
+    Failure,
+    GateReply,
+    Message,
+    WorkOrder,
 )
-from migration_route.execution.worker.in_place import AllRehearsed, carefully
-from migration_route.execution.worker.instrumentation import observed
+from migration_route.execution.migrate_guard import bypass_guard
+from migration_route.execution.posix_signals import (
+    ignore_interrupts,
+    install_worker_handlers,
+)
+from migration_route.execution.worker.in_place import InPlaceComplete, step_runner
+from migration_route.execution.worker.instrumentation import instrument
 from migration_route.execution.worker.lock_retry import LockTimeout
 from migration_route.execution.worker.operation_positions import (
     LoadedMigrations,
@@ -51,17 +57,24 @@ from migration_route.execution.worker.operation_positions import (
 )
 from migration_route.execution.worker.output import LineWriter
 from migration_route.execution.worker.plan_guard import (
-    Expectation,
-    PlanDiffers,
+    PlanGuard,
+    PlanMismatch,
     require_same_additions,
 )
-from migration_route.execution.worker.reporter import Reporter, Stopped, placeholders_kept
-from migration_route.execution.worker.resume import rebuilding, resume_in
-from migration_route.execution.worker.sandbox import led_to_copy
-from migration_route.execution.worker.statement_probe import watching
+from migration_route.execution.worker.reporter import (
+    Reporter,
+    RunStopped,
+    placeholders_kept,
+)
+from migration_route.execution.worker.resume import (
+    rebuild_invalid_indexes,
+    skip_completed_operations,
+)
+from migration_route.execution.worker.sandbox import redirect_to_copy
+from migration_route.execution.worker.statement_probe import probe_statements
 from migration_route.planning import sources
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Slot, TargetLock
+from migration_route.vendors.base import LockSlot, TargetLock
 
 _LOCK_PATIENCE = 10.0
 _LOCK_PAUSE = 0.05
@@ -140,13 +153,13 @@ class WorkerLocks:
             return
         # What this connection had before went with its earlier session.
         self._held = [one for one in self._held if one[0] is not connection]
-        lock = self._vendor.lock(connection, Slot.WORKER)
+        lock = self._vendor.lock(connection, LockSlot.WORKER)
         deadline = time.monotonic() + _LOCK_PATIENCE
         while not lock.try_acquire():
             if self._is_ours(lock.holder()):
                 return
             if time.monotonic() > deadline:
-                raise OrphanBackend
+                raise SessionOrphaned
             time.sleep(_LOCK_PAUSE)  # a session lock is polled, never waited for
         self._held.append((connection, lock, lock.holder()))
 
@@ -170,7 +183,7 @@ _USUAL = {"interactive": "--no-input", "no_color": "--no-color"}
 """How the options are spelled that a command may well not have, or spell otherwise."""
 
 
-def type_migrate(order: Order, target: str, streams: dict[str, LineWriter]) -> None:
+def call_migrate(order: WorkOrder, target: str, streams: dict[str, LineWriter]) -> None:
     """Run `manage.py migrate` as if it had been typed."""
     provider = get_commands()["migrate"]
     command: BaseCommand = (
@@ -189,7 +202,7 @@ def type_migrate(order: Order, target: str, streams: dict[str, LineWriter]) -> N
     command.execute(*positional, **options)
 
 
-def _options(parser: ArgumentParser, order: Order) -> list[str]:
+def _options(parser: ArgumentParser, order: WorkOrder) -> list[str]:
     """Return the options of an order, each as this parser spells it: as in `call_command`,
     it is the destination of an option that counts.
 
@@ -232,48 +245,48 @@ class Worker:
         line = self._control.readline()
         if not line:
             return  # the supervisor has ended before there was anything to do
-        order = msgspec.json.decode(line, type=Order)
+        order = msgspec.json.decode(line, type=WorkOrder)
         reporter = Reporter(self._pipe, order.database, self._next_answer)
         streams = _capture(reporter)
         ending, failure = _carry_out(order, reporter, streams)
-        no_more_interrupts()
+        ignore_interrupts()
         connections.close_all()
         for stream in streams.values():
             stream.finish()
         reporter.send(Message(kind="ended", at=clock.now(), ending=ending, failure=failure))
 
-    def _next_answer(self) -> Answer:
+    def _next_answer(self) -> GateReply:
         line = self._control.readline()
         if not line:
-            raise Stopped
-        return msgspec.json.decode(line, type=Answer)
+            raise RunStopped
+        return msgspec.json.decode(line, type=GateReply)
 
 
 def _carry_out(
-    order: Order, reporter: Reporter, streams: dict[str, LineWriter]
+    order: WorkOrder, reporter: Reporter, streams: dict[str, LineWriter]
 ) -> tuple[Ending, Failure | None]:
     try:
         with (
-            led_to_copy(order.database, order.scratch, reporter.denied),
-            standing_aside(order.database),
+            redirect_to_copy(order.database, order.scratch, reporter.denied),
+            bypass_guard(order.database),
             worker_session(order.database, order.run, reporter.session_opens),
             placeholders_kept(order.database, reporter),
             remembering_loaded() as loaded,
             _held_to(order, reporter, loaded) as held,
-            rebuilding(order, reporter),
-            carefully(order, held, reporter) as (observer, carried),
-            watching(order, observer, carried, reporter) as (looking, carrying),
-            observed(looking, carrying, loaded.layout_of),
+            rebuild_invalid_indexes(order, reporter),
+            step_runner(order, held, reporter) as (observer, carried),
+            probe_statements(order, observer, carried, reporter) as (looking, carrying),
+            instrument(looking, carrying, loaded.layout_of),
         ):
             for app, name, _ in order.steps:
                 sources.forget_old_bytecode(app, name)
             for target in order.targets or ("",):
-                type_migrate(order, target, streams)
-    except Stopped:
+                call_migrate(order, target, streams)
+    except RunStopped:
         return "stopped", None
-    except AllRehearsed:
+    except InPlaceComplete:
         return "done", None
-    except PlanDiffers as difference:
+    except PlanMismatch as difference:
         return "plan_changed", Failure(type="PlanChanged", message=str(difference))
     except LockTimeout as spent:
         return "lock_timeout", _failure(spent)
@@ -304,7 +317,7 @@ class _Held:
     """A reporter that lets nothing begin but what the order permits."""
 
     def __init__(
-        self, expectation: Expectation, reporter: Reporter, loaded: LoadedMigrations
+        self, expectation: PlanGuard, reporter: Reporter, loaded: LoadedMigrations
     ) -> None:
         self._expectation = expectation
         self._reporter = reporter
@@ -321,15 +334,17 @@ class _Held:
             require_same_additions(migration, resumed.added, added)
         self._reporter.step_starts(migration, state, backwards=backwards)
         if resumed is not None:
-            resume_in(migration, places, resumed, backwards=backwards)
+            skip_completed_operations(migration, places, resumed, backwards=backwards)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reporter, name)
 
 
 @contextmanager
-def _held_to(order: Order, reporter: Reporter, loaded: LoadedMigrations) -> Iterator[_Held]:
-    expectation = Expectation(order, loaded.in_order_of_execution)
+def _held_to(
+    order: WorkOrder, reporter: Reporter, loaded: LoadedMigrations
+) -> Iterator[_Held]:
+    expectation = PlanGuard(order, loaded.in_order_of_execution)
 
     def check(plan: list[tuple[Migration, bool]], using: str, **_: Any) -> None:
         if using == order.database:
@@ -362,7 +377,7 @@ def run_worker(*, pipe: int, control: int, life: int) -> None:
     threading.Thread(target=_end_with, args=(life,), daemon=True).start()
     status = 1
     try:
-        let_interrupts_through()
+        install_worker_handlers()
         Worker(pipe=pipe, control=control).work()
         status = 0
     finally:

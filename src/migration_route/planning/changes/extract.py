@@ -12,7 +12,12 @@ from django.db.migrations import Migration, RunPython, RunSQL, SeparateDatabaseA
 from migration_route.core.enums import Mode
 from migration_route.planning import graph as graphs
 from migration_route.planning.changes import raw_sql, run_python, schema
-from migration_route.planning.changes.types import Change, ChangeKind, Deed, Reading
+from migration_route.planning.changes.types import (
+    ChangeKind,
+    Deed,
+    PlanChanges,
+    SchemaChange,
+)
 from migration_route.planning.plan import Plan
 from migration_route.planning.sql import Move, plan_moves
 
@@ -22,14 +27,14 @@ BUDGET = 2.0
 
 def read_changes(
     plan: Plan, migrations: list[tuple[Migration, bool]], *, budget: float = BUDGET
-) -> Reading:
+) -> PlanChanges:
     """Read the operations of as many steps as the budget (seconds) allows, in order.
 
     What was read of the last plan for a database is kept: the page of a long plan asks for
     it piece by piece.
     """
     if plan.mode is Mode.FAKE or not migrations:
-        return Reading(plan=plan)
+        return PlanChanges(plan=plan)
     kept = _kept.get(plan.database)
     if kept is not None and kept.is_about(plan, migrations):
         return replace(kept.reading, plan=plan)
@@ -46,7 +51,7 @@ class _Kept:
     """What was read of a plan, and of whose operations."""
 
     migrations: list[tuple[Migration, bool]]
-    reading: Reading
+    reading: PlanChanges
 
     def is_about(self, plan: Plan, migrations: list[tuple[Migration, bool]]) -> bool:
         """Tell whether it is the same plan, of the very migrations that were loaded."""
@@ -60,7 +65,7 @@ _kept: dict[str, _Kept] = {}  # by alias
 
 def read_moves(
     plan: Plan, moves: Iterable[tuple[Migration, Iterable[Move]]], *, budget: float = BUDGET
-) -> Reading:
+) -> PlanChanges:
     """Read the operations of a plan, each between the states around it."""
     deadline = time.monotonic() + budget
     walk = _Walk(alias=plan.database)
@@ -70,7 +75,7 @@ def read_moves(
         unread.pop(0)
         if time.monotonic() > deadline:
             break
-    return Reading(
+    return PlanChanges(
         plan=plan,
         changes=tuple(walk.changes),
         deeds=tuple(walk.deeds),
@@ -85,7 +90,7 @@ class _Walk:
     """What was read so far, and what the plan has made by then."""
 
     alias: str
-    changes: list[Change] = field(default_factory=list)
+    changes: list[SchemaChange] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
     tables: set[str] = field(default_factory=set)
     columns: dict[tuple[str, str], bool] = field(default_factory=dict)  # may be NULL
@@ -103,7 +108,7 @@ class _Walk:
                     self._keep(replace(change, step=label, operation=position))
                 self.deeds.append(self._deed(part, migration, label, position))
 
-    def _keep(self, change: Change) -> None:
+    def _keep(self, change: SchemaChange) -> None:
         """Note a change, with what is known of what it is about."""
         in_new_table = change.table in self.tables
         self.changes.append(
@@ -128,7 +133,7 @@ class _Walk:
             case ChangeKind.UNIQUE_DROPPED:
                 self.unique.add((change.table, frozenset(change.columns), change.detail))
 
-    def _is_new(self, change: Change) -> bool:
+    def _is_new(self, change: SchemaChange) -> bool:
         """Tell whether a change is about what the plan itself has brought about."""
         keys = [(change.table, column) for column in change.columns]
         match change.kind:
@@ -177,7 +182,7 @@ class _Walk:
         )
 
 
-def _changes(part: Move, alias: str) -> Iterator[Change]:
+def _changes(part: Move, alias: str) -> Iterator[SchemaChange]:
     operation, app, before, after, backwards = part
     if isinstance(operation, RunSQL):
         vendor = connections[alias].vendor

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from django.db.migrations import RunSQL
 
-from migration_route.planning.changes.types import Change, ChangeKind
+from migration_route.planning.changes.types import ChangeKind, SchemaChange
 from migration_route.vendors.sql_lexer import dialect_of
 from migration_route.vendors.sql_statements import NAME, code_of, names_behind
 
@@ -99,13 +99,13 @@ def altered_tables(statements: tuple[str, ...]) -> set[str]:
     return found
 
 
-def changes_of(statement: str) -> Iterator[Change]:
+def changes_of(statement: str) -> Iterator[SchemaChange]:
     """Go through what a statement changes."""
     if found := _CREATE.match(statement):
-        yield Change(kind=ChangeKind.TABLE_ADDED, table=_last(found[1]))
+        yield SchemaChange(kind=ChangeKind.TABLE_ADDED, table=_last(found[1]))
     elif found := _DROP.match(statement):
         for name in _listed(found[1]):
-            yield Change(kind=ChangeKind.TABLE_DROPPED, table=name)
+            yield SchemaChange(kind=ChangeKind.TABLE_DROPPED, table=name)
     elif found := _ALTER.match(statement):
         for action in _actions(found[2]):
             yield from _altered(_last(found[1]), action)
@@ -116,22 +116,22 @@ def changes_of(statement: str) -> Iterator[Change]:
         yield from _emptied(statement)
 
 
-def _emptied(statement: str) -> Iterator[Change]:
+def _emptied(statement: str) -> Iterator[SchemaChange]:
     """Go through the tables from which a statement takes rows."""
     if found := _TRUNCATE.match(statement):
         for name in _listed(found[1]):
-            yield Change(kind=ChangeKind.ROWS_DROPPED, table=name)
+            yield SchemaChange(kind=ChangeKind.ROWS_DROPPED, table=name)
     elif not re.match(r"create\b", statement, re.IGNORECASE):  # a trigger, a view
         for found in _DELETE.finditer(statement):
-            yield Change(kind=ChangeKind.ROWS_DROPPED, table=_last(found[1]))
+            yield SchemaChange(kind=ChangeKind.ROWS_DROPPED, table=_last(found[1]))
 
 
-def _altered(table: str, action: str) -> Iterator[Change]:
+def _altered(table: str, action: str) -> Iterator[SchemaChange]:
     """Go through what one action of an ALTER TABLE changes."""
     if found := _RENAME_TABLE.match(action):
-        yield Change(kind=ChangeKind.TABLE_RENAMED, table=table, name=_last(found[1]))
+        yield SchemaChange(kind=ChangeKind.TABLE_RENAMED, table=table, name=_last(found[1]))
     elif (found := _RENAME_COLUMN.match(action)) and _is_column(found[1]):
-        yield Change(
+        yield SchemaChange(
             kind=ChangeKind.COLUMN_RENAMED,
             table=table,
             columns=(_last(found[1]),),
@@ -139,12 +139,12 @@ def _altered(table: str, action: str) -> Iterator[Change]:
         )
     elif (found := _DROP_COLUMN.match(action)) and _is_column(found[1]):
         kind = ChangeKind.COLUMN_DROPPED
-        yield Change(kind=kind, table=table, columns=(_last(found[1]),))
+        yield SchemaChange(kind=kind, table=table, columns=(_last(found[1]),))
     elif found := _ADD_CONSTRAINT.match(action):
         yield from _constrained(table, action, found)
     elif (found := _ADD_COLUMN.match(action)) and _is_column(found[1]):
         forbids = re.search(r"\bnot\s+null\b", found[2], re.IGNORECASE) is not None
-        yield Change(
+        yield SchemaChange(
             kind=ChangeKind.COLUMN_ADDED,
             table=table,
             columns=(_last(found[1]),),
@@ -153,13 +153,13 @@ def _altered(table: str, action: str) -> Iterator[Change]:
         )
     elif found := _NOT_NULL.match(action):
         kind, columns = ChangeKind.NULL_FORBIDDEN, (_last(found[1]),)
-        yield Change(kind=kind, table=table, columns=columns, needs_value=True)
+        yield SchemaChange(kind=kind, table=table, columns=columns, needs_value=True)
     elif found := _TYPE.match(action):
         kind, columns = ChangeKind.COLUMN_RETYPED, (_last(found[1]),)
-        yield Change(kind=kind, table=table, columns=columns, detail=f"to {found[2]}")
+        yield SchemaChange(kind=kind, table=table, columns=columns, detail=f"to {found[2]}")
 
 
-def _constrained(table: str, action: str, found: re.Match[str]) -> Iterator[Change]:
+def _constrained(table: str, action: str, found: re.Match[str]) -> Iterator[SchemaChange]:
     if re.search(r"\bnot\s+valid\b", action, re.IGNORECASE):
         return
     word, name = found[2].lower(), _last(found[1] or "")
@@ -167,13 +167,15 @@ def _constrained(table: str, action: str, found: re.Match[str]) -> Iterator[Chan
         yield _unique(table, tuple(_listed(found[3])), name)
     elif word.startswith("foreign"):
         columns = tuple(_listed(found[3]))
-        yield Change(kind=ChangeKind.REFERENCE_ADDED, table=table, columns=columns)
+        yield SchemaChange(kind=ChangeKind.REFERENCE_ADDED, table=table, columns=columns)
     else:
-        yield Change(kind=ChangeKind.CHECK_ADDED, table=table, name=name)
+        yield SchemaChange(kind=ChangeKind.CHECK_ADDED, table=table, name=name)
 
 
-def _unique(table: str, columns: tuple[str, ...], name: str) -> Change:
-    return Change(kind=ChangeKind.UNIQUE_ADDED, table=table, columns=columns, name=name)
+def _unique(table: str, columns: tuple[str, ...], name: str) -> SchemaChange:
+    return SchemaChange(
+        kind=ChangeKind.UNIQUE_ADDED, table=table, columns=columns, name=name
+    )
 
 
 def _actions(text: str) -> Iterator[str]:

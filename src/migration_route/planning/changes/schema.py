@@ -29,7 +29,7 @@ from django.db.models import (
     UniqueConstraint,
 )
 
-from migration_route.planning.changes.types import Change, ChangeKind
+from migration_route.planning.changes.types import ChangeKind, SchemaChange
 
 logger = logging.getLogger("migration_route.planning")
 
@@ -189,7 +189,7 @@ def changes_of(
     before: ProjectState,
     after: ProjectState,
     connection: BaseDatabaseWrapper,
-) -> Iterator[Change]:
+) -> Iterator[SchemaChange]:
     """Go through what an operation changes about the model that it names."""
     old, new = _models(operation, app, before, after)
     old = old if old is not None and _has_table(old) else None
@@ -197,13 +197,15 @@ def changes_of(
     if old is None or new is None:
         for model, kind in ((old, ChangeKind.TABLE_DROPPED), (new, ChangeKind.TABLE_ADDED)):
             if model is not None:
-                yield Change(kind=kind, table=table_of(model))
+                yield SchemaChange(kind=kind, table=table_of(model))
                 for name, field in model.fields.items():
                     if through := _own_table(model, name, field):
-                        yield Change(kind=kind, table=through)
+                        yield SchemaChange(kind=kind, table=through)
         return
     if table_of(old) != table_of(new):
-        yield Change(kind=ChangeKind.TABLE_RENAMED, table=table_of(old), name=table_of(new))
+        yield SchemaChange(
+            kind=ChangeKind.TABLE_RENAMED, table=table_of(old), name=table_of(new)
+        )
     yield from _fields(operation, old, new, connection)
     yield from _constraints(operation, old, new)
 
@@ -242,7 +244,7 @@ def _own_table(model: ModelState, name: str, field: Any) -> str:
 
 def _fields(
     operation: Operation, old: ModelState, new: ModelState, connection: BaseDatabaseWrapper
-) -> Iterator[Change]:
+) -> Iterator[SchemaChange]:
     table = table_of(new)
     renamed: dict[str, str] = {}
     if isinstance(operation, RenameField):
@@ -255,9 +257,11 @@ def _fields(
             other = new.fields[later]
             yield from _altered(table, (name, field), (later, other), connection)
         elif through := _own_table(old, name, field):
-            yield Change(kind=ChangeKind.TABLE_DROPPED, table=through)
+            yield SchemaChange(kind=ChangeKind.TABLE_DROPPED, table=through)
         elif column := column_of(name, field):
-            yield Change(kind=ChangeKind.COLUMN_DROPPED, table=table, columns=(column,))
+            yield SchemaChange(
+                kind=ChangeKind.COLUMN_DROPPED, table=table, columns=(column,)
+            )
     for name, field in new.fields.items():
         if name not in old.fields and name not in renamed.values():
             yield from _added(table, new, name, field)
@@ -265,12 +269,12 @@ def _fields(
 
 def _added(
     table: str, model: ModelState, name: str, field: Field[Any, Any]
-) -> Iterator[Change]:
+) -> Iterator[SchemaChange]:
     if through := _own_table(model, name, field):
-        yield Change(kind=ChangeKind.TABLE_ADDED, table=through)
+        yield SchemaChange(kind=ChangeKind.TABLE_ADDED, table=through)
     if not (column := column_of(name, field)):
         return
-    yield Change(
+    yield SchemaChange(
         kind=ChangeKind.COLUMN_ADDED,
         table=table,
         columns=(column,),
@@ -278,7 +282,7 @@ def _added(
         needs_value=needs_value(field),
     )
     if field.unique and not field.primary_key:
-        yield Change(kind=ChangeKind.UNIQUE_ADDED, table=table, columns=(column,))
+        yield SchemaChange(kind=ChangeKind.UNIQUE_ADDED, table=table, columns=(column,))
 
 
 def _altered(
@@ -286,47 +290,47 @@ def _altered(
     before: tuple[str, Field[Any, Any]],
     after: tuple[str, Field[Any, Any]],
     connection: BaseDatabaseWrapper,
-) -> Iterator[Change]:
+) -> Iterator[SchemaChange]:
     old, new = before[1], after[1]
     was, column = column_of(*before), column_of(*after)
     if was != column and was and column:
-        yield Change(
+        yield SchemaChange(
             kind=ChangeKind.COLUMN_RENAMED, table=table, columns=(was,), name=column
         )
     if old is new or not was or not column:
         return
     about: dict[str, Any] = {"table": table, "columns": (column,)}
     if found := compared_types(old, new, connection):
-        yield Change(kind=found[0], detail=found[1], **about)
+        yield SchemaChange(kind=found[0], detail=found[1], **about)
     if refers_anew(old, new):
-        yield Change(kind=ChangeKind.REFERENCE_ADDED, **about)
+        yield SchemaChange(kind=ChangeKind.REFERENCE_ADDED, **about)
     if old.null and not new.null and not new.primary_key:
-        yield Change(
+        yield SchemaChange(
             kind=ChangeKind.NULL_FORBIDDEN,
             needs_value=needs_value(new),
             is_filled=fills(new),
             **about,
         )
     if new.unique and not old.unique and not new.primary_key:
-        yield Change(kind=ChangeKind.UNIQUE_ADDED, **about)
+        yield SchemaChange(kind=ChangeKind.UNIQUE_ADDED, **about)
 
 
 def _constraints(
     operation: Operation, old: ModelState, new: ModelState
-) -> Iterator[Change]:
+) -> Iterator[SchemaChange]:
     table = table_of(new)
     before, after = _unique_sets(old), _unique_sets(new)
     for names, where in before.keys() - after.keys():
         columns = _columns(old, sorted(names))
         kind = ChangeKind.UNIQUE_DROPPED
-        yield Change(kind=kind, table=table, columns=columns, detail=where)
+        yield SchemaChange(kind=kind, table=table, columns=columns, detail=where)
     altered = {name for name, field in new.fields.items() if field.unique}
     for (names, where), name in after.items():
         if (names, where) in before or names <= altered:  # `_altered` tells of a field
             continue
         columns = _columns(new, [each for each in new.fields if each in names])
         kind = ChangeKind.UNIQUE_ADDED
-        yield Change(kind=kind, table=table, columns=columns, name=name, detail=where)
+        yield SchemaChange(kind=kind, table=table, columns=columns, name=name, detail=where)
     known = {constraint.name for constraint in old.options.get("constraints", ())}
     for constraint in new.options.get("constraints", ()):
         if constraint.name in known or _leaves_rows_alone(operation):
@@ -334,10 +338,10 @@ def _constraints(
         if not isinstance(constraint, UniqueConstraint):
             columns = _columns(new, _names_in(constraint, new))
             kind, name = ChangeKind.CHECK_ADDED, constraint.name
-            yield Change(kind=kind, table=table, columns=columns, name=name)
+            yield SchemaChange(kind=kind, table=table, columns=columns, name=name)
         elif constraint.expressions:
             kind, name = ChangeKind.UNIQUE_ADDED, constraint.name
-            yield Change(kind=kind, table=table, name=name)
+            yield SchemaChange(kind=kind, table=table, name=name)
 
 
 def _leaves_rows_alone(operation: Operation) -> bool:

@@ -29,7 +29,7 @@ class ChangeKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class SchemaChange:
     """One thing that an operation does to a table."""
 
     kind: ChangeKind
@@ -80,11 +80,11 @@ class Deed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class PlanChanges:
     """A plan, and what was read in the operations of its steps."""
 
     plan: Plan
-    changes: tuple[Change, ...] = ()
+    changes: tuple[SchemaChange, ...] = ()
     deeds: tuple[Deed, ...] = ()
     new_tables: frozenset[str] = frozenset()  # those that the plan makes
     unread: tuple[str, ...] = ()  # steps that there was no time for

@@ -21,7 +21,7 @@ from django.db.migrations import Migration
 from migration_route.core.enums import Severity
 from migration_route.core.values import CODES, is_known
 from migration_route.planning.changes.extract import read_changes
-from migration_route.planning.changes.types import Reading
+from migration_route.planning.changes.types import PlanChanges
 from migration_route.planning.findings import atomicity, data, environment, linters, locking
 from migration_route.planning.plan import Finding, Plan
 
@@ -124,7 +124,7 @@ def _once(found: list[Finding]) -> Iterator[Finding]:
             yield finding
 
 
-def findings_in(reading: Reading) -> Iterator[Finding]:
+def findings_in(reading: PlanChanges) -> Iterator[Finding]:
     """Go through the findings about what the operations of a plan do."""
     for rule in _OF_ITS_CHANGES:
         yield from rule(reading)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migration_route.core.enums import Direction, Mode, Severity
-from migration_route.planning.changes.types import Deed, Reading
+from migration_route.planning.changes.types import Deed, PlanChanges
 from migration_route.planning.plan import Finding, Plan, Step
 
 
@@ -57,7 +57,7 @@ def direction_findings(plan: Plan) -> Iterator[Finding]:
             )
 
 
-def mixture_findings(reading: Reading) -> Iterator[Finding]:
+def mixture_findings(reading: PlanChanges) -> Iterator[Finding]:
     """Name the steps that change rows and the schema of tables that are there."""
     if not reading.plan.transactional_ddl:
         return
@@ -118,7 +118,7 @@ def atomicity_findings(plan: Plan) -> Iterator[Finding]:
             )
 
 
-def hazards_findings(reading: Reading) -> Iterator[Finding]:
+def hazards_findings(reading: PlanChanges) -> Iterator[Finding]:
     """Name what makes a step without a transaction hard to repeat."""
     for step in reading.plan.steps:
         if step.atomic:
@@ -163,7 +163,7 @@ def hazards_findings(reading: Reading) -> Iterator[Finding]:
 _DEFAULT = "default"
 
 
-def functions_findings(reading: Reading) -> Iterator[Finding]:
+def functions_findings(reading: PlanChanges) -> Iterator[Finding]:
     """Name what reaches for the default database, and for the models of the code."""
     elsewhere = reading.plan.database != _DEFAULT
     for deed in reading.deeds:

@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migration_route.core.enums import Severity
-from migration_route.planning.changes.types import Change, ChangeKind, Reading
+from migration_route.planning.changes.types import ChangeKind, PlanChanges, SchemaChange
 from migration_route.planning.plan import Finding
 
 
-def constraints_findings(reading: Reading) -> Iterator[Finding]:
+def constraints_findings(reading: PlanChanges) -> Iterator[Finding]:
     """Name what the rows that are there, and the next ones of the running release, must
     keep to."""
     for change in reading.changes:
@@ -77,21 +77,21 @@ def constraints_findings(reading: Reading) -> Iterator[Finding]:
                 )
 
 
-def _of_null(change: Change) -> str:
+def _of_null(change: SchemaChange) -> str:
     if change.is_filled:
         return "every row without a value is updated, and"
     return "a row without a value makes the step fail, and"
 
 
-def _where(change: Change) -> str:
+def _where(change: SchemaChange) -> str:
     return f" {change.detail}" if change.detail else ""
 
 
-def _named(change: Change) -> str:
+def _named(change: SchemaChange) -> str:
     return change.column if change.columns else f"An expression over {change.table}"
 
 
-def losses_findings(reading: Reading) -> Iterator[Finding]:
+def losses_findings(reading: PlanChanges) -> Iterator[Finding]:
     """Name what goes, and what its columns can no longer hold."""
     gone = {
         (change.step, change.table)
@@ -148,7 +148,7 @@ def losses_findings(reading: Reading) -> Iterator[Finding]:
                 )
 
 
-def columns_findings(reading: Reading) -> Iterator[Finding]:
+def columns_findings(reading: PlanChanges) -> Iterator[Finding]:
     """Name the columns whose meaning the running release does not know."""
     for change in reading.changes:
         if _fails_old_inserts(change):
@@ -176,7 +176,7 @@ def columns_findings(reading: Reading) -> Iterator[Finding]:
             )
 
 
-def _fails_old_inserts(change: Change) -> bool:
+def _fails_old_inserts(change: SchemaChange) -> bool:
     """Tell whether code that does not know the column cannot insert a row any more: also
     where the same plan adds the column first, and fills it."""
     if change.in_new_table or not change.needs_value:
@@ -186,7 +186,7 @@ def _fails_old_inserts(change: Change) -> bool:
     return change.kind is ChangeKind.COLUMN_ADDED
 
 
-def names_findings(reading: Reading) -> Iterator[Finding]:
+def names_findings(reading: PlanChanges) -> Iterator[Finding]:
     """Name tables and columns that get another name."""
     for change in reading.changes:
         if change.is_news:

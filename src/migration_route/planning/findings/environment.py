@@ -26,8 +26,8 @@ from migration_route.core.enums import Direction, Severity
 from migration_route.core.errors import RouteError
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
-from migration_route.planning.changes.types import Reading
-from migration_route.planning.impact import Touching, touching_of
+from migration_route.planning.changes.types import PlanChanges
+from migration_route.planning.impact import ImpactBuilder, touching_of
 from migration_route.planning.plan import Finding, Plan
 from migration_route.planning.planner import pending
 from migration_route.vendors import vendor_of
@@ -64,7 +64,7 @@ def _of_sequence(behind: SequenceBehind, plan: Plan) -> Finding:
     return finding if records else replace(finding, severity=Severity.WARNING)
 
 
-def _of_index(index: InvalidIndex, touched: Touching) -> Finding:
+def _of_index(index: InvalidIndex, touched: ImpactBuilder) -> Finding:
     finding = Finding(
         code="invalid_index",
         severity=Severity.BLOCKING,
@@ -123,7 +123,7 @@ def _pending(alias: str) -> int:
     return len(pending(graph, alias))
 
 
-def unread_findings(reading: Reading) -> Iterator[Finding]:
+def unread_findings(reading: PlanChanges) -> Iterator[Finding]:
     """Say from where on the plan was too long to be read."""
     if reading.unread:
         yield Finding(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from migration_route.core.enums import Severity
 from migration_route.core.values import Blocked, Forecast, TableSize
-from migration_route.planning.changes.types import Reading
+from migration_route.planning.changes.types import PlanChanges
 from migration_route.planning.plan import Finding
 from migration_route.vendors.sql_statements import NAME, last_part
 
@@ -83,7 +83,7 @@ class _Work:
     waits: str  # who waits, in words
 
 
-def findings(reading: Reading) -> Iterator[Finding]:
+def findings(reading: PlanChanges) -> Iterator[Finding]:
     """Name the statements that read or write a whole table under a lock."""
     sizes = Sizes(reading.plan.tables)
     told: set[tuple[str, int, str, str]] = set()
@@ -97,7 +97,7 @@ def findings(reading: Reading) -> Iterator[Finding]:
             yield finding
 
 
-def _works(reading: Reading) -> Iterator[_Work]:
+def _works(reading: PlanChanges) -> Iterator[_Work]:
     for step in reading.plan.steps:
         for position, operation in enumerate(step.operations):
             pairs = zip(operation.sql or (), operation.forecasts or (), strict=False)

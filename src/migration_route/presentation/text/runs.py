@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migration_route.core.enums import (
-    OPENING_REASONS,
+    SCHEDULE_REASONS,
     Direction,
+    EffectState,
     EventKind,
     Mode,
     Phase,
-    Presence,
     Resolution,
     RunState,
     StepState,
@@ -106,7 +106,7 @@ def waits_for(run: RunAnswer) -> str:
         return ""
     if waiting.reason == WaitingReason.CARRIER:
         return "  waits for a worker: no process has taken it yet"
-    if waiting.reason in OPENING_REASONS:
+    if waiting.reason in SCHEDULE_REASONS:
         return f"  waits ({waiting.reason}): {waiting.why}"
     return ""
 
@@ -269,10 +269,10 @@ def way_on(run: RunAnswer) -> Resolution:
     """Return the way that suggests itself by what is known of the step that stopped."""
     step = next((step for step in run.steps if step.operations), None)
     states = {found.state for found in step.operations or ()} if step else set()
-    if step and states == {Presence.IN}:
+    if step and states == {EffectState.IN}:
         is_back = step.direction == Direction.BACKWARDS
         return Resolution.REVERTED if is_back else Resolution.APPLIED
-    if step and not step.rolls_back and Presence.UNKNOWN not in states:
+    if step and not step.rolls_back and EffectState.UNKNOWN not in states:
         return Resolution.RESUME
     return Resolution.AS_IS
 

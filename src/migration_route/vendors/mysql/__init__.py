@@ -7,14 +7,14 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.core.values import HealthSettings, Signal, Touched
+from migration_route.core.values import HealthSettings, HealthSignal, Impact
 from migration_route.vendors.base import (
     NONE,
+    CatalogProblems,
     Forecaster,
+    LockSlot,
     Sessions,
-    Slot,
     TargetLock,
-    Troubles,
 )
 from migration_route.vendors.base_identity import DatabaseIdentity
 from migration_route.vendors.mysql import health
@@ -75,18 +75,18 @@ class MySQL:
         trust the proxies of MySQL: whoever takes GET_LOCK keeps the session."""
         return lock_ends_with_connection(first, second)
 
-    def troubles(self, connection: BaseDatabaseWrapper) -> Troubles:
+    def troubles(self, connection: BaseDatabaseWrapper) -> CatalogProblems:
         """Find none: an index is there or not, and ids are counted by the table itself."""
         del connection
         return NONE
 
     def health(
-        self, connection: BaseDatabaseWrapper, touched: Touched, settings: HealthSettings
-    ) -> tuple[Signal, ...]:
+        self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
+    ) -> tuple[HealthSignal, ...]:
         """Look at it."""
         return health.health(connection, touched, settings)
 
-    def health_without_connection(self, error: Exception) -> Signal | None:
+    def health_without_connection(self, error: Exception) -> HealthSignal | None:
         """Tell a server that is full."""
         return health.without_connection(error)
 
@@ -99,7 +99,7 @@ class MySQL:
         del connection, sql
         return None
 
-    def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
+    def lock(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> TargetLock:
         """Return the named lock of the connection's database."""
         return MySQLLock(connection, slot)
 

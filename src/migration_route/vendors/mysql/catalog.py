@@ -86,7 +86,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class ColumnInfo:
     """A column; `bytes` is the most that a text in it may take."""
 
     type: str
@@ -103,7 +103,7 @@ class Facts:
     is_innodb: bool = True
     is_compressed: bool = False
     has_fulltext: bool = False
-    columns: dict[str, Column] = field(default_factory=dict)
+    columns: dict[str, ColumnInfo] = field(default_factory=dict)
     indexed: frozenset[str] = frozenset()
     keys: dict[str, str] = field(default_factory=dict)  # foreign keys, and their parents
     bound: frozenset[str] = frozenset()  # columns in a foreign key, here or from elsewhere
@@ -120,7 +120,7 @@ class Facts:
             self.has_fulltext = self.has_fulltext or name == ("fulltext",)
 
 
-class Schema:
+class SchemaInfo:
     """The tables by their names, as the statements of a plan leave them."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
@@ -149,7 +149,7 @@ class Schema:
         with self._connection.cursor() as cursor:
             cursor.execute(_SCHEMA_COLUMNS, [table])
             columns = {
-                name.lower(): Column(
+                name.lower(): ColumnInfo(
                     type=kind.decode() if isinstance(kind, bytes) else kind,
                     is_nullable=bool(nullable),
                     collation=collation,

@@ -23,15 +23,15 @@ from migration_route.core.errors import CannotRehearse
 from migration_route.vendors.base_copies import (
     BOOKKEEPING,
     Alive,
-    Observer,
-    Seen,
+    StatementEffects,
+    StatementObserver,
     find_tool,
-    pour,
+    pipe,
     read_from,
     verified,
 )
 from migration_route.vendors.base_identity import opened, require_copy, require_removable
-from migration_route.vendors.base_in_place import Impossible
+from migration_route.vendors.base_in_place import InPlaceUnsupported
 from migration_route.vendors.mysql.identity import current_database
 from migration_route.vendors.mysql.statement_scope import reach_of
 
@@ -154,7 +154,7 @@ class MySQLCopies:
         load = [_client_tool(), *into[:1], *_LOAD, *into[1:]]
         # The name was given a moment ago, to one database: nothing but that can be used.
         head = f"USE `{name}`;\n".encode()
-        pour([*dump, *tables], load, environment, alive=alive, head=head)
+        pipe([*dump, *tables], load, environment, alive=alive, head=head)
 
     def remove(self, connection: BaseDatabaseWrapper, name: str) -> None:
         """End its sessions and drop it."""
@@ -193,7 +193,7 @@ class MySQLCopies:
         """Watch the drivers that are loaded."""
         watch_drivers(look, verify)
 
-    def observer(self) -> Observer:
+    def observer(self) -> StatementObserver:
         """Return one that sees tables made anew."""
         return MySQLObserver()
 
@@ -214,12 +214,12 @@ class MySQLObserver:
         connection.ensure_connection()
         self._numbers = self._read(connection)
 
-    def look(self, connection: BaseDatabaseWrapper, sql: str) -> Seen:
+    def look(self, connection: BaseDatabaseWrapper, sql: str) -> StatementEffects:
         """Compare the numbers, after a change of a table."""
         if self._numbers is None or not re.match(
             r"\s*(alter|create|drop)\b", sql, re.IGNORECASE
         ):
-            return Seen()
+            return StatementEffects()
         now = self._read(connection) or {}
         found = {
             name
@@ -227,7 +227,7 @@ class MySQLObserver:
             if name in now and now[name] != number
         }
         self._numbers = {name: now.get(name, was) for name, was in self._numbers.items()}
-        return Seen(rewrites=tuple(sorted(found)))
+        return StatementEffects(rewrites=tuple(sorted(found)))
 
     def _read(self, connection: BaseDatabaseWrapper) -> dict[str, int] | None:
         """Return the number of each table; None where the user may not know (PROCESS)."""
@@ -321,7 +321,7 @@ def _require_room(connection: BaseDatabaseWrapper, size: int, folder: str) -> No
 COPIES = MySQLCopies()
 
 
-IN_PLACE = Impossible(
+IN_PLACE = InPlaceUnsupported(
     "MySQL and MariaDB commit each change of a schema by itself: there would be nothing "
     "to roll back"
 )

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import Blocked, Forecast, TableLock, TableSize
-from migration_route.vendors.mysql.catalog import Column, Facts, Schema, Server
+from migration_route.vendors.mysql.catalog import ColumnInfo, Facts, SchemaInfo, Server
 from migration_route.vendors.sql_lexer import MYSQL, Kind
-from migration_route.vendors.sql_statements import Reading, statements
+from migration_route.vendors.sql_statements import TokenStream, statements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ _KINDS = ("CHECK", "FOREIGN", "UNIQUE", "PRIMARY")
 _UNKNOWN = replace(COPY, lock="EXCLUSIVE", is_understood=False)
 
 
-def alteration(action: Reading, table: Facts, server: Server) -> Cost:
+def alteration(action: TokenStream, table: Facts, server: Server) -> Cost:
     """Return the cost of one action on a table."""
     cost = _cost(action, table, server)
     if not table.is_innodb and cost.algorithm != "instant":
@@ -51,14 +51,14 @@ def alteration(action: Reading, table: Facts, server: Server) -> Cost:
     return cost
 
 
-def _cost(action: Reading, table: Facts, server: Server) -> Cost:
+def _cost(action: TokenStream, table: Facts, server: Server) -> Cost:
     for word, cost_of in _ACTIONS.items():
         if action.accept(word):
             return cost_of(action, table, server)
     return _UNKNOWN
 
 
-def _alter(action: Reading, table: Facts, server: Server) -> Cost:
+def _alter(action: TokenStream, table: Facts, server: Server) -> Cost:
     del table, server
     if action.accept("INDEX"):
         return INSTANT
@@ -68,13 +68,13 @@ def _alter(action: Reading, table: Facts, server: Server) -> Cost:
     return INSTANT if is_default else _UNKNOWN
 
 
-def _modify(action: Reading, table: Facts, server: Server) -> Cost:
+def _modify(action: TokenStream, table: Facts, server: Server) -> Cost:
     action.accept("COLUMN")
     name = action.name()
     return _redefined(action, table, server, name[-1] if name else "")
 
 
-def _change(action: Reading, table: Facts, server: Server) -> Cost:
+def _change(action: TokenStream, table: Facts, server: Server) -> Cost:
     action.accept("COLUMN")
     name, new = action.name(), action.name()
     cost = _redefined(action, table, server, name[-1] if name else "")
@@ -84,7 +84,7 @@ def _change(action: Reading, table: Facts, server: Server) -> Cost:
     )
 
 
-def _rename(action: Reading, table: Facts, server: Server) -> Cost:
+def _rename(action: TokenStream, table: Facts, server: Server) -> Cost:
     del table
     if action.accept("COLUMN") and _renames_at_once(server):
         return INSTANT
@@ -95,11 +95,11 @@ def _renames_at_once(server: Server) -> bool:
     return server.is_mariadb or server.version >= (8, 0, 28)
 
 
-def _always(cost: Cost) -> Callable[[Reading, Facts, Server], Cost]:
+def _always(cost: Cost) -> Callable[[TokenStream, Facts, Server], Cost]:
     return lambda *_: cost
 
 
-def _add(action: Reading, table: Facts, server: Server) -> Cost:
+def _add(action: TokenStream, table: Facts, server: Server) -> Cost:
     nameless = any(action.sees("CONSTRAINT", word) for word in _KINDS)
     if action.accept("CONSTRAINT") and not nameless:
         action.name()
@@ -116,10 +116,10 @@ def _add(action: Reading, table: Facts, server: Server) -> Cost:
     return _add_column(action, table, server)
 
 
-def _add_column(action: Reading, table: Facts, server: Server) -> Cost:
+def _add_column(action: TokenStream, table: Facts, server: Server) -> Cost:
     if action.sees("("):
         return COPY
-    words = Reading(action.rest)
+    words = TokenStream(action.rest)
     if words.has("AUTO_INCREMENT"):
         return replace(REBUILD, lock="SHARED")
     if words.has("CHECK") or words.has("REFERENCES"):
@@ -130,7 +130,7 @@ def _add_column(action: Reading, table: Facts, server: Server) -> Cost:
         return COPY if words.has("NOT", "NULL") else INSTANT
     if words.skip_to("DEFAULT") and not _is_constant(words):
         return COPY
-    words = Reading(action.rest)
+    words = TokenStream(action.rest)
     if words.has("UNIQUE") or words.has("PRIMARY", "KEY"):
         return REBUILD
     is_odd = table.is_compressed or table.has_fulltext
@@ -140,7 +140,7 @@ def _add_column(action: Reading, table: Facts, server: Server) -> Cost:
     return INSTANT if is_quick and not is_odd else REBUILD
 
 
-def _is_constant(words: Reading) -> bool:
+def _is_constant(words: TokenStream) -> bool:
     words.accept_any("-", "+")
     first = words.rest[0] if words.rest else None
     return first is not None and (
@@ -148,7 +148,7 @@ def _is_constant(words: Reading) -> bool:
     )
 
 
-def _drop(action: Reading, table: Facts, server: Server) -> Cost:
+def _drop(action: TokenStream, table: Facts, server: Server) -> Cost:
     if action.accept("FOREIGN", "KEY"):
         action.accept("IF", "EXISTS")
         name = action.name()
@@ -176,12 +176,12 @@ def _drop(action: Reading, table: Facts, server: Server) -> Cost:
     return INSTANT if is_new and not is_odd else REBUILD
 
 
-def _redefined(action: Reading, table: Facts, server: Server, name: str) -> Cost:
+def _redefined(action: TokenStream, table: Facts, server: Server, name: str) -> Cost:
     """MODIFY and CHANGE name the column as it shall be: what differs costs."""
     column = table.columns.get(name.lower())
     if column is None or column.extra not in {"", "auto_increment"}:
         return COPY
-    words = Reading(action.rest)
+    words = TokenStream(action.rest)
     if any(
         words.has(w) for w in ("AS", "GENERATED", "CHECK", "FIRST", "AFTER", "CHARACTER")
     ):
@@ -196,7 +196,7 @@ def _redefined(action: Reading, table: Facts, server: Server, name: str) -> Cost
     kind = str(words.until("NOT", "NULL", "DEFAULT", "COLLATE", "COMMENT", "UNIQUE",
                            "AUTO_INCREMENT", "PRIMARY"))  # fmt: skip
     cost = _change_of_type(kind, column, server)
-    is_nullable = not Reading(words.rest).has("NOT", "NULL")
+    is_nullable = not TokenStream(words.rest).has("NOT", "NULL")
     if cost != COPY and is_nullable != column.is_nullable:
         # In place to NOT NULL only under a strict mode, and not for long texts.
         return REBUILD if is_nullable else COPY
@@ -209,7 +209,7 @@ def table_default(table: Facts) -> str:
     return max(set(found), key=found.count) if found else ""
 
 
-def _change_of_type(kind: str, column: Column, server: Server) -> Cost:
+def _change_of_type(kind: str, column: ColumnInfo, server: Server) -> Cost:
     bare, was = _bare(kind), _bare(column.type)
     if bare == was:
         return INSTANT
@@ -234,7 +234,7 @@ def _bare(kind: str) -> str:
     )
 
 
-_ACTIONS: dict[str, Callable[[Reading, Facts, Server], Cost]] = {
+_ACTIONS: dict[str, Callable[[TokenStream, Facts, Server], Cost]] = {
     "ADD": _add,
     "DROP": _drop,
     "ALTER": _alter,
@@ -270,7 +270,7 @@ class MySQLForecaster:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
-        self._schema = Schema(connection)
+        self._schema = SchemaInfo(connection)
 
     def foretell(self, sql: str) -> Forecast:
         """Tell what a text of statements does. Raises `django.db.DatabaseError`."""
@@ -291,7 +291,7 @@ class MySQLForecaster:
     def pass_by(self) -> None:
         """Do nothing: what a forecast says here does not lie with the rows."""
 
-    def _read(self, account: _Account, words: Reading) -> None:
+    def _read(self, account: _Account, words: TokenStream) -> None:
         if words.tokens[0].word in _IDLE:
             return
         for beginning, read in _READERS.items():
@@ -303,7 +303,7 @@ class MySQLForecaster:
             worst = Cost(algorithm="copy", lock="EXCLUSIVE")
             account.cost(self._schema.tables.old(name), worst)
 
-    def _create_table(self, account: _Account, words: Reading) -> None:
+    def _create_table(self, account: _Account, words: TokenStream) -> None:
         tables = self._schema.tables
         words.accept("IF", "NOT", "EXISTS")
         name = words.name()
@@ -314,7 +314,7 @@ class MySQLForecaster:
             # The parent's definition is locked until the child's is there.
             account.lock(tables.old(part.name_behind("REFERENCES")), "EXCLUSIVE")
 
-    def _drop_table(self, account: _Account, words: Reading) -> None:
+    def _drop_table(self, account: _Account, words: TokenStream) -> None:
         tables = self._schema.tables
         words.accept("IF", "EXISTS")
         for name in words.names():
@@ -324,18 +324,18 @@ class MySQLForecaster:
                     account.lock(parent, "EXCLUSIVE")
             tables.drop(name)
 
-    def _rename_table(self, account: _Account, words: Reading) -> None:
+    def _rename_table(self, account: _Account, words: TokenStream) -> None:
         tables = self._schema.tables
         for part in words.parts():
             name = part.name()
             account.cost(tables.old(name), Cost(algorithm="instant", lock="EXCLUSIVE"))
             tables.rename(name, part.name_behind("TO"))
 
-    def _truncate(self, account: _Account, words: Reading) -> None:
+    def _truncate(self, account: _Account, words: TokenStream) -> None:
         words.accept("TABLE")
         account.lock(self._schema.tables.old(words.name()), "EXCLUSIVE")
 
-    def _alter(self, account: _Account, words: Reading) -> None:
+    def _alter(self, account: _Account, words: TokenStream) -> None:
         words.accept("IF", "EXISTS")
         name = words.name()
         table = self._schema.tables.old(name)
@@ -362,17 +362,17 @@ class MySQLForecaster:
                 account.lock(self._schema.tables.old(parent), "EXCLUSIVE")
             self._note(facts, part)
 
-    def _note(self, facts: Facts, part: Reading) -> None:
+    def _note(self, facts: Facts, part: TokenStream) -> None:
         """Note what an action has changed: of the columns that it names nothing is known
         any more, so that the worst is foretold of the next one."""
-        words = Reading(part.tokens)
+        words = TokenStream(part.tokens)
         for name in _referred(words):
             label = words.name_behind("CONSTRAINT") or ("",)
             facts.keys[label[-1].lower()] = self._schema.tables.old(name) or ""
         if not words.sees("ALTER"):  # which changes a default
             facts.forget(words.all_names())
 
-    def _index(self, account: _Account, words: Reading) -> None:
+    def _index(self, account: _Account, words: TokenStream) -> None:
         table = self._schema.tables.old(words.name_behind("ON"))
         builds = words.tokens[0].word == "CREATE"
         slow = words.has("FULLTEXT") or words.has("SPATIAL")
@@ -383,7 +383,7 @@ class MySQLForecaster:
         if table:
             self._note(self._schema.facts(table), words)
 
-    def _rows(self, account: _Account, words: Reading) -> None:
+    def _rows(self, account: _Account, words: TokenStream) -> None:
         """Rows are locked one by one; the tables' definitions as long as that lasts."""
         reads = words.tokens[0].word not in {"INSERT", "REPLACE"} or words.has("SELECT")
         for name in sorted(words.all_names()):
@@ -408,7 +408,7 @@ class MySQLForecaster:
             )
 
 
-def _referred(words: Reading) -> list[tuple[str, ...]]:
+def _referred(words: TokenStream) -> list[tuple[str, ...]]:
     name = words.name_behind("REFERENCES")
     return [name] if name else []
 

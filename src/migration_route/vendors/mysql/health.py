@@ -17,21 +17,21 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import (
     HealthSettings,
-    Signal,
+    HealthSignal,
+    Impact,
     SignalName,
-    Touched,
     normal,
     stop,
     unknown,
 )
-from migration_route.vendors.base import Wanted
+from migration_route.vendors.base import TableLockRequest
 from migration_route.vendors.base_health import (
     STATEMENT,
-    Unseen,
+    DiskNotVisible,
+    disk_signal,
     limited,
     long_transaction,
     read_all,
-    room,
 )
 from migration_route.vendors.mysql.locks import EXCLUSIVE, MySQLContention
 
@@ -59,13 +59,13 @@ class MySQLRooms:
         try:
             pid = int((folder / pid_file).read_text())
         except FileNotFoundError as error:
-            raise Unseen("The server's disk is not on this host.") from error
+            raise DiskNotVisible("The server's disk is not on this host.") from error
         except (OSError, ValueError) as error:
-            raise Unseen(
+            raise DiskNotVisible(
                 "The server's pid file may not be read by this process."
             ) from error
         if host != socket.gethostname() or not _is_running(pid):
-            raise Unseen("The server's disk is not on this host.")
+            raise DiskNotVisible("The server's disk is not on this host.")
         return folder
 
     def sizes(self, tables: Iterable[str], *, is_exact: bool) -> Mapping[str, int]:
@@ -113,8 +113,8 @@ SELECT count(*) FROM information_schema.processlist WHERE command LIKE 'Binlog D
 
 
 def health(
-    connection: BaseDatabaseWrapper, touched: Touched, settings: HealthSettings
-) -> tuple[Signal, ...]:
+    connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
+) -> tuple[HealthSignal, ...]:
     """Return the signals, in the order in which they are shown."""
     limited(  # the first is MariaDB's, in seconds; the second MySQL's, in milliseconds
         connection,
@@ -130,12 +130,15 @@ def health(
             (SignalName.LOCK_QUEUE, reading.lock_queue),
             (SignalName.REPLICATION_LAG, reading.replication_lag),
             (SignalName.CONNECTIONS, reading.connections),
-            (SignalName.DISK, lambda: room(MySQLRooms(connection), touched, settings)),
+            (
+                SignalName.DISK,
+                lambda: disk_signal(MySQLRooms(connection), touched, settings),
+            ),
         )
     )
 
 
-def without_connection(error: Exception) -> Signal | None:
+def without_connection(error: Exception) -> HealthSignal | None:
     """Tell a server that is full: it admits nobody, so it is not asked."""
     if not error.args or error.args[0] not in _FULL:
         return None
@@ -146,7 +149,7 @@ class _Reading:
     """One look at one database."""
 
     def __init__(
-        self, connection: BaseDatabaseWrapper, touched: Touched, settings: HealthSettings
+        self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
     ) -> None:
         self._connection = connection
         self._touched = touched
@@ -157,15 +160,17 @@ class _Reading:
             cursor.execute(query)
             return list(cursor.fetchall())
 
-    def standby(self) -> Signal:
+    def standby(self) -> HealthSignal:
         [(is_read_only,)] = self._rows("SELECT @@global.read_only")
         if is_read_only:
             return stop(SignalName.STANDBY, "This server is read-only, as a replica is.")
         return normal(SignalName.STANDBY, "This server takes changes.")
 
-    def long_transaction(self) -> Signal:
+    def long_transaction(self) -> HealthSignal:
         limit = self._settings.long_transaction.total_seconds()
-        wanted = tuple(Wanted(table=name, mode=EXCLUSIVE) for name in self._touched.locked)
+        wanted = tuple(
+            TableLockRequest(table=name, mode=EXCLUSIVE) for name in self._touched.locked
+        )
         if not wanted:
             return normal(SignalName.LONG_TRANSACTION, "No table is touched.")
         if _CONTENTION.observes(self._connection):
@@ -179,7 +184,7 @@ class _Reading:
             f"No transaction is older than {limit:g} s on touched tables.",
         )
 
-    def dump(self) -> Signal:
+    def dump(self) -> HealthSignal:
         rows = self._rows(_DUMPS)
         if not rows:
             return normal(SignalName.DUMP, "Nobody is seen to dump this database.")
@@ -187,7 +192,7 @@ class _Reading:
         text = f"Somebody dumps this database: connection {pid} ({_health_text(user)})."
         return stop(SignalName.DUMP, text, pid=int(pid), user=_health_text(user))
 
-    def lock_queue(self) -> Signal:
+    def lock_queue(self) -> HealthSignal:
         limit = self._settings.lock_queue.total_seconds()
         rows = [row for row in self._rows(_QUEUE) if row[2] > limit]
         if not rows:
@@ -204,7 +209,7 @@ class _Reading:
             query=_health_text(query),
         )
 
-    def replication_lag(self) -> Signal:
+    def replication_lag(self) -> HealthSignal:
         name = SignalName.REPLICATION_LAG
         if (behind := self._behind()) is not None:
             limit = self._settings.replication_lag.total_seconds()
@@ -238,7 +243,7 @@ class _Reading:
             return None
         return None
 
-    def connections(self) -> Signal:
+    def connections(self) -> HealthSignal:
         name = SignalName.CONNECTIONS
         [(_, used)] = self._rows("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
         [(admitted,)] = self._rows("SELECT @@global.max_connections")

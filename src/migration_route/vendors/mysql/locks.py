@@ -19,7 +19,14 @@ from django.db.backends.utils import CursorWrapper
 
 from migration_route.core.errors import Misconfigured
 from migration_route.core.redaction import clipped
-from migration_route.vendors.base import Blocker, Limit, Session, Slot, Wanted, Wish
+from migration_route.vendors.base import (
+    Blocker,
+    LockRequest,
+    LockSlot,
+    LockTimeoutClass,
+    Session,
+    TableLockRequest,
+)
 from migration_route.vendors.sql_lexer import MYSQL, Dialect
 from migration_route.vendors.sql_statements import code_of, first_word, names_in
 
@@ -28,7 +35,7 @@ _WORDS = 500
 _FIRST_WORDS = frozenset(
     ("alter", "create", "drop", "truncate", "rename", "optimize", "repair", "lock")
 )
-_OTHER = Wish(limit=Limit.NONE)
+_OTHER = LockRequest(limit=LockTimeoutClass.NONE)
 # Every definition of a table asks for this at some point (manual, Metadata Locking).
 EXCLUSIVE = "EXCLUSIVE"
 
@@ -71,7 +78,7 @@ WHERE plugin_name = 'METADATA_LOCK_INFO' AND plugin_status = 'ACTIVE'
 class MySQLContention:
     """Metadata locks where the server shows them; else the old transactions of InnoDB."""
 
-    def wish(self, sql: str) -> Wish:
+    def wish(self, sql: str) -> LockRequest:
         """Tell what a statement wants: definitions of tables commit by themselves."""
         odd = sql.lstrip().startswith(("--", "/*", "#"))
         if first_word(sql) not in _FIRST_WORDS and not odd:
@@ -80,8 +87,8 @@ class MySQLContention:
         for code in code_of(sql, MYSQL):
             if first_word(code) in _FIRST_WORDS:
                 names |= {(name, EXCLUSIVE) for name in names_in(code)}
-        limit = Limit.SHORT if names else Limit.NONE
-        return Wish(limit=limit, names=frozenset(names))
+        limit = LockTimeoutClass.SHORT if names else LockTimeoutClass.NONE
+        return LockRequest(limit=limit, names=frozenset(names))
 
     def is_contention(self, error: BaseException) -> bool:
         """Tell a lock wait timeout or a deadlock."""
@@ -101,7 +108,9 @@ class MySQLContention:
         """Return the id of the connection."""
         return int(connection.connection.thread_id())
 
-    def tables(self, connection: BaseDatabaseWrapper, wish: Wish) -> tuple[Wanted, ...]:
+    def tables(
+        self, connection: BaseDatabaseWrapper, wish: LockRequest
+    ) -> tuple[TableLockRequest, ...]:
         """Look the names up in the connection's database."""
         names = sorted({name[-1] for name, _ in wish.names})
         if not names:
@@ -113,7 +122,9 @@ class MySQLContention:
         with connection.wrap_database_errors, connection.connection.cursor() as cursor:
             cursor.execute(query, [tuple(names)])
             rows = cursor.fetchall()
-        return tuple(Wanted(table=_text(table), mode=EXCLUSIVE) for (table,) in rows)
+        return tuple(
+            TableLockRequest(table=_text(table), mode=EXCLUSIVE) for (table,) in rows
+        )
 
     def observes(self, connection: BaseDatabaseWrapper) -> bool:
         """Tell whether this server shows metadata locks to this user."""
@@ -131,7 +142,7 @@ class MySQLContention:
         return None
 
     def in_the_way(
-        self, connection: BaseDatabaseWrapper, wanted: tuple[Wanted, ...]
+        self, connection: BaseDatabaseWrapper, wanted: tuple[TableLockRequest, ...]
     ) -> list[Blocker]:
         """Return who holds metadata locks on these tables; where that cannot be seen,
         every open transaction, since each may."""
@@ -159,7 +170,7 @@ class MySQLContention:
         del connection
         return 0.0
 
-    def blocks_others(self, wanted: tuple[Wanted, ...]) -> bool:
+    def blocks_others(self, wanted: tuple[TableLockRequest, ...]) -> bool:
         """Tell that a definition holds nothing once it is done: it commits by itself."""
         del wanted
         return False
@@ -205,7 +216,7 @@ _LOOK = 0.02
 class MySQLLock:
     """A named lock of the session; its name has at most 64 characters."""
 
-    def __init__(self, connection: BaseDatabaseWrapper, slot: Slot) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> None:
         self._connection = connection
         self._slot = slot
         self._known_name = ""

@@ -9,8 +9,14 @@ from typing import Any
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.core.values import HealthSettings, Signal, Touched
-from migration_route.vendors.base import Forecaster, Sessions, Slot, TargetLock, Troubles
+from migration_route.core.values import HealthSettings, HealthSignal, Impact
+from migration_route.vendors.base import (
+    CatalogProblems,
+    Forecaster,
+    LockSlot,
+    Sessions,
+    TargetLock,
+)
 from migration_route.vendors.base_identity import DatabaseIdentity
 from migration_route.vendors.postgresql import catalog as postgresql_catalog
 from migration_route.vendors.postgresql import health
@@ -83,17 +89,17 @@ class PostgreSQL:
         """Leave the pool as well, and keep the connection alive."""
         return {**settings, "OPTIONS": _alone(settings)}
 
-    def troubles(self, connection: BaseDatabaseWrapper) -> Troubles:
+    def troubles(self, connection: BaseDatabaseWrapper) -> CatalogProblems:
         """Look for invalid indexes, and at the recorder's sequence."""
         return postgresql_catalog.troubles(connection)
 
     def health(
-        self, connection: BaseDatabaseWrapper, touched: Touched, settings: HealthSettings
-    ) -> tuple[Signal, ...]:
+        self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
+    ) -> tuple[HealthSignal, ...]:
         """Look at it."""
         return health.health(connection, touched, settings)
 
-    def health_without_connection(self, error: Exception) -> Signal | None:
+    def health_without_connection(self, error: Exception) -> HealthSignal | None:
         """Tell a server that is full."""
         return health.without_connection(error)
 
@@ -105,7 +111,7 @@ class PostgreSQL:
         """Look for an invalid index of the name that CREATE INDEX CONCURRENTLY wants."""
         return postgresql_catalog.index_in_the_way(connection, sql)
 
-    def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
+    def lock(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> TargetLock:
         """Return the advisory lock of the connection's database and schema."""
         return PostgreSQLLock(connection, slot)
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from migration_route.vendors.base import InvalidIndex, SequenceBehind, Troubles
+from migration_route.vendors.base import CatalogProblems, InvalidIndex, SequenceBehind
 
 _LONGEST_NAME = 63  # bytes; longer ones are cut by the server (manual, 4.1.1)
 
@@ -98,10 +98,10 @@ _MAKES_INDEX = re.compile(
 )
 
 
-def troubles(connection: BaseDatabaseWrapper) -> Troubles:
+def troubles(connection: BaseDatabaseWrapper) -> CatalogProblems:
     """Return what is wrong in the catalog of the connection's database."""
     with connection.cursor() as cursor:
-        return Troubles(
+        return CatalogProblems(
             invalid_indexes=tuple(_invalid_indexes(cursor)), sequence_behind=_behind(cursor)
         )
 

@@ -14,7 +14,12 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.vendors.base import Blocker, Limit, Wanted, Wish
+from migration_route.vendors.base import (
+    Blocker,
+    LockRequest,
+    LockTimeoutClass,
+    TableLockRequest,
+)
 from migration_route.vendors.sql_lexer import POSTGRESQL
 from migration_route.vendors.sql_statements import (
     NAME,
@@ -115,7 +120,7 @@ _FIRST_WORDS = frozenset(
         "do",
     )
 )
-_OTHER = Wish(limit=Limit.NONE)
+_OTHER = LockRequest(limit=LockTimeoutClass.NONE)
 
 
 def conflict(wanted: str, held: str) -> bool:
@@ -123,7 +128,7 @@ def conflict(wanted: str, held: str) -> bool:
     return _MODES.index(held) in _CONFLICTS[wanted] if held in _MODES else False
 
 
-def wish_of(sql: str) -> Wish:
+def lock_request_for(sql: str) -> LockRequest:
     """Tell what a statement, or several in one text, wants."""
     if first_word(sql) not in _FIRST_WORDS and ";" not in sql and not _starts_oddly(sql):
         return _OTHER
@@ -135,21 +140,21 @@ def _starts_oddly(sql: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _read(sql: str) -> Wish:
+def _read(sql: str) -> LockRequest:
     names: set[tuple[tuple[str, ...], str]] = set()
-    limit, parents = Limit.NONE, False
+    limit, parents = LockTimeoutClass.NONE, False
     for code in code_of(sql, POSTGRESQL):
         if _CONCURRENTLY.match(code):
-            return Wish(limit=Limit.NONE, may_repeat=False)
+            return LockRequest(limit=LockTimeoutClass.NONE, may_repeat=False)
         mode = mode_of(code)
         if mode is None:
             continue
-        limit = Limit.SHORT
+        limit = LockTimeoutClass.SHORT
         referred = names_behind("REFERENCES", code)
         names |= {(name, mode) for name in names_in(code) - referred}
         names |= {(name, SHARE_ROW) for name in referred}
         parents = parents or (mode == ACCESS_EXCLUSIVE and _drops(code))
-    return Wish(limit=limit, names=frozenset(names), reaches_parents=parents)
+    return LockRequest(limit=limit, names=frozenset(names), reaches_parents=parents)
 
 
 def strongest(one: str, other: str) -> str:
@@ -221,9 +226,9 @@ WHERE l.locktype = 'relation' AND l.granted
 class PostgreSQLContention:
     """Locks as `pg_locks` shows them to everybody; texts as far as the role may see."""
 
-    def wish(self, sql: str) -> Wish:
+    def wish(self, sql: str) -> LockRequest:
         """Tell what a statement wants."""
-        return wish_of(sql)
+        return lock_request_for(sql)
 
     def is_contention(self, error: BaseException) -> bool:
         """Tell a lock timeout, a deadlock or a serialisation failure."""
@@ -241,7 +246,9 @@ class PostgreSQLContention:
         """Return the pid of the backend."""
         return int(connection.connection.info.backend_pid)
 
-    def tables(self, connection: BaseDatabaseWrapper, wish: Wish) -> tuple[Wanted, ...]:
+    def tables(
+        self, connection: BaseDatabaseWrapper, wish: LockRequest
+    ) -> tuple[TableLockRequest, ...]:
         """Look the names up along the search path, with partitions and parents."""
         if not wish.names:
             return ()
@@ -249,7 +256,7 @@ class PostgreSQLContention:
         modes = [mode for _, mode in wish.names]
         with connection.wrap_database_errors, connection.connection.cursor() as cursor:
             cursor.execute(_TABLES, [names, modes, wish.reaches_parents])
-            return tuple(Wanted(table=table, mode=mode) for table, mode in cursor)
+            return tuple(TableLockRequest(table=table, mode=mode) for table, mode in cursor)
 
     def observes(self, connection: BaseDatabaseWrapper) -> bool:
         """Tell that everybody can see who holds which lock."""
@@ -257,7 +264,7 @@ class PostgreSQLContention:
         return True
 
     def in_the_way(
-        self, connection: BaseDatabaseWrapper, wanted: tuple[Wanted, ...]
+        self, connection: BaseDatabaseWrapper, wanted: tuple[TableLockRequest, ...]
     ) -> list[Blocker]:
         """Return the holders of conflicting locks, each once, the oldest first."""
         if not wanted:
@@ -282,7 +289,7 @@ class PostgreSQLContention:
             (seconds,) = cursor.fetchone()
         return float(seconds)
 
-    def blocks_others(self, wanted: tuple[Wanted, ...]) -> bool:
+    def blocks_others(self, wanted: tuple[TableLockRequest, ...]) -> bool:
         """Tell whether one of these keeps writers waiting."""
         return any(conflict(want.mode, ROW_EXCLUSIVE) for want in wanted)
 

@@ -20,10 +20,10 @@ from migration_route.core.errors import CannotRehearse
 from migration_route.vendors.base_copies import (
     BOOKKEEPING,
     Alive,
-    Observer,
-    Seen,
+    StatementEffects,
+    StatementObserver,
     find_tool,
-    pour,
+    pipe,
     read_from,
     verified,
     version_of,
@@ -115,11 +115,11 @@ class PostgreSQLObserver:
                 self._names[oid] = name
                 self._files[oid] = file
 
-    def look(self, connection: BaseDatabaseWrapper, sql: str) -> Seen:
+    def look(self, connection: BaseDatabaseWrapper, sql: str) -> StatementEffects:
         """Return the locks that came with the statement."""
         del sql
         if not connection.in_atomic_block or connection.needs_rollback:
-            return Seen()  # the locks went with the statement
+            return StatementEffects()  # the locks went with the statement
         if connection.atomic_blocks[0] is not self._transaction:
             self._transaction = connection.atomic_blocks[0]
             self._held = set()
@@ -135,7 +135,7 @@ class PostgreSQLObserver:
                 self._files[oid] = file
                 rewrites.append(self._names[oid])
         locks = sorted((self._names[oid], mode) for oid, mode in new)
-        return Seen(locks=tuple(locks), rewrites=tuple(sorted(rewrites)))
+        return StatementEffects(locks=tuple(locks), rewrites=tuple(sorted(rewrites)))
 
     def blocks(self, mode: str) -> tuple[str, ...]:
         """Return who waits for this mode (manual, 13.3.1, table 13.2)."""
@@ -232,7 +232,7 @@ class PostgreSQLCopies:
         self, connection: BaseDatabaseWrapper, name: str, dump: list[str], alive: Alive
     ) -> None:
         source, into = way_of(connection), way_of(connection, database=name)
-        pour(
+        pipe(
             [*dump, *source.dump_arguments],
             ["psql", *_LOAD, *into.arguments],
             source.environment,
@@ -285,7 +285,7 @@ class PostgreSQLCopies:
         """Watch the drivers that are loaded."""
         watch_drivers(look, verify)
 
-    def observer(self) -> Observer:
+    def observer(self) -> StatementObserver:
         """Return one that reads pg_locks."""
         return PostgreSQLObserver()
 

@@ -19,21 +19,26 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import (
     HealthSettings,
-    Signal,
+    HealthSignal,
+    Impact,
     SignalName,
-    Touched,
     normal,
     stop,
     unknown,
 )
-from migration_route.vendors.base import Blocker, Limit, Troubles, Wish
+from migration_route.vendors.base import (
+    Blocker,
+    CatalogProblems,
+    LockRequest,
+    LockTimeoutClass,
+)
 from migration_route.vendors.base_health import (
     STATEMENT,
-    Unseen,
+    DiskNotVisible,
+    disk_signal,
     limited,
     long_transaction,
     read_all,
-    room,
     session_facts,
 )
 from migration_route.vendors.postgresql import catalog
@@ -73,7 +78,7 @@ class PostgreSQLRooms:
             cursor.execute(_WHERE)
             found = cursor.fetchone()
         if found is None:
-            raise Unseen(
+            raise DiskNotVisible(
                 "This role may not see where the data is: pg_read_all_settings shows it."
             )
         name, started = found
@@ -82,13 +87,13 @@ class PostgreSQLRooms:
             lines = (folder / "postmaster.pid").read_text().splitlines()
             start = int(lines[_START_LINE])
         except FileNotFoundError as error:
-            raise Unseen("The server's disk is not on this host.") from error
+            raise DiskNotVisible("The server's disk is not on this host.") from error
         except (OSError, ValueError, IndexError) as error:
-            raise Unseen(
+            raise DiskNotVisible(
                 "The server's data directory may not be read by this process."
             ) from error
         if abs(start - started) > _SLACK:
-            raise Unseen("The server's disk is not on this host.")
+            raise DiskNotVisible("The server's disk is not on this host.")
         return folder
 
     def sizes(self, tables: Iterable[str], *, is_exact: bool) -> Mapping[str, int]:
@@ -132,7 +137,7 @@ class Wal:
             cursor.execute(query)
             return list(cursor.fetchall())
 
-    def standby(self) -> Signal:
+    def standby(self) -> HealthSignal:
         [(is_standby,)] = self._rows("SELECT pg_is_in_recovery()")
         if is_standby:
             return stop(
@@ -140,7 +145,7 @@ class Wal:
             )
         return normal(SignalName.STANDBY, "This server is a primary.")
 
-    def replication_lag(self) -> Signal:
+    def replication_lag(self) -> HealthSignal:
         name = SignalName.REPLICATION_LAG
         rows = self._rows(_STANDBYS)
         if not rows:
@@ -168,7 +173,7 @@ class Wal:
             return stop(name, text, **facts)
         return normal(name, f"{len(rows)} standbys follow closely.", **facts)
 
-    def archive(self) -> Signal:
+    def archive(self) -> HealthSignal:
         name = SignalName.ARCHIVE
         [row] = self._rows(_ARCHIVER)
         mode, archived, failed, failures, is_failing, current, size = row
@@ -243,8 +248,8 @@ AND (backend_type = 'client backend' OR backend_type IS NULL)
 
 
 def health(
-    connection: BaseDatabaseWrapper, touched: Touched, settings: HealthSettings
-) -> tuple[Signal, ...]:
+    connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
+) -> tuple[HealthSignal, ...]:
     """Return the signals, in the order in which they are shown."""
     limited(
         connection,
@@ -262,14 +267,17 @@ def health(
             (SignalName.REPLICATION_LAG, wal.replication_lag),
             (SignalName.ARCHIVE, wal.archive),
             (SignalName.CONNECTIONS, reading.connections),
-            (SignalName.DISK, lambda: room(PostgreSQLRooms(connection), touched, settings)),
+            (
+                SignalName.DISK,
+                lambda: disk_signal(PostgreSQLRooms(connection), touched, settings),
+            ),
             (SignalName.INVALID_INDEX, reading.invalid_index),
             (SignalName.RECORDER_SEQUENCE, reading.recorder_sequence),
         )
     )
 
 
-def without_connection(error: Exception) -> Signal | None:
+def without_connection(error: Exception) -> HealthSignal | None:
     """Tell a server that is full: it admits nobody, so it is not asked."""
     words = str(error)
     if not any(part in words for part in _FULL):
@@ -281,13 +289,13 @@ class _Reading:
     """One look at one database."""
 
     def __init__(
-        self, connection: BaseDatabaseWrapper, touched: Touched, settings: HealthSettings
+        self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
     ) -> None:
         self._connection = connection
         self._touched = touched
         self._settings = settings
         self._found: list[Blocker] | None = None
-        self._troubles: Troubles | None = None
+        self._troubles: CatalogProblems | None = None
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:
@@ -298,13 +306,13 @@ class _Reading:
         """Return who holds any lock on what is touched."""
         if self._found is None:
             names = {((name,), "AccessExclusiveLock") for name in self._touched.locked}
-            wish = Wish(limit=Limit.NONE, names=frozenset(names))
+            wish = LockRequest(limit=LockTimeoutClass.NONE, names=frozenset(names))
             wanted = _CONTENTION.tables(self._connection, wish)
             found = _CONTENTION.in_the_way(self._connection, wanted)
             self._found = [one for one in found if not one.application.startswith(_OWN)]
         return self._found
 
-    def long_transaction(self) -> Signal:
+    def long_transaction(self) -> HealthSignal:
         limit = self._settings.long_transaction.total_seconds()
         holders = [one for one in self._holders() if one.pid == 0 or not one.is_server]
         if found := long_transaction(holders, longer_than=limit, of="on touched tables"):
@@ -326,7 +334,7 @@ class _Reading:
             f"No transaction holds a touched table for longer than {limit:g} s.",
         )
 
-    def wraparound(self) -> Signal:
+    def wraparound(self) -> HealthSignal:
         vacuums = [one for one in self._holders() if one.is_server and one.pid]
         found = [one for one in vacuums if "to prevent wraparound" in one.query]
         if found:
@@ -343,7 +351,7 @@ class _Reading:
             )
         return normal(SignalName.WRAPAROUND, "No vacuum against a wraparound is at work.")
 
-    def dump(self) -> Signal:
+    def dump(self) -> HealthSignal:
         rows = self._rows(_DUMPS, _MANY_TABLES)
         if not rows:
             return normal(SignalName.DUMP, "Nobody dumps this database.")
@@ -357,7 +365,7 @@ class _Reading:
             since=since or "",
         )
 
-    def connections(self) -> Signal:
+    def connections(self) -> HealthSignal:
         name = SignalName.CONNECTIONS
         [(used, admitted)] = self._rows(_CONNECTIONS)
         limit = self._settings.connections
@@ -366,12 +374,12 @@ class _Reading:
             return stop(name, text, used=used, admitted=admitted)
         return normal(name, text, used=used, admitted=admitted)
 
-    def _in_the_catalog(self) -> Troubles:
+    def _in_the_catalog(self) -> CatalogProblems:
         if self._troubles is None:
             self._troubles = catalog.troubles(self._connection)
         return self._troubles
 
-    def invalid_index(self) -> Signal:
+    def invalid_index(self) -> HealthSignal:
         touched = self._touched
         found = [
             index
@@ -389,7 +397,7 @@ class _Reading:
             indexes=[index.name for index in found],
         )
 
-    def recorder_sequence(self) -> Signal:
+    def recorder_sequence(self) -> HealthSignal:
         name = SignalName.RECORDER_SEQUENCE
         behind = self._in_the_catalog().sequence_behind
         if behind is None:

@@ -22,7 +22,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.errors import CannotRehearse
-from migration_route.vendors.base_in_place import Trouble
+from migration_route.vendors.base_in_place import InPlaceFailure
 from migration_route.vendors.postgresql.locks import dialect_of_session
 from migration_route.vendors.sql_lexer import POSTGRESQL, Dialect, Kind, lexemes
 
@@ -127,10 +127,10 @@ FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
 WHERE c.condeferrable AND NOT c.condeferred
 """
 _TROUBLES = {
-    "57014": Trouble.OUT_OF_TIME,
-    "55P03": Trouble.LOCK_TAKEN,
-    "25P01": Trouble.NO_TRANSACTION,
-    "3B001": Trouble.NO_TRANSACTION,
+    "57014": InPlaceFailure.OUT_OF_TIME,
+    "55P03": InPlaceFailure.LOCK_TAKEN,
+    "25P01": InPlaceFailure.NO_TRANSACTION,
+    "3B001": InPlaceFailure.NO_TRANSACTION,
 }
 
 
@@ -189,11 +189,11 @@ class PostgreSQLInPlace:
         if names:
             _send(connection, f"SET CONSTRAINTS {', '.join(names)} IMMEDIATE")
 
-    def trouble(self, error: BaseException) -> Trouble:
+    def trouble(self, error: BaseException) -> InPlaceFailure:
         """Read its code (manual, appendix A)."""
         cause = error.__cause__ or error
         code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-        return _TROUBLES.get(code or "", Trouble.OTHER)
+        return _TROUBLES.get(code or "", InPlaceFailure.OTHER)
 
     def text_of(self, connection: BaseDatabaseWrapper, query: Any) -> str:
         """Read bytes, and what psycopg composes of parts."""

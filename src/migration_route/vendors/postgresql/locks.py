@@ -19,15 +19,15 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from migration_route.core.redaction import clipped
-from migration_route.vendors.base import Session, Slot
+from migration_route.vendors.base import LockSlot, Session
 from migration_route.vendors.sql_lexer import OLD_POSTGRESQL, POSTGRESQL, Dialect
 
 # The first key of pg_try_advisory_lock(int, int); the second one names the schema. The
 # database is part of every advisory lock (manual, 13.3.5).
 _LOCK_CLASS = {
-    Slot.SUPERVISOR: 0x6D726F75,
-    Slot.WORKER: 0x6D726F76,
-    Slot.REHEARSAL: 0x6D726F77,
+    LockSlot.SUPERVISOR: 0x6D726F75,
+    LockSlot.WORKER: 0x6D726F76,
+    LockSlot.REHEARSAL: 0x6D726F77,
 }
 
 # The two keys stand in classid and objid, unsigned, with an objsubid of 2 (manual, 53.13).
@@ -43,7 +43,7 @@ class PostgreSQLLock:
     """A session advisory lock. Never waited for in the database: a blocked waiter
     holds a snapshot and deadlocks with the holder's CREATE INDEX CONCURRENTLY."""
 
-    def __init__(self, connection: BaseDatabaseWrapper, slot: Slot) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> None:
         self._connection = connection
         self._class = _LOCK_CLASS[slot]
 

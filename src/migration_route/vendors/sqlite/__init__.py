@@ -9,14 +9,14 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.core.values import HealthSettings, Signal, Touched
+from migration_route.core.values import HealthSettings, HealthSignal, Impact
 from migration_route.vendors.base import (
     NONE,
+    CatalogProblems,
     Forecaster,
+    LockSlot,
     Sessions,
-    Slot,
     TargetLock,
-    Troubles,
 )
 from migration_route.vendors.base_identity import DatabaseIdentity
 from migration_route.vendors.sqlite import health
@@ -71,18 +71,18 @@ class SQLite:
         del first, second
         return True
 
-    def troubles(self, connection: BaseDatabaseWrapper) -> Troubles:
+    def troubles(self, connection: BaseDatabaseWrapper) -> CatalogProblems:
         """Find none: an index is there or not, and ids are counted by the table itself."""
         del connection
         return NONE
 
     def health(
-        self, connection: BaseDatabaseWrapper, touched: Touched, settings: HealthSettings
-    ) -> tuple[Signal, ...]:
+        self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
+    ) -> tuple[HealthSignal, ...]:
         """Look at it."""
         return health.health(connection, file_of(connection), touched, settings)
 
-    def health_without_connection(self, error: Exception) -> Signal | None:
+    def health_without_connection(self, error: Exception) -> HealthSignal | None:
         """Know nothing: there is no server that could be full."""
         del error
         return None
@@ -96,7 +96,7 @@ class SQLite:
         del connection, sql
         return None
 
-    def lock(self, connection: BaseDatabaseWrapper, slot: Slot) -> TargetLock:
+    def lock(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> TargetLock:
         """Return the lock on the file beside the database."""
         return SQLiteLock(file_of(connection), slot)
 

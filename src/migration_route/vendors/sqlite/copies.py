@@ -18,9 +18,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.errors import CannotRehearse
 from migration_route.vendors import identity_of
-from migration_route.vendors.base_copies import BOOKKEEPING, Alive, Observer, Seen
+from migration_route.vendors.base_copies import (
+    BOOKKEEPING,
+    Alive,
+    StatementEffects,
+    StatementObserver,
+)
 from migration_route.vendors.base_identity import opened, require_copy, require_removable
-from migration_route.vendors.base_in_place import Impossible
+from migration_route.vendors.base_in_place import InPlaceUnsupported
 from migration_route.vendors.sql_lexer import SQLITE
 from migration_route.vendors.sql_statements import code_of
 from migration_route.vendors.sqlite.files import (
@@ -140,7 +145,7 @@ class SQLiteCopies:
 
         sys.addaudithook(hear)
 
-    def observer(self) -> Observer:
+    def observer(self) -> StatementObserver:
         """Return one that sees tables made anew."""
         return SQLiteObserver()
 
@@ -153,11 +158,11 @@ class SQLiteObserver:
     def remember(self, connection: BaseDatabaseWrapper) -> None:
         """Need nothing."""
 
-    def look(self, connection: BaseDatabaseWrapper, sql: str) -> Seen:
+    def look(self, connection: BaseDatabaseWrapper, sql: str) -> StatementEffects:
         """See whether the copy of a table takes its place."""
         del connection
         found = _REBUILT.match(sql)
-        return Seen(rewrites=(found[1],) if found else ())
+        return StatementEffects(rewrites=(found[1],) if found else ())
 
     def blocks(self, mode: str) -> tuple[str, ...]:
         """Never asked."""
@@ -220,7 +225,7 @@ def _copy_rows(source: sqlite3.Connection, copy: sqlite3.Connection, table: str)
 COPIES = SQLiteCopies()
 
 
-IN_PLACE = Impossible(
+IN_PLACE = InPlaceUnsupported(
     "SQLite keeps every writer out while one transaction writes, and Django turns foreign "
     "keys off outside of transactions to make a table anew"
 )

@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import Blocked, Forecast, TableLock, TableSize
 from migration_route.vendors.sql_lexer import SQLITE
-from migration_route.vendors.sql_statements import Reading, Tables, statements
+from migration_route.vendors.sql_statements import Tables, TokenStream, statements
 
 COPY = "new__"
 """How Django begins the name of the copy (`DatabaseSchemaEditor._remake_table`)."""
@@ -61,7 +61,7 @@ class SQLiteForecaster:
     def pass_by(self) -> None:
         """Do nothing: what a forecast says here does not lie with the rows."""
 
-    def _read(self, account: _Account, words: Reading) -> None:
+    def _read(self, account: _Account, words: TokenStream) -> None:
         first = words.tokens[0].word
         if first in _IDLE:
             return
@@ -73,17 +73,17 @@ class SQLiteForecaster:
         for table in map(self._tables.old, words.all_names()):
             account.rewrite(table)
 
-    def _select(self, account: _Account, words: Reading) -> None:
+    def _select(self, account: _Account, words: TokenStream) -> None:
         account.scan(*map(self._tables.old, words.all_names()))
 
-    def _create_table(self, account: _Account, words: Reading) -> None:
+    def _create_table(self, account: _Account, words: TokenStream) -> None:
         del account
         words.accept("IF", "NOT", "EXISTS")
         name = words.name()
         if self._tables.old(name) is None:
             self._tables.create(name)
 
-    def _create_index(self, account: _Account, words: Reading) -> None:
+    def _create_index(self, account: _Account, words: TokenStream) -> None:
         words.accept("IF", "NOT", "EXISTS")
         index, table = words.name(), self._tables.old(words.name_behind("ON"))
         account.lock(table)
@@ -91,22 +91,22 @@ class SQLiteForecaster:
         if index:
             self._indexes[index[-1].lower()] = table or ""
 
-    def _drop_index(self, account: _Account, words: Reading) -> None:
+    def _drop_index(self, account: _Account, words: TokenStream) -> None:
         words.accept("IF", "EXISTS")
         if name := words.name():
             account.lock(self._indexes.pop(name[-1].lower(), None))
 
-    def _drop_table(self, account: _Account, words: Reading) -> None:
+    def _drop_table(self, account: _Account, words: TokenStream) -> None:
         words.accept("IF", "EXISTS")
         name = words.name()
         account.lock(self._tables.old(name))
         self._tables.drop(name)
 
-    def _change_rows(self, account: _Account, words: Reading) -> None:
-        account.lock(self._tables.old(Reading(words.rest).name()))
+    def _change_rows(self, account: _Account, words: TokenStream) -> None:
+        account.lock(self._tables.old(TokenStream(words.rest).name()))
         account.scan(*map(self._tables.old, words.all_names()))
 
-    def _alter(self, account: _Account, words: Reading) -> None:
+    def _alter(self, account: _Account, words: TokenStream) -> None:
         name = words.name()
         table = self._tables.old(name)
         account.lock(table)
@@ -124,7 +124,7 @@ class SQLiteForecaster:
         else:  # "rewrites its content to purge the data" (5), or something new
             account.rewrite(table)
 
-    def _insert(self, account: _Account, words: Reading) -> None:
+    def _insert(self, account: _Account, words: TokenStream) -> None:
         """An insertion; the filling of a copy is the rebuild of what it is a copy of."""
         name = words.name()
         target = self._tables.old(name)

@@ -13,13 +13,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import (
     HealthSettings,
-    Signal,
+    HealthSignal,
+    Impact,
     SignalName,
-    Touched,
     normal,
     stop,
 )
-from migration_route.vendors.base_health import Unseen, read_all, room
+from migration_route.vendors.base_health import DiskNotVisible, disk_signal, read_all
 
 # Of a table with its indexes; the virtual table is there if SQLite was built with it.
 _SIZES = """
@@ -57,28 +57,30 @@ class SQLiteRooms:
         try:
             return {"": self._file.stat().st_size}
         except OSError as error:
-            raise Unseen(f"The file cannot be looked at: {error.strerror}.") from error
+            raise DiskNotVisible(
+                f"The file cannot be looked at: {error.strerror}."
+            ) from error
 
 
 _PATIENCE_MS = 1500  # for a writer that only passes by
 
 
 def health(
-    connection: BaseDatabaseWrapper, file: Path, touched: Touched, settings: HealthSettings
-) -> tuple[Signal, ...]:
+    connection: BaseDatabaseWrapper, file: Path, touched: Impact, settings: HealthSettings
+) -> tuple[HealthSignal, ...]:
     """Return the signals."""
     return read_all(
         (
             (SignalName.WRITER, lambda: _writer(connection)),
             (
                 SignalName.DISK,
-                lambda: room(SQLiteRooms(connection, file), touched, settings),
+                lambda: disk_signal(SQLiteRooms(connection, file), touched, settings),
             ),
         )
     )
 
 
-def _writer(connection: BaseDatabaseWrapper) -> Signal:
+def _writer(connection: BaseDatabaseWrapper) -> HealthSignal:
     """Try to become the one writer, and give that up at once."""
     connection.ensure_connection()
     with connection.cursor() as cursor:

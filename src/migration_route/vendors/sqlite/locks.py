@@ -14,7 +14,7 @@ from pathlib import Path
 
 from django.db import OperationalError
 
-from migration_route.vendors.base import Session, Slot
+from migration_route.vendors.base import LockSlot, Session
 
 
 class SQLiteLock:
@@ -24,7 +24,7 @@ class SQLiteLock:
     would drop the POSIX locks of SQLite (sqlite.org, How To Corrupt, 2.2).
     """
 
-    def __init__(self, database: Path, slot: Slot) -> None:
+    def __init__(self, database: Path, slot: LockSlot) -> None:
         self._database = database
         self._path = database.with_name(f"{database.name}.route-lock-{slot.value}")
         self._descriptor: int | None = None

@@ -215,18 +215,18 @@ def watch_supervisor(counter: Counter) -> None:
     """Count what the supervisor does with its run; how often it writes to the ledger
     meanwhile depends on the clock, and is not counted."""
     from migration_route.execution.supervisor.child import Child
-    from migration_route.execution.supervisor.recorder import Transcript
-    from migration_route.execution.supervisor.run_lock import Claim
+    from migration_route.execution.supervisor.recorder import EventRecorder
+    from migration_route.execution.supervisor.run_lock import RunLock
     from migration_route.ledger import runs
-    from migration_route.ledger.run_log import Journal
+    from migration_route.ledger.run_log import RunLog
 
-    around_all(counter, Claim, "make", "the claim")
-    around_all(counter, Claim, "release", "the release of the lock")
+    around_all(counter, RunLock, "make", "the claim")
+    around_all(counter, RunLock, "release", "the release of the lock")
     around_all(counter, runs, "move", "a change of state")
     around_all(counter, Child, "order", "the order")
     around_all(counter, Child, "answer", "the answer at a gate")
-    around_all(counter, Transcript, "begin_step", "the intent of a step")
-    around_all(counter, Journal, "close", "the end of the journal")
+    around_all(counter, EventRecorder, "begin_step", "the intent of a step")
+    around_all(counter, RunLog, "close", "the end of the journal")
 
 
 def around_all(counter: Counter, owner, name: str, what: str) -> None:

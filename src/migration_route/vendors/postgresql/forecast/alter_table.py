@@ -16,9 +16,9 @@ from migration_route.vendors.postgresql.contention import (
     mode_of,
 )
 from migration_route.vendors.postgresql.forecast.effects import (
-    Account,
     Check,
     Column,
+    ForecastBuilder,
     Index,
     Key,
     Table,
@@ -26,7 +26,7 @@ from migration_route.vendors.postgresql.forecast.effects import (
 from migration_route.vendors.postgresql.forecast.schema import Schema
 from migration_route.vendors.postgresql.forecast.types import SERIAL, is_rewritten, type_of
 from migration_route.vendors.sql_lexer import Kind
-from migration_route.vendors.sql_statements import Name, Reading
+from migration_route.vendors.sql_statements import Name, TokenStream
 
 _BEHIND_A_TYPE = (
     "CONSTRAINT",
@@ -98,7 +98,7 @@ _NO_FUNCTIONS = frozenset(
 )
 
 
-def functions_in(expression: Reading) -> set[str]:
+def functions_in(expression: TokenStream) -> set[str]:
     """Return the functions that are called in an expression."""
     pairs = zip(expression.tokens, expression.tokens[1:], strict=False)
     return {
@@ -108,13 +108,15 @@ def functions_in(expression: Reading) -> set[str]:
     }
 
 
-def add_column(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+def add_column(
+    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+) -> None:
     """Foretell ADD COLUMN: at once, but for values that differ from row to row."""
     if action.accept("IF", "NOT", "EXISTS") and _is_there(table, action):
         return
     name = action.name()
     kind = str(action.until(*_BEHIND_A_TYPE))
-    words = Reading(action.rest)
+    words = TokenStream(action.rest)
     has_default = words.has("DEFAULT")
     is_filled = type_of(kind)[0] in SERIAL or schema.is_domain(type_of(kind)[0])
     if words.has("GENERATED"):
@@ -124,7 +126,7 @@ def add_column(account: Account, schema: Schema, table: Table, action: Reading) 
         is_filled = is_filled or schema.are_volatile(functions_in(default))
     if is_filled:
         account.rewrite(table)
-    words = Reading(action.rest)
+    words = TokenStream(action.rest)
     not_null = words.has("NOT", "NULL") or words.has("PRIMARY", "KEY")
     is_unique = words.has("UNIQUE") or words.has("PRIMARY", "KEY")
     if words.has("CHECK") or is_unique or (not_null and not has_default):
@@ -150,8 +152,8 @@ def add_column(account: Account, schema: Schema, table: Table, action: Reading) 
             table.indexes[f"unique {name[-1]}"] = Index(columns=frozenset(name[-1:]))
 
 
-def _is_there(table: Table, action: Reading) -> bool:
-    name = Reading(action.rest).name()
+def _is_there(table: Table, action: TokenStream) -> bool:
+    name = TokenStream(action.rest).name()
     return bool(name and name[-1] in table.columns)
 
 
@@ -167,7 +169,7 @@ def add_key(
         parent.keys.append(key)
 
 
-def drop_column(account: Account, table: Table, action: Reading) -> None:
+def drop_column(account: ForecastBuilder, table: Table, action: TokenStream) -> None:
     """Foretell DROP COLUMN: at once; its foreign keys have triggers on both tables."""
     action.accept("IF", "EXISTS")
     name = action.name()
@@ -190,7 +192,9 @@ def _forget_checks(table: Table, column: str | None) -> None:
         del table.checks[label]
 
 
-def alter_column(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+def alter_column(
+    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+) -> None:
     """Foretell ALTER COLUMN."""
     name = action.name()
     label = name[-1] if name else ""
@@ -216,7 +220,7 @@ def _is_proven(table: Table, column: str) -> bool:
 
 
 def _change_type(
-    account: Account, schema: Schema, table: Table, name: str, action: Reading
+    account: ForecastBuilder, schema: Schema, table: Table, name: str, action: TokenStream
 ) -> None:
     """Foretell ALTER COLUMN TYPE, with what is made anew along with the column."""
     kind = str(action.until(*_BEHIND_A_TYPE))
@@ -247,14 +251,14 @@ def _change_type(
     table.columns[name] = Column(type=kind, is_not_null=not_null, is_collated=collates)
 
 
-def _is_a_mere_cast(action: Reading, name: str, kind: str) -> bool:
+def _is_a_mere_cast(action: TokenStream, name: str, kind: str) -> bool:
     """Tell whether USING says no more than `"column"::type`, which is what happens
     without it."""
-    words = Reading(action.rest)
+    words = TokenStream(action.rest)
     column = words.name()
     if column is None or column[-1] != name or not words.accept("::"):
         return False
-    return type_of(str(Reading(words.rest))) == type_of(kind) and not any(
+    return type_of(str(TokenStream(words.rest))) == type_of(kind) and not any(
         token.kind is Kind.LITERAL for token in words.rest
     )
 
@@ -278,7 +282,7 @@ _LIGHT = (
 )
 
 
-def alter_table(account: Account, schema: Schema, words: Reading) -> None:
+def alter_table(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     """Foretell ALTER TABLE, from behind these two words."""
     words.accept("IF", "EXISTS")
     words.accept("ONLY")
@@ -294,7 +298,7 @@ def alter_table(account: Account, schema: Schema, words: Reading) -> None:
 
 
 def _act(
-    account: Account, schema: Schema, name: Name, table: Table, action: Reading
+    account: ForecastBuilder, schema: Schema, name: Name, table: Table, action: TokenStream
 ) -> None:
     if action.accept("RENAME"):
         _rename(schema, name, table, action)
@@ -308,7 +312,9 @@ def _act(
         account.worst(table)
 
 
-def _add(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+def _add(
+    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+) -> None:
     if any(action.sees(word) for word in _CONSTRAINTS):
         _add_constraint(account, schema, table, action)
     else:
@@ -316,25 +322,31 @@ def _add(account: Account, schema: Schema, table: Table, action: Reading) -> Non
         add_column(account, schema, table, action)
 
 
-def _drop(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+def _drop(
+    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+) -> None:
     del schema
     action.accept("COLUMN")
     drop_column(account, table, action)
 
 
-def _alter(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+def _alter(
+    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+) -> None:
     action.accept("COLUMN")
     alter_column(account, schema, table, action)
 
 
 def _alter_constraint(
-    account: Account, schema: Schema, table: Table, action: Reading
+    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
     del schema, action
     account.lock_names(table.parents() | table.children(), ACCESS_EXCLUSIVE)
 
 
-def _partition(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+def _partition(
+    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+) -> None:
     part = schema.table(action.name())
     account.lock(part, ACCESS_EXCLUSIVE)
     account.scan(part)
@@ -342,18 +354,22 @@ def _partition(account: Account, schema: Schema, table: Table, action: Reading) 
     account.lock_names(table.parents() | table.children(), SHARE_ROW)
 
 
-def _rewrite(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+def _rewrite(
+    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+) -> None:
     del schema, action
     account.rewrite(table)
 
 
-def _inherit(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+def _inherit(
+    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+) -> None:
     del table
     account.lock(schema.table(action.name()), ACCESS_EXCLUSIVE)
 
 
 def _add_constraint(
-    account: Account, schema: Schema, table: Table, action: Reading
+    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
     """Foretell ADD CONSTRAINT: what is there is read, unless it is NOT VALID."""
     name: Name | None = None
@@ -362,7 +378,7 @@ def _add_constraint(
     label = name[-1] if name else ""
     reads = not action.has("NOT", "VALID")
     if action.accept("CHECK"):
-        text = action.group() or Reading(())
+        text = action.group() or TokenStream(())
         columns = frozenset(word.plain for word in text.tokens if word.names)
         table.checks[label] = Check(columns=columns, is_valid=reads, proves=_proven(text))
     elif action.accept("FOREIGN", "KEY"):
@@ -385,8 +401,8 @@ def _add_constraint(
         account.scan(table)
 
 
-def _proven(text: Reading) -> str | None:
-    words = Reading(text.tokens)
+def _proven(text: TokenStream) -> str | None:
+    words = TokenStream(text.tokens)
     name = words.name()
     if name and words.accept("IS", "NOT", "NULL") and words.is_done:
         return name[-1]
@@ -394,7 +410,7 @@ def _proven(text: Reading) -> str | None:
 
 
 def _drop_constraint(
-    account: Account, schema: Schema, table: Table, action: Reading
+    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
     """Foretell DROP CONSTRAINT: a foreign key has triggers on both of its tables."""
     del schema
@@ -413,7 +429,9 @@ def _drop_constraint(
     table.indexes.pop(label, None)
 
 
-def _validate(account: Account, schema: Schema, table: Table, action: Reading) -> None:
+def _validate(
+    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+) -> None:
     """Foretell VALIDATE CONSTRAINT: a reading, while others go on."""
     del schema
     name = action.name()
@@ -428,7 +446,7 @@ def _validate(account: Account, schema: Schema, table: Table, action: Reading) -
     account.scan_names(parents)
 
 
-def _rename(schema: Schema, name: Name, table: Table, action: Reading) -> None:
+def _rename(schema: Schema, name: Name, table: Table, action: TokenStream) -> None:
     if action.accept("TO"):
         if new := action.name():
             schema.rename(name, new[-1])
@@ -447,7 +465,8 @@ def _rename(schema: Schema, name: Name, table: Table, action: Reading) -> None:
 
 # The first that fits.
 _ACTIONS: tuple[
-    tuple[tuple[str, ...], Callable[[Account, Schema, Table, Reading], None]], ...
+    tuple[tuple[str, ...], Callable[[ForecastBuilder, Schema, Table, TokenStream], None]],
+    ...,
 ] = (
     (("ADD",), _add),
     (("DROP", "CONSTRAINT"), _drop_constraint),

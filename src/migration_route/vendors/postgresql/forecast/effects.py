@@ -168,7 +168,7 @@ def blocked_by(mode: str) -> frozenset[Blocked]:
     return frozenset(who for who, wanted in _WHO if conflict(wanted, mode))
 
 
-class Account:
+class ForecastBuilder:
     """The locks, rewrites and scans of a statement, on tables from before the plan."""
 
     def __init__(self) -> None:
@@ -213,7 +213,7 @@ class Account:
         """Foretell what a new foreign key takes of the table that it points to."""
         self.lock(table, SHARE_ROW)
 
-    def add(self, other: Account) -> None:
+    def add(self, other: ForecastBuilder) -> None:
         """Foretell all that was foretold of another statement of the same text."""
         for table, mode in other._modes.items():
             self.lock_names((table,), mode)

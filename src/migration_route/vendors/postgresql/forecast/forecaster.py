@@ -8,11 +8,16 @@ from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import Forecast, TableSize
-from migration_route.vendors.postgresql.forecast.effects import Account
+from migration_route.vendors.postgresql.forecast.effects import ForecastBuilder
 from migration_route.vendors.postgresql.forecast.schema import Schema
 from migration_route.vendors.postgresql.forecast.statements import READERS
 from migration_route.vendors.sql_lexer import POSTGRESQL, Kind
-from migration_route.vendors.sql_statements import Name, Reading, quoted_parts, statements
+from migration_route.vendors.sql_statements import (
+    Name,
+    TokenStream,
+    quoted_parts,
+    statements,
+)
 
 _LONGEST = max(len(words.split()) for words in READERS)
 # Where these stand behind DROP or ALTER, columns of any table may go or change with it.
@@ -48,7 +53,7 @@ class PostgreSQLForecaster:
 
     def foretell(self, sql: str) -> Forecast:
         """Tell what a text of statements does. Raises `django.db.DatabaseError`."""
-        account = Account()
+        account = ForecastBuilder()
         for words in statements(sql, POSTGRESQL):
             self._read(account, words)
         return account.forecast()
@@ -57,7 +62,7 @@ class PostgreSQLForecaster:
         """Note that an operation comes here whose statements are not known."""
         self._schema.pass_by()
 
-    def _read(self, account: Account, words: Reading) -> None:
+    def _read(self, account: ForecastBuilder, words: TokenStream) -> None:
         for count in range(_LONGEST, 0, -1):
             first = " ".join(token.word or "?" for token in words.tokens[:count])
             if len(words.tokens) < count or first not in READERS:
@@ -66,7 +71,7 @@ class PostgreSQLForecaster:
             if cascades and first.startswith("DROP") and first not in _WITH_CASCADE:
                 break
             words.at = count
-            own = Account()
+            own = ForecastBuilder()
             READERS[first](own, self._schema, words)
             account.add(own)
             if own.is_understood:
@@ -101,7 +106,7 @@ class PostgreSQLForecaster:
             )
 
 
-def _every_name(words: Reading) -> set[Name]:
+def _every_name(words: TokenStream) -> set[Name]:
     """Return every name of a statement, those in the body of a block included."""
     bodies = (
         inner
@@ -109,4 +114,6 @@ def _every_name(words: Reading) -> set[Name]:
         if token.kind is Kind.LITERAL and token.text.startswith("$")
         for inner in statements(token.text.split("$", 2)[2].rpartition("$")[0], POSTGRESQL)
     )
-    return {name for part in (words, *bodies) for name in Reading(part.tokens).all_names()}
+    return {
+        name for part in (words, *bodies) for name in TokenStream(part.tokens).all_names()
+    }

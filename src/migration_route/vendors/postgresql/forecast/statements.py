@@ -25,15 +25,19 @@ from migration_route.vendors.postgresql.forecast.alter_table import (
     alter_table,
     functions_in,
 )
-from migration_route.vendors.postgresql.forecast.effects import Account, Column, Index
+from migration_route.vendors.postgresql.forecast.effects import (
+    Column,
+    ForecastBuilder,
+    Index,
+)
 from migration_route.vendors.postgresql.forecast.schema import Schema
-from migration_route.vendors.sql_statements import Reading
+from migration_route.vendors.sql_statements import TokenStream
 
 
-def read_names(account: Account, schema: Schema, words: Reading) -> None:
+def read_names(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     """Every table that is named is read: how, the planner of the server decides. What a
     view reads, or a function of the project does, is not known."""
-    if not schema.are_the_servers(functions_in(Reading(words.rest))):
+    if not schema.are_the_servers(functions_in(TokenStream(words.rest))):
         account.is_understood = False
     for name in words.all_names():
         if schema.is_view(name):
@@ -43,7 +47,7 @@ def read_names(account: Account, schema: Schema, words: Reading) -> None:
             account.scan(table)
 
 
-def insert(account: Account, schema: Schema, words: Reading) -> None:
+def insert(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     """Rows are added; those that they point to are locked, which lets others write."""
     table = schema.table(words.name())
     words.group()
@@ -54,7 +58,7 @@ def insert(account: Account, schema: Schema, words: Reading) -> None:
         account.lock_names(table.parents(), ROW_SHARE)
 
 
-def delete(account: Account, schema: Schema, words: Reading) -> None:
+def delete(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     """The rows are looked for, and those that point to them."""
     words.accept("ONLY")
     table = schema.table(words.name())
@@ -66,7 +70,7 @@ def delete(account: Account, schema: Schema, words: Reading) -> None:
         account.scan_names(table.children())
 
 
-def update(account: Account, schema: Schema, words: Reading) -> None:
+def update(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     """The rows are looked for; foreign keys are looked after where theirs are columns
     that change."""
     words.accept("ONLY")
@@ -86,7 +90,7 @@ def update(account: Account, schema: Schema, words: Reading) -> None:
             account.scan_names(table.children(column=column))
 
 
-def select(account: Account, schema: Schema, words: Reading) -> None:
+def select(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     """Tables are read, or numbers are taken from a sequence."""
     read_names(account, schema, words)
     called = functions_in(words)
@@ -96,10 +100,10 @@ def select(account: Account, schema: Schema, words: Reading) -> None:
             account.lock(schema.table(name), ROW_EXCLUSIVE if numbers else ROW_SHARE)
 
 
-Reader = Callable[[Account, Schema, Reading], None]
+Reader = Callable[[ForecastBuilder, Schema, TokenStream], None]
 
 
-def _create_table(account: Account, schema: Schema, words: Reading) -> None:
+def _create_table(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     """A new table: nobody waits for it, but the tables that it points to are locked."""
     is_optional = words.accept("IF", "NOT", "EXISTS")
     name = words.name()
@@ -129,7 +133,7 @@ def _create_table(account: Account, schema: Schema, words: Reading) -> None:
         read_names(account, schema, words)
 
 
-def _create_view(account: Account, schema: Schema, words: Reading) -> None:
+def _create_view(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     words.accept("IF", "NOT", "EXISTS")
     view = schema.table(words.name())
     account.lock(view, ACCESS_EXCLUSIVE)
@@ -137,14 +141,16 @@ def _create_view(account: Account, schema: Schema, words: Reading) -> None:
         account.lock(schema.table(name), ACCESS_SHARE)
 
 
-def _create_stored_view(account: Account, schema: Schema, words: Reading) -> None:
+def _create_stored_view(
+    account: ForecastBuilder, schema: Schema, words: TokenStream
+) -> None:
     words.accept("IF", "NOT", "EXISTS")
     if name := words.name():
         schema.create(name)
     read_names(account, schema, words)
 
 
-def _refresh(account: Account, schema: Schema, words: Reading) -> None:
+def _refresh(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     mode = mode_of(str(words)) or ACCESS_EXCLUSIVE
     words.accept("CONCURRENTLY")
     view = schema.table(words.name())
@@ -153,7 +159,7 @@ def _refresh(account: Account, schema: Schema, words: Reading) -> None:
     account.is_understood = False  # what it reads stands in its definition alone
 
 
-def _create_index(account: Account, schema: Schema, words: Reading) -> None:
+def _create_index(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     """The table is read; who writes waits, unless it is built concurrently."""
     mode = SHARE_UPDATE if words.accept("CONCURRENTLY") else SHARE
     is_optional = words.accept("IF", "NOT", "EXISTS")
@@ -174,7 +180,7 @@ def _create_index(account: Account, schema: Schema, words: Reading) -> None:
         schema.add_index(name[-1], table, Index(columns=columns, is_plain=plain))
 
 
-def _drop_index(account: Account, schema: Schema, words: Reading) -> None:
+def _drop_index(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     mode = SHARE_UPDATE if words.accept("CONCURRENTLY") else ACCESS_EXCLUSIVE
     is_optional = words.accept("IF", "EXISTS")
     for name in words.names():
@@ -188,7 +194,7 @@ def _drop_index(account: Account, schema: Schema, words: Reading) -> None:
         schema.drop(name)
 
 
-def _alter_index(account: Account, schema: Schema, words: Reading) -> None:
+def _alter_index(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     mode = mode_of(str(words)) or ACCESS_EXCLUSIVE
     words.accept("IF", "EXISTS")
     name = words.name()
@@ -202,7 +208,7 @@ def _alter_index(account: Account, schema: Schema, words: Reading) -> None:
         account.lock(schema.owner(words.name()), ACCESS_EXCLUSIVE)
 
 
-def _reindex(account: Account, schema: Schema, words: Reading) -> None:
+def _reindex(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     words.group()
     is_whole = not (words.accept("INDEX") or words.accept("TABLE"))
     mode = SHARE_UPDATE if words.accept("CONCURRENTLY") else ACCESS_EXCLUSIVE
@@ -215,7 +221,7 @@ def _reindex(account: Account, schema: Schema, words: Reading) -> None:
     account.scan(table)
 
 
-def _drop_table(account: Account, schema: Schema, words: Reading) -> None:
+def _drop_table(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     """The table, and both ways along foreign keys: their triggers stand on both tables."""
     words.accept("IF", "EXISTS")
     for name in words.names():
@@ -229,7 +235,7 @@ def _drop_table(account: Account, schema: Schema, words: Reading) -> None:
         schema.drop(name)
 
 
-def _truncate(account: Account, schema: Schema, words: Reading) -> None:
+def _truncate(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     words.accept("TABLE")
     words.accept("ONLY")
     for name in words.names():
@@ -239,18 +245,18 @@ def _truncate(account: Account, schema: Schema, words: Reading) -> None:
             account.lock_names(table.children(), ACCESS_EXCLUSIVE)
 
 
-def _on_a_table(account: Account, schema: Schema, words: Reading) -> None:
+def _on_a_table(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     """What is about tables behind ON or FROM, and locks just those."""
     mode = mode_of(str(words)) or ACCESS_EXCLUSIVE
     account.lock(schema.table(words.name_behind("ON")), mode)
     account.lock(schema.table(words.name_behind("FROM")), mode)
 
 
-def _create_rule(account: Account, schema: Schema, words: Reading) -> None:
+def _create_rule(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     account.lock(schema.table(words.name_behind("TO")), ACCESS_EXCLUSIVE)
 
 
-def _comment(account: Account, schema: Schema, words: Reading) -> None:
+def _comment(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     words.accept("ON")
     name = words.name_behind("ON")
     if words.accept("COLUMN") and (column := words.name()):
@@ -260,7 +266,7 @@ def _comment(account: Account, schema: Schema, words: Reading) -> None:
     account.lock(schema.table(name) or schema.owner(name), SHARE_UPDATE)
 
 
-def _sequence(account: Account, schema: Schema, words: Reading) -> None:
+def _sequence(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     """A sequence; whoever numbers rows by it waits, so the lock is told of its table."""
     mode = mode_of(str(words)) or ACCESS_EXCLUSIVE
     words.accept("IF", "EXISTS")
@@ -269,18 +275,18 @@ def _sequence(account: Account, schema: Schema, words: Reading) -> None:
         account.lock(schema.table(column[:-1]), ACCESS_SHARE)
 
 
-def _create_sequence(account: Account, schema: Schema, words: Reading) -> None:
+def _create_sequence(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     if column := words.name_behind("OWNED", "BY"):
         account.lock(schema.table(column[:-1]), ACCESS_SHARE)
 
 
-def _drop_sequence(account: Account, schema: Schema, words: Reading) -> None:
+def _drop_sequence(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     words.accept("IF", "EXISTS")
     for name in words.names():
         account.lock(schema.owner(name), ACCESS_EXCLUSIVE)
 
 
-def _lock(account: Account, schema: Schema, words: Reading) -> None:
+def _lock(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     mode = mode_of(str(words)) or ACCESS_EXCLUSIVE
     words.accept("TABLE")
     words.accept("ONLY")
@@ -288,7 +294,7 @@ def _lock(account: Account, schema: Schema, words: Reading) -> None:
         account.lock(schema.table(name), mode)
 
 
-def _vacuum(account: Account, schema: Schema, words: Reading) -> None:
+def _vacuum(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     options = words.group()
     full = words.accept("FULL") or bool(options and options.has("FULL"))
     words.accept_any("VERBOSE", "FREEZE", "ANALYZE")
@@ -301,12 +307,12 @@ def _vacuum(account: Account, schema: Schema, words: Reading) -> None:
             account.scan(table)
 
 
-def _cluster(account: Account, schema: Schema, words: Reading) -> None:
+def _cluster(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     words.accept("VERBOSE")
     account.worst(schema.table(words.name()))
 
 
-def _nothing(account: Account, schema: Schema, words: Reading) -> None:
+def _nothing(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     """No table is locked."""
     del account, schema, words
 
