@@ -1,4 +1,4 @@
-# Everything works from a fresh checkout: git, make and a python3 (3.11 or newer) are enough.
+# Every target works in a fresh checkout with git, make and python3 (3.11 or newer).
 # `make help` lists the targets.
 
 PYTHON ?=
@@ -17,10 +17,10 @@ JOBS ?= 1
 RUNS ?= 200
 LOCK_FLAGS ?=
 
-# The sweep and the soak take every database that is here, unless one is named.
+# The sweep and the soak use every available database, unless DATABASE is set.
 named_database = $(if $(filter file,$(origin DATABASE)),,--database $(DATABASE))
 
-# Databases that must be there, for example postgres,mariadb; the tests read it.
+# REQUIRE_DATABASES: databases that must be available, for example postgres,mariadb.
 export REQUIRE_DATABASES REQUIRE_PACKAGES MATRIX_TESTS WORKERS PAIRS WALKS
 
 .DEFAULT_GOAL := help
@@ -38,7 +38,7 @@ ifeq ($(TESTS),)
 	$(BIN)/python tools/test-databases -q -n $(WORKERS) --dist worksteal
 endif
 
-check: lint types contracts documents ## everything that a change has to pass beside the tests (-k: tell all faults)
+check: lint types contracts documents ## lint, types, import contracts and documents (-k: report all faults)
 
 lint: environment
 	$(BIN)/ruff check
@@ -54,26 +54,26 @@ documents: environment
 	$(BIN)/python tools/check-docs
 	$(BIN)/python tools/make-reference --check
 
-format: environment ## let ruff correct what it can
+format: environment ## fix and format with ruff
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 bench: environment ## run the benchmarks
 	$(BIN)/python -m benchmarks
 
-sweep: environment ## strike a run at every instant (DATABASE=postgres EVERY=10 STRIKES=killed,partitioned,frozen TARGETS=worker JOBS=2)
+sweep: environment ## inject faults into a run at every instant (DATABASE=postgres EVERY=10 STRIKES=killed,partitioned,frozen TARGETS=worker JOBS=2)
 	$(BIN)/python -m tests.sweep $(named_database) --every $(EVERY) --strikes $(STRIKES) --targets $(TARGETS) --jobs $(JOBS)
 
-soak: environment ## race clients on two servers through many runs (DATABASE=postgres RUNS=200)
+soak: environment ## let clients on two servers race for many runs (DATABASE=postgres RUNS=200)
 	$(BIN)/python -m tests.soak $(named_database) --runs $(RUNS)
 
-matrix: ## run the tests on every pair of Python and Django here (PAIRS="3.11:5.2" MATRIX_TESTS="not slow")
+matrix: ## run the tests on every available pair of Python and Django (PAIRS="3.11:5.2" MATRIX_TESTS="not slow")
 	tools/matrix
 
-lock: ## pin requirements/ anew from pyproject.toml; needs uv (LOCK_FLAGS=--upgrade for newer versions)
+lock: ## pin requirements/ again from pyproject.toml; needs uv (LOCK_FLAGS=--upgrade for newer versions)
 	tools/lock $(LOCK_FLAGS)
 
-clean: ## remove environments, caches and what the demo and the tests wrote
+clean: ## remove environments, caches and the output of the demo and the tests
 	rm -rf $(VENV) $(DEMO_VENV) .matrix .demo build dist test-results htmlcov .coverage
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
 	find src tests $(wildcard example benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +

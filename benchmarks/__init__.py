@@ -1,5 +1,5 @@
-"""How fast is the route? Every figure is a ratio, or a count of milliseconds beside one.
+"""Benchmarks. Every figure is a ratio, or a number of milliseconds beside one.
 
-`python -m benchmarks` prints them; both sides of a ratio are measured in turns, in one
-run, on the machine as it is.
+`python -m benchmarks` prints them; both sides of a ratio are measured alternately, in one
+run, on the same machine.
 """

@@ -1,8 +1,8 @@
-"""How long do others wait while a table that is in use is altered?
+"""Measures how long other sessions wait while a table in use is altered.
 
-Eight readers and two writers on a million rows; a transaction holds the table for ten
-seconds, and meanwhile a column is added: by a dozen-line view, by `manage.py migrate`,
-and by a run. Worst waits, side by side, in one place.
+Eight readers and two writers use a table of a million rows; a transaction holds it for ten
+seconds, and meanwhile a column is added: by a dozen-line view, by `manage.py migrate`, and
+by a run. The worst waits of each are measured side by side.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ urlpatterns = [path("naive/", migrate), *usual]
 
 @dataclass(slots=True)
 class _Waits:
-    """The waits of those who use the table, in seconds."""
+    """The waits of the sessions that use the table, in seconds."""
 
     readers: list[float] = field(default_factory=list)
     writers: list[float] = field(default_factory=list)
 
 
 def lines() -> Iterator[str]:
-    """Measure, line by line."""
+    """Yield the lines of the table."""
     for vendor in places.vendors("postgres", "mariadb"):
         yield (
             f"{f'{_HELD:.0f} s of a held table, {vendor}':<32} {'readers':>12} "
@@ -103,20 +103,20 @@ def _measured(here: places.Place, way: str, alter: Callable[[], object]) -> str:
 
 
 def _hold(database: Database, is_held: threading.Event) -> None:
-    """Read the table in a transaction, and stay in it."""
+    """Read the table in a transaction, and keep the transaction open."""
     with database.connect() as connection:
         cursor = connection.cursor()
         cursor.execute("BEGIN")
         cursor.execute("SELECT name FROM shop_item WHERE id = 1")
         cursor.fetchall()
         is_held.set()
-        time.sleep(_HELD)  # the length of the transaction is what is measured against
+        time.sleep(_HELD)  # the reference for the measured waits
         cursor.execute("ROLLBACK")
 
 
 @contextlib.contextmanager
 def _busy(database: Database) -> Iterator[_Waits]:
-    """Let readers and writers use the table as long as the block lasts."""
+    """Let readers and writers use the table within the block."""
     waits, ends = _Waits(), threading.Event()
     update = "UPDATE shop_item SET name = 'other' WHERE id = %s"
     select = "SELECT name FROM shop_item WHERE id = %s"
@@ -142,7 +142,7 @@ def _use(database: Database, sql: str, kept: list[float], ends: threading.Event)
     with database.connect() as connection:
         cursor = connection.cursor()
         while not ends.wait(_PAUSE):
-            row = random.randint(1, _ROWS)  # noqa: S311 - any row will do
+            row = random.randint(1, _ROWS)  # noqa: S311 - not a secret
             kept.append(places.seconds(lambda: _once(cursor, sql, row)))  # noqa: B023
 
 

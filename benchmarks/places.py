@@ -1,4 +1,4 @@
-"""Where is it measured? A throw-away project on a database of its own, with a server."""
+"""The measured project: a temporary one with its own database and server."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def place(
     files: dict[str, str] | None = None,
     texts: dict[str, str] | None = None,
 ) -> Iterator[Place]:
-    """Build a project with these `shop` migrations and these other files, path to text,
-    and serve it with threads."""
+    """Build a project with these `shop` migrations and these other files, path to text, and
+    serve it with threads."""
     with tempfile.TemporaryDirectory(prefix="route-bench-") as folder:
         database = databases.create(vendor, Path(folder))
         try:
@@ -67,19 +67,19 @@ def _served(project: Project) -> Iterator[Client]:
 
 
 def vendors(*wanted: str) -> list[str]:
-    """Return the wanted databases that are on this machine."""
+    """Return the requested databases that are available on this machine."""
     return [vendor for vendor in wanted if vendor not in databases.missing()]
 
 
 def seconds(action: Callable[[], Any]) -> float:
-    """Return how long something takes."""
+    """Return how long a call takes."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
 
 
 def typed(place: Place, *arguments: str) -> float:
-    """Return how long `manage.py migrate` takes, as it is typed."""
+    """Return how long `manage.py migrate` takes."""
     return seconds(
         lambda: place.project.manage("migrate", *arguments, "-v", "1", timeout=LONG)
     )
@@ -108,6 +108,6 @@ def empty(database: Database) -> None:
 
 
 def compared(label: str, typed_times: list[float], routed_times: list[float]) -> str:
-    """Return one line of the table: medians, and their ratio."""
+    """Return one line of the table: the medians, and their ratio."""
     left, right = median(typed_times), median(routed_times)
     return f"{label:<44} {left:8.2f} s {right:8.2f} s {right / left:7.2f} x"

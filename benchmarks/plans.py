@@ -1,4 +1,4 @@
-"""How soon can a long plan be read, and how soon is all of it told?"""
+"""Measures the response times of a long plan: its first piece and all of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CALLS = 5
 
 
 def lines() -> Iterator[str]:
-    """Measure, line by line, over HTTP; medians of warm calls."""
+    """Yield the lines of the table: medians of warm calls over HTTP."""
     yield f"{'':<44} {'migrate --plan':>14} {'the route':>10} {'ratio':>8}"
     for vendor in places.vendors("sqlite", "postgres"):
         with places.place(vendor, files=chain_of_tables(_LONG)) as here:

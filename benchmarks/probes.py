@@ -1,4 +1,4 @@
-"""How soon do `status` and `ready` answer, whatever has been applied already?"""
+"""Measures how `status` and `ready` respond as more migrations are applied."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
 
 
 def lines() -> Iterator[str]:
-    """Measure, line by line; milliseconds are medians of warm calls, over HTTP."""
+    """Yield the lines of the table: medians of warm calls over HTTP, in milliseconds."""
     yield f"{'':<44} {_FEW:>7} applied {_MANY:>5} applied {'ratio':>8}"
     for vendor in places.vendors("sqlite", "postgres"):
         few, many = _latencies(vendor, _FEW), _latencies(vendor, _MANY)
@@ -45,7 +45,7 @@ def _latencies(vendor: str, count: int) -> dict[str, float]:
 
 
 def _chain(count: int) -> dict[str, str]:
-    """Return migrations that follow one another and change nothing."""
+    """Return a chain of migrations that change nothing."""
     files, after = {}, "0001_initial"
     for number in range(2, count + 1):
         name = f"{number:04}_nothing"

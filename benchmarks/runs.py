@@ -1,4 +1,4 @@
-"""A run against `manage.py migrate` of the same migrations."""
+"""Measures a run against `manage.py migrate` of the same migrations."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _LONG_TURNS = 2
 
 
 def lines() -> Iterator[str]:
-    """Measure, line by line."""
+    """Yield the lines of the table."""
     yield f"{'':<44} {'migrate':>10} {'route':>10} {'ratio':>9}"
     for vendor in places.vendors("sqlite", "postgres"):
         yield _single(vendor)
     if find_spec("wagtail") is None:
-        yield "Wagtail is not installed here: left out."
+        yield "Wagtail is not installed here: skipped."
         return
     for vendor in places.vendors("sqlite", "postgres"):
         yield _everything(vendor)
@@ -56,7 +56,7 @@ def _everything(vendor: str) -> str:
 
 
 def _wagtail(vendor: str) -> Options:
-    """Wagtail with all of its apps, and the shop beside it."""
+    """Return Wagtail with all of its apps, and the shop beside it."""
     options = surroundings.wagtail(vendor)
     installed = ["shop", *options.settings["INSTALLED_APPS"]]
     return replace(options, settings={**options.settings, "INSTALLED_APPS": installed})

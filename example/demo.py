@@ -1,10 +1,11 @@
-"""Serve an example shop with real pending migrations, on this machine alone.
+"""Serve an example shop with pending migrations on this machine.
+
 
     python example/demo.py [--port 8000] [--database sqlite|postgres]
 
-It starts afresh every time. On PostgreSQL it makes a database of its own,
-`migration_route_demo`, at 127.0.0.1:5432; PGHOST, PGPORT, PGUSER, PGPASSWORD and
-DEMO_PGDATABASE say otherwise. DEMO_PASSWORD and DEMO_TOKEN choose the secrets.
+It starts from scratch every time. On PostgreSQL it creates its own database,
+`migration_route_demo`, at 127.0.0.1:5432; set PGHOST, PGPORT, PGUSER, PGPASSWORD and
+DEMO_PGDATABASE to change that. DEMO_PASSWORD and DEMO_TOKEN set the secrets.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Prepare the demo, say how to use it, and serve it."""
+    """Prepare the demo, print how to use it, and serve it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def prepare(password: str) -> None:
-    """Bring the database to the state in which the new code finds it."""
+    """Bring the database to the state before the new code's migrations."""
     import preparation
     from django.db import connections
 
@@ -54,13 +55,12 @@ def prepare(password: str) -> None:
 
 
 def serve(port: int, *, password: str, token: str, database: str) -> None:
-    """Serve the shop."""
     import serving
     from shop_project.wsgi import application
 
     site = f"http://{serving.HOST}:{port}/migrations/"
     words = f"""
-  django-migration-route: an example shop on {database}. Its new migrations wait.
+  django-migration-route: an example shop on {database}. It has pending migrations.
 
   Page         {site}
   Staff login  staff / {password}
@@ -69,7 +69,7 @@ def serve(port: int, *, password: str, token: str, database: str) -> None:
 
   Try          curl -H 'Authorization: Bearer {token}' {site}api/v1/plan
 
-  Ctrl-C ends it; starting it again starts afresh.
+  Press Ctrl-C to stop. Each start resets the shop.
 """
     serving.serve(application, port, announce=lambda: print(words, flush=True))
 

@@ -1,4 +1,4 @@
-"""The example project's own way in; `demo.py` prepares and serves it."""
+"""Command-line entry point of the example project; `demo.py` prepares and serves it."""
 
 from __future__ import annotations
 

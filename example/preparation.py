@@ -1,4 +1,4 @@
-"""How does the demo come to its base state? Afresh every time, with plain Django."""
+"""Prepares the demo's initial state from scratch, with plain Django."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIRST_ORDER = datetime(2026, 1, 1, 8, tzinfo=UTC)
 
 
 def empty_database() -> None:
-    """Make the demo's own database anew."""
+    """Recreate the demo's own database."""
     if connection.vendor == "sqlite":
         _empty_file()
     else:
@@ -54,7 +54,7 @@ def _empty_postgres() -> None:
     except psycopg.OperationalError as error:
         raise SystemExit(
             f"PostgreSQL does not answer at {own['HOST']}:{own['PORT']}: {error}\n"
-            "PGHOST, PGPORT, PGUSER and PGPASSWORD say where another one is."
+            "PGHOST, PGPORT, PGUSER and PGPASSWORD select another server."
         ) from error
     with server:
         server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
@@ -62,16 +62,17 @@ def _empty_postgres() -> None:
 
 
 def migrate_to_base() -> None:
-    """Bring the framework and the first migrations of the shop in; the rest waits."""
+    """Apply the framework's and the shop's first migrations; the rest stays pending."""
     for app in ("contenttypes", "auth", "admin", "sessions"):
         call_command("migrate", app, verbosity=0)
     call_command("migrate", *BASE, verbosity=0)
 
 
 def create_people(password: str) -> None:
-    """Create `staff`, who may do everything on the route, and the superuser `admin`."""
-    # The permissions of an app come with its first migration, as a rule; the route's
-    # own tables come with its first run.
+    """Create `staff`, who has every permission of this package, and the superuser
+    `admin`."""
+    # The permissions of an app are usually created by `migrate`; this package's tables are
+    # installed by its first run.
     create_permissions(apps.get_app_config("migration_route"), verbosity=0)
     staff = User.objects.create_user("staff", password=password, is_staff=True)
     staff.user_permissions.set(
@@ -81,7 +82,7 @@ def create_people(password: str) -> None:
 
 
 def fill_shop() -> None:
-    """Fill the shop; the models are those of the base state, as the tables are."""
+    """Fill the shop, using the models of the initial state, which match the tables."""
     shop = MigrationExecutor(connection).loader.project_state(BASE).apps
     model = {
         name: shop.get_model("shop", name)

@@ -1,4 +1,4 @@
-"""Which server serves the demo? gunicorn where it is installed, else Django's own."""
+"""Serves the demo with gunicorn where it is installed, else with Django's own server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOST = "127.0.0.1"
 
 
 def serve(application: WSGIHandler, port: int, *, announce: Callable[[], None]) -> None:
-    """Serve until Ctrl-C or SIGTERM; `announce` is called when the port is open."""
+    """Serve until Ctrl-C or SIGTERM; call `announce` when the port is open."""
     if find_spec("gunicorn"):
         _gunicorn(application, port, announce)
     else:
@@ -53,6 +53,6 @@ def _django(application: WSGIHandler, port: int, announce: Callable[[], None]) -
     try:
         run(HOST, port, application, threading=True, on_bind=lambda _: announce())
     except KeyboardInterrupt:
-        print("\nThe demo has ended.")
+        print("\nThe demo has stopped.")
     except OSError as error:
         raise SystemExit(f"Port {port} cannot be used: {error}") from error

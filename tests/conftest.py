@@ -1,4 +1,4 @@
-"""What do the tests share? Real databases, and processes that find the same ones."""
+"""Shared fixtures: real databases, and processes that use the same ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.harness import packages
 
-# How fast examples are made says what else the machine is doing, not whether they hold.
+# A slow example reflects the load of the machine, not a failed property.
 hypothesis.settings.register_profile(
     "any-machine",
     deadline=None,
@@ -28,16 +28,17 @@ if TYPE_CHECKING:
 
 
 WALKS = "WALKS"
-"""The variable that says on how many servers and databases a test goes that takes long:
-`all`, or `few`, which is one of them, always the same, and not the same for all tests."""
+"""Environment variable that selects how many server and database combinations the long
+tests run on: `all`, or `few`, which picks one per test. The choice is stable and differs
+between tests."""
 
 LONG = {"pair": "walk", "vendor": "slow"}
-"""The parameters that name them, each with the mark of the tests that it counts for."""
+"""Parameters that name a combination, each with the marker of the tests it applies to."""
 
 
-@pytest.hookimpl(trylast=True)  # the walks are marked by then
+@pytest.hookimpl(trylast=True)  # after the markers are added
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep as many of the tests that take long as are wanted."""
+    """Deselect the combinations that `WALKS=few` leaves out."""
     if os.environ.get(WALKS) != "few":
         return
     everything = list(items)
@@ -60,15 +61,16 @@ def _is_one_of_few(item: pytest.Item) -> bool:
 
 
 def _word(value: object) -> str:
-    """Return what is the same for a value in every process that collects the tests."""
+    """Return a text for a value that is the same in every process that collects the
+    tests."""
     return (
         str(value) if isinstance(value, str | int | float | None) else type(value).__name__
     )
 
 
 def _choices(item: pytest.Item, parameter: str) -> list[Any]:
-    """Return the values that a test has for a parameter; none where it is named together
-    with another one, since each of those pairs is a case of its own."""
+    """Return the values of a parameter; none where it is parametrized together with another
+    one, since each of those pairs is a case of its own."""
     for marker in item.iter_markers("parametrize"):
         if marker.args[0] == parameter:
             return list(marker.args[1])
@@ -76,14 +78,13 @@ def _choices(item: pytest.Item, parameter: str) -> list[Any]:
 
 
 class Faults:
-    """Names a fault as soon as it is there: a run that is ended early has told it, too."""
+    """Prints each failure as it happens, so that an interrupted run reports it as well."""
 
     def __init__(self, config: pytest.Config) -> None:
-        """Write where pytest writes."""
         self._config = config
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Tell the test, and the last lines of why."""
+        """Print the test and the last lines of its failure."""
         if report.failed:
             writer = self._config.get_terminal_writer()
             why = report.longreprtext.strip().splitlines()[-3:]
@@ -92,7 +93,7 @@ class Faults:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let one process name what fails."""
+    """Register the reporter in the controlling process only."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Faults(config), "faults")
 
@@ -111,7 +112,7 @@ def django_db_setup(
     django_db_blocker: Any,
     django_db_modify_db_settings: None,
 ) -> Iterator[None]:
-    """Make every test database: pytest-django makes those that a marker names."""
+    """Create every test database: pytest-django creates only those that a marker names."""
     from django.test.utils import setup_databases, teardown_databases
 
     with django_db_blocker.unblock():
@@ -123,10 +124,10 @@ def django_db_setup(
 
 @pytest.fixture
 def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """Let a test use both databases, with real transactions; its rows go afterwards.
+    """Give a test both databases, with real transactions; delete its rows afterwards.
 
-    `TransactionTestCase` would flush every table and make the permissions anew, which
-    takes longer than most tests.
+    `TransactionTestCase` would flush every table and recreate the permissions, which takes
+    longer than most tests.
     """
     with django_db_blocker.unblock():
         yield
@@ -162,11 +163,11 @@ def _clean() -> None:
             cursor.execute(f"DELETE FROM {table}")
     connections.close_all()
     for alias in connections:
-        graph.forget(alias)
+        graph.forget_graph(alias)
     route_settings.cache_clear()
     sources.build.cache_clear()
     sources.place.cache_clear()
-    audit.strangers.forget()
+    audit.anonymous_denials.forget()
     reauthentication.attempts.forget()
 
 
@@ -174,9 +175,9 @@ def _clean() -> None:
 def project(
     database: None, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> Callable[[], None]:
-    """Let the processes that a test starts find its databases and its settings.
+    """Pass the test databases and settings to the processes that a test starts.
 
-    Call it again after a change of the settings.
+    Call it again after the settings change.
     """
     from tests.factories import PROCESS, tell_processes
 
@@ -195,7 +196,7 @@ def history(
 ) -> Iterator[History]:
     """Let a test write the migrations of `testapp` itself; none of them is applied.
 
-    The table of its model stays; whatever else they make is taken away afterwards.
+    The table of its model stays; everything else they create is removed afterwards.
     """
     from django.db import connections
     from django.db.migrations.recorder import MigrationRecorder
@@ -226,7 +227,7 @@ def history(
 def empty_database(
     database: None, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
 ) -> Iterator[str]:
-    """Give the alias of a database that holds nothing at all, and holds the ledger."""
+    """Return the alias of an empty database, which is also the ledger's database."""
     from django.db import connections
 
     alias = "empty"

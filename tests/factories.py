@@ -1,4 +1,4 @@
-"""Values, histories and disturbances that tests ask for by name."""
+"""Factories for values and migration histories, and fixtures for contention."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ from migration_route.ledger.runs import NewRun
 from migration_route.planning.plan import Plan, Step
 
 PROCESS = "MIGRATION_ROUTE_TEST_PROCESS"
-"""The variable through which a test tells a process of its own its settings."""
+"""Environment variable that passes a test's settings to its processes."""
 
 _numbers = itertools.count(1)
 
 
 def a_step(name: str = "0002_more", **changes: Any) -> Step:
-    """Return a step of a plan."""
     step = Step(
         app="testapp",
         name=name,
@@ -44,7 +43,6 @@ def a_step(name: str = "0002_more", **changes: Any) -> Step:
 
 
 def a_plan(*steps: Step, **changes: Any) -> Plan:
-    """Return a plan of these steps."""
     plan = Plan(
         database="default",
         vendor="postgresql",
@@ -60,7 +58,6 @@ def a_plan(*steps: Step, **changes: Any) -> Plan:
 
 
 def a_step_record(name: str = "0002_more", **changes: Any) -> StepRecord:
-    """Return a step of a run."""
     step = StepRecord(
         app="testapp",
         name=name,
@@ -72,7 +69,7 @@ def a_step_record(name: str = "0002_more", **changes: Any) -> StepRecord:
 
 
 def a_new_run(**changes: Any) -> NewRun:
-    """Return a run that is to begin."""
+    """Return a run that has not started."""
     new = NewRun(
         database="default",
         direction=Direction.FORWARDS,
@@ -92,7 +89,7 @@ def a_new_run(**changes: Any) -> NewRun:
 
 
 def an_actor(*scopes: Scope, **changes: Any) -> Actor:
-    """Return a person with these rights; with all of them where none is named."""
+    """Return a user with these rights; with all rights where none is named."""
     actor = Actor(
         kind=ActorKind.PERSON,
         name="ada",
@@ -103,7 +100,7 @@ def an_actor(*scopes: Scope, **changes: Any) -> Actor:
 
 
 def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
-    """Do it in so many threads at the same time; return results and exceptions."""
+    """Call a function in that many threads at once; return results and exceptions."""
     barrier = threading.Barrier(count)
     results: list[Any] = [None] * count
 
@@ -111,7 +108,7 @@ def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
         try:
             barrier.wait(timeout=30)
             results[position] = work(position)
-        except Exception as error:  # noqa: BLE001 - the test looks at it
+        except Exception as error:  # noqa: BLE001 - returned to the test
             results[position] = error
         finally:
             connections.close_all()
@@ -126,13 +123,13 @@ def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
 
 
 def vendor(alias: str = "default") -> str:
-    """Return which database the tests run on."""
+    """Return the vendor of the database that the tests run on."""
     return str(connections[alias].vendor)
 
 
 @contextmanager
 def written_by_another(alias: str = "default") -> Iterator[sqlite3.Connection]:
-    """Let another connection hold the write lock of an SQLite file, as a migration does."""
+    """Hold the write lock of an SQLite file on another connection, as a migration does."""
     holder = sqlite3.connect(connections[alias].settings_dict["NAME"], isolation_level=None)
     try:
         holder.execute("BEGIN IMMEDIATE")
@@ -144,7 +141,7 @@ def written_by_another(alias: str = "default") -> Iterator[sqlite3.Connection]:
 
 
 class History:
-    """Migrations of `testapp` that a test writes itself, in a package of their own."""
+    """Migrations of `testapp` that a test writes, in their own package."""
 
     def __init__(self, folder: Path) -> None:
         self.package = f"history_{os.getpid()}_{next(_numbers)}_{uuid4().hex[:6]}"
@@ -161,9 +158,9 @@ class History:
         body: str = "",
         head: str = "",
     ) -> Path:
-        """Write a migration behind the last one, or `after` another.
+        """Write a migration after the last one, or after `after`.
 
-        `operations` are expressions, `head` stands above the class, `body` in it.
+        `operations` are expressions, `head` goes above the class, `body` into it.
         """
         before = after or self.last
         dependencies = [("testapp", before)] if before else []
@@ -181,23 +178,22 @@ class History:
         return path
 
     def table(self, name: str, table: str, **words: Any) -> Path:
-        """Write a migration that makes a table; the way back drops it."""
+        """Write a migration that creates a table; reversing it drops the table."""
         return self.write(name, make_table(table), **words)
 
     def python(self, name: str, code: str, **words: Any) -> Path:
-        """Write a migration that runs `code`, with `apps` and `schema_editor` at hand."""
+        """Write a migration that runs `code`, which can use `apps` and `schema_editor`."""
         lines = "".join(f"    {line}\n" for line in code.splitlines())
         head = f"\n\ndef work(apps, schema_editor):\n{lines}"
         return self.write(name, "migrations.RunPython(work)", head=head, **words)
 
 
 def make_table(table: str) -> str:
-    """Return the operation that makes a table."""
+    """Return an operation that creates a table."""
     return f"migrations.RunSQL('CREATE TABLE {table} (id integer)', 'DROP TABLE {table}')"
 
 
 def create_model(name: str, *fields: str) -> str:
-    """Return the operation that creates a model."""
     listed = ", ".join(
         ("('id', models.BigAutoField(primary_key=True))", *fields),
     )
@@ -205,14 +201,14 @@ def create_model(name: str, *fields: str) -> str:
 
 
 def tables(alias: str = "default") -> set[str]:
-    """Return the names of the tables that there are now."""
+    """Return the names of the existing tables."""
     connection = connections[alias]
     with connection.cursor() as cursor:
         return set(connection.introspection.table_names(cursor))
 
 
 def tell_processes() -> None:
-    """Tell the processes that will be started which settings the test runs with."""
+    """Pass the settings of the test to the processes that it starts."""
     os.environ[PROCESS] = json.dumps(
         {
             "DATABASES": connections.settings,

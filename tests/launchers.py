@@ -1,4 +1,4 @@
-"""Launchers that only remember what was asked of them."""
+"""Launchers that record the calls they receive."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from migration_route.execution.launchers.task_queue import QueueLauncher
 
 
 class Remembering:
-    """Starts nothing, and can start again."""
+    """Starts nothing, and supports a restart."""
 
     started: ClassVar[list[str]] = []
 
     def launch(self, permit, run):
-        """Remember the run."""
+        """Record the run."""
         self.started.append(run.id)
 
     def start_again(self, run):
-        """Remember the run once more."""
+        """Record the restart."""
         self.started.append(run.id)
 
 
 class Queue(QueueLauncher):
-    """A queue that nobody reads."""
+    """A queue without a worker."""
 
     tasks: ClassVar[list[tuple[str, datetime | None]]] = []
     supports_defer = True
 
     def enqueue(self, run, at):
-        """Keep the task."""
+        """Store the task."""
         self.tasks.append((run, at))
 
 
 class BrokenQueue(QueueLauncher):
-    """A queue whose broker is away."""
+    """A queue whose broker is unreachable."""
 
     def enqueue(self, run, at):
         """Fail as a driver does."""

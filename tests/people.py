@@ -1,4 +1,4 @@
-"""People who are signed in, and how their logins grow old."""
+"""Signed-in users, and the age of their logins."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.test import Client
 
-from migration_route.access.reauthentication import KEY
+from migration_route.access.reauthentication import STAMP_KEY
 from migration_route.core import clock
 
 PASSWORD = "ada-password"
 
 
 def signed_in_with_a_password(*, csrf: bool = False, **fields: Any) -> Client:
-    """Return the browser of a superuser who has just signed in."""
+    """Return the client of a superuser who has just signed in."""
     made = User.objects.create_superuser("ada", password=PASSWORD, **fields)
     client = Client(enforce_csrf_checks=csrf)
     client.force_login(made)
@@ -23,16 +23,19 @@ def signed_in_with_a_password(*, csrf: bool = False, **fields: Any) -> Client:
 
 
 def grow_old(client: Client, by: timedelta = timedelta(hours=1)) -> None:
-    """Let the login of this browser be as old as that; younger than now, if negative."""
+    """Set the age of this client's login; a negative age lies in the future."""
     session = client.session
     at = clock.format_time(datetime.now(UTC) - by)
-    session[KEY] = {**session[KEY], "at": at}
+    session[STAMP_KEY] = {**session[STAMP_KEY], "at": at}
     session.save()
 
 
 def is_fresh(client: Client) -> bool:
-    """Tell whether this browser may change something: a run without a fingerprint is
-    refused for want of it, once everything else is well."""
+    """Return whether this client's login is fresh enough for a change.
+
+    A run without a fingerprint is refused for the missing fingerprint only when the login
+    is accepted.
+    """
     answer = client.post("/migrations/api/v1/runs", {}, content_type="application/json")
     codes = {"fingerprint_required": True, "reauthentication_required": False}
     return codes[answer.json()["code"]]

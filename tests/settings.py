@@ -1,4 +1,4 @@
-"""The project that the tests run in; MIGRATION_ROUTE_TEST_DATABASE chooses its database."""
+"""Settings of the tests' project; MIGRATION_ROUTE_TEST_DATABASE selects its database."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _SERVERS = {
 if _KIND == "mariadb":
     import pymysql
 
-    pymysql.version_info = (2, 2, 8, "final", 0)  # Django asks for mysqlclient's
+    pymysql.version_info = (2, 2, 8, "final", 0)  # Django requires mysqlclient's name
     pymysql.install_as_MySQLdb()
 
 
 def _database(name: str) -> dict[str, object]:
-    # One name for all workers of one run, which pytest-django tells apart, and another for
-    # each run: two may go on at once.
+    # One name for all workers of a test run, which pytest-django suffixes, and a different
+    # one for each test run: two may run at once.
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     name = f"{name}_{run[:8]}"
     if _KIND == "sqlite":
@@ -101,7 +101,7 @@ TOKENS = {
     "deployer": ["apply", "operate"],
     "reverser": ["apply", "reverse"],
 }
-"""Each token's secret is its name with "-secret" behind it."""
+"""The secret of each token is its name followed by "-secret"."""
 
 MIGRATION_ROUTE = {
     "TOKENS": [

@@ -1,4 +1,4 @@
-"""Does everyone who digests a value get the same digest?"""
+"""Tests of canonical JSON and its digest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_what_is_written_reads_as_the_same_value(value):
-    """Canonical JSON loses nothing, and reading and writing again changes nothing."""
+    """Canonical JSON loses nothing, and reading and rewriting it changes nothing."""
     text = canonical_json(value)
     assert json.loads(text) == value
     assert canonical_json(json.loads(text)) == text
@@ -34,19 +34,18 @@ def test_what_is_written_reads_as_the_same_value(value):
 
 @given(st.dictionaries(st.text(), st.integers(), min_size=2))
 def test_the_order_of_keys_does_not_count(value):
-    """A dict that was filled in another order has the same digest."""
     assert digest(dict(reversed(value.items()))) == digest(value)
 
 
 @given(VALUES, VALUES)
 def test_values_that_differ_have_digests_that_differ(left, right):
-    """Only what is written in the same way has the same digest."""
+    """Only equal values have the same digest."""
     same = canonical_json(left) == canonical_json(right)
     assert (digest(left) == digest(right)) is same
 
 
 def test_the_text_is_ascii_without_spaces():
-    """The text is the same bytes in every encoding that a database may have."""
+    """The text has the same bytes in every encoding that a database may use."""
     assert canonical_json({"b": [1, "ä"], "a": None}) == '{"a":null,"b":[1,"\\u00e4"]}'
 
 
@@ -58,6 +57,6 @@ def test_the_digest_is_the_one_that_other_tools_compute():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, object(), {1, 2}, b"x"])
 def test_what_json_cannot_say_is_refused(value):
-    """No two processes may find different words for what has none."""
+    """Two processes cannot encode such a value differently."""
     with pytest.raises((TypeError, ValueError)):
         canonical_json(value)

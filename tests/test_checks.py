@@ -1,4 +1,4 @@
-"""Do the system checks tell what is wrong before it matters?"""
+"""Tests of the system checks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from migration_route.checks import check_settings
 
 
 def ids(messages: list[checks.CheckMessage]) -> list[str | None]:
-    """Return the ids of messages."""
     return [message.id for message in messages]
 
 
 def test_good_settings_say_nothing():
-    """The settings of this project are in order."""
     assert check_settings(None) == []
 
 
 def test_every_problem_is_an_error(settings):
-    """Three things are wrong, and three are told."""
+    """Three problems are reported as three errors."""
     settings.MIGRATION_ROUTE = {"LEASE": 5, "LAUNCHER": "x", "TYPO": 1}
     found = check_settings(None)
     assert ids(found) == ["migration_route.E001"] * 3
@@ -28,26 +26,27 @@ def test_every_problem_is_an_error(settings):
 
 
 def test_a_database_that_cannot_be_locked_is_a_warning(monkeypatch):
-    """The route works for the others."""
+    """The package works for the other databases."""
     monkeypatch.setattr(type(connections["other"]), "vendor", "oracle")
     assert set(ids(check_settings(None))) == {"migration_route.W001"}
 
 
 def test_django_runs_them(settings):
-    """`manage.py check` finds them without being asked for a tag."""
+    """`manage.py check` runs them without a tag."""
     settings.MIGRATION_ROUTE = {"TYPO": 1}
     assert "migration_route.E001" in ids(checks.run_checks())
 
 
 def test_checking_asks_no_database(settings):
-    """They run where no database is there: this test may not use one."""
+    """The checks run where no database is available: this test may not use one."""
     settings.MIGRATION_ROUTE = {}
     assert check_settings(None) == []
 
 
 @pytest.mark.parametrize("path", ["nowhere.at_all", "math.pi", "math.no_such_thing"])
 def test_a_callable_that_cannot_be_had_is_a_warning(settings, path):
-    """People are shut out meanwhile; an error would stop the runs of machines as well."""
+    """Only users are refused meanwhile; an error would stop the runs of machine tokens
+    too."""
     settings.MIGRATION_ROUTE = {"REAUTHENTICATE": path}
     (found,) = check_settings(None)
     assert found.id == "migration_route.W003"

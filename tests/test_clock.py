@@ -1,4 +1,4 @@
-"""Are times and durations written so that text can be compared?"""
+"""Tests of times and durations as sortable text."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ MOMENTS = st.datetimes(
 
 @given(MOMENTS)
 def test_a_written_time_reads_as_the_same_moment(moment):
-    """Nothing is lost, whichever zone the moment was in."""
+    """Nothing is lost, whatever the time zone."""
     assert clock.parse_time(clock.format_time(moment)) == moment
 
 
 @given(MOMENTS, MOMENTS)
 def test_written_times_sort_as_the_moments_do(left, right):
-    """The order of the text is the order of the moments."""
+    """The order of the texts is the order of the times."""
     assert (clock.format_time(left) < clock.format_time(right)) is (left < right)
 
 
 def test_now_is_utc_with_microseconds():
-    """What is stored is the present moment, in the one form that there is."""
+    """The stored current time has the one canonical format."""
     before, text, after = datetime.now(UTC), clock.now(), datetime.now(UTC)
     assert before <= clock.parse_time(text) <= after
     assert len(text) == len("2026-11-23T17:00:00.000000Z")
 
 
 def test_age_is_the_time_since():
-    """The age of a moment an hour ago is an hour."""
+    """The age of a time an hour ago is an hour."""
     found = clock.age(clock.format_time(datetime.now(UTC) - timedelta(hours=1)))
     assert timedelta(hours=1) <= found < timedelta(hours=1, seconds=5)
 
 
 def test_since_epoch_is_the_time_since():
-    """A file that was touched two minutes ago is two minutes old."""
+    """A file modified two minutes ago is two minutes old."""
     found = clock.since_epoch(datetime.now(UTC).timestamp() - 120)
     assert timedelta(seconds=120) <= found < timedelta(seconds=125)
 
@@ -65,7 +65,7 @@ def test_since_epoch_is_the_time_since():
     ],
 )
 def test_a_duration_is_a_number_with_its_unit(text, seconds):
-    """Every unit that the documentation names is read."""
+    """Every documented unit is accepted."""
     assert clock.duration(text) == timedelta(seconds=seconds)
 
 
@@ -73,7 +73,7 @@ def test_a_duration_is_a_number_with_its_unit(text, seconds):
     "text", ["", "15", "s", "15 sec", "-1s", "1e3s", "1s 2s", "15S", ".5s", "5.s", "1,5s"]
 )
 def test_what_is_not_a_duration_is_refused(text):
-    """A number without a unit could mean anything."""
+    """A number without a unit is ambiguous."""
     with pytest.raises(ValueError, match="is not a duration"):
         clock.duration(text)
 
@@ -90,6 +90,6 @@ def test_every_whole_number_of_a_unit_is_read_exactly(count, unit):
 
 @given(st.text(max_size=20) | st.from_regex(r"\d{1,400}(ms|s|m|h|d)", fullmatch=True))
 def test_any_text_is_a_duration_or_a_value_error(text):
-    """Whoever reads settings has one kind of error to expect."""
+    """Code that reads settings handles one type of error."""
     with suppress(ValueError):
         assert clock.duration(text) >= timedelta(0)

@@ -1,4 +1,4 @@
-"""Is MIGRATION_ROUTE read as it should be, and everything wrong in it told at once?"""
+"""Tests of reading MIGRATION_ROUTE and of reporting all its mistakes together."""
 
 from __future__ import annotations
 
@@ -36,12 +36,11 @@ def _no_build(monkeypatch):
 
 
 def problems(**values: object) -> tuple[str, ...]:
-    """Return what is wrong with these settings."""
     return read_settings(values).problems
 
 
 def test_nothing_needs_to_be_set():
-    """Without a single key, everything has its default and nothing is wrong."""
+    """Without any key, every value is its default and there is no problem."""
     assert read_settings({}) == RouteSettings()
     assert RouteSettings() == RouteSettings(
         launcher="process",
@@ -57,7 +56,7 @@ def test_nothing_needs_to_be_set():
 
 
 def test_every_key_is_read():
-    """What is set stands in the value, in the type that the route uses."""
+    """Each set value is read into its own type."""
     found = read_settings(
         {
             "LAUNCHER": "project.launchers.Mine",
@@ -132,7 +131,7 @@ WRONG: dict[str, list[Any]] = {
     ("key", "value"), [(key, value) for key, values in WRONG.items() for value in values]
 )
 def test_a_wrong_value_is_one_problem_and_leaves_the_default(key, value):
-    """A wrong value is told by the name of its key, and never raised."""
+    """A wrong value is reported under the name of its key; no exception is raised."""
     found = read_settings({key: value})
     (problem,) = found.problems
     assert key in problem
@@ -141,7 +140,7 @@ def test_a_wrong_value_is_one_problem_and_leaves_the_default(key, value):
 
 
 def test_everything_wrong_is_told_together():
-    """Whoever mends the settings mends them once."""
+    """All mistakes can be fixed in one pass."""
     values = {key: wrong[0] for key, wrong in WRONG.items()}
     found = problems(**values, UNKNOWN=1)
     assert len(found) == len(WRONG) + 1
@@ -150,19 +149,18 @@ def test_everything_wrong_is_told_together():
 
 @pytest.mark.parametrize("values", [None, [], "x", 5])
 def test_settings_that_are_no_dict_are_a_problem(values):
-    """The setting as a whole may be wrong, too."""
     assert read_settings(values).problems == ("MIGRATION_ROUTE must be a dict.",)
 
 
 def test_an_unknown_key_is_told_with_the_known_ones():
-    """A typing error is answered with what was meant."""
+    """An unknown key is reported with the known keys."""
     (problem,) = problems(LAUNCHR="inline")
     assert "'LAUNCHR'" in problem
     assert "LAUNCHER" in problem
 
 
 def test_a_database_has_limits_of_its_own():
-    """What is set for one alias holds for that one; the others keep the defaults."""
+    """A setting of one alias applies to that alias; the others keep the defaults."""
     found = read_settings(
         {
             "DATABASES": {
@@ -204,27 +202,28 @@ def test_a_database_has_limits_of_its_own():
     ],
 )
 def test_a_wrong_limit_is_named(entry, word):
-    """Each mistake is told with the key that it stands in."""
+    """Each mistake is reported with its key."""
     (problem,) = read_settings({"DATABASES": entry}).problems
     assert word in problem
 
 
 def test_a_direct_way_leads_straight_to_one_database():
-    """It needs no other way itself, and does not hold the ledger under its own name."""
+    """A direct alias needs no direct alias itself, and cannot be the ledger's database
+    under its own name."""
     entries = {"default": {"direct": "other"}, "other": {"direct": "default"}}
-    assert any("needs none itself" in text for text in problems(DATABASES=entries))
+    assert any("has no direct alias itself" in text for text in problems(DATABASES=entries))
     found = problems(DATABASES={"default": {"direct": "other"}}, LEDGER_DATABASE="other")
     assert [text for text in found if text.startswith("LEDGER_DATABASE")]
 
 
 def test_the_digest_of_a_token_may_be_written_in_capitals():
-    """Other tools print digests in capitals."""
+    """Some tools print digests in capitals."""
     (token,) = read_settings({"TOKENS": [{**TOKEN, "sha256": "A" * 64}]}).tokens
     assert token.sha256 == (SHA,)
 
 
 def test_a_token_may_expire_at_a_moment():
-    """A date and time is a day as well, so that it can be compared with today."""
+    """A date and time is reduced to its day, so that it can be compared with today."""
     moment = datetime(2027, 1, 1, 12, tzinfo=UTC)
     found = read_settings({"TOKENS": [{**TOKEN, "expires": moment}]})
     if not found.problems:
@@ -232,7 +231,7 @@ def test_a_token_may_expire_at_a_moment():
 
 
 def test_a_wrong_token_is_named_by_its_place_and_the_others_stand():
-    """One wrong entry does not lock out the others."""
+    """One wrong entry does not disable the others."""
     found = read_settings({"TOKENS": [TOKEN, {**TOKEN, "sha256": "x"}]})
     assert [token.name for token in found.tokens] == ["ci"]
     assert found.problems[0].startswith("TOKENS[1]:")
@@ -240,7 +239,7 @@ def test_a_wrong_token_is_named_by_its_place_and_the_others_stand():
 
 @pytest.mark.parametrize("name", conf.BUILD_VARIABLES)
 def test_the_build_comes_from_the_environment(name, monkeypatch):
-    """Each platform has its own word for the commit; the setting counts before them."""
+    """Each platform has its own variable for the commit; the setting takes precedence."""
     monkeypatch.setenv(name, "abc123")
     assert read_settings({}).build == "abc123"
     assert read_settings({"BUILD": "v1"}).build == "v1"
@@ -248,7 +247,7 @@ def test_the_build_comes_from_the_environment(name, monkeypatch):
 
 @pytest.mark.parametrize("build", ["v1\n", "v1\r\nSet-Cookie: a=b", "b" * 201])
 def test_a_build_that_fits_no_header_or_column_is_told(build, monkeypatch):
-    """It goes into a header of every answer and into every row."""
+    """The build is sent in a header of every response and stored in every row."""
     assert problems(BUILD=build)
     monkeypatch.setenv("GIT_COMMIT", build)
     found = read_settings({}).build
@@ -268,12 +267,12 @@ def test_a_build_that_fits_no_header_or_column_is_told(build, monkeypatch):
     )
 )
 def test_no_settings_make_the_reading_fail(values):
-    """Whatever stands there is read, or told as a problem."""
+    """Any value is either read or reported as a problem."""
     assert isinstance(read_settings(values), RouteSettings)
 
 
 def test_the_settings_are_read_anew_when_they_change(settings):
-    """A test that overrides them is heard."""
+    """Tests that override the settings take effect."""
     settings.MIGRATION_ROUTE = {"LEASE": "7s"}
     assert route_settings().lease == timedelta(seconds=7)
     settings.MIGRATION_ROUTE = {"LEASE": "8s"}
@@ -283,7 +282,7 @@ def test_the_settings_are_read_anew_when_they_change(settings):
 
 
 def test_health_is_read_with_its_units():
-    """Durations, numbers and the names of signals; what is not named stays as it is."""
+    """Durations, numbers and names of signals; a key that is not set keeps its default."""
     found = read_settings(
         {
             "HEALTH": {
@@ -309,12 +308,12 @@ def test_health_is_read_with_its_units():
     ("health", "words"),
     [
         (7, ["must be a dict"]),
-        ({"nonsense": 1}, ["'nonsense' is not known"]),
+        ({"nonsense": 1}, ["'nonsense' is not a valid key"]),
         ({"every": "soon", "connections": 0}, ["'every'", "'connections'"]),
-        ({"every": "0s"}, ["longer than nothing"]),
-        ({"archive_waiting": 1.5}, ["a whole number"]),
+        ({"every": "0s"}, ["longer than zero"]),
+        ({"archive_waiting": 1.5}, ["an integer above 0"]),
         ({"connections": float("inf")}, ["a number above 0"]),
-        ({"archive_waiting": True}, ["a whole number"]),
+        ({"archive_waiting": True}, ["an integer above 0"]),
         ({"ignore": ["everything"]}, ["a list of signals"]),
         ({"ignore": "dump"}, ["a list of signals"]),
     ],
@@ -334,7 +333,7 @@ XMAS = {
 
 
 def test_a_freeze_is_read_with_its_zone():
-    """As text, or as an aware time."""
+    """A freeze is a text or an aware time."""
     begins = datetime(2026, 12, 24, 17, tzinfo=UTC)
     found = read_settings({"FREEZES": [XMAS, {**XMAS, "from": begins}]})
     assert found.problems == ()
@@ -349,7 +348,7 @@ def test_a_freeze_is_read_with_its_zone():
     [
         ({**XMAS, "from": "2026-12-24T18:00:00"}, "time zone"),
         ({**XMAS, "from": "Christmas"}, "must be a time"),
-        ({**XMAS, "until": XMAS["from"]}, "behind"),
+        ({**XMAS, "until": XMAS["from"]}, "must be after"),
         ({**XMAS, "reason": ""}, "'reason'"),
         ({"from": XMAS["from"], "until": XMAS["until"]}, "'reason'"),
         ({**XMAS, "when": "always"}, "unknown keys"),
@@ -357,7 +356,7 @@ def test_a_freeze_is_read_with_its_zone():
     ],
 )
 def test_a_freeze_that_cannot_be_read_is_named_and_freezes(entry, word):
-    """A guard that is wrong is shut until it is put right."""
+    """An invalid freeze stays in force until it is corrected."""
     found = read_settings({"FREEZES": [XMAS, entry]})
     (problem,) = found.problems
     assert problem.startswith("FREEZES[1]: ")
@@ -367,13 +366,14 @@ def test_a_freeze_that_cannot_be_read_is_named_and_freezes(entry, word):
 
 
 def test_freezes_that_are_no_list_freeze():
-    """Likewise where the whole key is wrong."""
+    """Nothing may change where the whole key is invalid."""
     found = read_settings({"FREEZES": "always"})
     assert len(found.problems) == len(found.freezes) == 1
 
 
 def test_one_dict_is_the_one_rule_for_everything():
-    """What it does not say is as the contract says."""
+    """A dict is read as a single rule for everything; missing keys have the contract's
+    defaults."""
     found = read_settings({"APPROVALS": {}})
     assert found.problems == ()
     assert found.approvals == ApprovalPolicy(rules=(Rule(),))
@@ -404,7 +404,8 @@ def test_one_dict_is_the_one_rule_for_everything():
 
 
 def test_rules_are_read_in_their_order():
-    """Each knows its place, by which a demand names it; the own permission is a right."""
+    """Each rule knows its position, by which a requirement names it; a custom permission is
+    a right."""
     entries = [{"when": "never"}, {"permission": "migration_route.approve"}]
     found = read_settings({"APPROVALS": {"rules": entries}})
     assert found.problems == ()
@@ -422,23 +423,29 @@ def test_rules_are_read_in_their_order():
         ("yes", "APPROVALS must be a dict"),
         ({"rules": "all"}, "'rules' must be a list of dicts"),
         ({"rules": ["all"]}, "APPROVALS['rules'][0]: must be a dict"),
-        ({"rules": [], "required": 2}, "'required' must stand in a rule"),
-        ({"need": 1}, "'need' is not known; there are databases, actors"),
-        ({"databases": ["nowhere"]}, "names 'nowhere', which is not an alias"),
+        ({"rules": [], "required": 2}, "'required' must be in a rule"),
+        ({"need": 1}, "'need' is not a valid key. Valid keys: databases, actors"),
+        ({"databases": ["nowhere"]}, "contains 'nowhere', which is not an alias"),
         ({"databases": "default"}, "'databases' must be a list"),
         ({"databases": []}, "'databases' must be a list"),
-        ({"actors": ["robot"]}, "names 'robot', which is not one of token, person"),
-        ({"verbs": ["read"]}, "names 'read', which is not one of apply, reverse, fake"),
-        ({"findings": ["destructve"]}, "names 'destructve', which is not a code"),
-        ({"findings": [["info"]]}, "names ['info'], which is not a code"),
-        ({"when": "sometimes"}, "'when' must be always, findings, never"),
-        ({"when": ["always"]}, "'when' must be always, findings, never"),
-        ({"when": "never", "findings": ["info"]}, "no plan is harmless because"),
-        ({"required": 0}, "'required' must be a number from 1 to 20"),
-        ({"required": True}, "'required' must be a number from 1 to 20"),
-        ({"required": 21}, "'required' must be a number from 1 to 20"),
-        ({"permission": "admin"}, "'permission' must be 'approve', or a permission"),
-        ({"permission": ["approve"]}, "'permission' must be 'approve', or a permission"),
+        ({"actors": ["robot"]}, "contains 'robot', which is not one of token, person"),
+        ({"verbs": ["read"]}, "contains 'read', which is not one of apply, reverse, fake"),
+        ({"findings": ["destructve"]}, "contains 'destructve', which is not a code"),
+        ({"findings": [["info"]]}, "contains ['info'], which is not a code"),
+        ({"when": "sometimes"}, "'when' must be one of always, findings, never"),
+        ({"when": ["always"]}, "'when' must be one of always, findings, never"),
+        (
+            {"when": "never", "findings": ["info"]},
+            "a finding does not make a plan harmless",
+        ),
+        ({"required": 0}, "'required' must be an integer from 1 to 20"),
+        ({"required": True}, "'required' must be an integer from 1 to 20"),
+        ({"required": 21}, "'required' must be an integer from 1 to 20"),
+        ({"permission": "admin"}, "'permission' must be 'approve' or a Django permission"),
+        (
+            {"permission": ["approve"]},
+            "'permission' must be 'approve' or a Django permission",
+        ),
         ({"self_approval": "no"}, "'self_approval' must be True or False"),
         ({"lifetime": "soon"}, "'lifetime' must be a duration such as '24h'"),
         ({"lifetime": "0s"}, "'lifetime' must be a duration such as '24h'"),
@@ -448,7 +455,7 @@ def test_rules_are_read_in_their_order():
     ids=str,
 )
 def test_what_is_wrong_in_approvals_is_said_and_shuts_the_door(value, words):
-    """The check names it, and the policy itself knows that it cannot be relied on."""
+    """The check names the mistake, and the policy knows that it is invalid."""
     found = read_settings({"APPROVALS": value})
     assert any(words in problem for problem in found.problems), found.problems
     assert found.approvals is not None
@@ -456,7 +463,7 @@ def test_what_is_wrong_in_approvals_is_said_and_shuts_the_door(value, words):
 
 
 def test_all_faults_in_approvals_are_told_together():
-    """Whoever writes a policy mends it once."""
+    """All mistakes of a policy can be fixed in one pass."""
     entries = [{"required": 0, "when": "x"}, {"lifetime": "x", "who": 1}]
     found = problems(APPROVALS={"rules": entries})
     assert len(found) == 4
@@ -473,14 +480,14 @@ def test_all_faults_in_approvals_are_told_together():
     ],
 )
 def test_how_fresh_a_login_has_to_be_is_read(given, expected):
-    """A duration, a dotted path, or None for off; fifteen minutes where nothing is set."""
+    """A duration, a dotted path, or None for off; the default is fifteen minutes."""
     assert read_settings({"REAUTHENTICATE": given}).reauthenticate == expected
     assert read_settings({}).reauthenticate == timedelta(minutes=15)
 
 
 @pytest.mark.parametrize("wrong", [False, True, 15, "", "0s", "soon", "a..b", "1.5x", []])
 def test_what_cannot_be_read_asks_as_usual(wrong):
-    """A guard with a typing error is shut, and told."""
+    """An invalid value is reported, and the default applies."""
     found = read_settings({"REAUTHENTICATE": wrong})
     assert found.reauthenticate == timedelta(minutes=15)
     assert any(text.startswith("REAUTHENTICATE must be") for text in found.problems)

@@ -1,4 +1,4 @@
-"""Is what stands in OIDC read, and is each mistake named?"""
+"""Tests of reading OIDC and of naming each of its mistakes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GITLAB = {**ENTRY, "issuer": "https://gitlab.com"}
 
 
 def test_an_entry_is_read():
-    """With its defaults."""
+    """The entry has its defaults."""
     found = read_settings({"OIDC": [ENTRY]})
     assert found.problems == ()
     (issuer,) = found.oidc
@@ -34,7 +34,7 @@ def test_an_entry_is_read():
     [
         ("x", "must be a dict"),
         ({**ENTRY, "claim": {}}, "unknown keys"),
-        ({**ENTRY, "issuer": None}, "needs 'issuer'"),
+        ({**ENTRY, "issuer": None}, "'issuer' must be a URL"),
         ({**ENTRY, "issuer": "http://issuer.example"}, "https"),
         ({**ENTRY, "issuer": "http://issuer.example", "insecure": True}, "https"),
         ({**ENTRY, "issuer": "https://user:word@issuer.example"}, "https"),
@@ -44,28 +44,28 @@ def test_an_entry_is_read():
         ({**ENTRY, "insecure": 1}, "'insecure'"),
         ({**ENTRY, "audience": ""}, "'audience'"),
         ({**ENTRY, "audience": []}, "'audience'"),
-        ({**ENTRY, "claims": {}}, "needs 'claims'"),
+        ({**ENTRY, "claims": {}}, "'claims' must be a dict"),
         ({**ENTRY, "claims": {"repository": []}}, "'repository'"),
         ({**ENTRY, "claims": {"repository": "owner/*"}}, "exactly"),
         ({**ENTRY, "claims": {"repository": None}}, "'repository'"),
-        ({**ENTRY, "scopes": ["approve"]}, "people only"),
+        ({**ENTRY, "scopes": ["approve"]}, "users only"),
         ({**ENTRY, "scopes": []}, "needs 'scopes'"),
         ({**ENTRY, "databases": "default"}, "'databases'"),
         ({**ENTRY, "networks": ["x"]}, "'networks'"),
         ({**ENTRY, "name": "two words"}, "'name'"),
         ({**ENTRY, "jwks": {}}, "'jwks'"),
         ({**ENTRY, "jwks": "/nowhere/keys.json"}, "'jwks'"),
-        ({**ENTRY, "jwks": {"keys": []}, "jwks_uri": "https://x.example"}, "exclude"),
+        ({**ENTRY, "jwks": {"keys": []}, "jwks_uri": "https://x.example"}, "both"),
         ({**ENTRY, "jwks_uri": "http://x.example"}, "'jwks_uri'"),
         ({**ENTRY, "algorithms": ["HS256"]}, "'algorithms'"),
         ({**ENTRY, "algorithms": ["none"]}, "'algorithms'"),
         ({**ENTRY, "algorithms": []}, "'algorithms'"),
-        ({**GITHUB, "claims": {"ref": "refs/heads/main"}}, "signs for everybody"),
-        ({**GITLAB, "claims": {"ref": "main"}}, "signs for everybody"),
+        ({**GITHUB, "claims": {"ref": "refs/heads/main"}}, "signs tokens for all"),
+        ({**GITLAB, "claims": {"ref": "main"}}, "signs tokens for all"),
     ],
 )
 def test_each_mistake_is_named_and_lets_nobody_in(entry, word):
-    """By the place where it stands."""
+    """A mistake is named by its position, and its entry authenticates no token."""
     found = read_settings({"OIDC": [entry]})
     (problem,) = found.problems
     assert problem.startswith("OIDC[0]: ")
@@ -74,10 +74,10 @@ def test_each_mistake_is_named_and_lets_nobody_in(entry, word):
 
 
 def test_entries_of_one_issuer_agree_on_its_keys():
-    """Or it would be open with which of them a token is checked."""
+    """Otherwise the key that a token is checked with would be ambiguous."""
     other = {**ENTRY, "jwks_uri": "https://keys.example"}
     found = read_settings({"OIDC": [ENTRY, other]})
-    assert "the same about its keys" in found.problems[0]
+    assert "must have the same 'jwks'" in found.problems[0]
     assert found.oidc == ()
 
 

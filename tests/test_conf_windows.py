@@ -1,4 +1,4 @@
-"""What is wrong in WINDOWS, and what becomes of it?"""
+"""Tests of reading WINDOWS, and of windows that are invalid."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ GOOD = {"from": "22:00", "to": "04:00", "timezone": "Europe/Berlin"}
 
 
 def read(*entries):
-    """Read some windows, and what is wrong in them."""
+    """Return the windows and the problems that were found in them."""
     found = read_settings({"WINDOWS": list(entries)})
     return found.windows, found.problems
 
 
 def test_a_window_is_read():
-    """Left out, the days are all of them, and so are the databases."""
+    """By default a window applies to all days and all databases."""
     (found,), problems = read(GOOD)
     assert problems == ()
     assert (found.begins, found.ends) == (time(22), time(4))
@@ -53,7 +53,7 @@ def test_a_window_is_read():
     ],
 )
 def test_a_window_that_cannot_be_read_is_shut(entry, word):
-    """Somebody wanted a guard: the others count, and this one never opens."""
+    """The valid windows still apply, and an invalid one never opens."""
     (good, bad), (problem,) = read(GOOD, entry)
     assert problem.startswith("WINDOWS[1]: ")
     assert word in problem
@@ -63,7 +63,7 @@ def test_a_window_that_cannot_be_read_is_shut(entry, word):
 
 
 def test_windows_that_are_no_list_are_shut():
-    """So that a typing error does not open the door."""
+    """A typing error does not allow runs at all times."""
     found = read_settings({"WINDOWS": "nights"})
     assert [window.days for window in found.windows] == [frozenset()]
     assert len(found.problems) == 1

@@ -1,4 +1,4 @@
-"""Does a connection of the route's own belong to nobody else?"""
+"""Tests of the private connections that this package opens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class _Undone(Exception):
 
 
 def test_what_it_writes_survives_a_surrounding_rollback():
-    """The record of an attempt stays, whatever becomes of the request's transaction."""
+    """The record of an attempt persists even if the request's transaction is rolled
+    back."""
 
     def attempt() -> None:
         with transaction.atomic():
@@ -39,7 +40,7 @@ def test_what_it_writes_survives_a_surrounding_rollback():
 
 
 def test_it_does_not_see_what_the_surrounding_transaction_has_not_committed():
-    """It is another session."""
+    """The connection is a separate session."""
     if vendor() == "sqlite":
         pytest.skip("on SQLite it would wait for the surrounding transaction")
     with transaction.atomic():
@@ -49,7 +50,8 @@ def test_it_does_not_see_what_the_surrounding_transaction_has_not_committed():
 
 
 def test_the_usual_connection_is_back_afterwards():
-    """Even after an error, and one block in another is another connection."""
+    """The connection is restored after an error too, and nested blocks use separate
+    connections."""
     usual = connections["default"]
 
     def fail() -> None:
@@ -66,7 +68,6 @@ def test_the_usual_connection_is_back_afterwards():
 
 
 def test_it_is_closed_afterwards():
-    """No session stays open on the server."""
     with using_private_connection("default") as own:
         own.ensure_connection()
         assert own.connection is not None
@@ -74,7 +75,7 @@ def test_it_is_closed_afterwards():
 
 
 def test_the_usual_settings_are_left_as_they_are():
-    """A pool, a persistent connection and a request transaction are not for it."""
+    """The connection uses no pool, no persistent connection and no request transaction."""
     usual = connections["default"].settings_dict
     before = {**usual, "OPTIONS": {**usual["OPTIONS"]}}
     connection = private_connection("default", patience=0.5)
@@ -85,7 +86,7 @@ def test_the_usual_settings_are_left_as_they_are():
 
 
 def test_the_pool_of_postgresql_is_left():
-    """A pool would hand the session on with what was set in it."""
+    """A pool would pass on the session together with what was set in it."""
     if vendor() != "postgresql":
         pytest.skip("only PostgreSQL has Django's pool")
     settings = connections["default"].settings_dict
@@ -99,7 +100,7 @@ def test_the_pool_of_postgresql_is_left():
 
 @pytest.mark.parametrize("options", [{}, {"read_default_file": "/etc/my.cnf"}])
 def test_a_file_of_options_is_left_alone_on_mysql(options):
-    """What its owner says there counts."""
+    """The option file of the project takes precedence."""
     if vendor() != "mysql":
         pytest.skip("only MySQL and MariaDB read one")
     settings = connections["default"].settings_dict
@@ -108,7 +109,7 @@ def test_a_file_of_options_is_left_alone_on_mysql(options):
 
 
 def test_it_waits_for_a_busy_file_no_longer_than_its_patience():
-    """Half a second is not five."""
+    """The given patience applies instead of SQLite's default timeout of five seconds."""
     if vendor() != "sqlite":
         pytest.skip("only SQLite has one writer")
     import time
@@ -127,7 +128,7 @@ def test_it_waits_for_a_busy_file_no_longer_than_its_patience():
 
 
 def test_the_workers_session_has_no_limits_of_the_web():
-    """A `statement_timeout` of the role does not end a migration."""
+    """A `statement_timeout` of the role does not cancel a migration."""
     with using_private_connection("default") as own:
         vendor_of("default").prepare_worker_session(own, "run-1", lock_timeout=1)
         with own.cursor() as cursor:
@@ -151,7 +152,7 @@ def test_the_workers_session_has_no_limits_of_the_web():
     ],
 )
 def test_a_database_in_memory_is_private(name, is_private):
-    """The process of a run could not see it."""
+    """The process of a run could not access it."""
     if vendor() != "sqlite":
         pytest.skip("only SQLite can live in memory")
     connection = connections["default"].copy()
@@ -160,7 +161,7 @@ def test_a_database_in_memory_is_private(name, is_private):
 
 
 def test_a_servers_database_is_never_private():
-    """Every process can see it, and nothing stands beside it."""
+    """Every process can access it, and there is no file beside it."""
     if vendor() == "sqlite":
         pytest.skip("SQLite has no server")
     assert not vendor_of("default").is_private(connections["default"])
@@ -168,7 +169,7 @@ def test_a_servers_database_is_never_private():
 
 
 def test_a_way_that_is_direct_is_asked_about_once(monkeypatch):
-    """By this process, for these settings."""
+    """The result is cached per process and per settings."""
     asked = []
     kind = type(vendor_of("default"))
     usual = kind.is_direct
@@ -184,7 +185,7 @@ def test_a_way_that_is_direct_is_asked_about_once(monkeypatch):
 
 
 def test_a_session_that_serves_two_is_known():
-    """One connection in the place of two is what a pooler of transactions makes."""
+    """One server session behind two connections identifies a transaction pooler."""
     if vendor() != "postgresql":
         pytest.skip("only PostgreSQL has poolers of transactions")
     with (
@@ -196,13 +197,13 @@ def test_a_session_that_serves_two_is_known():
 
 
 def test_the_direct_way_is_gone_where_it_is_named(settings, monkeypatch):
-    """The alias stays, the place is that of the direct one."""
+    """The alias stays; the address is that of the direct alias."""
     usual = connections.settings["default"]
     monkeypatch.setitem(connections.settings, "straight", {**usual, "USER": "another"})
     settings.MIGRATION_ROUTE = {"DATABASES": {"default": {"direct": "straight"}}}
     connection = private_connection("default")
     assert connection.alias == "default"
     assert connection.settings_dict["USER"] == "another"
-    with pytest.raises(UnknownDatabase, match="only the direct way to the database 'def"):
+    with pytest.raises(UnknownDatabase, match="only the direct alias of the database 'def"):
         find_target("straight")
     assert "straight" not in all_aliases()

@@ -1,4 +1,4 @@
-"""The texts of errors, as real databases raise them, hold no values of rows."""
+"""Tests that error texts, as real databases raise them, contain no values of rows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _table(database):
 
 
 def raised(sql: str, *params: str | int) -> DatabaseError:
-    """Return the error that a statement ends with."""
+    """Return the error that a statement raises."""
     with (
         pytest.raises(DatabaseError) as caught,
         transaction.atomic(),
@@ -61,7 +61,7 @@ STATEMENTS = {
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_no_value_of_a_row_is_in_the_message(name):
-    """Not the value, not the row, and the message still says what is wrong."""
+    """Neither the value nor the row is in the message, which still says what is wrong."""
     sql, postgres, mysql = STATEMENTS[name]
     if vendor() == "sqlite" and name in {"not null", "type", "data"}:
         pytest.skip("SQLite takes this")
@@ -76,7 +76,7 @@ def test_no_value_of_a_row_is_in_the_message(name):
     if vendor() == "postgresql":
         assert sqlstate_of(error) == postgres
         assert SECRET in str(error) or name == "not null"
-    # Wrapped in an exception of the project, it is left out as well.
+    # The value is also removed where an exception of the project wraps the error.
     wrapped = RuntimeError(f"the import failed: {error}")
     wrapped.__cause__ = error
     assert SECRET not in message_of(wrapped)
@@ -87,7 +87,7 @@ def test_no_value_of_a_row_is_in_the_message(name):
 
 
 def test_names_stay_in_the_message():
-    """A missing table or column, and the constraint that failed, can be read."""
+    """A missing table or column, and the violated constraint, are named."""
     assert "surely_not_there" in message_of(raised("SELECT * FROM surely_not_there"))
     assert "surely_no_column" in message_of(raised("SELECT surely_no_column FROM told"))
     unique = message_of(raised(f"INSERT INTO told VALUES (2, '{SECRET}', 1)"))
@@ -98,7 +98,8 @@ def test_names_stay_in_the_message():
 
 @pytest.mark.skipif("vendor() != 'postgresql'")
 def test_what_a_function_of_the_database_says_in_its_detail_is_left_out():
-    """The message of RAISE is kept; its DETAIL and CONTEXT are not, nor an index's key."""
+    """The message of RAISE is kept; its DETAIL and CONTEXT are removed, and so is the key
+    of an index."""
     error = raised(
         "DO $$ BEGIN RAISE EXCEPTION 'no room' USING DETAIL = 'hash swordfish'; END $$"
     )
@@ -133,7 +134,8 @@ def test_what_a_function_of_the_database_says_in_its_detail_is_left_out():
     ],
 )
 def test_values_are_recognised_by_the_words_around_them(text):
-    """Also where the text alone is at hand, as in the message of another exception."""
+    """This also works where only the text is available, as in the message of another
+    exception."""
     found = message_of(ValueError(text))
     assert SECRET not in found
     assert "…" in found
@@ -149,13 +151,13 @@ def test_values_are_recognised_by_the_words_around_them(text):
     ],
 )
 def test_other_texts_are_untouched(text):
-    """Names between quotes are no values."""
+    """Quoted names are not values."""
     assert without_values(text) == text
     assert message_of(ValueError(text)) == text
 
 
 def test_texts_are_bounded_and_can_be_stored():
-    """However long, without an end, and with what no database stores."""
+    """However long the text is, and whatever characters a database cannot store."""
     error = ValueError("\0\udc80" + "x" * 1_000_000)
     assert len(message_of(error)) < LONGEST_MESSAGE + 100
     assert "\0" not in message_of(error)

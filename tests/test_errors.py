@@ -1,4 +1,4 @@
-"""Is every error of the route in the tree, and does it say what it should?"""
+"""Tests of the tree of errors and of their texts."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ CONTRACT = {
 
 
 def _drawn() -> dict[str, int]:
-    """Return the names of the drawn tree, each with its depth."""
+    """Return the names in the drawn tree, each with its depth."""
     lines = (errors.__doc__ or "").splitlines()
     found = {}
     for line in lines:
@@ -67,7 +67,7 @@ def _drawn() -> dict[str, int]:
 
 
 def test_the_drawn_tree_is_the_real_one():
-    """Every class is drawn, at the depth that it has, and no other."""
+    """Every class is drawn at its actual depth, and nothing else is drawn."""
     depth = {
         kind.__name__: len([base for base in kind.__mro__ if issubclass(base, RouteError)])
         - 1
@@ -78,7 +78,7 @@ def test_the_drawn_tree_is_the_real_one():
 
 @pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
 def test_the_first_line_of_the_docstring_is_the_default_message(kind):
-    """An error that is raised without words says what its class says."""
+    """An error raised without a message uses the first line of its class docstring."""
     line = inspect.cleandoc(kind.__doc__ or "").split("\n")[0]
     assert line.endswith(".")
     assert kind().message == line
@@ -87,7 +87,7 @@ def test_the_first_line_of_the_docstring_is_the_default_message(kind):
 
 @pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
 def test_a_message_a_hint_and_facts_are_kept(kind):
-    """What was raised with words has these words, and facts for machines."""
+    """An explicit message, hint and facts replace the defaults."""
     error = kind("It is so.", hint="Do this.", run="42")
     assert (error.message, error.hint, error.facts) == (
         "It is so.",
@@ -98,7 +98,7 @@ def test_a_message_a_hint_and_facts_are_kept(kind):
 
 
 def test_a_code_means_one_thing():
-    """Two kinds share a code only where one is a special case of the other."""
+    """Two classes share a code only where one is a subclass of the other."""
     by_code: dict[str, list[type[RouteError]]] = {}
     for kind in EVERY:
         by_code.setdefault(kind.code, []).append(kind)
@@ -110,7 +110,7 @@ def test_a_code_means_one_thing():
 
 @pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
 def test_status_and_exit_code_agree_with_the_contract(kind):
-    """What HTTP says and what a shell sees belong together."""
+    """The HTTP status and the exit code of a class correspond."""
     expected = {400: {2}, 401: {4}, 403: {4}, 404: {2}, 405: {2}, 409: {5, 6}, 413: {2}}
     expected |= {422: {2}, 428: {2}, 429: {4}, 500: {1}, 502: {1, 8}, 503: {1, 8}}
     assert kind.exit_code in expected[kind.http_status]
@@ -118,13 +118,14 @@ def test_status_and_exit_code_agree_with_the_contract(kind):
 
 
 def test_every_code_of_the_contract_that_is_carried_exists():
-    """Scripts look for these words."""
+    """Scripts depend on these codes."""
     assert {kind.code for kind in EVERY} >= CONTRACT
 
 
 @pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
 def test_every_error_can_go_over_the_wire(kind):
-    """Each one becomes a problem, with its own code and status, and is JSON."""
+    """Each error converts to a problem, with its own code and status, and encodes as
+    JSON."""
     problem = problem_answer(kind(run="42", step="a.b"))
     assert (problem.code, problem.status) == (kind.code, kind.http_status)
     assert (problem.run, problem.facts) == ("42", {"step": "a.b"})

@@ -1,4 +1,4 @@
-"""Is the route reached where the project's own middleware fails?"""
+"""Tests that this package's URLs respond when the project's own middleware fails."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ seen: list[str] = []
 
 
 def reads_what_is_not_there(get_response):
-    """A middleware that fails in every request."""
+    """A middleware that fails on every request."""
 
     def middleware(request):
         raise LookupError(f"no such table, for {request.path}")
@@ -36,19 +36,19 @@ def reads_what_is_not_there(get_response):
 
 
 class Noting(SessionMiddleware):
-    """The project's own kind of sessions."""
+    """A session middleware of the project."""
 
     def process_request(self, request):
-        """Note that it was asked."""
+        """Record the request."""
         seen.append("session")
         super().process_request(request)
 
 
 class LastSeen(AuthenticationMiddleware):
-    """The project's own kind of users."""
+    """An authentication middleware of the project."""
 
     def process_view(self, request, view, arguments, words):
-        """Note which view comes."""
+        """Record the view."""
         seen.append(getattr(request.resolver_match, "url_name", None) or "")
 
 
@@ -64,18 +64,18 @@ def _middleware(settings, history):
 
 
 def client(**words):
-    """Return a client that is answered as by a server."""
+    """Return a client that receives responses as from a server."""
     return Client(raise_request_exception=False, **words)
 
 
 def test_all_other_addresses_fail_as_before():
-    """The gate is for the route alone."""
+    """The gate applies to this package's URLs only."""
     for address in ("/admin/", "/nowhere/", "/migration", "/migrations"):
         assert client().get(address).status_code == 500, address
 
 
 def test_a_machine_asks_for_no_session(settings):
-    """Neither does who is nobody in particular."""
+    """Neither do the public pages; an API call without a token does."""
     assert client().get(API + "status", **TOKEN).status_code == 200
     assert client().get(API + "ready").status_code == 200
     assert client().get(API + "openapi.json").status_code == 200
@@ -86,13 +86,13 @@ def test_a_machine_asks_for_no_session(settings):
 
 
 def test_an_address_that_is_none_is_answered_by_the_route():
-    """In its own way, with a code."""
+    """The response is a problem with a code."""
     answer = client().get(API + "nowhere", **TOKEN)
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_address")
 
 
 def test_a_token_applies(history, project):
-    """With what it is called with, `perform_migration`, too."""
+    """`perform_migration` applies too, with the token of the request."""
     history.table("0001_a", "made_a")
     project()
     headers = {"headers": {"Authorization": "Bearer deployer-secret"}}
@@ -106,7 +106,7 @@ def test_a_token_applies(history, project):
 
 
 def test_a_member_of_staff_applies_on_the_page(history, project):
-    """With the session, the user and the CSRF check of the project."""
+    """The page uses the session, the user and the CSRF check of the project."""
     history.table("0001_a", "made_a")
     project()
     browser = signed_in(user("apply"), enforce_csrf_checks=True)
@@ -123,7 +123,7 @@ def test_a_member_of_staff_applies_on_the_page(history, project):
 
 
 def test_the_headers_of_the_project_are_on_the_answer(settings):
-    """And its check of the Host header."""
+    """The security headers and the Host check apply."""
     settings.MIDDLEWARE = [
         GATE,
         f"{SELF}.reads_what_is_not_there",
@@ -144,7 +144,7 @@ def test_the_headers_of_the_project_are_on_the_answer(settings):
 
 
 def test_a_broken_dress_is_left_off(settings):
-    """What the gate has left out may be what a context processor counts on."""
+    """A context processor may depend on middleware that the gate skips."""
     broken = {**settings.TEMPLATES[0]}
     broken["OPTIONS"] = {"context_processors": [f"{SELF}.needs_the_tenant"]}
     settings.TEMPLATES = [broken]
@@ -154,12 +154,12 @@ def test_a_broken_dress_is_left_off(settings):
 
 
 def needs_the_tenant(request):
-    """A context processor that counts on a middleware."""
+    """A context processor that depends on a middleware."""
     return {"tenant": request.tenant.name}
 
 
 def test_the_mount_is_found_behind_a_script_name():
-    """As where a server has the project below an address."""
+    """As behind a server that mounts the project below a prefix."""
     environ = {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "/shop",
@@ -181,7 +181,7 @@ def test_the_mount_is_found_behind_a_script_name():
 
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_the_mount_is_found_behind_a_language(settings, language):
-    """`i18n_patterns` may be around it; the language is that of the address."""
+    """`i18n_patterns` may wrap the mount; the language is that of the URL."""
     settings.ROOT_URLCONF = "tests.urls_by_language"
     settings.LANGUAGES = [("en", "English"), ("de", "Deutsch")]
     assert client().get(f"/{language}{API}ready").status_code == 200
@@ -190,7 +190,7 @@ def test_the_mount_is_found_behind_a_language(settings, language):
 
 
 def test_a_project_without_the_route_in_its_addresses_is_left_alone(settings):
-    """Then there is nothing that the gate could open."""
+    """Without a mount the gate does nothing."""
     settings.ROOT_URLCONF = f"{SELF}"
     settings.MIDDLEWARE = [GATE]
     assert client().get("/here/").content == b"here"
@@ -201,7 +201,7 @@ urlpatterns = [path("here/", lambda request: HttpResponse("here"))]
 
 
 def test_an_event_loop_is_served_too():
-    """In the same way, in a thread."""
+    """The request is handled in a thread."""
 
     async def ask():
         asking = AsyncClient(raise_request_exception=False)
@@ -215,7 +215,7 @@ def test_an_event_loop_is_served_too():
 
 
 def test_a_gate_that_is_not_the_first_is_a_warning(settings):
-    """What stands before it can still fail."""
+    """Middleware before the gate can still fail."""
     assert check_settings(None) == []
     settings.MIDDLEWARE = [*settings.MIDDLEWARE[1:], GATE]
     assert [found.id for found in check_settings(None)] == ["migration_route.W002"]

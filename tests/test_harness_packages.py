@@ -1,4 +1,4 @@
-"""Tests that a missing package is skipped by name, and an error where it is required."""
+"""Tests that a missing package is skipped by name, and is an error where it is required."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ MISSING = "django-migration-route-missing"
 
 
 def test_a_missing_package_is_skipped_by_name(monkeypatch):
-    """The reason names the package."""
     monkeypatch.delenv(packages.REQUIRED, raising=False)
     with pytest.raises(pytest.skip.Exception, match=MISSING):
         packages.require(MISSING)
@@ -18,7 +17,7 @@ def test_a_missing_package_is_skipped_by_name(monkeypatch):
 
 @pytest.mark.parametrize("required", ["all", MISSING, f"django, {MISSING.upper()}"])
 def test_a_missing_package_that_is_required_fails(monkeypatch, required):
-    """`all` requires each of them, a list those that it names."""
+    """`all` requires every package, a list only those it names."""
     monkeypatch.setenv(packages.REQUIRED, required)
     with pytest.raises(pytest.fail.Exception, match=MISSING):
         packages.require(MISSING)
@@ -33,5 +32,5 @@ def test_a_package_that_no_requirement_installs_here_is_not_required(monkeypatch
 
 
 def test_an_installed_package_gives_its_version():
-    """Django is always here."""
+    """Django is always installed."""
     assert packages.require("django")

@@ -1,4 +1,4 @@
-"""Is a secret masked wherever it stands, and ordinary text left alone?"""
+"""Tests that secrets are masked everywhere and that other text is unchanged."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ SECRETS = st.text(string.ascii_letters + string.digits + "-_.", min_size=8, max_
 )
 @given(secret=SECRETS)
 def test_a_secret_is_masked_where_it_is_named(text, secret):
-    """In an address, a header, a setting or JSON, the secret is gone and the rest stays."""
-    unquoted = text.replace("'{}'", "{}").replace('"{}"', "{}")  # they go with it
+    """In a URL, a header, a setting or JSON, the secret is removed and the rest stays."""
+    unquoted = text.replace("'{}'", "{}").replace('"{}"', "{}")  # removed as well
     assert redact(text.format(secret)) in {text.format(MASK), unquoted.format(MASK)}
 
 
 @given(SECRETS.filter(lambda secret: "0" not in secret))
 def test_a_known_secret_is_masked_anywhere(secret):
-    """What the settings call a secret is masked even in the middle of a word."""
+    """A secret from the settings is masked even inside a word."""
     assert redact(f"00{secret}00", secrets=[secret]) == f"00{MASK}00"
 
 
@@ -59,7 +59,7 @@ def test_a_known_secret_is_masked_anywhere(secret):
     ],
 )
 def test_a_token_is_known_by_its_makers_mark(text):
-    """A token that stands alone in a line is masked as well."""
+    """A token that stands alone in a line is masked too."""
     assert redact(f"got {text} from the vault") == f"got {MASK} from the vault"
 
 
@@ -72,7 +72,7 @@ def test_a_token_is_known_by_its_makers_mark(text):
     ],
 )
 def test_the_whole_secret_is_masked(text):
-    """A quote or an at sign inside a secret does not let its end through."""
+    """A quote or an at sign inside a secret does not expose its end."""
     assert "after" not in redact(text)
 
 
@@ -92,19 +92,17 @@ def test_the_whole_secret_is_masked(text):
     ],
 )
 def test_ordinary_text_is_untouched(text):
-    """What is no secret can still be read."""
     assert redact(text) == text
 
 
 @given(st.text())
 def test_masking_twice_is_masking_once(text):
-    """What is masked stays as it is."""
     assert redact(redact(text)) == redact(text)
 
 
 @given(st.text(alphabet=st.characters(exclude_characters=":=>@"), max_size=60))
 def test_text_without_an_assignment_or_an_address_keeps_its_length(text):
-    """Where nothing is assigned and no address stands, only marked tokens are masked."""
+    """Without an assignment or a URL, only tokens with a known prefix are masked."""
     if MASK not in redact(text):
         assert redact(text) == text
 
@@ -132,7 +130,7 @@ def test_text_without_an_assignment_or_an_address_keeps_its_length(text):
 )
 @given(secret=SECRETS)
 def test_a_password_in_sql_is_masked(statement, secret):
-    """As PostgreSQL, MySQL and MariaDB write it, also where the string is cut off."""
+    """As PostgreSQL, MySQL and MariaDB write it, also where the string is truncated."""
     found = redact(statement.format(secret), secrets=[])
     assert secret not in found.replace(statement, "")
     assert found.startswith(statement.partition("{}")[0].rstrip("'\"$E "))
@@ -154,7 +152,7 @@ def test_a_password_in_sql_is_masked(statement, secret):
     ],
 )
 def test_keys_and_hashes_are_known_by_their_form(text, shown):
-    """PEM blocks, hashes of passwords, and tokens in addresses."""
+    """PEM blocks, password hashes, and tokens in URLs."""
     found = redact(text, secrets=[])
     assert MASK in found
     for secret in ("MII", "aGFzaA", "abcdefghij", "0123456789", "pa/ss"):
@@ -164,7 +162,7 @@ def test_keys_and_hashes_are_known_by_their_form(text, shown):
 
 @pytest.mark.filterwarnings("ignore:.*Migrate to MAILERS", "ignore:Overriding setting")
 def test_the_secrets_of_the_settings_are_masked(settings):
-    """At any depth, by their names, and as other notations write them."""
+    """At any depth, by their keys, and in other notations of the same value."""
     settings.SECRET_KEY_FALLBACKS = ["an-older-secret-key", "the-oldest-secret-key"]
     settings.EMAIL_HOST_PASSWORD = "mail-pass"
     settings.STRIPE_API_KEY = "sk_live_51Abcdefgh"
@@ -218,13 +216,13 @@ def test_the_secrets_of_the_settings_are_masked(settings):
     for word in ("public-id", "app-user", "shop-of-ada", "django.core.cache", "default"):
         assert redact(f"x{word}x") == f"x{word}x"
     settings.EMAIL_HOST_PASSWORD = "another-pass"
-    assert "another-pass" not in redact("another-pass")  # as they are now
+    assert "another-pass" not in redact("another-pass")  # current format
     assert redact("mail-pass") == "mail-pass"
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_a_secret_on_a_cut_is_masked_whole(before, behind):
-    """No part of it is left at the end of what is kept, nor at the beginning of a tail."""
+    """No part of it remains at the end of the kept text, nor at the start of a tail."""
     redactor = Redactor(["swordfish"])
     for secret in ("swordfish", "password=herrings"):
         text = f"{'-' * before} {secret} {'-' * behind}{'+' * 10_000}"
@@ -236,7 +234,7 @@ def test_a_secret_on_a_cut_is_masked_whole(before, behind):
 
 
 def test_what_is_kept_says_how_much_is_left_out():
-    """And it can be stored by every database."""
+    """The text can be stored by every database."""
     assert clipped("a" * 50, 20) == f"{'a' * 20}… (30 characters left out)"
     assert clipped("\udc80\0", 20) == "\\udc80\ufffd"
     assert clipped("short", 20) == "short"

@@ -1,4 +1,4 @@
-"""The words that start the project's commands: COMMAND, and what stands in its place."""
+"""Tests of COMMAND, which starts the project's commands, and of its default."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ASSIGN = "import os\nos.environ['DJANGO_SETTINGS_MODULE'] = {name!r}\n"
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose settings are `shopfront.settings.production`; return its folder."""
+    """Return the folder of a project whose settings are `shopfront.settings.production`."""
     root = tmp_path / "srv" / "shop"
     package = root / "shopfront" / "settings"
     package.mkdir(parents=True)
@@ -41,7 +41,6 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(folder: Path, text: str) -> Path:
-    """Write a `manage.py`."""
     path = folder / "manage.py"
     path.write_text(text)
     return path
@@ -58,7 +57,7 @@ def write(folder: Path, text: str) -> Path:
     ids=["default", "same", "assigned", "elsewhere"],
 )
 def test_the_manage_py_beside_the_settings_is_used(shop: Path, text: str) -> None:
-    """Whatever the working directory of the server is."""
+    """Regardless of the server's working directory."""
     path = write(shop, text)
     assert default_command() == ("python", str(path))
     assert command_line(()) == [sys.executable, str(path), "migration_route"]
@@ -76,7 +75,7 @@ def test_the_manage_py_beside_the_settings_is_used(shop: Path, text: str) -> Non
     ids=["other-default", "other-stage", "other-assigned", "broken", "null"],
 )
 def test_a_manage_py_with_other_settings_is_not_used(shop: Path, text: str) -> None:
-    """It would lead to other databases."""
+    """It would use other databases."""
     write(shop, text)
     assert default_command() == DJANGO
 
@@ -84,7 +83,8 @@ def test_a_manage_py_with_other_settings_is_not_used(shop: Path, text: str) -> N
 def test_a_manage_py_of_somebody_else_is_not_used(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: object
 ) -> None:
-    """Not in the working directory, nor in BASE_DIR, unless the settings lie below."""
+    """Neither in the working directory, nor in BASE_DIR unless that contains the
+    settings."""
     stranger = tmp_path / "elsewhere"
     stranger.mkdir()
     write(stranger, SETDEFAULT.format(name="shopfront.settings.production"))
@@ -92,7 +92,7 @@ def test_a_manage_py_of_somebody_else_is_not_used(
     settings.BASE_DIR = stranger  # type: ignore[attr-defined]
     assert default_command() == DJANGO
     write(tmp_path, "import nothing_that_names_settings\n")
-    monkeypatch.chdir(tmp_path)  # above the settings, but perhaps another project's
+    monkeypatch.chdir(tmp_path)  # above the settings, but possibly another project's
     assert default_command() == DJANGO
 
 
@@ -100,7 +100,7 @@ def test_a_manage_py_of_somebody_else_is_not_used(
 def test_a_manage_py_above_the_sources_is_used(
     shop: Path, monkeypatch: pytest.MonkeyPatch, settings: object, by: str
 ) -> None:
-    """As in a layout with `src`."""
+    """As in a `src` layout."""
     path = write(shop.parent, SETDEFAULT.format(name="shopfront.settings.local"))
     if by == "BASE_DIR":
         settings.BASE_DIR = str(shop.parent)  # type: ignore[attr-defined]
@@ -112,7 +112,7 @@ def test_a_manage_py_above_the_sources_is_used(
 def test_settings_that_are_no_file_have_djangos_own_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And a working directory that has been removed is no error."""
+    """A removed working directory causes no error."""
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "made_in_memory")
     assert default_command() == DJANGO
     assert command_line(())[1:] == ["-m", "django", "migration_route"]
@@ -120,7 +120,8 @@ def test_settings_that_are_no_file_have_djangos_own_command(
 
 @pytest.mark.parametrize("first", ["python", "python3", "python3.13"])
 def test_python_is_the_interpreter_of_this_process(shop: Path, first: str) -> None:
-    """PATH may lead to another one; a relative script is found beside the settings."""
+    """PATH may lead to another interpreter; a relative script is resolved beside the
+    settings."""
     path = write(shop, "")
     words = command_line((first, "-X", "utf8", "manage.py"))
     expected = [sys.executable, "-X", "utf8", str(path), "migration_route"]
@@ -146,7 +147,7 @@ def test_a_program_of_ones_own_is_started_as_it_is(tmp_path: Path) -> None:
 def test_a_command_that_cannot_be_started_is_an_error(
     settings: object, command: list[str]
 ) -> None:
-    """Of the system checks, before anybody needs it; and of a launch."""
+    """The system checks report it in advance; a launch fails as well."""
     settings.MIGRATION_ROUTE = {"COMMAND": command}  # type: ignore[attr-defined]
     (found,) = check_settings(None)
     assert found.id == "migration_route.E010"
@@ -161,17 +162,17 @@ def test_a_command_that_cannot_be_started_is_an_error(
 def test_a_command_that_is_no_list_of_words_is_told(
     settings: object, wrong: object
 ) -> None:
-    """A text would be taken apart by nobody."""
+    """A string would have to be split."""
     found = read_settings({"COMMAND": wrong})
     assert found.command == ()
-    assert any("COMMAND must be a list of words" in text for text in found.problems)
+    assert any("COMMAND must be a list of strings" in text for text in found.problems)
 
 
 @pytest.mark.parametrize("executable", ["", "/usr/sbin/uwsgi", "/usr/sbin/apache2"])
 def test_an_embedded_interpreter_is_found(
     monkeypatch: pytest.MonkeyPatch, executable: str
 ) -> None:
-    """uWSGI and mod_wsgi name themselves, or nothing, as the executable."""
+    """uWSGI and mod_wsgi report themselves, or nothing, as the executable."""
     monkeypatch.setattr(sys, "executable", executable)
     found = subprocesses.interpreter()
     code = "import sys; print(sys.prefix)"
@@ -182,7 +183,7 @@ def test_an_embedded_interpreter_is_found(
 def test_without_an_interpreter_the_launch_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """And the message says which setting helps."""
+    """The message names the setting to change."""
     monkeypatch.setattr(sys, "executable", "/usr/sbin/uwsgi")
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(LaunchFailed, match="COMMAND"):
@@ -192,7 +193,7 @@ def test_without_an_interpreter_the_launch_fails(
 def test_a_process_with_other_settings_refuses_to_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A command that chooses its settings itself leads to other databases."""
+    """A command that chooses its own settings would use other databases."""
     script = write(
         tmp_path,
         "import os, sys\n"

@@ -1,4 +1,4 @@
-"""Tests that a read of the route passes by what caches the reads of a project."""
+"""Tests that this package's reads bypass the query caches of a project."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ pytestmark = pytest.mark.usefixtures("database")
 
 
 class Cached(Exception):
-    """A read was answered by the cache."""
+    """The cache answered a read."""
 
 
 @pytest.fixture
 def cache_in_the_compiler(monkeypatch):
-    """Answer every query from a cache, as a package does that replaces `execute_sql`."""
+    """Answer every query from a cache, like a package that replaces `execute_sql`."""
     usual = SQLCompiler.execute_sql
 
     @functools.wraps(usual)
@@ -47,12 +47,12 @@ def test_no_compiler_that_caches_is_asked(cache_in_the_compiler):
 
 
 def test_the_recorder_is_read_from_the_database(cache_in_the_compiler):
-    """Django's own loader and executor read it, too."""
+    """Including the reads of Django's own loader and executor."""
     recorder = MigrationRecorder(connections["default"])
     assert ("testapp", "0001_initial") in recorder.applied_migrations()
 
 
 def test_each_read_is_sent_to_the_primary_database():
-    """A cache or a router that leaves reads for writing alone sees one."""
+    """A cache or router that separates reads from writes treats it as a write."""
     assert Run.objects.all()._for_write
     assert Run.objects.using("default").filter(pk="x")[:1]._for_write

@@ -1,4 +1,4 @@
-"""Do the types of the wire take what fits and refuse what does not?"""
+"""Tests of what the wire types accept and reject."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ANSWERS = [
 
 
 def create_run(**fields: object) -> schemas.CreateRun:
-    """Return the body of `POST runs` as the API reads it."""
+    """Return the body of `POST runs` as the API decodes it."""
     return msgspec.json.decode(json.dumps(fields), type=schemas.CreateRun)
 
 
 def test_an_empty_body_is_the_default():
-    """Everything on `default`, and no fingerprint yet."""
+    """The database is `default`, the target everything, and there is no fingerprint."""
     assert create_run() == schemas.CreateRun(
         database="default", targets=[], fingerprint="", reason="", build=""
     )
@@ -57,27 +57,25 @@ def test_an_empty_body_is_the_default():
     ids=str,
 )
 def test_what_does_not_fit_is_refused(fields):
-    """A wrong type, a text that no column takes, a field that means nothing."""
+    """A wrong type, a text that no column can store, a field with no meaning."""
     with pytest.raises(msgspec.ValidationError):
         create_run(**fields)
 
 
 @pytest.mark.parametrize("kind", REQUESTS, ids=lambda kind: kind.__name__)
 def test_no_request_takes_an_unknown_field(kind):
-    """An unknown field is an error, not a wish."""
     with pytest.raises(msgspec.ValidationError, match="unknown field"):
         msgspec.json.decode(b'{"surely_unknown": 1}', type=kind)
 
 
 @pytest.mark.parametrize("kind", ANSWERS, ids=lambda kind: kind.__name__)
 def test_an_answer_may_grow(kind):
-    """A client of today reads what a server of tomorrow adds."""
+    """An old client decodes the response of a newer server."""
     assert not kind.__struct_config__.forbid_unknown_fields
     assert kind.__struct_config__.frozen
 
 
 def test_an_answer_goes_there_and_back():
-    """What is written is read as the same value."""
     answer = schemas.EventAnswer(
         number=1,
         at="2026-11-23T17:00:00.000000Z",

@@ -1,4 +1,4 @@
-"""The addresses of the project that the tests run in."""
+"""URLs of the tests' project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The addresses of a project that has its language in front of them."""
+"""URLs of a project with a language prefix."""
 
 from __future__ import annotations
 

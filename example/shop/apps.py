@@ -6,7 +6,5 @@ from django.apps import AppConfig
 
 
 class ShopConfig(AppConfig):
-    """The app `shop`."""
-
     name = "shop"
     default_auto_field = "django.db.models.BigAutoField"

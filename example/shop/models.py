@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Product(models.Model):
-    """Something to sell."""
+    """A product for sale."""
 
     sku = models.CharField(max_length=20, unique=True)
     name = models.CharField(max_length=200)
@@ -17,8 +17,6 @@ class Product(models.Model):
 
 
 class Customer(models.Model):
-    """Somebody who buys."""
-
     name = models.CharField(max_length=200)
     email = models.EmailField(unique=True)
     phone = models.CharField(max_length=40, blank=True, default="")
@@ -28,7 +26,7 @@ class Customer(models.Model):
 
 
 class Order(models.Model):
-    """What somebody wants to have."""
+    """An order of a customer."""
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT)
     placed_at = models.DateTimeField()
@@ -43,7 +41,7 @@ class Order(models.Model):
 
 
 class OrderLine(models.Model):
-    """So many of one product."""
+    """A quantity of one product."""
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
     product = models.ForeignKey(Product, on_delete=models.PROTECT)

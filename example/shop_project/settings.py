@@ -1,10 +1,10 @@
-"""An ordinary Django project; the lines that adopt the route are marked.
+"""An ordinary Django project; the lines that add django-migration-route are marked.
 
-What differs from one start to the next comes from the environment, which `demo.py`
-fills: `DEMO_DATABASE` (sqlite or postgres) and `DEMO_TOKEN_SHA256`. `DEMO_REAUTHENTICATE`
-is how old a login may be for a change. `DEMO_VAR` is the folder of the SQLite file,
-`DEMO_APPROVALS` a policy as JSON: `{}` for one approval of everything; `DEMO_WINDOWS` are
-the weekly windows as JSON.
+What differs between starts comes from the environment, which `demo.py` fills:
+`DEMO_DATABASE` (sqlite or postgres) and `DEMO_TOKEN_SHA256`. `DEMO_REAUTHENTICATE` is the
+maximum age of a login that makes a change. `DEMO_VAR` is the folder of the SQLite file,
+`DEMO_APPROVALS` a policy as JSON: `{}` requires one approval of everything; `DEMO_WINDOWS`
+are the weekly windows as JSON.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "migration_route",  # adopts the route; the other line is in urls.py
+    "migration_route",  # adds django-migration-route; the other line is in urls.py
     "shop",
 ]
 
@@ -50,7 +50,7 @@ MIDDLEWARE = [
 ]
 
 if django.VERSION >= (6, 0):
-    # The strictest policy that there is: the pages of the route need no more.
+    # The strictest possible policy: this package's pages need nothing more.
     MIDDLEWARE.append("django.middleware.csp.ContentSecurityPolicyMiddleware")
     SECURE_CSP = {
         "default-src": ["'self'"],

@@ -1,4 +1,4 @@
-"""The addresses of the example."""
+"""URLs of the example."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 urlpatterns = [
-    path("migrations/", include("migration_route.urls")),  # adopts the route
+    path("migrations/", include("migration_route.urls")),  # adds django-migration-route
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="migration_route:dashboard")),
 ]

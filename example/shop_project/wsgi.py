@@ -1,4 +1,4 @@
-"""The application for a web server, with its static files."""
+"""WSGI application, which also serves the static files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A guarded route through which a Django project's migrations are applied."""
+"""Plan, rehearse, approve, apply and audit the migrations of a Django project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs and the ledger in Django's admin: to look at, never to change."""
+"""Read-only admin pages for runs, ledger entries and approvals."""
 
 from __future__ import annotations
 
@@ -20,51 +20,48 @@ from migration_route.ledger.bootstrap import is_installed
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Rows of the ledger's database; a page says so while there is no ledger yet."""
+    """Shows rows of the ledger's database and allows no changes."""
 
     actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Read from the database that holds the ledger, of the databases that the reader
-        may touch."""
+        """Return the rows of the databases that the user may access, read from the ledger's
+        database."""
         rows = super().get_queryset(request).using(route_settings().ledger_database)
         allowed = databases_of(request.user)
         return rows if allowed is None else self.limit_to(rows, allowed)
 
     def limit_to(self, rows: QuerySet[Any], databases: Collection[str]) -> QuerySet[Any]:
-        """Return the rows that are about these databases."""
+        """Return the rows that concern these databases."""
         return rows.filter(database__in=databases)
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        """Return the row with this key; None also while there is no ledger."""
+        """Return the row with this key, or None while the ledger is not installed."""
         if not _has_ledger():
             return None
         return super().get_object(request, object_id, from_field)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Only the route adds."""
         del request
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody changes."""
         del request, obj
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody deletes."""
         del request, obj
         return False
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the rows, if there is a table."""
+        """Show the list, or redirect to the index while the ledger is not installed."""
         if not _has_ledger():
             messages.info(
-                request, "The ledger is not installed yet: the first run installs it."
+                request, "The ledger is not installed yet. The first run installs it."
             )
             return redirect(reverse("admin:index", current_app=self.admin_site.name))
         return super().changelist_view(request, extra_context)
@@ -79,15 +76,14 @@ def _has_ledger() -> bool:
 
 @admin.register(apps.get_model("migration_route", "Run"))
 class RunAdmin(ReadOnlyAdmin):
-    """One attempt at one plan."""
-
     list_display = ("id", "database", "state", "actor_name", "reason", "created_at")
     list_display_links = ("id",)
     list_filter = ("state", "database")
     search_fields = ("id", "actor_name", "reason", "fingerprint")
 
     def view_on_site(self, obj: Any) -> str | None:
-        """Return the page of the run; None where the project has not mounted the pages."""
+        """Return the URL of the run's page, or None if the project does not mount the
+        pages."""
         with suppress(NoReverseMatch):
             return reverse("migration_route:run", kwargs={"run": obj.pk})
         return None
@@ -95,8 +91,6 @@ class RunAdmin(ReadOnlyAdmin):
 
 @admin.register(apps.get_model("migration_route", "Entry"))
 class EntryAdmin(ReadOnlyAdmin):
-    """One line of the ledger."""
-
     list_display = ("sequence", "at", "action", "actor_name", "database", "run")
     list_display_links = ("sequence",)
     list_filter = ("action", "database")
@@ -105,14 +99,13 @@ class EntryAdmin(ReadOnlyAdmin):
 
 @admin.register(apps.get_model("migration_route", "Approval"))
 class ApprovalAdmin(ReadOnlyAdmin):
-    """What one person said of one run."""
-
     list_display = ("run", "decision", "actor_name", "reason", "at")
     list_display_links = ("run",)
     list_filter = ("decision",)
     search_fields = ("run", "actor_name", "reason", "fingerprint")
 
     def limit_to(self, rows: QuerySet[Any], databases: Collection[str]) -> QuerySet[Any]:
-        """Return the approvals of runs on these databases: an approval names its run."""
+        """Return the approvals of runs on these databases: an approval refers to its
+        run."""
         runs = apps.get_model("migration_route", "Run")._default_manager.using(rows.db)
         return rows.filter(run__in=runs.filter(database__in=databases).values("id"))

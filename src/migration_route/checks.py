@@ -1,4 +1,4 @@
-"""What is wrong with the settings of the route? Told all at once, before it matters."""
+"""System checks that report every problem of the settings at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from migration_route.conf import read_settings
 from migration_route.conf.command import HINT, problem_of
 from migration_route.conf.databases import all_aliases
 from migration_route.core.errors import DatabaseUnavailable, RouteError
-from migration_route.execution.launchers import launcher
+from migration_route.execution.launchers import get_launcher
 from migration_route.vendors import UNKNOWN, vendor_name, wrapper_of
 
 GATE = "migration_route.middleware.MigrationRouteMiddleware"
@@ -29,7 +29,7 @@ _KNOWN_VENDORS = frozenset({"sqlite", "postgresql", "mysql"})
 def check_settings(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Check MIGRATION_ROUTE; touches no database."""
+    """Check MIGRATION_ROUTE and related settings without contacting a database."""
     del app_configs, kwargs
     from django.conf import settings
 
@@ -37,7 +37,7 @@ def check_settings(
     messages: list[CheckMessage] = [
         Error(
             problem,
-            hint="docs/reference/settings.md lists the settings.",
+            hint="See docs/reference/settings.md for the valid settings.",
             obj="MIGRATION_ROUTE",
             id="migration_route.E001",
         )
@@ -46,34 +46,37 @@ def check_settings(
     if found.oidc and not all(map(find_spec, ("jwt", "cryptography"))):
         messages.append(
             Error(
-                "OIDC is set, but PyJWT, which checks identity tokens, is not installed.",
-                hint="pip install 'django-migration-route[oidc]'",
+                "OIDC is set, but PyJWT with cryptography, which verifies identity tokens, "
+                "is not installed.",
+                hint="Run pip install 'django-migration-route[oidc]'.",
                 obj="MIGRATION_ROUTE",
                 id="migration_route.E003",
             )
         )
-    messages += _of_the_command(found.command)
+    messages += _check_command(found.command)
     if not found.problems:
-        messages += _of_the_launcher()
-    messages += _of_the_templates()
-    messages += _of_the_gate(list(settings.MIDDLEWARE))
-    messages += _of_the_callable(found.reauthenticate)
+        messages += _check_launcher()
+    messages += _check_templates()
+    messages += _check_middleware(list(settings.MIDDLEWARE))
+    messages += _check_reauthentication(found.reauthenticate)
     vendors = {alias: vendor_name(alias) for alias in all_aliases()}
     messages += [
         CheckWarning(
-            f"The database {alias!r} is of a kind that the route cannot lock ({vendor}).",
-            hint="It knows SQLite, PostgreSQL, MySQL and MariaDB.",
+            f"The database {alias!r} uses {vendor}, which migration_route cannot lock.",
+            hint="Use migration_route with SQLite, PostgreSQL, MySQL and MariaDB only.",
             obj="DATABASES",
             id="migration_route.W001",
         )
         for alias, vendor in vendors.items()
         if vendor not in {*_KNOWN_VENDORS, UNKNOWN}
     ]
-    messages += [_of_the_backend(alias) for alias in vendors if vendors[alias] == UNKNOWN]
+    messages += [
+        _unloadable_backend(alias) for alias in vendors if vendors[alias] == UNKNOWN
+    ]
     return messages
 
 
-def _of_the_command(words: tuple[str, ...]) -> list[CheckMessage]:
+def _check_command(words: tuple[str, ...]) -> list[CheckMessage]:
     problem = problem_of(words) if words else ""
     if not problem:
         return []
@@ -82,16 +85,16 @@ def _of_the_command(words: tuple[str, ...]) -> list[CheckMessage]:
     ]
 
 
-def _of_the_templates() -> list[CheckMessage]:
-    """A warning, not an error: the API and the command need no templates."""
+def _check_templates() -> list[CheckMessage]:
+    """Return a warning, not an error: the API and the command need no templates."""
     try:
         get_template("migration_route/layout.html")
     except (TemplateDoesNotExist, ImproperlyConfigured, ImportError) as error:
         return [
             CheckWarning(
-                "The setting TEMPLATES does not find the templates of the staff pages: "
-                f"{error}.",
-                hint="Add an entry with the backend DjangoTemplates and APP_DIRS: True.",
+                f"The templates of the staff pages cannot be loaded: {error}.",
+                hint="Add an entry to TEMPLATES with the backend DjangoTemplates and "
+                "APP_DIRS: True.",
                 obj="TEMPLATES",
                 id="migration_route.W011",
             )
@@ -99,9 +102,9 @@ def _of_the_templates() -> list[CheckMessage]:
     return []
 
 
-def _of_the_launcher() -> list[CheckMessage]:
+def _check_launcher() -> list[CheckMessage]:
     try:
-        found = launcher()
+        found = get_launcher()
         advice = getattr(found, "advice", str)()
     except RouteError as error:
         return [
@@ -117,15 +120,15 @@ def _of_the_launcher() -> list[CheckMessage]:
     return [
         CheckWarning(
             advice,
-            hint='Use a backend with a worker, or the launcher "process".',
+            hint='Use a task backend with a worker, or set LAUNCHER to "process".',
             obj="MIGRATION_ROUTE",
             id="migration_route.W010",
         )
     ]
 
 
-def _of_the_backend(alias: str) -> CheckMessage:
-    """A warning, not an error: the other databases can be migrated."""
+def _unloadable_backend(alias: str) -> CheckMessage:
+    """Return a warning, not an error: the other databases can be migrated."""
     problem = ""
     try:
         wrapper_of(alias)
@@ -133,40 +136,41 @@ def _of_the_backend(alias: str) -> CheckMessage:
         problem = error.message
     return CheckWarning(
         f"The backend of the database {alias!r} cannot be loaded. {problem}",
-        hint="Install its driver, or correct its ENGINE in DATABASES.",
+        hint="Install its driver or correct its ENGINE in DATABASES.",
         obj="DATABASES",
         id="migration_route.W001",
     )
 
 
-def _of_the_gate(middleware: list[str]) -> list[CheckMessage]:
+def _check_middleware(middleware: list[str]) -> list[CheckMessage]:
     if GATE not in middleware or middleware[0] == GATE:
         return []
     return [
         CheckWarning(
-            f"{middleware[0]} stands before the gate: where it fails, nobody reaches the "
-            "route.",
-            hint=f"Let {GATE!r} be the first in MIDDLEWARE.",
+            f"{middleware[0]} runs before {GATE}: if it fails, migration_route cannot be "
+            "reached.",
+            hint=f"Put {GATE!r} first in MIDDLEWARE.",
             obj="MIDDLEWARE",
             id="migration_route.W002",
         )
     ]
 
 
-def _of_the_callable(named: object) -> list[CheckMessage]:
-    """A warning, not an error: people are shut out, and machines go on."""
+def _check_reauthentication(named: object) -> list[CheckMessage]:
+    """Return a warning, not an error: only signed-in users are affected, tokens still
+    work."""
     if not isinstance(named, str):
         return []
     try:
         if callable(import_string(named)):
             return []
-        problem = "cannot be called"
+        problem = "is not callable"
     except ImportError as error:
         problem = f"cannot be imported: {error}"
     return [
         CheckWarning(
-            f"REAUTHENTICATE names {named!r}, which {problem}.",
-            hint="Until it is put right, nobody who is signed in can change anything.",
+            f"REAUTHENTICATE is set to {named!r}, which {problem}.",
+            hint="Correct the dotted path. Until then, signed-in users can change nothing.",
             obj="MIGRATION_ROUTE",
             id="migration_route.W003",
         )

@@ -1,9 +1,10 @@
-"""How does a request reach the route where the project's own middleware fails?
+"""Middleware that serves the URLs of this package even while other middleware fails.
 
-A middleware that reads a table in every request (a tenant, a feature flag) shuts every
-door while that table is what has to be migrated, the route's own included. This one stands
-first in MIDDLEWARE, and answers what is addressed to the route past all others but those
-of Django that the answer needs, in the project's own classes and order.
+A middleware that reads a table on every request (a tenant, a feature flag) makes every URL
+fail while that table is what has to be migrated, including the URLs of this package. This
+middleware comes first in MIDDLEWARE. It answers requests for this package and skips all
+other middleware except what the response needs of Django's own, in the classes and the
+order of the project.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from django.utils.translation import get_language_from_path, override
 from migration_route.views import perform_migration
 
 PASSED = "passed_the_migration_route_gate"
-"""An attribute of the requests that came this way."""
+"""Attribute of the requests that this middleware answered."""
 
-# Told by name: to import those of sessions and users, their apps have to be installed.
-_FOR_EVERYBODY = frozenset(
+# By name: importing those of sessions and users requires their apps to be installed.
+_FOR_EVERY_REQUEST = frozenset(
     {
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "django.middleware.common.CommonMiddleware",
@@ -34,21 +35,21 @@ _FOR_EVERYBODY = frozenset(
         "django.middleware.security.SecurityMiddleware",
     }
 )
-_FOR_PEOPLE = _FOR_EVERYBODY | {
+_FOR_SESSIONS = _FOR_EVERY_REQUEST | {
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.middleware.locale.LocaleMiddleware",
 }
-# Addresses that know nobody by a session.
+# Views that do not use a session.
 _WITHOUT_SESSION = frozenset({"api-ready", "api-openapi", "permit"})
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
 
 
 class MigrationRouteMiddleware:
-    """Answers the route's own addresses, and passes all others on."""
+    """Answers requests for this package and passes all others on."""
 
     sync_capable = True
     async_capable = True
@@ -58,11 +59,10 @@ class MigrationRouteMiddleware:
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
-        self._machines = _chain(_FOR_EVERYBODY)
-        self._people = _chain(_FOR_PEOPLE)
+        self._without_session = _chain(_FOR_EVERY_REQUEST)
+        self._with_session = _chain(_FOR_SESSIONS)
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Answer, or pass on."""
         if self._is_async:
             return self._call_async(request)
         match = find_match(request)
@@ -77,18 +77,19 @@ class MigrationRouteMiddleware:
     def _answer(self, request: HttpRequest, match: ResolverMatch) -> HttpResponseBase:
         request.resolver_match = match
         setattr(request, PASSED, True)
-        is_machine = (
+        skips_session = (
             "Authorization" in request.headers or match.url_name in _WITHOUT_SESSION
         )
         with override(_language_of(request)):
-            return (self._machines if is_machine else self._people)(request)
+            return (self._without_session if skips_session else self._with_session)(request)
 
 
 def find_match(request: HttpRequest) -> ResolverMatch | None:
-    """Return which view of the route is meant, None where none is.
+    """Return the view of this package that the request is for, or None.
 
-    The project's URLconf says where the route is mounted, also behind a SCRIPT_NAME or a
-    language. Every request of the project comes here: most are told by their beginning.
+    The project's URLconf defines where the package is mounted, also below a SCRIPT_NAME or
+    a language prefix. Every request of the project passes here; the prefix of the path
+    rules out most of them.
     """
     with override(_language_of(request)):
         if not any(map(request.path.startswith, _mounts())):
@@ -115,7 +116,8 @@ def _language_of(request: HttpRequest) -> str:
 
 
 def _chain(kinds: frozenset[str]) -> Handler:
-    """Return what calls the view through the project's middleware of these kinds."""
+    """Return a handler that calls the view through the project's middleware of these
+    kinds."""
     hooks: list[Callable[..., HttpResponseBase | None]] = []
 
     def call_view(request: HttpRequest) -> HttpResponseBase:
@@ -141,6 +143,6 @@ def _chain(kinds: frozenset[str]) -> Handler:
 
 
 def _names_of(kind: type) -> set[str]:
-    """Return the names of a class and of all that it is made from: the project's own kind
-    of a middleware counts as well."""
+    """Return the names of a class and of all its bases, so that a project's subclass of a
+    middleware counts as well."""
     return {f"{parent.__module__}.{parent.__qualname__}" for parent in kind.__mro__}

@@ -1,21 +1,7 @@
-"""Which rows does the route keep?
+"""Database tables of this package.
 
-Times and JSON are text, and no row points outside this app: the tables can be made on
-an empty database, and a digest covers exactly what is stored.
-
-Text columns of the ledger that take every text, in any encoding of the database.
-
-The row of an approval, or of a rejection: what a person said of a run.
-
-The rows of what is still to be told: how far each recipient has got, and what waits.
-
-The row of an entry: one line of the ledger.
-
-The row of an event: something that happened in a run.
-
-The row of a rehearsal: a plan carried out to see what it does, and what was seen.
-
-The row of a run: what was permitted, by whom, and how far it has come.
+Times and JSON are stored as text, and no row refers to a table outside this app: the tables
+can be created on an empty database, and a digest covers exactly what is stored.
 """
 
 from __future__ import annotations
@@ -41,11 +27,11 @@ __all__ = [
 ]
 
 
-def stored_words(
+def stored_values(
     model: type[models.Model], alias: str, words: dict[str, str]
 ) -> dict[str, Any]:
-    """Return the values of `AnyText` fields as the database will give them back, so that a
-    digest covers exactly what is stored."""
+    """Return the values of `AnyText` fields as the database returns them, so that a digest
+    covers exactly what is stored."""
     fields: dict[str, Any] = {name: model._meta.get_field(name) for name in words}
     return {
         name: fields[name].stored(text, connections[alias]) for name, text in words.items()
@@ -58,7 +44,7 @@ class AnyText:
     max_length: int | None
 
     def stored(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
-        """Return a value as the database keeps it: a longer one is cut."""
+        """Return a value as the database stores it, truncated to `max_length`."""
         if not isinstance(value, str):
             return value
         return storable(connection, value)[: self.max_length]
@@ -67,29 +53,29 @@ class AnyText:
         self,
         value: Any,
         connection: BaseDatabaseWrapper,
-        prepared: bool = False,  # noqa: FBT001, FBT002 - Django calls it so
+        prepared: bool = False,  # noqa: FBT001, FBT002 - Django's signature
     ) -> Any:
-        """Escape what is written, and what it is compared with."""
+        """Escape values that are written, and values that they are compared with."""
         found = super().get_db_prep_value(value, connection, prepared)  # type: ignore[misc]
         return self.stored(found, connection)
 
     def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
-        """Be the field of Django in migrations: the column is the same."""
+        """Appear in migrations as Django's own field: the column is the same."""
         name, path, args, kwargs = super().deconstruct()  # type: ignore[misc]
         return name, path.replace(f"{__name__}.Any", "django.db.models."), args, kwargs
 
 
 class AnyCharField(AnyText, models.CharField):  # type: ignore[type-arg]
-    """A short text."""
+    pass
 
 
 class AnyTextField(AnyText, models.TextField):  # type: ignore[type-arg]
-    """A text of any length."""
+    pass
 
 
 class Approval(models.Model):
-    """What one person said of one run; never changed. Only `migration_route.ledger`
-    writes here."""
+    """The decision of one user about one run; never changed. Only `migration_route.ledger`
+    writes to this table."""
 
     id = models.BigAutoField(primary_key=True)
     run = models.CharField(_("run"), max_length=32)
@@ -97,9 +83,9 @@ class Approval(models.Model):
     decision = models.CharField(_("decision"), max_length=10)
     actor_kind = models.CharField(max_length=20)
     actor_name = AnyCharField(_("actor"), max_length=200)
-    actor_key = AnyCharField(max_length=200)  # a primary key, an account of a host
+    actor_key = AnyCharField(max_length=200)  # a primary key, or an account of the host
     address = AnyCharField(_("address"), max_length=100, blank=True)
-    permissions = models.TextField()  # JSON: those that mattered, and that they had
+    permissions = models.TextField()  # JSON: relevant permissions of the actor
     reason = AnyTextField(_("reason"), blank=True)
     at = models.CharField(_("time"), max_length=32)
 
@@ -122,13 +108,13 @@ class Approval(models.Model):
 
 
 class Outbox(models.Model):
-    """Up to which entry a recipient's messages were made, and who delivers them now."""
+    """How far messages were created for one recipient, and which process delivers them."""
 
     recipient = models.CharField(primary_key=True, max_length=60)
-    sequence = models.BigIntegerField()  # of the last entry that was looked at
+    sequence = models.BigIntegerField()  # of the last entry that was processed
     leased_by = models.CharField(max_length=32, blank=True)
     leased_until = models.CharField(max_length=32, blank=True)
-    paused_until = models.CharField(max_length=32, blank=True)  # it did not answer
+    paused_until = models.CharField(max_length=32, blank=True)  # after a failed delivery
 
     objects = UncachedManager()
 
@@ -140,7 +126,7 @@ class Outbox(models.Model):
 
 
 class Delivery(models.Model):
-    """One message that has not arrived; the row goes when it has."""
+    """One message that is not delivered yet; the row is deleted on delivery."""
 
     id = models.BigAutoField(primary_key=True)
     recipient = models.CharField(max_length=60)
@@ -151,7 +137,7 @@ class Delivery(models.Model):
     attempts = models.IntegerField(default=0)
     due_at = models.CharField(max_length=32)
     is_given_up = models.BooleanField(default=False)
-    error = AnyCharField(max_length=200, blank=True)  # why it did not arrive
+    error = AnyCharField(max_length=200, blank=True)  # of the last attempt
 
     objects = UncachedManager()
 
@@ -168,7 +154,8 @@ class Delivery(models.Model):
 
 
 class Entry(models.Model):
-    """Who did what, and how it went; never changed, each chained to the one before."""
+    """One entry of the ledger: who did what, and the result. Never changed; each entry is
+    chained to the previous one."""
 
     sequence = models.BigIntegerField(primary_key=True)
     uid = models.CharField(max_length=32, unique=True)
@@ -197,7 +184,7 @@ class Entry(models.Model):
 
 
 class Event(models.Model):
-    """One happening, numbered from 1 in its run; each digest covers the one before."""
+    """One event of a run, numbered from 1; each digest covers the previous event."""
 
     id = models.BigAutoField(primary_key=True)
     run = models.CharField(max_length=32)
@@ -226,28 +213,28 @@ class Event(models.Model):
 
 
 class Rehearsal(models.Model):
-    """One plan, carried out. Only `migration_route.ledger` writes here."""
+    """One rehearsal of a plan. Only `migration_route.ledger` writes to this table."""
 
     id = models.CharField(primary_key=True, max_length=32, editable=False)
     database = AnyCharField(_("database"), max_length=200, db_index=True)
-    # The alias while it is under way, NULL afterwards: one rehearsal at a time.
+    # The alias while the rehearsal is active, NULL afterwards: one rehearsal at a time.
     active_database = models.CharField(max_length=200, null=True, unique=True)  # noqa: DJ001
     state = models.CharField(_("state"), max_length=20)
     kind = models.CharField(_("kind"), max_length=20)
     and_back = models.BooleanField(default=False)
-    in_place = models.BooleanField(default=False)  # on no copy, and rolled back
+    in_place = models.BooleanField(default=False)  # without a copy, rolled back
     direction = models.CharField(max_length=10)
     targets = models.TextField()  # JSON: ["app.name", …]
     fingerprint = models.CharField(_("fingerprint"), max_length=100)
     steps = models.TextField()  # JSON: [[app, name, digest], …]
-    phase = models.CharField(max_length=20, blank=True)  # "": everything
-    left_out = models.TextField(blank=True)  # JSON, as in `steps`: by that phase
+    phase = models.CharField(max_length=20, blank=True)  # "": all phases
+    left_out = models.TextField(blank=True)  # JSON, as in `steps`: not in the phase
     actor_kind = models.CharField(max_length=20)
     actor_name = AnyCharField(_("requested by"), max_length=200)
     address = AnyCharField(max_length=100, blank=True)
     reason = AnyTextField(_("reason"), blank=True)
     build = AnyCharField(max_length=200)
-    # The database that is made for it, "" where none was; it is removed by whoever looks.
+    # The database created for the rehearsal, "" if none; any process may remove it.
     scratch = models.CharField(max_length=100, blank=True)
     is_removed = models.BooleanField(default=True)
     host = AnyCharField(max_length=200, blank=True)
@@ -272,7 +259,7 @@ class Rehearsal(models.Model):
 
 
 class Run(models.Model):
-    """One attempt at one plan. Only `migration_route.ledger` writes here."""
+    """One attempt at one plan. Only `migration_route.ledger` writes to this table."""
 
     id = models.CharField(primary_key=True, max_length=32, editable=False)
     database = AnyCharField(_("database"), max_length=200, db_index=True)
@@ -285,32 +272,32 @@ class Run(models.Model):
     mode = models.CharField(max_length=20)
     targets = models.TextField()  # JSON: ["app.name", …]
     fingerprint = models.CharField(_("fingerprint"), max_length=100)
-    steps = models.TextField()  # JSON: what each step is and how far it has come
+    steps = models.TextField()  # JSON: each step and its progress
     error = models.TextField(blank=True)  # JSON
     actor_kind = models.CharField(max_length=20)
     actor_name = AnyCharField(_("requested by"), max_length=200)
-    actor_key = AnyCharField(max_length=200)  # a primary key, an account of a host
+    actor_key = AnyCharField(max_length=200)  # a primary key, or an account of the host
     address = AnyCharField(max_length=100, blank=True)
     reason = AnyTextField(_("reason"), blank=True)
     build = AnyCharField(max_length=200)
-    # NULL where no Idempotency-Key came along: only keys are unique.
+    # NULL without an Idempotency-Key: only keys are unique.
     idempotency_key = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001
     request_digest = models.CharField(max_length=64)
     rebuild_invalid_indexes = models.BooleanField(default=False)
-    # NULL where no permit came along: each is good for one run.
+    # NULL without a permit: each permit allows one run.
     permit = models.CharField(max_length=32, null=True, unique=True)  # noqa: DJ001
-    phase = models.CharField(max_length=20, blank=True)  # "": everything
-    deferred = models.TextField(blank=True)  # JSON: what that phase leaves out
-    demand = models.TextField(blank=True)  # JSON: whose approval it needs; "": nobody's
-    # The run that stopped midway and is resolved when this one begins; "": none.
+    phase = models.CharField(max_length=20, blank=True)  # "": all phases
+    deferred = models.TextField(blank=True)  # JSON: steps that are not in the phase
+    demand = models.TextField(blank=True)  # JSON: required approvals; "": none
+    # The partial run that is resolved when this one starts; "": none.
     resumes = models.CharField(max_length=32, blank=True)
     waiting_reason = models.CharField(max_length=40, blank=True)
     waiting_until = models.CharField(max_length=32, blank=True)
-    waiting_facts = models.TextField(blank=True)  # JSON: who is in the way, what was tried
-    asked = models.CharField(max_length=20, blank=True)  # what a person wants of it next
-    begin_at = models.CharField(max_length=32, blank=True)  # not before; "": at once
-    in_spite = models.BooleanField(default=False)  # of windows and freezes, by a person
-    carrier = models.CharField(max_length=32, blank=True)  # whose it is; "": nobody's
+    waiting_facts = models.TextField(blank=True)  # JSON: such as blockers and attempts
+    asked = models.CharField(max_length=20, blank=True)  # what a user requested
+    begin_at = models.CharField(max_length=32, blank=True)  # earliest start; "": now
+    in_spite = models.BooleanField(default=False)  # ignore windows and freezes
+    carrier = models.CharField(max_length=32, blank=True)  # fencing token; "": unclaimed
     host = AnyCharField(max_length=200, blank=True)
     supervisor_pid = models.BigIntegerField(null=True)
     worker_pid = models.BigIntegerField(null=True)
@@ -333,10 +320,10 @@ class Run(models.Model):
             (Scope.APPLY.value, _("Can apply migrations")),
             (Scope.REVERSE.value, _("Can reverse migrations")),
             (Scope.FAKE.value, _("Can record migrations without running them")),
-            (Scope.OPERATE.value, _("Can cancel, hold and resume runs")),
+            (Scope.OPERATE.value, _("Can cancel, pause and resume runs")),
             (Scope.APPROVE.value, _("Can approve plans")),
             (Scope.FORCE.value, _("Can force runs to stop")),
-            (Scope.RESOLVE.value, _("Can resolve runs that stopped midway")),
+            (Scope.RESOLVE.value, _("Can resolve partially applied runs")),
         )
 
     def __str__(self) -> str:

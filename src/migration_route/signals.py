@@ -1,15 +1,15 @@
-"""How does code of the project hear what happens? By Django's signals, one for each edge.
+"""Django signals, one for each type of event.
 
     from django.dispatch import receiver
     from migration_route.signals import run_ended
 
     @receiver(run_ended)
-    def tell(sender, happening, **kwargs): ...
+    def notify(sender, event, **kwargs): ...
 
-A signal is sent in the process in which the entry of its edge was committed, after that,
-and in a thread of its own: a receiver can fail, or take its time, and no run waits for it.
-Each is sent at most once; a process that is killed sends no more. Webhooks are for what
-must arrive.
+A signal is sent after the ledger entry of its event is committed, in the process that
+committed it and on a separate thread: receivers may fail or be slow without delaying a run.
+Each signal is sent at most once, and a process that is killed sends no more. Use webhooks
+for what must arrive.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from migration_route.core.events import EventType, RunEvent
 
 logger = logging.getLogger("migration_route.signals")
 
-_MOST = 10_000  # happenings that wait for receivers which take too long
-_AT_THE_END = 5.0  # seconds that a process which ends gives its receivers
+_MOST = 10_000  # events that wait for slow receivers
+_AT_THE_END = 5.0  # seconds that an exiting process waits for its receivers
 
 run_requested = Signal()
 run_approval_needed = Signal()
@@ -52,11 +52,10 @@ denied = Signal()
 refused = Signal()
 
 SIGNALS: dict[EventType, Signal] = {edge: globals()[edge.value] for edge in EventType}
-"""The signal of each edge."""
 
 
-class _Sending:
-    """What waits to be sent, and the thread that sends it while anything waits."""
+class _SignalQueue:
+    """Events to be sent, and the thread that sends them while there are any."""
 
     def __init__(self) -> None:
         self._waiting: deque[RunEvent] = deque()
@@ -67,15 +66,15 @@ class _Sending:
         with self._changed:
             room = _MOST - len(self._waiting)
             if room < len(happenings):
-                logger.error("Receivers of signals take too long: some are not told.")
+                logger.error("Signal receivers are too slow: some signals are not sent.")
             self._waiting.extend(happenings[: max(room, 0)])
             if self._is_sending or not self._waiting:
                 return
             self._is_sending = True
         try:
             threading.Thread(target=self._send, name="route signals", daemon=True).start()
-        except RuntimeError:  # the interpreter is about to end, or has no threads left
-            logger.exception("Signals cannot be sent now; the next one tries again.")
+        except RuntimeError:  # the interpreter is shutting down or has no threads left
+            logger.exception("Signals cannot be sent now; the next signal retries.")
             with self._changed:
                 self._is_sending = False
                 self._changed.notify_all()
@@ -101,40 +100,42 @@ class _Sending:
                 # What a receiver raises is logged by Django ("django.dispatch").
                 SIGNALS[happening.edge].send_robust(RunEvent, happening=happening)
             except BaseException:
-                # `SystemExit` and its like: the others are told all the same.
-                logger.exception("A receiver of %s wanted to end.", happening.edge)
+                # `SystemExit` and the like must not keep other signals from being sent.
+                logger.exception(
+                    "A receiver of %s tried to exit the process.", happening.edge
+                )
             if is_last:
                 _close_connections()
 
 
 def _close_connections() -> None:
-    """Close what receivers have opened in this thread."""
+    """Close the connections that receivers opened in this thread."""
     try:
         connections.close_all()
     except DatabaseFailure:
-        logger.warning("A connection of a receiver cannot be closed.", exc_info=True)
+        logger.warning("The connection of a receiver cannot be closed.", exc_info=True)
 
 
-_sending = _Sending()
+_queue = _SignalQueue()
 
 
 def announce(happenings: Iterable[RunEvent]) -> None:
-    """Send what is on record, as soon as the thread comes to it; raises nothing."""
-    heard = [each for each in happenings if SIGNALS[each.edge].has_listeners(RunEvent)]
-    if heard:
-        _sending.add(heard)
+    """Queue a signal for each event that has receivers; raises nothing."""
+    wanted = [each for each in happenings if SIGNALS[each.edge].has_listeners(RunEvent)]
+    if wanted:
+        _queue.add(wanted)
 
 
 def settle(seconds: float = _AT_THE_END) -> bool:
-    """Wait until every signal has been sent; False when that takes longer. For tests."""
-    return _sending.settle(seconds)
+    """Wait until every signal is sent; return False if that takes longer than `seconds`."""
+    return _queue.settle(seconds)
 
 
-def _start_afresh() -> None:
-    """Leave to the parent what it was about to send: its thread is not in this fork."""
-    global _sending
-    _sending = _Sending()
+def _reset_in_child() -> None:
+    """Leave queued events to the parent: its thread does not exist in this fork."""
+    global _queue
+    _queue = _SignalQueue()
 
 
-os.register_at_fork(after_in_child=_start_afresh)
-atexit.register(lambda: _sending.settle(_AT_THE_END))
+os.register_at_fork(after_in_child=_reset_in_child)
+atexit.register(lambda: _queue.settle(_AT_THE_END))

@@ -1,4 +1,4 @@
-"""What a project mounts: `path("migrations/", include("migration_route.urls"))`."""
+"""URLconf of the package: `path("migrations/", include("migration_route.urls"))`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The smallest use of the route: one view that applies what is pending, and waits."""
+"""`perform_migration`: one view that applies pending migrations and waits."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from migration_route.services.audit import audited
 from migration_route.services.plans import plain_plan
 
 
-class NotForYou(Forbidden):
-    """This is for members of staff with the right to apply."""
+class StaffRequired(Forbidden):
+    """This view requires a staff user with the permission to apply migrations."""
 
 
 _GOOD_ENDS = frozenset({RunState.SUCCEEDED, RunState.NOOP})
 
 
 def _perform(request: HttpRequest) -> HttpResponse:
-    """POST by staff with the right to apply: everything that is pending on `default`.
+    """Apply everything that is pending on `default`; POST by staff with the right to apply.
 
-    200 applied, or nothing to do; 202 still running, or waiting for approval; 403 not
-    allowed; 409 refused; 500 failed. The body is the run, or a problem.
+    Returns 200 if applied or nothing to do, 202 if still running or awaiting approval, 403
+    if not allowed, 409 if refused, 500 if failed. The body is the run, or a problem.
     """
     permit = permit_in_form(request)
     actor = authenticate_permit_form(request, permit) if permit else authenticate(request)
@@ -44,8 +44,8 @@ def _perform(request: HttpRequest) -> HttpResponse:
         with audited(actor, "perform_migration", database=database):
             authorise(actor, Scope.APPLY, database=database)
     except Unauthenticated as error:
-        # Whoever is not staff with the right is turned away with one and the same 403.
-        raise NotForYou(error.message, hint=error.hint) from error
+        # Everyone who is not staff with the right to apply gets the same 403.
+        raise StaffRequired(error.message, hint=error.hint) from error
     run = applying.apply(_wanted(actor), actor)
     if run.state is not RunState.AWAITING_APPROVAL:
         run = runs.wait(run.id, actor, seconds=longest_wait(request))
@@ -55,14 +55,14 @@ def _perform(request: HttpRequest) -> HttpResponse:
 
 
 def _wanted(actor: Actor) -> applying.ApplyRequest:
-    """Return what a permit is for, or else everything that is pending as it is now."""
+    """Return the request of the permit, or one for everything that is pending now."""
     if actor.permit is not None:
         return replace(permits.apply_request(actor.permit), wait_for_window=False)
     plan = plain_plan(PlanRequest())
     return applying.ApplyRequest(
         fingerprint=plan.fingerprint,
         reason="perform_migration",
-        wait_for_window=False,  # who waits for the answer does not wait for a night
+        wait_for_window=False,  # the caller waits for the response
     )
 
 

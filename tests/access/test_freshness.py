@@ -1,4 +1,4 @@
-"""Is a login fresh enough for a change?"""
+"""Tests that a change requires a fresh login."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, get_resolver, reverse
 
-from migration_route.access.reauthentication import KEY
+from migration_route.access.reauthentication import STAMP_KEY
 from migration_route.core.enums import Action
 from migration_route.ledger.queries import list_entries
 from tests.people import grow_old, is_fresh, signed_in_with_a_password
@@ -23,7 +23,7 @@ ANSWERS: dict[str, object] = {}
 
 
 def answer_of_the_project(request):
-    """What this test wants the project's own callable to say."""
+    """The project's callable, which returns what the test has set."""
     found = ANSWERS["answer"]
     if isinstance(found, Exception):
         raise found
@@ -32,7 +32,7 @@ def answer_of_the_project(request):
 
 @pytest.fixture
 def says(settings):
-    """Let the project have a callable of its own that says this."""
+    """Configure a callable of the project that returns this answer."""
 
     def says(answer):
         ANSWERS["answer"] = answer
@@ -44,7 +44,7 @@ def says(settings):
 
 
 def addresses():
-    """Give every address of the route by name, with what stands in for an id."""
+    """Yield every URL of this package by name, with a placeholder for an id."""
     for prefix in get_resolver("migration_route.urls").url_patterns:
         for pattern in getattr(prefix, "url_patterns", [prefix]):
             assert isinstance(pattern, URLPattern)
@@ -58,12 +58,13 @@ def addresses():
 
 
 WITHOUT_A_FRESH_LOGIN = {"api-reauthenticate", "api-nowhere", "permit"}
-"""Where it is renewed, where there is nothing, and where no login counts but a permit."""
+"""Where a login is renewed, where there is no view, and where a permit replaces the
+login."""
 
 
 def test_no_address_that_changes_something_forgets_to_ask():
-    """Every one that answers to POST, on the pages and in the API, and the smallest view;
-    of what the API denies there is an entry with name, address and verb."""
+    """Every URL that accepts POST, on the pages and in the API, and the smallest view; each
+    denial by the API is recorded with name, address and verb."""
     client = signed_in_with_a_password()
     grow_old(client)
     found = [(name, at) for name, at in addresses() if name not in WITHOUT_A_FRESH_LOGIN]
@@ -84,14 +85,13 @@ def test_no_address_that_changes_something_forgets_to_ask():
         else:
             answer = client.post(at)
             assert answer.status_code == 403, at
-            assert "Password of ada" in answer.content.decode(), at
+            assert "Password for ada" in answer.content.decode(), at
     from migration_route.models import Run
 
     assert not Run.objects.exists()
 
 
 def test_no_address_that_only_looks_asks():
-    """A stale login reads on."""
     client = signed_in_with_a_password()
     grow_old(client, timedelta(days=10))
     for path in ("status", "plan", "runs", "ledger"):
@@ -100,7 +100,7 @@ def test_no_address_that_only_looks_asks():
 
 
 def test_a_denial_is_on_the_ledger_with_who_from_where_and_what(history):
-    """As every other denial."""
+    """As for every other denial."""
     from migration_route.ledger.bootstrap import install
 
     install()
@@ -119,7 +119,7 @@ def test_a_denial_is_on_the_ledger_with_who_from_where_and_what(history):
 
 
 def test_a_login_that_just_happened_is_fresh():
-    """Django tells of it, wherever it happens."""
+    """Django's signal reports it, wherever it happens."""
     assert is_fresh(signed_in_with_a_password())
 
 
@@ -135,7 +135,7 @@ def test_a_login_that_just_happened_is_fresh():
     ids=str,
 )
 def test_a_login_is_fresh_for_fifteen_minutes_and_never_from_the_future(age, expected):
-    """A stamp from the future is of unknown age: the password is asked for."""
+    """A timestamp in the future is of unknown age: the password is required."""
     client = signed_in_with_a_password()
     grow_old(client, age)
     assert is_fresh(client) is expected
@@ -152,24 +152,25 @@ def test_a_login_is_fresh_for_fifteen_minutes_and_never_from_the_future(age, exp
     ],
 )
 def test_a_session_without_a_stamp_of_this_user_is_asked(stamp):
-    """One from before the app was there, one of somebody else, or a broken one."""
+    """A session from before the app was installed, one of another user, or an invalid
+    one."""
     client = signed_in_with_a_password()
     session = client.session
-    good = session[KEY]
-    session[KEY] = stamp
+    good = session[STAMP_KEY]
+    session[STAMP_KEY] = stamp
     session.save()
     assert not is_fresh(client)
-    session[KEY] = {**good, "user": "somebody else"}
+    session[STAMP_KEY] = {**good, "user": "somebody else"}
     session.save()
     assert not is_fresh(client)
-    session[KEY] = good
+    session[STAMP_KEY] = good
     session.save()
     assert is_fresh(client)
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("2h", True), ("1s", False), (None, True)])
 def test_the_setting_says_how_old_a_login_may_be(settings, limit, expected):
-    """`None` is off."""
+    """`None` turns the check off."""
     client = signed_in_with_a_password()
     grow_old(client)
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "REAUTHENTICATE": limit}
@@ -188,14 +189,14 @@ def test_a_token_is_never_asked():
 
 
 def test_the_csrf_token_is_asked_for_first():
-    """What another site sends is refused before anything else is said."""
+    """A cross-site request is refused before any other check."""
     client = signed_in_with_a_password(csrf=True)
     grow_old(client)
     assert client.post(RUNS, {}, content_type="application/json").json()["code"] == "csrf"
 
 
 def test_who_is_not_staff_is_told_so_and_not_asked():
-    """A password would change nothing."""
+    """A password would not help."""
     client = Client()
     client.force_login(User.objects.create_user("eve", password="x"))
     grow_old(client)
@@ -204,7 +205,7 @@ def test_who_is_not_staff_is_told_so_and_not_asked():
 
 
 def test_a_login_of_a_request_without_a_session_is_no_error():
-    """A stateless project signs people in as well."""
+    """A stateless project signs users in as well."""
     from django.contrib.auth.signals import user_logged_in
 
     made = User.objects.create_user("ada")
@@ -218,7 +219,7 @@ def test_a_login_of_a_request_without_a_session_is_no_error():
 
 @pytest.mark.parametrize("age", [timedelta(0), timedelta(days=9)])
 def test_the_project_itself_may_say_that_a_login_is_fresh(says, age):
-    """Whatever the stamp says."""
+    """Regardless of the timestamp."""
     client = signed_in_with_a_password()
     grow_old(client, age)
     says(True)
@@ -231,8 +232,8 @@ def test_the_project_itself_may_say_that_a_login_is_fresh(says, age):
     ids=lambda answer: type(answer).__name__,
 )
 def test_whatever_else_it_says_is_no(says, answer):
-    """A truthy answer is none, and one that fails shuts the door; a password does not
-    open it either."""
+    """Neither a truthy value nor an exception counts as fresh, and a password does not help
+    either."""
     client = signed_in_with_a_password()
     says(answer)
     told = client.post(RUNS, {}, content_type="application/json").json()
@@ -254,7 +255,6 @@ def test_whatever_else_it_says_is_no(says, answer):
 
 
 def test_a_path_that_leads_nowhere_shuts_the_door(settings):
-    """A guard that is broken is shut."""
     client = signed_in_with_a_password()
     changed = {**settings.MIGRATION_ROUTE, "REAUTHENTICATE": "nowhere.at_all"}
     settings.MIGRATION_ROUTE = changed
@@ -262,8 +262,7 @@ def test_a_path_that_leads_nowhere_shuts_the_door(settings):
 
 
 def test_none_of_it_asks_as_usual(says):
-    """So a project may look after some of its people, and leave the others to the
-    route."""
+    """A project may decide for some users, and leave the others to the default."""
     client = signed_in_with_a_password()
     says(None)
     assert is_fresh(client)
@@ -280,7 +279,8 @@ def test_none_of_it_asks_as_usual(says):
     ],
 )
 def test_it_may_say_where_to_go(says, answer, address):
-    """The API tells it, the page goes there and keeps the form for the way back."""
+    """The API returns the URL, the page redirects to it and keeps the form for
+    afterwards."""
     client = signed_in_with_a_password()
     says(answer)
     told = client.post(RUNS, {}, content_type="application/json").json()
@@ -298,7 +298,7 @@ def test_it_may_say_where_to_go(says, answer, address):
 
 
 def test_what_is_kept_is_kept_for_ten_minutes_and_for_its_sender(says):
-    """An old wish is not carried out by a late click."""
+    """An old form is not submitted by a late click."""
     client = signed_in_with_a_password()
     says("/sso/")
     client.post("/migrations/apply/", {"fingerprint": "abc"})
@@ -314,7 +314,7 @@ def test_what_is_kept_is_kept_for_ten_minutes_and_for_its_sender(says):
 
 
 def test_what_is_too_large_to_be_kept_is_not(says):
-    """The way to the login is open all the same."""
+    """The redirect to the login still works."""
     client = signed_in_with_a_password()
     says("/sso/")
     gone = client.post("/migrations/apply/", {"reason": "x" * 17_000})
@@ -323,7 +323,7 @@ def test_what_is_too_large_to_be_kept_is_not(says):
 
 
 def test_a_form_in_a_cookie_is_smaller(says, settings):
-    """A browser drops a cookie that is larger than four thousand bytes."""
+    """A browser drops a cookie larger than 4 kB."""
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     client = signed_in_with_a_password()
     says("/sso/")
@@ -335,7 +335,7 @@ def test_a_form_in_a_cookie_is_smaller(says, settings):
 
 
 def test_json_names_nothing_that_is_secret(says):
-    """What the API answers is all there is."""
+    """This is the complete response."""
     client = signed_in_with_a_password()
     grow_old(client)
     answer = client.post(RUNS, {}, content_type="application/json")

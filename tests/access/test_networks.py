@@ -1,4 +1,4 @@
-"""From which addresses may somebody call, and whose word is taken for an address?"""
+"""Tests of the allowed client addresses, and of trusted proxies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from django.test import Client, RequestFactory
 
 from migration_route.access.authentication import authenticate
-from migration_route.access.networks import UNKNOWN, client_address
+from migration_route.access.networks import UNKNOWN_ADDRESS, client_address
 from migration_route.conf import read_settings
 from migration_route.core.credentials import digest_of, read_networks
 from migration_route.ledger.queries import list_entries
@@ -18,7 +18,7 @@ PROXIES = {"trusted_proxies": ["10.0.0.0/8", "fd00::/8"]}
 
 
 def address(networks, remote, forwarded=None, header="HTTP_X_FORWARDED_FOR"):
-    """Return from where a call is taken to have come."""
+    """Return the client address that is derived from a request."""
     found, problems = read_networks(networks)
     assert problems == []
     meta = {"REMOTE_ADDR": remote}
@@ -31,29 +31,29 @@ def address(networks, remote, forwarded=None, header="HTTP_X_FORWARDED_FOR"):
     ("remote", "forwarded", "expected"),
     [
         ("192.0.2.1", None, "192.0.2.1"),
-        ("192.0.2.1", "203.0.113.9", "192.0.2.1"),  # a stranger's word
+        ("192.0.2.1", "203.0.113.9", "192.0.2.1"),  # from an untrusted client
         ("10.0.0.1", "203.0.113.9", "203.0.113.9"),
-        ("10.0.0.1", "198.51.100.1, 203.0.113.9", "203.0.113.9"),  # what it was told
+        ("10.0.0.1", "198.51.100.1, 203.0.113.9", "203.0.113.9"),  # from a trusted proxy
         ("10.0.0.1", "198.51.100.1, 203.0.113.9, 10.0.0.7", "203.0.113.9"),
         ("10.0.0.1", "10.0.0.3, 10.0.0.7", "10.0.0.3"),
         ("10.0.0.1", None, "10.0.0.1"),
         ("10.0.0.1", "", "10.0.0.1"),
         ("10.0.0.1", " , ", "10.0.0.1"),
-        ("10.0.0.1", "192.0.2.1, nonsense", UNKNOWN),
-        ("10.0.0.1", "192.0.2.1, unknown, 10.0.0.7", UNKNOWN),
+        ("10.0.0.1", "192.0.2.1, nonsense", UNKNOWN_ADDRESS),
+        ("10.0.0.1", "192.0.2.1, unknown, 10.0.0.7", UNKNOWN_ADDRESS),
         ("10.0.0.1", "203.0.113.9:4711", "203.0.113.9"),
         ("10.0.0.1", "[2001:db8::1]:4711", "2001:db8::1"),
         ("10.0.0.1", "2001:DB8:0::1", "2001:db8::1"),
         ("fd00::1", "::ffff:203.0.113.9", "203.0.113.9"),
         ("::ffff:10.0.0.1", "203.0.113.9", "203.0.113.9"),
-        ("nonsense", None, UNKNOWN),
-        ("", "203.0.113.9", ""),  # a socket is no proxy unless the settings say so
+        ("nonsense", None, UNKNOWN_ADDRESS),
+        ("", "203.0.113.9", ""),  # a socket is no proxy unless configured
     ],
 )
 def test_the_last_address_that_is_no_trusted_proxy_is_the_callers(
     remote, forwarded, expected
 ):
-    """What stands before it in the header, anybody can write."""
+    """Any client can forge what comes before it in the header."""
     assert address(PROXIES, remote, forwarded) == expected
 
 
@@ -65,7 +65,7 @@ def test_a_socket_may_be_a_trusted_proxy():
 
 
 def test_a_proxy_may_use_a_header_of_its_own():
-    """And then no other one counts."""
+    """Then no other header is used."""
     networks = {**PROXIES, "header": "X-Real-IP"}
     assert address(networks, "10.0.0.1", "192.0.2.1") == "10.0.0.1"
     assert address(networks, "10.0.0.1", "192.0.2.1", "HTTP_X_REAL_IP") == "192.0.2.1"
@@ -87,7 +87,7 @@ def test_a_proxy_may_use_a_header_of_its_own():
     ],
 )
 def test_what_is_wrong_is_named_and_lets_nobody_in(value, word):
-    """A list that cannot be read is no list that everybody is on."""
+    """An invalid list allows no address."""
     found = read_settings({"NETWORKS": value})
     assert any(word in problem for problem in found.problems)
     if not isinstance(value, dict) or "change" in value:
@@ -96,7 +96,7 @@ def test_what_is_wrong_is_named_and_lets_nobody_in(value, word):
 
 
 def test_nothing_set_lets_everybody_in():
-    """As does an empty list: NETWORKS is off then."""
+    """An empty list also turns NETWORKS off."""
     for value in ((), [], None):
         networks = read_settings({"NETWORKS": value}).networks
         assert (networks.change, networks.read) == (None, None)
@@ -104,7 +104,7 @@ def test_nothing_set_lets_everybody_in():
 
 @pytest.fixture
 def networks(settings):
-    """Let a test set NETWORKS."""
+    """Return a function that sets NETWORKS."""
 
     def put(value):
         settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "NETWORKS": value}
@@ -120,7 +120,7 @@ def call(path, *, remote, method="get", token=DEPLOYER, **words):
 
 
 def codes(path, method="get", **words):
-    """Return how calls from the office, from elsewhere and over a socket end."""
+    """Return the results of calls from the office, from elsewhere and over a socket."""
     return [
         call(path, remote=remote, method=method, **words).status_code
         for remote in ("192.0.2.1", "203.0.113.9", "")
@@ -129,7 +129,7 @@ def codes(path, method="get", **words):
 
 @pytest.mark.usefixtures("database")
 def test_a_list_is_about_what_changes_something(networks):
-    """From elsewhere one may read, and no more."""
+    """Reading is allowed from elsewhere."""
     networks([OFFICE])
     words = {"data": "{}", "content_type": "application/json"}
     assert codes("runs", "post", **words) == [428, 403, 403]
@@ -138,7 +138,7 @@ def test_a_list_is_about_what_changes_something(networks):
 
 @pytest.mark.usefixtures("database")
 def test_reading_can_be_limited_too_and_ready_is_open(networks):
-    """A load balancer may ask from anywhere."""
+    """A load balancer may connect from anywhere."""
     networks({"read": [OFFICE, "unix"]})
     words = {"data": "{}", "content_type": "application/json"}
     assert codes("status") == [200, 403, 200]
@@ -150,7 +150,7 @@ def test_reading_can_be_limited_too_and_ready_is_open(networks):
 
 @pytest.mark.usefixtures("database")
 def test_a_wrong_network_is_told_nothing_and_is_on_the_ledger(networks):
-    """Whether a token is good is not told to whoever calls from elsewhere."""
+    """The response does not reveal whether the token is valid."""
     from migration_route.ledger.bootstrap import install
 
     install()
@@ -159,7 +159,7 @@ def test_a_wrong_network_is_told_nothing_and_is_on_the_ledger(networks):
     known = call("status", remote="203.0.113.9").json()
     assert {answer["code"] for answer in [*answers, known]} == {"forbidden"}
     assert {answer["detail"] for answer in [*answers, known]} == {
-        "Nobody may read anything from 203.0.113.9."
+        "Reads are not allowed from 203.0.113.9."
     }
     denied = [e for e in list_entries(before=None, limit=9) if e.action == "denied"]
     assert {(e.actor_name, e.address) for e in denied} == {
@@ -169,7 +169,7 @@ def test_a_wrong_network_is_told_nothing_and_is_on_the_ledger(networks):
 
 
 def test_a_token_may_have_networks_of_its_own(settings):
-    """It is good from there alone."""
+    """It is valid from these only."""
     entry = {"name": "ci", "sha256": digest_of("x"), "scopes": ["read"]}
     settings.MIGRATION_ROUTE = {"TOKENS": [{**entry, "networks": [OFFICE]}]}
     for remote, is_good in (("192.0.2.1", True), ("203.0.113.9", False), ("", False)):
@@ -180,7 +180,7 @@ def test_a_token_may_have_networks_of_its_own(settings):
 
 
 def test_no_session_is_looked_up_for_a_wrong_network(networks):
-    """No table is asked: this test may not use a database."""
+    """No table is read: this test may not use a database."""
     networks({"read": [OFFICE]})
     request = RequestFactory().get("/", REMOTE_ADDR="203.0.113.9")
     request.user = property(lambda self: pytest.fail("the session was looked up"))

@@ -1,4 +1,4 @@
-"""Who is recognised where the table of users is behind the code?"""
+"""Tests of authentication while the user table is behind the code."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ AGAIN = "/migrations/api/v1/reauthenticate"
 
 
 class Strict(ModelBackend):
-    """A back end that decides by code of its own who a user is."""
+    """A backend with its own code in `get_user`."""
 
     def get_user(self, user_id):
-        """Look at more than the row."""
+        """Check more than the row."""
         found = super().get_user(user_id)
         return found if found and found.email else None
 
 
 @contextmanager
 def without_column(column: str, table: str = "auth_user") -> Iterator[None]:
-    """Let the code know a column that the table does not have."""
+    """Simulate a column that the table lacks."""
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME COLUMN {column} TO moved_away")
     try:
@@ -43,7 +43,7 @@ def without_column(column: str, table: str = "auth_user") -> Iterator[None]:
 
 @contextmanager
 def without_table(table: str) -> Iterator[None]:
-    """Let a table be away."""
+    """Simulate a missing table."""
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME TO moved_away")
     try:
@@ -54,7 +54,7 @@ def without_table(table: str) -> Iterator[None]:
 
 
 def test_a_superuser_goes_on(caplog):
-    """Every page and call, and a change as well; the pages are in their own dress."""
+    """Every page and call works, changes included; the pages have their usual layout."""
     client = signed_in_with_a_password()
     with without_column("last_name"):
         assert client.get(STATUS).status_code == 200
@@ -67,16 +67,16 @@ def test_a_superuser_goes_on(caplog):
 
 
 def test_a_member_of_staff_has_the_rights_of_the_tables_of_permissions():
-    """The rights are read as always."""
+    """The rights are read as usual."""
     client = signed_in(user("plan"))
     with without_column("last_name"):
         assert client.get(STATUS).status_code == 200
         answer = client.post(RUNS, {}, content_type="application/json")
-        assert answer.json()["detail"] == "'ada' lacks the right 'apply'."
+        assert answer.json()["detail"] == "'ada' lacks the permission 'apply'."
 
 
 def test_without_the_tables_of_permissions_only_superusers_have_rights():
-    """Everyone else is told why, by name."""
+    """Everyone else is denied, with the reason."""
     client = signed_in(user("plan"))
     boss = Client()
     boss.force_login(User.objects.create_superuser("boss"))
@@ -90,7 +90,7 @@ def test_without_the_tables_of_permissions_only_superusers_have_rights():
 
 @pytest.mark.parametrize("column", ["is_active", "is_staff", "username", "password", "id"])
 def test_what_a_login_rests_on_has_to_be_there(column):
-    """Without it nobody is recognised, and nothing is a 500."""
+    """Without it no user is recognized, and no response is a 500."""
     client = signed_in_with_a_password()
     if column == "id" and connection.vendor == "mysql":
         pytest.skip("MariaDB does not rename a column that foreign keys lead to")
@@ -99,7 +99,7 @@ def test_what_a_login_rests_on_has_to_be_there(column):
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
         page = client.get("/migrations/")
         assert page.status_code == 503
-        assert "Nobody can be recognised" in page.content.decode()
+        assert "Sign-in unavailable" in page.content.decode()
         assert client.post("/migrations/apply/").status_code == 503
         assert client.post(RUNS, {}, content_type="application/json").status_code == 401
 
@@ -108,7 +108,7 @@ def test_what_a_login_rests_on_has_to_be_there(column):
     ("fields", "status"), [({"is_active": False}, 401), ({"is_staff": False}, 403)]
 )
 def test_who_is_no_longer_active_or_staff_is_turned_away(fields, status):
-    """What the row says now counts."""
+    """The current row counts."""
     client = signed_in_with_a_password()
     User.objects.update(**fields)
     with without_column("last_name"):
@@ -116,7 +116,7 @@ def test_who_is_no_longer_active_or_staff_is_turned_away(fields, status):
 
 
 def test_a_session_from_before_a_new_password_is_worth_nothing():
-    """As Django has it."""
+    """As in Django."""
     client = signed_in_with_a_password()
     ada = User.objects.get()
     ada.set_password("another")
@@ -126,7 +126,7 @@ def test_a_session_from_before_a_new_password_is_worth_nothing():
 
 
 def test_a_back_end_that_decides_itself_is_not_gone_round(settings):
-    """Its own code may say no, and it cannot be asked."""
+    """Its own code may deny, and it cannot be called."""
     path = f"{__name__}.Strict"
     settings.AUTHENTICATION_BACKENDS = [path]
     client = Client()
@@ -137,7 +137,7 @@ def test_a_back_end_that_decides_itself_is_not_gone_round(settings):
 
 
 def test_a_session_of_a_back_end_that_is_no_more_is_worth_nothing(settings):
-    """As Django has it."""
+    """As in Django."""
     client = signed_in_with_a_password()
     settings.AUTHENTICATION_BACKENDS = [f"{__name__}.Strict"]
     with without_column("last_name"):
@@ -145,24 +145,23 @@ def test_a_session_of_a_back_end_that_is_no_more_is_worth_nothing(settings):
 
 
 def test_a_stale_login_is_asked_for_its_password_all_the_same():
-    """Django's back end cannot read the user; the hash that was read decides."""
+    """Django's backend cannot load the user; the hash that was read decides."""
     client = signed_in_with_a_password()
     grow_old(client)
     with without_column("last_name"):
         page = client.post("/migrations/apply/")
         assert page.status_code == 403
-        assert "Password of ada" in page.content.decode()
+        assert "Password for ada" in page.content.decode()
         wrong = client.post("/migrations/apply/", {FIELD: "wrong"})
-        assert "This is not the password" in wrong.content.decode()
+        assert "is wrong" in wrong.content.decode()
         assert not is_fresh(client)
         assert (
             client.post("/migrations/apply/", {FIELD: PASSWORD}).status_code == 428
-        )  # the fingerprint is missing: the password was right
+        )  # only the fingerprint is missing: the password was correct
         assert is_fresh(client)
 
 
 def test_the_api_renews_a_login_all_the_same():
-    """In the same way."""
     client = signed_in_with_a_password()
     grow_old(client)
     words = {"content_type": "application/json"}
@@ -173,7 +172,7 @@ def test_the_api_renews_a_login_all_the_same():
 
 
 def test_a_transaction_around_the_request_is_not_spoilt():
-    """Some middleware opens one: what comes after in it still works."""
+    """Some middleware opens one: later queries in it still work."""
     client = signed_in_with_a_password()
     with without_column("last_name"), transaction.atomic():
         assert client.get(STATUS).status_code == 200
@@ -184,7 +183,7 @@ def test_a_transaction_around_the_request_is_not_spoilt():
 
 
 def test_a_column_that_comes_in_this_moment_is_no_harm(monkeypatch):
-    """Django looks twice at a table, and stumbles when the first look was too early."""
+    """Django reads a table twice, and fails when the first read was too early."""
     client = signed_in_with_a_password()
     looks = []
     usual = type(connection.introspection).get_table_description
@@ -202,7 +201,7 @@ def test_a_column_that_comes_in_this_moment_is_no_harm(monkeypatch):
 
 
 def test_the_columns_that_exist_are_read_and_no_others(django_assert_num_queries):
-    """The user that is handed out knows that the column is missing."""
+    """The returned user defers the missing column."""
     from migration_route.access.sessions import with_partial_user
 
     client = signed_in_with_a_password()

@@ -1,4 +1,4 @@
-"""May they? Every right against every other, and the databases of an actor."""
+"""Tests of every right against every other, and of the databases of an actor."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pwd
 
 import pytest
 
-from migration_route.access.actors import Actor, authorise, may, rights_of, shell_actor
-from migration_route.core.enums import PEOPLE_ONLY, ActorKind, Scope
+from migration_route.access.actors import Actor, authorise, may, scopes_of, shell_actor
+from migration_route.core.enums import USER_ONLY_SCOPES, ActorKind, Scope
 from migration_route.core.errors import Forbidden, Unauthenticated
 from tests.factories import an_actor
 
@@ -29,13 +29,14 @@ IMPLIED = {
 
 @pytest.mark.parametrize("scope", Scope)
 def test_a_right_brings_the_rights_to_read_and_nothing_else(scope):
-    """Whoever may do something to a plan may read it; nothing that changes is implied."""
-    assert rights_of(an_actor(scope)) == {scope, *IMPLIED[scope]}
+    """Any right on a plan implies reading it; none implies a right that changes
+    something."""
+    assert scopes_of(an_actor(scope)) == {scope, *IMPLIED[scope]}
 
 
 @pytest.mark.parametrize("scope", Scope)
 def test_nobody_without_a_right_may_do_it(scope):
-    """The error names the right that is missing."""
+    """The error names the missing right."""
     actor = an_actor(databases=None, scopes=frozenset())
     assert not may(actor, scope)
     with pytest.raises(Forbidden) as refused:
@@ -43,9 +44,9 @@ def test_nobody_without_a_right_may_do_it(scope):
     assert refused.value.facts == {"needs": scope}
 
 
-@pytest.mark.parametrize("scope", sorted(PEOPLE_ONLY))
+@pytest.mark.parametrize("scope", sorted(USER_ONLY_SCOPES))
 def test_no_token_may_do_what_is_for_people(scope):
-    """Not even one whose scopes say so."""
+    """Even if its scopes contain it."""
     token = an_actor(*Scope, kind=ActorKind.TOKEN, name="ci")
     assert not may(token, scope)
     with pytest.raises(Forbidden):
@@ -54,7 +55,7 @@ def test_no_token_may_do_what_is_for_people(scope):
 
 
 def test_all_of_several_rights_are_needed():
-    """To go back is to apply and to reverse."""
+    """A backwards run requires both `apply` and `reverse`."""
     with pytest.raises(Forbidden) as refused:
         authorise(an_actor(Scope.APPLY), Scope.APPLY, Scope.REVERSE)
     assert refused.value.facts == {"needs": "reverse"}
@@ -62,28 +63,27 @@ def test_all_of_several_rights_are_needed():
 
 
 def test_an_actor_may_be_kept_to_some_databases():
-    """The right counts on those databases alone, and where none is named."""
+    """The right applies to those databases only, and where no database is named."""
     actor = an_actor(Scope.APPLY, databases=frozenset({"other"}))
     authorise(actor, Scope.APPLY, database="other")
     authorise(actor, Scope.READ)
-    with pytest.raises(Forbidden, match="may not touch the database 'default'"):
+    with pytest.raises(Forbidden, match="has no access to the database 'default'"):
         authorise(actor, Scope.APPLY, database="default")
 
 
 def test_an_empty_list_of_databases_is_none_at_all():
-    """An empty list does not mean every database."""
     actor = an_actor(databases=frozenset())
     assert not may(actor, Scope.READ, "default")
 
 
 def test_nobody_is_unauthenticated():
-    """Without a session and without a token, the answer is 401, not 403."""
+    """Without a session and a token the response is 401, not 403."""
     with pytest.raises(Unauthenticated):
         authorise(Actor(kind=ActorKind.ANONYMOUS), Scope.READ)
 
 
 def test_a_flaw_counts_before_every_right():
-    """A session without a CSRF token may do nothing, whoever it belongs to."""
+    """A session without a CSRF token has no rights, whoever its user is."""
     flaw = Forbidden("The CSRF check failed.")
     actor = an_actor(flaw=flaw)
     assert not may(actor, Scope.READ)
@@ -92,15 +92,16 @@ def test_a_flaw_counts_before_every_right():
 
 
 def test_who_has_a_shell_has_every_right():
-    """The command runs with the settings' own passwords: nothing could be kept from it."""
+    """The command has the passwords of the settings: denying it anything would be
+    pointless."""
     actor = shell_actor()
     assert actor.kind is ActorKind.COMMAND
-    assert rights_of(actor) == frozenset(Scope)
+    assert scopes_of(actor) == frozenset(Scope)
     assert "@" in actor.name
 
 
 def test_a_user_without_a_name_has_a_number(monkeypatch):
-    """A container may run with a user id that no password file knows."""
+    """A container may run with a user id that is not in the password file."""
 
     def nobody(uid: int) -> str:
         raise KeyError(f"getpwuid(): uid not found: {uid}")
@@ -111,7 +112,7 @@ def test_a_user_without_a_name_has_a_number(monkeypatch):
 
 @pytest.mark.parametrize("variable", ["LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER"])
 def test_no_variable_of_the_environment_decides_who_has_the_shell(monkeypatch, variable):
-    """It is the account of the process, on whatever host."""
+    """The process account counts, on any host."""
     before = shell_actor()
     monkeypatch.setenv(variable, "grace")
     monkeypatch.setattr("socket.gethostname", lambda: "another-host")

@@ -1,4 +1,4 @@
-"""Is a permit good for one run of one plan, and for nothing else?"""
+"""Tests that a permit is valid for one run of one plan only."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _inline(history, project, settings):
 
 @pytest.fixture
 def plan(history):
-    """Give a plan of one step that makes a table."""
+    """Return a plan of one step that creates a table."""
     history.table("0001_a", "made_a")
     return plain_plan(PlanRequest())
 
@@ -48,25 +48,25 @@ def permit_for(plan, **words):
 
 
 def bearer(text, **words):
-    """Return the headers of a machine that has it."""
+    """Return the headers with this permit."""
     return {"headers": {"Authorization": f"Bearer {text}", **words}}
 
 
 def post_run(text, plan, **body):
-    """Ask the API for the run."""
+    """POST a run to the API."""
     words = {"database": plan.database, "fingerprint": plan.fingerprint, **body}
     headers = bearer(text, Prefer="wait=30")
     return Client().post(API + "runs", json.dumps(words), "application/json", **headers)
 
 
 def denials():
-    """Return the codes of those who were turned away."""
+    """Return the codes of the recorded denials."""
     found = list_entries(before=None, limit=200)
     return [e.facts["code"] for e in found if e.action == "denied"]
 
 
 def test_a_permit_carries_out_its_plan_once(plan):
-    """The second use names the run of the first one, and is on the ledger."""
+    """The second use names the run of the first one, and is recorded on the ledger."""
     text = permit_for(plan)
     first = post_run(text, plan)
     assert first.status_code == 200, first.content
@@ -83,7 +83,7 @@ def test_a_permit_carries_out_its_plan_once(plan):
 
 
 def test_whoever_has_a_permit_may_read_its_database_and_no_other(plan):
-    """To look at the plan, and at what became of the run."""
+    """To read the plan and the run."""
     text = permit_for(plan)
     client = Client()
     assert client.get(API + "plan", **bearer(text)).status_code == 200
@@ -110,7 +110,7 @@ def test_whoever_has_a_permit_may_read_its_database_and_no_other(plan):
     ],
 )
 def test_a_permit_is_for_no_other_plan(plan, change):
-    """Nothing is applied, and the permit is still good."""
+    """Nothing is applied, and the permit stays valid."""
     text = permit_for(plan)
     answer = post_run(text, plan, **change)
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
@@ -119,7 +119,7 @@ def test_a_permit_is_for_no_other_plan(plan, change):
 
 
 def test_a_permit_does_not_outlive_its_plan(plan, history):
-    """What was deployed since is in the plan, and not in the permit."""
+    """A migration deployed since is in the plan, and not in the permit."""
     text = permit_for(plan)
     history.table("0002_b", "made_b")
     answer = post_run(text, plan)
@@ -129,7 +129,7 @@ def test_a_permit_does_not_outlive_its_plan(plan, history):
 
 
 def test_what_has_changed_is_no_permit_of_ours(plan, settings):
-    """Nor is what another project has signed, or what its time has taken."""
+    """Nor is one that another project has signed, or one that has expired."""
     text = permit_for(plan)
     for other in (text[:-3] + "AAA", text.replace("~", ""), "mrp_", "mrp_~", "mrp_" * 2000):
         actor = authenticate_permit(other, address="")
@@ -142,7 +142,7 @@ def test_what_has_changed_is_no_permit_of_ours(plan, settings):
 
 
 def test_a_permit_expires(plan, monkeypatch):
-    """Its issuer is named all the same."""
+    """The error still names its issuer."""
     text = permit_for(plan, lifetime=timedelta(milliseconds=1))
     answer = post_run(text, plan)
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
@@ -152,7 +152,7 @@ def test_a_permit_expires(plan, monkeypatch):
 
 
 def test_it_stands_for_the_approval_of_people(plan, settings, project):
-    """Whatever the policy demands of others; the run says by which permit."""
+    """Whatever the policy requires otherwise; the run names the permit."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "APPROVALS": {"required": 3}}
     project()
     text = permit_for(plan)
@@ -162,7 +162,8 @@ def test_it_stands_for_the_approval_of_people(plan, settings, project):
 
 
 def test_it_does_not_stand_for_what_stopped_midway(plan):
-    """The database is in between: the permit is refused, and is good once that is over."""
+    """The database is partially migrated: the permit is refused, and valid after that is
+    resolved."""
     stopped, _ = ledger_runs.create_run(a_new_run(database="default"))
     ledger_runs.move(stopped.id, to=RunState.PARTIAL, expected={RunState.QUEUED})
     text = permit_for(plan)
@@ -175,16 +176,16 @@ def test_it_does_not_stand_for_what_stopped_midway(plan):
 
 
 def test_permits_can_be_switched_off(plan, settings):
-    """Then none is made, and none is good."""
+    """Then none is issued, and none is valid."""
     text = permit_for(plan)
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "PERMITS": False}
     assert authenticate_permit(text, address="").flaw is not None
-    with pytest.raises(Exception, match="switched off"):
+    with pytest.raises(Exception, match="disabled"):
         permit_for(plan)
 
 
 def test_of_many_at_once_one_uses_it(plan):
-    """The unique column decides, not a look before."""
+    """The unique column decides, not a previous read."""
     text = permit_for(plan)
     answers = at_once(4, lambda _: post_run(text, plan))
     codes = sorted(answer.status_code for answer in answers)
@@ -196,7 +197,7 @@ def test_of_many_at_once_one_uses_it(plan):
 
 
 def test_the_same_key_gives_the_same_run(plan):
-    """A call that is repeated because the answer was lost is no second use."""
+    """A request that is repeated because its response was lost is not a second use."""
     text = permit_for(plan)
     body = json.dumps({"fingerprint": plan.fingerprint})
     headers = bearer(text, **{"Prefer": "wait=30", "Idempotency-Key": "one"})
@@ -208,7 +209,7 @@ def test_the_same_key_gives_the_same_run(plan):
 
 
 def test_the_page_needs_nobody_to_be_signed_in(plan):
-    """Form, plan, run: each with the permit alone, and never without POST."""
+    """Form, plan, run: each with the permit alone, and only by POST."""
     text = permit_for(plan, reason="the login is behind")
     client = Client(enforce_csrf_checks=True)
     assert b"textarea" in client.get(PAGE).content
@@ -260,12 +261,12 @@ def test_the_command_prints_a_permit(plan, capsys):
 
 
 def test_issue_and_use_are_on_the_ledger(plan):
-    """The run bears the permit, and the entry of its issue names it."""
-    post_run(permit_for(plan), plan)  # it installs the ledger
+    """The run names the permit, and so does the entry of its issue."""
+    post_run(permit_for(plan), plan)  # installs the ledger
     found = list_entries(before=None, limit=99)
     run = list_runs(database=None, before=None, limit=1)[0]
     requested = next(e for e in found if e.action == "run_requested")
     assert requested.facts["permit"] == run.permit
     assert requested.facts["credential"] == {"id": run.permit}
     issued = [e.facts["permit"] for e in found if e.action == "permit_issued"]
-    assert issued in ([run.permit], [])  # [] where there was no ledger yet
+    assert issued in ([run.permit], [])  # [] without a ledger

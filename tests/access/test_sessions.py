@@ -1,4 +1,4 @@
-"""Which member of staff is signed in, and did they mean to send this?"""
+"""Tests of signed-in staff and of CSRF protection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATUS, RUNS = "/migrations/api/v1/status", "/migrations/api/v1/runs"
 
 
 def user(*permissions: str, **fields: Any) -> User:
-    """Return a user with these permissions of the route."""
+    """Return a user with these permissions of this package."""
     made = User.objects.create_user("ada", **{"is_staff": True, **fields})
     found = Permission.objects.filter(
         content_type__app_label="migration_route", codename__in=permissions
@@ -28,7 +28,7 @@ def user(*permissions: str, **fields: Any) -> User:
 
 
 def signed_in(made: User, **words: Any) -> Client:
-    """Return a browser in which this user is signed in."""
+    """Return a client in which this user is signed in."""
     client = Client(**words)
     client.force_login(made)
     return client
@@ -40,7 +40,7 @@ def test_a_member_of_staff_with_the_right_may_read():
 
 
 def test_a_superuser_has_every_right():
-    """Django's own rule."""
+    """As in Django."""
     made = User.objects.create_superuser("root")
     assert signed_in(made).get(STATUS).status_code == 200
 
@@ -55,20 +55,20 @@ def test_a_superuser_has_every_right():
     ],
 )
 def test_who_is_not_staff_or_lacks_the_right_is_turned_away(fields, permissions, status):
-    """A permission without staff, or staff without a permission, is not enough."""
+    """Neither a permission without staff nor staff without a permission is enough."""
     assert signed_in(user(*permissions, **fields)).get(STATUS).status_code == status
 
 
 @pytest.mark.parametrize("scope", [scope for scope in Scope if scope is not Scope.READ])
 def test_every_right_but_reading_has_a_permission_of_its_name(scope):
-    """An admin finds the same words that tokens use."""
+    """Permissions have the same names as the scopes of tokens."""
     assert Permission.objects.filter(
         content_type__app_label="migration_route", codename=scope
     ).exists()
 
 
 def test_nobody_is_unauthenticated():
-    """Without a session the answer is 401, and says how to sign in."""
+    """Without a session the response is 401, and says how to sign in."""
     answer = Client().get(STATUS)
     assert answer.status_code == 401
     assert answer["WWW-Authenticate"].startswith("Bearer")
@@ -88,11 +88,11 @@ def test_a_change_needs_the_csrf_token():
         ("MULTIPART/FORM-DATA", (400, "invalid_request")),
         ("multipart/form-data", (400, "invalid_request")),
         ("multipart/form-data; boundary=", (400, "invalid_request")),
-        ("multipart/form-data; boundary=x", (403, "csrf")),  # a form, with nothing in it
+        ("multipart/form-data; boundary=x", (403, "csrf")),  # an empty form
     ],
 )
 def test_a_form_that_cannot_be_read_is_told_not_raised(kind, told):
-    """It might have brought the CSRF token."""
+    """It might have contained the CSRF token."""
     client = signed_in(user("apply"), enforce_csrf_checks=True)
     client.cookies["csrftoken"] = "x" * 32
     answer = client.generic("POST", RUNS, b"\x00", content_type=kind)
@@ -110,7 +110,7 @@ def test_a_change_with_the_csrf_token_passes():
 
 
 def test_a_token_needs_no_csrf_token():
-    """No browser sends it by itself."""
+    """No browser sends it automatically."""
     answer = Client(enforce_csrf_checks=True).post(
         RUNS,
         {},
@@ -121,7 +121,7 @@ def test_a_token_needs_no_csrf_token():
 
 
 def test_a_wrong_token_does_not_fall_back_to_the_session():
-    """Who sends a token is judged by it."""
+    """A request with a token is judged by the token only."""
     client = signed_in(user("view_run"))
     answer = client.get(STATUS, headers={"Authorization": "Bearer wrong"})
     assert answer.status_code == 401
@@ -129,7 +129,7 @@ def test_a_wrong_token_does_not_fall_back_to_the_session():
 
 @pytest.mark.parametrize("table", ["django_session", "auth_user"])
 def test_tables_that_cannot_be_read_are_told_not_raised(table):
-    """The table of users may be what has to be migrated."""
+    """The pending migration may be that of the user table."""
     client = signed_in(user("view_run"))
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME TO moved_away")

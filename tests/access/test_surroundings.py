@@ -1,4 +1,5 @@
-"""Is a view of the route outside of the request's transaction, on every database?"""
+"""Tests that this package's views run outside of the request's transaction, on every
+database."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from migration_route.access.isolation import isolated_view
 
 
 def test_no_request_transaction_is_opened_on_any_alias(settings, monkeypatch):
-    """Not on that of a direct way either, which is no database of the route."""
+    """Including a direct alias, which is not one of this package's databases."""
     for alias in ("default", "other"):
         changed = {**connections.settings[alias], "ATOMIC_REQUESTS": True}
         monkeypatch.setitem(connections.settings, alias, changed)

@@ -1,4 +1,4 @@
-"""Is a token known by its digest alone, until the day on which it expires?"""
+"""Tests of machine tokens: their digests and their expiry."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from migration_route.core.errors import Unauthenticated
 
 
 def today() -> str:
-    """Return today, in UTC."""
+    """Return today's date in UTC."""
     return datetime.now(UTC).date().isoformat()
 
 
 def in_days(days: int) -> str:
-    """Return a day before or after today, in UTC."""
+    """Return a date relative to today, in UTC."""
     return (datetime.now(UTC).date() + timedelta(days=days)).isoformat()
 
 
 def request_with(authorization: str):
-    """Return a request with that header."""
+    """Return a request with this Authorization header."""
     return RequestFactory().get("/", headers={"Authorization": authorization})
 
 
 def test_a_known_token_has_its_scopes():
-    """No table is asked: this test may not use a database."""
+    """No table is read: this test may not use a database."""
     actor = authenticate(request_with("Bearer deployer-secret"))
     assert (actor.kind, actor.name, actor.address) == (
         ActorKind.TOKEN,
@@ -43,7 +43,7 @@ def test_a_known_token_has_its_scopes():
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer"])
 def test_the_scheme_may_be_written_in_any_case(scheme):
-    """HTTP does not care (RFC 9110, 11.1)."""
+    """HTTP ignores the case (RFC 9110, 11.1)."""
     assert authenticate(request_with(f"{scheme} reader-secret")).flaw is None
 
 
@@ -62,7 +62,7 @@ def test_the_scheme_may_be_written_in_any_case(scheme):
     ],
 )
 def test_any_other_header_is_nobody(authorization):
-    """A wrong token is an error at once, and never a fall back to a session."""
+    """A wrong token is an error, and never falls back to a session."""
     actor = authenticate(request_with(authorization))
     assert actor.scopes == frozenset()
     with pytest.raises(Unauthenticated):
@@ -70,7 +70,7 @@ def test_any_other_header_is_nobody(authorization):
 
 
 def test_the_digest_itself_opens_nothing():
-    """What stands in the settings is no secret."""
+    """The digest in the settings is not a secret."""
     assert authenticate_token(digest_of("reader-secret"), address="") is None
 
 
@@ -79,7 +79,7 @@ def test_the_digest_itself_opens_nothing():
     [(None, True), (in_days(2), True), (today(), False), (in_days(-1), False)],
 )
 def test_a_token_is_good_until_the_day_on_which_it_expires(settings, expires, is_good):
-    """On the named day it is no longer good, and the answer says so by name."""
+    """On that day it is no longer valid, and the error says so."""
     entry = {"name": "ci", "sha256": digest_of("x"), "scopes": ["read"], "expires": expires}
     settings.MIGRATION_ROUTE = {"TOKENS": [entry]}
     actor = authenticate_token("x", address="")
@@ -89,7 +89,7 @@ def test_a_token_is_good_until_the_day_on_which_it_expires(settings, expires, is
 
 
 def test_a_token_whose_last_moment_is_set_can_be_used(settings):
-    """A date with a time in the settings is no error of the one who asks."""
+    """A date with a time in the settings causes no error on use."""
     entry = {"name": "ci", "sha256": digest_of("x"), "scopes": ["read"]}
     moment = datetime.now(UTC) + timedelta(days=2)
     settings.MIGRATION_ROUTE = {"TOKENS": [{**entry, "expires": moment}]}
@@ -97,14 +97,13 @@ def test_a_token_whose_last_moment_is_set_can_be_used(settings):
 
 
 def test_a_token_may_be_kept_to_some_databases(settings):
-    """Its databases come with it."""
     entry = {"name": "ci", "sha256": digest_of("x"), "scopes": ["read"]}
     settings.MIGRATION_ROUTE = {"TOKENS": [{**entry, "databases": ["other"]}]}
     assert authenticate_token("x", address="").databases == {"other"}
 
 
 def test_a_new_secret_is_new_and_carries_its_mark():
-    """Scanners find the mark, nobody guesses the rest."""
+    """Scanners recognize the prefix; the rest is random."""
     secrets = {new_secret() for _ in range(100)}
     assert len(secrets) == 100
     assert all(secret.startswith("mrt_") and len(secret) == 47 for secret in secrets)

@@ -1,7 +1,7 @@
-"""Values that no call can use are refused with 400 or 404, on every database.
+"""Tests that invalid values are refused with 400 or 404, on every database.
 
-A table names the values that were met; the sweep sends every hostile value in every
-parameter and body field that `openapi.json` lists.
+A table lists the values that have occurred; a second test sends every hostile value in
+every parameter and body field that `openapi.json` lists.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ EXTREMES = [
     1764547200,
     1e300,
 ]
-"""Values of a time: beyond the calendar in UTC, beyond a year ahead, or no time."""
+"""Invalid times: beyond the calendar in UTC, more than a year ahead, or not a time."""
 
 MALFORMED = [
     "abc",
@@ -86,12 +86,12 @@ HOSTILE = [
     "%00",
     "' OR 1=1 --",
 ]
-"""What is sent in the place of every parameter and field."""
+"""Values that are sent for every parameter and field."""
 
 
 @pytest.fixture
 def person(settings: Any) -> Client:
-    """A person with every right, whose login is fresh enough."""
+    """A user with every right, whose login is fresh."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "REAUTHENTICATE": None}
     client = Client(raise_request_exception=False)
     client.force_login(user(is_superuser=True))
@@ -99,7 +99,7 @@ def person(settings: Any) -> Client:
 
 
 def send(client: Client, method: str, path: str, body: Any = None) -> Any:
-    """Send a call; a body that is no text yet is written as JSON."""
+    """Send a call; a body that is not yet text is encoded as JSON."""
     words: dict[str, Any] = {}
     if body is not None:
         text = body if isinstance(body, str) else json.dumps(body)
@@ -119,7 +119,7 @@ def expect_invalid(response: Any, what: object) -> None:
 
 @pytest.mark.parametrize("path", ["/runs", "/rehearsals"])
 def test_a_malformed_fingerprint_is_an_invalid_request(history, person, path):
-    """It cannot name any plan; one that is well formed names another plan."""
+    """It cannot match any plan; a well-formed one belongs to another plan."""
     history.write("0001_first")
     for fingerprint in MALFORMED:
         body = {"fingerprint": fingerprint}
@@ -132,7 +132,7 @@ def test_a_malformed_fingerprint_is_an_invalid_request(history, person, path):
 
 
 def test_a_missing_fingerprint_is_still_required(history, person):
-    """No fingerprint is another problem than a malformed one."""
+    """A missing fingerprint has another code than a malformed one."""
     history.write("0001_first")
     for body in ({}, {"fingerprint": ""}):
         missing = send(person, "post", "/runs", body)
@@ -144,14 +144,14 @@ def test_a_missing_fingerprint_is_still_required(history, person):
 
 @pytest.mark.parametrize("extra", [{}, {"wait_for_window": False}])
 def test_a_time_that_is_out_of_range_is_an_invalid_request(history, person, extra):
-    """In JSON and in the form, before anything is put on record."""
+    """In JSON and in the form, before anything is recorded."""
     history.write("0001_first")
     right = plain_plan(PlanRequest()).fingerprint
     for at in EXTREMES:
         body = {"fingerprint": right, "at": at, **extra}
         expect_invalid(send(person, "post", "/runs", body), at)
         if at == "2026-12-01T02:00:00":
-            continue  # the form reads the clock of the site
+            continue  # the form uses the time zone of the site
         page = person.post(f"{PAGES}/apply/", {"fingerprint": right, "at": str(at)})
         assert page.status_code == 400, (at, page.content)
     assert not Run.objects.exists()
@@ -162,7 +162,7 @@ def test_a_time_that_is_out_of_range_is_an_invalid_request(history, person, extr
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One call, and the status that it is answered with."""
+    """A call, and the status of its response."""
 
     path: str
     status: int = 400
@@ -236,7 +236,7 @@ TABLE = [
 
 
 def test_a_value_that_is_out_of_range_is_refused(history, person):
-    """The status says that the request is at fault, and nothing changes."""
+    """The status is a client error, and nothing changes."""
     history.write("0001_first")
     run, _ = runs.create_run(a_new_run(database="other"))
     for case in TABLE:
@@ -254,18 +254,18 @@ def test_a_value_that_is_out_of_range_is_refused(history, person):
     assert [(row.id, row.state) for row in Run.objects.all()] == [(run.id, "queued")]
 
 
-# --- the sweep --------------------------------------------------------------------------
+# --- every parameter and field --------------------------------------------------------
 
 
 def calls() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Go through every call of the API."""
+    """Yield every call of the API."""
     for path, methods in json.loads(document("x"))["paths"].items():
         for method, call in methods.items():
             yield method, path, call
 
 
 def fields_of(call: dict[str, Any]) -> list[str]:
-    """Return the names of the fields that the body of a call takes."""
+    """Return the fields of a call's body."""
     if "requestBody" not in call:
         return []
     schema = call["requestBody"]["content"]["application/json"]["schema"]
@@ -275,7 +275,7 @@ def fields_of(call: dict[str, Any]) -> list[str]:
 
 @pytest.fixture
 def world(history, person):
-    """One run that waits for approval, and a plan that can be applied."""
+    """Return a run that waits for approval, and a plan that can be applied."""
     history.write("0001_first")
     demand = ApprovalRequirement(required=1, rule="APPROVALS", why="the test says so")
     run, _ = runs.create_run(a_new_run(database="other", demand=demand))
@@ -303,7 +303,7 @@ def test_no_value_of_a_query_parameter_makes_a_call_fail(world, person):
     for path, name in QUERIES:
         for value in HOSTILE:
             if value == "\ud800":
-                continue  # not to be had in an address: it is decoded with replacement
+                continue  # cannot occur in a URL: decoding replaces it
             address = path.replace("{run}", world) + f"?{name}={quote(value)}"
             response = send(person, "get", address)
             assert response.status_code < 500, (address, response.content)
@@ -322,7 +322,7 @@ def test_no_value_of_a_body_field_makes_a_call_fail(world, person):
 
 
 def test_the_longest_text_outside_of_the_basic_plane_is_stored(world, person):
-    """What is within the limits is written, and read back as it was sent."""
+    """A value within the limits is stored, and read back unchanged."""
     reason = "\U0001f680" * 2000
     cancelled = send(person, "post", f"/runs/{world}/cancel", {"reason": reason})
     assert cancelled.status_code == 200, cancelled.content
@@ -346,11 +346,11 @@ def test_an_identifier_in_the_path_is_checked(world, person):
                 assert response.status_code in {400, 404, 405}, (address, response.content)
 
 
-# --- text that a page takes -------------------------------------------------------------
+# --- text in forms --------------------------------------------------------------------
 
 
 def test_a_reason_that_cannot_be_stored_is_refused_by_a_page(world, person):
-    """A NUL is refused by PostgreSQL alone: the page answers the same on each."""
+    """PostgreSQL alone refuses a NUL: the page responds the same on each database."""
     before = Entry.objects.count()
     for verb in ("cancel", "hold", "resume", "approve", "reject"):
         for reason in ("a\x00b", "x" * 2001):
@@ -374,6 +374,6 @@ def test_a_reason_that_cannot_be_stored_is_refused_by_a_page(world, person):
     ],
 )
 def test_a_page_refuses_a_query_that_it_cannot_use(world, person, query):
-    """With a page that says so, never with an error of the server."""
+    """By a page with the reason, never by a server error."""
     response = person.get(f"{PAGES}/{query}")
     assert response.status_code in {400, 404}, (query, response.status_code)

@@ -1,4 +1,4 @@
-"""Does the API take what fits, refuse what does not, and say so for machines?"""
+"""Tests of the API's calls, errors and OpenAPI document."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNKNOWN = "0" * 32
 
 
 def call(path: str, who: str = "reader", method: str = "get", **words):
-    """Call the API as the machine with that token."""
+    """Call the API with the machine token."""
     headers = {"Authorization": f"Bearer {who}-secret", **words.pop("headers", {})}
     if "body" in words:
         body = words.pop("body")
@@ -43,7 +43,7 @@ def call(path: str, who: str = "reader", method: str = "get", **words):
 
 
 def a_run(state: RunState = RunState.QUEUED):
-    """Return a run in that state, with three events."""
+    """Return a run in this state, with three events."""
     run, _ = runs.create_run(a_new_run())
     with using_private_connection("default"):
         journal = RunLog(run)
@@ -55,7 +55,7 @@ def a_run(state: RunState = RunState.QUEUED):
     return run.id
 
 
-# --- what all addresses have in common ----------------------------------------------
+# --- common to all URLs ----------------------------------------------------------------
 
 GETS = [
     "status",
@@ -72,7 +72,7 @@ NEVER = ["post", "put", "patch", "delete"]
 
 
 def is_problem(response, status: int, code: str) -> Any:
-    """Check that this is a problem as RFC 9457 shapes it, and return it."""
+    """Check that this is a problem as in RFC 9457, and return it."""
     assert (response.status_code, response.json().get("code")) == (status, code)
     assert response["Content-Type"] == "application/problem+json"
     problem = response.json()
@@ -85,7 +85,7 @@ def is_problem(response, status: int, code: str) -> Any:
 
 @pytest.mark.parametrize("path", [*GETS, *POSTS, "runs/x", "nowhere", ""])
 def test_every_answer_names_the_build_and_is_not_kept(path):
-    """Also an error, also an address that is none, also without a token."""
+    """Also an error, an unknown URL, and a request without a token."""
     response = Client().get(API + path)
     assert response["Migration-Route-Build"] == sources.build()
     assert "no-store" in response["Cache-Control"]
@@ -94,7 +94,7 @@ def test_every_answer_names_the_build_and_is_not_kept(path):
 @pytest.mark.parametrize("path", GETS)
 @pytest.mark.parametrize("method", NEVER)
 def test_a_method_that_means_nothing_here_is_405(path, method):
-    """The methods that do are named."""
+    """The response lists the allowed methods."""
     if (path, method) == ("runs", "post"):
         return
     response = call(path, method=method)
@@ -113,7 +113,7 @@ def test_what_changes_something_is_posted(path, method):
 
 @pytest.mark.parametrize("path", GETS)
 def test_head_is_get_without_a_body_and_options_names_the_methods(path):
-    """As HTTP has it."""
+    """As in HTTP."""
     assert call(path, "planner", "head").content == b""
     response = call(path, method="options")
     assert response.status_code == 204
@@ -122,14 +122,14 @@ def test_head_is_get_without_a_body_and_options_names_the_methods(path):
 
 @pytest.mark.parametrize("path", [*GETS, f"runs/{UNKNOWN}", f"runs/{UNKNOWN}/events"])
 def test_an_unknown_query_parameter_is_an_error(path):
-    """A typing error is not a wish, and a secret does not go into an address."""
+    """A typing error must not be ignored, and a secret must not be in a URL."""
     problem = is_problem(call(f"{path}?tokn=x", "planner"), 400, "invalid_request")
     assert "tokn" in problem["detail"]
 
 
 @pytest.mark.parametrize("path", [p for p in GETS if p not in {"ready", "openapi.json"}])
 def test_nothing_but_readiness_and_the_document_is_public(path):
-    """Whoever comes without a token learns nothing."""
+    """A request without a token gets no information."""
     response = Client().get(API + path)
     is_problem(response, 401, "unauthenticated")
     assert response["WWW-Authenticate"].startswith("Bearer")
@@ -137,13 +137,13 @@ def test_nothing_but_readiness_and_the_document_is_public(path):
 
 @pytest.mark.parametrize("path", ["nowhere", "", "runs/a/b/c", "status/", "RUNS"])
 def test_an_address_that_is_none_is_a_problem_too(path):
-    """Not the page that the project shows."""
+    """Not the error page of the project."""
     is_problem(call(path), 404, "unknown_address")
 
 
 @pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
 def test_every_error_has_its_shape(kind):
-    """Code, status, title, detail, hint, and facts with the run apart."""
+    """Code, status, title, detail, hint, and facts, with the run as its own field."""
 
     def fail(request):
         raise kind("It is so.", hint="Do this.", run="42", step="a.b")
@@ -163,7 +163,7 @@ def test_every_error_has_its_shape(kind):
 
 
 def test_what_nobody_foresaw_is_a_problem_without_its_words(caplog):
-    """The log has the traceback, the caller does not."""
+    """The traceback is in the log, not in the response."""
 
     def fail(request):
         raise ValueError("the password is hunter2")
@@ -175,7 +175,8 @@ def test_what_nobody_foresaw_is_a_problem_without_its_words(caplog):
 
 
 def test_no_address_stands_in_the_transaction_of_its_request():
-    """Neither `ATOMIC_REQUESTS`, nor a login page, nor a CSRF page comes before ours."""
+    """Neither `ATOMIC_REQUESTS` nor a login or CSRF page of the project takes effect
+    first."""
 
     def look(request):
         return answer(schemas.ReadyAnswer(ready=True))
@@ -209,30 +210,30 @@ def test_no_address_stands_in_the_transaction_of_its_request():
     ],
 )
 def test_a_body_that_does_not_fit_is_400(body):
-    """Whatever bytes come."""
+    """Whatever its bytes."""
     is_problem(call("runs", "deployer", "post", body=body), 400, "invalid_request")
 
 
 def test_a_body_that_is_too_large_is_413():
-    """It is not even read."""
+    """It is not read at all."""
     body = {"reason": "x" * LARGEST_BODY}
     is_problem(call("runs", "deployer", "post", body=body), 413, "invalid_request")
 
 
 def test_a_body_that_is_as_large_as_may_be_is_read():
-    """The bound itself fits."""
+    """The limit is inclusive."""
     body = json.dumps({}) + " " * (LARGEST_BODY - 2)
     is_problem(call("runs", "deployer", "post", body=body), 428, "fingerprint_required")
 
 
 def test_no_body_is_an_empty_one():
-    """What is missing is told by name."""
+    """Missing fields are reported by name."""
     is_problem(call("runs", "deployer", "post", body=b""), 428, "fingerprint_required")
 
 
 @pytest.mark.parametrize("key", ["", "x" * 201])
 def test_an_idempotency_key_has_a_length(key):
-    """Nobody means an empty one."""
+    """An empty key is not accepted."""
     response = call(
         "runs",
         "deployer",
@@ -259,12 +260,12 @@ def test_an_idempotency_key_has_a_length(key):
     ],
 )
 def test_how_long_to_wait_is_read_from_prefer(prefer, seconds):
-    """A preference that is not understood is ignored (RFC 7240, 2)."""
+    """An unknown preference is ignored (RFC 7240, 2)."""
     request = RequestFactory().get("/", headers={"Prefer": prefer})
     assert wanted_wait(request) == seconds
 
 
-# --- each call ----------------------------------------------------------------------
+# --- individual calls ------------------------------------------------------------------
 
 
 def test_status_answers_for_every_database():
@@ -312,7 +313,7 @@ def test_a_plan_takes_several_targets():
 
 
 def test_a_plan_tells_as_much_as_is_asked_for(history):
-    """No SQL at all, that of everything, or that of the steps behind so many."""
+    """No SQL at all, that of all steps, or that of the steps after a number."""
     history.table("0001_a", "made_a")
     history.table("0002_b", "made_b")
 
@@ -329,12 +330,12 @@ def test_a_plan_tells_as_much_as_is_asked_for(history):
 
 
 def test_reading_a_plan_needs_its_right():
-    """A reader of runs is not a reader of plans."""
+    """The right to read runs does not include plans."""
     is_problem(call("plan"), 403, "forbidden")
 
 
 def test_runs_come_by_page():
-    """Newest first, and the cursor leads to the next."""
+    """Newest first, with a cursor to the next page."""
     ids = [a_run(RunState.FAILED) for _ in range(3)]
     first = call("runs?limit=2").json()
     assert [run["id"] for run in first["runs"]] == ids[:0:-1]
@@ -359,12 +360,12 @@ def test_runs_come_by_page():
     ],
 )
 def test_a_page_that_is_none_is_400(query):
-    """No number is guessed."""
+    """An invalid number is not replaced."""
     is_problem(call(f"runs?{query}"), 400, "invalid_request")
 
 
 def test_one_run_is_shown_in_the_shape_of_the_contract():
-    """Every key of it is there."""
+    """With all of its keys."""
     found = call(f"runs/{a_run()}").json()
     assert set(found) >= {
         "id",
@@ -388,13 +389,13 @@ def test_one_run_is_shown_in_the_shape_of_the_contract():
 
 @pytest.mark.parametrize("path", ["runs/{}", "runs/{}/events"])
 def test_a_run_that_is_not_there_is_404(path):
-    """And what is no id is 400."""
+    """An invalid id is 400."""
     is_problem(call(path.format(UNKNOWN)), 404, "unknown_run")
     is_problem(call(path.format("xyz")), 400, "invalid_request")
 
 
 def test_events_come_after_a_number():
-    """In order, from behind it; `ended` when no more will come."""
+    """In order, after that number; `ended` when no more will come."""
     run = a_run()
     found = call(f"runs/{run}/events?after=1&limit=1").json()
     assert [(event["number"], event["text"]) for event in found["events"]] == [(2, "b")]
@@ -420,7 +421,7 @@ def test_events_come_as_a_stream():
 
 
 def test_a_stream_is_resumed_without_a_gap():
-    """`Last-Event-ID` is the last number that came."""
+    """`Last-Event-ID` is the number of the last event received."""
     run = a_run(RunState.FAILED)
     headers = {"Accept": "text/event-stream", "Last-Event-ID": "2"}
     text = call(f"runs/{run}/events?after=1", headers=headers).getvalue().decode()
@@ -430,13 +431,13 @@ def test_a_stream_is_resumed_without_a_gap():
 
 @pytest.mark.parametrize("number", ["x", "-1", "1.5", "9" * 30])
 def test_a_number_that_is_none_cannot_be_resumed_from(number):
-    """A proxy may have spoilt it."""
+    """A proxy may have changed it."""
     headers = {"Accept": "text/event-stream", "Last-Event-ID": number}
     is_problem(call(f"runs/{a_run()}/events", headers=headers), 400, "invalid_request")
 
 
 def test_a_stream_hangs_up_after_a_while(settings):
-    """An open stream would pin a worker."""
+    """An open stream would occupy a worker."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "WAIT": "200ms"}
     response = call(f"runs/{a_run()}/events", headers={"Accept": "text/event-stream"})
     text = response.getvalue().decode()
@@ -445,7 +446,7 @@ def test_a_stream_hangs_up_after_a_while(settings):
 
 
 def test_a_run_is_cancelled_by_who_may():
-    """A reader may not; what has ended cannot be."""
+    """A user with only the right to read may not; an ended run cannot be cancelled."""
     run = a_run()
     is_problem(call(f"runs/{run}/cancel", "reader", "post", body={}), 403, "forbidden")
     found = call(f"runs/{run}/cancel", "deployer", "post", body={"reason": "enough"})
@@ -456,14 +457,14 @@ def test_a_run_is_cancelled_by_who_may():
 
 
 def test_no_token_resolves_a_run():
-    """That is for people."""
+    """Only users may."""
     run = a_run(RunState.PARTIAL)
     response = call(f"runs/{run}/resolve", "deployer", "post", body={"reason": "x"})
     is_problem(response, 403, "forbidden")
 
 
 def test_a_run_is_resolved_in_one_of_four_ways():
-    """Anything else is a mistake in the request, and changes nothing."""
+    """Anything else is an invalid request, and changes nothing."""
     run = a_run(RunState.PARTIAL)
     body = {"reason": "x", "how": "somehow"}
     response = call(f"runs/{run}/resolve", "deployer", "post", body=body)
@@ -472,7 +473,7 @@ def test_a_run_is_resolved_in_one_of_four_ways():
 
 
 def test_the_ledger_comes_by_page_and_is_verified():
-    """Newest first; a change is told with its place."""
+    """Newest first; a changed entry is reported with its position."""
     run = a_run(RunState.FAILED)
     first = call("ledger?limit=1").json()
     assert (first["entries"][0]["run"], first["next"]) == (run, 2)
@@ -490,7 +491,7 @@ def test_the_ledger_comes_by_page_and_is_verified():
 
 
 def test_a_tampered_ledger_can_still_be_read():
-    """Whoever looks for the damage must be able to see it."""
+    """The damage must remain visible."""
     run = a_run(RunState.FAILED)
     Entry.objects.filter(sequence=2).update(action="no such word", facts="not JSON")
     Event.objects.filter(run=run, number=1).update(kind="no such word")
@@ -500,13 +501,13 @@ def test_a_tampered_ledger_can_still_be_read():
 
 
 def test_readiness_says_no_more_than_it_must():
-    """One word, for whoever asks."""
+    """One word, for any client."""
     response = Client().get(API + "ready")
     assert (response.status_code, response.json()) == (200, {"ready": True})
 
 
 def test_what_is_pending_is_not_ready(history):
-    """503, so that no traffic comes."""
+    """503, so that no traffic arrives."""
     history.table("0001_a", "made_a")
     response = Client().get(API + "ready")
     assert (response.status_code, response.json()) == (503, {"ready": False})
@@ -515,11 +516,11 @@ def test_what_is_pending_is_not_ready(history):
 # --- the document -------------------------------------------------------------------
 
 DOCUMENT = json.loads(document(API.rstrip("/")))
-UNLISTED = {"openapi.json", "", "<path:rest>"}  # the document, and all other addresses
+UNLISTED = {"openapi.json", "", "<path:rest>"}  # except the document itself
 
 
 def test_the_document_is_served_for_this_place():
-    """Its server is where the project mounted the route."""
+    """Its server is the URL where the project mounts this package."""
     found = Client().get(API + "openapi.json").json()
     assert found["servers"] == [{"url": API.rstrip("/")}]
     assert found["openapi"].startswith("3.1")
@@ -527,7 +528,7 @@ def test_the_document_is_served_for_this_place():
 
 
 def test_every_address_is_in_the_document_and_no_other():
-    """What can be called is told, with each of its methods."""
+    """Every available call is listed, with each of its methods."""
     served = {}
     for pattern in urls.urlpatterns:
         route = str(pattern.pattern)
@@ -548,7 +549,7 @@ def test_every_reference_in_the_document_leads_somewhere():
 
 
 def calls():
-    """Go through every call of the document."""
+    """Yield every call of the document."""
     return [
         (path, method, operation)
         for path, methods in DOCUMENT["paths"].items()
@@ -560,7 +561,7 @@ def calls():
     ("path", "method", "operation"), calls(), ids=lambda v: str(v)[:30]
 )
 def test_every_call_is_told_as_openapi_wants_it(path, method, operation):
-    """Summary, answers, errors, and each part of its path as a parameter."""
+    """Summary, responses, errors, and each part of its path as a parameter."""
     assert operation["summary"]
     responses = operation["responses"]
     assert any(status.startswith("2") for status in responses)
@@ -585,6 +586,6 @@ def test_every_call_is_told_as_openapi_wants_it(path, method, operation):
 
 
 def test_operations_have_names_of_their_own():
-    """Generators of clients make functions of them."""
+    """Client generators derive function names from them."""
     names = [operation["operationId"] for _, _, operation in calls()]
     assert len(set(names)) == len(names)

@@ -1,4 +1,4 @@
-"""Is the whole ledger handed out, in pieces, to those who may read all of it?"""
+"""Tests of the ledger export."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ URL = "/migrations/api/v1/ledger/export"
 
 
 def export(who: str = "reader", query: str = "", method: str = "get"):
-    """Call for the export."""
+    """Call the export."""
     headers = {"Authorization": f"Bearer {who}-secret"}
     client = Client(raise_request_exception=False)
     return getattr(client, method)(URL + query, headers=headers)
 
 
 def write(count: int) -> None:
-    """Put so many lines on the ledger."""
+    """Add that many entries to the ledger."""
     drafts = (Draft(action=Action.DENIED, facts={"n": n}) for n in range(count))
     entries.write(*drafts, patience=1)
 
@@ -43,7 +43,7 @@ def _small_batches(monkeypatch):
 
 @pytest.mark.usefixtures("_small_batches")
 def test_every_line_comes_as_it_is_stored():
-    """In order, each a value of the wire, and the file verifies by itself."""
+    """In order, each decodable, and the file alone can be verified."""
     write(5)
     answer = export()
     assert answer["Content-Type"] == "application/jsonl"
@@ -59,7 +59,7 @@ def test_every_line_comes_as_it_is_stored():
 
 @pytest.mark.usefixtures("_small_batches")
 def test_an_export_goes_on_behind_a_number():
-    """So that one that broke off need not begin anew."""
+    """An interrupted export can be resumed."""
     write(4)
     lines = export(query="?after=3").getvalue().splitlines()
     assert [json.loads(line)["sequence"] for line in lines] == [4]
@@ -69,7 +69,7 @@ def test_an_export_goes_on_behind_a_number():
 
 
 def test_a_changed_line_is_exported_as_it_is_found():
-    """The damage is in the file, and the file says so."""
+    """The file contains the damage, and its verification reports it."""
     write(2)
     Entry.objects.filter(sequence=2).update(facts="not JSON")
     lines = export().getvalue().splitlines()
@@ -98,7 +98,7 @@ def test_a_head_reads_nothing():
 
 @pytest.mark.usefixtures("_small_batches")
 def test_under_asgi_it_comes_in_pieces_too():
-    """Nothing collects the whole ledger before the first byte goes out."""
+    """The ledger is not collected before the first byte is sent."""
     write(5)
     scope = {
         "type": "http",

@@ -1,6 +1,7 @@
-"""Does any header or body make a call fail, or show a secret to somebody?
+"""Fuzzes headers and bodies: no call fails, and none discloses a secret.
 
-A minute at most; with `MIGRATION_ROUTE_FUZZ=20000` so many calls, in a thousand seconds.
+It takes a minute at most; `MIGRATION_ROUTE_FUZZ=20000` makes that many calls, within a
+thousand seconds.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ CALLS = int(os.environ.get("MIGRATION_ROUTE_FUZZ", "1200"))
 API = "/migrations/api/v1"
 PLANTED = "mrt_planted-0123456789abcdefghijklmnopqrstuvwxy"
 ISSUER = Issuer()
-ISSUER.stop()  # its keys stand in the settings
+ISSUER.stop()  # its keys are in the settings
 
 TEXT = some.text(
     some.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"),
@@ -123,7 +124,7 @@ ADDRESSES = sorted(
     for path, methods in json.loads(document("x"))["paths"].items()
     for method in methods
 )
-# Pages and the smallest view take what they are sent as well.
+# Pages and the smallest view accept bodies as well.
 PERFORM = "/perform/"
 ADDRESSES += [
     ("post", PERFORM),
@@ -137,7 +138,7 @@ ADDRESSES += [
 
 @pytest.fixture
 def world(history, project, settings, caplog):
-    """Give the secrets of every kind of actor, and what makes their calls."""
+    """Return the secrets of every kind of actor, and the clients for their calls."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
         "LEASE": "1h",
@@ -188,10 +189,10 @@ def call(world: Any, method: str, path: str, who: str, words: dict[str, Any]) ->
     elif who != "nobody":
         headers["Authorization"] = f"Bearer {secrets[who]}"
     if not headers.get("Host", "").isascii():
-        del headers["Host"]  # no server passes it on
+        del headers["Host"]  # servers reject it
     length = headers.get("Content-Length", "")
     if length.isdigit() and int(length) > len(words["body"]):
-        del headers["Content-Length"]  # the test client reads no further than there is
+        del headers["Content-Length"]  # the test client reads no further than the content
     kind = headers.pop("Content-Type", "application/json")
     address = path if path.startswith("/migr") or path == PERFORM else API + path
     address = address.replace("{run}", run).replace("{rehearsal}", "0" * 32)
@@ -205,7 +206,7 @@ def call(world: Any, method: str, path: str, who: str, words: dict[str, Any]) ->
 
 @pytest.mark.timeout(180 + CALLS // 10)
 def test_nothing_fails_and_no_secret_is_shown(world, caplog):
-    """Whoever asks, however: no 500; no secret in an answer, the log or the ledger."""
+    """For any actor and call: no 500; no secret in a response, the log or the ledger."""
     _, secrets = world
     actors = ["nobody", *secrets]
     statuses = {}
@@ -227,13 +228,13 @@ def test_nothing_fails_and_no_secret_is_shown(world, caplog):
     )
     def ask(where, who, headers, body, query):
         if time.monotonic() > until:
-            return  # a busy machine gets less far
+            return  # a busy machine makes fewer calls
         method, path = where
         answer = call(
             world, method, path, who, {"headers": headers, "body": body, "query": query}
         )
         statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
-        # A Host that Django does not take is answered by Django itself.
+        # Django itself responds to a Host that it does not allow.
         assert answer.status_code < 500 or answer.status_code == 503, answer.content
         shown = b"" if answer.streaming else answer.content
         for name, secret in secrets.items():

@@ -1,8 +1,8 @@
-"""Who may do what? Every call of the API, asked by every kind of actor.
+"""Tests every call of the API as every kind of actor.
 
-The calls come from `openapi.json`, so none can be forgotten. Where somebody is to be
-denied, the call would do something if it were not; where somebody is allowed, it is one
-that the world refuses. So in no cell anything may change but the ledger.
+The calls come from `openapi.json`, so none can be forgotten. Where an actor should be
+denied, the call would have an effect otherwise; where it is allowed, the call is refused
+because of the state. So no call may change anything but the ledger.
 """
 
 from __future__ import annotations
@@ -68,29 +68,28 @@ ELSEWHERE = "203.0.113.9"
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One call in one way."""
+    """One call in one variant."""
 
-    call: str  # method and path, as openapi.json has them
-    needs: frozenset[str] = frozenset()  # empty: it is open to everybody
+    call: str  # method and path, as in openapi.json
+    needs: frozenset[str] = frozenset()  # empty: public
     is_of_database: bool = True  # so a machine for another one is denied
     is_of_all: bool = False  # so a machine for one database is denied
     query: str = ""
-    effective: dict[str, Any] = field(default_factory=dict)  # the body that would change
-    harmless: dict[str, Any] = field(default_factory=dict)  # one that the world refuses
+    effective: dict[str, Any] = field(default_factory=dict)  # has an effect
+    harmless: dict[str, Any] = field(default_factory=dict)  # has no effect
 
     @property
     def method(self) -> str:
-        """Return the method in small letters."""
+        """Return the method in lowercase."""
         return self.call.partition(" ")[0]
 
     @property
     def path(self) -> str:
-        """Return the path."""
         return self.call.partition(" ")[2]
 
 
 def case(call: str, *needs: str, **words: Any) -> Case:
-    """Return a case that needs these rights."""
+    """Return a case that requires these rights."""
     return Case(call=call, needs=frozenset(needs), **words)
 
 
@@ -109,7 +108,7 @@ CASES = (
     case("get /ledger", "read", is_of_database=False),
     case("get /ledger/verify", "read", is_of_database=False),
     case("get /ledger/export", "read", is_of_all=True),
-    # Not a right: it is for whoever is signed in as a member of staff.
+    # Not a right: for any signed-in staff member.
     case("post /reauthenticate", "login", effective={"password": "x"}),
     case("get /rehearsals", "read", is_of_database=False),
     case("get /rehearsals/{rehearsal}", "read"),
@@ -152,7 +151,8 @@ CASES = (
 
 
 class World:
-    """What the calls are about: a plan each way, and a run in each state that matters."""
+    """The subject of the calls: a plan in each direction, and a run in each relevant
+    state."""
 
     def __init__(self) -> None:
         self.fingerprints = {
@@ -178,7 +178,7 @@ class World:
         return run.id
 
     def _rehearsal(self) -> str:
-        made = rehearsals.open_rehearsal(
+        made = rehearsals.create_rehearsal(
             NewRehearsal(
                 database="default",
                 kind=CopyKind.SCHEMA,
@@ -198,7 +198,7 @@ class World:
         return rehearsals.move(made.id, to=failed, expected={queued}).id
 
     def address(self, which: Case, *, denied: bool) -> str:
-        """Return where the call goes: to a run that it would change, or to an ended one."""
+        """Return the URL of the call: of a run that it would change, or of an ended one."""
         run = self.ended
         if denied and which.method == "post":
             about = {"resolve": self.partial}
@@ -208,7 +208,6 @@ class World:
         return API + path + which.query
 
     def body(self, which: Case, *, denied: bool) -> dict[str, Any]:
-        """Return the body of the call."""
         words = which.effective if denied else which.harmless
         name = words.get("fingerprint")
         return (
@@ -216,7 +215,7 @@ class World:
         )
 
     def rows(self) -> Any:
-        """Return everything that a call could change, but the ledger."""
+        """Return everything that a call could change, except the ledger."""
         with connections["default"].cursor() as cursor:
             cursor.execute("SELECT app, name FROM django_migrations ORDER BY id")
             recorded = cursor.fetchall()
@@ -230,21 +229,21 @@ class World:
 
 @dataclass(frozen=True, kw_only=True)
 class Who:
-    """A kind of actor: how they call, and what becomes of it."""
+    """A kind of actor: its credentials, and the expected responses."""
 
     headers: Callable[[World], dict[str, str]] = lambda world: {}
     browser: Callable[[], Client] = lambda: Client(raise_request_exception=False)
     rights: frozenset[str] = frozenset()
-    always: tuple[int, str] | None = None  # status and code, whatever is asked
-    on_change: tuple[int, str] | None = None  # status and code of whatever changes
+    always: tuple[int, str] | None = None  # status and code of every call
+    on_change: tuple[int, str] | None = None  # status and code of every change
     lacking: tuple[int, str] = (403, "forbidden")
     any_database: bool = True
-    is_of_one: bool = False  # kept to one database, which is the one that is asked for
+    is_of_one: bool = False  # restricted to the one database that is requested
     address: str = "127.0.0.1"
     query: str = ""
 
     def refusal(self, which: Case) -> tuple[int, str] | None:
-        """Return how this call is refused, None where it is allowed."""
+        """Return how this call is refused; None where it is allowed."""
         if not which.needs:
             return None
         if self.always is not None:
@@ -267,7 +266,7 @@ NOBODY = (401, "unauthenticated")
 
 
 def rights(*scopes: str) -> frozenset[str]:
-    """Return these rights with all that they bring along."""
+    """Return these rights with all that they imply."""
     return frozenset().union(*(BRINGS[scope] for scope in scopes))
 
 
@@ -277,7 +276,7 @@ def bearing(secret: str) -> Callable[[World], dict[str, str]]:
 
 
 def signed_in(*permissions: str, **fields: Any) -> Callable[[], Client]:
-    """Return what makes a browser in which such a user is signed in, with a CSRF token."""
+    """Return a function that signs such a user in, with a CSRF token."""
 
     def make() -> Client:
         user = User.objects.create_user("ada", **{"is_staff": True, **fields})
@@ -296,17 +295,17 @@ def signed_in(*permissions: str, **fields: Any) -> Callable[[], Client]:
 
 
 def csrf(world: World) -> dict[str, str]:
-    """Return the header of a page of this site."""
+    """Return the CSRF header of a page of this site."""
     return {"X-CSRFToken": "x" * 32}
 
 
 def foreign(world: World) -> dict[str, str]:
-    """Return the headers of a page elsewhere that has got hold of a token."""
+    """Return the headers of a foreign page that has obtained a token."""
     return {**csrf(world), "Origin": "https://elsewhere.example"}
 
 
 def permit(**words: Any) -> Callable[[World], dict[str, str]]:
-    """Return the headers of a permit for a plan that nobody asks for here."""
+    """Return the headers of a permit for another plan."""
 
     def headers(world: World) -> dict[str, str]:
         text = permits.issue(
@@ -325,7 +324,7 @@ def permit(**words: Any) -> Callable[[World], dict[str, str]]:
 
 
 def used_permit(world: World) -> dict[str, str]:
-    """Return the headers of a permit for the plan, which a run bears already."""
+    """Return the headers of a permit for the plan that a run has already used."""
     request = permits.PermitRequest(
         plan=PlanRequest(), fingerprint=world.fingerprints["plan"]
     )
@@ -335,7 +334,7 @@ def used_permit(world: World) -> dict[str, str]:
 
 
 ISSUER = Issuer()
-ISSUER.stop()  # its keys stand in the settings: nobody asks it
+ISSUER.stop()  # its keys are in the settings: no request is sent
 EVERYTHING = rights(*(set(SCOPES) - PEOPLE_ONLY))
 TOKENS = {
     **{scope: [scope] for scope in SCOPES if scope not in PEOPLE_ONLY},
@@ -453,8 +452,8 @@ ACTORS: dict[str, Who] = {
 
 @pytest.fixture
 def world(history, project, settings):
-    """Give a world in which one migration is applied and one is pending."""
-    oidc._rings.clear()
+    """Return a world in which one migration is applied and one is pending."""
+    oidc._caches.clear()
     reauthentication.attempts.forget()
     settings.MIGRATION_ROUTE = ROUTE
     project()
@@ -468,7 +467,7 @@ def world(history, project, settings):
 
 
 def test_the_matrix_has_every_call_of_the_document(capsys):
-    """A new call is not forgotten, and the number of cells is told."""
+    """A new call cannot be forgotten, and the number of combinations is checked."""
     described = {
         f"{method} {path}"
         for path, methods in json.loads(document("x"))["paths"].items()
@@ -484,7 +483,8 @@ def test_the_matrix_has_every_call_of_the_document(capsys):
 
 @pytest.mark.parametrize("name", ACTORS)
 def test_each_call_is_answered_as_the_actor_may_expect(world, name):
-    """Allowed or the right code; nothing has changed, and a denial is on the ledger."""
+    """It is allowed or has the right code; nothing has changed, and a denial is
+    recorded."""
     who = ACTORS[name]
     browser, headers = who.browser(), who.headers(world)
     before = world.rows()
@@ -494,7 +494,7 @@ def test_each_call_is_answered_as_the_actor_may_expect(world, name):
 
 
 def test_a_used_permit_reads_and_applies_nothing(world):
-    """It is told that it was used, and which run has used it."""
+    """The error says that it was used, and by which run."""
     who = Who(headers=used_permit, rights=rights("plan"), is_of_one=True)
     browser, headers = who.browser(), who.headers(world)
     before = world.rows()
@@ -502,7 +502,7 @@ def test_a_used_permit_reads_and_applies_nothing(world):
         is_its_plan = which.effective == {"fingerprint": "plan"} and which.path == "/runs"
         expected = (403, "permit_used") if is_its_plan else who.refusal(which)
         if which.path == "/runs/{run}":
-            continue  # the run is of another database in this world
+            continue  # here the run is of another database
         check(world, who, which, browser, headers, expected=expected)
         assert world.rows() == before, which
 
@@ -518,14 +518,14 @@ def check(
     headers: dict[str, str],
     expected: Any = NOT_ASKED,
 ) -> None:
-    """Ask, and compare what comes with what is expected."""
+    """Make the call, and compare the response with the expected one."""
     refusal = who.refusal(which) if expected is NOT_ASKED else expected
     if headers.get("Authorization", "").startswith("Bearer mrp_") and refusal is None:
-        # Its runs are those of its own database; these are of another one. And the ledger
-        # is exported as a whole.
+        # Its runs are those of its own database; these are of another one. The ledger can
+        # only be exported as a whole.
         kept_out = ("/runs/{run}", "/ledger/export")
         refusal = (403, "forbidden") if which.path.startswith(kept_out) else None
-    audit.strangers.forget()
+    audit.anonymous_denials.forget()
     last = Entry.objects.count()
     words: dict[str, Any] = {"headers": headers, "REMOTE_ADDR": who.address}
     if which.method == "post":

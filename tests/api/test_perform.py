@@ -1,4 +1,4 @@
-"""Is `perform_migration` the smallest use that the contract promises?"""
+"""Tests of the view `perform_migration` as in the contract."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def _inline(history, project, settings):
 
 
 def perform(client: Client):
-    """Post to the view."""
+    """POST to the view."""
     return client.post("/perform/")
 
 
 def staff() -> Client:
-    """Return a browser of staff with the right to apply."""
+    """Return a client of a staff member with the right to apply."""
     return signed_in(user("apply"))
 
 
@@ -51,7 +51,7 @@ def test_what_fails_is_500(history):
 
 
 def test_what_is_still_running_is_202(history, settings):
-    """The view waits no longer than it may."""
+    """The view waits only as long as it may."""
     history.table("0001_a", "made_a")
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
@@ -65,7 +65,7 @@ def test_what_is_still_running_is_202(history, settings):
 
 @pytest.mark.parametrize("state", [RunState.QUEUED, RunState.PARTIAL])
 def test_what_is_refused_is_409(history, state):
-    """Another run is in the way."""
+    """Another run is active."""
     history.table("0001_a", "made_a")
     run, _ = runs.create_run(a_new_run())
     if state is not RunState.QUEUED:
@@ -80,7 +80,7 @@ def test_what_is_refused_is_409(history, state):
     "who", ["nobody", "a customer", "staff without the right", "no CSRF"]
 )
 def test_who_may_not_is_403(history, who):
-    """One and the same answer for everybody."""
+    """The response is the same for everyone."""
     history.table("0001_a", "made_a")
     client = Client()
     if who == "a customer":

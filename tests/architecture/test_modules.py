@@ -1,4 +1,4 @@
-"""Is the source as small, as told and as layered as the project wants it?"""
+"""Tests of the size, the docstrings, the layers and the vocabulary of the source."""
 
 from __future__ import annotations
 
@@ -44,39 +44,37 @@ PURE = [
 ]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_no_module_is_longer_than_five_hundred_lines(path):
-    """A module is about a hundred to three hundred lines, five hundred where that is one
-    thing."""
-    assert len(path.read_text().splitlines()) <= 500
+def test_no_module_is_longer_than_five_hundred_lines():
+    lengths = {
+        name: len(path.read_text().splitlines())
+        for name, path in zip(NAMES, MODULES, strict=True)
+    }
+    assert {name: length for name, length in lengths.items() if length > 500} == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_a_module_says_which_question_it_answers(path):
-    """The first statement is its docstring; migrations are as Django writes them."""
-    text = path.read_text()
-    if not text or path.parent.name == "migrations":
-        return
-    assert (ast.get_docstring(ast.parse(text)) or "").strip()
-
-
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_every_public_class_and_function_says_what_it_is(path):
-    """Whoever reads a name finds a sentence below it."""
-    if path.parent.name == "migrations":
-        return
+def test_every_module_has_a_docstring():
+    """Migrations are as Django writes them."""
     silent = [
-        node.name
-        for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        and not node.name.startswith("_")
-        and not ast.get_docstring(node)
+        name
+        for name, path in zip(NAMES, MODULES, strict=True)
+        if path.parent.name != "migrations" and path.read_text()
+        if not (ast.get_docstring(ast.parse(path.read_text())) or "").strip()
     ]
     assert silent == []
 
 
+def test_no_public_class_name_is_used_twice():
+    """A class can be found by its name alone."""
+    modules: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                modules.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
+    assert {name: found for name, found in modules.items() if len(found) > 1} == {}
+
+
 def test_what_is_pure_is_imported_without_django():
-    """A remote client can read the wire without a web framework."""
+    """A remote client can decode the wire types without a web framework."""
     names = ", ".join(f"migration_route.{name}" for name in PURE)
     code = f"import sys, {names}; sys.exit('django' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -90,7 +88,7 @@ def test_no_migration_is_missing(database):
 
 
 def test_every_list_of_words_in_the_api_is_one_of_the_vocabulary():
-    """What openapi.json offers to choose from is exactly what the route knows."""
+    """The enumerations in openapi.json are exactly those of the code."""
     known = {
         tuple(member.value for member in kind)
         for kind in vars(enums).values()
@@ -105,16 +103,16 @@ def test_every_list_of_words_in_the_api_is_one_of_the_vocabulary():
 
 
 def test_every_message_of_a_worker_is_heard():
-    """What the worker can say, its supervisor writes down, answers, or shows."""
+    """The supervisor records, answers, or shows every message that a worker can send."""
     heard = set(EventRecorder.__new__(EventRecorder)._handlers())
     answered = {"gate", "operation_gate", "session_gate", "lock_pause"}
-    shown = {"lock_fired"}  # by `running.waiting`, in the row alone
+    shown = {"lock_fired"}  # by `running.waiting`, in the row only
     rehearsed = {"watched", "denied", "unrehearsed"}  # by `rehearsal.hearing`
     assert heard | answered | shown | rehearsed == set(get_args(messages.Kind))
 
 
 def test_active_and_ended_states_are_all_states():
-    """A run is in the one kind or the other."""
+    """Each state is either active or ended."""
     assert set(enums.RunState) == enums.ACTIVE_STATES | enums.ENDED_STATES
     assert not enums.ACTIVE_STATES & enums.ENDED_STATES
 
@@ -135,11 +133,11 @@ def test_active_and_ended_states_are_all_states():
     ],
 )
 def test_every_word_fits_into_its_column(kind, width):
-    """PostgreSQL and MariaDB would refuse it."""
+    """PostgreSQL and MariaDB would refuse a longer one."""
     assert max(len(word) for word in kind) <= width
 
 
 def test_no_row_points_outside_the_app():
-    """The tables can be made on an empty database."""
+    """The tables can be created on an empty database."""
     for model in apps.get_app_config("migration_route").get_models():
         assert not [field for field in model._meta.get_fields() if field.is_relation]

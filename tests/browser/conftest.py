@@ -1,4 +1,5 @@
-"""A real demo behind a real server, and a real browser in front of it."""
+"""Fixtures for the browser tests: the real demo behind a real server, and a real
+browser."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "demo-password"
 _STARTS_WITHIN = 60.0
-_OURS = {"exclude": [["#header"], [".breadcrumbs"]]}  # the admin answers for its own
+_OURS = {"exclude": [["#header"], [".breadcrumbs"]]}  # the admin's own elements
 _ARGUMENTS = (
     "--disable-gpu",
     "--disable-quic",
@@ -36,7 +37,7 @@ _ARGUMENTS = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder; they start a server and a browser each."""
+    """Mark every test in this folder; each starts a server and a browser."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
@@ -53,7 +54,7 @@ class Demo:
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Demo]:
-    """Start the demo afresh, on a port and in a folder of its own."""
+    """Start the demo from scratch, on its own port and in its own folder."""
     if not CHROMIUM.exists():
         pytest.skip(f"there is no {CHROMIUM}")
     log = tmp_path / "demo.log"
@@ -90,7 +91,7 @@ def _free_port() -> int:
 
 
 def _announced(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Return the address that the demo prints when it serves."""
+    """Return the URL that the demo prints when it serves."""
     deadline = time.monotonic() + _STARTS_WITHIN
     while time.monotonic() < deadline and process.poll() is None:
         if found := re.search(r"Page +(\S+)", log.read_text()):
@@ -101,8 +102,8 @@ def _announced(process: subprocess.Popen[bytes], log: Path) -> str:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Start Debian's Chromium. Not for the whole session: an event loop runs in this
-    thread meanwhile, which Django's ORM would not have in other tests."""
+    """Start Debian's Chromium. Not for the whole session: an event loop runs in this thread
+    meanwhile, in which other tests could not use Django's ORM."""
     if not CHROMIUM.exists():
         pytest.skip(f"there is no {CHROMIUM}")
     from playwright.sync_api import sync_playwright
@@ -117,14 +118,14 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass(slots=True, kw_only=True)
 class Visitor:
-    """A person in front of a page, who looks at it closely."""
+    """A user of a page, who checks it closely."""
 
     page: Page
     pictures: Path
-    complaints: list[str] = field(default_factory=list)  # what the browser objects to
+    complaints: list[str] = field(default_factory=list)  # errors on the browser's console
 
     def sign_in(self, demo: Demo, name: str = "staff") -> None:
-        """Come in through the login of the admin."""
+        """Sign in by the login of the admin."""
         self.page.goto(demo.url)
         self.page.fill("#id_username", name)
         self.page.fill("#id_password", PASSWORD)
@@ -132,8 +133,8 @@ class Visitor:
         self.page.wait_for_url(demo.url)
 
     def look(self, name: str) -> None:
-        """Look at the page: in the light, in the dark and on a telephone. Nothing may
-        be hard to read, and nothing may stick out."""
+        """Check the page in light and dark mode and on a phone: every text has enough
+        contrast, and nothing overflows."""
         from axe_playwright_python.sync_playwright import Axe
 
         page = self.page
@@ -144,7 +145,7 @@ class Visitor:
         ):
             page.set_viewport_size({"width": width, "height": 900})
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
-            page.wait_for_timeout(300)  # the admin's links change their colour slowly
+            page.wait_for_timeout(300)  # the admin's links change their color slowly
             page.screenshot(path=self.pictures / f"{name}-{kind}.png", full_page=True)
             found = Axe().run(page, context=_OURS)
             assert found.violations_count == 0, found.generate_report()
@@ -155,7 +156,7 @@ class Visitor:
 
 @pytest.fixture
 def visitor(chromium: Browser, tmp_path: Path) -> Iterator[Visitor]:
-    """Open a window whose console is listened to."""
+    """Open a window whose console is recorded."""
     pictures = Path(os.environ.get("BROWSER_PICTURES", tmp_path / "pictures"))
     pictures.mkdir(exist_ok=True)
     context = chromium.new_context()

@@ -1,4 +1,4 @@
-"""Do two people in two browsers come from a plan to its end?"""
+"""Tests an approval by two users in two browsers, from the plan to the end of the run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-DONE = "text=Done: 4 migrations applied, and the database says so."
-_LONG = 120_000  # milliseconds: a whole run, on a machine that others use as well
+DONE = "text=4 migrations applied and verified."
+_LONG = 120_000  # milliseconds: a whole run, on a shared machine
 
 
-pytestmark = pytest.mark.timeout(420)  # two browsers, and each page is looked at
+pytestmark = pytest.mark.timeout(420)  # two browsers, and each page is checked
 
 
 @pytest.fixture(autouse=True)
@@ -27,41 +27,41 @@ def _policy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def approver(chromium: Browser, visitor: Visitor) -> Iterator[Visitor]:
-    """Open a second browser, which knows nothing of the first one."""
+    """Open a second browser without the cookies of the first one."""
     context = chromium.new_context()
     yield _visitor(context, visitor.pictures)
     context.close()
 
 
 def ask(requester: Visitor) -> None:
-    """Read the plan, and ask for its approval."""
+    """Read the plan, and request its approval."""
     page = requester.page
-    page.click("text=Read the plan")
+    page.click("text=Review plan")
     page.fill("#reason", "Release 42")
-    assert page.locator("text=This plan needs 1 approval by another person").count() == 1
-    page.click("button:has-text('Ask for approval')")
-    page.wait_for_selector("text=Waiting for approval: nothing has begun.")
+    assert page.locator("text=This plan needs 1 approval by another user").count() == 1
+    page.click("button:has-text('Request approval')")
+    page.wait_for_selector("text=Waiting for approval: nothing has started.")
     page.evaluate("window.stillThisPage = true")
 
 
 def find(approver: Visitor, demo: Demo) -> None:
-    """Come in by the first page, and open what waits."""
+    """Open the waiting run from the first page."""
     approver.sign_in(demo, "admin")
-    approver.page.click("text=Read what it would do")
+    approver.page.click("text=Review request")
     approver.page.wait_for_selector("#agree")
 
 
 def test_one_asks_the_other_approves_and_the_first_page_moves_on(
     demo: Demo, visitor: Visitor, approver: Visitor
 ) -> None:
-    """Who asked cannot approve; who approves reads the SQL on the same page; and both
-    see the run come to its end without loading a page again."""
+    """The requester cannot approve; the approver reads the SQL on the same page; and both
+    see the run end without reloading a page."""
     visitor.sign_in(demo)
-    visitor.page.click("text=Read the plan")
+    visitor.page.click("text=Review plan")
     visitor.look("plan-that-needs-approval")
     visitor.page.goto(demo.url)
     ask(visitor)
-    assert visitor.page.locator("text=You have asked for it").count() == 1
+    assert visitor.page.locator("text=You requested this run").count() == 1
     assert visitor.page.locator("button:has-text('Approve')").count() == 0
     assert (
         visitor.page.locator("[data-step-state]").all_inner_texts() == ["not started"] * 4
@@ -89,7 +89,7 @@ def test_one_asks_the_other_approves_and_the_first_page_moves_on(
     assert page.locator("[data-step-state]").all_inner_texts() == ["applied"] * 4
     assert page.locator("text=read it twice").count() == 1
     assert page.locator("#agree").count() == 0
-    assert page.locator("text=What it would do").count() == 0
+    assert page.locator("text=Requested plan").count() == 0
     visitor.look("was-approved")
     assert visitor.complaints == []
     assert approver.complaints == []
@@ -98,7 +98,7 @@ def test_one_asks_the_other_approves_and_the_first_page_moves_on(
 def test_a_rejection_reaches_whoever_asked_with_its_reason(
     demo: Demo, visitor: Visitor, approver: Visitor
 ) -> None:
-    """Without a reason the browser does not send it."""
+    """Without a reason the browser does not submit the form."""
     visitor.sign_in(demo)
     ask(visitor)
     find(approver, demo)
@@ -106,8 +106,8 @@ def test_a_rejection_reaches_whoever_asked_with_its_reason(
     assert approver.page.locator("#reject-reason:invalid").count() == 1
     approver.page.fill("#reject-reason", "not on a Friday")
     approver.page.click("button:has-text('Reject')")
-    approver.page.wait_for_selector("text=Rejected: nothing was begun.")
-    visitor.page.wait_for_selector("text=Rejected: nothing was begun.")
+    approver.page.wait_for_selector("text=Rejected: nothing was started.")
+    visitor.page.wait_for_selector("text=Rejected: nothing was started.")
     assert visitor.page.evaluate("window.stillThisPage")
     assert visitor.page.locator("text=not on a Friday").count() == 1
     visitor.look("rejected")

@@ -1,4 +1,4 @@
-"""Does a member of staff come from the login to the end of a run?"""
+"""Tests the pages from the login to the end of a run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ BUTTON = "Apply 4 migrations to default"
 def test_staff_read_the_plan_apply_it_and_watch_it_to_its_end(
     demo: Demo, visitor: Visitor
 ) -> None:
-    """Every page on the way is accessible, and the browser has nothing to object to."""
+    """Every page on the way is accessible, and the browser reports no error."""
     visitor.sign_in(demo)
     page = visitor.page
     visitor.look("dashboard")
     assert page.locator(".mr-names li").count() == 4
 
-    page.click("text=Read the plan")
+    page.click("text=Review plan")
     page.locator(".mr-operations details").first.evaluate("found => found.open = true")
     visitor.look("plan")
     assert "CREATE TABLE" in page.locator("pre").first.inner_text()
@@ -31,7 +31,7 @@ def test_staff_read_the_plan_apply_it_and_watch_it_to_its_end(
     visitor.look("running")
 
     page.evaluate("window.stillThisPage = true")
-    page.wait_for_selector("text=Done: 4 migrations applied, and the database says so.")
+    page.wait_for_selector("text=4 migrations applied and verified.")
     assert page.evaluate("window.stillThisPage")
     assert page.locator("[data-step-state]").all_inner_texts() == ["applied"] * 4
     texts = page.locator(".mr-line--output .mr-text").all_inner_texts()
@@ -39,7 +39,7 @@ def test_staff_read_the_plan_apply_it_and_watch_it_to_its_end(
     assert progress == [
         f"{count} of 6000 orders have a total" for count in range(500, 6001, 500)
     ]
-    assert page.locator("text=Cancel the run").count() == 0
+    assert page.locator("text=Cancel run").count() == 0
     visitor.look("run")
 
     page.reload()
@@ -47,14 +47,14 @@ def test_staff_read_the_plan_apply_it_and_watch_it_to_its_end(
     assert reloaded == texts
 
     page.click("nav.mr-nav >> text=Databases")
-    page.wait_for_selector("text=Nothing is pending")
+    page.wait_for_selector("text=Up to date")
     visitor.look("dashboard-afterwards")
     page.click("nav.mr-nav >> text=Runs")
     page.wait_for_url("**/runs/")
     visitor.look("history")
     page.click("nav.mr-nav >> text=Ledger")
-    page.click("text=Check that nothing was changed")
-    page.wait_for_selector("text=The ledger is as it was written:")
+    page.click("text=Verify integrity")
+    page.wait_for_selector("text=Ledger intact:")
     page.locator(".mr-row details").first.evaluate("found => found.open = true")
     visitor.look("ledger")
     assert visitor.complaints == []
@@ -63,7 +63,7 @@ def test_staff_read_the_plan_apply_it_and_watch_it_to_its_end(
 def test_a_plan_that_goes_back_and_a_problem_are_as_readable(
     demo: Demo, visitor: Visitor
 ) -> None:
-    """What is dangerous and what is wrong is met at the worst of times."""
+    """Dangerous plans and errors are shown in stressful situations."""
     visitor.sign_in(demo)
     visitor.page.goto(f"{demo.url}plan/?target=shop.0001")
     visitor.look("backwards")
@@ -77,20 +77,20 @@ def test_a_plan_that_goes_back_and_a_problem_are_as_readable(
 def test_a_run_is_held_before_its_next_step_and_stopped_there(
     demo: Demo, visitor: Visitor
 ) -> None:
-    """The step under way is carried to its end, as the page had said; then it waits."""
+    """The current step completes, as the page says; then the run waits."""
     visitor.sign_in(demo)
     page = visitor.page
-    page.click("text=Read the plan")
+    page.click("text=Review plan")
     page.click(f"text={BUTTON}")
     page.wait_for_selector(".mr-line--output:has-text('of 6000 orders have a total')")
     page.fill("#hold-reason", "the sale")
-    page.click("text=Hold before the next step")
-    page.wait_for_selector("text=Held before its next step: 3 of 4 migrations applied.")
-    page.locator("summary:has-text('It does not stop')").click()
+    page.click("button:has-text('Pause')")
+    page.wait_for_selector("text=Paused before its next step: 3 of 4 migrations applied.")
+    page.locator("summary:has-text('Not stopping?')").click()
     visitor.look("held")
     assert page.locator("button:has-text('Resume')").count() == 1
     page.fill("#cancel-reason", "the wrong night")
-    page.click("text=Cancel the run")
+    page.click("text=Cancel run")
     page.wait_for_selector("text=Cancelled: 3 of 4 migrations applied.")
     assert page.locator("[data-step-state]").all_inner_texts() == [
         "applied",
@@ -105,16 +105,16 @@ def test_a_run_is_held_before_its_next_step_and_stopped_there(
 def test_everything_works_without_a_script(
     demo: Demo, visitor_without_script: Visitor
 ) -> None:
-    """The page of a run is complete, and a plain link looks again."""
+    """The page of a run is complete, and a link reloads it."""
     visitor_without_script.sign_in(demo)
     page = visitor_without_script.page
-    page.click("text=Read the plan")
+    page.click("text=Review plan")
     page.click(f"text={BUTTON}")
     for _ in range(60):
         if page.locator("text=Done: 4 migrations applied").count():
             break
         page.wait_for_timeout(1000)
-        page.click("text=Look again")
+        page.click("text=Refresh")
     page.wait_for_selector("text=6000 of 6000 orders have a total")
     assert page.locator("[data-step-state]").all_inner_texts() == ["applied"] * 4
 
@@ -122,10 +122,10 @@ def test_everything_works_without_a_script(
 def test_nobody_is_left_alone_when_users_cannot_be_read(
     demo: Demo, visitor: Visitor
 ) -> None:
-    """The page says how to go on, in surroundings of its own."""
+    """The page says how to continue, in its own layout."""
     visitor.sign_in(demo)
     with closing(sqlite3.connect(demo.database)) as database:
         database.execute("ALTER TABLE auth_user RENAME TO auth_user_away")
     visitor.page.goto(demo.url)
-    assert visitor.page.locator("text=Nobody can be recognised now").count() == 1
+    assert visitor.page.locator("text=Sign-in unavailable").count() == 1
     visitor.look("unrecognised")

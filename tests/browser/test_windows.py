@@ -1,4 +1,4 @@
-"""Does a person see when a run may begin, and let it look again or begin all the same?"""
+"""Tests that a user sees when a run may start, and can check again or override."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser.conftest import Demo, Visitor
 
-DONE = "text=Done: 4 migrations applied, and the database says so."
+DONE = "text=4 migrations applied and verified."
 
 
 @pytest.fixture(autouse=True)
@@ -23,14 +23,14 @@ def _window(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_waits_for_its_window_and_begins_when_a_person_wants_it(
     demo: Demo, visitor: Visitor
 ) -> None:
-    """The plan tells the opening beforehand, the run until when it waits; what looks
-    again waits on; what is to begin all the same is done."""
+    """The plan shows the opening in advance, the run until when it waits; after a new check
+    it still waits; with the override it runs."""
     visitor.sign_in(demo, "admin")
     page = visitor.page
-    page.click("text=Read the plan")
+    page.click("text=Review plan")
     page.wait_for_selector("text=A run would wait until")
     visitor.look("plan-outside-its-windows")
-    page.click("text=Begin at another time")
+    page.click("summary:has-text('Schedule')")
     visitor.look("plan-at-a-time")
     page.click("button:has-text('Apply 4 migrations')")
     page.wait_for_selector("text=Waiting: no window is open.")
@@ -38,11 +38,11 @@ def test_a_run_waits_for_its_window_and_begins_when_a_person_wants_it(
 
     page.fill("#resume-reason", "the settings may have changed")
     with page.expect_navigation():
-        page.click("button:has-text('Look again now')")
+        page.click("button:has-text('Check now')")
     page.wait_for_selector("text=Waiting: no window is open.")
-    page.click("text=It is safe to begin now")
+    page.click("summary:has-text('Start now anyway')")
     page.fill("#open-it-reason", "the shop is shut")
-    page.click("button:has-text('Begin now')")
+    page.click("button:has-text('Start now')")
     page.wait_for_selector(DONE, timeout=120_000)
     visitor.look("begun-outside-its-windows")
     assert visitor.complaints == []

@@ -1,6 +1,6 @@
-"""Carries out every migration operation by operation, and asks the catalog after each.
+"""Executes every migration operation by operation, and reads the catalog after each.
 
-Runs in a process of its own, inside of a project.
+Runs in a separate process, inside of a project.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ import sys
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from migration_route.execution.recovery.introspection import compare, compare_end, read_live
+from migration_route.execution.recovery.introspection import (
+    compare,
+    compare_end,
+    read_live_catalog,
+)
 from migration_route.execution.recovery.schema_marks import Marker, effect_of
 from migration_route.planning import graph as graphs
 from migration_route.planning.sql import moves_of
@@ -57,7 +61,7 @@ def carry_out(migration, executor, *, backwards):
 
 def there(effects):
     tables = {mark.table for effect in effects for mark in effect.touched}
-    return read_live("default", tables).marks
+    return read_live_catalog("default", tables).marks
 
 
 def look(migration, effects, count, operation=None):

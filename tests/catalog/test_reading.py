@@ -1,7 +1,7 @@
-"""Does the catalog tell which operations are in? Real migrations, one operation at a time.
+"""Tests that the catalog shows which operations of real migrations are present.
 
-Each migration of Django's own apps and of the apps whose outcome is compared is carried
-out operation by operation on a real database; after every one the catalog is asked.
+Each migration of Django's own apps and of the apps whose outcome is compared is executed
+operation by operation on a real database; after every one the catalog is read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WALK = Path(__file__).with_name("operation_by_operation.py").read_text()
 
 @pytest.fixture
 def database(vendor: str, tmp_path: Path) -> Iterator[Database]:
-    """Give an empty database."""
+    """Yield an empty database."""
     try:
         made = databases.create(vendor, tmp_path)
     except databases.NotHere as reason:
@@ -49,7 +49,7 @@ def database(vendor: str, tmp_path: Path) -> Iterator[Database]:
 def walk(
     tmp_path: Path, database: Database, options: Options, folders: tuple[str, ...]
 ) -> None:
-    """Carry everything out and back again; each surprise is a line."""
+    """Execute everything forwards and backwards; return one line for each mismatch."""
     project = Project(tmp_path / "project", {"default": database}, options)
     for folder in folders:
         shutil.copytree(APPS / folder, project.folder / folder)
@@ -62,6 +62,6 @@ def walk(
 
 
 def test_the_apps_of_the_outcome(tmp_path: Path, vendor: str, database: Database) -> None:
-    """Squashed migrations, raw SQL, renamed models, tables between two models,
-    concurrent indexes."""
+    """Squashed migrations, raw SQL, renamed models, tables between two models, concurrent
+    indexes."""
     walk(tmp_path, database, surroundings.apps(vendor), surroundings.folders(vendor))

@@ -1,7 +1,7 @@
-"""What do the tests of the client share? A server that says what a test wants it to say.
+"""A fake server for the tests of the client, which sends the responses that a test sets.
 
-What a real route says is walked in `tests/e2e/test_client.py`; here it is what a route of
-another version says, or somebody who stands before it.
+The responses of a real server are covered by `tests/e2e/test_client.py`; here they are
+those of a server of another version, or of a proxy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from migration_route.cli.remote.main import main
 
 @dataclass
 class Said:
-    """What the client said, and how it ended."""
+    """The output of the client, and its exit code."""
 
     code: int
     out: str
@@ -35,7 +35,7 @@ class Said:
 
 @dataclass
 class Asked:
-    """A request, as it arrived."""
+    """A request, as received."""
 
     method: str
     path: str
@@ -45,7 +45,7 @@ class Asked:
 
 @dataclass
 class Answers:
-    """What a path answers: one after the other, the last one again and again."""
+    """The responses of a path: one after the other, the last one repeatedly."""
 
     status: int = 200
     body: Any = None
@@ -53,7 +53,7 @@ class Answers:
 
 
 class Server:
-    """An HTTP server on loopback; `answers` is filled by the test."""
+    """An HTTP server on loopback; the test fills `answers`."""
 
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str], list[Answers]] = {}
@@ -64,7 +64,7 @@ class Server:
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
 
     def say(self, call: str, *answers: Any) -> None:
-        """Let a call, as "GET status", be answered by these: bodies, or `Answers`."""
+        """Set the responses of a call, such as "GET status": bodies, or `Answers`."""
         method, path = call.split(" ")
         self.answers[method, f"/m/api/v1/{path}"] = [
             found if isinstance(found, Answers) else Answers(body=found)
@@ -80,7 +80,7 @@ class Server:
         ]
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop the server."""
         self.http.shutdown()
         self.http.server_close()
 
@@ -114,21 +114,21 @@ class Server:
                 self.wfile.write(content)
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing."""
+                pass
 
         return Handler
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """Give a server that says what the test wants."""
+    """Yield a server with the responses that the test sets."""
     with contextlib.closing(Server()) as found:
         yield found
 
 
 @pytest.fixture
 def other() -> Iterator[Server]:
-    """Give another one, which is not to be asked."""
+    """Yield another one, which must not receive requests."""
     with contextlib.closing(Server()) as found:
         yield found
 
@@ -137,7 +137,7 @@ def other() -> Iterator[Server]:
 def call(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Said]:
-    """Give a function that calls the client in this process."""
+    """Return a function that runs the client in this process."""
     monkeypatch.setenv("MIGRATION_ROUTE_URL", server.url)
     monkeypatch.setenv("MIGRATION_ROUTE_TOKEN", "a-token")
 

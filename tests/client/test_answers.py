@@ -1,4 +1,4 @@
-"""Does the client read what routes of other versions say, and what others say for them?"""
+"""Tests that the client handles responses of other versions, and of other servers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from migration_route.cli.remote.follow import Console, harmless
+from migration_route.cli.remote.follow import Console, escape_control_characters
 from migration_route.cli.remote.live import live_line
 from migration_route.presentation import schemas
 from tests.client.conftest import Answers
@@ -65,13 +65,13 @@ NO_EVENTS = {"events": [], "last": 0, "ended": True}
 
 
 def problem(status: int, code: str) -> Answers:
-    """Return the answer with a problem."""
+    """Return a response with a problem."""
     return Answers(status, {**PROBLEM, "status": status, "code": code})
 
 
 def test_what_is_newer_than_the_client_is_left_to_json(server, call):
-    """Fields and words that are not known here change nothing in the text, and `--json`
-    prints them as they came."""
+    """Unknown fields and values change nothing in the text, and `--json` prints them
+    verbatim."""
     server.say("GET status", {**STATUS, "mood": "good"})
     assert "default (sqlite): 1 pending, 3 applied" in call("status").out
     assert call("status", "--json").json["mood"] == "good"
@@ -89,7 +89,7 @@ def test_what_is_newer_than_the_client_is_left_to_json(server, call):
 
 
 def test_what_an_older_route_does_not_say_has_its_default(server, call):
-    """What came into the answers later has one."""
+    """Fields that were added to the responses later have one."""
     server.say("GET status", STATUS)
     assert "run 7 is active" in call("status").out
     for kind in (schemas.RunAnswer, schemas.DatabaseAnswer):
@@ -97,7 +97,7 @@ def test_what_an_older_route_does_not_say_has_its_default(server, call):
 
 
 def test_an_answer_of_another_shape_is_told_and_no_crash(server, call):
-    """With what to do about it."""
+    """The error says what to do."""
     server.say("GET status", {"databases": "all of them"})
     said = call("status")
     assert (said.code, "same version" in said.error) == (1, True)
@@ -121,7 +121,7 @@ def test_an_answer_of_another_shape_is_told_and_no_crash(server, call):
 def test_a_problem_has_the_exit_code_of_its_code_or_else_of_its_status(
     server, call, status, code, exit_code
 ):
-    """One table for both doors."""
+    """The command and the client share one table."""
     server.say("GET status", problem(status, code))
     said = call("status")
     assert (said.code, said.error) == (exit_code, "No. Do that.\n")
@@ -132,13 +132,13 @@ def test_a_problem_has_the_exit_code_of_its_code_or_else_of_its_status(
     ("status", "exit_code"), [(200, 2), (404, 2), (403, 4), (500, 1), (502, 8), (504, 8)]
 )
 def test_somebody_else_answers(server, call, status, exit_code):
-    """A login page, a proxy: not the route."""
+    """A login page or a proxy is not the API."""
     server.say("GET status", Answers(status, "<html>hello</html>"))
     assert call("status").code == exit_code
 
 
 def test_a_redirect_to_another_origin_is_told_and_not_followed(server, other, call):
-    """The token stays here."""
+    """The token is not sent to it."""
     there = f"{other.url}api/v1/status"
     server.say("GET status", Answers(302, "", {"Location": there}))
     said = call("status")
@@ -147,7 +147,8 @@ def test_a_redirect_to_another_origin_is_told_and_not_followed(server, other, ca
 
 
 def test_a_redirect_at_home_is_followed(server, call):
-    """As behind a balancer that tidies addresses up; one that loses a POST is told."""
+    """As behind a load balancer that normalizes URLs; a redirect that drops a POST is
+    reported."""
     server.say("GET status", Answers(308, "", {"Location": "/m/api/v1/there"}))
     server.say("GET there", STATUS)
     assert call("status").code == 0
@@ -155,21 +156,21 @@ def test_a_redirect_at_home_is_followed(server, call):
     server.say("POST runs/7/hold", Answers(302, "", {"Location": "/m/api/v1/there"}))
     assert call("hold", "7").code == 2
     server.say("GET status", Answers(302, "", {"Location": "/m/api/v1/status"}))
-    assert "in circles" in call("status").error
+    assert "redirects too often" in call("status").error
 
 
 def test_what_a_terminal_would_obey_is_shown(server, call):
-    """A migration can print anything; JSON says the same as before."""
+    """Control characters that a migration prints are escaped; the JSON is unchanged."""
     evil = {**RUN, "reason": "\x1b[2J\x9bA ąć"}
     server.say("GET runs/7", evil)
     said = call("show", "7")
     assert "\\u001b[2J\\u009bA ąć" in said.out
     assert call("show", "7", "--json").json == evil
-    assert harmless("a\tb\nc") == "a\tb\nc"
+    assert escape_control_characters("a\tb\nc") == "a\tb\nc"
 
 
 def test_a_live_line_shows_steps_and_keeps_lines(capsys):
-    """What is written goes above it, as it is."""
+    """Printed lines go above it, unchanged."""
     with live_line(2) as line:
         line.write("[bold]as it is[/bold]")
         line.show("[red]step", done=1)
@@ -177,7 +178,7 @@ def test_a_live_line_shows_steps_and_keeps_lines(capsys):
 
 
 def test_without_rich_there_are_lines(monkeypatch):
-    """The extra is an extra."""
+    """Rich is an optional extra."""
     monkeypatch.setitem(sys.modules, "migration_route.cli.remote.live", None)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     run = schemas.RunAnswer(
@@ -188,7 +189,7 @@ def test_without_rich_there_are_lines(monkeypatch):
 
 
 def test_a_reader_that_has_gone_is_no_crash(server):
-    """As `migration-route status | true`."""
+    """As in `migration-route status | true`."""
     server.say("GET status", STATUS)
     reader, writer = os.pipe()
     os.close(reader)

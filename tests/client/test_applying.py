@@ -1,4 +1,4 @@
-"""What does the client send when it applies, how often, and when does it give up?"""
+"""Tests of what the client sends when it applies, how often, and when it gives up."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WAITING = {**RUN, "state": "awaiting_approval", "outcome": None, "ended": False}
 
 @pytest.fixture
 def route(server):
-    """Give a server that carries out what it is asked for."""
+    """Return a server that executes what is requested."""
     server.say("GET plan", PLAN)
     server.say("POST runs", Answers(202, {**RUN, "state": "queued", "ended": False}))
     server.say("GET runs/7/events", NO_EVENTS)
@@ -37,7 +37,7 @@ def route(server):
 
 
 def test_only_what_is_said_is_sent(route, call):
-    """A route that is older refuses a field that it does not know."""
+    """An older server refuses a field that it does not know."""
     assert call("apply", "--yes").code == 0
     at = ["--at", "2026-12-01T22:00:00+01:00"]
     assert call("apply", "--yes", *at, "--mode", "fake", "--reason", "x").code == 0
@@ -50,7 +50,7 @@ def test_only_what_is_said_is_sent(route, call):
 
 @pytest.mark.parametrize("at", ["22:00", "2026-12-01T22:00:00", "soon"])
 def test_what_is_no_time_is_not_sent(route, call, at):
-    """A time has its zone: the client and the server may stand in different ones."""
+    """A time needs its zone: client and server may have different ones."""
     said = call("apply", "--yes", "--at", at)
     assert (said.code, "2026-12-01T" in said.error) == (2, True)
     assert route.calls("GET plan") == []
@@ -58,15 +58,15 @@ def test_what_is_no_time_is_not_sent(route, call, at):
 
 @pytest.mark.parametrize("needs", [True, False])
 def test_the_question_says_what_comes_of_it(needs):
-    """Whoever says yes to a plan that needs approval asks for it."""
+    """For a plan that needs approval, a yes requests it."""
     words = question(needs_approval=needs)
-    assert ("Ask for approval" in words, "Apply this plan?" in words) == (needs, not needs)
+    assert ("Request approval" in words, "Apply this plan?" in words) == (needs, not needs)
     assert all(map(is_yes, ("y\n", "YES")))
     assert not any(map(is_yes, ("", "n", "yess")))
 
 
 def test_a_request_to_apply_is_repeated_with_its_key(route, call):
-    """And polls are repeated too: the answers of a deploy are no answers."""
+    """Polls are repeated too: responses during a deploy are not final."""
     away = Answers(502, "<html>")
     begun = route.answers["POST", "/m/api/v1/runs"]
     route.say("POST runs", away, problem(503, "database_unavailable"), *begun)
@@ -78,34 +78,34 @@ def test_a_request_to_apply_is_repeated_with_its_key(route, call):
 
 
 def test_what_could_happen_twice_is_sent_once(route, call):
-    """Patience or not: it may have arrived."""
+    """Whatever the timeout: the request may have arrived."""
     route.say("POST runs/7/cancel", Answers(502, "<html>"))
     assert call("cancel", "7", "--patience", "9s").code == 8
     assert len(route.calls("POST runs/7/cancel")) == 1
 
 
 def test_a_run_that_could_not_start_is_not_asked_for_again(route, call):
-    """Its 503 is an answer."""
+    """Its 503 is final."""
     route.say("POST runs", problem(503, "launch_failed"))
     assert call("apply", "--yes").code == 1
     assert len(route.calls("POST runs")) == 1
 
 
 def test_patience_has_an_end(route, call):
-    """And says so."""
+    """The error says so."""
     route.say("GET runs/7/events", Answers(504, "<html>"))
     said = call("apply", "--yes", "--patience", "1")
     assert said.code == 8
-    assert "Trying again for 1 s" in said.error
+    assert "Retrying for 1 s" in said.error
     assert "migration-route watch 7" in said.error
 
 
 def test_a_run_that_waits_for_an_approval_is_6(route, call):
-    """At once, or after as long as is said."""
+    """At once, or after the given time."""
     route.say("POST runs", Answers(202, WAITING))
     route.say("GET runs/7", WAITING)
     said = call("apply", "--yes")
-    assert (said.code, "waits for an approval" in said.error) == (6, True)
+    assert (said.code, "awaits approval" in said.error) == (6, True)
     assert call("apply", "--yes", "--wait-for-approval", "1s").code == 6
 
 
@@ -113,14 +113,14 @@ def test_a_run_that_waits_for_an_approval_is_6(route, call):
     ("state", "code"), [("succeeded", 0), ("rejected", 4), ("expired", 6), ("stale", 5)]
 )
 def test_an_approval_is_waited_for(route, call, state, code):
-    """Given, refused, or too late."""
+    """Approved, rejected, or expired."""
     route.say("POST runs", Answers(202, WAITING))
     route.say("GET runs/7", WAITING, {**RUN, "state": state})
     assert call("apply", "--yes", "--wait-for-approval", "30s").code == code
 
 
 def test_another_build_is_asked_again_until_it_is_the_one(route, call):
-    """The plan and the run come from the build that is wanted, and no other."""
+    """Both the plan and the run come from the requested build."""
     build = {"Migration-Route-Build": "one"}
     route.say("GET ready", Answers(200, {"ready": True}, build))
     begun = route.answers["POST", "/m/api/v1/runs"]
@@ -135,7 +135,7 @@ def test_another_build_is_asked_again_until_it_is_the_one(route, call):
 
 
 def test_a_build_that_does_not_come_is_5(route, call):
-    """Whether it is the answers, the plan or the run that comes from another one."""
+    """Whether the response, the plan or the run comes from another one."""
     words = ["apply", "--yes", "--build", "two", "--build-timeout", "0s"]
     route.say("GET ready", Answers(200, {}, {"Migration-Route-Build": "one"}))
     said = call(*words)
@@ -146,7 +146,7 @@ def test_a_build_that_does_not_come_is_5(route, call):
 
 
 def test_stale_code_without_a_wanted_build_is_told(route, call):
-    """It is for the caller to decide."""
+    """The caller decides what to do."""
     route.say("POST runs", problem(409, "stale_code"))
     assert call("apply", "--yes").code == 5
 
@@ -161,7 +161,7 @@ def test_a_run_to_be_resumed_is_followed(route, call):
 
 @pytest.mark.parametrize("verb", ["approve", "reject", "hold", "resume", "cancel"])
 def test_what_is_asked_of_a_run(route, call, verb):
-    """With a reason, and force where there is such a thing."""
+    """With a reason, and force where it exists."""
     route.say(f"POST runs/7/{verb}", RUN)
     assert call(verb, "7", "--reason", "because").code == 0
     assert route.calls(f"POST runs/7/{verb}")[0].body == {"reason": "because"}

@@ -1,4 +1,5 @@
-"""Is the token given to nobody but the route, and a broken answer taken for none?"""
+"""Tests that the token is sent to the API only, and that incomplete responses are
+rejected."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from tests.client.test_answers import STATUS
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """Give a certificate of 127.0.0.1 that nobody has signed, with its key."""
+    """Return a self-signed certificate for 127.0.0.1, with its key."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not here")
     file = tmp_path_factory.mktemp("certificate") / "both.pem"
@@ -29,7 +30,7 @@ def certificate(tmp_path_factory):
 
 
 def test_a_certificate_is_always_verified(server, call, certificate, tmp_path):
-    """One that is not trusted ends it at once, whatever the patience; `--ca` trusts it."""
+    """An untrusted one fails at once, whatever the timeout; `--ca` trusts it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
@@ -45,7 +46,7 @@ def test_a_certificate_is_always_verified(server, call, certificate, tmp_path):
 
 
 def test_a_token_without_encryption_is_told(call):
-    """But to this host."""
+    """Except to this host."""
     said = call("status", "--url", "http://route.invalid/")
     assert (said.code, "without encryption" in said.error) == (8, True)
 
@@ -62,7 +63,7 @@ def test_a_token_without_encryption_is_told(call):
     ],
 )
 def test_an_answer_that_broke_off_is_none(call, answer):
-    """Wherever it did; it is asked again as long as patience lasts."""
+    """Wherever it was cut; the request is repeated until the timeout."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -79,7 +80,7 @@ def test_an_answer_that_broke_off_is_none(call, answer):
 
 
 def test_a_server_that_says_nothing_is_not_waited_for(call):
-    """Longer than `--timeout`."""
+    """Not longer than `--timeout`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         said = call("status", "--url", url, "--timeout", "500ms")
@@ -88,7 +89,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(call):
 
 
 def test_proxies_of_the_environment_are_used(server, other, call, monkeypatch):
-    """As pipelines behind one expect."""
+    """As expected in pipelines behind one."""
     other.answers["GET", "http://route.invalid/m/api/v1/status"] = [Answers(body=STATUS)]
     monkeypatch.setenv("http_proxy", other.origin)
     monkeypatch.delenv("no_proxy", raising=False)

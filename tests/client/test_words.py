@@ -1,4 +1,4 @@
-"""Which words does the client take, and are they those of the command?"""
+"""Tests that the arguments of the client are those of the command."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ ON_THE_HOST = {
     "work": None,
     "rehearse": {"clean"},
 }
-"""What needs a shell there: verbs, and options of verbs."""
+"""What requires a shell on the host: verbs, and options of verbs."""
 FROM_AFAR = {"url", "timeout", "patience", "ca", "build", "build_timeout"}
 FROM_AFAR |= {"wait_for_approval"}
 
 
 def verbs(found: ArgumentParser, path: tuple[str, ...] = ()) -> dict[str, set[str]]:
-    """Return the words of each verb that is listed."""
+    """Return the arguments of each listed verb."""
     told: dict[str, set[str]] = {}
     for action in found._actions:
         if not isinstance(action, _SubParsersAction):
@@ -45,7 +45,7 @@ def verbs(found: ArgumentParser, path: tuple[str, ...] = ()) -> dict[str, set[st
 
 
 def test_every_verb_of_the_command_is_there_with_its_options():
-    """But for what needs a shell on the host."""
+    """Except for what requires a shell on the host."""
     here = verbs(Command().create_parser("manage.py", "migration_route"))
     there = verbs(parser())
     for verb, words in here.items():
@@ -85,14 +85,14 @@ def test_the_address_is_where_the_project_mounts_it(url, address):
     ],
 )
 def test_what_is_no_address_is_told(url):
-    """Without what may be secret in it."""
+    """Without possible secrets in it."""
     with pytest.raises(InvalidRequest) as error:
         api_address(url)
     assert "secret@" not in str(error.value)
 
 
 def test_a_duration_is_told_as_elsewhere():
-    """A bare number counts seconds."""
+    """A bare number means seconds."""
     assert [seconds(text) for text in ("500ms", "10m", "30", "1.5")] == [0.5, 600, 30, 1.5]
     with pytest.raises(ArgumentTypeError):
         seconds("soon")
@@ -100,7 +100,7 @@ def test_a_duration_is_told_as_elsewhere():
 
 @pytest.mark.parametrize("words", [["status"], ["plan", "--url", ""]])
 def test_without_an_address_nothing_is_sent(call, monkeypatch, words):
-    """It says how to give one."""
+    """The error says how to set it."""
     monkeypatch.delenv("MIGRATION_ROUTE_URL")
     said = call(*words)
     assert (said.code, "MIGRATION_ROUTE_URL" in said.error) == (2, True)
@@ -115,12 +115,12 @@ def test_what_is_no_token_is_not_sent(call, server, monkeypatch, token, code):
 
 
 def test_the_token_is_no_argument(call):
-    """Others see arguments."""
+    """Other users can read arguments."""
     assert call("status", "--token", "x").code == 2
 
 
 def test_a_token_is_made_without_a_server(call, server):
-    """As the command makes it."""
+    """As by the command."""
     said = call("token", "new", "ci", "--scope", "read", "--json")
     assert read_settings({"TOKENS": [said.json["entry"]]}).problems == ()
     assert call("token", "new", "ci", "--scope", "read", "--expires", "soon").code == 2

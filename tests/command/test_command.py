@@ -1,4 +1,4 @@
-"""Does `manage.py migration_route` say and return what scripts rely on?"""
+"""Tests of the output and exit codes of `manage.py migration_route`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from migration_route.conf import read_settings
 from migration_route.conf.command import command_line
 from migration_route.core import subprocesses
 from migration_route.core.credentials import digest_of
-from migration_route.core.enums import RunState
+from migration_route.core.enums import ControlRequest, RunState
 from migration_route.ledger import runs
 from migration_route.ledger.queries import list_entries, list_runs
 from migration_route.management.commands.migration_route import FAMILIES, Command
@@ -32,14 +32,14 @@ pytestmark = pytest.mark.usefixtures("database")
 
 @dataclass(frozen=True)
 class Said:
-    """What the command said, and how it ended."""
+    """The output of the command, and its exit code."""
 
     code: int
     out: str
     error: str
 
     def read(self, kind: type):
-        """Return the JSON that it printed, as the type of the wire."""
+        """Decode the printed JSON as the wire type."""
         return msgspec.json.decode(self.out, type=kind)
 
 
@@ -68,7 +68,7 @@ def _nobody(monkeypatch):
 
 
 def a_run(state: RunState):
-    """Return the id of a run in that state."""
+    """Return the id of a run in this state."""
     run, _ = runs.create_run(a_new_run())
     if state is not RunState.QUEUED:
         runs.move(run.id, to=state, expected={RunState.QUEUED})
@@ -77,7 +77,7 @@ def a_run(state: RunState):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_adds_the_verbs_that_it_is_loaded_for(family):
-    """What is typed loads the family of its verb, and no other."""
+    """Only the family of the given verb is loaded."""
     verbs = ArgumentParser().add_subparsers()
     module, _, function = family.partition(".")
     getattr(import_module(f"migration_route.cli.local.{module}"), function)(verbs, None)
@@ -86,7 +86,7 @@ def test_each_family_adds_the_verbs_that_it_is_loaded_for(family):
 
 @pytest.mark.parametrize("words", [["nonsense"], ["--json"], []])
 def test_what_is_no_verb_is_told_all_verbs(words, capsys):
-    """As if none were loaded apart from others."""
+    """As if the families were not loaded separately."""
     with pytest.raises(SystemExit) as ended:
         Command().run_from_argv(["manage.py", "migration_route", *words])
     said = capsys.readouterr().err
@@ -95,7 +95,7 @@ def test_what_is_no_verb_is_told_all_verbs(words, capsys):
 
 
 def test_status_says_what_is_pending(history):
-    """For people and for machines; with `--check` as an exit code."""
+    """As text and as JSON; with `--check` as an exit code."""
     assert say("status").code == 0
     history.table("0001_a", "made_a")
     said = say("status")
@@ -110,7 +110,7 @@ def test_status_says_what_is_pending(history):
 
 
 def test_nothing_pending_is_zero_with_check():
-    """A pipeline goes on."""
+    """A pipeline continues."""
     assert say("status", "--check").code == 0
 
 
@@ -120,7 +120,7 @@ def test_a_plan_is_shown(history):
     said = say("plan", "testapp")
     assert said.code == 0
     assert "testapp.0001_a" in said.out
-    assert "opaque" in said.out
+    assert "runs code" in said.out
     found = say("plan", "testapp", "--json").read(schemas.PlanAnswer)
     assert [step.name for step in found.steps] == ["0001_a"]
     assert f"fingerprint {found.fingerprint}" in said.out
@@ -141,7 +141,7 @@ def test_a_plan_is_shown(history):
     ],
 )
 def test_an_error_has_its_exit_code_and_its_problem(arguments, code, problem):
-    """In words for people, as a problem with `--json`."""
+    """As text, or as a problem with `--json`."""
     said = say(*arguments)
     assert (said.code, bool(said.error)) == (code, True)
     machine = say(*arguments, "--json")
@@ -192,7 +192,7 @@ def test_who_is_asked_decides(history, monkeypatch, answer, code):
 
 @pytest.mark.usefixtures("_inline", "_nobody")
 def test_a_run_is_applied_and_shown_as_json(history):
-    """With `--yes --json` the run is all that is printed."""
+    """With `--yes --json` only the run is printed."""
     history.table("0001_a", "made_a")
     said = say("apply", "testapp", "--yes", "--json", "--reason", "a deploy")
     assert said.code == 0
@@ -213,7 +213,7 @@ def test_a_run_is_applied_and_shown_as_json(history):
 
 @pytest.mark.usefixtures("_inline", "_nobody")
 def test_a_failure_is_one_and_another_plan_is_five(history):
-    """What went wrong is told with the step."""
+    """The error is reported with the step."""
     history.python("0001_a", "raise LookupError('no such thing')")
     said = say("apply", "testapp", "--yes")
     assert said.code == 1
@@ -224,7 +224,7 @@ def test_a_failure_is_one_and_another_plan_is_five(history):
 
 @pytest.mark.parametrize("reason", ["bytes \udcff", "x" * 2001])
 def test_a_reason_that_cannot_be_stored_is_refused(reason):
-    """Python hands bytes that are no UTF-8 over as surrogates, which no database stores."""
+    """Python passes invalid UTF-8 on as surrogates, which no database stores."""
     run = a_run(RunState.QUEUED)
     said = say("cancel", run, "--reason", reason)
     assert said.code != 0
@@ -233,13 +233,13 @@ def test_a_reason_that_cannot_be_stored_is_refused(reason):
 
 
 def test_an_active_run_is_five():
-    """The world does not allow it now."""
+    """The request is valid, but not possible now."""
     a_run(RunState.QUEUED)
     assert say("apply", "--yes").code == 5
 
 
 def test_an_unresolved_run_is_five_and_watching_it_is_seven():
-    """A person is needed."""
+    """A user must resolve it."""
     run = a_run(RunState.PARTIAL)
     assert say("apply", "--yes").code == 5
     assert say("watch", run).code == 7
@@ -248,14 +248,14 @@ def test_an_unresolved_run_is_five_and_watching_it_is_seven():
 
 
 def test_a_guard_that_needs_approval_is_six(settings):
-    """Somebody else has to say yes."""
+    """Another user must approve."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "APPROVALS": {"required": 1}}
     asked = say("apply", "testapp.zero", "--mode", "fake", "--yes")
     assert asked.code == 6
-    assert "needs 1 approval by another person with the right approve" in asked.out
+    assert "needs 1 approval by another user with the permission approve" in asked.out
     (run,) = list_runs(database=None, before=None, limit=5)
     assert run.state is RunState.AWAITING_APPROVAL
-    assert say("approve", run.id).code == 4  # by the shell that has asked
+    assert say("approve", run.id).code == 4  # by the shell that requested it
     assert say("run", run.id).code == 6
     assert say("reject", run.id, "--reason", "not today").code == 0
     assert "rejected by" in say("show", run.id).out
@@ -263,7 +263,7 @@ def test_a_guard_that_needs_approval_is_six(settings):
 
 
 def test_a_database_that_is_gone_is_eight():
-    """Nobody can say what is pending there."""
+    """The pending migrations are unknown."""
     usual = connections["other"]
     gone = usual.copy()
     nowhere = {"PORT": "1"} if usual.vendor != "sqlite" else {"NAME": "/nonexistent/x.db"}
@@ -271,7 +271,7 @@ def test_a_database_that_is_gone_is_eight():
     connections["other"] = gone
     try:
         assert say("status", "--check").code == 8
-        assert "not reachable" in say("status").out
+        assert "unreachable" in say("status").out
         assert say("plan", "--database", "other").code == 8
     finally:
         connections["other"] = usual
@@ -287,10 +287,12 @@ def test_a_queued_run_is_cancelled():
 
 
 def test_a_run_is_held_resumed_and_stopped_by_force():
-    """Each is told, and each is on the ledger, as whoever has a shell here."""
+    """Each is reported and recorded on the ledger, with the account of the shell."""
     run = a_run(RunState.RUNNING)
-    assert "asked of it: hold" in say("hold", run, "--reason", "the sale").out
-    assert "asked of it" not in say("resume", run).out
+    assert (
+        f"requested: {ControlRequest.HOLD}" in say("hold", run, "--reason", "the sale").out
+    )
+    assert "requested:" not in say("resume", run).out
     assert say("resume", run).code == 5
     said = say("cancel", run, "--force", "--json").read(schemas.RunAnswer)
     assert (said.state, said.ended) == ("cancelled", True)
@@ -299,7 +301,7 @@ def test_a_run_is_held_resumed_and_stopped_by_force():
 
 
 def test_the_ledger_is_verified():
-    """0 while it is as it was written, 1 when it is not."""
+    """0 while it is intact, 1 otherwise."""
     a_run(RunState.FAILED)
     assert say("ledger", "verify").out == "The ledger is intact: 2 entries.\n"
     assert say("ledger", "verify", "--json").read(schemas.VerificationAnswer).intact
@@ -310,7 +312,7 @@ def test_the_ledger_is_verified():
 
 
 def test_the_ledger_is_exported_and_the_file_verified(tmp_path):
-    """Printed or into a file; verified with nothing but that file."""
+    """Printed or written to a file; the file alone is enough to verify it."""
     a_run(RunState.FAILED)
     assert len(say("ledger", "export").out.splitlines()) == 2
     file = tmp_path / "ledger.jsonl"
@@ -318,7 +320,7 @@ def test_the_ledger_is_exported_and_the_file_verified(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["ledger.jsonl"]
     said = say("ledger", "verify", "--file", str(file))
     last = Entry.objects.get(sequence=2).digest
-    assert (said.code, f"has the digest {last}." in said.out) == (0, True)
+    assert (said.code, f"Digest of the last line: {last}" in said.out) == (0, True)
     file.write_text(file.read_text().replace("failed", "passed"))
     said = say("ledger", "verify", "--file", str(file), "--json")
     assert (said.code, said.read(schemas.VerificationAnswer).broken) == (1, 2)
@@ -327,7 +329,7 @@ def test_the_ledger_is_exported_and_the_file_verified(tmp_path):
 
 
 def test_a_new_token_is_printed_once_with_its_entry():
-    """The entry, pasted, lets exactly this secret in."""
+    """The entry accepts exactly this secret."""
     said = say("token", "new", "ci", "--scope", "apply", "--scope", "read", "--json")
     made = json.loads(said.out)
     found = read_settings({"TOKENS": [made["entry"]]})
@@ -338,7 +340,7 @@ def test_a_new_token_is_printed_once_with_its_entry():
 
 
 def test_a_token_that_could_not_be_used_is_refused():
-    """What is printed can be pasted: a wrong day is told here."""
+    """What is printed can be used: an invalid date is reported here."""
     said = say("token", "new", "ci", "--scope", "read", "--expires", "tomorrow")
     assert said.code == 2
     assert say("token", "new", "", "--scope", "read").code == 2
@@ -365,7 +367,7 @@ def test_the_text_of_a_new_token_can_be_pasted():
 
 
 def test_the_exit_code_is_that_of_the_process(history):
-    """A shell sees it; a run that is not there, or has ended, is never carried out."""
+    """An unknown or ended run is never executed."""
     command = [*command_line(()), "run"]
     run = a_run(RunState.CANCELLED)
     for argument, code in (("0" * 32, 2), (run, 5)):

@@ -1,4 +1,4 @@
-"""Are the examples of the findings' pages true? Each bad one is planned and raises its
+"""Tests the examples of the findings' pages: each bad one is planned and raises its
 finding, and each good one is planned and does not."""
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ELSEWHERE = {
     "recorder_sequence_behind": "tests/e2e/test_preflight.py",
     "steps_not_read": "tests/planning/rules/test_reading.py",
 }
-"""Findings that no migration brings about by itself, and where they are tested."""
+"""Findings that no migration causes by itself, and the tests that cover them."""
 
 ALWAYS = {"models_changed", "other_database", "backwards", "ddl_commits"}
 BLOCKING = {
@@ -45,7 +45,7 @@ BLOCKING = {
     "scans_table",
     "validates_under_lock",
 }
-"""What follows from the forecasts of the statements, which many examples send."""
+"""Findings from the forecasts of statements, which many examples cause."""
 
 COMPANIONS = {
     "imports_models": {"forgets_alias"},
@@ -54,7 +54,7 @@ COMPANIONS = {
     "unprotected_python": {"not_atomic"},
     "validates_under_lock": {"adds_check"},
 }
-"""What else is rightly said about a bad example."""
+"""Other correct findings on a bad example."""
 
 ONLY_ON = {
     "concurrent_with_others": {"postgresql"},
@@ -91,13 +91,13 @@ def examples(code: str, heading: str) -> list[tuple[str, str]]:
 
 
 def known(code: str) -> None:
-    """Skip where the database does not bring the finding about."""
+    """Skip where the database does not cause the finding."""
     if connection.vendor not in ONLY_ON.get(code, {connection.vendor}):
         pytest.skip(f"{code} is not about {connection.vendor}")
 
 
 def codes_of(history, name: str, source: str, *, backwards: bool = False) -> set[str]:
-    """Plan the migration upon the models of the reference; say what was found."""
+    """Plan the migration on top of the models of the reference; return the findings."""
     if NEEDS_ITS_DRIVER in source and connection.vendor != "postgresql":
         pytest.skip("needs PostgreSQL")
     (history.folder / f"{name}.py").write_text(source)
@@ -118,7 +118,7 @@ def codes_of(history, name: str, source: str, *, backwards: bool = False) -> set
 
 @pytest.fixture
 def shop(history):
-    """The models that the pages speak of, applied."""
+    """The models that the pages use, applied."""
     history.write("0001_initial", *BASE)
     MigrationRecorder(connections["default"]).record_applied("testapp", "0001_initial")
     return history
@@ -137,7 +137,7 @@ def test_a_bad_example_raises_its_finding_and_no_other(shop, code):
 
 @pytest.mark.parametrize("code", sorted(CODES - ELSEWHERE.keys() - {"ddl_commits"}))
 def test_a_good_example_does_not_raise_it(shop, code):
-    """One after the other, as releases would bring them."""
+    """One after the other, as in consecutive releases."""
     found = examples(code, "Good")
     assert found
     for name, source in found:
@@ -155,7 +155,7 @@ def test_the_other_pages_have_both_parts(code):
     assert code in (PAGES.parents[2] / ELSEWHERE[code]).read_text(encoding="utf-8")
 
 
-# --- forecasts, as PostgreSQL's manual has them (Explicit Locking; ALTER TABLE) ---------
+# --- forecasts, as in PostgreSQL's manual (Explicit Locking; ALTER TABLE) --------------
 
 WRITES = frozenset({Blocked.WRITES, Blocked.SCHEMA_CHANGES})
 EVERYTHING = frozenset(Blocked)
@@ -177,7 +177,7 @@ KNOWN: tuple[tuple[str, str, frozenset[Blocked], tuple[str, ...], tuple[str, ...
 
 
 def with_forecasts(step):
-    """Return a step with forecasts of its statements, made by hand."""
+    """Return a step with handwritten forecasts of its statements."""
     return replace(
         step,
         operations=tuple(

@@ -1,5 +1,4 @@
-"""Does the reference name everything that the source has? Words are looked for on the
-page where a reader would look for them."""
+"""Tests that the reference documents everything in the source, on the expected page."""
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ TOOL = ROOT / "tools" / "make-reference"
 RULES = ROOT / "src" / "migration_route" / "planning" / "findings"
 
 IMPORTED = (urls, views)
-"""Importing them brings in every error that there is."""
+"""Importing these modules defines every error."""
 
 
 @cache
@@ -59,7 +58,7 @@ def check(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def has_row(name: str, word: str) -> bool:
-    """Tell whether a table of the page has a row about the word, with something in it."""
+    """Return whether a table of the page has a row about the word, with a description."""
     row = re.compile(rf"^\| \[?`{re.escape(word)}`(?:\]\([^)]*\))? \|(.*)\|$", re.MULTILINE)
     found = row.search(page(name))
     return found is not None and bool(found[1].rpartition("|")[2].strip())
@@ -71,7 +70,7 @@ def test_the_pages_are_as_the_source_says():
 
 
 def test_a_page_that_is_behind_is_a_fault(tmp_path):
-    """Another default in the page is noticed, and so is a row without its text."""
+    """Another default in the page is detected, and so is a row without its text."""
     folder = tmp_path / "reference"
     shutil.copytree(REFERENCE, folder)
     settings = folder / "settings.md"
@@ -83,12 +82,12 @@ def test_a_page_that_is_behind_is_a_fault(tmp_path):
     findings.write_text("".join(kept), encoding="utf-8")
     answer = check(folder)
     assert answer.returncode == 1
-    assert "settings.md: is behind the source" in answer.stdout
-    assert "findings.md: nobody has written about [`not_atomic`]" in answer.stdout
+    assert "settings.md: is out of date" in answer.stdout
+    assert "findings.md: no description of [`not_atomic`]" in answer.stdout
 
 
 def test_a_finding_without_a_page_of_its_own_is_a_fault(tmp_path):
-    """So is a page of a finding that there is not."""
+    """So is a page of a finding that does not exist."""
     folder = tmp_path / "reference"
     shutil.copytree(REFERENCE, folder)
     (folder / "findings" / "drops_table.md").rename(folder / "findings" / "gone.md")
@@ -178,8 +177,8 @@ def test_every_finding_is_documented():
 
 @pytest.mark.parametrize("address", addresses, ids=lambda address: str(address.pattern))
 def test_every_address_of_the_api_is_documented(address):
-    """Each address is in the table of calls, but for the document itself and for
-    nowhere; and openapi.json lists exactly those."""
+    """Each URL is in the table of calls, except for the document itself and the fallback;
+    and openapi.json lists exactly those."""
     path = re.sub(r"<\w+:(\w+)>", r"{\1}", str(address.pattern))
     if path in {"", "{rest}"}:
         assert "unknown_address" in page("api")
@@ -220,7 +219,7 @@ HIDDEN = {"deliver", "plan-value", "rehearse-carry"}
 
 @pytest.mark.parametrize("path", [" ".join(path) for path, _ in every_verb()])
 def test_every_verb_of_the_command_is_documented(path):
-    """A verb without a help is one that the route keeps for itself."""
+    """A verb without a help is internal."""
     if path in HIDDEN:
         assert f"### `{path}`" not in page("command")
     else:

@@ -1,1 +1,1 @@
-"""The acceptance scenarios of the route, walked from outside against real servers."""
+"""Acceptance scenarios, run from outside against real servers."""

@@ -1,4 +1,4 @@
-"""What do all walks share?"""
+"""Fixtures of the end-to-end tests."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder as a walk."""
+    """Add the marker of end-to-end tests to every test in this folder."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.walk)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the databases that nobody walked on."""
+    """List the databases that no end-to-end test ran on."""
     for vendor, reason in databases.missing().items():
         terminalreporter.write_line(
-            f"skipped: every walk on {vendor} ({reason})", yellow=True
+            f"skipped: every end-to-end test on {vendor} ({reason})", yellow=True
         )
 
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
-    """Databases with the base migrations applied, to make copies of."""
+    """Databases with the base migrations applied, from which copies are made."""
     prepared = Prepared(tmp_path_factory.mktemp("prepared"))
     yield prepared
     prepared.drop()
@@ -41,7 +41,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
 
 @pytest.fixture
 def build(tmp_path: Path, prepared: Prepared) -> Iterator[Callable[..., Site]]:
-    """Give the builder of sites; what it has built is put away afterwards."""
+    """Return the builder of sites; clean up what it has built afterwards."""
     with contextlib.ExitStack() as leftovers:
         yield _builder(Sites(tmp_path, prepared, leftovers))
 

@@ -1,4 +1,4 @@
-"""Who may change a database over HTTP, and how? Scenarios A1 to A3, and A7."""
+"""Tests of who may change a database over HTTP, and how. Scenarios A1 to A3, and A7."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TWO_COLUMNS = {"0002_sku": column("sku"), "0003_size": column("size", after="000
 
 @on_each_once
 def test_a1_reading_methods_apply_nothing_even_for_staff(build, pair):
-    """GET, HEAD and OPTIONS on every address that changes something change nothing."""
+    """GET, HEAD and OPTIONS change nothing on any URL of an action."""
     site = build(pair, TWO_COLUMNS)
     run = site.client("ci").apply("shop.0002_sku")
     boss = site.person("boss")
@@ -36,8 +36,7 @@ def test_a1_reading_methods_apply_nothing_even_for_staff(build, pair):
 
 @on_each_once
 def test_a2_a_session_needs_csrf_and_a_token_does_not(build, pair):
-    """A foreign page cannot use the session of a member of staff; a token needs no
-    cookie."""
+    """A foreign page cannot use the session of a staff member; a token needs no cookie."""
     site = build(pair, {"0002_sku": column("sku")})
     ci = site.client("ci")
     plan = ci.plan()
@@ -56,8 +55,7 @@ def test_a2_a_session_needs_csrf_and_a_token_does_not(build, pair):
 
 @on("postgres-uvicorn")
 def test_a2_a_member_of_staff_applies_with_csrf(build, pair):
-    """A superuser's session with its CSRF token carries out a run in that person's
-    name."""
+    """A superuser's session with its CSRF token executes a run in that user's name."""
     site = build(pair, {"0002_sku": column("sku")})
     boss = site.person("boss")
     run = boss.apply()
@@ -68,7 +66,7 @@ def test_a2_a_member_of_staff_applies_with_csrf(build, pair):
 
 @on_each_once
 def test_a3_every_denial_changes_nothing_and_is_on_the_ledger(build, pair):
-    """Nobody without the right can start a run, and each attempt is an entry."""
+    """Without the right no run starts, and each attempt is an entry."""
     site = build(pair, TWO_COLUMNS)
     ci = site.client("ci")
     ci.apply("shop.0002_sku")
@@ -103,7 +101,7 @@ def test_a3_every_denial_changes_nothing_and_is_on_the_ledger(build, pair):
 
 @on("sqlite-gthread")
 def test_a3_a_token_in_the_query_string_is_refused(build, pair):
-    """A secret that stands in an address opens nothing."""
+    """A secret in a URL is not accepted."""
     site = build(pair, {"0002_sku": column("sku")}, workers=1)
     nobody = site.client(None)
     plan = site.client("ci").plan()
@@ -122,8 +120,7 @@ def test_a3_a_token_in_the_query_string_is_refused(build, pair):
 
 @on("mariadb-sync")
 def test_a3_people_need_the_permission_of_the_verb(build, pair):
-    """A member of staff may read with `view_run`, plan with `plan`, apply with
-    `apply`."""
+    """A staff member reads with `view_run`, plans with `plan`, applies with `apply`."""
     site = build(pair, TWO_COLUMNS)
     ci = site.client("ci")
     ci.apply("shop.0002_sku")
@@ -147,12 +144,12 @@ def test_a3_people_need_the_permission_of_the_verb(build, pair):
 
 
 def denials(client):
-    """Read the entries that say that somebody was not allowed."""
+    """Return the entries that record a denial."""
     return [entry for entry in client.entries() if entry["action"] == "denied"]
 
 
 def grant(site, codename):
-    """Give a permission of the route to the helper, in the tables themselves."""
+    """Grant the user "helper" a permission of this package, by writing to the tables."""
     site.execute(
         "INSERT INTO auth_user_user_permissions (user_id, permission_id)"
         " SELECT u.id, p.id FROM auth_user u, auth_permission p, django_content_type c"
@@ -170,7 +167,7 @@ LOCK_THE_USERS = {
 
 @on_each_once
 def test_a7_a_migration_that_locks_the_users_keeps_no_token_waiting(build, pair):
-    """Its run is read, and followed, for as long as nobody could sign in."""
+    """The run can be read and followed while no user can sign in."""
     body = f"""\
 cursor = schema_editor.connection.cursor()
 cursor.execute("{LOCK_THE_USERS[pair.vendor]}")
@@ -189,6 +186,6 @@ if schema_editor.connection.vendor == "mysql":
         assert ci.status()["default"]["active_run"] == run
         assert ci.events(run)
         longest = max(longest, time.monotonic() - asked)
-    assert longest < 5, f"{longest:.2f} s"  # the lock lasts for as long as we look
+    assert longest < 5, f"{longest:.2f} s"  # the lock lasts until the checks are done
     site.project.open_gate("locked")
     assert ci.wait_for_end(run)["state"] == "succeeded"

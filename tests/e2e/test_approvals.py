@@ -1,5 +1,5 @@
-"""Does a plan wait for other people, and is it then carried out once? Scenarios F5, F6
-and F9."""
+"""Tests that a plan waits for approval and is then executed once. Scenarios F5, F6 and
+F9."""
 
 from __future__ import annotations
 
@@ -52,29 +52,29 @@ class Dying(ProcessLauncher):
 
 
 def waiting(client, **words):
-    """Ask for a run of everything, and give it as it waits."""
+    """Request a run of everything, and return it as waiting."""
     run = client.run(client.plan(), **words)
     assert run["state"] == "awaiting_approval", run
     return run
 
 
 def say(client, run, verb, reason="a walk"):
-    """Approve or reject a run, and give whatever comes."""
+    """Approve or reject a run, and return any response."""
     return client.call("POST", f"runs/{run['id']}/{verb}", json={"reason": reason})
 
 
 def answers(client):
-    """Tell whether the server answers."""
+    """Return whether the server responds."""
     try:
         return client.call("GET", "ready").status_code in {200, 503}
     except httpx.TransportError:
-        return False  # the connection was that of the worker that was killed
+        return False  # the connection belonged to the killed worker
 
 
 @on_each_once
 def test_f5_whoever_asks_waits_and_another_person_lets_it_go(build, pair):
-    """The demand is told beforehand; machines and the requester cannot meet it; a second
-    person does, for this run, once; and each of these is an entry. F6."""
+    """The plan shows the requirement in advance; machines and the requester cannot meet it;
+    a second user does, for this run, once; and each of these is an entry. F6."""
     site = build(pair, SKU, options=ONE)
     site.project.python(PROMOTE)
     ci, boss, helper = site.client("ci"), site.person("boss"), site.person("helper")
@@ -115,7 +115,7 @@ def test_f5_whoever_asks_waits_and_another_person_lets_it_go(build, pair):
     assert {entry["actor"]["name"] for entry in denied} >= {"boss", "ci"}
     assert boss.get("ledger/verify")["intact"]
 
-    # An approval is spent with its run.
+    # An approval applies to its run only.
     site.project.add_migrations({"0003_size": column("size", after="0002_sku")})
     again = waiting(boss)
     assert again["approval"]["given"] == 0
@@ -123,7 +123,8 @@ def test_f5_whoever_asks_waits_and_another_person_lets_it_go(build, pair):
 
 @on("postgres-gthread", "sqlite-sync")
 def test_f5_an_approval_is_void_when_the_plan_changes_or_its_time_is_over(build, pair):
-    """What was approved is not there any more, or too old: nothing is applied."""
+    """When the approved plan has changed, or the approval has expired, nothing is
+    applied."""
     two = Options(migration_route={"APPROVALS": {"required": 2}})
     site = build(pair, SKU, options=two, timeout=60)  # a new process reads the plan
     site.project.python(PROMOTE)
@@ -136,7 +137,7 @@ def test_f5_an_approval_is_void_when_the_plan_changes_or_its_time_is_over(build,
     assert ci.get(f"runs/{run['id']}")["state"] == "stale"
     expect_problem(say(boss, run, "reject"), 409, "not_in_this_state")
 
-    # A request after another change takes the place of the one that waits.
+    # A request after another change replaces the waiting run.
     old = waiting(ci)
     site.project.add_migrations({"0002_sku": column("weight")})
     new = waiting(ci)
@@ -182,8 +183,8 @@ def test_of_two_who_approve_at_once_on_two_servers_one_starts_it(build, pair):
 
 @on("postgres-sync", "sqlite-gthread")
 def test_an_approval_outlives_the_process_that_took_it(build, pair):
-    """Killed between the approval and the launch, at either place: whoever looks next
-    starts the run, and it is carried out once."""
+    """When the process is killed between the approval and the launch, at either point, the
+    next request starts the run, and it is executed once."""
     site = build(
         pair,
         {"0002_write": running(WRITE_THREE)},
@@ -201,7 +202,7 @@ def test_an_approval_outlives_the_process_that_took_it(build, pair):
         try:
             answer = say(boss, run, "approve")
         except httpx.HTTPError:
-            pass  # the worker is gone, with its answer
+            pass  # the worker is killed before it responds
         else:
             assert answer.status_code >= 500, answer.text
         assert not (site.project.folder / "market" / name).exists()
@@ -227,7 +228,7 @@ BACK = {
 
 @on_each_once
 def test_f9_going_back_needs_a_right_of_its_own_and_another_person(build, pair):
-    """Forwards nobody is asked; backwards the plan says what is lost, and waits."""
+    """Forwards no approval is required; backwards the plan says what is lost, and waits."""
     site = build(pair, SKU, options=Options(migration_route={"APPROVALS": BACK}))
     ci, operator, boss = site.client("ci"), site.client("operator"), site.person("boss")
     assert ci.plan()["approval"] is None
@@ -247,12 +248,12 @@ def test_f9_going_back_needs_a_right_of_its_own_and_another_person(build, pair):
 
 @on("sqlite-sync")
 def test_the_command_waits_with_exit_code_6_and_its_shell_cannot_agree(build, pair):
-    """The plan says so beforehand; another person agrees, and `watch` sees the end."""
+    """The plan shows it in advance; another user approves, and `watch` shows the end."""
     site = build(pair, SKU, options=ONE)
     boss = site.person("boss")
     manage = site.project.manage
     told = manage("migration_route", "plan").stdout
-    assert "needs 1 approval by another person with the right approve, because" in told
+    assert "needs 1 approval by another user with the permission approve, because" in told
     answer = manage("migration_route", "apply", "--yes", check=False)
     assert answer.returncode == 6, answer.stdout + answer.stderr
     assert "approved by 0 of 1" in answer.stdout
@@ -274,7 +275,7 @@ def test_the_command_waits_with_exit_code_6_and_its_shell_cannot_agree(build, pa
 
 @on("sqlite-sync")
 def test_the_smallest_view_and_the_page_ask_as_well(build, pair):
-    """202 with a run that waits; nothing is waited for."""
+    """They respond at once with 202 and a run that waits."""
     site = build(pair, SKU, options=ONE)
     boss = site.person("boss")
     begun = time.monotonic()
@@ -288,6 +289,6 @@ def test_the_smallest_view_and_the_page_ask_as_well(build, pair):
     assert expect(answer, 202)["state"] == "awaiting_approval"
     assert time.monotonic() - begun < 25
     page = boss.http.get(f"/_m/runs/{answer.json()['id']}/").text
-    assert "What it would do" in page
+    assert "Requested plan" in page
     assert plan["fingerprint"] in page
-    assert "You have asked for it" in page
+    assert "You requested this run" in page

@@ -1,5 +1,4 @@
-"""Is every request that cannot be understood answered clearly, and does it change
-nothing?"""
+"""Tests that every invalid request gets a clear error and changes nothing."""
 
 from __future__ import annotations
 
@@ -33,8 +32,7 @@ BODIES = {
 
 @on("mariadb-gthread")
 def test_bodies_that_cannot_be_understood(build, pair):
-    """Malformed, mistyped and oversized bodies are `invalid_request`, and nothing
-    happens."""
+    """Malformed, mistyped and oversized bodies are `invalid_request` and have no effect."""
     site = build(pair, {"0002_sku": column("sku")}, workers=1)
     ci = site.client("ci")
     for name, (body, status) in BODIES.items():
@@ -49,7 +47,7 @@ def test_bodies_that_cannot_be_understood(build, pair):
 
 @on("sqlite-uvicorn")
 def test_a_body_that_never_says_how_long_it_is(build, pair):
-    """An oversized body in chunks is cut off with 413 as well."""
+    """An oversized body in chunks is rejected with 413 as well."""
     site = build(pair, {"0002_sku": column("sku")}, workers=1)
     pieces = (b"x" * 10_000 for _ in range(20))
     answer = site.client("ci").call("POST", "runs", content=pieces)
@@ -59,8 +57,7 @@ def test_a_body_that_never_says_how_long_it_is(build, pair):
 
 @on("postgres-sync")
 def test_names_that_mean_nothing_or_too_much(build, pair):
-    """Unknown databases, unknown and ambiguous targets and queries each have their
-    code."""
+    """Unknown databases, unknown and ambiguous targets and queries each have their code."""
     site = build(
         pair,
         {"0002_sku": column("sku"), "0003_size": column("size", after="0002_sku")},
@@ -104,7 +101,7 @@ def test_names_that_mean_nothing_or_too_much(build, pair):
 
 @on("postgres-uvicorn")
 def test_runs_that_there_are_not(build, pair):
-    """An unknown run is `unknown_run`, before and after there is a ledger."""
+    """An unknown run is `unknown_run`, with and without an installed ledger."""
     site = build(pair, {"0002_sku": column("sku")}, workers=1)
     operator = site.client("operator")
     ids = ("1", "00000000-0000-0000-0000-000000000000", "x' OR 1=1 --", "a" * 300)
@@ -128,7 +125,7 @@ def test_runs_that_there_are_not(build, pair):
 
 @on("mariadb-uvicorn")
 def test_a_bad_token_opens_nothing(build, pair):
-    """Whatever is not a known token is `unauthenticated`."""
+    """Anything but a known token is `unauthenticated`."""
     site = build(pair, {"0002_sku": column("sku")}, workers=1)
     nobody = site.client(None)
     for header in NOT_TOKENS:
@@ -142,8 +139,7 @@ def test_a_bad_token_opens_nothing(build, pair):
 
 @on("sqlite-gthread")
 def test_methods_that_an_address_does_not_answer(build, pair):
-    """PUT, PATCH and DELETE are 405 everywhere, with a problem and the list of
-    methods."""
+    """PUT, PATCH and DELETE are 405 everywhere, with a problem and the allowed methods."""
     site = build(pair, workers=1)
     operator = site.client("operator")
     for path in (

@@ -1,4 +1,4 @@
-"""Does the route work when nothing else does? Scenarios A4 to A6."""
+"""Tests that this package works when nothing else does. Scenarios A4 to A6."""
 
 from __future__ import annotations
 
@@ -36,8 +36,7 @@ print(session.session_key)
 
 @on_each_once
 def test_a4_the_first_run_on_an_empty_database_is_on_the_ledger(build, pair):
-    """Status needs no table and makes none; the run that makes them all is on
-    record."""
+    """Status needs no table and creates none; the run that creates them all is recorded."""
     site = build(pair, empty=("default",))
     reader = site.client("reader")
     ci = site.client("ci")
@@ -69,8 +68,8 @@ def test_a4_the_first_run_on_an_empty_database_is_on_the_ledger(build, pair):
 
 @on_each_once
 def test_a5_a_user_table_behind_the_code_does_not_shut_the_route(build, pair):
-    """A session that is there is read as far as it goes, tokens work, and after the run
-    people can sign in."""
+    """An existing session is read as far as possible, tokens work, and after the run users
+    can sign in."""
     site = build(pair, options=Options(custom_user=True), serve=False)
     session = site.project.python(LIVE_SESSION).splitlines()[-1]
     site.project.write("accounts/models.py", USER_WITH_DEPARTMENT)
@@ -90,7 +89,7 @@ def test_a5_a_user_table_behind_the_code_does_not_shut_the_route(build, pair):
 
 @on_each_once
 def test_a6_a_missing_session_table_does_not_shut_the_route(build, pair):
-    """The page is no 500 and shows other ways, tokens work, and the run mends it."""
+    """The page is not a 500 and shows alternatives, tokens work, and the run fixes it."""
     site = build(pair)
     site.execute(
         "DROP TABLE django_session",
@@ -103,7 +102,7 @@ def test_a6_a_missing_session_table_does_not_shut_the_route(build, pair):
 
 
 def shows_a_way_forward(site, session):
-    """Look at the staff page with a session that nobody can look up."""
+    """Request the staff page with a session that cannot be looked up."""
     browser = site.client(None)
     browser.http.cookies.set("sessionid", session)
     page = browser.http.get("/_m/", follow_redirects=True)
@@ -114,7 +113,7 @@ def shows_a_way_forward(site, session):
 
 
 def applies_with_a_token(site):
-    """Read status and plan and apply everything, as a machine."""
+    """Read status and plan and apply everything with a machine token."""
     ci = site.client("ci")
     assert ci.status()["default"]["pending"] == 1
     plan = ci.plan()

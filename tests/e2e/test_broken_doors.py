@@ -1,4 +1,4 @@
-"""Which doors are open when a middleware of the project fails in every request?"""
+"""Tests of the interfaces that respond while a middleware of the project always fails."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ FLAGS = migration(
 
 
 def site_behind(build, pair, middleware, more=None):
-    """Build a site whose second middleware reads what a migration is to make."""
+    """Build a site whose second middleware reads a table that a pending migration
+    creates."""
     options = Options(settings={"MIDDLEWARE": middleware})
     return build(pair, {"0002_flags": FLAGS, **(more or {})}, options=options)
 
@@ -43,7 +44,7 @@ def hidden(page):
 
 @on("sqlite-gthread")
 def test_without_the_gate_every_door_is_shut(build, pair):
-    """To people and to machines alike: this is what the gate is for."""
+    """Users and machines are both shut out, which is what the gate solves."""
     site = site_behind(build, pair, MIDDLEWARE)
     for path in ("status", "plan", "ready"):
         with pytest.raises((Surprise, KeyError)):
@@ -54,7 +55,7 @@ def test_without_the_gate_every_door_is_shut(build, pair):
 
 @on_each_once
 def test_with_the_gate_a_token_applies_and_a_member_of_staff_goes_on(build, pair):
-    """The page answers before and after; once the table is there, all else does too."""
+    """The page responds before and after; once the table exists, the rest does too."""
     site = site_behind(
         build,
         pair,
@@ -76,7 +77,7 @@ def test_with_the_gate_a_token_applies_and_a_member_of_staff_goes_on(build, pair
     assert boss.http.get("/admin/").status_code == 200
 
     site.execute("DROP TABLE shop_flag")
-    # The session was made elsewhere: nobody knows since when its person is here.
+    # The session was created elsewhere: the time of its login is unknown.
     asked = boss.http.post("/_m/apply/", data=hidden(boss.http.get("/_m/plan/")))
     assert asked.status_code == 403
     assert not site.has_column("sku")
@@ -91,7 +92,7 @@ def test_with_the_gate_a_token_applies_and_a_member_of_staff_goes_on(build, pair
 
 @on_each_once
 def test_a_permit_applies_on_an_empty_database(build, pair):
-    """Made on a host, used once on a page by somebody whom no table knows."""
+    """Issued on a host, it is used once on a page by a user who is in no table."""
     site = build(pair, empty=("default",))
     found = json.loads(site.project.manage("migration_route", "plan", "--json").stdout)
     told = site.project.manage(
@@ -129,7 +130,7 @@ def test_a_permit_applies_on_an_empty_database(build, pair):
 
 @on("postgres-gthread", "sqlite-sync")
 def test_a_permit_stands_for_people_and_not_for_a_better_moment(build, pair):
-    """No approval is asked of it; but it waits for the end of a freeze as anybody does."""
+    """It requires no approval, but waits for the end of a freeze like any run."""
     people = {"APPROVALS": {"required": 2}}
     frozen = Options(migration_route={**people, "FREEZES": [in_a_freeze(3600)]})
     site = build(pair, {"0002_sku": column("sku")}, options=frozen)
@@ -153,7 +154,7 @@ def test_a_permit_stands_for_people_and_not_for_a_better_moment(build, pair):
 
 @on("postgres-sync")
 def test_of_two_servers_at_once_one_uses_a_permit(build, pair):
-    """The database decides, whichever process was asked."""
+    """The database decides, whichever process receives the request."""
     from concurrent.futures import ThreadPoolExecutor
 
     site = build(pair, {"0002_sku": column("sku")})

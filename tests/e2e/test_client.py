@@ -1,5 +1,5 @@
-"""Does `migration-route` act from afar as the command does on a host, with exit codes that
-a pipeline can act on, and through everything that can happen to a connection?"""
+"""Tests that the remote client `migration-route` acts like the command on a host, with the
+same exit codes, despite failing connections."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ INTERRUPTED = 130
 
 
 def route(site) -> str:
-    """Give where the route of a site is mounted."""
+    """Return the URL that this package is mounted at."""
     return f"{site.server.url}/_m/"
 
 
 def on_the_host(site, *commands):
-    """Give what the command prints for each of these, from one process of the project."""
+    """Return the output of the command for each of these, from one process of the
+    project."""
     source = f"""
 import io, json
 from django.core.management import call_command
@@ -45,16 +46,16 @@ print(json.dumps([said(words) for words in {commands!r}]))
 
 
 def from_afar(site, *commands):
-    """Give what the client prints for each of these."""
+    """Return the output of the client for each of these."""
     return [remote.call(route(site), *words).stdout for words in commands]
 
 
-# --- the same words, here and from afar ---------------------------------------------
+# --- the same output, locally and remotely ---------------------------------------------
 
 
 @on("postgres-gthread")
 def test_what_is_asked_before_a_run_reads_as_on_the_host(build, pair):
-    """Character by character, and the JSON value by value."""
+    """The text is equal character by character, the JSON value by value."""
     site = build(pair, {"0002_sku": column("sku")})
     alike = [["status"], ["plan"], ["plan", "shop.0002_sku"]]
     *texts, health, plan = on_the_host(site, *alike, ["health"], ["plan", "--json"])
@@ -66,7 +67,7 @@ def test_what_is_asked_before_a_run_reads_as_on_the_host(build, pair):
 
 @on("postgres-gthread")
 def test_what_is_asked_after_a_run_reads_as_on_the_host(build, pair):
-    """The run, the history, the ledger: the same words."""
+    """The outputs for the run, the history and the ledger are equal."""
     site = build(pair, {"0002_sku": column("sku")})
     applied = remote.call(route(site), "apply", "--yes", "--reason", "a walk")
     assert applied.returncode == DONE, applied.stderr
@@ -84,7 +85,7 @@ def test_what_is_asked_after_a_run_reads_as_on_the_host(build, pair):
 
 @on("sqlite-gthread")
 def test_a_rehearsal_from_afar(build, pair):
-    """Begun, waited for and told."""
+    """It is started, waited for and reported."""
     site = build(pair, {"0002_sku": column("sku")})
     answer = remote.call(route(site), "rehearse", "--data", who="operator")
     assert answer.returncode == DONE, answer.stderr
@@ -96,15 +97,15 @@ def test_a_rehearsal_from_afar(build, pair):
 
 @on("sqlite-gthread")
 def test_a_run_is_held_resumed_and_cancelled_from_afar(build, pair):
-    """Each says how the run stands afterwards."""
+    """Each command prints the state of the run afterwards."""
     site = build(pair, {"0002_wait": running('pass_gate("wait")')})
     url = route(site)
     run = remote.as_json(url, "apply", "--yes", "--no-wait")
     site.project.await_gate("wait")
     held = remote.call(url, "hold", run["id"], "--reason", "the sale", who="operator")
-    assert "asked of it: hold" in held.stdout
+    assert "requested: " in held.stdout
     resumed = remote.call(url, "resume", run["id"], who="operator")
-    assert (resumed.returncode, "asked of it" in resumed.stdout) == (DONE, False)
+    assert (resumed.returncode, "requested:" in resumed.stdout) == (DONE, False)
     assert remote.call(url, "cancel", run["id"]).returncode == NOT_ALLOWED
     assert remote.call(url, "cancel", run["id"], who="operator").returncode == DONE
     assert remote.call(url, "watch", run["id"]).returncode == FAILED
@@ -148,7 +149,7 @@ def test_exit_codes_of_what_is_asked_for(build, pair):
 
 @on("sqlite-gthread")
 def test_exit_codes_of_what_becomes_of_a_run(build, pair):
-    """Failed is 1, left in between is 7, and what is refused after that 5."""
+    """A failed run is 1, a partial one 7, and a later refusal because of it 5."""
     fails = {"0002_breaks": migration(RUN, body='raise ValueError("no")')}
     site = build(pair, fails)
     url = route(site)
@@ -167,7 +168,7 @@ def test_exit_codes_of_what_becomes_of_a_run(build, pair):
 
 @on("sqlite-sync")
 def test_an_approval_that_is_missing_is_6(build, pair):
-    """Where the policy asks for one."""
+    """Where the policy requires an approval."""
     options = Options(migration_route={"APPROVALS": {"required": 1}})
     site = build(pair, {"0002_sku": column("sku")}, options=options)
     assert remote.call(route(site), "apply", "--yes").returncode == AWAITS
@@ -175,12 +176,12 @@ def test_an_approval_that_is_missing_is_6(build, pair):
 
 
 def test_an_address_where_nobody_is_is_8():
-    """Told at once by a verb that only reads; `apply` is patient for as long as it may."""
+    """A read-only verb fails at once; `apply` retries for as long as it may."""
     with wire_cutter() as cutter:
         said = remote.call(cutter.url, "status")
-        assert (said.returncode, "does not answer" in said.stderr) == (AWAY, True)
+        assert (said.returncode, "does not respond" in said.stderr) == (AWAY, True)
         said = remote.call(cutter.url, "apply", "--yes", "--patience", "1s")
-        assert (said.returncode, "Trying again" in said.stderr) == (AWAY, True)
+        assert (said.returncode, "Retrying for" in said.stderr) == (AWAY, True)
         words = ["apply", "--yes", "--build", "two", "--build-timeout", "1s"]
         assert remote.call(cutter.url, *words).returncode == AWAY
     assert remote.call(cutter.url, "status").returncode == AWAY
@@ -199,12 +200,12 @@ def test_a_second_run_is_refused_and_named(build, pair):
     assert remote.call(url, "watch", run["id"]).returncode == DONE
 
 
-# --- what can happen on the way -----------------------------------------------------
+# --- failures on the way --------------------------------------------------------------
 
 
 @on("sqlite-gthread")
 def test_g3_ctrl_c_ends_the_client_and_not_the_run(build, pair, tmp_path):
-    """It says how to go on watching, and that works."""
+    """It prints how to watch the run again, and that works."""
     site = build(pair, {"0002_wait": running('pass_gate("wait")')})
     calling = remote.begin(tmp_path, route(site), "apply", "--yes")
     site.project.await_gate("wait")
@@ -212,7 +213,9 @@ def test_g3_ctrl_c_ends_the_client_and_not_the_run(build, pair, tmp_path):
     calling.interrupt()
     assert calling.end() == INTERRUPTED
     said = calling.text()
-    told = re.search(r"The run goes on; watch it with: migration-route (watch \w+)\n", said)
+    told = re.search(
+        r"The run continues\. Watch it with: migration-route (watch \w+)\n", said
+    )
     assert told, said
     run = remote.as_json(route(site), "runs")["runs"][0]
     assert run["state"] == "running"
@@ -227,8 +230,8 @@ def test_g3_ctrl_c_ends_the_client_and_not_the_run(build, pair, tmp_path):
 @pytest.mark.parametrize("after", [0, 40], ids=["before", "within"])
 @on("sqlite-gthread")
 def test_g2_a_lost_answer_starts_no_second_run(build, pair, after):
-    """The request has arrived, its answer has not: it is sent again with the same key.
-    The connections on which it asks for events break as well."""
+    """The request has arrived, its response has not: it is sent again with the same key.
+    The connections that read events break as well."""
     site = build(pair, {"0002_sku": column("sku")})
     with wire_cutter(site.server.url) as cutter:
         started = cutter.cut(b"POST", after=after, times=2)
@@ -236,7 +239,7 @@ def test_g2_a_lost_answer_starts_no_second_run(build, pair, after):
         answer = remote.call(cutter.url, "apply", "--yes")
     assert answer.returncode == DONE, answer.stderr
     assert (started.done, asked.done) == (2, 3)
-    assert "Trying again" in answer.stderr
+    assert "Retrying for" in answer.stderr
     assert [run["state"] for run in remote.as_json(route(site), "runs")["runs"]] == [
         "succeeded"
     ]
@@ -244,14 +247,14 @@ def test_g2_a_lost_answer_starts_no_second_run(build, pair, after):
 
 @on("sqlite-gthread")
 def test_a_server_that_is_restarted_in_the_middle(build, pair, tmp_path):
-    """The run has a process of its own; the client asks until somebody answers."""
+    """The run has its own process; the client retries until a server responds."""
     site = build(pair, {"0002_wait": running('pass_gate("wait")')})
     with wire_cutter(site.server.url) as cutter:
         calling = remote.begin(tmp_path, cutter.url, "apply", "--yes")
         site.project.await_gate("wait")
         cutter.lead_to()
         site.server.stop()
-        calling.await_words("Trying again")
+        calling.await_words("Retrying for")
         site.project.open_gate("wait")
         cutter.lead_to(site.serve().url)
         assert calling.end() == DONE
@@ -260,7 +263,8 @@ def test_a_server_that_is_restarted_in_the_middle(build, pair, tmp_path):
 
 @on("postgres-gthread")
 def test_an_export_that_breaks_off_goes_on_where_it_was(build, pair, tmp_path):
-    """No line is missing, none comes twice, and an older file stays until it is whole."""
+    """No line is missing, none is doubled, and an older file stays until the new one is
+    complete."""
     site = build(pair, {"0002_sku": column("sku")})
     for _ in range(4):
         remote.call(route(site), "apply", "--yes")
@@ -280,11 +284,11 @@ def test_an_export_that_breaks_off_goes_on_where_it_was(build, pair, tmp_path):
     assert remote.call("", "ledger", "verify", "--file", str(file)).returncode == DONE
 
 
-# --- a deploy: two builds answer by turns -------------------------------------------
+# --- a deploy: two builds respond alternately -----------------------------------------
 
 
 def two_builds(build, pair):
-    """Give a site whose old build serves, and the project of the new one beside it."""
+    """Return a site served by the old build, and the project of the new build beside it."""
     site = build(pair, options=Options(migration_route={"BUILD": "one"}), workers=1)
     new = site.beside("new", Options(migration_route={"BUILD": "two"}))
     new.add_migrations({"0002_sku": column("sku")})
@@ -293,7 +297,8 @@ def two_builds(build, pair):
 
 @on("sqlite-gthread")
 def test_another_build_applies_nothing(build, pair):
-    """While the old one answers too, it waits; when that does not end, it is 5."""
+    """While the old build also responds, it waits; if that does not end, the exit code is
+    5."""
     site, new = two_builds(build, pair)
     with wire_cutter(site.server.url, site.serve(new, workers=1).url) as cutter:
         words = ["apply", "--yes", "--build", "two", "--build-timeout", "4s"]
@@ -305,19 +310,19 @@ def test_another_build_applies_nothing(build, pair):
 
 
 def github(jobs):
-    """Give the script that the workflow runs, and its words."""
+    """Return the script that the workflow runs, and its environment."""
     (step,) = (s for s in jobs["jobs"]["migrate"]["steps"] if s["name"].startswith("Apply"))
     return ["bash", "-e", "-c", step["run"]], {"GITHUB_SHA": "two", "GITHUB_RUN_ID": "7"}
 
 
 def gitlab(jobs):
-    """Give the script that the job runs, and its words."""
+    """Return the script that the job runs, and its environment."""
     script = "\n".join(jobs["migrate"]["script"])
     return ["bash", "-e", "-c", script], {"CI_COMMIT_SHA": "two", "CI_PIPELINE_ID": "7"}
 
 
 def kubernetes(job):
-    """Give the command of the container, with `$(NAME)` put in as Kubernetes does."""
+    """Return the command of the container, with `$(NAME)` expanded as Kubernetes does."""
     (container,) = job["spec"]["template"]["spec"]["containers"]
     command = [word.replace("$(BUILD)", "two") for word in container["command"]]
     return command, {"BUILD": "two"}
@@ -326,8 +331,8 @@ def kubernetes(job):
 @pytest.mark.parametrize("recipe", [github, gitlab, kubernetes])
 @on("sqlite-gthread")
 def test_the_recipes_of_the_documents_do_what_they_say(build, pair, tmp_path, recipe):
-    """As they are written: while the old build still answers by turns nothing happens;
-    when only the new one does, its migrations are applied, and the job is green."""
+    """Run verbatim: while the old build still responds, nothing happens; when only the new
+    one responds, its migrations are applied, and the job succeeds."""
     yaml = pytest.importorskip("yaml")
     file = f"docs/how-to/pipelines/{recipe.__name__}.yml"
     command, words = recipe(yaml.safe_load((remote.ROOT / file).read_text()))
@@ -349,7 +354,7 @@ def test_the_recipes_of_the_documents_do_what_they_say(build, pair, tmp_path, re
 
 @on("sqlite-gthread")
 def test_the_workflow_says_what_a_code_means(build, pair):
-    """And ends with it."""
+    """It ends with that exit code."""
     yaml = pytest.importorskip("yaml")
     text = (remote.ROOT / "docs/how-to/pipelines/github.yml").read_text()
     command, words = github(yaml.safe_load(text))
@@ -374,7 +379,7 @@ def test_the_workflow_says_what_a_code_means(build, pair):
 
 @on("sqlite-gthread")
 def test_a_person_is_asked_and_sees_it_live(build, pair):
-    """On a terminal: a question, the same lines, and one that is alive."""
+    """On a terminal the client asks, and prints the same lines and a live one."""
     site = build(pair, {"0002_wait": running('pass_gate("wait")')})
     ours, theirs = pty.openpty()
     client = subprocess.Popen(
@@ -390,7 +395,7 @@ def test_a_person_is_asked_and_sees_it_live(build, pair):
     seen = bytearray()
 
     def sees(words: str) -> bool:
-        with contextlib.suppress(OSError):  # nothing is there, or nobody any more
+        with contextlib.suppress(OSError):  # no output yet, or the client has ended
             seen.extend(os.read(ours, 65536))
         return words.encode() in seen
 

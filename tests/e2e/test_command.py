@@ -1,4 +1,4 @@
-"""Does `manage.py migration_route` speak as the API does, with exit codes to act on?"""
+"""Tests that `manage.py migration_route` corresponds to the API, and of its exit codes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ DONE, FAILED, USAGE, PENDING, REFUSED = 0, 1, 2, 3, 5
 
 
 def command(site, *words):
-    """Run the command and give its exit code and what it printed."""
+    """Run the command and return its exit code and output."""
     answer = site.project.manage("migration_route", *words, check=False)
     assert "Traceback" not in answer.stderr, answer.stderr
     return answer.returncode, answer.stdout + answer.stderr
 
 
 def as_json(site, *words, code=DONE):
-    """Run the command with `--json` and read what it printed."""
+    """Run the command with `--json` and decode its output."""
     answer = site.project.manage("migration_route", *words, "--json", check=False)
     assert answer.returncode == code, answer.stdout + answer.stderr
     return json.loads(answer.stdout)
@@ -29,7 +29,7 @@ def as_json(site, *words, code=DONE):
 
 @on("postgres-gthread")
 def test_status_plan_runs_show_as_text(build, pair):
-    """What a person reads: what is pending, what would happen, what was done."""
+    """The text shows what is pending, what would happen, and what was done."""
     site = build(pair, {"0002_sku": column("sku")}, serve=False)
     code, text = command(site, "status", "--check")
     assert code == PENDING
@@ -50,7 +50,7 @@ def test_status_plan_runs_show_as_text(build, pair):
 
 @on("mariadb-uvicorn")
 def test_status_plan_apply_runs_show_as_json(build, pair):
-    """What a script reads is what the API answers."""
+    """The JSON is that of the API."""
     site = build(pair, {"0002_sku": column("sku")}, serve=False)
     status = as_json(site, "status")
     assert status["databases"][0]["pending_migrations"] == ["shop.0002_sku"]
@@ -68,7 +68,7 @@ def test_status_plan_apply_runs_show_as_json(build, pair):
 
 @on("sqlite-sync")
 def test_exit_codes_of_what_goes_wrong(build, pair):
-    """A failed run is 1, wrong usage 2, a changed or conflicting world 5."""
+    """A failed run is 1, wrong usage 2, a changed or conflicting state 5."""
     site = build(
         pair,
         {"0002_breaks": migration(RUN, body='raise ValueError("no")')},
@@ -98,7 +98,7 @@ def test_apply_asks_where_somebody_can_answer(build, pair):
 
 @on("mariadb-uvicorn")
 def test_a_new_token_works_when_it_is_pasted(build, pair):
-    """`token new` prints a secret and an entry of settings that fit each other."""
+    """The secret and the settings entry that `token new` prints match."""
     site = build(pair, {"0002_sku": column("sku")}, serve=False)
     new = site.project.manage("migration_route", "token", "new", "robot", "--scope", "read")
     sha256 = re.search(r"\b[0-9a-f]{64}\b", new.stdout)
@@ -116,7 +116,7 @@ def test_a_new_token_works_when_it_is_pasted(build, pair):
 
 @on("postgres-gthread")
 def test_the_command_is_refused_while_a_run_is_active(build, pair):
-    """A run over HTTP keeps the command out, which says whose run it is."""
+    """The refusal names the user of the active run."""
     site = build(pair, {"0002_wait": running('pass_gate("wait")')})
     ci = site.client("ci")
     run = ci.run(ci.plan())

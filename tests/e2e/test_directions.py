@@ -1,4 +1,4 @@
-"""What about the ways other than forwards: backwards, fake, fake_initial?"""
+"""Tests of backwards, fake and fake_initial runs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tests.harness.pairs import on
 
 @on("sqlite-gthread")
 def test_backwards_needs_its_own_right(build, pair):
-    """A plan that goes back says so, is refused to `apply` alone, and `reverse` carries
-    it out."""
+    """The plan states its direction, is refused with `apply` alone, and runs with
+    `reverse`."""
     site = build(
         pair, {"0002_sku": column("sku"), "0003_size": column("size", after="0002_sku")}
     )
@@ -31,7 +31,7 @@ def test_backwards_needs_its_own_right(build, pair):
 
 @on("postgres-uvicorn")
 def test_fake_needs_its_own_right(build, pair):
-    """A faked step is recorded and not carried out, and only `fake` may do that."""
+    """A faked step is recorded and not executed, and requires `fake`."""
     site = build(pair, {"0002_write": running(WRITE_THREE)})
     ci, operator = site.client("ci"), site.client("operator")
     query = {"database": "default", "mode": "fake"}

@@ -1,4 +1,4 @@
-"""Can a run be followed while it goes on, and read afterwards?"""
+"""Tests that a run can be followed while it is running, and read afterwards."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ STREAM = {"Accept": "text/event-stream"}
 
 @on("postgres-gthread")
 def test_events_are_numbered_and_paged(build, pair):
-    """Events rise by one; `after` gives the rest; the last page says that no more will
-    come."""
+    """The numbers increase by one; `after` returns the rest; the last page is marked as
+    final."""
     site = build(
         pair,
         {
@@ -57,8 +57,7 @@ def test_events_are_numbered_and_paged(build, pair):
 
 @on_each_once
 def test_events_stream_as_they_come_and_resume(build, pair):
-    """A stream shows a line while the migration waits; `Last-Event-ID` goes on after
-    it."""
+    """A stream shows a line while the migration waits; `Last-Event-ID` resumes after it."""
     site = build(pair, {"0002_talk": running(TALK)})
     ci = site.client("ci")
     run = ci.run(ci.plan())
@@ -92,7 +91,7 @@ def test_events_stream_as_they_come_and_resume(build, pair):
 
 @on_each_once
 def test_a_request_can_wait_for_the_end(build, pair):
-    """`Prefer: wait` answers 200 with the ended run, or 202 when it has not ended by
+    """`Prefer: wait` returns 200 with the ended run, or 202 when it has not ended by
     then."""
     site = build(
         pair,
@@ -119,7 +118,7 @@ def test_a_request_can_wait_for_the_end(build, pair):
 
 @on("sqlite-gthread", "postgres-sync")
 def test_a_run_that_is_cancelled_stops_before_the_next_step(build, pair):
-    """The step at work is completed or rolled back, the next one never begins."""
+    """The current step is completed or rolled back; the next one never starts."""
     site = build(
         pair,
         {
@@ -160,6 +159,6 @@ def streamed(answer):
 
 
 def ends(event):
-    """Say whether after this event no other comes."""
+    """Return whether this event is the last one."""
     data = event["data"]
     return data["kind"] == "state" and data["text"] in ("succeeded", "failed")

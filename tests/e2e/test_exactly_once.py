@@ -1,5 +1,5 @@
-"""Is every migration executed exactly once, whoever asks how often? Scenarios C1 to
-C3."""
+"""Tests that every migration is executed exactly once, despite concurrent and repeated
+requests. Scenarios C1 to C3."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WRITE_AND_WAIT = running(WRITE_THREE + 'pass_gate("written")')
 
 @on_every_pair
 def test_c1_of_twenty_requests_at_once_one_is_carried_out(build, pair):
-    """Twenty simultaneous requests give one run; the others hear `active_run` and its
+    """Twenty simultaneous requests create one run; the others receive `active_run` and its
     id."""
     site = build(pair, {"0002_write": WRITE_AND_WAIT}, workers=2)
     ci = site.client("ci")
@@ -31,8 +31,7 @@ def test_c1_of_twenty_requests_at_once_one_is_carried_out(build, pair):
 
 @on_every_pair
 def test_c2_an_idempotency_key_names_one_run(build, pair):
-    """The same key, one after the other or at once, is one run; another body is
-    refused."""
+    """Sequential or simultaneous, the same key is one run; another body is refused."""
     site = build(
         pair,
         {
@@ -65,7 +64,7 @@ def test_c2_an_idempotency_key_names_one_run(build, pair):
 
 @on_every_pair
 def test_c3_two_servers_on_one_database_carry_out_one_run(build, pair):
-    """Two servers that are asked at the same time execute the migration once."""
+    """Two servers that are called at the same time execute the migration once."""
     site = build(pair, {"0002_write": WRITE_AND_WAIT}, workers=1)
     site.serve(workers=1)
     plan = site.client("ci").plan()
@@ -81,7 +80,7 @@ def test_c3_two_servers_on_one_database_carry_out_one_run(build, pair):
 
 
 def at_once(callers, plan, headers=None):
-    """Let all callers ask for a run of this plan in the same moment."""
+    """Let all clients request a run of this plan at the same time."""
     start = threading.Barrier(len(callers))
 
     def ask(caller):
@@ -93,8 +92,7 @@ def at_once(callers, plan, headers=None):
 
 
 def the_one_run(answers):
-    """Give the id of the run that was accepted, and see that all others were told of
-    it."""
+    """Return the id of the accepted run, and check that all other responses name it."""
     accepted = {
         answer.json()["id"] for answer in answers if answer.status_code in (200, 202)
     }

@@ -1,4 +1,4 @@
-"""Tests that a database whose backend fails, however it fails, fails alone."""
+"""Tests that a failing database backend affects only its own alias."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ MSSQL = {
 
 
 def site_beside(build, pair, aliases, files, **route):
-    """Build a site whose `default` is sound, with these aliases beside it."""
+    """Build a site whose `default` works, with these aliases beside it."""
     site = build(pair, {"0002_sku": column("sku")}, serve=False)
     for path, text in files.items():
         site.project.write(path, text)
@@ -84,8 +84,8 @@ def site_of_faults(build, pair, **route):
 
 @on("sqlite-sync", "postgres-gthread", "mariadb-uvicorn")
 def test_each_database_fails_alone(build, pair):
-    """API, page, command and readiness answer for the sound one, and name the cause of
-    each other one without what its driver repeats of the settings."""
+    """API, page, command and readiness respond for the working database, and name the cause
+    for each other one, without the settings that its driver repeats."""
     site = site_of_faults(build, pair)
     ci = site.client("ci")
     status = ci.status()
@@ -114,7 +114,7 @@ def test_each_database_fails_alone(build, pair):
 
 @on("sqlite-sync")
 def test_check_names_the_backends_that_cannot_be_loaded(build, pair):
-    """As warnings: the other databases can be migrated."""
+    """These are warnings: the other databases can be migrated."""
     site = site_of_faults(build, pair)
     # Without a database, Django's own checks of the fields load every backend.
     said = site.project.manage("check", "--database", "default").stderr
@@ -126,7 +126,7 @@ def test_check_names_the_backends_that_cannot_be_loaded(build, pair):
 
 @on("sqlite-sync")
 def test_a_broken_database_of_the_ledger_is_named(build, pair):
-    """Nothing can be recorded, so nothing can be applied; a typed migrate can."""
+    """Nothing can be recorded, so no run can start; `manage.py migrate` can."""
     ledger = {"ledger": {"ENGINE": "no.such.backend", "NAME": "unused"}}
     site = site_beside(build, pair, ledger, {}, LEDGER_DATABASE="ledger")
     ci = site.client("ci")
@@ -143,7 +143,7 @@ def test_a_broken_database_of_the_ledger_is_named(build, pair):
 @needs("mssql-django")
 @on("sqlite-sync", "postgres-sync")
 def test_sql_server_beside_a_sound_database(build, pair):
-    """mssql-django without its driver or its server: only its own alias does not answer."""
+    """With mssql-django but without its driver or server, only its own alias fails."""
     site = site_beside(build, pair, {"reports": MSSQL}, {})
     ci = site.client("ci")
     status = ci.status()

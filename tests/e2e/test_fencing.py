@@ -1,8 +1,8 @@
-"""A host loses its run to another host, and comes back.
+"""Tests of a host that loses its run to another host, and comes back.
 
 Host B (the site's own server) has concluded the run of host A, whose connection was
-interrupted or whose processes were frozen for longer than the lease. Whatever A still does
-when it returns must leave no trace.
+interrupted or whose processes were frozen for longer than the heartbeat timeout. Whatever A
+still does when it returns must have no effect.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 SHORT = Options(migration_route={"LEASE": "2s"})
 IN_TIME = 45.0
-"""Seconds in which the processes of a run that is over have to end by themselves: one that
-waits for an answer that was lost learns of that from a keepalive or a limit of its own."""
+"""Seconds within which the processes of an ended run must end by themselves: one that waits
+for a lost answer notices by a keepalive or a timeout of its own."""
 
 Record = dict[str, list[tuple[Any, ...]]]
 
@@ -48,7 +48,7 @@ interrupted = pytest.mark.parametrize("how", INTERRUPTIONS)
 
 
 def write(name: str) -> str:
-    """Give the statement by which a step leaves a row behind."""
+    """Return the statement with which a step inserts a row."""
     return f'Item.objects.using(alias).create(name="{name}")\n'
 
 
@@ -79,7 +79,7 @@ def begin(host: Host, gate: str) -> str:
 
 
 def begin_held(host: Host, gate: str) -> str:
-    """Start a run on a host, and return its id when it is held behind its first step."""
+    """Start a run on a host, and return its id when it is paused after its first step."""
     run = begin(host, gate)
     client = host.client()
     expect(client.call("POST", f"runs/{run}/hold", json={"reason": "a walk"}), 200)
@@ -93,8 +93,8 @@ def begin_held(host: Host, gate: str) -> str:
 
 
 def assert_over(site: Site, host: Host, run: str, record: Record) -> None:
-    """Assert that a host that has come back ends the run it has lost by itself, and has
-    changed nothing and left nothing."""
+    """Assert that a recovered host ends the run it has lost by itself, has changed nothing
+    and left nothing."""
     host.await_end_of(run, seconds=IN_TIME)
     found = record_of(site.database, run)
     for kind, lines in record.items():
@@ -118,7 +118,7 @@ def resolve(site: Site, run: str) -> None:
 
 
 def concluded(ci: Client, run: str) -> dict[str, Any]:
-    """Give the run as host B has concluded it."""
+    """Return the run as host B has concluded it."""
     found: dict[str, Any] = ci.wait_for_end(run, seconds=IN_TIME)
     return found
 
@@ -153,8 +153,8 @@ def test_a1_a_worker_that_opens_a_new_session_does_not_continue_a_concluded_run(
 @interrupted
 @on_servers
 def test_a1_a_worker_does_not_continue_a_run_that_is_only_concluded(build, pair, how):
-    """B has concluded the run as partial and nobody has resolved it when A returns: the
-    backfill goes no further, and its step is not recorded."""
+    """B has concluded the run as partial and no user has resolved it when A returns: the
+    backfill does not continue, and its step is not recorded."""
     site = build(pair, THREE_STEPS, options=SHORT)
     ci = site.client("ci")
     with second_host(site) as host:
@@ -177,9 +177,9 @@ def test_a1_a_worker_does_not_continue_a_run_that_is_only_concluded(build, pair,
 @interrupted
 @on_servers
 def test_a2_a_held_run_that_was_concluded_keeps_no_lock(build, pair, how):
-    """Host A is interrupted while its run is held between two steps, and B concludes the
-    run and applies the rest. When A returns, it gives its lock and its sessions back: a
-    later run begins at once, and there is nothing left to cancel."""
+    """Host A is interrupted while its run is paused between two steps, and B concludes the
+    run and applies the rest. When A returns, it releases its lock and its sessions: a later
+    run starts at once, and there is nothing left to cancel."""
     site = build(pair, HELD_STEPS, options=SHORT)
     ci = site.client("ci")
     with second_host(site) as host:
@@ -202,8 +202,9 @@ def test_a2_a_held_run_that_was_concluded_keeps_no_lock(build, pair, how):
 @on_servers
 def test_a2_a_held_run_of_a_silent_host_is_cancelled_by_force(build, pair, when):
     """Host A is cut off, and the database still keeps its sessions, one of them perhaps
-    with the row of the run locked. B sees the silence and cancels the held run by force:
-    A's sessions are ended, the next run begins, and A ends when it is back."""
+    with the row of the run locked. B detects the missing heartbeat and cancels the paused
+    run by force: A's sessions are ended, the next run starts, and A ends when it is
+    back."""
     site = build(pair, HELD_STEPS, options=SHORT)
     ci, boss = site.client("ci"), site.person("boss")
     with second_host(site) as host:
@@ -233,7 +234,7 @@ def test_a2_a_held_run_of_a_silent_host_is_cancelled_by_force(build, pair, when)
 @on_servers
 def test_a3_only_one_host_writes_the_record_of_a_run(build, pair, how):
     """Host A is interrupted in a step that the database rolls back, and B only concludes
-    the run. When A returns, its step fails with its session: A writes nothing of that, and
+    the run. When A returns, its step fails with its session: A records nothing of that, and
     the ledger still verifies."""
     steps = {"0002_first": running(write("1") + 'pass_gate("middle")\n' + write("1"))}
     site = build(pair, steps, options=SHORT)
@@ -253,7 +254,7 @@ def test_a3_only_one_host_writes_the_record_of_a_run(build, pair, how):
 @on_servers
 def test_a3_a_concluded_run_begins_no_further_step(build, pair, how):
     """Host A is interrupted between two steps, and B only concludes the run: the second
-    step does not begin on A, whatever A could still reach."""
+    step does not start on A, whatever A could still reach."""
     site = build(pair, HELD_STEPS, options=SHORT)
     ci = site.client("ci")
     with second_host(site) as host:
@@ -269,7 +270,7 @@ def test_a3_a_concluded_run_begins_no_further_step(build, pair, how):
 
 
 def wait_for_lock(site: Site) -> bool:
-    """Tell whether a session waits for the row of a run."""
+    """Return whether a session waits for the row of a run."""
     queries = {
         "postgres": "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         " AND datname = current_database() AND query LIKE '%migration_route_run%'",
@@ -283,8 +284,8 @@ def wait_for_lock(site: Site) -> bool:
 @on_servers
 def test_a_supervisor_whose_answer_was_lost_ends(build, pair):
     """Host A is cut off while its supervisor waits for the database: the answer is lost,
-    and there is nothing to send again. When A returns, the supervisor does not wait on, and
-    no session of its worker keeps the database locked."""
+    and there is nothing to send again. When A returns, the supervisor stops waiting, and no
+    session of its worker keeps the database locked."""
     site = build(pair, THREE_STEPS, options=SHORT)
     ci = site.client("ci")
     with second_host(site) as host:
@@ -308,7 +309,7 @@ def test_a_supervisor_whose_answer_was_lost_ends(build, pair):
 @on_servers
 def test_a_frozen_run_that_nobody_has_concluded_continues(build, pair):
     """A freeze alone ends nothing: the database keeps the sessions and locks of host A, so
-    B leaves the run alone, and it is resumed when A thaws."""
+    B leaves the run alone, and it continues when A resumes."""
     site = build(pair, HELD_STEPS, options=SHORT)
     ci = site.client("ci")
     with second_host(site) as host:
@@ -337,8 +338,8 @@ def test_a_frozen_run_that_nobody_has_concluded_continues(build, pair):
 
 @on_servers
 def test_a_cut_that_heals_before_the_database_gives_up_ends_nothing(build, pair):
-    """Host A is cut off for longer than the lease, and the database keeps its sessions: B
-    cannot conclude the run, and A completes it when the link is restored."""
+    """Host A is cut off for longer than the heartbeat timeout, and the database keeps its
+    sessions: B cannot conclude the run, and A completes it when the link is restored."""
     site = build(pair, THREE_STEPS, options=SHORT)
     ci = site.client("ci")
     with second_host(site) as host:
@@ -358,7 +359,7 @@ def test_a_cut_that_heals_before_the_database_gives_up_ends_nothing(build, pair)
 
 
 def process_of(site: Site, run: str) -> tuple[str, int] | None:
-    """Give the host and the pid of the process that waits with a run."""
+    """Return the host and the pid of the process that waits with a run."""
     query = f"SELECT host, supervisor_pid FROM migration_route_run WHERE id = '{run}'"
     ((host, pid),) = site.rows(query)
     return (host, pid) if host and pid else None
@@ -369,8 +370,8 @@ def process_of(site: Site, run: str) -> tuple[str, int] | None:
 def test_a_waiting_run_that_another_host_has_taken_over_begins_there_alone(
     build, pair, how
 ):
-    """Host A is interrupted while its run waits for its time, and B starts a process for
-    the run. When A returns, its process ends and begins nothing."""
+    """Host A is interrupted while its run waits for its scheduled time, and B starts a
+    process for the run. When A returns, its process ends without starting anything."""
     site = build(pair, {"0002_first": running(write("1"))}, options=SHORT)
     ci = site.client("ci")
     with second_host(site) as host:
@@ -382,7 +383,7 @@ def test_a_waiting_run_that_another_host_has_taken_over_begins_there_alone(
         host.interrupt(how, run)
 
         def is_taken_over() -> bool:
-            ci.get(f"runs/{run}")  # B looks
+            ci.get(f"runs/{run}")  # B checks the run
             found = process_of(site, run)
             return found is not None and found[0] != "host-a"
 
@@ -396,7 +397,7 @@ def test_a_waiting_run_that_another_host_has_taken_over_begins_there_alone(
                 f"begin_at = '{now}'"
                 f" WHERE id = '{run}' AND state = 'waiting'"
             )
-            return ci.get(f"runs/{run}")["state"] != "waiting"
+            return bool(ci.get(f"runs/{run}")["state"] != "waiting")
 
         until(is_due, seconds=40, what="B begins it")
         assert ci.wait_for_end(run)["state"] == "succeeded"
@@ -409,7 +410,7 @@ def test_a_waiting_run_that_another_host_has_taken_over_begins_there_alone(
 @on_servers
 def test_a4_a_clock_ahead_keeps_no_dead_run_running(build, pair):
     """The clock of host A is one hour ahead, and its processes die: B concludes the run as
-    soon as its lease has passed, not an hour later."""
+    soon as its heartbeat timeout has passed, not an hour later."""
     site = build(pair, HELD_STEPS, options=SHORT)
     ci = site.client("ci")
     with second_host(site, clock=3600) as host:
@@ -422,7 +423,7 @@ def test_a4_a_clock_ahead_keeps_no_dead_run_running(build, pair):
 
 @on_servers
 def test_a4_a_clock_behind_does_not_lose_a_run_that_is_alive(build, pair):
-    """The clock of host A is one hour behind: B sees that its run is alive."""
+    """The clock of host A is one hour behind: B treats its run as alive."""
     site = build(pair, HELD_STEPS, options=SHORT)
     ci = site.client("ci")
     with second_host(site, clock=-3600) as host:

@@ -1,4 +1,4 @@
-"""Does a run keep nobody waiting? Scenarios E1 to E3 and C7."""
+"""Tests that a run does not block other sessions. Scenarios E1 to E3 and C7."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ if TYPE_CHECKING:
 
 GONE = (psycopg.Error, pymysql.err.MySQLError)
 READERS = 20
-SLACK = 1.0  # seconds that this loaded machine may take for what is instant
+SLACK = 1.0  # seconds allowed on a loaded machine for what should be immediate
 
 
 def gently(**limits: object) -> Options:
-    """Give limits to the database `default`."""
+    """Return options with limits for the database `default`."""
     return Options(migration_route={"DATABASES": {"default": limits}})
 
 
 def with_database(options: dict[str, Any], **more: Any) -> Options:
-    """Give options to the connections of the alias `default`."""
+    """Return options for the connections of the alias `default`."""
     return Options(connection={"OPTIONS": options, **more})
 
 
 @contextlib.contextmanager
 def a_transaction(site: Site) -> Iterator[int]:
-    """Let somebody read the items, and not come to an end; give the number by which the
-    database knows them."""
+    """Hold open a transaction that reads the items; yield the number of its session."""
     with site.database.connect() as connection:
         cursor = connection.cursor()
         name = "connection_id" if site.pair.vendor == "mariadb" else "pg_backend_pid"
@@ -54,7 +53,7 @@ def a_transaction(site: Site) -> Iterator[int]:
 
 
 class Readers:
-    """People who read the items all the time; each keeps its longest wait."""
+    """Sessions that read the items continuously; each records its longest wait."""
 
     def __init__(self, site: Site, count: int) -> None:
         self._site = site
@@ -91,7 +90,7 @@ class Readers:
 
 
 def blocked(ci: Any, run: str) -> Any:
-    """Return the run once it is shown waiting for somebody."""
+    """Return the run once it is reported as blocked."""
 
     def look() -> Any:
         found = ci.get(f"runs/{run}")
@@ -103,14 +102,14 @@ def blocked(ci: Any, run: str) -> Any:
 
 
 def attempts(ci: Any, run: str) -> list[dict[str, Any]]:
-    """Return what the events tell of the attempts."""
+    """Return the events of the attempts."""
     return [e["facts"] for e in ci.events(run) if e["kind"] == "lock_attempt"]
 
 
 @on("postgres-gthread")
 def test_e1_readers_do_not_queue_up_behind_a_run_that_waits(build, pair):
-    """A transaction holds the table for ten seconds: readers go on, the run shows whom
-    it waits for, and succeeds when the table is free."""
+    """A transaction holds the table for ten seconds: readers continue, the run shows what
+    blocks it, and succeeds when the table is free."""
     site = build(pair, {"0002_sku": migration(ADD_SKU)}, options=gently())
     ci = site.client("ci")
     with Readers(site, READERS) as readers:
@@ -158,7 +157,8 @@ def test_e1_readers_do_not_queue_up_behind_a_run_that_waits(build, pair):
 
 @on("postgres-sync", "mariadb-gthread")
 def test_e2_a_run_whose_table_never_comes_free_fails_in_its_time(build, pair):
-    """The budgets are kept, nothing is applied, and the error names who was in the way."""
+    """The budgets are respected, nothing is applied, and the error names the blocking
+    session."""
     limits = {"lock_timeout": "500ms", "stall_budget": "3s", "patience": "4s"}
     site = build(pair, {"0002_sku": migration(ADD_SKU)}, options=gently(**limits))
     ci = site.client("ci")
@@ -178,8 +178,8 @@ def test_e2_a_run_whose_table_never_comes_free_fails_in_its_time(build, pair):
 
 @on("postgres-sync")
 def test_a_step_that_times_out_in_the_middle_begins_again_as_a_whole(build, pair):
-    """Locks are held by then, so it is rolled back at once: others go on, and what it
-    had written is not there twice."""
+    """It holds locks by then, so it is rolled back at once: other sessions continue, and
+    its rows are not written twice."""
     body = 'Item.objects.using(alias).create(name="one")\npass_gate("written")'
     site = build(
         pair,
@@ -207,7 +207,7 @@ def test_a_step_that_times_out_in_the_middle_begins_again_as_a_whole(build, pair
 
 @on("postgres-gthread", "mariadb-sync")
 def test_a_statement_outside_of_any_transaction_is_sent_again_by_itself(build, pair):
-    """What came before it in the step is not repeated."""
+    """The statements before it in the step are not repeated."""
     source = migration(RUN, ADD_SKU, body=WRITE_THREE, atomic=False)
     site = build(pair, {"0002_sku": source}, options=gently(lock_timeout="300ms"))
     ci = site.client("ci")
@@ -223,7 +223,7 @@ def test_a_statement_outside_of_any_transaction_is_sent_again_by_itself(build, p
 
 @on("postgres-uvicorn", "mariadb-gthread")
 def test_a_run_that_waits_for_locks_can_be_cancelled(build, pair):
-    """It stops where it waits, with nothing of its step applied."""
+    """It stops while it waits, and nothing of its step is applied."""
     site = build(pair, {"0002_sku": migration(ADD_SKU)}, options=gently())
     ci, operator = site.client("ci"), site.client("operator")
     with a_transaction(site):
@@ -234,7 +234,7 @@ def test_a_run_that_waits_for_locks_can_be_cancelled(build, pair):
         ended = ci.wait_for_end(run["id"])
         assert time.monotonic() - asked < 5 + SLACK
     assert (ended["state"], ended["outcome"]) == ("cancelled", "cancelled")
-    # Caught while it only looked, or with an attempt under way, which is cancelled then.
+    # Either between attempts, or during an attempt, which is then cancelled.
     assert ended["steps"][0]["state"] in {"not_started", "failed"}
     assert ended["waiting"] is None
     assert not site.has_column("sku")
@@ -243,8 +243,8 @@ def test_a_run_that_waits_for_locks_can_be_cancelled(build, pair):
 
 @on("postgres-gthread")
 def test_e3_the_limits_of_the_web_are_not_those_of_a_migration(build, pair):
-    """The web gives up after a second, the migration takes five; afterwards the web's
-    session is as it was."""
+    """The web's timeout is one second, the migration takes five; afterwards the web's
+    session is unchanged."""
     web = {"options": "-c statement_timeout=1s -c idle_in_transaction_session_timeout=1s"}
     site = build(
         pair,
@@ -261,7 +261,7 @@ def test_e3_the_limits_of_the_web_are_not_those_of_a_migration(build, pair):
 
 @on("postgres-gthread")
 def test_c7_nothing_leaks_into_a_pool(build, pair):
-    """With Django's pool, the session of the next request is as the server gives it, and
+    """With Django's pool, the session of the next request has the server's defaults and
     holds no lock."""
     site = build(
         pair,
@@ -280,8 +280,8 @@ def test_c7_nothing_leaks_into_a_pool(build, pair):
 
 @on("postgres-gthread")
 def test_a_person_ends_who_is_in_the_way(build, pair):
-    """Only where the settings allow it, only with the right, and on the ledger; whoever
-    is not in the way stays."""
+    """Only where the settings allow it, only with the right, and recorded on the ledger;
+    other sessions stay."""
     site = build(pair, {"0002_sku": migration(ADD_SKU)}, options=gently(end_blockers=True))
     ci, boss, helper = site.client("ci"), site.person("boss"), site.person("helper")
     with site.database.connect() as innocent, a_transaction(site) as pid:
@@ -310,7 +310,7 @@ def test_a_person_ends_who_is_in_the_way(build, pair):
 
 @on("postgres-sync")
 def test_ending_others_is_off_unless_it_is_set(build, pair):
-    """The refusal says which setting would allow it; nobody is ended."""
+    """The refusal names the setting that would allow it; no session is ended."""
     site = build(pair, {"0002_sku": migration(ADD_SKU)})
     ci, boss = site.client("ci"), site.person("boss")
     with a_transaction(site):

@@ -1,4 +1,4 @@
-"""Is a run held while the moment is not good, and does it go on by itself?"""
+"""Tests that a health signal pauses a run, which continues by itself."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ QUICK = {"every": "1s", "long_transaction": "1s"}
 
 
 def watchful(*, freezes: tuple[dict[str, str], ...] = (), **health: object) -> Options:
-    """Look often, and lose patience with a transaction after a second."""
+    """Check every second, and report a transaction after one second."""
     return Options(
         migration_route={"HEALTH": {**QUICK, **health}, "FREEZES": list(freezes)}
     )
 
 
 def held(ci: Any, run: str, name: str) -> Any:
-    """Return the run once this signal holds it."""
+    """Return the run once this signal pauses it."""
 
     def look() -> Any:
         found = ci.get(f"runs/{run}")
@@ -46,12 +46,12 @@ def held(ci: Any, run: str, name: str) -> Any:
 
 
 def stops(health: Any) -> list[str]:
-    """Name the signals that stop."""
+    """Return the names of the signals that stop a run."""
     return [one["name"] for one in health["signals"] if one["state"] == "stop"]
 
 
 def await_stop(ci: Any, name: str) -> Any:
-    """Return what `GET health` says once this signal stops."""
+    """Return `GET health` once this signal stops runs."""
 
     def look() -> Any:
         found = ci.get("health")
@@ -61,13 +61,13 @@ def await_stop(ci: Any, name: str) -> Any:
 
 
 def health_events(ci: Any, run: str) -> list[Any]:
-    """Return what the events tell of the signals."""
+    """Return the events about signals."""
     return [event for event in ci.events(run) if event["kind"] == "health"]
 
 
 @on("postgres-gthread", "mariadb-sync")
 def test_a_long_transaction_holds_a_run_until_it_is_over(build, pair):
-    """Nothing is begun meanwhile; the run says who it is, and goes on by itself."""
+    """No step starts meanwhile; the run names the transaction, and continues by itself."""
     site = build(pair, {"0002_sku": column("sku")}, options=watchful())
     ci = site.client("ci")
     assert ci.get("health")["verdict"] == "go"
@@ -87,11 +87,11 @@ def test_a_long_transaction_holds_a_run_until_it_is_over(build, pair):
         assert shown["steps"][0]["state"] == "not_started"
         page = site.person("boss").http.get(f"/_m/runs/{run}/").text
         assert f"pid {pid} " in page
-        assert "Look again now" in page
+        assert "Check now" in page
         plan_page = site.person("boss").http.get("/_m/plan/").text
         assert f"pid {pid} " in plan_page
-        assert "Is now a good moment?" in plan_page
-        until(  # it is not given up: it looks again
+        assert "A run would wait before its first step" in plan_page
+        until(  # it does not fail: it checks again
             lambda: ci.get(f"runs/{run}")["waiting"]["until"] > shown["waiting"]["until"],
             seconds=20,
             what="it has looked again",
@@ -119,7 +119,7 @@ def test_a_long_transaction_holds_a_run_until_it_is_over(build, pair):
 
 @on("postgres-sync")
 def test_a_transaction_elsewhere_holds_nobody(build, pair):
-    """Only what the step touches counts, not what somebody reads in another corner."""
+    """Only sessions on the tables of the step count, not readers of other tables."""
     site = build(pair, {"0002_sku": column("sku")}, options=watchful())
     ci = site.client("ci")
     with site.database.connect() as connection:
@@ -137,7 +137,7 @@ def test_a_transaction_elsewhere_holds_nobody(build, pair):
 
 
 def in_a_freeze(seconds: float) -> dict[str, str]:
-    """Return a freeze that ends after so many seconds."""
+    """Return a freeze that ends in that many seconds."""
     now = datetime.now(UTC)
     return {
         "from": (now - timedelta(hours=1)).isoformat(),
@@ -148,7 +148,8 @@ def in_a_freeze(seconds: float) -> dict[str, str]:
 
 @on("postgres-uvicorn", "sqlite-sync")
 def test_a_run_that_is_asked_for_in_a_freeze_begins_when_it_ends(build, pair):
-    """It is accepted, waits with the reason and the end of the freeze, and is then done."""
+    """It is accepted, waits with the reason and the end of the freeze, and is then
+    executed."""
     options = watchful(freezes=(in_a_freeze(3600),))
     site = build(pair, {"0002_sku": column("sku")}, options=options)
     ci = site.client("ci")
@@ -169,7 +170,7 @@ def test_a_run_that_is_asked_for_in_a_freeze_begins_when_it_ends(build, pair):
 
 @on("postgres-sync")
 def test_an_invalid_index_that_comes_up_between_two_steps_holds_the_second(build, pair):
-    """The plan was in order when it was read; the table is not any more."""
+    """The table was in order when the plan was read, and no longer is."""
     site = build(
         pair,
         {
@@ -192,7 +193,7 @@ def test_an_invalid_index_that_comes_up_between_two_steps_holds_the_second(build
 
 @on("postgres-sync")
 def test_a_sequence_that_falls_behind_holds_the_next_step(build, pair):
-    """The recorder could not take a line: nothing begins that it could not record."""
+    """The recorder could not insert a row: no step starts that could not be recorded."""
     site = build(
         pair,
         {
@@ -204,8 +205,8 @@ def test_a_sequence_that_falls_behind_holds_the_next_step(build, pair):
     ci = site.client("ci")
     run = ci.run(ci.plan())["id"]
     site.project.await_gate("between")
-    # A row that was restored with its id, past the sequence: the step that is under way
-    # still gets a free one, the next step would not.
+    # A row was restored with an id past the sequence: the current step still gets a free
+    # one, the next step would not.
     sequence = "pg_get_serial_sequence('django_migrations', 'id')"
     site.execute(
         "INSERT INTO django_migrations (id, app, name, applied) "
@@ -223,8 +224,8 @@ def test_a_sequence_that_falls_behind_holds_the_next_step(build, pair):
 
 @on("postgres-sync")
 def test_a_person_may_look_again_hold_cancel_and_go_on_in_spite_of_it(build, pair):
-    """The right `force` lets a run go on, and it is on the ledger; a machine has it
-    never. `resume` only looks again."""
+    """The right `force` overrides the signal, which is recorded on the ledger; a machine
+    token never has it. `resume` only checks again."""
     site = build(pair, {"0002_sku": column("sku")}, options=watchful(every="60s"))
     ci, operator, boss = site.client("ci"), site.client("operator"), site.person("boss")
     with a_transaction(site):
@@ -244,7 +245,7 @@ def test_a_person_may_look_again_hold_cancel_and_go_on_in_spite_of_it(build, pai
             what="it has looked at once, and is held again",
         )
         assert again["waiting"]["reason"] == "health"
-        # A person's own hold takes over, and gives back.
+        # A user's own pause takes precedence, and returns to the signal when resumed.
         expect(operator.call("POST", f"runs/{run}/hold", json={"reason": "mine"}), 200)
         until(
             lambda: ci.get(f"runs/{run}")["waiting"]["reason"] == "held",
@@ -255,7 +256,7 @@ def test_a_person_may_look_again_hold_cancel_and_go_on_in_spite_of_it(build, pai
         held(ci, run, "long_transaction")
         body = {"force": True, "reason": "he is on holiday"}
         expect(boss.call("POST", f"runs/{run}/resume", json=body), 200)
-        # It goes on to the lock itself, where it waits as ever.
+        # The run proceeds to the lock itself, where it waits as usual.
         until(
             lambda: (ci.get(f"runs/{run}")["waiting"] or {}).get("reason") == "blocked",
             seconds=30,
@@ -273,7 +274,8 @@ def test_a_person_may_look_again_hold_cancel_and_go_on_in_spite_of_it(build, pai
 
 @on("postgres-sync")
 def test_a_run_that_is_held_can_be_cancelled_and_gives_up_in_time(build, pair):
-    """Cancelled, nothing was begun; after its patience it has failed, and says why."""
+    """When cancelled, no step has started; after the maximum wait it has failed, and says
+    why."""
     site = build(pair, {"0002_sku": column("sku")}, options=watchful(patience="4s"))
     ci, operator = site.client("ci"), site.client("operator")
     with a_transaction(site):
@@ -294,7 +296,7 @@ def test_a_run_that_is_held_can_be_cancelled_and_gives_up_in_time(build, pair):
 
 @on("postgres-sync")
 def test_a_run_that_is_killed_while_it_is_held_ends_true(build, pair):
-    """Whoever looks next finds that nothing was done, and the database is free."""
+    """The next check finds that nothing was done, and the database is free."""
     site = build(pair, {"0002_sku": column("sku")}, options=watchful())
     ci = site.client("ci")
     with a_transaction(site):
@@ -314,7 +316,7 @@ def test_a_run_that_is_killed_while_it_is_held_ends_true(build, pair):
 
 @on("mariadb-gthread")
 def test_somebody_who_waits_for_metadata_holds_a_run(build, pair):
-    """A definition that queues already would be joined by ours."""
+    """The DDL of the run would queue behind the one that already waits."""
     options = watchful(lock_queue="1s", ignore=["long_transaction"])
     site = build(pair, {"0002_sku": column("sku")}, options=options)
     ci = site.client("ci")
@@ -339,8 +341,8 @@ def test_somebody_who_waits_for_metadata_holds_a_run(build, pair):
 
 @on("mariadb-gthread")
 def test_a_dump_of_mariadb_holds_a_run(build, pair):
-    """A real one, whose reader is slow: it is known by the comment in its query. With a
-    snapshot: one that locks the tables keeps the ledger from being written as well."""
+    """A real dump with a slow reader is recognized by the comment in its query. It uses a
+    snapshot: a dump that locks the tables would also block writes to the ledger."""
     tool = shutil.which("mariadb-dump") or shutil.which("mysqldump")
     if tool is None:
         pytest.skip("there is no mariadb-dump on this machine")
@@ -368,7 +370,7 @@ def test_a_dump_of_mariadb_holds_a_run(build, pair):
 
 @on("postgres-sync")
 def test_without_the_gate_nobody_looks(build, pair):
-    """`HEALTH = None` puts it away; the run waits for the lock as ever."""
+    """`HEALTH = None` disables the checks; the run waits for the lock as usual."""
     options = Options(migration_route={"HEALTH": None})
     site = build(pair, {"0002_sku": column("sku")}, options=options)
     ci = site.client("ci")
@@ -379,7 +381,7 @@ def test_without_the_gate_nobody_looks(build, pair):
 @pytest.mark.parametrize("query", [{"database": "nowhere"}, {"nonsense": "1"}])
 @on("sqlite-gthread")
 def test_a_bad_question_is_answered_as_anywhere(build, pair, query):
-    """And whoever may not read plans is not told how the database is."""
+    """A client without the right to read plans gets no health information."""
     site = build(pair, {"0002_sku": column("sku")})
     answer = site.client("planner").call("GET", "health", params=query)
     assert answer.status_code in {400, 404}

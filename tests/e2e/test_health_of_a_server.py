@@ -1,4 +1,4 @@
-"""Is a run held by what befalls a whole server? On PostgreSQL servers of their own."""
+"""Tests that conditions of a whole server pause a run, on temporary PostgreSQL servers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LIST = "SELECT oid FROM pg_database"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Cluster]:
-    """A server of its own, which archives when it may, and admits few."""
+    """A PostgreSQL server that archives on request, with a low limit of connections."""
     settings = {
         "archive_mode": "on",
         "archive_command": f"test -e {FLAG}",  # in its data directory
@@ -48,7 +48,7 @@ def server() -> Iterator[Cluster]:
 
 @pytest.fixture
 def build(tmp_path: Path, server: Cluster) -> Iterator[Callable[..., Site]]:
-    """Give the builder of sites on that server."""
+    """Return the builder of sites on that server."""
     with contextlib.ExitStack() as leftovers:
 
         def build(options: Options, migrations: dict[str, str] | None = None) -> Site:
@@ -68,7 +68,8 @@ def build(tmp_path: Path, server: Cluster) -> Iterator[Callable[..., Site]]:
 
 
 def begun_in_spite(site: Site, name: str) -> tuple[Any, str]:
-    """Begin a run while this signal stops; return a caller, and the run that is held."""
+    """Start a run while this signal stops runs; return a client, and the id of the paused
+    run."""
     ci = site.client("ci")
     await_stop(ci, name)
     run = ci.run(ci.plan())["id"]
@@ -78,14 +79,14 @@ def begun_in_spite(site: Site, name: str) -> tuple[Any, str]:
 
 
 def told_of(ci: Any, run: str) -> Any:
-    """Return the one signal that holds a run."""
+    """Return the one signal that pauses a run."""
     signals = ci.get(f"runs/{run}")["waiting"]["signals"]
     [told] = [one for one in signals if one["state"] == "stop"]
     return told
 
 
 def ends_well(site: Site, ci: Any, run: str) -> None:
-    """The signal is gone: the run goes on by itself."""
+    """Assert that the run continues by itself once the signal has cleared."""
     ended = ci.wait_for_end(run)
     assert ended["state"] == "succeeded", ended
     assert site.has_column("sku")
@@ -93,7 +94,7 @@ def ends_well(site: Site, ci: Any, run: str) -> None:
 
 
 def test_a_server_that_is_full_holds_a_run(build, server):
-    """Others have taken the connections; when they go, it begins."""
+    """Other sessions use up the connections; when they close, the run starts."""
     site = build(watchful(connections=0.5))
     with contextlib.ExitStack() as crowd:
         for _ in range(22):
@@ -104,7 +105,7 @@ def test_a_server_that_is_full_holds_a_run(build, server):
 
 
 def test_an_archive_that_fails_holds_a_run(build, server):
-    """WAL piles up; when the archive takes it again, the run begins."""
+    """WAL accumulates; when archiving works again, the run starts."""
     site = build(watchful())
     archive = server.root / "data" / FLAG
     archive.unlink()
@@ -113,13 +114,13 @@ def test_an_archive_that_fails_holds_a_run(build, server):
         ci, run = begun_in_spite(site, "archive")
     finally:
         archive.touch()
-    # The archiver rests for a minute after three failures, unless there is more to do.
+    # The archiver pauses for a minute after three failures, unless there is more to do.
     server.database().execute("SELECT txid_current()", "SELECT pg_switch_wal()")
     ends_well(site, ci, run)
 
 
 def test_an_archive_that_cannot_keep_up_holds_a_run(build, server):
-    """Not one failure yet, and more segments wait than are allowed."""
+    """There has been no failure yet, but more segments wait than are allowed."""
     site = build(watchful(archive_waiting=2))
     server.set("archive_command", "sleep 3 && true")
     try:
@@ -127,14 +128,14 @@ def test_an_archive_that_cannot_keep_up_holds_a_run(build, server):
             server.database().execute("SELECT txid_current()", "SELECT pg_switch_wal()")
         ci, run = begun_in_spite(site, "archive")
         told = told_of(ci, run)
-        assert "wait for the archive" in told["reason"]
+        assert "wait to be archived" in told["reason"]
     finally:
         server.set("archive_command", f"test -e {FLAG}")
     ends_well(site, ci, run)
 
 
 def test_a_standby_that_lags_holds_a_run(build, server):
-    """It applies what it gets later; when it has caught up, the run begins."""
+    """It replays with a delay; when it has caught up, the run starts."""
     site = build(watchful(replication_lag="1s"))
     with standby_of(server, {"recovery_min_apply_delay": "4s"}) as standby:
         database = server.database()
@@ -162,7 +163,7 @@ def test_a_standby_that_lags_holds_a_run(build, server):
 
 
 def test_a_standby_that_does_not_replay_holds_a_run_by_bytes(build, server):
-    """Its lag in time is not known to anybody then: the bytes are."""
+    """Its lag in time is unknown then; its lag in bytes is known."""
     site = build(watchful(replication_bytes=MB))
     with standby_of(server) as standby:
         until(
@@ -176,7 +177,7 @@ def test_a_standby_that_does_not_replay_holds_a_run_by_bytes(build, server):
         )
         ci, run = begun_in_spite(site, "replication_lag")
         standby.database().execute("SELECT pg_wal_replay_resume()")
-        # Of the standby itself it is said that nothing can be changed there.
+        # Of the standby itself the status says that it cannot be changed.
         follower = standby.database(site.database.name).settings()
         more = {"DATABASES": {"follower": follower}}
         site.project.set_options(replace(site.project.options, settings=more))
@@ -189,7 +190,7 @@ def test_a_standby_that_does_not_replay_holds_a_run_by_bytes(build, server):
 
 
 def test_a_dump_holds_a_run(build, server, tmp_path):
-    """A real pg_dump, whose reader is slow, keeps its snapshot; then it is read out."""
+    """A real pg_dump with a slow reader keeps its snapshot until it is read to the end."""
     site = build(watchful(ignore=["long_transaction"]))
     site.execute(
         "INSERT INTO shop_item (name) SELECT repeat('x', 90) FROM generate_series(1, 30000)"
@@ -221,7 +222,7 @@ AGE = "SELECT age(relfrozenxid) FROM pg_class WHERE oid = 'shop_item'::regclass"
 
 @pytest.mark.slow
 def test_a_vacuum_against_a_wraparound_holds_a_run(build, server):
-    """A real one: the table is older than it may be, and its vacuum is slow."""
+    """A real one: the table is older than allowed, and its vacuum is slow."""
     site = build(watchful(ignore=["long_transaction"]))
     site.execute(
         "INSERT INTO shop_item (name) SELECT repeat('x', 90) FROM generate_series(1, 4000)",

@@ -1,4 +1,4 @@
-"""Is what happened written down, and can that be proved?"""
+"""Tests that events are recorded on the ledger, and that tampering is detected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.harness.pairs import on, on_each_once
 
 @on_each_once
 def test_a_failed_run_stays_on_the_ledger(build, pair):
-    """Who asked, why, from where and how it ended is there after the rollback."""
+    """Who requested it, why, from where and how it ended remains after the rollback."""
     site = build(pair, {"0002_breaks": migration(RUN, body='raise ValueError("no")')})
     ci = site.client("ci")
     run = ci.apply()
@@ -27,7 +27,7 @@ def test_a_failed_run_stays_on_the_ledger(build, pair):
 
 @on("sqlite-uvicorn")
 def test_a_refusal_is_an_entry(build, pair):
-    """A run that the world did not allow is on record, with its code."""
+    """A refused run is recorded with its code."""
     site = build(pair, {"0002_sku": column("sku")})
     ci = site.client("ci")
     plan = ci.plan()
@@ -40,7 +40,7 @@ def test_a_refusal_is_an_entry(build, pair):
 
 @on("mariadb-gthread")
 def test_an_entry_that_was_changed_is_found(build, pair):
-    """A row changed behind the route's back breaks the chain at that row."""
+    """A row changed directly in the database breaks the chain at that row."""
     site = build(pair, {"0002_sku": column("sku")})
     ci = site.client("ci")
     ci.apply()

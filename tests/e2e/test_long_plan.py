@@ -1,4 +1,4 @@
-"""Does the page of a long plan fill itself, piece by piece?"""
+"""Tests that the page of a long plan loads the rest piece by piece."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STATIC = (
 
 
 def serve_static(route) -> None:
-    """Give a browser the files that this server leaves to another one."""
+    """Serve the static files, which this server leaves to another one."""
     name = route.request.url.partition("/static/")[2].partition("?")[0]
     found = [folder / name for folder in STATIC if (folder / name).exists()]
     route.fulfill(path=found[0]) if found else route.abort()
@@ -29,7 +29,7 @@ def serve_static(route) -> None:
 @pytest.mark.browser
 @on("sqlite-gthread")
 def test_a_long_plan_is_told_to_its_end_without_a_click(build, pair):
-    """The first piece is there at once; the others take their places behind it."""
+    """The first piece is there at once; the others are inserted after it."""
     if not CHROMIUM.exists():
         pytest.skip(f"there is no {CHROMIUM}")
     from playwright.sync_api import sync_playwright

@@ -1,4 +1,4 @@
-"""Tests of projects whose `migrate` command is another package's, or their own."""
+"""Tests of projects whose `migrate` command is their own or another package's."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ WHERE table_name = 'shop_item' AND column_name = 'sku' ORDER BY table_schema
 
 @on_each_once
 def test_a_command_that_spells_its_options_otherwise(build, pair):
-    """It is called by what its options are for, as `call_command` does."""
+    """Options are passed by their destination, as `call_command` does."""
     site = build(pair, {"0002_sku": column("sku")}, serve=False)
     for folder in ("management", "management/commands"):
         site.project.write(f"shop/{folder}/__init__.py", "")
@@ -107,7 +107,7 @@ def site_of_tenants(build, pair):
 @needs("django-tenants")
 @on("postgres-sync")
 def test_a_fleet_of_tenants_is_refused_before_a_run_exists(build, pair):
-    """The problem names fleets and the command that migrates every schema, which does."""
+    """The problem names fleets and the command that migrates every schema, which works."""
     site = site_of_tenants(build, pair)
     site.serve()
     ci = site.client("operator")

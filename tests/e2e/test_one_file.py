@@ -1,4 +1,4 @@
-"""Does the record leave the migration alone where both live in one SQLite file?"""
+"""Tests of a ledger and a migration in the same SQLite file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ for number in range(150):
 
 @on("sqlite-sync", "sqlite-gthread", "sqlite-uvicorn")
 def test_a_migration_that_reads_and_then_writes_is_not_disturbed(build, pair):
-    """Each of many transactions reads before it writes, and says so, while a denial and
-    a refusal come in: none finds the file locked, and everything is on record."""
+    """Each of many transactions reads before it writes and prints that, while a denial and
+    a refusal arrive: none finds the file locked, and everything is recorded."""
     source = migration(RUN, body=READ_THEN_WRITE, atomic=False)
     site = build(pair, {"0002_read": source})
     ci = site.client("ci")
@@ -41,8 +41,8 @@ def test_a_migration_that_reads_and_then_writes_is_not_disturbed(build, pair):
 
 @on("sqlite-gthread")
 def test_a_cancel_reaches_a_run_that_holds_the_file(build, pair):
-    """A cancel that comes in mid-step shows at once, stops the run before its next step,
-    and is on the ledger with who asked for it."""
+    """A cancel during a step shows at once, stops the run before its next step, and is on
+    the ledger with its requester."""
     site = build(
         pair,
         {

@@ -1,4 +1,4 @@
-"""Does any request that fits `openapi.json` make the server fail?"""
+"""Fuzzes the server with requests that are generated from `openapi.json`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tests.harness.pairs import on
 from tests.harness.project import SECRETS, Options
 
 EXAMPLES = os.environ.get("MIGRATION_ROUTE_FUZZ", "2")
-"""How many requests of each kind; a longer look sets it."""
+"""Number of requests of each kind; set it higher for a longer search."""
 
 _LONG = 600 + 60 * int(EXAMPLES)
-"""Seconds after which a server that is asked everything is taken for hanging: it may be
-asked to wait for runs, and its machine may be busy."""
+"""Seconds after which the server counts as hanging: requests may wait for runs, and the
+machine may be busy."""
 
 
 @pytest.mark.timeout(_LONG + 120)
 @on("postgres-gthread")
 def test_schemathesis_finds_no_server_error(build, pair, tmp_path):
-    """Generated requests, fitting and not, are never answered with a 500."""
+    """Generated requests, valid and invalid, never get a 500."""
     site = build(pair, {"0002_sku": column("sku")})
     site.client("operator").apply()
     answer = subprocess.run(
@@ -64,8 +64,8 @@ def test_schemathesis_finds_no_server_error(build, pair, tmp_path):
 @pytest.mark.timeout(2 * _LONG)
 @on("sqlite-gthread")
 def test_schemathesis_finds_nothing_as_any_kind_of_actor(build, pair, tmp_path):
-    """Nobody, people, permits and pipelines get no 500 either; and what they have brought
-    is in no log and on no ledger."""
+    """Anonymous clients, users, permits and pipelines get no 500 either; and their
+    credentials are in no log and on no ledger."""
     issuer = Issuer()
     try:
         options = Options(migration_route=trusting(issuer))
@@ -75,7 +75,7 @@ def test_schemathesis_finds_nothing_as_any_kind_of_actor(build, pair, tmp_path):
         manage = site.project.manage
         plan = json.loads(manage("migration_route", "plan", "--json").stdout)
         told = manage("migration_route", "permit", plan["fingerprint"], "--json").stdout
-        # Or `ready` would be a 503, which is no fault.
+        # Otherwise `ready` would be a 503, which is not an error here.
         (site.project.folder / "shop/migrations/0003_size.py").unlink()
         session = site.project.python(LIVE_SESSION).splitlines()[-1]
         planted = {
@@ -107,7 +107,7 @@ def test_schemathesis_finds_nothing_as_any_kind_of_actor(build, pair, tmp_path):
 
 
 def schemathesis(site, header, folder):
-    """Let it ask everything that the document describes, with this header."""
+    """Let schemathesis call everything in the document, with this header."""
     return subprocess.run(
         [
             Path(sys.executable).with_name("schemathesis"),

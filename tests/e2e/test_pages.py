@@ -1,4 +1,4 @@
-"""Can a member of staff do it all with a browser that runs no scripts?"""
+"""Tests that the pages work for staff in a browser without scripts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.harness.pairs import on, on_each_once
 
 
 class Forms(HTMLParser):
-    """Collects the forms of a page: where each goes, and what stands in its fields."""
+    """Collects the forms of a page: their actions and the values of their fields."""
 
     def __init__(self, page):
         super().__init__()
@@ -25,15 +25,15 @@ class Forms(HTMLParser):
             self.found[-1]["fields"][values["name"]] = values.get("value") or ""
 
     def to(self, action):
-        """Give the fields of the form that goes to this address."""
+        """Return the fields of the form with this action."""
         (fields,) = (f["fields"] for f in self.found if f["action"] == action)
         return fields
 
 
 @on_each_once
 def test_a_plan_is_read_and_applied_in_the_browser(build, pair):
-    """From the dashboard over the plan to the run, by links and one button; a plan that
-    has changed meanwhile is shown again and not applied."""
+    """From the dashboard over the plan to the run, by links and one button; a plan that has
+    changed meanwhile is shown again and not applied."""
     site = build(pair, {"0002_sku": column("sku")})
     browser = site.person("boss").http
     browser.follow_redirects = True
@@ -69,7 +69,8 @@ def test_a_plan_is_read_and_applied_in_the_browser(build, pair):
 
 @on("postgres-uvicorn")
 def test_the_pages_are_shut_to_others(build, pair):
-    """Nobody, a user and staff without permission see no plan and apply nothing."""
+    """Anonymous clients, users and staff without permission see no plan and apply
+    nothing."""
     site = build(pair, {"0002_sku": column("sku")}, workers=1)
     callers = (
         site.client(None),

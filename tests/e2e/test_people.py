@@ -1,5 +1,5 @@
-"""What may people do over HTTP, how fresh must their login be, and what if the tables of
-users or sessions are behind the code? Scenarios A5 and A6 for those who are signed in."""
+"""Tests of users over HTTP: their permissions, the age of their login, and tables of users
+or sessions that are behind the code. Scenarios A5 and A6 for signed-in users."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIGNED_COOKIES = {"SESSION_ENGINE": "django.contrib.sessions.backends.signed_coo
 
 
 def sessions_in(engine, folder):
-    """Give the settings of a project whose sessions are kept there."""
+    """Return the settings of a project with this session engine."""
     if engine == "db":
         return {}
     if engine == "signed_cookies":
@@ -36,7 +36,7 @@ def sessions_in(engine, folder):
 
 
 def with_cookies_of(site, browser, server):
-    """Give the same browser in front of another server."""
+    """Return a client of another server with the same cookies."""
     other = site.client(None, server=server)
     other.http.cookies.update(browser.http.cookies)
     other.http.headers["X-CSRFToken"] = browser.http.headers["X-CSRFToken"]
@@ -44,7 +44,7 @@ def with_cookies_of(site, browser, server):
 
 
 def form_of(page):
-    """Read the address and the hidden fields of the form that a page carries."""
+    """Return the action and the hidden fields of the form on a page."""
     assert "data-once" in page.text, page.text
     form = page.text.split("data-once")[0].rsplit("<form", 1)[1]
     fields = page.text.split("data-once", 1)[1].split("</form>")[0]
@@ -54,14 +54,14 @@ def form_of(page):
 
 
 def press_apply(browser, **more):
-    """Send the form of the plan page, as a browser would, and give whatever comes."""
+    """Submit the form of the plan page, as a browser would, and return any response."""
     plan = browser.plan()
     form = {"database": "default", "fingerprint": plan["fingerprint"], "reason": "a walk"}
     return browser.http.post("/_m/apply/", data={**form, **more})
 
 
 def run_of(browser, answer):
-    """Follow the way to the page of a run, and give the run when it has ended."""
+    """Follow the redirect to the page of a run, and return the run when it has ended."""
     assert answer.status_code == 302, answer.text
     found = re.fullmatch(r"/_m/runs/([0-9a-f]{32})/", answer.headers["Location"])
     assert found, answer.headers
@@ -71,25 +71,23 @@ def run_of(browser, answer):
 
 @on("sqlite-gthread", "postgres-gthread", "mariadb-uvicorn")
 def test_a5_people_who_are_signed_in_apply_what_their_table_waits_for(build, pair):
-    """A deploy brings a user with one column more than its table: the page is there, the
-    plan is read, and the button works; then everything is as ever."""
+    """A deploy adds a column that the user table lacks: the page loads, the plan is shown,
+    and the button works; afterwards everything works as before."""
     a_person_applies_the_column(build, pair, "db")
 
 
 @on("sqlite-sync")
 def test_a5_with_sessions_in_cookies(build, pair):
-    """The session is where it always is."""
     a_person_applies_the_column(build, pair, "signed_cookies")
 
 
 @on("postgres-uvicorn")
 def test_a5_with_sessions_in_a_cache(build, pair):
-    """The same."""
     a_person_applies_the_column(build, pair, "cache")
 
 
 def a_person_applies_the_column(build, pair, engine):
-    """Sign in, deploy the column, apply it by the page, and go on."""
+    """Sign in, deploy the column, apply it on the page, and continue."""
     options = Options(custom_user=True, atomic_requests=True)
     site = build(pair, options=options, serve=False)
     settings = sessions_in(engine, site.project.folder)
@@ -103,7 +101,7 @@ def a_person_applies_the_column(build, pair, engine):
     site.project.add_migrations({"0002_department": ADD_DEPARTMENT}, app="accounts")
     boss = with_cookies_of(site, boss, site.serve(timeout=60))
 
-    assert boss.http.get("/admin/").status_code == 500  # so does the rest of the project
+    assert boss.http.get("/admin/").status_code == 500  # the rest of the project fails
     page = boss.http.get("/_m/plan/")
     assert page.status_code == 200, page.text
     assert "accounts.0002_department" in page.text
@@ -129,7 +127,7 @@ def test_a5_a_member_of_staff_has_what_the_tables_give_and_a_stale_login_is_aske
         serve=False,
     )
     before = site.serve(timeout=60)
-    site.project.manage("migrate", "migration_route")  # puts the permissions there
+    site.project.manage("migrate", "migration_route")  # inserts the permissions
     helper = site.person("helper")
     before.stop()
     site.project.write("accounts/models.py", USER_WITH_DEPARTMENT)
@@ -145,10 +143,10 @@ def test_a5_a_member_of_staff_has_what_the_tables_give_and_a_stale_login_is_aske
     is_stale(helper)
     page = press_apply(helper)
     assert page.status_code == 403
-    assert "Password of helper" in page.text
+    assert "Password for helper" in page.text
     address, fields = form_of(page)
     wrong = helper.http.post(address, data={**fields, FIELD: "wrong"})
-    assert (wrong.status_code, "This is not the password" in wrong.text) == (403, True)
+    assert (wrong.status_code, "is wrong" in wrong.text) == (403, True)
     assert site.applied("accounts") == ["0001_initial"]
     answer = helper.http.post(address, data={**fields, FIELD: PASSWORD})
     assert run_of(helper, answer)["state"] == "succeeded"
@@ -158,7 +156,7 @@ def test_a5_a_member_of_staff_has_what_the_tables_give_and_a_stale_login_is_aske
 @pytest.mark.parametrize("engine", ["signed_cookies", "cache"])
 @on("postgres-gthread")
 def test_a6_sessions_that_are_elsewhere_do_not_need_their_table(build, pair, engine):
-    """Its table is missing; a person who is signed in brings it back."""
+    """Its table is missing; a signed-in user restores it."""
     site = build(pair, serve=False)
     settings = sessions_in(engine, site.project.folder)
     site.project.set_options(Options(settings=settings))
@@ -173,7 +171,7 @@ def test_a6_sessions_that_are_elsewhere_do_not_need_their_table(build, pair, eng
 
 
 def is_stale(browser, *, seconds=20):
-    """Wait until the login of a browser is too old for a change."""
+    """Wait until a client's login is too old for a change."""
 
     def refused():
         answer = browser.call("POST", "runs", json={})
@@ -184,10 +182,11 @@ def is_stale(browser, *, seconds=20):
 
 @on_each_once
 def test_a_stale_login_is_asked_for_its_password_and_the_action_goes_on(build, pair):
-    """By the page: nothing is done before the password, and once after it."""
+    """On the page nothing happens before the password, and the action is done once after
+    it."""
     options = Options(atomic_requests=True, migration_route={"REAUTHENTICATE": "2s"})
     site = build(pair, {"0002_sku": column("sku")}, options=options, timeout=60)
-    site.client("ci").apply("shop.0001")  # so there is a ledger
+    site.client("ci").apply("shop.0001")  # installs the ledger
     boss = site.person("boss")
     is_stale(boss)
     page = press_apply(boss, key="k" * 32)
@@ -196,7 +195,7 @@ def test_a_stale_login_is_asked_for_its_password_and_the_action_goes_on(build, p
     assert address == "/_m/apply/"
     assert fields["reason"] == "a walk"
     wrong = boss.http.post(address, data={**fields, FIELD: PASSWORD + "!"})
-    assert (wrong.status_code, "This is not the password" in wrong.text) == (403, True)
+    assert (wrong.status_code, "is wrong" in wrong.text) == (403, True)
     assert site.applied() == ["0001_initial"]
     answer = boss.http.post(address, data={**fields, FIELD: PASSWORD})
     run = run_of(boss, answer)
@@ -211,8 +210,8 @@ def test_a_stale_login_is_asked_for_its_password_and_the_action_goes_on(build, p
 
 @on("postgres-sync")
 def test_a_stale_login_is_renewed_by_the_api(build, pair):
-    """For the API and for the smallest view: 403 that says where, 204, and it goes on
-    with the new cookie; the old one is worth nothing."""
+    """For the API and for the smallest view: 403 with the URL, then 204, and it continues
+    with the new cookie; the old one is invalid."""
     options = Options(migration_route={"REAUTHENTICATE": "4s"})
     site = build(pair, {"0002_sku": column("sku")}, options=options, timeout=60)
     boss = site.person("boss")
@@ -238,7 +237,7 @@ def test_a_stale_login_is_renewed_by_the_api(build, pair):
 
 @on("sqlite-gthread")
 def test_no_more_than_five_wrong_passwords_are_heard(build, pair):
-    """Twenty at the same time are no way round it, nor is another process."""
+    """Neither twenty simultaneous requests nor another process bypass the limit."""
     from concurrent.futures import ThreadPoolExecutor
 
     options = Options(migration_route={"REAUTHENTICATE": "1s"})

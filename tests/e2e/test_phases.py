@@ -1,5 +1,5 @@
-"""Can a deploy go in two phases: what the new release needs before it, what breaks the
-old one after it?"""
+"""Tests of a deploy in two phases: what the new release needs before it, what breaks the
+old one after it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ LOOSEN = (
 
 
 def the_deploy() -> dict[str, str]:
-    """Give a release that puts one column in the place of another: the old one takes NULL
-    before it goes, so that the new code can write without it."""
+    """Return a release that replaces a column: the old one accepts NULL before it is
+    dropped, so that the new code can write without it."""
     return {
         "0002_title": migration(ADD, LOOSEN),
         "0003_fill": migration(RUN, after="0002_title", body="assert Item is not None"),
@@ -46,25 +46,25 @@ def plan_of(client, phase, *targets):
 
 
 def labels(steps) -> list[str]:
-    """Give the names of steps."""
+    """Return the names of the steps."""
     return [step["name"] for step in steps]
 
 
 def apply(client, phase, *targets):
-    """Carry out one phase and give the run as it ended."""
+    """Apply one phase and return the ended run."""
     plan = plan_of(client, phase, *targets)
     run = client.run(plan, phase=phase)
     return client.wait_for_end(run["id"])
 
 
 def ready(site, server=None):
-    """Ask as a load balancer does."""
+    """Request readiness as a load balancer does."""
     code: int = site.client(None, server=server).http.get(f"{API}ready").status_code
     return code
 
 
 def write_with_new_code(site):
-    """Let the code that is on disk insert a row, and say what it reads."""
+    """Insert a row with the code that is on disk, and return what that code reads."""
     source = (
         "from shop.models import Item; Item.objects.create(title='new');"
         "print(Item.objects.filter(title='new').count())"
@@ -75,8 +75,8 @@ def write_with_new_code(site):
 
 @on_each_once
 def test_a_deploy_in_two_phases(build, pair):
-    """Before: ready while the rest is deferred, and both releases work. After: all is
-    there, as a typed migrate would leave it."""
+    """Before: ready while the rest is deferred, and both releases work. After: everything
+    is applied, as `manage.py migrate` would leave it."""
     site = build(pair, the_deploy())
     ci = site.client("ci")
     assert ready(site) == 503
@@ -112,7 +112,7 @@ def test_a_deploy_in_two_phases(build, pair):
 
 @on_each_once
 def test_a_phase_that_is_killed_in_the_middle_is_carried_out_again(build, pair):
-    """What was deferred stays so, and a typed migrate goes to the same end."""
+    """Its deferred steps stay deferred, and `manage.py migrate` reaches the same end."""
     release = the_deploy()
     release["0003_fill"] = migration(RUN, after="0002_title", body='pass_gate("fill")')
     site = build(pair, release, options=Options(migration_route={"LEASE": "2s"}))
@@ -139,7 +139,8 @@ def test_a_phase_that_is_killed_in_the_middle_is_carried_out_again(build, pair):
 
 @on("postgres-sync", "sqlite-gthread")
 def test_what_a_later_build_still_finds_is_overdue(build, pair):
-    """Deferred by the build that answers: known. By another: forgotten, and told."""
+    """Deferred by the current build, steps are expected; deferred by another, they are
+    reported."""
     first = Options(migration_route={"BUILD": "one"})
     site = build(pair, the_deploy(), options=first)
     ci = site.client("ci")
@@ -157,7 +158,7 @@ def test_what_a_later_build_still_finds_is_overdue(build, pair):
 
 @on("mariadb-uvicorn", "postgres-gthread")
 def test_a_removal_in_the_way_of_an_addition_blocks_the_first_phase(build, pair):
-    """It is told, not reordered; going to the removal alone opens the way."""
+    """It is reported, not reordered; migrating to the removal alone resolves it."""
     site = build(
         pair,
         {
@@ -178,7 +179,7 @@ def test_a_removal_in_the_way_of_an_addition_blocks_the_first_phase(build, pair)
 
 @on("sqlite-gthread", "mariadb-sync")
 def test_the_command_and_the_pages_know_the_phases(build, pair):
-    """The same choice at every door."""
+    """Every interface has the same choice."""
     site = build(pair, the_deploy())
     manage = site.project.manage
     shown = manage("migration_route", "plan", "--phase", BEFORE).stdout
@@ -186,7 +187,7 @@ def test_the_command_and_the_pages_know_the_phases(build, pair):
     manage("migration_route", "apply", "--phase", BEFORE, "--yes")
     boss = site.person("boss")
     page = boss.http.get("/_m/plan/", params={"phase": BEFORE}).text
-    assert "Left out of this phase" in page
+    assert "Deferred steps" in page
     assert "shop.0004_no_name" in boss.http.get("/_m/").text
     page = boss.http.get("/_m/plan/", params={"phase": AFTER}).text
     assert f'name="phase" value="{AFTER}"' in page
@@ -196,7 +197,7 @@ def test_the_command_and_the_pages_know_the_phases(build, pair):
 
 @on("postgres-uvicorn")
 def test_faking_a_phase_records_its_steps_alone(build, pair):
-    """Fake goes with a phase; several targets do not."""
+    """Fake works with a phase; several targets do not."""
     site = build(pair, the_deploy())
     operator = site.client("operator")
     plan = operator.get("plan", phase=BEFORE, mode="fake")
@@ -218,7 +219,7 @@ def test_faking_a_phase_records_its_steps_alone(build, pair):
 
 @on_each_once
 def test_a_phase_is_rehearsed_alone(build, pair):
-    """The copy gets what the phase carries out, and nothing of what it leaves out."""
+    """The copy gets what the phase executes, and nothing of what it leaves out."""
     site = build(pair, the_deploy())
     operator = site.client("operator")
     plan = plan_of(operator, BEFORE)

@@ -1,4 +1,4 @@
-"""Does a real server take what a pipeline brings, and nothing else?"""
+"""Tests that a real server accepts the valid tokens of pipelines only."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ TWO_COLUMNS = {"0002_sku": column("sku"), "0003_size": column("size", after="000
 
 @pytest.fixture
 def issuer():
-    """Give an issuer that is well."""
+    """Yield an issuer without faults."""
     found = Issuer()
     yield found
     found.stop()
 
 
 def trusting(issuer):
-    """Return the settings that take its tokens."""
+    """Return settings that accept its tokens."""
     return {
         "OIDC": [
             {
@@ -38,7 +38,7 @@ def trusting(issuer):
 
 
 def bearing(site, token):
-    """Return a client that brings this token."""
+    """Return a client that sends this token."""
     client = site.client(None)
     client.http.headers["Authorization"] = f"Bearer {token}"
     return client
@@ -46,7 +46,8 @@ def bearing(site, token):
 
 @on_each_once
 def test_a_pipeline_applies_with_its_identity_alone(build, pair, issuer):
-    """Also while its issuer is down, once the keys are known; a stranger's does not."""
+    """Also while its issuer is down, once the keys are known; an unknown identity
+    cannot."""
     options = Options(migration_route=trusting(issuer))
     site = build(pair, TWO_COLUMNS, options=options, workers=1)
     pipeline = bearing(site, issuer.token(jti="one"))
@@ -73,7 +74,8 @@ def test_a_pipeline_applies_with_its_identity_alone(build, pair, issuer):
 
 @on_each_once
 def test_a_caller_from_elsewhere_is_turned_away_behind_a_proxy(build, pair):
-    """This host is the proxy here; what it says of the caller counts."""
+    """This host is the proxy here; the client address it forwards is the one that
+    counts."""
     networks = {"change": ["192.0.2.0/24"], "trusted_proxies": ["127.0.0.0/8"]}
     options = Options(migration_route={"NETWORKS": networks})
     site = build(pair, TWO_COLUMNS, options=options)
@@ -96,7 +98,7 @@ def test_a_caller_from_elsewhere_is_turned_away_behind_a_proxy(build, pair):
 
 @on_each_once
 def test_two_secrets_are_good_until_one_is_taken_out(build, pair):
-    """And whoever is still at the old one can be seen."""
+    """The command lists that a client still uses the previous secret."""
     import hashlib
 
     new, old = "new-secret-of-the-pipeline", "old-secret-of-the-pipeline"

@@ -1,4 +1,4 @@
-"""Does the plan show what would happen, and does only that happen? Scenarios F1 to
+"""Tests that the plan shows what will happen, and that only that happens. Scenarios F1 to
 F4."""
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ ADD_SKU = 'migrations.AddField("item", "sku", models.CharField(max_length=20, de
 RAW = "migrations.RunSQL(\"UPDATE shop_item SET name = 'raw'\", migrations.RunSQL.noop)"
 ONE_WAY = 'migrations.RunSQL("UPDATE shop_item SET sku = name")'
 
-# Where files have changed under a server, a new process reads the plan: on a busy
-# machine that takes longer than the five seconds that gunicorn has elsewhere.
+# After files have changed under a server, a new process reads the plan: on a busy machine
+# that takes longer than the five seconds that gunicorn allows elsewhere.
 A_NEW_PROCESS_PLANS = 30
 
 
@@ -78,8 +78,8 @@ OLD_CODE_INSERTS = "from shop.models import Item; Item.objects.create(name='by o
 
 @on_each_once
 def test_row_n_the_plan_says_that_inserts_of_old_code_will_fail(build, pair):
-    """They do: Django takes the default out of the database again. With the hint
-    followed, the plan is silent and the old code goes on."""
+    """They do fail: Django drops the default again. With the hint followed, the plan has no
+    finding and the old code works."""
     kept = 'models.CharField(max_length=20, db_default="")'
     site = build(
         pair,
@@ -128,8 +128,8 @@ def test_a_finding_that_the_migration_accepts_keeps_its_reason(build, pair):
 
 @on_each_once
 def test_f2_a_plan_that_has_changed_is_not_run(build, pair):
-    """A file edited, a file added, a migration applied meanwhile: each time the plan
-    that was read is `plan_changed`, and nothing of it is done."""
+    """After an edited file, an added file, or a migration applied meanwhile, the plan that
+    was read is `plan_changed`, and nothing of it is executed."""
     site = build(pair, {"0002_sku": column("sku")}, timeout=A_NEW_PROCESS_PLANS)
     ci = site.client("ci")
     read = ci.plan()
@@ -154,8 +154,8 @@ def test_f2_a_plan_that_has_changed_is_not_run(build, pair):
 
 @on_each_once
 def test_f2_whichever_process_answers(build, pair):
-    """A server that started after the edit answers as the one from before it, though each
-    is a build of its own: both answer for the same files."""
+    """A server started after the edit responds like the one from before it, though each is
+    a build of its own: both respond for the same files."""
     site = build(pair, {"0002_sku": column("sku")}, workers=1, timeout=A_NEW_PROCESS_PLANS)
     earlier = site.client("ci")
     read = earlier.plan()
@@ -176,8 +176,7 @@ def test_f2_whichever_process_answers(build, pair):
 
 @on_each_once
 def test_f3_a_server_with_other_code_does_not_run_the_plan(build, pair):
-    """Old code asked with the new code's fingerprint answers `stale_code`, and the
-    reverse."""
+    """Old code with the new code's fingerprint returns `stale_code`, and vice versa."""
     site = build(pair, workers=1)
     deployed = site.beside("deployed")
     deployed.add_migrations({"0002_sku": column("sku")})
@@ -223,7 +222,7 @@ INDEX = 'migrations.AddIndex("item", models.Index(fields=["name"], name="item_by
 
 @on("postgres-gthread", "mariadb-sync", "sqlite-uvicorn")
 def test_f1_a_plan_foretells_who_waits_and_warns_of_it(build, pair):
-    """The lock of each statement, the size of its table, and the finding that follows."""
+    """The lock of each statement, the size of its table, and the resulting finding."""
     site = build(pair, {"0002_index": migration(INDEX)})
     plan = site.client("ci").plan()
     (step,) = plan["steps"]

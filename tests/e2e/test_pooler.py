@@ -1,4 +1,4 @@
-"""What does the route do behind a pooler of transactions? Scenario C6."""
+"""Tests of runs behind a transaction pooler. Scenario C6."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ WRITE_AND_WAIT = running(WRITE_THREE + 'pass_gate("written")')
 
 @pytest.fixture
 def pooled(build, tmp_path):
-    """Give a builder of sites whose `default` leads through PgBouncer; with `direct`,
-    the alias `straight` leads past it."""
+    """Return a builder of sites whose `default` goes through PgBouncer; with `direct`, the
+    alias `straight` bypasses it."""
     with contextlib.ExitStack() as leftovers:
 
         def make(pair, migrations, *, direct=True, through_it_as_well=False, **words):
@@ -45,7 +45,7 @@ def pooled(build, tmp_path):
 
 @on("postgres-sync")
 def test_c6_a_pooler_of_transactions_is_refused(pooled, pair):
-    """A run is refused by name before anything is locked, and nothing is applied."""
+    """The refusal names the pooler before anything is locked, and nothing is applied."""
     site = pooled(pair, {"0002_sku": column("sku")}, direct=False)
     ci = site.client("ci")
     assert ci.status()["default"]["pending_migrations"] == ["shop.0002_sku"]
@@ -60,7 +60,7 @@ def test_c6_a_pooler_of_transactions_is_refused(pooled, pair):
 
 @on("postgres-sync")
 def test_c6_a_direct_way_that_is_none_is_refused(pooled, pair):
-    """A direct alias that leads through the pooler as well is named."""
+    """The refusal names a direct alias that goes through the pooler as well."""
     site = pooled(pair, {"0002_sku": column("sku")}, through_it_as_well=True)
     ci = site.client("ci")
     problem = expect_problem(ci.ask_for_run(ci.plan()), 409, "pooler_detected")
@@ -70,7 +70,7 @@ def test_c6_a_direct_way_that_is_none_is_refused(pooled, pair):
 
 @on("postgres-sync", "postgres-uvicorn")
 def test_c6_past_the_pooler_a_run_is_carried_out_once(pooled, pair):
-    """With a direct way, twenty requests give one run, and no lock stays behind."""
+    """With a direct alias, twenty requests create one run, and no lock remains."""
     site = pooled(pair, {"0002_write": WRITE_AND_WAIT}, workers=2)
     ci = site.client("ci")
     assert set(ci.status()) == {"default"}
@@ -88,7 +88,7 @@ def test_c6_past_the_pooler_a_run_is_carried_out_once(pooled, pair):
 
 @on("postgres-sync")
 def test_the_direct_way_is_no_database_of_its_own(pooled, pair):
-    """No plan, no run and no pending migration of it; its name leads to the right one."""
+    """It has no plan, no run and no pending migrations; its name leads to the right one."""
     site = pooled(pair, {"0002_sku": column("sku")})
     ci = site.client("ci")
     problem = expect_problem(ci.ask_for_plan(database="straight"), 404, "unknown_database")
@@ -109,7 +109,7 @@ def advisory_locks(site) -> int:
 
 @on("postgres-sync")
 def test_a_ledger_behind_a_pooler_takes_every_line(build, pair, tmp_path):
-    """The ledger locks nothing once it is there: it may stay behind the pooler."""
+    """An installed ledger takes no locks: it may stay behind the pooler."""
     site = build(
         pair,
         {"0002_sku": column("sku"), "0003_more": column("more", after="0002_sku")},
@@ -132,7 +132,7 @@ def test_a_ledger_behind_a_pooler_takes_every_line(build, pair, tmp_path):
 
 @contextlib.contextmanager
 def through_a_pooler(database, folder, **words):
-    """Give the database through PgBouncer, or skip where there is none."""
+    """Return the database through PgBouncer, or skip where there is none."""
     with contextlib.ExitStack() as leftovers:
         try:
             yield leftovers.enter_context(pooler(database, folder, **words))
@@ -142,7 +142,7 @@ def through_a_pooler(database, folder, **words):
 
 @on("postgres-sync")
 def test_a_typed_migrate_behind_a_pooler_warns_and_goes_on(pooled, pair):
-    """Without a direct way it takes no lock, says so, and does what it always did."""
+    """Without a direct alias it takes no lock, says so, and migrates as usual."""
     site = pooled(pair, {"0002_sku": column("sku")}, direct=False)
     answer = site.project.manage("migrate")
     assert "takes no lock" in answer.stderr
@@ -152,7 +152,7 @@ def test_a_typed_migrate_behind_a_pooler_warns_and_goes_on(pooled, pair):
 
 @on("postgres-sync")
 def test_a_typed_migrate_goes_past_the_pooler_for_its_lock(pooled, pair):
-    """With a direct way it waits for a run as ever, by either of the two aliases."""
+    """With a direct alias it waits for a run as usual, by either of the two aliases."""
     site = pooled(pair, {"0002_write": WRITE_AND_WAIT})
     options = site.project.options
     route = {**options.migration_route, "GUARD_WAIT": "1s"}

@@ -1,4 +1,5 @@
-"""Tests that a pool below Django is refused by name, and passed by a direct alias."""
+"""Tests that a connection pool below Django is refused by name, and bypassed by a direct
+alias."""
 
 from __future__ import annotations
 
@@ -63,8 +64,8 @@ on_each_pool = pytest.mark.parametrize(
 
 @pytest.fixture
 def pooled(build):
-    """Give a builder of sites whose `default` comes from a pool; with `direct`, the alias
-    `straight` leads past it."""
+    """Return a builder of sites whose `default` uses a pool; with `direct`, the alias
+    `straight` bypasses it."""
 
     def make(pair, migrations, pool, *, direct, **server):
         site = build(pair, migrations, serve=False)
@@ -85,7 +86,7 @@ def pooled(build):
 
 @on_each_pool
 def test_a_pool_is_refused_before_a_run_exists(pooled, pair, pool, server):
-    """API and command name the setting of the way past it; the plan is answered."""
+    """API and command name the setting that bypasses it; the plan is still available."""
     site = pooled(pair, {"0002_sku": column("sku")}, pool, direct=False, **server)
     ci = site.client("ci")
     for _ in range(2):
@@ -134,7 +135,8 @@ def test_a_small_pool_is_refused_as_well(pooled, pair):
 
 @on("postgres-sync", "postgres-gthread")
 def test_the_pool_of_django_is_left(build, pair):
-    """`OPTIONS["pool"]` needs no direct alias: the connections of the route are in none."""
+    """`OPTIONS["pool"]` needs no direct alias: this package's connections are not
+    pooled."""
     options = Options(connection={"OPTIONS": {"pool": True}})
     site = build(pair, {"0002_write": running(WRITE_THREE)}, options=options)
     ci = site.client("ci")

@@ -1,4 +1,5 @@
-"""What is found in the database before a run? Scenarios D8 and D9, rows l and o, and C5."""
+"""Tests of the checks of the database before a run. Scenarios D8 and D9, rows l and o, and
+C5."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ IS_VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'item_name_cic'::
 
 
 def leave_invalid(site, name="item_name_cic", table="shop_item") -> None:
-    """Interrupt a concurrent build, as a deploy that is killed does."""
+    """Interrupt a concurrent build, as a killed deploy does."""
     with site.database.connect() as holder, site.database.connect() as builder:
         holder.execute("BEGIN")
         holder.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
@@ -42,14 +43,14 @@ def leave_invalid(site, name="item_name_cic", table="shop_item") -> None:
 
 
 def finding(plan, code):
-    """Give the one finding of this code."""
+    """Return the one finding with this code."""
     [found] = [found for found in plan["findings"] if found["code"] == code]
     return found
 
 
 @on("postgres-sync")
 def test_d8_an_invalid_index_is_found_and_rebuilt_on_request(build, pair):
-    """It is named before the run, refuses it, and on request is dropped and made anew."""
+    """It is named before the run, refuses it, and on request is dropped and rebuilt."""
     site = build(pair, {"0002_index": MAKES_INDEX})
     leave_invalid(site)
     ci = site.client("ci")
@@ -75,7 +76,7 @@ def test_d8_an_invalid_index_is_found_and_rebuilt_on_request(build, pair):
 
 @on("postgres-sync")
 def test_an_invalid_index_that_no_step_makes_is_not_dropped(build, pair):
-    """It refuses a plan that touches its table, and only warns one that does not."""
+    """It refuses a plan that changes its table, and is only a warning otherwise."""
     site = build(pair, {"0002_sku": column("sku")})
     leave_invalid(site, "left_behind")
     ci = site.client("ci")
@@ -95,7 +96,7 @@ def test_an_invalid_index_that_no_step_makes_is_not_dropped(build, pair):
 
 @on("postgres-sync")
 def test_the_command_and_the_page_can_ask_for_it(build, pair):
-    """`--rebuild-invalid-indexes`, and a box to tick."""
+    """By `--rebuild-invalid-indexes`, and by a checkbox."""
     site = build(pair, {"0002_index": MAKES_INDEX})
     leave_invalid(site)
     page = site.person("boss").http.get("/_m/plan/").text
@@ -110,7 +111,7 @@ def test_the_command_and_the_page_can_ask_for_it(build, pair):
 
 @on("postgres-sync")
 def test_d9_a_sequence_that_is_behind_is_found(build, pair):
-    """The recorder could not take a line: the run is refused, and the hint is the cure."""
+    """The recorder could not insert a row: the run is refused, and the hint fixes it."""
     site = build(pair, {"0002_sku": column("sku")})
     site.execute("SELECT setval(pg_get_serial_sequence('django_migrations', 'id'), 1)")
     ci = site.client("ci")
@@ -129,7 +130,7 @@ def test_d9_a_sequence_that_is_behind_is_found(build, pair):
 
 @on_each_once
 def test_a_database_in_order_has_nothing_of_this(build, pair):
-    """And where there are no such things, nothing is asked for in vain."""
+    """Where no such objects exist, no needless query runs."""
     site = build(pair, {"0002_sku": column("sku")})
     ci = site.client("ci")
     codes = {found["code"] for found in ci.plan()["findings"]}
@@ -141,7 +142,7 @@ def test_a_database_in_order_has_nothing_of_this(build, pair):
 
 @on("postgres-sync")
 def test_c5_a_waiter_polls_while_an_index_is_made_concurrently(build, pair):
-    """The second runner holds no snapshot while it waits: no deadlock, a valid index."""
+    """The second process holds no snapshot while it waits: no deadlock, a valid index."""
     site = build(
         pair,
         {
@@ -152,7 +153,7 @@ def test_c5_a_waiter_polls_while_an_index_is_made_concurrently(build, pair):
     ci = site.client("ci")
     run = ci.run(ci.plan())["id"]
     site.project.await_gate("before")
-    # A transaction that is older than the build keeps it waiting for a while.
+    # A transaction that is older than the build blocks it for a while.
     with site.database.connect() as holder:
         holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         holder.execute("SELECT count(*) FROM shop_item")

@@ -1,4 +1,5 @@
-"""Projects whose own scripts prepare what Django needs: a new process runs them too."""
+"""Tests of projects whose own scripts prepare what Django needs: a new process runs them
+too."""
 
 from __future__ import annotations
 
@@ -89,7 +90,7 @@ def _assert_it_applies(site: Site) -> None:
     assert site.has_column("sku")
     for name in ("grade", "rank"):
         site.project.add_migrations({"0003_more": column(name, after="0002_sku")})
-        plan = ci.plan()  # at the second time, a new process reads the changed file
+        plan = ci.plan()  # the second time, a new process reads the changed file
         assert name in plan["steps"][0]["operations"][0]["description"]
     answer = site.project.manage("migration_route", "apply", "--yes")
     assert "0003_more" in answer.stdout
@@ -108,7 +109,7 @@ def test_a_project_with_django_configurations(build, pair):
 
 @on("mariadb-sync", "mariadb-gthread")
 def test_a_project_that_installs_pymysql_in_its_scripts(build, pair):
-    """Neither the settings nor Django know of a driver by the name MySQLdb."""
+    """Neither the settings nor Django know of a driver named MySQLdb."""
     site = build(pair, {"0002_sku": column("sku")}, serve=False)
     _with_driver(site.project)
     _assert_it_applies(site)
@@ -134,7 +135,7 @@ def test_the_words_of_command_start_the_process(build, pair):
 
 @on("sqlite-sync")
 def test_the_error_of_a_process_that_cannot_start_comes_first(build, pair):
-    """A script that fails, as where something that it needs is missing."""
+    """A script fails, as with a missing dependency."""
     options = Options(migration_route={"COMMAND": ["python", "broken.py"]})
     site = build(pair, {"0002_sku": column("sku")}, serve=False, options=options)
     site.project.write("broken.py", "import a_driver_that_is_not_there\n")

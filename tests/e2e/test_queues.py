@@ -1,4 +1,4 @@
-"""Does a task queue start a run once, however often it delivers the task?"""
+"""Tests that a task queue starts a run once, however often it delivers the task."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ DATABASE_QUEUE = {
 }
 CELERY = """\
 from celery import shared_task
-from migration_route.execution.launchers.task_queue import QueuedLauncher, start_run
+from migration_route.execution.launchers.task_queue import QueueLauncher, execute_run
 
 
 @shared_task
 def carry_run(run):
-    start_run(run)
+    execute_run(run)
 
 
-class CeleryLauncher(QueuedLauncher):
+class CeleryLauncher(QueueLauncher):
     def enqueue(self, run, at):
         carry_run.delay(run)
 """
@@ -68,15 +68,15 @@ app.conf.task_ignore_result = True
 app.autodiscover_tasks(related_name="carriers")
 """
 RQ = """\
-from migration_route.execution.launchers.task_queue import QueuedLauncher, start_run
+from migration_route.execution.launchers.task_queue import QueueLauncher, execute_run
 from redis import Redis
 from rq import Queue
 
 
-class RqLauncher(QueuedLauncher):
+class RqLauncher(QueueLauncher):
     def enqueue(self, run, at):
         queue = Queue("default", connection=Redis(unix_socket_path="{socket}"))
-        queue.enqueue(start_run, run, job_timeout=-1)
+        queue.enqueue(execute_run, run, job_timeout=-1)
 """
 RQ_WORKER = """\
 import django
@@ -91,7 +91,7 @@ Worker(["default"], connection=Redis(unix_socket_path="{socket}")).work()
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[str]:
-    """Give the socket of a Redis of its own."""
+    """Yield the URL of a temporary Redis server."""
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not on this machine")
     with redis_server(tmp_path) as socket:
@@ -118,7 +118,7 @@ def database_worker(site: Any) -> Background:
 
 @on("postgres-gthread")
 def test_a_queue_in_the_database_carries_a_run(build, pair):
-    """Without a worker it says so; with two that were killed, it is begun once."""
+    """Without a worker the run says so; after two killed workers it has started once."""
     site = with_database_queue(build, pair)
     ci = site.client("ci")
     run = ci.run(ci.plan())["id"]
@@ -132,7 +132,7 @@ def test_a_queue_in_the_database_carries_a_run(build, pair):
 
 @on("postgres-gthread")
 def test_a_queue_in_the_database_keeps_a_run_until_its_time(build, pair):
-    """No process waits; a worker that is killed meanwhile takes nothing with it."""
+    """No process waits; a worker that is killed meanwhile loses nothing."""
     site = with_database_queue(build, pair)
     ci = site.client("ci")
     run = ci.run(ci.plan(), at=later())
@@ -170,7 +170,7 @@ def test_celery_delivers_a_task_twice_and_starts_the_run_once(build, pair, redis
     first.kill()
     os.kill(pid, signal.SIGKILL)
     is_gone(site, pid)
-    assert ci.get(f"runs/{run}")["state"] == "waiting"  # and is put on the queue again
+    assert ci.get(f"runs/{run}")["state"] == "waiting"  # and is queued again
     second = celery_worker(site)
     until(lambda: carrier_of(site, run) != pid, seconds=90, what="another one waits")
     site.project.python(again)
@@ -182,7 +182,7 @@ def test_celery_delivers_a_task_twice_and_starts_the_run_once(build, pair, redis
 
 
 def celery_worker(site: Any) -> Background:
-    """Start a worker of Celery with one process for tasks."""
+    """Start a Celery worker with one process for tasks."""
     words = ("-m", "celery", "-A", "market", "worker", "-c", "1", "-l", "info")
     return Background(site.project, *words)
 
@@ -208,7 +208,7 @@ def test_rq_starts_a_run_once(build, pair, redis):
 
 @on("postgres-gthread")
 def test_a_broker_that_is_away_is_a_failed_run(build, pair, tmp_path):
-    """Nothing would carry it: the database is free again, and the caller knows."""
+    """No worker would claim it: the database is free again, and the caller is informed."""
     settings = Options(migration_route={"LAUNCHER": "shop.carriers.RqLauncher"})
     site = build(pair, {"0002_start": running(STARTED)}, options=settings, serve=False)
     away = str(tmp_path / "nobody.sock")

@@ -1,4 +1,4 @@
-"""May traffic come? Scenario G1."""
+"""Tests of the readiness endpoint. Scenario G1."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MANY = 1000
 
 
 def ready(site):
-    """Ask as nobody, as a load balancer does."""
+    """Request readiness anonymously, as a load balancer does."""
     return site.client(None).http.get(f"{API}ready").status_code
 
 
 @on_each_once
 def test_g1_ready_is_503_while_something_is_pending(build, pair):
-    """503 while a migration is pending, 200 when none is, and the answer writes
+    """503 while a migration is pending, 200 when none is, and the request writes
     nothing."""
     site = build(pair, {"0002_sku": column("sku")})
     tables = site.database.tables()
@@ -64,8 +64,7 @@ def test_g1_ready_answers_while_the_user_table_is_locked(build, pair):
 
 @on("mariadb-uvicorn")
 def test_g1_a_database_ahead_of_the_code_is_ready_unless_it_must_not_be(build, pair):
-    """A migration that only the database knows is listed; settings say whether it
-    matters."""
+    """A migration that only the database has is listed; settings say whether it matters."""
     site = build(pair, workers=1)
     site.execute(
         "INSERT INTO django_migrations (app, name, applied)"
@@ -82,7 +81,7 @@ def test_g1_a_database_ahead_of_the_code_is_ready_unless_it_must_not_be(build, p
 
 @on("sqlite-sync")
 def test_g1_ready_is_quick_with_a_thousand_migrations(build, pair):
-    """Warm, the answer does not take longer because the history is long."""
+    """A warm response does not take longer with a long history."""
     names = ["0001_initial", *(f"{number:04}_more" for number in range(2, MANY + 1))]
     site = build(
         pair,

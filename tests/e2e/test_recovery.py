@@ -1,4 +1,4 @@
-"""What is true after a run was killed, and how does one go on? Scenarios D3, D4, D7."""
+"""Tests of the state after a run was killed, and of its recovery. Scenarios D3, D4, D7."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MigrationRecorder.record_applied = record_applied
 
 
 def killed_at(site: Site, gate: str, *targets: str) -> dict[str, Any]:
-    """Start a run, kill its processes at a gate with SIGKILL, and give it as it ended."""
+    """Start a run, kill its processes at a gate with SIGKILL, and return it as it ended."""
     ci = site.client("ci")
     before = processes.living_in(site.project.folder)
     run = ci.run(ci.plan(*targets))
@@ -62,18 +62,18 @@ def killed_at(site: Site, gate: str, *targets: str) -> dict[str, Any]:
 
 
 def states(run: dict[str, Any]) -> list[str]:
-    """Give what the run says of each operation of its first step."""
+    """Return the reported state of each operation of the first step."""
     return [found["state"] for found in run["steps"][0]["operations"] or ()]
 
 
 def resolve(site: Site, run: dict[str, Any], how: str) -> Any:
-    """Resolve a run as the superuser, and give whatever comes."""
+    """Resolve a run as the superuser, and return any response."""
     body = {"reason": "a walk", "how": how}
     return site.person("boss").call("POST", f"runs/{run['id']}/resolve", json=body)
 
 
 def outcome(database: Database) -> tuple[object, ...]:
-    """Give what the migrations have made: schema, rows and record."""
+    """Return what the migrations have created: schema, rows and record."""
     rows = database.rows("SELECT name, sku, size, colour FROM shop_item ORDER BY id")
     return schema_of(database), rows, database.applied()
 
@@ -81,7 +81,7 @@ def outcome(database: Database) -> tuple[object, ...]:
 def undisturbed_outcome(
     site: Site, files: dict[str, str], folder: Path, *gates: str
 ) -> tuple[object, ...]:
-    """Give what the same migrations make of a copy, where nobody kills anything."""
+    """Return what the same migrations create on a copy without any kill."""
     copy = site.database.copy(folder)
     try:
         twin = Project(folder / "twin", {"default": copy}, site.project.options)
@@ -96,8 +96,8 @@ def undisturbed_outcome(
 
 @on_each_once
 def test_d4_a_step_killed_midway_is_partial_and_is_resumed(build, pair, tmp_path):
-    """Killed in the second of three operations: it says which are in, nothing else
-    begins, and resumed it becomes what an undisturbed run makes."""
+    """Killed in the second of three operations: it reports which are present, nothing else
+    starts, and resumed it reaches the outcome of an undisturbed run."""
     body = WRITE_THREE + 'pass_gate("middle")'
     files = {
         "0002_three": migration(ADD_SKU, IN_ITS_OWN, ADD_SIZE, body=body, atomic=False),
@@ -132,7 +132,7 @@ def test_d4_a_step_killed_midway_is_partial_and_is_resumed(build, pair, tmp_path
 
 @on_each_once
 def test_a_step_killed_between_its_commit_and_its_record_is_partial(build, pair):
-    """Everything of it is in, only the record is missing: resolved as applied."""
+    """All of it is present, only the record is missing: resolved as applied."""
     text = migration(INDEXED).replace(
         "\n\ndef forwards", STOP_BEFORE_RECORDING + "\n\ndef forwards", 1
     )
@@ -153,8 +153,8 @@ def test_a_step_killed_between_its_commit_and_its_record_is_partial(build, pair)
 
 @on_each_once
 def test_d3_a_step_killed_in_its_transaction_left_nothing(build, pair):
-    """`interrupted`, with every operation out, and the next run succeeds; MariaDB says
-    which operation is in."""
+    """`interrupted`, with every operation absent, and the next run succeeds; MariaDB
+    reports which operation is present."""
     text = migration(ADD_SKU, IN_ITS_OWN, body=WRITE_THREE + 'pass_gate("middle")')
     site = build(pair, {"0002_two": text}, options=SHORT)
     run = killed_at(site, "middle")
@@ -175,7 +175,7 @@ def test_d3_a_step_killed_in_its_transaction_left_nothing(build, pair):
 
 @on("mariadb-sync")
 def test_d7_a_second_operation_that_fails_leaves_the_first(build, pair):
-    """MariaDB has carried out the first DDL: the plan had said so."""
+    """MariaDB has executed the first DDL: the plan had warned of it."""
     fails = 'migrations.RunSQL("INSERT INTO no_such_table VALUES (1)")'
     site = build(pair, {"0002_two": migration(ADD_SKU, fails)})
     ci = site.client("ci")
@@ -203,7 +203,7 @@ INDEX_THEN_SIZE = migration(CONCURRENT_INDEX, ADD_SIZE, atomic=False).replace(
 
 
 def await_invalid_index(site):
-    """Wait until the index is there, and not ready."""
+    """Wait until the index exists, and is not ready."""
     until(
         lambda: site.rows(
             "SELECT 1 FROM pg_index JOIN pg_class ON oid = indexrelid "
@@ -216,7 +216,7 @@ def await_invalid_index(site):
 
 @on("postgres-sync")
 def test_a_cancelled_concurrent_build_is_not_called_clean(build, pair):
-    """It leaves an index that is not valid: the run says so, and how to go on."""
+    """It leaves an invalid index: the run reports it, and how to recover."""
     site = build(pair, {"0002_index": INDEX_THEN_SIZE})
     boss = site.client("operator")
     with site.database.connect() as writer:
@@ -238,8 +238,8 @@ def test_a_cancelled_concurrent_build_is_not_called_clean(build, pair):
 
 @on("postgres-sync")
 def test_l_an_index_left_invalid_is_dropped_and_built_on_resuming(build, pair):
-    """CREATE INDEX CONCURRENTLY was interrupted: the catalog tells, the resumed run
-    mends it."""
+    """CREATE INDEX CONCURRENTLY was interrupted: the catalog shows it, the resumed run
+    repairs it."""
     site = build(pair, {"0002_index": INDEX_THEN_SIZE}, options=SHORT)
     ci = site.client("ci")
     with site.database.connect() as writer:

@@ -1,4 +1,4 @@
-"""A rehearsal shows what a plan does, and leaves everything as it was (E5, row s)."""
+"""Tests that a rehearsal shows what a plan does and changes nothing (E5, row s)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COPY = "migration_route_rehearsal_"
 
 
 def rehearse(client, plan, **more):
-    """Start a rehearsal of a plan, and give it when it has ended."""
+    """Start a rehearsal of a plan, and return it when it has ended."""
     body = {"database": plan["database"], "targets": plan["targets"], **more}
     body = {"fingerprint": plan["fingerprint"], "reason": "a walk", **body}
     answer = client.call("POST", "rehearsals", json=body)
@@ -33,14 +33,14 @@ def rehearse(client, plan, **more):
 
 
 def begin(client, plan, **more):
-    """Start a rehearsal, and give its id."""
+    """Start a rehearsal, and return its id."""
     body = {key: plan[key] for key in ("database", "targets", "fingerprint")}
     answer = client.call("POST", "rehearsals", json={**body, **more})
     return expect(answer, 202)["id"]
 
 
 def kill(rehearsal):
-    """Kill every process of a rehearsal, as a machine that runs out of memory does."""
+    """Kill every process of a rehearsal, as the out-of-memory killer does."""
     found = processes_of(rehearsal)
     assert found
     for pid in found:
@@ -49,9 +49,9 @@ def kill(rehearsal):
 
 
 def processes_of(rehearsal):
-    """Give the pids of its processes: exactly those that the route has started. A server
-    writes the name of a database into the title of its own, and would go down with one."""
-    # Between zeros: neither the title of a server nor a longer word is taken for it.
+    """Return the pids of its processes, and no others. A server's process title contains
+    the name of a database, and must not be matched."""
+    # Between NUL bytes: neither the title of a server nor a longer argument matches.
     wanted = b"\0migration_route\0rehearse-carry\0" + rehearsal.encode() + b"\0"
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -62,7 +62,7 @@ def processes_of(rehearsal):
 
 
 def wait(client, rehearsal, *, seconds=60):
-    """Look at a rehearsal until it has ended."""
+    """Poll a rehearsal until it has ended."""
 
     def ended():
         found = client.get(f"rehearsals/{rehearsal}")
@@ -72,8 +72,8 @@ def wait(client, rehearsal, *, seconds=60):
 
 
 def copies(site):
-    """Name the databases of this site's rehearsals that are on the server, where other
-    walks have theirs, or beside the file."""
+    """List the databases of this site's rehearsals that are on the server, which other
+    tests share, or beside the file."""
     database = site.database
     match database.vendor:
         case "sqlite":
@@ -89,7 +89,7 @@ def copies(site):
 
 
 def state_of(site):
-    """Give what a rehearsal may not change: schema, rows, sequences, recorder."""
+    """Return what a rehearsal must not change: schema, rows, sequences, recorder."""
     database = site.database
     ours = {"migration_route_rehearsal", "migration_route_entry"}
     found = {
@@ -106,7 +106,8 @@ def state_of(site):
 
 
 def installed(site):
-    """Let the ledger be there, so that what comes later is all of what is compared."""
+    """Install the ledger first, so that the comparison includes everything that comes
+    later."""
     site.execute("INSERT INTO shop_item (name) VALUES ('apple'), ('pear')")
     operator = site.client("operator")
     operator.apply()
@@ -114,14 +115,14 @@ def installed(site):
 
 
 def statements(step):
-    """Give all statements of a step."""
+    """Return all statements of a step."""
     return [found for operation in step["operations"] for found in operation["statements"]]
 
 
 @EACH
 @pytest.mark.parametrize("kind", ["schema", "data"])
 def test_a_rehearsal_shows_a_plan_and_leaves_everything_as_it_was(build, pair, kind):
-    """Steps, rows, Python's queries and locks are told; the database is as before."""
+    """Steps, rows, Python's queries and locks are reported; the database is unchanged."""
     site = build(pair)
     operator = installed(site)
     body = """
@@ -162,13 +163,13 @@ def test_a_rehearsal_shows_a_plan_and_leaves_everything_as_it_was(build, pair, k
     assert "rehearsal_requested" in entries
     assert "rehearsal_ended" in entries
     assert operator.get("ledger/verify")["intact"]
-    operator.apply()  # and the plan that was rehearsed is still the plan
+    operator.apply()  # the rehearsed plan is still the current plan
     assert site.applied() == ["0001_initial", "0002_sku", "0003_fill"]
 
 
 @EACH
 def test_a_failing_migration_says_where_and_why(build, pair):
-    """What the rows do not let pass fails on a copy with data, and nowhere else."""
+    """What fails because of the rows fails on a copy with data, and nowhere else."""
     site = build(pair)
     operator = installed(site)
     site.execute("INSERT INTO shop_item (name) VALUES ('apple')")
@@ -190,7 +191,8 @@ def test_a_failing_migration_says_where_and_why(build, pair):
 
 @EACH
 def test_a_migration_cannot_leave_the_copy(build, pair):
-    """Neither another alias nor a connection past Django's reaches what is in use."""
+    """Neither another alias nor a connection outside of Django reaches the live
+    database."""
     site = build(pair, others=("another",))
     operator = installed(site)
     raw = {
@@ -274,8 +276,8 @@ MANY = {
 @EACH
 @pytest.mark.parametrize("instant", ["at once", "copy", "step"])
 def test_a_killed_rehearsal_leaves_nothing(build, pair, instant):
-    """Killed while it copies or while it migrates, it reads as failed at the next look,
-    which removes its copy."""
+    """Killed while it copies or while it migrates, it is failed at the next check, which
+    removes its copy."""
     site = build(pair)
     operator = installed(site)
     site.execute(MANY[pair.vendor])
@@ -285,7 +287,7 @@ def test_a_killed_rehearsal_leaves_nothing(build, pair, instant):
     rehearsal = begin(operator, plan, kind="data")
     if instant == "at once":
         until(lambda: processes_of(rehearsal), seconds=20, what="it starts", every=0.005)
-        time.sleep(1.0)  # somewhere in its beginning
+        time.sleep(1.0)  # early in the rehearsal
     elif instant == "copy":
         until(lambda: copies(site), seconds=40, what="a copy is made", every=0.002)
     else:
@@ -305,7 +307,7 @@ def test_a_killed_rehearsal_leaves_nothing(build, pair, instant):
 
 @EACH
 def test_nobody_waits_for_a_rehearsal(build, pair):
-    """Readers and writers go on while a copy is made and migrated."""
+    """Readers and writers continue while a copy is made and migrated."""
     site = build(pair)
     operator = installed(site)
     site.execute(MANY[pair.vendor])
@@ -341,7 +343,7 @@ def test_nobody_waits_for_a_rehearsal(build, pair):
 
 @EACH
 def test_what_is_refused_is_told_before_anything_begins(build, pair):
-    """Another plan, none, no right, or a second rehearsal at the same time."""
+    """A changed plan, an empty plan, no right, or a second rehearsal at the same time."""
     site = build(pair, {"0002_sku": column("sku")})
     operator = site.client("operator")
     plan = operator.plan("shop")
@@ -371,7 +373,7 @@ def test_what_is_refused_is_told_before_anything_begins(build, pair):
 
 @EACH
 def test_a_rehearsal_goes_forth_and_back(build, pair):
-    """The schema afterwards is compared with that before; what differs is told."""
+    """The schema afterwards is compared with that before; differences are reported."""
     site = build(pair)
     operator = installed(site)
     alter = 'migrations.AlterField("item", "name", models.CharField(max_length=150))'
@@ -399,8 +401,8 @@ def test_a_rehearsal_goes_forth_and_back(build, pair):
 
 @on("postgres-sync")
 def test_a_step_with_a_wrong_lock_is_seen(build, pair):
-    """An index that is made without CONCURRENTLY keeps writers waiting; with it, no lock
-    is seen, and that is said; a column of another type writes the table anew."""
+    """An index that is created without CONCURRENTLY blocks writers; with it, no lock is
+    seen, which is reported; a changed column type rewrites the table."""
     site = build(pair)
     operator = installed(site)
     index = 'migrations.RunSQL("CREATE INDEX {}by_name ON shop_item (name)")'
@@ -439,7 +441,7 @@ def test_a_step_with_a_wrong_lock_is_seen(build, pair):
 
 @on("postgres-gthread")
 def test_what_reaches_the_whole_server_is_denied(build, pair):
-    """A role would be made beside the original; it is neither made nor dropped."""
+    """A role would be created beside the original; it is neither created nor dropped."""
     site = build(pair)
     operator = installed(site)
     role = f"rehearsed_{site.database.name}"
@@ -459,7 +461,7 @@ def test_what_reaches_the_whole_server_is_denied(build, pair):
 
 @on("postgres-uvicorn", "sqlite-sync")
 def test_another_database_takes_the_place_of_the_copy(build, pair):
-    """The plan is carried out there and stays there; the database itself is refused."""
+    """The plan is executed there and stays there; the database itself is refused."""
     site = build(pair, others=("staging",))
     operator = site.client("operator")
     site.project.databases["staging"].become(site.database)
@@ -490,7 +492,7 @@ def test_another_database_takes_the_place_of_the_copy(build, pair):
 
 @on("postgres-sync")
 def test_the_direct_way_to_a_database_leads_to_the_copy_as_well(build, pair):
-    """Past a pooler there is another address of the same database."""
+    """A direct alias is another address of the same database."""
     site = build(pair)
     words = {**site.database.settings(), "HOST": "localhost"}
     site.project.set_options(
@@ -512,15 +514,15 @@ def test_the_direct_way_to_a_database_leads_to_the_copy_as_well(build, pair):
 
 @EACH
 def test_the_command_rehearses_and_waits(build, pair):
-    """It prints what was seen; a plan that does not go through exits with 1."""
+    """It prints what was observed; a plan that fails exits with 1."""
     site = build(pair, {"0002_sku": column("sku")}, serve=False)
     manage = site.project.manage
     told = manage("migration_route", "rehearse", "shop", "--data").stdout
     assert "shop.0002_sku" in told
-    assert "what this could not show" in told
+    assert "not covered" in told
     assert "rehearsed at" in manage("migration_route", "plan", "shop").stdout
     assert "succeeded" in manage("migration_route", "rehearsals").stdout
-    assert "Nothing was left" in manage("migration_route", "rehearse", "--clean").stdout
+    assert "Nothing to remove" in manage("migration_route", "rehearse", "--clean").stdout
     site.project.add_migrations({"0003_bad": running("1 / 0", after="0002_sku")})
     answer = manage("migration_route", "rehearse", "shop", check=False)
     assert answer.returncode == 1
@@ -531,7 +533,7 @@ def test_the_command_rehearses_and_waits(build, pair):
 
 @EACH
 def test_one_that_is_killed_at_any_instant_leaves_nothing(build, pair):
-    """From its first moment to its last; sometimes the conductor alone."""
+    """From start to end; sometimes only the controlling process is killed."""
     site = build(pair)
     operator = installed(site)
     site.project.add_migrations({"0002_slow": running("time.sleep(0.5)")})

@@ -1,4 +1,4 @@
-"""A rehearsal on the database itself leaves no trace there, whatever the migrations do
+"""Tests that a rehearsal on the database itself leaves no trace, whatever the migrations do
 (E5, row s)."""
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ NO_ROOM = 'migrations.RunSQL("SELECT pg_sleep(30)")'
 
 
 def site_of(build, pair, limit="20s"):
-    """Build a site on which a machine that is under load has time enough."""
+    """Build a site with timeouts for a machine under load."""
     words = {"DATABASES": {"default": {"in_place_limit": limit}}}
     return build(pair, options=Options(migration_route=words))
 
 
 def kept(site):
-    """Give what may not change; sequences do, and that is said."""
+    """Return what must not change; sequences do, which is reported."""
     found = state_of(site)
     found.pop("sequences", None)
     return found, copies(site)
 
 
 def sessions(site):
-    """Give the sessions of workers that are in this database."""
+    """Return the workers' sessions in this database."""
     return site.rows(
         "SELECT application_name, state FROM pg_stat_activity WHERE "
         "datname = current_database() AND application_name LIKE 'migration-route:%'"
@@ -55,14 +55,14 @@ def sessions(site):
 
 
 def codes(found):
-    """Give the codes of what could not be shown."""
+    """Return the codes of what could not be rehearsed."""
     return [limit["code"] for limit in found["report"]["limits"]]
 
 
 @POSTGRES
 def test_a_rehearsal_in_place_shows_a_plan_and_leaves_no_trace(build, pair):
-    """Schema, rows, recorder and the list of databases are as before; what it saw is
-    bound to the plan, which can then be applied."""
+    """Schema, rows, recorder and the list of databases are unchanged; its result is bound
+    to the plan, which can then be applied."""
     site = site_of(build, pair)
     installed(site)
     boss = site.person("boss")
@@ -74,7 +74,7 @@ def test_a_rehearsal_in_place_shows_a_plan_and_leaves_no_trace(build, pair):
         {
             "0002_link": migration(ADD_SKU, link),
             "0003_fill": running(WRITE_THREE, after="0002_link"),
-            # What the step before has left to the commit would be in the way of this.
+            # Deferred work of the step before, left to the commit, would block this.
             "0004_more": migration(retype, index, after="0003_fill"),
         }
     )
@@ -123,8 +123,8 @@ COMMITS = {
 
 @POSTGRES
 def test_nothing_commits_a_rehearsal(build, pair):
-    """However it is tried: refused before it is sent, or by the server; the rehearsal has
-    failed for it, and nothing is in the database."""
+    """However it is attempted: refused before it is sent, or by the server; the rehearsal
+    fails because of it, and nothing is in the database."""
     site = site_of(build, pair)
     installed(site)
     boss = site.person("boss")
@@ -181,8 +181,8 @@ for what in (
 
 @POSTGRES
 def test_what_is_refused_anyway_reaches_nothing(build, pair):
-    """Django's own refusals inside of a transaction, and every other connection: whoever
-    lives with them goes on, and is told as having wanted more."""
+    """Django's own refusals inside of a transaction, and every other connection: a
+    migration that handles the error continues, and its attempt is reported."""
     words = {"DATABASES": {"default": {"in_place_limit": "20s"}}}
     site = build(pair, others=("another",), options=Options(migration_route=words))
     installed(site)
@@ -195,13 +195,13 @@ def test_what_is_refused_anyway_reaches_nothing(build, pair):
     refused = ["TransactionManagementError", "TransactionManagementError", "RuntimeError"]
     outside = ["OutsideOfTheTransaction"] * 5
     assert tried == [f"tried: {kind}" for kind in (*refused, *outside)]
-    assert codes(found).count("denied") == 3  # here, elsewhere, past Django
+    assert codes(found).count("denied") == 3  # here, elsewhere, outside of Django
     assert kept(site) == before
 
 
 @POSTGRES
 def test_the_server_refuses_a_commit_by_itself(build, pair):
-    """Even where nobody on this side looks: what is written then is not there, nor can a
+    """Even where nothing on this side checks: rows written then are not stored, nor can a
     second transaction of the same session write."""
     site = site_of(build, pair)
     installed(site)
@@ -226,7 +226,7 @@ def test_the_server_refuses_a_commit_by_itself(build, pair):
 
 @POSTGRES
 def test_what_waits_for_the_commit_of_a_step_fails_there(build, pair):
-    """A foreign key that leads nowhere is told of the step that wrote it."""
+    """A foreign key violation is attributed to the step that wrote it."""
     site = site_of(build, pair)
     installed(site)
     boss = site.person("boss")
@@ -257,7 +257,7 @@ def test_what_waits_for_the_commit_of_a_step_fails_there(build, pair):
 
 @POSTGRES
 def test_a_step_that_is_not_atomic_is_told_as_not_rehearsed(build, pair):
-    """And so is what comes after it; where it is the first one, nothing begins."""
+    """So is what comes after it; where it is the first one, nothing starts."""
     site = site_of(build, pair)
     installed(site)
     boss = site.person("boss")
@@ -285,14 +285,14 @@ def test_a_step_that_is_not_atomic_is_told_as_not_rehearsed(build, pair):
 
 
 def ask(client, plan, **more):
-    """POST a rehearsal in place, and give whatever comes."""
+    """POST a rehearsal in place, and return any response."""
     body = {key: plan[key] for key in ("database", "targets", "fingerprint")}
     return client.call("POST", "rehearsals", json={**body, "in_place": True, **more})
 
 
 @on("sqlite-gthread", "postgres-gthread", "mariadb-gthread")
 def test_what_is_refused_is_told_before_anything_begins(build, pair):
-    """Machines, databases that cannot undo it, the way back."""
+    """Machine tokens, databases that cannot roll it back, backwards plans."""
     site = build(pair, {"0002_sku": column("sku")})
     operator, boss = installed_first(site)
     plan = boss.plan("shop")
@@ -307,19 +307,19 @@ def test_what_is_refused_is_told_before_anything_begins(build, pair):
         assert site.project.manage(*command, check=False).returncode == 5
         return
     problem = expect_problem(ask(boss, plan, and_back=True), 409, "cannot_rehearse")
-    assert "no way back" in problem["detail"]
+    assert "cannot migrate back" in problem["detail"]
     assert boss.get("rehearsals")["rehearsals"] == []
 
 
 def installed_first(site):
-    """Let the ledger be there by a run that applies nothing."""
+    """Install the ledger first by a run that applies nothing."""
     return site.client("operator"), site.person("boss")
 
 
 @POSTGRES
 def test_no_run_goes_on_at_the_same_time(build, pair):
-    """While one is under way nothing is rehearsed in place; while that is, a run and a
-    typed migrate wait."""
+    """During a run nothing is rehearsed in place; during a rehearsal, a run and `manage.py
+    migrate` wait."""
     site = site_of(build, pair)
     operator = installed(site)
     boss = site.person("boss")
@@ -347,7 +347,7 @@ def test_no_run_goes_on_at_the_same_time(build, pair):
     assert wait(boss, rehearsal)["state"] == "succeeded"
     assert operator.wait_for_end(run["id"])["state"] == "succeeded"
     site.project.add_migrations({"0004_sku": column("sku", after="0003_wait")})
-    with site.database.connect() as holder:  # as a typed migrate holds it
+    with site.database.connect() as holder:  # as `manage.py migrate` does
         cursor = holder.cursor()
         cursor.execute(
             "SELECT pg_advisory_lock(classid::int, (objid::bigint - 4294967296 * "
@@ -365,7 +365,7 @@ def _key():
 
 
 class Reader:
-    """Somebody who reads a table again and again, and measures how long that takes."""
+    """A session that reads a table repeatedly, and measures its waits."""
 
     def __init__(self, site):
         self._site = site
@@ -393,13 +393,13 @@ class Reader:
         self._ended.set()
         self._thread.join()
         waited = f"{self.longest * 1000:.0f} ms at most, {self.count} times"
-        print(f"read: {waited}")  # noqa: T201 - pytest shows it when the walk fails
+        print(f"read: {waited}")  # noqa: T201 - pytest shows it when the test fails
 
 
 @POSTGRES
 def test_a_reader_waits_no_longer_than_the_bound(build, pair):
-    """In the queue behind a statement that waits: a tenth of a second, once. Behind locks
-    that are held: until the limit, whatever the migration is at."""
+    """In the queue behind a statement that waits: a tenth of a second, once. Behind held
+    locks: until the limit, whatever the migration is doing."""
     site = site_of(build, pair, limit="1s")
     installed(site)
     boss = site.person("boss")
@@ -445,7 +445,7 @@ def test_a_reader_waits_no_longer_than_the_bound(build, pair):
 @pytest.mark.parametrize("instant", ["at once", "python", "statement"])
 @pytest.mark.parametrize("victims", ["all", "conductor", "worker"])
 def test_a_killed_rehearsal_leaves_nothing(build, pair, instant, victims):
-    """Killed at any instant the server rolls back, and the session goes."""
+    """When it is killed at any instant, the server rolls back, and the session ends."""
     site = site_of(build, pair)
     operator = installed(site)
     boss = site.person("boss")
@@ -457,7 +457,7 @@ def test_a_killed_rehearsal_leaves_nothing(build, pair, instant, victims):
     rehearsal = begin(boss, boss.plan("shop"), in_place=True)
     if instant == "at once":
         until(lambda: processes_of(rehearsal), seconds=20, what="it starts", every=0.005)
-        time.sleep(0.7)  # somewhere in its beginning
+        time.sleep(0.7)  # early in the rehearsal
     elif instant == "python":
         site.project.await_gate("here")
     else:
@@ -480,7 +480,7 @@ def test_a_killed_rehearsal_leaves_nothing(build, pair, instant, victims):
 
 
 def end_one(rehearsal, *, worker):
-    """Kill the process that conducts, or its child that migrates."""
+    """Kill the controlling process, or its child that migrates."""
     found = processes_of(rehearsal)
     assert found
     child = max(found) if len(found) > 1 else found[0]
@@ -490,7 +490,7 @@ def end_one(rehearsal, *, worker):
 
 @POSTGRES
 def test_the_command_rehearses_in_place(build, pair):
-    """On a host whose shell has every right: as JSON, and as lines."""
+    """Locally, with every right: as JSON, and as lines."""
     site = site_of(build, pair)
     installed(site)
     site.project.add_migrations({"0002_sku": column("sku")})
@@ -506,7 +506,7 @@ def test_the_command_rehearses_in_place(build, pair):
 
 @POSTGRES
 def test_an_empty_database_is_rehearsed_in_place(build, pair):
-    """With every app of the project, the table of the recorder included."""
+    """With every app of the project, the recorder's table included."""
     words = {"DATABASES": {"default": {"in_place_limit": "60s"}}}
     site = build(pair, empty=("default",), options=Options(migration_route=words))
     command = ("migration_route", "rehearse", "--in-place", "--json")

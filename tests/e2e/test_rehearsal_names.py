@@ -1,4 +1,4 @@
-"""A rehearsal spares the original, whatever the settings call it."""
+"""Tests that a rehearsal never uses the original, whatever the settings call it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ EMPTIES = migration(
 
 
 def on_mariadb(site, folder, **words):
-    """Give the entry of the site's database without a name, and with other words."""
+    """Return the entry of the site's database without a name, and with these changes."""
     del folder
     options = words.pop("options", {})
     return {**site.database.settings(), "NAME": "", "OPTIONS": options, **words}
 
 
 def by_option_file(site, folder, *, database=True):
-    """Let an option file say where the server is, and which database."""
+    """Configure the server and the database in an option file."""
     words = site.database.settings()
     lines = [
         "[client]",
@@ -55,7 +55,7 @@ def by_option_file(site, folder, *, database=True):
 
 
 def by_service(site, folder, *, named):
-    """Let a service file say where the server is, and which database."""
+    """Configure the server and the database in a service file."""
     words = site.database.settings()
     path = folder / "services.conf"
     path.write_text(
@@ -68,21 +68,21 @@ def by_service(site, folder, *, named):
 
 
 def by_dbname(site, folder):
-    """Let NAME be another database than the one that is used."""
+    """Set NAME to another database than the one that is used."""
     del folder
     words = site.database.settings()
     return {**words, "NAME": "postgres", "OPTIONS": {"dbname": words["NAME"]}}
 
 
 def by_file_option(site, folder):
-    """Let NAME be another file than the one that is used."""
+    """Set NAME to another file than the one that is used."""
     words = site.database.settings()
     other = str(folder / "other.sqlite3")
     return {**words, "NAME": other, "OPTIONS": {"database": words["NAME"]}}
 
 
 def by_uri(site, folder):
-    """Let a URI with an escaped blank lead to the file."""
+    """Configure the file by a URI with an escaped space."""
     place = folder / "a folder"
     place.mkdir()
     path = site.database.path.rename(place / "shop #1.sqlite3")
@@ -91,7 +91,7 @@ def by_uri(site, folder):
 
 
 def named(site):
-    """Give the name of the site's database."""
+    """Return the name of the site's database."""
     return site.database.settings()["NAME"]
 
 
@@ -123,13 +123,13 @@ WAYS = [
 
 
 def lead(site, entry, **route):
-    """Let the alias `default` have these settings."""
+    """Set the entry of the alias `default`."""
     options = Options(settings={"DATABASES": {"default": entry}}, migration_route=route)
     site.project.set_options(options)
 
 
 def begin(site):
-    """Install the ledger, and put on disk a plan that empties the table."""
+    """Install the ledger, and write a migration that empties the table."""
     site.execute("INSERT INTO shop_item (name) VALUES ('apple'), ('pear')")
     site.project.manage("migration_route", "apply", "--yes")
     site.project.add_migrations({"0002_empty": EMPTIES})
@@ -137,7 +137,7 @@ def begin(site):
 
 
 def rehearse(site, *words):
-    """Rehearse the plan, and give the rehearsal as JSON."""
+    """Rehearse the plan, and return the rehearsal as JSON."""
     answer = site.project.manage(
         "migration_route", "rehearse", "shop", "--json", *words, check=False
     )
@@ -154,7 +154,7 @@ def rehearse(site, *words):
     ids=[f"{pair.vendor}-{name}" for pair, name, _ in WAYS],
 )
 def test_the_copy_is_another_database_and_a_true_one(build, tmp_path, pair, lead_by):
-    """Rows, recorder and ledger stay; the plan meets the rows that the original has."""
+    """Rows, recorder and ledger are unchanged; the plan finds the rows of the original."""
     site = build(pair, serve=False)
     lead(site, lead_by(site, tmp_path))
     before = begin(site)
@@ -180,7 +180,8 @@ PAST_DJANGO = {
 
 @pytest.mark.parametrize("pair", PAST_DJANGO, ids=lambda pair: pair.vendor)
 def test_the_original_is_not_reached_past_django_either(build, tmp_path, pair):
-    """By a file that names it: the server tells where such a connection stands."""
+    """Through a file that names it: the server identifies the database of such a
+    connection."""
     site = build(pair, serve=False)
     is_mariadb = pair is MARIADB
     entry = (
@@ -200,5 +201,5 @@ def test_the_original_is_not_reached_past_django_either(build, tmp_path, pair):
 
 
 def named_in_report(found, name):
-    """Tell whether the report says that the original was wanted."""
+    """Return whether the report contains an attempt to reach the original."""
     return name in json.dumps(found["report"]["limits"])

@@ -1,4 +1,4 @@
-"""Tests that no result cache of the ORM answers what the route reads."""
+"""Tests that no result cache of the ORM answers this package's reads."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ RENAME = 'Item.objects.using(alias).update(name="renamed")'
 
 @pytest.fixture
 def redis(tmp_path):
-    """Give the URL of a Redis server."""
+    """Yield the URL of a Redis server."""
     with redis_server(tmp_path) as url:
         yield url
 
 
 def cacheops(url):
-    """Give the settings of a project that caches every model for an hour."""
+    """Return the settings of a project that caches every model for an hour."""
     return {
         "INSTALLED_APPS": ["cacheops", *APPS],
         "CACHEOPS_REDIS": url,
@@ -39,16 +39,16 @@ def cacheops(url):
 
 
 def shared_cachalot(url):
-    """Give the settings of a project whose processes share cachalot's cache."""
+    """Return the settings of a project whose processes share cachalot's cache."""
     cache = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url}
     return {**CACHALOT, "CACHES": {"default": cache}}
 
 
 def is_at_home(site):
-    """Apply by the API and by the command, and read of it by the page, from processes that
-    have read the same before."""
+    """Apply by the API and by the command, and read the page, with processes that have read
+    the same before."""
     ci, boss = site.client("ci"), site.person("boss")
-    for _ in range(3):  # whichever worker answers has read it
+    for _ in range(3):  # every worker has read it
         assert ci.status()["default"]["pending"] == 1
         assert ci.get("runs")["runs"] == []
         assert boss.http.get("/_m/").status_code == 200
@@ -77,7 +77,7 @@ def is_at_home(site):
 @needs("django-cachalot")
 @on_each_once
 def test_with_cachalot_in_the_memory_of_each_process(build, pair):
-    """No process hears of what another one has written, and none needs to."""
+    """A process does not notice what another one has written, and does not need to."""
     site = build(pair, {"0002_sku": column("sku")}, options=Options(settings=CACHALOT))
     is_at_home(site)
 
@@ -93,7 +93,7 @@ def test_with_cachalot_in_redis(build, pair, redis):
 @needs("django-cacheops")
 @on_each_once
 def test_with_cacheops_on_every_model(build, pair, redis):
-    """It does not hear of updates of a queryset."""
+    """It is not notified of updates of a queryset."""
     options = Options(settings=cacheops(redis))
     is_at_home(build(pair, {"0002_sku": column("sku")}, options=options))
 

@@ -1,4 +1,4 @@
-"""Is a run held for want of room on the disk, and for that alone?"""
+"""Tests that missing disk space pauses a run, and nothing else about the disk does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.harness.vendors import PostgresDatabase
 
 MB = 1024 * 1024
-# A text that may be shorter from now on: PostgreSQL and SQLite write the table anew.
+# The text column becomes shorter: PostgreSQL and SQLite rewrite the table.
 SHORTER = 'migrations.AlterField("item", "name", models.CharField(max_length=95))'
 ROWS = (
     "INSERT INTO shop_item (name) SELECT {text} FROM "
@@ -44,7 +44,7 @@ ROWS = (
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Cluster]:
-    """A server of its own, on this host and of this account."""
+    """A PostgreSQL server on this host, under this account."""
     try:
         with cluster() as found:
             yield found
@@ -54,7 +54,7 @@ def server() -> Iterator[Cluster]:
 
 @pytest.fixture
 def build(tmp_path: Path) -> Iterator[Callable[..., Site]]:
-    """Give the builder of sites on a database with a hundred thousand items."""
+    """Return the builder of sites on a database with a hundred thousand items."""
     with contextlib.ExitStack() as leftovers:
 
         def build(database: Database, migrations: dict[str, str], **health: Any) -> Site:
@@ -99,7 +99,7 @@ def small_disk() -> Iterator[Path]:
 
 
 def fill(folder: Path, *, leave: int) -> Path:
-    """Leave so many bytes free; return the file that takes the rest."""
+    """Leave that many bytes free; return the file that takes the rest."""
     filler = folder / "filler"
     size = shutil.disk_usage(folder).free - leave
     with filler.open("wb") as file:
@@ -108,14 +108,14 @@ def fill(folder: Path, *, leave: int) -> Path:
 
 
 def told_of(ci: Any, run: str) -> Any:
-    """Return the one signal that holds a run."""
+    """Return the one signal that pauses a run."""
     signals = ci.get(f"runs/{run}")["waiting"]["signals"]
     [told] = [one for one in signals if one["state"] == "stop"]
     return told
 
 
 def disk_of(answer: Any) -> Any:
-    """Return what a look says about the disk."""
+    """Return the disk signal of a response."""
     [told] = [one for one in answer["signals"] if one["name"] == "disk"]
     return told
 
@@ -123,7 +123,7 @@ def disk_of(answer: Any) -> Any:
 def in_table_space(
     own_database: PostgresDatabase, server: Cluster, small_disk: Path
 ) -> None:
-    """Let the tables of this database be made on the small disk."""
+    """Store the tables of this database on the small disk."""
     small_disk.chmod(0o700)
     if account := server.account:
         os.chown(small_disk, account["user"], account["group"])
@@ -140,8 +140,9 @@ def in_table_space(
 def test_a_disk_that_is_full_holds_the_step_that_would_write_a_table_anew(
     build, server, own_database, small_disk
 ):
-    """A real one: what goes on in spite of it runs out of space, and undoes itself; when
-    there is room, the run goes on by itself. A step that rewrites nothing is not held."""
+    """A real disk: a run that overrides the signal runs out of space, and rolls back; when
+    there is space, the run continues by itself. A step that rewrites nothing is not
+    paused."""
     in_table_space(own_database, server, small_disk)
     try:
         files = {
@@ -159,14 +160,17 @@ def test_a_disk_that_is_full_holds_the_step_that_would_write_a_table_anew(
         assert found["facts"]["needed"] == 2 * size
         assert found["facts"]["place"] == str(small_disk / "tables")
         page = boss.http.get("/_m/plan/").text
-        assert "rewriting takes" in page
+        assert "rewriting tables needs" in page
 
         run = ci.run(ci.plan())["id"]
         shown = held(ci, run, "disk")
         assert [step["state"] for step in shown["steps"]] == ["applied", "not_started"]
         told = told_of(ci, run)
         assert told["facts"]["free"] < told["facts"]["needed"]
-        assert "What has no forecast, such as Python, is not in it." in told["reason"]
+        assert (
+            "Operations without a forecast, such as Python, are not included."
+            in told["reason"]
+        )
 
         body = {"force": True, "reason": "let us see"}
         expect(boss.call("POST", f"runs/{run}/resume", json=body), 200)
@@ -189,8 +193,8 @@ def test_a_disk_that_is_full_holds_the_step_that_would_write_a_table_anew(
 def test_room_that_goes_while_a_run_is_held_for_something_else_holds_it_on(
     build, own_database
 ):
-    """Without a full disk: so much is asked for that the table soon is too large. The
-    forecast is made when it is wanted; when somebody has emptied the table, it goes on."""
+    """Without a full disk: the required reserve is so large that the table soon exceeds it.
+    The forecast is made when needed; when the table is emptied, the run continues."""
     site = build(own_database, {"0002_shorter": migration(SHORTER)})
     ci = site.client("ci")
     usual = disk_of(ci.get("health"))

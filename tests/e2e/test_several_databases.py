@@ -1,4 +1,4 @@
-"""What does a project with more than one database see? Scenario F8, and routers."""
+"""Tests of projects with several databases. Scenario F8, and routers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from tests.harness.project import Options
 
 @on_each_once
 def test_f8_a_failure_on_the_second_database_leaves_the_first_applied(build, pair):
-    """Status lists both, each has its own plan, and each run says the truth about its
-    own."""
+    """Status lists both, each has its own plan, and each run reports its own result."""
     fails = 'if alias == "other":\n    raise ValueError("not here")'
     site = build(pair, {"0002_write": running(fails)}, others=("other",))
     ci = site.client("ci")
@@ -69,7 +68,7 @@ def test_routers_decide_where_tables_go(build, pair):
 
 @on_each_once
 def test_a_database_that_does_not_answer_hides_no_other(build, pair):
-    """Status answers for the rest, and a plan for the lost one is
+    """Status responds for the rest, and a plan for the lost one is
     `database_unavailable`."""
     site = build(pair, {"0002_sku": column("sku")}, serve=False)
     settings = dict(site.database.settings())

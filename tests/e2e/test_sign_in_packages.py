@@ -1,4 +1,5 @@
-"""Have django-allauth and django-otp a say in how fresh a login is? In whole projects."""
+"""Tests that django-allauth and django-otp take part in reauthentication, in whole
+projects."""
 
 from __future__ import annotations
 
@@ -85,8 +86,7 @@ print(device.persistent_id)
 
 
 def site_with(build, pair, settings, limit="15m"):
-    """Build a project with these packages, whose tables are there, and a migration that
-    is pending."""
+    """Build a project with these packages, with their tables and a pending migration."""
     options = Options(settings=settings, migration_route={"REAUTHENTICATE": limit})
     site = build(pair, {"0002_sku": column("sku")}, options=options, serve=False)
     site.project.manage("migrate", "shop", "0001")
@@ -98,7 +98,7 @@ def site_with(build, pair, settings, limit="15m"):
 
 
 def signed_in_without_a_password(site):
-    """Give a browser with a session of an account that has no password."""
+    """Return a client with a session of an account that has no password."""
     browser = site.client(None)
     key = site.project.python(WITHOUT_A_PASSWORD).splitlines()[-1]
     browser.http.cookies.set("sessionid", key, domain="127.0.0.1", path="/")
@@ -109,7 +109,7 @@ def signed_in_without_a_password(site):
 
 @on("sqlite-gthread")
 def test_allauth_asks_for_a_second_factor_where_there_is_no_password(build, pair):
-    """Its own page is opened, the form waits, and is offered on the way back."""
+    """Its own page opens, the form is kept, and is offered again afterwards."""
     site = site_with(build, pair, ALLAUTH)
     site.project.python(SECOND_FACTOR)
     boss = signed_in_without_a_password(site)
@@ -138,7 +138,7 @@ def test_allauth_asks_for_a_second_factor_where_there_is_no_password(build, pair
 
 @on("sqlite-gthread")
 def test_who_has_neither_password_nor_second_factor_is_not_always_fresh(build, pair):
-    """allauth says that they are; the route sends them through their login again."""
+    """allauth reports a fresh login; this package requires a new login."""
     site = site_with(build, pair, ALLAUTH)
     boss = signed_in_without_a_password(site)
     page = press_apply(boss)
@@ -166,8 +166,8 @@ def test_a_password_that_allauth_has_asked_for_counts(build, pair):
 
 @on("sqlite-gthread")
 def test_otp_wants_the_device_that_somebody_has(build, pair):
-    """Without a device the stamp is enough; with one, the session has to be verified, and
-    the form waits until it is."""
+    """Without a device the timestamp is enough; with one, the session must be verified, and
+    the form is kept until then."""
     site = site_with(build, pair, OTP)
     boss = site.person("boss", at="/accounts/login/")
     answer = boss.call("POST", "runs", json={})
@@ -204,7 +204,7 @@ def test_otp_wants_the_device_that_somebody_has(build, pair):
 @pytest.mark.parametrize("settings", [{**OTP, "MIDDLEWARE": MIDDLEWARE}])
 @on("sqlite-gthread")
 def test_otp_without_its_middleware_verifies_nobody(build, pair, settings):
-    """A guard that is set up by half is shut."""
+    """An incomplete configuration allows no change."""
     site = site_with(build, pair, settings)
     site.project.python(DEVICE)
     boss = site.person("boss", at="/accounts/login/")

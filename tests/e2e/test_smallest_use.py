@@ -1,4 +1,4 @@
-"""What does the one view do, `perform_migration`?"""
+"""Tests of the view `perform_migration`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_view_applies_what_is_pending_and_then_has_nothing_to_do(build, pair
 
 @on("sqlite-uvicorn")
 def test_the_view_is_shut_to_whoever_may_not_apply(build, pair):
-    """Reading methods, nobody, other users and staff without permission apply
+    """Reading methods, anonymous clients, users and staff without permission apply
     nothing."""
     site = build(pair, {"0002_sku": column("sku")})
     boss, visitor = site.person("boss"), site.person("visitor", at="/accounts/login/")
@@ -41,8 +41,7 @@ def test_the_view_is_shut_to_whoever_may_not_apply(build, pair):
 
 @on("postgres-sync")
 def test_the_view_says_500_when_the_migration_fails(build, pair):
-    """A failing migration is a 500 whose body says what failed, and no process dies of
-    it."""
+    """A failing migration is a 500 whose body says what failed, and no process ends."""
     site = build(
         pair, {"0002_breaks": migration(RUN, body='raise ValueError("broken goods")')}
     )
@@ -55,8 +54,7 @@ def test_the_view_says_500_when_the_migration_fails(build, pair):
 
 @on("mariadb-gthread")
 def test_the_view_refuses_while_a_run_is_active(build, pair):
-    """While a run owns the database the view answers 409, and the run is not
-    disturbed."""
+    """While a run owns the database the view returns 409, and the run is not affected."""
     site = build(pair, {"0002_wait": running('pass_gate("wait")')})
     ci, boss = site.client("ci"), site.person("boss")
     run = ci.run(ci.plan())
@@ -70,10 +68,10 @@ def test_the_view_refuses_while_a_run_is_active(build, pair):
 
 
 def perform(caller, status):
-    """POST to the view and give the run as it ended.
+    """POST to the view and return the ended run.
 
-    On a busy machine the run may take longer than the server lets a request wait: then
-    the answer is 202 and the run is read until its end.
+    On a busy machine the run may take longer than the server lets a request wait: then the
+    response is 202 and the run is polled until its end.
     """
     answer = caller.http.post("/perform/")
     if answer.status_code == 202:

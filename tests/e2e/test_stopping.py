@@ -1,4 +1,4 @@
-"""Is a run stopped, held and forced when somebody says so? Scenarios D5, D6 and E4."""
+"""Tests of cancelling, pausing and forcing a run. Scenarios D5, D6 and E4."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.harness.pairs import on, on_each_once, on_every_pair
 from tests.harness.project import Options
 
 SOON = 6.0
-"""Seconds for what should take less than three, on a machine under load."""
+"""Seconds, on a machine under load, for what should take less than three."""
 
 LONG_STATEMENT = {
     "postgres": "SELECT pg_sleep(30)",
@@ -37,25 +37,25 @@ LONG_STATEMENT = {
 
 
 def slow(vendor: str, *before: str, atomic: bool = True, **words: str) -> str:
-    """Write a migration that is in a statement for half a minute, after others."""
+    """Return a migration whose last statement takes half a minute."""
     statement = f'migrations.RunSQL("{LONG_STATEMENT[vendor]}")'
     return migration(*before, statement, atomic=atomic, **words)
 
 
 def stop(client: Client, run: str, **more: Any) -> Any:
-    """Ask a run to stop."""
+    """Cancel a run."""
     body = {"reason": "enough", **more}
     return expect(client.call("POST", f"runs/{run}/cancel", json=body), 200)
 
 
 def ask(client: Client, run: str, verb: str) -> Any:
-    """Ask something else of a run."""
+    """Send another request about a run."""
     body = {"reason": "the walk wants it"}
     return expect(client.call("POST", f"runs/{run}/{verb}", json=body), 200)
 
 
 def await_statement(client: Client, run: str) -> None:
-    """Wait until the long statement has been seen to run."""
+    """Wait until the long statement is running."""
     until(
         lambda: any(e["kind"] == "statement_running" for e in client.events(run)),
         seconds=30,
@@ -64,7 +64,7 @@ def await_statement(client: Client, run: str) -> None:
 
 
 def supervisor_of(run: str) -> int:
-    """Give the pid of the process that watches over a run."""
+    """Return the pid of the supervisor."""
 
     def look() -> int | None:
         found = [
@@ -79,15 +79,15 @@ def supervisor_of(run: str) -> int:
 
 
 def worker_of(run: str) -> int:
-    """Give the pid of the process that migrates."""
+    """Return the pid of the worker."""
     (pid,) = processes.children(supervisor_of(run))
     return pid
 
 
 @on_every_pair
 def test_e4_a_cancel_reaches_a_statement(build, pair):
-    """Cancelled in mid-statement, the run ends within seconds, rolled back where the
-    database can, and the site is as before."""
+    """Cancelled during a statement, the run ends within seconds, rolled back where the
+    database can, and the site is unchanged."""
     site = build(pair, {"0002_slow": slow(pair.vendor, RUN, body=WRITE_THREE)})
     boss = site.client("operator")
     run = boss.run(boss.plan())
@@ -114,7 +114,7 @@ def test_e4_a_cancel_reaches_a_statement(build, pair):
 
 @on_each_once
 def test_a_cancel_reaches_a_migration_that_computes(build, pair):
-    """It is in no statement at all: Python is interrupted, and the step rolled back."""
+    """It executes no statement: Python is interrupted, and the step rolled back."""
     body = WRITE_THREE + 'print("computing")\nwhile True:\n    time.sleep(0.01)'
     site = build(pair, {"0002_busy": running(body)})
     boss = site.client("operator")
@@ -132,8 +132,8 @@ def test_a_cancel_reaches_a_migration_that_computes(build, pair):
 
 @on_each_once
 def test_a_cancelled_step_that_is_not_rolled_back_is_partial(build, pair):
-    """What it has written stays, and the run says so instead of calling itself
-    cancelled; a plan says it before."""
+    """Its writes stay, and the run is partial instead of cancelled; the plan says so in
+    advance."""
     source = slow(pair.vendor, RUN, body=WRITE_THREE, atomic=False)
     site = build(pair, {"0002_slow": source})
     boss = site.client("operator")
@@ -149,8 +149,7 @@ def test_a_cancelled_step_that_is_not_rolled_back_is_partial(build, pair):
 
 @on_each_once
 def test_a_run_is_held_before_its_next_step_and_resumed(build, pair):
-    """The step under way comes to its end; the next one waits for a person, while the
-    heart beats."""
+    """The current step completes; the next one waits for a user, with heartbeats."""
     site = build(
         pair,
         {
@@ -173,7 +172,7 @@ def test_a_run_is_held_before_its_next_step_and_resumed(build, pair):
     assert held["waiting"]["reason"] == "held"
     assert [step["state"] for step in held["steps"]] == ["applied", "not_started"]
     assert held["asked"] is None
-    time.sleep(4)  # longer than a lease: nobody takes it for dead
+    time.sleep(4)  # longer than the heartbeat timeout: the run is still alive
     assert boss.get(f"runs/{run['id']}")["state"] == "held"
     expect_problem(site.client("ci").ask_for_run(boss.plan()), 409, "active_run")
     assert not site.has_column("sku")
@@ -190,7 +189,7 @@ def test_a_run_is_held_before_its_next_step_and_resumed(build, pair):
 
 @on_each_once
 def test_a_hold_that_has_not_come_about_is_taken_back(build, pair):
-    """Nobody waits at the next step then."""
+    """The next step then starts without a pause."""
     site = build(
         pair,
         {
@@ -211,7 +210,7 @@ def test_a_hold_that_has_not_come_about_is_taken_back(build, pair):
 
 @on_each_once
 def test_a_held_run_is_cancelled(build, pair):
-    """It stops where it waits."""
+    """It stops while it is paused."""
     site = build(
         pair,
         {
@@ -236,7 +235,7 @@ def test_a_held_run_is_cancelled(build, pair):
 
 
 def kill(*pids: int) -> None:
-    """Kill processes as an operating system without memory does."""
+    """Kill processes as the out-of-memory killer does."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -247,7 +246,7 @@ ORPHANS = {
         "SET client_connection_check_interval = 0",
         "INSERT INTO shop_item (name) SELECT 'orphan' FROM pg_sleep(25)",
     ),
-    # Long, and in no call that would notice that nobody listens any more.
+    # Long, and in no call that would notice a closed connection.
     "mariadb": (
         "INSERT INTO shop_item (name) "
         "SELECT 'orphan' FROM seq_1_to_100000000 "
@@ -257,7 +256,7 @@ ORPHANS = {
 
 
 def leaving_an_orphan(vendor: str, *, atomic: bool) -> str:
-    """Write a migration whose statement goes on when nobody listens any more."""
+    """Return a migration whose statement continues after its client has disconnected."""
     statements = [f'migrations.RunSQL("{sql}")' for sql in ORPHANS[vendor]]
     return migration(*statements, atomic=atomic)
 
@@ -268,8 +267,8 @@ on_servers = on("postgres-sync", "mariadb-sync")
 @on_servers
 @pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "autocommit"])
 def test_d5_a_session_that_a_killed_run_left_shuts_the_door(build, pair, atomic):
-    """While it lives a new run is refused, with its pid, long before the lease is over;
-    a cancel ends it, what it was at never lands, and the next run can proceed."""
+    """While it lives a new run is refused with its pid, long before the heartbeat timeout;
+    a cancel ends it, its statement never takes effect, and the next run can proceed."""
     site = build(pair, {"0002_long": leaving_an_orphan(pair.vendor, atomic=atomic)})
     boss = site.client("operator")
     plan = boss.plan()
@@ -309,7 +308,7 @@ def test_d5_a_session_that_a_killed_run_left_shuts_the_door(build, pair, atomic)
 
 @on_servers
 def test_b6_a_worker_that_is_killed_alone_is_outlived_by_its_session(build, pair):
-    """Its supervisor waits for that session before it says how the run ended."""
+    """Its supervisor waits for that session before it reports how the run ended."""
     site = build(pair, {"0002_long": leaving_an_orphan(pair.vendor, atomic=True)})
     boss = site.client("operator")
     plan = boss.plan()
@@ -329,7 +328,7 @@ def test_b6_a_worker_that_is_killed_alone_is_outlived_by_its_session(build, pair
 
 @on_each_once
 def test_force_is_for_people_and_needs_no_supervisor_that_answers(build, pair):
-    """The supervisor stands still; whoever answers kills, and the run is concluded."""
+    """The supervisor is stopped; the web process kills it, and the run is concluded."""
     site = build(pair, {"0002_slow": slow(pair.vendor, RUN, body=WRITE_THREE)})
     operator, boss = site.client("operator"), site.person("boss")
     run = operator.run(operator.plan())
@@ -380,11 +379,11 @@ def test_d6_a_server_that_is_told_to_end_does_not_take_the_run_along(build, pair
 
 @on("sqlite-sync", "postgres-sync", "mariadb-sync")
 def test_d6_the_same_with_a_request_that_waits_for_the_run(build, pair):
-    """The launcher `inline`: the server is told to end while its request waits."""
+    """With the launcher `inline` the server is told to stop while its request waits."""
     site = build(pair, TWO_STEPS, options=Options(migration_route={"LAUNCHER": "inline"}))
     ci = site.client("ci")
     plan = ci.plan()
-    with contextlib.suppress(Exception):  # nobody answers it any more
+    with contextlib.suppress(Exception):  # the request gets no response
         ci.ask_for_run(plan, timeout=0.5)
     site.project.await_gate("first")
     assert site.server.process is not None
@@ -398,8 +397,8 @@ def test_d6_the_same_with_a_request_that_waits_for_the_run(build, pair):
 
 @on_each_once
 def test_b5_sigterm_to_everything_ends_a_run_between_two_steps(build, pair):
-    """As when a control group is stopped: supervisor, worker and server are all sent it.
-    The step under way comes to its end, the next one does not begin."""
+    """As when a control group is stopped: supervisor, worker and server all receive it. The
+    current step completes, the next one does not start."""
     site = build(pair, TWO_STEPS)
     run = site.client("ci").run(site.client("ci").plan())
     site.project.await_gate("first")
@@ -422,7 +421,7 @@ def test_b5_sigterm_to_everything_ends_a_run_between_two_steps(build, pair):
 
 @on_each_once
 def test_sigterm_gives_a_last_step_its_time(build, pair):
-    """It ends within the grace: nothing was interrupted."""
+    """It ends within the grace period: nothing was interrupted."""
     site = build(pair, {"0002_first": running(WRITE_THREE + 'pass_gate("first")')})
     ci = site.client("ci")
     run = ci.run(ci.plan())
@@ -436,7 +435,7 @@ def test_sigterm_gives_a_last_step_its_time(build, pair):
 
 @on_each_once
 def test_sigterm_does_not_wait_for_a_long_statement(build, pair):
-    """After its grace the statement is cancelled, before anybody would kill."""
+    """After the grace period the statement is cancelled, before a SIGKILL would follow."""
     site = build(pair, {"0002_slow": slow(pair.vendor, RUN, body=WRITE_THREE)})
     ci = site.client("ci")
     run = ci.run(ci.plan())

@@ -1,4 +1,4 @@
-"""Is the route at home in projects that are built otherwise?"""
+"""Tests of this package in projects that are built differently."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.harness.project import Options
 
 @on("postgres-gthread")
 def test_login_required_middleware_does_not_shut_tokens_out(build, pair):
-    """Behind LoginRequiredMiddleware a machine gets answers, not a redirect to a login
+    """Behind LoginRequiredMiddleware a machine gets responses, not a redirect to a login
     page."""
     site = build(pair, {"0002_sku": column("sku")}, options=Options(login_required=True))
     nobody = site.client(None)
@@ -27,8 +27,7 @@ def test_login_required_middleware_does_not_shut_tokens_out(build, pair):
 
 @on_each_once
 def test_an_api_without_sessions_and_users(build, pair):
-    """A project without django.contrib.auth, sessions and admin applies with a
-    token."""
+    """A project without django.contrib.auth, sessions and admin applies with a token."""
     site = build(
         pair,
         {"0002_sku": column("sku")},
@@ -53,8 +52,7 @@ def test_an_api_without_sessions_and_users(build, pair):
 
 @on("mariadb-sync")
 def test_a_user_model_of_ones_own(build, pair):
-    """With a custom user model, on an empty database too, machine and person both get
-    through."""
+    """With a custom user model, on an empty database too, both machine and user succeed."""
     site = build(pair, empty=("default",), options=Options(custom_user=True))
     assert site.client("ci").apply()["state"] == "succeeded"
     site.project.python(
@@ -73,8 +71,7 @@ def test_a_user_model_of_ones_own(build, pair):
 
 @on("sqlite-sync")
 def test_the_route_runs_in_this_process_where_no_other_may_be_started(build, pair):
-    """With the launcher `inline` the answer to the request comes when the run has
-    ended."""
+    """With the launcher `inline` the response comes when the run has ended."""
     site = build(
         pair,
         {"0002_sku": column("sku")},
@@ -90,8 +87,7 @@ def test_the_route_runs_in_this_process_where_no_other_may_be_started(build, pai
 
 @on("sqlite-uvicorn")
 def test_every_answer_names_the_build(build, pair):
-    """`MIGRATION_ROUTE["BUILD"]` is in the header of every answer, refusals
-    included."""
+    """`MIGRATION_ROUTE["BUILD"]` is in a header of every response, refusals included."""
     site = build(pair, options=Options(migration_route={"BUILD": "release-42"}), workers=1)
     for client, path in (
         (site.client("reader"), "status"),

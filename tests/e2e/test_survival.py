@@ -1,5 +1,5 @@
-"""Does a run live longer than the request that asked for it? Scenarios D1 to D3,
-and rows u and v."""
+"""Tests that a run outlives the request that started it. Scenarios D1 to D3, and rows u and
+v."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONGER_THAN_A_WORKER_MAY_TAKE = 8
 
 @on_every_pair
 def test_d1_a_run_outlives_the_patience_of_the_server(build, pair):
-    """A migration that takes longer than the worker's timeout is answered at once, and
+    """A migration that takes longer than the worker's timeout gets a response at once, and
     ends."""
     sleep = f"time.sleep({LONGER_THAN_A_WORKER_MAY_TAKE})"
     site = build(pair, {"0002_write": running(f"{WRITE_THREE}\n{sleep}")})
@@ -42,7 +42,7 @@ def test_d1_a_run_outlives_the_patience_of_the_server(build, pair):
 
 @on_every_pair
 def test_d2_a_run_outlives_its_caller(build, pair):
-    """The caller hangs up while it waits; the run completes and can be read by its
+    """The client disconnects while it waits; the run completes and can be read by its
     id."""
     site = build(pair, {"0002_write": running(WRITE_THREE + 'pass_gate("written")')})
     ci = site.client("ci")
@@ -66,8 +66,8 @@ def test_d2_a_run_outlives_its_caller(build, pair):
 
 @on_each_once
 def test_d3_a_run_whose_processes_were_killed_is_not_running(build, pair):
-    """Killed in the middle, a run reads as failed soon after its lease, and the next
-    one succeeds."""
+    """Killed midway, a run is failed soon after its heartbeat timeout, and the next one
+    succeeds."""
     site = build(
         pair,
         {"0002_write": running('pass_gate("middle")\n' + WRITE_THREE)},
@@ -93,8 +93,7 @@ def test_d3_a_run_whose_processes_were_killed_is_not_running(build, pair):
 
 @on("sqlite-gthread", "postgres-sync", "mariadb-gthread")
 def test_u_a_run_outlives_the_recycling_of_the_worker_that_started_it(build, pair):
-    """A server that puts a new worker in the place of one that has answered twice ends
-    no run."""
+    """A server that replaces a worker after two responses ends no run."""
     body = f'pass_gate("middle")\n{WRITE_THREE}'
     site = build(pair, {"0002_write": running(body)}, workers=1, max_requests=2)
     ci = site.client("ci")
@@ -115,8 +114,8 @@ def test_u_a_run_outlives_the_recycling_of_the_worker_that_started_it(build, pai
 @pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGTERM], ids=lambda n: n.name)
 @on("sqlite-gthread", "postgres-sync", "mariadb-gthread")
 def test_v_a_run_outlives_a_worker_that_is_ended(build, pair, number):
-    """As a timeout ends it, or an orderly restart: the run goes on, in the sight of
-    whichever worker comes next."""
+    """After a timeout or an orderly restart the run continues, and any later worker reports
+    it."""
     body = f'pass_gate("middle")\n{WRITE_THREE}'
     site = build(pair, {"0002_write": running(body)})
     ci = site.client("ci")

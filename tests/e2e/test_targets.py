@@ -1,4 +1,4 @@
-"""A run to a target carries out its steps in Django's order, as they were planned."""
+"""Tests that a run to a target executes its steps in Django's order, as planned."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ TARGETS = ("auth", "admin", "sessions")
 
 
 def recorded(site):
-    """Give what is recorded, in the order of its recording, without the ledger's own."""
+    """Return the recorded migrations in order, except those of this package."""
     rows = site.rows("SELECT app, name FROM django_migrations ORDER BY id")
     return [f"{app}.{name}" for app, name in rows if app != "migration_route"]
 
 
 def labels(steps):
-    """Give the names of the steps."""
+    """Return the names of the steps."""
     return [f"{step['app']}.{step['name']}" for step in steps]
 
 
@@ -45,7 +45,7 @@ def test_several_targets_on_an_empty_database(build, pair):
 
 @on("sqlite-gthread", "postgres-uvicorn", "mariadb-sync")
 def test_a_phase_of_a_target(build, pair):
-    """Its steps come from several apps, behind a target that is applied already."""
+    """Its steps come from several apps, after a target that is already applied."""
     site = build(pair, empty=("default",))
     client = site.client("ci")
     run = client.apply("contenttypes.0001_initial")
@@ -61,7 +61,7 @@ def test_a_phase_of_a_target(build, pair):
 @pytest.mark.parametrize("in_place", [False, True])
 @on("sqlite-gthread", "postgres-uvicorn", "mariadb-sync")
 def test_the_rehearsal_of_a_target(build, pair, in_place):
-    """On a copy, and in place where the database can undo it."""
+    """On a copy, and in place where the database can roll it back."""
     if in_place and pair.vendor != "postgres":
         pytest.skip(f"{pair.vendor} does not rehearse in place")
     site = build(pair, empty=("default",))

@@ -1,4 +1,4 @@
-"""Is somebody told what happens, from a real server and real processes? Webhooks."""
+"""Tests of webhooks that real servers and processes send."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECRET = "the-secret-of-the-walk"
 
 
 def told(receiver: Receiver, **more: object) -> Options:
-    """Give a project that tells everything to this receiver."""
+    """Return a project that sends every event to this receiver."""
     webhook = {
         "url": receiver.url,
         "secret": SECRET,
@@ -28,7 +28,7 @@ def told(receiver: Receiver, **more: object) -> Options:
 
 @on_each_once
 def test_a_run_over_http_is_told_and_answers_as_ever(build, pair):
-    """The receiver fails at first: the run and its caller see nothing of that."""
+    """The receiver fails at first: neither the run nor its client is affected."""
     with Receiver(lambda count: "close" if count == 1 else 200) as receiver:
         site = build(pair, {"0002_sku": column("sku")}, options=told(receiver))
         ci = site.client("ci")
@@ -50,8 +50,8 @@ def test_a_run_over_http_is_told_and_answers_as_ever(build, pair):
 
 @on("postgres-sync", "mariadb-gthread")
 def test_the_end_of_a_run_that_was_killed_is_told_by_another(build, pair):
-    """kill -9 of the supervisor: who looks next puts the end on record, in a web worker,
-    and a process that is started for it tells it. The web worker posts nothing."""
+    """After kill -9 of the supervisor, a web worker records the end, and a process that it
+    starts sends the webhook. The web worker sends nothing itself."""
     with Receiver() as receiver:
         options = told(receiver, LEASE="1s")
         site = build(pair, {"0002_write": WAITS}, options=options)

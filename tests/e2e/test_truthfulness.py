@@ -1,4 +1,4 @@
-"""Is what the route says what a fresh connection sees? Scenarios B1 to B7."""
+"""Tests that the API's reports match what a fresh connection reads. Scenarios B1 to B7."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from tests.harness.project import Options
 
 @on_every_pair
 def test_b1_success_is_true_under_atomic_requests(build, pair):
-    """With ATOMIC_REQUESTS, `succeeded` means that a fresh connection sees
-    everything."""
+    """With ATOMIC_REQUESTS, `succeeded` means that a fresh connection sees everything."""
     site = build(
         pair,
         {
@@ -54,8 +53,7 @@ def test_b2_nothing_to_do_is_not_applied(build, pair):
 
 @on_every_pair
 def test_b3_a_failure_says_what_was_applied_and_what_was_not(build, pair):
-    """Of four pending the third fails: two are applied, the failing operation is
-    named."""
+    """Of four pending the third fails: two are applied, the failing operation is named."""
     first_row = 'Item.objects.using(alias).create(name="half done")'
     fails = 'migrations.RunSQL("INSERT INTO no_such_table VALUES (1)")'
     site = build(
@@ -69,7 +67,7 @@ def test_b3_a_failure_says_what_was_applied_and_what_was_not(build, pair):
     )
     ci = site.client("ci")
     run = ci.apply()
-    # MariaDB carries out each operation for itself: the first of 0004 stays.
+    # MariaDB commits each operation separately: the first of 0004 stays.
     rolled_back = site.database.transactional_ddl
     ending = "failed" if rolled_back else "partial"
     assert run["state"] == ending
@@ -94,8 +92,8 @@ def test_b3_a_failure_says_what_was_applied_and_what_was_not(build, pair):
 
 @on_every_pair
 def test_b4_two_last_migrations_are_a_refusal_that_kills_nobody(build, pair):
-    """Two leaf nodes are a `conflict` that names both, and every web process lives
-    on."""
+    """Two leaf nodes are a `conflict` that names both, and every web process stays
+    alive."""
     site = build(pair, {"0002_left": column("left"), "0002_right": column("right")})
     ci, boss = site.client("ci"), site.person("boss")
     pids = site.server.worker_pids()
@@ -113,8 +111,7 @@ def test_b4_two_last_migrations_are_a_refusal_that_kills_nobody(build, pair):
 
 @on_every_pair
 def test_b5_a_migration_that_ends_its_process_ends_no_other(build, pair):
-    """`sys.exit`, `os._exit` and KeyboardInterrupt fail their run; the web pids
-    stay."""
+    """`sys.exit`, `os._exit` and KeyboardInterrupt fail their run; the web pids stay."""
     site = build(
         pair,
         {
@@ -132,7 +129,7 @@ def test_b5_a_migration_that_ends_its_process_ends_no_other(build, pair):
     )
     ci = site.client("ci")
     pids = site.server.worker_pids()
-    # MariaDB cannot roll everything back, so a cautious answer is a true one there.
+    # MariaDB cannot roll everything back, so the cautious state is accurate there.
     endings = {"failed"} if site.database.transactional_ddl else {"failed", "partial"}
     plans = [ci.plan("shop", database=alias) for alias in site.project.databases]
     runs = [ci.run(plan) for plan in plans]
@@ -152,8 +149,7 @@ def test_b5_a_migration_that_ends_its_process_ends_no_other(build, pair):
 
 @on_every_pair
 def test_b6_what_a_migration_prints_is_in_its_events(build, pair):
-    """Three printed lines are there in order, and what another request prints is
-    not."""
+    """Three printed lines are there in order, and the output of another request is not."""
     site = build(
         pair,
         {
@@ -192,7 +188,7 @@ def test_b6_what_a_migration_prints_is_in_its_events(build, pair):
 
 @on_every_pair
 def test_b7_secrets_in_output_and_errors_are_masked(build, pair):
-    """Passwords and tokens that a migration prints or raises are nowhere to be read."""
+    """Passwords and tokens that a migration prints or raises appear nowhere."""
     secrets = [
         "hunter2dsn",
         "hunter2word",

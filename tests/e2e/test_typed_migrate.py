@@ -1,4 +1,4 @@
-"""Does a typed `manage.py migrate` share the lock with the runs? Scenarios C4 and a4."""
+"""Tests that `manage.py migrate` shares the lock with runs. Scenarios C4 and a4."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ROUNDS = {"sqlite": 3, "postgres": 10, "mariadb": 3}
 
 
 def guarded(wait: str, **route) -> Options:
-    """Give a project whose typed migrate waits so long for the lock."""
+    """Return a project whose `manage.py migrate` waits that long for the lock."""
     return Options(migration_route={"GUARD_WAIT": wait, **route})
 
 
 @contextlib.contextmanager
 def typed(project, *arguments):
-    """Type `manage.py migrate` and give the process while it goes on."""
+    """Start `manage.py migrate` and yield the process while it is running."""
     process = subprocess.Popen(
         [sys.executable, "manage.py", "migrate", *arguments],
         cwd=project.folder,
@@ -46,7 +46,7 @@ def typed(project, *arguments):
 
 @on_each_once
 def test_c4_a_typed_migrate_refuses_while_a_run_is_at_work(build, pair):
-    """It names the run, says what can be done, and applies nothing."""
+    """It names the run, says what to do, and applies nothing."""
     site = build(pair, {"0002_write": WRITE_AND_WAIT}, options=guarded("1s"))
     ci = site.client("ci")
     run = ci.run(ci.plan())["id"]
@@ -66,12 +66,13 @@ def test_c4_a_typed_migrate_refuses_while_a_run_is_at_work(build, pair):
 
 @on_each_once
 def test_c4_a_typed_migrate_waits_for_a_run_and_does_the_rest(build, pair):
-    """What the run has applied meanwhile is dropped, and what is left starts from there."""
+    """Migrations that the run has applied meanwhile are dropped, and the rest continues
+    from there."""
     site = build(pair, {"0002_write": WRITE_AND_WAIT}, options=guarded("60s"))
     ci = site.client("ci")
     run = ci.run(ci.plan())["id"]
     site.project.await_gate("written")
-    # The last step needs the column of the one before in its state, and the run's row too.
+    # The last step needs both the state and the row of the step before.
     site.project.add_migrations(
         {
             "0003_sku": column("sku", after="0002_write"),
@@ -104,7 +105,7 @@ def test_c4_a_typed_migrate_waits_for_a_run_and_does_the_rest(build, pair):
 
 
 def lines_of_migrate(ci):
-    """Give the entries of typed migrates, oldest first."""
+    """Return the entries of guarded migrates, oldest first."""
     return [e for e in ci.entries() if e["action"].startswith("migrate_")]
 
 
@@ -112,7 +113,7 @@ def lines_of_migrate(ci):
 @pytest.mark.timeout(900)
 @on_each_once
 def test_a4_of_three_typed_at_once_on_an_empty_database_all_end_well(build, pair):
-    """One makes everything, the others wait, find nothing left, and succeed."""
+    """One applies everything, the others wait, find nothing left, and succeed."""
     site = build(pair, empty=("default",), options=guarded("120s"), serve=False)
     for round_ in range(ROUNDS[pair.vendor]):
         if round_:
@@ -129,7 +130,7 @@ def test_a4_of_three_typed_at_once_on_an_empty_database_all_end_well(build, pair
 
 
 def three_at_once(project):
-    """Type `migrate` three times at the same moment, and wait for all."""
+    """Start `migrate` three times at once, and wait for all."""
     with ThreadPoolExecutor(3) as pool:
         return list(
             pool.map(
@@ -140,7 +141,7 @@ def three_at_once(project):
 
 @on_each_once
 def test_a_run_waits_for_a_typed_migrate_and_ends_truly(build, pair):
-    """Asked for while it is typed, it waits for the lock; then its plan has changed."""
+    """Requested meanwhile, it waits for the lock; then its plan has changed."""
     # Outside of a transaction: the ledger in the same SQLite file can be written.
     slow = migration(RUN, body=WRITE_THREE + 'pass_gate("written")', atomic=False)
     site = build(pair, {"0002_write": slow})
@@ -167,7 +168,8 @@ def test_a_run_waits_for_a_typed_migrate_and_ends_truly(build, pair):
 
 @on_each_once
 def test_a_typed_migrate_that_fails_gives_the_lock_back_and_says_so(build, pair):
-    """In one long-lived process: what failed is on the ledger, the next one may begin."""
+    """In one long-lived process: the failure is on the ledger, and the next one may
+    start."""
     site = build(
         pair,
         {
@@ -186,10 +188,11 @@ def test_a_typed_migrate_that_fails_gives_the_lock_back_and_says_so(build, pair)
         "        print(target, 'done')\n"
         "    except ValueError:\n"
         "        print(target, 'failed')\n"
-        "from migration_route.conf.databases import new_connection\n"
+        "from migration_route.conf.databases import private_connection\n"
         "from migration_route.vendors import vendor_of\n"
-        "from migration_route.vendors.base import Slot\n"
-        "lock = vendor_of('default').lock(new_connection('default'), Slot.SUPERVISOR)\n"
+        "from migration_route.vendors.base import LockSlot\n"
+        "connection = private_connection('default')\n"
+        "lock = vendor_of('default').lock(connection, LockSlot.SUPERVISOR)\n"
         "print(lock.try_acquire())\n"
         "from django.db.migrations.executor import MigrationExecutor\n"
         "print(MigrationExecutor.migrate.__module__)\n"
@@ -216,7 +219,8 @@ def test_a_typed_migrate_that_fails_gives_the_lock_back_and_says_so(build, pair)
 
 @on_each_once
 def test_faking_going_back_and_looking_are_guarded_as_they_should_be(build, pair):
-    """`--fake` and `zero` take the lock and are on record; `--plan` and `--check` not."""
+    """`--fake` and `zero` take the lock and are recorded; `--plan` and `--check` are
+    not."""
     site = build(pair, {"0002_sku": column("sku")})
     manage = site.project.manage
     manage("migrate", "migration_route")
@@ -245,7 +249,7 @@ def test_faking_going_back_and_looking_are_guarded_as_they_should_be(build, pair
 
 @on_each_once
 def test_the_guard_can_be_put_away(build, pair):
-    """With GUARD = False nothing waits, and nothing is on record."""
+    """With GUARD = False nothing waits, and nothing is recorded."""
     site = build(pair, {"0002_write": WRITE_AND_WAIT}, options=guarded("60s", GUARD=False))
     site.project.manage("migrate", "migration_route")
     assert lines_of_migrate(site.client("ci")) == []
@@ -253,7 +257,8 @@ def test_the_guard_can_be_put_away(build, pair):
 
 @on_each_once
 def test_the_ledger_elsewhere_is_told_as_well(build, pair):
-    """The lock is that of the migrated database, the lines go where the ledger lives."""
+    """The lock is that of the migrated database, the entries go to the ledger's
+    database."""
     site = build(
         pair,
         {"0002_sku": column("sku")},
@@ -273,7 +278,7 @@ def test_the_ledger_elsewhere_is_told_as_well(build, pair):
 
 @on("postgres-sync")
 def test_typed_on_an_empty_database_its_own_tables_come_with_it(build, pair):
-    """The first migrate of all makes the ledger's tables under its own lock."""
+    """The first migrate of all creates the ledger's tables under its own lock."""
     site = build(pair, empty=("default",))
     site.project.manage("migrate")
     (line,) = lines_of_migrate(site.client("ci"))
@@ -283,7 +288,7 @@ def test_typed_on_an_empty_database_its_own_tables_come_with_it(build, pair):
 
 @on("mariadb-uvicorn")
 def test_after_a_run_that_stopped_midway_a_typed_migrate_warns(build, pair):
-    """It may be what puts it right: it is not refused, and the line names the run."""
+    """It may be the repair: it is not refused, and the message names the run."""
     half = migration(
         'migrations.AddField("item", "sku", models.CharField(max_length=9, default=""))',
         RUN,
@@ -305,7 +310,7 @@ def test_after_a_run_that_stopped_midway_a_typed_migrate_warns(build, pair):
 
 @on("postgres-sync", "mariadb-uvicorn")
 def test_a_typed_migrate_that_is_killed_leaves_the_door_open(build, pair):
-    """Its lock goes with its session, and a start without an end says what happened."""
+    """Its lock ends with its session, and a start without an end records what happened."""
     site = build(pair, {"0002_write": WRITE_AND_WAIT})
     site.project.manage("migrate", "migration_route")
     with typed(site.project) as process:

@@ -1,4 +1,4 @@
-"""Does a run wait for its opening, and begin once, whatever dies meanwhile?"""
+"""Tests that a run waits for its window and starts once, whatever is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ Item.objects.using(alias).create(name="written")
 
 
 pytestmark = pytest.mark.timeout(400)  # many processes are started one after another
-FAR = 7200.0  # seconds: no walk lasts so long
+FAR = 7200.0  # seconds: longer than any test
 SLOW = 60  # seconds that a busy machine may need for one request
 
 
 def options(**settings: Any) -> Options:
-    """Set something of the route."""
+    """Return options with these settings of MIGRATION_ROUTE."""
     return Options(migration_route=settings)
 
 
 def later(seconds: float = FAR) -> str:
-    """Return a time from now."""
+    """Return a time in the future."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
 def let_its_time_come(
     site: Site, run: str, *, changed: Options | None = None, **settings: Any
 ) -> None:
-    """Move the opening of a run that waits to now, in the settings and in its row."""
+    """Move the start of a waiting run to now, in the settings and in its row."""
     site.project.set_options(changed or options(**settings))
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     site.execute(
@@ -57,7 +57,7 @@ def let_its_time_come(
 
 
 def is_gone(site: Site, pid: int) -> None:
-    """Wait until a process is gone."""
+    """Wait until a process has ended."""
     until(
         lambda: pid not in processes.living_in(site.project.folder),
         seconds=60,
@@ -66,7 +66,7 @@ def is_gone(site: Site, pid: int) -> None:
 
 
 def starts(site: Site) -> int:
-    """Count the workers that have begun the migration."""
+    """Count the workers that have started the migration."""
     file = site.project.folder / "started.txt"
     return len(file.read_text().split()) if file.exists() else 0
 
@@ -84,7 +84,7 @@ def carrier_of(site: Site, run: str) -> int:
 
 
 def begun(ci: Any, run: str) -> int:
-    """Count how often the ledger says that a run has begun."""
+    """Count how often the ledger records the start of a run."""
     return sum(
         entry["run"] == run
         and entry["action"] == "run_state"
@@ -94,7 +94,7 @@ def begun(ci: Any, run: str) -> int:
 
 
 def assert_it_began_once(site: Site, ci: Any, run: str) -> None:
-    """It is done, and was begun once."""
+    """Assert that the run has succeeded, and started once."""
     ended = ci.wait_for_end(run, seconds=900)
     assert ended["state"] == "succeeded", ended
     assert ended["waiting"] is None
@@ -106,7 +106,7 @@ def assert_it_began_once(site: Site, ci: Any, run: str) -> None:
 
 @on("postgres-gthread", "sqlite-uvicorn", "mariadb-uvicorn")
 def test_a_run_waits_for_its_window_and_begins_by_itself(build, pair):
-    """It says why and until when; it holds no lock, and owns its database."""
+    """It reports the reason and the time; it holds no lock, and owns its database."""
     settings = options(WINDOWS=[window_in(FAR)])
     site = build(pair, {"0002_start": running(STARTED)}, options=settings, timeout=SLOW)
     ci = site.client("ci")
@@ -125,14 +125,14 @@ def test_a_run_waits_for_its_window_and_begins_by_itself(build, pair):
     assert "waiting: window" in told
     page = site.person("boss").http.get(f"/_m/runs/{run['id']}/").text
     assert "no window is open" in page
-    assert "Begin all the same" in page
+    assert "Start now anyway" in page
     let_its_time_come(site, run["id"])
     assert_it_began_once(site, ci, run["id"])
 
 
 @on("postgres-gthread", "sqlite-uvicorn")
 def test_what_people_have_agreed_to_waits_for_its_window_next(build, pair):
-    """The plan tells both; people come first, and what they say begins nothing early."""
+    """The plan shows both; the approval comes first, and starts nothing early."""
     settings = options(APPROVALS={}, WINDOWS=[window_in(FAR)])
     site = build(pair, {"0002_start": running(STARTED)}, options=settings, timeout=SLOW)
     ci, boss = site.client("ci"), site.person("boss")
@@ -154,7 +154,7 @@ def test_what_people_have_agreed_to_waits_for_its_window_next(build, pair):
 
 @on("postgres-gthread", "sqlite-gthread")
 def test_a_window_that_the_settings_have_opened_since_is_seen_when_asked(build, pair):
-    """The process that waits knows the settings of before; `resume` brings a new one."""
+    """The waiting process has the earlier settings; `resume` starts a new one."""
     settings = options(WINDOWS=[window_in(FAR)])
     site = build(pair, {"0002_start": running(STARTED)}, options=settings, timeout=SLOW)
     ci, operator = site.client("ci"), site.client("operator")
@@ -177,7 +177,7 @@ def test_a_window_that_the_settings_have_opened_since_is_seen_when_asked(build, 
 
 @on("postgres-gthread")
 def test_a_run_begins_at_its_time(build, pair):
-    """Not before, and with nobody there."""
+    """Not earlier, and without any request."""
     site = build(pair, {"0002_start": running(STARTED)}, timeout=SLOW)
     ci = site.client("ci")
     run = ci.run(ci.plan(), at=later(8))
@@ -190,7 +190,8 @@ def test_a_run_begins_at_its_time(build, pair):
 
 @on("postgres-gthread", "sqlite-gthread")
 def test_a_killed_process_that_waits_is_replaced_once(build, pair):
-    """Nothing was done: it is not lost. Whoever looks next starts another, and one only."""
+    """Nothing was done: it is not lost. The next check starts another process, and only
+    one."""
     site = build(pair, {"0002_start": running(STARTED)}, timeout=SLOW)
     ci = site.client("ci")
     run = ci.run(ci.plan(), at=later())
@@ -217,7 +218,7 @@ def test_a_killed_process_that_waits_is_replaced_once(build, pair):
 
 @on("postgres-gthread")
 def test_a_run_that_waits_is_cancelled_at_once(build, pair):
-    """Its process goes by itself, and leaves nothing."""
+    """Its process ends by itself, and leaves nothing."""
     site = build(pair, {"0002_start": running(STARTED)}, options=options(), timeout=SLOW)
     ci, operator = site.client("ci"), site.client("operator")
     run = ci.run(ci.plan(), at=later())["id"]
@@ -235,7 +236,7 @@ def test_a_run_that_waits_is_cancelled_at_once(build, pair):
 
 @on("postgres-uvicorn")
 def test_a_person_with_the_right_lets_it_begin_all_the_same(build, pair):
-    """It stands on the ledger with what was overridden; a token cannot."""
+    """The ledger records what was overridden; a token cannot do it."""
     settings = options(WINDOWS=[window_in(FAR)])
     site = build(pair, {"0002_start": running(STARTED)}, options=settings, timeout=SLOW)
     ci, boss = site.client("ci"), site.person("boss")
@@ -271,7 +272,7 @@ def test_the_code_of_the_moment_is_what_runs(build, pair):
 
 @on("postgres-gthread")
 def test_a_window_that_closes_between_two_steps_holds_the_second(build, pair):
-    """The step under way is carried to its end; the next waits for the next opening."""
+    """The current step completes; the next one waits for the next window."""
     site = build(
         pair,
         {
@@ -283,7 +284,7 @@ def test_a_window_that_closes_between_two_steps_holds_the_second(build, pair):
     )
     ci, boss = site.client("ci"), site.person("boss")
     plan = ci.plan()
-    assert plan["opening"] == {"at": None, "reason": "now", "why": "It may begin now."}
+    assert plan["opening"] == {"at": None, "reason": "now", "why": "The run can start now."}
     run = ci.run(plan)["id"]
     site.project.await_gate("between")
     until(
@@ -303,7 +304,7 @@ def test_a_window_that_closes_between_two_steps_holds_the_second(build, pair):
     assert shown["waiting"]["until"]
     assert [step["state"] for step in shown["steps"]] == ["applied", "not_started"]
     page = boss.http.get(f"/_m/runs/{run}/").text
-    assert "Go on all the same" in page
+    assert "Resume now anyway" in page
     body = {"reason": "one more column", "force": True}
     expect(boss.call("POST", f"runs/{run}/resume", json=body), 200)
     assert ci.wait_for_end(run)["state"] == "succeeded"
@@ -324,13 +325,13 @@ def test_who_does_not_wait_is_refused_with_the_next_opening(build, pair):
         "migration_route", "apply", "--yes", "--no-window-wait", check=False
     )
     assert refused.returncode == 5
-    assert "may not begin now" in refused.stderr
+    assert "may not start now" in refused.stderr
     assert ci.get("runs")["runs"] == []
 
 
 @on("postgres-gthread")
 def test_without_a_worker_a_queued_run_says_that_it_waits_for_one(build, pair):
-    """It is not called failed; a worker that is killed twice leaves it to the next."""
+    """It is not failed; a worker that is killed twice leaves it to the next."""
     settings = options(LAUNCHER="work")
     site = build(pair, {"0002_start": running(STARTED)}, options=settings, timeout=SLOW)
     ci = site.client("ci")
@@ -340,7 +341,7 @@ def test_without_a_worker_a_queued_run_says_that_it_waits_for_one(build, pair):
     assert (shown["state"], shown["waiting"]["reason"]) == ("queued", "carrier")
     assert ci.status()["default"]["active_waiting"]["reason"] == "carrier"
     page = site.person("boss").http.get("/_m/").text
-    assert "no worker has taken it yet" in page
+    assert "no worker has claimed it yet" in page
     alive = site.project.folder / "alive"
     found = worker(site.project, "--max-runs", "1", "--health-file", str(alive))
     assert_it_began_once(site, ci, run)
@@ -350,7 +351,7 @@ def test_without_a_worker_a_queued_run_says_that_it_waits_for_one(build, pair):
 
 @on("postgres-gthread", "mariadb-gthread")
 def test_two_workers_that_are_killed_while_it_waits_begin_it_once(build, pair):
-    """A waiting run is in the table, and in no worker."""
+    """A waiting run is in the table only, not in a worker."""
     settings = options(LAUNCHER="work", WINDOWS=[window_in(FAR)])
     site = build(pair, {"0002_start": running(STARTED)}, options=settings, timeout=SLOW)
     ci = site.client("ci")
@@ -373,7 +374,7 @@ def test_two_workers_that_are_killed_while_it_waits_begin_it_once(build, pair):
 
 @on("postgres-gthread")
 def test_a_worker_that_is_told_to_end_carries_its_run_to_the_end(build, pair):
-    """It takes no other one."""
+    """It claims no other one."""
     site = build(
         pair,
         {"0002_wait": running('pass_gate("middle")')},

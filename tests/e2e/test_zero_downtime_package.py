@@ -1,5 +1,5 @@
-"""django-pg-zero-downtime-migrations: its schema editor uses no transaction, and defers
-statements that are no text."""
+"""Tests with django-pg-zero-downtime-migrations: its schema editor uses no transaction, and
+defers statements as objects."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def site_of(build, pair, **words):
 
 
 def two_columns_and_python(site):
-    """Write a migration that fails once behind its second column."""
+    """Return a migration that fails once after its second column."""
     text = migration(FIRST, SECOND, RUN, body=FAILS_ONCE)
     site.project.add_migrations({"0002_two": text})
 
 
 @POSTGRES
 def test_the_plan_tells_what_is_deferred(build, pair):
-    """Several statements in one object; the step is not undone when it fails."""
+    """Several statements in one object; the step is not rolled back when it fails."""
     site = site_of(build, pair)
     site.project.add_migrations({"0002_owner": migration(OWNER)})
     plan = site.client("ci").plan()
@@ -60,7 +60,7 @@ def test_the_plan_tells_what_is_deferred(build, pair):
 
 @POSTGRES
 def test_a_step_that_stopped_midway_is_partial_and_is_resumed(build, pair):
-    """Both columns are there, and the run says so."""
+    """Both columns are there, and the run reports it."""
     site = site_of(build, pair)
     two_columns_and_python(site)
     client = site.client("ci")
@@ -76,7 +76,7 @@ def test_a_step_that_stopped_midway_is_partial_and_is_resumed(build, pair):
 
 @POSTGRES
 def test_the_editor_of_the_direct_alias_counts(build, pair):
-    """The connection that migrates is asked, not the one of the pages."""
+    """The migrating connection decides, not that of the pages."""
     site = build(pair)
     usual = site.database.settings()
     words = {"DATABASES": {"default": {"direct": "direct"}}}

@@ -1,4 +1,4 @@
-"""How do the tests carry out a plan? By real processes, as a door does."""
+"""Runs plans for the tests, in real processes as the public interfaces do."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from migration_route.services.plans import plain_plan
 from tests.factories import an_actor
 
 LONG = 60.0
-"""Seconds after which a process of this loaded machine is taken for hanging."""
+"""Seconds after which a process on this loaded machine counts as hanging."""
 
 
 class Keeper:
-    """A launcher that starts nothing, and keeps what it should have started."""
+    """A launcher that stores runs and starts nothing."""
 
     kept: tuple[Allowed, RunRecord] | None = None
 
     def launch(self, permit: Allowed, run: RunRecord) -> None:
-        """Keep it."""
+        """Store the run."""
         Keeper.kept = (permit, run)
 
 
@@ -35,7 +35,7 @@ def plan_to(*targets: str, mode: Mode = Mode.APPLY) -> Plan:
 
 
 def begin(*targets: str, mode: Mode = Mode.APPLY, **words: Any) -> RunRecord:
-    """Ask for a run of the plan to these targets, as its reader."""
+    """Request a run of the plan to these targets."""
     request = applying.ApplyRequest(
         targets=targets,
         mode=mode,
@@ -46,12 +46,12 @@ def begin(*targets: str, mode: Mode = Mode.APPLY, **words: Any) -> RunRecord:
 
 
 def carried(*targets: str, mode: Mode = Mode.APPLY) -> RunRecord:
-    """Carry out the plan to these targets, and return the run as it ended."""
+    """Run the plan to these targets, and return the ended run."""
     return find_run(begin(*targets, mode=mode).id)
 
 
 def events(run: RunRecord) -> list[EventRecord]:
-    """Return everything that happened."""
+    """Return all events of a run."""
     return list_events(run.id, after=0, limit=1000)
 
 
@@ -65,7 +65,7 @@ def printed(run: RunRecord, stream: str = "stdout") -> list[str]:
 
 
 def until(found: Callable[[], Any], what: str) -> Any:
-    """Look until there is an answer that is true, and return it."""
+    """Poll until the result is true, and return it."""
     deadline = time.monotonic() + LONG
     while not (answer := found()):
         assert time.monotonic() < deadline, f"waited in vain until {what}"

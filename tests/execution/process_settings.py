@@ -1,4 +1,4 @@
-"""The settings of a process that a test starts: what the test tells it, and the rest."""
+"""Settings of a process that a test starts: the tests' settings with those of the test."""
 
 from __future__ import annotations
 

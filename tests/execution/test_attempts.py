@@ -1,4 +1,4 @@
-"""How long may a step try, and what does it say of it?"""
+"""Tests of how long a step retries for its locks, and of what it reports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SOMEBODY = Blocker(
 
 
 class Listener:
-    """Keeps what it is told; stops after so many questions."""
+    """A listener that stores what is reported, and stops after that many pauses."""
 
     def __init__(self, *, patience: int = 1000) -> None:
         self.attempts: list[dict[str, Any]] = []
@@ -36,35 +36,36 @@ class Listener:
         self.patience = patience
 
     def lock_attempt(self, facts: dict[str, Any]) -> None:
-        """Keep it."""
+        """Store the attempt."""
         self.attempts.append(facts)
 
     def lock_pause(self, facts: dict[str, Any]) -> None:
-        """Count it."""
+        """Count the pause."""
         assert facts["attempt"] == len(self.attempts)
         self.asked += 1
         if self.asked > self.patience:
             raise RunStopped
 
     def lock_fired(self, duration_ms: int) -> None:
-        """Keep it."""
+        """Store the statement."""
         self.fired.append(duration_ms)
 
 
 def attempts(listener: Listener, **seconds: float) -> LockAttempts:
-    """Return the attempts of a step with these means."""
+    """Return the attempts of a step with this database and these limits."""
     means = {name: timedelta(seconds=value) for name, value in seconds.items()}
     return LockAttempts(DatabaseSettings(**means), listener)  # type: ignore[arg-type]
 
 
 def wait_on(tries: LockAttempts) -> None:
-    """Find the same one in the way, look after look."""
+    """Report the same blocking session at every check."""
     for _ in range(50):
         tries.held_back(TABLE, [SOMEBODY])
 
 
 def test_what_stalls_others_comes_out_of_the_stall_budget():
-    """When it is spent, the error names who was in the way and keeps its cause."""
+    """When the budget is spent, the error names the blocking session and keeps its
+    cause."""
     listener = Listener()
     tries = attempts(listener, lock_timeout=0.5, stall_budget=0.8)
     cause = ValueError("lock timeout")
@@ -73,7 +74,7 @@ def test_what_stalls_others_comes_out_of_the_stall_budget():
     tries.pause(cause)
     assert tries.limit == pytest.approx(0.3)
     tries.failed(TABLE, [SOMEBODY], stalled=0.3)
-    with pytest.raises(LockTimeout, match="stall budget") as spent:
+    with pytest.raises(LockTimeout, match="blocking budget exceeded") as spent:
         tries.pause(cause)
     assert spent.value.__cause__ is cause
     assert "pid 4242 (user web, gunicorn" in str(spent.value)
@@ -83,10 +84,10 @@ def test_what_stalls_others_comes_out_of_the_stall_budget():
 
 
 def test_waiting_comes_out_of_the_patience():
-    """Holding back keeps nobody waiting, and has an end all the same."""
+    """A pause blocks no other session, and is limited all the same."""
     listener = Listener()
     tries = attempts(listener, patience=0.2)
-    with pytest.raises(LockTimeout, match="patience"):
+    with pytest.raises(LockTimeout, match="lock retry timeout exceeded"):
         wait_on(tries)
     last = listener.attempts[-1]
     assert last["attempt"] == len(listener.attempts) > 1
@@ -95,7 +96,7 @@ def test_waiting_comes_out_of_the_patience():
 
 
 def test_a_step_that_waits_can_be_stopped():
-    """Each pause begins and ends with a question."""
+    """Each pause starts and ends with a check for a stop."""
     listener = Listener(patience=3)
     tries = attempts(listener, patience=60)
     with pytest.raises(RunStopped):
@@ -104,7 +105,7 @@ def test_a_step_that_waits_can_be_stopped():
 
 
 def test_later_attempts_are_about_all_that_earlier_ones_named():
-    """A step that begins again wants all of it."""
+    """A step that restarts needs all of these locks."""
     tries = attempts(Listener())
     other = (TableLockRequest(table="public.shop_owner", mode="ShareLock"),)
     tries.failed(TABLE, [], stalled=0.1)
@@ -113,7 +114,7 @@ def test_later_attempts_are_about_all_that_earlier_ones_named():
 
 
 def test_it_is_told_once_that_a_statement_is_sent_after_waiting():
-    """Not before, and not again."""
+    """Not before, and only once."""
     listener = Listener()
     tries = attempts(listener)
     tries.fires(0.5)

@@ -1,4 +1,4 @@
-"""What a run records is bounded, whatever a migration prints or raises."""
+"""Tests that the records of a run are bounded, whatever a migration prints or raises."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_output_is_truncated_with_one_event(history, code):
     assert sum(len(text) for _, text, _ in found) <= MOST_CHARACTERS * 1.1
     assert max(len(text) for _, text, _ in found) <= LONGEST_LINE
     assert kinds.index(EventKind.OUTPUT_TRUNCATED) < kinds.index(EventKind.STEP_FINISHED)
-    assert kinds.count(EventKind.STEP_FINISHED) == 2  # what follows is recorded as ever
+    assert kinds.count(EventKind.STEP_FINISHED) == 2  # later output is recorded as usual
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,8 @@ def test_output_is_truncated_with_one_event(history, code):
     ],
 )
 def test_a_huge_error_is_recorded_in_part(history, code):
-    """Row, events, entries and answer stay small; the traceback has both of its ends."""
+    """Row, events, entries and response stay small; the traceback keeps its start and its
+    end."""
     history.python("0001_a", code)
     run = carried("testapp")
     assert run.state is RunState.FAILED

@@ -1,4 +1,4 @@
-"""What becomes of a run that has not begun, when its process is gone?"""
+"""Tests of runs that have not started and whose process has ended."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from migration_route.ledger.queries import find_run
 from migration_route.ledger.runs import WaitInfo
 from migration_route.models import Run
 from migration_route.planning import sources
-from migration_route.services.control import cancel, unpause
-from migration_route.services.queue_worker import due
+from migration_route.services.control import cancel, resume
+from migration_route.services.queue_worker import claimable_runs
 from tests.factories import a_new_run, an_actor
 from tests.launchers import Queue, Remembering
 
@@ -30,7 +30,7 @@ LONG_AGO = "2020-01-01T00:00:00.000000Z"
 
 @pytest.fixture
 def launcher(settings):
-    """Let a test say which launcher there is."""
+    """Return a function that sets the launcher."""
     Remembering.started.clear()
     Queue.tasks.clear()
 
@@ -41,7 +41,7 @@ def launcher(settings):
 
 
 def a_run(*, until=LATER, **columns):
-    """Return a run that waits for its opening, with some columns changed."""
+    """Return a run that waits for its window, with some columns changed."""
     waiting = until and WaitInfo(reason=WaitingReason.WINDOW, until=until, facts={})
     new = a_new_run(waiting=waiting or None, build=sources.build())
     run, _ = runs.create_run(new)
@@ -50,7 +50,7 @@ def a_run(*, until=LATER, **columns):
 
 
 def of_another_host(**more):
-    """Return the columns of a run whose process elsewhere is silent."""
+    """Return the columns of a run whose process on another host sends no heartbeat."""
     return {
         "carrier": "theirs",
         "host": "elsewhere",
@@ -61,29 +61,29 @@ def of_another_host(**more):
 
 
 def test_a_dead_process_is_replaced_once(launcher):
-    """The second look finds the new process on its way."""
+    """The second check finds the new process starting."""
     launcher("tests.launchers.Remembering")
     run = a_run(**of_another_host())
     assert reap(run).state is RunState.WAITING
-    assert reap(run).state is RunState.WAITING  # it saw the same dead process
+    assert reap(run).state is RunState.WAITING  # another check of the same dead process
     assert reap(find_run(run.id)).state is RunState.WAITING
     assert Remembering.started == [run.id]
 
 
 def test_a_process_that_lives_is_left_alone(launcher):
-    """By its heart on another host, by its pid on this one."""
+    """By its heartbeat on another host, by its pid on this one."""
     launcher("tests.launchers.Remembering")
     run = a_run(**of_another_host(heartbeat_at=clock.now()))
     assert reap(run) == run
     cancel(run.id, an_actor(), reason="")
     here = {"host": socket.gethostname(), "supervisor_pid": os.getpid()}
     gone = a_run(**of_another_host(**here, heartbeat_at=clock.now()))
-    reap(gone)  # this process is not that of a run: the pid is another's now
+    reap(gone)  # this process is not that of a run: the pid was reused
     assert Remembering.started == [gone.id]
 
 
 def test_a_run_whose_processes_never_begin_ends_after_its_opening(launcher):
-    """Before its opening there is time to mend what is wrong."""
+    """Before its window there is time to fix the cause."""
     launcher("tests.launchers.Remembering")
     run = a_run()
     for _ in range(7):
@@ -97,7 +97,7 @@ def test_a_run_whose_processes_never_begin_ends_after_its_opening(launcher):
 
 @pytest.mark.parametrize("name", ["work", "tests.launchers.Queue"])
 def test_a_queued_run_that_nobody_takes_waits_for_a_carrier(launcher, name):
-    """However long: it is never called failed."""
+    """For any time: it is never failed."""
     launcher(name)
     run = a_run(until="", heartbeat_at=LONG_AGO)
     shown = reap(run)
@@ -107,7 +107,7 @@ def test_a_queued_run_that_nobody_takes_waits_for_a_carrier(launcher, name):
 
 
 def test_a_waiting_run_says_that_nobody_has_come_when_its_time_is_over(launcher):
-    """Until then it says what it waits for."""
+    """Before that it reports what it waits for."""
     launcher("work")
     run = a_run(heartbeat_at=LONG_AGO)
     assert reap(run).waiting_reason == "window"
@@ -116,7 +116,7 @@ def test_a_waiting_run_says_that_nobody_has_come_when_its_time_is_over(launcher)
 
 
 def test_a_queue_gets_a_run_again_whose_process_is_gone(launcher):
-    """Not before its opening, where the queue can keep it."""
+    """Not before its window, where the queue can delay it."""
     launcher("tests.launchers.Queue")
     run = a_run(**of_another_host())
     reap(run)
@@ -125,23 +125,24 @@ def test_a_queue_gets_a_run_again_whose_process_is_gone(launcher):
 
 
 def test_a_worker_takes_what_is_due(launcher):
-    """Queued, or waiting with its time come, and nobody's; of its own build first."""
+    """Queued, or waiting until a time that has passed, and unclaimed; its own build
+    first."""
     launcher("work")
     run = a_run()
-    assert due(()) == []
+    assert claimable_runs(()) == []
     Run.objects.filter(pk=run.id).update(waiting_until=LONG_AGO)
-    assert [found.id for found in due(())] == [run.id]
-    assert due(("other",)) == []
+    assert [found.id for found in claimable_runs(())] == [run.id]
+    assert claimable_runs(("other",)) == []
     Run.objects.filter(pk=run.id).update(build="another")
-    assert due(()) == []
+    assert claimable_runs(()) == []
     Run.objects.filter(pk=run.id).update(created_at=LONG_AGO)
-    assert [found.id for found in due(())] == [run.id]
+    assert [found.id for found in claimable_runs(())] == [run.id]
     claims.claim(run.id, "one", host="here", pid=None)
-    assert due(()) == []
+    assert claimable_runs(()) == []
 
 
 def test_a_task_that_is_delivered_late_starts_nothing(launcher):
-    """The run is another's, or has ended."""
+    """Another process has claimed the run, or it has ended."""
     launcher("tests.launchers.Queue")
     run = a_run(until="")
     claims.claim(run.id, "one", host="here", pid=None)
@@ -152,7 +153,7 @@ def test_a_task_that_is_delivered_late_starts_nothing(launcher):
 
 
 def test_a_broker_that_is_away_is_told_without_its_words(launcher):
-    """What a driver says may name hosts and secrets."""
+    """The message of a driver may contain hosts and secrets."""
     launcher("tests.launchers.BrokenQueue")
     run = a_run(until="")
     from tests.launchers import BrokenQueue
@@ -163,17 +164,17 @@ def test_a_broker_that_is_away_is_told_without_its_words(launcher):
 
 
 def test_a_person_opens_a_run_that_waits(launcher):
-    """A queue gets it at once; the ledger and the row say that it was overridden."""
+    """A queue gets it at once; the ledger and the row record the override."""
     launcher("tests.launchers.Queue")
     run = a_run()
-    opened = unpause(run.id, an_actor(), reason="safe", force=True)
+    opened = resume(run.id, an_actor(), reason="safe", force=True)
     assert opened.in_spite
     assert opened.waits_to_begin
     assert Queue.tasks == [(run.id, None)]
 
 
 def test_what_waits_to_begin_is_never_lost(launcher):
-    """Whoever ends runs by force finds nothing to conclude."""
+    """A forced end finds nothing to conclude."""
     launcher("work")
     run = a_run(**of_another_host())
     assert reap_now(run).state is RunState.WAITING

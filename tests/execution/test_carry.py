@@ -1,4 +1,4 @@
-"""Is a run carried out by processes of its own, and its ending told truly?"""
+"""Tests that a run is executed by its own processes, and reports its end truthfully."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _inline(project, settings):
 
 @pytest.fixture
 def kept(settings):
-    """Let a run be permitted without being started."""
+    """Accept a run without starting it."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
         "LAUNCHER": "tests.execution.carrying.Keeper",
@@ -45,17 +45,16 @@ def kept(settings):
 
 
 def recorded() -> list[str]:
-    """Return what is recorded of testapp."""
+    """Return the recorded migrations of testapp."""
     return sorted(name for app, name in read_recorder("default") if app == "testapp")
 
 
 def states(run) -> list[StepState]:
-    """Return the state of each step."""
     return [step.state for step in run.steps]
 
 
 def test_a_plan_is_carried_out_forwards_and_back(history):
-    """Tables, recorder, steps, events and ledger all say the same."""
+    """Tables, recorder, steps, events and ledger agree."""
     history.table("0001_a", "made_a")
     history.table("0002_b", "made_b")
     run = carried("testapp")
@@ -89,7 +88,8 @@ def test_a_plan_is_carried_out_forwards_and_back(history):
 
 
 def test_a_step_that_fails_is_rolled_back_where_the_database_can(history):
-    """The one before is applied, the one behind not begun, and a retry is safe."""
+    """The step before it is applied, the one after it has not started, and a retry is
+    safe."""
     history.table("0001_a", "made_a")
     history.write(
         "0002_b",
@@ -117,7 +117,7 @@ def test_a_step_that_fails_is_rolled_back_where_the_database_can(history):
 
 
 def test_a_step_that_cannot_be_rolled_back_shuts_the_door_until_it_is_resolved(history):
-    """Nothing runs on a database in between; who resolves it says why."""
+    """No run starts on a partially migrated database; the resolution records a reason."""
     history.write(
         "0001_a",
         "migrations.RunSQL('CREATE TABLE made_a (id integer)')",
@@ -140,13 +140,13 @@ def test_a_step_that_cannot_be_rolled_back_shuts_the_door_until_it_is_resolved(h
 
 
 def test_a_step_that_ends_the_process_is_a_failure(history):
-    """`sys.exit` is an exception as any other: the step is rolled back."""
+    """`sys.exit` is handled like any exception: the step is rolled back."""
     history.python("0001_a", "import sys\nprint('going')\nsys.exit(3)")
     run = carried("testapp")
     assert run.state is RunState.FAILED
     error = run.steps[0].error
     assert (error.type, error.message) == ("SystemExit", "3")
-    assert error.sqlstate is None  # the database said nothing
+    assert error.sqlstate is None  # there is no database error
     assert "going" in printed(run)
     assert recorded() == []
 
@@ -161,7 +161,7 @@ def test_a_step_that_ends_the_process_is_a_failure(history):
     ids=["_exit", "SIGKILL", "abort"],
 )
 def test_a_worker_that_dies_is_told_as_it_died(history, code, how):
-    """Whatever a migration does to its process, the supervisor tells the truth."""
+    """The supervisor reports truthfully, whatever a migration does to its process."""
     history.table("0001_a", "made_a")
     history.python("0002_b", code)
     run = carried("testapp")
@@ -173,13 +173,13 @@ def test_a_worker_that_dies_is_told_as_it_died(history, code, how):
 
 
 def lock_files():
-    """Name the files of locks that stand beside an SQLite database."""
+    """Return the lock files beside an SQLite database."""
     place = Path(str(connections["default"].settings_dict["NAME"]))
     return sorted(path.name for path in place.parent.glob(f"{place.name}.route-lock-*"))
 
 
 def test_a_worker_that_dies_in_mid_sentence_is_told_as_it_died(history):
-    """Killed while it wrote a message: half a line in the pipe is no reason to fall."""
+    """Killed while it wrote a message: the supervisor tolerates half a line in the pipe."""
     history.python(
         "0001_a",
         "import os, stat\n"
@@ -197,7 +197,7 @@ def test_a_worker_that_dies_in_mid_sentence_is_told_as_it_died(history):
 
 
 def test_everything_that_is_printed_is_kept_in_order(history):
-    """By `print`, by a logger, by C, by a child, to both streams, and masked."""
+    """By `print`, a logger, C or a child process, to both streams, and masked."""
     history.python(
         "0001_a",
         "import os, subprocess, sys\n"
@@ -226,11 +226,11 @@ def test_everything_that_is_printed_is_kept_in_order(history):
     assert "hunter2" not in "".join(text.text for text in events(run))
     assert {"err 1", "child err"} <= set(err)
     assert any("raw bytes" in line for line in err)
-    assert any("testapp.0001_a" in line for line in out)  # what `migrate` says itself
+    assert any("testapp.0001_a" in line for line in out)  # the output of `migrate` itself
 
 
 def test_a_file_that_changes_after_the_permit_stops_the_run(history, kept):
-    """What would be done is not what was read: nothing is sent at all."""
+    """The plan is no longer the one that was read: no statement is sent."""
     history.table("0001_a", "made_a")
     path = history.table("0002_b", "made_b")
     run = begin("testapp")
@@ -245,7 +245,7 @@ def test_a_file_that_changes_after_the_permit_stops_the_run(history, kept):
 
 
 def test_a_file_that_changes_before_its_step_stops_the_run_there(history):
-    """The first step changes the second one's file: the second is not begun."""
+    """The first step changes the second one's file: the second does not start."""
     history.table("0001_a", "made_a")
     path = history.folder / "0003_c.py"
     history.python(
@@ -259,20 +259,20 @@ def test_a_file_that_changes_before_its_step_stops_the_run_there(history):
 
 
 def test_what_was_applied_after_the_permit_stops_the_run(history, kept):
-    """Somebody typed `migrate` meanwhile."""
+    """A user ran `manage.py migrate` meanwhile."""
     history.table("0001_a", "made_a")
     begin("testapp")
     MigrationRecorder(connections["default"]).record_applied("testapp", "0001_a")
     permit, run = Keeper.kept
     start(permit, run).wait()
     assert find_run(run.id).state is RunState.STALE
-    start(permit, run).wait()  # a run that has ended is never started again
+    start(permit, run).wait()  # an ended run is never started again
     assert find_run(run.id).state is RunState.STALE
     assert "made_a" not in tables()
 
 
 def test_a_step_is_faked_without_being_run(history):
-    """Recorded, and nothing made."""
+    """It is recorded, and creates nothing."""
     history.table("0001_a", "made_a")
     run = carried("testapp", mode=Mode.FAKE)
     assert run.state is RunState.SUCCEEDED
@@ -282,7 +282,7 @@ def test_a_step_is_faked_without_being_run(history):
 
 @pytest.fixture
 def slow_history(history, project, settings, tmp_path):
-    """Give a history whose second step waits for a file, carried out in the background."""
+    """Return a history whose second step waits for a file, run in the background."""
     flag, begun = tmp_path / "go on", tmp_path / "begun"
     history.table("0001_a", "made_a")
     history.python(
@@ -315,7 +315,7 @@ def ended(run):
 
 
 def test_a_cancelled_run_stops_in_the_middle_of_its_step(slow_history):
-    """The step under way is rolled back, the next one does not begin."""
+    """The current step is rolled back, the next one does not start."""
     begun, _ = slow_history
     run = begin("testapp")
     until(begun.exists, "the second step has begun")
@@ -336,7 +336,7 @@ def test_a_cancelled_run_stops_in_the_middle_of_its_step(slow_history):
 
 
 def test_a_supervisor_that_is_killed_takes_its_worker_along(slow_history):
-    """Whoever looks next finds the run, the lock free, and what the recorder says."""
+    """The next check finds the run, a free lock, and the recorder's state."""
     _, flag = slow_history
     run = begin("testapp")
     until(lambda: "waiting for the file" in printed(run), "its words are on record")
@@ -352,11 +352,11 @@ def test_a_supervisor_that_is_killed_takes_its_worker_along(slow_history):
     assert verify().intact
     flag.touch()
     time.sleep(0.3)
-    assert recorded() == ["0001_a"]  # the worker did not go on unseen
+    assert recorded() == ["0001_a"]  # the worker did not continue unnoticed
 
 
 def test_two_targets_are_carried_out_in_one_run(history):
-    """Two targets, each with its own `migrate`, in one run."""
+    """Each has its own `migrate`."""
     history.table("0001_a", "made_a")
     history.table("0002_b", "made_b")
     targets = ("testapp.0001_a", "testapp")
@@ -369,7 +369,7 @@ def test_two_targets_are_carried_out_in_one_run(history):
     django.VERSION < (6,), reason="Django does not go to a replaced migration"
 )
 def test_a_target_that_is_replaced_does_not_change_the_way_to_the_next(history):
-    """Each `migrate` chooses anew between a squashed migration and what it replaces."""
+    """Each `migrate` chooses again between a squashed migration and what it replaces."""
     for name, table in (("0001_a", "a"), ("0002_b", "b"), ("0003_c", "c"), ("0004_d", "d")):
         history.table(name, f"made_{table}")
     for name, after, letters in (

@@ -1,4 +1,4 @@
-"""A run waits for the lock of its database, and is gentle to the servers meanwhile."""
+"""Tests that a run that waits for its database's lock puts little load on the servers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 def sessions_so_far() -> int:
-    """Return how many sessions the test's database has had (PostgreSQL manual, 28.2.17)."""
+    """Return the number of sessions of the test's database (PostgreSQL manual, 28.2.17)."""
     with connections["default"].cursor() as cursor:
         cursor.execute(
             "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
@@ -29,7 +29,7 @@ def sessions_so_far() -> int:
 def test_a_run_that_waits_for_its_lock_opens_no_connection_for_each_look(
     history, settings, project
 ):
-    """It looks ten times in a second, for as long as another run takes."""
+    """It checks ten times a second, for as long as another run takes."""
     if vendor() != "postgresql":
         pytest.skip("PostgreSQL counts the sessions of one database")
     history.table("0001_a", "made_a")

@@ -1,4 +1,4 @@
-"""What is known of each operation? The record and the catalog, put together."""
+"""Tests of what is known of each operation, from the record and the catalog."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from migration_route.core.enums import Direction, EffectState, RunState
 from migration_route.execution.recovery.introspection import OperationReading, StepReading
 from migration_route.execution.recovery.reconcile import (
-    added_to_resume,
-    evidence,
+    additions_to_resume,
+    combine_evidence,
     resume_position,
 )
 from migration_route.execution.supervisor.outcome import WorkerReport, determine_outcome
@@ -32,7 +32,7 @@ RAISED = WorkerReport(
 
 
 def reading(*states: EffectState, end: EffectState = UNKNOWN, **words: Any) -> StepReading:
-    """Return what a catalog says of operations that are alike."""
+    """Return the same catalog result for each of several operations."""
     facts: dict[str, Any] = {
         "is_harmless": False,
         "has_own_transaction": False,
@@ -54,15 +54,15 @@ def reading(*states: EffectState, end: EffectState = UNKNOWN, **words: Any) -> S
 
 
 def step(**words: Any) -> StepRecord:
-    """Return a step that the database does not undo as a whole."""
+    """Return a step that the database does not roll back as a whole."""
     return a_step_record(**{"rolls_back": False, **words})
 
 
 def told_of(
     record: StepRecord, found: StepReading, told: WorkerReport = KILLED
 ) -> list[EffectState]:
-    """Return the states alone."""
-    return [one.state for one in evidence(record, found, told)]
+    """Return the states only."""
+    return [one.state for one in combine_evidence(record, found, told)]
 
 
 @pytest.mark.parametrize(
@@ -79,19 +79,19 @@ def told_of(
 def test_what_had_begun_before_is_in_and_what_had_not_begun_is_out(
     begun, catalog, expected
 ):
-    """The one in between is what the catalog shows."""
+    """The catalog decides about the one in between."""
     assert told_of(step(begun=begun), reading(*catalog)) == expected
 
 
 def test_what_was_there_before_its_operation_began_is_not_its_work():
-    """A table of the same name: the operation behind has sent nothing."""
+    """A table of the same name existed: the operation itself has sent nothing."""
     assert told_of(step(begun=0), reading(OUT, IN)) == [OUT, OUT]
     assert told_of(step(begun=0), reading(IN), RAISED) == [OUT]
 
 
 def test_python_in_a_transaction_of_its_own_is_out_until_it_returns():
-    """Behind that, nobody knows whether it was committed, but where the database has
-    answered that it was not."""
+    """After that it is unknown whether it was committed, except where the database has
+    reported that it was not."""
     found = reading(UNKNOWN, has_own_transaction=True)
     assert told_of(step(begun=0), found) == [OUT]
     assert told_of(step(begun=0, returned=True), found) == [UNKNOWN]
@@ -109,7 +109,7 @@ def test_python_in_a_transaction_of_its_own_is_out_until_it_returns():
 
 
 def test_a_step_in_one_transaction_is_in_as_a_whole_or_not_at_all():
-    """And not before it has come to its end."""
+    """And not before the step has ended."""
     whole = {"rolls_back": True}
     nothing_sent = replace(KILLED, touching=False)
     assert told_of(step(**whole), reading(IN, UNKNOWN), nothing_sent) == [OUT, OUT]
@@ -121,10 +121,10 @@ def test_a_step_in_one_transaction_is_in_as_a_whole_or_not_at_all():
 
 @pytest.mark.parametrize("direction", [Direction.FORWARDS, Direction.BACKWARDS])
 def test_what_was_not_rolled_back_is_in_whatever_was_expected(direction):
-    """An operation that this step has finished is there: no rollback has undone it. What
-    has not begun, or has failed, may have been there before."""
+    """An operation that this step has finished is present: no rollback has undone it. The
+    effect of one that has not started, or has failed, may have existed before."""
     whole = step(rolls_back=True, direction=direction)
-    second = 1 if direction is Direction.FORWARDS else 2  # of four, by the source
+    second = 1 if direction is Direction.FORWARDS else 2  # of four, in the source
     error = StepError(type="X", message="x", operation=second)
     raised = replace(RAISED, wrote=True, error=error)
     assert told_of(whole, reading(IN, IN, IN, IN), raised)[0] is IN
@@ -133,35 +133,37 @@ def test_what_was_not_rolled_back_is_in_whatever_was_expected(direction):
     assert told_of(whole, reading(OUT, IN, OUT, OUT), raised) == [OUT] * 4
     killed = replace(KILLED, error=None)
     assert told_of(whole, reading(IN, UNKNOWN), killed) == [IN, UNKNOWN]
-    told = replace(raised, operations=evidence(whole, reading(IN, IN, IN, IN), raised))
+    told = replace(
+        raised, operations=combine_evidence(whole, reading(IN, IN, IN, IN), raised)
+    )
     assert (
         determine_outcome((whole,), _recorded_before(whole), told).state is RunState.PARTIAL
     )
 
 
 def _recorded_before(record: StepRecord) -> set[tuple[str, str]]:
-    """Return what the recorder says before the step is done."""
+    """Return the recorder's state before the step is done."""
     is_back = record.direction is Direction.BACKWARDS
     return {(record.app, record.name)} if is_back else set()
 
 
 def test_what_another_package_has_added_is_not_counted():
-    """While such an operation is under way, the next one of the source has not begun."""
+    """During such an operation, the next one of the source has not started."""
     added = AddedOperations(places=(1, 1), begun=1)
     found = step(begun=1, added=added)
     assert told_of(found, reading(UNKNOWN, UNKNOWN)) == [IN, OUT]
-    assert "another package has added" in resume_position(found, reading(IN, OUT))[1]
+    assert "another package added" in resume_position(found, reading(IN, OUT))[1]
     again = replace(found, added=replace(added, repeatable=True))
     assert resume_position(again, reading(IN, OUT)) == (1, "")
-    assert added_to_resume(again) == AddedOperations(places=(1, 1), done=1)
+    assert additions_to_resume(again) == AddedOperations(places=(1, 1), done=1)
     behind = replace(found, begun=1, added=replace(added, begun=None))
-    assert added_to_resume(behind).done == 2
+    assert additions_to_resume(behind).done == 2
     before = replace(found, begun=0, added=replace(added, begun=None, done=1))
-    assert added_to_resume(before).done == 1
+    assert additions_to_resume(before).done == 1
 
 
 def test_the_first_operation_leaves_something_though_another_package_has_added_it():
-    """No operation of the source has begun; the database is changed nevertheless."""
+    """No operation of the source has started, but the database has changed."""
     added = AddedOperations(places=(0,), begun=0)
     found = step(begun=0, added=added)
     for told, state in (
@@ -169,12 +171,12 @@ def test_the_first_operation_leaves_something_though_another_package_has_added_i
         (RAISED, RunState.FAILED),
         (KILLED, RunState.PARTIAL),
     ):
-        known = replace(told, operations=evidence(found, reading(OUT), told))
+        known = replace(told, operations=combine_evidence(found, reading(OUT), told))
         assert determine_outcome((found,), set(), known).state is state
 
 
 def test_where_the_list_was_changed_only_the_catalog_is_believed():
-    """Nothing is counted, and nothing is resumed."""
+    """Operations are not counted, and the step is not resumed."""
     found = step(begun=0, added=AddedOperations(is_matched=False))
     assert told_of(found, reading(IN, UNKNOWN, OUT)) == [IN, UNKNOWN, OUT]
     assert told_of(replace(found, begun=None), reading(IN, UNKNOWN)) == [OUT, OUT]
@@ -195,18 +197,19 @@ def test_where_the_list_was_changed_only_the_catalog_is_believed():
     ],
 )
 def test_the_verdict_follows_the_evidence(record, found, state):
-    """Partial where something is there or may be, else failed and clean."""
+    """Partial where something is or may be present, else failed and clean."""
     told = WorkerReport(
         ending=None,
         current=0,
         touching=True,
-        operations=evidence(record, found, KILLED),
+        operations=combine_evidence(record, found, KILLED),
     )
     assert determine_outcome((record,), set(), told).state is state
 
 
 def test_where_it_goes_on_has_to_be_proved():
-    """Behind what is in, at what is out; never at what had begun and shows nothing."""
+    """After present operations, at an absent one; never at one that has started without a
+    trace."""
     assert resume_position(step(begun=1), reading(IN, OUT)) == (1, "")
     assert resume_position(step(begun=2), reading(IN, IN)) == (2, "")
     found = reading(IN, MIDWAY)
@@ -214,6 +217,6 @@ def test_where_it_goes_on_has_to_be_proved():
     assert resume_position(step(), reading(MIDWAY, is_only_invalid=True)) == (0, "")
     found = reading(MIDWAY, lacks_only_a_drop=True)
     assert resume_position(step(begun=0), found) == (1, "")
-    assert "had begun" in resume_position(step(begun=0), reading(UNKNOWN, OUT))[1]
-    assert "one before it is not" in resume_position(step(begun=0), reading(OUT, IN))[1]
+    assert "had started" in resume_position(step(begun=0), reading(UNKNOWN, OUT))[1]
+    assert "an earlier one is not" in resume_position(step(begun=0), reading(OUT, IN))[1]
     assert resume_position(step(rolls_back=True), reading(IN))[1]

@@ -1,4 +1,4 @@
-"""Does a typed `migrate` take the lock where it should, and give it back in the end?"""
+"""Tests that `manage.py migrate` takes the lock and releases it in the end."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _USUAL = MigrationExecutor.migrate
 
 @pytest.fixture
 def named(empty_database, history, monkeypatch):
-    """Give the alias of an empty database that does not look like one for tests."""
+    """Return the alias of an empty database that is not named like a test database."""
     if vendor() != "sqlite":
         pytest.skip("the databases of servers are named for tests; the walks see to those")
     return empty_database
 
 
 def is_free(alias: str) -> bool:
-    """Tell whether the lock of a database can be had."""
+    """Return whether the lock of a database is free."""
     connection = private_connection(alias)
     lock = vendor_of(alias).lock(connection, LockSlot.SUPERVISOR)
     try:
@@ -52,7 +52,7 @@ def is_free(alias: str) -> bool:
     ],
 )
 def test_databases_for_tests_are_left_alone(name, wanted, expected, database, monkeypatch):
-    """By the name that Django gives them, and those in memory."""
+    """Those with Django's names for test databases, and those in memory."""
     if name == ":memory:" and vendor() != "sqlite":
         pytest.skip("only SQLite can live in memory")
     settings = {**connections["default"].settings_dict, "NAME": name}
@@ -72,7 +72,7 @@ def test_it_can_be_put_away(named, settings):
 
 
 def test_the_lock_is_held_until_the_last_signal(named, history):
-    """From before the first step to behind the last app's `post_migrate`."""
+    """From before the first step until after the last app's `post_migrate`."""
     seen = []
 
     def look(*, using, **_):
@@ -89,11 +89,11 @@ def test_the_lock_is_held_until_the_last_signal(named, history):
     assert not any(seen)
     assert is_free(named)
     assert MigrationExecutor.migrate is _USUAL
-    assert migrate_guard._held == {}
+    assert migrate_guard._guarded == {}
 
 
 def test_what_fails_before_the_executor_gives_the_lock_back(named, history):
-    """As soon as Python has found that the command is gone; and the next one may begin."""
+    """As soon as Python has collected the command; the next one may then start."""
 
     def fail(*, using, **_):
         if using == named:
@@ -114,7 +114,7 @@ def test_what_fails_before_the_executor_gives_the_lock_back(named, history):
 
 
 def test_a_migration_may_call_migrate_itself(named, history):
-    """The lock is its own already."""
+    """It already owns the lock."""
     history.table("0001_a", "made_a")
     history.python(
         "0002_b",
@@ -130,7 +130,7 @@ def test_a_migration_may_call_migrate_itself(named, history):
 
 
 def test_the_ledger_tells_who_typed_what(named, history, monkeypatch):
-    """As soon as there is one; secrets in the arguments are masked."""
+    """As soon as there is a ledger; secrets in the arguments are masked."""
     call_command("migrate", "migration_route", database=named, verbosity=0)
     (line,) = list_entries(before=None, limit=10)
     assert (line.action, line.facts["outcome"]) == ("migrate_finished", "finished")
@@ -145,7 +145,7 @@ def test_the_ledger_tells_who_typed_what(named, history, monkeypatch):
 
 
 def test_a_step_that_has_lost_its_ground_is_not_taken(history):
-    """What it stands on was reverted while the command waited: nothing is applied."""
+    """Its dependency was reversed while the command waited: nothing is applied."""
     history.table("0001_a", "made_a")
     history.table("0002_b", "made_b")
     recorder = MigrationRecorder(connections["default"])
@@ -155,5 +155,5 @@ def test_a_step_that_has_lost_its_ground_is_not_taken(history):
     state = executor._create_project_state(with_applied_migrations=True)
     assert refreshed_state(executor, plan, state) is state
     recorder.record_unapplied("testapp", "0001_a")
-    with pytest.raises(CommandError, match="type it again"):
+    with pytest.raises(CommandError, match="Run migrate again"):
         refreshed_state(executor, plan, state)

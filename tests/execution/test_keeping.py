@@ -1,4 +1,4 @@
-"""Is a lock that is lost in the middle of a run noticed, and taken again?"""
+"""Tests that a lock lost during a run is noticed, and taken again."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def waiting(history, settings, project, tmp_path):
-    """Begin a run of three steps whose second one waits; give the run, and the file that
-    lets it go on. Its lock is proved three times in a second."""
+    """Start a run of three steps whose second one waits; return the run, and the file that
+    lets it continue. Its lock is checked three times a second."""
     begun, flag = tmp_path / "begun", tmp_path / "flag"
     history.table("0001_a", "made_a")
     history.python(
@@ -41,7 +41,7 @@ def waiting(history, settings, project, tmp_path):
 
 
 def ended(run):
-    """Wait for the end of a run, without looking after it."""
+    """Wait for the end of a run, without recovering it."""
 
     def look():
         found = find_run(run.id)
@@ -51,14 +51,14 @@ def ended(run):
 
 
 def told(run):
-    """Return whether each loss of the lock that was told was made good."""
+    """Return, for each reported loss of the lock, whether it was taken again."""
     return [
         event.facts["taken_again"] for event in events(run) if event.kind == "lock_lost"
     ]
 
 
 def lose() -> None:
-    """Take the supervisor's lock away from it."""
+    """Make the supervisor lose its lock."""
     if vendor() == "sqlite":
         database = Path(connections["default"].settings_dict["NAME"]).resolve()
         database.with_name(f"{database.name}.route-lock-1").unlink(missing_ok=True)
@@ -70,10 +70,10 @@ def lose() -> None:
 
 
 def test_a_lost_lock_is_taken_again(waiting):
-    """The session is ended by the server: the run goes on with a new one, and says so."""
+    """The server ends the session: the run continues with a new one, and reports it."""
     run, flag = waiting
     lose()
-    if vendor() != "sqlite":  # which writes its events down when the step has ended
+    if vendor() != "sqlite":  # its events are written when the step has ended
         until(lambda: told(run) == [False, True], "the loss is on record")
     connection = private_connection("default")
     lock = vendor_of("default").lock(connection, LockSlot.SUPERVISOR)
@@ -90,16 +90,17 @@ def test_a_lost_lock_is_taken_again(waiting):
 
 
 def tried(lock):
-    """Tell whether the lock was free; it is given back at once."""
+    """Return whether the lock was free; it is released at once."""
     return bool(lock.try_acquire() and lock.release())
 
 
 def test_without_its_lock_a_run_begins_no_further_step(waiting):
-    """Somebody else has taken the lock: the step under way ends, the next is not begun."""
+    """Another process has taken the lock: the current step ends, the next does not
+    start."""
     run, flag = waiting
     connection = private_connection("default")
     lock = vendor_of("default").lock(connection, LockSlot.SUPERVISOR)
-    # Its holder may be quicker: then it loses it once more.
+    # The supervisor may be faster: then it loses the lock once more.
     until(lambda: lock.try_acquire() or lose(), "somebody else has taken it")
     flag.touch()
     found = ended(run)

@@ -1,4 +1,5 @@
-"""A launcher that can start nothing is an error of the checks, and refuses every run."""
+"""Tests that a launcher that cannot start anything is reported by the checks, and refuses
+every run."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from django.test import Client
 from migration_route.checks import check_settings
 from migration_route.core.enums import RunState
 from migration_route.core.errors import LaunchFailed, Misconfigured
-from migration_route.execution.launchers import launcher
+from migration_route.execution.launchers import get_launcher
 from migration_route.execution.launchers.task_queue import execute_run
 from migration_route.ledger import runs
 from migration_route.ledger.queries import find_run, list_runs
@@ -29,18 +30,18 @@ DUMMY = f"{PACKAGE}.backends.dummy.DummyBackend"
 
 
 class _NoLaunch:
-    """A class that is no launcher."""
+    """A class that is not a launcher."""
 
 
 class _NeedsArgument:
-    """A launcher that cannot be made."""
+    """A launcher that cannot be instantiated."""
 
     def __init__(self, broker: str) -> None:
         self.broker = broker
 
 
 class _Raises:
-    """A launcher of a project, whose error is of its own kind."""
+    """A launcher of a project, which raises its own exception."""
 
     def launch(self, permit: Any, run: Any) -> None:
         """Fail as a driver does."""
@@ -49,7 +50,7 @@ class _Raises:
 
 @pytest.fixture(autouse=True)
 def _fresh_tasks(settings: Any) -> Any:
-    """Let the task be made anew: it looks at TASKS when its module is imported."""
+    """Recreate the task: it reads TASKS when its module is imported."""
     sys.modules.pop(TASK, None)
     yield
     sys.modules.pop(TASK, None)
@@ -79,12 +80,12 @@ LAUNCHERS = {
 
 
 def _assert_refused(text: str = "") -> None:
-    """The check tells it, and no run comes to be."""
+    """Assert that the check reports it, and no run is created."""
     (found,) = check_settings(None)
     assert found.id == "migration_route.E011"
     assert text in found.msg
     with pytest.raises(Misconfigured):
-        launcher()
+        get_launcher()
     plan = plain_plan(PlanRequest(targets=("testapp",)))
     body = {"targets": ["testapp"], "fingerprint": plan.fingerprint}
     headers = {"Authorization": "Bearer deployer-secret"}
@@ -100,7 +101,7 @@ def _assert_refused(text: str = "") -> None:
 def test_a_backend_of_tasks_that_carries_nothing_is_refused(
     history: History, settings: Any, name: str
 ) -> None:
-    """Before there is a run, which would own its database for ever."""
+    """Such a run would own its database forever."""
     history.table("0001_a", "made_a")
     tasks, words = BACKENDS[name]
     settings.TASKS = tasks
@@ -111,7 +112,7 @@ def test_a_backend_of_tasks_that_carries_nothing_is_refused(
 def test_the_launcher_tasks_without_a_tasks_package_is_refused(
     history: History, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on Django 5.2, where nothing brings it."""
+    """As on Django 5.2, which has none."""
     history.table("0001_a", "made_a")
     monkeypatch.setitem(sys.modules, PACKAGE, None)
     use(settings, "tasks")
@@ -122,7 +123,7 @@ def test_the_launcher_tasks_without_a_tasks_package_is_refused(
 def test_a_class_that_is_no_launcher_is_refused(
     history: History, settings: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """It cannot be imported, cannot be made, or starts nothing."""
+    """It cannot be imported or instantiated, or it starts nothing."""
     history.table("0001_a", "made_a")
 
     class Broken(ModuleType):
@@ -138,7 +139,7 @@ def test_a_class_that_is_no_launcher_is_refused(
 def test_the_backend_of_django_that_runs_a_task_at_once_is_a_warning(
     settings: Any,
 ) -> None:
-    """It carries runs, but each request waits."""
+    """It works, but each request waits."""
     settings.TASKS = {"default": {"BACKEND": IMMEDIATE}}
     use(settings, "tasks")
     (found,) = check_settings(None)
@@ -147,7 +148,7 @@ def test_the_backend_of_django_that_runs_a_task_at_once_is_a_warning(
 
 
 def test_a_backend_under_another_name_alone_is_enough(settings: Any) -> None:
-    """No backend has to be called `default`, and no queue."""
+    """Neither a backend nor a queue has to be called `default`."""
     settings.TASKS = {"migrations": {"BACKEND": IMMEDIATE, "QUEUES": ["slow"]}}
     use(settings, "tasks", TASK_BACKEND="migrations", TASK_QUEUE="slow")
     assert [found.id for found in check_settings(None)] == ["migration_route.W010"]
@@ -179,7 +180,7 @@ def _without_command(settings: Any) -> None:
 def test_a_task_that_cannot_start_a_process_ends_the_run(
     history: History, settings: Any
 ) -> None:
-    """No other task would come for it."""
+    """No other task would be delivered for it."""
     use(settings, "tests.launchers.Queue")
     _without_command(settings)
     run, _ = runs.create_run(a_new_run())
@@ -190,7 +191,7 @@ def test_a_task_that_cannot_start_a_process_ends_the_run(
 
 
 def test_a_task_that_fails_at_once_fails_the_run(history: History, settings: Any) -> None:
-    """The backend keeps the error in its result, and raises nothing."""
+    """The backend stores the error in its result, and raises nothing."""
     history.table("0001_a", "made_a")
     settings.TASKS = {"default": {"BACKEND": IMMEDIATE}}
     use(settings, "tasks")

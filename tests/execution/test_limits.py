@@ -1,4 +1,4 @@
-"""For how long may each statement of a step wait for its locks? Asked of PostgreSQL."""
+"""Tests of the lock timeout of each statement of a step, read from PostgreSQL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ ALTER = "ALTER TABLE limit_item ADD COLUMN IF NOT EXISTS more integer"
 
 @pytest.fixture
 def limit_of(database: None) -> Iterator[Limited]:
-    """Give what sends a statement within limits, and tells the one that it had."""
+    """Return a function that sends a statement with the limits applied, and returns its
+    timeout."""
     if vendor() != "postgresql":
         pytest.skip("the limit of a session is asked of PostgreSQL")
     connection = connections["default"]
@@ -37,7 +38,7 @@ def limit_of(database: None) -> Iterator[Limited]:
     def send(sql: str) -> str:
         with connection.cursor() as cursor:
             cursor.execute(sql)
-        with connection.connection.cursor() as cursor:  # past the limits
+        with connection.connection.cursor() as cursor:  # bypasses the limits
             cursor.execute("SHOW lock_timeout")
             return str(cursor.fetchone()[0])
 
@@ -50,7 +51,7 @@ def limit_of(database: None) -> Iterator[Limited]:
 
 
 def test_outside_of_a_transaction_each_class_has_its_own(limit_of: Limited) -> None:
-    """A definition is short, everything else and what is done concurrently is not."""
+    """DDL has a short one; other statements and concurrent ones do not."""
     assert limit_of("SELECT 1") == NONE
     assert limit_of(ALTER) == SHORT
     assert limit_of("INSERT INTO limit_item VALUES (1)") == NONE
@@ -59,7 +60,7 @@ def test_outside_of_a_transaction_each_class_has_its_own(limit_of: Limited) -> N
 
 
 def test_behind_a_definition_everything_is_short(limit_of: Limited) -> None:
-    """Its locks are held to the end of the transaction; a new table blocks nobody."""
+    """Its locks are held to the end of the transaction; a new table blocks no session."""
     with transaction.atomic():
         assert limit_of("INSERT INTO limit_item VALUES (1)") == NONE
         assert limit_of("CREATE TEMPORARY TABLE limit_new (id integer)") == SHORT
@@ -71,7 +72,7 @@ def test_behind_a_definition_everything_is_short(limit_of: Limited) -> None:
 
 
 def test_a_rollback_undoes_no_limit(limit_of: Limited) -> None:
-    """The server forgets what was set; it is set again."""
+    """The server forgets the setting; it is set again."""
     assert limit_of("SELECT 1") == NONE
     with transaction.atomic():
         assert limit_of(ALTER) == SHORT
@@ -86,7 +87,7 @@ def test_a_rollback_undoes_no_limit(limit_of: Limited) -> None:
 
 
 def test_a_savepoint_takes_back_what_has_failed(limit_of: Limited) -> None:
-    """A migration that expects an error, and goes on, goes on here as well."""
+    """A migration that expects an error, and continues, works here as well."""
     with transaction.atomic():
         assert limit_of(ALTER) == SHORT
         with pytest.raises(ProgrammingError), transaction.atomic():
@@ -95,7 +96,7 @@ def test_a_savepoint_takes_back_what_has_failed(limit_of: Limited) -> None:
 
 
 def test_a_migration_that_sets_its_limit_is_left_alone(limit_of: Limited) -> None:
-    """From there on, whatever it sends."""
+    """From there on, for all statements."""
     assert limit_of("SELECT 1") == NONE
     assert limit_of("SET lock_timeout = '7s'") == "7s"
     assert limit_of(ALTER) == "7s"

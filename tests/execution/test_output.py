@@ -1,4 +1,4 @@
-"""Does what is printed reach the record in whole lines, whatever is printed?"""
+"""Tests that output is recorded in whole lines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LINES = st.lists(
 
 
 def written(*pieces: str) -> list[str]:
-    """Return the lines that come of writing these pieces."""
+    """Return the lines that result from writing these pieces."""
     lines: list[str] = []
     writer = LineWriter(lines.append, io.BytesIO())
     for piece in pieces:
@@ -42,7 +42,7 @@ def written(*pieces: str) -> list[str]:
 
 
 def cut(value, data):
-    """Cut text or bytes anywhere."""
+    """Return text or bytes split at any positions."""
     places = sorted(data.draw(st.lists(st.integers(0, len(value)), max_size=5)))
     return [value[a:b] for a, b in zip([0, *places], [*places, len(value)], strict=True)]
 
@@ -50,13 +50,13 @@ def cut(value, data):
 @hypothesis.settings(deadline=None)
 @given(LINES, st.data())
 def test_lines_are_whole_however_they_are_written(lines, data):
-    """In one piece or letter by letter: the same lines come out."""
+    """The same lines, whether written as a whole or letter by letter."""
     assert written(*cut("".join(f"{line}\n" for line in lines), data)) == lines
 
 
 @given(LINES, st.data())
 def test_bytes_are_cut_into_the_same_lines(lines, data):
-    """A pipe gives them in any pieces."""
+    """A pipe may split them anywhere."""
     found, reader = [], ByteLines()
     for piece in cut("".join(f"{line}\n" for line in lines).encode(), data):
         found += reader.feed(piece)
@@ -66,7 +66,7 @@ def test_bytes_are_cut_into_the_same_lines(lines, data):
 
 
 def test_a_last_line_without_its_end_is_not_lost():
-    """Nor is it handed on twice."""
+    """Nor is it passed on twice."""
     assert written("a\nb") == ["a", "b"]
 
 
@@ -75,12 +75,12 @@ def test_a_last_line_without_its_end_is_not_lost():
     [("10%\r50%\r100%\n", "100%"), ("windows\r\n", "windows"), ("10%\r100%\r\n", "100%")],
 )
 def test_of_a_line_that_is_written_over_the_last_is_kept(text, line):
-    """A progress bar ends as its last state; the end of a line of Windows is no text."""
+    """A progress bar is reduced to its last state; a Windows line ending is not content."""
     assert written(text) == [line]
 
 
 def test_a_line_without_an_end_does_not_fill_the_memory():
-    """It is handed on in pieces, and nothing of it is lost."""
+    """It is passed on in pieces, without loss."""
     for pieces in (["x" * 1000] * 25, ["x" * 25_000], ["x" * 24_999, "x\n"]):
         found = written(*pieces)
         assert len(found) > 1
@@ -89,14 +89,14 @@ def test_a_line_without_an_end_does_not_fill_the_memory():
 
 
 def test_a_progress_bar_without_an_end_is_kept_small():
-    """Of a line that overwrites itself a million times, the last state is left."""
+    """Only the last of a million states remains."""
     assert written(*["\r50%"] * 20_000, "\r100%") == ["100%"]
 
 
 @hypothesis.settings(deadline=None)
 @given(st.data())
 def test_a_secret_is_masked_wherever_output_is_cut(data):
-    """On the cut of a long line, and split over any chunks of bytes."""
+    """At the split of a long line, and across any chunks of bytes."""
     before = data.draw(st.sampled_from(["x", "x ", "ü"])) * data.draw(
         st.sampled_from([1, 4_000, LONGEST_LINE // 2, LONGEST_LINE - 3, LONGEST_LINE + 20])
     )
@@ -114,12 +114,12 @@ def test_a_secret_is_masked_wherever_output_is_cut(data):
     assert shown.startswith(before)
     assert shown == "".join(
         written(*cut(text, data))
-    )  # Python's own output goes the same way
+    )  # Python's own output takes the same path
 
 
 @pytest.mark.parametrize("end", ["-----END PRIVATE KEY-----\n", ""])
 def test_a_key_of_many_lines_is_masked(end):
-    """Also one that is broken off, and what comes after it is shown."""
+    """Even if it is incomplete; later text is shown."""
     body = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n" * 30
     found = written(f"before\n-----BEGIN PRIVATE KEY-----\n{body}{end}after it.\n")
     assert (found[0], found[-1]) == ("before", "after it.")
@@ -128,7 +128,7 @@ def test_a_key_of_many_lines_is_masked(end):
 
 
 def test_cutting_takes_linear_time():
-    """Twenty times as much takes about twenty times as long, in any pieces."""
+    """Twenty times the text takes about twenty times as long, in any pieces."""
 
     def seconds(size: int, piece: int) -> float:
         text = "password is a-b-c-d secret://x.y:" * (size // 33)
@@ -155,8 +155,8 @@ def test_a_budget_that_is_spent_reads_no_more():
 
 
 def test_the_stream_is_what_programs_expect():
-    """They ask for a descriptor, an encoding and a terminal."""
-    with open(os.devnull, "wb") as below:  # noqa: PTH123 - a descriptor is wanted
+    """Programs use a descriptor, an encoding and `isatty`."""
+    with open(os.devnull, "wb") as below:  # noqa: PTH123 - needs a descriptor
         writer = LineWriter(lambda line: None, below)
         assert (writer.fileno(), writer.buffer) == (below.fileno(), below)
         assert (writer.encoding, writer.writable(), writer.isatty()) == (
@@ -168,7 +168,7 @@ def test_the_stream_is_what_programs_expect():
 
 @pytest.fixture
 def told():
-    """Give a reporter, and what it has told."""
+    """Return a reporter, and what it has reported."""
     out, into = os.pipe()
     os.set_blocking(out, False)
     rest = []
@@ -188,7 +188,7 @@ def told():
 
 @pytest.mark.parametrize("text", ["größer", "\udc80 odd", "a\0b", "", settings.SECRET_KEY])
 def test_no_text_makes_the_reporter_fail(told, text):
-    """What `manage.py migrate` could print to the error stream must not fail here."""
+    """Text that `manage.py migrate` could print to stderr must not fail here."""
     reporter, read = told
     writer = LineWriter(lambda line: reporter.output("stderr", line), io.BytesIO())
     writer.write(f"{text}\n")
@@ -198,13 +198,13 @@ def test_no_text_makes_the_reporter_fail(told, text):
 
 
 def test_a_flood_of_statements_is_counted(told):
-    """The first hundred are told, the rest is a number with a duration."""
+    """The first hundred are reported, the rest as a number with a duration."""
     reporter, read = told
     for _ in range(150):
         reporter.statement_starts("UPDATE a SET b = 1")
         reporter.statement_finished("UPDATE a SET b = 1", 2, None)
     said = read()
-    reporter._tell_omitted()
+    reporter._report_omitted()
     (omitted,) = read()
     assert [m.kind for m in said].count("statement") == 100
     assert (omitted.kind, omitted.count, omitted.duration_ms) == (
@@ -232,7 +232,7 @@ def test_a_flood_of_statements_is_counted(told):
     ],
 )
 def test_what_may_change_something_is_told_before_it_is_sent(told, sql, touches):
-    """In doubt it may."""
+    """In doubt a statement counts as a change."""
     reporter, read = told
     reporter.statement_starts(sql)
     assert ("touching" in [m.kind for m in read()]) is touches
@@ -241,7 +241,7 @@ def test_what_may_change_something_is_told_before_it_is_sent(told, sql, touches)
 
 
 def test_a_statement_that_failed_wrote_nothing(told):
-    """It was on its way, and is told with the others."""
+    """It is reported before it is sent, like the others."""
     reporter, read = told
     reporter.statement_starts("UPDATE a SET b = 1")
     reporter.statement_finished("UPDATE a SET b = 1", 1, ValueError("no"))

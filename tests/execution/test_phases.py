@@ -1,4 +1,4 @@
-"""Does a run of one phase carry out exactly its steps, and keep what it leaves out?"""
+"""Tests that a run of one phase executes exactly its steps, and defers the others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _inline(project, settings):
 
 
 def carried(phase: Phase | None, *targets: str):
-    """Carry out one phase, and return the run as it ended."""
+    """Run one phase, and return the ended run."""
     plan = plain_plan(PlanRequest(phase=phase, targets=targets))
     request = applying.ApplyRequest(
         phase=phase, targets=targets, fingerprint=plan.fingerprint
@@ -50,7 +50,7 @@ def add_made(name: str) -> str:
 
 @pytest.fixture
 def shop(history):
-    """Give a history whose first migration is carried out by a run."""
+    """Return a history whose first migration is already applied by a run."""
     history.write("0001_made", create_model("Made", NOTE))
     assert carried(None).state is RunState.SUCCEEDED
     return history
@@ -72,7 +72,7 @@ def columns() -> set[str]:
 
 @pytest.mark.slow
 def test_each_phase_is_a_run_of_its_own(shop):
-    """The first leaves the second out and says so in its row and on the ledger."""
+    """The first defers the second, and records that in its row and on the ledger."""
     deployed(shop)
     assert not readiness.ready()
     run = carried(BEFORE)
@@ -94,8 +94,8 @@ def test_each_phase_is_a_run_of_its_own(shop):
 
 @pytest.mark.slow
 def test_a_phase_that_stopped_midway_goes_on_with_the_rest_of_that_phase(shop, tmp_path):
-    """Resumed behind what is in; the phase's later steps follow, and what it leaves out
-    stays left out."""
+    """It resumes after what is present; the phase's later steps follow, and its deferred
+    steps stay deferred."""
     work = "migrations.RunPython(work, work, atomic=True)"
     shop.write(
         "0002_add",
@@ -123,7 +123,7 @@ def test_a_phase_that_stopped_midway_goes_on_with_the_rest_of_that_phase(shop, t
 
 @pytest.mark.slow
 def test_a_phase_with_nothing_to_do_defers_all_the_same(shop):
-    """The plan of Django is narrowed to nothing; what is left out is dated."""
+    """Django's plan is narrowed to nothing; the deferred steps get a date."""
     shop.write("0002_remove", REMOVE.replace("item", "made"))
     run = carried(BEFORE)
     assert (run.state, names(run)) == (RunState.NOOP, ([], ["0002_remove"])), run.error
@@ -136,7 +136,7 @@ def test_a_phase_with_nothing_to_do_defers_all_the_same(shop):
 
 @pytest.mark.slow
 def test_what_was_carried_out_and_taken_back_is_deferred_anew(shop):
-    """The date of the first time is not that of the second."""
+    """The date of the first time does not apply to the second."""
     shop.write("0002_remove", REMOVE.replace("item", "made"))
     carried(BEFORE)
     carried(AFTER)
@@ -148,7 +148,7 @@ def test_what_was_carried_out_and_taken_back_is_deferred_anew(shop):
 
 @pytest.mark.slow
 def test_on_the_way_back_each_phase_is_carried_out(shop):
-    """What comes back first, then what goes; the executor takes the narrowed plan."""
+    """First the additions, then the removals; the executor gets the narrowed plan."""
     deployed(shop)
     carried(None)
     target = "testapp.0001_made"
@@ -159,14 +159,14 @@ def test_on_the_way_back_each_phase_is_carried_out(shop):
 
 
 def test_a_phase_that_is_not_at_its_turn_is_refused(shop):
-    """Nothing is put on record as a run."""
+    """No run is recorded."""
     deployed(shop)
     with pytest.raises(Refused, match="still pending"):
         carried(AFTER)
 
 
 def test_the_fingerprint_of_one_phase_does_not_open_another(shop):
-    """What was read is what is carried out."""
+    """Only the plan that was read is executed."""
     deployed(shop)
     plan = plain_plan(PlanRequest(phase=BEFORE))
     with pytest.raises(PlanChanged):
@@ -190,13 +190,13 @@ def order_of(plan, **changes) -> WorkOrder:
 
 
 def as_listed(alias, plan):
-    """Return the plan as it is: the steps of one app depend on each other."""
+    """Return the plan unchanged: the steps of one app depend on each other."""
     del alias
     return list(plan)
 
 
 def djangos_plan():
-    """Return what Django's executor would carry out."""
+    """Return what Django's executor would execute."""
     from django.db.migrations.executor import MigrationExecutor
 
     executor = MigrationExecutor(connections["default"])
@@ -204,7 +204,7 @@ def djangos_plan():
 
 
 def test_djangos_plan_is_narrowed_in_place(shop):
-    """To the permitted steps, in the very list that the executor holds."""
+    """To the permitted steps, in the same list that the executor uses."""
     deployed(shop)
     plan = djangos_plan()
     held = plan
@@ -214,7 +214,7 @@ def test_djangos_plan_is_narrowed_in_place(shop):
 
 
 def test_what_is_neither_permitted_nor_left_out_stops_the_run(shop):
-    """A migration that has come since the plan was read, on whichever side."""
+    """A migration added since the plan was read, in either part."""
     deployed(shop)
     order = order_of(plain_plan(PlanRequest(phase=BEFORE)))
     shop.write("0004_more", add("more").replace("item", "made"))
@@ -223,7 +223,7 @@ def test_what_is_neither_permitted_nor_left_out_stops_the_run(shop):
 
 
 def test_what_is_to_be_left_out_must_be_there(shop):
-    """And must be the same source as when the plan was read."""
+    """And have the same source as when the plan was read."""
     deployed(shop)
     plan = plain_plan(PlanRequest(phase=BEFORE))
     MigrationRecorder(connections["default"]).record_applied("testapp", "0003_remove")
@@ -232,7 +232,7 @@ def test_what_is_to_be_left_out_must_be_there(shop):
 
 
 def test_an_edited_deferred_migration_stops_the_run(shop):
-    """What it does may not be what was put off."""
+    """It may do something else than the deferred one."""
     shop.write("0002_add", add("size").replace("item", "made"))
     path = shop.write("0003_remove", REMOVE.replace("item", "made"))
     plan = plain_plan(PlanRequest(phase=BEFORE))
@@ -242,7 +242,7 @@ def test_an_edited_deferred_migration_stops_the_run(shop):
 
 
 def test_ready_asks_the_recorder_alone(shop, django_assert_max_num_queries):
-    """Phases are kept with the graph: no look after the first one computes or asks more."""
+    """Phases are cached with the graph: later checks neither compute nor query more."""
     deployed(shop)
     assert "testapp_made" in tables()
     assert not readiness.ready()

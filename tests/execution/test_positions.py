@@ -1,4 +1,5 @@
-"""Operations are numbered by the migration's source, whatever other packages add to it."""
+"""Tests that operations are numbered by the migration's source, whatever other packages
+insert."""
 
 from __future__ import annotations
 
@@ -131,7 +132,7 @@ def _content_types():
 
 @pytest.fixture
 def shop(history, tmp_path):
-    """Write what a migration of wares needs, and bring one ware into the table."""
+    """Write the migrations of the wares, and insert one ware."""
     history.head = HEAD.format(folder=str(tmp_path))
     history.write("0001_a", WARE)
     assert carried("testapp").state is RunState.SUCCEEDED
@@ -147,7 +148,7 @@ def write(shop, *operations, head="", body=NOT_ATOMIC):
 
 
 def another_package(tmp_path, *lines):
-    """Return the receiver of another package that changes the migration."""
+    """Return another package's receiver, which changes the migration."""
     change = "\n            ".join(lines)
     return ANOTHER_PACKAGE.format(folder=str(tmp_path), change=change)
 
@@ -187,7 +188,7 @@ ATOMIC = pytest.param("", marks=pytest.mark.skipif(vendor() != "mysql", reason="
 
 @pytest.mark.parametrize("body", [NOT_ATOMIC, ATOMIC])
 def test_python_behind_a_renamed_model_runs_once(shop, body):
-    """django.contrib.contenttypes adds an operation that has no number."""
+    """django.contrib.contenttypes inserts an operation without a number."""
     write(shop, RENAME, TIMES, SIZE, body=body)
     run = carried("testapp")
     assert run.state is RunState.PARTIAL
@@ -203,7 +204,7 @@ def test_python_behind_a_renamed_model_runs_once(shop, body):
 
 
 def test_an_added_operation_that_has_not_run_runs_when_the_step_is_resumed(shop):
-    """The model is renamed already, its content type is not."""
+    """The model is already renamed, its content type is not."""
     write(shop, RENAME, TIMES, head=DIES_WHILE_IT_RENAMES_THE_CONTENT_TYPE)
     run = carried("testapp")
     assert states(run) == {0: "in", 1: "out"}
@@ -214,7 +215,7 @@ def test_an_added_operation_that_has_not_run_runs_when_the_step_is_resumed(shop)
 
 
 def test_backwards_the_numbers_are_those_of_the_source_as_well(shop):
-    """And the added operation comes before the one that it was added behind."""
+    """The inserted operation comes before the one that it was inserted after."""
     rename = "RenameFailsOnce('Ware', 'Good')"
     size = "migrations.AddField('Good', 'size', models.IntegerField(null=True))"
     write(shop, rename, TIMES, size)
@@ -235,7 +236,7 @@ def audits(tmp_path: Path) -> int:
 
 
 def test_what_any_package_adds_runs_once_and_has_no_number(shop, tmp_path):
-    """Before the first operation, between two, and behind the last."""
+    """Before the first operation, between two, and after the last."""
     head = another_package(
         tmp_path,
         f"added = [{AUDIT} for _ in range(4)]",
@@ -254,7 +255,7 @@ def test_what_any_package_adds_runs_once_and_has_no_number(shop, tmp_path):
 def test_a_step_whose_operations_another_package_has_replaced_is_not_resumed(
     shop, tmp_path
 ):
-    """Nothing tells which of them were carried out."""
+    """It is unknown which of them were executed."""
     head = another_package(
         tmp_path, "migration.operations[0], migration.operations[1] = (",
         "    migration.operations[1], migration.operations[0])",
@@ -263,7 +264,7 @@ def test_a_step_whose_operations_another_package_has_replaced_is_not_resumed(
     run = carried("testapp")
     assert run.state is RunState.PARTIAL
     assert states(run) == {0: "in", 1: "unknown", 2: "out"}
-    with pytest.raises(Refused, match="Another package has changed the list"):
+    with pytest.raises(Refused, match="Another package changed the list"):
         resolve(run.id, an_actor(), reason="go on", how=Resolution.RESUME)
     assert price("testapp_ware") == 300
 
@@ -271,7 +272,7 @@ def test_a_step_whose_operations_another_package_has_replaced_is_not_resumed(
 def test_a_package_that_adds_something_else_the_second_time_stops_the_resumed_run(
     shop, tmp_path
 ):
-    """Before anything is sent; what was midway still is."""
+    """Before any statement; the step stays partial."""
     head = another_package(
         tmp_path, "if (folder / 'more').exists():",
         f"    migration.operations.insert(1, {AUDIT})",
@@ -291,7 +292,7 @@ def test_a_package_that_adds_something_else_the_second_time_stops_the_resumed_ru
 
 
 def test_an_operation_that_is_listed_twice_runs_twice(shop):
-    """The second one is another operation, though it is the same object."""
+    """The second one is another operation, although it is the same object."""
     head = "\ntwice = migrations.RunPython(times, by, atomic=True)\n"
     fails = "migrations.RunPython(fail_once, fail_once, atomic=True)"
     write(shop, "twice", WIDTH, fails, "twice", head=head)
@@ -303,7 +304,7 @@ def test_an_operation_that_is_listed_twice_runs_twice(shop):
 
 
 def test_an_operation_within_another_one_has_no_number_of_its_own(shop):
-    """The same object, as a part and by itself."""
+    """The same object, as a part and on its own."""
     head = "\ntimes_again = migrations.RunPython(times, by, atomic=True)\n"
     both = "migrations.SeparateDatabaseAndState([times_again])"
     fails = "migrations.RunPython(fail_once, fail_once, atomic=True)"
@@ -319,7 +320,7 @@ def test_an_operation_within_another_one_has_no_number_of_its_own(shop):
 def test_a_resumed_run_that_is_cancelled_before_it_begins_leaves_the_step_midway(
     shop, settings, project
 ):
-    """Else a plain run would begin the step again, with what is carried out already."""
+    """Otherwise a plain run would start the step again, with what is already executed."""
     write(shop, WIDTH, TIMES, SIZE.replace("Good", "Ware"))
     run = carried("testapp")
     usual = settings.MIGRATION_ROUTE
@@ -341,7 +342,7 @@ def test_a_resumed_run_that_is_cancelled_before_it_begins_leaves_the_step_midway
 
 
 def test_a_resumed_run_that_was_cancelled_can_be_resolved_as_it_is(shop, settings, project):
-    """It does not stay partial for good, and its database is free."""
+    """It does not stay partial forever, and its database is released."""
     write(shop, WIDTH, TIMES, SIZE.replace("Good", "Ware"))
     run = carried("testapp")
     usual = settings.MIGRATION_ROUTE

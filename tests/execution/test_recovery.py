@@ -1,4 +1,4 @@
-"""What became of a run whose heart has stopped? Asked of the lock and the recorder."""
+"""Tests of runs without a heartbeat, which are concluded from the lock and the recorder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STEPS = (a_step_record("0001_a"), a_step_record("0002_b"))
 
 
 def still_since(run: str, seconds: float) -> RunRecord:
-    """Let the heart of a run have been still for so long, and return the run."""
+    """Make the last heartbeat of a run that old, and return the run."""
     then = format_time(datetime.now(UTC) - timedelta(seconds=seconds))
     Run.objects.filter(pk=run).update(heartbeat_at=then)
     return find_run(run)
@@ -46,7 +46,7 @@ def still_since(run: str, seconds: float) -> RunRecord:
 def running(
     *, rolls_back: bool = True, seconds: float = 60, begun: int | None = None
 ) -> RunRecord:
-    """Return a run whose processes are gone, in mid-step where `begun` says which."""
+    """Return a run whose processes have ended, within the step that `begun` names."""
     steps = tuple(a_step_record(step.name, rolls_back=rolls_back) for step in STEPS)
     opened, _ = runs.create_run(a_new_run(steps=steps))
     run = runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
@@ -69,7 +69,7 @@ def record(*names: str) -> None:
 
 @contextmanager
 def held(slot: LockSlot) -> Iterator[None]:
-    """Hold a lock as a process that is still at work does."""
+    """Hold a lock as a live process does."""
     connection = private_connection("default")
     lock = vendor_of("default").lock(connection, slot)
     assert lock.try_acquire()
@@ -81,13 +81,13 @@ def held(slot: LockSlot) -> Iterator[None]:
 
 
 def test_a_queued_run_is_given_time_to_begin():
-    """A process needs a while to be up."""
+    """A process takes a while to start."""
     run, _ = runs.create_run(a_new_run())
     assert reap(still_since(run.id, 20)).state is RunState.QUEUED
 
 
 def test_a_queued_run_whose_process_has_died_here_has_failed_at_once():
-    """Nobody waits half a minute for what is gone: the lock on its file tells."""
+    """The lock on its file shows that it has ended, without waiting half a minute."""
     run, _ = runs.create_run(a_new_run())
     with open_log(run.id) as words:
         process = subprocess.Popen(
@@ -120,7 +120,7 @@ sys:1: ResourceWarning: a file was left open
 
 
 def test_a_run_that_never_began_has_failed_with_the_last_words_of_its_process():
-    """Why it could not begin stands in the error, without secrets."""
+    """The error says why it could not start, without secrets."""
     run, _ = runs.create_run(a_new_run())
     with open_log(run.id) as words:
         os.write(words, _TRACEBACK.encode())
@@ -138,7 +138,7 @@ def test_a_run_that_never_began_has_failed_with_the_last_words_of_its_process():
     "state", [RunState.WAITING, RunState.RUNNING, RunState.HELD, RunState.CANCELLING]
 )
 def test_a_run_whose_heart_beats_is_left_alone(state):
-    """Nobody looks into it before its lease is over."""
+    """It is not examined before its heartbeat timeout."""
     run, _ = runs.create_run(a_new_run())
     runs.move(run.id, to=state, expected={RunState.QUEUED})
     before = still_since(run.id, 10)
@@ -149,7 +149,7 @@ def test_a_run_whose_heart_beats_is_left_alone(state):
     "state", [RunState.WAITING, RunState.RUNNING, RunState.HELD, RunState.CANCELLING]
 )
 def test_a_run_that_had_not_begun_a_step_has_failed(state):
-    """The lock is free, nothing is recorded, nothing was touched."""
+    """The lock is free, nothing is recorded, nothing was changed."""
     run, _ = runs.create_run(a_new_run(steps=STEPS))
     runs.move(run.id, to=state, expected={RunState.QUEUED})
     found = reap(still_since(run.id, 60))
@@ -159,18 +159,19 @@ def test_a_run_that_had_not_begun_a_step_has_failed(state):
 
 
 def test_a_run_that_has_everything_recorded_may_lack_what_comes_at_the_end():
-    """All is applied, and says so; permissions, for example, are made behind that."""
+    """All is applied, and the run says so; permissions, for example, are created after
+    that."""
     run = running(begun=1, rolls_back=False)
     record("0001_a", "0002_b")
     found = reap(run)
     assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
     assert found.error is not None
-    assert "apply once more" in found.error.message
+    assert "Apply again" in found.error.message
     assert [step.state for step in found.steps] == [StepState.APPLIED] * 2
 
 
 def test_a_run_whose_supervisor_had_seen_its_good_end_has_succeeded():
-    """Only the last change of its row is missing."""
+    """Only the last update of its row is missing."""
     run = running(begun=1, rolls_back=False)
     record("0001_a", "0002_b")
     with using_private_connection("default"):
@@ -190,7 +191,7 @@ def test_a_run_whose_supervisor_had_seen_its_good_end_has_succeeded():
     ],
 )
 def test_a_run_in_mid_step_is_what_the_database_makes_of_it(rolls_back, state, step):
-    """Rolled back, it has failed; else somebody has to look at it."""
+    """Rolled back, it has failed; otherwise a user has to resolve it."""
     run = running(begun=1, rolls_back=rolls_back)
     record("0001_a")
     found = reap(run)
@@ -205,7 +206,7 @@ def test_a_run_in_mid_step_is_what_the_database_makes_of_it(rolls_back, state, s
 
 
 def test_a_run_whose_supervisor_holds_the_lock_is_lost_not_ended():
-    """It may only be slow: nothing is guessed, and nobody else begins."""
+    """It may only be slow: nothing is assumed, and no other run starts."""
     run = running(begun=0)
     with held(LockSlot.SUPERVISOR):
         found = reap(run)
@@ -217,7 +218,7 @@ def test_a_run_whose_supervisor_holds_the_lock_is_lost_not_ended():
 
 
 def test_a_session_that_its_run_left_keeps_the_door_shut():
-    """The worker's session is still at work in the database; the reason is told."""
+    """The worker's session is still active in the database; the reason is reported."""
     run = running(begun=0)
     with held(LockSlot.WORKER):
         found = reap(run)
@@ -225,18 +226,18 @@ def test_a_session_that_its_run_left_keeps_the_door_shut():
         assert found.waiting_facts["session"]["pid"]
         count = len(list_entries(before=None, limit=50))
         assert reap(found) == found
-        assert len(list_entries(before=None, limit=50)) == count  # told once
+        assert len(list_entries(before=None, limit=50)) == count  # reported once
     assert reap(found).state is RunState.FAILED
 
 
 def of_this_host(run: RunRecord, pid: int) -> RunRecord:
-    """Say that a process of this host supervises a run."""
+    """Set a process of this host as the supervisor of a run."""
     Run.objects.filter(pk=run.id).update(host=socket.gethostname(), supervisor_pid=pid)
     return find_run(run.id)
 
 
 def test_a_run_whose_process_has_died_here_is_concluded_before_its_lease_is_over():
-    """Unless its lock is still held: then it was somebody else's process."""
+    """Unless its lock is still held: then it was another process."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     run = of_this_host(running(begun=0, seconds=0), process.pid)
@@ -247,13 +248,13 @@ def test_a_run_whose_process_has_died_here_is_concluded_before_its_lease_is_over
 
 
 def test_a_process_that_has_got_its_number_since_is_not_its_own():
-    """The pid is ours, and we are no supervisor."""
+    """The pid is ours, and this process is not a supervisor."""
     run = of_this_host(running(begun=0, seconds=0), os.getpid())
     assert reap(run).state is RunState.FAILED
 
 
 def test_a_run_that_was_cancelled_before_it_was_lost_is_cancelled():
-    """Nothing is left half done, and somebody wanted it so."""
+    """Nothing is half done, and the cancel was requested."""
     run = running(begun=1)
     record("0001_a")
     Run.objects.filter(pk=run.id).update(asked="cancel")
@@ -262,7 +263,7 @@ def test_a_run_that_was_cancelled_before_it_was_lost_is_cancelled():
 
 
 def test_of_many_that_look_one_concludes():
-    """Six at once: all see the same end, and it is written once."""
+    """Six at once: all read the same end, and it is written once."""
     run = running(begun=0)
     found = at_once(6, lambda _: reap(find_run(run.id)))
     assert {type(answer) for answer in found} == {RunRecord}, found
@@ -274,7 +275,7 @@ def test_of_many_that_look_one_concludes():
 
 
 def test_a_run_that_has_ended_is_not_looked_after():
-    """However long ago its heart stopped."""
+    """However old its last heartbeat is."""
     run, _ = runs.create_run(a_new_run())
     runs.move(run.id, to=RunState.PARTIAL, expected={RunState.QUEUED})
     before = still_since(run.id, 10_000)
@@ -282,7 +283,7 @@ def test_a_run_that_has_ended_is_not_looked_after():
 
 
 def test_what_the_process_of_an_ended_run_said_goes():
-    """A supervisor that is killed in its last moment leaves the file behind."""
+    """A supervisor that is killed at its end leaves the file behind."""
     run, _ = runs.create_run(a_new_run())
     with open_log(run.id):
         assert reap(run).state is RunState.QUEUED
@@ -292,7 +293,7 @@ def test_what_the_process_of_an_ended_run_said_goes():
 
 
 def test_a_ledger_that_cannot_be_written_leaves_the_run_as_it_is():
-    """Another migration holds the file: the next look concludes."""
+    """Another migration holds the file: the next check concludes."""
     if vendor() != "sqlite":
         pytest.skip("only SQLite has one writer")
     run, _ = runs.create_run(a_new_run())
@@ -303,7 +304,7 @@ def test_a_ledger_that_cannot_be_written_leaves_the_run_as_it_is():
 
 
 def test_what_a_dead_supervisor_left_beside_the_file_is_part_of_the_story():
-    """Its last events are neither lost nor doubled, however often somebody looks."""
+    """Its last events are neither lost nor doubled, however many checks run."""
     if vendor() != "sqlite":
         pytest.skip("only SQLite has a folder beside it")
     run = running(begun=0, seconds=0)
@@ -324,7 +325,7 @@ def test_what_a_dead_supervisor_left_beside_the_file_is_part_of_the_story():
 
 
 def test_a_run_that_was_asked_to_stop_beside_the_file_and_died_is_concluded():
-    """It was cancelled while it held the file, and killed before it could answer."""
+    """It was cancelled while it held the file, and killed before it could respond."""
     if vendor() != "sqlite":
         pytest.skip("only SQLite has a folder beside it")
     run = running(begun=0)

@@ -1,4 +1,4 @@
-"""What becomes of a step that stopped midway? Resolved as applied, as reverted, resumed."""
+"""Tests of a step that stopped midway: resolved as applied, as reverted, or resumed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _inline(project, settings):
 
 @pytest.fixture(autouse=True)
 def _clean(history):
-    """Take away what the models made: a table before those that it points to."""
+    """Drop the tables of the models: a table before those that it references."""
     yield
     for name in ("testapp_volume", "testapp_writer"):
         if name in tables():
@@ -80,7 +80,7 @@ def _clean(history):
 
 
 def recorded() -> list[str]:
-    """Return what is recorded of testapp."""
+    """Return the recorded migrations of testapp."""
     return sorted(name for app, name in read_recorder("default") if app == "testapp")
 
 
@@ -99,20 +99,20 @@ WORK = "migrations.RunPython(work, work)"
 
 
 def test_a_step_that_was_killed_midway_is_resumed(history, tmp_path):
-    """What is in is not carried out again, what is kept for the end is made."""
+    """What is present is not executed again, deferred statements are."""
     dying(history, tmp_path, AUTHOR, BOOK, WORK, INDEX, SIZE, body=NOT_ATOMIC)
     run = carried("testapp")
     assert (run.state, run.steps[0].state) == (RunState.PARTIAL, StepState.PARTIAL)
     end = ["out"] if states(run)[5:] else []
     assert states(run) == ["in", "in", "unknown", "out", "out", *end]
-    with pytest.raises(Refused, match="nothing shows how far it came") as refused:
+    with pytest.raises(Refused, match="it is unknown how far it got") as refused:
         resolve(run.id, an_actor(), reason="go on", how=Resolution.RESUME)
     assert refused.value.facts["operations"][2]["state"] == "unknown"
     assert unresolved_runs() == {"default": run.id}
 
 
 def test_python_in_a_transaction_of_its_own_is_resumed(history, tmp_path):
-    """It was not committed: it has not happened."""
+    """It was not committed, so it counts as not executed."""
     work = "migrations.RunPython(work, work, atomic=True)"
     dying(history, tmp_path, AUTHOR, BOOK, work, INDEX, SIZE, body=NOT_ATOMIC)
     run = carried("testapp")
@@ -150,7 +150,7 @@ def stopped_midway(history, tmp_path):
 
 
 def ask_to_resume(run, settings, project):
-    """Ask for it where another person has to agree; return the run that waits."""
+    """Request a resumption that needs another user's approval; return the waiting run."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "APPROVALS": {}}
     project()
     new = resolve(run.id, an_actor(), reason="go on", how=Resolution.RESUME)
@@ -160,7 +160,7 @@ def ask_to_resume(run, settings, project):
 
 
 def test_to_resume_waits_for_approval_as_well(history, tmp_path, settings, project):
-    """The run that stopped stays midway until somebody else has agreed."""
+    """The stopped run stays partial until another user has approved."""
     run = stopped_midway(history, tmp_path)
     new = ask_to_resume(run, settings, project)
     with pytest.raises(Forbidden):
@@ -183,7 +183,7 @@ def test_to_resume_waits_for_approval_as_well(history, tmp_path, settings, proje
 def test_a_rejection_leaves_the_run_that_stopped_as_it_is(
     history, tmp_path, settings, project
 ):
-    """The database stays shut until it is resolved in another way."""
+    """The database stays blocked until it is resolved in another way."""
     run = stopped_midway(history, tmp_path)
     new = ask_to_resume(run, settings, project)
     reject(new.id, an_actor(name="grace"), reason="by hand, please")
@@ -193,7 +193,7 @@ def test_a_rejection_leaves_the_run_that_stopped_as_it_is(
 def test_what_was_resolved_in_another_way_meanwhile_is_not_resumed(
     history, tmp_path, settings, project
 ):
-    """The approval is void: nobody has agreed to that."""
+    """The approval is void: it was for another state."""
     run = stopped_midway(history, tmp_path)
     new = ask_to_resume(run, settings, project)
     resolve(run.id, an_actor(), reason="by hand", how=Resolution.AS_IS)
@@ -205,7 +205,7 @@ def test_what_was_resolved_in_another_way_meanwhile_is_not_resumed(
 
 @pytest.mark.skipif(vendor() == "sqlite", reason="it needs no default in the table")
 def test_a_column_whose_default_is_left_is_resumed(history, tmp_path):
-    """The default goes, and what comes behind is carried out."""
+    """The default is dropped, and later operations are executed."""
     rank = "migrations.AddField('Writer', 'rank', models.IntegerField(default=7))"
     text = DIE_BEFORE_THE_DEFAULT_IS_DROPPED.format(flag=str(tmp_path / "died"))
     history.write("0001_a", AUTHOR, rank, INDEX, head=text, body=NOT_ATOMIC)
@@ -253,7 +253,7 @@ def test_a_step_that_was_committed_and_not_recorded_is_partial(
 
 
 def test_a_step_that_was_undone_and_is_still_recorded_is_partial(history, tmp_path):
-    """Backwards, the record always comes behind the commit."""
+    """Backwards, the record always comes after the commit."""
     flag = tmp_path / "died"
     flag.touch()
     history.write("0001_a", AUTHOR)
@@ -270,7 +270,7 @@ def test_a_step_that_was_undone_and_is_still_recorded_is_partial(history, tmp_pa
 
 
 def test_a_step_that_was_killed_in_its_transaction_has_failed(history, tmp_path):
-    """It left nothing, and nobody has to be asked."""
+    """It left nothing, and needs no resolution."""
     if vendor() == "mysql":
         pytest.skip("nothing is rolled back")
     dying(history, tmp_path, AUTHOR, BOOK, WORK)
@@ -281,7 +281,7 @@ def test_a_step_that_was_killed_in_its_transaction_has_failed(history, tmp_path)
 
 
 def test_a_step_is_reverted_once_what_it_made_is_gone(history, tmp_path):
-    """As long as something of it is there, the catalog says no."""
+    """As long as something of it is present, the catalog contradicts."""
     dying(history, tmp_path, AUTHOR, WORK, INDEX, body=NOT_ATOMIC)
     run = carried("testapp")
     with pytest.raises(Refused, match="is in"):
@@ -296,7 +296,7 @@ def test_a_step_is_reverted_once_what_it_made_is_gone(history, tmp_path):
 
 
 def test_who_resumes_needs_the_right_to_apply(history, tmp_path):
-    """And a reason, and the migration as it was."""
+    """And a reason, and the unchanged migration."""
     work = "migrations.RunPython(work, work, atomic=True)"
     dying(history, tmp_path, AUTHOR, work, INDEX, body=NOT_ATOMIC)
     run = carried("testapp")

@@ -1,4 +1,4 @@
-"""Secrets planted on every path of a run are in no row, message, page or answer."""
+"""Tests that secrets on every path of a run are in no row, message, page or response."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _inline(project, history, settings):
 
 
 def run_of(*targets: str, reason: str):
-    """Carry out a plan, and return its run."""
+    """Execute a plan, and return its run."""
     request = ApplyRequest(
         targets=targets, fingerprint=plan_to(*targets).fingerprint, reason=reason
     )
@@ -76,7 +76,7 @@ def run_of(*targets: str, reason: str):
 
 
 def rows() -> dict[str, str]:
-    """Return everything that the tables of the route hold."""
+    """Return the contents of this package's tables."""
     return {
         model.__name__: json.dumps(list(model._default_manager.values()), default=str)
         for model in apps.get_app_config("migration_route").get_models()
@@ -84,7 +84,7 @@ def rows() -> dict[str, str]:
 
 
 def messages() -> dict[str, str]:
-    """Return what webhooks, chats and mail would be sent of every entry."""
+    """Return what webhooks, chats and email would send for every entry."""
     found = {}
     for entry in list_entries(before=None, limit=100):
         for edge in EventType:
@@ -97,7 +97,7 @@ def messages() -> dict[str, str]:
 
 
 def pages(run: str) -> dict[str, str]:
-    """Return the pages and answers about a run, but for its events."""
+    """Return the pages and responses about a run, except its events."""
     browser = Client()
     browser.force_login(User.objects.create_superuser("root-of-tests"))
     calls = ("status", "runs", f"runs/{run}", "plan", "ledger", "ledger/export")
@@ -112,7 +112,7 @@ def pages(run: str) -> dict[str, str]:
 
 
 def events(run: str) -> str:
-    """Return the answer with the events of a run."""
+    """Return the response with the events of a run."""
     browser = Client()
     browser.force_login(User.objects.create_superuser("reader-of-events"))
     return b"".join(
@@ -122,7 +122,8 @@ def events(run: str) -> str:
 
 @pytest.mark.parametrize("with_detail", [True, False])
 def test_planted_secrets_are_nowhere(settings, project, with_detail):
-    """Neither the key of the project nor, but for the traceback, the values of rows."""
+    """Neither the secret key of the project nor, except in the traceback, the values of
+    rows."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
         "RECORD_ERROR_DETAIL": with_detail,
@@ -150,17 +151,17 @@ def test_planted_secrets_are_nowhere(settings, project, with_detail):
 
     tracebacks = Event.objects.filter(run=run.id, kind=EventKind.ERROR)
     texts = "".join(tracebacks.values_list("facts", flat=True))
-    says_values = vendor() != "sqlite"  # whose errors name the column alone
+    says_values = vendor() != "sqlite"  # whose errors name the column only
     assert (ROW in texts) is (with_detail and says_values)
     statements = Event.objects.filter(kind=EventKind.STATEMENT, text__contains=ROW)
-    assert statements.count() == 1  # what stands in the SQL itself, and in no parameter
+    assert statements.count() == 1  # a literal in the SQL itself, not a parameter
     for place in set(found) - {"Event", "events", f"runs/{run.id}/"}:  # which shows events
         assert ROW not in found[place], place
     reap(run)
 
 
 def test_a_reason_is_masked_wherever_it_is_given(settings, history):
-    """Also one that comes with another verb."""
+    """Also one that belongs to another verb."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
         "APPROVALS": {"required": 1},

@@ -1,4 +1,5 @@
-"""Is a process that is told to end before its turn gone at once, with a true word?"""
+"""Tests that a process that gets SIGTERM before its turn ends at once, with a true
+state."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def permitted(history, project, settings):
-    """Give a run that is permitted, and the process that nobody has started yet."""
+    """Return a permitted run, and the process that has not been started yet."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
         "LAUNCHER": "tests.execution.carrying.Keeper",
@@ -39,7 +40,7 @@ def in_state(run, state):
 
 
 def assert_interrupted(run):
-    """The run says that it was told to end, and that nothing had begun."""
+    """Assert that the run was interrupted by a signal before it started."""
     found = find_run(run.id)
     assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
     assert found.error.type == "Interrupted"
@@ -48,7 +49,7 @@ def assert_interrupted(run):
 
 
 def test_sigterm_while_it_waits_for_its_turn(permitted):
-    """Another one has the lock."""
+    """Another run holds the lock."""
     run, go = permitted
     connection = private_connection("default")
     lock = vendor_of("default").lock(connection, LockSlot.SUPERVISOR)
@@ -63,7 +64,7 @@ def test_sigterm_while_it_waits_for_its_turn(permitted):
 
 
 def test_sigterm_while_it_is_held(permitted):
-    """It was asked to wait before it had begun, and waits before its first step."""
+    """It was paused before it had started, and waits before its first step."""
     run, go = permitted
     pause(run.id, an_actor(), reason="the sale")
     process = go()

@@ -1,4 +1,4 @@
-"""What does a run that was made to stop call itself?"""
+"""Tests of the end state of a run that was stopped."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ERROR = StepError(type="QueryCanceled", message="canceling statement")
 
 
 def a_verdict(state: RunState, outcome: str) -> Outcome:
-    """Return how a run ended, as the database has it."""
+    """Return how a run ended, according to the database."""
     step = a_step_record(state=StepState.FAILED, error=ERROR)
     return Outcome(state=state, outcome=outcome, steps=(step,), error=ERROR)
 
 
 @pytest.mark.parametrize("why", ["cancel", "force"])
 def test_a_cancelled_run_whose_step_was_rolled_back_is_cancelled(why):
-    """It does not read `failed`; what the database said stands at its step."""
+    """It is not `failed`; the database error is stored at its step."""
     found = apply_cancellation(a_verdict(RunState.FAILED, "failed"), why)
     assert (found.state, found.outcome, found.error) == (
         RunState.CANCELLED,
@@ -33,7 +33,7 @@ def test_a_cancelled_run_whose_step_was_rolled_back_is_cancelled(why):
 
 @pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELLED])
 def test_a_run_whose_process_was_told_to_end_says_so(state):
-    """The gate or the statement: either way it was the signal."""
+    """Either at the gate or by the statement: the cause was the signal."""
     found = apply_cancellation(a_verdict(state, "whatever"), "SIGTERM")
     assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
     assert "SIGTERM" in found.error.message
@@ -42,13 +42,13 @@ def test_a_run_whose_process_was_told_to_end_says_so(state):
 @pytest.mark.parametrize("why", ["cancel", "force", "SIGTERM", "hold", ""])
 @pytest.mark.parametrize("state", [RunState.PARTIAL, RunState.SUCCEEDED, RunState.STALE])
 def test_what_is_true_anyway_stays(state, why):
-    """Half done is half done, and done is done."""
+    """Partial stays partial, and succeeded stays succeeded."""
     found = a_verdict(state, "as it is")
     assert apply_cancellation(found, why) == found
 
 
 @pytest.mark.parametrize("why", ["hold", ""])
 def test_a_run_that_nobody_stopped_has_failed(why):
-    """A wish to wait does not change that."""
+    """A requested pause does not change that."""
     found = a_verdict(RunState.FAILED, "failed")
     assert apply_cancellation(found, why) == found

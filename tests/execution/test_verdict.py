@@ -1,4 +1,5 @@
-"""How did a run end? One table of what was told against what is recorded."""
+"""Tests of how a run ended: a table of what the worker reported against what is
+recorded."""
 
 from __future__ import annotations
 
@@ -27,18 +28,18 @@ def two(**changes: object) -> tuple[StepRecord, ...]:
 
 
 def failed(position: int, **facts: object) -> WorkerReport:
-    """Return what is known of a worker that told of an exception in a step."""
+    """Return what is known of a worker that reported an exception in a step."""
     return WorkerReport(ending="failed", error=ERROR, current=position, **facts)  # type: ignore[arg-type]
 
 
 def died(position: int | None, **facts: object) -> WorkerReport:
-    """Return what is known of a worker that went without a word."""
+    """Return what is known of a worker that ended without a report."""
     return WorkerReport(ending=None, error=ERROR, current=position, **facts)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What was told and recorded, and how the run ended by that."""
+    """What was reported and recorded, and the resulting end."""
 
     name: str
     told: WorkerReport
@@ -345,7 +346,7 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_verdict(case):
-    """Each case has its one ending, with a state for each step."""
+    """Each case has one end state, with a state for each step."""
     found = determine_outcome(case.steps, case.recorded, case.told)
     assert (found.state, found.outcome) == (case.state, case.outcome)
     assert tuple(step.state for step in found.steps) == case.ends
@@ -353,13 +354,13 @@ def test_verdict(case):
 
 
 def test_the_error_stands_at_the_step_that_failed():
-    """The others have none."""
+    """The other steps have none."""
     found = determine_outcome(two(), {A}, failed(1))
     assert [step.error for step in found.steps] == [None, ERROR]
 
 
 def test_what_is_not_recorded_is_named():
-    """A `migrate` that ends well without recording is told which step is missing."""
+    """A `migrate` that ends without recording a step gets an error that names it."""
     found = determine_outcome(two(), {A}, WorkerReport(ending="done"))
     assert found.error is not None
     assert "testapp.0003_b" in found.error.message
@@ -377,8 +378,8 @@ def test_what_is_not_recorded_is_named():
 def test_success_is_never_told_of_what_is_not_recorded(
     ending, recorded, current, touching, wrote, rolls_back
 ):
-    """Whatever a worker says: only the recorder makes a success, and no step that the
-    recorder has is anything but applied."""
+    """Whatever a worker reports: only the recorder proves success, and each recorded step
+    is applied."""
     told = WorkerReport(
         ending=ending,
         error=ERROR,

@@ -1,7 +1,7 @@
-"""What does a look make of what the database tells of locks?
+"""Tests of how the reported locks are interpreted.
 
-A vacuum of the server's own cannot be had on demand, nor a role that sees little: here
-the database is one that tells what the test wants.
+An autovacuum of the server cannot be produced on demand, nor a role with limited
+visibility: here the database is a stub that reports what the test sets.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ VACUUM = replace(
 
 
 class Telling:
-    """A database with one second until a vacuum gives way."""
+    """A database with one second until an autovacuum yields."""
 
     def __init__(self, *blockers: Blocker) -> None:
         self.blockers = list(blockers)
 
     def observes(self, connection: Any) -> bool:
-        """See locks."""
+        """Supports observing locks."""
         return True
 
     def session(self, connection: Any) -> int:
-        """Be nobody who is in the way."""
+        """Return a session that blocks nothing."""
         return 1
 
     def in_the_way(self, connection: Any, wanted: Any) -> list[Blocker]:
-        """Tell what was said."""
+        """Return the configured blockers."""
         assert wanted == TABLE
         return self.blockers
 
     def yield_time(self, connection: Any) -> float:
-        """Return a second."""
+        """Return one second."""
         return 1.0
 
 
 def seen(watch: BlockerMonitor, older_than: float = 0.5) -> tuple[list[int], float]:
-    """Return the pids that hold a statement back, and the seconds more."""
-    own: Any = None  # `Telling` does not look at it
+    """Return the pids that block a statement, and the extra seconds."""
+    own: Any = None  # `Telling` does not use it
     blockers, more = watch.holds_back(own, TABLE, older_than=older_than)
     return [blocker.pid for blocker in blockers], more
 
@@ -71,13 +71,13 @@ def seen(watch: BlockerMonitor, older_than: float = 0.5) -> tuple[list[int], flo
     ids=["nobody", "somebody", "a vacuum", "both", "no wraparound", "somebody new"],
 )
 def test_a_vacuum_gives_way_to_one_who_waits_a_little_longer(blockers, held_back, more):
-    """One that prevents a wraparound does not, nor does anybody else."""
+    """One that prevents a wraparound does not, nor does any other session."""
     assert seen(BlockerMonitor("default", Telling(*blockers))) == (held_back, more)
 
 
 @pytest.mark.usefixtures("database")
 def test_a_transaction_whose_age_is_hidden_counts_from_the_first_look():
-    """The role may not see when it began: only what stays is in the way."""
+    """The role may not see when it started: only a blocker that stays counts."""
     hidden = replace(SOMEBODY, since="", age=0.0)
     telling = Telling(hidden)
     watch = BlockerMonitor("default", telling)

@@ -1,4 +1,5 @@
-"""The output files of processes: private to this user, and never in the way of a page."""
+"""Tests of the output files of processes: they are private to this user, and never break a
+page."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the test a temporary directory of its own, which others may write to."""
+    """Set a temporary directory that other users may write to."""
     folder = tmp_path / "tmp"
     folder.mkdir(mode=0o777)
     folder.chmod(0o1777)
@@ -44,7 +45,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def call(path: str, **body: Any) -> tuple[int, dict[str, Any]]:
-    """Call the API as a machine; with a body, it is posted."""
+    """Call the API as a machine; with a body, by POST."""
     client = Client(raise_request_exception=False)
     headers = {"Authorization": "Bearer deployer-secret"}
     if body:
@@ -56,7 +57,7 @@ def call(path: str, **body: Any) -> tuple[int, dict[str, Any]]:
 
 
 def write(run: str, text: str = "said") -> Path:
-    """Let a process of this run have said something; return the file."""
+    """Write an output file of a run's process; return the file."""
     with open_log(run) as descriptor:
         os.write(descriptor, text.encode())
     found = log_path(run)
@@ -100,7 +101,7 @@ def _of_another_user(path: Path, elsewhere: Path) -> None:
 def test_what_another_user_has_put_there_is_not_used(
     temporary: Path, tmp_path: Path, decoy: Any
 ) -> None:
-    """Under every name that the route would look at first."""
+    """Under every name that this package would try first."""
     if decoy is _of_another_user and os.geteuid():
         pytest.skip("only root can give a directory to another user")
     elsewhere = tmp_path / "elsewhere"
@@ -124,7 +125,7 @@ def test_what_another_user_has_put_there_is_not_used(
 def test_a_file_that_is_none_is_neither_read_nor_in_the_way(
     temporary: Path, tmp_path: Path, kind: str
 ) -> None:
-    """A directory, a link to somewhere else, a pipe that nobody writes to."""
+    """A directory, a symlink to somewhere else, a pipe without a writer."""
     path = write(RUN)
     path.unlink()
     secret = tmp_path / "secret"
@@ -147,7 +148,7 @@ def _ended_run() -> RunRecord:
 
 
 def test_cleanup_that_fails_fails_no_read(database: None, temporary: Path) -> None:
-    """Every page looks after the runs that it shows, and removes what they left."""
+    """Every page checks the runs that it shows, and removes their files."""
     run = _ended_run()
     predictable = temporary / f"migration-route-{os.getuid()}-{run.id}.log"
     (predictable / "inside").mkdir(parents=True)
@@ -180,7 +181,7 @@ def test_without_a_temporary_directory_the_run_has_failed(
     project: Any,
     surroundings: Any,
 ) -> None:
-    """The answer names the cause, the database is free, and reading works."""
+    """The error names the cause, the database is released, and reading works."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LAUNCHER": "inline"}
     project()
     history.table("0001_a", "made_a")

@@ -1,4 +1,4 @@
-"""Is what is foretold of each schema operation what PostgreSQL really does?
+"""Compares the forecast of each schema operation with what PostgreSQL does.
 
-`python -m tests.forecasts` prints the table; the tests hold every line of it.
+`python -m tests.forecasts` prints the table; the tests check every line of it.
 """

@@ -1,4 +1,4 @@
-"""Print what was foretold and what was seen, operation by operation."""
+"""Print the forecast and the observation of each operation."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from tests.forecasts.verdicts import Verdict, verdicts_on  # noqa: E402
 
 
 def say(text: str = "") -> None:
-    """Print a line at once."""
+    """Print a line and flush."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def main(words: list[str]) -> int:
-    """Print a line for each operation and the sums; return how many were too weak."""
+    """Print a line for each operation, and the totals; return how many forecasts were too
+    weak."""
     counts: collections.Counter[tuple[str, Verdict]] = collections.Counter()
     operations = [case for case in cases() if all(word in case.name for word in words)]
     with tempfile.TemporaryDirectory() as folder, a_database(Path(folder)) as alias:

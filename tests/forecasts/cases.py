@@ -1,4 +1,4 @@
-"""Which operations are foretold and then carried out? On which tables?"""
+"""The operations that are forecast and then executed, and the tables they run on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CASCADE = models.CASCADE
 
 
 def base() -> list[Operation]:
-    """Return what is there before: owners, their items, reviews of the items."""
+    """Return the initial operations: owners, their items, reviews of the items."""
     key = models.BigAutoField(primary_key=True)
     return [
         m.CreateModel(
@@ -92,7 +92,7 @@ FILL = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One operation, what goes before it unobserved, and which way it is gone."""
+    """One operation, the unobserved operations before it, and its direction."""
 
     name: str
     operation: Callable[[], Operation]
@@ -318,7 +318,7 @@ _RUN_SQL = {
 
 
 def cases() -> list[Case]:
-    """Return all of them, each with a name of its own."""
+    """Return all cases, each with a unique name."""
     found = [
         *(Case(name=name, operation=make) for name, make in _MODELS.items()),
         *(
@@ -333,7 +333,7 @@ def cases() -> list[Case]:
         *(Case(name=name, operation=make) for name, make in _INDEXES.items()),
         *(Case(name=name, operation=make) for name, make in _EXTENSIONS.items()),
         *(
-            # TRUNCATE gives an empty table a new, empty file: not what is measured here.
+            # TRUNCATE gives an empty table a new, empty file, which is not measured here.
             Case(
                 name=f"RunSQL, {name}",
                 operation=_sql(sql),

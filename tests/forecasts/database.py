@@ -1,4 +1,4 @@
-"""Where are the operations carried out? In a PostgreSQL database of their own."""
+"""The PostgreSQL database that the operations are executed in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALIAS = "foretold"
 
 @contextmanager
 def a_database(folder: Path) -> Iterator[str]:
-    """Give the alias of a new, empty database; raises `databases.NotHere`."""
+    """Yield the alias of a new, empty database; raises `databases.NotHere`."""
     made = databases.create("postgres", folder)
     template = connections.settings["default"]
     connections.settings[ALIAS] = {**template, **made.settings(), "OPTIONS": {}}

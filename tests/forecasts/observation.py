@@ -1,4 +1,4 @@
-"""What does PostgreSQL do while an operation is carried out, statement by statement?"""
+"""Observes what PostgreSQL does while an operation runs, statement by statement."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from django.db.migrations.state import ProjectState
 from migration_route.core.enums import Direction
 from migration_route.core.values import Forecast
 from migration_route.planning.plan import Step
-from migration_route.planning.sql import collected
+from migration_route.planning.sql import with_collected_sql
 from migration_route.vendors import vendor_of
 from tests.forecasts.cases import APP, FILL, Case, base
 
-# An index, a sequence and a toast table stand for the table that they belong to.
+# An index, a sequence and a TOAST table count as the table they belong to.
 _TABLES = """
 SELECT c.oid, coalesce(x.indrelid, d.refobjid, t.oid, c.oid)::regclass::text
 FROM pg_class c
@@ -43,7 +43,7 @@ _SCANS_SO_FAR = "SELECT relid, seq_scan FROM pg_stat_user_tables"
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
-    """What one statement was seen to do to the tables from before; None: not seen."""
+    """What one statement did to the existing tables, as observed; None: not observed."""
 
     sql: str
     modes: dict[str, set[str]] = field(default_factory=dict)
@@ -53,14 +53,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A statement: what was foretold, and what was seen."""
+    """One statement with its forecast and its observation."""
 
     foretold: Forecast
     seen: Seen
 
 
 class Watch:
-    """Looks before and after each statement, in its own transaction."""
+    """Reads the state before and after each statement, in the same transaction."""
 
     def __init__(self, connection: BaseDatabaseWrapper, *, is_filled: bool) -> None:
         self.connection = connection
@@ -69,18 +69,17 @@ class Watch:
         self.seen: list[Seen] = []
 
     def ask(self, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-        """Read rows."""
         with self.connection.cursor() as cursor:
             cursor.execute(query, parameters)
             return list(cursor.fetchall())
 
     def look(self) -> tuple[set[Any], dict[Any, Any], dict[Any, Any]]:
-        """Return the locks held, the files and the scans so far."""
+        """Return the held locks, the files and the scan counts."""
         pid = self.connection.connection.info.backend_pid
         return (
             set(self.ask(_LOCKS, [pid])),
             dict(self.ask(_FILES)),
-            # A scan of a table that has rows reads some.
+            # For a table with rows, count the rows read.
             {
                 oid: rows if self.is_filled else scans
                 for oid, scans, rows in self.ask(_SCANS)
@@ -89,7 +88,7 @@ class Watch:
 
     @contextmanager
     def on(self, sql: str) -> Iterator[None]:
-        """Watch one statement."""
+        """Observe one statement."""
         locks, files, scans = self.look()
         yield
         more_locks, other_files, more_scans = self.look()
@@ -98,7 +97,7 @@ class Watch:
             if table := self.tables.get(oid):
                 seen.modes.setdefault(table, set()).add(mode)
         for oid, file in other_files.items():
-            # TRUNCATE gives a table a new, empty file: no row is written anew.
+            # TRUNCATE gives a table a new, empty file without rewriting a row.
             if (
                 self.tables.get(oid)
                 and files.get(oid, file) != file
@@ -117,7 +116,7 @@ class Watch:
 
 
 def prepared(connection: BaseDatabaseWrapper, case: Case, *, filled: bool) -> ProjectState:
-    """Make the tables anew, with rows or without, and return the state."""
+    """Recreate the tables, with rows or without, and return the state."""
     with connection.cursor() as cursor:
         cursor.execute("SET client_min_messages = warning")
         cursor.execute("DROP SCHEMA IF EXISTS apart CASCADE")
@@ -147,8 +146,8 @@ def _apply(
 
 
 def outcomes(alias: str, case: Case, *, filled: bool) -> list[Outcome]:
-    """Foretell an operation as a plan does, carry it out as a migration does, and return
-    both for each of its statements."""
+    """Forecast an operation as a plan does, execute it as a migration does, and return both
+    for each of its statements."""
     connection = connections[alias]
     before = prepared(connection, case, filled=filled)
     after = before.clone()
@@ -161,7 +160,7 @@ def outcomes(alias: str, case: Case, *, filled: bool) -> list[Outcome]:
         app=APP, name=migration.name, direction=Direction.FORWARDS, digest="",
         atomic=not case.concurrently, reversible=True, rolls_back=True,
     )  # fmt: skip
-    told = collected(step, [move], alias)
+    told = with_collected_sql(step, [move], alias)
     statements = [sql for each in told.operations for sql in each.sql or ()]
     forecaster = vendor_of(alias).forecaster(connection)
     forecasts = [forecaster.foretell(sql) for sql in statements]
@@ -175,8 +174,8 @@ def outcomes(alias: str, case: Case, *, filled: bool) -> list[Outcome]:
 def _paired(
     statements: list[str], forecasts: list[Forecast], seen: list[Seen]
 ) -> list[Outcome]:
-    """Find for each statement that was sent the one that was planned; where one was
-    planned that was not needed, it did nothing."""
+    """Match each planned statement with the executed one; a planned statement that was not
+    needed did nothing."""
     left = {_bare(each.sql): each for each in seen}
     pairs = [
         Outcome(foretold=forecast, seen=left.pop(_bare(sql), Seen(sql=sql)))
@@ -187,7 +186,7 @@ def _paired(
 
 
 def _filled_in(editor: Any, sql: Any, params: Any) -> str:
-    """Return a statement as a plan tells it (`BaseDatabaseSchemaEditor.execute`)."""
+    """Return a statement as a plan shows it (`BaseDatabaseSchemaEditor.execute`)."""
     if params is None:
         return str(sql)
     return str(sql) % tuple(map(editor.quote_value, params))
@@ -222,11 +221,11 @@ def _seen_from_inside(
 
 
 def _seen_from_outside(connection: BaseDatabaseWrapper, move: Any) -> list[Seen]:
-    """Let a writer stand in the way of a concurrent statement: while it waits for the
-    writer, this session sees the locks that it holds already."""
+    """Block a concurrent statement by a writer: while it waits, this session reads the
+    locks that it already holds."""
     with connection.cursor() as cursor:
-        # What making the tables has counted must not come in later: a session may report
-        # it seconds after the act (manual, The Cumulative Statistics System).
+        # Statistics of creating the tables must not arrive later: a session may report them
+        # seconds afterwards (manual, The Cumulative Statistics System).
         cursor.execute("SELECT pg_stat_force_next_flush()")
     watch = Watch(connection, is_filled=True)
     writer, worker = connection.copy(), connection.copy()
@@ -254,7 +253,7 @@ def _seen_from_outside(connection: BaseDatabaseWrapper, move: Any) -> list[Seen]
                 _run(editor, move)
             with worker.cursor() as cursor:
                 cursor.execute("SELECT pg_stat_force_next_flush()")
-        except BaseException as error:  # noqa: BLE001 - told by the test
+        except BaseException as error:  # noqa: BLE001 - reported by the test
             failures.append(error)
 
     worker.inc_thread_sharing()

@@ -1,6 +1,6 @@
-"""Does MariaDB accept each algorithm and lock that was foretold?
+"""Tests that MariaDB accepts each forecast algorithm and lock.
 
-It refuses `ALGORITHM=` and `LOCK=` where they are too good to be true.
+It rejects an `ALGORITHM=` or `LOCK=` that is too optimistic.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ Foretell = Callable[[str], Forecast]
 
 @pytest.fixture
 def server(tmp_path: Path, django_db_blocker: Any) -> Iterator[Any]:
-    """Give a connection to a database with these tables."""
+    """Yield a connection to a database with these tables."""
     if reason := databases.missing().get("mariadb"):
         pytest.skip(reason)
     pymysql.install_as_MySQLdb()
@@ -113,7 +113,6 @@ def server(tmp_path: Path, django_db_blocker: Any) -> Iterator[Any]:
 
 
 def foretell(connection: Any, sql: str) -> Forecast:
-    """Return the forecast of a statement."""
     return vendor_of(ALIAS).forecaster(connection).foretell(sql)
 
 
@@ -123,14 +122,15 @@ def foretell(connection: Any, sql: str) -> Forecast:
 def test_the_server_takes_the_algorithm_and_the_lock_that_were_foretold(
     server: Any, action: str, algorithm: str
 ) -> None:
-    """And it is the one that stands here, so that a forecast cannot drift to the worst."""
+    """The forecast equals the listed algorithm, so that it cannot drift to a more
+    pessimistic one."""
     forecast = foretell(server, f"ALTER TABLE item {action}")
     assert forecast.is_understood
     assert forecast.algorithm == algorithm
     (lock,) = [lock for lock in forecast.locks if lock.table == "item"]
     words = f"ALGORITHM={algorithm.upper()}, LOCK={lock.mode}"
     if algorithm == "instant":
-        words = "ALGORITHM=INSTANT"  # which knows no lock but none
+        words = "ALGORITHM=INSTANT"  # allows no other LOCK clause than NONE
     with server.cursor() as cursor:
         cursor.execute(f"ALTER TABLE item {action}, {words}")
 
@@ -142,7 +142,7 @@ def test_the_server_takes_the_algorithm_and_the_lock_that_were_foretold(
 def test_a_copy_is_foretold_where_the_server_does_no_better(
     server: Any, action: str
 ) -> None:
-    """Named below is what the server would do in place, and is foretold as a copy."""
+    """`STRONGER` lists what the server does in place although the forecast is a copy."""
     with server.cursor() as cursor:
         try:
             cursor.execute(f"ALTER TABLE item {action}, ALGORITHM=INPLACE")
@@ -151,8 +151,8 @@ def test_a_copy_is_foretold_where_the_server_does_no_better(
     assert action in STRONGER
 
 
-# Mostly because in place is not always possible: the value of a default in brackets, a
-# constraint, a character set and a strict mode are not looked into.
+# Mostly because in place is not always possible: the forecast does not look into an
+# expression default, a constraint, a character set or a strict mode.
 STRONGER = {
     "ADD COLUMN x datetime(6) DEFAULT (CURRENT_TIMESTAMP(6)) NOT NULL",
     "ADD COLUMN x int UNSIGNED NULL CHECK (x >= 0)",
@@ -165,7 +165,7 @@ STRONGER = {
 
 
 def test_what_the_plan_has_changed_is_not_taken_from_the_catalog(server: Any) -> None:
-    """From 50 to 60 would be at once, but 50 it is no more."""
+    """From 50 to 60 would be instant, but the plan has already changed 50."""
     forecaster = vendor_of(ALIAS).forecaster(server)
     forecaster.foretell("ALTER TABLE item MODIFY name varchar(90) NOT NULL")
     forecast = forecaster.foretell("ALTER TABLE item MODIFY name varchar(60) NOT NULL")
@@ -173,7 +173,7 @@ def test_what_the_plan_has_changed_is_not_taken_from_the_catalog(server: Any) ->
 
 
 def test_nobody_waits_for_a_table_that_the_plan_makes_but_its_parents(server: Any) -> None:
-    """And one that it renames is told by its old name."""
+    """A table that the plan renames is reported by its old name."""
     forecaster = vendor_of(ALIAS).forecaster(server)
     made = forecaster.foretell("CREATE TABLE box (id bigint PRIMARY KEY, o bigint)")
     key = forecaster.foretell(
@@ -187,7 +187,7 @@ def test_nobody_waits_for_a_table_that_the_plan_makes_but_its_parents(server: An
 
 
 def test_what_is_not_understood_is_a_copy_that_keeps_everybody_out(server: Any) -> None:
-    """For the tables that it names."""
+    """The forecast locks the tables that the statement names."""
     for sql in ("FROBNICATE item", "ALTER TABLE item FROBNICATE"):
         forecast = foretell(server, sql)
         assert not forecast.is_understood
@@ -197,7 +197,7 @@ def test_what_is_not_understood_is_a_copy_that_keeps_everybody_out(server: Any) 
 
 
 def test_sizes_are_those_of_the_server(server: Any) -> None:
-    """Estimates, with the indexes."""
+    """The sizes are estimates, and include the indexes."""
     (size,) = vendor_of(ALIAS).forecaster(server).sizes(["item"])
     assert size.table == "item"
     assert size.rows is not None

@@ -1,4 +1,4 @@
-"""Does PostgreSQL do nothing to a table that was not foretold?"""
+"""Tests that PostgreSQL does nothing to a table that is not in the forecast."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.harness import databases
 pytestmark = pytest.mark.slow
 
 CASES = cases()
-# A function body is read by nobody; the planner of the server chooses how it looks.
+# The forecast does not parse function bodies; the server's planner chooses the scans.
 STRONGER = {
     "RunSQL, a block",
     "RunSQL, insert, child",
@@ -28,7 +28,7 @@ STRONGER = {
 def alias(
     tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any
 ) -> Iterator[str]:
-    """Give the alias of a database that these tests may do with as they like."""
+    """Yield the alias of a database that these tests may change freely."""
     if reason := databases.missing().get("postgres"):
         pytest.skip(reason)
     with (
@@ -41,8 +41,9 @@ def alias(
 @pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_nothing_is_foretold_weaker_than_it_is(case: Case, filled: bool, alias: str):
-    """Locks by what they keep out, rewrites by the files, scans by the statistics; on
-    filled tables nothing is foretold stronger either, but for what is named above."""
+    """Locks are compared by their conflicts, rewrites by the files, scans by the
+    statistics. On filled tables the forecast is not stronger either, except for
+    `STRONGER`."""
     if filled not in case.fills:
         pytest.skip("There is nothing to see on an empty table.")
     found = verdicts_on(outcomes(alias, case, filled=filled))
@@ -52,6 +53,5 @@ def test_nothing_is_foretold_weaker_than_it_is(case: Case, filled: bool, alias: 
 
 
 def test_the_operations_are_many_and_each_has_a_name():
-    """At least forty, and none twice."""
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names) >= 40

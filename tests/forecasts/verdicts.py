@@ -1,4 +1,4 @@
-"""Was it foretold as it was seen, or stronger, or weaker?"""
+"""Compares forecasts with observations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.forecasts.observation import Outcome
 
 @unique
 class Verdict(StrEnum):
-    """How a forecast compares with what was seen."""
+    """How a forecast compares with the observation."""
 
     HIT = "hit"
     STRONGER = "stronger"
@@ -21,16 +21,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdicts:
-    """Of one operation."""
+    """The verdicts on one operation."""
 
     locks: Verdict
     rewrites: Verdict
     scans: Verdict
-    weaker: tuple[str, ...]  # what was seen and not foretold
+    weaker: tuple[str, ...]  # observed, but not in the forecast
 
 
 def verdicts_on(outcomes: list[Outcome]) -> Verdicts:
-    """Hold each statement, then the operation as a whole, against its forecast."""
+    """Compare each statement, then the operation as a whole, with its forecast."""
     weaker = [text for outcome in outcomes for text in _missed(outcome)]
     foretold: dict[str, str] = {}
     seen: dict[str, str] = {}
@@ -76,7 +76,7 @@ def _conflicts(modes: Iterable[str]) -> set[str]:
         other
         for mode in modes
         for other in contention._MODES
-        if contention.conflict(other, mode)
+        if contention.is_conflict(other, mode)
     }
 
 

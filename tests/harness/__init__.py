@@ -1,2 +1,2 @@
-"""What do the walks stand on? Databases, throw-away projects, real servers and a
-client."""
+"""Harness of the end-to-end tests: databases, temporary projects, real servers and
+clients."""

@@ -1,4 +1,4 @@
-"""How does a test get a worker, a queue, and a time that is near?"""
+"""Starts workers and queues for a test, and opens a window in the near future."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Background:
-    """A process of a project that goes on until it is stopped."""
+    """A background process of a project, which runs until it is stopped."""
 
     def __init__(self, project: Project, *words: str) -> None:
-        """Start Python with these words in the folder of the project."""
+        """Start Python with these arguments in the folder of the project."""
         self.log = project.folder / f"background-{id(self):x}.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -40,20 +40,20 @@ class Background:
 
     @property
     def said(self) -> str:
-        """What it has printed so far."""
+        """The output so far."""
         return self.log.read_text()
 
     def kill(self) -> None:
-        """End it as a machine does that loses power, with what it has started."""
+        """Kill it with all of its children, as a power failure does."""
         self._all(signal.SIGKILL)
         self.process.wait(10)
 
     def ask_to_end(self) -> None:
-        """Send SIGTERM to it alone, as a container's stop does."""
+        """Send SIGTERM to this process alone, as stopping a container does."""
         os.kill(self.process.pid, signal.SIGTERM)
 
     def stop(self) -> None:
-        """End it, whatever it does."""
+        """End the process in any state."""
         if self.process.poll() is None:
             self.kill()
 
@@ -71,7 +71,7 @@ def worker(project: Project, *words: str) -> Background:
 
 @contextlib.contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """Start a Redis on a socket of its own; give its address."""
+    """Start Redis on its own socket; yield its URL."""
     socket = folder / "redis.sock"
     process = subprocess.Popen(
         ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", ""],
@@ -89,7 +89,7 @@ def redis_server(folder: Path) -> Iterator[str]:
 
 
 def window_in(seconds: float, *, length: float = 3600, **more: Any) -> dict[str, Any]:
-    """Return a window that opens in so many seconds, and stays open for so long."""
+    """Return a window that opens in that many seconds, and stays open for that long."""
     opens = datetime.now(UTC) + timedelta(seconds=seconds)
     return {
         "from": f"{opens:%H:%M:%S.%f}",

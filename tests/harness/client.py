@@ -1,8 +1,7 @@
-"""How does a walk talk to the route?
+"""HTTP client of the end-to-end tests.
 
-Whatever the route answers is looked at here once for all walks: a refusal is a
-problem with a code, every answer names its build, and nothing that is secret is in
-it.
+It checks every response once for all tests: an error is a problem with a code, every
+response names its build, and none contains a secret.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ NEVER_TO_BE_SEEN = (*SECRETS.values(), "walk-secret-key")
 
 
 class Surprise(AssertionError):
-    """The answer is not the one that was expected; here is all of it."""
+    """An unexpected response, with all of its content."""
 
     def __init__(self, answer: httpx.Response, expected: str) -> None:
         request = answer.request
@@ -34,7 +33,7 @@ class Surprise(AssertionError):
 
 
 class Client:
-    """Somebody who calls the route: a token, a person in a browser, or nobody."""
+    """A client of this package: with a token, as a signed-in user, or anonymous."""
 
     def __init__(self, url: str, *, token: str | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -42,7 +41,7 @@ class Client:
         self.http.event_hooks["response"] = [_look_at]
 
     def sign_in(self, name: str, *, at: str = "/admin/login/") -> httpx.Response:
-        """Sign in as a person, with the project's own login page."""
+        """Sign in as a user on the project's own login page."""
         self.http.get(at)
         form = {"username": name, "password": PASSWORD}
         form["csrfmiddlewaretoken"] = self.http.cookies["csrftoken"]
@@ -56,20 +55,19 @@ class Client:
         return self.http.request(method, API + path, **words)
 
     def get(self, path: str, **query: Any) -> Any:
-        """GET from the API and give the body of a 200."""
+        """GET from the API and return the body of a 200."""
         return expect(self.call("GET", path, params=query), 200)
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """Give what the route says of every database, by alias."""
+        """Return the status of every database, by alias."""
         return {entry["database"]: entry for entry in self.get("status")["databases"]}
 
     def ask_for_plan(self, *targets: str, database: str = "default") -> httpx.Response:
-        """GET a plan and give whatever comes."""
+        """GET a plan and return any response."""
         query: dict[str, Any] = {"database": database, "target": list(targets)}
         return self.call("GET", "plan", params=query)
 
     def plan(self, *targets: str, database: str = "default") -> Any:
-        """GET a plan."""
         return expect(self.ask_for_plan(*targets, database=database), 200)
 
     def ask_for_run(
@@ -80,7 +78,7 @@ class Client:
         timeout: float = 90,
         **more: Any,
     ) -> httpx.Response:
-        """POST a run of a plan that was read, and give whatever comes."""
+        """POST a run of a plan, and return any response."""
         body = {
             "database": plan["database"],
             "targets": plan["targets"],
@@ -91,7 +89,7 @@ class Client:
         return self.call("POST", "runs", json=body, headers=headers, timeout=timeout)
 
     def run(self, plan: Mapping[str, Any], **more: Any) -> Any:
-        """POST a run and give it as it was accepted."""
+        """POST a run and return it as accepted."""
         answer = self.ask_for_run(plan, **more)
         run = expect(answer, 202)
         if not answer.headers.get("Location", "").endswith(f"{API}runs/{run['id']}"):
@@ -99,7 +97,7 @@ class Client:
         return run
 
     def wait_for_end(self, run: str, *, seconds: float = 60) -> Any:
-        """Look at a run until it has ended."""
+        """Poll a run until it has ended."""
         deadline = time.monotonic() + seconds
         while True:
             answer = self.call("GET", f"runs/{run}")
@@ -112,11 +110,11 @@ class Client:
             time.sleep(0.2)
 
     def apply(self, *targets: str, database: str = "default") -> Any:
-        """Read the plan, run it, and give the run when it has ended."""
+        """Read the plan, run it, and return the ended run."""
         return self.wait_for_end(self.run(self.plan(*targets, database=database))["id"])
 
     def events(self, run: str) -> list[dict[str, Any]]:
-        """Give all events of a run, page by page."""
+        """Return all events of a run, page by page."""
         found: list[dict[str, Any]] = []
         while True:
             after = found[-1]["number"] if found else 0
@@ -126,11 +124,11 @@ class Client:
             found += page
 
     def printed(self, run: str) -> list[str]:
-        """Give the lines that a run printed."""
+        """Return the lines that a run printed."""
         return [event["text"] for event in self.events(run) if event["kind"] == "output"]
 
     def entries(self) -> list[dict[str, Any]]:
-        """Give the lines of the ledger, oldest first."""
+        """Return the entries of the ledger, oldest first."""
         found: list[dict[str, Any]] = []
         query: dict[str, Any] = {}
         while True:
@@ -142,7 +140,7 @@ class Client:
 
 
 def expect(answer: httpx.Response, *statuses: int) -> Any:
-    """Give the body when the status is one of these."""
+    """Return the body when the status is one of these."""
     if answer.status_code not in statuses:
         raise Surprise(answer, f"{statuses}")
     return answer.json()
@@ -151,7 +149,7 @@ def expect(answer: httpx.Response, *statuses: int) -> Any:
 def expect_problem(
     answer: httpx.Response, statuses: int | Sequence[int], *codes: str
 ) -> dict[str, Any]:
-    """Give the body of a refusal that has one of these statuses and codes."""
+    """Return the body of a problem that has one of these statuses and codes."""
     wanted = (statuses,) if isinstance(statuses, int) else tuple(statuses)
     if answer.status_code not in wanted:
         raise Surprise(answer, f"{wanted} {codes}")
@@ -174,7 +172,7 @@ def _look_at(answer: httpx.Response) -> None:
         return
     if "Migration-Route-Build" not in answer.headers:
         raise Surprise(answer, "a header Migration-Route-Build")
-    # "Not ready" is what a load balancer asked for, no error.
+    # "Not ready" is a valid answer to a load balancer, not an error.
     is_error = answer.status_code >= 400 and path != f"{API}ready"
     if is_error and answer.request.method != "HEAD":
         _look_at_problem(answer, text)

@@ -1,7 +1,7 @@
-"""How does a test get a PostgreSQL server of its own, to do things to it?
+"""Starts a PostgreSQL server for one test, which may reconfigure or stop it.
 
-It listens on the loopback alone, keeps its files in a temporary folder, and ends with
-the block, by its own process.
+It listens on the loopback interface only, keeps its files in a temporary folder, and ends
+with the block, by its own process.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ COMMON = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """A server that is running."""
+    """A running server."""
 
     root: Path
     binaries: Path
@@ -51,22 +51,22 @@ class Cluster:
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """The address that it listens on."""
         return Address(host="127.0.0.1", port=self.port, user="postgres", password="")
 
     def database(self, name: str = "postgres") -> PostgresDatabase:
-        """One of its databases."""
+        """Return one of its databases."""
         return PostgresDatabase(address=self.address, name=name)
 
     def set(self, name: str, value: str) -> None:
-        """Change a setting that takes a reload."""
+        """Change a setting that takes effect on reload."""
         self.database().execute(f"ALTER SYSTEM SET {name} = '{value}'")
         self.database().execute("SELECT pg_reload_conf()")
 
 
 @contextlib.contextmanager
 def cluster(settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
-    """Make a server and start it. Raises `NotHere` where there is no `initdb`."""
+    """Create and start a server. Raises `NotHere` where there is no `initdb`."""
     with _folder() as (root, binaries, account):
         embedded._initialise(binaries, root, account)
         with (root / "data" / "pg_hba.conf").open("a") as rules:
@@ -79,7 +79,7 @@ def cluster(settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
 def standby_of(
     primary: Cluster, settings: Mapping[str, str] | None = None
 ) -> Iterator[Cluster]:
-    """Make a server that follows another one."""
+    """Create a standby of another server."""
     with _folder() as (root, binaries, account):
         command = [str(binaries / "pg_basebackup"), "-D", str(root / "data")]
         command += ["-h", "127.0.0.1", "-p", str(primary.port), "-U", "postgres"]
@@ -127,7 +127,7 @@ def _running(
     root: Path, binaries: Path, account: dict[str, Any], settings: Mapping[str, str]
 ) -> Iterator[Cluster]:
     port = embedded._free_port()
-    # Beside the data, so that ALTER SYSTEM, which comes later, has its way.
+    # In postgresql.conf, so that a later ALTER SYSTEM takes precedence.
     with (root / "data" / "postgresql.conf").open("a") as file:
         for name, value in settings.items():
             file.write(f"{name} = '{value}'\n")

@@ -1,7 +1,7 @@
-"""What can a walk do with a database of its own?
+"""Interface of a database that belongs to one test.
 
-The connections here are the harness's own: they prepare, and they verify what the route
-says. Nothing in them goes through Django.
+The connections here are the harness's own: they prepare the database, and verify what this
+package reports. They do not go through Django.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where a database server listens, and as whom we come."""
+    """Address and credentials of a database server."""
 
     host: str
     port: int
@@ -38,7 +38,7 @@ class Address:
         )
 
     def settings(self, engine: str, name: str) -> dict[str, Any]:
-        """Give the entry of Django's DATABASES for a database of this server."""
+        """Return the entry in Django's DATABASES for a database of this server."""
         return {
             "ENGINE": f"django.db.backends.{engine}",
             "NAME": name,
@@ -50,14 +50,14 @@ class Address:
 
 
 class Database(ABC):
-    """One database that belongs to one test."""
+    """A database that belongs to one test."""
 
     vendor: ClassVar[str]
     transactional_ddl: ClassVar[bool]
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Give the entry of Django's DATABASES."""
+        """Return the entry in Django's DATABASES."""
 
     @abstractmethod
     def connect(self) -> contextlib.AbstractContextManager[Any]:
@@ -65,43 +65,43 @@ class Database(ABC):
 
     @abstractmethod
     def columns(self, table: str) -> set[str]:
-        """Name the columns of a table; nothing when there is no such table."""
+        """Return the columns of a table; empty when there is no such table."""
 
     @abstractmethod
     def tables(self) -> set[str]:
-        """Name all tables."""
+        """Return the names of all tables."""
 
     @abstractmethod
     def create(self) -> None:
-        """Make it, empty."""
+        """Create the database, empty."""
 
     @abstractmethod
     def copy(self, folder: Path) -> Database:
-        """Make another database with the same content."""
+        """Create another database with the same content."""
 
     @abstractmethod
     def become(self, original: Any) -> None:
-        """Take the content of another database of the same kind, and nothing else;
-        whoever is still connected is cut off."""
+        """Replace the content with that of another database of the same kind; disconnect
+        every open session."""
 
     @abstractmethod
     def drop(self) -> None:
-        """Remove it, whoever is still connected."""
+        """Drop the database, even with open sessions."""
 
     def sessions(self) -> set[str]:
-        """Describe the sessions that are open to it, without the one that asks."""
+        """Describe the open sessions, except the one that asks."""
         return set()
 
     def locks(self) -> set[str]:
-        """Describe the locks of sessions that are held in it."""
+        """Describe the locks that sessions hold in the database."""
         return set()
 
     def beside(self) -> set[str]:
-        """Name the files that stand beside it and are not the database itself."""
+        """Return the files beside the database that are not the database itself."""
         return set()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Read rows over a connection that nobody else has used."""
+        """Read rows over a fresh connection."""
         with (
             self.connect() as connection,
             contextlib.closing(connection.cursor()) as cursor,
@@ -110,7 +110,7 @@ class Database(ABC):
             return [tuple(row) for row in cursor.fetchall()]
 
     def execute(self, *statements: str) -> None:
-        """Write over a connection that nobody else has used."""
+        """Write over a fresh connection."""
         with (
             self.connect() as connection,
             contextlib.closing(connection.cursor()) as cursor,
@@ -119,7 +119,7 @@ class Database(ABC):
                 cursor.execute(statement)
 
     def applied(self, app: str = "shop") -> list[str]:
-        """Name an app's recorded migrations in the order of their recording."""
+        """Return an app's recorded migrations in the order of recording."""
         if "django_migrations" not in self.tables():
             return []
         query = "SELECT app, name FROM django_migrations ORDER BY id"
@@ -127,5 +127,5 @@ class Database(ABC):
 
 
 def random_name() -> str:
-    """Give a name that no other database has."""
+    """Return a unique database name."""
     return f"walk_{secrets.token_hex(6)}"

@@ -1,4 +1,4 @@
-"""Which databases are on this machine, and how does a test get one of its own?"""
+"""Finds the databases on this machine, and creates one for a test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NotHere(Exception):
 
 
 def create(vendor: str, folder: Path) -> Database:
-    """Make a new, empty database; raises `NotHere` when there is no such server."""
+    """Create a new, empty database; raises `NotHere` when there is no such server."""
     database: Database
     match vendor:
         case "sqlite":
@@ -43,7 +43,7 @@ def create(vendor: str, folder: Path) -> Database:
 
 
 def missing() -> dict[str, str]:
-    """Say of every database that is not on this machine why not."""
+    """Return the databases that are not on this machine, each with the reason."""
     reasons = {}
     for vendor, find in (("postgres", postgres), ("mariadb", mariadb)):
         try:
@@ -54,7 +54,7 @@ def missing() -> dict[str, str]:
 
 
 def required() -> frozenset[str]:
-    """Name the databases without which `REQUIRE_DATABASES` wants no green result."""
+    """Return the databases that `REQUIRE_DATABASES` names: without them the tests fail."""
     other_names = {"postgresql": "postgres", "mysql": "mariadb"}
     words = os.environ.get(REQUIRED, "").replace(",", " ").split()
     return frozenset(other_names.get(word, word) for word in words)
@@ -62,7 +62,7 @@ def required() -> frozenset[str]:
 
 @functools.cache
 def postgres() -> Address:
-    """Find PostgreSQL: the one that is named, the machine's own, or an embedded one."""
+    """Find PostgreSQL: the configured one, the machine's own, or an embedded one."""
     chosen = os.environ.get(POSTGRES)
     address = Address.parse(chosen or "postgres://postgres@127.0.0.1", port=5432)
     try:
@@ -80,7 +80,7 @@ def postgres() -> Address:
 
 @functools.cache
 def mariadb() -> Address:
-    """Find MariaDB: the one that is named, or the machine's own."""
+    """Find MariaDB: the configured one, or the machine's own."""
     chosen = os.environ.get(MARIADB)
     address = Address.parse(chosen or "mysql://root@127.0.0.1", port=3306)
     try:

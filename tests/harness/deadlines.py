@@ -1,4 +1,4 @@
-"""How does a test wait for something that another process will do?"""
+"""Waits until another process has reached a condition."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Seen = TypeVar("Seen")
 def until(
     look: Callable[[], Seen | None], *, seconds: float, what: str, every: float = 0.1
 ) -> Seen:
-    """Look again and again until something is seen; fail after so many seconds."""
+    """Poll until the result is true, and return it; fail after that many seconds."""
     deadline = time.monotonic() + seconds
     while True:
         seen = look()

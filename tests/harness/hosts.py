@@ -1,6 +1,5 @@
-"""A second host in a test: the same project in another folder, under another host name,
-whose way to the database the test can interrupt and whose run it can freeze.
-"""
+"""Simulates a second host: the same project in another folder, under another host name. A
+test can interrupt its connection to the database and freeze its runs."""
 
 from __future__ import annotations
 
@@ -26,19 +25,19 @@ if TYPE_CHECKING:
     from tests.harness.site import Site
 
 INTERRUPTIONS = ("partitioned", "frozen", "reset")
-"""How a host is taken away from its run: packets vanish, so that both ends believe for a
-while that they are connected; its processes stop, and its network with them; or every
+"""How a host is separated from its run: packets are dropped, so that both ends consider
+themselves connected for a while; its processes stop together with its network; or every
 connection is reset, and so are new ones."""
 
 KEEPALIVE = 3
-"""Seconds after which a client on such a host asks whether a silent server is there: less
-than the 30 s of the product, so that a test is over sooner."""
+"""Seconds after which a client on such a host probes a silent server: less than the
+product's 30 s, which shortens the tests."""
 
 _SITE = Path(__file__).parent / "host"
 
 
 def record_of(database: Database, run: str) -> dict[str, list[tuple[Any, ...]]]:
-    """Read what the ledger's tables hold of a run: its row, its events, its entries."""
+    """Read what the ledger's tables contain of a run: its row, its events, its entries."""
     return {
         "row": database.rows(
             "SELECT state, outcome, steps, error, last_event, finished_at"
@@ -56,10 +55,10 @@ def record_of(database: Database, run: str) -> dict[str, list[tuple[Any, ...]]]:
 
 
 class Host:
-    """A host with the project on it, a link to the database, and a web server."""
+    """A host with the project, a link to the database, and a web server."""
 
     def __init__(self, site: Site, name: str, *, clock: float = 0) -> None:
-        """Put the site's project on a host of this name, whose clock is so many seconds
+        """Put the site's project on a host of this name, whose clock is that many seconds
         ahead."""
         self.site = site
         self.link, database = link_to(site.database)
@@ -74,7 +73,7 @@ class Host:
         self.server: WebServer | None = None
 
     def _deploy(self) -> None:
-        """Put the migrations of the site's project on this host as well."""
+        """Copy the migrations of the site's project to this host."""
         for path in self.site.project.folder.glob("*/migrations/*.py"):
             self.project.write(
                 str(path.relative_to(self.site.project.folder)), path.read_text()
@@ -86,17 +85,17 @@ class Host:
         return self.server
 
     def client(self, who: str = "operator") -> Client:
-        """Give a caller of this host's server."""
+        """Return a client of this host's server."""
         return self.site.client(who, server=self.server)
 
     # --- the processes of a run -------------------------------------------------------
 
     def run_pids(self, run: str) -> frozenset[int]:
-        """Give the pids of a run's supervisor and worker on this host."""
+        """Return the pids of a run's supervisor and worker on this host."""
         return run_processes(self.project.folder, run)
 
     def await_end_of(self, run: str, *, seconds: float) -> None:
-        """Wait until neither a supervisor nor a worker of the run is left here."""
+        """Wait until neither a supervisor nor a worker of the run is left on this host."""
         until(
             lambda: not self.run_pids(run),
             seconds=seconds,
@@ -104,8 +103,8 @@ class Host:
         )
 
     def interrupt(self, how: str, run: str) -> None:
-        """Take the host away from the run that it carries out, in one of the ways of
-        `INTERRUPTIONS`; the database has given up the host's sessions afterwards."""
+        """Separate the host from the run that it executes, in one of the ways of
+        `INTERRUPTIONS`; afterwards the database has ended the host's sessions."""
         match how:
             case "partitioned":
                 self.link.cut()
@@ -120,17 +119,17 @@ class Host:
                 raise ValueError(how)
 
     def recover(self, run: str) -> None:
-        """Bring the host back: its network first, then its processes."""
+        """Restore the host: first its network, then its processes."""
         self.link.restore()
         continue_processes(self.run_pids(run))
 
     def close(self) -> None:
-        """Let whatever still waits for the database fail."""
+        """Make every pending wait for the database fail."""
         self.link.close()
 
 
 def link_to(database: Database) -> tuple[DatabaseLink, Database]:
-    """Give a link to the database's server, and the database as it is seen through it."""
+    """Return a link to the database's server, and the database as reached over the link."""
     assert isinstance(database, PostgresDatabase | MariadbDatabase), database
     link = DatabaseLink(database.address.host, database.address.port)
     address = replace(database.address, host="127.0.0.1", port=link.port)
@@ -138,7 +137,7 @@ def link_to(database: Database) -> tuple[DatabaseLink, Database]:
 
 
 def name_host(project: Project, name: str, *, clock: float = 0) -> None:
-    """Let the processes of a project run on a host of this name, which has a folder of
+    """Make the processes of a project run on a host of this name, with a folder of
     temporary files of its own."""
     temporary = project.folder / "tmp"
     temporary.mkdir(exist_ok=True)
@@ -151,7 +150,7 @@ def name_host(project: Project, name: str, *, clock: float = 0) -> None:
 
 
 def run_processes(folder: Path, run: str) -> frozenset[int]:
-    """Give the pids of a run's supervisor and worker that work in this folder."""
+    """Return the pids of a run's supervisor and worker that work in this folder."""
     return frozenset(
         pid
         for pid in processes.living_in(folder)
@@ -160,7 +159,7 @@ def run_processes(folder: Path, run: str) -> frozenset[int]:
 
 
 def stop_processes(pids: Collection[int]) -> None:
-    """Stop these processes where they are, and see that each of them has stopped."""
+    """Stop these processes, and wait until each of them has stopped."""
     assert pids, "there is no process to stop"
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -173,7 +172,7 @@ def stop_processes(pids: Collection[int]) -> None:
 
 
 def continue_processes(pids: Collection[int]) -> None:
-    """Let stopped processes go on."""
+    """Resume stopped processes."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
@@ -181,7 +180,7 @@ def continue_processes(pids: Collection[int]) -> None:
 
 @contextlib.contextmanager
 def second_host(site: Site, name: str = "host-a", *, clock: float = 0) -> Iterator[Host]:
-    """Give a second host beside the site's own, with its web server."""
+    """Yield a second host beside the site's own, with its web server."""
     host = Host(site, name, clock=clock)
     try:
         host.serve()

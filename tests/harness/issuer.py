@@ -1,7 +1,7 @@
-"""An issuer of identity tokens: a real server on this host, with real keys.
+"""An issuer of identity tokens: a real server on this machine, with real keys.
 
-It describes itself and gives its keys over HTTP, as GitHub and GitLab do; a test decides
-whether it is well.
+It publishes its metadata and keys over HTTP, as GitHub and GitLab do; a test can make it
+fail.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GITHUB = {
     "run_id": "99",
     "run_attempt": "1",
 }
-"""What GitHub says of a run of a workflow, as far as the tests look at it."""
+"""The claims of a GitHub workflow run, as far as the tests use them."""
 
 DISCOVERY = "/.well-known/openid-configuration"
 KEYS = "/keys"
@@ -39,20 +39,20 @@ KEYS = "/keys"
 
 @dataclass
 class Health:
-    """How well the server is."""
+    """The faults of the server."""
 
     status: int = 200
-    padding: int = 0  # bytes of rubbish within each answer
-    drips: bool = False  # a byte now and then, for as long as somebody listens
-    hangs: threading.Event | None = None  # no answer before this is set
+    padding: int = 0  # bytes of rubbish in each response
+    drips: bool = False  # sends a byte at a time, for as long as the client reads
+    hangs: threading.Event | None = None  # no response before this is set
     redirects_to: str = ""
-    content: bytes | None = None  # instead of what is right
+    content: bytes | None = None  # returned instead of the correct document
     describes_itself_as: str = ""
-    asked: list[str] = field(default_factory=list)  # the paths, in order
+    asked: list[str] = field(default_factory=list)  # the requested paths, in order
 
 
 class Issuer:
-    """An issuer with one key, and more when it rotates them."""
+    """An issuer with one key, and more after a rotation."""
 
     def __init__(self) -> None:
         self.health = Health()
@@ -74,7 +74,7 @@ class Issuer:
     def add(
         self, name: str, kind: str = "RS256", *, bits: int = 2048, **words: Any
     ) -> None:
-        """Publish one more key."""
+        """Publish an additional key."""
         key, public = _new_key(kind, bits)
         self.private[name] = (key, kind)
         self.published.append({**public, "kid": name, "use": "sig", "alg": kind, **words})
@@ -87,7 +87,7 @@ class Issuer:
         without: tuple[str, ...] = (),
         **claims: Any,
     ) -> str:
-        """Give a token that is good but for what is said."""
+        """Return a token that is valid except for these claims and headers."""
         name = key or next(iter(self.private))
         private, algorithm = self.private[name]
         words = self.claims(**claims)
@@ -98,7 +98,7 @@ class Issuer:
         )
 
     def claims(self, **claims: Any) -> dict[str, Any]:
-        """Give the claims of a token that is good but for what is said."""
+        """Return the claims of a valid token, with these changes."""
         now = int(time.time())
         return {
             "iss": self.address,
@@ -112,7 +112,7 @@ class Issuer:
         }
 
     def public_pem(self, name: str = "first") -> bytes:
-        """Give a public key as a file holds it."""
+        """Return a public key in PEM format."""
         public = self.private[name][0].public_key()
         content: bytes = public.public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -120,7 +120,7 @@ class Issuer:
         return content
 
     def stop(self) -> None:
-        """Be gone: from now on nobody answers."""
+        """Stop the server."""
         if self.health.hangs is not None:
             self.health.hangs.set()
         self.health.drips = False
@@ -173,7 +173,7 @@ def _handler(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
             try:
                 super().handle()
             except OSError:
-                self.close_connection = True  # the one who asked has gone
+                self.close_connection = True  # the client has disconnected
 
         def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
             del format, arguments

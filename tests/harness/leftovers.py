@@ -1,4 +1,4 @@
-"""What did a run leave behind that should have gone with it?"""
+"""Finds what a run should have removed and did not."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from tests.harness.database import Database
 
-PATIENCE = 5.0  # seconds in which a session or a process may still be going
+PATIENCE = 5.0  # seconds that a session or a process may take to end
 
 
 def leftovers(database: Database, folder: Path, *, ours: Collection[int]) -> list[str]:
-    """Name what is still there, after a moment in which it may go: sessions and locks in
-    the database, files beside it, and processes at work in this folder other than
-    `ours` and their children."""
+    """List what is still present after a short wait: sessions and locks in the database,
+    files beside it, and processes working in this folder other than `ours` and their
+    children."""
     looks: dict[str, Callable[[], set[str]]] = {
         "session": database.sessions,
         "advisory lock": database.locks,
@@ -35,7 +35,7 @@ def leftovers(database: Database, folder: Path, *, ours: Collection[int]) -> lis
 
 
 def words_left(run: str, place: Path | None = None) -> list[str]:
-    """Name what a run left in the folder of temporary files, this host's or another's."""
+    """List what a run left in the folder of temporary files, this host's or another's."""
     place = place or Path(tempfile.gettempdir())
     return [
         f"temporary file: {path.name}"
@@ -55,7 +55,7 @@ def _processes(folder: Path, ours: Collection[int]) -> set[str]:
     for pid in ours:
         known |= processes.children(pid)
     strangers = processes.living_in(folder) - known
-    # What a server starts, such as the process of a run, is no part of the server.
+    # A child of a server, such as the process of a run, does not belong to the server.
     strangers |= {
         pid
         for pid in processes.living_in(folder)

@@ -1,4 +1,4 @@
-"""What do the migrations look like that the walks are about?"""
+"""Source texts of migrations for the end-to-end tests."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def migration(
     body: str = "pass",
     atomic: bool = True,
 ) -> str:
-    """Write a migration with these operations, where `RUN` stands for the Python in
+    """Return a migration with these operations, where `RUN` stands for the Python in
     `body`."""
     return _TEMPLATE.format(
         body=textwrap.indent(textwrap.dedent(body).strip(), "    "),
@@ -53,12 +53,12 @@ def migration(
 
 
 def running(body: str, *, after: str = "0001_initial") -> str:
-    """Write a data migration that runs this Python; `Item` and `alias` are at hand."""
+    """Return a data migration that runs this Python; it can use `Item` and `alias`."""
     return migration(RUN, after=after, body=body)
 
 
 def column(name: str, *, after: str = "0001_initial") -> str:
-    """Write a migration that adds a column to the items."""
+    """Return a migration that adds a column to the items."""
     field = 'models.CharField(max_length=20, default="")'
     return migration(f'migrations.AddField("item", "{name}", {field})', after=after)
 
@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
 
 
 def chain_of_tables(count: int) -> dict[str, str]:
-    """Write so many migrations behind the first, each of which makes a table."""
+    """Return that many migrations after the first, each of which creates a table."""
     files, after = {}, "0001_initial"
     for number in range(2, count + 2):
         name = f"{number:04}_thing"

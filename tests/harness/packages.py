@@ -16,7 +16,8 @@ REQUIRED = "REQUIRE_PACKAGES"
 NOT_EVERYWHERE = {
     "mssql-django": sys.platform == "linux" and sys.version_info < (3, 14),
 }
-"""Whether the test requirements hold a package on this platform; the others always."""
+"""Packages that the test requirements install on some platforms only, each with whether
+they do so on this one."""
 
 
 def require(name: str) -> str:
@@ -33,7 +34,7 @@ def require(name: str) -> str:
 
 
 def needs(*names: str) -> pytest.MarkDecorator:
-    """Return the mark of a test whose project uses these distributions."""
+    """Return the marker of a test whose project uses these distributions."""
     return pytest.mark.needs_packages(*names)
 
 

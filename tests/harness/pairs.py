@@ -1,4 +1,4 @@
-"""On which databases, behind which servers, is a walk walked?"""
+"""Selects the databases and servers that an end-to-end test runs on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ on_each_once = pytest.mark.parametrize("pair", EACH_ONCE, ids=str)
 
 
 def on(*names: str) -> pytest.MarkDecorator:
-    """Walk on the pairs of these names, as `postgres-sync`."""
+    """Run the test on the pairs of these names, such as `postgres-sync`."""
     chosen = [pair for pair in EVERY_PAIR if str(pair) in names]
     assert len(chosen) == len(names)
     return pytest.mark.parametrize("pair", chosen, ids=str)

@@ -1,4 +1,4 @@
-"""How does a walk get a pooler of transactions of its own?"""
+"""Starts a transaction pooler for one test."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ ignore_startup_parameters = extra_float_digits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PooledDatabase(PostgresDatabase):
-    """A database as the project sees it through a pooler; the harness goes past it."""
+    """A database as the project reaches it through a pooler; the harness bypasses the
+    pooler."""
 
     port: int
 
@@ -53,10 +54,10 @@ class PooledDatabase(PostgresDatabase):
 def pooler(
     database: PostgresDatabase, folder: Path, *, size: int = 10, turns: bool = False
 ) -> Iterator[PooledDatabase]:
-    """Put PgBouncer, in its mode `transaction`, in front of the server of a database.
+    """Start PgBouncer, in its mode `transaction`, in front of the server of a database.
 
-    `size` is how many sessions it keeps, `turns` whether it uses them in turns. Raises
-    `NotHere`.
+    `size` is the number of server sessions, `turns` whether it uses them round-robin.
+    Raises `NotHere`.
     """
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
@@ -73,7 +74,7 @@ def pooler(
             port=port,
             size=size,
             turns=int(turns),
-            nobody="user = nobody" if os.getuid() == 0 else "",  # it refuses to be root
+            nobody="user = nobody" if os.getuid() == 0 else "",  # it refuses to run as root
         )
     )
     log = folder / f"pgbouncer-{port}.log"

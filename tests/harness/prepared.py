@@ -1,8 +1,8 @@
-"""How does a walk get a project whose database is already in use, quickly?
+"""Prepares a project's database once, and copies it for each end-to-end test.
 
-The base migrations are applied, and the people made, once for each kind of database;
-every walk then works on a copy. The route is not yet installed there: a walk sees it
-come.
+The base migrations are applied, and the users created, once for each kind of database;
+every test then works on a copy. This package is not yet installed there: a test covers its
+installation.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ for name in {PEOPLE!r}:
 
 
 class Prepared:
-    """Databases with the base migrations applied, to make copies of."""
+    """Databases with the base migrations applied, from which copies are made."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.originals: dict[tuple[str, bool], Database] = {}
 
     def copy(self, vendor: str, folder: Path, *, custom_user: bool = False) -> Database:
-        """Give a database of this kind in which the project has been at work."""
+        """Return a copy of the database of this kind that the project already uses."""
         key = (vendor, custom_user)
         if key not in self.originals:
             self.originals[key] = self._make(vendor, custom_user=custom_user)
         return self.originals[key].copy(folder)
 
     def drop(self) -> None:
-        """Remove the originals."""
+        """Drop the originals."""
         for original in self.originals.values():
             original.drop()
 

@@ -1,4 +1,4 @@
-"""Which processes did a test start, and how do all of them end?"""
+"""Finds and ends the processes that a test started."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 
 def ends_with_its_parent() -> None:
-    """Called in a new process: let it be interrupted when the test process dies."""
+    """Called in a new process: make it receive SIGINT when the test process dies."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
 
 
 def children(pid: int) -> frozenset[int]:
-    """Give the pids whose parent is this process."""
+    """Return the pids whose parent is this process."""
     return frozenset(
         child for child, parent, state in _family() if parent == pid and state != "Z"
     )
 
 
 def unreaped(parents: Collection[int]) -> frozenset[int]:
-    """Give the pids of ended processes that these parents have not waited for."""
+    """Return the pids of ended processes that these parents have not waited for."""
     return frozenset(
         child for child, parent, state in _family() if parent in parents and state == "Z"
     )
 
 
 def _family() -> Iterator[tuple[int, int, str]]:
-    """Go through all processes: pid, the parent's pid, state."""
+    """Yield all processes: pid, the parent's pid, state."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             facts = (entry / "stat").read_text().rpartition(")")[2].split()
@@ -48,7 +48,7 @@ def _family() -> Iterator[tuple[int, int, str]]:
 
 
 def command_line(pid: int) -> str:
-    """Give the words with which a process was started, or nothing when it is gone."""
+    """Return the command line of a process; empty when the process has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
@@ -56,7 +56,7 @@ def command_line(pid: int) -> str:
 
 
 def state_of(pid: int) -> str:
-    """Give the letter of a process's state (proc(5)), or nothing when it is gone."""
+    """Return the state letter of a process (proc(5)); empty when the process has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -65,7 +65,7 @@ def state_of(pid: int) -> str:
 
 
 def living_in(folder: Path) -> frozenset[int]:
-    """Give the pids whose working directory is this folder or below it."""
+    """Return the pids whose working directory is this folder or below it."""
     found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -78,8 +78,8 @@ def living_in(folder: Path) -> frozenset[int]:
 
 
 def end_all_in(folder: Path, *, but: Collection[int] = ()) -> None:
-    """End whatever still works in this folder, but for these processes and what they have
-    started: it belongs to a test that is over."""
+    """End every process that works in this folder, except for these and their children: it
+    belongs to a finished test."""
     kept = set(but).union(*map(children, but))
     for pid in living_in(folder) - kept:
         with contextlib.suppress(ProcessLookupError):

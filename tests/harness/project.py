@@ -1,7 +1,7 @@
-"""How does a walk get a Django project of its own?
+"""Creates a Django project for one end-to-end test.
 
-The project is a copy of `tests/projects/market` with an `options.json` beside it; a
-walk adds the migrations that it is about as source text.
+The project is a copy of `tests/projects/market` with an `options.json` beside it; a test
+adds its migrations as source text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).parent.parent / "projects" / "market"
 PASSWORD = "walk-password"
 PEOPLE = ("boss", "helper", "visitor")
-"""A superuser, a member of staff without any permission, a user who is not staff."""
+"""A superuser, a staff member without any permission, a user who is not staff."""
 
 SCOPES = {
     "ci": ["read", "plan", "apply"],
@@ -41,18 +41,18 @@ SECRETS = {
     name: f"{name}-walk-token-0123456789abcdef0123456789abcdef"
     for name in (*SCOPES, "revoked")
 }
-"""What each token is when spoken; `revoked` is in no settings."""
+"""The secret of each token; `revoked` is not in the settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What is out of the ordinary in a project."""
+    """How a project differs from the default."""
 
     contrib: bool = True  # False: no sessions, no users, no admin
     atomic_requests: bool = False
     login_required: bool = False
     custom_user: bool = False
-    adopted: bool = True  # False: the project as it was before the route came
+    adopted: bool = True  # False: the project before it adopts this package
     routers: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     connection: Mapping[str, Any] = field(default_factory=dict)  # of every database
@@ -60,7 +60,7 @@ class Options:
 
 
 class Project:
-    """A Django project in a folder of its own."""
+    """A Django project in its own folder."""
 
     def __init__(
         self, folder: Path, databases: Mapping[str, Database], options: Options
@@ -88,7 +88,7 @@ class Project:
         return self.databases["default"]
 
     def set_options(self, options: Options) -> None:
-        """Write what the settings read; servers started from now on see it."""
+        """Write the options that the settings read; servers started later use them."""
         self.options = options
         entries = {
             alias: {
@@ -130,7 +130,7 @@ class Project:
     def manage(
         self, *arguments: str, check: bool = True, timeout: float = 90, text: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run `manage.py`; with `check`, anything but exit code 0 is a surprise."""
+        """Run `manage.py`; with `check`, any exit code other than 0 is an error."""
         answer = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=self.folder,
@@ -148,11 +148,11 @@ class Project:
         return answer
 
     def python(self, source: str) -> str:
-        """Run Python in a fresh process of the project and give what it printed."""
+        """Run Python in a fresh process of the project and return its output."""
         return self.manage("shell", "--no-imports", "-c", source).stdout.strip()
 
     def await_gate(self, name: str) -> None:
-        """Wait until a migration has come to this gate."""
+        """Wait until a migration has reached this gate."""
         reached = self.folder / "gates" / f"{name}.reached"
         until(
             reached.exists,
@@ -162,12 +162,12 @@ class Project:
         )
 
     def open_gate(self, name: str) -> None:
-        """Let the migration that waits at this gate go on."""
+        """Let the migration that waits at this gate continue."""
         (self.folder / "gates" / f"{name}.open").touch()
 
 
 def tokens() -> list[dict[str, Any]]:
-    """Give the entries of `MIGRATION_ROUTE["TOKENS"]`."""
+    """Return the entries of `MIGRATION_ROUTE["TOKENS"]`."""
     entries: list[dict[str, Any]] = [
         {
             "name": name,

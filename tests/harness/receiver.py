@@ -1,5 +1,5 @@
-"""How does a test hear what a webhook is sent? By a real server on loopback, which can be
-as bad as it is told to be."""
+"""A real server on the loopback interface that receives webhooks, and can be made to
+misbehave."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class Received:
     """One request."""
 
     path: str
-    headers: dict[str, str]  # with lower-case names
+    headers: dict[str, str]  # with lowercase names
     body: bytes
     at: float
 
     @property
     def message(self) -> Any:
-        """Its body, read as JSON."""
+        """The body, decoded from JSON."""
         return json.loads(self.body)
 
     @property
     def event(self) -> str:
-        """The event that it tells of."""
+        """The event that it reports."""
         return self.headers["migration-route-event"]
 
 
 class Receiver:
-    """A web server that keeps what it is sent; `behaviour` decides about each answer.
+    """A web server that stores what it receives; `behaviour` determines each response.
 
     A behaviour is a status, or one of "hang", "drip", "close", "garbage", "redirect".
     """
@@ -53,7 +53,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL that it listens on."""
         return f"http://127.0.0.1:{self.port}/hook?key=in-the-address"
 
     def __enter__(self) -> Self:
@@ -67,17 +67,17 @@ class Receiver:
         self._thread.join(timeout=10)
 
     def take(self, received: Received) -> int | str:
-        """Keep a request; return how it is to be answered."""
+        """Store a request; return how to respond to it."""
         with self._lock:
             self.received.append(received)
             return self.behaviour(len(self.received))
 
     def wait_a_little(self, seconds: float) -> bool:
-        """Wait; True when it is to end."""
+        """Wait; return True when the server is stopping."""
         return self._ends.wait(seconds)
 
     def events(self, run: str | None = None) -> list[str]:
-        """Return the events that were told, of one run or of all, in order."""
+        """Return the received events, of one run or of all, in order."""
         return [
             each.event
             for each in list(self.received)
@@ -85,7 +85,7 @@ class Receiver:
         ]
 
     def until(self, found: Callable[[], Any], what: str) -> Any:
-        """Look until there is an answer that is true."""
+        """Poll until the result is true, and return it."""
         deadline = time.monotonic() + LONG
         while not (answer := found()):
             assert time.monotonic() < deadline, f"{what}: there was {self.events()}"
@@ -98,11 +98,11 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: who hangs up is what the tests are about."""
+        """Ignore clients that disconnect, which the tests do on purpose."""
 
 
 def a_free_port() -> int:
-    """Return a port that nobody listens at."""
+    """Return a port that no process listens on."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
@@ -160,4 +160,4 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"a")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Keep quiet."""
+        pass

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """Give the URL of an empty Redis server; skips the test where there is none, and fails
+    """Yield the URL of an empty Redis server; skip the test where there is none, and fail
     it where `REQUIRE_DATABASES` names redis."""
     program = shutil.which("redis-server")
     if program is None:

@@ -1,4 +1,4 @@
-"""How does a walk call the route as a pipeline does: by `migration-route`, in a process?"""
+"""Runs the client `migration-route` in a process of its own, as a pipeline does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def environment(url: str, who: str | None = "ci", **more: str) -> dict[str, str]:
-    """Give what a job of a pipeline has: where the route is, and a token."""
+    """Return the environment of a pipeline job: the URL of the API, and a token."""
     own = {
         name: value
         for name, value in os.environ.items()
@@ -50,14 +50,14 @@ def call(
 
 
 def as_json(url: str, *words: str, code: int = 0, who: str = "ci") -> Any:
-    """Run the client with `--json` and read what it printed."""
+    """Run the client with `--json` and decode its output."""
     answer = call(url, *words, "--json", who=who)
     assert answer.returncode == code, answer.stdout + answer.stderr
     return json.loads(answer.stdout)
 
 
 class Calling:
-    """The client while it is at work; what it prints goes to files beside the project."""
+    """A running client; its output goes to files beside the project."""
 
     def __init__(
         self, folder: Path, command: list[str | Path], words: Mapping[str, str]
@@ -75,7 +75,7 @@ class Calling:
             )
 
     def text(self) -> str:
-        """Give what it has printed so far, on both of its outputs."""
+        """Return its output so far, from both streams."""
         return self.said.read_text() + self.errors.read_text()
 
     def await_words(self, words: str) -> None:
@@ -83,23 +83,23 @@ class Calling:
         until(lambda: words in self.text(), seconds=40, what=f"{words!r}\n{self.text()}")
 
     def interrupt(self) -> None:
-        """Press Ctrl-C."""
+        """Send SIGINT, as Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
 
     def end(self, *, seconds: float = 60) -> int:
-        """Wait for its end and give the exit code."""
+        """Wait for its end and return the exit code."""
         try:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError(f"the client goes on\n{self.text()}") from None
+            raise AssertionError(f"the client has not ended\n{self.text()}") from None
         _look_at(self.text())
         return code
 
 
 def begin(folder: Path, url: str, *words: str, who: str = "ci") -> Calling:
-    """Start the client, and come back at once."""
+    """Start the client and return at once."""
     return Calling(folder, [BIN / "migration-route", *words], environment(url, who))
 
 

@@ -1,4 +1,4 @@
-"""How does a walk get a real web server?"""
+"""Starts real web servers for the end-to-end tests."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 class ServerKind(StrEnum):
-    """The servers that Django projects stand behind."""
+    """The supported kinds of servers."""
 
     SYNC = "sync"  # gunicorn, processes with one request at a time
     THREADS = "gthread"  # gunicorn, processes with four threads each
     ASGI = "uvicorn"  # an event loop
 
 
-# How many processes a server has, unless the walk says so; with one each request at a
-# time, one process would often wait for itself.
+# Default number of processes per server; a single process with one request at a time would
+# often wait for itself.
 WORKERS = {ServerKind.SYNC: 2, ServerKind.THREADS: 1, ServerKind.ASGI: 1}
 
 
@@ -43,11 +43,11 @@ def command(
     max_requests: int = 0,
     worker_class: str = "",
 ) -> list[str]:
-    """Give the command line that starts a server of this kind.
+    """Return the command line that starts a server of this kind.
 
-    `timeout` is how many seconds gunicorn lets a worker go without a sign of life, and
-    after `max_requests` it puts a new one in its place; 0: never. `worker_class` is one of
-    gunicorn's instead of that of the kind.
+    `timeout` is how many seconds gunicorn allows a worker without a sign of life, and after
+    `max_requests` it replaces the worker; 0: never. `worker_class` replaces that of the
+    kind.
     """
     gunicorn = ["gunicorn", "market.wsgi", "--bind", f"127.0.0.1:{port}"]
     gunicorn += ["--workers", str(workers), "--timeout", str(timeout)]
@@ -66,7 +66,7 @@ def command(
 
 
 class WebServer:
-    """A web server of a project, in a process group of its own."""
+    """A web server of a project, in its own process group."""
 
     def __init__(
         self,
@@ -89,8 +89,8 @@ class WebServer:
         self.log = project.folder / f"server-{id(self):x}.log"
 
     def start(self) -> None:
-        """Start, and come back when it answers; another port when somebody took
-        ours."""
+        """Start, and return when the server responds; retry on another port when ours is
+        taken."""
         for attempt in (1, 2, 3):
             port = _free_port()
             self.url = f"http://127.0.0.1:{port}"
@@ -122,7 +122,7 @@ class WebServer:
         )
 
     def stop(self) -> None:
-        """End it with everything in its process group."""
+        """End the server with everything in its process group."""
         if self.process is None:
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -134,7 +134,7 @@ class WebServer:
         self.process = None
 
     def worker_pids(self) -> frozenset[int]:
-        """Give the pids of the processes that answer requests."""
+        """Return the pids of the processes that handle requests."""
         assert self.process is not None
         if self.kind is ServerKind.ASGI and self.workers == 1:
             return frozenset({self.process.pid})

@@ -1,7 +1,4 @@
-"""What does a walk hold in its hands?
-
-A project with its databases, its servers and its callers.
-"""
+"""The setup of one end-to-end test: a project with its databases, servers and clients."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Site:
-    """A project that is served, and everything that has to be put away afterwards."""
+    """A served project, and everything that must be cleaned up afterwards."""
 
     def __init__(self, pair: Pair, project: Project) -> None:
         self.pair = pair
@@ -41,37 +38,37 @@ class Site:
         return self.servers[0]
 
     def serve(self, project: Project | None = None, **words: Any) -> WebServer:
-        """Start a server, of this project or of another one beside it."""
+        """Start a server, for this project or another one beside it."""
         server = WebServer(project or self.project, self.pair.kind, **words)
         self.servers.append(server)
         server.start()
         return server
 
     def client(self, who: str | None = "ci", *, server: WebServer | None = None) -> Client:
-        """Give a caller: with the token of this name, or as nobody yet."""
+        """Return a client: with the token of this name, or anonymous."""
         client = Client((server or self.server).url, token=SECRETS[who] if who else None)
         self.clients.append(client)
         return client
 
     def person(self, name: str, *, at: str = "/admin/login/") -> Client:
-        """Give a caller who has signed in."""
+        """Return a client that has signed in."""
         client = self.client(None)
         answer = client.sign_in(name, at=at)
         assert answer.status_code == 302, answer.text
         return client
 
     def beside(self, name: str, options: Options | None = None) -> Project:
-        """Put the same project, as a deploy would, into a second folder on the same
+        """Copy the project, as a deploy would, into a second folder on the same
         databases."""
         folder = self.project.folder.parent / name
         return Project(folder, self.project.databases, options or self.project.options)
 
     def applied(self, app: str = "shop") -> list[str]:
-        """Name an app's recorded migrations, as a fresh connection sees them."""
+        """Return an app's recorded migrations, read over a fresh connection."""
         return self.database.applied(app)
 
     def has_column(self, column: str, table: str = "shop_item") -> bool:
-        """Look for a column over a fresh connection."""
+        """Look up a column over a fresh connection."""
         return column in self.database.columns(table)
 
     def names(self) -> list[str]:
@@ -87,21 +84,21 @@ class Site:
         self.database.execute(*statements)
 
     def stop(self) -> None:
-        """End everything; what the servers said is printed."""
+        """End everything, and print the output of the servers."""
         for client in self.clients:
             client.http.close()
         for server in self.servers:
             server.stop()
         processes.end_all_in(self.project.folder.parent)
         for server in self.servers:
-            print(  # noqa: T201 - pytest shows it when the walk fails
+            print(  # noqa: T201 - pytest shows it when the test fails
                 f"--- log of {server.kind}\n{server.log.read_text()[-6000:]}"
             )
 
 
 class Sites:
-    """Builds sites in the folder of one test; what is left of them afterwards goes
-    when `leftovers` closes."""
+    """Builds sites in the folder of one test, and removes what is left when `leftovers`
+    closes."""
 
     def __init__(
         self, folder: Path, prepared: Prepared, leftovers: contextlib.ExitStack
@@ -121,10 +118,10 @@ class Sites:
         serve: bool = True,
         **server: Any,
     ) -> Site:
-        """Build a site: `default` has been in use unless it is named in `empty`.
+        """Build a site: `default` is already in use unless it is named in `empty`.
 
-        `others` are more aliases, each with an empty database of its own; `server` says
-        how `WebServer` differs from the usual.
+        `others` are additional aliases, each with its own empty database; `server`
+        overrides the arguments of `WebServer`.
         """
         options = options or Options()
         if pair.vendor in (missing := databases.missing()):

@@ -1,4 +1,4 @@
-"""How does each vendor's database connect, copy itself and go away?"""
+"""The databases of each vendor: connecting, copying and dropping."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ PATIENCE = 5  # seconds that connecting may take
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqliteDatabase(Database):
-    """A file."""
-
     vendor: ClassVar[str] = "sqlite"
     transactional_ddl: ClassVar[bool] = True
 
@@ -46,7 +44,7 @@ class SqliteDatabase(Database):
         return {name for (name,) in self.rows(query)}
 
     def create(self) -> None:
-        """The first connection makes the file."""
+        """Create the file by a first connection."""
 
     def copy(self, folder: Path) -> SqliteDatabase:
         copy = SqliteDatabase(path=folder / f"{random_name()}.sqlite3")
@@ -185,7 +183,7 @@ class MariadbDatabase(Database):
         return copy
 
     def become(self, original: MariadbDatabase) -> None:
-        """Make every table again, then copy the rows: there is no template here."""
+        """Recreate every table, then copy the rows: MariaDB has no template databases."""
         self.drop()
         self.create()
         tables = sorted(original.tables())
@@ -197,7 +195,7 @@ class MariadbDatabase(Database):
         self.execute("SET foreign_key_checks = 0", *made, *filled)
 
     def drop(self) -> None:
-        """End its sessions first: their locks would keep it."""
+        """End its sessions first: their locks would block the drop."""
         query = "SELECT id FROM information_schema.processlist"
         for (session,) in self._server().rows(f"{query} WHERE db = '{self.name}'"):
             with contextlib.suppress(pymysql.err.MySQLError):
@@ -205,7 +203,8 @@ class MariadbDatabase(Database):
         self._server().execute(f"DROP DATABASE IF EXISTS {self.name}")
 
     def sessions(self) -> set[str]:
-        """Whoever holds a named lock is among them: it goes with its session."""
+        """Include the session of each holder of a named lock: the lock ends with its
+        session."""
         query = "SELECT id, command, info FROM information_schema.processlist"
         rows = self._server().rows(f"{query} WHERE db = '{self.name}'")
         return {" ".join(map(str, row)) for row in rows}

@@ -1,9 +1,9 @@
-"""TCP proxies with which a test breaks connections.
+"""TCP proxies that let a test interrupt connections.
 
-`WireCutter` stands before web servers: it leads each connection to the next of several
-servers, refuses all of them, or cuts one after so many bytes of its answer.
-`DatabaseLink` stands before a database server: it partitions the clients from it, and
-restores the link afterwards.
+`WireCutter` is a proxy in front of web servers: it directs each connection to the next of
+several servers, refuses all of them, or cuts one after that many bytes of its response.
+`DatabaseLink` is a proxy in front of a database server: it partitions the clients from the
+server, and restores the link afterwards.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _PIECE = 65536
 
 @dataclass(slots=True)
 class Cut:
-    """Cut the connections whose request begins like this, so many of them."""
+    """Cuts that many connections whose request starts with this."""
 
     request: bytes
-    after: int  # bytes of the answer that get through
+    after: int  # bytes of the response that are passed on
     times: int
     done: int = 0
 
@@ -40,7 +40,7 @@ class WireCutter:
     def __init__(self) -> None:
         self.ports: list[int] = []
         self.cuts: list[Cut] = []
-        self.heads: list[bytes] = []  # how the requests began that went through
+        self.heads: list[bytes] = []  # the starts of the requests that were passed on
         self._turn = count()
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -49,17 +49,18 @@ class WireCutter:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lead_to(self, *urls: str) -> None:
-        """Lead the connections to these servers, by turns; to none: they are closed."""
+        """Direct the connections to these servers in turn; without any server, close
+        them."""
         self.ports = [int(url.rsplit(":", 1)[1].strip("/")) for url in urls]
 
     def cut(self, request: bytes, *, after: int = 0, times: int = 1) -> Cut:
-        """Cut the next connections whose request begins like this."""
+        """Cut the next connections whose request starts with this."""
         found = Cut(request, after, times)
         self.cuts.append(found)
         return found
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         self._listener.close()
 
     def _accept(self) -> None:
@@ -85,11 +86,11 @@ class WireCutter:
                 up = threading.Thread(target=_pass_on, args=(client, server), daemon=True)
                 up.start()
                 _pass_on(server, client, most=self._most(head))
-                # A thread that still reads would keep it open.
+                # A thread that is still reading would keep it open.
                 client.shutdown(socket.SHUT_RDWR)
 
     def _most(self, head: bytes) -> int | None:
-        """Give how many bytes of the answer get through; None: all of it."""
+        """Return how many bytes of the response are passed on; None: all of it."""
         with self._lock:
             for cut in self.cuts:
                 if head.startswith(cut.request) and cut.done < cut.times:
@@ -111,7 +112,7 @@ def _pass_on(source: socket.socket, sink: socket.socket, most: int | None = None
 
 @contextlib.contextmanager
 def wire_cutter(*urls: str) -> Iterator[WireCutter]:
-    """Give a proxy before these servers."""
+    """Yield a proxy in front of these servers."""
     cutter = WireCutter()
     cutter.lead_to(*urls)
     try:
@@ -125,23 +126,22 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST
 
 @dataclass(slots=True, eq=False)
 class _Wire:
-    """One connection of a client, and the one to the server that belongs to it."""
+    """A connection of a client, and the matching one to the server."""
 
     client: socket.socket
     server: socket.socket
-    has_expired: bool = False  # the server has given it up
+    has_expired: bool = False  # the server has dropped it
 
 
 class DatabaseLink:
-    """A TCP proxy on loopback before a database server, which a test can interrupt.
+    """A TCP proxy on loopback in front of a database server, which a test can interrupt.
 
-    A cut link drops everything in silence: no side hears of it, what is sent meanwhile
-    waits as for a retransmission, and a new connection gets no answer. `expire` lets the
-    server give up the connections of that moment, as its keepalive does; their clients
-    are reset when they send something over the restored link, or when their keepalive
-    does: a client that waits for a lost answer, and has no keepalive, waits on. `reset`
-    breaks all
-    connections on both sides at once, and those that come until the link is restored.
+    A cut link drops everything silently: neither side is notified, data sent meanwhile
+    waits as for a retransmission, and a new connection gets no answer. `expire` makes the
+    server drop the current connections, as its keepalive does; their clients are reset when
+    they send something over the restored link, or when their keepalive does: a client that
+    waits for a lost answer, and has no keepalive, keeps waiting. `reset` breaks all
+    connections on both sides at once, and new ones until the link is restored.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -158,18 +158,18 @@ class DatabaseLink:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Drop everything from now on, in silence."""
+        """Drop everything silently from now on."""
         self._open.clear()
 
     def cut_after(self, text: bytes) -> threading.Event:
-        """Cut as soon as a client has sent this: the server has it, and its answer is
-        lost. Give what is set then."""
+        """Cut as soon as a client has sent this: the server has received it, and its answer
+        is lost. Return an event that is set then."""
         self._last_words = text
         self._has_cut.clear()
         return self._has_cut
 
     def expire(self) -> None:
-        """Let the server give up the connections that the cut has silenced."""
+        """Make the server drop the connections that the cut has silenced."""
         assert not self._open.is_set(), "the link is not cut"
         with self._lock:
             wires = list(self._wires)
@@ -178,7 +178,7 @@ class DatabaseLink:
             _end(wire.server)
 
     def reset(self) -> None:
-        """Reset every connection, and those that come until the link is restored."""
+        """Reset every connection, and new ones until the link is restored."""
         self._resets = True
         self._open.clear()
         with self._lock:
@@ -189,7 +189,7 @@ class DatabaseLink:
             _reset(wire.client)
 
     def restore(self) -> None:
-        """Let everything through again, first what has waited."""
+        """Restore the link, and first pass on what has waited."""
         self._resets = False
         self._open.set()
         with self._lock:
@@ -198,8 +198,8 @@ class DatabaseLink:
             self._reset_at_probe(wire)
 
     def _reset_at_probe(self, wire: _Wire) -> None:
-        """Reset a client when its kernel would next look whether the server is there: here
-        the proxy's kernel answers for the server."""
+        """Reset a client when its kernel would next probe the server: here the proxy's
+        kernel answers in place of the server."""
         with contextlib.suppress(OSError):
             seconds = seconds_to_probe(wire.client.getpeername()[1])
             if seconds is not None:
@@ -208,7 +208,7 @@ class DatabaseLink:
                 timer.start()
 
     def close(self) -> None:
-        """Take no more connections, and end those that there are."""
+        """Accept no more connections, and end the existing ones."""
         self._listener.close()
         self.reset()
         self.restore()
@@ -248,7 +248,7 @@ class DatabaseLink:
                 end.close()
 
     def _pump(self, wire: _Wire, source: socket.socket, sink: socket.socket) -> None:
-        """Pass on what comes from one side, for as long as the connection lasts."""
+        """Forward the data of one side for as long as the connection lasts."""
         try:
             while True:
                 piece = source.recv(_PIECE)
@@ -265,14 +265,14 @@ class DatabaseLink:
                     self.cut()
                     self._has_cut.set()
                 sink.sendall(piece)
-        except OSError:  # one side is gone: so is the connection
+        except OSError:  # one side has closed, which ends the connection
             self._open.wait()
             _end(wire.server)
             _reset(wire.client)
 
 
 def seconds_to_probe(port: int) -> float | None:
-    """Give the seconds until the keepalive of a socket with this local port sends a probe
+    """Return the seconds until the keepalive of a socket with this local port sends a probe
     (proc_pid_net(5), the columns tr and tm->when); None when it has no keepalive."""
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         words = line.split()
@@ -288,7 +288,7 @@ def _end(end: socket.socket) -> None:
 
 
 def _reset(end: socket.socket) -> None:
-    """Close a connection with RST; a thread that reads from it comes back as well."""
+    """Close a connection with RST, which also unblocks a thread that reads from it."""
     with contextlib.suppress(OSError):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         end.shutdown(socket.SHUT_RD)

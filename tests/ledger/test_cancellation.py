@@ -1,4 +1,4 @@
-"""A run that was cancelled says who cancelled it and why, wherever it is shown."""
+"""Tests that a cancelled run names its canceller and the reason wherever it is shown."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ INTERRUPTIONS = [
 
 @pytest.fixture
 def person(settings: Any) -> Client:
-    """A superuser in a browser."""
+    """A signed-in superuser."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
         "REAUTHENTICATE": None,
@@ -51,7 +51,7 @@ def person(settings: Any) -> Client:
 
 
 def cancelled_run(error: StepError, end: RunState = RunState.CANCELLED) -> str:
-    """Return a run that was at work when it was cancelled, and what its worker met."""
+    """Return a run that was cancelled while it was running, and the error of its worker."""
     new, _ = runs.create_run(a_new_run(database="other"))
     for state, before in (
         (RunState.WAITING, RunState.QUEUED),
@@ -73,7 +73,7 @@ def cancelled_run(error: StepError, end: RunState = RunState.CANCELLED) -> str:
 @pytest.mark.parametrize("error", INTERRUPTIONS, ids=lambda error: error.message or "none")
 @pytest.mark.parametrize("end", [RunState.CANCELLED, RunState.PARTIAL])
 def test_a_cancelled_run_says_who_cancelled_it_and_why(person, error, end):
-    """In the API, on the page and in the command: not what the worker met."""
+    """In the API, on the page and in the command: not the error of the worker."""
     run = cancelled_run(error, end)
     answer = person.get(f"/migrations/api/v1/runs/{run}").json()
     for found in (answer["error"], answer["steps"][0]["error"]):

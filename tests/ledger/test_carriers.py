@@ -1,4 +1,5 @@
-"""Whose is a run that has not begun? One process's, whatever comes twice."""
+"""Tests of the claim of a run that has not started: one process has it, whatever is
+delivered twice."""
 
 from __future__ import annotations
 
@@ -25,12 +26,12 @@ def a_waiting_run(**changes):
 
 
 def take(run, word="one"):
-    """Take it as a process of some host."""
+    """Claim it as a process of some host."""
     return claims.claim(run, word, host="here", pid=7)
 
 
 def test_a_run_that_waits_is_born_so_and_on_the_ledger():
-    """The entry says until when; no process has it, and it owns its database."""
+    """The entry says until when; it is unclaimed, and owns its database."""
     run = a_waiting_run(begin_at=TOMORROW)
     assert run.waits_to_begin
     assert (run.waiting_reason, run.waiting_until) == ("window", TOMORROW)
@@ -42,17 +43,17 @@ def test_a_run_that_waits_is_born_so_and_on_the_ledger():
 
 @pytest.mark.parametrize("new", [a_new_run(), a_new_run(waiting=NIGHT)])
 def test_of_many_that_come_for_a_run_one_gets_it(new):
-    """A message that is delivered eight times is one taking."""
+    """A message that is delivered eight times is one claim."""
     run, _ = runs.create_run(new)
     found = at_once(8, lambda number: take(run.id, f"word {number}"))
     [taken] = [one for one in found if not isinstance(one, Exception)]
     assert {type(one) for one in found if one is not taken} == {InvalidState}
     assert find_run(run.id).carrier == taken.carrier
-    assert take(run.id, taken.carrier).carrier == taken.carrier  # it is its own
+    assert take(run.id, taken.carrier).carrier == taken.carrier  # its own claim
 
 
 def test_only_what_has_not_begun_can_be_taken():
-    """Neither what runs, nor what waits for locks, nor what has ended."""
+    """Neither a running one, one that waits for locks, nor an ended one."""
     run = a_waiting_run()
     for state, reason in [(RunState.RUNNING, ""), (RunState.WAITING, "lock")]:
         change = runs.Change(waiting_reason=reason)
@@ -67,7 +68,7 @@ def test_only_what_has_not_begun_can_be_taken():
 
 
 def test_a_heart_beats_for_its_own_run_alone():
-    """Who has lost the run hears it with the next beat."""
+    """A process that has lost its run is told so by its next heartbeat."""
     run = take(a_waiting_run().id)
     assert claims.heartbeat(run.id, "one") is not None
     assert claims.heartbeat(run.id, "another") is None
@@ -76,7 +77,7 @@ def test_a_heart_beats_for_its_own_run_alone():
 
 
 def test_waiting_is_an_entry_once():
-    """Not with every look, but when the opening has moved."""
+    """Not with every check, but when the opening has moved."""
     run = take(runs.create_run(a_new_run())[0].id)
     run = claims.set_scheduled(run, NIGHT)
     count = len(list_entries(before=None, limit=50))
@@ -89,7 +90,7 @@ def test_waiting_is_an_entry_once():
 
 
 def test_a_run_that_is_handed_back_is_anybodys_at_once():
-    """But not by a process that has lost it before."""
+    """But not for a process that has lost it before."""
     run = take(a_waiting_run().id)
     claims.release_claim(run.id, "another")
     assert find_run(run.id).carrier == "one"
@@ -101,7 +102,7 @@ def test_a_run_that_is_handed_back_is_anybodys_at_once():
 
 
 def test_of_many_that_see_a_dead_process_one_takes_its_run_away():
-    """So that one new process is started; a heart that beats again keeps it."""
+    """So one new process is started; a new heartbeat keeps the claim."""
     run = take(a_waiting_run().id)
     found = at_once(8, lambda _: claims.revoke_claim(run, tries=1))
     assert sorted(found) == [False] * 7 + [True]

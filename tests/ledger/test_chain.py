@@ -1,4 +1,4 @@
-"""Does every changed, missing, added or moved line of a chain show?"""
+"""Tests that every changed, missing, added or moved entry of a chain is detected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHAINS = st.lists(WORDS, min_size=1, max_size=8)
 
 
 def chained(words: list[dict[str, object]]) -> list[Line]:
-    """Return a chain of lines with these words."""
+    """Return a chain of entries with these texts."""
     lines, previous = [], GENESIS
     for sequence, said in enumerate(words, start=1):
         line = Line(
@@ -28,24 +28,23 @@ def chained(words: list[dict[str, object]]) -> list[Line]:
 
 
 def renumbered(lines: list[Line]) -> list[Line]:
-    """Return the lines as somebody would leave them who counts again."""
+    """Return the entries with new numbers, as after tampering."""
     return [replace(line, sequence=number) for number, line in enumerate(lines, start=1)]
 
 
 @given(CHAINS)
 def test_a_chain_that_nobody_touched_holds(words):
-    """Every line holds, and their number is told."""
+    """Every entry is valid, and their number is returned."""
     assert first_break(chained(words)) == (len(words), None)
 
 
 def test_an_empty_chain_holds():
-    """Nothing was written, and nothing is broken."""
     assert first_break([]) == (0, None)
 
 
 @given(CHAINS, st.data())
 def test_a_changed_line_is_found_at_its_place(words, data):
-    """Other words in a line, and the chain breaks there."""
+    """The chain breaks at that entry."""
     lines = chained(words)
     place = data.draw(st.integers(0, len(lines) - 1))
     lines[place] = replace(lines[place], words={**words[place], "another": "word"})
@@ -57,7 +56,7 @@ def test_a_changed_line_is_found_at_its_place(words, data):
 
 @given(CHAINS, st.data())
 def test_a_line_that_was_rewritten_with_its_digest_is_found_at_the_next(words, data):
-    """Whoever computes a new digest would have to rewrite every line behind it."""
+    """Every later entry would have to be rewritten as well."""
     lines = chained([*words, {"last": 1}])
     place = data.draw(st.integers(0, len(words) - 1))
     said = {**words[place], "another": "word"}
@@ -71,7 +70,7 @@ def test_a_line_that_was_rewritten_with_its_digest_is_found_at_the_next(words, d
 
 @given(CHAINS, st.data(), st.booleans())
 def test_a_missing_line_is_found(words, data, count_again):
-    """A gap shows, even where the lines behind it were counted again."""
+    """A gap is detected even where the later entries were renumbered."""
     lines = chained([*words, {"last": 1}])
     place = data.draw(st.integers(0, len(words) - 1))
     del lines[place]
@@ -83,7 +82,7 @@ def test_a_missing_line_is_found(words, data, count_again):
 
 @given(CHAINS, WORDS, st.data(), st.booleans())
 def test_an_added_line_is_found(words, said, data, count_again):
-    """A line that was slipped in breaks the chain right behind it."""
+    """The chain breaks right after it."""
     lines = chained([*words, {"last": 1}])
     place = data.draw(st.integers(0, len(words)))
     previous = lines[place - 1].digest if place else GENESIS
@@ -99,7 +98,7 @@ def test_an_added_line_is_found(words, said, data, count_again):
 
 @given(CHAINS, st.data(), st.booleans())
 def test_lines_that_changed_places_are_found(words, data, count_again):
-    """Two lines in another order break the chain at the first of them."""
+    """The chain breaks at the first of the two."""
     lines = chained([*words, {"last": 1}])
     place = data.draw(st.integers(0, len(lines) - 2))
     lines[place], lines[place + 1] = lines[place + 1], lines[place]
@@ -109,6 +108,6 @@ def test_lines_that_changed_places_are_found(words, data, count_again):
 
 
 def test_the_digest_covers_the_line_before():
-    """The same words have another digest behind another line."""
+    """The same text has another digest after another entry."""
     words = {"action": "run_requested"}
     assert link(GENESIS, words) != link("1" * 64, words)

@@ -1,4 +1,4 @@
-"""Is it told how long the same step took, and no other?"""
+"""Tests of the recorded duration of the same step."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ DONE = a_step_record("0001_a", state=StepState.APPLIED, duration_ms=42)
 
 
 def key_of(step: StepRecord) -> StepKey:
-    """Return what tells a step from others."""
+    """Return the key that identifies a step."""
     return step.app, step.name, step.direction, step.digest
 
 
 def on_record(step: StepRecord, **changes: Any) -> str:
-    """Put a run of this step on record, that has come to its end; return its id."""
+    """Record an ended run of this step; return its id."""
     run, _ = runs.create_run(a_new_run(steps=(step,), **changes))
     return runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED}).id
 
 
 def test_the_newest_run_tells_wherever_it_was(database):
-    """On another database as well, and though a later step of that run has failed."""
+    """On another database as well, and even if a later step of that run has failed."""
     on_record(a_step_record("0001_a", state=StepState.APPLIED, duration_ms=9))
     run = on_record(DONE, database="other")
     (took,) = previous_durations([key_of(DONE)]).values()
@@ -50,7 +50,7 @@ def test_the_newest_run_tells_wherever_it_was(database):
     ],
 )
 def test_what_is_not_the_same_tells_nothing(database, changes):
-    """Nor does a step that did not come to its end, or was resumed in its middle."""
+    """Nor does a step that did not complete, or was resumed midway."""
     facts = {"state": StepState.APPLIED, "duration_ms": 42, **changes}
     on_record(a_step_record("0001_a", **facts))
     assert previous_durations([key_of(DONE)]) == {}
@@ -63,7 +63,7 @@ def test_what_was_only_recorded_tells_nothing(database):
 
 
 def test_a_plan_says_how_long_its_steps_took(history):
-    """By the digest of their source."""
+    """Steps are matched by the digest of their source."""
     history.table("0001_a", "shelf")
     (step,) = detailed_plan(PlanRequest()).steps
     assert step.estimate is None

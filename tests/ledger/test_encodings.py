@@ -1,4 +1,4 @@
-"""A ledger in a database that cannot store every character keeps every text."""
+"""Tests that a ledger in a database with a limited encoding keeps every text."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ ENCODINGS: dict[str, dict[str, str | None]] = {
 def ledger(
     request: Any, database: None, monkeypatch: Any, settings: Any
 ) -> Iterator[tuple[str, str | None]]:
-    """Give an alias whose database, which holds the ledger, has another encoding, and what
-    it makes of `TRAIN`."""
+    """Return an alias whose database, which is the ledger's, has another encoding, and the
+    stored form of `TRAIN`."""
     expected = ENCODINGS.get(vendor(), {})
     if request.param not in expected:
         pytest.skip(f"{request.param} is not an encoding of {vendor()}")
@@ -69,7 +69,7 @@ def ledger(
 
 
 def test_every_text_is_kept_with_escapes_for_what_cannot_be_stored(ledger):
-    """What is printed, a reason, a name and an error: the run goes on, the chain holds."""
+    """Output, a reason, a name and an error: the run continues, the chain is valid."""
     alias, expected = ledger
     steps = (a_step_record("0002_a"),)
     new = a_new_run(steps=steps, reason=TRAIN, actor_name=TRAIN, build=TRAIN)
@@ -99,7 +99,7 @@ def test_every_text_is_kept_with_escapes_for_what_cannot_be_stored(ledger):
 def test_what_the_database_refuses_for_good_is_not_tried_again_and_again(
     database, monkeypatch
 ):
-    """A value that can never be written is told as such: nobody waits for it."""
+    """A value that can never be written fails with its own error, without retries."""
     if vendor() == "sqlite":
         pytest.skip("SQLite refuses no value")
     opened, _ = runs.create_run(a_new_run())
@@ -126,5 +126,5 @@ def test_what_the_database_refuses_for_good_is_not_tried_again_and_again(
     ],
 )
 def test_the_encodings_of_postgresql_are_known_to_python(name, codec):
-    """One that is not is taken for ASCII: everything else is escaped."""
+    """An unknown one is treated as ASCII: everything else is escaped."""
     assert encodings._codec_of_postgresql(name) == codec

@@ -1,4 +1,4 @@
-"""Does every line come onto the ledger, in one chain, whoever else writes?"""
+"""Tests that every entry is added to one chain, despite concurrent writers."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def _only_sqlite():
 
 
 def denied(**changes: object) -> Draft:
-    """Return a line that says that somebody was turned away."""
+    """Return an entry that records a denial."""
     facts = {"verb": "apply", "code": "forbidden"}
     return Draft(action=Action.DENIED, facts=facts, **changes)  # type: ignore[arg-type]
 
 
 def test_the_first_line_follows_the_genesis():
-    """The chain begins with sixty-four zeros."""
+    """The chain starts with sixty-four zeros."""
     write(denied(actor_name="eve"), patience=1)
     (entry,) = list_entries(before=None, limit=10)
     assert (entry.sequence, entry.previous) == (1, hashchain.GENESIS)
@@ -46,7 +46,7 @@ def test_the_first_line_follows_the_genesis():
 
 
 def test_lines_that_are_written_together_stand_together():
-    """Each follows the one before, in the order in which they were given."""
+    """Each follows the one before, in the given order."""
     write(denied(actor_name="a"), denied(actor_name="b"), patience=1)
     write(denied(actor_name="c"), patience=1)
     found = list_entries(before=None, limit=10)[::-1]
@@ -64,14 +64,14 @@ def test_a_page_ends_where_the_next_one_begins():
 
 
 def test_words_in_every_script_come_back_as_they_were():
-    """A name may have any letters, and the chain covers them."""
+    """A name may have any characters, and the chain covers them."""
     write(denied(actor_name="Łukasz 数据 🚂"), patience=1)
     assert list_entries(before=None, limit=1)[0].actor_name == "Łukasz 数据 🚂"
     assert verify().intact
 
 
 def test_writers_at_the_same_time_make_one_chain_without_gaps():
-    """Six threads with four lines each: twenty-four lines, numbered without a gap."""
+    """Six threads with four entries each: twenty-four entries, numbered without a gap."""
 
     def append(writer: int) -> None:
         for number in range(4):
@@ -90,7 +90,7 @@ def test_writers_at_the_same_time_make_one_chain_without_gaps():
 
 
 def test_a_line_that_is_there_already_is_not_written_twice():
-    """One draft has one place: a second write of it fails rather than doubles."""
+    """A draft has one position: a second write of it fails instead of doubling."""
     draft = denied()
     write(draft, patience=1)
     with pytest.raises(IntegrityError):
@@ -99,7 +99,7 @@ def test_a_line_that_is_there_already_is_not_written_twice():
 
 
 def test_a_note_goes_to_the_log_as_well(caplog):
-    """Whoever collects logs has every denial there, as JSON."""
+    """A log collector receives every denial, as JSON."""
     with caplog.at_level(logging.INFO, "migration_route.ledger"):
         write_if_possible(denied(actor_name="eve"))
     (record,) = caplog.records
@@ -109,14 +109,14 @@ def test_a_note_goes_to_the_log_as_well(caplog):
 
 
 def test_a_note_makes_no_ledger(empty_database):
-    """Somebody without any right must not bring tables into a database."""
+    """A request without any right must not create tables in a database."""
     write_if_possible(denied())
     assert connections[empty_database].introspection.table_names() == []
 
 
 @only_sqlite
 def test_a_note_on_a_locked_file_waits_beside_it():
-    """While a migration holds the file, the line is left in the folder, whole."""
+    """While a migration locks the file, the complete entry is stored in the folder."""
     folder = spool.spool_dir("default")
     with written_by_another():
         write_if_possible(denied(actor_name="eve"))
@@ -130,7 +130,8 @@ def test_a_note_on_a_locked_file_waits_beside_it():
 @only_sqlite
 @pytest.mark.parametrize("writer", ["write", "open_run", "move"])
 def test_the_next_writer_takes_in_what_was_left(writer):
-    """Whoever writes next, the line comes onto the chain, once, and the folder goes."""
+    """The next writer, whichever it is, adds the entry to the chain, once, and removes the
+    folder."""
     folder = spool.spool_dir("default")
     run = runs.create_run(a_new_run())[0].id if writer == "move" else ""
     with written_by_another():
@@ -152,7 +153,7 @@ def test_the_next_writer_takes_in_what_was_left(writer):
 
 @only_sqlite
 def test_what_was_left_is_not_taken_in_twice():
-    """A writer that ended between the commit and the sweep leaves the file there."""
+    """A writer that ended between the commit and the cleanup leaves the file behind."""
     folder = spool.spool_dir("default")
     with written_by_another():
         write_if_possible(denied(actor_name="eve"))
@@ -168,7 +169,7 @@ def test_what_was_left_is_not_taken_in_twice():
 
 @only_sqlite
 def test_many_notes_on_a_locked_file_are_all_kept():
-    """Nothing is lost, and they are taken in in the order in which they came."""
+    """Nothing is lost, and they are added in their order of arrival."""
     with written_by_another():
         assert (
             at_once(5, lambda n: write_if_possible(denied(actor_name=f"eve {n}")))
@@ -184,7 +185,7 @@ def test_many_notes_on_a_locked_file_are_all_kept():
 
 @only_sqlite
 def test_a_note_never_fails(tmp_path):
-    """A database that is not there, in a folder that is not there: a log line, no more."""
+    """With an unavailable database and an unavailable folder there is only a log line."""
     nowhere = connections["default"].copy()
     nowhere.settings_dict = {**nowhere.settings_dict, "NAME": str(tmp_path / "no" / "x.db")}
     usual = connections["default"]
@@ -197,7 +198,7 @@ def test_a_note_never_fails(tmp_path):
 
 
 def test_a_note_on_a_server_that_is_gone_is_logged(caplog):
-    """A door must answer 403 even where the ledger cannot be written."""
+    """An interface must respond with 403 even where the ledger cannot be written."""
     if vendor() == "sqlite":
         pytest.skip("SQLite has no server")
     gone = connections["default"].copy()
@@ -208,11 +209,11 @@ def test_a_note_on_a_server_that_is_gone_is_logged(caplog):
         write_if_possible(denied())
     finally:
         connections["default"] = usual
-    assert "could not be written" in caplog.text
+    assert "Writing to the ledger failed" in caplog.text
 
 
 def test_another_error_than_a_lost_race_is_raised():
-    """Only a place that another writer took is tried again."""
+    """Only a position that another writer has used is retried."""
     attempts = []
 
     def fail() -> None:
@@ -220,7 +221,7 @@ def test_another_error_than_a_lost_race_is_raised():
         raise OperationalError(2006, "gone")
 
     with pytest.raises(OperationalError):
-        entries.retrying(fail)
+        entries.retry_on_conflict(fail)
     assert len(attempts) == 1
 
 
@@ -234,4 +235,4 @@ def test_the_second_of_two_simultaneous_inserts_is_tried_again():
             raise OperationalError(1213, "Deadlock found")
         return "written"
 
-    assert entries.retrying(once) == "written"
+    assert entries.retry_on_conflict(once) == "written"

@@ -1,4 +1,4 @@
-"""Can whoever has nothing but the file tell whether it is the ledger as it was written?"""
+"""Tests that an exported file alone is enough to verify the ledger."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from migration_route.core.errors import InvalidRequest
-from migration_route.ledger.hashchain import GENESIS, Line, link, verify_export, written
+from migration_route.ledger.hashchain import GENESIS, Line, export_line, link, verify_export
 
 
 def an_export(count: int = 3) -> list[bytes]:
-    """Return the lines of a chain of so many entries."""
+    """Return the lines of a chain of that many entries."""
     lines, previous = [], GENESIS
     for sequence in range(1, count + 1):
         words = {
@@ -26,18 +26,18 @@ def an_export(count: int = 3) -> list[bytes]:
         line = Line(
             sequence=sequence, words=words, previous=previous, digest=link(previous, words)
         )
-        lines.append(written(line))
+        lines.append(export_line(line))
         previous = line.digest
     return lines
 
 
 def changed(line: bytes, **words: object) -> bytes:
-    """Return the line with other words."""
+    """Return the line with changed fields."""
     return json.dumps({**json.loads(line), **words}).encode()
 
 
 def test_a_whole_export_holds():
-    """The digest of its last line is told: it is compared with another record."""
+    """The digest of its last line is returned, for comparison with another record."""
     lines = an_export()
     found = verify_export(lines)
     assert (found.entries, found.broken) == (3, None)
@@ -46,7 +46,7 @@ def test_a_whole_export_holds():
 
 
 def test_the_lines_of_the_documents_verify_it_too(tmp_path, monkeypatch):
-    """As they are written: they find no fault in a whole export, and one in a changed."""
+    """Verbatim: they accept an export, and detect a change."""
     page = Path(__file__).parents[2] / "docs" / "how-to" / "verify-the-ledger-elsewhere.md"
     (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     file = tmp_path / "ledger.jsonl"
@@ -62,7 +62,7 @@ def test_the_lines_of_the_documents_verify_it_too(tmp_path, monkeypatch):
 
 
 def test_another_way_of_writing_json_is_no_change():
-    """What counts is what a line says."""
+    """Only the values of a line count."""
     assert verify_export([changed(line) for line in an_export()]).broken is None
 
 
@@ -87,6 +87,6 @@ def test_a_change_is_found_with_its_place(tamper, place):
     "text", [b"", b"{", b"[]", b'"x"', b"{}", b"\xff", b'{"sequence": true, "digest": ""}']
 )
 def test_what_is_no_export_is_told_with_its_line(text):
-    """A file that broke off is not taken for a whole one."""
+    """A truncated file is not accepted as complete."""
     with pytest.raises(InvalidRequest, match="Line 2 of the file"):
         verify_export([an_export()[0], text])

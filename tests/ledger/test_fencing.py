@@ -1,4 +1,4 @@
-"""A process whose run was taken over or concluded writes nothing more for it."""
+"""Tests that a process whose run was taken over or concluded writes nothing more for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from migration_route.ledger.queries import (
 )
 from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
-from migration_route.ledger.runs import clear_control, update_held, update_waiting
+from migration_route.ledger.runs import clear_control, update_paused, update_waiting
 from migration_route.ledger.verification import verify
 from migration_route.models import Run
 from tests.factories import a_new_run, a_step_record, vendor
@@ -70,7 +70,7 @@ def test_a_fenced_process_writes_no_event_no_entry_and_no_row(run, fence):
         row, lines = find_run(run.id), len(list_entries(before=None, limit=50))
         journal.event(EventKind.OUTPUT, text="after")
         journal.step(0, StepState.APPLYING)
-        for _ in range(2):  # it does not become another fault by being repeated
+        for _ in range(2):  # a repetition raises the same error
             with pytest.raises(ClaimLost):
                 journal.flush()
     assert [event.text for event in list_events(run.id, after=0, limit=9)] == ["before"]
@@ -84,7 +84,7 @@ def test_a_fenced_process_writes_no_event_no_entry_and_no_row(run, fence):
     "write",
     [
         lambda run: update_waiting(run.id, run.carrier, {"a": 1}),
-        lambda run: update_held(run.id, run.carrier, {"a": 1}, ""),
+        lambda run: update_paused(run.id, run.carrier, {"a": 1}, ""),
         lambda run: clear_control(run.id, run.carrier, ControlRequest.HOLD),
         lambda run: runs.move(
             run.id,
@@ -97,7 +97,7 @@ def test_a_fenced_process_writes_no_event_no_entry_and_no_row(run, fence):
     ids=["waiting", "held", "request", "state", "check"],
 )
 def test_every_other_write_of_a_fenced_process_is_refused(run, fence, write):
-    """Whichever way a supervisor writes to the row, the claim is checked."""
+    """Every way of writing to the row checks the claim."""
     fence(run)
     row = find_run(run.id)
     with pytest.raises(ClaimLost):
@@ -106,7 +106,7 @@ def test_every_other_write_of_a_fenced_process_is_refused(run, fence, write):
 
 
 def test_a_lost_run_is_still_its_process_s_until_it_is_taken_over(run):
-    """A heartbeat that stops proves nothing: the process may only have been slow."""
+    """A missing heartbeat proves nothing: the process may only have been slow."""
     runs.move(run.id, to=RunState.LOST, expected={RunState.RUNNING})
     with using_private_connection("default"):
         journal = RunLog(run)
@@ -115,7 +115,7 @@ def test_a_lost_run_is_still_its_process_s_until_it_is_taken_over(run):
 
 
 def test_of_two_that_take_a_lost_run_over_one_does(run):
-    """The second one reads a claim that is not the one it has seen."""
+    """The second one finds another claim than the one it has read."""
     runs.move(run.id, to=RunState.LOST, expected={RunState.RUNNING})
     seen = find_run(run.id)
     first = claims.take_over(seen)
@@ -178,7 +178,9 @@ def test_an_entry_names_the_state_that_its_transition_replaced(run):
     other = threading.Thread(target=fail)
     with using_private_connection("default"), transaction.atomic():
         change = runs.Change()
-        runs.moved("default", run.id, RunState.CANCELLING, {RunState.RUNNING}, change)
+        runs.move_in_transaction(
+            "default", run.id, RunState.CANCELLING, {RunState.RUNNING}, change
+        )
         other.start()
         assert not ends.wait(0.5)
     other.join(10)
@@ -209,7 +211,7 @@ def test_a_heartbeat_of_another_clock_does_not_keep_a_run_alive(run, hours):
 def test_a_host_whose_clock_is_wrong_writes_the_time_of_the_database(
     run, monkeypatch, hours
 ):
-    """Heartbeats, events and entries carry the time of the ledger, not of the host."""
+    """Heartbeats, events and entries have the time of the ledger, not of the host."""
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has no clock of its own")
 

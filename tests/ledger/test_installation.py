@@ -1,4 +1,4 @@
-"""Do the ledger's tables come by the first write, once, and never by a read?"""
+"""Tests that the first write installs the ledger's tables, once, and no read does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ READ = {"Authorization": "Bearer reader-secret"}
 
 
 def test_an_empty_database_gets_its_tables_and_a_record_of_them(empty_database):
-    """Only our own tables come, and Django's own record of them."""
+    """Only this package's tables are created, and Django's own record of them."""
     assert not is_installed(empty_database)
     assert install()
     assert is_installed(empty_database)
@@ -37,7 +37,7 @@ def test_an_empty_database_gets_its_tables_and_a_record_of_them(empty_database):
 
 
 def test_installing_again_does_nothing(empty_database):
-    """What is there stays, with everything in it."""
+    """Existing tables stay, with all of their rows."""
     install()
     write(Draft(action=Action.LEDGER_INSTALLED), patience=1)
     assert not install()
@@ -45,7 +45,7 @@ def test_installing_again_does_nothing(empty_database):
 
 
 def test_of_several_at_once_one_makes_the_tables(empty_database):
-    """Four threads begin on an empty database; none fails, the tables come once."""
+    """Four threads start on an empty database; none fails, the tables are created once."""
     answers = at_once(4, lambda _: install())
     assert all(isinstance(answer, bool) for answer in answers), answers
     assert any(answers)
@@ -55,13 +55,13 @@ def test_of_several_at_once_one_makes_the_tables(empty_database):
 def test_installing_waits_for_the_lock_and_then_names_what_is_in_the_way(
     empty_database, settings
 ):
-    """Another run may be at work on that database."""
+    """Another run may be active on that database."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LOCK_WAIT": "200ms"}
     connection = private_connection(empty_database)
     lock = vendor_of(empty_database).lock(connection, LockSlot.SUPERVISOR)
     try:
         assert lock.try_acquire()
-        with pytest.raises(ActiveRun, match="must be installed"):
+        with pytest.raises(ActiveRun, match="cannot be installed"):
             install()
         assert lock.release()
         assert install()
@@ -72,12 +72,12 @@ def test_installing_waits_for_the_lock_and_then_names_what_is_in_the_way(
 def test_installing_does_not_wait_for_a_run_that_began_when_all_was_there(
     empty_database, settings, monkeypatch
 ):
-    """The one who installed has given the lock to a run, which may keep it for long."""
+    """The installer has passed the lock to a run, which may hold it for long."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LOCK_WAIT": "20s"}
     connection = private_connection(empty_database)
     lock = vendor_of(empty_database).lock(connection, LockSlot.SUPERVISOR)
     look = bootstrap._is_up_to_date
-    earlier: list[bool] = []  # what this process saw when it looked first
+    earlier: list[bool] = []  # what this process found at its first check
 
     def looks(alias):
         return earlier.pop() if earlier else look(alias)
@@ -105,14 +105,14 @@ def test_installing_does_not_wait_for_a_run_that_began_when_all_was_there(
     ],
 )
 def test_a_read_creates_nothing(empty_database, path):
-    """Every reading call answers, and the database stays empty."""
+    """Every reading call responds, and the database stays empty."""
     answer = Client().get(f"/migrations/api/v1/{path}", headers=READ)
     assert answer.status_code in {200, 404, 503}
     assert tables(empty_database) == set()
 
 
 def test_every_reading_function_works_without_a_table(empty_database):
-    """Nothing is known, and nothing fails."""
+    """The results are empty, and nothing fails."""
     assert queries.list_runs(database=None, before=None, limit=5) == []
     assert queries.active_runs() == {}
     assert queries.unresolved_runs() == {}
@@ -123,7 +123,7 @@ def test_every_reading_function_works_without_a_table(empty_database):
 
 
 def test_a_database_that_is_gone_is_unavailable_not_empty(database):
-    """No answer is not the same as no ledger."""
+    """No response is not the same as no ledger."""
     usual = connections["default"]
     gone = usual.copy()
     nowhere = (

@@ -1,4 +1,4 @@
-"""Does everything that a worker tells come onto the record, in order, once?"""
+"""Tests that every message of a worker is recorded in order, once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 @pytest.fixture
 def run() -> Iterator[RunRecord]:
-    """Give a run of two steps that is running."""
+    """Return a running run of two steps."""
     steps = (a_step_record("0002_a"), a_step_record("0003_b"))
     opened, _ = runs.create_run(a_new_run(steps=steps))
     yield runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
@@ -51,7 +51,8 @@ only_sqlite = pytest.mark.usefixtures("_only_sqlite")
 
 @contextmanager
 def journal_of(run: RunRecord) -> Iterator[RunLog]:
-    """Give a journal as a supervisor keeps it: on an impatient connection of its own."""
+    """Yield a journal as a supervisor uses it: on its own connection with a short
+    timeout."""
     with using_private_connection("default", patience=0.05):
         yield RunLog(find_run(run.id))
 
@@ -62,7 +63,7 @@ def told(run: RunRecord) -> list[tuple[int, str]]:
 
 
 def test_events_come_in_order_with_their_numbers(run):
-    """Numbers rise by one from one, over several batches."""
+    """Numbers start at one and increase by one, across several batches."""
     with journal_of(run) as journal:
         for word in "abc":
             journal.event(EventKind.OUTPUT, text=word)
@@ -76,7 +77,7 @@ def test_events_come_in_order_with_their_numbers(run):
 
 
 def test_each_event_is_chained_to_the_one_before(run):
-    """From the genesis on, also over the end of one journal and the start of the next."""
+    """From the genesis on, also across the end of one journal and the start of the next."""
     for word in "ab":
         with journal_of(run) as journal:
             journal.event(EventKind.OUTPUT, text=word, facts={"stream": "stdout"})
@@ -96,7 +97,7 @@ def test_each_event_is_chained_to_the_one_before(run):
 
 
 def test_a_step_goes_from_its_intent_to_its_outcome(run):
-    """Both are entries; the outcome vouches for the events up to it."""
+    """Both are entries; the outcome covers the events up to it."""
     error = StepError(type="DataError", message="too long", operation=1)
     with journal_of(run) as journal:
         journal.event(EventKind.STEP_STARTED, step=0)
@@ -116,7 +117,7 @@ def test_a_step_goes_from_its_intent_to_its_outcome(run):
 
 
 def test_nothing_is_flushed_twice(run):
-    """A flush without news writes the heartbeat alone."""
+    """A flush without new events only writes the heartbeat."""
     with journal_of(run) as journal:
         journal.event(EventKind.OUTPUT, text="a")
         journal.flush()
@@ -127,7 +128,7 @@ def test_nothing_is_flushed_twice(run):
 
 
 def test_another_writer_takes_the_next_place_and_the_journal_the_one_behind(run):
-    """Entries of the doors and of the supervisor are one chain."""
+    """Entries of the interfaces and of the supervisor are one chain."""
     with journal_of(run) as journal:
         for position in range(2):
             journal.step(position, StepState.APPLYING)
@@ -140,7 +141,8 @@ def test_another_writer_takes_the_next_place_and_the_journal_the_one_behind(run)
 
 
 def test_a_lost_answer_doubles_nothing(run):
-    """The write came in, its answer did not: the next flush knows what is there."""
+    """The write was committed, its response was lost: the next flush finds what is
+    stored."""
     with journal_of(run) as first, journal_of(run) as second:
         first.event(EventKind.OUTPUT, text="a")
         first.step(0, StepState.APPLYING)
@@ -161,7 +163,7 @@ def test_a_lost_answer_doubles_nothing(run):
     ids=["letters", "NUL", "escape", "replacement", "long", "empty"],
 )
 def test_whatever_is_printed_can_be_kept(run, text):
-    """A line of output that a database cannot store must not stop the record."""
+    """A line of output that a database cannot store must not stop the recording."""
     with journal_of(run) as journal:
         journal.event(EventKind.OUTPUT, text=text, facts={"stream": "stdout", "raw": text})
         journal.step(0, StepState.FAILED, error=StepError(type="Error", message=text))
@@ -173,7 +175,7 @@ def test_whatever_is_printed_can_be_kept(run, text):
 
 
 def test_a_session_that_is_ended_by_the_server_loses_nothing(run):
-    """An administrator ends the session: one flush fails, and the next is whole."""
+    """An administrator ends the session: one flush fails, and the next is complete."""
     if vendor() == "sqlite":
         pytest.skip("SQLite has no server")
     kill, which = "KILL %s", "SELECT CONNECTION_ID()"
@@ -196,7 +198,7 @@ def test_a_session_that_is_ended_by_the_server_loses_nothing(run):
     assert verify().intact
 
 
-# --- while a migration holds the SQLite file ----------------------------------------
+# --- while a migration locks the SQLite file ------------------------------------------
 
 
 @only_sqlite
@@ -221,7 +223,7 @@ def test_what_the_file_cannot_take_is_left_beside_it_and_read_at_once(run):
 
 @only_sqlite
 def test_it_is_taken_into_the_tables_when_they_are_free(run):
-    """Nothing is lost, nothing doubled, and the file goes."""
+    """Nothing is lost, nothing doubled, and the file is removed."""
     folder = spool.spool_dir("default")
     with journal_of(run) as journal:
         with written_by_another():
@@ -252,7 +254,7 @@ def test_the_heart_is_seen_to_beat_beside_a_locked_file(run):
 
 @only_sqlite
 def test_the_next_supervisor_takes_up_what_a_dead_one_left(run):
-    """Its lines are neither lost nor doubled, and the chain goes on behind them."""
+    """Its events are neither lost nor doubled, and the chain continues after them."""
     with written_by_another(), journal_of(run) as dead:
         dead.event(EventKind.OUTPUT, text="a")
         dead.step(0, StepState.APPLYING)
@@ -286,7 +288,7 @@ def test_what_was_left_is_not_doubled_when_the_next_supervisor_has_to_wait_too(r
 
 @only_sqlite
 def test_a_line_that_a_dead_supervisor_did_not_finish_spoils_nothing(run):
-    """It was killed in mid-write; what comes behind can be read, and all is taken in."""
+    """It was killed while writing; later lines can be read, and all are imported."""
     path = spool.spool_dir("default") / f"run-{run.id}.jsonl"
     with written_by_another(), journal_of(run) as dead:
         dead.event(EventKind.OUTPUT, text="a")
@@ -305,7 +307,7 @@ def test_a_line_that_a_dead_supervisor_did_not_finish_spoils_nothing(run):
 
 @only_sqlite
 def test_a_journal_that_took_in_everything_leaves_no_folder(run):
-    """Beside the database stands nothing that anybody has to explain."""
+    """No file beside the database is left."""
     with journal_of(run) as journal:
         with written_by_another():
             journal.event(EventKind.OUTPUT, text="a")

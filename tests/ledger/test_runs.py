@@ -1,4 +1,4 @@
-"""Does a run begin once, and go from state to state by compare-and-set?"""
+"""Tests that a run is created once, and changes its state by compare-and-set."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ UNKNOWN = "0" * 32
 
 
 def test_a_run_begins_queued_with_its_request_on_record():
-    """Row and entry come together: who, what, from where and why."""
+    """Row and entry are created together: who, what, from where and why."""
     run, is_new = runs.create_run(a_new_run())
     assert is_new
     assert (run.state, run.steps, run.last_event) == (RunState.QUEUED, a_new_run().steps, 0)
@@ -57,7 +57,7 @@ def test_a_run_begins_queued_with_its_request_on_record():
 
 
 def test_of_twenty_at_once_one_wins():
-    """Nineteen are told which run owns the database; there is one row and one entry."""
+    """Nineteen get the run that owns the database; there is one row and one entry."""
     found = at_once(20, lambda _: runs.create_run(a_new_run()))
     won = [answer for answer in found if isinstance(answer, tuple)]
     lost = [answer for answer in found if isinstance(answer, ActiveRun)]
@@ -70,7 +70,7 @@ def test_of_twenty_at_once_one_wins():
 
 
 def test_another_database_has_a_run_of_its_own():
-    """One run per database, not one run."""
+    """The limit is one run per database."""
     runs.create_run(a_new_run())
     runs.create_run(a_new_run(database="other"))
     assert set(active_runs()) == {"default", "other"}
@@ -78,7 +78,7 @@ def test_another_database_has_a_run_of_its_own():
 
 @pytest.mark.parametrize("state", sorted(ENDED_STATES))
 def test_a_run_that_has_ended_owns_nothing(state):
-    """The next one may begin."""
+    """The next one may start."""
     run, _ = runs.create_run(a_new_run())
     moved = runs.move(run.id, to=state, expected={RunState.QUEUED})
     assert not moved.is_active
@@ -89,7 +89,7 @@ def test_a_run_that_has_ended_owns_nothing(state):
 
 @pytest.mark.parametrize("state", sorted(ACTIVE_STATES - {RunState.QUEUED}))
 def test_a_run_that_is_active_owns_its_database(state):
-    """Whatever it waits for, nobody else begins."""
+    """Whatever it waits for, no other run starts."""
     run, _ = runs.create_run(a_new_run())
     moved = runs.move(run.id, to=state, expected={RunState.QUEUED})
     assert moved.is_active
@@ -102,12 +102,12 @@ def test_a_run_that_is_active_owns_its_database(state):
 
 
 def keyed(**changes: object) -> runs.NewRun:
-    """Return a run that is asked for with an Idempotency-Key."""
+    """Return a run that is requested with an Idempotency-Key."""
     return a_new_run(**{"idempotency_key": "k" * 64, **changes})
 
 
 def test_the_same_key_and_request_is_the_same_run():
-    """Also after it has ended, and nothing is written for the repetition."""
+    """Also after it has ended, and the repetition writes nothing."""
     run, _ = runs.create_run(keyed())
     assert runs.create_run(keyed()) == (run, False)
     ended = runs.move(run.id, to=RunState.SUCCEEDED, expected={RunState.QUEUED})
@@ -117,7 +117,7 @@ def test_the_same_key_and_request_is_the_same_run():
 
 
 def test_the_same_key_with_another_request_is_refused():
-    """A key stands for one request; the run that it began is named."""
+    """A key belongs to one request; the error names its run."""
     run, _ = runs.create_run(keyed())
     with pytest.raises(IdempotencyMismatch) as refused:
         runs.create_run(keyed(request_digest="d" * 64))
@@ -136,7 +136,7 @@ def test_another_key_begins_another_run():
 
 
 def test_the_same_request_ten_times_at_once_is_one_run():
-    """A client that lost patience and sent it again gets the one run ten times."""
+    """A client that timed out and sent it again gets the one run ten times."""
     found = at_once(10, lambda _: runs.create_run(keyed()))
     assert all(isinstance(answer, tuple) for answer in found), found
     assert len({run.id for run, _ in found}) == 1
@@ -144,7 +144,7 @@ def test_the_same_request_ten_times_at_once_is_one_run():
 
 
 def test_a_key_with_two_requests_at_once_begins_one_of_them():
-    """Five of each: one kind has its run, the other is told of the mismatch."""
+    """Five of each: one request gets its run, the other a mismatch."""
     bodies = ["c" * 64, "d" * 64]
     found = at_once(10, lambda n: runs.create_run(keyed(request_digest=bodies[n % 2])))
     won = [answer for answer in found if isinstance(answer, tuple)]
@@ -153,7 +153,7 @@ def test_a_key_with_two_requests_at_once_begins_one_of_them():
     assert len({run.id for run, _ in won}) == 1
 
 
-# --- from state to state ------------------------------------------------------------
+# --- transitions ----------------------------------------------------------------------
 
 
 def test_a_transition_writes_row_and_entry_together():
@@ -186,7 +186,7 @@ def test_a_transition_writes_row_and_entry_together():
 
 
 def test_a_run_in_another_state_stays_there():
-    """The state that it is in is told, and nothing is written."""
+    """The error names its state, and nothing is written."""
     run, _ = runs.create_run(a_new_run())
     with pytest.raises(InvalidState, match="is queued") as refused:
         runs.move(run.id, to=RunState.SUCCEEDED, expected={RunState.RUNNING})
@@ -196,7 +196,7 @@ def test_a_run_in_another_state_stays_there():
 
 
 def test_of_many_at_once_one_moves_it():
-    """Ten want to end it, each in its own way; one does."""
+    """Ten try to end it, each in its own way; one does."""
     run, _ = runs.create_run(a_new_run())
     ends = [RunState.CANCELLED, RunState.FAILED]
     found = at_once(
@@ -208,7 +208,7 @@ def test_of_many_at_once_one_moves_it():
 
 
 def test_an_unknown_run_cannot_be_moved_or_found():
-    """The answer is the same for reading and writing."""
+    """The error is the same for reading and writing."""
     with pytest.raises(UnknownRun):
         runs.move(UNKNOWN, to=RunState.FAILED, expected={RunState.QUEUED})
     with pytest.raises(UnknownRun):
@@ -216,7 +216,7 @@ def test_an_unknown_run_cannot_be_moved_or_found():
 
 
 def test_a_reason_to_wait_goes_with_the_next_transition():
-    """What a run waited for is not shown when it runs."""
+    """The reason for waiting is not shown when the run is running."""
     run, _ = runs.create_run(a_new_run())
     waits = runs.Change(waiting_reason="lock")
     waiting = runs.move(
@@ -239,7 +239,7 @@ def test_ids_sort_by_time_and_never_repeat():
 
 
 def test_runs_are_listed_newest_first_by_page():
-    """Of all databases or one, older than a cursor."""
+    """Of all databases or one, before a cursor."""
     ids = []
     for database in ("default", "other", "default"):
         run, _ = runs.create_run(a_new_run(database=database))
@@ -253,7 +253,7 @@ def test_runs_are_listed_newest_first_by_page():
 
 
 def test_the_last_partial_run_is_the_unresolved_one():
-    """Until it is reconciled."""
+    """Until it is resolved."""
     run, _ = runs.create_run(a_new_run())
     runs.move(run.id, to=RunState.PARTIAL, expected={RunState.QUEUED})
     assert unresolved_runs() == {"default": run.id}

@@ -1,4 +1,4 @@
-"""Is every change to the ledger found, whoever made it?"""
+"""Tests that every change to the ledger is detected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 @pytest.fixture
 def run() -> str:
-    """Put a whole run on record: request, step, events, end."""
+    """Record a whole run: request, step, events, end."""
     opened, _ = runs.create_run(a_new_run())
     runs.move(opened.id, to=RunState.RUNNING, expected={RunState.QUEUED})
     with using_private_connection("default"):
@@ -37,18 +37,17 @@ def run() -> str:
 
 
 def test_a_ledger_that_nobody_touched_is_intact(run):
-    """Five entries hold: request, running, step started, step finished, succeeded."""
+    """Five entries are valid: request, running, step started, step finished, succeeded."""
     found = verify()
     assert (found.intact, found.entries, found.broken) == (True, 5, None)
 
 
 def test_an_empty_ledger_is_intact():
-    """There is nothing that could be wrong."""
     assert (verify().intact, verify().entries) == (True, 0)
 
 
 def test_no_ledger_is_intact(empty_database):
-    """Where nothing was ever written, reading makes no tables and finds no fault."""
+    """Where nothing was ever written, a read creates no tables and finds no error."""
     assert (verify().intact, verify().entries) == (True, 0)
 
 
@@ -74,7 +73,7 @@ CHANGES = [
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 @pytest.mark.parametrize("sequence", [1, 4, 5])
 def test_a_changed_entry_is_found(run, changes, sequence):
-    """Whichever column, whichever line: the first one that does not hold is named."""
+    """For any column and any entry: the first invalid one is named."""
     assert Entry.objects.filter(sequence=sequence).update(**changes) == 1
     found = verify()
     assert not found.intact
@@ -85,7 +84,7 @@ def test_a_changed_entry_is_found(run, changes, sequence):
 
 @pytest.mark.parametrize("sequence", [1, 2, 4])
 def test_a_removed_entry_is_found(run, sequence):
-    """A gap is where the chain breaks."""
+    """The chain breaks at the gap."""
     Entry.objects.filter(sequence=sequence).delete()
     found = verify()
     assert found.broken is not None
@@ -93,7 +92,7 @@ def test_a_removed_entry_is_found(run, sequence):
 
 
 def test_an_entry_that_was_removed_with_the_others_counted_again_is_found(run):
-    """Numbers can be made to fit, digests cannot."""
+    """Numbers can be adjusted, digests cannot."""
     Entry.objects.filter(sequence=2).delete()
     for sequence in (3, 4, 5):
         Entry.objects.filter(sequence=sequence).update(sequence=sequence - 1)
@@ -120,7 +119,7 @@ def test_an_entry_that_was_removed_with_the_others_counted_again_is_found(run):
 )
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_changed_event_is_found(run, changes, number):
-    """What a step printed is vouched for by the line that ends the step."""
+    """The entry that ends a step covers its events."""
     assert Event.objects.filter(run=run, number=number).update(**changes) == 1
     found = verify()
     assert not found.intact
@@ -129,13 +128,13 @@ def test_a_changed_event_is_found(run, changes, number):
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_removed_event_is_found(run, number):
-    """An event that is missing breaks the promise of the line that ends its step."""
+    """A missing event contradicts the entry that ends its step."""
     Event.objects.filter(run=run, number=number).delete()
     assert not verify().intact
 
 
 def test_a_changed_event_behind_the_last_step_is_found(run):
-    """Also what comes after the last step cannot be rewritten."""
+    """Events after the last step cannot be rewritten either."""
     assert Event.objects.filter(run=run, number=4).update(text="failed") == 1
     assert not verify().intact
 
@@ -148,7 +147,7 @@ def test_verifying_needs_no_memory_of_the_whole(run, django_assert_max_num_queri
 
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_it_is_read_whole_in_batches(run, size, monkeypatch):
-    """Not one line is left out where one batch ends and the next begins."""
+    """No entry is skipped at the boundary of two batches."""
     monkeypatch.setattr(verification, "_BATCH", size)
     assert (verify().intact, verify().entries) == (True, 5)
     Entry.objects.filter(sequence=5).update(actor_name="somebody else")

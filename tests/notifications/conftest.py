@@ -1,4 +1,4 @@
-"""What do the tests of telling share? Somebody who listens, and the setting for it."""
+"""Fixtures of the tests of notifications: a receiver, and the setting for it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ SECRET = "planted-secret-of-the-webhook"
 
 @pytest.fixture
 def receiver():
-    """Somebody who listens."""
     with Receiver() as found:
         yield found
 
 
 @pytest.fixture
 def tell(settings: Any) -> Callable[..., None]:
-    """Let these webhooks be told: a dict for each, over what all of them say."""
+    """Return a function that configures webhooks: a dict for each, over common defaults."""
 
     def told(*webhooks: dict[str, Any], **more: Any) -> None:
         usual = {"insecure": True, "secret": SECRET, "events": "*", "timeout": "2s"}
         settings.MIGRATION_ROUTE = {
             **settings.MIGRATION_ROUTE,
-            "LAUNCHER": "inline",  # no process of its own tells anything here
+            "LAUNCHER": "inline",  # no other process sends anything here
             "WEBHOOKS": [{**usual, **webhook} for webhook in webhooks],
             **more,
         }
@@ -38,6 +37,6 @@ def tell(settings: Any) -> Callable[..., None]:
 
 @pytest.fixture(autouse=True)
 def _settled():
-    """Let no signal of one test arrive in another."""
+    """Deliver the signals of a test before it ends."""
     yield
     assert signals.settle(10)

@@ -1,4 +1,4 @@
-"""Does the reference name everything that is told?"""
+"""Tests that the reference names every notification."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from migration_route.api.metrics import metrics_of
 from migration_route.conf.notifications import MAIL_KEYS, WEBHOOK_KEYS
 from migration_route.core.events import DEFAULT_EVENT_TYPES, EventType, RunEvent
 from migration_route.ledger.verification import LedgerMeasure
-from migration_route.presentation.schemas.runs import HappeningMessage
+from migration_route.presentation.schemas.runs import NotificationMessage
 from migration_route.services.ledger import LedgerFigures, Measurement
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -33,7 +33,7 @@ def test_every_event_is_there_with_the_process_that_sends_it(edge):
 
 
 @pytest.mark.parametrize(
-    "word", [*HappeningMessage.__struct_fields__, *(f.name for f in fields(RunEvent))]
+    "word", [*NotificationMessage.__struct_fields__, *(f.name for f in fields(RunEvent))]
 )
 def test_every_field_is_there(word):
     assert row(TELLING, word)

@@ -1,4 +1,4 @@
-"""Is every entry that a reader would want to hear of an edge, and nothing else?"""
+"""Tests of which entries are notifications."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ UNTOLD = {
     Action.OLD_SECRET_USED,
     Action.PERMIT_ISSUED,
     Action.REHEARSAL_REQUESTED,
-    "approved",  # one of those that are needed; the last one moves the run
+    "approved",  # one of several required; the last one moves the run
 }
-"""What stands on the ledger alone, unless it moves a run."""
+"""Actions that are on the ledger only, unless they move a run."""
 
 
 def moved(before: RunState, after: RunState, **facts: object) -> tuple[EventType, ...]:
@@ -63,7 +63,7 @@ def test_a_run_starts_once_also_when_it_had_to_wait_for_its_lock():
 
 @pytest.mark.parametrize("state", sorted(ENDED_STATES))
 def test_every_ending_is_told(state):
-    """A state that is added later comes by itself."""
+    """A state that is added later is covered automatically."""
     assert EventType.RUN_ENDED in moved(RunState.RUNNING, state)
 
 

@@ -1,4 +1,4 @@
-"""Do people get an e-mail, by the same outbox and with the same patience?"""
+"""Tests of email notifications, which use the same outbox and the same retries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Failing(BaseEmailBackend):
 
 
 class Hanging(BaseEmailBackend):
-    """A mail server that says nothing."""
+    """A mail server that does not respond."""
 
     ends = threading.Event()
 
@@ -34,7 +34,7 @@ class Hanging(BaseEmailBackend):
 
 
 def backend(settings, kind: type[BaseEmailBackend]) -> None:
-    """Let the project's mail go there."""
+    """Set the email backend of the project."""
     name = f"{kind.__module__}.{kind.__qualname__}"
     if hasattr(mail, "mailers"):  # Django 6.1
         settings.MAILERS = {"default": {"BACKEND": name}}
@@ -44,7 +44,7 @@ def backend(settings, kind: type[BaseEmailBackend]) -> None:
 
 @pytest.fixture
 def mailed(database, settings, monkeypatch):
-    """Let two people be told of ends."""
+    """Notify two users of ended runs."""
     mail.outbox = []
     backend(settings, EmailBackend)
     settings.MIGRATION_ROUTE = {

@@ -1,4 +1,4 @@
-"""Does Prometheus read what is measured, and is it the truth of the tables?"""
+"""Tests that Prometheus can parse the metrics, and that they match the tables."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def of(**labels: str) -> tuple[tuple[str, str], ...]:
     ],
 )
 def test_it_needs_the_right_to_read(database, headers, status):
-    """`plan` brings `read` along."""
+    """`plan` implies `read`."""
     assert Client().get(ADDRESS, headers=headers).status_code == status
 
 

@@ -1,4 +1,5 @@
-"""Which process tells what happened, and what if it is killed, or nobody listens?"""
+"""Tests of which process delivers, and of processes that are killed or receivers that are
+down."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ STEP = ["step_started", "step_finished"]
 
 @pytest.fixture
 def told(history, project, tell):
-    """Let the processes of runs tell these webhooks as well."""
+    """Configure these webhooks for the processes of runs as well."""
 
     def told(*webhooks, **more):
         tell(*webhooks, **more)
@@ -42,7 +43,7 @@ def told(history, project, tell):
 
 
 def in_order(receiver: Receiver, run: str) -> list[str]:
-    """Return the events of a run, each once: an attempt may have been cut off."""
+    """Return the events of a run, each once: an attempt may have been interrupted."""
     return list(dict.fromkeys(receiver.events(run)))
 
 
@@ -52,7 +53,7 @@ def until_told(receiver: Receiver, run: str) -> None:
 
     def look() -> bool:
         nonlocal now
-        now += timedelta(minutes=1)  # past every lease and every pause
+        now += timedelta(minutes=1)  # after every lease and every retry delay
         deliver_due(now)
         return "run_ended" in receiver.events(run)
 
@@ -60,7 +61,7 @@ def until_told(receiver: Receiver, run: str) -> None:
 
 
 def test_the_process_of_a_run_tells_it_from_beginning_to_end(history, receiver, told):
-    """The door's process tells nothing; what the door has put on record is told as well."""
+    """The process of the request sends nothing; what it has recorded is sent as well."""
     told({"url": receiver.url})
     history.table("0001_a", "made_a")
     history.table("0002_b", "made_b")
@@ -77,7 +78,8 @@ def test_the_process_of_a_run_tells_it_from_beginning_to_end(history, receiver, 
 
 @pytest.mark.parametrize("how", ["hang", 500, "close", "down"])
 def test_a_run_ends_as_ever_when_nobody_takes_its_messages(history, told, how):
-    """Down for the whole run, up later: everything arrives, in order."""
+    """The receiver is down for the whole run, and up later: everything arrives, in
+    order."""
     history.table("0001_a", "made_a")
     name = "the team"
     if how == "down":
@@ -100,8 +102,8 @@ def test_a_run_ends_as_ever_when_nobody_takes_its_messages(history, told, how):
 def test_a_process_that_is_killed_between_record_and_message_loses_nothing(
     history, receiver, told, settings, project
 ):
-    """kill -9 while the receiver holds the first message back: the rest is told by whoever
-    comes later, and what was under way comes twice at most."""
+    """kill -9 while the receiver delays the first message: a later process sends the rest,
+    and the message in flight arrives twice at most."""
     told(
         {"url": receiver.url, "timeout": "30s"}, LAUNCHER="tests.execution.carrying.Keeper"
     )
@@ -130,7 +132,7 @@ def test_a_process_that_is_killed_between_record_and_message_loses_nothing(
 
 
 def test_what_no_run_tells_is_told_by_a_process_that_ends(history, receiver, told):
-    """As where a plan needs approval: no run's process lives then."""
+    """As where a plan needs approval: there is no process of a run then."""
     told({"url": receiver.url}, LAUNCHER="process")
     run, _ = runs.create_run(a_new_run())
     assert signals.settle(30)
@@ -154,8 +156,8 @@ def test_what_strangers_do_starts_no_process(history, receiver, told, monkeypatc
 
 
 def test_neither_secret_nor_address_is_anywhere(history, receiver, told, caplog):
-    """Not on the ledger, not in the tables, not in what processes print or log; also when
-    a migration prints its settings."""
+    """Not on the ledger, not in the tables, not in the output or log of processes; also
+    when a migration prints its settings."""
     receiver.behaviour = lambda count: 500 if count == 1 else 200
     told({"url": receiver.url})
     history.python(
@@ -184,7 +186,8 @@ def test_neither_secret_nor_address_is_anywhere(history, receiver, told, caplog)
 def test_a_receiver_of_signals_in_the_process_of_a_run_cannot_hold_it_up(
     history, receiver, told, settings, project, monkeypatch
 ):
-    """The project's own receivers hang, and raise; the run and its messages do not."""
+    """The project's own receivers hang and raise; the run and its messages are not
+    affected."""
     told({"url": receiver.url})
     settings.INSTALLED_APPS = [
         *settings.INSTALLED_APPS,

@@ -1,4 +1,4 @@
-"""Are WEBHOOKS and MAIL read as they should be, and is nothing secret repeated?"""
+"""Tests of reading WEBHOOKS and MAIL, without repeating secrets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from migration_route.conf import read_settings
-from migration_route.conf.types import Format
+from migration_route.conf.types import WebhookFormat
 from migration_route.core.events import DEFAULT_EVENT_TYPES, EventType
 from migration_route.core.redaction import secrets_of_settings
 
@@ -21,7 +21,7 @@ def webhook(**words: object):
 
 def test_the_least_is_an_address():
     (found,) = webhook().webhooks
-    assert (found.url, found.secrets, found.format) == (URL, (), Format.JSON)
+    assert (found.url, found.secrets, found.format) == (URL, (), WebhookFormat.JSON)
     assert (found.events, found.databases) == (DEFAULT_EVENT_TYPES, None)
     assert found.timeout == timedelta(seconds=10)
     assert found.give_up == timedelta(hours=24)
@@ -42,7 +42,7 @@ def test_everything_is_read():
     assert found.secrets == (SECRET, f"old-{SECRET}")
     assert found.events == {EventType.RUN_ENDED}
     assert found.databases == {"default"}
-    assert found.format is Format.SLACK
+    assert found.format is WebhookFormat.SLACK
     assert (found.timeout, found.give_up) == (timedelta(seconds=3), timedelta(hours=2))
     assert webhook(events="*").webhooks[0].events == set(EventType)
 
@@ -50,17 +50,17 @@ def test_everything_is_read():
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        ({"url": None}, "needs a 'url'"),
+        ({"url": None}, "'url' must be a string"),
         ({"url": "http://planted.example.com/"}, '"insecure": True'),
-        ({"url": "ftp://planted.example.com/"}, "must begin with https://"),
-        ({"url": "https:///planted"}, "must begin with https://"),
-        ({"url": "https://planted:planted@example.com/"}, "must not name a user"),
-        ({"url": "https://example.com:planted/"}, "is no address"),
+        ({"url": "ftp://planted.example.com/"}, "must start with https://"),
+        ({"url": "https:///planted"}, "must start with https://"),
+        ({"url": "https://planted:planted@example.com/"}, "must not contain credentials"),
+        ({"url": "https://example.com:planted/"}, "is not a valid URL"),
         ({"url": "https://example.com/planted\r\nHost: x"}, "printable"),
-        ({"secret": "planted"}, "at least 16 letters"),
-        ({"secret": 17}, "at least 16 letters"),
-        ({"secret": SECRET, "secrets": [SECRET]}, "exclude each other"),
-        ({"secrets": SECRET}, "at least 16 letters"),
+        ({"secret": "planted"}, "at least 16 characters"),
+        ({"secret": 17}, "at least 16 characters"),
+        ({"secret": SECRET, "secrets": [SECRET]}, "cannot both be set"),
+        ({"secrets": SECRET}, "at least 16 characters"),
         ({"events": []}, "'events' must be"),
         ({"events": ["run_flew"]}, "'events' must be"),
         ({"databases": "default"}, "list of aliases"),
@@ -69,7 +69,7 @@ def test_everything_is_read():
         ({"timeout": "soon"}, "'timeout' must be a duration"),
         ({"give_up": 3}, "'give_up' must be a duration"),
         ({"insecure": "yes"}, "True or False"),
-        ({"name": "a" * 61}, "at most 60"),
+        ({"name": "a" * 61}, "1 to 60"),
         ({"colour": 1}, "unknown keys ['colour']"),
     ],
 )
@@ -85,7 +85,7 @@ def test_what_is_wrong_is_said_without_repeating_it(words, problem):
 def test_two_of_one_name_share_no_outbox():
     found = read_settings({"WEBHOOKS": [{"url": URL}, {"url": URL}]})
     assert len(found.webhooks) == 1
-    assert "WEBHOOKS[1]: needs a 'name' of its own" in found.problems[0]
+    assert "WEBHOOKS[1]: 'name' must be unique" in found.problems[0]
 
 
 def test_no_repr_shows_what_lets_somebody_post(settings):
@@ -110,12 +110,12 @@ def test_mail_is_a_dict_or_several(value):
     [
         ("ada@example.com", "MAIL must be a list"),
         ([3], "MAIL[0]: must be a dict"),
-        ({}, "needs 'to'"),
-        ({"to": []}, "needs 'to'"),
-        ({"to": ["ada"]}, "needs 'to'"),
+        ({}, "'to' must be a list"),
+        ({"to": []}, "'to' must be a list"),
+        ({"to": ["ada"]}, "'to' must be a list"),
         ({"to": "a@b", "from": "c"}, "'from' must be"),
-        ({"to": "a@b\nBcc: c@d"}, "needs 'to'"),
-        ({"to": "a@b", "subject_prefix": "a\nb"}, "of one line"),
+        ({"to": "a@b\nBcc: c@d"}, "'to' must be a list"),
+        ({"to": "a@b", "subject_prefix": "a\nb"}, "a one-line string"),
         ({"to": "a@b", "url": "x"}, "unknown keys ['url']"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Are signals sent after the commit, apart from whoever did something, and robustly?"""
+"""Tests that signals are sent after the commit, in a separate thread, and robustly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.factories import a_new_run
 
 @contextmanager
 def heard(*names):
-    """Keep what these signals say."""
+    """Record the calls of these signals."""
     found = []
 
     def hear(sender, happening, signal, **_):
@@ -50,7 +50,7 @@ def test_a_request_and_each_transition_are_heard_in_order(database):
 
 
 def test_what_is_heard_is_on_record_and_cannot_be_changed(database):
-    """The receiver reads the ledger, over a connection of its own, and finds it there."""
+    """The receiver reads the ledger over its own connection, and finds the entry."""
     seen = []
 
     def hear(happening, **_):
@@ -72,7 +72,7 @@ def test_what_is_heard_is_on_record_and_cannot_be_changed(database):
 
 def test_what_is_rolled_back_is_never_heard(database):
     class Undone(Exception):
-        """The transaction is to be rolled back."""
+        """Rolls the transaction back."""
 
     with heard("denied") as found:
         with suppress(Undone), transaction.atomic():
@@ -103,11 +103,11 @@ def test_a_receiver_that_fails_or_ends_keeps_nobody_from_hearing(database, caplo
         signals.run_started.disconnect(leaves)
     assert [each.edge for each in found] == ["run_requested", "run_ended"]
     assert "a receiver is bad" in caplog.text
-    assert "A receiver of run_started wanted to end" in caplog.text
+    assert "A receiver of run_started tried to exit" in caplog.text
 
 
 def test_a_receiver_that_hangs_keeps_nobody_waiting(database):
-    """The transition returns at once; the thread of the signals waits alone."""
+    """The transition returns at once; only the thread of the signals waits."""
     goes_on = threading.Event()
 
     def hangs(**_):
@@ -134,7 +134,7 @@ def test_who_does_not_listen_costs_no_thread(database, monkeypatch):
 
 
 def test_too_many_for_a_slow_receiver_are_dropped_and_said(database, monkeypatch, caplog):
-    """Memory is bounded; what was dropped is in the log."""
+    """Memory is bounded; the log names what was dropped."""
     monkeypatch.setattr(signals, "_MOST", 3)
     goes_on = threading.Event()
     found = []
@@ -151,7 +151,7 @@ def test_too_many_for_a_slow_receiver_are_dropped_and_said(database, monkeypatch
         assert signals.settle(10)
         signals.denied.disconnect(hangs)
     assert len(found) == 3
-    assert "some are not told" in caplog.text
+    assert "some signals are not sent" in caplog.text
 
 
 def test_the_connections_of_receivers_are_closed(database):

@@ -1,4 +1,4 @@
-"""Can a receiver prove who sent a message, with the lines that the documentation shows?"""
+"""Tests that the documented code verifies the signature of a message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BODY = b'{"id": "1"}'
 
 
 def documented():
-    """Return the function that the documentation shows."""
+    """Return the function from the documentation."""
     text = PAGE.read_text(encoding="utf-8")
     (code,) = (
         block
@@ -28,7 +28,7 @@ def documented():
 
 
 def test_the_known_answer():
-    """The form is fixed: a receiver that somebody has written must not break."""
+    """The format is fixed: existing receivers must not break."""
     assert signature(b"{}", secrets=["0123456789abcdef"], seconds=1732000000) == (
         "t=1732000000,v1=9e11f591bab02c0e3ecf5c70fe7903ed8bb460af415b9369e39dd39d844900f4"
     )

@@ -1,4 +1,4 @@
-"""Does a run show itself to OpenTelemetry, below the request that asked for it?"""
+"""Tests of the OpenTelemetry spans of a run, below the request that started it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PARENT = f"00-{TRACE}-{SPAN}-01"
 
 @pytest.fixture
 def exported(monkeypatch):
-    """Give the spans that were exported, without touching the global provider."""
+    """Yield the exported spans, without changing the global provider."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(otel, "_tracer", lambda: provider.get_tracer("test"))
@@ -133,8 +133,8 @@ def test_the_span_that_is_open_here_goes_before_the_header(monkeypatch):
 def test_the_process_of_a_run_exports_what_a_request_began(
     history, settings, project, tmp_path, monkeypatch
 ):
-    """From the header of the request, through the environment, into the exporter of the
-    project, and everything is there when that process has gone."""
+    """From the header of the request, through the environment, to the exporter of the
+    project; everything is exported when that process has ended."""
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.notifications.traced_app"]
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LAUNCHER": "inline"}
     monkeypatch.setenv("TRACED_APP_FILE", str(tmp_path / "spans"))

@@ -1,4 +1,4 @@
-"""Does every message arrive, in order, whatever the other side does?"""
+"""Tests that every message arrives, in order, whatever the receiver does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.notifications.conftest import SECRET
 
 
 def a_whole_run(database: str = "default") -> str:
-    """Put a run on record that begins and fails; return its id."""
+    """Record a run that starts and fails; return its id."""
     run, _ = runs.create_run(a_new_run(database=database))
     for before, after in (("queued", "running"), ("running", "failed")):
         runs.move(run.id, to=RunState(after), expected={RunState(before)})
@@ -46,7 +46,7 @@ def pending() -> int:
 
 
 def deliver_all(*, step: float = 3600.0) -> int:
-    """Go through the passes as time would, without waiting; return how many there were."""
+    """Simulate the delivery passes without waiting; return how many there were."""
     now, passes = datetime.now(UTC), 0
     while deliver_due(now) is not None:
         passes += 1
@@ -57,7 +57,7 @@ def deliver_all(*, step: float = 3600.0) -> int:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """A pass after an hour is due whatever the pause was, but not for who hangs."""
+    """A pass after an hour is due whatever the delay was; requests still time out."""
     monkeypatch.setattr(dispatcher, "_MORE_THAN_AN_ATTEMPT", timedelta(seconds=5))
 
 
@@ -126,7 +126,7 @@ def test_a_chat_gets_one_line_that_calls_nobody(database, receiver, tell):
     ],
 )
 def test_a_chat_expands_nothing_of_what_a_reason_says(database, receiver, tell, planted):
-    """No mention, link, image or formatting reaches it, and people read the same text."""
+    """No mention, link, image or formatting takes effect, and the text reads the same."""
     tell({"url": receiver.url, "format": "slack"})
     runs.create_run(a_new_run(reason=f"because {planted} said so"))
     deliver_due()
@@ -174,7 +174,7 @@ def test_without_a_ledger_there_is_nothing_to_tell(empty_database, receiver, tel
     assert receiver.events() == []
 
 
-# --- the other side is bad ------------------------------------------------------------
+# --- misbehaving receivers ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,8 @@ def test_without_a_ledger_there_is_nothing_to_tell(empty_database, receiver, tel
 def test_a_bad_answer_is_an_attempt_and_the_next_one_arrives(
     database, tell, caplog, how, error
 ):
-    """Redirects are not followed. The order of the run holds. The log names neither the
-    address nor the secret."""
+    """Redirects are not followed. The order of the run is kept. The log contains neither
+    the URL nor the secret."""
     with Receiver(lambda count: how if count == 1 else 200) as receiver:
         tell({"url": receiver.url, "timeout": "1s"})
         a_whole_run()
@@ -231,7 +231,7 @@ def test_who_is_down_gets_everything_when_it_is_up(database, tell):
 
 
 def test_who_is_down_is_tried_once_in_a_pass(database, tell):
-    """However many messages wait: the pause is the recipient's, and it grows."""
+    """However many messages wait: the delay belongs to the recipient, and increases."""
     with Receiver(lambda _: 500) as receiver:
         tell({"url": receiver.url})
         for _ in range(6):
@@ -268,11 +268,11 @@ def test_a_message_that_is_refused_does_not_keep_other_runs_back(database, tell)
 
 def test_a_wish_to_be_left_in_peace_is_heeded_within_reason():
     hour = timedelta(hours=1).total_seconds()
-    asked = retry.pause(1, timedelta(minutes=2)).total_seconds()
+    asked = retry.retry_delay(1, timedelta(minutes=2)).total_seconds()
     assert 120 <= asked <= 144
-    assert retry.pause(1, timedelta(days=30)).total_seconds() <= hour * 1.2
+    assert retry.retry_delay(1, timedelta(days=30)).total_seconds() <= hour * 1.2
     for count in range(1, 200):
-        assert retry.pause(count, None) <= timedelta(minutes=15) * 1.3
+        assert retry.retry_delay(count, None) <= timedelta(minutes=15) * 1.3
 
 
 def test_what_never_arrives_is_given_up_and_counted(database, tell):
@@ -293,11 +293,11 @@ def test_one_that_hangs_does_not_keep_the_others_from_hearing(database, receiver
     assert receiver.events() == WHOLE
 
 
-# --- many deliverers ------------------------------------------------------------------
+# --- concurrent deliverers ------------------------------------------------------------
 
 
 def test_of_two_at_once_each_message_comes_once_and_in_order(database, tell):
-    """No storm: one serves the recipient, the others leave it alone."""
+    """One process serves the recipient, the others skip it."""
     with Receiver(lambda _: 200) as receiver:
         tell({"url": receiver.url})
         found = [a_whole_run("default" if count % 2 else "other") for count in range(6)]
@@ -317,12 +317,12 @@ def test_of_two_at_once_each_message_comes_once_and_in_order(database, tell):
 
 
 def test_who_is_gone_is_followed_when_its_time_is_over(database, receiver, tell):
-    """A deliverer that was killed keeps its lease until that ends; then others go on."""
+    """A killed deliverer keeps its lease until that expires; then another one continues."""
     tell({"url": receiver.url})
     name = route_settings().webhooks[0].name
     a_whole_run()
     now = datetime.now(UTC)
-    assert outbox.lease(name, by="killed", now=now, lasting=timedelta(seconds=7))
+    assert outbox.acquire_lease(name, by="killed", now=now, lasting=timedelta(seconds=7))
     deliver_due(now + timedelta(seconds=6))
     assert receiver.events() == []
     deliver_due(now + timedelta(seconds=8))
@@ -330,13 +330,13 @@ def test_who_is_gone_is_followed_when_its_time_is_over(database, receiver, tell)
 
 
 def test_who_lost_its_lease_tells_nothing_more(database, tell):
-    """It took too long: another one has taken over, and tells the rest."""
+    """It took too long: another one has taken over, and sends the rest."""
     taken = threading.Event()
 
     def behaviour(count: int) -> int:
         if count == 1:
             name = route_settings().webhooks[0].name
-            assert outbox.lease(
+            assert outbox.acquire_lease(
                 name, by="another", now=later(hours=1), lasting=timedelta(hours=1)
             )
             connections.close_all()  # this thread is the server's
@@ -351,7 +351,7 @@ def test_who_lost_its_lease_tells_nothing_more(database, tell):
         assert receiver.events() == ["run_requested"]
 
 
-# --- beside a migration ---------------------------------------------------------------
+# --- during a migration ---------------------------------------------------------------
 
 
 @pytest.mark.skipif(vendor() != "sqlite", reason="only a file is shared with a migration")

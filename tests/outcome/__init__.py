@@ -1,1 +1,1 @@
-"""Does a run on the route leave behind what Django itself would have left?"""
+"""Tests that a run leaves the same outcome as Django's own `migrate`."""

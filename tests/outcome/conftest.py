@@ -1,4 +1,4 @@
-"""How does a test of the outcome get the same project twice?"""
+"""Fixture that prepares the same project twice."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Prepare(Protocol):
         apps: Sequence[str] = (),
         aliases: Sequence[str] = ("default",),
     ) -> BothWays:
-        """Copy `apps` into each project; make a database for each of `aliases`."""
+        """Copy `apps` into each project; create a database for each of `aliases`."""
 
 
 @pytest.fixture
 def prepare(tmp_path: Path) -> Iterator[Prepare]:
-    """Give what prepares both projects; their databases are dropped afterwards."""
+    """Return the function that prepares both projects; drop their databases afterwards."""
     made: list[Database] = []
 
     def database(vendor: str) -> Database:

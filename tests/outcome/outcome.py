@@ -1,4 +1,4 @@
-"""What is there after all migrations have been carried out, and in what do two differ?"""
+"""Reads what all migrations have left behind, and compares two such outcomes."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Outcome:
     """Everything that migrations leave behind in one database."""
 
     schema: Schema
-    recorded: Counter[tuple[Any, ...]]  # (app, name), with how often
-    order: list[tuple[Any, ...]]  # (app, name) as recorded, without the route's own
+    recorded: Counter[tuple[Any, ...]]  # (app, name), with its count
+    order: list[tuple[Any, ...]]  # (app, name) as recorded, without those of this package
     content_types: Counter[tuple[Any, ...]]
     permissions: Counter[tuple[Any, ...]]
-    rows: dict[str, int]  # by table: a data migration shows here
+    rows: dict[str, int]  # by table: shows the effect of data migrations
 
 
 def read_outcome(database: Database) -> Outcome:
-    """Read it over connections that nobody else has used."""
+    """Read the outcome over fresh connections."""
     tables = database.tables()
 
     def read(query: str, table: str) -> list[tuple[Any, ...]]:
@@ -52,14 +52,14 @@ def read_outcome(database: Database) -> Outcome:
         rows={
             table: database.rows(f"SELECT COUNT(*) FROM {table}")[0][0]
             for table in tables
-            # What the route has written there is the point of the route.
+            # This package's own rows are expected to differ.
             if not table.startswith((f"{OWN_APP}_", "sqlite_"))
         },
     )
 
 
 def differences(django: Outcome, route: Outcome) -> list[str]:
-    """Say one by one what only Django, or only the route, has left behind."""
+    """List what only Django, or only this package, has left behind."""
     found = []
     for field in fields(Outcome):
         left, right = getattr(django, field.name), getattr(route, field.name)
@@ -74,7 +74,7 @@ def differences(django: Outcome, route: Outcome) -> list[str]:
 
 
 def _things(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):  # a Counter as well
+    if isinstance(value, dict):  # includes Counter
         for key, held in value.items():
             things = held if isinstance(held, list) else [held]
             yield from (f"{key}: {thing}" for thing in things)

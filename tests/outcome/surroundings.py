@@ -1,4 +1,4 @@
-"""Which apps does a project have whose outcome is compared?"""
+"""The apps of the projects whose outcome is compared."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ CONCURRENT = ("turnstile", "django.contrib.postgres")
 
 
 def contrib() -> Options:
-    """Django's own apps, all that have migrations on every database."""
+    """Django's own apps that have migrations on every database."""
     return Options(settings={"INSTALLED_APPS": [*CONTRIB, ROUTE], "SITE_ID": 1})
 
 
 def apps(vendor: str, *, router: bool = False) -> Options:
-    """Apps that use what migrations can do, with a user model of their own."""
+    """Apps that use many features of migrations, with a custom user model."""
     extra = CONCURRENT if vendor == "postgres" else ()
     return Options(
         settings={
             "INSTALLED_APPS": [*APPS, *extra, *CONTRIB, ROUTE],
             "AUTH_USER_MODEL": "people.Person",
-            "SILENCED_SYSTEM_CHECKS": ["fields.W163"],  # comments, where there are none
+            "SILENCED_SYSTEM_CHECKS": ["fields.W163"],  # table comments, where unsupported
             "SITE_ID": 1,
         },
         routers=["archive.router.ArchiveRouter"] if router else [],
@@ -43,7 +43,7 @@ def apps(vendor: str, *, router: bool = False) -> Options:
 
 
 def folders(vendor: str) -> tuple[str, ...]:
-    """Name the folders of `apps/` that such a project needs."""
+    """Return the folders of `apps/` that such a project needs."""
     return (*APPS, "turnstile") if vendor == "postgres" else APPS
 
 

@@ -1,4 +1,4 @@
-"""Apps with squashed migrations, `run_before`, a user model of their own, raw SQL, data
+"""Tests with squashed migrations, `run_before`, a custom user model, raw SQL, data
 migrations, a concurrent index and a second database."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ pytestmark = [
 
 
 def test_everything_on_an_empty_database(prepare: Prepare, vendor: str) -> None:
-    """Schema, recorder, content types, permissions and rows are those of Django."""
+    """Schema, recorder, content types, permissions and rows equal those of Django."""
     apps, folders = surroundings.apps(vendor), surroundings.folders(vendor)
     both = prepare(vendor, apps, apps=folders)
 
@@ -34,8 +34,8 @@ def test_everything_on_an_empty_database(prepare: Prepare, vendor: str) -> None:
 
 
 def test_one_target_after_another(prepare: Prepare, vendor: str) -> None:
-    """The way there, and then the rest, where a model is renamed that has its content
-    type already."""
+    """Migrate to a target, then to the end, which renames a model that already has its
+    content type."""
     both = prepare(vendor, surroundings.apps(vendor), apps=surroundings.folders(vendor))
     for target in ("library.0004", "loans.0001", "library", ""):
         both.migrate(target)
@@ -44,7 +44,7 @@ def test_one_target_after_another(prepare: Prepare, vendor: str) -> None:
 
 
 def test_replaced_migrations_one_by_one(prepare: Prepare, vendor: str) -> None:
-    """Half-way through what a squashed migration replaces, and then all the way."""
+    """Stop halfway through the migrations that a squashed one replaces, then continue."""
     both = prepare(vendor, surroundings.apps(vendor), apps=surroundings.folders(vendor))
     for target in ("library.0001_initial", "library.0002", "library.0003", ""):
         both.migrate(target)
@@ -54,7 +54,7 @@ def test_replaced_migrations_one_by_one(prepare: Prepare, vendor: str) -> None:
 
 @pytest.mark.parametrize("target", ["library.zero", "loans.zero", "library.0004"])
 def test_backwards_and_forwards_again(prepare: Prepare, vendor: str, target: str) -> None:
-    """What goes back is gone as if Django had taken it back, and it comes again."""
+    """Reversing leaves what Django leaves, and so does applying again."""
     both = prepare(vendor, surroundings.apps(vendor), apps=surroundings.folders(vendor))
     both.migrate()
 
@@ -67,7 +67,7 @@ def test_backwards_and_forwards_again(prepare: Prepare, vendor: str, target: str
 
 
 def test_two_databases_with_a_router(prepare: Prepare, vendor: str) -> None:
-    """Each database gets what its router lets it have."""
+    """Each database gets what its router allows."""
     both = prepare(
         vendor,
         surroundings.apps(vendor, router=True),

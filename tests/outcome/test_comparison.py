@@ -1,4 +1,4 @@
-"""Would the comparison see a difference?"""
+"""Tests that the comparison detects every difference."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ MORE = {"sqlite": {}, "postgres": ALTERED, "mariadb": ALTERED_IN_MARIADB}
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[[str], Database]]:
-    """Give what makes a database with a few tables; it is dropped afterwards."""
+    """Return a function that creates a database with a few tables; drop them afterwards."""
     made: list[Database] = []
 
     def database(vendor: str) -> Database:
@@ -74,7 +74,7 @@ def make(tmp_path: Path) -> Iterator[Callable[[str], Database]]:
 
 @pytest.mark.parametrize("vendor", databases.VENDORS)
 def test_every_single_change_is_seen(make: Callable[[str], Database], vendor: str) -> None:
-    """Two databases made alike do not differ; each statement makes a difference."""
+    """Two databases created alike do not differ; each statement causes a difference."""
     database = make(vendor)
     seen = read_outcome(database)
     assert differences(read_outcome(make(vendor)), seen) == []

@@ -1,4 +1,4 @@
-"""Django's own apps."""
+"""Outcome tests with Django's own apps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [
 
 
 def test_everything_on_an_empty_database(prepare: Prepare, vendor: str) -> None:
-    """Nothing but the order of the route's own rows tells the two ways apart."""
+    """The two databases differ only in the order of this package's own rows."""
     both = prepare(vendor, surroundings.contrib())
 
     run = both.migrate()
@@ -31,8 +31,8 @@ def test_everything_on_an_empty_database(prepare: Prepare, vendor: str) -> None:
 
 @pytest.mark.parametrize("app", ["admin", "auth", "contenttypes"])
 def test_to_zero_and_back_again(prepare: Prepare, vendor: str, app: str) -> None:
-    """Backwards, with all that depends on it, an app leaves behind what Django leaves;
-    forwards again everything is back."""
+    """Reversing an app with its dependents leaves what Django leaves; applying again
+    restores everything."""
     both = prepare(vendor, surroundings.contrib())
     both.migrate()
 

@@ -1,4 +1,4 @@
-"""Django's own tests of migrations, inside our worker's instrumentation."""
+"""Runs Django's own tests of migrations inside the worker's instrumentation."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 @pytest.mark.parametrize("vendor", ["sqlite", "postgres"])
 def test_djangos_own_suite_passes_while_it_is_observed(vendor: str) -> None:
-    """Every test ends as it does without us, and the observer has missed nothing.
+    """Every test has the same outcome as without the instrumentation, and the observer
+    misses nothing.
 
-    What does not is listed, with its reason, in `tools/django_suite/exceptions.toml`;
-    an exception that is none any more is a fault as well.
+    Known exceptions are listed with their reasons in `tools/django_suite/exceptions.toml`;
+    a listed test that passes is an error too.
     """
     if reason := databases.missing().get(vendor):
         if vendor in databases.required():
@@ -47,7 +48,7 @@ def test_djangos_own_suite_passes_while_it_is_observed(vendor: str) -> None:
     assert answer.returncode == 0, answer.stderr[-8000:]
     assert set(told["labels"]) >= LABELS
     assert told["observed"]["passed"] > 600
-    assert told["witness"]["steps failed"] > 0  # steps that fail are among them
+    assert told["witness"]["steps failed"] > 0  # failing steps are among them
     assert told["observer"]["steps started"] == (
         told["observer"]["steps finished"] + told["witness"]["steps failed"]
     )

@@ -1,4 +1,4 @@
-"""Wagtail from the package index, with all of its migrations."""
+"""Outcome tests with Wagtail from the package index and all of its migrations."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from tests.outcome.conftest import Prepare
 
 NOT_OURS = {"blocks", "project_template", "test"}
-"""Folders of Wagtail without migrations of an app that a site installs."""
+"""Folders of Wagtail that contain no migrations of an installable app."""
 
 
 def why_not() -> str:
-    """Say why Wagtail cannot be used here; nothing when it can."""
+    """Return why Wagtail cannot be used here; empty when it can."""
     try:
         wanted = [Requirement(text) for text in requires("wagtail") or ()]
     except PackageNotFoundError:
@@ -44,7 +44,7 @@ pytestmark = [
 
 
 def names_of_migrations() -> set[str]:
-    """Name every migration that Wagtail brings along, found by its file."""
+    """Return every migration that Wagtail contains, found by its file."""
     spec = find_spec("wagtail")
     assert spec is not None
     assert spec.origin is not None
@@ -58,8 +58,8 @@ def names_of_migrations() -> set[str]:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_wagtail_on_an_empty_database(prepare: Prepare, vendor: str) -> None:
-    """All of Wagtail leaves the same behind by both ways; so does an app of it that
-    goes back to zero and comes again."""
+    """All of Wagtail has the same outcome both ways; so has one of its apps that is
+    reversed to zero and applied again."""
     both = prepare(vendor, surroundings.wagtail(vendor))
 
     run = both.migrate()

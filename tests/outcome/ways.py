@@ -1,7 +1,7 @@
-"""By which two ways does a project come to its tables?
+"""Migrates the same project twice: with Django's `migrate` and with this package.
 
-Each is a process of its own, started as a person would start it; the route's goes
-through its door, with a real supervisor and a real worker.
+Each migration is a process of its own, started as a user would start it; that of this
+package uses its public interface, with a real supervisor and a real worker.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ PATIENCE = 400  # seconds; hundreds of migrations on a busy machine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BothWays:
-    """The same project twice: one is migrated by Django, the other on the route."""
+    """The same project twice: one is migrated by Django, the other by this package."""
 
     django: Project
     route: Project
 
     def migrate(self, target: str = "", *, database: str = "default") -> dict[str, Any]:
-        """Go to a target by both ways; give the run as the route told it.
+        """Migrate both to a target; return the run as the API reports it.
 
-        The route installs its ledger before any run, so Django is made to do the same.
+        This package installs its ledger before any run, so Django is made to do the same.
         """
         words = target.split(".", 1) if target else []
         if words and OWN_APP not in self._apps_of_django():
@@ -38,12 +38,12 @@ class BothWays:
         return apply(self.route, target, database=database)
 
     def differences(self, database: str = "default") -> list[str]:
-        """Say in what the two databases behind an alias differ."""
+        """List the differences between the two databases behind an alias."""
         django, route = self._databases(database)
         return differences(read_outcome(django), read_outcome(route))
 
     def _apps_of_django(self) -> set[str]:
-        """Name the apps that are recorded where Django has migrated."""
+        """Return the apps that are recorded in the database migrated by Django."""
         database = self.django.database
         if "django_migrations" not in database.tables():
             return set()
@@ -56,7 +56,7 @@ class BothWays:
 def apply(
     project: Project, target: str = "", *, database: str = "default"
 ) -> dict[str, Any]:
-    """Carry out what a target asks for on the route, and give the run."""
+    """Apply a target with this package, and return the run."""
     targets = [target] if target else []
     answer = project.manage(
         "migration_route",

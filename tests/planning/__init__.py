@@ -1,1 +1,1 @@
-"""What would happen?"""
+"""Tests of planning."""

@@ -1,7 +1,7 @@
-"""Which histories of migrations may there be? Strategies that invent them, and their files.
+"""Hypothesis strategies for histories of migrations, and their files.
 
-Chains, branches that merge, ties between apps, squashed migrations; what may be applied
-of them; and where one may ask to go.
+Chains, branches that merge, dependencies between apps, squashed migrations; the applied
+subset; and the requested targets.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Invented:
     comment: str = ""
 
     def text(self) -> str:
-        """Give its source."""
+        """Return its source."""
         return (
             "from django.db import migrations\n\n\n"
             "class Migration(migrations.Migration):\n"
@@ -53,7 +53,8 @@ History = list[Invented]
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
-    """Invent a history: chains, branches that merge, ties between apps, squashes."""
+    """Generate a history: chains, branches that merge, dependencies between apps,
+    squashes."""
     order = draw(st.lists(st.sampled_from(APPS), min_size=3, max_size=12))
     chains: dict[str, list[Invented]] = {app: [] for app in APPS}
     history: History = []
@@ -96,7 +97,7 @@ def _within(draw: st.DrawFn, chain: list[Invented]) -> list[Key]:
 
 @st.composite
 def _across(draw: st.DrawFn, app: str, history: History) -> list[Key]:
-    """Depend on what other apps have had so far, by name or as their first."""
+    """Depend on earlier migrations of other apps, by name or as their first."""
     others = [made.key for made in history if made.key[0] != app]
     if not others or draw(st.booleans()):
         return []
@@ -107,7 +108,7 @@ def _across(draw: st.DrawFn, app: str, history: History) -> list[Key]:
 
 
 def _merge(chain: list[Invented], history: History) -> None:
-    """Let a last migration depend on all that nothing depends on yet."""
+    """Make a last migration depend on all leaf nodes."""
     needed = {key for made in chain for key in made.dependencies}
     leaves = [made.key for made in chain if made.key not in needed]
     if len(leaves) > 1:
@@ -118,7 +119,7 @@ def _merge(chain: list[Invented], history: History) -> None:
 
 @st.composite
 def _squashes(draw: st.DrawFn, chain: list[Invented]) -> list[Invented]:
-    """Squash a part of a chain, or two parts that do not touch, or nothing."""
+    """Squash a part of a chain, or two disjoint parts, or nothing."""
     cuts = sorted(draw(st.sets(st.integers(0, len(chain)), max_size=4)))
     if draw(_sometimes):
         cuts = [0, len(chain)]
@@ -141,7 +142,7 @@ def _squashes(draw: st.DrawFn, chain: list[Invented]) -> list[Invented]:
 
 @st.composite
 def applied_sets(draw: st.DrawFn, history: History) -> frozenset[Key]:
-    """Apply some of it with all that it needs; rarely, just some of it."""
+    """Generate an applied subset with its dependencies; rarely, any subset."""
     plain = [made for made in history if not made.replaces]
     chosen = set(draw(st.lists(st.sampled_from([made.key for made in plain]))))
     if not draw(_rarely):
@@ -155,8 +156,8 @@ def applied_sets(draw: st.DrawFn, history: History) -> frozenset[Key]:
                         [first] if key[1] == "__first__" else aliases.get(key, [key])
                     )
     for squash in history:
-        # Django records it with the last of what it replaces; a run that was made
-        # before the squash came has not.
+        # Django records it with the last of what it replaces; a run that precedes the
+        # squash has not.
         if squash.replaces and chosen.issuperset(squash.replaces) and draw(st.booleans()):
             chosen.add(squash.key)
     if draw(_rarely):
@@ -166,7 +167,7 @@ def applied_sets(draw: st.DrawFn, history: History) -> frozenset[Key]:
 
 @st.composite
 def requests(draw: st.DrawFn, history: History) -> tuple[str, ...]:
-    """Ask for everything, or for one or more places, as they would be typed."""
+    """Request everything, or one or more targets, as a user would type them."""
     apps = sorted({made.key[0] for made in history})
     names = [f"{app}.{name}" for app, name in (made.key for made in history)]
     prefixes = sorted({name[: name.index("_")] for name in names})
@@ -185,7 +186,7 @@ _numbers = itertools.count()
 
 @contextmanager
 def written(history: History, root: Path) -> Iterator[dict[Key, Path]]:
-    """Write the modules, let Django know the apps; give the file of each migration."""
+    """Write the modules and register the apps; return the file of each migration."""
     package = f"histories_{next(_numbers)}"
     apps = sorted({made.key[0] for made in history})
     for app in apps:

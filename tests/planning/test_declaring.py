@@ -1,4 +1,4 @@
-"""Are the declarations of other packages understood, without an import of them?"""
+"""Tests that declarations of other packages are understood without importing them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from django.db import migrations
 
 from migration_route.core.enums import Phase
-from migration_route.planning.phases.classify import declared, declared_by_operation
+from migration_route.planning.phases.classify import declared_by_operation, declared_phase
 
 
-# As django-safemigrate 6.0 has them.
+# As in django-safemigrate 6.0.
 class When(Enum):
-    """Its three words."""
+    """Its three values."""
 
     ALWAYS = "always"
     BEFORE_DEPLOY = "before_deploy"
@@ -24,33 +24,33 @@ class When(Enum):
 
 @dataclass
 class Safe:
-    """What a migration says."""
+    """The declaration of a migration."""
 
     when: When
     delay: timedelta | None = None
 
     @classmethod
     def after_deploy(cls, *, delay: timedelta | None = None) -> Safe:
-        """Say that it comes after the deploy."""
+        """Return the declaration "after the deploy"."""
         return cls(when=When.AFTER_DEPLOY, delay=delay)
 
 
 class OldSafe(Enum):
-    """As it was before its version 5: an enum."""
+    """The enum of versions before 5."""
 
     always = 1
     before_deploy = 2
 
 
 class Stage(Enum):
-    """As django-syzygy 1.2 has it."""
+    """As in django-syzygy 1.2."""
 
     PRE_DEPLOY = "pre_deploy"
     POST_DEPLOY = "post_deployment"
 
 
 def migration(name: str = "0002_x", **attributes):
-    """Give a migration with attributes."""
+    """Return a migration with attributes."""
     kind = type("Migration", (migrations.Migration,), attributes)
     return kind(name, "shop")
 
@@ -76,32 +76,32 @@ BEFORE, AFTER, ANY = Phase.BEFORE_DEPLOY, Phase.AFTER_DEPLOY, Phase.ANY
     ],
 )
 def test_what_a_migration_declares(attributes, phase, source, delay):
-    """Text, enums and objects are read alike; our own attribute goes first."""
-    found = declared(migration(**attributes))
+    """Text, enums and objects are read alike; this package's attribute takes precedence."""
+    found = declared_phase(migration(**attributes))
     assert (found.phase, found.source, found.delay) == (phase, source, delay)
 
 
 def test_the_name_of_a_phased_migration_declares_it():
-    """Its suffix says that it contracts."""
-    found = declared(migration("0003_drop_name_contract"))
+    """The suffix marks a contracting migration."""
+    found = declared_phase(migration("0003_drop_name_contract"))
     assert (found.phase, found.source) == (AFTER, "_contract")
-    assert declared(migration("0003_contract_table")) is None
+    assert declared_phase(migration("0003_contract_table")) is None
 
 
 @pytest.mark.parametrize("attributes", [{}, {"safe": True}, {"stage": 3}, {"safe": "no"}])
 def test_attributes_that_mean_something_else_declare_nothing(attributes):
     """Another package may call anything safe."""
-    assert declared(migration(**attributes)) is None
+    assert declared_phase(migration(**attributes)) is None
 
 
 def test_our_own_attribute_that_is_no_phase_is_told():
-    """A typing error must not pass for nothing."""
-    found = declared(migration(phase="after-deploy"))
+    """A typing error is not ignored."""
+    found = declared_phase(migration(phase="after-deploy"))
     assert (found.phase, found.text) == (None, "'after-deploy'")
 
 
 def test_an_operation_declares_its_stage():
-    """As syzygy lets it."""
+    """As syzygy allows."""
     operation = migrations.RunSQL("SELECT 1")
     assert declared_by_operation(operation) is None
     operation.stage = Stage.POST_DEPLOY

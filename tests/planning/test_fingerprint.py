@@ -1,4 +1,4 @@
-"""Does a fingerprint change with everything that it should, and with nothing else?"""
+"""Tests that a fingerprint changes with every part of a plan, and with nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARTS: dict[str, Any] = {
 
 
 def of(**changes: object) -> str:
-    """Return the fingerprint of the usual plan, with something changed."""
+    """Return the fingerprint of the default plan with these changes."""
     return fingerprint_of(**{**PARTS, **changes})
 
 
@@ -48,16 +48,15 @@ def of(**changes: object) -> str:
         {"applied": frozenset()},
         {"applied": PARTS["applied"] | {("other", "0001_initial")}},
     ],
-    # Not str: a set is written in another order by each process.
+    # Not str: each process orders a set differently.
     ids=lambda changes: "-".join(changes),
 )
 def test_each_part_of_a_plan_changes_it(changes):
-    """A plan that differs in any part is another plan."""
     assert not same_plan(of(), of(**changes))
 
 
 def test_what_is_told_besides_does_not_change_it():
-    """SQL and marks of a step say more about the same plan."""
+    """SQL and the marks of a step are details of the same plan."""
     told = replace(
         PARTS["steps"][0], operations=(Operation(description="x", opaque=False),)
     )
@@ -66,12 +65,12 @@ def test_what_is_told_besides_does_not_change_it():
 
 @given(st.permutations(sorted(PARTS["applied"])), st.booleans())
 def test_the_order_of_what_is_applied_does_not_count(applied, twice):
-    """The recorder may answer in any order, and name a row twice."""
+    """The recorder may return any order, and a row twice."""
     assert of(applied=applied * 2 if twice else applied) == of()
 
 
 def test_another_build_reads_the_same_plan():
-    """The build is in the fingerprint, and does not make another plan of it."""
+    """The build is in the fingerprint, but does not change the plan."""
     left, right = of(build="one build"), of(build="another build")
     assert left != right
     assert same_plan(left, right)
@@ -84,24 +83,24 @@ OTHER_PLAN: dict[str, Any] = {"applied": frozenset()}
     ("changes", "same"),
     [
         ({}, True),
-        ({"build": "another build"}, True),  # edited since, in the same place
+        ({"build": "another build"}, True),  # edited since, at the same path
         ({"place": "another place"}, True),  # the same release on another host
         ({"build": "another build", "place": "another place"}, False),
     ],
     ids=str,
 )
 def test_a_fingerprint_tells_whether_the_code_is_the_same(changes, same):
-    """So a plan that differs can be blamed on the code or on what has happened."""
+    """So a difference can be attributed either to the code or to the database."""
     assert same_code(of(), of(**OTHER_PLAN, **changes)) is same
 
 
 @given(st.one_of(st.text(max_size=80), st.from_regex(r"[0-9a-f-]{0,80}")))
 def test_any_text_can_be_compared(text):
-    """What a caller sends is never this plan by accident, and never an error."""
+    """A client's text never matches by accident, and never raises an error."""
     assert not same_plan(of(), text)
     assert not same_code(of(), text)
 
 
 def test_a_fingerprint_fits_into_its_column():
-    """The row of a run keeps a hundred characters of it."""
+    """The row of a run stores a hundred characters of it."""
     assert len(of()) <= 100

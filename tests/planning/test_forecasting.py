@@ -1,4 +1,4 @@
-"""Has a plan forecasts for its statements, by the database as it is?"""
+"""Tests that the statements of a plan have forecasts from the current database."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def foretold(*, mode: Mode = Mode.APPLY, budget: float = 30.0) -> tuple[Step, ..
 
 
 def forecasts_of(step: Step) -> list[Forecast]:
-    """Return all of a step."""
+    """Return all forecasts of a step."""
     return [f for operation in step.operations for f in operation.forecasts or ()]
 
 
 def test_each_statement_has_a_forecast(history):
-    """As many as there are statements; those of tables that are there name them."""
+    """One per statement; those on existing tables name them."""
     history.write("0001_a", create_model("A"))
     history.write(
         "0002_b", f"migrations.RunSQL('ALTER TABLE {ITEM} ADD COLUMN extra int NULL')"
@@ -51,7 +51,7 @@ def test_nobody_waits_for_a_table_that_the_plan_makes(history):
 
 
 def test_what_python_does_has_no_forecast(history):
-    """It is not known before."""
+    """It is not known in advance."""
     history.write("0001_a", "migrations.RunPython(migrations.RunPython.noop)")
     (step,) = foretold()
     assert step.operations[0].forecasts is None
@@ -65,7 +65,7 @@ def test_a_plan_that_only_records_has_none(history):
 
 
 def test_beyond_the_budget_the_steps_stay_and_the_forecasts_are_missing(history):
-    """A plan of hundreds of steps is answered in time."""
+    """A plan of hundreds of steps is returned in time."""
     history.write("0001_a", create_model("A"))
     history.write("0002_b", create_model("B"))
     steps = foretold(budget=-1.0)
@@ -74,7 +74,7 @@ def test_beyond_the_budget_the_steps_stay_and_the_forecasts_are_missing(history)
 
 
 def test_a_plan_tells_the_sizes_of_the_tables_that_it_touches(history):
-    """And nothing of them is changed."""
+    """And changes nothing in them."""
     history.write(
         "0001_a", f"migrations.RunSQL('ALTER TABLE {ITEM} ADD COLUMN extra int NULL')"
     )
@@ -88,7 +88,7 @@ def test_a_plan_tells_the_sizes_of_the_tables_that_it_touches(history):
 
 
 def test_a_plan_with_forecasts_comes_whole_out_of_another_process(history):
-    """Which writes it as JSON."""
+    """The other process writes it as JSON."""
     history.write(
         "0001_a", f"migrations.RunSQL('ALTER TABLE {ITEM} ADD COLUMN extra int NULL')"
     )

@@ -1,4 +1,4 @@
-"""Is the graph built once for each set of files, and the recorder read every time?"""
+"""Tests that the graph is cached per set of files, and the recorder read every time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def built(monkeypatch) -> list[str]:
 
 
 def settled() -> None:
-    """Read until Python's own cache folder has come beside the migrations."""
+    """Read until Python has created its cache folder beside the migrations."""
     read_graph("default")
     read_graph("default")
 
@@ -44,7 +44,7 @@ def record(name: str) -> None:
 
 
 def test_nothing_is_built_again_while_nothing_changes(history, built):
-    """Ten looks at one state are one graph."""
+    """Ten reads of one state build one graph."""
     history.table("0001_a", "made_a")
     settled()
     built.clear()
@@ -54,7 +54,7 @@ def test_nothing_is_built_again_while_nothing_changes(history, built):
 
 
 def test_the_recorder_is_read_every_time(history, built):
-    """What another process applies is seen at the next look."""
+    """A migration applied by another process is visible in the next read."""
     history.table("0001_a", "made_a")
     settled()
     assert ("testapp", "0001_a") in read_graph("default").pending
@@ -64,7 +64,7 @@ def test_the_recorder_is_read_every_time(history, built):
 
 
 def test_a_look_asks_the_database_little(history, django_assert_max_num_queries):
-    """A status is asked for every second."""
+    """A status may be requested every second."""
     history.table("0001_a", "made_a")
     settled()
     with django_assert_max_num_queries(3, connection=connections["default"]):
@@ -72,7 +72,7 @@ def test_a_look_asks_the_database_little(history, django_assert_max_num_queries)
 
 
 def test_a_new_file_is_seen(history, built):
-    """A deploy adds a migration while the process lives."""
+    """A deploy adds a migration while the process is running."""
     history.table("0001_a", "made_a")
     settled()
     built.clear()
@@ -85,7 +85,7 @@ def test_a_new_file_is_seen(history, built):
 
 
 def test_a_file_that_goes_is_seen(history, built):
-    """A deploy takes a migration away; what is recorded of it is ahead of the code."""
+    """A deploy removes a migration; its record is then ahead of the code."""
     history.table("0001_a", "made_a")
     path = history.table("0002_b", "made_b")
     record("0001_a")
@@ -97,7 +97,7 @@ def test_a_file_that_goes_is_seen(history, built):
 
 
 def test_what_is_recorded_for_other_apps_is_not_ahead(history):
-    """An app that was uninstalled is nobody's business."""
+    """The records of an uninstalled app are ignored."""
     history.table("0001_a", "made_a")
     MigrationRecorder(connections["default"]).record_applied("gone", "0001_initial")
     try:
@@ -115,7 +115,7 @@ def test_each_database_has_a_graph_of_its_own(history):
 
 
 def test_two_last_migrations_are_a_conflict(history):
-    """The graph can be read, and says what `migrate` would refuse."""
+    """The graph can be read, and reports what `migrate` would refuse."""
     history.table("0001_a", "made_a")
     history.table("0002_b", "made_b")
     history.table("0002_c", "made_c", after="0001_a")
@@ -152,7 +152,7 @@ def test_a_gap_in_the_history_is_inconsistent(history):
     ids=["syntax", "import", "raises", "exits", "no class", "no parent", "circle"],
 )
 def test_files_that_cannot_be_read_are_told_not_raised(history, source):
-    """Whatever a migration's module does, the process that reads it lives on."""
+    """Whatever the module of a migration does, the reading process stays alive."""
     (history.folder / "0001_a.py").write_text(source)
     with pytest.raises(BrokenMigrations):
         read_graph("default")
@@ -168,7 +168,7 @@ def test_no_table_of_records_is_nothing_applied(empty_database):
 
 
 def test_a_database_that_is_gone_is_unavailable(database):
-    """No answer is not an empty answer."""
+    """No response is not an empty response."""
     usual = connections["default"]
     gone = usual.copy()
     nowhere = {"NAME": "/nonexistent/x.sqlite3"} if vendor() == "sqlite" else {"PORT": "1"}
@@ -183,7 +183,7 @@ def test_a_database_that_is_gone_is_unavailable(database):
 
 
 def test_the_order_of_what_is_pending_is_that_of_django(history):
-    """A plain `migrate` would go this way."""
+    """`migrate` without arguments uses the same order."""
     history.table("0001_a", "made_a")
     history.table("0002_b", "made_b")
     history.table("0003_c", "made_c")
@@ -192,10 +192,10 @@ def test_the_order_of_what_is_pending_is_that_of_django(history):
 
 
 def test_a_forgotten_graph_is_built_again(history, built):
-    """`forget` is for what Django rebuilt without replacements."""
+    """`forget` is for graphs that Django rebuilt without replacements."""
     history.table("0001_a", "made_a")
     settled()
     built.clear()
-    graphs.forget("default")
+    graphs.forget_graph("default")
     read_graph("default")
     assert built.count("default") >= 1

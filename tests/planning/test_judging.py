@@ -1,4 +1,4 @@
-"""Is each operation put on the side of the deploy where it breaks nobody?"""
+"""Tests that each operation is assigned to the safe side of the deploy."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from django.db import migrations, models
 from django.db.migrations.state import ModelState, ProjectState
 
 from migration_route.core.enums import Phase
-from migration_route.planning.phases.compatibility import Novelties, judge
+from migration_route.planning.phases.compatibility import NewObjects, classify_operation
 
 BEFORE, AFTER, ANY = Phase.BEFORE_DEPLOY, Phase.AFTER_DEPLOY, Phase.ANY
 
 
 def char(length: int = 20, **words):
-    """Give a text column."""
+    """Return a text column."""
     return models.CharField(max_length=length, **words)
 
 
 def state() -> ProjectState:
-    """Give a shop with an item, and a model without a table."""
+    """Return the state of a shop with an item, and a model without a table."""
     found = ProjectState()
     fields = [
         ("id", models.BigAutoField(primary_key=True)),
@@ -41,12 +41,12 @@ def state() -> ProjectState:
 
 
 def add(name: str, field, model: str = "item"):
-    """Add a field."""
+    """Return the operation that adds a field."""
     return migrations.AddField(model, name, field)
 
 
 def alter(name: str, field):
-    """Alter a field."""
+    """Return the operation that alters a field."""
     return migrations.AlterField("item", name, field)
 
 
@@ -172,9 +172,9 @@ TABLE = {
 
 @pytest.mark.parametrize(("operation", "phase", "unsafe"), TABLE.values(), ids=TABLE.keys())
 def test_the_side_of_an_operation(operation, phase, unsafe):
-    """What is added comes before, what is removed or tightened after, and what suits
-    neither side says why."""
-    found = judge(operation, "shop", state(), Novelties())
+    """Additions come before, removals and stricter constraints after, and an operation that
+    is safe on neither side has a reason."""
+    found = classify_operation(operation, "shop", state(), NewObjects())
     assert (found.phase, bool(found.unsafe)) == (phase, unsafe)
     assert found.why
 
@@ -193,17 +193,19 @@ def test_the_side_of_an_operation(operation, phase, unsafe):
     ids=lambda operation: type(operation).__name__,
 )
 def test_a_table_that_the_plan_makes_itself_is_nobodys_yet(operation):
-    """Whatever is done to it breaks no running release."""
-    found = judge(operation, "shop", state(), Novelties(models={("shop", "item")}))
+    """Nothing done to it breaks a running release."""
+    found = classify_operation(
+        operation, "shop", state(), NewObjects(models={("shop", "item")})
+    )
     assert found.phase in {BEFORE, ANY}
     assert not found.unsafe
 
 
 def test_a_column_that_the_plan_adds_itself_may_go_at_once():
     """No running release reads it."""
-    novel = Novelties(fields={("shop", "item", "name")})
+    novel = NewObjects(fields={("shop", "item", "name")})
     removal = migrations.RemoveField("item", "name")
-    assert judge(removal, "shop", state(), novel).phase is ANY
+    assert classify_operation(removal, "shop", state(), novel).phase is ANY
 
 
 @pytest.mark.parametrize(
@@ -218,13 +220,17 @@ def test_a_column_that_the_plan_adds_itself_may_go_at_once():
     ids=["add", "remove", "tighten", "rename", "data"],
 )
 def test_on_the_way_back_the_sides_change_places(operation, phase):
-    """What was added is removed after the old release is back; a rename suits neither."""
-    assert judge(operation, "shop", state(), Novelties()).backwards().phase is phase
+    """An addition is removed after the old release is back; a rename is safe on neither
+    side."""
+    assert (
+        classify_operation(operation, "shop", state(), NewObjects()).backwards().phase
+        is phase
+    )
 
 
 def test_the_sentences_speak_of_the_two_releases():
-    """They hold the marks that the plan replaces by names, and no others."""
+    """They contain the placeholders that the plan replaces by names, and no others."""
     for operation, *_ in TABLE.values():
-        found = judge(operation, "shop", state(), Novelties())
+        found = classify_operation(operation, "shop", state(), NewObjects())
         text = found.why + found.unsafe
         assert "<" not in text.replace("<old>", "").replace("<new>", "")

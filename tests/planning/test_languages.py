@@ -1,4 +1,4 @@
-"""A plan does not depend on the language of whoever reads it."""
+"""Tests that a plan does not depend on the reader's language."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ API = "/migrations/api/v1/"
 
 @pytest.fixture
 def translated(history: History, settings: Any) -> History:
-    """A project with LocaleMiddleware, and a migration that holds translated texts."""
+    """A project with LocaleMiddleware, and a migration with translated texts."""
     middleware = "django.middleware.locale.LocaleMiddleware"
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, middleware]
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LAUNCHER": "inline"}
@@ -112,6 +112,6 @@ def test_translated_models_are_no_changes(database: None, settings: Any) -> None
             loader = graphs.read_graph("default").loader
             state = ProjectState.from_apps(apps)
             changes = MigrationAutodetector(loader.project_state(), state).changes
-            assert "auth" in changes(graph=loader.graph)  # what Django would say here
+            assert "auth" in changes(graph=loader.graph)  # Django's own result here
             of_project._apps_with_changes.cache_clear()
             assert "auth" not in of_project._apps_with_changes(("a layout", language))

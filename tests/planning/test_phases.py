@@ -1,4 +1,4 @@
-"""Is a plan divided as the graph demands, whatever its shape?"""
+"""Tests that a plan is divided as the graph requires, whatever its shape."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plan_of(phase: Phase | None = None, *targets: str, deferrals=None):
 
 
 def names(plan) -> tuple[list[str], list[str]]:
-    """Return the names of what a plan carries out, and of what it leaves out."""
+    """Return the names of a plan's steps and of its deferred steps."""
     return [step.name for step in plan.steps], [left.name for left in plan.deferred]
 
 
@@ -51,7 +51,7 @@ def codes(phase: Phase | None = None) -> set[tuple[str, str, str | None]]:
 
 @pytest.fixture
 def shop(history):
-    """Give a history whose first migration is applied."""
+    """Return a history whose first migration is applied."""
     history.write("0001_item", create_model("Item", NOTE))
     MigrationRecorder(connections["default"]).record_applied("testapp", "0001_item")
     return history
@@ -66,7 +66,7 @@ def add(name: str) -> str:
 
 
 def test_a_plan_is_divided_by_its_phases(shop):
-    """What is added before, what is removed after; both say why, and who says so."""
+    """Additions come before, removals after; both have a reason and its origin."""
     shop.write("0002_add", add("size"))
     shop.write("0003_remove", REMOVE)
     before, after = plan_of(BEFORE), plan_of(AFTER)
@@ -82,14 +82,13 @@ def test_a_plan_is_divided_by_its_phases(shop):
 
 
 def test_any_is_everything(shop):
-    """As without a phase, under the same fingerprint."""
+    """The result and the fingerprint are those without a phase."""
     shop.write("0002_remove", REMOVE)
     assert same_plan(plan_of(Phase.ANY).fingerprint, plan_of().fingerprint)
 
 
 def test_the_fingerprint_binds_the_phase_and_what_it_leaves_out(shop):
-    """The same steps under another phase, or with something else left out, are another
-    plan."""
+    """The same steps in another phase, or with other deferred steps, are another plan."""
     shop.write("0002_add", add("size"))
     everything, before = plan_of(), plan_of(BEFORE)
     assert names(everything) == names(before)
@@ -98,7 +97,7 @@ def test_the_fingerprint_binds_the_phase_and_what_it_leaves_out(shop):
     with_one = plan_of(BEFORE)
     assert not same_plan(with_one.fingerprint, before.fingerprint)
     path.write_text(path.read_text() + "# another\n")
-    graphs.forget("default")
+    graphs.forget_graph("default")
     assert not same_plan(plan_of(BEFORE).fingerprint, with_one.fingerprint)
 
 
@@ -140,7 +139,7 @@ def test_a_rename_suits_neither_side(shop):
 
 
 def test_a_declaration_outweighs_the_computation(shop):
-    """And what it declares is all that is said."""
+    """Only the declaration is reported."""
     shop.write("0002_remove", REMOVE, body="phase = 'before_deploy'")
     shop.write("0003_add", add("size"), body="phase = 'after_deploy'")
     assert names(plan_of(BEFORE)) == (["0002_remove"], ["0003_add"])
@@ -148,7 +147,7 @@ def test_a_declaration_outweighs_the_computation(shop):
 
 
 def test_a_word_that_is_no_phase_is_told_and_computed(shop):
-    """A typing error does not pass silently."""
+    """A typing error is not ignored."""
     shop.write("0002_remove", REMOVE, body="phase = 'later'")
     assert names(plan_of(BEFORE)) == ([], ["0002_remove"])
     assert codes() == {("phase_not_understood", "warning", "testapp.0002_remove")}
@@ -162,7 +161,8 @@ def test_after_the_deploy_does_not_come_first(shop):
 
 
 def test_a_phase_that_stands_on_the_other_is_told_without_its_details(shop):
-    """Its steps change what is not there yet: nothing is computed, nothing fails."""
+    """Its steps change objects that do not exist yet: nothing is computed, nothing
+    fails."""
     shop.write("0002_made", create_model("Made"))
     operation = "migrations.AddField('made', 'x', models.IntegerField(null=True))"
     shop.write("0003_more", operation, body="phase = 'after_deploy'")
@@ -173,7 +173,7 @@ def test_a_phase_that_stands_on_the_other_is_told_without_its_details(shop):
 
 
 def test_on_the_way_back_the_phases_change_places(shop):
-    """The column that comes back comes first, the one that goes waits for the deploy."""
+    """The returning column comes first, the removed one waits for the deploy."""
     shop.write("0002_add", add("size"))
     shop.write("0003_remove", REMOVE)
     for name in ("0002_add", "0003_remove"):
@@ -184,7 +184,7 @@ def test_on_the_way_back_the_phases_change_places(shop):
 
 
 def test_a_database_without_migrations_has_no_running_release(shop):
-    """Everything belongs before, even what declares something else."""
+    """Everything comes before, even with another declaration."""
     shop.write("0002_remove", REMOVE)
     shop.write("0003_later", add("size"), body="phase = 'after_deploy'")
     recorder = MigrationRecorder(connections["default"])
@@ -198,7 +198,7 @@ def test_a_database_without_migrations_has_no_running_release(shop):
 
 
 def test_a_new_table_of_the_plan_is_complete_before_the_deploy(shop):
-    """Its constraints and removals break nobody."""
+    """Its constraints and removals break no release."""
     shop.write("0002_made", create_model("Made", NOTE))
     shop.write("0003_less", "migrations.RemoveField('made', 'note')")
     shop.write("0004_unique", "migrations.AlterUniqueTogether('made', {('id',)})")
@@ -206,7 +206,7 @@ def test_a_new_table_of_the_plan_is_complete_before_the_deploy(shop):
 
 
 def test_a_delay_begins_when_it_is_first_put_off(shop):
-    """Until then, and until it is over, what depends on it waits as well."""
+    """Until then, and until it has passed, dependent migrations wait as well."""
     shop.write(
         "0002_remove",
         REMOVE,
@@ -224,7 +224,7 @@ def test_a_delay_begins_when_it_is_first_put_off(shop):
 
 
 def test_what_another_build_has_put_off_is_overdue(shop):
-    """Its deploy is over; that of the build that answers is not."""
+    """The other build's deploy is over; that of the current build is not."""
     shop.write("0002_remove", REMOVE)
     label, at = "testapp.0002_remove", clock.now()
     own = {label: FirstDeferral(at=at, build=plan_of().build)}
@@ -235,17 +235,17 @@ def test_what_another_build_has_put_off_is_overdue(shop):
 
 
 def test_a_phase_takes_one_target(shop):
-    """Several are several migrates, each of which would meet what was left out."""
+    """Several targets are several migrates, each of which would meet the deferred steps."""
     with pytest.raises(InvalidRequest):
         plan_of(BEFORE, "testapp", "auth")
 
 
 def test_a_migration_whose_state_cannot_be_followed_is_required(shop, caplog):
-    """Nobody can say that the new release does without it."""
+    """It is unknown whether the new release works without it."""
     shop.write("0002_broken", "migrations.RemoveField('nothing', 'note')")
     step = plan_of(BEFORE).steps[0]
     assert step.phase.is_required
-    assert "cannot be followed" in step.phase.why
+    assert "cannot be read" in step.phase.why
 
 
 PHASES = ("", "before_deploy", "after_deploy", "any")
@@ -260,9 +260,9 @@ PHASES = ("", "before_deploy", "after_deploy", "any")
 @pytest.mark.django_db
 @given(data=st.data())
 def test_the_phases_partition_every_plan(root: Path, data: st.DataObject) -> None:  # noqa: F811
-    """Whatever the graph, what is applied and what is declared: each step is in one of
-    the two phases, each phase is in Django's order, and nothing in the first one depends
-    on something in the second."""
+    """For any graph, applied set and declarations: each step is in one of the two phases,
+    each phase is in Django's order, and nothing in the first one depends on something in
+    the second."""
     history = data.draw(histories(), label="history")
     for made in history:
         _declare(made, data.draw(st.sampled_from(PHASES)))

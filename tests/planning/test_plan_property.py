@@ -1,8 +1,8 @@
-"""The route's plan is what Django's executor carries out, in the order of its execution,
-whatever the graph, the applied migrations and the targets.
+"""Property tests that a plan equals what Django's executor executes, in its order, for any
+graph, applied migrations and targets.
 
-Histories are invented, written as real modules and recorded in the real recorder. The
-route plans them, and a fresh executor migrates them as `manage.py migrate` does.
+Generated histories are written as real modules and recorded in the real recorder. This
+package plans them, and a fresh executor migrates them as `manage.py migrate` does.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ repeatable = settings(
     max_examples=100,
     deadline=None,
     derandomize=True,
-    # The recorder is emptied for each example, and one transaction holds them all.
+    # The recorder is emptied for each example, and one transaction contains them all.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give a folder from which modules are imported, without leaving bytecode."""
+    """Return a folder from which modules are imported without writing bytecode."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("histories")
         patch.syspath_prepend(folder)
@@ -63,7 +63,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def record(applied: frozenset[Key]) -> None:
-    """Make the recorder say exactly this."""
+    """Set the contents of the recorder."""
     recorder = MigrationRecorder(connection)
     recorder.migration_qs.all().delete()
     for app, name in sorted(applied):
@@ -75,8 +75,8 @@ Answer = str | list[tuple[str, str, bool]]
 
 
 def django_answers(applied: frozenset[Key], targets: tuple[str, ...]) -> Answer:
-    """Migrate to each target with a fresh executor, and return the steps in the order in
-    which they were carried out; the next executor finds what this one has recorded."""
+    """Migrate to each target with a fresh executor, and return the steps in their order of
+    execution; the next executor finds what this one has recorded."""
     record(applied)
     steps: list[tuple[str, str, bool]] = []
     try:
@@ -108,7 +108,7 @@ def _migrated(target: str) -> Answer:
         keys = _keys(target, executor) if target else loader.graph.leaf_nodes()
         plan = executor.migration_plan(keys)
     except (AmbiguityError, KeyError, NodeNotFoundError):
-        # The last: Django 5.2 does not go to what a squashed migration replaces.
+        # The last: Django 5.2 does not migrate to what a squashed migration replaces.
         return "unknown_target"
     carried_out: list[tuple[str, str, bool]] = []
 
@@ -142,7 +142,7 @@ def _keys(target: str, executor: MigrationExecutor) -> list[tuple[str, str | Non
 
 
 def route_answers(targets: tuple[str, ...]) -> tuple[Answer, Plan | None]:
-    """Plan on the route."""
+    """Return the plan of this package."""
     try:
         plan, _ = make_plan(PlanRequest(targets=targets))
     except RouteError as error:
@@ -154,10 +154,10 @@ def route_answers(targets: tuple[str, ...]) -> tuple[Answer, Plan | None]:
 @repeatable
 @given(data=st.data())
 def test_the_plan_is_that_of_djangos_executor(root: Path, data: st.DataObject) -> None:
-    """Every graph, applied set and target gives Django's steps, or its refusal."""
+    """For every graph, applied set and target, the steps or the refusal equal Django's."""
     history = data.draw(histories(), label="history")
     with written(history, root):
-        for _ in range(2):  # the second time over a graph that may have been kept
+        for _ in range(2):  # the second time with a cached graph
             applied = data.draw(applied_sets(history), label="applied")
             for targets in data.draw(st.lists(requests(history), min_size=2, max_size=4)):
                 expected = django_answers(applied, targets)
@@ -171,8 +171,8 @@ def test_the_plan_is_that_of_djangos_executor(root: Path, data: st.DataObject) -
 @repeatable
 @given(data=st.data())
 def test_a_fingerprint_names_one_plan(root: Path, data: st.DataObject) -> None:
-    """Two fingerprints are the same when steps, sources, targets and applied set are,
-    and only then."""
+    """Two fingerprints are equal exactly when steps, sources, targets and applied set
+    are."""
     history = data.draw(histories(), label="history")
     seen = []
     with written(history, root) as files:
@@ -202,7 +202,7 @@ CHANGES = ("nothing", "applied", "targets", "source")
 
 
 def _essence(plan: Plan, applied: frozenset[Key], files: dict[Key, Path]) -> object:
-    """Give all that a fingerprint stands for, read without the route's help."""
+    """Return all that a fingerprint identifies, read independently of this package."""
     steps = [
         (
             step.label,

@@ -1,4 +1,4 @@
-"""Is a plan exactly what Django would do, on whichever database?"""
+"""Tests that a plan equals what Django would do, on every database."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def record(*names: str) -> None:
 
 @pytest.fixture
 def three(history):
-    """Give a history of three."""
+    """Return a history of three migrations."""
     for name in ("0001_a", "0002_b", "0003_c"):
         history.table(name, f"made_{name}")
     return history
 
 
 def test_everything_that_is_pending_is_the_plan(three):
-    """In the order of Django, forwards."""
+    """In Django's order, forwards."""
     plan = plan_of()
     assert [step.label for step in plan.steps] == [
         "testapp.0001_a",
@@ -61,7 +61,7 @@ def test_everything_that_is_pending_is_the_plan(three):
 
 
 def test_what_is_applied_is_not_planned(three):
-    """And a plan of nothing has no direction."""
+    """An empty plan has no direction."""
     record("0001_a", "0002_b")
     assert [step.name for step in plan_of().steps] == ["0003_c"]
     record("0003_c")
@@ -69,7 +69,7 @@ def test_what_is_applied_is_not_planned(three):
 
 
 def test_the_way_back_is_planned_in_reverse(three):
-    """From the last one to the one behind the target."""
+    """From the last one to the one after the target."""
     record("0001_a", "0002_b", "0003_c")
     plan = plan_of("testapp.0001_a")
     assert [step.name for step in plan.steps] == ["0003_c", "0002_b"]
@@ -78,7 +78,6 @@ def test_the_way_back_is_planned_in_reverse(three):
 
 
 def test_planning_writes_nothing(three):
-    """A plan of a database is no change of it."""
     before = list(MigrationRecorder(connections["default"]).migration_qs.values_list("id"))
     with connections["default"].execute_wrapper(_only_reads):
         plan_of()
@@ -93,7 +92,7 @@ def _only_reads(execute, sql, params, many, context):
 
 
 def test_the_fingerprint_stays_while_nothing_changes(three):
-    """Two readers of one plan hold the same words."""
+    """Two plans with the same state are equal."""
     assert plan_of().fingerprint == plan_of().fingerprint
     assert plain_plan(PlanRequest()).fingerprint == detailed_plan(PlanRequest()).fingerprint
 
@@ -117,7 +116,7 @@ def test_another_database_has_a_plan_of_its_own(three):
 
 
 def test_where_the_ledger_is_not_its_app_is_like_any_other(three):
-    """There the app's own migrations are steps; where it lives they are not."""
+    """There the app's own migrations are steps; on the ledger's database they are not."""
     MigrationRecorder(connections["other"]).record_unapplied(
         "migration_route", "0001_initial"
     )
@@ -136,7 +135,7 @@ def test_where_the_ledger_is_not_its_app_is_like_any_other(three):
 
 
 def test_the_ledgers_own_migrations_do_not_change_a_plan(three):
-    """They come with the first write, between the reading of a plan and its run."""
+    """The first write applies them, between the planning and the run."""
     before = plan_of().fingerprint
     recorder = MigrationRecorder(connections["default"])
     recorder.record_unapplied("migration_route", "0001_initial")
@@ -148,19 +147,18 @@ def test_the_ledgers_own_migrations_do_not_change_a_plan(three):
 
 @pytest.mark.parametrize("mode", Mode)
 def test_each_mode_is_a_plan_of_its_own(three, mode):
-    """To fake is not to apply."""
     others = {plan_of(mode=other).fingerprint for other in Mode if other is not mode}
     assert plan_of(mode=mode).fingerprint not in others
 
 
 def test_a_database_that_is_not_there_is_unknown(database):
-    """Before anything else is looked at."""
+    """Before anything else is checked."""
     with pytest.raises(UnknownDatabase):
         make_plan(PlanRequest(database="nowhere"))
 
 
 def test_what_migrate_refuses_is_refused(three):
-    """Two last migrations, or a gap in what is applied."""
+    """Two leaf nodes, or a gap in the applied migrations."""
     record("0002_b")
     with pytest.raises(InconsistentHistory):
         plan_of()
@@ -213,7 +211,7 @@ def test_what_the_database_rolls_back_as_a_whole(
 
 
 def test_a_step_says_what_it_is(history):
-    """Operations, atomicity, the way back, and what a squashed one stands for."""
+    """Operations, atomicity, reversibility, and what a squashed one replaces."""
     history.write(
         "0001_squashed",
         create_model("A"),
@@ -228,11 +226,11 @@ def test_a_step_says_what_it_is(history):
     assert step.operations[0].description == "Create model A"
 
 
-# --- when the disk is ahead of this process -----------------------------------------
+# --- files that are newer than this process -------------------------------------------
 
 
 def test_a_process_with_old_code_asks_a_new_one(three):
-    """The plan is that of the files, not that of this memory."""
+    """The plan is that of the files, not that of the loaded modules."""
     plan_of()
     path = three.folder / "0002_b.py"
     rewrite(path, "CREATE TABLE made_0002_b", "CREATE TABLE another")
@@ -244,7 +242,7 @@ def test_a_process_with_old_code_asks_a_new_one(three):
 
 
 def test_what_a_new_process_has_read_is_kept_while_nothing_changes(three, monkeypatch):
-    """Applying a plan asks again for the one that was read; a change asks anew."""
+    """Applying a plan requests the plan that was read; a change requests it again."""
     started = []
 
     def started_process(arguments, **words):
@@ -274,7 +272,7 @@ def test_what_a_new_process_has_read_is_kept_while_nothing_changes(three, monkey
 
 
 def test_a_setting_that_prints_does_not_spoil_the_answer(three, monkeypatch, tmp_path):
-    """Some projects say hello when they start."""
+    """Some projects print something when they start."""
     (tmp_path / "talkative.py").write_text(
         "from tests.execution.process_settings import *\nprint('hello from the settings')\n"
     )
@@ -284,7 +282,7 @@ def test_a_setting_that_prints_does_not_spoil_the_answer(three, monkeypatch, tmp
 
 
 def test_code_on_disk_that_is_broken_is_told(three):
-    """What the new process said is the message."""
+    """The output of the new process is the message."""
     plan_of()
     rewrite(three.folder / "0002_b.py", "class Migration", "class Migration(")
     with pytest.raises(BrokenMigrations, match="cannot be planned"):

@@ -1,4 +1,4 @@
-"""Which tables does a step write anew, as the database is here and now?"""
+"""Tests of which tables a step rewrites on the current database."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from migration_route.services.plans import detailed_plan
 from tests.factories import a_plan, a_step, vendor
 
 BOOK = "testapp_book"
-# A shorter text: written anew by PostgreSQL and SQLite, copied by MariaDB.
+# A shorter text: rewritten by PostgreSQL and SQLite, copied by MariaDB.
 SHORTER = "migrations.AlterField('Book', 'title', models.CharField(max_length={}))"
 PYTHON = "migrations.RunPython(migrations.RunPython.noop)"
 ASIDE = "migrations.RunSQL('DO $$ BEGIN PERFORM 1; END $$')"
 
 
 def foreseen():
-    """Return what the worker would say of the first step of the plan."""
+    """Return what the worker would report of the first step of the plan."""
     _, migrations = make_plan(PlanRequest(targets=("testapp",)))
     (migration, backwards) = migrations[0]
     graph = graphs.read_graph_of("default", [migration])
@@ -36,7 +36,7 @@ def foreseen():
 
 @pytest.fixture
 def book(history):
-    """The table of the tests, as this history has it."""
+    """Return the table of the tests, as in this history."""
     history.write("0001_initial", BOOK_TABLE)
     MigrationRecorder(connections["default"]).record_applied("testapp", "0001_initial")
     return history
@@ -49,7 +49,7 @@ BOOK_TABLE = (
 
 
 def test_the_step_that_begins_says_what_it_writes_anew(book):
-    """By the catalog of this moment; what Python does is said to be unforeseen."""
+    """From the current catalog; the effect of Python is reported as not forecast."""
     book.write("0002_a", SHORTER.format(90), PYTHON)
     rewritten, unforeseen = foreseen()
     assert set(rewritten) == {BOOK}
@@ -57,13 +57,14 @@ def test_the_step_that_begins_says_what_it_writes_anew(book):
 
 
 def test_what_writes_nothing_anew_says_so(book):
-    """A table that the step makes is nobody's yet."""
+    """Other sessions do not use a table that the step creates."""
     book.write("0002_a", BOOK_TABLE.replace("Book", "Shelf"))
     assert foreseen() == ((), False)
 
 
 def test_two_rewrites_in_one_transaction_are_two(book):
-    """Where the database keeps the old rows until its end; one by one elsewhere."""
+    """Where the database keeps the old rows until the end of the transaction; elsewhere one
+    at a time."""
     book.write("0002_a", SHORTER.format(90), SHORTER.format(80))
     rewritten, _ = foreseen()
     count = 1 if vendor() == "mysql" else 2
@@ -71,7 +72,7 @@ def test_two_rewrites_in_one_transaction_are_two(book):
 
 
 def test_the_plan_tells_the_step_that_needs_the_most():
-    """One step gives back its room before the next one begins."""
+    """A step releases its space before the next one starts."""
 
     def operation(*tables, **changes):
         forecast = Forecast(rewrites=tables, **changes)
@@ -101,7 +102,7 @@ def test_a_plan_that_was_told_gives_the_same(book):
 
 
 def test_a_database_that_does_not_answer_leaves_it_unforeseen(book, monkeypatch):
-    """The step is let begin all the same; it is told, and holds nobody."""
+    """The step starts all the same; this is reported, and pauses no run."""
     book.write("0002_a", SHORTER.format(90))
     _, migrations = make_plan(PlanRequest(targets=("testapp",)))
     graph = graphs.read_graph_of("default", [migrations[0][0]])

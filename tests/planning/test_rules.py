@@ -1,4 +1,4 @@
-"""Is the reader of a plan told what they should know, and nothing else?"""
+"""Tests of the findings on direction, atomicity, models and databases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BACK = Direction.BACKWARDS
 
 
 def codes(found) -> list[tuple[str, str | None]]:
-    """Return code and step of findings."""
+    """Return code and step of the findings."""
     return [(finding.code, finding.step) for finding in found]
 
 
@@ -35,12 +35,13 @@ def codes(found) -> list[tuple[str, str | None]]:
     ids=["nothing", "forwards", "backwards", "one way", "no way back"],
 )
 def test_direction(plan, expected):
-    """Going back is a warning, no way back blocks, and a one-way step is told before."""
+    """Going back is a warning, an irreversible step backwards blocks, and a one-way step is
+    reported in advance."""
     assert codes(atomicity.direction_findings(plan)) == expected
 
 
 def test_only_what_cannot_be_undone_blocks():
-    """The severities say how much each weighs."""
+    """The severities rank the findings."""
     plan = a_plan(a_step("a", direction=BACK, reversible=False))
     assert [finding.severity for finding in atomicity.direction_findings(plan)] == [
         Severity.WARNING,
@@ -67,12 +68,12 @@ def test_only_what_cannot_be_undone_blocks():
     ids=["nothing", "nothing, no DDL", "atomic", "not atomic", "no DDL", "neither"],
 )
 def test_atomicity(plan, expected):
-    """A step that may stay half done is named; a database where all may, once."""
+    """A step that can be left half applied is named; a database where all can, once."""
     assert codes(atomicity.atomicity_findings(plan)) == expected
 
 
 def of_project(found) -> list[tuple[str, Severity]]:
-    """Return code and severity of what is told of the project."""
+    """Return code and severity of the findings on the project."""
     known = {"models_changed", "other_database"}
     return [(f.code, f.severity) for f in found if f.code in known]
 
@@ -85,7 +86,6 @@ def test_models_without_a_migration_are_told(history):
 
 
 def test_models_whose_migrations_are_whole_are_not(history):
-    """Nothing is told where nothing is missing."""
     history.write(
         "0001_a",
         create_model(
@@ -116,7 +116,7 @@ def test_a_database_with_work_of_its_own_is_told(history):
 
 
 def test_every_finding_says_what_to_do(history):
-    """A finding without a hint is a riddle."""
+    """A finding without a hint is not actionable."""
     history.write("0001_a", "migrations.RunPython(migrations.RunPython.noop)")
     found = detailed_plan(PlanRequest(targets=("testapp",))).findings
     assert found

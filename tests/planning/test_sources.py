@@ -1,4 +1,4 @@
-"""Does a process know which code it holds, and which is on disk?"""
+"""Tests of the loaded migration code compared with the files on disk."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from migration_route.planning.graph import read_graph
 
 
 def rewrite(path, old: str, new: str) -> None:
-    """Change a file as a deploy does: other words, another time."""
+    """Change a file as a deploy does: other content, another time."""
     path.write_text(path.read_text().replace(old, new))
     later = time.time_ns() + 10_000_000
     os.utime(path, ns=(later, later))
 
 
 def test_a_migration_is_not_stale_while_its_file_stays(history):
-    """What was imported is what is on disk."""
+    """The imported module equals the file on disk."""
     history.table("0001_a", "made_a")
     read_graph("default")
     assert not sources.is_stale(f"{history.package}.0001_a")
 
 
 def test_a_file_that_has_changed_makes_it_stale(history):
-    """The process still holds the old words."""
+    """The process still has the old code."""
     path = history.table("0001_a", "made_a")
     read_graph("default")
     rewrite(path, "made_a", "made_b")
@@ -45,7 +45,7 @@ def test_a_file_that_was_only_touched_does_not(history):
 
 
 def test_a_file_that_has_changed_back_is_not_stale_any_more(history):
-    """A deploy that was taken back leaves memory and disk alike."""
+    """After a deploy and its rollback, memory and disk are equal."""
     path = history.table("0001_a", "made_a")
     read_graph("default")
     rewrite(path, "made_a", "made_b")
@@ -54,7 +54,7 @@ def test_a_file_that_has_changed_back_is_not_stale_any_more(history):
 
 
 def test_the_digest_of_a_source_is_that_of_its_file_as_it_is_now(history):
-    """A plan names what a new process would carry out."""
+    """A plan names what a new process would execute."""
     path = history.table("0001_a", "made_a")
     read_graph("default")
     module = f"{history.package}.0001_a"
@@ -70,7 +70,7 @@ def test_a_module_without_a_file_is_named_by_its_name():
 
 
 def test_the_layout_changes_when_a_file_comes_or_goes(history):
-    """It is what the graph is kept by."""
+    """It is the cache key of the graph."""
     before = sources.layout()
     path = history.table("0001_a", "made_a")
     after = sources.layout()
@@ -81,7 +81,7 @@ def test_the_layout_changes_when_a_file_comes_or_goes(history):
 
 
 def test_a_package_that_comes_later_is_seen(history, settings):
-    """An app may get its first migrations while the process lives."""
+    """An app may get its first migrations while the process is running."""
     settings.MIGRATION_MODULES = {"testapp": f"{history.package}.later"}
     before = sources.layout()
     (history.folder / "later").mkdir()
@@ -90,7 +90,7 @@ def test_a_package_that_comes_later_is_seen(history, settings):
 
 
 def test_an_app_without_migrations_is_no_problem(history, settings):
-    """`MIGRATION_MODULES = {"app": None}` switches them off."""
+    """`MIGRATION_MODULES = {"app": None}` turns them off."""
     settings.MIGRATION_MODULES = {"testapp": None}
     assert "testapp" not in {label for label, _ in sources.packages()}
 
@@ -109,14 +109,14 @@ def test_the_build_is_the_setting_or_a_digest(settings, monkeypatch):
 
 
 def test_a_place_is_the_same_while_its_files_are_edited(history):
-    """A process that starts after an edit answers for the same files."""
+    """A process started after an edit is responsible for the same files."""
     found = place()
     history.table("0001_a", "made_a")
     assert place() == found
 
 
 def test_another_checkout_is_another_place(tmp_path, monkeypatch):
-    """Even where it takes the path of the one before, as a release behind a link does."""
+    """Even at the path of the previous one, as with a release behind a symlink."""
     folder, link = apps.get_app_config("testapp").path, tmp_path / "current"
     monkeypatch.setattr(apps.get_app_config("testapp"), "path", str(link))
     link.symlink_to(folder)
@@ -127,27 +127,27 @@ def test_another_checkout_is_another_place(tmp_path, monkeypatch):
 
 
 def test_an_app_in_an_archive_has_a_place(monkeypatch):
-    """Nothing stands at its path."""
+    """There is no file at its path."""
     found = place()
     monkeypatch.setattr(apps.get_app_config("testapp"), "path", "/srv/apps.zip/testapp")
     assert place() != found
 
 
 def test_a_build_that_is_set_is_the_place(settings):
-    """Then the setting alone tells one release from the next."""
+    """Then the setting alone distinguishes releases."""
     settings.MIGRATION_ROUTE = {"BUILD": "v1"}
     assert place() == "v1"
 
 
 def place() -> str:
-    """Return what a process that begins now would say."""
+    """Return the result of a process that starts now."""
     sources.place.cache_clear()
     return sources.place()
 
 
 @pytest.mark.usefixtures("history")
 def test_files_of_editors_are_not_migrations(history):
-    """What Django does not load is not part of the build."""
+    """A file that Django does not load is not part of the build."""
     history.table("0001_a", "made_a")
     (history.folder / "_draft.py").write_text("raise SystemExit")
     (history.folder / "~0001_a.py").write_text("raise SystemExit")

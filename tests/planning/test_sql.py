@@ -1,4 +1,4 @@
-"""Is the SQL of a plan that of its run, and is none executed?"""
+"""Tests that the SQL of a plan is that of its run, and that planning executes none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def told(target: str = "testapp") -> tuple[Step, ...]:
 def told_part(
     details: Details, target: str = "testapp"
 ) -> tuple[tuple[Step, ...], int | None]:
-    """Return the steps of a plan with the SQL of some, and where to go on."""
+    """Return the steps of a plan with the SQL of some, and where to continue."""
     plan, migrations = make_plan(PlanRequest(targets=(target,)))
     return with_sql(plan.steps, migrations, "default", details)
 
@@ -35,7 +35,7 @@ def words(step: Step) -> str:
 
 
 def test_each_operation_has_its_own_statements(history):
-    """What belongs to which operation is not mixed."""
+    """Statements are attributed to their own operation."""
     history.write("0001_a", create_model("A"), FIELD)
     (step,) = told()
     create, add = step.operations[:2]
@@ -46,7 +46,7 @@ def test_each_operation_has_its_own_statements(history):
 
 
 def test_nothing_is_executed(history):
-    """The table that is planned is not there."""
+    """The planned table does not exist."""
     history.write("0001_a", create_model("A"))
     before = tables()
     told()
@@ -54,7 +54,7 @@ def test_nothing_is_executed(history):
 
 
 def test_a_later_step_stands_on_an_earlier_one(history):
-    """A field is added to a table that only the plan knows."""
+    """A field is added to a table that exists only in the plan."""
     history.write("0001_a", create_model("A"))
     history.write("0002_b", FIELD, INDEX)
     first, second = told()
@@ -63,7 +63,7 @@ def test_a_later_step_stands_on_an_earlier_one(history):
 
 
 def test_the_way_back_is_told_as_it_would_be_gone(history):
-    """In the order of its execution: the last operation first."""
+    """In the order of execution: the last operation first."""
     history.write("0001_a", create_model("A"), create_model("B"))
     MigrationRecorder(connections["default"]).record_applied("testapp", "0001_a")
     (step,) = told("testapp.zero")
@@ -76,7 +76,7 @@ def test_the_way_back_is_told_as_it_would_be_gone(history):
 
 
 def test_what_python_does_stays_opaque(history):
-    """No SQL is told, and it is said that none can be."""
+    """It has no SQL, and is marked as opaque."""
     history.write("0001_a", "migrations.RunPython(migrations.RunPython.noop)")
     (step,) = told()
     assert step.operations[0].opaque
@@ -84,14 +84,14 @@ def test_what_python_does_stays_opaque(history):
 
 
 def test_what_is_written_as_sql_is_told_as_it_stands(history):
-    """Word for word."""
+    """Verbatim."""
     history.table("0001_a", "made_a")
     (step,) = told()
     assert step.operations[0].sql[0].startswith("CREATE TABLE made_a (id integer)")
 
 
 def test_sql_that_cannot_be_told_is_missing_and_the_plan_stands(history):
-    """An operation that fails without its database is told without SQL."""
+    """An operation that fails without its database has no SQL."""
     history.write(
         "0001_a",
         "Odd('SELECT 1')",
@@ -106,8 +106,8 @@ def test_sql_that_cannot_be_told_is_missing_and_the_plan_stands(history):
 
 
 def test_a_long_plan_is_told_piece_by_piece(history):
-    """A plan of hundreds of steps is answered in time: each piece has one step at least,
-    and the pieces are what is told at once."""
+    """A plan of hundreds of steps is returned in time: each piece has at least one step,
+    and the pieces together equal the whole."""
     history.write("0001_a", create_model("A"))
     history.write("0002_b", FIELD)
     history.write("0003_c", INDEX)
@@ -123,7 +123,7 @@ def test_a_long_plan_is_told_piece_by_piece(history):
 
 
 def test_what_comes_at_the_end_of_a_migration_is_told(history):
-    """Foreign keys and indexes are made when the tables are there."""
+    """Foreign keys and indexes are created after the tables."""
     key = "('a', models.ForeignKey('testapp.A', models.CASCADE))"
     history.write("0001_a", create_model("A"), create_model("B", key))
     (step,) = told()
@@ -133,7 +133,7 @@ def test_what_comes_at_the_end_of_a_migration_is_told(history):
 
 
 def test_the_plan_of_the_real_apps_has_sql(database):
-    """Also where most of it is applied: the state before the first step is right."""
+    """Also where most of it is applied: the state before the first step is correct."""
     recorder = MigrationRecorder(connections["default"])
     recorder.record_unapplied("testapp", "0003_fill_pages")
     recorder.record_unapplied("testapp", "0002_book_pages")
@@ -147,7 +147,7 @@ def test_the_plan_of_the_real_apps_has_sql(database):
 
 
 def test_the_transaction_of_the_caller_is_left_alone(history):
-    """A door may stand in one."""
+    """A caller may be in a transaction."""
     history.write("0001_a", create_model("A"))
     with transaction.atomic():
         told()

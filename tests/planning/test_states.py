@@ -1,4 +1,5 @@
-"""The states around the operations of one migration cost as much as Django's own."""
+"""Tests that the states around the operations of a migration cost no more than Django's
+own."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ ALL = Details(budget=600.0)
 
 @pytest.fixture
 def rendered(monkeypatch):
-    """Count the models that are rendered."""
+    """Count the rendered models."""
     count = [0]
     render = django_state.ModelState.render
 
@@ -32,7 +33,7 @@ def rendered(monkeypatch):
 
 
 def altered(history, count: int) -> None:
-    """Write one migration that alters one of ten models so many times."""
+    """Write one migration that alters one of ten models that many times."""
     history.write("0001_models", *(create_model(f"Made{n}") for n in range(10)))
     history.write(
         "0002_many",
@@ -58,7 +59,7 @@ def test_each_operation_renders_the_models_that_it_changes(history, rendered, co
 
 
 def test_a_move_has_the_states_on_both_sides_of_its_operation(history):
-    """Forwards and backwards, the field is on one side alone."""
+    """Forwards and backwards, the field is on one side only."""
     altered(history, 12)
     graph = graphs.read_graph("default")
     migration = graph.loader.graph.nodes["testapp", "0002_many"]
@@ -81,7 +82,7 @@ def test_a_move_has_the_states_on_both_sides_of_its_operation(history):
 
 
 def test_a_state_that_is_not_read_to_its_end_is_complete_for_the_next_step(history):
-    """A reader may skip the operations of a step."""
+    """A caller may skip the operations of a step."""
     altered(history, 3)
     history.write("0003_last", "migrations.RemoveField('Made0', 'f0')")
     plan, migrations = make_plan(PlanRequest(database="default"))

@@ -1,4 +1,4 @@
-"""Does a finding about an index know what the plan has to do with it?"""
+"""Tests that a finding on an index depends on whether the plan concerns it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.core.enums import Mode, Severity
 from migration_route.planning.findings.environment import _of_index
-from migration_route.planning.impact import touching_of
+from migration_route.planning.impact import collect_impact
 from migration_route.planning.plan import PlanRequest
 from migration_route.planning.planner import make_plan
 from migration_route.vendors.base import InvalidIndex
@@ -55,7 +55,7 @@ def test_what_a_plan_touches(history, operations, table, severity, step):
 
 
 def test_what_a_plan_takes_away_is_not_in_its_way(history):
-    """A step that removes the index is a cure."""
+    """A step that removes the index fixes it."""
     history.write("0001_initial", create_model("Book"), ADDS)
     assert finding("testapp_book", "testapp").severity is Severity.BLOCKING
     history.write("0002_away", REMOVES)
@@ -63,14 +63,14 @@ def test_what_a_plan_takes_away_is_not_in_its_way(history):
 
 
 def test_a_plan_that_only_records_touches_nothing(history):
-    """Faking sends nothing to the table."""
+    """Faking sends no statement to the table."""
     history.write("0001_initial", create_model("Book"), ADDS)
     found = finding("testapp_book", "testapp", mode=Mode.FAKE)
     assert found.severity is Severity.WARNING
 
 
 def finding(table, *targets, mode=Mode.APPLY):
-    """Return what would be said about an invalid index `left` on that table."""
+    """Return the finding on an invalid index `left` of that table."""
     plan, migrations = make_plan(PlanRequest(targets=targets, mode=mode))
     index = InvalidIndex(name="left", table=table, quoted="public.left")
-    return _of_index(index, touching_of(plan, migrations))
+    return _of_index(index, collect_impact(plan, migrations))

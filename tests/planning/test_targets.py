@@ -1,4 +1,4 @@
-"""Where does a request want to go, and is there such a place?"""
+"""Tests of resolving the requested targets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from migration_route.conf.databases import all_aliases, find_target
 from migration_route.core.errors import InvalidRequest, UnknownDatabase, UnknownTarget
 from migration_route.planning.graph import read_graph
 from migration_route.planning.plan import PlanRequest
-from migration_route.planning.planner import everything, find_destination, make_plan
+from migration_route.planning.planner import find_destination, full_destination, make_plan
 
 
 @pytest.fixture
 def loader(history):
-    """Give the loader of a history of three."""
+    """Return the loader of a history of three migrations."""
     history.table("0001_first", "made_a")
     history.table("0002_second", "made_b")
     history.table("0002_second_half", "made_c")
@@ -43,7 +43,7 @@ def loader(history):
     ],
 )
 def test_a_target_is_found(loader, text, label, arguments, keys):
-    """The app, a name, its beginning, or all the way back."""
+    """The app, a name, a prefix, or zero."""
     found = find_destination(text, loader, ledger_here=True)
     assert (found.label, found.arguments) == (label, arguments)
     assert found.keys == tuple(("testapp", key) for key in keys)
@@ -54,10 +54,10 @@ def test_a_target_is_found(loader, text, label, arguments, keys):
     [
         ("nowhere", "no app 'nowhere'"),
         ("nowhere.0001", "no app 'nowhere'"),
-        ("testapp.0009", "begins with '0009'"),
-        ("testapp.first", "begins with 'first'"),
-        ("testapp.0002_second.py", "begins with '0002_second.py'"),
-        ("messages", "does not have migrations"),
+        ("testapp.0009", "starts with '0009'"),
+        ("testapp.first", "starts with 'first'"),
+        ("testapp.0002_second.py", "starts with '0002_second.py'"),
+        ("messages", "has no migrations"),
         ("", "no app ''"),
         (".", "no app ''"),
         ("--fake", "no app '--fake'"),
@@ -65,7 +65,7 @@ def test_a_target_is_found(loader, text, label, arguments, keys):
     ],
 )
 def test_what_is_not_there_is_unknown(loader, text, message):
-    """The answer names what was looked for."""
+    """The error names the target."""
     with pytest.raises(UnknownTarget, match=message):
         find_destination(text, loader, ledger_here=True)
 
@@ -83,17 +83,17 @@ def test_a_name_that_another_one_begins_with_is_told_as_django_tells_it(loader):
 
 
 def test_the_ledger_does_not_migrate_itself(loader):
-    """Not where it lives; elsewhere its tables are like any other's."""
+    """Not on its own database; elsewhere its tables are like any others."""
     for text in ("migration_route.zero", "migration_route.0001"):
-        with pytest.raises(InvalidRequest, match="its own tables"):
+        with pytest.raises(InvalidRequest, match="own tables"):
             find_destination(text, loader, ledger_here=True)
         find_destination(text, loader, ledger_here=False)
     find_destination("migration_route", loader, ledger_here=True)
 
 
 def test_no_target_is_everything(loader):
-    """The destination of a plain `migrate`."""
-    assert set(everything(loader).keys) == set(loader.graph.leaf_nodes())
+    """As `migrate` without arguments."""
+    assert set(full_destination(loader).keys) == set(loader.graph.leaf_nodes())
 
 
 def test_an_app_that_django_itself_has_migrations_for_is_found(loader):
@@ -102,7 +102,8 @@ def test_an_app_that_django_itself_has_migrations_for_is_found(loader):
 
 
 def test_a_replaced_migration_leads_to_what_it_stands_for(history):
-    """A squashed migration that is applied in part is not in the graph; its parts are."""
+    """A partly applied squashed migration is not in the graph; the migrations it replaces
+    are."""
     history.table("0001_a", "made_a")
     history.table("0002_b", "made_b")
     history.write(
@@ -121,7 +122,7 @@ def test_a_replaced_migration_leads_to_what_it_stands_for(history):
 
 
 def test_targets_of_two_directions_are_refused(history):
-    """One plan goes one way."""
+    """A plan has one direction."""
     history.table("0001_a", "made_a")
     MigrationRecorder(connections["default"]).record_applied("testapp", "0001_a")
     MigrationRecorder(connections["default"]).record_unapplied(
@@ -144,6 +145,6 @@ def test_a_database_is_found_by_its_alias():
 
 @pytest.mark.parametrize("alias", ["", "nowhere", "DEFAULT", "default "])
 def test_another_database_is_unknown(alias):
-    """The answer names those that there are."""
+    """The error lists the existing ones."""
     with pytest.raises(UnknownDatabase, match="default, other"):
         find_target(alias)

@@ -1,4 +1,4 @@
-"""Does a step say what it has to do with in the database?"""
+"""Tests of which tables and indexes a step concerns."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ RAW = migrations.RunSQL("CREATE INDEX CONCURRENTLY by_pages ON books (pages)", "
     ],
 )
 def test_a_step_touches_the_tables_that_its_operations_name(operation, tables, parents):
-    """Those that are there before it; what it makes is nobody else's yet."""
+    """Only existing tables; other sessions do not use one that it creates."""
     found = touched(operation)
     assert (found.tables, found.parents) == (tables, parents)
     assert found.rewritten is None
@@ -80,7 +80,7 @@ PYTHON = migrations.RunPython(migrations.RunPython.noop, migrations.RunPython.no
 
 
 class Vacuum(Operation):
-    """Something that a package has brought."""
+    """An operation of a third-party package."""
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ class Vacuum(Operation):
     ],
 )
 def test_a_step_says_how_often_at_most_it_rewrites_what_it_touches(operations, most):
-    """Or that nobody knows: other tables may change with those that it names."""
+    """Or that it is unknown: other tables may change with those that it names."""
     assert touched(*operations).most_rewrites == most
 
 
@@ -115,13 +115,13 @@ def test_what_is_not_in_one_transaction_gives_back_its_room_each_time():
 
 
 def test_backwards_it_touches_what_it_takes_away():
-    """The table that the step has made is there then, and may be in use."""
+    """The table that the step has created exists then, and may be in use."""
     found = touched(NEW, backwards=True)
     assert found.tables == {"library_shelf"}
 
 
 def test_an_index_that_is_made_concurrently_waits_for_all():
-    """And while it is being made, it is invalid: that is to be expected."""
+    """While it is being built it is invalid, as expected."""
     found = touched(RAW)
     assert found.waits_for_all
     assert "by_pages" in found.expected_invalid
@@ -133,7 +133,7 @@ def test_an_index_that_is_made_concurrently_waits_for_all():
 
 
 def test_what_is_touched_goes_from_process_to_process_as_it_is():
-    """The supervisor reads what the worker says."""
+    """The supervisor reads what the worker reports."""
     foretold = Impact(rewritten=("books", "books"), unforeseen=True)
     for found in (touched(KEY, RAW, INDEX), foretold, NO_IMPACT):
         assert Impact.from_dict(found.to_dict()) == found

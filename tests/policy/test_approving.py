@@ -1,4 +1,4 @@
-"""Whose approval does a plan need, and is it there? One table, row by row."""
+"""Tests of whose approvals a plan needs and whether they exist, as a table of cases."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from migration_route.core.values import (
     CODES,
     FAMILIES,
     ActorRef,
-    ApprovalGiven,
     ApprovalPolicy,
     ApprovalRequirement,
+    RecordedDecision,
     Rule,
     When,
     family_of,
 )
 from migration_route.planning.plan import Finding, Plan
 from migration_route.policy.approvals import (
-    is_same,
+    combine_requirements,
+    is_same_actor,
     reads_findings,
     requirement_for,
-    stricter,
-    strictest,
+    strictest_requirement,
     valid_approvals,
 )
 from migration_route.policy.decision import Allowed, Evidence, NeedsApproval, decide
@@ -47,7 +47,6 @@ BACK = Direction.BACKWARDS
 
 
 def finding(code: str, severity: Severity = Severity.WARNING, **words: Any) -> Finding:
-    """Return something that was found."""
     return Finding(code=code, severity=severity, message="so it is", **words)
 
 
@@ -70,30 +69,31 @@ TWO = Rule(required=2, lifetime=HOUR, permission="shop.dba", self_approval=True)
 
 
 def found(*findings: Finding, plan: Plan = FORWARDS) -> Plan:
-    """Return a plan about which something was found."""
+    """Return a plan with these findings."""
     return replace(plan, findings=findings)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A policy, a plan, who asks; and how many approvals by which rule are demanded."""
+    """A policy, a plan and its requester; and the required number of approvals with its
+    rule."""
 
     name: str
     rules: tuple[Rule, ...] | None
     plan: Plan = FORWARDS
     actor: ActorKind = PERSON
     all_told: bool = True
-    required: int | None = None  # None: nothing is demanded
-    rule: int = 0  # its place, from 0; -1: the strictest
+    required: int | None = None  # None: no approval is required
+    rule: int = 0  # its position, from 0; -1: the strictest
 
 
 def numbered(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    """Give rules their places, as the settings do."""
+    """Number the rules, as the settings do."""
     return tuple(replace(rule, number=place) for place, rule in enumerate(rules, start=1))
 
 
 def only(**words: Any) -> Rule:
-    """Return a rule that asks for two, and is not about everything."""
+    """Return a rule that requires two approvals, and does not match everything."""
     return Rule(required=2, **words)
 
 
@@ -228,7 +228,7 @@ TABLE = (
         required=2,
         rule=-1,
     ),
-    # --- findings that nobody has told
+    # --- findings that are not known
     Row(
         name="on findings, and not all are told",
         rules=(ON_FINDINGS, TWO),
@@ -257,7 +257,7 @@ TABLE = (
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_what_is_demanded(row):
-    """Each row says how many, and by which rule; and the decision follows from it."""
+    """The number and the rule of each row; the decision follows from them."""
     policy = None if row.rules is None else ApprovalPolicy(rules=numbered(row.rules))
     demand = requirement_for(row.plan, policy, row.actor, all_told=row.all_told)
     evidence = Evidence(
@@ -283,13 +283,13 @@ def test_what_is_demanded(row):
     assert demand.why
     if not row.all_told and expected == "the strictest":
         assert "could not all be read" in demand.why
-    # A permit of another kind stands for all of them.
+    # A permit of another kind replaces all of them.
     assert isinstance(decide(row.plan, replace(evidence, permitted_by="p1")), Allowed)
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_findings_are_looked_for_where_they_matter(row):
-    """Where they do not, the demand is the same whatever was found."""
+    """Where they do not matter, the requirement is the same for any findings."""
     policy = None if row.rules is None else ApprovalPolicy(rules=row.rules)
     if reads_findings(policy, row.plan, row.actor):
         return
@@ -300,9 +300,9 @@ def test_findings_are_looked_for_where_they_matter(row):
 
 
 def test_the_strictest_is_as_strict_as_any_rule():
-    """As many as ever, every permission, the shortest time, and nobody for themselves."""
+    """The maximum number, every permission, the shortest lifetime, and no self-approval."""
     rules = (Rule(required=3), TWO, Rule(when=When.NEVER, required=9, lifetime=HOUR / 2))
-    assert strictest(ApprovalPolicy(rules=rules), "so") == ApprovalRequirement(
+    assert strictest_requirement(ApprovalPolicy(rules=rules), "so") == ApprovalRequirement(
         required=3,
         permissions=("approve", "shop.dba"),
         self_approval=False,
@@ -313,7 +313,7 @@ def test_the_strictest_is_as_strict_as_any_rule():
 
 
 def test_why_names_what_was_found():
-    """The codes with their steps, and not more of them than can be read."""
+    """The codes with their steps, limited to a readable number."""
     many = tuple(finding(code) for code in sorted(CODES)[:8])
     policy = ApprovalPolicy(rules=(ON_FINDINGS,))
     demand = requirement_for(found(DROPS, *many), policy, PERSON, all_told=True)
@@ -323,26 +323,26 @@ def test_why_names_what_was_found():
 
 
 def a_demand(**words: Any) -> ApprovalRequirement:
-    """Return a demand of one approval."""
+    """Return a requirement of one approval."""
     return replace(ApprovalRequirement(required=1, rule="APPROVALS", why="so"), **words)
 
 
 def test_what_was_demanded_is_never_demanded_less():
-    """Each of the two gives what it has of strictness."""
+    """The result combines the strictest parts of both."""
     left = a_demand(required=2, self_approval=True, lifetime=2 * HOUR, why="left")
     right = a_demand(permissions=("shop.dba",), lifetime=HOUR, why="right")
-    for both in (stricter(left, right), stricter(right, left)):
+    for both in (combine_requirements(left, right), combine_requirements(right, left)):
         assert both is not None
         assert (both.required, both.why, both.lifetime) == (2, "left", HOUR)
         assert both.permissions == ("approve", "shop.dba")
         assert not both.self_approval
-    assert stricter(left, None) == stricter(None, left) == left
-    assert stricter(None, None) is None
+    assert combine_requirements(left, None) == combine_requirements(None, left) == left
+    assert combine_requirements(None, None) is None
 
 
-def approved(name: str, kind: ActorKind = PERSON, *permissions: str) -> ApprovalGiven:
-    """Return an approval, with the right `approve` where no other is named."""
-    return ApprovalGiven(
+def approved(name: str, kind: ActorKind = PERSON, *permissions: str) -> RecordedDecision:
+    """Return an approval, with the right `approve` by default."""
+    return RecordedDecision(
         decision=ApprovalDecision.APPROVE,
         by=ActorRef(kind=kind, name=name),
         permissions=frozenset(permissions or ("approve",)),
@@ -403,7 +403,7 @@ GIVEN = [
     ("given", "changes", "count"), [row[1:] for row in GIVEN], ids=[row[0] for row in GIVEN]
 )
 def test_which_approvals_count(given, changes, count):
-    """And whether they are enough is what the decision goes by."""
+    """The decision depends on whether they are enough."""
     demand = a_demand(**changes)
     assert len(valid_approvals(demand, given, requester=ADA)) == count
     evidence = Evidence(
@@ -420,7 +420,7 @@ def test_which_approvals_count(given, changes, count):
 
 
 def test_a_policy_that_is_gone_does_not_take_the_demand_along():
-    """What was demanded at the request is demanded still, and a stricter policy more."""
+    """The requirement at the request stays, and a stricter policy adds to it."""
     evidence = Evidence(
         fingerprint=READ,
         expected_build="",
@@ -439,23 +439,23 @@ def test_a_policy_that_is_gone_does_not_take_the_demand_along():
 
 
 def test_identities_that_are_one_person():
-    """What stays when a name changes decides; across user and account, names do."""
-    assert is_same(ADA, ADA)
-    assert not is_same(ADA, ActorRef(kind=PERSON, name="ada@example.org"))
-    assert is_same(ADA, ActorRef(kind=COMMAND, name="ada@host"))
-    assert not is_same(ADA, ActorRef(kind=TOKEN, name="ada"))
-    assert is_same(
+    """The permanent identifier decides; between a user and an account, the names do."""
+    assert is_same_actor(ADA, ADA)
+    assert not is_same_actor(ADA, ActorRef(kind=PERSON, name="ada@example.org"))
+    assert is_same_actor(ADA, ActorRef(kind=COMMAND, name="ada@host"))
+    assert not is_same_actor(ADA, ActorRef(kind=TOKEN, name="ada"))
+    assert is_same_actor(
         ActorRef(kind=COMMAND, name="ada@one", key="ada"),
         ActorRef(kind=COMMAND, name="ada@two", key="ada"),
     )
     renamed = ActorRef(kind=PERSON, name="grace", key="7")
-    assert is_same(ActorRef(kind=PERSON, name="ada", key="7"), renamed)
-    assert not is_same(ActorRef(kind=PERSON, name="grace", key="8"), renamed)
-    assert not is_same(ActorRef(kind=COMMAND, name="root@one", key="7"), renamed)
+    assert is_same_actor(ActorRef(kind=PERSON, name="ada", key="7"), renamed)
+    assert not is_same_actor(ActorRef(kind=PERSON, name="grace", key="8"), renamed)
+    assert not is_same_actor(ActorRef(kind=COMMAND, name="root@one", key="7"), renamed)
 
 
 def test_every_finding_has_one_family():
-    """What a policy names is what the reference names."""
+    """The families in a policy are those of the reference."""
     codes = [code for family in FAMILIES.values() for code in family]
     assert len(codes) == len(set(codes))
     for family, members in FAMILIES.items():

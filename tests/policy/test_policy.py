@@ -1,4 +1,4 @@
-"""May a plan run? One table, with every answer that there is."""
+"""Tests of the decision on a plan, as a table with every possible result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ONE_WAY = a_step("0002_a", direction=BACK, reversible=False)
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A plan, what is known besides, and what is to be decided."""
+    """A plan, what else is known, and the expected decision."""
 
     name: str
     answer: type
@@ -200,7 +200,7 @@ def evidence(**changes: Any) -> Evidence:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_decide(case):
-    """Each case has its own answer, with the error that names the reason."""
+    """Each case has its own result, with the error that names the reason."""
     found = decide(case.plan, evidence(**case.evidence))
     assert type(found) is case.answer
     if isinstance(found, Allowed | NeedsApproval):
@@ -210,7 +210,7 @@ def test_decide(case):
 
 
 def test_the_reasons_come_in_the_order_of_their_weight():
-    """Who read another plan is told so, whatever else stands in the way."""
+    """A changed plan is reported first, whatever else applies."""
     everything = evidence(
         fingerprint=f"{CODE}-{PLACE}-{OTHER_PLAN}",
         unresolved="0" * 32,
@@ -221,7 +221,7 @@ def test_the_reasons_come_in_the_order_of_their_weight():
 
 
 def test_a_refusal_carries_what_the_caller_needs():
-    """The fingerprint to read anew, the run to resolve and the stuck step are named."""
+    """The fingerprint to read again, the run to resolve and the partial step are named."""
     plan = a_plan(ONE_WAY, fingerprint=READ)
     changed = decide(plan, evidence(fingerprint=f"{CODE}-{PLACE}-{OTHER_PLAN}"))
     assert isinstance(changed, Denied)
@@ -246,5 +246,5 @@ def test_a_refusal_carries_what_the_caller_needs():
     ],
 )
 def test_the_rights_that_a_run_needs(direction, mode, scopes):
-    """Going back and faking need rights of their own."""
+    """Going back and faking need their own rights."""
     assert set(scopes_for(direction=direction, mode=mode)) == scopes

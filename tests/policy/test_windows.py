@@ -1,4 +1,4 @@
-"""When may a run begin? By cases, and by a second reading of the same clock."""
+"""Tests of when a run may start, by cases and by a second implementation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from migration_route.policy.schedule import (
     NeverOpens,
     OpenNow,
     OpensLater,
+    exists_in_timezone,
+    find_opening,
     instant,
-    is_shown,
-    opening,
 )
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -26,12 +26,12 @@ WEEKDAYS = frozenset({Day.MON, Day.TUE, Day.WED, Day.THU, Day.FRI})
 
 
 def a_wall(text):
-    """Read a time on a wall that says no zone."""
+    """Parse a local time without a time zone."""
     return datetime.fromisoformat(text)
 
 
 def window(begins, ends, *, days=frozenset(Day), zone=BERLIN, databases=None):
-    """Make a window from two times on the wall."""
+    """Return a window between two local times."""
     return Window(
         days=frozenset(days),
         begins=time.fromisoformat(begins),
@@ -42,12 +42,12 @@ def window(begins, ends, *, days=frozenset(Day), zone=BERLIN, databases=None):
 
 
 def at(text, zone=BERLIN):
-    """Read a time on the wall."""
+    """Parse a local time."""
     return datetime.fromisoformat(text).replace(tzinfo=zone)
 
 
 def freeze(begins, ends):
-    """Make a freeze between two times in Berlin."""
+    """Return a freeze between two times in Berlin."""
     return Freeze(begins=at(begins), ends=at(ends), reason="The sale.")
 
 
@@ -68,7 +68,7 @@ NIGHT = window("22:00", "04:00", days=WEEKDAYS)
         ((NIGHT,), (), None, "2026-11-28T03:00", "now"),
         ((NIGHT,), (), None, "2026-11-28T12:00", ("2026-11-30T22:00", "window")),
         ((NIGHT,), (), None, "2026-11-29T23:00", ("2026-11-30T22:00", "window")),
-        # The time that was asked for lies within a window, or before the next one.
+        # The requested time lies within a window, or before the next one.
         (
             (NIGHT,),
             (),
@@ -121,7 +121,7 @@ def test_a_run_begins_at_the_first_moment_that_all_of_them_leave(
     windows, freezes, wanted, now, expected
 ):
     """Not before its time, within a window, and outside of every freeze."""
-    found = opening(windows, freezes, at(wanted) if wanted else None, at(now))
+    found = find_opening(windows, freezes, at(wanted) if wanted else None, at(now))
     if expected == "now":
         assert found == OpenNow()
         return
@@ -135,45 +135,45 @@ def test_a_run_begins_at_the_first_moment_that_all_of_them_leave(
 @pytest.mark.parametrize(
     ("begins", "ends", "now", "opens", "shuts"),
     [
-        # The last Sunday in March: 02:00 to 03:00 is left out; 03:00 is 01:00 UTC.
+        # The last Sunday in March: 02:00 to 03:00 does not exist; 03:00 is 01:00 UTC.
         ("01:00", "02:30", "2027-03-28T00:00+00:00", None, "2027-03-28T01:00+00:00"),
         ("02:30", "05:00", "2027-03-27T23:00+00:00", "2027-03-28T01:00+00:00", None),
         ("02:10", "02:50", "2027-03-28T00:00+00:00", "2027-03-29T00:10+00:00", None),
-        # The last Sunday in October: 02:00 to 03:00 comes twice; meant is the first.
+        # The last Sunday in October: 02:00 to 03:00 occurs twice; the first one counts.
         ("02:30", "04:00", "2026-10-25T00:00+00:00", "2026-10-25T00:30+00:00", None),
         ("01:00", "02:30", "2026-10-25T00:00+00:00", None, "2026-10-25T00:30+00:00"),
         ("02:00", "03:00", "2026-10-25T01:30+00:00", None, "2026-10-25T02:00+00:00"),
     ],
 )
 def test_a_clock_that_is_put_forward_or_back(begins, ends, now, opens, shuts):
-    """A time that is left out is the moment of the change; a repeated one its first."""
+    """A skipped time is the time of the change; a repeated one its first occurrence."""
     windows = (window(begins, ends),)
     moment = datetime.fromisoformat(now)
-    found = opening(windows, (), None, moment)
+    found = find_opening(windows, (), None, moment)
     if opens:
         assert isinstance(found, OpensLater)
         assert found.at == datetime.fromisoformat(opens)
         return
     assert found == OpenNow()
     end = datetime.fromisoformat(shuts)
-    assert opening(windows, (), None, end - timedelta(seconds=1)) == OpenNow()
-    assert isinstance(opening(windows, (), None, end), OpensLater)
+    assert find_opening(windows, (), None, end - timedelta(seconds=1)) == OpenNow()
+    assert isinstance(find_opening(windows, (), None, end), OpensLater)
 
 
 def test_what_can_never_begin_says_why():
-    """A window that cannot be read never opens, nor does one behind a long freeze."""
+    """An invalid window never opens, nor does one after a long freeze."""
     shut = window("00:00", "00:00", days=())
     now = at("2026-11-25T12:00")
-    assert isinstance(opening((shut,), (), None, now), NeverOpens)
+    assert isinstance(find_opening((shut,), (), None, now), NeverOpens)
     for ends in (datetime.max.replace(tzinfo=UTC), now + timedelta(days=400)):
         long = Freeze(begins=now, ends=ends, reason="It cannot be read")
-        found = opening((), (long,), None, now)
+        found = find_opening((), (long,), None, now)
         assert isinstance(found, NeverOpens)
         assert "It cannot be read." in found.why
 
 
 def test_a_window_binds_the_databases_that_it_names():
-    """One that names none binds all of them."""
+    """One that names none applies to all of them."""
     named, for_all = window("22:00", "04:00", databases=frozenset({"a"})), NIGHT
     assert windows_of((named, for_all), "a") == (named, for_all)
     assert windows_of((named, for_all), "b") == (for_all,)
@@ -197,7 +197,7 @@ MOMENTS = st.datetimes(
 
 
 def is_within(one: Window, moment: datetime) -> bool:
-    """Tell whether a moment lies in a window, by looking at the days around it."""
+    """Return whether a time lies in a window, by checking the days around it."""
     days = [moment.astimezone(one.timezone).date() + timedelta(n) for n in (-2, -1, 0, 1)]
     spans = [
         (
@@ -224,7 +224,7 @@ def is_within(one: Window, moment: datetime) -> bool:
 def test_the_opening_is_within_a_window_and_nothing_before_it_is(
     windows, now, wait, frozen, probe
 ):
-    """At the moment that is told all is open; before it, something is shut."""
+    """At the returned time everything is open; before it, something is closed."""
     freezes = [] if frozen is None else [Freeze(begins=now, ends=now + frozen, reason="x")]
     wanted = None if wait is None else now + wait
 
@@ -235,7 +235,7 @@ def test_the_opening_is_within_a_window_and_nothing_before_it_is(
             and any(is_within(one, moment) for one in windows)
         )
 
-    found = opening(windows, freezes, wanted, now)
+    found = find_opening(windows, freezes, wanted, now)
     assert not isinstance(found, NeverOpens)
     if isinstance(found, OpenNow):
         assert is_open(now)
@@ -244,7 +244,7 @@ def test_the_opening_is_within_a_window_and_nothing_before_it_is(
     assert is_open(found.at)
     assert not is_open(found.at - timedelta(microseconds=1))
     assert not is_open(now + (found.at - now) * min(probe, 0.999))
-    assert opening(windows, freezes, wanted, found.at) == OpenNow()
+    assert find_opening(windows, freezes, wanted, found.at) == OpenNow()
     assert found.reason in WaitingReason
 
 
@@ -257,12 +257,12 @@ def test_the_opening_is_within_a_window_and_nothing_before_it_is(
 def test_a_time_on_the_wall_is_the_first_moment_at_which_the_clock_has_come_to_it(
     wall, zone
 ):
-    """Just before it, the clock shows less; at it, exactly that or, past a gap, more."""
+    """Just before it, the clock shows less; at it, exactly that or, after a gap, more."""
     found = instant(wall, zone)
     shown = found.astimezone(zone).replace(tzinfo=None)
     before = (found - timedelta(microseconds=1)).astimezone(zone).replace(tzinfo=None)
     assert before < wall <= shown
-    assert is_shown(wall, zone) == (shown == wall)
+    assert exists_in_timezone(wall, zone) == (shown == wall)
     if shown != wall:
         gap = (
             found.astimezone(zone).utcoffset()

@@ -1,4 +1,4 @@
-"""Is a forecast told in full, and in few words?"""
+"""Tests of the text of a forecast."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def plan_of(*forecasts: Forecast | None) -> Plan:
 
 
 def lines_of(forecast: Forecast) -> list[str]:
-    """Return the lines about it."""
+    """Return the lines about the plan."""
     plan = plan_answer(plan_of(forecast))
     return operation_lines(plan.steps[0].operations[0], plan.tables)
 
@@ -53,21 +53,21 @@ def test_a_line_tells_who_waits_and_what_it_costs():
         locks=(ITEM, OWNER), rewrites=("item",), scans=("item", "owner", "bin")
     )
     assert lines_of(forecast) == [
-        "locks item: reads and writes wait · locks owner: writes wait · "
-        "rewrites item (1.2 M rows, 310 MB) · reads all of owner (1 row), bin"
+        "locks item: blocks reads and writes · locks owner: blocks writes · "
+        "rewrites item (1.2 M rows, 310 MB) · scans owner (1 row), bin"
     ]
 
 
 def test_whoever_only_keeps_schema_changes_waiting_says_so():
     """Reading locks as well."""
-    assert lines_of(Forecast(locks=(LOOK,))) == ["locks bin: only schema changes wait"]
+    assert lines_of(Forecast(locks=(LOOK,))) == ["locks bin: blocks only schema changes"]
 
 
 def test_an_algorithm_and_a_doubt_are_told():
     """In words."""
     (line,) = lines_of(Forecast(locks=(ITEM,), algorithm="copy", is_understood=False))
-    assert line.startswith("not understood, so the worst is assumed · locks item")
-    assert line.endswith("as a copy")
+    assert line.startswith("not recognized, worst case assumed · locks item")
+    assert line.endswith("table copy")
 
 
 def test_a_statement_that_touches_nothing_has_no_line():
@@ -76,7 +76,7 @@ def test_a_statement_that_touches_nothing_has_no_line():
 
 
 def test_json_has_a_forecast_for_each_statement_and_the_strongest_lock_of_the_step():
-    """Nothing is said of what is opaque."""
+    """There is none for an opaque operation."""
     plan = plan_of(Forecast(locks=(OWNER, LOOK)), None, Forecast(locks=(ITEM,)))
     told = msgspec.to_builtins(plan_answer(plan))
     (step,) = told["steps"]
@@ -102,20 +102,19 @@ def test_json_has_a_forecast_for_each_statement_and_the_strongest_lock_of_the_st
 
 
 def test_a_step_without_forecasts_has_no_lock():
-    """It is not known."""
+    """The lock is unknown."""
     (step,) = plan_answer(a_plan(a_step())).steps
     assert (step.lock, step.blocks) == (None, [])
 
 
 def test_the_terminal_has_the_lines_below_the_operation():
-    """Where they are about."""
     lines = list(plan_lines(plan_answer(plan_of(Forecast(locks=(ITEM,))))))
     place = lines.index("    Do it")
-    assert lines[place + 1] == "      locks item: reads and writes wait"
+    assert lines[place + 1] == "      locks item: blocks reads and writes"
 
 
 def test_what_another_statement_does_and_more_is_told_once():
-    """As of the statements of a remake."""
+    """As with the statements of a table rebuild."""
     forecasts = (
         Forecast(locks=(LOOK,), scans=("bin",)),
         Forecast(locks=(LOOK,)),
@@ -125,6 +124,6 @@ def test_what_another_statement_does_and_more_is_told_once():
     operation = Operation(description="", opaque=False, sql=(), forecasts=forecasts)
     plan = plan_answer(a_plan(a_step(operations=(operation,))))
     assert operation_lines(plan.steps[0].operations[0], plan.tables) == [
-        "locks bin: only schema changes wait · reads all of bin",
-        "locks item: reads and writes wait",
+        "locks bin: blocks only schema changes · scans bin",
+        "locks item: blocks reads and writes",
     ]

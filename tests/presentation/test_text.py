@@ -1,4 +1,4 @@
-"""Does everything read well on a terminal, and lose nothing that counts?"""
+"""Tests of the text output on a terminal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from migration_route.presentation.text.runs import (
     run_lines,
     runs_lines,
     status_lines,
-    way_on,
+    suggested_resolution,
     what_to_do,
 )
 from tests.factories import a_plan, a_step, a_step_record
@@ -74,15 +74,15 @@ RUN = RunRecord(
 
 
 def lines_of(plan):
-    """Tell a plan as the command does, by way of the wire."""
+    """Render a plan as the command does, through the wire types."""
     return plan_lines(plan_answer(plan))
 
 
 def test_a_run_tells_its_steps_its_error_and_what_to_do():
-    """Operations are counted from one for people."""
+    """Operations are counted from one in the text."""
     text = "\n".join(run_lines(serializers.run_answer(RUN)))
     assert "0" * 32 in text
-    assert "because: a deploy" in text
+    assert "reason: a deploy" in text
     assert "waiting: lock" in text
     assert "12 ms" in text
     assert "operation 2: DataError: too long" in text
@@ -102,7 +102,7 @@ def test_a_run_tells_its_steps_its_error_and_what_to_do():
     ],
 )
 def test_the_way_on_follows_what_is_known_of_the_operations(states, direction, way):
-    """It is suggested, and proved when it is taken."""
+    """It is suggested, and checked when it is requested."""
     operations = tuple(
         OperationEvidence(position=number, description="x", state=EffectState(state))
         for number, state in enumerate(states.split())
@@ -115,7 +115,7 @@ def test_the_way_on_follows_what_is_known_of_the_operations(states, direction, w
     )
     run = replace(RUN, steps=(step,))
     answer = serializers.run_answer(run)
-    assert way_on(answer) == way
+    assert suggested_resolution(answer) == way
     assert "with a reason" in what_to_do(answer)
 
 
@@ -126,7 +126,7 @@ def test_an_error_of_no_step_is_told_at_the_end():
 
 
 def test_runs_are_a_line_each():
-    """Id, time, database, state and who."""
+    """Id, time, database, state and actor."""
     (line,) = runs_lines(serializers.runs_answer([RUN], limit=2))
     assert all(word in line for word in ("0" * 32, "2026-11-23T17:00:00Z", "partial", "ci"))
 
@@ -141,8 +141,8 @@ def test_a_plan_tells_what_cannot_be_undone():
     )
     finding = Finding(code="one_way", severity=Severity.INFO, message="No way.", hint="Do.")
     text = "\n".join(lines_of(a_plan(step, findings=(finding,), mode=Mode.FAKE)))
-    assert "not undone as a whole if it fails or is cancelled, irreversible" in text
-    assert "Raw Python operation (opaque)" in text
+    assert "can be left partially applied if it fails or is cancelled, irreversible" in text
+    assert "Raw Python operation (runs code)" in text
     assert "info: one_way: No way." in text
     assert "Do." in text
     assert "(fake)" in text
@@ -151,7 +151,7 @@ def test_a_plan_tells_what_cannot_be_undone():
 
 
 def test_a_finding_names_its_operation_and_why_it_is_accepted():
-    """Counted from one, as the operations of a step are read."""
+    """Counted from one, as in the list of operations."""
     finding = Finding(
         code="drops_column",
         severity=Severity.INFO,
@@ -173,7 +173,7 @@ def test_a_plan_of_nothing_says_so():
 
 
 def test_a_status_tells_each_database():
-    """What is pending, who is at work, and what is wrong."""
+    """Pending migrations, the active run, and errors."""
     standing = DatabaseStatus(
         database="default",
         vendor="sqlite",
@@ -192,9 +192,9 @@ def test_a_status_tells_each_database():
     assert "and 5 more" in text
     assert "testapp.0099_y" in text
     assert f"run {'1' * 32} is running" in text
-    assert f"run {'2' * 32} stopped midway" in text
+    assert f"run {'2' * 32} is partial" in text
     assert "database_unavailable: The ledger cannot be read." in text
-    assert "other (mysql): not reachable" in text
+    assert "other (mysql): unreachable" in text
 
 
 def test_what_cannot_be_counted_is_not_nothing():
@@ -250,7 +250,7 @@ def test_a_run_on_the_wire_has_nothing_where_nothing_is():
 
 
 def test_a_page_that_is_full_has_a_cursor():
-    """And one that is not is the last."""
+    """A page that is not full is the last."""
     assert serializers.runs_answer([RUN], limit=1).next == RUN.id
     assert serializers.runs_answer([RUN], limit=2).next is None
 
@@ -267,12 +267,12 @@ LATER = Deferred(
 
 
 def test_a_phase_tells_what_it_leaves_out():
-    """With since when, and whether that is too long."""
+    """With the date, and whether that is overdue."""
     plan = a_plan(a_step("0002_add"), phase=Phase.BEFORE_DEPLOY, deferred=(LATER,))
     lines = "\n".join(lines_of(plan))
     assert "forwards, before_deploy, 1 step" in lines
     assert (
-        "left out: testapp.0003_remove: after_deploy, put off since 2026-01-02T03:04:05Z, "
+        "deferred: testapp.0003_remove: after_deploy, deferred since 2026-01-02T03:04:05Z, "
         "overdue. It comes after the deploy." in lines
     )
 
@@ -289,15 +289,15 @@ def test_status_tells_what_is_required_from_what_comes_later():
         applied=2,
     )
     lines = "\n".join(status_lines(serializers.status_answer([found])))
-    assert "0 required now, the others after the deploy" in lines
-    assert "testapp.0003_remove: after_deploy, put off since" in lines
+    assert "0 required now, the rest after the deploy" in lines
+    assert "testapp.0003_remove: after_deploy, deferred since" in lines
     answer = serializers.status_answer([found]).databases[0]
     assert (answer.pending, answer.required) == (1, 0)
     assert answer.deferred[0].overdue
 
 
 def test_a_run_tells_its_phase():
-    """And what it left out, with why."""
+    """With what it deferred, and why."""
     left = DeferredRecord(
         app="testapp",
         name="0003_remove",
@@ -309,5 +309,5 @@ def test_a_run_tells_its_phase():
     run = replace(RUN, phase=Phase.BEFORE_DEPLOY, deferred=(left,))
     lines = "\n".join(run_lines(serializers.run_answer(run)))
     assert "phase: before_deploy" in lines
-    assert "left out: testapp.0003_remove. It comes after the deploy." in lines
+    assert "deferred: testapp.0003_remove. It comes after the deploy." in lines
     assert serializers.run_answer(run).phase == "before_deploy"

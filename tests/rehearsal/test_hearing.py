@@ -1,13 +1,13 @@
-"""What is made of what the worker of a rehearsal says?"""
+"""Tests of how the messages of a rehearsal's worker are evaluated."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
 
-from migration_route.execution.messages import Failure, Message
+from migration_route.execution.messages import Message, WorkerFailure
 from migration_route.execution.rehearsal.recorder import RehearsalRecorder
-from migration_route.execution.rehearsal.runner import differences
+from migration_route.execution.rehearsal.runner import schema_differences
 from migration_route.execution.supervisor.child import RawOutput
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsals import (
@@ -58,11 +58,11 @@ def test_a_step_that_went_through_is_told():
 
 
 def test_a_failure_says_where_and_why():
-    """The step, the operation, and what the database said."""
+    """The step, the operation, and the database error."""
     hearing = RehearsalRecorder(STEPS)
     say(hearing, "gate", app="shop", name="0002_b")
     say(hearing, "operation_started", operation=3, text="x")
-    failure = Failure(type="IntegrityError", message="no", sqlstate="23505")
+    failure = WorkerFailure(type="IntegrityError", message="no", sqlstate="23505")
     say(hearing, "ended", ending="failed", failure=failure)
     error = hearing.ended(0)
     assert (error.type, error.operation, error.sqlstate) == ("IntegrityError", 3, "23505")
@@ -71,7 +71,7 @@ def test_a_failure_says_where_and_why():
 
 
 def test_a_worker_that_dies_leaves_the_statement_that_it_was_at():
-    """As far as it had come."""
+    """The last statement that it had reported."""
     hearing = RehearsalRecorder(STEPS)
     say(hearing, "gate", app="shop", name="0001_a")
     say(hearing, "operation_started", operation=0, text="x")
@@ -83,7 +83,7 @@ def test_a_worker_that_dies_leaves_the_statement_that_it_was_at():
 
 
 def test_what_is_printed_and_denied_is_kept():
-    """The last lines, and everything that was wanted elsewhere."""
+    """The last lines, and every access that was refused."""
     hearing = RehearsalRecorder(STEPS)
     hearing.hear(RawOutput(stream="stdout", text="from below"))
     for number in range(150):
@@ -105,7 +105,8 @@ def test_what_is_printed_and_denied_is_kept():
     ],
 )
 def test_the_longest_lock_is_the_one_that_keeps_most_waiting(locks, held):
-    """Readers count more than time; a lock that lets everybody through does not count."""
+    """Blocked readers count more than the duration; a lock that blocks nothing is
+    ignored."""
     operation = ObservedOperation(
         position=0, description="x", duration_ms=1, statements=(a_statement(*locks),)
     )
@@ -115,7 +116,7 @@ def test_the_longest_lock_is_the_one_that_keeps_most_waiting(locks, held):
 
 
 def test_a_report_is_read_as_it_was_stored():
-    """Nothing is lost on its way."""
+    """The stored report is decoded without loss."""
     operation = ObservedOperation(
         position=None,
         description="end",
@@ -128,13 +129,13 @@ def test_a_report_is_read_as_it_was_stored():
 
 
 def test_differences_are_lines_that_went_and_came():
-    """Nothing where nothing differs."""
-    assert differences(["a", "b"], ["a", "b"]) == ()
-    assert differences(["a", "b", "c"], ["a", "x", "c"]) == ("-b", "+x")
+    """Nothing where there is no difference."""
+    assert schema_differences(["a", "b"], ["a", "b"]) == ()
+    assert schema_differences(["a", "b", "c"], ["a", "x", "c"]) == ("-b", "+x")
 
 
 def test_what_is_left_out_in_place_is_a_limit():
-    """Of a step, or of all; and the clock begins with the first step."""
+    """For one step, or for all; and the time limit starts with the first step."""
     hearing = RehearsalRecorder(STEPS)
     assert hearing.begun is None
     say(hearing, "gate", app="shop", name="0001_a")
@@ -150,7 +151,7 @@ def test_what_is_left_out_in_place_is_a_limit():
 
 
 def test_a_worker_that_was_stopped_names_the_step():
-    """It was not the worker that said so."""
+    """The worker did not report it itself."""
     hearing = RehearsalRecorder(STEPS)
     say(hearing, "gate", app="shop", name="0001_a")
     error = hearing.failed(StepError(type="OutOfTime", message="too long"))

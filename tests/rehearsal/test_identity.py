@@ -1,4 +1,4 @@
-"""Which database is the copy, and which the original? The server is asked."""
+"""Tests that the server identifies the copy and the original."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from migration_route.execution.rehearsal import runner
 from migration_route.vendors import copies_of, identity_of, vendor_of
 from migration_route.vendors.base import LockSlot
 from migration_route.vendors.base_copies import scratch_name
-from migration_route.vendors.base_identity import opened, require_separate
+from migration_route.vendors.base_identity import connection_with_settings, require_separate
 
 pytestmark = pytest.mark.usefixtures("database")
 
 
 def quiet() -> None:
-    """Let a copy continue."""
+    """Return a callback that lets a copy continue."""
 
 
 def new_name() -> str:
@@ -38,11 +38,13 @@ def applied(connection) -> int:
 
 @contextlib.contextmanager
 def copied(connection, *, with_data=True):
-    """Make a copy, and give a connection to it."""
+    """Make a copy, and yield a connection to it."""
     copies, name = copies_of("default"), new_name()
     copies.make(connection, name, with_data=with_data, alive=quiet)
     try:
-        with opened(connection, copies.settings(connection.settings_dict, name)) as copy:
+        with connection_with_settings(
+            connection, copies.settings(connection.settings_dict, name)
+        ) as copy:
             yield copy
     finally:
         copies.remove(connection, name)
@@ -50,7 +52,7 @@ def copied(connection, *, with_data=True):
 
 @contextlib.contextmanager
 def alias(monkeypatch, name, **changes):
-    """Let another alias lead somewhere, by the settings of `default` and these."""
+    """Add another alias, with the settings of `default` and these changes."""
     entry = {**connections.settings["default"], **changes}
     monkeypatch.setitem(connections.settings, name, entry)
     try:
@@ -61,7 +63,7 @@ def alias(monkeypatch, name, **changes):
 
 
 def same_database(tmp_path):
-    """Give other settings that lead to the database of `default`, each with a name."""
+    """Return other settings that lead to the database of `default`, each with a name."""
     settings = connections["default"].settings_dict
     name, options = settings["NAME"], settings["OPTIONS"]
     match connections["default"].vendor:
@@ -107,13 +109,14 @@ def test_another_way_to_the_database_is_no_copy(monkeypatch, tmp_path):
             alias(monkeypatch, "way", **changes),
             pytest.raises(CannotRehearse, match="same database"),
         ):
-            runner.require_other("default", original, "way")
+            runner.require_other_database("default", original, "way")
     with using_private_connection("default") as original:
-        assert runner.require_other("default", original, "other").copy.is_known
+        assert runner.require_other_database("default", original, "other").copy.is_known
 
 
 def test_settings_that_lead_back_to_the_original_are_refused(monkeypatch):
-    """Before anything is restored: nothing of it is lost, nor of what is beside it."""
+    """Before anything is restored: it loses nothing, and neither does the database beside
+    it."""
     copies, name = copies_of("default"), new_name()
     kept = connections["default"]
     before = applied(kept)
@@ -126,7 +129,7 @@ def test_settings_that_lead_back_to_the_original_are_refused(monkeypatch):
                 type(copies), "settings", lambda self, settings, name: {**settings}
             )
             try:
-                with pytest.raises(CannotRehearse, match="same database as the original"):
+                with pytest.raises(CannotRehearse, match="are the same database"):
                     copies.make(connection, name, with_data=with_data, alive=quiet)
             finally:
                 patch.undo()
@@ -135,7 +138,7 @@ def test_settings_that_lead_back_to_the_original_are_refused(monkeypatch):
 
 
 def test_a_copy_that_is_another_database_than_expected_is_refused(monkeypatch):
-    """A backend that overrules NAME may lead to any of them."""
+    """A backend that overrides NAME may connect to any of them."""
     copies, name, other = copies_of("default"), new_name(), connections["other"]
     before = applied(other)
     with using_private_connection("default") as connection, monkeypatch.context() as patch:
@@ -152,7 +155,7 @@ def test_a_copy_that_is_another_database_than_expected_is_refused(monkeypatch):
 
 
 def test_an_original_is_never_removed():
-    """Not even one that has the name of a copy."""
+    """Not even one with the name of a copy."""
     with using_private_connection("default") as connection, copied(connection) as copy:
         before = applied(copy)
         with pytest.raises(CannotRehearse, match="itself"):
@@ -165,10 +168,10 @@ def name_of(copy) -> str:
 
 
 def test_the_lock_is_that_of_the_database(monkeypatch, tmp_path):
-    """Aliases with other settings that lead to the same one share it."""
+    """Aliases with other settings for the same database share it."""
     for changes in same_database(tmp_path):
         if "search_path" in str(changes) or changes.get("NAME", "").endswith("hard"):
-            continue  # each schema has a lock of its own; SQLite forbids hard links
+            continue  # each schema has its own lock; SQLite forbids hard links
         with (
             using_private_connection("default") as first,
             alias(monkeypatch, "way", **changes),
@@ -183,7 +186,7 @@ def test_the_lock_is_that_of_the_database(monkeypatch, tmp_path):
 
 
 def test_a_connection_without_a_database_has_no_lock(monkeypatch):
-    """MySQL lets one connect to a server alone."""
+    """MySQL allows a connection to the server alone."""
     if connections["default"].vendor != "mysql":
         pytest.skip("elsewhere there is always a database")
     with alias(monkeypatch, "way", NAME=""), using_private_connection("way") as connection:
@@ -191,7 +194,7 @@ def test_a_connection_without_a_database_has_no_lock(monkeypatch):
             vendor_of("way").lock(connection, LockSlot.SUPERVISOR).try_acquire()
         with (
             using_private_connection("default") as original,
-            pytest.raises(CannotRehearse, match="does not tell"),
+            pytest.raises(CannotRehearse, match="does not report"),
         ):
             require_separate(original, connection)
 
@@ -206,7 +209,7 @@ class TestOnPostgreSQL:
 
     @pytest.fixture
     def roles(self):
-        """A role that owns things, and a user who logs in and assumes it."""
+        """A role that owns objects, and a user who logs in and assumes it."""
         mark = secrets.token_hex(4)
         owner, user = f"owner_{mark}", f"user_{mark}"
         connection = connections["default"]
@@ -219,7 +222,7 @@ class TestOnPostgreSQL:
             cursor.execute(f"DROP ROLE {user}, {owner}")
 
     def test_a_copy_is_closed_before_anything_is_in_it(self, monkeypatch, roles):
-        """Nobody but its owner connects, not even in the moment of its creation."""
+        """Only its owner can connect, even during its creation."""
         from migration_route.vendors.postgresql import copies as module
 
         _, user = roles
@@ -262,7 +265,7 @@ class TestOnPostgreSQL:
         return True
 
     def test_what_was_taken_from_everybody_stays_taken(self):
-        """Of routines, types and schemas; what is allowed stays allowed."""
+        """Of routines, types and schemas; other grants stay."""
         mark = f"priv_{secrets.token_hex(4)}"
         made = (
             f"CREATE SCHEMA {mark}",
@@ -303,7 +306,8 @@ class TestOnPostgreSQL:
                 cursor.execute(f"DROP SCHEMA {mark}_open CASCADE")
 
     def test_a_role_that_is_assumed_owns_the_copy(self, roles):
-        """Whoever logs in has no rights of their own: the dump and the restore need it."""
+        """The login user has no rights of its own: the dump and the restore need the
+        role."""
         owner, user = roles
         name = f"assumed_{secrets.token_hex(4)}"
         admin = connections["default"]
@@ -311,7 +315,7 @@ class TestOnPostgreSQL:
             cursor.execute(f"CREATE DATABASE {name} OWNER {owner}")
         words = {"USER": user, "NAME": name, "OPTIONS": {"assume_role": owner}}
         try:
-            with opened(admin, words) as connection:
+            with connection_with_settings(admin, words) as connection:
                 with connection.cursor() as cursor:
                     cursor.execute("CREATE TABLE secret_of_the_owner (id int)")
                     cursor.execute("INSERT INTO secret_of_the_owner VALUES (1), (2)")

@@ -1,4 +1,4 @@
-"""When is a plan not rehearsed in place, and what is said of one that was?"""
+"""Tests of when a plan is not rehearsed in place, and of the report of one that was."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from migration_route.core.errors import (
 )
 from migration_route.execution.recovery.sessions import LockHolder
 from migration_route.execution.rehearsal import reaper
-from migration_route.execution.rehearsal.in_place import mutex, require_in_place
+from migration_route.execution.rehearsal.in_place import hold_run_lock, require_in_place
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsals import ObservedStep, Report
@@ -32,13 +32,13 @@ from tests.rehearsal.test_looking import open_one
 
 @pytest.fixture
 def undoing(database):
-    """Skip where nothing can be undone as a whole."""
+    """Skip where the database cannot roll everything back."""
     if in_place_of("default").why_not:
         pytest.skip(f"{connection.vendor} does not rehearse in place")
 
 
 def test_a_database_that_cannot_undo_it_says_why(database):
-    """And points to a copy; where it can, nothing is in the way."""
+    """The error suggests a copy; where it can, the rehearsal is possible."""
     why = in_place_of("default").why_not
     if not why:
         require_in_place(a_plan(a_step()), and_back=False)
@@ -53,30 +53,30 @@ def test_a_database_that_cannot_undo_it_says_why(database):
     ("plan", "and_back", "word"),
     [
         (a_plan(a_step(atomic=False), a_step("0003_b")), False, "not atomic"),
-        (a_plan(a_step()), True, "no way back"),
+        (a_plan(a_step()), True, "cannot migrate back"),
     ],
 )
 def test_what_cannot_stand_in_one_transaction_is_refused(undoing, plan, and_back, word):
-    """Before anything has begun."""
+    """Before anything has started."""
     with pytest.raises(CannotRehearse, match=word):
         require_in_place(plan, and_back=and_back)
 
 
 def test_a_later_step_that_is_not_atomic_does_not_keep_the_others(undoing):
-    """What comes before it can be rehearsed."""
+    """The steps before it can be rehearsed."""
     plan = a_plan(a_step(), a_step("0003_b", atomic=False))
     require_in_place(plan, and_back=False)
 
 
 def test_a_setting_that_cannot_be_read_refuses(undoing, settings):
-    """It might have been a guard."""
+    """It might have been a restriction."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "GARD": True}
     with pytest.raises(Misconfigured, match="GARD"):
         require_in_place(a_plan(a_step()), and_back=False)
 
 
 def test_a_freeze_refuses(undoing, settings):
-    """Its locks are real ones."""
+    """A rehearsal takes real locks."""
     now = datetime.now(UTC)
     freeze = {
         "from": (now - timedelta(hours=1)).isoformat(),
@@ -93,15 +93,15 @@ def test_a_freeze_refuses(undoing, settings):
     [(LockSlot.SUPERVISOR, ActiveRun), (LockSlot.WORKER, SessionOrphaned)],
 )
 def test_the_lock_of_the_runs_is_taken(undoing, slot, refusal):
-    """Nobody else migrates meanwhile, and nobody's session is left over."""
+    """No other migration runs meanwhile, and no session is left over."""
     holder, other = private_connection("default"), private_connection("default")
     lock = vendor_of("default").lock(holder, slot)
     try:
         assert lock.try_acquire()
-        with pytest.raises(refusal), mutex("default", other):
+        with pytest.raises(refusal), hold_run_lock("default", other):
             pytest.fail("the lock was taken twice")
         lock.release()
-        with mutex("default", other):
+        with hold_run_lock("default", other):
             assert not vendor_of("default").lock(holder, LockSlot.SUPERVISOR).try_acquire()
     finally:
         holder.close()
@@ -109,7 +109,7 @@ def test_the_lock_of_the_runs_is_taken(undoing, slot, refusal):
 
 
 def worker_session_of(name):
-    """Open a session as the worker of that rehearsal has it, and lock it."""
+    """Open a session like that of the rehearsal's worker, with its lock."""
     session = private_connection("default")
     vendor_of("default").prepare_worker_session(session, name, lock_timeout=0.1)
     assert vendor_of("default").lock(session, LockSlot.WORKER).try_acquire()
@@ -117,7 +117,7 @@ def worker_session_of(name):
 
 
 def test_the_session_of_a_killed_one_is_ended(undoing):
-    """By whoever looks next; then it reads as failed, and no lock is left."""
+    """By the next check; then the rehearsal is failed, and no lock is left."""
     record = open_one(in_place=True)
     session = worker_session_of(record.id)
     try:
@@ -132,7 +132,7 @@ def test_the_session_of_a_killed_one_is_ended(undoing):
 
 
 def test_the_session_of_somebody_else_stays(undoing):
-    """A run that has begun since is not touched."""
+    """A run that has started since is not affected."""
     record = open_one(in_place=True)
     session = worker_session_of("f" * 32)
     try:
@@ -143,7 +143,7 @@ def test_the_session_of_somebody_else_stays(undoing):
 
 
 def ended(error=None, states=("applied",), **columns):
-    """Put one on record that ended so, with steps in these states."""
+    """Record a rehearsal with this end, with steps in these states."""
     record = open_one(in_place=True)
     steps = tuple(
         ObservedStep(app="shop", name=f"000{number}_x", direction="forwards", state=state)
@@ -161,13 +161,13 @@ def ended(error=None, states=("applied",), **columns):
 
 
 def test_what_was_rehearsed_in_place_says_so(database):
-    """How many of its steps, where not all of them; and what is no fault of the plan."""
+    """The number of rehearsed steps, if not all; and what is not an error of the plan."""
     found = ended()
     assert rehearsal_answer(found).in_place
     assert ", in place, 1.5 s" in summary(rehearsal_answer(found))
     part = ended(states=("applied", "not_started", "not_started"))
     assert "in place, only 1 of 3 steps" in summary(rehearsal_answer(part))
     late = ended(error=StepError(type="OutOfTime", message="x"))
-    assert summary(rehearsal_answer(late)).endswith("in place: cut short (OutOfTime)")
+    assert summary(rehearsal_answer(late)).endswith("in place: interrupted (OutOfTime)")
     wrong = ended(error=StepError(type="IntegrityError", message="x"))
     assert summary(rehearsal_answer(wrong)).endswith("in place: failed")

@@ -1,4 +1,4 @@
-"""What is removed of a rehearsal that was killed, and what is never touched?"""
+"""Tests of the cleanup after a killed rehearsal."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ NOBODY = 2**22 + 1  # above every pid of Linux
 
 
 def open_one(**changes):
-    """Put a rehearsal on record, and let it be as a killed one leaves it."""
-    record = rehearsals.open_rehearsal(
+    """Record a rehearsal, in the state that a killed one leaves."""
+    record = rehearsals.create_rehearsal(
         NewRehearsal(
             database="default",
             kind=CopyKind.SCHEMA,
@@ -60,20 +60,20 @@ def remove_copy(name):
 
 
 def is_there(name):
-    """Try to make it: that fails where it is."""
+    """Return whether the database exists, by trying to create it."""
     try:
         make_copy(name)
-    except Exception:  # noqa: BLE001 - each database says it in its own way
+    except Exception:  # noqa: BLE001 - each database has its own error
         return True
     remove_copy(name)
     return False
 
 
 def test_what_a_killed_one_left_is_removed(database):
-    """And it reads as failed, with an entry."""
+    """The rehearsal is failed, with an entry."""
     record = open_one()
     name = scratch_name(record.id)
-    rehearsals.note(record.id, scratch=name, is_removed=False)
+    rehearsals.update_rehearsal(record.id, scratch=name, is_removed=False)
     make_copy(name)
     found = reaper.refresh_rehearsal(rehearsals.find_rehearsal(record.id))
     assert (found.state, found.is_removed) == (RehearsalState.FAILED, True)
@@ -83,10 +83,10 @@ def test_what_a_killed_one_left_is_removed(database):
 
 
 def test_that_of_a_living_one_stays(database):
-    """Its lock is held, whatever its heart and its pid say."""
+    """Its lock is held, whatever its heartbeat and its pid say."""
     record = open_one()
     name = scratch_name(record.id)
-    rehearsals.note(record.id, scratch=name, is_removed=False)
+    rehearsals.update_rehearsal(record.id, scratch=name, is_removed=False)
     make_copy(name)
     holder = private_connection("default")
     lock = vendor_of("default").lock(holder, LockSlot.REHEARSAL)
@@ -104,7 +104,9 @@ def test_that_of_a_living_one_stays(database):
 def test_a_process_that_is_at_work_is_left_alone(database, monkeypatch):
     """Its lock is not even tried."""
     record = open_one(pid=os.getpid())
-    monkeypatch.setattr(reaper.processes, "is_at_work", lambda pid, run: pid == os.getpid())
+    monkeypatch.setattr(
+        reaper.subprocesses, "is_run_process", lambda pid, run: pid == os.getpid()
+    )
     assert reaper.refresh_rehearsal(record).state is RehearsalState.RUNNING
 
 
@@ -112,16 +114,16 @@ def test_a_process_that_is_at_work_is_left_alone(database, monkeypatch):
 def test_a_name_that_is_not_exactly_that_of_its_rehearsal_is_not_dropped(
     database, name, caplog
 ):
-    """Whoever has written into the row does not drop a database by it."""
+    """Write access to the row is not enough to drop a database."""
     record = open_one()
-    rehearsals.note(record.id, scratch=name, is_removed=False)
+    rehearsals.update_rehearsal(record.id, scratch=name, is_removed=False)
     reaper.refresh_rehearsal(rehearsals.find_rehearsal(record.id))
-    assert "is no database of a rehearsal" in caplog.text
+    assert "is not a database of a rehearsal" in caplog.text
     assert not rehearsals.find_rehearsal(record.id).is_removed
 
 
 def test_a_second_one_at_the_same_time_is_refused(database):
-    """By the row itself: of two at once, one wins."""
+    """By the row itself: of two at once, one succeeds."""
     record = open_one()
     with pytest.raises(ActiveRehearsal) as refused:
         open_one()
@@ -129,7 +131,7 @@ def test_a_second_one_at_the_same_time_is_refused(database):
 
 
 def test_one_that_has_ended_does_not_end_again(database):
-    """Nor does a slow process bring it back."""
+    """Nor does a slow process reopen it."""
     record = reaper.refresh_rehearsal(open_one())
     assert record.state is RehearsalState.FAILED
     with pytest.raises(InvalidState):
@@ -139,8 +141,8 @@ def test_one_that_has_ended_does_not_end_again(database):
 def test_the_last_one_of_a_plan_is_found_whichever_build_read_it(database):
     """Only the last part of a fingerprint names the plan."""
     record = reaper.refresh_rehearsal(open_one())
-    assert rehearsals.of_plan("other-build-c").id == record.id
-    assert rehearsals.of_plan("a-b-d") is None
+    assert rehearsals.last_rehearsal_of("other-build-c").id == record.id
+    assert rehearsals.last_rehearsal_of("a-b-d") is None
     assert rehearsals.list_rehearsals(database="other") == []
     assert [found.id for found in rehearsals.list_rehearsals()] == [record.id]
     assert rehearsals.list_rehearsals(before=record.id) == []

@@ -1,4 +1,4 @@
-"""Does a plan become a run only where everything allows it, and once?"""
+"""Tests that a plan becomes a run only where everything allows it, and once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.factories import an_actor, at_once, tables, vendor, written_by_anothe
 
 @pytest.fixture(autouse=True)
 def _kept(history, settings):
-    """Write a history of one, and start nothing."""
+    """Write a history of one migration, with a launcher that starts nothing."""
     history.table("0001_a", "made_a")
     keeper = "tests.execution.carrying.Keeper"
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LAUNCHER": keeper}
@@ -43,19 +43,19 @@ def _kept(history, settings):
 
 
 def request(**changes: object) -> ApplyRequest:
-    """Return the request of somebody who has read the plan."""
+    """Return the request of a user who has read the plan."""
     usual = {"targets": ("testapp",), "fingerprint": plan_to("testapp").fingerprint}
     return ApplyRequest(**{**usual, **changes})  # type: ignore[arg-type]
 
 
 def last_entry() -> tuple[str, str, str]:
-    """Return action, code and actor of the last line of the ledger."""
+    """Return action, code and actor of the last entry."""
     entry = list_entries(before=None, limit=1)[0]
     return entry.action, entry.facts.get("code", ""), entry.actor_name
 
 
 def test_a_plan_that_was_read_becomes_a_queued_run():
-    """The launcher gets the permit and the run that belong together."""
+    """The launcher gets the permit and the matching run."""
     run = apply(request(reason="a deploy"), an_actor())
     assert (run.state, run.reason, run.actor_name) == (RunState.QUEUED, "a deploy", "ada")
     assert [step.label for step in run.steps] == ["testapp.0001_a"]
@@ -77,7 +77,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("changes", "error"), REFUSALS, ids=str)
 def test_what_is_refused_leaves_no_run(changes, error):
-    """Nothing is started, and no row stands in anybody's way."""
+    """Nothing is started, and no row blocks another run."""
     with pytest.raises(error):
         apply(request(**changes), an_actor())
     assert Keeper.kept is None
@@ -85,7 +85,7 @@ def test_what_is_refused_leaves_no_run(changes, error):
 
 
 def test_another_plan_of_this_build_is_a_changed_plan():
-    """What was read is not there any more."""
+    """The plan that was read no longer exists."""
     code, place, _ = plan_to("testapp").fingerprint.split("-")
     read = f"{code}-{place}-{'0' * 64}"
     with pytest.raises(PlanChanged) as refused:
@@ -103,16 +103,17 @@ def test_another_plan_of_this_build_is_a_changed_plan():
     ],
 )
 def test_who_may_not_is_turned_away_on_record(actor, error, action):
-    """A denial is a line of the ledger."""
+    """A denial is an entry of the ledger."""
     with pytest.raises(error):
         apply(request(), actor)
     assert last_entry()[0] == action
 
 
 def test_what_strangers_repeat_is_logged_and_counted(monkeypatch, caplog):
-    """The ledger has one line of it a minute, the log each; a name is always a line."""
+    """The ledger has one entry of it a minute, the log has each; a denial with a name is
+    always an entry."""
     clock = iter([0.0, 1.0, 2.0, WINDOW]).__next__
-    monkeypatch.setattr(audit, "strangers", AnonymousDenialThrottle(clock))
+    monkeypatch.setattr(audit, "anonymous_denials", AnonymousDenialThrottle(clock))
     caplog.set_level("INFO", "migration_route.ledger")
 
     for actor in [Actor(kind=ActorKind.ANONYMOUS, address="10.0.0.1")] * 4:
@@ -132,7 +133,7 @@ def test_what_strangers_repeat_is_logged_and_counted(monkeypatch, caplog):
 
 
 def test_faking_needs_its_own_right():
-    """To apply is not to pretend."""
+    """The right to apply does not include faking."""
     faked = request(
         mode=Mode.FAKE, fingerprint=plan_to("testapp", mode=Mode.FAKE).fingerprint
     )
@@ -143,7 +144,7 @@ def test_faking_needs_its_own_right():
 
 
 def test_a_second_run_is_refused_while_the_first_is_active():
-    """The one that owns the database is named."""
+    """The error names the run that owns the database."""
     run = begin("testapp")
     with pytest.raises(ActiveRun) as refused:
         begin("testapp")
@@ -151,7 +152,7 @@ def test_a_second_run_is_refused_while_the_first_is_active():
 
 
 def test_of_several_at_once_one_is_launched():
-    """Five who read the same plan: one run."""
+    """Five requests for the same plan: one run."""
     wanted = request()
     found = at_once(5, lambda _: apply(wanted, an_actor()))
     assert sum(isinstance(answer, ActiveRun) for answer in found) == 4, found
@@ -173,7 +174,7 @@ def test_the_same_request_with_its_key_is_launched_once():
 
 
 def test_the_key_of_one_actor_is_not_anothers():
-    """Nobody is given the run of somebody else."""
+    """A key never returns the run of another actor."""
     run = apply(request(idempotency_key="k1"), an_actor())
     cancel(run.id, an_actor(), reason="")
     other = apply(request(idempotency_key="k1"), an_actor(name="grace"))
@@ -181,7 +182,7 @@ def test_the_key_of_one_actor_is_not_anothers():
 
 
 def test_a_process_that_cannot_be_started_is_a_failed_run(settings, monkeypatch):
-    """The run does not stay queued, and the database is free again."""
+    """The run does not stay queued, and the database is released."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LAUNCHER": "process"}
     monkeypatch.setattr(
         "migration_route.core.subprocesses.interpreter", lambda: "/no/python"
@@ -194,7 +195,7 @@ def test_a_process_that_cannot_be_started_is_a_failed_run(settings, monkeypatch)
 
 
 def test_a_launcher_that_cannot_be_found_is_no_run_that_stays(settings):
-    """A typing error in the settings must not lock the database."""
+    """A typing error in the settings must not block the database."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LAUNCHER": "no.such.Launcher"}
     with pytest.raises((LaunchFailed, Misconfigured)):
         begin("testapp")
@@ -202,7 +203,7 @@ def test_a_launcher_that_cannot_be_found_is_no_run_that_stays(settings):
 
 
 def test_nothing_runs_past_a_guard_that_cannot_be_read(settings):
-    """A freeze with a typing error is no freeze: the run is refused, by name."""
+    """An invalid freeze refuses the run, and the error names it."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "FREEZES": [{"form": "now"}]}
     with pytest.raises(Misconfigured, match=r"FREEZES\[0\].*form"):
         begin("testapp")
@@ -220,7 +221,7 @@ def test_a_ledger_that_is_busy_is_unavailable_not_broken():
 
 
 def test_a_database_in_memory_is_refused():
-    """The process of a run could not see it."""
+    """The process of a run could not access it."""
     if vendor() != "sqlite":
         pytest.skip("only SQLite can live in memory")
     usual = connections["other"]
@@ -235,7 +236,7 @@ def test_a_database_in_memory_is_refused():
 
 
 def test_an_empty_database_gets_its_ledger_with_the_first_run(empty_database):
-    """The very first run is on record; a refused one makes no table."""
+    """The very first run is recorded; a refused one creates no table."""
     read = ApplyRequest(database=empty_database, targets=("testapp",), fingerprint="a-b-c")
     with pytest.raises(StaleCode):
         apply(read, an_actor())

@@ -1,4 +1,4 @@
-"""Does a plan wait until enough people have agreed, and then run once?"""
+"""Tests that a plan waits for enough approvals, and then runs once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Launches:
     fails = False
 
     def launch(self, permit, run):
-        """Count it."""
+        """Count the launch."""
         assert same_plan(permit.plan.fingerprint, run.fingerprint)
         Launches.of.append(run.id)
         if Launches.fails:
@@ -61,14 +61,15 @@ class Launches:
 
 @pytest.fixture(autouse=True)
 def _waiting(history, settings):
-    """Write a history of two, ask for one approval of everything, and start nothing."""
+    """Write a history of two migrations, require one approval of everything, and start
+    nothing."""
     history.table("0001_a", "made_a")
     Launches.of, Launches.fails = [], False
     policy(settings)
 
 
 def policy(settings, **words):
-    """Set another policy: without words, one approval of everything."""
+    """Set another policy; without arguments, one approval of everything."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
         "LAUNCHER": f"{__name__}.Launches",
@@ -77,17 +78,18 @@ def policy(settings, **words):
 
 
 def last_entry():
-    """Return the last line of the ledger."""
+    """Return the last entry of the ledger."""
     return list_entries(before=None, limit=1)[0]
 
 
 def actions():
-    """Return what the ledger says was done, in order."""
+    """Return the recorded actions, in order."""
     return [entry.action for entry in reversed(list_entries(before=None, limit=50))]
 
 
 def test_a_run_waits_visibly_and_nothing_is_launched():
-    """It says how many of how many, until when and why, and owns its database."""
+    """It shows how many approvals it has and needs, until when and why, and owns its
+    database."""
     run = begin("testapp", reason="a deploy")
     assert (run.state, run.waiting_reason) == (RunState.AWAITING_APPROVAL, "approval")
     assert Launches.of == []
@@ -99,7 +101,7 @@ def test_a_run_waits_visibly_and_nothing_is_launched():
     assert answer.approval is not None
     assert (answer.approval.required, answer.approval.given) == (1, 0)
     assert answer.approval.expires == answer.waiting.until
-    assert answer.approval.why == "APPROVALS asks for it always"
+    assert answer.approval.why == "APPROVALS always requires it"
     (found,) = [found for found in status(an_actor()) if found.database == "default"]
     assert (found.active_run, found.active_state) == (run.id, "awaiting_approval")
     entry = last_entry()
@@ -111,9 +113,9 @@ def test_a_run_waits_visibly_and_nothing_is_launched():
 
 
 def test_another_person_lets_it_go_and_it_is_launched_once():
-    """F5: the requester may not, the second person may, the record says who; F6."""
+    """F5: the requester may not, a second user may, the record names that user; F6."""
     run = begin("testapp")
-    with pytest.raises(Forbidden, match="another person"):
+    with pytest.raises(Forbidden, match="another user"):
         approve(run.id, an_actor())
     assert last_entry().action == Action.DENIED
     found = approve(run.id, GRACE, reason="read it")
@@ -131,7 +133,7 @@ def test_another_person_lets_it_go_and_it_is_launched_once():
     assert answer.waiting is None
     assert answer.approval is not None
     assert [one.name for one in answer.approval.by] == ["grace"]
-    # Asked for again, it is the same; for another run it was never meant.
+    # A repeated approval is the same one; for another run it was never meant.
     assert approve(run.id, GRACE).id == run.id
     assert Launches.of == [run.id]
     cancel(run.id, an_actor(), reason="")
@@ -153,7 +155,7 @@ def test_another_person_lets_it_go_and_it_is_launched_once():
     ids=["a machine", "nobody", "without the right", "elsewhere", "her own shell"],
 )
 def test_who_may_not_approve_is_denied_on_record(actor, error):
-    """Nothing is launched, and the denial stands on the ledger."""
+    """Nothing is launched, and the denial is on the ledger."""
     run = begin("testapp")
     with pytest.raises(error):
         approve(run.id, actor)
@@ -164,7 +166,7 @@ def test_who_may_not_approve_is_denied_on_record(actor, error):
 
 
 def test_a_token_waits_in_the_same_way_and_a_shell_may_agree():
-    """Who asks is told apart by name and kind."""
+    """Requesters are distinguished by name and kind."""
     request = ApplyRequest(targets=("testapp",), fingerprint=plan_to("testapp").fingerprint)
     run = apply(request, CI)
     assert run.state is RunState.AWAITING_APPROVAL
@@ -174,7 +176,7 @@ def test_a_token_waits_in_the_same_way_and_a_shell_may_agree():
 
 
 def test_two_are_needed_and_one_counts_once(settings):
-    """The same person again changes nothing; another person does."""
+    """A repeated approval changes nothing; another user's does."""
     policy(settings, required=2)
     run = begin("testapp")
     first = approve(run.id, GRACE)
@@ -191,7 +193,7 @@ def test_two_are_needed_and_one_counts_once(settings):
 
 
 def test_whoever_asks_may_be_one_of_them_where_that_is_allowed(settings):
-    """But has to say so: to ask is not to approve."""
+    """But only explicitly: a request is not an approval."""
     policy(settings, self_approval=True)
     run = begin("testapp")
     assert run.state is RunState.AWAITING_APPROVAL
@@ -199,7 +201,7 @@ def test_whoever_asks_may_be_one_of_them_where_that_is_allowed(settings):
 
 
 def test_a_permission_of_the_project_is_asked_for(settings):
-    """The right of the route alone is not enough then."""
+    """The package's right alone is not enough then."""
     policy(settings, permission="shop.dba")
     run = begin("testapp")
     with pytest.raises(Forbidden, match=r"shop\.dba"):
@@ -211,7 +213,7 @@ def test_a_permission_of_the_project_is_asked_for(settings):
 
 
 def test_a_rejection_ends_it_and_frees_the_database():
-    """It needs a reason, which stays with the run."""
+    """It needs a reason, which is stored with the run."""
     run = begin("testapp")
     with pytest.raises(InvalidRequest, match="reason"):
         reject(run.id, GRACE, reason=" ")
@@ -236,7 +238,7 @@ def test_a_rejection_ends_it_and_frees_the_database():
 
 
 def test_whoever_asked_may_take_it_back_without_another_right():
-    """Of others, those who may operate; a stranger to the run may not."""
+    """Another user's request may be withdrawn with the right to operate only."""
     asking = an_actor(Scope.APPLY)
     request = ApplyRequest(targets=("testapp",), fingerprint=plan_to("testapp").fingerprint)
     run = apply(request, asking)
@@ -251,7 +253,7 @@ def test_whoever_asked_may_take_it_back_without_another_right():
 
 
 def backdate(run, hours):
-    """Let a run have waited for so long."""
+    """Make the waiting time of a run that long."""
     then = datetime.now(UTC) - timedelta(hours=hours)
     Run.objects.filter(pk=run.id).update(
         created_at=format_time(then), waiting_until=format_time(then + run.demand.lifetime)
@@ -260,14 +262,14 @@ def backdate(run, hours):
 
 
 def test_a_request_expires_for_whoever_looks_next():
-    """Then nobody can approve it, and the database is free."""
+    """Then it cannot be approved, and the database is released."""
     run = backdate(begin("testapp"), 25)
     with pytest.raises(InvalidState, match="expired"):
         approve(run.id, GRACE)
     found = running.show(run.id, GRACE)
     assert (found.state, found.outcome) == (RunState.EXPIRED, "expired")
     run = backdate(begin("testapp"), 25)
-    assert Scheduler().do_what_is_due()  # what a worker does from time to time
+    assert Scheduler().do_what_is_due()  # a worker does this periodically
     assert find_run(run.id).state is RunState.EXPIRED
     run = backdate(begin("testapp"), 23)
     assert Scheduler().do_what_is_due()
@@ -275,8 +277,8 @@ def test_a_request_expires_for_whoever_looks_next():
 
 
 def test_the_same_plan_from_another_build_is_what_was_approved(settings):
-    """It was asked for before a deploy that changed nothing about it: it begins, by the
-    launcher that is the usual one."""
+    """It was requested before a deploy that left it unchanged: it starts, by the default
+    launcher."""
     run = begin("testapp")
     plan = run.fingerprint.rpartition("-")[2]
     Run.objects.filter(pk=run.id).update(fingerprint=f"{'0' * 12}-{'0' * 8}-{plan}")
@@ -286,13 +288,13 @@ def test_the_same_plan_from_another_build_is_what_was_approved(settings):
 
 
 def deploy(settings, build):
-    """Let this process, and those that it starts, be another build."""
+    """Set another build for this process and those that it starts."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "BUILD": build}
     route_settings.cache_clear()
 
 
 def test_an_approval_is_for_one_build(settings):
-    """The plan is the same, the code around it may not be: nothing is launched."""
+    """The plan is the same, the code around it may differ: nothing is launched."""
     deploy(settings, "one")
     policy(settings, required=2)
     run = begin("testapp")
@@ -322,7 +324,7 @@ def test_a_process_of_another_build_does_not_carry_out_what_was_approved(setting
 
 
 def test_a_run_records_the_build_that_ran_it(settings, project):
-    """Not the one that was asked for it; without approvals both may run the plan."""
+    """Not the requested one; without approvals both builds may run the plan."""
     deploy(settings, "two")
     words = {**settings.MIGRATION_ROUTE, "LAUNCHER": "inline", "APPROVALS": None}
     settings.MIGRATION_ROUTE = words
@@ -336,7 +338,7 @@ def test_a_run_records_the_build_that_ran_it(settings, project):
 
 
 def test_a_changed_plan_makes_it_stale_and_its_approvals_void(history, settings):
-    """What was approved is not there any more: nothing is launched."""
+    """The approved plan no longer exists: nothing is launched."""
     policy(settings, required=2)
     run = begin("testapp")
     approve(run.id, GRACE)
@@ -354,7 +356,7 @@ def test_a_changed_plan_makes_it_stale_and_its_approvals_void(history, settings)
 
 
 def test_a_migration_that_is_gone_is_a_changed_plan(history):
-    """It cannot be planned at all any more."""
+    """It can no longer be planned at all."""
     path = history.table("0002_b", "made_b")
     run = begin("testapp.0002_b")
     path.unlink()
@@ -364,7 +366,7 @@ def test_a_migration_that_is_gone_is_a_changed_plan(history):
 
 
 def test_a_new_request_takes_the_place_of_one_whose_plan_is_gone(history):
-    """While the plan is still the plan, the one who waits is named instead."""
+    """While the plan is unchanged, the waiting run is named instead."""
     run = begin("testapp")
     with pytest.raises(ActiveRun) as refused:
         begin("testapp")
@@ -381,7 +383,7 @@ def test_a_new_request_takes_the_place_of_one_whose_plan_is_gone(history):
 
 
 def test_of_many_at_once_exactly_one_launch_follows(settings):
-    """Everybody is told of the run as it is; each approval stands on record."""
+    """Every approver gets the current run; each approval is recorded."""
     policy(settings, required=2)
     run = begin("testapp")
     people = [an_actor(name=f"person{number}") for number in range(6)]
@@ -402,7 +404,7 @@ def test_of_many_at_once_exactly_one_launch_follows(settings):
 
 
 def test_to_approve_and_to_reject_at_once_has_one_outcome():
-    """Either it was let go, or it has ended; never both."""
+    """It was either approved or has ended; never both."""
     run = begin("testapp")
 
     def say(number):
@@ -415,7 +417,7 @@ def test_to_approve_and_to_reject_at_once_has_one_outcome():
 
 
 def test_a_policy_that_has_become_stricter_is_heeded(settings):
-    """What was enough at the request is not enough now; the run says so."""
+    """The approvals at the request are no longer enough; the run says so."""
     run = begin("testapp")
     policy(settings, required=2, lifetime="1h")
     found = approve(run.id, GRACE)
@@ -429,7 +431,7 @@ def test_a_policy_that_has_become_stricter_is_heeded(settings):
 
 
 def test_an_approval_without_a_permission_that_is_new_does_not_count(settings):
-    """It was given by somebody who had not got it, and is not made more of later."""
+    """Its user lacked the permission, and the approval is not upgraded later."""
     policy(settings, required=2)
     run = begin("testapp")
     approve(run.id, GRACE)
@@ -446,7 +448,7 @@ def test_an_approval_without_a_permission_that_is_new_does_not_count(settings):
 
 
 def test_a_policy_that_is_gone_is_still_heeded(settings):
-    """What was demanded at the request is demanded to the end."""
+    """The requirement at the request applies to the end."""
     run = begin("testapp")
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "APPROVALS": None}
     assert route_settings().approvals is None
@@ -457,7 +459,7 @@ def test_a_policy_that_is_gone_is_still_heeded(settings):
 
 
 def test_a_policy_that_cannot_be_read_lets_nothing_pass(settings):
-    """Neither a new request nor one that waits."""
+    """Neither a new request nor a waiting one."""
     run = begin("testapp")
     policy(settings, required="two")
     with pytest.raises(Misconfigured, match="required"):
@@ -469,8 +471,8 @@ def test_a_policy_that_cannot_be_read_lets_nothing_pass(settings):
 
 
 def test_findings_decide_where_the_policy_says_so(history, settings):
-    """What has a way back needs nobody; what has none does, unless the migration gives
-    a reason."""
+    """A reversible plan needs no approval; an irreversible one does, unless the migration
+    states a reason."""
     policy(settings, when="findings", findings=["irreversible"])
     run = begin("testapp")
     assert (run.state, run.demand) == (RunState.QUEUED, None)
@@ -488,13 +490,13 @@ def test_findings_decide_where_the_policy_says_so(history, settings):
 
 
 def test_approved_and_not_let_go_it_is_let_go_by_whoever_looks(settings):
-    """The process that took the last approval has died right after."""
+    """The process that took the last approval was killed right after."""
     policy(settings, required=2)
     run = begin("testapp")
     approve(run.id, GRACE)
     approved = Approval.objects.get()
     approved.pk, approved.actor_name, approved.actor_key = None, "mary", "mary"
-    approved.save()  # as it is when nothing came behind it
+    approved.save()  # the state when nothing followed it
     assert Launches.of == []
     at_once(4, lambda _: running.show(run.id, an_actor()))
     assert find_run(run.id).state is RunState.QUEUED
@@ -502,13 +504,13 @@ def test_approved_and_not_let_go_it_is_let_go_by_whoever_looks(settings):
 
 
 def still(run, seconds):
-    """Let the heart of a run have been still for so long."""
+    """Make the last heartbeat of a run that old."""
     then = format_time(datetime.now(UTC) - timedelta(seconds=seconds))
     Run.objects.filter(pk=run.id).update(heartbeat_at=then)
 
 
 def test_queued_and_never_started_it_is_started_once_more():
-    """Only where it was approved, once, and by one of those who look."""
+    """Only where it was approved, once, and by one of the processes that check it."""
     run = begin("testapp")
     approve(run.id, GRACE)
     still(run, 20)
@@ -525,7 +527,7 @@ def test_queued_and_never_started_it_is_started_once_more():
 
 
 def test_what_was_approved_long_ago_is_not_started_any_more():
-    """Nobody has looked for longer than the approval was good for."""
+    """It was not checked for longer than the approval was valid."""
     run = begin("testapp")
     approve(run.id, GRACE)
     still(run, 40)
@@ -537,7 +539,7 @@ def test_what_was_approved_long_ago_is_not_started_any_more():
 
 
 def far_windows():
-    """Return a setting by which nothing begins now."""
+    """Return a setting by which nothing may start now."""
     later = datetime.now(UTC) + timedelta(hours=3)
     end = later + timedelta(hours=1)
     words = {"from": f"{later:%H:%M}", "to": f"{end:%H:%M}", "timezone": "UTC"}
@@ -545,7 +547,7 @@ def far_windows():
 
 
 def test_what_is_approved_outside_of_its_windows_waits_for_them(settings):
-    """It is let go, with a process that waits, and begins no earlier than it may."""
+    """It is approved, has a process that waits, and starts no earlier than allowed."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "WINDOWS": far_windows()}
     assert route_settings().problems == ()
     run = begin("testapp")
@@ -557,7 +559,7 @@ def test_what_is_approved_outside_of_its_windows_waits_for_them(settings):
 
 
 def test_where_nothing_can_wait_for_a_window_it_is_let_go_when_that_opens(settings):
-    """The approval stands; whoever looks in the window lets it go."""
+    """The approval stays; the first check in the window starts it."""
     run = begin("testapp")
     usual = settings.MIGRATION_ROUTE
     settings.MIGRATION_ROUTE = {**usual, "LAUNCHER": "inline", "WINDOWS": far_windows()}
@@ -570,7 +572,7 @@ def test_where_nothing_can_wait_for_a_window_it_is_let_go_when_that_opens(settin
 
 
 def test_a_process_that_cannot_be_started_is_a_failed_run():
-    """Whoever approved last is told; the approval is spent."""
+    """The last approver gets the error; the approval is used up."""
     run = begin("testapp")
     Launches.fails = True
     with pytest.raises(LaunchFailed):
@@ -579,7 +581,7 @@ def test_a_process_that_cannot_be_started_is_a_failed_run():
 
 
 def test_the_same_key_gives_the_run_that_waits():
-    """A pipeline that asks again is told of the same run, also when it has ended."""
+    """A repeated request of a pipeline gets the same run, also when it has ended."""
     key = {"idempotency_key": "release-42"}
     run = begin("testapp", **key)
     assert begin("testapp", **key).id == run.id

@@ -1,4 +1,4 @@
-"""What a list costs does not depend on how long it is."""
+"""Tests that the cost of a list does not depend on its length."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LENGTHS = (1, 10, 100)
 
 
 def ended_runs(count: int) -> None:
-    """Let there be so many runs that two people have spoken of, all of them ended."""
+    """Create that many ended runs, each with approvals by two users."""
     demand = ApprovalRequirement(required=2, rule="APPROVALS", why="the test says so")
     new, _ = runs.create_run(a_new_run(demand=demand))
     runs.move(new.id, to=RunState.EXPIRED, expected={RunState.AWAITING_APPROVAL})
@@ -57,7 +57,7 @@ def ended_runs(count: int) -> None:
 
 @pytest.fixture
 def person(settings: Any) -> Client:
-    """A superuser in a browser."""
+    """A signed-in superuser."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "REAUTHENTICATE": None}
     client = Client()
     client.force_login(User.objects.create_superuser("ada"))
@@ -65,8 +65,8 @@ def person(settings: Any) -> Client:
 
 
 def queries(client: Client, address: str) -> tuple[int, Any]:
-    """Return how many queries an answer takes, and the answer."""
-    client.get(address)  # what is kept from the first request on does not count
+    """Return the number of queries of a response, and the response."""
+    client.get(address)  # what the first request caches does not count
     with ExitStack() as stack:
         seen = [
             stack.enter_context(CaptureQueriesContext(connections[alias]))
@@ -96,13 +96,13 @@ def test_a_list_takes_as_many_queries_for_a_hundred_runs_as_for_one(person, addr
         Approval.objects.all().delete()
         ended_runs(length)
         counts.append(queries(person, address)[0])
-    # A paginated list of one page leaves out a count that a longer one needs.
+    # A paginated list of one page omits a count that a longer one needs.
     assert max(counts) <= counts[0] + 1, dict(zip(LENGTHS, counts, strict=True))
     assert max(counts) < 25
 
 
 def test_each_run_of_a_list_has_its_own_approvals(person):
-    """In the order in which they came, and none of another run."""
+    """In order, and none of another run."""
     ended_runs(30)
     _, answer = queries(person, "/migrations/api/v1/runs?limit=100")
     found = json.loads(answer.content)["runs"]
@@ -114,7 +114,7 @@ def test_each_run_of_a_list_has_its_own_approvals(person):
 
 
 def test_the_page_of_a_plan_plans_once(history, person, monkeypatch):
-    """Its health, its approvals and its steps come from one reading."""
+    """Its health, its approvals and its steps come from one plan."""
     history.table("0001_a", "costs_a")
     count = []
 
@@ -131,7 +131,7 @@ def test_the_page_of_a_plan_plans_once(history, person, monkeypatch):
 
 
 def test_the_last_use_of_a_secret_is_looked_for_in_the_last_entries(person, monkeypatch):
-    """A use beyond them is not told as never."""
+    """An earlier use is not reported as never."""
     write_if_possible(
         Draft(
             action=Action.DENIED,
@@ -142,13 +142,16 @@ def test_the_last_use_of_a_secret_is_looked_for_in_the_last_entries(person, monk
     )
     ended_runs(1)
     asked = {"kind": ActorKind.TOKEN, "credential": "abcdef"}
-    assert ledger_queries.last_use(**asked) == Entry.objects.get(action="denied").at
-    monkeypatch.setattr(ledger_queries, "LOOKED_AT", 1)
-    assert ledger_queries.last_use(**asked) is None
+    assert (
+        ledger_queries.last_credential_use(**asked) == Entry.objects.get(action="denied").at
+    )
+    monkeypatch.setattr(ledger_queries, "CREDENTIAL_SEARCH_LIMIT", 1)
+    assert ledger_queries.last_credential_use(**asked) is None
 
 
 def test_since_when_steps_are_put_off_is_read_in_batches(person, monkeypatch):
-    """The same over many batches as over one, and without the approvals of the runs."""
+    """The result over many batches equals that over one, without the approvals of the
+    runs."""
     left = [{"app": "testapp", "name": "0009_late", "digest": "d", "phase": "after_deploy"}]
     ended_runs(7)
     deferred = json.dumps([{**left[0], "why": "it waits", "build": "first"}])

@@ -1,4 +1,4 @@
-"""Does a wish reach a run, and who may have it?"""
+"""Tests that a pause, resume or forced cancel reaches a run, and who may request it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from migration_route.ledger.control import requested_controls
 from migration_route.ledger.queries import find_run, list_entries
 from migration_route.ledger.runs import WaitInfo
 from migration_route.ledger.verification import verify
-from migration_route.services.control import cancel, pause, unpause
+from migration_route.services.control import cancel, pause, resume
 from tests.factories import a_new_run, an_actor, vendor
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -22,7 +22,7 @@ WAITS = [RunState.QUEUED, RunState.WAITING, RunState.RUNNING]
 
 
 def a_run(state: RunState = RunState.QUEUED):
-    """Return a run in that state."""
+    """Return a run in this state."""
     run, _ = runs.create_run(a_new_run())
     if state is RunState.QUEUED:
         return run
@@ -30,14 +30,14 @@ def a_run(state: RunState = RunState.QUEUED):
 
 
 def last_action() -> tuple[str, str, str]:
-    """Return what was done last, by whom, and why."""
+    """Return the last action, its actor, and its reason."""
     (entry,) = list_entries(before=None, limit=1)
     return entry.action, entry.actor_name, entry.facts["reason"]
 
 
 @pytest.mark.parametrize("state", WAITS)
 def test_a_run_is_asked_to_wait_once(state):
-    """Its state is as before until its supervisor obeys; the wish is on the ledger."""
+    """Its state is unchanged until its supervisor acts; the request is on the ledger."""
     run = a_run(state)
     found = pause(run.id, an_actor(), reason="the sale")
     assert (found.state, found.asked) == (state, "hold")
@@ -54,21 +54,21 @@ def test_a_wish_is_taken_back(state):
     """Then there is nothing to resume."""
     run = a_run(state)
     pause(run.id, an_actor(), reason="")
-    found = unpause(run.id, an_actor(), reason="no sale")
+    found = resume(run.id, an_actor(), reason="no sale")
     assert (found.state, found.asked) == (state, "")
     assert last_action() == ("resumed", "ada", "no sale")
     assert requested_controls(run.id) == set()
-    with pytest.raises(InvalidState, match="nobody holds it"):
-        unpause(run.id, an_actor(), reason="")
+    with pytest.raises(InvalidState, match="not paused"):
+        resume(run.id, an_actor(), reason="")
 
 
 def test_a_run_that_waits_for_its_opening_looks_again():
-    """At once, by the settings of then; what it waits for is as before until it has."""
+    """At once, by the current settings; until then it waits for the same reason."""
     never = "2099-01-01T00:00:00.000000Z"
     waiting = WaitInfo(reason=WaitingReason.FREEZE, until=never, facts={"why": "the sale"})
     run, _ = runs.create_run(a_new_run(waiting=waiting))
     assert run.waits_to_begin
-    found = unpause(run.id, an_actor(), reason="it is over")
+    found = resume(run.id, an_actor(), reason="it is over")
     assert (found.state, found.waiting_reason) == (RunState.WAITING, WaitingReason.FREEZE)
     assert found.waiting_until < clock.now()
     assert found.waiting_facts == {"why": "the sale"}
@@ -78,10 +78,10 @@ def test_a_run_that_waits_for_its_opening_looks_again():
 
 
 def test_a_held_run_goes_on():
-    """The state says it at once; its supervisor sees it."""
+    """The state changes at once; its supervisor follows."""
     run = a_run(RunState.HELD)
     assert pause(run.id, an_actor(), reason="").state is RunState.HELD
-    found = unpause(run.id, an_actor(), reason="the sale is over")
+    found = resume(run.id, an_actor(), reason="the sale is over")
     assert (found.state, found.waiting_reason) == (RunState.RUNNING, "")
     assert last_action() == ("resumed", "ada", "the sale is over")
 
@@ -91,9 +91,9 @@ def test_a_held_run_goes_on():
     [RunState.CANCELLING, RunState.LOST, RunState.SUCCEEDED, RunState.PARTIAL],
 )
 def test_what_is_ending_or_has_ended_is_not_held(state):
-    """The state that it is in is told."""
+    """The error names the state of the run."""
     run = a_run(state)
-    for verb in (pause, unpause):
+    for verb in (pause, resume):
         with pytest.raises(InvalidState) as refused:
             verb(run.id, an_actor(), reason="")
         assert refused.value.facts["state"] == find_run(run.id).state
@@ -102,7 +102,7 @@ def test_what_is_ending_or_has_ended_is_not_held(state):
 def test_holding_and_resuming_need_the_right_to_operate():
     """And the database."""
     run = a_run(RunState.RUNNING)
-    for verb in (pause, unpause):
+    for verb in (pause, resume):
         with pytest.raises(Forbidden):
             verb(run.id, an_actor(Scope.APPLY), reason="")
         with pytest.raises(Forbidden):
@@ -111,7 +111,7 @@ def test_holding_and_resuming_need_the_right_to_operate():
 
 
 def test_a_wish_stands_beside_the_file_while_a_migration_holds_it():
-    """It is shown as if it stood in the row, and can be taken back in the same way."""
+    """It is shown as if it were in the row, and can be withdrawn in the same way."""
     if vendor() != "sqlite":
         pytest.skip("only SQLite has a folder beside it")
     run = a_run(RunState.RUNNING)
@@ -120,7 +120,7 @@ def test_a_wish_stands_beside_the_file_while_a_migration_holds_it():
     assert pause(run.id, an_actor(), reason="").asked == "hold"
     assert file.asked == {"hold"}
     assert requested_controls(run.id) == {"hold"}
-    assert unpause(run.id, an_actor(), reason="").asked == ""
+    assert resume(run.id, an_actor(), reason="").asked == ""
     assert file.asked == set()
     assert cancel(run.id, an_actor(), reason="").state is RunState.CANCELLING
     assert requested_controls(run.id) == {"cancel"}
@@ -129,7 +129,7 @@ def test_a_wish_stands_beside_the_file_while_a_migration_holds_it():
 
 
 def test_force_is_a_right_of_its_own_and_no_machines():
-    """Whoever may cancel may not kill; a token may not whatever it says."""
+    """The right to cancel does not include it; a token may not, whatever its scopes."""
     run = a_run(RunState.RUNNING)
     token = an_actor(kind=ActorKind.TOKEN)
     for actor in (an_actor(Scope.OPERATE), token):
@@ -140,7 +140,7 @@ def test_force_is_a_right_of_its_own_and_no_machines():
 
 @pytest.mark.parametrize("state", [RunState.WAITING, RunState.RUNNING, RunState.HELD])
 def test_force_concludes_a_run_that_nobody_is_at_work_for(state):
-    """Its processes are not there; its locks are free: it is cancelled."""
+    """Its processes have ended, its locks are free: it is cancelled."""
     run = a_run(state)
     found = cancel(run.id, an_actor(Scope.FORCE), reason="dead", force=True)
     assert (found.state, found.outcome) == (RunState.CANCELLED, "cancelled")

@@ -1,4 +1,4 @@
-"""A person stays the same person under another name, host or environment."""
+"""Tests that a user keeps their identity under another name, host or environment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.execution.carrying import Keeper, plan_to
 
 @pytest.fixture(autouse=True)
 def _approvals(history, project, settings):
-    """Let every plan need the approval of another person."""
+    """Require the approval of another user for every plan."""
     history.table("0001_a", "made_a")
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
@@ -41,7 +41,7 @@ def a_user(name: str) -> User:
 
 
 def post(user: User, path: str, **body: object):
-    """Post to the API as this user, as they are now."""
+    """POST to the API as this user's current row."""
     browser = Client()
     browser.force_login(User.objects.get(pk=user.pk))
     return browser.post(
@@ -50,7 +50,7 @@ def post(user: User, path: str, **body: object):
 
 
 def asked_by(user: User) -> str:
-    """Return the run that a user has asked for."""
+    """Return the run that a user has requested."""
     fingerprint = plan_to("testapp").fingerprint
     answer = post(user, "runs", targets=["testapp"], fingerprint=fingerprint)
     assert answer.status_code == 202, answer.json()
@@ -60,13 +60,13 @@ def asked_by(user: User) -> str:
 
 
 def test_a_user_who_is_renamed_cannot_approve_their_own_request():
-    """Nor does the next bearer of the old name count as the one who asked."""
+    """Nor does the next user with the old name count as the requester."""
     ada, grace = a_user("ada"), a_user("grace")
     run = asked_by(ada)
     User.objects.filter(pk=ada.pk).update(username="someone-else")
     answer = post(ada, f"runs/{run}/approve")
     assert answer.status_code == 403
-    assert "another person" in answer.json()["detail"]
+    assert "another user" in answer.json()["detail"]
     assert list_entries(before=None, limit=1)[0].action == Action.DENIED
     assert find_run(run).state is RunState.AWAITING_APPROVAL
     User.objects.filter(pk=grace.pk).update(username="ada")
@@ -78,7 +78,7 @@ def test_a_user_who_is_renamed_cannot_approve_their_own_request():
 
 
 def test_a_user_who_is_renamed_counts_once(settings):
-    """Two approvals are those of two users."""
+    """Two approvals belong to two users."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "APPROVALS": {"required": 2}}
     run = asked_by(a_user("ada"))
     grace = a_user("grace")
@@ -91,7 +91,7 @@ def test_a_user_who_is_renamed_counts_once(settings):
 
 
 def test_whoever_asked_may_still_withdraw_under_another_name():
-    """It is their own request, whatever they are called by now."""
+    """It is their own request under any name."""
     ada = a_user("ada")
     run = asked_by(ada)
     User.objects.filter(pk=ada.pk).update(username="someone-else")
@@ -114,17 +114,17 @@ def test_a_shell_cannot_approve_its_own_request_under_another_name(variable):
         check=False,
     )
     assert found.returncode == 4, found.stdout + found.stderr  # not allowed
-    assert "another person" in found.stderr + found.stdout
+    assert "another user" in found.stderr + found.stdout
     assert find_run(run.id).state is RunState.AWAITING_APPROVAL
 
 
 def test_a_shell_on_another_host_is_the_same_account(monkeypatch):
-    """The host is shown to readers, and is no part of who somebody is."""
+    """The host is displayed, but is not part of the identity."""
     fingerprint = plan_to("testapp").fingerprint
     run = apply(ApplyRequest(targets=("testapp",), fingerprint=fingerprint), shell_actor())
     assert run.actor_name.endswith(f"@{socket.gethostname()}")
     monkeypatch.setattr("socket.gethostname", lambda: "another-host")
     assert shell_actor().name.endswith("@another-host")
     assert not may_approve(run, shell_actor())
-    with pytest.raises(Forbidden, match="another person"):
+    with pytest.raises(Forbidden, match="another user"):
         approve(run.id, shell_actor())

@@ -1,4 +1,4 @@
-"""May what is asked for begin now, and does it wait if not?"""
+"""Tests of when a requested run may start, and of how it waits until then."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NEVER = {"days": ["mon"], "from": "25:00", "to": "04:00", "timezone": "UTC"}
 
 @pytest.fixture
 def route(settings):
-    """Let a test set something of the route."""
+    """Return a function that changes MIGRATION_ROUTE."""
 
     def change(**changes):
         settings.MIGRATION_ROUTE = {
@@ -29,7 +29,7 @@ def route(settings):
 
 
 def in_hours(hours):
-    """Return a time from now."""
+    """Return a time that many hours from now."""
     return datetime.now(UTC) + timedelta(hours=hours)
 
 
@@ -41,14 +41,14 @@ def shut_now(**more):
 
 
 def test_without_windows_it_begins_now(route):
-    """And at once too where the time has just passed."""
+    """Also where the requested time has just passed."""
     assert require_schedule("default", at=None, waits=False) is None
     just_now = datetime.now(UTC) - timedelta(seconds=30)
     assert require_schedule("default", at=just_now, waits=False) is None
 
 
 def test_it_waits_for_its_time_and_for_its_window(route):
-    """With the reason and the moment."""
+    """With the reason and the time."""
     at = in_hours(5)
     found = require_schedule("default", at=at, waits=True)
     assert (found.reason, found.until) == ("time", clock.format_time(at))
@@ -62,19 +62,19 @@ def test_it_waits_for_its_time_and_for_its_window(route):
 @pytest.mark.parametrize(
     ("at", "word"),
     [
-        (in_hours(-1), "has passed"),
+        (in_hours(-1), "is in the past"),
         (in_hours(24 * 400), "a year"),
         (datetime.fromisoformat("2026-12-01T02:00"), "time zone"),
     ],
 )
 def test_a_time_that_is_no_good_is_told(route, at, word):
-    """A year that was mistyped must not begin a run at once."""
+    """A mistyped year must not start a run at once."""
     with pytest.raises(InvalidRequest, match=word):
         require_schedule("default", at=at, waits=True)
 
 
 def test_who_does_not_wait_is_refused(route):
-    """With the moment at which it might begin; the launcher `inline` never waits."""
+    """With the earliest possible start; the launcher `inline` never waits."""
     route(WINDOWS=[shut_now()])
     with pytest.raises(WindowClosed) as caught:
         require_schedule("default", at=None, waits=False)
@@ -86,14 +86,14 @@ def test_who_does_not_wait_is_refused(route):
 
 
 def test_what_can_never_begin_is_refused(route):
-    """A window that cannot be read is shut."""
+    """An invalid window never opens."""
     route(WINDOWS=[NEVER])
     with pytest.raises(WindowClosed, match="never"):
         require_schedule("default", at=None, waits=True)
 
 
 def test_a_freeze_that_is_ignored_is_no_reason_to_wait(route):
-    """As it is no reason between two steps."""
+    """As between two steps."""
     freeze = {
         "from": in_hours(-1).isoformat(),
         "until": in_hours(1).isoformat(),

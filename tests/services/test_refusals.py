@@ -1,4 +1,5 @@
-"""A database, a file or a setting that refuses is a problem that names the cause."""
+"""Tests that a refusal by a database, a file or a setting is a problem that names the
+cause."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ NOBODY = 65534
 
 @contextmanager
 def as_role(*aliases: str, read_only: bool, may_read: bool = True) -> Iterator[None]:
-    """Connect to these aliases as a role without CREATE, or one that may only read."""
+    """Connect to these aliases as a role without CREATE, or as a read-only one."""
     kind = vendor()
     role = f"route_role_{os.getpid()}"
     usual = {alias: dict(connections[alias].settings_dict) for alias in aliases}
@@ -94,7 +95,7 @@ def _make_mysql_user(admin: Any, role: str, names: list[str]) -> None:
 
 
 def machine(path: str, **body: Any) -> tuple[int, dict[str, Any]]:
-    """Call the API as a machine; with a body, it is posted."""
+    """Call the API as a machine; with a body, by POST."""
     client = Client(raise_request_exception=False)
     if body:
         headers = {"Authorization": "Bearer deployer-secret"}
@@ -106,8 +107,8 @@ def machine(path: str, **body: Any) -> tuple[int, dict[str, Any]]:
 
 
 def _assert_named(browser: Client, fingerprint: str, *words: str) -> None:
-    """API, page and command name the cause, and no run comes to be."""
-    reason = "é" * 1900  # more than a page of SQLite holds beside the rest of a row
+    """Assert that API, page and command name the cause, and no run is created."""
+    reason = "é" * 1900  # more than fits into an SQLite page beside the rest of a row
     body = {"targets": ["testapp"], "fingerprint": fingerprint, "reason": reason}
     status, problem = machine("runs", **body)
     assert (status, problem["code"]) == (503, "database_unavailable"), problem
@@ -132,9 +133,9 @@ def _assert_named(browser: Client, fingerprint: str, *words: str) -> None:
 def prepared(
     history: History, sign_in: SignIn, settings: Any
 ) -> Callable[[], tuple[Client, str]]:
-    """Write a history, and sign a member of staff in; return their browser and the plan.
+    """Write a history, and sign a staff member in; return their client and the plan.
 
-    The session is in a cookie: the tables of this role cannot be written.
+    The session is in a cookie: this role cannot write tables.
     """
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     history.write("0001_a", "migrations.RunSQL('CREATE TABLE made_a (id integer)')")
@@ -145,7 +146,7 @@ def prepared(
 
 
 def test_a_role_that_may_not_create_tables(prepared: Any, empty_database: str) -> None:
-    """The ledger cannot be installed, and the answer says where and why."""
+    """The ledger cannot be installed, and the error says where and why."""
     if vendor() == "sqlite":
         pytest.skip("SQLite has no roles")
     browser, _ = prepared()
@@ -155,7 +156,7 @@ def test_a_role_that_may_not_create_tables(prepared: Any, empty_database: str) -
 
 
 def test_an_empty_database_that_takes_no_writes(prepared: Any, empty_database: str) -> None:
-    """A replica, a transaction that is read-only by default, a file opened to read."""
+    """A replica, a transaction that is read-only by default, a read-only file."""
     browser, _ = prepared()
     fingerprint = plain_plan(PlanRequest(targets=("testapp",))).fingerprint
     with as_role(empty_database, read_only=True):
@@ -163,7 +164,7 @@ def test_an_empty_database_that_takes_no_writes(prepared: Any, empty_database: s
 
 
 def test_a_ledger_that_takes_no_writes(prepared: Any) -> None:
-    """The tables are there; what is read is read as usual."""
+    """The tables exist; reading works as usual."""
     browser, fingerprint = prepared()
     with as_role("default", read_only=True):
         for path in ("status", "plan", "runs"):
@@ -173,7 +174,7 @@ def test_a_ledger_that_takes_no_writes(prepared: Any) -> None:
 
 
 def test_a_role_that_may_not_read(prepared: Any) -> None:
-    """Status tells it of this database; a plan is refused for it."""
+    """Status reports it for this database; a plan is refused for it."""
     if vendor() == "sqlite":
         pytest.skip("SQLite has no roles")
     prepared()
@@ -188,19 +189,19 @@ def test_a_role_that_may_not_read(prepared: Any) -> None:
 
 
 def test_a_full_disk(prepared: Any) -> None:
-    """SQLite says so when a file has reached its limit."""
+    """SQLite reports it when a file has reached its limit."""
     if vendor() != "sqlite":
         pytest.skip("a server's disk is not filled here")
     browser, fingerprint = prepared()
     connection = connections["default"]
     with connection.cursor() as cursor:
-        cursor.execute("VACUUM")  # or the rows would fit into pages that are free
+        cursor.execute("VACUUM")  # otherwise the rows would fit into free pages
     connection.close()
     usual = connection.settings_dict["OPTIONS"]
     command = "PRAGMA max_page_count = 1"
     connection.settings_dict["OPTIONS"] = {**usual, "init_command": command}
     try:
-        _assert_named(browser, fingerprint, "no room left")
+        _assert_named(browser, fingerprint, "no space left")
     finally:
         connection.close()
         connection.settings_dict["OPTIONS"] = usual
@@ -230,7 +231,7 @@ def test_a_lock_file_that_cannot_be_opened(
 
 
 def test_a_lost_run_whose_lock_file_cannot_be_opened_can_be_read(prepared: Any) -> None:
-    """Whoever reads a run looks whether it still lives."""
+    """Reading a run checks whether it is alive."""
     if vendor() != "sqlite":
         pytest.skip("only SQLite has a lock file")
     browser, _ = prepared()
@@ -272,7 +273,7 @@ def _can_lock(database: Path) -> bool:
 
 
 def test_the_lock_file_may_be_used_by_whoever_may_write_the_database() -> None:
-    """A command of root leaves no lock that the server cannot take."""
+    """A command run by root leaves no lock file that the server cannot use."""
     if os.geteuid():
         pytest.skip("only root can start a process of another user")
     folder = Path(tempfile.mkdtemp())
@@ -283,12 +284,12 @@ def test_the_lock_file_may_be_used_by_whoever_may_write_the_database() -> None:
         os.chown(database, NOBODY, NOBODY)
         killed = SQLiteLock(database, LockSlot.SUPERVISOR)
         assert killed.try_acquire()
-        assert not _as_nobody(lambda: _can_lock(database))  # it is held
+        assert not _as_nobody(lambda: _can_lock(database))  # the lock is held
         assert killed._descriptor is not None
-        os.close(killed._descriptor)  # the file is left, as by a process that was killed
+        os.close(killed._descriptor)  # the file stays, as after a killed process
         assert _as_nobody(lambda: _can_lock(database))
         path = database.with_name(f"{database.name}.route-lock-{LockSlot.SUPERVISOR.value}")
-        path.touch(mode=0o600)  # of root
+        path.touch(mode=0o600)  # owned by root
         assert not _as_nobody(lambda: _can_lock(database))
     finally:
         shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""Do status, readiness, runs, cancel and resolve tell and do what they should?"""
+"""Tests of status, readiness, runs, cancel and resolve."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 
 def a_run(state: RunState = RunState.QUEUED, database: str = "default"):
-    """Return a run in that state."""
+    """Return a run in this state."""
     run, _ = runs.create_run(a_new_run(database=database))
     if state is RunState.QUEUED:
         return run
@@ -42,7 +42,7 @@ def of(alias: str):
 
 
 def test_status_tells_what_is_pending_where(history):
-    """Names, counts and whether the ledger is there."""
+    """Names, counts and whether the ledger is installed."""
     history.table("0001_a", "made_a")
     found = of("default")
     assert (found.pending, found.reachable, found.vendor) == (
@@ -55,20 +55,20 @@ def test_status_tells_what_is_pending_where(history):
 
 
 def test_status_tells_who_is_at_work_and_what_is_unresolved():
-    """Each on its own database."""
+    """Each for its own database."""
     active, partial = a_run(), a_run(RunState.PARTIAL, "other")
     assert (of("default").active_run, of("default").active_state) == (active.id, "queued")
     assert (of("other").unresolved_run, of("other").active_run) == (partial.id, None)
 
 
 def test_status_shows_only_what_the_actor_may_read():
-    """A token for one database does not learn of the other."""
+    """A token for one database does not see the other."""
     found = status(an_actor(Scope.READ, databases=frozenset({"other"})))
     assert [standing.database for standing in found] == ["other"]
 
 
 def test_a_database_that_is_gone_is_one_that_does_not_answer():
-    """The others are told as usual."""
+    """The others are reported as usual."""
     usual = connections["other"]
     gone = usual.copy()
     nowhere = {"NAME": "/nonexistent/x.sqlite3"} if vendor() == "sqlite" else {"PORT": "1"}
@@ -88,7 +88,7 @@ def test_a_database_that_is_gone_is_one_that_does_not_answer():
 
 
 def test_broken_files_are_a_problem_of_the_status_not_its_end(history):
-    """Whoever looks is told what is wrong."""
+    """The status reports the error."""
     (history.folder / "0001_a.py").write_text("this is not Python")
     assert of("default").problem.code == "broken_migrations"
     assert not ready()
@@ -103,7 +103,8 @@ def test_an_empty_database_has_a_status(empty_database):
 
 
 def test_ready_when_nothing_is_pending(history, settings):
-    """On any database; what is ahead of the code counts only where it is said to."""
+    """For all databases; migrations that are ahead of the code count only where
+    configured."""
     for alias in ("default", "other"):
         MigrationRecorder(connections[alias]).record_applied("testapp", "0001_a")
     try:
@@ -132,7 +133,7 @@ def test_what_is_no_id_is_an_invalid_request(run):
 
 
 def test_a_run_that_is_not_there_is_unknown():
-    """Also on a ledger with others in it."""
+    """Also with other runs on the ledger."""
     a_run()
     with pytest.raises(UnknownRun):
         services_runs.show("0" * 32, an_actor())
@@ -154,7 +155,7 @@ def test_runs_of_other_databases_are_not_shown():
 
 
 def test_waiting_ends_when_the_run_does():
-    """Long before the time that was given."""
+    """Long before the given time."""
     run = a_run()
 
     def work(position: int):
@@ -170,7 +171,7 @@ def test_waiting_ends_when_the_run_does():
 
 
 def test_waiting_ends_when_the_time_is_over():
-    """And answers with the run as it is."""
+    """It returns the run as it is."""
     run = a_run()
     start = time.monotonic()
     assert services_runs.wait(run.id, an_actor(), seconds=0.2).state is RunState.QUEUED
@@ -189,7 +190,7 @@ def test_waiting_ends_when_the_time_is_over():
     ],
 )
 def test_a_run_is_cancelled_at_once_or_before_its_next_step(state, to):
-    """What has not begun ends here; what has is asked to."""
+    """One that has not started ends here; a running one is requested to stop."""
     found = cancel(a_run(state).id, an_actor(), reason="enough")
     assert found.state is to
     assert found.is_active is (to is RunState.CANCELLING)
@@ -197,7 +198,7 @@ def test_a_run_is_cancelled_at_once_or_before_its_next_step(state, to):
 
 @pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.FAILED, RunState.PARTIAL])
 def test_a_run_that_has_ended_cannot_be_cancelled(state):
-    """The state that it is in is told, and the attempt is on record."""
+    """The error names its state, and the attempt is recorded."""
     run = a_run(state)
     with pytest.raises(InvalidState, match=state):
         cancel(run.id, an_actor(), reason="")
@@ -205,13 +206,13 @@ def test_a_run_that_has_ended_cannot_be_cancelled(state):
 
 
 def test_cancelling_needs_the_right_to_operate():
-    """To apply is not to stop what others apply."""
+    """The right to apply does not include it."""
     with pytest.raises(Forbidden):
         cancel(a_run().id, an_actor(Scope.APPLY), reason="")
 
 
 def test_only_a_partial_run_can_be_resolved_by_a_person_with_a_reason():
-    """Each of the three is needed."""
+    """Each of the three is required."""
     run = a_run(RunState.PARTIAL)
     with pytest.raises(InvalidRequest, match="needs a reason"):
         resolve(run.id, an_actor(), reason="  ")

@@ -1,4 +1,5 @@
-"""Is every run accounted for, and is nothing left, after many runs and many callers?
+"""Soak test: after many runs by many clients, every run is accounted for and nothing is
+left.
 
 `python -m tests.soak` lets clients race on two servers, forwards and backwards.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.soak`: race through many runs, and print what came of it."""
+"""`python -m tests.soak`: let clients race for many runs, and print the result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.sweep.__main__ import clean_up_when_ended, say
 
 
 def main() -> int:
-    """Soak; 1 when anything was not as it has to be."""
+    """Run the soak test; return 1 on any violation."""
     asked = _arguments()
     clean_up_when_ended()
     here = [vendor for vendor in databases.VENDORS if vendor not in databases.missing()]

@@ -1,4 +1,4 @@
-"""Which migrations do the clients race through? All of them go both ways."""
+"""The migrations that the clients race for. All of them are reversible."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ _OFFER = """migrations.CreateModel("Offer", [
             ("price", models.IntegerField(default=1)),
             ("item", models.ForeignKey("shop.Item", models.CASCADE)),
         ])"""
-# On a table that goes as well: of columns that come and go at once, InnoDB keeps each in
-# the rows until the table is made anew, and after some hundred they do not fit any more.
+# The columns are on a table that is dropped as well: InnoDB keeps each instantly added and
+# dropped column in the rows until the table is rebuilt, and after some hundred they do not
+# fit any more.
 _SKU = 'migrations.AddField("offer", "sku", models.CharField(max_length=20, default=""))'
 _COPIES = """\
 from django.db import migrations

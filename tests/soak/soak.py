@@ -1,4 +1,4 @@
-"""What do the clients do, and what has to be true when they have gone?"""
+"""The clients of the soak test, and the checks after they have finished."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 SERVERS = 2
 CLIENTS = 4
 ENDS = frozenset({"succeeded", "noop", "stale"})
-"""How a run may end here: somebody else may have been quicker, but nothing fails."""
+"""Allowed end states: another client may have been faster, but no run fails."""
 
 REFUSALS = frozenset({"active_run", "plan_changed"})
 PATIENCE = 180.0  # seconds for one run
-MORE_DESCRIPTORS = 8  # that a server may hold at its end, for what it has cached
+MORE_DESCRIPTORS = 8  # that a server may have open at its end, for what it has cached
 
 
 @dataclass(slots=True)
 class Heard:
-    """What the clients were answered."""
+    """The answers that the clients received."""
 
     accepted: list[str] = field(default_factory=list)
     refused: list[dict[str, Any]] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Soaked:
-    """What came of it."""
+    """The result of the soak test."""
 
     runs: int
     ends: Counter[str]
@@ -69,7 +69,7 @@ class Soaked:
 def soak(
     vendor: str, folder: Path, prepared: Prepared, *, runs: int, seed: int = 0
 ) -> Soaked:
-    """Race through so many runs on one kind of database, and look at what is left."""
+    """Race for that many runs on one kind of database, and check what is left."""
     folder.mkdir()
     database = prepared.copy(vendor, folder)
     expected = prepared.copy(vendor, folder)
@@ -87,14 +87,14 @@ def soak(
         seconds = time.monotonic() - start
         return _judged(site, heard, after, before, seconds)
     finally:
-        with contextlib.redirect_stdout(sys.stderr):  # what the servers said
+        with contextlib.redirect_stdout(sys.stderr):  # output of the servers
             site.stop()
         database.drop()
         expected.drop()
 
 
 def _undisturbed(folder: Path, database: Database) -> list[Seen]:
-    """Let Django go the way step by step, and tell what is there after each."""
+    """Migrate with Django step by step, and return the state after each step."""
     project = Project(folder, {"default": database}, Options())
     project.add_migrations(MIGRATIONS)
     project.manage("migrate", OWN_APP, "--verbosity", "0")
@@ -107,12 +107,12 @@ def _undisturbed(folder: Path, database: Database) -> list[Seen]:
 
 
 def race(site: Site, *, runs: int, seed: int) -> Heard:
-    """Let the clients ask, each for what it likes, until so many runs were accepted."""
+    """Let the clients request random targets until that many runs were accepted."""
     heard, lock = Heard(), threading.Lock()
 
     def ask(number: int) -> None:
         client = site.client("operator", server=site.servers[number % SERVERS])
-        dice = random.Random(f"{seed} {number}")  # noqa: S311 - no secret is made of it
+        dice = random.Random(f"{seed} {number}")  # noqa: S311 - not a secret
         while len(heard.accepted) < runs:
             _one_request(client, dice, heard, lock)
 
@@ -125,7 +125,8 @@ def race(site: Site, *, runs: int, seed: int) -> Heard:
 def _one_request(
     client: Client, dice: random.Random, heard: Heard, lock: threading.Lock
 ) -> None:
-    """Read a plan and ask for a run of it; then wait for whichever run is in the way."""
+    """Read a plan and request a run of it; then wait for that run or the one that blocks
+    it."""
     answer = client.ask_for_plan(f"shop.{dice.choice(TARGETS)}")
     if answer.status_code != 200:
         with lock:
@@ -181,7 +182,7 @@ def _judged(
 
 
 def accounts(runs: list[dict[str, Any]], heard: Heard) -> list[str]:
-    """Hold the answers against the runs on record, and the runs against each other."""
+    """Compare the answers with the recorded runs, and the runs with each other."""
     known = Counter(run["id"] for run in runs)
     told = Counter(heard.accepted)
     found = [f"accepted and not on record: {run}" for run in told - known]
@@ -210,7 +211,6 @@ def accounts(runs: list[dict[str, Any]], heard: Heard) -> list[str]:
 
 
 def every_run(client: Client) -> list[dict[str, Any]]:
-    """Read all runs, page by page."""
     found: list[dict[str, Any]] = []
     query: dict[str, Any] = {}
     while True:
@@ -222,7 +222,7 @@ def every_run(client: Client) -> list[dict[str, Any]]:
 
 
 def _descriptors(site: Site) -> Counter[int]:
-    """Count the open descriptors of each process that answers requests."""
+    """Count the open descriptors of each process that handles requests."""
     pids = set[int]().union(*(server.worker_pids() for server in site.servers))
     own = {pid for pid in pids if "migration_route run" not in processes.command_line(pid)}
     return Counter({pid: len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in own})

@@ -1,4 +1,4 @@
-"""Does a short soak find nothing, and would it find what is wrong?"""
+"""A short soak test, and tests that its checks detect violations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RUNS = 20
 
 
 def run(number, start, end, state="succeeded"):
-    """Give a run as the API would."""
+    """Return a run as the API does."""
     return {
         "id": f"run-{number}",
         "state": state,
@@ -38,14 +38,15 @@ BUSY = {"code": "active_run", "run": "run-1"}
     ],
 )
 def test_what_does_not_add_up_is_named(runs, heard, word):
-    """An answer without a run, a run without an answer, a bad end, two at a time."""
+    """An answer without a run, a run without an answer, a wrong end state, two at a
+    time."""
     found = accounts(runs, heard)
     assert len(found) == 1
     assert word in found[0]
 
 
 def test_what_adds_up_is_left_alone():
-    """Runs one after the other, each asked for once, and a refusal that names one."""
+    """Runs one after the other, each requested once, and a refusal that names one."""
     assert accounts([TWO, ONE], Heard(["run-1", "run-2"], [BUSY])) == []
 
 
@@ -54,8 +55,8 @@ def test_what_adds_up_is_left_alone():
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("vendor", databases.VENDORS)
 def test_a_short_soak_leaves_every_run_accounted_for(vendor, tmp_path):
-    """Four clients on two servers, forwards and backwards: one at a time, and nothing
-    is left."""
+    """Four clients on two servers, forwards and backwards: one run at a time, and no
+    leftovers."""
     if vendor in (missing := databases.missing()):
         if vendor in databases.required():
             pytest.fail(f"required: {missing[vendor]}")

@@ -1,4 +1,4 @@
-"""`python -m tests.sweep`: strike at every point, and print what came of it."""
+"""`python -m tests.sweep`: strike at every point, and print the results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.sweep.sweep import Choice, details, known_points, sweep, table
 
 
 def main() -> int:
-    """Sweep; 1 when anything was not as it has to be."""
+    """Run the sweep; return 1 on any violation."""
     asked = _arguments()
     clean_up_when_ended()
     here = [vendor for vendor in databases.VENDORS if vendor not in databases.missing()]
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def clean_up_when_ended() -> None:
-    """Let a polite end, as by `timeout`, put away databases and servers as well."""
+    """Remove databases and servers on SIGTERM too, as `timeout` sends it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
@@ -62,9 +62,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--database", default="", help="sqlite,postgres,mariadb; all here")
     parser.add_argument("--strikes", default=",".join(STRIKES))
     parser.add_argument("--targets", default=",".join(TARGETS), help="what is killed")
-    parser.add_argument("--every", type=int, default=1, help="each so-manieth point")
-    parser.add_argument("--only", default="", help="points whose name holds this text")
-    parser.add_argument("--list", action="store_true", help="name the points, strike none")
+    parser.add_argument("--every", type=int, default=1, help="every n-th point only")
+    parser.add_argument("--only", default="", help="points whose name contains this text")
+    parser.add_argument("--list", action="store_true", help="only list the points")
     parser.add_argument("--jobs", type=int, default=1, help="benches at once")
     return parser.parse_args()
 
@@ -73,14 +73,14 @@ def _tell(result: Result) -> None:
     mark = "VIOLATED" if result.violations else "ok"
     say(
         f"{mark:<8} {result.point}: {result.state} after {result.seconds:.1f} s, "
-        f"{result.way or 'no way on'}"
+        f"{result.way or 'not continued'}"
     )
     for violation in result.violations:
         say(f"         {violation}")
 
 
 def say(line: str) -> None:
-    """Print a line at once."""
+    """Print a line and flush."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,5 @@
-"""Where is it swept? A project with a server, whose database is as before at each point."""
+"""The test bench of the sweep: a project with a server, whose database is restored for each
+point."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ OPTIONS = Options(
 
 
 class Bench:
-    """A project, its server, and a copy of its database to start from."""
+    """A project, its server, and a copy of its database to restore from."""
 
     def __init__(self, vendor: str, folder: Path, prepared: Prepared) -> None:
         folder.mkdir()
@@ -58,10 +59,11 @@ class Bench:
         self.stage = self.project  # the project whose processes are struck
 
     def open(self, *, hosts: bool = False) -> None:
-        """Prepare the database as it is before each point: in use, with the ledger
-        installed and a person signed in, and nothing of the plan applied.
+        """Prepare the initial database: in use, with the ledger installed and a user signed
+        in, and nothing of the plan applied.
 
-        With `hosts`, there is another host from which a run can be started."""
+        With `hosts`, a run can also be started from a second host.
+        """
         self.project.manage("migrate", OWN_APP, "--verbosity", "0")
         self.database.execute(*ROWS)
         self.site.serve()
@@ -78,16 +80,15 @@ class Bench:
             self.remote = self.host.client()
 
     def close(self) -> None:
-        """Put everything away."""
         if self.host is not None:
             self.host.close()
-        with contextlib.redirect_stdout(sys.stderr):  # what the server said
+        with contextlib.redirect_stdout(sys.stderr):  # output of the server
             self.site.stop()
         self.database.drop()
         self.image.drop()
 
     def restore(self, *, on_host: bool = False) -> None:
-        """Let the database be as it was before the run, which is started on the other
+        """Restore the database to its state before the run, which will start on the second
         host or on this one."""
         self.database.become(self.image)
         assert self.host is not None or not on_host
@@ -96,11 +97,11 @@ class Bench:
             (self.stage.folder / name).unlink(missing_ok=True)
 
     def sabotage(self, **order: Any) -> None:
-        """Say what the next run is to be killed with."""
+        """Set the target and instant of the next run's strike."""
         self.stage.write("sabotage.json", json.dumps(order))
 
     def struck(self) -> dict[str, Any] | None:
-        """Read when and where it was killed; None when it was not yet."""
+        """Return when and where the run was struck; None before that."""
         with contextlib.suppress(FileNotFoundError):
             words: dict[str, Any] = json.loads(
                 (self.stage.folder / "struck.json").read_text()
@@ -109,21 +110,21 @@ class Bench:
         return None
 
     def disarm(self) -> None:
-        """Let whatever runs from now on alone."""
+        """Disable strikes for all later processes."""
         (self.stage.folder / "sabotage.json").unlink(missing_ok=True)
 
     def instants(self) -> list[dict[str, Any]]:
-        """Read the instants of the last run that was only watched."""
+        """Read the instants of the last run that was only observed."""
         text = (self.stage.folder / "instants.jsonl").read_text()
         return [json.loads(line) for line in text.splitlines()]
 
     def start(self) -> Any:
-        """Ask for a run of everything and give it as it was accepted."""
+        """Request a run of everything and return it as accepted."""
         client = self.machine if self.stage is self.project else self.remote
         return client.run(client.plan())
 
     def interrupt(self, how: str, run: str) -> None:
-        """Take the other host away from its run, whose process waits for that."""
+        """Interrupt the second host, whose run waits for that."""
         assert self.host is not None
         self.host.interrupt(how, run)
         self.stage.write("interrupted", "")
@@ -140,7 +141,7 @@ class Bench:
 def opened(
     vendor: str, folder: Path, prepared: Prepared, *, hosts: bool = False
 ) -> Iterator[Bench]:
-    """Give a bench that is put away afterwards."""
+    """Yield a bench; close it afterwards."""
     bench = Bench(vendor, folder, prepared)
     try:
         bench.open(hosts=hosts)
@@ -150,9 +151,9 @@ def opened(
 
 
 def reference(bench: Bench) -> Reference:
-    """Go the way undisturbed: with Django step by step, then on the route at once.
+    """Migrate undisturbed: with Django step by step, then with this package at once.
 
-    The instants of that run stay to be read.
+    The instants of that run can be read afterwards.
     """
     bench.restore()
     after: list[Seen] = [look(bench.database)]

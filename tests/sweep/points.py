@@ -1,4 +1,4 @@
-"""The points at which a run is struck, and what comes of one of them.
+"""The points at which a run is struck, and the check of one point.
 
 A run is killed, or its host is interrupted while another host concludes the run and
 continues; then the host comes back.
@@ -32,25 +32,25 @@ HOST = "host"
 """The target of every strike that does not kill."""
 
 IN_TIME = LEASE + 5.0
-"""Seconds from the kill in which a run has to have ended truly."""
+"""Seconds after the kill within which a run must have ended with a true state."""
 
 STARTING = 30.0
 """Seconds that another host allows a process to claim the run it was started for."""
 
 RETURN = 45.0
-"""Seconds in which the processes of a host that has come back have to end: one that waits
-for an answer that was lost learns of that from a keepalive or a limit of its own."""
+"""Seconds within which the processes of a recovered host must end: one that waits for a
+lost answer notices by a keepalive or a timeout of its own."""
 
-PATIENCE = 60.0  # seconds after which nothing is waited for any more
+PATIENCE = 60.0  # seconds after which every wait gives up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One instant of one process, and what is struck then."""
+    """One instant of one process, and the target of the strike."""
 
     strike: str = KILLED
-    target: str  # "supervisor", "worker" or "backend"; "host" when that is interrupted
-    process: str  # whose instant: "supervisor" or "worker"
+    target: str  # "supervisor", "worker" or "backend"; "host" for an interruption
+    process: str  # process of the instant: "supervisor" or "worker"
     number: int  # counts from 1 in that process
     label: str
 
@@ -60,12 +60,12 @@ class Point:
 
 @dataclass(slots=True, kw_only=True)
 class Result:
-    """What came of a point."""
+    """The result at one point."""
 
     point: Point
-    state: str = ""  # as the run read when it had ended
-    seconds: float = 0.0  # from the kill to that
-    way: str = ""  # how it went on
+    state: str = ""  # as reported when the run had ended
+    seconds: float = 0.0  # from the kill until then
+    way: str = ""  # how the recovery continued
     is_over_cautious: bool = False
     violations: list[str] = field(default_factory=list)
 
@@ -73,9 +73,9 @@ class Result:
 def points(
     instants: Sequence[dict[str, Any]], targets: Sequence[str], strikes: Sequence[str]
 ) -> list[Point]:
-    """Give all points of a run with these instants, strike by strike, target by target.
+    """Return all points of a run with these instants, by strike and target.
 
-    In which order two processes came to theirs is chance, and means nothing here.
+    The relative order of the instants of two processes is random, and has no meaning here.
     """
     ordered = sorted(instants, key=lambda each: (each["process"], each["number"]))
     return [
@@ -100,9 +100,9 @@ def _is_struck_at(target: str, instant: dict[str, Any]) -> bool:
 
 
 def strike(bench: Bench, point: Point, reference: Reference, *, turn: int) -> Result:
-    """Strike at this point, see what the run says, take the way on, and compare the end.
+    """Strike at this point, check what the run reports, recover, and compare the outcome.
 
-    `turn` decides which of two ways on is taken.
+    `turn` selects one of two ways to continue.
     """
     result = Result(point=point)
     is_killed = point.strike == KILLED
@@ -137,7 +137,7 @@ def strike(bench: Bench, point: Point, reference: Reference, *, turn: int) -> Re
 def _continue(
     bench: Bench, run: dict[str, Any], result: Result, reference: Reference, turn: int
 ) -> None:
-    """Hold what the run says against the database, and take the way on."""
+    """Compare what the run reports with the database, and recover."""
     result.state = run["state"]
     result.violations += untruths(run, bench.database, bench.steps, reference)
     result.is_over_cautious = is_over_cautious(run, bench.database, reference)
@@ -147,12 +147,12 @@ def _continue(
         result.violations.append(f"{_NO_WAY}: {str(surprise)[:400]}")
 
 
-_NO_WAY = "the way on fails"
+_NO_WAY = "the recovery fails"
 
 
 def _come_back(bench: Bench, run: str, result: Result) -> None:
-    """Let the interrupted host come back: the run is over, so its processes end, and
-    change nothing any more."""
+    """Recover the interrupted host: the run has ended, so its processes end and change
+    nothing."""
     assert bench.host is not None
     record = record_of(bench.database, run)
     bench.host.recover(run)
@@ -182,18 +182,18 @@ def _applied_twice(bench: Bench) -> list[str]:
 
 
 def _left_behind(bench: Bench) -> list[str]:
-    """Name what is left of the runs, on either host."""
+    """List what is left of the runs, on either host."""
     left = leftovers(bench.database, bench.folder, ours=bench.pids)
     for known in bench.machine.get("runs")["runs"]:
         left += words_left(known["id"])
         if bench.host is not None:
-            bench.remote.get(f"runs/{known['id']}")  # that host has seen that it is over
+            bench.remote.get(f"runs/{known['id']}")  # that host notices the end of the run
             left += words_left(known["id"], bench.host.project.folder / "tmp")
     return [f"left behind: {thing}" for thing in left]
 
 
 def _ended(bench: Bench, run: str, result: Result) -> dict[str, Any] | None:
-    """Wait until the run was struck and reads as ended; None when it never does."""
+    """Wait until the run was struck and has ended; None on timeout."""
     deadline = time.monotonic() + PATIENCE
     how = result.point.strike
     is_struck = False
@@ -222,13 +222,13 @@ def _ended(bench: Bench, run: str, result: Result) -> dict[str, Any] | None:
 
 
 def _allowed(point: Point) -> float:
-    """Give the seconds in which the run of a point has to have ended."""
+    """Return the seconds within which the run of a point must have ended."""
     is_unclaimed = point.strike != KILLED and point.label == "before the claim"
     return IN_TIME + STARTING if is_unclaimed else IN_TIME
 
 
 def _go_on(bench: Bench, run: dict[str, Any], result: Result, turn: int) -> None:
-    """Take the way that the state of the run names."""
+    """Continue as the state of the run requires."""
     if run["state"] == "partial":
         result.way = _resolve(bench, run)
     if run["state"] == "succeeded":
@@ -247,7 +247,7 @@ def _go_on(bench: Bench, run: dict[str, Any], result: Result, turn: int) -> None
 
 
 def _resolve(bench: Bench, run: dict[str, Any]) -> str:
-    """Resolve a partial run: as its own evidence says, else by a person's hand."""
+    """Resolve a partial run: by its own evidence, else by undoing the step by hand."""
     how = _named_way(run) if bench.offers_how else None
     if how is not None:
         answer = _say_resolved(bench, run["id"], how)
@@ -261,7 +261,7 @@ def _resolve(bench: Bench, run: dict[str, Any]) -> str:
 
 
 def _named_way(run: dict[str, Any]) -> str | None:
-    """Choose by what the run says of the operations of its partial step."""
+    """Choose the resolution from the states of the operations of the partial step."""
     for step in run["steps"]:
         if step["state"] == "partial":
             states = {said["state"] for said in step.get("operations") or ()}
@@ -269,7 +269,7 @@ def _named_way(run: dict[str, Any]) -> str | None:
                 return "applied"
             if states and states <= OUT:
                 return "reverted"
-            return "resume" if states else None  # it is refused where nothing is proved
+            return "resume" if states else None  # refused where nothing is proved
     return None
 
 
@@ -279,7 +279,7 @@ def _say_resolved(bench: Bench, run: str, how: str | None) -> Any:
 
 
 def _await_quiet(bench: Bench) -> None:
-    """Wait until no run owns the database: a resolution may have begun one."""
+    """Wait until no run owns the database: a resolution may have started one."""
     deadline = time.monotonic() + PATIENCE
     while bench.machine.status()["default"]["active_run"]:
         assert time.monotonic() < deadline, "the resumed run does not end"

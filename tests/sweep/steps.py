@@ -1,4 +1,4 @@
-"""Which migrations are swept, and what does each of their operations leave?"""
+"""The migrations of the sweep, and the trace that each of their operations leaves."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from tests.harness.database import Database
 
 ROWS = tuple(f"INSERT INTO shop_item (name) VALUES ('thing {n}')" for n in range(3))
-"""What is in the shop before the run."""
+"""The rows of the shop before the run."""
 
 DATA = {
     "shop_item": "SELECT * FROM shop_item ORDER BY id",
     "shop_offer": "SELECT * FROM shop_offer ORDER BY id",
 }
-"""What is read of the shop, to compare it."""
+"""The queries whose results are compared."""
 
 Trace = Callable[["Database"], bool]
 Undo = Callable[["Database"], None]
@@ -26,10 +26,10 @@ Undo = Callable[["Database"], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What one operation does, seen from outside."""
+    """The observable effect of one operation."""
 
-    is_in: Trace | None  # None: nothing in the catalog tells
-    undo: Undo  # what a person types to take it back; nothing if it is not in
+    is_in: Trace | None  # None: the catalog shows no trace
+    undo: Undo  # undoes the operation by hand; does nothing if it is absent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,20 +44,20 @@ class Step:
     )
 
     def undo(self, database: Database) -> None:
-        """Put back by hand whatever of this step is there."""
+        """Undo whatever is present of this step."""
         _finish_table(database)
         for work in reversed(self.works):
             work.undo(database)
 
 
 def steps(vendor: str) -> list[Step]:
-    """Give the plan for one kind of database, in its order."""
+    """Return the plan for one kind of database, in order."""
     return [step for step in _STEPS if vendor in step.vendors]
 
 
 def _finish_table(database: Database) -> None:
-    """Put right what SQLite is left with when a table was being made anew: its copy
-    beside it, or in its place."""
+    """Clean up after an interrupted table rebuild on SQLite: its copy is beside the table,
+    or the only one."""
     tables = database.tables()
     for table in ("shop_item", "shop_offer"):
         if f"new__{table}" not in tables:
@@ -113,7 +113,7 @@ def _rows(where: str) -> Work:
 
 
 def _values() -> Work:
-    """Values in a column that goes when its own operation is taken back."""
+    """Return the work of filling a column, which disappears with the column itself."""
     return Work(is_in=None, undo=lambda _: None)
 
 

@@ -1,4 +1,4 @@
-"""How is one kind of database swept, and what is told of it?"""
+"""Sweeps one kind of database, and formats the results."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Which points are struck."""
+    """The points to strike at."""
 
     targets: Sequence[str]
     strikes: Sequence[str] = (KILLED,)
-    every: int = 1  # each so-manieth point of each target, from the middle of the first
-    only: str = ""  # those whose name holds this text
+    every: int = 1  # every n-th point of each target, starting in the middle of the first n
+    only: str = ""  # only points whose name contains this text
 
     def of(self, known: Sequence[Point]) -> list[Point]:
-        """Choose, and keep the order."""
+        """Choose points, preserving their order."""
         groups: dict[tuple[str, str], list[Point]] = {}
         for point in known:
             if self.only in str(point):
@@ -43,7 +43,7 @@ class Choice:
         ]
 
     def strikes_on(self, vendor: str) -> list[str]:
-        """Name the strikes that a kind of database can take: SQLite has no server, from
+        """Return the strikes that a kind of database supports: SQLite has no server from
         which a host could be cut off while another one reaches it."""
         return [each for each in self.strikes if each == KILLED or vendor != "sqlite"]
 
@@ -51,7 +51,7 @@ class Choice:
 def known_points(
     vendor: str, choice: Choice, folder: Path, prepared: Prepared
 ) -> list[Point]:
-    """Go the way undisturbed, and give the points that would be struck."""
+    """Run undisturbed, and return the points that would be struck."""
     with opened(vendor, folder / f"{vendor}-known", prepared) as bench:
         reference(bench)
         strikes = choice.strikes_on(vendor)
@@ -100,10 +100,10 @@ def sweep(
 
 
 def table(results: dict[str, list[Result]]) -> list[str]:
-    """Give one line for each database, strike and target, below a heading."""
+    """Return one line for each database, strike and target, below a heading."""
     lines = [
         "database  strike       target      points  violations  worst s  cautious"
-        "  ends / ways on",
+        "  ends / recoveries",
     ]
     for vendor, found in results.items():
         groups: dict[tuple[str, str], list[Result]] = {}
@@ -137,7 +137,7 @@ def _counted(words: object) -> str:
 
 
 def details(results: dict[str, list[Result]]) -> list[str]:
-    """Give one line for each violation."""
+    """Return one line for each violation."""
     return [
         f"{vendor}: {result.point}: {violation}"
         for vendor, found in results.items()

@@ -1,4 +1,4 @@
-"""The sweep strikes where it says that it does."""
+"""Tests of the points that the sweep strikes at."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_a_process_is_killed_at_its_own_instants_and_a_session_where_there_is_on
 
 @pytest.mark.parametrize(("vendor", "known"), [("sqlite", [KILLED]), ("mariadb", STRIKES)])
 def test_only_a_server_can_be_cut_off(vendor, known):
-    """A host is not cut off from a file."""
+    """A host cannot be cut off from a file."""
     assert Choice(targets=TARGETS, strikes=STRIKES).strikes_on(vendor) == list(known)
 
 
 def test_a_choice_takes_from_each_strike_and_target():
-    """Every second point of each group, and all that are named."""
+    """Every second point of each group, and all points that match the name."""
     found = points(INSTANTS, TARGETS, STRIKES)
     chosen = Choice(targets=TARGETS, every=2).of(found)
     groups = {(point.strike, point.target) for point in chosen}

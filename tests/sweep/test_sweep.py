@@ -1,4 +1,4 @@
-"""Samples of the sweep find nothing; the whole of it is `make sweep`."""
+"""Samples of the sweep; `make sweep` runs all of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.walk, pytest.mark.timeout(900)]
 
 @pytest.mark.parametrize("vendor", databases.VENDORS)
 def test_a_sample_of_kills_leaves_nothing_untrue(vendor, tmp_path):
-    """After each kill the run reads as it is, the way on leads to the same end, and
+    """After each kill the run's report is true, the recovery reaches the same outcome, and
     nothing is left behind."""
     found = sample(vendor, Choice(targets=TARGETS, every=40), tmp_path)
     targets = {result.point.target for result in found}
@@ -24,8 +24,8 @@ def test_a_sample_of_kills_leaves_nothing_untrue(vendor, tmp_path):
 
 @pytest.mark.parametrize("vendor", databases.VENDORS[1:])
 def test_a_sample_of_interrupted_hosts_comes_back_in_vain(vendor, tmp_path):
-    """Whenever a host is cut off or frozen, it changes nothing when it comes back after
-    another host has concluded its run and continued."""
+    """A host that is cut off or frozen at any instant changes nothing when it comes back
+    after another host has concluded its run and continued."""
     choice = Choice(targets=(), strikes=(PARTITIONED, FROZEN), every=40)
     found = sample(vendor, choice, tmp_path)
     assert {result.point.strike for result in found} == {PARTITIONED, FROZEN}
@@ -33,7 +33,7 @@ def test_a_sample_of_interrupted_hosts_comes_back_in_vain(vendor, tmp_path):
 
 
 def sample(vendor, choice, folder):
-    """Strike at some points, on a database that is here."""
+    """Strike at some points, on an available database."""
     if vendor in (missing := databases.missing()):
         if vendor in databases.required():
             pytest.fail(f"required: {missing[vendor]}")

@@ -1,4 +1,4 @@
-"""Would the sweep see a run that says what is not so?"""
+"""Tests that the sweep detects a run whose report is false."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ COLOUR = "ALTER TABLE shop_item ADD COLUMN colour text"
 
 
 def record(name):
-    """Give the statement that records a migration of the shop."""
+    """Return the statement that records a migration of the shop."""
     return f"INSERT INTO django_migrations (app, name) VALUES ('shop', '{name}')"
 
 
 @pytest.fixture
 def make(tmp_path):
-    """Give what makes a database by statements."""
+    """Return a function that creates a database from statements."""
 
     def made(*statements):
         database = databases.create("sqlite", tmp_path)
@@ -52,7 +52,7 @@ def make(tmp_path):
 
 @pytest.fixture
 def reference(make):
-    """What an undisturbed way leaves."""
+    """Return the reference of an undisturbed run."""
     end = make(SKU, record("0002_sku"), COLOUR, record("0003_colour"))
     return Reference(
         after=[look(make()), look(make(SKU)), look(make(SKU, COLOUR))],
@@ -61,7 +61,7 @@ def reference(make):
 
 
 def said(state, *steps, operations=None):
-    """Give a run as it would say this of itself and of its steps."""
+    """Return a run that reports this state and these steps."""
     names = [step.name for step in PLAN]
     words = [{"name": name, "state": step} for name, step in zip(names, steps, strict=True)]
     if operations:
@@ -87,7 +87,6 @@ ALL = (*ONE, COLOUR, record("0003_colour"))
     ],
 )
 def test_what_is_true_is_found_to_be_true(make, reference, statements, run):
-    """Nothing is said against a run that says what is so."""
     assert untruths(run, make(*statements), PLAN, reference) == []
 
 
@@ -133,21 +132,21 @@ def test_what_is_true_is_found_to_be_true(make, reference, statements, run):
     ],
 )
 def test_what_is_not_true_is_named(make, reference, statements, run, word):
-    """A run that says what is not so is contradicted, in words that tell why."""
+    """Each false report is contradicted, with the reason."""
     found = untruths(run, make(*statements), PLAN, reference)
     assert found
     assert word in " ".join(found)
 
 
 def test_partial_with_nothing_left_is_over_cautious(make, reference):
-    """It is no untruth, but it is counted."""
+    """It is not false, but it is counted."""
     run = said("partial", "applied", "partial")
     assert is_over_cautious(run, make(*ONE), reference)
     assert not is_over_cautious(run, make(*ONE, COLOUR), reference)
 
 
 def test_succeeded_without_permissions_is_not_true(make, reference):
-    """What `migrate` does at its end belongs to its outcome."""
+    """The work of `migrate` after the last step is part of the outcome."""
     lacking = dataclasses.replace(
         reference,
         end=dataclasses.replace(reference.end, rows={**reference.end.rows, "auth": 1}),

@@ -1,4 +1,4 @@
-"""Is what a run says of itself true? Held against the database as it is."""
+"""Checks what a run reports against the database."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from tests.sweep.steps import Step
 
 BEGUN = frozenset({"failed", "partial", "not_started"})
-"""What a step may say of itself that is not in."""
+"""The states that a step may report when it is not applied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What the shop looks like at one moment."""
+    """The contents of the shop at one time."""
 
     schema: Schema
     data: dict[str, list[tuple[Any, ...]]]
 
     def differs_from(self, other: Seen) -> list[str]:
-        """Say what is here and not there, and the other way round."""
+        """List what is here and not there, and vice versa."""
         found = []
         for kind in self.schema:
             ours, theirs = Counter(self.schema[kind]), Counter(other.schema[kind])
@@ -43,7 +43,7 @@ class Seen:
 
 
 def look(database: Database) -> Seen:
-    """Look at the shop over connections that nobody else has used."""
+    """Read the shop over fresh connections."""
     tables = database.tables()
     return Seen(
         schema=schema_of(database),
@@ -56,8 +56,8 @@ def look(database: Database) -> Seen:
 
 
 def _without_ids(database: Database, table: str, query: str) -> list[tuple[Any, ...]]:
-    """Read rows by the names of their columns; the numbers of rows that a step has made
-    twice in vain are no difference."""
+    """Read rows by the names of their columns, without their ids: a repeated step may leave
+    different ids."""
     columns = sorted(database.columns(table) - {"id"})
     listed = ", ".join(columns)
     return sorted(database.rows(query.replace("*", listed)), key=repr)
@@ -65,16 +65,16 @@ def _without_ids(database: Database, table: str, query: str) -> list[tuple[Any, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """What an undisturbed way leaves: after each step, and at its end."""
+    """The result of an undisturbed run: after each step, and at its end."""
 
-    after: list[Seen]  # after[n]: n steps are in, and no trace of the next one
+    after: list[Seen]  # after[n]: n steps are applied, without a trace of the next one
     end: Outcome
 
 
 def untruths(
     run: dict[str, Any], database: Database, plan: list[Step], reference: Reference
 ) -> list[str]:
-    """Say in what a run that has ended is not as it says."""
+    """List the false statements in the report of an ended run."""
     recorded = [name for name in database.applied() if name != "0001_initial"]
     names = [step.name for step in plan]
     count = len(recorded)
@@ -104,7 +104,7 @@ def untruths(
 
 
 def is_over_cautious(run: dict[str, Any], database: Database, reference: Reference) -> bool:
-    """Tell whether a run says partial and nothing of its step is in."""
+    """Return whether a run reports partial although nothing of its step is present."""
     count = len(database.applied()) - 1
     return run["state"] == "partial" and not look(database).differs_from(
         reference.after[count]
@@ -112,7 +112,7 @@ def is_over_cautious(run: dict[str, Any], database: Database, reference: Referen
 
 
 def _of_steps(run: dict[str, Any], count: int) -> list[str]:
-    """Hold what is said of each step against how many are recorded."""
+    """Compare the reported state of each step with the number of recorded steps."""
     found = []
     for position, step in enumerate(run["steps"]):
         said = step["state"]
@@ -128,11 +128,11 @@ def _of_steps(run: dict[str, Any], count: int) -> list[str]:
 
 
 def _of_operations(said: dict[str, Any], database: Database, step: Step) -> list[str]:
-    """Hold what is said of each operation, where something is, against the catalog."""
+    """Compare the reported state of each operation that leaves a trace with the catalog."""
     found = []
     for operation in said.get("operations") or ():
         position, word = operation["position"], operation["state"]
-        # Behind the last operation stands what Django defers to the end of a step.
+        # After the last operation comes what Django defers to the end of a step.
         look_for = step.works[position].is_in if position < len(step.works) else None
         if look_for is None:
             continue
@@ -147,4 +147,4 @@ def _of_operations(said: dict[str, Any], database: Database, step: Step) -> list
 
 IN = frozenset({"in"})
 OUT = frozenset({"out"})
-"""What a run says of an operation that has left everything, or nothing."""
+"""The states that a run reports for an operation that has left everything, or nothing."""

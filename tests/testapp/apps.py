@@ -1,4 +1,4 @@
-"""An app with a handful of migrations, for the tests."""
+"""An app with a few migrations, for the tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,5 @@ from django.apps import AppConfig
 
 
 class TestAppConfig(AppConfig):
-    """The app `testapp`."""
-
     name = "tests.testapp"
     default_auto_field = "django.db.models.BigAutoField"

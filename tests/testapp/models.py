@@ -1,4 +1,4 @@
-"""The model that the migrations of this app make."""
+"""The model that the migrations of this app create."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from django.db import models
 
 
 class Book(models.Model):
-    """A book."""
-
     title = models.CharField(max_length=100)
     pages = models.IntegerField(null=True)
 

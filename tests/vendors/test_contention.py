@@ -1,4 +1,4 @@
-"""Who is in the way, and is waiting limited? On a real server."""
+"""Tests of finding blocking sessions and of lock timeouts, on a real server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("tables")
 
 @pytest.fixture
 def tables(database: None) -> Iterator[None]:
-    """Make two tables, one of which points to the other."""
+    """Create two tables, one of which references the other."""
     if vendor() == "sqlite":
         pytest.skip("SQLite has one writer, which waits by itself")
     with connections["default"].cursor() as cursor:
@@ -40,7 +40,7 @@ def tables(database: None) -> Iterator[None]:
 
 
 def contention() -> LockInspector:
-    """Return what the default database tells of locks."""
+    """Return the lock observer of the default database."""
     found = vendor_of("default").contention
     assert found is not None
     return found
@@ -48,7 +48,7 @@ def contention() -> LockInspector:
 
 @contextmanager
 def somebody() -> Iterator[BaseDatabaseWrapper]:
-    """Give a session of somebody else's."""
+    """Yield a separate session."""
     connection = private_connection("default")
     try:
         connection.ensure_connection()
@@ -59,7 +59,7 @@ def somebody() -> Iterator[BaseDatabaseWrapper]:
 
 @contextmanager
 def reading(table: str = "way_item") -> Iterator[BaseDatabaseWrapper]:
-    """Let somebody read a table, and stay in the transaction."""
+    """Read a table in a transaction that stays open."""
     with somebody() as connection, connection.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute(f"SELECT * FROM {table}")
@@ -69,21 +69,21 @@ def reading(table: str = "way_item") -> Iterator[BaseDatabaseWrapper]:
 
 
 def wanted(sql: str) -> tuple[TableLockRequest, ...]:
-    """Return the locks that a statement wants."""
+    """Return the locks that a statement needs."""
     connection = connections["default"]
     connection.ensure_connection()
     return contention().tables(connection, contention().wish(sql))
 
 
 def look(sql: str) -> list[Blocker]:
-    """Return who is in the way of a statement."""
+    """Return the sessions that block a statement."""
     with somebody() as connection:
         return contention().in_the_way(connection, wanted(sql))
 
 
 def seen(pid: int, blockers: Callable[[], list[Blocker]]) -> dict[int, Blocker]:
-    """Return who is in the way, as soon as this session is among them: InnoDB tells of
-    transactions from a copy that is up to 0.1 s old, whoever has asked for it."""
+    """Return the blocking sessions as soon as this one is among them: InnoDB reports
+    transactions from a snapshot that is up to 0.1 s old, whichever session requested it."""
 
     def look_again() -> dict[int, Blocker] | None:
         found = {blocker.pid: blocker for blocker in blockers()}
@@ -93,7 +93,7 @@ def seen(pid: int, blockers: Callable[[], list[Blocker]]) -> dict[int, Blocker]:
 
 
 def test_the_names_of_a_statement_become_tables():
-    """Names that are none are left out; a drop reaches those that keys point to."""
+    """Unknown names are ignored; a drop includes the tables that foreign keys reference."""
     names = {want.table.split(".")[-1] for want in wanted("ALTER TABLE way_item ADD x int")}
     assert names == {"way_item"}
     if vendor() == "postgresql":
@@ -119,7 +119,7 @@ def test_a_reader_is_in_the_way_of_an_alter():
 
 
 def test_a_reader_is_not_in_the_way_of_what_lets_readers_pass():
-    """An index wants less, another table is another one."""
+    """An index needs a weaker lock, and another table is unaffected."""
     if vendor() != "postgresql":
         pytest.skip("a definition wants the whole table here")
     with reading():
@@ -133,7 +133,7 @@ def test_a_reader_is_not_in_the_way_of_what_lets_readers_pass():
 
 
 def test_only_an_old_transaction_holds_a_statement_back():
-    """A young one will soon be gone, and one's own is never in the way."""
+    """A young one will soon end, and the own session never blocks itself."""
     if vendor() != "postgresql":
         pytest.skip("locks are not to be seen here")
     own = connections["default"]
@@ -151,7 +151,7 @@ def test_only_an_old_transaction_holds_a_statement_back():
 
 
 def test_a_limit_ends_the_waiting():
-    """As contention, and within about its time."""
+    """The error is a lock timeout, after about the configured time."""
     with reading(), somebody() as altering:
         contention().limit(altering, 0.2)
         start = time.monotonic()
@@ -165,7 +165,7 @@ def test_a_limit_ends_the_waiting():
 
 
 def test_a_session_is_ended_only_while_it_is_the_same():
-    """A pid that has come again is somebody else."""
+    """A reused pid belongs to another session."""
     with somebody() as other, somebody() as ending:
         with other.cursor() as cursor:
             cursor.execute("BEGIN")

@@ -1,4 +1,5 @@
-"""What may be dropped, and what reaches beyond a copy?"""
+"""Tests of which databases may be dropped, and of statements with effects outside of a
+copy."""
 
 from __future__ import annotations
 
@@ -7,10 +8,10 @@ import pytest
 from migration_route.core.errors import CannotRehearse
 from migration_route.vendors import base_copies, copies_of
 from migration_route.vendors.base_copies import find_tool, pipe
-from migration_route.vendors.base_identity import opened
+from migration_route.vendors.base_identity import connection_with_settings
 from migration_route.vendors.mysql import copies as mysql
 from migration_route.vendors.mysql.copies import COPIES as MYSQL
-from migration_route.vendors.postgresql.client_tools import way_of
+from migration_route.vendors.postgresql.client_tools import client_connection
 from migration_route.vendors.postgresql.copies import COPIES as POSTGRESQL
 from migration_route.vendors.sqlite.copies import COPIES as SQLITE
 
@@ -18,7 +19,7 @@ ID = "0" * 31 + "a"
 
 
 def test_only_a_name_of_ours_is_one():
-    """A prefix, a suffix or another pattern is somebody else's."""
+    """A prefix, a suffix or another pattern is foreign."""
     name = base_copies.scratch_name(ID)
     assert base_copies.is_scratch_name(name)
     for other in (
@@ -35,7 +36,7 @@ def test_only_a_name_of_ours_is_one():
 
 @pytest.mark.parametrize("copies", [POSTGRESQL, MYSQL, SQLITE])
 def test_nothing_else_is_removed(copies):
-    """It is refused before anything is asked of a connection."""
+    """It is refused before the connection is used."""
     with pytest.raises(CannotRehearse):
         copies.remove(None, "postgres")
 
@@ -64,7 +65,7 @@ def test_nothing_else_is_removed(copies):
     ],
 )
 def test_what_reaches_beyond_a_copy_is_found(copies, sql):
-    """It would change what is in use."""
+    """It would change the live server."""
     assert copies.leaves(sql, "home")
 
 
@@ -85,12 +86,12 @@ def test_what_reaches_beyond_a_copy_is_found(copies, sql):
     ],
 )
 def test_what_stays_inside_is_let_through(copies, sql):
-    """An ordinary migration is not disturbed."""
+    """An ordinary migration is not affected."""
     assert copies.leaves(sql, "home") == ""
 
 
 def test_a_copy_is_made_and_removed(database):
-    """With the rows that are wanted, under a name that was not there before."""
+    """With the requested rows, under a new name."""
     from django.db import connections
 
     from migration_route.conf.databases import using_private_connection
@@ -112,11 +113,11 @@ def test_a_copy_is_made_and_removed(database):
             finally:
                 copy.close()
                 copies.remove(connection, name)
-                copies.remove(connection, name)  # nor is it an error that it is gone
+                copies.remove(connection, name)  # nor is it an error that it does not exist
 
 
 def test_a_password_is_never_an_argument(database):
-    """Everybody on the host can read those."""
+    """Every user on the host can read arguments."""
     from django.db import connections
 
     connection = connections["default"]
@@ -124,11 +125,11 @@ def test_a_password_is_never_an_argument(database):
         pytest.skip("a file has no password")
     settings = {**connection.settings_dict, "PASSWORD": "very-secret"}
     if connection.vendor == "mysql":
-        arguments, environment = mysql._place(settings, "shop")
+        arguments, environment = mysql._client_arguments(settings, "shop")
         assert arguments[-1] == "shop"
     else:
-        with opened(connection, settings) as other:
-            way = way_of(other, database="shop")
+        with connection_with_settings(connection, settings) as other:
+            way = client_connection(other, database="shop")
         arguments, environment = way.arguments, way.environment
         assert "dbname='shop'" in arguments[-1]
     assert "very-secret" not in " ".join(arguments)
@@ -136,23 +137,23 @@ def test_a_password_is_never_an_argument(database):
 
 
 def test_an_option_file_does_not_widen_a_dump(tmp_path):
-    """Only the arguments are looked at: what they prevent would reach every database of
-    the server, so that no test restores anything by such a file."""
+    """Only the arguments are tested: what they prevent would affect every database of the
+    server, so no test restores anything with such a file."""
     path = tmp_path / "my.cnf"
     path.write_text("[client]\nhost=db.invalid\n[mysqldump]\nall-databases\n")
-    place, _ = mysql._place(
+    arguments, _ = mysql._client_arguments(
         {"NAME": "", "USER": "", "PASSWORD": "", "HOST": "", "PORT": "",
          "OPTIONS": {"read_default_file": str(path), "database": "other"}},
         "shop",
     )  # fmt: skip
-    assert place[0] == f"--defaults-file={path}"
-    assert place[-1] == "shop"
+    assert arguments[0] == f"--defaults-file={path}"
+    assert arguments[-1] == "shop"
     assert {"--skip-all-databases", "--skip-databases"} <= set(mysql._ONE_DATABASE)
     assert {"--skip-force", "--one-database"} <= set(mysql._LOAD)
 
 
 def test_a_user_who_may_not_create_databases_is_told_what_to_do(database):
-    """Before anything has begun."""
+    """Before anything has started."""
     from django.db import connections
 
     connection = connections["default"]
@@ -174,14 +175,14 @@ def test_a_user_who_may_not_create_databases_is_told_what_to_do(database):
 
 
 def test_a_program_that_is_missing_is_named():
-    """With what brings it."""
+    """With the package that provides it."""
     with pytest.raises(CannotRehearse, match="no-such-dump") as missing:
         find_tool("no-such-dump", of="some-client")
     assert "some-client" in missing.value.hint
 
 
 def test_a_program_that_fails_is_quoted_without_secrets():
-    """And the other one is not waited for."""
+    """The other one is not waited for."""
     with pytest.raises(CannotRehearse, match="went wrong"):
         pipe(
             ["sh", "-c", "echo rows"],
@@ -192,7 +193,7 @@ def test_a_program_that_fails_is_quoted_without_secrets():
 
 
 def test_a_copy_that_is_to_stop_ends_both_programs():
-    """Whatever the look raises comes through."""
+    """An exception of the callback is propagated."""
 
     class Enough(Exception):
         pass

@@ -1,21 +1,21 @@
-"""What is foretold of an alteration on MySQL, of which there is no server to ask?"""
+"""Tests of the forecast of an alteration on MySQL, without a server."""
 
 from __future__ import annotations
 
 import pytest
 
-from migration_route.vendors.mysql.catalog import ColumnInfo, Facts, Server
-from migration_route.vendors.mysql.forecast import alteration
+from migration_route.vendors.mysql.catalog import ColumnInfo, ServerInfo, TableInfo
+from migration_route.vendors.mysql.forecast import alteration_cost
 from migration_route.vendors.sql_lexer import MYSQL
 from migration_route.vendors.sql_statements import statements
 
-NEW = Server(is_mariadb=False, version=(8, 4, 0))
-OLD = Server(is_mariadb=False, version=(8, 0, 11))
+NEW = ServerInfo(is_mariadb=False, version=(8, 4, 0))
+OLD = ServerInfo(is_mariadb=False, version=(8, 0, 11))
 
 
-def facts(*, is_innodb: bool = True, has_fulltext: bool = False) -> Facts:
+def facts(*, is_innodb: bool = True, has_fulltext: bool = False) -> TableInfo:
     """Return a table."""
-    return Facts(
+    return TableInfo(
         columns={
             "name": ColumnInfo(type="varchar(50)", is_nullable=False, bytes=200),
             "size": ColumnInfo(type="int", is_nullable=True),
@@ -44,19 +44,19 @@ def facts(*, is_innodb: bool = True, has_fulltext: bool = False) -> Facts:
 def test_an_algorithm_is_that_of_the_manual(action: str, new: str, old: str) -> None:
     """MySQL 8.4, 17.12.1, and 8.0 for the release before it."""
     (words,) = statements(action, MYSQL)
-    assert alteration(words, facts(), NEW).algorithm == new
+    assert alteration_cost(words, facts(), NEW).algorithm == new
     (words,) = statements(action, MYSQL)
-    assert alteration(words, facts(), OLD).algorithm == old
+    assert alteration_cost(words, facts(), OLD).algorithm == old
 
 
 def test_a_table_of_another_engine_is_copied() -> None:
-    """Nothing but InnoDB alters in place."""
+    """Only InnoDB alters in place."""
     (words,) = statements("ADD INDEX i (name)", MYSQL)
-    cost = alteration(words, facts(is_innodb=False), NEW)
+    cost = alteration_cost(words, facts(is_innodb=False), NEW)
     assert (cost.algorithm, cost.lock) == ("copy", "SHARED")
 
 
 def test_a_full_text_index_keeps_columns_from_being_added_at_once() -> None:
-    """It has a hidden column of its own."""
+    """It has a hidden column."""
     (words,) = statements("ADD COLUMN x int NULL", MYSQL)
-    assert alteration(words, facts(has_fulltext=True), NEW).algorithm == "inplace"
+    assert alteration_cost(words, facts(has_fulltext=True), NEW).algorithm == "inplace"

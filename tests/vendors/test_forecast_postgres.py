@@ -1,4 +1,4 @@
-"""What is foretold of statements on PostgreSQL, beside those that are carried out?"""
+"""Tests of forecasts on PostgreSQL, in addition to those that are executed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TABLES = (
 def server(
     tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any
 ) -> Iterator[Any]:
-    """Give a connection to a database with these tables, which no test changes."""
+    """Yield a connection to a database with these tables, which no test changes."""
     if reason := databases.missing().get("postgres"):
         pytest.skip(reason)
     with (
@@ -50,7 +50,7 @@ def server(
 
 
 def foretell(connection: Any, *sql: str) -> list[Forecast]:
-    """Return the forecasts of statements one after the other."""
+    """Return the forecasts of statements in sequence."""
     forecaster = PostgreSQLForecaster(connection)
     return [forecaster.foretell(statement) for statement in sql]
 
@@ -61,7 +61,7 @@ def modes(forecast: Forecast) -> dict[str, str]:
 
 
 def test_who_waits_follows_from_the_table_of_conflicts():
-    """Of the manual, 13.3."""
+    """As in the manual, 13.3."""
     assert blocked_by(STRONGEST) == frozenset(Blocked)
     assert Blocked.READS not in blocked_by(contention.EXCLUSIVE)
     assert Blocked.WRITES in blocked_by(contention.SHARE)
@@ -69,7 +69,7 @@ def test_who_waits_follows_from_the_table_of_conflicts():
 
 
 def test_two_modes_of_one_table_become_one_that_keeps_out_as_many():
-    """Neither of these two contains the other one."""
+    """Neither of these two modes includes the other one."""
     assert (
         contention.strongest(contention.SHARE, contention.SHARE_UPDATE)
         == contention.SHARE_ROW
@@ -97,12 +97,12 @@ def test_two_modes_of_one_table_become_one_that_keeps_out_as_many():
     ],
 )
 def test_a_type_that_only_grows_is_not_stored_anew(old, new, rewritten):
-    """As the manual says, and in doubt it is."""
+    """As in the manual; in doubt it is rewritten."""
     assert is_rewritten(old, new, is_same_inside=lambda *_: False) is rewritten
 
 
 def test_the_plan_is_followed_from_statement_to_statement(server):
-    """A column that was added, a check that was proven, a name that was given."""
+    """An added column, a validated check, a new name."""
     *_, checked, proven, moved, again = foretell(
         server,
         "ALTER TABLE item ADD COLUMN size varchar(5)",
@@ -130,7 +130,7 @@ def test_a_check_that_went_away_proves_nothing(server):
 
 
 def test_a_foreign_key_of_a_new_table_reads_its_parent_only_if_there_may_be_rows(server):
-    """The rows of a new table would have to come from somewhere."""
+    """A new table has no rows unless something inserts them."""
     create, key = (
         "CREATE TABLE fresh (id int, owner_id int)",
         "ALTER TABLE fresh ADD CONSTRAINT k FOREIGN KEY (owner_id) REFERENCES owner (id)",
@@ -146,14 +146,14 @@ def test_a_foreign_key_of_a_new_table_reads_its_parent_only_if_there_may_be_rows
 
 
 def test_partitions_are_locked_along_with_their_table(server):
-    """And read and written along with it."""
+    """They are also read and written with it."""
     (forecast,) = foretell(server, "ALTER TABLE log ADD n int DEFAULT mine()")
     assert modes(forecast) == {"log": STRONGEST, "log_one": STRONGEST}
     assert set(forecast.rewrites) == {"log", "log_one"}
 
 
 def test_names_are_those_of_the_search_path(server):
-    """With the schema where that is not on it, and as they are written in the catalog."""
+    """With the schema where that is not on it, and as written in the catalog."""
     odd, apart, none = foretell(
         server,
         'ALTER TABLE "Odd ""Name" ADD x int',
@@ -185,7 +185,7 @@ def test_what_is_not_understood_is_said_and_the_worst_is_foretold(server, sql):
 
 
 def test_sizes_do_not_wait_for_a_lock(server):
-    """While somebody holds the table, the size is that of its last VACUUM or ANALYZE."""
+    """While a session holds the lock, the size is that of the last VACUUM or ANALYZE."""
     forecaster = PostgreSQLForecaster(server)
     (free,) = forecaster.sizes(["owner"])
     assert (free.rows, free.bytes > 0) == (2, True)

@@ -1,4 +1,4 @@
-"""What is foretold of statements on SQLite?"""
+"""Tests of forecasts on SQLite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from migration_route.vendors.sqlite.forecast import SQLiteForecaster
 
 @pytest.fixture
 def file(tmp_path, monkeypatch, django_db_blocker):
-    """Give a connection to a file with two tables."""
+    """Yield a connection to a file with two tables."""
     alias = "foretold"
     entry = {**connections.settings["default"], "NAME": str(tmp_path / "a.sqlite3")}
     entry["ENGINE"], entry["OPTIONS"] = "django.db.backends.sqlite3", {}
@@ -32,16 +32,16 @@ def file(tmp_path, monkeypatch, django_db_blocker):
 
 
 def foretell(connection: BaseDatabaseWrapper, *sql: str) -> list[Forecast]:
-    """Return the forecasts of statements one after the other."""
+    """Return the forecasts of statements in sequence."""
     forecaster = SQLiteForecaster(connection)
     return [forecaster.foretell(statement) for statement in sql]
 
 
 @isolate_apps("tests.testapp")
 def test_the_remake_of_django_is_a_rebuild(file):
-    """By its own statements; what comes behind it is about the table as well."""
+    """It is recognized by its statements; later statements concern the table as well."""
 
-    class Item(models.Model):  # noqa: DJ008 - nobody prints it
+    class Item(models.Model):  # noqa: DJ008 - never displayed
         name = CharField(max_length=9)
 
         class Meta:
@@ -65,7 +65,7 @@ def test_the_remake_of_django_is_a_rebuild(file):
 
 
 def test_readers_pass_while_a_log_is_written(file):
-    """And wait where the file itself is, when the transaction ends."""
+    """With a rollback journal they wait when the transaction ends."""
     sql = "ALTER TABLE shop_item ADD COLUMN size integer"
     ((lock,),) = [forecast.locks for forecast in foretell(file, sql)]
     assert (lock.mode, lock.blocks) == ("EXCLUSIVE", frozenset(Blocked))
@@ -91,7 +91,7 @@ def test_readers_pass_while_a_log_is_written(file):
     ],
 )
 def test_a_statement_costs_what_the_manual_says(file, sql, algorithm, rewrites, scans):
-    """ "x" stands for the table, which each of them locks."""
+    """Each statement locks the table, for which "x" stands."""
     (forecast,) = foretell(file, sql)
     assert [lock.table for lock in forecast.locks] == ["shop_item"]
     assert forecast.algorithm == algorithm
@@ -100,7 +100,7 @@ def test_a_statement_costs_what_the_manual_says(file, sql, algorithm, rewrites, 
 
 
 def test_a_new_table_keeps_nobody_waiting_and_a_new_name_is_the_old_table(file):
-    """The plan is followed from statement to statement."""
+    """The forecast follows the plan from statement to statement."""
     made, filled, moved, altered = foretell(
         file,
         "CREATE TABLE shop_new (id integer)",
@@ -123,7 +123,7 @@ def test_what_is_not_understood_is_the_worst(file):
 
 
 def test_sizes_are_counted(file):
-    """The bytes only where SQLite was built to tell."""
+    """The bytes only where SQLite was compiled to report them."""
     (size,) = SQLiteForecaster(file).sizes(["shop_item"])
     assert (size.table, size.rows) == ("shop_item", 2)
     with file.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""What does a look at a database say, here and now? On the database of the tests."""
+"""Tests of the health checks, on the database of the tests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AT_ONCE = HealthSettings(
 
 @contextlib.contextmanager
 def looked(touched=TOUCHED, settings=AT_ONCE):
-    """Give a function that looks and returns the signals by name."""
+    """Return a function that runs the checks and returns the signals by name."""
     own = private_connection("default")
 
     def look():
@@ -44,14 +44,14 @@ def looked(touched=TOUCHED, settings=AT_ONCE):
 
 
 def only_on(vendor):
-    """Skip on the others."""
+    """Skip on other databases."""
     if connection.vendor != vendor:
         pytest.skip(f"this is about {vendor}")
 
 
 @contextlib.contextmanager
 def somebody(*statements):
-    """Another session that has done this in a transaction of its own."""
+    """Yield another session that has executed this in a transaction."""
     other = private_connection("default")
     try:
         other.set_autocommit(False)
@@ -64,7 +64,7 @@ def somebody(*statements):
 
 
 def test_a_database_in_order_stops_nobody(database):
-    """Whatever else is on this machine: our own tables are free."""
+    """Whatever else runs on this machine: the test's own tables are free."""
     with looked(settings=HealthSettings()) as look:
         found = look()
     stops = {name for name, one in found.items() if one.state is SignalState.STOP}
@@ -73,7 +73,7 @@ def test_a_database_in_order_stops_nobody(database):
 
 
 def test_a_transaction_on_a_touched_table_stops_and_elsewhere_does_not(database):
-    """By the locks that it holds, whoever it is."""
+    """It is found by its locks."""
     only_on("postgresql")
     with somebody(f"SELECT count(*) FROM {TABLE}"), looked() as look:
         assert look()[SignalName.LONG_TRANSACTION].state is SignalState.STOP
@@ -84,7 +84,7 @@ def test_a_transaction_on_a_touched_table_stops_and_elsewhere_does_not(database)
 
 
 def test_a_parent_of_a_new_foreign_key_is_touched(database):
-    """Its rows are locked against change while the constraint is made."""
+    """Its rows are locked against changes while the constraint is created."""
     only_on("postgresql")
     touched = Impact(parents=frozenset({TABLE}))
     with somebody(f"SELECT count(*) FROM {TABLE}"), looked(touched) as look:
@@ -92,7 +92,7 @@ def test_a_parent_of_a_new_foreign_key_is_touched(database):
 
 
 def test_a_snapshot_stops_what_makes_an_index_concurrently(database):
-    """That waits for every transaction, on whichever table."""
+    """The build waits for every transaction, on any table."""
     only_on("postgresql")
     snapshot = (
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
@@ -106,7 +106,7 @@ def test_a_snapshot_stops_what_makes_an_index_concurrently(database):
 
 
 def test_a_session_that_calls_itself_a_dump_is_one(database):
-    """And one that has locked every table, whatever it calls itself."""
+    """So is one that has locked every table, whatever its name."""
     only_on("postgresql")
     with somebody("SET application_name = 'pg_dump'"), looked() as look:
         assert look()[SignalName.DUMP].state is SignalState.STOP
@@ -115,7 +115,7 @@ def test_a_session_that_calls_itself_a_dump_is_one(database):
 
 
 def test_a_role_that_may_not_see_says_unknown_and_never_fails(database):
-    """What it can see it says; for the rest it names the right that it lacks."""
+    """It reports what is visible; for the rest it names the missing right."""
     only_on("postgresql")
     name = "health_" + str(connection.settings_dict["NAME"])[-20:]
     with connection.cursor() as cursor:
@@ -145,15 +145,15 @@ def test_a_role_that_may_not_see_says_unknown_and_never_fails(database):
 
 
 def room_for(touched, factor=1.0):
-    """Return the signal about the disk; skip where it is that of another host."""
+    """Return the signal about the disk; skip where it belongs to another host."""
     with looked(touched, replace(AT_ONCE, disk=factor)) as look:
         found = look()[SignalName.DISK]
-    if "not on this host" in found.reason or "may not be read" in found.reason:
+    if "not on this host" in found.reason or "may not read" in found.reason:
         pytest.skip(found.reason)
     return found
 
 
-FULL = 1e15  # times as much as there is is never free
+FULL = 1e15  # a multiple of the total space is never free
 
 
 @pytest.mark.parametrize(
@@ -172,19 +172,20 @@ FULL = 1e15  # times as much as there is is never free
     ],
 )
 def test_the_disk_stops_only_for_what_is_foretold(database, told, factor, state):
-    """Where the most that it may be would not fit, it wants a forecast; where there is
-    none, it is unknown, and said."""
+    """Where the upper bound would not fit, a forecast is required; without one, the signal
+    is unknown, with the reason."""
     found = room_for(replace(TOUCHED, **told), factor)
     expected = SignalState.UNKNOWN if state == "undecided" else state
     assert found.state is expected, found
     assert found.lacks_forecast is (state == "undecided")
-    assert ("has no forecast" in found.reason) is (
+    assert ("without a forecast" in found.reason) is (
         "rewritten" in told and "unforeseen" in told
     )
 
 
 def test_a_table_that_is_rewritten_twice_in_a_transaction_is_there_three_times(database):
-    """On PostgreSQL: its old files go when that ends. The others need it once more."""
+    """On PostgreSQL: its old files are kept until the transaction ends. The others need one
+    more copy."""
     once, twice = (
         room_for(replace(TOUCHED, rewritten=(TABLE,) * count)).facts["needed"]
         for count in (1, 2)
@@ -194,7 +195,8 @@ def test_a_table_that_is_rewritten_twice_in_a_transaction_is_there_three_times(d
 
 
 def test_a_table_is_as_large_as_the_database_says(database):
-    """By its name alone, and with its schema, as a forecast names one out of the way."""
+    """By its name alone, and with its schema, as a forecast names one off the search
+    path."""
     only_on("postgresql")
     with connection.cursor() as cursor:
         cursor.execute("CREATE SCHEMA aside")
@@ -210,7 +212,7 @@ def test_a_table_is_as_large_as_the_database_says(database):
 
 
 def test_a_full_server_is_known_by_its_refusal():
-    """It admits nobody, so nobody can ask it how full it is."""
+    """It accepts no connection to query its limit."""
     vendor = vendor_of("default")
     refusals = {
         "postgresql": Exception("FATAL:  sorry, too many clients already"),
@@ -224,7 +226,7 @@ def test_a_full_server_is_known_by_its_refusal():
 
 
 def test_a_database_that_cannot_be_reached_is_unknown(database, monkeypatch):
-    """No error: the look says that it has seen nothing."""
+    """The check reports that it found nothing, without an error."""
     looking = HealthProbe("default")
     own = private_connection("default")
     if connection.vendor == "sqlite":
@@ -238,7 +240,8 @@ def test_a_database_that_cannot_be_reached_is_unknown(database, monkeypatch):
 
 
 def test_a_transaction_of_innodb_stops(database):
-    """Where no metadata locks are shown, every open one of this database may be it."""
+    """Where metadata locks are not visible, any open transaction of this database may hold
+    one."""
     only_on("mysql")
     with somebody(f"SELECT count(*) FROM {TABLE}"), looked() as look:
         seen = threading.Event()
@@ -252,8 +255,8 @@ def test_a_transaction_of_innodb_stops(database):
 
 @pytest.mark.parametrize("how", ["--lock-tables", "--single-transaction"])
 def test_a_real_dump_of_mariadb_stops(database, how):
-    """With locks on its tables or with a snapshot: it is known by the comment in its
-    query, while its reader is slow."""
+    """With table locks or with a snapshot: it is recognized by the comment in its query,
+    while its reader is slow."""
     only_on("mysql")
     tool = shutil.which("mariadb-dump") or shutil.which("mysqldump")
     if tool is None:
@@ -273,7 +276,7 @@ def test_a_real_dump_of_mariadb_stops(database, how):
                 [*command, server["NAME"], "dumped"], stdout=subprocess.PIPE, env=password
             ) as dump,
         ):
-            assert select.select([dump.stdout], [], [], 30)[0]  # it has begun to speak
+            assert select.select([dump.stdout], [], [], 30)[0]  # its output has started
             found = until(
                 lambda: (one := look()[SignalName.DUMP]).state is SignalState.STOP and one,
                 seconds=30,
@@ -290,7 +293,7 @@ def test_a_real_dump_of_mariadb_stops(database, how):
 
 
 def test_a_writer_that_does_not_come_to_an_end_stops(database):
-    """And the look itself leaves no lock behind."""
+    """And the check itself leaves no lock behind."""
     only_on("sqlite")
     name = str(connections["default"].settings_dict["NAME"])
     with contextlib.closing(sqlite3.connect(name, isolation_level=None)) as other:

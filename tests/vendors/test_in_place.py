@@ -1,4 +1,5 @@
-"""Which texts leave the transaction of a rehearsal in place; what does the server say?"""
+"""Tests of statements that would leave the transaction of a rehearsal in place, and of the
+server's own protection."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from migration_route.vendors import in_place_of
 from migration_route.vendors.base_in_place import InPlaceFailure
 from migration_route.vendors.mysql.copies import IN_PLACE as MYSQL
 from migration_route.vendors.postgresql.in_place import IN_PLACE as POSTGRESQL
-from migration_route.vendors.postgresql.in_place import leaving, statements_of
+from migration_route.vendors.postgresql.in_place import reason_to_reject, statements_of
 from migration_route.vendors.sqlite.copies import IN_PLACE as SQLITE
 
 
@@ -24,7 +25,8 @@ from migration_route.vendors.sqlite.copies import IN_PLACE as SQLITE
         ("SELECT 1;\n Select  2", ["select 1", "select 2"]),
         ("SELECT ';'; SELECT 2", ["select", "select 2"]),
         ("SELECT 'it''s; x'", ["select"]),
-        # A backslash is nothing special in a plain literal, and is in an escaped one.
+        # A backslash is an ordinary character in a plain literal, but not in an escaped
+        # one.
         (r"SELECT 'C:\'; COMMIT; SELECT '1'", ["select", "commit", "select"]),
         (r"SELECT E'it\'s; COMMIT;', 1", ["select , 1"]),
         (r"SELECT e'\\'; COMMIT", ["select", "commit"]),
@@ -50,7 +52,7 @@ from migration_route.vendors.sqlite.copies import IN_PLACE as SQLITE
     ],
 )
 def test_a_text_is_read_as_the_server_reads_it(sql, statements):
-    """Literals, names, comments and bodies hide nothing, and hold nothing."""
+    """Literals, names, comments and bodies neither hide nor contain a statement."""
     assert statements_of(sql) == statements
 
 
@@ -84,8 +86,8 @@ def test_a_text_is_read_as_the_server_reads_it(sql, statements):
     ],
 )
 def test_what_would_leave_is_told(sql, word):
-    """With the word that does it."""
-    assert word in leaving(sql)
+    """With the keyword that does it."""
+    assert word in reason_to_reject(sql)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +112,8 @@ def test_what_would_leave_is_told(sql, word):
     ],
 )
 def test_what_stays_is_sent(sql):
-    """A migration goes on as it will."""
-    assert leaving(sql) == ""
+    """An ordinary migration is not affected."""
+    assert reason_to_reject(sql) == ""
 
 
 @pytest.mark.parametrize("impossible", [MYSQL, SQLITE])
@@ -125,7 +127,7 @@ def test_where_nothing_can_be_undone_it_says_why(impossible):
 
 @pytest.fixture
 def session(database):
-    """Give a session of PostgreSQL that may write in nothing but its transaction."""
+    """Yield a PostgreSQL session that may only write in its transaction."""
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL rehearses in place")
     found = private_connection("default")
@@ -161,7 +163,7 @@ def exists(name):
     ],
 )
 def test_the_server_commits_nothing(session, ways):
-    """Nobody on this side has to look: what was made is gone."""
+    """Even without a check on this side, the writes are rolled back."""
     say(session, "CREATE TABLE left_over (id int)")
     assert POSTGRESQL.is_barred(session)
     *ways, last = ways
@@ -174,13 +176,14 @@ def test_the_server_commits_nothing(session, ways):
 
 
 def test_a_transaction_that_was_ended_is_noticed(session):
-    """The bar has gone with it."""
+    """The protection has ended with it."""
     session.connection.rollback()
     assert not POSTGRESQL.is_barred(session)
 
 
 def test_what_is_deferred_happens_at_the_end_of_a_step(session):
-    """And is deferred again, but for what is immediate from the beginning."""
+    """Later statements are deferred again, except for constraints that are initially
+    immediate."""
     say(session, "CREATE TABLE thing (id int PRIMARY KEY)")
     for name, when in (("later", "DEFERRED"), ("now", "IMMEDIATE")):
         say(
@@ -202,7 +205,7 @@ def test_what_is_deferred_happens_at_the_end_of_a_step(session):
 
 
 def test_its_bounds_are_those_of_the_transaction(session):
-    """A lock is never waited for longer than what is left in all."""
+    """A lock timeout never exceeds the remaining total time."""
     POSTGRESQL.bound(session, lock_seconds=0.1, seconds=2.5)
     assert say(session, "SHOW lock_timeout") == [("100ms",)]
     assert say(session, "SHOW statement_timeout") == [("2500ms",)]
@@ -216,15 +219,15 @@ def test_its_bounds_are_those_of_the_transaction(session):
 
 
 def test_a_query_is_read_in_every_form_that_the_driver_takes(session):
-    """Text, bytes, and what is composed."""
+    """Text, bytes, and composed queries."""
     sql = pytest.importorskip("psycopg.sql")
     composed = sql.SQL("COMMIT; {}").format(sql.Identifier("x"))
     for query in ("COMMIT", b"COMMIT", composed):
-        assert leaving(POSTGRESQL.text_of(session, query))
+        assert reason_to_reject(POSTGRESQL.text_of(session, query))
 
 
 def test_a_role_without_temporary_tables_is_told_what_to_grant(database):
-    """Nothing has begun then."""
+    """Nothing has started then."""
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL rehearses in place")
     in_place_of("default").require(connection)

@@ -1,4 +1,5 @@
-"""Literals, names and comments end where the server says, in every one of its modes."""
+"""Tests that literals, names and comments end where the server ends them, in each of its
+modes."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ from migration_route.vendors.sql_lexer import (
     POSTGRESQL,
     SQLITE,
     Dialect,
-    Kind,
-    Unreadable,
+    LexemeKind,
+    TooManyReadings,
     lexemes,
     readings,
 )
@@ -53,14 +54,14 @@ COMMON = [
 
 
 def texts(*more: str, canary: str) -> st.SearchStrategy[str]:
-    """Return texts of marks that open and close something, with the canary among them."""
+    """Generate texts of opening and closing marks, with the canary among them."""
     pieces = st.sampled_from([*COMMON, *more, f";{canary};", f";{canary};", canary])
     found = st.lists(pieces, min_size=1, max_size=14)
     return found.map(lambda chosen: "SELECT " + "".join(chosen))
 
 
 def sees(sql: str, dialect: Dialect, start: str) -> bool:
-    """Tell whether a reading of the text has a statement that starts like this."""
+    """Return whether a reading of the text has a statement that starts like this."""
     return any(
         part.code.lower().startswith(start)
         for reading in readings(sql, dialect)
@@ -71,7 +72,7 @@ def sees(sql: str, dialect: Dialect, start: str) -> bool:
 @pytest.mark.parametrize("dialect", [POSTGRESQL, OLD_POSTGRESQL, MYSQL, SQLITE], ids=repr)
 @given(text=st.text(alphabet="'\"`$\\;-/*!#[]eEM 1a\n\r\x0b\xa0é"))
 def test_nothing_is_lost(dialect, text):
-    """The pieces of a text are the text."""
+    """The tokens of a text add up to the text."""
     assert "".join(piece.text for piece in lexemes(text, dialect)) == text
 
 
@@ -114,7 +115,7 @@ def test_nothing_is_lost(dialect, text):
     ],
 )
 def test_no_literal_hides_what_reaches_beyond_a_copy(copies, sql):
-    """A quote that the server takes for another one would."""
+    """A quote that the server reads differently would."""
     assert copies.leaves(sql, "home")
 
 
@@ -132,14 +133,14 @@ def test_no_literal_hides_what_reaches_beyond_a_copy(copies, sql):
     ],
 )
 def test_what_stands_in_a_literal_is_no_statement(copies, sql):
-    """An ordinary migration is not disturbed."""
+    """An ordinary migration is not affected."""
     assert copies.leaves(sql, "home") == ""
 
 
 def test_a_text_with_too_many_readings_is_refused():
     """Each comment that only some servers execute triples them."""
     sql = "SELECT 1 " + "/*!99999 ' */ " * 9 + "; DROP USER web"
-    with pytest.raises(Unreadable):
+    with pytest.raises(TooManyReadings):
         list(readings(sql, MYSQL))
     assert "comments" in MYSQL_COPIES.leaves(sql, "home")
 
@@ -159,7 +160,7 @@ def test_a_long_text_is_lexed_in_linear_time():
 
 @pytest.fixture(scope="module")
 def postgres():
-    """A session of PostgreSQL."""
+    """A PostgreSQL session."""
     try:
         address = databases.postgres()
     except databases.NotHere as reason:
@@ -177,7 +178,7 @@ def postgres():
 @example(text="SELECT E'a'\n'\\' ';SET canary.seen = 1;--'")
 @given(text=texts("E'", "e'", "$$", "$a$", "U&'", "b'", "n'", canary="SET canary.seen = 1"))
 def test_postgres_agrees(postgres, dialect, text):
-    """Of what the server accepts, it executes what is seen, and nothing else."""
+    """For accepted texts, the server executes exactly the statements that are found."""
     on = "off" if dialect.backslashes else "on"
     postgres.execute(f"SET standard_conforming_strings = {on}")
     postgres.execute("SET canary.seen = ''")
@@ -191,7 +192,7 @@ def test_postgres_agrees(postgres, dialect, text):
 
 @pytest.fixture(scope="module")
 def mariadb():
-    """A session of MariaDB that takes several statements at once."""
+    """A MariaDB session that accepts several statements at once."""
     try:
         address = databases.mariadb()
     except databases.NotHere as reason:
@@ -214,7 +215,7 @@ def mariadb():
 @example(text="SELECT 1 /*!99999 /* */ ' */ ;SET @seen = 1; -- '")
 @given(text=texts("#", "`", "/*!", "/*!99999 ", "/*M!", canary="SET @seen = 1"))
 def test_mariadb_executes_nothing_that_is_not_seen(mariadb, backslashes, ansi_quotes, text):
-    """Also not where a comment is code for some of its versions."""
+    """Even where a comment is code for some of its versions."""
     modes = ["ANSI_QUOTES"] * ansi_quotes + ["NO_BACKSLASH_ESCAPES"] * (not backslashes)
     dialect = Dialect(vendor="mysql", backslashes=backslashes, ansi_quotes=ansi_quotes)
     with mariadb.cursor() as cursor:
@@ -230,7 +231,7 @@ def test_mariadb_executes_nothing_that_is_not_seen(mariadb, backslashes, ansi_qu
         is_executed = cursor.fetchone()[0] != 0
     try:
         is_seen = sees(text, dialect, "set @seen")
-    except Unreadable:
+    except TooManyReadings:
         return
     assert is_seen or not is_executed
     if is_accepted and "!" not in text:
@@ -240,7 +241,7 @@ def test_mariadb_executes_nothing_that_is_not_seen(mariadb, backslashes, ansi_qu
 @FEW
 @given(text=texts("[", "]", "`", "x'", canary="PRAGMA user_version=7"))
 def test_sqlite_executes_nothing_that_is_not_seen(text):
-    """It takes one statement after the other."""
+    """It accepts one statement at a time."""
     session = sqlite3.connect(":memory:")
     is_accepted = True
     try:
@@ -256,8 +257,8 @@ def test_sqlite_executes_nothing_that_is_not_seen(text):
 
 
 def test_kinds_are_told_apart():
-    """By the rules of one database or another."""
+    """By the rules of each database."""
     kinds = [piece.kind for piece in lexemes('"a" `b`', MYSQL)]
-    assert kinds == [Kind.LITERAL, Kind.SPACE, Kind.QUOTED]
+    assert kinds == [LexemeKind.LITERAL, LexemeKind.SPACE, LexemeKind.QUOTED]
     kinds = [piece.kind for piece in lexemes('"a" [b c]', SQLITE)]
-    assert kinds == [Kind.QUOTED, Kind.SPACE, Kind.QUOTED]
+    assert kinds == [LexemeKind.QUOTED, LexemeKind.SPACE, LexemeKind.QUOTED]

@@ -1,4 +1,4 @@
-"""Does one, and only one, hold the lock of a database, until it is gone?"""
+"""Tests that only one session holds the lock of a database, until it has ended."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _HOLD = """
 import sys, time
 import django; django.setup()
 from migration_route.vendors import vendor_of
-from migration_route.conf.databases import new_connection
-from migration_route.vendors.base import Slot
-connection = new_connection("default")
-lock = vendor_of("default").lock(connection, Slot.SUPERVISOR)
+from migration_route.conf.databases import private_connection
+from migration_route.vendors.base import LockSlot
+connection = private_connection("default")
+lock = vendor_of("default").lock(connection, LockSlot.SUPERVISOR)
 print(lock.try_acquire(), flush=True)
 time.sleep(60)
 """
@@ -41,7 +41,7 @@ time.sleep(60)
 def lock_of(
     alias: str = "default", slot: LockSlot = LockSlot.SUPERVISOR
 ) -> Iterator[tuple[TargetLock, BaseDatabaseWrapper]]:
-    """Give a lock on a connection of its own."""
+    """Yield a lock on a separate connection."""
     connection = private_connection(alias)
     lock = vendor_of(alias).lock(connection, slot)
     try:
@@ -53,7 +53,7 @@ def lock_of(
 
 
 def soon(lock: TargetLock) -> bool:
-    """Take the lock as soon as it is free; servers need a moment to notice."""
+    """Take the lock as soon as it is free; a server may need a while to notice."""
     deadline = time.monotonic() + 10
     while not lock.try_acquire():
         if time.monotonic() > deadline:
@@ -63,7 +63,7 @@ def soon(lock: TargetLock) -> bool:
 
 
 def test_a_second_connection_cannot_take_it():
-    """It is taken once, refused at once, and free again when given back."""
+    """It is taken once, refused at once, and free again when released."""
     with lock_of() as (first, _), lock_of() as (second, _):
         assert first.try_acquire()
         start = time.monotonic()
@@ -74,7 +74,7 @@ def test_a_second_connection_cannot_take_it():
 
 
 def test_of_many_at_once_one_takes_it():
-    """Eight threads, each with a connection of its own."""
+    """Eight threads, each with its own connection."""
     connection_of = [private_connection("default") for _ in range(8)]
     locks = [vendor_of("default").lock(c, LockSlot.SUPERVISOR) for c in connection_of]
     for connection in connection_of:
@@ -104,13 +104,13 @@ def test_each_database_has_a_lock_of_its_own():
 
 
 def test_what_is_not_held_cannot_be_given_back():
-    """`release` tells that the lock had been lost."""
+    """`release` returns that the lock had been lost."""
     with lock_of() as (lock, _):
         assert not lock.release()
 
 
 def test_its_holder_can_prove_that_it_is_held():
-    """Held from the taking to the giving back, and by nobody else."""
+    """From acquisition to release, and by no other session."""
     with lock_of() as (first, _), lock_of() as (second, _):
         assert not first.is_held()
         assert first.try_acquire()
@@ -121,7 +121,7 @@ def test_its_holder_can_prove_that_it_is_held():
 
 
 def test_what_has_gone_is_not_held():
-    """A session that was ended by the server, or a file that somebody took away."""
+    """The server has ended the session, or the file was removed."""
     with lock_of() as (lock, connection):
         assert lock.try_acquire()
         if vendor() == "sqlite":
@@ -135,7 +135,7 @@ def test_what_has_gone_is_not_held():
 
 
 def end_session(connection: BaseDatabaseWrapper) -> None:
-    """Let the server end the session of a connection, as an administrator does."""
+    """Make the server end the session of a connection, as an administrator does."""
     mine, end = {
         "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%s)"),
         "mysql": ("SELECT CONNECTION_ID()", "KILL %s"),
@@ -149,7 +149,7 @@ def end_session(connection: BaseDatabaseWrapper) -> None:
 
 @pytest.mark.filterwarnings("ignore:you don't own a lock")
 def test_it_goes_with_the_connection():
-    """A server drops the lock of a session that has ended."""
+    """A server releases the lock of an ended session."""
     if not vendor_of("default").lock_is_of_session:
         pytest.skip("on SQLite the lock belongs to the process")
     with lock_of() as (first, connection), lock_of() as (second, _):
@@ -159,7 +159,7 @@ def test_it_goes_with_the_connection():
 
 
 def test_it_goes_with_the_process(project):
-    """A holder that is killed leaves nothing that must be cleaned up."""
+    """A killed holder leaves nothing that must be cleaned up."""
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLD],
         env=subprocesses.environment(),
@@ -179,7 +179,7 @@ def test_it_goes_with_the_process(project):
 
 
 def test_the_file_of_the_lock_is_taken_away():
-    """Beside an SQLite file nothing is left."""
+    """No file beside an SQLite file is left."""
     if vendor() != "sqlite":
         pytest.skip("there are no files beside a server's database")
     with lock_of() as (lock, connection):
@@ -192,7 +192,7 @@ def test_the_file_of_the_lock_is_taken_away():
 
 
 def test_taking_it_twice_and_giving_it_back_leaves_it_free():
-    """The holder may ask again without locking itself in."""
+    """The holder may ask again without deadlocking."""
     if vendor() != "sqlite":
         pytest.skip("servers count how often a session takes its lock")
     with lock_of() as (first, _), lock_of() as (second, _):
@@ -203,7 +203,7 @@ def test_taking_it_twice_and_giving_it_back_leaves_it_free():
 
 
 def test_two_names_of_one_file_are_one_lock(tmp_path, monkeypatch):
-    """A link, a relative path and a URI all mean the same database."""
+    """A symlink, a relative path and a URI mean the same database."""
     if vendor() != "sqlite":
         pytest.skip("only SQLite has file names")
     real = tmp_path / "real.sqlite3"
@@ -228,7 +228,7 @@ def test_two_names_of_one_file_are_one_lock(tmp_path, monkeypatch):
 
 
 def test_a_database_of_another_kind_is_refused_by_name(monkeypatch):
-    """The route does not pretend to lock what it cannot lock."""
+    """This package does not pretend to lock what it cannot lock."""
     with monkeypatch.context() as patch:
         patch.setattr(type(connections["default"]), "vendor", "oracle")
         with pytest.raises(Misconfigured, match="'oracle'"):

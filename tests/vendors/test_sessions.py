@@ -1,4 +1,4 @@
-"""Is the session that holds a lock found, described, cancelled and ended?"""
+"""Tests of finding, describing, cancelling and ending the session that holds a lock."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ pytestmark = pytest.mark.usefixtures("database")
 _HOLD = """
 import django; django.setup()
 from migration_route.vendors import vendor_of
-from migration_route.conf.databases import new_connection
-from migration_route.vendors.base import Slot
-connection = new_connection("default")
+from migration_route.conf.databases import private_connection
+from migration_route.vendors.base import LockSlot
+connection = private_connection("default")
 vendor_of("default").prepare_worker_session(connection, "a run", lock_timeout=1)
-print(vendor_of("default").lock(connection, Slot.WORKER).try_acquire(), flush=True)
+print(vendor_of("default").lock(connection, LockSlot.WORKER).try_acquire(), flush=True)
 import time
 time.sleep(60)
 """
@@ -54,7 +54,7 @@ def holder(project) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def lock(slot: LockSlot = LockSlot.WORKER):
-    """Return the lock, looked at through the usual connection."""
+    """Return the lock, checked over the usual connection."""
     return vendor_of("default").lock(connections["default"], slot)
 
 
@@ -64,7 +64,7 @@ def sessions():
 
 
 def test_nobody_holds_a_lock_that_is_free():
-    """Neither before it was ever taken, nor when it was given back."""
+    """Neither before it was first taken, nor after its release."""
     assert lock().holder() is None
     connection = private_connection("default")
     held = vendor_of("default").lock(connection, LockSlot.WORKER)
@@ -75,7 +75,7 @@ def test_nobody_holds_a_lock_that_is_free():
 
 
 def test_the_holder_is_found_and_described(holder):
-    """By the lock of the worker, not by the supervisor's."""
+    """By the worker's lock, not by the supervisor's."""
     pid = lock().holder()
     assert lock(LockSlot.SUPERVISOR).holder() is None
     found = sessions().describe(pid)
@@ -98,7 +98,7 @@ def test_the_holder_is_found_and_described(holder):
 
 
 def test_a_session_that_is_ended_gives_its_lock_back(holder):
-    """And is not there any more; ending it again says so."""
+    """It has ended then; ending it again reports that."""
     pid = lock().holder()
     assert sessions().end(pid)
     until(lambda: lock().holder() is None, seconds=20, what="the lock is free")
@@ -110,7 +110,7 @@ def test_a_session_that_is_ended_gives_its_lock_back(holder):
 
 
 def test_a_statement_is_cancelled_and_its_session_lives_on():
-    """A server lets the statement fail at once."""
+    """The statement fails at once."""
     if vendor() == "sqlite":
         pytest.skip("SQLite has no sessions")
     sleeper = private_connection("default")

@@ -1,4 +1,4 @@
-"""Which names stand in a statement, and which locks does it want?"""
+"""Tests of the names in a statement, and of the locks that it needs."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import pytest
 from migration_route.vendors.base import LockTimeoutClass
 from migration_route.vendors.mysql.locks import MySQLContention
 from migration_route.vendors.postgresql import contention
-from migration_route.vendors.postgresql.contention import conflict, lock_request_for
+from migration_route.vendors.postgresql.contention import is_conflict, lock_request_for
 from migration_route.vendors.sql_lexer import POSTGRESQL
-from migration_route.vendors.sql_statements import code_of, names_behind, names_in
+from migration_route.vendors.sql_statements import code_of, names_after, names_in
 
 T = ("shop_item",)
 STRONGEST = contention.ACCESS_EXCLUSIVE
 
 
 def test_names_come_as_the_database_keeps_them():
-    """Quoted ones as they are, others in lower case, with their schema."""
+    """Quoted ones verbatim, others in lowercase, with their schema."""
     code = 'ALTER TABLE Public."Shop ""Item""" ADD `odd``one`'
     names = names_in(code)
     assert ("public", 'Shop "Item"') in names
     assert ("odd`one",) in names
-    assert names_behind("TABLE", code) == {("public", 'Shop "Item"')}
+    assert names_after("TABLE", code) == {("public", 'Shop "Item"')}
 
 
 def test_comments_and_literals_are_no_code():
-    """What stands in them names nothing; a `DO` block is read, though."""
+    """Names in them are ignored; a `DO` block is read, though."""
     sql = "-- drop table a;\nSELECT 'drop table b; x' /* c */; SELECT $x$ d; e $x$ ;"
     assert code_of(sql, POSTGRESQL) == ["SELECT", "SELECT"]
     assert "ALTER TABLE t" in code_of("DO $$ BEGIN ALTER TABLE t; END $$", POSTGRESQL)[0]
@@ -51,14 +51,14 @@ def test_comments_and_literals_are_no_code():
     ],
 )
 def test_a_definition_wants_its_lock_and_has_a_limit(sql, mode):
-    """After the manual, "Explicit Locking"."""
+    """From the manual, "Explicit Locking"."""
     wish = lock_request_for(sql)
     assert wish.limit is LockTimeoutClass.SHORT
     assert (T, mode) in wish.names
 
 
 def test_a_foreign_key_wants_less_of_both_tables():
-    """`ADD CONSTRAINT … FOREIGN KEY` lets readers pass; a new column does not."""
+    """`ADD CONSTRAINT … FOREIGN KEY` does not block readers; a new column does."""
     key = 'REFERENCES "shop_owner" ("id") DEFERRABLE INITIALLY DEFERRED'
     alone = lock_request_for(
         f'ALTER TABLE "shop_item" ADD CONSTRAINT "c" FOREIGN KEY ("owner_id") {key}'
@@ -88,30 +88,30 @@ def test_what_is_done_concurrently_has_no_limit_and_is_not_repeated(sql):
     ["SELECT 1", "INSERT INTO shop_item VALUES ('alter table')", "UPDATE x SET y = 1; "],
 )
 def test_everything_else_has_no_limit(sql):
-    """Nobody queues up behind it."""
+    """No session queues up behind it."""
     assert lock_request_for(sql).limit is LockTimeoutClass.NONE
 
 
 def test_a_drop_reaches_the_parents():
-    """The triggers of a foreign key stand on both tables."""
+    """The triggers of a foreign key are on both tables."""
     assert lock_request_for("DROP TABLE shop_item").reaches_parents
     assert lock_request_for("ALTER TABLE shop_item DROP COLUMN o").reaches_parents
     assert not lock_request_for("ALTER TABLE shop_item ADD x int").reaches_parents
 
 
 def test_conflicts_are_those_of_the_manual():
-    """Mutual, all as table 13.2 has them."""
+    """Symmetric, and all as in table 13.2."""
     modes = contention._MODES
     for one in modes:
         for other in modes:
-            assert conflict(one, other) == conflict(other, one)
-    assert [sum(conflict(one, other) for other in modes) for one in modes] == [
+            assert is_conflict(one, other) == is_conflict(other, one)
+    assert [sum(is_conflict(one, other) for other in modes) for one in modes] == [
         1, 2, 4, 5, 5, 6, 7, 8,
     ]  # fmt: skip
 
 
 def test_a_definition_on_mysql_wants_the_whole_table():
-    """Others have no limit of ours."""
+    """Other statements have no limit from this package."""
     wish = MySQLContention().wish("ALTER TABLE `shop_item` ADD `x` int")
     assert wish.limit is LockTimeoutClass.SHORT
     assert (T, "EXCLUSIVE") in wish.names

@@ -1,8 +1,8 @@
-"""Are names, literals and brackets told apart?"""
+"""Tests of splitting a text into names, literals and brackets."""
 
 from __future__ import annotations
 
-from migration_route.vendors.sql_lexer import MYSQL, POSTGRESQL, Kind
+from migration_route.vendors.sql_lexer import MYSQL, POSTGRESQL, LexemeKind
 from migration_route.vendors.sql_statements import statements
 
 
@@ -20,12 +20,12 @@ def test_a_text_is_parted_where_a_statement_ends():
 def test_a_backslash_ends_nothing_but_in_a_literal_that_says_so():
     """`standard_conforming_strings` is on since PostgreSQL 9.1."""
     first, second = statements(r"SELECT '\'; SELECT E'\'; x'", POSTGRESQL)
-    assert [token.kind for token in first.tokens] == [Kind.WORD, Kind.LITERAL]
+    assert [token.kind for token in first.tokens] == [LexemeKind.WORD, LexemeKind.LITERAL]
     assert len(second.tokens) == 2
 
 
 def test_names_come_as_the_database_keeps_them():
-    """Quoted ones as they are, others in lower case."""
+    """Quoted ones verbatim, others in lowercase."""
     (words,) = statements('Public."Shop ""Item"""', POSTGRESQL)
     assert words.name() == ("public", 'Shop "Item"')
     (words,) = statements("`odd``one`", MYSQL)
@@ -42,7 +42,7 @@ def test_parts_are_those_outside_of_brackets():
 
 
 def test_a_bracket_that_never_closes_ends_with_the_text():
-    """Whatever is written, reading it comes to an end."""
+    """Reading any text terminates."""
     (words,) = statements("x ( y , ( z", POSTGRESQL)
     words.name()
     group = words.group()

@@ -1,4 +1,4 @@
-"""Who looks at the pages, and what is there to see?"""
+"""Fixtures of the tests of the pages: signed-in users, and runs to show."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from migration_route.access.actors import permission_of, shell_actor
+from migration_route.access.actors import permission_for, shell_actor
 from migration_route.core.enums import RunState, Scope
 from migration_route.ledger import queries, runs
 from migration_route.ledger.records import RunRecord
@@ -23,11 +23,11 @@ SignIn = Callable[..., Client]
 
 @pytest.fixture
 def sign_in(database: None) -> SignIn:
-    """Sign a member of staff in, with these rights, and return their browser."""
+    """Return a client of a staff member with these rights."""
 
     def sign_in(*scopes: Scope, csrf: bool = False, **changes: Any) -> Client:
         user = User.objects.create_user("ada", **{"is_staff": True, **changes})
-        names = [permission_of(scope).partition(".")[2] for scope in scopes]
+        names = [permission_for(scope).partition(".")[2] for scope in scopes]
         user.user_permissions.set(
             Permission.objects.filter(
                 content_type__app_label="migration_route", codename__in=names
@@ -42,13 +42,13 @@ def sign_in(database: None) -> SignIn:
 
 @pytest.fixture
 def everyone_can(sign_in: SignIn) -> Client:
-    """Return the browser of somebody with every right."""
+    """Return a client of a user with every right."""
     return sign_in(*Scope)
 
 
 @pytest.fixture
 def inline(history: History, settings: Any, project: Callable[[], None]) -> History:
-    """Let a request wait for the end of the run that it starts."""
+    """Make a request wait for the end of the run that it starts."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LAUNCHER": "inline"}
     project()
     return history
@@ -56,7 +56,7 @@ def inline(history: History, settings: Any, project: Callable[[], None]) -> Hist
 
 @pytest.fixture
 def a_run(database: None) -> Callable[..., RunRecord]:
-    """Put a run on record that came to a state, without carrying anything out."""
+    """Record a run in a state, without executing anything."""
 
     def a_run(state: RunState = RunState.QUEUED, **changes: Any) -> RunRecord:
         run, _ = runs.create_run(a_new_run(**changes))
@@ -69,7 +69,7 @@ def a_run(database: None) -> Callable[..., RunRecord]:
 
 @pytest.fixture
 def apply_everything(inline: History) -> Callable[[], None]:
-    """Apply whatever is pending, by the hand of this host."""
+    """Apply everything that is pending, as the command does."""
 
     def apply_everything() -> None:
         plan = plain_plan(PlanRequest())

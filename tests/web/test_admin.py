@@ -1,4 +1,4 @@
-"""Does the admin show runs and entries, and change nothing?"""
+"""Tests that the admin shows runs and entries, and changes nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.web.conftest import SignIn
 
 @pytest.fixture
 def superuser(sign_in: SignIn) -> Client:
-    """Return the browser of a superuser: not even they may change the ledger."""
+    """Return a client of a superuser, who may not change the ledger either."""
     return sign_in(is_superuser=True)
 
 
@@ -31,7 +31,7 @@ def superuser(sign_in: SignIn) -> Client:
 def test_rows_are_listed_and_shown(
     superuser: Client, a_run: Callable[..., RunRecord], model: str
 ) -> None:
-    """List, filter, search, look."""
+    """List, filter, search, view."""
     run = a_run()
     key = run.id if model == "run" else 1
     name = f"admin:migration_route_{model}"
@@ -60,7 +60,7 @@ def test_nothing_is_added_changed_or_deleted(
 def test_a_run_leads_to_its_page(
     superuser: Client, a_run: Callable[..., RunRecord]
 ) -> None:
-    """Where it can be watched."""
+    """There it can be watched."""
     run = a_run()
     answer = superuser.get(reverse("admin:migration_route_run_change", args=(run.id,)))
     assert f"/migrations/runs/{run.id}/" in answer.content.decode()
@@ -76,7 +76,7 @@ def test_a_list_without_a_ledger_says_so(superuser: Client) -> None:
 
 @pytest.fixture
 def two_approvals(database: None) -> dict[str, RunRecord]:
-    """Put an approved run on record for each of the two databases."""
+    """Record an approved run for each of the two databases."""
     found = {}
     for alias in ("default", "other"):
         demand = ApprovalRequirement(required=2, rule="always", why="the test asks for it")
@@ -146,7 +146,7 @@ def test_staff_see_the_rows_of_the_databases_they_may_touch(
 def test_a_row_without_a_ledger_leads_back_to_the_index(
     superuser: Client, empty_database: str, model: str
 ) -> None:
-    """A database that holds no table at all is no error of the server."""
+    """An empty database causes no server error."""
     name = f"admin:migration_route_{model}"
     assert superuser.get(reverse(f"{name}_changelist")).status_code == 302
     for page in ("change", "history"):

@@ -1,4 +1,4 @@
-"""What a cancel does to the step that is running stands beside the button."""
+"""Tests that the effect of a cancel on the current step is shown beside the button."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CASES = {
 
 @pytest.fixture
 def person(settings: Any) -> Client:
-    """A superuser in a browser."""
+    """A signed-in superuser."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
         "REAUTHENTICATE": None,
@@ -57,7 +57,7 @@ def person(settings: Any) -> Client:
 
 
 def running(*steps: tuple[StepState, bool]) -> str:
-    """Return a run that is at work, with its steps in these states."""
+    """Return a running run, with its steps in these states."""
     records = tuple(
         replace(a_step_record(name), state=state, rolls_back=rolls_back)
         for name, (state, rolls_back) in zip(("0002_a", "0003_b"), steps, strict=True)
@@ -74,7 +74,7 @@ def running(*steps: tuple[StepState, bool]) -> str:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_cancel_says_what_becomes_of_the_step_that_is_running(person, case):
-    """On the page before it is asked for, and in the command when it is."""
+    """On the page in advance, and in the command when it is requested."""
     first, second, words = CASES[case]
     run = running(first, second)
     page = unescape(person.get(f"/migrations/runs/{run}/").content.decode())
@@ -89,7 +89,7 @@ def test_a_cancel_says_what_becomes_of_the_step_that_is_running(person, case):
 @pytest.mark.parametrize("verb", ["cancel", "approve", "resolve", "hold"])
 @pytest.mark.parametrize("who", ["deployer", "reader"])
 def test_a_refused_entry_carries_the_database_of_its_run(person, verb, who):
-    """Also where the address names a run alone: whoever filters by database finds it."""
+    """Also where the URL names a run only: filtering by database finds the entry."""
     run = running(*CASES["rolled back"][:2])
     runs.move(run, to=RunState.CANCELLED, expected={RunState.RUNNING})
     answer = Client().post(

@@ -1,4 +1,4 @@
-"""Can the ledger be read, and does the page tell when it was changed?"""
+"""Tests that the page of the ledger shows its entries, and whether they were changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ARun = Callable[..., RunRecord]
 
 
 def test_entries_tell_who_did_what(everyone_can: Client, a_run: ARun) -> None:
-    """Newest first, each leading to its run."""
+    """Newest first, each with a link to its run."""
     run = a_run(RunState.CANCELLED)
     text = everyone_can.get(LEDGER).content.decode()
     assert "run requested" in text
@@ -28,7 +28,7 @@ def test_entries_tell_who_did_what(everyone_can: Client, a_run: ARun) -> None:
 def test_a_denial_that_names_no_run_is_shown_without_a_link(
     everyone_can: Client, client: Client, a_run: ARun
 ) -> None:
-    """What somebody typed into an address is text, not the name of a run."""
+    """Text in a URL is not the id of a run."""
     a_run()
     client.post(reverse("migration_route:cancel", kwargs={"run": "some where"}))
     answer = everyone_can.get(LEDGER)
@@ -39,7 +39,7 @@ def test_a_denial_that_names_no_run_is_shown_without_a_link(
 def test_whoever_only_passes_by_leaves_no_line(
     everyone_can: Client, client: Client, a_run: ARun
 ) -> None:
-    """Every robot that finds the address would write one."""
+    """Every robot that finds the URL would write one."""
     a_run()
     for name in ("dashboard", "plan", "history", "ledger"):
         assert client.get(reverse(f"migration_route:{name}")).status_code == 302
@@ -47,22 +47,22 @@ def test_whoever_only_passes_by_leaves_no_line(
 
 
 def test_a_ledger_that_holds_is_said_to_hold(everyone_can: Client, a_run: ARun) -> None:
-    """When somebody asks for it."""
+    """On request."""
     a_run()
-    assert b"as it was written:" not in everyone_can.get(LEDGER).content
-    assert b"as it was written:" in everyone_can.get(LEDGER, {"verify": "1"}).content
+    assert b"Ledger intact:" not in everyone_can.get(LEDGER).content
+    assert b"Ledger intact:" in everyone_can.get(LEDGER, {"verify": "1"}).content
 
 
 def test_a_changed_line_is_named_and_marked(everyone_can: Client, a_run: ARun) -> None:
-    """Which one, and how many before it hold."""
+    """Which one, and how many before it are valid."""
     a_run(RunState.CANCELLED)
     with connections["default"].cursor() as cursor:
         cursor.execute(
             "UPDATE migration_route_entry SET actor_name = 'eve' WHERE sequence = 2"
         )
     text = everyone_can.get(LEDGER, {"verify": "1"}).content.decode()
-    assert "not as it was written." in text
-    assert "The 1 entry before it hold" in text
+    assert "The ledger has been changed." in text
+    assert "The 1 entry before it is intact" in text
     assert text.count("mr-row--broken") == 1
 
 

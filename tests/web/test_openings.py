@@ -1,4 +1,4 @@
-"""Which time does the field «Begin at» mean, and what does a page say of an opening?"""
+"""Tests of the start time that a form accepts, and of how the pages show an opening."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.utils import timezone
 from migration_route.core.enums import WaitingReason
 from migration_route.core.errors import InvalidRequest
 from migration_route.policy.schedule import NeverOpens, OpenNow, OpensLater
-from migration_route.web.plans import begin_at, opening_view
+from migration_route.web.plans import opening_view, read_start_time
 
 
 def _form(typed):
@@ -27,28 +27,29 @@ def _form(typed):
         ("  ", None),
         ("2026-12-01T02:00", "2026-12-01T01:00+00:00"),
         ("2026-07-01T02:00", "2026-07-01T00:00+00:00"),
-        ("2026-10-25T02:30", "2026-10-25T00:30+00:00"),  # twice: the first time
+        ("2026-10-25T02:30", "2026-10-25T00:30+00:00"),  # twice: the first occurrence
         ("2026-12-01T02:00:00Z", "2026-12-01T02:00+00:00"),
     ],
 )
 def test_a_time_is_meant_by_the_clock_of_the_site(typed, meant):
-    """A browser's field says no zone."""
+    """A browser's field has no time zone."""
     with timezone.override("Europe/Berlin"):
-        found = begin_at(_form(typed))
+        found = read_start_time(_form(typed))
     assert found == (meant and datetime.fromisoformat(meant))
 
 
 @pytest.mark.parametrize(
-    ("typed", "word"), [("2027-03-28T02:30", "put forward"), ("tonight", "no time")]
+    ("typed", "word"),
+    [("2027-03-28T02:30", "set forward"), ("tonight", "not a valid start time")],
 )
 def test_a_time_that_does_not_come_is_told(typed, word):
-    """It is not guessed what was meant."""
+    """The intended time is not guessed."""
     with timezone.override("Europe/Berlin"), pytest.raises(InvalidRequest, match=word):
-        begin_at(_form(typed))
+        read_start_time(_form(typed))
 
 
 def test_a_page_says_when_a_run_would_begin():
-    """Nothing where that is now."""
+    """Nothing if that is now."""
     at = datetime(2026, 12, 1, 1, tzinfo=UTC)
     later = OpensLater(at=at, reason=WaitingReason.WINDOW, why="It opens then.")
     with timezone.override("Europe/Berlin"):

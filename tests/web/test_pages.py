@@ -1,4 +1,4 @@
-"""Who is let in, and what do all pages have in common?"""
+"""Tests of access to the pages, and of what all pages have in common."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POSTS = (
 def test_whoever_is_not_signed_in_is_sent_to_the_login_and_back(
     database: None, client: Client, name: str
 ) -> None:
-    """The page that they wanted is the next one."""
+    """The requested page is the next one."""
     address = reverse(f"migration_route:{name}")
     answer = client.get(address, {"database": "default"})
     assert answer.status_code == 302
@@ -41,7 +41,7 @@ def test_whoever_is_not_signed_in_is_sent_to_the_login_and_back(
 def test_a_form_of_nobody_changes_nothing_and_leads_to_the_login(
     database: None, client: Client, address: str
 ) -> None:
-    """An address that answers to POST only is not where the login goes back to."""
+    """A URL that only accepts POST is not where the login returns to."""
     answer = client.post(address)
     assert answer.status_code == 302
     assert answer["Location"] == "/admin/login/?next=%2Fmigrations%2F"
@@ -49,7 +49,6 @@ def test_a_form_of_nobody_changes_nothing_and_leads_to_the_login(
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_answers_to_head_as_to_get(everyone_can: Client, name: str) -> None:
-    """HEAD has the status of GET."""
     assert everyone_can.head(reverse(f"migration_route:{name}")).status_code == 200
 
 
@@ -58,7 +57,7 @@ def test_a_page_answers_to_head_as_to_get(everyone_can: Client, name: str) -> No
 def test_what_changes_something_answers_to_post_only(
     everyone_can: Client, address: str, method: str
 ) -> None:
-    """Every other method is 405, but OPTIONS, and each says which it is."""
+    """Every other method except OPTIONS is 405, and the response lists the allowed one."""
     answer = getattr(everyone_can, method)(address)
     assert answer.status_code == (204 if method == "options" else 405)
     assert answer["Allow"] == "OPTIONS, POST"
@@ -74,7 +73,7 @@ def test_a_page_that_shows_does_not_answer_to_post(everyone_can: Client, name: s
 
 @pytest.mark.parametrize("name", PAGES)
 def test_no_page_is_kept_and_each_names_the_build(everyone_can: Client, name: str) -> None:
-    """What a browser or a proxy kept would not be true any more."""
+    """A cached page would be outdated."""
     answer = everyone_can.get(reverse(f"migration_route:{name}"))
     assert answer.status_code == 200
     assert {"no-store", "no-cache", "private"} <= set(answer["Cache-Control"].split(", "))
@@ -85,7 +84,7 @@ def test_no_page_is_kept_and_each_names_the_build(everyone_can: Client, name: st
 def test_a_page_holds_no_script_and_no_style_of_its_own(
     everyone_can: Client, name: str
 ) -> None:
-    """`default-src 'self'` is all that the pages need."""
+    """The pages work under `default-src 'self'`."""
     text = everyone_can.get(reverse(f"migration_route:{name}")).content.decode()
     assert "style=" not in text
     assert "<style" not in text
@@ -96,7 +95,7 @@ def test_a_page_holds_no_script_and_no_style_of_its_own(
 
 
 def test_staff_without_the_right_are_told_which_one_is_missing(sign_in: SignIn) -> None:
-    """A 403 that can be acted upon."""
+    """The 403 is actionable."""
     answer = sign_in().get(reverse("migration_route:dashboard"))
     assert answer.status_code == 403
     assert b"migration_route.view_run" in answer.content
@@ -115,11 +114,11 @@ def test_somebody_who_is_not_staff_is_turned_away(sign_in: SignIn) -> None:
     """Permissions alone are not enough."""
     answer = sign_in(*Scope, is_staff=False).get(reverse("migration_route:dashboard"))
     assert answer.status_code == 403
-    assert b"members of staff" in answer.content
+    assert b"staff users" in answer.content
 
 
 def test_a_token_reads_a_page_as_a_person_does(database: None, client: Client) -> None:
-    """Without the admin around it, because no user stands behind a token."""
+    """Without the admin's layout, because a token has no user."""
     headers = {"Authorization": "Bearer reader-secret"}
     answer = client.get(reverse("migration_route:dashboard"), headers=headers)
     assert answer.status_code == 200
@@ -131,11 +130,11 @@ def test_an_unknown_token_is_not_led_to_the_login(database: None, client: Client
     headers = {"Authorization": "Bearer nobody-secret"}
     answer = client.get(reverse("migration_route:dashboard"), headers=headers)
     assert answer.status_code == 401
-    assert b"not known here" in answer.content
+    assert b"is unknown" in answer.content
 
 
 def test_no_page_stands_in_a_transaction_of_the_request(everyone_can: Client) -> None:
-    """ATOMIC_REQUESTS ends at the door, on every database."""
+    """ATOMIC_REQUESTS has no effect, on any database."""
     for name in ("dashboard", "plan", "apply", "history", "ledger"):
         view = resolve(reverse(f"migration_route:{name}")).func
         assert vars(view)["_non_atomic_requests"] == set(connections)
@@ -177,7 +176,7 @@ def test_what_goes_wrong_is_a_page_with_its_code(
 def test_the_words_of_a_request_do_not_become_part_of_the_page(
     everyone_can: Client,
 ) -> None:
-    """Whatever is asked for is shown as text."""
+    """Any text of a request is escaped."""
     evil = "<img src=x onerror=alert(1)>"
     answer = everyone_can.get(reverse("migration_route:plan"), {"database": evil})
     assert answer.status_code == 404
@@ -189,14 +188,14 @@ def test_the_dashboard_shows_every_database_with_its_plan(everyone_can: Client) 
     text = everyone_can.get(reverse("migration_route:dashboard")).content.decode()
     for alias in (DEFAULT_DB_ALIAS, "other"):
         assert f'href="/migrations/plan/?database={alias}"' in text
-    assert "Nothing is pending" in text
+    assert "Up to date" in text
 
 
 def test_the_dashboard_leads_to_the_run_that_is_under_way(
     everyone_can: Client, a_run: Callable[..., RunRecord]
 ) -> None:
-    """Whoever comes later finds what somebody else has begun."""
+    """A later visitor finds the run that another user has started."""
     run = a_run()
     answer = everyone_can.get(reverse("migration_route:dashboard"))
     assert f"/migrations/runs/{run.id}/" in answer.content.decode()
-    assert b"A run is under way" in answer.content
+    assert b"Active run:" in answer.content

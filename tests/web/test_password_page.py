@@ -1,4 +1,4 @@
-"""Is a form carried on that was sent with a login that is too old?"""
+"""Tests that a form sent with a stale login is continued after the password."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ AGAIN = "/migrations/api/v1/reauthenticate"
 
 @pytest.fixture
 def stale(inline):
-    """Return the browser of a superuser who signed in an hour ago, on a database with a
-    migration that is pending."""
+    """Return a client of a superuser who signed in an hour ago, on a database with a
+    pending migration."""
     inline.table("0001_a", "made_a")
     client = signed_in_with_a_password()
     grow_old(client)
@@ -29,7 +29,7 @@ def stale(inline):
 
 
 def form() -> dict[str, str]:
-    """Return what the page of the plan sends."""
+    """Return the form of the plan page."""
     plan = plain_plan(PlanRequest())
     return {
         "database": "default",
@@ -47,8 +47,8 @@ def fields_of(page) -> dict[str, str]:
 
 
 def test_the_password_carries_the_form_on_once(stale):
-    """The page carries every field; with the password the run begins, and the browser
-    is led to it as ever."""
+    """The page contains every field; with the password the run starts, and the browser is
+    redirected to it as usual."""
     sent = form()
     page = stale.post("/migrations/apply/", sent)
     assert page.status_code == 403
@@ -73,7 +73,8 @@ def test_the_password_carries_the_form_on_once(stale):
 
 
 def test_the_old_key_of_the_session_is_worth_nothing(stale):
-    """Whoever else has it is out when the person shows who they are."""
+    """Another client with the same key is signed out when the user confirms the
+    password."""
     from django.test import Client
 
     thief = Client()
@@ -86,7 +87,7 @@ def test_the_old_key_of_the_session_is_worth_nothing(stale):
 def test_an_answer_that_says_that_something_went_wrong_keeps_the_session(
     stale, monkeypatch
 ):
-    """Django's middleware writes no cookie with such an answer."""
+    """Django's middleware sets no cookie on such a response."""
     from migration_route.core.errors import DatabaseUnavailable
     from migration_route.services import apply as applying
 
@@ -101,8 +102,8 @@ def test_an_answer_that_says_that_something_went_wrong_keeps_the_session(
 
 
 def test_a_wrong_password_is_told_and_counted(stale):
-    """Nothing is done, Django's signal is sent with the request, and the sixth is not
-    heard, even if it is right; signing in again helps."""
+    """Nothing is done, Django's signal is sent with the request, and the sixth attempt is
+    refused, even if it is correct; signing in again resets this."""
     heard = []
 
     def listen(*, credentials, request, **_):
@@ -115,13 +116,13 @@ def test_a_wrong_password_is_told_and_counted(stale):
             page = stale.post("/migrations/apply/", {**sent, FIELD: "wrong"})
             assert page.status_code == 403
             text = page.content.decode()
-            assert "This is not the password of &#x27;ada&#x27;." in text
+            assert "The password for &#x27;ada&#x27; is wrong." in text
             assert "wrong</" not in text
             assert FIELD not in fields_of(page)
         assert heard == [("ada", "/migrations/apply/")] * 5
         page = stale.post("/migrations/apply/", {**sent, FIELD: PASSWORD})
         assert page.status_code == 429
-        assert "no other is heard" in page.content.decode()
+        assert "further attempts are refused" in page.content.decode()
         assert len(heard) == 5
     finally:
         user_login_failed.disconnect(listen)
@@ -150,7 +151,7 @@ def test_wrong_passwords_are_counted_for_every_process(stale):
 
 
 def test_the_password_of_another_is_not_ones_own(stale):
-    """It is asked for the one who is signed in, whatever else would open."""
+    """It must be that of the signed-in user."""
     User.objects.create_superuser("eve", password="eve-password")
     page = stale.post("/migrations/apply/", {**form(), FIELD: "eve-password"})
     assert page.status_code == 403
@@ -158,7 +159,7 @@ def test_the_password_of_another_is_not_ones_own(stale):
 
 
 def test_an_account_without_a_password_is_not_asked_for_one(stale):
-    """It says what to do."""
+    """The page says what to do."""
     user = User.objects.get(username="ada")
     user.set_unusable_password()
     user.save()
@@ -175,14 +176,14 @@ def test_an_account_without_a_password_is_not_asked_for_one(stale):
 
 @pytest.mark.parametrize("large", [{"reason": "x" * 70_000}, {"target": ["a.b"] * 501}])
 def test_a_form_that_is_too_large_is_not_carried(stale, large):
-    """It says so instead of losing a part of it."""
+    """It is refused instead of losing a part of it."""
     page = stale.post("/migrations/apply/", large)
     assert page.status_code == 413
-    assert "too large to be carried along" in page.content.decode()
+    assert "too large to be kept" in page.content.decode()
 
 
 def test_whoever_may_not_do_it_is_told_so_after_the_password(sign_in, inline):
-    """The password gives no right."""
+    """The password grants no right."""
     client = sign_in()
     user = User.objects.get()
     user.set_password(PASSWORD)
@@ -191,15 +192,15 @@ def test_whoever_may_not_do_it_is_told_so_after_the_password(sign_in, inline):
     grow_old(client)
     answer = client.post("/migrations/apply/", {FIELD: PASSWORD, "fingerprint": "x"})
     assert answer.status_code == 403
-    assert "lacks the right" in answer.content.decode()
+    assert "lacks the permission" in answer.content.decode()
 
 
 def test_the_form_needs_its_csrf_token(inline):
-    """Another site cannot make a person's browser guess."""
+    """Another site cannot make a user's browser guess."""
     client = signed_in_with_a_password(csrf=True)
     grow_old(client)
     page = client.post("/migrations/apply/", {FIELD: PASSWORD})
-    assert "The form was not accepted" in page.content.decode()
+    assert "Form rejected" in page.content.decode()
     assert not is_fresh_after_csrf(client)
 
 
@@ -212,7 +213,7 @@ def is_fresh_after_csrf(client) -> bool:
 
 
 def test_the_api_renews_a_login(stale):
-    """204 without a body, a new key of the session, and the next change passes."""
+    """204 without a body, a new session key, and the next change passes."""
     key = stale.session.session_key
     answer = stale.post(AGAIN, {"password": PASSWORD}, content_type="application/json")
     assert (answer.status_code, answer.content) == (204, b"")
@@ -238,7 +239,7 @@ def test_the_api_says_what_is_wrong(stale, body, status, code):
 
 
 def test_a_token_has_no_login_to_renew(stale):
-    """And is told so; nobody at all is told who may."""
+    """The error says so; an anonymous request is told how to sign in."""
     words = {"content_type": "application/json"}
     token = {"Authorization": "Bearer deployer-secret"}
     by_token = stale.post(AGAIN, {"password": PASSWORD}, headers=token, **words)
@@ -249,7 +250,7 @@ def test_a_token_has_no_login_to_renew(stale):
 
 
 def test_the_api_wants_the_csrf_token(database):
-    """It works with a session's cookie, so it has to be meant."""
+    """It works with a session's cookie, so the request must be intentional."""
     client = signed_in_with_a_password(csrf=True)
     answer = client.post(AGAIN, {"password": PASSWORD}, content_type="application/json")
     assert (answer.status_code, answer.json()["code"]) == (403, "csrf")

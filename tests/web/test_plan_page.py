@@ -1,4 +1,4 @@
-"""Is the plan shown as it is, and carried out exactly as it was read?"""
+"""Tests that the plan is shown as it is, and executed exactly as it was read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(client: Client, **query: str) -> str:
 
 
 def test_nothing_to_do_is_said_calmly(everyone_can: Client) -> None:
-    """No form where there is nothing to press a button for."""
+    """Without a form, since there is nothing to apply."""
     text = read(everyone_can)
     assert "Nothing to do." in text
     assert f'action="{APPLY}"' not in text
@@ -43,20 +43,20 @@ def test_nothing_to_do_is_said_calmly(everyone_can: Client) -> None:
 def test_steps_come_in_order_with_their_sql_and_what_is_opaque(
     everyone_can: Client, history: History
 ) -> None:
-    """What can be known is shown, and what cannot be is marked."""
+    """What is known is shown, and the rest is marked."""
     history.table("0001_initial", "shelf")
     history.python("0002_fill", "print('filled')")
     text = read(everyone_can)
     assert text.index("testapp.0001_initial</h3>") < text.index("testapp.0002_fill</h3>")
     assert "<code>CREATE TABLE shelf (id integer);\n</code>" in text
-    assert text.count(">opaque</span>") == 1
-    assert ">no way back</span>" in text
+    assert text.count(">runs code</span>") == 1
+    assert ">irreversible</span>" in text
 
 
 def test_a_long_plan_leads_to_its_next_piece(
     everyone_can: Client, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the first step is told in no time; the link tells the rest."""
+    """Within no time only the first step has details; the link loads the rest."""
     monkeypatch.setattr(
         "migration_route.planning.plan.Details", partial(Details, budget=-1.0)
     )
@@ -74,7 +74,7 @@ def test_a_long_plan_leads_to_its_next_piece(
 def test_findings_stand_above_the_steps_the_gravest_first(
     everyone_can: Client, history: History
 ) -> None:
-    """A warning is read before a remark, and both before the button."""
+    """Warnings come before remarks, and both before the button."""
     history.python("0001_initial", "pass", body="atomic = False")
     text = read(everyone_can)
     places = [
@@ -92,7 +92,7 @@ def test_findings_stand_above_the_steps_the_gravest_first(
 def test_the_button_says_exactly_what_it_does(
     everyone_can: Client, history: History
 ) -> None:
-    """The number and the database are in its words."""
+    """Its label contains the number and the database."""
     history.table("0001_initial", "shelf")
     history.table("0002_more", "shelf_2")
     assert "Apply 2 migrations to default</button>" in read(everyone_can)
@@ -104,7 +104,7 @@ def test_the_button_says_exactly_what_it_does(
 def test_a_plan_can_be_read_by_those_who_may_not_apply_it(
     sign_in: SignIn, history: History
 ) -> None:
-    """They see which right they lack instead of a button that would not work."""
+    """They see the missing right instead of a button that would not work."""
     history.table("0001_initial", "shelf")
     text = read(sign_in(Scope.PLAN))
     assert f'action="{APPLY}"' not in text
@@ -112,7 +112,7 @@ def test_a_plan_can_be_read_by_those_who_may_not_apply_it(
 
 
 def test_what_was_read_is_applied(everyone_can: Client, inline: History) -> None:
-    """The form carries the fingerprint; the answer is the page of the run."""
+    """The form contains the fingerprint; the response is the page of the run."""
     inline.table("0001_initial", "shelf")
     form = {**form_of(read(everyone_can)), "reason": "a new shelf"}
     answer = everyone_can.post(APPLY, form)
@@ -130,7 +130,7 @@ def test_what_was_read_is_applied(everyone_can: Client, inline: History) -> None
 def test_a_form_that_is_sent_twice_starts_one_run(
     everyone_can: Client, inline: History
 ) -> None:
-    """The second press of the button leads to the same run."""
+    """The second submission leads to the same run."""
     inline.table("0001_initial", "shelf")
     form = {**form_of(read(everyone_can)), "reason": ""}
     first, second = (everyone_can.post(APPLY, form) for _ in range(2))
@@ -141,7 +141,7 @@ def test_a_form_that_is_sent_twice_starts_one_run(
 def test_a_plan_that_has_changed_comes_back_to_be_read(
     everyone_can: Client, inline: History
 ) -> None:
-    """Nothing is applied; what is there now can be read, and applied with a new form."""
+    """Nothing is applied; the current plan is shown, with a new form."""
     inline.table("0001_initial", "shelf")
     form = {**form_of(read(everyone_can)), "reason": "kept words"}
     inline.table("0002_late", "late")
@@ -160,7 +160,7 @@ def test_a_plan_that_has_changed_comes_back_to_be_read(
 def test_a_form_without_its_fingerprint_applies_nothing(
     everyone_can: Client, inline: History, fingerprint: str
 ) -> None:
-    """Only what was read can be carried out."""
+    """Only a plan that was read can be applied."""
     inline.table("0001_initial", "shelf")
     answer = everyone_can.post(APPLY, {"database": "default", "fingerprint": fingerprint})
     assert answer.status_code in (400, 428)
@@ -181,7 +181,7 @@ def test_targets_travel_with_the_form(everyone_can: Client, inline: History) -> 
 def test_going_back_looks_dangerous_and_is_refused_to_those_without_the_right(
     everyone_can: Client, inline: History
 ) -> None:
-    """Another colour, another word, and a box to tick."""
+    """Another color, another label, and a checkbox."""
     inline.table("0001_initial", "shelf")
     everyone_can.post(APPLY, form_of(read(everyone_can)))
     text = read(everyone_can, target="testapp.zero")
@@ -193,7 +193,7 @@ def test_going_back_looks_dangerous_and_is_refused_to_those_without_the_right(
 def test_going_back_needs_its_own_right(
     sign_in: SignIn, inline: History, apply_everything: Callable[[], None]
 ) -> None:
-    """`apply` alone shows no button, and the form is refused."""
+    """With `apply` alone there is no button, and the form is refused."""
     inline.table("0001_initial", "shelf")
     apply_everything()
     client = sign_in(Scope.APPLY)
@@ -210,7 +210,7 @@ def test_going_back_needs_its_own_right(
 def test_a_form_without_a_token_of_this_site_is_refused(
     sign_in: SignIn, inline: History
 ) -> None:
-    """Another site cannot press the button."""
+    """Another site cannot submit the form."""
     inline.table("0001_initial", "shelf")
     client = sign_in(*Scope, csrf=True)
     text = read(client)
@@ -227,7 +227,7 @@ def test_a_form_without_a_token_of_this_site_is_refused(
 def test_a_run_that_owns_the_database_is_named(
     everyone_can: Client, inline: History, a_run: Callable[..., object]
 ) -> None:
-    """A refusal leads to what is in the way."""
+    """A refusal links to the active run."""
     inline.table("0001_initial", "shelf")
     form = form_of(read(everyone_can))
     run = a_run()
@@ -239,7 +239,7 @@ def test_a_run_that_owns_the_database_is_named(
 def test_an_accepted_finding_is_shown_with_its_reason(
     everyone_can: Client, history: History
 ) -> None:
-    """It weighs less, but nobody has to look for it in the code."""
+    """It has less weight, but is visible without reading the code."""
     history.write(
         "0001_initial",
         "migrations.RunSQL('DELETE FROM testapp_book', '')",

@@ -1,4 +1,4 @@
-"""Is a rehearsal asked for beside the plan, and is what it saw shown?"""
+"""Tests that a rehearsal can be started beside the plan, and that its report is shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIST = reverse("migration_route:rehearsals")
 
 
 def rehearse(client: Client, **words: str) -> str:
-    """Press the button on the page of the plan, and return the page that it leads to."""
+    """Submit the form on the page of the plan, and return the page that it redirects to."""
     fields = form_of(read(client))
     wanted = {name: fields[name] for name in ("database", "fingerprint")}
     answer = client.post(REHEARSE, {**wanted, **words}, follow=True)
@@ -28,16 +28,16 @@ def rehearse(client: Client, **words: str) -> str:
 
 
 def test_the_button_leads_to_the_report(inline: History, everyone_can: Client) -> None:
-    """Statements, what was printed, and what could not be shown; the plan links to it."""
+    """Statements, output, and what could not be rehearsed; the plan links to it."""
     inline.table("0001_initial", "shelf")
     inline.python("0002_fill", "print('<b>hello</b>')")
-    assert "Nobody has carried out exactly this plan" in read(everyone_can)
+    assert "This exact plan has not been rehearsed" in read(everyone_can)
     text = rehearse(everyone_can, kind="data", and_back="on")
     assert "CREATE TABLE shelf" in text
     assert "&lt;b&gt;hello" in text
     assert "<b>hello" not in text
-    assert "What this could not show" in text
-    assert "with its data" in text
+    assert "Limitations" in text
+    assert "with data" in text
     (record,) = rehearsals.list_rehearsals()
     assert record.actor_name == "ada"
     plan = read(everyone_can)
@@ -49,11 +49,11 @@ def test_the_button_leads_to_the_report(inline: History, everyone_can: Client) -
 def test_a_plan_that_does_not_go_through_says_where(
     inline: History, everyone_can: Client
 ) -> None:
-    """The step, the operation and the error; a browser has nothing to wait for."""
+    """The step, the operation and the error; a browser does not poll any more."""
     inline.table("0001_initial", "shelf")
     inline.python("0002_fill", "raise ValueError('no <i>more</i>')")
     text = rehearse(everyone_can)
-    assert "It does not go through." in text
+    assert "The plan fails." in text
     assert "Operation 1: <strong>ValueError" in text
     assert "no &lt;i&gt;more" in text
     (record,) = rehearsals.list_rehearsals()
@@ -63,7 +63,7 @@ def test_a_plan_that_does_not_go_through_says_where(
 def test_who_lacks_the_right_reads_and_has_no_button(
     inline: History, sign_in: SignIn
 ) -> None:
-    """And is refused when they send the form all the same."""
+    """And is refused when submitting the form all the same."""
     inline.table("0001_initial", "shelf")
     client = sign_in(Scope.PLAN, Scope.READ)
     text = read(client)
@@ -75,7 +75,7 @@ def test_who_lacks_the_right_reads_and_has_no_button(
 def test_a_form_that_makes_no_sense_is_refused(
     inline: History, everyone_can: Client
 ) -> None:
-    """With a page that says so."""
+    """By a page with the reason."""
     inline.table("0001_initial", "shelf")
     assert everyone_can.post(REHEARSE, {"kind": "both"}).status_code == 400
     assert everyone_can.post(REHEARSE, {"fingerprint": "a-b-c"}).status_code == 409
@@ -87,7 +87,8 @@ def test_a_form_that_makes_no_sense_is_refused(
 def test_in_place_is_offered_to_whom_it_is_allowed(
     inline: History, sign_in: SignIn
 ) -> None:
-    """Where the database can undo it, and to who may force; the form says what it costs."""
+    """Where the database can roll it back, and to users who may force; the form names the
+    cost."""
     inline.table("0001_initial", "shelf")
     offered = 'name="in_place" value="on"'
     can = not in_place_of("default").why_not
@@ -118,7 +119,7 @@ def test_in_place_the_report_says_that_it_was_rolled_back(
         assert answer.status_code == 409
         assert why in text
         return
-    assert "Everything went through, and was rolled back." in text
+    assert "The plan succeeded and was rolled back." in text
     assert "CREATE TABLE shelf" in text
     assert "after_the_commit" in text
     assert "to see" in text

@@ -1,4 +1,4 @@
-"""Is a run shown as it is, and do its buttons do what they say?"""
+"""Tests that the page of a run shows its state, and that its buttons work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARun = Callable[..., RunRecord]
 
 
 def address(run: RunRecord, name: str = "run") -> str:
-    """Return where a run is shown, or changed."""
+    """Return the URL of a run or of an action on it."""
     return reverse(f"migration_route:{name}", kwargs={"run": run.id})
 
 
@@ -34,7 +34,7 @@ def page_of(client: Client, run: RunRecord, **query: str) -> str:
 
 
 def only_run() -> RunRecord:
-    """Return the one run that there is."""
+    """Return the only run."""
     (run,) = queries.list_runs(database=None, before=None, limit=2)
     return run
 
@@ -47,17 +47,17 @@ def test_a_finished_run_tells_its_steps_its_output_and_who_asked(
     inline.python("0002_fill", "print('3 of 3 books')")
     apply_everything()
     text = page_of(everyone_can, only_run())
-    assert "Done: 2 migrations applied, and the database says so." in text
-    assert "testapp.0001_initial begins" in text
+    assert "2 migrations applied and verified." in text
+    assert "testapp.0001_initial started" in text
     assert "3 of 3 books" in text
     assert "data-active" not in text
-    assert "Cancel the run" not in text
+    assert "Cancel run" not in text
 
 
 def test_a_failed_run_shows_the_error_at_its_operation(
     everyone_can: Client, inline: History
 ) -> None:
-    """With the traceback, and that nothing is half done."""
+    """With the traceback, and the statement that nothing is half done."""
     inline.python("0001_initial", "raise ValueError('no <b>books</b>')")
     form = {
         "fingerprint": everyone_can.get("/migrations/api/v1/plan").json()["fingerprint"]
@@ -66,31 +66,31 @@ def test_a_failed_run_shows_the_error_at_its_operation(
     run = only_run()
     text = page_of(everyone_can, run)
     assert run.state is RunState.FAILED
-    assert "The step that failed left nothing behind." in text
+    assert "The failed step left nothing behind." in text
     assert "Operation 1: ValueError" in text
     assert "no &lt;b&gt;books&lt;/b&gt;" in text
     assert "Traceback" in text
-    assert "Read the plan again</a>" in text
+    assert "Review plan</a>" in text
 
 
 def test_a_run_under_way_can_be_followed_by_the_script(
     everyone_can: Client, a_run: ARun
 ) -> None:
-    """The addresses of the JSON API are on the page, as data."""
+    """The URLs of the JSON API are on the page, as data."""
     run = a_run()
     text = page_of(everyone_can, run)
     assert f'data-run="/migrations/api/v1/runs/{run.id}"' in text
     assert f'data-events="/migrations/api/v1/runs/{run.id}/events"' in text
     assert "data-active" in text
-    assert "Look again</a>" in text
+    assert "Refresh</a>" in text
 
 
 def test_cancelling_stops_a_run_that_has_not_begun(
     everyone_can: Client, a_run: ARun
 ) -> None:
-    """With who and why on the ledger."""
+    """The ledger has the actor and the reason."""
     run = a_run()
-    assert "Cancel the run" in page_of(everyone_can, run)
+    assert "Cancel run" in page_of(everyone_can, run)
     answer = everyone_can.post(address(run, "cancel"), {"reason": "the wrong night"})
     assert answer.status_code == 302
     assert answer["Location"] == address(run)
@@ -102,7 +102,7 @@ def test_cancelling_stops_a_run_that_has_not_begun(
 def test_a_run_that_has_ended_cannot_be_cancelled(
     everyone_can: Client, a_run: ARun
 ) -> None:
-    """The page says in which state it is."""
+    """The page names its state."""
     run = a_run(RunState.CANCELLED)
     answer = everyone_can.post(address(run, "cancel"))
     assert answer.status_code == 409
@@ -110,10 +110,10 @@ def test_a_run_that_has_ended_cannot_be_cancelled(
 
 
 def test_the_cancel_button_is_for_those_who_operate(sign_in: SignIn, a_run: ARun) -> None:
-    """Readers see no button, and their form is refused."""
+    """Users with only the right to read see no button, and their form is refused."""
     run = a_run()
     reader = sign_in(Scope.READ)
-    assert "Cancel the run" not in page_of(reader, run)
+    assert "Cancel run" not in page_of(reader, run)
     assert reader.post(address(run, "cancel")).status_code == 403
     assert only_run().state is RunState.QUEUED
 
@@ -121,11 +121,11 @@ def test_the_cancel_button_is_for_those_who_operate(sign_in: SignIn, a_run: ARun
 def test_a_partial_run_says_what_to_do_and_is_resolved_with_a_reason(
     everyone_can: Client, a_run: ARun
 ) -> None:
-    """Somebody says what was put right; without a word it stays shut."""
+    """The reason says what was corrected; without it the run stays partial."""
     run = a_run(RunState.PARTIAL)
     text = page_of(everyone_can, run)
-    assert "What to do now" in text
-    assert "open default again</button>" in text
+    assert ">Resolution</h2>" in text
+    assert "Resolve and unlock default</button>" in text
     assert everyone_can.post(address(run, "resolve"), {"reason": " "}).status_code == 400
     assert only_run().state is RunState.PARTIAL
     answer = everyone_can.post(address(run, "resolve"), {"reason": "dropped the index"})
@@ -134,11 +134,11 @@ def test_a_partial_run_says_what_to_do_and_is_resolved_with_a_reason(
 
 
 def test_only_those_who_may_resolve_see_the_form(sign_in: SignIn, a_run: ARun) -> None:
-    """Everybody reads what to do; the others read which right it takes."""
+    """Every reader sees what to do; the others also see which right it takes."""
     run = a_run(RunState.PARTIAL)
     operator = sign_in(Scope.OPERATE)
     text = page_of(operator, run)
-    assert "What to do now" in text
+    assert ">Resolution</h2>" in text
     assert "migration_route.resolve" in text
     assert "</textarea>" not in text
     assert operator.post(address(run, "resolve"), {"reason": "x"}).status_code == 403
@@ -148,10 +148,9 @@ def test_only_those_who_may_resolve_see_the_form(sign_in: SignIn, a_run: ARun) -
 def test_a_dashboard_leads_to_the_run_that_has_to_be_resolved(
     everyone_can: Client, a_run: ARun
 ) -> None:
-    """Nobody has to look for it."""
     run = a_run(RunState.PARTIAL)
     text = everyone_can.get(reverse("migration_route:dashboard")).content.decode()
-    assert "stopped midway" in text
+    assert "stopped partway" in text
     assert address(run) in text
 
 
@@ -159,7 +158,7 @@ def test_a_dashboard_leads_to_the_run_that_has_to_be_resolved(
 def test_the_forms_of_a_run_need_a_token_of_this_site(
     sign_in: SignIn, a_run: ARun, name: str
 ) -> None:
-    """Another site cannot press these buttons either."""
+    """Another site cannot submit these forms either."""
     run = a_run(RunState.PARTIAL if name == "resolve" else RunState.QUEUED)
     answer = sign_in(*Scope, csrf=True).post(address(run, name), {"reason": "forged"})
     assert answer.status_code == 403
@@ -167,7 +166,7 @@ def test_the_forms_of_a_run_need_a_token_of_this_site(
 
 
 def test_a_reason_has_a_length(everyone_can: Client, a_run: ARun) -> None:
-    """A novel is refused, not cut."""
+    """A text that is too long is refused, not truncated."""
     answer = everyone_can.post(address(a_run(), "cancel"), {"reason": "x" * 2001})
     assert answer.status_code == 400
     assert only_run().state is RunState.QUEUED
@@ -176,7 +175,7 @@ def test_a_reason_has_a_length(everyone_can: Client, a_run: ARun) -> None:
 def test_a_long_run_is_read_in_pages(
     everyone_can: Client, inline: History, apply_everything: Callable[[], None]
 ) -> None:
-    """The last lines come first, and lead to the earlier ones."""
+    """The last lines come first, and link to the earlier ones."""
     inline.python("0001_initial", "for n in range(700): print(f'line {n}.')")
     apply_everything()
     text = page_of(everyone_can, only_run())
@@ -204,17 +203,17 @@ def test_history_is_paged_from_the_newest_on(everyone_can: Client, a_run: ARun) 
 
 
 def test_a_run_is_held_and_resumed_on_its_page(everyone_can: Client, a_run: ARun) -> None:
-    """One button turns into the other; the reason is on the ledger."""
+    """One button replaces the other; the reason is on the ledger."""
     run = a_run(RunState.RUNNING)
     text = page_of(everyone_can, run)
-    assert "Hold before the next step" in text
+    assert ">Pause</button>" in text
     assert "Resume</button>" not in text
     answer = everyone_can.post(address(run, "hold"), {"reason": "the sale"})
     assert answer["Location"] == address(run)
     assert only_run().asked == "hold"
     text = page_of(everyone_can, run)
-    assert "It waits before its next step" in text
-    assert "Hold before the next step" not in text
+    assert "The run pauses before its next step" in text
+    assert ">Pause</button>" not in text
     assert "Resume</button>" in text
     everyone_can.post(address(run, "resume"), {"reason": "over"})
     assert only_run().asked == ""
@@ -225,35 +224,36 @@ def test_a_run_is_held_and_resumed_on_its_page(everyone_can: Client, a_run: ARun
 def test_a_held_run_says_so(everyone_can: Client, a_run: ARun) -> None:
     """And that its lock is kept."""
     text = page_of(everyone_can, a_run(RunState.HELD))
-    assert "Held before its next step" in text
+    assert "Paused before its next step" in text
     assert "keeps its lock" in text
     assert "Resume</button>" in text
 
 
 def test_force_is_offered_to_those_who_may(sign_in: SignIn, a_run: ARun) -> None:
-    """Whoever operates sees the other buttons, and their form with it is refused."""
+    """A user with only the right to operate sees the other buttons, and is refused a form
+    with it."""
     run = a_run(RunState.RUNNING)
     operator = sign_in(Scope.OPERATE)
     text = page_of(operator, run)
-    assert "Cancel the run" in text
-    assert "by force" not in text
+    assert "Cancel run" in text
+    assert "Force stop" not in text
     assert operator.post(address(run, "cancel"), {"force": "1"}).status_code == 403
     assert only_run().state is RunState.RUNNING
 
 
 def test_force_stops_a_run_from_its_page(sign_in: SignIn, a_run: ARun) -> None:
-    """Nobody is at work for it: it is concluded at once."""
+    """It has no process: it is concluded at once."""
     run = a_run(RunState.RUNNING)
     person = sign_in(Scope.FORCE)
     text = page_of(person, run)
-    assert "Stop it by force" in text
-    assert "Cancel the run" not in text
+    assert "Force stop" in text
+    assert "Cancel run" not in text
     person.post(address(run, "cancel"), {"force": "1", "reason": "it hangs"})
     assert only_run().state is RunState.CANCELLED
 
 
 def test_the_session_of_a_lost_run_is_named(everyone_can: Client, a_run: ARun) -> None:
-    """With what it is at, and the button that ends it."""
+    """With its activity, and the button that ends it."""
     session = {
         "pid": 4711,
         "user": "shop",
@@ -268,14 +268,14 @@ def test_the_session_of_a_lost_run_is_named(everyone_can: Client, a_run: ARun) -
     )
     connection = private_connection("default")
     lock = vendor_of("default").lock(connection, LockSlot.SUPERVISOR)
-    assert lock.try_acquire()  # or the run would be concluded by looking at it
+    assert lock.try_acquire()  # otherwise viewing the run would conclude it
     runs.move(run.id, to=RunState.LOST, expected={RunState.RUNNING}, change=change)
     text = page_of(everyone_can, run)
     lock.release()
     connection.close()
     assert "4711" in text
     assert "SELECT &lt;1&gt;" in text
-    assert "End its session" in text
+    assert "Terminate session" in text
 
 
 FACTS = {
@@ -302,7 +302,7 @@ FACTS = {
 
 @pytest.fixture
 def blocked(a_run: ARun) -> RunRecord:
-    """Put a run on record that waits for somebody's locks."""
+    """Record a run that is blocked by another session's locks."""
     run = a_run(RunState.RUNNING)
     change = runs.Change(waiting_reason=WaitingReason.BLOCKED, waiting_facts=FACTS)
     return runs.move(
@@ -313,9 +313,9 @@ def blocked(a_run: ARun) -> RunRecord:
 def test_a_run_that_waits_for_locks_names_who_is_in_the_way(
     everyone_can: Client, blocked: RunRecord
 ) -> None:
-    """Pid, user, state, since when, and the query as text; what the API answers too."""
+    """Pid, user, state, since when, and the query as text; as in the API."""
     text = page_of(everyone_can, blocked)
-    assert "Waiting: others are using what it has to change." in text
+    assert "Blocked by another session." in text
     for shown in (
         "pid 31337",
         "report, nightly",
@@ -335,8 +335,8 @@ def test_a_run_that_waits_for_locks_names_who_is_in_the_way(
 def test_the_button_that_ends_others_is_there_where_it_is_set(
     sign_in: SignIn, blocked: RunRecord, settings: Any
 ) -> None:
-    """Where the setting is on; else the refusal says so."""
-    button, form = "End these sessions", {"reason": "left open"}
+    """Where the setting is on; otherwise the refusal names it."""
+    button, form = "Terminate these sessions", {"reason": "left open"}
     holder = sign_in(Scope.FORCE)
     assert button not in page_of(holder, blocked)
     refused = holder.post(address(blocked, "end-blockers"), form)
@@ -352,12 +352,12 @@ def test_the_button_that_ends_others_is_there_where_it_is_set(
 def test_whoever_lacks_the_right_cannot_end_others(
     sign_in: SignIn, blocked: RunRecord, settings: Any
 ) -> None:
-    """An operator neither sees the button nor is heard without it."""
+    """An operator neither sees the button nor may submit its form."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
         "DATABASES": {"default": {"end_blockers": True}},
     }
     operator = sign_in(Scope.OPERATE)
-    assert "End these sessions" not in page_of(operator, blocked)
+    assert "Terminate these sessions" not in page_of(operator, blocked)
     form = {"reason": "left open"}
     assert operator.post(address(blocked, "end-blockers"), form).status_code == 403

@@ -1,4 +1,4 @@
-"""Do the pages stand when their surroundings are others, or are missing?"""
+"""Tests of the pages with other layouts, without the admin, and with missing tables."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ backoffice.site_header = "The back office"
 
 
 class WithoutAdmin:
-    """Addresses of a project that mounts no admin."""
+    """URLs of a project that mounts no admin."""
 
     urlpatterns = (mounted,)
 
 
 class WithItsOwnAdmin:
-    """Addresses of a project that mounts another admin site than the default one."""
+    """URLs of a project that mounts another admin site than the default one."""
 
     urlpatterns = (mounted, path("office/", backoffice.urls))
 
 
 @contextmanager
 def renamed(table: str) -> Iterator[None]:
-    """Let a table be missing."""
+    """Make a table appear missing."""
     with connections["default"].cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME TO {table}_away")
         try:
@@ -47,7 +47,7 @@ def renamed(table: str) -> Iterator[None]:
 
 
 def test_the_pages_stand_in_the_admin_of_the_project(everyone_can: Client) -> None:
-    """Its header, its log-out, its colours."""
+    """Its header, its log-out, its colors."""
     text = everyone_can.get(DASHBOARD).content.decode()
     assert 'id="user-tools"' in text
     assert "admin/css/base.css" in text
@@ -67,7 +67,7 @@ def test_an_admin_site_of_ones_own_is_the_surroundings(
 def test_a_project_that_mounts_no_admin_has_pages_of_their_own(
     everyone_can: Client, settings: Any
 ) -> None:
-    """With the forms' tokens, and the login that the settings name."""
+    """With CSRF tokens, and the login URL of the settings."""
     settings.ROOT_URLCONF = WithoutAdmin
     settings.LOGIN_URL = "/sign-in/"
     text = everyone_can.get(DASHBOARD).content.decode()
@@ -78,7 +78,7 @@ def test_a_project_that_mounts_no_admin_has_pages_of_their_own(
 def test_a_form_works_where_there_is_no_admin(
     sign_in: SignIn, settings: Any, a_run: Callable[..., RunRecord]
 ) -> None:
-    """The CSRF token of a page of our own is good."""
+    """The CSRF token of such a page is valid."""
     settings.ROOT_URLCONF = WithoutAdmin
     client = sign_in(*Scope, csrf=True)
     page = f"/migrations/runs/{a_run().id}/"
@@ -91,7 +91,7 @@ def test_a_form_works_where_there_is_no_admin(
 def test_a_table_of_users_or_sessions_that_cannot_be_read_is_explained(
     everyone_can: Client, table: str
 ) -> None:
-    """503 with two ways to go on, and without a look at users or sessions."""
+    """503 with two ways to continue, and without reading users or sessions."""
     with renamed(table):
         answer = everyone_can.get(DASHBOARD)
     text = answer.content.decode()
@@ -104,14 +104,14 @@ def test_a_table_of_users_or_sessions_that_cannot_be_read_is_explained(
 def test_a_form_too_is_explained_when_nobody_can_be_recognised(
     everyone_can: Client,
 ) -> None:
-    """The button of a page that was read before."""
+    """The button of a page that was loaded before."""
     with renamed("auth_user"):
         answer = everyone_can.post(reverse("migration_route:apply"), {"fingerprint": "x"})
     assert answer.status_code == 503
 
 
 def broken_processor(request: Any) -> dict[str, Any]:
-    """Read from a table that has yet to be migrated, as a project's own may do."""
+    """Read from a table that is not migrated yet, as a project's processor may do."""
     with connections["default"].cursor() as cursor:
         cursor.execute("SELECT * FROM not_there_yet")
     return {}
@@ -120,7 +120,7 @@ def broken_processor(request: Any) -> dict[str, Any]:
 def test_a_context_processor_that_fails_does_not_take_the_page_with_it(
     everyone_can: Client, settings: Any
 ) -> None:
-    """The page is shown without its surroundings: it is needed most just then."""
+    """The page is shown without its layout: it is needed most in this situation."""
     (engine,) = settings.TEMPLATES
     processors = [*engine["OPTIONS"]["context_processors"], f"{__name__}.broken_processor"]
     settings.TEMPLATES = [{**engine, "OPTIONS": {"context_processors": processors}}]

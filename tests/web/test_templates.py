@@ -1,4 +1,4 @@
-"""Pages where the project's templates or static files are missing."""
+"""Tests of pages without the project's templates or static files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGES = ["", "runs/", "ledger/", "rehearsals/", "plan/"]
 
 
 def browser(sign_in: SignIn) -> Client:
-    """Return the browser of a member of staff with every right."""
+    """Return a client of a staff member with every right."""
     found = sign_in(*Scope)
     found.raise_request_exception = False
     return found
@@ -33,7 +33,7 @@ def browser(sign_in: SignIn) -> Client:
 def test_pages_without_templates_name_the_setting(
     sign_in: SignIn, settings: Any, name: str
 ) -> None:
-    """For people, for who comes with a permit, and for a wrong method; the check warns."""
+    """For users, for holders of a permit, and for a wrong method; the check warns."""
     staff = browser(sign_in)
     settings.TEMPLATES = TEMPLATES[name]
     stranger = Client(raise_request_exception=False)

@@ -1,4 +1,4 @@
-"""Do times and durations read well?"""
+"""Tests of how times and durations are displayed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 
 from migration_route.core.enums import RunState
 from migration_route.web.formatting import (
-    between,
-    duration,
-    moment,
-    offset,
+    elapsed_ms,
+    format_duration,
+    format_offset,
+    parse_optional_time,
+    readable,
     vendor_name,
-    words,
 )
 
 NINE = "2026-11-23T09:00:00.000000Z"
@@ -34,26 +34,26 @@ NINE = "2026-11-23T09:00:00.000000Z"
     ],
 )
 def test_a_duration_is_as_exact_as_it_is_short(milliseconds: int | None, text: str) -> None:
-    """Nobody reads the milliseconds of an hour."""
-    assert duration(milliseconds) == text
+    """The milliseconds of an hour are not shown."""
+    assert format_duration(milliseconds) == text
 
 
 def test_an_offset_is_never_negative() -> None:
     """The clocks of two hosts may differ."""
-    assert offset(NINE, "2026-11-23T09:00:01.240000Z") == "+1.24 s"
-    assert offset(NINE, "2026-11-23T08:59:59.000000Z") == "+0.00 s"
+    assert format_offset(NINE, "2026-11-23T09:00:01.240000Z") == "+1.24 s"
+    assert format_offset(NINE, "2026-11-23T08:59:59.000000Z") == "+0.00 s"
 
 
 def test_what_has_not_ended_has_no_duration() -> None:
-    """Nor has what has not begun."""
-    assert between(NINE, "2026-11-23T09:00:02.500000Z") == 2500
-    assert between(NINE, "") is None
-    assert between("", NINE) is None
-    assert moment("") is None
+    """Nor has one that has not started."""
+    assert elapsed_ms(NINE, "2026-11-23T09:00:02.500000Z") == 2500
+    assert elapsed_ms(NINE, "") is None
+    assert elapsed_ms("", NINE) is None
+    assert parse_optional_time("") is None
 
 
 def test_states_and_vendors_are_words() -> None:
-    """As a person would write them."""
-    assert words(RunState.AWAITING_APPROVAL) == "awaiting approval"
+    """As readable names."""
+    assert readable(RunState.AWAITING_APPROVAL) == "awaiting approval"
     assert vendor_name("postgresql") == "PostgreSQL"
     assert vendor_name("new_one") == "new one"

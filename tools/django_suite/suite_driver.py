@@ -1,9 +1,10 @@
-"""Run Django's `runtests.py` in this process, seen by our worker's instrumentation.
+"""Run Django's `runtests.py` in this process, inside the worker's instrumentation.
+
 
     suite_driver.py OUTPUT observed|alone ARGUMENTS OF runtests.py ...
 
-The working directory is the folder of `runtests.py`. What became of each test, and what
-the observer and an independent witness counted, is written to OUTPUT as JSON.
+The working directory is the folder of `runtests.py`. The result of each test, and the
+counts of the observer and of an independent witness, are written to OUTPUT as JSON.
 """
 
 from __future__ import annotations
@@ -25,13 +26,17 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 from migration_route.execution.worker.instrumentation import instrument, run_once
-from migration_route.execution.worker.operation_positions import Layout, Place, layout_of
+from migration_route.execution.worker.operation_positions import (
+    Layout,
+    OperationPosition,
+    layout_of,
+)
 
 METHODS = ("database_forwards", "database_backwards")
 
 
 class Counting:
-    """An observer that counts, and remembers the operations that it has seen."""
+    """An observer that counts events, and records the operations that it observes."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -40,55 +45,46 @@ class Counting:
     def step_starts(
         self, migration: Migration, state: ProjectState, *, backwards: bool
     ) -> None:
-        """Count."""
         del state, backwards
         self.counts["steps started"] += 1
         self.operations |= {id(operation): operation for operation in migration.operations}
 
     def step_finished(self, migration: Migration, duration_ms: int) -> None:
-        """Count."""
         del migration, duration_ms
         self.counts["steps finished"] += 1
 
     def operation_started(self, position: int | None, operation: Operation) -> None:
-        """Count."""
         del position, operation
         self.counts["operations started"] += 1
 
     def operation_finished(self, position: int | None, duration_ms: int) -> None:
-        """Count."""
         del position, duration_ms
         self.counts["operations finished"] += 1
 
-    def operation_begins(self, place: Place, operation: Operation) -> None:
-        """Count."""
+    def operation_begins(self, place: OperationPosition, operation: Operation) -> None:
         del place, operation
         self.counts["operations begun alone"] += 1
 
-    def operation_returns(self, place: Place, duration_ms: int) -> None:
-        """Count."""
+    def operation_returns(self, place: OperationPosition, duration_ms: int) -> None:
         del place, duration_ms
         self.counts["operations returned alone"] += 1
 
-    def step_ends(self, place: Place) -> None:
-        """Count."""
+    def step_ends(self, place: OperationPosition) -> None:
         del place
         self.counts["ends reached"] += 1
 
     def statement_starts(self, sql: str) -> None:
-        """Count."""
         del sql
         self.counts["statements started"] += 1
 
     def statement_finished(
         self, sql: str, duration_ms: int, error: Exception | None
     ) -> None:
-        """Count."""
         del sql, duration_ms
         self.counts["statements failed" if error else "statements finished"] += 1
 
     def left_behind(self) -> int:
-        """Count the operations that still carry a wrapper."""
+        """Count the operations that are still wrapped."""
         return sum(
             getattr(vars(operation).get(method), "__wrapped__", None) is not None
             for operation in self.operations.values()
@@ -97,13 +93,14 @@ class Counting:
 
 
 def as_written(migration: Migration) -> Layout:
-    """Return the layout of a migration that a test has made in memory: nothing is added."""
+    """Return the layout of a migration that a test has created in memory: nothing is
+    added."""
     return layout_of(migration.operations, migration.operations)
 
 
 @contextmanager
 def witnessed(counts: Counter[str]) -> Iterator[None]:
-    """Count the steps of every executor without the help of what is being tested."""
+    """Count the steps of every executor independently of the instrumentation under test."""
     names = ("apply_migration", "unapply_migration")
     usual = {name: getattr(MigrationExecutor, name) for name in names}
 
@@ -131,10 +128,10 @@ def witnessed(counts: Counter[str]) -> Iterator[None]:
 
 
 def main() -> None:
-    """Run the suite; ends with the exit code of `runtests.py`."""
+    """Run the suite; end with the exit code of `runtests.py`."""
     output, way, *arguments = sys.argv[1:]
     sys.argv = ["runtests.py", *arguments]
-    sys.path[0] = str(Path.cwd())  # where `runtests.py` would have it
+    sys.path[0] = str(Path.cwd())  # where `runtests.py` expects it
     sys.path.append(str(Path(__file__).parent))
     counting, seen = Counting(), Counter[str]()
     before = vars(MigrationExecutor).copy()

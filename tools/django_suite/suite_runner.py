@@ -1,4 +1,4 @@
-"""Django's test runner, which also tells what became of each test."""
+"""Django's test runner, which also records the result of each test."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ OUTCOMES: dict[str, str] = {}
 
 
 class TellingRunner(DiscoverRunner):
-    """Runs the suite and leaves `OUTCOMES` behind."""
+    """Runs the suite and stores its results in `OUTCOMES`."""
 
     def run_suite(self, suite: Any, **kwargs: Any) -> Any:
-        """Run the suite."""
         OUTCOMES.update({test.id(): "passed" for test in suite})
         result = super().run_suite(suite, **kwargs)
         told = {

@@ -1,4 +1,4 @@
-"""The settings for Django's own tests; the tool says which databases."""
+"""Settings for Django's own tests; `tools/run-django-suite` selects the databases."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ TEST_RUNNER = "suite_runner.TellingRunner"
 if any(entry["ENGINE"].endswith("mysql") for entry in DATABASES.values()):
     import pymysql
 
-    pymysql.version_info = (2, 2, 8, "final", 0)  # Django asks for mysqlclient's
+    pymysql.version_info = (2, 2, 8, "final", 0)  # Django requires mysqlclient's name
     pymysql.install_as_MySQLdb()

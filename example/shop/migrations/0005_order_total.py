@@ -6,12 +6,12 @@ from decimal import Decimal
 from django.db import migrations, models
 
 BATCH = 500
-# So that there is something to watch: a demo has fewer orders than a shop.
+# Makes the run long enough to watch: a demo has fewer orders than a shop.
 PAUSE = 0.4
 
 
 def fill_totals(apps, schema_editor):
-    """Write down what each order has cost."""
+    """Store the total of each order."""
     Order = apps.get_model("shop", "Order")
     orders = Order.objects.using(schema_editor.connection.alias).order_by("pk")
     count = orders.count()

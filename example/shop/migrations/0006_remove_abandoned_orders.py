@@ -4,7 +4,7 @@ from django.db import migrations
 
 
 def remove_abandoned(apps, schema_editor):
-    """Remove the orders that nobody will ever pay, in batches that lock for a moment."""
+    """Delete the orders that were never paid, in batches that each hold locks briefly."""
     Order = apps.get_model("shop", "Order")
     orders = Order.objects.using(schema_editor.connection.alias)
     removed = 0
@@ -18,6 +18,6 @@ class Migration(migrations.Migration):
     atomic = False
     dependencies = [("shop", "0005_order_total")]
     operations = [
-        # No way back: what was removed is gone.
+        # Irreversible: the deleted rows cannot be restored.
         migrations.RunPython(remove_abandoned),
     ]

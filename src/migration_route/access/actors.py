@@ -1,11 +1,4 @@
-"""Who asks?
-
-Why may a machine not in, besides what every caller may be told?
-
-What has the project given to a person, and on which databases?
-
-May they?
-"""
+"""Actors, the permissions that they have on each database, and the check of them."""
 
 from __future__ import annotations
 
@@ -19,7 +12,7 @@ from typing import Any
 from migration_route.access.permits import ApplyPermit
 from migration_route.conf import route_settings
 from migration_route.conf.databases import Target, all_aliases, find_target
-from migration_route.core.enums import PEOPLE_ONLY, ActorKind, Scope
+from migration_route.core.enums import USER_ONLY_SCOPES, ActorKind, Scope
 from migration_route.core.errors import Forbidden, RouteError, Unauthenticated
 from migration_route.core.values import ActorRef
 
@@ -36,14 +29,14 @@ def _everything(permission: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """What a machine has shown, so that the ledger can name it: never a secret."""
+    """The identification of a machine's credential for the ledger; never a secret."""
 
     id: str  # of a token, the first digits of the digest of its secret
-    is_old: bool = False  # the secret that another one is to take the place of
+    is_old: bool = False  # the previous secret, which another one replaces
     claims: Mapping[str, str] = field(default_factory=dict)  # of an identity token
 
     def facts(self) -> dict[str, Any]:
-        """Return what the ledger tells of it."""
+        """Return the facts for the ledger."""
         facts: dict[str, Any] = {"id": self.id}
         if self.is_old:
             facts["is_old"] = True
@@ -54,42 +47,42 @@ class Credential:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who asks, from where, and what they were given the right to do."""
+    """The user or machine that makes a request, its address and its permissions."""
 
     kind: ActorKind
     name: str = ""
-    key: str = ""  # what stays when the name changes: a primary key, an account of a host
+    key: str = ""  # survives a rename: a primary key, or an account of a host
     address: str = ""
     scopes: frozenset[Scope] = frozenset()
-    databases: frozenset[str] | None = None  # None: every database
-    # What they may do besides, on single databases only, by alias.
+    databases: frozenset[str] | None = None  # None: all databases
+    # Further scopes on single databases, by alias.
     scopes_on: Mapping[str, frozenset[Scope]] = field(default_factory=dict, hash=False)
-    flaw: RouteError | None = None  # why they are not who they say, if so
-    # Have they a permission of the project, such as "shop.approve_migrations"?
+    flaw: RouteError | None = None  # why the request is refused; None: it is not
+    # Whether the actor has a permission of the project, such as "shop.approve_migrations".
     holds: Callable[[str], bool] = field(default=_nothing, repr=False, compare=False)
     credential: Credential | None = None  # of a machine
-    permit: ApplyPermit | None = None  # the right to one plan that came along
+    permit: ApplyPermit | None = None  # the permit of the request
 
     @property
     def identity(self) -> ActorRef:
-        """Return who this is, as runs and approvals record it."""
+        """The identity that runs and approvals record."""
         return ActorRef(kind=self.kind, name=self.name, key=self.key)
 
     @property
     def credential_facts(self) -> dict[str, Any]:
-        """Return what the ledger tells of the credential; empty without one."""
+        """The facts about the credential for the ledger; empty without one."""
         return self.credential.facts() if self.credential else {}
 
 
 def shell_actor() -> Actor:
-    """Return the actor of `manage.py`: who has a shell and the settings has every right.
+    """Return the actor of `manage.py`, which has every permission.
 
-    The account is that of the process. No variable of the environment decides it, and the
-    host is no part of its key: an account is the same person on every host.
+    The account is that of the process, never from an environment variable. The host is not
+    part of the key: an account is the same user on every host.
     """
     try:
         account = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user without a name
+    except KeyError:  # a user of a container without a name
         account = str(os.getuid())
     return Actor(
         kind=ActorKind.COMMAND,
@@ -101,75 +94,77 @@ def shell_actor() -> Actor:
 
 
 class IssuerUnavailable(Unauthenticated):
-    """The keys that identity tokens are checked with cannot be had."""
+    """The keys to verify identity tokens are unavailable."""
 
     code = "issuer_unavailable"
     http_status = 503
     exit_code = 8
-    hint = "Ask again later, or use a token of the settings."
+    hint = "Retry later, or use a token from TOKENS."
 
 
 class WrongNetwork(Forbidden):
-    """Nobody may do this from this address."""
+    """This is not allowed from this address."""
 
-    hint = "NETWORKS, or the token's own networks, name the addresses that may."
+    hint = "Use an address that NETWORKS and the token's own networks allow."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grants:
-    """The rights of a person."""
+    """The permissions of a user."""
 
-    scopes: frozenset[Scope]  # on every database that they may touch
-    scopes_on: Mapping[str, frozenset[Scope]]  # more of them, on single databases
-    databases: frozenset[str] | None  # that they may touch; None: every one
+    scopes: frozenset[Scope]  # on every database in `databases`
+    scopes_on: Mapping[str, frozenset[Scope]]  # further ones on single databases
+    databases: frozenset[str] | None  # that the user can access; None: all
 
 
-def granted_to(user: Any) -> Grants:
-    """Return what a member of staff may do. Raises `DatabaseError`.
+def grants_of(user: Any) -> Grants:
+    """Return the permissions of a staff user. Raises `DatabaseError`.
 
-    A back end that decides for objects is asked about each database as well, by a
-    `Target`; Django's own says nothing about objects.
+    A backend with object permissions is also queried for each database, as a `Target`;
+    Django's own backend has no object permissions.
     """
-    scopes = frozenset(scope for scope in Scope if user.has_perm(permission_of(scope)))
+    scopes = frozenset(scope for scope in Scope if user.has_perm(permission_for(scope)))
     targets = [find_target(alias) for alias in all_aliases()]
-    on = {target.alias: _on(user, target, scopes) for target in targets}
+    scopes_on = {target.alias: _object_scopes(user, target, scopes) for target in targets}
     return Grants(
         scopes=scopes,
-        scopes_on={alias: found for alias, found in on.items() if found},
+        scopes_on={alias: more for alias, more in scopes_on.items() if more},
         databases=databases_of(user),
     )
 
 
-def _on(user: Any, target: Target, scopes: frozenset[Scope]) -> frozenset[Scope]:
+def _object_scopes(user: Any, target: Target, scopes: frozenset[Scope]) -> frozenset[Scope]:
     return frozenset(
         scope
         for scope in Scope
-        if scope not in scopes and user.has_perm(permission_of(scope), target)
+        if scope not in scopes and user.has_perm(permission_for(scope), target)
     )
 
 
 def databases_of(user: Any) -> frozenset[str] | None:
-    """Return the databases that the groups of `DATABASES` let the user touch."""
-    kept = {
-        alias: found.groups
-        for alias, found in route_settings().databases.items()
-        if found.groups is not None
+    """Return the databases that `groups` in `DATABASES` let the user access; None: all."""
+    restricted = {
+        alias: options.groups
+        for alias, options in route_settings().databases.items()
+        if options.groups is not None
     }
-    if not kept or getattr(user, "is_superuser", False):
+    if not restricted or getattr(user, "is_superuser", False):
         return None
     groups = getattr(user, "groups", None)
     names = frozenset(() if groups is None else groups.values_list("name", flat=True))
     return frozenset(
-        alias for alias in all_aliases() if alias not in kept or kept[alias] & names
+        alias
+        for alias in all_aliases()
+        if alias not in restricted or restricted[alias] & names
     )
 
 
-def permission_of(scope: Scope) -> str:
-    """Return the permission that gives a person this right."""
+def permission_for(scope: Scope) -> str:
+    """Return the Django permission for a scope."""
     return f"migration_route.{'view_run' if scope is Scope.READ else scope.value}"
 
 
-# Whoever may do something to a plan may read it, and watch what becomes of it.
+# A scope that acts on a plan or a run includes the scopes to read them.
 _IMPLIED: dict[Scope, frozenset[Scope]] = {
     Scope.READ: frozenset(),
     Scope.PLAN: frozenset({Scope.READ}),
@@ -186,35 +181,32 @@ _IMPLIED: dict[Scope, frozenset[Scope]] = {
 _MACHINES = frozenset({ActorKind.TOKEN, ActorKind.PERMIT})
 
 
-def rights_of(actor: Actor, database: str | None = None) -> frozenset[Scope]:
-    """Return what the actor may do on a database, or, where none is named, on any of
-    those that they may touch."""
+def scopes_of(actor: Actor, database: str | None = None) -> frozenset[Scope]:
+    """Return the scopes of the actor on a database, or without one on any database."""
     on = actor.scopes_on
-    more = on.values() if database is None else [on.get(database, frozenset())]
-    granted = actor.scopes.union(*more)
-    rights = granted.union(*(_IMPLIED[scope] for scope in granted))
-    return rights - PEOPLE_ONLY if actor.kind in _MACHINES else rights
+    further = on.values() if database is None else [on.get(database, frozenset())]
+    granted = actor.scopes.union(*further)
+    scopes = granted.union(*(_IMPLIED[scope] for scope in granted))
+    return scopes - USER_ONLY_SCOPES if actor.kind in _MACHINES else scopes
 
 
 def may(actor: Actor, scope: Scope, database: str | None = None) -> bool:
-    """Tell whether the actor may do this, on this database where one is named."""
-    if actor.flaw is not None or scope not in rights_of(actor, database):
+    """Whether the actor has the scope, on the database if one is named."""
+    if actor.flaw is not None or scope not in scopes_of(actor, database):
         return False
     return database is None or actor.databases is None or database in actor.databases
 
 
 def readable(actor: Actor, aliases: Iterable[str]) -> frozenset[str] | None:
-    """Return the databases that the actor may read, of these; None: no limit is set."""
-    if Scope.READ in rights_of(replace(actor, scopes_on={})):
+    """Return which of these databases the actor may read; None: no restriction."""
+    if Scope.READ in scopes_of(replace(actor, scopes_on={})):
         return actor.databases
     return frozenset(alias for alias in aliases if may(actor, Scope.READ, alias))
 
 
 def authorise(actor: Actor, *scopes: Scope, database: str | None = None) -> None:
-    """Let the actor pass who may do all of this.
-
-    Raises `Unauthenticated` or `Forbidden`, which name what is missing.
-    """
+    """Raise `Unauthenticated` or `Forbidden`, naming what is missing, unless the actor has
+    all the scopes."""
     if actor.flaw is not None:
         raise actor.flaw
     if actor.kind is ActorKind.ANONYMOUS:
@@ -222,9 +214,10 @@ def authorise(actor: Actor, *scopes: Scope, database: str | None = None) -> None
     for scope in scopes:
         if may(actor, scope, database):
             continue
-        if scope in rights_of(actor, database):
-            raise Forbidden(f"{actor.name!r} may not touch the database {database!r}.")
-        where = f" on the database {database!r}" if scope in rights_of(actor) else ""
+        if scope in scopes_of(actor, database):
+            raise Forbidden(f"{actor.name!r} has no access to the database {database!r}.")
+        where = f" on the database {database!r}" if scope in scopes_of(actor) else ""
         raise Forbidden(
-            f"{actor.name!r} lacks the right {scope.value!r}{where}.", needs=scope.value
+            f"{actor.name!r} lacks the permission {scope.value!r}{where}.",
+            needs=scope.value,
         )

@@ -1,8 +1,6 @@
-"""Who is behind this HTTP request?
+"""Authenticates an HTTP request by its token, its permit or its session.
 
-Who comes with a permit, and for what is it good? No table is touched.
-
-Is this token one of those in the settings? No table is touched.
+Tokens, permits and identity tokens are checked without any table.
 """
 
 from __future__ import annotations
@@ -16,25 +14,27 @@ from django.http import HttpRequest
 
 from migration_route.access.actors import Actor, Credential
 from migration_route.access.isolation import reading_a_form
-from migration_route.access.networks import client_address, network_flaw
+from migration_route.access.networks import client_address, network_error
 from migration_route.access.oidc import authenticate_jwt, is_jwt
-from migration_route.access.permits import LONGEST, PREFIX, is_expired, read_permit
+from migration_route.access.permits import MAX_LENGTH, PREFIX, is_expired, read_permit
 from migration_route.access.sessions import SAFE_METHODS, authenticate_session
 from migration_route.conf import Token, route_settings
 from migration_route.core.credentials import digest_of, id_of
 from migration_route.core.enums import ActorKind, Scope
 from migration_route.core.errors import RouteError, Unauthenticated
 
-_HINT = "'manage.py migration_route permit FINGERPRINT' on a host makes one."
+_HINT = "Create a permit with 'manage.py migration_route permit FINGERPRINT' on a host."
 
 
 def authenticate_permit(text: str, *, address: str) -> Actor:
-    """Return the actor who has brought a permit: they read its database, and carry out
-    its plan. One that is not good has a flaw."""
+    """Return the actor of a permit, who may read its database and apply its plan.
+
+    The actor of an invalid permit has a flaw.
+    """
     if not route_settings().permits:
-        return _flawed(address, Unauthenticated("Permits are switched off here."))
-    if len(text) > LONGEST:
-        return _flawed(address, Unauthenticated("This is no permit.", hint=_HINT))
+        return _flawed(address, Unauthenticated("Permits are disabled."))
+    if len(text) > MAX_LENGTH:
+        return _flawed(address, Unauthenticated("This is not a permit.", hint=_HINT))
     try:
         permit = read_permit(text)
     except Unauthenticated as error:
@@ -42,7 +42,7 @@ def authenticate_permit(text: str, *, address: str) -> Actor:
     credential = Credential(id=permit.id)
     flaw = None
     if is_expired(permit):
-        flaw = Unauthenticated(f"This permit has expired: {permit.expires}.", hint=_HINT)
+        flaw = Unauthenticated(f"This permit expired at {permit.expires}.", hint=_HINT)
     return Actor(
         kind=ActorKind.PERMIT,
         name=permit.issued_by,
@@ -59,14 +59,14 @@ def _flawed(address: str, flaw: RouteError) -> Actor:
     return Actor(kind=ActorKind.PERMIT, address=address, flaw=flaw)
 
 
-_MADE_HERE = re.compile(r"mrt_[A-Za-z0-9_-]{43}")
+_OWN_FORMAT = re.compile(r"mrt_[A-Za-z0-9_-]{43}")
 
 
 def authenticate_token(secret: str, *, address: str) -> Actor | None:
-    """Return the actor behind a token of the settings, or None where it is none of them;
-    one that is expired or revoked has a flaw.
+    """Return the actor of a token of the settings; None if the token is not in them.
 
-    Every digest of every entry is compared, each in constant time.
+    The actor of an expired or revoked token has a flaw. Every digest of every entry is
+    compared, each in constant time.
     """
     presented = digest_of(secret)
     found: Token | None = None
@@ -79,33 +79,42 @@ def authenticate_token(secret: str, *, address: str) -> Actor | None:
         return None
     credential = Credential(id=id_of(presented), is_old=is_old)
     if found.revoked:
-        return flawed(f"The token {found.name!r} was revoked.", address, found, credential)
+        return invalid_token_actor(
+            f"The token {found.name!r} was revoked.", address, found, credential
+        )
     if found.expires is not None and datetime.now(UTC).date() >= found.expires:
-        return flawed(f"The token {found.name!r} has expired.", address, found, credential)
+        return invalid_token_actor(
+            f"The token {found.name!r} has expired.", address, found, credential
+        )
     return Actor(
         kind=ActorKind.TOKEN,
         name=found.name,
         address=address,
         scopes=found.scopes,
         databases=found.databases,
-        flaw=network_flaw(address, changes=False, own=found.networks),
+        flaw=network_error(address, changes=False, own=found.networks),
         credential=credential,
     )
 
 
 def unknown_token(secret: str, *, address: str) -> Actor:
-    """Return the actor whose token is not known here. If it looks like one that the route
-    has made, its id is: an earlier line of the ledger may name whose it was."""
-    is_ours = _MADE_HERE.fullmatch(secret) is not None
-    credential = Credential(id=id_of(digest_of(secret))) if is_ours else None
-    return flawed("This token is not known here.", address, None, credential)
+    """Return the flawed actor of an unknown token.
+
+    If the token has the format of `token new`, its id is included: an earlier entry of the
+    ledger may name its owner.
+    """
+    has_own_format = _OWN_FORMAT.fullmatch(secret) is not None
+    credential = Credential(id=id_of(digest_of(secret))) if has_own_format else None
+    return invalid_token_actor("This token is unknown.", address, None, credential)
 
 
-def flawed(
+def invalid_token_actor(
     message: str, address: str, token: Token | None, credential: Credential | None
 ) -> Actor:
-    """Return an actor who has come with a token that is not good."""
-    flaw = Unauthenticated(message, hint="'manage.py migration_route token new' makes one.")
+    """Return the actor of an invalid token."""
+    flaw = Unauthenticated(
+        message, hint="Create a token with 'manage.py migration_route token new'."
+    )
     return Actor(
         kind=ActorKind.TOKEN,
         name=token.name if token else "",
@@ -121,34 +130,36 @@ _MAX_SIGNED = 8192  # of a permit, or of an identity token
 
 
 def authenticate(request: HttpRequest) -> Actor:
-    """Return the actor of a request: by its token if it brings one, else by its session.
+    """Return the actor of a request, by its token if it has one, else by its session.
 
-    A token, a permit or an identity token decides alone: no user, session or table is
-    looked at. Who calls from a network that may not has a flaw, whoever it is.
+    A token, a permit or an identity token is sufficient: no user, session or table is
+    read. An actor from a network that is not allowed has a flaw.
     """
     address = client_address(request.META)
     authorization = request.headers.get("Authorization", "")
     if authorization:
-        actor = _find_machine(authorization, address)
-    elif flaw := network_flaw(address, changes=_changes(request)):
-        # Nobody's session is looked up for an address that may not call.
+        actor = _authenticate_header(authorization, address)
+    elif flaw := network_error(address, changes=_changes(request)):
+        # No session is loaded for an address that is not allowed.
         return Actor(kind=ActorKind.ANONYMOUS, address=address, flaw=flaw)
     else:
         return authenticate_session(request, address=address)
-    return _in_its_network(request, actor)
+    return _with_network_check(request, actor)
 
 
 def authenticate_permit_form(request: HttpRequest, text: str) -> Actor:
-    """Return the actor of a form that brings a permit: neither session nor CSRF token is
-    looked at, because the permit itself shows that the form was meant."""
+    """Return the actor of a form with a permit.
+
+    Neither the session nor a CSRF token is checked: the permit proves the intent.
+    """
     address = client_address(request.META)
-    return _in_its_network(request, authenticate_permit(text, address=address))
+    return _with_network_check(request, authenticate_permit(text, address=address))
 
 
 def permit_in_form(request: HttpRequest) -> str:
-    """Return the permit that a form brings; "" where none does. Raises `InvalidRequest`.
+    """Return the permit of a form; "" if there is none. Raises `InvalidRequest`.
 
-    With an Authorization header, a form is not looked at.
+    A form is ignored when the request has an Authorization header.
     """
     if "Authorization" in request.headers or request.content_type not in _FORMS:
         return ""
@@ -156,7 +167,7 @@ def permit_in_form(request: HttpRequest) -> str:
         return request.POST.get("permit", "").strip()
 
 
-def _find_machine(authorization: str, address: str) -> Actor:
+def _authenticate_header(authorization: str, address: str) -> Actor:
     scheme, _, secret = authorization.partition(" ")
     secret = secret.strip()
     if scheme.lower() == "bearer" and secret:
@@ -171,10 +182,12 @@ def _find_machine(authorization: str, address: str) -> Actor:
     return Actor(kind=ActorKind.ANONYMOUS, address=address, flaw=flaw)
 
 
-def _in_its_network(request: HttpRequest, actor: Actor) -> Actor:
-    """Return the actor with the flaw that they call from elsewhere, if they do: whether a
-    token is good is not told there."""
-    flaw = network_flaw(actor.address, changes=_changes(request))
+def _with_network_check(request: HttpRequest, actor: Actor) -> Actor:
+    """Return the actor with a flaw if its address is not allowed.
+
+    The flaw replaces that of the token: such an address does not learn whether it is valid.
+    """
+    flaw = network_error(actor.address, changes=_changes(request))
     return replace(actor, flaw=flaw) if flaw else actor
 
 

@@ -1,7 +1,4 @@
-"""What does Django decide for every view that the route decides for itself?
-
-What if a form that somebody has sent cannot be read?
-"""
+"""Isolates views from project-wide transactions, login redirects and CSRF checks."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ from migration_route.core.errors import InvalidRequest
 
 @contextmanager
 def reading_a_form() -> Iterator[None]:
-    """Raise `InvalidRequest` where what is read in the block is no form, is larger than
-    the project takes, or breaks off."""
+    """Raise `InvalidRequest` if the form that the block reads is malformed, too large for
+    the project's limits, or incomplete."""
     try:
         yield
     except (
@@ -37,9 +34,11 @@ View = Callable[..., HttpResponseBase]
 
 
 def isolated_view(view: View) -> View:
-    """Return the view as one with no request transaction on any database, no login
-    redirect, and no CSRF check before the actor is known: a token needs none, and
-    `access.sessions` checks it for a session."""
+    """Return the view without a request transaction on any database, a login redirect, and
+    a CSRF check before the actor is known.
+
+    A token needs no CSRF check; `access.sessions` makes it for a session.
+    """
     for alias in connections.settings:
         view = transaction.non_atomic_requests(using=alias)(view)
     return csrf_exempt(login_not_required(view))
@@ -47,8 +46,11 @@ def isolated_view(view: View) -> View:
 
 @contextmanager
 def savepoints() -> Iterator[None]:
-    """Let a query of the block fail without spoiling a transaction that surrounds it, as
-    some middleware opens one: PostgreSQL would refuse whatever comes after."""
+    """Protect surrounding transactions from failed queries in the block.
+
+    Some middleware opens a transaction; after a failed query, PostgreSQL would refuse
+    every later query in it.
+    """
     with ExitStack() as savepoints:
         for connection in connections.all(initialized_only=True):
             if connection.in_atomic_block:

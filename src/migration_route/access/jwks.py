@@ -1,7 +1,4 @@
-"""With which key was this token signed? Keys are kept, and had anew when that is due.
-
-How are the keys of an issuer had from its server? Bounded in time and in size.
-"""
+"""Fetches and caches the keys of issuers; each fetch is limited in time and in size."""
 
 from __future__ import annotations
 
@@ -27,33 +24,39 @@ import msgspec
 from migration_route.access.actors import IssuerUnavailable
 from migration_route.conf.oidc import Issuer, may_be_fetched
 
-LONGEST = 4.0
-"""Seconds for one answer, from the first byte that is sent to the last that comes."""
+FETCH_TIMEOUT = 4.0
+"""Seconds for one response, from the first byte sent to the last byte received."""
 
-LARGEST = 256 * 1024
-_PIECE = 16 * 1024
+MAX_RESPONSE_BYTES = 256 * 1024
+"""Maximum size of a response in bytes."""
+
+_CHUNK = 16 * 1024
 
 
 class JwksFetchError(Exception):
-    """The keys were not had; the message says why, for the log of the server."""
+    """Fetching the keys failed; the message is for the server log."""
 
 
 def fetch_keys(issuer: Issuer) -> dict[str, Any]:
-    """Return the set of keys of an issuer. Raises `NotHad`.
+    """Return the key set of an issuer. Raises `JwksFetchError`.
 
-    Its address stands in the settings, or in the issuer's discovery document (OpenID
-    Connect Discovery 1.0, 4), which has to name the issuer by the very same address.
+    Its address is in the settings or in the issuer's discovery document (OpenID Connect
+    Discovery 1.0, section 4), whose `issuer` must be identical to the configured address.
     """
     if issuer.jwks_uri is not None:
         return _fetch(issuer.jwks_uri)
-    described = _fetch(f"{issuer.issuer.rstrip('/')}/.well-known/openid-configuration")
-    if described.get("issuer") != issuer.issuer:
-        raise JwksFetchError(f"{issuer.issuer} describes itself by another name")
-    address = described.get("jwks_uri")
+    discovery = _fetch(f"{issuer.issuer.rstrip('/')}/.well-known/openid-configuration")
+    if discovery.get("issuer") != issuer.issuer:
+        raise JwksFetchError(
+            f"{issuer.issuer}: the discovery document names another issuer"
+        )
+    address = discovery.get("jwks_uri")
     if not isinstance(address, str) or not may_be_fetched(
         address, insecure=issuer.insecure
     ):
-        raise JwksFetchError(f"{issuer.issuer} names no https address for its keys")
+        raise JwksFetchError(
+            f"{issuer.issuer}: the discovery document names no https address of its keys"
+        )
     return _fetch(address)
 
 
@@ -63,46 +66,48 @@ def _fetch(address: str) -> dict[str, Any]:
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise JwksFetchError(f"{address}: {type(error).__name__}: {error}") from error
     try:
-        found = msgspec.json.decode(content)
+        document = msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise JwksFetchError(f"{address}: this is no JSON") from error
-    if not isinstance(found, dict):
-        raise JwksFetchError(f"{address}: this is no JSON object")
-    return found
+        raise JwksFetchError(f"{address}: the response is not JSON") from error
+    if not isinstance(document, dict):
+        raise JwksFetchError(f"{address}: the response is not a JSON object")
+    return document
 
 
 def _read(address: str) -> bytes:
-    deadline = time.monotonic() + LONGEST
+    deadline = time.monotonic() + FETCH_TIMEOUT
     sockets: list[socket.socket] = []
-    request = Request(  # noqa: S310 - `may_be_fetched` has looked at its scheme
+    request = Request(  # noqa: S310 - `may_be_fetched` has checked the scheme
         address, headers={"Accept": "application/json"}
     )
     with (
-        _ended_at(deadline, sockets),
-        _opener(sockets).open(request, timeout=LONGEST) as answer,
+        _closed_at(deadline, sockets),
+        _opener(sockets).open(request, timeout=FETCH_TIMEOUT) as response,
     ):
         content = b""
-        while piece := answer.read(_PIECE):
-            content += piece
-            if len(content) > LARGEST:
-                raise JwksFetchError(f"{address}: more than {LARGEST} bytes")
+        while chunk := response.read(_CHUNK):
+            content += chunk
+            if len(content) > MAX_RESPONSE_BYTES:
+                raise JwksFetchError(f"{address}: more than {MAX_RESPONSE_BYTES} bytes")
         if time.monotonic() > deadline:
-            raise JwksFetchError(f"{address}: not within {LONGEST:g} s")
+            raise JwksFetchError(f"{address}: no complete response in {FETCH_TIMEOUT:g} s")
         return content
 
 
 @contextmanager
-def _ended_at(deadline: float, sockets: list[socket.socket]) -> Iterator[None]:
-    """End the connections at a time: a server that sends a byte now and then never
-    exceeds the timeout of a socket."""
+def _closed_at(deadline: float, sockets: list[socket.socket]) -> Iterator[None]:
+    """Shut the connections down at a deadline.
 
-    def end() -> None:
-        for one in sockets:
+    A server that keeps sending single bytes never exceeds the timeout of a socket.
+    """
+
+    def shut_down() -> None:
+        for connection in sockets:
             with suppress(OSError):
                 # Below TLS: another thread may be reading through it.
-                socket.socket.shutdown(one, socket.SHUT_RDWR)
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
-    timer = threading.Timer(max(deadline - time.monotonic(), 0), end)
+    timer = threading.Timer(max(deadline - time.monotonic(), 0), shut_down)
     timer.daemon = True
     timer.start()
     try:
@@ -112,15 +117,14 @@ def _ended_at(deadline: float, sockets: list[socket.socket]) -> Iterator[None]:
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """An issuer's keys are where it says: nowhere else, and never behind http."""
+    """Refuses redirects: they could lead to another host, or to http."""
 
-    def redirect_request(self, *arguments: Any, **words: Any) -> None:
-        del arguments, words
+    def redirect_request(self, *arguments: Any, **keywords: Any) -> None:
+        del arguments, keywords
 
 
 def _opener(sockets: list[socket.socket]) -> OpenerDirector:
-    """Return an opener that remembers its sockets; a proxy of the environment is asked as
-    everywhere."""
+    """Return an opener that collects its sockets, and uses proxies of the environment."""
 
     class PlainConnection(http.client.HTTPConnection):
         def connect(self) -> None:
@@ -145,25 +149,25 @@ def _opener(sockets: list[socket.socket]) -> OpenerDirector:
 
 logger = logging.getLogger("migration_route.access")
 
-FRESH = 60 * 60.0
-"""Seconds for which keys are taken as they are."""
+FRESH_SECONDS = 60 * 60.0
+"""Seconds for which cached keys are used without a fetch."""
 
-STALE = 24 * 60 * 60.0
-"""Seconds for which keys are taken while their issuer does not answer."""
+STALE_SECONDS = 24 * 60 * 60.0
+"""Seconds for which cached keys are used while their issuer is unavailable."""
 
-PAUSE = 60.0
-"""Seconds between two attempts to have the keys of one issuer: anybody can send a token
-that names a key which nobody knows."""
+REFETCH_SECONDS = 60.0
+"""Seconds between two fetches from one issuer: anyone can send a token with an unknown
+key."""
 
 _SMALLEST_RSA = 2048  # bits (RFC 7518, 3.3)
 
 
 class UnknownKey(Exception):
-    """The issuer has no key of this name."""
+    """The issuer has no key with this id."""
 
 
 class JwksCache:
-    """The keys of one issuer."""
+    """The cached keys of one issuer."""
 
     def __init__(
         self,
@@ -176,7 +180,7 @@ class JwksCache:
         self._clock = clock
         self._fetching = threading.Lock()
         self._keys: dict[str, Any] = {}
-        self._had_at: float | None = None
+        self._fetched_at: float | None = None
         self._tried_at: float | None = None
         if issuer.jwks is not None:
             try:
@@ -185,77 +189,86 @@ class JwksCache:
                 logger.warning("OIDC: %s", error)
 
     def find(self, name: str) -> Any:
-        """Return the key of this name. Raises `UnknownKey` and `IssuerUnavailable`."""
+        """Return the key with this id. Raises `UnknownKey` and `IssuerUnavailable`."""
         if self.issuer.jwks is None and not (self._is_fresh() and name in self._keys):
-            self._have_anew(name)
+            self._refresh(name)
         if name in self._keys and (self.issuer.jwks is not None or self._is_usable()):
             return self._keys[name]
         if self.issuer.jwks is None and not self._is_usable():
             raise IssuerUnavailable(
-                f"The keys of {self.issuer.issuer} cannot be had, and none are known that "
-                "are young enough."
+                f"The keys of {self.issuer.issuer} cannot be fetched, and no recent ones "
+                "are cached."
             )
         raise UnknownKey
 
     def _age(self) -> float:
-        return float("inf") if self._had_at is None else self._clock() - self._had_at
+        return (
+            float("inf") if self._fetched_at is None else self._clock() - self._fetched_at
+        )
 
     def _is_fresh(self) -> bool:
-        return self._age() <= FRESH
+        return self._age() <= FRESH_SECONDS
 
     def _is_usable(self) -> bool:
-        return self._age() <= STALE
+        return self._age() <= STALE_SECONDS
 
     def _is_due(self) -> bool:
-        return self._tried_at is None or self._clock() - self._tried_at >= PAUSE
+        return self._tried_at is None or self._clock() - self._tried_at >= REFETCH_SECONDS
 
-    def _have_anew(self, name: str) -> None:
-        """Have the keys, if that is due; one thread at a time, and who can do with what is
-        known does not wait for it."""
+    def _refresh(self, name: str) -> None:
+        """Fetch the keys if that is due, in one thread at a time.
+
+        Other threads wait only if the cached keys are not sufficient.
+        """
         if not self._is_due() and not self._fetching.locked():
             return
-        can_do = self._is_usable() and name in self._keys
-        if not self._fetching.acquire(timeout=0 if can_do else 2 * LONGEST):
+        is_sufficient = self._is_usable() and name in self._keys
+        if not self._fetching.acquire(timeout=0 if is_sufficient else 2 * FETCH_TIMEOUT):
             return
         try:
             if not self._is_due():
-                return  # another thread has had them meanwhile
+                return  # another thread has fetched them meanwhile
             self._tried_at = self._clock()
             self._keys = usable_keys(self._fetch(self.issuer), self.issuer)
-            self._had_at = self._clock()
+            self._fetched_at = self._clock()
         except JwksFetchError as error:
-            logger.warning("The keys of %s were not had: %s", self.issuer.issuer, error)
+            logger.warning("Fetching the keys of %s failed: %s", self.issuer.issuer, error)
         finally:
             self._fetching.release()
 
 
 def usable_keys(found: Mapping[str, Any], issuer: Issuer) -> dict[str, Any]:
-    """Return the keys that a signature can be checked with, by name; each knows its
-    algorithm. Raises `NotHad` where there is none."""
+    """Return the keys that can verify a signature, by id, each with its algorithm.
+
+    Raises `JwksFetchError` if there are none.
+    """
     listed = found.get("keys")
     keys: dict[str, Any] = {}
-    for words in listed if isinstance(listed, list) else ():
-        name = words.get("kid") if isinstance(words, dict) else None
-        if isinstance(name, str) and (key := _usable_key(words, issuer)) is not None:
+    for jwk in listed if isinstance(listed, list) else ():
+        name = jwk.get("kid") if isinstance(jwk, dict) else None
+        if isinstance(name, str) and (key := _usable_key(jwk, issuer)) is not None:
             keys[name] = key
     if not keys:
-        raise JwksFetchError(f"{issuer.issuer} has no key that can be used")
+        raise JwksFetchError(f"{issuer.issuer} has no usable key")
     return keys
 
 
-def _usable_key(words: dict[str, Any], issuer: Issuer) -> Any:
-    """Return a key with the algorithm that it is for, or None: that is never what the
-    token says, and never one whose key the caller has as well."""
+def _usable_key(jwk: dict[str, Any], issuer: Issuer) -> Any:
+    """Return a key with its algorithm, or None if it cannot be used.
+
+    The algorithm is never taken from the token, and is never a symmetric one, whose key
+    the caller would have as well.
+    """
     import jwt
 
-    if words.get("use", "sig") != "sig":
+    if jwk.get("use", "sig") != "sig":
         return None
-    kind, curve = str(words.get("kty")), str(words.get("crv", ""))
-    algorithm = str(words.get("alg") or _ALGORITHM_OF.get((kind, curve)))
+    kind, curve = str(jwk.get("kty")), str(jwk.get("crv", ""))
+    algorithm = str(jwk.get("alg") or _ALGORITHM_OF.get((kind, curve)))
     if algorithm not in issuer.algorithms or _KIND_OF[algorithm[:2]] != kind:
         return None
     try:
-        key = jwt.PyJWK(words, algorithm=algorithm)
+        key = jwt.PyJWK(jwk, algorithm=algorithm)
     except (jwt.PyJWTError, ValueError, TypeError, KeyError):
         return None
     if getattr(key.key, "key_size", _SMALLEST_RSA) < _SMALLEST_RSA and algorithm[0] in "RP":

@@ -1,4 +1,4 @@
-"""From where has somebody called, and may they from there?"""
+"""Finds the client address of a request, and checks it against NETWORKS."""
 
 from __future__ import annotations
 
@@ -9,45 +9,47 @@ from typing import Any
 from migration_route.access.actors import WrongNetwork
 from migration_route.conf import Addresses, Networks, route_settings
 
-UNKNOWN = "unknown"
-"""A proxy has named something that is no address: no network holds it."""
+UNKNOWN_ADDRESS = "unknown"
+"""A forwarded value that is not an IP address; no network contains it."""
 
-_LONGEST = 100
-_WHAT = {True: "change anything", False: "read anything"}
+_MAX_LENGTH = 100
+_REFUSED = {True: "Changes are", False: "Reads are"}
 
 
 def client_address(meta: Mapping[str, Any], networks: Networks | None = None) -> str:
-    """Return the address of whoever has called; "" for a Unix socket.
+    """Return the address of the client; "" for a Unix socket.
 
-    It is that of the peer, unless the peer is a proxy that the settings trust: then it is
-    the last one in the proxy's header that is no such proxy itself. What stands before it
-    in the header was written by somebody else, and anybody can write it.
+    It is the address of the peer, unless the peer is a trusted proxy. Then it is the last
+    address in the proxy's header that is not a trusted proxy itself: any client can forge
+    the values before it.
     """
     networks = networks or route_settings().networks
-    peer = _plain(str(meta.get("REMOTE_ADDR") or ""))
+    peer = _canonical(str(meta.get("REMOTE_ADDR") or ""))
     if peer and not _is_address(peer):
-        return UNKNOWN  # a server that believes a proxy has put there what it was told
+        return (
+            UNKNOWN_ADDRESS  # a server that trusts a proxy's header may set any text here
+        )
     if not networks.trusted_proxies.holds(peer):
-        return peer[:_LONGEST]
+        return peer[:_MAX_LENGTH]
     name = "HTTP_" + networks.header.upper().replace("-", "_")
-    found = peer
+    address = peer
     for hop in reversed(str(meta.get(name, "")).split(",")):
         if not hop.strip():
             continue
-        found = _address_in(hop.strip())
-        if not networks.trusted_proxies.holds(found):
+        address = _address_in(hop.strip())
+        if not networks.trusted_proxies.holds(address):
             break
-    return found[:_LONGEST]
+    return address[:_MAX_LENGTH]
 
 
 def _address_in(hop: str) -> str:
-    """Return the address in a hop: some proxies add a port, and brackets for that."""
+    """Return the address of a hop, without the port and brackets that some proxies add."""
     if hop.startswith("["):
         hop = hop[1:].partition("]")[0]
     elif hop.count(":") == 1:
         hop = hop.partition(":")[0]
-    found = _plain(hop)
-    return found if _is_address(found) else UNKNOWN
+    address = _canonical(hop)
+    return address if _is_address(address) else UNKNOWN_ADDRESS
 
 
 def _is_address(text: str) -> bool:
@@ -58,25 +60,27 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _plain(address: str) -> str:
-    """Return an IPv4 address as such where a socket for both kinds wraps it."""
+def _canonical(address: str) -> str:
+    """Return the address in canonical form; an IPv4-mapped IPv6 address becomes IPv4."""
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    mapped = getattr(found, "ipv4_mapped", None)
-    return str(mapped or found)
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return str(mapped or parsed)
 
 
-def network_flaw(
+def network_error(
     address: str, *, changes: bool, own: Addresses | None = None
 ) -> WrongNetwork | None:
-    """Return why nobody may call from this address, if so; `own` are the networks of the
-    credential that came along."""
+    """Return the error if this address is not allowed; None if it is.
+
+    `own` are the networks of the request's credential.
+    """
     networks = route_settings().networks
     for allowed in (networks.change if changes else networks.read, own):
         if allowed is not None and not allowed.holds(address):
             where = f"from {address}" if address else "over a Unix socket"
-            what = "use this token" if allowed is own else _WHAT[changes]
-            return WrongNetwork(f"Nobody may {what} {where}.")
+            refused = "This token is" if allowed is own else _REFUSED[changes]
+            return WrongNetwork(f"{refused} not allowed {where}.")
     return None

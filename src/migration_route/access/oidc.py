@@ -1,7 +1,4 @@
-"""Identity tokens of pipelines (OpenID Connect): who has signed one, and whom it names.
-
-Whom does this identity token name, and what may they do? No table is touched.
-"""
+"""Authenticates the identity tokens of pipelines (OpenID Connect), without any table."""
 
 from __future__ import annotations
 
@@ -12,17 +9,17 @@ from typing import Any
 
 from migration_route.access.actors import Actor, Credential, IssuerUnavailable
 from migration_route.access.jwks import JwksCache, UnknownKey
-from migration_route.access.networks import network_flaw
+from migration_route.access.networks import network_error
 from migration_route.conf import Issuer, route_settings
 from migration_route.core.enums import ActorKind
 from migration_route.core.errors import RouteError, Unauthenticated
 
 _SHAPE = re.compile(r"ey[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _LEEWAY = 10  # seconds by which two clocks may differ
-_NEEDED = ["exp", "iat", "nbf", "aud", "iss"]
-_LONGEST = 200
-_WHO = ("repository", "project_path", "sub")
-_TOLD = (
+_REQUIRED = ["exp", "iat", "nbf", "aud", "iss"]
+_MAX_LENGTH = 200
+_NAME_CLAIMS = ("repository", "project_path", "sub")
+_RECORDED_CLAIMS = (
     "jti",
     "sub",
     "repository",
@@ -47,25 +44,25 @@ _TOLD = (
     "job_id",
     "runner_environment",
 )
-"""The claims that the ledger tells: who has asked, from which run of which pipeline."""
+"""The claims on the ledger: the requester, and the run of the pipeline."""
 
-_rings: dict[str, JwksCache] = {}
-_making = threading.Lock()
+_caches: dict[str, JwksCache] = {}
+_caches_lock = threading.Lock()
 
 
 def is_jwt(secret: str) -> bool:
-    """Tell whether this may be an identity token, and any are taken here."""
+    """Whether this may be an identity token, and OIDC is configured."""
     return bool(route_settings().oidc) and _SHAPE.fullmatch(secret) is not None
 
 
 def authenticate_jwt(token: str, *, address: str) -> Actor:
-    """Return the actor that an identity token names; one that is not good has a flaw."""
+    """Return the actor of an identity token; the actor of an invalid token has a flaw."""
     try:
         import jwt
     except ImportError:
         flaw = IssuerUnavailable(
-            "Identity tokens cannot be checked: PyJWT is not installed.",
-            hint="pip install 'django-migration-route[oidc]'",
+            "Identity tokens cannot be verified: PyJWT is not installed.",
+            hint="Run pip install 'django-migration-route[oidc]'.",
         )
         return _flawed(address, flaw)
     try:
@@ -78,45 +75,48 @@ def authenticate_jwt(token: str, *, address: str) -> Actor:
         ValueError,
         TypeError,
         OverflowError,
-        RecursionError,  # JSON within JSON within JSON
+        RecursionError,  # deeply nested JSON
     ) as error:
-        return _flawed(address, Unauthenticated(_SAID.get(type(error).__name__, _BAD)))
+        message = _MESSAGES.get(type(error).__name__, _INVALID)
+        return _flawed(address, Unauthenticated(message))
     return _actor(issuers, claims, address)
 
 
-_BAD = "This identity token is not good: it cannot be read, or its signature is wrong."
-_SAID = {
+_INVALID = "This identity token is malformed, or its signature is wrong."
+_MESSAGES = {
     "ExpiredSignatureError": "This identity token has expired.",
-    "ImmatureSignatureError": "This identity token is not good yet.",
+    "ImmatureSignatureError": "This identity token is not valid yet.",
     "InvalidAudienceError": "This identity token is for another audience.",
-    "MissingRequiredClaimError": f"An identity token needs {', '.join(_NEEDED)}.",
+    "MissingRequiredClaimError": f"An identity token needs {', '.join(_REQUIRED)}.",
 }
 
 
 def _issuers_of(token: str) -> list[Issuer]:
-    """Return the entries of OIDC for the issuer that the token names. Nothing of it is
-    believed by that: it is their keys that the signature is checked with."""
+    """Return the entries of OIDC for the issuer that the unverified token names.
+
+    This trusts nothing in the token: its signature is checked with the issuer's keys.
+    """
     import jwt
 
     named = jwt.decode(token, options={"verify_signature": False}).get("iss")
-    found = [entry for entry in route_settings().oidc if entry.issuer == named]
-    if not found:
-        raise Unauthenticated("OIDC names no such issuer of identity tokens.")
-    return found
+    issuers = [entry for entry in route_settings().oidc if entry.issuer == named]
+    if not issuers:
+        raise Unauthenticated("OIDC has no entry for the issuer of this identity token.")
+    return issuers
 
 
 def _verified(token: str, issuer: Issuer) -> Mapping[str, Any]:
-    """Return the claims of a token whose signature, issuer and times are right."""
+    """Return the claims of a token after verifying its signature, issuer and times."""
     import jwt
 
     name = jwt.get_unverified_header(token).get("kid")
     if not isinstance(name, str):
-        raise Unauthenticated("An identity token names its key in 'kid'.")
+        raise Unauthenticated("This identity token does not name its key in 'kid'.")
     try:
-        key = _ring_of(issuer).find(name)
+        key = _cache_of(issuer).find(name)
     except UnknownKey:
         raise Unauthenticated(
-            f"{issuer.issuer} has no key of the name that this token gives."
+            f"{issuer.issuer} has no key with the 'kid' of this identity token."
         ) from None
     claims: Mapping[str, Any] = jwt.decode(
         token,
@@ -124,77 +124,82 @@ def _verified(token: str, issuer: Issuer) -> Mapping[str, Any]:
         algorithms=[key.algorithm_name],
         issuer=issuer.issuer,
         leeway=_LEEWAY,
-        options={"require": _NEEDED, "verify_aud": False},
+        options={"require": _REQUIRED, "verify_aud": False},
     )
     return claims
 
 
-def _ring_of(issuer: Issuer) -> JwksCache:
-    with _making:
-        known = _rings.get(issuer.issuer)
-        if known is None or known.issuer != issuer:  # the settings are other ones now
-            known = _rings[issuer.issuer] = JwksCache(issuer)
-        return known
+def _cache_of(issuer: Issuer) -> JwksCache:
+    with _caches_lock:
+        cache = _caches.get(issuer.issuer)
+        if cache is None or cache.issuer != issuer:  # the settings have changed
+            cache = _caches[issuer.issuer] = JwksCache(issuer)
+        return cache
 
 
 def _actor(issuers: list[Issuer], claims: Mapping[str, Any], address: str) -> Actor:
-    """Return what the first entry gives whose audience and claims the token has."""
-    misfits = []
+    """Return the actor of the first entry whose audience and claims match the token."""
+    mismatches = []
     for issuer in issuers:
-        wrong = misfit(issuer, claims)
-        if wrong is None:
-            return _fitting(issuer, claims, address)
-        misfits.append(wrong)
-    # The issuer signs for others too: who this is, is told, but nobody of ours.
+        mismatch = claim_mismatch(issuer, claims)
+        if mismatch is None:
+            return _matched_actor(issuer, claims, address)
+        mismatches.append(mismatch)
+    # The issuer signs for other projects too: the ledger records the claims, but the token
+    # authenticates no actor of this project.
+    reasons = "; ".join(dict.fromkeys(mismatches))
     flaw = Unauthenticated(
-        f"This identity token fits no entry of OIDC: {'; '.join(dict.fromkeys(misfits))}.",
-        hint="What it says has to be exactly what the entry's 'audience' and 'claims' say.",
+        f"This identity token matches no entry of OIDC: {reasons}.",
+        hint="Use a token that matches the entry's 'audience' and 'claims' exactly.",
     )
     return _flawed(address, flaw, _credential(issuers[0], claims))
 
 
-def misfit(issuer: Issuer, claims: Mapping[str, Any]) -> str | None:
-    """Return what a token says that an entry of OIDC does not, None if it fits."""
+def claim_mismatch(issuer: Issuer, claims: Mapping[str, Any]) -> str | None:
+    """Return the first claim that does not match an entry of OIDC; None if all match."""
     audience = claims.get("aud")
-    heard = audience if isinstance(audience, list) else [audience]
-    if not any(one in issuer.audience for one in heard):
-        return "'aud' is another"
-    for name, wanted in issuer.claims.items():
-        found = claims.get(name)
-        if not any(type(found) is type(one) and found == one for one in wanted):
-            return f"{name!r} is another" if name in claims else f"{name!r} is missing"
+    audiences = audience if isinstance(audience, list) else [audience]
+    if not any(item in issuer.audience for item in audiences):
+        return "'aud' differs"
+    for name, allowed in issuer.claims.items():
+        value = claims.get(name)
+        if not any(type(value) is type(item) and value == item for item in allowed):
+            return f"{name!r} differs" if name in claims else f"{name!r} is missing"
     return None
 
 
-def _fitting(issuer: Issuer, claims: Mapping[str, Any], address: str) -> Actor:
-    who = next((claims[name] for name in _WHO if isinstance(claims.get(name), str)), "")
+def _matched_actor(issuer: Issuer, claims: Mapping[str, Any], address: str) -> Actor:
+    who = next(
+        (claims[name] for name in _NAME_CLAIMS if isinstance(claims.get(name), str)), ""
+    )
     ref = claims.get("ref")
     name = f"{issuer.name}:{who}" + (f"@{ref}" if isinstance(ref, str) and ref else "")
     return Actor(
         kind=ActorKind.TOKEN,
-        name=_plain(name),
+        name=_printable(name),
         address=address,
         scopes=issuer.scopes,
         databases=issuer.databases,
-        flaw=network_flaw(address, changes=False, own=issuer.networks),
+        flaw=network_error(address, changes=False, own=issuer.networks),
         credential=_credential(issuer, claims),
     )
 
 
 def _credential(issuer: Issuer, claims: Mapping[str, Any]) -> Credential:
-    told = {
-        name: _plain(str(claims[name]))
-        for name in _TOLD
+    recorded = {
+        name: _printable(str(claims[name]))
+        for name in _RECORDED_CLAIMS
         if isinstance(claims.get(name), str | int)
     }
     jti = claims.get("jti")
     return Credential(
-        id=f"{issuer.name}:{_plain(jti) if isinstance(jti, str) else ''}", claims=told
+        id=f"{issuer.name}:{_printable(jti) if isinstance(jti, str) else ''}",
+        claims=recorded,
     )
 
 
-def _plain(text: str) -> str:
-    return "".join(sign if sign.isprintable() else "�" for sign in text)[:_LONGEST]
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "�" for char in text)[:_MAX_LENGTH]
 
 
 def _flawed(address: str, flaw: RouteError, credential: Credential | None = None) -> Actor:

@@ -1,32 +1,22 @@
-"""Is the login of a person fresh enough for a change, and what if not?
+"""Checks that a login is recent enough for a change, and how the user can reauthenticate.
 
-What does the project's own callable say of a login?
+REAUTHENTICATE can name a callable of the project by a dotted path. It takes the request and
+returns one of:
 
-REAUTHENTICATE names it by a dotted path. It takes the request, and its answer is one of:
+- `True`: recent enough, whatever the session says.
+- `False`: not recent enough, and the user must sign out and sign in again.
+- a string, or a response that redirects: not recent enough; the address at which to
+  reauthenticate. `{next}` in the string is replaced by the return address, quoted for a
+  query.
+- `None`: use the default check.
 
-- `True`: fresh enough, whatever the route knows itself.
-- `False`: not, and there is no way from here but to sign in again.
-- a text, or a response that redirects: not, and this is where to show it. `{next}` in the
-  text becomes the address to come back to, quoted for a query.
-- `None`: ask as you would without me.
+Any other value and any exception count as `False`, and are logged.
 
-Whatever else it answers, or raises, is taken as `False`, and is in the log.
-
-When did the person of this session last show who they are?
-
-A stamp in the session, with the user that it is about: written at a login, wherever that
-happens, and by the route's own question for the password.
-
-Is this the password of the one who is signed in?
-
-What does django-allauth know of a login, where a project has it?
-
-Its own question, `did_recently_reauthenticate`, is not asked: it answers yes for whoever
-has neither a password nor a second factor.
-
-Has the second factor of django-otp been shown, where a user has one?
-
-Is this person's login fresh enough for a change, and how can they show it anew?
+The default check uses a stamp in the session, with the user and the time. It is written at
+every login of the project, and when the user confirms the password here. Records of
+django-allauth count as well, but not its `did_recently_reauthenticate`, which is true for a
+user without a password and a second factor. A user with a device of django-otp must have
+verified the session with it.
 """
 
 from __future__ import annotations
@@ -57,78 +47,86 @@ from migration_route.core.errors import ReauthenticationRequired
 
 logger = logging.getLogger("migration_route.access")
 
-AS_USUAL: Final = None
-"""The answer of a callable that leaves the question to the route."""
+USE_DEFAULT: Final = None
+"""The return value of a callable that selects the default check."""
 
 
-def ask(path: str, request: HttpRequest) -> bool | str | None:
-    """Return what the callable says: fresh or not, where to go, or None for as usual."""
+def call_project_check(path: str, request: HttpRequest) -> bool | str | None:
+    """Call the project's callable; return its verdict, an address, or None."""
     try:
         answer = import_string(path)(request)
     except Exception:
-        logger.exception("REAUTHENTICATE names %s, which failed: no login is fresh", path)
+        logger.exception(
+            "The REAUTHENTICATE callable %s failed: no login is recent enough", path
+        )
         return False
-    if answer is AS_USUAL or isinstance(answer, bool):
+    if answer is USE_DEFAULT or isinstance(answer, bool):
         return answer
     if isinstance(answer, str) and answer:
         return answer.replace("{next}", quote(return_address(), safe=""))
     if isinstance(answer, HttpResponseBase) and answer.headers.get("Location"):
         return answer.headers["Location"]
-    logger.error("REAUTHENTICATE names %s, which answered %.80r", path, answer)
+    logger.error("The REAUTHENTICATE callable %s returned %.80r", path, answer)
     return False
 
 
 def return_address() -> str:
-    """Return the page on which what was suspended can be gone on with."""
+    """Return the address of the page that continues a suspended request."""
     try:
         return reverse("migration_route:suspended")
     except NoReverseMatch:
         return "/"
 
 
-KEY = "_migration_route_login"
+STAMP_KEY = "_migration_route_login"
 SKEW = timedelta(seconds=5)
-"""By how much the clocks of two hosts may differ: a stamp from further in the future is
-none, because the clock was set back, and nobody knows how old it is."""
+"""How far the clocks of two hosts may differ.
+
+A stamp that is further in the future does not count: a clock was set back, so the age of
+the stamp is unknown.
+"""
 
 
-def watch_logins() -> None:
-    """Write a stamp at every login of the project."""
+def stamp_logins() -> None:
+    """Stamp the session at every login of the project."""
     user_logged_in.connect(_at_login, dispatch_uid="migration_route.login")
 
 
 def _at_login(*, request: HttpRequest | None = None, user: Any, **_: Any) -> None:
-    if hasattr(request, "session"):  # a login of a test, or of a command, may have none
+    if hasattr(request, "session"):  # a login in a test or a command may have no session
         stamp(request.session, user)  # type: ignore[union-attr]
 
 
 def stamp(session: Any, user: Any) -> None:
-    """Write into the session that the user has shown now who they are."""
-    session[KEY] = {"user": str(user.pk), "at": clock.now()}
+    """Record in the session that the user has just authenticated."""
+    session[STAMP_KEY] = {"user": str(user.pk), "at": clock.now()}
 
 
 def age_of_stamp(session: Any, user: Any) -> timedelta | None:
-    """Return how old the stamp is; None where there is none of this user."""
-    found = session.get(KEY)
-    if not isinstance(found, dict) or found.get("user") != str(user.pk):
+    """Return the age of the user's stamp; None if there is none."""
+    stored = session.get(STAMP_KEY)
+    if not isinstance(stored, dict) or stored.get("user") != str(user.pk):
         return None
     try:
-        return age(clock.parse_time(found["at"]))
+        return time_since(clock.parse_time(stored["at"]))
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def age(moment: datetime) -> timedelta | None:
-    """Return how long ago a moment was; None where it is yet to come."""
+def time_since(moment: datetime) -> timedelta | None:
+    """Return the time since `moment`; None if it is more than SKEW in the future."""
     passed = datetime.now(UTC) - moment
     return max(passed, timedelta(0)) if passed >= -SKEW else None
 
 
 def has_password(user: Any) -> bool:
-    """Tell whether asking for a password makes sense: the account has one, or a back end
-    that keeps its accounts elsewhere, such as LDAP, takes one."""
+    """Whether the user can reauthenticate with a password.
+
+    Either the account has one, or a backend with its own accounts, such as LDAP, accepts
+    one.
+    """
     from django.contrib.auth.backends import (
-        ModelBackend,  # brings models: a project may have none
+        ModelBackend,  # imports models, which a project may not have installed
     )
 
     return bool(user.has_usable_password()) or any(
@@ -138,22 +136,24 @@ def has_password(user: Any) -> bool:
     )
 
 
-def is_password_of(user: Any, password: str, request: HttpRequest) -> bool:
-    """Ask the project's own back ends, so that whatever counts failed logins counts.
+def check_user_password(user: Any, password: str, request: HttpRequest) -> bool:
+    """Check a password with the project's backends, so that failed logins are counted.
 
-    Where they cannot read the table of users, because it is behind the code, the hash
-    that was read with the columns that exist decides.
+    If they cannot read the user table, because it is behind the code, the hash that was
+    read with the existing columns is checked.
     """
     try:
         with savepoints():
-            found = authenticate(request, username=user.get_username(), password=password)
+            verified = authenticate(
+                request, username=user.get_username(), password=password
+            )
     except DatabaseError:
         return user.has_usable_password() and check_password(password, user.password)
-    return found is not None and found.pk == user.pk
+    return verified is not None and verified.pk == user.pk
 
 
-def renew(request: HttpRequest, user: Any) -> None:
-    """Stamp the session, and give it a new key: whoever else has the old one is out."""
+def renew_session(request: HttpRequest, user: Any) -> None:
+    """Stamp the session and replace its key, which invalidates copies of the old key."""
     stamp(request.session, user)
     request.session.cycle_key()
 
@@ -162,9 +162,8 @@ _RECORDS = "account_authentication_methods"
 _USER = "account_authentication_methods_user"
 
 
-def age_of_record(session: Any, user: Any) -> timedelta | None:
-    """Return how long ago allauth let this user show again who they are; None where it
-    did not in this session."""
+def age_of_allauth_record(session: Any, user: Any) -> timedelta | None:
+    """Return the time since the last reauthentication with allauth in this session."""
     if not apps.is_installed("allauth.account"):
         return None
     records = session.get(_RECORDS)
@@ -173,15 +172,18 @@ def age_of_record(session: Any, user: Any) -> timedelta | None:
     for record in reversed(records):
         if isinstance(record, dict) and record.get("reauthenticated"):
             try:
-                return age(datetime.fromtimestamp(record["at"], UTC))
+                return time_since(datetime.fromtimestamp(record["at"], UTC))
             except (KeyError, TypeError, ValueError, OverflowError, OSError):
                 return None
     return None
 
 
-def page_for(user: Any) -> str | None:
-    """Return the page on which allauth lets a user without a password show who they are:
-    that of the second factor. Raises `DatabaseError` where its tables cannot be read."""
+def allauth_page_for(user: Any) -> str | None:
+    """Return the allauth page on which a user without a password can reauthenticate.
+
+    It is the page of the second factor; None without one. Raises `DatabaseError` when the
+    tables of allauth cannot be read.
+    """
     if not apps.is_installed("allauth.mfa"):
         return None
     from allauth.mfa.utils import is_mfa_enabled
@@ -194,12 +196,14 @@ def page_for(user: Any) -> str | None:
 
 
 def lacks_second_factor(user: Any) -> bool:
-    """Tell whether the user has a confirmed device that this session was not verified
-    with. Raises `DatabaseError` where a table of devices cannot be read."""
+    """Whether the user has a confirmed device with which this session was not verified.
+
+    Raises `DatabaseError` when a table of devices cannot be read.
+    """
     if not apps.is_installed("django_otp") or not _has_device(user):
         return False
     verified = getattr(user, "is_verified", None)
-    # Without the middleware of django-otp nobody can tell: not verified.
+    # Without the middleware of django-otp, the session counts as not verified.
     return verified is None or not verified()
 
 
@@ -214,8 +218,11 @@ def _has_device(user: Any) -> bool:
 
 
 def page_for_second_factor() -> str | None:
-    """Return where it is shown: OTP_LOGIN_URL where it is set, else the login of an admin
-    that asks for it; None where the project has neither."""
+    """Return the page on which to verify the second factor.
+
+    OTP_LOGIN_URL if it is set, else the login page of an `OTPAdminSite`; None if the
+    project has neither.
+    """
     from django_otp.admin import OTPAdminSite
 
     if login := getattr(settings, "OTP_LOGIN_URL", None):
@@ -228,46 +235,46 @@ def page_for_second_factor() -> str | None:
     return reverse("admin:login") if isinstance(site, OTPAdminSite) else None
 
 
-USUAL = timedelta(minutes=15)
+DEFAULT_MAX_AGE = timedelta(minutes=15)
 
 
 @unique
 class ReauthenticationMethod(StrEnum):
-    """How a person shows anew who they are."""
+    """How a user reauthenticates."""
 
-    PASSWORD = "password"  # noqa: S105 - a way, not a password
-    ELSEWHERE = "elsewhere"  # on another page, whose address is told
-    LOGIN = "login"  # by signing out and in again
+    PASSWORD = "password"  # noqa: S105 - a method, not a password
+    ELSEWHERE = "elsewhere"  # on another page, at `address`
+    LOGIN = "login"  # by signing out and signing in again
 
 
 def reauthentication_error(
     request: HttpRequest, user: Any
 ) -> ReauthenticationRequired | None:
-    """Return what keeps this person from a change now; None where nothing does.
+    """Return the error if the login is not recent enough for a change; None if it is.
 
-    Raises `DatabaseError` where that depends on a table that cannot be read.
+    Raises `DatabaseError` when a table that the check needs cannot be read.
     """
     wanted = route_settings().reauthenticate
     if wanted is None:
         return None
     if isinstance(wanted, timedelta):
         return _by_age(request, user, wanted)
-    match ask(wanted, request):
+    match call_project_check(wanted, request):
         case True:
             return None
         case False:
             return _required(
                 ReauthenticationMethod.LOGIN,
-                "This project says that your login is not fresh enough.",
+                "This project does not accept your login as recent enough.",
             )
         case str(address):
             return _required(
                 ReauthenticationMethod.ELSEWHERE,
-                "A change asks for a fresh login.",
+                "A change needs a recent login.",
                 address=address,
             )
         case None:
-            return _by_age(request, user, USUAL)
+            return _by_age(request, user, DEFAULT_MAX_AGE)
 
 
 def _by_age(
@@ -276,26 +283,26 @@ def _by_age(
     if lacks_second_factor(user):
         return _elsewhere_or_login(
             page_for_second_factor,
-            "Your account has a second factor, and this session was not signed in with it.",
+            "Your account has a second factor, and this session is not verified with it.",
         )
     session = getattr(request, "session", None)
     if session is None:
         return _required(
             ReauthenticationMethod.LOGIN,
-            "There is no session that says when you signed in.",
+            "There is no session that records when you signed in.",
         )
-    ages = (age_of_stamp(session, user), age_of_record(session, user))
+    ages = (age_of_stamp(session, user), age_of_allauth_record(session, user))
     if any(age is not None and age < limit for age in ages):
         return None
-    since = "It is not known when you signed in, and a change asks for a fresh login."
+    why = "It is unknown when you signed in, and a change needs a recent login."
     if known := [age for age in ages if age is not None]:
-        since = (
-            f"You signed in {_spoken(min(known))} ago, and a change asks for a login that "
-            f"is not older than {_spoken(limit)}."
+        why = (
+            f"You signed in {_format_duration(min(known))} ago, and a change needs a login "
+            f"that is not older than {_format_duration(limit)}."
         )
     if has_password(user):
-        return _required(ReauthenticationMethod.PASSWORD, since)
-    return _elsewhere_or_login(lambda: page_for(user), since)
+        return _required(ReauthenticationMethod.PASSWORD, why)
+    return _elsewhere_or_login(lambda: allauth_page_for(user), why)
 
 
 def _elsewhere_or_login(
@@ -320,22 +327,22 @@ def _required(
     if way is ReauthenticationMethod.PASSWORD:
         try:
             address = reverse("migration_route:api-reauthenticate")
-        except NoReverseMatch:  # the project mounts the smallest view alone
+        except NoReverseMatch:  # the project mounts only `perform_migration`
             return _required(ReauthenticationMethod.LOGIN, why)
     method = ReauthenticationMethod
     hint = {
-        method.PASSWORD: 'POST reauthenticate {"password": "…"}, then send this again.',
-        method.ELSEWHERE: "Show there who you are, then send the request again.",
-        method.LOGIN: "Sign out and in again, then send the request again.",
+        method.PASSWORD: 'POST reauthenticate {"password": "…"}, then repeat the request.',
+        method.ELSEWHERE: "Reauthenticate at the given address, then repeat the request.",
+        method.LOGIN: "Sign out and in again, then repeat the request.",
     }[way]
     return ReauthenticationRequired(why, hint=hint, way=way.value, address=address)
 
 
-def _spoken(length: timedelta) -> str:
-    """Write a length of time as one would say it, rounded down."""
-    seconds = length.total_seconds()
-    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
+def _format_duration(duration: timedelta) -> str:
+    """Return a duration in its largest unit, rounded down."""
+    seconds = duration.total_seconds()
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= size:
             count = int(seconds // size)
-            return f"{count} {word}{'' if count == 1 else 's'}"
+            return f"{count} {unit}{'' if count == 1 else 's'}"
     return f"{seconds:g} s" if seconds < 1 else f"{int(seconds)} s"

@@ -1,10 +1,8 @@
-"""Which member of staff is signed in, and did they mean to send this?
+"""Authenticates the staff user of a session, and checks the CSRF token of changes.
 
-Who is signed in, where the table of users is behind the code?
-
-The session says which user it is, and that user is read with the columns that exist.
-Nothing is written, and everything is read over a connection of its own. Where the project
-decides by code of its own who a user is, that code is not gone round: nobody is recognised.
+While the user table is behind the code, the user of the session is read with the columns
+that exist: nothing is written, and a private connection is used. A project's own code that
+decides who a user is is never bypassed: then no user is authenticated.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.crypto import constant_time_compare
 
-from migration_route.access.actors import Actor, granted_to
+from migration_route.access.actors import Actor, grants_of
 from migration_route.access.isolation import reading_a_form, savepoints
 from migration_route.access.reauthentication import reauthentication_error
 from migration_route.conf.databases import using_private_connection
@@ -42,41 +40,42 @@ from migration_route.core.errors import (
 
 logger = logging.getLogger("migration_route.access")
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 _ATTEMPTS = 3
-"""The columns may come while they are looked at: that is what everybody waits for."""
+"""A migration may add the missing columns while they are read."""
 
 
-def with_partial_user(request: HttpRequest, use: Callable[[Any], Found]) -> Found | None:
-    """Return what `use` makes of the user of this session, read with the columns that
-    exist; None where that user cannot be read, or should not be trusted.
+def with_partial_user(request: HttpRequest, use: Callable[[Any], Result]) -> Result | None:
+    """Call `use` with the user of this session, read with the columns that exist.
 
-    `use` reads over the same connection, and may fail as well: that is in the log.
+    Returns its result; None when the user cannot be read or is not authenticated. `use`
+    reads over the same connection; if it fails, the error is logged.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            with _own_connection_of_users() as alias:
-                user = _find(request, alias)
+            with _private_user_connection() as alias:
+                user = _find_user(request, alias)
                 return None if user is None else use(user)
-        except Exception:  # the project's own user, with columns missing
+        except Exception:  # the project's user model, with missing columns
             if attempt == _ATTEMPTS:
                 logger.warning(
-                    "The one who is signed in cannot be read in part", exc_info=True
+                    "Reading the signed-in user with the existing columns failed",
+                    exc_info=True,
                 )
     return None
 
 
 @contextmanager
-def _own_connection_of_users() -> Iterator[str]:
+def _private_user_connection() -> Iterator[str]:
     alias = router.db_for_read(get_user_model())
     with using_private_connection(alias):
         yield alias
 
 
-def _find(request: HttpRequest, alias: str) -> Any | None:
+def _find_user(request: HttpRequest, alias: str) -> Any | None:
     from django.contrib.auth.backends import (
-        ModelBackend,  # brings models: a project may have none
+        ModelBackend,  # imports models, which a project may not have installed
     )
 
     session = getattr(request, "session", None)
@@ -90,13 +89,13 @@ def _find(request: HttpRequest, alias: str) -> Any | None:
         type(backend).get_user is not ModelBackend.get_user
     ):
         return None
-    user = _load(session[SESSION_KEY], alias)
-    if not backend.user_can_authenticate(user) or not _is_of(session, user):
+    user = _load_user(session[SESSION_KEY], alias)
+    if not backend.user_can_authenticate(user) or not _matches_session_hash(session, user):
         return None
     return user
 
 
-def _load(key: str, alias: str) -> Any:
+def _load_user(key: str, alias: str) -> Any:
     model = get_user_model()
     connection = connections[alias]
     present: dict[str, set[str]] = {}
@@ -113,20 +112,23 @@ def _load(key: str, alias: str) -> Any:
     return model._default_manager.using(alias).only(*names).get(pk=pk)
 
 
-def _is_of(session: Any, user: Any) -> bool:
-    """Tell whether the session was made for this password, as Django's own check does."""
-    given = session.get(HASH_SESSION_KEY)
-    if not given:
+def _matches_session_hash(session: Any, user: Any) -> bool:
+    """Whether the session was created with the user's current password.
+
+    The same check as in `django.contrib.auth.get_user`.
+    """
+    session_hash = session.get(HASH_SESSION_KEY)
+    if not session_hash:
         return False
     hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
-    return any(constant_time_compare(given, found) for found in hashes)
+    return any(constant_time_compare(session_hash, valid) for valid in hashes)
 
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class _CsrfCheck(CsrfViewMiddleware):
-    """Django's own check, giving its reason instead of a page."""
+    """Django's CSRF check, which returns the reason instead of a page."""
 
     def _reject(self, request: HttpRequest, reason: str) -> Any:
         del request
@@ -134,43 +136,49 @@ class _CsrfCheck(CsrfViewMiddleware):
 
 
 def authenticate_session(request: HttpRequest, *, address: str) -> Actor:
-    """Return who is signed in; anonymous without a session, flawed where nobody can be
-    recognised, where the CSRF check fails, or where a change asks for a fresh login.
+    """Return the actor of the session; anonymous without a signed-in user.
 
-    Whatever is not a safe method is a change: no verb has to ask for itself.
+    The actor has a flaw when the user cannot be read, when the CSRF check fails, or when a
+    change needs a more recent login. Every method that is not safe counts as a change.
     """
-    person = load_session_user(request, address=address)
-    if person.user is None or request.method in SAFE_METHODS:
-        return person.actor
-    flaw = person.actor.flaw or csrf_flaw(request) or _staleness(request, person.user)
-    return replace(person.actor, flaw=flaw) if flaw else person.actor
+    signed_in = load_session_user(request, address=address)
+    if signed_in.user is None or request.method in SAFE_METHODS:
+        return signed_in.actor
+    flaw = (
+        signed_in.actor.flaw
+        or csrf_error(request)
+        or _login_age_error(request, signed_in.user)
+    )
+    return replace(signed_in.actor, flaw=flaw) if flaw else signed_in.actor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recognised:
-    """Who is signed in: their user, where there is one, and what they may do."""
+class SessionUser:
+    """The actor of a session, with its user object if there is one."""
 
     actor: Actor
     user: Any = None
 
 
-def load_session_user(request: HttpRequest, *, address: str) -> Recognised:
-    """Return who is signed in, however long ago; a user whose table is behind the code is
-    read as far as it goes."""
+def load_session_user(request: HttpRequest, *, address: str) -> SessionUser:
+    """Return the actor of the session, without checking how recent the login is.
+
+    While the user table is behind the code, the user is read with the columns that exist.
+    """
     try:
         with savepoints():
             user = getattr(request, "user", None)
             if user is None or not user.is_authenticated:
-                return Recognised(actor=Actor(kind=ActorKind.ANONYMOUS, address=address))
-            return Recognised(actor=_actor_of(user, address), user=user)
+                return SessionUser(actor=Actor(kind=ActorKind.ANONYMOUS, address=address))
+            return SessionUser(actor=_actor_of(user, address), user=user)
     except DatabaseError as error:
-        found = with_partial_user(
+        partial = with_partial_user(
             request,
-            lambda user: Recognised(actor=_actor_of_part(user, address), user=user),
+            lambda user: SessionUser(actor=_actor_of_part(user, address), user=user),
         )
         flaw = _unavailable(error)
-        nobody = Actor(kind=ActorKind.ANONYMOUS, address=address, flaw=flaw)
-        return found or Recognised(actor=nobody)
+        anonymous = Actor(kind=ActorKind.ANONYMOUS, address=address, flaw=flaw)
+        return partial or SessionUser(actor=anonymous)
 
 
 def _actor_of(user: Any, address: str) -> Actor:
@@ -181,9 +189,9 @@ def _actor_of(user: Any, address: str) -> Actor:
         address=address,
     )
     if not (user.is_active and user.is_staff):
-        flaw = Forbidden("The migration route is for members of staff.")
+        flaw = Forbidden("Only staff users have access.")
         return replace(actor, flaw=flaw)
-    granted = granted_to(user)
+    granted = grants_of(user)
     return replace(
         actor,
         scopes=granted.scopes,
@@ -194,15 +202,17 @@ def _actor_of(user: Any, address: str) -> Actor:
 
 
 def _actor_of_part(user: Any, address: str) -> Actor:
-    """Return the actor of a user who is read in part: without rights, not without a name,
-    where the tables of permissions cannot be read either."""
+    """Return the actor of a partially read user.
+
+    When the permission tables cannot be read either, it has a name but no permissions.
+    """
     for name in (type(user).USERNAME_FIELD, "is_active", "is_staff"):
-        getattr(user, name)  # without these nobody can be recognised
+        getattr(user, name)  # required columns: raises when one is missing
     try:
         return _actor_of(user, address)
     except DatabaseError:
         flaw = Forbidden(
-            "What you may do cannot be read: the tables of permissions are not there.",
+            "Your permissions cannot be read: the tables of permissions do not exist.",
             hint=IdentityUnavailable.hint,
         )
         return Actor(
@@ -214,27 +224,29 @@ def _actor_of_part(user: Any, address: str) -> Actor:
         )
 
 
-def _staleness(request: HttpRequest, user: Any) -> RouteError | None:
+def _login_age_error(request: HttpRequest, user: Any) -> RouteError | None:
     try:
         with savepoints():
             return reauthentication_error(request, user)
     except DatabaseError as error:
         return IdentityUnavailable(
-            "It cannot be known whether your login is fresh enough for a change: a table "
-            f"that says so cannot be read ({type(error).__name__})."
+            "It cannot be checked whether your login is recent enough for a change: a "
+            f"required table cannot be read ({type(error).__name__})."
         )
 
 
 def _unavailable(error: DatabaseError) -> RouteError:
     return IdentityUnavailable(
-        "Nobody can be recognised: the tables of users or sessions cannot be read "
+        "No user can be authenticated: the tables of users or sessions cannot be read "
         f"({type(error).__name__})."
     )
 
 
-def csrf_flaw(request: HttpRequest) -> RouteError | None:
-    """Return what is wrong with the CSRF token of a request that changes something.
-    Raises `InvalidRequest` where the form that may bring it cannot be read."""
+def csrf_error(request: HttpRequest) -> RouteError | None:
+    """Return the CSRF error of a request with a method that is not safe.
+
+    Raises `InvalidRequest` when the form that may contain the token cannot be read.
+    """
     if request.method in SAFE_METHODS:
         return None
     check = _CsrfCheck(_no_response)

@@ -1,7 +1,4 @@
-"""What do all addresses of the route have in common?
-
-How long may a request wait before the server in front of it gives up?
-"""
+"""What all views of the JSON API share: responses, errors and the limit of a wait."""
 
 from __future__ import annotations
 
@@ -19,13 +16,12 @@ from migration_route.core import tracing
 from migration_route.core.errors import MethodNotAllowed, RouteError
 from migration_route.presentation import schemas
 from migration_route.presentation.text.terminal import problem_answer
-from migration_route.services.response_headers import stamped
+from migration_route.services.response_headers import with_response_headers
 
 logger = logging.getLogger("migration_route.api")
 
 
 def answer(body: schemas.Answer, *, status: int = 200, location: str = "") -> HttpResponse:
-    """Answer with JSON."""
     response = HttpResponse(
         schemas.to_json(body), status=status, content_type="application/json"
     )
@@ -35,7 +31,6 @@ def answer(body: schemas.Answer, *, status: int = 200, location: str = "") -> Ht
 
 
 def problem(error: RouteError) -> HttpResponse:
-    """Answer with what went wrong."""
     response = HttpResponse(
         schemas.to_json(problem_answer(error)),
         status=error.http_status,
@@ -51,7 +46,7 @@ def problem(error: RouteError) -> HttpResponse:
 
 
 def endpoint(methods: Mapping[str, View]) -> View:
-    """Return one address of the JSON API: a view for each method that it answers to."""
+    """Return the view of one URL, from a view for each method that it accepts."""
     table = {**methods}
     if "GET" in table:
         table["HEAD"] = table["GET"]
@@ -64,30 +59,30 @@ def endpoint(methods: Mapping[str, View]) -> View:
         except RouteError as error:
             response = problem(error)
         except Exception:
-            logger.exception("The migration route could not answer %s", request.path)
-            response = problem(RouteError("Something went wrong that nobody foresaw."))
-        return stamped(request, response)
+            logger.exception("Internal error at %s", request.path)
+            response = problem(RouteError("Internal error."))
+        return with_response_headers(request, response)
 
     def _dispatch(request: HttpRequest, **arguments: str) -> HttpResponseBase:
         if request.method == "OPTIONS":
             return HttpResponse(status=204, headers={"Allow": allow})
         view = table.get(request.method or "")
         if view is None:
-            raise MethodNotAllowed(f"This address answers to {allow}.", allow=allow)
+            raise MethodNotAllowed(f"This URL accepts {allow}.", allow=allow)
         return view(request, **arguments)
 
     functools.update_wrapper(dispatch, next(iter(methods.values())))
     return isolated_view(dispatch)
 
 
-_SHARE = 0.6  # of the server's limit: the rest is for planning and answering
+_SHARE = 0.6  # of the server's limit; the rest is for planning and responding
 
 
 def longest_wait(request: HttpRequest) -> float:
-    """Return the seconds that this request may wait at most.
+    """Return the maximum number of seconds that this request may wait.
 
-    A sync worker of gunicorn is killed when a request lasts longer than its `timeout`
-    (gunicorn, Settings, timeout); other servers let a request last.
+    A sync worker of gunicorn is killed when a request takes longer than its `timeout`
+    (gunicorn, Settings, timeout); other servers have no such limit.
     """
     longest = route_settings().wait.total_seconds()
     limit = _sync_worker_timeout(request)
@@ -100,7 +95,7 @@ def _sync_worker_timeout(request: HttpRequest) -> float:
         "wsgi.multithread"
     ):
         return 0.0
-    # The worker is a few frames above; its configuration is nowhere in the request.
+    # The worker is a few frames above; the request has no reference to its configuration.
     frame = sys._getframe()
     while (caller := frame.f_back) is not None:
         worker = frame.f_locals.get("self")

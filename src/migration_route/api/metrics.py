@@ -1,4 +1,4 @@
-"""`GET metrics`: which figures does Prometheus get?"""
+"""`GET metrics`: the metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AT_WORK = frozenset({RunState.RUNNING, RunState.CANCELLING})
 
 
 def get_metrics(request: HttpRequest) -> HttpResponse:
-    """`GET metrics`, in Prometheus' text format; needs `read`, as everything else does."""
+    """`GET metrics`, in the text format of Prometheus; needs the scope `read`."""
     actor = authenticate(request)
     requests.check_query(request, ())
     found = measure(actor)
@@ -31,13 +31,13 @@ def get_metrics(request: HttpRequest) -> HttpResponse:
 
 
 def metrics_of(found: Measurement) -> Iterator[Metric]:
-    """Return every figure, in the order of the documentation."""
+    """Return every metric, in the order of the documentation."""
     build = {"version": __version__, "build": sources.build()}
-    yield _metric("info", "Which code answers; always 1.", [(build, 1.0)])
+    yield _metric("info", "Build that responds; always 1.", [(build, 1.0)])
     yield from _of_databases(found.databases)
     yield _metric(
         "ledger_reachable",
-        "1 when the database that holds the ledger answers.",
+        "1 if the ledger's database responds.",
         [({}, float(found.known is not None))],
     )
     if found.known is not None:
@@ -49,27 +49,27 @@ def _of_databases(databases: Iterable[DatabaseStatus]) -> Iterator[Metric]:
     counted = [({"database": each.database}, each) for each in databases]
     yield _metric(
         "database_reachable",
-        "1 when the database answers.",
+        "1 if the database responds.",
         [(labels, float(each.reachable)) for labels, each in counted],
     )
     yield _metric(
         "pending",
-        "Migrations that are not applied.",
+        "Pending migrations.",
         _known((labels, _length(each.pending)) for labels, each in counted),
     )
     yield _metric(
         "required",
-        "Pending migrations that the running code needs now.",
+        "Pending migrations that the running code requires.",
         _known((labels, _length(each.required)) for labels, each in counted),
     )
     yield _metric(
         "applied",
-        "Migrations that are applied.",
+        "Applied migrations.",
         _known((labels, each.applied) for labels, each in counted),
     )
     yield _metric(
         "needs_resolution",
-        "1 while a run has left the database midway: nothing is applied.",
+        "1 while a partial run must be resolved: no run starts.",
         [(labels, float(each.unresolved_run is not None)) for labels, each in counted],
     )
 
@@ -77,7 +77,7 @@ def _of_databases(databases: Iterable[DatabaseStatus]) -> Iterator[Metric]:
 def _of_runs(known: LedgerFigures) -> Iterator[Metric]:
     yield _metric(
         "runs",
-        "Runs on record.",
+        "Recorded runs.",
         [
             (
                 {"database": each.database, "state": each.state, "outcome": each.outcome},
@@ -86,54 +86,54 @@ def _of_runs(known: LedgerFigures) -> Iterator[Metric]:
             for each in known.counts
         ],
     )
-    begun = [run for run in known.last if run.started_at and run.finished_at]
+    finished = [run for run in known.last if run.started_at and run.finished_at]
     yield _metric(
         "last_run_duration_seconds",
-        "From beginning to end of the last run that has ended.",
-        [(_of(run), _seconds(run.started_at, run.finished_at)) for run in begun],
+        "Duration of the last run that has ended.",
+        [(_of(run), _seconds(run.started_at, run.finished_at)) for run in finished],
     )
     yield _metric(
         "last_run_finished_timestamp_seconds",
-        "When the last run has ended, in seconds since the epoch.",
+        "End of the last run that has ended, in seconds since the epoch.",
         [(_of(run), parse_time(run.finished_at).timestamp()) for run in known.last],
     )
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     active = known.active
     yield _metric(
         "active_run_age_seconds",
-        "Since the run was requested that owns the database.",
+        "Time since the active run was requested.",
         [(_of(each.run), _seconds(each.run.created_at, now)) for each in active],
     )
     yield _metric(
         "active_run_waits",
-        "1 while that run waits: for a lock, a good moment, a person, or an approval.",
+        "1 while the active run waits: for a lock, health, its schedule or a user.",
         [(_of(each.run), float(each.run.state not in _AT_WORK)) for each in active],
     )
     yield _metric(
         "heartbeat_age_seconds",
-        "Since that run has last shown that its process lives.",
+        "Time since the last heartbeat of the active run.",
         [({"database": each.run.database}, each.silent_seconds) for each in active],
     )
 
 
 def _of_the_ledger(known: LedgerFigures) -> Iterator[Metric]:
     yield _metric(
-        "ledger_entries", "Lines of the ledger.", [({}, float(known.ledger.entries))]
+        "ledger_entries", "Entries of the ledger.", [({}, float(known.ledger.entries))]
     )
     yield _metric(
         "ledger_tail_intact",
-        "1 while the last hundred lines of the ledger are as they were written.",
+        "1 while the last 100 entries of the ledger are intact.",
         [({}, float(known.ledger.is_tail_intact))],
     )
     by_recipient = [({"recipient": each.recipient}, each) for each in known.backlogs]
     yield _metric(
         "messages_pending",
-        "Messages of webhooks and mail that have not arrived yet.",
+        "Webhook and email messages that are not delivered yet.",
         [(labels, float(each.pending)) for labels, each in by_recipient],
     )
     yield _metric(
         "messages_given_up",
-        "Messages of the last seven days that were given up.",
+        "Messages given up in the last 7 days.",
         [(labels, float(each.given_up)) for labels, each in by_recipient],
     )
 
@@ -151,7 +151,7 @@ def _length(labels: tuple[str, ...] | None) -> int | None:
 def _known(
     samples: Iterable[tuple[dict[str, str], int | None]],
 ) -> list[tuple[dict[str, str], float]]:
-    """Leave out what cannot be known now: no figure is better than a wrong one."""
+    """Leave out unknown values: no value is better than a wrong one."""
     return [(labels, float(value)) for labels, value in samples if value is not None]
 
 

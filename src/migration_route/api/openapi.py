@@ -1,21 +1,4 @@
-"""What does the JSON API look like to a machine? `openapi.json`, from the wire types.
-
-What is one call of the API, and which parameters do several of them take?
-
-Which calls are about approvals?
-
-Which calls are about the ledger?
-
-Which calls are for people alone, with a session?
-
-Which calls only look?
-
-Which calls are about rehearsals?
-
-Which calls are about runs?
-
-Which calls does the API answer to? `openapi.json` is made from them.
-"""
+"""The calls of the JSON API, and the OpenAPI document that describes them."""
 
 from __future__ import annotations
 
@@ -33,7 +16,7 @@ from migration_route.presentation import schemas
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call: its answer, its body and its parameters."""
+    """One call of the API: its parameters, its body and its responses."""
 
     method: str
     path: str
@@ -47,12 +30,10 @@ class Call:
 
 
 def query(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
-    """Return a parameter behind the question mark."""
     return {"name": name, "in": "query", "schema": schema, "description": text}
 
 
 def header(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
-    """Return a parameter in a header."""
     return {"name": name, "in": "header", "schema": schema, "description": text}
 
 
@@ -60,20 +41,22 @@ TEXT = {"type": "string"}
 LIMIT = query(
     "limit",
     {"type": "integer", "minimum": 1, "maximum": 200, "default": 20},
-    "How many at most.",
+    "Maximum number of items.",
 )
 
 AFTER = query(
     "after",
     {"type": "integer", "minimum": 0, "default": 0},
-    "The last number that is known.",
+    "Return only what follows this number.",
 )
-DATABASE = query("database", {"type": "string", "default": "default"}, "An alias.")
+DATABASE = query(
+    "database", {"type": "string", "default": "default"}, "The alias of the database."
+)
 TARGETS = {
     **query(
         "target",
         {"type": "array", "items": TEXT},
-        "app, app.name or app.zero; may repeat; none means everything.",
+        "app, app.name or app.zero; can be repeated; without it, everything.",
     ),
     "explode": True,
 }
@@ -81,7 +64,7 @@ TARGETS = {
 PHASE = query(
     "phase",
     {"type": "string", "enum": list(Phase)},
-    "Only what belongs on this side of a deploy; any, or left out: everything.",
+    "Include only the steps of this deploy phase; `any` or no value: all steps.",
 )
 
 RUN_ID = {
@@ -92,14 +75,14 @@ RUN_ID = {
 }
 
 
-def wish(
+def control_call(
     verb: str,
     summary: str,
     *,
     body: type[schemas.Request],
     answer: type[schemas.Answer] = schemas.RunAnswer,
 ) -> Call:
-    """Return a call that asks something of one run."""
+    """Return a call that controls one run."""
     return Call(
         method="post",
         path=f"/runs/{{run}}/{verb}",
@@ -112,14 +95,14 @@ def wish(
 
 
 APPROVAL_CALLS = (
-    wish(
+    control_call(
         "approve",
-        "Agree to a run that waits for approval; for people only",
+        "Approve a run that awaits approval (users only)",
         body=schemas.GiveReason,
     ),
-    wish(
+    control_call(
         "reject",
-        "Turn down a run that waits for approval; for people only",
+        "Reject a run that awaits approval (users only)",
         body=schemas.GiveReason,
     ),
 )
@@ -131,17 +114,21 @@ LEDGER_CALLS = (
     Call(
         method="get",
         path="/ledger",
-        summary="Entries of the ledger, newest first",
+        summary="List the entries of the ledger, newest first",
         answers={200: schemas.EntriesAnswer},
         parameters=(
-            query("before", {"type": "integer", "minimum": 1}, "The cursor `next`."),
+            query(
+                "before",
+                {"type": "integer", "minimum": 1},
+                "The cursor `next` of the previous page.",
+            ),
             LIMIT,
         ),
     ),
     Call(
         method="get",
         path="/ledger/export",
-        summary="The whole ledger as JSON Lines, oldest first, to verify elsewhere",
+        summary="Export the whole ledger as JSON Lines, oldest first",
         answers={200: schemas.ExportedEntry},
         parameters=(AFTER,),
         media=EXPORT_MEDIA,
@@ -149,7 +136,7 @@ LEDGER_CALLS = (
     Call(
         method="get",
         path="/ledger/verify",
-        summary="Is the ledger as it was written?",
+        summary="Verify the integrity of the ledger",
         answers={200: schemas.VerificationAnswer},
     ),
 )
@@ -159,7 +146,7 @@ PEOPLE_CALLS = (
     Call(
         method="post",
         path="/reauthenticate",
-        summary="Show anew who is signed in: changes ask for a fresh login",
+        summary="Renew the login by password; changes require a recent login",
         answers={204: None},
         body=schemas.Reauthenticate,
         errors=(400, 401, 403, 405, 413, 429, 500, 503),
@@ -171,13 +158,13 @@ READING_CALLS = (
     Call(
         method="get",
         path="/status",
-        summary="Every database: what is pending",
+        summary="Get the status of every database",
         answers={200: schemas.StatusAnswer},
     ),
     Call(
         method="get",
         path="/ready",
-        summary="Is nothing pending that this code requires?",
+        summary="Check that no migration is pending that this code requires",
         answers={200: schemas.ReadyAnswer, 503: schemas.ReadyAnswer},
         public=True,
         errors=(400, 405),
@@ -185,14 +172,14 @@ READING_CALLS = (
     Call(
         method="get",
         path="/health",
-        summary="Is now a good moment for a plan? Nothing is begun",
+        summary="Check the health signals for a plan; nothing is started",
         answers={200: schemas.HealthAnswer},
         parameters=(DATABASE, TARGETS, PHASE),
     ),
     Call(
         method="get",
         path="/plan",
-        summary="What would happen; nothing is executed",
+        summary="Get a plan; nothing is executed",
         answers={200: schemas.PlanAnswer},
         parameters=(
             DATABASE,
@@ -200,12 +187,12 @@ READING_CALLS = (
             query(
                 "mode",
                 {"type": "string", "enum": list(Mode)},
-                "How steps are carried out.",
+                "How to carry out the steps.",
             ),
             query(
                 "details",
                 {"anyOf": [{"type": "integer", "minimum": 0}, {"const": "none"}]},
-                "After how many steps SQL is told, as `details_next` says; or none of it.",
+                "Number of steps after which SQL is included (`details_next`), or none.",
             ),
             PHASE,
         ),
@@ -213,43 +200,41 @@ READING_CALLS = (
 )
 
 
-def _parameter(name: str, place: str, text: str) -> dict[str, Any]:
-    return {"name": name, "in": place, "schema": TEXT, "description": text}
+def _parameter(name: str, location: str, text: str) -> dict[str, Any]:
+    return {"name": name, "in": location, "schema": TEXT, "description": text}
 
 
 REHEARSAL_CALLS = (
     Call(
         method="get",
         path="/rehearsals",
-        summary="Rehearsals, newest first, without their reports",
+        summary="List rehearsals, newest first, without their reports",
         answers={200: schemas.RehearsalsAnswer},
         parameters=(
-            _parameter("database", "query", "Only those of one database."),
-            _parameter("before", "query", "The cursor `next` of the page before."),
+            _parameter("database", "query", "List only this database."),
+            _parameter("before", "query", "The cursor `next` of the previous page."),
             LIMIT,
         ),
     ),
     Call(
         method="post",
         path="/rehearsals",
-        summary="Carry out the plan with this fingerprint on a copy, or in place",
+        summary="Rehearse the plan with this fingerprint on a copy, or in place",
         answers={200: schemas.RehearsalAnswer, 202: schemas.RehearsalAnswer},
         body=schemas.CreateRehearsal,
         parameters=(
-            _parameter(
-                "Prefer", "header", "wait=30 waits for an end up to that many seconds."
-            ),
+            _parameter("Prefer", "header", "`wait=30` waits up to 30 seconds for the end."),
         ),
         errors=(400, 401, 403, 404, 405, 409, 413, 428, 500, 503),
     ),
     Call(
         method="get",
         path="/rehearsals/{rehearsal}",
-        summary="One rehearsal, with its report when it has ended",
+        summary="Get a rehearsal, with its report when it has ended",
         answers={200: schemas.RehearsalAnswer},
         parameters=(
             {
-                **_parameter("rehearsal", "path", "Its id."),
+                **_parameter("rehearsal", "path", "The id of the rehearsal."),
                 "required": True,
                 "schema": {**TEXT, "pattern": "^[0-9a-f]{32}$"},
             },
@@ -262,72 +247,76 @@ RUN_CALLS = (
     Call(
         method="get",
         path="/runs",
-        summary="Runs, newest first",
+        summary="List runs, newest first",
         answers={200: schemas.RunsAnswer},
         parameters=(
-            query("database", TEXT, "Only those of one database."),
-            query("before", TEXT, "The cursor `next` of the page before."),
+            query("database", TEXT, "List only this database."),
+            query("before", TEXT, "The cursor `next` of the previous page."),
             LIMIT,
         ),
     ),
     Call(
         method="post",
         path="/runs",
-        summary="Carry out the plan with this fingerprint",
+        summary="Apply the plan with this fingerprint",
         answers={200: schemas.RunAnswer, 202: schemas.RunAnswer},
         body=schemas.CreateRun,
         parameters=(
             header(
                 "Idempotency-Key",
                 {"type": "string", "minLength": 1, "maxLength": 200},
-                "The same key and body start one run.",
+                "Requests with the same key and body start one run.",
             ),
-            header("Prefer", TEXT, "wait=30 waits for an end up to that many seconds."),
+            header("Prefer", TEXT, "`wait=30` waits up to 30 seconds for the end."),
         ),
         errors=(400, 401, 403, 404, 405, 409, 413, 422, 428, 500, 503),
     ),
     Call(
         method="get",
         path="/runs/{run}",
-        summary="One run",
+        summary="Get a run",
         answers={200: schemas.RunAnswer},
         parameters=(RUN_ID,),
     ),
     Call(
         method="get",
         path="/runs/{run}/events",
-        summary="What happened in a run, in order",
+        summary="List the events of a run, in order",
         answers={200: schemas.EventsAnswer},
         parameters=(
             RUN_ID,
             AFTER,
-            query("limit", {"type": "integer", "minimum": 1, "maximum": 500}, "At most."),
+            query(
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": 500},
+                "Maximum number of events.",
+            ),
         ),
     ),
-    wish(
+    control_call(
         "cancel",
-        "Stop a run, in the middle of a statement as well; `force` kills it",
+        "Cancel a run, even in the middle of a statement; `force` kills its processes",
         body=schemas.CancelRun,
     ),
-    wish(
+    control_call(
         "hold",
-        "Let a run wait before its next step",
+        "Pause a run before its next step",
         body=schemas.GiveReason,
     ),
-    wish(
+    control_call(
         "resume",
-        "Let a run go on that is held, or look again for its opening; `force`: in spite "
-        "of the signals, windows and freezes",
+        "Resume a paused run, or check again whether a waiting run can start; `force` "
+        "ignores health signals, windows and freezes",
         body=schemas.ResumeRun,
     ),
-    wish(
+    control_call(
         "resolve",
-        "Open a database again that a run left in between; for people only",
+        "Resolve a partially applied run and unlock its database (users only)",
         body=schemas.Resolve,
     ),
-    wish(
+    control_call(
         "end-blockers",
-        "End the sessions that are in the way of a run; for people only",
+        "Terminate the sessions that block a run (users only)",
         body=schemas.GiveReason,
         answer=schemas.EndedBlockersAnswer,
     ),
@@ -364,7 +353,7 @@ def document(base: str) -> bytes:
             "info": {
                 "title": "Migration route",
                 "version": __version__,
-                "description": "Plans, applies and audits a Django project's migrations.",
+                "description": "Plan, rehearse, approve, apply and audit migrations.",
             },
             "servers": [{"url": base}],
             "paths": paths,
@@ -389,7 +378,7 @@ def _operation(call: Call) -> dict[str, Any]:
     for status in call.errors:
         responses.setdefault(
             str(status),
-            _response(schemas.Problem, "application/problem+json", "A problem."),
+            _response(schemas.Problem, "application/problem+json", "An error."),
         )
     found: dict[str, Any] = {
         "summary": call.summary,
@@ -410,7 +399,7 @@ def _operation(call: Call) -> dict[str, Any]:
 
 
 class _Nothing:
-    """Done; there is no body."""
+    """Done, without a body."""
 
 
 def _response(kind: type[schemas.Answer] | None, media: str, text: str) -> dict[str, Any]:

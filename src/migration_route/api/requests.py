@@ -1,4 +1,7 @@
-"""What does a request say? Bytes become a value here, or a clear error."""
+"""Parses requests: JSON bodies, query parameters and headers.
+
+Invalid input raises `InvalidRequest`.
+"""
 
 from __future__ import annotations
 
@@ -20,43 +23,43 @@ LARGEST_BODY = 64 * 1024
 _READ_PAST = 4 * 1024 * 1024
 _LONGEST_KEY = 200
 _MOST_STEPS = 100_000
-_LONGEST_VALUE = 300  # as long as the name of a target may be in a body
-_MOST_VALUES = 100  # of one parameter, as many as a body has targets
+_LONGEST_VALUE = 300  # as for the name of a target in a body
+_MOST_VALUES = 100  # of one parameter, as for the targets in a body
 
 Body = TypeVar("Body", bound=schemas.Request)
 
 
 class TooLarge(InvalidRequest):
-    """The body is larger than any request of this API can be."""
+    """The request body is too large."""
 
     http_status = 413
 
 
 def body_of(request: HttpRequest, kind: type[Body]) -> Body:
-    """Read the JSON body. Raises `InvalidRequest` with where it is wrong."""
+    """Decode the JSON body. Raises `InvalidRequest`, which says where it is invalid."""
     length = request.headers.get("Content-Length", "")
     if length.isdigit() and int(length) > LARGEST_BODY:
         _read_past(request)
-        raise TooLarge(f"The body may have {LARGEST_BODY} bytes, not {length}.")
+        raise TooLarge(f"The body can have at most {LARGEST_BODY} bytes, not {length}.")
     try:
         content = request.read(LARGEST_BODY + 1)
     except RequestDataTooBig as error:
         raise TooLarge from error
     except (UnreadablePostError, OSError) as error:
-        raise InvalidRequest("The body could not be read to its end.") from error
+        raise InvalidRequest("The body could not be read completely.") from error
     if len(content) > LARGEST_BODY:
-        raise TooLarge(f"The body may have {LARGEST_BODY} bytes.")
+        raise TooLarge(f"The body can have at most {LARGEST_BODY} bytes.")
     try:
         return msgspec.json.decode(content or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The body is not as it should be: {error}") from error
+        raise InvalidRequest(f"The body is invalid: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The body is not JSON: {error}") from error
+        raise InvalidRequest(f"The body is not valid JSON: {error}") from error
 
 
 def _read_past(request: HttpRequest) -> None:
-    """Read a body that is refused, as far as is bearable: a server that closes on what
-    it has not read resets the connection, and the answer may be lost on its way."""
+    """Read a rejected body up to a limit: a server that closes a connection with unread
+    data resets it, and the response may be lost."""
     with suppress(RequestDataTooBig, UnreadablePostError, OSError):
         for _ in range(_READ_PAST // LARGEST_BODY):
             if not request.read(LARGEST_BODY):
@@ -64,80 +67,78 @@ def _read_past(request: HttpRequest) -> None:
 
 
 def check_query(request: HttpRequest, known: Collection[str]) -> None:
-    """Refuse a query parameter that means nothing here, a typing error or a secret, and a
-    value that no parameter takes."""
+    """Reject unknown query parameters, which may be a typing error or a secret, and values
+    that no parameter accepts."""
     unknown = sorted(set(request.GET) - set(known))
     if unknown:
         raise InvalidRequest(
             f"Unknown query parameters: {', '.join(unknown)[:200]}.",
-            hint=f"There are: {', '.join(known) or 'none'}. A token goes into the "
-            "Authorization header, never into the address.",
+            hint=f"Valid parameters: {', '.join(known) or 'none'}. Send a token in the "
+            "Authorization header, never in the URL.",
         )
     for name, values in request.GET.lists():
         if len(values) > _MOST_VALUES:
-            raise InvalidRequest(f"{name} may be given {_MOST_VALUES} times.")
+            raise InvalidRequest(f"{name} can occur at most {_MOST_VALUES} times.")
         for value in values:
             if "\x00" in value or len(value) > _LONGEST_VALUE:
                 raise InvalidRequest(
-                    f"{name} has at most {_LONGEST_VALUE} characters, none of them NUL."
+                    f"{name} can have at most {_LONGEST_VALUE} characters, without NUL."
                 )
 
 
 def number(request: HttpRequest, name: str, *, default: int, least: int, most: int) -> int:
-    """Read a whole number from the query."""
     text = request.GET.get(name)
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise InvalidRequest(f"{name} must be a whole number, not {text[:50]!r}.")
+        raise InvalidRequest(f"{name} must be an integer, not {text[:50]!r}.")
     if not least <= int(text) <= most:
-        raise InvalidRequest(f"{name} must lie between {least} and {most}.")
+        raise InvalidRequest(f"{name} must be between {least} and {most}.")
     return int(text)
 
 
 def mode_of(request: HttpRequest) -> Mode:
-    """Read `mode` from the query."""
     text = request.GET.get("mode", Mode.APPLY)
     if text not in list(Mode):
-        raise InvalidRequest(f"mode is one of {', '.join(Mode)}, not {text[:50]!r}.")
+        raise InvalidRequest(f"mode must be one of {', '.join(Mode)}, not {text[:50]!r}.")
     return Mode(text)
 
 
 def details_of(request: HttpRequest) -> Details | None:
-    """Read `details` from the query: after how many steps they are wanted, or "none"."""
+    """Read `details`: the number of steps after which details start, or "none"."""
     if request.GET.get("details") == "none":
         return None
     return Details(after=number(request, "details", default=0, least=0, most=_MOST_STEPS))
 
 
 def phase_of(request: HttpRequest) -> Phase | None:
-    """Read `phase` from the query; None without one."""
     text = request.GET.get("phase")
     if text is None:
         return None
     if text not in list(Phase):
-        raise InvalidRequest(f"phase is one of {', '.join(Phase)}, not {text[:50]!r}.")
+        raise InvalidRequest(f"phase must be one of {', '.join(Phase)}, not {text[:50]!r}.")
     return Phase(text)
 
 
 def idempotency_key(request: HttpRequest) -> str | None:
-    """Read the header Idempotency-Key."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
     if not 0 < len(key) <= _LONGEST_KEY:
-        raise InvalidRequest(f"An Idempotency-Key has 1 to {_LONGEST_KEY} characters.")
+        raise InvalidRequest(
+            f"The Idempotency-Key must have 1 to {_LONGEST_KEY} characters."
+        )
     return key
 
 
 def wanted_wait(request: HttpRequest) -> float:
-    """Read `Prefer: wait=SECONDS` (RFC 7240); 0 without it."""
+    """Return the seconds of `Prefer: wait=SECONDS` (RFC 7240); 0 without it."""
     for preference in request.headers.get("Prefer", "").split(","):
         name, _, value = preference.strip().partition("=")
         if name.strip().lower() == "wait":
             try:
                 seconds = float(value.strip().strip('"'))
             except ValueError:
-                return 0.0  # a preference that is not understood is ignored (RFC 7240, 2)
+                return 0.0  # an invalid preference is ignored (RFC 7240, 2)
             return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
     return 0.0

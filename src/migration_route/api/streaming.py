@@ -1,9 +1,8 @@
-"""Events as they come: server-sent events in bounded streams.
+"""Streamed responses: the events of a run and the export of the ledger.
 
-An open stream pins a sync worker and delays its shutdown: so a stream sends what is
-new, hangs up after a while, and `Last-Event-ID` resumes it without a gap.
-
-The whole ledger to take away: `GET ledger/export`, as JSON Lines.
+An open stream occupies a sync worker and delays its shutdown. A stream of server-sent
+events therefore sends what is new and closes after a while; `Last-Event-ID` resumes it
+without a gap.
 """
 
 from __future__ import annotations
@@ -36,7 +35,8 @@ _HEADERS = {
 
 
 def get_export(request: HttpRequest) -> HttpResponseBase:
-    """`GET ledger/export?after=N`: what is read later breaks the answer off if it fails."""
+    """`GET ledger/export?after=N`: an error while the ledger is read ends the response
+    early."""
     actor = authenticate(request)
     requests.check_query(request, ("after",))
     after = requests.number(request, "after", default=0, least=0, most=_LARGEST_NUMBER)
@@ -59,12 +59,12 @@ _RETRY_MS = 1000
 
 
 def wants_stream(request: HttpRequest) -> bool:
-    """Tell whether the client asked for a stream of events."""
     return "text/event-stream" in request.headers.get("Accept", "")
 
 
 def after_last_event(request: HttpRequest, after: int) -> int:
-    """Return the number behind which to go on: `Last-Event-ID` counts before `after`."""
+    """Return the number after which to continue: the larger of `after` and
+    `Last-Event-ID`."""
     text = request.headers.get("Last-Event-ID", "").strip()
     if not text:
         return after
@@ -76,8 +76,8 @@ def after_last_event(request: HttpRequest, after: int) -> int:
 def stream(
     request: HttpRequest, run: str, actor: Actor, *, after: int
 ) -> StreamingHttpResponse:
-    """Answer with the events behind a number, as they come."""
-    runs.show(run, actor)  # what is wrong with the request is told before the stream begins
+    """Return the events after a number as they occur."""
+    runs.show(run, actor)  # raises errors of the request before the stream starts
     until = time.monotonic() + min(LONGEST, longest_wait(request))
     iterator = _streaming_asynchronous if isinstance(request, ASGIRequest) else _synchronous
     response = StreamingHttpResponse(
@@ -90,7 +90,7 @@ def stream(
 def _synchronous(run: str, actor: Actor, after: int, until: float) -> Iterator[bytes]:
     yield f"retry: {_RETRY_MS}\n\n".encode()
     while True:
-        chunk, after, ended = _news(run, actor, after)
+        chunk, after, ended = _new_events(run, actor, after)
         if chunk:
             yield chunk
         if ended or time.monotonic() > until:
@@ -103,7 +103,7 @@ async def _streaming_asynchronous(
     run: str, actor: Actor, after: int, until: float
 ) -> AsyncIterator[bytes]:
     yield f"retry: {_RETRY_MS}\n\n".encode()
-    news = sync_to_async(_news, thread_sensitive=True)
+    news = sync_to_async(_new_events, thread_sensitive=True)
     while True:
         chunk, after, ended = await news(run, actor, after)
         if chunk:
@@ -114,8 +114,8 @@ async def _streaming_asynchronous(
             await asyncio.sleep(_PAUSE)
 
 
-def _news(run: str, actor: Actor, after: int) -> tuple[bytes, int, bool]:
-    """Return what is new as a piece of the stream; no connection stays open for it."""
+def _new_events(run: str, actor: Actor, after: int) -> tuple[bytes, int, bool]:
+    """Return new events as a piece of the stream; no connection stays open for it."""
     try:
         found = runs.events(run, actor, after=after)
     finally:

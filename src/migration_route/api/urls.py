@@ -1,4 +1,4 @@
-"""The addresses of the JSON API, below `api/v1/`."""
+"""URLs of the JSON API, below `api/v1/`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from migration_route.core.errors import InvalidRequest
 
 
 class UnknownAddress(InvalidRequest):
-    """The API has no such address."""
+    """The API has no such URL."""
 
     code = "unknown_address"
     http_status = 404
-    hint = "openapi.json lists those that there are."
+    hint = "See openapi.json for the URLs of the API."
 
 
-def nowhere(request: HttpRequest, **_: str) -> HttpResponseBase:
-    """Answer for every address that is none."""
-    raise UnknownAddress(f"There is nothing at {request.path[:200]!r}.")
+def unknown_address(request: HttpRequest, **_: str) -> HttpResponseBase:
+    raise UnknownAddress(f"The API has no URL {request.path[:200]!r}.")
 
 
-_EVERY = dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), nowhere)
+_EVERY = dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), unknown_address)
 
 urlpatterns = [
     path("status", endpoint({"GET": views.get_status}), name="api-status"),

@@ -1,11 +1,4 @@
-"""The JSON API: one function for each call of the public contract.
-
-The calls of the JSON API by which people agree to a run, or reject it.
-
-The call of the JSON API by which a person shows anew who they are.
-
-The calls of the JSON API about rehearsals.
-"""
+"""Views of the JSON API, one for each call of the public contract."""
 
 from __future__ import annotations
 
@@ -14,7 +7,7 @@ from django.urls import reverse
 
 from migration_route.access.actors import Actor
 from migration_route.access.authentication import authenticate
-from migration_route.access.reauthentication import is_password_of, renew
+from migration_route.access.reauthentication import check_user_password, renew_session
 from migration_route.access.sessions import load_session_user
 from migration_route.api import requests, streaming
 from migration_route.api.base import answer, longest_wait
@@ -51,7 +44,7 @@ from migration_route.services.decisions import approval_requirement_for
 
 
 def post_approve(request: HttpRequest, run: str) -> HttpResponse:
-    """`POST runs/{id}/approve`: with the last approval that it needs, the run begins."""
+    """`POST runs/{id}/approve`: the last required approval starts the run."""
     actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.GiveReason)
@@ -59,7 +52,6 @@ def post_approve(request: HttpRequest, run: str) -> HttpResponse:
 
 
 def post_reject(request: HttpRequest, run: str) -> HttpResponse:
-    """`POST runs/{id}/reject`."""
     actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.GiveReason)
@@ -67,19 +59,19 @@ def post_reject(request: HttpRequest, run: str) -> HttpResponse:
 
 
 def post_reauthenticate(request: HttpRequest) -> HttpResponse:
-    """`POST reauthenticate`: 204, with a new session cookie, when the password is right."""
+    """`POST reauthenticate`: 204 with a new session cookie if the password is correct."""
     actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.Reauthenticate)
 
     def is_right() -> bool:
         user = load_session_user(request, address=actor.address).user
-        return is_password_of(user, body.password, request)
+        return check_user_password(user, body.password, request)
 
-    def renew_session() -> None:
-        renew(request, load_session_user(request, address=actor.address).user)
+    def renew() -> None:
+        renew_session(request, load_session_user(request, address=actor.address).user)
 
-    reauthentication.reauthenticate(actor, is_right=is_right, renew=renew_session)
+    reauthentication.reauthenticate(actor, is_right=is_right, renew=renew)
     return HttpResponse(status=204)
 
 
@@ -88,7 +80,6 @@ _LARGEST_PAGE = 200
 
 
 def get_rehearsals(request: HttpRequest) -> HttpResponse:
-    """`GET rehearsals?database=…&before=…&limit=…`, newest first."""
     actor = authenticate(request)
     requests.check_query(request, ("database", "before", "limit"))
     limit = requests.number(request, "limit", default=_PAGE, least=1, most=_LARGEST_PAGE)
@@ -102,7 +93,7 @@ def get_rehearsals(request: HttpRequest) -> HttpResponse:
 
 
 def post_rehearsals(request: HttpRequest) -> HttpResponse:
-    """`POST rehearsals`: 202, or 200 when it has ended within `Prefer: wait`."""
+    """`POST rehearsals`: 202, or 200 if it has ended within `Prefer: wait`."""
     actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.CreateRehearsal)
@@ -126,7 +117,6 @@ def post_rehearsals(request: HttpRequest) -> HttpResponse:
 
 
 def get_rehearsal(request: HttpRequest, rehearsal: str) -> HttpResponse:
-    """`GET rehearsals/{id}`."""
     actor = authenticate(request)
     requests.check_query(request, ())
     return answer(rehearsal_answer(rehearsals.show(rehearsal, actor)))
@@ -137,21 +127,19 @@ _LARGEST_NUMBER = 2**63 - 1
 
 
 def get_status(request: HttpRequest) -> HttpResponse:
-    """`GET status`."""
     actor = authenticate(request)
     requests.check_query(request, ())
     return answer(serializers.status_answer(runs.status(actor)))
 
 
 def get_ready(request: HttpRequest) -> HttpResponse:
-    """`GET ready`: 200, or 503 while something that is required is pending."""
+    """`GET ready`: 200, or 503 while a required migration is pending."""
     requests.check_query(request, ())
     is_ready = runs.ready()
     return answer(schemas.ReadyAnswer(ready=is_ready), status=200 if is_ready else 503)
 
 
 def get_plan(request: HttpRequest) -> HttpResponse:
-    """`GET plan?database=…&target=…&mode=…&phase=…&details=…`."""
     actor = authenticate(request)
     requests.check_query(request, ("database", "target", "mode", "phase", "details"))
     wanted = PlanRequest(
@@ -162,16 +150,15 @@ def get_plan(request: HttpRequest) -> HttpResponse:
     )
     details = requests.details_of(request)
     found = plans.plan(wanted, actor, details)
-    last = rehearsals.of_plan(found, actor)
-    told = with_rehearsal(plan_answer(found), last)
-    told = with_opening(told, launch.next_opening(wanted.database))
+    last = rehearsals.last_rehearsal_of(found, actor)
+    body = with_rehearsal(plan_answer(found), last)
+    body = with_opening(body, launch.next_opening(wanted.database))
     return answer(
-        with_demand(told, approval_requirement_for(wanted, found, actor, details))
+        with_demand(body, approval_requirement_for(wanted, found, actor, details))
     )
 
 
 def get_health(request: HttpRequest) -> HttpResponse:
-    """`GET health?database=…&target=…&phase=…`: is now a good moment for this plan?"""
     actor = authenticate(request)
     requests.check_query(request, ("database", "target", "phase"))
     wanted = PlanRequest(
@@ -184,7 +171,6 @@ def get_health(request: HttpRequest) -> HttpResponse:
 
 
 def get_runs(request: HttpRequest) -> HttpResponse:
-    """`GET runs?database=…&before=…&limit=…`, newest first."""
     actor = authenticate(request)
     requests.check_query(request, ("database", "before", "limit"))
     limit = requests.number(request, "limit", default=_PAGE, least=1, most=_LARGEST_PAGE)
@@ -198,12 +184,12 @@ def get_runs(request: HttpRequest) -> HttpResponse:
 
 
 def post_runs(request: HttpRequest) -> HttpResponse:
-    """`POST runs`: 202, or 200 when it has ended within `Prefer: wait`."""
+    """`POST runs`: 202, or 200 if it has ended within `Prefer: wait`."""
     actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.CreateRun)
     if body.fake and body.fake_initial:
-        raise InvalidRequest("fake and fake_initial exclude each other.")
+        raise InvalidRequest("fake and fake_initial cannot both be true.")
     mode = (
         Mode.FAKE if body.fake else Mode.FAKE_INITIAL if body.fake_initial else Mode.APPLY
     )
@@ -227,10 +213,10 @@ def post_runs(request: HttpRequest) -> HttpResponse:
 def waited_answer(
     request: HttpRequest, run: RunRecord, actor: Actor, *, seconds: float
 ) -> HttpResponse:
-    """Answer with a run: 200 when it has ended within so many seconds, else 202. One
-    that waits for other people is not waited for."""
-    waits_for_people = run.state is RunState.AWAITING_APPROVAL
-    seconds = 0.0 if waits_for_people else min(seconds, longest_wait(request))
+    """Return a run: 200 if it has ended within this many seconds, else 202. A run that
+    awaits approval is not waited for."""
+    awaits_approval = run.state is RunState.AWAITING_APPROVAL
+    seconds = 0.0 if awaits_approval else min(seconds, longest_wait(request))
     if seconds:
         run = runs.wait(run.id, actor, seconds=seconds)
     location = reverse("migration_route:api-run", kwargs={"run": run.id})
@@ -239,7 +225,6 @@ def waited_answer(
 
 
 def get_run(request: HttpRequest, run: str) -> HttpResponse:
-    """`GET runs/{id}`."""
     actor = authenticate(request)
     requests.check_query(request, ())
     return answer(serializers.run_answer(runs.show(run, actor)))
@@ -259,7 +244,6 @@ def get_events(request: HttpRequest, run: str) -> HttpResponseBase:
 
 
 def post_cancel(request: HttpRequest, run: str) -> HttpResponse:
-    """`POST runs/{id}/cancel`."""
     actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.CancelRun)
@@ -268,7 +252,6 @@ def post_cancel(request: HttpRequest, run: str) -> HttpResponse:
 
 
 def post_hold(request: HttpRequest, run: str) -> HttpResponse:
-    """`POST runs/{id}/hold`."""
     actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.GiveReason)
@@ -276,16 +259,14 @@ def post_hold(request: HttpRequest, run: str) -> HttpResponse:
 
 
 def post_resume(request: HttpRequest, run: str) -> HttpResponse:
-    """`POST runs/{id}/resume`."""
     actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.ResumeRun)
-    found = control.unpause(run, actor, reason=body.reason, force=body.force)
+    found = control.resume(run, actor, reason=body.reason, force=body.force)
     return answer(serializers.run_answer(found))
 
 
 def post_resolve(request: HttpRequest, run: str) -> HttpResponse:
-    """`POST runs/{id}/resolve`."""
     actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.Resolve)
@@ -294,7 +275,6 @@ def post_resolve(request: HttpRequest, run: str) -> HttpResponse:
 
 
 def post_end_blockers(request: HttpRequest, run: str) -> HttpResponse:
-    """`POST runs/{id}/end-blockers`."""
     actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.GiveReason)
@@ -305,7 +285,6 @@ def post_end_blockers(request: HttpRequest, run: str) -> HttpResponse:
 
 
 def get_ledger(request: HttpRequest) -> HttpResponse:
-    """`GET ledger?before=…&limit=…`, newest first."""
     actor = authenticate(request)
     requests.check_query(request, ("before", "limit"))
     limit = requests.number(request, "limit", default=_PAGE, least=1, most=_LARGEST_PAGE)
@@ -320,14 +299,13 @@ def get_ledger(request: HttpRequest) -> HttpResponse:
 
 
 def get_verification(request: HttpRequest) -> HttpResponse:
-    """`GET ledger/verify`."""
     actor = authenticate(request)
     requests.check_query(request, ())
     return answer(serializers.verification_answer(ledger.verify(actor)))
 
 
 def get_openapi(request: HttpRequest) -> HttpResponse:
-    """`GET openapi.json`: public, and the same for everybody."""
+    """`GET openapi.json`: public, and the same for every caller."""
     requests.check_query(request, ())
     base = reverse("migration_route:api-status").removesuffix("/status")
     return HttpResponse(document(base), content_type="application/json")

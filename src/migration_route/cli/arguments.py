@@ -1,4 +1,4 @@
-"""Which words do the command and the remote client both take? No Django here."""
+"""Arguments that both command lines take. No Django here."""
 
 from __future__ import annotations
 
@@ -8,81 +8,107 @@ from datetime import datetime
 from migration_route.core.enums import Mode, Phase, Resolution
 
 LONGEST_REASON = 2000
-"""Characters, as in the body of a request."""
+"""Characters, as in a request body."""
 
 
 def target_arguments(parser: ArgumentParser, *, has_mode: bool = True) -> None:
-    """Let a verb take the targets and the database of a plan, and its mode and phase."""
     parser.add_argument(
         "targets",
         nargs="*",
         metavar="TARGET",
-        help="app, app.name or app.zero; none: everything",
+        help="app, app.name or app.zero (default: everything)",
     )
-    parser.add_argument("--database", default="default", metavar="ALIAS")
+    parser.add_argument(
+        "--database",
+        default="default",
+        metavar="ALIAS",
+        help="alias of the database (default: %(default)s)",
+    )
     if has_mode:
-        modes = [mode.value for mode in Mode]
-        parser.add_argument("--mode", default=Mode.APPLY.value, choices=modes)
+        parser.add_argument(
+            "--mode",
+            default=Mode.APPLY.value,
+            choices=[mode.value for mode in Mode],
+            help="how to carry out the steps (default: %(default)s)",
+        )
         _phase_argument(parser)
 
 
+def list_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--database", metavar="ALIAS", help="list only this database")
+    parser.add_argument(
+        "--limit", type=int, default=20, help="list at most 1 to 200 (default: %(default)s)"
+    )
+
+
+def run_argument(parser: ArgumentParser) -> None:
+    parser.add_argument("run", help="ID of the run")
+
+
+def run_arguments(parser: ArgumentParser, *, needs_reason: bool = False) -> None:
+    run_argument(parser)
+    parser.add_argument(
+        "--reason",
+        type=reason_text,
+        default="",
+        required=needs_reason,
+        help="reason to record in the ledger",
+    )
+
+
 def apply_arguments(parser: ArgumentParser) -> None:
-    """Let a verb take which plan is carried out, when, and whether it asks and waits."""
     target_arguments(parser)
     _request_arguments(parser)
     parser.add_argument(
         "--rebuild-invalid-indexes",
         action="store_true",
-        help="drop the invalid indexes that a step makes anew",
+        help="drop invalid indexes that a step creates again",
     )
     parser.add_argument(
         "--at",
-        type=_moment,
+        type=_start_time,
         metavar="TIME",
-        help="not before this time, with its zone: 2026-12-01T02:00:00+01:00",
+        help="start no earlier, such as 2026-12-01T02:00:00+01:00",
     )
     parser.add_argument(
         "--no-window-wait",
         action="store_true",
-        help="refuse what may not begin now, instead of letting it wait",
+        help="refuse a run that cannot start now, instead of letting it wait",
     )
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 def rehearse_arguments(parser: ArgumentParser) -> None:
-    """Let a verb take which plan is rehearsed, and on what."""
     target_arguments(parser, has_mode=False)
     _phase_argument(parser)
     _request_arguments(parser)
     parser.add_argument(
-        "--data", action="store_true", help="copy the rows as well, not the schema alone"
+        "--data", action="store_true", help="copy the rows too, not only the schema"
     )
     parser.add_argument(
-        "--and-back", action="store_true", help="take every step back afterwards"
+        "--and-back", action="store_true", help="reverse every step afterwards"
     )
     parser.add_argument(
         "--in-place",
         action="store_true",
-        help="on the database itself, in one transaction that is rolled back; its locks "
-        "are really taken, and held to the end",
+        help="use the database itself, in one transaction that is rolled back; its locks "
+        "are real and last until the end",
     )
 
 
 def resolve_arguments(parser: ArgumentParser) -> None:
-    """Let a verb take which run is resolved, how and why."""
-    parser.add_argument("run")
-    parser.add_argument("--reason", type=reason_text, default="", required=True)
+    run_arguments(parser, needs_reason=True)
     parser.add_argument(
         "--how",
         default=Resolution.AS_IS.value,
         choices=[how.value for how in Resolution],
-        help="what becomes of the step that stopped midway",
+        help="how to resolve the step that stopped (default: %(default)s)",
     )
 
 
 def reason_text(text: str) -> str:
-    """Read a reason from the command line. Raises `ArgumentTypeError` for bytes that are no
-    text, which Python hands over as surrogates, and for more than a request may carry."""
+    """Read a reason from the command line. Raises `ArgumentTypeError` for bytes that are
+    not text, which Python passes as surrogates, and for more than a request can contain."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -93,13 +119,12 @@ def reason_text(text: str) -> str:
 
 
 def question(*, needs_approval: bool) -> str:
-    """Return what a person at a terminal is asked before anything begins."""
-    asked = "Ask for approval of this plan?" if needs_approval else "Apply this plan?"
-    return f"{asked} [y/N] "
+    """Return the confirmation prompt."""
+    prompt = "Request approval for this plan?" if needs_approval else "Apply this plan?"
+    return f"{prompt} [y/N] "
 
 
 def is_yes(answer: str) -> bool:
-    """Tell whether a person has agreed."""
     return answer.strip().lower() in {"y", "yes"}
 
 
@@ -107,23 +132,33 @@ def _phase_argument(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--phase",
         choices=[phase.value for phase in Phase],
-        help="only what belongs on this side of a deploy",
+        help="include only the steps of this deploy phase",
     )
 
 
 def _request_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--fingerprint", default="", help="refuse any other plan")
-    parser.add_argument("--reason", type=reason_text, default="")
-    parser.add_argument("--no-wait", action="store_true", help="return when it has begun")
+    parser.add_argument(
+        "--fingerprint",
+        default="",
+        help="refuse any plan but the one with this fingerprint",
+    )
+    parser.add_argument(
+        "--reason", type=reason_text, default="", help="reason to record in the ledger"
+    )
+    parser.add_argument(
+        "--no-wait", action="store_true", help="return without waiting for the end"
+    )
 
 
-def _moment(text: str) -> datetime:
+def _start_time(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError as error:
         raise ArgumentTypeError(
-            f"{text!r} is no time such as 2026-12-01T02:00:00+01:00"
+            f"{text!r} is not a time such as 2026-12-01T02:00:00+01:00"
         ) from error
     if found.tzinfo is None:
-        raise ArgumentTypeError(f"{text!r} needs its zone, as in {text}+01:00 or {text}Z")
+        raise ArgumentTypeError(
+            f"{text!r} needs a time zone, as in {text}+01:00 or {text}Z"
+        )
     return found

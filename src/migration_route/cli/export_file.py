@@ -1,4 +1,4 @@
-"""How is an export of the ledger written to a file, and how is one verified?"""
+"""Writes an export of the ledger to a file, and verifies one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from migration_route.presentation.text.terminal import Terminal
 def save_export(
     terminal: Terminal, options: dict[str, Any], pieces: Iterable[bytes]
 ) -> int:
-    """Write an export to `--output`, whole or not at all, or print it."""
+    """Write an export to `--output`, completely or not at all, or print it."""
     path: Path | None = options["output"]
     if path is None:
         for piece in pieces:
@@ -27,8 +27,8 @@ def save_export(
     return 0
 
 
-def tell_export(terminal: Terminal, options: dict[str, Any]) -> int:
-    """Tell whether the export in `--file` is as it was written; 1 if it is not."""
+def verify_export_file(terminal: Terminal, options: dict[str, Any]) -> int:
+    """Verify the export in `--file` and print the result; return 1 if it is not intact."""
     path: Path = options["file"]
     try:
         with path.open("rb") as lines:
@@ -41,23 +41,23 @@ def tell_export(terminal: Terminal, options: dict[str, Any]) -> int:
         broken=found.broken.sequence if found.broken else None,
         message=found.broken.message if found.broken else "",
     )
-    told = f"The last line has the digest {found.last}."
-    terminal.tell(options, answer, [verification_line(answer), told])
+    last = f"Digest of the last line: {found.last}"
+    terminal.tell(options, answer, [verification_line(answer), last])
     return 0 if answer.intact else 1
 
 
 def _write_whole(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file in place of the one that is there; when the pieces break off, that one
-    stays. Raises `InvalidRequest` when it cannot be written."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Replace a file; if the pieces break off, the old file stays. Raises `InvalidRequest`
+    if it cannot be written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("xb") as file:
+        with temporary.open("xb") as file:
             for piece in pieces:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except OSError as error:
         raise InvalidRequest(f"{path} cannot be written: {error.strerror}.") from error
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

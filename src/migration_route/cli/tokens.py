@@ -1,4 +1,4 @@
-"""The verb `token new`, here and from afar: it asks no server."""
+"""The verb `token new`, shared by both command lines; it contacts no server."""
 
 from __future__ import annotations
 
@@ -8,22 +8,41 @@ from typing import Any
 import msgspec
 
 from migration_route.core.credentials import id_of, new_entry, new_secret
-from migration_route.core.enums import PEOPLE_ONLY, Scope
+from migration_route.core.enums import USER_ONLY_SCOPES, Scope
 from migration_route.presentation.text.terminal import Terminal
 
 
 def token_arguments(parser: ArgumentParser) -> None:
-    """Let the verb take the words of the entry."""
-    parser.add_argument("name")
-    scopes = [scope.value for scope in Scope if scope not in PEOPLE_ONLY]
-    parser.add_argument("--scope", action="append", choices=scopes, required=True)
-    parser.add_argument("--token-database", action="append", metavar="ALIAS")
-    parser.add_argument("--network", action="append", metavar="CIDR")
-    parser.add_argument("--expires", metavar="YYYY-MM-DD")
+    parser.add_argument("name", help="name of the token")
+    scopes = [scope.value for scope in Scope if scope not in USER_ONLY_SCOPES]
+    parser.add_argument(
+        "--scope",
+        action="append",
+        choices=scopes,
+        required=True,
+        help="scope to grant; repeat for several",
+    )
+    parser.add_argument(
+        "--token-database",
+        action="append",
+        metavar="ALIAS",
+        help="limit the token to this database; repeat for several",
+    )
+    parser.add_argument(
+        "--network",
+        action="append",
+        metavar="CIDR",
+        help="limit the token to this network; repeat for several",
+    )
+    parser.add_argument(
+        "--expires",
+        metavar="YYYY-MM-DD",
+        help="first day on which the token is no longer valid",
+    )
 
 
-def tell_new_token(terminal: Terminal, options: dict[str, Any]) -> int:
-    """Make a token: tell its secret once, and the entry to paste."""
+def create_token(terminal: Terminal, options: dict[str, Any]) -> int:
+    """Create a token; print its secret once, and the entry for TOKENS."""
     secret = new_secret()
     entry = new_entry(
         secret,
@@ -34,11 +53,11 @@ def tell_new_token(terminal: Terminal, options: dict[str, Any]) -> int:
         expires=options["expires"] or "",
     )
     if options["json"]:
-        words = {"secret": secret, "id": id_of(entry["sha256"]), "entry": entry}
-        terminal.write(msgspec.json.encode(words).decode())
+        answer = {"secret": secret, "id": id_of(entry["sha256"]), "entry": entry}
+        terminal.write(msgspec.json.encode(answer).decode())
         return 0
-    terminal.write(f"The secret, shown this once:\n\n    {secret}\n")
-    terminal.write('The entry for MIGRATION_ROUTE["TOKENS"]:\n')
+    terminal.write(f"Secret, shown only once:\n\n    {secret}\n")
+    terminal.write('Add this entry to MIGRATION_ROUTE["TOKENS"]:\n')
     terminal.write(f"    {entry!r},\n")
-    terminal.write(f"The ledger names this secret {id_of(entry['sha256'])}.")
+    terminal.write(f"ID of the secret in the ledger: {id_of(entry['sha256'])}")
     return 0

@@ -1,7 +1,6 @@
-"""What has the project set in MIGRATION_ROUTE?
+"""The setting MIGRATION_ROUTE as one frozen value, cached until the setting changes.
 
-One frozen value, read on first use and forgotten when the setting changes. What is
-wrong in it is found all at once, by the system checks.
+System checks report all its problems at once.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ __all__ = [
 
 @lru_cache(maxsize=1)
 def route_settings() -> RouteSettings:
-    """Return the settings of the route."""
     return read_settings(getattr(settings, "MIGRATION_ROUTE", {}))
 
 

@@ -1,9 +1,9 @@
-"""The words that start the project's own commands in a new process: COMMAND.
+"""COMMAND: the command line that starts the project's commands in a new process.
 
-Without the setting, the project's `manage.py` is used where there is one: what it
-prepares (django-configurations, a database driver under another name, a file with the
-environment) is prepared in the new process as well. A file that may be another project's
-is never used, and a new process that finds other settings than this one refuses to work.
+Without the setting, the project's `manage.py` is used if there is one: what it prepares
+(django-configurations, a database driver under another name, a file with environment
+variables) is then prepared in the new process as well. A file that may belong to another
+project is never used, and a new process that finds different settings refuses to work.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _MODULE = subprocesses.SETTINGS_MODULE
 
 
 HINT = (
-    'Set MIGRATION_ROUTE["COMMAND"] to the words that start the commands of the project, '
-    'such as ["python", "/srv/shop/manage.py"].'
+    'Set MIGRATION_ROUTE["COMMAND"] to the command line that starts the project\'s '
+    'commands, such as ["python", "/srv/shop/manage.py"].'
 )
 
 
 def command_line(words: tuple[str, ...]) -> list[str]:
-    """Return the beginning of a command line, such as `python manage.py migration_route`,
-    from the words of COMMAND; none for the default.
+    """Return the start of a command line, such as `python manage.py migration_route`, from
+    the words of COMMAND; no words select the default.
 
-    A first word `python` is the interpreter of this process, not one from PATH. Raises
-    `LaunchFailed` where a word names nothing that could be started.
+    A first word `python` means the interpreter of this process, not one from PATH. Raises
+    `LaunchFailed` if a word names nothing that can be started.
     """
     words = words or default_command()
     if problem := problem_of(words):
@@ -52,30 +52,31 @@ def command_line(words: tuple[str, ...]) -> list[str]:
 
 
 def problem_of(words: tuple[str, ...]) -> str:
-    """Return what is wrong with the words of a command; empty if nothing is."""
+    """Return what is wrong with a command line; empty if nothing is."""
     first = words[0]
     if not _PYTHON.fullmatch(first) and shutil.which(first) is None:
-        return f"COMMAND cannot be started: {first!r} is no program that can be found."
+        return f"COMMAND cannot be started: the program {first!r} is not found."
     script = _script_in(words)
     if script and _file_of(script) is None:
-        return f"COMMAND cannot be started: there is no file {script!r}."
+        return f"COMMAND cannot be started: the file {script!r} does not exist."
     return ""
 
 
 def default_command() -> tuple[str, ...]:
-    """Return the command of a project without COMMAND: its `manage.py`, or Django's own."""
+    """Return the command line without COMMAND: the project's `manage.py`, or Django's
+    own."""
     found = _manage_py(os.environ.get(_MODULE, ""), _main_file(), _base_folder())
     return ("python", "-m", "django") if found is None else ("python", str(found))
 
 
 def read_command(value: Any) -> tuple[tuple[str, ...], list[str]]:
-    """Read the setting; return its words, none where it is not set, and its problems."""
+    """Return the words of COMMAND, none if it is not set, and its problems."""
     if value is None:
         return (), []
     is_list = isinstance(value, list | tuple)
     if not is_list or not value or not all(_is_word(word) for word in value):
         return (), [
-            "COMMAND must be a list of words, such as ['python', 'manage.py'], "
+            "COMMAND must be a list of strings, such as ['python', 'manage.py'], "
             f"not {value!r:.80}."
         ]
     return tuple(map(str, value)), []
@@ -92,8 +93,8 @@ def _script_in(words: tuple[str, ...]) -> str:
 
 
 def _file_of(script: str) -> Path | None:
-    """Return the path of a script: below the working directory, or below the directory
-    that the project's settings are imported from."""
+    """Return the path of a script below the working directory, or below a directory that
+    the project's settings are imported from."""
     for folder in (*_working_folder(), *_roots(os.environ.get(_MODULE, ""))):
         if (folder / script).is_file():
             return folder / script
@@ -103,9 +104,9 @@ def _file_of(script: str) -> Path | None:
 def _manage_py(module: str, main: str, base: str) -> Path | None:
     """Return the `manage.py` of the project with these settings.
 
-    The one that this process was started by is the project's. Any other lies in the
-    directory that the settings are imported from, or above them in BASE_DIR or in the
-    working directory, and it starts the same package of settings.
+    The one that started this process belongs to the project. Any other is in the directory
+    that the settings are imported from, or above them in BASE_DIR or in the working
+    directory, and it starts the same settings package.
     """
     if main and Path(main).name == "manage.py" and Path(main).is_file():
         return Path(main)
@@ -124,8 +125,9 @@ def _manage_py(module: str, main: str, base: str) -> Path | None:
 
 
 def _starts(path: Path, module: str, *, is_root: bool) -> bool:
-    """Tell whether a `manage.py` starts the settings with this name, or leaves the choice
-    to the environment. One that names no settings counts where they are imported from."""
+    """Return whether a `manage.py` starts the settings with this name, or leaves the choice
+    to the environment. One that names no settings counts if it is where they are imported
+    from."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -141,8 +143,8 @@ def _starts(path: Path, module: str, *, is_root: bool) -> bool:
 
 
 def _named_settings(tree: ast.AST) -> Iterator[tuple[str, bool]]:
-    """Go through the settings that a file names, each with whether it is a default, which
-    the environment overrules."""
+    """Yield the settings that a file names, each with whether it is a default that the
+    environment overrides."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(
@@ -158,7 +160,7 @@ def _named_settings(tree: ast.AST) -> Iterator[tuple[str, bool]]:
 
 
 def _roots(module: str) -> Iterator[Path]:
-    """Go through the directories that the settings' package is imported from."""
+    """Yield the directories that the settings' package is imported from."""
     package = module.partition(".")[0]
     try:
         spec = find_spec(package) if package else None
@@ -166,9 +168,9 @@ def _roots(module: str) -> Iterator[Path]:
         return
     if spec is None:
         return
-    places = list(spec.submodule_search_locations or ())
-    yield from (Path(place).absolute().parent for place in places)
-    if not places and spec.origin and spec.has_location:
+    locations = list(spec.submodule_search_locations or ())
+    yield from (Path(location).absolute().parent for location in locations)
+    if not locations and spec.origin and spec.has_location:
         yield Path(spec.origin).absolute().parent
 
 

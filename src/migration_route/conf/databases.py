@@ -1,10 +1,8 @@
-"""How does the route get a connection that nobody else uses?
+"""Databases that can be migrated, and private connections to them.
 
-A request's connection may stand in the request's transaction, and what is written
-there goes with it; a pooled one is handed on with whatever was set in it. So the route
-writes, locks and verifies on connections of its own.
-
-Which databases can be migrated, and what do they call themselves?
+A request's connection may be in the request's transaction, which decides over what is
+written there; a pooled connection is passed on with whatever was set in it. This package
+therefore writes, locks and verifies on connections of its own.
 """
 
 from __future__ import annotations
@@ -24,22 +22,22 @@ from migration_route.core.errors import PoolerDetected, TenantsNotSupported, Unk
 from migration_route.vendors import unavailable, vendor_name, vendor_of, wrapper_of
 
 PATIENCE = 5.0
-"""Seconds that a door waits for a busy SQLite file."""
+"""Seconds to wait for a locked SQLite file."""
 
 ANSWER_TIMEOUT = 15.0
-"""Seconds after which a statement of the ledger or of a lock fails that has no answer: each
-of them is short, and the network may have lost what the server said."""
+"""Seconds after which a statement of the ledger or of a lock fails without a response: each
+is short, and the network may have lost what the server sent."""
 
-_direct: set[str] = set()  # digests of the settings that were found to lead straight there
+_direct: set[str] = set()  # digests of settings that connect directly
 
 
 def private_connection(
     alias: str, *, patience: float = PATIENCE, answer_timeout: float | None = None
 ) -> BaseDatabaseWrapper:
-    """Return a connection to that database which belongs to the caller; close it.
+    """Return a connection to the database that belongs to the caller, who closes it.
 
-    It goes the direct way where the settings name one. Raises `DatabaseUnavailable` where
-    the backend cannot be loaded.
+    It uses the direct alias if the settings name one. Raises `DatabaseUnavailable` if the
+    backend cannot be loaded.
     """
     way = route_settings().database(alias).direct or alias
     connection = wrapper_of(way).copy(alias=alias)
@@ -55,8 +53,8 @@ def own_settings(
     patience: float = PATIENCE,
     answer_timeout: float | None = None,
 ) -> dict[str, Any]:
-    """Return the settings of a connection that belongs to the route alone, from those of
-    an ordinary one to a database of the same kind as that of the alias."""
+    """Return the settings of a private connection, from those of an ordinary connection to
+    a database of the same vendor as the alias."""
     return {
         **vendor_of(alias).own_settings(
             settings, patience=patience, answer_timeout=answer_timeout
@@ -69,11 +67,11 @@ def own_settings(
 
 
 def is_in_one_transaction(alias: str, *, atomic: bool) -> bool:
-    """Tell whether a migration that is `atomic` or not is carried out in one transaction
-    on that database, schema changes included, so that a failure undoes all of it.
+    """Return whether a migration that is `atomic` or not runs in one transaction on that
+    database, schema changes included, so that a failure rolls all of it back.
 
-    The schema editor of the connection that migrates knows: an editor of another package
-    may not be atomic where the database could (`BaseDatabaseSchemaEditor.__init__`).
+    The schema editor of the migrating connection decides: an editor of another package may
+    not be atomic where the database could be (`BaseDatabaseSchemaEditor.__init__`).
     """
     way = route_settings().database(alias).direct or alias
     editor = connections[way].schema_editor(atomic=atomic)  # not entered: sends nothing
@@ -81,14 +79,14 @@ def is_in_one_transaction(alias: str, *, atomic: bool) -> bool:
 
 
 def require_session_connection(alias: str) -> None:
-    """Raise `PoolerDetected` where a session is handed from client to client, or outlives
-    the connection that it was opened for.
+    """Raise `PoolerDetected` if a session is passed from client to client, or outlives the
+    connection that opened it.
 
-    A lock of the session would not hold, or not end, there. What was found to be direct
-    is not asked again by this process, unless its settings change.
+    A session lock would not hold there, or not be released. A connection that is known to
+    be direct is not tested again by this process unless its settings change.
 
-    Raises `DatabaseUnavailable` where the backend raises what is no error of Django, such
-    as a pool that is exhausted.
+    Raises `DatabaseUnavailable` if the backend raises an error that is not Django's, such
+    as an exhausted pool.
     """
     way = route_settings().database(alias).direct
     vendor = vendor_of(way or alias)
@@ -109,17 +107,17 @@ def require_session_connection(alias: str) -> None:
         second.close()
     if way is None:
         raise PoolerDetected(
-            f"The database {alias!r} is reached through a pooler of transactions or a "
-            "connection pool, which gives one session to many clients in turn: a lock "
-            "would not hold, or not end.",
-            hint="Give the setting DATABASES an alias that leads to the server itself, "
-            f'and name it: MIGRATION_ROUTE["DATABASES"][{alias!r}]["direct"].',
+            f"The database {alias!r} is behind a transaction pooler or a connection pool, "
+            "which shares one session between clients: a lock would not hold, or not be "
+            "released.",
+            hint="Add an alias to DATABASES that connects to the server directly, and set "
+            f'MIGRATION_ROUTE["DATABASES"][{alias!r}]["direct"] to it.',
         )
     raise PoolerDetected(
-        f"The direct way {way!r} to the database {alias!r} leads through a pooler of "
-        "transactions or a connection pool as well.",
-        hint="Let the alias lead to the server itself: "
-        f'MIGRATION_ROUTE["DATABASES"][{alias!r}]["direct"].',
+        f"The direct alias {way!r} of the database {alias!r} is behind a transaction "
+        "pooler or a connection pool as well.",
+        hint=f'Set MIGRATION_ROUTE["DATABASES"][{alias!r}]["direct"] to an alias that '
+        "connects to the server directly.",
     )
 
 
@@ -127,10 +125,10 @@ def require_session_connection(alias: str) -> None:
 def using_private_connection(
     alias: str, *, patience: float = PATIENCE, answer_timeout: float | None = None
 ) -> Iterator[BaseDatabaseWrapper]:
-    """Let `connections[alias]`, in this thread and block, be a connection of its own.
+    """Replace `connections[alias]` with a private connection, in this thread and block.
 
-    Querysets, `transaction.atomic` and the migration recorder find it there; whatever
-    transaction the thread stands in is left alone.
+    Querysets, `transaction.atomic` and the migration recorder use it; a transaction that
+    the thread has open is left alone.
     """
     usual = wrapper_of(alias)
     own = private_connection(alias, patience=patience, answer_timeout=answer_timeout)
@@ -144,17 +142,18 @@ def using_private_connection(
 
 @contextmanager
 def ledger_connection(alias: str, *, patience: float = PATIENCE) -> Iterator[None]:
-    """Let `connections[alias]` be a connection of its own for short statements alone."""
+    """Replace `connections[alias]` with a private connection for short statements only."""
     with using_private_connection(alias, patience=patience, answer_timeout=ANSWER_TIMEOUT):
         yield
 
 
 @contextmanager
 def ledger_transaction(alias: str) -> Iterator[None]:
-    """Open a transaction with limits for locks and idle time.
+    """Open a transaction with limits for lock waits and idle time.
 
-    It holds rows that others need. A host that falls silent in the middle would keep them
-    until the server gives its session up, which takes hours by default.
+    It locks rows that others need. Without limits, a host that stops responding in the
+    middle would keep them locked until the server ends its session, which takes hours by
+    default.
     """
     with transaction.atomic(using=alias):
         vendor_of(alias).limit_transaction(connections[alias])
@@ -166,16 +165,14 @@ _SWITCHES = ("set_tenant", "set_schema")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A database that migrations are applied to."""
-
-    alias: str  # its key in the setting DATABASES
-    vendor: str  # "postgresql", "mysql" (MariaDB as well), "sqlite", "unknown"
+    alias: str  # its key in DATABASES
+    vendor: str  # "postgresql", "mysql" (also MariaDB), "sqlite", "unknown"
 
 
 def all_aliases() -> tuple[str, ...]:
-    """Return the alias of every database, in the order of the setting DATABASES.
+    """Return the alias of every database, in the order of DATABASES.
 
-    An alias that is only the direct way past another one's pooler is not one more.
+    A direct alias only bypasses the pooler of another alias and is not included.
     """
     ways = route_settings().direct_aliases
     return tuple(
@@ -186,40 +183,39 @@ def all_aliases() -> tuple[str, ...]:
 
 
 def owner_of(alias: str) -> str:
-    """Return the alias that this one is only the direct way to, or the alias itself."""
+    """Return the alias whose direct alias this is, or the alias itself."""
     ways = route_settings().databases.items()
     return next((owner for owner, found in ways if found.direct == alias), alias)
 
 
 def refuse_tenants(alias: str) -> None:
-    """Raise `TenantsNotSupported` where the backend of a database switches schemas, as
-    django-tenants and packages like it do.
+    """Raise `TenantsNotSupported` if the backend of a database switches schemas, as
+    django-tenants and similar packages do.
 
-    The recorder of a run is that of one schema, and their migrate command migrates all.
+    A run uses the migration recorder of one schema, but their migrate command migrates all.
     """
     connection = wrapper_of(alias)
     if any(callable(getattr(connection, name, None)) for name in _SWITCHES):
         raise TenantsNotSupported(
-            f"The database {alias!r} holds a schema for each tenant "
-            f"({connections.settings[alias]['ENGINE']}): a run migrates one schema, not a "
-            "fleet of them."
+            f"The database {alias!r} has a schema for each tenant "
+            f"({connections.settings[alias]['ENGINE']}), but a run migrates one schema."
         )
 
 
 def find_target(alias: str) -> Target:
     """Return the target of that alias.
 
-    Raises `UnknownDatabase`, with the names that there are.
+    Raises `UnknownDatabase`, with the known aliases.
     """
     known = all_aliases()
     if (owner := owner_of(alias)) != alias:
         raise UnknownDatabase(
-            f"{alias!r} is only the direct way to the database {owner!r}.",
-            hint=f"Ask for {owner!r}.",
+            f"{alias!r} is only the direct alias of the database {owner!r}.",
+            hint=f"Use {owner!r}.",
         )
     if alias not in known:
         raise UnknownDatabase(
-            f"There is no database {alias!r} in this project.",
-            hint=f"There are: {', '.join(known)}.",
+            f"This project has no database {alias!r}.",
+            hint=f"Use one of: {', '.join(known)}.",
         )
     return Target(alias=alias, vendor=vendor_name(alias))

@@ -1,7 +1,4 @@
-"""What stands in MIGRATION_ROUTE, and what is wrong in it? Told all at once.
-
-How are REAUTHENTICATE, and the groups of a database, read?
-"""
+"""Reads MIGRATION_ROUTE and collects all its problems."""
 
 from __future__ import annotations
 
@@ -26,12 +23,12 @@ from migration_route.conf.types import DatabaseSettings, RouteSettings
 from migration_route.core.clock import duration
 from migration_route.core.credentials import read_networks, read_tokens
 
-_USUAL = timedelta(minutes=15)
+_DEFAULT_REAUTHENTICATION = timedelta(minutes=15)
 
 
 def read_reauthenticate(value: Any) -> tuple[timedelta | str | None, list[str]]:
-    """Read REAUTHENTICATE: a duration, a dotted path, or None for off; return it with
-    what is wrong in it. A guard that cannot be read is shut: it asks as usual."""
+    """Read REAUTHENTICATE: a duration, a dotted path, or None to turn it off; return it
+    with its problems. An invalid value counts as the default."""
     if value is None:
         return None, []
     if isinstance(value, str):
@@ -42,22 +39,22 @@ def read_reauthenticate(value: Any) -> tuple[timedelta | str | None, list[str]]:
             parts = value.split(".")
             if len(parts) > 1 and all(part.isidentifier() for part in parts):
                 return value, []
-    return _USUAL, [
-        "REAUTHENTICATE must be a duration such as '15m', a dotted path, or None for off, "
+    return _DEFAULT_REAUTHENTICATION, [
+        "REAUTHENTICATE must be a duration such as '15m', a dotted path, or None, "
         f"not {value!r:.80}."
     ]
 
 
 def read_groups(value: Any) -> tuple[frozenset[str] | None, list[str]]:
-    """Read the groups of a database; return them with what is wrong in them.
+    """Read the groups of a database; return them with their problems.
 
-    What cannot be read lets nobody in but superusers.
+    An invalid value admits superusers only.
     """
     if value is None:
         return None, []
     is_list = isinstance(value, list | tuple | set | frozenset)
     if not is_list or not all(isinstance(name, str) and name for name in value):
-        return frozenset(), [f"'groups' must list names of groups, not {value!r:.80}."]
+        return frozenset(), [f"'groups' must be a list of group names, not {value!r:.80}."]
     return frozenset(value), []
 
 
@@ -77,7 +74,7 @@ BUILD_VARIABLES = (
 
 
 class _Reader:
-    """Reads the keys of a mapping one by one, collecting what is wrong."""
+    """Reads the keys of a mapping one by one and collects problems."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = dict(values)
@@ -90,10 +87,13 @@ class _Reader:
         if value is None and default is None:
             return None
         value = default if value is None and key not in self.given else value
-        # It goes into a header and a column: of one line, and of bounded length.
+        # It is used in a header and in a column: one line, and of limited length.
         good = isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
         if not good:
-            self.problems.append(f"{key} must be a text of one line, not {value!r:.80}.")
+            self.problems.append(
+                f"{key} must be a one-line string of at most {_LONGEST} characters, "
+                f"not {value!r:.80}."
+            )
             return default
         return value
 
@@ -114,14 +114,14 @@ class _Reader:
             self.problems.append(f"{key} must be a duration such as '15s', not {value!r}.")
             return default
         if not found:
-            self.problems.append(f"{key} must be longer than nothing.")
+            self.problems.append(f"{key} must be longer than zero.")
             return default
         return found
 
     def read(
         self, key: str, default: Any, how: Callable[[Any], tuple[Any, list[str]]]
     ) -> Any:
-        """Read a key by a function that returns its value and what is wrong in it."""
+        """Read a key with a function that returns its value and its problems."""
         found, problems = how(self.values.pop(key, default))
         self.problems += problems
         return found
@@ -132,19 +132,23 @@ class _Reader:
             return None
         is_list = isinstance(value, list | tuple | set | frozenset)
         if not is_list or any(alias not in list(self.known) for alias in value):
-            self.problems.append(f"{key} must list aliases of DATABASES, not {value!r}.")
+            self.problems.append(
+                f"{key} must be a list of aliases in DATABASES, not {value!r}."
+            )
             return None
         return frozenset(value)
 
     def databases(self) -> dict[str, DatabaseSettings]:
         entries = self.values.pop("DATABASES", {})
         if not isinstance(entries, Mapping):
-            self.problems.append("DATABASES must be a dict of dicts, by alias.")
+            self.problems.append("DATABASES must be a dict of dicts, keyed by alias.")
             return {}
         found = {}
         for alias, entry in entries.items():
             if alias not in list(self.known):
-                self.problems.append(f"DATABASES names {alias!r}, which is no alias.")
+                self.problems.append(
+                    f"DATABASES[{alias!r}]: the project has no such alias."
+                )
             elif not isinstance(entry, Mapping):
                 self.problems.append(f"DATABASES[{alias!r}] must be a dict.")
             else:
@@ -165,36 +169,36 @@ class _Reader:
             groups=reader.read("groups", None, read_groups),
         )
         reader.problems += [
-            f"{key!r} is not known; there are "
+            f"{key!r} is not a valid key. Valid keys: "
             f"{', '.join(setting.name for setting in fields(DatabaseSettings))}."
             for key in reader.values
         ]
         if found.direct == alias or (found.direct and found.direct not in self.known):
-            reader.problems.append("'direct' must name another alias of DATABASES.")
+            reader.problems.append("'direct' must name another alias in DATABASES.")
         on = found.rehearse_on
         if on and (on == alias or on not in self.known):
-            reader.problems.append("'rehearse_on' must name another alias of DATABASES.")
+            reader.problems.append("'rehearse_on' must name another alias in DATABASES.")
         self.problems += [f"DATABASES[{alias!r}]: {text}" for text in reader.problems]
         return found
 
 
 def read_settings(values: Any) -> RouteSettings:
-    """Read what stands in MIGRATION_ROUTE; what is wrong is in `problems`."""
+    """Read MIGRATION_ROUTE; its problems are in `problems`."""
     if not isinstance(values, Mapping):
         return RouteSettings(problems=("MIGRATION_ROUTE must be a dict.",))
     reader = _Reader(values)
     launcher = reader.text("LAUNCHER", "process")
     if launcher not in LAUNCHERS and "." not in launcher:
         reader.problems.append(
-            f"LAUNCHER must be {' or '.join(LAUNCHERS)} or a dotted path, not {launcher!r}."
+            f"LAUNCHER must be {', '.join(LAUNCHERS)} or a dotted path, not {launcher!r}."
         )
     ledger_database = reader.text("LEDGER_DATABASE", "default")
     if ledger_database not in settings.DATABASES:
         reader.problems.append(
-            f"LEDGER_DATABASE names {ledger_database!r}, which is not in DATABASES."
+            f"LEDGER_DATABASE is {ledger_database!r}, which is not in DATABASES."
         )
     databases = reader.databases()
-    reader.problems += _of_ways(databases, ledger_database)
+    reader.problems += _direct_alias_problems(databases, ledger_database)
     result: dict[str, Any] = {
         "launcher": launcher,
         "command": reader.read("COMMAND", None, read_command),
@@ -229,7 +233,7 @@ def read_settings(values: Any) -> RouteSettings:
     known = {setting.name.upper() for setting in fields(RouteSettings)} - {"PROBLEMS"}
     for key in reader.values:
         reader.problems.append(
-            f"{key!r} is not a setting of the route; there are {', '.join(sorted(known))}."
+            f"{key!r} is not a valid key. Valid keys: {', '.join(sorted(known))}."
         )
     return RouteSettings(**result, problems=tuple(reader.problems))
 
@@ -238,8 +242,10 @@ def _windows(value: Any) -> tuple[Any, list[str]]:
     return read_windows(value, settings.DATABASES)
 
 
-def _of_ways(databases: Mapping[str, DatabaseSettings], ledger: str) -> list[str]:
-    """Return what is wrong with the direct ways: each leads straight to one database."""
+def _direct_alias_problems(
+    databases: Mapping[str, DatabaseSettings], ledger: str
+) -> list[str]:
+    """Return the problems of direct aliases: each connects straight to one database."""
     problems = []
     for alias, found in databases.items():
         if found.direct is None or found.direct == alias:
@@ -247,12 +253,13 @@ def _of_ways(databases: Mapping[str, DatabaseSettings], ledger: str) -> list[str
         way = databases.get(found.direct)
         if way is not None and way.direct is not None:
             problems.append(
-                f"DATABASES[{alias!r}]: 'direct' must name an alias that needs none itself."
+                f"DATABASES[{alias!r}]: 'direct' must name an alias that has no direct "
+                "alias itself."
             )
         if found.direct == ledger:
             problems.append(
-                f"LEDGER_DATABASE names {ledger!r}, which is only the direct way to "
-                f"{alias!r}: name {alias!r}."
+                f"LEDGER_DATABASE is {ledger!r}, which is only the direct alias of "
+                f"{alias!r}. Set it to {alias!r}."
             )
     return problems
 

@@ -1,4 +1,4 @@
-"""How are WEBHOOKS and MAIL read?"""
+"""Reads WEBHOOKS and MAIL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from migration_route.conf.types import Format, Mail, Webhook
+from migration_route.conf.types import Mail, Webhook, WebhookFormat
 from migration_route.core.clock import duration
 from migration_route.core.events import DEFAULT_EVENT_TYPES, EventType
 
@@ -23,16 +23,16 @@ MAIL_KEYS = ("to", "from", "subject_prefix", *_COMMON)
 
 
 def read_webhooks(value: Any) -> tuple[tuple[Webhook, ...], list[str]]:
-    """Read WEBHOOKS: a list of dicts; return them with what is wrong in them.
+    """Read WEBHOOKS, a list of dicts; return them with their problems.
 
-    No problem repeats a value: an address or a secret must not end in a log.
+    No problem repeats a value: an address or a secret must not end up in a log.
     """
     found, problems = _read_all("WEBHOOKS", value, _webhook)
     return tuple(found), problems
 
 
 def read_mail(value: Any) -> tuple[tuple[Mail, ...], list[str]]:
-    """Read MAIL: a dict, or a list of them; return them with what is wrong in them."""
+    """Read MAIL, a dict or a list of dicts; return them with their problems."""
     entries = [value] if isinstance(value, Mapping) else value
     found, problems = _read_all("MAIL", entries, _mail)
     return tuple(found), problems
@@ -48,10 +48,10 @@ def _read_all(
     for position, entry in enumerate(entries):
         try:
             if not isinstance(entry, Mapping):
-                raise ValueError("must be a dict.")  # noqa: TRY004, TRY301 - a value is wrong
+                raise ValueError("must be a dict.")  # noqa: TRY004, TRY301 - an invalid value
             read_one = read(entry)
             if read_one.name in {other.name for other in found}:
-                raise ValueError("needs a 'name' of its own: another has it.")  # noqa: TRY301
+                raise ValueError("'name' must be unique.")  # noqa: TRY301
             found.append(read_one)
         except ValueError as error:
             problems.append(f"{key}[{position}]: {error}")
@@ -65,14 +65,14 @@ def _webhook(entry: Mapping[str, Any]) -> Webhook:
         raise ValueError("'insecure' must be True or False.")  # noqa: TRY004
     url = entry.get("url")
     host = _host(url, may_be_plain=insecure)
-    form = entry.get("format", Format.JSON)
-    if form not in list(Format):
-        raise ValueError(f"'format' must be {' or '.join(Format)}.")
+    form = entry.get("format", WebhookFormat.JSON)
+    if form not in list(WebhookFormat):
+        raise ValueError(f"'format' must be {' or '.join(WebhookFormat)}.")
     mark = hashlib.sha256(str(url).encode()).hexdigest()[:8]
     return Webhook(
         url=str(url),
         secrets=_secrets(entry),
-        format=Format(form),
+        format=WebhookFormat(form),
         insecure=insecure,
         **_common(entry, usual_name=f"{host[: _LONGEST_NAME - 9]}-{mark}"),
     )
@@ -83,12 +83,12 @@ def _mail(entry: Mapping[str, Any]) -> Mail:
     to, sender = entry.get("to"), entry.get("from")
     to = [to] if isinstance(to, str) else to
     if not isinstance(to, list | tuple) or not to or not all(map(_is_address, to)):
-        raise ValueError("needs 'to', a list of e-mail addresses.")
+        raise ValueError("'to' must be a list of email addresses.")
     if sender is not None and not _is_address(sender):
-        raise ValueError("'from' must be an e-mail address.")
+        raise ValueError("'from' must be an email address.")
     prefix = entry.get("subject_prefix", "[migrations] ")
     if not isinstance(prefix, str) or not prefix.isprintable():
-        raise ValueError("'subject_prefix' must be a text of one line.")
+        raise ValueError("'subject_prefix' must be a one-line string.")
     common = _common(entry, usual_name="mail")
     return Mail(to=tuple(to), sender=sender, subject_prefix=prefix, **common)
 
@@ -100,35 +100,37 @@ def _is_address(given: Any) -> bool:
 def _check_keys(entry: Mapping[str, Any], known: tuple[str, ...]) -> None:
     unknown = sorted(str(key) for key in set(entry) - set(known))
     if unknown:
-        raise ValueError(f"unknown keys {unknown}; there are {', '.join(known)}.")
+        raise ValueError(f"unknown keys {unknown}. Valid keys: {', '.join(known)}.")
 
 
 def _host(url: Any, *, may_be_plain: bool) -> str:
     if not isinstance(url, str) or not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError("needs a 'url' of printable ASCII letters.")
+        raise ValueError("'url' must be a string of printable ASCII without spaces.")
     try:
         found = urlsplit(url)
         host, _ = found.hostname, found.port
     except ValueError:
-        raise ValueError("'url' is no address.") from None
+        raise ValueError("'url' is not a valid URL.") from None
     if found.scheme not in {"https", "http"} or not host:
-        raise ValueError("'url' must begin with https:// and name a host.")
+        raise ValueError("'url' must start with https:// and name a host.")
     if found.scheme == "http" and not may_be_plain:
-        raise ValueError("'url' must be https: or say \"insecure\": True.")
+        raise ValueError("'url' must use https. To allow http, set \"insecure\": True.")
     if found.username is not None or found.password is not None:
-        raise ValueError("'url' must not name a user: sign with a 'secret'.")
+        raise ValueError("'url' must not contain credentials. Use 'secret' to sign.")
     return host
 
 
 def _secrets(entry: Mapping[str, Any]) -> tuple[str, ...]:
     if "secret" in entry and "secrets" in entry:
-        raise ValueError("'secret' and 'secrets' exclude each other.")
+        raise ValueError("'secret' and 'secrets' cannot both be set.")
     found = [entry["secret"]] if "secret" in entry else entry.get("secrets", ())
     is_good = isinstance(found, list | tuple) and all(
         isinstance(each, str) and len(each) >= _SHORTEST_SECRET for each in found
     )
     if not is_good:
-        raise ValueError(f"a secret must be a text of at least {_SHORTEST_SECRET} letters.")
+        raise ValueError(
+            f"each secret must be a string of at least {_SHORTEST_SECRET} characters."
+        )
     return tuple(found)
 
 
@@ -139,7 +141,7 @@ def _common(entry: Mapping[str, Any], *, usual_name: str) -> dict[str, Any]:
         or not name.isprintable()
         or not 0 < len(name) <= _LONGEST_NAME
     ):
-        raise ValueError(f"'name' must be a text of at most {_LONGEST_NAME} letters.")
+        raise ValueError(f"'name' must be a string of 1 to {_LONGEST_NAME} characters.")
     timeout = _length(entry, "timeout", "10s")
     if timeout > _LONGEST_TIMEOUT:
         raise ValueError("'timeout' must be at most '60s'.")

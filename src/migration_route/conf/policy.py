@@ -1,9 +1,4 @@
-"""How is APPROVALS read?
-
-How are HEALTH and FREEZES read?
-
-How are WINDOWS read?
-"""
+"""Reads APPROVALS, HEALTH, FREEZES and WINDOWS."""
 
 from __future__ import annotations
 
@@ -36,28 +31,28 @@ _VERBS = (Scope.APPLY, Scope.REVERSE, Scope.FAKE)
 _KEYS = tuple(found.name for found in fields(Rule) if found.name != "number")
 _PERMISSION = re.compile(r"[A-Za-z_]\w*\.\w+")
 _OWN = f"migration_route.{APPROVE}"
-_MOST = 20  # people whose approval one plan can need
-_LONGEST = timedelta(days=366)  # in which somebody has to answer
+_MOST = 20  # approvals that one plan can require
+_LONGEST = timedelta(days=366)  # until an approval request expires
 
 
 def read_approvals(
     value: Any, aliases: Collection[str]
 ) -> tuple[ApprovalPolicy | None, list[str]]:
     """Read APPROVALS: a dict that is one rule or has `rules`, or None for off; return it
-    with what is wrong in it.
+    with its problems.
 
-    A guard that cannot be read is shut: nothing passes until it is put right.
+    Fails closed: with an invalid value, no plan passes.
     """
     if value is None:
         return None, []
     if not isinstance(value, Mapping):
-        return _read([], ["APPROVALS must be a dict, or None for off."])
+        return _read([], ["APPROVALS must be a dict or None."])
     if "rules" not in value:
         return _read(*_rules([value], aliases, "APPROVALS", first=0))
     problems = []
-    if beside := sorted(map(str, set(value) - {"rules"})):
+    if outside := sorted(map(str, set(value) - {"rules"})):
         problems.append(
-            f"APPROVALS: {', '.join(map(repr, beside))} must stand in a rule, not beside "
+            f"APPROVALS: {', '.join(map(repr, outside))} must be in a rule, not next to "
             "'rules'."
         )
     entries = value["rules"]
@@ -78,13 +73,13 @@ def _rules(
     for position, entry in enumerate(entries):
         reader = _RuleReader(entry, aliases)
         rules.append(reader.rule(number=position + first))
-        place = f"{where}[{position}]" if first else where
-        problems += [f"{place}: {text}" for text in reader.problems]
+        path = f"{where}[{position}]" if first else where
+        problems += [f"{path}: {text}" for text in reader.problems]
     return rules, problems
 
 
 class _RuleReader:
-    """Reads one rule key by key, collecting what is wrong."""
+    """Reads the keys of one rule one by one and collects problems."""
 
     def __init__(self, entry: Any, aliases: Collection[str]) -> None:
         self.problems: list[str] = []
@@ -95,7 +90,7 @@ class _RuleReader:
             return
         self._entry = dict(entry)
         self.problems += [
-            f"{key!r} is not known; there are {', '.join(_KEYS)}."
+            f"{key!r} is not a valid key. Valid keys: {', '.join(_KEYS)}."
             for key in self._entry
             if key not in _KEYS
         ]
@@ -104,20 +99,20 @@ class _RuleReader:
         usual = Rule()
         found = Rule(
             number=number,
-            databases=self._names("databases", self._aliases, "an alias of DATABASES"),
+            databases=self._names("databases", self._aliases, "an alias in DATABASES"),
             actors=self._words("actors", _ACTORS),
             verbs=self._words("verbs", _VERBS),
             findings=self._findings(),
             when=self._when(),
             required=self._required(usual.required),
             permission=self._permission(),
-            self_approval=self._truth("self_approval", usual=usual.self_approval),
+            self_approval=self._boolean("self_approval", usual=usual.self_approval),
             lifetime=self._duration("lifetime", usual.lifetime),
         )
         if found.when is When.NEVER and found.findings is not None:
             self.problems.append(
-                "'findings' has no sense with 'when': 'never': no plan is harmless because "
-                "something was found in it. Put a rule that asks before this one."
+                "'findings' cannot be combined with 'when': 'never': a finding does not "
+                "make a plan harmless. Put a rule that requires approval before this one."
             )
         return found
 
@@ -130,7 +125,7 @@ class _RuleReader:
             return None
         unknown = [name for name in value if name not in known]
         self.problems += [
-            f"{key!r} names {name!r:.80}, which is not {what}." for name in unknown
+            f"{key!r} contains {name!r:.80}, which is not {what}." for name in unknown
         ]
         return frozenset(name for name in value if name in known)
 
@@ -154,7 +149,9 @@ class _RuleReader:
     def _when(self) -> When:
         value = self._entry.get("when", When.ALWAYS)
         if not isinstance(value, str) or value not in list(When):
-            self.problems.append(f"'when' must be {', '.join(When)}, not {value!r:.80}.")
+            self.problems.append(
+                f"'when' must be one of {', '.join(When)}, not {value!r:.80}."
+            )
             return When.ALWAYS
         return When(value)
 
@@ -162,8 +159,8 @@ class _RuleReader:
         value = self._entry.get("required", usual)
         if type(value) is not int or not 0 < value <= _MOST:
             self.problems.append(
-                f"'required' must be a number from 1 to {_MOST}, not {value!r:.80}; a rule "
-                "that asks for nothing says 'when': 'never'."
+                f"'required' must be an integer from 1 to {_MOST}, not {value!r:.80}. For "
+                "a rule that requires no approval, set 'when': 'never'."
             )
             return usual
         return value
@@ -174,13 +171,13 @@ class _RuleReader:
             return APPROVE
         if not isinstance(value, str) or not _PERMISSION.fullmatch(value):
             self.problems.append(
-                f"'permission' must be 'approve', or a permission of Django such as "
+                f"'permission' must be 'approve' or a Django permission such as "
                 f"'shop.approve_migrations', not {value!r:.80}."
             )
             return APPROVE
         return value
 
-    def _truth(self, key: str, *, usual: bool) -> bool:
+    def _boolean(self, key: str, *, usual: bool) -> bool:
         value = self._entry.get(key, usual)
         if not isinstance(value, bool):
             self.problems.append(f"{key!r} must be True or False, not {value!r:.80}.")
@@ -197,7 +194,7 @@ class _RuleReader:
             found = timedelta(0)
         if not timedelta(0) < found <= _LONGEST:
             self.problems.append(
-                f"{key!r} must be a duration such as '24h', of a year at most, "
+                f"{key!r} must be a duration such as '24h' and at most a year, "
                 f"not {value!r:.80}."
             )
             return usual
@@ -208,28 +205,28 @@ _LONGEST_REASON = 500
 
 
 def read_health(value: Any) -> tuple[HealthSettings | None, list[str]]:
-    """Read HEALTH: a dict, or None for off; return it with what is wrong in it."""
+    """Read HEALTH: a dict, or None for off; return it with its problems."""
     if value is None:
         return None, []
     if not isinstance(value, Mapping):
-        return HealthSettings(), ["HEALTH must be a dict, or None for off."]
+        return HealthSettings(), ["HEALTH must be a dict or None."]
     usual = HealthSettings()
     known = {setting.name: getattr(usual, setting.name) for setting in fields(usual)}
     found: dict[str, Any] = {}
     problems = []
     for key, given in value.items():
         if key not in known:
-            problems.append(f"{key!r} is not known; there are {', '.join(known)}.")
+            problems.append(f"{key!r} is not a valid key. Valid keys: {', '.join(known)}.")
             continue
         try:
-            found[key] = _health_read(given, known[key])
+            found[key] = _health_value(given, known[key])
         except ValueError as error:
             problems.append(f"{key!r} must be {error}, not {given!r:.80}.")
     return HealthSettings(**found), [f"HEALTH: {text}" for text in problems]
 
 
-def _health_read(given: Any, usual: Any) -> Any:
-    """Read a value of the kind of the usual one; raises `ValueError` with that kind."""
+def _health_value(given: Any, usual: Any) -> Any:
+    """Read a value of the type of `usual`; raises `ValueError` that names the type."""
     match usual:
         case timedelta():
             return _duration(given)
@@ -237,7 +234,7 @@ def _health_read(given: Any, usual: Any) -> Any:
             return _names(given)
         case int():
             if type(given) is not int or given <= 0:
-                raise ValueError("a whole number above 0")
+                raise ValueError("an integer above 0")
             return given
         case _:
             if type(given) not in {int, float} or not 0 < given < float("inf"):
@@ -251,7 +248,7 @@ def _duration(given: Any) -> timedelta:
     except (ValueError, AttributeError, TypeError, OverflowError) as error:
         raise ValueError("a duration such as '60s'") from error
     if not found:
-        raise ValueError("longer than nothing")
+        raise ValueError("longer than zero")
     return found
 
 
@@ -263,9 +260,9 @@ def _names(given: Any) -> frozenset[SignalName]:
 
 
 def read_freezes(value: Any) -> tuple[tuple[Freeze, ...], list[str]]:
-    """Read FREEZES: a list of dicts; return them with what is wrong in them.
+    """Read FREEZES: a list of dicts; return them with their problems.
 
-    A guard that cannot be read is shut: what is wrong freezes, until it is put right.
+    Fails closed: an invalid entry counts as a permanent freeze.
     """
     if value is None:
         return (), []
@@ -285,40 +282,42 @@ def _unreadable(what: str) -> Freeze:
     return Freeze(
         begins=datetime.min.replace(tzinfo=UTC),
         ends=datetime.max.replace(tzinfo=UTC),
-        reason=f"{what} in the settings cannot be read",
+        reason=f"{what} in the settings is invalid",
     )
 
 
 def _freeze(entry: Any) -> Freeze:
     if not isinstance(entry, Mapping):
-        raise ValueError("must be a dict.")  # noqa: TRY004 - a value, not a call, is wrong
+        raise ValueError("must be a dict.")  # noqa: TRY004 - an invalid value
     unknown = sorted(map(str, set(entry) - {"from", "until", "reason"}))
     if unknown:
-        raise ValueError(f"unknown keys {unknown}; there are 'from', 'until', 'reason'.")
+        raise ValueError(f"unknown keys {unknown}. Valid keys: 'from', 'until', 'reason'.")
     reason = entry.get("reason")
     if (
         not isinstance(reason, str)
         or not reason.isprintable()
         or not 0 < len(reason) <= _LONGEST_REASON
     ):
-        raise ValueError("needs a 'reason', a text of one line.")
-    begins, ends = _moment(entry, "from"), _moment(entry, "until")
+        raise ValueError(
+            f"'reason' must be a one-line string of at most {_LONGEST_REASON} characters."
+        )
+    begins, ends = _aware_datetime(entry, "from"), _aware_datetime(entry, "until")
     if begins >= ends:
-        raise ValueError("'until' must lie behind 'from'.")
+        raise ValueError("'end' must be after 'start'.")
     return Freeze(begins=begins, ends=ends, reason=reason)
 
 
-def _moment(entry: Mapping[str, Any], key: str) -> datetime:
-    given: Any = entry.get(key)
+def _aware_datetime(entry: Mapping[str, Any], key: str) -> datetime:
+    value: Any = entry.get(key)
     try:
-        found = given if isinstance(given, datetime) else datetime.fromisoformat(given)
+        found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{key!r} must be a time such as '2026-12-24T18:00:00+01:00', "
-            f"not {given!r:.80}."
+            f"not {value!r:.80}."
         ) from error
     if found.tzinfo is None:
-        raise ValueError(f"{key!r} needs its time zone, as in '2026-12-24T18:00:00+01:00'.")
+        raise ValueError(f"{key!r} needs a time zone, as in '2026-12-24T18:00:00+01:00'.")
     return found
 
 
@@ -329,34 +328,35 @@ _END_OF_DAY = "24:00"
 def read_windows(
     value: Any, aliases: Collection[str]
 ) -> tuple[tuple[Window, ...], list[str]]:
-    """Read WINDOWS: a list of dicts; return them with what is wrong in them.
+    """Read WINDOWS: a list of dicts; return them with their problems.
 
-    A guard that cannot be read is shut: what is wrong counts as a window that never
-    opens, for every database, until it is put right.
+    Fails closed: an invalid entry counts as a window that never opens, for every database.
     """
     if value is None:
         return (), []
     if not isinstance(value, list | tuple):
-        return (_SHUT,), ["WINDOWS must be a list of dicts."]
+        return (_NEVER_OPEN,), ["WINDOWS must be a list of dicts."]
     found, problems = [], []
     for position, entry in enumerate(value):
         try:
             found.append(_window(entry, aliases))
         except ValueError as error:
             problems.append(f"WINDOWS[{position}]: {error}")
-            found.append(_SHUT)
+            found.append(_NEVER_OPEN)
     return tuple(found), problems
 
 
-_SHUT = Window(days=frozenset(), begins=time(0), ends=time(0), timezone=ZoneInfo("UTC"))
+_NEVER_OPEN = Window(
+    days=frozenset(), begins=time(0), ends=time(0), timezone=ZoneInfo("UTC")
+)
 
 
 def _window(entry: Any, aliases: Collection[str]) -> Window:
     if not isinstance(entry, Mapping):
-        raise ValueError("must be a dict.")  # noqa: TRY004 - a value, not a call, is wrong
+        raise ValueError("must be a dict.")  # noqa: TRY004 - an invalid value
     if unknown := sorted(map(str, set(entry) - _WINDOWS_KEYS)):
         raise ValueError(
-            f"unknown keys {unknown}; there are {', '.join(sorted(_WINDOWS_KEYS))}."
+            f"unknown keys {unknown}. Valid keys: {', '.join(sorted(_WINDOWS_KEYS))}."
         )
     return Window(
         days=_days(entry.get("days", list(Day))),
@@ -370,7 +370,7 @@ def _window(entry: Any, aliases: Collection[str]) -> Window:
 def _days(given: Any) -> frozenset[Day]:
     is_list = isinstance(given, list | tuple | set | frozenset)
     if not is_list or not given or any(day not in list(Day) for day in given):
-        raise ValueError(f"'days' must list some of {', '.join(Day)}, not {given!r:.80}.")
+        raise ValueError(f"'days' must be a list of {', '.join(Day)}, not {given!r:.80}.")
     return frozenset(map(Day, given))
 
 
@@ -385,18 +385,19 @@ def _time(entry: Mapping[str, Any], key: str) -> time:
             f"{key!r} must be a time such as '22:00', not {given!r}."
         ) from error
     if found.tzinfo is not None:
-        raise ValueError(f"{key!r} has no zone of its own: 'timezone' says it for both.")
+        raise ValueError(f"{key!r} must have no UTC offset: 'timezone' applies to it.")
     return found
 
 
 def _timezone(given: Any) -> ZoneInfo:
-    """Read the name of a zone. It has to be said: the server's is not the reader's."""
+    """Read the name of a time zone. It is required: the server's may not be the
+    reader's."""
     try:
         return ZoneInfo(given)
     except (OSError, TypeError, ValueError, LookupError) as error:
         raise ValueError(
-            f"'timezone' must name a zone such as 'Europe/Berlin', not {given!r:.80}; "
-            "where a system has no zones, install tzdata."
+            f"'timezone' must be a time zone such as 'Europe/Berlin', not {given!r:.80}. "
+            "If the system has no time zone data, install tzdata."
         ) from error
 
 
@@ -405,5 +406,7 @@ def _databases(given: Any, aliases: Collection[str]) -> frozenset[str] | None:
         return None
     is_list = isinstance(given, list | tuple | set | frozenset)
     if not is_list or not given or any(alias not in list(aliases) for alias in given):
-        raise ValueError(f"'databases' must list aliases of DATABASES, not {given!r:.80}.")
+        raise ValueError(
+            f"'databases' must be a list of aliases in DATABASES, not {given!r:.80}."
+        )
     return frozenset(given)

@@ -1,4 +1,4 @@
-"""Who is to be told, and of what?"""
+"""Recipients of notifications."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from migration_route.core.events import EventType
 
 
 def recipients() -> tuple[Recipient, ...]:
-    """Return who is to be told."""
     found = route_settings()
     return (*found.webhooks, *found.mail)
 
 
-def wanted_by(
+def event_type_for(
     recipient: Recipient, edges: tuple[EventType, ...], database: str
 ) -> EventType | None:
-    """Return which of the edges a recipient wants to hear, the one that says most."""
+    """Return the first of the event types, ordered by importance, that a recipient
+    wants."""
     if recipient.databases is not None and database not in recipient.databases:
         return None
     return next((edge for edge in edges if edge in recipient.events), None)

@@ -1,1 +1,1 @@
-"""What every module uses: enums, errors, events, time and redaction. Free of Django."""
+"""Values, enums, errors, events, time and redaction: what every module uses."""

@@ -1,4 +1,4 @@
-"""How is a value written so that everyone who digests it gets the same digest?"""
+"""Canonical JSON, whose digest is the same in every process."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """Write `value` as JSON: sorted keys, no spaces, ASCII, no NaN.
+    """Return `value` as JSON: sorted keys, no spaces, ASCII, no NaN.
 
-    Raises `TypeError` or `ValueError` for what JSON cannot say.
+    Raises `TypeError` or `ValueError` for a value that JSON cannot represent.
     """
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False

@@ -1,7 +1,7 @@
-"""What time is it, and how is a time or a duration written?
+"""The clock of the ledger's database, and the text form of times and durations.
 
-Times are text everywhere below the doors, so that they are the same in every database
-and under either value of USE_TZ, and so that a digest covers exactly what is stored.
+Below the interfaces, times are text: they are the same in every database and under either
+value of USE_TZ, and a digest covers exactly what is stored.
 """
 
 from __future__ import annotations
@@ -15,52 +15,52 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 # How far the clock of the ledger's database is ahead of this host's, as last measured.
 _offset = timedelta(0)
-_LATENCY = timedelta(seconds=1)  # a smaller difference may be the way of the answer
+_LATENCY = timedelta(seconds=1)  # a smaller difference can be network latency
 
 
-def follow(now: str) -> None:
-    """Set the clock of this process by the clock of the ledger's database, just read."""
+def synchronize(now: str) -> None:
+    """Set the clock of this process from a time just read from the ledger's database."""
     global _offset
     measured = parse_time(now) - datetime.now(UTC)
     if abs(measured - _offset) > _LATENCY:
         _offset = measured if abs(measured) > _LATENCY else timedelta(0)
 
 
-def current() -> datetime:
-    """Return the time of the ledger's database, aware, in UTC; of this host until the
-    database was asked."""
+def database_now() -> datetime:
+    """Return the time of the ledger's database, aware, in UTC; the host's time until the
+    database has been read."""
     return datetime.now(UTC) + _offset
 
 
 def host_now() -> str:
-    """Return the time of this host, as `now` writes it."""
+    """Return the host's time in the format of `now`."""
     return format_time(datetime.now(UTC))
 
 
 def now() -> str:
-    """Return the time in UTC, as ISO 8601 with microseconds: it sorts as text."""
-    return format_time(current())
+    """Return the time in UTC as ISO 8601 with microseconds, which sorts as text."""
+    return format_time(database_now())
 
 
 def format_time(moment: datetime) -> str:
-    """Write an aware time as the route writes times."""
+    """Return an aware time in UTC as ISO 8601 with microseconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def parse_time(text: str) -> datetime:
-    """Read a time that `written` wrote."""
+    """Parse the output of `format_time`."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
 
 
 def age(text: str) -> timedelta:
-    """Return how long ago a written time was."""
-    return current() - parse_time(text)
+    """Return the time elapsed since a formatted time."""
+    return database_now() - parse_time(text)
 
 
 def duration(text: str) -> timedelta:
-    """Read a duration such as "500ms", "15s", "10m", "24h" or "7d".
+    """Parse a duration such as "500ms", "15s", "10m", "24h" or "7d".
 
-    Raises `ValueError` when it is not one.
+    Raises `ValueError` for anything else.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
@@ -72,5 +72,5 @@ def duration(text: str) -> timedelta:
 
 
 def since_epoch(seconds: float) -> timedelta:
-    """Return how long ago a time stamp of the file system was."""
+    """Return the age of a file system timestamp."""
     return datetime.now(UTC) - datetime.fromtimestamp(seconds, UTC)

@@ -1,12 +1,7 @@
-"""What may a machine show, and how are its entries in the settings read?
+"""Reads the settings that limit machines: TOKENS, NETWORKS, and the scopes of tokens and
+OIDC.
 
-No Django here: the remote client makes tokens as well.
-
-From which addresses may somebody call? How NETWORKS, and a token's own, are read.
-
-What may a machine do, where, and from where? Read alike for tokens and for OIDC.
-
-What is a token, how is one made, and how is its entry in TOKENS read?
+It also creates tokens. It does not import Django, because the remote client uses it.
 """
 
 from __future__ import annotations
@@ -20,11 +15,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from migration_route.core.enums import PEOPLE_ONLY, Scope
+from migration_route.core.enums import USER_ONLY_SCOPES, Scope
 from migration_route.core.errors import InvalidRequest
 
 UNIX = "unix"
-"""Stands in a list for a caller on a Unix socket, who has no address."""
+"""Stands in a list of networks for a caller on a Unix socket, which has no address."""
 
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
 _KEYS = ("change", "read", "trusted_proxies", "header")
@@ -35,14 +30,14 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """Some networks, and whether Unix sockets are among them."""
+    """A set of networks, optionally with Unix sockets."""
 
     networks: tuple[Network, ...] = ()
     unix: bool = False
 
     def holds(self, address: str) -> bool:
-        """Tell whether this address is one of them; "" is a Unix socket, and what is no
-        address is in no network."""
+        """Return whether this address is in the set. "" is a Unix socket; text that is not
+        an address is in no network."""
         if not address:
             return self.unix
         try:
@@ -54,17 +49,17 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Networks:
-    """Who may call from where, and whose word is taken for where a call came from."""
+    """The networks that may call, and the proxies that are trusted to name the caller."""
 
-    change: Addresses | None = None  # None: from everywhere
+    change: Addresses | None = None  # None: any address
     read: Addresses | None = None
     trusted_proxies: Addresses = field(default_factory=Addresses)
-    header: str = "X-Forwarded-For"  # in which those proxies add who has called them
+    header: str = "X-Forwarded-For"  # to which those proxies append the caller's address
 
 
 def read_networks(value: Any) -> tuple[Networks, list[str]]:
-    """Read NETWORKS: a list is about what changes something. What is wrong in it lets
-    nobody in whom a right entry would have let in."""
+    """Read NETWORKS, and return the problems found. A list applies to requests that change
+    something. An invalid entry admits no address."""
     if value is None or (isinstance(value, list | tuple) and not value):
         return Networks(), []
     if isinstance(value, Mapping):
@@ -75,7 +70,7 @@ def read_networks(value: Any) -> tuple[Networks, list[str]]:
 
 def _read_mapping(value: Mapping[str, Any]) -> tuple[Networks, list[str]]:
     problems = [
-        f"{key!r} is not known; there are {', '.join(_KEYS)}."
+        f"{key!r} is not a known key; use {', '.join(_KEYS)}."
         for key in value
         if key not in _KEYS
     ]
@@ -86,14 +81,14 @@ def _read_mapping(value: Mapping[str, Any]) -> tuple[Networks, list[str]]:
             problems += [f"{key!r}: {problem}" for problem in wrong]
     header = value.get("header", "X-Forwarded-For")
     if not isinstance(header, str) or not _HEADER.fullmatch(header):
-        problems.append("'header' must be the name of a header, as 'X-Forwarded-For'.")
+        problems.append("'header' must be the name of a header, such as 'X-Forwarded-For'.")
         header = "X-Forwarded-For"
     if header.lower() == "forwarded":
-        problems.append("'header' cannot be 'Forwarded': name one that lists addresses.")
+        problems.append("'header' cannot be 'Forwarded'; use one that lists addresses.")
         header = "X-Forwarded-For"
     if "header" in value and "trusted_proxies" not in value:
-        problems.append("'header' means nothing without 'trusted_proxies'.")
-    # Without a list of its own, a change may come from where a reading call may.
+        problems.append("'header' has no effect without 'trusted_proxies'.")
+    # Without 'change', a change is allowed from the networks of 'read'.
     change = found.get("change", found.get("read"))
     networks = Networks(
         change=change,
@@ -105,7 +100,8 @@ def _read_mapping(value: Mapping[str, Any]) -> tuple[Networks, list[str]]:
 
 
 def read_addresses(value: Any) -> tuple[Addresses, list[str]]:
-    """Read a list of networks and addresses; what is wrong is left out of it."""
+    """Read a list of networks and addresses, without the invalid entries, and return the
+    problems found."""
     if not isinstance(value, list | tuple | set | frozenset):
         return Addresses(), [f"must be a list such as [{_EXAMPLE}]."]
     networks: list[Network] = []
@@ -116,7 +112,7 @@ def read_addresses(value: Any) -> tuple[Addresses, list[str]]:
         try:
             networks.append(_network(entry))
         except ValueError as error:
-            problems.append(f"{entry!r:.80} is no network ({error}); write {_EXAMPLE}.")
+            problems.append(f"{entry!r:.80} is not a network ({error}); write {_EXAMPLE}.")
     return Addresses(networks=tuple(networks), unix=UNIX in value), problems
 
 
@@ -124,12 +120,12 @@ def _network(entry: Any) -> Network:
     if isinstance(entry, ipaddress.IPv4Network | ipaddress.IPv6Network):
         return entry
     if not isinstance(entry, str):  # a number would be read as an address
-        raise ValueError("not a text")  # noqa: TRY004 - a value, not a call, is wrong
+        raise ValueError("not a string")  # noqa: TRY004 - a value, not a call, is wrong
     return ipaddress.ip_network(entry)
 
 
-def databases_of_a_machine(value: Any) -> frozenset[str] | None:
-    """Read `databases`; raises `ValueError`."""
+def read_token_databases(value: Any) -> frozenset[str] | None:
+    """Read `databases`. Raises `ValueError`."""
     if value is None:
         return None
     if not isinstance(value, list | tuple | set | frozenset) or not all(
@@ -139,8 +135,8 @@ def databases_of_a_machine(value: Any) -> frozenset[str] | None:
     return frozenset(value)
 
 
-def networks_of_a_machine(value: Any) -> Addresses | None:
-    """Read `networks`; raises `ValueError`."""
+def read_token_networks(value: Any) -> Addresses | None:
+    """Read `networks`. Raises `ValueError`."""
     if value is None:
         return None
     found, problems = read_addresses(value)
@@ -149,17 +145,17 @@ def networks_of_a_machine(value: Any) -> Addresses | None:
     return found
 
 
-def scopes_of_a_machine(value: Any) -> frozenset[Scope]:
-    """Read `scopes`; raises `ValueError`, also for what people only may do."""
+def read_token_scopes(value: Any) -> frozenset[Scope]:
+    """Read `scopes`. Raises `ValueError`, also for scopes that only users may have."""
     if not isinstance(value, list | tuple | set | frozenset) or not value:
         raise ValueError(f"needs 'scopes', some of {[str(s) for s in Scope]}.")
     unknown = [scope for scope in value if scope not in list(Scope)]
     if unknown:
         raise ValueError(f"unknown scopes {unknown}.")
     scopes = frozenset(Scope(scope) for scope in value)
-    if scopes & PEOPLE_ONLY:
+    if scopes & USER_ONLY_SCOPES:
         raise ValueError(
-            f"{sorted(map(str, scopes & PEOPLE_ONLY))} can be done by people only."
+            f"{sorted(map(str, scopes & USER_ONLY_SCOPES))} are for users only."
         )
     return scopes
 
@@ -176,29 +172,29 @@ _TOKENS_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A machine's right to ask, known only by the digest of its secret."""
+    """A machine's access token, known only by the digests of its secrets."""
 
     name: str
     sha256: tuple[str, ...]  # of its secrets; the first is the one to use
     scopes: frozenset[Scope]
     databases: frozenset[str] | None = None  # None: every database
-    networks: Addresses | None = None  # from where it may be used; None: from everywhere
-    expires: date | None = None  # the first day on which it is no longer good
+    networks: Addresses | None = None  # where it may be used; None: anywhere
+    expires: date | None = None  # the first day on which it is invalid
     revoked: bool = False
 
 
 def new_secret() -> str:
-    """Return a secret of 256 random bits, with a mark that scanners can look for."""
+    """Return a secret of 256 random bits, with a prefix that secret scanners can find."""
     return _PREFIX + secrets.token_urlsafe(32)
 
 
 def digest_of(secret: str) -> str:
-    """Return what the settings keep: a random secret needs no slow hash."""
+    """Return the digest that the settings store: a random secret needs no slow hash."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def id_of(digest: str) -> str:
-    """Return by which name the ledger knows a secret: it opens nothing."""
+    """Return the id under which the ledger records a secret; it grants no access."""
     return digest[:_ID_LENGTH]
 
 
@@ -211,7 +207,7 @@ def new_entry(
     networks: list[str] | None = None,
     expires: str = "",
 ) -> dict[str, Any]:
-    """Return the entry of TOKENS for a secret; raises `InvalidRequest` for a wrong one."""
+    """Return the TOKENS entry for a secret. Raises `InvalidRequest` for an invalid one."""
     entry: dict[str, Any] = {
         "name": name,
         "sha256": digest_of(secret),
@@ -227,7 +223,7 @@ def new_entry(
 
 
 def read_tokens(entries: Any) -> tuple[tuple[Token, ...], list[str]]:
-    """Read TOKENS; an entry that is wrong lets nobody in."""
+    """Read TOKENS, and return the problems found. An invalid entry grants no access."""
     if not isinstance(entries, list | tuple):
         return (), ["TOKENS must be a list of dicts."]
     found: list[Token] = []
@@ -241,8 +237,8 @@ def read_tokens(entries: Any) -> tuple[tuple[Token, ...], list[str]]:
             continue
         if known := [owners[each] for each in token.sha256 if each in owners]:
             problems.append(
-                f"TOKENS[{position}]: the same 'sha256' stands in TOKENS[{known[0]}]: a "
-                "secret has one entry."
+                f"TOKENS[{position}]: 'sha256' repeats that of TOKENS[{known[0]}]; use one "
+                "entry per secret."
             )
             continue
         owners |= dict.fromkeys(token.sha256, position)
@@ -251,7 +247,7 @@ def read_tokens(entries: Any) -> tuple[tuple[Token, ...], list[str]]:
 
 
 def read_token(entry: Any) -> Token:
-    """Read one entry of TOKENS; raises `ValueError` with what is wrong."""
+    """Read one entry of TOKENS. Raises `ValueError` with the problem."""
     if not isinstance(entry, Mapping):
         raise ValueError("must be a dict.")  # noqa: TRY004 - a value, not a call, is wrong
     if unknown := set(entry) - _TOKENS_KEYS:
@@ -265,16 +261,16 @@ def read_token(entry: Any) -> Token:
     return Token(
         name=name,
         sha256=_digests(entry.get("sha256")),
-        scopes=scopes_of_a_machine(entry.get("scopes")),
-        databases=databases_of_a_machine(entry.get("databases")),
-        networks=networks_of_a_machine(entry.get("networks")),
+        scopes=read_token_scopes(entry.get("scopes")),
+        databases=read_token_databases(entry.get("databases")),
+        networks=read_token_networks(entry.get("networks")),
         expires=_day(entry.get("expires")),
         revoked=revoked,
     )
 
 
 def _digests(value: Any) -> tuple[str, ...]:
-    """Read the digest of a secret, or those of the new and the old one."""
+    """Read the digest of a secret, or the digests of a new and an old one."""
     digests = list(value) if isinstance(value, list | tuple) else [value]
     is_good = all(
         isinstance(digest, str)

@@ -1,7 +1,7 @@
-"""Which words do the parts of the route share?
+"""The enumerations that all modules share.
 
-The members are the words of the wire, of the rows and of the ledger; none of them is
-ever renamed. No Django here: the remote client speaks the same words.
+Their values are stored in rows and in the ledger, and are sent over the API, so none is
+ever renamed. This module does not import Django, because the remote client uses it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ OWN_APP = "migration_route"
 
 @unique
 class Direction(StrEnum):
-    """Which way a plan, or one of its steps, goes."""
+    """The direction of a plan or a step."""
 
     FORWARDS = "forwards"
     BACKWARDS = "backwards"
@@ -23,7 +23,7 @@ class Direction(StrEnum):
 
 @unique
 class Mode(StrEnum):
-    """What carrying out a step means: Django's own three ways."""
+    """How a step is carried out: Django's own three modes."""
 
     APPLY = "apply"
     FAKE = "fake"
@@ -32,8 +32,8 @@ class Mode(StrEnum):
 
 @unique
 class Phase(StrEnum):
-    """On which side of a deploy a step belongs: before the new release, after the old one
-    has gone, or on either."""
+    """The side of a deploy that a step belongs to: before the new release starts, after the
+    old one has stopped, or either."""
 
     AFTER_DEPLOY = "after_deploy"
     ANY = "any"
@@ -42,8 +42,6 @@ class Phase(StrEnum):
 
 @unique
 class Severity(StrEnum):
-    """How much a finding should weigh with the reader of a plan."""
-
     INFO = "info"
     WARNING = "warning"
     BLOCKING = "blocking"
@@ -51,8 +49,6 @@ class Severity(StrEnum):
 
 @unique
 class RunState(StrEnum):
-    """Where a run is; `design.md`, States, draws the transitions."""
-
     AWAITING_APPROVAL = "awaiting_approval"
     QUEUED = "queued"
     WAITING = "waiting"
@@ -90,8 +86,6 @@ ENDED_STATES = frozenset(RunState) - ACTIVE_STATES
 
 @unique
 class RehearsalState(StrEnum):
-    """Where a rehearsal is."""
-
     QUEUED = "queued"
     COPYING = "copying"
     RUNNING = "running"
@@ -101,7 +95,7 @@ class RehearsalState(StrEnum):
 
 @unique
 class CopyKind(StrEnum):
-    """What a rehearsal is carried out on."""
+    """What the copy for a rehearsal contains."""
 
     DATA = "data"
     SCHEMA = "schema"
@@ -109,8 +103,6 @@ class CopyKind(StrEnum):
 
 @unique
 class StepState(StrEnum):
-    """What is known of one step of a run."""
-
     NOT_STARTED = "not_started"
     APPLYING = "applying"
     APPLIED = "applied"
@@ -121,7 +113,7 @@ class StepState(StrEnum):
 
 @unique
 class EffectState(StrEnum):
-    """Is what an operation does in the database?"""
+    """Whether the effect of an operation is present in the database."""
 
     IN = "in"
     OUT = "out"
@@ -131,7 +123,7 @@ class EffectState(StrEnum):
 
 @unique
 class Resolution(StrEnum):
-    """What becomes of the step that a run left midway."""
+    """How to conclude a step that a run left half applied."""
 
     APPLIED = "applied"
     AS_IS = "as_is"
@@ -141,49 +133,43 @@ class Resolution(StrEnum):
 
 @unique
 class WaitingReason(StrEnum):
-    """Why a run waits."""
-
     LOCK = "lock"
     ORPHAN_BACKEND = "orphan_backend"
     HELD = "held"
-    BLOCKED = "blocked"  # others hold locks that its statement needs
-    HEALTH = "health"  # the moment is not good: a signal stops
-    APPROVAL = "approval"  # other people have to agree first
+    BLOCKED = "blocked"  # other sessions hold locks that its statement needs
+    HEALTH = "health"  # a health signal stops it
+    APPROVAL = "approval"  # it needs the approval of other users
 
-    TIME = "time"  # it was asked for at a later time
+    TIME = "time"  # it was scheduled for a later time
     WINDOW = "window"  # no window is open
-    FREEZE = "freeze"  # nothing begins in a freeze
-    CARRIER = "carrier"  # no process has taken it
+    FREEZE = "freeze"  # a freeze is in effect
+    CARRIER = "carrier"  # no process has claimed it
 
 
 SCHEDULE_REASONS = frozenset(
     {WaitingReason.TIME, WaitingReason.WINDOW, WaitingReason.FREEZE}
 )
-"""Why a run waits that has not begun: nothing was done for it, and it holds no lock."""
+"""Reasons of a run that has not started: it holds no lock and has done nothing."""
 
 
 @unique
 class ApprovalDecision(StrEnum):
-    """What somebody says of a run that waits for approval."""
-
     APPROVE = "approve"
     REJECT = "reject"
 
 
 @unique
 class ControlRequest(StrEnum):
-    """What somebody wants of a run that is at work."""
+    """What a user requests of a run in progress."""
 
     HOLD = "hold"
     CANCEL = "cancel"
     FORCE = "force"
-    GO_ON = "go_on"  # in spite of the signals that hold it
+    GO_ON = "go_on"  # override the health signals that pause it
 
 
 @unique
 class ActorKind(StrEnum):
-    """Who asks."""
-
     ANONYMOUS = "anonymous"
     PERSON = "person"
     TOKEN = "token"  # noqa: S105 - a kind of actor
@@ -194,7 +180,7 @@ class ActorKind(StrEnum):
 
 @unique
 class Scope(StrEnum):
-    """What an actor may do: the scopes of tokens and the permissions of people."""
+    """The scopes of tokens, which are also the permissions of users."""
 
     READ = "read"
     PLAN = "plan"
@@ -208,13 +194,13 @@ class Scope(StrEnum):
     RESOLVE = "resolve"
 
 
-PEOPLE_ONLY = frozenset({Scope.APPROVE, Scope.FORCE, Scope.RESOLVE})
-"""What no machine is ever allowed to do."""
+USER_ONLY_SCOPES = frozenset({Scope.APPROVE, Scope.FORCE, Scope.RESOLVE})
+"""Scopes that no machine can have."""
 
 
 @unique
 class EventKind(StrEnum):
-    """What happened in a run, in the order in which it happened."""
+    """The kinds of events of a run."""
 
     STATE = "state"
     STEP_STARTED = "step_started"
@@ -236,7 +222,7 @@ class EventKind(StrEnum):
 
 @unique
 class Action(StrEnum):
-    """What an entry of the ledger says was done."""
+    """The actions that ledger entries record."""
 
     LEDGER_INSTALLED = "ledger_installed"
     RUN_REQUESTED = "run_requested"

@@ -1,8 +1,8 @@
-"""The texts of exceptions as they may be recorded.
+"""Reduces exceptions to texts that may be recorded.
 
-A database puts the values of rows into its errors: PostgreSQL into DETAIL and CONTEXT,
-MySQL and SQLite into the message itself. What is recorded for ever, or sent elsewhere, is
-the primary message alone, with its values left out, and the code of the error.
+Databases put row values into their errors: PostgreSQL into DETAIL and CONTEXT, MySQL and
+SQLite into the message itself. Permanent records and outgoing messages contain only the
+primary message, without its values, and the error code.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _READ_AT_MOST: Final = 100_000  # characters of one text that are searched for v
 _MOST_CAUSES = 10
 _LEFT_OUT = "…"
 
-# PostgreSQL's further fields, where only the whole text is at hand (libpq, verbosity).
+# PostgreSQL's other fields, where only the whole text is available (libpq, verbosity).
 _FIELDS = re.compile(
     r"^(?:DETAIL|HINT|CONTEXT|QUERY|STATEMENT|WHERE|LINE \d+):?.*", re.MULTILINE | re.DOTALL
 )
 _POSTGRESQL_DATA = re.compile(r'(?P<head>: )".*"', re.DOTALL)
 
-# What of a message is a value, in the words of the servers and of Django itself.
+# The values in messages of the servers and of Django itself.
 _VALUES: Final = tuple(
     re.compile(pattern, re.DOTALL)
     for pattern in (
@@ -51,8 +51,8 @@ _VALUES: Final = tuple(
     )
 )
 
-# Errors of MySQL and MariaDB whose quoted words are names alone; in any other, they may be
-# values (MySQL 8.4 Error Message Reference; MariaDB Error Code Reference).
+# Errors of MySQL and MariaDB that quote only names; any other may quote values (MySQL 8.4
+# Error Message Reference; MariaDB Error Code Reference).
 _NAMES_ALONE = frozenset(
     {
         *range(1004, 1012), *range(1044, 1055), *range(1056, 1062), 1068, 1072, 1075, 1091,
@@ -64,12 +64,12 @@ _NAMES_ALONE = frozenset(
         4025,
     }
 )  # fmt: skip
-_SPECIAL = frozenset({1062, 1064, 1586})  # described by `_VALUES`, and names beside them
+_SPECIAL = frozenset({1062, 1064, 1586})  # `_VALUES` matches their values
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"[^\"]*\"", re.DOTALL)
 
 
 def message_of(error: BaseException) -> str:
-    """Return what an exception says: bounded, without values of rows and secrets."""
+    """Return the message of an exception: bounded, without row values and secrets."""
     text = str(error)[:_READ_AT_MOST]
     for cause in _chain(error):
         if is_of_database(cause):
@@ -83,7 +83,7 @@ def message_of(error: BaseException) -> str:
 
 
 def sqlstate_of(error: BaseException) -> str | None:
-    """Return the SQLSTATE of an error of a database, or the number that MySQL gives it."""
+    """Return the SQLSTATE of a database error, or MySQL's error number."""
     cause = _driver_error(error)
     code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     if code is None and isinstance(error, DatabaseFailure):
@@ -93,8 +93,8 @@ def sqlstate_of(error: BaseException) -> str | None:
 
 
 def traceback_of(error: BaseException, *, with_detail: bool) -> str:
-    """Return the traceback of an exception without secrets, bounded; `with_detail` keeps
-    what a database says of the values of rows."""
+    """Return the traceback of an exception, bounded and without secrets; `with_detail`
+    keeps what a database reports about row values."""
     text = "".join(traceback.format_exception(error))
     if len(text) > _READ_AT_MOST:
         text = f"{text[: _READ_AT_MOST // 2]}\n…\n{text[-_READ_AT_MOST // 2 :]}"
@@ -108,14 +108,14 @@ def traceback_of(error: BaseException, *, with_detail: bool) -> str:
 
 def without_values(text: str) -> str:
     """Return a text without the values that servers put into their messages, as far as
-    their words show them."""
+    their wording identifies them."""
     for pattern in _VALUES:
         text = pattern.sub(_leave_out, text)
     return text
 
 
 def is_of_database(error: BaseException) -> bool:
-    """Tell whether a database, its driver or Django's layer above them raised this."""
+    """Return whether a database, its driver or Django's database layer raised this."""
     return isinstance(error, DatabaseFailure) or any(
         kind.__name__ == "Error" and kind.__module__.split(".")[0] in _DRIVERS
         for kind in type(error).__mro__
@@ -156,7 +156,7 @@ def _mysql_number(error: Any) -> int | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Return an exception, and those that led to it."""
+    """Yield an exception and its causes."""
     waiting = [error]
     seen: set[int] = set()
     while waiting and len(seen) < _MOST_CAUSES:

@@ -1,4 +1,4 @@
-"""What can go wrong on the route, and what should the caller do about it?
+"""The exceptions of this package, with their codes, HTTP statuses, exit codes and hints.
 
 RouteError
 ├── InvalidRequest                     the request itself
@@ -9,29 +9,29 @@ RouteError
 │   ├── MethodNotAllowed
 │   ├── FingerprintRequired
 │   └── IdempotencyMismatch
-├── Unauthenticated                    who asks
+├── Unauthenticated                    the caller's identity
 │   └── IdentityUnavailable
-├── Forbidden
+├── Forbidden                          the caller's permissions
 │   ├── CsrfFailed
 │   └── ReauthenticationRequired
-├── Refused                            the world does not allow it now
+├── Refused                            the current state of the system
 │   ├── PlanChanged
 │   ├── StaleCode
 │   ├── ActiveRun
 │   ├── ActiveRehearsal
 │   ├── CannotRehearse
-│   ├── OrphanBackend
+│   ├── SessionOrphaned
 │   ├── PoolerDetected
 │   ├── TenantsNotSupported
 │   ├── NeedsResolution
-│   ├── NotInThisState
-│   ├── Conflict
+│   ├── InvalidState
+│   ├── ConflictingMigrations
 │   ├── InconsistentHistory
 │   ├── BrokenMigrations
-│   ├── BlockersProtected
+│   ├── TerminateBlockersDisabled
 │   ├── ApprovalRequired
 │   └── LedgerMissing
-├── DatabaseUnavailable                the surroundings
+├── DatabaseUnavailable                the environment
 ├── Misconfigured
 └── LaunchFailed
 
@@ -45,7 +45,7 @@ from typing import Any, ClassVar
 
 
 class RouteError(Exception):
-    """The migration route could not do this."""
+    """Internal error."""
 
     code: ClassVar[str] = "internal"
     http_status: ClassVar[int] = 500
@@ -53,7 +53,7 @@ class RouteError(Exception):
     hint: str = ""
 
     def __init__(self, message: str = "", *, hint: str = "", **facts: Any) -> None:
-        """Take what happened, what to do about it, and facts for machines."""
+        """Take what failed, what to do about it, and facts for machines."""
         self.message = message or inspect.cleandoc(type(self).__doc__ or "").split("\n")[0]
         self.hint = hint or type(self).hint
         self.facts = facts
@@ -64,7 +64,7 @@ class RouteError(Exception):
 
 
 class InvalidRequest(RouteError):
-    """The request cannot be understood."""
+    """The request is invalid."""
 
     code = "invalid_request"
     http_status = 400
@@ -72,52 +72,52 @@ class InvalidRequest(RouteError):
 
 
 class UnknownDatabase(InvalidRequest):
-    """There is no database of this name in the project."""
+    """The project has no database with this alias."""
 
     code = "unknown_database"
     http_status = 404
 
 
 class UnknownTarget(InvalidRequest):
-    """There is no such migration to go to, or the name fits more than one."""
+    """No migration matches this target, or more than one does."""
 
     code = "unknown_target"
     http_status = 404
 
 
 class UnknownRun(InvalidRequest):
-    """There is no run with this id."""
+    """No run has this id."""
 
     code = "unknown_run"
     http_status = 404
-    hint = "GET runs lists those that there are."
+    hint = "List the existing runs with GET runs."
 
 
 class UnknownRehearsal(InvalidRequest):
-    """There is no rehearsal with this id."""
+    """No rehearsal has this id."""
 
     code = "unknown_rehearsal"
     http_status = 404
-    hint = "GET rehearsals lists those that there are."
+    hint = "List the existing rehearsals with GET rehearsals."
 
 
 class MethodNotAllowed(InvalidRequest):
-    """This address does not answer to this method."""
+    """This address does not support this method."""
 
     code = "method_not_allowed"
     http_status = 405
 
 
 class FingerprintRequired(InvalidRequest):
-    """A run needs the fingerprint of the plan that was read."""
+    """A run requires the fingerprint of the reviewed plan."""
 
     code = "fingerprint_required"
     http_status = 428
-    hint = "GET plan, read it, and send its fingerprint along."
+    hint = "Request the plan with GET plan, review it, and send its fingerprint."
 
 
 class IdempotencyMismatch(InvalidRequest):
-    """This Idempotency-Key was used before with another request."""
+    """This Idempotency-Key was already used with a different request."""
 
     code = "idempotency_mismatch"
     http_status = 422
@@ -125,7 +125,7 @@ class IdempotencyMismatch(InvalidRequest):
 
 
 class Unauthenticated(RouteError):
-    """Nobody is signed in, and no valid token came along."""
+    """The request has neither a login nor a valid token."""
 
     code = "unauthenticated"
     http_status = 401
@@ -134,17 +134,17 @@ class Unauthenticated(RouteError):
 
 
 class IdentityUnavailable(Unauthenticated):
-    """The tables that say who is signed in cannot be read."""
+    """The tables that identify the user cannot be read."""
 
     code = "unauthenticated"
     hint = (
-        "They may be what has to be migrated: use a token, "
-        "or 'manage.py migration_route apply' on a host."
+        "They may need a migration themselves: use a token, or run "
+        "'manage.py migration_route apply' on a host."
     )
 
 
 class Forbidden(RouteError):
-    """This is not allowed for the one who asks."""
+    """Permission denied."""
 
     code = "forbidden"
     http_status = 403
@@ -152,21 +152,21 @@ class Forbidden(RouteError):
 
 
 class CsrfFailed(Forbidden):
-    """The request came with a session but without a valid CSRF token."""
+    """The request has a session but no valid CSRF token."""
 
     code = "csrf"
-    hint = "Send the X-CSRFToken header, from a page of this site."
+    hint = "Send the X-CSRFToken header, with the token from a page of this site."
 
 
 class ReauthenticationRequired(Forbidden):
     """The login of this session is too old for a change."""
 
     code = "reauthentication_required"
-    hint = "Sign in again, then send the request again."
+    hint = "Sign in again, then repeat the request."
 
 
 class Refused(RouteError):
-    """The state of the world does not allow this now."""
+    """The current state does not allow this."""
 
     code = "refused"
     http_status = 409
@@ -174,17 +174,17 @@ class Refused(RouteError):
 
 
 class PlanChanged(Refused):
-    """The plan is not the one that was read."""
+    """The plan has changed since it was reviewed."""
 
     code = "plan_changed"
-    hint = "Read the plan again; what has changed since is in it."
+    hint = "Request the plan again and review what has changed."
 
 
 class StaleCode(Refused):
-    """The plan was read from other code than that which is answering."""
+    """The plan was made by different code than the code that is running here."""
 
     code = "stale_code"
-    hint = "Wait until the deploy has reached every process, or read the plan again."
+    hint = "Wait until the deploy has reached every process, or request the plan again."
 
 
 class ActiveRun(Refused):
@@ -195,84 +195,84 @@ class ActiveRun(Refused):
 
 
 class ActiveRehearsal(Refused):
-    """Another rehearsal of this database is under way."""
+    """Another rehearsal of this database is in progress."""
 
     code = "active_rehearsal"
-    hint = "Wait until it has ended, and look at what it says first."
+    hint = "Wait until it has ended, and review its result first."
 
 
 class CannotRehearse(Refused):
-    """This cannot be rehearsed here."""
+    """This plan cannot be rehearsed here."""
 
     code = "cannot_rehearse"
 
 
 class SessionOrphaned(Refused):
-    """A session of an earlier run is still alive in the database."""
+    """A session of an earlier run is still active in the database."""
 
     code = "orphan_backend"
-    hint = "Wait until it has gone, or cancel that run: its session is ended then."
+    hint = "Wait until it has ended, or cancel that run, which terminates its session."
 
 
 class PoolerDetected(Refused):
-    """This database is reached through a pooler that hands one session to many clients."""
+    """A pooler between this process and the database shares sessions among clients."""
 
     code = "pooler_detected"
     hint = (
-        "A lock would not hold there. Give DATABASES an alias that leads to the server "
-        'itself, and name it as "direct" in MIGRATION_ROUTE["DATABASES"].'
+        "A session lock is not reliable there. Add an alias to DATABASES that connects to "
+        'the server itself, and set it as "direct" in MIGRATION_ROUTE["DATABASES"].'
     )
 
 
 class TenantsNotSupported(Refused):
-    """This database holds a schema for each tenant: a fleet, which a run cannot migrate."""
+    """This database has a schema for each tenant: a fleet, which a run cannot migrate."""
 
     code = "tenants_not_supported"
     hint = (
         "Fleets are not supported yet. Run 'manage.py migrate', which migrates every "
-        "schema: it takes the lock of the database and is recorded on the ledger."
+        "schema, takes the lock of the database and is recorded in the ledger."
     )
 
 
 class NeedsResolution(Refused):
-    """An earlier run stopped midway and left this database in between."""
+    """An earlier run stopped midway and left this database partially migrated."""
 
     code = "needs_resolution"
-    hint = "Put right what it left, then resolve that run with a reason."
+    hint = "Repair what it left, then resolve that run with a reason."
 
 
 class InvalidState(Refused):
-    """The run is not in a state in which this can be done."""
+    """The run is not in a state that allows this."""
 
     code = "not_in_this_state"
 
 
 class ConflictingMigrations(Refused):
-    """An app has more than one last migration."""
+    """An app has more than one leaf migration."""
 
     code = "conflict"
     hint = "Run 'manage.py makemigrations --merge' and deploy the result."
 
 
 class InconsistentHistory(Refused):
-    """A migration is applied although one that it depends on is not."""
+    """A migration is applied before one that it depends on."""
 
     code = "inconsistent_history"
-    hint = "Compare the table django_migrations with the code, then repair it."
+    hint = "Compare the table django_migrations with the code, then correct the table."
 
 
 class BrokenMigrations(Refused):
     """The migrations of this project cannot be loaded."""
 
     code = "broken_migrations"
-    hint = "'manage.py showmigrations' fails in the same way; mend it and deploy."
+    hint = "Fix the error that 'manage.py showmigrations' reports, and deploy the fix."
 
 
 class TerminateBlockersDisabled(Refused):
-    """Ending other sessions is not switched on for this database."""
+    """Terminating other sessions is disabled for this database."""
 
     code = "blockers_protected"
-    hint = "Wait until they have ended, or end them in the database."
+    hint = "Wait until they have ended, or terminate them in the database."
 
 
 class ApprovalRequired(Refused):
@@ -286,11 +286,11 @@ class LedgerMissing(Refused):
     """The ledger is not installed yet."""
 
     code = "ledger_missing"
-    hint = "The first run installs it."
+    hint = "Start a run: the first one installs it."
 
 
 class DatabaseUnavailable(RouteError):
-    """The database does not answer."""
+    """The database is not available."""
 
     code = "database_unavailable"
     http_status = 503
@@ -298,10 +298,10 @@ class DatabaseUnavailable(RouteError):
 
 
 class Misconfigured(RouteError):
-    """The settings of the migration route do not allow this."""
+    """The setting MIGRATION_ROUTE is invalid."""
 
     code = "misconfigured"
-    hint = "'manage.py check' names what is wrong with MIGRATION_ROUTE."
+    hint = "Run 'manage.py check', which lists the errors in MIGRATION_ROUTE."
 
 
 class LaunchFailed(RouteError):

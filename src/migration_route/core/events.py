@@ -1,7 +1,6 @@
-"""At which edges of a run are people and machines told, and what are they told?
+"""Derives the events that signals, webhooks and email report from entries of the ledger.
 
-An edge is derived from an entry of the ledger, and from nothing else: what is on record is
-told, and a new state or action comes by itself. No Django here.
+Ledger entries are the only source of events. This module does not import Django.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from migration_route.core.enums import ENDED_STATES, Action, RunState
 
 @unique
 class EventType(StrEnum):
-    """What people and machines can be told of."""
+    """The types of events that users and machines can be notified of."""
 
     RUN_REQUESTED = "run_requested"
     RUN_APPROVAL_NEEDED = "run_approval_needed"
@@ -51,8 +50,8 @@ DEFAULT_EVENT_TYPES = frozenset(
         EventType.MIGRATE_FINISHED,
     }
 )
-"""What a webhook tells that names no events: what a team wants to know of a run, without
-each step, each wait for a lock, and what strangers try."""
+"""The events of a webhook that names none: the progress of a run without each step and each
+wait for a lock, and without denied and refused requests."""
 
 _BY_ACTION = {
     Action.STEP_STARTED: EventType.STEP_STARTED,
@@ -75,13 +74,13 @@ _BY_STATE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEvent:
-    """One edge, as signals and messages tell it; `facts` are those of its entry."""
+    """One event, as signals and messages report it; `facts` are those of its entry."""
 
-    id: str  # of the entry: the same however often it is told
+    id: str  # of the entry: the same for every delivery
     edge: EventType
     at: str  # ISO 8601 in UTC
-    database: str  # the alias; "" where it is about none
-    run: str  # "" where it is about none
+    database: str  # the alias; "" for none
+    run: str  # "" for none
     actor_kind: str
     actor_name: str
     build: str
@@ -89,36 +88,29 @@ class RunEvent:
 
 
 def event_types_of(action: str, facts: Mapping[str, Any]) -> tuple[EventType, ...]:
-    """Return the edges that an entry stands for: the one that says most comes first."""
+    """Return the event types of an entry, the most specific first."""
     if action == Action.RUN_REQUESTED:
         more = (EventType.RUN_APPROVAL_NEEDED,) if facts.get("approval") else ()
         return (*more, EventType.RUN_REQUESTED)
-    told = _BY_ACTION.get(action)  # type: ignore[call-overload]
-    if told is not None:
-        return (told,)
+    event_type = _BY_ACTION.get(action)  # type: ignore[call-overload]
+    if event_type is not None:
+        return (event_type,)
     return _of_transition(facts)
 
 
 def _of_transition(facts: Mapping[str, Any]) -> tuple[EventType, ...]:
-    """Return the edges of an entry that says `from` and `to`, whichever its action is."""
+    """Return the event types of an entry with `from` and `to`, whatever its action is."""
     before, after = facts.get("from"), facts.get("to")
     if before == after:
         return ()
     if after == RunState.RUNNING:
-        begins = before == RunState.QUEUED or facts.get("began")
-        goes_on = before in {RunState.WAITING, RunState.HELD}
-        return (
-            (EventType.RUN_STARTED,)
-            if begins
-            else (EventType.RUN_RESUMED,)
-            if goes_on
-            else ()
-        )
+        if before == RunState.QUEUED or facts.get("began"):
+            return (EventType.RUN_STARTED,)
+        is_resumed = before in {RunState.WAITING, RunState.HELD}
+        return (EventType.RUN_RESUMED,) if is_resumed else ()
     if before == RunState.AWAITING_APPROVAL and after == RunState.WAITING:
-        return (
-            EventType.RUN_APPROVED,
-            EventType.RUN_WAITING,
-        )  # for its time, or its window
+        # It waits for its scheduled time, or for a window.
+        return (EventType.RUN_APPROVED, EventType.RUN_WAITING)
     if after == RunState.QUEUED:
         is_approved = before == RunState.AWAITING_APPROVAL
         return (EventType.RUN_APPROVED,) if is_approved else ()

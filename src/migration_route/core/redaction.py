@@ -1,7 +1,7 @@
 """Redacts secrets in every text that is recorded, sent or shown.
 
 One redactor, built from the settings of the project, serves the supervisor, the worker and
-the interfaces. It masks the secrets of the settings, and what looks like a secret.
+the interfaces. It masks the secrets of the settings, and text that looks like a secret.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from django.core.signals import setting_changed
 
 from migration_route.core.secret_patterns import Redactor
 
-_SHORTEST = 6  # a shorter password is a word that occurs elsewhere as well
-_SHORTEST_GUESSED = 8  # of a setting that only its name calls a secret
+_SHORTEST = 6  # a shorter password also occurs as an ordinary word
+_SHORTEST_GUESSED = 8  # of a setting that is a secret only by its name
 _DEEPEST = 8
 _LONGEST_LIST = 1000
 
@@ -33,7 +33,7 @@ _NOT_SECRET = re.compile(
 
 
 def secrets_of_settings() -> frozenset[str]:
-    """Return every string of the settings that must be shown nowhere."""
+    """Return every string of the settings that must not be shown."""
     found: set[str] = set()
     is_set = settings.is_overridden  # type: ignore[misc]
     with warnings.catch_warnings():
@@ -44,7 +44,7 @@ def secrets_of_settings() -> frozenset[str]:
                 found |= set(_secrets_in(name, value, _DEEPEST))
     route = getattr(settings, "MIGRATION_ROUTE", None)
     webhooks = route.get("WEBHOOKS", ()) if isinstance(route, Mapping) else ()
-    # Whoever knows the address of a webhook can post to it.
+    # The address of a webhook is a secret: it is enough to post to it.
     for webhook in webhooks if isinstance(webhooks, list | tuple) else ():
         if isinstance(webhook, Mapping) and isinstance(webhook.get("url"), str):
             found.add(webhook["url"])
@@ -70,7 +70,7 @@ def _is_secret(name: str, value: str) -> bool:
         return len(value) >= _SHORTEST
     if not _GUESSED.search(name) or len(value) < _SHORTEST_GUESSED:
         return False
-    parts = value.split(".")  # the path of a class or a module is no secret
+    parts = value.split(".")  # the path of a class or a module is not a secret
     is_path = all(part.isidentifier() for part in parts) and parts[0] in sys.modules
     return not (is_path and len(parts) > 1)
 
@@ -95,20 +95,20 @@ def redact(text: str, *, secrets: Iterable[str] | None = None) -> str:
 
 def clipped(text: str, limit: int) -> str:
     """Return a text masked, in UTF-8 that every database can store, and no longer than the
-    limit but for the note of what was left out."""
+    limit except for the note of what was left out."""
     return storable(redactor().clipped(text, limit))
 
 
 def storable(text: str) -> str:
-    """Return a text without lone surrogates and without NUL, which PostgreSQL refuses."""
+    """Return a text without lone surrogates and without NUL, which PostgreSQL rejects."""
     return text.encode(errors="backslashreplace").decode().replace("\0", "\ufffd")
 
 
 def masked_facts(facts: Any) -> Any:
-    """Return a value of JSON with the secrets of its strings masked, at any depth."""
+    """Return a JSON value with the secrets in its strings masked, at any depth."""
     if isinstance(facts, str):
         shown = redact(facts)
-        return facts if shown == facts else shown  # a member of an enumeration stays one
+        return facts if shown == facts else shown  # an enum member stays one
     if isinstance(facts, Mapping):
         return {key: masked_facts(value) for key, value in facts.items()}
     if isinstance(facts, list | tuple):

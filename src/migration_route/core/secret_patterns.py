@@ -1,4 +1,4 @@
-"""Finds and masks secrets in texts: those that are given, and what looks like one."""
+"""Finds and masks secrets in texts: given ones, and text that looks like a secret."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from urllib.parse import quote, quote_plus
 MASK = "********"
 
 REACH: Final = 4096
-"""Characters that are read beyond a cut, to recognise a secret that lies on it."""
+"""Characters that are read beyond a cut, to recognize a secret that spans it."""
 
 _SHORTEST_LINE = 16  # of a secret of several lines, such as a private key
 
 _PEM_BEGIN = r"-----BEGIN [A-Z0-9 ]{1,40}-----"
 _PEM_END = r"-----END [A-Z0-9 ]{1,40}-----"
-# A string of SQL; one that has no end goes to the end of the text.
+# An SQL string; an unterminated one extends to the end of the text.
 _LITERAL = (
     r"(?:(?:[EeNn]|[Uu]&)?'(?:[^'\\]|''|\\.)*(?:'|\\?\Z)"
     r'|"(?:[^"\\]|""|\\.)*(?:"|\\?\Z)'
     r"|\$(?P<tag>\w{0,60})\$.*?(?:\$(?P=tag)\$|\Z))"
 )
 
-# What the group `secret` matches is masked. A pattern is tried only where one of its words
-# occurs in the text, in lower case. Every repetition that can be tried again from another
-# start is bounded: the time is linear in the length of the text.
+# The group `secret` is masked. A pattern is tried only where one of its words occurs in
+# the text, in lower case. Every repetition that can be retried from another start is
+# bounded, so the time is linear in the length of the text.
 _PATTERNS: Final = tuple(
     (words, re.compile(pattern, flags))
     for words, pattern, flags in (
@@ -47,7 +47,7 @@ _PATTERNS: Final = tuple(
             re.IGNORECASE,
         ),
         # password=…, "api_key": "…", SECRET_KEY = '…', libpq's password='…', and with the
-        # quotes escaped, as inside of a string
+        # quotes escaped, as inside a string
         (
             ("pass", "pwd", "secret", "token", "key", "credential"),
             r"(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key"
@@ -79,7 +79,7 @@ _PATTERNS: Final = tuple(
             rf"(?P<secret>{_LITERAL})",
             re.IGNORECASE | re.DOTALL,
         ),
-        # tokens that bear the mark of their maker: ours, GitHub, GitLab, AWS, Slack, JWT
+        # tokens with a known prefix: ours, GitHub, GitLab, AWS, Slack, JWT
         (
             (
                 "mrt_",
@@ -117,7 +117,7 @@ Span = tuple[int, int]
 
 
 class Redactor:
-    """Masks known secrets, and what looks like a secret."""
+    """Masks known secrets, and text that looks like a secret."""
 
     __slots__ = ("_secrets",)
 
@@ -126,12 +126,11 @@ class Redactor:
         self._secrets = sorted(spelled, key=len, reverse=True)
 
     def text(self, text: str) -> str:
-        """Return a text with its secrets masked."""
         return _with_mask(text, [secret for _, secret in self._find(text)])
 
     def head(self, text: str, limit: int) -> tuple[str, int]:
-        """Return the beginning of a text, masked, and where it was cut: at the limit, or
-        behind a secret that lies on it, with the words by which it is recognised."""
+        """Return the start of a text, masked, and the position of the cut: the limit, or
+        the end of a secret that spans it, including the words that identify it."""
         found = self._find(text[: limit + REACH])
         cut = limit
         for (start, end), _ in found:
@@ -139,14 +138,14 @@ class Redactor:
         return _with_mask(text[:cut], [one for _, one in found if one[1] <= cut]), cut
 
     def clipped(self, text: str, limit: int) -> str:
-        """Return the beginning of a text, masked, and how much of it was left out."""
+        """Return the start of a text, masked, and a note of how much was left out."""
         if len(text) <= limit:
             return self.text(text)
         shown, cut = self.head(text, limit)
         return f"{shown}… ({len(text) - cut} characters left out)"
 
     def middle_clipped(self, text: str, limit: int) -> str:
-        """Return the beginning and the end of a text, masked: half of the limit of each."""
+        """Return the start and the end of a text, masked: half of the limit each."""
         half = limit // 2
         if len(text) <= limit:
             return self.text(text)
@@ -158,8 +157,8 @@ class Redactor:
         return f"{self.clipped(text, half)}\n{_with_mask(tail[cut:], kept)}"
 
     def _find(self, text: str) -> list[tuple[Span, Span]]:
-        """Return where the secrets of a text are, in order: for each what it is recognised
-        by, and what of that is secret."""
+        """Return the secrets of a text, in order: for each the span that identifies it, and
+        the span that is secret."""
         found: list[tuple[Span, Span]] = []
         for secret in self._secrets:
             start = text.find(secret)
@@ -177,7 +176,7 @@ class Redactor:
 
 
 class PemLines:
-    """Recognises the lines of PEM blocks in a text that arrives line by line."""
+    """Recognizes the lines of PEM blocks in a text that arrives line by line."""
 
     __slots__ = ("_inside",)
 
@@ -185,9 +184,9 @@ class PemLines:
         self._inside = False
 
     def hides(self, line: str) -> bool:
-        """Tell whether a line lies inside a block, and note where blocks begin and end.
+        """Return whether a line lies inside a block, and track where blocks start and end.
 
-        A block that is broken off ends at the first line that cannot be a part of it.
+        A truncated block ends at the first line that cannot belong to it.
         """
         was_inside = self._inside
         if begins := list(_BEGINS_PEM.finditer(line)):
@@ -203,7 +202,7 @@ class PemLines:
 
 
 def _with_mask(text: str, spans: list[Span]) -> str:
-    """Return a text with these spans masked; those that overlap become one mask."""
+    """Return a text with these spans masked; overlapping spans become one mask."""
     pieces: list[str] = []
     done = 0
     for start, end in sorted(spans):
@@ -214,8 +213,8 @@ def _with_mask(text: str, spans: list[Span]) -> str:
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """Return a secret as itself, and as URLs, Python, JSON and SQL write it; of one of
-    several lines each line, because output is read by line."""
+    """Yield a secret as it is, and as URLs, Python, JSON and SQL write it. For a secret of
+    several lines, also yield each line, because output is read by line."""
     yield secret
     yield quote(secret, safe="")
     yield quote_plus(secret)

@@ -1,4 +1,4 @@
-"""How is a process of this project started, with the code that is on disk now?"""
+"""Starts processes of this project with the code that is on disk now."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ SETTINGS_MODULE = "DJANGO_SETTINGS_MODULE"
 _CHOICE = (SETTINGS_MODULE, "DJANGO_CONFIGURATION")  # the latter: django-configurations
 
 _EXPECTED = "MIGRATION_ROUTE_SETTINGS"
-"""The variable by which a process tells its child which settings it has itself."""
+"""The environment variable that passes the settings of a process to its child, which
+compares them with its own."""
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment, finding the same settings and packages.
+    """Return the environment for a child process with the same settings and import path.
 
     Raises `LaunchFailed` when the settings are not a module.
     """
     if not os.environ.get(SETTINGS_MODULE):
         raise LaunchFailed(
-            f"{SETTINGS_MODULE} is not set: a process of its own could not find the "
-            "settings.",
+            f"{SETTINGS_MODULE} is not set, so a new process could not find the settings.",
             hint="Set it in the environment of the server.",
         )
     path = os.pathsep.join(_import_path())
@@ -41,16 +41,16 @@ def environment() -> dict[str, str]:
 
 
 def require_same_settings() -> None:
-    """Raise `LaunchFailed` where this process was started by another one of the route,
-    and has other settings: it would work on other databases than it was asked to."""
+    """Raise `LaunchFailed` if this process was started by another process of this package
+    and has different settings: it would work on other databases than requested."""
     expected = os.environ.pop(_EXPECTED, None)
     found = _chosen_settings()
     if expected is not None and expected != found:
         raise LaunchFailed(
-            f"The new process has the settings {found!r}; the process that started it has "
+            f"The new process has the settings {found!r}, but its parent process has "
             f"{expected!r}.",
-            hint='Let MIGRATION_ROUTE["COMMAND"] start a script that leaves '
-            f"{' and '.join(_CHOICE)} as they are where they are set.",
+            hint='Set MIGRATION_ROUTE["COMMAND"] to a script that does not overwrite '
+            f"{' and '.join(_CHOICE)} where they are set.",
         )
 
 
@@ -59,7 +59,7 @@ def _chosen_settings() -> str:
 
 
 def _import_path() -> list[str]:
-    """Return `sys.path` with the working directory in place of the empty entry."""
+    """Return `sys.path` with the working directory instead of the empty entry."""
     found = []
     for entry in sys.path:
         with suppress(FileNotFoundError):  # the working directory has been removed
@@ -68,8 +68,8 @@ def _import_path() -> list[str]:
 
 
 def error_in(output: str) -> str:
-    """Return the line of an output that names the error: the one below the last
-    traceback, or the last line."""
+    """Return the line of an output that names the error: the one after the last traceback,
+    or else the last line."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
     starts = [n for n, line in enumerate(lines) if line.startswith(_TRACEBACK)]
     below = lines[starts[-1] + 1 :] if starts else []
@@ -78,12 +78,12 @@ def error_in(output: str) -> str:
 
 
 def reexec(run: str, carrier: str, command: list[str]) -> None:
-    """Let this process carry on with the code and the settings that are on disk now: the
-    program is started again in its place, with the words that it was started with. Where
-    it is more than the process of this run, one of its own is started and waited for.
+    """Restart this process with the code and the settings that are on disk now.
 
-    `carrier` is the word by which the run is taken, `command` the beginning of a command
-    line of the project. Raises `LaunchFailed`.
+    The program is executed again with its original arguments. Where the process does more
+    than this run, a child process is started instead, and this function waits for it.
+    `carrier` is the claim of the run; `command` is the start of a command line of the
+    project. Raises `LaunchFailed`.
     """
     ours = [*sys.orig_argv[1:]]
     if run in ours:
@@ -95,8 +95,8 @@ def reexec(run: str, carrier: str, command: list[str]) -> None:
 
 
 def is_run_process(pid: int, run: str) -> bool:
-    """Tell whether a process of this host is one of that run's. Where the system does
-    not tell how it was started, any process of that number is taken for it."""
+    """Return whether a process of this host belongs to that run. Where the system does not
+    show command lines, any process with that number counts."""
     try:
         os.kill(pid, 0)
         words = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -104,15 +104,15 @@ def is_run_process(pid: int, run: str) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True  # somebody else's: it cannot be looked at
+        return True  # it belongs to another user and cannot be inspected
     except FileNotFoundError:
         return not Path("/proc/self").exists()
     return state != "Z" and run.encode() in words
 
 
 def interpreter() -> str:
-    """Return the Python of this environment, also where it is embedded: uWSGI and
-    mod_wsgi name themselves, or nothing, as `sys.executable`.
+    """Return the Python of this environment, also where it is embedded: uWSGI and mod_wsgi
+    set `sys.executable` to themselves, or leave it empty.
 
     Raises `LaunchFailed` where there is none.
     """
@@ -124,7 +124,8 @@ def interpreter() -> str:
         if path.exists():
             return str(path)
     raise LaunchFailed(
-        f"There is no Python interpreter below {sys.prefix}, and {sys.executable!r} is "
-        "none.",
-        hint='Set MIGRATION_ROUTE["COMMAND"] to words whose first is the full path of one.',
+        f"No Python interpreter was found below {sys.prefix}, and {sys.executable!r} is "
+        "not one.",
+        hint='Set MIGRATION_ROUTE["COMMAND"] to a list that starts with the full path of '
+        "an interpreter.",
     )

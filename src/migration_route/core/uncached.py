@@ -1,11 +1,11 @@
-"""Reads that no result cache answers: of the ledger, and of the migration recorder.
+"""Reads of the ledger and of the migration recorder that bypass ORM result caches.
 
-Result caches for the ORM replace methods of Django's classes. One that answers a read of
-the route from its memory shows a run as it was, in this process, and a migration as not
-applied. There are two places where they step in, and neither needs to be known by name:
+Result caches for the ORM replace methods of Django's classes. A cached answer would show a
+run in an old state, and a migration as not applied. Such caches step in at two points, and
+both are bypassed without naming a cache:
 
-- the queryset: a read for writing is left alone, as it is sent to the primary database;
-- the SQL compiler: the compiler of these queries runs the method that Django gave it.
+- the queryset: caches ignore a read for writing, which is sent to the primary database;
+- the SQL compiler: the compiler of these queries runs Django's own method.
 """
 
 from __future__ import annotations
@@ -21,28 +21,27 @@ from django.db.models.sql.compiler import SQLCompiler
 
 Row = TypeVar("Row", bound=models.Model)
 
-# Read while the models are imported, before any app can have replaced it in its ready().
+# Read while the models are imported, before the ready() of any app can replace it.
 _djangos_execute_sql = inspect.unwrap(SQLCompiler.execute_sql)
 
 
 class UncachedQuery(Query):
-    """A query that is sent to the database each time that it is evaluated."""
+    """A query that is sent to the database on each evaluation."""
 
     def get_compiler(self, *args: Any, **kwargs: Any) -> SQLCompiler:
-        """Return the compiler of the database's backend, without what is wrapped around
-        its `execute_sql`."""
+        """Return the compiler of the backend, without wrappers around its `execute_sql`."""
         compiler: SQLCompiler = super().get_compiler(*args, **kwargs)
         found = type(compiler).execute_sql
         if found is SQLCompiler.execute_sql:
             execute_sql = _djangos_execute_sql
         else:
-            execute_sql = inspect.unwrap(found)  # the backend has one of its own
+            execute_sql = inspect.unwrap(found)  # the backend's own method
         compiler.execute_sql = partial(execute_sql, compiler)  # type: ignore[method-assign]
         return compiler
 
 
 class UncachedQuerySet(models.QuerySet[Row]):
-    """A queryset that reads from the database, and from the primary one."""
+    """A queryset that reads from the primary database, never from a cache."""
 
     def __init__(
         self,
@@ -51,7 +50,6 @@ class UncachedQuerySet(models.QuerySet[Row]):
         using: str | None = None,
         hints: dict[str, models.Model] | None = None,
     ) -> None:
-        """Start from an `UncachedQuery` where no query is given."""
         if query is None and model is not None:
             query = UncachedQuery(model)
         super().__init__(model=model, query=query, using=using, hints=hints)
@@ -59,16 +57,13 @@ class UncachedQuerySet(models.QuerySet[Row]):
 
 
 class UncachedManager(models.Manager[Row]):
-    """Gives the querysets of a model of the route."""
-
     def get_queryset(self) -> models.QuerySet[Row]:
-        """Return all rows of the model."""
         return UncachedQuerySet(model=self.model, using=self._db)
 
 
-def read_recorder_uncached() -> None:
-    """Let Django's migration recorder, in this process from now on, read its table from
-    the database: `migrate`, too, must not trust a cache for what is applied."""
+def disable_recorder_cache() -> None:
+    """Make Django's migration recorder in this process read its table from the database:
+    `migrate`, too, must not rely on a cache for the applied migrations."""
     MigrationRecorder.migration_qs = property(_migration_qs)  # type: ignore[assignment]
 
 

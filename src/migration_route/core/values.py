@@ -1,26 +1,9 @@
-"""Is now a good moment to change this database? Frozen values; no Django here.
+"""Frozen values for approvals, findings, forecasts, health and schedules.
 
-The signals are read by `vendors/`, weighed by `policy/health_gate.py`, and heeded by the
-supervisor of a run.
-
-Whose approval does a plan need? The policy as data, and what it demands; no Django.
-
-`conf/policy.py` reads it, `policy/approvals.py` weighs a plan by it, and the row of a
-run keeps what was demanded.
-
-Which findings are there, and to which family does each belong? No Django here.
-
-A code never changes its meaning. The folders of `planning/rules/` are the families; what
-other engines say has the engine's name before a dot, and that is its family.
-
-What would a statement do to the database? Frozen values; no Django here.
-
-Made by `vendors/`, from the text of the statement and from the catalog as it is. In
-doubt the stronger effect is foretold: a reader is never told less than what happens.
-
-When may a run begin? Frozen values; no Django here.
-
-They are read by `conf/policy.py`, and weighed by `policy/schedule.py`.
+`conf/` reads the settings among them, `vendors/` produces forecasts and health signals, and
+`policy/` decides by them. Where a forecast is uncertain, it states the stronger effect. A
+code of a finding never changes its meaning; findings of other linters have the linter's
+name before a dot, which is their family. This module does not import Django.
 """
 
 from __future__ import annotations
@@ -35,12 +18,12 @@ from zoneinfo import ZoneInfo
 from migration_route.core.enums import ActorKind, ApprovalDecision, Scope
 
 APPROVE = Scope.APPROVE.value
-"""The permission that is meant where a rule names none."""
+"""The permission that a rule requires when it names none."""
 
 
 @unique
 class When(StrEnum):
-    """When does a rule ask for approval?"""
+    """When a rule requires approval."""
 
     ALWAYS = "always"
     FINDINGS = "findings"
@@ -49,13 +32,13 @@ class When(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule of the setting APPROVALS; None: it does not matter to the rule."""
+    """One rule of the setting APPROVALS; None means that the rule ignores that property."""
 
-    number: int = 0  # its place in `rules`, from 1; 0: the one rule for everything
+    number: int = 0  # its position in `rules`, from 1; 0: the only rule, for everything
     databases: frozenset[str] | None = None
     actors: frozenset[ActorKind] | None = None
     verbs: frozenset[Scope] | None = None
-    findings: frozenset[str] | None = None  # codes, families and severities that count
+    findings: frozenset[str] | None = None  # codes, families and severities that it matches
     when: When = When.ALWAYS
     required: int = 1
     permission: str = APPROVE
@@ -64,36 +47,36 @@ class Rule:
 
     @property
     def name(self) -> str:
-        """Return how it is called where people read of it."""
+        """Return the name of the rule in messages."""
         return f"rule {self.number} of APPROVALS" if self.number else "APPROVALS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalPolicy:
-    """The setting APPROVALS: the first rule that fits a plan decides."""
+    """The setting APPROVALS: the first rule that matches a plan decides."""
 
     rules: tuple[Rule, ...] = ()
-    problems: tuple[str, ...] = ()  # it cannot be read, and nothing passes
+    problems: tuple[str, ...] = ()  # errors in the setting; with any, nothing is allowed
 
     @property
     def permissions(self) -> frozenset[str]:
-        """Return the permissions of the project that it asks for."""
+        """Return the permissions of the project that the rules require."""
         return frozenset(rule.permission for rule in self.rules) - {APPROVE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRequirement:
-    """What a plan needs before it may run."""
+    """The approvals that a plan needs before it may run."""
 
-    required: int  # people
+    required: int  # number of users
     permissions: tuple[str, ...] = (APPROVE,)  # each of them needs all of these
-    self_approval: bool = False  # may whoever has asked be one of them?
-    lifetime: timedelta = timedelta(hours=24)  # of the request
-    rule: str  # which rule it was
-    why: str  # a clause: "APPROVALS asks for it always"
+    self_approval: bool = False  # whether the requester counts
+    lifetime: timedelta = timedelta(hours=24)  # of the request for approval
+    rule: str  # the name of the rule
+    why: str  # a clause: "APPROVALS always requires it"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as it is stored."""
+        """Return the stored form."""
         return {
             "required": self.required,
             "permissions": list(self.permissions),
@@ -105,7 +88,7 @@ class ApprovalRequirement:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ApprovalRequirement:
-        """Read what `to_dict` returned."""
+        """Read the output of `to_dict`."""
         return cls(
             required=stored["required"],
             permissions=tuple(stored["permissions"]),
@@ -118,10 +101,10 @@ class ApprovalRequirement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActorRef:
-    """An actor, for the question whether two are the same.
+    """An actor, compared by `key` and `kind`.
 
-    `key` is what stays when a name changes: the primary key of a user, the account of a
-    shell. The name is what people read.
+    `key` stays the same when a name changes: the primary key of a user, the account of a
+    shell. `name` is for display.
     """
 
     kind: ActorKind
@@ -134,12 +117,12 @@ class ActorRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApprovalGiven:
-    """What somebody has said of a run that waits for approval."""
+class RecordedDecision:
+    """One user's decision about a run that waits for approval."""
 
     decision: ApprovalDecision
     by: ActorRef
-    permissions: frozenset[str]  # those that they had, of those that mattered then
+    permissions: frozenset[str]  # of those required at that time, the ones the user had
     reason: str = ""
     at: str = ""
 
@@ -199,18 +182,19 @@ FAMILIES: Mapping[str, frozenset[str]] = {
 }
 
 ENGINES = frozenset({"safe_migrations", "squawk"})
-"""Other linters whose findings are taken in: `squawk.ban-drop-column`."""
+"""Linters whose findings are included: `squawk.ban-drop-column`."""
 
 CODES = frozenset[str]().union(*FAMILIES.values())
 
 
 def is_known(code: str) -> bool:
-    """Tell whether there is such a finding; those of other engines have a dot in them."""
+    """Return whether a finding with this code exists; those of linters have a dot in
+    them."""
     return code in CODES or "." in code
 
 
 def family_of(code: str) -> str:
-    """Return the family of a finding; "" for one that nobody knows."""
+    """Return the family of a finding; "" for an unknown code."""
     engine, dot, _ = code.partition(".")
     if dot:
         return engine
@@ -219,7 +203,7 @@ def family_of(code: str) -> str:
 
 @unique
 class Blocked(StrEnum):
-    """Who waits for a statement while it holds its lock?"""
+    """What a lock blocks in other sessions."""
 
     READS = "reads"
     WRITES = "writes"
@@ -231,33 +215,34 @@ class TableLock:
     """A lock that a statement takes on one table."""
 
     table: str
-    mode: str  # in the words of the database
+    mode: str  # the database's name for it
     blocks: frozenset[Blocked] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What one statement would do to the tables that are there before the plan."""
+    """The effect of one statement on the tables that exist before the plan."""
 
     locks: tuple[TableLock, ...] = ()
-    rewrites: tuple[str, ...] = ()  # tables whose every row is written anew
-    scans: tuple[str, ...] = ()  # tables that are read from end to end
-    algorithm: str = ""  # instant, inplace, copy, rebuild; "" where there is one way
-    is_understood: bool = True  # False: the statement was not; the worst is foretold
+    rewrites: tuple[str, ...] = ()  # tables whose rows are all rewritten
+    scans: tuple[str, ...] = ()  # tables that are read in full
+    algorithm: str = ""  # instant, inplace, copy, rebuild; "" where there is only one
+    is_understood: bool = True  # False: the worst case is assumed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSize:
-    """How large a table is now, as the database estimates it."""
+    """The current size of a table, as the database estimates it."""
 
     table: str
     rows: int | None  # None: not known
-    bytes: int | None  # with indexes and what is stored apart; None: not known
+    bytes: int | None  # with indexes and out-of-line storage; None: not known
 
 
 @unique
 class SignalState(StrEnum):
-    """What a signal says. Unknown does not stop: GitLab's rule for its own gate."""
+    """The state of a signal. An unknown signal does not stop a run, as in GitLab's own
+    check."""
 
     NORMAL = "normal"
     STOP = "stop"
@@ -266,8 +251,6 @@ class SignalState(StrEnum):
 
 @unique
 class SignalName(StrEnum):
-    """What is looked at."""
-
     FREEZE = "freeze"
     STANDBY = "standby"
     LONG_TRANSACTION = "long_transaction"
@@ -285,16 +268,16 @@ class SignalName(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSignal:
-    """One thing that was looked at."""
+    """The result of one health check."""
 
     name: SignalName
     state: SignalState
     reason: str  # one sentence
-    facts: Mapping[str, Any] = field(default_factory=dict)  # as JSON can say them
-    lacks_forecast: bool = False  # what is rewritten has to be foretold, to be sure
+    facts: Mapping[str, Any] = field(default_factory=dict)  # JSON values
+    lacks_forecast: bool = False  # only a forecast of the rewrites would decide it
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as it is stored and told."""
+        """Return the JSON form."""
         return {
             "name": self.name.value,
             "state": self.state.value,
@@ -303,23 +286,22 @@ class HealthSignal:
         }
 
 
-def normal(name: SignalName, reason: str, **facts: Any) -> HealthSignal:
-    """Return a signal that is in order."""
+def normal_signal(name: SignalName, reason: str, **facts: Any) -> HealthSignal:
     return HealthSignal(name=name, state=SignalState.NORMAL, reason=reason, facts=facts)
 
 
-def stop(name: SignalName, reason: str, **facts: Any) -> HealthSignal:
-    """Return a signal that nothing should begin against."""
+def stop_signal(name: SignalName, reason: str, **facts: Any) -> HealthSignal:
+    """Return a signal that prevents steps from starting."""
     return HealthSignal(name=name, state=SignalState.STOP, reason=reason, facts=facts)
 
 
-def unknown(name: SignalName, reason: str, **facts: Any) -> HealthSignal:
+def unknown_signal(name: SignalName, reason: str, **facts: Any) -> HealthSignal:
     """Return a signal that could not be read."""
     return HealthSignal(name=name, state=SignalState.UNKNOWN, reason=reason, facts=facts)
 
 
 def needs_forecast(name: SignalName, reason: str, **facts: Any) -> HealthSignal:
-    """Return a signal that a forecast of what is rewritten would decide."""
+    """Return an unknown signal that a forecast of the rewrites would decide."""
     return HealthSignal(
         name=name,
         state=SignalState.UNKNOWN,
@@ -331,55 +313,53 @@ def needs_forecast(name: SignalName, reason: str, **facts: Any) -> HealthSignal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Freeze:
-    """A time in which nothing is to begin."""
+    """A period in which nothing may start."""
 
     begins: datetime  # aware
-    ends: datetime  # aware; the first moment that is free again
+    ends: datetime  # aware; exclusive
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSettings:
-    """From when on a signal stops. Where each default comes from stands in
-    `docs/explanation/health.md`."""
+    """The thresholds at which a signal stops a run. `docs/explanation/health.md` has the
+    source of each default."""
 
     long_transaction: timedelta = timedelta(seconds=60)  # with locks on a touched table
     replication_lag: timedelta = timedelta(seconds=10)  # of the slowest standby
     replication_bytes: int = 256 * 1024 * 1024  # not replayed yet: sixteen segments
-    archive_waiting: int = 42  # segments of WAL; GitLab's number
-    connections: float = 0.9  # of those that the server admits
-    disk: float = 2.0  # free, in sizes of what is rewritten: the copy, and its WAL
-    lock_queue: timedelta = timedelta(seconds=5)  # that somebody waits for metadata
-    every: timedelta = timedelta(seconds=10)  # between two looks while a run is held
-    patience: timedelta = timedelta(hours=1)  # for one good moment
-    ignore: frozenset[SignalName] = frozenset()  # shown, and not heeded
+    archive_waiting: int = 42  # WAL segments; GitLab's number
+    connections: float = 0.9  # fraction of those that the server allows
+    disk: float = 2.0  # free, as a multiple of what is rewritten: the copy and its WAL
+    lock_queue: timedelta = timedelta(seconds=5)  # of a wait for a metadata lock
+    every: timedelta = timedelta(seconds=10)  # between two checks while a run is paused
+    patience: timedelta = timedelta(hours=1)  # for the signals to allow a step
+    ignore: frozenset[SignalName] = frozenset()  # shown, but never stop a run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Impact:
-    """What a plan, or one step, has to do with in the database, as far as it can be
-    known before it runs."""
+    """What a plan or a step affects in the database, as far as it is known before it
+    runs."""
 
-    tables: frozenset[str] = frozenset()  # of its models; words of raw SQL
-    parents: frozenset[str] = frozenset()  # that its new foreign keys point to
-    indexes: frozenset[str] = frozenset()  # by name; words of raw SQL
-    expected_invalid: frozenset[str] = frozenset()  # indexes that it drops or makes anew
-    waits_for_all: bool = False  # it makes an index concurrently: for every snapshot
-    most_rewrites: int | None = (
-        None  # of all its tables, by its operations; None: who knows
-    )
-    rewritten: tuple[str, ...] | None = (
-        None  # as often as it is at once; None: not foretold
-    )
-    unforeseen: bool = False  # some of what it does has no forecast
+    tables: frozenset[str] = frozenset()  # of its models; all words of raw SQL
+    parents: frozenset[str] = frozenset()  # that its new foreign keys reference
+    indexes: frozenset[str] = frozenset()  # by name; all words of raw SQL
+    expected_invalid: frozenset[str] = frozenset()  # indexes that it drops or rebuilds
+    waits_for_all: bool = False  # for every snapshot: it builds an index concurrently
+    # The most rewrites of all its tables, by its operations; None: not known.
+    most_rewrites: int | None = None
+    # Each table as often as copies of it exist at once; None: no forecast.
+    rewritten: tuple[str, ...] | None = None
+    unforeseen: bool = False  # some of its operations have no forecast
 
     @property
     def locked(self) -> tuple[str, ...]:
-        """Return the tables on which it may take locks, in order."""
+        """Return the tables that it may lock, sorted."""
         return tuple(sorted(self.tables | self.parents))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as it is said between processes."""
+        """Return the form that is passed between processes."""
         return {
             "tables": sorted(self.tables),
             "parents": sorted(self.parents),
@@ -393,7 +373,7 @@ class Impact:
 
     @classmethod
     def from_dict(cls, said: Mapping[str, Any]) -> Impact:
-        """Read what `to_dict` returned; what is not said is not known."""
+        """Read the output of `to_dict`; a missing key means not known."""
         rewritten = said.get("rewritten")
         return cls(
             tables=frozenset(said.get("tables", ())),
@@ -408,7 +388,7 @@ class Impact:
 
 
 NO_IMPACT = Impact(most_rewrites=0)
-"""What a run has to do with that only records its steps."""
+"""The impact of a run that only records its steps."""
 
 
 @unique
@@ -426,17 +406,17 @@ class Day(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """A time of the week in which steps may begin, by the clock on one wall."""
+    """A weekly period in which steps may start, in local time."""
 
-    days: frozenset[Day]  # on which it begins; none: it never does
+    days: frozenset[Day]  # on which it starts; empty: it never starts
     begins: time
-    ends: time  # not behind `begins`: on the day after
+    ends: time  # not after `begins`: on the next day
     timezone: ZoneInfo
     databases: frozenset[str] | None = None  # None: every database
 
 
 def windows_of(windows: Iterable[Window], database: str) -> tuple[Window, ...]:
-    """Return the windows that bind one database; none: it is open at any time."""
+    """Return the windows that apply to one database; without any, it is always open."""
     return tuple(
         window
         for window in windows

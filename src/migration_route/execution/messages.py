@@ -1,7 +1,7 @@
-"""What do a supervisor and its worker say to each other?
+"""The messages between a supervisor and its worker, as JSON lines.
 
-The worker sends one `Message` a line; the supervisor answers with one `Order` when the
-run begins, and one `Answer` at each gate.
+The worker sends `Message` lines. The supervisor sends one `WorkOrder` at the start and one
+`GateReply` per question.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from migration_route.ledger.evidence import NONE_ADDED, AddedOperations
 from migration_route.vendors.base_identity import Separation
 
 Kind = Literal[
-    "gate",  # a step wants to begin: go, or stop?
-    "operation_gate",  # an operation wants to begin, or to return: wait until it is known
-    "session_gate",  # a session was opened and locked: may the worker use it?
+    "gate",  # a step is ready to start: go, or stop?
+    "operation_gate",  # an operation starts or returns: wait until that is recorded
+    "session_gate",  # a session was opened and has the lock: may the worker use it?
     "step_finished",
     "operation_started",
     "operation_finished",
@@ -24,14 +24,14 @@ Kind = Literal[
     "statement",
     "statements_omitted",
     "touching",  # the first writing statement of a step is about to be sent
-    "wrote",  # the first writing statement of a step has been carried out
-    "lock_attempt",  # others were in the way: `facts` say who, and what was tried
-    "lock_pause",  # the step waits for locks: may it go on waiting, or stop?
-    "lock_fired",  # it waits no more: without news for `duration_ms`, it has its locks
-    "index_dropped",  # an invalid one, before the step makes it anew
-    "watched",  # in a rehearsal: what was seen of the operations of a step
-    "denied",  # in a rehearsal: what a migration wanted beyond the copy
-    "unrehearsed",  # in a rehearsal in place: what was left out, and why
+    "wrote",  # the first writing statement of a step has completed
+    "lock_attempt",  # other sessions blocked an attempt: `facts` has the blockers
+    "lock_pause",  # the step waits for locks: keep waiting, or stop?
+    "lock_fired",  # a statement was sent after a wait; after `duration_ms` it has its locks
+    "index_dropped",  # an invalid index, before the step creates it again
+    "watched",  # in a rehearsal: what was observed of the operations of a step
+    "denied",  # in a rehearsal: access outside the copy that was denied
+    "unrehearsed",  # in a rehearsal in place: what was skipped, and why
     "output",
     "ended",
 ]
@@ -39,8 +39,8 @@ Kind = Literal[
 Ending = Literal["done", "failed", "stopped", "plan_changed", "lock_timeout"]
 
 
-class Failure(Struct, frozen=True, kw_only=True):
-    """What went wrong in the worker."""
+class WorkerFailure(Struct, frozen=True, kw_only=True):
+    """The exception that ended the worker."""
 
     type: str
     message: str
@@ -49,7 +49,7 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 
 class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that happened in the worker."""
+    """One report or question of the worker."""
 
     kind: Kind
     at: str
@@ -59,18 +59,19 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     duration_ms: int | None = None
     text: str = ""
     stream: str = ""
-    count: int = 0  # of statements; at a gate, of the source's operations that came before
-    added: AddedOperations = NONE_ADDED  # at a gate: those of other packages
-    returned: bool = False  # at a gate: the operation is done, and may not be committed
+    count: int = 0  # of statements; at a gate, of the source's earlier operations
+    added: AddedOperations = NONE_ADDED  # at a gate: operations of other packages
+    returned: bool = False  # at a gate: the operation is done, possibly uncommitted
     facts: dict[str, Any] = {}
-    question: int = 0  # the number of one that waits for an answer; 0: it does not
+    question: int = 0  # its number if it waits for an answer; 0: none expected
     ending: Ending | None = None
-    failure: Failure | None = None
+    failure: WorkerFailure | None = None
 
 
 class ScratchDatabase(Struct, frozen=True, kw_only=True):
-    """The copy that a rehearsal is carried out on: a database that was made for it, or
-    an alias that the settings name. `separation` is what the server says of both."""
+    """The copy that a rehearsal works on: a database created for it, or the database of
+    another alias. `separation` has the identities of both databases, as the server reports
+    them."""
 
     name: str = ""
     alias: str = ""
@@ -78,14 +79,14 @@ class ScratchDatabase(Struct, frozen=True, kw_only=True):
 
 
 class InPlaceLimits(Struct, frozen=True, kw_only=True):
-    """How long a rehearsal in place may go on, in seconds."""
+    """The time limits of a rehearsal in place, in seconds."""
 
     limit: float  # from the first step to the rollback
-    lock_timeout: float  # of each statement, for its locks
+    lock_timeout: float  # of each statement
 
 
 class WorkOrder(Struct, frozen=True, kw_only=True):
-    """What the worker is to carry out, and nothing else."""
+    """Everything the worker is to carry out."""
 
     run: str
     database: str
@@ -95,19 +96,17 @@ class WorkOrder(Struct, frozen=True, kw_only=True):
     fingerprint: str
     steps: tuple[tuple[str, str, str], ...]  # app, name, digest of the source
     rebuild_invalid_indexes: bool = False
-    phase: str = ""  # the one that was asked for; "" for everything
+    phase: str = ""  # the requested phase; "" for all
     left_out: tuple[tuple[str, str, str], ...] = ()  # by that phase, as in `steps`
-    done_operations: int | None = None  # of the first step, by the run that is resumed
-    added: AddedOperations = NONE_ADDED  # of that step, as that run has met them
-    scratch: ScratchDatabase | None = (
-        None  # the copy to work on; None: on the database itself
-    )
-    in_place: InPlaceLimits | None = None  # within these, and nothing of it is to stay
+    done_operations: int | None = None  # of the first step, completed by the resumed run
+    added: AddedOperations = NONE_ADDED  # to that step, as that run found them
+    scratch: ScratchDatabase | None = None  # None: work on the database itself
+    in_place: InPlaceLimits | None = None  # set: roll everything back
 
 
 class GateReply(Struct, frozen=True, kw_only=True):
-    """Whether the step at the gate may begin."""
+    """The answer of the supervisor to one question of the worker."""
 
     go: bool
-    question: int = 0  # the one that it answers
-    foretell: bool = False  # first come again, and say which tables it writes anew
+    question: int = 0  # the number of the question it answers
+    foretell: bool = False  # ask again, with the tables that the step rewrites

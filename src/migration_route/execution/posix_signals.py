@@ -1,4 +1,6 @@
-"""Which signal has told this process to end? It ends when its work allows it."""
+"""POSIX signal handling of the supervisor, which ends when its work allows it, and of the
+worker.
+"""
 
 from __future__ import annotations
 
@@ -17,65 +19,66 @@ from django.db.backends.signals import connection_created
 
 from migration_route.vendors import vendor_of
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
+_SHUTDOWN = (signal.SIGTERM, signal.SIGINT)
 
 
 class ShutdownSignals:
-    """What was received, and when."""
+    """The shutdown signals that this process has received."""
 
     def __init__(self) -> None:
-        self.name = ""  # "" while nothing was
+        self.name = ""  # "" if none
         self.since = 0.0  # on the monotonic clock
         self.count = 0
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Note a signal; the first one counts."""
+        """Record a signal; `name` and `since` are those of the first."""
         del frame
         self.count += 1
-        with suppress(BlockingIOError):  # full: whoever pauses is woken anyway
+        with suppress(BlockingIOError):  # full: a waiting `pause` returns anyway
             os.write(self._writing, b"!")
         if not self.name:
             self.since = time.monotonic()
             self.name = signal.Signals(number).name
 
     def pause(self, seconds: float) -> None:
-        """Wait for so long, or until a signal comes."""
+        """Wait for so many seconds, or until a signal arrives."""
         if select.select([self._reading], [], [], max(seconds, 0))[0]:
             os.read(self._reading, 1)
 
     def close(self) -> None:
-        """Give back what it needed to wake a pause."""
+        """Close the pipe that interrupts a pause."""
         os.close(self._reading)
         os.close(self._writing)
 
 
 @contextmanager
 def handle_shutdown_signals() -> Iterator[ShutdownSignals]:
-    """Note SIGTERM and SIGINT, in the main thread, instead of ending at once."""
-    found = ShutdownSignals()
-    before = {}
-    # Python lets no other thread say what signals do.
+    """Record SIGTERM and SIGINT instead of ending at once; only in the main thread."""
+    signals = ShutdownSignals()
+    previous = {}
+    # Only the main thread may set signal handlers.
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, found.receive) for number in _ENDING}
+        previous = {number: signal.signal(number, signals.receive) for number in _SHUTDOWN}
     try:
-        yield found
+        yield signals
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
-        found.close()
+        signals.close()
 
 
 # --- the worker's side --------------------------------------------------------------
 
 
 def install_worker_handlers() -> None:
-    """Let SIGINT raise `KeyboardInterrupt` in this worker, out of a statement as well,
-    and leave SIGTERM to the supervisor: a whole group of processes is often sent it.
+    """Make SIGINT raise `KeyboardInterrupt` in this worker, even inside a statement, and
+    ignore SIGTERM: it is often sent to the whole process group, and the supervisor handles
+    it.
 
-    Python runs its handlers between two of its own steps: the thread is told by the
-    descriptor at once, also while the main thread stands in a statement.
+    Python runs signal handlers between bytecode instructions. The wakeup descriptor
+    notifies a thread at once, even while the main thread waits in a statement.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -88,22 +91,24 @@ def install_worker_handlers() -> None:
     connection_created.connect(
         remember, weak=False, dispatch_uid="migration_route.interrupts"
     )
-    signal.signal(signal.SIGTERM, _leave_it)  # not SIG_IGN: programs it starts inherit that
+    signal.signal(signal.SIGTERM, _ignore)  # not SIG_IGN, which child processes inherit
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_interrupt, args=(reading, connections), daemon=True).start()
+    threading.Thread(
+        target=_interrupt_statements, args=(reading, connections), daemon=True
+    ).start()
 
 
 def ignore_interrupts() -> None:
-    """Let nothing disturb the last words of this worker."""
-    signal.signal(signal.SIGINT, _leave_it)
+    """Ignore SIGINT while this worker sends its last message."""
+    signal.signal(signal.SIGINT, _ignore)
 
 
-def _leave_it(number: int, frame: FrameType | None) -> None:
+def _ignore(number: int, frame: FrameType | None) -> None:
     del number, frame
 
 
-def _interrupt(reading: int, connections: list[BaseDatabaseWrapper]) -> None:
+def _interrupt_statements(reading: int, connections: list[BaseDatabaseWrapper]) -> None:
     while received := os.read(reading, 1):
         if received[0] == signal.SIGINT:
             for connection in connections:

@@ -1,8 +1,8 @@
-"""How does it come on record that somebody approves a run, or rejects it?
+"""Records approvals and rejections of runs.
 
-The row of the run is taken first, so that of two who speak at the same time the second
-one sees the first; the approval, its entry and what becomes of the run are one
-transaction. Nothing here is ever changed afterwards.
+The row of the run is locked first, so that of two concurrent votes the second one sees the
+first. The vote, its entry and the change of the run are one transaction. A vote is never
+changed afterwards.
 """
 
 from __future__ import annotations
@@ -20,61 +20,61 @@ from migration_route.core.enums import Action, ActorKind, ApprovalDecision, RunS
 from migration_route.core.errors import InvalidState, UnknownRun
 from migration_route.core.redaction import redact
 from migration_route.core.values import ApprovalRequirement
-from migration_route.ledger.entries import Draft, absorb_spool, append, retrying
+from migration_route.ledger.entries import Draft, absorb_spool, append, retry_on_conflict
 from migration_route.ledger.records import RunRecord, run_record
-from migration_route.ledger.runs import Change, moved
+from migration_route.ledger.runs import Change, move_in_transaction
 from migration_route.models import Approval, Run
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 _AWAITING = RunState.AWAITING_APPROVAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalVote:
-    """What somebody says of a run."""
+    """The vote of one actor on a run."""
 
     actor_kind: ActorKind
     actor_name: str
-    actor_key: str  # what stays when the name changes
+    actor_key: str  # survives a rename of the actor
     address: str
-    permissions: frozenset[str]  # those that mattered, and that they had
+    permissions: frozenset[str]  # those that were required, and that the actor had
     reason: str
 
 
 def record_approval(
     run: str, saying: ApprovalVote, *, demand: ApprovalRequirement, until: str
 ) -> RunRecord:
-    """Put an approval on record, and what is demanded of the run by now.
+    """Record an approval, and the current approval requirement of the run.
 
-    Whoever has approved it before has not done so again. Raises `NotInThisState` unless
-    the run waits for approval, and `UnknownRun`.
+    A second approval by the same actor has no effect. Raises `InvalidState` unless the run
+    waits for approval, and `UnknownRun`.
     """
-    return _in_one(lambda alias: _give_once(alias, run, saying, demand, until))
+    return _in_transaction(lambda alias: _approve_once(alias, run, saying, demand, until))
 
 
 def reject(run: str, saying: ApprovalVote) -> RunRecord:
-    """Put a rejection on record and end the run. Raises as `give` does."""
-    return _in_one(lambda alias: _reject_once(alias, run, saying))
+    """Record a rejection and end the run. Raises `InvalidState` and `UnknownRun`."""
+    return _in_transaction(lambda alias: _reject_once(alias, run, saying))
 
 
-def _in_one(write: Callable[[str], Found]) -> Found:
+def _in_transaction(write: Callable[[str], Result]) -> Result:
     alias = route_settings().ledger_database
     absorb_spool(patience=PATIENCE)
 
-    def once() -> Found:
+    def once() -> Result:
         with ledger_transaction(alias):
             return write(alias)
 
     with ledger_connection(alias):
-        return retrying(once)  # type: ignore[no-any-return]
+        return retry_on_conflict(once)  # type: ignore[no-any-return]
 
 
-def _give_once(
+def _approve_once(
     alias: str, run: str, saying: ApprovalVote, demand: ApprovalRequirement, until: str
 ) -> RunRecord:
     rows = Run.objects.using(alias).filter(pk=run)
-    words = canonical_json(demand.to_dict())
-    if not rows.filter(state=_AWAITING).update(demand=words, waiting_until=until):
+    text = canonical_json(demand.to_dict())
+    if not rows.filter(state=_AWAITING).update(demand=text, waiting_until=until):
         raise _not_awaiting(alias, run)
     row = rows.get()
     if _has_approved(alias, run, saying):
@@ -114,7 +114,7 @@ def _reject_once(alias: str, run: str, saying: ApprovalVote) -> RunRecord:
         reason=saying.reason,
         vouching={"fingerprint": row.fingerprint, "actor_key": saying.actor_key},
     )
-    moved(alias, run, RunState.REJECTED, {_AWAITING}, change)
+    move_in_transaction(alias, run, RunState.REJECTED, {_AWAITING}, change)
     _insert(alias, row, saying, ApprovalDecision.REJECT)
     return run_record(Run.objects.using(alias).get(pk=run))
 
@@ -152,5 +152,5 @@ def _not_awaiting(alias: str, run: str) -> InvalidState | UnknownRun:
     if state is None:
         return UnknownRun()
     return InvalidState(
-        f"Run {run} is {state}: it does not wait for approval.", run=run, state=state
+        f"Run {run} is {state} and does not wait for approval.", run=run, state=state
     )

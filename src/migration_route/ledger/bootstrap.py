@@ -1,7 +1,7 @@
-"""How do the ledger's own tables come to be?
+"""Installs and upgrades the tables of the ledger.
 
-By applying this app's own migrations, alone, before the first write: so the very first
-run on an empty database is on record. A read never creates anything.
+It applies only this app's migrations, before the first write, so that the first run on an
+empty database is recorded. A read never creates anything.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _POLL = 0.1
 
 
 def is_installed(alias: str) -> bool:
-    """Tell whether the ledger's tables are there.
+    """Whether the ledger's tables exist.
 
-    Raises `django.db.DatabaseError` when the database cannot be asked.
+    Raises `django.db.DatabaseError` when the database is unavailable.
     """
     recorder = MigrationRecorder(connections[alias])
     return (
@@ -48,11 +48,11 @@ def is_installed(alias: str) -> bool:
 
 
 def install() -> bool:
-    """Bring the ledger's tables up to date; return whether there was anything to do.
+    """Install or upgrade the ledger's tables; return whether anything changed.
 
-    Raises `ActiveRun` when the database stays locked, `PoolerDetected` when it cannot
-    be locked, `DatabaseUnavailable` when the database refuses the tables, and
-    `django.db.DatabaseError` when they cannot be made.
+    Raises `ActiveRun` when the database stays locked, `PoolerDetected` when it cannot be
+    locked, `DatabaseUnavailable` when the database refuses to create the tables, and
+    `django.db.DatabaseError` when creating them fails otherwise.
     """
     alias = route_settings().ledger_database
     with using_private_connection(alias):
@@ -65,7 +65,7 @@ def install() -> bool:
             if (refusal := refusal_of(error)) is None:
                 raise
             raise DatabaseUnavailable(
-                f"The ledger cannot be installed in the database {alias!r}. "
+                f"Installing the ledger in the database {alias!r} failed. "
                 f"{refusal.message}",
                 hint=refusal.hint,
             ) from error
@@ -79,9 +79,12 @@ def _own_migrations() -> set[str]:
     """Return the names of this app's migrations, without building the whole graph."""
     package, _ = MigrationLoader.migrations_module(OWN_APP)
     if package is None:
-        raise Misconfigured("MIGRATION_MODULES takes the ledger's own migrations away.")
-    places = import_module(package).__path__
-    return {name for _, name, is_package in iter_modules(places) if not is_package}
+        raise Misconfigured(
+            f"MIGRATION_MODULES disables the migrations of {OWN_APP}.",
+            hint=f"Remove {OWN_APP!r} from MIGRATION_MODULES.",
+        )
+    paths = import_module(package).__path__
+    return {name for _, name, is_package in iter_modules(paths) if not is_package}
 
 
 def _applied(alias: str) -> set[str]:
@@ -99,21 +102,23 @@ def _install_locked(alias: str) -> bool:
         while not lock.try_acquire():
             if time.monotonic() > deadline:
                 raise ActiveRun(
-                    "The ledger must be installed or upgraded first, "
-                    f"and another run, or a typed migrate, holds the database {alias!r}."
+                    "The ledger cannot be installed or upgraded: another run, or a "
+                    f"manual migrate, has locked the database {alias!r}."
                 )
-            time.sleep(_POLL)  # a session lock is polled, never waited for
+            time.sleep(_POLL)  # a session lock is polled: never block on it
             if _is_up_to_date(alias):
-                return False  # by who had the lock; a run that has it now may take long
+                return False  # another process did it; a later lock owner may take long
         try:
-            # What another process did while we waited is read again.
-            # It imports every migration of the project: as `migrate` does, untranslated.
+            # The executor reads again what other processes did meanwhile. It imports
+            # every migration of the project, untranslated as `migrate` does.
             with translation.override(None):
                 executor = MigrationExecutor(connections[alias])
                 executor.migrate(executor.loader.graph.leaf_nodes(OWN_APP))
         finally:
             if not lock.release():
-                logger.warning("The lock of %s was lost while the ledger was made.", alias)
+                logger.warning(
+                    "The lock of %s was lost while installing the ledger.", alias
+                )
         return True
     finally:
         lock_connection.close()

@@ -1,8 +1,8 @@
-"""Whose is a run that has not begun?
+"""Claims of runs that have not started.
 
-A process takes it by a word of its own, in one compare-and-set on its row: of two that
-come for it, one gets it. Until it is `running`, the word may pass to another process
-when the first is gone: nothing was done for it.
+A process claims a run with its own token, in one compare-and-set on the row: of two
+processes, one succeeds. Until the run is `running`, another process may claim it when the
+first one is gone, because no work was done yet.
 """
 
 from __future__ import annotations
@@ -23,54 +23,57 @@ from migration_route.ledger.records import RunRecord, run_record
 from migration_route.ledger.runs import WaitInfo
 from migration_route.models import Run
 
-_NOT_BEGUN = Q(state=RunState.QUEUED) | Q(
+_NOT_STARTED = Q(state=RunState.QUEUED) | Q(
     state=RunState.WAITING, waiting_reason__in=SCHEDULE_REASONS
 )
 _LONG_AGO = "1970-01-01T00:00:00.000000Z"
 
 
 def new_claim_token() -> str:
-    """Return a word by which a process can take runs."""
+    """Return a random token with which a process claims runs."""
     return secrets.token_hex(16)
 
 
 def claim(run: str, word: str, *, host: str, pid: int | None) -> RunRecord:
-    """Take a run that has not begun and is nobody's, or is this word's already.
+    """Claim a run that has not started and is unclaimed, or claimed by this token.
 
-    Raises `NotInThisState` when it is another's, or has begun; `UnknownRun`.
+    Raises `InvalidState` when another process has claimed it or it has started;
+    `UnknownRun`.
     """
     alias = route_settings().ledger_database
     with ledger_connection(alias):
         rows = Run.objects.using(alias).filter(pk=run)
-        free = rows.filter(_NOT_BEGUN, carrier__in=["", word])
+        free = rows.filter(_NOT_STARTED, carrier__in=["", word])
         taken = free.update(
             carrier=word, host=host, supervisor_pid=pid, heartbeat_at=DatabaseNow()
         )
         row = rows.first()
     if row is None:
-        raise UnknownRun(f"There is no run {run!r}.")
+        raise UnknownRun(f"Run {run!r} does not exist.")
     if not taken:
-        is_taken = _waits(run_record(row)) and row.carrier
-        whose = f" and has a process on {row.host!r}" if is_taken else ""
-        raise InvalidState(f"Run {run} is {row.state}{whose}.", run=run, state=row.state)
+        is_taken = _waits_to_start(run_record(row)) and row.carrier
+        owner = f" and claimed by a process on {row.host!r}" if is_taken else ""
+        raise InvalidState(f"Run {run} is {row.state}{owner}.", run=run, state=row.state)
     return run_record(row)
 
 
 def heartbeat(run: str, word: str) -> RunRecord | None:
-    """Beat the heart of a run that waits to begin; None when it is not this word's any
-    more, or does not wait any more."""
+    """Record a heartbeat of a run that waits to start.
+
+    Returns None when the run is no longer claimed by this token, or no longer waits.
+    """
     alias = route_settings().ledger_database
     with ledger_connection(alias):
-        rows = Run.objects.using(alias).filter(_NOT_BEGUN, pk=run, carrier=word)
+        rows = Run.objects.using(alias).filter(_NOT_STARTED, pk=run, carrier=word)
         rows.update(heartbeat_at=DatabaseNow())
         row = rows.first()
     return None if row is None else run_record(row)
 
 
 def set_scheduled(run: RunRecord, waiting: WaitInfo) -> RunRecord:
-    """Let a run that its carrier has taken wait, with its reason and its opening.
+    """Make a claimed run wait for its scheduled start, with the reason and the time.
 
-    Raises `NotInThisState` when it is not that carrier's any more.
+    Raises `InvalidState` when the claim has changed.
     """
     before = WaitInfo(
         reason=run.waiting_reason,  # type: ignore[arg-type]
@@ -94,19 +97,21 @@ def set_scheduled(run: RunRecord, waiting: WaitInfo) -> RunRecord:
 
 
 def release_claim(run: str, word: str) -> None:
-    """Make a run nobody's again, which waits to begin: whoever looks may take it."""
+    """Release the claim of a run that waits to start: any process may claim it next."""
     alias = route_settings().ledger_database
     with ledger_connection(alias):
-        rows = Run.objects.using(alias).filter(_NOT_BEGUN, pk=run, carrier=word)
+        rows = Run.objects.using(alias).filter(_NOT_STARTED, pk=run, carrier=word)
         rows.update(carrier="", supervisor_pid=None, heartbeat_at=_LONG_AGO)
 
 
 def revoke_claim(run: RunRecord, *, tries: int) -> bool:
-    """Make a run nobody's again whose carrier is gone; of those who see that, one does
-    it and gets True."""
+    """Revoke the claim of a process that is gone.
+
+    Of several concurrent callers, one succeeds and gets True.
+    """
     facts: dict[str, Any] = {**run.waiting_facts, "tries": tries}
     change = runs.Change(
-        reason="No process of it is at work: another one may take it up.",
+        reason="The process of this run is gone; another process may claim it.",
         waiting_reason=run.waiting_reason,
         waiting_until=run.waiting_until,
         waiting_facts=facts if run.waits_to_begin else {},
@@ -125,10 +130,10 @@ def revoke_claim(run: RunRecord, *, tries: int) -> bool:
 
 
 def take_over(run: RunRecord) -> RunRecord:
-    """Claim a lost run for the caller, who concludes it, and return it as it is then.
+    """Claim a lost run for the caller, who concludes it; return the updated run.
 
-    Whichever process had claimed it is fenced from here on. Raises `NotInThisState` when
-    the run is not lost any more, or was taken over by another.
+    The process that had claimed it is fenced from here on. Raises `InvalidState` when the
+    run is no longer lost, or another process has taken it over.
     """
     alias = route_settings().ledger_database
     with ledger_connection(alias), ledger_transaction(alias):
@@ -141,9 +146,9 @@ def take_over(run: RunRecord) -> RunRecord:
 
 
 def as_unclaimed(run: RunRecord, reason: str) -> RunRecord:
-    """Return a run as it is shown while no process has taken it."""
+    """Return a run as it is shown while no process has claimed it."""
     return replace(run, waiting_reason=reason, waiting_until="")
 
 
-def _waits(run: RunRecord) -> bool:
+def _waits_to_start(run: RunRecord) -> bool:
     return run.state is RunState.QUEUED or run.waits_to_begin

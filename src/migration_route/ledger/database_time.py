@@ -17,15 +17,14 @@ _MYSQL = "DATE_FORMAT(UTC_TIMESTAMP(6), '%%Y-%%m-%%dT%%H:%%i:%%s.%%fZ')"
 
 
 class DatabaseNow(Func):
-    """The time of the database, in the format of `clock.written`.
+    """The time of the database, in the format of `clock.format_time`.
 
-    SQLite has no clock of its own: it runs in this process.
+    SQLite runs in this process and uses the clock of its host.
     """
 
     output_field = CharField()
 
     def as_sql(self, compiler: Any, connection: Any, **_: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
-        """Return the expression for this vendor."""
         del compiler
         if connection.vendor == "postgresql":
             return _POSTGRESQL, []
@@ -35,7 +34,7 @@ class DatabaseNow(Func):
 
 
 def read_time(alias: str) -> str:
-    """Return the time of the database, and set this process's clock by it.
+    """Return the time of the database, and adjust `core.clock` to it.
 
     Raises `django.db.Error`.
     """
@@ -44,5 +43,5 @@ def read_time(alias: str) -> str:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {sql}", parameters)
         (now,) = cursor.fetchone()
-    clock.follow(str(now))
+    clock.synchronize(str(now))
     return str(now)

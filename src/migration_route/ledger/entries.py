@@ -1,4 +1,4 @@
-"""How does a line come onto the ledger?"""
+"""Appends entries to the chain of the ledger, including those left in the spool."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ from migration_route.core.events import RunEvent, event_types_of
 from migration_route.core.redaction import masked_facts
 from migration_route.ledger import hashchain, spool
 from migration_route.ledger.bootstrap import is_installed
-from migration_route.models import Entry, stored_words
+from migration_route.models import Entry, stored_values
 
 logger = logging.getLogger("migration_route.ledger")
 
 _ATTEMPTS = 50
-_NOTE_PATIENCE = 1.0
+_BEST_EFFORT_PATIENCE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A line that is to come onto the ledger. Its facts are redacted: it is never changed,
-    and sent to every recipient."""
+    """An entry to append.
+
+    Its facts are redacted: an entry is never changed, and is sent to every recipient.
+    """
 
     action: Action
     actor_kind: ActorKind = ActorKind.ROUTE
@@ -52,7 +54,7 @@ class Draft:
         object.__setattr__(self, "facts", masked_facts(self.facts))
 
     def words(self) -> dict[str, Any]:
-        """Return what its digest will cover, but for its place in the chain."""
+        """Return the fields that its digest covers, except its position in the chain."""
         return {
             "uid": self.uid,
             "at": self.at,
@@ -67,7 +69,7 @@ class Draft:
         }
 
     def texts(self) -> dict[str, str]:
-        """Return the words that are free text, by the column that keeps each."""
+        """Return the fields that are free text, by column."""
         return {
             "actor_name": self.actor_name,
             "address": self.address,
@@ -77,16 +79,16 @@ class Draft:
 
     @classmethod
     def from_words(cls, words: dict[str, Any]) -> Draft:
-        """Read what `words` returned."""
+        """Return the draft with the fields that `words` returned."""
         action, kind = Action(words["action"]), ActorKind(words["actor_kind"])
         return cls(**{**words, "action": action, "actor_kind": kind})
 
 
 def append(*drafts: Draft) -> None:
-    """Add lines to the chain, in the transaction that the caller has open.
+    """Append entries to the chain, in the caller's open transaction.
 
-    The caller stands in `own_connection(...)` and `transaction.atomic`; a lost race
-    for the next place is an `IntegrityError` of that transaction: try it again whole.
+    The caller is inside `ledger_connection(...)` and `ledger_transaction(...)`. A lost
+    race for the next position raises `IntegrityError`: retry the whole transaction.
     """
     alias = route_settings().ledger_database
     last = Entry.objects.using(alias).order_by("-sequence").first()
@@ -94,7 +96,7 @@ def append(*drafts: Draft) -> None:
     rows = []
     for draft in drafts:
         sequence += 1
-        words = {**draft.words(), **stored_words(Entry, alias, draft.texts())}
+        words = {**draft.words(), **stored_values(Entry, alias, draft.texts())}
         digest = hashchain.link(previous, words)
         stored = {**words, "facts": canonical_json(draft.facts)}
         rows.append(Entry(sequence=sequence, previous=previous, digest=digest, **stored))
@@ -104,7 +106,7 @@ def append(*drafts: Draft) -> None:
 
 
 def _announce(drafts: tuple[Draft, ...]) -> None:
-    """Let the receivers of signals hear what is committed now."""
+    """Send the signals of committed entries."""
     signals.announce(
         RunEvent(
             id=draft.uid,
@@ -123,17 +125,17 @@ def _announce(drafts: tuple[Draft, ...]) -> None:
 
 
 def write(*drafts: Draft, patience: float) -> None:
-    """Add lines to the chain, after those that were left beside the database.
+    """Append entries to the chain, after the spooled ones.
 
     Raises `django.db.DatabaseError` when the ledger cannot be written.
     """
     alias = route_settings().ledger_database
     with ledger_connection(alias, patience=patience):
-        retrying(lambda: _write_all(alias, drafts))
+        retry_on_conflict(lambda: _write_all(alias, drafts))
 
 
 def absorb_spool(*, patience: float) -> None:
-    """Add to the chain what was left beside the database, if anything was."""
+    """Append the spooled entries to the chain, if there are any."""
     folder = spool.spool_dir(route_settings().ledger_database)
     if folder is not None and any(spool.spooled_entries(folder)):
         write(patience=patience)
@@ -141,30 +143,33 @@ def absorb_spool(*, patience: float) -> None:
 
 def _write_all(alias: str, drafts: tuple[Draft, ...]) -> None:
     folder = spool.spool_dir(alias)
-    taken: list[Path] = []
+    paths: list[Path] = []
     with ledger_transaction(alias):
-        left, taken = _left_behind(alias, folder)
-        append(*left, *drafts)
+        spooled, paths = _spooled(alias, folder)
+        append(*spooled, *drafts)
     if folder is not None:
-        spool.remove_spooled(folder, taken)
+        spool.remove_spooled(folder, paths)
 
 
-def _left_behind(alias: str, folder: Path | None) -> tuple[list[Draft], list[Path]]:
-    """Return what was left beside the database, without what the tables have already."""
+def _spooled(alias: str, folder: Path | None) -> tuple[list[Draft], list[Path]]:
+    """Return the spooled entries that the tables lack, and the paths of all of them."""
     if folder is None or not folder.exists():
         return [], []
-    found = list(spool.spooled_entries(folder))
+    spooled = list(spool.spooled_entries(folder))
     known = set(
         Entry.objects.using(alias)
-        .filter(uid__in=[entry["uid"] for _, entry in found])
+        .filter(uid__in=[entry["uid"] for _, entry in spooled])
         .values_list("uid", flat=True)
     )
-    drafts = [Draft.from_words(entry) for _, entry in found if entry["uid"] not in known]
-    return drafts, [path for path, _ in found]
+    drafts = [Draft.from_words(entry) for _, entry in spooled if entry["uid"] not in known]
+    return drafts, [path for path, _ in spooled]
 
 
-def retrying(write_once: Any) -> Any:
-    """Call until no other writer took the same place in the chain meanwhile."""
+def retry_on_conflict(write_once: Any) -> Any:
+    """Call a function, again each time another writer takes the same chain position.
+
+    Also retries after a deadlock. After 50 attempts the error is raised.
+    """
     for _ in range(_ATTEMPTS - 1):
         try:
             return write_once()
@@ -177,21 +182,24 @@ def retrying(write_once: Any) -> Any:
 
 
 def _is_deadlock(error: OperationalError) -> bool:
-    """Tell InnoDB's way of refusing the second of two simultaneous inserts (1213)."""
+    """Whether InnoDB rejected the second of two concurrent inserts.
+
+    1213 is ER_LOCK_DEADLOCK, 1020 is ER_CHECKREAD.
+    """
     return bool(error.args) and error.args[0] in {1213, 1020}
 
 
 def log_only(draft: Draft) -> None:
-    """Put a line into the log alone."""
+    """Write an entry to the log only."""
     logger.info("%s %s", draft.action, json.dumps(draft.words(), sort_keys=True))
 
 
 def write_if_possible(draft: Draft) -> None:
-    """Put a line on the ledger if there is one, and never fail for it.
+    """Append an entry if the ledger is installed, without ever raising.
 
-    Where there is no ledger yet, an anonymous caller must not make one: the line goes
-    to the log `migration_route.ledger` alone. Where a migration holds the SQLite file,
-    the line waits beside it.
+    An anonymous caller must not install the ledger: if it is missing, the entry goes only
+    to the log `migration_route.ledger`. While a migration uses the SQLite file, the entry
+    goes to the spool.
     """
     log_only(draft)
     alias = route_settings().ledger_database
@@ -200,14 +208,14 @@ def write_if_possible(draft: Draft) -> None:
         if not is_installed(alias):
             return
         if not spool.migration_active(folder):
-            write(draft, patience=_NOTE_PATIENCE)
+            write(draft, patience=_BEST_EFFORT_PATIENCE)
             return
     except DatabaseFailure:
         if folder is None:
-            logger.exception("The ledger could not be written: %s", draft.words())
+            logger.exception("Writing to the ledger failed: %s", draft.words())
             return
     if folder is not None:
         try:
             spool.spool_entry(folder, draft.words())
         except OSError:
-            logger.exception("The ledger could not be written: %s", draft.words())
+            logger.exception("Writing to the ledger failed: %s", draft.words())

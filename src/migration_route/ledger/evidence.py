@@ -1,9 +1,8 @@
-"""What stopped a step, and what is known of its operations?
+"""The evidence about a stopped step: its error, and the state of its operations.
 
-Who cancelled a run and why, read from the entries of the ledger.
-
-A cancelled run shows this in the place of what its worker met when it was stopped: a
-`KeyboardInterrupt`, or the error of the cancelled statement in the words of the driver.
+A cancelled run shows who cancelled it and why, read from the entries of the ledger,
+instead of the error that its worker got: a `KeyboardInterrupt`, or the driver's error for
+the cancelled statement.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from migration_route.core.redaction import clipped, redact
 from migration_route.models import Entry, Run
 
 _LONGEST_MESSAGE = 6000
-_CLIPPED_TO = 4000  # with room for the note, so that what is read again stays as it is
+_CLIPPED_TO = 4000  # leaves room for the note, so that clipping is idempotent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepError:
-    """What stopped a step, or a run."""
+    """The error that stopped a step or a run."""
 
     type: str
     message: str
@@ -31,13 +30,12 @@ class StepError:
     sqlstate: str | None = None
 
     def __post_init__(self) -> None:
-        # Whoever says what stopped it, the record has no secrets and is bounded.
+        # Whatever the source of the error, the record has no secrets and is bounded.
         is_long = len(self.message) > _LONGEST_MESSAGE
         text = clipped(self.message, _CLIPPED_TO) if is_long else redact(self.message)
         object.__setattr__(self, "message", text)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as it is stored."""
         return {
             "type": self.type,
             "message": self.message,
@@ -48,21 +46,24 @@ class StepError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddedOperations:
-    """The operations that other packages have put into a migration of a run.
+    """The operations that other packages add to a migration of a run.
 
     They have no position in the migration's list. Receivers of `pre_migrate` add them:
-    django.contrib.contenttypes puts one behind each `RenameModel`.
+    django.contrib.contenttypes adds one after each `RenameModel`.
     """
 
-    places: tuple[int, ...] = ()  # of each: how many of the source's own come before it
-    begun: int | None = None  # its number, where one of them is the last that has begun
-    repeatable: bool = False  # that one can be carried out again, however far it came
-    done: int = 0  # carried out by the runs that this one resumes
+    places: tuple[int, ...] = ()  # for each: how many of the source's own precede it
+    begun: int | None = None  # its number, if the last operation that started is added
+    repeatable: bool = False  # that operation can run again, whatever its progress
+    done: int = 0  # executed by the runs that this one resumes
     is_matched: bool = True  # False: the list is not the source's with additions
 
     def done_when(self, begun: int | None) -> int:
-        """Return how many of them have been carried out when the operation with this
-        number in the order of execution was the last of the source's own to begin."""
+        """Return how many added operations have run, given the last operation to start.
+
+        `begun` is the number, in the order of execution, of the last of the source's own
+        operations that started.
+        """
         if self.begun is not None:
             return max(self.done, self.begun)
         if begun is None:
@@ -70,7 +71,6 @@ class AddedOperations:
         return max(self.done, sum(place <= begun for place in self.places))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as it is stored."""
         return {
             "places": list(self.places),
             "begun": self.begun,
@@ -81,24 +81,22 @@ class AddedOperations:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> AddedOperations:
-        """Read what `to_dict` returned."""
         return cls(**{**stored, "places": tuple(stored["places"])})
 
 
 NONE_ADDED = AddedOperations()
-"""The operations that run are those of the migration's source, in its order."""
+"""Only the operations of the migration's source run, in its order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationEvidence:
-    """What is known of one operation of a step that has stopped."""
+    """The state of one operation of a stopped step."""
 
-    position: int  # in the list of the migration, from 0; behind it: what comes at its end
+    position: int  # in the migration's list, from 0; past the end: the end of the step
     description: str
     state: EffectState
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as it is stored."""
         return {
             "position": self.position,
             "description": self.description,
@@ -107,22 +105,21 @@ class OperationEvidence:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> OperationEvidence:
-        """Read what `to_dict` returned."""
         return cls(**{**stored, "state": EffectState(stored["state"])})
 
 
-def facts_of(text: str) -> dict[str, Any]:
-    """Read the facts of a row; what is no JSON object is shown as the text that it is."""
+def parse_facts(text: str) -> dict[str, Any]:
+    """Parse the facts of a row; text that is not a JSON object becomes `unreadable`."""
     try:
-        found = json.loads(text)
+        facts = json.loads(text)
     except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {"unreadable": text}
+        facts = None
+    return facts if isinstance(facts, dict) else {"unreadable": text}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CarriedOut:
-    """What the run that is resumed has carried out of its step."""
+class CompletedOperations:
+    """The operations that a resumed run has executed of its step."""
 
     count: int  # operations of the migration's source, in the order of execution
     added: AddedOperations
@@ -130,13 +127,13 @@ class CarriedOut:
 
 
 CANCELLED = "Cancelled"
-"""The type of the error of a run, and of a step, that was cancelled."""
+"""The error type of a cancelled run or step."""
 
 _STATES = frozenset({RunState.CANCELLING, RunState.CANCELLED, RunState.PARTIAL})
 _ACTIONS = (Action.CANCEL_REQUESTED, Action.FORCE_REQUESTED)
 # PostgreSQL: query_canceled (errcodes-appendix). MySQL: ER_QUERY_INTERRUPTED, 1317.
 _SQLSTATES = frozenset({"57014", "70100"})
-_WORDS = (
+_MESSAGES = (
     "canceling statement due to user request",
     "terminating connection due to administrator command",
     "Query execution was interrupted",
@@ -144,24 +141,26 @@ _WORDS = (
 )
 
 
-def cancellations_of(rows: Collection[Run]) -> dict[str, StepError]:
-    """Return who asked for the end of runs, by run: one query for those that may have been
-    cancelled, none where there are none."""
-    about = [row.pk for row in rows if row.state in _STATES]
-    if not about:
+def cancellations_by_run(rows: Collection[Run]) -> dict[str, StepError]:
+    """Return the cancellation of each run, by run id, with who requested it.
+
+    One query for the runs that may have been cancelled; no query if there are none.
+    """
+    ids = [row.pk for row in rows if row.state in _STATES]
+    if not ids:
         return {}
     database = next(iter(rows))._state.db
-    entries = Entry.objects.using(database).filter(run__in=about, action__in=_ACTIONS)
-    found: dict[str, StepError] = {}
+    entries = Entry.objects.using(database).filter(run__in=ids, action__in=_ACTIONS)
+    cancellations: dict[str, StepError] = {}
     for entry in entries.order_by("sequence"):
-        found.setdefault(entry.run, _error_of(entry))
-    return found
+        cancellations.setdefault(entry.run, _error_of(entry))
+    return cancellations
 
 
 def _error_of(entry: Entry) -> StepError:
     who = entry.actor_name or entry.actor_kind
     by_force = " by force" if entry.action == Action.FORCE_REQUESTED else ""
-    reason = str(facts_of(entry.facts).get("reason") or "")
+    reason = str(parse_facts(entry.facts).get("reason") or "")
     message = f"Cancelled{by_force} by {who} ({entry.actor_kind}) at {entry.at}"
     return StepError(
         type=CANCELLED, message=f"{message}: {reason}" if reason else f"{message}."
@@ -169,17 +168,20 @@ def _error_of(entry: Entry) -> StepError:
 
 
 def as_cancelled(error: StepError | None, cancelled: StepError | None) -> StepError | None:
-    """Return the error of a step or run as it is shown: one that only says that the worker
-    was stopped says who stopped it. An error of the migration's own stays."""
+    """Return the error to show for a step or run.
+
+    An error that only says that the worker was interrupted is replaced by the cancellation.
+    An error of the migration itself stays.
+    """
     if error is None or cancelled is None or not is_interruption(error):
         return error
     return replace(cancelled, operation=error.operation)
 
 
 def is_interruption(error: StepError) -> bool:
-    """Tell whether an error is what a cancelled statement or worker raises."""
+    """Whether a cancelled statement or worker raises this error."""
     if error.type == "KeyboardInterrupt" or error.sqlstate in _SQLSTATES:
         return True
     return error.type.endswith("OperationalError") and any(
-        words in error.message for words in _WORDS
+        message in error.message for message in _MESSAGES
     )

@@ -1,9 +1,9 @@
-"""Fencing: a process writes for a run only while it holds the claim of that run.
+"""Fencing: a process writes for a run only while it owns the claim of that run.
 
-A heartbeat that stops does not prove that a process is dead: its host can be cut off, it
-can be frozen, and both come back. So the claim is a token in the row of the run. Every
-transaction of the run's own processes checks it, and a process that concludes the run
-replaces it first.
+A heartbeat that stops does not prove that a process is dead: its host can be cut off, or
+the process frozen, and both can return. So the claim is a token in the row of the run.
+Every transaction of the run's own processes checks it, and a process that concludes the
+run replaces it first.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ CLAIMABLE_STATES = ACTIVE_STATES - {RunState.AWAITING_APPROVAL}
 
 
 class ClaimLost(Exception):
-    """Another process has taken over this run, or concluded it.
+    """Another process has taken over or concluded this run.
 
-    Not a `RouteError`: no interface reports it, and nothing that handles a refusal may
-    handle it. The process that receives it stops its worker and writes nothing more.
+    Not a `RouteError`: no interface reports it, and code that handles a refusal must not
+    catch it. The process that gets it stops its worker and writes nothing more.
     """
 
 
 def renew_claim(run: str, claim: str, **columns: Any) -> None:
-    """Write a heartbeat and these columns, if the claim still holds.
+    """Write a heartbeat and the columns if the claim is still valid.
 
-    The row stays locked until the caller's transaction ends: no other process can take
-    the run over in between. Writes through `connections[ledger]` of this thread. Raises
+    The row stays locked until the caller's transaction ends, so no other process can take
+    over the run in between. Writes through `connections[ledger]` of this thread. Raises
     `ClaimLost`.
     """
     rows = _claimed(run, claim)
@@ -40,7 +40,7 @@ def renew_claim(run: str, claim: str, **columns: Any) -> None:
 
 
 def require_claim(run: str, claim: str) -> None:
-    """Raise `ClaimLost` unless the claim still holds.
+    """Raise `ClaimLost` unless the claim is still valid.
 
     Reads through `connections[ledger]` of this thread.
     """

@@ -1,11 +1,8 @@
-"""What is a line of an export, and is a file of them as the ledger was written? No Django.
+"""The hash chain of the ledger and its exported lines; free of Django.
 
-A line is the canonical JSON of an entry as it is stored: all the words that its digest
-covers, with its place in the chain.
-
-What makes a changed, missing or added line show?
-
-Each line's digest covers its own words and the digest of the line before. No Django.
+The digest of each line covers its own fields and the digest of the line before, so a
+changed, missing or added line is detected. An exported line is the canonical JSON of an
+entry: all the fields that its digest covers, with its position in the chain.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from migration_route.core.canonical_json import canonical_json, digest
 from migration_route.core.errors import InvalidRequest
 
 GENESIS = "0" * 64
-"""What the first line of a chain names as the digest before it."""
+"""The previous digest of the first line of a chain."""
 
 
 def link(previous: str, words: Mapping[str, Any]) -> str:
@@ -30,91 +27,102 @@ def link(previous: str, words: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A line as it was found."""
+    """A line of a chain, before verification."""
 
-    sequence: int  # rises by one, from 1
-    words: Mapping[str, Any]  # everything that the digest covers
+    sequence: int  # from 1, without gaps
+    words: Mapping[str, Any]  # the fields that the digest covers
     previous: str
     digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainBreak:
-    """Where a chain does not hold, and how."""
+    """The first line at which a chain is broken, and why."""
 
     sequence: int
     message: str
 
 
 def first_break(lines: Iterable[Line]) -> tuple[int, ChainBreak | None]:
-    """Walk a chain from its first line; return how many held, and where it breaks."""
-    previous, held = GENESIS, 0
+    """Verify a chain from its first line.
+
+    Returns the number of intact lines, and the first break.
+    """
+    previous, intact = GENESIS, 0
     for line in lines:
-        if line.sequence != held + 1:
-            return held, ChainBreak(
-                sequence=held + 1,
-                message=f"Line {held + 1} is missing: {line.sequence} follows {held}.",
+        if line.sequence != intact + 1:
+            return intact, ChainBreak(
+                sequence=intact + 1,
+                message=f"Line {intact + 1} is missing: line {line.sequence} follows line "
+                f"{intact}.",
             )
         if line.previous != previous:
-            return held, ChainBreak(
+            return intact, ChainBreak(
                 sequence=line.sequence,
-                message=f"Line {line.sequence} does not follow the line before it.",
+                message=f"Line {line.sequence} does not contain the digest of the line "
+                "before it.",
             )
         if line.digest != link(previous, line.words):
-            return held, ChainBreak(
+            return intact, ChainBreak(
                 sequence=line.sequence,
-                message=f"Line {line.sequence} is not as it was written.",
+                message=f"Line {line.sequence} was changed: it does not match its digest.",
             )
-        previous, held = line.digest, held + 1
-    return held, None
+        previous, intact = line.digest, intact + 1
+    return intact, None
 
 
-_PLACE = {"sequence": int, "previous": str, "digest": str}
+_CHAIN_FIELDS = {"sequence": int, "previous": str, "digest": str}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportVerification:
-    """What a walk along an export found."""
+    """The result of verifying an export."""
 
-    entries: int  # how many hold, from the first one
-    last: str  # the digest of the last one that was read, to compare with another record
+    entries: int  # intact entries, counted from the first
+    last: str  # the digest of the last line read, to compare with another record
     broken: ChainBreak | None
 
 
-def written(line: Line) -> bytes:
-    """Write a line of an export, with its end."""
+def export_line(line: Line) -> bytes:
+    """Return an exported line, with its line feed."""
     words = {**line.words, "sequence": line.sequence}
     words |= {"previous": line.previous, "digest": line.digest}
     return canonical_json(words).encode("ascii") + b"\n"
 
 
-def parsed(text: bytes, *, number: int) -> Line:
-    """Read the line with this number. Raises `InvalidRequest` when it is none."""
+def parse_export_line(text: bytes, *, number: int) -> Line:
+    """Parse the line with this number of an export.
+
+    Raises `InvalidRequest` when the text is not an exported entry.
+    """
     try:
         words = json.loads(text)
     except ValueError as error:
         raise InvalidRequest(
             f"Line {number} of the file is not JSON: {error}.",
-            hint="One that was broken off ends in the middle of a line: export it anew.",
+            hint="If the export was interrupted, run it again.",
         ) from error
     if not isinstance(words, dict) or not all(
-        type(words.get(key)) is kind for key, kind in _PLACE.items()
+        type(words.get(key)) is kind for key, kind in _CHAIN_FIELDS.items()
     ):
-        raise InvalidRequest(f"Line {number} of the file is not an entry of a ledger.")
-    place = {key: words.pop(key) for key in _PLACE}
-    return Line(words=words, **place)
+        raise InvalidRequest(f"Line {number} of the file is not a ledger entry.")
+    chain_fields = {key: words.pop(key) for key in _CHAIN_FIELDS}
+    return Line(words=words, **chain_fields)
 
 
 def verify_export(lines: Iterable[bytes]) -> ExportVerification:
-    """Walk an export from its first line. Raises `InvalidRequest` when it is none."""
+    """Verify an export from its first line.
+
+    Raises `InvalidRequest` when the text is not an export.
+    """
     last = GENESIS
 
     def read() -> Iterator[Line]:
         nonlocal last
         for number, text in zip(count(1), lines, strict=False):
-            line = parsed(text, number=number)
+            line = parse_export_line(text, number=number)
             last = line.digest
             yield line
 
-    held, broken = first_break(read())
-    return ExportVerification(entries=held, last=last, broken=broken)
+    intact, broken = first_break(read())
+    return ExportVerification(entries=intact, last=last, broken=broken)

@@ -1,9 +1,9 @@
-"""What is still to be told to whom? Derived from the ledger, so that nothing is lost.
+"""The outbox of notifications, derived from the ledger so that no message is lost.
 
-Each recipient has one row that says up to which entry its messages were made, and who
-delivers them now; each message that has not arrived has a row of its own. An entry is on
-record before anybody is told, and the outbox needs nothing but the ledger: whoever is
-killed, at whatever instant, the next deliverer finds what is left.
+Each recipient has one row with the last entry that was turned into messages and with the
+current lease of a deliverer. Each undelivered message has its own row. An entry is recorded
+before any message is sent, and the outbox needs only the ledger: whichever process is
+killed, at any time, the next deliverer finds what is left.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from migration_route.ledger.records import EntryRecord, entry_record
 from migration_route.models import Delivery, Entry, Outbox
 
 _BATCH = 200
-_FRESH = timedelta(hours=1)  # a recipient that is new hears of nothing older
-_KEPT = timedelta(days=7)  # for so long it is shown what was given up
+_FRESH = timedelta(hours=1)  # a new recipient gets no message of an older entry
+_KEPT = timedelta(days=7)  # how long abandoned messages are kept
 
 Choose = Callable[[EntryRecord], str | None]
-"""Says which event an entry is for the recipient; None: it does not want it."""
+"""Returns the event that an entry is for the recipient; None: not subscribed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingDelivery:
-    """A message that has not arrived."""
+    """A message that is not delivered."""
 
     id: int
     recipient: str
@@ -48,16 +48,16 @@ class PendingDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxStatus:
-    """Is there something to do for a recipient?"""
+    """The pending work for a recipient."""
 
-    has_news: bool  # entries that were not looked at yet
-    next_due: str | None  # of the messages that wait; None: none waits
-    paused_until: str  # it did not answer; "": it did
+    has_news: bool  # there are entries that were not turned into messages
+    next_due: str | None  # of the pending messages; None: there are none
+    paused_until: str  # after a failed delivery; "": not paused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """How many messages wait for a recipient, and how many were given up lately."""
+    """The number of pending and of recently abandoned messages of a recipient."""
 
     recipient: str
     pending: int
@@ -65,13 +65,13 @@ class Backlog:
 
 
 def is_installed_and_free() -> bool:
-    """Tell whether there is a ledger, and no migration at work in its SQLite file."""
+    """Whether the ledger is installed, and no migration uses its SQLite file."""
     alias = route_settings().ledger_database
     return not spool.migration_active(spool.spool_dir(alias)) and is_installed(alias)
 
 
 def status(recipient: str) -> OutboxStatus:
-    """Return, without writing anything, whether there is something to do."""
+    """Return the pending work for a recipient, without writing anything."""
     alias = route_settings().ledger_database
     row = Outbox.objects.using(alias).filter(recipient=recipient).first()
     if row is None:
@@ -84,18 +84,18 @@ def status(recipient: str) -> OutboxStatus:
     )
 
 
-def lease(recipient: str, *, by: str, now: datetime, lasting: timedelta) -> bool:
-    """Become the one who delivers to a recipient; False while another one is."""
+def acquire_lease(recipient: str, *, by: str, now: datetime, lasting: timedelta) -> bool:
+    """Acquire the lease of a recipient; False while another deliverer owns it."""
     alias = route_settings().ledger_database
     rows = Outbox.objects.using(alias).filter(recipient=recipient)
     if not rows.exists():
-        _begin(alias, recipient, now)
+        _create_outbox(alias, recipient, now)
     free = rows.filter(leased_until__lt=format_time(now))
     return bool(free.update(leased_by=by, leased_until=format_time(now + lasting)))
 
 
-def _begin(alias: str, recipient: str, now: datetime) -> None:
-    """Let a recipient that is new hear of what is fresh, and of nothing before."""
+def _create_outbox(alias: str, recipient: str, now: datetime) -> None:
+    """Create the row of a new recipient, which gets messages of recent entries only."""
     entries = Entry.objects.using(alias)
     older = entries.filter(at__lt=format_time(now - _FRESH)).order_by("-sequence").first()
     try:
@@ -104,26 +104,26 @@ def _begin(alias: str, recipient: str, now: datetime) -> None:
                 recipient=recipient, sequence=older.sequence if older else 0
             )
     except IntegrityError:
-        return  # another process saw it first
+        return  # another process has created it
 
 
 def renew_lease(recipient: str, *, by: str, now: datetime, lasting: timedelta) -> bool:
-    """Go on being the one who delivers; False when another one has taken over."""
+    """Extend the lease of a recipient; False when another deliverer has taken over."""
     rows = Outbox.objects.using(route_settings().ledger_database)
-    mine = rows.filter(recipient=recipient, leased_by=by)
-    return bool(mine.update(leased_until=format_time(now + lasting)))
+    leased = rows.filter(recipient=recipient, leased_by=by)
+    return bool(leased.update(leased_until=format_time(now + lasting)))
 
 
 def release_lease(recipient: str, *, by: str, paused_until: str) -> None:
-    """Let another one deliver, after a pause if there is to be one."""
+    """Release a lease, and pause deliveries until `paused_until` if it is set."""
     rows = Outbox.objects.using(route_settings().ledger_database)
     rows.filter(recipient=recipient, leased_by=by).update(
         leased_by="", leased_until="", paused_until=paused_until
     )
 
 
-def fill(recipient: str, choose: Choose, *, by: str) -> None:
-    """Make messages of the entries that have come since; under the lease."""
+def enqueue_new(recipient: str, choose: Choose, *, by: str) -> None:
+    """Create messages of new entries, under the lease."""
     alias = route_settings().ledger_database
     while _fill_once(alias, recipient, choose, by) == _BATCH:
         pass
@@ -138,7 +138,7 @@ def _fill_once(alias: str, recipient: str, choose: Choose, by: str) -> int:
         new = Entry.objects.using(alias).filter(sequence__gt=seen).order_by("sequence")
         entries = [entry_record(row) for row in new[:_BATCH]]
         chosen = [(entry, choose(entry)) for entry in entries]
-        # Who has lost the lease in this moment moves nothing, and makes nothing.
+        # If the lease was just lost, nothing is updated or created.
         if entries and not rows.filter(sequence=seen).update(sequence=entries[-1].sequence):
             return 0
         Delivery.objects.using(alias).bulk_create(
@@ -157,7 +157,7 @@ def _fill_once(alias: str, recipient: str, choose: Choose, by: str) -> int:
 
 
 def pending(recipient: str, *, limit: int) -> list[PendingDelivery]:
-    """Return the messages that have not arrived, oldest first."""
+    """Return the pending messages, oldest first."""
     rows = Delivery.objects.using(route_settings().ledger_database)
     pending = rows.filter(recipient=recipient, is_given_up=False).order_by("sequence")
     return [
@@ -176,14 +176,14 @@ def pending(recipient: str, *, limit: int) -> list[PendingDelivery]:
 
 
 def entry_at(sequence: int) -> EntryRecord | None:
-    """Return an entry; None when somebody has removed it."""
+    """Return an entry; None when it was removed from the table."""
     rows = Entry.objects.using(route_settings().ledger_database)
     row = rows.filter(sequence=sequence).first()
     return None if row is None else entry_record(row)
 
 
 def mark_delivered(message: PendingDelivery) -> None:
-    """Take a message away: it has arrived."""
+    """Delete a message that was delivered."""
     rows = Delivery.objects.using(route_settings().ledger_database)
     rows.filter(pk=message.id).delete()
 
@@ -191,7 +191,7 @@ def mark_delivered(message: PendingDelivery) -> None:
 def mark_failed(
     message: PendingDelivery, *, due_at: str, error: str, is_given_up: bool
 ) -> None:
-    """Write down that an attempt has failed; another deliverer's count is left alone."""
+    """Record a failed attempt, unless another deliverer has counted one meanwhile."""
     rows = Delivery.objects.using(route_settings().ledger_database)
     rows.filter(pk=message.id, attempts=message.attempts).update(
         attempts=message.attempts + 1,
@@ -202,13 +202,13 @@ def mark_failed(
 
 
 def purge(now: datetime) -> None:
-    """Remove what was given up long ago."""
+    """Delete abandoned messages that are older than seven days."""
     rows = Delivery.objects.using(route_settings().ledger_database)
     rows.filter(at__lt=format_time(now - _KEPT), is_given_up=True).delete()
 
 
 def backlogs(recipients: Collection[str]) -> list[Backlog]:
-    """Return what waits for each recipient, also where there is no table yet."""
+    """Return the backlog of each recipient; zero if the ledger is not installed."""
 
     def query(alias: str) -> dict[tuple[str, bool], int]:
         rows = Delivery.objects.using(alias).filter(recipient__in=list(recipients))
@@ -216,12 +216,12 @@ def backlogs(recipients: Collection[str]) -> list[Backlog]:
         return {(name, given_up): count for name, given_up, count in counted.order_by()}
 
     nothing: dict[tuple[str, bool], int] = {}
-    found = read(query, empty=nothing)
+    counts = read(query, empty=nothing)
     return [
         Backlog(
             recipient=name,
-            pending=found.get((name, False), 0),
-            given_up=found.get((name, True), 0),
+            pending=counts.get((name, False), 0),
+            given_up=counts.get((name, True), 0),
         )
         for name in recipients
     ]

@@ -1,9 +1,4 @@
-"""What does the ledger know? Reads never create anything, and work with no table.
-
-How often was a person denied something lately?
-
-How long did the same step take before?
-"""
+"""Reads the ledger. Reads never create anything, and work when there is no table."""
 
 from __future__ import annotations
 
@@ -44,19 +39,19 @@ from migration_route.ledger.records import (
     run_record,
     run_records,
 )
-from migration_route.ledger.runs import refuse_used_permit, repeated
+from migration_route.ledger.runs import find_by_idempotency_key, refuse_used_permit
 from migration_route.models import Entry, Event, Run
 from migration_route.vendors import open_connection, unavailable
 from migration_route.vendors.error_causes import refusal_of
 
 Found = TypeVar("Found")
-_BATCH = 500  # rows that are in memory at a time
-LOOKED_AT = 10_000
-"""Entries, from the last one back, in which the use of a credential is looked for."""
+_BATCH = 500  # rows in memory at a time
+CREDENTIAL_SEARCH_LIMIT = 10_000
+"""Number of newest entries that are searched for the use of a credential."""
 
 
 def read(query: Callable[[str], Found], *, empty: Found) -> Found:
-    """Read from the ledger, or return `empty` where there is none yet.
+    """Return the result of a query, or `empty` if the ledger is not installed.
 
     Raises `DatabaseUnavailable`.
     """
@@ -69,11 +64,11 @@ def read(query: Callable[[str], Found], *, empty: Found) -> Found:
             return empty
         first = error
     try:
-        return query(alias)  # it was installed, or the session renewed, in this moment
+        return query(alias)  # the ledger was just installed, or the session was renewed
     except DatabaseFailure as error:
         refusal = refusal_of(error)
         why = f" {refusal.message}" if refusal else ""
-        raise DatabaseUnavailable(f"The ledger cannot be read now.{why}") from first
+        raise DatabaseUnavailable(f"Reading the ledger failed.{why}") from first
 
 
 def _has_ledger(alias: str) -> bool:
@@ -85,17 +80,19 @@ def _has_ledger(alias: str) -> bool:
 
 
 def find_run(run: str) -> RunRecord:
-    """Return a run as it is now. Raises `UnknownRun`."""
+    """Return the current record of a run. Raises `UnknownRun`."""
     row = read(lambda alias: Run.objects.using(alias).filter(pk=run).first(), empty=None)
     if row is None:
-        raise UnknownRun(f"There is no run {run!r}.")
-    return _with_sidecar(run_record(row))
+        raise UnknownRun(f"Run {run!r} does not exist.")
+    return _with_spool(run_record(row))
 
 
 def database_of(run: str) -> str:
-    """Return the database of a run; "" where there is no such run. Raises
-    `DatabaseUnavailable`."""
-    found = read(
+    """Return the database of a run; "" if the run does not exist.
+
+    Raises `DatabaseUnavailable`.
+    """
+    database = read(
         lambda alias: (
             Run.objects.using(alias)
             .filter(pk=run)
@@ -104,11 +101,11 @@ def database_of(run: str) -> str:
         ),
         empty=None,
     )
-    return found or ""
+    return database or ""
 
 
 def list_runs(*, database: str | None, before: str | None, limit: int) -> list[RunRecord]:
-    """Return runs, newest first, of all databases or one, older than a cursor."""
+    """Return the runs of one or all databases before a cursor, newest first."""
 
     def query(alias: str) -> list[RunRecord]:
         rows: QuerySet[Run] = Run.objects.using(alias).order_by("-id")
@@ -116,7 +113,7 @@ def list_runs(*, database: str | None, before: str | None, limit: int) -> list[R
             rows = rows.filter(database=database)
         if before is not None:
             rows = rows.filter(id__lt=before)
-        return [_with_sidecar(record) for record in run_records(rows[:limit])]
+        return [_with_spool(record) for record in run_records(rows[:limit])]
 
     return read(query, empty=[])
 
@@ -127,12 +124,12 @@ def active_runs() -> dict[str, RunRecord]:
 
 
 def unresolved_runs() -> dict[str, str]:
-    """Return the id of the run that left a database in between, by alias."""
+    """Return the id of the unresolved partial run of each database, by alias."""
     return {run.database: run.id for run in _in_states({RunState.PARTIAL})}
 
 
 def open_runs() -> list[RunRecord]:
-    """Return, at one look, the runs that own a database or left one in between."""
+    """Return the active and the unresolved partial runs, in one query."""
     return _in_states(ACTIVE_STATES | {RunState.PARTIAL})
 
 
@@ -145,63 +142,65 @@ def _in_states(states: Collection[RunState]) -> list[RunRecord]:
 
 
 def first_deferrals(database: str) -> dict[str, tuple[str, str]]:
-    """Return since when steps have been put off, and by which build: by "app.name", the
-    end of the first run that went well without them."""
+    """Return since when steps are deferred, and by which build, by "app.name".
+
+    The time is the end of the first successful run that left the step out.
+    """
 
     def query(alias: str) -> dict[str, tuple[str, str]]:
         rows = Run.objects.using(alias).filter(database=database).order_by("id")
-        went_well = Q(state__in=[RunState.SUCCEEDED, RunState.NOOP]) & ~Q(deferred="")
-        found: dict[str, tuple[str, str]] = {}
-        # These columns alone, and no approvals: this stands in every GET of a plan.
+        succeeded = Q(state__in=[RunState.SUCCEEDED, RunState.NOOP]) & ~Q(deferred="")
+        deferrals: dict[str, tuple[str, str]] = {}
+        # Only these columns and no approvals: every GET of a plan runs this query.
         columns = ("steps", "deferred", "finished_at")
-        told = rows.filter(went_well | Q(direction=Direction.BACKWARDS))
-        batch = list(told.values_list("id", *columns)[:_BATCH])
+        relevant = rows.filter(succeeded | Q(direction=Direction.BACKWARDS))
+        batch = list(relevant.values_list("id", *columns)[:_BATCH])
         while batch:
             for _, steps, deferred, at in batch:
                 for step in json.loads(steps):
-                    # Taken back: what was before does not count.
-                    found.pop(f"{step['app']}.{step['name']}", None)
+                    # Applied or reverted since: an earlier deferral does not count.
+                    deferrals.pop(f"{step['app']}.{step['name']}", None)
                 for left in deferred_records(deferred):
-                    found.setdefault(left.label, (at, left.build))
-            later = told.filter(id__gt=batch[-1][0])
+                    deferrals.setdefault(left.label, (at, left.build))
+            later = relevant.filter(id__gt=batch[-1][0])
             batch = list(later.values_list("id", *columns)[:_BATCH])
-        return found
+        return deferrals
 
     return read(query, empty={})
 
 
 def find_repeated(key: str | None, request_digest: str) -> RunRecord | None:
-    """Return the run that this Idempotency-Key began before, if any.
+    """Return the run that was created with this idempotency key, if any.
 
-    Raises `IdempotencyMismatch` when the key came with another request.
+    Raises `IdempotencyMismatch` when the key was used with a different request.
     """
-    return read(lambda _: repeated(key, request_digest), empty=None)
+    return read(lambda _: find_by_idempotency_key(key, request_digest), empty=None)
 
 
-def refuse_permit_of_a_run(permit: str | None) -> None:
-    """Raise `PermitUsed`, naming the run, when a run bears this permit."""
+def refuse_redeemed_permit(permit: str | None) -> None:
+    """Raise `PermitUsed`, naming the run, when a run has used this permit."""
     read(lambda _: refuse_used_permit(permit), empty=None)
 
 
 def run_of_permit(permit: str) -> RunRecord | None:
-    """Return the run that bears this permit, if any."""
+    """Return the run that has used this permit, if any."""
     row = read(
         lambda alias: Run.objects.using(alias).filter(permit=permit).first(), empty=None
     )
-    return None if row is None else _with_sidecar(run_record(row))
+    return None if row is None else _with_spool(run_record(row))
 
 
-def last_use(*, kind: str, credential: str) -> str | None:
-    """Return when the last `LOOKED_AT` entries tell of a credential, by its id, if they do.
+def last_credential_use(*, kind: str, credential: str) -> str | None:
+    """Return when a credential, by its id, was last used in the newest `LOOKED_AT` entries.
 
-    The facts of an entry are text without an index: looking further back would read the
-    whole ledger for each credential that is not in use.
+    The facts of an entry are text without an index: searching all entries would read the
+    whole ledger for each unused credential.
     """
 
     def query(alias: str) -> str | None:
         last = Entry.objects.using(alias).aggregate(last=Max("sequence"))["last"] or 0
         rows = Entry.objects.using(alias).filter(
-            sequence__gt=last - LOOKED_AT,
+            sequence__gt=last - CREDENTIAL_SEARCH_LIMIT,
             actor_kind=kind,
             facts__contains=f'"id":"{credential}"',
         )
@@ -211,7 +210,7 @@ def last_use(*, kind: str, credential: str) -> str | None:
 
 
 def list_events(run: str, *, after: int, limit: int) -> list[EventRecord]:
-    """Return events of a run in order, from the number behind `after`."""
+    """Return the events of a run in order, from number `after` + 1."""
 
     def query(alias: str) -> list[EventRecord]:
         rows = Event.objects.using(alias).filter(run=run, number__gt=after)
@@ -221,8 +220,8 @@ def list_events(run: str, *, after: int, limit: int) -> list[EventRecord]:
     events = read(query, empty=nothing)
     if len(events) < limit and (file := _run_file(run)):
         last = events[-1].number if events else after
-        found = (line["event"] for line in file.read() if "event" in line)
-        events += [EventRecord(**event) for event in found if event["number"] > last][
+        spooled = (line["event"] for line in file.read() if "event" in line)
+        events += [EventRecord(**event) for event in spooled if event["number"] > last][
             : limit - len(events)
         ]
     return events
@@ -231,7 +230,10 @@ def list_events(run: str, *, after: int, limit: int) -> list[EventRecord]:
 def list_entries(
     *, before: int | None, limit: int, databases: Collection[str] | None = None
 ) -> list[EntryRecord]:
-    """Return entries, newest first, older than a cursor, of all databases or some."""
+    """Return the entries of some or all databases that are older than a cursor.
+
+    The newest entry comes first.
+    """
 
     def query(alias: str) -> list[EntryRecord]:
         rows: QuerySet[Entry] = Entry.objects.using(alias).order_by("-sequence")
@@ -245,23 +247,23 @@ def list_entries(
 
 
 def since_heartbeat(heartbeat_at: str) -> timedelta:
-    """Return how far a heartbeat is from now, by the clock of the ledger's database.
+    """Return the distance of a heartbeat from now, by the clock of the ledger's database.
 
-    One in the future proves as little as one that is as far in the past: the server's
-    clock was set back, or another clock has written it.
+    A heartbeat in the future proves as little as an equally old one: the server's clock
+    was set back, or another clock wrote it.
     """
     now = read(read_time, empty=clock.now())
     return abs(clock.parse_time(now) - clock.parse_time(heartbeat_at))
 
 
 def heartbeat_age(run: RunRecord) -> timedelta:
-    """Return for how long a run has shown no heartbeat."""
-    still = since_heartbeat(run.heartbeat_at)
+    """Return the time since the last heartbeat of a run, in the tables or the spool."""
+    age = since_heartbeat(run.heartbeat_at)
     if file := _run_file(run.id):
         beaten_at = file.beaten_at()
         if beaten_at is not None:
-            still = min(still, abs(clock.since_epoch(beaten_at)))
-    return still
+            age = min(age, abs(clock.since_epoch(beaten_at)))
+    return age
 
 
 def _run_file(run: str) -> spool.RunSpool | None:
@@ -269,16 +271,16 @@ def _run_file(run: str) -> spool.RunSpool | None:
     return spool.RunSpool(folder, run) if folder and folder.exists() else None
 
 
-def _with_sidecar(record: RunRecord) -> RunRecord:
-    """Show a run as far as it has come, though the tables cannot be written."""
+def _with_spool(record: RunRecord) -> RunRecord:
+    """Add the progress that is in the spool while the tables cannot be written."""
     if not record.is_active or not (file := _run_file(record.id)):
         return record
-    record = _with_wishes(record, file.asked)
+    record = _with_spooled_control(record, file.asked)
     steps, last = record.steps, record.last_event
     latest: list[dict[str, Any]] = []
     for line in file.read():
-        if found := line.get("steps"):
-            latest = found
+        if steps_so_far := line.get("steps"):
+            latest = steps_so_far
         elif event := line.get("event"):
             last = max(last, event["number"])
     if latest:
@@ -286,8 +288,8 @@ def _with_sidecar(record: RunRecord) -> RunRecord:
     return record.with_steps(steps, last_event=last)
 
 
-def _with_wishes(record: RunRecord, words: frozenset[str]) -> RunRecord:
-    """Show what was asked of a run beside the tables as if it stood in them."""
+def _with_spooled_control(record: RunRecord, words: frozenset[str]) -> RunRecord:
+    """Show a control request of the spool as if it were in the tables."""
     for word in (ControlRequest.FORCE, ControlRequest.CANCEL, ControlRequest.HOLD):
         if word in words:
             stops = word is not ControlRequest.HOLD and record.state is RunState.RUNNING
@@ -296,19 +298,21 @@ def _with_wishes(record: RunRecord, words: frozenset[str]) -> RunRecord:
     return record
 
 
-_LOOKED_AT = 1000
-"""Entries from the end that are looked at: no more than so many rows are read."""
+_DENIAL_WINDOW = 1000
+"""Number of newest entries that are searched for denials."""
 
 
 def count_denials(name: str, *, code: str, since: str) -> int:
-    """Return how often this person was denied something with this code since then,
-    among the last entries; 0 where there is no ledger, or it does not answer."""
+    """Return how often this user was denied an action with this code since a time.
+
+    Counts the newest entries only; 0 if the ledger is not installed or unavailable.
+    """
 
     def query(alias: str) -> int:
         entries = Entry.objects.using(alias)
         last = entries.aggregate(last=Max("sequence"))["last"] or 0
         facts = entries.filter(
-            sequence__gt=last - _LOOKED_AT,
+            sequence__gt=last - _DENIAL_WINDOW,
             action=Action.DENIED,
             actor_kind=ActorKind.PERSON,
             actor_name=name,
@@ -322,48 +326,47 @@ def count_denials(name: str, *, code: str, since: str) -> int:
         return 0
 
 
-LOOKED_THROUGH = 100
-"""Runs, the newest ones: what is older is not looked for."""
+DURATION_SEARCH_LIMIT = 100
+"""Number of newest runs that are searched for the duration of a step."""
 
 _DONE = frozenset((StepState.APPLIED, StepState.REVERTED))
 
 StepKey = tuple[str, str, str, str]
-"""A step by its app, name, direction and the digest of its source."""
+"""App, name, direction and source digest of a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDuration:
-    """How long a step took, in milliseconds, where, and when it was asked for."""
+    """The duration of a step in one run."""
 
     ms: int
     run: str
     database: str
-    at: str
+    at: str  # when the run was requested
 
 
 def previous_durations(steps: Collection[StepKey]) -> dict[StepKey, StepDuration]:
-    """Return for each of these steps, as far as it came to its end in one of the last
-    runs of any database, how long the newest of those took.
+    """Return the latest duration of each step that finished in one of the newest runs.
 
-    Raises `DatabaseUnavailable`.
+    The runs of all databases count. Raises `DatabaseUnavailable`.
     """
     wanted = set(steps)
-    found: dict[StepKey, StepDuration] = {}
+    durations: dict[StepKey, StepDuration] = {}
     for run in (
-        list_runs(database=None, before=None, limit=LOOKED_THROUGH) if wanted else ()
+        list_runs(database=None, before=None, limit=DURATION_SEARCH_LIMIT) if wanted else ()
     ):
         if run.mode is not Mode.APPLY:
-            continue  # what was only recorded took no time
+            continue  # a step that was only recorded took no time
         for step in run.steps:
             key = (step.app, step.name, step.direction, step.digest)
-            resumed = step.done_operations is not None  # a part of it alone
+            resumed = step.done_operations is not None  # only a part of the step ran
             if step.state not in _DONE or step.duration_ms is None or resumed:
                 continue
-            if key in wanted and key not in found:
-                found[key] = StepDuration(
+            if key in wanted and key not in durations:
+                durations[key] = StepDuration(
                     ms=step.duration_ms,
                     run=run.id,
                     database=run.database,
                     at=run.created_at,
                 )
-    return found
+    return durations

@@ -1,9 +1,4 @@
-"""The frozen values that the ledger reads from rows; they are never written back.
-
-What was demanded of a run, and who has said what of it? Read from rows.
-
-What did a run of one phase leave out? Frozen values, as they are stored.
-"""
+"""The frozen values that the ledger reads from rows; they are never written back."""
 
 from __future__ import annotations
 
@@ -24,41 +19,41 @@ from migration_route.core.enums import (
     RunState,
     StepState,
 )
-from migration_route.core.values import ActorRef, ApprovalGiven, ApprovalRequirement
+from migration_route.core.values import ActorRef, ApprovalRequirement, RecordedDecision
 from migration_route.ledger.evidence import (
     NONE_ADDED,
     AddedOperations,
     OperationEvidence,
     StepError,
     as_cancelled,
-    cancellations_of,
-    facts_of,
+    cancellations_by_run,
+    parse_facts,
 )
 from migration_route.models import Approval, Entry, Event, Run
 
 
-def demand_of(row: Run) -> ApprovalRequirement | None:
-    """Return what is demanded of a run; None where nothing ever was."""
+def approval_requirement_of(row: Run) -> ApprovalRequirement | None:
+    """Return the approval requirement of a run; None: it never had one."""
     return ApprovalRequirement.from_dict(json.loads(row.demand)) if row.demand else None
 
 
-def given_by_run(rows: Collection[Run]) -> dict[str, tuple[ApprovalGiven, ...]]:
-    """Return the approvals and rejections of runs, each in the order in which they came.
+def approvals_by_run(rows: Collection[Run]) -> dict[str, tuple[RecordedDecision, ...]]:
+    """Return the approvals and rejections of each run, in chronological order.
 
-    One query, whatever the number of runs, for those alone that need an approval.
+    One query for any number of runs, limited to those that need an approval; no query
+    when none does.
     """
-    about = [row.pk for row in rows if row.demand]
-    found: dict[str, list[ApprovalGiven]] = {}
-    if about:
+    ids = [row.pk for row in rows if row.demand]
+    approvals: dict[str, list[RecordedDecision]] = {}
+    if ids:
         database = next(iter(rows))._state.db
-        for row in Approval.objects.using(database).filter(run__in=about).order_by("id"):
-            found.setdefault(row.run, []).append(given(row))
-    return {run: tuple(sayings) for run, sayings in found.items()}
+        for row in Approval.objects.using(database).filter(run__in=ids).order_by("id"):
+            approvals.setdefault(row.run, []).append(approval_record(row))
+    return {run: tuple(of_run) for run, of_run in approvals.items()}
 
 
-def given(row: Approval) -> ApprovalGiven:
-    """Read a row."""
-    return ApprovalGiven(
+def approval_record(row: Approval) -> RecordedDecision:
+    return RecordedDecision(
         decision=ApprovalDecision(row.decision),
         by=ActorRef(kind=ActorKind(row.actor_kind), name=row.actor_name, key=row.actor_key),
         permissions=frozenset(json.loads(row.permissions)),
@@ -69,14 +64,14 @@ def given(row: Approval) -> ApprovalGiven:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferredRecord:
-    """One step that a run left out."""
+    """A step that a run left out."""
 
     app: str
     name: str
     digest: str  # of the migration's source
-    phase: str  # where it belongs
+    phase: str  # the phase that it belongs to
     why: str  # why the run left it out
-    build: str  # the code that put it off: it is the one that the run made way for
+    build: str  # the code that deferred it: the one that the run prepares for
 
     @property
     def label(self) -> str:
@@ -84,7 +79,6 @@ class DeferredRecord:
         return f"{self.app}.{self.name}"
 
     def to_dict(self) -> dict[str, str]:
-        """Return it as it is stored."""
         return {
             "app": self.app,
             "name": self.name,
@@ -95,35 +89,35 @@ class DeferredRecord:
         }
 
 
-def stored(deferred: Collection[DeferredRecord]) -> str:
-    """Write what a row holds; "" for nothing."""
-    return canonical_json([left.to_dict() for left in deferred]) if deferred else ""
+def deferred_to_json(deferred: Collection[DeferredRecord]) -> str:
+    """Return the JSON text of deferred steps; "" for none."""
+    return canonical_json([step.to_dict() for step in deferred]) if deferred else ""
 
 
 def deferred_records(text: str) -> tuple[DeferredRecord, ...]:
-    """Read what `stored` wrote."""
-    return tuple(DeferredRecord(**left) for left in json.loads(text)) if text else ()
+    """Parse the JSON text that `stored` returned."""
+    return tuple(DeferredRecord(**step) for step in json.loads(text)) if text else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """One step of a run: what was permitted, and how far it has come."""
+    """One step of a run: what was permitted, and its progress."""
 
     app: str
     name: str
     direction: Direction
     digest: str  # of the migration's source
-    rolls_back: bool  # the database undoes it as a whole when it fails
+    rolls_back: bool  # the database rolls the whole step back when it fails
     state: StepState = StepState.NOT_STARTED
     duration_ms: int | None = None
     error: StepError | None = None
-    # How far it has come, counted in the order of execution among the operations of the
-    # migration's source: the one that has begun last, or how many come before the added
-    # one that has; their number once all have come to their end. None: not told.
+    # The progress, counted in the order of execution among the operations of the
+    # migration's source: the operation that started last, or how many precede the added
+    # operation that started; their number once all have finished. None: not reported.
     begun: int | None = None
-    returned: bool = False  # that one has come to its end, but may not be committed
-    done_operations: int | None = None  # by the run that this one resumes; None: by none
-    operations: tuple[OperationEvidence, ...] | None = None  # None: nobody had to look
+    returned: bool = False  # that operation has finished, but may not be committed
+    done_operations: int | None = None  # by the run that this one resumes; None: none
+    operations: tuple[OperationEvidence, ...] | None = None  # None: not examined
     added: AddedOperations = NONE_ADDED
 
     @property
@@ -132,7 +126,6 @@ class StepRecord:
         return f"{self.app}.{self.name}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as it is stored."""
         return {
             "app": self.app,
             "name": self.name,
@@ -147,13 +140,12 @@ class StepRecord:
             "done_operations": self.done_operations,
             "operations": None
             if self.operations is None
-            else [found.to_dict() for found in self.operations],
+            else [operation.to_dict() for operation in self.operations],
             "added": None if self.added == NONE_ADDED else self.added.to_dict(),
         }
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> StepRecord:
-        """Read what `to_dict` returned."""
         error = stored["error"]
         operations = stored.get("operations")
         added = stored.get("added")
@@ -197,8 +189,8 @@ class RunRecord:
     request_digest: str
     waiting_reason: str
     waiting_until: str
-    waiting_facts: dict[str, Any]  # who is in the way, what was tried
-    asked: str  # what a person wants of it next; "" for nothing
+    waiting_facts: dict[str, Any]  # blocking sessions, attempts
+    asked: str  # the pending control request; "": none
     host: str
     supervisor_pid: int | None
     worker_pid: int | None
@@ -208,52 +200,54 @@ class RunRecord:
     heartbeat_at: str
     last_event: int
     rebuild_invalid_indexes: bool = False
-    phase: Phase | None = None  # None: everything
-    permit: str | None = None  # the id of the permit that it has used up
-    deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
-    demand: ApprovalRequirement | None = None  # whose approval it needs, or needed
-    given: tuple[ApprovalGiven, ...] = ()  # what people have said of it
-    resumes: str = ""  # the run that is resolved when this one begins
-    begin_at: str = ""  # not before; "" for at once
-    in_spite: bool = False  # of windows and freezes, as a person wants it
-    actor_key: str = ""  # what stays when the name of who asked changes; "": the name
-    carrier: str = ""  # the process that has taken it, by a word of its own; "" for none
+    phase: Phase | None = None  # None: all phases
+    permit: str | None = None  # the id of the permit that it has used
+    deferred: tuple[DeferredRecord, ...] = ()  # steps that the phase leaves out
+    demand: ApprovalRequirement | None = None  # the approval that it needs, or needed
+    given: tuple[RecordedDecision, ...] = ()  # approvals and rejections
+    resumes: str = ""  # the run that is resolved when this one starts
+    begin_at: str = ""  # earliest start; "": immediately
+    in_spite: bool = False  # a user overrides windows and freezes
+    actor_key: str = ""  # survives a rename of the requester; "": the name
+    carrier: str = ""  # the claim token of the process that has claimed it; "": none
 
     @property
     def requester(self) -> ActorRef:
-        """Return who has asked for it."""
         return ActorRef(kind=self.actor_kind, name=self.actor_name, key=self.actor_key)
 
     @property
     def is_active(self) -> bool:
-        """Tell whether it owns its database, or may still own it."""
+        """Whether the run owns its database, or may still own it."""
         return self.state in ACTIVE_STATES
 
     @property
     def waits_to_begin(self) -> bool:
-        """Tell whether nothing was done for it yet, and it waits for its opening."""
+        """Whether no work was done yet and the run waits for its scheduled start."""
         return self.state is RunState.WAITING and self.waiting_reason in SCHEDULE_REASONS
 
     def with_steps(self, steps: tuple[StepRecord, ...], *, last_event: int) -> RunRecord:
-        """Return it as a later look shows it."""
         return replace(self, steps=steps, last_event=last_event)
 
 
 def run_record(row: Run) -> RunRecord:
-    """Read a row, with its approvals."""
+    """Return the record of a row, with its approvals."""
     return run_records([row])[0]
 
 
 def run_records(rows: Iterable[Run]) -> list[RunRecord]:
-    """Read rows, with their approvals in one query more, and in another one who cancelled
-    those that were cancelled."""
-    found = list(rows)
-    given, cancelled = given_by_run(found), cancellations_of(found)
-    return [_run_record(row, given.get(row.pk, ()), cancelled.get(row.pk)) for row in found]
+    """Return the records of rows.
+
+    Needs one further query for the approvals, and one for who cancelled which run.
+    """
+    listed = list(rows)
+    given, cancelled = approvals_by_run(listed), cancellations_by_run(listed)
+    return [
+        _run_record(row, given.get(row.pk, ()), cancelled.get(row.pk)) for row in listed
+    ]
 
 
 def _run_record(
-    row: Run, given: tuple[ApprovalGiven, ...], cancelled: StepError | None
+    row: Run, given: tuple[RecordedDecision, ...], cancelled: StepError | None
 ) -> RunRecord:
     error = json.loads(row.error) if row.error else None
     return RunRecord(
@@ -296,7 +290,7 @@ def _run_record(
         phase=Phase(row.phase) if row.phase else None,
         permit=row.permit,
         deferred=deferred_records(row.deferred),
-        demand=demand_of(row),
+        demand=approval_requirement_of(row),
         given=given,
         resumes=row.resumes,
         begin_at=row.begin_at,
@@ -307,11 +301,11 @@ def _run_record(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecord:
-    """Something that happened in a run."""
+    """An event of a run."""
 
     number: int
     at: str
-    kind: str  # an `EventKind`, unless somebody has tampered with the row
+    kind: str  # an `EventKind`, unless the row was tampered with
     step: int | None
     operation: int | None
     duration_ms: int | None
@@ -320,7 +314,7 @@ class EventRecord:
     digest: str
 
     def words(self) -> dict[str, Any]:
-        """Return what its digest covers."""
+        """Return the fields that its digest covers."""
         return {
             "number": self.number,
             "at": self.at,
@@ -334,7 +328,6 @@ class EventRecord:
 
 
 def event_record(row: Event) -> EventRecord:
-    """Read a row."""
     return EventRecord(
         number=row.number,
         at=row.at,
@@ -343,14 +336,14 @@ def event_record(row: Event) -> EventRecord:
         operation=row.operation,
         duration_ms=row.duration_ms,
         text=row.text,
-        facts=facts_of(row.facts),
+        facts=parse_facts(row.facts),
         digest=row.digest,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventPage:
-    """Events of a run, and whether more may come."""
+    """Events of a run; `ended` is true when no more events follow."""
 
     events: tuple[EventRecord, ...]
     last: int
@@ -359,11 +352,11 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryRecord:
-    """One line of the ledger."""
+    """One entry of the ledger."""
 
     sequence: int
     at: str
-    action: str  # an `Action`, unless somebody has tampered with the row
+    action: str  # an `Action`, unless the row was tampered with
     actor_kind: str
     actor_name: str
     address: str
@@ -373,11 +366,10 @@ class EntryRecord:
     facts: dict[str, Any]
     previous: str
     digest: str
-    uid: str = ""  # the name that its messages bear
+    uid: str = ""  # the id of its messages
 
 
 def entry_record(row: Entry) -> EntryRecord:
-    """Read a row."""
     return EntryRecord(
         sequence=row.sequence,
         at=row.at,
@@ -388,7 +380,7 @@ def entry_record(row: Entry) -> EntryRecord:
         database=row.database,
         run=row.run,
         build=row.build,
-        facts=facts_of(row.facts),
+        facts=parse_facts(row.facts),
         previous=row.previous,
         digest=row.digest,
         uid=row.uid,

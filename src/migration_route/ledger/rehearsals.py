@@ -1,8 +1,6 @@
-"""How does a rehearsal begin and end, and what is known of it?
+"""Records rehearsals: their request, their states and the report of what was observed.
 
-What was seen when a plan was carried out on a copy? Frozen values, stored as JSON.
-
-What is known of a rehearsal? Frozen values, made from its row.
+Reports are frozen values, stored as JSON.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from migration_route.core.enums import (
 from migration_route.core.errors import ActiveRehearsal, InvalidState, UnknownRehearsal
 from migration_route.core.redaction import redact
 from migration_route.ledger.database_time import DatabaseNow, read_time
-from migration_route.ledger.entries import Draft, append, retrying
+from migration_route.ledger.entries import Draft, append, retry_on_conflict
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import read
 from migration_route.ledger.runs import new_id
@@ -40,45 +38,45 @@ from migration_route.models import Rehearsal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedLock:
-    """A lock that a statement has really taken on a table that was there before."""
+    """A lock that a statement took on a table that existed before."""
 
     table: str
-    mode: str  # in the words of the database
-    blocks: tuple[str, ...] = ()  # the words of `forecast.Blocked`
+    mode: str  # the database's name of the lock mode
+    blocks: tuple[str, ...] = ()  # values of `forecast.Blocked`
     held_ms: int | None = None  # from the statement to the end of the step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedStatement:
-    """One statement as it was carried out."""
+    """One statement as it was executed."""
 
     sql: str
-    duration_ms: int  # of the slowest, where it was sent more than once
+    duration_ms: int  # of the slowest execution
     times: int = 1  # how often Python sent this text
-    total_ms: int = 0  # all those times together
+    total_ms: int = 0  # of all executions
     rows: int | None = None  # as the driver counts them; None: it does not
-    locks: tuple[ObservedLock, ...] | None = None  # None: they could not be seen
-    rewrites: tuple[str, ...] = ()  # tables whose every row was written anew
+    locks: tuple[ObservedLock, ...] | None = None  # None: not observable
+    rewrites: tuple[str, ...] = ()  # tables that were rewritten
     failed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedOperation:
-    """One operation of a step; without a position: what comes at the end of the step."""
+    """One operation of a step; position None: the statements at the end of the step."""
 
     position: int | None
     description: str
     duration_ms: int
     runs_python: bool = False
     queries: int = 0  # all statements that it sent
-    distinct: int = 0  # how many of them differ
-    omitted: int = 0  # those that are counted, and not listed
+    distinct: int = 0  # distinct statements
+    omitted: int = 0  # counted, but not listed
     statements: tuple[ObservedStatement, ...] = ()  # of Python's queries, the slowest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedError:
-    """What stopped a step."""
+    """The error that stopped a step."""
 
     type: str
     message: str
@@ -88,12 +86,12 @@ class ObservedError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedStep:
-    """One step as it was carried out."""
+    """One step as it was executed."""
 
     app: str
     name: str
     direction: str
-    state: str = "not_started"  # the words of `StepState`
+    state: str = "not_started"  # a value of `StepState`
     duration_ms: int | None = None
     operations: tuple[ObservedOperation, ...] = ()
     error: ObservedError | None = None
@@ -106,7 +104,7 @@ class ObservedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limitation:
-    """Something that this rehearsal could not show, and why."""
+    """Something that this rehearsal could not observe, and why."""
 
     code: str
     message: str
@@ -115,21 +113,23 @@ class Limitation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a rehearsal has shown."""
+    """The observations of a rehearsal."""
 
     steps: tuple[ObservedStep, ...] = ()
-    back: tuple[ObservedStep, ...] | None = None  # the way back; None: not walked
-    differences: tuple[str, ...] | None = (
-        None  # of the schema afterwards; None: not compared
-    )
+    back: tuple[ObservedStep, ...] | None = None  # the reversal; None: not executed
+    # Between the schema before and after the round trip; None: not compared.
+    differences: tuple[str, ...] | None = None
     limits: tuple[Limitation, ...] = ()
     copy_ms: int | None = None
-    duration_ms: int | None = None  # of the steps forth, without the copy
-    output: tuple[str, ...] = ()  # the last lines that were printed
+    duration_ms: int | None = None  # of the steps, without the reversal and the copy
+    output: tuple[str, ...] = ()  # the last lines of output
 
     def longest_lock(self) -> ObservedLock | None:
-        """Return the lock that kept others waiting for longest; None: none was seen."""
-        found = [
+        """Return the lock that blocks most for longest; None: none was observed.
+
+        A lock that blocks reads and writes comes before one that blocks only one of them.
+        """
+        locks = [
             lock
             for step in self.steps
             for operation in step.operations
@@ -138,27 +138,25 @@ class Report:
             if lock.held_ms is not None and {"reads", "writes"} & set(lock.blocks)
         ]
         return max(
-            found, key=lambda lock: (len(lock.blocks), lock.held_ms or 0), default=None
+            locks, key=lambda lock: (len(lock.blocks), lock.held_ms or 0), default=None
         )
 
 
 def report_to_json(report: Report) -> str:
-    """Return it as it is stored."""
     return msgspec.json.encode(report).decode()
 
 
 def report_from_json(text: str) -> Report:
-    """Read what `report_to_json` returned."""
     return msgspec.json.decode(text, type=Report)
 
 
 ACTIVE = frozenset({RehearsalState.QUEUED, RehearsalState.COPYING, RehearsalState.RUNNING})
-"""The states in which the processes of a rehearsal are, or may be, at work."""
+"""The states in which the processes of a rehearsal run, or may run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRehearsal:
-    """A rehearsal that is to begin."""
+    """The values of a rehearsal to create."""
 
     database: str
     kind: CopyKind
@@ -167,20 +165,20 @@ class NewRehearsal:
     targets: tuple[str, ...]
     fingerprint: str
     steps: tuple[tuple[str, str, str], ...]  # app, name, digest of the source
-    phase: Phase | None = None  # None: everything
-    left_out: tuple[tuple[str, str, str], ...] = ()  # by that phase, as in `steps`
+    phase: Phase | None = None  # None: all phases
+    left_out: tuple[tuple[str, str, str], ...] = ()  # by the phase, as in `steps`
     actor_kind: ActorKind
     actor_name: str
     address: str
     reason: str
     build: str
     in_place: bool = False  # on the database itself, and rolled back
-    credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
+    credential: dict[str, Any] = field(default_factory=dict)  # the machine's credential
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsalRecord:
-    """A plan that is, or was, carried out on a copy, or in place."""
+    """A plan that is, or was, executed on a copy or in place."""
 
     id: str
     database: str
@@ -198,7 +196,7 @@ class RehearsalRecord:
     actor_name: str
     reason: str
     build: str
-    scratch: str  # the database that was made for it; "" where none was
+    scratch: str  # the scratch database; "": none
     is_removed: bool
     host: str
     pid: int | None
@@ -211,23 +209,22 @@ class RehearsalRecord:
 
     @property
     def is_active(self) -> bool:
-        """Tell whether it is under way, or may be."""
+        """Whether the rehearsal is in progress, or may be."""
         return self.state in ACTIVE
 
     @property
     def unrehearsed(self) -> int:
-        """Return how many steps of one that went through were left out of it."""
+        """How many steps a successful rehearsal did not execute."""
         if self.state is not RehearsalState.SUCCEEDED:
             return 0
         return sum(step.state == StepState.NOT_STARTED for step in self.report.steps)
 
 
 def _steps(text: str) -> tuple[tuple[str, str, str], ...]:
-    return tuple((app, name, found) for app, name, found in json.loads(text or "[]"))
+    return tuple((app, name, source) for app, name, source in json.loads(text or "[]"))
 
 
-def record_of(row: Rehearsal) -> RehearsalRecord:
-    """Return a row as a value."""
+def rehearsal_record(row: Rehearsal) -> RehearsalRecord:
     error = json.loads(row.error) if row.error else None
     return RehearsalRecord(
         id=row.id,
@@ -259,17 +256,17 @@ def record_of(row: Rehearsal) -> RehearsalRecord:
     )
 
 
-def open_rehearsal(new: NewRehearsal) -> RehearsalRecord:
-    """Put a rehearsal and its request on record.
+def create_rehearsal(new: NewRehearsal) -> RehearsalRecord:
+    """Record a rehearsal and its request.
 
-    Raises `ActiveRehearsal` when another one of the database is under way.
+    Raises `ActiveRehearsal` while another rehearsal of the database is in progress.
     """
     alias = route_settings().ledger_database
     with ledger_connection(alias):
-        return retrying(lambda: _open_once(alias, new))  # type: ignore[no-any-return]
+        return retry_on_conflict(lambda: _create_once(alias, new))  # type: ignore[no-any-return]
 
 
-def _open_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
+def _create_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
     now = read_time(alias)
     row = Rehearsal(
         id=new_id(),
@@ -324,7 +321,7 @@ def _open_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
             f"Rehearsal {other.id} of {new.database!r} is {other.state}.",
             rehearsal=other.id,
         ) from None
-    return record_of(row)
+    return rehearsal_record(row)
 
 
 def move(
@@ -336,9 +333,9 @@ def move(
     report: Report | None = None,
     **columns: Any,
 ) -> RehearsalRecord:
-    """Move a rehearsal on if it is in one of the expected states; its end is an entry.
+    """Move a rehearsal to another state if it is in an expected one; its end is an entry.
 
-    Raises `NotInThisState` and `UnknownRehearsal`.
+    Raises `InvalidState` and `UnknownRehearsal`.
     """
     alias = route_settings().ledger_database
     columns |= {"state": to, "heartbeat_at": DatabaseNow()}
@@ -359,14 +356,14 @@ def move(
                 raise InvalidState(f"Rehearsal {rehearsal} is {row.state}.")
             row = rows.get()
             if to not in ACTIVE:
-                append(_ended(row))
-            return record_of(row)
+                append(_end_entry(row))
+            return rehearsal_record(row)
 
     with ledger_connection(alias, patience=60.0 if to not in ACTIVE else PATIENCE):
-        return retrying(once)  # type: ignore[no-any-return]
+        return retry_on_conflict(once)  # type: ignore[no-any-return]
 
 
-def _ended(row: Rehearsal) -> Draft:
+def _end_entry(row: Rehearsal) -> Draft:
     return Draft(
         action=Action.REHEARSAL_ENDED,
         database=row.database,
@@ -382,8 +379,8 @@ def _ended(row: Rehearsal) -> Draft:
     )
 
 
-def note(rehearsal: str, **columns: Any) -> None:
-    """Write down what is no change of its state: the name of its database, its heart."""
+def update_rehearsal(rehearsal: str, **columns: Any) -> None:
+    """Write a heartbeat and columns without a change of state."""
     alias = route_settings().ledger_database
     with ledger_connection(alias):
         rows = Rehearsal.objects.using(alias).filter(pk=rehearsal)
@@ -391,17 +388,16 @@ def note(rehearsal: str, **columns: Any) -> None:
 
 
 def find_rehearsal(rehearsal: str) -> RehearsalRecord:
-    """Return a rehearsal as it is on record. Raises `UnknownRehearsal`."""
-    found = _read(lambda rows: rows.filter(pk=rehearsal), limit=1)
-    if not found:
-        raise UnknownRehearsal(f"There is no rehearsal {rehearsal!r}.")
-    return found[0]
+    """Return the record of a rehearsal. Raises `UnknownRehearsal`."""
+    records = _read(lambda rows: rows.filter(pk=rehearsal), limit=1)
+    if not records:
+        raise UnknownRehearsal(f"Rehearsal {rehearsal!r} does not exist.")
+    return records[0]
 
 
 def list_rehearsals(
     *, database: str | None = None, before: str | None = None, limit: int = 20
 ) -> list[RehearsalRecord]:
-    """Return rehearsals, newest first."""
 
     def query(rows: Any) -> Any:
         rows = rows if database is None else rows.filter(database=database)
@@ -410,16 +406,16 @@ def list_rehearsals(
     return _read(query, limit=limit)
 
 
-def of_plan(fingerprint: str) -> RehearsalRecord | None:
-    """Return the last rehearsal of a plan, whichever build read that; None: none was."""
+def last_rehearsal_of(fingerprint: str) -> RehearsalRecord | None:
+    """Return the last rehearsal of a plan in any build; None: the plan has none."""
     name = fingerprint.rpartition("-")[2]
     return next(
         iter(_read(lambda rows: rows.filter(fingerprint__endswith=name), limit=1)), None
     )
 
 
-def unfinished(database: str | None = None) -> list[RehearsalRecord]:
-    """Return those that are under way, or whose database is still to be removed."""
+def unfinished_rehearsals(database: str | None = None) -> list[RehearsalRecord]:
+    """Return the rehearsals in progress, or with a scratch database to remove."""
 
     def query(rows: Any) -> Any:
         rows = rows if database is None else rows.filter(database=database)
@@ -430,7 +426,7 @@ def unfinished(database: str | None = None) -> list[RehearsalRecord]:
 
 def _read(query: Callable[[Any], Any], *, limit: int) -> list[RehearsalRecord]:
     def rows(alias: str) -> list[RehearsalRecord]:
-        found = query(Rehearsal.objects.using(alias).order_by("-id"))[:limit]
-        return [record_of(row) for row in found]
+        selected = query(Rehearsal.objects.using(alias).order_by("-id"))[:limit]
+        return [rehearsal_record(row) for row in selected]
 
     return read(rows, empty=[])

@@ -1,7 +1,7 @@
-"""How does a supervisor put on record what its worker tells it?
+"""Records the events of a worker for its supervisor, in order and in batches.
 
-In order, in batches, without ever blocking the worker: what the tables cannot take
-now waits in memory and, beside an SQLite file, on disk.
+It never blocks the worker: what cannot be written to the tables now is kept in memory
+and, beside a SQLite file, on disk.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ _NOT_ASCII = "\N{LATIN SMALL LETTER E WITH ACUTE}"
 
 
 class RunLog:
-    """The record of one run, kept by the one process that supervises it.
+    """The log of one run, written only by the process that supervises it.
 
-    It writes through `connections[ledger]` of its thread, which the supervisor has made
-    its own and impatient. Each write proves first that the run is still this process's:
-    `flush` raises `ClaimLost` where it is not, and has written nothing then.
+    It writes through `connections[ledger]` of its thread, which the supervisor has
+    replaced with a private connection with short timeouts. Each write first checks that
+    this process still owns the claim: otherwise `flush` raises `ClaimLost` and writes
+    nothing.
     """
 
     def __init__(self, run: RunRecord) -> None:
@@ -46,30 +47,31 @@ class RunLog:
         folder = spool.spool_dir(self._alias)
         self._file = spool.RunSpool(folder, run.id) if folder else None
         self._shares_file = folder is not None and folder == spool.spool_dir(run.database)
-        self._held = False
+        self._use_spool = False
         self.steps: tuple[StepRecord, ...] = run.steps
-        self._last, self._digest = self._end_of_the_table()
+        self._last, self._digest = self._last_stored_event()
         self._events: list[EventRecord] = []
         self._drafts: list[Draft] = []
         self._on_disk: set[str] = set()
         self._is_refused = False
-        storable(connections[self._alias], _NOT_ASCII)  # asks now, while it answers
-        self._take_up()
+        # Reads and caches the encoding now, while the database responds.
+        storable(connections[self._alias], _NOT_ASCII)
+        self._load_spool()
 
-    def _end_of_the_table(self) -> tuple[int, str]:
-        """Return the number and the digest of the last event that the table holds."""
+    def _last_stored_event(self) -> tuple[int, str]:
+        """Return the number and the digest of the last event in the table."""
         rows = Event.objects.using(self._alias).filter(run=self._run.id)
         last = rows.order_by("-number").values_list("number", "digest").first()
         return last or (0, hashchain.GENESIS)
 
-    def _take_up(self) -> None:
-        """Take up what an earlier supervisor left beside the database."""
+    def _load_spool(self) -> None:
+        """Load what an earlier supervisor left in the spool."""
         for line in self._file.read() if self._file else ():
             if event := line.get("event"):
-                left = EventRecord(**event)
-                if left.digest == hashchain.link(self._digest, left.words()):
-                    self._add(left)
-                    self._on_disk.add(f"event {left.number}")
+                record = EventRecord(**event)
+                if record.digest == hashchain.link(self._digest, record.words()):
+                    self._add(record)
+                    self._on_disk.add(f"event {record.number}")
             elif (entry := line.get("entry")) and entry["uid"] not in self._on_disk:
                 self._drafts.append(Draft.from_words(entry))
                 self._on_disk.add(entry["uid"])
@@ -91,7 +93,7 @@ class RunLog:
         text: str = "",
         facts: dict[str, Any] | None = None,
     ) -> None:
-        """Add an event; it gets the next number."""
+        """Add an event with the next number."""
         event = EventRecord(
             number=self._last + 1,
             at=at or clock.now(),
@@ -114,7 +116,7 @@ class RunLog:
         error: StepError | None = None,
         **more: Any,
     ) -> None:
-        """Say how far a step has come; its beginning and its end are entries as well.
+        """Set the state of a step; its start and its end are entries as well.
 
         `more` are facts for the entry of its end.
         """
@@ -122,10 +124,10 @@ class RunLog:
             self.steps[position], state=state, duration_ms=duration_ms, error=error
         )
         self.steps = (*self.steps[:position], step, *self.steps[position + 1 :])
-        begins = state is StepState.APPLYING
+        starts = state is StepState.APPLYING
         facts: dict[str, Any] = {"step": step.label, "direction": step.direction}
-        if not begins:
-            # The events up to here are thereby part of the chain.
+        if not starts:
+            # This makes the events so far part of the chain of entries.
             facts |= {
                 "state": state,
                 "duration_ms": duration_ms,
@@ -133,10 +135,10 @@ class RunLog:
                 **more,
                 **self.vouching,
             }
-        self.entry(Action.STEP_STARTED if begins else Action.STEP_FINISHED, facts)
+        self.entry(Action.STEP_STARTED if starts else Action.STEP_FINISHED, facts)
 
     def entry(self, action: Action, facts: dict[str, Any]) -> None:
-        """Add a line of the ledger about this run."""
+        """Add a ledger entry about this run."""
         self._drafts.append(
             Draft(
                 action=action,
@@ -155,79 +157,81 @@ class RunLog:
         returned: bool,
         added: AddedOperations = NONE_ADDED,
     ) -> None:
-        """Say how many operations of a step came before the one that begins now; `added`
-        says it of those of other packages."""
+        """Set how many operations of a step precede the one that starts now.
+
+        `added` is the same for the operations that other packages have added.
+        """
         before = self.steps[position]
         added = replace(added, done=before.added.done)
         step = replace(before, begun=begun, returned=returned, added=added)
         self.steps = (*self.steps[:position], step, *self.steps[position + 1 :])
 
     def hold(self) -> None:
-        """Write beside the tables from now on, where the migration works in their file.
+        """Write to the spool from now on, if the migration works in the ledger's file.
 
-        A writer that waits for SQLite's readers makes one of them fail that wants to
-        write as well ("database is locked", at once: sqlite.org, Result Codes, 5): the
-        record must not do that to the migration.
+        A writer that waits for SQLite's readers makes a reader that wants to write fail
+        immediately ("database is locked": sqlite.org, Result Codes, 5): the log must not
+        do that to the migration.
         """
-        self._held = self._shares_file
-        if self._held and self._file is not None:
+        self._use_spool = self._shares_file
+        if self._use_spool and self._file is not None:
             self._file.beat()
 
     def let_go(self) -> None:
-        """Write to the tables again: the migration waits, or has ended."""
-        self._held = False
+        """Write to the tables again: the migration waits, or it has ended."""
+        self._use_spool = False
 
     @property
     def is_refused(self) -> bool:
-        """Tell whether the database refuses a value of what waits: trying again does not
-        help."""
+        """Whether the database rejects a pending value, so that a retry does not help."""
         return self._is_refused
 
     @property
     def is_flushed(self) -> bool:
-        """Tell whether the tables hold everything."""
+        """Whether everything is in the tables."""
         return not (self._events or self._drafts)
 
     @property
     def last(self) -> int:
-        """Return the number of the last event; 0 before the first."""
+        """The number of the last event; 0 before the first."""
         return self._last
 
     @property
     def vouching(self) -> dict[str, Any]:
-        """Return what makes the events so far part of the chain of entries."""
+        """The facts that make the events so far part of the chain of entries."""
         return {"events": self._last, "events_digest": self._digest}
 
     @property
     def is_durable(self) -> bool:
-        """Tell whether the tables, or the disk beside them, hold everything."""
-        waiting = {f"event {event.number}" for event in self._events}
-        waiting |= {draft.uid for draft in self._drafts}
-        return waiting <= self._on_disk
+        """Whether everything is in the tables or in the spool."""
+        pending = {f"event {event.number}" for event in self._events}
+        pending |= {draft.uid for draft in self._drafts}
+        return pending <= self._on_disk
 
     def flush(self) -> bool:
-        """Bring what waits into the tables; return whether it is there.
+        """Write what is pending to the tables; return whether it is there.
 
-        A ledger that cannot be reached gets everything later. Raises `ClaimLost`.
+        While the ledger is unreachable, everything is kept for a later flush. Raises
+        `ClaimLost`.
         """
-        if self._held:
-            self._leave_beside()
+        if self._use_spool:
+            self._spool()
             return False
         try:
             with ledger_transaction(self._alias):
                 self._write()
         except IntegrityError:
-            self._forget_what_is_in()
+            self._drop_stored()
             return False
         except DataError:
             self._is_refused = True
-            logger.exception("The record of run %s cannot be written.", self._run.id)
-            self._leave_beside()
+            logger.exception("Writing the log of run %s failed.", self._run.id)
+            self._spool()
             return False
         except DatabaseFailure:
-            # A session that the server has ended is renewed for the next flush.
+            # The next flush reconnects if the server has ended the session.
             connections[self._alias].close_if_unusable_or_obsolete()
-            self._leave_beside()
+            self._spool()
             return False
         self._events, self._drafts = [], []
         self._is_refused = False
@@ -237,7 +241,7 @@ class RunLog:
         return True
 
     def close(self) -> None:
-        """Leave nothing behind: the run has ended, and the tables say so."""
+        """Remove the spool file: the run has ended, and everything is in the tables."""
         if self._file is not None:
             self._file.remove(at_the_end=True)
 
@@ -255,18 +259,20 @@ class RunLog:
         if self._drafts:
             append(*self._drafts)
 
-    def _forget_what_is_in(self) -> None:
-        """Drop what an earlier write brought in although its answer never came.
+    def _drop_stored(self) -> None:
+        """Drop what an earlier write committed although its response was lost.
 
-        Where nothing was, another writer took the place in the chain of entries: the next
-        flush takes the next one. The chain of events has one writer, so an event of
-        another digest in a place of these was written by a process that has taken the run
-        over: raises `ClaimLost`.
+        If there is none, another writer took the position in the chain of entries, and
+        the next flush uses the next position. The chain of events has one writer, so an
+        event with the same number and another digest was written by a process that has
+        taken over the run: raises `ClaimLost`.
         """
         try:
-            written = dict(
+            stored = dict(
                 Event.objects.using(self._alias)
-                .filter(run=self._run.id, number__in=[one.number for one in self._events])
+                .filter(
+                    run=self._run.id, number__in=[event.number for event in self._events]
+                )
                 .values_list("number", "digest")
             )
             known = set(
@@ -277,12 +283,12 @@ class RunLog:
         except DatabaseFailure:
             return
         for event in self._events:
-            if written.get(event.number, event.digest) != event.digest:
+            if stored.get(event.number, event.digest) != event.digest:
                 raise ClaimLost(self._run.id)
-        self._events = [event for event in self._events if event.number not in written]
+        self._events = [event for event in self._events if event.number not in stored]
         self._drafts = [draft for draft in self._drafts if draft.uid not in known]
 
-    def _leave_beside(self) -> None:
+    def _spool(self) -> None:
         if self._file is None:
             return
         lines: list[dict[str, Any]] = []

@@ -1,13 +1,8 @@
-"""How does a run go from state to state?
+"""Creates runs and moves them from state to state.
 
-Every transition is a compare-and-set with its entry in one transaction, on a
-connection of the ledger's own.
-
-Was this permit used before? Each is good for one run, which bears its id.
-
-How does a run come on record, once?
-
-What does the row of a run say of what it waits for, while it waits?
+Every transition is a compare-and-set with its ledger entry in one transaction, on a
+connection that only the ledger uses. A permit is good for one run, whose row stores its
+id.
 """
 
 from __future__ import annotations
@@ -47,39 +42,39 @@ from migration_route.core.errors import (
 from migration_route.core.redaction import redact
 from migration_route.core.values import ApprovalRequirement
 from migration_route.ledger.database_time import DatabaseNow, read_time
-from migration_route.ledger.entries import Draft, absorb_spool, append, retrying
+from migration_route.ledger.entries import Draft, absorb_spool, append, retry_on_conflict
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.fencing import renew_claim
 from migration_route.ledger.records import (
     DeferredRecord,
     RunRecord,
     StepRecord,
+    deferred_to_json,
     run_record,
-    stored,
 )
 from migration_route.models import Run
 
 
 class PermitUsed(Forbidden):
-    """This permit was used before: it is good for one run."""
+    """This permit has already been used: it is valid for one run."""
 
     code = "permit_used"
-    hint = "Look at that run; 'manage.py migration_route permit' makes another permit."
+    hint = "Check that run, or create a permit with 'manage.py migration_route permit'."
 
 
 def refuse_used_permit(permit: str | None) -> None:
-    """Raise `PermitUsed`, naming the run, when a run bears this permit."""
+    """Raise `PermitUsed`, naming the run, when a run has used this permit."""
     if permit is None:
         return
     alias = route_settings().ledger_database
     row = Run.objects.using(alias).filter(permit=permit).first()
     if row is not None:
-        raise PermitUsed(f"This permit was used before, for run {row.id}.", run=row.id)
+        raise PermitUsed(f"This permit has already been used for run {row.id}.", run=row.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitInfo:
-    """Why a run does not begin yet, and until when."""
+    """Why a run has not started yet, and until when it waits."""
 
     reason: WaitingReason
     until: str
@@ -88,7 +83,7 @@ class WaitInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run that is to begin."""
+    """The values of a run to create."""
 
     database: str
     direction: Direction
@@ -98,27 +93,25 @@ class NewRun:
     steps: tuple[StepRecord, ...]
     actor_kind: ActorKind
     actor_name: str
-    actor_key: str = ""  # what stays when the name changes; "": the name
+    actor_key: str = ""  # survives a rename of the actor; "": the name
     address: str
     reason: str
     build: str
     idempotency_key: str | None
-    request_digest: str  # tells a repeated request from another one with the same key
+    request_digest: str  # detects a different request with the same key
     rebuild_invalid_indexes: bool = False
-    phase: Phase | None = None  # None: everything
-    deferred: tuple[DeferredRecord, ...] = ()  # what that phase leaves out
-    demand: ApprovalRequirement | None = (
-        None  # it waits for this approval; None: it is queued
-    )
-    resumes: str = ""  # the run that is resolved when this one begins
-    begin_at: str = ""  # not before; "" for at once
-    waiting: WaitInfo | None = None  # None: it may begin
-    credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
-    permit: str | None = None  # the id of the permit that it uses up
+    phase: Phase | None = None  # None: all phases
+    deferred: tuple[DeferredRecord, ...] = ()  # steps that the phase leaves out
+    demand: ApprovalRequirement | None = None  # None: no approval, the run is queued
+    resumes: str = ""  # the run that is resolved when this one starts
+    begin_at: str = ""  # earliest start; "": immediately
+    waiting: WaitInfo | None = None  # None: the run may start
+    credential: dict[str, Any] = field(default_factory=dict)  # the machine's credential
+    permit: str | None = None  # the id of the permit that the run uses
 
 
 def new_id() -> str:
-    """Return an id of 32 hexadecimal digits that sorts by time (RFC 9562, version 7)."""
+    """Return a UUID of 32 hexadecimal digits that sorts by time (RFC 9562, version 7)."""
     milliseconds = time.time_ns() // 1_000_000
     noise = secrets.randbits(74)
     value = milliseconds << 80 | 0x7 << 76 | (noise >> 62) << 64 | 0b10 << 62
@@ -126,28 +119,28 @@ def new_id() -> str:
 
 
 def create_run(new: NewRun) -> tuple[RunRecord, bool]:
-    """Put a run and its request on record; return it, and whether it is new.
+    """Record a run and its request; return the run, and whether it is new.
 
-    The same Idempotency-Key with the same request gives the run that it gave before.
-    Raises `ActiveRun` when another run owns the database, `IdempotencyMismatch` when
-    the key came with another request, `PermitUsed` when its permit has begun another.
+    A repeated Idempotency-Key with the same request returns the existing run. Raises
+    `ActiveRun` when another run owns the database, `IdempotencyMismatch` when the key was
+    used with a different request, `PermitUsed` when another run has used the permit.
     """
     alias = route_settings().ledger_database
     absorb_spool(patience=PATIENCE)
     with ledger_connection(alias):
-        return retrying(lambda: _open_once(alias, new))  # type: ignore[no-any-return]
+        return retry_on_conflict(lambda: _create_once(alias, new))  # type: ignore[no-any-return]
 
 
-def _open_once(alias: str, new: NewRun) -> tuple[RunRecord, bool]:
-    if earlier := repeated(new.idempotency_key, new.request_digest):
+def _create_once(alias: str, new: NewRun) -> tuple[RunRecord, bool]:
+    if earlier := find_by_idempotency_key(new.idempotency_key, new.request_digest):
         return earlier, False
     try:
         with ledger_transaction(alias):
             row = _insert(alias, new)
             append(_request_entry(row, new))
     except IntegrityError:
-        # Who was first? If neither of these was, it was only a place in the chain.
-        if earlier := repeated(new.idempotency_key, new.request_digest):
+        # If none of these checks applies, the conflict was the position in the chain.
+        if earlier := find_by_idempotency_key(new.idempotency_key, new.request_digest):
             return earlier, False
         refuse_used_permit(new.permit)
         refuse_while_active(new.database)
@@ -155,10 +148,10 @@ def _open_once(alias: str, new: NewRun) -> tuple[RunRecord, bool]:
     return run_record(row), True
 
 
-def repeated(key: str | None, request_digest: str) -> RunRecord | None:
-    """Return the run that this key began before, if any.
+def find_by_idempotency_key(key: str | None, request_digest: str) -> RunRecord | None:
+    """Return the run that was created with this idempotency key, if any.
 
-    Raises `IdempotencyMismatch` when the key came with another request.
+    Raises `IdempotencyMismatch` when the key was used with a different request.
     """
     if key is None:
         return None
@@ -177,14 +170,12 @@ def refuse_while_active(database: str) -> None:
     row = Run.objects.using(alias).filter(active_database=database).first()
     if row is not None:
         raise ActiveRun(
-            f"Run {row.id} owns the database {database!r}: it is {row.state}.",
+            f"Run {row.id} ({row.state}) owns the database {database!r}.",
             run=row.id,
         )
 
 
-def _until_approved(demand: ApprovalRequirement, now: str) -> WaitInfo:
-    """Return how it is put on record that a run waits for people: nothing else comes
-    before that."""
+def _approval_wait(demand: ApprovalRequirement, now: str) -> WaitInfo:
     until = clock.format_time(clock.parse_time(now) + demand.lifetime)
     return WaitInfo(reason=WaitingReason.APPROVAL, until=until, facts={})
 
@@ -194,7 +185,8 @@ def _insert(alias: str, new: NewRun) -> Run:
     state = RunState.WAITING if new.waiting else RunState.QUEUED
     waiting = new.waiting
     if demand:
-        state, waiting = RunState.AWAITING_APPROVAL, _until_approved(demand, now)
+        # Approval comes before every other reason to wait.
+        state, waiting = RunState.AWAITING_APPROVAL, _approval_wait(demand, now)
     row = Run(
         id=new_id(),
         database=new.database,
@@ -220,7 +212,7 @@ def _insert(alias: str, new: NewRun) -> Run:
         rebuild_invalid_indexes=new.rebuild_invalid_indexes,
         phase=new.phase or "",
         permit=new.permit,
-        deferred=stored(new.deferred),
+        deferred=deferred_to_json(new.deferred),
         demand=canonical_json(demand.to_dict()) if demand else "",
         resumes=new.resumes,
         created_at=now,
@@ -261,12 +253,12 @@ def _request_entry(row: Run, new: NewRun) -> Draft:
 
 
 RESUMED = "resumed"
-"""The outcome of a run whose step another run carries on with."""
+"""The outcome of a run whose step another run continues."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a transition writes besides the state."""
+    """The values that a transition writes besides the state."""
 
     outcome: str | None = None
     error: StepError | None = None
@@ -277,13 +269,13 @@ class Change:
     actor_kind: ActorKind = ActorKind.ROUTE
     actor_name: str = ""
     address: str = ""
-    credential: dict[str, Any] = field(default_factory=dict)  # what a machine has shown
+    credential: dict[str, Any] = field(default_factory=dict)  # the machine's credential
     reason: str = ""
     action: Action = Action.RUN_STATE
-    claim: str | None = None  # of the process that writes; None: it is not the run's own
+    claim: str | None = None  # of the writing process; None: not a process of the run
     columns: dict[str, Any] = field(default_factory=dict)
-    only_if: dict[str, Any] = field(default_factory=dict)  # columns that must be so still
-    vouching: dict[str, Any] = field(default_factory=dict)  # for the events of the run
+    only_if: dict[str, Any] = field(default_factory=dict)  # required values of columns
+    vouching: dict[str, Any] = field(default_factory=dict)  # digest of the run's events
 
 
 def move(
@@ -294,16 +286,16 @@ def move(
     change: Change | None = None,
     patience: float = PATIENCE,
 ) -> RunRecord:
-    """Move a run to another state if it is in one of the expected ones.
+    """Move a run to another state if it is in one of the expected states.
 
-    Raises `NotInThisState`, with the state that it is in, `UnknownRun`, and `ClaimLost`
-    where the change is made by a process of the run that does not hold its claim.
+    Raises `InvalidState`, with the current state, `UnknownRun`, and `ClaimLost` when the
+    caller is a process of the run that no longer owns its claim.
     """
     change = change or Change()
     alias = route_settings().ledger_database
     absorb_spool(patience=patience)
     with ledger_connection(alias, patience=patience):
-        return retrying(  # type: ignore[no-any-return]
+        return retry_on_conflict(  # type: ignore[no-any-return]
             lambda: _move_once(alias, run, to, expected, change)
         )
 
@@ -312,23 +304,23 @@ def _move_once(
     alias: str, run: str, to: RunState, expected: Collection[RunState], change: Change
 ) -> RunRecord:
     with ledger_transaction(alias):
-        return moved(alias, run, to, expected, change)
+        return move_in_transaction(alias, run, to, expected, change)
 
 
-def moved(
+def move_in_transaction(
     alias: str, run: str, to: RunState, expected: Collection[RunState], change: Change
 ) -> RunRecord:
-    """Do what `move` does, once, in the transaction that the caller has open."""
+    """Do what `move` does, once, in the caller's open transaction."""
     rows = Run.objects.using(alias).filter(pk=run)
     before = locked_row(alias, run)
     if change.claim is not None:
         renew_claim(run, change.claim)
-    to, change = _with_what_it_resumes(before, to, change)
-    # The row is locked, so the state that the entry names is the one that is replaced.
-    fitting = rows.filter(state=before.state, **change.only_if)
-    if before.state not in expected or not fitting.update(**_columns(before, to, change)):
+    to, change = _with_resumed_step(before, to, change)
+    # The row is locked, so the entry names the state that is replaced.
+    matching = rows.filter(state=before.state, **change.only_if)
+    if before.state not in expected or not matching.update(**_columns(before, to, change)):
         raise InvalidState(
-            f"Run {run} is {before.state}; this can be done while it is "
+            f"Run {run} is {before.state}; this action needs a run that is "
             f"{' or '.join(sorted(expected))}.",
             run=run,
             state=before.state,
@@ -340,23 +332,22 @@ def moved(
 def locked_row(alias: str, run: str) -> Run:
     """Return the row of a run, locked until the caller's transaction ends.
 
-    A transaction on SQLite holds the whole file from its start. Raises `UnknownRun`.
+    On SQLite, the transaction locks the whole file from its start. Raises `UnknownRun`.
     """
     row = Run.objects.using(alias).select_for_update().filter(pk=run).first()
     if row is None:
-        raise UnknownRun(f"There is no run {run!r}.")
+        raise UnknownRun(f"Run {run!r} does not exist.")
     return row
 
 
-def _with_what_it_resumes(
+def _with_resumed_step(
     before: Run, to: RunState, change: Change
 ) -> tuple[RunState, Change]:
-    """Return the transition of a run that ends before its worker has begun.
+    """Return the transition of a run that ends before its worker has started.
 
-    The run that it resumes is resolved by then, so that the step which that one left
-    midway is this run's: the run ends as partial, and its database stays locked. A
-    transition that brings the steps of a run has looked at them already, and one of a run
-    that has ended is its resolution.
+    By then the run that it resumes is resolved, so the partial step belongs to this run:
+    it ends as partial, and its database stays locked. A transition that sets the steps has
+    examined them already, and a transition of an ended run is its resolution.
     """
     is_resolved = before.state in ENDED_STATES
     if is_resolved or to not in ENDED_STATES or change.steps is not None:
@@ -366,8 +357,8 @@ def _with_what_it_resumes(
         return to, change
     if before.resumes:
         stopped = Run.objects.using(before._state.db).filter(pk=before.resumes)
-        is_its_own = stopped.filter(state=RunState.RECONCILED, outcome=RESUMED).exists()
-        if before.state == RunState.AWAITING_APPROVAL or not is_its_own:
+        owns_step = stopped.filter(state=RunState.RECONCILED, outcome=RESUMED).exists()
+        if before.state == RunState.AWAITING_APPROVAL or not owns_step:
             return to, change
     first = replace(steps[0], state=StepState.PARTIAL)
     return RunState.PARTIAL, replace(change, steps=(first, *steps[1:]))
@@ -395,7 +386,7 @@ def _columns(before: Run, to: RunState, change: Change) -> dict[str, Any]:
 
 
 def state_entry(before: Run, to: RunState, change: Change) -> Draft:
-    """Return the line that tells of a transition."""
+    """Return the entry that records a transition."""
     return Draft(
         action=change.action,
         actor_kind=change.actor_kind,
@@ -421,27 +412,35 @@ def state_entry(before: Run, to: RunState, change: Change) -> Draft:
 
 
 def update_waiting(run: str, claim: str, facts: dict[str, Any]) -> None:
-    """Show what a run that waits is waiting for by now; no entry is written.
+    """Update what a waiting run waits for; no entry is written.
 
-    Raises `ClaimLost`, as the others here do.
+    Raises `ClaimLost`.
     """
-    _show(run, claim, {"state": RunState.WAITING}, waiting_facts=json.dumps(facts))
+    _update_claimed_row(
+        run, claim, {"state": RunState.WAITING}, waiting_facts=json.dumps(facts)
+    )
 
 
-def update_held(run: str, claim: str, facts: dict[str, Any], until: str) -> None:
-    """Show which signals hold a run by now, and when it looks again; no entry is
-    written."""
-    held = {"state": RunState.HELD, "waiting_reason": WaitingReason.HEALTH}
-    _show(run, claim, held, waiting_facts=json.dumps(facts), waiting_until=until)
+def update_paused(run: str, claim: str, facts: dict[str, Any], until: str) -> None:
+    """Update which health signals pause a run, and the time of the next check.
+
+    No entry is written. Raises `ClaimLost`.
+    """
+    only_if = {"state": RunState.HELD, "waiting_reason": WaitingReason.HEALTH}
+    _update_claimed_row(
+        run, claim, only_if, waiting_facts=json.dumps(facts), waiting_until=until
+    )
 
 
 def clear_control(run: str, claim: str, word: ControlRequest) -> None:
-    """Clear a request from the row that has been carried out."""
-    _show(run, claim, {"asked": word}, asked="")
+    """Clear a control request that was executed. Raises `ClaimLost`."""
+    _update_claimed_row(run, claim, {"asked": word}, asked="")
 
 
-def _show(run: str, claim: str, only_if: dict[str, Any], **columns: Any) -> None:
-    """Write columns of a row that still says what is expected, under the claim."""
+def _update_claimed_row(
+    run: str, claim: str, only_if: dict[str, Any], **columns: Any
+) -> None:
+    """Write columns of a row that still has the expected values, under the claim."""
     alias = route_settings().ledger_database
     with ledger_connection(alias), ledger_transaction(alias):
         renew_claim(run, claim)

@@ -1,7 +1,7 @@
-"""Where does the record go while a migration holds the SQLite file?
+"""Spools the record of a run to files while a migration locks the SQLite file.
 
-Into small files in a folder beside the database: they are taken into the tables by
-whoever writes next, so that nothing is lost and progress can be read meanwhile.
+The files are in a folder beside the database. The next writer moves them into the tables,
+so that nothing is lost, and progress can be read meanwhile.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from migration_route.vendors import vendor_of
 
 
 def spool_dir(alias: str) -> Path | None:
-    """Return the folder beside the database of the ledger, if it needs one."""
+    """Return the spool folder beside a database; None if its vendor needs none."""
     return vendor_of(alias).sidecar(connections[alias])
 
 
 def migration_active(folder: Path | None) -> bool:
-    """Tell whether a migration is at work in the file, so that a write would disturb it."""
+    """Whether a migration is using the SQLite file, so that a write would disturb it."""
     return folder is not None and any(folder.glob("run-*.jsonl"))
 
 
 class RunSpool:
-    """The events of one run that the tables could not take yet; one writer."""
+    """The events of one run that are not in the tables yet; it has one writer."""
 
     def __init__(self, folder: Path, run: str) -> None:
         self.folder = folder
@@ -38,7 +38,7 @@ class RunSpool:
         self._run = run
 
     def append(self, lines: list[dict[str, Any]]) -> None:
-        """Add lines, and see them onto the disk."""
+        """Append lines and sync them to disk."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         with self._path.open("ab+") as file:
             _drop_torn_line(file)
@@ -47,12 +47,12 @@ class RunSpool:
             os.fsync(file.fileno())
 
     def beat(self) -> None:
-        """Show that the run's heart beats, though the tables cannot be written."""
+        """Record a heartbeat while the tables cannot be written."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self._path.touch()
 
     def read(self) -> list[dict[str, Any]]:
-        """Return its lines; the last one may still be in the writing and is left out."""
+        """Return the complete lines; the last line may be in the middle of a write."""
         try:
             text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -61,18 +61,21 @@ class RunSpool:
         return [json.loads(line) for line in complete.splitlines()]
 
     def beaten_at(self) -> float | None:
-        """Return when the heart last beat here, in seconds since the epoch."""
+        """Return the time of the last heartbeat, in seconds since the epoch."""
         with suppress(FileNotFoundError):
             return self._path.stat().st_mtime
         return None
 
     def ask(self, word: str) -> None:
-        """Ask something of the run, though the tables cannot be written."""
+        """Store a control request while the tables cannot be written."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         (self.folder / f"{word}-{self._run}").touch()
 
     def withdraw(self, word: str) -> bool:
-        """Ask it no longer; False when nobody did. Of many, one is told True."""
+        """Remove a control request; False if there is none.
+
+        Of several concurrent callers, one gets True.
+        """
         try:
             (self.folder / f"{word}-{self._run}").unlink()
         except FileNotFoundError:
@@ -81,14 +84,17 @@ class RunSpool:
 
     @property
     def asked(self) -> frozenset[str]:
-        """Return the words that are asked of the run here."""
-        end = f"-{self._run}"
+        """The control requests in the spool."""
+        suffix = f"-{self._run}"
         return frozenset(
-            path.name.removesuffix(end) for path in self.folder.glob(f"*{end}")
+            path.name.removesuffix(suffix) for path in self.folder.glob(f"*{suffix}")
         )
 
     def remove(self, *, at_the_end: bool = False) -> None:
-        """Take it away, with the folder when that was the last file in it."""
+        """Remove the file, and the folder if it is empty then.
+
+        `at_the_end` removes the control requests as well.
+        """
         self._path.unlink(missing_ok=True)
         if at_the_end:
             for word in self.asked:
@@ -98,16 +104,16 @@ class RunSpool:
 
 
 def _drop_torn_line(file: BinaryIO) -> None:
-    """Cut off a last line that a killed writer did not finish."""
+    """Truncate a last line that a killed writer did not finish."""
     file.seek(0)
     text = file.read()
-    whole = text.rfind(b"\n") + 1
-    if whole < len(text):
-        file.truncate(whole)
+    complete = text.rfind(b"\n") + 1
+    if complete < len(text):
+        file.truncate(complete)
 
 
 def spool_entry(folder: Path, entry: dict[str, Any]) -> None:
-    """Leave an entry for whoever writes to the ledger next."""
+    """Store an entry for the next writer of the ledger."""
     folder.mkdir(mode=0o700, exist_ok=True)
     name = f"entry-{time.time_ns()}-{entry['uid']}"
     draft = folder / f".{name}"
@@ -115,18 +121,18 @@ def spool_entry(folder: Path, entry: dict[str, Any]) -> None:
         json.dump(entry, file)
         file.flush()
         os.fsync(file.fileno())
-    draft.rename(folder / f"{name}.json")  # whole or not at all
+    draft.rename(folder / f"{name}.json")  # atomic
 
 
 def spooled_entries(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Go through the entries that were left, in the order in which they were left."""
+    """Yield the spooled entries, oldest first."""
     for path in sorted(folder.glob("entry-*.json")):
-        with suppress(FileNotFoundError):  # another writer has just taken it in
+        with suppress(FileNotFoundError):  # another writer has just absorbed it
             yield path, json.loads(path.read_text(encoding="utf-8"))
 
 
 def remove_spooled(folder: Path, taken: list[Path]) -> None:
-    """Take away the entries that the tables hold now."""
+    """Remove the files of entries that are in the tables now."""
     for path in taken:
         path.unlink(missing_ok=True)
     with suppress(OSError):

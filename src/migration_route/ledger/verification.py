@@ -1,6 +1,6 @@
-"""Is the ledger as it was written?
+"""Verifies and exports the chain of the ledger, and counts runs and entries for metrics.
 
-How many runs, how long, how many entries? What a scrape counts, at a bounded cost.
+The cost of what a metrics scrape reads does not grow with the number of entries.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from django.db.models import Count, Max, Model, QuerySet
 from migration_route.conf import route_settings
 from migration_route.core.enums import ENDED_STATES, Action
 from migration_route.ledger.bootstrap import is_installed
-from migration_route.ledger.evidence import facts_of
+from migration_route.ledger.evidence import parse_facts
 from migration_route.ledger.hashchain import (
     GENESIS,
     ChainBreak,
     Line,
+    export_line,
     first_break,
     link,
-    written,
 )
 from migration_route.ledger.queries import read
 from migration_route.ledger.records import RunRecord, event_record, run_records
@@ -31,34 +31,35 @@ from migration_route.models import Entry, Event, Run
 Row = TypeVar("Row", bound=Model)
 
 _BATCH = 1000
-_VOUCHING = (Action.STEP_FINISHED, Action.RUN_STATE)
+_EVENT_DIGEST_ACTIONS = (Action.STEP_FINISHED, Action.RUN_STATE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What a walk along the whole ledger found."""
+    """The result of verifying the whole ledger."""
 
-    entries: int  # how many hold, from the first one
+    entries: int  # intact entries, counted from the first
     broken: ChainBreak | None
 
     @property
     def intact(self) -> bool:
-        """Tell whether every line is as it was written."""
         return self.broken is None
 
 
 def verify() -> Verification:
-    """Walk the chain of entries, and the chains of events that entries vouch for."""
+    """Verify the chain of entries, and the event chains whose digests entries contain."""
     alias = route_settings().ledger_database
     if not is_installed(alias):
         return Verification(entries=0, broken=None)
-    held, broken = first_break(_lines(alias))
-    return Verification(entries=held, broken=broken or _first_changed_event(alias))
+    intact, broken = first_break(_lines(alias))
+    return Verification(entries=intact, broken=broken or _first_changed_event(alias))
 
 
 def _in_batches(rows: QuerySet[Row], key: str) -> Iterator[Row]:
-    """Go through rows in the order of a unique key, with one query for each batch: a cursor
-    of the server would need its session, which a pooler of transactions does not keep."""
+    """Yield rows in the order of a unique key, with one query per batch.
+
+    A server-side cursor needs a session, which a transaction pooler does not keep.
+    """
     batch = list(rows.order_by(key)[:_BATCH])
     while batch:
         yield from batch
@@ -67,11 +68,11 @@ def _in_batches(rows: QuerySet[Row], key: str) -> Iterator[Row]:
 
 
 def _lines(alias: str) -> Iterator[Line]:
-    yield from map(line_of, _in_batches(Entry.objects.using(alias), "sequence"))
+    yield from map(chain_line, _in_batches(Entry.objects.using(alias), "sequence"))
 
 
-def line_of(row: Entry) -> Line:
-    """Return an entry as the chain covers it."""
+def chain_line(row: Entry) -> Line:
+    """Return an entry as a line of the chain."""
     return Line(
         sequence=row.sequence,
         words={
@@ -84,7 +85,7 @@ def line_of(row: Entry) -> Line:
             "database": row.database,
             "run": row.run,
             "build": row.build,
-            "facts": facts_of(row.facts),
+            "facts": parse_facts(row.facts),
         },
         previous=row.previous,
         digest=row.digest,
@@ -92,56 +93,55 @@ def line_of(row: Entry) -> Line:
 
 
 def export_batch(after: int) -> tuple[bytes, int]:
-    """Return the next lines of an export behind a sequence number, and the number of the
-    last one; no lines where there are no more, or no ledger."""
+    """Return the export lines after a sequence number, and the number of the last one.
+
+    Returns no lines at the end, or if the ledger is not installed.
+    """
 
     def query(alias: str) -> tuple[bytes, int]:
         rows = Entry.objects.using(alias).filter(sequence__gt=after).order_by("sequence")
-        lines = [line_of(row) for row in rows[:_BATCH]]
+        lines = [chain_line(row) for row in rows[:_BATCH]]
         last = lines[-1].sequence if lines else after
-        return b"".join(map(written, lines)), last
+        return b"".join(map(export_line, lines)), last
 
     return read(query, empty=(b"", after))
 
 
 def _first_changed_event(alias: str) -> ChainBreak | None:
-    """Compare the events of each run with what entries vouch for: the ends of its steps
-    and its own end."""
-    vouched: dict[str, dict[int, tuple[int, str]]] = {}
-    rows = Entry.objects.using(alias).filter(action__in=_VOUCHING)
+    """Compare the events of each run with the digests in its entries."""
+    recorded: dict[str, dict[int, tuple[int, str]]] = {}
+    rows = Entry.objects.using(alias).filter(action__in=_EVENT_DIGEST_ACTIONS)
     for row in _in_batches(rows.only("sequence", "run", "facts"), "sequence"):
-        said = facts_of(row.facts)
-        if isinstance(said.get("events"), int):
-            promise = (row.sequence, str(said.get("events_digest")))
-            vouched.setdefault(row.run, {})[said["events"]] = promise
-    for run, promises in vouched.items():
-        if (broken := _first_broken_promise(alias, run, promises)) is not None:
+        facts = parse_facts(row.facts)
+        if isinstance(facts.get("events"), int):
+            expected = (row.sequence, str(facts.get("events_digest")))
+            recorded.setdefault(row.run, {})[facts["events"]] = expected
+    for run, expected_digests in recorded.items():
+        if (broken := _first_event_mismatch(alias, run, expected_digests)) is not None:
             return broken
     return None
 
 
-def _first_broken_promise(
-    alias: str, run: str, promises: dict[int, tuple[int, str]]
+def _first_event_mismatch(
+    alias: str, run: str, expected_digests: dict[int, tuple[int, str]]
 ) -> ChainBreak | None:
-    held, broken = first_break(_event_lines(alias, run))
+    intact, broken = first_break(_event_lines(alias, run))
     digests = dict(
         Event.objects.using(alias)
-        .filter(run=run, number__in=list(promises))
+        .filter(run=run, number__in=list(expected_digests))
         .values_list("number", "digest")
     )
-    for number, (sequence, digest) in promises.items():
-        if number and (number > held or digests.get(number) != digest):
+    for number, (sequence, digest) in expected_digests.items():
+        if number and (number > intact or digests.get(number) != digest):
             return ChainBreak(
                 sequence=sequence,
-                message=f"The events of run {run} up to {number} are not those that "
-                f"line {sequence} vouches for.",
+                message=f"The events of run {run} up to number {number} do not match the "
+                f"digest in line {sequence}.",
             )
     if broken is None:
         return None
-    sequence, _ = promises[max(promises)]
-    return ChainBreak(
-        sequence=sequence, message=f"Of the events of run {run}: {broken.message}"
-    )
+    sequence, _ = expected_digests[max(expected_digests)]
+    return ChainBreak(sequence=sequence, message=f"Events of run {run}: {broken.message}")
 
 
 def _event_lines(alias: str, run: str) -> Iterator[Line]:
@@ -157,12 +157,12 @@ def _event_lines(alias: str, run: str) -> Iterator[Line]:
         previous = event.digest
 
 
-_TAIL = 100  # entries whose chain is walked at each scrape
+_TAIL = 100  # newest entries that each metrics scrape verifies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCount:
-    """How many runs of a database have this state and outcome."""
+    """The number of runs of a database with one state and outcome."""
 
     database: str
     state: str
@@ -172,7 +172,7 @@ class RunCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerMeasure:
-    """How long the ledger is, and whether its last lines are as they were written."""
+    """The number of entries, and whether the newest ones are intact."""
 
     entries: int
     is_tail_intact: bool
@@ -189,7 +189,7 @@ def count_runs() -> list[RunCount]:
 
 
 def last_ended(databases: Collection[str]) -> list[RunRecord]:
-    """Return the run of each database that has ended last."""
+    """Return the newest ended run of each database."""
 
     def query(alias: str) -> list[RunRecord]:
         rows = Run.objects.using(alias).filter(state__in=ENDED_STATES)
@@ -202,12 +202,15 @@ def last_ended(databases: Collection[str]) -> list[RunRecord]:
 
 
 def measure_ledger() -> LedgerMeasure:
-    """Return how long the ledger is, and walk its last lines. The whole of it is walked by
-    `ledger verify` alone: a scrape must cost the same after years."""
+    """Return the number of entries, and verify the newest ones.
+
+    Only `ledger verify` verifies the whole ledger: the cost of a scrape must not grow with
+    the number of entries.
+    """
 
     def query(alias: str) -> LedgerMeasure:
         rows = list(Entry.objects.using(alias).order_by("-sequence")[: _TAIL + 1])[::-1]
-        lines = [line_of(row) for row in rows]
+        lines = [chain_line(row) for row in rows]
         is_whole = len(rows) <= _TAIL
         intact = not lines or not is_whole or lines[0].previous == GENESIS
         intact = intact and all(

@@ -1,1 +1,1 @@
-"""How do people and machines hear of what happens? By messages that are tried again."""
+"""Notifications by webhook and email, retried until they are delivered or given up."""

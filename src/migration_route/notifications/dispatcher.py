@@ -1,4 +1,4 @@
-"""What is to be told now, and when is there something again? One pass over the outbox."""
+"""One pass over the outbox: delivers what is due and returns when more is due."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db import Error as DatabaseFailure
 
 from migration_route.conf import route_settings
 from migration_route.conf.databases import using_private_connection
-from migration_route.conf.recipients import recipients, wanted_by
+from migration_route.conf.recipients import event_type_for, recipients
 from migration_route.conf.types import Mail, Recipient, Webhook
 from migration_route.core.clock import format_time, parse_time
 from migration_route.core.errors import DatabaseUnavailable, UnknownRun
@@ -21,30 +21,30 @@ from migration_route.ledger.queries import find_run
 from migration_route.ledger.records import EntryRecord, RunRecord
 from migration_route.notifications import mail, webhooks
 from migration_route.notifications.messages import build_message
-from migration_route.notifications.retry import DeliveryFailure, pause
+from migration_route.notifications.retry import DeliveryFailure, retry_delay
 
 logger = logging.getLogger("migration_route.notifications")
 
-_PATIENCE = 1.0  # seconds that a busy SQLite file may keep us
-_AGAIN = timedelta(seconds=1)  # until a ledger that could not be written is tried again
+_PATIENCE = 1.0  # seconds to wait for a locked SQLite file
+_AGAIN = timedelta(seconds=1)  # until the next attempt to write the ledger
 _MORE_THAN_AN_ATTEMPT = timedelta(seconds=15)
 _MOST = 100  # messages of one recipient in one pass
-_SEEN = 1000  # messages that are looked through for those that are due
+_SEEN = 1000  # messages that are searched for those due
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """What came of the messages of one recipient."""
+class _Result:
+    """The result of delivering the messages of one recipient."""
 
     next_due: datetime | None
     paused_until: str = ""
 
 
 def deliver_due(now: datetime | None = None) -> datetime | None:
-    """Tell everybody what is due; return when something is due again, None for nothing.
+    """Deliver all due messages; return when the next one is due, None if none is left.
 
-    Any number of processes may call it: at each moment one of them serves a recipient.
-    It raises nothing: what cannot be told now is told later.
+    Any number of processes may call it: one of them at a time serves a recipient. It raises
+    nothing: what cannot be delivered now is retried later.
     """
     dues = []
     for recipient in recipients():
@@ -68,61 +68,66 @@ def _deliver_to(recipient: Recipient, now: datetime) -> datetime | None:
             found.next_due is None or found.next_due > format_time(now)
         ):
             return None if found.next_due is None else parse_time(found.next_due)
-        if not outbox.lease(recipient.name, by=me, now=now, lasting=lasting):
-            return now + _AGAIN  # another one is telling it
-        told = _Told(next_due=now + _AGAIN)
+        if not outbox.acquire_lease(recipient.name, by=me, now=now, lasting=lasting):
+            return now + _AGAIN  # another process is delivering
+        result = _Result(next_due=now + _AGAIN)
         try:
-            outbox.fill(recipient.name, lambda entry: _event(recipient, entry), by=me)
-            told = _tell_in_turn(recipient, me, lasting, now)
+            outbox.enqueue_new(
+                recipient.name, lambda entry: _event(recipient, entry), by=me
+            )
+            result = _deliver_in_order(recipient, me, lasting, now)
         finally:
-            outbox.release_lease(recipient.name, by=me, paused_until=told.paused_until)
-    return told.next_due
+            outbox.release_lease(recipient.name, by=me, paused_until=result.paused_until)
+    return result.next_due
 
 
 def _event(recipient: Recipient, entry: EntryRecord) -> str | None:
-    return wanted_by(recipient, event_types_of(entry.action, entry.facts), entry.database)
+    return event_type_for(
+        recipient, event_types_of(entry.action, entry.facts), entry.database
+    )
 
 
-def _tell_in_turn(
+def _deliver_in_order(
     recipient: Recipient, me: str, lasting: timedelta, now: datetime
-) -> _Told:
-    """Tell what is due; of one run nothing before what came earlier has arrived."""
+) -> _Result:
+    """Deliver what is due; of one run, nothing before all earlier messages are
+    delivered."""
     stuck: dict[str, str] = {}  # run: when its first message is due again
     tried = 0
     for message in outbox.pending(recipient.name, limit=_SEEN):
-        key = message.run or message.at + str(message.id)  # of no run: in no order
+        key = message.run or message.at + str(message.id)  # without a run: in no order
         if key in stuck:
             continue
         if message.due_at > format_time(now):
             stuck[key] = message.due_at
             continue
         if tried == _MOST:
-            return _Told(next_due=now)
+            return _Result(next_due=now)
         tried += 1
         began = datetime.now(UTC)
         if not outbox.renew_lease(recipient.name, by=me, now=began, lasting=lasting):
-            return _Told(next_due=now + _AGAIN)
+            return _Result(next_due=now + _AGAIN)
         failure = _attempt(recipient, message)
         if failure is None:
             outbox.mark_delivered(message)
             continue
-        due = _note(recipient, message, failure)
+        due = _record_failure(recipient, message, failure)
         if not failure.is_about_the_message:
-            return _Told(next_due=due, paused_until=format_time(due))
+            return _Result(next_due=due, paused_until=format_time(due))
         stuck[key] = format_time(due)
-    return _Told(next_due=min(map(parse_time, stuck.values()), default=None))
+    return _Result(next_due=min(map(parse_time, stuck.values()), default=None))
 
 
 def _attempt(recipient: Recipient, due: outbox.PendingDelivery) -> DeliveryFailure | None:
     entry = outbox.entry_at(due.sequence)
     if entry is None:
-        return None  # removed from the ledger by hand: `ledger verify` tells
+        return None  # deleted from the ledger by hand; `ledger verify` reports it
     run = _run_of(entry)
     try:
         message = build_message(entry, due.event, run, id_=entry.uid)
     except (AttributeError, KeyError, TypeError, ValueError):
-        # An entry that is not as it was written must not keep the others back.
-        logger.exception("Nothing can be told of entry %d.", entry.sequence)
+        # A damaged entry must not block the others.
+        logger.exception("No message can be made of entry %d.", entry.sequence)
         return DeliveryFailure(error="unreadable entry", is_about_the_message=True)
     match recipient:
         case Webhook():
@@ -140,12 +145,12 @@ def _run_of(entry: EntryRecord) -> RunRecord | None:
         return None
 
 
-def _note(
+def _record_failure(
     recipient: Recipient, message: outbox.PendingDelivery, failure: DeliveryFailure
 ) -> datetime:
-    """Write down a failure; return when the next attempt is due."""
+    """Record a failure; return when the next attempt is due."""
     now = datetime.now(UTC)
-    due = now + pause(message.attempts + 1, failure.wish)
+    due = now + retry_delay(message.attempts + 1, failure.wish)
     too_old = now - parse_time(message.at) > recipient.give_up
     outbox.mark_failed(
         message, due_at=format_time(due), error=failure.error, is_given_up=too_old
@@ -153,7 +158,7 @@ def _note(
     if too_old:
         outbox.purge(now)
     logger.warning(
-        "%s of %s has not reached %s (%s, attempt %d)%s",
+        "%s of %s was not delivered to %s (%s, attempt %d)%s",
         message.event,
         message.run or "no run",
         recipient.name,

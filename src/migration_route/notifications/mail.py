@@ -1,4 +1,4 @@
-"""How does a message become an e-mail? By the project's own mail settings."""
+"""Delivery by email, with the project's own email settings."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from django.core.mail import EmailMessage
 
 from migration_route.conf.types import Mail
 from migration_route.notifications.messages import mail_text
-from migration_route.notifications.retry import DeliveryFailure, within
-from migration_route.presentation.schemas.runs import HappeningMessage
+from migration_route.notifications.retry import DeliveryFailure, run_with_timeout
+from migration_route.presentation.schemas.runs import NotificationMessage
 
 
-def send(mail: Mail, message: HappeningMessage) -> DeliveryFailure | None:
-    """Send an e-mail once; None when the mail server has taken it."""
-    letter = EmailMessage(
+def send(mail: Mail, message: NotificationMessage) -> DeliveryFailure | None:
+    """Send an email once; return None if the mail server accepted it."""
+    email = EmailMessage(
         subject=f"{mail.subject_prefix}{message.summary}",
         body=mail_text(message),
         from_email=mail.sender,
@@ -22,7 +22,9 @@ def send(mail: Mail, message: HappeningMessage) -> DeliveryFailure | None:
 
     def attempt() -> DeliveryFailure | None:
         return (
-            None if letter.send() else DeliveryFailure(error="the mail server took nothing")
+            None
+            if email.send()
+            else DeliveryFailure(error="the mail server accepted nothing")
         )
 
-    return within(mail.timeout, attempt, lambda: None)
+    return run_with_timeout(mail.timeout, attempt, lambda: None)

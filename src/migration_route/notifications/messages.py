@@ -1,4 +1,4 @@
-"""How does a message read? As JSON, as a line for a chat, as an e-mail."""
+"""Texts of notifications: JSON, one line for a chat, and email."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from migration_route.core.events import EventType
 from migration_route.ledger.records import EntryRecord, RunRecord
 from migration_route.presentation import schemas, serializers
-from migration_route.presentation.schemas.runs import HappeningMessage
+from migration_route.presentation.schemas.runs import NotificationMessage
 from migration_route.presentation.text.runs import run_lines
 
 _LONGEST = 300
@@ -22,8 +22,8 @@ _EXPANDED = re.compile(
     r"|<\S|[`*_~|]{2,}|:(?=\w+:).",  # <@user>, formatting, :emoji:
     re.IGNORECASE,
 )
-# What receivers are asked not to do; each ignores the keys that it does not know. Slack:
-# api.slack.com, chat.postMessage. Discord: discord.com/developers, Execute Webhook.
+# Turns off expansion; receivers ignore unknown keys. Slack: api.slack.com,
+# chat.postMessage. Discord: discord.com/developers, Execute Webhook.
 _NO_EXPANSION: dict[str, Any] = {
     "mrkdwn": False,
     "link_names": False,
@@ -38,17 +38,21 @@ _VERBS = {
     EventType.RUN_APPROVED: "was approved",
     EventType.RUN_REJECTED: "was rejected",
     EventType.RUN_STARTED: "has started",
-    EventType.RUN_RESUMED: "goes on",
-    EventType.RUN_LOST: "is lost: its process gives no sign of life",
+    EventType.RUN_RESUMED: "has resumed",
+    EventType.RUN_LOST: "is lost: its process has no heartbeat",
     EventType.RUN_RESOLVED: "was resolved",
+}
+_SUBJECTS = {
+    EventType.REHEARSAL_ENDED: "A rehearsal",
+    EventType.MIGRATE_FINISHED: "A manual migrate",
 }
 
 
 def build_message(
     entry: EntryRecord, event: str, run: RunRecord | None, *, id_: str
-) -> HappeningMessage:
-    """Return the message that tells of an entry."""
-    return HappeningMessage(
+) -> NotificationMessage:
+    """Return the message about an entry."""
+    return NotificationMessage(
         id=id_,
         event=event,
         at=entry.at,
@@ -62,28 +66,28 @@ def build_message(
 def summary(entry: EntryRecord, edge: EventType, run: RunRecord | None) -> str:
     """Return what happened in one line."""
     where = f" on {entry.database}" if entry.database else ""
-    subject = f"Run {entry.run}{where}" if entry.run else f"Somebody{where}"
-    return _one_line(f"{subject} {_what(entry, edge)}{_who(entry, run)}")
+    subject = f"Run {entry.run}" if entry.run else _SUBJECTS.get(edge, "A request")
+    return _one_line(f"{subject}{where} {_what(entry, edge)}{_who(entry, run)}")
 
 
 def _what(entry: EntryRecord, edge: EventType) -> str:
     facts = entry.facts
     match edge:
         case EventType.RUN_WAITING | EventType.RUN_HELD:
-            word = "waits" if edge is EventType.RUN_WAITING else "is held"
-            return f"{word}: {facts.get('waiting') or facts.get('reason') or 'no reason'}"
+            state = "is waiting" if edge is EventType.RUN_WAITING else "is paused"
+            return f"{state}: {facts.get('waiting') or facts.get('reason') or 'no reason'}"
         case EventType.RUN_ENDED:
             error = facts.get("error") or {}
             why = f": {error.get('message', '')}" if error else ""
             return f"has ended: {facts.get('to')}{why}"
         case EventType.STEP_STARTED:
-            return f"begins {facts.get('step')}"
+            return f"has started {facts.get('step')}"
         case EventType.STEP_FINISHED:
-            return f"has ended {facts.get('step')}: {facts.get('state')}"
+            return f"has finished {facts.get('step')}: {facts.get('state')}"
         case EventType.REHEARSAL_ENDED:
-            return f"rehearsed: {facts.get('rehearsal')} {facts.get('state')}"
+            return f"has ended: {facts.get('rehearsal')} {facts.get('state')}"
         case EventType.MIGRATE_FINISHED:
-            return "typed migrate, and it has ended"
+            return "has ended"
         case EventType.DENIED | EventType.REFUSED:
             return f"was {edge}: {facts.get('verb')}, {facts.get('code')}"
         case _:
@@ -97,33 +101,32 @@ def _who(entry: EntryRecord, run: RunRecord | None) -> str:
     return f" (requested by {run.actor_name})" if run is not None else ""
 
 
-def json_body(message: HappeningMessage) -> bytes:
-    """Return the body for a machine."""
+def json_body(message: NotificationMessage) -> bytes:
     return schemas.to_json(message)
 
 
-def slack_body(message: HappeningMessage) -> bytes:
-    """Return the body for a chat that takes `{"text": …}`: Slack, Mattermost, Discord (its
-    address with `/slack`), Google Chat, Rocket.Chat."""
+def slack_body(message: NotificationMessage) -> bytes:
+    """Return the body for a chat that accepts `{"text": …}`: Slack, Mattermost, Discord
+    (its URL with `/slack`), Google Chat, Rocket.Chat."""
     body: dict[str, Any] = {"text": _plain(message.summary), **_NO_EXPANSION}
     return msgspec.json.encode(body)
 
 
 def _plain(text: str) -> str:
-    """Return a text that no chat expands: nobody is mentioned, nothing is linked, loaded or
-    formatted by what a reason or an error says.
+    """Return text that no chat expands: a reason or an error cannot mention, link, load or
+    format anything.
 
-    Slack's three signs are escaped as it asks for. Other chats read Markdown and names, and
-    each escapes in another way; a space without width between the signs suits all of them.
+    Slack's three special characters are escaped as Slack documents. Other chats read
+    Markdown and names and each escape differently; a zero-width space between the
+    characters works for all of them.
     """
     text = _EXPANDED.sub(lambda match: _NO_WIDTH.join(match[0]), text)
-    for sign, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        text = text.replace(sign, written)
+    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(character, escaped)
     return text
 
 
-def mail_text(message: HappeningMessage) -> str:
-    """Return the body of an e-mail."""
+def mail_text(message: NotificationMessage) -> str:
     lines = [message.summary, "", f"{message.event}, {message.at}"]
     if message.run is not None:
         lines += ["", *run_lines(message.run)]
@@ -131,5 +134,5 @@ def mail_text(message: HappeningMessage) -> str:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

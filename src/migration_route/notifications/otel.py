@@ -1,8 +1,8 @@
-"""How does a run show itself to OpenTelemetry? A span for it, and one below for each step.
+"""OpenTelemetry spans: one for a run, and one below it for each step.
 
-They are made of what is on the ledger, with the times that stand there, in the thread of
-the signals: an exporter that takes its time keeps no run waiting. Without the package
-`opentelemetry-api` (extra `otel`) nothing happens.
+Spans are built from ledger entries, with their times, on the thread of the signals: a slow
+exporter delays no run. Without the package `opentelemetry-api` (extra `otel`), nothing
+happens.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from migration_route.ledger.queries import find_run
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
-_AT_THE_END = 3.0  # seconds that an exporter gets when the run has ended
+_AT_THE_END = 3.0  # seconds that an exporter gets at the end of a run
 _WELL = frozenset({RunState.SUCCEEDED, RunState.NOOP, RunState.RECONCILED})
 _STEP_WELL = frozenset({StepState.APPLIED, StepState.REVERTED})
 _PREFIX = "migration_route."
@@ -30,38 +30,38 @@ _PREFIX = "migration_route."
 
 @contextmanager
 def traced(run: str) -> Iterator[None]:
-    """Let spans tell of this run while the block lasts."""
+    """Create the spans of this run during the block."""
     try:
-        from opentelemetry import trace  # noqa: F401 - is it there?
+        from opentelemetry import trace  # noqa: F401 - raises if not installed
     except ImportError:
         yield
         return
     spans = _Spans(run)
-    heard = (
+    received = (
         EventType.RUN_STARTED,
         EventType.STEP_STARTED,
         EventType.STEP_FINISHED,
         EventType.RUN_ENDED,
     )
-    for edge in heard:
-        signals.SIGNALS[edge].connect(spans.hear)
+    for edge in received:
+        signals.SIGNALS[edge].connect(spans.receive)
     try:
         yield
     finally:
         signals.settle(_AT_THE_END)
-        for edge in heard:
-            signals.SIGNALS[edge].disconnect(spans.hear)
+        for edge in received:
+            signals.SIGNALS[edge].disconnect(spans.receive)
 
 
 class _Spans:
-    """The spans of one run that are open."""
+    """The open spans of one run."""
 
     def __init__(self, run: str) -> None:
         self._run = run
         self._of_run: Span | None = None
         self._of_step: Span | None = None
 
-    def hear(self, happening: RunEvent, **_: Any) -> None:
+    def receive(self, happening: RunEvent, **_: Any) -> None:
         if happening.run != self._run:
             return
         at = int(parse_time(happening.at).timestamp() * 1_000_000) * 1000
@@ -76,7 +76,7 @@ class _Spans:
                 self._of_step = None
             case EventType.RUN_ENDED if self._of_run is not None:
                 state = happening.facts.get("to")
-                if self._of_step is not None:  # its end has not come onto the ledger
+                if self._of_step is not None:  # the ledger has no end of the step
                     _end(self._of_step, at, state, happening, is_well=False)
                 _end(self._of_run, at, state, happening, is_well=state in _WELL)
                 self._of_run = None

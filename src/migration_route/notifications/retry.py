@@ -1,4 +1,4 @@
-"""Has one attempt to tell somebody arrived, and if not, when is the next one?"""
+"""Delivery attempts: the time limit of one, its failure, and the delay before the next."""
 
 from __future__ import annotations
 
@@ -10,57 +10,57 @@ from datetime import timedelta
 
 _FIRST = timedelta(seconds=1)
 _LONGEST = timedelta(minutes=15)
-_LONGEST_WISH = timedelta(hours=1)
-_chance = random.SystemRandom()
+_LONGEST_RETRY_AFTER = timedelta(hours=1)
+_random = random.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFailure:
-    """An attempt that has failed, and why."""
+    """A failed attempt, and why it failed."""
 
-    error: str  # never anything that the other side or the settings said
-    is_about_the_message: bool = False  # others may arrive: the recipient itself is there
-    wish: timedelta | None = None  # so long it wants to be left in peace
+    error: str  # contains nothing from the recipient or the settings
+    is_about_the_message: bool = False  # the recipient may accept others
+    wish: timedelta | None = None  # the recipient's Retry-After
 
 
-def pause(attempts: int, wish: timedelta | None) -> timedelta:
-    """Return how long to wait after so many attempts: twice as long each time, spread so
-    that many who wait do not come at once."""
+def retry_delay(attempts: int, wish: timedelta | None) -> timedelta:
+    """Return the delay after this many attempts: it doubles each time, with jitter so that
+    many recipients are not retried at once."""
     if wish is not None:
-        return min(max(wish, _FIRST), _LONGEST_WISH) * _chance.uniform(1.0, 1.2)
+        return min(max(wish, _FIRST), _LONGEST_RETRY_AFTER) * _random.uniform(1.0, 1.2)
     doubled = min(_FIRST * float(2 ** min(attempts - 1, 20)), _LONGEST)
-    return doubled * _chance.uniform(0.7, 1.3)
+    return doubled * _random.uniform(0.7, 1.3)
 
 
-def within(
+def run_with_timeout(
     limit: timedelta,
     attempt: Callable[[], DeliveryFailure | None],
     stop: Callable[[], None],
 ) -> DeliveryFailure | None:
-    """Make an attempt that takes no longer than the limit, whatever it does.
+    """Make an attempt that takes no longer than the limit.
 
-    A time limit of a socket is for each of its calls; one who answers a letter at a time,
-    and a name server that is silent, would keep us for ever. `stop` is called, in this
-    thread, when the time is over; what is still under way then is left to itself.
+    A socket timeout is for each call: a server that sends one byte at a time, or a name
+    server that does not respond, could block forever. `stop` is called in this thread when
+    the limit is exceeded; what is still running then is abandoned.
     """
     answers: list[DeliveryFailure | None] = []
 
     def call() -> None:
         try:
             answers.append(attempt())
-        except Exception as error:  # noqa: BLE001 - told to who asked, by its name alone
-            answers.append(DeliveryFailure(error=named(error)))
+        except Exception as error:  # noqa: BLE001 - returned to the caller, by name only
+            answers.append(DeliveryFailure(error=error_name(error)))
 
-    thread = threading.Thread(target=call, name="route attempt", daemon=True)
+    thread = threading.Thread(target=call, name="delivery attempt", daemon=True)
     thread.start()
     thread.join(limit.total_seconds())
     if not answers:
         stop()
-        return DeliveryFailure(error="TimeoutError: no answer in time")
+        return DeliveryFailure(error="TimeoutError: no response in time")
     return answers[0]
 
 
-def named(error: BaseException) -> str:
-    """Return the name of an error, without its text: that may hold an address."""
+def error_name(error: BaseException) -> str:
+    """Return the name of an error without its text, which may contain an address."""
     number = error.errno if isinstance(error, OSError) else None
     return type(error).__name__ + (f" {number}" if isinstance(number, int) else "")

@@ -1,7 +1,4 @@
-"""How does a message get to a webhook? One POST, past every proxy, after no redirect.
-
-How does a webhook know who has sent a message? By a signature over time and body.
-"""
+"""Delivery by webhook: one signed POST, without proxies and redirects."""
 
 from __future__ import annotations
 
@@ -17,36 +14,36 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from migration_route import __version__
-from migration_route.conf.types import Format, Webhook
+from migration_route.conf.types import Webhook, WebhookFormat
 from migration_route.notifications.messages import json_body, slack_body
-from migration_route.notifications.retry import DeliveryFailure, within
-from migration_route.presentation.schemas.runs import HappeningMessage
+from migration_route.notifications.retry import DeliveryFailure, run_with_timeout
+from migration_route.presentation.schemas.runs import NotificationMessage
 
 HEADER = "Migration-Route-Signature"
 
 
 def signature(body: bytes, *, secrets: Iterable[str], seconds: int) -> str:
-    """Return the value of the header: `t=1732000000,v1=…`, one `v1` for each secret.
+    """Return the value of the signature header: `t=1732000000,v1=…`, one `v1` per secret.
 
     Each is the HMAC-SHA256, in hexadecimal digits, of the seconds since the epoch, a dot
     and the body. Several secrets sign while one replaces another.
     """
     signed = b"%d." % seconds + body
-    marks = [
+    digests = [
         hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest() for secret in secrets
     ]
-    return ",".join([f"t={seconds}", *(f"v1={mark}" for mark in marks)])
+    return ",".join([f"t={seconds}", *(f"v1={digest}" for digest in digests)])
 
 
-_LATER = frozenset({408, 425, 429})  # a client's error, but not one of this message
+_LATER = frozenset({408, 425, 429})  # 4xx, but not because of this message
 
 
-def post(webhook: Webhook, message: HappeningMessage) -> DeliveryFailure | None:
-    """Post a message once; None when a status from 200 to 299 was answered.
+def post(webhook: Webhook, message: NotificationMessage) -> DeliveryFailure | None:
+    """Post a message once; return None for a status from 200 to 299.
 
-    Nothing of the answer is read but its status and its headers.
+    Only the status and the headers of the response are read.
     """
-    body = (slack_body if webhook.format is Format.SLACK else json_body)(message)
+    body = (slack_body if webhook.format is WebhookFormat.SLACK else json_body)(message)
     seconds = int(time.time())
     headers = {
         "Content-Type": "application/json",
@@ -62,7 +59,7 @@ def post(webhook: Webhook, message: HappeningMessage) -> DeliveryFailure | None:
     def attempt() -> DeliveryFailure | None:
         try:
             connection.request("POST", _path(webhook), body=body, headers=headers)
-            return _judged(connection.getresponse())
+            return _failure_of(connection.getresponse())
         finally:
             connection.close()
 
@@ -71,7 +68,7 @@ def post(webhook: Webhook, message: HappeningMessage) -> DeliveryFailure | None:
             with suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_RDWR)
 
-    return within(webhook.timeout, attempt, stop)
+    return run_with_timeout(webhook.timeout, attempt, stop)
 
 
 def _connection(webhook: Webhook) -> http.client.HTTPConnection:
@@ -89,7 +86,7 @@ def _path(webhook: Webhook) -> str:
     return (found.path or "/") + (f"?{found.query}" if found.query else "")
 
 
-def _judged(response: http.client.HTTPResponse) -> DeliveryFailure | None:
+def _failure_of(response: http.client.HTTPResponse) -> DeliveryFailure | None:
     status = response.status
     if 200 <= status < 300:
         return None

@@ -1,8 +1,8 @@
-"""What would happen, when this process holds older code than the disk?
+"""Plans in a new process when this process has older code than the disk.
 
-Then a new process reads the plan: only its memory is that of the files. That takes
-seconds, so the last one is kept for whoever asks the same of the same files and the same
-database: a plan that has just been read is asked for again when it is applied.
+Only a new process has the code of the files. It takes seconds, so the last plan is cached
+for the same request, files and database: a plan that was just reviewed is requested again
+when it is applied.
 """
 
 from __future__ import annotations
@@ -24,55 +24,56 @@ from migration_route.planning.graph import Applied, read_recorder
 from migration_route.planning.plan import Details, Plan, PlanRequest
 
 _TIMEOUT = 60
-_LIFETIME = 60.0  # seconds: helpers that the migrations import are in no digest
+_LIFETIME = 60.0  # seconds: helpers that migrations import are in no digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """A plan, and what it was made of."""
+class _CachedPlan:
+    """A cached plan, and the request it answers."""
 
-    question: tuple[PlanRequest, str, Applied]
+    key: tuple[PlanRequest, str, Applied]
     plan: Plan
     details: Details | None
     until: float
 
 
-_kept: _Kept | None = None
+_cached: _CachedPlan | None = None
 
 
 def is_needed(migrations: list[tuple[Migration, bool]]) -> bool:
-    """Tell whether a step of the plan differs between this memory and the disk."""
+    """Return whether a step of the plan differs between memory and disk."""
     return any(sources.is_stale(type(migration).__module__) for migration, _ in migrations)
 
 
 def plan_in_new_process(request: PlanRequest, details: Details | None) -> Plan:
-    """Return the plan as a process that begins now reads it, or has just read it; where
-    no details are asked for, those that it has do no harm.
+    """Return the plan as a new process reads it, or has just read it. A cached plan with
+    details also answers a request without them.
 
-    Raises `BrokenMigrations` when the code on disk cannot read one.
+    Raises `BrokenMigrations` when the code on disk cannot produce one, and `LaunchFailed`
+    when the process cannot be started.
     """
-    global _kept
-    question = _question(request)
-    kept = _kept  # one look: another thread may put its own here
+    global _cached
+    key = _request_key(request)
+    cached = _cached  # read once: another thread may replace it
     if (
-        kept is not None
-        and kept.question == question
-        and details in {None, kept.details}
-        and time.monotonic() < kept.until
+        cached is not None
+        and cached.key == key
+        and details in {None, cached.details}
+        and time.monotonic() < cached.until
     ):
-        return kept.plan
-    plan = _asked(request, details)
-    if _question(request) == question:  # else nobody knows which of the two it answers
+        return cached.plan
+    plan = _plan_now(request, details)
+    if _request_key(request) == key:  # else it may answer either of the two
         until = time.monotonic() + _LIFETIME
-        _kept = _Kept(question=question, plan=plan, details=details, until=until)
+        _cached = _CachedPlan(key=key, plan=plan, details=details, until=until)
     return plan
 
 
-def _question(request: PlanRequest) -> tuple[PlanRequest, str, Applied]:
+def _request_key(request: PlanRequest) -> tuple[PlanRequest, str, Applied]:
     return request, sources.on_disk(), read_recorder(request.database)
 
 
-def _asked(request: PlanRequest, details: Details | None) -> Plan:
+def _plan_now(request: PlanRequest, details: Details | None) -> Plan:
     arguments = ["plan-value", "--database", request.database, "--mode", request.mode]
     if details is not None:
         arguments += ["--details", msgspec.json.encode(details).decode()]
@@ -87,16 +88,16 @@ def _asked(request: PlanRequest, details: Details | None) -> Plan:
         )
     except subprocess.TimeoutExpired as error:
         raise BrokenMigrations(
-            f"The code on disk did not give a plan within {_TIMEOUT} seconds."
+            f"The code on disk did not return a plan within {_TIMEOUT} seconds."
         ) from error
     except OSError as error:
         raise LaunchFailed(
-            f"The process that reads the code on disk cannot be started: {error}"
+            f"The process that plans with the code on disk could not be started: {error}"
         ) from error
     if done.returncode:
         raise _as_error(done.stderr.decode(errors="replace"))
     try:
-        # What a project prints while it starts stands before the last line.
+        # The last line is the plan; the project may print before it on startup.
         return msgspec.json.decode(done.stdout.strip().rpartition(b"\n")[2], type=Plan)
     except msgspec.DecodeError as error:
         raise _as_error(done.stdout.decode(errors="replace")) from error

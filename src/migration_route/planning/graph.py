@@ -1,7 +1,7 @@
-"""What does the migration graph of this code say about this database now?
+"""The migration graph of this code for a database, as it is now.
 
-The graph is built once for each set of files and kept; the recorder is read every time.
-Everything that leans on the inside of Django's loader and executor stands here.
+The graph is cached for each set of files; the recorder is read every time. All code that
+depends on the internals of Django's loader and executor is in this module.
 """
 
 from __future__ import annotations
@@ -47,38 +47,38 @@ Applied = frozenset[Key]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """The graph as it stands for one database with one set of applied migrations."""
+    """The graph for one database with one set of applied migrations."""
 
     loader: MigrationLoader
-    recorded: Applied  # what the recorder says, not what replacement adds
-    problem: RouteError | None  # what Django's migrate would refuse before it begins
+    recorded: Applied  # as recorded, without what replacements add
+    problem: RouteError | None  # what Django's migrate would refuse before it starts
     pending: tuple[Key, ...]  # what a plain `migrate` would apply, in its order
     ahead: tuple[Key, ...]  # recorded for apps of this code, but not in its files
-    phases: Phases  # of what is pending
+    phases: Phases  # of the pending migrations
 
 
-class _Kept:
-    """The graphs that were built last, one for each database."""
+class _Cache:
+    """The graph that was built last for each database."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.by_alias: dict[str, tuple[object, Graph]] = {}
 
 
-_kept = _Kept()
+_cache = _Cache()
 
 
 @contextmanager
 def without_translations() -> Iterator[None]:
-    """Evaluate translated texts as they stand in the source, as Django's `migrate` and
-    `makemigrations` do: neither the language of a request nor LANGUAGE_CODE may change
-    a default, a choice or a verbose name that a migration holds."""
+    """Evaluate translated texts as in the source, as Django's `migrate` and
+    `makemigrations` do. Neither the language of a request nor LANGUAGE_CODE may change a
+    default, a choice or a verbose name in a migration."""
     with translation.override(None):
         yield
 
 
 def read_recorder(alias: str) -> Applied:
-    """Return what is recorded as applied: (app, name) pairs, none without a table.
+    """Return the recorded (app, name) pairs; none without a table.
 
     Raises `DatabaseUnavailable`.
     """
@@ -87,7 +87,7 @@ def read_recorder(alias: str) -> Applied:
     try:
         if not recorder.has_table():
             return frozenset()
-        # Read at every look at status and readiness: without the cost of model rows.
+        # Status and readiness read it on each request, so no model rows are built.
         table = connection.ops.quote_name(recorder.Migration._meta.db_table)
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT app, name FROM {table}")  # noqa: S608 - Django's own name
@@ -100,18 +100,18 @@ def read_recorder(alias: str) -> Applied:
 
 @without_translations()
 def read_graph(alias: str, recorded: Applied | None = None) -> Graph:
-    """Return the graph for a database as it is now, or as its recorder has just said.
+    """Return the graph for a database as it is now, or with these recorded migrations.
 
-    Raises `DatabaseUnavailable`, and `BrokenMigrations` when the files cannot be
-    imported or do not fit together.
+    Raises `DatabaseUnavailable`, and `BrokenMigrations` when the files cannot be imported
+    or are inconsistent.
     """
     if recorded is None:
         recorded = read_recorder(alias)
-    with _kept.lock:
+    with _cache.lock:
         state = (sources.layout(), recorded)
-        kept = _kept.by_alias.get(alias)
-        if kept is not None and kept[0] == state:
-            return kept[1]
+        cached = _cache.by_alias.get(alias)
+        if cached is not None and cached[0] == state:
+            return cached[1]
         loader = _load(alias)
         plan = _PlanningExecutor(loader, alias).migration_plan(loader.graph.leaf_nodes())
         graph = Graph(
@@ -120,15 +120,15 @@ def read_graph(alias: str, recorded: Applied | None = None) -> Graph:
             problem=_problem(loader, alias),
             pending=tuple((migration.app_label, migration.name) for migration, _ in plan),
             ahead=_ahead(loader, recorded),
-            phases=phases_of(plan, loader, without_route(recorded)),
+            phases=phases_of(plan, loader, without_own_migrations(recorded)),
         )
-        _kept.by_alias[alias] = (state, graph)
+        _cache.by_alias[alias] = (state, graph)
         return graph
 
 
 @without_translations()
 def read_graph_of(alias: str, migrations: Iterable[Migration]) -> Graph:
-    """Return the graph that these migrations of a plan stand in.
+    """Return the graph that contains these migrations of a plan.
 
     A plan to a migration that a squashed one replaces was made without replacements.
     """
@@ -142,34 +142,34 @@ def read_graph_of(alias: str, migrations: Iterable[Migration]) -> Graph:
 
 
 @without_translations()
-def _load(alias: str, foreseen: Applied | None = None) -> MigrationLoader:
-    importlib.invalidate_caches()  # a file may be younger than the last look
-    sources.remember()
+def _load(alias: str, simulated: Applied | None = None) -> MigrationLoader:
+    importlib.invalidate_caches()  # a file may be newer than the cached listing
+    sources.remember_digests()
     try:
-        if foreseen is not None:
-            return _Foreseen(alias, foreseen)
+        if simulated is not None:
+            return _SimulatedLoader(alias, simulated)
         return MigrationLoader(connections[alias])
     except DatabaseFailure as error:
         raise unavailable(alias, error) from error
     except (NodeNotFoundError, CircularDependencyError, BadMigrationError) as error:
         raise BrokenMigrations(
-            f"The migrations do not fit together: {message_of(error)}"
+            f"The migrations are inconsistent: {message_of(error)}"
         ) from error
     except (Exception, SystemExit, CommandError) as error:
-        # Whatever a migration's module does while it is imported, it must not end
-        # the process that only wants to read it.
+        # A migration's module may do anything on import, but must not end a process
+        # that only reads it.
         why = f"{type(error).__name__}: {message_of(error)}"
         raise BrokenMigrations(f"The migrations cannot be imported: {why}") from error
 
 
-def forget(alias: str) -> None:
-    """Forget the graph of a database."""
-    with _kept.lock:
-        _kept.by_alias.pop(alias, None)
+def forget_graph(alias: str) -> None:
+    """Remove the graph of a database from the cache."""
+    with _cache.lock:
+        _cache.by_alias.pop(alias, None)
 
 
 def _problem(loader: MigrationLoader, alias: str) -> RouteError | None:
-    """Return what Django's migrate refuses before it begins, in Django's order."""
+    """Return what Django's migrate refuses before it starts, in Django's order."""
     try:
         loader.check_consistent_history(connections[alias])
     except InconsistentMigrationHistory as error:
@@ -181,13 +181,14 @@ def _problem(loader: MigrationLoader, alias: str) -> RouteError | None:
         f"{', '.join(sorted(names))} in {app}" for app, names in sorted(conflicts.items())
     )
     return ConflictingMigrations(
-        f"There is more than one last migration: {names}.",
+        f"There is more than one leaf migration: {names}.",
         conflicts={app: sorted(names) for app, names in conflicts.items()},
     )
 
 
-def without_route(recorded: Applied) -> Applied:
-    """Leave out this app's own: they come before a first run, and no release needs them."""
+def without_own_migrations(recorded: Applied) -> Applied:
+    """Exclude this app's own migrations: they precede a first run, and no release needs
+    them."""
     return frozenset(key for key in recorded if key[0] != OWN_APP)
 
 
@@ -202,7 +203,7 @@ def _ahead(loader: MigrationLoader, recorded: Applied) -> tuple[Key, ...]:
 
 
 class _PlanningExecutor(MigrationExecutor):
-    """Django's executor, over a loader that is there already; it only plans."""
+    """Django's executor over an existing loader; it only plans."""
 
     def __init__(self, loader: MigrationLoader, alias: str) -> None:
         self.connection = connections[alias]
@@ -214,10 +215,10 @@ class _PlanningExecutor(MigrationExecutor):
 def migration_plan(
     loader: MigrationLoader, alias: str, keys: Iterable[tuple[str, str | None]]
 ) -> list[tuple[Migration, bool]]:
-    """Return Django's own plan, in the order in which its executor carries it out:
-    migrations, each with whether it goes backwards."""
+    """Return Django's own plan in the order of execution: migrations, each with whether it
+    goes backwards."""
     targets = list(keys)
-    with _kept.lock:
+    with _cache.lock:
         try:
             plan = _PlanningExecutor(loader, alias).migration_plan(targets)
             if targets != loader.graph.leaf_nodes():  # then the plan is the full one
@@ -225,14 +226,14 @@ def migration_plan(
         except NodeNotFoundError as error:
             # Before Django 6.0, one that an unapplied squashed migration replaces.
             raise UnknownTarget(
-                f"Django cannot go there: {error}",
-                hint="Go to the squashed migration that stands for it.",
+                f"Django cannot migrate to this target: {error}",
+                hint="Use the squashed migration that replaces it as the target.",
             ) from error
         finally:
             if not loader.replace_migrations:  # type: ignore[attr-defined]
-                # A target that a squashed migration replaces: Django has rebuilt the
-                # graph without replacements, which is good for this plan only.
-                forget(alias)
+                # A squashed migration replaces the target: Django has rebuilt the graph
+                # without replacements, which is valid for this plan only.
+                forget_graph(alias)
     return plan
 
 
@@ -241,22 +242,22 @@ def in_order_of_execution(
 ) -> list[tuple[Migration, bool]]:
     """Return a plan of Django's in the order of its execution.
 
-    Django lists the steps to a target by the target's own dependencies, applies them in
-    the order of the plan for an empty database (`MigrationExecutor.migrate`), and takes
-    steps back in the order in which they are listed. A plan that goes both ways, which it
-    refuses, is returned as it is.
+    Django lists the steps to a target by the target's own dependencies, but applies them in
+    the order of the plan for an empty database (`MigrationExecutor.migrate`), and reverses
+    steps in the listed order. A plan in both directions, which Django refuses, is returned
+    unchanged.
     """
     if len(plan) < 2 or any(backwards for _, backwards in plan):
         return plan
     full = _PlanningExecutor(loader, alias).migration_plan(
         loader.graph.leaf_nodes(), clean_start=True
     )
-    places = {migration: place for place, (migration, _) in enumerate(full)}
-    return sorted(plan, key=lambda item: places[item[0]])
+    positions = {migration: position for position, (migration, _) in enumerate(full)}
+    return sorted(plan, key=lambda item: positions[item[0]])
 
 
-class _Foreseen(MigrationLoader):
-    """Django's loader, over a recorder as it will be."""
+class _SimulatedLoader(MigrationLoader):
+    """Django's loader over a given set of recorded migrations."""
 
     def __init__(self, alias: str, recorded: Applied) -> None:
         self._recorded = recorded
@@ -264,7 +265,8 @@ class _Foreseen(MigrationLoader):
 
     @property
     def applied_migrations(self) -> dict[Key, Any]:
-        """What counts as applied: Django fills it from the recorder, then corrects it."""
+        """The applied migrations: Django sets them from the recorder, then corrects
+        them."""
         return self._applied
 
     @applied_migrations.setter
@@ -279,31 +281,32 @@ def simulate_applied(
     recorded: Applied,
     plan: Iterable[tuple[Migration, bool]],
 ) -> tuple[MigrationLoader, Applied]:
-    """Return what the next `migrate` will find when this plan has been carried out: which
-    squashed migrations stand in the graph depends on what is applied.
+    """Return what the next `migrate` will find after this plan: which squashed migrations
+    are in the graph depends on what is applied.
 
-    Raises `BrokenMigrations` where they will not fit together any more.
+    Raises `BrokenMigrations` where the migrations would no longer be consistent.
     """
     after = set(recorded)
     for migration, backwards in plan:
-        keys = _all_that_it_records((migration.app_label, migration.name), loader)
+        keys = _recorded_with((migration.app_label, migration.name), loader)
         after = after.difference(keys) if backwards else after.union(keys)
-    # What the end of every `migrate` does: MigrationExecutor.check_replacements.
+    # Every `migrate` ends with this: MigrationExecutor.check_replacements.
     after.update(key for key in loader.replacements if _is_replaced(key, loader, after))
-    foreseen = frozenset(after)
-    return _load(alias, foreseen), foreseen
+    simulated = frozenset(after)
+    return _load(alias, simulated), simulated
 
 
-def _all_that_it_records(key: Key, loader: MigrationLoader) -> Iterator[Key]:
-    """Go through a migration and what it replaces: MigrationExecutor.record_migration."""
+def _recorded_with(key: Key, loader: MigrationLoader) -> Iterator[Key]:
+    """Yield a migration and those it replaces: MigrationExecutor.record_migration."""
     yield key
     if key in loader.replacements:
         for replaced in loader.replacements[key].replaces:
-            yield from _all_that_it_records((replaced[0], replaced[1]), loader)
+            yield from _recorded_with((replaced[0], replaced[1]), loader)
 
 
 def _is_replaced(key: Key, loader: MigrationLoader, applied: set[Key]) -> bool:
-    """Tell whether all that a migration replaces is applied, or it itself if nothing."""
+    """Return whether everything that a migration replaces is applied; itself, if it
+    replaces nothing."""
     if key not in loader.replacements:
         return key in applied
     return all(

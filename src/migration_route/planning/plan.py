@@ -1,13 +1,10 @@
-"""What is a plan? Frozen values; no Django here.
+"""Frozen values for plans, their fingerprints and the status of databases. Free of Django.
 
-What names a plan, so that exactly this one is approved and carried out?
-
-A fingerprint reads `CODE-PLACE-PLAN`. PLAN is the digest of what would be done and from
-which state: only it decides whether two plans are the same. CODE and PLACE are short
-digests of the build that read the plan and of the files that it was read from: where two
-plans differ, they tell whether the code did. No Django.
-
-How does a database stand, compared with this code?
+A fingerprint names a plan, so that exactly this plan is approved and carried out. It reads
+`CODE-PLACE-PLAN`. PLAN is the digest of what would be done, and from which state: it alone
+decides whether two plans are the same. CODE and PLACE are short digests of the build that
+made the plan and of the files that it was made from: where two plans differ, they show
+whether the code did.
 """
 
 from __future__ import annotations
@@ -25,8 +22,6 @@ from migration_route.planning.phases.types import Deferred, StepPhase
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
-    """Which plan is wanted."""
-
     database: str = "default"
     targets: tuple[str, ...] = ()  # "app", "app.name" or "app.zero"; none: everything
     mode: Mode = Mode.APPLY
@@ -35,34 +30,32 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """How much of what can be known of a plan's steps is to be told."""
+    """Which details of a plan's steps to include."""
 
-    after: int = 0  # of the steps behind so many
-    budget: float = 2.0  # seconds; at least one step is told
+    after: int = 0  # skip this many steps
+    budget: float = 2.0  # seconds; at least one step is included
 
 
-AT_FIRST = Details()
-"""What a reader is told who has not asked for more."""
+DEFAULT_DETAILS = Details()
+"""The details of a request that asks for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation of a step."""
-
     description: str
     opaque: bool  # its SQL cannot be known before it runs
-    sql: tuple[str, ...] | None = None  # None: not asked for, or not known
+    sql: tuple[str, ...] | None = None  # None: not requested, or not known
     forecasts: tuple[Forecast, ...] | None = None  # one for each statement of `sql`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """How long the same step took before: on some database, at some time."""
+    """The duration of the same step in an earlier run, on some database."""
 
     ms: int
     run: str
     database: str
-    at: str  # ISO 8601 in UTC: when that run was asked for
+    at: str  # ISO 8601 in UTC: when that run was requested
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,17 +66,16 @@ class Step:
     name: str
     direction: Direction
     digest: str  # SHA-256 of the migration's source
-    atomic: bool  # it asks for one transaction around it
-    reversible: bool  # every operation can be undone
-    rolls_back: bool  # the database undoes it as a whole when it fails
-    replaces: tuple[str, ...] = ()  # what a squashed migration stands for
+    atomic: bool  # it requests one transaction around it
+    reversible: bool  # every operation is reversible
+    rolls_back: bool  # on failure the database rolls back the whole step
+    replaces: tuple[str, ...] = ()  # the migrations that a squashed one replaces
     operations: tuple[Operation, ...] = ()
     phase: StepPhase = field(default_factory=StepPhase)
-    estimate: Estimate | None = None  # None: it is not on record, or was not asked for
+    estimate: Estimate | None = None  # None: not recorded, or not requested
 
     @property
     def label(self) -> str:
-        """Return "app.name"."""
         return f"{self.app}.{self.name}"
 
 
@@ -95,29 +87,29 @@ class Finding:
     severity: Severity
     message: str
     hint: str = ""
-    step: str | None = None  # "app.name"; None: the plan as a whole
-    operation: int | None = None  # its place in the step, from 0; None: the step as a whole
-    accepted: str = ""  # why the migration itself says that this is all right
+    step: str | None = None  # "app.name"; None: the whole plan
+    operation: int | None = None  # its position in the step, from 0; None: the whole step
+    accepted: str = ""  # the reason why the migration accepts it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The ordered steps that would bring a database to a wanted state."""
+    """The ordered steps that would bring a database to a requested state."""
 
     database: str
     vendor: str
     direction: Direction
     mode: Mode
-    targets: tuple[str, ...]  # as they were resolved: "app.name", "app.zero"
+    targets: tuple[str, ...]  # resolved: "app.name", "app.zero"
     transactional_ddl: bool
     steps: tuple[Step, ...]
     fingerprint: str
     build: str
     findings: tuple[Finding, ...] = field(default=())
-    phase: Phase | None = None  # the one that was asked for
-    deferred: tuple[Deferred, ...] = field(default=())  # what that phase leaves out
-    tables: tuple[TableSize, ...] = field(default=())  # those that its statements touch
-    details_next: int | None = None  # after how many steps to ask for more; None: no more
+    phase: Phase | None = None  # as requested
+    deferred: tuple[Deferred, ...] = field(default=())  # steps that this phase leaves out
+    tables: tuple[TableSize, ...] = field(default=())  # that its statements touch
+    details_next: int | None = None  # the `after` of the next request; None: there is none
 
     def with_details(
         self,
@@ -127,7 +119,7 @@ class Plan:
         tables: tuple[TableSize, ...] = (),
         details_next: int | None = None,
     ) -> Plan:
-        """Return the same plan, telling more; its fingerprint does not change."""
+        """Return the same plan with more details; its fingerprint does not change."""
         return replace(
             self,
             steps=self.steps if steps is None else steps,
@@ -155,9 +147,10 @@ def fingerprint_of(
     phase: Phase | None = None,
     left_out: Iterable[tuple[str, str, str]] = (),
 ) -> str:
-    """Return the fingerprint of a plan; `place` as `sources.place` names it.
+    """Return the fingerprint of a plan; `place` is the result of `sources.place`.
 
-    `left_out`: app, name and source digest of what a plan of one phase leaves out.
+    `left_out`: app, name and source digest of the steps that a plan of one phase leaves
+    out.
     """
     words = {
         "database": database,
@@ -175,26 +168,26 @@ def fingerprint_of(
 
 
 def require_well_formed(fingerprint: str) -> None:
-    """Raise `InvalidRequest` for text that cannot be the fingerprint of any plan; none at
-    all is left to the caller."""
+    """Raise `InvalidRequest` for text that cannot be a fingerprint; empty text is left to
+    the caller."""
     if fingerprint and _SHAPE.fullmatch(fingerprint) is None:
         raise InvalidRequest(
-            f"{fingerprint[:120]!r} is not a fingerprint: it has three parts, "
+            f"{fingerprint[:120]!r} is not a fingerprint. A fingerprint has three parts, "
             "CODE-PLACE-PLAN.",
-            hint="Copy the fingerprint of the plan as a whole.",
+            hint="Copy the whole fingerprint of the plan.",
         )
 
 
 def same_plan(left: str, right: str) -> bool:
-    """Tell whether two fingerprints name the same plan, whichever build read it."""
+    """Return whether two fingerprints name the same plan, whichever build made it."""
     return left.rpartition("-")[2] == right.rpartition("-")[2]
 
 
 def same_code(left: str, right: str) -> bool:
-    """Tell whether two fingerprints were read by the same build, or from the same files.
+    """Return whether two fingerprints come from the same build, or from the same files.
 
-    Every process answers for the files as they are now. So two that read the same ones
-    do not differ in code, even if they were edited before the second one started.
+    Every process reads the files as they are now. So two processes that read the same files
+    do not differ in code, even if the files were edited before the second one started.
     """
     one, other = (fingerprint.split("-") for fingerprint in (left, right))
     if len(one) != 3 or len(other) != 3:
@@ -204,19 +197,19 @@ def same_code(left: str, right: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseStatus:
-    """What is known of one database right now; `None` where it cannot be known."""
+    """The current status of one database; `None` means not known."""
 
     database: str
     vendor: str
     reachable: bool
     pending: tuple[str, ...] | None = None  # "app.name", in the order of their plan
-    required: tuple[str, ...] | None = None  # those of them that this code needs now
-    later: tuple[Deferred, ...] = ()  # the others: they come after the deploy
+    required: tuple[str, ...] | None = None  # the pending ones that this code needs now
+    later: tuple[Deferred, ...] = ()  # the other pending ones, which come after the deploy
     applied: int | None = None
-    ahead: tuple[str, ...] = ()  # recorded for apps of this code, but not in it
-    active_run: str | None = None  # the id of the run that owns it
-    active_state: str = ""  # and the state of that run
-    active_waits_for: str = ""  # the reason why it waits; "" where it does not
+    ahead: tuple[str, ...] = ()  # recorded for apps of this code, but missing from it
+    active_run: str | None = None  # the id of the run that owns the database
+    active_state: str = ""  # the state of that run
+    active_waits_for: str = ""  # why it waits; "" where it does not
     active_until: str = ""
     unresolved_run: str | None = None
     ledger_installed: bool = False

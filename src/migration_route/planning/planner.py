@@ -1,8 +1,6 @@
-"""What would happen? Reads, and never writes.
+"""Makes plans, and finds their targets in the migration graph. It reads, and never writes.
 
-Where does a request want to go, and is there such a place?
-
-The rules are those of `manage.py migrate APP [NAME]`, so is the order.
+The rules for targets, and their order, are those of `manage.py migrate APP [NAME]`.
 """
 
 from __future__ import annotations
@@ -23,12 +21,12 @@ from migration_route.core.errors import InvalidRequest, UnknownTarget
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
 from migration_route.planning.phases.split import (
-    NEVER,
+    NO_DEFERRALS,
     Deferrals,
-    divide,
-    phase_asked,
     phases_in,
-    refuse_impossible,
+    requested_phase,
+    require_valid_phase,
+    split_by_phase,
 )
 from migration_route.planning.phases.types import StepPhase
 from migration_route.planning.plan import Operation, Plan, PlanRequest, Step, fingerprint_of
@@ -39,14 +37,14 @@ Key = tuple[str, str | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """A target as it was asked for, found in the graph."""
+    """A requested target, found in the graph."""
 
     label: str  # "app", "app.name", "app.zero"
     arguments: tuple[str, ...]  # those of `manage.py migrate`
     keys: tuple[Key, ...]  # those of the migration executor; (app, None) is zero
 
 
-def everything(loader: MigrationLoader) -> Destination:
+def full_destination(loader: MigrationLoader) -> Destination:
     """Return the destination of a plain `manage.py migrate`."""
     return Destination(label="", arguments=(), keys=tuple(loader.graph.leaf_nodes()))
 
@@ -60,16 +58,18 @@ def find_destination(
         apps.get_app_config(app)
     except LookupError as error:
         raise UnknownTarget(
-            f"There is no app {app!r}.", hint=f"A target is {_FORMS}."
+            f"The project has no app {app!r}.", hint=f"Write a target as {_FORMS}."
         ) from error
     if dot and not name:
-        raise UnknownTarget(f"{text!r} names no migration.", hint=f"A target is {_FORMS}.")
+        raise UnknownTarget(
+            f"{text!r} does not name a migration.", hint=f"Write a target as {_FORMS}."
+        )
     if app not in loader.migrated_apps:
-        raise UnknownTarget(f"The app {app!r} does not have migrations.")
+        raise UnknownTarget(f"The app {app!r} has no migrations.")
     if app == OWN_APP and ledger_here and name:
         raise InvalidRequest(
-            "The ledger cannot migrate its own tables while it writes to them.",
-            hint="Use 'manage.py migrate migration_route …' while no run is active.",
+            "A run cannot migrate the ledger's own tables, because it writes to them.",
+            hint="Run 'manage.py migrate migration_route …' while no run is active.",
         )
     if not name:
         leaves = tuple(key for key in loader.graph.leaf_nodes() if key[0] == app)
@@ -88,12 +88,13 @@ def _migration(app: str, name: str, loader: MigrationLoader) -> tuple[str, str]:
             n for a, n in loader.disk_migrations if a == app and n.startswith(name)
         )
         raise UnknownTarget(
-            f"Migrations of {app!r} that begin with {name!r}: {', '.join(fitting)}."
+            f"Several migrations of {app!r} start with {name!r}: {', '.join(fitting)}.",
+            hint="Write more of the name.",
         ) from error
     except KeyError as error:
-        raise UnknownTarget(f"No migration of {app!r} begins with {name!r}.") from error
+        raise UnknownTarget(f"No migration of {app!r} starts with {name!r}.") from error
     key = (app, found.name)
-    # A partially applied squashed migration is not in the graph; Django goes to the
+    # A partially applied squashed migration is not in the graph; Django migrates to the
     # last one that it replaces (ticket 25945).
     if key not in loader.graph.nodes and key in loader.replacements:
         return tuple(loader.replacements[key].replaces[-1])  # type: ignore[return-value]
@@ -105,26 +106,26 @@ MigrationPlan = list[tuple[Migration, bool]]
 
 @graphs.without_translations()
 def make_plan(
-    request: PlanRequest, deferrals: Deferrals = NEVER
+    request: PlanRequest, deferrals: Deferrals = NO_DEFERRALS
 ) -> tuple[Plan, MigrationPlan]:
     """Return the plan, without SQL and findings, and Django's own list behind it.
 
-    Of a plan of one phase, both hold its steps alone; `deferrals` date what others have
-    left out before.
+    For a plan of one phase, both contain only its steps; `deferrals` are the earlier
+    deferrals of the steps it leaves out.
 
-    Raises `UnknownDatabase`, `UnknownTarget`, `InvalidRequest`, `Conflict`,
+    Raises `UnknownDatabase`, `UnknownTarget`, `InvalidRequest`, `ConflictingMigrations`,
     `InconsistentHistory`, `BrokenMigrations` and `DatabaseUnavailable`.
     """
-    refuse_impossible(request)
-    phase = phase_asked(request)
+    require_valid_phase(request)
+    phase = requested_phase(request)
     target = find_target(request.database)
     graph = graphs.read_graph(target.alias)
     if graph.problem is not None:
-        raise graph.problem.with_traceback(None)  # kept, and raised more than once
-    destinations, migrations = _way(request, graph)
+        raise graph.problem.with_traceback(None)  # cached, and raised more than once
+    destinations, migrations = _resolve(request, graph)
     direction = direction_of(migrations)
     phases = phases_in(graph, target.alias, migrations)
-    divided = divide(
+    divided = split_by_phase(
         tuple(
             replace(
                 describe(migration, backwards, target.alias),
@@ -159,7 +160,7 @@ def make_plan(
             direction=direction,
             mode=request.mode,
             steps=steps,
-            applied=countable(graph.recorded, target.alias),
+            applied=applied_for_fingerprint(graph.recorded, target.alias),
             build=sources.build(),
             place=sources.place(),
             phase=phase,
@@ -173,49 +174,49 @@ def _key(migration: Migration) -> tuple[str, str]:
     return migration.app_label, migration.name
 
 
-def _way(
+def _resolve(
     request: PlanRequest, graph: graphs.Graph
 ) -> tuple[list[Destination], MigrationPlan]:
-    """Find every target, and Django's plan to it from where the one before it ends: each
-    is a `migrate` of its own."""
+    """Return each target, and Django's plan to it from the end of the one before it: each
+    is a separate `migrate`."""
     alias, loader, recorded = request.database, graph.loader, graph.recorded
     if not request.targets:
-        destination = everything(loader)
+        destination = full_destination(loader)
         plan = graphs.migration_plan(loader, alias, destination.keys)
         return [destination], without_own_app(plan, alias)
     destinations: list[Destination] = []
-    way: MigrationPlan = []
+    steps: MigrationPlan = []
     for text in request.targets:
         if destinations:
             loader, recorded = graphs.simulate_applied(loader, alias, recorded, plan)
         found = find_destination(text, loader, ledger_here=holds_ledger(alias))
         plan = graphs.migration_plan(loader, alias, found.keys)
         destinations.append(found)
-        way += without_own_app(plan, alias)
-        direction_of(way)  # which refuses to turn around
-    return destinations, way
+        steps += without_own_app(plan, alias)
+        direction_of(steps)  # raises when a later target changes direction
+    return destinations, steps
 
 
 def holds_ledger(alias: str) -> bool:
-    """Tell whether the ledger's tables live in this database."""
+    """Return whether the ledger's tables are in this database."""
     return alias == route_settings().ledger_database
 
 
 def without_own_app(migrations: MigrationPlan, alias: str) -> MigrationPlan:
-    """Leave out the ledger's own tables where the ledger lives: it installs itself."""
+    """Exclude the ledger's own tables where the ledger is stored: it installs itself."""
     if not holds_ledger(alias):
         return migrations
     return [item for item in migrations if item[0].app_label != OWN_APP]
 
 
 def pending(graph: graphs.Graph, alias: str) -> tuple[str, ...]:
-    """Return what a plain `migrate` would apply, but for the ledger's own tables."""
+    """Return what a plain `migrate` would apply, except the ledger's own tables."""
     own = {OWN_APP} if holds_ledger(alias) else set()
     return tuple(f"{app}.{name}" for app, name in graph.pending if app not in own)
 
 
 def pending_phases(graph: graphs.Graph, alias: str) -> dict[str, StepPhase]:
-    """Return the phase of each step that is `pending`, in the order of their plan."""
+    """Return the phase of each step in `pending`, in the order of their plan."""
     own = {OWN_APP} if holds_ledger(alias) else set()
     return {
         f"{app}.{name}": graph.phases[app, name]
@@ -224,29 +225,31 @@ def pending_phases(graph: graphs.Graph, alias: str) -> dict[str, StepPhase]:
     }
 
 
-def countable(applied: graphs.Applied, alias: str) -> Iterable[tuple[str, str]]:
-    """Return the applied migrations that a plan starts from: not the ledger's own, which
-    may come between the reading of a plan and its run."""
+def applied_for_fingerprint(
+    applied: graphs.Applied, alias: str
+) -> Iterable[tuple[str, str]]:
+    """Return the applied migrations that a plan starts from, without the ledger's own,
+    which may be applied between the plan and its run."""
     if not holds_ledger(alias):
         return applied
     return (key for key in applied if key[0] != OWN_APP)
 
 
 def direction_of(migrations: MigrationPlan) -> Direction:
-    """Return which way a plan goes. Raises `InvalidRequest` when it goes both ways."""
-    ways = {backwards for _, backwards in migrations}
-    if len(ways) > 1:
+    """Return the direction of a plan. Raises `InvalidRequest` for both at once."""
+    directions = {backwards for _, backwards in migrations}
+    if len(directions) > 1:
         raise InvalidRequest(
-            "These targets go forwards and backwards at once.",
-            hint="Ask for a plan of one direction, then for the other.",
+            "These targets need steps both forwards and backwards.",
+            hint="Request a plan in one direction, then one in the other.",
         )
-    if not ways:
+    if not directions:
         return Direction.NONE
-    return Direction.BACKWARDS if ways.pop() else Direction.FORWARDS
+    return Direction.BACKWARDS if directions.pop() else Direction.FORWARDS
 
 
 def describe(migration: Migration, backwards: bool, alias: str) -> Step:  # noqa: FBT001 - Django's pair
-    """Describe one migration of Django's plan as a step."""
+    """Return the step for one migration of Django's plan."""
     return Step(
         app=migration.app_label,
         name=migration.name,
@@ -267,7 +270,7 @@ def describe(migration: Migration, backwards: bool, alias: str) -> Step:  # noqa
 
 
 def describe_operation(operation: MigrationOperation) -> str:
-    """Describe an operation as Django does, and name the function that runs Python."""
+    """Return Django's description, with the name of the function that RunPython runs."""
     text = str(operation.describe())
     if isinstance(operation, RunPython) and (
         name := getattr(operation.code, "__name__", "")
@@ -277,10 +280,10 @@ def describe_operation(operation: MigrationOperation) -> str:
 
 
 def rolls_back(migration: Migration, alias: str) -> bool:
-    """Tell whether the database undoes the whole step when it fails.
+    """Return whether the database rolls back the whole step when it fails.
 
-    Otherwise Django still puts each data operation into a transaction of its own
-    (`Migration.apply`), which is the whole step when it is the only one.
+    Without transactional DDL, Django still runs each data operation in its own transaction
+    (`Migration.apply`), which is the whole step when it is the only operation.
     """
     if is_in_one_transaction(alias, atomic=True):
         return bool(migration.atomic)

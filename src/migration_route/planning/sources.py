@@ -1,8 +1,8 @@
-"""Which code is this: in memory, and on disk?
+"""Identifies the code of this process: in memory, and on disk.
 
-A long-lived process keeps the modules that it has imported while the files change under
-it. Here every migration's file is digested, so that a plan names what is on disk, and a
-process knows when its own memory is behind.
+A long-running process keeps the modules that it has imported while the files change. So
+every migration file is digested: a plan names what is on disk, and a process detects when
+its own memory is outdated.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from migration_route.core.canonical_json import digest
 
 @dataclass(slots=True)
 class _Memory:
-    """What the files said when this process first looked at them."""
+    """The state of the files when this process first read them."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     digests: dict[str, str] = field(default_factory=dict)  # by module
@@ -39,7 +39,7 @@ _memory = _Memory()
 
 
 def packages() -> Iterator[tuple[str, Path]]:
-    """Go through the app labels that have migrations, with the folder of each."""
+    """Yield the app labels with migrations, each with its folder."""
     for app in apps.get_app_configs():
         module_name, _ = MigrationLoader.migrations_module(app.label)
         if module_name is None:
@@ -49,12 +49,12 @@ def packages() -> Iterator[tuple[str, Path]]:
 
 
 def _folders(module_name: str) -> tuple[Path, ...]:
-    """Return where a package lies; one that is not there yet is looked for each time."""
+    """Return the folders of a package; a missing package is searched for on each call."""
     known = _memory.folders.get(module_name)
     if known is None:
         spec = _spec(module_name)
-        places = spec.submodule_search_locations if spec else None
-        known = tuple(Path(place) for place in places or ())
+        locations = spec.submodule_search_locations if spec else None
+        known = tuple(map(Path, locations or ()))
         if known:
             _memory.folders[module_name] = known
     return known
@@ -70,7 +70,8 @@ def _spec(module_name: str) -> ModuleSpec | None:
 
 
 def layout() -> tuple[tuple[str, int], ...]:
-    """Return the state of the folders: it changes when a file comes, goes or is renamed."""
+    """Return the state of the folders, which changes when a file is added, removed or
+    renamed."""
     return tuple(
         (str(folder), folder.stat().st_mtime_ns)
         for _, folder in packages()
@@ -95,7 +96,8 @@ def file_digest(path: Path) -> str:
 def source_digest(module_name: str) -> str:
     """Return the digest of a migration module as it is on disk.
 
-    A module without a source file (compiled, or made at run time) is named by its name.
+    A module without a source file (compiled, or created at run time) is identified by its
+    name.
     """
     path = _source(module_name)
     if path is None:
@@ -129,8 +131,9 @@ def on_disk() -> str:
     return digest({name: file_digest(path) for name, path in _files().items()})
 
 
-def remember() -> None:
-    """Note what the files say now: call it before their modules are imported."""
+def remember_digests() -> None:
+    """Record the current digests of the files; call it before their modules are
+    imported."""
     for module_name, path in _files().items():
         if module_name not in _memory.digests:
             found = file_digest(path)
@@ -139,7 +142,7 @@ def remember() -> None:
 
 
 def is_server() -> bool:
-    """Tell whether this process serves requests, rather than carry out one command."""
+    """Return whether this process serves requests, instead of running one command."""
     program = Path(sys.argv[0])
     if program.name == "__main__.py":  # python -m django, python -m gunicorn
         return program.parent.name != "django"
@@ -147,7 +150,7 @@ def is_server() -> bool:
 
 
 def is_stale(module_name: str) -> bool:
-    """Tell whether this process holds another version of a migration than the disk."""
+    """Return whether a migration in memory differs from the one on disk."""
     path = _source(module_name)
     if path is None:
         return False
@@ -157,11 +160,11 @@ def is_stale(module_name: str) -> bool:
 
 
 def forget_old_bytecode(app: str, name: str) -> None:
-    """Remove a compiled file that is not of its source.
+    """Remove a compiled file that does not match its source.
 
-    Python takes one whose source has the same second and size for good (language
-    reference, 5.4.7), as after a quick repair or in an image with normalised times.
-    Raises `OSError` when it cannot be removed.
+    Python accepts bytecode whose source has the same modification second and size (language
+    reference, 5.4.7), as after a quick edit or in an image with normalized times. Raises
+    `OSError` when it cannot be removed.
     """
     package, _ = MigrationLoader.migrations_module(app)
     for folder in _folders(package or ""):
@@ -175,21 +178,21 @@ def forget_old_bytecode(app: str, name: str) -> None:
 
 @lru_cache(maxsize=1)
 def build() -> str:
-    """Return which code is answering: the setting, or the digest of the migrations as
-    they were when this process first looked."""
+    """Return the build of the running code: the setting, or else the digest of the
+    migrations when this process first read them."""
     configured = route_settings().build
     if configured:
         return configured
-    remember()
+    remember_digests()
     with _memory.lock:
         return digest(_memory.digests)[:16]
 
 
 def is_other_build(asked: str) -> bool:
-    """Tell whether what was asked of one build is about to be done by another.
+    """Return whether a request for one build would be carried out by another.
 
-    Only the setting BUILD names the whole code. Where there is none, the fingerprint of a
-    plan covers what can be compared: the migrations of that plan.
+    Only the setting BUILD identifies the whole code. Without it, the fingerprint of a plan
+    covers what can be compared: the migrations of that plan.
     """
     configured = route_settings().build
     return bool(configured) and asked != configured
@@ -197,11 +200,11 @@ def is_other_build(asked: str) -> bool:
 
 @lru_cache(maxsize=1)
 def place() -> str:
-    """Return which files this process answers for: the setting BUILD, or else the folders
-    of the apps on this machine, as its file system knew them when it was first asked.
+    """Return the files that this process runs: the setting BUILD, or else the folders of
+    the apps on this machine, as they were on the first call.
 
-    A folder keeps its number (stat(2), `st_ino`) while files in it are edited, and another
-    release, checkout or image has another one, even under the same name.
+    A folder keeps its inode number (stat(2), `st_ino`) while files in it are edited;
+    another release, checkout or image has a different one, even under the same name.
     """
     configured = route_settings().build
     if configured:

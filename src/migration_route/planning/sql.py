@@ -1,13 +1,9 @@
-"""Which SQL would each operation send?
+"""Collects the SQL of each operation, and the forecasts of its statements.
 
-Collected with Django's schema editor, on a connection of the route's own, without
-executing anything. An operation that cannot be written as SQL stays opaque.
-
-What would each statement of a plan do to the tables that are there?
-
-Told by the vendor from the text of the statement and from the catalog as it is.
-
-Which states of the project stand around each operation of a migration?
+Django's schema editor collects the SQL on a private connection, without executing anything.
+An operation that cannot be written as SQL stays opaque. The vendor computes forecasts from
+the text of each statement and from the catalog as it is. The module also provides the
+project states around each operation of a migration.
 """
 
 from __future__ import annotations
@@ -39,21 +35,21 @@ from migration_route.vendors.base import Forecaster
 logger = logging.getLogger("migration_route.planning")
 
 BUDGET = 2.0
-"""Seconds that a door spends on forecasts; steps beyond it keep `forecasts=None`."""
+"""Seconds that an interface spends on forecasts; later steps keep `forecasts=None`."""
 
 
 def with_forecasts(
     steps: tuple[Step, ...], alias: str, *, mode: Mode, budget: float
 ) -> tuple[tuple[Step, ...], tuple[TableSize, ...]]:
-    """Return the steps with forecasts for as many as the budget (seconds) allows, in
+    """Return the steps, with forecasts for as many as the budget (seconds) allows, in
     order, and the sizes of the tables that they touch.
 
-    A plan that sends no statements, because it only records them, has none.
+    A plan that only records its steps sends no statements, and gets no forecasts.
     """
     if mode is Mode.FAKE or not any(step.operations for step in steps):
         return steps, ()
     deadline = time.monotonic() + budget
-    told: list[Step] = []
+    done: list[Step] = []
     sizes: tuple[TableSize, ...] = ()
     try:
         with using_private_connection(alias) as connection:
@@ -61,12 +57,12 @@ def with_forecasts(
             for step in steps:
                 if time.monotonic() > deadline:
                     break
-                told.append(with_forecast(step, forecaster))
-            sizes = forecaster.sizes(tables_of(told))
+                done.append(with_forecast(step, forecaster))
+            sizes = forecaster.sizes(tables_of(done))
     except DatabaseError:
-        # The plan is true without it; what was told so far is as well.
+        # The plan is valid without forecasts, and with those collected so far.
         logger.warning("No forecast for %s", alias, exc_info=True)
-    return (*told, *steps[len(told) :]), sizes
+    return (*done, *steps[len(done) :]), sizes
 
 
 def tables_of(steps: list[Step]) -> frozenset[str]:
@@ -101,14 +97,14 @@ def _with_forecasts(operation: Operation, forecaster: Forecaster) -> Operation:
 
 
 Move = tuple[MigrationOperation, str, ProjectState, ProjectState, bool]
-"""An operation, its app, the states from which and to which it goes, and whether it
+"""An operation, its app, the states before and after it in its direction, and whether it
 goes backwards."""
 
 
 def state_before(
     graph: graphs.Graph, migrations: list[tuple[Migration, bool]]
 ) -> ProjectState:
-    """Return the project's state before the first of the migrations."""
+    """Return the project state before the first of the migrations."""
     loader = graph.loader
     if not migrations:
         return loader.project_state()
@@ -131,8 +127,8 @@ def plan_moves(
     after: int = 0,
     renders: bool = False,
 ) -> Iterator[tuple[Migration, Iterable[Move]]]:
-    """Go through the migrations of a plan in their order, from the one behind so many,
-    each with its operations and the states around them: see `forward_moves`."""
+    """Yield the migrations of a plan in their order, without the first `after` ones, each
+    with its operations and the states around them: see `forward_moves`."""
     state = state_before(graph, migrations)
     for position, (migration, backwards) in enumerate(migrations):
         if position < after:
@@ -144,7 +140,9 @@ def plan_moves(
         else:
             moves = forward_moves(migration, state, renders=renders)
             yield migration, moves
-            deque(moves, maxlen=0)  # what the caller has not read advances the state, too
+            deque(
+                moves, maxlen=0
+            )  # moves that the caller has not read advance the state, too
 
 
 def moves_of(
@@ -152,15 +150,15 @@ def moves_of(
     migration: Migration,
     backwards: bool,  # noqa: FBT001 - Django's pair
 ) -> list[Move]:
-    """Return the operations of one migration in the order of their execution, between
-    the states that Django's executor gives them: with all else that is applied."""
+    """Return the operations of one migration in the order of their execution, with the
+    states that Django's executor passes to them: all other applied migrations included."""
     loader = graph.loader
     state = ProjectState(real_apps=loader.unmigrated_apps)
     for key in _in_order(graph):
         other = loader.graph.nodes[key]
         if other == migration:  # Django compares them by app and name
             if backwards:
-                break  # what came after it is gone already
+                break  # later migrations are already reversed
         elif key in loader.applied_migrations:
             other.mutate_state(state, preserve=False)
     moves = list(_between(migration, _states(migration, state)))
@@ -168,7 +166,7 @@ def moves_of(
 
 
 def _in_order(graph: graphs.Graph) -> Iterable[tuple[str, str]]:
-    """Go through the whole graph, each node behind those that it depends on."""
+    """Yield the whole graph, each node after those that it depends on."""
     seen: set[tuple[str, str]] = set()
     for leaf in graph.loader.graph.leaf_nodes():
         for key in graph.loader.graph.forwards_plan(leaf):
@@ -180,12 +178,12 @@ def _in_order(graph: graphs.Graph) -> Iterable[tuple[str, str]]:
 def forward_moves(
     migration: Migration, state: ProjectState, *, renders: bool = False
 ) -> Iterator[Move]:
-    """Go through the operations with the states around each; advances `state`.
+    """Yield the operations with the states around each; advances `state`.
 
-    The state behind an operation is `state` itself: read each move before the next one is
+    The state after an operation is `state` itself: use each move before the next one is
     taken. With `renders` the models are rendered once and reloaded as they change, as
-    `Migration.apply` does it; a state that is rendered for each operation costs the number
-    of models times that of operations.
+    `Migration.apply` does. Rendering a state for each operation would cost the number of
+    models times the number of operations.
     """
     if renders:
         _render(migration, state)
@@ -198,7 +196,7 @@ def forward_moves(
 def backward_moves(
     migration: Migration, state: ProjectState, *, renders: bool = False
 ) -> list[Move]:
-    """Return each operation as it is undone, the last one first; advances `state`."""
+    """Return each operation as it is reversed, the last one first; advances `state`."""
     if renders:
         _render(migration, state)
     moves = _between(migration, _states(migration, state))
@@ -206,8 +204,8 @@ def backward_moves(
 
 
 def _states(migration: Migration, state: ProjectState) -> list[ProjectState]:
-    """Return the state before each operation and the one behind the last, each a copy;
-    advances `state`."""
+    """Return copies of the state before each operation and after the last one; advances
+    `state`."""
     found = [state.clone()]
     for operation in migration.operations:
         _advance(operation, migration.app_label, state, found[-1])
@@ -228,33 +226,33 @@ def _undone(move: Move) -> Move:
 
 
 def _render(migration: Migration, state: ProjectState) -> None:
-    """Render the models of a state where an operation makes its SQL from them."""
+    """Render the models of a state where an operation generates its SQL from them."""
     if all(isinstance(each, RunSQL | RunPython) for each in migration.operations):
         return
     try:
-        state.apps  # noqa: B018 - a cached property, which clones take along
-    except Exception:  # a model of the project that cannot be rendered: told by its SQL
-        logger.info("The models before %s cannot be rendered", migration, exc_info=True)
+        state.apps  # noqa: B018 - a cached property, which clones inherit
+    except Exception:  # a model of the project that cannot be rendered
+        logger.info("Cannot render the models before %s", migration, exc_info=True)
 
 
 def _advance(
     operation: MigrationOperation, app: str, state: ProjectState, before: ProjectState
 ) -> None:
-    """Let an operation change the state; without rendered models where they prevent it."""
+    """Apply an operation to the state; without rendered models where they prevent it."""
     try:
         operation.state_forwards(app, state)
     except Exception:
         if "apps" not in state.__dict__:
             raise
-        logger.info("The models behind %s cannot be rendered", operation, exc_info=True)
+        logger.info("Cannot render the models after %s", operation, exc_info=True)
         del state.apps
         state.models = before.clone().models
         state._relations = None  # type: ignore[attr-defined] # those of the models before
         operation.state_forwards(app, state)
 
 
-AT_THE_END = "At the end of this migration"
-"""What is said of the statements that the schema editor keeps for the end."""
+DEFERRED_SQL_DESCRIPTION = "At the end of this migration"
+"""The description of the statements that the schema editor defers to the end."""
 
 
 def with_sql(
@@ -263,27 +261,27 @@ def with_sql(
     alias: str,
     details: Details,
 ) -> tuple[tuple[Step, ...], int | None]:
-    """Return the steps with the SQL of as many as the details allow; and after how many
-    to go on, None when there are no more."""
+    """Return the steps, with the SQL of as many as the details allow; and the `after` of
+    the next request, None when all steps have their SQL."""
     after, deadline = details.after, time.monotonic() + details.budget
     graph = graphs.read_graph_of(alias, [migration for migration, _ in migrations])
-    told = list(steps[:after])
+    done = list(steps[:after])
     with using_private_connection(alias):
         moves_of_steps = plan_moves(graph, migrations, after=after, renders=True)
         for step, (_, moves) in zip(steps[after:], moves_of_steps, strict=True):
-            if len(told) > after and time.monotonic() > deadline:
-                return (*told, *steps[len(told) :]), len(told)
-            told.append(collected(step, moves, alias))
-    return tuple(told), None
+            if len(done) > after and time.monotonic() > deadline:
+                return (*done, *steps[len(done) :]), len(done)
+            done.append(with_collected_sql(step, moves, alias))
+    return tuple(done), None
 
 
-def collected(step: Step, moves: Iterable[Move], alias: str) -> Step:
+def with_collected_sql(step: Step, moves: Iterable[Move], alias: str) -> Step:
     """Return the step with the SQL of its operations, in the order of execution.
 
-    Whatever it has to ask the catalog goes over `connections[alias]`.
+    Catalog queries of the operations run on `connections[alias]`.
     """
     editor = connections[alias].schema_editor(collect_sql=True, atomic=False)
-    editor.deferred_sql = []  # what entering the editor does, without its transaction
+    editor.deferred_sql = []  # as entering the editor does, without its transaction
     operations = []
     for operation, app, before, after, backwards in moves:
         start = len(editor.collected_sql)
@@ -296,8 +294,8 @@ def collected(step: Step, moves: Iterable[Move], alias: str) -> Step:
                     run(app, editor, before, after)
                 sql = tuple(map(str, editor.collected_sql[start:]))
             except Exception:
-                # Some operations ask the catalog about what an earlier step would have
-                # made. A plan without this SQL is still true.
+                # Some operations query the catalog for what an earlier step would have
+                # created. A plan without this SQL is still valid.
                 logger.info("No SQL for %s of %s", operation, step.label, exc_info=True)
                 sql = None
         operations.append(
@@ -305,7 +303,9 @@ def collected(step: Step, moves: Iterable[Move], alias: str) -> Step:
         )
     if editor.deferred_sql:
         sql = _deferred(editor, step.label)
-        operations.append(Operation(description=AT_THE_END, opaque=False, sql=sql))
+        operations.append(
+            Operation(description=DEFERRED_SQL_DESCRIPTION, opaque=False, sql=sql)
+        )
     return replace(step, operations=tuple(operations))
 
 
@@ -313,7 +313,7 @@ def collected(step: Step, moves: Iterable[Move], alias: str) -> Step:
 def _without_parameters(
     editor: BaseDatabaseSchemaEditor, operation: MigrationOperation
 ) -> Iterator[None]:
-    """Let the editor collect the statements of raw SQL with their placeholders: parameters
+    """Make the editor collect the statements of raw SQL with their placeholders: parameters
     are data, and data is not shown."""
     if not _runs_raw_sql(operation):
         yield
@@ -327,7 +327,7 @@ def _without_parameters(
     try:
         yield
     finally:
-        del editor.execute  # the method of the class again
+        del editor.execute  # restores the method of the class
 
 
 def _runs_raw_sql(operation: MigrationOperation) -> bool:
@@ -336,9 +336,9 @@ def _runs_raw_sql(operation: MigrationOperation) -> bool:
 
 
 def _deferred(editor: BaseDatabaseSchemaEditor, label: str) -> tuple[str, ...] | None:
-    """Return what the editor would send at the end of a step, as it writes that itself
-    (`BaseDatabaseSchemaEditor.__exit__`): an editor of another package may defer what is
-    no text, such as several statements in one."""
+    """Return the deferred statements of a step, written by the editor itself
+    (`BaseDatabaseSchemaEditor.__exit__`): the editor of another package may defer objects
+    other than text, such as several statements in one."""
     start = len(editor.collected_sql)
     try:
         for statement in editor.deferred_sql:

@@ -1,4 +1,5 @@
-"""Whose approval does this plan need, and is that there? Pure functions; no Django here."""
+"""Decides which approvals a plan needs, and whether they are present. Pure functions
+without Django."""
 
 from __future__ import annotations
 
@@ -16,24 +17,25 @@ from migration_route.core.enums import (
 from migration_route.core.values import (
     APPROVE,
     ActorRef,
-    ApprovalGiven,
     ApprovalPolicy,
     ApprovalRequirement,
+    RecordedDecision,
     Rule,
     When,
     family_of,
 )
 from migration_route.planning.plan import Finding, Plan
 
-PEOPLE = frozenset({ActorKind.PERSON, ActorKind.COMMAND})
-"""Who may approve: whoever has a shell and the settings is the person of that shell."""
+APPROVER_KINDS = frozenset({ActorKind.PERSON, ActorKind.COMMAND})
+"""The kinds of actors that may approve: a shell with access to the settings counts as its
+user."""
 
 _COUNTING = frozenset({Severity.WARNING.value, Severity.BLOCKING.value})
 _MOST_NAMED = 5
 
 
 def verbs_of(*, direction: Direction, mode: Mode) -> frozenset[Scope]:
-    """Return what a plan does, in the words of a rule: a faked way back does two things."""
+    """Return what a plan does, as rules name it: a faked reversal is both verbs."""
     found = set()
     if direction is Direction.BACKWARDS:
         found.add(Scope.REVERSE)
@@ -43,7 +45,7 @@ def verbs_of(*, direction: Direction, mode: Mode) -> frozenset[Scope]:
 
 
 def reads_findings(policy: ApprovalPolicy | None, plan: Plan, actor: ActorKind) -> bool:
-    """Tell whether the findings of a plan matter to what would be demanded."""
+    """Return whether the approval requirement depends on the findings of a plan."""
     rules = policy.rules if policy and plan.steps else ()
     first = next((rule for rule in rules if _is_about(rule, plan, actor)), Rule())
     return first.findings is not None or first.when is When.FINDINGS
@@ -52,10 +54,11 @@ def reads_findings(policy: ApprovalPolicy | None, plan: Plan, actor: ActorKind) 
 def requirement_for(
     plan: Plan, policy: ApprovalPolicy | None, actor: ActorKind, *, all_told: bool
 ) -> ApprovalRequirement | None:
-    """Return what a policy demands before this kind of actor may carry out a plan.
+    """Return what a policy requires before this kind of actor may carry out a plan, or
+    None.
 
-    `all_told`: the plan has all of its findings. Where they matter and are not all told,
-    and where no rule fits, the strictest demand is made. None: nothing is demanded.
+    `all_told`: the plan has all of its findings. The strictest requirement applies where
+    the findings matter but are incomplete, and where no rule matches.
     """
     if policy is None or not plan.steps:
         return None
@@ -65,18 +68,20 @@ def requirement_for(
         if rule.when is When.NEVER:
             return None
         if rule.when is When.ALWAYS and rule.findings is None:
-            return _demand(rule, f"{rule.name} asks for it always")
+            return _demand(rule, f"{rule.name} always requires it")
         if found := [one for one in plan.findings if _counts(one, rule)]:
-            return _demand(rule, f"{rule.name} asks for it: {_named(found)}")
+            return _demand(rule, f"{rule.name} requires it for {_named(found)}")
         if not all_told:
-            return strictest(policy, "its findings could not all be read in time")
+            return strictest_requirement(
+                policy, "its findings could not all be read in time"
+            )
         if rule.when is When.FINDINGS:
             return None
-    return strictest(policy, "no rule of APPROVALS is about it")
+    return strictest_requirement(policy, "no rule of APPROVALS matches it")
 
 
-def strictest(policy: ApprovalPolicy, why: str) -> ApprovalRequirement:
-    """Return what is demanded where no rule says what: as much as any rule ever does."""
+def strictest_requirement(policy: ApprovalPolicy, why: str) -> ApprovalRequirement:
+    """Return the strictest combination of all rules, for plans that no rule decides."""
     asking = [rule for rule in policy.rules if rule.when is not When.NEVER]
     usual = Rule()
     return ApprovalRequirement(
@@ -89,10 +94,11 @@ def strictest(policy: ApprovalPolicy, why: str) -> ApprovalRequirement:
     )
 
 
-def stricter(
+def combine_requirements(
     left: ApprovalRequirement | None, right: ApprovalRequirement | None
 ) -> ApprovalRequirement | None:
-    """Return a demand that is as strict as both: nothing is ever made easier later."""
+    """Return a requirement that is as strict as both: a requirement is never relaxed
+    later."""
     if left is None or right is None:
         return left or right
     more = right if right.required > left.required else left
@@ -108,47 +114,47 @@ def stricter(
 
 
 def valid_approvals(
-    demand: ApprovalRequirement, given: Iterable[ApprovalGiven], *, requester: ActorRef
-) -> tuple[ApprovalGiven, ...]:
-    """Return the approvals that count for a demand: each person once."""
-    found: list[ApprovalGiven] = []
+    demand: ApprovalRequirement, given: Iterable[RecordedDecision], *, requester: ActorRef
+) -> tuple[RecordedDecision, ...]:
+    """Return the approvals that count towards a requirement: one per user."""
+    found: list[RecordedDecision] = []
     for one in given:
         if (
             one.decision is ApprovalDecision.APPROVE
-            and one.by.kind in PEOPLE
-            and (demand.self_approval or not is_same(one.by, requester))
-            and has_all(one.by.kind, one.permissions, demand)
-            and not any(is_same(one.by, other.by) for other in found)
+            and one.by.kind in APPROVER_KINDS
+            and (demand.self_approval or not is_same_actor(one.by, requester))
+            and has_permissions(one.by.kind, one.permissions, demand)
+            and not any(is_same_actor(one.by, other.by) for other in found)
         ):
             found.append(one)
     return tuple(found)
 
 
 def is_satisfied(
-    demand: ApprovalRequirement, given: Iterable[ApprovalGiven], *, requester: ActorRef
+    demand: ApprovalRequirement, given: Iterable[RecordedDecision], *, requester: ActorRef
 ) -> bool:
-    """Tell whether as many people as are demanded have agreed."""
+    """Return whether as many users as required have approved."""
     return len(valid_approvals(demand, given, requester=requester)) >= demand.required
 
 
-def has_all(
+def has_permissions(
     kind: ActorKind, permissions: frozenset[str], demand: ApprovalRequirement
 ) -> bool:
-    """Tell whether somebody has every permission that is demanded; a shell has."""
+    """Return whether an actor has every required permission; a shell has."""
     return kind is ActorKind.COMMAND or permissions >= set(demand.permissions)
 
 
-def is_same(left: ActorRef, right: ActorRef) -> bool:
-    """Tell whether two are one person, as far as the route can tell.
+def is_same_actor(left: ActorRef, right: ActorRef) -> bool:
+    """Return whether two actors are the same user, as far as can be determined.
 
-    Users are compared by their primary keys, shells by the accounts of their processes.
-    Across the two, names are all there is: the user `ada` and the account `ada` count as
-    one. What `ada` does as another account of the host cannot be seen.
+    Users are compared by primary key, shells by the account of their process. Between the
+    two kinds only names can be compared: the user `ada` and the account `ada` count as one.
+    What `ada` does under another account of the host cannot be detected.
     """
     if left.kind is right.kind:
         return left.key == right.key
     kinds = {left.kind, right.kind}
-    return kinds == PEOPLE and _account(left.name) == _account(right.name)
+    return kinds == APPROVER_KINDS and _account(left.name) == _account(right.name)
 
 
 def _account(name: str) -> str:
@@ -156,10 +162,10 @@ def _account(name: str) -> str:
 
 
 def _is_about(rule: Rule, plan: Plan, actor: ActorKind) -> bool:
-    """Tell whether a rule is about a plan, its findings left aside.
+    """Return whether a rule matches a plan, apart from its findings.
 
-    Of a plan that does two things, it is enough for a rule that always asks to name one
-    of them; one that may let the plan pass has to name both.
+    For a plan with two verbs, a rule that always asks needs to name only one of them; a
+    rule that may let the plan pass must name both.
     """
     if rule.databases is not None and plan.database not in rule.databases:
         return False

@@ -1,4 +1,4 @@
-"""May this plan run now? A pure function; no Django here."""
+"""Decides whether a plan may run now. A pure function without Django."""
 
 from __future__ import annotations
 
@@ -18,33 +18,35 @@ from migration_route.core.errors import (
 )
 from migration_route.core.values import (
     ActorRef,
-    ApprovalGiven,
     ApprovalPolicy,
     ApprovalRequirement,
+    RecordedDecision,
 )
 from migration_route.planning.plan import Finding, Plan, same_code, same_plan
-from migration_route.policy.approvals import is_satisfied, requirement_for, stricter
+from migration_route.policy.approvals import (
+    combine_requirements,
+    is_satisfied,
+    requirement_for,
+)
 
-_NOBODY = ActorRef(kind=ActorKind.ANONYMOUS, name="")
+_ANONYMOUS = ActorRef(kind=ActorKind.ANONYMOUS, name="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known besides the plan itself."""
+    """The facts that a decision needs besides the plan."""
 
-    fingerprint: str  # the one that was read
-    expected_build: str  # the one that the caller counts on; "" for any
-    builds: frozenset[str]  # those that answer here: in memory, and on disk
-    unresolved: str | None  # the run that left this database in between
-    rebuild_invalid_indexes: bool = False  # what the plan makes anew may be dropped first
-    permitted_by: str | None = None  # whose permit stands for an approval, if one came
-    requester: ActorRef = _NOBODY
-    approvals: ApprovalPolicy | None = None  # the policy as it is now; None: there is none
+    fingerprint: str  # of the reviewed plan
+    expected_build: str  # by the caller; "" for any
+    builds: frozenset[str]  # of this process: in memory, and on disk
+    unresolved: str | None  # the run that left this database partially migrated
+    rebuild_invalid_indexes: bool = False  # it may drop them first
+    permitted_by: str | None = None  # the issuer of a permit, which replaces approvals
+    requester: ActorRef = _ANONYMOUS
+    approvals: ApprovalPolicy | None = None  # the current policy, if any
     all_told: bool = False  # the plan has all of its findings
-    demanded: ApprovalRequirement | None = (
-        None  # what was demanded when the run was asked for
-    )
-    given: tuple[ApprovalGiven, ...] = ()  # what people have said of that run
+    demanded: ApprovalRequirement | None = None  # when the run was requested
+    given: tuple[RecordedDecision, ...] = ()  # the decisions of users about that run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,22 +58,22 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeedsApproval:
-    """Other people have to agree before the plan may run."""
+    """The plan needs the approval of other users before it may run."""
 
     plan: Plan
     demand: ApprovalRequirement
 
     def approved(
-        self, given: Iterable[ApprovalGiven], *, requester: ActorRef
+        self, given: Iterable[RecordedDecision], *, requester: ActorRef
     ) -> Allowed | NeedsApproval:
-        """Return what becomes of this when so many have agreed."""
+        """Return the decision with these approvals."""
         met = is_satisfied(self.demand, given, requester=requester)
         return Allowed(plan=self.plan) if met else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denied:
-    """The plan does not run, and why."""
+    """The plan may not run, with the reason."""
 
     error: RouteError
 
@@ -80,7 +82,7 @@ Decision = Allowed | NeedsApproval | Denied
 
 
 def scopes_for(*, direction: Direction, mode: Mode) -> tuple[Scope, ...]:
-    """Return the rights that a run of this kind needs."""
+    """Return the scopes that a run of this kind needs."""
     scopes = [Scope.APPLY]
     if direction is Direction.BACKWARDS:
         scopes.append(Scope.REVERSE)
@@ -90,7 +92,7 @@ def scopes_for(*, direction: Direction, mode: Mode) -> tuple[Scope, ...]:
 
 
 def decide(plan: Plan, evidence: Evidence) -> Decision:
-    """Decide whether a plan may run now, for an actor who has the right to ask."""
+    """Decide whether a plan may run now, for an actor with the right to request it."""
     if not evidence.fingerprint:
         return Denied(error=FingerprintRequired())
     if stale := _stale(plan, evidence):
@@ -101,11 +103,15 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
         return Denied(
             error=NeedsResolution(
                 f"Run {evidence.unresolved} stopped midway and left the database "
-                f"{plan.database!r} in between.",
+                f"{plan.database!r} partially migrated.",
                 run=evidence.unresolved,
             )
         )
-    if blocked := _no_way_back(plan) or _out_of_phase(plan) or _in_the_way(plan, evidence):
+    if (
+        blocked := _irreversible(plan)
+        or _out_of_phase(plan)
+        or _bound_to_fail(plan, evidence)
+    ):
         return Denied(error=blocked)
     if missing := _missing(plan, evidence):
         return NeedsApproval(plan=plan, demand=missing)
@@ -113,10 +119,11 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
 
 
 def _missing(plan: Plan, evidence: Evidence) -> ApprovalRequirement | None:
-    """Return what is demanded, unless that is there: never less than at the request."""
+    """Return the requirement that is not met, never less than at the request; None where it
+    is met."""
     kind = evidence.requester.kind
     now = requirement_for(plan, evidence.approvals, kind, all_told=evidence.all_told)
-    demand = stricter(now, evidence.demanded)
+    demand = combine_requirements(now, evidence.demanded)
     if demand is None or evidence.permitted_by:
         return None
     met = is_satisfied(demand, evidence.given, requester=evidence.requester)
@@ -125,7 +132,7 @@ def _missing(plan: Plan, evidence: Evidence) -> ApprovalRequirement | None:
 
 def _unreadable(policy: ApprovalPolicy) -> RouteError:
     return Misconfigured(
-        "The setting APPROVALS cannot be read: nothing is applied rather than past it. "
+        "The setting APPROVALS is invalid, so no migration is applied. "
         + " ".join(policy.problems)
     )
 
@@ -143,15 +150,15 @@ def _stale(plan: Plan, evidence: Evidence) -> RouteError | None:
     return StaleCode(**facts)
 
 
-def _no_way_back(plan: Plan) -> RouteError | None:
+def _irreversible(plan: Plan) -> RouteError | None:
     if plan.direction is not Direction.BACKWARDS or plan.mode is Mode.FAKE:
         return None
     stuck = [step.label for step in plan.steps if not step.reversible]
     if not stuck:
         return None
     return Refused(
-        f"There is no way back through {', '.join(stuck)}.",
-        hint="Go forwards with a new migration instead.",
+        f"This plan would reverse irreversible steps: {', '.join(stuck)}.",
+        hint="Undo the change with a new forward migration instead.",
     )
 
 
@@ -159,7 +166,7 @@ _OF_PHASES = frozenset({"phase_ambiguous", "before_deploy_pending"})
 
 
 def _out_of_phase(plan: Plan) -> RouteError | None:
-    """Refuse a phase whose turn it is not, or that cannot be carried out as a whole."""
+    """Return a refusal for a phase that is not due, or cannot be carried out as a whole."""
     found = [
         finding
         for finding in plan.findings
@@ -171,8 +178,8 @@ def _out_of_phase(plan: Plan) -> RouteError | None:
 _OF_THE_SURROUNDINGS = frozenset({"invalid_index", "recorder_sequence_behind"})
 
 
-def _in_the_way(plan: Plan, evidence: Evidence) -> RouteError | None:
-    """Refuse what the database as it is would make fail."""
+def _bound_to_fail(plan: Plan, evidence: Evidence) -> RouteError | None:
+    """Return a refusal if the plan would fail on the database as it is."""
     found = [
         finding
         for finding in plan.findings
@@ -194,5 +201,5 @@ def _refused_for(found: list[Finding]) -> Refused:
 
 
 def is_rebuilt(finding: Finding) -> bool:
-    """Tell whether a finding is about an index that a step of the plan makes anew."""
+    """Return whether a finding is about an index that a step of the plan rebuilds."""
     return finding.code == "invalid_index" and finding.step is not None

@@ -1,4 +1,4 @@
-"""Go, or hold? What the signals come to. A pure function; no Django here."""
+"""Decides from health signals whether a step may start. A pure function without Django."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from migration_route.core.values import (
     HealthSignal,
     SignalName,
     SignalState,
-    normal,
-    stop,
+    normal_signal,
+    stop_signal,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Go:
-    """The moment is good, as far as it is known."""
+class Proceed:
+    """A step may start, as far as is known."""
 
     signals: tuple[HealthSignal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
-    """Nothing begins now, and why."""
+class Pause:
+    """A step may not start, with the reasons."""
 
     signals: tuple[HealthSignal, ...]
-    because: tuple[HealthSignal, ...]  # those that stop; at least one
+    because: tuple[HealthSignal, ...]  # the signals that stop; at least one
 
     @property
     def reason(self) -> str:
-        """Return why, in one line."""
+        """Return the reasons in one line."""
         return " ".join(signal.reason for signal in self.because)
 
 
-HealthDecision = Go | Hold
+HealthDecision = Proceed | Pause
 
 
 def evaluate_health(
@@ -46,31 +46,32 @@ def evaluate_health(
     *,
     overridden: Collection[SignalName] = (),
 ) -> HealthDecision:
-    """Hold when a signal stops that nobody ignores; what is unknown does not stop.
+    """Return `Hold` if a signal stops that is neither ignored nor overridden; an unknown
+    signal does not stop.
 
-    `overridden` are the signals in spite of which a person has let the run go on.
+    `overridden` are the signals despite which a user let the run continue.
     """
-    told = tuple(signals)
+    every = tuple(signals)
     because = tuple(
         signal
-        for signal in told
+        for signal in every
         if signal.state is SignalState.STOP
         and signal.name not in settings.ignore
         and signal.name not in overridden
     )
-    return Hold(signals=told, because=because) if because else Go(signals=told)
+    return Pause(signals=every, because=because) if because else Proceed(signals=every)
 
 
 def freeze_signal(freezes: Iterable[Freeze], now: datetime) -> HealthSignal:
-    """Tell whether one of these times is now. `now` is aware."""
+    """Return a signal that stops during a freeze. `now` is aware."""
     current = [freeze for freeze in freezes if freeze.begins <= now < freeze.ends]
     if not current:
-        return normal(SignalName.FREEZE, "No freeze is set for now.")
+        return normal_signal(SignalName.FREEZE, "No freeze is in effect.")
     last = max(current, key=lambda freeze: freeze.ends)
     ends = last.ends.isoformat(timespec="minutes")
-    return stop(
+    return stop_signal(
         SignalName.FREEZE,
-        f"Nothing begins before {ends}: {last.reason.rstrip('.')}.",
+        f"A freeze is in effect until {ends}: {last.reason.rstrip('.')}.",
         until=ends,
         why=last.reason,
     )

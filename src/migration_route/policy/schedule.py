@@ -1,7 +1,7 @@
-"""When may a run begin? A pure function; no Django here.
+"""Decides when a run may start. A pure function without Django.
 
-A time on a wall that comes twice in a night is meant the first time. One that does not
-come at all is the moment at which the clock is put forward.
+Windows are in local time. A local time that occurs twice means its first occurrence; one
+that is skipped means the time at which the clock is put forward.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from migration_route.core.enums import WaitingReason
 from migration_route.core.values import Day, Freeze, Window
 
 HORIZON = timedelta(days=366)
-"""How far ahead an opening is looked for, and may be asked for."""
+"""How far ahead a start is searched for, and may be requested."""
 
 _DAYS = tuple(Day)
-_FAR = 9999  # the year in which a freeze ends that cannot be read
+_FAR = 9999  # the year in which an unreadable freeze ends
 _UTC = ZoneInfo("UTC")
-_LONGEST_GAP = 15  # days: a weekly window, of which a put-forward clock may take one
+_LONGEST_GAP = 15  # days: a weekly window, one occurrence of which the clock may skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenNow:
-    """It may begin."""
+    """The run may start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpensLater:
-    """It may begin at a time, and why not before."""
+    """The run may start at a later time, with the reason for the wait."""
 
     at: datetime  # in UTC
-    reason: WaitingReason  # what binds: the time that was asked for, a window, a freeze
+    reason: WaitingReason  # the requested time, a window or a freeze
     why: str  # one sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeverOpens:
-    """There is no moment within `HORIZON` at which it may begin, and why not."""
+    """The run may not start at any time within `HORIZON`, with the reason."""
 
     why: str  # one sentence
 
@@ -47,14 +47,14 @@ class NeverOpens:
 Schedule = OpenNow | OpensLater | NeverOpens
 
 
-def opening(
+def find_opening(
     windows: Sequence[Window],
     freezes: Iterable[Freeze],
     at: datetime | None,
     now: datetime,
 ) -> Schedule:
-    """Return when a run may begin: not before `at`, within one of the windows if there
-    are any, and outside of every freeze. Times are aware."""
+    """Return when a run may start: not before `at`, within one of the windows if there are
+    any, and outside every freeze. Times are aware."""
     bound: OpensLater | None = None
     moment = now.astimezone(UTC)
     if at is not None and at > moment:
@@ -62,22 +62,22 @@ def opening(
         bound = OpensLater(
             at=moment,
             reason=WaitingReason.TIME,
-            why=f"It was asked for at {_told(at)}.",
+            why=f"It is scheduled for {_shown(at)}.",
         )
-    told = tuple(freezes)
+    all_freezes = tuple(freezes)
     while moment <= now + HORIZON:
-        if freeze := _freeze_at(told, moment):
+        if freeze := _freeze_at(all_freezes, moment):
             if freeze.ends.year >= _FAR:
-                return NeverOpens(why=f"Nothing begins: {freeze.reason.rstrip('.')}.")
+                return NeverOpens(why=f"No run may start: {freeze.reason.rstrip('.')}.")
             moment = freeze.ends.astimezone(UTC)
             bound = OpensLater(
                 at=moment,
                 reason=WaitingReason.FREEZE,
-                why=f"Nothing begins before {_told(freeze.ends)}: "
+                why=f"A freeze is in effect until {_shown(freeze.ends)}: "
                 f"{freeze.reason.rstrip('.')}.",
             )
             continue
-        found = _next_moment(windows, moment)
+        found = _next_open(windows, moment)
         if found is None:
             return NeverOpens(why="No window opens for this database.")
         if found.at == moment:
@@ -86,10 +86,10 @@ def opening(
         bound = OpensLater(
             at=moment,
             reason=WaitingReason.WINDOW,
-            why=f"The next window opens at {_told(moment.astimezone(found.timezone))}.",
+            why=f"The next window opens at {_shown(moment.astimezone(found.timezone))}.",
         )
     last = bound.why if bound else ""
-    return NeverOpens(why=f"Nothing may begin within a year. {last}".strip())
+    return NeverOpens(why=f"No run may start within a year. {last}".strip())
 
 
 def _freeze_at(freezes: tuple[Freeze, ...], moment: datetime) -> Freeze | None:
@@ -98,18 +98,18 @@ def _freeze_at(freezes: tuple[Freeze, ...], moment: datetime) -> Freeze | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class _Opening:
     at: datetime  # in UTC
-    timezone: ZoneInfo  # in which it is told
+    timezone: ZoneInfo  # for display
 
 
-def _next_moment(windows: Sequence[Window], moment: datetime) -> _Found | None:
-    """Return the first moment, from this one on, that lies within one of the windows;
-    without any windows, this one."""
+def _next_open(windows: Sequence[Window], moment: datetime) -> _Opening | None:
+    """Return the first time, from this one on, within one of the windows; without any
+    windows, this one."""
     if not windows:
-        return _Found(at=moment, timezone=_UTC)
+        return _Opening(at=moment, timezone=_UTC)
     found = [
-        _Found(at=at, timezone=window.timezone)
+        _Opening(at=at, timezone=window.timezone)
         for window in windows
         if (at := _next_in(window, moment)) is not None
     ]
@@ -117,9 +117,9 @@ def _next_moment(windows: Sequence[Window], moment: datetime) -> _Found | None:
 
 
 def _next_in(window: Window, moment: datetime) -> datetime | None:
-    """Return the first moment, from this one on, that lies within a window."""
+    """Return the first time, from this one on, within a window."""
     today = moment.astimezone(window.timezone).date()
-    for ahead in range(-2, _LONGEST_GAP):  # one that began yesterday may last
+    for ahead in range(-2, _LONGEST_GAP):  # one that started yesterday may still be open
         span = span_on(window, today + timedelta(days=ahead))
         if span is not None and span[1] > max(span[0], moment):
             return max(span[0], moment)
@@ -127,8 +127,8 @@ def _next_in(window: Window, moment: datetime) -> datetime | None:
 
 
 def span_on(window: Window, day: date) -> tuple[datetime, datetime] | None:
-    """Return from when, and until before when, a window lasts that begins on this day,
-    in UTC; None when it does not begin on such a day."""
+    """Return the start and the exclusive end, in UTC, of a window that starts on this day;
+    None when it does not start on such a day."""
     if _DAYS[day.weekday()] not in window.days:
         return None
     last = day if window.ends > window.begins else day + timedelta(days=1)
@@ -139,12 +139,12 @@ def span_on(window: Window, day: date) -> tuple[datetime, datetime] | None:
 
 
 def instant(wall: datetime, timezone: tzinfo) -> datetime:
-    """Return when a clock on the wall shows a time, in UTC: the first time that it does,
-    or when it is put forward past it."""
+    """Return the UTC time at which a local clock first shows a time, or at which it is put
+    forward past it."""
     first = wall.replace(tzinfo=timezone, fold=0).astimezone(UTC)
     if first.astimezone(timezone).replace(tzinfo=None) == wall:
         return first
-    # The two readings of a time that is left out lie on either side of the change.
+    # The two readings of a skipped time lie on either side of the change.
     before = wall.replace(tzinfo=timezone, fold=1).astimezone(UTC).replace(microsecond=0)
     after = first.replace(microsecond=0) + timedelta(seconds=1)
     offset = after.astimezone(timezone).utcoffset()
@@ -157,11 +157,11 @@ def instant(wall: datetime, timezone: tzinfo) -> datetime:
     return after
 
 
-def is_shown(wall: datetime, timezone: tzinfo) -> bool:
-    """Tell whether a clock on the wall ever shows this time."""
+def exists_in_timezone(wall: datetime, timezone: tzinfo) -> bool:
+    """Return whether a local clock ever shows this time."""
     return instant(wall, timezone).astimezone(timezone).replace(tzinfo=None) == wall
 
 
-def _told(moment: datetime) -> str:
-    """Write a time for a person, with its zone."""
+def _shown(moment: datetime) -> str:
+    """Format a time with its zone, for display."""
     return moment.isoformat(sep=" ", timespec="seconds" if moment.second else "minutes")

@@ -1,4 +1,4 @@
-"""How does a rehearsal look on the wire?"""
+"""Converts rehearsals to the types of the wire."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from migration_route.presentation.text.rehearsals import summary
 
 
 def rehearsal_answer(record: RehearsalRecord) -> schemas.RehearsalAnswer:
-    """Return a rehearsal."""
-    told: dict[str, Any] = msgspec.to_builtins(record.report)
+    report: dict[str, Any] = msgspec.to_builtins(record.report)
     longest = record.report.longest_lock()
     return schemas.RehearsalAnswer(
         id=record.id,
@@ -40,7 +39,7 @@ def rehearsal_answer(record: RehearsalRecord) -> schemas.RehearsalAnswer:
         longest_lock=None
         if longest is None
         else msgspec.convert(msgspec.to_builtins(longest), schemas.SeenLockAnswer),
-        report=None if record.is_active else msgspec.convert(told, schemas.ReportAnswer),
+        report=None if record.is_active else msgspec.convert(report, schemas.ReportAnswer),
         duration_ms=record.report.duration_ms,
         steps=len(record.steps),
         unrehearsed=record.unrehearsed,
@@ -61,10 +60,10 @@ def rehearsals_answer(
 def with_rehearsal(
     answer: schemas.PlanAnswer, record: RehearsalRecord | None
 ) -> schemas.PlanAnswer:
-    """Return the answer with a plan, with its last rehearsal."""
+    """Return the plan with its last rehearsal."""
     if record is None:
         return answer
-    told = schemas.RehearsedAnswer(
+    rehearsed = schemas.RehearsalSummaryAnswer(
         id=record.id,
         state=record.state,
         kind=record.kind,
@@ -72,4 +71,4 @@ def with_rehearsal(
         finished_at=record.finished_at or None,
         summary=summary(rehearsal_answer(record)),
     )
-    return msgspec.structs.replace(answer, rehearsed=told)
+    return msgspec.structs.replace(answer, rehearsed=rehearsed)

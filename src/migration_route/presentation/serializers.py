@@ -1,13 +1,4 @@
-"""How do the route's values look on the wire?
-
-How is it told whose approval a plan needs, and who has given it?
-
-How does a forecast look on the wire?
-
-How is it told when a run may begin?
-
-How does a plan look on the wire?
-"""
+"""Converts values of the application to the types of the wire."""
 
 from __future__ import annotations
 
@@ -23,10 +14,10 @@ from migration_route.core.clock import format_time, parse_time
 from migration_route.core.enums import ApprovalDecision, RunState
 from migration_route.core.redaction import clipped
 from migration_route.core.values import (
-    ApprovalGiven,
     ApprovalRequirement,
     Blocked,
     Forecast,
+    RecordedDecision,
     TableLock,
     TableSize,
 )
@@ -37,7 +28,7 @@ from migration_route.planning import sources
 from migration_route.planning.phases.types import Deferred
 from migration_route.planning.plan import DatabaseStatus, Estimate, Plan, Step
 from migration_route.policy.approvals import valid_approvals
-from migration_route.policy.health_gate import HealthDecision, Hold
+from migration_route.policy.health_gate import HealthDecision, Pause
 from migration_route.policy.schedule import NeverOpens, OpenNow, OpensLater, Schedule
 from migration_route.presentation import schemas
 from migration_route.presentation.text.terminal import problem_answer
@@ -46,12 +37,11 @@ from migration_route.presentation.text.terminal import problem_answer
 def with_demand(
     plan: schemas.PlanAnswer, demand: ApprovalRequirement | None
 ) -> schemas.PlanAnswer:
-    """Return the answer with a plan, telling what its reader would need as well."""
+    """Return the plan with the approvals that it requires."""
     return msgspec.structs.replace(plan, approval=demand and demand_answer(demand))
 
 
 def demand_answer(demand: ApprovalRequirement) -> schemas.DemandAnswer:
-    """Return what is demanded."""
     return schemas.DemandAnswer(
         required=demand.required,
         permissions=list(demand.permissions),
@@ -63,7 +53,7 @@ def demand_answer(demand: ApprovalRequirement) -> schemas.DemandAnswer:
 
 
 def approval_answer(run: RunRecord) -> schemas.ApprovalAnswer | None:
-    """Return whose approval a run needs or needed; None where nobody's."""
+    """Return the approvals that a run needs or needed; None if it needs none."""
     demand = run.demand
     if demand is None:
         return None
@@ -85,10 +75,10 @@ def approval_answer(run: RunRecord) -> schemas.ApprovalAnswer | None:
 
 
 def _sayings(
-    given: Iterable[ApprovalGiven], what: ApprovalDecision
-) -> list[schemas.SayingAnswer]:
+    given: Iterable[RecordedDecision], what: ApprovalDecision
+) -> list[schemas.ApprovalDecisionAnswer]:
     return [
-        schemas.SayingAnswer(
+        schemas.ApprovalDecisionAnswer(
             kind=one.by.kind, name=one.by.name, at=one.at, reason=one.reason
         )
         for one in given
@@ -96,7 +86,7 @@ def _sayings(
     ]
 
 
-# The words of the databases for their locks, each database's from weak to strong.
+# The lock modes of each database, from weak to strong.
 _MODES = (
     "AccessShareLock",
     "RowShareLock",
@@ -114,7 +104,6 @@ _MODES = (
 
 
 def forecast_answer(forecast: Forecast) -> schemas.ForecastAnswer:
-    """Return the forecast of one statement."""
     return schemas.ForecastAnswer(
         locks=[
             schemas.TableLockAnswer(
@@ -130,7 +119,6 @@ def forecast_answer(forecast: Forecast) -> schemas.ForecastAnswer:
 
 
 def table_answers(tables: Iterable[TableSize]) -> list[schemas.TableAnswer]:
-    """Return how large tables are."""
     return [
         schemas.TableAnswer(table=size.table, rows=size.rows, bytes=size.bytes)
         for size in tables
@@ -138,17 +126,16 @@ def table_answers(tables: Iterable[TableSize]) -> list[schemas.TableAnswer]:
 
 
 def estimate_answer(estimate: Estimate | None) -> schemas.EstimateAnswer | None:
-    """Return how long a step took before."""
     return None if estimate is None else schemas.EstimateAnswer(**asdict(estimate))
 
 
 def strongest_lock(step: Step) -> str | None:
-    """Return the mode of the strongest lock that is foretold of a step."""
+    """Return the mode of the strongest lock that is forecast for a step."""
     return max((lock.mode for lock in _locks(step)), key=_MODES.index, default=None)
 
 
 def blocked_by(step: Step) -> list[str]:
-    """Return who is foretold to wait for a step, readers first."""
+    """Return what a step is forecast to block, readers first."""
     return _in_order({who for lock in _locks(step) for who in lock.blocks})
 
 
@@ -166,10 +153,11 @@ def _in_order(blocks: Iterable[Blocked]) -> list[str]:
 
 
 def opening_answer(found: Schedule) -> schemas.OpeningAnswer:
-    """Return an opening."""
     match found:
         case OpenNow():
-            return schemas.OpeningAnswer(at=None, reason="now", why="It may begin now.")
+            return schemas.OpeningAnswer(
+                at=None, reason="now", why="The run can start now."
+            )
         case OpensLater(at=at, reason=reason, why=why):
             return schemas.OpeningAnswer(at=clock.format_time(at), reason=reason, why=why)
         case NeverOpens(why=why):
@@ -179,7 +167,7 @@ def opening_answer(found: Schedule) -> schemas.OpeningAnswer:
 
 
 def with_opening(answer: schemas.PlanAnswer, found: Schedule) -> schemas.PlanAnswer:
-    """Return a plan with when its run might begin."""
+    """Return the plan with the earliest start of its run."""
     return msgspec.structs.replace(answer, opening=opening_answer(found))
 
 
@@ -188,7 +176,6 @@ _LONGEST_STATEMENT = 20_000
 
 
 def plan_answer(plan: Plan) -> schemas.PlanAnswer:
-    """Return a plan."""
     return schemas.PlanAnswer(
         database=plan.database,
         vendor=plan.vendor,
@@ -250,7 +237,7 @@ def _plan_step(step: Step) -> schemas.PlanStepAnswer:
 
 
 def _statements(sql: tuple[str, ...]) -> list[str]:
-    """Return the statements of an operation, their secrets masked, bounded in number and
+    """Return the statements of an operation, with secrets masked, limited in number and
     length."""
     shown = [clipped(statement, _LONGEST_STATEMENT) for statement in sql[:_MOST_STATEMENTS]]
     if left_out := len(sql) - len(shown):
@@ -259,7 +246,6 @@ def _statements(sql: tuple[str, ...]) -> list[str]:
 
 
 def deferred_answer(left: Deferred) -> schemas.DeferredAnswer:
-    """Return a step that a phase leaves out."""
     return schemas.DeferredAnswer(
         app=left.app,
         name=left.name,
@@ -273,7 +259,6 @@ def deferred_answer(left: Deferred) -> schemas.DeferredAnswer:
 
 
 def run_answer(run: RunRecord) -> schemas.RunAnswer:
-    """Return a run."""
     return schemas.RunAnswer(
         id=run.id,
         database=run.database,
@@ -352,10 +337,9 @@ def _waiting(run: RunRecord) -> schemas.WaitingAnswer:
 def health_answer(
     database: str, moment: HealthDecision, ignored: Iterable[str]
 ) -> schemas.HealthAnswer:
-    """Return whether now is a good moment."""
     return schemas.HealthAnswer(
         database=database,
-        verdict="hold" if isinstance(moment, Hold) else "go",
+        verdict="hold" if isinstance(moment, Pause) else "go",
         signals=[schemas.SignalAnswer(**signal.to_dict()) for signal in moment.signals],
         ignored=sorted(ignored),
     )
@@ -369,11 +353,10 @@ def _blocker(facts: dict[str, Any]) -> schemas.BlockerAnswer:
 def ended_blockers_answer(
     run: str, ended: Iterable[dict[str, Any]], not_ended: Iterable[tuple[int, str]]
 ) -> schemas.EndedBlockersAnswer:
-    """Return what became of the sessions that were in the way."""
     return schemas.EndedBlockersAnswer(
         run=run,
         ended=[_blocker(blocker) for blocker in ended],
-        not_ended=[schemas.NotEndedAnswer(pid=pid, why=why) for pid, why in not_ended],
+        not_ended=[schemas.NotTerminatedAnswer(pid=pid, why=why) for pid, why in not_ended],
     )
 
 
@@ -382,27 +365,23 @@ def _step_error(error: StepError | None) -> schemas.StepErrorAnswer | None:
 
 
 def runs_answer(runs: list[RunRecord], *, limit: int) -> schemas.RunsAnswer:
-    """Return a page of runs."""
     more = runs[-1].id if len(runs) == limit else None
     return schemas.RunsAnswer(runs=[run_answer(run) for run in runs], next=more)
 
 
 def event_answer(event: EventRecord) -> schemas.EventAnswer:
-    """Return an event."""
     return schemas.EventAnswer(**event.words())
 
 
-def events_answer(happenings: EventPage) -> schemas.EventsAnswer:
-    """Return events of a run."""
+def events_answer(page: EventPage) -> schemas.EventsAnswer:
     return schemas.EventsAnswer(
-        events=[event_answer(event) for event in happenings.events],
-        last=happenings.last,
-        ended=happenings.ended,
+        events=[event_answer(event) for event in page.events],
+        last=page.last,
+        ended=page.ended,
     )
 
 
 def status_answer(databases: list[DatabaseStatus]) -> schemas.StatusAnswer:
-    """Return the status of every database."""
     return schemas.StatusAnswer(
         build=sources.build(),
         ledger_database=route_settings().ledger_database,
@@ -435,7 +414,6 @@ def status_answer(databases: list[DatabaseStatus]) -> schemas.StatusAnswer:
 
 
 def entry_answer(entry: EntryRecord) -> schemas.EntryAnswer:
-    """Return a line of the ledger."""
     return schemas.EntryAnswer(
         sequence=entry.sequence,
         at=entry.at,
@@ -452,7 +430,6 @@ def entry_answer(entry: EntryRecord) -> schemas.EntryAnswer:
 
 
 def entries_answer(entries: list[EntryRecord], *, limit: int) -> schemas.EntriesAnswer:
-    """Return a page of the ledger."""
     more = entries[-1].sequence if len(entries) == limit else None
     return schemas.EntriesAnswer(
         entries=[entry_answer(entry) for entry in entries], next=more
@@ -460,7 +437,6 @@ def entries_answer(entries: list[EntryRecord], *, limit: int) -> schemas.Entries
 
 
 def verification_answer(found: Verification) -> schemas.VerificationAnswer:
-    """Return what a walk along the ledger found."""
     return schemas.VerificationAnswer(
         intact=found.intact,
         entries=found.entries,

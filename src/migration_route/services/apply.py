@@ -1,4 +1,4 @@
-"""Carry out a plan that was read."""
+"""Creates and starts the run of a plan, or records that it waits for approval."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from migration_route.core.canonical_json import digest
 from migration_route.core.enums import Action, Mode, Phase, Scope, WaitingReason
 from migration_route.core.errors import ActiveRun, SessionOrphaned
 from migration_route.core.values import ApprovalRequirement
-from migration_route.execution.launchers import launcher
+from migration_route.execution.launchers import get_launcher
 from migration_route.ledger import runs
 from migration_route.ledger.bootstrap import install
 from migration_route.ledger.entries import Draft, write_if_possible
-from migration_route.ledger.evidence import CarriedOut
+from migration_route.ledger.evidence import CompletedOperations
 from migration_route.ledger.queries import (
     active_runs,
     find_repeated,
-    refuse_permit_of_a_run,
+    refuse_redeemed_permit,
 )
 from migration_route.ledger.records import DeferredRecord, RunRecord, StepRecord
 from migration_route.planning import sources
@@ -48,22 +48,22 @@ from migration_route.services.launch import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyRequest:
-    """Carry out the plan with this fingerprint."""
+    """A request to apply the plan with this fingerprint."""
 
     database: str = "default"
     targets: tuple[str, ...] = ()
     mode: Mode = Mode.APPLY
-    phase: Phase | None = None  # before or after the deploy; None: everything
+    phase: Phase | None = None  # before or after the deploy; None: all phases
     fingerprint: str = ""
     reason: str = ""
-    build: str = ""  # the build that must be answering; "" for any
-    rebuild_invalid_indexes: bool = False  # drop those that a step makes anew
+    build: str = ""  # the required build of this process; "": any
+    rebuild_invalid_indexes: bool = False  # drop invalid indexes that a step recreates
     idempotency_key: str | None = None
-    at: datetime | None = None  # not before, aware; None: as soon as it may
-    wait_for_window: bool = True  # False: it begins now, or is refused
+    at: datetime | None = None  # earliest start, aware; None: as soon as possible
+    wait_for_window: bool = True  # False: the run starts now, or is refused
 
     def digest(self) -> str:
-        """Return what tells a repeated request from another one."""
+        """Return the digest that detects a different request with the same key."""
         return digest(
             [
                 self.database,
@@ -81,18 +81,19 @@ class ApplyRequest:
 
 
 def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
-    """Start a run of the plan and return it; the same Idempotency-Key starts it once.
-    Where the policy asks for approval, the run waits for that, and nothing is started.
+    """Start a run of the plan and return it; an Idempotency-Key starts it once.
+
+    If the policy requires approval, the run waits for it, and no process is started.
 
     Raises what `planning.planner.make_plan` raises, `Unauthenticated`, `Forbidden`,
     `InvalidRequest` for a malformed fingerprint or a time out of range, the refusals of
-    `deciding.policy.decide` and `ledger.opening.open_run`, and `PoolerDetected`.
+    `policy.decision.decide` and `ledger.runs.create_run`, and `PoolerDetected`.
     """
     with audited(actor, "apply", database=request.database):
         authorise(actor, Scope.APPLY, database=request.database)
         require_well_formed(request.fingerprint)
         check_time(request.at)
-        permits.require_permitted(
+        permits.require_permitted_plan(
             actor.permit,
             database=request.database,
             mode=request.mode,
@@ -100,7 +101,7 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
             rebuild_invalid_indexes=request.rebuild_invalid_indexes,
         )
         require_runnable(request.database)
-        if earlier := _earlier(request, actor):
+        if earlier := _repeated_run(request, actor):
             return earlier
         wanted = PlanRequest(
             database=request.database,
@@ -123,45 +124,45 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
                 assert_never(decision)
 
 
-def _earlier(request: ApplyRequest, actor: Actor) -> RunRecord | None:
-    """Return the run that this request's key has begun before.
+def _repeated_run(request: ApplyRequest, actor: Actor) -> RunRecord | None:
+    """Return the run that was created with the idempotency key of this request.
 
-    Raises `ActiveRun` when another run owns the database, after a look whether it
-    still lives; `OrphanBackend` when only its session does.
+    Raises `ActiveRun` when another run owns the database and is still alive,
+    `SessionOrphaned` when only its session is alive.
     """
     if earlier := find_repeated(_key(request, actor), request.digest()):
         return earlier
-    refuse_permit_of_a_run(actor.permit.id if actor.permit else None)
+    refuse_redeemed_permit(actor.permit.id if actor.permit else None)
     active = active_runs().get(request.database)
     if active is not None and (active := release.refresh(active)).is_active:
         if release.is_outdated(active):
             return None
         if active.waiting_reason == WaitingReason.ORPHAN_BACKEND:
-            raise _orphan(active)
+            raise _session_orphaned(active)
         raise ActiveRun(
-            f"Run {active.id}, which is {active.state}, owns {request.database!r}.",
+            f"Run {active.id} ({active.state}) owns the database {request.database!r}.",
             run=active.id,
         )
     return None
 
 
-def _orphan(run: RunRecord) -> SessionOrphaned:
+def _session_orphaned(run: RunRecord) -> SessionOrphaned:
     session = run.waiting_facts.get("session", {})
     pid = f" ({session['pid']})" if session else ""
     return SessionOrphaned(
         f"The processes of run {run.id} are gone, but its session{pid} in "
-        f"{run.database!r} is still at work.",
+        f"{run.database!r} is still running.",
         run=run.id,
         **session,
     )
 
 
 def _key(request: ApplyRequest, actor: Actor) -> str | None:
-    """Return the key as it is stored: one actor's key is not another's."""
+    """Return the stored form of the key: two actors may use the same key."""
     if request.idempotency_key is None:
         return None
-    words = f"{actor.kind}\0{actor.name}\0{request.idempotency_key}"
-    return hashlib.sha256(words.encode()).hexdigest()
+    text = f"{actor.kind}\0{actor.name}\0{request.idempotency_key}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def decide_on(
@@ -172,8 +173,10 @@ def decide_on(
     all_told: bool,
     resolving: str = "",
 ) -> Decision:
-    """Decide whether the plan may run now; the run that is being resolved by it does
-    not stand in its way."""
+    """Decide whether the plan may run now.
+
+    The run `resolving`, which this plan resolves, does not block it.
+    """
     return evaluate(
         plan,
         all_told=all_told,
@@ -187,20 +190,26 @@ def decide_on(
 
 
 def _start(permit: Allowed, request: ApplyRequest, actor: Actor) -> RunRecord:
-    launcher()  # what cannot start anything is told before there is a run
-    run, is_new = _open(permit.plan, request, actor, carried_out=None)
+    get_launcher()  # a misconfigured launcher is reported before the run is created
+    run, is_new = _create_run(permit.plan, request, actor, carried_out=None)
     if is_new:
         launch(permit, run)
     return run
 
 
 def create_resuming(
-    permit: Allowed, request: ApplyRequest, actor: Actor, *, carried_out: CarriedOut
+    permit: Allowed,
+    request: ApplyRequest,
+    actor: Actor,
+    *,
+    carried_out: CompletedOperations,
 ) -> RunRecord:
-    """Put a permitted run on record that finds the first operations of its first step
-    carried out; `launch` starts it. Raises `ActiveRun`."""
-    launcher()
-    return _open(permit.plan, request, actor, carried_out=carried_out)[0]
+    """Create a permitted run whose first step is partly executed already.
+
+    `launch` starts it. Raises `ActiveRun`.
+    """
+    get_launcher()
+    return _create_run(permit.plan, request, actor, carried_out=carried_out)[0]
 
 
 def create_awaiting_approval(
@@ -209,13 +218,15 @@ def create_awaiting_approval(
     request: ApplyRequest,
     actor: Actor,
     *,
-    carried_out: CarriedOut | None = None,
+    carried_out: CompletedOperations | None = None,
     resumes: str = "",
 ) -> RunRecord:
-    """Put a run on record that waits for approval; nothing is started. Raises
-    `ActiveRun`, and `Misconfigured` where nothing could start it later."""
-    launcher()
-    return _open(
+    """Create a run that waits for approval; no process is started.
+
+    Raises `ActiveRun`, and `Misconfigured` when no launcher could start it later.
+    """
+    get_launcher()
+    return _create_run(
         plan,
         request,
         actor,
@@ -225,12 +236,12 @@ def create_awaiting_approval(
     )[0]
 
 
-def _open(
+def _create_run(
     plan: Plan,
     request: ApplyRequest,
     actor: Actor,
     *,
-    carried_out: CarriedOut | None,
+    carried_out: CompletedOperations | None,
     demand: ApprovalRequirement | None = None,
     resumes: str = "",
 ) -> tuple[RunRecord, bool]:
@@ -256,7 +267,7 @@ def _open(
             mode=plan.mode,
             targets=plan.targets,
             fingerprint=plan.fingerprint,
-            steps=_records(plan, carried_out),
+            steps=_step_records(plan, carried_out),
             actor_kind=actor.kind,
             actor_name=actor.name,
             actor_key=actor.identity.key,
@@ -288,9 +299,13 @@ def _open(
     )
 
 
-def _records(plan: Plan, carried_out: CarriedOut | None) -> tuple[StepRecord, ...]:
-    """Return the steps of a plan as they are put on record; the first one with what the
-    run that is resumed has carried out of it."""
+def _step_records(
+    plan: Plan, carried_out: CompletedOperations | None
+) -> tuple[StepRecord, ...]:
+    """Return the step records of a plan.
+
+    The first one contains the progress of the resumed run, if there is one.
+    """
     steps = tuple(
         StepRecord(
             app=step.app,

@@ -1,4 +1,4 @@
-"""Agree to a run that waits for approval, or reject it."""
+"""Approves and rejects runs that wait for approval."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from migration_route.core.errors import (
 from migration_route.core.values import APPROVE, ApprovalRequirement
 from migration_route.ledger import approvals
 from migration_route.ledger.records import RunRecord
-from migration_route.policy.approvals import PEOPLE, is_same
+from migration_route.policy.approvals import APPROVER_KINDS, is_same_actor
 from migration_route.policy.decision import Denied, NeedsApproval
 from migration_route.services.audit import audited
 from migration_route.services.release import decide_now, release_with
@@ -23,49 +23,50 @@ from migration_route.services.runs import show
 
 
 def approve(run: str, actor: Actor, *, reason: str = "") -> RunRecord:
-    """Agree to a run; with the last approval that it needs, it is let go.
+    """Approve a run; the last required approval releases it.
 
-    Raises `Unauthenticated` and `Forbidden`, also for whoever asked for it; `PlanChanged`
-    or `StaleCode` when its plan is not the plan any more, which ends it;
-    `NotInThisState` unless it waits for approval, but for whoever has approved it before.
+    Raises `Unauthenticated` and `Forbidden`, also for the requester unless self-approval is
+    allowed; `PlanChanged` or `StaleCode` when its plan has changed, which ends the run;
+    `InvalidState` unless the run waits for approval. A repeated approval by the same actor
+    returns the run.
     """
     with audited(actor, "approve", run=run):
         found = show(run, actor)
         _authorise_to_approve(actor, found.demand, found)
         if _has_approved(found, actor):
             return found
-        demand = _demand_of_waiting(found)
+        demand = _require_awaiting(found)
         decision = decide_now(found)
         if isinstance(decision, Denied):
             raise decision.error
         if isinstance(decision, NeedsApproval):
-            demand = decision.demand  # at least what was demanded at the request
+            demand = decision.demand  # at least as strict as at the request
             _authorise_to_approve(actor, demand, found)
-        saying = _saying(actor, demand, reason, database=found.database)
-        until = _until(found, demand)
-        given = approvals.record_approval(run, saying, demand=demand, until=until)
-        return release_with(given, decision)
+        vote = _vote(actor, demand, reason, database=found.database)
+        until = _expiry(found, demand)
+        approved = approvals.record_approval(run, vote, demand=demand, until=until)
+        return release_with(approved, decision)
 
 
 def reject(run: str, actor: Actor, *, reason: str) -> RunRecord:
-    """Turn down a run that waits for approval; it has ended then.
+    """Reject a run that waits for approval, which ends it.
 
     Raises as `approve` does, and `InvalidRequest` without a reason.
     """
     with audited(actor, "reject", run=run):
         found = show(run, actor)
         _authorise(actor, found.demand, found)
-        demand = _demand_of_waiting(found)
+        demand = _require_awaiting(found)
         if not reason.strip():
             raise InvalidRequest(
-                "A rejection needs a reason.", hint="Say what would have to be different."
+                "A rejection needs a reason.", hint="State what must change."
             )
-        saying = _saying(actor, demand, reason, database=found.database)
-        return approvals.reject(run, saying)
+        vote = _vote(actor, demand, reason, database=found.database)
+        return approvals.reject(run, vote)
 
 
 def may_approve(run: RunRecord, actor: Actor) -> bool:
-    """Tell whether this actor's approval of a run would be taken."""
+    """Whether an approval of the run by this actor would be accepted."""
     try:
         _authorise_to_approve(actor, run.demand, run)
     except (Forbidden, Unauthenticated):
@@ -74,7 +75,7 @@ def may_approve(run: RunRecord, actor: Actor) -> bool:
 
 
 def may_reject(run: RunRecord, actor: Actor) -> bool:
-    """Tell whether this actor may turn down a run."""
+
     try:
         _authorise(actor, run.demand, run)
     except (Forbidden, Unauthenticated):
@@ -88,22 +89,21 @@ def _authorise_to_approve(
     _authorise(actor, demand, run)
     if demand is None or demand.self_approval:
         return
-    if is_same(actor.identity, run.requester):
+    if is_same_actor(actor.identity, run.requester):
         raise Forbidden(
-            f"{run.actor_name!r} has asked for run {run.id}: another person has to "
-            "approve it.",
-            hint="Ask somebody with the right, or cancel it.",
+            f"{run.actor_name!r} requested run {run.id}: another user must approve it.",
+            hint="Ask a user who can approve it, or cancel the run.",
             run=run.id,
         )
 
 
 def _authorise(actor: Actor, demand: ApprovalRequirement | None, run: RunRecord) -> None:
-    """Let pass whoever has the permissions that are demanded, and is a person."""
+    """Raise `Forbidden` unless the actor is a user with the required permissions."""
     needed = demand.permissions if demand else (APPROVE,)
     authorise(actor, Scope.READ, database=run.database)
-    if actor.kind not in PEOPLE:
+    if actor.kind not in APPROVER_KINDS:
         raise Forbidden(
-            f"{actor.name!r} is a machine: people alone approve and reject.",
+            f"{actor.name!r} is a machine: only users can approve and reject.",
             needs=needed[0],
         )
     for permission in needed:
@@ -115,10 +115,10 @@ def _authorise(actor: Actor, demand: ApprovalRequirement | None, run: RunRecord)
             )
 
 
-def _demand_of_waiting(run: RunRecord) -> ApprovalRequirement:
+def _require_awaiting(run: RunRecord) -> ApprovalRequirement:
     if run.demand is None or run.state is not RunState.AWAITING_APPROVAL:
         raise InvalidState(
-            f"Run {run.id} is {run.state}: it does not wait for approval.",
+            f"Run {run.id} is {run.state} and does not wait for approval.",
             run=run.id,
             state=run.state,
         )
@@ -127,31 +127,33 @@ def _demand_of_waiting(run: RunRecord) -> ApprovalRequirement:
 
 def _has_approved(run: RunRecord, actor: Actor) -> bool:
     return any(
-        one.decision is ApprovalDecision.APPROVE and one.by == actor.identity
-        for one in run.given
+        vote.decision is ApprovalDecision.APPROVE and vote.by == actor.identity
+        for vote in run.given
     )
 
 
-def _saying(
+def _vote(
     actor: Actor, demand: ApprovalRequirement, reason: str, *, database: str
 ) -> approvals.ApprovalVote:
-    """Return what is put on record, with the permissions that may matter later: the
-    policy can be made stricter before the run is let go."""
+    """Return the vote to record, with the permissions that may matter later.
+
+    The policy can become stricter before the run is released.
+    """
     policy = route_settings().approvals
     named = {*demand.permissions, *(policy.permissions if policy else ())} - {APPROVE}
-    held = {permission for permission in named if actor.holds(permission)}
+    permissions = {permission for permission in named if actor.holds(permission)}
     if may(actor, Scope.APPROVE, database):
-        held.add(APPROVE)
+        permissions.add(APPROVE)
     return approvals.ApprovalVote(
         actor_kind=actor.kind,
         actor_name=actor.name,
         actor_key=actor.identity.key,
         address=actor.address,
-        permissions=frozenset(held),
+        permissions=frozenset(permissions),
         reason=reason,
     )
 
 
-def _until(run: RunRecord, demand: ApprovalRequirement) -> str:
-    """Return when a run expires, by what is demanded now: never later than before."""
+def _expiry(run: RunRecord, demand: ApprovalRequirement) -> str:
+    """Return when a run expires by the current requirement: never later than before."""
     return min(run.waiting_until, format_time(parse_time(run.created_at) + demand.lifetime))

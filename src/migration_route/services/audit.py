@@ -1,18 +1,12 @@
-"""Who was turned away, and why? A denial is on the ledger as well.
+"""Records denials, refusals and the use of previous secrets on the ledger.
 
-Is this the id of a run or of a rehearsal?
+Anonymous callers can be denied any number of times, and the ledger never shrinks. So equal
+denials from one address get one entry per minute, with the number of omitted ones; the log
+has all of them.
 
-Which denials of callers without a name come onto the ledger?
-
-Anybody can be turned away as often as they like, and the ledger never shrinks. So
-strangers who do the same from the same address have one entry a minute, which tells how
-many were left out; the log has them all.
-
-Is the old secret of a token still in use somewhere?
-
-What changes something names its secret on the ledger anyway. What only reads leaves no
-line there; so for an old secret, which is about to be taken out of the settings, there is
-one line an hour, in each process.
+An action that changes something names its secret on the ledger. A read leaves no entry, so
+the use of a previous secret, which is about to be removed from the settings, gets one entry
+per hour and process.
 """
 
 from __future__ import annotations
@@ -43,26 +37,26 @@ from migration_route.ledger.queries import database_of
 from migration_route.planning import sources
 from migration_route.vendors.error_causes import refusal_of
 
-_LENGTH = 32
+_ID_LENGTH = 32
 
 
-def checked(text: str, *, of: str) -> str:
-    """Return an id as it came. Raises `InvalidRequest` when it cannot be one."""
-    if len(text) != _LENGTH or set(text) - set("0123456789abcdef"):
-        raise InvalidRequest(f"The id of a {of} has {_LENGTH} hexadecimal digits.")
+def require_valid_id(text: str, *, of: str) -> str:
+    """Return the id unchanged. Raises `InvalidRequest` when its format is invalid."""
+    if len(text) != _ID_LENGTH or set(text) - set("0123456789abcdef"):
+        raise InvalidRequest(f"The id of a {of} has {_ID_LENGTH} hexadecimal digits.")
     return text
 
 
 WINDOW = 60.0
-"""Seconds between two entries for the same."""
+"""Seconds between two entries of equal denials."""
 
-MOST = 50
-"""How many are told apart at a time; all others are a crowd, with one entry for all."""
+MAX_TRACKED = 50
+"""How many attempts are tracked separately; all others share one entry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What a stranger tried."""
+    """The attributes by which denials are equal."""
 
     kind: str
     address: str
@@ -72,23 +66,23 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suppressed:
-    """How many denials this process has left out since it last told."""
+    """How many denials this process has omitted since the previous entry."""
 
     same: int = 0  # of the same attempt
-    elsewhere: int = 0  # of others that it does not tell apart any more
+    elsewhere: int = 0  # of attempts that are no longer tracked separately
 
 
 @dataclass(slots=True, kw_only=True)
-class _Seen:
+class _Tracked:
     since: float
-    left_out: int = 0
+    omitted: int = 0
 
 
-_CROWD = Attempt(kind="", address="", verb="", code="")
+_OTHERS = Attempt(kind="", address="", verb="", code="")
 
 
 class AnonymousDenialThrottle:
-    """Remembers the attempts of the last `window` seconds, and not more than `MOST`."""
+    """Tracks the attempts of the last `window` seconds, at most `MOST`."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, *, window: float = WINDOW
@@ -96,57 +90,57 @@ class AnonymousDenialThrottle:
         self._clock = clock
         self._window = window
         self._lock = threading.Lock()
-        self._seen: dict[Attempt, _Seen] = {}
+        self._tracked: dict[Attempt, _Tracked] = {}
         self._elsewhere = 0
 
     def admit(self, attempt: Attempt) -> Suppressed | None:
-        """Return what an entry has to tell besides, or None where there is to be none."""
+        """Return the numbers to add to the entry; None: write no entry."""
         with self._lock:
             now = self._clock()
             if not self._has_room_for(attempt):
-                self._forget_the_old(now)
-            told_apart = self._has_room_for(attempt)
-            key = attempt if told_apart else _CROWD
-            seen = self._seen.get(key, _Seen(since=now - self._window))
-            if now - seen.since < self._window:
-                seen.left_out += 1
+                self._drop_expired(now)
+            is_separate = self._has_room_for(attempt)
+            key = attempt if is_separate else _OTHERS
+            tracked = self._tracked.get(key, _Tracked(since=now - self._window))
+            if now - tracked.since < self._window:
+                tracked.omitted += 1
                 return None
-            self._seen[key] = _Seen(since=now)
-            if not told_apart:
-                self._elsewhere += seen.left_out
-            left_out = Suppressed(
-                same=seen.left_out if told_apart else 0, elsewhere=self._elsewhere
+            self._tracked[key] = _Tracked(since=now)
+            if not is_separate:
+                self._elsewhere += tracked.omitted
+            suppressed = Suppressed(
+                same=tracked.omitted if is_separate else 0, elsewhere=self._elsewhere
             )
             self._elsewhere = 0
-            return left_out
+            return suppressed
 
     def _has_room_for(self, attempt: Attempt) -> bool:
-        return attempt in self._seen or len(self._seen) < MOST
+        return attempt in self._tracked or len(self._tracked) < MAX_TRACKED
 
-    def _forget_the_old(self, now: float) -> None:
-        for attempt, seen in list(self._seen.items()):
-            if now - seen.since >= self._window:
-                self._elsewhere += seen.left_out
-                del self._seen[attempt]
+    def _drop_expired(self, now: float) -> None:
+        for attempt, tracked in list(self._tracked.items()):
+            if now - tracked.since >= self._window:
+                self._elsewhere += tracked.omitted
+                del self._tracked[attempt]
 
     def forget(self) -> None:
-        """Forget all of them."""
+        """Drop all tracked attempts."""
         with self._lock:
-            self._seen.clear()
+            self._tracked.clear()
             self._elsewhere = 0
 
 
 _HOUR = 3600.0
-seen = AnonymousDenialThrottle(window=_HOUR)
+previous_secret_throttle = AnonymousDenialThrottle(window=_HOUR)
 
 
 def record_previous_secret_use(actor: Actor, verb: str) -> None:
-    """Put a line on the ledger when the actor has come with an old secret."""
+    """Record on the ledger that the actor uses a previous secret, if it does."""
     credential = actor.credential
     if credential is None or not credential.is_old or actor.flaw is not None:
         return
     attempt = Attempt(kind=actor.kind, address="", verb="", code=credential.id)
-    if seen.admit(attempt) is None:
+    if previous_secret_throttle.admit(attempt) is None:
         return
     write_if_possible(
         Draft(
@@ -161,7 +155,7 @@ def record_previous_secret_use(actor: Actor, verb: str) -> None:
 
 
 logger = logging.getLogger("migration_route.services")
-strangers = AnonymousDenialThrottle()
+anonymous_denials = AnonymousDenialThrottle()
 _is_within: ContextVar[bool] = ContextVar("on_record", default=False)
 
 
@@ -169,50 +163,49 @@ _is_within: ContextVar[bool] = ContextVar("on_record", default=False)
 def audited(
     actor: Actor, verb: str, *, database: str = "", run: str = ""
 ) -> Iterator[None]:
-    """Note on the ledger what the block denies or refuses to the actor.
+    """Record on the ledger what the block denies or refuses to the actor.
 
-    What a caller without a name is denied is noted as `operations.strangers` tells.
+    Denials of anonymous callers are throttled.
 
-    Raises `DatabaseUnavailable` where a database does not answer in the block, or refuses
+    Raises `DatabaseUnavailable` when a database does not respond in the block, or refuses
     what the block needs: a privilege, a write, a file beside it.
     """
     if _is_within.get():
-        yield  # what the outermost block was asked for is what is noted
+        yield  # only the outermost block records
         return
     record_previous_secret_use(actor, verb)
     token = _is_within.set(True)
     try:
         yield
     except (Unauthenticated, Forbidden) as error:
-        _note(Action.DENIED, error, actor, verb, database, run)
+        _record(Action.DENIED, error, actor, verb, database, run)
         raise
     except Refused as error:
-        _note(Action.REFUSED, error, actor, verb, database, run)
+        _record(Action.REFUSED, error, actor, verb, database, run)
         raise
     except (DatabaseFailure, OSError) as error:
         if (unavailable := _as_unavailable(error)) is None:
             raise
-        # What the driver says may name hosts and users: it is for the log alone.
-        logger.warning("%s could not use a database", verb, exc_info=True)
+        # The driver's message may name hosts and users: it goes to the log only.
+        logger.warning("A database failed during %s", verb, exc_info=True)
         raise unavailable from error
     finally:
         _is_within.reset(token)
 
 
 def _as_unavailable(error: Exception) -> DatabaseUnavailable | None:
-    """Return what to tell of an error of a database; None for one that is no answer to
-    the caller, but a fault."""
+    """Return the error to show for a database failure; None for a programming error."""
     if refusal := refusal_of(error):
         return DatabaseUnavailable(refusal.message, hint=refusal.hint)
     if not isinstance(error, OperationalError | InterfaceError):
         return None
     return DatabaseUnavailable(
-        "A database could not be read or written.",
-        hint="If a migration holds it, ask again later; the server's log has the rest.",
+        "Reading or writing a database failed.",
+        hint="If a migration has locked it, retry later. See the server log for details.",
     )
 
 
-def _note(
+def _record(
     action: Action, error: RouteError, actor: Actor, verb: str, database: str, run: str
 ) -> None:
     draft = Draft(
@@ -233,26 +226,28 @@ def _note(
     if actor.name:
         write_if_possible(draft)
         return
-    left_out = strangers.admit(
+    suppressed = anonymous_denials.admit(
         Attempt(kind=actor.kind, address=actor.address, verb=verb, code=error.code)
     )
-    if left_out is None:
+    if suppressed is None:
         log_only(draft)
         return
-    told = {"left_out": left_out.same, "left_out_elsewhere": left_out.elsewhere}
-    write_if_possible(replace(draft, facts={**draft.facts, **told}))
+    counts = {"left_out": suppressed.same, "left_out_elsewhere": suppressed.elsewhere}
+    write_if_possible(replace(draft, facts={**draft.facts, **counts}))
 
 
 def _database_of(run: str, error: RouteError) -> str:
-    """Return the database that a denial or refusal is about: that of the run which was
-    named; "" where none was, there is no such run, or the ledger does not answer."""
+    """Return the database of the run that was named in the request or the error.
+
+    "" if no run was named, the run does not exist, or the ledger is unavailable.
+    """
     named = run or str(error.facts.get("run") or "")
     try:
-        return database_of(checked(named, of="run")) if named else ""
+        return database_of(require_valid_id(named, of="run")) if named else ""
     except (InvalidRequest, DatabaseUnavailable):
         return ""
 
 
 def _printable(text: str, length: int) -> str:
-    """Return what a caller sent as every database can store it."""
-    return "".join(sign if sign.isprintable() else "�" for sign in text[:length])
+    """Return the text of a caller in a form that every database can store."""
+    return "".join(char if char.isprintable() else "�" for char in text[:length])

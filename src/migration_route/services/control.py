@@ -1,9 +1,7 @@
-"""Let a run wait before its next step, and let it go on.
+"""Cancels, pauses and resumes runs, and terminates the sessions that block them.
 
-Stop a run: before its next step, or in the middle of the one that is under way.
-
-End the sessions that are in the way of a run: other people's work, so only on request,
-only where the settings allow it, and never without a line on the ledger.
+Terminating sessions of other users happens only on request, only if the settings allow it,
+and always with a ledger entry.
 """
 
 from __future__ import annotations
@@ -44,16 +42,16 @@ from migration_route.services.runs import show
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import Blocker, LockInspector, TableLockRequest
 
-_NOT_BEGUN = frozenset({RunState.QUEUED, RunState.AWAITING_APPROVAL})
-_BEGUN = frozenset({RunState.WAITING, RunState.RUNNING, RunState.HELD})
+_NOT_STARTED = frozenset({RunState.QUEUED, RunState.AWAITING_APPROVAL})
+_STARTED = frozenset({RunState.WAITING, RunState.RUNNING, RunState.HELD})
 
 
 def cancel(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRecord:
-    """Ask a run to stop: at once if it has not begun, else as soon as its worker can.
+    """Cancel a run: immediately if it has not started, else as soon as its worker can stop.
 
-    The session that a lost run has left in the database is ended. With `force`, a right
-    of its own, the worker is killed and its session ended, whoever answers. Raises
-    `NotInThisState` when the run has ended.
+    The session that a lost run left in the database is terminated. With `force`, which
+    needs the permission `force`, the worker is killed and its session is terminated,
+    whether or not the supervisor responds. Raises `InvalidState` when the run has ended.
     """
     with audited(actor, "cancel", run=run):
         found = show(run, actor)
@@ -68,36 +66,38 @@ def cancel(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
             credential=actor.credential_facts,
             reason=reason,
         )
-        if found.state in _NOT_BEGUN or found.waits_to_begin:
-            # It may begin at this very moment: then it is asked to stop instead.
+        if found.state in _NOT_STARTED or found.waits_to_begin:
+            # If the run starts meanwhile, it gets a control request instead.
             with suppress(InvalidState):
-                unbegun = replace(change, outcome="cancelled")
+                cancelled = replace(change, outcome="cancelled")
                 if found.waits_to_begin:
-                    unbegun = replace(
-                        unbegun, only_if={"waiting_reason__in": SCHEDULE_REASONS}
+                    cancelled = replace(
+                        cancelled, only_if={"waiting_reason__in": SCHEDULE_REASONS}
                     )
-                expected = _NOT_BEGUN | {found.state}
+                expected = _NOT_STARTED | {found.state}
                 return runs.move(
-                    run, to=RunState.CANCELLED, expected=expected, change=unbegun
+                    run, to=RunState.CANCELLED, expected=expected, change=cancelled
                 )
         if force:
-            return reaper.force_stop(_ask(found, ControlRequest.FORCE, change))
+            return reaper.force_stop(_request_stop(found, ControlRequest.FORCE, change))
         if found.state is RunState.CANCELLING:
             return found
-        asked = _ask(found, ControlRequest.CANCEL, change)
-        is_orphan = asked.waiting_reason == WaitingReason.ORPHAN_BACKEND
-        return reaper.terminate_orphan(asked) if is_orphan else asked
+        stopping = _request_stop(found, ControlRequest.CANCEL, change)
+        is_orphan = stopping.waiting_reason == WaitingReason.ORPHAN_BACKEND
+        return reaper.terminate_orphan(stopping) if is_orphan else stopping
 
 
 def may_withdraw(run: RunRecord, actor: Actor) -> bool:
-    """Tell whether the actor is who has asked for a run that waits for approval: they may
-    take it back, whatever else they may do."""
+    """Whether the actor requested the run and it still waits for approval.
+
+    The requester can withdraw such a run without any further permission.
+    """
     is_waiting = run.state is RunState.AWAITING_APPROVAL
     return is_waiting and run.requester == actor.identity
 
 
-def _ask(found: RunRecord, word: ControlRequest, change: runs.Change) -> RunRecord:
-    """Write down that the run is to stop, where its supervisor looks."""
+def _request_stop(found: RunRecord, word: ControlRequest, change: runs.Change) -> RunRecord:
+    """Store the control request where the supervisor of the run polls it."""
     if found.state is RunState.LOST:
         return control.request_control(
             found.id, word, expected={RunState.LOST}, change=change
@@ -108,28 +108,28 @@ def _ask(found: RunRecord, word: ControlRequest, change: runs.Change) -> RunReco
     return runs.move(
         found.id,
         to=RunState.CANCELLING,
-        expected=_BEGUN
+        expected=_STARTED
         | ({RunState.CANCELLING} if word is ControlRequest.FORCE else set()),
         change=replace(change, columns={"asked": word}),
     )
 
 
-_OWN = "migration-route"  # what the sessions of runs are called
+_OWN_SESSIONS = "migration-route"  # prefix of the application name of a run's session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TerminatedBlockers:
-    """What became of the sessions that were named as blockers of a run."""
+    """The result for each session that the run showed as a blocker."""
 
     run: str
-    ended: tuple[dict[str, Any], ...]  # as the run has shown them
+    ended: tuple[dict[str, Any], ...]  # as the run showed them
     not_ended: tuple[tuple[int, str], ...]  # a pid, and why
 
 
 def terminate_blockers(run: str, actor: Actor, *, reason: str) -> TerminatedBlockers:
-    """End those sessions that the run shows as being in its way, and that still are.
+    """End the sessions that the run shows as blockers, if they still block it.
 
-    Raises `BlockersProtected` where that is not switched on, `NotInThisState` when the
+    Raises `TerminateBlockersDisabled` unless the settings allow it, `InvalidState` when the
     run does not wait for locks.
     """
     with audited(actor, "end-blockers", run=run):
@@ -137,23 +137,23 @@ def terminate_blockers(run: str, actor: Actor, *, reason: str) -> TerminatedBloc
         authorise(actor, Scope.FORCE, database=found.database)
         if not route_settings().database(found.database).end_blockers:
             raise TerminateBlockersDisabled(
-                f"Ending other sessions is not switched on for {found.database!r}.",
-                hint=f'MIGRATION_ROUTE["DATABASES"]["{found.database}"]["end_blockers"] = '
-                "True allows it to people with the right 'force'. Or wait, or end them in "
-                "the database.",
+                f"Ending other sessions is disabled for {found.database!r}.",
+                hint=f'Set MIGRATION_ROUTE["DATABASES"]["{found.database}"]'
+                '["end_blockers"] = True to allow it for users with the permission '
+                "'force'. Or wait, or end the sessions in the database.",
             )
         if not reason.strip():
             raise InvalidRequest(
-                "Ending other people's sessions needs a reason.", hint="Say why."
+                "Ending other sessions needs a reason.", hint="State why they must end."
             )
         contention = vendor_of(found.database).contention
         if found.waiting_reason != WaitingReason.BLOCKED or contention is None:
             raise InvalidState(
-                f"Run {found.id} is {found.state} and waits for nobody's locks.",
+                f"Run {found.id} is {found.state} and does not wait for a lock.",
                 run=found.id,
             )
         ended = _end(found, contention)
-        _put_on_record(found, ended, actor, reason)
+        _record(found, ended, actor, reason)
         return ended
 
 
@@ -185,25 +185,23 @@ def _end(run: RunRecord, contention: LockInspector) -> TerminatedBlockers:
 def _end_one(
     connection: BaseDatabaseWrapper, contention: LockInspector, blocker: Blocker | None
 ) -> str | None:
-    """End it; return why not."""
+    """End a session; return the reason if it was not ended."""
     if blocker is None:
-        return "It is not in the way any more."
+        return "It no longer blocks the run."
     if blocker.is_server:
-        return "It belongs to the server itself, or to no session."
-    if blocker.application.startswith(_OWN):
-        return "It is a session of the migration route."
+        return "It is a process of the server, or has no session."
+    if blocker.application.startswith(_OWN_SESSIONS):
+        return "It is a session of migration_route."
     if not blocker.certain:
-        return "The database does not show whether it is in the way."
+        return "The database does not show whether it blocks the run."
     try:
-        was_told = contention.end(connection, blocker)
+        was_ended = contention.end(connection, blocker)
     except DatabaseError:
-        return "The database does not allow it to this role."
-    return None if was_told else "It had ended by itself."
+        return "The database role is not allowed to end it."
+    return None if was_ended else "It had already ended."
 
 
-def _put_on_record(
-    run: RunRecord, ended: TerminatedBlockers, actor: Actor, reason: str
-) -> None:
+def _record(run: RunRecord, ended: TerminatedBlockers, actor: Actor, reason: str) -> None:
     entries.write(
         entries.Draft(
             action=Action.BLOCKERS_ENDED,
@@ -224,72 +222,76 @@ def _put_on_record(
     )
 
 
-_HOLDABLE = frozenset({RunState.QUEUED, RunState.WAITING, RunState.RUNNING})
+_PAUSABLE = frozenset({RunState.QUEUED, RunState.WAITING, RunState.RUNNING})
 _TRIES = 3
 
 
 def pause(run: str, actor: Actor, *, reason: str) -> RunRecord:
-    """Ask a run to wait before its next step; the step under way is carried to its end.
+    """Pause a run before its next step; the current step is completed.
 
-    Raises `NotInThisState` when it has ended, or is about to.
+    Raises `InvalidState` when the run has ended, or is ending.
     """
     with audited(actor, "hold", run=run):
         found = show(run, actor)
         authorise(actor, Scope.OPERATE, database=found.database)
-        if (found.state is RunState.HELD and not _goes_on_by_itself(found)) or _is_asked(
-            found
-        ):
+        if (
+            found.state is RunState.HELD and not _resumes_automatically(found)
+        ) or _has_pause_request(found):
             return found
         change = _change(Action.HOLD_REQUESTED, actor, reason)
         if found.state is RunState.RUNNING and control.request_control_in_spool(
             run, ControlRequest.HOLD, change
         ):
             return find_run(run)
-        expected = _HOLDABLE | {RunState.HELD}  # also one that waits for a good moment
+        # A run that is paused by a health check can be paused by a user as well.
+        expected = _PAUSABLE | {RunState.HELD}
         return control.request_control(
             run, ControlRequest.HOLD, expected=expected, change=change
         )
 
 
-def unpause(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRecord:
-    """Let a run go on that is held, or take back a hold that has not come about yet.
+def resume(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRecord:
+    """Resume a paused run, or withdraw a pause request that has not taken effect.
 
-    One that waits for a good moment or for its opening looks again at once. With `force`,
-    a right of its own that people alone have, it goes on in spite of the signals that hold
-    it now, or begins in spite of its windows, of a freeze and of the time that was asked
-    for; that is on the ledger. Raises `NotInThisState` when nobody holds it.
+    A run that waits for a health check or its scheduled start checks again immediately.
+    With `force`, a permission that only users can have, the run continues despite the
+    health signals that pause it now, or starts despite its windows, a freeze and the
+    requested start; the override is on the ledger. Raises `InvalidState` when the run is
+    not paused.
     """
     with audited(actor, "resume", run=run):
         found = show(run, actor)
         needed = Scope.FORCE if force else Scope.OPERATE
         authorise(actor, needed, database=found.database)
         if force:
-            return _go_on(found, actor, reason)
+            return _override_pause(found, actor, reason)
         change = replace(_change(Action.RESUMED, actor, reason), columns={"asked": ""})
-        for _ in range(_TRIES):  # the hold may come about in this moment
+        for _ in range(_TRIES):  # a pause may take effect meanwhile
             with suppress(InvalidState):
                 if found.state is RunState.HELD:
                     return runs.move(
                         run, to=RunState.RUNNING, expected={RunState.HELD}, change=change
                     )
-                if _is_asked(found):
-                    return _take_back(run, change)
+                if _has_pause_request(found):
+                    return _withdraw_pause(run, change)
                 if found.waits_to_begin:
-                    return _look_again(found, change)
+                    return _recheck_schedule(found, change)
             found = find_run(run)
         raise InvalidState(
-            f"Run {run} is {found.state}, and nobody holds it.", run=run, state=found.state
+            f"Run {run} is {found.state} and not paused.", run=run, state=found.state
         )
 
 
-def _go_on(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
-    """Let a run go on in spite of the signals that hold it, and of no others, or in spite
-    of its windows."""
-    if found.waits_to_begin or _is_shut_out(found):
-        return _open(found, actor, reason)
+def _override_pause(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
+    """Continue a run despite its windows, or despite the health signals that pause it now.
+
+    Signals that stop the run later are not overridden.
+    """
+    if found.waits_to_begin or _is_outside_window(found):
+        return _override_schedule(found, actor, reason)
     if not _waits_for_health(found):
         raise InvalidState(
-            f"Run {found.id} is {found.state}, and no signal and no window holds it.",
+            f"Run {found.id} is {found.state}, and no health signal or window blocks it.",
             run=found.id,
             state=found.state,
         )
@@ -307,8 +309,8 @@ def _go_on(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
     return runs.move(found.id, to=RunState.RUNNING, expected={RunState.HELD}, change=change)
 
 
-def _open(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
-    """Let a run begin, or go on, in spite of its windows, a freeze and its time."""
+def _override_schedule(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
+    """Start or continue a run despite its windows, a freeze and the requested start."""
     change = replace(
         _change(Action.OPENING_OVERRIDDEN, actor, reason),
         columns={"in_spite": True},
@@ -320,15 +322,18 @@ def _open(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
         },
     )
     if found.state is RunState.HELD:
-        held = replace(change, columns={"in_spite": True, "asked": ControlRequest.GO_ON})
+        resumed = replace(change, columns={"in_spite": True, "asked": ControlRequest.GO_ON})
         return runs.move(
-            found.id, to=RunState.RUNNING, expected={RunState.HELD}, change=held
+            found.id, to=RunState.RUNNING, expected={RunState.HELD}, change=resumed
         )
-    return _look_again(found, change)
+    return _recheck_schedule(found, change)
 
 
-def _look_again(found: RunRecord, change: runs.Change) -> RunRecord:
-    """Let a run that waits for its opening look now: a new process reads the settings."""
+def _recheck_schedule(found: RunRecord, change: runs.Change) -> RunRecord:
+    """Make a run that waits for its scheduled start check the schedule now.
+
+    An unclaimed run gets a new process, which reads the current settings.
+    """
     now = replace(
         change,
         waiting_reason=found.waiting_reason,
@@ -336,18 +341,18 @@ def _look_again(found: RunRecord, change: runs.Change) -> RunRecord:
         waiting_facts=found.waiting_facts,
     )
     waiting = RunState.WAITING
-    looking = runs.move(found.id, to=waiting, expected={waiting}, change=now)
-    if not looking.carrier and (start := relauncher()):
-        start(looking)
-    return looking
+    checking = runs.move(found.id, to=waiting, expected={waiting}, change=now)
+    if not checking.carrier and (start := relauncher()):
+        start(checking)
+    return checking
 
 
-def _goes_on_by_itself(found: RunRecord) -> bool:
-    return _waits_for_health(found) or _is_shut_out(found)
+def _resumes_automatically(found: RunRecord) -> bool:
+    return _waits_for_health(found) or _is_outside_window(found)
 
 
-def _is_shut_out(found: RunRecord) -> bool:
-    """Tell whether the window closed between two of its steps."""
+def _is_outside_window(found: RunRecord) -> bool:
+    """Whether the window closed between two steps of the run."""
     return found.state is RunState.HELD and found.waiting_reason == WaitingReason.WINDOW
 
 
@@ -355,16 +360,16 @@ def _waits_for_health(found: RunRecord) -> bool:
     return found.state is RunState.HELD and found.waiting_reason == WaitingReason.HEALTH
 
 
-def _is_asked(found: RunRecord) -> bool:
-    waits = found.state in _HOLDABLE or _goes_on_by_itself(found)
+def _has_pause_request(found: RunRecord) -> bool:
+    waits = found.state in _PAUSABLE or _resumes_automatically(found)
     return waits and found.asked == ControlRequest.HOLD
 
 
-def _take_back(run: str, change: runs.Change) -> RunRecord:
+def _withdraw_pause(run: str, change: runs.Change) -> RunRecord:
     if control.withdraw_control_in_spool(run, ControlRequest.HOLD, change):
         return find_run(run)
-    still = replace(change, only_if={"asked": ControlRequest.HOLD})
-    return control.request_control(run, None, expected=_HOLDABLE, change=still)
+    withdrawn = replace(change, only_if={"asked": ControlRequest.HOLD})
+    return control.request_control(run, None, expected=_PAUSABLE, change=withdrawn)
 
 
 def _change(action: Action, actor: Actor, reason: str) -> runs.Change:

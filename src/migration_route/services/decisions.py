@@ -1,4 +1,4 @@
-"""Put together what a decision about a plan is made from, and make it."""
+"""Collects the evidence for a decision about a plan, and decides."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from migration_route.access.actors import Actor
 from migration_route.conf import route_settings
 from migration_route.core.enums import ActorKind
 from migration_route.core.errors import StaleCode
-from migration_route.core.values import ActorRef, ApprovalGiven, ApprovalRequirement
+from migration_route.core.values import ActorRef, ApprovalRequirement, RecordedDecision
 from migration_route.ledger.queries import unresolved_runs
 from migration_route.ledger.records import RunRecord
 from migration_route.planning import sources
@@ -15,21 +15,24 @@ from migration_route.policy.approvals import reads_findings, requirement_for
 from migration_route.policy.decision import Decision, Denied, Evidence, decide
 from migration_route.services.plans import detailed_plan, plain_plan
 
-_EVERYTHING = Details(budget=20.0)  # seconds; what is not told then counts as grave
+_EVERYTHING = Details(budget=20.0)  # seconds; a step without details counts as grave
 
 
 def plan_for_decision(wanted: PlanRequest, requester: ActorKind) -> tuple[Plan, bool]:
-    """Return the plan with as much as a decision about it needs, and whether all of its
-    findings are in it: they are looked for where the policy asks for them."""
-    found = plain_plan(wanted)
-    if not reads_findings(route_settings().approvals, found, requester):
-        return found, False
-    told = detailed_plan(wanted, _EVERYTHING)
-    return told, told.details_next is None
+    """Return the plan with the details that the decision needs.
+
+    The flag is true if the plan contains all its findings; they are computed only if the
+    approval policy depends on them.
+    """
+    plain = plain_plan(wanted)
+    if not reads_findings(route_settings().approvals, plain, requester):
+        return plain, False
+    detailed = detailed_plan(wanted, _EVERYTHING)
+    return detailed, detailed.details_next is None
 
 
 def request_of(run: RunRecord) -> PlanRequest:
-    """Return which plan a run carries out."""
+    """Return the request for the plan of a run."""
     return PlanRequest(
         database=run.database, targets=run.targets, mode=run.mode, phase=run.phase
     )
@@ -45,11 +48,13 @@ def evaluate(
     rebuild_invalid_indexes: bool = False,
     resolving: str = "",
     demanded: ApprovalRequirement | None = None,
-    given: tuple[ApprovalGiven, ...] = (),
+    given: tuple[RecordedDecision, ...] = (),
     permitted_by: str | None = None,
 ) -> Decision:
-    """Decide whether the plan may run now; the run that is being resolved by it does
-    not stand in its way."""
+    """Decide whether the plan may run now.
+
+    The run `resolving`, which this plan resolves, does not block it.
+    """
     settings = route_settings()
     unresolved = unresolved_runs().get(plan.database)
     evidence = Evidence(
@@ -69,11 +74,13 @@ def evaluate(
 
 
 def reevaluate(run: RunRecord) -> Decision:
-    """Decide about a run that is on record by the plan, the policy and the approvals of
-    now; approvals are for one build. Raises what `planning.planner.make_plan` raises."""
+    """Decide about a recorded run by the current plan, policy and approvals.
+
+    Approvals are valid for one build. Raises what `planning.planner.make_plan` raises.
+    """
     if run.demand is not None and sources.is_other_build(run.build):
         return Denied(
-            error=StaleCode(f"This is build {sources.build()!r}, not {run.build!r}.")
+            error=StaleCode(f"The current build is {sources.build()!r}, not {run.build!r}.")
         )
     plan, all_told = plan_for_decision(request_of(run), run.actor_kind)
     return evaluate(
@@ -91,12 +98,14 @@ def reevaluate(run: RunRecord) -> Decision:
 def approval_requirement_for(
     wanted: PlanRequest, plan: Plan, actor: Actor, details: Details | None
 ) -> ApprovalRequirement | None:
-    """Return what would be demanded of this actor before they may carry out the plan,
-    which was read with these details."""
+    """Return the approval requirement for this actor to apply the plan.
+
+    `plan` was made with `details`.
+    """
     policy = route_settings().approvals
     if not reads_findings(policy, plan, actor.kind):
         return requirement_for(plan, policy, actor.kind, all_told=False)
     if details is not None and not details.after and plan.details_next is None:
         return requirement_for(plan, policy, actor.kind, all_told=True)
-    told, all_told = plan_for_decision(wanted, actor.kind)
-    return requirement_for(told, policy, actor.kind, all_told=all_told)
+    detailed, all_told = plan_for_decision(wanted, actor.kind)
+    return requirement_for(detailed, policy, actor.kind, all_told=all_told)

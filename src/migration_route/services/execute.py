@@ -1,4 +1,4 @@
-"""Carry out a run, in this process: what a launcher starts."""
+"""Executes a run in this process, which a launcher has started."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from django.db import connections
 
-from migration_route import signals as hearing
+from migration_route import signals as event_signals
 from migration_route.core.enums import RunState
 from migration_route.core.errors import ApprovalRequired
 from migration_route.execution.launchers.process import remove_log
@@ -29,66 +29,66 @@ from migration_route.notifications.otel import traced
 from migration_route.policy.schedule import NeverOpens, OpensLater
 from migration_route.services.notifications import deliver_in_process
 
-_AT_THE_END = 3.0  # seconds for receivers of signals, before this process is another
+_SETTLE_TIMEOUT = 3.0  # seconds for receivers of signals before this process is replaced
 Reexec = Callable[[str], None]
-"""Carries on in a new process, which takes the run by this word."""
+"""Continues in a new process, which owns the run by this claim token."""
 
 
 def execute(
     run: str, *, anew: Reexec, carrier: str = "", hands_back: bool = False
 ) -> RunRecord:
-    """Take the run, wait until it may begin, and carry it out; return it as it is then.
+    """Claim the run, wait until it may start, and execute it; return its final record.
 
-    `carrier` is the word by which it was taken for this process. With `hands_back`, one
-    that may not begin yet is given back instead of waited for. Raises `NotInThisState`
-    when it has begun or is another process's, `ApprovalRequired` when it waits for that,
-    `UnknownRun` when there is none.
+    `carrier` is the token with which the run was claimed for this process. With
+    `hands_back`, a run that may not start yet is released instead of waited for. Raises
+    `InvalidState` when the run has started or another process has claimed it,
+    `ApprovalRequired` when it waits for approval, `UnknownRun` when it does not exist.
     """
-    word = carrier or claims.new_claim_token()
+    token = carrier or claims.new_claim_token()
     with handle_shutdown_signals() as signals:
-        # Before anything is connected: a pool below Django keeps the connections that are
-        # closed, and two processes would use them.
+        # Fork before connecting: a connection pool below Django keeps closed connections
+        # open, and two processes would share them.
         child = Child()
         try:
-            taken = _take(run, word)
-            opening = schedule_of_run(taken)
-            if isinstance(opening, NeverOpens):
-                return _refuse(taken, opening)
-            if isinstance(opening, OpensLater):
-                child.kill()  # the process that begins has a worker of its own
-                has_come = _wait(taken, opening, signals, hands_back=hands_back)
+            claimed = _claim(run, token)
+            schedule = schedule_of_run(claimed)
+            if isinstance(schedule, NeverOpens):
+                return _refuse(claimed, schedule)
+            if isinstance(schedule, OpensLater):
+                child.kill()  # the process that starts the run forks its own worker
+                is_due = _wait(claimed, schedule, signals, hands_back=hands_back)
             else:
                 with deliver_in_process(), traced(run):
-                    return supervise(taken, child, signals)
+                    return supervise(claimed, child, signals)
         finally:
             child.kill()
             found = find_run(run)
             if not found.is_active:
                 remove_log(run)
             connections.close_all()
-    if has_come:
-        hearing.settle(_AT_THE_END)
-        anew(word)
+    if is_due:
+        event_signals.settle(_SETTLE_TIMEOUT)
+        anew(token)
     return find_run(run)
 
 
-def _take(run: str, word: str) -> RunRecord:
+def _claim(run: str, token: str) -> RunRecord:
     found = find_run(run)
     if found.state is RunState.AWAITING_APPROVAL:
         raise ApprovalRequired(
             f"Run {run} waits for approval.",
-            hint="It is carried out when enough people have approved it.",
+            hint="Approve it: the last required approval starts it.",
             run=run,
         )
-    if found.carrier not in {"", word}:
-        reaper.reap(found)  # whose process may be gone
-    return claims.claim(run, word, host=socket.gethostname(), pid=os.getpid())
+    if found.carrier not in {"", token}:
+        reaper.reap(found)  # the process that claimed it may be gone
+    return claims.claim(run, token, host=socket.gethostname(), pid=os.getpid())
 
 
 def _wait(
     run: RunRecord, later: OpensLater, signals: ShutdownSignals, *, hands_back: bool
 ) -> bool:
-    """Return whether the opening has come, and the run is still this process's."""
+    """Return whether the run is due, and this process still owns its claim."""
     waiting = claims.set_scheduled(run, scheduled_wait(later))
     if hands_back:
         claims.release_claim(run.id, run.carrier)
@@ -97,8 +97,8 @@ def _wait(
 
 
 def _refuse(run: RunRecord, never: NeverOpens) -> RunRecord:
-    """End a run that cannot begin any more."""
-    error = StepError(type="WindowClosed", message=f"It can never begin. {never.why}")
+    """Fail a run that can no longer start."""
+    error = StepError(type="WindowClosed", message=f"The run can never start. {never.why}")
     change = runs.Change(
         outcome="window_closed", error=error, only_if={"carrier": run.carrier}
     )

@@ -1,7 +1,4 @@
-"""Start the process of a run that is permitted.
-
-May what is asked for begin now, and does it wait if not?
-"""
+"""Starts the process of a permitted run, and checks when a requested run may start."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from migration_route.core.errors import (
     RouteError,
 )
 from migration_route.core.redaction import redact
-from migration_route.execution.launchers import launcher, supports_waiting
+from migration_route.execution.launchers import get_launcher, supports_waiting
 from migration_route.execution.preflight import schedule_for, scheduled_wait
 from migration_route.ledger import runs
 from migration_route.ledger.evidence import StepError
@@ -45,42 +42,43 @@ logger = logging.getLogger("migration_route.services")
 
 
 def require_runnable(database: str) -> None:
-    """Raise `Misconfigured` where the process of a run could not do its work, or would
-    pass a guard that cannot be read, and `TenantsNotSupported`."""
+    """Raise `Misconfigured` or `TenantsNotSupported` if no run can work on the database.
+
+    Unreadable settings are an error: a guard must not be skipped because it is invalid.
+    """
     if problems := route_settings().problems:
-        # A guard that cannot be read must not be passed as if it were not there.
         raise Misconfigured(" ".join(problems))
     target = find_target(database)
     refuse_tenants(target.alias)
     for alias in {target.alias, route_settings().ledger_database}:
         if vendor_of(alias).is_private(connections[alias]):
             raise Misconfigured(
-                f"The database {alias!r} lives in the memory of this process: the process "
-                "of a run cannot see it.",
-                hint="Use a file.",
+                f"The database {alias!r} is in the memory of this process: the process of "
+                "a run cannot access it.",
+                hint="Use a database file.",
             )
 
 
 def launch(permit: Allowed, run: RunRecord) -> None:
-    """Start the process of a run; it has failed where that is impossible.
+    """Start the process of a run; if that is impossible, the run fails.
 
-    Raises `LaunchFailed`, whatever the launcher raised: a run that nothing will carry
+    Raises `LaunchFailed`, whatever the launcher raised: a run that no process will execute
     must not own its database.
     """
     try:
-        launcher().launch(permit, run)
-    except Exception as error:  # a launcher of the project raises what it likes
+        get_launcher().launch(permit, run)
+    except Exception as error:  # a launcher of the project may raise anything
         failure = _as_launch_failed(error, run)
         change = runs.Change(
             outcome=failure.code,
             error=StepError(type="LaunchFailed", message=str(failure)),
         )
-        unbegun = {RunState.QUEUED, RunState.WAITING}
+        not_started = {RunState.QUEUED, RunState.WAITING}
         try:
-            runs.move(run.id, to=RunState.FAILED, expected=unbegun, change=change)
+            runs.move(run.id, to=RunState.FAILED, expected=not_started, change=change)
         except InvalidState:
             if find_run(run.id).outcome != failure.code:
-                logger.warning("Run %s has started all the same.", run.id)
+                logger.warning("Run %s has started despite the launcher's error.", run.id)
                 return
         raise failure from error
 
@@ -90,34 +88,34 @@ def _as_launch_failed(error: Exception, run: RunRecord) -> LaunchFailed:
         return error
     if isinstance(error, RouteError):
         return LaunchFailed(error.message, hint=error.hint, **error.facts)
-    logger.error("The launcher could not start run %s", run.id, exc_info=error)
+    logger.error("The launcher failed to start run %s", run.id, exc_info=error)
     return LaunchFailed(
-        f"{type(error).__name__}: {redact(str(error))} The launcher could not start the "
-        "run.",
-        hint="The server's log holds the whole error.",
+        "The launcher failed to start the run. "
+        f"{type(error).__name__}: {redact(str(error))}",
+        hint="See the server log for the full error.",
     )
 
 
-_LATE = timedelta(minutes=1)  # that a time may lie behind: it was written down before
+_LATE = timedelta(minutes=1)  # how far in the past a requested start may be
 
 
 class WindowClosed(Refused):
-    """This may not begin now, and it was not to wait."""
+    """The run may not start now, and it is not allowed to wait."""
 
     code = "window_closed"
-    hint = "Ask again when it may begin, or let the run wait for it."
+    hint = "Retry when the run may start, or let the run wait."
 
 
 def next_opening(database: str) -> Schedule:
-    """Return when a run on this database might begin that is asked for now."""
+    """Return when a run on this database may start if it is requested now."""
     return schedule_for(database)
 
 
 def require_schedule(database: str, *, at: datetime | None, waits: bool) -> WaitInfo | None:
-    """Return for what a run waits that is asked for now; None: for nothing.
+    """Return what a run waits for if it is requested now; None: nothing.
 
-    Raises `InvalidRequest` for a time that is no good, `WindowClosed` where it can never
-    begin, or may not begin now and is not to wait.
+    Raises `InvalidRequest` for an invalid time, `WindowClosed` when the run can never
+    start, or may not start now and must not wait.
     """
     if at is not None:
         _check(at)
@@ -126,13 +124,15 @@ def require_schedule(database: str, *, at: datetime | None, waits: bool) -> Wait
         case OpenNow():
             return None
         case NeverOpens(why=why):
-            raise WindowClosed(f"This can never begin. {why}", hint=_LOOK_AT)
+            raise WindowClosed(f"The run can never start. {why}", hint=_CHECK_SETTINGS)
         case OpensLater(at=until, reason=reason, why=why) if not (
             waits and supports_waiting()
         ):
             raise WindowClosed(
-                f"This may not begin now. {why}",
-                hint="" if not waits else "The launcher 'inline' cannot wait.",
+                f"The run may not start now. {why}",
+                hint=""
+                if not waits
+                else "Retry when the run may start: the launcher 'inline' cannot wait.",
                 until=clock.format_time(until),
                 reason=reason,
             )
@@ -142,30 +142,35 @@ def require_schedule(database: str, *, at: datetime | None, waits: bool) -> Wait
             assert_never(found)
 
 
-_LOOK_AT = "Look at WINDOWS and FREEZES in MIGRATION_ROUTE; 'manage.py check' reads them."
+_CHECK_SETTINGS = (
+    "Check WINDOWS and FREEZES in MIGRATION_ROUTE; 'manage.py check' validates them."
+)
 
 
 def check_time(at: datetime | None) -> None:
-    """Raise `InvalidRequest` for a time that the calendar does not have in UTC, or that is
-    more than a year ahead. One that has passed may belong to a request that is repeated."""
+    """Raise `InvalidRequest` for an invalid requested start.
+
+    A start must have a time zone, exist in UTC and be at most one year ahead. A start in
+    the past is accepted here, because it may belong to a repeated request.
+    """
     if at is None:
         return
     if at.tzinfo is None:
-        raise InvalidRequest("The time at which to begin needs its time zone.")
+        raise InvalidRequest("The start time needs a time zone.")
     try:
         in_utc = at.astimezone(UTC)
     except OverflowError as error:
         raise InvalidRequest(
-            f"{at.isoformat()} is out of range: in UTC it lies outside of the years 1 to "
+            f"{at.isoformat()} is out of range: in UTC, it is outside of the years 1 to "
             "9999."
         ) from error
-    if in_utc > clock.current() + HORIZON:
+    if in_utc > clock.database_now() + HORIZON:
         raise InvalidRequest(f"{at.isoformat()} is more than a year ahead.")
 
 
 def _check(at: datetime) -> None:
     check_time(at)
-    if at < clock.current() - _LATE:
+    if at < clock.database_now() - _LATE:
         raise InvalidRequest(
-            f"{at.isoformat()} has passed.", hint="Leave it out to begin at once."
+            f"{at.isoformat()} is in the past.", hint="Omit the time to start immediately."
         )

@@ -1,9 +1,4 @@
-"""Show the ledger, whether it is as it was written, and all of it to take away.
-
-Measure how everything stands, for a machine that asks again and again.
-
-Show the tokens of the settings, and when each secret was last used.
-"""
+"""Lists, verifies and exports the ledger; returns metrics and the configured tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +18,7 @@ from migration_route.core.enums import ActorKind, Scope
 from migration_route.core.errors import DatabaseUnavailable, Forbidden
 from migration_route.ledger import outbox, queries, verification
 from migration_route.ledger.outbox import Backlog
-from migration_route.ledger.queries import find_run, heartbeat_age, last_use
+from migration_route.ledger.queries import find_run, heartbeat_age, last_credential_use
 from migration_route.ledger.records import EntryRecord, RunRecord
 from migration_route.ledger.verification import (
     LedgerMeasure,
@@ -40,7 +35,7 @@ from migration_route.services.audit import audited
 def entries(
     actor: Actor, *, before: int | None = None, limit: int = 50
 ) -> list[EntryRecord]:
-    """Return the entries of databases that the actor may read, newest first."""
+    """Return the entries of the databases that the actor may read, newest first."""
     with audited(actor, "ledger"):
         authorise(actor, Scope.READ)
         databases = readable(actor, all_aliases())
@@ -48,29 +43,32 @@ def entries(
 
 
 def verify(actor: Actor) -> Verification:
-    """Walk the whole ledger. Raises `DatabaseUnavailable` when it cannot be read."""
+    """Verify the whole ledger. Raises `DatabaseUnavailable` when it cannot be read."""
     with audited(actor, "verify"):
         authorise(actor, Scope.READ)
         try:
             return verify_all()
         except DatabaseError as error:
-            raise DatabaseUnavailable("The ledger cannot be read now.") from error
+            raise DatabaseUnavailable("Reading the ledger failed.") from error
 
 
 def export(actor: Actor, *, after: int = 0) -> Iterator[bytes]:
-    """Return the lines of the whole ledger behind a sequence number, oldest first, in
-    pieces of many lines: so much is in memory, and no session waits between two of them.
+    """Return the lines of the whole ledger after a sequence number, oldest first.
 
-    A part of the ledger could not be verified: so whoever may read some databases only is
-    refused. Raises `Forbidden` and `DatabaseUnavailable`; later too, as it is read.
+    Each piece has many lines. Only one piece is in memory, and no database session stays
+    open between two pieces.
+
+    An actor who may read only some databases is refused, because a part of the ledger
+    cannot be verified. Raises `Forbidden` and `DatabaseUnavailable`, the latter also while
+    iterating.
     """
     with audited(actor, "export"):
         authorise(actor, Scope.READ)
         if readable(actor, all_aliases()) is not None:
             raise Forbidden(
-                f"{actor.name!r} may read some databases only, and the ledger is exported "
-                "as a whole.",
-                hint="Give it a right to read that names no databases.",
+                f"{actor.name!r} can read only some databases, and the export contains "
+                "the whole ledger.",
+                hint="Grant a read permission that is not limited to some databases.",
             )
         piece, last = _batch(after)
     return chain([piece] if piece else [], _rest(last) if piece else [])
@@ -94,15 +92,15 @@ class ActiveRunFigures:
     """A run that owns its database."""
 
     run: RunRecord
-    silent_seconds: float  # since its heart last beat
+    silent_seconds: float  # since its last heartbeat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerFigures:
-    """What only the ledger knows."""
+    """The metrics that are read from the ledger."""
 
     counts: tuple[RunCount, ...]
-    last: tuple[RunRecord, ...]  # of each database, the run that has ended last
+    last: tuple[RunRecord, ...]  # the newest ended run of each database
     active: tuple[ActiveRunFigures, ...]
     ledger: LedgerMeasure
     backlogs: tuple[Backlog, ...]
@@ -110,27 +108,27 @@ class LedgerFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """Everything, of those databases that the actor may read."""
+    """The metrics of the databases that the actor may read."""
 
     databases: tuple[DatabaseStatus, ...]
-    known: LedgerFigures | None  # None: the ledger's database does not answer
+    known: LedgerFigures | None  # None: the ledger's database is unavailable
 
 
 def measure(actor: Actor) -> Measurement:
-    """Measure how everything stands now; it is read from the tables, so that every process
-    answers the same. Works with no table at all.
+    """Return the current metrics.
 
-    Raises `Unauthenticated` and `Forbidden`.
+    They are read from the tables, so every process returns the same values. Works when the
+    ledger is not installed. Raises `Unauthenticated` and `Forbidden`.
     """
     databases = tuple(runs.status(actor))
     try:
-        known = _from_the_ledger({found.database for found in databases}, databases)
+        figures = _ledger_figures({status.database for status in databases}, databases)
     except DatabaseUnavailable:
-        known = None
-    return Measurement(databases=databases, known=known)
+        figures = None
+    return Measurement(databases=databases, known=figures)
 
 
-def _from_the_ledger(
+def _ledger_figures(
     aliases: set[str], databases: tuple[DatabaseStatus, ...]
 ) -> LedgerFigures:
     active = [find_run(found.active_run) for found in databases if found.active_run]
@@ -155,18 +153,18 @@ class SecretView:
 
     id: str
     is_old: bool
-    last_use: str | None  # that the ledger tells of: what only reads, it does not
+    last_use: str | None  # on the ledger, which does not record reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenView:
-    """One entry of TOKENS, as far as people may see it."""
+    """The public part of one entry of TOKENS."""
 
     name: str
     state: str  # good, expired or revoked
     scopes: tuple[str, ...]
-    databases: tuple[str, ...] | None  # None: every one
-    networks: tuple[str, ...] | None  # None: from everywhere
+    databases: tuple[str, ...] | None  # None: all
+    networks: tuple[str, ...] | None  # None: any
     expires: str | None
     secrets: tuple[SecretView, ...]
 
@@ -184,13 +182,15 @@ def _view(token: Token) -> TokenView:
         state=_state(token),
         scopes=tuple(sorted(token.scopes)),
         databases=None if token.databases is None else tuple(sorted(token.databases)),
-        networks=None if token.networks is None else _words(token.networks),
+        networks=None if token.networks is None else _network_names(token.networks),
         expires=token.expires.isoformat() if token.expires else None,
         secrets=tuple(
             SecretView(
                 id=id_of(digest),
                 is_old=position > 0,
-                last_use=last_use(kind=ActorKind.TOKEN, credential=id_of(digest)),
+                last_use=last_credential_use(
+                    kind=ActorKind.TOKEN, credential=id_of(digest)
+                ),
             )
             for position, digest in enumerate(token.sha256)
         ),
@@ -204,5 +204,5 @@ def _state(token: Token) -> str:
     return "expired" if has_expired else "good"
 
 
-def _words(networks: Addresses) -> tuple[str, ...]:
+def _network_names(networks: Addresses) -> tuple[str, ...]:
     return (*map(str, networks.networks), *(["unix"] if networks.unix else []))

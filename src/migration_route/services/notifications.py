@@ -1,13 +1,10 @@
-"""Tell people and machines what is on the ledger: who does it, in which process?
+"""Delivers notifications of ledger entries, in a thread or process of its own.
 
-A request does no network, and a run waits for nobody. What is told is told by a thread of
-the run's own process, beside the run; by `manage.py migration_route work`; and, where
-something happens that no such process sees, by a process that is started for it and ends.
+A request does no network I/O, and a run never waits for a delivery. Notifications are
+delivered by a thread in the process of a run, by `manage.py migration_route work`, or, for
+an event that no such process handles, by a process that is started for it and exits.
 
-Does this process listen to what happens, so that it is told?
-
-Every process of a project imports this. What tells is imported where there is somebody to
-be told, and something has happened or is about to.
+Every process of a project imports this module.
 """
 
 from __future__ import annotations
@@ -27,15 +24,15 @@ from django.db import connections
 
 from migration_route import signals
 from migration_route.conf import route_settings
-from migration_route.conf.recipients import recipients, wanted_by
+from migration_route.conf.recipients import event_type_for, recipients
 from migration_route.core.errors import LaunchFailed
 from migration_route.core.events import EventType, RunEvent
 from migration_route.execution.launchers.process import remove_log, spawn
 from migration_route.notifications import dispatcher
 
 
-def connect() -> None:
-    """Look at every edge in this process, if there is somebody to be told."""
+def connect_signals() -> None:
+    """Connect to the signals of this process if there are recipients."""
     setting_changed.connect(_settings_changed, dispatch_uid="migration_route.notifications")
     _settings_changed(setting="MIGRATION_ROUTE")
 
@@ -43,25 +40,27 @@ def connect() -> None:
 def _settings_changed(*, setting: str, **_: Any) -> None:
     if setting != "MIGRATION_ROUTE":
         return
-    is_anybody = bool(recipients())
+    has_recipients = bool(recipients())
     for edge, signal in signals.SIGNALS.items():
         uid = f"migration_route.notifications {edge}"
-        if is_anybody:
-            signal.connect(_look, weak=False, dispatch_uid=uid)
+        if has_recipients:
+            signal.connect(_receive, weak=False, dispatch_uid=uid)
         else:
             signal.disconnect(dispatch_uid=uid)
 
 
-def _look(happening: RunEvent, **_: Any) -> None:
+def _receive(happening: RunEvent, **_: Any) -> None:
     edges, database = (happening.edge,), happening.database
-    if any(wanted_by(recipient, edges, database) for recipient in recipients()):
+    if any(event_type_for(recipient, edges, database) for recipient in recipients()):
         schedule_delivery(happening.edge)
 
 
 @contextmanager
 def deliver_in_process() -> Iterator[None]:
-    """Let this process, which carries out a run, tell what happens while the block lasts,
-    and for a moment after it; what is left then is told by another."""
+    """Deliver notifications in this process of a run during the block.
+
+    Deliveries that are left a few seconds after the block are made by another process.
+    """
     if not recipients():
         yield
         return
@@ -71,50 +70,54 @@ def deliver_in_process() -> Iterator[None]:
 
 logger = logging.getLogger("migration_route.notifications")
 
-_TAIL = 3.0  # seconds that a run's process gives its messages when the run has ended
-_LONGEST_LIFE = timedelta(minutes=15)  # of a process that was started for this alone
-_LONGEST_SLEEP = 5.0
-_AFTER_A_FAULT = timedelta(seconds=5)
-# What comes right before a process of the run, which tells it, or what strangers can
-# bring about as often as they like.
+_DRAIN_TIMEOUT = 3.0  # seconds for the remaining messages when a run has ended
+_MAX_LIFETIME = timedelta(minutes=15)  # of a process that only delivers
+_MAX_SLEEP = 5.0
+_DELAY_AFTER_ERROR = timedelta(seconds=5)
+# Events that a process of the run follows, which delivers them, and events that anonymous
+# callers can cause any number of times.
 _NO_PROCESS_FOR = frozenset(
     {EventType.RUN_REQUESTED, EventType.RUN_APPROVED, EventType.DENIED, EventType.REFUSED}
 )
 
 
 def deliver_due(now: datetime | None = None) -> datetime | None:
-    """Tell everybody what is due; return when something is due again, None for nothing.
+    """Deliver what is due; return when the next delivery is due, None for none.
 
-    What a loop calls; it raises nothing. What happens in other processes meanwhile is not
-    in the answer: call it every few seconds.
+    Never raises, because loops call it. The returned time does not include events of other
+    processes meanwhile: call it every few seconds.
     """
     try:
         return dispatcher.deliver_due(now)
-    except Exception:  # a fault in here must not end a loop that does more than this
-        logger.exception("Something went wrong that nobody foresaw.")
-        return datetime.now(UTC) + _AFTER_A_FAULT
+    except Exception:  # an error here must not end a loop that has other tasks
+        logger.exception("Internal error while delivering notifications.")
+        return datetime.now(UTC) + _DELAY_AFTER_ERROR
 
 
 class _Deliverer:
-    """The thread of this process that tells what is on the ledger."""
+    """The thread of this process that delivers notifications."""
 
     def __init__(self) -> None:
         self._awake = threading.Event()
         self._starting = threading.Lock()
-        self._ends_at: float | None = None  # on the monotonic clock; None: goes on
+        self._ends_at: float | None = None  # on the monotonic clock; None: not ending
         self._is_done = False
-        self._thread = threading.Thread(target=self._work, name="route told", daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, name="notifications", daemon=True
+        )
 
     def wake(self) -> None:
-        """Look at the outbox now. The thread begins with the first edge: by then the
-        worker of this run is forked."""
+        """Check the outbox now.
+
+        The first call starts the thread: by then the worker of the run is forked.
+        """
         self._awake.set()
         with self._starting:
             if self._thread.ident is None:
                 self._thread.start()
 
     def end(self, *, within: float) -> bool:
-        """Give it so many seconds to tell the rest; return whether nothing is left."""
+        """Deliver the rest within so many seconds; return whether nothing is left."""
         self._ends_at = time.monotonic() + within
         self.wake()
         self._thread.join(within)
@@ -137,52 +140,54 @@ class _Deliverer:
 
 def _seconds_until(due: datetime | None) -> float:
     if due is None:
-        return _LONGEST_SLEEP
+        return _MAX_SLEEP
     left = (due - datetime.now(UTC)).total_seconds()
-    return min(max(left, 0.05), _LONGEST_SLEEP)
+    return min(max(left, 0.05), _MAX_SLEEP)
 
 
-_here: _Deliverer | None = None
-_is_worker = False  # forked by a process that tells: that one goes on telling
+_deliverer: _Deliverer | None = None
+_is_worker = False  # forked by a process that delivers: only that one delivers
 
 
 @contextmanager
 def delivery_thread() -> Iterator[None]:
-    """Let a thread of this process tell while the block lasts, and for a moment after it;
-    what is left then is told by another process."""
-    global _here
-    _here = _Deliverer()
+    """Deliver notifications in a thread of this process during the block.
+
+    Deliveries that are left a few seconds after the block are made by another process.
+    """
+    global _deliverer
+    _deliverer = _Deliverer()
     try:
         yield
     finally:
-        deliverer, _here = _here, None
-        if not deliverer.end(within=_TAIL):
+        deliverer, _deliverer = _deliverer, None
+        if not deliverer.end(within=_DRAIN_TIMEOUT):
             _process.ask()
 
 
 def drain(words: str) -> None:
-    """Tell everything that waits, then return; what a process of its own is started for."""
-    ends = datetime.now(UTC) + _LONGEST_LIFE
+    """Deliver everything that is pending; the work of a process that only delivers."""
+    ends = datetime.now(UTC) + _MAX_LIFETIME
     while (due := deliver_due()) is not None and due < ends:
         time.sleep(_seconds_until(due))
     remove_log(words)
 
 
 class _Process:
-    """The process that this one has started to tell something, if any."""
+    """The delivery process that this process has started, if any."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._is_alive = False
-        self._is_asked = False
+        self._is_requested = False
 
     def ask(self) -> None:
-        """See to it that one looks at the outbox after this moment."""
+        """Ensure that a process checks the outbox after this call."""
         if route_settings().launcher != "process":
-            return  # whoever says where processes come from runs `work`
+            return  # with another launcher, a worker delivers
         with self._lock:
             if self._is_alive:
-                self._is_asked = True  # it may be about to end: another one follows then
+                self._is_requested = True  # it may be about to exit: another one follows
             else:
                 self._start()
 
@@ -191,16 +196,16 @@ class _Process:
         try:
             process = spawn(name, "deliver", name)
         except LaunchFailed:
-            logger.exception("No process could be started that tells what happened.")
+            logger.exception("Starting a process to deliver notifications failed.")
             return
-        self._is_alive, self._is_asked = True, False
-        threading.Thread(target=self._tend, args=(process,), daemon=True).start()
+        self._is_alive, self._is_requested = True, False
+        threading.Thread(target=self._wait_for, args=(process,), daemon=True).start()
 
-    def _tend(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait_for(self, process: subprocess.Popen[bytes]) -> None:
         process.wait()
         with self._lock:
             self._is_alive = False
-            if self._is_asked:
+            if self._is_requested:
                 self._start()
 
 
@@ -208,11 +213,10 @@ _process = _Process()
 
 
 def schedule_delivery(edge: EventType) -> None:
-    """See to it that what has happened in this process is told, by the thread that tells
-    here or by a process of its own."""
+    """Ensure that an event of this process is delivered, by its thread or a new process."""
     if _is_worker:
         return
-    deliverer = _here
+    deliverer = _deliverer
     if deliverer is not None:
         deliverer.wake()
     elif edge not in _NO_PROCESS_FOR:
@@ -220,9 +224,9 @@ def schedule_delivery(edge: EventType) -> None:
 
 
 def _note_fork() -> None:
-    """Leave the telling to the supervisor, in the worker that it has just forked."""
+    """Disable deliveries in a worker that was just forked: its supervisor delivers."""
     global _is_worker
-    _is_worker = _here is not None
+    _is_worker = _deliverer is not None
 
 
 os.register_at_fork(after_in_child=_note_fork)

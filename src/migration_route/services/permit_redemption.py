@@ -1,4 +1,4 @@
-"""What is a permit for, and what has become of it?"""
+"""Returns the plan, the apply request and the run of a permit."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from migration_route.services.release import refresh
 
 
 def require_permit(actor: Actor) -> ApplyPermit:
-    """Return the permit that the actor has brought. Raises `Unauthenticated` and
-    `Forbidden` where it is not good; that is a denial on the ledger."""
+    """Return the permit of the actor.
+
+    Raises `Unauthenticated` and `Forbidden` when it is invalid; the denial is recorded on
+    the ledger.
+    """
     with audited(actor, "permit"):
         authorise(actor, Scope.READ)
         if actor.permit is None:
-            raise Unauthenticated("No permit came along.")
+            raise Unauthenticated("The request has no permit.")
         return actor.permit
 
 
-def matches(permit: ApplyPermit, plan: Plan) -> bool:
-    """Tell whether this is the plan that the permit is for."""
+def permits_plan(permit: ApplyPermit, plan: Plan) -> bool:
+    """Whether the permit is for this plan."""
     return same_plan(permit.fingerprint, plan.fingerprint)
 
 
 def plan_request(permit: ApplyPermit) -> PlanRequest:
-    """Return which plan a permit is for."""
+    """Return the request for the plan of a permit."""
     return PlanRequest(
         database=permit.database,
         targets=permit.targets,
@@ -40,7 +43,7 @@ def plan_request(permit: ApplyPermit) -> PlanRequest:
 
 
 def apply_request(permit: ApplyPermit) -> ApplyRequest:
-    """Return the one request that a permit is good for."""
+    """Return the only apply request that a permit allows."""
     return ApplyRequest(
         database=permit.database,
         targets=permit.targets,
@@ -53,7 +56,7 @@ def apply_request(permit: ApplyPermit) -> ApplyRequest:
 
 
 def run_using(permit: ApplyPermit, actor: Actor) -> RunRecord | None:
-    """Return the run that bears this permit as it truly is; None while there is none."""
+    """Return the refreshed run that has used this permit; None if there is none."""
     with audited(actor, "show", database=permit.database):
         authorise(actor, Scope.READ, database=permit.database)
         found = run_of_permit(permit.id)

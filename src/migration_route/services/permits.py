@@ -1,4 +1,4 @@
-"""Give the right to carry out one plan, once; and hold whoever has it to that plan."""
+"""Issues permits, each for one run of one plan, and enforces that limit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LONGEST_REASON = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermitRequest:
-    """Give the right to the plan with this fingerprint."""
+    """A request for a permit for the plan with this fingerprint."""
 
     plan: PlanRequest
     fingerprint: str
@@ -35,9 +35,9 @@ class PermitRequest:
 
 
 def issue(request: PermitRequest, actor: Actor) -> tuple[ApplyPermit, str]:
-    """Return a permit for one run of the plan, and the text that is to be handed over.
+    """Return a permit for one run of the plan, and its signed text.
 
-    Raises `PlanChanged` where the plan is not the one with this fingerprint, and what
+    Raises `PlanChanged` when the fingerprint of the plan differs, and what
     `planning.planner.make_plan` raises.
     """
     wanted = request.plan
@@ -49,7 +49,7 @@ def issue(request: PermitRequest, actor: Actor) -> tuple[ApplyPermit, str]:
         if not same_plan(plan.fingerprint, request.fingerprint):
             raise PlanChanged(fingerprint=plan.fingerprint, build=plan.build)
         if plan.direction is Direction.NONE:
-            raise Refused("Nothing is to be done: there is no plan to permit.")
+            raise Refused("The plan has no steps: there is nothing to permit.")
     now = datetime.now(UTC)
     permit = ApplyPermit(
         id=permits.new_id(),
@@ -65,7 +65,7 @@ def issue(request: PermitRequest, actor: Actor) -> tuple[ApplyPermit, str]:
         rebuild_invalid_indexes=request.rebuild_invalid_indexes,
         scopes=tuple(needed),
     )
-    text = permits.signed(permit)
+    text = permits.sign_permit(permit)
     write_if_possible(_entry(permit, actor))
     return permit, text
 
@@ -73,19 +73,23 @@ def issue(request: PermitRequest, actor: Actor) -> tuple[ApplyPermit, str]:
 def _check(request: PermitRequest) -> None:
     if not route_settings().permits:
         raise Refused(
-            "Permits are switched off here.",
-            hint="MIGRATION_ROUTE[\"PERMITS\"] is False. 'manage.py migration_route apply' "
-            "needs none.",
+            'Permits are disabled: MIGRATION_ROUTE["PERMITS"] is False.',
+            hint="Use 'manage.py migration_route apply', which needs no permit.",
         )
     if not request.fingerprint:
         raise InvalidRequest(
-            "A permit is for one plan.", hint="Read the plan and give its fingerprint."
+            "A permit needs the fingerprint of its plan.",
+            hint="Review the plan and pass its fingerprint.",
         )
     require_well_formed(request.fingerprint)
-    if not timedelta(0) < request.lifetime <= permits.LONGEST_LIFETIME:
-        raise InvalidRequest("A permit is good for 24 hours at most.")
+    if not timedelta(0) < request.lifetime <= permits.MAX_LIFETIME:
+        raise InvalidRequest(
+            "The lifetime of a permit must be positive and at most 24 hours."
+        )
     if len(request.reason) > _LONGEST_REASON:
-        raise InvalidRequest(f"A reason has at most {_LONGEST_REASON} characters here.")
+        raise InvalidRequest(
+            f"The reason of a permit has at most {_LONGEST_REASON} characters."
+        )
 
 
 def _entry(permit: ApplyPermit, actor: Actor) -> Draft:
@@ -108,7 +112,7 @@ def _entry(permit: ApplyPermit, actor: Actor) -> Draft:
     )
 
 
-def require_permitted(
+def require_permitted_plan(
     permit: ApplyPermit | None,
     *,
     database: str,
@@ -116,18 +120,20 @@ def require_permitted(
     fingerprint: str,
     rebuild_invalid_indexes: bool,
 ) -> None:
-    """Raise `Forbidden` when a permit came along that is for something else: it is good
-    for the one plan that whoever issued it has seen."""
+    """Raise `Forbidden` when the request has a permit for another plan.
+
+    A permit is valid for the one plan that its issuer has reviewed.
+    """
     if permit is None:
         return
-    is_this = (
+    matches = (
         permit.database == database
         and permit.mode is mode
         and permit.rebuild_invalid_indexes == rebuild_invalid_indexes
         and same_plan(permit.fingerprint, fingerprint)
     )
-    if not is_this:
+    if not matches:
         raise Forbidden(
             "This permit is for another plan.",
-            hint=f"It is for {permit.fingerprint} on {permit.database!r}.",
+            hint=f"Use it for the plan {permit.fingerprint} on {permit.database!r}.",
         )

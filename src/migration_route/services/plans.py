@@ -1,10 +1,6 @@
-"""What is told of a plan: SQL, forecasts, findings, and how long its steps took before.
+"""Returns plans with their SQL, forecasts, findings and estimates, and the health check.
 
-Since when have which steps been put off, as far as the ledger knows?
-
-Show what would happen.
-
-Tell whether now is a good moment for a plan.
+Estimates and the dates of deferred steps come from the ledger. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -24,9 +20,9 @@ from migration_route.planning import fresh_process, sql
 from migration_route.planning.findings import deployment, environment, findings_of
 from migration_route.planning.graph import without_translations
 from migration_route.planning.impact import impact_of_plan, rewritten_by
-from migration_route.planning.phases.split import NEVER, Deferrals, FirstDeferral
+from migration_route.planning.phases.split import NO_DEFERRALS, Deferrals, FirstDeferral
 from migration_route.planning.plan import (
-    AT_FIRST,
+    DEFAULT_DETAILS,
     Details,
     Estimate,
     Finding,
@@ -42,15 +38,17 @@ logger = logging.getLogger("migration_route.services")
 
 
 def deferrals_of(database: str) -> Deferrals:
-    """Return when each step was first put off, and by which build. Where the ledger
-    cannot be read, nothing is dated: no delay counts as over."""
+    """Return when each step was first deferred, and by which build.
+
+    While the ledger cannot be read, no step has a date, so no delay counts as over.
+    """
     try:
-        found = first_deferrals(database)
+        deferrals = first_deferrals(database)
     except DatabaseUnavailable:
-        logger.warning("The ledger cannot be read: what is deferred stays undated.")
-        return NEVER
+        logger.warning("The ledger cannot be read: deferred steps have no date.")
+        return NO_DEFERRALS
     return {
-        label: FirstDeferral(at=at, build=build) for label, (at, build) in found.items()
+        label: FirstDeferral(at=at, build=build) for label, (at, build) in deferrals.items()
     }
 
 
@@ -58,55 +56,59 @@ def deferrals_of(database: str) -> Deferrals:
 def enrich(
     plan: Plan, migrations: MigrationPlan, deferrals: Deferrals, details: Details
 ) -> Plan:
-    """Return the plan with as much as the details allow, and where to go on."""
-    told = with_forecasts_only(plan, migrations, details)
-    told = told.with_details(steps=_with_estimates(told.steps, plan.mode))
-    about = (
-        *findings_of(told, migrations),
-        *deployment.findings(told, deferrals),
-        *environment.findings(told, migrations),
+    """Return the plan with the requested details, and the step at which they continue."""
+    detailed = with_forecasts(plan, migrations, details)
+    detailed = detailed.with_details(steps=_with_estimates(detailed.steps, plan.mode))
+    findings = (
+        *findings_of(detailed, migrations),
+        *deployment.findings(detailed, deferrals),
+        *environment.findings(detailed, migrations),
     )
-    return told.with_details(findings=_of_this_piece(about, told, details))
+    return detailed.with_details(findings=_of_this_piece(findings, detailed, details))
 
 
 @without_translations()
-def with_forecasts_only(
-    plan: Plan, migrations: MigrationPlan, details: Details = AT_FIRST
+def with_forecasts(
+    plan: Plan, migrations: MigrationPlan, details: Details = DEFAULT_DETAILS
 ) -> Plan:
-    """Return the plan with SQL and forecasts alone."""
+    """Return the plan with SQL and forecasts, without estimates and findings."""
     steps, more = sql.with_sql(plan.steps, migrations, plan.database, details)
     steps, tables = sql.with_forecasts(
         steps, plan.database, mode=plan.mode, budget=sql.BUDGET
     )
-    more = _without_forecast(steps, details, mode=plan.mode) or more
+    more = _first_step_without_forecast(steps, details, mode=plan.mode) or more
     return plan.with_details(steps=steps, tables=tables, details_next=more)
 
 
-def _without_forecast(
+def _first_step_without_forecast(
     steps: tuple[Step, ...], details: Details, *, mode: Mode
 ) -> int | None:
-    """Return from which step on the time was too short for forecasts, though not for SQL;
-    None where that is not so, or where nothing at all could be foretold."""
+    """Return the first step that has SQL but no forecast for lack of time.
+
+    None if there is none, or if no step has a forecast.
+    """
     if mode is Mode.FAKE:
         return None
     for position, step in enumerate(steps[details.after :], start=details.after):
-        if any(one.sql and one.forecasts is None for one in step.operations):
+        if any(item.sql and item.forecasts is None for item in step.operations):
             return position if position > details.after else None
     return None
 
 
 def _with_estimates(steps: tuple[Step, ...], mode: Mode) -> tuple[Step, ...]:
-    """Return the steps with how long they took before, as far as that is on record."""
+    """Return the steps with their previous durations, if the ledger has them."""
     if mode is not Mode.APPLY:
         return steps
     keys = [(step.app, step.name, step.direction, step.digest) for step in steps]
     try:
-        took = previous_durations(keys)
+        durations = previous_durations(keys)
     except DatabaseUnavailable:
         logger.info("No estimates: the ledger cannot be read", exc_info=True)
         return steps
     return tuple(
-        replace(step, estimate=Estimate(**asdict(took[key]))) if key in took else step
+        replace(step, estimate=Estimate(**asdict(durations[key])))
+        if key in durations
+        else step
         for step, key in zip(steps, keys, strict=True)
     )
 
@@ -114,112 +116,118 @@ def _with_estimates(steps: tuple[Step, ...], mode: Mode) -> tuple[Step, ...]:
 def _of_this_piece(
     findings: tuple[Finding, ...], plan: Plan, details: Details
 ) -> tuple[Finding, ...]:
-    """Leave out what the pieces before this one have told."""
+    """Omit the findings that an earlier piece of the plan contains."""
     if not details.after:
         return findings
-    told = {step.label for step in plan.steps[details.after : plan.details_next]}
-    return tuple(finding for finding in findings if finding.step in told)
+    steps = {step.label for step in plan.steps[details.after : plan.details_next]}
+    return tuple(finding for finding in findings if finding.step in steps)
 
 
-def plan(request: PlanRequest, actor: Actor, details: Details | None = AT_FIRST) -> Plan:
-    """Return the plan with its SQL and findings, or without details; nothing is executed.
+def plan(
+    request: PlanRequest, actor: Actor, details: Details | None = DEFAULT_DETAILS
+) -> Plan:
+    """Return the plan with its SQL and findings, or without details.
 
     Raises what `planning.planner.make_plan` raises, `Unauthenticated` and `Forbidden`.
     """
     with audited(actor, "plan", database=request.database):
         authorise(actor, Scope.PLAN, database=request.database)
-        return planned(request, details)
+        return plan_with_details(request, details)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanReading:
-    """A plan, and Django's own list behind it for whoever needs both."""
+    """A plan, with Django's own migration plan."""
 
     plan: Plan
-    migrations: MigrationPlan | None  # None: another process has read the plan
+    migrations: MigrationPlan | None  # None: another process has made the plan
 
 
 def read_plan(
-    request: PlanRequest, actor: Actor, details: Details = AT_FIRST
+    request: PlanRequest, actor: Actor, details: Details = DEFAULT_DETAILS
 ) -> PlanReading:
-    """Return what `plan` returns, so that nothing of it has to be planned again."""
+    """Return what `plan` returns, with Django's plan, so that it need not be made again."""
     with audited(actor, "plan", database=request.database):
         authorise(actor, Scope.PLAN, database=request.database)
         return _detailed(request, details)
 
 
-def planned(request: PlanRequest, details: Details | None) -> Plan:
-    """Return the plan with these details, or without any."""
+def plan_with_details(request: PlanRequest, details: Details | None) -> Plan:
+    """Return the plan with these details, or without details."""
     return plain_plan(request) if details is None else detailed_plan(request, details)
 
 
-def detailed_plan(request: PlanRequest, details: Details = AT_FIRST) -> Plan:
-    """Return the plan with its SQL, forecasts and findings, from this process or a fresh
-    one."""
+def detailed_plan(request: PlanRequest, details: Details = DEFAULT_DETAILS) -> Plan:
+    """Return the plan with its SQL, forecasts and findings.
+
+    A plan that this process cannot make is made in a new process.
+    """
     return _detailed(request, details).plan
 
 
 def _detailed(request: PlanRequest, details: Details) -> PlanReading:
     deferrals = deferrals_of(request.database)
-    found, migrations = make_plan(request, deferrals)
+    bare, migrations = make_plan(request, deferrals)
     if fresh_process.is_needed(migrations):
-        anew = fresh_process.plan_in_new_process(request, details)
-        return PlanReading(plan=anew, migrations=None)
-    if deployment.comes_first(found):
-        told = found.with_details(findings=tuple(deployment.findings(found, deferrals)))
+        from_new_process = fresh_process.plan_in_new_process(request, details)
+        return PlanReading(plan=from_new_process, migrations=None)
+    if deployment.pending_before_deploy(bare):
+        detailed = bare.with_details(findings=tuple(deployment.findings(bare, deferrals)))
     else:
-        told = enrich(found, migrations, deferrals, details)
-    return PlanReading(plan=told, migrations=migrations)
+        detailed = enrich(bare, migrations, deferrals, details)
+    return PlanReading(plan=detailed, migrations=migrations)
 
 
 @without_translations()
 def plain_plan(request: PlanRequest) -> Plan:
-    """Return the plan as it is fingerprinted, from this process or a fresh one; of the
-    findings, only those that may refuse it."""
+    """Return the plan as it is fingerprinted, with the findings that can refuse it only.
+
+    A plan that this process cannot make is made in a new process.
+    """
     deferrals = deferrals_of(request.database)
-    found, migrations = make_plan(request, deferrals)
+    bare, migrations = make_plan(request, deferrals)
     if fresh_process.is_needed(migrations):
         return fresh_process.plan_in_new_process(request, None)
-    if deployment.comes_first(found):
-        return found.with_details(findings=tuple(deployment.findings(found, deferrals)))
-    about = (
-        *deployment.findings(found, deferrals),
-        *environment.findings(found, migrations),
+    if deployment.pending_before_deploy(bare):
+        return bare.with_details(findings=tuple(deployment.findings(bare, deferrals)))
+    findings = (
+        *deployment.findings(bare, deferrals),
+        *environment.findings(bare, migrations),
     )
-    return found.with_details(findings=about)
+    return bare.with_details(findings=findings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """How one database is, for whoever wants to carry out a plan there."""
+    """The health of one database, for a plan."""
 
     database: str
     moment: HealthDecision
-    ignored: tuple[str, ...] = ()  # signals that the settings do not heed
+    ignored: tuple[str, ...] = ()  # signals that the settings ignore
 
 
 def health(request: PlanRequest, actor: Actor, read: PlanReading | None = None) -> Health:
-    """Look at the database, and return what the signals come to; nothing is begun.
+    """Check the health signals of the database; nothing is executed.
 
-    `read` is the same plan with its forecasts, where it has been read already; else it is
-    made, and its forecasts where a signal depends on them.
+    `read` is the same plan with its forecasts, if it is available. Otherwise the plan is
+    made here, with its forecasts if a signal depends on them.
 
     Raises what `planning.planner.make_plan` raises, `Unauthenticated` and `Forbidden`.
     """
     with audited(actor, "health", database=request.database):
         authorise(actor, Scope.PLAN, database=request.database)
         if read is None or read.migrations is None:
-            found, migrations = make_plan(request)
+            bare, migrations = make_plan(request)
         else:
-            found, migrations = read.plan, read.migrations
-        touched = impact_of_plan(found, migrations)
+            bare, migrations = read.plan, read.migrations
+        impact = impact_of_plan(bare, migrations)
         if read is not None:
-            touched = _foreseen(touched, read.plan)
-        with closing(HealthProbe(request.database)) as looking:
-            signals = looking.look(touched)
+            impact = _with_forecasts(impact, read.plan)
+        with closing(HealthProbe(request.database)) as probe:
+            signals = probe.look(impact)
             if any(signal.lacks_forecast for signal in signals):
-                foretold = with_forecasts_only(found, migrations)
-                signals = looking.look(_foreseen(touched, foretold))
+                forecast_plan = with_forecasts(bare, migrations)
+                signals = probe.look(_with_forecasts(impact, forecast_plan))
         settings = route_settings().health or HealthSettings()
         return Health(
             database=request.database,
@@ -228,6 +236,6 @@ def health(request: PlanRequest, actor: Actor, read: PlanReading | None = None) 
         )
 
 
-def _foreseen(touched: Impact, told: Plan) -> Impact:
-    rewritten, unforeseen = rewritten_by(told)
-    return replace(touched, rewritten=rewritten, unforeseen=unforeseen)
+def _with_forecasts(impact: Impact, forecast_plan: Plan) -> Impact:
+    rewritten, unforeseen = rewritten_by(forecast_plan)
+    return replace(impact, rewritten=rewritten, unforeseen=unforeseen)

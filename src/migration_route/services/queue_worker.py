@@ -1,13 +1,9 @@
-"""Carry what is queued: the loop of a process of its own.
+"""The loop of `manage.py migration_route work`: it starts queued runs and periodic jobs.
 
-The loop itself migrates nothing: for each run it starts a process, with the code that is
-on disk then. Of several workers, one gets a run; a run that waits for its opening is in
-the table, and in no worker.
-
-What has to be done from time to time, by whichever process is there for it?
-
-`manage.py migration_route work` does it; where no such process is, what can be done by
-whoever looks is done then.
+The loop itself applies no migrations: it starts a process for each run, with the code that
+is on disk at that time. Of several workers, one claims a run. A run that waits for its
+scheduled start occupies no worker. Without such a process, a periodic job that a read can
+do is done by the next read.
 """
 
 from __future__ import annotations
@@ -40,70 +36,67 @@ logger = logging.getLogger("migration_route.services")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeriodicJob:
-    """Something to do every so many seconds."""
+    """A job that runs every `every` seconds."""
 
     what: str
     every: float
     do: Callable[[], object]
 
 
-def _look_after_runs() -> None:
+def _refresh_runs() -> None:
     for run in active_runs().values():
         refresh(run)
 
 
 PERIODIC_JOBS = (
     PeriodicJob(
-        what="look after runs whose process is gone, or that wait for approval",
+        what="refresh runs whose process is gone, or that wait for approval",
         every=2.0,
-        do=_look_after_runs,
+        do=_refresh_runs,
     ),
-    PeriodicJob(what="tell people and machines what is due", every=2.0, do=deliver_due),
+    PeriodicJob(what="deliver notifications that are due", every=2.0, do=deliver_due),
 )
-"""One line for each."""
 
 
 @dataclass(slots=True)
 class Scheduler:
-    """The duties of one process, and when each was done last."""
+    """The periodic jobs of one process, with the time of each job's last run."""
 
     done_at: dict[str, float] = field(default_factory=dict)
 
     def do_what_is_due(self) -> bool:
-        """Do it; one that fails is told to the log, and keeps the others from nothing.
-        Returns whether all went well."""
-        now, went_well = time.monotonic(), True
-        for duty in PERIODIC_JOBS:
-            last = self.done_at.get(duty.what)
-            if last is not None and now - last < duty.every:
+        """Run the jobs that are due; return whether all of them succeeded.
+
+        A failed job is logged and does not prevent the others.
+        """
+        now, all_succeeded = time.monotonic(), True
+        for job in PERIODIC_JOBS:
+            last = self.done_at.get(job.what)
+            if last is not None and now - last < job.every:
                 continue
-            self.done_at[duty.what] = now
+            self.done_at[job.what] = now
             try:
-                duty.do()
-            except Exception:  # whatever it is, it is not to end the worker
-                logger.exception("Could not %s.", duty.what)
-                went_well = False
-        return went_well
+                job.do()
+            except Exception:  # no error of a job may end the worker
+                logger.exception("Periodic job failed: %s.", job.what)
+                all_succeeded = False
+        return all_succeeded
 
 
-_LOOK = 0.2  # seconds between two looks at the process of a run
-_OTHER_BUILD = timedelta(seconds=30)  # that a run is left to a worker of its own build
+_POLL = 0.2  # seconds between two checks of the process of a run
+_OTHER_BUILD = timedelta(seconds=30)  # how long a run is left to workers of its build
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueWorkerOptions:
-    """How a worker works."""
-
-    every: float = 1.0  # seconds between two looks at what is queued
-    most_runs: int | None = None  # ends after so many; None: never by itself
-    once: bool = False  # ends when nothing is to be done now
-    databases: Collection[str] = ()  # aliases; none: every database
-    alive: Path | None = None  # a file whose time tells when it last looked
+    every: float = 1.0  # seconds between two checks of the queue
+    most_runs: int | None = None  # exits after so many runs; None: no limit
+    once: bool = False  # exits when the queue is empty
+    databases: Collection[str] = ()  # aliases; empty: all databases
+    alive: Path | None = None  # a file that each successful check touches
 
 
 class QueueWorker:
-    """One loop."""
-
     def __init__(
         self,
         request: QueueWorkerOptions,
@@ -113,14 +106,14 @@ class QueueWorker:
         self._request = request
         self._signals = signals
         self._say = say
-        self._duties = Scheduler()
+        self._scheduler = Scheduler()
         self._run = ""
         self._process: subprocess.Popen[bytes] | None = None
-        self._told = 0
+        self._forwarded = 0
         self.carried: list[str] = []
 
     def work(self) -> None:
-        """Look, carry, and look again, until it is told to end."""
+        """Start and watch runs until a signal or a limit ends the loop."""
         while not self._is_over():
             self._look()
             if self._process is not None:
@@ -138,38 +131,38 @@ class QueueWorker:
 
     def _look(self) -> None:
         try:
-            all_went_well = self._duties.do_what_is_due()
+            all_succeeded = self._scheduler.do_what_is_due()
             if self._process is None and not self._signals.name:
-                self._begin_next()
+                self._start_next()
         except (DatabaseFailure, DatabaseUnavailable):
-            logger.warning("The ledger does not answer.", exc_info=True)
+            logger.warning("The ledger is unavailable.", exc_info=True)
             return
-        if all_went_well and self._request.alive is not None:
+        if all_succeeded and self._request.alive is not None:
             self._request.alive.touch()
 
-    def _begin_next(self) -> None:
-        for run in due(self._request.databases):
+    def _start_next(self) -> None:
+        for run in claimable_runs(self._request.databases):
             try:
                 _, process = claim_and_spawn(run.id, "--hand-back")
             except InvalidState:
                 continue  # another worker was faster, or it was cancelled
             except LaunchFailed:
-                logger.exception("The process of run %s could not be started.", run.id)
+                logger.exception("Starting the process of run %s failed.", run.id)
                 continue
             self._run, self._process = run.id, process
             self.carried.append(run.id)
-            self._say(f"run {run.id} on {run.database}: begun")
+            self._say(f"run {run.id} on {run.database}: started")
             return
 
     def _watch(self) -> None:
-        """Wait a moment for the process under way; told to end twice, pass it on."""
+        """Wait briefly for the current process; forward a second stop signal to it."""
         process = self._process
         assert process is not None  # noqa: S101 - only called while there is one
-        if self._signals.count > max(self._told, 1):
-            self._told = self._signals.count
+        if self._signals.count > max(self._forwarded, 1):
+            self._forwarded = self._signals.count
             process.terminate()  # it stops before its next step
         try:
-            process.wait(_LOOK)
+            process.wait(_POLL)
         except subprocess.TimeoutExpired:
             return
         self._process = None
@@ -177,32 +170,34 @@ class QueueWorker:
         self._say(f"run {run.id} on {run.database}: {run.state}")
 
 
-def work(request: QueueWorkerOptions, say: Callable[[str], object]) -> list[str]:
-    """Work until SIGTERM or SIGINT, or as long as the request says; the run that is
-    under way is carried to its end. Returns the runs that were begun."""
+def run_worker(request: QueueWorkerOptions, say: Callable[[str], object]) -> list[str]:
+    """Run a worker until SIGTERM or SIGINT, or until a limit of the request is reached.
+
+    The current run is completed. Returns the ids of the started runs.
+    """
     with handle_shutdown_signals() as signals:
         worker = QueueWorker(request, signals, say)
         worker.work()
         return worker.carried
 
 
-def due(databases: Collection[str]) -> list[RunRecord]:
-    """Return the runs that nobody has taken and that may begin now, the oldest first."""
-    found = [
+def claimable_runs(databases: Collection[str]) -> list[RunRecord]:
+    """Return the unclaimed runs that may start now, oldest first."""
+    due_runs = [
         run
         for run in active_runs().values()
         if (not databases or run.database in databases) and _is_due(run)
     ]
-    return sorted(found, key=lambda run: run.id)
+    return sorted(due_runs, key=lambda run: run.id)
 
 
 def _is_due(run: RunRecord) -> bool:
     if run.carrier or route_settings().launcher != "work":
-        return False  # elsewhere the launcher starts it, and duties see that it does
+        return False  # another launcher starts it, and the periodic job checks that
     if run.build != sources.build() and clock.age(run.created_at) < _OTHER_BUILD:
-        return False  # a deploy is under way: its own worker comes
+        return False  # during a deploy, a worker of the run's build starts it
     if run.state is RunState.QUEUED:
         return True
     return run.waits_to_begin and (
-        run.in_spite or clock.parse_time(run.waiting_until) <= clock.current()
+        run.in_spite or clock.parse_time(run.waiting_until) <= clock.database_now()
     )

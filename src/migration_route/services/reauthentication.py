@@ -1,7 +1,4 @@
-"""Let a person show anew who they are.
-
-How often has somebody tried just now? In this process, and at the same time.
-"""
+"""Confirms the password of a signed-in user again, with a limit on wrong attempts."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ _MOST_NAMES = 1000
 
 
 class RateLimiter:
-    """Remembers when each name has tried within a window of seconds."""
+    """Counts the attempts of each name in this process, within a window of seconds."""
 
     def __init__(
         self, *, window: float, clock: Callable[[], float] = time.monotonic
@@ -38,44 +35,44 @@ class RateLimiter:
         self._window = window
         self._clock = clock
         self._lock = threading.Lock()
-        self._tried: dict[str, list[float]] = {}
+        self._attempts: dict[str, list[float]] = {}
 
     def begin(self, name: str) -> int:
-        """Note an attempt, and return how many there were in the window before it."""
+        """Count an attempt; return the number of previous ones in the window."""
         with self._lock:
             now = self._clock()
-            if len(self._tried) >= _MOST_NAMES:
-                self._tried = {
+            if len(self._attempts) >= _MOST_NAMES:
+                self._attempts = {
                     name: times
-                    for name, times in self._tried.items()
+                    for name, times in self._attempts.items()
                     if now - times[-1] < self._window
                 }
-            times = [at for at in self._tried.get(name, ()) if now - at < self._window]
-            self._tried[name] = [*times, now][-_MOST_NAMES:]
+            times = [at for at in self._attempts.get(name, ()) if now - at < self._window]
+            self._attempts[name] = [*times, now][-_MOST_NAMES:]
             return len(times)
 
     def forget(self, name: str = "") -> None:
-        """Forget what one name has tried, or all of them."""
+        """Reset the attempts of one name, or of all names."""
         with self._lock:
             if name:
-                self._tried.pop(name, None)
+                self._attempts.pop(name, None)
             else:
-                self._tried.clear()
+                self._attempts.clear()
 
 
 WINDOW = timedelta(minutes=15)
-MOST = 5
-"""So many wrong passwords of one person are heard within the window, then none."""
+MAX_WRONG_PASSWORDS = 5
+"""Wrong passwords per user within the window, after which every attempt is refused."""
 
 
 class WrongPassword(Forbidden):
-    """This is not the password of the one who is signed in."""
+    """The password is wrong."""
 
     code = "wrong_password"
 
 
 class TooManyAttempts(Forbidden):
-    """Too many wrong passwords were given."""
+    """Too many wrong passwords."""
 
     code = "too_many_attempts"
     http_status = 429
@@ -88,42 +85,42 @@ attempts = RateLimiter(window=WINDOW.total_seconds())
 def reauthenticate(
     actor: Actor, *, is_right: Callable[[], bool], renew: Callable[[], None]
 ) -> None:
-    """Ask whether the password is right, and renew the session if it is.
+    """Check the password, and renew the session if it is right.
 
-    A wrong one is on the ledger; it is counted there for all processes, and here for
-    those that come at the same time. Raises `WrongPassword` and `TooManyAttempts`, and
-    what keeps the actor from a change if a password does not mend that.
+    A wrong password is recorded on the ledger, which counts for all processes; concurrent
+    attempts are counted in this process. Raises `WrongPassword` and `TooManyAttempts`, and
+    the actor's error if a password does not fix it.
     """
     with audited(actor, "reauthenticate"):
-        _require_person(actor)
-        before = clock.format_time(datetime.now(UTC) - WINDOW)
-        known = count_denials(actor.name, code=WrongPassword.code, since=before)
-        if max(known, attempts.begin(actor.name)) >= MOST:
+        _require_user(actor)
+        since = clock.format_time(datetime.now(UTC) - WINDOW)
+        recorded = count_denials(actor.name, code=WrongPassword.code, since=since)
+        if max(recorded, attempts.begin(actor.name)) >= MAX_WRONG_PASSWORDS:
             raise TooManyAttempts(
-                f"{MOST} wrong passwords of {actor.name!r} have come within "
-                f"{WINDOW.seconds // 60} minutes: no other is heard for a while.",
+                f"{MAX_WRONG_PASSWORDS} wrong passwords for {actor.name!r} within "
+                f"{WINDOW.seconds // 60} minutes: further attempts are refused for now.",
                 retry_after=int(WINDOW.total_seconds()),
             )
         if not is_right():
-            raise WrongPassword(f"This is not the password of {actor.name!r}.")
+            raise WrongPassword(f"The password for {actor.name!r} is wrong.")
         attempts.forget(actor.name)
         try:
             renew()
         except DatabaseError as error:
-            raise DatabaseUnavailable("The session cannot be written now.") from error
+            raise DatabaseUnavailable("Writing the session failed.") from error
 
 
-def _require_person(actor: Actor) -> None:
+def _require_user(actor: Actor) -> None:
     flaw = actor.flaw
     if flaw is not None and not asks_for_password(flaw):
         raise flaw
     if actor.kind is ActorKind.ANONYMOUS:
         raise Unauthenticated
     if actor.kind is not ActorKind.PERSON:
-        raise Forbidden("Only a person who is signed in has a login to renew.")
+        raise Forbidden("Only a signed-in user can reauthenticate.")
 
 
 def asks_for_password(flaw: RouteError) -> bool:
-    """Tell whether the password is what keeps somebody from a change."""
+    """Whether confirming the password fixes this error."""
     is_required = isinstance(flaw, ReauthenticationRequired)
     return is_required and flaw.facts["way"] == ReauthenticationMethod.PASSWORD

@@ -1,4 +1,4 @@
-"""Carry out a plan on a copy, or in place and undone, and show what was seen."""
+"""Rehearses plans on a copy, or in place with a rollback, and returns the reports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from migration_route.core.errors import (
 from migration_route.execution.launchers.process import remove_log
 from migration_route.execution.rehearsal import reaper
 from migration_route.execution.rehearsal.in_place import require_in_place
-from migration_route.execution.rehearsal.start import launch, run_rehearsal
+from migration_route.execution.rehearsal.start import launch_rehearsal, run_rehearsal
 from migration_route.ledger import rehearsals
 from migration_route.ledger.bootstrap import install
 from migration_route.ledger.evidence import StepError
@@ -43,7 +43,7 @@ from migration_route.ledger.queries import active_runs
 from migration_route.ledger.rehearsals import NewRehearsal, RehearsalRecord
 from migration_route.planning import sources
 from migration_route.planning.plan import Plan, PlanRequest, require_well_formed, same_plan
-from migration_route.services.audit import audited, checked
+from migration_route.services.audit import audited, require_valid_id
 from migration_route.services.plans import plain_plan
 from migration_route.vendors import copies_of, in_place_of, vendor_of
 
@@ -52,12 +52,12 @@ _PAUSE = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearseRequest:
-    """Carry out the plan with this fingerprint on a copy."""
+    """A request to rehearse the plan with this fingerprint."""
 
     database: str = "default"
     targets: tuple[str, ...] = ()
     fingerprint: str = ""
-    phase: Phase | None = None  # before or after the deploy; None: everything
+    phase: Phase | None = None  # before or after the deploy; None: all phases
     kind: CopyKind = CopyKind.SCHEMA
     and_back: bool = False
     in_place: bool = False  # on the database itself, in a transaction that is rolled back
@@ -72,15 +72,15 @@ def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
     `CannotRehearse`, `LaunchFailed`, and what `require_in_place` raises.
     """
     with audited(actor, "rehearse", database=request.database):
-        authorise(actor, *_needed(request), database=request.database)
+        authorise(actor, *_required_scopes(request), database=request.database)
         require_well_formed(request.fingerprint)
         target = find_target(request.database)
         refuse_tenants(target.alias)
         if vendor_of(target.alias).is_private(connections[target.alias]):
             raise Misconfigured(
-                f"The database {target.alias!r} lives in the memory of this process: no "
-                "copy of it can be made by another one.",
-                hint="Use a file.",
+                f"The database {target.alias!r} is in the memory of this process: another "
+                "process cannot copy it.",
+                hint="Use a database file.",
             )
         plan = plain_plan(
             PlanRequest(
@@ -89,19 +89,19 @@ def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
         )
         _require_same(plan, request)
         for run in active_runs().values():
-            # One that waits for approval is not at work: whoever approves may try it first.
+            # A run that waits for approval does not block: approvers can rehearse it first.
             awaits = run.state is RunState.AWAITING_APPROVAL
             if run.database == plan.database and not awaits:
                 raise ActiveRun(
-                    f"Run {run.id}, which is {run.state}, owns {plan.database!r}.",
+                    f"Run {run.id} ({run.state}) owns the database {plan.database!r}.",
                     run=run.id,
                 )
         _require_means(plan, request)
         install()
         reaper.remove_leftover_copies(plan.database)
-        record = rehearsals.open_rehearsal(_new(plan, request, actor))
+        record = rehearsals.create_rehearsal(_new_rehearsal(plan, request, actor))
     try:
-        launch(record)
+        launch_rehearsal(record)
     except LaunchFailed as error:
         rehearsals.move(
             record.id,
@@ -122,13 +122,17 @@ def _require_same(plan: Plan, request: RehearseRequest) -> None:
         raise PlanChanged(fingerprint=plan.fingerprint)
 
 
-def _needed(request: RehearseRequest) -> tuple[Scope, ...]:
-    """Return the rights: real locks on the database itself are for people to take."""
+def _required_scopes(request: RehearseRequest) -> tuple[Scope, ...]:
+    """Return the required scopes.
+
+    In place, the rehearsal takes real locks on the database: it needs `force`, which only
+    users can have.
+    """
     return (Scope.REHEARSE, Scope.FORCE) if request.in_place else (Scope.REHEARSE,)
 
 
 def _require_means(plan: Plan, request: RehearseRequest) -> None:
-    """Find out what is missing before anything has begun."""
+    """Raise the error of a missing requirement before the rehearsal is created."""
     require_session_connection(plan.database)
     if request.in_place:
         require_in_place(plan, and_back=request.and_back)
@@ -141,10 +145,10 @@ def _require_means(plan: Plan, request: RehearseRequest) -> None:
         )
 
 
-def _new(plan: Plan, request: RehearseRequest, actor: Actor) -> NewRehearsal:
+def _new_rehearsal(plan: Plan, request: RehearseRequest, actor: Actor) -> NewRehearsal:
     return NewRehearsal(
         database=plan.database,
-        # Where the rows are: nobody has to ask for them.
+        # In place, the rows are always there.
         kind=CopyKind.DATA if request.in_place else request.kind,
         and_back=request.and_back,
         in_place=request.in_place,
@@ -164,13 +168,13 @@ def _new(plan: Plan, request: RehearseRequest, actor: Actor) -> NewRehearsal:
 
 
 def show(rehearsal: str, actor: Actor) -> RehearsalRecord:
-    """Return a rehearsal as it truly is.
+    """Return a refreshed rehearsal.
 
     Raises `UnknownRehearsal`, `Unauthenticated` and `Forbidden`.
     """
     with audited(actor, "show-rehearsal"):
         authorise(actor, Scope.READ)
-        found = rehearsals.find_rehearsal(checked(rehearsal, of="rehearsal"))
+        found = rehearsals.find_rehearsal(require_valid_id(rehearsal, of="rehearsal"))
         authorise(actor, Scope.READ, database=found.database)
         return reaper.refresh_rehearsal(found)
 
@@ -188,7 +192,7 @@ def list_all(
         if database is not None:
             find_target(database)
         if before is not None:
-            checked(before, of="rehearsal")
+            require_valid_id(before, of="rehearsal")
         found = rehearsals.list_rehearsals(database=database, before=before, limit=limit)
         return [
             reaper.refresh_rehearsal(record)
@@ -198,7 +202,7 @@ def list_all(
 
 
 def wait(rehearsal: str, actor: Actor, *, seconds: float) -> RehearsalRecord:
-    """Return the rehearsal when it has ended, or after so many seconds."""
+    """Return the rehearsal when it has ended, or after `seconds` at the latest."""
     deadline = time.monotonic() + seconds
     while True:
         found = show(rehearsal, actor)
@@ -208,40 +212,42 @@ def wait(rehearsal: str, actor: Actor, *, seconds: float) -> RehearsalRecord:
         time.sleep(min(_PAUSE, left))
 
 
-def clean(actor: Actor) -> list[RehearsalRecord]:
-    """Remove what rehearsals have left whose processes are gone; return those."""
+def remove_leftovers(actor: Actor) -> list[RehearsalRecord]:
+    """Remove what rehearsals without processes have left; return those rehearsals."""
     with audited(actor, "rehearse"):
         authorise(actor, Scope.REHEARSE)
         return reaper.remove_leftover_copies()
 
 
-def of_plan(plan: Plan, actor: Actor) -> RehearsalRecord | None:
-    """Return the last rehearsal of this plan that the actor may read; None as well where
-    the ledger does not answer: the plan can be read all the same."""
+def last_rehearsal_of(plan: Plan, actor: Actor) -> RehearsalRecord | None:
+    """Return the last rehearsal of this plan that the actor may read.
+
+    Also None while the ledger is unavailable: the plan itself does not need it.
+    """
     if plan.direction is Direction.NONE or not may(actor, Scope.READ, plan.database):
         return None
     try:
-        found = rehearsals.of_plan(plan.fingerprint)
+        found = rehearsals.last_rehearsal_of(plan.fingerprint)
     except DatabaseUnavailable:
         return None
     return None if found is None else reaper.refresh_rehearsal(found)
 
 
-def carry(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
-    """Carry out a queued rehearsal in this process: what `launch` starts."""
+def execute_rehearsal(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
+    """Execute a queued rehearsal in the process that `launch` has started."""
     ended = run_rehearsal(rehearsal, and_back=and_back)
-    remove_log(rehearsal)  # of one that dies, they tell why
+    remove_log(rehearsal)  # if the process dies, the log explains why
     return ended
 
 
 def may_in_place(database: str, actor: Actor) -> bool:
-    """Tell whether the actor may rehearse there in place, if that database can."""
-    rights = (Scope.REHEARSE, Scope.FORCE)
-    return all(may(actor, scope, database) for scope in rights) and not (
+    """Whether the actor may rehearse in place, and the database supports it."""
+    scopes = (Scope.REHEARSE, Scope.FORCE)
+    return all(may(actor, scope, database) for scope in scopes) and not (
         in_place_of(find_target(database).alias).why_not
     )
 
 
 def in_place_timeout(database: str) -> float:
-    """Return for how many seconds a rehearsal in place may hold its locks there."""
+    """Return for how many seconds a rehearsal in place may hold its locks."""
     return route_settings().database(database).in_place_limit.total_seconds()

@@ -1,10 +1,8 @@
-"""What becomes of a run that waits for approval? It is let go, or waits in vain.
+"""Releases, expires and voids runs that wait for approval.
 
-Whoever looks at a run looks after it. One that has its approvals is let go by the next
-who looks, should the process that took the last of them have died; one whose time is over
-has expired.
-
-Where does a run go on that resumes another one, and what becomes of that?
+Every read of a run refreshes it: a run whose approvals are complete is released by the next
+read, if the process that recorded the last approval has died; a run whose time is over
+expires. A run that resumes another one resolves that run when it is released.
 """
 
 from __future__ import annotations
@@ -26,13 +24,17 @@ from migration_route.core.errors import (
     StaleCode,
     UnknownTarget,
 )
-from migration_route.execution.launchers import is_pull_based, launcher, supports_waiting
+from migration_route.execution.launchers import (
+    get_launcher,
+    is_pull_based,
+    supports_waiting,
+)
 from migration_route.execution.launchers.process import log_path
 from migration_route.execution.preflight import schedule_of_run, scheduled_wait
 from migration_route.execution.recovery import reaper, reconcile
-from migration_route.execution.recovery.reaper import START
+from migration_route.execution.recovery.reaper import START_TIMEOUT
 from migration_route.ledger import runs
-from migration_route.ledger.evidence import CarriedOut, StepError
+from migration_route.ledger.evidence import CompletedOperations, StepError
 from migration_route.ledger.queries import active_runs, find_run, heartbeat_age
 from migration_route.ledger.records import RunRecord, StepRecord
 from migration_route.ledger.runs import WaitInfo
@@ -45,29 +47,34 @@ from migration_route.services.decisions import plan_for_decision, reevaluate, re
 from migration_route.services.launch import WindowClosed, launch
 
 
-def resume_point(found: RunRecord, step: StepRecord) -> CarriedOut:
-    """Return what has been carried out of a step that is to be resumed; the caller holds
-    the database. Raises `Refused` with the evidence where that is not proved."""
+def resume_point(found: RunRecord, step: StepRecord) -> CompletedOperations:
+    """Return which operations of a step to resume have been executed.
+
+    The caller holds the database lock. Raises `Refused` with the evidence when that is not
+    proved.
+    """
     reading = reconcile.compare_with_catalog(found, step)
-    evidence = reconcile.evidence_now(step, reading)
+    evidence = reconcile.current_evidence(step, reading)
     done, why_not = reconcile.resume_position(step, reading)
     if why_not:
         raise Refused(
-            f"{step.label} cannot be resumed. {why_not}",
-            hint="Put the database right by hand, then resolve as applied, as reverted "
-            "or as it is.",
+            f"{step.label} cannot be continued. {why_not}",
+            hint="Repair the database by hand, then resolve the run as applied, as "
+            "reverted or as it is.",
             run=found.id,
-            operations=[one.to_dict() for one in evidence],
+            operations=[operation.to_dict() for operation in evidence],
         )
-    return CarriedOut(count=done, added=reconcile.added_to_resume(step), evidence=evidence)
+    return CompletedOperations(
+        count=done, added=reconcile.additions_to_resume(step), evidence=evidence
+    )
 
 
 @contextmanager
 def lock_for_resume(run: RunRecord) -> Iterator[runs.Change | None]:
-    """Hold the database of a run that waited for approval to resume another one, and give
-    what is to be written to that one; None where it has been written already.
+    """Lock the database of an approved run that resumes another one.
 
-    Raises `PlanChanged` where it would not go on at the operation that was approved.
+    Yields the change to write to the resumed run; None if it is written already. Raises
+    `PlanChanged` when the run would not continue at the operation that was approved.
     """
     with reconcile.hold_database_lock(run.database):
         found = find_run(run.resumes)
@@ -75,17 +82,16 @@ def lock_for_resume(run: RunRecord) -> Iterator[runs.Change | None]:
             _, step = reconcile.interrupted_step(found)
             carried_out = resume_point(found, step)
             if carried_out.count != run.steps[0].done_operations:
-                raise PlanChanged(f"{step.label} is not where it was any more.")
-            yield change_for(run, carried_out)
+                raise PlanChanged(f"The progress of {step.label} has changed.")
+            yield resolution_change(run, carried_out)
         elif found.outcome == runs.RESUMED:
             yield None
         else:
-            raise PlanChanged(f"Run {found.id} has been resolved in another way.")
+            raise PlanChanged(f"Run {found.id} was resolved in another way.")
 
 
-def change_for(run: RunRecord, carried_out: CarriedOut) -> runs.Change:
-    """Return what is written to the run that another one resumes, in the name of whoever
-    has asked for that."""
+def resolution_change(run: RunRecord, carried_out: CompletedOperations) -> runs.Change:
+    """Return the change to write to the resumed run, in the name of the requester."""
     return runs.Change(
         action=Action.RESOLVED,
         outcome=runs.RESUMED,
@@ -94,14 +100,14 @@ def change_for(run: RunRecord, carried_out: CarriedOut) -> runs.Change:
         reason=run.reason,
         vouching={
             "how": "resume",
-            "operations": [one.to_dict() for one in carried_out.evidence],
+            "operations": [operation.to_dict() for operation in carried_out.evidence],
             "resumed_by": run.id,
         },
     )
 
 
 def close_resumed_run(stopped: str, run: RunRecord, change: runs.Change) -> None:
-    """End the run that stopped; where somebody else has, the new one does not begin."""
+    """Resolve the stopped run; if that is no longer possible, the new run fails."""
     try:
         runs.move(
             stopped, to=RunState.RECONCILED, expected={RunState.PARTIAL}, change=change
@@ -119,27 +125,26 @@ def close_resumed_run(stopped: str, run: RunRecord, change: runs.Change) -> None
 
 logger = logging.getLogger("migration_route.services")
 
-_UNBEGUN = frozenset({RunState.AWAITING_APPROVAL, RunState.QUEUED})
-_LAUNCHES = 2  # of a run whose first process was never started
+_NOT_STARTED = frozenset({RunState.AWAITING_APPROVAL, RunState.QUEUED})
+_MAX_LAUNCHES = 2  # of a run whose first process was never started
 
 
 def refresh(run: RunRecord) -> RunRecord:
-    """Return the run as it truly is: let go, expired, or concluded as
-    `running.recovery.lost_runs` does it."""
-    if run.demand is None or run.state not in _UNBEGUN:
+    """Return the current run, after releasing, expiring or reaping it if it is due."""
+    if run.demand is None or run.state not in _NOT_STARTED:
         return reaper.reap(run)
     try:
         if run.state is RunState.AWAITING_APPROVAL:
-            return _look_after_waiting(run)
-        return _look_after_queued(run)
+            return _refresh_awaiting(run)
+        return _refresh_queued(run)
     except (InvalidState, LaunchFailed):
-        return find_run(run.id)  # somebody else was faster, or it has just failed
+        return find_run(run.id)  # another process was faster, or the run has just failed
     except (RouteError, DatabaseFailure):
-        logger.warning("Run %s could not be let go", run.id, exc_info=True)
+        logger.warning("Releasing run %s failed", run.id, exc_info=True)
         return run
 
 
-def _look_after_waiting(run: RunRecord) -> RunRecord:
+def _refresh_awaiting(run: RunRecord) -> RunRecord:
     if clock.now() > run.waiting_until:
         return _expire(run)
     if run.demand is None or not is_satisfied(
@@ -149,16 +154,18 @@ def _look_after_waiting(run: RunRecord) -> RunRecord:
     return try_release(run)
 
 
-def _look_after_queued(run: RunRecord) -> RunRecord:
-    """Start the process of an approved run that nobody has started: whoever took the
-    last approval died in this moment. Only one process of a run gets to work, even if
-    there should be two."""
+def _refresh_queued(run: RunRecord) -> RunRecord:
+    """Start the process of an approved run that was never started.
+
+    The process that recorded the last approval died before it. If two processes are
+    started, only one can claim the run.
+    """
     launches = run.waiting_facts.get("launches", 0)
     if (
-        is_pull_based()  # somebody comes for it
+        is_pull_based()  # a worker or a task claims it
         or run.carrier
-        or launches >= _LAUNCHES
-        or heartbeat_age(run) <= START
+        or launches >= _MAX_LAUNCHES
+        or heartbeat_age(run) <= START_TIMEOUT
         or log_path(run.id) is not None  # it was started on this host
     ):
         return reaper.reap(run)
@@ -170,17 +177,17 @@ def _look_after_queued(run: RunRecord) -> RunRecord:
 def _expire(run: RunRecord) -> RunRecord:
     change = runs.Change(
         outcome="expired",
-        reason="Nobody approved it in time.",
+        reason="The run was not approved in time.",
         only_if={"waiting_until": run.waiting_until},
     )
-    return runs.move(run.id, to=RunState.EXPIRED, expected=_UNBEGUN, change=change)
+    return runs.move(run.id, to=RunState.EXPIRED, expected=_NOT_STARTED, change=change)
 
 
 def try_release(run: RunRecord) -> RunRecord:
-    """Let a run go if plan, policy and approvals allow it now; return it as it is then.
+    """Release a run if plan, policy and approvals allow it now; return the updated run.
 
-    Raises `PlanChanged` or `StaleCode` after its plan has changed, which ends the run, and
-    what else is in the way of it now, which does not.
+    Raises `PlanChanged` or `StaleCode` when its plan has changed, which ends the run, and
+    any other refusal, which does not.
     """
     match decide_now(run):
         case Allowed() as permit:
@@ -192,8 +199,10 @@ def try_release(run: RunRecord) -> RunRecord:
 
 
 def release_with(run: RunRecord, decision: Allowed | NeedsApproval) -> RunRecord:
-    """Let a run go that has been approved this moment, if that was the last approval; its
-    plan was looked at right before, with this decision."""
+    """Release a run that was just approved, if that was the last required approval.
+
+    `decision` was made about its plan right before.
+    """
     if isinstance(decision, NeedsApproval):
         decision = decision.approved(run.given, requester=run.requester)
     if isinstance(decision, NeedsApproval):
@@ -201,61 +210,61 @@ def release_with(run: RunRecord, decision: Allowed | NeedsApproval) -> RunRecord
     try:
         return _release_if_open(run, decision)
     except InvalidState:
-        return find_run(run.id)  # another who approved it was as fast
+        return find_run(run.id)  # a concurrent approval has released it
 
 
 def decide_now(run: RunRecord) -> Allowed | NeedsApproval | Denied:
-    """Decide about a run by what is so now; one whose plan has changed is stale."""
+    """Decide about a run by its current plan; if the plan has changed, the run is stale."""
     decision: Allowed | NeedsApproval | Denied
     try:
         decision = reevaluate(run)
     except UnknownTarget as error:
-        decision = Denied(error=PlanChanged(f"The plan is not there any more: {error}"))
+        decision = Denied(error=PlanChanged(f"The plan no longer exists: {error}"))
     if isinstance(decision, Denied) and isinstance(decision.error, PlanChanged | StaleCode):
         return Denied(error=_void(run, decision.error))
     return decision
 
 
 def is_outdated(run: RunRecord) -> bool:
-    """Tell whether a run waits for the approval of a plan, or of a build, that is not the
-    one of now any more."""
+    """Whether a run waits for the approval of a plan or a build that is not current."""
     if run.state is not RunState.AWAITING_APPROVAL:
         return False
     try:
-        now, _ = plan_for_decision(request_of(run), run.actor_kind)
+        current, _ = plan_for_decision(request_of(run), run.actor_kind)
     except UnknownTarget:
         return True
     return sources.is_other_build(run.build) or not same_plan(
-        now.fingerprint, run.fingerprint
+        current.fingerprint, run.fingerprint
     )
 
 
 def supersede_outdated(database: str) -> None:
-    """End a run that waits for the approval of a plan that is not the plan any more, in
-    favour of one that is about to be put on record."""
+    """End a run that waits for the approval of an outdated plan, in favor of a new run."""
     waiting = active_runs().get(database)
     if waiting is not None and is_outdated(waiting):
-        with suppress(InvalidState):  # somebody else has just ended it, or let it go
+        with suppress(InvalidState):  # another process has just ended or released it
             _void(waiting, PlanChanged())
 
 
 def _void(run: RunRecord, error: RouteError) -> RouteError:
-    """End a run whose plan has changed; return what to tell whoever wanted it to go."""
-    why = StepError(type=type(error).__name__, message=error.message)
-    change = runs.Change(outcome=error.code, error=why)
-    runs.move(run.id, to=RunState.STALE, expected=_UNBEGUN, change=change)
+    """End a run whose plan has changed; return the error to raise."""
+    cause = StepError(type=type(error).__name__, message=error.message)
+    change = runs.Change(outcome=error.code, error=cause)
+    runs.move(run.id, to=RunState.STALE, expected=_NOT_STARTED, change=change)
     facts = {**error.facts, "run": run.id}
     return type(error)(
-        f"The plan that run {run.id} was asked for is not the plan any more: the run is "
-        "stale, and its approvals are void.",
-        hint="Read the plan as it is now, and ask for it anew.",
+        f"The plan of run {run.id} has changed: the run is stale, and its approvals are "
+        "void.",
+        hint="Review the current plan, and request a new run.",
         **facts,
     )
 
 
 def _release_if_open(run: RunRecord, permit: Allowed) -> RunRecord:
-    """Let a run go; where it may not begin now and no process can wait for that, whoever
-    looks when it may lets it go."""
+    """Release a run.
+
+    If it may not start now and no process can wait for that, a later read releases it.
+    """
     try:
         return release(run, permit)
     except WindowClosed:
@@ -263,29 +272,31 @@ def _release_if_open(run: RunRecord, permit: Allowed) -> RunRecord:
 
 
 def release(run: RunRecord, permit: Allowed) -> RunRecord:
-    """Queue a run, or let it wait for its opening, and start its process; of several who
-    do so, one does.
+    """Queue a run, or let it wait for its scheduled start, and start its process.
 
-    Raises `NotInThisState` for the others, `WindowClosed` and `LaunchFailed`.
+    Of several concurrent callers, one succeeds; the others get `InvalidState`. Also raises
+    `WindowClosed` and `LaunchFailed`.
     """
-    launcher()  # what cannot start anything is told before the run is queued
-    waiting = _until_opening(run)
+    get_launcher()  # a misconfigured launcher is reported before the run is queued
+    waiting = _schedule_wait(run)
     queued = _queue_to_resume(run, waiting) if run.resumes else _queue(run, waiting)
     launch(permit, queued)
     return queued
 
 
-def _until_opening(run: RunRecord) -> WaitInfo | None:
-    """Return for what an approved run waits; None: for nothing, or it is let go already,
-    and its process sees to that."""
+def _schedule_wait(run: RunRecord) -> WaitInfo | None:
+    """Return what an approved run waits for.
+
+    None: nothing, or the run is released already and its process checks the schedule.
+    """
     if run.state is RunState.QUEUED:
         return None
-    found = schedule_of_run(run)
-    if isinstance(found, NeverOpens) or (
-        isinstance(found, OpensLater) and not supports_waiting()
+    schedule = schedule_of_run(run)
+    if isinstance(schedule, NeverOpens) or (
+        isinstance(schedule, OpensLater) and not supports_waiting()
     ):
-        raise WindowClosed(f"This may not begin now. {found.why}")
-    return scheduled_wait(found) if isinstance(found, OpensLater) else None
+        raise WindowClosed(f"The run may not start now. {schedule.why}")
+    return scheduled_wait(schedule) if isinstance(schedule, OpensLater) else None
 
 
 def _queue_to_resume(run: RunRecord, waiting: WaitInfo | None) -> RunRecord:
@@ -302,9 +313,11 @@ def _queue_to_resume(run: RunRecord, waiting: WaitInfo | None) -> RunRecord:
 def _queue(run: RunRecord, waiting: WaitInfo | None) -> RunRecord:
     launches = run.waiting_facts.get("launches", 0) + 1
     demand = run.demand
-    count = valid_approvals(demand, run.given, requester=run.requester) if demand else ()
+    approvals = (
+        valid_approvals(demand, run.given, requester=run.requester) if demand else ()
+    )
     change = runs.Change(
-        reason="Its process is started again: nobody had started it."
+        reason="The process of the run was never started; starting it now."
         if run.state is RunState.QUEUED
         else "",
         waiting_reason=waiting.reason if waiting else "",
@@ -312,9 +325,9 @@ def _queue(run: RunRecord, waiting: WaitInfo | None) -> RunRecord:
         waiting_facts=waiting.facts if waiting else {"launches": launches},
         vouching={
             "fingerprint": run.fingerprint,
-            "approved_by": [[one.by.kind, one.by.name] for one in count],
+            "approved_by": [[vote.by.kind, vote.by.name] for vote in approvals],
         },
-        # Of two who start it again at the same time, one does.
+        # Of two concurrent restarts, one succeeds.
         only_if={"heartbeat_at": run.heartbeat_at} if launches > 1 else {},
     )
     to = RunState.WAITING if waiting else RunState.QUEUED

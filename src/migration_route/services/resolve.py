@@ -1,7 +1,4 @@
-"""Say what becomes of the step that a run left midway.
-
-Go on inside of the migration that a run left midway.
-"""
+"""Resolves partial runs, and continues the rest of a partial step in a new run."""
 
 from __future__ import annotations
 
@@ -22,17 +19,21 @@ from migration_route.services import apply as applying
 from migration_route.services.audit import audited
 from migration_route.services.decisions import plan_for_decision, request_of
 from migration_route.services.launch import launch
-from migration_route.services.release import change_for, close_resumed_run, resume_point
+from migration_route.services.release import (
+    close_resumed_run,
+    resolution_change,
+    resume_point,
+)
 from migration_route.services.runs import show
 
 
 def resume(found: RunRecord, actor: Actor, change: runs.Change) -> RunRecord:
-    """Start a new run that carries out what is left; return it.
+    """Start a new run of the remaining operations and steps; return it.
 
-    `change` is what is written to the run that stopped; where the new one has to be
-    approved first, that run stays as it is until then. Raises `PlanChanged` where the
-    migration is not the one that stopped, `Refused` with the evidence where it is not
-    proved at which operation to go on, and what `apply` raises.
+    `change` is written to the stopped run; if the new run needs approval, the stopped run
+    stays unchanged until then. Raises `PlanChanged` when the migration is not the one that
+    stopped, `Refused` with the evidence when it is not proved at which operation to
+    continue, and what `apply` raises.
     """
     scopes = scopes_for(direction=found.direction, mode=found.mode)
     authorise(actor, *scopes, database=found.database)
@@ -45,7 +46,7 @@ def resume(found: RunRecord, actor: Actor, change: runs.Change) -> RunRecord:
         phase=found.phase,
         fingerprint=plan.fingerprint,
         reason=change.reason,
-        rebuild_invalid_indexes=True,  # one that the next operation has left
+        rebuild_invalid_indexes=True,  # the interrupted operation may have left one
     )
     decision = applying.decide_on(
         plan, request, actor, all_told=all_told, resolving=found.id
@@ -53,14 +54,14 @@ def resume(found: RunRecord, actor: Actor, change: runs.Change) -> RunRecord:
     if isinstance(decision, Denied):
         raise decision.error
     with reconcile.hold_database_lock(found.database):
-        _refuse_another(plan, step)
+        _require_same_migration(plan, step)
         carried_out = resume_point(found, step)
         if isinstance(decision, NeedsApproval):
             return applying.create_awaiting_approval(
                 plan, decision, request, actor, carried_out=carried_out, resumes=found.id
             )
         run = applying.create_resuming(decision, request, actor, carried_out=carried_out)
-        facts = change_for(run, carried_out)
+        facts = resolution_change(run, carried_out)
         close_resumed_run(
             found.id, run, replace(change, outcome=facts.outcome, vouching=facts.vouching)
         )
@@ -68,34 +69,35 @@ def resume(found: RunRecord, actor: Actor, change: runs.Change) -> RunRecord:
     return run
 
 
-def _refuse_another(plan: Plan, step: StepRecord) -> None:
+def _require_same_migration(plan: Plan, step: StepRecord) -> None:
     first = plan.steps[0] if plan.steps else None
     wanted = (step.app, step.name, step.direction, step.digest)
     if first is None or (first.app, first.name, first.direction, first.digest) != wanted:
         raise PlanChanged(
-            f"The first step of the plan is not {step.label} as it was when it stopped.",
-            hint="Put the database right by hand, resolve as it is, and read the plan "
-            "again.",
+            f"The first step of the plan is no longer {step.label} as it was when the run "
+            "stopped.",
+            hint="Repair the database by hand, resolve the run as it is, and review the "
+            "plan again.",
         )
 
 
 def resolve(
     run: str, actor: Actor, *, reason: str, how: Resolution = Resolution.AS_IS
 ) -> RunRecord:
-    """Open a database again that a run had left in between.
+    """Resolve a partial run and unlock its database.
 
-    As it is: nothing is written to the database itself. As applied or reverted: the
-    recorder says so, where the catalog does not say the opposite. To resume: a new run
-    goes on behind the last operation that is in, and is what is returned.
+    As it is: nothing is written to the database. As applied or reverted: the migration
+    recorder is updated, unless the catalog contradicts it. To continue: a new run starts
+    after the last operation that is present, and is returned.
 
-    Raises `NotInThisState` unless the run is `partial`, and `Refused` with the evidence.
+    Raises `InvalidState` unless the run is `partial`, and `Refused` with the evidence.
     """
     with audited(actor, "resolve", run=run):
         found = show(run, actor)
         authorise(actor, Scope.RESOLVE, database=found.database)
         if not reason.strip():
             raise InvalidRequest(
-                "A resolution needs a reason.", hint="Say what was put right, and how."
+                "A resolution needs a reason.", hint="State what was repaired, and how."
             )
         change = runs.Change(
             action=Action.RESOLVED,
@@ -107,10 +109,10 @@ def resolve(
             reason=reason,
         )
         if how is Resolution.AS_IS:
-            return _move(found, change, _facts(how, _known(found)))
+            return _move(found, change, _facts(how, _stored_evidence(found)))
         if found.state is not RunState.PARTIAL:
             raise InvalidState(
-                f"Run {run} is {found.state}; this can be done while it is partial.",
+                f"Run {run} is {found.state}; this action needs a run that is partial.",
                 run=run,
                 state=found.state,
             )
@@ -121,24 +123,24 @@ def resolve(
 
 
 def _record(found: RunRecord, change: runs.Change, how: Resolution) -> RunRecord:
-    """Let the recorder say what is so, if the catalog does not disagree."""
+    """Update the migration recorder, unless the catalog contradicts the resolution."""
     position, step = reconcile.interrupted_step(found)
     applied = how is Resolution.APPLIED
     reading = reconcile.compare_with_catalog(found, step)
-    evidence = reconcile.evidence_now(step, reading)
-    if against := reconcile.contradictions(step, reading, applied=applied):
-        first = against[0]
+    evidence = reconcile.current_evidence(step, reading)
+    if contradictions := reconcile.contradictions(step, reading, applied=applied):
+        first = contradictions[0]
         raise Refused(
-            f"The database does not look as if {step.label} were {how}: operation "
+            f"{step.label} cannot be resolved as {how}: in the database, operation "
             f"{first.position + 1} ({first.description}) is {first.state}.",
-            hint="Put right what is named in the facts, or resolve in another way.",
+            hint="Repair the listed operations, or choose another resolution.",
             run=found.id,
-            operations=_words(evidence),
+            operations=_as_dicts(evidence),
         )
     reconcile.set_recorded(found.database, step, applied=applied)
     state = StepState.APPLIED if applied else StepState.REVERTED
-    settled = replace(step, state=state, operations=evidence)
-    steps = (*found.steps[:position], settled, *found.steps[position + 1 :])
+    resolved = replace(step, state=state, operations=evidence)
+    steps = (*found.steps[:position], resolved, *found.steps[position + 1 :])
     change = replace(change, outcome=f"recorded_{how}", steps=steps)
     return _move(found, change, _facts(how, evidence))
 
@@ -152,13 +154,13 @@ def _move(found: RunRecord, change: runs.Change, facts: dict[str, Any]) -> RunRe
     )
 
 
-def _known(found: RunRecord) -> Iterable[OperationEvidence]:
+def _stored_evidence(found: RunRecord) -> Iterable[OperationEvidence]:
     return next((step.operations for step in found.steps if step.operations), ())
 
 
 def _facts(how: Resolution, evidence: Iterable[OperationEvidence]) -> dict[str, Any]:
-    return {"how": how, "operations": _words(evidence)}
+    return {"how": how, "operations": _as_dicts(evidence)}
 
 
-def _words(evidence: Iterable[OperationEvidence]) -> list[dict[str, Any]]:
-    return [found.to_dict() for found in evidence]
+def _as_dicts(evidence: Iterable[OperationEvidence]) -> list[dict[str, Any]]:
+    return [operation.to_dict() for operation in evidence]

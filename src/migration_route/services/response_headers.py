@@ -1,4 +1,4 @@
-"""Which code has answered? Every response says so."""
+"""The headers of every response: the build that produced it, and no caching."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from migration_route.planning import sources
 BUILD_HEADER = "Migration-Route-Build"
 
 
-def stamped(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    """Return the response with the build that made it, never to be kept by a cache; the
-    answer to a HEAD keeps its headers and loses its body (RFC 9110, 9.3.2)."""
+def with_response_headers(
+    request: HttpRequest, response: HttpResponseBase
+) -> HttpResponseBase:
+    """Return the response with its build and with caching disabled.
+
+    The response to a HEAD request keeps its headers and loses its body (RFC 9110, 9.3.2).
+    """
     response[BUILD_HEADER] = sources.build()
     add_never_cache_headers(response)
     if request.method == "HEAD" and isinstance(response, HttpResponse):

@@ -1,8 +1,6 @@
-"""Show runs, and what happened in them.
+"""Returns runs, their events, the status of all databases, and readiness.
 
-May traffic come? Public, cheap, and silent about everything else.
-
-Show what is pending, everywhere.
+Readiness is public and cheap, and reveals nothing else.
 """
 
 from __future__ import annotations
@@ -20,20 +18,24 @@ from migration_route.ledger.queries import open_runs
 from migration_route.ledger.records import EventPage, RunRecord
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
-from migration_route.planning.phases.split import dated
+from migration_route.planning.phases.split import with_deferral
 from migration_route.planning.phases.types import Deferred, StepPhase
 from migration_route.planning.plan import DatabaseStatus
-from migration_route.planning.planner import countable, pending, pending_phases
-from migration_route.services.audit import audited, checked
+from migration_route.planning.planner import (
+    applied_for_fingerprint,
+    pending,
+    pending_phases,
+)
+from migration_route.services.audit import audited, require_valid_id
 from migration_route.services.plans import deferrals_of
 from migration_route.services.release import refresh
 
 
 def ready() -> bool:
-    """Tell whether nothing that this code requires is pending on any database: what
-    comes after the deploy is not required.
+    """Whether no migration that this code requires is pending on any database.
 
-    Only the recorder of each database is read; nothing is written.
+    Migrations of the phase after the deploy are not required. Only the migration recorder
+    of each database is read; nothing is written.
     """
     counted = route_settings().ready_databases
     aliases = all_aliases() if counted is None else counted
@@ -55,10 +57,10 @@ _LONGEST_PAUSE = 0.5
 
 
 def show(run: str, actor: Actor) -> RunRecord:
-    """Return a run as it truly is. Raises `UnknownRun`, `Unauthenticated`, `Forbidden`."""
+    """Return a refreshed run. Raises `UnknownRun`, `Unauthenticated`, `Forbidden`."""
     with audited(actor, "show", run=run):
         authorise(actor, Scope.READ)
-        found = queries.find_run(checked(run, of="run"))
+        found = queries.find_run(require_valid_id(run, of="run"))
         authorise(actor, Scope.READ, database=found.database)
         return refresh(found)
 
@@ -76,13 +78,13 @@ def list_all(
         if database is not None:
             find_target(database)
         if before is not None:
-            checked(before, of="run")
+            require_valid_id(before, of="run")
         found = queries.list_runs(database=database, before=before, limit=limit)
         return [refresh(run) for run in found if may(actor, Scope.READ, run.database)]
 
 
 def events(run: str, actor: Actor, *, after: int = 0, limit: int = 500) -> EventPage:
-    """Return the events of a run behind a number, in order."""
+    """Return the events of a run after a number, in order."""
     found = show(run, actor)  # read first: an ended run gets no more events
     events = tuple(queries.list_events(run, after=after, limit=limit))
     last = events[-1].number if events else after
@@ -92,7 +94,7 @@ def events(run: str, actor: Actor, *, after: int = 0, limit: int = 500) -> Event
 
 
 def wait(run: str, actor: Actor, *, seconds: float) -> RunRecord:
-    """Return the run when it has ended, or after so many seconds."""
+    """Return the run when it has ended, or after `seconds` at the latest."""
     deadline = time.monotonic() + seconds
     pause = _FIRST_PAUSE
     while True:
@@ -107,7 +109,7 @@ def wait(run: str, actor: Actor, *, seconds: float) -> RunRecord:
 def status(actor: Actor) -> list[DatabaseStatus]:
     """Return the status of every database that the actor may read.
 
-    Works with no table at all; a database that does not answer is one that does not.
+    Works when no table exists; a database that does not respond is reported as unreachable.
     """
     with audited(actor, "status"):
         authorise(actor, Scope.READ)
@@ -140,7 +142,7 @@ def _status(
     unresolved: str | None,
     ledger_problem: RouteError | None,
 ) -> DatabaseStatus:
-    standing = DatabaseStatus(
+    result = DatabaseStatus(
         database=alias,
         vendor=find_target(alias).vendor,
         reachable=False,
@@ -154,19 +156,19 @@ def _status(
     try:
         recorded = graphs.read_recorder(alias)
     except DatabaseUnavailable as error:
-        return replace(standing, problem=error)
+        return replace(result, problem=error)
     holds_ledger = alias == route_settings().ledger_database
-    standing = replace(
-        standing,
+    result = replace(
+        result,
         reachable=True,
-        applied=len(set(countable(recorded, alias))),
+        applied=len(set(applied_for_fingerprint(recorded, alias))),
         ledger_installed=holds_ledger and (OWN_APP, "0001_initial") in recorded,
     )
     try:
         graph = graphs.read_graph(alias, recorded)
         phases = pending_phases(graph, alias)
-        standing = replace(
-            standing,
+        result = replace(
+            result,
             pending=pending(graph, alias),
             required=tuple(label for label, found in phases.items() if found.is_required),
             later=_later(alias, phases),
@@ -174,24 +176,26 @@ def _status(
             problem=graph.problem or ledger_problem,
         )
     except RouteError as error:
-        return replace(standing, problem=error)
-    return standing
+        return replace(result, problem=error)
+    return result
 
 
 def _later(alias: str, phases: dict[str, StepPhase]) -> tuple[Deferred, ...]:
-    """Return what comes after the deploy, dated; the ledger is asked only where there is
-    something."""
-    found = {label: phase for label, phase in phases.items() if not phase.is_required}
-    if not found:
+    """Return the steps of the phase after the deploy, with their dates.
+
+    The ledger is read only if there are any.
+    """
+    later = {label: phase for label, phase in phases.items() if not phase.is_required}
+    if not later:
         return ()
     deferrals = deferrals_of(alias)
     return tuple(
-        dated(
+        with_deferral(
             Deferred(
                 app=label.partition(".")[0], name=label.partition(".")[2], phase=phase
             ),
             deferrals.get(label),
             build=sources.build(),
         )
-        for label, phase in found.items()
+        for label, phase in later.items()
     )

@@ -1,7 +1,6 @@
-"""What is particular about each database?
+"""Vendor-specific code: one subpackage per vendor, behind the interfaces of `base`.
 
-One module a vendor, behind one small interface; nothing else in the route asks which
-vendor it has before it. A database that is none of the three is refused by name.
+Other databases are rejected by name.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ _IN_PLACE = {
 def wrapper_of(alias: str) -> BaseDatabaseWrapper:
     """Return `connections[alias]`.
 
-    Raises `DatabaseUnavailable` where its backend cannot be imported or set up, whatever
-    it raises then.
+    Raises `DatabaseUnavailable` if the backend cannot be imported or set up, whatever error
+    it raises, and `ConnectionDoesNotExist` for an unknown alias.
     """
     try:
         return connections[alias]
@@ -52,17 +51,17 @@ def wrapper_of(alias: str) -> BaseDatabaseWrapper:
 
 
 def usable_wrappers() -> list[BaseDatabaseWrapper]:
-    """Return the connection of every database whose backend can be loaded."""
-    found = []
+    """Return the connections of all databases whose backend can be loaded."""
+    wrappers = []
     for alias in connections:
         with suppress(DatabaseUnavailable):
-            found.append(wrapper_of(alias))
-    return found
+            wrappers.append(wrapper_of(alias))
+    return wrappers
 
 
 def vendor_name(alias: str) -> str:
-    """Return what Django calls the vendor of a database, `UNKNOWN` where its backend
-    cannot be loaded."""
+    """Return Django's vendor name of a database, or `UNKNOWN` if its backend cannot be
+    loaded."""
     try:
         return wrapper_of(alias).vendor
     except DatabaseUnavailable:
@@ -70,10 +69,10 @@ def vendor_name(alias: str) -> str:
 
 
 def open_connection(alias: str) -> BaseDatabaseWrapper:
-    """Return the connection of this thread to a database, open.
+    """Return this thread's open connection to a database.
 
-    Raises `DatabaseUnavailable`, whatever a backend raises: a driver that is missing, an
-    unreachable server, and what is neither a `DatabaseError` nor an `Error` of Django.
+    Raises `DatabaseUnavailable` for every failure: a missing driver, an unreachable server,
+    and backend errors that are neither a `DatabaseError` nor an `Error` of Django.
     """
     connection = wrapper_of(alias)
     try:
@@ -84,70 +83,71 @@ def open_connection(alias: str) -> BaseDatabaseWrapper:
 
 
 def unavailable(alias: str, error: Exception) -> DatabaseUnavailable:
-    """Return the error that says of a database what kept it from answering.
+    """Return the error that says why a database does not answer.
 
-    A driver's message can name hosts and users, so it is shown by its cause where that is
-    known, and by its type otherwise.
+    A driver's message can contain hosts and users, so the error names the cause where it is
+    known, and otherwise only the exception's type.
     """
     if refusal := refusal_of(error):
         return DatabaseUnavailable(
             f"The database {alias!r} cannot be used. {refusal.message}", hint=refusal.hint
         )
     if isinstance(error, ImproperlyConfigured) and isinstance(error.__cause__, ImportError):
-        error = error.__cause__  # Django's own text does not name the module
+        error = error.__cause__  # Django's text omits the module's name
     reason = type(error).__name__
     if isinstance(error, ImproperlyConfigured | ImportError):
-        words = redact(" ".join(str(error).split()))
-        reason = f"{reason}: {words[:_LONGEST_REASON]}"
+        text = redact(" ".join(str(error).split()))
+        reason = f"{reason}: {text[:_LONGEST_REASON]}"
     return DatabaseUnavailable(f"The database {alias!r} does not answer ({reason}).")
 
 
 def vendor_of(alias: str) -> Vendor:
-    """Return what is particular about the database of that alias.
+    """Return the vendor implementation of a database.
 
-    Raises `Misconfigured` for a database that the route cannot lock, and
-    `DatabaseUnavailable` where its backend cannot be loaded.
+    Raises `Misconfigured` for an unsupported vendor, and `DatabaseUnavailable` if the
+    backend cannot be loaded.
     """
     name = wrapper_of(alias).vendor
     if name not in _MODULES:
         raise Misconfigured(
-            f"The migration route does not know databases of the kind {name!r} ({alias}).",
-            hint="It knows SQLite, PostgreSQL, MySQL and MariaDB.",
+            f"The database {alias!r} is of the kind {name!r}, which is not supported.",
+            hint="Use SQLite, PostgreSQL, MySQL or MariaDB.",
         )
     module = import_module(f"migration_route.vendors.{_MODULES[name]}")
-    found: Vendor = module.VENDOR
-    return found
+    vendor: Vendor = module.VENDOR
+    return vendor
 
 
 def identity_of(connection: BaseDatabaseWrapper) -> DatabaseIdentity:
-    """Return which database a connection stands in, as its server says; opens it.
+    """Return the identity of a connection's database, as its server reports it.
 
-    Raises `django.db.Error` where the server does not answer.
+    Opens the connection. Raises `django.db.Error` if the server does not answer.
     """
     module = import_module(f"migration_route.vendors.{_MODULES[connection.vendor]}")
     connection.ensure_connection()
     with connection.wrap_database_errors:
-        found: DatabaseIdentity = module.VENDOR.identity(connection.connection)
-    return found
+        identity: DatabaseIdentity = module.VENDOR.identity(connection.connection)
+    return identity
 
 
 def copies_of(alias: str) -> Copies:
-    """Return how copies of the database of that alias are made.
+    """Return the implementation that copies a database.
 
-    Raises `Misconfigured` for a database that the route does not know.
+    Raises `Misconfigured` for an unsupported vendor.
     """
     name = vendor_of(alias).name
     module = import_module(f"migration_route.vendors.{_MODULES[name]}.copies")
-    found: Copies = module.COPIES
-    return found
+    copies: Copies = module.COPIES
+    return copies
 
 
 def in_place_of(alias: str) -> InPlaceSupport:
-    """Return how the database of that alias carries out a plan and undoes it as a whole.
+    """Return the implementation that applies a plan in a database and rolls it back as a
+    whole.
 
-    Raises `Misconfigured` for a database that the route does not know.
+    Raises `Misconfigured` for an unsupported vendor.
     """
     name = vendor_of(alias).name
     module = import_module(f"migration_route.vendors.{_IN_PLACE[name]}")
-    found: InPlaceSupport = module.IN_PLACE
-    return found
+    support: InPlaceSupport = module.IN_PLACE
+    return support

@@ -1,7 +1,5 @@
-"""How is a copy of a database made, and what is seen of a statement on it?
-
-How do a database's own programs make a copy? One pours into another.
-"""
+"""The interfaces for copying a database and observing statements on a copy, and the pipe
+between a database's own client programs."""
 
 from __future__ import annotations
 
@@ -24,31 +22,31 @@ from migration_route.core.errors import CannotRehearse
 from migration_route.core.redaction import redact
 
 _NAME = re.compile(r"migration_route_rehearsal_[0-9a-f]{32}")
-BOOKKEEPING = ("django_migrations", "django_content_type", "auth_permission")
-"""Tables whose rows `migrate` itself reads: they come along without the data as well."""
+TABLES_READ_BY_MIGRATE = ("django_migrations", "django_content_type", "auth_permission")
+"""Tables whose rows `migrate` itself reads: they are copied even without the data."""
 
-Alive = Callable[[], None]
-"""Called while a copy is being made; raises where it is to stop."""
+CheckAlive = Callable[[], None]
+"""Called while a copy is made; raises an error to stop that."""
 
 
 def scratch_name(rehearsal: str) -> str:
-    """Return the name of the database that is made for a rehearsal."""
+    """Return the name of the database that is created for a rehearsal."""
     return f"migration_route_rehearsal_{rehearsal}"
 
 
 def is_scratch_name(name: str) -> bool:
-    """Tell whether a database of this name may be dropped, as far as its name goes."""
+    """Return whether the name of a database permits dropping it."""
     return _NAME.fullmatch(name) is not None
 
 
-def verified(session: Any, verify: Callable[[Any], None] | None) -> Any:
-    """Return a new session of a driver; it is closed where `verify` raises."""
+def verify_session(session: Any, verify: Callable[[Any], None] | None) -> Any:
+    """Return a new driver session; close it if `verify` raises."""
     if verify is None:
         return session
     try:
         verify(session)
         if getattr(session, "autocommit", False) is not True:
-            session.rollback()  # the question has begun a transaction
+            session.rollback()  # the query has started a transaction
     except BaseException:
         session.close()
         raise
@@ -57,51 +55,56 @@ def verified(session: Any, verify: Callable[[Any], None] | None) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementEffects:
-    """What is new since the last look in the same transaction."""
+    """Effects since the previous observation in the same transaction."""
 
-    locks: tuple[tuple[str, str], ...] | None = None  # table and mode; None: not seen
+    locks: tuple[tuple[str, str], ...] | None = None  # table and mode; None: not visible
     rewrites: tuple[str, ...] = ()
 
 
 class StatementObserver(Protocol):
-    """Somebody who looks at what a statement did, through the session that sent it."""
+    """Observes what a statement did, through the session that sent it."""
 
-    blind: str  # why it cannot see locks; "" where it can
+    blind: str  # why locks are not visible; "" if they are
 
     def remember(self, connection: BaseDatabaseWrapper) -> None:
-        """Note which tables there are before the plan: only those are looked at."""
+        """Record the tables that exist before the plan: only those are observed."""
 
     def look(self, connection: BaseDatabaseWrapper, sql: str) -> StatementEffects:
-        """Look at what the statement did that has just been carried out.
+        """Return the effects of the statement that has just been executed.
 
-        Sent past Django's cursor: it is no statement of the migration.
+        Bypasses Django's cursor: this is not a statement of the migration.
         """
 
     def blocks(self, mode: str) -> tuple[str, ...]:
-        """Return who waits for a lock of this mode, in the words of `forecast.Blocked`."""
+        """Return what a lock of this mode blocks, as values of `Blocked`."""
 
 
 class Copies(Protocol):
-    """How copies of one kind of database are made and removed."""
+    """Makes and removes copies of one kind of database."""
 
     def require(self, connection: BaseDatabaseWrapper, *, with_data: bool) -> None:
-        """Raise `CannotRehearse` where tools, rights or space are missing, and say what
-        to do; nothing has begun then."""
+        """Raise `CannotRehearse`, with a hint, if tools, privileges or space are missing.
+        Nothing has started then."""
 
     def settings(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
         """Return the settings of a connection to the copy of that name."""
 
     def make(
-        self, connection: BaseDatabaseWrapper, name: str, *, with_data: bool, alive: Alive
+        self,
+        connection: BaseDatabaseWrapper,
+        name: str,
+        *,
+        with_data: bool,
+        alive: CheckAlive,
     ) -> None:
-        """Make the copy. `connection` holds the lock of the rehearsal: the database is
-        made through it, so that it cannot come into being after the lock is free.
+        """Make the copy.
 
-        Raises `CannotRehearse`.
+        `connection` holds the lock of the rehearsal. The database is created through it, so
+        that it cannot be created after the lock is free. Raises `CannotRehearse`.
         """
 
     def remove(self, connection: BaseDatabaseWrapper, name: str) -> None:
-        """Remove the copy, whoever is connected to it, if it is there."""
+        """Remove the copy if it exists, even while other sessions are connected to it."""
 
     def schema(self, connection: BaseDatabaseWrapper) -> list[str]:
         """Return the schema of a copy as lines that can be compared."""
@@ -109,25 +112,26 @@ class Copies(Protocol):
     def leaves(
         self, sql: str, home: str, connection: BaseDatabaseWrapper | None = None
     ) -> str:
-        """Tell what a statement reaches beyond its own database; "" where nothing.
+        """Return what a statement affects beyond its own database; "" if nothing.
 
-        `home` is the database that the copy was made of: to name it is to leave. With an
-        open connection it is read in the mode of its session, else in the usual one.
+        `home` is the database that was copied: a statement that names it leaves the copy.
+        With an open connection, the statement is read in the mode of its session, otherwise
+        in the default one.
         """
 
     def watch_drivers(
         self, look: Callable[[str], None], verify: Callable[[Any], None] | None = None
     ) -> None:
-        """Let `look` hear the name, or the file, of every database that this process
-        connects to from now on, past Django as well; what it raises prevents that.
+        """Call `look` with the name, or the file, of every database before this process
+        connects to it, from now on, including connections that bypass Django. An exception
+        of `look` prevents the connection.
 
-        `verify` gets each new session of the driver before whoever wanted it does; the
-        session is closed when it raises. A file is known by its path, before it is opened:
-        for SQLite it is not called.
+        `verify` receives each new driver session before the caller does; the session is
+        closed if it raises. A file is known by its path before it is opened: for SQLite,
+        `verify` is not called.
         """
 
-    def observer(self) -> StatementObserver:
-        """Return somebody who looks at statements."""
+    def observer(self) -> StatementObserver: ...
 
 
 _PR_SET_PDEATHSIG = 1
@@ -136,9 +140,9 @@ _WORDS = 1500
 
 
 def find_tool(*names: str, of: str) -> str:
-    """Return the path of the first of these programs that there is.
+    """Return the path of the first of these programs that is installed.
 
-    Raises `CannotRehearse` with the package that brings it.
+    Raises `CannotRehearse` with the package that provides it.
     """
     for name in names:
         if path := shutil.which(name):
@@ -146,21 +150,21 @@ def find_tool(*names: str, of: str) -> str:
     raise CannotRehearse(
         f"{' or '.join(names)} is not on the PATH of this process.",
         hint=f"Install the client programs of the database ({of}) on this host, or "
-        "rehearse from a host that has them.",
+        "rehearse on a host that has them.",
     )
 
 
 def version_of(tool: str) -> str:
-    """Return what a program says of its version."""
-    answer = subprocess.run(  # noqa: S603 - found by `find_tool`
+    """Return the version output of a program."""
+    result = subprocess.run(  # noqa: S603 - found by `find_tool`
         [tool, "--version"], capture_output=True, text=True, timeout=20, check=False
     )
-    return answer.stdout
+    return result.stdout
 
 
 def read_from(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return what a program writes. Raises `CannotRehearse` where it fails."""
-    answer = subprocess.run(  # noqa: S603 - found by `find_tool`
+    """Return the output of a program. Raises `CannotRehearse` if it fails."""
+    result = subprocess.run(  # noqa: S603 - found by `find_tool`
         list(command),
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
@@ -168,9 +172,9 @@ def read_from(command: Sequence[str], environment: Mapping[str, str]) -> str:
         text=True,
         check=False,
     )
-    if answer.returncode:
-        raise _failed(command[0], answer.stderr)
-    return answer.stdout
+    if result.returncode:
+        raise _failed(command[0], result.stderr)
+    return result.stdout
 
 
 def pipe(
@@ -181,19 +185,21 @@ def pipe(
     alive: Callable[[], None],
     head: bytes = b"",
 ) -> None:
-    """Let one program write what the other one reads, after `head`.
+    """Write `head`, then the output of one program, to the input of another.
 
-    Secrets come by the environment. Both end with this process.
-    Raises `CannotRehearse` where one fails, and whatever `alive` raises.
+    Secrets are passed in the environment. Both programs end with this process. Raises
+    `CannotRehearse` if one fails, and whatever `alive` raises.
     """
-    everything = {**os.environ, **environment}
-    with tempfile.TemporaryFile() as source_words, tempfile.TemporaryFile() as into_words:
-        reader = _start(into, everything, stdin=subprocess.PIPE, stderr=into_words)
+    whole_environment = {**os.environ, **environment}
+    with tempfile.TemporaryFile() as source_errors, tempfile.TemporaryFile() as into_errors:
+        reader = _start(into, whole_environment, stdin=subprocess.PIPE, stderr=into_errors)
         try:
             if head and reader.stdin:
                 reader.stdin.write(head)
                 reader.stdin.flush()
-            writer = _start(source, everything, stdout=reader.stdin, stderr=source_words)
+            writer = _start(
+                source, whole_environment, stdout=reader.stdin, stderr=source_errors
+            )
         except BaseException:
             _end(reader)
             raise
@@ -207,14 +213,14 @@ def pipe(
             _end(writer)
             _end(reader)
             raise
-        # A reader that fails breaks the writer's pipe: it knows why.
-        for process, command, words in (
-            (reader, into, into_words),
-            (writer, source, source_words),
+        # A failing reader breaks the writer's pipe: its own error is the cause.
+        for process, command, errors in (
+            (reader, into, into_errors),
+            (writer, source, source_errors),
         ):
             if process.returncode:
-                words.seek(0)
-                raise _failed(command[0], words.read().decode(errors="replace"))
+                errors.seek(0)
+                raise _failed(command[0], errors.read().decode(errors="replace"))
 
 
 def _start(
@@ -236,7 +242,7 @@ def _start(
 
 
 def _end_with_parent() -> None:
-    """Ask the kernel to end this program with the process that started it (Linux)."""
+    """Make the kernel kill this program when its parent process ends (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -246,9 +252,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _failed(tool: str, words: str) -> CannotRehearse:
+def _failed(tool: str, errors: str) -> CannotRehearse:
     return CannotRehearse(
-        f"{os.path.basename(tool)} failed: {redact(words.strip())[-_WORDS:]}",  # noqa: PTH119
-        hint="The copy is made with the database user of this alias: it must be allowed "
-        "to read every table.",
+        f"{os.path.basename(tool)} failed: {redact(errors.strip())[-_WORDS:]}",  # noqa: PTH119
+        hint="Let the database user of this alias, which makes the copy, read every table.",
     )

@@ -1,8 +1,7 @@
-"""Is there room for the tables that are written anew? One rule for every database.
+"""Health checks that all databases share: disk space for rewritten tables, long
+transactions, and reading signals one by one within a time limit.
 
-SQL does not tell how full a disk is. A server of this host can be looked at.
-
-How are signals read that may be refused, or take too long? One by one, within a time.
+SQL does not report free disk space: only a server on this host can be examined.
 """
 
 from __future__ import annotations
@@ -26,61 +25,65 @@ from migration_route.core.values import (
     Impact,
     SignalName,
     needs_forecast,
-    normal,
-    stop,
-    unknown,
+    normal_signal,
+    stop_signal,
+    unknown_signal,
 )
 from migration_route.vendors.base import Blocker
 
 _NAME = SignalName.DISK
-_BESIDES = " What has no forecast, such as Python, is not in it."
+_BESIDES = " Operations without a forecast, such as Python, are not included."
 
 
 class DiskNotVisible(Exception):
-    """Why the disk cannot be looked at, in one sentence."""
+    """The disk cannot be examined. The message is the reason, in one sentence."""
 
 
 class DiskUsage(Protocol):
-    """Where the tables of a database are, and how large they are."""
+    """Where the tables of a database are stored, and their sizes."""
 
-    keeps_old_rows: bool  # until a transaction ends that writes a table anew, again
+    keeps_old_rows: bool  # of a table rewritten repeatedly in a transaction, until it ends
 
     def folder(self) -> Path:
-        """Return where its data is, on this host. Raises `Unseen`."""
+        """Return the data directory on this host. Raises `DiskNotVisible`."""
 
     def sizes(self, tables: Iterable[str], *, is_exact: bool) -> Mapping[str, int]:
-        """Return the bytes of tables by the place where they are: a path from that
-        folder on, "" for itself. A table that is named twice counts twice.
+        """Return the bytes of tables by location: a path from the data directory on, "" for
+        the directory itself. A table that is named twice counts twice.
 
-        `is_exact`: the names are those of forecasts; else they are words, of which some
-        are tables. Raises `Unseen` and `django.db.DatabaseError`.
+        `is_exact`: the names come from forecasts; otherwise they are words, some of which
+        are tables. Raises `DiskNotVisible` and `django.db.DatabaseError`.
         """
 
 
 def disk_signal(
     rooms: DiskUsage, touched: Impact, settings: HealthSettings
 ) -> HealthSignal:
-    """Compare what is free with what is written anew; first with the most that it may
-    be, so that a forecast is made only where that would not fit."""
-    told = touched.rewritten
+    """Compare the free space with what rewrites need.
+
+    The maximum is checked first, so that a forecast is made only where it would not fit.
+    """
+    rewritten = touched.rewritten
     besides = _BESIDES if touched.unforeseen else ""
-    if told == () or (told is None and touched.most_rewrites == 0):
-        return normal(_NAME, f"No table is foretold to be rewritten.{besides}")
-    names = sorted(touched.tables) if told is None else list(told)
+    if rewritten == () or (rewritten is None and touched.most_rewrites == 0):
+        return normal_signal(_NAME, f"No table is forecast to be rewritten.{besides}")
+    names = sorted(touched.tables) if rewritten is None else list(rewritten)
     if not rooms.keeps_old_rows:
         names = list(dict.fromkeys(names))
-    times = (touched.most_rewrites or 1) if told is None and rooms.keeps_old_rows else 1
+    times = (
+        (touched.most_rewrites or 1) if rewritten is None and rooms.keeps_old_rows else 1
+    )
     sizes: Mapping[str, int] = {}
     try:
-        sizes = rooms.sizes(names, is_exact=told is not None)
+        sizes = rooms.sizes(names, is_exact=rewritten is not None)
         needs = {
             place: round(size * times * settings.disk) for place, size in sizes.items()
         }
         free, needed_there, place = _tightest(rooms.folder(), needs)
-    except DiskNotVisible as why_not:
+    except DiskNotVisible as error:
         needed = round(sum(sizes.values()) * settings.disk)
-        known = {"needed": needed} if told and needed else {}
-        return unknown(_NAME, f"{why_not}{besides}", **known)
+        known = {"needed": needed} if rewritten and needed else {}
+        return unknown_signal(_NAME, f"{error}{besides}", **known)
     facts: dict[str, Any] = {
         "free": free,
         "tables": sum(sizes.values()) * times,
@@ -88,91 +91,98 @@ def disk_signal(
         **({"place": place} if place else {}),
     }
     there = f" in {place}" if place else ""
-    is_sure = told is not None or touched.most_rewrites is not None
+    is_sure = rewritten is not None or touched.most_rewrites is not None
     if free >= needed_there and is_sure:
-        return normal(
+        return normal_signal(
             _NAME,
-            f"{_read(free)} are free{there}; {_read(needed_there)} may be needed.{besides}",
+            f"{_megabytes(free)} are free{there}; up to {_megabytes(needed_there)} are "
+            f"needed.{besides}",
             **facts,
         )
-    if told is None:
-        tell = unknown if touched.unforeseen else needs_forecast
-        reason = "which tables are rewritten is not foretold."
-        return tell(_NAME, f"{_read(free)} are free{there}, and {reason}", **facts)
-    takes = f"rewriting takes {_read(needed_there)}"
-    return stop(_NAME, f"{_read(free)} are free{there}, and {takes}.{besides}", **facts)
+    if rewritten is None:
+        signal = unknown_signal if touched.unforeseen else needs_forecast
+        reason = "no forecast says which tables are rewritten."
+        return signal(_NAME, f"{_megabytes(free)} are free{there}, but {reason}", **facts)
+    needs_text = f"rewriting tables needs {_megabytes(needed_there)}"
+    return stop_signal(
+        _NAME, f"{_megabytes(free)} are free{there}, but {needs_text}.{besides}", **facts
+    )
 
 
 def _tightest(folder: Path, needs: Mapping[str, int]) -> tuple[int, int, str]:
-    """Return what is free and what is needed at the place where most is missing."""
-    looked = [
+    """Return free bytes, needed bytes and location where most space is missing."""
+    candidates = [
         (_free(folder / place), needed, place)
         for place, needed in (needs or {"": 0}).items()
     ]
-    return min(looked, key=lambda one: one[0] - one[1])
+    return min(candidates, key=lambda one: one[0] - one[1])
 
 
 def _free(folder: Path) -> int:
-    """Return the bytes that are free for others than root. Raises `Unseen`."""
+    """Return the bytes available to users other than root. Raises `DiskNotVisible`."""
     try:
-        found = os.statvfs(folder)
+        usage = os.statvfs(folder)
     except OSError as error:
-        raise DiskNotVisible(f"{folder} cannot be looked at: {error.strerror}.") from error
-    return found.f_bavail * found.f_frsize
+        raise DiskNotVisible(f"{folder} cannot be examined: {error.strerror}.") from error
+    return usage.f_bavail * usage.f_frsize
 
 
-def _read(size: int) -> str:
+def _megabytes(size: int) -> str:
     return f"{size / 1024**2:,.0f} MB"
 
 
-STATEMENT = 1.5
-"""Seconds that one question may take."""
+QUERY_TIMEOUT = 1.5
+"""Time limit of one query, in seconds."""
 
-_ALL = 4.0  # seconds for all of them: a heart beats meanwhile, and a page waits
-_SHOWN = 5  # sessions that are named
+_ALL = 4.0  # seconds for all signals: heartbeats are due meanwhile, and a page waits
+_SHOWN = 5  # sessions that are listed
 _WORDS = 200  # characters of a query that are shown
 
-Reader = tuple[SignalName, Callable[[], HealthSignal]]
+SignalReader = tuple[SignalName, Callable[[], HealthSignal]]
 
 
-def read_all(readers: Iterable[Reader]) -> tuple[HealthSignal, ...]:
-    """Read one signal after the other; what fails or comes too late is unknown."""
+def read_signals(readers: Iterable[SignalReader]) -> tuple[HealthSignal, ...]:
+    """Read the signals one by one; one that fails or comes too late is unknown."""
     deadline = time.monotonic() + _ALL
-    found = []
+    signals = []
     for name, read in readers:
         if time.monotonic() > deadline:
-            found.append(unknown(name, "The database was too slow to be asked."))
+            signals.append(
+                unknown_signal(name, "The database was too slow: this was not checked.")
+            )
             continue
         try:
-            found.append(read())
+            signals.append(read())
         except DatabaseError as error:
-            words = " ".join(message_of(error).split())[:_WORDS]
-            found.append(unknown(name, f"It cannot be read: {words}"))
-    return tuple(found)
+            text = " ".join(message_of(error).split())[:_WORDS]
+            signals.append(unknown_signal(name, f"This cannot be read: {text}"))
+    return tuple(signals)
 
 
 def long_transaction(
     blockers: Iterable[Blocker], *, longer_than: float, of: str
 ) -> HealthSignal | None:
-    """Return the signal about transactions that have lasted for so many seconds, None
-    where there is none. `of` says what they have to do with."""
+    """Return the signal about transactions older than `longer_than` seconds, or None.
+
+    `of` ends the sentence: how they relate to the change.
+    """
     old = [blocker for blocker in blockers if blocker.age > longer_than]
     if not old:
         return None
     oldest = max(old, key=lambda blocker: blocker.age)
     who = ", ".join(filter(None, (oldest.user, oldest.application)))
     others = f", and {len(old) - 1} more" if len(old) > 1 else ""
-    maybe = " has" if oldest.certain else " may have"
-    return stop(
+    verb = ("have" if others else "has") if oldest.certain else "may have"
+    return stop_signal(
         SignalName.LONG_TRANSACTION,
-        f"A transaction of pid {oldest.pid} ({who or 'unknown'}){others}"
-        f"{maybe} been at work {of} for {oldest.age:.0f} s.",
+        f"A transaction of pid {oldest.pid} ({who or 'unknown'}){others} "
+        f"{verb} been open for {oldest.age:.0f} s{of}.",
         sessions=[session_facts(blocker) for blocker in old[:_SHOWN]],
     )
 
 
 def session_facts(blocker: Blocker) -> dict[str, object]:
-    """Return a session as facts of a signal; secrets in its query are masked."""
+    """Return a session as facts of a signal, with secrets in its query masked."""
     return {
         "pid": blocker.pid,
         "user": blocker.user,
@@ -183,8 +193,8 @@ def session_facts(blocker: Blocker) -> dict[str, object]:
     }
 
 
-def limited(connection: BaseDatabaseWrapper, *statements: str) -> None:
-    """Set limits of the session; one that the server does not know is left out."""
+def set_session_limits(connection: BaseDatabaseWrapper, *statements: str) -> None:
+    """Set limits of the session; skip those that the server does not know."""
     connection.ensure_connection()
     for statement in statements:
         with suppress(DatabaseFailure), connection.cursor() as cursor:

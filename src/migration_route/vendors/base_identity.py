@@ -1,7 +1,7 @@
-"""The identity of a database: what its server says, never what the settings say.
+"""The identity of a database, as its server reports it, never as the settings name it.
 
-`NAME` is overruled by `OPTIONS`, service files, option files, initial commands and
-backends. Code that drops, dumps or restores compares identities first.
+`OPTIONS`, service files, option files, initial commands and backends override `NAME`. Code
+that drops, dumps or restores compares identities first.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from migration_route.vendors import identity_of
 from migration_route.vendors.base_copies import is_scratch_name
 
 _OVERRULED = (
-    "NAME is overruled by OPTIONS (database, db, dbname, init_command), by a service "
-    "file, by an option file, or by the backend: let NAME alone name the database."
+    "OPTIONS (database, db, dbname, init_command), a service file, an option file or the "
+    "backend overrides NAME. Name the database in NAME only."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseIdentity:
-    """A database, by what its server says."""
+    """A database, as its server identifies it."""
 
-    server: str  # differs between any two servers; "" where it is not known
-    name: str  # differs between any two databases of a server; "" where it is not known
-    label: str = field(default="", compare=False)  # what a reader calls it
+    server: str  # unique among servers; "" if unknown
+    name: str  # unique among the databases of a server; "" if unknown
+    label: str = field(default="", compare=False)  # the name that users see
 
     @property
     def is_known(self) -> bool:
-        """Tell whether it can be compared."""
+        """Whether this identity can be compared."""
         return bool(self.server and self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Separation:
-    """An original and its copy, which were found to be two databases."""
+    """An original and its copy, verified to be two databases."""
 
     original: DatabaseIdentity
     copy: DatabaseIdentity
 
 
 @contextmanager
-def opened(
+def connection_with_settings(
     connection: BaseDatabaseWrapper, settings: dict[str, Any]
 ) -> Iterator[BaseDatabaseWrapper]:
-    """Yield a connection like this one, with other settings; it is closed afterwards."""
+    """Yield a copy of a connection with other settings; close it afterwards."""
     other = connection.copy()
     other.settings_dict = {**connection.settings_dict, **settings}
     try:
@@ -63,21 +63,21 @@ def require_separate(
 ) -> Separation:
     """Return the identities of two databases.
 
-    The original is asked twice, in one session, so that a restart of its server cannot
-    make one server look like two. Raises `CannotRehearse` where they are the same, or
-    where one is not known; `django.db.Error` where one does not answer.
+    The original is queried twice, in one session, so that a restart of its server cannot
+    make one server look like two. Raises `CannotRehearse` if they are the same or if one is
+    unknown, and `django.db.Error` if one does not answer.
     """
     first, other = identity_of(original), identity_of(copy)
     if not first.is_known or not other.is_known or identity_of(original) != first:
         raise CannotRehearse(
-            "The server does not tell which database a connection stands in, so the copy "
-            "cannot be told from the original. Nothing was changed.",
-            hint="Name the database in the settings of this alias, and let the connection "
-            "lead to the server itself.",
+            "The server does not report which database a connection uses, so the copy "
+            "cannot be distinguished from the original. Nothing was changed.",
+            hint="Name the database in the settings of this alias, and connect directly to "
+            "the server.",
         )
     if first == other:
         raise CannotRehearse(
-            f"The copy leads to the same database as the original, {first.label!r}. "
+            f"The copy and the original are the same database, {first.label!r}. "
             "Nothing was changed.",
             hint=_OVERRULED,
         )
@@ -87,36 +87,36 @@ def require_separate(
 def require_copy(
     original: BaseDatabaseWrapper, copy: BaseDatabaseWrapper, *, name: str
 ) -> Separation:
-    """Return the identities of a database and of the copy that was made on its server.
+    """Return the identities of a database and of its copy on the same server.
 
-    `name` is the one that the server knows the copy by. Raises what `require_separate`
-    raises, and `CannotRehearse` where the connection stands anywhere else.
+    `name` is the server's name of the copy. Raises what `require_separate` raises, and
+    `CannotRehearse` if the connection leads to any other database.
     """
-    found = require_separate(original, copy)
-    if found.copy.name != name or found.copy.server != found.original.server:
+    pair = require_separate(original, copy)
+    if pair.copy.name != name or pair.copy.server != pair.original.server:
         raise CannotRehearse(
-            f"The connection to the copy {name!r} stands in the database "
-            f"{found.copy.label!r} instead. Nothing was changed there.",
+            f"The connection to the copy {name!r} uses the database "
+            f"{pair.copy.label!r} instead. Nothing was changed there.",
             hint=_OVERRULED,
         )
-    return found
+    return pair
 
 
 def require_removable(connection: BaseDatabaseWrapper, name: str) -> None:
-    """Raise `CannotRehearse` unless a database of this name can only be a copy of the one
-    that `connection` stands in: by its name, and because the server says where that is."""
+    """Raise `CannotRehearse` unless a database of this name can only be a copy of the
+    database of `connection`, by its name and by what the server reports of `connection`."""
     if not is_scratch_name(name):
-        raise CannotRehearse(f"{name!r} is no database of a rehearsal.")
+        raise CannotRehearse(f"{name!r} is not a rehearsal database.")
     original = identity_of(connection)
     if not original.is_known:
         raise CannotRehearse(
-            f"The server does not tell which database the connection {connection.alias!r} "
-            f"stands in: the copy {name!r} was not removed.",
+            f"The server does not report which database the connection "
+            f"{connection.alias!r} uses. The copy {name!r} was not removed.",
             hint="Name the database in the settings of this alias.",
         )
     if original.label == name or original.name == name:
         raise CannotRehearse(
-            f"The connection {connection.alias!r} stands in the database {name!r} itself: "
-            "it was not removed.",
-            hint="Let the alias lead to the database that the copy was made of.",
+            f"The connection {connection.alias!r} uses the database {name!r} itself. "
+            "It was not removed.",
+            hint="Point the alias to the database that was copied.",
         )

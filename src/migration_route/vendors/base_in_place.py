@@ -1,4 +1,4 @@
-"""What does a database need, for a plan to be carried out in it and undone as a whole?"""
+"""The interface for applying a plan in a database and rolling it back as a whole."""
 
 from __future__ import annotations
 
@@ -10,62 +10,66 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 
 class InPlaceFailure(Enum):
-    """What a statement of a rehearsal in place has failed for."""
+    """Why a statement of a rehearsal in place failed."""
 
     OUT_OF_TIME = auto()
-    LOCK_TAKEN = auto()  # by others, for longer than it may wait
-    NO_TRANSACTION = auto()  # or no such savepoint in it
+    LOCK_TAKEN = auto()  # by others, for longer than the limit
+    NO_TRANSACTION = auto()  # or no such savepoint
     OTHER = auto()
 
 
 class InPlaceSupport(Protocol):
-    """How one kind of database carries out a plan in one transaction, never committed.
+    """Applies a plan in one transaction that is never committed.
 
-    What is sent here is sent past Django's cursor: it is no statement of the migration.
+    Statements sent here bypass Django's cursor: they are not statements of the migration.
     """
 
-    why_not: str  # why it cannot; "" where it can, and then the rest may be asked
+    why_not: str  # why it is unsupported; "" if it is, and only then call the rest
 
     def require(self, connection: BaseDatabaseWrapper) -> None:
-        """Raise `CannotRehearse` where a right is missing, and say what to do."""
+        """Raise `CannotRehearse`, with a hint, if a privilege is missing."""
 
     def prepare(self, connection: BaseDatabaseWrapper) -> None:
-        """Make an open session, which is in no transaction, unable to write in any but
-        the one that `bar` begins with."""
+        """Prevent an open session, which is in no transaction, from writing in any
+        transaction but the one that starts with `bar`."""
 
     def bar(self, connection: BaseDatabaseWrapper) -> None:
-        """Let this transaction write, and let the server refuse to commit it, by
-        whichever way that is asked. Its first statements."""
+        """Let this transaction write, and make the server refuse every form of commit.
+        These are its first statements."""
 
     def is_barred(self, connection: BaseDatabaseWrapper) -> bool:
-        """Tell whether the session still stands in the transaction of `bar`."""
+        """Return whether the session is still in the transaction of `bar`."""
 
     def bound(
         self, connection: BaseDatabaseWrapper, *, lock_seconds: float, seconds: float
     ) -> None:
-        """Let what comes next wait so long for a lock, and take so long in all."""
+        """Limit what follows: its waits for locks, and its total time."""
 
     def settle(self, connection: BaseDatabaseWrapper) -> None:
-        """Let happen what the database keeps for the end of a transaction, and fail for
-        what it would refuse then."""
+        """Run the checks that the database defers to the end of a transaction, and raise
+        what a commit would raise."""
 
     def trouble(self, error: BaseException) -> InPlaceFailure:
-        """Tell what kind of failure a statement has met."""
+        """Return the kind of failure of a statement."""
 
     def text_of(self, connection: BaseDatabaseWrapper, query: Any) -> str:
-        """Return a query in whichever form the driver takes one, as text."""
+        """Return a query as text, in whatever form the driver accepts it."""
 
     def leaves(self, connection: BaseDatabaseWrapper, sql: str) -> str:
-        """Tell what a text does that must not be sent: it would end the transaction,
-        outlive it, or lift its bounds; "" where nothing. The mode is the session's."""
+        """Return why a text must not be sent: it would end the transaction, outlive it, or
+        lift its limits; "" if it may be sent. The text is read in the mode of the session.
+        """
 
     def watch_driver(self, look: Callable[[Any], None]) -> None:
-        """Let `look` hear each query before the driver sends it, past Django as well, from
-        now on; what it raises prevents that. A commit is heard as one."""
+        """Call `look` with each query before the driver sends it, from now on.
+
+        Includes queries that bypass Django, and commits. An exception of `look` prevents
+        the query.
+        """
 
 
 class InPlaceUnsupported:
-    """A database in which no plan can be carried out and undone as a whole."""
+    """A database in which no plan can be applied and rolled back as a whole."""
 
     def __init__(self, why_not: str) -> None:
         self.why_not = why_not

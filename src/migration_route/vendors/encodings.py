@@ -1,6 +1,6 @@
-"""Text as a database can store it: what its encoding lacks is written as an escape.
+"""Text as a database can store it: characters outside its encoding are escaped.
 
-A migration prints whatever it likes, and a person types any reason. A character that the
+A migration can print any text, and a user can enter any reason. A character that the
 ledger's database cannot store must fail neither a run nor a request.
 """
 
@@ -13,10 +13,10 @@ from collections.abc import Callable
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 Escape = Callable[[str], str]
-"""Returns a text in which each character that cannot be stored is a backslash escape."""
+"""Replaces each character that cannot be stored with a backslash escape."""
 
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
-# PostgreSQL manual, 23.3.1; where Python knows the encoding by another name.
+# PostgreSQL manual, 23.3.1; encodings that have another name in Python.
 _POSTGRESQL = {
     "EUC_CN": "gb2312",
     "EUC_JIS_2004": "euc_jis_2004",
@@ -28,7 +28,7 @@ _POSTGRESQL = {
 # MySQL manual, 12.10.
 _MYSQL = {"ascii": "ascii", "latin1": "latin-1", "utf8mb4": "utf-8"}
 _MYSQL_BMP = frozenset({"utf8", "utf8mb3", "ucs2"})
-_MYSQL_ASKED = """
+_MYSQL_CHARACTER_SETS = """
 SELECT @@character_set_connection, coalesce(
 (SELECT character_set_name FROM information_schema.columns
  WHERE table_schema = DATABASE() AND table_name = %s AND column_name = %s),
@@ -42,19 +42,19 @@ _known: dict[tuple[str, str], Escape] = {}
 def storable(connection: BaseDatabaseWrapper, text: str) -> str:
     """Return a text as this database can store it. Raises `django.db.Error`."""
     if connection.vendor == "postgresql":
-        text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # which it never stores
+        text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL never stores it
     return text if text.isascii() else _escape_of(connection)(text)
 
 
 def _escape_of(connection: BaseDatabaseWrapper) -> Escape:
-    """Return how texts are escaped for this database; it is asked once."""
+    """Return the escape function of this database, which is queried once."""
     key = (connection.vendor, repr(sorted(connection.settings_dict.items(), key=repr)))
     if key not in _known:
-        _known[key] = _asked(connection)
+        _known[key] = _queried(connection)
     return _known[key]
 
 
-def _asked(connection: BaseDatabaseWrapper) -> Escape:
+def _queried(connection: BaseDatabaseWrapper) -> Escape:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SHOW server_encoding")
@@ -62,7 +62,7 @@ def _asked(connection: BaseDatabaseWrapper) -> Escape:
         return _in_codec(_codec_of_postgresql(name))
     if connection.vendor == "mysql":
         with connection.cursor() as cursor:
-            cursor.execute(_MYSQL_ASKED, _COLUMN)
+            cursor.execute(_MYSQL_CHARACTER_SETS, _COLUMN)
             of_session, of_column = cursor.fetchone()
         first, second = _of_mysql(of_session), _of_mysql(of_column)
         return lambda text: second(first(text))

@@ -1,7 +1,7 @@
-"""The causes for which a database refuses to be read or written.
+"""The causes for which a database refuses reads or writes, by the code of its error.
 
-A driver's message may name hosts and users, so it is for the log alone. What is told is
-known by the code that the database gave: what was refused, and what to do about it.
+A driver's message may contain hosts and users, so it is only logged. The causes are shown:
+what was refused, and what to do about it.
 """
 
 from __future__ import annotations
@@ -9,26 +9,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _PRIVILEGE = (
-    "The role that the route connects with lacks a privilege",
-    "Grant it what `manage.py migrate` needs (CREATE, and all on the route's tables), or "
-    "name another database as LEDGER_DATABASE.",
+    "The database role of this connection lacks a privilege",
+    "Grant it what `manage.py migrate` needs (CREATE, and all on the tables of "
+    "migration_route), or set LEDGER_DATABASE to another database.",
 )
 _READ_ONLY = (
-    "The database takes no writes from this connection: it is read-only",
-    "Look for a replica, `default_transaction_read_only`, `read_only`, a file or a "
+    "The database accepts no writes from this connection: it is read-only",
+    "Check for a replica, `default_transaction_read_only`, `read_only`, and a file or a "
     "directory without write permission.",
 )
-_FULL = ("The database has no room left", "Free space on its disk, or raise its limit.")
+_FULL = ("The database has no space left", "Free space on its disk, or raise its limit.")
 _FILE = (
-    "The file of the database, or a file beside it, cannot be used",
+    "The database file, or a file beside it, cannot be used",
     "Let the user of this process read and write the file and its directory.",
 )
 _NO_SCHEMA = (
     "The database has no schema in which the role may create tables",
-    "Grant USAGE and CREATE on the schema of the route's tables, or set search_path.",
+    "Grant USAGE and CREATE on the schema of the migration_route tables, or set "
+    "search_path.",
 )
 _PASSWORD = (
-    "The database did not accept the role of this connection",
+    "The database rejected the role of this connection",
     "Compare USER and PASSWORD in DATABASES with the server's accounts.",
 )
 _BY_SQLSTATE = {  # PostgreSQL, Appendix A
@@ -45,7 +46,7 @@ _BY_NUMBER = {  # MySQL and MariaDB, server error reference
     **dict.fromkeys((1021, 1041, 1114), _FULL),
     **dict.fromkeys((1045, 1698), _PASSWORD),
 }
-_BY_NAME = {  # SQLite, result codes; an extended one begins with its primary one
+_BY_NAME = {  # SQLite, result codes; an extended one starts with its primary one
     "SQLITE_READONLY": _READ_ONLY,
     "SQLITE_FULL": _FULL,
     "SQLITE_CANTOPEN": _FILE,
@@ -56,29 +57,29 @@ _BY_NAME = {  # SQLite, result codes; an extended one begins with its primary on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """Why a database refused, and what to do about it."""
+class DatabaseRefusal:
+    """Why a database refused an operation, and what to do about it."""
 
     message: str
     hint: str
 
 
-def refusal_of(error: BaseException) -> Refusal | None:
-    """Return why a database refused; None where its error says something else.
+def refusal_of(error: BaseException) -> DatabaseRefusal | None:
+    """Return why a database refused an operation; None for any other error.
 
-    Looks at what the driver raised, below Django's own exception.
+    Examines what the driver raised, below Django's own exception.
     """
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, OSError) and found.filename:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.filename:
             message, hint = _FILE
-            return Refusal(
-                message=f"{message}: {found.filename}: {found.strerror}.", hint=hint
+            return DatabaseRefusal(
+                message=f"{message}: {cause.filename}: {cause.strerror}.", hint=hint
             )
-        if (known := _known(found)) is not None:
+        if (known := _known(cause)) is not None:
             message, hint = known
-            return Refusal(message=f"{message}{_object(found)}.", hint=hint)
-        found = found.__cause__ or found.__context__
+            return DatabaseRefusal(message=f"{message}{_object(cause)}.", hint=hint)
+        cause = cause.__cause__ or cause.__context__
     return None
 
 
@@ -91,13 +92,13 @@ def _known(error: BaseException) -> tuple[str, str] | None:
         if name == primary or name.startswith(f"{primary}_"):
             return found
     number = error.args[0] if error.args else None
-    # psycopg and sqlite3 give a text here; MySQLdb and PyMySQL the number of the server.
+    # psycopg and sqlite3 set a text here; MySQLdb and PyMySQL the server's number.
     return _BY_NUMBER.get(number) if isinstance(number, int) else None
 
 
 def _object(error: BaseException) -> str:
-    """Return what PostgreSQL says in one line of a missing privilege: it names an object
-    of the database, and neither host nor role."""
+    """Return the one-line message of PostgreSQL for states in which it names an object of
+    the database, and neither host nor role."""
     diagnostics = getattr(error, "diag", None)
     primary = getattr(diagnostics, "message_primary", None) if diagnostics else None
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)

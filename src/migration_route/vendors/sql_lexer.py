@@ -1,9 +1,8 @@
-"""The lexer of each database: where its literals, names and comments begin and end.
+"""The lexer of each database: the boundaries of its literals, names and comments.
 
-Everything that reads SQL reads it by these rules, which are those of the servers
-(PostgreSQL: manual, 4.1, and scan.l; MySQL: manual, 9.1, 9.6, 9.7; SQLite: tokenize.c).
-Spaces are those of ASCII, and every character above it belongs to a name: the patterns of
-Python see that differently.
+All SQL is read by these rules, which are those of the servers (PostgreSQL: manual, 4.1, and
+scan.l; MySQL: manual, 9.1, 9.6, 9.7; SQLite: tokenize.c). Whitespace is that of ASCII, and
+every character above ASCII belongs to a name: Python's own character classes differ.
 """
 
 from __future__ import annotations
@@ -20,46 +19,44 @@ _MOST_READINGS = 64
 
 
 @unique
-class Kind(StrEnum):
-    """What a lexeme is."""
-
+class LexemeKind(StrEnum):
     SPACE = "space"
     COMMENT = "comment"
     LITERAL = "literal"
-    QUOTED = "quoted"  # a name between quotes
+    QUOTED = "quoted"  # a quoted name
     WORD = "word"
     NUMBER = "number"
     SIGN = "sign"
 
 
 @unique
-class Comment(StrEnum):
-    """How a server takes a comment that some servers execute, /*! … */ or /*M! … */."""
+class CommentReading(StrEnum):
+    """How a server reads a comment that some servers execute, /*! … */ or /*M! … */."""
 
-    CODE = "code"  # its version is high enough
-    NESTED = "nested"  # it is not: one comment may stand inside
-    PLAIN = "plain"  # it does not know the mark
+    CODE = "code"  # executed: the server's version is high enough
+    NESTED = "nested"  # skipped: one comment may be nested inside
+    PLAIN = "plain"  # skipped: the server does not know the mark
 
 
-class Lexeme(NamedTuple):  # a text of megabytes has many of them
-    """A piece of a text, as it stands there."""
+class Lexeme(NamedTuple):  # cheap: a text of megabytes has many of them
+    """A piece of a text, unchanged."""
 
-    kind: Kind
+    kind: LexemeKind
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """The rules of a server, in one of its modes."""
+    """The lexical rules of a server in one of its modes."""
 
-    vendor: str  # as Django names it
+    vendor: str  # Django's name
     backslashes: bool  # escape in ordinary literals
-    ansi_quotes: bool = True  # double quotes are for names
+    ansi_quotes: bool = True  # double quotes enclose names
 
 
 POSTGRESQL = Dialect(vendor="postgresql", backslashes=False)
 OLD_POSTGRESQL = Dialect(vendor="postgresql", backslashes=True)
-"""With `standard_conforming_strings` switched off."""
+"""With `standard_conforming_strings` off."""
 
 MYSQL = Dialect(vendor="mysql", backslashes=True, ansi_quotes=False)
 MYSQL_MODES = tuple(
@@ -67,49 +64,49 @@ MYSQL_MODES = tuple(
     for backslashes in (True, False)
     for ansi_quotes in (False, True)
 )
-"""With NO_BACKSLASH_ESCAPES and ANSI_QUOTES and without."""
+"""With and without NO_BACKSLASH_ESCAPES and ANSI_QUOTES."""
 
 SQLITE = Dialect(vendor="sqlite", backslashes=False)
 _USUAL = {dialect.vendor: dialect for dialect in (POSTGRESQL, MYSQL, SQLITE)}
 
 
-class Unreadable(Exception):
-    """A text that has too many readings."""
+class TooManyReadings(Exception):
+    """A text has too many possible readings."""
 
 
 def dialect_of(vendor: str) -> Dialect:
-    """Return the rules of a kind of database, in its usual mode."""
+    """Return the default dialect of a vendor."""
     return _USUAL[vendor]
 
 
 def lexemes(
-    sql: str, dialect: Dialect, comments: tuple[Comment, ...] = ()
+    sql: str, dialect: Dialect, comments: tuple[CommentReading, ...] = ()
 ) -> Iterator[Lexeme]:
-    """Return the pieces of a text. What is not closed goes to its end.
+    """Yield the lexemes of a text. One that is not closed extends to the end.
 
-    `comments` says how each executable comment is taken, in their order; those that are
-    left are code.
+    `comments` says how each executable comment is read, in order; the remaining ones are
+    code.
     """
     return _Lexer(sql, dialect, comments).lexemes()
 
 
 def readings(sql: str, dialect: Dialect) -> Iterator[list[Lexeme]]:
-    """Return every way in which servers of this kind may read a text: executable comments
-    depend on their version. Raises `Unreadable` where there are too many."""
+    """Yield every way in which servers of this kind can read a text: executable comments
+    depend on their version. Raises `Unreadable` if there are too many."""
     marks = _executable_marks(sql) if dialect.vendor == "mysql" else 0
-    if len(Comment) ** marks > _MOST_READINGS:
-        raise Unreadable
-    for comments in product(Comment, repeat=marks):
+    if len(CommentReading) ** marks > _MOST_READINGS:
+        raise TooManyReadings
+    for comments in product(CommentReading, repeat=marks):
         yield list(lexemes(sql, dialect, comments))
 
 
 def statements(pieces: Iterator[Lexeme] | list[Lexeme]) -> list[list[Lexeme]]:
-    """Part lexemes into statements, without spaces and comments; none of them is empty."""
+    """Split lexemes into non-empty statements, without spaces and comments."""
     found: list[list[Lexeme]] = [[]]
     for lexeme in pieces:
-        if lexeme.kind is Kind.SIGN and lexeme.text == ";":
+        if lexeme.kind is LexemeKind.SIGN and lexeme.text == ";":
             found.append([])
-        elif lexeme.kind not in {Kind.SPACE, Kind.COMMENT}:
+        elif lexeme.kind not in {LexemeKind.SPACE, LexemeKind.COMMENT}:
             found[-1].append(lexeme)
     return [lexed for lexed in found if lexed]
 
@@ -121,11 +118,13 @@ def _executable_marks(sql: str) -> int:
 class _Lexer:
     """Reads one text from left to right."""
 
-    def __init__(self, sql: str, dialect: Dialect, comments: tuple[Comment, ...]) -> None:
+    def __init__(
+        self, sql: str, dialect: Dialect, comments: tuple[CommentReading, ...]
+    ) -> None:
         self._sql = sql
         self._dialect = dialect
         self._comments = iter(comments)
-        self._is_executing = False  # inside of an executable comment
+        self._is_executing = False  # inside an executable comment
         self._at = 0
 
     def lexemes(self) -> Iterator[Lexeme]:
@@ -142,25 +141,26 @@ class _Lexer:
                 kind = "literal"
             elif kind == "close":
                 kind = self._close()
-            yield Lexeme(Kind(kind), self._sql[start : self._at])
+            yield Lexeme(LexemeKind(kind), self._sql[start : self._at])
 
     def _read_comment(self, opening: str) -> str:
-        """Go behind a comment, or into one that is executed."""
+        """Skip a comment, or enter one that is executed."""
         if "!" not in opening:
             self._skip_comment(depth=-1 if self._dialect.vendor == "postgresql" else 0)
             return "comment"
-        match next(self._comments, Comment.CODE):
-            case Comment.CODE:
+        match next(self._comments, CommentReading.CODE):
+            case CommentReading.CODE:
                 self._is_executing = True
                 return "space"
-            case Comment.NESTED:
+            case CommentReading.NESTED:
                 self._skip_comment(depth=1)
-            case Comment.PLAIN:
+            case CommentReading.PLAIN:
                 self._skip_comment(depth=0)
         return "comment"
 
     def _skip_comment(self, *, depth: int) -> None:
-        """Go behind the end of a comment in which others may stand, so deep; -1: any."""
+        """Skip to the end of a comment that may contain others down to this depth; -1: any
+        depth."""
         open_comments = 1
         while open_comments:
             edge = _EDGE.search(self._sql, self._at)
@@ -188,7 +188,7 @@ _EDGE = re.compile(r"/\*|\*/")
 _SPACES = r"[ \t\n\r\f\v]"
 _NAME_START = r"[A-Za-z_\x80-\U0010ffff]"
 _NAME_PART = r"[A-Za-z0-9_$\x80-\U0010ffff]"
-# A literal goes on behind a line break (scan.l, quotecontinue).
+# A literal continues after a line break (scan.l, quotecontinue).
 _CONTINUED = r"(?:[ \t\f\v]|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*+[\n\r])*+"
 
 

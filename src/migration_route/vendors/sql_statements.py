@@ -1,13 +1,7 @@
-"""The words of a statement: names, literals and brackets told apart.
+"""Splits a text into statements, and reads names and tokens from them.
 
-Enough to read a definition from left to right; the grammar is with each vendor.
-
-The statements of a text, and the names in them.
-
-Lexed by the rules of the database, and then read with a few patterns, not parsed: a name
-too many only makes the route look at one table more.
-
-Which tables were there before the plan, under whatever name they go by now?
+A text is lexed by the rules of its database and then read with a few patterns, not parsed:
+a name too many only means that one more table is checked. Each vendor has its own grammar.
 """
 
 from __future__ import annotations
@@ -16,41 +10,41 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from migration_route.vendors.sql_lexer import Dialect, Kind, Lexeme, lexemes
+from migration_route.vendors.sql_lexer import Dialect, Lexeme, LexemeKind, lexemes
 from migration_route.vendors.sql_lexer import statements as parted
 
-_NO_CODE = frozenset({Kind.SPACE, Kind.COMMENT, Kind.LITERAL})
+_NO_CODE = frozenset({LexemeKind.SPACE, LexemeKind.COMMENT, LexemeKind.LITERAL})
 _PART = r'(?:"(?:[^"]|"")+"|`(?:[^`]|``)+`|[^\W\d][\w$]*)'
 NAME = rf"{_PART}(?:\s*\.\s*{_PART})*"
-"""The pattern of a name, quoted or not, with its schema or without."""
+"""The pattern of a name, quoted or not, with or without its schema."""
 
 _NAMES = re.compile(NAME)
 _PARTS = re.compile(_PART)
 _QUICK = re.compile(r"[\s(;]*(\w*)")
 
 Name = tuple[str, ...]
-"""A name in its parts, as the database keeps them: ("public", "shop_item")."""
+"""The parts of a name, as the database stores them: ("public", "shop_item")."""
 
 
 def first_word(sql: str) -> str:
-    """Return the first word of a statement, in lower case; quick, for every statement."""
+    """Return the first word of a statement in lower case; fast, for every statement."""
     found = _QUICK.match(sql)
     return found[1].lower() if found else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class SqlStatement:
     """A statement of a text."""
 
     code: str  # on one line, without comments and literals
     literals: tuple[str, ...]
-    names: tuple[Lexeme, ...]  # what it consists of, without spaces, comments, literals
+    names: tuple[Lexeme, ...]  # its lexemes, without spaces, comments and literals
 
 
-def parts_of(pieces: Iterable[Lexeme], dialect: Dialect) -> list[Part]:
-    """Return the statements of a text that has been lexed; those without code are left out.
+def parts_of(pieces: Iterable[Lexeme], dialect: Dialect) -> list[SqlStatement]:
+    """Return the statements of a text that has been lexed, without those that have no code.
 
-    The body of a `DO` block is code as well.
+    The body of a `DO` block is code too.
     """
     found = []
     for lexed in _parted(pieces):
@@ -59,15 +53,15 @@ def parts_of(pieces: Iterable[Lexeme], dialect: Dialect) -> list[Part]:
             continue
         is_block = dialect.vendor == "postgresql" and words[0].text.lower() == "do"
         code = _code(lexed, dialect if is_block else None)
-        literals = tuple(one.text for one in lexed if one.kind is Kind.LITERAL)
-        found.append(Part(code=code, literals=literals, names=tuple(words)))
+        literals = tuple(one.text for one in lexed if one.kind is LexemeKind.LITERAL)
+        found.append(SqlStatement(code=code, literals=literals, names=tuple(words)))
     return found
 
 
 def code_of(sql: str, dialect: Dialect) -> list[str]:
-    """Return the statements of a text, without comments and literals, each on one line.
+    """Return the statements of a text, each on one line, without comments and literals.
 
-    The body of a `DO` block is code as well.
+    The body of a `DO` block is code too.
     """
     return [part.code for part in parts_of(lexemes(sql, dialect), dialect)]
 
@@ -75,7 +69,7 @@ def code_of(sql: str, dialect: Dialect) -> list[str]:
 def _parted(pieces: Iterable[Lexeme]) -> list[list[Lexeme]]:
     found: list[list[Lexeme]] = [[]]
     for lexeme in pieces:
-        if lexeme.text == ";" and lexeme.kind is Kind.SIGN:
+        if lexeme.text == ";" and lexeme.kind is LexemeKind.SIGN:
             found.append([])
         else:
             found[-1].append(lexeme)
@@ -83,16 +77,16 @@ def _parted(pieces: Iterable[Lexeme]) -> list[list[Lexeme]]:
 
 
 def _code(lexed: Iterable[Lexeme], bodies: Dialect | None) -> str:
-    """Return code on one line; with a dialect, bodies between dollars are code too."""
+    """Return code on one line; with a dialect, dollar-quoted bodies are code too."""
     words: list[str] = []
     for kind, text in lexed:
-        if kind is Kind.LITERAL and bodies is not None and text.startswith("$"):
-            mark = text[: text.index("$", 1) + 1]
-            inner = text[len(mark) :].removesuffix(mark)
-            words.append(f" {mark} {_code(lexemes(inner, bodies), None)} {mark} ")
+        if kind is LexemeKind.LITERAL and bodies is not None and text.startswith("$"):
+            tag = text[: text.index("$", 1) + 1]
+            inner = text[len(tag) :].removesuffix(tag)
+            words.append(f" {tag} {_code(lexemes(inner, bodies), None)} {tag} ")
         elif kind in _NO_CODE:
             words.append(" ")
-        elif kind is Kind.QUOTED:
+        elif kind is LexemeKind.QUOTED:
             words.append(text.replace("\n", " "))
         else:
             words.append(text)
@@ -100,23 +94,24 @@ def _code(lexed: Iterable[Lexeme], bodies: Dialect | None) -> str:
 
 
 def names_in(code: str) -> set[Name]:
-    """Return every name of a statement, its words included: who knows which are tables?"""
+    """Return every name in a statement, keywords included: which ones are tables is
+    unknown."""
     return {_parts(found[0]) for found in _NAMES.finditer(code)}
 
 
-def names_behind(word: str, code: str) -> set[Name]:
+def names_after(word: str, code: str) -> set[Name]:
     """Return the names that follow a word."""
     pattern = re.compile(rf"\b{word}\s+({NAME})", re.IGNORECASE)
     return {_parts(found[1]) for found in pattern.finditer(code)}
 
 
 def last_part(name: str) -> str:
-    """Return a name without its schema, as the database keeps it."""
+    """Return a name without its schema, as the database stores it."""
     return _parts(name)[-1]
 
 
 def quoted_parts(name: str) -> str:
-    """Return a name as forecasts write it, with its schema or without, as SQL."""
+    """Return a name from a forecast, with or without its schema, as SQL."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in name.split(".", 1))
 
 
@@ -131,29 +126,26 @@ def _plain(part: str) -> str:
     return part.lower()
 
 
-class Tables:
-    """Names of tables, as the statements of a plan leave them one by one."""
+class TableNames:
+    """Maps the current names of tables to those before the plan, statement by statement."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._now = {name.lower(): name for name in names}
 
     def old(self, name: Name | None) -> str | None:
-        """Return the name from before the plan, "" for a table that the plan has made,
-        None where there is no such table now."""
+        """Return the name before the plan; "" for a table that the plan created, None if no
+        such table exists now."""
         return self._now.get(name[-1].lower()) if name else None
 
     def create(self, name: Name | None) -> None:
-        """Note that the plan has made a table."""
         if name:
             self._now[name[-1].lower()] = ""
 
     def drop(self, name: Name | None) -> None:
-        """Note that the plan has dropped a table."""
         if name:
             self._now.pop(name[-1].lower(), None)
 
     def rename(self, old: Name | None, new: Name | None) -> None:
-        """Note that the plan has given a table another name."""
         if old and new and (kept := self.old(old)) is not None:
             self.drop(old)
             self._now[new[-1].lower()] = kept
@@ -164,41 +156,39 @@ _CLOSING = {"[": "]"}
 
 @dataclass(frozen=True, slots=True)
 class SqlToken:
-    """One word of a statement."""
-
-    kind: Kind
+    kind: LexemeKind
     text: str
 
     @property
     def word(self) -> str:
-        """Return a word or a sign in upper case; "" for names in quotes and literals."""
-        return self.text.upper() if self.kind in {Kind.WORD, Kind.SIGN} else ""
+        """A word or sign in upper case; "" for quoted names and literals."""
+        return self.text.upper() if self.kind in {LexemeKind.WORD, LexemeKind.SIGN} else ""
 
     @property
     def names(self) -> bool:
-        """Tell whether it can be a part of a name."""
-        return self.kind in {Kind.WORD, Kind.QUOTED}
+        """Whether this can be a part of a name."""
+        return self.kind in {LexemeKind.WORD, LexemeKind.QUOTED}
 
     @property
     def plain(self) -> str:
-        """Return a part of a name as the database keeps it."""
-        return self.text if self.kind is Kind.QUOTED else self.text.lower()
+        """A part of a name, as the database stores it."""
+        return self.text if self.kind is LexemeKind.QUOTED else self.text.lower()
 
     def __str__(self) -> str:
-        if self.kind is Kind.QUOTED:
+        if self.kind is LexemeKind.QUOTED:
             return '"' + self.text.replace('"', '""') + '"'
         return self.text
 
 
 def statements(sql: str, dialect: Dialect) -> list[TokenStream]:
-    """Return the statements of a text, each ready to be read; those without words, such
-    as comments, are left out."""
+    """Return the statements of a text, ready to be read, without those that have no words,
+    such as comments."""
     return [TokenStream(map(_token, lexed)) for lexed in parted(lexemes(sql, dialect))]
 
 
 def _token(lexeme: Lexeme) -> SqlToken:
     kind, text = lexeme
-    if kind is Kind.QUOTED:
+    if kind is LexemeKind.QUOTED:
         closing = _CLOSING.get(text[0], text[0])
         text = text[1:].removesuffix(closing).replace(closing * 2, closing)
     return SqlToken(kind, text)
@@ -216,51 +206,49 @@ class TokenStream:
 
     @property
     def is_done(self) -> bool:
-        """Tell whether nothing is left."""
         return self.at >= len(self.tokens)
 
     @property
     def rest(self) -> tuple[SqlToken, ...]:
-        """Return what is left."""
         return self.tokens[self.at :]
 
     def sees(self, *words: str) -> bool:
-        """Tell whether these words come next."""
+        """Return whether these words come next."""
         return [token.word for token in self.rest[: len(words)]] == list(words)
 
     def accept(self, *words: str) -> bool:
-        """Go over these words if they come next, all of them or none."""
+        """Skip these words if they come next, all or none of them."""
         if not self.sees(*words):
             return False
         self.at += len(words)
         return True
 
     def accept_any(self, *words: str) -> bool:
-        """Go over as many of these words as come next, in whatever order."""
+        """Skip as many of these words as come next, in any order."""
         start = self.at
         while not self.is_done and self.tokens[self.at].word in words:
             self.at += 1
         return self.at > start
 
     def skip_to(self, *words: str) -> bool:
-        """Go behind the first place, outside of brackets, where these words stand."""
+        """Skip past the first occurrence of these words outside brackets."""
         depth = 0
-        for place in range(self.at, len(self.tokens)):
-            word = self.tokens[place].word
-            if not depth and [t.word for t in self.tokens[place:][: len(words)]] == list(
+        for position in range(self.at, len(self.tokens)):
+            word = self.tokens[position].word
+            if not depth and [t.word for t in self.tokens[position:][: len(words)]] == list(
                 words
             ):
-                self.at = place + len(words)
+                self.at = position + len(words)
                 return True
             depth += (word in {"(", "["}) - (word in {")", "]"})
         return False
 
     def has(self, *words: str) -> bool:
-        """Tell whether these words stand ahead, outside of brackets."""
+        """Return whether these words occur ahead, outside brackets."""
         return TokenStream(self.rest).skip_to(*words)
 
     def name(self) -> Name | None:
-        """Go over a name, with its schema or without."""
+        """Read a name, with or without its schema."""
         if self.is_done or not self.tokens[self.at].names:
             return None
         parts = [self.tokens[self.at].plain]
@@ -273,12 +261,12 @@ class TokenStream:
         return tuple(parts)
 
     def name_behind(self, *words: str) -> Name | None:
-        """Return the name behind these words, wherever they stand outside of brackets."""
+        """Return the name after these words, wherever they occur ahead outside brackets."""
         ahead = TokenStream(self.rest)
         return ahead.name() if ahead.skip_to(*words) else None
 
     def names(self) -> list[Name]:
-        """Go over names that commas part."""
+        """Read names separated by commas."""
         found = []
         while name := self.name():
             found.append(name)
@@ -288,7 +276,7 @@ class TokenStream:
         return found
 
     def all_names(self) -> set[Name]:
-        """Return every name that is left, the words of the statement included."""
+        """Return every remaining name, the words of the statement included."""
         ahead, found = TokenStream(self.rest), set()
         while not ahead.is_done:
             if name := ahead.name():
@@ -298,24 +286,25 @@ class TokenStream:
         return found
 
     def group(self) -> TokenStream | None:
-        """Go over what stands between brackets, if they come next, and return it."""
+        """Read and return the content of the brackets that come next; None if there are
+        none."""
         if not self.sees("("):
             return None
         depth = 0
-        for place in range(self.at, len(self.tokens)):
-            word = self.tokens[place].word
+        for position in range(self.at, len(self.tokens)):
+            word = self.tokens[position].word
             depth += (word == "(") - (word == ")")
             if not depth:
-                inner = self.tokens[self.at + 1 : place]
-                self.at = place + 1
+                inner = self.tokens[self.at + 1 : position]
+                self.at = position + 1
                 return TokenStream(inner)
         inner = self.rest[1:]
         self.at = len(self.tokens)
         return TokenStream(inner)
 
     def until(self, *words: str) -> TokenStream:
-        """Go up to the first of these words outside of brackets, or to the end, and
-        return what lies between; at least one word, if there is one."""
+        """Read up to the first of these words outside brackets, or to the end; at least one
+        word if there is one."""
         depth, start = 0, self.at
         while not self.is_done:
             word = self.tokens[self.at].word
@@ -326,7 +315,7 @@ class TokenStream:
         return TokenStream(self.tokens[start : self.at])
 
     def parts(self) -> list[TokenStream]:
-        """Return what is left, parted at the commas outside of brackets."""
+        """Return the rest, split at the commas outside brackets."""
         ahead, found = TokenStream(self.rest), []
         while not ahead.is_done:
             if ahead.accept(","):

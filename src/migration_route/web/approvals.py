@@ -1,4 +1,4 @@
-"""What does a page say of an approval? And the addresses by which one is given."""
+"""The approval part of a run's page, and the views that approve and reject a run."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from migration_route.core.enums import ApprovalDecision, RunState
 from migration_route.core.errors import RouteError
 from migration_route.core.values import ApprovalRequirement
 from migration_route.ledger.records import RunRecord
-from migration_route.planning.plan import AT_FIRST, same_plan
+from migration_route.planning.plan import DEFAULT_DETAILS, same_plan
 from migration_route.presentation import schemas
 from migration_route.presentation.serializers import approval_answer, demand_answer
-from migration_route.presentation.text.runs import demand_words, rights
+from migration_route.presentation.text.runs import demand_words, permission_words
 from migration_route.services import approvals as approving
 from migration_route.services import plans as planning
 from migration_route.services.decisions import request_of
 from migration_route.web import forms
-from migration_route.web.formatting import duration, moment
+from migration_route.web.formatting import format_duration, parse_optional_time
 from migration_route.web.plans import PlanView, plan_view
 
 APPROVAL_SENTENCES = {
     RunState.AWAITING_APPROVAL: (
-        "Waiting for approval: nothing has begun.",
-        "It begins by itself when enough people have agreed.",
+        "Waiting for approval: nothing has started.",
+        "The run starts automatically once it has enough approvals.",
     ),
     RunState.REJECTED: (
-        "Rejected: nothing was begun.",
-        "When what was objected to is put right, ask anew.",
+        "Rejected: nothing was started.",
+        "Address the objection, then request a new run.",
     ),
     RunState.EXPIRED: (
-        "Expired: nobody approved it in time, and nothing was begun.",
-        "Read the plan again, and ask anew.",
+        "Expired: not approved in time, and nothing was started.",
+        "Review the plan again, then request a new run.",
     ),
 }
-"""What is so with a run that waits for approval, or has waited in vain; what to do."""
+"""Headline and advice by state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemandView:
-    """What a plan needs, for whoever is about to ask for it."""
+    """The approval requirement of a plan, as its page shows it."""
 
     required: int
     words: str
@@ -53,9 +53,9 @@ class DemandView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoteView:
-    """What somebody has said of a run."""
+    """An approval or a rejection of a run."""
 
-    what: str
+    decision: str
     tone: str
     name: str
     reason: str
@@ -64,37 +64,38 @@ class VoteView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalView:
-    """Whose approval a run needs or needed, and what its reader may do about it."""
+    """The approvals of a run, and what the current user may do about them."""
 
     answer: schemas.ApprovalAnswer
     words: str
     rights: str
     expires: datetime | None
-    sayings: tuple[VoteView, ...]
+    votes: tuple[VoteView, ...]
     is_waiting: bool
     may_approve: bool
     may_reject: bool
     has_approved: bool
     is_requester: bool
-    plan: PlanView | None  # what is to be approved, while it waits
-    has_changed: bool  # the plan is not the one that was asked for
-    problem: RouteError | None  # why the plan cannot be shown
+    plan: PlanView | None  # the plan to approve, while the run waits
+    has_changed: bool  # the plan differs from the requested one
+    problem: RouteError | None  # why the plan cannot be read
 
 
 def demand_view(demand: ApprovalRequirement | None) -> DemandView | None:
-    """Return what a plan needs as its page shows it."""
     if demand is None:
         return None
     return DemandView(
         required=demand.required,
         words=demand_words(demand_answer(demand)),
-        lifetime=duration(round(demand.lifetime.total_seconds() * 1000)),
+        lifetime=format_duration(round(demand.lifetime.total_seconds() * 1000)),
     )
 
 
 def approval_view(run: RunRecord, actor: Actor) -> ApprovalView | None:
-    """Return what the page of a run shows to this reader; None where nobody's approval
-    was ever needed. The plan is read anew while the run waits."""
+    """Return the approvals of a run; None if it needs and needed none.
+
+    While the run waits for approval, its plan is computed again.
+    """
     answer = approval_answer(run)
     if answer is None:
         return None
@@ -103,13 +104,13 @@ def approval_view(run: RunRecord, actor: Actor) -> ApprovalView | None:
     return ApprovalView(
         answer=answer,
         words=demand_words(answer, verb="needs" if is_waiting else "needed"),
-        rights=rights(answer),
-        expires=moment(answer.expires),
-        sayings=tuple(_sayings(run)),
+        rights=permission_words(answer),
+        expires=parse_optional_time(answer.expires),
+        votes=tuple(_vote_views(run)),
         is_waiting=is_waiting,
         may_approve=is_waiting and approving.may_approve(run, actor),
         may_reject=is_waiting and approving.may_reject(run, actor),
-        has_approved=any(one.by == actor.identity for one in run.given),
+        has_approved=any(vote.by == actor.identity for vote in run.given),
         is_requester=run.requester == actor.identity,
         plan=plan,
         has_changed=plan is not None
@@ -120,31 +121,29 @@ def approval_view(run: RunRecord, actor: Actor) -> ApprovalView | None:
 
 def _plan(run: RunRecord, actor: Actor) -> tuple[PlanView | None, RouteError | None]:
     try:
-        found = planning.plan(request_of(run), actor, AT_FIRST)
+        plan = planning.plan(request_of(run), actor, DEFAULT_DETAILS)
     except RouteError as error:
         return None, error
-    return plan_view(found, actor, AT_FIRST), None
+    return plan_view(plan, actor, DEFAULT_DETAILS), None
 
 
-def _sayings(run: RunRecord) -> Iterator[VoteView]:
-    for one in run.given:
-        agrees = one.decision is ApprovalDecision.APPROVE
+def _vote_views(run: RunRecord) -> Iterator[VoteView]:
+    for vote in run.given:
+        is_approval = vote.decision is ApprovalDecision.APPROVE
         yield VoteView(
-            what="approved" if agrees else "rejected",
-            tone="good" if agrees else "bad",
-            name=one.by.name,
-            reason=one.reason,
-            at=moment(one.at),
+            decision="approved" if is_approval else "rejected",
+            tone="good" if is_approval else "bad",
+            name=vote.by.name,
+            reason=vote.reason,
+            at=parse_optional_time(vote.at),
         )
 
 
 def approve(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """Agree to a run that waits for approval."""
     approving.approve(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)
 
 
 def reject(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """Turn down a run that waits for approval."""
     approving.reject(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)

@@ -1,4 +1,4 @@
-"""What do all staff pages have in common? A request comes in, a page goes out."""
+"""The request handling that all staff pages share: authentication, errors, methods."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from migration_route.core.errors import (
     RouteError,
     Unauthenticated,
 )
-from migration_route.services.response_headers import stamped
+from migration_route.services.response_headers import with_response_headers
 from migration_route.web import pending_form
 from migration_route.web.rendering import (
     PagesUnavailable,
     render,
+    render_plain_error,
     render_without_request,
-    render_without_templates,
 )
 
 logger = logging.getLogger("migration_route.web")
@@ -42,18 +42,18 @@ Page = Callable[..., HttpResponse]
 
 _TITLES = {
     "reauthentication_required": "Sign in again",
-    "csrf": "The form was not accepted",
-    "forbidden": "You may not do this",
-    "unauthenticated": "Who are you?",
-    "active_run": "Another run is under way",
+    "csrf": "Form rejected",
+    "forbidden": "Access denied",
+    "unauthenticated": "Sign-in required",
+    "active_run": "Another run is active",
 }
 
 _IDENTITY_STATUS = 503
-"""Not 401: nobody can sign in now, and a session middleware saves nothing on a 5xx."""
+"""Not 401: sign-in is unavailable, and a session middleware saves nothing on a 5xx."""
 
 
 def staff_page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
-    """Return one address of the staff pages: a view for each method it answers to."""
+    """Return the view of one URL, which dispatches to these pages by HTTP method."""
     table = {**methods}
     if "GET" in table:
         table["HEAD"] = table["GET"]
@@ -64,9 +64,9 @@ def staff_page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
         try:
             response = _dispatch(view, request, **arguments)
         except PagesUnavailable as error:
-            logger.exception("The page %s cannot be rendered", request.path)
-            response = render_without_templates(error)
-        return stamped(request, response)
+            logger.exception("Cannot render the page %s", request.path)
+            response = render_plain_error(error)
+        return with_response_headers(request, response)
 
     def _dispatch(
         view: Page | None, request: HttpRequest, **arguments: str
@@ -74,8 +74,8 @@ def staff_page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
         if request.method == "OPTIONS":
             return HttpResponse(status=204, headers={"Allow": allow})
         if view is None:
-            flaw = MethodNotAllowed(f"This address answers to {allow}.")
-            response = render_without_request("problem", _words(flaw), status=405)
+            error = MethodNotAllowed(f"This URL accepts {allow}.")
+            response = render_without_request("problem", _context(error), status=405)
             response["Allow"] = allow
             return response
         return _answer(view, request, **arguments)
@@ -86,7 +86,7 @@ def staff_page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
 
 def _answer(view: Page, request: HttpRequest, **arguments: str) -> HttpResponse:
     actor, is_renewed = authenticate(request), False
-    # Who only passes by is shown the way in; no denial is put on the ledger for that.
+    # An anonymous GET is redirected to the login; the ledger records no denial for it.
     if request.method in SAFE_METHODS and (login := _login_page(request, actor)):
         return login
     try:
@@ -95,13 +95,13 @@ def _answer(view: Page, request: HttpRequest, **arguments: str) -> HttpResponse:
             if isinstance(fresh, HttpResponse):
                 return fresh
             actor, is_renewed = fresh, True
-        response = _carried_out(view, request, actor, **arguments)
+        response = _respond(view, request, actor, **arguments)
     except RouteError as error:
         response = problem_page(request, actor, error)
     return pending_form.with_session(request, response) if is_renewed else response
 
 
-def _carried_out(
+def _respond(
     view: Page, request: HttpRequest, actor: Actor, **arguments: str
 ) -> HttpResponse:
     if request.method not in SAFE_METHODS and actor.flaw is None:
@@ -112,13 +112,13 @@ def _carried_out(
 
 
 def problem_page(request: HttpRequest, actor: Actor, error: RouteError) -> HttpResponse:
-    """Return the page that says what went wrong and what to do."""
+    """Return the error page, or a redirect to the login if the user is anonymous."""
     if isinstance(error, IdentityUnavailable):
-        # Neither `request.user` nor the session may be touched from here on.
+        # From here on, neither `request.user` nor the session may be used.
         return render_without_request(
             "unrecognised",
             {
-                "title": "Nobody can be recognised now",
+                "title": "Sign-in unavailable",
                 "error": error,
                 "api": request.build_absolute_uri(_api()),
             },
@@ -127,19 +127,19 @@ def problem_page(request: HttpRequest, actor: Actor, error: RouteError) -> HttpR
     if isinstance(error, Unauthenticated):
         login = _login_page(request, actor)
         return login or render_without_request(
-            "problem", _words(error), status=error.http_status
+            "problem", _context(error), status=error.http_status
         )
     needs = error.facts.get("needs") if isinstance(error, Forbidden) else None
     return render(
         request,
         actor,
         "problem",
-        {**_words(error), "run": error.facts.get("run"), "needs": needs},
+        {**_context(error), "run": error.facts.get("run"), "needs": needs},
         status=error.http_status,
     )
 
 
-def _words(error: RouteError) -> dict[str, Any]:
+def _context(error: RouteError) -> dict[str, Any]:
     title = _TITLES.get(error.code, error.code.replace("_", " ").capitalize())
     return {"title": title, "error": error}
 
@@ -149,7 +149,8 @@ def _api() -> str:
 
 
 def _login_page(request: HttpRequest, actor: Actor) -> HttpResponseRedirect | None:
-    """Return the way to the login, for people in a project that has one."""
+    """Return a redirect to the login; None unless the user is anonymous and the project
+    uses `django.contrib.auth`."""
     is_person = actor.kind is ActorKind.ANONYMOUS and actor.flaw is None
     if not is_person or not apps.is_installed("django.contrib.auth"):
         return None
@@ -158,6 +159,6 @@ def _login_page(request: HttpRequest, actor: Actor) -> HttpResponseRedirect | No
     except NoReverseMatch:
         login = resolve_url(settings.LOGIN_URL)
     is_safe = request.method in SAFE_METHODS
-    back = request.get_full_path() if is_safe else reverse("migration_route:dashboard")
+    next_path = request.get_full_path() if is_safe else reverse("migration_route:dashboard")
     separator = "&" if "?" in login else "?"
-    return HttpResponseRedirect(f"{login}{separator}{urlencode({'next': back})}")
+    return HttpResponseRedirect(f"{login}{separator}{urlencode({'next': next_path})}")

@@ -1,4 +1,4 @@
-"""How are times, durations and states read by a person?"""
+"""Text for times, durations, states and vendors on the pages."""
 
 from __future__ import annotations
 
@@ -33,29 +33,28 @@ TONES: dict[RunState | StepState, str] = {
     StepState.FAILED: "bad",
     StepState.PARTIAL: "bad",
 }
-"""How a state is coloured; the word itself is always there as well."""
+"""The color of a state. Pages always show the state's name as well."""
 
 
 _VENDORS = {"postgresql": "PostgreSQL", "mysql": "MySQL or MariaDB", "sqlite": "SQLite"}
 
 
 def vendor_name(vendor: str) -> str:
-    """Return what the vendor calls itself."""
-    return _VENDORS.get(vendor, words(vendor))
+    return _VENDORS.get(vendor, readable(vendor))
 
 
-def words(state: str) -> str:
-    """Write a state, an action or a kind as words."""
+def readable(state: str) -> str:
+    """Return a state, an action or a kind with spaces instead of underscores."""
     return state.replace("_", " ")
 
 
-def moment(text: str) -> datetime | None:
-    """Read a time of the route; None where there is none."""
+def parse_optional_time(text: str) -> datetime | None:
+    """Parse a stored time; None if it is empty."""
     return clock.parse_time(text) if text else None
 
 
-def duration(milliseconds: int | None) -> str:
-    """Write a duration; `static/migration_route/route.js` writes it in the same way."""
+def format_duration(milliseconds: int | None) -> str:
+    """Format a duration. `static/migration_route/route.js` uses the same format."""
     if milliseconds is None:
         return ""
     if milliseconds < _SECOND:
@@ -70,8 +69,8 @@ def duration(milliseconds: int | None) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
-def between(start: str, end: str) -> int | None:
-    """Return the milliseconds between two times of the route."""
+def elapsed_ms(start: str, end: str) -> int | None:
+    """Return the milliseconds between two stored times; None if one is empty."""
     if not (start and end):
         return None
     return round(
@@ -79,7 +78,7 @@ def between(start: str, end: str) -> int | None:
     )
 
 
-def offset(since: str, at: str) -> str:
-    """Write how long after `since` something was, as "+1.24 s"."""
+def format_offset(since: str, at: str) -> str:
+    """Format the time from `since` to `at` as "+1.24 s"; never negative."""
     seconds = (clock.parse_time(at) - clock.parse_time(since)).total_seconds()
     return f"+{max(seconds, 0):.2f} s"

@@ -1,10 +1,8 @@
-"""What becomes of a form that was sent with a login that is too old?
+"""Forms that were submitted with a login that is too old.
 
-The page asks for the password and carries the fields of the form, so that the action is
-carried out once the password is right. Where the login is shown elsewhere, the form is
-kept in the session for a while, and offered when the person has come back.
-
-How is a form kept that waits for a fresh login? Bounded, and for a short time.
+The password page repeats the fields of the form, so that the action is carried out once the
+password is correct. If reauthentication happens on another page, the form is stored in the
+session, limited in size and for a short time, and offered again after the login.
 """
 
 from __future__ import annotations
@@ -23,8 +21,8 @@ from migration_route.access.actors import Actor
 from migration_route.access.authentication import authenticate
 from migration_route.access.reauthentication import (
     ReauthenticationMethod,
-    is_password_of,
-    renew,
+    check_user_password,
+    renew_session,
 )
 from migration_route.access.sessions import load_session_user
 from migration_route.core import clock
@@ -37,30 +35,30 @@ _LIFETIME = timedelta(minutes=10)
 _MOST_FIELDS = 500
 _MOST_CHARACTERS = 64 * 1024
 _MOST_IN_A_SESSION = 16 * 1024
-_MOST_IN_A_COOKIE = 1500  # a browser keeps 4096 bytes, signed and with all the rest
-_SECRET = ("password", "permit", "secret", "token")  # in the name of a field
+_MOST_IN_A_COOKIE = 1500  # browsers allow 4096 bytes, including signature and other data
+_SECRET = ("password", "permit", "secret", "token")  # parts of field names
 _SHOWN = ("database", "target", "phase", "run", "reason")
 
 
 class FormTooLarge(InvalidRequest):
-    """This form is too large to be carried along."""
+    """The form is too large to be kept during reauthentication."""
 
     http_status = 413
-    hint = "Sign out and in again, then send it."
+    hint = "Sign out and in again, then submit the form again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingForm:
-    """A form that was sent, and is to be sent again."""
+    """A submitted form that is to be submitted again."""
 
     path: str
-    verb: str  # what it does, as the page says it
+    verb: str  # the action, as the page names it
     fields: tuple[tuple[str, str], ...]
-    shown: tuple[tuple[str, str], ...]  # those that tell a person what it is about
+    shown: tuple[tuple[str, str], ...]  # the fields that the page shows
 
 
 def form_of(request: HttpRequest, *, but: str = "") -> PendingForm:
-    """Return the form that came with a request, without what is secret in it.
+    """Return the form of a request, without its secrets and the field `but`.
 
     Raises `FormTooLarge`.
     """
@@ -74,22 +72,22 @@ def form_of(request: HttpRequest, *, but: str = "") -> PendingForm:
     if len(fields) > _MOST_FIELDS or size > _MOST_CHARACTERS:
         raise FormTooLarge
     match = request.resolver_match
-    verb = (match.url_name if match else None) or "go on"
-    of_address = match.kwargs.items() if match else ()
-    about = [(name, str(value)) for name, value in (*of_address, *fields)]
+    verb = (match.url_name if match else None) or "continue"
+    url_arguments = match.kwargs.items() if match else ()
+    visible = [(name, str(value)) for name, value in (*url_arguments, *fields)]
     return PendingForm(
         path=request.get_full_path(),
         verb=verb.replace("-", " "),
         fields=tuple(fields),
-        shown=tuple((name, value) for name, value in about if name in _SHOWN and value),
+        shown=tuple((name, value) for name, value in visible if name in _SHOWN and value),
     )
 
 
 def store(request: HttpRequest) -> None:
-    """Keep the form of a request in its session, if it is not too large for that."""
+    """Store the form of a request in its session, unless it is too large for that."""
     session = request.session
     form = form_of(request)
-    words = {
+    stored = {
         "user": session.get(SESSION_KEY),
         "at": clock.now(),
         "path": form.path,
@@ -99,43 +97,45 @@ def store(request: HttpRequest) -> None:
     }
     in_a_cookie = settings.SESSION_ENGINE.endswith("signed_cookies")
     most = _MOST_IN_A_COOKIE if in_a_cookie else _MOST_IN_A_SESSION
-    if len(json.dumps(words)) <= most:
-        session[_KEY] = words
+    if len(json.dumps(stored)) <= most:
+        session[_KEY] = stored
 
 
 def load(request: HttpRequest) -> PendingForm | None:
-    """Return what this person has kept a short while ago, if anything."""
-    words: Any = request.session.get(_KEY)
-    if not isinstance(words, dict) or words.get("user") != request.session.get(SESSION_KEY):
+    """Return the form that this user stored recently, if any."""
+    stored: Any = request.session.get(_KEY)
+    if not isinstance(stored, dict) or stored.get("user") != request.session.get(
+        SESSION_KEY
+    ):
         return None
-    since = clock.age(words["at"])
-    if not timedelta(0) <= since < _LIFETIME:
+    age = clock.age(stored["at"])
+    if not timedelta(0) <= age < _LIFETIME:
         return None
     return PendingForm(
-        path=words["path"],
-        verb=words["verb"],
-        fields=tuple((name, value) for name, value in words["fields"]),
-        shown=tuple((name, value) for name, value in words["shown"]),
+        path=stored["path"],
+        verb=stored["verb"],
+        fields=tuple((name, value) for name, value in stored["fields"]),
+        shown=tuple((name, value) for name, value in stored["shown"]),
     )
 
 
 def discard(request: HttpRequest) -> None:
-    """Forget what was kept: something was sent."""
+    """Delete the stored form: another one was submitted."""
     session = getattr(request, "session", None)
     if session is not None and _KEY in session:
         del session[_KEY]
 
 
 FIELD = "password-of-this-login"
-"""The field of the password, among those of the form."""
+"""The name of the password field, which must not clash with the fields of the form."""
 
 
 def reauthenticate_and_continue(
     request: HttpRequest, actor: Actor, flaw: ReauthenticationRequired
 ) -> Actor | HttpResponse:
-    """Return the actor with a fresh login, or the page that asks for one.
+    """Return the actor with a fresh login, or the page or redirect that asks for one.
 
-    Raises the flaw where there is no way but to sign in again, and `FormTooLarge`.
+    Raises `flaw` if signing in again is the only way, and `FormTooLarge`.
     """
     match flaw.facts["way"]:
         case ReauthenticationMethod.PASSWORD:
@@ -154,15 +154,15 @@ def _by_password(
     if not password:
         return _page(request, actor, flaw)
 
-    def is_right() -> bool:
+    def is_correct() -> bool:
         user = load_session_user(request, address=actor.address).user
-        return is_password_of(user, password, request)
+        return check_user_password(user, password, request)
 
-    def renew_session() -> None:
-        renew(request, load_session_user(request, address=actor.address).user)
+    def renew() -> None:
+        renew_session(request, load_session_user(request, address=actor.address).user)
 
     try:
-        reauthenticate(actor, is_right=is_right, renew=renew_session)
+        reauthenticate(actor, is_right=is_correct, renew=renew)
     except RouteError as error:
         return _page(request, actor, flaw, problem=error)
     return authenticate(request)
@@ -180,7 +180,7 @@ def _page(
         actor,
         "password",
         {
-            "title": "Your password, please",
+            "title": "Confirm your password",
             "form": form_of(request, but=FIELD),
             "field": FIELD,
             "name": actor.name,
@@ -192,15 +192,17 @@ def _page(
 
 
 def show(request: HttpRequest, actor: Actor) -> HttpResponse:
-    """Offer what was kept while its sender showed elsewhere who they are."""
+    """Offer the stored form after reauthentication on another page."""
     form = load(request)
     if form is None:
         return redirect("migration_route:dashboard")
-    return render(request, actor, "suspended", {"title": "Go on?", "form": form})
+    return render(
+        request, actor, "suspended", {"title": "Confirm to continue", "form": form}
+    )
 
 
 def without_password(request: HttpRequest) -> None:
-    """Take the password out of the form: what comes after has no use for it."""
+    """Remove the password from the form: later code has no use for it."""
     if FIELD in request.POST:
         fields = request.POST.copy()
         del fields[FIELD]
@@ -208,8 +210,8 @@ def without_password(request: HttpRequest) -> None:
 
 
 def with_session(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    """Hand out the new key of the session also with an answer that says that something
-    went wrong: Django's middleware does not, and the old key is gone."""
+    """Set the cookie with the new session key on a 5xx response too: Django's middleware
+    does not, and the old key is no longer valid."""
     session = request.session
     if response.status_code >= 500 and session.session_key:
         closes = session.get_expire_at_browser_close()

@@ -1,11 +1,4 @@
-"""What does the page say about a plan?
-
-What does the first page say about a database?
-
-What does a page say about the moment: is it a good one?
-
-What does a page say about when a run may begin?
-"""
+"""Views of databases, plans, health signals and schedules, as the pages show them."""
 
 from __future__ import annotations
 
@@ -32,49 +25,50 @@ from migration_route.planning.plan import (
     Step,
 )
 from migration_route.policy.decision import is_rebuilt, scopes_for
-from migration_route.policy.health_gate import HealthDecision, Hold
+from migration_route.policy.health_gate import HealthDecision, Pause
 from migration_route.policy.schedule import (
     HORIZON,
     NeverOpens,
     OpensLater,
     Schedule,
+    exists_in_timezone,
     instant,
-    is_shown,
 )
 from migration_route.presentation.schemas import PlanStepAnswer, TableAnswer
 from migration_route.presentation.serializers import plan_answer
 from migration_route.presentation.text.plans import estimate_line, operation_lines
-from migration_route.web.formatting import moment, vendor_name, words
+from migration_route.web.formatting import parse_optional_time, readable, vendor_name
 
 _WAITS_FOR: dict[str, str] = {
-    WaitingReason.TIME: "it was asked for at a later time",
+    WaitingReason.TIME: "scheduled for later",
     WaitingReason.WINDOW: "no window is open",
-    WaitingReason.FREEZE: "nothing begins in a freeze",
-    WaitingReason.CARRIER: "no worker has taken it yet",
-    WaitingReason.HEALTH: "the moment is not good",
-    WaitingReason.HELD: "somebody holds it",
-    WaitingReason.BLOCKED: "others are using what it has to change",
-    WaitingReason.LOCK: "something else is migrating this database",
+    WaitingReason.FREEZE: "a freeze is in effect",
+    WaitingReason.CARRIER: "no worker has claimed it yet",
+    WaitingReason.HEALTH: "a health signal blocks it",
+    WaitingReason.HELD: "on request",
+    WaitingReason.BLOCKED: "blocked by another session",
+    WaitingReason.LOCK: "another process is migrating this database",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseView:
-    """A database as the first page shows it."""
+    """A database as the dashboard shows it."""
 
     status: DatabaseStatus
     vendor: str
-    waits_for: str  # what the run waits for that owns it, in words; "" for nothing
+    waits_for: str  # what its active run waits for; "" for nothing
     until: datetime | None
 
 
 def database_view(status: DatabaseStatus) -> DatabaseView:
-    """Return a database as the first page shows it."""
     return DatabaseView(
         status=status,
         vendor=vendor_name(status.vendor),
-        waits_for=_WAITS_FOR.get(status.active_waits_for, words(status.active_waits_for)),
-        until=moment(status.active_until),
+        waits_for=_WAITS_FOR.get(
+            status.active_waits_for, readable(status.active_waits_for)
+        ),
+        until=parse_optional_time(status.active_until),
     )
 
 
@@ -87,8 +81,6 @@ _TONES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalView:
-    """A signal as a page shows it."""
-
     name: str
     state: str
     tone: str
@@ -97,28 +89,27 @@ class SignalView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthView:
-    """How the database is, for whoever wants to apply a plan now."""
+    """The health of a database before a plan is applied."""
 
     is_good: bool
-    worth_knowing: tuple[SignalView, ...]  # those that stop, and those that are unknown
+    abnormal: tuple[SignalView, ...]  # those that stop a run, and unknown ones
     normal: tuple[SignalView, ...]
 
 
-def moment_view(moment: HealthDecision) -> HealthView:
-    """Return a moment as a page shows it."""
-    views = signal_views(signal.to_dict() for signal in moment.signals)
+def health_view(decision: HealthDecision) -> HealthView:
+    views = signal_views(signal.to_dict() for signal in decision.signals)
     return HealthView(
-        is_good=not isinstance(moment, Hold),
-        worth_knowing=tuple(one for one in views if one.state != SignalState.NORMAL),
+        is_good=not isinstance(decision, Pause),
+        abnormal=tuple(one for one in views if one.state != SignalState.NORMAL),
         normal=tuple(one for one in views if one.state == SignalState.NORMAL),
     )
 
 
 def signal_views(signals: Iterable[Mapping[str, Any]]) -> tuple[SignalView, ...]:
-    """Return signals, as they are stored, as a page shows them."""
+    """Return the views of stored signals."""
     return tuple(
         SignalView(
-            name=words(signal["name"]),
+            name=readable(signal["name"]),
             state=signal["state"],
             tone=_TONES[SignalState(signal["state"])],
             reason=signal["reason"],
@@ -127,99 +118,98 @@ def signal_views(signals: Iterable[Mapping[str, Any]]) -> tuple[SignalView, ...]
     )
 
 
-_AS_TYPED = "%Y-%m-%dT%H:%M"
+_INPUT_FORMAT = "%Y-%m-%dT%H:%M"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpeningView:
-    """When a run might begin, and what the field for it may take."""
+    """When a run may start, and the bounds of the field for its start time."""
 
-    at: datetime | None  # None: now, or never
+    at: datetime | None  # None for now or never
     is_never: bool
-    why: str  # "" where it may begin now
-    zone: str  # in which a time is typed and shown
-    least: str  # as a browser's field takes it
+    why: str  # "" if a run may start now
+    zone: str  # the time zone of the field
+    least: str  # in the format of a datetime-local field
     most: str
-    typed: str  # what stood in the field, on a page that is shown again
+    typed: str  # the value of the field, when the page is shown again
 
 
-def opening_view(found: Schedule, *, typed: str = "") -> OpeningView:
-    """Return an opening as the page of a plan shows it."""
-    now = clock.current().astimezone(timezone.get_current_timezone())
+def opening_view(schedule: Schedule, *, typed: str = "") -> OpeningView:
+    now = clock.database_now().astimezone(timezone.get_current_timezone())
     return OpeningView(
-        at=found.at if isinstance(found, OpensLater) else None,
-        is_never=isinstance(found, NeverOpens),
-        why=found.why if isinstance(found, OpensLater | NeverOpens) else "",
+        at=schedule.at if isinstance(schedule, OpensLater) else None,
+        is_never=isinstance(schedule, NeverOpens),
+        why=schedule.why if isinstance(schedule, OpensLater | NeverOpens) else "",
         zone=timezone.get_current_timezone_name(),
-        least=now.strftime(_AS_TYPED),
-        most=(now + HORIZON).strftime(_AS_TYPED),
+        least=now.strftime(_INPUT_FORMAT),
+        most=(now + HORIZON).strftime(_INPUT_FORMAT),
         typed=typed,
     )
 
 
-def begin_at(words: QueryDict) -> datetime | None:
-    """Read when a run is to begin, by the clock of this site; None for at once. Raises
-    `InvalidRequest`."""
-    text = words.get("at", "").strip()
+def read_start_time(data: QueryDict) -> datetime | None:
+    """Return the requested start time, in the current time zone unless it names one; None
+    for none. Raises `InvalidRequest`."""
+    text = data.get("at", "").strip()
     if not text:
         return None
     try:
         wall = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InvalidRequest(f"{text[:50]!r} is no time to begin at.") from error
+        raise InvalidRequest(f"{text[:50]!r} is not a valid start time.") from error
     if wall.tzinfo is not None:
         return wall
     zone = timezone.get_current_timezone()
     try:
-        is_told = is_shown(wall, zone)
+        exists = exists_in_timezone(wall, zone)
     except OverflowError as error:
         raise InvalidRequest(f"{text[:50]!r} is out of range.") from error
-    if not is_told:
+    if not exists:
         raise InvalidRequest(
-            f"{text[:50]} is left out when the clock is put forward that day in "
-            f"{timezone.get_current_timezone_name()}.",
-            hint="Take an earlier or a later time.",
+            f"{text[:50]} does not exist in {timezone.get_current_timezone_name()}: clocks "
+            "are set forward that day.",
+            hint="Choose an earlier or a later time.",
         )
     return instant(wall, zone)
 
 
 OPENING_SENTENCES = {
     WaitingReason.TIME: (
-        "Waiting: it was asked for at a later time.",
-        "It begins by itself, in a process of its own. Nothing of it has begun.",
+        "Waiting for the scheduled time.",
+        "The run starts automatically, in its own process. Nothing has started.",
     ),
     WaitingReason.WINDOW: (
         "Waiting: no window is open.",
-        "It goes on by itself when one opens.",
+        "The run continues automatically when one opens.",
     ),
     WaitingReason.FREEZE: (
-        "Waiting: nothing begins in a freeze.",
-        "It begins by itself when the freeze has ended.",
+        "Waiting: a freeze is in effect.",
+        "The run starts automatically when the freeze ends.",
     ),
     WaitingReason.CARRIER: (
-        "Waiting for a worker: no process has taken it yet.",
-        "It begins when a worker comes for it: 'manage.py migration_route work', or that "
-        "of the task queue. Nothing of it has begun.",
+        "Waiting for a worker: no process has claimed the run yet.",
+        "The run starts when a worker claims it: 'manage.py migration_route work', or a "
+        "worker of the task queue. Nothing has started.",
     ),
 }
-"""What is so, and what comes of it."""
+"""Headline and advice by waiting reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleHoldView:
-    """What keeps a run from beginning, or from its next step."""
+    """The schedule that keeps a run from starting, or from its next step."""
 
     opens: datetime | None
     why: str
 
 
-def shut_view(record: RunRecord) -> ScheduleHoldView | None:
-    """Return it; None where it is not a time, a window or a freeze."""
+def schedule_hold_view(record: RunRecord) -> ScheduleHoldView | None:
+    """Return None unless the run waits for its time, a window, a freeze or a worker."""
     is_window = record.waiting_reason == WaitingReason.WINDOW
     if not (record.waits_to_begin or is_window):
         return None
     why = record.waiting_facts.get("why", "")
-    return ScheduleHoldView(opens=moment(record.waiting_until), why=why)
+    return ScheduleHoldView(opens=parse_optional_time(record.waiting_until), why=why)
 
 
 _ORDER = (Severity.BLOCKING, Severity.WARNING, Severity.INFO)
@@ -227,7 +217,7 @@ _ORDER = (Severity.BLOCKING, Severity.WARNING, Severity.INFO)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationView:
-    """An operation with what is foretold of its statements, in lines."""
+    """An operation with the forecast of its statements, a line each."""
 
     operation: Operation
     foretold: tuple[str, ...]
@@ -235,18 +225,18 @@ class OperationView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepView:
-    """A step with what was found about it, and what is foretold of it."""
+    """A step with its worst finding and its forecasts."""
 
     step: Step
     worst: Severity | None
-    is_told: bool  # its SQL, as far as it can be known
+    is_told: bool  # its SQL is loaded, as far as it can be known
     operations: tuple[OperationView, ...]
-    took: str  # how long it took before; "" where nothing is on record
+    took: str  # the duration of an earlier run; "" if none is recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseChoice:
-    """A link to the plan of one phase, or to that of everything."""
+    """A link to the plan of one phase, or of all phases."""
 
     phase: Phase | None
     text: str
@@ -254,42 +244,39 @@ class PhaseChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanView:
-    """A plan as the page shows it."""
-
     plan: Plan
     steps: tuple[StepView, ...]
-    findings: tuple[Finding, ...]  # the gravest first
+    findings: tuple[Finding, ...]  # the most severe first
     is_backwards: bool
-    is_blocked: bool  # the route would refuse it
-    rebuilt: tuple[Finding, ...]  # invalid indexes that it makes anew, if that is wanted
-    missing: tuple[Scope, ...]  # the rights that the reader lacks to carry it out
-    verb: str  # what the button says that it will do
+    is_blocked: bool  # a run of it would be refused
+    rebuilt: tuple[Finding, ...]  # invalid indexes that the run rebuilds on request
+    missing: tuple[Scope, ...]  # the scopes that the user lacks to run it
+    verb: str  # the label of the button
     vendor: str
-    phases: tuple[PhaseChoice, ...]  # none where there is nothing to choose
-    undone: int  # steps that stay half done when they fail
-    first_untold: Step | None  # where it is told further on
+    phases: tuple[PhaseChoice, ...]  # empty if there is no choice
+    not_transactional: int  # steps that can be left half applied
+    first_untold: Step | None  # the first step whose SQL is not loaded
 
     @property
     def grave(self) -> tuple[Finding, ...]:
-        """Return the findings that should not be overlooked."""
+        """The findings above severity `info`."""
         return tuple(one for one in self.findings if one.severity is not Severity.INFO)
 
     @property
     def minor(self) -> tuple[Finding, ...]:
-        """Return those that are for information."""
+        """The findings of severity `info`."""
         return tuple(one for one in self.findings if one.severity is Severity.INFO)
 
     @property
     def is_offered(self) -> bool:
-        """Tell whether the page has a button for it."""
+        """Whether the page shows the button."""
         return bool(self.steps) and not self.missing and not self.is_blocked
 
 
 def plan_view(plan: Plan, actor: Actor, details: Details) -> PlanView:
-    """Return a plan as the page shows it to this reader."""
     needed = scopes_for(direction=plan.direction, mode=plan.mode)
-    told_to = len(plan.steps) if plan.details_next is None else plan.details_next
-    told = plan_answer(plan)
+    detailed_to = len(plan.steps) if plan.details_next is None else plan.details_next
+    answer = plan_answer(plan)
     findings = sorted(plan.findings, key=lambda found: _ORDER.index(found.severity))
     return PlanView(
         plan=plan,
@@ -297,12 +284,12 @@ def plan_view(plan: Plan, actor: Actor, details: Details) -> PlanView:
             StepView(
                 step=step,
                 worst=_worst(step, findings),
-                took=estimate_line(answer.estimate),
-                is_told=details.after <= position < told_to,
-                operations=_operation_views(step, answer, told.tables),
+                took=estimate_line(step_answer.estimate),
+                is_told=details.after <= position < detailed_to,
+                operations=_operation_views(step, step_answer, answer.tables),
             )
-            for position, (step, answer) in enumerate(
-                zip(plan.steps, told.steps, strict=True)
+            for position, (step, step_answer) in enumerate(
+                zip(plan.steps, answer.steps, strict=True)
             )
         ),
         findings=tuple(findings),
@@ -316,28 +303,28 @@ def plan_view(plan: Plan, actor: Actor, details: Details) -> PlanView:
         verb=_verb(plan),
         vendor=vendor_name(plan.vendor),
         phases=_phases(plan),
-        undone=sum(not step.rolls_back for step in plan.steps),
-        first_untold=next(iter(plan.steps[told_to:]), None),
+        not_transactional=sum(not step.rolls_back for step in plan.steps),
+        first_untold=next(iter(plan.steps[detailed_to:]), None),
     )
 
 
 def _phases(plan: Plan) -> tuple[PhaseChoice, ...]:
-    """Offer the phases where some of the steps come after the deploy."""
+    """Return choices if some steps belong after the deploy, or a phase is selected."""
     if plan.phase is None and all(step.phase.is_required for step in plan.steps):
         return ()
     return (
-        PhaseChoice(phase=None, text="everything"),
+        PhaseChoice(phase=None, text="all steps"),
         PhaseChoice(phase=Phase.BEFORE_DEPLOY, text="before the deploy"),
         PhaseChoice(phase=Phase.AFTER_DEPLOY, text="after the deploy"),
     )
 
 
 def _operation_views(
-    step: Step, told: PlanStepAnswer, tables: list[TableAnswer]
+    step: Step, step_answer: PlanStepAnswer, tables: list[TableAnswer]
 ) -> tuple[OperationView, ...]:
     return tuple(
         OperationView(operation=operation, foretold=tuple(operation_lines(answer, tables)))
-        for operation, answer in zip(step.operations, told.operations, strict=True)
+        for operation, answer in zip(step.operations, step_answer.operations, strict=True)
     )
 
 

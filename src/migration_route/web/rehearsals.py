@@ -1,4 +1,4 @@
-"""The pages of a rehearsal: the button's address, and the report."""
+"""The pages that start, show and list rehearsals."""
 
 from __future__ import annotations
 
@@ -25,47 +25,48 @@ from migration_route.presentation.rehearsal_serializers import rehearsal_answer
 from migration_route.presentation.text.rehearsals import queries, summary, took
 from migration_route.services import rehearsals as rehearsing
 from migration_route.web import forms
-from migration_route.web.formatting import TONES, duration, moment, words
+from migration_route.web.formatting import (
+    TONES,
+    format_duration,
+    parse_optional_time,
+    readable,
+)
 from migration_route.web.rendering import render
 
-_LOOK_AGAIN = "2"  # seconds until a browser asks again, while it is under way
+_REFRESH = "2"  # seconds until the browser reloads the page of an active rehearsal
 _PAGE = 25
 _TONES = {
     RehearsalState.SUCCEEDED: "good",
     RehearsalState.FAILED: "bad",
 }
 _HEADLINES = {
-    RehearsalState.QUEUED: "Waiting for its process to start.",
-    RehearsalState.COPYING: "The copy is being made.",
-    RehearsalState.RUNNING: "The plan is being carried out on the copy.",
-    RehearsalState.SUCCEEDED: "Everything went through, on a copy.",
-    RehearsalState.FAILED: "It does not go through.",
+    RehearsalState.QUEUED: "Waiting for the process to start.",
+    RehearsalState.COPYING: "Creating the copy.",
+    RehearsalState.RUNNING: "Running the plan on the copy.",
+    RehearsalState.SUCCEEDED: "The plan succeeded on a copy.",
+    RehearsalState.FAILED: "The plan fails.",
 }
 
 
 _HEADLINES_IN_PLACE = {
     **_HEADLINES,
-    RehearsalState.RUNNING: "The plan is being carried out in place, to be rolled back.",
-    RehearsalState.SUCCEEDED: "Everything went through, and was rolled back.",
-    RehearsalState.FAILED: "It did not go through, and was rolled back.",
+    RehearsalState.RUNNING: "Running the plan in place, to be rolled back.",
+    RehearsalState.SUCCEEDED: "The plan succeeded and was rolled back.",
+    RehearsalState.FAILED: "The plan failed and was rolled back.",
 }
-_STILL_THERE = frozenset({"NotRolledBack", "OrphanBackend"})
+_MAYBE_NOT_ROLLED_BACK = frozenset({"NotRolledBack", "OrphanBackend"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockView:
-    """A lock as the page shows it."""
-
     lock: ObservedLock
     held: str
-    waits: str  # who would wait meanwhile
+    waits: str  # what the lock blocks
     tone: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementView:
-    """A statement as the page shows it."""
-
     statement: ObservedStatement
     took: str
     locks: tuple[LockView, ...]
@@ -73,8 +74,6 @@ class StatementView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsedOperationView:
-    """An operation as the page shows it."""
-
     operation: ObservedOperation
     took: str
     queries: str
@@ -83,8 +82,6 @@ class RehearsedOperationView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsedStepView:
-    """A step as the page shows it."""
-
     step: ObservedStep
     state_words: str
     tone: str
@@ -96,8 +93,6 @@ class RehearsedStepView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsalView:
-    """A rehearsal as the page shows it."""
-
     record: RehearsalRecord
     state_words: str
     tone: str
@@ -111,28 +106,27 @@ class RehearsalView:
     longest: LockView | None
     steps: tuple[RehearsedStepView, ...]
     back: tuple[RehearsedStepView, ...]
-    differences: str | None  # None: not compared
+    differences: str | None  # None if the schemas were not compared
     limits: tuple[Limitation, ...]
-    shows_error: bool  # its error is not that of one of its steps
+    shows_error: bool  # none of its steps has this error
 
 
 def rehearsal_view(record: RehearsalRecord) -> RehearsalView:
-    """Return a rehearsal as a page shows it."""
     report = record.report
     longest = report.longest_lock()
     back = tuple(map(_step_view, report.back or ()))
     steps = tuple(map(_step_view, report.steps))
     return RehearsalView(
         record=record,
-        state_words=words(record.state),
+        state_words=readable(record.state),
         tone=_TONES.get(record.state, "busy"),
         headline=_headline(record),
         kind=_kind(record),
         where="in place, on" if record.in_place else "on a copy of",
-        created=moment(record.created_at),
-        finished=moment(record.finished_at),
-        copied=duration(report.copy_ms),
-        took=duration(report.duration_ms),
+        created=parse_optional_time(record.created_at),
+        finished=parse_optional_time(record.finished_at),
+        copied=format_duration(report.copy_ms),
+        took=format_duration(report.duration_ms),
         longest=None if longest is None else _lock_view(longest),
         steps=steps,
         back=back,
@@ -146,12 +140,12 @@ def rehearsal_view(record: RehearsalRecord) -> RehearsalView:
 def _headline(record: RehearsalRecord) -> str:
     if not record.in_place:
         return _HEADLINES[record.state]
-    if record.error is not None and record.error.type in _STILL_THERE:
-        return "It is not certain that everything was rolled back."
+    if record.error is not None and record.error.type in _MAYBE_NOT_ROLLED_BACK:
+        return "The plan may not have been rolled back completely."
     if record.unrehearsed:
         count = len(record.steps)
         return (
-            f"{count - record.unrehearsed} of {count} steps went through, and were rolled "
+            f"{count - record.unrehearsed} of {count} steps succeeded and were rolled "
             "back; the others cannot be rehearsed in place."
         )
     return _HEADLINES_IN_PLACE[record.state]
@@ -160,22 +154,22 @@ def _headline(record: RehearsalRecord) -> str:
 def _kind(record: RehearsalRecord) -> str:
     if record.in_place:
         return "in place"
-    return "with its data" if record.kind is CopyKind.DATA else "of the schema alone"
+    return "with data" if record.kind is CopyKind.DATA else "schema only"
 
 
 def _step_view(step: ObservedStep) -> RehearsedStepView:
     position = None if step.error is None else step.error.operation
     return RehearsedStepView(
         step=step,
-        state_words=words(step.state),
+        state_words=readable(step.state),
         tone=next((tone for state, tone in TONES.items() if state == step.state), "quiet"),
-        took=duration(step.duration_ms),
+        took=format_duration(step.duration_ms),
         error=step.error,
         number=None if position is None else position + 1,
         operations=tuple(
             RehearsedOperationView(
                 operation=found,
-                took=duration(found.duration_ms),
+                took=format_duration(found.duration_ms),
                 queries=queries(found),
                 statements=tuple(
                     StatementView(
@@ -192,19 +186,19 @@ def _step_view(step: ObservedStep) -> RehearsedStepView:
 
 
 def _lock_view(lock: ObservedLock) -> LockView:
-    waits, tone = "other changes of the schema wait", "quiet"
+    waits, tone = "blocks schema changes", "quiet"
     if "reads" in lock.blocks:
-        waits, tone = "readers and writers wait", "bad"
+        waits, tone = "blocks reads and writes", "bad"
     elif "writes" in lock.blocks:
-        waits, tone = "writers wait", "warning"
+        waits, tone = "blocks writes", "warning"
     elif not lock.blocks:
-        waits = "only who drops or rewrites it waits"
-    return LockView(lock=lock, held=duration(lock.held_ms), waits=waits, tone=tone)
+        waits = "blocks only DROP and rewrites"
+    return LockView(lock=lock, held=format_duration(lock.held_ms), waits=waits, tone=tone)
 
 
-def rehearsed(plan: Plan, actor: Actor) -> dict[str, object]:
-    """Return what the page of a plan says of its last rehearsal."""
-    record = rehearsing.of_plan(plan, actor)
+def last_rehearsal_context(plan: Plan, actor: Actor) -> dict[str, object]:
+    """Return the template context of a plan's last rehearsal."""
+    record = rehearsing.last_rehearsal_of(plan, actor)
     return {
         "rehearsed": None if record is None else rehearsal_view(record),
         "rehearsed_words": "" if record is None else summary(rehearsal_answer(record)),
@@ -215,11 +209,12 @@ def rehearsed(plan: Plan, actor: Actor) -> dict[str, object]:
 
 
 def rehearse(request: HttpRequest, actor: Actor) -> HttpResponse:
-    """Start the rehearsal of the plan that was read."""
     wanted = forms.plan_request(request.POST)
     kind = request.POST.get("kind") or CopyKind.SCHEMA
     if kind not in list(CopyKind):
-        raise InvalidRequest(f"kind is one of {', '.join(CopyKind)}, not {kind[:50]!r}.")
+        raise InvalidRequest(
+            f"kind must be one of {', '.join(CopyKind)}, not {kind[:50]!r}."
+        )
     record = rehearsing.rehearse(
         rehearsing.RehearseRequest(
             database=wanted.database,
@@ -237,7 +232,7 @@ def rehearse(request: HttpRequest, actor: Actor) -> HttpResponse:
 
 
 def show(request: HttpRequest, actor: Actor, rehearsal: str) -> HttpResponse:
-    """Show what a rehearsal has seen; a browser asks again while it is under way."""
+    """Show one rehearsal; the browser reloads the page while it is active."""
     record = rehearsing.show(rehearsal, actor)
     view = rehearsal_view(record)
     response = render(
@@ -250,12 +245,12 @@ def show(request: HttpRequest, actor: Actor, rehearsal: str) -> HttpResponse:
         },
     )
     if record.is_active:
-        response["Refresh"] = _LOOK_AGAIN
+        response["Refresh"] = _REFRESH
     return response
 
 
 def listing(request: HttpRequest, actor: Actor) -> HttpResponse:
-    """Show rehearsals, newest first."""
+    """Show the rehearsals, newest first."""
     before = request.GET.get("before") or None
     found = rehearsing.list_all(actor, before=before, limit=_PAGE)
     return render(

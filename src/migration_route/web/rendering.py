@@ -1,8 +1,8 @@
-"""In which surroundings does a page stand?
+"""Rendering of the pages.
 
-In those of the admin that the project has mounted, else in its own; and in its own
-without the request where nobody can be recognised, or where a table that the
-surroundings read is behind the code.
+A page extends the base template of the project's admin if one is mounted, otherwise its
+own. It uses its own, without the request, if authentication is unavailable, or if the
+admin's template reads a table that is behind the code.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _ADMIN_BASE = "admin/base_site.html"
 _OWN_BASE = "migration_route/base.html"
 
 
-# Of what surrounds a page: a table that is behind the code, templates or static files of
-# the admin that this server does not have (a manifest without an entry: ValueError).
+# Failures of the admin's base template: a table that is behind the code, or templates or
+# static files that this server does not have (ValueError: a manifest without the entry).
 _WITHOUT_TEMPLATES = (TemplateDoesNotExist, ImproperlyConfigured, ImportError)
-_SURROUNDINGS = (DatabaseError, *_WITHOUT_TEMPLATES, ValueError)
+_BASE_FAILURES = (DatabaseError, *_WITHOUT_TEMPLATES, ValueError)
 
 
 class PagesUnavailable(Misconfigured):
@@ -46,9 +46,9 @@ class PagesUnavailable(Misconfigured):
 
     http_status = 503
     hint = (
-        "TEMPLATES needs an entry with the backend "
-        "'django.template.backends.django.DjangoTemplates' and APP_DIRS. The API and "
-        "'manage.py migration_route' work without."
+        "Add an entry with the backend "
+        "'django.template.backends.django.DjangoTemplates' and APP_DIRS to TEMPLATES. The "
+        "API and 'manage.py migration_route' work without it."
     )
 
 
@@ -60,33 +60,32 @@ def render(
     *,
     status: int = 200,
 ) -> HttpResponse:
-    """Answer with a page for whoever asks."""
     if actor.kind is ActorKind.PERSON:
         try:
             with savepoints():
-                words = {**_surroundings(request), **context}
-                return _rendered(name, words, status, request)
+                full = {**_surroundings(request), **context}
+                return _rendered(name, full, status, request)
         except _failures(request):
-            # A context processor or the admin reads what has yet to be migrated, or what
-            # a middleware would have put there that the gate has left out.
+            # A context processor or the admin reads a table that is not migrated yet, or an
+            # attribute of a middleware that the gate has skipped.
             logger.warning(
-                "The page %s is shown without its surroundings", name, exc_info=True
+                "Rendering the page %s without the admin's template", name, exc_info=True
             )
     own = {"csrf_token": get_token(request)}
     return render_without_request(name, {**own, **context}, status=status)
 
 
 def _failures(request: HttpRequest) -> type[Exception] | tuple[type[Exception], ...]:
-    came_through_the_gate = getattr(request, "passed_the_migration_route_gate", False)
-    return Exception if came_through_the_gate else _SURROUNDINGS
+    passed_the_gate = getattr(request, "passed_the_migration_route_gate", False)
+    return Exception if passed_the_gate else _BASE_FAILURES
 
 
 def render_without_request(
     name: str, context: Mapping[str, Any], *, status: int
 ) -> HttpResponse:
-    """Answer with a page that looks at no user, no session and no table.
+    """Render a page that reads no user, no session and no table.
 
-    Raises `PagesUnavailable` where the project's TEMPLATES do not find it.
+    Raises `PagesUnavailable` if the project's TEMPLATES do not find it.
     """
     try:
         return _rendered(name, {"surroundings": _OWN_BASE, **context}, status, None)
@@ -100,36 +99,36 @@ def render_without_request(
 def _rendered(
     name: str, context: Mapping[str, Any], status: int, request: HttpRequest | None
 ) -> HttpResponse:
-    words = {
+    full = {
         "build": sources.build(),
-        "stylesheet": _address_of("route.css"),
-        "script": _address_of("route.js"),
+        "stylesheet": _static_url("route.css"),
+        "script": _static_url("route.js"),
         **context,
     }
-    text = render_to_string(f"migration_route/{name}.html", words, request)
+    text = render_to_string(f"migration_route/{name}.html", full, request)
     return HttpResponse(text, status=status)
 
 
-def _address_of(file: str) -> str:
-    """Return the address of a static file, also where the project has not collected it:
-    a page without its style is better than none."""
+def _static_url(file: str) -> str:
+    """Return the URL of a static file, even if the project has not collected it: a page
+    without its style is better than none."""
     path = f"migration_route/{file}"
     try:
         return static(path)
     except (ValueError, ImproperlyConfigured):
-        logger.warning("The static file %s is not collected", path, exc_info=True)
+        logger.warning("Static file not collected: %s", path, exc_info=True)
         return f"{settings.STATIC_URL or '/static/'}{path}"
 
 
-def render_without_templates(error: RouteError) -> HttpResponse:
-    """Answer with what is wrong where no page can be rendered."""
+def render_plain_error(error: RouteError) -> HttpResponse:
+    """Return the error as plain HTML, for projects whose TEMPLATES cannot render a page."""
     text = (
         "<!DOCTYPE html><html lang=en><meta charset=utf-8><title>{title}</title>"
         "<h1>{title}</h1><p>{message}</p><p>{hint}</p></html>"
     )
     title = error.code.replace("_", " ").capitalize()
-    words = {"title": title, "message": error.message, "hint": error.hint}
-    return HttpResponse(format_html(text, **words), status=error.http_status)
+    page = format_html(text, title=title, message=error.message, hint=error.hint)
+    return HttpResponse(page, status=error.http_status)
 
 
 def _surroundings(request: HttpRequest) -> dict[str, Any]:
@@ -141,8 +140,8 @@ def _surroundings(request: HttpRequest) -> dict[str, Any]:
 
 
 def _mounted_admin() -> Any:
-    """Return the admin site that stands behind the project's own addresses, if any:
-    not every project mounts the default one."""
+    """Return the admin site in the project's URLconf, if any. It need not be the default
+    site."""
     if not apps.is_installed("django.contrib.admin"):
         return None
     try:

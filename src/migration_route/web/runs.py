@@ -1,9 +1,4 @@
-"""What does a page say about a run?
-
-What does a page say about a line of the ledger?
-
-What does the page of a run say about what happened in it?
-"""
+"""Views of runs, their events and ledger entries, as the pages show them."""
 
 from __future__ import annotations
 
@@ -27,14 +22,25 @@ from migration_route.core.enums import (
 from migration_route.ledger.evidence import CANCELLED, StepError
 from migration_route.ledger.records import EntryRecord, EventRecord, RunRecord, StepRecord
 from migration_route.presentation.serializers import run_answer
-from migration_route.presentation.text.runs import cancel_effect, way_on, what_to_do
+from migration_route.presentation.text.runs import (
+    cancel_effect,
+    suggested_resolution,
+    what_to_do,
+)
 from migration_route.web.approvals import APPROVAL_SENTENCES
-from migration_route.web.formatting import TONES, between, duration, moment, offset, words
+from migration_route.web.formatting import (
+    TONES,
+    elapsed_ms,
+    format_duration,
+    format_offset,
+    parse_optional_time,
+    readable,
+)
 from migration_route.web.plans import (
     OPENING_SENTENCES,
     ScheduleHoldView,
     SignalView,
-    shut_view,
+    schedule_hold_view,
     signal_views,
 )
 
@@ -50,8 +56,6 @@ _TONES: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryView:
-    """A line of the ledger as a page shows it."""
-
     record: EntryRecord
     sequence: str
     at: datetime | None
@@ -60,18 +64,17 @@ class EntryView:
     actor: str
     summary: str
     facts: str
-    is_of_a_run: bool  # a denial may name a run that never was
+    is_of_a_run: bool  # a denial may name a run that does not exist
 
 
 def entry_view(record: EntryRecord) -> EntryView:
-    """Return a line of the ledger as a page shows it."""
     return EntryView(
         record=record,
         sequence=str(record.sequence),
-        at=moment(record.at),
-        action=words(record.action),
+        at=parse_optional_time(record.at),
+        action=readable(record.action),
         tone=_TONES.get(record.action, "quiet"),
-        actor=record.actor_name or words(record.actor_kind),
+        actor=record.actor_name or readable(record.actor_kind),
         summary=_summary(record),
         is_of_a_run=_RUN.fullmatch(record.run) is not None,
         facts=json.dumps(record.facts, indent=2, ensure_ascii=False, sort_keys=True),
@@ -79,31 +82,31 @@ def entry_view(record: EntryRecord) -> EntryView:
 
 
 def _summary(record: EntryRecord) -> str:
-    """Return the one fact that tells most."""
+    """Return the most informative fact."""
     facts = record.facts
     match record.action:
         case Action.RUN_STATE:
-            return words(str(facts.get("to", "")))
+            return readable(str(facts.get("to", "")))
         case Action.STEP_STARTED:
             return str(facts.get("step", ""))
         case Action.STEP_FINISHED:
-            return f"{facts.get('step', '')}: {words(str(facts.get('state', '')))}"
+            return f"{facts.get('step', '')}: {readable(str(facts.get('state', '')))}"
         case Action.DENIED | Action.REFUSED:
             return str(facts.get("message", ""))
         case _:
             return str(facts.get("reason", "") or "")
 
 
-# What is told by the steps above the lines, or by the line that comes next.
+# Shown by the steps above the log, or by the line that follows.
 _SILENT = frozenset({EventKind.OPERATION_FINISHED, EventKind.STATEMENT_RUNNING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineView:
-    """An event as a line; `static/migration_route/route.js` makes the same."""
+    """An event as a line of the log; `static/migration_route/route.js` renders the same."""
 
-    offset: str  # "+1.24 s" after the run was asked for
-    kind: str  # an `EventKind`, unless somebody has tampered with the row
+    offset: str  # since the run was requested, as "+1.24 s"
+    kind: str  # an `EventKind`, unless the row was tampered with
     text: str
     duration: str
     details: str  # a traceback
@@ -111,22 +114,21 @@ class LineView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentActivity:
-    """What is being done."""
+    """What a run is executing."""
 
     step: str
     operation: str
-    statement: str  # one that has been running for a while
-    since: str  # when the step began
+    statement: str  # a long-running one
+    since: str  # when the step started
 
 
 def line_views(events: Iterable[EventRecord], *, since: str) -> list[LineView]:
-    """Return the lines of a run, in order."""
     return [
         LineView(
-            offset=offset(since, event.at),
+            offset=format_offset(since, event.at),
             kind=event.kind,
             text=_text(event),
-            duration=duration(event.duration_ms),
+            duration=format_duration(event.duration_ms),
             details=str(event.facts.get("traceback") or ""),
         )
         for event in events
@@ -137,19 +139,19 @@ def line_views(events: Iterable[EventRecord], *, since: str) -> list[LineView]:
 def _text(event: EventRecord) -> str:
     match event.kind:
         case EventKind.STATE:
-            return f"State: {words(event.text)}"
+            return f"State: {readable(event.text)}"
         case EventKind.STEP_STARTED:
-            return f"{event.text} begins"
+            return f"{event.text} started"
         case EventKind.STEP_FINISHED:
-            return f"{event.text} is done"
+            return f"{event.text} finished"
         case EventKind.STATEMENTS_OMITTED:
             return f"… and {event.facts.get('count', 'more')} more statements"
         case _:
             return event.text
 
 
-def current_work(events: Iterable[EventRecord]) -> CurrentActivity | None:
-    """Return what was begun last and has not ended."""
+def current_activity(events: Iterable[EventRecord]) -> CurrentActivity | None:
+    """Return what started last and has not ended; None if nothing has."""
     work: CurrentActivity | None = None
     for event in events:
         match event.kind:
@@ -180,46 +182,46 @@ _CANCELLABLE = frozenset(
         RunState.HELD,
     }
 )
-_HOLDABLE = frozenset({RunState.QUEUED, RunState.WAITING, RunState.RUNNING})
-_BETWEEN = frozenset({RunState.AWAITING_APPROVAL, RunState.QUEUED, RunState.HELD})
+_PAUSABLE = frozenset({RunState.QUEUED, RunState.WAITING, RunState.RUNNING})
+_BETWEEN_STEPS = frozenset({RunState.AWAITING_APPROVAL, RunState.QUEUED, RunState.HELD})
 _FORCIBLE = (_CANCELLABLE - {RunState.AWAITING_APPROVAL}) | {
     RunState.CANCELLING,
     RunState.LOST,
 }
 _SENTENCES = {
     **APPROVAL_SENTENCES,
-    RunState.QUEUED: ("Waiting for its process to start.", ""),
-    RunState.WAITING: ("Waiting for its turn.", ""),
-    RunState.HELD: ("Held before its next step: {so_far}.", ""),
-    RunState.RUNNING: ("At work: {so_far}.", ""),
+    RunState.QUEUED: ("Waiting for the supervisor to start.", ""),
+    RunState.WAITING: ("Waiting to start.", ""),
+    RunState.HELD: ("Paused before its next step: {so_far}.", ""),
+    RunState.RUNNING: ("Running: {so_far}.", ""),
     RunState.CANCELLING: (
-        "Is being stopped: {so_far}.",
-        "The statement that is under way is cancelled.",
+        "Cancelling: {so_far}.",
+        "The running statement is being cancelled.",
     ),
     RunState.LOST: (
-        "Its heart has stopped: it is being found out what it left.",
-        "Nothing new starts until that is known.",
+        "The run stopped responding; checking what it left behind.",
+        "No other run starts until that is known.",
     ),
-    RunState.SUCCEEDED: ("Done: {migrations} {verb}, and the database says so.", ""),
-    RunState.NOOP: ("There was nothing to do.", ""),
+    RunState.SUCCEEDED: ("{migrations} {verb} and verified.", ""),
+    RunState.NOOP: ("Nothing to do.", ""),
     RunState.FAILED: (
         "Failed: {so_far}.",
-        "Mend the cause, then read the plan again: what is applied stays applied, and "
-        "trying again is safe.",
+        "Fix the cause, then review the plan again. What is applied stays applied, and "
+        "retrying is safe.",
     ),
     RunState.PARTIAL: (
-        "Stopped midway: {so_far}, and one step is half done.",
-        "Nothing else runs on this database until a person has put it right.",
+        "Stopped partway: {so_far}, and one step is half applied.",
+        "No other run starts on this database until a user resolves this one.",
     ),
     RunState.CANCELLED: (
         "Cancelled: {so_far}.",
-        "What is left can be applied by a new run.",
+        "A new run can apply the rest.",
     ),
     RunState.STALE: (
-        "The plan had changed since it was read: {so_far}.",
-        "Read the plan again.",
+        "The plan had changed since it was reviewed: {so_far}.",
+        "Review the plan again.",
     ),
-    RunState.RECONCILED: ("Put right by a person; {so_far} by the run itself.", ""),
+    RunState.RECONCILED: ("Resolved by a user; {so_far} by the run itself.", ""),
 }
 _RUNS_TONES = {
     EffectState.IN: "good",
@@ -229,25 +231,25 @@ _RUNS_TONES = {
 }
 _WAITING = {
     WaitingReason.BLOCKED: (
-        "Waiting: others are using what it has to change.",
-        "It goes on by itself when they are done. Others wait for it briefly, if at all.",
+        "Blocked by another session.",
+        "The run retries automatically. Other sessions wait for it briefly, if at all.",
     ),
     WaitingReason.HEALTH: (
-        "Held: this is not a good moment.",
-        "It looks again by itself, and goes on when nothing stops it any more.",
+        "Paused: a health signal blocks the next step.",
+        "The run checks again automatically and continues when no signal blocks it.",
     ),
     **OPENING_SENTENCES,
-    WaitingReason.LOCK: ("Waiting: something else is migrating this database.", ""),
+    WaitingReason.LOCK: ("Waiting: another process is migrating this database.", ""),
     WaitingReason.ORPHAN_BACKEND: (
-        "Its processes are gone, but its session in the database is still alive.",
-        "Nothing new starts until that session has ended: wait, or end it.",
+        "The run's processes are gone, but its database session is still open.",
+        "No other run starts until that session has ended. Wait, or terminate it.",
     ),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppedOperationView:
-    """An operation of a step that stopped."""
+    """An operation of a step that stopped partway."""
 
     number: int  # counted from 1
     description: str
@@ -257,8 +259,6 @@ class StoppedOperationView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStepView:
-    """A step of a run as a page shows it."""
-
     label: str
     state: StepState
     state_words: str
@@ -268,12 +268,12 @@ class RunStepView:
     operation: int | None  # the one that failed, counted from 1
     operations: tuple[
         StoppedOperationView, ...
-    ]  # of one that stopped, in the order of execution
+    ]  # of a step that stopped partway, in the order of execution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockerView:
-    """A session that is in the way, as a page shows it."""
+    """A blocking session."""
 
     pid: int
     who: str
@@ -285,7 +285,7 @@ class BlockerView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockedView:
-    """What a run waits for, as a page shows it."""
+    """The locks a run waits for, and the sessions that block it."""
 
     tables: str
     attempt: int
@@ -296,15 +296,13 @@ class BlockedView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """A run as a page shows it."""
-
     record: RunRecord
     state_words: str
     tone: str
     headline: str
     advice: str
-    what_to_do: str  # about one that stopped midway
-    way_on: str  # how that would be resolved
+    what_to_do: str  # of a partial run
+    way_on: str  # the suggested resolution
     steps: tuple[RunStepView, ...]
     done: int
     created: datetime | None
@@ -312,59 +310,60 @@ class RunView:
     finished: datetime | None
     duration: str
     is_cancellable: bool
-    is_holdable: bool
+    is_pausable: bool
     is_resumable: bool
-    looks_again: bool  # it waits for something that may be over sooner than it looks
+    can_recheck: bool  # what it waits for may end before its next check
     is_forcible: bool
-    is_between: bool  # no step of it is under way
-    leaves_midway: bool  # the step that a cancel stops is not rolled back as a whole
-    cancel_effect: str  # what a cancel does to the step that is running
-    orphan: dict[str, Any] | None  # the session that its processes have left
-    shows_statements: bool  # they tell where it stopped
+    is_between_steps: bool  # no step is running
+    leaves_partial_step: bool  # a cancel can leave the running step half applied
+    cancel_effect: str  # what a cancel does to the running step
+    orphan: dict[str, Any] | None  # the orphaned session
+    shows_statements: bool  # they show where the run stopped
     blocked: BlockedView | None
-    signals: tuple[SignalView, ...]  # that hold it, and those that are unknown
-    next_look: datetime | None
-    gives_up: datetime | None  # when it ends because the moment was never good
-    shut: ScheduleHoldView | None  # what it waits for before it may begin, or go on
-    begin_at: datetime | None  # before which it was not to begin
-    shows_error: bool  # its error is not that of one of its steps
+    signals: tuple[SignalView, ...]  # those that block it, and unknown ones
+    next_check: datetime | None
+    gives_up: datetime | None  # when it ends if a signal still blocks it
+    schedule_hold: ScheduleHoldView | None  # what its start or next step waits for
+    begin_at: datetime | None  # the requested start time
+    shows_error: bool  # none of its steps has this error
 
 
 def run_view(record: RunRecord) -> RunView:
-    """Return a run as a page shows it."""
     done = sum(step.state in _DONE for step in record.steps)
     orphan = record.waiting_facts.get("session") if record.is_active else None
-    is_asked = record.asked == ControlRequest.HOLD
+    is_pause_requested = record.asked == ControlRequest.HOLD
     signals = record.waiting_facts.get("signals", ())
-    shut = shut_view(record)
+    schedule_hold = schedule_hold_view(record)
     may_be_over = record.waits_to_begin and record.waiting_reason != WaitingReason.TIME
-    looks_again = (bool(signals) or may_be_over) and not is_asked
+    can_recheck = (bool(signals) or may_be_over) and not is_pause_requested
     headline, advice = _sentences(record, done)
     answer = run_answer(record)
     return RunView(
         record=record,
-        state_words=words(record.state),
+        state_words=readable(record.state),
         tone=TONES.get(record.state, "quiet"),
         headline=headline,
         advice=advice,
         what_to_do=what_to_do(answer) if record.state is RunState.PARTIAL else "",
-        way_on=way_on(answer),
+        way_on=suggested_resolution(answer),
         steps=tuple(map(_step_view, record.steps)),
         done=done,
-        created=moment(record.created_at),
-        started=moment(record.started_at),
-        finished=moment(record.finished_at),
-        duration=duration(between(record.started_at, record.finished_at)),
+        created=parse_optional_time(record.created_at),
+        started=parse_optional_time(record.started_at),
+        finished=parse_optional_time(record.finished_at),
+        duration=format_duration(elapsed_ms(record.started_at, record.finished_at)),
         is_cancellable=record.state in _CANCELLABLE or orphan is not None,
-        is_holdable=(record.state in _HOLDABLE or bool(signals) or shut is not None)
-        and not is_asked,
-        is_resumable=(record.state is RunState.HELD and shut is None)
-        or (record.state in _HOLDABLE and is_asked)
-        or looks_again,
-        looks_again=looks_again,
+        is_pausable=(
+            record.state in _PAUSABLE or bool(signals) or schedule_hold is not None
+        )
+        and not is_pause_requested,
+        is_resumable=(record.state is RunState.HELD and schedule_hold is None)
+        or (record.state in _PAUSABLE and is_pause_requested)
+        or can_recheck,
+        can_recheck=can_recheck,
         is_forcible=record.state in _FORCIBLE,
-        is_between=record.state in _BETWEEN or record.waits_to_begin,
-        leaves_midway=any(
+        is_between_steps=record.state in _BETWEEN_STEPS or record.waits_to_begin,
+        leaves_partial_step=any(
             step.state is StepState.APPLYING and not step.rolls_back
             for step in record.steps
         ),
@@ -373,10 +372,10 @@ def run_view(record: RunRecord) -> RunView:
         shows_statements=record.state in {RunState.FAILED, RunState.PARTIAL, RunState.LOST},
         blocked=_blocked_view(record.waiting_facts),
         signals=signal_views(signals),
-        next_look=moment(record.waiting_until) if signals else None,
-        gives_up=moment(record.waiting_facts.get("gives_up", "")),
-        shut=shut,
-        begin_at=moment(record.begin_at),
+        next_check=parse_optional_time(record.waiting_until) if signals else None,
+        gives_up=parse_optional_time(record.waiting_facts.get("gives_up", "")),
+        schedule_hold=schedule_hold,
+        begin_at=parse_optional_time(record.begin_at),
         shows_error=record.error is not None
         and (
             record.error.type == CANCELLED or not any(step.error for step in record.steps)
@@ -390,8 +389,8 @@ def _blocked_view(facts: dict[str, Any]) -> BlockedView | None:
     return BlockedView(
         tables=", ".join(facts["tables"]),
         attempt=facts["attempt"],
-        waited=duration(facts["waited_ms"]),
-        stalled=duration(facts["stalled_ms"]),
+        waited=format_duration(facts["waited_ms"]),
+        stalled=format_duration(facts["stalled_ms"]),
         blockers=tuple(map(_blocker_view, facts["blockers"])),
     )
 
@@ -401,7 +400,7 @@ def _blocker_view(facts: dict[str, Any]) -> BlockerView:
         pid=facts["pid"],
         who=", ".join(filter(None, (facts["user"], facts["application"]))),
         state=facts["state"],
-        since=moment(facts["since"]),
+        since=parse_optional_time(facts["since"]),
         query=facts["query"],
         certain=facts["certain"],
     )
@@ -412,16 +411,16 @@ def _step_view(step: StepRecord) -> RunStepView:
     return RunStepView(
         label=step.label,
         state=step.state,
-        state_words=words(step.state),
+        state_words=readable(step.state),
         tone=TONES.get(step.state, "quiet"),
-        duration=duration(step.duration_ms),
+        duration=format_duration(step.duration_ms),
         error=error,
         operation=None if error is None or error.operation is None else error.operation + 1,
         operations=tuple(
             StoppedOperationView(
                 number=found.position + 1,
                 description=found.description,
-                state_words=words(found.state),
+                state_words=readable(found.state),
                 tone=_RUNS_TONES[found.state],
             )
             for found in step.operations or ()
@@ -430,7 +429,7 @@ def _step_view(step: StepRecord) -> RunStepView:
 
 
 def _sentences(run: RunRecord, done: int) -> tuple[str, str]:
-    """Return what is so, and what to do about it."""
+    """Return the headline and the advice."""
     count = len(run.steps)
     migrations = f"{count} migration{'' if count == 1 else 's'}"
     verb = "reversed" if run.direction is Direction.BACKWARDS else "applied"
@@ -438,14 +437,14 @@ def _sentences(run: RunRecord, done: int) -> tuple[str, str]:
     if run.waiting_reason in _WAITING:
         return _WAITING[WaitingReason(run.waiting_reason)]
     headline, advice = _SENTENCES.get(
-        run.state, (f"It is {words(run.state)}: {so_far}.", "")
+        run.state, (f"The run is {readable(run.state)}: {so_far}.", "")
     )
     if run.state is RunState.FAILED and _has_failed_step(run):
-        headline += " The step that failed left nothing behind."
+        headline += " The failed step left nothing behind."
     if run.state is RunState.CANCELLED and _has_failed_step(run):
-        headline += " The step that was under way left nothing behind."
+        headline += " The interrupted step left nothing behind."
     if run.state is RunState.RUNNING and run.asked == ControlRequest.HOLD:
-        advice = "It waits before its next step: somebody has asked it to."
+        advice = "The run pauses before its next step, as requested."
     return headline.format(migrations=migrations, verb=verb, so_far=so_far), advice
 
 

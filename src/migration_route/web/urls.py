@@ -1,4 +1,4 @@
-"""The addresses of the staff pages."""
+"""The URLs of the staff pages."""
 
 from __future__ import annotations
 

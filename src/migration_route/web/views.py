@@ -1,4 +1,4 @@
-"""The staff pages: one function for each address. Nothing is decided here."""
+"""The views of the staff pages. They only call services and render the results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from migration_route.conf import route_settings
 from migration_route.core.enums import Scope
 from migration_route.core.errors import PlanChanged, RouteError, StaleCode
 from migration_route.ledger.records import RunRecord
-from migration_route.planning.plan import AT_FIRST, Details, PlanRequest
+from migration_route.planning.plan import DEFAULT_DETAILS, Details, PlanRequest
 from migration_route.services import apply as applying
 from migration_route.services import control as cancelling
 from migration_route.services import control as ending
@@ -25,10 +25,10 @@ from migration_route.services import resolve as resolving
 from migration_route.services.decisions import approval_requirement_for
 from migration_route.web import forms
 from migration_route.web.approvals import approval_view, demand_view
-from migration_route.web.plans import database_view, moment_view, opening_view, plan_view
-from migration_route.web.rehearsals import rehearsed
+from migration_route.web.plans import database_view, health_view, opening_view, plan_view
+from migration_route.web.rehearsals import last_rehearsal_context
 from migration_route.web.rendering import render
-from migration_route.web.runs import current_work, entry_view, line_views, run_view
+from migration_route.web.runs import current_activity, entry_view, line_views, run_view
 
 _LAST_RUNS = 5
 _PAGE = 25
@@ -36,7 +36,6 @@ _EVENTS = 500
 
 
 def dashboard(request: HttpRequest, actor: Actor) -> HttpResponse:
-    """Show every database, and the last runs."""
     databases = runs.status(actor)
     ledger_database = route_settings().ledger_database
     return render(
@@ -49,7 +48,7 @@ def dashboard(request: HttpRequest, actor: Actor) -> HttpResponse:
             "databases": [database_view(found) for found in databases],
             "runs": [run_view(found) for found in _last_runs(actor)],
             "ledger_database": ledger_database,
-            # Who may not read its database is told nothing of it.
+            # A user without access to the ledger database does not learn its state.
             "ledger_installed": any(found.ledger_installed for found in databases)
             or not may(actor, Scope.READ, ledger_database),
         },
@@ -60,13 +59,12 @@ def _last_runs(actor: Actor) -> list[RunRecord]:
     try:
         return runs.list_all(actor, limit=_LAST_RUNS)
     except RouteError:
-        return []  # the status of the ledger's database says why
+        return []  # the status of the ledger database shows why
 
 
 def plan(request: HttpRequest, actor: Actor) -> HttpResponse:
-    """Show what would happen, and the button that makes it happen."""
-    wanted, details = forms.plan_request(request.GET), forms.details(request)
-    return _plan_page(request, actor, wanted, details=details)
+    plan_request, details = forms.plan_request(request.GET), forms.details(request)
+    return _plan_page(request, actor, plan_request, details=details)
 
 
 def _plan_page(
@@ -74,7 +72,7 @@ def _plan_page(
     actor: Actor,
     wanted: PlanRequest,
     *,
-    details: Details = AT_FIRST,
+    details: Details = DEFAULT_DETAILS,
     refusal: RouteError | None = None,
     reason: str = "",
     typed: str = "",
@@ -88,7 +86,7 @@ def _plan_page(
         {
             "title": f"Plan for {found.database}",
             "plan": plan_view(found, actor, details),
-            "moment": moment_view(looking.health(wanted, actor, read).moment)
+            "moment": health_view(looking.health(wanted, actor, read).moment)
             if found.steps
             else None,
             "demand": demand_view(approval_requirement_for(wanted, found, actor, details)),
@@ -98,14 +96,14 @@ def _plan_page(
             "refusal": refusal,
             "reason": reason,
             "longest_reason": forms.LONGEST_REASON,
-            **rehearsed(found, actor),
+            **last_rehearsal_context(found, actor),
         },
         status=refusal.http_status if refusal else 200,
     )
 
 
 def apply(request: HttpRequest, actor: Actor) -> HttpResponse:
-    """Start the run of the plan that was read; one that has changed is shown anew."""
+    """Start a run; if the plan or the build has changed, show the current plan instead."""
     wanted = forms.apply_request(request.POST)
     try:
         run = applying.apply(wanted, actor)
@@ -125,7 +123,6 @@ def apply(request: HttpRequest, actor: Actor) -> HttpResponse:
 
 
 def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """Show one run: its steps, and what happened in them."""
     found = runs.show(run, actor)
     after = forms.number(request, "after")
     if after is None:
@@ -139,7 +136,7 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
             "title": f"Run on {found.database}",
             "run": run_view(found),
             "lines": line_views(happened.events, since=found.created_at),
-            "current": current_work(happened.events) if found.is_active else None,
+            "current": current_activity(happened.events) if found.is_active else None,
             "last": str(happened.last),
             "earlier": str(max(0, after - _EVENTS)) if after else "",
             "later": str(happened.last) if happened.last < found.last_event else "",
@@ -156,41 +153,39 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
 
 
 def cancel(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """Stop a run; with the field `force`, by killing it."""
+    """Cancel a run; with the field `force`, by killing its worker."""
     reason, force = forms.reason(request.POST), request.POST.get("force") == "1"
     cancelling.cancel(run, actor, reason=reason, force=force)
     return redirect("migration_route:run", run=run)
 
 
 def hold(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """Let a run wait before its next step."""
+    """Pause a run before its next step."""
     holding.pause(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)
 
 
 def resume(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """Let a run go on that is held, or look again for its opening; with the field `force`,
-    in spite of what it waits for."""
+    """Resume a paused run, or let a waiting one check its conditions again; with the field
+    `force`, override what it waits for."""
     reason, force = forms.reason(request.POST), request.POST.get("force") == "1"
-    holding.unpause(run, actor, reason=reason, force=force)
+    holding.resume(run, actor, reason=reason, force=force)
     return redirect("migration_route:run", run=run)
 
 
 def resolve(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """Say what becomes of what a run left midway."""
     how = forms.resolution(request.POST)
     found = resolving.resolve(run, actor, reason=forms.reason(request.POST), how=how)
     return redirect("migration_route:run", run=found.id)
 
 
 def end_blockers(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """End the sessions that are in the way of a run."""
     ending.terminate_blockers(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)
 
 
 def history(request: HttpRequest, actor: Actor) -> HttpResponse:
-    """Show runs, newest first."""
+    """Show the runs, newest first."""
     database = request.GET.get("database") or None
     before = request.GET.get("before") or None
     found = runs.list_all(actor, database=database, before=before, limit=_PAGE)
@@ -210,7 +205,7 @@ def history(request: HttpRequest, actor: Actor) -> HttpResponse:
 
 
 def ledger(request: HttpRequest, actor: Actor) -> HttpResponse:
-    """Show the ledger, newest first; with `verify`, whether it is as it was written."""
+    """Show the ledger, newest first; with `verify`, verify its hash chain."""
     before = forms.number(request, "before")
     found = ledgers.entries(actor, before=before, limit=_PAGE)
     return render(

@@ -1,4 +1,4 @@
-"""Is an identity token taken when all of it is right, and refused when anything is not?"""
+"""Tests that an identity token is accepted only when all of it is valid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.harness.issuer import AUDIENCE, DISCOVERY, KEYS, Issuer
 
 @pytest.fixture
 def issuer():
-    """Give an issuer that is well."""
+    """Yield an issuer without faults."""
     found = Issuer()
     yield found
     found.stop()
@@ -30,15 +30,15 @@ def issuer():
 
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch):
-    oidc._rings.clear()
-    monkeypatch.setattr(jwks, "LONGEST", 1.0)
+    oidc._caches.clear()
+    monkeypatch.setattr(jwks, "FETCH_TIMEOUT", 1.0)
     yield
-    oidc._rings.clear()
+    oidc._caches.clear()
 
 
 @pytest.fixture
 def trusted(issuer, settings):
-    """Let the settings take its tokens; called again, with other words."""
+    """Configure the settings to accept its tokens; call it again to change them."""
 
     def put(*others, **words):
         entry = {
@@ -60,13 +60,13 @@ def trusted(issuer, settings):
 
 
 def actor_of(token, **words):
-    """Return whom the route sees behind a token."""
+    """Return the actor that is authenticated by a token."""
     words.setdefault("headers", {"Authorization": f"Bearer {token}"})
     return authenticate(RequestFactory().get("/", **words))
 
 
 def is_taken(token):
-    """Tell whether it is taken."""
+    """Return whether the token is accepted."""
     actor = actor_of(token)
     if actor.flaw is not None:
         assert not actor.scopes
@@ -74,7 +74,7 @@ def is_taken(token):
 
 
 def test_a_good_token_names_its_pipeline(issuer, trusted):
-    """No table is asked: this test may not use a database."""
+    """No table is read: this test may not use a database."""
     actor = actor_of(issuer.token(jti="one"))
     assert actor.flaw is None
     assert (actor.kind, actor.name) == (
@@ -91,7 +91,6 @@ def test_a_good_token_names_its_pipeline(issuer, trusted):
 
 @pytest.mark.parametrize("kind", ["RS256", "RS512", "PS256", "ES256", "EdDSA"])
 def test_the_key_decides_the_algorithm(issuer, trusted, kind):
-    """Whichever of these it is for."""
     issuer.rotate("it", kind)
     assert is_taken(issuer.token())
 
@@ -136,18 +135,18 @@ WRONG = {
 
 
 def encoded(words):
-    """Return a part of a token."""
+    """Return an encoded part of a token."""
     return base64.urlsafe_b64encode(json.dumps(words).encode()).decode().rstrip("=")
 
 
 def with_header(issuer, header, signature=b"x" * 32):
-    """Return a token with a header of one's own."""
+    """Return a token with a custom header."""
     end = base64.urlsafe_b64encode(signature).decode().rstrip("=")
     return f"{encoded(header)}.{encoded(issuer.claims())}.{end}"
 
 
 def forged(issuer, **claims):
-    """Return a token that the issuer has signed although a library would not."""
+    """Return a token that the issuer has signed although a library would refuse to."""
     private, _ = issuer.private["first"]
     body = f"{encoded({'alg': 'RS256', 'kid': 'first'})}.{encoded(issuer.claims(**claims))}"
     signature = jwt.get_algorithm_by_name("RS256").sign(body.encode(), private)
@@ -155,13 +154,13 @@ def forged(issuer, **claims):
 
 
 def without_kid(issuer):
-    """Return a token that does not say with which key it was signed."""
+    """Return a token that does not name its key."""
     private, _ = issuer.private["first"]
     return jwt.encode(issuer.claims(), private, algorithm="RS256")
 
 
 def hs256(issuer):
-    """Return a token that takes the public key for a shared secret."""
+    """Return a token that uses the public key as a shared secret."""
     secret = issuer.public_pem()
     body = f"{encoded({'alg': 'HS256', 'kid': 'first'})}.{encoded(issuer.claims())}"
     import hashlib
@@ -172,7 +171,7 @@ def hs256(issuer):
 
 
 def forged_with_another_key(issuer):
-    """Return a token of somebody who gives their key the same name."""
+    """Return a token signed by a foreign key with the same name."""
     other = Issuer()
     try:
         return jwt.encode(
@@ -186,13 +185,13 @@ def forged_with_another_key(issuer):
 
 
 def with_changed_claim(issuer):
-    """Return a token whose claims were changed after it was signed."""
+    """Return a token whose claims were changed after signing."""
     head, _, end = issuer.token(ref="refs/heads/other").split(".")
     return f"{head}.{encoded(issuer.claims())}.{end}"
 
 
 def with_jwk_within(issuer):
-    """Return a token that brings the key that it is to be checked with."""
+    """Return a token that contains the key to verify it with."""
     other = Issuer()
     try:
         return jwt.encode(
@@ -210,27 +209,28 @@ def with_jwk_within(issuer):
 
 
 def as_rs512(issuer):
-    """Return a token of the right key by an algorithm that it is not for."""
+    """Return a token signed by the right key with an algorithm that is not allowed for
+    it."""
     private, _ = issuer.private["first"]
     return jwt.encode(issuer.claims(), private, algorithm="RS512", headers={"kid": "first"})
 
 
 def nested():
-    """Return a token whose claims nobody can read to their end."""
+    """Return a token whose claims are nested too deeply to decode."""
     deep = base64.urlsafe_b64encode(b"[" * 4000 + b"]" * 0).decode().rstrip("=")
     return f"{encoded({'alg': 'RS256', 'kid': 'first'})}.{deep}.xx"
 
 
 @pytest.mark.parametrize("what", WRONG)
 def test_anything_wrong_is_refused(issuer, trusted, what):
-    """The good one is still taken afterwards."""
+    """The valid token is still accepted afterwards."""
     token = WRONG[what](issuer)
     assert actor_of(token).flaw.http_status == 401
     assert is_taken(issuer.token())
 
 
 def test_a_list_of_values_means_any_of_them(issuer, trusted):
-    """Exactly one of these, and nothing that begins like one."""
+    """Exactly one of these, and no longer value with the same prefix."""
     trusted(
         claims={
             "repository": ["owner/shop", "owner/stock"],
@@ -244,7 +244,7 @@ def test_a_list_of_values_means_any_of_them(issuer, trusted):
 
 
 def test_the_first_entry_that_fits_decides(issuer, trusted):
-    """So the main branch may apply, and all others of the repository read."""
+    """The main branch may apply, and all others of the repository may read."""
     trusted({"claims": {"repository": "owner/shop"}, "scopes": ["read"], "name": "ci"})
     assert actor_of(issuer.token()).scopes == {Scope.APPLY}
     other = actor_of(issuer.token(ref="refs/heads/other"))
@@ -254,9 +254,9 @@ def test_the_first_entry_that_fits_decides(issuer, trusted):
 
 
 def test_what_does_not_fit_is_named(issuer, trusted):
-    """But not what would fit: that is nobody's business."""
+    """The expected values are not disclosed."""
     flaw = actor_of(issuer.token(ref="refs/heads/other")).flaw
-    assert "'ref' is another" in flaw.message
+    assert "'ref' differs" in flaw.message
     assert "refs/heads/main" not in str(flaw)
 
 
@@ -269,14 +269,14 @@ def test_another_network_is_refused(issuer, trusted):
 
 
 def test_a_new_key_is_had_when_a_token_names_it(issuer, trusted, monkeypatch):
-    """And an unknown one does not make the server ask again and again."""
+    """Repeated unknown keys do not cause repeated requests to the issuer."""
     assert is_taken(issuer.token())
     issuer.rotate("second")
     assert not is_taken(issuer.token())
-    assert len(issuer.health.asked) == 2  # it was asked a moment ago
-    monkeypatch.setattr(jwks, "PAUSE", 0.0)
+    assert len(issuer.health.asked) == 2  # the keys were just fetched
+    monkeypatch.setattr(jwks, "REFETCH_SECONDS", 0.0)
     assert is_taken(issuer.token())
-    monkeypatch.setattr(jwks, "PAUSE", 60.0)
+    monkeypatch.setattr(jwks, "REFETCH_SECONDS", 60.0)
     asked = len(issuer.health.asked)
     for _ in range(20):
         assert not is_taken(issuer.token(headers={"kid": "nobody's"}))
@@ -284,32 +284,32 @@ def test_a_new_key_is_had_when_a_token_names_it(issuer, trusted, monkeypatch):
 
 
 def test_an_issuer_that_is_down_does_not_matter_for_a_while(issuer, trusted, monkeypatch):
-    """The keys that are known go on being good, up to a bound."""
+    """The cached keys stay valid, up to a bound."""
     token = issuer.token()
     assert is_taken(token)
     issuer.health.status = 500
-    monkeypatch.setattr(jwks, "FRESH", 0.0)
-    monkeypatch.setattr(jwks, "PAUSE", 0.0)
+    monkeypatch.setattr(jwks, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(jwks, "REFETCH_SECONDS", 0.0)
     assert is_taken(token)
     assert len(issuer.health.asked) > 2
-    monkeypatch.setattr(jwks, "STALE", 0.0)
+    monkeypatch.setattr(jwks, "STALE_SECONDS", 0.0)
     flaw = actor_of(token).flaw
     assert (flaw.http_status, flaw.code) == (503, "issuer_unavailable")
 
 
 def an_hour_of_rubbish(health):
-    """Let the server drip."""
+    """Make the server send one byte at a time."""
     health.drips = True
 
 
 def hang(health):
-    """Let the server not answer."""
+    """Make the server never respond."""
     health.hangs = threading.Event()
 
 
 ILL = {
     "an error": lambda h: setattr(h, "status", 500),
-    "too much": lambda h: setattr(h, "padding", jwks.LARGEST),
+    "too much": lambda h: setattr(h, "padding", jwks.MAX_RESPONSE_BYTES),
     "drips": an_hour_of_rubbish,
     "hangs": hang,
     "no JSON": lambda h: setattr(h, "content", b"<html>"),
@@ -322,7 +322,7 @@ ILL = {
 
 @pytest.mark.parametrize("how", ILL)
 def test_an_issuer_that_is_ill_is_not_waited_for(issuer, trusted, how, monkeypatch):
-    """Within a bound of time and size, and what comes of it is a clear refusal."""
+    """The fetch is bounded in time and size, and the error is clear."""
     ILL[how](issuer.health)
     began = time.monotonic()
     flaw = actor_of(issuer.token()).flaw
@@ -330,12 +330,12 @@ def test_an_issuer_that_is_ill_is_not_waited_for(issuer, trusted, how, monkeypat
     assert (flaw.http_status, flaw.code) == (503, "issuer_unavailable")
     assert issuer.address in flaw.message
     began = time.monotonic()
-    assert not is_taken(issuer.token())  # at once: it was asked a moment ago
+    assert not is_taken(issuer.token())  # fails at once: the fetch has just failed
     assert time.monotonic() - began < 0.5
 
 
 def test_a_redirect_is_not_followed(issuer, trusted):
-    """Keys come from where the issuer is, and from nowhere else."""
+    """Keys come from the issuer's URL only."""
     other = Issuer()
     try:
         issuer.health.redirects_to = other.address
@@ -346,18 +346,18 @@ def test_a_redirect_is_not_followed(issuer, trusted):
 
 
 def test_many_at_once_ask_once(issuer, trusted):
-    """The others wait for what the first one gets."""
+    """The other threads wait for the response to the first request."""
     token = issuer.token()
     assert at_once(8, lambda _: actor_of(token).flaw) == [None] * 8
     assert issuer.health.asked == [DISCOVERY, KEYS]
 
 
 def test_nobody_waits_who_can_do_with_what_is_known(issuer, trusted, monkeypatch):
-    """While one thread has the keys anew, the others go on with the old ones."""
+    """While one thread fetches the keys again, the others use the cached ones."""
     token = issuer.token()
     assert is_taken(token)
-    monkeypatch.setattr(jwks, "FRESH", 0.0)
-    monkeypatch.setattr(jwks, "PAUSE", 0.0)
+    monkeypatch.setattr(jwks, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(jwks, "REFETCH_SECONDS", 0.0)
     issuer.health.hangs = threading.Event()
     slow = threading.Thread(target=is_taken, args=(token,))
     slow.start()
@@ -374,7 +374,7 @@ def test_nobody_waits_who_can_do_with_what_is_known(issuer, trusted, monkeypatch
 
 @pytest.mark.parametrize("how", ["dict", "file", "address"])
 def test_keys_may_stand_in_the_settings(issuer, trusted, how, tmp_path):
-    """Then nobody is asked; or nobody is asked where they are."""
+    """Then the keys are not fetched; or only their URL is not looked up."""
     found = {"keys": issuer.published}
     file = tmp_path / "keys.json"
     file.write_text(json.dumps(found))
@@ -405,7 +405,7 @@ def test_keys_may_stand_in_the_settings(issuer, trusted, how, tmp_path):
 )
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 def test_a_key_that_is_not_for_this_is_no_key(issuer, trusted, words):
-    """Whatever the token says about it."""
+    """Regardless of the token."""
     issuer.rotate("bad", **words)
     issuer.add("good")
     name = "bad" if words.get("kid", "") is not None else None
@@ -415,7 +415,7 @@ def test_a_key_that_is_not_for_this_is_no_key(issuer, trusted, words):
 
 
 def test_without_the_extra_it_is_told(issuer, trusted, monkeypatch):
-    """By the check, and to who comes with such a token."""
+    """By the check, and to a client that sends such a token."""
     from migration_route import checks
 
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
@@ -430,14 +430,14 @@ TOKEN_LIKE = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln"
 
 
 def test_without_oidc_it_is_a_token_that_nobody_knows():
-    """Nothing is asked of anybody."""
+    """No request is sent."""
     actor = actor_of(TOKEN_LIKE)
-    assert actor.flaw.message == "This token is not known here."
+    assert actor.flaw.message == "This token is unknown."
 
 
 @pytest.mark.usefixtures("database")
 def test_what_a_pipeline_does_is_on_the_ledger_with_its_claims(issuer, trusted):
-    """And a token of a stranger's pipeline, with those of the stranger."""
+    """A denied token of an unknown pipeline is recorded with its own claims."""
     install()
     token, other = issuer.token(), issuer.token(repository="eve/shop")
     for each in (token, other):

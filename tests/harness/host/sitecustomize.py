@@ -1,9 +1,8 @@
-"""Makes a Python process believe that it runs on another host, as its environment says.
+"""Makes a Python process run as if on another host, configured by its environment.
 
 `TEST_HOST_NAME` is the name of the host: a UTS namespace of its own where the process may
-have one, else what `socket.gethostname` returns. `TEST_HOST_CLOCK` is how many seconds
-its clock is ahead. The variables are inherited, so whatever the process starts runs on
-the same host.
+have one, else what `socket.gethostname` returns. `TEST_HOST_CLOCK` is how many seconds its
+clock is ahead. Child processes inherit the variables, so they run on the same host.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _CLONE_NEWUTS = 0x04000000
 
 
 def enter_host(name: str) -> None:
-    """Take the name of a host, in this process and in those that it starts."""
+    """Set the host name of this process and its children."""
     if socket.gethostname() == name:
         return
     if sys.platform == "linux" and ctypes.CDLL(None).unshare(_CLONE_NEWUTS) == 0:
@@ -32,8 +31,8 @@ def enter_host(name: str) -> None:
 def shift_clock(seconds: float) -> None:
     """Set the clock of this process ahead: `time.time`, and `now` of the type `datetime`.
 
-    The type itself is changed, not replaced: what is built of its instances, or looks for
-    it in an annotation, has to find the one that there is.
+    The type itself is patched, not replaced: its instances, and the annotations that name
+    it, must refer to the same type.
     """
     read, ahead = time.time, datetime.timedelta(seconds=seconds)
     usual = datetime.datetime.now

@@ -1,1 +1,1 @@
-"""An app whose receivers are as bad as they can be."""
+"""An app with misbehaving signal receivers."""

@@ -1,4 +1,4 @@
-"""Where do the spans of this project go? Into a file, a line for each."""
+"""Exports the spans of this project to a file, one per line."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 
 
 class TracedAppConfig(AppConfig):
-    """The app."""
-
     name = "tests.notifications.traced_app"
 
     def ready(self) -> None:
-        """Export, as a project does: in batches, by a thread of its own."""
+        """Export as a project does: in batches, in a separate thread."""
         if not (name := os.environ.get("TRACED_APP_FILE")):
             return
         file = Path(name).open("a", encoding="utf-8")  # noqa: SIM115 - for the process

@@ -1,4 +1,4 @@
-"""What does a database say about its own schema, in words that can be compared?"""
+"""Reads the schema of a database from its catalog, as comparable text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUERIES = {
 
 
 def schema_of(database: Database) -> Schema:
-    """Read everything that DDL can make, by kind, in a fixed order."""
+    """Read everything that DDL can create, by kind, in a fixed order."""
     return {
         kind: sorted(map(_normal, database.rows(query)), key=repr)
         for kind, query in _QUERIES[database.vendor].items()
@@ -27,7 +27,7 @@ def schema_of(database: Database) -> Schema:
 
 
 def _normal(row: tuple[object, ...]) -> tuple[object, ...]:
-    """Let white space mean nothing."""
+    """Normalize white space."""
     return tuple(
         " ".join(value.split()) if isinstance(value, str) else value for value in row
     )

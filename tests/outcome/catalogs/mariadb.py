@@ -1,4 +1,4 @@
-"""MariaDB tells everything in information_schema."""
+"""Reads the schema of MariaDB from information_schema."""
 
 from __future__ import annotations
 

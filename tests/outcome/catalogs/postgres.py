@@ -1,4 +1,4 @@
-"""PostgreSQL tells in information_schema and, where that is silent, in pg_catalog."""
+"""Reads the schema of PostgreSQL from information_schema and, for the rest, pg_catalog."""
 
 from __future__ import annotations
 

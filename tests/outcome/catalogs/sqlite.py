@@ -1,4 +1,4 @@
-"""SQLite keeps each statement that made something, and tells columns by pragma."""
+"""Reads the schema of SQLite from its stored statements, and the columns from pragmas."""
 
 from __future__ import annotations
 

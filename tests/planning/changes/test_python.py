@@ -1,4 +1,4 @@
-"""Is a function suspected of forgetting its database only when it does?"""
+"""Tests of the detection of functions that ignore their database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the text of a RunSQL tell what it changes, and nothing that it does not?"""
+"""Tests of the changes that are parsed from the text of a RunSQL."""
 
 from __future__ import annotations
 

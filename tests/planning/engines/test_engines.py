@@ -1,4 +1,4 @@
-"""Do other linters have their say, where they are installed, and no more than that?"""
+"""Tests of the findings of other linters, where they are installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from migration_route.core.enums import Severity
 from migration_route.planning import sql
 from migration_route.planning.findings import CODES, linters
-from migration_route.planning.findings.linters import Result
+from migration_route.planning.findings.linters import LinterIssue
 from migration_route.planning.plan import Details, Operation, PlanRequest
 from migration_route.planning.planner import make_plan
 from tests.factories import a_plan, a_step, create_model
@@ -28,27 +28,25 @@ needs_squawk = pytest.mark.skipif(
 )
 
 
-def a_result(code: str) -> Result:
-    return Result(code=code, step="testapp.a", operation=0, message="Mind.", hint="Do.")
+def a_result(code: str) -> LinterIssue:
+    return LinterIssue(
+        code=code, step="testapp.a", operation=0, message="Mind.", hint="Do."
+    )
 
 
 @pytest.fixture
 def saying(monkeypatch):
-    """Let one engine say these codes, and the others nothing."""
+    """Make one engine report these codes, and the others nothing."""
 
     def say(*codes):
-        monkeypatch.setattr(linters, "squawk_results", lambda plan, migrations: iter(()))
-        monkeypatch.setattr(
-            linters,
-            "results",
-            lambda plan, migrations: iter([a_result(code) for code in codes]),
-        )
+        results = [a_result(code) for code in codes]
+        monkeypatch.setattr(linters, "_ENGINES", {"safe": lambda plan, migrations: results})
 
     return say
 
 
 def test_what_the_route_says_itself_is_not_said_twice(saying):
-    """Nor is what is wrong; the rest is information."""
+    """Nor are its errors; the rest is information."""
     saying("safe_migrations.SM001", "safe_migrations.SM033", "safe_migrations.SM024")
     (found,) = linters.findings(a_plan(a_step("a")), [])
     assert (found.code, found.severity) == ("safe_migrations.SM024", Severity.INFO)
@@ -65,19 +63,17 @@ def test_an_engine_that_fails_is_in_the_log_and_not_in_the_way(monkeypatch, capl
     def fail(plan, migrations):
         raise RuntimeError("of its own making")
 
-    monkeypatch.setattr(linters, "results", fail)
-    monkeypatch.setattr(
-        linters, "squawk_results", lambda plan, migrations: iter([a_result("squawk.odd")])
-    )
+    engines = {"broken": fail, "squawk": lambda plan, migrations: [a_result("squawk.odd")]}
+    monkeypatch.setattr(linters, "_ENGINES", engines)
     with caplog.at_level(logging.WARNING, "migration_route.planning"):
         found = list(linters.findings(a_plan(a_step("a")), []))
     assert [finding.code for finding in found] == ["squawk.odd"]
-    assert "safe_migrations has failed" in caplog.text
+    assert "The linter broken failed" in caplog.text
 
 
 def test_every_rule_is_mapped_to_a_finding_that_there_is():
-    assert set(linters.SAID_BY_OURS.values()) <= CODES
-    assert not linters.LEFT_OUT & linters.SAID_BY_OURS.keys()
+    assert set(linters.COVERED_RULES.values()) <= CODES
+    assert not linters.IGNORED_RULES & linters.COVERED_RULES.keys()
 
 
 def a_statement_plan(*statements: str, **words):
@@ -89,7 +85,7 @@ def a_statement_plan(*statements: str, **words):
 
 
 def a_program(folder, body: str) -> str:
-    """Write a program that stands in for one that does not end, or answers nonsense."""
+    """Write a program that hangs, or returns invalid output."""
     path = folder / "squawk"
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -100,33 +96,33 @@ def test_squawk_is_bounded_in_time(monkeypatch, tmp_path, database):
     monkeypatch.setattr(linters, "_program", lambda: a_program(tmp_path, "exec sleep 60"))
     monkeypatch.setattr(linters, "TIMEOUT", 0.2)
     with pytest.raises(subprocess.TimeoutExpired):
-        list(linters.squawk_results(a_statement_plan("SELECT 1"), []))
+        list(linters.squawk_issues(a_statement_plan("SELECT 1"), []))
 
 
 def test_squawk_is_only_asked_about_postgresql(monkeypatch, tmp_path):
     monkeypatch.setattr(linters, "_program", lambda: a_program(tmp_path, "exit 1"))
     plan = a_statement_plan("SELECT 1")
-    assert list(linters.squawk_results(a_plan(*plan.steps, vendor="sqlite"), [])) == []
+    assert list(linters.squawk_issues(a_plan(*plan.steps, vendor="sqlite"), [])) == []
 
 
 def test_what_is_not_installed_says_nothing(monkeypatch):
     monkeypatch.setattr(linters, "_program", lambda: None)
     monkeypatch.setattr(linters, "find_spec", lambda name: None)
     plan = a_statement_plan("DROP TABLE a")
-    assert list(linters.squawk_results(plan, [])) == []
-    assert list(linters.results(plan, [])) == []
+    assert list(linters.squawk_issues(plan, [])) == []
+    assert list(linters.safe_migrations_issues(plan, [])) == []
 
 
 @needs_squawk
 def test_squawk_names_the_operation_whose_statement_it_is(database):
-    """Also behind a statement of several lines."""
+    """Also after a statement of several lines."""
     plan = a_statement_plan(
         "CREATE TABLE a (\n    id int\n)", "CREATE INDEX CONCURRENTLY i ON b (c);"
     )
-    found = {result.code: result.operation for result in linters.squawk_results(plan, [])}
+    found = {result.code: result.operation for result in linters.squawk_issues(plan, [])}
     assert found["squawk.ban-concurrent-index-creation-in-transaction"] == 1
     outside = a_statement_plan("CREATE INDEX CONCURRENTLY i ON b (c);", atomic=False)
-    codes = {result.code for result in linters.squawk_results(outside, [])}
+    codes = {result.code for result in linters.squawk_issues(outside, [])}
     assert "squawk.ban-concurrent-index-creation-in-transaction" not in codes
 
 
@@ -142,7 +138,10 @@ def test_safe_migrations_names_the_operation(history):
     plan, migrations = make_plan(PlanRequest(targets=("testapp",)))
     steps, _ = sql.with_sql(plan.steps, migrations, "default", Details(budget=10))
     plan = plan.with_details(steps=steps)
-    found = {r.code: (r.step, r.operation) for r in linters.results(plan, migrations)}
+    found = {
+        r.code: (r.step, r.operation)
+        for r in linters.safe_migrations_issues(plan, migrations)
+    }
     assert found["safe_migrations.SM003"] == ("testapp.0002_less", 1)
     assert connection.alias == plan.database
     assert "safe_migrations.SM003" not in {

@@ -1,4 +1,4 @@
-"""Does a migration accept what it says, visibly, and nothing without a reason?"""
+"""Tests that a migration can accept findings visibly, and only with a reason."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import pytest
 from django.db.migrations import Migration
 
 from migration_route.core.enums import Severity
-from migration_route.planning.findings import with_acceptances
+from migration_route.planning.findings import apply_acceptances
 from migration_route.planning.plan import Finding
 
 REASON = "No release has used it since March."
 
 
 def accepting(accepted):
-    """Return a migration that accepts so."""
+    """Return a migration that accepts these findings."""
     migration = Migration("0002_less", "shop")
     migration.accepted_findings = accepted
     return migration
@@ -24,8 +24,8 @@ def a_finding(code="drops_column", *, severity=Severity.WARNING, step="shop.0002
 
 
 def told(accepted, *found):
-    """Return code, severity and accepted reason of what remains to be said."""
-    after = with_acceptances(found, [accepting(accepted)])
+    """Return code, severity and accepted reason of the remaining findings."""
+    after = apply_acceptances(found, [accepting(accepted)])
     return [(finding.code, finding.severity, finding.accepted) for finding in after]
 
 

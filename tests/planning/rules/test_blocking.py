@@ -1,4 +1,4 @@
-"""Is the reader told who has to wait for a statement, and for how large a table?"""
+"""Tests of the findings about blocked sessions and the size of the table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def a_forecast(blocks=ALL, *, tables=("item",), scans=(), rewrites=()):
 
 
 def told(*pairs, new=(), tables=()):
-    """Return what is found about an operation of these statements and forecasts."""
+    """Return the findings on an operation with these statements and forecasts."""
     operation = Operation(
         description="an operation",
         opaque=False,
@@ -74,12 +74,12 @@ def told(*pairs, new=(), tables=()):
             a_forecast(WRITES, tables=("item", "orders"), scans=("orders",)),
             ["locks_parent", "validates_under_lock"],
         ),
-        (  # the server may read both, and it lasts as long as the one with the key is large
+        (  # the server may read both, for as long as the one with the key requires
             'ALTER TABLE "orders" ADD FOREIGN KEY ("i") REFERENCES "public"."item" ("id")',
             a_forecast(WRITES, tables=("orders", "item"), scans=("item", "orders")),
             ["validates_under_lock", "locks_parent"],
         ),
-        (  # a table that the plan makes has no rows, and none to be held against
+        (  # a table of the plan has no rows and no other sessions
             "ALTER TABLE fresh ADD CONSTRAINT f FOREIGN KEY (i) REFERENCES item (id)",
             a_forecast(WRITES, tables=("item",), scans=("item",)),
             [],
@@ -127,4 +127,4 @@ def test_a_small_table_weighs_little(rows, size, severity, words):
     (found,) = told(index, tables=sizes)
     assert found.severity is severity
     assert words in found.message
-    assert "writes of it wait" in found.message
+    assert "blocks writes" in found.message

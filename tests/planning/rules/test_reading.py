@@ -1,4 +1,5 @@
-"""Is what a plan changes read through states, both ways, and without false alarms?"""
+"""Tests of the findings that are derived from states, in both directions, without false
+alarms."""
 
 from __future__ import annotations
 
@@ -21,13 +22,13 @@ CODE = "('code', models.CharField(max_length=20, null=True))"
 
 @pytest.fixture(autouse=True)
 def ours_alone(settings):
-    """Other engines have tests of their own."""
+    """Other engines have their own tests."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "ENGINES": False}
 
 
 @pytest.fixture
 def shelf(history):
-    """A model whose table is there."""
+    """Return a model whose table exists."""
     history.write(
         "0001_initial",
         create_model("Author"),
@@ -44,14 +45,14 @@ def shelf(history):
 
 
 def planned(*targets, mode=Mode.APPLY):
-    """Return findings of the plan, those about the project left out."""
+    """Return the findings of a plan, except those about the project."""
     plan, migrations = make_plan(PlanRequest(targets=targets or ("testapp",), mode=mode))
     found = findings_of(plan, migrations)
     return [finding for finding in found if finding.code not in OF_THE_PROJECT]
 
 
 def codes(*targets, **words):
-    """Return code and place of the findings of the plan."""
+    """Return code and step of the findings of a plan."""
     return [(finding.code, finding.operation) for finding in planned(*targets, **words)]
 
 
@@ -184,7 +185,7 @@ def test_what_the_plan_makes_and_what_only_the_state_knows_raise_no_alarm(
 
 
 def test_what_reaches_the_database_is_seen_inside(shelf):
-    """Whatever the state is told."""
+    """Whatever the state operations declare."""
     shelf.write(
         "0002_next",
         "migrations.SeparateDatabaseAndState(database_operations=["
@@ -194,7 +195,7 @@ def test_what_reaches_the_database_is_seen_inside(shelf):
 
 
 def test_a_column_that_is_added_filled_and_closed_still_fails_old_inserts(shelf):
-    """In three operations it is no better than in one."""
+    """Three operations have the same effect as one."""
     shelf.write(
         "0002_next",
         "migrations.AddField('shelf', 'number', models.IntegerField(null=True))",
@@ -228,7 +229,7 @@ def test_what_was_unique_before_raises_no_alarm_when_its_constraint_is_made_anew
 
 
 def test_a_name_that_only_the_plan_knows_may_change_again(shelf):
-    """The running release misses the first name alone."""
+    """The running release only uses the first name."""
     shelf.write(
         "0002_next",
         "migrations.RenameField('shelf', 'title', 'name')",
@@ -249,7 +250,7 @@ def test_a_column_of_a_table_that_goes_as_well_is_not_told_apart(shelf):
 
 
 def test_a_constraint_with_the_same_condition_is_nothing_new(shelf):
-    """With another one it is."""
+    """With another condition it is."""
 
     def constraint(code):
         return (
@@ -303,7 +304,7 @@ def test_python_that_sets_something_for_the_session_is_no_data(shelf):
 
 
 def test_the_way_back_of_an_addition_is_a_loss(shelf):
-    """Both ways are read alike."""
+    """Both directions are read alike."""
     shelf.write(
         "0002_next",
         "migrations.AddField('shelf', 'size', models.IntegerField(null=True))",
@@ -319,7 +320,7 @@ def test_a_plan_that_only_records_changes_nothing(shelf):
 
 
 class Elsewhere:
-    """A router that keeps the app away from this database."""
+    """A router that keeps the app off this database."""
 
     def allow_migrate(self, db, app_label, **hints):
         return app_label != "testapp"
@@ -336,7 +337,7 @@ def test_what_the_router_keeps_away_raises_no_alarm(shelf, settings):
 
 
 def test_a_forgotten_alias_weighs_more_on_another_database(shelf):
-    """There it works on the wrong one; on the default one it may some day."""
+    """There it uses the wrong one; on the default one it may do so some day."""
     head = (
         "\n\ndef work(apps, schema_editor):\n"
         "    Shelf = apps.get_model('testapp', 'Shelf')\n"
@@ -351,7 +352,7 @@ def test_a_forgotten_alias_weighs_more_on_another_database(shelf):
 
 
 def test_a_plan_that_is_too_long_says_where_nobody_has_looked(shelf):
-    """Silence is not mistaken for safety."""
+    """A missing finding must not be mistaken for safety."""
     shelf.write("0002_next", "migrations.RemoveField('shelf', 'title')")
     shelf.write("0003_next", "migrations.RemoveField('shelf', 'code')")
     plan, migrations = make_plan(PlanRequest(targets=("testapp",)))
@@ -363,7 +364,7 @@ def test_a_plan_that_is_too_long_says_where_nobody_has_looked(shelf):
 
 
 def test_the_pieces_of_one_plan_are_read_once(shelf, monkeypatch):
-    """Another plan is read anew."""
+    """Another plan is read again."""
     walks = []
     usual = extract.plan_moves
     monkeypatch.setattr(
@@ -379,7 +380,7 @@ def test_the_pieces_of_one_plan_are_read_once(shelf, monkeypatch):
 
 
 def test_what_there_was_no_time_for_is_read_by_the_next(shelf):
-    """Only a plan that was read to its end is kept."""
+    """Only a plan that was read to its end is cached."""
     shelf.write("0002_a", "migrations.RemoveField('shelf', 'title')")
     shelf.write("0003_b", "migrations.RemoveField('shelf', 'code')")
     plan, migrations = make_plan(PlanRequest(targets=("testapp",)))

@@ -1,7 +1,6 @@
-"""What every gunicorn of a walk has in common."""
+"""Configuration that all gunicorn servers of the end-to-end tests share."""
 
-# Several servers run at once on a test machine; its socket would be shared by all of
-# them.
+# Several servers run at once on a test machine; they would all share its socket.
 from __future__ import annotations
 
 control_socket_disable = True

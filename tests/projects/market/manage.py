@@ -1,4 +1,4 @@
-"""The project's own way in."""
+"""Command-line entry point of the project."""
 
 from __future__ import annotations
 

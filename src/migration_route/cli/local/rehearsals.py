@@ -18,29 +18,30 @@ from migration_route.presentation.text.rehearsals import rehearsal_lines, rehear
 from migration_route.presentation.text.terminal import Terminal
 from migration_route.services import launch, plans, rehearsals
 
-_LOOK = 5.0  # seconds between two looks; each of them waits for an end
+_POLL = 5.0  # seconds that each poll waits for the end
 _MANY = 200
 
 
 def add_verbs(verbs: Any, terminal: Terminal) -> None:
-    """Add these verbs to the command."""
-    about = "carry out a plan on a copy, or in place and undone, and tell what was seen"
-    found = verb(verbs, "rehearse", about, _rehearse, terminal)
+    help_text = "rehearse a plan on a copy, or in place with a rollback, and print a report"
+    found = verb(verbs, "rehearse", help_text, _rehearse, terminal)
     rehearse_arguments(found)
     found.add_argument(
-        "--clean", action="store_true", help="only remove what killed rehearsals have left"
+        "--clean",
+        action="store_true",
+        help="only remove what killed rehearsals left behind",
     )
-    about = "the last rehearsals, or one with its report"
-    found = verb(verbs, "rehearsals", about, _show, terminal)
-    found.add_argument("rehearsal", nargs="?")
-    hidden = verb(verbs, "rehearse-carry", None, _carry, terminal)
+    help_text = "list the latest rehearsals, or show the report of one"
+    found = verb(verbs, "rehearsals", help_text, _show, terminal)
+    found.add_argument("rehearsal", nargs="?", help="ID of a rehearsal")
+    hidden = verb(verbs, "rehearse-carry", None, _execute, terminal)
     hidden.add_argument("rehearsal")
     hidden.add_argument("--and-back", action="store_true", help=SUPPRESS)
 
 
-def told_plan(found: Plan) -> schemas.PlanAnswer:
-    """Return a plan with its last rehearsal."""
-    last = rehearsals.of_plan(found, shell_actor())
+def complete_plan_answer(found: Plan) -> schemas.PlanAnswer:
+    """Return a plan with its last rehearsal and the earliest start of its run."""
+    last = rehearsals.last_rehearsal_of(found, shell_actor())
     answer = reporting.with_rehearsal(plan_answer(found), last)
     return with_opening(answer, launch.next_opening(found.database))
 
@@ -48,10 +49,10 @@ def told_plan(found: Plan) -> schemas.PlanAnswer:
 def _rehearse(terminal: Terminal, options: dict[str, Any]) -> int:
     actor = shell_actor()
     if options["clean"]:
-        cleaned = rehearsals.clean(actor)
-        lines = [f"removed what {record.id} has left" for record in cleaned]
+        cleaned = rehearsals.remove_leftovers(actor)
+        lines = [f"removed what {record.id} left behind" for record in cleaned]
         left = reporting.rehearsals_answer(cleaned, limit=_MANY)
-        terminal.tell(options, left, lines or ["Nothing was left."])
+        terminal.tell(options, left, lines or ["Nothing to remove."])
         return 0
     targets = tuple(options["targets"])
     phase = Phase(options["phase"]) if options["phase"] else None
@@ -71,7 +72,7 @@ def _rehearse(terminal: Terminal, options: dict[str, Any]) -> int:
         actor,
     )
     while record.is_active and not options["no_wait"]:
-        record = rehearsals.wait(record.id, actor, seconds=_LOOK)
+        record = rehearsals.wait(record.id, actor, seconds=_POLL)
     answer = reporting.rehearsal_answer(record)
     terminal.tell(options, answer, rehearsal_lines(answer))
     return exit_of_rehearsal(answer)
@@ -89,7 +90,9 @@ def _show(terminal: Terminal, options: dict[str, Any]) -> int:
     return 0
 
 
-def _carry(terminal: Terminal, options: dict[str, Any]) -> int:
-    del terminal  # what it has to say is on record
-    record = rehearsals.carry(options["rehearsal"], and_back=options["and_back"])
+def _execute(terminal: Terminal, options: dict[str, Any]) -> int:
+    del terminal  # the result is stored in the ledger's database
+    record = rehearsals.execute_rehearsal(
+        options["rehearsal"], and_back=options["and_back"]
+    )
     return 1 if record.state is RehearsalState.FAILED else 0

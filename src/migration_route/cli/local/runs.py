@@ -1,9 +1,5 @@
-"""The verbs of `manage.py migration_route` that carry out a plan, or what it left.
-
-The verbs of `manage.py migration_route` by which a person agrees to a run, or not.
-
-The verbs of `manage.py migration_route` that ask something of a run that is at work.
-"""
+"""The verbs of `manage.py migration_route` that create, approve, control and resolve
+runs."""
 
 from __future__ import annotations
 
@@ -15,13 +11,13 @@ from migration_route.cli.arguments import (
     apply_arguments,
     is_yes,
     question,
-    reason_text,
     resolve_arguments,
+    run_arguments,
 )
-from migration_route.cli.local import follow, plan_request, tell_run, verb
+from migration_route.cli.local import follow, plan_request, print_run, verb
 from migration_route.core.enums import Direction, Resolution, RunState
 from migration_route.core.errors import InvalidRequest
-from migration_route.planning.plan import AT_FIRST
+from migration_route.planning.plan import DEFAULT_DETAILS
 from migration_route.presentation import serializers
 from migration_route.presentation.serializers import plan_answer, with_demand
 from migration_route.presentation.text import runs
@@ -34,25 +30,21 @@ _NOT_ALLOWED = 4
 
 
 def add_verbs(verbs: Any, terminal: Terminal) -> None:
-    """Add these verbs to the command."""
-    found = verb(verbs, "apply", "carry out a plan", _apply, terminal)
-    apply_arguments(found)
-    found = verb(
-        verbs, "resolve", "open a database that a run left in between", _resolve, terminal
-    )
-    resolve_arguments(found)
+    apply_arguments(verb(verbs, "apply", "apply a plan", _apply, terminal))
+    help_text = "resolve a partially applied run and unlock its database"
+    resolve_arguments(verb(verbs, "resolve", help_text, _resolve, terminal))
 
 
 def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
     actor = shell_actor()
     request = plan_request(options)
     found = plans.plan(request, actor)
-    demand = approval_requirement_for(request, found, actor, AT_FIRST)
+    demand = approval_requirement_for(request, found, actor, DEFAULT_DETAILS)
     if not options["json"]:
         answer = with_demand(plan_answer(found), demand)
         terminal.tell(options, answer, runs.plan_lines(answer))
-    is_asked = found.direction is not Direction.NONE and not options["yes"]
-    if is_asked and not _is_agreed(question(needs_approval=demand is not None)):
+    must_confirm = found.direction is not Direction.NONE and not options["yes"]
+    if must_confirm and not _is_confirmed(question(needs_approval=demand is not None)):
         terminal.write_error("Nothing was applied.")
         return _NOT_ALLOWED
     run = apply.apply(
@@ -69,21 +61,21 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
         ),
         actor,
     )
-    waits_for_people = run.state is RunState.AWAITING_APPROVAL
-    if options["no_wait"] or waits_for_people:
-        code = tell_run(terminal, options, run)
-        return code if waits_for_people else 0
+    awaits_approval = run.state is RunState.AWAITING_APPROVAL
+    if options["no_wait"] or awaits_approval:
+        code = print_run(terminal, options, run)
+        return code if awaits_approval else 0
     return follow(terminal, options, run)
 
 
-def _is_agreed(words: str) -> bool:
-    """Ask the person at the terminal; where nobody can answer, nothing is applied."""
+def _is_confirmed(prompt: str) -> bool:
+    """Ask the user at the terminal. Raises `InvalidRequest` if there is no terminal."""
     if not sys.stdin.isatty():
         raise InvalidRequest(
-            "Nobody can be asked here.",
-            hint="Say --yes to apply without a question.",
+            "The plan cannot be confirmed: standard input is not a terminal.",
+            hint="Use --yes to apply without confirmation.",
         )
-    return is_yes(input(words))
+    return is_yes(input(prompt))
 
 
 def _resolve(terminal: Terminal, options: dict[str, Any]) -> int:
@@ -92,63 +84,57 @@ def _resolve(terminal: Terminal, options: dict[str, Any]) -> int:
     found = resolve.resolve(options["run"], actor, reason=reason, how=how)
     if how is Resolution.RESUME and found.state is not RunState.AWAITING_APPROVAL:
         return follow(terminal, options, found)
-    code = tell_run(terminal, options, found)
+    code = print_run(terminal, options, found)
     return code if how is Resolution.RESUME else 0
 
 
 def add_approving_verbs(verbs: Any, terminal: Terminal) -> None:
-    """Add these verbs to the command."""
-    words = "agree to a run that waits for approval"
-    found = verb(verbs, "approve", words, _approve, terminal)
-    found.add_argument("run")
-    found.add_argument("--reason", type=reason_text, default="")
-    words = "turn down a run that waits for approval"
-    found = verb(verbs, "reject", words, _reject, terminal)
-    found.add_argument("run")
-    found.add_argument("--reason", type=reason_text, default="", required=True)
+    help_text = "approve a run that awaits approval"
+    run_arguments(verb(verbs, "approve", help_text, _approve, terminal))
+    help_text = "reject a run that awaits approval"
+    found = verb(verbs, "reject", help_text, _reject, terminal)
+    run_arguments(found, needs_reason=True)
 
 
 def _approve(terminal: Terminal, options: dict[str, Any]) -> int:
     actor, reason = shell_actor(), options["reason"]
     found = approvals.approve(options["run"], actor, reason=reason)
-    tell_run(terminal, options, found)
+    print_run(terminal, options, found)
     return 0
 
 
 def _reject(terminal: Terminal, options: dict[str, Any]) -> int:
     actor, reason = shell_actor(), options["reason"]
     found = approvals.reject(options["run"], actor, reason=reason)
-    tell_run(terminal, options, found)
+    print_run(terminal, options, found)
     return 0
 
 
-def add_asking_verbs(verbs: Any, terminal: Terminal) -> None:
-    """Add these verbs to the command."""
-    found = verb(verbs, "cancel", "stop a run, in mid-statement as well", _ask, terminal)
-    _add_arguments(found)
+def add_control_verbs(verbs: Any, terminal: Terminal) -> None:
+    help_text = "cancel a run, even in the middle of a statement"
+    found = verb(verbs, "cancel", help_text, _control, terminal)
+    run_arguments(found)
     found.add_argument(
         "--force",
         action="store_true",
-        help="kill its processes, and end its sessions in the database",
+        help="kill its processes and terminate its database sessions",
     )
-    found = verb(verbs, "hold", "let a run wait before its next step", _ask, terminal)
-    _add_arguments(found)
-    about = "let a run go on that is held, or look again for its opening"
-    found = verb(verbs, "resume", about, _ask, terminal)
-    _add_arguments(found)
+    help_text = "pause a run before its next step"
+    run_arguments(verb(verbs, "hold", help_text, _control, terminal))
+    help_text = "resume a paused run, or check again whether a waiting run can start"
+    found = verb(verbs, "resume", help_text, _control, terminal)
+    run_arguments(found)
     found.add_argument(
-        "--force", action="store_true", help="go on in spite of the signals that hold it"
+        "--force",
+        action="store_true",
+        help="ignore health signals, the scheduled time, windows and freezes",
     )
-    found = verb(verbs, "end-blockers", "end who is in its way", _end_blockers, terminal)
-    _add_arguments(found, is_explained=True)
+    help_text = "terminate the sessions that block a run"
+    found = verb(verbs, "end-blockers", help_text, _end_blockers, terminal)
+    run_arguments(found, needs_reason=True)
 
 
-def _add_arguments(parser: Any, *, is_explained: bool = False) -> None:
-    parser.add_argument("run")
-    parser.add_argument("--reason", type=reason_text, default="", required=is_explained)
-
-
-def _ask(terminal: Terminal, options: dict[str, Any]) -> int:
+def _control(terminal: Terminal, options: dict[str, Any]) -> int:
     run, actor, reason = options["run"], shell_actor(), options["reason"]
     match options["verb"]:
         case "cancel":
@@ -156,13 +142,13 @@ def _ask(terminal: Terminal, options: dict[str, Any]) -> int:
         case "hold":
             found = control.pause(run, actor, reason=reason)
         case _:
-            found = control.unpause(run, actor, reason=reason, force=options["force"])
-    tell_run(terminal, options, found)
+            found = control.resume(run, actor, reason=reason, force=options["force"])
+    print_run(terminal, options, found)
     return 0
 
 
 def _end_blockers(terminal: Terminal, options: dict[str, Any]) -> int:
-    """End who is in the way of a run; 1 when somebody was left alone."""
+    """Terminate the sessions that block a run; return 1 if one was not terminated."""
     run, reason = options["run"], options["reason"]
     found = ending.terminate_blockers(run, shell_actor(), reason=reason)
     answer = serializers.ended_blockers_answer(found.run, found.ended, found.not_ended)

@@ -1,9 +1,5 @@
-"""The verb `work` of `manage.py migration_route`: a worker in a container of its own.
-
-The verb `run` of `manage.py migration_route`: the process that carries out one run.
-
-The verb of `manage.py migration_route` that tells people and machines what waits.
-"""
+"""The verbs of `manage.py migration_route` that execute runs, and the hidden one that
+delivers notifications."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from argparse import SUPPRESS, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
-from migration_route.cli.local import tell_run, verb
+from migration_route.cli.local import print_run, verb
 from migration_route.conf import route_settings
 from migration_route.conf.command import command_line
 from migration_route.conf.databases import find_target
@@ -22,15 +18,14 @@ from migration_route.services import execute, queue_worker
 from migration_route.services.notifications import drain
 
 
-def add_verbs(verbs: Any, terminal: Terminal) -> None:
-    """Add this verb to the command."""
-    found = verb(verbs, "run", "carry out a queued run in this process", _run, terminal)
-    found.add_argument("run")
+def add_run_verbs(verbs: Any, terminal: Terminal) -> None:
+    found = verb(verbs, "run", "execute a queued run in this process", _run, terminal)
+    found.add_argument("run", help="ID of the run")
     found.add_argument("--carrier", default="", help=SUPPRESS)
     found.add_argument("--hand-back", action="store_true", help=SUPPRESS)
 
 
-def _carry_on_anew(run: str, word: str) -> None:
+def _reexec(run: str, word: str) -> None:
     command = command_line(route_settings().command)
     subprocesses.reexec(run, word, command)
 
@@ -39,17 +34,18 @@ def _run(terminal: Terminal, options: dict[str, Any]) -> int:
     run = options["run"]
     found = execute.execute(
         run,
-        anew=lambda word: _carry_on_anew(run, word),
+        anew=lambda word: _reexec(run, word),
         carrier=options["carrier"],
         hands_back=options["hand_back"],
     )
-    return tell_run(terminal, options, found)
+    return print_run(terminal, options, found)
 
 
-def add_telling_verbs(verbs: Any, terminal: Terminal) -> None:
-    """Add the verb, which a process of the route calls: it is not listed."""
+def add_delivery_verbs(verbs: Any, terminal: Terminal) -> None:
+    """Add the verb `deliver`, which is not listed: only processes of this package call
+    it."""
     found = verb(verbs, "deliver", None, _deliver, terminal)
-    found.add_argument("words", help="the name of the file that takes what it prints")
+    found.add_argument("words", help="name of the file for its output")
 
 
 def _deliver(terminal: Terminal, options: dict[str, Any]) -> int:
@@ -58,39 +54,37 @@ def _deliver(terminal: Terminal, options: dict[str, Any]) -> int:
     return 0
 
 
-def add_working_verbs(verbs: Any, terminal: Terminal) -> None:
-    """Add this verb to the command."""
-    about = "carry what is queued, until SIGTERM"
-    found = verb(verbs, "work", about, _work, terminal)
+def add_worker_verbs(verbs: Any, terminal: Terminal) -> None:
+    found = verb(verbs, "work", "execute queued runs until SIGTERM", _work, terminal)
     found.add_argument(
         "--database",
         action="append",
         default=[],
         metavar="ALIAS",
-        help="only runs on this database; may repeat",
+        help="execute only runs on this database; repeat for several",
     )
-    found.add_argument("--once", action="store_true", help="end when nothing is due now")
+    found.add_argument("--once", action="store_true", help="exit when no run is due")
     found.add_argument(
-        "--max-runs", type=_count, metavar="N", help="end after so many runs"
+        "--max-runs", type=_count, metavar="N", help="exit after this many runs"
     )
     found.add_argument(
         "--every",
         type=_seconds,
         default=1.0,
         metavar="SECONDS",
-        help="between two looks at what is queued (1)",
+        help="time between two checks of the queue (default: 1)",
     )
     found.add_argument(
         "--health-file",
         type=Path,
         metavar="PATH",
-        help="a file that is touched at every look that went well, for a probe",
+        help="touch this file on every successful check, for a probe",
     )
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise ArgumentTypeError(f"{text!r} is no whole number above 0")
+        raise ArgumentTypeError(f"{text!r} is not an integer above 0")
     return int(text)
 
 
@@ -98,16 +92,16 @@ def _seconds(text: str) -> float:
     try:
         found = float(text)
     except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} is no number of seconds") from error
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds") from error
     if not 0 < found <= 3600:
-        raise ArgumentTypeError("it must lie between 0 and 3600 seconds")
+        raise ArgumentTypeError("it must be above 0 and at most 3600 seconds")
     return found
 
 
 def _work(terminal: Terminal, options: dict[str, Any]) -> int:
     for alias in options["database"]:
         find_target(alias)
-    begun = queue_worker.work(
+    started = queue_worker.run_worker(
         queue_worker.QueueWorkerOptions(
             every=options["every"],
             most_runs=options["max_runs"],
@@ -115,8 +109,8 @@ def _work(terminal: Terminal, options: dict[str, Any]) -> int:
             databases=tuple(options["database"]),
             alive=options["health_file"],
         ),
-        say=lambda words: None if options["json"] else terminal.write(words),
+        say=lambda line: None if options["json"] else terminal.write(line),
     )
-    ended = f"Begun here: {len(begun)} run{'' if len(begun) == 1 else 's'}."
-    terminal.tell(options, schemas.WorkedAnswer(begun=begun), [ended])
+    summary = f"Started {len(started)} run{'' if len(started) == 1 else 's'}."
+    terminal.tell(options, schemas.WorkerAnswer(begun=started), [summary])
     return 0

@@ -1,1 +1,1 @@
-"""The door from afar: `migration-route VERB --url …`, without Django."""
+"""The remote client, `migration-route VERB --url …`; it does not need Django."""

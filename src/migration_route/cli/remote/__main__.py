@@ -1,4 +1,4 @@
-"""`python -m migration_route.cli.remote`: the same as `migration-route`."""
+"""Makes `python -m migration_route.cli.remote` the same as `migration-route`."""
 
 from __future__ import annotations
 

@@ -1,11 +1,4 @@
-"""The verbs of the client that carry out a plan, or what one has left.
-
-The verbs of the client that ask something of a run that is there.
-
-Which code is answering? After a deploy, two builds may do so by turns.
-
-The verbs `rehearse` and `rehearsals` of the client.
-"""
+"""Verbs of the remote client that create and control runs and rehearsals."""
 
 from __future__ import annotations
 
@@ -19,18 +12,18 @@ from migration_route.cli.arguments import (
     apply_arguments,
     is_yes,
     question,
-    reason_text,
     rehearse_arguments,
     resolve_arguments,
+    run_arguments,
 )
 from migration_route.cli.remote.arguments import FOLLOWING, run_path, seconds, verb
-from migration_route.cli.remote.client import Answered, RouteClient
+from migration_route.cli.remote.client import DecodedResponse, RouteClient, not_ours
 from migration_route.cli.remote.errors import ProblemResponse, Unreachable
 from migration_route.cli.remote.follow import (
     Console,
     follow,
-    going,
-    tell_run,
+    print_run,
+    resume_hint,
     wait_for_approval,
 )
 from migration_route.core.enums import CopyKind, Direction, Mode, Resolution, RunState
@@ -51,79 +44,77 @@ from migration_route.presentation.text.exit_codes import (
 from migration_route.presentation.text.rehearsals import rehearsal_lines, rehearsals_lines
 from migration_route.presentation.text.runs import ended_blockers_lines, plan_lines
 
-_ABOUT = {
-    "cancel": "stop a run, in mid-statement as well",
-    "hold": "let a run wait before its next step",
-    "resume": "let a run go on that is held, or look again for its opening",
-    "approve": "approve the plan of a run that waits for it; for people",
-    "reject": "refuse to approve it; for people",
+_HELP = {
+    "cancel": "cancel a run, even in the middle of a statement",
+    "hold": "pause a run before its next step",
+    "resume": "resume a paused run, or check again whether a waiting run can start",
+    "approve": "approve a run that awaits approval (users only)",
+    "reject": "reject a run that awaits approval (users only)",
 }
 _FORCE = {
-    "cancel": "kill its processes, and end its sessions in the database",
-    "resume": "go on in spite of the signals that hold it",
+    "cancel": "kill its processes and terminate its database sessions",
+    "resume": "ignore health signals, the scheduled time, windows and freezes",
 }
 
 
 def add_verbs(verbs: Any) -> None:
-    """Add these verbs to the client."""
-    for name, about in _ABOUT.items():
-        found = verb(verbs, name, about, _ask)
-        found.add_argument("run")
-        found.add_argument("--reason", type=reason_text, default="")
+    for name, help_text in _HELP.items():
+        found = verb(verbs, name, help_text, _control)
+        run_arguments(found)
         if name in _FORCE:
             found.add_argument("--force", action="store_true", help=_FORCE[name])
-    found = verb(verbs, "end-blockers", "end who is in its way; for people", _end_blockers)
-    found.add_argument("run")
-    found.add_argument("--reason", type=reason_text, default="", required=True)
+    help_text = "terminate the sessions that block a run (users only)"
+    found = verb(verbs, "end-blockers", help_text, _end_blockers)
+    run_arguments(found, needs_reason=True)
 
 
-def _ask(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
+def _control(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     body = {"reason": options["reason"]}
     if options.get("force"):
         body["force"] = True
     found = route.post(run_path(options, options["verb"]), body, RunAnswer)
-    tell_run(screen, options, found)
+    print_run(screen, options, found)
     return DONE
 
 
 def _end_blockers(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
-    """End who is in the way of a run; 1 when somebody was left alone."""
+    """Terminate the sessions that block a run; return 1 if one was not terminated."""
     body = {"reason": options["reason"]}
     found = route.post(run_path(options, "end-blockers"), body, EndedBlockersAnswer)
     screen.terminal.tell(options, found.raw, ended_blockers_lines(found.value))
     return FAILED if found.value.not_ended else DONE
 
 
-ANSWERS = 5
-"""How many answers in a row have to come from the build that is waited for."""
+CONSECUTIVE_RESPONSES = 5
+"""How many consecutive responses have to come from the expected build."""
 
 _PAUSE = 1.0
 _SHORT_PAUSE = 0.2
 
 
 def wait_for_build(route: RouteClient, build: str, *, until: float) -> None:
-    """Come back when this build has answered several times in a row, each time over a new
+    """Return when this build has responded several times in a row, each time over a new
     connection. `until` is a time of `time.monotonic`.
 
-    Raises `StaleCode` when another one still answers then, `Unreachable` when none does.
+    Raises `StaleCode` if another build still responds then, `Unreachable` if none does.
     """
-    in_a_row, is_told = 0, False
+    in_a_row, is_reported = 0, False
     while True:
-        seen = _answering(route)
+        seen = _responding_build(route)
         in_a_row = in_a_row + 1 if seen == build else 0
-        if in_a_row == ANSWERS:
+        if in_a_row == CONSECUTIVE_RESPONSES:
             return
         if time.monotonic() > until:
-            raise _too_late(build, seen)
-        if seen != build and not is_told:
-            is_told = True
-            said = f"build {seen!r} answers" if isinstance(seen, str) else str(seen)
-            route.tell_trouble(f"Waiting for build {build!r}: {said}")
+            raise _wrong_build(build, seen)
+        if seen != build and not is_reported:
+            is_reported = True
+            state = f"build {seen!r} responds" if isinstance(seen, str) else str(seen)
+            route.tell_trouble(f"Waiting for build {build!r}: {state}")
         time.sleep(_SHORT_PAUSE if in_a_row else _PAUSE)
 
 
-def _answering(route: RouteClient) -> str | Unreachable:
-    """Return the build that answers now, or why none does."""
+def _responding_build(route: RouteClient) -> str | Unreachable:
+    """Return the build that responds now, or why none does."""
     try:
         reply = route.transport.send("GET", "ready")
     except Unreachable as error:
@@ -131,48 +122,46 @@ def _answering(route: RouteClient) -> str | Unreachable:
             raise
         return error
     if reply.build is None:
-        return Unreachable(f"{reply.url} answers with {reply.status}, and not the route.")
+        return Unreachable(not_ours(reply))
     return reply.build
 
 
-def _too_late(build: str, seen: str | Unreachable) -> Exception:
+def _wrong_build(build: str, seen: str | Unreachable) -> Exception:
     if isinstance(seen, Unreachable):
         return seen
     if seen == build:
         return StaleCode(
-            f"Build {build!r} answers now, but another one did until just now."
+            f"Build {build!r} responds now, but another build did just before."
         )
     return StaleCode(
-        f"Build {seen!r} answers, not {build!r}.",
-        hint="Has the deploy come to its end? --build-timeout says how long to wait.",
+        f"Build {seen!r} responds instead of {build!r}.",
+        hint="Check that the deploy has finished, or increase --build-timeout.",
     )
 
 
-# seconds until a build that is not the one is asked again
-
-
 def add_applying_verbs(verbs: Any) -> None:
-    """Add these verbs to the client."""
-    found = verb(verbs, "apply", "carry out a plan", _apply, patience=FOLLOWING)
+    found = verb(verbs, "apply", "apply a plan", _apply, patience=FOLLOWING)
     apply_arguments(found)
     found.add_argument(
         "--wait-for-approval",
         type=seconds,
         metavar="DURATION",
-        help="wait so long for an approval; left out: exit with 6",
+        help="wait this long for an approval instead of exiting with 6",
     )
     found.add_argument(
-        "--build", default="", help="wait until this build answers, and let no other apply"
+        "--build",
+        default="",
+        help="wait until this build responds, and apply with no other build",
     )
     found.add_argument(
         "--build-timeout",
         type=seconds,
         default=600.0,
         metavar="DURATION",
-        help="how long to wait for it (10m)",
+        help="maximum time to wait for --build (default: 10m)",
     )
-    about = "open a database that a run left in between"
-    found = verb(verbs, "resolve", about, _resolve, patience=FOLLOWING)
+    help_text = "resolve a partially applied run and unlock its database"
+    found = verb(verbs, "resolve", help_text, _resolve, patience=FOLLOWING)
     resolve_arguments(found)
 
 
@@ -183,25 +172,25 @@ def _apply(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     plan = _planned(route, options, until=until)
     if not options["json"]:
         screen.terminal.tell(options, plan.raw, plan_lines(plan.value))
-    is_asked = plan.value.direction != Direction.NONE and not options["yes"]
+    must_confirm = plan.value.direction != Direction.NONE and not options["yes"]
     needs_approval = plan.value.approval is not None
-    if is_asked and not _is_agreed(question(needs_approval=needs_approval)):
+    if must_confirm and not _is_confirmed(question(needs_approval=needs_approval)):
         screen.write_error("Nothing was applied.")
         return NOT_ALLOWED
     run = _started(route, screen, options, plan.value, until=until)
     run = wait_for_approval(route, screen, options, run)
     if run.value.state == RunState.AWAITING_APPROVAL:
-        return tell_run(screen, options, run)
+        return print_run(screen, options, run)
     if options["no_wait"]:
-        tell_run(screen, options, run)
+        print_run(screen, options, run)
         return DONE
     return follow(route, screen, options, run.value)
 
 
 def _planned(
     route: RouteClient, options: dict[str, Any], *, until: float
-) -> Answered[PlanAnswer]:
-    """Return the plan, as the build tells it that is waited for."""
+) -> DecodedResponse[PlanAnswer]:
+    """Return the plan as the build of `--build` computes it, or any build without it."""
     while True:
         plan = route.get(
             "plan",
@@ -220,13 +209,14 @@ def _planned(
         time.sleep(_PAUSE)
 
 
-def _is_agreed(words: str) -> bool:
-    """Ask the person at the terminal; where nobody can answer, nothing is applied."""
+def _is_confirmed(prompt: str) -> bool:
+    """Ask the user at the terminal. Raises `InvalidRequest` if there is no terminal."""
     if not sys.stdin.isatty():
         raise InvalidRequest(
-            "Nobody can be asked here.", hint="Say --yes to apply without a question."
+            "The plan cannot be confirmed: standard input is not a terminal.",
+            hint="Use --yes to apply without confirmation.",
         )
-    sys.stderr.write(words)
+    sys.stderr.write(prompt)
     sys.stderr.flush()
     return is_yes(sys.stdin.readline())
 
@@ -238,29 +228,29 @@ def _started(
     plan: PlanAnswer,
     *,
     until: float,
-) -> Answered[RunAnswer]:
-    """Start a run of the plan, once: the key makes a request that is sent again the same
-    one. A build that is not the one refuses it, and is asked again."""
+) -> DecodedResponse[RunAnswer]:
+    """Start one run of the plan: the Idempotency-Key makes a repeated request the same one.
+    A refusal by another build than that of `--build` is retried."""
     wanted = _body(options, plan)
     headers = {"Idempotency-Key": f"migration-route-{uuid4()}"}
     while True:
         try:
             return route.post("runs", wanted, RunAnswer, headers=headers)
-        except ProblemResponse as told:
-            is_other = told.problem.code == StaleCode.code and options["build"]
+        except ProblemResponse as error:
+            is_other = error.problem.code == StaleCode.code and options["build"]
             if not is_other or time.monotonic() > until:
                 raise
             time.sleep(_PAUSE)
         except (KeyboardInterrupt, Unreachable):
-            screen.write_error("It may have begun: migration-route runs")
+            screen.write_error("The run may have started. Check with: migration-route runs")
             raise
 
 
 def _body(options: dict[str, Any], plan: PlanAnswer) -> dict[str, Any]:
-    """Return what is asked for; what is not said is left out, for an older route refuses
-    a field that it does not know."""
+    """Return the request body without defaults: an older server rejects a field that it
+    does not know."""
     mode = options["mode"]
-    words = {
+    fields = {
         "database": options["database"],
         "targets": options["targets"],
         "fingerprint": options["fingerprint"] or plan.fingerprint,
@@ -271,7 +261,7 @@ def _body(options: dict[str, Any], plan: PlanAnswer) -> dict[str, Any]:
         "rebuild_invalid_indexes": options["rebuild_invalid_indexes"],
         mode: mode in {Mode.FAKE, Mode.FAKE_INITIAL},
     }
-    body = {key: value for key, value in words.items() if value}
+    body = {key: value for key, value in fields.items() if value}
     return body | ({"wait_for_window": False} if options["no_window_wait"] else {})
 
 
@@ -280,7 +270,7 @@ def _resolve(route: RouteClient, screen: Console, options: dict[str, Any]) -> in
     found = route.post(run_path(options, "resolve"), body, RunAnswer)
     if options["how"] == Resolution.RESUME:
         return follow(route, screen, options, found.value)
-    tell_run(screen, options, found)
+    print_run(screen, options, found)
     return DONE
 
 
@@ -289,12 +279,12 @@ _LONGEST = 5.0
 
 
 def add_rehearsing_verbs(verbs: Any) -> None:
-    """Add these verbs to the client."""
-    about = "carry out a plan on a copy, or in place and undone, and tell what was seen"
-    found = verb(verbs, "rehearse", about, _rehearse, patience=FOLLOWING)
+    help_text = "rehearse a plan on a copy, or in place with a rollback, and print a report"
+    found = verb(verbs, "rehearse", help_text, _rehearse, patience=FOLLOWING)
     rehearse_arguments(found)
-    found = verb(verbs, "rehearsals", "the last rehearsals, or one with its report", _show)
-    found.add_argument("rehearsal", nargs="?")
+    help_text = "list the latest rehearsals, or show the report of one"
+    found = verb(verbs, "rehearsals", help_text, _show)
+    found.add_argument("rehearsal", nargs="?", help="ID of a rehearsal")
 
 
 def _rehearse(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
@@ -311,8 +301,8 @@ def _rehearse(route: RouteClient, screen: Console, options: dict[str, Any]) -> i
     body = {key: value for key, value in wanted.items() if value}
     found = route.post("rehearsals", body, RehearsalAnswer)
     pause = _SHORTEST
-    back = f"rehearsals {found.value.id}"
-    with going(screen, "The rehearsal goes on; look at it with", back):
+    command = f"rehearsals {found.value.id}"
+    with resume_hint(screen, "The rehearsal continues. Show it with", command):
         while not found.value.ended and not options["no_wait"]:
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST)

@@ -1,7 +1,7 @@
-"""Which calls does the client make, and what does it do when one is not answered?
+"""API calls of the remote client, with retries.
 
-What may be asked twice is asked again for a bounded time: a deploy replaces the server in
-the middle of a run, and a connection that breaks says nothing about the run.
+A request that can be repeated is retried for a bounded time: a deploy replaces the server
+in the middle of a run, and a broken connection says nothing about the run.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from migration_route.presentation.schemas import Answer, Problem, to_json
 
 Kind = TypeVar("Kind", bound=Answer)
 
-_PAUSES = (0.2, 0.5, 1.0, 2.0, 3.0)  # seconds; the last one again and again
-_PASSING = frozenset({429, 502, 503, 504})
-_FOR_GOOD = frozenset({"launch_failed"})  # a 503 that is the end of a run
+_PAUSES = (0.2, 0.5, 1.0, 2.0, 3.0)  # seconds; the last one repeats
+_TRANSIENT = frozenset({429, 502, 503, 504})
+_FINAL = frozenset({"launch_failed"})  # a 503 that ends a run
 _PIECE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered(Generic[Kind]):
-    """An answer, and the JSON that it came as: `--json` prints all of that, known or
-    not."""
+class DecodedResponse(Generic[Kind]):
+    """A decoded response and its JSON: `--json` prints all of the JSON, including unknown
+    fields."""
 
     value: Kind
     raw: bytes
@@ -44,17 +44,18 @@ class Answered(Generic[Kind]):
 
 @dataclass(slots=True, kw_only=True)
 class RouteClient:
-    """A route that is asked from afar."""
+    """Sends API calls to one server and decodes the responses."""
 
     transport: Transport
-    patience: float  # seconds without an answer until the client gives up; 0: at once
-    tell_trouble: Callable[[str], Any]  # that it asks again, and why
+    patience: float  # seconds of retries without a response; 0: none
+    tell_trouble: Callable[[str], Any]  # called with a message before retries
 
-    def get(self, path: str, kind: type[Kind], **query: Any) -> Answered[Kind]:
-        """GET. Raises `Told`, `Unreachable`, `NotTheRoute` and `NotUnderstood`."""
+    def get(self, path: str, kind: type[Kind], **query: Any) -> DecodedResponse[Kind]:
+        """Send a GET. Raises `ProblemResponse`, `Unreachable`, `NotAMigrationRoute` and
+        `NotUnderstood`."""
         wanted = {key: value for key, value in query.items() if value is not None}
-        words = f"?{urlencode(wanted, doseq=True)}" if wanted else ""
-        return _read(self._call("GET", path + words), kind)
+        suffix = f"?{urlencode(wanted, doseq=True)}" if wanted else ""
+        return _read(self._call("GET", path + suffix), kind)
 
     def post(
         self,
@@ -63,14 +64,14 @@ class RouteClient:
         kind: type[Kind],
         *,
         headers: Mapping[str, str] | None = None,
-    ) -> Answered[Kind]:
-        """POST; again only with an Idempotency-Key, or when it cannot have arrived."""
+    ) -> DecodedResponse[Kind]:
+        """Send a POST; retry only with an Idempotency-Key, or if it cannot have arrived."""
         reply = self._call("POST", path, body=json.dumps(body).encode(), headers=headers)
         return _read(reply, kind)
 
     def lines(self, path: str) -> Iterator[bytes]:
-        """GET lines of JSON that are numbered by `sequence`; when the answer breaks off, it
-        is asked for behind the last whole line."""
+        """Yield lines of JSON that are numbered by `sequence`; a response that breaks off
+        is requested again after its last complete line."""
         last, began, pauses, is_whole = b"", None, _pauses(), False
         while not is_whole:
             after = json.loads(last)["sequence"] if last else 0
@@ -91,14 +92,14 @@ class RouteClient:
                     build=None,
                     url=response.url,
                 )
-                trouble = _passing_trouble(reply)
+                trouble = _transient_error(reply)
                 raise trouble or _refusal(reply)
             rest = b""
             while piece := response.read(_PIECE):
                 *whole, rest = (rest + piece).split(b"\n")
                 yield from (line + b"\n" for line in whole)
         if rest:
-            raise Unreachable("The answer broke off in the middle of a line.")
+            raise Unreachable("The response ended in the middle of a line.")
 
     def _call(
         self,
@@ -113,7 +114,7 @@ class RouteClient:
         while True:
             try:
                 reply = self.transport.send(method, path, body=body, headers=headers)
-                trouble = _passing_trouble(reply)
+                trouble = _transient_error(reply)
                 if trouble is None or not is_repeatable:
                     return reply
             except Unreachable as error:
@@ -123,12 +124,13 @@ class RouteClient:
             began = self._wait(trouble, began, next(pauses))
 
     def _wait(self, trouble: Exception, began: float | None, pause: float) -> float:
-        """Wait before the next try; raise what is wrong when patience is at its end."""
+        """Wait before the next attempt; raise the error when the time for retries is used
+        up."""
         now = time.monotonic()
         if began is None:
             began = now
             if self.patience:
-                self.tell_trouble(f"{trouble} Trying again for {self.patience:g} s.")
+                self.tell_trouble(f"{trouble} Retrying for {self.patience:g} s.")
         left = began + self.patience - now
         if left <= 0:
             raise trouble
@@ -142,43 +144,45 @@ def _pauses() -> Iterator[float]:
         yield _PAUSES[-1]
 
 
-def _passing_trouble(reply: Reply) -> Exception | None:
-    """Return what is wrong with an answer that may be another one a little later."""
-    if reply.status not in _PASSING:
+def _transient_error(reply: Reply) -> Exception | None:
+    """Return the error of a response that can be a different one a little later."""
+    if reply.status not in _TRANSIENT:
         return None
     if (problem := problem_in(reply.body)) is None:
-        return Unreachable(f"{reply.url} answers with {reply.status}, and not the route.")
-    return None if problem.code in _FOR_GOOD else ProblemResponse(problem, reply.body)
+        return Unreachable(not_ours(reply))
+    return None if problem.code in _FINAL else ProblemResponse(problem, reply.body)
 
 
-def _read(reply: Reply, kind: type[Kind]) -> Answered[Kind]:
+def _read(reply: Reply, kind: type[Kind]) -> DecodedResponse[Kind]:
     if not 200 <= reply.status < 300:
         raise _refusal(reply)
     try:
         value = msgspec.json.decode(reply.body, type=kind)
     except msgspec.ValidationError as error:
         raise NotUnderstood(
-            f"The answer of {reply.url} is not understood: {error}"
+            f"The response of {reply.url} cannot be decoded: {error}"
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NotAMigrationRoute(
-            f"{reply.url} answers with something that is no JSON."
-        ) from error
-    return Answered(value=value, raw=reply.body)
+        raise NotAMigrationRoute(f"The response of {reply.url} is not JSON.") from error
+    return DecodedResponse(value=value, raw=reply.body)
 
 
 def _refusal(reply: Reply) -> Exception:
-    """Return the error that an answer tells; somebody else may have given it."""
+    """Return the error of a response, which may come from another server."""
     if (problem := problem_in(reply.body)) is not None:
         return ProblemResponse(problem, reply.body)
-    if reply.status in _PASSING:
-        return Unreachable(f"{reply.url} answers with {reply.status}, and not the route.")
-    stranger = Problem(
+    if reply.status in _TRANSIENT:
+        return Unreachable(not_ours(reply))
+    problem = Problem(
         type="urn:migration-route:answered_by_another",
         title="Answered by another",
         status=reply.status,
         code="answered_by_another",
-        detail=f"{reply.url} answers with {reply.status}, and not as the route does.",
+        detail=not_ours(reply),
         hint=NotAMigrationRoute.hint,
     )
-    return ProblemResponse(stranger, to_json(stranger))
+    return ProblemResponse(problem, to_json(problem))
+
+
+def not_ours(reply: Reply) -> str:
+    return f"{reply.url} responded with {reply.status}, but not from migration_route."

@@ -1,12 +1,8 @@
-"""Where do the words of a verb go, and how is a run shown while it is at work?
+"""Output of the remote client, and following a run to its end.
 
-Lines in a pipe; on a terminal, and where `rich` is installed, the same lines above one
-that is alive.
-
-How is a run followed to its end from afar?
-
-By asking for what is new, less often while nothing is. Whoever follows can go: the run is
-at work on the server.
+A pipe gets lines; a terminal with `rich` installed shows the same lines above a live one. A
+run is followed by polling, less often while nothing is new. The client can stop at any
+time: the run continues on the server.
 """
 
 from __future__ import annotations
@@ -18,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from migration_route.cli.remote.client import Answered, RouteClient
+from migration_route.cli.remote.client import DecodedResponse, RouteClient
 from migration_route.core.enums import EventKind, RunState
 from migration_route.presentation.schemas import EventAnswer, EventsAnswer, RunAnswer
 from migration_route.presentation.text.exit_codes import INTERRUPTED, exit_of_run
@@ -34,48 +30,45 @@ _SHOWN = frozenset({EventKind.LOCK_ATTEMPT, EventKind.HEALTH, EventKind.STATEMEN
 
 
 class LiveDisplay(Protocol):
-    """A line that is alive below what was written."""
+    """A line that is updated below the output."""
 
     def write(self, words: str) -> None:
         """Write above it."""
 
     def show(self, words: str, *, done: int) -> None:
-        """Say what is under way, and how many steps are done."""
+        """Show what is running and how many steps are done."""
 
 
-def harmless(words: str) -> str:
-    """Return text that a database or a migration has a part in, without what a terminal
-    would obey. JSON stays JSON, and says the same."""
+def escape_control_characters(words: str) -> str:
+    """Return text that may come from a database or a migration, without control characters
+    of a terminal. JSON stays JSON, with the same meaning."""
     return words.translate(_CONTROL)
 
 
 @dataclass(slots=True, kw_only=True)
 class Console:
-    """The standard output, the standard error, and what is alive on a terminal."""
+    """Standard output, standard error and the live line of a terminal."""
 
     is_json: bool = False
     _live: LiveDisplay | None = field(default=None, init=False)
 
     @property
     def terminal(self) -> Terminal:
-        """Return where answers are told."""
         return Terminal(write=self.write, write_error=self.write_error)
 
     def write(self, words: str) -> None:
-        """Write to the standard output."""
         if self._live is not None:
-            self._live.write(harmless(words))
+            self._live.write(escape_control_characters(words))
             return
-        sys.stdout.write(harmless(words) + "\n")
+        sys.stdout.write(escape_control_characters(words) + "\n")
         sys.stdout.flush()
 
     def write_error(self, words: str) -> None:
-        """Write to the standard error."""
-        sys.stderr.write(harmless(words) + "\n")
+        sys.stderr.write(escape_control_characters(words) + "\n")
         sys.stderr.flush()
 
     def trouble(self, words: str) -> None:
-        """Say what is wrong, and passes."""
+        """Report a problem that is being retried."""
         if self._live is not None:
             self.write(words)
         else:
@@ -83,7 +76,7 @@ class Console:
 
     @contextmanager
     def following(self, run: RunAnswer) -> Iterator[Following]:
-        """Show a run while it is at work."""
+        """Show the progress of a run during the block."""
         with self._live_line(len(run.steps)) as live:
             self._live = live
             try:
@@ -103,7 +96,7 @@ class Console:
 
 @dataclass(slots=True, kw_only=True)
 class Following:
-    """What is shown of the events of a run."""
+    """The progress of a run, as it is shown."""
 
     screen: Console
     live: LiveDisplay | None
@@ -111,7 +104,7 @@ class Following:
     step: str = ""
 
     def tell(self, event: EventAnswer) -> None:
-        """Show one event, as the command does."""
+        """Show one event, as the local command does."""
         if self.screen.is_json:
             return
         if event.kind == EventKind.STEP_STARTED:
@@ -120,8 +113,8 @@ class Following:
         if (line := event_line(event)) is not None:
             self.screen.write(line)
         if self.live is not None:
-            words = f"{self.step}: {event.text}" if event.kind in _SHOWN else self.step
-            self.live.show(words, done=self.done)
+            text = f"{self.step}: {event.text}" if event.kind in _SHOWN else self.step
+            self.live.show(text, done=self.done)
 
 
 _SHORTEST = 0.3
@@ -132,45 +125,52 @@ _PAGE = 500
 def follow(
     route: RouteClient, screen: Console, options: dict[str, Any], run: RunAnswer
 ) -> int:
-    """Tell what happens until the run has ended; return the exit code of its end.
+    """Show events until the run has ended; return its exit code.
 
-    Ctrl-C ends the following and not the run.
+    Ctrl-C stops the following, not the run.
     """
-    with going(screen, "The run goes on; watch it with", f"watch {run.id}"):
+    with resume_hint(screen, "The run continues. Watch it with", f"watch {run.id}"):
         _tell_events(route, screen, run)
         found = route.get(f"runs/{run.id}", RunAnswer)
-    return tell_run(screen, options, found)
+    return print_run(screen, options, found)
 
 
 @contextmanager
-def going(screen: Console, words: str, verb: str) -> Iterator[None]:
-    """Say how to come back when this is left: by Ctrl-C, which ends the client here, or
-    because the route is asked in vain."""
+def resume_hint(screen: Console, words: str, verb: str) -> Iterator[None]:
+    """Print how to continue when the block is left by Ctrl-C, which exits the client, or by
+    an error."""
     try:
         yield
     except KeyboardInterrupt:
         screen.write_error(f"\n{words}: migration-route {verb}")
         sys.exit(INTERRUPTED)
     except Exception:
-        screen.write_error(f"Come back to it with: migration-route {verb}")
+        screen.write_error(f"Reconnect with: migration-route {verb}")
         raise
 
 
-def tell_run(screen: Console, options: dict[str, Any], found: Answered[RunAnswer]) -> int:
-    """Tell a run as it is; return the exit code of its end."""
+def print_run(
+    screen: Console, options: dict[str, Any], found: DecodedResponse[RunAnswer]
+) -> int:
+    """Print a run; return the exit code of its state."""
     screen.terminal.tell(options, found.raw, run_lines(found.value))
     return exit_of_run(found.value)
 
 
 def wait_for_approval(
-    route: RouteClient, screen: Console, options: dict[str, Any], run: Answered[RunAnswer]
-) -> Answered[RunAnswer]:
-    """Return the run when it is approved or given up, or after `--wait-for-approval`."""
+    route: RouteClient,
+    screen: Console,
+    options: dict[str, Any],
+    run: DecodedResponse[RunAnswer],
+) -> DecodedResponse[RunAnswer]:
+    """Return the run when it is approved or has ended, or after `--wait-for-approval`."""
     until = time.monotonic() + (options["wait_for_approval"] or 0.0)
     if run.value.state == RunState.AWAITING_APPROVAL:
-        screen.write_error(f"Run {run.value.id} waits for an approval.")
+        screen.write_error(f"Run {run.value.id} awaits approval.")
     pause = _SHORTEST
-    with going(screen, "Its run still waits; watch it with", f"watch {run.value.id}"):
+    with resume_hint(
+        screen, "The run still awaits approval. Watch it with", f"watch {run.value.id}"
+    ):
         while run.value.state == RunState.AWAITING_APPROVAL and time.monotonic() < until:
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST)

@@ -1,4 +1,4 @@
-"""How is a run at work shown on a terminal? By `rich`, where it is installed."""
+"""The live line of a run on a terminal, with `rich`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.progress import (
 
 
 class LiveLine:
-    """A spinner, how many steps are done, for how long, and what is under way."""
+    """A spinner, the number of steps done, the elapsed time and what is running."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
@@ -29,14 +29,14 @@ class LiveLine:
         self._progress.console.print(words, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, words: str, *, done: int) -> None:
-        """Say what is under way, and how many steps are done."""
+        """Show what is running and how many steps are done."""
         text = escape(" ".join(words.split())[:120])
         self._progress.update(self._task, description=text, completed=done)
 
 
 @contextmanager
 def live_line(steps: int) -> Iterator[LiveLine]:
-    """Give a line that goes away at the end of the block."""
+    """Show a line that disappears at the end of the block."""
     with Progress(
         SpinnerColumn(),
         BarColumn(bar_width=20),

@@ -1,15 +1,15 @@
-"""The verbs of the client that change nothing."""
+"""Read-only verbs of the remote client."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from migration_route.cli.arguments import target_arguments
-from migration_route.cli.export_file import save_export, tell_export
+from migration_route.cli.arguments import list_arguments, run_argument, target_arguments
+from migration_route.cli.export_file import save_export, verify_export_file
 from migration_route.cli.remote.arguments import FOLLOWING, run_path, verb, with_client
 from migration_route.cli.remote.client import RouteClient
-from migration_route.cli.remote.follow import Console, follow, tell_run
+from migration_route.cli.remote.follow import Console, follow, print_run
 from migration_route.core.enums import Mode
 from migration_route.core.errors import InvalidRequest
 from migration_route.presentation.schemas import (
@@ -30,36 +30,36 @@ from migration_route.presentation.text.exit_codes import (
 
 
 def add_verbs(verbs: Any) -> None:
-    """Add these verbs to the client."""
-    found = verb(verbs, "status", "what is pending, everywhere", _status)
+    found = verb(verbs, "status", "show the pending migrations of every database", _status)
     found.add_argument(
         "--check",
         nargs="?",
         choices=("pending", "required"),
         const="pending",
-        help="exit with 3 when anything is pending, or anything that is required now",
+        help="exit with 3 if migrations are pending; with 'required', only if the running "
+        "code requires them",
     )
-    target_arguments(verb(verbs, "plan", "what would happen", _plan))
-    about = "is now a good moment? exit with 5 if not"
-    target_arguments(verb(verbs, "health", about, _health), has_mode=False)
-    found = verb(verbs, "runs", "the last runs", _runs)
-    found.add_argument("--database", metavar="ALIAS")
-    found.add_argument("--limit", type=int, default=20)
-    verb(verbs, "show", "one run", _show).add_argument("run")
-    about = "follow a run to its end"
-    verb(verbs, "watch", about, _watch, patience=FOLLOWING).add_argument("run")
+    target_arguments(verb(verbs, "plan", "show a plan without executing it", _plan))
+    help_text = "check the health signals for a plan; exit with 5 if a run would pause"
+    target_arguments(verb(verbs, "health", help_text, _health), has_mode=False)
+    list_arguments(verb(verbs, "runs", "list the latest runs", _runs))
+    run_argument(verb(verbs, "show", "show one run", _show))
+    help_text = "follow a run to its end"
+    run_argument(verb(verbs, "watch", help_text, _watch, patience=FOLLOWING))
 
 
 def add_ledger_verbs(verbs: Any) -> None:
-    """Add the verbs about the ledger to the client."""
-    nested = verbs.add_parser("ledger", help="the ledger").add_subparsers(
+    nested = verbs.add_parser("ledger", help="verify or export the ledger").add_subparsers(
         dest="ledger_verb", required=True
     )
-    found = verb(nested, "verify", "is the ledger as it was written?", _verify)
-    found.add_argument("--file", type=Path, help="verify an export, not the ledger itself")
+    found = verb(nested, "verify", "verify the integrity of the ledger", _verify)
+    found.add_argument("--file", type=Path, help="verify an export instead of the ledger")
     found.set_defaults(handler=_verify_file_or_ledger)
-    found = verb(nested, "export", "the whole ledger as JSON Lines", _export, patience=30.0)
-    found.add_argument("--output", type=Path, metavar="FILE", help="left out: print it")
+    help_text = "export the whole ledger as JSON Lines"
+    found = verb(nested, "export", help_text, _export, patience=30.0)
+    found.add_argument(
+        "--output", type=Path, metavar="FILE", help="write to this file instead of printing"
+    )
 
 
 def _status(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
@@ -91,7 +91,7 @@ def _health(route: RouteClient, screen: Console, options: dict[str, Any]) -> int
 
 def _runs(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     if not 0 < options["limit"] <= 200:
-        raise InvalidRequest("--limit must lie between 1 and 200.")
+        raise InvalidRequest("--limit must be between 1 and 200.")
     found = route.get(
         "runs", RunsAnswer, database=options["database"], limit=options["limit"]
     )
@@ -100,7 +100,7 @@ def _runs(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
 
 
 def _show(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
-    tell_run(screen, options, route.get(run_path(options), RunAnswer))
+    print_run(screen, options, route.get(run_path(options), RunAnswer))
     return DONE
 
 
@@ -110,14 +110,13 @@ def _watch(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
 
 def _verify_file_or_ledger(screen: Console, options: dict[str, Any]) -> int:
     if options["file"]:
-        return tell_export(screen.terminal, options)
+        return verify_export_file(screen.terminal, options)
     return with_client(_verify, screen, options)
 
 
 def _verify(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     found = route.get("ledger/verify", VerificationAnswer)
-    told = [runs.verification_line(found.value)]
-    screen.terminal.tell(options, found.raw, told)
+    screen.terminal.tell(options, found.raw, [runs.verification_line(found.value)])
     return DONE if found.value.intact else FAILED
 
 

@@ -1,8 +1,8 @@
-"""How do bytes come to the route and back?
+"""HTTP requests of the remote client.
 
-Each request has a connection of its own: one that was kept would stay with one process
-behind the address, and would break when that is replaced. Certificates are always
-verified, and the token is sent to the origin of `--url` and nowhere else.
+Each request uses a new connection: a kept one would stay with one process behind the
+address, and would break when that process is replaced. Certificates are always verified,
+and the token is only sent to the origin of `--url`.
 """
 
 from __future__ import annotations
@@ -40,16 +40,14 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What came back."""
-
     status: int
     body: bytes
-    build: str | None  # of the code that has answered; None: not the route
+    build: str | None  # of the code that responded; None: not migration_route
     url: str
 
 
 def api_address(url: str) -> str:
-    """Return where the API of a mounted route is. Raises `InvalidRequest`."""
+    """Return the address of the API below a mount point. Raises `InvalidRequest`."""
     parts = urlsplit(url)
     try:
         is_whole = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
@@ -57,35 +55,36 @@ def api_address(url: str) -> str:
         is_whole = False
     if not is_whole or parts.query or parts.fragment:
         raise InvalidRequest(
-            "--url, or MIGRATION_ROUTE_URL, must be the address of the route, such as "
-            "https://example.com/migrations/."
+            "--url or MIGRATION_ROUTE_URL must be the address at which the project mounts "
+            "migration_route, such as https://example.com/migrations/."
         )
     if "@" in parts.netloc:
         raise InvalidRequest(
-            "The address must hold no password: others see it.",
-            hint="The token stands in MIGRATION_ROUTE_TOKEN.",
+            "The address must not contain credentials: other users can see it.",
+            hint="Set MIGRATION_ROUTE_TOKEN to the token.",
         )
     path = parts.path.rstrip("/") + "/"
     return parts._replace(path=path.removesuffix(API) + API).geturl()
 
 
 def checked_token(token: str) -> str:
-    """Return the token, without the white space around it. Raises `Unauthenticated`."""
+    """Return the token without surrounding white space. Raises `Unauthenticated` without
+    one, `InvalidRequest` for an invalid one."""
     token = token.strip()
     if not token:
         raise Unauthenticated(
-            "There is no token.",
-            hint="Put it into the variable MIGRATION_ROUTE_TOKEN; 'migration-route token "
-            "new' makes one.",
+            "The token is missing.",
+            hint="Set the variable MIGRATION_ROUTE_TOKEN; 'migration-route token new' "
+            "creates a token.",
         )
     if not (token.isascii() and token.isprintable() and " " not in token):
-        raise InvalidRequest("MIGRATION_ROUTE_TOKEN holds something that is no token.")
+        raise InvalidRequest("MIGRATION_ROUTE_TOKEN is not a valid token.")
     return token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transport:
-    """Sends requests to one route; errors name the address and never the token."""
+    """Sends requests to one server; errors name the address, never the token."""
 
     address: str
     token: str = field(repr=False)
@@ -100,16 +99,16 @@ class Transport:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Send one request and return what comes back, whatever its status.
+        """Send one request and return the response, whatever its status.
 
-        Raises `Unreachable`, and `NotTheRoute` for a way that leads elsewhere.
+        Raises `Unreachable`, and `NotAMigrationRoute` for a redirect that is not followed.
         """
         with self.opened(method, path, body=body, headers=headers or {}) as response:
             is_framed = response.chunked or response.length is not None
             body = response.read()
             if not is_framed and not _is_json(body):
-                # Where headers are cut off as well, nothing else tells of it.
-                raise Unreachable(f"The answer of {self.address} broke off.")
+                # If the headers are cut off as well, nothing else shows it.
+                raise Unreachable(f"The response of {self.address} is incomplete.")
             return Reply(
                 status=response.status,
                 body=body,
@@ -126,7 +125,7 @@ class Transport:
         body: bytes | None = None,
         headers: Mapping[str, str],
     ) -> Iterator[HTTPResponse]:
-        """Give the answer to be read; while it is read, errors are `Unreachable` too."""
+        """Open a response for reading; errors while reading are `Unreachable` too."""
         url = self.address + path
         opener = self._opener()
         try:
@@ -139,7 +138,7 @@ class Transport:
                     url = self._redirected(method, url, response)
         except (OSError, HTTPException) as error:
             raise _unreachable(error, self.address) from error
-        raise NotAMigrationRoute(f"{self.address} sends in circles.")
+        raise NotAMigrationRoute(f"{self.address} redirects too often.")
 
     def _open(
         self,
@@ -149,7 +148,7 @@ class Transport:
         body: bytes | None,
         headers: Mapping[str, str],
     ) -> HTTPResponse:
-        request = Request(  # noqa: S310 - the opener knows http and https alone
+        request = Request(  # noqa: S310 - the opener handles http and https only
             url,
             data=body,
             method=method,
@@ -162,17 +161,17 @@ class Transport:
             },
         )
         response = opener.open(request, timeout=self.timeout)
-        assert isinstance(response, HTTPResponse)  # noqa: S101 - no other handler is there
+        assert isinstance(response, HTTPResponse)  # noqa: S101 - there is no other handler
         return response
 
     def _opener(self) -> OpenerDirector:
-        """Return what opens http and https, by the proxies of the environment, follows
-        nothing by itself, and takes an error's answer for an answer."""
+        """Return an opener for http and https that uses the proxies of the environment,
+        follows no redirect and returns error responses."""
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except OSError as error:
             raise InvalidRequest(
-                f"--ca: {self.ca} cannot be read as certificates: {error}."
+                f"--ca: certificates cannot be read from {self.ca}: {error}."
             ) from error
         opener = OpenerDirector()
         for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler(context=context)):
@@ -180,15 +179,15 @@ class Transport:
         return opener
 
     def _redirected(self, method: str, url: str, response: HTTPResponse) -> str:
-        """Return where an answer sends on to. Raises `NotTheRoute` for another origin,
-        which is not to get the token, and where the method would be lost."""
-        there = urljoin(url, response.headers.get("Location", ""))
+        """Return the target of a redirect. Raises `NotAMigrationRoute` for another origin,
+        which must not get the token, and if the method would change."""
+        target = urljoin(url, response.headers.get("Location", ""))
         is_kept = method == "GET" or response.status in _KEEPING_THE_METHOD
-        if is_kept and _origin(urlsplit(there)) == _origin(urlsplit(url)):
-            return there
+        if is_kept and _origin(urlsplit(target)) == _origin(urlsplit(url)):
+            return target
         raise NotAMigrationRoute(
-            f"{self.address} sends on to {there[:200]}; the token does not go there.",
-            hint="If that is where the route is, give that address as --url.",
+            f"{self.address} redirects to {target[:200]}; the token is not sent there.",
+            hint="If that is the right address, use it as --url.",
         )
 
 
@@ -205,11 +204,11 @@ def _is_json(body: bytes) -> bool:
 
 
 def _unreachable(error: Exception, address: str) -> Unreachable:
-    """Say in one line why there was no answer."""
+    """Return an error that says in one line why there was no response."""
     cause = error.reason if isinstance(error, URLError) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
         return NotTrusted(f"{address}: {cause.verify_message}.")
-    said = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-    found = Unreachable(f"{address} does not answer: {said}.")
+    reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    found = Unreachable(f"{address} does not respond: {reason}.")
     found.was_sent = not isinstance(cause, ConnectionRefusedError | socket.gaierror)
     return found

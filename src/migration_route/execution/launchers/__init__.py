@@ -1,9 +1,8 @@
-"""Where does a run's process come from?
+"""The launchers, which start the process of a run.
 
-A launcher starts `manage.py migration_route run ID` and does nothing else: the run's
-row is the truth, no launcher's status is.
-
-No process at all: `manage.py migration_route work`, elsewhere, takes what is queued.
+A launcher starts `manage.py migration_route run ID` and does nothing else: the row of the
+run is the truth, not the status of a launcher. The launcher "work" starts no process:
+`manage.py migration_route work`, on any host, takes queued runs.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from migration_route.policy.decision import Allowed
 _BUILT_IN = {
     "process": "migration_route.execution.launchers.process.ProcessLauncher",
     "inline": "migration_route.execution.launchers.process.InlineLauncher",
-    "work": "migration_route.execution.launchers.WorkLauncher",
+    "work": "migration_route.execution.launchers.WorkerLauncher",
     "tasks": "migration_route.execution.launchers.task_queue.TaskLauncher",
 }
 
@@ -31,37 +30,36 @@ _BUILT_IN = {
 class Launcher(Protocol):
     """Starts the process of a run.
 
-    It may have more: `is_patient = True` where a run waits until a process takes it,
-    `can_wait = False` where no process can wait for an opening, `start_again(run)` to
-    start a process for a run whose own is gone before it began, `problem()` that returns
-    why nothing could be started, and `advice()` that returns a warning for the checks.
+    Optional members: `is_patient = True` if a run waits until a process takes it, `can_wait
+    = False` if no process can wait for a scheduled start, `start_again(run)` to start a
+    process for a run whose own died before it started, `problem()` that returns why nothing
+    can be started, and `advice()` that returns a warning for the system checks.
     """
 
     def launch(self, permit: Allowed, run: RunRecord) -> None:
-        """Start it. A permit is asked for, so that nothing starts without one.
+        """Start the process. The permit is a parameter so that nothing starts without one.
 
         Raises `LaunchFailed`.
         """
 
 
-def launcher() -> Launcher:
+def get_launcher() -> Launcher:
     """Return the launcher of the settings. Raises `Misconfigured` when there is none, or
-    one that can start nothing: a run would own its database, and nothing would carry it.
-    """
+    one that can start nothing: a run would own its database and never be executed."""
     name = route_settings().launcher
     try:
         found: Launcher = import_string(_BUILT_IN.get(name, name))()
     except RouteError:
         raise
-    except Exception as error:  # a module of the project, while it is imported
+    except Exception as error:  # the import of a project's module may raise anything
         raise Misconfigured(
-            f"The launcher {name!r} cannot be made: {type(error).__name__}: {error}",
-            hint="LAUNCHER names a class that is made without arguments.",
+            f"Cannot create the launcher {name!r}: {type(error).__name__}: {error}",
+            hint="Set LAUNCHER to a class that can be created without arguments.",
         ) from error
     if not callable(getattr(found, "launch", None)):
         raise Misconfigured(
             f"The launcher {name!r} has no method 'launch'.",
-            hint="LAUNCHER names a class with 'launch(permit, run)'.",
+            hint="Set LAUNCHER to a class with the method 'launch(permit, run)'.",
         )
     find_problem = getattr(found, "problem", None)
     if find_problem is not None and (problem := find_problem()):
@@ -70,31 +68,33 @@ def launcher() -> Launcher:
 
 
 def is_pull_based() -> bool:
-    """Tell whether a queued run may lie until somebody comes for it."""
-    return bool(getattr(_found(), "is_patient", False))
+    """Return whether a queued run may wait until a worker takes it."""
+    return bool(getattr(_launcher_or_none(), "is_patient", False))
 
 
 def supports_waiting() -> bool:
-    """Tell whether a process of a run may wait for its opening."""
-    return bool(getattr(launcher(), "can_wait", True))
+    """Return whether the process of a run may wait for a scheduled start."""
+    return bool(getattr(get_launcher(), "can_wait", True))
 
 
 def relauncher() -> Callable[[RunRecord], None] | None:
-    """Return what starts a process for a run whose own is gone; None where nothing
-    does, because somebody comes for it."""
-    found: Callable[[RunRecord], None] | None = getattr(_found(), "start_again", None)
+    """Return the function that starts a process for a run whose own has died; None if
+    workers take runs by themselves."""
+    found: Callable[[RunRecord], None] | None = getattr(
+        _launcher_or_none(), "start_again", None
+    )
     return found
 
 
-def _found() -> Launcher | None:
-    """Return the launcher for whoever only looks: there may be none."""
+def _launcher_or_none() -> Launcher | None:
+    """Return the launcher, or None if it is misconfigured."""
     with suppress(Misconfigured):
-        return launcher()
+        return get_launcher()
     return None
 
 
-class WorkLauncher:
-    """Leaves the run to whoever comes for it."""
+class WorkerLauncher:
+    """Leaves the run to `manage.py migration_route work`."""
 
     is_patient = True
 

@@ -1,19 +1,17 @@
-"""A detached process, with the code that is on disk now; it outlives the web worker.
+"""The launchers "process" and "inline", and the log files of the processes they start.
 
-The output of a process of the route outside of the record, and whether it still lives.
+"process" starts a detached process, with the code that is on disk now, that outlives the
+web worker. "inline" starts the same process and waits for it: for tests, and where no
+process may outlive a request.
 
-A file on this host takes what a supervisor prints: why it could not start, or why it
-died. The open file bears a lock of the operating system, which goes with the last process
-that has it open: no pid is needed to tell whether the process has ended.
+A log file on this host takes what a supervisor prints: why it could not start, or why it
+died. The open file has a lock of the operating system, which ends with the last process
+that has the file open, so no pid is needed to find out whether the process has ended.
 
-The files lie in a directory of mode 0700 below the temporary directory. Its name cannot be
-predicted, and only a directory that belongs to this user is ever used: other users of the
-host can neither read, replace nor reserve a file. Every file is opened relative to the
-descriptor of the directory that was verified.
-
-A process that the caller waits for: for tests, and where none may outlive a request.
-
-How is the process of a run started that other processes may have come for as well?
+The files are in a directory of mode 0700 below the temporary directory. Its name cannot be
+predicted, and only a directory that belongs to this user is used: other users of the host
+can neither read, replace nor reserve a file. Every file is opened relative to the
+descriptor of the verified directory.
 """
 
 from __future__ import annotations
@@ -50,8 +48,8 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def log_path(run: str) -> Path | None:
-    """Return the path of a run's file; None where this host has none. The file is removed
-    when the run ends well."""
+    """Return the path of the log file of a run; None if this host has none. The file is
+    removed when the run ends well."""
     with _folders() as folders:
         for folder, descriptor in folders:
             with suppress(OSError):
@@ -62,17 +60,17 @@ def log_path(run: str) -> Path | None:
 
 @contextmanager
 def open_log(run: str) -> Iterator[int]:
-    """Give the descriptor of that file, empty and locked, to hand to a new process.
+    """Yield the descriptor of the log file, empty and locked, for a new process.
 
-    The file gets its name when the lock is on it: whoever finds it finds it locked.
-    Raises `LaunchFailed` where the file cannot be written.
+    The file gets its name after it is locked, so it is never visible unlocked. Raises
+    `LaunchFailed` if the file cannot be written.
     """
     try:
         descriptor = _locked_file(run)
     except OSError as error:
         raise LaunchFailed(
-            "The output of the new process has no place: no file can be written in the "
-            f"temporary directory ({error}).",
+            "Cannot create the log file of the new process: the temporary directory is not "
+            f"writable ({error}).",
             hint="Set TMPDIR to a directory that this process can write to.",
         ) from error
     try:
@@ -82,10 +80,10 @@ def open_log(run: str) -> Iterator[int]:
 
 
 def has_ended(run: str) -> bool:
-    """Tell whether the process of a run was started on this host, and is gone."""
-    descriptor = _opened(run)
+    """Return whether the process of a run was started on this host and has ended."""
+    descriptor = _open_existing(run)
     if descriptor is None:
-        return False  # another host's, or not started yet
+        return False  # on another host, or not started yet
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
@@ -96,19 +94,19 @@ def has_ended(run: str) -> bool:
 
 
 def with_log_tail(message: str, run: str) -> str:
-    """Return a message with what the process of a run printed last, masked: the error
-    comes first, the message and the end of the output behind it."""
-    words = _last_words(run).strip()
-    if not words:
+    """Return a message with the end of the log, masked: the error of the process first,
+    then the message and the output."""
+    output = _log_tail(run).strip()
+    if not output:
         return message
-    error = subprocesses.error_in(words)
-    rest = "" if words == error else f"\n\nIts output:\n{words}"
+    error = subprocesses.error_in(output)
+    rest = "" if output == error else f"\n\nIts output:\n{output}"
     return f"{error.rstrip('.')}. {message}{rest}"
 
 
-def _last_words(run: str) -> str:
-    """Return the end of that file, masked; empty on another host."""
-    descriptor = _opened(run)
+def _log_tail(run: str) -> str:
+    """Return the end of the log, masked; empty on another host."""
+    descriptor = _open_existing(run)
     if descriptor is None:
         return ""
     with os.fdopen(descriptor, errors="replace") as file, suppress(OSError):
@@ -117,7 +115,7 @@ def _last_words(run: str) -> str:
 
 
 def remove_log(run: str) -> None:
-    """Remove the file, if it can be removed: nothing depends on that."""
+    """Remove the log file, if possible: nothing depends on it."""
     with _folders() as folders:
         for folder, descriptor in folders:
             try:
@@ -125,7 +123,7 @@ def remove_log(run: str) -> None:
             except FileNotFoundError:
                 continue
             except OSError:
-                logger.warning("%s cannot be removed", folder / _name(run), exc_info=True)
+                logger.warning("Cannot remove %s.", folder / _name(run), exc_info=True)
 
 
 def _name(run: str) -> str:
@@ -135,20 +133,20 @@ def _name(run: str) -> str:
 def _locked_file(run: str) -> int:
     """Return the descriptor of a new file. Raises `OSError`."""
     with _folder_to_write() as folder:
-        before = f"{run}.{secrets.token_hex(8)}.new"
-        descriptor = os.open(before, _CREATE, 0o600, dir_fd=folder)
+        temporary = f"{run}.{secrets.token_hex(8)}.new"
+        descriptor = os.open(temporary, _CREATE, 0o600, dir_fd=folder)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            os.replace(before, _name(run), src_dir_fd=folder, dst_dir_fd=folder)
+            os.replace(temporary, _name(run), src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             os.close(descriptor)
             with suppress(OSError):
-                os.unlink(before, dir_fd=folder)
+                os.unlink(temporary, dir_fd=folder)
             raise
         return descriptor
 
 
-def _opened(run: str) -> int | None:
+def _open_existing(run: str) -> int | None:
     with _folders() as folders:
         for _, folder in folders:
             with suppress(OSError):
@@ -161,7 +159,7 @@ def _opened(run: str) -> int | None:
 
 @contextmanager
 def _folder_to_write() -> Iterator[int]:
-    """Give the descriptor of the directory for new files. Raises `OSError`."""
+    """Yield the descriptor of the directory for new files. Raises `OSError`."""
     with _folders() as folders:
         if folders:
             yield folders[0][1]
@@ -170,7 +168,9 @@ def _folder_to_write() -> Iterator[int]:
     descriptor = os.open(folder, _OPEN_FOLDER)
     try:
         if not _is_private(descriptor):
-            raise PermissionError(f"the new directory {folder} is open to other users")
+            raise PermissionError(
+                f"the new directory {folder} is accessible to other users"
+            )
         yield descriptor
     finally:
         os.close(descriptor)
@@ -178,8 +178,8 @@ def _folder_to_write() -> Iterator[int]:
 
 @contextmanager
 def _folders() -> Iterator[list[tuple[Path, int]]]:
-    """Give the directories of this user, each with its open descriptor; none where there
-    is no temporary directory, or it cannot be read."""
+    """Yield the directories of this user, each with its open descriptor; none if there is
+    no temporary directory or it cannot be read."""
     found: list[tuple[Path, int]] = []
     try:
         for path in _candidates():
@@ -197,8 +197,8 @@ def _folders() -> Iterator[list[tuple[Path, int]]]:
 
 def _candidates() -> list[Path]:
     try:
-        place = Path(tempfile.gettempdir())
-        return sorted(place.glob(f"{_prefix()}*"))
+        folder = Path(tempfile.gettempdir())
+        return sorted(folder.glob(f"{_prefix()}*"))
     except OSError:
         return []
 
@@ -208,7 +208,7 @@ def _prefix() -> str:
 
 
 def _is_private(descriptor: int) -> bool:
-    """Tell whether a directory belongs to this user, and is closed to all others."""
+    """Return whether a directory belongs to this user and is closed to all others."""
     found = os.fstat(descriptor)
     return found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
 
@@ -217,39 +217,39 @@ class ProcessLauncher:
     """Starts the supervisor in a session of its own."""
 
     def launch(self, permit: Allowed, run: RunRecord) -> None:
-        """Start it, and return at once. Raises `LaunchFailed`."""
+        """Start it and return at once. Raises `LaunchFailed`."""
         reap(start(permit, run), run.id)
 
     def start_again(self, run: RunRecord) -> None:
-        """Start it for a run whose process is gone before it began. Raises
+        """Start it for a run whose process died before the run started. Raises
         `LaunchFailed`."""
         reap(spawn(run.id, "run", run.id), run.id)
 
 
-def start(permit: Allowed, run: RunRecord, *words: str) -> subprocess.Popen[bytes]:
-    """Start the supervisor of a run that this permit allows, with these further words."""
+def start(permit: Allowed, run: RunRecord, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start the supervisor of a run that this permit allows, with further arguments."""
     require_same_plan(permit, run)
-    return spawn(run.id, "run", run.id, *words)
+    return spawn(run.id, "run", run.id, *arguments)
 
 
 def require_same_plan(permit: Allowed, run: RunRecord) -> None:
     """Raise `LaunchFailed` unless the permit is for the plan of this run."""
     if not same_plan(permit.plan.fingerprint, run.fingerprint):
-        raise LaunchFailed("The permit is for another plan than the run.")
+        raise LaunchFailed("The permit is for a different plan than the run.")
 
 
-def spawn(words_of: str, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start the route's own command in a session of its own, with the code that is on
-    disk; what it says goes to the file of that name. Raises `LaunchFailed`."""
+def spawn(name: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start the command of this package in a session of its own, with the code that is on
+    disk; its output goes to the log file of that name. Raises `LaunchFailed`."""
     command = command_line(route_settings().command)
-    with open_log(words_of) as words:
+    with open_log(name) as log:
         try:
             return subprocess.Popen(  # noqa: S603 - the project's command, our own id
                 [*command, *arguments],
                 env=subprocesses.environment(),
                 stdin=subprocess.DEVNULL,
-                stdout=words,
-                stderr=words,
+                stdout=log,
+                stderr=log,
                 start_new_session=True,
             )
         except OSError as error:
@@ -257,32 +257,32 @@ def spawn(words_of: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def reap(process: subprocess.Popen[bytes], name: str) -> None:
-    """See to it that a child is no zombie when it ends; nothing else depends on that."""
+    """Wait for a child in a thread, so that it does not become a zombie."""
     threading.Thread(target=process.wait, name=f"reap {name}", daemon=True).start()
 
 
 class InlineLauncher:
-    """Starts the same supervisor, and waits until it has ended."""
+    """Starts the same supervisor and waits until it has ended."""
 
-    can_wait = False  # a request would stand until the window opens
+    can_wait = False  # a request would wait until the window opens
 
     def launch(self, permit: Allowed, run: RunRecord) -> None:
         """Start it and wait. Raises `LaunchFailed`."""
-        # One that is approved outside of its window waits in the table, not in here.
+        # A run that is approved outside its window waits in the table, not in this process.
         start(permit, run, "--hand-back").wait()
 
 
-def claim_and_spawn(run: str, *words: str) -> tuple[RunRecord, subprocess.Popen[bytes]]:
-    """Take a run, and start its process with these further words; of several callers,
-    one does.
+def claim_and_spawn(run: str, *arguments: str) -> tuple[RunRecord, subprocess.Popen[bytes]]:
+    """Claim a run and start its process with these further arguments; of several callers,
+    one succeeds.
 
-    Raises `NotInThisState` when it is another's or has begun, `UnknownRun`,
-    `LaunchFailed`.
+    Raises `InvalidState` when another process has claimed it or it has started,
+    `UnknownRun`, `LaunchFailed`.
     """
-    word = claims.new_claim_token()
-    taken = claims.claim(run, word, host=socket.gethostname(), pid=None)
+    claim = claims.new_claim_token()
+    taken = claims.claim(run, claim, host=socket.gethostname(), pid=None)
     try:
-        return taken, spawn(run, "run", run, f"--carrier={word}", *words)
+        return taken, spawn(run, "run", run, f"--carrier={claim}", *arguments)
     except LaunchFailed:
-        claims.release_claim(run, word)
+        claims.release_claim(run, claim)
         raise

@@ -1,4 +1,4 @@
-"""The task that Django's tasks carry. Imported by a queue's worker, by its path."""
+"""The task for Django's tasks framework. The worker of a queue imports it by its path."""
 
 from __future__ import annotations
 
@@ -15,5 +15,4 @@ else:
 
 @task(backend=route_settings().task_backend, queue_name=route_settings().task_queue)
 def execute_run_task(run: str) -> None:
-    """Start the process of a run, and wait for its end."""
     execute_run(run)

@@ -1,10 +1,9 @@
-"""A process that Django's tasks start: `django.tasks`, or django-tasks before Django 6.
+"""The launchers of task queues, such as Django's tasks (`django.tasks`, or django-tasks
+before Django 6).
 
-A process that a task queue starts, on another machine.
-
-The queue carries the id of a run and nothing else. Its task starts the same process as
-every launcher does, so that a queue's own process, which may be older than the code on
-disk, never runs a migration. A task that is delivered twice starts it once.
+The queue carries only the id of a run. Its task starts the same process as every launcher,
+so that the process of the queue, which may be older than the code on disk, never runs a
+migration. A task that is delivered twice starts the run once.
 """
 
 from __future__ import annotations
@@ -43,20 +42,20 @@ logger = logging.getLogger("migration_route.execution")
 
 
 class QueueLauncher(ABC):
-    """Puts a run on a queue: a subclass says how."""
+    """Puts a run on a queue: a subclass implements `enqueue`."""
 
     is_patient = True
 
     @property
     def supports_defer(self) -> bool:
-        """Tell whether the queue itself keeps a task until its time has come; if not,
-        the process that the task starts waits."""
+        """Whether the queue itself can delay a task; if not, the process that the task
+        starts waits."""
         return False
 
     @abstractmethod
     def enqueue(self, run: str, at: datetime | None) -> None:
-        """Put the task `start_run(run)` on the queue, not before a time if there is one.
-        What it raises makes the run fail: nothing would carry it."""
+        """Put the task `execute_run(run)` on the queue, not before `at` if set. An
+        exception makes the run fail, because nothing would execute it."""
 
     def launch(self, permit: Allowed, run: RunRecord) -> None:
         """Put it on the queue. Raises `LaunchFailed`."""
@@ -64,44 +63,44 @@ class QueueLauncher(ABC):
         self.start_again(run)
 
     def start_again(self, run: RunRecord) -> None:
-        """Put a run on the queue whose process is gone. Raises `LaunchFailed`."""
+        """Put a run whose process has died on the queue. Raises `LaunchFailed`."""
         until = run.waiting_until if run.waits_to_begin and not run.in_spite else ""
         try:
             at = clock.parse_time(until) if until and self.supports_defer else None
             self.enqueue(run.id, at)
         except RouteError:
             raise
-        except Exception as error:  # a broker's errors are its own
-            logger.exception("Run %s could not be put on its queue.", run.id)
+        except Exception as error:  # a broker may raise anything
+            logger.exception("Could not enqueue run %s.", run.id)
             raise LaunchFailed(
-                f"The run could not be put on its queue: {type(error).__name__}."
+                f"Could not enqueue the run: {type(error).__name__}."
             ) from error
 
 
 def _conclude(run: str, error: LaunchFailed) -> None:
-    """End a run whose task could not start a process: no other task will come for it."""
+    """End a run whose task could not start a process: no other task will."""
     why = StepError(type="LaunchFailed", message=str(error))
     change = runs.Change(outcome=error.code, error=why)
-    with suppress(InvalidState):  # it was cancelled, or another task has started it
-        unbegun = {RunState.QUEUED, RunState.WAITING}
-        runs.move(run, to=RunState.FAILED, expected=unbegun, change=change)
+    with suppress(InvalidState):  # cancelled, or started by another task
+        not_started = {RunState.QUEUED, RunState.WAITING}
+        runs.move(run, to=RunState.FAILED, expected=not_started, change=change)
 
 
 def execute_run(run: str) -> None:
-    """What the task of a queue does: start the process of a run, and wait for its end.
+    """Start the process of a run and wait for its end: the body of a queue's task.
 
-    It does not wait for one that has to wait itself. Where the run is another's already,
-    or has begun, nothing happens: the task was delivered twice.
+    It does not wait for a run that is scheduled for later. If the run is claimed or has
+    started, nothing happens: the task was delivered twice.
     """
     try:
-        taken, process = claim_and_spawn(run)
+        claimed, process = claim_and_spawn(run)
     except InvalidState as error:
         logger.info("Nothing to do: %s", error)
         return
     except LaunchFailed as error:
         _conclude(run, error)
         raise
-    if isinstance(schedule_of_run(taken), OpensLater):
+    if isinstance(schedule_of_run(claimed), OpensLater):
         reap(process, run)
     else:
         process.wait()
@@ -112,31 +111,32 @@ class TaskLauncher(QueueLauncher):
 
     @property
     def supports_defer(self) -> bool:
-        """Tell what the backend says of `run_after`, which is an aware time."""
+        """Whether the backend supports `run_after`, which is an aware time."""
         return settings.USE_TZ and bool(_task().get_backend().supports_defer)
 
     def problem(self) -> str:
-        """Return why no task would carry a run; empty if one would."""
+        """Return why no task can execute a run; empty if one can."""
         backend = _task().get_backend()
-        if _is_of(backend, "dummy"):
+        if _is_backend(backend, "dummy"):
             return (
-                f"The backend {route_settings().task_backend!r} of TASKS only keeps tasks, "
-                "and never runs one (DummyBackend)."
+                f"The TASKS backend {route_settings().task_backend!r} is a DummyBackend, "
+                "which stores tasks and never runs them."
             )
         return ""
 
     def advice(self) -> str:
-        """Return what a project should know of its backend; empty if there is nothing."""
-        if _is_of(_task().get_backend(), "immediate"):
+        """Return a warning about the backend; empty if there is none."""
+        if _is_backend(_task().get_backend(), "immediate"):
             return (
-                f"The backend {route_settings().task_backend!r} of TASKS runs a task in "
-                "the request that asks for it (ImmediateBackend): each request that starts "
-                "a run waits for its end."
+                f"The TASKS backend {route_settings().task_backend!r} is an "
+                "ImmediateBackend, which runs a task in the request that enqueues it: "
+                "each request that starts a run waits until the run ends."
             )
         return ""
 
     def enqueue(self, run: str, at: datetime | None) -> None:
-        """Put it there. A backend that runs the task at once tells how that ended."""
+        """Put it on the queue. Raises `LaunchFailed` if a backend that runs tasks at once
+        reports a failure."""
         task = _task()
         if at is not None:
             task = task.using(run_after=at)
@@ -146,8 +146,9 @@ class TaskLauncher(QueueLauncher):
             raise LaunchFailed(redact(errors[-1] if errors else "The task failed."))
 
 
-def _is_of(backend: object, name: str) -> bool:
-    """Tell whether a backend is one of those that Django brings, or derived from it."""
+def _is_backend(backend: object, name: str) -> bool:
+    """Return whether a backend is the one of this name that Django provides, or derived
+    from it."""
     modules = {f"{package}.backends.{name}" for package in ("django.tasks", "django_tasks")}
     return any(kind.__module__ in modules for kind in type(backend).__mro__)
 
@@ -155,29 +156,29 @@ def _is_of(backend: object, name: str) -> bool:
 def _task() -> Any:
     """Return the task, for the backend and the queue of the settings.
 
-    Imported when it is needed: a task looks at TASKS when it is made. Raises
-    `Misconfigured` where there is no such backend or queue.
+    Imported when needed: creating a task reads TASKS. Raises `Misconfigured` if there is no
+    such backend or queue.
     """
     ours = route_settings()
     try:
         from migration_route.execution.launchers.task import execute_run_task
     except ImportError as error:
         raise Misconfigured(
-            "The launcher 'tasks' needs Django 6, or the package django-tasks.",
+            "The launcher 'tasks' needs Django 6 or the package django-tasks.",
             hint="pip install 'django-migration-route[tasks]'",
         ) from error
-    except Exception as error:  # TASKS, and each backend, has errors of its own
-        raise _misfit(error) from error
+    except Exception as error:  # each backend may raise anything
+        raise _backend_error(error) from error
     try:
         return execute_run_task.using(backend=ours.task_backend, queue_name=ours.task_queue)
     except Exception as error:  # as above
-        raise _misfit(error) from error
+        raise _backend_error(error) from error
 
 
-def _misfit(error: Exception) -> Misconfigured:
+def _backend_error(error: Exception) -> Misconfigured:
     ours = route_settings()
     return Misconfigured(
         f"The launcher 'tasks' cannot use the backend {ours.task_backend!r} with the queue "
         f"{ours.task_queue!r}: {type(error).__name__}: {error}",
-        hint="TASK_BACKEND names a key of TASKS, TASK_QUEUE one of its QUEUES.",
+        hint="Set TASK_BACKEND to a key of TASKS, and TASK_QUEUE to one of its QUEUES.",
     )

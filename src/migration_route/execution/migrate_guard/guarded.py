@@ -1,10 +1,8 @@
-"""How does a typed `manage.py migrate` hold the lock, from its first signal to its last?
+"""One `manage.py migrate` that a user types, guarded from its first signal to its last.
 
-It takes the lock, reads the recorder again, drops what was applied meanwhile, and says on
-the ledger who did what. Whatever fails in between, the lock is given back.
-
-What does the ledger say about a typed `manage.py migrate`? Who, where, what, and how it
-ended; never so that it could disturb the migration.
+It takes the lock, reads the recorder again, drops from the plan what was applied meanwhile,
+and records on the ledger who ran what, where, and how it ended. The lock is released
+whatever fails in between, and a failed write to the ledger never disturbs the migration.
 """
 
 from __future__ import annotations
@@ -51,17 +49,17 @@ from migration_route.vendors import vendor_of
 from migration_route.vendors.base import LockSlot, TargetLock
 
 _LONGEST = 2000
-_NAMES_A_SECRET = re.compile(r"password|passwd|secret|token|key", re.IGNORECASE)
+_SECRET_OPTION = re.compile(r"password|passwd|secret|token|key", re.IGNORECASE)
 
 logger = logging.getLogger("migration_route.ledger")
 
 
 class MigrateAuditRecord:
-    """Writes the two lines of one typed `migrate`, if there is anything to say."""
+    """Writes the two entries of one manual `migrate`, if it has anything to do."""
 
     def __init__(self, alias: str) -> None:
         self.mode: str = Mode.APPLY
-        self.carried = False  # the executor was at work
+        self.carried = False  # the executor has run
         self._alias = alias
         self._steps: list[tuple[str, str, bool]] = []  # app, name, backwards
 
@@ -74,7 +72,7 @@ class MigrateAuditRecord:
         dropped: list[str],
         unresolved: str,
     ) -> None:
-        """Say what is going to be done; nothing when another process has done it all."""
+        """Record what is going to be done; nothing if another process has done it all."""
         self._steps = [(step.app_label, step.name, back) for step, back in plan]
         if self._steps:
             self._note(
@@ -94,7 +92,7 @@ class MigrateAuditRecord:
             )
 
     def finish(self, error: BaseException | None, *, held: bool) -> None:
-        """Say how it ended: what the recorder holds now, not what was meant."""
+        """Record how it ended, by what the recorder has now."""
         if self._steps:
             recorded = self._recorded()
             outcome = "failed" if error else "finished" if self.carried else "not_begun"
@@ -117,7 +115,7 @@ class MigrateAuditRecord:
             )
 
     def refuse(self, why: str) -> None:
-        """Say that somebody typed it in vain."""
+        """Record that the command was refused."""
         facts = {"verb": "migrate", "code": "active_run", "message": why, "argv": _argv()}
         self._note(Action.REFUSED, facts)
 
@@ -142,7 +140,7 @@ class MigrateAuditRecord:
             with using_private_connection(route_settings().ledger_database):
                 write_if_possible(draft)
         except DatabaseUnavailable as error:
-            logger.warning("%s of %s is not on record: %s", action, self._alias, error)
+            logger.warning("%s of %s was not recorded: %s", action, self._alias, error)
 
 
 def _state(is_recorded: bool, *, backwards: bool) -> str:  # noqa: FBT001 - of two
@@ -154,45 +152,46 @@ def _state(is_recorded: bool, *, backwards: bool) -> str:  # noqa: FBT001 - of t
 def _argv() -> list[str]:
     words = [clipped(word, _LONGEST) for word in sys.argv]
     return [
-        MASK if before.startswith("-") and _NAMES_A_SECRET.search(before) else word
+        MASK if before.startswith("-") and _SECRET_OPTION.search(before) else word
         for before, word in zip(["", *words], words, strict=False)
     ]
 
 
-_POLL = 0.1  # seconds between two looks at a lock that is taken
+_POLL = 0.1  # seconds between two attempts to acquire the lock
 
 
 class GuardedMigrate:
-    """One typed `migrate` of one database."""
+    """One manual `migrate` of one database."""
 
     def __init__(
         self, alias: str, plan: list[tuple[Migration, bool]], *, ended: Callable[[], Any]
     ) -> None:
-        """`plan` is Django's own list: it is narrowed in place; `ended` is called once."""
+        """`plan` is Django's own list and is narrowed in place; `ended` is called once."""
         self.alias = alias
         self.plan = plan
-        self.is_under_way = False  # the executor is at work
+        self.is_under_way = False  # the executor is running
         self._ended = ended
         self._process = os.getpid()
         self._connection: BaseDatabaseWrapper | None = None
         self._lock: TargetLock | None = None
-        self._target = owner_of(alias)  # as the ledger calls it
+        self._target = owner_of(alias)  # its name on the ledger
         self._record = MigrateAuditRecord(self._target)
         self._uid = f"migration_route.guard.{id(self)}"
-        self._ending = threading.RLock()  # a finaliser may come in between
+        self._ending = threading.RLock()  # a finalizer may run in the same thread
         self._has_ended = False
         self._finalizer: weakref.finalize[Any, Any] | None = None
 
     def is_for(self, plan: list[tuple[Migration, bool]] | None) -> bool:
-        """Tell whether this is the plan of the same command."""
+        """Return whether this is the plan of the same command."""
         return plan is self.plan
 
     # --- before -----------------------------------------------------------------------
 
     def begin(self, apps: object) -> None:
-        """Take the lock and catch up. Raises `CommandError` when it stays taken.
+        """Take the lock and drop what is already done. Raises `CommandError` when the lock
+        stays taken.
 
-        `apps` lives as long as the command: when it goes, so does the lock.
+        `apps` lives as long as the command: when it is collected, the lock is released.
         """
         since = time.monotonic()
         try:
@@ -200,17 +199,17 @@ class GuardedMigrate:
         except PoolerDetected as error:
             _warn(f"This migrate takes no lock. {error}")
         except DatabaseFailure as error:
-            raise _unlockable(self.alias, error) from error
+            raise _lock_error(self.alias, error) from error
         else:
             self._take()
         try:
-            dropped = self._drop_what_is_done()
+            dropped = self._drop_completed_steps()
             self._record.begin(
                 self.plan,
                 locked=self._lock is not None,
                 waited=time.monotonic() - since,
                 dropped=dropped,
-                unresolved=self._warn_of_what_was_left(),
+                unresolved=self._warn_of_unresolved_run(),
             )
             state_refresh.subscribe(self)
             post_migrate.connect(self._after, weak=False, dispatch_uid=self._uid)
@@ -230,7 +229,7 @@ class GuardedMigrate:
             self._wait(lock, worker_lock)
         except (DatabaseFailure, OSError) as error:
             self._connection.close()
-            raise _unlockable(self.alias, error) from error
+            raise _lock_error(self.alias, error) from error
         except BaseException:
             self._connection.close()
             raise
@@ -239,39 +238,39 @@ class GuardedMigrate:
     def _wait(self, lock: TargetLock, worker_lock: TargetLock) -> None:
         seconds = route_settings().guard_wait.total_seconds()
         deadline = time.monotonic() + seconds
-        told = False
+        warned = False
         while reason := acquire_or_reason(lock, worker_lock):
             if time.monotonic() > deadline:
                 raise CommandError(self._refusal(reason))
-            if not told:
-                told = True
-                _warn(f"Waiting up to {seconds:g} s. {self._who(reason)}")
+            if not warned:
+                warned = True
+                _warn(f"Waiting up to {seconds:g} s. {self._lock_holder(reason)}")
             time.sleep(_POLL)  # a session lock is polled, never waited for
 
-    def _who(self, reason: WaitingReason) -> str:
-        """Say who holds the lock, as far as the ledger knows."""
+    def _lock_holder(self, reason: WaitingReason) -> str:
+        """Name the holder of the lock, as far as the ledger knows."""
         if reason is WaitingReason.ORPHAN_BACKEND:
-            return f"A session of an earlier run is still at work on {self.alias!r}."
+            return f"A session of an earlier run is still active on {self.alias!r}."
         try:
             run = active_runs().get(self._target)
         except (DatabaseFailure, DatabaseUnavailable):
             run = None
         if run is None:
             return f"Another process is migrating {self.alias!r}."
-        return f"Run {run.id}, which is {run.state}, owns {self.alias!r}."
+        return f"Run {run.id} ({run.state}) owns {self.alias!r}."
 
     def _refusal(self, reason: WaitingReason) -> str:
         seconds = route_settings().guard_wait.total_seconds()
-        who = self._who(reason)
+        who = self._lock_holder(reason)
         self._record.refuse(who)
         return (
-            f"{who} Nothing was applied, after waiting for {seconds:g} s. Type it again "
-            "when that has ended ('manage.py migration_route runs' lists the runs), give "
-            'it longer with MIGRATION_ROUTE["GUARD_WAIT"], or set '
+            f"{who} Waited {seconds:g} s; nothing was applied. Run migrate again when that "
+            "has ended ('manage.py migration_route runs' lists the runs), raise "
+            'MIGRATION_ROUTE["GUARD_WAIT"], or set '
             'MIGRATION_ROUTE["GUARD"] = False to migrate without the lock.'
         )
 
-    def _drop_what_is_done(self) -> list[str]:
+    def _drop_completed_steps(self) -> list[str]:
         """Narrow the plan, in place, to what is still to do now that the lock is held."""
         applied = MigrationLoader(connections[self.alias]).applied_migrations
         kept, dropped = [], []
@@ -284,24 +283,24 @@ class GuardedMigrate:
         self.plan[:] = kept
         return dropped
 
-    def _warn_of_what_was_left(self) -> str:
-        """Warn of a run that left this database in between; a shell is not shut out."""
+    def _warn_of_unresolved_run(self) -> str:
+        """Warn of a run that left this database partially migrated; a manual migrate is not
+        refused for that."""
         try:
             run = unresolved_runs().get(self._target, "")
         except (DatabaseFailure, DatabaseUnavailable):
             return ""
         if run:
             _warn(
-                f"Run {run} stopped midway and left {self.alias!r} in between. This "
-                f"migrate goes on all the same; 'manage.py migration_route show {run}' "
-                "tells more."
+                f"Run {run} left {self.alias!r} partially migrated. This migrate "
+                f"continues; run 'manage.py migration_route show {run}' for details."
             )
         return run
 
     # --- during and after -------------------------------------------------------------
 
     def carry(self, work: Callable[[], Any], *, mode: str) -> Any:
-        """Let the executor work; when it fails, that is the end."""
+        """Run the work of the executor; an exception ends the guard."""
         self._record.mode = mode
         self.is_under_way = True
         try:
@@ -318,7 +317,7 @@ class GuardedMigrate:
             self.end()
 
     def end(self, error: BaseException | None = None) -> None:
-        """Say how it ended, and give the lock back; only the first call counts."""
+        """Record how it ended and release the lock; only the first call counts."""
         if os.getpid() != self._process:
             return  # a fork of the process that has the lock
         with self._ending:
@@ -334,31 +333,30 @@ class GuardedMigrate:
         try:
             self._record.finish(error, held=held)
         finally:
-            self._let_go()
+            self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._connection is None:
             return
         try:
             if self._lock is not None and not self._lock.release():
-                _warn(f"The lock of {self.alias!r} was lost while this migrate held it.")
+                _warn(f"The lock of {self.alias!r} was lost during this migrate.")
         except DatabaseFailure:
-            _warn(f"The lock of {self.alias!r} was lost while this migrate held it.")
+            _warn(f"The lock of {self.alias!r} was lost during this migrate.")
         finally:
             self._connection.close()
 
 
 def _last_app() -> Any:
-    """Return the app whose `post_migrate` is the last one."""
+    """Return the app whose `post_migrate` is sent last."""
     configs = installed_apps.get_app_configs()
     return [config for config in configs if config.models_module is not None][-1]
 
 
-def _unlockable(alias: str, error: Exception) -> CommandError:
+def _lock_error(alias: str, error: Exception) -> CommandError:
     return CommandError(
-        f"The database {alias!r} could not be locked: {message_of(error)}. "
-        "Nothing was applied. "
-        'MIGRATION_ROUTE["GUARD"] = False migrates without the lock.'
+        f"Cannot lock the database {alias!r}: {message_of(error)}. Nothing was applied. "
+        'Set MIGRATION_ROUTE["GUARD"] = False to migrate without the lock.'
     )
 
 

@@ -1,8 +1,8 @@
-"""What does Django's executor start from, when the world went on before it began?
+"""Refreshes the project state that Django's executor starts from.
 
-`migrate` computes the state of the project before it sends its signal. Where the guard has
-waited in that signal, the state is behind. For that one call, and for no other, the
-executor's `migrate` is given the state as it is now.
+`migrate` computes the state of the project before it sends `pre_migrate`. Where the guard
+has waited in that signal, the state may be outdated. For that one call, and for no other,
+the executor's `migrate` gets the state as it is now.
 """
 
 from __future__ import annotations
@@ -24,43 +24,45 @@ Plan = list[tuple[Migration, bool]]
 
 
 class PlanSubscriber(Protocol):
-    """Somebody who waits for the executor to be given a plan."""
+    """Runs the executor's work on one plan."""
 
     alias: str
     plan: Plan
 
     def carry(self, work: Callable[[], Any], *, mode: str) -> Any:
-        """Let the executor work."""
+        """Run the work of the executor."""
 
 
-_expected: list[PlanSubscriber] = []
-# A finaliser may come in between, in the same thread.
+_subscribers: list[PlanSubscriber] = []
+# A finalizer may run in between, in the same thread.
 _lock = threading.RLock()
-_usual: Any = MigrationExecutor.migrate
+_original: Any = MigrationExecutor.migrate
 
 
-def subscribe(somebody: PlanSubscriber) -> None:
-    """Hand the next work on this plan, by whichever executor, to somebody."""
+def subscribe(subscriber: PlanSubscriber) -> None:
+    """Hand the next work on this plan, by any executor, to the subscriber."""
     with _lock:
-        _expected.append(somebody)
-        if len(_expected) == 1:
+        _subscribers.append(subscriber)
+        if len(_subscribers) == 1:
             _wrap()
 
 
-def unsubscribe(somebody: PlanSubscriber) -> None:
-    """Expect it no longer; the last one leaves Django's executor as it was."""
+def unsubscribe(subscriber: PlanSubscriber) -> None:
+    """Remove the subscriber; without subscribers, Django's executor is restored."""
     with _lock:
-        if somebody in _expected:
-            _expected.remove(somebody)
-        if not _expected and getattr(MigrationExecutor.migrate, "is_of_the_guard", False):
-            setattr(MigrationExecutor, "migrate", _usual)  # noqa: B010 - it is a method
+        if subscriber in _subscribers:
+            _subscribers.remove(subscriber)
+        if not _subscribers and getattr(
+            MigrationExecutor.migrate, "is_of_the_guard", False
+        ):
+            setattr(MigrationExecutor, "migrate", _original)  # noqa: B010 - it is a method
 
 
 def _wrap() -> None:
-    global _usual
-    usual = _usual = MigrationExecutor.migrate
+    global _original
+    original = _original = MigrationExecutor.migrate
 
-    @functools.wraps(usual)
+    @functools.wraps(original)
     def migrate(
         self: MigrationExecutor,
         targets: Any,
@@ -70,33 +72,33 @@ def _wrap() -> None:
         fake_initial: bool = False,  # noqa: FBT001, FBT002 - Django's signature
     ) -> Any:
         modes = {"fake": fake, "fake_initial": fake_initial}
-        somebody = _who_expects(plan)
-        if somebody is None or plan is None:
-            return usual(self, targets, plan=plan, state=state, **modes)
+        subscriber = _subscriber_of(plan)
+        if subscriber is None or plan is None:
+            return original(self, targets, plan=plan, state=state, **modes)
 
         def work() -> Any:
             now = refreshed_state(self, plan, state)
-            return usual(self, targets, plan=plan, state=now, **modes)
+            return original(self, targets, plan=plan, state=now, **modes)
 
         mode = Mode.FAKE if fake else Mode.FAKE_INITIAL if fake_initial else Mode.APPLY
-        return somebody.carry(work, mode=mode)
+        return subscriber.carry(work, mode=mode)
 
     vars(migrate)["is_of_the_guard"] = True
     setattr(MigrationExecutor, "migrate", migrate)  # noqa: B010 - it is a method
 
 
-def _who_expects(plan: Plan | None) -> PlanSubscriber | None:
+def _subscriber_of(plan: Plan | None) -> PlanSubscriber | None:
     with _lock:
-        return next((found for found in _expected if found.plan is plan), None)
+        return next((found for found in _subscribers if found.plan is plan), None)
 
 
 def refreshed_state(
     executor: MigrationExecutor, plan: Plan, state: ProjectState | None
 ) -> ProjectState | None:
-    """Return the state to start from, as the recorder is now.
+    """Return the state to start from, by the recorder as it is now.
 
-    Where nothing has changed it is the one that was computed. Raises `CommandError` where
-    the plan does not fit what is applied any more.
+    If nothing has changed, it is the state that was computed. Raises `CommandError` if the
+    plan no longer fits what is applied.
     """
     known = executor.loader
     fresh = MigrationLoader(
@@ -107,8 +109,8 @@ def refreshed_state(
         return state
     if set(fresh.graph.nodes) != set(known.graph.nodes) or not _fits(plan, fresh):
         raise CommandError(
-            "While this command waited, other migrations were applied or reverted than "
-            "those that it was going to. Nothing was applied: type it again."
+            "Other migrations were applied or reverted while this command waited for the "
+            "lock. Nothing was applied. Run migrate again."
         )
     known.applied_migrations = fresh.applied_migrations
     return executor._create_project_state(  # type: ignore[attr-defined,no-any-return]
@@ -117,7 +119,7 @@ def refreshed_state(
 
 
 def _fits(plan: Plan, loader: MigrationLoader) -> bool:
-    """Tell whether each step stands on what is applied, or on another step."""
+    """Return whether the dependencies of each step are applied or are steps of the plan."""
     keys = {(migration.app_label, migration.name) for migration, _ in plan}
     for migration, backwards in plan:
         node = loader.graph.node_map[(migration.app_label, migration.name)]

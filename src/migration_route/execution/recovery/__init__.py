@@ -1,1 +1,1 @@
-"""What became of a run whose processes are gone, and what ends the rest of it?"""
+"""Recovery of runs whose processes are gone."""

@@ -1,11 +1,5 @@
-"""Is what an operation does in the database? The live catalog, held against the states
-of the project before and after it.
-
-After how many operations does a catalog look as this one does? Pure.
-
-What is there? The marks of the live catalog, for the tables that are asked about.
-
-Which operations of a migration are in this database?
+"""Reads which operations of a migration are in a database: compares the live catalog with
+the project states before and after each operation.
 """
 
 from __future__ import annotations
@@ -26,8 +20,8 @@ from migration_route.execution.recovery.schema_marks import (
     Effect,
     Mark,
     Marker,
-    does_nothing,
     effect_of,
+    is_state_only,
 )
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
@@ -36,24 +30,24 @@ from migration_route.planning.sql import Move, moves_of
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import CatalogReader
 
-_Picture = tuple[frozenset[Mark], frozenset[Mark]]  # what is there, what is not yet sure
+_Expected = tuple[frozenset[Mark], frozenset[Mark]]  # present, not yet certain
 
 
 def compare(effects: Sequence[Effect], there: frozenset[Mark]) -> tuple[EffectState, ...]:
-    """Return what of each operation is in; `there` are the marks of the catalog.
+    """Return the state of each operation; `there` are the marks of the catalog. Pure.
 
-    A later operation may undo what an earlier one did, so the catalog is held against
-    the picture after each number of operations. Where none fits, one operation may be
-    half done; where none fits even so, each is judged by its own marks.
+    A later operation may undo what an earlier one did, so the catalog is compared with the
+    expected marks after each number of operations. If none fits, one operation may be half
+    done; if none fits even so, each is judged by its own marks.
     """
-    pictures = _pictures(effects)
+    pictures = _expected_marks(effects)
     touched = _touched(effects)
     fits = [
         count for count, picture in enumerate(pictures) if _fits(picture, there, touched)
     ]
     if fits:
         return tuple(
-            _reading(effect, (number < count for count in fits))
+            _state_by_count(effect, (number < count for count in fits))
             for number, effect in enumerate(effects)
         )
     halves = [
@@ -65,17 +59,17 @@ def compare(effects: Sequence[Effect], there: frozenset[Mark]) -> tuple[EffectSt
         return tuple(
             EffectState.MIDWAY
             if number == halves[0]
-            else _reading(effect, [number < halves[0]])
+            else _state_by_count(effect, [number < halves[0]])
             for number, effect in enumerate(effects)
         )
-    return tuple(_alone(effect, there) for effect in effects)
+    return tuple(_state_by_marks(effect, there) for effect in effects)
 
 
-def with_copy_left(
+def with_leftover_copy(
     states: Sequence[EffectState], harmless: Sequence[bool]
 ) -> tuple[EffectState, ...]:
-    """Return the readings where the copy of a table is left that was to take its place:
-    the first operation that is not in, and does something, is half done."""
+    """Adjust the states when the copy of a table is left that was to replace it: the first
+    operation that is not in, and does something, is half done."""
     for number, (state, is_harmless) in enumerate(zip(states, harmless, strict=True)):
         if state is not EffectState.IN and not is_harmless:
             return (*states[:number], EffectState.MIDWAY, *states[number + 1 :])
@@ -83,8 +77,8 @@ def with_copy_left(
 
 
 def compare_end(effects: Sequence[Effect], there: frozenset[Mark]) -> EffectState:
-    """Return what is in of that which the schema editor keeps for the end."""
-    last, unsure = _pictures(effects)[-1]
+    """Return the state of what the schema editor defers to the end."""
+    last, unsure = _expected_marks(effects)[-1]
     found = unsure & there
     if not unsure or not last <= there | unsure:
         return EffectState.UNKNOWN if not unsure else EffectState.OUT
@@ -97,8 +91,8 @@ def _touched(effects: Iterable[Effect]) -> frozenset[Mark]:
     return frozenset(mark for effect in effects for mark in effect.touched)
 
 
-def _pictures(effects: Sequence[Effect]) -> list[_Picture]:
-    """Return the touched marks that are there before and after each operation."""
+def _expected_marks(effects: Sequence[Effect]) -> list[_Expected]:
+    """Return the touched marks that are present before and after each operation."""
     there: frozenset[Mark] = frozenset()
     seen: frozenset[Mark] = frozenset()
     for effect in effects:
@@ -113,20 +107,20 @@ def _pictures(effects: Sequence[Effect]) -> list[_Picture]:
     return found
 
 
-def _fits(picture: _Picture, there: frozenset[Mark], marks: frozenset[Mark]) -> bool:
+def _fits(picture: _Expected, there: frozenset[Mark], marks: frozenset[Mark]) -> bool:
     expected, unsure = picture
     sure = marks - unsure
     return expected & sure == there & sure
 
 
-def _reading(effect: Effect, answers: Iterable[bool]) -> EffectState:
+def _state_by_count(effect: Effect, answers: Iterable[bool]) -> EffectState:
     found = set(answers)
     if not effect.touched or len(found) > 1:
         return EffectState.UNKNOWN
     return EffectState.IN if found.pop() else EffectState.OUT
 
 
-def _alone(effect: Effect, there: frozenset[Mark]) -> EffectState:
+def _state_by_marks(effect: Effect, there: frozenset[Mark]) -> EffectState:
     gained, lost = effect.gained - effect.deferred, effect.lost
     if not gained | lost:
         return EffectState.UNKNOWN
@@ -137,17 +131,17 @@ def _alone(effect: Effect, there: frozenset[Mark]) -> EffectState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
-    """What stands in the catalog."""
+class LiveCatalog:
+    """The contents of the catalog."""
 
     marks: frozenset[Mark]
-    invalid: frozenset[Mark]  # indexes that are there and are not used
+    invalid: frozenset[Mark]  # indexes that exist and are not used
     defaults: frozenset[Mark]  # columns that have one in the database
-    has_copy: bool  # a table is being made anew, and its copy is still there
+    has_copy: bool  # the copy of a table that is being rebuilt is still present
 
 
-def read_live(alias: str, tables: Collection[str]) -> Live:
-    """Return what is there of some tables, by their names as the marks have them.
+def read_live_catalog(alias: str, tables: Collection[str]) -> LiveCatalog:
+    """Return what the catalog has of some tables, named as in the marks.
 
     Reads through `connections[alias]`. Raises the driver's errors.
     """
@@ -167,7 +161,7 @@ def read_live(alias: str, tables: Collection[str]) -> Live:
                     Mark(kind="default", table=table, words=(reader.stored(column),))
                     for column in reader.defaults(cursor, name)
                 }
-    return Live(
+    return LiveCatalog(
         marks=frozenset(marks),
         invalid=frozenset(invalid),
         defaults=frozenset(defaults),
@@ -215,23 +209,23 @@ logger = logging.getLogger("migration_route.execution")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationReading:
-    """What the catalog says of one operation."""
+    """The catalog's evidence of one operation."""
 
     position: int  # in the migration's list, from 0
     description: str
     state: EffectState
-    is_harmless: bool  # it does nothing to the database: to repeat it is safe
-    has_own_transaction: bool  # what it wrote is there as a whole, or not at all
-    is_only_invalid: bool  # all that is left of it is an index that nobody uses
-    lacks_only_a_drop: bool  # of the default that has filled a column: to repeat it is safe
+    is_harmless: bool  # it does nothing to the database: safe to repeat
+    has_own_transaction: bool  # what it wrote is present completely or not at all
+    is_only_invalid: bool  # all that is left of it is an invalid index
+    lacks_only_a_drop: bool  # of the default that filled a column: safe to repeat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReading:
-    """What the catalog says of a step: its operations in the order of execution."""
+    """The catalog's evidence of a step: its operations in the order of execution."""
 
     operations: tuple[OperationReading, ...]
-    end: EffectState  # of what the schema editor keeps for the end of the migration
+    end: EffectState  # of what the schema editor defers to the end of the migration
 
 
 @graphs.without_translations()
@@ -243,10 +237,10 @@ def read_step(
     backwards: bool,
     digest: str,
 ) -> StepReading | None:
-    """Hold a migration against the catalog, through `connections[alias]`.
+    """Compare a migration with the catalog, through `connections[alias]`.
 
-    Returns None where that cannot be done: its source is not the one with this digest,
-    the migrations do not load, or the database does not answer.
+    Returns None if that is not possible: its source is not the one with this digest, the
+    migrations do not load, or the database does not answer.
     """
     try:
         graph = graphs.read_graph(alias)
@@ -260,20 +254,22 @@ def read_step(
         graph = graphs.read_graph_of(alias, [migration])
         return _read(alias, migration, moves_of(graph, migration, backwards))
     except Exception:
-        # A state that cannot be built any more, a database that has gone: whoever
-        # concludes a run does so without the catalog then, and says less.
-        logger.warning("%s.%s cannot be compared", app, name, exc_info=True)
+        # A state that can no longer be built, or a database that is gone: the run is then
+        # concluded without the catalog, with less evidence.
+        logger.warning("Cannot compare %s.%s with the catalog.", app, name, exc_info=True)
         return None
 
 
 def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
     marker = Marker(alias)
     effects = [effect_of(move, marker) for move in moves]
-    live = read_live(alias, {mark.table for effect in effects for mark in effect.touched})
+    live = read_live_catalog(
+        alias, {mark.table for effect in effects for mark in effect.touched}
+    )
     states = compare(effects, live.marks)
-    if live.has_copy and not _is_undone_as_a_whole(migration, alias):
-        states = with_copy_left(states, [does_nothing(move[0]) for move in moves])
-    # By place, not by object: a migration may list one operation more than once.
+    if live.has_copy and not _rolls_back(migration, alias):
+        states = with_leftover_copy(states, [is_state_only(move[0]) for move in moves])
+    # By position, not by object: a migration may list one operation more than once.
     positions = list(range(len(moves)))
     if moves and moves[0][-1]:
         positions.reverse()
@@ -282,8 +278,8 @@ def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
             OperationReading(
                 position=position,
                 description=describe_operation(move[0]),
-                state=_with_what_is_left(effect, state, live),
-                is_harmless=does_nothing(move[0]),
+                state=_with_leftovers(effect, state, live),
+                is_harmless=is_state_only(move[0]),
                 has_own_transaction=has_own_transaction(migration, move[0], alias),
                 is_only_invalid=state is EffectState.OUT
                 and bool(effect.gained & live.invalid),
@@ -298,9 +294,9 @@ def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
     )
 
 
-def _with_what_is_left(effect: Effect, state: EffectState, live: Live) -> EffectState:
-    """Call half done what has left an index that is not used, or a default that was to
-    go again."""
+def _with_leftovers(effect: Effect, state: EffectState, live: LiveCatalog) -> EffectState:
+    """Classify as half done what has left an unused index, or a default that was to be
+    dropped."""
     if state is EffectState.OUT and effect.gained & live.invalid:
         return EffectState.MIDWAY
     if state is EffectState.IN and effect.passing & live.defaults:
@@ -308,13 +304,13 @@ def _with_what_is_left(effect: Effect, state: EffectState, live: Live) -> Effect
     return state
 
 
-def _is_undone_as_a_whole(migration: Migration, alias: str) -> bool:
+def _rolls_back(migration: Migration, alias: str) -> bool:
     return is_in_one_transaction(alias, atomic=migration.atomic)
 
 
 def has_own_transaction(migration: Migration, operation: Operation, alias: str) -> bool:
-    """Tell whether Django puts this operation alone into a transaction
+    """Return whether Django runs this operation in a transaction of its own
     (`Migration.apply`)."""
-    if _is_undone_as_a_whole(migration, alias):
+    if _rolls_back(migration, alias):
         return False
     return bool(operation.atomic or (migration.atomic and operation.atomic is not False))

@@ -1,16 +1,12 @@
-"""What became of a run whose heart has stopped?
+"""Concludes runs whose processes are gone, and terminates what is left of them.
 
-Whoever looks next finds out: the lock tells whether anybody is still at work, the
-recorder what is applied. Nothing is guessed, and nothing is started again.
+The next reader of a run whose heartbeat has stopped examines it: the lock shows whether a
+process is still active, the recorder what is applied. Nothing is guessed, and a lost run is
+never started again. A run that has not started and whose process is gone is not lost:
+another process claims it.
 
-Has a run that has not begun a process that will begin it?
-
-One whose process is gone has done nothing, and is not lost: another process takes it up.
-
-What is known of a session that went on in the database when its worker was gone?
-
-How does somebody who is not its supervisor bring a run to an end? By its sessions in
-the database, from anywhere, and by its processes, on their own host.
+A caller other than the supervisor can end a run through its database sessions, from any
+host, and through its processes, on their own host.
 """
 
 from __future__ import annotations
@@ -57,21 +53,21 @@ from migration_route.vendors.base import LockSlot
 
 logger = logging.getLogger("migration_route.execution")
 
-START = timedelta(seconds=30)  # for a process to be up, under load
-_TRIES = 5  # to start a process for a run whose opening has come
-_LATE = timedelta(seconds=2)  # for a carrier to notice that an opening has come
+START_TIMEOUT = timedelta(seconds=30)  # for a process to start, under load
+_TRIES = 5  # to start a process for a run that is due
+_LATE = timedelta(seconds=2)  # for a waiting process to notice that its run is due
 
 
 def reap_claim(run: RunRecord) -> RunRecord:
-    """Return a run that has not begun as it is, with a new process on its way where its
-    own is gone. Raises `NotInThisState` when somebody else has just seen to it."""
-    if not _is_carried(run):
-        run = _take_up(run)
+    """Return a run that has not started, with a new process started for it if its own is
+    gone. Raises `InvalidState` if another process has just done so."""
+    if not _has_process(run):
+        run = _relaunch(run)
     return with_claim_status(run)
 
 
 def with_claim_status(run: RunRecord) -> RunRecord:
-    """Return it as its readers should see it: one that nobody has taken says so."""
+    """Return the run as its readers should see it: one that is not claimed says so."""
     if run.carrier or not is_pull_based():
         return run
     if run.state is RunState.QUEUED or (run.waits_to_begin and _is_late(run)):
@@ -83,36 +79,36 @@ def _is_late(run: RunRecord) -> bool:
     return run.in_spite or clock.age(run.waiting_until) > _LATE
 
 
-def _is_carried(run: RunRecord) -> bool:
+def _has_process(run: RunRecord) -> bool:
     if not run.carrier:
-        return heartbeat_age(run) <= START  # it has just been asked for, or been let go
+        return heartbeat_age(run) <= START_TIMEOUT  # just requested or released
     if run.supervisor_pid is None:
-        return heartbeat_age(run) <= START  # taken for a process that is on its way
+        return heartbeat_age(run) <= START_TIMEOUT  # claimed for a process that is starting
     if run.host == socket.gethostname():
         return subprocesses.is_run_process(run.supervisor_pid, run.id)
     return heartbeat_age(run) <= route_settings().lease
 
 
-def _take_up(run: RunRecord) -> RunRecord:
-    """Let another process take a run up whose own is gone."""
+def _relaunch(run: RunRecord) -> RunRecord:
+    """Revoke the claim of a run whose process is gone, and start another one."""
     tries = run.waiting_facts.get("tries", 0) + 1
     if run.waits_to_begin and _is_late(run) and tries > _TRIES:
         return _fail(run)
     if not run.carrier and is_pull_based():
-        return run  # somebody will come for it
+        return run  # a worker will claim it
     if not claims.revoke_claim(run, tries=tries):
         return find_run(run.id)
     run = find_run(run.id)
     try:
         if again := relauncher():
             again(run)
-    except Exception:  # a launcher of the project raises what it likes
-        logger.exception("No new process for run %s could be started.", run.id)
+    except Exception:  # a launcher of the project may raise anything
+        logger.exception("Could not start a new process for run %s.", run.id)
     return run
 
 
 def _fail(run: RunRecord) -> RunRecord:
-    message = f"No process could begin this run, {_TRIES} times."
+    message = f"No process could start this run after {_TRIES} attempts."
     error = StepError(type="LaunchFailed", message=with_log_tail(message, run.id))
     change = runs.Change(
         outcome="launch_failed",
@@ -122,7 +118,7 @@ def _fail(run: RunRecord) -> RunRecord:
     return runs.move(run.id, to=RunState.FAILED, expected={RunState.WAITING}, change=change)
 
 
-_LEFT = frozenset(
+_CAN_LEAVE_SESSION = frozenset(
     {
         RunState.WAITING,
         RunState.RUNNING,
@@ -131,22 +127,22 @@ _LEFT = frozenset(
         RunState.LOST,
     }
 )
-_REASON = "Its processes are gone; its session in the database is still at work."
+_REASON = "The processes of the run are gone, but its database session is still active."
 
 
 class OrphanedSession:
-    """The session of a run that is lost."""
+    """The session of a lost run."""
 
     def __init__(self, run: str, backend: LockHolder, *, claim: str | None = None) -> None:
-        """`claim` is that of the run's own process; None for anybody else."""
+        """`claim` is that of the run's own process; None for any other."""
         self._run = run
         self._backend = backend
         self._claim = claim
 
     def tell(self) -> RunRecord:
-        """Put on record that the run is lost, and which session it left; return it.
+        """Record that the run is lost, and which session it left; return the run.
 
-        Told once: a run that says so already is left as it is.
+        Recorded once: a run that is already marked is left as it is.
         """
         found = find_run(self._run)
         if found.waiting_reason == WaitingReason.ORPHAN_BACKEND:
@@ -158,8 +154,10 @@ class OrphanedSession:
             reason=_REASON,
             claim=self._claim,
         )
-        with suppress(InvalidState):  # somebody else has told it, or concluded it
-            return runs.move(self._run, to=RunState.LOST, expected=_LEFT, change=change)
+        with suppress(InvalidState):  # another process recorded or concluded it
+            return runs.move(
+                self._run, to=RunState.LOST, expected=_CAN_LEAVE_SESSION, change=change
+            )
         return find_run(self._run)
 
 
@@ -169,11 +167,11 @@ _LOSABLE = _ALIVE | {RunState.LOST}
 
 
 def reap(run: RunRecord) -> RunRecord:
-    """Return the run as it truly is, concluding it when its processes are gone.
+    """Return the run in its true state, concluding it when its processes are gone.
 
-    A ledger or database that cannot be asked now leaves it as it is. What its process
-    said outside of the record goes when the run has ended: a supervisor that is killed
-    in its last moment cannot see to that.
+    If the ledger or the database does not answer, the run is returned as it is. The log
+    file of its process is removed when the run has ended: a supervisor that is killed at
+    the end cannot do that.
     """
     if not run.is_active:
         remove_log(run.id)
@@ -182,21 +180,21 @@ def reap(run: RunRecord) -> RunRecord:
         if run.waits_to_begin:
             return reap_claim(run)
         if run.state is RunState.QUEUED:
-            return _look_after_queued(run)
+            return _reap_queued(run)
         if run.state in _ALIVE and heartbeat_age(run) > route_settings().lease:
             run = _lose(run)
         if run.state is RunState.LOST or _has_died_here(run):
             return _reconcile(run)
     except (InvalidState, ClaimLost):
-        return find_run(run.id)  # somebody else has just concluded it
+        return find_run(run.id)  # another process has just concluded it
     except (DatabaseFailure, DatabaseUnavailable, PoolerDetected):
         return run
     return run
 
 
 def reap_now(run: RunRecord) -> RunRecord:
-    """Return a run as it truly is, whatever its heart did last: it is concluded when
-    nobody holds its locks."""
+    """Return the run in its true state, whatever its heartbeat: it is concluded when its
+    locks are free."""
     is_losable = run.state in _LOSABLE and not run.waits_to_begin
     try:
         return _reconcile(run, was_ended=True) if is_losable else reap(run)
@@ -204,18 +202,18 @@ def reap_now(run: RunRecord) -> RunRecord:
         return find_run(run.id)
 
 
-def _look_after_queued(run: RunRecord) -> RunRecord:
-    """End a run whose process never came to begin it. Where runs lie until somebody
-    comes for them, one that nobody has is only waiting."""
-    lies = is_pull_based()
-    is_gone = has_ended(run.id) and (bool(run.carrier) or not lies)
-    if is_gone or (heartbeat_age(run) > START and not lies):
+def _reap_queued(run: RunRecord) -> RunRecord:
+    """End a run whose process never started it. With a pull-based launcher, a run that is
+    not claimed is only waiting."""
+    waits_for_worker = is_pull_based()
+    is_gone = has_ended(run.id) and (bool(run.carrier) or not waits_for_worker)
+    if is_gone or (heartbeat_age(run) > START_TIMEOUT and not waits_for_worker):
         return _never_started(run)
-    return reap_claim(run) if lies else run
+    return reap_claim(run) if waits_for_worker else run
 
 
 def _never_started(run: RunRecord) -> RunRecord:
-    message = "The process of this run could not start its work."
+    message = "The process of this run failed to start."
     error = StepError(type="LaunchFailed", message=with_log_tail(message, run.id))
     change = runs.Change(outcome="launch_failed", error=error)
     ended = runs.move(run.id, to=RunState.FAILED, expected={RunState.QUEUED}, change=change)
@@ -232,37 +230,39 @@ def _lose(run: RunRecord) -> RunRecord:
 
 
 def _lose_now(run: RunRecord) -> RunRecord:
-    """Make a run lost whose processes are known to be gone; return it, with what was
-    asked beside the tables."""
+    """Mark a run lost whose processes are known to be gone; return it, with the control
+    requests from the spool."""
     change = runs.Change(reason="The processes of this run are gone.")
     runs.move(run.id, to=RunState.LOST, expected=_ALIVE, change=change)
     return find_run(run.id)
 
 
 def _reconcile(run: RunRecord, *, was_ended: bool = False) -> RunRecord:
-    """Conclude a lost run, if nobody is at work for it any more. One whose process has
-    died on this host is lost as soon as its lock is free."""
+    """Conclude a lost run if no process or session is active for it. A run whose process
+    has died on this host is lost as soon as its lock is free."""
     require_session_connection(run.database)
     connection = private_connection(run.database)
     try:
         vendor = vendor_of(run.database)
         lock = vendor.lock(connection, LockSlot.SUPERVISOR)
         if not lock.try_acquire():
-            return run  # its supervisor is only slow, or the next one has begun
+            return run  # its supervisor is only slow, or the next one has started
         try:
             run = find_run(run.id)
             if run.state in _ALIVE and (was_ended or _has_died_here(run)):
                 run = _lose_now(run)
             if run.state is not RunState.LOST:
-                return run  # somebody else has concluded it while we came
+                return run  # another process concluded it meanwhile
             worker_lock = vendor.lock(connection, LockSlot.WORKER)
             if not worker_lock.try_acquire():
-                return _waits_for_orphan(run)
+                return _record_orphan(run)
             try:
-                # Both locks are held until the run is concluded: a worker that comes back
-                # cannot open a session before, and asks for its claim after.
+                # Both locks are held until the run is concluded: a worker that continues
+                # cannot open a session before, and has lost its claim after.
                 claims.take_over(run)
-                return _conclude(find_run(run.id))  # with what was asked beside the tables
+                return _conclude(
+                    find_run(run.id)
+                )  # with the control requests from the spool
             finally:
                 worker_lock.release()
         finally:
@@ -272,7 +272,7 @@ def _reconcile(run: RunRecord, *, was_ended: bool = False) -> RunRecord:
 
 
 def _has_died_here(run: RunRecord) -> bool:
-    """Tell whether the supervisor of a run was a process of this host that is gone."""
+    """Return whether the supervisor of a run was a process of this host that is gone."""
     return (
         run.state in _ALIVE
         and run.supervisor_pid is not None
@@ -281,7 +281,7 @@ def _has_died_here(run: RunRecord) -> bool:
     )
 
 
-def _waits_for_orphan(run: RunRecord) -> RunRecord:
+def _record_orphan(run: RunRecord) -> RunRecord:
     backend = LockHolder(run.database)
     try:
         return OrphanedSession(run.id, backend).tell()
@@ -298,79 +298,81 @@ def _conclude(run: RunRecord) -> RunRecord:
     with using_private_connection(run.database):
         recorded = read_recorder(run.database)
     with using_private_connection(route_settings().ledger_database):
-        journal = RunLog(run)
-        current = _under_way(journal)
-        told = WorkerReport(
-            ending="done" if _was_concluded(run, journal) else None,
+        run_log = RunLog(run)
+        current = _under_way(run_log)
+        report = WorkerReport(
+            ending="done" if _was_concluded(run, run_log) else None,
             current=current,
             touching=current is not None,
             error=error,
         )
         with using_private_connection(run.database):
-            told = collect_evidence(told, run, journal.steps, recorded)
-        found = apply_cancellation(
-            determine_outcome(journal.steps, recorded, told), run.asked
+            report = collect_evidence(report, run, run_log.steps, recorded)
+        outcome = apply_cancellation(
+            determine_outcome(run_log.steps, recorded, report), run.asked
         )
         if current is not None:
-            journal.step(
-                current, found.steps[current].state, error=found.steps[current].error
+            run_log.step(
+                current, outcome.steps[current].state, error=outcome.steps[current].error
             )
-        journal.event(EventKind.STATE, text=found.state, facts={"outcome": found.outcome})
-        _flush(journal)
+        run_log.event(
+            EventKind.STATE, text=outcome.state, facts={"outcome": outcome.outcome}
+        )
+        _flush(run_log)
     change = runs.Change(
-        outcome=found.outcome,
-        error=found.error,
-        steps=found.steps,
-        vouching=journal.vouching,
+        outcome=outcome.outcome,
+        error=outcome.error,
+        steps=outcome.steps,
+        vouching=run_log.vouching,
         claim=run.carrier,
     )
-    ended = runs.move(run.id, to=found.state, expected={RunState.LOST}, change=change)
-    journal.close()
+    ended = runs.move(run.id, to=outcome.state, expected={RunState.LOST}, change=change)
+    run_log.close()
     remove_log(run.id)
     return ended
 
 
-def _was_concluded(run: RunRecord, journal: RunLog) -> bool:
-    """Tell whether its supervisor had seen `migrate` come to its end, and all done: that
-    is the last event on record."""
-    last = list_events(run.id, after=journal.last - 1, limit=1)
+def _was_concluded(run: RunRecord, run_log: RunLog) -> bool:
+    """Return whether its supervisor saw `migrate` finish with everything done: that is the
+    last recorded event."""
+    last = list_events(run.id, after=run_log.last - 1, limit=1)
     return any(
         event.kind == EventKind.STATE and event.text in {RunState.SUCCEEDED, RunState.NOOP}
         for event in last
     )
 
 
-def _under_way(journal: RunLog) -> int | None:
-    states = [step.state for step in journal.steps]
+def _under_way(run_log: RunLog) -> int | None:
+    states = [step.state for step in run_log.steps]
     return states.index(StepState.APPLYING) if StepState.APPLYING in states else None
 
 
-def _flush(journal: RunLog) -> None:
+def _flush(run_log: RunLog) -> None:
     deadline = time.monotonic() + _FLUSH
-    while not journal.flush():
+    while not run_log.flush():
         if time.monotonic() > deadline:
             raise DatabaseUnavailable("The ledger cannot be written.")
 
 
-_SESSION = 10.0  # seconds for a session to go
-_SUPERVISOR = 4.0  # seconds for a supervisor to say how its run ended
+_SESSION = 10.0  # seconds for a session to end
+_SUPERVISOR = 4.0  # seconds for a supervisor to record how its run ended
 _PAUSE = 0.1
 
 
 def terminate_orphan(run: RunRecord) -> RunRecord:
-    """End the session that a lost run left, and return the run as that leaves it.
+    """Terminate the session that a lost run left, and return the run afterwards.
 
-    Raises `OrphanBackend` where the session does not go.
+    Raises `SessionOrphaned` if the session does not end.
     """
     _end_session(run, LockSlot.WORKER)
     return _concluded(run.id, within=_SUPERVISOR)
 
 
 def force_stop(run: RunRecord) -> RunRecord:
-    """Kill the worker of a run and end its session; then its supervisor too, if that
-    does not say how the run ended. Return the run as that leaves it.
+    """Kill the worker of a run and terminate its session; then its supervisor too, if it
+    does not record how the run ended. Return the run afterwards.
 
-    Raises `OrphanBackend` where a session does not go.
+    Raises `SessionOrphaned` if a session does not end.
     """
     _kill(run, run.worker_pid)
     _end_session(run, LockSlot.WORKER)
@@ -395,7 +397,7 @@ def _end_session(run: RunRecord, slot: LockSlot) -> None:
         if not backend.end(within=_SESSION):
             found = backend.describe()
             raise SessionOrphaned(
-                f"The session of run {run.id} was told to end, and is still there.",
+                f"The session of run {run.id} was terminated but has not ended.",
                 run=run.id,
                 **(found.to_dict() if found else {}),
             )

@@ -1,11 +1,10 @@
-"""What must exist, by what a state of the project says?
+"""The marks of a project state: what must exist in the catalog, and what each operation of
+a migration changes in it.
 
-Marks are told by the rules of Django's schema editor: which models have a table here,
-which column an index, which constraint this database supports. Types, defaults,
-collations and comments leave no mark: what databases say of a type is not what was asked
-for ("numeric(5, 2)", "tinyint(1)", "int(11)"), so a change of it alone stays unknown.
-
-What does each operation of a migration change that a catalog shows?
+Marks follow the rules of Django's schema editor: which models have a table here, which
+column an index, which constraint this database supports. Types, defaults, collations and
+comments leave no mark: what a database reports as a type is not what was requested
+("numeric(5, 2)", "tinyint(1)", "int(11)"), so a change of the type alone stays unknown.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from migration_route.vendors import vendor_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """One thing that is in a catalog or is not."""
+    """One thing that a catalog has or does not have."""
 
     kind: str  # table, column, not_null, primary_key, unique, index, foreign_key, named
     table: str
@@ -35,13 +34,13 @@ class Mark:
 
 
 class Marker:
-    """Tells the marks of states, for one database."""
+    """Derives the marks of project states for one database."""
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
         self._connection: BaseDatabaseWrapper = connections[alias]
         self._stored = vendor_of(alias).catalog.stored
-        # Never entered: it is asked what it would do, and does nothing.
+        # Never entered: it only answers what it would do.
         self._editor: Any = self._connection.schema_editor(collect_sql=True, atomic=False)
         self._editor.deferred_sql = []
 
@@ -54,7 +53,7 @@ class Marker:
         return frozenset(mark for marks in found for mark in marks)
 
     def defaults(self, state: ProjectState) -> frozenset[Mark]:
-        """Return a mark for each column that is to have a default in the database."""
+        """Return a mark for each column that has a default in the database."""
         return frozenset(
             self._mark("default", model._meta.db_table, str(field.column))
             for model in state.apps.get_models(include_auto_created=True)
@@ -63,7 +62,7 @@ class Marker:
         )
 
     def _has_table(self, model: Any) -> bool:
-        """Tell whether the model's table is this database's and Django's to make."""
+        """Return whether Django creates the table of this model in this database."""
         owner = model._meta.auto_created or model  # of a table between two models
         return all(
             one._meta.can_migrate(self._connection)
@@ -76,7 +75,7 @@ class Marker:
         yield self._mark("table", table)
         for column in model._meta.local_concrete_fields:
             yield from self._of_field(model, column)
-        # What one field has is told with the field.
+        # What has a single field is yielded with the field.
         for names in (*model._meta.unique_together, *self._index_together(model)):
             columns = [_column(model, name) for name in names]
             together = names in model._meta.unique_together
@@ -99,7 +98,7 @@ class Marker:
         yield self._mark("column", table, field.column)
         if field.primary_key:
             yield self._mark("primary_key", table, field.column)
-            return  # it is NOT NULL and unique by that
+            return  # it implies NOT NULL and unique
         if not field.null and not isinstance(field, GeneratedField):
             yield self._mark("not_null", table, field.column)
         if field.unique:
@@ -126,24 +125,28 @@ _NOTHING: frozenset[Mark] = frozenset()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """The marks that one operation makes and takes away."""
+    """The marks that one operation adds and removes."""
 
     gained: frozenset[Mark] = field(default=_NOTHING)
     lost: frozenset[Mark] = field(default=_NOTHING)
-    deferred: frozenset[Mark] = field(default=_NOTHING)  # of `gained`: maybe at the end
-    passing: frozenset[Mark] = field(default=_NOTHING)  # there only while it is under way
+    deferred: frozenset[Mark] = field(
+        default=_NOTHING
+    )  # of `gained`: possibly created at the end
+    passing: frozenset[Mark] = field(
+        default=_NOTHING
+    )  # present only while the operation runs
 
     @property
     def touched(self) -> frozenset[Mark]:
-        """Return every mark that it changes."""
+        """Every mark that the operation changes."""
         return self.gained | self.lost
 
 
 def effect_of(move: Move, marker: Marker) -> Effect:
-    """Return the effect of an operation; empty where no catalog can show one."""
+    """Return the effect of an operation; empty if no catalog can show one."""
     operation, app, before, after, backwards = move
     if isinstance(operation, RunPython | RunSQL):
-        return Effect()  # what its author says of the state is not what it does
+        return Effect()  # it may do more or less than its state says
     if isinstance(operation, SeparateDatabaseAndState):
         before, after = _around(operation, app, before, after, backwards)
     there, wanted = marker.marks(before), marker.marks(after)
@@ -161,9 +164,10 @@ def _around(
     app: str,
     before: ProjectState,
     after: ProjectState,
-    backwards: bool,  # noqa: FBT001 - the last word of a move
+    backwards: bool,  # noqa: FBT001 - the last item of a move
 ) -> tuple[ProjectState, ProjectState]:
-    """Return the states around what it does to the database, as Django makes them."""
+    """Return the states around the database part of an operation, as Django computes
+    them."""
     start = (after if backwards else before).clone()
     end = start.clone()
     for part in operation.database_operations:
@@ -172,8 +176,8 @@ def _around(
 
 
 def _passing(gained: frozenset[Mark]) -> frozenset[Mark]:
-    """Return the defaults that fill a new column, or one that may no longer be NULL: the
-    schema editor drops each by a statement of its own."""
+    """Return the defaults that fill a new column, or one that becomes NOT NULL: the schema
+    editor drops each with a separate statement."""
     return frozenset(
         Mark(kind="default", table=mark.table, words=mark.words)
         for mark in gained
@@ -182,8 +186,8 @@ def _passing(gained: frozenset[Mark]) -> frozenset[Mark]:
 
 
 def _deferred(gained: frozenset[Mark], lost: frozenset[Mark]) -> frozenset[Mark]:
-    """Return what the schema editor may keep for the end of the migration: what comes
-    with a new table or a new column."""
+    """Return what the schema editor may defer to the end of the migration: what comes with
+    a new table or a new column."""
     if lost:
         return _NOTHING
     tables = {mark.table for mark in gained if mark.kind == "table"}
@@ -196,8 +200,8 @@ def _deferred(gained: frozenset[Mark], lost: frozenset[Mark]) -> frozenset[Mark]
     )
 
 
-def does_nothing(operation: Operation) -> bool:
-    """Tell whether it changes the state of the project and nothing else."""
+def is_state_only(operation: Operation) -> bool:
+    """Return whether the operation changes only the state of the project."""
     if isinstance(operation, SeparateDatabaseAndState):
-        return all(map(does_nothing, operation.database_operations))
+        return all(map(is_state_only, operation.database_operations))
     return type(operation).__name__ in {"AlterModelOptions", "AlterModelManagers"}

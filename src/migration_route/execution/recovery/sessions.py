@@ -1,5 +1,5 @@
-"""Is the session that a run's worker had in the database still there? It outlives its
-process, and what it still does counts.
+"""The database session of a worker. It can outlive its process, and what it still executes
+counts.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from migration_route.vendors import vendor_of
 from migration_route.vendors.base import LockSlot, Session, Sessions, TargetLock
 
 _PAUSE = 0.05
-_AGAIN = 1.0  # seconds until a session that does not go is ended once more
+_RETRY = 1.0  # seconds before a session that has not ended is terminated again
 
 
 class LockHolder:
     """The session that holds one of the two locks of a database.
 
-    It is looked at, and ended, through a connection of its own, which is made when it
-    is needed. Everything here raises `django.db.Error` where the database does not
-    answer, and may be called again then.
+    It is inspected and terminated through a separate connection, opened when needed. Every
+    method raises `django.db.Error` if the database does not answer, and may be called again
+    then.
     """
 
     def __init__(self, database: str, slot: LockSlot = LockSlot.WORKER) -> None:
@@ -31,7 +31,7 @@ class LockHolder:
         self._connection: BaseDatabaseWrapper | None = None
 
     def pid(self) -> int | None:
-        """Return the pid of the session; None when there is none."""
+        """Return the pid of the session; None if there is none."""
         try:
             return self._lock().holder()
         except DatabaseFailure:
@@ -39,33 +39,33 @@ class LockHolder:
             raise
 
     def describe(self) -> Session | None:
-        """Return the session; None when there is none."""
+        """Return the session; None if there is none."""
         pid = self.pid()
         return None if pid is None else self._sessions().describe(pid)
 
     def cancel_statement(self) -> None:
-        """Let the statement fail that it is at, if it is at one."""
+        """Cancel the current statement of the session, if it executes one."""
         found = self.describe()
         if found is not None and found.is_busy:
             self._sessions().cancel_statement(found.pid)
 
     def end(self, *, within: float) -> bool:
-        """End the session, and return whether it is gone within so many seconds."""
+        """Terminate the session; return whether it has ended within so many seconds."""
         deadline = time.monotonic() + within
         while (pid := self.pid()) is not None:
             self._sessions().end(pid)
-            again = min(time.monotonic() + _AGAIN, deadline)
-            if self._goes(until=again):
+            retry_at = min(time.monotonic() + _RETRY, deadline)
+            if self._ends(until=retry_at):
                 return True
             if time.monotonic() > deadline:
                 return False
         return True
 
     def is_gone(self, *, within: float) -> bool:
-        """Tell whether it goes by itself within so many seconds."""
-        return self._goes(until=time.monotonic() + within)
+        """Return whether it ends by itself within so many seconds."""
+        return self._ends(until=time.monotonic() + within)
 
-    def _goes(self, *, until: float) -> bool:
+    def _ends(self, *, until: float) -> bool:
         while self.pid() is not None:
             if time.monotonic() > until:
                 return False
@@ -86,7 +86,6 @@ class LockHolder:
         return vendor_of(self._database).sessions(self._opened())
 
     def close(self) -> None:
-        """End the connection through which it is looked at."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -1,1 +1,1 @@
-"""What does a plan do to a copy? It is carried out there, by the same worker."""
+"""Rehearsals: the same worker carries out a plan on a copy, or in place."""

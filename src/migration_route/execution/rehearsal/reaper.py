@@ -1,7 +1,5 @@
-"""What became of a rehearsal whose process has gone? Whoever looks next removes what it
-left. The lock tells whether anybody is still at work, not the clock.
-
-Is the session of a rehearsal in place still there, whose processes are gone?
+"""Concludes rehearsals whose processes are gone and removes what they left. The lock of the
+rehearsals shows whether one is active, not the clock.
 """
 
 from __future__ import annotations
@@ -28,31 +26,32 @@ from migration_route.vendors import copies_of, vendor_of
 from migration_route.vendors.base import LockSlot
 from migration_route.vendors.base_copies import is_scratch_name, scratch_name
 
-_ENDS = 5.0  # seconds in which a session goes when it is ended
+_TERMINATE_TIMEOUT = 5.0  # seconds for a terminated session to end
 
 
-def end_session_of(record: RehearsalRecord) -> bool:
-    """End the session that a killed rehearsal has left, by the name that it bears; return
-    whether there is none any more."""
+def terminate_session_of(record: RehearsalRecord) -> bool:
+    """Terminate the session that a killed rehearsal left, found by its application name;
+    return whether none is left."""
     backend = LockHolder(record.database)
     try:
         found = backend.describe()
         if found is None or record.id not in found.application:
             return True
-        return backend.end(within=_ENDS)
+        return backend.end(within=_TERMINATE_TIMEOUT)
     finally:
         backend.close()
 
 
 logger = logging.getLogger("migration_route.execution.rehearsal")
 
-_START = timedelta(seconds=30)  # for the process of another host to be up, under load
+_START = timedelta(seconds=30)  # for a process on another host to start, under load
 
 
 def refresh_rehearsal(record: RehearsalRecord) -> RehearsalRecord:
-    """Return a rehearsal as it truly is; what it left is removed when nobody is at work.
+    """Return a rehearsal in its true state; what it left is removed when its process is
+    gone.
 
-    Where the database or the ledger does not answer it stays as it is on record.
+    If the database or the ledger does not answer, it is returned as recorded.
     """
     if not record.is_active and record.is_removed:
         return record
@@ -61,13 +60,14 @@ def refresh_rehearsal(record: RehearsalRecord) -> RehearsalRecord:
     try:
         return _conclude(record)
     except (DatabaseFailure, RouteError, OSError):
-        logger.warning("Rehearsal %s could not be looked after.", record.id, exc_info=True)
+        logger.warning("Could not check rehearsal %s.", record.id, exc_info=True)
         return record
 
 
 def remove_leftover_copies(database: str | None = None) -> list[RehearsalRecord]:
-    """Look after all that is unfinished; return what was concluded or removed."""
-    before = rehearsals.unfinished(database)
+    """Refresh all unfinished rehearsals; return those that were concluded or whose copy was
+    removed."""
+    before = rehearsals.unfinished_rehearsals(database)
     found = [refresh_rehearsal(record) for record in before]
     return [after for after, record in zip(found, before, strict=True) if after != record]
 
@@ -76,7 +76,7 @@ def _is_suspect(record: RehearsalRecord) -> bool:
     if record.state is RehearsalState.QUEUED:
         return has_ended(record.id) or since_heartbeat(record.heartbeat_at) > _START
     if not record.is_active:
-        return True  # it has ended, and its database is still there
+        return True  # it has ended, but its database still exists
     if record.host == socket.gethostname() and record.pid is not None:
         return not subprocesses.is_run_process(record.pid, record.id)
     return since_heartbeat(record.heartbeat_at) > route_settings().lease
@@ -87,9 +87,9 @@ def _conclude(record: RehearsalRecord) -> RehearsalRecord:
     try:
         lock = vendor_of(record.database).lock(connection, LockSlot.REHEARSAL)
         if not lock.try_acquire():
-            return record  # somebody is at work
+            return record  # a rehearsal is active
         try:
-            remove_what_is_left(record.database, connection)
+            remove_leftovers(record.database, connection)
         finally:
             lock.release()
     finally:
@@ -97,40 +97,41 @@ def _conclude(record: RehearsalRecord) -> RehearsalRecord:
     return rehearsals.find_rehearsal(record.id)
 
 
-def remove_what_is_left(
+def remove_leftovers(
     database: str, connection: BaseDatabaseWrapper, *, but: str = ""
 ) -> None:
-    """Remove the databases of rehearsals that are on record and not at work, and say
-    that those have failed. The caller holds the lock of the database's rehearsals."""
-    for record in rehearsals.unfinished(database):
+    """Remove the databases of recorded rehearsals that are not active, and mark those
+    rehearsals failed. The caller holds the lock of the rehearsals of the database."""
+    for record in rehearsals.unfinished_rehearsals(database):
         if record.id == but or not _is_suspect(record):
             continue
         if record.scratch and not record.is_removed:
             _remove(record, connection)
-        if record.in_place and not end_session_of(record):
-            continue  # it holds its locks still: whoever looks next tries again
+        if record.in_place and not terminate_session_of(record):
+            continue  # it still holds its locks: the next reader retries
         if record.is_active:
             _fail(record)
         remove_log(record.id)
 
 
 def _remove(record: RehearsalRecord, connection: BaseDatabaseWrapper) -> None:
-    """Remove what is exactly ours: by the pattern, by the record, and by its own id."""
+    """Remove a database only if its name matches the pattern, the record and the id of the
+    rehearsal."""
     if not is_scratch_name(record.scratch) or record.scratch != scratch_name(record.id):
-        logger.error("%r is no database of a rehearsal.", record.scratch)
+        logger.error("%r is not a database of a rehearsal.", record.scratch)
         return
     copies_of(record.database).remove(connection, record.scratch)
-    rehearsals.note(record.id, is_removed=True)
+    rehearsals.update_rehearsal(record.id, is_removed=True)
 
 
 def _fail(record: RehearsalRecord) -> None:
-    message = "The processes of this rehearsal ended before it had finished."
+    message = "The processes of this rehearsal ended before it finished."
     if record.state is RehearsalState.QUEUED:
-        message = "The process of this rehearsal could not start its work."
+        message = "The process of this rehearsal failed to start."
     error = StepError(type="Interrupted", message=with_log_tail(message, record.id))
     try:
         rehearsals.move(
             record.id, to=RehearsalState.FAILED, expected={record.state}, error=error
         )
     except InvalidState:
-        logger.info("Rehearsal %s was concluded by somebody else.", record.id)
+        logger.info("Another process has concluded rehearsal %s.", record.id)

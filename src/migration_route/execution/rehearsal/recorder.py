@@ -1,6 +1,5 @@
-"""What did the worker of a rehearsal say, and what does that make of its steps?
-
-What could a rehearsal not show, and why? Said plainly, in every report.
+"""Records what the worker of a rehearsal reports of its steps, and what the rehearsal could
+not show; every report lists these limitations.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from migration_route.vendors import copies_of
 
 _LINES = 100
 _MOST_DENIED = 100
-_ASKS = frozenset({"gate", "operation_gate", "session_gate", "lock_pause"})
+_QUESTIONS = frozenset({"gate", "operation_gate", "session_gate", "lock_pause"})
 
 
 class RehearsalRecorder:
-    """Listens to one worker."""
+    """Collects the messages of one worker."""
 
     def __init__(self, steps: tuple[ObservedStep, ...]) -> None:
         self.steps = steps
         self.denied: list[str] = []
         self.unrehearsed: list[Limitation] = []
-        self.begun: float | None = None  # when the first step began, by `time.monotonic`
+        self.begun: float | None = None  # when the first step started, by `time.monotonic`
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._current: int | None = None
         self._operation: int | None = None
@@ -48,61 +47,63 @@ class RehearsalRecorder:
 
     @property
     def output(self) -> tuple[str, ...]:
-        """Return the last lines that were printed."""
+        """The last printed lines."""
         return tuple(self._lines)
 
-    def hear(self, said: Message | RawOutput) -> bool:
-        """Take in what was said; return whether it waits for an answer."""
-        if isinstance(said, RawOutput):
-            self._lines.append(said.text)
+    def hear(self, message: Message | RawOutput) -> bool:
+        """Record a message; return whether it waits for an answer."""
+        if isinstance(message, RawOutput):
+            self._lines.append(message.text)
             return False
-        match said.kind:
+        match message.kind:
             case "gate":
-                self._begin(said)
+                self._begin(message)
             case "operation_started" | "operation_gate":
-                self._operation = said.operation
+                self._operation = message.operation
             case "statement_started":
-                self._statement = said.text
+                self._statement = message.text
             case "statement":
                 self._statement = ""
             case "ended":
-                self._last = said
+                self._last = message
             case _:
-                self._take_in(said)
-        return said.kind in _ASKS
+                self._record(message)
+        return message.kind in _QUESTIONS
 
-    def _take_in(self, said: Message) -> None:
-        match said.kind:
+    def _record(self, message: Message) -> None:
+        match message.kind:
             case "watched":
                 seen = msgspec.convert(
-                    said.facts["operations"], tuple[ObservedOperation, ...], strict=False
+                    message.facts["operations"], tuple[ObservedOperation, ...], strict=False
                 )
                 self._change(operations=seen)
             case "step_finished":
-                self._finish(said)
+                self._finish(message)
             case "denied":
                 if len(self.denied) < _MOST_DENIED:
-                    self.denied.append(said.text)
+                    self.denied.append(message.text)
             case "unrehearsed":
-                step = f"{said.app}.{said.name}" if said.app else None
-                code = said.facts["code"]
-                self.unrehearsed.append(Limitation(code=code, message=said.text, step=step))
+                step = f"{message.app}.{message.name}" if message.app else None
+                code = message.facts["code"]
+                self.unrehearsed.append(
+                    Limitation(code=code, message=message.text, step=step)
+                )
             case "output":
-                self._lines.append(said.text)
+                self._lines.append(message.text)
 
-    def _begin(self, said: Message) -> None:
+    def _begin(self, message: Message) -> None:
         labels = [step.label for step in self.steps]
-        self._current = labels.index(f"{said.app}.{said.name}")
+        self._current = labels.index(f"{message.app}.{message.name}")
         self._operation = None
         self.begun = self.begun or time.monotonic()
         self._change(state=StepState.APPLYING)
 
-    def _finish(self, said: Message) -> None:
+    def _finish(self, message: Message) -> None:
         if self._current is None:
             return
         is_back = self.steps[self._current].direction == Direction.BACKWARDS
         state = StepState.REVERTED if is_back else StepState.APPLIED
-        self._change(state=state, duration_ms=said.duration_ms)
+        self._change(state=state, duration_ms=message.duration_ms)
         self._current = None
 
     def _change(self, **changes: object) -> None:
@@ -124,7 +125,7 @@ class RehearsalRecorder:
                 sqlstate=last.failure.sqlstate,
             )
         else:
-            at = f" in the middle of: {self._statement[:500]}" if self._statement else ""
+            at = f" while executing: {self._statement[:500]}" if self._statement else ""
             error = StepError(
                 type="ProcessDied",
                 message=f"The worker ended with status {status}{at}.",
@@ -133,76 +134,80 @@ class RehearsalRecorder:
         return self.failed(error)
 
     def failed(self, error: StepError) -> StepError:
-        """Note that this has stopped the step which was under way; return it."""
+        """Mark the step under way as failed with this error; return it."""
         if self._current is not None:
             self._change(state=StepState.FAILED, error=ObservedError(**error.to_dict()))
         return error
 
 
-_MOST = 20
+_MAX_DENIED_SHOWN = 20
 
 
-def of(record: RehearsalRecord, hearing: RehearsalRecorder) -> tuple[Limitation, ...]:
+def limitations_of(
+    record: RehearsalRecord, observed: RehearsalRecorder
+) -> tuple[Limitation, ...]:
     """Return what this rehearsal could not show."""
-    return tuple(_found(record, hearing))
+    return tuple(_limitations(record, observed))
 
 
-def _found(record: RehearsalRecord, hearing: RehearsalRecorder) -> Iterator[Limitation]:
+def _limitations(
+    record: RehearsalRecord, observed: RehearsalRecorder
+) -> Iterator[Limitation]:
     if record.in_place:
-        yield from _in_place(hearing)
+        yield from _in_place(observed)
         return
     way = route_settings().database(record.database).rehearse_on
     if way:
         yield Limitation(
             code="another_database",
-            message=f"It went over the database {way!r}, which is now where the plan "
-            "leads: its rows and sizes are its own.",
+            message=f"It changed the database {way!r}, which keeps the result. Row counts "
+            "and sizes are those of that database.",
         )
     elif record.kind is CopyKind.SCHEMA:
         yield Limitation(
             code="schema_only",
-            message="The copy had no rows: how long a step takes, how many rows it touches "
-            "and whether the data lets it pass is not shown.",
+            message="The copy had no rows: durations, row counts and failures caused by "
+            "the data are not shown.",
         )
     if blind := copies_of(record.database).observer().blind:
         yield Limitation(code="locks_not_seen", message=f"Locks were not observed: {blind}")
-    for what in list(dict.fromkeys(hearing.denied))[:_MOST]:
+    for what in list(dict.fromkeys(observed.denied))[:_MAX_DENIED_SHOWN]:
         yield Limitation(
             code="denied",
-            message=f"A migration wanted to reach {what}. A rehearsal may not.",
+            message=f"A migration tried to access {what}. A rehearsal must not.",
         )
-    for step in hearing.steps:
+    for step in observed.steps:
         yield from _of_step(step, blind=bool(blind))
     yield Limitation(
         code="nobody_else",
-        message="Nobody else was at work in the copy: waiting for locks, queues behind "
-        "them, replication and load are not shown.",
+        message="No other session used the copy: lock waits, the queues behind them, "
+        "replication and load are not shown.",
     )
 
 
-def _in_place(hearing: RehearsalRecorder) -> Iterator[Limitation]:
-    yield from hearing.unrehearsed
-    for what in list(dict.fromkeys(hearing.denied))[:_MOST]:
+def _in_place(observed: RehearsalRecorder) -> Iterator[Limitation]:
+    yield from observed.unrehearsed
+    for what in list(dict.fromkeys(observed.denied))[:_MAX_DENIED_SHOWN]:
         yield Limitation(
             code="denied",
-            message=f"A migration wanted {what}. A rehearsal in place opens none.",
+            message=f"A migration requested {what}. A rehearsal in place opens none.",
         )
-    for step in hearing.steps:
+    for step in observed.steps:
         yield from _of_step(step, blind=False)
     yield Limitation(
         code="after_the_commit",
-        message="Nothing was committed: what comes after that did not run, such as the "
-        "receivers of post_migrate, which make permissions and content types.",
+        message="Nothing was committed, so what follows a commit did not run, such as the "
+        "receivers of post_migrate, which create permissions and content types.",
     )
     yield Limitation(
         code="one_transaction",
-        message="All steps stood in one transaction. A lock that an earlier statement held "
-        "already is not told again, each was held to the very end, and now() stood still.",
+        message="All steps ran in one transaction. A lock that an earlier statement "
+        "already held is not reported again, every lock was held to the end, and now() "
+        "did not change.",
     )
     yield Limitation(
         code="sequences",
-        message="Sequences have gone on, and are not rolled back: numbers that were drawn "
-        "stay unused.",
+        message="Sequences are not rolled back: the numbers that were drawn stay unused.",
     )
 
 
@@ -218,14 +223,14 @@ def _of_step(step: ObservedStep, *, blind: bool) -> Iterator[Limitation]:
     if unseen and not blind:
         yield Limitation(
             code="locks_outside_of_a_transaction",
-            message=f"{len(unseen)} of its statements ran outside of a transaction: their "
-            "locks went with them before anybody could look.",
+            message=f"{len(unseen)} of its statements ran outside a transaction: their "
+            "locks were released before they could be observed.",
             step=step.label,
         )
     if any(operation.runs_python for operation in step.operations):
         yield Limitation(
             code="ran_python",
-            message="It ran Python: what that does outside of the database, such as "
-            "files, caches and requests, it has really done. Mails were dropped.",
+            message="It ran Python code. Its effects outside the database, such as on "
+            "files, caches and remote services, are real. Emails were dropped.",
             step=step.label,
         )

@@ -1,9 +1,8 @@
-"""Who carries out a rehearsal? One process, which makes the copy, lets a worker migrate
-it, and removes it; the copy's lock goes with this process, however it ends.
+"""Runs a rehearsal: one process creates the copy, lets a worker migrate it, and removes it.
+The lock of the rehearsals ends with this process.
 
-Is the copy another database, and is its schema what it was?
-
-Which order leads a copy back to where it was?
+It verifies that the copy is another database than the original and, after a migration back,
+that its schema is what it was.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from migration_route.core.errors import (
 from migration_route.execution.messages import InPlaceLimits, ScratchDatabase, WorkOrder
 from migration_route.execution.posix_signals import ShutdownSignals
 from migration_route.execution.rehearsal import recorder
-from migration_route.execution.rehearsal.reaper import remove_what_is_left
+from migration_route.execution.rehearsal.reaper import remove_leftovers
 from migration_route.execution.rehearsal.recorder import RehearsalRecorder
 from migration_route.execution.supervisor.child import Child
 from migration_route.execution.worker.sandbox import settings_of
@@ -55,31 +54,35 @@ from migration_route.planning.planner import make_plan
 from migration_route.vendors import copies_of, identity_of, vendor_of
 from migration_route.vendors.base import LockSlot
 from migration_route.vendors.base_copies import scratch_name
-from migration_route.vendors.base_identity import Separation, opened, require_separate
+from migration_route.vendors.base_identity import (
+    Separation,
+    connection_with_settings,
+    require_separate,
+)
 
-_MOST = 200  # lines of difference
+_MAX_DIFFERENCES = 200  # lines of difference
 
 
-def require_other(database: str, connection: BaseDatabaseWrapper, alias: str) -> Separation:
-    """Return the identities of a database and of the one that another alias leads to.
+def require_other_database(
+    database: str, connection: BaseDatabaseWrapper, alias: str
+) -> Separation:
+    """Return the identities of a database and of the database of another alias.
 
-    The caller holds the lock of the database's rehearsals: it cannot be taken again in
-    the same database. Raises `CannotRehearse` where both are the same database, where
-    that is not known, and where the other one is not of the same kind.
+    The caller holds the lock of the rehearsals: it cannot be acquired again in the same
+    database. Raises `CannotRehearse` if both are the same database, if that is unknown, or
+    if the other one is of a different vendor.
     """
     if connections[alias].vendor != connection.vendor:
-        raise CannotRehearse(
-            f"{alias!r} is not a database of the same kind as {database!r}."
-        )
+        raise CannotRehearse(f"{alias!r} does not have the same vendor as {database!r}.")
     found = _require_separate(database, connection, settings_of(database, alias=alias))
     other = private_connection(alias)
     try:
         lock = vendor_of(alias).lock(other, LockSlot.REHEARSAL)
         if not lock.try_acquire():
             raise CannotRehearse(
-                f"{alias!r} leads to the same database as {database!r}, or is in use by "
-                "another rehearsal.",
-                hint='"rehearse_on" must name a database that may be changed.',
+                f"{alias!r} leads to the same database as {database!r}, or another "
+                "rehearsal is using it.",
+                hint='Set "rehearse_on" to a database that may be changed.',
             )
         lock.release()
     finally:
@@ -87,10 +90,12 @@ def require_other(database: str, connection: BaseDatabaseWrapper, alias: str) ->
     return found
 
 
-def require_made(database: str, connection: BaseDatabaseWrapper, name: str) -> Separation:
+def require_created_copy(
+    database: str, connection: BaseDatabaseWrapper, name: str
+) -> Separation:
     """Return the identities of a database and of its copy of that name.
 
-    Raises `CannotRehearse` where the settings of the copy lead elsewhere.
+    Raises `CannotRehearse` if the settings of the copy lead elsewhere.
     """
     return _require_separate(database, connection, settings_of(database, name=name))
 
@@ -98,12 +103,17 @@ def require_made(database: str, connection: BaseDatabaseWrapper, name: str) -> S
 def _require_separate(
     database: str, connection: BaseDatabaseWrapper, copy_settings: dict[str, Any]
 ) -> Separation:
-    """Compare with the database as `connection` reaches it, and as the project does."""
-    with opened(connection, own_settings(database, copy_settings)) as copy:
+    """Compare the copy with the database as `connection` reaches it, and as the project
+    does."""
+    with connection_with_settings(
+        connection, own_settings(database, copy_settings)
+    ) as copy:
         found = require_separate(connection, copy)
         if route_settings().database(database).direct:
             usual = connections[database]
-            with opened(usual, own_settings(database, usual.settings_dict)) as same:
+            with connection_with_settings(
+                usual, own_settings(database, usual.settings_dict)
+            ) as same:
                 require_separate(same, copy)
     return found
 
@@ -112,9 +122,9 @@ def _require_separate(
 def copy_connection(
     database: str, scratch: ScratchDatabase
 ) -> Iterator[BaseDatabaseWrapper]:
-    """Let the alias lead to the copy, in this thread and block.
+    """Point the alias at the copy, in this thread and block.
 
-    Raises `CannotRehearse` where it leads to any other database.
+    Raises `CannotRehearse` if it leads to any other database.
     """
     usual = connections[database]
     copy = private_connection(database)
@@ -128,7 +138,7 @@ def copy_connection(
         found = identity_of(copy)
         if found != scratch.separation.copy:
             raise CannotRehearse(
-                f"The connection to the copy stands in the database {found.label!r}: its "
+                f"The connection to the copy leads to the database {found.label!r}: its "
                 "schema was not read."
             )
         connections[database] = copy
@@ -138,42 +148,43 @@ def copy_connection(
         copy.close()
 
 
-def schema(database: str, scratch: ScratchDatabase) -> list[str]:
+def read_copy_schema(database: str, scratch: ScratchDatabase) -> list[str]:
     """Return the schema of the copy as lines."""
     with copy_connection(database, scratch) as connection:
         return copies_of(database).schema(connection)
 
 
-def differences(before: list[str], after: list[str]) -> tuple[str, ...]:
-    """Return the lines that went ("-") and came ("+")."""
+def schema_differences(before: list[str], after: list[str]) -> tuple[str, ...]:
+    """Return the removed ("-") and added ("+") lines."""
     lines = difflib.unified_diff(before, after, lineterm="", n=0)
     found = [line for line in lines if line[:3] not in {"---", "+++"} and line[:2] != "@@"]
-    return tuple(found[:_MOST])
+    return tuple(found[:_MAX_DIFFERENCES])
 
 
-def order_back(
+def reverse_work_order(
     record: RehearsalRecord, scratch: ScratchDatabase
 ) -> tuple[WorkOrder | None, str]:
-    """Return the order, or why there is none: read in the copy as it is now."""
+    """Return the order that reverts the rehearsed steps, planned in the copy as it is now;
+    or None and why there is none."""
     if record.direction is not Direction.FORWARDS:
-        return None, "Only the way forwards is taken back."
+        return None, "Only a forward plan can be migrated back."
     wanted = {(app, name) for app, name, _ in record.steps}
     with copy_connection(record.database, scratch):
         try:
-            graphs.forget(record.database)
+            graphs.forget_graph(record.database)
             request = PlanRequest(
                 database=record.database, targets=_before(record.database, wanted)
             )
             plan = make_plan(request)[0]
         except RouteError as error:
-            return None, f"No plan leads back: {error}"
+            return None, f"Cannot plan the reverse migration: {error}"
         finally:
-            graphs.forget(record.database)
+            graphs.forget_graph(record.database)
     if {(step.app, step.name) for step in plan.steps} != wanted:
-        return None, "Going back to where each app was would take other steps along."
+        return None, "Migrating each app back would also revert other migrations."
     stuck = [step.label for step in plan.steps if not step.reversible]
     if stuck:
-        return None, f"There is no way back from {', '.join(stuck)}."
+        return None, f"Irreversible: {', '.join(stuck)}."
     order = WorkOrder(
         run=record.id,
         database=record.database,
@@ -188,7 +199,7 @@ def order_back(
 
 
 def _before(database: str, wanted: set[tuple[str, str]]) -> tuple[str, ...]:
-    """Return the target of each app: its last migration that is not to be taken back."""
+    """Return the target of each app: its last migration that is not to be reverted."""
     graph = graphs.read_graph(database)
     found: dict[str, str] = {}
     for app, name in sorted(wanted):
@@ -201,15 +212,15 @@ def _before(database: str, wanted: set[tuple[str, str]]) -> tuple[str, ...]:
 
 logger = logging.getLogger("migration_route.execution.rehearsal")
 
-_TICK = 0.2  # seconds between two looks at the signals while the worker is silent
+_TICK = 0.2  # seconds to listen for a message of the worker
 
 
-class Interrupted(Exception):
-    """This process was told to end."""
+class RehearsalInterrupted(Exception):
+    """This process received a shutdown signal."""
 
 
 class RehearsalRunner:
-    """Conducts one rehearsal, from the copy to the report."""
+    """Runs one rehearsal, from the copy to the report."""
 
     begins_as = RehearsalState.COPYING
 
@@ -220,7 +231,7 @@ class RehearsalRunner:
         self._children = children
         self._signals = signals
         self._report = Report()
-        self._beat = 0.0
+        self._last_heartbeat = 0.0
 
     def conduct(self) -> RehearsalRecord:
         """Carry it out, under the lock of the rehearsals of its database."""
@@ -237,7 +248,7 @@ class RehearsalRunner:
     def _conduct_locked(self, connection: BaseDatabaseWrapper) -> RehearsalRecord:
         lock = vendor_of(self._record.database).lock(connection, LockSlot.REHEARSAL)
         if not lock.try_acquire():
-            return self._end(failure(ActiveRehearsal()))
+            return self._end(step_error_of(ActiveRehearsal()))
         error: StepError | None
         try:
             self._record = rehearsals.move(
@@ -248,17 +259,17 @@ class RehearsalRunner:
                 pid=os.getpid(),
                 started_at=clock.now(),
             )
-            remove_what_is_left(self._record.database, connection, but=self._record.id)
+            remove_leftovers(self._record.database, connection, but=self._record.id)
             try:
-                error = self._carry_out(connection)
-            except Interrupted:
+                error = self._rehearse(connection)
+            except RehearsalInterrupted:
                 error = StepError(
                     type="Interrupted",
-                    message=f"The rehearsal was told to end ({self._signals.name}).",
+                    message=f"The rehearsal received {self._signals.name}.",
                 )
             except (RouteError, DatabaseFailure, OSError) as problem:
                 logger.exception("Rehearsal %s failed.", self._record.id)
-                error = failure(problem)
+                error = step_error_of(problem)
             finally:
                 for child in self._children:
                     child.kill()
@@ -267,105 +278,108 @@ class RehearsalRunner:
         finally:
             lock.release()
 
-    def _carry_out(self, connection: BaseDatabaseWrapper) -> StepError | None:
+    def _rehearse(self, connection: BaseDatabaseWrapper) -> StepError | None:
         record, start = self._record, time.monotonic()
         scratch = self._make_copy(connection)
         self._report = replace(self._report, copy_ms=milliseconds(start))
         self._record = rehearsals.move(
             record.id, to=RehearsalState.RUNNING, expected={RehearsalState.COPYING}
         )
-        before = schema(record.database, scratch) if record.and_back else []
+        before = read_copy_schema(record.database, scratch) if record.and_back else []
         start = time.monotonic()
-        hearing = RehearsalRecorder(not_started(record))
-        order = order_of(record, scratch=scratch)
-        error = self._walk(self._children[0], order, hearing)
+        observed = RehearsalRecorder(initial_steps(record))
+        order = work_order_of(record, scratch=scratch)
+        error = self._execute(self._children[0], order, observed)
         self._report = replace(
             self._report,
-            steps=hearing.steps,
+            steps=observed.steps,
             duration_ms=milliseconds(start),
-            output=hearing.output,
-            limits=recorder.of(record, hearing),
+            output=observed.output,
+            limits=recorder.limitations_of(record, observed),
         )
         if error is None and record.and_back:
-            error = self._walk_back(scratch, before)
+            error = self._migrate_back(scratch, before)
         return error
 
     def _make_copy(self, connection: BaseDatabaseWrapper) -> ScratchDatabase:
         record = self._record
         if way := route_settings().database(record.database).rehearse_on:
-            separation = require_other(record.database, connection, way)
+            separation = require_other_database(record.database, connection, way)
             return ScratchDatabase(alias=way, separation=separation)
         copies, with_data = copies_of(record.database), record.kind is CopyKind.DATA
         copies.require(connection, with_data=with_data)
         name = scratch_name(record.id)
-        # On record before it is there: whoever looks later knows what to remove.
-        rehearsals.note(record.id, scratch=name, is_removed=False)
+        # Recorded before it exists, so that a later reader knows what to remove.
+        rehearsals.update_rehearsal(record.id, scratch=name, is_removed=False)
         copies.make(connection, name, with_data=with_data, alive=self._stay_alive)
-        separation = require_made(record.database, connection, name)
+        separation = require_created_copy(record.database, connection, name)
         return ScratchDatabase(name=name, separation=separation)
 
-    def _walk_back(self, scratch: ScratchDatabase, before: list[str]) -> StepError | None:
-        """Take every step back, and compare the schema with that before."""
+    def _migrate_back(
+        self, scratch: ScratchDatabase, before: list[str]
+    ) -> StepError | None:
+        """Revert every step, and compare the schema with the one before."""
         record = self._record
-        order, why_not = order_back(record, scratch)
+        order, why_not = reverse_work_order(record, scratch)
         if order is None:
             about = Limitation(code="no_way_back", message=why_not)
             self._report = replace(self._report, limits=(*self._report.limits, about))
             return None
-        hearing = RehearsalRecorder(
+        observed = RehearsalRecorder(
             tuple(
                 ObservedStep(app=app, name=name, direction=order.direction)
                 for app, name, _ in order.steps
             )
         )
-        error = self._walk(self._children[1], order, hearing)
-        self._report = replace(self._report, back=hearing.steps)
+        error = self._execute(self._children[1], order, observed)
+        self._report = replace(self._report, back=observed.steps)
         if error is None:
-            after = schema(record.database, scratch)
-            found = differences(before, after)
+            after = read_copy_schema(record.database, scratch)
+            found = schema_differences(before, after)
             self._report = replace(self._report, differences=found)
         return error
 
-    def _walk(
-        self, child: Child, order: WorkOrder, hearing: RehearsalRecorder
+    def _execute(
+        self, child: Child, order: WorkOrder, observed: RehearsalRecorder
     ) -> StepError | None:
         """Let a worker carry out an order; every gate is open."""
         child.order(order)
         while not child.is_silent:
             for said in child.listen(_TICK):
-                if hearing.hear(said):
+                if observed.hear(said):
                     child.answer(go=True)
             self._stay_alive()
             if child.has_ended():
                 for said in [*child.listen(0), *child.listen(0)]:
-                    hearing.hear(said)
+                    observed.hear(said)
                 break
-        return hearing.ended(child.wait())
+        return observed.ended(child.wait())
 
     def _stay_alive(self) -> None:
-        """Show that this process lives; raises `Interrupted` when it is told to end.
+        """Record a heartbeat; raises `Interrupted` when this process received a signal.
 
-        Nothing is written while an SQLite file is copied: that would begin anew."""
+        Nothing is written while an SQLite file is copied: that would restart the copy.
+        """
         if self._signals.name:
-            raise Interrupted
+            raise RehearsalInterrupted
         every = route_settings().lease.total_seconds() / 3
         is_file = not vendor_of(self._record.database).lock_is_of_session
         copying = self._record.state is RehearsalState.COPYING
-        if time.monotonic() - self._beat > every and not (is_file and copying):
-            self._beat = time.monotonic()
-            with suppress(DatabaseFailure):  # the lock tells as well, and later beats do
-                rehearsals.note(self._record.id)
+        if time.monotonic() - self._last_heartbeat > every and not (is_file and copying):
+            self._last_heartbeat = time.monotonic()
+            with suppress(DatabaseFailure):  # the lock and later heartbeats show it as well
+                rehearsals.update_rehearsal(self._record.id)
 
     def _remove(self, connection: BaseDatabaseWrapper) -> bool:
-        """Remove the copy; return False where whoever looks next has to."""
+        """Remove the copy; False if that is left to the next reader."""
         try:
             found = rehearsals.find_rehearsal(self._record.id)
             if not found.is_removed:
                 if not connection.is_usable():
-                    connection.close()  # it was idle for long: another one does as well
+                    connection.close()  # it was idle for long: reconnect
                 copies_of(found.database).remove(connection, found.scratch)
         except (RouteError, DatabaseFailure, OSError):
-            logger.exception("The copy of rehearsal %s was left.", self._record.id)
+            logger.exception("Could not remove the copy of rehearsal %s.", self._record.id)
             return False
         return True
 
@@ -380,17 +394,17 @@ class RehearsalRunner:
                 report=self._report,
                 is_removed=is_removed,
             )
-        except InvalidState:  # somebody took this process for dead
+        except InvalidState:  # another process concluded it as dead
             return rehearsals.find_rehearsal(self._record.id)
 
 
-def order_of(
+def work_order_of(
     record: RehearsalRecord,
     *,
     scratch: ScratchDatabase | None = None,
     in_place: InPlaceLimits | None = None,
 ) -> WorkOrder:
-    """Return what a worker is to carry out: on a copy, or in place."""
+    """Return the order for a worker: on a copy, or in place."""
     return WorkOrder(
         run=record.id,
         database=record.database,
@@ -406,7 +420,7 @@ def order_of(
     )
 
 
-def not_started(record: RehearsalRecord) -> tuple[ObservedStep, ...]:
+def initial_steps(record: RehearsalRecord) -> tuple[ObservedStep, ...]:
     """Return the steps of a rehearsal as they are before the first one."""
     return tuple(
         ObservedStep(app=app, name=name, direction=record.direction)
@@ -414,13 +428,13 @@ def not_started(record: RehearsalRecord) -> tuple[ObservedStep, ...]:
     )
 
 
-def failure(error: Exception) -> StepError:
-    """Return what the rehearsal itself failed for."""
+def step_error_of(error: Exception) -> StepError:
+    """Return the error of the rehearsal itself."""
     return StepError(
         type=type(error).__name__, message=message_of(error), sqlstate=sqlstate_of(error)
     )
 
 
 def milliseconds(start: float) -> int:
-    """Return how long ago that was, by `time.monotonic`."""
+    """Return the milliseconds since `start`, by `time.monotonic`."""
     return round((time.monotonic() - start) * 1000)

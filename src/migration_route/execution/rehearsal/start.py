@@ -1,6 +1,5 @@
-"""Which process carries out a rehearsal, and in which way? This one, and its children.
-
-Where does the process of a rehearsal come from? Detached, with the code on disk.
+"""Starts the process of a rehearsal, detached and with the code that is on disk, and
+carries out the rehearsal in that process and its children.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from django.db import connections
 from migration_route.conf import route_settings
 from migration_route.execution.launchers.process import reap, spawn
 from migration_route.execution.posix_signals import handle_shutdown_signals
-from migration_route.execution.rehearsal.in_place import InPlaceConductor
+from migration_route.execution.rehearsal.in_place import InPlaceRehearsalRunner
 from migration_route.execution.rehearsal.runner import RehearsalRunner
 from migration_route.execution.supervisor.child import Child
 from migration_route.ledger import rehearsals
@@ -18,14 +17,14 @@ from migration_route.ledger.rehearsals import RehearsalRecord
 
 
 def run_rehearsal(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
-    """Carry out a queued rehearsal in this process and its children; return it as it
-    ended. Raises `NotInThisState` when it is not queued, `UnknownRehearsal`."""
+    """Carry out a queued rehearsal in this process and its children; return it as it ended.
+    Raises `InvalidState` when it is not queued, `UnknownRehearsal`."""
     with handle_shutdown_signals() as signals:
-        # Before anything is connected: a worker for each way.
+        # Forked before any connection is opened: one worker per direction.
         children = [Child() for _ in range(2 if and_back else 1)]
         try:
             record = rehearsals.find_rehearsal(rehearsal)
-            conductor = InPlaceConductor if record.in_place else RehearsalRunner
+            conductor = InPlaceRehearsalRunner if record.in_place else RehearsalRunner
             return conductor(record, children, signals).conduct()
         finally:
             for child in children:
@@ -33,8 +32,8 @@ def run_rehearsal(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
             connections.close_all()
 
 
-def launch(record: RehearsalRecord) -> None:
-    """Start it, and return at once; with the launcher "inline", when it has ended.
+def launch_rehearsal(record: RehearsalRecord) -> None:
+    """Start the process and return at once; with the launcher "inline", when it has ended.
 
     Raises `LaunchFailed`.
     """

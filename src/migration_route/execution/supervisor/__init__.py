@@ -1,1 +1,1 @@
-"""Who watches over a run? The supervisor, and what it goes by."""
+"""The supervisor of a run and its parts."""

@@ -22,7 +22,7 @@ _CHUNK = 65536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawOutput:
-    """A line that a worker wrote past Python, its secrets masked; `stream` is "stdout" or
+    """A line that a worker wrote past Python, with secrets masked; `stream` is "stdout" or
     "stderr"."""
 
     stream: str
@@ -30,11 +30,11 @@ class RawOutput:
 
 
 class Child:
-    """A worker, seen from its supervisor."""
+    """A worker, as its supervisor sees it."""
 
     def __init__(self) -> None:
-        """Fork the worker. Nothing may be connected yet: a descriptor of the database
-        in two processes would be closed, and the session ended, by the first to go."""
+        """Fork the worker. No database connection may be open yet: a descriptor shared by
+        two processes is closed, and its session ended, by the first one that exits."""
         pipe_out, pipe_in = os.pipe()
         control_out, control_in = os.pipe()
         life_out, life_in = os.pipe()
@@ -49,14 +49,14 @@ class Child:
                 os.close(ours)
             os.dup2(stdout_in, 1)
             os.dup2(stderr_in, 2)
-            _die_with(parent)
+            _exit_with_parent(parent)
             from migration_route.execution.worker.worker import run_worker
 
             run_worker(pipe=pipe_in, control=control_out, life=life_out)
         for theirs in (pipe_in, control_out, life_out, stdout_in, stderr_in):
             os.close(theirs)
         self._life = life_in
-        self._question = 0  # the last that was heard
+        self._question = 0  # the last one received
         self._control = control_in
         self._selector = selectors.DefaultSelector()
         self._lines: dict[int, tuple[str, ByteLines | RedactedBytes]] = {}
@@ -71,26 +71,26 @@ class Child:
             is_output = name != "messages"
             lines = RedactedBytes(budget) if is_output else ByteLines()
             self._lines[descriptor] = (name, lines)
-        self.status: int | None = None  # as os.waitstatus_to_exitcode gives it
+        self.status: int | None = None  # as os.waitstatus_to_exitcode returns it
 
     def order(self, order: WorkOrder) -> None:
-        """Let the worker begin."""
-        self._tell(order)
+        """Start the worker."""
+        self._send(order)
 
     def answer(self, *, go: bool) -> None:
-        """Let the step at the gate begin, or let the worker stop there."""
-        self._tell(GateReply(go=go, question=self._question))
+        """Let the worker continue at the gate, or stop there."""
+        self._send(GateReply(go=go, question=self._question))
 
     def let_foretell(self) -> None:
-        """Let the worker come to the gate again, with what its step writes anew."""
-        self._tell(GateReply(go=False, foretell=True, question=self._question))
+        """Make the worker ask at the gate again, with the tables that its step rewrites."""
+        self._send(GateReply(go=False, foretell=True, question=self._question))
 
-    def _tell(self, what: WorkOrder | GateReply) -> None:
-        with suppress(BrokenPipeError):  # it has ended; reading will tell
-            os.write(self._control, msgspec.json.encode(what) + b"\n")
+    def _send(self, order: WorkOrder | GateReply) -> None:
+        with suppress(BrokenPipeError):  # it has ended; `listen` finds out
+            os.write(self._control, msgspec.json.encode(order) + b"\n")
 
     def listen(self, timeout: float) -> Iterator[Message | RawOutput]:
-        """Return what the worker says within `timeout` seconds."""
+        """Yield what the worker sends within `timeout` seconds."""
         for key, _ in self._selector.select(timeout):
             descriptor = key.fd
             name, lines = self._lines[descriptor]
@@ -107,7 +107,7 @@ class Child:
                 if isinstance(line, str):
                     yield RawOutput(stream=name, text=line)
                     continue
-                # A worker that is killed may leave half a message behind.
+                # A killed worker may leave half a message behind.
                 with suppress(msgspec.DecodeError):
                     message = msgspec.json.decode(line, type=Message)
                     self._question = message.question or self._question
@@ -115,11 +115,10 @@ class Child:
 
     @property
     def is_silent(self) -> bool:
-        """Tell whether nothing can come from the worker any more."""
+        """Whether all pipes of the worker are closed."""
         return not self._lines
 
     def has_ended(self) -> bool:
-        """Tell whether the worker's process is gone."""
         if self.status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -127,26 +126,26 @@ class Child:
         return self.status is not None
 
     def wait(self) -> int:
-        """Wait until the worker's process is gone; return its exit status."""
+        """Wait for the process of the worker to end; return its exit status."""
         if self.status is None:
             self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return self.status
 
     def interrupt(self) -> None:
-        """Let the worker raise `KeyboardInterrupt` wherever it is."""
+        """Raise `KeyboardInterrupt` in the worker."""
         if not self.has_ended():
             os.kill(self.pid, signal.SIGINT)
 
     def kill(self) -> None:
-        """End the worker now, and wait until it is gone."""
+        """Kill the worker and wait until it is gone."""
         if not self.has_ended():
             os.kill(self.pid, signal.SIGKILL)
             self.wait()
 
 
-def _die_with(parent: int) -> None:
-    """Ask the kernel to end this process with its parent (Linux); elsewhere the pipe
-    `life` does, as soon as Python runs."""
+def _exit_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process with its parent (Linux). Elsewhere the pipe
+    `life` does that, as soon as Python runs."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:

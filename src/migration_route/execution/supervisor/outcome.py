@@ -1,4 +1,6 @@
-"""How did a run end? A pure comparison of what was told with what the recorder says."""
+"""Determines how a run ended: a pure comparison of what the worker reported with what the
+recorder of Django has.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +19,17 @@ _FAILURES = {None: "interrupted", "lock_timeout": "lock_timeout"}
 class WorkerReport:
     """What is known of a worker that has ended."""
 
-    ending: Ending | None  # None: it went without a word
+    ending: Ending | None  # None: it ended without a last message
     error: StepError | None = None
-    current: int | None = None  # the position of the step that had begun and not ended
-    touching: bool = False  # a writing statement of that step had been sent
-    wrote: bool = False  # a writing statement of that step had been carried out
-    carried_out: bool = False  # one of the operation that had begun last
-    operations: tuple[OperationEvidence, ...] | None = None  # of that step; None: not known
+    current: int | None = None  # the position of the step under way
+    touching: bool = False  # a writing statement of that step was sent
+    wrote: bool = False  # a writing statement of that step completed
+    carried_out: bool = False  # the same, for the last operation that started
+    operations: tuple[OperationEvidence, ...] | None = None  # of that step; None: unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a run ended."""
-
     state: RunState
     outcome: str
     steps: tuple[StepRecord, ...]
@@ -39,89 +39,95 @@ class Outcome:
 def determine_outcome(
     steps: tuple[StepRecord, ...],
     recorded: Collection[tuple[str, str]],
-    told: WorkerReport,
+    report: WorkerReport,
 ) -> Outcome:
-    """Conclude. `recorded` was read on a fresh connection, after the worker had gone."""
-    seen = tuple(
-        _as_recorded(step, recorded, told if position == told.current else None)
+    """Return the outcome. `recorded` was read on a fresh connection, after the worker had
+    ended."""
+    steps_now = tuple(
+        _as_recorded(step, recorded, report if position == report.current else None)
         for position, step in enumerate(steps)
     )
-    done = all(step.state in {StepState.APPLIED, StepState.REVERTED} for step in seen)
-    if any(step.state is StepState.PARTIAL for step in seen):
+    done = all(step.state in {StepState.APPLIED, StepState.REVERTED} for step in steps_now)
+    if any(step.state is StepState.PARTIAL for step in steps_now):
         return Outcome(
-            state=RunState.PARTIAL, outcome="partial", steps=seen, error=told.error
+            state=RunState.PARTIAL, outcome="partial", steps=steps_now, error=report.error
         )
-    if told.ending == "plan_changed":
+    if report.ending == "plan_changed":
         return Outcome(
-            state=RunState.STALE, outcome="plan_changed", steps=seen, error=told.error
+            state=RunState.STALE,
+            outcome="plan_changed",
+            steps=steps_now,
+            error=report.error,
         )
-    if told.ending == "stopped":
+    if report.ending == "stopped":
         return Outcome(
-            state=RunState.CANCELLED, outcome="cancelled", steps=seen, error=None
+            state=RunState.CANCELLED, outcome="cancelled", steps=steps_now, error=None
         )
-    if done and told.ending == "done":
-        state = RunState.SUCCEEDED if seen else RunState.NOOP
-        return Outcome(state=state, outcome=_success(seen), steps=seen, error=None)
-    if told.ending == "done":
+    if done and report.ending == "done":
+        state = RunState.SUCCEEDED if steps_now else RunState.NOOP
+        return Outcome(
+            state=state, outcome=_success(steps_now), steps=steps_now, error=None
+        )
+    if report.ending == "done":
         return Outcome(
             state=RunState.FAILED,
             outcome="not_recorded",
-            steps=seen,
-            error=_missing(seen),
+            steps=steps_now,
+            error=_missing(steps_now),
         )
-    outcome = _FAILURES.get(told.ending, "failed")
-    error = _unfinished(told.error) if done and seen else told.error
-    return Outcome(state=RunState.FAILED, outcome=outcome, steps=seen, error=error)
+    outcome = _FAILURES.get(report.ending, "failed")
+    error = _unfinished(report.error) if done and steps_now else report.error
+    return Outcome(state=RunState.FAILED, outcome=outcome, steps=steps_now, error=error)
 
 
 def _as_recorded(
-    step: StepRecord, recorded: Collection[tuple[str, str]], told: WorkerReport | None
+    step: StepRecord, recorded: Collection[tuple[str, str]], report: WorkerReport | None
 ) -> StepRecord:
-    """Return the step as the recorder shows it; `told` when it was under way."""
+    """Return the step as the recorder shows it; `report` is set for the step under way."""
     is_recorded = (step.app, step.name) in recorded
     backwards = step.direction is Direction.BACKWARDS
     if is_recorded is not backwards:
         state = StepState.REVERTED if backwards else StepState.APPLIED
         return replace(step, state=state, error=None, operations=None)
-    if told is None:
+    if report is None:
         return replace(step, state=StepState.NOT_STARTED, duration_ms=None, error=None)
-    is_midway = _is_midway(step, told)
-    if told.ending == "stopped" and not is_midway:
+    is_midway = _is_midway(step, report)
+    if report.ending == "stopped" and not is_midway:
         return replace(step, state=StepState.NOT_STARTED, duration_ms=None, error=None)
     state = StepState.PARTIAL if is_midway else StepState.FAILED
-    return replace(step, state=state, error=told.error, operations=told.operations)
+    return replace(step, state=state, error=report.error, operations=report.operations)
 
 
-def _is_midway(step: StepRecord, told: WorkerReport) -> bool:
-    """Tell whether something of a step that is not recorded is there, or may be."""
-    is_of_another = step.added.begun is not None and not step.added.repeatable
-    if is_of_another and (told.carried_out or told.ending is None):
-        return True  # an operation that another package has added had begun
-    if told.operations is not None:
-        found = {operation.state for operation in told.operations}
-        if found & {EffectState.IN, EffectState.MIDWAY}:
+def _is_midway(step: StepRecord, report: WorkerReport) -> bool:
+    """Return whether part of a step that is not recorded is present, or may be."""
+    is_of_other_package = step.added.begun is not None and not step.added.repeatable
+    if is_of_other_package and (report.carried_out or report.ending is None):
+        return True  # an operation added by another package had started
+    if report.operations is not None:
+        states = {operation.state for operation in report.operations}
+        if states & {EffectState.IN, EffectState.MIDWAY}:
             return True
-        if EffectState.UNKNOWN not in found:
+        if EffectState.UNKNOWN not in states:
             return False
         if step.rolls_back:
-            return True  # it had come to its end, and nothing shows if that was committed
+            return True  # it reached its end, and nothing shows whether it committed
     elif step.done_operations is not None:
-        return True  # what the resumed run has left is there
-    # The exception of a worker that still spoke: what failed was carried out or not.
-    # One that went without a word may have been in the middle of a statement.
-    midway = told.wrote if told.ending is not None else told.touching
+        return True  # what the resumed run left is present
+    # A worker that reported its end also reported its last completed statement. One that
+    # did not may have died in the middle of a statement.
+    midway = report.wrote if report.ending is not None else report.touching
     return midway and not step.rolls_back
 
 
 def _unfinished(error: StepError | None) -> StepError | None:
-    """Return the error of a run that has done its steps, and not what comes behind them:
-    Django makes content types and permissions when all migrations are applied."""
+    """Extend the error of a run whose steps are all done but whose `migrate` failed after
+    them: Django creates content types and permissions when all migrations are applied."""
     if error is None:
         return None
     return replace(
         error,
-        message=f"{error.message} Every step is recorded; what migrate does at its end, "
-        "such as making permissions, may be missing: apply once more.",
+        message=f"{error.message} Every step is recorded, but what migrate does after the "
+        "last one, such as creating permissions, may be missing. Apply again.",
     )
 
 
@@ -139,6 +145,6 @@ def _missing(steps: tuple[StepRecord, ...]) -> StepError:
     ]
     return StepError(
         type="NotRecorded",
-        message="migrate ended without an error, but the database does not say so of "
+        message="migrate ended without an error, but django_migrations does not confirm "
         f"{', '.join(labels)}.",
     )

@@ -1,10 +1,9 @@
-"""What did the worker say, and what does that make of the run so far?
+"""Records what the worker reports, as events of the run and as the facts for its outcome,
+and the time that the run waits for locks.
 
-How is a run shown that waits for locks of others?
-
-Its row is `waiting`, with who is in the way, from the first pause until a statement has
-been sent that did not come back for its limit. One entry when it begins to wait, one
-when it goes on; in between the row alone is kept fresh.
+A run that waits for locks is `waiting`, with its blockers, from the first pause until a
+statement was sent that did not come back within its limit. The ledger gets one entry when
+the wait starts and one when it ends; in between only the row is updated.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from migration_route.core.enums import (
 )
 from migration_route.core.error_texts import without_values
 from migration_route.core.errors import DatabaseUnavailable, InvalidState
-from migration_route.execution.messages import Failure, Message
+from migration_route.execution.messages import Message, WorkerFailure
 from migration_route.execution.supervisor.child import RawOutput
 from migration_route.execution.supervisor.outcome import WorkerReport
 from migration_route.execution.worker.output import (
@@ -41,26 +40,26 @@ from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
 from migration_route.ledger.runs import update_waiting
 
-_SLACK = 0.5  # seconds for the news that a statement's limit was reached
+_SLACK = 0.5  # seconds for the message that a statement reached its limit
 
 
 class LockWaitStatus:
-    """What the row of one run says of its waiting."""
+    """The lock wait of one run, as its row shows it."""
 
     def __init__(self, run: RunRecord) -> None:
         self._run = run.id
         self._claim = run.carrier
         self._is_shown = False
-        self._goes_on_at: float | None = None  # unless news of a failure comes before
+        self._continues_at: float | None = None  # unless a failure is reported before
 
     @property
     def is_paused(self) -> bool:
-        """Tell whether the step only waits, and will ask again whether it is to stop."""
-        return self._is_shown and self._goes_on_at is None
+        """Whether the step only waits, and will ask again whether it is to stop."""
+        return self._is_shown and self._continues_at is None
 
     def show(self, facts: dict[str, Any]) -> None:
-        """Show that the run waits, or what has become of its waiting."""
-        self._goes_on_at = None
+        """Show that the run waits, or update the facts of the wait."""
+        self._continues_at = None
         try:
             if self._is_shown:
                 update_waiting(self._run, self._claim, facts)
@@ -73,48 +72,48 @@ class LockWaitStatus:
             self._move(RunState.WAITING, RunState.RUNNING, change)
             self._is_shown = True
         except (DatabaseFailure, DatabaseUnavailable):
-            return  # the next pause tries it again
+            return  # retried at the next pause
 
-    def hear(self, said: Message | RawOutput) -> None:
-        """Take notice of a statement that is sent, and of a step that is done."""
-        if not self._is_shown or not isinstance(said, Message):
+    def hear(self, message: Message | RawOutput) -> None:
+        """Note that a statement was sent, or that a step is done."""
+        if not self._is_shown or not isinstance(message, Message):
             return
-        if said.kind == "lock_fired":
-            self._goes_on_at = time.monotonic() + (said.duration_ms or 0) / 1000 + _SLACK
-        elif said.kind == "step_finished":
-            self._goes_on_at = time.monotonic()
+        if message.kind == "lock_fired":
+            self._continues_at = (
+                time.monotonic() + (message.duration_ms or 0) / 1000 + _SLACK
+            )
+        elif message.kind == "step_finished":
+            self._continues_at = time.monotonic()
             self.look()
 
     def look(self) -> None:
-        """Show that the run goes on, once its statement must have had its locks."""
-        if self._goes_on_at is None or time.monotonic() < self._goes_on_at:
+        """Show that the run continues, once its statement must have its locks."""
+        if self._continues_at is None or time.monotonic() < self._continues_at:
             return
         try:
             self._move(RunState.RUNNING, RunState.WAITING, runs.Change(claim=self._claim))
         except (DatabaseFailure, DatabaseUnavailable):
             return
-        self._is_shown, self._goes_on_at = False, None
+        self._is_shown, self._continues_at = False, None
 
     def _move(self, to: RunState, expected: RunState, change: runs.Change) -> None:
         try:
             runs.move(self._run, to=to, expected={expected}, change=change)
         except InvalidState:
-            return  # somebody has cancelled it: the next question is answered so
+            return  # it was cancelled: the answer to the next question says so
 
 
 def describe_attempt(facts: dict[str, Any]) -> str:
-    """Say an attempt in one line."""
-    tables = ", ".join(facts["tables"]) or "what the statement needs"
-    what = "was sent and timed out" if facts["fired"] else "is held back"
+    """Describe a lock attempt in one line."""
+    tables = ", ".join(facts["tables"]) or "unknown tables"
+    what = "timed out" if facts["fired"] else "was not sent"
     blockers = facts["blockers"]
-    named = ", ".join(
+    names = ", ".join(
         f"pid {blocker['pid']} ({blocker['user'] or 'unknown'})" for blocker in blockers[:3]
     )
     more = f" and {len(blockers) - 3} more" if len(blockers) > 3 else ""
-    return (
-        f"Attempt {facts['attempt']} on {tables} {what}: "
-        f"{named + more or 'nobody to be seen'} in the way"
-    )
+    why = f"blocked by {names}{more}" if names else "no blocking session was visible"
+    return f"Attempt {facts['attempt']} on {tables} {what}: {why}"
 
 
 _MOST_TEXT = 10_000_000  # characters of statements and operations of one run
@@ -123,10 +122,10 @@ _SLOW = 1.0  # seconds after which a statement is shown while it still runs
 
 
 class EventRecorder:
-    """Turns what a worker says into events, and keeps what the verdict needs."""
+    """Turns the messages of a worker into events, and keeps what the outcome needs."""
 
-    def __init__(self, journal: RunLog) -> None:
-        self._journal = journal
+    def __init__(self, run_log: RunLog) -> None:
+        self._run_log = run_log
         self.told = WorkerReport(ending=None)
         self._operation: int | None = None
         self._statement: tuple[float, Message] | None = None
@@ -135,41 +134,40 @@ class EventRecorder:
         self._text = 0  # characters of statements and operations so far
 
     def begin_step(self, position: int, at: str) -> None:
-        """Write down that a step is about to begin."""
-        step = self._journal.steps[position]
+        """Record that a step is about to start."""
+        step = self._run_log.steps[position]
         self.told = WorkerReport(ending=None, current=position)
         self._attempts = {}
-        self._journal.event(
+        self._run_log.event(
             EventKind.STEP_STARTED,
             at=at,
             step=position,
             text=step.label,
             facts={"direction": step.direction},
         )
-        self._journal.step(position, StepState.APPLYING)
+        self._run_log.step(position, StepState.APPLYING)
 
-    def pass_operation(self, said: Message) -> None:
-        """Write down that an operation of the step is about to begin, or to return."""
+    def pass_operation(self, message: Message) -> None:
+        """Record that an operation of the step is about to start, or to return."""
         position = self.told.current
         if position is None:
             return
-        self._journal.progress(
-            position, begun=said.count, returned=said.returned, added=said.added
+        self._run_log.progress(
+            position, begun=message.count, returned=message.returned, added=message.added
         )
-        if said.returned:
-            self._operation_finished(said)
+        if message.returned:
+            self._operation_finished(message)
             return
         self.told = replace(self.told, carried_out=False)
-        self._operation = said.operation
-        self._event(EventKind.OPERATION_STARTED, said)
+        self._operation = message.operation
+        self._event(EventKind.OPERATION_STARTED, message)
 
-    def hear(self, said: Message | RawOutput) -> None:
-        """Write down what was said."""
-        if isinstance(said, RawOutput):
-            self._output(said.text, said.stream, None)
+    def hear(self, message: Message | RawOutput) -> None:
+        if isinstance(message, RawOutput):
+            self._output(message.text, message.stream, None)
             return
-        if handler := self._handlers().get(said.kind):
-            handler(said)
+        if handler := self._handlers().get(message.kind):
+            handler(message)
 
     def _handlers(self) -> dict[str, Callable[[Message], None]]:
         return {
@@ -183,86 +181,88 @@ class EventRecorder:
             "touching": self._touching,
             "wrote": self._wrote,
             "index_dropped": self._index_dropped,
-            "output": lambda said: self._output(said.text, said.stream, said.at),
+            "output": lambda message: self._output(
+                message.text, message.stream, message.at
+            ),
             "ended": self._ended,
         }
 
-    def _step_finished(self, said: Message) -> None:
+    def _step_finished(self, message: Message) -> None:
         position = self.told.current
         if position is None:
             return
-        step = self._journal.steps[position]
+        step = self._run_log.steps[position]
         backwards = step.direction is Direction.BACKWARDS
-        self._journal.event(
+        self._run_log.event(
             EventKind.STEP_FINISHED,
-            at=said.at,
+            at=message.at,
             step=position,
-            duration_ms=said.duration_ms,
+            duration_ms=message.duration_ms,
             text=step.label,
         )
-        self._journal.step(
+        self._run_log.step(
             position,
             StepState.REVERTED if backwards else StepState.APPLIED,
-            duration_ms=said.duration_ms,
+            duration_ms=message.duration_ms,
             **self.attempts,
         )
         self.told = WorkerReport(ending=None)
         self._operation = None
 
-    def _operation_started(self, said: Message) -> None:
-        self._operation = said.operation
-        self._event(EventKind.OPERATION_STARTED, said)
+    def _operation_started(self, message: Message) -> None:
+        self._operation = message.operation
+        self._event(EventKind.OPERATION_STARTED, message)
 
-    def _operation_finished(self, said: Message) -> None:
-        self._event(EventKind.OPERATION_FINISHED, said)
+    def _operation_finished(self, message: Message) -> None:
+        self._event(EventKind.OPERATION_FINISHED, message)
         self._operation = None
 
-    def _statement_started(self, said: Message) -> None:
-        self._statement = (time.monotonic(), said)
+    def _statement_started(self, message: Message) -> None:
+        self._statement = (time.monotonic(), message)
 
-    def _statement_finished(self, said: Message) -> None:
+    def _statement_finished(self, message: Message) -> None:
         self._statement = None
-        self._event(EventKind.STATEMENT, said)
+        self._event(EventKind.STATEMENT, message)
 
-    def _statements_omitted(self, said: Message) -> None:
-        self._event(EventKind.STATEMENTS_OMITTED, said, count=said.count)
+    def _statements_omitted(self, message: Message) -> None:
+        self._event(EventKind.STATEMENTS_OMITTED, message, count=message.count)
 
     @property
     def attempts(self) -> dict[str, Any]:
-        """Return what the locks of the step have cost, if there was anybody in the way."""
+        """The cost of the lock attempts of the step; empty if none was blocked."""
         return dict(self._attempts)
 
-    def _lock_attempt(self, said: Message) -> None:
-        facts = said.facts
+    def _lock_attempt(self, message: Message) -> None:
+        facts = message.facts
         self._attempts = {
             "attempts": facts["attempt"],
             "stalled_ms": facts["stalled_ms"],
             "waited_ms": facts["waited_ms"],
         }
-        self._journal.event(
+        self._run_log.event(
             EventKind.LOCK_ATTEMPT,
-            at=said.at,
+            at=message.at,
             step=self.told.current,
-            operation=said.operation,
+            operation=message.operation,
             text=describe_attempt(facts),
             facts=facts,
         )
 
-    def _index_dropped(self, said: Message) -> None:
-        self._event(EventKind.INDEX_DROPPED, said)
-        self._journal.entry(Action.INDEX_DROPPED, {"sql": said.text})
+    def _index_dropped(self, message: Message) -> None:
+        self._event(EventKind.INDEX_DROPPED, message)
+        self._run_log.entry(Action.INDEX_DROPPED, {"sql": message.text})
 
-    def _touching(self, said: Message) -> None:
-        del said
+    def _touching(self, message: Message) -> None:
+        del message
         self.told = replace(self.told, touching=True)
 
-    def _wrote(self, said: Message) -> None:
-        del said
+    def _wrote(self, message: Message) -> None:
+        del message
         self.told = replace(self.told, wrote=True, carried_out=True)
 
     def _output(self, text: str, stream: str, at: str | None) -> None:
-        """Record a line; the one that exceeds the budget becomes the note that output is
-        left out, and the lines after it nothing."""
+        """Record a line. The line that exceeds the budget is replaced by a note; the lines
+        after it are dropped."""
         if self._budget.is_spent:
             return
         kind, facts = EventKind.OUTPUT, {"stream": stream}
@@ -274,7 +274,7 @@ class EventRecorder:
             )
         elif not route_settings().record_error_detail:
             text = without_values(text)
-        self._journal.event(
+        self._run_log.event(
             kind,
             at=at,
             step=self.told.current,
@@ -283,26 +283,26 @@ class EventRecorder:
             facts=facts,
         )
 
-    def _ended(self, said: Message) -> None:
+    def _ended(self, message: Message) -> None:
         self._statement = None
         error = None
-        if said.failure is not None:
-            error = self._error(said.failure)
-            self._journal.event(
+        if message.failure is not None:
+            error = self._error(message.failure)
+            self._run_log.event(
                 EventKind.ERROR,
-                at=said.at,
+                at=message.at,
                 step=self.told.current,
                 operation=error.operation,
                 text=error.message,
                 facts={
-                    "type": said.failure.type,
-                    "sqlstate": said.failure.sqlstate,
-                    "traceback": said.failure.traceback,
+                    "type": message.failure.type,
+                    "sqlstate": message.failure.sqlstate,
+                    "traceback": message.failure.traceback,
                 },
             )
-        self.told = replace(self.told, ending=said.ending, error=error)
+        self.told = replace(self.told, ending=message.ending, error=error)
 
-    def _error(self, failure: Failure) -> StepError:
+    def _error(self, failure: WorkerFailure) -> StepError:
         under_way = self.told.current is not None
         return StepError(
             type=failure.type,
@@ -312,7 +312,7 @@ class EventRecorder:
         )
 
     def died(self, status: int | None) -> None:
-        """Write down that the worker went without a word."""
+        """Record that the worker ended without a last message."""
         if status is not None and status < 0:
             how = f"was killed by signal {-status}"
         else:
@@ -322,7 +322,7 @@ class EventRecorder:
             message=f"The worker {how} before it had finished.",
             operation=self._operation if self.told.current is not None else None,
         )
-        self._journal.event(
+        self._run_log.event(
             EventKind.ERROR,
             step=self.told.current,
             text=error.message,
@@ -331,22 +331,22 @@ class EventRecorder:
         self.told = replace(self.told, error=error)
 
     def show_slow_statement(self) -> None:
-        """Write down a statement that has been running for a second, while it runs."""
+        """Record a statement that has been running for a second, while it still runs."""
         if self._statement is None:
             return
-        since, said = self._statement
+        since, message = self._statement
         if time.monotonic() - since > _SLOW:
-            self._event(EventKind.STATEMENT_RUNNING, said)
+            self._event(EventKind.STATEMENT_RUNNING, message)
             self._statement = None
 
-    def _event(self, kind: EventKind, said: Message, **facts: int) -> None:
-        self._journal.event(
+    def _event(self, kind: EventKind, message: Message, **facts: int) -> None:
+        self._run_log.event(
             kind,
-            at=said.at,
+            at=message.at,
             step=self.told.current,
-            operation=said.operation,
-            duration_ms=said.duration_ms,
-            text=self._bounded(said.text),
+            operation=message.operation,
+            duration_ms=message.duration_ms,
+            text=self._bounded(message.text),
             facts=dict(facts),
         )
 

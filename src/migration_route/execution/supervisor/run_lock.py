@@ -1,9 +1,9 @@
-"""Whose turn is it? A run waits until its database is free, takes it, and begins.
+"""The lock of a run: waits until the database is free, acquires the lock, and proves again
+and again that it is still held.
 
-Is the lock of a run still held? Proved again and again, and renewed when it was lost.
-
-A lock goes with its session, and a session can be ended: by an administrator, by a
-restart of the server, by a firewall that has forgotten it.
+The lock belongs to its session, and a session can end: terminated by an administrator, by a
+restart of the server, or by a firewall that dropped the connection. A lost lock is acquired
+again.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ from migration_route.planning import sources
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import LockSlot, TargetLock
 
-_POLL = 0.1  # seconds between two looks at a lock that is taken
+_POLL = 0.1  # seconds between two attempts to acquire the lock
 
 
 def acquire_or_reason(lock: TargetLock, worker_lock: TargetLock) -> WaitingReason | None:
-    """Take the lock, unless a run or a session that a dead run left is in the way."""
+    """Acquire the lock, or return why not: a run, or a session that a dead run left, is in
+    the way."""
     if not lock.try_acquire():
         return WaitingReason.LOCK
     if not worker_lock.try_acquire():
@@ -58,20 +59,20 @@ def acquire_or_reason(lock: TargetLock, worker_lock: TargetLock) -> WaitingReaso
 
 
 class RunLock:
-    """The lock of a run's database, on a connection of its own."""
+    """The lock of the database of a run, on a connection of its own."""
 
     def __init__(self, run: RunRecord) -> None:
         self.run = run
-        self._beaten = 0.0
+        self._last_heartbeat = 0.0
         self._connection = private_connection(run.database, answer_timeout=ANSWER_TIMEOUT)
         vendor = vendor_of(run.database)
         self._lock = vendor.lock(self._connection, LockSlot.SUPERVISOR)
         self._worker_lock = vendor.lock(self._connection, LockSlot.WORKER)
 
     def make(self, *, worker_pid: int, signals: ShutdownSignals) -> bool:
-        """Wait for the lock and make the run `running`; return whether it is this
-        process that carries it out: it may be cancelled meanwhile, wait too long, be told
-        to end by a signal, or have been claimed by another. `run` is the run then."""
+        """Wait for the lock and make the run `running`; return whether this process carries
+        it out. False if it was cancelled meanwhile, waited too long, its process received a
+        signal, or another process claimed it. `run` is the run as it is then."""
         columns = {"host": socket.gethostname(), "supervisor_pid": os.getpid()}
         try:
             require_session_connection(self.run.database)
@@ -82,11 +83,11 @@ class RunLock:
         if self.run.demand is not None and sources.is_other_build(self.run.build):
             self._end_stale(columns)
             return False
-        state, shown = self.run.state, None
+        state, recorded_reason = self.run.state, None
         deadline = time.monotonic() + route_settings().lock_wait.total_seconds()
         while True:
             if signals.name:
-                self._end_told(signals.name, state)
+                self._end_on_signal(signals.name, state)
                 return False
             reason = acquire_or_reason(self._lock, self._worker_lock)
             try:
@@ -95,30 +96,30 @@ class RunLock:
                     change = runs.Change(columns=columns, vouching={"began": True})
                     self._move(RunState.RUNNING, state, change)
                     return True
-                if reason is not shown:
+                if reason is not recorded_reason:
                     change = runs.Change(columns=columns, waiting_reason=reason)
                     self._move(RunState.WAITING, state, change)
-                    state, shown = RunState.WAITING, reason
+                    state, recorded_reason = RunState.WAITING, reason
             except InvalidState:
-                self._end_unbegun(reason)
+                self._end_not_started(reason)
                 return False
             if self._is_cancelled() or time.monotonic() > deadline:
-                self._end_unbegun(reason)
+                self._end_not_started(reason)
                 return False
             time.sleep(_POLL)  # a session lock is polled, never waited for
 
     def _is_cancelled(self) -> bool:
-        """Send a heartbeat when one is due, and look whether the run was cancelled.
+        """Send a heartbeat when one is due, and return whether the run was cancelled.
 
-        Uses the supervisor's own connection to the ledger; one that fails is renewed at
-        the next poll. Raises `ClaimLost`.
+        Uses the supervisor's own connection to the ledger; one that fails is renewed at the
+        next poll. Raises `ClaimLost`.
         """
         alias = route_settings().ledger_database
         now = time.monotonic()
         try:
-            if now - self._beaten > route_settings().lease.total_seconds() / 3:
+            if now - self._last_heartbeat > route_settings().lease.total_seconds() / 3:
                 renew_claim(self.run.id, self.run.carrier)
-                self._beaten = now
+                self._last_heartbeat = now
             else:
                 require_claim(self.run.id, self.run.carrier)
             return find_run(self.run.id).state is RunState.CANCELLING
@@ -130,25 +131,25 @@ class RunLock:
         ours = replace(change, claim=self.run.carrier)
         self.run = runs.move(self.run.id, to=to, expected={expected}, change=ours)
 
-    def _end_told(self, signal: str, state: RunState) -> None:
-        """End a run whose process is told to end before it has begun; one that waited for
-        its opening is handed back."""
+    def _end_on_signal(self, signal: str, state: RunState) -> None:
+        """End a run whose process received a signal before the run started; release one
+        that waited for its scheduled start."""
         if self.run.waits_to_begin:
             claims.release_claim(self.run.id, self.run.carrier)
             self.run = find_run(self.run.id)
             return
         error = StepError(
             type="Interrupted",
-            message=f"The process of this run was told to end ({signal}) before it began.",
+            message=f"The supervisor received {signal} before the run started.",
         )
         change = runs.Change(outcome="interrupted", error=error)
         try:
             self._move(RunState.FAILED, state, change)
         except InvalidState:
-            self._end_unbegun(None)  # it was cancelled in this moment
+            self._end_not_started(None)  # it was cancelled just now
 
-    def _end_unbegun(self, reason: WaitingReason | None) -> None:
-        """End a run whose turn has not come: it was cancelled, or waited too long."""
+    def _end_not_started(self, reason: WaitingReason | None) -> None:
+        """End a run that did not get the lock: it was cancelled, or waited too long."""
         self.run = find_run(self.run.id)
         if self.run.state is RunState.CANCELLING:
             change = runs.Change(outcome="cancelled")
@@ -157,26 +158,27 @@ class RunLock:
             error = StepError(
                 type="LockNotAvailable",
                 message=f"The database {self.run.database!r} stayed locked by another run, "
-                "by a typed migrate, or by a session that an earlier run left.",
+                "a manual migrate, or a session left by an earlier run. Retry later.",
             )
             change = runs.Change(outcome=str(reason or "lock"), error=error)
             self._move(RunState.FAILED, RunState.WAITING, change)
 
     def _end_stale(self, columns: dict[str, Any]) -> None:
-        """End a run that was approved for another build: the approvals are void."""
+        """End a run that was approved for another build: its approvals are void."""
         why = StepError(
             type="StaleCode",
-            message=f"This run was approved for build {self.run.build}, and the code here "
-            f"is build {columns['build']}: its approvals are void. Request the plan again.",
+            message=f"This run was approved for build {self.run.build}, but this process "
+            f"runs build {columns['build']}: its approvals are void. Request the plan "
+            "again.",
         )
         change = runs.Change(outcome=StaleCode.code, error=why, columns=columns)
         try:
             self._move(RunState.STALE, self.run.state, change)
         except InvalidState:
-            self._end_unbegun(None)  # it was cancelled in this moment
+            self._end_not_started(None)  # it was cancelled just now
 
     def _refuse(self, error: PoolerDetected, columns: dict[str, Any]) -> None:
-        """End a run whose lock would not hold."""
+        """End a run whose connection cannot keep a lock."""
         why = StepError(type="PoolerDetected", message=str(error))
         change = runs.Change(outcome=error.code, error=why, columns=columns)
         with suppress(InvalidState):  # it was cancelled meanwhile
@@ -184,13 +186,13 @@ class RunLock:
         self.run = find_run(self.run.id)
 
     def is_held(self) -> bool:
-        """Prove that the lock is still ours."""
+        """Prove that this process still holds the lock."""
         return self._lock.is_held()
 
     def take_again(self) -> bool:
-        """Take a lock that was lost, on a new session; never wait for it.
+        """Acquire a lost lock on a new session, without waiting for it.
 
-        The worker's own lock has kept the door shut meanwhile, where it has a session.
+        Meanwhile the lock of the worker, where it has a session, has kept other runs out.
         """
         try:
             if vendor_of(self.run.database).lock_is_of_session:
@@ -202,10 +204,10 @@ class RunLock:
             return False
 
     def release(self) -> bool:
-        """Give the lock back; False when it was not held any more.
+        """Release the lock; False if it was no longer held.
 
-        A worker that was killed leaves the file of its own lock beside an SQLite
-        database: taking that lock and giving it back clears it away.
+        A worker that was killed leaves its lock file beside an SQLite database: acquiring
+        and releasing that lock removes the file.
         """
         try:
             if self._worker_lock.try_acquire():
@@ -215,53 +217,54 @@ class RunLock:
             return False  # its session has ended, and the lock with it
 
     def close(self) -> None:
-        """End the connection, and with it whatever it holds."""
+        """Close the connection, and with it every lock it holds."""
         self._connection.close()
 
 
 _PATIENCE = 5.0  # seconds that a step waits at its gate for a lost lock
 _PAUSE = 0.05
-_LOST = "The lock of this database was lost: its session has ended."
-_TAKEN_AGAIN = "The lock was taken again."
+_LOST = "The database lock was lost because its session ended."
+_ACQUIRED_AGAIN = "The database lock was acquired again."
 LOCK_LOST = StepError(
     type="LockLost",
-    message="The lock of this database was lost and could not be taken again: "
-    "no further step was begun.",
+    message="The database lock was lost and could not be acquired again, so no further "
+    "step was started.",
 )
 
 
 class LockKeeper:
-    """Watches over the lock of one run while its worker is at work.
+    """Keeps the lock of one run while its worker runs.
 
-    A lock that was lost is taken again only for a run that is still this process's: what
-    proves the lock here raises `ClaimLost` where it is not.
+    A lost lock is acquired again only for a run that this process still owns: the check
+    raises `ClaimLost` otherwise.
     """
 
-    def __init__(self, claim: RunLock, journal: RunLog, *, every: float) -> None:
-        """Prove the lock every so many seconds."""
-        self._claim = claim
-        self._journal = journal
+    def __init__(self, run_lock: RunLock, run_log: RunLog, *, every: float) -> None:
+        """Prove the lock every `every` seconds."""
+        self._run_lock = run_lock
+        self._run_log = run_log
         self._every = every
         self._proved = time.monotonic()
         self._lost = False
 
     def look(self) -> None:
-        """Prove the lock when it is time to, and try to take a lost one again."""
+        """Prove the lock when that is due, and try to acquire a lost one again."""
         if self._lost or time.monotonic() - self._proved > self._every:
             self._prove()
 
     def is_sure(self) -> bool:
-        """Tell whether a step may begin: the lock is held, or taken again in a moment."""
+        """Return whether a step may start: the lock is held, or was acquired again within a
+        few seconds."""
         deadline = time.monotonic() + _PATIENCE
         while not self._prove():
             if time.monotonic() > deadline:
                 return False
-            time.sleep(_PAUSE)  # another process tries it for a moment, and gives it back
+            time.sleep(_PAUSE)  # another process may hold it for a moment while it checks
         return True
 
     def holds_claim(self) -> bool:
-        """Return whether the ledger confirms the claim; False when it does not answer."""
-        run = self._claim.run
+        """Return whether the ledger confirms the claim; False if it does not answer."""
+        run = self._run_lock.run
         try:
             require_claim(run.id, run.carrier)
         except DatabaseFailure:
@@ -270,28 +273,28 @@ class LockKeeper:
         return True
 
     def give_back(self) -> None:
-        """Give the lock back, and say so on record when it was not held any more."""
-        if not self._claim.release() and not self._lost:
-            self._tell(_LOST, when="at the end", taken_again=False)
+        """Release the lock; record it if the lock was no longer held."""
+        if not self._run_lock.release() and not self._lost:
+            self._record(_LOST, when="at the end", taken_again=False)
 
     def _prove(self) -> bool:
         self._proved = time.monotonic()
-        if not self._lost and self._claim.is_held():
+        if not self._lost and self._run_lock.is_held():
             return True
         if not self._lost:
             self._lost = True
-            self._tell(_LOST, when="during the run", taken_again=False)
-        if self.holds_claim() and self._claim.take_again():
-            # Whoever concludes a run holds this lock while doing so: what the row says now
-            # stays so while the lock is held.
+            self._record(_LOST, when="during the run", taken_again=False)
+        if self.holds_claim() and self._run_lock.take_again():
+            # A process that concludes a run holds this lock: the row cannot change while it
+            # is held here.
             if not self.holds_claim():
                 return False
             self._lost = False
-            self._tell(_TAKEN_AGAIN, when="during the run", taken_again=True)
+            self._record(_ACQUIRED_AGAIN, when="during the run", taken_again=True)
             return True
         return False
 
-    def _tell(self, text: str, *, when: str, taken_again: bool) -> None:
+    def _record(self, text: str, *, when: str, taken_again: bool) -> None:
         facts = {"when": when, "taken_again": taken_again}
-        self._journal.event(EventKind.LOCK_LOST, text=text, facts=facts)
-        self._journal.entry(Action.LOCK_LOST, facts)
+        self._run_log.event(EventKind.LOCK_LOST, text=text, facts=facts)
+        self._run_log.entry(Action.LOCK_LOST, facts)

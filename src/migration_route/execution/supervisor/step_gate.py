@@ -1,15 +1,9 @@
-"""May the step at the gate begin? Not while the run is to stop, a person holds it, its
-window has closed, the moment is not good, its lock is not sure, or its intent is not on
-record.
+"""The gate before each step, and what keeps it shut: a stop request, a pause by a user, a
+closed window, a failing health check, an unproven lock, or an intent that is not recorded.
 
-Is a window open for the next step? One that has begun is carried to its end; the next
-one does not begin when the window has closed meanwhile.
-
-The run is held until the next opening. The lock is kept and the heart goes on beating, as
-when a person holds a run.
-
-How does a run wait because a person wants it to? At a gate: the step behind it has
-not begun, the lock is kept, the heart goes on beating.
+A step that has started is carried to its end. While the gate is shut the run is `held`: the
+step behind the gate has not started, the lock is kept and the heartbeat continues. A closed
+window keeps the run until the next opening.
 """
 
 from __future__ import annotations
@@ -38,51 +32,51 @@ from migration_route.ledger.run_log import RunLog
 from migration_route.ledger.runs import clear_control
 from migration_route.policy.schedule import NeverOpens, OpenNow, OpensLater
 
-_ROW = 0.5  # seconds between two looks at the row
+_ROW = 0.5  # seconds between two reads of the row
 
 
 class WindowHold:
-    """The windows of one run, while its steps are carried out."""
+    """Pauses a run while its windows are closed."""
 
     def __init__(self, run: RunRecord) -> None:
         self._run = run
-        self._in_spite = run.in_spite
+        self._is_overridden = run.in_spite
         self._closed: OpensLater | NeverOpens | None = None
-        self._is_shown = False  # the row says that the run is held for this
-        self._asked = 0.0
+        self._is_shown = False  # the row says that the run is paused for this
+        self._looked = 0.0
 
-    def is_open(self, journal: RunLog) -> bool:
-        """Tell whether the next step may begin; False: keep its gate shut."""
-        found = OpenNow() if self._in_spite else step_window_for(self._run)
-        if isinstance(found, OpenNow):
+    def is_open(self, run_log: RunLog) -> bool:
+        """Return whether the next step may start; False: keep its gate shut."""
+        schedule = OpenNow() if self._is_overridden else step_window_for(self._run)
+        if isinstance(schedule, OpenNow):
             return True
-        self._closed = found
-        journal.event(
+        self._closed = schedule
+        run_log.event(
             EventKind.WINDOW,
-            text=f"The window has closed. {found.why}",
+            text=f"The window has closed. {schedule.why}",
             facts={"until": self._until},
         )
-        self._show(journal)
+        self._show(run_log)
         return False
 
-    def is_over(self, journal: RunLog) -> bool:
-        """Tell whether the run may go on: a window is open, or a person wants it to go on
-        all the same. A ledger that does not answer keeps it waiting."""
+    def is_over(self, run_log: RunLog) -> bool:
+        """Return whether the run may continue: a window is open, or a user overrides it.
+        While the ledger does not answer, the run keeps waiting."""
         now = time.monotonic()
-        if now - self._asked < _ROW:
+        if now - self._looked < _ROW:
             return False
-        self._asked = now
+        self._looked = now
         with suppress(DatabaseFailure, DatabaseUnavailable):
             if not self._is_shown:
-                self._show(journal)
-            elif self._is_resumed(journal):
+                self._show(run_log)
+            elif self._is_resumed(run_log):
                 return True
             if isinstance(step_window_for(self._run), OpenNow):
-                return self._go_on(journal)
+                return self._continue(run_log)
         return False
 
     def hand_over(self) -> None:
-        """Leave the gate to a person, who wants the run to wait: the row is theirs."""
+        """Leave the gate and the row to the pause that a user asked for."""
         self._is_shown = False
 
     @property
@@ -93,15 +87,15 @@ class WindowHold:
             else ""
         )
 
-    def _show(self, journal: RunLog) -> None:
-        """Make the run `held`; tried again later where the ledger cannot be written."""
-        journal.let_go()
+    def _show(self, run_log: RunLog) -> None:
+        """Make the run `held`; retried later if the ledger cannot be written."""
+        run_log.let_go()
         with suppress(DatabaseFailure, DatabaseUnavailable, InvalidState):
-            if not journal.flush():
-                return  # first what has been done, then that it waits
+            if not run_log.flush():
+                return  # record finished work before the pause
             self._hold({RunState.RUNNING})
             self._is_shown = True
-            journal.event(EventKind.STATE, text=RunState.HELD)
+            run_log.event(EventKind.STATE, text=RunState.HELD)
 
     def _hold(self, expected: set[RunState]) -> None:
         why = self._closed.why if self._closed else ""
@@ -114,9 +108,9 @@ class WindowHold:
         )
         runs.move(self._run.id, to=RunState.HELD, expected=expected, change=change)
 
-    def _go_on(self, journal: RunLog) -> bool:
+    def _continue(self, run_log: RunLog) -> bool:
         if self._is_shown:
-            with suppress(InvalidState):  # cancelled: the gate's next question says so
+            with suppress(InvalidState):  # cancelled: the next check at the gate sees it
                 change = runs.Change(claim=self._run.carrier)
                 runs.move(
                     self._run.id,
@@ -124,85 +118,85 @@ class WindowHold:
                     expected={RunState.HELD},
                     change=change,
                 )
-                journal.event(EventKind.STATE, text=RunState.RUNNING)
+                run_log.event(EventKind.STATE, text=RunState.RUNNING)
         self._is_shown, self._closed = False, None
         return True
 
-    def _is_resumed(self, journal: RunLog) -> bool:
-        """Tell whether a person wants the run to go on in spite of its windows."""
+    def _is_resumed(self, run_log: RunLog) -> bool:
+        """Return whether a user lets the run continue outside its windows."""
         state = find_run(self._run.id).state
-        if state is RunState.LOST:  # somebody took it for dead
+        if state is RunState.LOST:  # another process marked it lost
             with suppress(InvalidState):
                 self._hold({RunState.LOST})
         if state is not RunState.RUNNING:
             return False
-        journal.event(EventKind.STATE, text=RunState.RUNNING)
+        run_log.event(EventKind.STATE, text=RunState.RUNNING)
         self._is_shown = False
         if ControlRequest.GO_ON in requested_controls(self._run.id):
-            self._in_spite, self._closed = True, None
+            self._is_overridden, self._closed = True, None
             clear_control(self._run.id, self._run.carrier, ControlRequest.GO_ON)
             return True
-        self._show(journal)  # it was only asked to look again: it is still shut
+        self._show(run_log)  # resumed without an override: the window is still closed
         return False
 
 
-_LOOK = 0.3  # seconds between two looks at whether it may go on
+_LOOK = 0.3  # seconds between two reads of the state
 
 
 class ManualHold:
-    """The gate that is kept shut."""
+    """Pauses a run because a user asked for it."""
 
     def __init__(self, run: RunRecord) -> None:
         self._run = run.id
         self._claim = run.carrier
-        self._is_held = False
-        self._is_taken = False  # the wish has been taken from beside the tables
+        self._is_paused = False
+        self._is_consumed = False  # the request was consumed from the spool
         self._looked = 0.0
 
-    def shut(self, journal: RunLog) -> None:
+    def shut(self, run_log: RunLog) -> None:
         """Keep a gate shut from now on."""
-        self._is_held, self._is_taken, self._looked = False, False, 0.0
-        journal.let_go()
+        self._is_paused, self._is_consumed, self._looked = False, False, 0.0
+        run_log.let_go()
 
-    def is_over(self, journal: RunLog) -> bool:
-        """Tell whether the run may go on: it was resumed, or never came to wait.
+    def is_over(self, run_log: RunLog) -> bool:
+        """Return whether the run may continue: it was resumed, or never came to a pause.
 
-        A ledger that does not answer keeps it waiting.
+        While the ledger does not answer, the run keeps waiting.
         """
         now = time.monotonic()
         if now - self._looked < _LOOK:
             return False
         self._looked = now
         with suppress(DatabaseFailure, DatabaseUnavailable):
-            return self._is_resumed(journal) if self._is_held else not self._hold(journal)
+            return self._is_resumed(run_log) if self._is_paused else not self._hold(run_log)
         return False
 
-    def _hold(self, journal: RunLog) -> bool:
-        """Make the run `held`; False when nobody wants that any more."""
-        if not journal.flush():
-            return True  # first what has been done, then that it waits
-        self._is_taken = self._is_taken or control.consume_control_in_spool(
+    def _hold(self, run_log: RunLog) -> bool:
+        """Make the run `held`; False if the pause is no longer requested."""
+        if not run_log.flush():
+            return True  # record finished work before the pause
+        self._is_consumed = self._is_consumed or control.consume_control_in_spool(
             self._run, ControlRequest.HOLD
         )
         change = runs.Change(
             waiting_reason=WaitingReason.HELD,
             claim=self._claim,
             columns={"asked": ""},
-            only_if={} if self._is_taken else {"asked": ControlRequest.HOLD},
+            only_if={} if self._is_consumed else {"asked": ControlRequest.HOLD},
         )
         try:
-            # It may be held already, because the moment was not good.
+            # A health check or a window may have paused it already.
             waits = {RunState.RUNNING, RunState.HELD}
             runs.move(self._run, to=RunState.HELD, expected=waits, change=change)
         except InvalidState:
             return False
-        self._is_held = True
-        journal.event(EventKind.STATE, text=RunState.HELD)
+        self._is_paused = True
+        run_log.event(EventKind.STATE, text=RunState.HELD)
         return True
 
-    def _is_resumed(self, journal: RunLog) -> bool:
+    def _is_resumed(self, run_log: RunLog) -> bool:
         state = find_run(self._run).state
-        if state is RunState.LOST:  # somebody took it for dead
+        if state is RunState.LOST:  # another process marked it lost
             change = runs.Change(
                 waiting_reason=WaitingReason.HELD,
                 reason="The heartbeat has resumed.",
@@ -213,20 +207,20 @@ class ManualHold:
                     self._run, to=RunState.HELD, expected={RunState.LOST}, change=change
                 )
         if state is RunState.RUNNING:
-            journal.event(EventKind.STATE, text=RunState.RUNNING)
+            run_log.event(EventKind.STATE, text=RunState.RUNNING)
         return state is RunState.RUNNING
 
 
 _TICK = 0.1
-_LAST_WORDS = 60.0  # seconds that an intent may take to come on record
+_RECORD_TIMEOUT = 60.0  # seconds to record an intent
 _UNRECORDED = StepError(
     type="LedgerUnavailable",
-    message="The beginning of this step could not be put on record: it was not begun.",
+    message="The ledger could not record the start of this step, so it was not started.",
 )
 _UNCONFIRMED = StepError(
     type="LedgerUnavailable",
-    message="The worker has opened a session, and the ledger could not confirm that this "
-    "run is still its own: nothing was done in that session.",
+    message="The worker opened a session, but the ledger could not confirm that this "
+    "process still owns the run. Nothing was executed in that session.",
 )
 
 Hold = ManualHold | WindowHold | HealthHold
@@ -239,90 +233,91 @@ class StepGate:
         self,
         run: RunRecord,
         child: Child,
-        stopping: Cancellation,
-        keeping: LockKeeper,
-        transcript: EventRecorder,
-        journal: RunLog,
+        cancellation: Cancellation,
+        lock_keeper: LockKeeper,
+        recorder: EventRecorder,
+        run_log: RunLog,
     ) -> None:
         self._child = child
-        self._stopping = stopping
-        self._keeping = keeping
-        self._transcript = transcript
-        self._journal = journal
-        self._holding = ManualHold(run)
-        self._closing = WindowHold(run)
-        self._goodness = HealthHold(run)
-        self._keeper: Hold | None = None  # who keeps the gate shut
-        self._gate: Message | None = None  # what the worker asked, while it has no answer
-        self.refusal: StepError | None = None  # why a step was not let begin
+        self._cancellation = cancellation
+        self._lock_keeper = lock_keeper
+        self._recorder = recorder
+        self._run_log = run_log
+        self._manual = ManualHold(run)
+        self._window = WindowHold(run)
+        self._health = HealthHold(run)
+        self._hold: Hold | None = None  # what keeps the gate shut
+        self._question: Message | None = None  # the unanswered question of the worker
+        self.refusal: StepError | None = None  # why a step was not started
 
     @property
     def is_shut(self) -> bool:
-        """Tell whether the worker waits at a gate."""
-        return self._gate is not None
+        """Whether the worker waits at a gate."""
+        return self._question is not None
 
-    def come_to(self, said: Message, *, is_looked_at: bool = False) -> None:
-        """Let the step begin, unless the run is to stop or to wait."""
-        self._gate = self._keeper = None
-        self._stopping.look()
-        if self._stopping.why:
+    def come_to(self, message: Message, *, is_looked_at: bool = False) -> None:
+        """Start the step, unless the run is to stop or to wait."""
+        self._question = self._hold = None
+        self._cancellation.look()
+        if self._cancellation.why:
             self._child.answer(go=False)
-        elif self._stopping.wants_hold:
-            self._shut(said, self._holding)
-        elif not self._closing.is_open(self._journal):
-            self._shut(said, self._closing)
-        elif is_looked_at or self._goodness.is_good(said, self._journal):
-            self._begin(said)
-        elif self._goodness.wants_forecast:
+        elif self._cancellation.wants_hold:
+            self._shut(message, self._manual)
+        elif not self._window.is_open(self._run_log):
+            self._shut(message, self._window)
+        elif is_looked_at or self._health.is_good(message, self._run_log):
+            self._start(message)
+        elif self._health.wants_forecast:
             self._child.let_foretell()
         else:
-            self._shut(said, self._goodness)
+            self._shut(message, self._health)
 
-    def _shut(self, said: Message, keeper: Hold) -> None:
-        self._gate, self._keeper = said, keeper
-        if isinstance(keeper, ManualHold):
-            keeper.shut(self._journal)
+    def _shut(self, message: Message, hold: Hold) -> None:
+        self._question, self._hold = message, hold
+        if isinstance(hold, ManualHold):
+            hold.shut(self._run_log)
 
     def look(self) -> None:
-        """Keep the gate shut until it is said what becomes of the run."""
-        if self._gate is None or self._keeper is None:
+        """Check whether the shut gate can open, or the run is to stop."""
+        if self._question is None or self._hold is None:
             return
-        if self._keeper.is_over(self._journal):
-            is_looked_at = isinstance(self._keeper, HealthHold)
-            self.come_to(self._gate, is_looked_at=is_looked_at)
+        if self._hold.is_over(self._run_log):
+            is_looked_at = isinstance(self._hold, HealthHold)
+            self.come_to(self._question, is_looked_at=is_looked_at)
             return
-        if self._keeper is self._goodness and self._goodness.wants_forecast:
-            self._gate = self._keeper = None
+        if self._hold is self._health and self._health.wants_forecast:
+            self._question = self._hold = None
             self._child.let_foretell()
             return
-        self._stopping.tick(in_step=False)
-        if self._stopping.why:
+        self._cancellation.tick(in_step=False)
+        if self._cancellation.why:
             self._refuse(None)
-        elif not isinstance(self._keeper, ManualHold):
-            if self._stopping.wants_hold:
-                self._keeper.hand_over()
-                self._shut(self._gate, self._holding)
-            elif isinstance(self._keeper, HealthHold) and (error := self._goodness.refusal):
+        elif not isinstance(self._hold, ManualHold):
+            if self._cancellation.wants_hold:
+                self._hold.hand_over()
+                self._shut(self._question, self._manual)
+            elif isinstance(self._hold, HealthHold) and (error := self._health.refusal):
                 self._refuse(error)
 
     def _refuse(self, error: StepError | None) -> None:
-        self._gate = self._keeper = None
+        self._question = self._hold = None
         self.refusal = error
         self._child.answer(go=False)
 
-    def pass_operation(self, said: Message) -> None:
-        """Put on record that an operation begins or returns, then let it."""
-        self._transcript.pass_operation(said)
-        self._child.answer(go=self._put_intent_on_record())
+    def pass_operation(self, message: Message) -> None:
+        """Record that an operation starts or returns, then let it."""
+        self._recorder.pass_operation(message)
+        self._child.answer(go=self._record_intent())
 
     def pass_session(self) -> None:
-        """Let the worker use a session that it has opened, if the run is still this
-        process's: the session holds the worker's lock, so nobody concludes the run now.
+        """Let the worker use a session that it has opened, if this process still owns the
+        run: the session holds the lock of the worker, so no other process can conclude the
+        run now.
 
         Raises `ClaimLost`.
         """
-        deadline = time.monotonic() + _LAST_WORDS
-        while not self._keeping.holds_claim():
+        deadline = time.monotonic() + _RECORD_TIMEOUT
+        while not self._lock_keeper.holds_claim():
             if time.monotonic() > deadline:
                 self.refusal = _UNCONFIRMED
                 self._child.answer(go=False)
@@ -330,40 +325,40 @@ class StepGate:
             time.sleep(_TICK)
         self._child.answer(go=True)
 
-    def _begin(self, said: Message) -> None:
-        """Put the intent on record, then let the step begin."""
-        if not self._keeping.is_sure():
+    def _start(self, message: Message) -> None:
+        """Record the intent, then start the step."""
+        if not self._lock_keeper.is_sure():
             self._refuse(LOCK_LOST)
             return
-        self._journal.let_go()
-        self._transcript.begin_step(_position(self._journal, said), said.at)
-        go = self._put_intent_on_record()
+        self._run_log.let_go()
+        self._recorder.begin_step(_position(self._run_log, message), message.at)
+        go = self._record_intent()
         if go:
-            self._journal.hold()
+            self._run_log.hold()
         self._child.answer(go=go)
 
-    def _put_intent_on_record(self) -> bool:
-        """Return whether it is there: nothing runs that is not on record.
+    def _record_intent(self) -> bool:
+        """Return whether the intent is recorded: nothing runs unrecorded.
 
-        Raises `ClaimLost`: writing it proves that the run is still this process's.
+        Raises `ClaimLost`: the write proves that this process still owns the run.
         """
-        deadline = time.monotonic() + _LAST_WORDS
-        while not self._journal.flush() and not self._journal.is_durable:
-            if self._journal.is_refused or time.monotonic() > deadline:
+        deadline = time.monotonic() + _RECORD_TIMEOUT
+        while not self._run_log.flush() and not self._run_log.is_durable:
+            if self._run_log.is_refused or time.monotonic() > deadline:
                 self.refusal = _UNRECORDED
                 return False
             time.sleep(_TICK)
         return True
 
     def close(self) -> None:
-        """End the connection over which the database was looked at."""
-        self._goodness.close()
+        """Close the connection of the health checks."""
+        self._health.close()
 
 
-def _position(journal: RunLog, said: Message) -> int:
-    for position, step in enumerate(journal.steps):
-        if (step.app, step.name) == (said.app, said.name):
+def _position(run_log: RunLog, message: Message) -> int:
+    for position, step in enumerate(run_log.steps):
+        if (step.app, step.name) == (message.app, message.name):
             return position
     raise RouteError(
-        f"The worker speaks of {said.app}.{said.name}, which is not in its order."
+        f"The worker reported {message.app}.{message.name}, which is not in its work order."
     )

@@ -1,5 +1,5 @@
-"""Who watches over a run? The supervisor: one process per run, which survives whatever
-the migration does, holds the lock, beats the heart and keeps the record.
+"""The supervisor: one process per run that holds the run lock, sends the heartbeat, writes
+the ledger and survives whatever the migration does.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ from migration_route.planning.graph import read_recorder
 
 logger = logging.getLogger("migration_route.execution")
 
-_TICK = 0.1  # seconds between two looks at the record while the worker is silent
-_FLUSH_PAUSE = 0.5  # seconds until a ledger that could not be written is tried again
-_IMPATIENT = 0.05  # seconds that the record may keep the worker waiting
-_LAST_WORDS = 60.0  # seconds to bring the ending into the tables
-_SESSION_GOES = 2.0  # seconds for the worker's session to notice that it is dead
+_TICK = 0.1  # seconds to listen for a message of the worker
+_FLUSH_PAUSE = 0.5  # seconds before a failed write to the ledger is retried
+_LEDGER_PATIENCE = 0.05  # seconds that a write to the ledger may delay the worker
+_CONCLUDE_TIMEOUT = 60.0  # seconds to write the outcome to the tables
+_SESSION_END_TIMEOUT = 2.0  # seconds for the session of a dead worker to end
 
 
 def supervise(run: RunRecord, child: Child, signals: ShutdownSignals) -> RunRecord:
-    """Carry out a run that this process has taken, here and in a child that was forked
-    before anything was connected; return the run as it ended."""
+    """Carry out a run that this process has claimed, with a worker that was forked before
+    any connection was opened. Return the run as it ended."""
     connections.close_all()
     alias = route_settings().ledger_database
     connections[alias] = private_connection(
-        alias, patience=_IMPATIENT, answer_timeout=ANSWER_TIMEOUT
+        alias, patience=_LEDGER_PATIENCE, answer_timeout=ANSWER_TIMEOUT
     )
     try:
-        read_time(alias)  # every time on record is the ledger's, not this host's
+        read_time(alias)  # recorded times follow the clock of the ledger database
         return Supervisor(run, child, signals).supervise()
     finally:
         child.kill()
@@ -69,84 +69,84 @@ def supervise(run: RunRecord, child: Child, signals: ShutdownSignals) -> RunReco
 
 
 class Supervisor:
-    """Supervises one run, from the claim to the verdict."""
+    """Supervises one run, from the claim to the outcome."""
 
     def __init__(self, run: RunRecord, child: Child, signals: ShutdownSignals) -> None:
         self._run = run
         self._child = child
         self._signals = signals
-        self._claim = RunLock(run)
-        self._backend = LockHolder(run.database)
-        self._stopping = Cancellation(run.id, child, self._backend, signals)
-        self._waiting = LockWaitStatus(run)
+        self._run_lock = RunLock(run)
+        self._worker_session = LockHolder(run.database)
+        self._cancellation = Cancellation(run.id, child, self._worker_session, signals)
+        self._lock_wait = LockWaitStatus(run)
 
     def supervise(self) -> RunRecord:
         """Carry out the run.
 
-        Where another process has taken it over or concluded it meanwhile, this one stops
-        its worker, writes nothing more and gives back what it holds.
+        If another process has taken over or concluded the run, kill the worker, write
+        nothing more, release everything and return the run as it is.
         """
         try:
-            is_ours = self._claim.make(worker_pid=self._child.pid, signals=self._signals)
-            self._run = self._claim.run
+            is_ours = self._run_lock.make(worker_pid=self._child.pid, signals=self._signals)
+            self._run = self._run_lock.run
             return self._watch() if is_ours else self._run
         except ClaimLost:
             self._child.kill()
             logger.warning(
-                "Run %s was taken over or concluded by another process: this one ends.",
+                "Another process took over or concluded run %s; this supervisor exits.",
                 self._run.id,
             )
             return find_run(self._run.id)
         finally:
-            self._claim.close()
-            self._backend.close()
+            self._run_lock.close()
+            self._worker_session.close()
 
     # --- during -----------------------------------------------------------------------
 
     def _watch(self) -> RunRecord:
-        journal = RunLog(self._run)
-        transcript = EventRecorder(journal)
-        journal.event(EventKind.STATE, text=RunState.RUNNING)
-        journal.flush()
-        journal.hold()
-        self._child.order(_order_of(self._run))
+        run_log = RunLog(self._run)
+        recorder = EventRecorder(run_log)
+        run_log.event(EventKind.STATE, text=RunState.RUNNING)
+        run_log.flush()
+        run_log.hold()
+        self._child.order(_work_order(self._run))
         beat = route_settings().lease.total_seconds() / 3
-        self._keeping = LockKeeper(self._claim, journal, every=beat)
-        self._gates = StepGate(
-            self._run, self._child, self._stopping, self._keeping, transcript, journal
+        self._lock_keeper = LockKeeper(self._run_lock, run_log, every=beat)
+        self._gate = StepGate(
+            self._run, self._child, self._cancellation, self._lock_keeper, recorder, run_log
         )
         tried, flushed = 0.0, time.monotonic()
         while not self._child.is_silent:
-            self._listen(transcript, timeout=_TICK)
-            transcript.show_slow_statement()
-            self._keeping.look()
-            self._waiting.look()
-            if self._gates.is_shut:
-                self._gates.look()
+            self._listen(recorder, timeout=_TICK)
+            recorder.show_slow_statement()
+            self._lock_keeper.look()
+            self._lock_wait.look()
+            if self._gate.is_shut:
+                self._gate.look()
             else:
-                in_step = transcript.told.current is not None
-                self._stopping.tick(in_step=in_step and not self._waiting.is_paused)
+                in_step = recorder.told.current is not None
+                self._cancellation.tick(in_step=in_step and not self._lock_wait.is_paused)
             now = time.monotonic()
-            due = not journal.is_flushed or now - flushed > beat
+            due = not run_log.is_flushed or now - flushed > beat
             if due and now - tried > (_FLUSH_PAUSE if tried > flushed else _TICK):
                 tried = now
-                if journal.flush():
+                if run_log.flush():
                     flushed = now
                     self._resume_if_lost()
             if self._child.has_ended():
-                # A grandchild may hold the pipes open: what is written is read, no more.
-                self._listen(transcript, timeout=0)
-                self._listen(transcript, timeout=0)
+                # A grandchild may keep the pipes open: read only what is already written.
+                self._listen(recorder, timeout=0)
+                self._listen(recorder, timeout=0)
                 break
-        journal.let_go()
-        self._gates.close()
-        return self._conclude(journal, transcript)
+        run_log.let_go()
+        self._gate.close()
+        return self._conclude(run_log, recorder)
 
     def _resume_if_lost(self) -> None:
-        """Show a run as running again that was taken for lost while its process was slow,
-        or had no ledger."""
-        if self._gates.is_shut:
-            return  # what keeps it waiting says so
+        """Return a run to `running` that was marked lost while this process was slow or had
+        no ledger."""
+        if self._gate.is_shut:
+            return  # the hold at the gate updates the state
         try:
             if find_run(self._run.id).state is not RunState.LOST:
                 return
@@ -160,110 +160,115 @@ class Supervisor:
                 change=change,
             )
         except (DatabaseFailure, DatabaseUnavailable, InvalidState):
-            return  # tried again with the next heartbeat
+            return  # retried with the next heartbeat
 
-    def _listen(self, transcript: EventRecorder, *, timeout: float) -> None:
-        for said in self._child.listen(timeout):
-            if isinstance(said, Message) and said.kind == "gate":
-                self._gates.come_to(said)
-            elif isinstance(said, Message) and said.kind == "lock_pause":
-                self._pause(said)
-            elif isinstance(said, Message) and said.kind == "operation_gate":
-                self._gates.pass_operation(said)
-            elif isinstance(said, Message) and said.kind == "session_gate":
-                self._gates.pass_session()
+    def _listen(self, recorder: EventRecorder, *, timeout: float) -> None:
+        for message in self._child.listen(timeout):
+            if isinstance(message, Message) and message.kind == "gate":
+                self._gate.come_to(message)
+            elif isinstance(message, Message) and message.kind == "lock_pause":
+                self._pause(message)
+            elif isinstance(message, Message) and message.kind == "operation_gate":
+                self._gate.pass_operation(message)
+            elif isinstance(message, Message) and message.kind == "session_gate":
+                self._gate.pass_session()
             else:
-                self._waiting.hear(said)
-                transcript.hear(said)
+                self._lock_wait.hear(message)
+                recorder.hear(message)
 
-    def _pause(self, said: Message) -> None:
-        """Show for whom the step waits, and let it go on waiting unless it is to stop."""
-        self._stopping.look()
-        if not self._stopping.why:
-            self._waiting.show(said.facts)
-        self._child.answer(go=not self._stopping.why)
+    def _pause(self, message: Message) -> None:
+        """Show which sessions the step waits for; let it keep waiting unless the run is to
+        stop."""
+        self._cancellation.look()
+        if not self._cancellation.why:
+            self._lock_wait.show(message.facts)
+        self._child.answer(go=not self._cancellation.why)
 
-    # --- after ------------------------------------------------------------------------
+    # --- after the worker ------------------------------------------------------------
 
-    def _conclude(self, journal: RunLog, transcript: EventRecorder) -> RunRecord:
-        """Tell the outcome: only what a fresh connection has seen."""
+    def _conclude(self, run_log: RunLog, recorder: EventRecorder) -> RunRecord:
+        """Determine the outcome only from what a fresh connection reads."""
         status = self._child.wait()
-        if transcript.told.ending is None:
-            transcript.died(status)
-        told = transcript.told
-        refusal = self._gates.refusal
+        if recorder.told.ending is None:
+            recorder.died(status)
+        report = recorder.told
+        refusal = self._gate.refusal
         if refusal is not None:
-            told = replace(told, ending="failed", error=refusal)
-        if not self._outlives_its_session(journal):
+            report = replace(report, ending="failed", error=refusal)
+        if not self._wait_for_session_end(run_log):
             return self._run
         with using_private_connection(self._run.database):
             recorded = read_recorder(self._run.database)
-            told = collect_evidence(told, self._run, journal.steps, recorded)
-            found = determine_outcome(journal.steps, recorded, told)
-        if self._stopping.was_pressed or told.ending in {None, "stopped"}:
-            found = apply_cancellation(found, self._stopping.why)
+            report = collect_evidence(report, self._run, run_log.steps, recorded)
+            outcome = determine_outcome(run_log.steps, recorded, report)
+        if self._cancellation.was_pressed or report.ending in {None, "stopped"}:
+            outcome = apply_cancellation(outcome, self._cancellation.why)
         if (
             refusal is not None
             and refusal.type == HEALTH_HOLD_TIMEOUT
-            and found.error == refusal
+            and outcome.error == refusal
         ):
-            found = replace(found, outcome=WaitingReason.HEALTH)
-        if told.current is not None:
-            step = found.steps[told.current]
-            journal.step(told.current, step.state, error=step.error, **transcript.attempts)
-        journal.event(EventKind.STATE, text=found.state, facts={"outcome": found.outcome})
-        self._keeping.give_back()
-        self._put_on_record(journal, found)
+            outcome = replace(outcome, outcome=WaitingReason.HEALTH)
+        if report.current is not None:
+            step = outcome.steps[report.current]
+            run_log.step(report.current, step.state, error=step.error, **recorder.attempts)
+        run_log.event(
+            EventKind.STATE, text=outcome.state, facts={"outcome": outcome.outcome}
+        )
+        self._lock_keeper.give_back()
+        self._record_outcome(run_log, outcome)
         return self._run
 
-    def _outlives_its_session(self, journal: RunLog) -> bool:
-        """Wait until the worker's session is gone as well; False when this process is
-        told to end before."""
-        if self._stopping.why:
-            self._stopping.end_what_is_left()
-        if self._backend.is_gone(within=_SESSION_GOES):
+    def _wait_for_session_end(self, run_log: RunLog) -> bool:
+        """Wait until the session of the worker has ended too; False if this process
+        receives a shutdown signal first."""
+        if self._cancellation.why:
+            self._cancellation.end_what_is_left()
+        if self._worker_session.is_gone(within=_SESSION_END_TIMEOUT):
             return True
-        orphan = OrphanedSession(self._run.id, self._backend, claim=self._run.carrier)
+        orphan = OrphanedSession(
+            self._run.id, self._worker_session, claim=self._run.carrier
+        )
         orphan.tell()
-        journal.event(EventKind.STATE, text=RunState.LOST)
-        while not self._backend.is_gone(within=_FLUSH_PAUSE):
-            journal.flush()
+        run_log.event(EventKind.STATE, text=RunState.LOST)
+        while not self._worker_session.is_gone(within=_FLUSH_PAUSE):
+            run_log.flush()
             if self._signals.name:
                 self._run = find_run(self._run.id)
                 return False
-            self._stopping.look()
-            if self._stopping.why:
-                self._stopping.end_what_is_left()
-        self._stopping.look()  # somebody may just have ended it
+            self._cancellation.look()
+            if self._cancellation.why:
+                self._cancellation.end_what_is_left()
+        self._cancellation.look()  # a user may just have terminated it
         return True
 
-    def _put_on_record(self, journal: RunLog, found: Outcome) -> None:
-        """Bring everything into the tables; the ending comes last."""
-        deadline = time.monotonic() + _LAST_WORDS
-        while not journal.flush() and not journal.is_refused:
+    def _record_outcome(self, run_log: RunLog, outcome: Outcome) -> None:
+        """Write everything to the ledger tables, the outcome last."""
+        deadline = time.monotonic() + _CONCLUDE_TIMEOUT
+        while not run_log.flush() and not run_log.is_refused:
             if time.monotonic() > deadline:
                 break
             connections[route_settings().ledger_database].close_if_unusable_or_obsolete()
             time.sleep(_TICK)
         change = runs.Change(
-            outcome=found.outcome,
-            error=found.error,
-            steps=found.steps,
-            vouching=journal.vouching if journal.is_flushed else {},
+            outcome=outcome.outcome,
+            error=outcome.error,
+            steps=outcome.steps,
+            vouching=run_log.vouching if run_log.is_flushed else {},
             claim=self._run.carrier,
         )
         self._run = runs.move(
             self._run.id,
-            to=found.state,
+            to=outcome.state,
             expected=CLAIMABLE_STATES,
             change=change,
-            patience=_LAST_WORDS,
+            patience=_CONCLUDE_TIMEOUT,
         )
-        journal.close()
-        entries.absorb_spool(patience=_LAST_WORDS)
+        run_log.close()
+        entries.absorb_spool(patience=_CONCLUDE_TIMEOUT)
 
 
-def _order_of(run: RunRecord) -> WorkOrder:
+def _work_order(run: RunRecord) -> WorkOrder:
     return WorkOrder(
         run=run.id,
         database=run.database,

@@ -1,1 +1,1 @@
-"""Who carries a plan out? The worker: what it may do, how gently, and what it tells."""
+"""The worker, which carries out one plan, and its parts."""

@@ -1,10 +1,10 @@
-"""How are the steps of an order carried out: to stay, or to leave no trace?
+"""Carries out the steps of an order: with retries, or, in a rehearsal in place, in one
+transaction that is always rolled back.
 
-What keeps a rehearsal in place from leaving its one transaction, and its bounds?
-
-Three times over: what would end the transaction is refused before it is sent, through
-Django's cursors and through the driver's; no other connection is made; and where something
-slips past all of that, the server itself refuses to commit (`vendors.in_place`).
+Three protections keep a rehearsal in its transaction: statements that would end it are
+refused before they are sent, through Django's cursors and through the driver's; no other
+connection can be opened; and if a statement slips past, the server itself refuses to commit
+(`vendors.base_in_place`).
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ from migration_route.vendors.base_in_place import InPlaceFailure, InPlaceSupport
 from migration_route.vendors.sql_statements import first_word
 
 _NO_MAIL = "django.core.mail.backends.dummy.EmailBackend"
-_PREPARATION = 60.0  # seconds until the first step: nothing is locked there
-_FRESH = 0.1  # seconds for which limits that were sent are good enough
-# A transaction that has failed takes nothing else before its ROLLBACK.
+_PREPARATION = 60.0  # seconds until the first step: nothing is locked before it
+_FRESH = 0.1  # seconds for which sent limits stay valid
+# A failed transaction accepts nothing else before its ROLLBACK.
 _ROLLS_BACK = frozenset({"savepoint", "release", "rollback"})
-_BEHIND = "the transaction of the rehearsal was ended behind its back"
+_ENDED_UNNOTICED = "something ended the transaction of the rehearsal"
 _MAY_SET = re.compile(r"timeout|set_config", re.IGNORECASE)
 
 
 class TransactionEscape(BaseException):
-    """A migration wanted to end the transaction of its rehearsal, or to do what no
-    rollback takes back. Not an `Exception`: nothing that a project wraps around its
-    migrations should swallow it."""
+    """A migration tried to end the transaction of its rehearsal, or to do what no rollback
+    undoes. Not an `Exception`: nothing that a project wraps around its migrations should
+    swallow it."""
 
 
 class InPlaceTimeout(BaseException):
-    """A rehearsal in place has held its locks for as long as it may."""
+    """A rehearsal in place has held its locks for the maximum time."""
 
 
 class LockUnavailable(BaseException):
-    """Others held a lock that was needed: a rehearsal in place does not wait for them."""
+    """Another session held a required lock: a rehearsal in place does not wait for it."""
 
 
 class ConnectionRefused(DatabaseError):
-    """A migration wanted to connect to a database while it was rehearsed in place."""
+    """A migration tried to open a database connection during a rehearsal in place."""
 
 
 class UncommittableTransaction:
@@ -65,48 +65,48 @@ class UncommittableTransaction:
         self,
         connection: BaseDatabaseWrapper,
         in_place: InPlaceSupport,
-        bounds: InPlaceLimits,
+        limits: InPlaceLimits,
     ) -> None:
         self._connection = connection
         self._in_place = in_place
-        self._bounds = bounds
+        self._limits = limits
         self._deadline = time.monotonic() + _PREPARATION
         self._has_begun = False
-        self._sent = 0.0  # when limits were sent last
+        self._sent = 0.0  # when limits were last sent
         self._refused: BaseException | None = None
         self.is_open = True  # False: it may be rolled back now
 
     def begin_step(self) -> None:
-        """Let the clock of the bounds run from the first step on."""
+        """Start the time limit with the first step."""
         if not self._has_begun:
             self._has_begun = True
-            self._deadline = time.monotonic() + self._bounds.limit
+            self._deadline = time.monotonic() + self._limits.limit
             self._sent = 0.0
 
     def end_step(self) -> None:
-        """Let happen what a commit would do at the end of a step, and make sure that the
-        transaction is still the one that it was."""
+        """Do what a commit would do at the end of a step, and verify that the transaction
+        is still the same."""
         self._raise_again()
-        self._send_bounds()
+        self._send_limits()
         if not self._in_place.is_barred(self._connection):
-            raise self._refuse(_BEHIND)
+            raise self._refuse(_ENDED_UNNOTICED)
         self._in_place.settle(self._connection)
 
     def explain(self, error: Exception) -> None:
-        """Raise what a step has really failed for, where that came before `error`."""
+        """Raise the real cause of a failed step, if it came before `error`."""
         self._raise_again()
         if self._connection.closed_in_transaction:
             raise self._refuse("its session was closed, and the transaction with it")
         try:
             is_barred = self._in_place.is_barred(self._connection)
         except DatabaseError:
-            return  # the transaction has failed, or the session is gone: `error` tells
+            return  # the transaction failed or the session is gone: `error` is the cause
         if not is_barred:
-            raise self._refuse(_BEHIND) from error
+            raise self._refuse(_ENDED_UNNOTICED) from error
 
     def look(self, query: Any) -> None:
-        """Refuse what must not be sent; the driver asks as well. Raises `NeverCommitted`,
-        and again for whatever comes after it."""
+        """Refuse what must not be sent; the driver calls this as well. Raises
+        `TransactionEscape`, also for every later statement."""
         if not self.is_open:
             return
         self._raise_again()
@@ -115,14 +115,14 @@ class UncommittableTransaction:
             raise self._refuse(why)
 
     def _raise_again(self) -> None:
-        """Let nobody who has swallowed it go on."""
+        """Stop a migration that has swallowed the first refusal."""
         if self._refused is not None:
             raise self._refused
 
     def _refuse(self, why: str) -> TransactionEscape:
         found = TransactionEscape(
-            f"This cannot be rehearsed in place: {why}. It was stopped, and everything "
-            "before it is rolled back."
+            f"This cannot be rehearsed in place: {why}. The rehearsal stopped, and "
+            "everything is rolled back."
         )
         self._refused = found
         return found
@@ -135,13 +135,13 @@ class UncommittableTransaction:
         many: bool,  # noqa: FBT001 - Django calls it so
         context: Any,
     ) -> Any:
-        """Send a statement within the bounds, as the outermost of Django's wrappers."""
+        """Send a statement within the limits, as the outermost of Django's wrappers."""
         self.look(sql)
         word = first_word(str(sql))
         if word not in _ROLLS_BACK and not self._connection.needs_rollback:
-            self._send_bounds()
+            self._send_limits()
         if word in {"rollback", "reset", "do"} or _MAY_SET.search(str(sql)):
-            self._sent = 0.0  # limits may be other ones after it
+            self._sent = 0.0  # it may change the limits
         try:
             return execute(sql, params, many, context)
         except DatabaseError as error:
@@ -152,32 +152,33 @@ class UncommittableTransaction:
             raise why from error
 
     def _why(self, error: DatabaseError, word: str) -> BaseException | None:
-        """Return what a statement with this first word has really failed for; None: for
-        what the database says."""
+        """Return the real cause of the failure of a statement with this first word; None:
+        the error of the database."""
         match self._in_place.trouble(error):
             case InPlaceFailure.OUT_OF_TIME if self._left() < _FRESH:
                 return self._out_of_time()
             case InPlaceFailure.NO_TRANSACTION if (
                 word in _ROLLS_BACK
             ):  # sent by Django itself
-                return self._refuse(_BEHIND)
+                return self._refuse(_ENDED_UNNOTICED)
             case InPlaceFailure.LOCK_TAKEN:
                 return LockUnavailable(
-                    "Others held a lock that was needed: "
-                    f"{message_of(error).splitlines()[0]}. A rehearsal in place waits for "
-                    f"{self._bounds.lock_timeout * 1000:g} ms, and does not try again."
+                    "Another session held a required lock: "
+                    f"{message_of(error).splitlines()[0]}. A rehearsal in place waits "
+                    f"{self._limits.lock_timeout * 1000:g} ms and does not retry."
                 )
         return None
 
-    def _send_bounds(self) -> None:
-        """Raises `OutOfTime` where nothing is left."""
+    def _send_limits(self) -> None:
+        """Send the limits, unless they are fresh. Raises `InPlaceTimeout` if no time is
+        left."""
         now = time.monotonic()
         if self._left() <= 0:
             raise self._out_of_time()
         if now - self._sent > _FRESH:
             self._in_place.bound(
                 self._connection,
-                lock_seconds=self._bounds.lock_timeout,
+                lock_seconds=self._limits.lock_timeout,
                 seconds=self._left(),
             )
             self._sent = now
@@ -187,32 +188,32 @@ class UncommittableTransaction:
 
     def _out_of_time(self) -> InPlaceTimeout:
         found = InPlaceTimeout(
-            timeout_message(self._bounds.limit if self._has_begun else None)
+            timeout_message(self._limits.limit if self._has_begun else None)
         )
         self._refused = found
         return found
 
 
 def timeout_message(limit: float | None) -> str:
-    """Say that it took too long; None: before the first step."""
+    """Return the message of a timeout; `limit` is None before the first step."""
     if limit is None:
         return (
-            f"It did not come to its first step within {_PREPARATION:g} s: it was rolled "
-            "back."
+            f"The rehearsal did not reach its first step within {_PREPARATION:g} s and was "
+            "rolled back."
         )
     return (
-        f"Its locks were held for {limit:g} s, which is the limit of a rehearsal in place: "
-        'it was rolled back. MIGRATION_ROUTE["DATABASES"][…]["in_place_limit"] sets '
-        "another one; a copy needs none."
+        f"The rehearsal held its locks for {limit:g} s, its limit, and was rolled back. "
+        'Raise MIGRATION_ROUTE["DATABASES"][…]["in_place_limit"], or rehearse on a copy, '
+        "which needs no limit."
     )
 
 
 @contextmanager
 def uncommittable_transaction(
-    database: str, bounds: InPlaceLimits, denied: Callable[[str], None]
+    database: str, limits: InPlaceLimits, denied: Callable[[str], None]
 ) -> Iterator[UncommittableTransaction]:
-    """Stand in a transaction that is rolled back at the end of this block, and let this
-    process connect to nothing else from now on. Mails are dropped."""
+    """Open a transaction that is rolled back at the end of this block, and refuse every
+    other connection of this process from now on. Emails are dropped."""
     connection, in_place = connections[database], in_place_of(database)
     connection.ensure_connection()
     in_place.prepare(connection)
@@ -221,8 +222,8 @@ def uncommittable_transaction(
             other.close()
     with transaction.atomic(using=database):
         in_place.bar(connection)
-        found = UncommittableTransaction(connection, in_place, bounds)
-        settings.EMAIL_BACKEND = _NO_MAIL  # a mail would reach people
+        found = UncommittableTransaction(connection, in_place, limits)
+        settings.EMAIL_BACKEND = _NO_MAIL  # real recipients
         _deny_connections(found, database, denied)
         in_place.watch_driver(found.look)
         connection.execute_wrappers.insert(0, found.limited)
@@ -235,25 +236,26 @@ def uncommittable_transaction(
 
 
 def _deny_connections(
-    barred_in: UncommittableTransaction, database: str, denied: Callable[[str], None]
+    opened: UncommittableTransaction, database: str, denied: Callable[[str], None]
 ) -> None:
-    """Let nothing be opened any more: what is written elsewhere would stay."""
+    """Refuse new connections: what is written elsewhere would persist."""
 
-    def tell(what: str) -> None:
-        if barred_in.is_open:  # else it is Django's own, after the end of the session
+    def report(what: str) -> None:
+        if opened.is_open:  # otherwise Django itself reconnects afterwards
             denied(what)
 
     def connect(self: BaseDatabaseWrapper) -> None:
-        tell(f"a connection to {self.alias!r}")
+        report(f"a connection to {self.alias!r}")
         raise ConnectionRefused(
-            "A rehearsal in place has one connection, and opens no other: "
-            f"{self.alias!r} was asked for."
+            "A rehearsal in place has one connection and cannot open another one to "
+            f"{self.alias!r}."
         )
 
     def look(name: str) -> None:
-        tell(f"a connection to {name!r}, past Django")
+        report(f"a connection to {name!r}, bypassing Django")
         raise ConnectionRefused(
-            f"A rehearsal in place has one connection: {name!r} was asked for, past Django."
+            "A rehearsal in place has one connection and cannot open another one to "
+            f"{name!r}."
         )
 
     BaseDatabaseWrapper.connect = connect  # type: ignore[method-assign]
@@ -261,57 +263,57 @@ def _deny_connections(
 
 
 class InPlaceComplete(BaseException):
-    """Everything that can be rehearsed in place has been. What `migrate` does after its
-    last step belongs after a commit. Not an `Exception`: nothing should swallow it."""
+    """Everything that can be rehearsed in place is done. What `migrate` does after its last
+    step requires a commit. Not an `Exception`: nothing should swallow it."""
 
 
 class InPlaceSteps:
-    """The observer and the carrier of steps that stand in one transaction."""
+    """The observer and the runner of steps that share one transaction."""
 
     def __init__(
         self,
         order: WorkOrder,
-        held: Any,
+        observer: Any,
         reporter: Reporter,
         transaction: UncommittableTransaction,
     ) -> None:
         self._left = len(order.steps)
-        self._held_to = held
+        self._observer = observer
         self._reporter = reporter
         self._transaction = transaction
         self._connection = connections[order.database]
         self._waiting = 0  # functions that wait for a commit
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._held_to, name)
+        return getattr(self._observer, name)
 
     def step_starts(
         self, migration: Migration, state: ProjectState, *, backwards: bool
     ) -> None:
-        """Stop before a step that wants no transaction: what comes after it would find
-        the database otherwise than it is then."""
+        """Stop before a step that cannot run in a transaction: later steps would find a
+        different database than in a real run."""
         if not self._connection.schema_editor(atomic=migration.atomic).atomic_migration:
             label = f"{migration.app_label}.{migration.name}"
             self._reporter.unrehearsed(
                 "not_atomic",
-                "It is not atomic, and cannot be carried out inside of a transaction: it "
-                "was not rehearsed.",
+                "It is not atomic and cannot run inside a transaction, so it was not "
+                "rehearsed.",
                 migration,
             )
             if self._left > 1:
                 self._reporter.unrehearsed(
                     "after_not_atomic",
-                    f"Nor were the {self._left - 1} that come after {label}: they would "
-                    "not find what it does.",
+                    f"Steps after {label} that were not rehearsed, because they depend on "
+                    f"it: {self._left - 1}.",
                 )
             raise InPlaceComplete
-        self._held_to.step_starts(migration, state, backwards=backwards)
+        self._observer.step_starts(migration, state, backwards=backwards)
         self._transaction.begin_step()
 
     def step_finished(self, migration: Migration, duration_ms: int) -> None:
-        """Leave after the last one: no lock is held longer than it must be."""
-        self._held_to.step_finished(migration, duration_ms)
-        self._tell_what_waits(migration)
+        """Stop after the last step, so that no lock is held longer than needed."""
+        self._observer.step_finished(migration, duration_ms)
+        self._report_on_commit(migration)
         self._left -= 1
         if not self._left:
             raise InPlaceComplete
@@ -325,7 +327,7 @@ class InPlaceSteps:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Carry out a step once, and let happen what belongs to its end."""
+        """Run a step once, then what belongs to its end."""
         try:
             result = method(executor, state, migration, *args, **kwargs)
         except Exception as error:
@@ -334,13 +336,13 @@ class InPlaceSteps:
         self._transaction.end_step()
         return result
 
-    def _tell_what_waits(self, migration: Migration) -> None:
+    def _report_on_commit(self, migration: Migration) -> None:
         waiting = len(self._connection.run_on_commit)
         if new := waiting - self._waiting:
             self._reporter.unrehearsed(
                 "on_commit",
-                f"It gave on_commit {new} function{'' if new == 1 else 's'}: nothing was "
-                "committed, and none of them ran.",
+                f"It registered {new} function{'' if new == 1 else 's'} with on_commit. "
+                "Nothing was committed, so none ran.",
                 migration,
             )
         self._waiting = waiting
@@ -348,16 +350,16 @@ class InPlaceSteps:
 
 @contextmanager
 def step_runner(
-    order: WorkOrder, held: Any, reporter: Reporter
+    order: WorkOrder, observer: Any, reporter: Reporter
 ) -> Iterator[tuple[Any, StepRunner]]:
-    """Give who observes and who carries out the steps of an order: gently; or, in a
+    """Yield the observer and the runner of the steps of an order: with retries; or, in a
     rehearsal in place, in one transaction that is rolled back with this block."""
     if order.in_place is None:
-        with lock_retry(order.database, reporter) as carried:
-            yield held, carried
+        with lock_retry(order.database, reporter) as runner:
+            yield observer, runner
         return
     with uncommittable_transaction(
         order.database, order.in_place, reporter.denied
     ) as transaction:
-        steps = InPlaceSteps(order, held, reporter, transaction)
+        steps = InPlaceSteps(order, observer, reporter, transaction)
         yield steps, steps.carry

@@ -1,8 +1,9 @@
-"""What does Django's executor do, step by step, operation by operation?
+"""Observes what Django's executor does, step by step, operation by operation and statement
+by statement.
 
-Seen from outside: the executor, its operations and its statements do exactly what they
-do without us. For a process that exists for this alone, since the executor's class is
-wrapped while somebody observes.
+The executor, its operations and its statements behave exactly as without observation. For a
+process that exists only for this: the class of the executor is wrapped while it is
+observed.
 """
 
 from __future__ import annotations
@@ -22,52 +23,51 @@ from django.db.migrations.state import ProjectState
 
 from migration_route.execution.worker.operation_positions import (
     Layout,
-    Place,
+    OperationPosition,
     is_repeatable,
 )
 
 
 class MigrationObserver(Protocol):
-    """Somebody who is told. Durations are in milliseconds."""
+    """Receives the events of a migration. Durations are in milliseconds."""
 
     def step_starts(
         self, migration: Migration, state: ProjectState, *, backwards: bool
     ) -> None:
-        """Before anything of a step is sent; raising here stops the run cleanly. `state`
-        is the one before the migration."""
+        """Before anything of a step is sent; raising here stops the run cleanly. `state` is
+        the one before the migration."""
 
     def step_finished(self, migration: Migration, duration_ms: int) -> None:
         """When a step is committed and recorded."""
 
     def operation_started(self, position: int | None, operation: Operation) -> None:
         """Before an operation; `position` counts from 0 in the list of the migration's
-        source, and is None for an operation that another package has added."""
+        source, and is None for an operation added by another package."""
 
     def operation_finished(self, position: int | None, duration_ms: int) -> None:
         """After an operation that did not fail."""
 
-    def operation_begins(self, place: Place, operation: Operation) -> None:
+    def operation_begins(self, place: OperationPosition, operation: Operation) -> None:
         """Before an operation that no transaction of its step would undo. Raising here
         stops the run."""
 
-    def operation_returns(self, place: Place, duration_ms: int) -> None:
-        """After such an operation, inside of the transaction that is its own."""
+    def operation_returns(self, place: OperationPosition, duration_ms: int) -> None:
+        """After such an operation, inside its own transaction."""
 
-    def step_ends(self, place: Place) -> None:
-        """After all operations, before what is deferred, where the step is recorded
+    def step_ends(self, place: OperationPosition) -> None:
+        """After all operations, before the deferred statements, if the step is recorded
         later than it is committed."""
 
-    def statement_starts(self, sql: str) -> None:
-        """Before a statement is sent."""
+    def statement_starts(self, sql: str) -> None: ...
 
     def statement_finished(
         self, sql: str, duration_ms: int, error: Exception | None
     ) -> None:
-        """After a statement, with what the database said against it."""
+        """After a statement, with the error of the database, if any."""
 
 
 class StepRunner(Protocol):
-    """Somebody who carries out a step by calling the executor's method; once or more."""
+    """Runs a step by calling the method of the executor, once or more."""
 
     def __call__(
         self,
@@ -89,20 +89,20 @@ def run_once(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """Carry out a step as Django does."""
+    """Run a step as Django does."""
     return method(executor, state, migration, *args, **kwargs)
 
 
 @contextmanager
 def instrument(
     observer: MigrationObserver,
-    carried: StepRunner,
+    runner: StepRunner,
     layout_of: Callable[[Migration], Layout],
 ) -> Iterator[None]:
-    """Tell `observer` what every executor of this process does, while the block lasts.
+    """Report to `observer` what every executor of this process does, in this block.
 
-    Each step is handed to `carried`, which may repeat what the database has undone;
-    `layout_of` tells the positions of its operations.
+    Each step is passed to `runner`, which may repeat what the database has rolled back;
+    `layout_of` returns the positions of its operations.
     """
     apply, unapply = (
         MigrationExecutor.apply_migration,
@@ -118,7 +118,7 @@ def instrument(
         **kwargs: Any,
     ) -> Any:
         with _step(observer, self.connection, migration, state, layout_of, backwards=False):
-            return carried(self, apply, state, migration, *args, **kwargs)
+            return runner(self, apply, state, migration, *args, **kwargs)
 
     @functools.wraps(unapply)
     def observed_unapply(
@@ -129,7 +129,7 @@ def instrument(
         **kwargs: Any,
     ) -> Any:
         with _step(observer, self.connection, migration, state, layout_of, backwards=True):
-            return carried(self, unapply, state, migration, *args, **kwargs)
+            return runner(self, unapply, state, migration, *args, **kwargs)
 
     MigrationExecutor.apply_migration = observed_apply  # type: ignore[method-assign]
     MigrationExecutor.unapply_migration = observed_unapply  # type: ignore[method-assign]
@@ -166,22 +166,22 @@ def _step(
 def _operations(
     observer: MigrationObserver, migration: Migration, layout: Layout, *, backwards: bool
 ) -> Iterator[None]:
-    """Wrap the operations of one migration, each on the instance alone, but for those
-    that are left out."""
+    """Wrap the operations of one migration, on the instances alone, except those that are
+    skipped."""
     method = "database_backwards" if backwards else "database_forwards"
     under_way: list[Operation] = []
-    usual: list[tuple[Operation, Any]] = []
+    originals: list[tuple[Operation, Any]] = []
     places = layout.places(backwards=backwards)
     for place, operation in zip(places, migration.operations, strict=True):
         run = getattr(operation, method)
         if not getattr(run, "is_left_out", False):
-            usual.append((operation, vars(operation).get(method)))
-            run = _observed(observer, place, operation, run, under_way)
+            originals.append((operation, vars(operation).get(method)))
+            run = _observe(observer, place, operation, run, under_way)
             setattr(operation, method, run)
     try:
         yield
     finally:
-        for operation, own in usual:
+        for operation, own in originals:
             if own is None:
                 vars(operation).pop(method, None)
             else:
@@ -192,8 +192,8 @@ def _operations(
 def _end(
     observer: MigrationObserver, migration: Migration, layout: Layout, *, backwards: bool
 ) -> Iterator[None]:
-    """Tell when all operations of a migration have been carried out, where Django
-    records it in another transaction than that (`MigrationExecutor.apply_migration`)."""
+    """Report that all operations of a migration are complete, if Django records the
+    migration in a separate transaction (`MigrationExecutor.apply_migration`)."""
     method = "unapply" if backwards else "apply"
     run = getattr(migration, method)
 
@@ -211,15 +211,15 @@ def _end(
         vars(migration).pop(method, None)
 
 
-def _observed(
+def _observe(
     observer: MigrationObserver,
-    place: Place,
+    place: OperationPosition,
     operation: Operation,
     run: Callable[..., Any],
     under_way: list[Operation],
 ) -> Callable[..., Any]:
-    """Wrap an operation. One that another operation calls is a part of that one, as where
-    both lists of `SeparateDatabaseAndState` and of its migration name it."""
+    """Wrap an operation. An operation called by another one is a part of it, for example if
+    the lists of `SeparateDatabaseAndState` and of its migration share it."""
 
     @functools.wraps(run)
     def observed_run(app: str, editor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -232,17 +232,17 @@ def _observed(
             under_way.clear()
 
     def observe(app: str, editor: Any, *args: Any, **kwargs: Any) -> Any:
-        stays = not editor.atomic_migration  # whatever becomes of the step
+        persists = not editor.atomic_migration  # even if the step fails
         has_transaction = editor.connection.in_atomic_block
-        if stays:
+        if persists:
             is_undone = has_transaction or is_repeatable(operation)
-            observer.operation_begins(_repeated(place, is_undone), operation)
+            observer.operation_begins(_with_repeatable(place, is_undone), operation)
         else:
             observer.operation_started(place.position, operation)
         start = time.monotonic()
         result = run(app, editor, *args, **kwargs)
-        if stays and has_transaction and editor.connection.in_atomic_block:
-            returned = _repeated(place, is_repeatable(operation))
+        if persists and has_transaction and editor.connection.in_atomic_block:
+            returned = _with_repeatable(place, is_repeatable(operation))
             observer.operation_returns(returned, _milliseconds(start))
         else:
             observer.operation_finished(place.position, _milliseconds(start))
@@ -251,15 +251,15 @@ def _observed(
     return observed_run
 
 
-def _repeated(place: Place, repeatable: bool) -> Place:  # noqa: FBT001 - what is told
-    """Return the place of an operation, saying whether it can be carried out again."""
+def _with_repeatable(place: OperationPosition, repeatable: bool) -> OperationPosition:  # noqa: FBT001 - the value to set
+    """Return the position of an operation, with whether it can be repeated."""
     if place.added.begun is None:
         return place
     return replace(place, added=replace(place.added, repeatable=repeatable))
 
 
 def statement_wrapper(observer: MigrationObserver) -> Callable[..., Any]:
-    """Return what a connection wraps its statements in, so that they are told."""
+    """Return an execute wrapper that reports each statement."""
 
     def observe(
         execute: Callable[..., Any],

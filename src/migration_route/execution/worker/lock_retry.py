@@ -1,13 +1,11 @@
-"""How often, and for how long, may one step try to get its locks?
+"""Limits how often and how long one step tries to get its locks.
 
-Two purses. While a statement of the step stands in the queue, others stand behind it:
-that time comes out of the stall budget. While the step only looks and waits, nobody
-does: that comes out of the patience.
+Two budgets: while a statement of the step waits in the lock queue, other sessions wait
+behind it, and that time counts against the blocking budget. While the step only polls, it
+blocks no other session; that time counts against the lock retry timeout.
 
-Who is in the way right now? Asked past the migration, on a session of its own.
-
-The migration's session would see the sessions of others as they were when its
-transaction began.
+The blockers are read in a separate session: the migration's own would see other sessions as
+they were when its transaction started.
 """
 
 from __future__ import annotations
@@ -25,71 +23,71 @@ from migration_route.conf.types import DatabaseSettings
 from migration_route.vendors.base import Blocker, LockInspector, TableLockRequest
 
 # Seconds between two attempts that were sent: short ones first, while a gap between two
-# transactions is likely; then long ones, so that who has queued up can go on.
-_BURSTS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0)
-# Seconds between two looks, which keep nobody waiting.
-_LOOKS = (0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 1.5, 2.0)
+# transactions is likely; then long ones, so that queued sessions can continue.
+_RETRY_DELAYS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0)
+# Seconds between two polls, which block no other session.
+_POLL_DELAYS = (0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 1.5, 2.0)
 _JITTER = (0.7, 1.3)
-_SLICE = 0.5  # seconds after which a waiting step asks whether it is to stop
+_SLICE = 0.5  # seconds between two questions whether a waiting step is to stop
 _SHOWN = 5  # blockers that an error names
 
 
 class LockWaitObserver(Protocol):
-    """Who is told of the attempts, and may stop them."""
+    """Receives the attempts, and may stop them."""
 
     def lock_attempt(self, facts: dict[str, Any]) -> None:
-        """Tell that others were in the way."""
+        """Report a blocked attempt."""
 
     def lock_pause(self, facts: dict[str, Any]) -> None:
-        """Ask whether to go on waiting; raises when not."""
+        """Ask whether to keep waiting; raises if not."""
 
     def lock_fired(self, duration_ms: int) -> None:
-        """Tell that a statement is sent which had to wait."""
+        """Report that a statement is sent which had to wait."""
 
 
 class LockTimeout(BaseException):
-    """The locks of a step were not to be had within its means. Not an `Exception`:
+    """The locks of a step were not available within its budgets. Not an `Exception`:
     nothing that a project wraps around its migrations should swallow it."""
 
 
 class LockAttempts:
-    """The attempts at one step: what they have cost, and what they may still cost."""
+    """The attempts at one step: their cost so far, and the budgets that are left."""
 
-    def __init__(self, means: DatabaseSettings, teller: LockWaitObserver) -> None:
+    def __init__(self, means: DatabaseSettings, observer: LockWaitObserver) -> None:
         self._lock_timeout = means.lock_timeout.total_seconds()
         self._stall_budget = means.stall_budget.total_seconds()
         self._patience = means.patience.total_seconds()
-        self._teller = teller
-        self._number = self._looks = self._bursts = 0
+        self._observer = observer
+        self._number = self._polls = self._retries = 0
         self._stalled = self._waited = 0.0
         self._last: dict[str, Any] = {}
-        self._waits = False
-        self.named: tuple[TableLockRequest, ...] = ()  # what earlier attempts were about
+        self._is_waiting = False
+        self.named: tuple[TableLockRequest, ...] = ()  # the locks of earlier attempts
 
     @property
     def lock_timeout(self) -> float:
-        """Return the seconds for which a statement may usually stand in the queue."""
+        """The seconds that a statement may usually wait in the queue."""
         return self._lock_timeout
 
     @property
     def limit(self) -> float:
-        """Return the seconds that the next statement may stand in the queue."""
+        """The seconds that the next statement may wait in the queue."""
         return min(self._lock_timeout, max(self._stall_budget - self._stalled, 0.001))
 
     def about(self, wanted: tuple[TableLockRequest, ...]) -> tuple[TableLockRequest, ...]:
-        """Return these locks and all that earlier attempts at the step were about."""
+        """Return these locks and those of all earlier attempts at the step."""
         return tuple(dict.fromkeys((*self.named, *wanted)))
 
     def held_back(
         self, wanted: tuple[TableLockRequest, ...], blockers: list[Blocker]
     ) -> None:
-        """Wait, because a look has shown who is in the way.
+        """Wait, because blockers are visible.
 
-        Raises `LockTimeout` when the patience is spent.
+        Raises `LockTimeout` when the lock retry timeout is exceeded.
         """
         self._note(wanted, blockers, fired=False)
-        self._pause(_LOOKS[min(self._looks, len(_LOOKS) - 1)], None)
-        self._looks += 1
+        self._pause(_POLL_DELAYS[min(self._polls, len(_POLL_DELAYS) - 1)], None)
+        self._polls += 1
 
     def failed(
         self,
@@ -98,24 +96,24 @@ class LockAttempts:
         *,
         stalled: float,
     ) -> None:
-        """Write down an attempt that was sent, and failed for others in the way."""
+        """Record an attempt that was sent and failed because of other sessions."""
         self._stalled += stalled
         self.named = self.about(wanted)
         self._note(self.named, blockers, fired=True)
 
     def pause(self, error: Exception) -> None:
-        """Wait before the next attempt. Raises `LockTimeout` when a purse is empty."""
+        """Wait before the next attempt. Raises `LockTimeout` when a budget is exhausted."""
         if self._stalled >= self._stall_budget:
-            raise self._spent("the stall budget is spent") from error
-        self._looks = 0
-        self._pause(_BURSTS[min(self._bursts, len(_BURSTS) - 1)], error)
-        self._bursts += 1
+            raise self._timeout("blocking budget exceeded") from error
+        self._polls = 0
+        self._pause(_RETRY_DELAYS[min(self._retries, len(_RETRY_DELAYS) - 1)], error)
+        self._retries += 1
 
     def fires(self, limit: float) -> None:
-        """Tell that a statement is sent now, if the step has been waiting."""
-        if self._waits:
-            self._waits = False
-            self._teller.lock_fired(round(limit * 1000))
+        """Report that a statement is sent now, if the step has been waiting."""
+        if self._is_waiting:
+            self._is_waiting = False
+            self._observer.lock_fired(round(limit * 1000))
 
     def _note(
         self, wanted: tuple[TableLockRequest, ...], blockers: list[Blocker], *, fired: bool
@@ -126,9 +124,9 @@ class LockAttempts:
             "fired": fired,
             "tables": sorted({want.table for want in wanted}),
             "wanted": [[want.table, want.mode] for want in wanted],
-            "blockers": [_shown(blocker) for blocker in blockers],
+            "blockers": [_blocker_facts(blocker) for blocker in blockers],
         }
-        self._teller.lock_attempt(self._facts())
+        self._observer.lock_attempt(self._facts())
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -138,39 +136,39 @@ class LockAttempts:
         }
 
     def _pause(self, usual: float, error: Exception | None) -> None:
-        """Wait about so long, asking meanwhile whether to go on."""
-        left = usual * random.uniform(*_JITTER)  # noqa: S311 - so that nobody is in step
-        self._waits = True
+        """Wait about `usual` seconds, asking meanwhile whether to continue."""
+        left = usual * random.uniform(*_JITTER)  # noqa: S311 - jitter
+        self._is_waiting = True
         while True:
-            self._teller.lock_pause(self._facts())
+            self._observer.lock_pause(self._facts())
             if left <= 0:
                 return
             if self._waited + self._stalled >= self._patience:
-                raise self._spent("the patience is spent") from error
+                raise self._timeout("lock retry timeout exceeded") from error
             start = time.monotonic()
-            time.sleep(min(left, _SLICE))  # a lock of others is polled, never waited for
+            time.sleep(min(left, _SLICE))  # blockers are polled, never waited for
             self._waited += (took := time.monotonic() - start)
             left -= took
 
-    def _spent(self, why: str) -> LockTimeout:
-        tables = ", ".join(self._last["tables"]) or "what it needs"
+    def _timeout(self, why: str) -> LockTimeout:
+        tables = ", ".join(self._last["tables"]) or "unknown tables"
         blockers = self._last["blockers"]
-        names = "; ".join(map(_told, blockers[:_SHOWN])) or "nobody was seen"
+        names = "; ".join(map(_described, blockers[:_SHOWN])) or "no session was visible"
         return LockTimeout(
             f"No lock on {tables} after {self._number} "
             f"attempt{'' if self._number == 1 else 's'}: {why} (waited "
-            f"{self._waited:.1f} s, held others up for {self._stalled:.1f} s). "
-            f"In the way: {names}."
+            f"{self._waited:.1f} s, blocked others for {self._stalled:.1f} s). "
+            f"Blocked by: {names}."
         )
 
 
-def _shown(blocker: Blocker) -> dict[str, Any]:
+def _blocker_facts(blocker: Blocker) -> dict[str, Any]:
     kept = ("pid", "user", "application", "query", "since", "state", "begun", "certain")
     facts = asdict(blocker)
     return {key: facts[key] for key in kept}
 
 
-def _told(blocker: dict[str, Any]) -> str:
+def _described(blocker: dict[str, Any]) -> str:
     maybe = "" if blocker["certain"] else "perhaps "
     application = f", {blocker['application']}" if blocker["application"] else ""
     since = f", since {blocker['since']}" if blocker["since"] else ""
@@ -178,16 +176,16 @@ def _told(blocker: dict[str, Any]) -> str:
     query = " ".join(blocker["query"].split())[:120]
     return (
         f"{maybe}pid {blocker['pid']} (user {blocker['user'] or 'unknown'}"
-        f"{application}{since}{state}): {query or 'no query to be seen'}"
+        f"{application}{since}{state}): {query or 'query not visible'}"
     )
 
 
 class BlockerMonitor:
-    """Looks at the locks of one database; opened by the first look."""
+    """Reads the blockers in one database; connects on first use."""
 
     def __init__(self, database: str, contention: LockInspector) -> None:
-        # Not what `connections` gives: neither the settings of the worker's session nor
-        # its lock belong here.
+        # Not from `connections`: this session must have neither the settings nor the lock
+        # of the worker.
         self._connection = private_connection(database)
         self._contention = contention
         self._observes: bool | None = None
@@ -201,10 +199,10 @@ class BlockerMonitor:
         *,
         older_than: float,
     ) -> tuple[list[Blocker], float]:
-        """Return who would let a statement wait in vain, and how many seconds more than
-        usual the statement needs for a vacuum to give way.
+        """Return the sessions that would make a statement wait in vain, and how many
+        seconds more than usual the statement needs for a vacuum to yield.
 
-        A young transaction will be gone soon: a short wait in the queue is enough.
+        A young transaction will end soon: a short wait in the queue is enough.
         """
         if not self._can_observe():
             return [], 0.0
@@ -220,9 +218,9 @@ class BlockerMonitor:
     def look(
         self, session: BaseDatabaseWrapper, wanted: tuple[TableLockRequest, ...]
     ) -> list[Blocker]:
-        """Return who holds conflicting locks, but for `session`, the migration's own.
+        """Return the holders of conflicting locks, except `session`, the migration's own.
 
-        What cannot be seen now holds nothing back: the statement has its limit.
+        If they cannot be read, none is returned: the statement has its limit.
         """
         own = self._contention.session(session)
         try:
@@ -233,7 +231,6 @@ class BlockerMonitor:
         return [blocker for blocker in found if blocker.pid != own]
 
     def close(self) -> None:
-        """End the session."""
         self._connection.close()
 
     def _can_observe(self) -> bool:

@@ -1,9 +1,9 @@
-"""The position of each operation that runs in the list of its migration's source.
+"""The position of each executed operation in the list of its migration's source.
 
 Receivers of `pre_migrate` may change the operations of a migration before it runs:
-django.contrib.contenttypes inserts one behind each `RenameModel`. Plans, events, evidence
-and resumed runs number operations by the source alone, so the worker remembers each list
-as Django's executor has loaded it, and compares it with the list that runs.
+django.contrib.contenttypes inserts one after each `RenameModel`. Plans, events, evidence
+and resumed runs number operations by the source alone, so the worker remembers each list as
+Django's executor loaded it, and compares it with the list that runs.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _REPEATABLE = ("django.contrib.contenttypes.management", "RenameContentType")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """The place of one operation among those that run."""
+class OperationPosition:
+    """The position of one operation among those that run."""
 
     position: int | None  # in the source's list, from 0; None: another package added it
-    count: int  # of the source's operations that come before it in the order of execution
-    added: AddedOperations  # those of other packages, when this one begins
+    count: int  # of the source's operations executed before it
+    added: AddedOperations  # those of other packages, when this one starts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,35 +41,37 @@ class Layout:
 
     positions: tuple[int | None, ...]  # of each that runs; None: not of the source
     count: int  # of the source
-    is_matched: bool  # all of the source's are there, each once and in their order
+    is_matched: bool  # all of the source's are present, once each and in order
 
-    def places(self, *, backwards: bool) -> list[Place]:
-        """Return the place of each operation, in the order of the list."""
+    def places(self, *, backwards: bool) -> list[OperationPosition]:
+        """Return the position of each operation, in the order of the list."""
         added = self.added(backwards=backwards)
         if not self.is_matched:
             return [
-                Place(position=position, count=0, added=added)
+                OperationPosition(position=position, count=0, added=added)
                 for position in self.positions
             ]
-        found: list[Place] = []
+        found: list[OperationPosition] = []
         count = number = 0
         for position in reversed(self.positions) if backwards else self.positions:
             if position is None:
-                of_it = replace(added, begun=number)
-                found.append(Place(position=None, count=count, added=of_it))
+                added_here = replace(added, begun=number)
+                found.append(
+                    OperationPosition(position=None, count=count, added=added_here)
+                )
                 number += 1
             else:
-                found.append(Place(position=position, count=count, added=added))
+                found.append(OperationPosition(position=position, count=count, added=added))
                 count += 1
         return found[::-1] if backwards else found
 
-    def end(self, *, backwards: bool) -> Place:
-        """Return the place behind all operations."""
+    def end(self, *, backwards: bool) -> OperationPosition:
+        """Return the position after all operations."""
         added = self.added(backwards=backwards)
-        return Place(position=None, count=self.count, added=added)
+        return OperationPosition(position=None, count=self.count, added=added)
 
     def added(self, *, backwards: bool) -> AddedOperations:
-        """Return where the operations of other packages stand, before any of them."""
+        """Return the positions of operations of other packages, before any has run."""
         if not self.is_matched:
             return AddedOperations(is_matched=False)
         places: list[int] = []
@@ -95,15 +97,15 @@ def layout_of(own: Sequence[Operation], found: Sequence[Operation]) -> Layout:
 
 
 def is_repeatable(operation: Operation) -> bool:
-    """Tell whether an operation of another package has the same effect when it is carried
-    out again, wherever it stopped: `RenameContentType` looks for the old name first."""
+    """Return whether an operation of another package can be repeated with the same effect,
+    wherever it stopped: `RenameContentType` looks for the old name first."""
     kind = type(operation)
     return (kind.__module__, kind.__name__) == _REPEATABLE
 
 
-def _part_repeated(migration: Migration) -> None:
-    """Replace an operation that is listed more than once by copies, so that each place of
-    the list holds an object of its own."""
+def _copy_repeated(migration: Migration) -> None:
+    """Replace repeated entries of one operation by copies, so that each position of the
+    list has an object of its own."""
     operations = list(migration.operations)
     if len(set(map(id, operations))) == len(operations):
         return
@@ -123,22 +125,22 @@ class _Loaded:
 
 
 class LoadedMigrations:
-    """Every migration as the executors of this process have loaded it."""
+    """Every migration as the executors of this process loaded it."""
 
     def __init__(self) -> None:
         self._loaded: dict[int, _Loaded] = {}
 
     def remember(self, loader: MigrationLoader) -> None:
-        """Remember the operations of all migrations that have just been loaded."""
+        """Remember the operations of all migrations that were just loaded."""
         for migration in loader.disk_migrations.values():
-            _part_repeated(migration)
+            _copy_repeated(migration)
             self._loaded[id(migration)] = _Loaded(
                 migration, tuple(migration.operations), loader
             )
 
     def layout_of(self, migration: Migration) -> Layout:
-        """Compare what a migration would carry out now with what was loaded."""
-        _part_repeated(migration)
+        """Compare what a migration would execute now with what was loaded."""
+        _copy_repeated(migration)
         known = self._loaded.get(id(migration))
         own = known.operations if known else tuple(type(migration).operations)
         return layout_of(own, migration.operations)
@@ -146,7 +148,7 @@ class LoadedMigrations:
     def in_order_of_execution(
         self, alias: str, plan: list[tuple[Migration, bool]]
     ) -> list[tuple[Migration, bool]]:
-        """Return a plan in the order in which the executor that made it carries it out."""
+        """Return a plan in the order in which the executor that made it executes it."""
         known = self._loaded.get(id(plan[0][0])) if plan else None
         if known is None:
             return list(plan)
@@ -154,18 +156,18 @@ class LoadedMigrations:
 
 
 @contextmanager
-def remembering_loaded() -> Iterator[LoadedMigrations]:
+def track_loaded_migrations() -> Iterator[LoadedMigrations]:
     """Remember what each executor loads that is created in this block."""
     loaded = LoadedMigrations()
-    usual = MigrationExecutor.__init__
+    original = MigrationExecutor.__init__
 
-    @functools.wraps(usual)
-    def remembered(self: MigrationExecutor, *args: Any, **kwargs: Any) -> None:
-        usual(self, *args, **kwargs)
+    @functools.wraps(original)
+    def wrapped(self: MigrationExecutor, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
         loaded.remember(self.loader)
 
-    MigrationExecutor.__init__ = remembered  # type: ignore[method-assign]
+    MigrationExecutor.__init__ = wrapped  # type: ignore[method-assign]
     try:
         yield loaded
     finally:
-        MigrationExecutor.__init__ = usual  # type: ignore[method-assign]
+        MigrationExecutor.__init__ = original  # type: ignore[method-assign]

@@ -1,7 +1,7 @@
-"""The output of a migration as it is recorded: lines, redacted and bounded.
+"""The output of a migration as it is recorded: lines, masked and bounded.
 
-The worker cuts what Python prints, the supervisor what bypasses Python, both with the same
-class.
+The worker splits what Python prints and the supervisor what bypasses Python, both with the
+same class.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from migration_route.core.secret_patterns import REACH, PemLines
 LONGEST_LINE: Final = 10_000
 MOST_LINES: Final = 20_000
 MOST_CHARACTERS: Final = 2_000_000
-"""How much output of one run is recorded."""
+"""The recorded maximum of the output of one run."""
 
 _WORD = re.compile(r"\S*")
 
 
 class OutputBudget:
-    """Counts the output of one run against the most that is recorded."""
+    """Counts the output of one run against the recorded maximum."""
 
     def __init__(self) -> None:
         self._lines = self._characters = 0
         self.is_spent = False
 
     def admits(self, line: str) -> bool:
-        """Count a line; tell whether it is still within the budget."""
+        """Count a line; return whether it is within the budget."""
         self._lines += 1
         self._characters += len(line)
         if self._lines > MOST_LINES or self._characters > MOST_CHARACTERS:
@@ -40,10 +40,10 @@ class OutputBudget:
 
 
 class RedactedLines:
-    """Cuts text that arrives in any pieces into lines, and masks their secrets.
+    """Splits text that arrives in pieces into lines, and masks their secrets.
 
-    A line longer than `LONGEST_LINE` is returned in pieces; a secret that lies on a cut is
-    masked whole. No more than one piece, and what is read beyond it, is buffered, and the
+    A line longer than `LONGEST_LINE` is returned in pieces; a secret that spans a cut is
+    masked completely. At most one piece and the text read beyond it are buffered, and the
     time is linear in the length of the text. Of a line that overwrites itself with carriage
     returns, such as a progress bar, the last state is kept.
     """
@@ -51,10 +51,10 @@ class RedactedLines:
     def __init__(self) -> None:
         self._rest = ""
         self._pem = PemLines()
-        self._secret_goes_on = False  # one that is longer than what is read beyond a cut
+        self._secret_continues = False  # a secret longer than the text read beyond a cut
 
     def feed(self, text: str) -> list[str]:
-        """Take text; return the lines that it completes."""
+        """Return the lines that this text completes."""
         *lines, rest = (self._rest + text).split("\n")
         found = []
         for line in lines:
@@ -66,16 +66,16 @@ class RedactedLines:
         return found + pieces
 
     def finish(self) -> list[str]:
-        """Return a last line that was never completed."""
+        """Return a last line without a newline."""
         rest, self._rest = self._rest, ""
         return self._whole(rest) if rest else []
 
     def _whole(self, line: str) -> list[str]:
         line = _last_state(line).removesuffix("\r")
         pieces, rest = self._cut(line, leave=LONGEST_LINE)
-        if self._secret_goes_on:
+        if self._secret_continues:
             rest = _WORD.sub("", rest, count=1)
-            self._secret_goes_on = False
+            self._secret_continues = False
         if (rest or not pieces) and not self._pem.hides(rest):
             pieces.append(storable(redactor().text(rest)))
         return pieces
@@ -85,16 +85,16 @@ class RedactedLines:
         pieces: list[str] = []
         start, masks = 0, redactor()
         while True:
-            if self._secret_goes_on:
+            if self._secret_continues:
                 start = _end_of_word(line, start)
-                self._secret_goes_on = start == len(line)
+                self._secret_continues = start == len(line)
             if len(line) - start <= leave:
                 return pieces, line[start:]
             window = line[start : start + LONGEST_LINE + REACH]
             piece, cut = masks.head(window, LONGEST_LINE)
             if not self._pem.hides(window[:cut]):
                 pieces.append(storable(piece))
-            self._secret_goes_on = cut == len(window)
+            self._secret_continues = cut == len(window)
             start += cut
 
 
@@ -110,7 +110,7 @@ def _last_state(line: str) -> str:
 
 
 class RedactedBytes:
-    """`RedactedLines` of the bytes that come through a pipe, until the budget is spent."""
+    """`RedactedLines` for the bytes of a pipe, until the budget is exhausted."""
 
     def __init__(self, budget: OutputBudget) -> None:
         self._budget = budget
@@ -118,13 +118,13 @@ class RedactedBytes:
         self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
 
     def feed(self, chunk: bytes) -> Iterator[str]:
-        """Take bytes; return the lines that they complete, the one that exceeds the budget
+        """Yield the lines that these bytes complete, the one that exceeds the budget
         last."""
         if not self._budget.is_spent:
             yield from self._admitted(self._lines.feed(self._decode(chunk)))
 
     def finish(self) -> Iterator[str]:
-        """Return a last line that was never completed."""
+        """Yield a last line without a newline."""
         if not self._budget.is_spent:
             rest = self._lines.feed(self._decode(b"", True))  # noqa: FBT003 - of the codec
             yield from self._admitted([*rest, *self._lines.finish()])
@@ -137,10 +137,10 @@ class RedactedBytes:
 
 
 class LineWriter(io.TextIOBase):
-    """A text stream that hands on lines, with their secrets masked.
+    """A text stream that emits lines, with their secrets masked.
 
-    Several writers, one for the command and one for `print`, keep each other's lines
-    apart. What writes bytes goes to the descriptor below.
+    Separate writers, one for the command and one for `print`, keep their lines apart. Bytes
+    go to the descriptor below.
     """
 
     def __init__(self, emit: Callable[[str], None], below: BinaryIO) -> None:
@@ -151,12 +151,11 @@ class LineWriter(io.TextIOBase):
 
     @property
     def buffer(self) -> BinaryIO:
-        """Return the stream of bytes below."""
+        """The stream of bytes below."""
         return self._below
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """Return how text becomes bytes."""
         return "utf-8"
 
     def fileno(self) -> int:
@@ -164,37 +163,36 @@ class LineWriter(io.TextIOBase):
         return self._below.fileno()
 
     def writable(self) -> bool:
-        """Tell that it can be written to."""
         return True
 
     def isatty(self) -> bool:
-        """Tell that nobody looks on: no colours, no questions."""
+        """False: no colors, no prompts."""
         return False
 
     def write(self, text: str) -> int:
-        """Take text; hand on the lines that it completes."""
+        """Emit the lines that this text completes."""
         for line in self._lines.feed(text):
             self._emit(line)
         return len(text)
 
     def finish(self) -> None:
-        """Hand on a last line that was never completed."""
+        """Emit a last line without a newline."""
         for line in self._lines.finish():
             self._emit(line)
 
 
 class ByteLines:
-    """Whole lines out of the bytes that come through a pipe."""
+    """Splits the bytes of a pipe into complete lines."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Take bytes, return the lines that they complete."""
+        """Return the lines that these bytes complete."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         return lines
 
     def finish(self) -> list[bytes]:
-        """Return a last line that was never completed."""
+        """Return a last line without a newline."""
         rest, self._rest = self._rest, b""
         return [rest] if rest else []

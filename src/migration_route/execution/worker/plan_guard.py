@@ -1,6 +1,5 @@
-"""Is what Django is about to do exactly what was permitted?
-
-Asked before the first statement, with the whole plan in hand, and again at every step.
+"""Compares what Django is about to do with the order: the whole plan before the first
+statement, and each step again when it starts.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from migration_route.planning import sources
 from migration_route.planning.plan import PlanRequest, fingerprint_of, same_plan
 from migration_route.planning.planner import (
     MigrationPlan,
-    countable,
+    applied_for_fingerprint,
     describe,
     make_plan,
     without_own_app,
@@ -26,7 +25,7 @@ from migration_route.planning.planner import (
 
 
 class PlanMismatch(Exception):
-    """What would be done is not what was permitted."""
+    """Django's plan is not the permitted plan."""
 
 
 InOrder = Callable[[str, MigrationPlan], MigrationPlan]
@@ -34,40 +33,40 @@ InOrder = Callable[[str, MigrationPlan], MigrationPlan]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resumed:
-    """How far an earlier run has come with the step that this one resumes."""
+class ResumedStep:
+    """How far an earlier run got with the step that this one resumes."""
 
     done: int  # operations of the migration's source, in the order of execution
-    added: AddedOperations  # those of other packages, as that run has met them
+    added: AddedOperations  # those of other packages, as that run found them
 
 
 class PlanGuard:
-    """The steps of an order, each to come once and in this order."""
+    """The steps of an order, each to run once and in this order."""
 
     def __init__(self, order: WorkOrder, in_order_of_execution: InOrder) -> None:
         self._order = order
         self._in_order = in_order_of_execution
-        self._begun = 0
+        self._started = 0
         self._checked = False
         self._left_out: list[tuple[str, str, str]] = []
 
     @property
     def database(self) -> str:
-        """Return the alias that the order is for."""
+        """The alias that the order is for."""
         return self._order.database
 
     @property
-    def resumed(self) -> Resumed | None:
-        """Return what is carried out already of the step that has just begun; None where
-        it begins at its beginning."""
-        done = self._order.done_operations if self._begun == 1 else None
-        return None if done is None else Resumed(done=done, added=self._order.added)
+    def resumed(self) -> ResumedStep | None:
+        """What is already complete of the step that has just started; None if it starts at
+        its first operation."""
+        done = self._order.done_operations if self._started == 1 else None
+        return None if done is None else ResumedStep(done=done, added=self._order.added)
 
     def check_plan(self, plan: MigrationPlan) -> None:
-        """Hold Django's plan of one `migrate` against the order; where the order is for
-        one phase, take out of the plan, in place, what that phase leaves out.
+        """Compare Django's plan for one `migrate` with the order. If the order is for one
+        phase, remove from the plan, in place, what that phase leaves out.
 
-        Raises `PlanDiffers` before anything has been sent.
+        Raises `PlanMismatch` before anything has been sent.
         """
         if self._order.phase:
             self._narrow(plan)
@@ -76,16 +75,16 @@ class PlanGuard:
         if not self._checked:
             self._check_whole(migrations)
             self._checked = True
-        expected = self._order.steps[self._begun : self._begun + len(migrations)]
+        expected = self._order.steps[self._started : self._started + len(migrations)]
         found = [(migration.app_label, migration.name) for migration, _ in migrations]
         if [(app, name) for app, name, _ in expected] != found:
             raise PlanMismatch(
-                f"Django would now carry out {_listed(found)}; "
-                f"permitted is {_listed([(app, name) for app, name, _ in expected])}."
+                f"Django would now run {_listed(found)}; the approved plan runs "
+                f"{_listed([(app, name) for app, name, _ in expected])}."
             )
 
     def _narrow(self, plan: MigrationPlan) -> None:
-        """Take out the steps that the order leaves out: these, in this order, no others."""
+        """Remove the steps that the order leaves out: exactly these, in this order."""
         left = [(app, name) for app, name, _ in self._order.left_out]
         ordered = self._in_order(self._order.database, plan)
         keys = [(migration.app_label, migration.name) for migration, _ in ordered]
@@ -93,7 +92,7 @@ class PlanGuard:
         if found != left:
             raise PlanMismatch(
                 f"Django would now leave out {_listed(found)}; "
-                f"permitted is to leave out {_listed(left)}."
+                f"the approved plan leaves out {_listed(left)}."
             )
         self._left_out = [
             (migration.app_label, migration.name, source_of(migration))
@@ -107,7 +106,7 @@ class PlanGuard:
         ]
 
     def _check_whole(self, migrations: MigrationPlan) -> None:
-        """Compare the fingerprint of everything that would be done, from here and now."""
+        """Compare the fingerprint of the whole plan, computed here and now."""
         order = self._order
         if len(order.targets) > 1:
             request = PlanRequest(
@@ -118,9 +117,9 @@ class PlanGuard:
             found = self._fingerprint(migrations)
         if not same_plan(found, order.fingerprint):
             raise PlanMismatch(
-                "The plan has changed since it was read: now it is "
+                "The plan has changed since it was requested. It is now "
                 f"{_listed([(m.app_label, m.name) for m, _ in migrations])}, "
-                "or its sources or what is applied have changed."
+                "or its sources or the applied migrations have changed."
             )
 
     def _fingerprint(self, migrations: MigrationPlan) -> str:
@@ -134,7 +133,9 @@ class PlanGuard:
                 describe(migration, backwards, order.database)
                 for migration, backwards in migrations
             ],
-            applied=countable(graphs.read_recorder(order.database), order.database),
+            applied=applied_for_fingerprint(
+                graphs.read_recorder(order.database), order.database
+            ),
             build=sources.build(),
             place=sources.place(),
             phase=Phase(order.phase) if order.phase else None,
@@ -142,34 +143,34 @@ class PlanGuard:
         )
 
     def begin(self, migration: Migration, *, backwards: bool) -> None:
-        """Let the next step of the order begin. Raises `PlanDiffers` for any other."""
+        """Accept the next step of the order. Raises `PlanMismatch` for any other."""
         steps = self._order.steps
         key = (migration.app_label, migration.name)
         direction = Direction.BACKWARDS if backwards else Direction.FORWARDS
         if (
-            self._begun >= len(steps)
-            or steps[self._begun][:2] != key
+            self._started >= len(steps)
+            or steps[self._started][:2] != key
             or direction != self._order.direction
         ):
             raise PlanMismatch(
-                f"{key[0]}.{key[1]} is not the step that was permitted next."
+                f"{key[0]}.{key[1]} is not the next step of the approved plan."
             )
-        if source_of(migration) != steps[self._begun][2]:
+        if source_of(migration) != steps[self._started][2]:
             raise PlanMismatch(f"The source of {key[0]}.{key[1]} has changed.")
-        self._begun += 1
+        self._started += 1
 
 
 def require_same_additions(
     migration: Migration, met: AddedOperations, found: AddedOperations
 ) -> None:
-    """Raise `PlanDiffers` where the operations that run now are not those that an earlier
-    run of this migration has met: its numbers would be those of others."""
+    """Raise `PlanMismatch` if the operations that run now are not those of the earlier run
+    of this migration: its recorded numbers would refer to other operations."""
     if not found.is_matched or found.places != met.places:
         raise PlanMismatch(
             f"{migration.app_label}.{migration.name} cannot be resumed: a package that "
-            "changes its operations in pre_migrate has changed them in another way than "
-            "in the run that stopped, so that nothing tells which of them were carried "
-            "out. Complete the migration by hand, then resolve the run as applied."
+            "changes its operations in pre_migrate changed them differently than in the "
+            "run that stopped, so it is unknown which of them were executed. Complete the "
+            "migration by hand, then resolve the run as applied."
         )
 
 

@@ -1,7 +1,8 @@
-"""What does the worker tell its supervisor?
+"""Reports every step, operation, statement and line of output from the worker to its
+supervisor.
 
-Every step, operation and statement, and each line of output; a flood of statements is
-counted after the first hundred of an operation. Secrets stay here.
+After the first hundred statements of an operation, the rest is counted. Secrets are masked
+before anything leaves the worker.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ from migration_route.core import clock
 from migration_route.core.redaction import clipped
 from migration_route.core.values import Impact
 from migration_route.execution.messages import GateReply, Message
-from migration_route.execution.worker.operation_positions import Place
+from migration_route.execution.worker.operation_positions import OperationPosition
 from migration_route.execution.worker.output import OutputBudget
 from migration_route.planning.impact import forecast_rewrites, impact_of_step
 from migration_route.planning.planner import describe_operation
-from migration_route.planning.sql import AT_THE_END
+from migration_route.planning.sql import DEFERRED_SQL_DESCRIPTION
 
 _STATEMENTS_SHOWN = 100
 _LONGEST_TEXT = 20_000
-_TEMPLATES = 16  # of the latest statements: one that waits for its locks is sent again
+_TEMPLATES = 16  # of the latest statements: a retried one is sent again
 _READING = frozenset({"select", "show", "explain", "pragma", "savepoint", "release", "set"})
 
 
 class RunStopped(BaseException):
-    """The supervisor let no further step begin. Not an `Exception`: nothing that a
+    """The supervisor does not permit the next step. Not an `Exception`: nothing that a
     project wraps around its migrations should swallow it."""
 
 
 class Reporter:
-    """The observer of a run that speaks into a pipe."""
+    """The observer of a run, which writes to a pipe."""
 
     def __init__(
         self,
@@ -57,71 +58,71 @@ class Reporter:
         self._lock = threading.Lock()
         self._asking = threading.RLock()  # one question and its answer at a time
         self._questions = 0
-        self._is_torn = False
+        self._is_cut_short = False
         self._operation: int | None = None
         self._shown = self._omitted = self._omitted_ms = 0
         self._touching = self._wrote = False
 
     def send(self, message: Message) -> None:
-        """Send one message, whole."""
+        """Send one message, undivided."""
         line = msgspec.json.encode(message) + b"\n"
         with self._lock:
-            # A message that an interrupt has torn must not tear the next one.
-            line = b"\n" + line if self._is_torn else line
-            self._is_torn = True
+            # A message cut short by an interrupt must not corrupt the next one.
+            line = b"\n" + line if self._is_cut_short else line
+            self._is_cut_short = True
             while line:
                 line = line[os.write(self._pipe, line) :]
-            self._is_torn = False
+            self._is_cut_short = False
 
-    def _say(self, kind: str, **facts: object) -> None:
+    def _report(self, kind: str, **facts: object) -> None:
         self.send(Message(kind=kind, at=clock.now(), **facts))  # type: ignore[arg-type]
 
     def _exchange(self, kind: str, **facts: object) -> GateReply:
-        """Ask the supervisor, and wait for the answer to this question: one that an
-        interrupt has kept from being read is not taken for it."""
+        """Ask the supervisor and wait for the answer to this question. An answer to an
+        earlier question, left unread because of an interrupt, is skipped."""
         with self._asking:
             self._questions += 1
             number = self._questions
-            self._say(kind, question=number, **facts)
+            self._report(kind, question=number, **facts)
             while (answer := self._ask()).question != number:
                 pass
             return answer
 
     def session_opens(self) -> None:
-        """Wait until it is sure that a session which was opened may be used: the run may
-        be over while this process was cut off or frozen. Raises `Stopped`."""
+        """Wait until the supervisor confirms that a new session may be used: the run may
+        have ended while this process was cut off or frozen. Raises `RunStopped`."""
         if not self._exchange("session_gate").go:
             raise RunStopped
 
     def output(self, stream: str, line: str) -> None:
-        """Send a line that was printed, its secrets masked; the line that exceeds the
-        budget is the last one, and the supervisor records that output is left out."""
+        """Send a printed line, with secrets masked. The line that exceeds the budget is the
+        last one; the supervisor records that output is truncated."""
         if not self._output.is_spent:
             self._output.admits(line)
-            self._say("output", stream=stream, text=line)
+            self._report("output", stream=stream, text=line)
 
     # --- the observer -----------------------------------------------------------------
 
     def step_starts(
         self, migration: Migration, state: ProjectState, *, backwards: bool
     ) -> None:
-        """Wait at the gate, having told what the step has to do with: the intent is on
-        record before anything is sent."""
+        """Report what the step affects and wait at the gate: the intent is recorded before
+        anything is sent."""
         touched = impact_of_step(migration, state, backwards=backwards)
-        answer = self._come_to_gate(migration, touched)
+        answer = self._ask_at_gate(migration, touched)
         if answer.foretell:
             rewritten, unforeseen = forecast_rewrites(
                 migration, state, self._database, backwards=backwards
             )
             known = replace(touched, rewritten=rewritten, unforeseen=unforeseen)
-            answer = self._come_to_gate(migration, known)
+            answer = self._ask_at_gate(migration, known)
         if not answer.go:
             raise RunStopped
         self._operation = None
         self._shown = self._omitted = self._omitted_ms = 0
         self._touching = self._wrote = False
 
-    def _come_to_gate(self, migration: Migration, touched: Impact) -> GateReply:
+    def _ask_at_gate(self, migration: Migration, touched: Impact) -> GateReply:
         return self._exchange(
             "gate",
             app=migration.app_label,
@@ -130,9 +131,9 @@ class Reporter:
         )
 
     def step_finished(self, migration: Migration, duration_ms: int) -> None:
-        """Tell that a step is committed and recorded."""
-        self._tell_omitted()
-        self._say(
+        """Report that a step is committed and recorded."""
+        self._report_omitted()
+        self._report(
             "step_finished",
             app=migration.app_label,
             name=migration.name,
@@ -140,41 +141,41 @@ class Reporter:
         )
 
     def operation_started(self, position: int | None, operation: Operation) -> None:
-        """Tell which operation comes now."""
-        self._tell_omitted()
+        """Report which operation starts."""
+        self._report_omitted()
         self._operation = position
         self._shown = 0
         text = self.mask(describe_operation(operation))
-        self._say("operation_started", operation=position, text=text)
+        self._report("operation_started", operation=position, text=text)
 
     def operation_finished(self, position: int | None, duration_ms: int) -> None:
-        """Tell how long an operation took."""
-        self._tell_omitted()
-        self._say("operation_finished", operation=position, duration_ms=duration_ms)
+        """Report how long an operation took."""
+        self._report_omitted()
+        self._report("operation_finished", operation=position, duration_ms=duration_ms)
         self._operation = None
         self._shown = 0
 
-    def operation_begins(self, place: Place, operation: Operation) -> None:
-        """Wait until it is on record that an operation begins, and what came before it."""
-        self._tell_omitted()
+    def operation_begins(self, place: OperationPosition, operation: Operation) -> None:
+        """Wait until the start of an operation is recorded, and what came before it."""
+        self._report_omitted()
         self._shown, self._wrote = 0, False
         self._pass_gate(place, text=self.mask(describe_operation(operation)))
         self._operation = place.position
 
-    def operation_returns(self, place: Place, duration_ms: int) -> None:
-        """Wait until it is on record that all of an operation has been carried out."""
-        self._tell_omitted()
+    def operation_returns(self, place: OperationPosition, duration_ms: int) -> None:
+        """Wait until it is recorded that an operation is complete."""
+        self._report_omitted()
         self._pass_gate(place, duration_ms=duration_ms, returned=True)
         self._operation = None
         self._shown = 0
 
-    def step_ends(self, place: Place) -> None:
-        """Wait until it is on record that every operation has been carried out."""
-        self._tell_omitted()
+    def step_ends(self, place: OperationPosition) -> None:
+        """Wait until it is recorded that every operation is complete."""
+        self._report_omitted()
         self._shown, self._wrote = 0, False
-        self._pass_gate(place, text=AT_THE_END)
+        self._pass_gate(place, text=DEFERRED_SQL_DESCRIPTION)
 
-    def _pass_gate(self, place: Place, **facts: object) -> None:
+    def _pass_gate(self, place: OperationPosition, **facts: object) -> None:
         answer = self._exchange(
             "operation_gate",
             operation=place.position,
@@ -186,28 +187,29 @@ class Reporter:
             raise RunStopped
 
     def statement_starts(self, sql: str) -> None:
-        """Tell before the first statement that may change something, and what runs."""
+        """Report the first statement that may change something, and the current
+        statement."""
         if not self._touching and not only_reads(sql):
             self._touching = True
-            self._say("touching")
+            self._report("touching")
         if self._shown < _STATEMENTS_SHOWN:
-            self._say(
+            self._report(
                 "statement_started", operation=self._operation, text=self._shown_as(sql)
             )
 
     def statement_finished(
         self, sql: str, duration_ms: int, error: Exception | None
     ) -> None:
-        """Tell a statement with its time, or count it."""
+        """Report a statement with its duration, or count it."""
         if error is None and not self._wrote and not only_reads(sql):
             self._wrote = True
-            self._say("wrote")
+            self._report("wrote")
         if self._shown >= _STATEMENTS_SHOWN:
             self._omitted += 1
             self._omitted_ms += duration_ms
             return
         self._shown += 1
-        self._say(
+        self._report(
             "statement",
             operation=self._operation,
             duration_ms=duration_ms,
@@ -215,21 +217,23 @@ class Reporter:
         )
 
     def lock_attempt(self, facts: dict[str, Any]) -> None:
-        """Tell that others were in the way of a statement."""
-        self._say("lock_attempt", operation=self._operation, facts=self._unsecret(facts))
+        """Report that other sessions blocked a statement."""
+        self._report(
+            "lock_attempt", operation=self._operation, facts=self._masked_facts(facts)
+        )
 
     def lock_pause(self, facts: dict[str, Any]) -> None:
-        """Ask whether the step may go on waiting for its locks. Raises `Stopped`."""
-        shown = self._unsecret(facts)
+        """Ask whether the step may keep waiting for its locks. Raises `RunStopped`."""
+        shown = self._masked_facts(facts)
         if not self._exchange("lock_pause", operation=self._operation, facts=shown).go:
             raise RunStopped
 
     def lock_fired(self, duration_ms: int) -> None:
-        """Tell that a statement which has waited is sent, and how long it may wait."""
-        self._say("lock_fired", duration_ms=duration_ms)
+        """Report that a statement is sent after a wait, and how long it may wait."""
+        self._report("lock_fired", duration_ms=duration_ms)
 
-    def _unsecret(self, facts: dict[str, Any]) -> dict[str, Any]:
-        """Return the facts of an attempt without secrets in other people's queries."""
+    def _masked_facts(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Mask secrets in the queries of other sessions."""
         blockers = [
             {**blocker, "query": self.mask(blocker["query"])}
             for blocker in facts["blockers"]
@@ -237,20 +241,20 @@ class Reporter:
         return {**facts, "blockers": blockers}
 
     def index_dropped(self, sql: str) -> None:
-        """Tell that an invalid index is about to be dropped."""
-        self._say("index_dropped", operation=self._operation, text=self.mask(sql))
+        """Report that an invalid index is about to be dropped."""
+        self._report("index_dropped", operation=self._operation, text=self.mask(sql))
 
     def watched(self, operations: list[dict[str, Any]]) -> None:
-        """Tell what was seen of the operations of a step, in a rehearsal."""
-        self._say("watched", facts={"operations": operations})
+        """Report what was observed of the operations of a step, in a rehearsal."""
+        self._report("watched", facts={"operations": operations})
 
     def denied(self, what: str) -> None:
-        """Tell what a migration wanted beyond the copy that it is rehearsed on."""
-        self._say("denied", text=self.mask(what))
+        """Report an access outside the copy that was denied."""
+        self._report("denied", text=self.mask(what))
 
     def unrehearsed(self, code: str, text: str, migration: Migration | None = None) -> None:
-        """Tell what a rehearsal in place leaves out, of a step or in all."""
-        self._say(
+        """Report what a rehearsal in place skips, of a step or in general."""
+        self._report(
             "unrehearsed",
             app=migration.app_label if migration else "",
             name=migration.name if migration else "",
@@ -258,9 +262,9 @@ class Reporter:
             facts={"code": code},
         )
 
-    def _tell_omitted(self) -> None:
+    def _report_omitted(self) -> None:
         if self._omitted:
-            self._say(
+            self._report(
                 "statements_omitted",
                 operation=self._operation,
                 count=self._omitted,
@@ -269,28 +273,29 @@ class Reporter:
         self._omitted = self._omitted_ms = 0
 
     def remember_template(self, statement: str, template: str) -> None:
-        """Note of which SQL with placeholders a statement with its values was composed."""
+        """Remember the SQL with placeholders that a statement with values was composed
+        from."""
         if len(self._templates) >= _TEMPLATES:
             del self._templates[next(iter(self._templates))]
         self._templates[statement] = template
 
     def template_of(self, sql: str) -> str:
-        """Return a statement with placeholders where its parameters are."""
+        """Return a statement with placeholders for its parameters."""
         return self._templates.get(sql, sql)
 
     def _shown_as(self, sql: str) -> str:
         return self.mask(self.template_of(sql))
 
     def mask(self, text: str) -> str:
-        """Return a text as it may leave the worker: without secrets, in good UTF-8, and of
+        """Return a text that may leave the worker: without secrets, in valid UTF-8, of
         bounded length."""
         return clipped(text, _LONGEST_TEXT)
 
 
 @contextmanager
-def placeholders_kept(alias: str, reporter: Reporter) -> Iterator[None]:
-    """Let the reporter know the placeholders of statements that a schema editor composes
-    with their values before it sends them, as that of PostgreSQL does."""
+def keep_placeholders(alias: str, reporter: Reporter) -> Iterator[None]:
+    """Let the reporter remember the placeholders of statements that a schema editor
+    composes with their values before it sends them, as that of PostgreSQL does."""
     operations: Any = type(connections[alias].ops)
     compose = getattr(operations, "compose_sql", None)
     if compose is None:
@@ -311,6 +316,6 @@ def placeholders_kept(alias: str, reporter: Reporter) -> Iterator[None]:
 
 
 def only_reads(sql: str) -> bool:
-    """Tell whether a statement changes nothing, by its first word."""
+    """Return whether a statement changes nothing, by its first word."""
     words = sql.lstrip(" \t\r\n(;").split(None, 1)
     return bool(words) and words[0].lower() in _READING

@@ -1,7 +1,7 @@
-"""Where does a rehearsal's worker write? Into the copy, and nowhere else.
+"""Confines the worker of a rehearsal to the copy.
 
-The project's routers and migrations ask for the alias that they know: so that alias
-leads to the copy in this process, and every other one leads nowhere.
+The routers and migrations of a project use the alias that they know, so in this process
+that alias leads to the copy, and every other alias leads nowhere.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from migration_route.vendors import copies_of, vendor_of
 from migration_route.vendors.base_identity import Separation
 from migration_route.vendors.sqlite.files import file_of_settings
 
-# The options that say where a connection leads, of all drivers.
-_LEADING = (
+# The options of all drivers that determine where a connection leads.
+_TARGET_OPTIONS = (
     "host", "hostaddr", "port", "unix_socket", "service", "servicefile", "dbname",
     "database", "db", "read_default_file", "read_default_group", "init_command",
 )  # fmt: skip
@@ -31,12 +31,12 @@ _NO_MAIL = "django.core.mail.backends.dummy.EmailBackend"
 
 
 class SandboxViolation(DatabaseError):
-    """A migration wanted to reach beyond the copy that it was rehearsed on."""
+    """A migration tried to access something outside the copy that it is rehearsed on."""
 
 
 def settings_of(database: str, *, name: str = "", alias: str = "") -> dict[str, Any]:
-    """Return the settings that lead to a copy: to one that was made, by its name, or to
-    the database of another alias."""
+    """Return the settings of a copy: of one that was created, by its name, or of the
+    database of another alias."""
     if alias:
         return dict(connections.settings[alias])
     way = route_settings().database(database).direct or database
@@ -47,8 +47,8 @@ def settings_of(database: str, *, name: str = "", alias: str = "") -> dict[str, 
 def redirect_to_copy(
     database: str, scratch: ScratchDatabase | None, denied: Callable[[str], None]
 ) -> Iterator[None]:
-    """Let the alias lead to the copy, and nothing lead elsewhere, until this process
-    ends. `denied` is told what a migration wanted beyond it."""
+    """Point the alias at the copy, and nothing elsewhere, until this process ends. `denied`
+    receives each access outside it."""
     if scratch is None:
         yield
         return
@@ -56,43 +56,43 @@ def redirect_to_copy(
     copy = settings_of(database, name=scratch.name, alias=scratch.alias)
     others = [dict(entry) for entry in connections.settings.values()]
     way = route_settings().database(database).direct or database
-    same = {_place(home), _place(connections.settings[way])}
+    same = {_target(home), _target(connections.settings[way])}
     for connection in connections.all(initialized_only=True):
         connection.close()
         del connections[connection.alias]
     for alias, entry in [*connections.settings.items()]:
-        if _place(entry) in same:
-            _lead(alias, {**entry, **copy, "TEST": entry.get("TEST", {})})
-    settings.EMAIL_BACKEND = _NO_MAIL  # a mail would reach people
-    _deny_others(_place(copy), scratch.separation, denied)
+        if _target(entry) in same:
+            _set_database(alias, {**entry, **copy, "TEST": entry.get("TEST", {})})
+    settings.EMAIL_BACKEND = _NO_MAIL  # real recipients
+    _deny_others(_target(copy), scratch.separation, denied)
     names = {name for entry in others if (name := _name(entry))} - {_name(copy)}
     _deny_drivers(database, names, scratch.separation, denied)
     _guard_statements(database, scratch.separation.original.label, denied)
     yield
 
 
-def _lead(alias: str, entry: dict[str, Any]) -> None:
+def _set_database(alias: str, entry: dict[str, Any]) -> None:
     connections.settings[alias] = entry
     settings.DATABASES[alias] = entry
 
 
-def _place(entry: dict[str, Any]) -> tuple[str, ...]:
-    """Return what leads a connection to a database, by the settings: with other ones it
-    may lead elsewhere."""
+def _target(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Return what determines the database of a connection, by its settings: with other
+    settings it may lead elsewhere."""
     options = entry.get("OPTIONS") or {}
     words = (entry.get(key) for key in ("ENGINE", "HOST", "PORT", "NAME"))
-    return tuple(str(word or "") for word in (*words, *map(options.get, _LEADING)))
+    return tuple(str(word or "") for word in (*words, *map(options.get, _TARGET_OPTIONS)))
 
 
 def _deny_others(
-    place: tuple[str, ...], separation: Separation, denied: Callable[[str], None]
+    target: tuple[str, ...], separation: Separation, denied: Callable[[str], None]
 ) -> None:
-    """Let Django connect to the copy alone: by the settings, and by the answer of the
-    server before anything else is sent there."""
+    """Let Django connect only to the copy: by the settings, and by the answer of the server
+    before anything else is sent."""
     connect = BaseDatabaseWrapper.connect
 
     def connect_to_copy(self: BaseDatabaseWrapper) -> None:
-        if _place(self.settings_dict) != place:
+        if _target(self.settings_dict) != target:
             _deny(self.alias, denied)
         initialize = self.init_connection_state
 
@@ -117,21 +117,21 @@ def _deny_others(
 def _deny(alias: str, denied: Callable[[str], None]) -> NoReturn:
     denied(f"the database {alias!r}")
     raise SandboxViolation(
-        f"A rehearsal reaches its copy alone, not the database {alias!r}."
+        f"A rehearsal can access only its copy, not the database {alias!r}."
     )
 
 
 def _deny_drivers(
     database: str, names: set[str], separation: Separation, denied: Callable[[str], None]
 ) -> None:
-    """Let nothing connect past Django to what the settings call a database, nor to what
-    the server says is the original."""
+    """Deny connections that bypass Django to a database of the settings, or to what the
+    server reports as the original."""
     vendor = vendor_of(database)
 
     def deny(name: str) -> NoReturn:
-        denied(f"the database {Path(name).name!r}, past Django")
+        denied(f"the database {Path(name).name!r}, bypassing Django")
         raise SandboxViolation(
-            f"A rehearsal reaches its copy alone, not {Path(name).name!r}."
+            f"A rehearsal can access only its copy, not {Path(name).name!r}."
         )
 
     def look(name: str) -> None:
@@ -148,7 +148,7 @@ def _deny_drivers(
 
 
 def _name(entry: dict[str, Any]) -> str:
-    """Return the name of a database as drivers know it; of SQLite, the whole path."""
+    """Return the name of a database as drivers know it; for SQLite, the whole path."""
     if "sqlite" in str(entry.get("ENGINE")):
         return str(file_of_settings(entry))
     options = entry.get("OPTIONS") or {}
@@ -181,7 +181,7 @@ def _guard_statements(database: str, home: str, denied: Callable[[str], None]) -
 
 
 def _text(sql: Any, context: Any) -> str:
-    """Return a statement in whichever form the driver takes one, as text."""
+    """Return a statement as text, in whatever form the driver accepts it."""
     if isinstance(sql, bytes):
         return sql.decode(errors="replace")
     if hasattr(sql, "as_string"):  # psycopg.sql

@@ -1,9 +1,9 @@
-"""How gently does a statement ask for its locks?
+"""Sends the statements of a step with short lock timeouts and retries them.
 
-In the chain of Django's execute wrappers, outside of everything that is observed: what
-a `RunSQL` or a `RunPython` sends comes by here as well. A statement that others would
-queue up behind is held back while a look shows who is in its way, and is then sent with
-a short limit; what failed for that alone is tried again.
+It is the outermost of Django's execute wrappers, so the statements of `RunSQL` and
+`RunPython` pass it as well. A statement that other sessions would queue behind is delayed
+while a blocker is visible, and then sent with a short limit; a statement or step that
+failed only because of locks is retried.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _OWN_LIMIT = re.compile(
     r"\bset\s+(?:local\s+|session\s+|@@session\.)?(?:innodb_)?lock_(?:wait_)?timeout\b",
     re.IGNORECASE,
 )
-# Sent as they are: a transaction that has failed takes nothing else before its ROLLBACK.
-_WAITS_FOR_NOBODY = frozenset({"savepoint", "release", "rollback"})
+# Sent unchanged: a failed transaction accepts nothing else before its ROLLBACK.
+_NEVER_BLOCKED = frozenset({"savepoint", "release", "rollback"})
 _ENDS_TRANSACTION = frozenset({"commit", "end", "abort"})
 
 
 @contextmanager
 def lock_retry(database: str, teller: LockWaitObserver) -> Iterator[StepRunner]:
-    """Give what carries out the steps of a run gently; as Django does, on a database
-    that lets its one writer wait by itself."""
+    """Yield the runner of the steps of a run, with retries; Django's own behavior on a
+    database that makes its single writer wait by itself."""
     contention = vendor_of(database).contention
     if contention is None:
         yield run_once
@@ -58,7 +58,7 @@ def lock_retry(database: str, teller: LockWaitObserver) -> Iterator[StepRunner]:
 
 
 class LockRetryRunner:
-    """Carries out one step after the other, each as often as its means allow."""
+    """Runs each step as often as its budgets allow."""
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class LockRetryRunner:
         teller: LockWaitObserver,
     ) -> None:
         self._contention = contention
-        self._watch = watch
+        self._monitor = watch
         self._means = means
-        self._teller = teller
+        self._observer = teller
 
     def __call__(
         self,
@@ -82,15 +82,15 @@ class LockRetryRunner:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Carry out a step; again, with the state that it began with, where the database
-        has undone it as a whole because others were in the way."""
+        """Run a step; again, with the state that it started with, if the database rolled it
+        back as a whole because of lock contention."""
         connection = executor.connection
         editor = connection.schema_editor(atomic=migration.atomic)  # not entered
         rolls_back = editor.atomic_migration
         pristine = state.clone() if rolls_back else state
         callback = executor.progress_callback
-        attempts = LockAttempts(self._means, self._teller)
-        limits = StatementTimeouts(self._contention, self._watch, attempts)
+        attempts = LockAttempts(self._means, self._observer)
+        limits = StatementTimeouts(self._contention, self._monitor, attempts)
         try:
             with limits.around(connection):
                 while True:
@@ -102,13 +102,13 @@ class LockRetryRunner:
                         attempts.pause(error)
                     limits.await_free(connection, ())
                     state = pristine.clone()
-                    # "Applying …" was said.
-                    executor.progress_callback = _without_start(callback)
+                    # "Applying …" was already printed.
+                    executor.progress_callback = _without_start_message(callback)
         finally:
             executor.progress_callback = callback
 
 
-def _without_start(callback: Any) -> Any:
+def _without_start_message(callback: Any) -> Any:
     def said_before(action: str, *args: Any, **kwargs: Any) -> None:
         if callback and action not in {"apply_start", "unapply_start"}:
             callback(action, *args, **kwargs)
@@ -117,21 +117,21 @@ def _without_start(callback: Any) -> Any:
 
 
 class StatementTimeouts:
-    """The limits of the statements of one step."""
+    """The lock timeouts of the statements of one step."""
 
     def __init__(
         self, contention: LockInspector, watch: BlockerMonitor, attempts: LockAttempts
     ) -> None:
         self._contention = contention
-        self._watch = watch
+        self._monitor = watch
         self._attempts = attempts
         self._transaction: Any = None  # Django's outermost block; None outside of any
         self._sent: tuple[float | None] | None = None  # the limit, where it is known
-        self._dirty = False  # this transaction has written something
-        self._holds = False  # it holds locks that keep others waiting
-        self._undone = False  # it failed for others in the way, and goes as a whole
-        self._lasting = False  # the step has done something that no rollback undoes
-        self._is_their_own = False  # the migration sets its limit itself
+        self._has_written = False  # this transaction has written something
+        self._blocks_others = False  # it holds locks that block other sessions
+        self._must_roll_back = False  # it failed because of locks and rolls back as a whole
+        self._has_lasting_effects = False  # the step did something that no rollback undoes
+        self._sets_own_limit = False  # the migration sets its own limit
 
     @contextmanager
     def around(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
@@ -139,19 +139,22 @@ class StatementTimeouts:
         with ExitStack() as elsewhere:
             for other in usable_wrappers():
                 if other is not connection:
-                    elsewhere.enter_context(other.execute_wrapper(self._elsewhere))
-            # The outermost wrapper: each attempt is seen by those within.
-            connection.execute_wrappers.insert(0, self._gently)
+                    elsewhere.enter_context(
+                        other.execute_wrapper(self._note_other_database)
+                    )
+            # The outermost wrapper, so that the inner ones see each attempt.
+            connection.execute_wrappers.insert(0, self._execute_limited)
             try:
                 yield
             finally:
-                connection.execute_wrappers.remove(self._gently)
+                connection.execute_wrappers.remove(self._execute_limited)
 
     def may_repeat(self, error: Exception, connection: BaseDatabaseWrapper) -> bool:
-        """Tell whether a step that failed so left nothing behind, and may begin again."""
+        """Return whether a step that failed with this error left nothing behind and may be
+        repeated."""
         return (
-            self._undone
-            and not self._lasting
+            self._must_roll_back
+            and not self._has_lasting_effects
             and not connection.in_atomic_block
             and self._contention.is_contention(error)
         )
@@ -159,11 +162,11 @@ class StatementTimeouts:
     def await_free(
         self, connection: BaseDatabaseWrapper, wanted: tuple[TableLockRequest, ...]
     ) -> float:
-        """Wait until nobody is in the way of these locks, and of all that were named
-        before; return the limit of the statement in seconds."""
+        """Wait until no blocker of these and all earlier named locks is visible; return the
+        limit of the statement in seconds."""
         asked = self._attempts.about(wanted)
         while asked:
-            blockers, more = self._watch.holds_back(
+            blockers, more = self._monitor.holds_back(
                 connection, asked, older_than=self._attempts.lock_timeout
             )
             if not blockers:
@@ -171,7 +174,7 @@ class StatementTimeouts:
             self._attempts.held_back(asked, blockers)
         return self._attempts.limit
 
-    def _elsewhere(
+    def _note_other_database(
         self,
         execute: Callable[..., Any],
         sql: Any,
@@ -179,11 +182,11 @@ class StatementTimeouts:
         many: bool,  # noqa: FBT001 - Django calls it so
         context: Any,
     ) -> Any:
-        """Notice what is written to another database: it would be written twice."""
-        self._lasting = self._lasting or not only_reads(str(sql))
+        """Note a write to another database: a retry would repeat it."""
+        self._has_lasting_effects = self._has_lasting_effects or not only_reads(str(sql))
         return execute(sql, params, many, context)
 
-    def _gently(
+    def _execute_limited(
         self,
         execute: Callable[..., Any],
         sql: Any,
@@ -195,12 +198,12 @@ class StatementTimeouts:
         text = str(sql)
         self._enter_transaction(connection)
         word = self._read_along(text)
-        if connection.needs_rollback or self._is_their_own or word in _WAITS_FOR_NOBODY:
+        if connection.needs_rollback or self._sets_own_limit or word in _NEVER_BLOCKED:
             return execute(sql, params, many, context)
-        wish = self._contention.wish(text)
-        wanted = self._contention.tables(connection, wish)
+        request = self._contention.wish(text)
+        wanted = self._contention.tables(connection, request)
         while True:
-            limit = self._limit_for(connection, wish.limit, wanted)
+            limit = self._limit_for(connection, request.limit, wanted)
             self._send_limit(connection, limit)
             start = time.monotonic()
             try:
@@ -210,7 +213,7 @@ class StatementTimeouts:
                     raise
                 stalled = 0.0 if limit is None else time.monotonic() - start
                 self._fail(connection, wanted, stalled)
-                if connection.in_atomic_block or not wish.may_repeat:
+                if connection.in_atomic_block or not request.may_repeat:
                     raise
                 self._attempts.pause(error)
             else:
@@ -218,22 +221,22 @@ class StatementTimeouts:
                 return result
 
     def _enter_transaction(self, connection: BaseDatabaseWrapper) -> None:
-        """Forget what was known of another transaction: what it set may be undone."""
+        """Forget what was known of an earlier transaction: what it set may be undone."""
         block = connection.atomic_blocks[0] if connection.atomic_blocks else None
         if block is not self._transaction:
             self._transaction = block
             self._sent = None
-            self._dirty = self._holds = self._undone = False
+            self._has_written = self._blocks_others = self._must_roll_back = False
 
     def _read_along(self, text: str) -> str:
-        """Take notice of what changes the rules; return the first word."""
+        """Note statements that change limits or transactions; return the first word."""
         word = first_word(text)
         if word == "rollback":
-            self._sent = None  # with the savepoint goes what was set behind it
+            self._sent = None  # what was set after the savepoint is undone
         if word in _ENDS_TRANSACTION:
-            self._lasting = True
+            self._has_lasting_effects = True
         if "lock" in text and _OWN_LIMIT.search(text):
-            self._is_their_own = True
+            self._sets_own_limit = True
         return word
 
     def _limit_for(
@@ -242,11 +245,11 @@ class StatementTimeouts:
         limit: LockTimeoutClass,
         wanted: tuple[TableLockRequest, ...],
     ) -> float | None:
-        """Return the seconds that the statement may wait, having looked before it is
-        sent: from then on what the transaction holds would keep others waiting."""
+        """Return the seconds that the statement may wait. Blockers are checked before it is
+        sent: from then on the locks of the transaction block other sessions."""
         if limit is LockTimeoutClass.NONE:
-            return self._attempts.limit if self._holds else None
-        in_clean_air = not (connection.in_atomic_block and self._dirty)
+            return self._attempts.limit if self._blocks_others else None
+        in_clean_air = not (connection.in_atomic_block and self._has_written)
         seconds = (
             self.await_free(connection, wanted) if in_clean_air else self._attempts.limit
         )
@@ -264,8 +267,8 @@ class StatementTimeouts:
         wanted: tuple[TableLockRequest, ...],
         stalled: float,
     ) -> None:
-        self._undone = connection.in_atomic_block
-        blockers = self._watch.look(connection, self._attempts.about(wanted))
+        self._must_roll_back = connection.in_atomic_block
+        blockers = self._monitor.look(connection, self._attempts.about(wanted))
         self._attempts.failed(wanted, blockers, stalled=stalled)
 
     def _succeed(
@@ -275,5 +278,7 @@ class StatementTimeouts:
         wanted: tuple[TableLockRequest, ...],
     ) -> None:
         if connection.in_atomic_block and not only_reads(text):
-            self._dirty = True
-            self._holds = self._holds or self._contention.blocks_others(wanted)
+            self._has_written = True
+            self._blocks_others = self._blocks_others or self._contention.blocks_others(
+                wanted
+            )

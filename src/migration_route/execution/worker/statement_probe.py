@@ -1,4 +1,4 @@
-"""What does each statement of a rehearsal really do? Looked at as soon as it is done."""
+"""Observes what each statement of a rehearsal does, right after it has run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.db.migrations.operations.base import Operation
 from migration_route.core.redaction import clipped
 from migration_route.execution.messages import WorkOrder
 from migration_route.execution.worker.instrumentation import StepRunner
-from migration_route.execution.worker.operation_positions import Place
+from migration_route.execution.worker.operation_positions import OperationPosition
 from migration_route.execution.worker.reporter import Reporter, only_reads
 from migration_route.ledger.rehearsals import (
     ObservedLock,
@@ -25,33 +25,33 @@ from migration_route.ledger.rehearsals import (
     ObservedStatement,
 )
 from migration_route.planning.planner import describe_operation
-from migration_route.planning.sql import AT_THE_END
+from migration_route.planning.sql import DEFERRED_SQL_DESCRIPTION
 from migration_route.vendors import copies_of
 from migration_route.vendors.base_copies import StatementEffects, StatementObserver
 from migration_route.vendors.sql_statements import first_word
 
 _LISTED = 60  # statements of an operation
 _SLOWEST = 5  # of the queries of Python
-_KEPT = 200  # until those that are not worth telling are let go
+_KEPT = 200  # before the uninteresting ones are dropped
 _LONGEST = 2000
 _DISTINCT = 10_000
 
 
 @dataclass(slots=True)
-class _Watched:
-    """What is being seen of one operation. Of Python's queries, those with the same text
-    are told once: by the slowest, with their number and what they took together."""
+class _OperationProbe:
+    """What is observed of one operation. Queries of Python code with the same text are
+    reported once: by the slowest, with their number and total duration."""
 
-    position: int | None  # None: the end, or an operation that another package has added
+    position: int | None  # None: the end, or an operation of another package
     description: str
     is_end: bool = False
     runs_python: bool = False
     start: float = field(default_factory=time.monotonic)
-    duration_ms: int | None = None  # None: it has not come to its end
+    duration_ms: int | None = None  # None: not finished
     queries: int = 0
     texts: set[int] = field(default_factory=set)
     statements: list[tuple[float, ObservedStatement]] = field(default_factory=list)
-    same: dict[int, int] = field(default_factory=dict)  # place in `statements`, by text
+    same: dict[int, int] = field(default_factory=dict)  # index in `statements`, by text
 
     def add(self, at: float, statement: ObservedStatement, text: str) -> None:
         self.queries += 1
@@ -65,13 +65,13 @@ class _Watched:
         self.same[key] = len(self.statements)
         self.statements.append((at, statement))
         if len(self.statements) > _KEPT:
-            self.statements = self._worth_telling()
+            self.statements = self._relevant_statements()
             self.same = {}
 
-    def _worth_telling(self) -> list[tuple[float, ObservedStatement]]:
-        """Return those that took locks or failed, and of the others the slowest."""
+    def _relevant_statements(self) -> list[tuple[float, ObservedStatement]]:
+        """Return the statements that took locks or failed, and the slowest others."""
         most = _SLOWEST if self.runs_python else _LISTED
-        telling = [
+        relevant = [
             (at, found)
             for at, found in self.statements
             if found.failed or found.rewrites or (found.locks and not self.runs_python)
@@ -79,16 +79,16 @@ class _Watched:
         others = [
             item
             for item in self.statements
-            # How Django looks at the catalog is of no use to the reader.
-            if item not in telling and (self.runs_python or not only_reads(item[1].sql))
+            # Django's own reads of the catalog are of no use to the reader.
+            if item not in relevant and (self.runs_python or not only_reads(item[1].sql))
         ]
         others.sort(key=lambda item: -item[1].total_ms)
-        kept = telling + others[: max(most - len(telling), 0)]
+        kept = relevant + others[: max(most - len(relevant), 0)]
         return sorted(kept, key=lambda item: item[0])
 
     def seen(self, end: float) -> ObservedOperation:
-        """Return it as it is told when the step has ended."""
-        kept = self._worth_telling()
+        """Return the operation as reported at the end of the step."""
+        kept = self._relevant_statements()
         return ObservedOperation(
             position=self.position,
             description=self.description,
@@ -99,12 +99,12 @@ class _Watched:
             queries=self.queries,
             distinct=len(self.texts),
             omitted=self.queries - sum(found.times for _, found in kept),
-            statements=tuple(_held(at, found, end) for at, found in kept),
+            statements=tuple(_with_lock_times(at, found, end) for at, found in kept),
         )
 
 
 def _merged(earlier: ObservedStatement, later: ObservedStatement) -> ObservedStatement:
-    """Return one statement for both: the slower one, and what both were together."""
+    """Merge two executions of one statement: the slower one, with the totals of both."""
     slower = max(earlier, later, key=lambda found: found.duration_ms)
     rows = None if later.rows is None else (earlier.rows or 0) + later.rows
     return replace(
@@ -118,7 +118,9 @@ def _merged(earlier: ObservedStatement, later: ObservedStatement) -> ObservedSta
     )
 
 
-def _held(at: float, statement: ObservedStatement, end: float) -> ObservedStatement:
+def _with_lock_times(
+    at: float, statement: ObservedStatement, end: float
+) -> ObservedStatement:
     if not statement.locks:
         return statement
     held = round((end - at) * 1000)
@@ -127,61 +129,57 @@ def _held(at: float, statement: ObservedStatement, end: float) -> ObservedStatem
 
 
 class StatementProbe:
-    """An observer of a run, and the carrier of its steps, that looks at each statement."""
+    """An observer of a run, and the runner of its steps, that observes each statement."""
 
     def __init__(
         self,
         held: Any,
-        carried: StepRunner,
+        runner: StepRunner,
         reporter: Reporter,
         observer: StatementObserver,
     ) -> None:
-        self._held_to = held
-        self._carried = carried
+        self._inner = held
+        self._runner = runner
         self._reporter = reporter
         self._observer = observer
-        self._watched: list[_Watched] = []
-        self._current: _Watched | None = None
+        self._operations: list[_OperationProbe] = []
+        self._current: _OperationProbe | None = None
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._held_to, name)
+        return getattr(self._inner, name)
 
     # --- the observer -----------------------------------------------------------------
 
     def operation_started(self, position: int | None, operation: Operation) -> None:
-        """Note which operation comes now."""
         self._begin(position, operation)
-        self._held_to.operation_started(position, operation)
+        self._inner.operation_started(position, operation)
 
     def operation_finished(self, position: int | None, duration_ms: int) -> None:
-        """Note how long it took."""
         self._end(duration_ms)
-        self._held_to.operation_finished(position, duration_ms)
+        self._inner.operation_finished(position, duration_ms)
 
-    def operation_begins(self, place: Place, operation: Operation) -> None:
-        """Note which operation comes now."""
-        self._held_to.operation_begins(place, operation)
+    def operation_begins(self, place: OperationPosition, operation: Operation) -> None:
+        self._inner.operation_begins(place, operation)
         self._begin(place.position, operation)
 
-    def operation_returns(self, place: Place, duration_ms: int) -> None:
-        """Note how long it took."""
+    def operation_returns(self, place: OperationPosition, duration_ms: int) -> None:
         self._end(duration_ms)
-        self._held_to.operation_returns(place, duration_ms)
+        self._inner.operation_returns(place, duration_ms)
 
     def _begin(self, position: int | None, operation: Operation) -> None:
-        self._current = _Watched(
+        self._current = _OperationProbe(
             position=position,
             description=describe_operation(operation),
             runs_python=isinstance(operation, RunPython),
         )
-        self._watched.append(self._current)
+        self._operations.append(self._current)
 
     def _end(self, duration_ms: int) -> None:
         if self._current is not None:
             self._current.duration_ms = duration_ms
         self._current = None
 
-    # --- the carrier ------------------------------------------------------------------
+    # --- the runner -------------------------------------------------------------------
 
     def __call__(
         self,
@@ -192,19 +190,21 @@ class StatementProbe:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Carry out a step, and tell what was seen of it, also when it fails."""
-        self._watched, self._current = [], None
-        if executor.connection.in_atomic_block:  # in place: what is held is not the step's
+        """Run a step and report what was observed, also when it fails."""
+        self._operations, self._current = [], None
+        if (
+            executor.connection.in_atomic_block
+        ):  # in place: earlier locks are not the step's
             self._observer.look(executor.connection, "")
         try:
-            with executor.connection.execute_wrapper(self._watch):
-                return self._carried(executor, method, state, migration, *args, **kwargs)
+            with executor.connection.execute_wrapper(self._observe):
+                return self._runner(executor, method, state, migration, *args, **kwargs)
         finally:
             end = time.monotonic()
-            seen = [found.seen(end) for found in self._watched]
+            seen = [found.seen(end) for found in self._operations]
             self._reporter.watched([msgspec.to_builtins(found) for found in seen])
 
-    def _watch(
+    def _observe(
         self,
         execute: Callable[..., Any],
         sql: Any,
@@ -221,7 +221,7 @@ class StatementProbe:
         took = time.monotonic()
         rows = getattr(context["cursor"], "rowcount", -1)
         seen = StatementEffects()
-        # What Python has sent before takes the same locks: a loop is not slowed down.
+        # A repeated query of Python code takes the same locks: do not slow a loop down.
         if not self._is_known(text) and (
             not only_reads(text) or first_word(text) == "select"
         ):
@@ -243,13 +243,15 @@ class StatementProbe:
         took: float | None = None,
         failed: bool = False,
     ) -> None:
-        if self._current is None and _is_around(text):
+        if self._current is None and _is_bookkeeping(text):
             return
-        if self._current is None and not self._watched_end():
-            self._watched.append(
-                _Watched(position=None, description=AT_THE_END, is_end=True)
+        if self._current is None and not self._has_end():
+            self._operations.append(
+                _OperationProbe(
+                    position=None, description=DEFERRED_SQL_DESCRIPTION, is_end=True
+                )
             )
-        current = self._current or self._watched[-1]
+        current = self._current or self._operations[-1]
         duration_ms = round(((took or time.monotonic()) - start) * 1000)
         current.add(
             start,
@@ -272,13 +274,13 @@ class StatementProbe:
         if current.is_end:
             current.duration_ms = (current.duration_ms or 0) + duration_ms
 
-    def _watched_end(self) -> bool:
-        return bool(self._watched) and self._watched[-1].is_end
+    def _has_end(self) -> bool:
+        return bool(self._operations) and self._operations[-1].is_end
 
 
-def _is_around(text: str) -> bool:
-    """Tell whether it is Django's own record of a step, or how its editor begins and
-    ends."""
+def _is_bookkeeping(text: str) -> bool:
+    """Return whether a statement is Django's own record of a step, or how its editor starts
+    and ends."""
     return (
         "django_migrations" in text
         or only_reads(text)
@@ -292,14 +294,14 @@ def _is_definition(text: str) -> bool:
 
 @contextmanager
 def probe_statements(
-    order: WorkOrder, held: Any, carried: StepRunner, reporter: Reporter
+    order: WorkOrder, held: Any, runner: StepRunner, reporter: Reporter
 ) -> Iterator[tuple[Any, StepRunner]]:
-    """Give who observes and who carries out the steps of an order: in a rehearsal,
-    somebody who looks at every statement."""
+    """Yield the observer and the runner of the steps of an order: in a rehearsal, one that
+    observes every statement."""
     if order.scratch is None and order.in_place is None:
-        yield held, carried
+        yield held, runner
         return
     observer = copies_of(order.database).observer()
     observer.remember(connections[order.database])
-    found = StatementProbe(held, carried, reporter, observer)
+    found = StatementProbe(held, runner, reporter, observer)
     yield found, found

@@ -1,11 +1,8 @@
-"""How is a plan carried out? The worker: a process for one run, and then no more.
+"""The worker: a process that carries out one plan and ends.
 
-It drives the project's own `migrate`, whichever app provides it, with Django's plan
-held against the order before the first statement and at every step.
-
-Whose sessions are those that a migration opens? The worker's own, each locked.
-
-How does a program type `manage.py migrate`? The project's own, whichever app has it.
+It runs the project's own `migrate` command, whichever app provides it, as if it had been
+typed. Django's plan is compared with the order before the first statement and at every
+step. Every session that a migration opens gets the settings of the worker and its lock.
 """
 
 from __future__ import annotations
@@ -38,9 +35,9 @@ from migration_route.core.error_texts import message_of, sqlstate_of, traceback_
 from migration_route.core.errors import SessionOrphaned
 from migration_route.execution.messages import (
     Ending,
-    Failure,
     GateReply,
     Message,
+    WorkerFailure,
     WorkOrder,
 )
 from migration_route.execution.migrate_guard import bypass_guard
@@ -53,7 +50,7 @@ from migration_route.execution.worker.instrumentation import instrument
 from migration_route.execution.worker.lock_retry import LockTimeout
 from migration_route.execution.worker.operation_positions import (
     LoadedMigrations,
-    remembering_loaded,
+    track_loaded_migrations,
 )
 from migration_route.execution.worker.output import LineWriter
 from migration_route.execution.worker.plan_guard import (
@@ -64,7 +61,7 @@ from migration_route.execution.worker.plan_guard import (
 from migration_route.execution.worker.reporter import (
     Reporter,
     RunStopped,
-    placeholders_kept,
+    keep_placeholders,
 )
 from migration_route.execution.worker.resume import (
     rebuild_invalid_indexes,
@@ -84,24 +81,25 @@ _LOCK_PAUSE = 0.05
 def worker_session(
     database: str, run: str, session_opens: Callable[[], None]
 ) -> Iterator[None]:
-    """Make every session that this process opens to the database the worker's own.
+    """Prepare every session that this process opens to the database as a session of the
+    worker.
 
-    One of them holds a lock, which outlives this process for as long as that session
-    does. Each session that is opened calls `session_opens` when the lock is held, before
-    it is used: the run may have been concluded while no session of it was there. Raises
-    `OrphanBackend` where the session of an earlier run does not end.
+    One of them holds a lock, which outlives this process for as long as that session does.
+    Each new session calls `session_opens` once the lock is held, before it is used: the run
+    may have been concluded while it had no session. Raises `SessionOrphaned` if the session
+    of an earlier run does not end.
     """
     vendor = vendor_of(database)
     locks = WorkerLocks(database)
     lock_timeout = route_settings().database(database).lock_timeout.total_seconds()
 
     def prepare(connection: BaseDatabaseWrapper, **_: Any) -> None:
-        # A look at the locks has a session of its own, which is in no transaction.
+        # The lock monitor has a session of its own, outside any transaction.
         if connection.alias != database or connections[database] is not connection:
             return
         vendor.prepare_worker_session(connection, run, lock_timeout=lock_timeout)
         locks.acquire(connection)
-        if vendor.lock_is_of_session:  # else it was held all the while
+        if vendor.lock_is_of_session:  # otherwise it was held all the time
             session_opens()
 
     connections[database].close()
@@ -109,25 +107,25 @@ def worker_session(
     connections[database].settings_dict = vendor.worker_settings(usual)
     connection_created.connect(prepare, dispatch_uid="migration_route.worker")
     try:
-        with _directly(database):
+        with _direct_connection(database):
             yield
     finally:
         connection_created.disconnect(prepare, dispatch_uid="migration_route.worker")
-        connections[database].close()  # a pool would take it for one of its own
+        connections[database].close()  # must not return to a pool
         connections[database].settings_dict = usual
         locks.release()
 
 
 @contextmanager
-def _directly(database: str) -> Iterator[None]:
-    """Let the alias lead past a pooler, in every thread, where the settings name a way."""
+def _direct_connection(database: str) -> Iterator[None]:
+    """Make the alias bypass a pooler, in every thread, if a direct alias is set."""
     way = route_settings().database(database).direct
     if way is None:
         yield
         return
     usual = connections.settings[database]
     connections.settings[database] = {**connections.settings[way], "TEST": usual["TEST"]}
-    del connections[database]  # the next look makes it anew, by the new settings
+    del connections[database]  # created again with the new settings
     try:
         yield
     finally:
@@ -137,21 +135,21 @@ def _directly(database: str) -> Iterator[None]:
 
 
 class WorkerLocks:
-    """The worker's lock of a database, held by one session of this process."""
+    """The worker lock of a database, held by one session of this process."""
 
     def __init__(self, database: str) -> None:
         self._vendor = vendor_of(database)
         self._held: list[tuple[BaseDatabaseWrapper, TargetLock, int | None]] = []
 
     def acquire(self, connection: BaseDatabaseWrapper) -> None:
-        """Take the lock with this session, unless another open session of this process
-        holds it: a migration may open more than one, in threads of its own.
+        """Acquire the lock with this session, unless another open session of this process
+        holds it: a migration may open more than one, in its own threads.
 
-        Raises `OrphanBackend` where the session of another process does not end.
+        Raises `SessionOrphaned` if the session of another process does not end.
         """
         if not self._vendor.lock_is_of_session and self._held:
             return
-        # What this connection had before went with its earlier session.
+        # A lock of this connection's earlier session ended with that session.
         self._held = [one for one in self._held if one[0] is not connection]
         lock = self._vendor.lock(connection, LockSlot.WORKER)
         deadline = time.monotonic() + _LOCK_PATIENCE
@@ -164,15 +162,15 @@ class WorkerLocks:
         self._held.append((connection, lock, lock.holder()))
 
     def _is_ours(self, session: int | None) -> bool:
-        """Tell whether a session is one that this process has open. One that it has
-        closed may be there for a moment still, with the lock."""
+        """Return whether a session is one that this process has open. One that it has
+        closed may still exist for a moment, with the lock."""
         return any(
             session == known and connection.connection is not None
             for connection, _, known in self._held
         )
 
     def release(self) -> None:
-        """Give back a lock that does not go with a session."""
+        """Release a lock that does not end with a session."""
         if not self._vendor.lock_is_of_session:
             for _, lock, _ in self._held:
                 lock.release()
@@ -180,7 +178,7 @@ class WorkerLocks:
 
 _MODE_OPTIONS = {Mode.FAKE: "fake", Mode.FAKE_INITIAL: "fake_initial"}
 _USUAL = {"interactive": "--no-input", "no_color": "--no-color"}
-"""How the options are spelled that a command may well not have, or spell otherwise."""
+"""The usual spelling of options that a command may lack or spell differently."""
 
 
 def call_migrate(order: WorkOrder, target: str, streams: dict[str, LineWriter]) -> None:
@@ -194,8 +192,8 @@ def call_migrate(order: WorkOrder, target: str, streams: dict[str, LineWriter]) 
     command.stdout = OutputWrapper(cast("TextIO", streams["command_stdout"]))
     command.stderr = OutputWrapper(cast("TextIO", streams["command_stderr"]))
     parser = command.create_parser("manage.py", "migrate")
-    place = target.split(".", 1) if target else []
-    arguments = [*place, *_options(parser, order)]
+    positional_target = target.split(".", 1) if target else []
+    arguments = [*positional_target, *_options(parser, order)]
     sys.argv = ["manage.py", "migrate", *arguments]
     options = vars(parser.parse_args(arguments))
     positional = options.pop("args", ())
@@ -203,21 +201,21 @@ def call_migrate(order: WorkOrder, target: str, streams: dict[str, LineWriter]) 
 
 
 def _options(parser: ArgumentParser, order: WorkOrder) -> list[str]:
-    """Return the options of an order, each as this parser spells it: as in `call_command`,
-    it is the destination of an option that counts.
+    """Return the options of an order in the spelling of this parser: as in `call_command`,
+    the destination of an option identifies it.
 
-    Raises `CommandError` where the command has no option for what the order asks for.
+    Raises `CommandError` if the command lacks an option that the order needs.
     """
     found = {action.dest: action for action in parser._actions if action.option_strings}
     words = []
     for destination, usual in _USUAL.items():
         if action := found.get(destination):
-            words.append(_spelled(action, usual))
+            words.append(_spelling(action, usual))
     if action := found.get("database"):
-        words += [_spelled(action, "--database"), order.database]
+        words += [_spelling(action, "--database"), order.database]
     elif order.database != DEFAULT_DB_ALIAS:
         raise CommandError(
-            "The migrate command of this project has no option for the database: it "
+            "The migrate command of this project has no option for the database, so it "
             f"cannot migrate {order.database!r}."
         )
     if mode := _MODE_OPTIONS.get(Mode(order.mode)):
@@ -225,11 +223,11 @@ def _options(parser: ArgumentParser, order: WorkOrder) -> list[str]:
             raise CommandError(
                 f"The migrate command of this project has no option for {mode!r}."
             )
-        words.append(_spelled(found[mode], f"--{mode.replace('_', '-')}"))
+        words.append(_spelling(found[mode], f"--{mode.replace('_', '-')}"))
     return words
 
 
-def _spelled(action: Action, usual: str) -> str:
+def _spelling(action: Action, usual: str) -> str:
     return usual if usual in action.option_strings else action.option_strings[-1]
 
 
@@ -241,14 +239,14 @@ class Worker:
         self._control = os.fdopen(control, "rb", buffering=0)
 
     def work(self) -> None:
-        """Wait for the order, carry it out, and say how it ended."""
+        """Wait for the order, carry it out, and report how it ended."""
         line = self._control.readline()
         if not line:
-            return  # the supervisor has ended before there was anything to do
+            return  # the supervisor ended before it sent an order
         order = msgspec.json.decode(line, type=WorkOrder)
         reporter = Reporter(self._pipe, order.database, self._next_answer)
         streams = _capture(reporter)
-        ending, failure = _carry_out(order, reporter, streams)
+        ending, failure = _execute(order, reporter, streams)
         ignore_interrupts()
         connections.close_all()
         for stream in streams.values():
@@ -262,21 +260,24 @@ class Worker:
         return msgspec.json.decode(line, type=GateReply)
 
 
-def _carry_out(
+def _execute(
     order: WorkOrder, reporter: Reporter, streams: dict[str, LineWriter]
-) -> tuple[Ending, Failure | None]:
+) -> tuple[Ending, WorkerFailure | None]:
     try:
         with (
             redirect_to_copy(order.database, order.scratch, reporter.denied),
             bypass_guard(order.database),
             worker_session(order.database, order.run, reporter.session_opens),
-            placeholders_kept(order.database, reporter),
-            remembering_loaded() as loaded,
-            _held_to(order, reporter, loaded) as held,
+            keep_placeholders(order.database, reporter),
+            track_loaded_migrations() as loaded,
+            _guarded_reporter(order, reporter, loaded) as guarded,
             rebuild_invalid_indexes(order, reporter),
-            step_runner(order, held, reporter) as (observer, carried),
-            probe_statements(order, observer, carried, reporter) as (looking, carrying),
-            instrument(looking, carrying, loaded.layout_of),
+            step_runner(order, guarded, reporter) as (observer, runner),
+            probe_statements(order, observer, runner, reporter) as (
+                step_observer,
+                probed_runner,
+            ),
+            instrument(step_observer, probed_runner, loaded.layout_of),
         ):
             for app, name, _ in order.steps:
                 sources.forget_old_bytecode(app, name)
@@ -287,7 +288,7 @@ def _carry_out(
     except InPlaceComplete:
         return "done", None
     except PlanMismatch as difference:
-        return "plan_changed", Failure(type="PlanChanged", message=str(difference))
+        return "plan_changed", WorkerFailure(type="PlanChanged", message=str(difference))
     except LockTimeout as spent:
         return "lock_timeout", _failure(spent)
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C as well
@@ -296,8 +297,8 @@ def _carry_out(
 
 
 def _capture(reporter: Reporter) -> dict[str, LineWriter]:
-    """Send what is printed to the supervisor; the command gets streams of its own,
-    so that a half-written "Applying …" does not run into a printed line."""
+    """Send output to the supervisor. The command gets separate streams, so that a
+    half-written "Applying …" is not mixed with a printed line."""
     below = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
 
     def writer(stream: str) -> LineWriter:
@@ -313,21 +314,21 @@ def _capture(reporter: Reporter) -> dict[str, LineWriter]:
     return streams
 
 
-class _Held:
-    """A reporter that lets nothing begin but what the order permits."""
+class _GuardedReporter:
+    """A reporter that starts only the steps that the order permits."""
 
     def __init__(
-        self, expectation: PlanGuard, reporter: Reporter, loaded: LoadedMigrations
+        self, plan_guard: PlanGuard, reporter: Reporter, loaded: LoadedMigrations
     ) -> None:
-        self._expectation = expectation
+        self._plan_guard = plan_guard
         self._reporter = reporter
         self._loaded = loaded
 
     def step_starts(
         self, migration: Migration, state: ProjectState, *, backwards: bool
     ) -> None:
-        self._expectation.begin(migration, backwards=backwards)
-        resumed = self._expectation.resumed
+        self._plan_guard.begin(migration, backwards=backwards)
+        resumed = self._plan_guard.resumed
         places = self._loaded.layout_of(migration).places(backwards=backwards)
         if resumed is not None:
             added = self._loaded.layout_of(migration).added(backwards=backwards)
@@ -341,26 +342,26 @@ class _Held:
 
 
 @contextmanager
-def _held_to(
+def _guarded_reporter(
     order: WorkOrder, reporter: Reporter, loaded: LoadedMigrations
-) -> Iterator[_Held]:
-    expectation = PlanGuard(order, loaded.in_order_of_execution)
+) -> Iterator[_GuardedReporter]:
+    plan_guard = PlanGuard(order, loaded.in_order_of_execution)
 
     def check(plan: list[tuple[Migration, bool]], using: str, **_: Any) -> None:
         if using == order.database:
-            expectation.check_plan(plan)
+            plan_guard.check_plan(plan)
 
     sender = apps.get_app_config(OWN_APP)
     pre_migrate.connect(check, sender=sender, dispatch_uid="migration_route.worker")
     try:
-        yield _Held(expectation, reporter, loaded)
+        yield _GuardedReporter(plan_guard, reporter, loaded)
     finally:
         pre_migrate.disconnect(check, sender=sender, dispatch_uid="migration_route.worker")
 
 
-def _failure(error: BaseException) -> Failure:
+def _failure(error: BaseException) -> WorkerFailure:
     with_detail = route_settings().record_error_detail
-    return Failure(
+    return WorkerFailure(
         type=type(error).__name__,
         message=message_of(error),
         sqlstate=sqlstate_of(error),
@@ -369,22 +370,22 @@ def _failure(error: BaseException) -> Failure:
 
 
 def run_worker(*, pipe: int, control: int, life: int) -> None:
-    """Be the worker from here on; does not return.
+    """Run the worker in this process; does not return.
 
-    `life` is a pipe that the supervisor holds open: when it closes, the supervisor is
-    dead, and this process ends at once instead of going on unseen.
+    `life` is a pipe that the supervisor keeps open. When it closes, the supervisor is dead,
+    and this process kills itself.
     """
-    threading.Thread(target=_end_with, args=(life,), daemon=True).start()
+    threading.Thread(target=_exit_when_closed, args=(life,), daemon=True).start()
     status = 1
     try:
         install_worker_handlers()
         Worker(pipe=pipe, control=control).work()
         status = 0
     finally:
-        # No exit handlers: those of the supervisor's image are not ours to run.
+        # Skip the exit handlers, which were inherited from the supervisor.
         os._exit(status)
 
 
-def _end_with(life: int) -> None:
+def _exit_when_closed(life: int) -> None:
     os.read(life, 1)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The door on a host: `manage.py migration_route VERB`."""
+"""`manage.py migration_route VERB`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from migration_route.presentation.text.terminal import Terminal, pretty, problem
 
 FAMILIES = {
     "queries.add_reading_verbs": ("status", "plan", "runs", "show", "watch", "plan-value"),
-    "queries.add_moment_verbs": ("health",),
+    "queries.add_health_verbs": ("health",),
     "rehearsals.add_verbs": ("rehearse", "rehearsals", "rehearse-carry"),
     "runs.add_verbs": ("apply", "resolve"),
-    "workers.add_verbs": ("run",),
+    "workers.add_run_verbs": ("run",),
     "runs.add_approving_verbs": ("approve", "reject"),
-    "workers.add_working_verbs": ("work",),
-    "runs.add_asking_verbs": ("cancel", "hold", "resume", "end-blockers"),
+    "workers.add_worker_verbs": ("work",),
+    "runs.add_control_verbs": ("cancel", "hold", "resume", "end-blockers"),
     "queries.add_verbs": ("ledger",),
-    "workers.add_telling_verbs": ("deliver",),
+    "workers.add_delivery_verbs": ("deliver",),
     "queries.add_tokens_verbs": ("token",),
     "queries.add_permits_verbs": ("permit",),
 }
@@ -30,33 +30,33 @@ FAMILIES = {
 
 
 class Command(BaseCommand):
-    """Parses a verb, calls its operation and renders what comes back."""
+    """Parses a verb, calls its function and prints the result."""
 
-    help = "Plans, applies and audits migrations on the guarded route."
+    help = "Plan, rehearse, approve, apply and audit migrations."
     requires_system_checks = ()
-    _asked = ""  # the verb that was typed
+    _verb = ""  # the verb on the command line
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Note which verb was typed: the process of a run loads what that one needs."""
-        self._asked = argv[2] if len(argv) > 2 else ""
+        """Note the verb on the command line, so that only its module is imported."""
+        self._verb = argv[2] if len(argv) > 2 else ""
         super().run_from_argv(argv)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the verbs, family by family; of a verb that was typed, its family alone."""
+        """Add the verbs by family; for a verb on the command line, only its family."""
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-        # Looked up when something is said: Django puts its streams in place later.
+        # Looked up when something is written: Django sets its streams later.
         terminal = Terminal(
-            write=lambda words: self.stdout.write(words),
-            write_error=lambda words: self.stderr.write(words),
+            write=lambda text: self.stdout.write(text),
+            write_error=lambda text: self.stderr.write(text),
         )
-        asked = [name for name, found in FAMILIES.items() if self._asked in found]
-        for name in asked or FAMILIES:
+        families = [name for name, found in FAMILIES.items() if self._verb in found]
+        for name in families or FAMILIES:
             module, _, function = name.partition(".")
             family = import_module(f"migration_route.cli.local.{module}")
             getattr(family, function)(verbs, terminal)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Call the verb; an error of the route becomes its message and its exit code."""
+        """Call the verb; a `RouteError` becomes its message and its exit code."""
         del args
         try:
             require_same_settings()

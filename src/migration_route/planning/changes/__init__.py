@@ -1,1 +1,1 @@
-"""What does a plan change about what is in the database?"""
+"""What the operations of a plan change in the database."""

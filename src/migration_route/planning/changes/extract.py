@@ -1,4 +1,4 @@
-"""What does each operation of a plan do, seen through to what reaches the database?"""
+"""Reads the operations of a plan, including nested ones, as changes of the database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from migration_route.planning import graph as graphs
 from migration_route.planning.changes import raw_sql, run_python, schema
 from migration_route.planning.changes.types import (
     ChangeKind,
-    Deed,
+    OperationEffect,
     PlanChanges,
     SchemaChange,
 )
@@ -22,7 +22,7 @@ from migration_route.planning.plan import Plan
 from migration_route.planning.sql import Move, plan_moves
 
 BUDGET = 2.0
-"""Seconds that a door spends on reading operations; later steps stay unread."""
+"""Seconds that an interface spends on reading operations; later steps stay unread."""
 
 
 def read_changes(
@@ -30,37 +30,37 @@ def read_changes(
 ) -> PlanChanges:
     """Read the operations of as many steps as the budget (seconds) allows, in order.
 
-    What was read of the last plan for a database is kept: the page of a long plan asks for
-    it piece by piece.
+    The result for the last plan of each database is cached, because the page of a long plan
+    requests it piece by piece.
     """
     if plan.mode is Mode.FAKE or not migrations:
         return PlanChanges(plan=plan)
-    kept = _kept.get(plan.database)
-    if kept is not None and kept.is_about(plan, migrations):
-        return replace(kept.reading, plan=plan)
+    cached = _cached.get(plan.database)
+    if cached is not None and cached.is_about(plan, migrations):
+        return replace(cached.reading, plan=plan)
     graph = graphs.read_graph_of(plan.database, [migration for migration, _ in migrations])
     reading = read_moves(plan, plan_moves(graph, migrations), budget=budget)
     if not reading.unread:
         about = replace(plan, steps=(), findings=(), tables=())  # without its SQL
-        _kept[plan.database] = _Kept(migrations, replace(reading, plan=about))
+        _cached[plan.database] = _CachedChanges(migrations, replace(reading, plan=about))
     return reading
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """What was read of a plan, and of whose operations."""
+class _CachedChanges:
+    """The cached changes of a plan, with the migrations they were read from."""
 
     migrations: list[tuple[Migration, bool]]
     reading: PlanChanges
 
     def is_about(self, plan: Plan, migrations: list[tuple[Migration, bool]]) -> bool:
-        """Tell whether it is the same plan, of the very migrations that were loaded."""
+        """Return whether this is the same plan, of the same migration objects."""
         return self.reading.plan.fingerprint == plan.fingerprint and [
             (id(migration), backwards) for migration, backwards in self.migrations
         ] == [(id(migration), backwards) for migration, backwards in migrations]
 
 
-_kept: dict[str, _Kept] = {}  # by alias
+_cached: dict[str, _CachedChanges] = {}  # by alias
 
 
 def read_moves(
@@ -68,30 +68,30 @@ def read_moves(
 ) -> PlanChanges:
     """Read the operations of a plan, each between the states around it."""
     deadline = time.monotonic() + budget
-    walk = _Walk(alias=plan.database)
+    reader = _Reader(alias=plan.database)
     unread = [step.label for step in plan.steps]
     for migration, of_step in moves:
-        walk.read(migration, of_step)
+        reader.read(migration, of_step)
         unread.pop(0)
         if time.monotonic() > deadline:
             break
     return PlanChanges(
         plan=plan,
-        changes=tuple(walk.changes),
-        deeds=tuple(walk.deeds),
-        new_tables=frozenset(walk.tables),
+        changes=tuple(reader.changes),
+        deeds=tuple(reader.deeds),
+        new_tables=frozenset(reader.tables),
         unread=tuple(unread),
         has_several_databases=len(list(connections)) > 1,
     )
 
 
 @dataclass(slots=True, kw_only=True)
-class _Walk:
-    """What was read so far, and what the plan has made by then."""
+class _Reader:
+    """The changes read so far, and what the plan has created up to that point."""
 
     alias: str
     changes: list[SchemaChange] = field(default_factory=list)
-    deeds: list[Deed] = field(default_factory=list)
+    deeds: list[OperationEffect] = field(default_factory=list)
     tables: set[str] = field(default_factory=set)
     columns: dict[tuple[str, str], bool] = field(default_factory=dict)  # may be NULL
     names: set[tuple[str, str]] = field(default_factory=set)  # of tables and columns
@@ -105,11 +105,11 @@ class _Walk:
                 if not _is_allowed(part, self.alias):
                     continue
                 for change in _changes(part, self.alias):
-                    self._keep(replace(change, step=label, operation=position))
+                    self._record(replace(change, step=label, operation=position))
                 self.deeds.append(self._deed(part, migration, label, position))
 
-    def _keep(self, change: SchemaChange) -> None:
-        """Note a change, with what is known of what it is about."""
+    def _record(self, change: SchemaChange) -> None:
+        """Record a change, and whether the plan itself created its subject."""
         in_new_table = change.table in self.tables
         self.changes.append(
             replace(change, in_new_table=in_new_table, of_new_column=self._is_new(change))
@@ -134,14 +134,14 @@ class _Walk:
                 self.unique.add((change.table, frozenset(change.columns), change.detail))
 
     def _is_new(self, change: SchemaChange) -> bool:
-        """Tell whether a change is about what the plan itself has brought about."""
+        """Return whether a change affects only what the plan itself has created."""
         keys = [(change.table, column) for column in change.columns]
         match change.kind:
             case ChangeKind.COLUMN_ADDED:
                 return False
             case ChangeKind.UNIQUE_ADDED:
-                # NULL does not equal NULL: a new column that is empty is never twice the
-                # same. And what was unique before the plan is so still.
+                # NULL does not equal NULL: a new column without values has no duplicates.
+                # And what was unique before the plan still is.
                 known = (change.table, frozenset(change.columns), change.detail)
                 return known in self.unique or any(self.columns.get(key) for key in keys)
             case ChangeKind.TABLE_RENAMED:
@@ -150,9 +150,11 @@ class _Walk:
                 return True
         return bool(keys) and all(key in self.columns for key in keys)
 
-    def _deed(self, part: Move, migration: Migration, label: str, position: int) -> Deed:
+    def _deed(
+        self, part: Move, migration: Migration, label: str, position: int
+    ) -> OperationEffect:
         operation, app, before, after, backwards = part
-        deed = Deed(step=label, operation=position)
+        deed = OperationEffect(step=label, operation=position)
         if isinstance(operation, RunPython):
             code = operation.reverse_code if backwards else operation.code
             if code is None or code is RunPython.noop:
@@ -193,7 +195,8 @@ def _changes(part: Move, alias: str) -> Iterator[SchemaChange]:
 
 
 def _parts(move: Move) -> Iterator[Move]:
-    """See through operations that do one thing to the state and another to the database."""
+    """Yield the database operations inside operations that treat state and database
+    apart."""
     operation, app, before, after, backwards = move
     if not isinstance(operation, SeparateDatabaseAndState):
         yield move
@@ -212,7 +215,7 @@ def _parts(move: Move) -> Iterator[Move]:
 
 
 def _is_allowed(part: Move, alias: str) -> bool:
-    """Tell whether the router lets an operation reach this database, as Django asks it."""
+    """Return whether the router allows an operation on this database, as Django asks it."""
     operation, app, *_ = part
     if isinstance(operation, RunPython | RunSQL):
         return bool(router.allow_migrate(alias, app, **operation.hints))

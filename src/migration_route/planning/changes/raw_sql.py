@@ -1,7 +1,7 @@
-"""What does the text of a RunSQL change?
+"""Reads what the text of a RunSQL changes, statement by statement.
 
-Read with the patterns of `vendors.statements`, statement by statement; what they do not
-know is not told.
+It uses the patterns of `vendors.sql_statements`; statements that they do not match are
+ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from django.db.migrations import RunSQL
 
 from migration_route.planning.changes.types import ChangeKind, SchemaChange
 from migration_route.vendors.sql_lexer import dialect_of
-from migration_route.vendors.sql_statements import NAME, code_of, names_behind
+from migration_route.vendors.sql_statements import NAME, code_of, names_after
 
 _MAYBE = r"(?:if\s+(?:not\s+)?exists\s+)?"
 _CREATE = re.compile(
@@ -63,8 +63,8 @@ _LATER_WRITES = re.compile(
 
 
 def statements_of(operation: RunSQL, vendor: str, *, backwards: bool) -> tuple[str, ...]:
-    """Return the statements of a RunSQL, without comments and literals, as a database of
-    this kind reads them."""
+    """Return the statements of a RunSQL, without comments and literals, split as this
+    vendor does."""
     dialect = dialect_of(vendor)
     text = operation.reverse_sql if backwards else operation.sql
     whole = [text] if isinstance(text, str) else text or ()
@@ -76,14 +76,14 @@ def statements_of(operation: RunSQL, vendor: str, *, backwards: bool) -> tuple[s
 
 
 def is_concurrent(statement: str) -> bool:
-    """Tell whether a statement makes or drops an index beside the others' work."""
+    """Return whether a statement builds or drops an index CONCURRENTLY."""
     return bool(
         re.match(r"(create|drop|reindex)\b.*\bconcurrently\b", statement, re.IGNORECASE)
     )
 
 
 def writes_rows(statement: str) -> bool:
-    """Tell whether a statement is there for the data."""
+    """Return whether the purpose of a statement is to change data."""
     if _WRITES.match(statement):
         return True
     opens = re.match(r"(with|do)\b", statement, re.IGNORECASE)
@@ -95,12 +95,12 @@ def altered_tables(statements: tuple[str, ...]) -> set[str]:
     found = {_last(match[1]) for text in statements if (match := _ALTER.match(text))}
     for text in statements:
         if re.match(r"create\s+(unique\s+)?index\b", text, re.IGNORECASE):
-            found |= {name[-1] for name in names_behind("on", text)}
+            found |= {name[-1] for name in names_after("on", text)}
     return found
 
 
 def changes_of(statement: str) -> Iterator[SchemaChange]:
-    """Go through what a statement changes."""
+    """Yield the changes of a statement."""
     if found := _CREATE.match(statement):
         yield SchemaChange(kind=ChangeKind.TABLE_ADDED, table=_last(found[1]))
     elif found := _DROP.match(statement):
@@ -117,7 +117,7 @@ def changes_of(statement: str) -> Iterator[SchemaChange]:
 
 
 def _emptied(statement: str) -> Iterator[SchemaChange]:
-    """Go through the tables from which a statement takes rows."""
+    """Yield the tables from which a statement deletes rows."""
     if found := _TRUNCATE.match(statement):
         for name in _listed(found[1]):
             yield SchemaChange(kind=ChangeKind.ROWS_DROPPED, table=name)
@@ -127,7 +127,7 @@ def _emptied(statement: str) -> Iterator[SchemaChange]:
 
 
 def _altered(table: str, action: str) -> Iterator[SchemaChange]:
-    """Go through what one action of an ALTER TABLE changes."""
+    """Yield the changes of one action of an ALTER TABLE."""
     if found := _RENAME_TABLE.match(action):
         yield SchemaChange(kind=ChangeKind.TABLE_RENAMED, table=table, name=_last(found[1]))
     elif (found := _RENAME_COLUMN.match(action)) and _is_column(found[1]):
@@ -179,7 +179,7 @@ def _unique(table: str, columns: tuple[str, ...], name: str) -> SchemaChange:
 
 
 def _actions(text: str) -> Iterator[str]:
-    """Go through the actions of an ALTER TABLE: parted by commas outside of brackets."""
+    """Yield the actions of an ALTER TABLE, split at commas outside parentheses."""
     depth, start = 0, 0
     for position, sign in enumerate(text):
         depth += (sign == "(") - (sign == ")")

@@ -1,7 +1,6 @@
-"""What stands in the function that a RunPython runs?
+"""Reads the source of the function that a RunPython runs, without calling it.
 
-Its source is read, nothing is called. In doubt nothing is said: a function that cannot
-be read is not suspected.
+A function that cannot be read causes no finding.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ _NAMES_A_DATABASE = {"using", "db_manager"}
 
 
 def read_function(function: Any) -> PythonCode | None:
-    """Return what is in a function, and in those of its module that it hands `apps` to;
-    None where there is no source."""
+    """Return what a function does, including the functions of its module that it passes
+    `apps` to; None where there is no source."""
     return _read(function) if isinstance(function, Hashable) else None
 
 
@@ -41,7 +40,7 @@ def _read(function: Hashable) -> PythonCode | None:
     knows = any(_knows_alias(tree) for tree, _ in bodies)
     guards = knows and not any(_names_a_database(tree) for tree, _ in bodies)
     for tree, home in bodies:
-        if not guards:  # else it looks at the alias, and leaves or goes on
+        if not guards:  # else it checks the alias, and returns or continues
             forgets.update(dict.fromkeys(_forgotten(tree, home)))
         imports.update(dict.fromkeys(_imported(tree, home)))
     return PythonCode(
@@ -59,14 +58,14 @@ def _plain(function: Any) -> Any:
 
 
 def _bodies(function: Any, seen: set[str]) -> Iterator[tuple[ast.AST, dict[str, Any]]]:
-    """Go through the source of a function and of those beside it that it calls with one
-    of its arguments."""
+    """Yield the source of a function, and of the functions of its module that it calls with
+    `apps` or `schema_editor`."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         return
     if not any(isinstance(node, _FUNCTIONS) for node in ast.walk(tree)):
-        return  # text of something else that goes by the same file name
+        return  # the source of something else with the same file name
     home = getattr(function, "__globals__", {})
     yield tree, home
     seen.add(getattr(function, "__name__", ""))
@@ -102,8 +101,8 @@ def _names_a_database(tree: ast.AST) -> bool:
 
 
 def _reaches_rows(tree: ast.AST) -> bool:
-    """Tell whether a function queries: through a model, or with SQL that is no setting of
-    the session (`schema_editor.execute("PRAGMA ...")`), or hands that on to somebody."""
+    """Return whether a function runs queries: through a model, with SQL other than a
+    session setting (`schema_editor.execute("PRAGMA ...")`), or through another function."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -115,7 +114,7 @@ def _reaches_rows(tree: ast.AST) -> bool:
 
 
 def _forgotten(tree: ast.AST, home: dict[str, Any]) -> Iterator[str]:
-    """Go through what is done on whichever database the router or the default gives."""
+    """Yield what runs on the database that the router or the default selects."""
     named = _manager_chains_with_a_database(tree)
     local = _assigned(tree)
     for node in ast.walk(tree):
@@ -130,7 +129,7 @@ def _forgotten(tree: ast.AST, home: dict[str, Any]) -> Iterator[str]:
 
 
 def _assigned(tree: ast.AST) -> set[str]:
-    """Return the names that a function gives a meaning of its own."""
+    """Return the names that a function assigns."""
     return {
         node.id
         for node in ast.walk(tree)
@@ -139,7 +138,7 @@ def _assigned(tree: ast.AST) -> set[str]:
 
 
 def _manager_chains_with_a_database(tree: ast.AST) -> set[ast.AST]:
-    """Return the `Model.objects` that `.using(...)` or `.db_manager(...)` stands behind."""
+    """Return the `Model.objects` that `.using(...)` or `.db_manager(...)` follows."""
     found: set[ast.AST] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in _NAMES_A_DATABASE:
@@ -157,7 +156,7 @@ def _is_atomic(function: ast.expr) -> bool:
 
 
 def _imported(tree: ast.AST, home: dict[str, Any]) -> Iterator[str]:
-    """Go through the models that are taken from the code instead of from `apps`."""
+    """Yield the models that come from the code instead of from `apps`."""
     local = _assigned(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:

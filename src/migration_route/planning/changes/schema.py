@@ -1,12 +1,8 @@
-"""What does an operation change between two states of the project?
+"""Computes what an operation changes, by comparing the project states before and after it.
 
-The states are held against each other, so that the way back, and operations that are
-not Django's own, are read like any other.
-
-Does a column hold less than before, or something else?
-
-Read from fields as they stand in a state of the project, where they know neither their
-model nor their name.
+Because states are compared, reversals and custom operations are read like any other. It
+also compares field types: whether a column becomes narrower or another type. Fields are
+read as they are in a project state, where they know neither their model nor their name.
 """
 
 from __future__ import annotations
@@ -58,27 +54,27 @@ def column_of(name: str, field: Field[Any, Any]) -> str:
 
 
 def needs_value(field: Field[Any, Any]) -> bool:
-    """Tell whether an INSERT that does not name the column fails: Django takes its own
-    default out of the database again (Django's reference, "Field.db_default")."""
+    """Return whether an INSERT that does not name the column fails: Django removes its own
+    default from the database again (Django's reference, "Field.db_default")."""
     if field.null or field.primary_key or getattr(field, "generated", False):
         return False
     return field.db_default is NOT_PROVIDED
 
 
-def fills(field: Field[Any, Any]) -> bool:
-    """Tell whether AlterField gives a value to the rows that are without one."""
+def fills_nulls(field: Field[Any, Any]) -> bool:
+    """Return whether AlterField fills rows that have no value."""
     return bool(field.has_default() or (field.blank and field.empty_strings_allowed))
 
 
-def refers_anew(old: Field[Any, Any], new: Field[Any, Any]) -> bool:
-    """Tell whether the values of a column must now be found in another table."""
-    if not _is_held(new):
+def changes_reference(old: Field[Any, Any], new: Field[Any, Any]) -> bool:
+    """Return whether the values of a column must now exist in another table."""
+    if not _is_constrained(new):
         return False
-    return not _is_held(old) or _target(old) != _target(new)
+    return not _is_constrained(old) or _target(old) != _target(new)
 
 
-def _is_held(field: Any) -> bool:
-    """Tell whether the database holds a field's values against another table."""
+def _is_constrained(field: Any) -> bool:
+    """Return whether the database checks a field's values against another table."""
     return bool(field.many_to_one or field.one_to_one) and bool(field.db_constraint)
 
 
@@ -88,13 +84,13 @@ def _target(field: Any) -> str:
     return label.lower()
 
 
-def compared_types(
+def compare_types(
     old: Field[Any, Any], new: Field[Any, Any], connection: BaseDatabaseWrapper
 ) -> tuple[ChangeKind, str] | None:
-    """Return how the new type is less than the old one, or another; None where every
-    value fits as before."""
+    """Return how the new type is narrower or different; None where every value still
+    fits."""
     if isinstance(old, ForeignKey) or isinstance(new, ForeignKey):
-        return _from_a_reference(new, connection)
+        return _compared_to_foreign_key(new, connection)
     types = (old.get_internal_type(), new.get_internal_type())
     if types in _HARMLESS:
         return None
@@ -104,21 +100,21 @@ def compared_types(
         return _smaller(*types)
     if types == ("DecimalField", "DecimalField"):
         return _less_precise(old, new)
-    written = (_written(old, connection), _written(new, connection))
+    written = (_db_type_of(old, connection), _db_type_of(new, connection))
     if None in written or written[0] == written[1]:
         return None
     return ChangeKind.COLUMN_RETYPED, f"from {written[0]} to {written[1]}"
 
 
-def _from_a_reference(
+def _compared_to_foreign_key(
     new: Field[Any, Any], connection: BaseDatabaseWrapper
 ) -> tuple[ChangeKind, str] | None:
-    """What a reference holds depends on where it points to: most are numbers."""
+    """Compare with a foreign key, whose type depends on its target; most are numbers."""
     kind = new.get_internal_type()
     if isinstance(new, ForeignKey) or kind in _INTEGERS or kind == "UUIDField":
         return None
-    written = _written(new, connection)
-    return ChangeKind.COLUMN_RETYPED, f"from that of a foreign key to {written}"
+    written = _db_type_of(new, connection)
+    return ChangeKind.COLUMN_RETYPED, f"from the type of a foreign key to {written}"
 
 
 def _shorter(old: Any, new: Any) -> tuple[ChangeKind, str] | None:
@@ -127,7 +123,7 @@ def _shorter(old: Any, new: Any) -> tuple[ChangeKind, str] | None:
     was = None if old.get_internal_type() == "TextField" else old.max_length
     if was is not None and was <= new.max_length:
         return None
-    before = "any number of" if was is None else was
+    before = "unlimited" if was is None else was
     return ChangeKind.COLUMN_NARROWED, f"from {before} to {new.max_length} characters"
 
 
@@ -136,7 +132,7 @@ def _smaller(old: str, new: str) -> tuple[ChangeKind, str] | None:
         detail = f"from {_INTEGERS[old]} to {_INTEGERS[new]} bytes"
         return ChangeKind.COLUMN_NARROWED, detail
     if new.startswith("Positive") and not old.startswith("Positive") and "Auto" not in old:
-        return ChangeKind.COLUMN_NARROWED, "to numbers that are not negative"
+        return ChangeKind.COLUMN_NARROWED, "to non-negative numbers"
     return None
 
 
@@ -148,22 +144,22 @@ def _less_precise(old: Any, new: Any) -> tuple[ChangeKind, str] | None:
         detail = f"from {old.decimal_places} to {new.decimal_places} decimal places"
         return ChangeKind.COLUMN_NARROWED, detail
     if digits[1] < digits[0]:
-        detail = f"from {digits[0]} to {digits[1]} digits before the point"
+        detail = f"from {digits[0]} to {digits[1]} digits before the decimal point"
         return ChangeKind.COLUMN_NARROWED, detail
     return None
 
 
-def _written(field: Field[Any, Any], connection: BaseDatabaseWrapper) -> str | None:
-    """Return the type as the database writes it; None where the field cannot tell."""
+def _db_type_of(field: Field[Any, Any], connection: BaseDatabaseWrapper) -> str | None:
+    """Return the type as the database writes it; None where the field cannot provide it."""
     try:
         return field.db_type(connection)
-    except Exception:  # a field of somebody else's, away from its model
-        logger.info("The type of %r is not known", field, exc_info=True)
+    except Exception:  # a custom field, detached from its model
+        logger.info("Cannot determine the type of %r", field, exc_info=True)
         return None
 
 
 def model_name_of(operation: Operation) -> str | None:
-    """Return the name of the model that an operation is about, None without one."""
+    """Return the name of the model that an operation changes, or None."""
     for attribute in ("model_name", "new_name", "name"):
         if attribute == "new_name" and not isinstance(operation, RenameModel):
             continue
@@ -175,7 +171,7 @@ def model_name_of(operation: Operation) -> str | None:
 def tables_of(
     operation: Operation, app: str, before: ProjectState, after: ProjectState
 ) -> Iterator[str]:
-    """Go through the tables that an operation alters and does not make."""
+    """Yield the existing tables that an operation alters."""
     if isinstance(operation, AlterModelOptions | AlterModelManagers):
         return
     old, new = _models(operation, app, before, after)
@@ -190,7 +186,7 @@ def changes_of(
     after: ProjectState,
     connection: BaseDatabaseWrapper,
 ) -> Iterator[SchemaChange]:
-    """Go through what an operation changes about the model that it names."""
+    """Yield what an operation changes about the model that it names."""
     old, new = _models(operation, app, before, after)
     old = old if old is not None and _has_table(old) else None
     new = new if new is not None and _has_table(new) else None
@@ -211,14 +207,13 @@ def changes_of(
 
 
 def table_of(model: ModelState) -> str:
-    """Return the name of a model's table."""
     return str(model.options.get("db_table") or f"{model.app_label}_{model.name_lower}")
 
 
 def _models(
     operation: Operation, app: str, before: ProjectState, after: ProjectState
 ) -> tuple[ModelState | None, ModelState | None]:
-    """Return the model that an operation is about, as it is before and after it."""
+    """Return the model that an operation changes, before and after it."""
     if isinstance(operation, RenameModel):
         names = (operation.old_name.lower(), operation.new_name.lower())
         first = names if (app, names[0]) in before.models else names[::-1]
@@ -236,7 +231,7 @@ def _has_table(model: ModelState) -> bool:
 
 
 def _own_table(model: ModelState, name: str, field: Any) -> str:
-    """Return the table that a field has for itself: of a relation to many."""
+    """Return the table that belongs to a field alone: that of a many-to-many relation."""
     if not field.many_to_many or field.remote_field.through is not None:
         return ""
     return str(field.db_table or f"{table_of(model)}_{name}")
@@ -300,15 +295,15 @@ def _altered(
     if old is new or not was or not column:
         return
     about: dict[str, Any] = {"table": table, "columns": (column,)}
-    if found := compared_types(old, new, connection):
+    if found := compare_types(old, new, connection):
         yield SchemaChange(kind=found[0], detail=found[1], **about)
-    if refers_anew(old, new):
+    if changes_reference(old, new):
         yield SchemaChange(kind=ChangeKind.REFERENCE_ADDED, **about)
     if old.null and not new.null and not new.primary_key:
         yield SchemaChange(
             kind=ChangeKind.NULL_FORBIDDEN,
             needs_value=needs_value(new),
-            is_filled=fills(new),
+            is_filled=fills_nulls(new),
             **about,
         )
     if new.unique and not old.unique and not new.primary_key:
@@ -326,7 +321,7 @@ def _constraints(
         yield SchemaChange(kind=kind, table=table, columns=columns, detail=where)
     altered = {name for name, field in new.fields.items() if field.unique}
     for (names, where), name in after.items():
-        if (names, where) in before or names <= altered:  # `_altered` tells of a field
+        if (names, where) in before or names <= altered:  # `_altered` covers a field
             continue
         columns = _columns(new, [each for each in new.fields if each in names])
         kind = ChangeKind.UNIQUE_ADDED
@@ -345,15 +340,15 @@ def _constraints(
 
 
 def _leaves_rows_alone(operation: Operation) -> bool:
-    """Tell whether a constraint is added without a look at the rows that are there; by
-    name, for `django.contrib.postgres` needs its driver."""
+    """Return whether a constraint is added without checking existing rows. Compared by
+    name, because `django.contrib.postgres` needs its driver."""
     names = {kind.__name__ for kind in type(operation).__mro__}
     return "AddConstraintNotValid" in names
 
 
 def _unique_sets(model: ModelState) -> dict[tuple[frozenset[str], str], str]:
-    """Return the sets of fields of which no two rows share the values, each with the rows
-    that it is about ("" for all), and the name of its constraint."""
+    """Return the sets of fields that are unique together, each with its condition ("" for
+    all rows) and the name of its constraint."""
     found = {
         (frozenset(names), ""): "" for names in model.options.get("unique_together") or ()
     }
@@ -373,7 +368,7 @@ def _columns(model: ModelState, names: Any) -> tuple[str, ...]:
 
 
 def _names_in(constraint: Any, model: ModelState) -> tuple[str, ...]:
-    """Return the fields that a check is about, as far as they are named plainly."""
+    """Return the fields that a check constraint names directly."""
     if not isinstance(constraint, CheckConstraint):
         return ()
     condition: Any = getattr(constraint, "condition", None)

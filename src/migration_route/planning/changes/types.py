@@ -1,4 +1,5 @@
-"""What does an operation change? Frozen values; no Django here."""
+"""Frozen values for the changes that operations make. This module does not import
+Django."""
 
 from __future__ import annotations
 
@@ -10,8 +11,6 @@ from migration_route.planning.plan import Plan
 
 @unique
 class ChangeKind(StrEnum):
-    """The ways in which the content of a database becomes another."""
-
     TABLE_ADDED = "table_added"
     TABLE_DROPPED = "table_dropped"
     TABLE_RENAMED = "table_renamed"
@@ -30,62 +29,63 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaChange:
-    """One thing that an operation does to a table."""
+    """One change that an operation makes to a table."""
 
     kind: ChangeKind
     table: str
     columns: tuple[str, ...] = ()
-    name: str = ""  # the new one of what is renamed; that of a constraint
-    detail: str = ""  # in words: how a type changes, for which rows a constraint is
+    name: str = ""  # the new name, or that of a constraint
+    detail: str = ""  # for display: how a type changes, which rows a constraint covers
     is_nullable: bool = True  # of a column that is added
     needs_value: bool = False  # NULL is not allowed, and the database has no default
-    is_filled: bool = False  # rows without a value are given one by the operation
+    is_filled: bool = False  # the operation fills rows without a value
     step: str = ""  # "app.name"
-    operation: int = 0  # its place in the step
-    in_new_table: bool = False  # which the same plan makes
-    of_new_column: bool = False  # which the same plan makes, in a table that is there
+    operation: int = 0  # its position in the step
+    in_new_table: bool = False  # which the same plan creates
+    of_new_column: bool = False  # which the same plan creates, in an existing table
 
     @property
     def column(self) -> str:
-        """Return "table.column", for a reader."""
+        """Return "table.column", for display."""
         return f"{self.table}.{', '.join(self.columns)}"
 
     @property
     def is_news(self) -> bool:
-        """Tell whether it is about what nobody has used yet."""
+        """Return whether it affects only what the plan itself creates, so nothing uses it
+        yet."""
         return self.in_new_table or self.of_new_column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PythonCode:
-    """What stands in a function that a migration runs."""
+    """The result of reading a function that a migration runs."""
 
     name: str
-    reaches_rows: bool = True  # it queries, as far as its text tells
-    forgets: tuple[str, ...] = ()  # what it does on whichever database is the default one
-    imports: tuple[str, ...] = ()  # models that it takes as they are in the code now
+    reaches_rows: bool = True  # it runs queries, as far as its source shows
+    forgets: tuple[str, ...] = ()  # what it does on the default database
+    imports: tuple[str, ...] = ()  # models that it imports from the current code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deed:
-    """What kind of work one operation is."""
+class OperationEffect:
+    """What one operation does."""
 
     step: str
     operation: int
-    tables: tuple[str, ...] = ()  # whose schema it changes, and which are there before
-    writes_rows: bool = False  # it is there for the data
-    is_concurrent: bool = False  # it makes or drops an index CONCURRENTLY
+    tables: tuple[str, ...] = ()  # existing tables whose schema it changes
+    writes_rows: bool = False  # its purpose is to change data
+    is_concurrent: bool = False  # it builds or drops an index CONCURRENTLY
     python: PythonCode | None = None
-    is_unprotected: bool = False  # Python that no transaction stands around
+    is_unprotected: bool = False  # Python code outside a transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanChanges:
-    """A plan, and what was read in the operations of its steps."""
+    """A plan, and what its operations change."""
 
     plan: Plan
     changes: tuple[SchemaChange, ...] = ()
-    deeds: tuple[Deed, ...] = ()
-    new_tables: frozenset[str] = frozenset()  # those that the plan makes
-    unread: tuple[str, ...] = ()  # steps that there was no time for
+    deeds: tuple[OperationEffect, ...] = ()
+    new_tables: frozenset[str] = frozenset()  # created by the plan
+    unread: tuple[str, ...] = ()  # steps beyond the time budget
     has_several_databases: bool = False  # the project has more than this one

@@ -1,14 +1,13 @@
-"""What should the reader of a plan know? One folder for each family of findings.
+"""Collects the findings of a plan, and applies the acceptances that its migrations declare.
 
-Which findings are there? A code never changes its meaning.
-
-Which findings does a migration itself say are all right, and why?
+`core.values` lists the codes and their families; a code never changes its meaning. A
+migration accepts a finding with a reason:
 
     class Migration(migrations.Migration):
         accepted_findings = {"drops_column": "Empty since the release of 2025."}
 
-An accepted finding stays visible, as information, with its reason. What the route would
-refuse cannot be accepted.
+An accepted finding stays visible, as information, with its reason. A blocking finding
+cannot be accepted.
 """
 
 from __future__ import annotations
@@ -31,21 +30,21 @@ __all__ = [
 ]
 
 ATTRIBUTE = "accepted_findings"
-"""The name of the attribute of a migration: code to reason."""
+"""The migration attribute that maps codes to reasons."""
 
 
-def with_acceptances(
+def apply_acceptances(
     found: Iterable[Finding], migrations: Iterable[Migration]
 ) -> tuple[Finding, ...]:
-    """Return the findings, those that are accepted marked so, and one about each
-    acceptance that is none."""
+    """Return the findings with the accepted ones marked, plus one finding for each invalid
+    acceptance."""
     reasons: dict[tuple[str, str], str] = {}
     bad: list[Finding] = []
     for migration in migrations:
         accepted = getattr(migration, ATTRIBUTE, {})
         label = f"{migration.app_label}.{migration.name}"
         if not isinstance(accepted, dict):
-            bad.append(_bad(label, f"its {ATTRIBUTE} is no dict of codes and reasons"))
+            bad.append(_bad(label, f"{ATTRIBUTE} is not a dict of codes and reasons"))
             continue
         bad += (_bad(label, why) for why in _faults(accepted))
         reasons.update({(label, str(code)): why for code, why in accepted.items()})
@@ -62,9 +61,9 @@ def _marked(finding: Finding, reasons: dict[tuple[str, str], str]) -> Finding:
 def _faults(accepted: dict[object, object]) -> Iterator[str]:
     for code, reason in accepted.items():
         if not isinstance(code, str) or not is_known(code):
-            yield f"there is no finding {code!r}"
+            yield f"the finding {code!r} does not exist"
         elif not _is_reason(reason):
-            yield f"it gives no reason for {code!r}"
+            yield f"{code!r} has no reason"
 
 
 def _is_reason(reason: object) -> bool:
@@ -76,8 +75,8 @@ def _bad(label: str, why: str) -> Finding:
         code="bad_acceptance",
         severity=Severity.WARNING,
         step=label,
-        message=f"What {label} accepts does not count, because {why}.",
-        hint='Write accepted_findings = {"the code": "the reason"} with a code of the '
+        message=f"An acceptance in {label} has no effect: {why}.",
+        hint='Write accepted_findings = {"CODE": "REASON"} with a code from the findings '
         "reference.",
     )
 
@@ -88,14 +87,14 @@ _OF_THE_PLAN = (
     environment.project_findings,
 )
 _OF_ITS_CHANGES = (
-    data.losses_findings,
+    data.loss_findings,
     locking.findings,
-    data.columns_findings,
-    data.names_findings,
-    data.constraints_findings,
-    atomicity.mixture_findings,
-    atomicity.hazards_findings,
-    atomicity.functions_findings,
+    data.column_findings,
+    data.rename_findings,
+    data.constraint_findings,
+    atomicity.mixed_change_findings,
+    atomicity.repeatability_findings,
+    atomicity.python_findings,
     environment.unread_findings,
 )
 
@@ -103,19 +102,19 @@ _OF_ITS_CHANGES = (
 def findings_of(
     plan: Plan, migrations: list[tuple[Migration, bool]]
 ) -> tuple[Finding, ...]:
-    """Return every finding, family by family; what a migration accepts is marked.
+    """Return all findings, family by family, with acceptances applied.
 
-    `migrations` is Django's own list behind the plan. The steps should have their SQL and
-    its forecasts: without them nothing is said about who has to wait.
+    `migrations` is Django's own list behind the plan. The steps should have SQL and
+    forecasts: without them there are no findings about blocking.
     """
     found = [finding for rule in _OF_THE_PLAN for finding in rule(plan)]
-    found += findings_in(read_changes(plan, migrations))
+    found += change_findings(read_changes(plan, migrations))
     found = [*_once(found), *linters.findings(plan, migrations)]
-    return with_acceptances(found, [migration for migration, _ in migrations])
+    return apply_acceptances(found, [migration for migration, _ in migrations])
 
 
 def _once(found: list[Finding]) -> Iterator[Finding]:
-    """Leave out what another finding about the same step says more exactly."""
+    """Skip `not_atomic` where a more specific finding covers the same step."""
     exact = {
         f.step for f in found if f.code in {"several_operations", "concurrent_with_others"}
     }
@@ -124,7 +123,7 @@ def _once(found: list[Finding]) -> Iterator[Finding]:
             yield finding
 
 
-def findings_in(reading: PlanChanges) -> Iterator[Finding]:
-    """Go through the findings about what the operations of a plan do."""
+def change_findings(reading: PlanChanges) -> Iterator[Finding]:
+    """Yield the findings about what the operations of a plan do."""
     for rule in _OF_ITS_CHANGES:
         yield from rule(reading)

@@ -1,20 +1,8 @@
-"""Findings about steps that the database cannot undo as a whole.
+"""Findings about steps that the database cannot undo: reversal, transactions, and Python.
 
-Which findings are about going back, and about what has no way back?
-
-Findings about going back: what is lost, and what cannot be undone.
-
-Which findings are about a step that changes data and schema in one go?
-
-Findings about data and schema in one transaction.
-
-Which findings are about steps that may stay half done?
-
-Findings about what stays when a step without a transaction stops midway.
-
-Which findings are about the code that a migration runs?
-
-Findings about functions that forget which database they work on, or which models.
+They cover plans that go backwards, irreversible steps, data and schema changes in one
+transaction, steps that can be left half applied, and functions that ignore the database
+alias or import models.
 """
 
 from __future__ import annotations
@@ -22,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migration_route.core.enums import Direction, Mode, Severity
-from migration_route.planning.changes.types import Deed, PlanChanges
+from migration_route.planning.changes.types import OperationEffect, PlanChanges
 from migration_route.planning.plan import Finding, Plan, Step
 
 
 def direction_findings(plan: Plan) -> Iterator[Finding]:
-    """Say that a plan goes backwards, and which steps cannot be undone."""
+    """Report that a plan goes backwards, and which steps are irreversible."""
     if plan.direction is Direction.BACKWARDS and plan.mode is not Mode.FAKE:
         yield Finding(
             code="backwards",
             severity=Severity.WARNING,
-            message="This plan goes backwards: what its steps once added is removed, "
-            "with the data in it.",
-            hint="It needs the right 'reverse'.",
+            message="This plan goes backwards: it removes what its steps added, including "
+            "the data.",
+            hint="Use an account or a token with the 'reverse' permission.",
         )
     for step in plan.steps:
         if step.reversible or plan.mode is Mode.FAKE:
@@ -44,21 +32,23 @@ def direction_findings(plan: Plan) -> Iterator[Finding]:
                 code="irreversible",
                 severity=Severity.BLOCKING,
                 step=step.label,
-                message=f"{step.label} cannot be undone: an operation has no way back.",
-                hint="Go forwards with a new migration instead.",
+                message=f"{step.label} cannot be reversed: one of its operations is "
+                "irreversible.",
+                hint="Undo the change with a new forward migration instead.",
             )
         else:
             yield Finding(
                 code="one_way",
                 severity=Severity.INFO,
                 step=step.label,
-                message=f"Once {step.label} is applied, there is no way back through it.",
-                hint="Give RunPython a reverse_code, or RunSQL a reverse_sql.",
+                message=f"{step.label} is irreversible: once applied, it cannot be "
+                "migrated backwards.",
+                hint="Pass reverse_code to RunPython, or reverse_sql to RunSQL.",
             )
 
 
-def mixture_findings(reading: PlanChanges) -> Iterator[Finding]:
-    """Name the steps that change rows and the schema of tables that are there."""
+def mixed_change_findings(reading: PlanChanges) -> Iterator[Finding]:
+    """Report steps that change both rows and the schema of existing tables."""
     if not reading.plan.transactional_ddl:
         return
     for step in reading.plan.steps:
@@ -73,13 +63,13 @@ def mixture_findings(reading: PlanChanges) -> Iterator[Finding]:
                 operation=writes[0],
                 message=f"{step.label} changes rows and schema in one transaction, so "
                 f"{_what_happens(writes, alters, reading.plan.vendor)}.",
-                hint="Make a migration of its own for the data.",
+                hint="Move the data change into a separate migration.",
             )
 
 
-def _alters(deed: Deed, step: Step) -> bool:
-    """Tell whether an operation changes the schema of a table that is there; one whose
-    SQL is known to be empty does not."""
+def _alters(deed: OperationEffect, step: Step) -> bool:
+    """Return whether an operation changes the schema of an existing table; an operation
+    whose SQL is known to be empty does not."""
     if not deed.tables:
         return False
     known = step.operations[deed.operation : deed.operation + 1]
@@ -89,20 +79,20 @@ def _alters(deed: Deed, step: Step) -> bool:
 def _what_happens(writes: list[int], alters: list[int], vendor: str) -> str:
     if vendor == "postgresql" and min(writes) < max(alters):
         return (
-            "ALTER TABLE may be refused for pending trigger events, and the locks of both "
-            "are held until the end"
+            "PostgreSQL can reject ALTER TABLE because of pending trigger events, and the "
+            "locks of both changes are held until the transaction ends"
         )
-    return "the lock of the schema change is held for as long as the data takes"
+    return "the lock of the schema change is held until the data change is done"
 
 
 def atomicity_findings(plan: Plan) -> Iterator[Finding]:
-    """Name the steps that may stop midway."""
+    """Report the steps that can be left half applied."""
     if plan.steps and not plan.transactional_ddl:
         yield Finding(
             code="ddl_commits",
             severity=Severity.WARNING,
-            message="This database commits every change of the schema at once: a step "
-            "that fails or is cancelled midway stays half done.",
+            message="This database commits each schema change immediately: a step that "
+            "fails or is cancelled midway is left half applied.",
             hint="Prefer migrations with one operation each.",
         )
         return
@@ -112,14 +102,14 @@ def atomicity_findings(plan: Plan) -> Iterator[Finding]:
                 code="not_atomic",
                 severity=Severity.WARNING,
                 step=step.label,
-                message=f"{step.label} runs outside of a transaction: if it fails or is "
-                "cancelled midway, it stays half done.",
-                hint="Keep one operation in a migration with atomic = False.",
+                message=f"{step.label} runs outside a transaction: if it fails or is "
+                "cancelled midway, it is left half applied.",
+                hint="Limit a migration with atomic = False to one operation.",
             )
 
 
-def hazards_findings(reading: PlanChanges) -> Iterator[Finding]:
-    """Name what makes a step without a transaction hard to repeat."""
+def repeatability_findings(reading: PlanChanges) -> Iterator[Finding]:
+    """Report what makes a step without a transaction hard to repeat."""
     for step in reading.plan.steps:
         if step.atomic:
             continue
@@ -131,20 +121,20 @@ def hazards_findings(reading: PlanChanges) -> Iterator[Finding]:
                 severity=Severity.WARNING,
                 step=step.label,
                 operation=concurrent[0],
-                message=f"{step.label} works on an index CONCURRENTLY beside other "
-                "operations, so when that fails, what came before it stays and cannot "
-                "simply be repeated.",
-                hint="Make a migration of its own for each concurrent index.",
+                message=f"{step.label} combines a CONCURRENTLY index operation with other "
+                "operations: if it fails, the operations before it stay applied, and the "
+                "step cannot simply be repeated.",
+                hint="Put each concurrent index operation into a separate migration.",
             )
         elif len(deeds) > 1:
             yield Finding(
                 code="several_operations",
                 severity=Severity.WARNING,
                 step=step.label,
-                message=f"{step.label} has {len(deeds)} operations outside of a "
-                "transaction, so when one fails, those before it stay and cannot simply "
-                "be repeated.",
-                hint="Make a migration of its own for each of them.",
+                message=f"{step.label} runs {len(deeds)} operations outside a transaction: "
+                "if one fails, the operations before it stay applied, and the step cannot "
+                "simply be repeated.",
+                hint="Put each operation into a separate migration.",
             )
         for deed in deeds:
             if deed.is_unprotected:
@@ -153,24 +143,24 @@ def hazards_findings(reading: PlanChanges) -> Iterator[Finding]:
                     severity=Severity.INFO,
                     step=deed.step,
                     operation=deed.operation,
-                    message="This Python runs outside of a transaction, so what it has "
-                    "written stays when it fails, and runs again when the step does.",
-                    hint="Let it pass over what is done already, or give RunPython "
-                    "atomic=True.",
+                    message="This Python code runs outside a transaction: if it fails, "
+                    "what it has written stays, and repeating the step runs it again.",
+                    hint="Make the code skip what is already done, or pass atomic=True to "
+                    "RunPython.",
                 )
 
 
 _DEFAULT = "default"
 
 
-def functions_findings(reading: PlanChanges) -> Iterator[Finding]:
-    """Name what reaches for the default database, and for the models of the code."""
+def python_findings(reading: PlanChanges) -> Iterator[Finding]:
+    """Report functions that use the default database, or models from the current code."""
     elsewhere = reading.plan.database != _DEFAULT
     for deed in reading.deeds:
         code = deed.python
         if code is None:
             continue
-        # With one database there is no other one to write into.
+        # With a single database, the default is always the right one.
         if code.forgets and (elsewhere or reading.has_several_databases):
             yield Finding(
                 code="forgets_alias",
@@ -178,8 +168,8 @@ def functions_findings(reading: PlanChanges) -> Iterator[Finding]:
                 step=deed.step,
                 operation=deed.operation,
                 message=f"{code.name} uses {', '.join(code.forgets)} without naming a "
-                "database, so on any alias but the default one it works on the wrong one.",
-                hint="Use .using(schema_editor.connection.alias), and "
+                "database, so on any alias but the default one it uses the wrong database.",
+                hint="Use .using(schema_editor.connection.alias) and "
                 "transaction.atomic(using=...).",
             )
         if code.imports:
@@ -188,8 +178,8 @@ def functions_findings(reading: PlanChanges) -> Iterator[Finding]:
                 severity=Severity.WARNING,
                 step=deed.step,
                 operation=deed.operation,
-                message=f"{code.name} uses {', '.join(code.imports)} as the code has it "
-                "now, so it fails when a later release has fields that the table has not "
-                "at this step.",
+                message=f"{code.name} uses {', '.join(code.imports)} from the current "
+                "code, so it fails when a later release adds fields that the table does "
+                "not have at this step.",
                 hint='Use apps.get_model("app", "Model").',
             )

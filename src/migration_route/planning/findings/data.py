@@ -1,16 +1,8 @@
-"""Which findings are about the running release, which meets the new schema?
+"""Findings about data that a step removes or restricts, and about the running release.
 
-Which findings are about rows that may stand against a step?
-
-Findings about rows that may stand against a new constraint.
-
-Which findings are about data and things that a step takes away?
-
-Findings about tables, columns and rows that a step takes away.
-
-Findings about columns that the running release does not fill, or reads otherwise.
-
-Findings about names that the running release looks for in vain.
+They cover dropped tables, columns and rows, rows that violate a new constraint, columns
+that the running release does not fill or reads differently, and names that it no longer
+finds.
 """
 
 from __future__ import annotations
@@ -22,9 +14,9 @@ from migration_route.planning.changes.types import ChangeKind, PlanChanges, Sche
 from migration_route.planning.plan import Finding
 
 
-def constraints_findings(reading: PlanChanges) -> Iterator[Finding]:
-    """Name what the rows that are there, and the next ones of the running release, must
-    keep to."""
+def constraint_findings(reading: PlanChanges) -> Iterator[Finding]:
+    """Report new constraints, which existing rows and writes of the running release must
+    satisfy."""
     for change in reading.changes:
         if change.is_news:
             continue
@@ -35,10 +27,10 @@ def constraints_findings(reading: PlanChanges) -> Iterator[Finding]:
                     severity=Severity.WARNING,
                     step=change.step,
                     operation=change.operation,
-                    message=f"The column {change.column} no longer takes NULL, so "
+                    message=f"The column {change.column} becomes NOT NULL: "
                     f"{_of_null(change)} a running release that writes NULL fails.",
-                    hint="Let a release that always writes a value go first, fill what is "
-                    "NULL in a migration of its own, then forbid it.",
+                    hint="First deploy a release that always writes a value, then replace "
+                    "NULL in a separate migration, then add NOT NULL.",
                 )
             case ChangeKind.UNIQUE_ADDED:
                 yield Finding(
@@ -46,11 +38,9 @@ def constraints_findings(reading: PlanChanges) -> Iterator[Finding]:
                     severity=Severity.WARNING,
                     step=change.step,
                     operation=change.operation,
-                    message=f"{_named(change)} becomes unique{_where(change)}, so rows "
-                    "that share a value "
-                    "make the step fail, and the running release may write more of them.",
-                    hint="Look for duplicates first, and put them right in a migration of "
-                    "its own.",
+                    message=f"{_named(change)} becomes unique{_where(change)}: duplicates "
+                    "make the step fail, and the running release can write more of them.",
+                    hint="Find duplicates first, and resolve them in a separate migration.",
                 )
             case ChangeKind.CHECK_ADDED:
                 yield Finding(
@@ -58,11 +48,11 @@ def constraints_findings(reading: PlanChanges) -> Iterator[Finding]:
                     severity=Severity.WARNING,
                     step=change.step,
                     operation=change.operation,
-                    message=f"A new constraint {change.name} holds for every row of "
-                    f"{change.table}, so a row that breaks it makes the step fail, and the "
-                    "running release may write more of them.",
-                    hint="On PostgreSQL use AddConstraintNotValid, put the rows right, and "
-                    "add ValidateConstraint with a later migration.",
+                    message=f"The new constraint {change.name} applies to every row of "
+                    f"{change.table}: a row that violates it makes the step fail, and the "
+                    "running release can write more such rows.",
+                    hint="On PostgreSQL, use AddConstraintNotValid, correct the rows, and "
+                    "add ValidateConstraint in a later migration.",
                 )
             case ChangeKind.REFERENCE_ADDED:
                 yield Finding(
@@ -70,10 +60,10 @@ def constraints_findings(reading: PlanChanges) -> Iterator[Finding]:
                     severity=Severity.WARNING,
                     step=change.step,
                     operation=change.operation,
-                    message=f"The values of {change.column} must now be found in another "
-                    "table, so a row whose value is not there makes the step fail.",
-                    hint="Look for values without a counterpart first, or add the "
-                    "constraint NOT VALID and validate it later.",
+                    message=f"Each value of {change.column} must now exist in another "
+                    "table: a row whose value does not exist there makes the step fail.",
+                    hint="Find values without a match first, or add the constraint NOT "
+                    "VALID and validate it later.",
                 )
 
 
@@ -91,8 +81,8 @@ def _named(change: SchemaChange) -> str:
     return change.column if change.columns else f"An expression over {change.table}"
 
 
-def losses_findings(reading: PlanChanges) -> Iterator[Finding]:
-    """Name what goes, and what its columns can no longer hold."""
+def loss_findings(reading: PlanChanges) -> Iterator[Finding]:
+    """Report what is dropped, and columns whose values no longer fit."""
     gone = {
         (change.step, change.table)
         for change in reading.changes
@@ -110,8 +100,8 @@ def losses_findings(reading: PlanChanges) -> Iterator[Finding]:
                     operation=change.operation,
                     message=f"The table {change.table} is dropped with its rows, and a "
                     "running release that still uses it fails.",
-                    hint="Take the model out of the code first, and drop the table with a "
-                    "later release; keep a copy of what may be needed.",
+                    hint="Remove the model from the code first, and drop the table in a "
+                    "later release. Back up the rows that may be needed.",
                 )
             case ChangeKind.COLUMN_DROPPED if (change.step, change.table) not in gone:
                 yield Finding(
@@ -121,8 +111,8 @@ def losses_findings(reading: PlanChanges) -> Iterator[Finding]:
                     operation=change.operation,
                     message=f"The column {change.column} is dropped with its data, and a "
                     "running release that still selects it fails.",
-                    hint="Take the field out of the state with one release "
-                    "(SeparateDatabaseAndState), and drop the column with the next.",
+                    hint="Remove the field from the state in one release "
+                    "(SeparateDatabaseAndState), and drop the column in the next.",
                 )
             case ChangeKind.ROWS_DROPPED:
                 yield Finding(
@@ -130,9 +120,9 @@ def losses_findings(reading: PlanChanges) -> Iterator[Finding]:
                     severity=Severity.WARNING,
                     step=change.step,
                     operation=change.operation,
-                    message=f"SQL of this step deletes rows of {change.table}, and no way "
-                    "back brings them again.",
-                    hint="Keep a copy of the rows, and delete many of them in batches.",
+                    message=f"SQL in this step deletes rows of {change.table}, and "
+                    "reversing the step does not restore them.",
+                    hint="Back up the rows, and delete large numbers of rows in batches.",
                 )
             case ChangeKind.COLUMN_NARROWED:
                 yield Finding(
@@ -140,16 +130,16 @@ def losses_findings(reading: PlanChanges) -> Iterator[Finding]:
                     severity=Severity.WARNING,
                     step=change.step,
                     operation=change.operation,
-                    message=f"The column {change.column} shrinks {change.detail}, so "
-                    "values that do not fit make the step fail or are cut, and a running "
-                    "release may still write them.",
-                    hint="Look for values that do not fit, and let a release that writes "
-                    "none go first.",
+                    message=f"The column {change.column} is narrowed {change.detail}: "
+                    "values that do not fit make the step fail or are truncated, and a "
+                    "running release can still write them.",
+                    hint="Find values that do not fit, and first deploy a release that "
+                    "writes none.",
                 )
 
 
-def columns_findings(reading: PlanChanges) -> Iterator[Finding]:
-    """Name the columns whose meaning the running release does not know."""
+def column_findings(reading: PlanChanges) -> Iterator[Finding]:
+    """Report columns that the running release cannot fill, or reads with another type."""
     for change in reading.changes:
         if _fails_old_inserts(change):
             yield Finding(
@@ -157,10 +147,10 @@ def columns_findings(reading: PlanChanges) -> Iterator[Finding]:
                 severity=Severity.WARNING,
                 step=change.step,
                 operation=change.operation,
-                message=f"The column {change.column} must have a value and the database "
-                "has no default for it, so every INSERT of the running release fails.",
-                hint="Give the field a db_default: Django takes a default out of the "
-                "database again. Or let it be null until the new release is everywhere.",
+                message=f"The column {change.column} is NOT NULL and has no default in the "
+                "database, so every INSERT of the running release fails.",
+                hint="Set db_default on the field, because Django does not keep a default "
+                "in the database. Or allow NULL until the new release runs everywhere.",
             )
         elif change.kind is ChangeKind.COLUMN_RETYPED and not change.is_news:
             yield Finding(
@@ -168,17 +158,17 @@ def columns_findings(reading: PlanChanges) -> Iterator[Finding]:
                 severity=Severity.WARNING,
                 step=change.step,
                 operation=change.operation,
-                message=f"The type of {change.column} changes {change.detail}, so values "
+                message=f"The type of {change.column} changes {change.detail}: values "
                 "that cannot be converted make the step fail, and the running release "
                 "reads and writes the old type.",
-                hint="Add a new column, fill it, let the code move over, and drop the old "
-                "one with a later release.",
+                hint="Add a new column, fill it, switch the code to it, and drop the old "
+                "column in a later release.",
             )
 
 
 def _fails_old_inserts(change: SchemaChange) -> bool:
-    """Tell whether code that does not know the column cannot insert a row any more: also
-    where the same plan adds the column first, and fills it."""
+    """Return whether code that does not know the column can no longer insert a row: also
+    where the same plan first adds the column and fills it."""
     if change.in_new_table or not change.needs_value:
         return False
     if change.kind is ChangeKind.NULL_FORBIDDEN:
@@ -186,8 +176,8 @@ def _fails_old_inserts(change: SchemaChange) -> bool:
     return change.kind is ChangeKind.COLUMN_ADDED
 
 
-def names_findings(reading: PlanChanges) -> Iterator[Finding]:
-    """Name tables and columns that get another name."""
+def rename_findings(reading: PlanChanges) -> Iterator[Finding]:
+    """Report renamed tables and columns."""
     for change in reading.changes:
         if change.is_news:
             continue
@@ -197,9 +187,9 @@ def names_findings(reading: PlanChanges) -> Iterator[Finding]:
                 severity=Severity.WARNING,
                 step=change.step,
                 operation=change.operation,
-                message=f"The table {change.table} becomes {change.name}, so every query "
-                "of the running release on it fails.",
-                hint="Rename the model and keep its db_table.",
+                message=f"The table {change.table} is renamed to {change.name}, so every "
+                "query of the running release on it fails.",
+                hint="Rename only the model, and keep its db_table.",
             )
         elif change.kind is ChangeKind.COLUMN_RENAMED:
             yield Finding(
@@ -207,8 +197,8 @@ def names_findings(reading: PlanChanges) -> Iterator[Finding]:
                 severity=Severity.WARNING,
                 step=change.step,
                 operation=change.operation,
-                message=f"The column {change.column} becomes {change.name}, so every query "
-                "of the running release that names it fails.",
-                hint="Rename the field and keep its db_column, or add a new column and "
-                "drop the old one with a later release.",
+                message=f"The column {change.column} is renamed to {change.name}, so every "
+                "query of the running release that uses it fails.",
+                hint="Rename only the field and keep its db_column, or add a new column "
+                "and drop the old one in a later release.",
             )

@@ -1,7 +1,5 @@
-"""Which findings are about the two sides of a deploy?
-
-Findings about the two sides of a deploy: what suits neither, and what is forgotten.
-"""
+"""Findings about deploy phases: steps that are safe on neither side of a deploy, and steps
+that are ambiguous, too early or overdue."""
 
 from __future__ import annotations
 
@@ -15,8 +13,8 @@ from migration_route.planning.plan import Finding, Plan, Step
 
 
 def findings(plan: Plan, deferrals: Deferrals) -> Iterator[Finding]:
-    """Name what the phases of a plan's steps make doubtful. In a plan without a phase
-    that is for information: it is carried out in Django's order whatever they are."""
+    """Yield findings about the phases of a plan's steps. In a plan without a phase they are
+    information: such a plan runs in Django's order, whatever the phases are."""
     for step in plan.steps:
         if plan.mode is not Mode.FAKE:
             yield from _of_step(step, plan.phase)
@@ -32,9 +30,9 @@ def _of_step(step: Step, asked: Phase | None) -> Iterator[Finding]:
             code="phase_not_understood",
             severity=Severity.WARNING,
             step=step.label,
-            message=f"{step.label} declares phase = {phase.not_understood}, which is no "
-            "phase: it is computed instead.",
-            hint="Say before_deploy, after_deploy or any.",
+            message=f"{step.label} declares phase = {phase.not_understood}, which is not a "
+            "phase, so its phase is computed instead.",
+            hint="Use before_deploy, after_deploy or any.",
         )
     doubt = _doubt(step)
     if doubt is not None:
@@ -42,23 +40,24 @@ def _of_step(step: Step, asked: Phase | None) -> Iterator[Finding]:
 
 
 def _doubt(step: Step) -> Finding | None:
-    """Return what speaks against either side."""
+    """Return the finding about a step that is safe on neither side."""
     if step.phase.is_mixed:
         return Finding(
             code="mixed_phases",
             severity=Severity.WARNING,
             step=step.label,
-            message=f"{step.label} has operations for before the deploy and for after it: "
-            "as a whole it comes before, and the running release may break.",
-            hint="Split it in two migrations, or declare its phase.",
+            message=f"{step.label} has operations for before the deploy and for after it. "
+            "As a whole it runs before the deploy, and the running release may break.",
+            hint="Split it into two migrations, or declare its phase.",
         )
     if step.phase.unsafe:
         return Finding(
             code="no_safe_phase",
             severity=Severity.WARNING,
             step=step.label,
-            message=f"{step.label} suits neither side of a deploy. {step.phase.unsafe}",
-            hint="Go in two releases: add and fill first, remove later; give a column that "
+            message=f"{step.label} is safe neither before nor after the deploy. "
+            f"{step.phase.unsafe}",
+            hint="Use two releases: add and fill first, remove later. Give a column that "
             "one release does not know a db_default or null=True.",
         )
     return None
@@ -76,16 +75,16 @@ def _ambiguous(plan: Plan) -> Iterator[Finding]:
                 step=one.label,
                 message=f"{one.label} belongs before the deploy, but depends on {behind}, "
                 "which comes after it.",
-                hint=f"If the release that {behind} was put off for is running, apply that "
+                hint=f"If the release that {behind} was deferred for is running, apply it "
                 f"first, with the target {behind}. Otherwise declare the phase of one of "
                 "them, or apply everything without a phase.",
             )
             yield replace(finding, severity=weights.get(plan.phase, finding.severity))
 
 
-def comes_first(plan: Plan) -> list[str]:
-    """Return what has to be carried out before a plan of the phase after the deploy can
-    even be told in detail: its steps may stand on that."""
+def pending_before_deploy(plan: Plan) -> list[str]:
+    """Return the steps before the deploy that must be applied before a plan of the phase
+    after the deploy can be examined in detail: its steps may depend on them."""
     if plan.phase is not Phase.AFTER_DEPLOY:
         return []
     return [
@@ -94,11 +93,11 @@ def comes_first(plan: Plan) -> list[str]:
 
 
 def _too_early(plan: Plan) -> Iterator[Finding]:
-    if first := comes_first(plan):
+    if first := pending_before_deploy(plan):
         yield Finding(
             code="before_deploy_pending",
             severity=Severity.BLOCKING,
-            message=f"What comes before the deploy is still pending: {', '.join(first)}.",
+            message=f"Steps for before the deploy are still pending: {', '.join(first)}.",
             hint="Apply the phase before_deploy first.",
         )
 
@@ -114,7 +113,7 @@ def _overdue(plan: Plan, deferrals: Deferrals) -> Iterator[Finding]:
                 code="overdue",
                 severity=Severity.WARNING,
                 step=left.label,
-                message=f"{left.label} was put off until after the deploy of build "
-                f"{left.by}, at {left.since}; another build is answering now.",
-                hint=f"Apply it: phase after_deploy, target {left.label}.",
+                message=f"{left.label} was deferred at {left.since} until after the deploy "
+                f"of build {left.by}, and another build is running now.",
+                hint=f"Apply the phase after_deploy with the target {left.label}.",
             )

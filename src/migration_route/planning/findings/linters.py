@@ -1,17 +1,9 @@
-"""What do other linters say, where they are installed?
+"""Runs the linters that are installed, and adds what they report to the findings.
 
-Each engine is a module with `results(plan, migrations)`. What the route's own rules look at
-as well is left to them: they know the states of the project and what the plan makes.
-
-Which remarks of other linters does the route make itself, and which are left out?
-
-What does an engine say? A frozen value; no Django here.
-
-What does django-safe-migrations say about the steps of a plan? (extra `lint`)
-
-What does squawk say about the SQL of a plan for PostgreSQL? (extra `squawk`)
-
-A process of its own, bounded in time; it reads the text of the statements, no more.
+django-safe-migrations reads the operations (extra `lint`); squawk reads the SQL of a plan
+for PostgreSQL in a separate process with a timeout (extra `squawk`). A rule that this
+package checks itself is left to its own check, which knows the project states and what the
+plan creates.
 """
 
 from __future__ import annotations
@@ -35,7 +27,7 @@ from migration_route.core.enums import Direction, Mode, Severity
 from migration_route.planning import graph as graphs
 from migration_route.planning.plan import Finding, Plan, Step
 
-SAID_BY_OURS = {
+COVERED_RULES = {
     "safe_migrations.SM001": "adds_required_column",
     "safe_migrations.SM002": "drops_column",
     "safe_migrations.SM003": "drops_table",
@@ -71,46 +63,48 @@ SAID_BY_OURS = {
     "squawk.renaming-table": "renames_table",
     "squawk.require-concurrent-index-creation": "index_blocks_writes",
 }
-"""A rule to the finding that covers its ground. Where the finding is not made, the route
-has looked and seen no harm: the table is new, or the column was NOT NULL before."""
+"""Maps each linter rule to the finding that covers it. Where the finding is absent, this
+package has checked and found no risk: the table is new, or the column was NOT NULL before.
+"""
 
-LEFT_OUT = frozenset(
+IGNORED_RULES = frozenset(
     {
-        "safe_migrations.SM008",  # "a data migration may be slow": said of each
+        "safe_migrations.SM008",  # "a data migration may be slow": matches every one
         "safe_migrations.SM015",  # unique_together is not deprecated
         "safe_migrations.SM019",  # names that Django quotes
-        "safe_migrations.SM023",  # a new table harms nobody
-        "safe_migrations.SM027",  # the route refuses a plan with several leaves
-        "safe_migrations.SM028",  # taste: the types of columns
-        "safe_migrations.SM029",  # allowing NULL harms nobody
-        "safe_migrations.SM030",  # DROP INDEX is over in an instant
-        "safe_migrations.SM031",  # taste
-        "safe_migrations.SM032",  # taste
-        "safe_migrations.SM033",  # wrong since PostgreSQL 11: a default rewrites nothing
-        "safe_migrations.SM034",  # taste, and Django has used IDENTITY since 4.1
-        "safe_migrations.SM035",  # the worker has a lock_timeout of its own
-        "safe_migrations.SM036",  # IF NOT EXISTS hides a table that is not the right one
-        "safe_migrations.SM054",  # each of the operations is told by itself
+        "safe_migrations.SM023",  # a new table is safe
+        "safe_migrations.SM027",  # a plan with several leaf nodes is refused
+        "safe_migrations.SM028",  # style: column types
+        "safe_migrations.SM029",  # allowing NULL is safe
+        "safe_migrations.SM030",  # DROP INDEX is instant
+        "safe_migrations.SM031",  # style
+        "safe_migrations.SM032",  # style
+        "safe_migrations.SM033",  # wrong since PostgreSQL 11: a default does not rewrite
+        "safe_migrations.SM034",  # style, and Django has used IDENTITY since 4.1
+        "safe_migrations.SM035",  # the worker sets its own lock_timeout
+        "safe_migrations.SM036",  # IF NOT EXISTS hides a wrong table
+        "safe_migrations.SM054",  # each operation has its own findings
         "squawk.ban-drop-constraint",  # loosens
-        "squawk.ban-drop-default",  # what Django does behind each AddField
+        "squawk.ban-drop-default",  # Django does this after each AddField
         "squawk.ban-drop-not-null",  # loosens
-        "squawk.prefer-bigint-over-int",  # taste
-        "squawk.prefer-bigint-over-smallint",  # taste
-        "squawk.prefer-identity",  # taste
+        "squawk.prefer-bigint-over-int",  # style
+        "squawk.prefer-bigint-over-smallint",  # style
+        "squawk.prefer-identity",  # style
         "squawk.prefer-robust-stmts",  # see SM036
-        "squawk.prefer-text-field",  # taste
-        "squawk.prefer-timestamptz",  # taste
+        "squawk.prefer-text-field",  # style
+        "squawk.prefer-timestamptz",  # style
         "squawk.require-concurrent-index-deletion",  # see SM030
-        "squawk.require-lock-timeout",  # the worker has one of its own
+        "squawk.require-lock-timeout",  # the worker sets its own
         "squawk.require-statement-timeout",  # would kill a long backfill
     }
 )
-"""Rules that are wrong here, or said of nearly everything: seen on published projects."""
+"""Rules that are wrong here, or that match nearly everything: checked against published
+projects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One remark of another linter."""
+class LinterIssue:
+    """One issue that a linter reports."""
 
     code: str  # "engine.rule"
     step: str  # "app.name"
@@ -122,27 +116,27 @@ class Result:
 logger = logging.getLogger("migration_route.planning")
 
 BUDGET = 0.5
-"""Seconds: it builds the state of the project anew for many an operation."""
+"""Seconds: the linter rebuilds the project state for many operations."""
 
 
-def safe_migrations_results(
+def safe_migrations_issues(
     plan: Plan, migrations: list[tuple[Migration, bool]]
-) -> Iterator[Result]:
-    """Go through its issues; none where it is not installed."""
+) -> Iterator[LinterIssue]:
+    """Yield the issues of django-safe-migrations; none where it is not installed."""
     if find_spec("django_safe_migrations") is None:
         return
     from django_safe_migrations.analyzer import MigrationAnalyzer
 
     loader = graphs.read_graph(plan.database).loader
-    # Its own settings and suppressions count, as they do on its command line.
+    # Its own settings and suppressions apply, as on its command line.
     analyzer = MigrationAnalyzer(db_vendor=plan.vendor)
     deadline = time.monotonic() + BUDGET
     for migration, _ in migrations:
         if time.monotonic() > deadline:
-            logger.info("django-safe-migrations has had its time before %s", migration)
+            logger.info("django-safe-migrations ran out of time before %s", migration)
             return
         for issue in analyzer.analyze_migration(migration, loader=loader):
-            yield Result(
+            yield LinterIssue(
                 code=f"safe_migrations.{issue.rule_id}",
                 step=f"{migration.app_label}.{migration.name}",
                 operation=issue.operation_index,
@@ -152,16 +146,16 @@ def safe_migrations_results(
 
 
 def _first_lines(suggestion: str) -> str:
-    """Return the first paragraph of a suggestion; examples of code follow it."""
+    """Return the first paragraph of a suggestion, without the code examples below it."""
     return " ".join(suggestion.strip().partition("\n\n")[0].split())
 
 
 TIMEOUT = 10
-"""Seconds. Fifty migrations take it a few hundredths of one."""
+"""Seconds. Squawk needs a few hundredths of a second for fifty migrations."""
 
 
 class _Report(msgspec.Struct, frozen=True):
-    """What squawk says about a place in its input; lines are counted from 0."""
+    """One squawk report about its input; lines are counted from 0."""
 
     rule_name: str
     line: int
@@ -169,12 +163,12 @@ class _Report(msgspec.Struct, frozen=True):
     help: str | None = None
 
 
-def squawk_results(
+def squawk_issues(
     plan: Plan, migrations: list[tuple[Migration, bool]]
-) -> Iterator[Result]:
-    """Go through its reports; none where it is not installed, or for another vendor.
+) -> Iterator[LinterIssue]:
+    """Yield the issues of squawk; none where it is not installed, or for another vendor.
 
-    Raises `subprocess.TimeoutExpired`, and `msgspec.DecodeError` for an answer that is no
+    Raises `subprocess.TimeoutExpired`, and `msgspec.DecodeError` for output that is not a
     report.
     """
     del migrations
@@ -190,7 +184,7 @@ def squawk_results(
         command = [program, "--reporter", "json"]
         command += ["--pg-version", str(version)] if version else []
         command += ["--assume-in-transaction"] if atomic else []
-        done = subprocess.run(  # noqa: S603 - found on our own path, reads its stdin
+        done = subprocess.run(  # noqa: S603 - found on PATH, reads stdin
             command,
             input="\n".join(lines).encode(),
             capture_output=True,
@@ -199,7 +193,7 @@ def squawk_results(
         )
         for report in msgspec.json.decode(done.stdout or b"[]", type=list[_Report]):
             step, operation = places[min(report.line, len(places) - 1)]
-            yield Result(
+            yield LinterIssue(
                 code=f"squawk.{report.rule_name}",
                 step=step,
                 operation=operation,
@@ -209,31 +203,31 @@ def squawk_results(
 
 
 def _program() -> str | None:
-    """Return where squawk is: beside this Python, or on PATH."""
+    """Return the path of squawk: beside this Python, or on PATH."""
     beside = Path(sys.executable).parent / "squawk"
     return str(beside) if beside.exists() else shutil.which("squawk")
 
 
 def _text(steps: list[Step]) -> tuple[list[str], list[tuple[str, int]]]:
-    """Return the statements line by line, and for each line its step and operation."""
+    """Return the statements line by line, and the step and operation of each line."""
     lines: list[str] = []
     places: list[tuple[str, int]] = []
     for step in steps:
         for position, operation in enumerate(step.operations):
             for statement in operation.sql or ():
-                of_it = f"{statement.rstrip().rstrip(';')};".splitlines()
-                lines += of_it
-                places += [(step.label, position)] * len(of_it)
+                added = f"{statement.rstrip().rstrip(';')};".splitlines()
+                lines += added
+                places += [(step.label, position)] * len(added)
     return lines, places
 
 
-_ENGINES = {"django-safe-migrations": safe_migrations_results, "squawk": squawk_results}
+_ENGINES = {"django-safe-migrations": safe_migrations_issues, "squawk": squawk_issues}
 
 
 def findings(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Iterator[Finding]:
-    """Go through what the engines say that the route does not say itself.
+    """Yield the findings of the linters that this package does not make itself.
 
-    An engine that is not installed, or fails, says nothing; the log names the failure.
+    A linter that is not installed, or fails, adds nothing; the log names the failure.
     """
     if plan.direction is not Direction.FORWARDS or plan.mode is Mode.FAKE:
         return
@@ -243,15 +237,15 @@ def findings(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Iterator[F
         try:
             results = list(results_of(plan, migrations))
         except Exception:
-            # Somebody else's code: a plan without its remarks is still a plan.
-            logger.warning("%s has failed", name, exc_info=True)
+            # Third-party code: the plan is valid without its findings.
+            logger.warning("The linter %s failed", name, exc_info=True)
             continue
         for result in results:
-            if result.code not in SAID_BY_OURS and result.code not in LEFT_OUT:
+            if result.code not in COVERED_RULES and result.code not in IGNORED_RULES:
                 yield _finding(result)
 
 
-def _finding(result: Result) -> Finding:
+def _finding(result: LinterIssue) -> Finding:
     return Finding(
         code=result.code,
         severity=Severity.INFO,

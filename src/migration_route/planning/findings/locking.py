@@ -1,9 +1,5 @@
-"""Which findings are about others who have to wait while a step is at work?
-
-How large is a table, for somebody who would have to wait for it?
-
-Findings about statements that others have to wait for, while they take long.
-"""
+"""Findings about statements that block other sessions on a table while they scan or rewrite
+it."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ from migration_route.vendors.sql_statements import NAME, last_part
 
 SMALL_ROWS = 10_000
 SMALL_BYTES = 10_000_000
-"""Up to here a scan or a rewrite is over before anybody notices: well under 0.1 s."""
+"""Up to this size a scan or a rewrite takes well under 0.1 s."""
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -31,7 +27,7 @@ class Sizes:
         self._by_name = {found.table: found for found in tables}
 
     def severity(self, table: str) -> Severity:
-        """Return how much it weighs to wait for this table: little for a small one."""
+        """Return the severity of blocking this table: information for a small one."""
         found = self._by_name.get(table)
         if found is None or found.rows is None or found.rows > SMALL_ROWS:
             return Severity.WARNING
@@ -49,7 +45,6 @@ class Sizes:
 
 
 def _size(count: int) -> str:
-    """Return a number of bytes as a person reads it."""
     value, unit = float(count), 0
     while value >= 1000 and unit < len(_UNITS) - 1:
         value, unit = value / 1000, unit + 1
@@ -73,27 +68,27 @@ _REFERENCE = re.compile(rf"\breferences\s+({NAME})", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """A statement at work on one table, while others wait."""
+    """A statement that locks one table in a way that blocks other sessions."""
 
     step: str
     operation: int
     sql: str
     forecast: Forecast
     table: str
-    waits: str  # who waits, in words
+    waits: str  # what is blocked: reads and writes, or writes
 
 
 def findings(reading: PlanChanges) -> Iterator[Finding]:
-    """Name the statements that read or write a whole table under a lock."""
+    """Report the statements that read or write a whole table under a lock."""
     sizes = Sizes(reading.plan.tables)
-    told: set[tuple[str, int, str, str]] = set()
+    reported: set[tuple[str, int, str, str]] = set()
     for work in _works(reading):
         finding = _finding(work, sizes)
         if finding is None:
             continue
         key = (work.step, work.operation, finding.code, work.table)
-        if key not in told:  # one operation may send several such statements
-            told.add(key)
+        if key not in reported:  # one operation may send several such statements
+            reported.add(key)
             yield finding
 
 
@@ -116,7 +111,7 @@ def _works(reading: PlanChanges) -> Iterator[_Work]:
 
 
 def _who_waits(blocks: frozenset[Blocked]) -> str:
-    """Say who waits, for a lock that lets nobody read or nobody write; "" for others."""
+    """Return what a lock blocks, where it blocks all reads or all writes; "" for others."""
     if Blocked.READS in blocks:
         return "reads and writes"
     return "writes" if Blocked.WRITES in blocks else ""
@@ -131,10 +126,10 @@ def _finding(work: _Work, sizes: Sizes) -> Finding | None:
             severity=sizes.severity(table),
             step=work.step,
             operation=work.operation,
-            message=f"Every row of {table}{size} is written anew, and {waits} of it wait "
-            "until that is done.",
-            hint="Add a new column, fill it in batches, and move the code over; or take "
-            "a quiet moment.",
+            message=f"Every row of {table}{size} is rewritten, which blocks {waits} until "
+            "it is done.",
+            hint="Add a new column, fill it in batches, and switch the code to it; or run "
+            "the step at a quiet time.",
         )
     if table not in work.forecast.scans or _is_parent(work):
         return _of_parent(work, sizes)
@@ -144,9 +139,8 @@ def _finding(work: _Work, sizes: Sizes) -> Finding | None:
             severity=sizes.severity(table),
             step=work.step,
             operation=work.operation,
-            message=f"An index on {table}{size} is built in one go, and {waits} of it wait "
-            "until that is done.",
-            hint="On PostgreSQL use AddIndexConcurrently, in a migration of its own with "
+            message=f"Building an index on {table}{size} blocks {waits} until it is done.",
+            hint="On PostgreSQL, use AddIndexConcurrently in a separate migration with "
             "atomic = False.",
         )
     if _NOT_NULL.match(work.sql):
@@ -155,10 +149,10 @@ def _finding(work: _Work, sizes: Sizes) -> Finding | None:
             severity=sizes.severity(table),
             step=work.step,
             operation=work.operation,
-            message=f"All of {table}{size} is read to see that nothing is NULL, and "
-            f"{waits} of it wait until that is done.",
-            hint="On PostgreSQL add a check IS NOT NULL without validating it, validate "
-            "it with a later migration, and forbid NULL then: the check spares the scan.",
+            message=f"SET NOT NULL scans all of {table}{size}, which blocks {waits} until "
+            "it is done.",
+            hint="On PostgreSQL, add a check constraint IS NOT NULL as NOT VALID, validate "
+            "it in a later migration, and then set NOT NULL, which skips the scan.",
         )
     if _CONSTRAINT.match(work.sql):
         return Finding(
@@ -166,24 +160,25 @@ def _finding(work: _Work, sizes: Sizes) -> Finding | None:
             severity=sizes.severity(table),
             step=work.step,
             operation=work.operation,
-            message=f"All of {table}{size} is held against a new constraint, and {waits} "
-            "of it wait until that is done.",
-            hint="On PostgreSQL add the constraint NOT VALID (AddConstraintNotValid), and "
-            "validate it with a later migration (ValidateConstraint).",
+            message=f"Checking a new constraint scans all of {table}{size}, which blocks "
+            f"{waits} until it is done.",
+            hint="On PostgreSQL, add the constraint NOT VALID (AddConstraintNotValid), and "
+            "validate it in a later migration (ValidateConstraint).",
         )
     return Finding(
         code="scans_table",
         severity=sizes.severity(table),
         step=work.step,
         operation=work.operation,
-        message=f"All of {table}{size} is read, and {waits} of it wait until that is done.",
-        hint="Take a quiet moment, or find a way that reads the table without its lock.",
+        message=f"The statement scans all of {table}{size}, which blocks {waits} until it "
+        "is done.",
+        hint="Run the step at a quiet time, or read the table without locking it.",
     )
 
 
 def _is_parent(work: _Work) -> bool:
-    """Tell whether a table is only the one that a new foreign key points to. It may be
-    read as well, but what takes long is the table from which it points."""
+    """Return whether a table is only the one that a new foreign key references. It may be
+    read as well, but the referencing table is the one that takes long."""
     altered, referred = _ALTERED.match(work.sql), _REFERENCE.search(work.sql)
     if not altered or not referred:
         return False
@@ -192,8 +187,8 @@ def _is_parent(work: _Work) -> bool:
 
 
 def _of_parent(work: _Work, sizes: Sizes) -> Finding | None:
-    """Tell of the table that a new foreign key points to, while the other one is read;
-    nothing where that is made in the plan itself."""
+    """Return a finding about the table that a new foreign key references while the other
+    one is scanned; None where the plan itself creates the other one."""
     reads = [table for table in work.forecast.scans if table != work.table]
     if not reads or not _REFERENCE.search(work.sql):
         return None
@@ -202,8 +197,8 @@ def _of_parent(work: _Work, sizes: Sizes) -> Finding | None:
         severity=sizes.severity(reads[0]),
         step=work.step,
         operation=work.operation,
-        message=f"A foreign key to {work.table} is held against all of {reads[0]}"
-        f"{sizes.in_words(reads[0])}, and {work.waits} of {work.table} wait as well until "
-        "that is done.",
-        hint="Add the constraint NOT VALID, and validate it with a later migration.",
+        message=f"Checking a foreign key to {work.table} scans all of {reads[0]}"
+        f"{sizes.in_words(reads[0])}, which also blocks {work.waits} on {work.table} until "
+        "it is done.",
+        hint="Add the constraint NOT VALID, and validate it in a later migration.",
     )

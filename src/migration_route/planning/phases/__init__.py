@@ -1,1 +1,1 @@
-"""On which side of a deploy does each step belong?"""
+"""The side of a deploy on which each step belongs."""

@@ -1,13 +1,12 @@
-"""On which side of a deploy does each step of a plan belong?
+"""Assigns each step of a plan to a side of the deploy.
 
-Declared ones are honoured, the others are judged operation by operation; then the graph
-decides what cannot come before what. The running release is taken to be the one for which
-everything that is recorded was applied.
+Declared phases apply as they are; the others are computed operation by operation. Then
+steps wait for the steps that they depend on. The running release is assumed to be the one
+for which all recorded migrations were applied.
 
-Which phase does a migration declare, in whichever package's words?
-
-By duck typing, without an import: our own attribute `phase`, django-safemigrate's `safe`,
-django-syzygy's `stage`, and the suffix `_contract` of phased migrations.
+Declarations are found by duck typing, without an import: the attribute `phase` of this
+package, django-safemigrate's `safe`, django-syzygy's `stage`, and the suffix `_contract` of
+phased migrations.
 """
 
 from __future__ import annotations
@@ -25,7 +24,11 @@ from django.db.migrations.state import ProjectState
 
 from migration_route.core.enums import Phase
 from migration_route.core.error_texts import message_of
-from migration_route.planning.phases.compatibility import Judgement, Novelties, judge
+from migration_route.planning.phases.compatibility import (
+    Classification,
+    NewObjects,
+    classify_operation,
+)
 from migration_route.planning.phases.types import COMPUTED, StepPhase
 
 _WORDS = {
@@ -42,18 +45,19 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """What a migration says of itself."""
+    """The phase that a migration declares."""
 
-    phase: Phase | None  # None: it says something that means nothing here
+    phase: Phase | None  # None: its value is not a known phase
     source: str
     delay: int = 0  # seconds
     text: str = ""
 
 
-def declared(migration: Migration) -> Declaration | None:
-    """Return what a migration as a whole declares, if anything.
+def declared_phase(migration: Migration) -> Declaration | None:
+    """Return what a migration as a whole declares, or None.
 
-    Our own attribute goes before those of other packages, and all before the name.
+    The attribute of this package takes precedence over those of other packages, and all
+    attributes over the name.
     """
     own = getattr(migration, "phase", None)
     if own is not None:
@@ -69,7 +73,7 @@ def declared(migration: Migration) -> Declaration | None:
 
 
 def declared_by_operation(operation: Operation) -> Phase | None:
-    """Return the `stage` of one operation, if it has one."""
+    """Return the `stage` of one operation, or None."""
     value = getattr(operation, "stage", None)
     return None if value is None else _read(value)
 
@@ -108,17 +112,17 @@ _SIDES = {
 }
 _FIRST = StepPhase(
     phase=Phase.BEFORE_DEPLOY,
-    why="Nothing is applied to this database yet: no running release can be broken.",
+    why="Nothing is applied to this database yet, so no running release can break.",
 )
 
 
 def phases_of(
     plan: MigrationPlan, loader: MigrationLoader, recorded: Collection[Key]
 ) -> Phases:
-    """Return the phase of each step of a plan of one direction.
+    """Return the phase of each step of a plan in one direction.
 
-    On a database without any recorded migration everything belongs before the deploy,
-    whatever it declares.
+    On a database without recorded migrations everything belongs before the deploy, whatever
+    it declares.
     """
     if not plan:
         return {}
@@ -133,12 +137,12 @@ def phases_of(
 def _each_alone(
     plan: MigrationPlan, loader: MigrationLoader, *, backwards: bool
 ) -> dict[Key, StepPhase]:
-    """Judge every migration of a plan in one walk through the states of the project."""
+    """Classify every migration of a plan in one pass through the project states."""
     wanted = {(migration.app_label, migration.name) for migration, _ in plan}
     found: dict[Key, StepPhase] = {}
     try:
         state = ProjectState(real_apps=loader.unmigrated_apps)
-        novel = Novelties()
+        novel = NewObjects()
         applied = [
             loader.graph.nodes[key]
             for key in _in_order(loader)
@@ -148,22 +152,22 @@ def _each_alone(
         for migration in (*applied, *rest):
             key = (migration.app_label, migration.name)
             if key in wanted:
-                known = Novelties() if backwards else novel
+                known = NewObjects() if backwards else novel
                 found[key] = _alone(migration, state, known, backwards=backwards)
             else:
                 migration.mutate_state(state, preserve=False)
-    except Exception as error:  # a migration's own code; Django would meet it as well
-        logger.warning("The phases of a plan cannot be computed.", exc_info=True)
+    except Exception as error:  # a migration's own code; Django would fail as well
+        logger.warning("Cannot compute the phases of a plan.", exc_info=True)
         why = f"{type(error).__name__}: {message_of(error)}"
         unknown = StepPhase(
-            phase=Phase.BEFORE_DEPLOY, why=f"Its operations cannot be followed ({why})."
+            phase=Phase.BEFORE_DEPLOY, why=f"Its operations cannot be read ({why})."
         )
         return {key: found.get(key, unknown) for key in wanted}
     return {key: found.get(key, StepPhase()) for key in wanted}
 
 
 def _in_order(loader: MigrationLoader) -> list[Key]:
-    """Return the whole graph, each node behind those that it depends on."""
+    """Return the whole graph, each node after those that it depends on."""
     seen: dict[Key, None] = {}
     for leaf in loader.graph.leaf_nodes():
         seen.update(dict.fromkeys(loader.graph.forwards_plan(leaf)))
@@ -171,63 +175,63 @@ def _in_order(loader: MigrationLoader) -> list[Key]:
 
 
 def _alone(
-    migration: Migration, state: ProjectState, novel: Novelties, *, backwards: bool
+    migration: Migration, state: ProjectState, novel: NewObjects, *, backwards: bool
 ) -> StepPhase:
-    """Judge one migration, and bring the state behind it."""
-    said = declared(migration)
-    judgements: list[Judgement] = []
+    """Classify one migration, and advance the state past it."""
+    declaration = declared_phase(migration)
+    judgements: list[Classification] = []
     sources = {COMPUTED}
     for operation in migration.operations:
-        judgement = judge(operation, migration.app_label, state, novel)
+        judgement = classify_operation(operation, migration.app_label, state, novel)
         operation.state_forwards(migration.app_label, state)
         if phase := declared_by_operation(operation):
             sources.add("stage")
-            why = f"An operation says stage: {_SIDES[phase]}."
-            judgement = Judgement(phase=phase, why=why)
+            why = f"An operation declares 'stage': {_SIDES[phase]}."
+            judgement = Classification(phase=phase, why=why)
         judgements.append(judgement.backwards() if backwards else judgement)
-    if said is not None and said.phase is not None:
-        return _as_declared(said, backwards=backwards)
-    unread = "" if said is None else said.text
+    if declaration is not None and declaration.phase is not None:
+        return _as_declared(declaration, backwards=backwards)
+    unread = "" if declaration is None else declaration.text
     return _combined(judgements, sources, unread=unread, backwards=backwards)
 
 
-def _as_declared(said: Declaration, *, backwards: bool) -> StepPhase:
-    assert said.phase is not None  # noqa: S101 - for the type checker
-    phase = said.phase
+def _as_declared(found: Declaration, *, backwards: bool) -> StepPhase:
+    assert found.phase is not None  # noqa: S101 - for the type checker
+    phase = found.phase
     if backwards:
-        phase = Judgement(phase=phase, why="").backwards().phase
-    back = " It goes backwards: the sides change places." if backwards else ""
+        phase = Classification(phase=phase, why="").backwards().phase
+    back = " It goes backwards, so the sides are swapped." if backwards else ""
     how = (
         "Its name ends in _contract"
-        if said.source == "_contract"
-        else f"The migration declares {said.source!r}"
+        if found.source == "_contract"
+        else f"The migration declares {found.source!r}"
     )
-    why = f"{how}: {_SIDES[said.phase]}.{back}"
-    return StepPhase(phase=phase, source=said.source, why=why, delay=said.delay)
+    why = f"{how}: {_SIDES[found.phase]}.{back}"
+    return StepPhase(phase=phase, source=found.source, why=why, delay=found.delay)
 
 
 def _combined(
-    judgements: list[Judgement], sources: set[str], *, unread: str, backwards: bool
+    judgements: list[Classification], sources: set[str], *, unread: str, backwards: bool
 ) -> StepPhase:
     names = _BACKWARDS if backwards else _FORWARDS
     sides = {judgement.phase for judgement in judgements} - {Phase.ANY}
     if len(sides) == 1:
         phase = next(iter(sides))
     else:
-        phase = Phase.BEFORE_DEPLOY if sides else Phase.ANY  # the new release needs a part
+        phase = Phase.BEFORE_DEPLOY if sides else Phase.ANY  # the new release needs it
     fitting = [one.why for one in judgements if one.phase is phase]
     unsafe = next((one.unsafe for one in judgements if one.unsafe), "")
     return StepPhase(
         phase=phase,
         source=COMPUTED if sources == {COMPUTED} else "stage",
-        why=_spoken(fitting[0] if fitting else "It has no operations.", names),
+        why=_with_names(fitting[0] if fitting else "It has no operations.", names),
         is_mixed=len(sides) > 1,
-        unsafe=_spoken(unsafe, names),
+        unsafe=_with_names(unsafe, names),
         not_understood=unread,
     )
 
 
-def _spoken(text: str, names: Mapping[str, str]) -> str:
+def _with_names(text: str, names: Mapping[str, str]) -> str:
     for mark, name in names.items():
         text = text.replace(mark, name)
     return text[:1].upper() + text[1:]
@@ -236,7 +240,7 @@ def _spoken(text: str, names: Mapping[str, str]) -> str:
 def _in_the_graph(
     alone: dict[Key, StepPhase], loader: MigrationLoader, *, backwards: bool
 ) -> Phases:
-    """Let each step wait for what it cannot overtake; `alone` is in the plan's order."""
+    """Make each step wait for its dependencies; `alone` is in the plan's order."""
     found: dict[Key, StepPhase] = {}
     for key, phase in alone.items():
         node = loader.graph.node_map.get(key)

@@ -1,9 +1,8 @@
-"""Would the running release still work after this operation, and the new one before it?
+"""Decides whether the running release works after an operation, and the new release before
+it.
 
-The rules are those of the manuals of zero-downtime deploys: what is added comes before the
-new code, what is removed or tightened goes after the old code, a rename suits neither.
-
-What does a changed field take away from the old release, or give to the new one?
+The rules are those of the guides to zero-downtime deploys: additions come before the new
+code, removals and restrictions after the old code, and a rename is safe on neither side.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Alteration:
 
     tightens: str = ""  # forbids what was allowed
     loosens: str = ""  # allows what was forbidden
-    becomes_another: str = ""  # another name or kind: only one release fits
+    becomes_another: str = ""  # another name or type: only one release works
 
 
 def compare(old: AnyField, new: AnyField) -> Alteration:
@@ -54,17 +53,24 @@ def compare(old: AnyField, new: AnyField) -> Alteration:
     if old.many_to_many or new.many_to_many:
         return Alteration()
     if old.db_column != new.db_column or bool(old.remote_field) != bool(new.remote_field):
-        return Alteration(becomes_another="gets another column")
+        return Alteration(becomes_another="maps to another column")
     tightens: list[str] = []
     loosens: list[str] = []
     room = _room(old, new)
     if room is None:
-        return Alteration(becomes_another="becomes another kind of column")
+        return Alteration(becomes_another="becomes another type of column")
     shrinks, grows = room
-    _weigh(tightens, loosens, "holds less", "holds more", is_tight=shrinks, is_loose=grows)
+    _weigh(
+        tightens,
+        loosens,
+        "becomes narrower",
+        "becomes wider",
+        is_tight=shrinks,
+        is_loose=grows,
+    )
     for word_tight, word_loose, was, is_now in (
-        ("takes no NULL", "takes NULL", not old.null, not new.null),
-        ("becomes unique", "need not be unique", old.unique, new.unique),
+        ("becomes NOT NULL", "allows NULL", not old.null, not new.null),
+        ("becomes unique", "is no longer unique", old.unique, new.unique),
         (
             "gets a foreign key",
             "loses its foreign key",
@@ -113,8 +119,8 @@ def _has_default(column: AnyField) -> bool:
 
 
 def _room(old: AnyField, new: AnyField) -> tuple[bool, bool] | None:
-    """Tell whether a column holds less, and whether it holds more; None where it is of
-    another kind."""
+    """Return whether a column becomes narrower, and whether it becomes wider; None where it
+    becomes another type."""
     before, after = old.get_internal_type(), new.get_internal_type()
     if before in _RANGES and after in _RANGES:
         (low, high), (new_low, new_high) = _RANGES[before], _RANGES[after]
@@ -152,7 +158,7 @@ def _whole_digits(column: AnyField) -> int:
 
 
 def _points(column: AnyField) -> str:
-    """Name where a relation leads: a class, or "app.model" in any case."""
+    """Return the label of the model that a relation references."""
     target = getattr(column.remote_field, "model", "")
     label = target if isinstance(target, str) else target._meta.label
     return label.lower()
@@ -163,8 +169,8 @@ BEFORE, AFTER, ANY = Phase.BEFORE_DEPLOY, Phase.AFTER_DEPLOY, Phase.ANY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """Where one operation belongs when it goes forwards.
+class Classification:
+    """The side on which one operation belongs when it goes forwards.
 
     In the texts, <old> and <new> stand for the releases before and after it.
     """
@@ -172,17 +178,17 @@ class Judgement:
     phase: Phase
     why: str
     unsafe: str = ""  # why neither side is safe
-    flips: bool = True  # undone, it belongs on the other side
+    flips: bool = True  # reversed, it belongs on the other side
 
-    def backwards(self) -> Judgement:
-        """Return where it belongs when it is undone: the releases change places."""
+    def backwards(self) -> Classification:
+        """Return the side when the operation is reversed: the releases are swapped."""
         sides = {BEFORE: AFTER, AFTER: BEFORE, ANY: ANY}
         return replace(self, phase=sides[self.phase] if self.flips else self.phase)
 
 
 @dataclass(slots=True)
-class Novelties:
-    """What comes into being in the plan itself, so that no running release knows it."""
+class NewObjects:
+    """What the plan itself creates, so that no running release uses it."""
 
     models: set[ModelKey] = field(default_factory=set)
     fields: set[tuple[str, str, str]] = field(default_factory=set)
@@ -197,23 +203,25 @@ _WITHOUT_EFFECT = (
     kinds.AlterModelOptions,
     kinds.AlterModelTableComment,
 )
-_NOTHING = Judgement(phase=ANY, why="Neither release depends on it.")
-_UNKNOWN = Judgement(phase=ANY, why="It runs code, which is taken to suit both releases.")
-_INVISIBLE = Judgement(phase=ANY, why="It changes nothing in the database.")
+_NOTHING = Classification(phase=ANY, why="Neither release depends on it.")
+_UNKNOWN = Classification(
+    phase=ANY, why="It runs code, which is assumed to suit both releases."
+)
+_INVISIBLE = Classification(phase=ANY, why="It changes nothing in the database.")
 # django.contrib.postgres cannot be imported without its driver.
 _BY_NAME = {
-    "CreateExtension": Judgement(phase=BEFORE, why="<new> may need the extension."),
-    "CreateCollation": Judgement(phase=BEFORE, why="<new> may need the collation."),
-    "RemoveCollation": Judgement(phase=AFTER, why="<old> may need the collation."),
+    "CreateExtension": Classification(phase=BEFORE, why="<new> may need the extension."),
+    "CreateCollation": Classification(phase=BEFORE, why="<new> may need the collation."),
+    "RemoveCollation": Classification(phase=AFTER, why="<old> may need the collation."),
     "ValidateConstraint": _NOTHING,
 }
 
 
-def judge(
-    operation: Operation, app: str, state: ProjectState, novel: Novelties
-) -> Judgement:
-    """Judge one operation, in the state of the project right before it; what it brings
-    into being is added to `novel`."""
+def classify_operation(
+    operation: Operation, app: str, state: ProjectState, novel: NewObjects
+) -> Classification:
+    """Classify one operation in the project state right before it; what it creates is added
+    to `novel`."""
     match operation:
         case kinds.SeparateDatabaseAndState():
             return _separate(operation, app, state, novel)
@@ -239,16 +247,17 @@ def _model_of(operation: Operation, app: str, state: ProjectState) -> ModelState
     return state.models.get((app, name.lower())) if isinstance(name, str) else None
 
 
-def _create(operation: kinds.CreateModel, app: str, novel: Novelties) -> Judgement:
+def _create(operation: kinds.CreateModel, app: str, novel: NewObjects) -> Classification:
     if operation.options.get("proxy") or not operation.options.get("managed", True):
         return _INVISIBLE
     novel.models.add((app, operation.name_lower))
-    return Judgement(
-        phase=BEFORE, why=f"<new> uses the table of {app}.{operation.name}, which it makes."
+    return Classification(
+        phase=BEFORE,
+        why=f"<new> uses the new table of {app}.{operation.name}.",
     )
 
 
-def _of_model(operation: Operation, model: ModelState, novel: Novelties) -> Judgement:
+def _of_model(operation: Operation, model: ModelState, novel: NewObjects) -> Classification:
     key = (model.app_label, model.name_lower)
     if model.options.get("proxy") or not model.options.get("managed", True):
         return _INVISIBLE
@@ -256,11 +265,13 @@ def _of_model(operation: Operation, model: ModelState, novel: Novelties) -> Judg
         return _renames_model(operation, model, novel)
     if key in novel.models:
         gone = (kinds.DeleteModel, kinds.RemoveField, kinds.RemoveConstraint)
-        why = f"The table of {_named(model)} is made in this plan: nobody uses it yet."
-        return Judgement(phase=ANY if isinstance(operation, gone) else BEFORE, why=why)
+        why = f"The table of {_named(model)} is created in this plan and not used yet."
+        return Classification(phase=ANY if isinstance(operation, gone) else BEFORE, why=why)
     match operation:
         case kinds.DeleteModel():
-            return Judgement(phase=AFTER, why=f"<old> uses the table of {_named(model)}.")
+            return Classification(
+                phase=AFTER, why=f"<old> uses the table of {_named(model)}."
+            )
         case kinds.AddField():
             novel.fields.add((*key, operation.name_lower))
             return _adds(operation.name, operation.field, model)
@@ -275,8 +286,8 @@ def _of_model(operation: Operation, model: ModelState, novel: Novelties) -> Judg
 
 
 def _renames_model(
-    operation: kinds.RenameModel, model: ModelState, novel: Novelties
-) -> Judgement:
+    operation: kinds.RenameModel, model: ModelState, novel: NewObjects
+) -> Classification:
     is_new = (model.app_label, model.name_lower) in novel.models
     if is_new:
         novel.models.add((model.app_label, operation.new_name_lower))
@@ -285,7 +296,7 @@ def _renames_model(
     return _renames(f"The table of {_named(model)}")
 
 
-def _of_options(operation: Operation, model: ModelState) -> Judgement:
+def _of_options(operation: Operation, model: ModelState) -> Classification:
     match operation:
         case kinds.AlterModelTable():
             if operation.table == model.options.get("db_table"):
@@ -295,55 +306,57 @@ def _of_options(operation: Operation, model: ModelState) -> Judgement:
             before = set(map(tuple, model.options.get("unique_together") or ()))
             after = set(map(tuple, operation.option_value or ()))
             return _judged(
-                breaks="a unique_together" if after - before else "",
-                needs="a unique_together goes" if before - after else "",
+                breaks="new unique_together" if after - before else "",
+                needs="unique_together removed" if before - after else "",
                 model=model,
             )
         case kinds.AddConstraint():
             return _judged(breaks=f"constraint {operation.constraint.name}", model=model)
         case kinds.RemoveConstraint():
-            return _judged(needs=f"constraint {operation.name} goes", model=model)
+            return _judged(needs=f"constraint {operation.name} removed", model=model)
         case kinds.AlterOrderWithRespectTo() if operation.order_with_respect_to:
             return _adds("_order", None, model)
         case kinds.AlterOrderWithRespectTo():
-            return Judgement(phase=AFTER, why=f"<old> orders {_named(model)} by _order.")
+            return Classification(
+                phase=AFTER, why=f"<old> orders {_named(model)} by _order."
+            )
     return _NOTHING
 
 
-def _adds(name: str, added: Field | None, model: ModelState) -> Judgement:  # type: ignore[type-arg]
+def _adds(name: str, added: Field | None, model: ModelState) -> Classification:  # type: ignore[type-arg]
     column = f"{_named(model)}.{name}"
     why = f"<new> uses {column}, which it adds."
     if added is not None and may_be_left_out(added):
-        return Judgement(phase=BEFORE, why=why)
-    return Judgement(
+        return Classification(phase=BEFORE, why=why)
+    return Classification(
         phase=BEFORE,
         why=why,
-        unsafe=f"<old> does not fill {column}, which has no default in the database and "
-        "takes no NULL: its inserts fail.",
+        unsafe=f"<old> does not fill {column}, which is NOT NULL without a default in the "
+        "database: its inserts fail.",
     )
 
 
 def _removes(
-    operation: kinds.RemoveField, model: ModelState, novel: Novelties
-) -> Judgement:
+    operation: kinds.RemoveField, model: ModelState, novel: NewObjects
+) -> Classification:
     key = (model.app_label, model.name_lower, operation.name_lower)
     column = f"{_named(model)}.{operation.name}"
     if key in novel.fields:
-        return Judgement(phase=ANY, why=f"{column} is added in this plan as well.")
+        return Classification(phase=ANY, why=f"{column} is also added in this plan.")
     removed = model.fields.get(operation.name)
     why = f"<old> reads and writes {column}."
     if removed is None or may_be_left_out(removed):
-        return Judgement(phase=AFTER, why=why)
-    return Judgement(
+        return Classification(phase=AFTER, why=why)
+    return Classification(
         phase=AFTER,
         why=why,
-        unsafe=f"<new> does not fill {column}, which has no default in the database and "
-        "takes no NULL: until it is gone, its inserts fail.",
+        unsafe=f"<new> does not fill {column}, which is NOT NULL without a default in the "
+        "database: until it is removed, its inserts fail.",
     )
 
 
 def may_be_left_out(column: Field) -> bool:  # type: ignore[type-arg]
-    """Tell whether a row can be inserted by code that does not know this field."""
+    """Return whether code that does not know this field can insert a row."""
     return bool(
         column.null
         or column.many_to_many
@@ -353,8 +366,8 @@ def may_be_left_out(column: Field) -> bool:  # type: ignore[type-arg]
 
 
 def _renames_field(
-    operation: kinds.RenameField, model: ModelState, novel: Novelties
-) -> Judgement:
+    operation: kinds.RenameField, model: ModelState, novel: NewObjects
+) -> Classification:
     place = (model.app_label, model.name_lower)
     if (*place, operation.old_name_lower) in novel.fields:
         novel.fields.add((*place, operation.new_name_lower))
@@ -365,26 +378,27 @@ def _renames_field(
     return _renames(f"The column of {_named(model)}.{operation.old_name}")
 
 
-def _renames(what: str) -> Judgement:
-    return Judgement(
+def _renames(what: str) -> Classification:
+    return Classification(
         phase=BEFORE,
-        why=f"{what} gets another name, which <new> uses.",
-        unsafe=f"{what} gets another name: <old> knows only the one, <new> only the other.",
+        why=f"{what} is renamed, and <new> uses the new name.",
+        unsafe=f"{what} is renamed: <old> works only with the old name, <new> only with "
+        "the new one.",
         flips=False,
     )
 
 
-def _alters(operation: kinds.AlterField, model: ModelState) -> Judgement:
+def _alters(operation: kinds.AlterField, model: ModelState) -> Classification:
     old = model.fields.get(operation.name)
     if old is None:
         return _UNKNOWN
     column = f"{_named(model)}.{operation.name}"
     found = compare(old, operation.field)
     if found.becomes_another:
-        return Judgement(
+        return Classification(
             phase=BEFORE,
             why=f"{column} {found.becomes_another}, as <new> expects.",
-            unsafe=f"{column} {found.becomes_another}: only one of the two releases fits.",
+            unsafe=f"{column} {found.becomes_another}: only one release works with it.",
             flips=False,
         )
     return _judged(
@@ -394,24 +408,28 @@ def _alters(operation: kinds.AlterField, model: ModelState) -> Judgement:
     )
 
 
-def _judged(*, model: ModelState, breaks: str = "", needs: str = "") -> Judgement:
-    """Judge by what a change forbids, which breaks <old>, and allows, which <new> needs."""
-    tight = f"It tightens {_named(model)} ({breaks}): <old> may write what it forbids."
-    loose = f"It loosens {_named(model)} ({needs}): <new> may write what it allows."
+def _judged(*, model: ModelState, breaks: str = "", needs: str = "") -> Classification:
+    """Classify a change by what it forbids, which breaks <old>, and what it allows, which
+    <new> needs."""
+    tight = f"It restricts {_named(model)} ({breaks}): <old> may write what it forbids."
+    loose = f"It relaxes {_named(model)} ({needs}): <new> may write what it allows."
     if breaks and needs:
-        return Judgement(phase=BEFORE, why=loose, unsafe=f"{tight} {loose}", flips=False)
+        return Classification(
+            phase=BEFORE, why=loose, unsafe=f"{tight} {loose}", flips=False
+        )
     if breaks:
-        return Judgement(phase=AFTER, why=tight)
-    return Judgement(phase=BEFORE, why=loose) if needs else _NOTHING
+        return Classification(phase=AFTER, why=tight)
+    return Classification(phase=BEFORE, why=loose) if needs else _NOTHING
 
 
 def _separate(
     operation: kinds.SeparateDatabaseAndState,
     app: str,
     state: ProjectState,
-    novel: Novelties,
-) -> Judgement:
-    """Judge what happens in the database; by the words for the state where it is code."""
+    novel: NewObjects,
+) -> Classification:
+    """Classify by the database operations; by the state operations where the former are
+    code."""
     parts = operation.database_operations
     if not parts:
         return _INVISIBLE
@@ -421,19 +439,19 @@ def _separate(
 
 
 def _worst(
-    parts: Sequence[Operation], app: str, state: ProjectState, novel: Novelties
-) -> Judgement:
+    parts: Sequence[Operation], app: str, state: ProjectState, novel: NewObjects
+) -> Classification:
     scratch = state.clone()
-    found: list[Judgement] = []
+    found: list[Classification] = []
     for part in parts:
-        found.append(judge(part, app, scratch, novel))
+        found.append(classify_operation(part, app, scratch, novel))
         part.state_forwards(app, scratch)
     sides = {judgement.phase for judgement in found} - {ANY}
     first = next((one for one in found if one.phase in sides), found[0])
     if len(sides) < 2:
         return first
     both = " ".join(one.why for one in found if one.phase in sides)
-    return Judgement(phase=BEFORE, why=first.why, unsafe=both, flips=False)
+    return Classification(phase=BEFORE, why=first.why, unsafe=both, flips=False)
 
 
 def _named(model: ModelState) -> str:

@@ -1,4 +1,4 @@
-"""Which steps of Django's plan does one phase carry out, and which does it leave out?"""
+"""Splits Django's plan into the steps of one phase and the steps that it leaves out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MigrationPlan = list[tuple[Migration, bool]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstDeferral:
-    """When a step was first put off, and by which build."""
+    """The time and the build of the first deferral of a step."""
 
     at: str  # ISO 8601
     build: str
@@ -31,53 +31,54 @@ class FirstDeferral:
 
 Deferrals = Mapping[str, FirstDeferral]
 """By "app.name"."""
-NEVER: Deferrals = MappingProxyType({})
-"""Nothing has ever been put off."""
+NO_DEFERRALS: Deferrals = MappingProxyType({})
+"""No step was ever deferred."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Phased:
-    """A plan, divided."""
+class SplitPlan:
+    """A plan, split by phase."""
 
     steps: tuple[Step, ...]
     deferred: tuple[Deferred, ...]
 
 
-def phase_asked(request: PlanRequest) -> Phase | None:
-    """Return which phase is wanted; `any` means everything, like none."""
+def requested_phase(request: PlanRequest) -> Phase | None:
+    """Return the requested phase; `any` means everything, like none."""
     return None if request.phase is Phase.ANY else request.phase
 
 
-def refuse_impossible(request: PlanRequest) -> None:
-    """Raise `InvalidRequest` where a phase cannot be asked for."""
-    if phase_asked(request) is not None and len(request.targets) > 1:
+def require_valid_phase(request: PlanRequest) -> None:
+    """Raise `InvalidRequest` for a phase that cannot be requested."""
+    if requested_phase(request) is not None and len(request.targets) > 1:
         raise InvalidRequest(
-            "A phase takes one target, or none: each target is a migrate of its own, and "
-            "what one leaves out the next would meet again.",
-            hint="Ask for one target after the other, or for none.",
+            "A phase takes at most one target: each target is a separate migrate, which "
+            "would include what the one before it left out.",
+            hint="Request one target at a time, or none.",
         )
 
 
 def phases_in(graph: graphs.Graph, alias: str, migrations: MigrationPlan) -> Phases:
-    """Return the phases of a plan's steps; those of what is pending are kept."""
+    """Return the phases of a plan's steps; those of pending migrations are cached."""
     keys = {(migration.app_label, migration.name) for migration, _ in migrations}
     if not any(backwards for _, backwards in migrations) and keys <= graph.phases.keys():
         return graph.phases
     loader = graph.loader
     if not keys <= loader.graph.nodes.keys():
         loader = graphs.read_graph_of(alias, [one for one, _ in migrations]).loader
-    return phases_of(migrations, loader, graphs.without_route(graph.recorded))
+    return phases_of(migrations, loader, graphs.without_own_migrations(graph.recorded))
 
 
-def divide(
+def split_by_phase(
     steps: tuple[Step, ...], phase: Phase | None, deferrals: Deferrals, *, build: str
-) -> Phased:
-    """Divide steps by the phase that is asked for, keeping their order.
+) -> SplitPlan:
+    """Split steps by the requested phase, keeping their order.
 
-    A step whose delay is not over is left out of both, with all that depends on it.
+    A step whose delay has not passed is left out of both phases, with all that depends on
+    it.
     """
     if phase is None:
-        return Phased(steps=steps, deferred=())
+        return SplitPlan(steps=steps, deferred=())
     chosen: list[Step] = []
     left: list[Deferred] = []
     waiting: set[str] = set()
@@ -90,20 +91,20 @@ def divide(
         if phase is Phase.AFTER_DEPLOY and step.phase.carried_out is phase:
             waiting.add(step.label)
         left.append(deferred(step, why, first, build=build))
-    return Phased(steps=tuple(chosen), deferred=tuple(left))
+    return SplitPlan(steps=tuple(chosen), deferred=tuple(left))
 
 
 def deferred(step: Step, why: str, first: FirstDeferral | None, *, build: str) -> Deferred:
-    """Return a step as it is left out, dated by who put it off first."""
+    """Return a step as left out, with its first deferral."""
     found = Deferred(
         app=step.app, name=step.name, digest=step.digest, phase=step.phase, why=why
     )
-    return dated(found, first, build=build)
+    return with_deferral(found, first, build=build)
 
 
-def dated(left: Deferred, first: FirstDeferral | None, *, build: str) -> Deferred:
-    """Return it with who put it off first, if anybody did. It is overdue when that was
-    another build than the one that answers: its deploy is over."""
+def with_deferral(left: Deferred, first: FirstDeferral | None, *, build: str) -> Deferred:
+    """Return it with its first deferral, if any. It is overdue when another build deferred
+    it: the deploy of that build is over."""
     if first is None or left.phase.carried_out is not Phase.AFTER_DEPLOY:
         return left
     return replace(left, since=first.at, by=first.build, overdue=first.build != build)
@@ -117,8 +118,8 @@ def _why_left_out(
             return f"It waits for {step.phase.waits_for}, which comes after the deploy."
         side = "after" if phase is Phase.BEFORE_DEPLOY else "before"
         return f"It comes {side} the deploy."
-    if held := waiting.intersection(step.phase.behind):
-        return f"It waits for {min(held)}."
+    if blocking := waiting.intersection(step.phase.behind):
+        return f"It waits for {min(blocking)}."
     if phase is Phase.AFTER_DEPLOY and step.phase.delay:
         return _why_too_early(step.phase.delay, first)
     return ""
@@ -128,8 +129,8 @@ def _why_too_early(delay: int, first: FirstDeferral | None) -> str:
     wanted = timedelta(seconds=delay)
     if first is None:
         return (
-            f"It asks for a delay of {wanted}, which begins with the first run without it."
+            f"It requires a delay of {wanted}, which starts with the first run without it."
         )
     if clock.age(first.at) < wanted:
-        return f"It asks for a delay of {wanted} since {first.at}."
+        return f"It requires a delay of {wanted} since {first.at}."
     return ""

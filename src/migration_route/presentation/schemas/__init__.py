@@ -1,8 +1,8 @@
-"""What goes over the wire?
+"""Types of the wire: one frozen type for each body of a request or a response.
 
-One frozen type for each body that is sent or answered: the same types check a request,
-write an answer, give `openapi.json` its components and are read by a remote client.
-Times are ISO 8601 in UTC, durations milliseconds. No Django here.
+The same types validate a request, encode a response, define the components of
+`openapi.json` and are decoded by the remote client. Times are ISO 8601 in UTC, durations
+are milliseconds. No Django here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from migration_route.presentation.schemas.base import Answer
 from migration_route.presentation.schemas.plans import (
     ActiveWaitingAnswer,
     ApprovalAnswer,
+    ApprovalDecisionAnswer,
     DeferredAnswer,
     DemandAnswer,
     EstimateAnswer,
@@ -21,12 +22,11 @@ from migration_route.presentation.schemas.plans import (
     OperationAnswer,
     PlanAnswer,
     PlanStepAnswer,
-    RehearsedAnswer,
-    SayingAnswer,
+    RehearsalSummaryAnswer,
     SignalAnswer,
     TableAnswer,
     TableLockAnswer,
-    WorkedAnswer,
+    WorkerAnswer,
 )
 from migration_route.presentation.schemas.rehearsals import (
     CreateRehearsal,
@@ -62,7 +62,7 @@ from migration_route.presentation.schemas.runs import (
     EventAnswer,
     EventsAnswer,
     ExportedEntry,
-    NotEndedAnswer,
+    NotTerminatedAnswer,
     OperationEvidenceAnswer,
     Problem,
     ReadyAnswer,
@@ -83,6 +83,7 @@ __all__ = [
     "Alias",
     "Answer",
     "ApprovalAnswer",
+    "ApprovalDecisionAnswer",
     "BlockerAnswer",
     "CancelRun",
     "CreateRehearsal",
@@ -103,7 +104,7 @@ __all__ = [
     "HealthAnswer",
     "LimitAnswer",
     "Name",
-    "NotEndedAnswer",
+    "NotTerminatedAnswer",
     "OpeningAnswer",
     "OperationAnswer",
     "OperationEvidenceAnswer",
@@ -114,8 +115,8 @@ __all__ = [
     "Reason",
     "Reauthenticate",
     "RehearsalAnswer",
+    "RehearsalSummaryAnswer",
     "RehearsalsAnswer",
-    "RehearsedAnswer",
     "ReportAnswer",
     "Request",
     "Resolve",
@@ -123,7 +124,6 @@ __all__ = [
     "RunAnswer",
     "RunStepAnswer",
     "RunsAnswer",
-    "SayingAnswer",
     "SeenLockAnswer",
     "SeenOperationAnswer",
     "SeenStatementAnswer",
@@ -137,6 +137,6 @@ __all__ = [
     "TargetName",
     "VerificationAnswer",
     "WaitingAnswer",
-    "WorkedAnswer",
+    "WorkerAnswer",
     "to_json",
 ]

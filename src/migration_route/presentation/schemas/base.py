@@ -1,4 +1,4 @@
-"""What do all bodies have in common that the route answers with?"""
+"""The base class of all response bodies."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from msgspec import Struct
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """A body that the route answers with."""
+    """A response body."""

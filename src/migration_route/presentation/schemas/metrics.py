@@ -1,7 +1,6 @@
-"""How is a measurement written so that Prometheus reads it?
+"""Metrics in the text format of Prometheus, 0.0.4 (prometheus.io, Exposition formats).
 
-The text format 0.0.4 (prometheus.io, Exposition formats): a client library would bring
-counters of one process, and what is told here is read from the tables.
+A client library would count within one process; these values are read from the tables.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A gauge: its name, what it measures, and its values by labels."""
+    """A gauge: its name, its help text and its values by labels."""
 
     name: str
     help: str
@@ -22,7 +21,7 @@ class Metric:
 
 
 def exposition(metrics: Iterable[Metric]) -> str:
-    """Return the metrics as text; one without a value is left out."""
+    """Return the metrics as text; metrics without a value are left out."""
     lines = []
     for metric in metrics:
         if not metric.samples:

@@ -1,13 +1,4 @@
-"""How is a plan answered with?
-
-How is it answered whose approval a plan needs, and who has given it?
-
-How does a forecast look on the wire?
-
-How does it look on the wire whether now is a good moment?
-
-How is it answered when a run may begin?
-"""
+"""Responses about plans, forecasts, approvals, health and schedules."""
 
 from __future__ import annotations
 
@@ -19,9 +10,12 @@ from migration_route.presentation.schemas.base import Answer
 
 
 class DemandAnswer(Answer, frozen=True, kw_only=True):
-    """What a plan needs before it may run: so many people who have each of these
-    permissions (`approve`: the right of the route), within so many seconds of the
-    request. Without `self_approval`, whoever asks is none of them."""
+    """The approvals that a plan needs before it can run.
+
+    `required` users must approve within `lifetime` seconds of the request, each with all
+    `permissions` (`approve`: the permission of this app). Without `self_approval`, the
+    requester does not count.
+    """
 
     required: int
     permissions: list[str]
@@ -31,8 +25,8 @@ class DemandAnswer(Answer, frozen=True, kw_only=True):
     why: str
 
 
-class SayingAnswer(Answer, frozen=True, kw_only=True):
-    """What somebody has said of a run that waits for approval."""
+class ApprovalDecisionAnswer(Answer, frozen=True, kw_only=True):
+    """An approval or a rejection of a run."""
 
     kind: str
     name: str
@@ -41,23 +35,26 @@ class SayingAnswer(Answer, frozen=True, kw_only=True):
 
 
 class ApprovalAnswer(Answer, frozen=True, kw_only=True):
-    """Whose approval a run needs or needed: `given` of `required` count so far. `by`: who
-    has approved it; `expires`: when the request does; `rejected`: by whom, and why."""
+    """The approvals that a run needs or needed; `given` of `required` count so far.
+
+    `by`: the approvals; `expires`: when the request expires; `rejected`: who rejected it,
+    and why.
+    """
 
     required: int
     given: int
-    by: list[SayingAnswer]
+    by: list[ApprovalDecisionAnswer]
     expires: str
     why: str
     rule: str
     permissions: list[str]
     self_approval: bool
-    rejected: SayingAnswer | None = None
+    rejected: ApprovalDecisionAnswer | None = None
 
 
 class TableLockAnswer(Struct, frozen=True, kw_only=True):
-    """A lock on a table, its mode in the words of the database, and who waits for it:
-    reads, writes, schema_changes."""
+    """A lock on a table: its mode as the database names it, and what it blocks (reads,
+    writes, schema_changes)."""
 
     table: str
     mode: str
@@ -65,8 +62,10 @@ class TableLockAnswer(Struct, frozen=True, kw_only=True):
 
 
 class ForecastAnswer(Struct, frozen=True, kw_only=True):
-    """What one statement would do to the tables that are there before the plan; not
-    `is_understood`: the worst is foretold for the tables that it names."""
+    """What one statement would do to the tables that exist before the plan.
+
+    Not `is_understood`: the worst case is assumed for the tables that it names.
+    """
 
     locks: list[TableLockAnswer]
     rewrites: list[str]
@@ -76,7 +75,7 @@ class ForecastAnswer(Struct, frozen=True, kw_only=True):
 
 
 class TableAnswer(Struct, frozen=True, kw_only=True):
-    """How large a table is now, as the database estimates it; null: not known."""
+    """The current size of a table, as the database estimates it; null if unknown."""
 
     table: str
     rows: int | None
@@ -84,8 +83,8 @@ class TableAnswer(Struct, frozen=True, kw_only=True):
 
 
 class EstimateAnswer(Struct, frozen=True, kw_only=True):
-    """How long the same step took before, in which run, on which database, and when that
-    was asked for."""
+    """How long the same step took before: in which run, on which database, requested
+    when."""
 
     ms: int
     run: str
@@ -94,7 +93,7 @@ class EstimateAnswer(Struct, frozen=True, kw_only=True):
 
 
 class SignalAnswer(Answer, frozen=True, kw_only=True):
-    """One thing that was looked at: normal, stop or unknown, and why."""
+    """One health signal: normal, stop or unknown, and why."""
 
     name: str
     state: str
@@ -103,7 +102,8 @@ class SignalAnswer(Answer, frozen=True, kw_only=True):
 
 
 class HealthAnswer(Answer, frozen=True, kw_only=True):
-    """Is now a good moment? `go`, or `hold` while a signal stops that is not ignored."""
+    """The verdict of the health signals: go, or hold while a signal says stop that is not
+    ignored."""
 
     database: str
     verdict: str
@@ -112,8 +112,11 @@ class HealthAnswer(Answer, frozen=True, kw_only=True):
 
 
 class OpeningAnswer(Answer, frozen=True, kw_only=True):
-    """When a run may begin that is asked for now: `reason` is now, window, freeze or
-    never; `at` is the time where it is later, and `why` says it in a sentence."""
+    """When a run could start if it were requested now.
+
+    `reason` is now, window, freeze or never; `at` is set if the start is later; `why` is
+    the reason in a sentence.
+    """
 
     at: str | None
     reason: str
@@ -121,21 +124,21 @@ class OpeningAnswer(Answer, frozen=True, kw_only=True):
 
 
 class ActiveWaitingAnswer(Answer, frozen=True, kw_only=True):
-    """Why the run waits that owns a database, and until when if that is known."""
+    """Why the active run of a database waits, and until when if that is known."""
 
     reason: str
     until: str | None
 
 
-class WorkedAnswer(Answer, frozen=True, kw_only=True):
-    """The runs that a worker has begun, until it ended."""
+class WorkerAnswer(Answer, frozen=True, kw_only=True):
+    """The runs that a worker started before it exited."""
 
     begun: list[str]
 
 
 class OperationAnswer(Answer, frozen=True, kw_only=True):
-    """One operation of a step, with its SQL where that can be known, and a forecast for
-    each statement of it."""
+    """One operation of a step, with its SQL if it is known and a forecast for each
+    statement."""
 
     description: str
     sql: list[str] | None
@@ -144,8 +147,11 @@ class OperationAnswer(Answer, frozen=True, kw_only=True):
 
 
 class FindingAnswer(Answer, frozen=True, kw_only=True):
-    """Something that a reader of the plan should know; `operation` is its place in the
-    step, from 0, and `accepted` the reason that the migration itself gives."""
+    """Something that a reader of the plan should know.
+
+    `operation` is its position in the step, from 0; `accepted` is the reason that the
+    migration itself states.
+    """
 
     code: str
     severity: str
@@ -157,9 +163,11 @@ class FindingAnswer(Answer, frozen=True, kw_only=True):
 
 
 class DeferredAnswer(Answer, frozen=True, kw_only=True):
-    """A step that comes after the deploy, or that a plan of one phase leaves out; `since`
-    is when a run first put it off, `by` the build that did; it is overdue when another
-    build is answering now; `waits_for` is the step for whose sake it comes after it."""
+    """A step that runs after the deploy, or that a plan of one phase leaves out.
+
+    `since`: when a run first deferred it; `by`: the build of that run; `overdue`: another
+    build responds now; `waits_for`: the step because of which it comes later.
+    """
 
     app: str
     name: str
@@ -192,8 +200,9 @@ class PlanStepAnswer(Answer, frozen=True, kw_only=True):
     estimate: EstimateAnswer | None = None
 
 
-class RehearsedAnswer(Answer, frozen=True, kw_only=True):
-    """The last rehearsal of a plan, in a line: `GET rehearsals/{id}` has the report."""
+class RehearsalSummaryAnswer(Answer, frozen=True, kw_only=True):
+    """A summary of the last rehearsal of a plan; `GET rehearsals/{id}` returns the
+    report."""
 
     id: str
     state: str
@@ -204,10 +213,12 @@ class RehearsedAnswer(Answer, frozen=True, kw_only=True):
 
 
 class PlanAnswer(Answer, frozen=True, kw_only=True):
-    """The steps that would bring a database to a wanted state. `details_next`: SQL and
-    what follows from it are told up to this step, ask with `details` for more; null when
-    there is no more. `approval`: what whoever reads this would need before they could
-    carry it out; null where that is nothing."""
+    """The steps that bring a database to a wanted state.
+
+    `details_next`: SQL and what depends on it are included up to this step; request the
+    next part with `details`; null if there is no more. `approval`: the approvals that the
+    reader would need to apply it; null if none.
+    """
 
     database: str
     vendor: str
@@ -222,7 +233,7 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     details_next: int | None
     phase: str | None
     deferred: list[DeferredAnswer]
-    rehearsed: RehearsedAnswer | None = None
+    rehearsed: RehearsalSummaryAnswer | None = None
     tables: list[TableAnswer] = []
     approval: DemandAnswer | None = None
     opening: OpeningAnswer | None = None

@@ -1,4 +1,4 @@
-"""What goes over the wire about rehearsals?"""
+"""Requests and responses about rehearsals."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from migration_route.presentation.schemas.runs import ActorAnswer, StepErrorAnsw
 
 
 class CreateRehearsal(Request, frozen=True, kw_only=True):
-    """`POST rehearsals`: carry out the plan that bears this fingerprint on a copy; with
-    `in_place`, on the database itself, in one transaction that is rolled back."""
+    """`POST rehearsals`: rehearse the plan with this fingerprint on a copy.
+
+    With `in_place`, on the database itself, in one transaction that is rolled back.
+    """
 
     database: Alias = "default"
     targets: Annotated[list[TargetName], Meta(max_length=100)] = field(default_factory=list)
@@ -33,7 +35,7 @@ class CreateRehearsal(Request, frozen=True, kw_only=True):
 
 
 class SeenLockAnswer(Answer, frozen=True, kw_only=True):
-    """A lock that was really taken; `held_ms` is until the end of its step."""
+    """A lock that was taken; `held_ms` lasts until the end of its step."""
 
     table: str
     mode: str
@@ -42,8 +44,11 @@ class SeenLockAnswer(Answer, frozen=True, kw_only=True):
 
 
 class SeenStatementAnswer(Answer, frozen=True, kw_only=True):
-    """A statement as it was carried out; `locks` is null where they could not be seen.
-    Python's queries of one text are one: `duration_ms` is then that of the slowest."""
+    """A statement that was executed; `locks` is null if they could not be observed.
+
+    Queries of Python code with the same text are combined: `duration_ms` is then that of
+    the slowest.
+    """
 
     sql: str
     duration_ms: int
@@ -56,8 +61,11 @@ class SeenStatementAnswer(Answer, frozen=True, kw_only=True):
 
 
 class SeenOperationAnswer(Answer, frozen=True, kw_only=True):
-    """An operation as it was carried out; `queries` counts all that it sent, of which
-    `distinct` differ and `omitted` are not listed."""
+    """An operation that was executed.
+
+    `queries` counts all queries that it sent; of these, `distinct` differ and `omitted` are
+    not listed.
+    """
 
     position: int | None
     description: str
@@ -70,7 +78,7 @@ class SeenOperationAnswer(Answer, frozen=True, kw_only=True):
 
 
 class SeenStepAnswer(Answer, frozen=True, kw_only=True):
-    """A step as it was carried out."""
+    """A step that was executed."""
 
     app: str
     name: str
@@ -82,7 +90,7 @@ class SeenStepAnswer(Answer, frozen=True, kw_only=True):
 
 
 class LimitAnswer(Answer, frozen=True, kw_only=True):
-    """Something that the rehearsal could not show, and why."""
+    """Something that the rehearsal could not cover, and why."""
 
     code: str
     message: str
@@ -90,8 +98,11 @@ class LimitAnswer(Answer, frozen=True, kw_only=True):
 
 
 class ReportAnswer(Answer, frozen=True, kw_only=True):
-    """What a rehearsal has shown; `differences` are lines of the schema after the way
-    back, null where it was not compared."""
+    """The results of a rehearsal.
+
+    `differences`: lines of the schema that differ after the round trip; null if it was not
+    compared.
+    """
 
     steps: list[SeenStepAnswer]
     back: list[SeenStepAnswer] | None
@@ -103,8 +114,11 @@ class ReportAnswer(Answer, frozen=True, kw_only=True):
 
 
 class RehearsalAnswer(Answer, frozen=True, kw_only=True):
-    """A plan carried out on a copy, or in place. `copy_removed` is about the copy. Of so
-    many `steps` so many were left `unrehearsed` by one that went through."""
+    """A rehearsal of a plan, on a copy or in place.
+
+    `copy_removed` is about the copy. A rehearsal that succeeded left `unrehearsed` of its
+    `steps` out.
+    """
 
     id: str
     database: str
@@ -133,8 +147,7 @@ class RehearsalAnswer(Answer, frozen=True, kw_only=True):
 
 
 class RehearsalsAnswer(Answer, frozen=True, kw_only=True):
-    """Rehearsals, newest first, without reports; `next` is the cursor of the following
-    page."""
+    """Rehearsals, newest first, without reports; `next` is the cursor of the next page."""
 
     rehearsals: list[RehearsalAnswer]
     next: str | None

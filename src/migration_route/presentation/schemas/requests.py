@@ -1,4 +1,4 @@
-"""Which bodies does the route take? An unknown field is an error, not a wish."""
+"""Request bodies; an unknown field is an error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from migration_route.core.enums import Phase, Resolution
 
-# PostgreSQL cannot store a NUL, and nobody means one.
+# PostgreSQL cannot store NUL.
 _TEXT = "^[^\\x00]*$"
 Alias = Annotated[str, Meta(min_length=1, max_length=200, pattern=_TEXT)]
 TargetName = Annotated[str, Meta(min_length=1, max_length=300, pattern=_TEXT)]
@@ -19,17 +19,17 @@ Name = Annotated[str, Meta(max_length=200, pattern=_TEXT)]
 
 
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A body that somebody sends: an unknown field is an error, not a wish."""
+    """A request body; an unknown field is an error."""
 
 
 class Reauthenticate(Request, frozen=True, kw_only=True):
-    """`POST reauthenticate`: the password of the one who is signed in."""
+    """`POST reauthenticate`: the password of the signed-in user."""
 
     password: Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
 class CreateRun(Request, frozen=True, kw_only=True):
-    """`POST runs`: carry out the plan that bears this fingerprint."""
+    """`POST runs`: apply the plan with this fingerprint."""
 
     database: Alias = "default"
     targets: Annotated[list[TargetName], Meta(max_length=100)] = []
@@ -45,28 +45,28 @@ class CreateRun(Request, frozen=True, kw_only=True):
 
 
 class GiveReason(Request, frozen=True, kw_only=True):
-    """`POST runs/{id}/hold`, `…/approve`, `…/reject`, `…/end-blockers`: why."""
+    """`POST runs/{id}/hold`, `…/approve`, `…/reject`, `…/end-blockers`: the reason."""
 
     reason: Reason = ""
 
 
 class ResumeRun(Request, frozen=True, kw_only=True):
-    """`POST runs/{id}/resume`: why, and whether it goes on in spite of what it waits for:
-    signals that hold it, its time, a window or a freeze."""
+    """`POST runs/{id}/resume`: the reason, and whether to ignore what the run waits for:
+    health signals, its scheduled time, a window or a freeze."""
 
     reason: Reason = ""
     force: bool = False
 
 
 class CancelRun(Request, frozen=True, kw_only=True):
-    """`POST runs/{id}/cancel`: why, and whether its processes are to be killed."""
+    """`POST runs/{id}/cancel`: the reason, and whether to kill its processes."""
 
     reason: Reason = ""
     force: bool = False
 
 
 class Resolve(Request, frozen=True, kw_only=True):
-    """`POST runs/{id}/resolve`: what becomes of the step that stopped midway, and why."""
+    """`POST runs/{id}/resolve`: how to resolve the step that stopped, and the reason."""
 
     reason: Reason = ""
     how: Resolution = Resolution.AS_IS

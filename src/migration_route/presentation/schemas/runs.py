@@ -1,13 +1,4 @@
-"""How are runs answered with, and what happens in them?
-
-How is it answered what goes wrong?
-
-Which bodies tell of the ledger?
-
-How does it look on the wire how the databases stand?
-
-Which body tells somebody what has happened?
-"""
+"""Responses about runs, events, the ledger, status and errors."""
 
 from __future__ import annotations
 
@@ -25,7 +16,7 @@ from migration_route.presentation.schemas.plans import (
 
 
 class Problem(Answer, frozen=True, kw_only=True):
-    """An error, as RFC 9457 shapes it, with a code that never changes."""
+    """An error as problem details (RFC 9457), with a stable code."""
 
     type: str
     title: str
@@ -38,20 +29,22 @@ class Problem(Answer, frozen=True, kw_only=True):
 
 
 def to_json(answer: Answer) -> bytes:
-    """Write an answer as JSON."""
     return msgspec.json.encode(answer)
 
 
 class ActorAnswer(Answer, frozen=True, kw_only=True):
-    """Who asked for something."""
+    """Who requested something."""
 
     kind: str
     name: str
 
 
 class BlockerAnswer(Answer, frozen=True, kw_only=True):
-    """A session that is in the way; `since` is when its transaction began. Not `certain`:
-    the database does not show locks, and this transaction has been open for long."""
+    """A session that blocks a run; `since` is when its transaction started.
+
+    Not `certain`: the database does not show locks, and this transaction has been open for
+    long.
+    """
 
     pid: int
     user: str
@@ -63,7 +56,7 @@ class BlockerAnswer(Answer, frozen=True, kw_only=True):
 
 
 class SessionAnswer(Answer, frozen=True, kw_only=True):
-    """A session of the database; `since` is when its statement began."""
+    """A session of the database; `since` is when its statement started."""
 
     pid: int
     user: str
@@ -74,11 +67,14 @@ class SessionAnswer(Answer, frozen=True, kw_only=True):
 
 
 class WaitingAnswer(Answer, frozen=True, kw_only=True):
-    """Why a run waits, and until when if that is known; while it is `blocked`, how often
-    it has tried, how long it has held others up, and who is in the way; for an
-    `orphan_backend`, the session that is at work in the database; for `health`, the
-    signals that stop and those that are unknown, and when it gives up; for a `time`, a
-    `window` or a `freeze`, why in a sentence. `carrier`: no process has taken it."""
+    """Why a run waits, and until when if that is known.
+
+    While it is `blocked`: the number of attempts, how long it has blocked others, and its
+    blockers. For an `orphan_backend`: the session that is still active in the database. For
+    `health`: the signals that stop it or are unknown, and when it gives up. For a `time`, a
+    `window` or a `freeze`: the reason in a sentence. For `no_worker`: no process has
+    claimed it.
+    """
 
     reason: str
     until: str | None
@@ -93,23 +89,23 @@ class WaitingAnswer(Answer, frozen=True, kw_only=True):
     why: str = ""
 
 
-class NotEndedAnswer(Answer, frozen=True, kw_only=True):
-    """A session that was left alone, and why."""
+class NotTerminatedAnswer(Answer, frozen=True, kw_only=True):
+    """A session that was not terminated, and why."""
 
     pid: int
     why: str
 
 
 class EndedBlockersAnswer(Answer, frozen=True, kw_only=True):
-    """What became of the sessions that were in the way of a run."""
+    """The blocking sessions that were and were not terminated."""
 
     run: str
     ended: list[BlockerAnswer]
-    not_ended: list[NotEndedAnswer]
+    not_ended: list[NotTerminatedAnswer]
 
 
 class StepErrorAnswer(Answer, frozen=True, kw_only=True):
-    """What stopped a step."""
+    """The error that stopped a step."""
 
     type: str
     message: str
@@ -118,7 +114,8 @@ class StepErrorAnswer(Answer, frozen=True, kw_only=True):
 
 
 class OperationEvidenceAnswer(Answer, frozen=True, kw_only=True):
-    """Whether what one operation does is in the database: in, out, midway or unknown."""
+    """Whether the effect of one operation is in the database: in, out, midway or
+    unknown."""
 
     position: int
     description: str
@@ -126,8 +123,10 @@ class OperationEvidenceAnswer(Answer, frozen=True, kw_only=True):
 
 
 class RunStepAnswer(Answer, frozen=True, kw_only=True):
-    """One step of a run, as far as it is known to have come; `rolls_back`: the database
-    undoes it as a whole when it fails."""
+    """One step of a run and its progress.
+
+    `rolls_back`: the database rolls it back as a whole when it fails.
+    """
 
     app: str
     name: str
@@ -171,14 +170,14 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
 
 
 class RunsAnswer(Answer, frozen=True, kw_only=True):
-    """Runs, newest first; `next` is the cursor of the following page."""
+    """Runs, newest first; `next` is the cursor of the next page."""
 
     runs: list[RunAnswer]
     next: str | None
 
 
 class EventAnswer(Answer, frozen=True, kw_only=True):
-    """Something that happened in a run; `number` rises by one."""
+    """One event of a run; `number` increases by one."""
 
     number: int
     at: str
@@ -191,7 +190,7 @@ class EventAnswer(Answer, frozen=True, kw_only=True):
 
 
 class EventsAnswer(Answer, frozen=True, kw_only=True):
-    """Events after the asked number; `ended` when no more will come."""
+    """Events after the requested number; `ended` if no more will follow."""
 
     events: list[EventAnswer]
     last: int
@@ -199,7 +198,7 @@ class EventsAnswer(Answer, frozen=True, kw_only=True):
 
 
 class EntryAnswer(Answer, frozen=True, kw_only=True):
-    """One line of the ledger."""
+    """One entry of the ledger."""
 
     sequence: int
     at: str
@@ -215,14 +214,14 @@ class EntryAnswer(Answer, frozen=True, kw_only=True):
 
 
 class EntriesAnswer(Answer, frozen=True, kw_only=True):
-    """Lines of the ledger, newest first; `next` is the cursor of the following page."""
+    """Entries of the ledger, newest first; `next` is the cursor of the next page."""
 
     entries: list[EntryAnswer]
     next: int | None
 
 
 class VerificationAnswer(Answer, frozen=True, kw_only=True):
-    """Is the ledger as it was written?"""
+    """The result of verifying the integrity of the ledger."""
 
     intact: bool
     entries: int
@@ -231,8 +230,11 @@ class VerificationAnswer(Answer, frozen=True, kw_only=True):
 
 
 class ExportedEntry(Answer, frozen=True, kw_only=True):
-    """One line of an export, as it is stored: `digest` is that of all its other words, and
-    of `previous`. Whoever has the whole file can verify it without the route."""
+    """One line of an export: an entry as it is stored.
+
+    `digest` covers all its other fields, including `previous`. The whole file can be
+    verified without this package.
+    """
 
     sequence: int
     uid: str
@@ -250,7 +252,7 @@ class ExportedEntry(Answer, frozen=True, kw_only=True):
 
 
 class DatabaseAnswer(Answer, frozen=True, kw_only=True):
-    """What is known of one database right now."""
+    """The current status of one database."""
 
     database: str
     reachable: bool
@@ -271,7 +273,7 @@ class DatabaseAnswer(Answer, frozen=True, kw_only=True):
 
 
 class StatusAnswer(Answer, frozen=True, kw_only=True):
-    """Every database of the project."""
+    """The status of every database of the project."""
 
     build: str
     ledger_database: str
@@ -279,14 +281,17 @@ class StatusAnswer(Answer, frozen=True, kw_only=True):
 
 
 class ReadyAnswer(Answer, frozen=True, kw_only=True):
-    """May traffic come?"""
+    """Whether the service is ready for traffic."""
 
     ready: bool
 
 
-class HappeningMessage(Answer, frozen=True, kw_only=True):
-    """What a webhook is sent: `entry` is what happened, word for word as it stands on the
-    ledger; `run` is its run, as it was when the message was made."""
+class NotificationMessage(Answer, frozen=True, kw_only=True):
+    """The body that a webhook receives.
+
+    `entry` is the entry of the ledger, unchanged; `run` is its run when the message was
+    made.
+    """
 
     id: str
     event: str

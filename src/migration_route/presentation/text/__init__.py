@@ -1,1 +1,1 @@
-"""How do the answers of the route read on a terminal, here and from afar? No Django."""
+"""Text output of both command lines. No Django here."""

@@ -1,4 +1,4 @@
-"""With which exit code does a verb end? The same one, here and from afar."""
+"""Exit codes of the verbs, the same for both command lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_NOW = 5
 AWAITS_APPROVAL = 6
 NEEDS_PERSON = 7
 UNREACHABLE = 8
-INTERRUPTED = 130  # as a shell tells of Ctrl-C
+INTERRUPTED = 130  # as shells report Ctrl-C
 
 RUN_EXITS: dict[str, int] = {
     RunState.SUCCEEDED: DONE,
@@ -34,27 +34,27 @@ RUN_EXITS: dict[str, int] = {
     RunState.EXPIRED: AWAITS_APPROVAL,
     RunState.REJECTED: NOT_ALLOWED,
 }
-"""By the state of the run; any other end, and one that is not known here, is a failure."""
+"""By the state of the run; any other end, and an unknown state, is a failure."""
 
 _BY_STATUS = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 409: NOT_NOW}
 _BY_STATUS |= dict.fromkeys((429, 502, 503, 504), UNREACHABLE)
 
 
 def exit_of_run(run: RunAnswer) -> int:
-    """Return the exit code of a run that has ended, or that nobody waits for any longer."""
+    """Return the exit code of a run that has ended or is no longer waited for."""
     return RUN_EXITS.get(run.state, FAILED)
 
 
 def exit_of_problem(code: str, status: int) -> int:
-    """Return the exit code of an error, from afar too: by its code, and where that is not
-    known here, by its HTTP status."""
+    """Return the exit code of an error: by its code, or by its HTTP status if the code is
+    unknown here."""
     if (known := _codes().get(code)) is not None:
         return known
     return _BY_STATUS.get(status, USAGE if 400 <= status < 500 else FAILED)
 
 
 def exit_of_status(found: StatusAnswer, check: str | None) -> int:
-    """Return the exit code of `status`; `check` is what is counted, pending or required."""
+    """Return the exit code of `status`; `check` is "pending", "required" or None."""
     if not check:
         return DONE
     problems = [
@@ -69,12 +69,10 @@ def exit_of_status(found: StatusAnswer, check: str | None) -> int:
 
 
 def exit_of_health(found: HealthAnswer) -> int:
-    """Return the exit code of a moment: one that is not good is refused by the world."""
     return DONE if found.verdict == "go" else NOT_NOW
 
 
 def exit_of_rehearsal(found: RehearsalAnswer) -> int:
-    """Return the exit code of a rehearsal."""
     return FAILED if found.state == RehearsalState.FAILED else DONE
 
 

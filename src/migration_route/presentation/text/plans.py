@@ -1,4 +1,4 @@
-"""How is a forecast told in one line?"""
+"""Forecasts and estimates as lines of text."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from migration_route.presentation.schemas import (
 )
 
 _ALGORITHMS = {
-    "instant": "at once",
+    "instant": "instant",
     "inplace": "in place",
-    "copy": "as a copy",
-    "rebuild": "by a remake",
+    "copy": "table copy",
+    "rebuild": "table rebuild",
 }
 _UNITS = (("G", 10**9), ("M", 10**6), ("k", 10**3))
 
 
 def estimate_line(found: EstimateAnswer | None) -> str:
-    """Say how long a step took before, and where; "" where nothing is on record."""
+    """Return how long a step took before, and where; "" if unknown."""
     if found is None:
         return ""
     took = f"{found.ms} ms" if found.ms < 1000 else f"{found.ms / 1000:.1f} s"
@@ -30,8 +30,10 @@ def estimate_line(found: EstimateAnswer | None) -> str:
 
 
 def operation_lines(operation: OperationAnswer, tables: Iterable[TableAnswer]) -> list[str]:
-    """Tell what the statements of an operation do, a line for each that does something;
-    what several of them do alike, or another one does and more, is told once."""
+    """Return what the statements of an operation do, one line for each effect.
+
+    A line that another line repeats or extends is left out.
+    """
     sizes = {size.table: size for size in tables}
     lines = dict.fromkeys(_line(forecast, sizes) for forecast in operation.forecasts or ())
     return [
@@ -42,25 +44,27 @@ def operation_lines(operation: OperationAnswer, tables: Iterable[TableAnswer]) -
 
 
 def _line(forecast: ForecastAnswer, sizes: dict[str, TableAnswer]) -> str:
-    parts = [] if forecast.is_understood else ["not understood, so the worst is assumed"]
-    who_waits: dict[str, list[str]] = {}
+    parts = [] if forecast.is_understood else ["not recognized, worst case assumed"]
+    by_effect: dict[str, list[str]] = {}
     for lock in forecast.locks:
-        who_waits.setdefault(_waiting(lock.blocks), []).append(lock.table)
-    parts += [f"locks {', '.join(tables)}: {who}" for who, tables in who_waits.items()]
+        by_effect.setdefault(_blocked(lock.blocks), []).append(lock.table)
+    parts += [
+        f"locks {', '.join(tables)}: {effect}" for effect, tables in by_effect.items()
+    ]
     rest = [table for table in forecast.scans if table not in forecast.rewrites]
     if forecast.rewrites:
         parts.append(f"rewrites {_sized(forecast.rewrites, sizes)}")
     if rest:
-        parts.append(f"reads all of {_sized(rest, sizes)}")
+        parts.append(f"scans {_sized(rest, sizes)}")
     if forecast.algorithm and forecast.locks:
         parts.append(_ALGORITHMS.get(forecast.algorithm, forecast.algorithm))
     return " · ".join(parts)
 
 
-def _waiting(blocks: Iterable[str]) -> str:
+def _blocked(blocks: Iterable[str]) -> str:
     if Blocked.READS in blocks:
-        return "reads and writes wait"
-    return "writes wait" if Blocked.WRITES in blocks else "only schema changes wait"
+        return "blocks reads and writes"
+    return "blocks writes" if Blocked.WRITES in blocks else "blocks only schema changes"
 
 
 def _sized(tables: Iterable[str], sizes: dict[str, TableAnswer]) -> str:
@@ -70,16 +74,16 @@ def _sized(tables: Iterable[str], sizes: dict[str, TableAnswer]) -> str:
 def _size(size: TableAnswer | None) -> str:
     if size is None or (size.rows is None and size.bytes is None):
         return ""
-    told = []
+    parts = []
     if size.rows is not None:
-        told.append(f"{_short(size.rows)} row{'' if size.rows == 1 else 's'}")
+        parts.append(f"{_short(size.rows)} row{'' if size.rows == 1 else 's'}")
     if size.bytes is not None:
-        told.append(_short(size.bytes, unit="B"))
-    return f" ({', '.join(told)})"
+        parts.append(_short(size.bytes, unit="B"))
+    return f" ({', '.join(parts)})"
 
 
 def _short(count: int, *, unit: str = "") -> str:
-    """Write 1234567 as "1.2 M", or as "1.2 MB"."""
+    """Format 1234567 as "1.2 M", or as "1.2 MB"."""
     for prefix, worth in _UNITS:
         if count >= worth:
             digits = 1 if count < 9.95 * worth else 0

@@ -1,4 +1,4 @@
-"""How does a rehearsal read on a terminal?"""
+"""Rehearsals as lines of text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Timed(Protocol):
 
 
 class Counted(Protocol):
-    """An operation, stored or on the wire, with what it sent."""
+    """An operation, stored or on the wire, with the queries that it sent."""
 
     @property
     def queries(self) -> int: ...
@@ -34,28 +34,30 @@ class Counted(Protocol):
 
 
 def summary(found: schemas.RehearsalAnswer) -> str:
-    """Tell a rehearsal in one line, as it stands beside the plan."""
-    kind = "with data" if found.kind == CopyKind.DATA else "on the schema alone"
+    """Return a rehearsal in one line, as shown next to its plan."""
+    kind = "with data" if found.kind == CopyKind.DATA else "schema only"
     kind = "in place" if found.in_place else kind
     if not found.ended:
-        return f"being rehearsed {kind}: {found.state}"
+        return f"rehearsal, {kind}: {found.state}"
     when = f"{(found.finished_at or '')[:16].replace('T', ' ')} UTC"
     if found.error is not None:
-        # These two tell more of the surroundings than of the plan.
-        is_cut_short = found.error.type in {"OutOfTime", "LockTaken"}
-        how = f"cut short ({found.error.type})" if is_cut_short else "failed"
+        # These two say more about the environment than about the plan.
+        is_interrupted = found.error.type in {"OutOfTime", "LockTaken"}
+        how = f"interrupted ({found.error.type})" if is_interrupted else "failed"
         return f"rehearsed at {when}, {kind}: {how}"
-    told = [f"rehearsed at {when}", kind]
+    parts = [f"rehearsed at {when}", kind]
     if found.unrehearsed:
-        told.append(f"only {found.steps - found.unrehearsed} of {found.steps} steps")
-    told.append(f"{(found.duration_ms or 0) / 1000:.1f} s")
+        parts.append(f"only {found.steps - found.unrehearsed} of {found.steps} steps")
+    parts.append(f"{(found.duration_ms or 0) / 1000:.1f} s")
     if longest := found.longest_lock:
-        told.append(f"longest lock {longest.mode} on {longest.table}, {longest.held_ms} ms")
-    return ", ".join(told)
+        parts.append(
+            f"longest lock {longest.mode} on {longest.table}, {longest.held_ms} ms"
+        )
+    return ", ".join(parts)
 
 
 def rehearsal_lines(found: schemas.RehearsalAnswer) -> Iterator[str]:
-    """Tell a rehearsal with its report."""
+    """Yield the lines of a rehearsal with its report."""
     where = "in place, rolled back, on" if found.in_place else "on a copy of"
     yield f"rehearsal {found.id} {where} {found.database}: {found.state}"
     yield f"  {summary(found)}"
@@ -67,7 +69,6 @@ def rehearsal_lines(found: schemas.RehearsalAnswer) -> Iterator[str]:
 
 
 def rehearsals_lines(found: schemas.RehearsalsAnswer) -> Iterator[str]:
-    """Tell rehearsals, one line each."""
     for each in found.rehearsals:
         yield (
             f"{each.id}  {each.created_at[:19]}Z  {each.database:<12} "
@@ -79,15 +80,15 @@ def _report_lines(report: schemas.ReportAnswer) -> Iterator[str]:
     for step in report.steps:
         yield from _step_lines(step)
     if report.back is not None:
-        yield "  and back"
+        yield "  reversed"
         for step in report.back:
             yield from _step_lines(step)
     if report.differences == []:
-        yield "  afterwards the schema was as before"
+        yield "  schema after the round trip: unchanged"
     for line in report.differences or ():
-        yield f"  differs afterwards: {line}"
+        yield f"  schema differs: {line}"
     if report.limits:
-        yield "  what this could not show:"
+        yield "  not covered:"
     for limit in report.limits:
         where = f"{limit.step}: " if limit.step else ""
         yield f"    {where}{limit.message}"
@@ -118,31 +119,31 @@ def _one_line(text: str) -> str:
 
 
 def took(statement: Timed) -> str:
-    """Tell how long a statement took, and how often it was sent."""
+    """Return how long a statement took, and how often it was sent."""
     if statement.times == 1:
         return f"{statement.duration_ms} ms"
     return (
-        f"{statement.times} times, {statement.total_ms} ms in all, "
+        f"{statement.times} times, {statement.total_ms} ms in total, "
         f"{statement.duration_ms} ms at most"
     )
 
 
 def queries(operation: Counted) -> str:
-    """Tell how many queries Python sent."""
+    """Return how many queries Python code sent."""
     count, distinct = operation.queries, operation.distinct
     if not count:
         return "no queries"
-    told = f"{count} {'query' if count == 1 else 'queries'}, {distinct} different"
-    return f"{told}; those that took longest" if operation.omitted else told
+    counts = f"{count} {'query' if count == 1 else 'queries'}, {distinct} distinct"
+    return f"{counts}; slowest shown" if operation.omitted else counts
 
 
 def facts(statement: schemas.SeenStatementAnswer) -> str:
-    """Tell what a statement did, but for its time."""
+    """Return what a statement did, without its time."""
     rows = "row" if statement.rows == 1 else "rows"
-    told = [] if statement.rows is None else [f", {statement.rows} {rows}"]
+    parts = [] if statement.rows is None else [f", {statement.rows} {rows}"]
     for lock in statement.locks or ():
         held = "" if lock.held_ms is None else f" for {lock.held_ms} ms"
-        told.append(f", {lock.mode} on {lock.table}{held}")
-    told += [f", rewrites {table}" for table in statement.rewrites]
-    told += [", failed"] if statement.failed else []
-    return "".join(told)
+        parts.append(f", {lock.mode} on {lock.table}{held}")
+    parts += [f", rewrites {table}" for table in statement.rewrites]
+    parts += [", failed"] if statement.failed else []
+    return "".join(parts)

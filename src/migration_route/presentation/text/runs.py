@@ -1,11 +1,6 @@
-"""How do the answers of the route read on a terminal?
+"""Runs, plans and status as lines of text.
 
-They may come from a route that is older or newer than this code: a word that is not known
-here is told as it is.
-
-How is it said whose approval a plan needs, and who has given it?
-
-How does it read on a terminal when a run may begin, and what it waits for?
+The server may be older or newer than this code: unknown values are printed as they are.
 """
 
 from __future__ import annotations
@@ -28,6 +23,7 @@ from migration_route.core.values import APPROVE
 from migration_route.presentation.schemas import (
     ActiveWaitingAnswer,
     ApprovalAnswer,
+    ApprovalDecisionAnswer,
     BlockerAnswer,
     DeferredAnswer,
     DemandAnswer,
@@ -40,7 +36,6 @@ from migration_route.presentation.schemas import (
     RunAnswer,
     RunsAnswer,
     RunStepAnswer,
-    SayingAnswer,
     StatusAnswer,
     VerificationAnswer,
     WaitingAnswer,
@@ -50,25 +45,27 @@ from migration_route.presentation.text.terminal import problem_line
 
 
 def demand_words(demand: DemandAnswer | ApprovalAnswer, *, verb: str = "needs") -> str:
-    """Say what is demanded, and why: "needs 1 approval by another person …"."""
+    """Return what is required and why: "needs 1 approval by another user …"."""
     other = "" if demand.self_approval else "other "
     if demand.required == 1:
-        who = f"1 approval by {'a person' if demand.self_approval else 'another person'}"
+        who = f"1 approval by {'a user' if demand.self_approval else 'another user'}"
     else:
-        who = f"{demand.required} approvals by as many {other}people"
-    return f"{verb} {who} with {rights(demand)}, because {demand.why}"
+        who = f"{demand.required} approvals by different {other}users"
+    return f"{verb} {who} with {permission_words(demand)}, because {demand.why}"
 
 
-def rights(demand: DemandAnswer | ApprovalAnswer) -> str:
-    """Name the permissions that are demanded."""
+def permission_words(demand: DemandAnswer | ApprovalAnswer) -> str:
+    """Return the permissions that are required."""
     return " and ".join(
-        "the right approve" if permission == APPROVE else f"the permission {permission}"
+        "the permission approve"
+        if permission == APPROVE
+        else f"the permission {permission}"
         for permission in demand.permissions
     )
 
 
 def approval_lines(found: ApprovalAnswer | None) -> Iterator[str]:
-    """Tell, for a terminal, whose approval a run needs and who has given it."""
+    """Yield which approvals a run needs and who gave them."""
     if found is None:
         return
     yield f"  {demand_words(found)}"
@@ -79,12 +76,12 @@ def approval_lines(found: ApprovalAnswer | None) -> Iterator[str]:
         yield f"  rejected by {found.rejected.name}{_because(found.rejected)}"
 
 
-def _because(one: SayingAnswer) -> str:
+def _because(one: ApprovalDecisionAnswer) -> str:
     return f": {one.reason}" if one.reason else ""
 
 
 def opening_lines(found: OpeningAnswer | None) -> Iterator[str]:
-    """Say when a run would begin; nothing where that is now, or is not told."""
+    """Yield when a run would start; nothing if that is now or unknown."""
     if found is not None and found.reason == "never":
         yield f"A run would be refused. {found.why}"
     elif found is not None and found.at:
@@ -92,7 +89,7 @@ def opening_lines(found: OpeningAnswer | None) -> Iterator[str]:
 
 
 def waits_until(waiting: ActiveWaitingAnswer | None) -> str:
-    """Say in brackets what a run waits for; nothing where it does not wait."""
+    """Return what a run waits for, in parentheses; "" if it does not wait."""
     if waiting is None:
         return ""
     until = f" until {waiting.until[:19]}Z" if waiting.until else ""
@@ -100,12 +97,12 @@ def waits_until(waiting: ActiveWaitingAnswer | None) -> str:
 
 
 def waits_for(run: RunAnswer) -> str:
-    """Say in a line why a run does not begin yet; nothing where it does."""
+    """Return why a run does not start yet; "" if it has started."""
     waiting = run.waiting
     if waiting is None:
         return ""
     if waiting.reason == WaitingReason.CARRIER:
-        return "  waits for a worker: no process has taken it yet"
+        return "  waits for a worker: no process has claimed it yet"
     if waiting.reason in SCHEDULE_REASONS:
         return f"  waits ({waiting.reason}): {waiting.why}"
     return ""
@@ -113,39 +110,38 @@ def waits_for(run: RunAnswer) -> str:
 
 _Named = DeferredAnswer | PlanStepAnswer | RunStepAnswer
 _MANY = 20
-_LEFT_MIDWAY = "not undone as a whole if it fails or is cancelled"
+_NOT_ROLLED_BACK = "can be left partially applied if it fails or is cancelled"
 
 
 def status_lines(status: StatusAnswer) -> Iterator[str]:
-    """Tell each database, and what is pending there."""
     for found in status.databases:
         if not found.reachable:
-            yield f"{found.database} ({found.vendor}): not reachable"
+            yield f"{found.database} ({found.vendor}): unreachable"
             if found.problem:
                 yield f"  {found.problem.code}: {problem_line(found.problem)}"
             continue
         count = "?" if found.pending is None else str(found.pending)
         yield f"{found.database} ({found.vendor}): {count} pending, {found.applied} applied"
         if found.deferred:
-            yield f"  {found.required or 0} required now, the others after the deploy"
+            yield f"  {found.required or 0} required now, the rest after the deploy"
             yield from (f"  {_label(left)}: {_when(left)}" for left in found.deferred)
         names = found.pending_migrations
         yield from (f"  {name}" for name in names[:_MANY])
         if len(names) > _MANY:
             yield f"  … and {len(names) - _MANY} more"
         if found.ahead:
-            yield f"  applied, but not in this code: {', '.join(found.ahead)}"
+            yield f"  applied but missing from this code: {', '.join(found.ahead)}"
         if found.active_run:
             waits = waits_until(found.active_waiting)
             yield f"  run {found.active_run} is {found.active_state or 'active'}{waits}"
         if found.needs_resolution:
-            yield f"  run {found.needs_resolution} stopped midway and needs to be resolved"
+            yield f"  run {found.needs_resolution} is partial and must be resolved"
         if found.problem:
             yield f"  {found.problem.code}: {problem_line(found.problem)}"
 
 
 def plan_lines(plan: PlanAnswer) -> Iterator[str]:
-    """Tell a plan, its steps with their operations and its findings."""
+    """Yield the steps of a plan with their operations, and its findings."""
     if plan.direction == Direction.NONE:
         yield f"Nothing to do on {plan.database}."
     else:
@@ -154,16 +150,16 @@ def plan_lines(plan: PlanAnswer) -> Iterator[str]:
         phase = f", {plan.phase}" if plan.phase else ""
         yield f"{plan.database} ({plan.vendor}), {plan.direction}{phase}, {count}{mode}"
     for step in plan.steps:
-        marks = [] if step.rolls_back else [_LEFT_MIDWAY]
+        marks = [] if step.rolls_back else [_NOT_ROLLED_BACK]
         marks += [] if step.reversible else ["irreversible"]
         marks += [] if step.phase == Phase.ANY else [step.phase]
         marks += filter(None, [estimate_line(step.estimate)])
         yield f"  {_label(step)}{_bracketed(marks)}"
         for operation in step.operations:
-            yield f"    {operation.description}{' (opaque)' if operation.opaque else ''}"
+            yield f"    {operation.description}{' (runs code)' if operation.opaque else ''}"
             yield from (f"      {line}" for line in operation_lines(operation, plan.tables))
     for left in plan.deferred:
-        yield f"  left out: {_label(left)}: {_when(left)}. {left.why}"
+        yield f"  deferred: {_label(left)}: {_when(left)}. {left.why}"
     for finding in plan.findings:
         where = f" {finding.step}" if finding.step else ""
         if finding.operation is not None:
@@ -185,36 +181,35 @@ def _label(of: _Named) -> str:
 
 
 def _when(left: DeferredAnswer) -> str:
-    """Say where a step belongs, and since when it has been put off."""
-    words = left.phase if not left.waits_for else Phase.AFTER_DEPLOY
+    """Return the phase of a step, and since when it is deferred."""
+    phase = left.phase if not left.waits_for else Phase.AFTER_DEPLOY
     if not left.since:
-        return words
+        return phase
     overdue = ", overdue" if left.overdue else ""
-    return f"{words}, put off since {left.since[:19]}Z{overdue}"
+    return f"{phase}, deferred since {left.since[:19]}Z{overdue}"
 
 
 def health_lines(found: HealthAnswer) -> Iterator[str]:
-    """Tell whether now is a good moment, and by which signals."""
-    good = "a good moment" if found.verdict == "go" else "not a good moment"
-    yield f"{found.database}: {good}"
+    verdict = "a run can proceed" if found.verdict == "go" else "a run would pause"
+    yield f"{found.database}: {verdict}"
     for signal in found.signals:
         ignored = " (ignored)" if signal.name in found.ignored else ""
         yield f"  {signal.state:<8} {signal.name}{ignored}: {signal.reason}"
 
 
 def run_lines(run: RunAnswer) -> Iterator[str]:
-    """Tell a run and how far each step has come."""
+    """Yield the lines of a run with the progress of each step."""
     outcome = f" ({run.outcome})" if run.outcome and run.outcome != run.state else ""
     yield f"run {run.id} on {run.database}: {run.state}{outcome}"
     yield f"  by {_who(run)} at {run.created_at}"
     yield from _phase_lines(run)
     if run.reason:
-        yield f"  because: {run.reason}"
+        yield f"  reason: {run.reason}"
     if run.waiting:
         yield from _waiting_lines(run.waiting)
     yield from approval_lines(run.approval)
     if run.asked:
-        yield f"  asked of it: {run.asked}"
+        yield f"  requested: {run.asked}"
     if run.state == RunState.CANCELLING:
         yield f"  {cancel_effect(run)}"
     for step in run.steps:
@@ -230,11 +225,11 @@ def run_lines(run: RunAnswer) -> Iterator[str]:
     if run.error and (is_cancelled or not any(step.error for step in run.steps)):
         yield f"  {run.error.type}: {run.error.message}"
     if run.state == RunState.PARTIAL:
-        yield f"  The database is in between. {what_to_do(run)}"
+        yield f"  The database is partially migrated. {what_to_do(run)}"
 
 
 def cancel_effect(run: RunAnswer) -> str:
-    """Return what a cancel does to the step of a run that is running."""
+    """Return what a cancel does to the step that is running."""
     step = next((one for one in run.steps if one.state == StepState.APPLYING), None)
     if step is None:
         following = next(
@@ -251,7 +246,7 @@ def cancel_effect(run: RunAnswer) -> str:
     return (
         f"{running}, and the database does not roll the step back as a whole. The step can "
         f"be left partially applied; no other run then starts on {run.database} until a "
-        "person resolves this one."
+        "user resolves this one."
     )
 
 
@@ -262,11 +257,11 @@ def _who(run: RunAnswer) -> str:
 def _phase_lines(run: RunAnswer) -> Iterator[str]:
     if run.phase:
         yield f"  phase: {run.phase}"
-        yield from (f"  left out: {_label(left)}. {left.why}" for left in run.deferred)
+        yield from (f"  deferred: {_label(left)}. {left.why}" for left in run.deferred)
 
 
-def way_on(run: RunAnswer) -> Resolution:
-    """Return the way that suggests itself by what is known of the step that stopped."""
+def suggested_resolution(run: RunAnswer) -> Resolution:
+    """Return the resolution that the evidence about the stopped step suggests."""
     step = next((step for step in run.steps if step.operations), None)
     states = {found.state for found in step.operations or ()} if step else set()
     if step and states == {EffectState.IN}:
@@ -278,35 +273,34 @@ def way_on(run: RunAnswer) -> Resolution:
 
 
 def what_to_do(run: RunAnswer) -> str:
-    """Say how a run that stopped midway can be resolved, by what is known of it."""
-    match way_on(run):
+    """Return how a partial run can be resolved, by the evidence about it."""
+    match suggested_resolution(run):
         case Resolution.APPLIED:
             return (
-                "All of the step is carried out, and only the record is missing: resolve "
-                "this run as applied, with a reason."
+                "All of the step is applied, and only the record is missing: resolve this "
+                "run as applied, with a reason."
             )
         case Resolution.REVERTED:
             return (
-                "All of the step is undone, and only the record is missing: resolve this "
+                "All of the step is reverted, and only the record is missing: resolve this "
                 "run as reverted, with a reason."
             )
         case Resolution.RESUME:
             return (
-                "Resolve this run to resume behind the last operation that is in, or put "
-                "right what is left and resolve it then; with a reason."
+                "Resolve this run to continue after the last operation that is present, or "
+                "repair the database first and resolve it then; with a reason."
             )
         case Resolution.AS_IS:
-            return "Put right what is left, then resolve this run with a reason."
+            return "Repair the database, then resolve this run with a reason."
 
 
 def ended_blockers_lines(
     found: EndedBlockersAnswer,
 ) -> Iterator[str]:
-    """Tell what became of the sessions that were in the way of a run."""
     for blocker in found.ended:
-        yield f"ended: pid {blocker.pid} ({blocker.user or 'unknown'})"
+        yield f"terminated: pid {blocker.pid} ({blocker.user or 'unknown'})"
     for left in found.not_ended:
-        yield f"not ended: pid {left.pid}. {left.why}"
+        yield f"not terminated: pid {left.pid}. {left.why}"
 
 
 def _waiting_lines(waiting: WaitingAnswer) -> Iterator[str]:
@@ -316,11 +310,11 @@ def _waiting_lines(waiting: WaitingAnswer) -> Iterator[str]:
     for signal in waiting.signals:
         yield f"    {signal.state}: {signal.name}: {signal.reason}"
     if waiting.gives_up:
-        yield f"    looks again at {waiting.until}, gives up at {waiting.gives_up}"
+        yield f"    next check at {waiting.until}, gives up at {waiting.gives_up}"
     if waiting.attempt:
         yield (
             f"    for locks on {', '.join(waiting.tables)}: attempt {waiting.attempt}, "
-            f"others held up for {waiting.stalled_ms / 1000:.1f} s"
+            f"others blocked for {waiting.stalled_ms / 1000:.1f} s"
         )
         yield from map(_blocker_line, waiting.blockers)
     if session := waiting.session:
@@ -330,13 +324,13 @@ def _waiting_lines(waiting: WaitingAnswer) -> Iterator[str]:
 def _blocker_line(blocker: BlockerAnswer) -> str:
     who = ", ".join(filter(None, (blocker.user, blocker.application)))
     since = f" since {blocker.since[:19]}Z" if blocker.since else ""
-    maybe = "" if blocker.certain else "perhaps "
+    certainty = "" if blocker.certain else "possibly "
     query = " ".join(blocker.query.split())[:100]
-    return f"    {maybe}pid {blocker.pid} ({who}) {blocker.state}{since}: {query}"
+    return f"    {certainty}pid {blocker.pid} ({who}) {blocker.state}{since}: {query}"
 
 
 def event_line(event: EventAnswer) -> str | None:
-    """Tell an event in one line; None for what is not worth one."""
+    """Return an event as one line; None if it is not shown."""
     time = "" if event.duration_ms is None else f" ({event.duration_ms} ms)"
     match event.kind:
         case EventKind.OUTPUT | EventKind.OUTPUT_TRUNCATED:
@@ -356,7 +350,6 @@ def event_line(event: EventAnswer) -> str | None:
 
 
 def runs_lines(found: RunsAnswer) -> Iterator[str]:
-    """Tell runs, one line each."""
     for run in found.runs:
         yield (
             f"{run.id}  {run.created_at[:19]}Z  {run.database:<12} {run.state:<11} "
@@ -365,10 +358,9 @@ def runs_lines(found: RunsAnswer) -> Iterator[str]:
 
 
 def verification_line(found: VerificationAnswer) -> str:
-    """Tell whether the ledger is as it was written."""
     if found.intact:
         return f"The ledger is intact: {found.entries} entries."
-    return f"The ledger is not as it was written. {found.message}"
+    return f"The ledger is not intact. {found.message}"
 
 
 def _bracketed(marks: list[str]) -> str:

@@ -1,7 +1,4 @@
-"""How does a verb say what it has found?
-
-How does an error look on the wire, and read on a terminal?
-"""
+"""Output of results and errors."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from migration_route.presentation import schemas
 
 
 def problem_answer(error: RouteError) -> schemas.Problem:
-    """Return an error as RFC 9457 shapes it."""
+    """Return an error as problem details (RFC 9457)."""
     facts = {key: value for key, value in error.facts.items() if key != "run"}
     return schemas.Problem(
         type=f"urn:migration-route:{error.code}",
@@ -31,19 +28,19 @@ def problem_answer(error: RouteError) -> schemas.Problem:
 
 
 def problem_line(problem: schemas.Problem) -> str:
-    """Say what went wrong, and what to do about it."""
+    """Return what went wrong and what to do about it."""
     return f"{problem.detail} {problem.hint}".strip()
 
 
 def pretty(answer: schemas.Answer | bytes) -> str:
-    """Return an answer, or the JSON of one, as JSON for a terminal."""
+    """Return an answer, or the JSON of one, as indented JSON."""
     text = answer if isinstance(answer, bytes) else schemas.to_json(answer)
     return msgspec.json.format(text, indent=2).decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terminal:
-    """Where the words of a verb go."""
+    """The output of a verb."""
 
     write: Callable[[str], Any]
     write_error: Callable[[str], Any]
@@ -51,7 +48,7 @@ class Terminal:
     def tell(
         self, options: dict[str, Any], answer: schemas.Answer | bytes, lines: Iterable[str]
     ) -> None:
-        """Tell the same as JSON, if that is asked for, or as lines for people."""
+        """Write the answer as JSON with `--json`, else the lines."""
         if options["json"]:
             self.write(pretty(answer))
             return

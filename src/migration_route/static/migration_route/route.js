@@ -1,6 +1,6 @@
-// Two small comforts for pages that are complete without them: a form is sent once, and
-// the page of a run follows it. What is shown comes from the JSON API; when the state of
-// the run changes or a step is done, the page itself is asked for its words.
+// Optional enhancements; the pages are complete without them. A form is submitted once, and
+// the page of a run follows it: events come from the JSON API, and when the state of the run
+// changes or a step finishes, the live parts are replaced from a fresh copy of the page.
 
 const PAUSE = 1000;
 const LONGEST_PAUSE = 5000;
@@ -12,36 +12,36 @@ const SILENT = new Set(["operation_finished", "statement_running"]);
 
 for (const form of document.querySelectorAll("form[data-once]")) {
   const button = form.querySelector("button[type=submit]");
-  const words = button.textContent;
+  const label = button.textContent;
   form.addEventListener("submit", () => {
     button.disabled = true;
-    button.textContent = button.dataset.busy || words;
+    button.textContent = button.dataset.busy || label;
   });
-  // Back in the history, the page may come as it was left.
+  // The back button can restore the page with its button disabled.
   window.addEventListener("pageshow", () => {
     button.disabled = false;
-    button.textContent = words;
+    button.textContent = label;
   });
 }
 
-const long = document.querySelector("[data-more]");
-if (long) {
-  tellMore(long);
+const longPlan = document.querySelector("[data-more]");
+if (longPlan) {
+  loadDetails(longPlan);
 }
 
-// Takes the pieces of a long plan from the pages that tell them, one after the other.
-// Where that does not go, the link to the next piece stays.
-async function tellMore(steps) {
+// Loads the details of a long plan part by part. If a part cannot be loaded, the link to it
+// stays.
+async function loadDetails(steps) {
   const further = document.querySelector("[data-further]");
-  const words = further.querySelector("span");
-  words.textContent = "It is being read …";
+  const progress = further.querySelector("span");
+  progress.textContent = "Loading…";
   while (steps.dataset.more) {
     const response = await fetch(steps.dataset.more).catch(() => null);
     const text = response?.ok && !response.redirected ? await response.text() : "";
     const fresh = new DOMParser().parseFromString(text, "text/html");
     const next = fresh.querySelector("[data-plan]");
     if (next?.dataset.plan !== steps.dataset.plan) {
-      words.textContent = "";
+      progress.textContent = "";
       return;
     }
     for (const step of next.querySelectorAll(":scope > [data-told]")) {
@@ -62,12 +62,16 @@ function addFindings(fresh) {
     const further = [...fresh.querySelector(list).children];
     here.append(...further.filter((item) => !known.has(item.textContent)));
   }
+  for (const kind of ["grave", "minor"]) {
+    const count = shown.querySelector(`[data-${kind}]`).children.length;
+    shown.querySelector(`[data-count-${kind}]`).textContent = String(count);
+  }
   const minor = shown.querySelector("[data-minor]");
   minor.closest("details").hidden = !minor.children.length;
   shown.hidden = !shown.querySelector("li");
 }
 
-let ahead = 0; // milliseconds by which this clock is ahead of the server's
+let ahead = 0; // milliseconds by which this clock is ahead of the server's clock
 
 const run = document.querySelector("[data-run][data-active]");
 if (run) {
@@ -86,21 +90,21 @@ async function follow(root) {
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, trouble || pause));
     try {
-      const found = await ask(`${data.events}?after=${data.last}`);
-      showEvents(root, found.events);
-      data.last = String(found.last);
-      pause = found.events.length ? PAUSE : Math.min(pause * 1.3, LONGEST_PAUSE);
+      const answer = await fetchJson(`${data.events}?after=${data.last}`);
+      showEvents(root, answer.events);
+      data.last = String(answer.last);
+      pause = answer.events.length ? PAUSE : Math.min(pause * 1.3, LONGEST_PAUSE);
       polls += 1;
-      const waits = data.standing.startsWith("awaiting_approval"); // it has no events
-      if (found.events.length || found.ended || waits || polls % 3 === 0) {
-        const record = await ask(data.run);
+      const waits = data.standing.startsWith("awaiting_approval"); // it produces no events
+      if (answer.events.length || answer.ended || waits || polls % 3 === 0) {
+        const record = await fetchJson(data.run);
         showSteps(root, record.steps);
         const standing = `${record.state} ${record.steps.filter((step) => DONE.has(step.state)).length} ${record.waiting?.attempt ?? 0} ${record.waiting?.until ?? ""} ${record.approval?.given ?? 0}`;
         if (standing !== data.standing) {
           await refresh(root, record.ended);
           data.standing = standing;
         }
-        if (found.ended && record.ended) {
+        if (answer.ended && record.ended) {
           clearInterval(clock);
           showNow(root, "");
           root.removeAttribute("data-active");
@@ -110,23 +114,23 @@ async function follow(root) {
       trouble = 0;
       showTrouble(root, "");
     } catch (error) {
-      if (error instanceof Unrecognised) {
-        showTrouble(root, "This site does not recognise you any more. Load the page again to sign in.");
+      if (error instanceof SignedOut) {
+        showTrouble(root, "This site no longer accepts your login. Reload the page to sign in.");
         clearInterval(clock);
         return;
       }
       trouble = Math.min((trouble || PAUSE) * 1.7, LONGEST_TROUBLE);
-      showTrouble(root, "The site does not answer; it is asked again. The run does not depend on that.");
+      showTrouble(root, "The site does not respond; retrying. The run is not affected.");
     }
   }
 }
 
-class Unrecognised extends Error {}
+class SignedOut extends Error {}
 
-async function ask(url) {
+async function fetchJson(url) {
   const response = await fetch(url, { headers: { Accept: "application/json" }, cache: "no-store" });
   if (response.status === 401 || response.status === 403) {
-    throw new Unrecognised();
+    throw new SignedOut();
   }
   if (!response.ok) {
     throw new Error(`${response.status} from ${url}`);
@@ -135,12 +139,12 @@ async function ask(url) {
   return response.json();
 }
 
-// Takes the parts of the page that are marked as living from a fresh copy of it. What a
-// person is typing stays, while it can still be sent.
+// Replaces the parts marked `data-live` with those of a fresh copy of the page. A part in
+// which the user is typing is kept as long as the run is active.
 async function refresh(root, ended) {
   const response = await fetch(window.location.href, { cache: "no-store" });
   if (response.redirected) {
-    throw new Unrecognised();
+    throw new SignedOut();
   }
   if (!response.ok) {
     throw new Error(`${response.status} from this page`);
@@ -153,7 +157,7 @@ async function refresh(root, ended) {
     }
   }
   if (fresh.querySelector("#statements").checked) {
-    root.querySelector("#statements").checked = true; // they tell where it stopped
+    root.querySelector("#statements").checked = true; // to show where the run stopped
     root.querySelector("[data-log]").scrollTop = Number.MAX_SAFE_INTEGER;
   }
   root.querySelector("[data-reload]")?.setAttribute("hidden", "");
@@ -163,9 +167,9 @@ function showSteps(root, steps) {
   steps.forEach((step, position) => {
     const item = root.querySelector(`.mr-steps--run [data-step="${position}"]`);
     const badge = item?.querySelector("[data-step-state]");
-    const words = step.state.replaceAll("_", " ");
-    if (badge && badge.textContent !== words) {
-      badge.textContent = words;
+    const state = step.state.replaceAll("_", " ");
+    if (badge && badge.textContent !== state) {
+      badge.textContent = state;
       badge.className = `mr-badge mr-badge--${TONES[step.state] || "quiet"}`;
       item.querySelector("[data-step-duration]").textContent = duration(step.duration_ms);
     }
@@ -216,9 +220,9 @@ function text(event) {
     case "state":
       return `State: ${event.text.replaceAll("_", " ")}`;
     case "step_started":
-      return `${event.text} begins`;
+      return `${event.text} started`;
     case "step_finished":
-      return `${event.text} is done`;
+      return `${event.text} finished`;
     case "statements_omitted":
       return `… and ${event.facts.count ?? "more"} more statements`;
     default:
@@ -226,14 +230,14 @@ function text(event) {
   }
 }
 
-function span(name, words) {
+function span(name, content) {
   const element = document.createElement("span");
   element.className = name;
-  element.textContent = words;
+  element.textContent = content;
   return element;
 }
 
-// Says what is being done: the step, its operation, and a statement that takes long.
+// Shows the current step, its operation, and a statement that takes long.
 function showWork(root, event) {
   const since = root.querySelector("[data-elapsed]").dataset;
   switch (event.kind) {
@@ -246,10 +250,10 @@ function showWork(root, event) {
       showNow(root, root.dataset.step ? `${root.dataset.step}: ${event.text}` : event.text);
       break;
     case "statement_running":
-      say(root, "[data-statement]", event.text);
+      setText(root, "[data-statement]", event.text);
       break;
     case "statement":
-      say(root, "[data-statement]", "");
+      setText(root, "[data-statement]", "");
       break;
     case "step_finished":
       showNow(root, "");
@@ -257,11 +261,11 @@ function showWork(root, event) {
   }
 }
 
-function showNow(root, words) {
-  say(root, "[data-now]", words);
-  say(root, "[data-statement]", "");
-  if (!words) {
-    say(root, "[data-elapsed]", "");
+function showNow(root, activity) {
+  setText(root, "[data-now]", activity);
+  setText(root, "[data-statement]", "");
+  if (!activity) {
+    setText(root, "[data-elapsed]", "");
     delete root.querySelector("[data-elapsed]").dataset.from;
   }
 }
@@ -270,21 +274,21 @@ function showElapsed(root) {
   const { from } = root.querySelector("[data-elapsed]").dataset;
   if (from) {
     const seconds = Math.max(0, Math.floor((Date.now() - ahead - Date.parse(from)) / 1000));
-    say(root, "[data-elapsed]", `for ${seconds < 60 ? `${seconds} s` : duration(seconds * 1000)}`);
+    setText(root, "[data-elapsed]", `for ${seconds < 60 ? `${seconds} s` : duration(seconds * 1000)}`);
   }
 }
 
-// Changes a text only when it is another one: a reader of the screen hears each change.
-function say(root, selector, words) {
+// Changes a text only if it differs: a screen reader announces each change.
+function setText(root, selector, content) {
   const element = root.querySelector(selector);
-  if (element.textContent !== words) {
-    element.textContent = words;
+  if (element.textContent !== content) {
+    element.textContent = content;
   }
 }
 
-function showTrouble(root, words) {
-  root.querySelector("[data-trouble]").hidden = !words;
-  say(root, "[data-trouble]", words);
+function showTrouble(root, message) {
+  root.querySelector("[data-trouble]").hidden = !message;
+  setText(root, "[data-trouble]", message);
 }
 
 function duration(milliseconds) {

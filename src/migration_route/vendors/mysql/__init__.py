@@ -1,4 +1,4 @@
-"""MySQL and MariaDB."""
+"""The MySQL and MariaDB implementation of `Vendor`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import HealthSettings, HealthSignal, Impact
 from migration_route.vendors.base import (
-    NONE,
+    NO_PROBLEMS,
     CatalogProblems,
     Forecaster,
     LockSlot,
@@ -33,15 +33,13 @@ _WEEK = 7 * 24 * 3600
 
 
 class MySQL:
-    """What is particular about MySQL and MariaDB."""
-
     name = "mysql"
     lock_is_of_session = True
     contention = MySQLContention()
     catalog = MySQLCatalog()
 
     def identity(self, session: Any) -> DatabaseIdentity:
-        """Ask for the database, and for what tells its server from others."""
+        """Query the name of the database, and what distinguishes its server from others."""
         return identity_of_session(session)
 
     def own_settings(
@@ -51,7 +49,7 @@ class MySQL:
         patience: float,
         answer_timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Answer soon when the server cannot be reached."""
+        """Fail soon if the server cannot be reached."""
         del patience
         options = {**settings["OPTIONS"]}
         if answer_timeout is not None:
@@ -62,8 +60,8 @@ class MySQL:
         return {**settings, "OPTIONS": options}
 
     def limit_transaction(self, connection: BaseDatabaseWrapper) -> None:
-        """Set both limits for this session: it belongs to the route. MySQL has no limit
-        for an idle transaction, and ends the idle session instead."""
+        """Set both limits for this session, which only this package uses. MySQL has no
+        limit for an idle transaction, and ends the idle session instead."""
         idle = "wait_timeout = 60"
         if connection.mysql_is_mariadb:  # type: ignore[attr-defined]
             idle = "idle_transaction_timeout = 5"
@@ -71,31 +69,29 @@ class MySQL:
             cursor.execute(f"SET SESSION innodb_lock_wait_timeout = 10, SESSION {idle}")
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
-        """Look for a lock that outlives its connection, as it does in a pool below Django;
-        trust the proxies of MySQL: whoever takes GET_LOCK keeps the session."""
+        """Check for a lock that outlives its connection, as it does in a pool below Django.
+        The proxies of MySQL are trusted: a client that takes GET_LOCK keeps its session."""
         return lock_ends_with_connection(first, second)
 
     def troubles(self, connection: BaseDatabaseWrapper) -> CatalogProblems:
-        """Find none: an index is there or not, and ids are counted by the table itself."""
+        """Report none: an index exists or does not, and the table itself counts its ids."""
         del connection
-        return NONE
+        return NO_PROBLEMS
 
     def health(
         self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
     ) -> tuple[HealthSignal, ...]:
-        """Look at it."""
         return health.health(connection, touched, settings)
 
     def health_without_connection(self, error: Exception) -> HealthSignal | None:
-        """Tell a server that is full."""
+        """Detect a server whose connections are all in use."""
         return health.without_connection(error)
 
     def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
-        """Read statements by the catalog of the server."""
         return MySQLForecaster(connection)
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
-        """Find none: no index is half done."""
+        """Return None: no index is left half built."""
         del connection, sql
         return None
 
@@ -104,34 +100,32 @@ class MySQL:
         return MySQLLock(connection, slot)
 
     def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:
-        """Return what the connection can see of other sessions."""
         return MySQLSessions(connection)
 
     def interrupt(self, connection: BaseDatabaseWrapper) -> None:
-        """Do nothing: the server is told by another session."""
+        """Do nothing: another session cancels the statement on the server."""
         del connection
 
     def worker_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Change nothing."""
         return settings
 
     def prepare_worker_session(
         self, connection: BaseDatabaseWrapper, run: str, *, lock_timeout: float
     ) -> None:
-        """Keep the session while a migration computes without asking the server, and
-        let it wait for no lock for long."""
+        """Keep the session while a migration computes without queries, and limit its waits
+        for locks."""
         del run
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION wait_timeout = %s", [_WEEK])
         self.contention.limit(connection, lock_timeout)
 
     def sidecar(self, connection: BaseDatabaseWrapper) -> Path | None:
-        """Need none: writers do not wait for each other."""
+        """Return None: writers do not wait for each other."""
         del connection
         return None
 
     def is_private(self, connection: BaseDatabaseWrapper) -> bool:
-        """Tell that every process can see a server."""
+        """Return False: every process can access a server."""
         del connection
         return False
 

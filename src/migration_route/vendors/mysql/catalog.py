@@ -1,7 +1,5 @@
-"""What does the catalog of MySQL say that Django's introspection leaves out?
-
-What does a statement meet? The tables of MySQL or MariaDB, each looked up once.
-"""
+"""What the catalog of MySQL and MariaDB says beyond Django's introspection, and the tables
+as a statement finds them, each queried once."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from dataclasses import dataclass, field
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from migration_route.vendors.sql_statements import Name, Tables
+from migration_route.vendors.sql_statements import Name, TableNames
 
 _COLUMNS = """
     SELECT column_name, is_nullable = 'NO'
@@ -27,32 +25,31 @@ _DEFAULTS = """
 
 
 class MySQLCatalog:
-    """Read from information_schema."""
+    """Reads information_schema."""
 
     def columns(self, cursor: CursorWrapper, table: str) -> dict[str, bool]:
-        """Return the columns of a table, each with whether it is NOT NULL."""
         cursor.execute(_COLUMNS, [table])
         return {name: bool(not_null) for name, not_null in cursor.fetchall()}
 
     def defaults(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
-        """Return the columns that have one; MariaDB writes NULL where there is none."""
+        """Return the columns with a default; MariaDB writes NULL if there is none."""
         cursor.execute(_DEFAULTS, [table])
         return frozenset(name for (name,) in cursor.fetchall())
 
     def invalid_indexes(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
-        """Return none: an index is there or it is not."""
+        """Return none: an index exists or does not."""
         del cursor, table
         return frozenset()
 
     def is_being_made_anew(self, tables: Collection[str]) -> bool:
-        """Tell that none is: this database alters tables where they stand."""
+        """Return False: this database alters tables in place."""
         del tables
         return False
 
     def stored(self, name: str) -> str:
-        """Return a name so that two that the server takes for one are equal: those of
-        columns, indexes and constraints have no case (manual, 9.2.3). Two tables that
-        differ in nothing but case are not told apart."""
+        """Return equal names for names that the server considers equal: those of columns,
+        indexes and constraints are case-insensitive (manual, 9.2.3). Two tables that differ
+        only in case are not distinguished."""
         return name.strip("`").lower()
 
 
@@ -78,16 +75,14 @@ WHERE table_schema = DATABASE() AND table_name = %s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
-    """Which server it is."""
-
+class ServerInfo:
     is_mariadb: bool
     version: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnInfo:
-    """A column; `bytes` is the most that a text in it may take."""
+    """A column; `bytes` is the maximum size of a text in it."""
 
     type: str
     is_nullable: bool
@@ -97,55 +92,55 @@ class ColumnInfo:
 
 
 @dataclass(slots=True, kw_only=True)
-class Facts:
-    """A table as it is."""
+class TableInfo:
+    """What the catalog says of a table."""
 
     is_innodb: bool = True
     is_compressed: bool = False
     has_fulltext: bool = False
     columns: dict[str, ColumnInfo] = field(default_factory=dict)
     indexed: frozenset[str] = frozenset()
-    keys: dict[str, str] = field(default_factory=dict)  # foreign keys, and their parents
-    bound: frozenset[str] = frozenset()  # columns in a foreign key, here or from elsewhere
+    keys: dict[str, str] = field(default_factory=dict)  # foreign keys and their parents
+    bound: frozenset[str] = frozenset()  # columns in a foreign key of this or another table
 
     @property
     def parents(self) -> frozenset[str]:
-        """Return the tables that foreign keys from here point to."""
+        """The tables that foreign keys of this table reference."""
         return frozenset(self.keys.values())
 
     def forget(self, names: Iterable[Name]) -> None:
-        """Forget what is known of columns of these names."""
+        """Discard what is known of columns with these names."""
         for name in names:
             self.columns.pop(name[-1].lower(), None)
             self.has_fulltext = self.has_fulltext or name == ("fulltext",)
 
 
 class SchemaInfo:
-    """The tables by their names, as the statements of a plan leave them."""
+    """The tables by name, as the statements of a plan leave them."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
-        self._facts: dict[str, Facts] = {}
+        self._facts: dict[str, TableInfo] = {}
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT table_name FROM information_schema.tables "
                 "WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'"
             )
-            self.tables = Tables(name for (name,) in cursor.fetchall())
+            self.tables = TableNames(name for (name,) in cursor.fetchall())
             cursor.execute("SELECT version()")
             (version,) = cursor.fetchone()
-        self.server = Server(
+        self.server = ServerInfo(
             is_mariadb="mariadb" in version.lower(),
             version=tuple(int(part) for part in version.split("-")[0].split(".")[:3]),
         )
 
-    def facts(self, table: str) -> Facts:
-        """Return what the catalog says of a table that is there."""
+    def facts(self, table: str) -> TableInfo:
+        """Return what the catalog says of an existing table."""
         if table not in self._facts:
             self._facts[table] = self._looked_up(table)
         return self._facts[table]
 
-    def _looked_up(self, table: str) -> Facts:
+    def _looked_up(self, table: str) -> TableInfo:
         with self._connection.cursor() as cursor:
             cursor.execute(_SCHEMA_COLUMNS, [table])
             columns = {
@@ -164,7 +159,7 @@ class SchemaInfo:
             keys = cursor.fetchall()
             cursor.execute(_ENGINE, [table])
             engine, row_format = cursor.fetchone()
-        return Facts(
+        return TableInfo(
             is_innodb=str(engine).lower() == "innodb",
             is_compressed=str(row_format).lower() == "compressed",
             has_fulltext=any(kind == "FULLTEXT" for _, _, kind in indexed),

@@ -1,9 +1,5 @@
-"""How is a copy of a MySQL or MariaDB database made? mysqldump, poured into a new one.
-
-Where does a connection lead that is opened past Django?
-
-Can a plan be carried out in a MySQL or MariaDB database and undone as a whole?
-"""
+"""Copies of MySQL and MariaDB databases by mysqldump and mysql, and the interception of
+connections that bypass Django. A rehearsal in place is not possible."""
 
 from __future__ import annotations
 
@@ -21,27 +17,31 @@ from django.db.backends.mysql.client import DatabaseClient
 
 from migration_route.core.errors import CannotRehearse
 from migration_route.vendors.base_copies import (
-    BOOKKEEPING,
-    Alive,
+    TABLES_READ_BY_MIGRATE,
+    CheckAlive,
     StatementEffects,
     StatementObserver,
     find_tool,
     pipe,
     read_from,
-    verified,
+    verify_session,
 )
-from migration_route.vendors.base_identity import opened, require_copy, require_removable
+from migration_route.vendors.base_identity import (
+    connection_with_settings,
+    require_copy,
+    require_removable,
+)
 from migration_route.vendors.base_in_place import InPlaceUnsupported
 from migration_route.vendors.mysql.identity import current_database
-from migration_route.vendors.mysql.statement_scope import reach_of
+from migration_route.vendors.mysql.statement_scope import scope_beyond_database
 
 
 def watch_drivers(
     look: Callable[[str], None], verify: Callable[[Any], None] | None = None
 ) -> None:
-    """Let `look` hear the name of the database before MySQLdb or PyMySQL connects, in
-    this process from now on; what it raises keeps that from happening. `verify` gets each
-    new session, which is closed when it raises."""
+    """Make MySQLdb and PyMySQL call `look` with the name of the database before they
+    connect, in this process from now on. An exception of `look` prevents the connection.
+    `verify` receives each new session, which is closed if it raises."""
     for name in ("MySQLdb", "pymysql"):
         driver: Any = sys.modules.get(name)
         if driver is not None and not hasattr(driver.connect, "is_watched"):
@@ -49,35 +49,35 @@ def watch_drivers(
 
 
 def _watched(
-    usual: Callable[..., Any],
+    original: Callable[..., Any],
     look: Callable[[str], None],
     verify: Callable[[Any], None] | None,
 ) -> Callable[..., Any]:
-    def connect(*args: Any, **words: Any) -> Any:
-        # (host, user, password, database) by place, in MySQLdb
-        by_place = args[3] if len(args) > 3 else ""
-        look(str(words.get("database") or words.get("db") or by_place))
-        return verified(usual(*args, **words), verify)
+    def connect(*args: Any, **options: Any) -> Any:
+        # (host, user, password, database) by position, in MySQLdb
+        by_position = args[3] if len(args) > 3 else ""
+        look(str(options.get("database") or options.get("db") or by_position))
+        return verify_session(original(*args, **options), verify)
 
     connect.is_watched = True  # type: ignore[attr-defined]
     return connect
 
 
-# One transaction, so that nobody is locked out; no events, which would wake up in the copy.
+# One transaction, so that no session is blocked; no events, which would run in the copy.
 _DUMP = ("--single-transaction", "--quick", "--skip-lock-tables", "--skip-add-locks")
-# An option file must not widen what is dumped, nor let the reader go on after an error.
+# An option file must not widen the dump, nor let the reader continue after an error.
 _ONE_DATABASE = ("--skip-databases", "--skip-all-databases")
 _LOAD = ("--skip-force", "--one-database")
 _SCHEMA = ("--no-data", "--skip-dump-date", "--skip-comments")
-_MORE_ROOM = 1.2
+_SPACE_FACTOR = 1.2
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 
 
 class MySQLCopies:
-    """Copies that mysqldump and mysql make."""
+    """Makes copies with mysqldump and mysql."""
 
     def require(self, connection: BaseDatabaseWrapper, *, with_data: bool) -> None:
-        """Look for the programs, the right to create databases, and space."""
+        """Check for the programs, the privilege to create databases, and space."""
         _dump_tool()
         _client_tool()
         with connection.cursor() as cursor:
@@ -85,13 +85,13 @@ class MySQLCopies:
                 "SELECT COUNT(*) FROM information_schema.USER_PRIVILEGES "
                 "WHERE PRIVILEGE_TYPE = 'CREATE'"
             )
-            (everywhere,) = cursor.fetchone()
+            (may_create,) = cursor.fetchone()
             cursor.execute(
                 "SELECT COUNT(*) FROM information_schema.SCHEMA_PRIVILEGES WHERE "
                 "PRIVILEGE_TYPE = 'CREATE' AND 'migration_route_rehearsal_x' "
                 "LIKE TABLE_SCHEMA"
             )
-            (there,) = cursor.fetchone()
+            (may_create_copy,) = cursor.fetchone()
             cursor.execute("SELECT CURRENT_USER()")
             (user,) = cursor.fetchone()
             cursor.execute(
@@ -101,27 +101,32 @@ class MySQLCopies:
             (size,) = cursor.fetchone()
             cursor.execute("SELECT @@datadir")
             (folder,) = cursor.fetchone()
-        if not everywhere and not there:
+        if not may_create and not may_create_copy:
             raise CannotRehearse(
                 f"The user {user!r} may not create databases.",
-                hint="GRANT ALL ON `migration\\_route\\_rehearsal\\_%`.* TO that user; or "
-                "name a database to rehearse on: "
+                hint="Run GRANT ALL ON `migration\\_route\\_rehearsal\\_%`.* TO that user, "
+                "or set a database to rehearse on in "
                 'MIGRATION_ROUTE["DATABASES"][…]["rehearse_on"].',
             )
         if with_data:
             _require_room(connection, int(size or 0), str(folder))
 
     def settings(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
-        """Name another database of the same server, whatever names the original."""
+        """Name another database of the same server, wherever the original's name is set."""
         options = {**settings.get("OPTIONS", {})}
-        for key in ("database", "db"):  # an option file is overruled by NAME
+        for key in ("database", "db"):  # NAME overrides an option file
             options.pop(key, None)
         return {**settings, "NAME": name, "OPTIONS": options}
 
     def make(
-        self, connection: BaseDatabaseWrapper, name: str, *, with_data: bool, alive: Alive
+        self,
+        connection: BaseDatabaseWrapper,
+        name: str,
+        *,
+        with_data: bool,
+        alive: CheckAlive,
     ) -> None:
-        """Make an empty database that sorts as this, and restore a dump into it."""
+        """Create an empty database with the same collation, and restore a dump into it."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT @@character_set_database, @@collation_database")
             charset, collation = cursor.fetchone()
@@ -129,30 +134,34 @@ class MySQLCopies:
                 f"CREATE DATABASE `{name}` CHARACTER SET {charset} COLLATE {collation}"
             )
             tables = set(connection.introspection.table_names(cursor))
-        with opened(connection, self.settings(connection.settings_dict, name)) as copy:
+        with connection_with_settings(
+            connection, self.settings(connection.settings_dict, name)
+        ) as copy:
             require_copy(connection, copy, name=name)
         kind = [] if with_data else ["--no-data"]
-        self._pour(connection, name, kind, [], alive)
-        rows = [table for table in BOOKKEEPING if table in tables]
+        self._restore(connection, name, kind, [], alive)
+        rows = [table for table in TABLES_READ_BY_MIGRATE if table in tables]
         if rows and not with_data:
             only = ["--no-create-info", "--skip-triggers"]
-            self._pour(connection, name, only, rows, alive)
-        _refuse_ways_home(connection, name)
+            self._restore(connection, name, only, rows, alive)
+        _refuse_references_to_original(connection, name)
 
-    def _pour(
+    def _restore(
         self,
         connection: BaseDatabaseWrapper,
         name: str,
         options: list[str],
         tables: list[str],
-        alive: Alive,
+        alive: CheckAlive,
     ) -> None:
         settings = connection.settings_dict
-        source, environment = _place(settings, current_database(connection.connection))
-        into, _ = _place(settings, name)
+        source, environment = _client_arguments(
+            settings, current_database(connection.connection)
+        )
+        into, _ = _client_arguments(settings, name)
         dump = [_dump_tool(), *source[:1], *_DUMP, *_ONE_DATABASE, *options, *source[1:]]
         load = [_client_tool(), *into[:1], *_LOAD, *into[1:]]
-        # The name was given a moment ago, to one database: nothing but that can be used.
+        # The name belongs to the database that has just been created: no other can be used.
         head = f"USE `{name}`;\n".encode()
         pipe([*dump, *tables], load, environment, alive=alive, head=head)
 
@@ -164,16 +173,16 @@ class MySQLCopies:
                 "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = %s", [name]
             )
             for (session,) in cursor.fetchall():
-                with suppress(DatabaseError):  # it has just gone by itself
+                with suppress(DatabaseError):  # it has just ended by itself
                     cursor.execute(f"KILL {int(session)}")
             cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
 
     def schema(self, connection: BaseDatabaseWrapper) -> list[str]:
-        """Return what mysqldump says of the schema, without counters."""
+        """Return the schema as mysqldump writes it, without counters."""
         connection.ensure_connection()
         database = current_database(connection.connection)
-        place, environment = _place(connection.settings_dict, database)
-        dump = [*place[:1], *_DUMP, *_ONE_DATABASE, *_SCHEMA, *place[1:]]
+        arguments, environment = _client_arguments(connection.settings_dict, database)
+        dump = [*arguments[:1], *_DUMP, *_ONE_DATABASE, *_SCHEMA, *arguments[1:]]
         text = read_from([_dump_tool(), *dump], environment)
         return [
             _COUNTER.sub("", line)
@@ -184,8 +193,8 @@ class MySQLCopies:
     def leaves(
         self, sql: str, home: str, connection: BaseDatabaseWrapper | None = None
     ) -> str:
-        """Find what belongs to the whole server, and names of the original."""
-        return reach_of(sql, home, connection)
+        """Find what affects the whole server, and names of the original."""
+        return scope_beyond_database(sql, home, connection)
 
     def watch_drivers(
         self, look: Callable[[str], None], verify: Callable[[Any], None] | None = None
@@ -194,43 +203,42 @@ class MySQLCopies:
         watch_drivers(look, verify)
 
     def observer(self) -> StatementObserver:
-        """Return one that sees tables made anew."""
         return MySQLObserver()
 
 
 class MySQLObserver:
-    """Sees tables that were made anew: InnoDB gives them another number."""
+    """Observes rebuilt tables: InnoDB assigns them another number."""
 
     blind = (
-        "this database commits each change of the schema by itself, and the lock goes "
-        "with it before anybody can look."
+        "this database commits each schema change by itself, which releases the lock "
+        "before it can be observed."
     )
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] | None = {}
 
     def remember(self, connection: BaseDatabaseWrapper) -> None:
-        """Note the tables and their numbers."""
+        """Record the tables and their numbers."""
         connection.ensure_connection()
         self._numbers = self._read(connection)
 
     def look(self, connection: BaseDatabaseWrapper, sql: str) -> StatementEffects:
-        """Compare the numbers, after a change of a table."""
+        """Compare the numbers after a change of a table."""
         if self._numbers is None or not re.match(
             r"\s*(alter|create|drop)\b", sql, re.IGNORECASE
         ):
             return StatementEffects()
         now = self._read(connection) or {}
-        found = {
+        rebuilt = {
             name
             for name, number in self._numbers.items()
             if name in now and now[name] != number
         }
         self._numbers = {name: now.get(name, was) for name, was in self._numbers.items()}
-        return StatementEffects(rewrites=tuple(sorted(found)))
+        return StatementEffects(rewrites=tuple(sorted(rebuilt)))
 
     def _read(self, connection: BaseDatabaseWrapper) -> dict[str, int] | None:
-        """Return the number of each table; None where the user may not know (PROCESS)."""
+        """Return the number of each table; None if the user may not see them (PROCESS)."""
         is_mariadb = bool(getattr(connection, "mysql_is_mariadb", False))
         view = "INNODB_SYS_TABLES" if is_mariadb else "INNODB_TABLES"
         try:
@@ -248,7 +256,7 @@ class MySQLObserver:
             raise
 
     def blocks(self, mode: str) -> tuple[str, ...]:
-        """Never asked."""
+        """Never called: no locks are reported."""
         del mode
         return ()
 
@@ -261,26 +269,27 @@ def _client_tool() -> str:
     return find_tool("mariadb", "mysql", of="mariadb-client or mysql-client")
 
 
-def _place(settings: dict[str, Any], database: str) -> tuple[list[str], dict[str, str]]:
-    """Return the arguments that lead a program to a database, and its environment, in
-    which the password is. The first argument says which option files are read: those
-    that the driver reads, and no others."""
+def _client_arguments(
+    settings: dict[str, Any], database: str
+) -> tuple[list[str], dict[str, str]]:
+    """Return the arguments with which a program connects to a database, and its
+    environment, which contains the password. The first argument says which option files are
+    read: those that the driver reads, and no others."""
     options = {**settings["OPTIONS"]}
     for key in ("database", "db"):
         options.pop(key, None)
     if socket := options.get("unix_socket"):
         options["host"] = socket
-    wanted = {**settings, "NAME": database, "OPTIONS": options}
-    found, environment = DatabaseClient.settings_to_cmd_args_env(wanted, [])
-    arguments = found[1:]
+    resolved = {**settings, "NAME": database, "OPTIONS": options}
+    command, environment = DatabaseClient.settings_to_cmd_args_env(resolved, [])
+    arguments = command[1:]
     if not arguments[0].startswith("--defaults-file="):
         arguments.insert(0, "--no-defaults")
     return arguments, dict(environment or {})
 
 
-def _refuse_ways_home(connection: BaseDatabaseWrapper, name: str) -> None:
-    """Refuse a copy whose triggers, views or routines name the original: they would
-    write there."""
+def _refuse_references_to_original(connection: BaseDatabaseWrapper, name: str) -> None:
+    """Refuse a copy whose triggers or views name the original: they would access it."""
     home = current_database(connection.connection)
     pattern = f"%`{home}`.%", f"%{home}.%"
     with connection.cursor() as cursor:
@@ -296,13 +305,13 @@ def _refuse_ways_home(connection: BaseDatabaseWrapper, name: str) -> None:
             if cursor.fetchone()[0]:
                 raise CannotRehearse(
                     f"One of the {view.lower()} of {home!r} names that database itself: in "
-                    "a copy it would reach the original.",
-                    hint="Leave the name of the database out of it.",
+                    "a copy it would access the original.",
+                    hint="Remove the name of the database from its definition.",
                 )
 
 
 def _require_room(connection: BaseDatabaseWrapper, size: int, folder: str) -> None:
-    """Refuse a copy that cannot fit, where the server's disk is one of this host."""
+    """Refuse a copy that does not fit, where the server's disk is on this host."""
     host = str(connection.settings_dict["HOST"])
     if host and not host.startswith("/") and host not in {"localhost", "127.0.0.1", "::1"}:
         return
@@ -310,11 +319,10 @@ def _require_room(connection: BaseDatabaseWrapper, size: int, folder: str) -> No
         free = shutil.disk_usage(Path(folder)).free
     except OSError:
         return
-    if size * _MORE_ROOM > free:
+    if size * _SPACE_FACTOR > free:
         raise CannotRehearse(
-            f"A copy needs about {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free.",
-            hint="Rehearse on the schema alone, or on a database that is named as "
-            '"rehearse_on".',
+            f"A copy needs about {size / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free.",
+            hint='Rehearse the schema only, or set "rehearse_on" to another database.',
         )
 
 
@@ -322,6 +330,6 @@ COPIES = MySQLCopies()
 
 
 IN_PLACE = InPlaceUnsupported(
-    "MySQL and MariaDB commit each change of a schema by itself: there would be nothing "
-    "to roll back"
+    "MySQL and MariaDB commit each schema change by itself: there would be nothing to roll "
+    "back"
 )

@@ -1,11 +1,10 @@
-"""What would a statement do to MySQL or MariaDB, as its catalog is now?
-
-Which algorithm and which lock does an action of ALTER TABLE take?
+"""Forecasts statements on MySQL and MariaDB by the current catalog, with the algorithm and
+the lock of each action of ALTER TABLE.
 
 After the manuals: MySQL 8.4, 17.12.1 "Online DDL Operations"; MariaDB, "InnoDB Online DDL
-Operations with the INSTANT (INPLACE) Alter Algorithm". In doubt a copy of the table, and
-nobody writes meanwhile. Whatever the algorithm, the definition is locked for a moment at
-its beginning and at its end.
+Operations with the INSTANT (INPLACE) Alter Algorithm". In doubt the table is copied and
+writes are blocked. Whatever the algorithm, the definition is locked briefly at the start
+and at the end.
 """
 
 from __future__ import annotations
@@ -16,34 +15,41 @@ from dataclasses import dataclass, replace
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import Blocked, Forecast, TableLock, TableSize
-from migration_route.vendors.mysql.catalog import ColumnInfo, Facts, SchemaInfo, Server
-from migration_route.vendors.sql_lexer import MYSQL, Kind
+from migration_route.vendors.mysql.catalog import (
+    ColumnInfo,
+    SchemaInfo,
+    ServerInfo,
+    TableInfo,
+)
+from migration_route.vendors.sql_lexer import MYSQL, LexemeKind
 from migration_route.vendors.sql_statements import TokenStream, statements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class AlterationCost:
     """What an action costs."""
 
     algorithm: str
     lock: str
-    rewrites: bool = False  # in place, but every row anew
+    rewrites: bool = False  # in place, but every row is rewritten
     scans: bool = False
     is_understood: bool = True
-    parents: tuple[str, ...] = ()  # tables that are locked along with it
+    parents: tuple[str, ...] = ()  # tables that are locked too
 
 
-INSTANT = Cost(algorithm="instant", lock="NONE")
-BUILD = Cost(algorithm="inplace", lock="NONE", scans=True)
-IN_PLACE = Cost(algorithm="inplace", lock="NONE")
-REBUILD = Cost(algorithm="inplace", lock="NONE", rewrites=True, scans=True)
-COPY = Cost(algorithm="copy", lock="SHARED", rewrites=True, scans=True)
-SLOW_BUILD = Cost(algorithm="inplace", lock="SHARED", scans=True)
+INSTANT = AlterationCost(algorithm="instant", lock="NONE")
+BUILD = AlterationCost(algorithm="inplace", lock="NONE", scans=True)
+IN_PLACE = AlterationCost(algorithm="inplace", lock="NONE")
+REBUILD = AlterationCost(algorithm="inplace", lock="NONE", rewrites=True, scans=True)
+COPY = AlterationCost(algorithm="copy", lock="SHARED", rewrites=True, scans=True)
+SLOW_BUILD = AlterationCost(algorithm="inplace", lock="SHARED", scans=True)
 _KINDS = ("CHECK", "FOREIGN", "UNIQUE", "PRIMARY")
 _UNKNOWN = replace(COPY, lock="EXCLUSIVE", is_understood=False)
 
 
-def alteration(action: TokenStream, table: Facts, server: Server) -> Cost:
+def alteration_cost(
+    action: TokenStream, table: TableInfo, server: ServerInfo
+) -> AlterationCost:
     """Return the cost of one action on a table."""
     cost = _cost(action, table, server)
     if not table.is_innodb and cost.algorithm != "instant":
@@ -51,14 +57,14 @@ def alteration(action: TokenStream, table: Facts, server: Server) -> Cost:
     return cost
 
 
-def _cost(action: TokenStream, table: Facts, server: Server) -> Cost:
+def _cost(action: TokenStream, table: TableInfo, server: ServerInfo) -> AlterationCost:
     for word, cost_of in _ACTIONS.items():
         if action.accept(word):
             return cost_of(action, table, server)
     return _UNKNOWN
 
 
-def _alter(action: TokenStream, table: Facts, server: Server) -> Cost:
+def _alter(action: TokenStream, table: TableInfo, server: ServerInfo) -> AlterationCost:
     del table, server
     if action.accept("INDEX"):
         return INSTANT
@@ -68,13 +74,13 @@ def _alter(action: TokenStream, table: Facts, server: Server) -> Cost:
     return INSTANT if is_default else _UNKNOWN
 
 
-def _modify(action: TokenStream, table: Facts, server: Server) -> Cost:
+def _modify(action: TokenStream, table: TableInfo, server: ServerInfo) -> AlterationCost:
     action.accept("COLUMN")
     name = action.name()
     return _redefined(action, table, server, name[-1] if name else "")
 
 
-def _change(action: TokenStream, table: Facts, server: Server) -> Cost:
+def _change(action: TokenStream, table: TableInfo, server: ServerInfo) -> AlterationCost:
     action.accept("COLUMN")
     name, new = action.name(), action.name()
     cost = _redefined(action, table, server, name[-1] if name else "")
@@ -84,27 +90,29 @@ def _change(action: TokenStream, table: Facts, server: Server) -> Cost:
     )
 
 
-def _rename(action: TokenStream, table: Facts, server: Server) -> Cost:
+def _rename(action: TokenStream, table: TableInfo, server: ServerInfo) -> AlterationCost:
     del table
     if action.accept("COLUMN") and _renames_at_once(server):
         return INSTANT
     return IN_PLACE
 
 
-def _renames_at_once(server: Server) -> bool:
+def _renames_at_once(server: ServerInfo) -> bool:
     return server.is_mariadb or server.version >= (8, 0, 28)
 
 
-def _always(cost: Cost) -> Callable[[TokenStream, Facts, Server], Cost]:
+def _always(
+    cost: AlterationCost,
+) -> Callable[[TokenStream, TableInfo, ServerInfo], AlterationCost]:
     return lambda *_: cost
 
 
-def _add(action: TokenStream, table: Facts, server: Server) -> Cost:
+def _add(action: TokenStream, table: TableInfo, server: ServerInfo) -> AlterationCost:
     nameless = any(action.sees("CONSTRAINT", word) for word in _KINDS)
     if action.accept("CONSTRAINT") and not nameless:
         action.name()
     if action.accept("FOREIGN", "KEY") or action.accept("CHECK"):
-        return COPY  # in place only while nobody checks them
+        return COPY  # in place only while checks are off
     if action.accept("PRIMARY", "KEY"):
         return REBUILD
     if action.accept("FULLTEXT") or action.accept("SPATIAL"):
@@ -116,7 +124,9 @@ def _add(action: TokenStream, table: Facts, server: Server) -> Cost:
     return _add_column(action, table, server)
 
 
-def _add_column(action: TokenStream, table: Facts, server: Server) -> Cost:
+def _add_column(
+    action: TokenStream, table: TableInfo, server: ServerInfo
+) -> AlterationCost:
     if action.sees("("):
         return COPY
     words = TokenStream(action.rest)
@@ -144,11 +154,12 @@ def _is_constant(words: TokenStream) -> bool:
     words.accept_any("-", "+")
     first = words.rest[0] if words.rest else None
     return first is not None and (
-        first.kind in {Kind.LITERAL, Kind.NUMBER} or first.word in {"NULL", "TRUE", "FALSE"}
+        first.kind in {LexemeKind.LITERAL, LexemeKind.NUMBER}
+        or first.word in {"NULL", "TRUE", "FALSE"}
     )
 
 
-def _drop(action: TokenStream, table: Facts, server: Server) -> Cost:
+def _drop(action: TokenStream, table: TableInfo, server: ServerInfo) -> AlterationCost:
     if action.accept("FOREIGN", "KEY"):
         action.accept("IF", "EXISTS")
         name = action.name()
@@ -176,8 +187,11 @@ def _drop(action: TokenStream, table: Facts, server: Server) -> Cost:
     return INSTANT if is_new and not is_odd else REBUILD
 
 
-def _redefined(action: TokenStream, table: Facts, server: Server, name: str) -> Cost:
-    """MODIFY and CHANGE name the column as it shall be: what differs costs."""
+def _redefined(
+    action: TokenStream, table: TableInfo, server: ServerInfo, name: str
+) -> AlterationCost:
+    """Return the cost of MODIFY or CHANGE, which name the column as it shall be: what
+    differs costs."""
     column = table.columns.get(name.lower())
     if column is None or column.extra not in {"", "auto_increment"}:
         return COPY
@@ -198,18 +212,18 @@ def _redefined(action: TokenStream, table: Facts, server: Server, name: str) -> 
     cost = _change_of_type(kind, column, server)
     is_nullable = not TokenStream(words.rest).has("NOT", "NULL")
     if cost != COPY and is_nullable != column.is_nullable:
-        # In place to NOT NULL only under a strict mode, and not for long texts.
+        # To NOT NULL in place only in a strict mode, and not for long texts.
         return REBUILD if is_nullable else COPY
     return cost
 
 
-def table_default(table: Facts) -> str:
-    """Return the collation that most columns of a table have."""
+def table_default(table: TableInfo) -> str:
+    """Return the most frequent collation of a table's columns."""
     found = [column.collation for column in table.columns.values() if column.collation]
     return max(set(found), key=found.count) if found else ""
 
 
-def _change_of_type(kind: str, column: ColumnInfo, server: Server) -> Cost:
+def _change_of_type(kind: str, column: ColumnInfo, server: ServerInfo) -> AlterationCost:
     bare, was = _bare(kind), _bare(column.type)
     if bare == was:
         return INSTANT
@@ -224,7 +238,7 @@ def _change_of_type(kind: str, column: ColumnInfo, server: Server) -> Cost:
 
 
 def _bare(kind: str) -> str:
-    """Return a type as information_schema writes it, but for widths of integers."""
+    """Return a type as information_schema writes it, without the widths of integers."""
     text = "".join(kind.lower().split()).replace("integer", "int")
     if text.startswith(("int", "bigint", "smallint", "tinyint", "mediumint")):
         name, _, rest = text.partition("(")
@@ -234,7 +248,7 @@ def _bare(kind: str) -> str:
     )
 
 
-_ACTIONS: dict[str, Callable[[TokenStream, Facts, Server], Cost]] = {
+_ACTIONS: dict[str, Callable[[TokenStream, TableInfo, ServerInfo], AlterationCost]] = {
     "ADD": _add,
     "DROP": _drop,
     "ALTER": _alter,
@@ -266,44 +280,44 @@ WHERE table_schema = DATABASE() AND table_name IN %s ORDER BY table_name
 
 
 class MySQLForecaster:
-    """Reads statement after statement; each stands on those before it."""
+    """Reads statements one by one; each forecast builds on the earlier statements."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
         self._schema = SchemaInfo(connection)
 
     def foretell(self, sql: str) -> Forecast:
-        """Tell what a text of statements does. Raises `django.db.DatabaseError`."""
-        account = _Account()
+        """Forecast a text of statements. Raises `django.db.DatabaseError`."""
+        builder = _ForecastBuilder()
         for words in statements(sql, MYSQL):
-            self._read(account, words)
+            self._read(builder, words)
         return Forecast(
             locks=tuple(
                 TableLock(table=table, mode=mode, blocks=_BLOCKS[mode])
-                for table, mode in account.locked.items()
+                for table, mode in builder.locked.items()
             ),
-            rewrites=tuple(account.rewritten),
-            scans=tuple(account.scanned),
-            algorithm=account.algorithm,
-            is_understood=account.is_understood,
+            rewrites=tuple(builder.rewritten),
+            scans=tuple(builder.scanned),
+            algorithm=builder.algorithm,
+            is_understood=builder.is_understood,
         )
 
     def pass_by(self) -> None:
-        """Do nothing: what a forecast says here does not lie with the rows."""
+        """Do nothing: these forecasts do not depend on rows."""
 
-    def _read(self, account: _Account, words: TokenStream) -> None:
+    def _read(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         if words.tokens[0].word in _IDLE:
             return
-        for beginning, read in _READERS.items():
-            if words.accept(*beginning.split()):
-                read(self, account, words)
+        for first_words, read in _READERS.items():
+            if words.accept(*first_words.split()):
+                read(self, builder, words)
                 return
-        account.is_understood = False
+        builder.is_understood = False
         for name in words.all_names():
-            worst = Cost(algorithm="copy", lock="EXCLUSIVE")
-            account.cost(self._schema.tables.old(name), worst)
+            worst = AlterationCost(algorithm="copy", lock="EXCLUSIVE")
+            builder.cost(self._schema.tables.old(name), worst)
 
-    def _create_table(self, account: _Account, words: TokenStream) -> None:
+    def _create_table(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         tables = self._schema.tables
         words.accept("IF", "NOT", "EXISTS")
         name = words.name()
@@ -311,31 +325,33 @@ class MySQLForecaster:
             tables.create(name)
         group = words.group()
         for part in group.parts() if group else ():
-            # The parent's definition is locked until the child's is there.
-            account.lock(tables.old(part.name_behind("REFERENCES")), "EXCLUSIVE")
+            # The parent's definition is locked until the child's exists.
+            builder.lock(tables.old(part.name_behind("REFERENCES")), "EXCLUSIVE")
 
-    def _drop_table(self, account: _Account, words: TokenStream) -> None:
+    def _drop_table(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         tables = self._schema.tables
         words.accept("IF", "EXISTS")
         for name in words.names():
             if table := tables.old(name):
-                account.lock(table, "EXCLUSIVE")
+                builder.lock(table, "EXCLUSIVE")
                 for parent in self._schema.facts(table).parents:
-                    account.lock(parent, "EXCLUSIVE")
+                    builder.lock(parent, "EXCLUSIVE")
             tables.drop(name)
 
-    def _rename_table(self, account: _Account, words: TokenStream) -> None:
+    def _rename_table(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         tables = self._schema.tables
         for part in words.parts():
             name = part.name()
-            account.cost(tables.old(name), Cost(algorithm="instant", lock="EXCLUSIVE"))
+            builder.cost(
+                tables.old(name), AlterationCost(algorithm="instant", lock="EXCLUSIVE")
+            )
             tables.rename(name, part.name_behind("TO"))
 
-    def _truncate(self, account: _Account, words: TokenStream) -> None:
+    def _truncate(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         words.accept("TABLE")
-        account.lock(self._schema.tables.old(words.name()), "EXCLUSIVE")
+        builder.lock(self._schema.tables.old(words.name()), "EXCLUSIVE")
 
-    def _alter(self, account: _Account, words: TokenStream) -> None:
+    def _alter(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         words.accept("IF", "EXISTS")
         name = words.name()
         table = self._schema.tables.old(name)
@@ -343,7 +359,7 @@ class MySQLForecaster:
             if words.accept("RENAME") and words.accept_any("TO", "AS") is not None:
                 self._schema.tables.rename(name, words.name())
             for parent in _referred(words):
-                account.lock(self._schema.tables.old(parent), "EXCLUSIVE")
+                builder.lock(self._schema.tables.old(parent), "EXCLUSIVE")
             return
         for part in words.parts():
             if part.accept("RENAME") and not (
@@ -351,49 +367,50 @@ class MySQLForecaster:
             ):
                 part.accept_any("TO", "AS")
                 self._schema.tables.rename(name, part.name())
-                account.cost(table, Cost(algorithm="instant", lock="EXCLUSIVE"))
+                builder.cost(table, AlterationCost(algorithm="instant", lock="EXCLUSIVE"))
                 continue
             part.at = 0
             facts = self._schema.facts(table)
-            cost = alteration(part, facts, self._schema.server)
-            account.cost(table, cost)
-            account.is_understood = account.is_understood and cost.is_understood
+            cost = alteration_cost(part, facts, self._schema.server)
+            builder.cost(table, cost)
+            builder.is_understood = builder.is_understood and cost.is_understood
             for parent in (*_referred(part), *((p,) for p in cost.parents)):
-                account.lock(self._schema.tables.old(parent), "EXCLUSIVE")
+                builder.lock(self._schema.tables.old(parent), "EXCLUSIVE")
             self._note(facts, part)
 
-    def _note(self, facts: Facts, part: TokenStream) -> None:
-        """Note what an action has changed: of the columns that it names nothing is known
-        any more, so that the worst is foretold of the next one."""
+    def _note(self, facts: TableInfo, part: TokenStream) -> None:
+        """Record what an action changed. The columns that it names are unknown afterwards,
+        so that the worst is forecast for the next action."""
         words = TokenStream(part.tokens)
         for name in _referred(words):
             label = words.name_behind("CONSTRAINT") or ("",)
             facts.keys[label[-1].lower()] = self._schema.tables.old(name) or ""
-        if not words.sees("ALTER"):  # which changes a default
+        if not words.sees("ALTER"):  # which only changes a default
             facts.forget(words.all_names())
 
-    def _index(self, account: _Account, words: TokenStream) -> None:
+    def _index(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         table = self._schema.tables.old(words.name_behind("ON"))
         builds = words.tokens[0].word == "CREATE"
         slow = words.has("FULLTEXT") or words.has("SPATIAL")
         is_plain = not table or self._schema.facts(table).is_innodb
         algorithm = "inplace" if is_plain else "copy"
         lock = "SHARED" if slow or not is_plain else "NONE"
-        account.cost(table, Cost(algorithm=algorithm, lock=lock, scans=builds))
+        builder.cost(table, AlterationCost(algorithm=algorithm, lock=lock, scans=builds))
         if table:
             self._note(self._schema.facts(table), words)
 
-    def _rows(self, account: _Account, words: TokenStream) -> None:
-        """Rows are locked one by one; the tables' definitions as long as that lasts."""
+    def _rows(self, builder: _ForecastBuilder, words: TokenStream) -> None:
+        """Forecast a statement about rows: they are locked one by one, and the definitions
+        of the tables as long as that lasts."""
         reads = words.tokens[0].word not in {"INSERT", "REPLACE"} or words.has("SELECT")
         for name in sorted(words.all_names()):
             table = self._schema.tables.old(name)
-            account.lock(table, "NONE")
+            builder.lock(table, "NONE")
             if table and reads:
-                account.scanned[table] = None
+                builder.scanned[table] = None
 
     def sizes(self, tables: Collection[str]) -> tuple[TableSize, ...]:
-        """Tell how large tables are, by the server's estimates."""
+        """Return table sizes by the server's estimates."""
         if not tables:
             return ()
         with self._connection.cursor() as cursor:
@@ -413,8 +430,8 @@ def _referred(words: TokenStream) -> list[tuple[str, ...]]:
     return [name] if name else []
 
 
-class _Account:
-    """What has been foretold so far, of tables from before the plan."""
+class _ForecastBuilder:
+    """The forecast so far, of tables that exist before the plan."""
 
     def __init__(self) -> None:
         self.locked: dict[str, str] = {}
@@ -425,18 +442,18 @@ class _Account:
 
     def lock(self, table: str | None, mode: str) -> None:
         if table:
-            held = self.locked.get(table, mode)
-            self.locked[table] = max(held, mode, key=_LOCKS.index)
+            current = self.locked.get(table, mode)
+            self.locked[table] = max(current, mode, key=_LOCKS.index)
 
-    def say(self, algorithm: str, table: str | None) -> None:
+    def raise_algorithm(self, algorithm: str, table: str | None) -> None:
         if table:
             self.algorithm = max(self.algorithm, algorithm, key=_ALGORITHMS.index)
 
-    def cost(self, table: str | None, cost: Cost) -> None:
+    def cost(self, table: str | None, cost: AlterationCost) -> None:
         if not table:
             return
         self.lock(table, cost.lock)
-        self.say(cost.algorithm, table)
+        self.raise_algorithm(cost.algorithm, table)
         if cost.rewrites or cost.algorithm == "copy":
             self.rewritten[table] = None
             self.scanned[table] = None

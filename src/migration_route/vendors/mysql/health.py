@@ -1,7 +1,7 @@
-"""Is now a good moment for MySQL or MariaDB?
+"""The health signals of MySQL and MariaDB.
 
-Where are the tables of MySQL or MariaDB, and how large? Only a server on this host is
-known: by its host's name, and by the file in which it keeps its pid while it runs.
+Disk space is known only for a server on this host, which is identified by its host name and
+by the pid file that it keeps while it runs.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from migration_route.core.values import (
     HealthSignal,
     Impact,
     SignalName,
-    normal,
-    stop,
-    unknown,
+    normal_signal,
+    stop_signal,
+    unknown_signal,
 )
 from migration_route.vendors.base import TableLockRequest
 from migration_route.vendors.base_health import (
-    STATEMENT,
+    QUERY_TIMEOUT,
     DiskNotVisible,
     disk_signal,
-    limited,
     long_transaction,
-    read_all,
+    read_signals,
+    set_session_limits,
 )
 from migration_route.vendors.mysql.locks import EXCLUSIVE, MySQLContention
 
@@ -42,8 +42,8 @@ WHERE table_schema = database() AND table_type = 'BASE TABLE' AND table_name IN 
 """
 
 
-class MySQLRooms:
-    """The place of one database."""
+class MySQLDiskUsage:
+    """The disk location of one database."""
 
     keeps_old_rows = False  # each alteration commits
 
@@ -51,7 +51,7 @@ class MySQLRooms:
         self._connection = connection
 
     def folder(self) -> Path:
-        """Return the server's data directory. Raises `Unseen`."""
+        """Return the server's data directory. Raises `DiskNotVisible`."""
         with self._connection.cursor() as cursor:
             cursor.execute(_WHERE)
             host, data, pid_file = map(_text, cursor.fetchone())
@@ -62,7 +62,7 @@ class MySQLRooms:
             raise DiskNotVisible("The server's disk is not on this host.") from error
         except (OSError, ValueError) as error:
             raise DiskNotVisible(
-                "The server's pid file may not be read by this process."
+                "This process may not read the server's pid file."
             ) from error
         if host != socket.gethostname() or not _is_running(pid):
             raise DiskNotVisible("The server's disk is not on this host.")
@@ -85,7 +85,7 @@ def _is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True  # somebody else's, and it is there
+        return True  # it exists, and belongs to another user
     return True
 
 
@@ -94,8 +94,8 @@ def _text(value: object) -> str:
 
 
 _CONTENTION = MySQLContention()
-_FULL = frozenset({1040, 1203, 1226})  # of the server, of the user, of its resources
-# mysqldump says so in each statement; with --single-transaction it is a snapshot.
+_FULL = frozenset({1040, 1203, 1226})  # limits of the server, of the user, of its resources
+# mysqldump marks each statement with this; with --single-transaction it is a snapshot.
 _DUMPS = """
 SELECT id, coalesce(user, '') FROM information_schema.processlist
 WHERE id <> connection_id() AND db = database()
@@ -115,14 +115,15 @@ SELECT count(*) FROM information_schema.processlist WHERE command LIKE 'Binlog D
 def health(
     connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
 ) -> tuple[HealthSignal, ...]:
-    """Return the signals, in the order in which they are shown."""
-    limited(  # the first is MariaDB's, in seconds; the second MySQL's, in milliseconds
+    """Return the signals in display order."""
+    # The first is MariaDB's, in seconds; the second MySQL's, in milliseconds.
+    set_session_limits(
         connection,
-        f"SET SESSION max_statement_time = {STATEMENT}",
-        f"SET SESSION max_execution_time = {round(STATEMENT * 1000)}",
+        f"SET SESSION max_statement_time = {QUERY_TIMEOUT}",
+        f"SET SESSION max_execution_time = {round(QUERY_TIMEOUT * 1000)}",
     )
     reading = _Reading(connection, touched, settings)
-    return read_all(
+    return read_signals(
         (
             (SignalName.STANDBY, reading.standby),
             (SignalName.LONG_TRANSACTION, reading.long_transaction),
@@ -132,21 +133,21 @@ def health(
             (SignalName.CONNECTIONS, reading.connections),
             (
                 SignalName.DISK,
-                lambda: disk_signal(MySQLRooms(connection), touched, settings),
+                lambda: disk_signal(MySQLDiskUsage(connection), touched, settings),
             ),
         )
     )
 
 
 def without_connection(error: Exception) -> HealthSignal | None:
-    """Tell a server that is full: it admits nobody, so it is not asked."""
+    """Detect a server whose connections are all in use: it cannot be queried."""
     if not error.args or error.args[0] not in _FULL:
         return None
-    return stop(SignalName.CONNECTIONS, "The server admits no more connections.")
+    return stop_signal(SignalName.CONNECTIONS, "The server accepts no more connections.")
 
 
 class _Reading:
-    """One look at one database."""
+    """Reads the signals of one database once."""
 
     def __init__(
         self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
@@ -163,8 +164,10 @@ class _Reading:
     def standby(self) -> HealthSignal:
         [(is_read_only,)] = self._rows("SELECT @@global.read_only")
         if is_read_only:
-            return stop(SignalName.STANDBY, "This server is read-only, as a replica is.")
-        return normal(SignalName.STANDBY, "This server takes changes.")
+            return stop_signal(
+                SignalName.STANDBY, "This server is read-only, like a replica."
+            )
+        return normal_signal(SignalName.STANDBY, "This server accepts changes.")
 
     def long_transaction(self) -> HealthSignal:
         limit = self._settings.long_transaction.total_seconds()
@@ -172,41 +175,42 @@ class _Reading:
             TableLockRequest(table=name, mode=EXCLUSIVE) for name in self._touched.locked
         )
         if not wanted:
-            return normal(SignalName.LONG_TRANSACTION, "No table is touched.")
+            return normal_signal(SignalName.LONG_TRANSACTION, "No table is affected.")
         if _CONTENTION.observes(self._connection):
             holders = _CONTENTION.in_the_way(self._connection, wanted)
-        else:  # any of them may hold a touched table
+        else:  # any of them may have locked a touched table
             holders = _CONTENTION.open_transactions(self._connection)
         others = [one for one in holders if not one.is_server]
-        found = long_transaction(others, longer_than=limit, of="on touched tables")
-        return found or normal(
+        found = long_transaction(others, longer_than=limit, of=" on affected tables")
+        return found or normal_signal(
             SignalName.LONG_TRANSACTION,
-            f"No transaction is older than {limit:g} s on touched tables.",
+            f"No transaction on affected tables is older than {limit:g} s.",
         )
 
     def dump(self) -> HealthSignal:
         rows = self._rows(_DUMPS)
         if not rows:
-            return normal(SignalName.DUMP, "Nobody is seen to dump this database.")
+            return normal_signal(SignalName.DUMP, "No dump of this database is visible.")
         pid, user = rows[0]
-        text = f"Somebody dumps this database: connection {pid} ({_health_text(user)})."
-        return stop(SignalName.DUMP, text, pid=int(pid), user=_health_text(user))
+        text = f"A dump of this database is running: connection {pid} ({_text(user)})."
+        return stop_signal(SignalName.DUMP, text, pid=int(pid), user=_text(user))
 
     def lock_queue(self) -> HealthSignal:
         limit = self._settings.lock_queue.total_seconds()
         rows = [row for row in self._rows(_QUEUE) if row[2] > limit]
         if not rows:
-            return normal(
-                SignalName.LOCK_QUEUE, f"Nobody waits for metadata for {limit:g} s."
+            return normal_signal(
+                SignalName.LOCK_QUEUE,
+                f"No session has waited for a metadata lock for more than {limit:g} s.",
             )
         pid, user, seconds, query = rows[0]
-        return stop(
+        return stop_signal(
             SignalName.LOCK_QUEUE,
-            f"{len(rows)} sessions wait for the metadata of a table, the first of them, "
-            f"{pid} ({_health_text(user)}), for {seconds} s.",
+            f"{len(rows)} sessions wait for the metadata lock of a table. The first, {pid} "
+            f"({_text(user)}), has waited for {seconds} s.",
             pid=int(pid),
-            user=_health_text(user),
-            query=_health_text(query),
+            user=_text(user),
+            query=_text(query),
         )
 
     def replication_lag(self) -> HealthSignal:
@@ -214,17 +218,19 @@ class _Reading:
         if (behind := self._behind()) is not None:
             limit = self._settings.replication_lag.total_seconds()
             text = f"This server is itself a replica, {behind} s behind."
-            tell = stop if behind > limit else normal
-            return tell(name, text, lag_seconds=behind)
+            signal = stop_signal if behind > limit else normal_signal
+            return signal(name, text, lag_seconds=behind)
         [(count,)] = self._rows(_REPLICAS)
         if not count:
-            return normal(name, "No replica is seen to follow this server.")
-        return unknown(
-            name, f"{count} replicas follow; a source does not know how closely they do."
+            return normal_signal(name, "No replica of this server is visible.")
+        return unknown_signal(
+            name,
+            f"{count} replicas follow; a source does not know how far behind they are.",
         )
 
     def _behind(self) -> int | None:
-        """Return how far this server is behind its own source, None where it has none."""
+        """Return the seconds that this server is behind its own source; None if it has
+        none."""
         for statement in ("SHOW REPLICA STATUS", "SHOW SLAVE STATUS"):
             try:
                 with self._connection.cursor() as cursor:
@@ -232,14 +238,14 @@ class _Reading:
                     rows = cursor.fetchall()
                     names = [str(part[0]).lower() for part in cursor.description or ()]
             except DatabaseError as error:
-                if error.args and error.args[0] == 1064:  # another word in this version
+                if error.args and error.args[0] == 1064:  # this version uses the other word
                     continue
                 raise
             for row in rows:
-                told = dict(zip(names, row, strict=True))
+                status = dict(zip(names, row, strict=True))
                 for key in ("seconds_behind_source", "seconds_behind_master"):
-                    if told.get(key) is not None:
-                        return int(told[key])
+                    if status.get(key) is not None:
+                        return int(status[key])
             return None
         return None
 
@@ -248,9 +254,9 @@ class _Reading:
         [(_, used)] = self._rows("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
         [(admitted,)] = self._rows("SELECT @@global.max_connections")
         text = f"{used} of {admitted} connections are in use."
-        tell = stop if int(used) > admitted * self._settings.connections else normal
-        return tell(name, text, used=int(used), admitted=int(admitted))
-
-
-def _health_text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        signal = (
+            stop_signal
+            if int(used) > admitted * self._settings.connections
+            else normal_signal
+        )
+        return signal(name, text, used=int(used), admitted=int(admitted))

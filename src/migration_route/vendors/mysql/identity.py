@@ -16,10 +16,10 @@ _NO_CLUSTER = "00000000-0000-0000-0000-000000000000"
 
 
 def identity_of_session(session: Any) -> DatabaseIdentity:
-    """Return which database a session of mysqlclient or PyMySQL stands in.
+    """Return the identity of the database of a mysqlclient or PyMySQL session.
 
-    The members of a Galera cluster or of a replication group hold the same databases: they
-    are one server here.
+    The members of a Galera cluster or of a replication group have the same databases: they
+    count as one server.
     """
     with session.cursor() as cursor:
         ((name, folds),) = _rows(cursor, _DATABASE)
@@ -37,7 +37,7 @@ def identity_of_session(session: Any) -> DatabaseIdentity:
 
 
 def current_database(session: Any) -> str:
-    """Return the name of the database that a session stands in; "" for none."""
+    """Return the name of the session's database; "" for none."""
     with session.cursor() as cursor:
         ((name,),) = _rows(cursor, "SELECT DATABASE()")
     return _text(name)

@@ -1,8 +1,6 @@
-"""One run per database: GET_LOCK, which the server drops with its connection.
+"""Named locks on MySQL and MariaDB, blocking sessions, and the control of other sessions.
 
-Who is in the way of a statement on MySQL and MariaDB, and how long may it wait?
-
-Who is at work in MySQL or MariaDB, and how is a session brought to an end?
+One run per database: the server releases GET_LOCK with its connection.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ _FIRST_WORDS = frozenset(
     ("alter", "create", "drop", "truncate", "rename", "optimize", "repair", "lock")
 )
 _OTHER = LockRequest(limit=LockTimeoutClass.NONE)
-# Every definition of a table asks for this at some point (manual, Metadata Locking).
+# Every definition of a table requests this at some point (manual, Metadata Locking).
 EXCLUSIVE = "EXCLUSIVE"
 
 _SESSION = """
@@ -48,7 +46,7 @@ SELECT p.id, '', coalesce(p.user, ''), coalesce(p.info, x.trx_query, ''),
 FROM information_schema.processlist p
 LEFT JOIN information_schema.innodb_trx x ON x.trx_mysql_thread_id = p.id
 """
-# MySQL, and MariaDB with the performance schema switched on.
+# MySQL, and MariaDB with the performance schema enabled.
 _BY_SCHEMA = """
 WHERE p.id <> connection_id() AND p.id IN (
     SELECT t.processlist_id FROM performance_schema.metadata_locks m
@@ -76,10 +74,10 @@ WHERE plugin_name = 'METADATA_LOCK_INFO' AND plugin_status = 'ACTIVE'
 
 
 class MySQLContention:
-    """Metadata locks where the server shows them; else the old transactions of InnoDB."""
+    """Metadata locks where the server shows them, otherwise InnoDB's old transactions."""
 
     def wish(self, sql: str) -> LockRequest:
-        """Tell what a statement wants: definitions of tables commit by themselves."""
+        """Return the locks of definitions, which commit by themselves."""
         odd = sql.lstrip().startswith(("--", "/*", "#"))
         if first_word(sql) not in _FIRST_WORDS and not odd:
             return _OTHER
@@ -91,12 +89,12 @@ class MySQLContention:
         return LockRequest(limit=limit, names=frozenset(names))
 
     def is_contention(self, error: BaseException) -> bool:
-        """Tell a lock wait timeout or a deadlock."""
+        """Detect a lock wait timeout or a deadlock."""
         return bool(error.args) and error.args[0] in _CODES
 
     def limit(self, connection: BaseDatabaseWrapper, seconds: float | None) -> None:
-        """Set what is waited for metadata and for rows, in whole seconds, at least one;
-        without a limit of ours, the server's."""
+        """Set the timeouts for metadata locks and row locks, in whole seconds, at least
+        one; None: the server's default."""
         value = "DEFAULT" if seconds is None else str(max(math.ceil(seconds), 1))
         with connection.wrap_database_errors, connection.connection.cursor() as cursor:
             cursor.execute(
@@ -111,7 +109,7 @@ class MySQLContention:
     def tables(
         self, connection: BaseDatabaseWrapper, wish: LockRequest
     ) -> tuple[TableLockRequest, ...]:
-        """Look the names up in the connection's database."""
+        """Resolve the names in the connection's database."""
         names = sorted({name[-1] for name, _ in wish.names})
         if not names:
             return ()
@@ -127,7 +125,7 @@ class MySQLContention:
         )
 
     def observes(self, connection: BaseDatabaseWrapper) -> bool:
-        """Tell whether this server shows metadata locks to this user."""
+        """Return whether this server shows metadata locks to this user."""
         return self._query(connection) is not None
 
     def _query(self, connection: BaseDatabaseWrapper) -> str | None:
@@ -144,8 +142,8 @@ class MySQLContention:
     def in_the_way(
         self, connection: BaseDatabaseWrapper, wanted: tuple[TableLockRequest, ...]
     ) -> list[Blocker]:
-        """Return who holds metadata locks on these tables; where that cannot be seen,
-        every open transaction, since each may."""
+        """Return the sessions that hold metadata locks on these tables; where locks are not
+        visible, every open transaction, since each may hold one."""
         names = tuple(sorted({want.table for want in wanted}))
         query = self._query(connection)
         if query is not None and not names:
@@ -160,28 +158,28 @@ class MySQLContention:
         return sorted(found, key=lambda blocker: -blocker.age)
 
     def open_transactions(self, connection: BaseDatabaseWrapper) -> list[Blocker]:
-        """Return every open transaction of sessions that are in this database."""
+        """Return the open transactions of sessions in this database."""
         with connection.cursor() as cursor:
             cursor.execute((_SESSION + _OPEN_HERE).replace("%%", "%"))
             return [_blocker(row, certain=False) for row in cursor.fetchall()]
 
     def yield_time(self, connection: BaseDatabaseWrapper) -> float:
-        """Return 0: nothing here gives way."""
+        """Return 0: nothing gives way here."""
         del connection
         return 0.0
 
     def blocks_others(self, wanted: tuple[TableLockRequest, ...]) -> bool:
-        """Tell that a definition holds nothing once it is done: it commits by itself."""
+        """Return False: a definition commits by itself, and then holds no lock."""
         del wanted
         return False
 
     def end(self, connection: BaseDatabaseWrapper, blocker: Blocker) -> bool:
-        """Kill the connection of this number; numbers are never given again."""
+        """Kill the connection with this id; ids are never reused."""
         try:
             with connection.cursor() as cursor:
                 cursor.execute("KILL %s", [blocker.pid])
         except DatabaseError as error:
-            if error.args and error.args[0] == 1094:  # there is no such thread any more
+            if error.args and error.args[0] == 1094:  # the thread no longer exists
                 return False
             raise
         return True
@@ -210,7 +208,7 @@ def _text(value: Any) -> str:
 
 _DATABASE = "SELECT DATABASE(), @@GLOBAL.lower_case_table_names"
 _ENDS_WITHIN = 1.5  # seconds that a session may take to end after its connection
-_LOOK = 0.02
+_POLL_INTERVAL = 0.02
 
 
 class MySQLLock:
@@ -222,15 +220,12 @@ class MySQLLock:
         self._known_name = ""
 
     def try_acquire(self) -> bool:
-        """Take the lock now, or return False at once."""
         return self._ask("SELECT GET_LOCK(%s, 0)")
 
     def release(self) -> bool:
-        """Give the lock back; False when it was not held any more."""
         return self._ask("SELECT RELEASE_LOCK(%s)")
 
     def is_held(self) -> bool:
-        """Tell whether this session still holds it; False when the session has ended."""
         try:
             return self._ask("SELECT IS_USED_LOCK(%s) = CONNECTION_ID()")
         except DatabaseError:
@@ -250,19 +245,19 @@ class MySQLLock:
         return bool(answer == 1)
 
     def _name(self, cursor: CursorWrapper) -> str:
-        """Return the name of the lock, by the name that the server gives the database.
+        """Return the name of the lock, derived from the server's name of the database.
 
-        Aliases with other settings that lead to the same database share it. Raises
-        `Misconfigured` where the connection stands in no database.
+        Aliases with other settings for the same database share it. Raises `Misconfigured`
+        if the connection has no database.
         """
         if not self._known_name:
             cursor.execute(_DATABASE)
             database, folds = cursor.fetchone()
             if database is None:
                 raise Misconfigured(
-                    f"The alias {self._connection.alias!r} leads to a server, and to no "
+                    f"The alias {self._connection.alias!r} leads to a server, but to no "
                     "database there.",
-                    hint="Name the database: NAME, or database= in its option file.",
+                    hint="Set the database in NAME, or as database= in its option file.",
                 )
             text = database.decode() if isinstance(database, bytes) else str(database)
             text = text.lower() if int(folds) else text
@@ -274,10 +269,10 @@ class MySQLLock:
 def lock_ends_with_connection(
     first: BaseDatabaseWrapper, second: BaseDatabaseWrapper
 ) -> bool:
-    """Tell whether a lock is free when `first`, the connection that took it, is closed.
+    """Return whether a lock is free once `first`, the connection that took it, is closed.
 
-    A pool below Django keeps the session, and the lock with it. `second` sees that,
-    whichever session it is given. One connection is open at a time: a pool may hold no
+    A pool below Django keeps the session, and the lock with it. `second` detects that from
+    whichever session it uses. One connection is open at a time, because a pool may allow no
     more.
     """
     canary = f"migration-route:{uuid4().hex}"
@@ -287,10 +282,10 @@ def lock_ends_with_connection(
     try:
         while _value(second, "SELECT IS_USED_LOCK(%s)", canary) is not None:
             if _value(second, "SELECT RELEASE_LOCK(%s)", canary) == 1:
-                return False  # it was given the same session
+                return False  # it uses the same session
             if time.monotonic() > deadline:
                 return False
-            time.sleep(_LOOK)
+            time.sleep(_POLL_INTERVAL)
         return True
     finally:
         second.close()
@@ -313,7 +308,7 @@ FROM information_schema.processlist WHERE id = %s
 
 
 def dialect_of_session(session: Any) -> Dialect:
-    """Return how an open session of the driver reads literals."""
+    """Return how an open driver session reads literals."""
     with session.cursor() as cursor:
         cursor.execute("SELECT @@SESSION.sql_mode")
         row = cursor.fetchone()
@@ -327,7 +322,7 @@ def dialect_of_session(session: Any) -> Dialect:
 
 
 class MySQLSessions:
-    """Connections, which an account may kill when they are its own."""
+    """Connections, which an account may kill if they are its own."""
 
     are_processes = False
 
@@ -335,13 +330,13 @@ class MySQLSessions:
         self._connection = connection
 
     def describe(self, pid: int) -> Session | None:
-        """Return a connection; one that is being killed is still there."""
+        """Return a connection; one that is being killed still exists."""
         with self._connection.cursor() as cursor:
             cursor.execute(_DESCRIBE, [pid])
-            found = cursor.fetchone()
-        if found is None:
+            row = cursor.fetchone()
+        if row is None:
             return None
-        user, host, query, command, state, since = found
+        user, host, query, command, state, since = row
         return Session(
             pid=pid,
             user=user or "",
@@ -353,11 +348,10 @@ class MySQLSessions:
         )
 
     def cancel_statement(self, pid: int) -> bool:
-        """Let its statement fail with 1317."""
+        """Make its statement fail with 1317."""
         return self._kill("KILL QUERY %s", pid)
 
     def end(self, pid: int) -> bool:
-        """End the connection."""
         return self._kill("KILL CONNECTION %s", pid)
 
     def _kill(self, sql: str, pid: int) -> bool:

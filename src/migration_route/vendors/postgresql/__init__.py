@@ -1,4 +1,4 @@
-"""PostgreSQL."""
+"""The PostgreSQL implementation of `Vendor`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from migration_route.vendors.postgresql.locks import (
 )
 
 _CONNECT_TIMEOUT = 5
-# A session that waits for minutes behind a firewall must not be forgotten by it, nor a
-# server that has vanished be waited for (libpq, 34.1.2).
+# A firewall must not drop a session that waits for minutes, and the client must not wait
+# for a server that is gone (libpq, 34.1.2).
 _KEEPALIVES = {
     "keepalives": 1,
     "keepalives_idle": 30,
@@ -48,15 +48,13 @@ _LIMIT_TRANSACTION = (
 
 
 class PostgreSQL:
-    """What is particular about PostgreSQL."""
-
     name = "postgresql"
     lock_is_of_session = True
     contention = PostgreSQLContention()
     catalog = PostgreSQLCatalog()
 
     def identity(self, session: Any) -> DatabaseIdentity:
-        """Ask for the database, and for the start of its server."""
+        """Query the name of the database, and the start time of its server."""
         return identity_of_session(session)
 
     def own_settings(
@@ -66,7 +64,7 @@ class PostgreSQL:
         patience: float,
         answer_timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Leave the pool: it hands sessions on with what was set in them."""
+        """Bypass the pool: it reuses sessions together with their changed settings."""
         del patience
         options = {"connect_timeout": _CONNECT_TIMEOUT, **_alone(settings)}
         if answer_timeout is not None:
@@ -77,57 +75,54 @@ class PostgreSQL:
         return {**settings, "OPTIONS": options}
 
     def limit_transaction(self, connection: BaseDatabaseWrapper) -> None:
-        """Set both limits for this transaction alone, as behind a pooler."""
+        """Set both limits for this transaction only, as is necessary behind a pooler."""
         with connection.cursor() as cursor:
             cursor.execute(_LIMIT_TRANSACTION)
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
-        """Look for a session that outlives its connection, and for one that serves both."""
+        """Check for a session that outlives its connection or serves both."""
         return ends_with_connection(first, second) and have_own_sessions(first, second)
 
     def worker_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Leave the pool as well, and keep the connection alive."""
+        """Bypass the pool too, and keep the connection alive."""
         return {**settings, "OPTIONS": _alone(settings)}
 
     def troubles(self, connection: BaseDatabaseWrapper) -> CatalogProblems:
-        """Look for invalid indexes, and at the recorder's sequence."""
-        return postgresql_catalog.troubles(connection)
+        """Report invalid indexes, and a recorder sequence that is behind."""
+        return postgresql_catalog.catalog_problems(connection)
 
     def health(
         self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
     ) -> tuple[HealthSignal, ...]:
-        """Look at it."""
         return health.health(connection, touched, settings)
 
     def health_without_connection(self, error: Exception) -> HealthSignal | None:
-        """Tell a server that is full."""
+        """Detect a server whose connections are all in use."""
         return health.without_connection(error)
 
     def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
-        """Read statements by the catalog of the server."""
         return PostgreSQLForecaster(connection)
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
-        """Look for an invalid index of the name that CREATE INDEX CONCURRENTLY wants."""
-        return postgresql_catalog.index_in_the_way(connection, sql)
+        """Find an invalid index with the name that CREATE INDEX CONCURRENTLY would use."""
+        return postgresql_catalog.colliding_index(connection, sql)
 
     def lock(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> TargetLock:
         """Return the advisory lock of the connection's database and schema."""
         return PostgreSQLLock(connection, slot)
 
     def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:
-        """Return what the connection can see of other sessions."""
         return PostgreSQLSessions(connection)
 
     def interrupt(self, connection: BaseDatabaseWrapper) -> None:
-        """Do nothing: the server is told by another session."""
+        """Do nothing: another session cancels the statement on the server."""
         del connection
 
     def prepare_worker_session(
         self, connection: BaseDatabaseWrapper, run: str, *, lock_timeout: float
     ) -> None:
-        """Name the session, lift the time limits of the web role, and let the server
-        notice within half a second when the worker is dead (PostgreSQL 14)."""
+        """Name the session, lift the time limits of the web role, and let the server detect
+        within half a second that the worker is dead (PostgreSQL 14)."""
         with connection.cursor() as cursor:
             for setting, value in (
                 ("application_name", f"migration-route:{run}"),
@@ -138,25 +133,25 @@ class PostgreSQL:
                 cursor.execute(_SET, [setting, value])
             for setting, value in (
                 ("client_connection_check_interval", "500ms"),  # not on every platform
-                ("idle_session_timeout", "0"),  # a run may be held for long
+                ("idle_session_timeout", "0"),  # a run may be paused for long
             ):
                 with suppress(DatabaseError):  # both are new in PostgreSQL 14
                     cursor.execute(_SET, [setting, value])
 
     def sidecar(self, connection: BaseDatabaseWrapper) -> Path | None:
-        """Need none: writers do not wait for each other."""
+        """Return None: writers do not wait for each other."""
         del connection
         return None
 
     def is_private(self, connection: BaseDatabaseWrapper) -> bool:
-        """Tell that every process can see a server."""
+        """Return False: every process can access a server."""
         del connection
         return False
 
 
 def _probes_within(seconds: float) -> dict[str, Any]:
-    """Return the options by which the kernel finds within so many seconds that a server
-    is not there any more (libpq, 34.1.2)."""
+    """Return the options by which the kernel detects within this time that a server is gone
+    (libpq, 34.1.2)."""
     return {
         "keepalives_idle": max(round(seconds / 3), 1),
         "keepalives_interval": max(round(seconds / 5), 1),
@@ -166,7 +161,7 @@ def _probes_within(seconds: float) -> dict[str, Any]:
 
 
 def _alone(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a connection that is in no pool and is kept alive."""
+    """Return the options of a connection that bypasses pools and is kept alive."""
     options = {**_KEEPALIVES, **settings["OPTIONS"]}
     options.pop("pool", None)
     return options

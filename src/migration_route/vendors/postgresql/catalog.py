@@ -1,7 +1,5 @@
-"""What does the catalog of PostgreSQL say that Django's introspection leaves out?
-
-What stands in PostgreSQL's catalog that makes migrations fail?
-"""
+"""What the catalog of PostgreSQL says beyond Django's introspection, including states that
+make migrations fail."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from django.db.backends.utils import CursorWrapper
 
 from migration_route.vendors.base import CatalogProblems, InvalidIndex, SequenceBehind
 
-_LONGEST_NAME = 63  # bytes; longer ones are cut by the server (manual, 4.1.1)
+_LONGEST_NAME = 63  # bytes; the server truncates longer names (manual, 4.1.1)
 
 _COLUMNS = """
     SELECT a.attname, a.attnotnull
@@ -41,37 +39,36 @@ _INVALID = """
 
 
 class PostgreSQLCatalog:
-    """Read from pg_catalog, which a lock on the table itself does not close."""
+    """Reads pg_catalog, which a lock on the table itself does not block."""
 
     def columns(self, cursor: CursorWrapper, table: str) -> dict[str, bool]:
-        """Return the columns of a table, each with whether it is NOT NULL."""
         cursor.execute(_COLUMNS, [table])
         return dict(cursor.fetchall())
 
     def defaults(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
-        """Return the columns that have one, but for sequences and generated columns."""
+        """Return the columns with a default, except sequences and generated columns."""
         cursor.execute(_DEFAULTS, [table])
         return frozenset(name for (name,) in cursor.fetchall())
 
     def invalid_indexes(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
-        """Return the indexes that an interrupted CREATE INDEX CONCURRENTLY has left."""
+        """Return the indexes that an interrupted CREATE INDEX CONCURRENTLY left behind."""
         cursor.execute(_INVALID, [table])
         return frozenset(name for (name,) in cursor.fetchall())
 
     def is_being_made_anew(self, tables: Collection[str]) -> bool:
-        """Tell that none is: this database alters tables where they stand."""
+        """Return False: this database alters tables in place."""
         del tables
         return False
 
     def stored(self, name: str) -> str:
-        """Return a name of a table, column or index as the server keeps it."""
+        """Return the name of a table, column or index as the server stores it."""
         name = name.strip('"')
         return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
 
 
-# Not those that somebody is building at this moment, and not the index of a partitioned
-# table, which is invalid until each partition has its own (manual, CREATE INDEX).
-_TROUBLES_INVALID = """
+# Excludes indexes that are being built, and the index of a partitioned table, which is
+# invalid until each partition has its own (manual, CREATE INDEX).
+_ALL_INVALID = """
 SELECT made.relname, indexed.relname, format('%I.%I', space.nspname, made.relname)
 FROM pg_index
 JOIN pg_class made ON made.oid = pg_index.indexrelid
@@ -98,8 +95,8 @@ _MAKES_INDEX = re.compile(
 )
 
 
-def troubles(connection: BaseDatabaseWrapper) -> CatalogProblems:
-    """Return what is wrong in the catalog of the connection's database."""
+def catalog_problems(connection: BaseDatabaseWrapper) -> CatalogProblems:
+    """Return the problems in the catalog of the connection's database."""
     with connection.cursor() as cursor:
         return CatalogProblems(
             invalid_indexes=tuple(_invalid_indexes(cursor)), sequence_behind=_behind(cursor)
@@ -107,7 +104,7 @@ def troubles(connection: BaseDatabaseWrapper) -> CatalogProblems:
 
 
 def _invalid_indexes(cursor: CursorWrapper) -> list[InvalidIndex]:
-    cursor.execute(_TROUBLES_INVALID)
+    cursor.execute(_ALL_INVALID)
     return [
         InvalidIndex(name=name, table=table, quoted=quoted)
         for name, table, quoted in cursor.fetchall()
@@ -117,10 +114,10 @@ def _invalid_indexes(cursor: CursorWrapper) -> list[InvalidIndex]:
 def _behind(cursor: CursorWrapper) -> SequenceBehind | None:
     """Compare the sequence of the recorder's ids with those that are taken."""
     cursor.execute(_SEQUENCE)
-    found = cursor.fetchone()
-    if found is None or found[0] is None:
+    row = cursor.fetchone()
+    if row is None or row[0] is None:
         return None
-    sequence = found[0]  # quoted, with its schema
+    sequence = row[0]  # quoted, with its schema
     # The name comes from the catalog, quoted.
     cursor.execute(f"SELECT last_value, is_called FROM {sequence}")  # noqa: S608
     last_value, is_called = cursor.fetchone()
@@ -136,10 +133,10 @@ def _behind(cursor: CursorWrapper) -> SequenceBehind | None:
     )
 
 
-def index_in_the_way(connection: BaseDatabaseWrapper, sql: str) -> str | None:
-    """Return the statement that drops the invalid index which stands in the way of `sql`.
+def colliding_index(connection: BaseDatabaseWrapper, sql: str) -> str | None:
+    """Return the statement that drops the invalid index with which `sql` collides.
 
-    None unless `sql` makes an index concurrently and an invalid one has its name.
+    None unless `sql` creates an index concurrently and an invalid one has its name.
     """
     match = _MAKES_INDEX.match(sql)
     if match is None:

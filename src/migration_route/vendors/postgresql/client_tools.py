@@ -1,4 +1,4 @@
-"""The way of pg_dump and psql to a database: the one that a connection has taken.
+"""How pg_dump and psql connect to a database: as an open connection does.
 
 libpq has resolved service files, the environment and OPTIONS for that connection, so its
 own answer is used instead of the settings.
@@ -11,8 +11,8 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-# Known to every libpq since PostgreSQL 13: the one of the programs may be older than the
-# one of the driver.
+# Known to every libpq since PostgreSQL 13: that of the programs may be older than that of
+# the driver.
 _KEPT = frozenset(
     {
         "user", "hostaddr", "passfile", "connect_timeout", "options", "keepalives",
@@ -25,41 +25,42 @@ _KEPT = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """How programs come to a database, and as whom."""
+class ClientConnection:
+    """How programs connect to a database, and as whom."""
 
     arguments: tuple[str, ...]
-    environment: dict[str, str]  # holds the password
-    role: str  # taken after the login; "" where that is the user itself
+    environment: dict[str, str]  # contains the password
+    role: str  # assumed after the login; "" if it is the login user
 
     @property
     def dump_arguments(self) -> tuple[str, ...]:
-        """Return the arguments of pg_dump."""
         return (*((f"--role={self.role}",) if self.role else ()), *self.arguments)
 
 
-def way_of(connection: BaseDatabaseWrapper, *, database: str = "") -> Way:
-    """Return the way to the database that an open connection stands in, or to another
-    one of its server."""
+def client_connection(
+    connection: BaseDatabaseWrapper, *, database: str = ""
+) -> ClientConnection:
+    """Return how to connect to the database of an open connection, or to another one of its
+    server."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_database(), session_user, current_user")
         current, login, role = cursor.fetchone()
     info = connection.connection.info
     known = getattr(info, "dsn_parameters", None) or info.get_parameters()
-    words = {key: str(value) for key, value in known.items() if key in _KEPT and value}
-    if "," in words.get("hostaddr", ""):
-        del words["hostaddr"]  # of several servers; the host is the one that answered
-    words |= {"host": info.host or "", "port": str(info.port or "")}
-    words["dbname"] = database or current
-    return Way(
-        arguments=(f"--dbname={_conninfo(words)}",),
+    parameters = {key: str(value) for key, value in known.items() if key in _KEPT and value}
+    if "," in parameters.get("hostaddr", ""):
+        del parameters["hostaddr"]  # of several servers; `host` is the one that answered
+    parameters |= {"host": info.host or "", "port": str(info.port or "")}
+    parameters["dbname"] = database or current
+    return ClientConnection(
+        arguments=(f"--dbname={_conninfo(parameters)}",),
         environment={"PGPASSWORD": info.password} if info.password else {},
         role="" if role == login else role,
     )
 
 
-def head_of(way: Way, database: str) -> bytes:
-    """Return what psql executes first: it stops at anything but that database."""
+def load_preamble(way: ClientConnection, database: str) -> bytes:
+    """Return what psql executes first: it stops in any database but this one."""
     literal = "'" + database.replace("'", "''") + "'"
     lines = [
         "DO $route$ BEGIN IF pg_catalog.current_database() <> "
@@ -72,10 +73,10 @@ def head_of(way: Way, database: str) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _conninfo(words: dict[str, Any]) -> str:
+def _conninfo(parameters: dict[str, Any]) -> str:
     """Return a connection string (libpq, 34.1.1.1)."""
     parts = []
-    for key, value in sorted(words.items()):
+    for key, value in sorted(parameters.items()):
         if value:
             escaped = value.replace("\\", "\\\\").replace("'", "\\'")
             parts.append(f"{key}='{escaped}'")

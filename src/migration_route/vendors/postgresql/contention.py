@@ -1,9 +1,8 @@
-"""Who is in the way of a statement on PostgreSQL, and how long may it wait?
+"""The locks that statements take on PostgreSQL, what conflicts with them, and how long a
+statement may wait.
 
-Which lock does a statement take on PostgreSQL, and what conflicts with it?
-
-After the manual: "Explicit Locking", table 13.2, and the pages of the statements. In
-doubt the stronger lock: then the route looks for more than may be in the way.
+After the manual: "Explicit Locking", table 13.2, and the pages of the statements. In doubt
+the stronger lock is assumed, and more sessions are reported than may block.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from migration_route.vendors.sql_statements import (
     NAME,
     code_of,
     first_word,
-    names_behind,
+    names_after,
     names_in,
 )
 
@@ -48,7 +47,7 @@ _MODES = (
     EXCLUSIVE,
     ACCESS_EXCLUSIVE,
 )
-# Each mode with those that it conflicts with, as places in the list above.
+# Each mode with those that it conflicts with, as positions in the list above.
 _CONFLICTS = {
     ACCESS_SHARE: (7,),
     ROW_SHARE: (6, 7),
@@ -61,7 +60,7 @@ _CONFLICTS = {
 }
 _ALTER = rf"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?{NAME}"
 _COLUMNS = r" ?\([^()]*\)"
-# The first that fits tells the mode; statements of the same words stand together.
+# The first match determines the mode; rules for the same words are adjacent.
 _RULES = tuple(
     (re.compile(pattern, re.IGNORECASE), mode)
     for pattern, mode in (
@@ -98,7 +97,7 @@ _RULES = tuple(
         (r"DO\b.*\b(?:ALTER|CREATE|DROP|TRUNCATE|LOCK)\b", ACCESS_EXCLUSIVE),
     )
 )
-_LETS_GO_OF_KEYS = re.compile(
+_DROPS_KEYS = re.compile(
     r"DROP TABLE\b|TRUNCATE\b|ALTER TABLE\b.*\b(?:DROP|TYPE)\b", re.IGNORECASE
 )
 _LOCK = re.compile(r"LOCK\b(?:.*\bIN ([A-Z ]+) MODE\b)?", re.IGNORECASE)
@@ -123,19 +122,23 @@ _FIRST_WORDS = frozenset(
 _OTHER = LockRequest(limit=LockTimeoutClass.NONE)
 
 
-def conflict(wanted: str, held: str) -> bool:
-    """Tell whether one who wants this mode waits for one who holds that mode."""
+def is_conflict(wanted: str, held: str) -> bool:
+    """Return whether a request for this mode waits for a holder of that mode."""
     return _MODES.index(held) in _CONFLICTS[wanted] if held in _MODES else False
 
 
 def lock_request_for(sql: str) -> LockRequest:
-    """Tell what a statement, or several in one text, wants."""
-    if first_word(sql) not in _FIRST_WORDS and ";" not in sql and not _starts_oddly(sql):
+    """Return the locks that a text of one or more statements requests."""
+    if (
+        first_word(sql) not in _FIRST_WORDS
+        and ";" not in sql
+        and not _starts_with_comment(sql)
+    ):
         return _OTHER
     return _read(sql)
 
 
-def _starts_oddly(sql: str) -> bool:
+def _starts_with_comment(sql: str) -> bool:
     return sql.lstrip().startswith(("--", "/*"))
 
 
@@ -150,7 +153,7 @@ def _read(sql: str) -> LockRequest:
         if mode is None:
             continue
         limit = LockTimeoutClass.SHORT
-        referred = names_behind("REFERENCES", code)
+        referred = names_after("REFERENCES", code)
         names |= {(name, mode) for name in names_in(code) - referred}
         names |= {(name, SHARE_ROW) for name in referred}
         parents = parents or (mode == ACCESS_EXCLUSIVE and _drops(code))
@@ -158,15 +161,15 @@ def _read(sql: str) -> LockRequest:
 
 
 def strongest(one: str, other: str) -> str:
-    """Return the mode that keeps out all whom either of these two keeps out."""
+    """Return the weakest mode that blocks all that either of these two blocks."""
     if {one, other} == {SHARE, SHARE_UPDATE}:
-        return SHARE_ROW  # neither of them keeps out all that the other one does
+        return SHARE_ROW  # neither of them blocks all that the other one does
     return max(one, other, key=_MODES.index)
 
 
 def mode_of(code: str) -> str | None:
-    """Return the mode of one statement, without comments and literals, for the tables
-    that it is about; None where it is none that defines something."""
+    """Return the mode in which a statement, without comments and literals, locks the tables
+    that it is about; None if it is not a definition."""
     if found := _LOCK.match(code):
         words = (found[1] or "ACCESS EXCLUSIVE").title().replace(" ", "")
         return f"{words}Lock" if f"{words}Lock" in _MODES else ACCESS_EXCLUSIVE
@@ -174,10 +177,10 @@ def mode_of(code: str) -> str | None:
 
 
 def _drops(code: str) -> bool:
-    return _LETS_GO_OF_KEYS.match(code) is not None
+    return _DROPS_KEYS.match(code) is not None
 
 
-_CODES = frozenset({"55P03", "40P01", "40001"})  # lock timeout, deadlock, serialisation
+_CODES = frozenset({"55P03", "40P01", "40001"})  # lock timeout, deadlock, serialization
 _WORDS = 500  # characters of a query that are shown
 
 _TABLES = """
@@ -199,7 +202,7 @@ SELECT DISTINCT s.nspname || '.' || c.relname, w.mode
 FROM wanted w JOIN pg_class c ON c.oid = w.oid JOIN pg_namespace s ON s.oid = c.relnamespace
 ORDER BY 1
 """
-# What was granted, to sessions and to prepared transactions, on these tables.
+# The locks on these tables that sessions and prepared transactions hold.
 _HOLDERS = """
 SELECT l.pid, s.nspname || '.' || c.relname, l.mode, l.virtualtransaction,
        coalesce(a.usename, p.owner, ''), coalesce(a.application_name, ''),
@@ -224,14 +227,13 @@ WHERE l.locktype = 'relation' AND l.granted
 
 
 class PostgreSQLContention:
-    """Locks as `pg_locks` shows them to everybody; texts as far as the role may see."""
+    """Locks from `pg_locks`, open to every role; queries if the role may see them."""
 
     def wish(self, sql: str) -> LockRequest:
-        """Tell what a statement wants."""
         return lock_request_for(sql)
 
     def is_contention(self, error: BaseException) -> bool:
-        """Tell a lock timeout, a deadlock or a serialisation failure."""
+        """Detect a lock timeout, a deadlock or a serialization failure."""
         cause = error.__cause__ or error
         code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
         return code in _CODES
@@ -249,7 +251,7 @@ class PostgreSQLContention:
     def tables(
         self, connection: BaseDatabaseWrapper, wish: LockRequest
     ) -> tuple[TableLockRequest, ...]:
-        """Look the names up along the search path, with partitions and parents."""
+        """Resolve the names along the search path, with partitions and parents."""
         if not wish.names:
             return ()
         names = [".".join(_quoted(part) for part in name[-2:]) for name, _ in wish.names]
@@ -259,7 +261,7 @@ class PostgreSQLContention:
             return tuple(TableLockRequest(table=table, mode=mode) for table, mode in cursor)
 
     def observes(self, connection: BaseDatabaseWrapper) -> bool:
-        """Tell that everybody can see who holds which lock."""
+        """Return True: every role can see who holds which lock."""
         del connection
         return True
 
@@ -275,12 +277,14 @@ class PostgreSQLContention:
         found = {
             row[3]: _blocker(row)
             for row in rows
-            if any(want.table == row[1] and conflict(want.mode, row[2]) for want in wanted)
+            if any(
+                want.table == row[1] and is_conflict(want.mode, row[2]) for want in wanted
+            )
         }
         return sorted(found.values(), key=lambda blocker: -blocker.age)
 
     def yield_time(self, connection: BaseDatabaseWrapper) -> float:
-        """Return `deadlock_timeout`: only then does a waiter cancel an autovacuum."""
+        """Return `deadlock_timeout`: a waiter cancels an autovacuum only after it."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT setting::float8 / 1000 FROM pg_settings "
@@ -290,11 +294,11 @@ class PostgreSQLContention:
         return float(seconds)
 
     def blocks_others(self, wanted: tuple[TableLockRequest, ...]) -> bool:
-        """Tell whether one of these keeps writers waiting."""
-        return any(conflict(want.mode, ROW_EXCLUSIVE) for want in wanted)
+        """Return whether one of these locks blocks writers."""
+        return any(is_conflict(want.mode, ROW_EXCLUSIVE) for want in wanted)
 
     def end(self, connection: BaseDatabaseWrapper, blocker: Blocker) -> bool:
-        """Terminate the backend that bears this pid since then."""
+        """Terminate the backend with this pid and this start time."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -309,7 +313,7 @@ def _blocker(row: tuple[Any, ...]) -> Blocker:
     pid, _, _, transaction, user, application, query, since, age, state, begun, kind = row
     vacuums = kind == "autovacuum worker"
     return Blocker(
-        pid=pid or 0,  # a prepared transaction belongs to no session any more
+        pid=pid or 0,  # a prepared transaction no longer belongs to a session
         user=user,
         application=application,
         query=query[:_WORDS],

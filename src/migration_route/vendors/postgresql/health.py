@@ -1,11 +1,7 @@
-"""Is now a good moment for PostgreSQL?
+"""The health signals of PostgreSQL.
 
-Where are the tables of PostgreSQL, and how large? Only a server on this host is known.
-
-A data directory on this host is looked at when it is proved to be that of the server: its
-`postmaster.pid` says when the server started.
-
-Is PostgreSQL's WAL carried off: to its standbys, and to its archive?
+Disk space is known only for a server on this host: its data directory is examined once
+`postmaster.pid`, by the start time of the server, proves that it is the right one.
 """
 
 from __future__ import annotations
@@ -22,9 +18,9 @@ from migration_route.core.values import (
     HealthSignal,
     Impact,
     SignalName,
-    normal,
-    stop,
-    unknown,
+    normal_signal,
+    stop_signal,
+    unknown_signal,
 )
 from migration_route.vendors.base import (
     Blocker,
@@ -33,21 +29,22 @@ from migration_route.vendors.base import (
     LockTimeoutClass,
 )
 from migration_route.vendors.base_health import (
-    STATEMENT,
+    QUERY_TIMEOUT,
     DiskNotVisible,
     disk_signal,
-    limited,
     long_transaction,
-    read_all,
+    read_signals,
     session_facts,
+    set_session_limits,
 )
 from migration_route.vendors.postgresql import catalog
 from migration_route.vendors.postgresql.contention import PostgreSQLContention
 from migration_route.vendors.sql_statements import quoted_parts
 
-_SLACK = 5  # seconds between the file and what the server says of its start
+_SLACK = 5  # seconds between the start times in the file and of the server
 _START_LINE = 2  # of postmaster.pid (src/include/utils/pidfile.h)
-# A table space is a folder of its own; one in place is told from the data directory on.
+# A tablespace has its own directory; that of an in-place one is relative to the data
+# directory.
 _SIZES = """
 SELECT coalesce(pg_tablespace_location(
            CASE c.reltablespace WHEN 0 THEN d.dattablespace ELSE c.reltablespace END), ''),
@@ -64,24 +61,24 @@ FROM pg_settings WHERE name = 'data_directory'
 """
 
 
-class PostgreSQLRooms:
-    """The places of one database."""
+class PostgreSQLDiskUsage:
+    """The disk locations of one database."""
 
-    keeps_old_rows = True  # "the table is rewritten": its old file goes at the commit
+    keeps_old_rows = True  # the old file of a rewritten table is removed at the commit
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
 
     def folder(self) -> Path:
-        """Return the server's data directory. Raises `Unseen`."""
+        """Return the server's data directory. Raises `DiskNotVisible`."""
         with self._connection.cursor() as cursor:
             cursor.execute(_WHERE)
-            found = cursor.fetchone()
-        if found is None:
+            row = cursor.fetchone()
+        if row is None:
             raise DiskNotVisible(
-                "This role may not see where the data is: pg_read_all_settings shows it."
+                "This role may not see the data directory: grant it pg_read_all_settings."
             )
-        name, started = found
+        name, started = row
         folder = Path(name)
         try:
             lines = (folder / "postmaster.pid").read_text().splitlines()
@@ -90,15 +87,15 @@ class PostgreSQLRooms:
             raise DiskNotVisible("The server's disk is not on this host.") from error
         except (OSError, ValueError, IndexError) as error:
             raise DiskNotVisible(
-                "The server's data directory may not be read by this process."
+                "This process may not read the server's data directory."
             ) from error
         if abs(start - started) > _SLACK:
             raise DiskNotVisible("The server's disk is not on this host.")
         return folder
 
     def sizes(self, tables: Iterable[str], *, is_exact: bool) -> Mapping[str, int]:
-        """Return the bytes of tables, with indexes and what is stored apart, by the
-        folder of their table space."""
+        """Return the bytes of tables, with indexes and TOAST, by the directory of their
+        tablespace."""
         names = [quoted_parts(name) for name in tables] if is_exact else list(tables)
         query = _SIZES.format(matches=_BY_NAME if is_exact else _BY_WORD)
         with self._connection.cursor() as cursor:
@@ -125,8 +122,8 @@ FROM pg_stat_archiver
 _READY = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"
 
 
-class Wal:
-    """One look at where it goes."""
+class WalSignals:
+    """Reads the signals about WAL: its standbys and its archive."""
 
     def __init__(self, connection: BaseDatabaseWrapper, settings: HealthSettings) -> None:
         self._connection = connection
@@ -140,21 +137,21 @@ class Wal:
     def standby(self) -> HealthSignal:
         [(is_standby,)] = self._rows("SELECT pg_is_in_recovery()")
         if is_standby:
-            return stop(
-                SignalName.STANDBY, "This server is a standby: it takes no changes."
+            return stop_signal(
+                SignalName.STANDBY, "This server is a standby: it accepts no changes."
             )
-        return normal(SignalName.STANDBY, "This server is a primary.")
+        return normal_signal(SignalName.STANDBY, "This server is a primary.")
 
     def replication_lag(self) -> HealthSignal:
         name = SignalName.REPLICATION_LAG
         rows = self._rows(_STANDBYS)
         if not rows:
-            return normal(name, "No standby follows this server.")
+            return normal_signal(name, "No standby follows this server.")
         if all(state is None for _, _, state, _, _ in rows):
-            return unknown(
+            return unknown_signal(
                 name,
-                f"This role may not see how {len(rows)} standbys follow: "
-                "pg_read_all_stats shows it.",
+                f"This role may not see the lag of {len(rows)} standbys: grant it "
+                "pg_read_all_stats.",
             )
         limit = self._settings.replication_lag.total_seconds()
         lag, size = max(row[3] or 0.0 for row in rows), max(row[4] or 0 for row in rows)
@@ -167,31 +164,37 @@ class Wal:
         }
         if lag > limit:
             text = f"A standby ({slowest[0]}) is {lag:.0f} s behind."
-            return stop(name, text, **facts)
+            return stop_signal(name, text, **facts)
         if size > self._settings.replication_bytes:
             text = f"A standby ({slowest[0]}) has {size} bytes of WAL still to replay."
-            return stop(name, text, **facts)
-        return normal(name, f"{len(rows)} standbys follow closely.", **facts)
+            return stop_signal(name, text, **facts)
+        return normal_signal(name, f"{len(rows)} standbys are within the limits.", **facts)
 
     def archive(self) -> HealthSignal:
         name = SignalName.ARCHIVE
         [row] = self._rows(_ARCHIVER)
         mode, archived, failed, failures, is_failing, current, size = row
         if mode == "off":
-            return normal(name, "WAL is not archived here.")
+            return normal_signal(name, "WAL archiving is off.")
         waiting = self._waiting(archived, current, size)
         facts = {"waiting": waiting, "failed": failures, "last_failed": failed or ""}
         if is_failing:
-            return stop(name, f"The archiver fails, at last on {failed}.", **facts)
+            return stop_signal(
+                name, f"WAL archiving fails, most recently for {failed}.", **facts
+            )
         if waiting is None:
-            return unknown(name, "Nothing has been archived yet to count from.", **facts)
+            return unknown_signal(
+                name, "No WAL has been archived yet, so nothing can be counted.", **facts
+            )
         if waiting > self._settings.archive_waiting:
-            return stop(name, f"{waiting} segments of WAL wait for the archive.", **facts)
-        return normal(name, f"{waiting} segments of WAL wait for the archive.", **facts)
+            return stop_signal(
+                name, f"{waiting} WAL segments wait to be archived.", **facts
+            )
+        return normal_signal(name, f"{waiting} WAL segments wait to be archived.", **facts)
 
     def _waiting(self, archived: str | None, current: str | None, size: int) -> int | None:
-        """Count what waits: in its folder where this role may look there (pg_monitor),
-        else from the last segment that was archived to the current one."""
+        """Count the waiting segments: in the archive status directory if this role may read
+        it (pg_monitor), otherwise from the last archived segment to the current one."""
         try:
             [(count,)] = self._rows(_READY)
             return int(count)
@@ -208,8 +211,8 @@ def _segment(name: str, size: int) -> int:
 
 
 _CONTENTION = PostgreSQLContention()
-_OWN = "migration-route:"  # what the worker's sessions are named
-_MANY_TABLES = 20  # that one snapshot has locked, all of them: whoever dumps does that
+_OWN = "migration-route:"  # prefix of the workers' session names
+_MANY_TABLES = 20  # locked by one snapshot, which has locked all of them: a dump
 _FULL = ("too many clients", "remaining connection slots", "too many connections")
 
 _SNAPSHOTS = """
@@ -221,7 +224,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
   AND backend_xmin IS NOT NULL AND xact_start IS NOT NULL
   AND backend_type = 'client backend'
 """
-# By its name, or by what it does: pg_dump locks every table that it takes, and keeps
+# Recognized by its name or its locks: pg_dump locks every table that it dumps, and keeps
 # one snapshot while it reads them.
 _DUMPS = """
 SELECT a.pid, coalesce(a.application_name, ''), coalesce(a.usename, ''),
@@ -250,15 +253,15 @@ AND (backend_type = 'client backend' OR backend_type IS NULL)
 def health(
     connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
 ) -> tuple[HealthSignal, ...]:
-    """Return the signals, in the order in which they are shown."""
-    limited(
+    """Return the signals in display order."""
+    set_session_limits(
         connection,
-        f"SET statement_timeout = {round(STATEMENT * 1000)}",
-        f"SET lock_timeout = {round(STATEMENT * 1000)}",
+        f"SET statement_timeout = {round(QUERY_TIMEOUT * 1000)}",
+        f"SET lock_timeout = {round(QUERY_TIMEOUT * 1000)}",
     )
     reading = _Reading(connection, touched, settings)
-    wal = Wal(connection, settings)
-    return read_all(
+    wal = WalSignals(connection, settings)
+    return read_signals(
         (
             (SignalName.STANDBY, wal.standby),
             (SignalName.LONG_TRANSACTION, reading.long_transaction),
@@ -269,7 +272,7 @@ def health(
             (SignalName.CONNECTIONS, reading.connections),
             (
                 SignalName.DISK,
-                lambda: disk_signal(PostgreSQLRooms(connection), touched, settings),
+                lambda: disk_signal(PostgreSQLDiskUsage(connection), touched, settings),
             ),
             (SignalName.INVALID_INDEX, reading.invalid_index),
             (SignalName.RECORDER_SEQUENCE, reading.recorder_sequence),
@@ -278,15 +281,15 @@ def health(
 
 
 def without_connection(error: Exception) -> HealthSignal | None:
-    """Tell a server that is full: it admits nobody, so it is not asked."""
-    words = str(error)
-    if not any(part in words for part in _FULL):
+    """Detect a server whose connections are all in use: it cannot be queried."""
+    text = str(error)
+    if not any(part in text for part in _FULL):
         return None
-    return stop(SignalName.CONNECTIONS, "The server admits no more connections.")
+    return stop_signal(SignalName.CONNECTIONS, "The server accepts no more connections.")
 
 
 class _Reading:
-    """One look at one database."""
+    """Reads the signals of one database once."""
 
     def __init__(
         self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
@@ -294,8 +297,8 @@ class _Reading:
         self._connection = connection
         self._touched = touched
         self._settings = settings
-        self._found: list[Blocker] | None = None
-        self._troubles: CatalogProblems | None = None
+        self._known_holders: list[Blocker] | None = None
+        self._problems: CatalogProblems | None = None
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:
@@ -303,62 +306,66 @@ class _Reading:
             return list(cursor.fetchall())
 
     def _holders(self) -> list[Blocker]:
-        """Return who holds any lock on what is touched."""
-        if self._found is None:
+        """Return the sessions that hold any lock on what is touched."""
+        if self._known_holders is None:
             names = {((name,), "AccessExclusiveLock") for name in self._touched.locked}
             wish = LockRequest(limit=LockTimeoutClass.NONE, names=frozenset(names))
             wanted = _CONTENTION.tables(self._connection, wish)
             found = _CONTENTION.in_the_way(self._connection, wanted)
-            self._found = [one for one in found if not one.application.startswith(_OWN)]
-        return self._found
+            self._known_holders = [
+                one for one in found if not one.application.startswith(_OWN)
+            ]
+        return self._known_holders
 
     def long_transaction(self) -> HealthSignal:
         limit = self._settings.long_transaction.total_seconds()
         holders = [one for one in self._holders() if one.pid == 0 or not one.is_server]
-        if found := long_transaction(holders, longer_than=limit, of="on touched tables"):
+        if found := long_transaction(holders, longer_than=limit, of=" on affected tables"):
             return found
         if self._touched.waits_for_all:
             snapshots = [_snapshot(row) for row in self._rows(_SNAPSHOTS)]
             others = [one for one in snapshots if not one.application.startswith(_OWN)]
-            of = "while an index is to be made concurrently,"
+            of = ", and a concurrent index build waits for it"
             if found := long_transaction(others, longer_than=limit, of=of):
                 return found
         if hidden := [one for one in holders if not one.since]:
-            return unknown(
+            return unknown_signal(
                 SignalName.LONG_TRANSACTION,
-                f"This role may not see since when {len(hidden)} sessions hold locks on "
-                "touched tables: pg_read_all_stats shows it.",
+                f"This role may not see how long {len(hidden)} sessions have held locks on "
+                "affected tables: grant it pg_read_all_stats.",
             )
-        return normal(
+        return normal_signal(
             SignalName.LONG_TRANSACTION,
-            f"No transaction holds a touched table for longer than {limit:g} s.",
+            f"No transaction has locked an affected table for more than {limit:g} s.",
         )
 
     def wraparound(self) -> HealthSignal:
         vacuums = [one for one in self._holders() if one.is_server and one.pid]
         found = [one for one in vacuums if "to prevent wraparound" in one.query]
         if found:
-            return stop(
+            return stop_signal(
                 SignalName.WRAPAROUND,
-                "An autovacuum that prevents a wraparound is at work on a touched table, "
-                "and gives way to nobody.",
+                "An autovacuum to prevent wraparound is running on an affected table, and "
+                "does not give way.",
                 sessions=[session_facts(one) for one in found],
             )
         if [one for one in self._holders() if one.query == "<insufficient privilege>"]:
-            return unknown(
+            return unknown_signal(
                 SignalName.WRAPAROUND,
-                "This role may not see what others do: pg_read_all_stats shows it.",
+                "This role may not see other sessions: grant it pg_read_all_stats.",
             )
-        return normal(SignalName.WRAPAROUND, "No vacuum against a wraparound is at work.")
+        return normal_signal(
+            SignalName.WRAPAROUND, "No autovacuum to prevent wraparound is running."
+        )
 
     def dump(self) -> HealthSignal:
         rows = self._rows(_DUMPS, _MANY_TABLES)
         if not rows:
-            return normal(SignalName.DUMP, "Nobody dumps this database.")
+            return normal_signal(SignalName.DUMP, "No dump of this database is running.")
         pid, application, user, since = rows[0]
-        return stop(
+        return stop_signal(
             SignalName.DUMP,
-            f"Somebody dumps this database: pid {pid} ({application or user}).",
+            f"A dump of this database is running: pid {pid} ({application or user}).",
             pid=pid,
             application=application,
             user=user,
@@ -371,13 +378,13 @@ class _Reading:
         limit = self._settings.connections
         text = f"{used} of {admitted} connections are in use."
         if used > admitted * limit:
-            return stop(name, text, used=used, admitted=admitted)
-        return normal(name, text, used=used, admitted=admitted)
+            return stop_signal(name, text, used=used, admitted=admitted)
+        return normal_signal(name, text, used=used, admitted=admitted)
 
     def _in_the_catalog(self) -> CatalogProblems:
-        if self._troubles is None:
-            self._troubles = catalog.troubles(self._connection)
-        return self._troubles
+        if self._problems is None:
+            self._problems = catalog.catalog_problems(self._connection)
+        return self._problems
 
     def invalid_index(self) -> HealthSignal:
         touched = self._touched
@@ -388,9 +395,9 @@ class _Reading:
             and index.name not in touched.expected_invalid
         ]
         if not found:
-            return normal(SignalName.INVALID_INDEX, "No touched index is invalid.")
+            return normal_signal(SignalName.INVALID_INDEX, "No affected index is invalid.")
         first = found[0]
-        return stop(
+        return stop_signal(
             SignalName.INVALID_INDEX,
             f"The index {first.name} on {first.table} is invalid: drop it with "
             f"DROP INDEX CONCURRENTLY {first.quoted}.",
@@ -401,11 +408,11 @@ class _Reading:
         name = SignalName.RECORDER_SEQUENCE
         behind = self._in_the_catalog().sequence_behind
         if behind is None:
-            return normal(name, "The next id of django_migrations is free.")
-        return stop(
+            return normal_signal(name, "The next id of django_migrations is free.")
+        return stop_signal(
             name,
-            f"The next id of django_migrations would be {behind.next_id}, but there are "
-            f"ids up to {behind.last_id}: {behind.remedy}",
+            f"The next id of django_migrations would be {behind.next_id}, but ids up to "
+            f"{behind.last_id} exist. Run {behind.remedy}",
             next_id=behind.next_id,
             last_id=behind.last_id,
         )

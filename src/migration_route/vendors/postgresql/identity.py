@@ -6,8 +6,8 @@ from typing import Any
 
 from migration_route.vendors.base_identity import DatabaseIdentity
 
-# Both are for everybody to ask. Clones of a cluster share its system identifier, and the
-# address of a server depends on the way to it: its start, to the microsecond, does neither.
+# Every role may query both. Clones of a cluster share its system identifier, and a server's
+# address depends on the connection; its start time, to the microsecond, does neither.
 _IDENTITY = """
 SELECT pg_catalog.current_database() AS name,
 CAST(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) AS text) AS server
@@ -15,7 +15,7 @@ CAST(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) AS text) AS serve
 
 
 def identity_of_session(session: Any) -> DatabaseIdentity:
-    """Return which database a session of psycopg or psycopg2 stands in."""
+    """Return the identity of the database of a psycopg or psycopg2 session."""
     with session.cursor() as cursor:
         cursor.execute(_IDENTITY)
         row = cursor.fetchone()

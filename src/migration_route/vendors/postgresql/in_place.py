@@ -1,15 +1,11 @@
-"""How does PostgreSQL carry out a plan in one transaction that nobody can commit?
+"""Applies a plan in one PostgreSQL transaction that cannot be committed, and finds
+statements that would end that transaction, outlive it, or lift its limits.
 
-Two bars of the server's own, whatever the client sends. A temporary table that is to be
-emptied at the commit while another one refers to it, which is not: the commit fails for
-that (`heap_truncate_check_FKs`), and nothing but a commit asks. And a session whose
-transactions are read-only but for this one: what somebody rolls back, and begins anew, can
-write nothing.
-
-The statements that PostgreSQL finds in a text.
-
-Which statements would leave the one transaction of a rehearsal in place, outlive it, or
-lift its bounds?
+Two mechanisms of the server itself prevent a commit, whatever the client sends. A commit
+would empty a temporary table while another one that keeps its rows references it: the
+commit fails for that (`heap_truncate_check_FKs`), and nothing but a commit checks it. And
+all other transactions of the session are read-only: one that is started after a rollback
+cannot write.
 """
 
 from __future__ import annotations
@@ -24,20 +20,20 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from migration_route.core.errors import CannotRehearse
 from migration_route.vendors.base_in_place import InPlaceFailure
 from migration_route.vendors.postgresql.locks import dialect_of_session
-from migration_route.vendors.sql_lexer import POSTGRESQL, Dialect, Kind, lexemes
+from migration_route.vendors.sql_lexer import POSTGRESQL, Dialect, LexemeKind, lexemes
 
-_CODE = frozenset({Kind.WORD, Kind.NUMBER, Kind.SIGN})
+_CODE = frozenset({LexemeKind.WORD, LexemeKind.NUMBER, LexemeKind.SIGN})
 _ROUTINE = re.compile(r"^create (?:or replace )?(?:function|procedure)\b.*\bbegin atomic\b")
 _OPENS = re.compile(r"\b(?:begin atomic|case)\b")
 _CLOSES = re.compile(r"\bend\b")
 
 
 def statements_of(sql: str, dialect: Dialect = POSTGRESQL) -> list[str]:
-    """Return the statements of a text in lower case, on one line each, without comments;
-    literals, quoted names and bodies between dollars are left out."""
+    """Return the statements of a text in lower case, each on one line, without comments,
+    literals, quoted names and dollar-quoted bodies."""
     found: list[str] = []
     for part in _parts(sql, dialect):
-        # The body of a routine in SQL holds semicolons of its own (CREATE FUNCTION).
+        # The body of a routine in SQL contains semicolons (CREATE FUNCTION).
         if found and _ROUTINE.match(found[-1]) and _is_open(found[-1]):
             found[-1] += f" {part}"
         else:
@@ -52,7 +48,7 @@ def _is_open(code: str) -> bool:
 def _parts(sql: str, dialect: Dialect) -> Iterator[str]:
     words: list[str] = []
     for kind, text in lexemes(sql, dialect):
-        if kind is Kind.SIGN and text == ";":
+        if kind is LexemeKind.SIGN and text == ";":
             yield from _joined(words)
             words = []
         else:
@@ -66,7 +62,7 @@ def _joined(words: list[str]) -> Iterator[str]:
         yield code
 
 
-# Nothing is read closely in which none of these words stands.
+# A text without any of these words is not examined further.
 _SUSPECT = re.compile(
     r"commit|end|abort|rollback|prepare|discard|reset|setval|timeout|transaction|"
     r"read\s+write|characteristics",
@@ -86,14 +82,14 @@ _OWN_BOUND = re.compile(
 )
 
 
-def leaving(sql: str, dialect: Dialect = POSTGRESQL) -> str:
-    """Tell what a text does that must not be sent; "" where nothing."""
+def reason_to_reject(sql: str, dialect: Dialect = POSTGRESQL) -> str:
+    """Return why a text must not be sent; "" if it may be sent."""
     if not _SUSPECT.search(sql):
         return ""
-    if _READ_ONLY.search(sql):  # as a literal of set_config as well
+    if _READ_ONLY.search(sql):  # also as a literal of set_config
         return "it changes whether the session may write"
     if _SETVAL.search(sql):
-        return "setval changes a sequence for good: no rollback takes that back"
+        return "setval changes a sequence permanently: a rollback does not undo it"
     statements = statements_of(sql, dialect)
     for statement in statements:
         if _ENDS.match(statement):
@@ -103,7 +99,7 @@ def leaving(sql: str, dialect: Dialect = POSTGRESQL) -> str:
             return "it changes the modes or the settings of the session"
     if len(statements) > 1 and any(map(_OWN_BOUND.match, statements)):
         return (
-            "it sets a time limit together with other statements, which would have that "
+            "it sets a time limit together with other statements, which would run under it "
             "instead of the limit of the rehearsal"
         )
     return ""
@@ -120,13 +116,13 @@ _BOUND = """
 SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true),
 set_config('idle_in_transaction_session_timeout', %s, true)
 """
-# After ALL DEFERRED, those that begin as immediate ones have to be told so again.
+# After ALL DEFERRED, constraints that are initially immediate must be set so again.
 _IMMEDIATE = """
 SELECT DISTINCT format('%I.%I', n.nspname, c.conname)
 FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
 WHERE c.condeferrable AND NOT c.condeferred
 """
-_TROUBLES = {
+_FAILURES = {
     "57014": InPlaceFailure.OUT_OF_TIME,
     "55P03": InPlaceFailure.LOCK_TAKEN,
     "25P01": InPlaceFailure.NO_TRANSACTION,
@@ -135,12 +131,12 @@ _TROUBLES = {
 
 
 class PostgreSQLInPlace:
-    """Transactional DDL, and sessions that do not wait for a writer as such."""
+    """PostgreSQL has transactional DDL, and sessions do not wait for a writer as such."""
 
     why_not = ""
 
     def require(self, connection: BaseDatabaseWrapper) -> None:
-        """Look for the right to make temporary tables, and for a server that writes."""
+        """Check for the privilege to create temporary tables, and for a writable server."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT has_database_privilege(current_database(), 'TEMPORARY'), "
@@ -148,25 +144,25 @@ class PostgreSQLInPlace:
             )
             may, is_standby, user, database = cursor.fetchone()
         if is_standby:
-            raise CannotRehearse("This server is a standby: nothing is written there.")
+            raise CannotRehearse("This server is a standby: it accepts no writes.")
         if not may:
             raise CannotRehearse(
-                f"The user {user!r} may not make temporary tables, which keep a rehearsal "
-                "in place from being committed.",
-                hint=f'GRANT TEMPORARY ON DATABASE "{database}" TO "{user}".',
+                f"The user {user!r} may not create temporary tables, which prevent a "
+                "rehearsal in place from being committed.",
+                hint=f'Run GRANT TEMPORARY ON DATABASE "{database}" TO "{user}".',
             )
 
     def prepare(self, connection: BaseDatabaseWrapper) -> None:
-        """Let every transaction to come be a read-only one."""
+        """Make all later transactions read-only by default."""
         _send(connection, "SET default_transaction_read_only = on")
 
     def bar(self, connection: BaseDatabaseWrapper) -> None:
-        """Write in this one, and keep it from being committed."""
+        """Let this transaction write, and prevent its commit."""
         for statement in _BARS:
             _send(connection, statement)
 
     def is_barred(self, connection: BaseDatabaseWrapper) -> bool:
-        """Look for the table, which goes with its transaction."""
+        """Check for the table, which disappears with its transaction."""
         with connection.wrap_database_errors, connection.connection.cursor() as cursor:
             cursor.execute(f"SELECT to_regclass('pg_temp.{_BAR}_either') IS NOT NULL")
             (found,) = cursor.fetchone()
@@ -180,7 +176,7 @@ class PostgreSQLInPlace:
         _send(connection, _BOUND, [lock, whole, whole])
 
     def settle(self, connection: BaseDatabaseWrapper) -> None:
-        """Check what is deferred, as the commit of a step does, and defer it again."""
+        """Check deferred constraints, as a step's commit does, and defer them again."""
         _send(connection, "SET CONSTRAINTS ALL IMMEDIATE")
         _send(connection, "SET CONSTRAINTS ALL DEFERRED")
         with connection.wrap_database_errors, connection.connection.cursor() as cursor:
@@ -190,13 +186,13 @@ class PostgreSQLInPlace:
             _send(connection, f"SET CONSTRAINTS {', '.join(names)} IMMEDIATE")
 
     def trouble(self, error: BaseException) -> InPlaceFailure:
-        """Read its code (manual, appendix A)."""
+        """Return the failure by its SQLSTATE (manual, appendix A)."""
         cause = error.__cause__ or error
         code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-        return _TROUBLES.get(code or "", InPlaceFailure.OTHER)
+        return _FAILURES.get(code or "", InPlaceFailure.OTHER)
 
     def text_of(self, connection: BaseDatabaseWrapper, query: Any) -> str:
-        """Read bytes, and what psycopg composes of parts."""
+        """Convert bytes, and what psycopg composes of parts."""
         if isinstance(query, bytes):
             return query.decode(errors="replace")
         if hasattr(query, "as_string"):
@@ -204,36 +200,39 @@ class PostgreSQLInPlace:
         return str(query)
 
     def leaves(self, connection: BaseDatabaseWrapper, sql: str) -> str:
-        """Read the statements of the text."""
-        return leaving(sql, dialect_of_session(connection))
+        return reason_to_reject(sql, dialect_of_session(connection))
 
     def watch_driver(self, look: Callable[[Any], None]) -> None:
         """Watch the cursors and connections of psycopg. Those of psycopg2 are written in C:
-        what is sent there past Django meets the bars of the server."""
+        there, only the server's mechanisms stop what bypasses Django."""
         psycopg: Any = sys.modules.get("psycopg")
         if psycopg is None:
             return
         for name in ("execute", "executemany", "stream", "copy"):
-            setattr(psycopg.Cursor, name, _heard(getattr(psycopg.Cursor, name), look))
+            setattr(
+                psycopg.Cursor, name, _watched_query(getattr(psycopg.Cursor, name), look)
+            )
         for name in ("commit", "rollback"):
-            usual = getattr(psycopg.Connection, name)
-            setattr(psycopg.Connection, name, _heard_as(name.upper(), usual, look))
+            original = getattr(psycopg.Connection, name)
+            setattr(psycopg.Connection, name, _watched_end(name.upper(), original, look))
 
 
-def _heard(usual: Callable[..., Any], look: Callable[[Any], None]) -> Callable[..., Any]:
+def _watched_query(
+    original: Callable[..., Any], look: Callable[[Any], None]
+) -> Callable[..., Any]:
     def send(self: Any, *arguments: Any, **words: Any) -> Any:
         look(arguments[0] if arguments else words.get("query", words.get("statement", "")))
-        return usual(self, *arguments, **words)
+        return original(self, *arguments, **words)
 
     return send
 
 
-def _heard_as(
-    word: str, usual: Callable[..., Any], look: Callable[[Any], None]
+def _watched_end(
+    word: str, original: Callable[..., Any], look: Callable[[Any], None]
 ) -> Callable[..., Any]:
     def end(self: Any) -> Any:
         look(word)
-        return usual(self)
+        return original(self)
 
     return end
 

@@ -1,11 +1,8 @@
-"""One run per database and schema: advisory locks of the session, polled.
+"""Advisory locks on PostgreSQL, direct connections, and the control of other sessions.
 
-Does each connection have a session for itself, or does a pooler hand one to many?
-
-A pooler of transactions gives a session to whoever begins one. An advisory lock, like
-every setting of the session, then belongs to nobody.
-
-Who is at work in PostgreSQL, and how is a session brought to an end?
+One run per database and schema: the advisory locks of the session are polled. Behind a
+transaction pooler, which assigns a session per transaction, an advisory lock, like every
+setting of the session, would belong to no connection.
 """
 
 from __future__ import annotations
@@ -30,7 +27,7 @@ _LOCK_CLASS = {
     LockSlot.REHEARSAL: 0x6D726F77,
 }
 
-# The two keys stand in classid and objid, unsigned, with an objsubid of 2 (manual, 53.13).
+# The two keys are classid and objid, unsigned, with an objsubid of 2 (manual, 53.13).
 _HOLDER = """
 SELECT pid, pid = pg_backend_pid() FROM pg_locks
 WHERE locktype = 'advisory' AND granted AND objsubid = 2
@@ -40,23 +37,20 @@ AND classid = %s::bigint::oid AND objid = %s::bigint::oid
 
 
 class PostgreSQLLock:
-    """A session advisory lock. Never waited for in the database: a blocked waiter
-    holds a snapshot and deadlocks with the holder's CREATE INDEX CONCURRENTLY."""
+    """A session advisory lock, never waited for in the database: a blocked waiter holds a
+    snapshot and deadlocks with the holder's CREATE INDEX CONCURRENTLY."""
 
     def __init__(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> None:
         self._connection = connection
         self._class = _LOCK_CLASS[slot]
 
     def try_acquire(self) -> bool:
-        """Take the lock now, or return False at once."""
         return self._ask("pg_try_advisory_lock")
 
     def release(self) -> bool:
-        """Give the lock back; False when it was not held any more."""
         return self._ask("pg_advisory_unlock")
 
     def is_held(self) -> bool:
-        """Tell whether this session still holds it; False when the session has ended."""
         try:
             _, is_ours = self._holder()
         except DatabaseError:
@@ -64,16 +58,16 @@ class PostgreSQLLock:
         return is_ours
 
     def holder(self) -> int | None:
-        """Return the pid of the backend that holds the lock."""
         pid, _ = self._holder()
         return pid
 
     def _holder(self) -> tuple[int | None, bool]:
-        """Return the pid of the backend that holds the lock, and whether it is ours."""
+        """Return the pid of the backend that holds the lock, and whether it is this
+        session."""
         with self._connection.cursor() as cursor:
             cursor.execute(_HOLDER, [self._class, self._key(cursor) % 2**32])
-            found: tuple[int, bool] | None = cursor.fetchone()
-        return found or (None, False)
+            row: tuple[int, bool] | None = cursor.fetchone()
+        return row or (None, False)
 
     def _ask(self, function: str) -> bool:
         with self._connection.cursor() as cursor:
@@ -89,21 +83,22 @@ class PostgreSQLLock:
 
 
 _ENDS_WITHIN = 1.5  # seconds that a session may take to end after its connection
-_LOOK = 0.02
+_POLL_INTERVAL = 0.02
 _ROUNDS = 3
 _CANARY = "migration_route.canary"
 _SET = "SELECT set_config(%s, %s, false)"
 _COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
 _RESET_NAME = "SELECT set_config('application_name', reset_val, false) FROM pg_settings "
 _RESET_NAME += "WHERE name = 'application_name'"
-_SEE = "SELECT current_setting(%s, true)"
+_SETTING = "SELECT current_setting(%s, true)"
 
 
 def have_own_sessions(first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
-    """Tell whether two connections that are open at once keep to a backend each.
+    """Return whether two connections that are open at once keep one backend each.
 
-    The pids are asked for in turns: a pooler gives the second what the first has just
-    given back, or, where others come between, gives the first another one next time.
+    The pids are queried in turns: a pooler assigns to the second connection the session
+    that the first has just released, or, where other clients intervene, assigns another
+    session to the first one next time.
     """
     pids = (_pid(first), _pid(second))
     if pids[0] == pids[1]:
@@ -114,12 +109,12 @@ def have_own_sessions(first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -
 
 
 def ends_with_connection(first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
-    """Tell whether nothing of a session is left when `first`, its connection, is closed.
+    """Return whether nothing of a session remains once `first`, its connection, is closed.
 
-    A pool below Django keeps the session with all that it holds. A pooler in session mode
-    keeps it as well, but resets it. The name of the application tells them apart: it is
-    seen by `second`, whichever session that one is given. One connection is open at a
-    time: a pool may hold no more.
+    A pool below Django keeps the session with all of its state. A pooler in session mode
+    keeps it too, but resets it. The name of the application distinguishes them: `second`
+    sees it from whichever session it uses. One connection is open at a time, because a pool
+    may allow no more.
     """
     canary = f"migration-route {uuid4().hex}"
     _ask(first, _SET, "application_name", canary)
@@ -127,12 +122,12 @@ def ends_with_connection(first: BaseDatabaseWrapper, second: BaseDatabaseWrapper
     deadline = time.monotonic() + _ENDS_WITHIN
     try:
         while _ask(second, _COUNT, canary) != "0":
-            if _ask(second, _SEE, "application_name") == canary:
+            if _ask(second, _SETTING, "application_name") == canary:
                 _ask(second, _RESET_NAME)
                 return False
             if time.monotonic() > deadline:
                 return False
-            time.sleep(_LOOK)
+            time.sleep(_POLL_INTERVAL)
         return True
     finally:
         second.close()
@@ -143,12 +138,13 @@ def _pid(connection: BaseDatabaseWrapper) -> int:
 
 
 def _keeps_to_itself(first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
-    """Tell whether what is set on one is there, and only there."""
+    """Return whether a setting of the first connection exists there, and only there."""
     canary = uuid4().hex
     _ask(first, _SET, _CANARY, canary)
     try:
         return (
-            _ask(first, _SEE, _CANARY) == canary and _ask(second, _SEE, _CANARY) != canary
+            _ask(first, _SETTING, _CANARY) == canary
+            and _ask(second, _SETTING, _CANARY) != canary
         )
     finally:
         _ask(first, _SET, _CANARY, "")
@@ -181,7 +177,7 @@ def dialect_of_session(connection: BaseDatabaseWrapper) -> Dialect:
 
 
 class PostgreSQLSessions:
-    """Backends, which a role may signal when they are its own (manual, 9.28.2)."""
+    """Backends, which a role may signal if they are its own (manual, 9.28.2)."""
 
     are_processes = False
 
@@ -189,13 +185,12 @@ class PostgreSQLSessions:
         self._connection = connection
 
     def describe(self, pid: int) -> Session | None:
-        """Return a backend."""
         with self._connection.cursor() as cursor:
             cursor.execute(_DESCRIBE, [pid])
-            found = cursor.fetchone()
-        if found is None:
+            row = cursor.fetchone()
+        if row is None:
             return None
-        user, application, query, state, since = found
+        user, application, query, state, since = row
         return Session(
             pid=pid,
             user=user or "",
@@ -207,11 +202,10 @@ class PostgreSQLSessions:
         )
 
     def cancel_statement(self, pid: int) -> bool:
-        """Let its statement fail with 57014."""
+        """Make its statement fail with 57014."""
         return self._ask("pg_cancel_backend", pid)
 
     def end(self, pid: int) -> bool:
-        """End the backend."""
         return self._ask("pg_terminate_backend", pid)
 
     def _ask(self, function: str, pid: int) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 _MINE = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
-# What PostgreSQL gives to PUBLIC by itself, and was taken away here (manual, 5.7). A dump
-# without privileges brings the defaults back.
+# What PostgreSQL grants to PUBLIC by default (manual, 5.7), and what was revoked. A dump
+# without privileges restores the defaults.
 _REVOKED = (
     (
         "EXECUTE ON ROUTINE",
@@ -53,10 +53,10 @@ WHERE {{mine}} AND {{owned}} AND {{public}} EXISTS (
 
 
 def create_closed(connection: BaseDatabaseWrapper, name: str, creation: str) -> None:
-    """Create a database that nobody but its owner can connect to, at any time.
+    """Create a database to which, at any time, only its owner can connect.
 
-    `creation` is the statement that makes it. The user who has logged in may connect as
-    well, where the owner is a role that this user has assumed.
+    `creation` is the statement that creates it. The login user may connect too, where the
+    owner is a role that this user has assumed.
     """
     quote = connection.ops.quote_name
     database = quote(name)
@@ -71,14 +71,14 @@ def create_closed(connection: BaseDatabaseWrapper, name: str, creation: str) -> 
 
 
 def revoke_as_in(original: BaseDatabaseWrapper, copy: BaseDatabaseWrapper) -> None:
-    """Take from PUBLIC in a copy what PUBLIC does not have in the original."""
+    """Revoke from PUBLIC in a copy what PUBLIC does not have in the original."""
     with original.cursor() as reading, copy.cursor() as writing:
         for privilege, owner, query in _REVOKED:
-            # In the copy everything has one owner; what an extension brings may not.
+            # In the copy everything has one owner, except perhaps what an extension made.
             reading.execute(query.format(mine=_MINE, owned="true", public="NOT"))
             wanted = {name for (name,) in reading.fetchall()}
             owned = f"pg_has_role({owner}, 'USAGE')"
             writing.execute(query.format(mine=_MINE, owned=owned, public=""))
-            given = {name for (name,) in writing.fetchall()}
-            for name in sorted(wanted & given):
+            granted = {name for (name,) in writing.fetchall()}
+            for name in sorted(wanted & granted):
                 writing.execute(f"REVOKE {privilege} {name} FROM PUBLIC")

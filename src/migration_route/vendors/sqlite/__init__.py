@@ -1,4 +1,5 @@
-"""SQLite: one writer, and a folder beside the file for what must wait."""
+"""The SQLite implementation of `Vendor`: one writer, and a folder beside the file for data
+that must wait."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import HealthSettings, HealthSignal, Impact
 from migration_route.vendors.base import (
-    NONE,
+    NO_PROBLEMS,
     CatalogProblems,
     Forecaster,
     LockSlot,
@@ -30,19 +31,17 @@ from migration_route.vendors.sqlite.files import (
 from migration_route.vendors.sqlite.forecast import SQLiteForecaster
 from migration_route.vendors.sqlite.locks import SQLiteLock, SQLiteSessions
 
-_WORKER_PATIENCE_MS = 60_000
+_WORKER_BUSY_TIMEOUT_MS = 60_000
 
 
 class SQLite:
-    """What is particular about SQLite."""
-
     name = "sqlite"
     lock_is_of_session = False
     contention = None
     catalog = SQLiteCatalog()
 
     def identity(self, session: Any) -> DatabaseIdentity:
-        """Ask SQLite for the file that it has opened."""
+        """Query the file that SQLite has opened."""
         return identity_of_session(session)
 
     def own_settings(
@@ -52,8 +51,8 @@ class SQLite:
         patience: float,
         answer_timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Take the write lock at once where a transaction begins, and wait for it no
-        longer than `patience`: an upgrade in mid-transaction fails without waiting."""
+        """Take the write lock when a transaction starts, and wait for it no longer than
+        `patience`: an upgrade in mid-transaction fails without waiting."""
         del answer_timeout
         options = {
             **settings["OPTIONS"],
@@ -67,32 +66,30 @@ class SQLite:
         del connection
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
-        """There is nothing between this process and the file."""
+        """Return True: nothing is between this process and the file."""
         del first, second
         return True
 
     def troubles(self, connection: BaseDatabaseWrapper) -> CatalogProblems:
-        """Find none: an index is there or not, and ids are counted by the table itself."""
+        """Report none: an index exists or does not, and the table itself counts its ids."""
         del connection
-        return NONE
+        return NO_PROBLEMS
 
     def health(
         self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
     ) -> tuple[HealthSignal, ...]:
-        """Look at it."""
         return health.health(connection, file_of(connection), touched, settings)
 
     def health_without_connection(self, error: Exception) -> HealthSignal | None:
-        """Know nothing: there is no server that could be full."""
+        """Return None: there is no server whose connections could be in use."""
         del error
         return None
 
     def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
-        """Read statements by the tables of the file."""
         return SQLiteForecaster(connection)
 
     def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
-        """Find none: no index is half done."""
+        """Return None: no index is left half built."""
         del connection, sql
         return None
 
@@ -101,30 +98,28 @@ class SQLite:
         return SQLiteLock(file_of(connection), slot)
 
     def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:
-        """Return what the connection can see of other processes."""
         del connection
         return SQLiteSessions()
 
     def interrupt(self, connection: BaseDatabaseWrapper) -> None:
-        """Let a statement fail with "interrupted"."""
+        """Make a statement fail with "interrupted"."""
         if connection.connection is not None:
-            with suppress(sqlite3.ProgrammingError):  # closed in this moment
+            with suppress(sqlite3.ProgrammingError):  # closed meanwhile
                 connection.connection.interrupt()
 
     def worker_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Change nothing."""
         return settings
 
     def prepare_worker_session(
         self, connection: BaseDatabaseWrapper, run: str, *, lock_timeout: float
     ) -> None:
-        """Take the write lock where a transaction begins, and wait for it: an upgrade in
-        mid-transaction fails at once when the application has just written."""
-        del run, lock_timeout  # nobody queues up behind one who waits
-        own = vars(connection)  # the attribute is of the SQLite wrapper alone
+        """Take the write lock when a transaction starts, and wait for it: an upgrade in
+        mid-transaction fails at once if the application has just written."""
+        del run, lock_timeout  # no session queues behind a waiting one
+        own = vars(connection)  # only the SQLite wrapper has this attribute
         own["transaction_mode"] = own.get("transaction_mode") or "IMMEDIATE"
         with connection.cursor() as cursor:
-            cursor.execute(f"PRAGMA busy_timeout = {_WORKER_PATIENCE_MS}")
+            cursor.execute(f"PRAGMA busy_timeout = {_WORKER_BUSY_TIMEOUT_MS}")
 
     def sidecar(self, connection: BaseDatabaseWrapper) -> Path | None:
         """Return the folder beside the file."""
@@ -132,7 +127,7 @@ class SQLite:
         return path.with_name(f"{path.name}.route")
 
     def is_private(self, connection: BaseDatabaseWrapper) -> bool:
-        """Tell whether the database lives in the memory of this process."""
+        """Return whether the database is in the memory of this process."""
         return is_in_memory(name_of(connection))
 
 

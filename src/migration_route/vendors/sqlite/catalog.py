@@ -1,4 +1,4 @@
-"""What does the catalog of SQLite say that Django's introspection leaves out?"""
+"""What the catalog of SQLite says beyond Django's introspection."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ _COPY = "new__"
 
 
 class SQLiteCatalog:
-    """Read with pragmas."""
+    """Reads pragmas."""
 
     def columns(self, cursor: CursorWrapper, table: str) -> dict[str, bool]:
-        """Return the columns of a table, generated ones as well, each with whether it
-        is NOT NULL."""
+        """Return the columns of a table, generated ones included, each with whether it is
+        NOT NULL."""
         cursor.execute(
             'SELECT name, "notnull" FROM pragma_table_xinfo(%s) WHERE hidden <> 1', [table]
         )
         return {name: bool(not_null) for name, not_null in cursor.fetchall()}
 
     def defaults(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
-        """Return none: a default that is needed for a while is never in the table."""
+        """Return none: a temporary default is never in the table."""
         del cursor, table
         return frozenset()
 
     def invalid_indexes(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
-        """Return none: an index is there or it is not."""
+        """Return none: an index exists or does not."""
         del cursor, table
         return frozenset()
 
     def is_being_made_anew(self, tables: Collection[str]) -> bool:
-        """Look for the copy that Django fills before it drops the table itself
+        """Find the copy that Django fills before it drops the table itself
         (`DatabaseSchemaEditor._remake_table`)."""
         return any(name.startswith(_COPY) for name in tables)
 
     def stored(self, name: str) -> str:
-        """Return a name so that two that SQLite takes for one are equal: none has case."""
+        """Return equal names for names that SQLite considers equal: all are
+        case-insensitive."""
         return name.strip('"').lower()

@@ -1,7 +1,5 @@
-"""How is a copy of an SQLite file made? With the backup API, into a file beside it.
-
-Can a plan be carried out in an SQLite file and undone as a whole?
-"""
+"""Copies of SQLite files by the backup API, into a file beside the original. A rehearsal in
+place is not possible."""
 
 from __future__ import annotations
 
@@ -19,66 +17,75 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from migration_route.core.errors import CannotRehearse
 from migration_route.vendors import identity_of
 from migration_route.vendors.base_copies import (
-    BOOKKEEPING,
-    Alive,
+    TABLES_READ_BY_MIGRATE,
+    CheckAlive,
     StatementEffects,
     StatementObserver,
 )
-from migration_route.vendors.base_identity import opened, require_copy, require_removable
+from migration_route.vendors.base_identity import (
+    connection_with_settings,
+    require_copy,
+    require_removable,
+)
 from migration_route.vendors.base_in_place import InPlaceUnsupported
 from migration_route.vendors.sql_lexer import SQLITE
 from migration_route.vendors.sql_statements import code_of
 from migration_route.vendors.sqlite.files import (
     attached_files,
+    device_and_inode,
     file_of,
     file_of_settings,
-    number_of,
     path_of,
 )
 
-_PAGES = 2000  # between two of them writers come through
-_RESTARTS = 20  # of a backup under which the file is written
-_PATIENCE = 5.0
+_PAGES = 2000  # per batch; other connections can write between two batches
+_RESTARTS = 20  # of a backup while the file is written
 _REBUILT = re.compile(r'^\s*ALTER TABLE "new__(.+)" RENAME TO', re.IGNORECASE)
 _LEAVES = re.compile(r"^(attach|detach|vacuum\s+into)\b", re.IGNORECASE)
 _NUMBERS = "sqlite_sequence"
 
 
 class SQLiteCopies:
-    """Copies that are files beside the original, on the same disk."""
+    """Makes copies as files beside the original, on the same disk."""
 
     def require(self, connection: BaseDatabaseWrapper, *, with_data: bool) -> None:
-        """Look for space."""
+        """Check for attached files, and for space."""
         connection.ensure_connection()
         if attached := attached_files(connection.connection):
             raise CannotRehearse(
                 f"The connection attaches {', '.join(attached)}: a copy would share it "
                 "with the original.",
-                hint="Leave ATTACH out of init_command.",
+                hint="Remove ATTACH from init_command.",
             )
         path = file_of(connection)
         size = path.stat().st_size if path.exists() else 0
         free = shutil.disk_usage(path.parent).free
         if with_data and size > free:
             raise CannotRehearse(
-                f"A copy needs {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free.",
-                hint="Rehearse on the schema alone.",
+                f"A copy needs {size / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free.",
+                hint="Rehearse the schema only.",
             )
 
     def settings(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
-        """Name the file beside the original, whatever names that."""
+        """Name the file beside the original, wherever the original's name is set."""
         options = {**settings.get("OPTIONS", {})}
         options.pop("database", None)
         return {**settings, "NAME": str(_path(settings, name)), "OPTIONS": options}
 
     def make(
-        self, connection: BaseDatabaseWrapper, name: str, *, with_data: bool, alive: Alive
+        self,
+        connection: BaseDatabaseWrapper,
+        name: str,
+        *,
+        with_data: bool,
+        alive: CheckAlive,
     ) -> None:
-        """Make the file."""
         path = _path(connection.settings_dict, name)
         path.touch(mode=0o600, exist_ok=False)
-        with opened(connection, self.settings(connection.settings_dict, name)) as other:
-            require_copy(connection, other, name=number_of(path))
+        with connection_with_settings(
+            connection, self.settings(connection.settings_dict, name)
+        ) as other:
+            require_copy(connection, other, name=device_and_inode(path))
         original = file_of(connection).as_uri()
         with (
             closing(sqlite3.connect(f"{original}?mode=ro", uri=True, timeout=5)) as source,
@@ -90,11 +97,11 @@ class SQLiteCopies:
                 _copy_schema(source, copy)
 
     def remove(self, connection: BaseDatabaseWrapper, name: str) -> None:
-        """Remove the file, and what stands beside it."""
+        """Remove the file, and the files beside it."""
         require_removable(connection, name)
         path = _path(connection.settings_dict, name)
-        if path.exists() and number_of(path) == identity_of(connection).name:
-            raise CannotRehearse(f"{path} is the original itself: it was not removed.")
+        if path.exists() and device_and_inode(path) == identity_of(connection).name:
+            raise CannotRehearse(f"{path} is the original itself. It was not removed.")
         for file in path.parent.glob(f"{path.name}*"):
             if file.is_dir():
                 shutil.rmtree(file)
@@ -102,8 +109,8 @@ class SQLiteCopies:
                 file.unlink(missing_ok=True)
 
     def schema(self, connection: BaseDatabaseWrapper) -> list[str]:
-        """Return tables and indexes as the pragmas tell them: the text of a table is
-        written anew when Django rebuilds it."""
+        """Return tables and indexes as the pragmas report them: the text of a table changes
+        when Django rebuilds it."""
         lines: list[str] = []
         with connection.cursor() as cursor:
             cursor.execute(
@@ -134,38 +141,37 @@ class SQLiteCopies:
     def watch_drivers(
         self, look: Callable[[str], None], verify: Callable[[Any], None] | None = None
     ) -> None:
-        """Hear Python's own audit event, before a file is opened."""
+        """Use Python's own audit event, which precedes the opening of a file."""
         del verify
 
-        def hear(event: str, arguments: tuple[Any, ...]) -> None:
+        def audit(event: str, arguments: tuple[Any, ...]) -> None:
             if event == "sqlite3.connect" and arguments:
                 name = arguments[0]
                 name = name.decode() if isinstance(name, bytes) else str(name)
                 look(str(path_of(name)))
 
-        sys.addaudithook(hear)
+        sys.addaudithook(audit)
 
     def observer(self) -> StatementObserver:
-        """Return one that sees tables made anew."""
         return SQLiteObserver()
 
 
 class SQLiteObserver:
-    """Sees tables that Django makes anew; locks are of the whole file."""
+    """Observes tables that Django rebuilds; locks are on the whole file."""
 
-    blind = "SQLite locks the whole file for its one writer, whatever the statement is."
+    blind = "SQLite locks the whole file for its one writer, whatever the statement."
 
     def remember(self, connection: BaseDatabaseWrapper) -> None:
-        """Need nothing."""
+        """Do nothing."""
 
     def look(self, connection: BaseDatabaseWrapper, sql: str) -> StatementEffects:
-        """See whether the copy of a table takes its place."""
+        """Detect that the copy of a table replaces it."""
         del connection
         found = _REBUILT.match(sql)
         return StatementEffects(rewrites=(found[1],) if found else ())
 
     def blocks(self, mode: str) -> tuple[str, ...]:
-        """Never asked."""
+        """Never called: no locks are reported."""
         del mode
         return ()
 
@@ -174,11 +180,13 @@ def _path(settings: dict[str, Any], name: str) -> Path:
     return file_of_settings(settings).with_name(f"{name}.sqlite3")
 
 
-def _back_up(source: sqlite3.Connection, copy: sqlite3.Connection, alive: Alive) -> None:
-    """Copy page by page; a write of somebody else lets it begin anew."""
+def _back_up(
+    source: sqlite3.Connection, copy: sqlite3.Connection, alive: CheckAlive
+) -> None:
+    """Copy page by page; a write by another connection restarts the backup."""
     restarts, left = 0, None
 
-    def look(status: int, remaining: int, total: int) -> None:
+    def on_progress(status: int, remaining: int, total: int) -> None:
         nonlocal restarts, left
         del status, total
         alive()
@@ -187,10 +195,10 @@ def _back_up(source: sqlite3.Connection, copy: sqlite3.Connection, alive: Alive)
         if restarts > _RESTARTS:
             raise CannotRehearse(
                 "The file is written too often to be copied with its data.",
-                hint="Rehearse on the schema alone, or at a quieter time.",
+                hint="Rehearse the schema only, or at a quieter time.",
             )
 
-    source.backup(copy, pages=_PAGES, progress=look, sleep=0.01)
+    source.backup(copy, pages=_PAGES, progress=on_progress, sleep=0.01)
 
 
 def _copy_schema(source: sqlite3.Connection, copy: sqlite3.Connection) -> None:
@@ -202,7 +210,7 @@ def _copy_schema(source: sqlite3.Connection, copy: sqlite3.Connection) -> None:
     for kind, _, sql in objects:
         if kind == "table":
             copy.execute(sql)
-    for table in (*BOOKKEEPING, "sqlite_sequence"):
+    for table in (*TABLES_READ_BY_MIGRATE, "sqlite_sequence"):
         if _columns(source, table) and _columns(copy, table):
             _copy_rows(source, copy, table)
     for kind, _, sql in objects:
@@ -226,6 +234,6 @@ COPIES = SQLiteCopies()
 
 
 IN_PLACE = InPlaceUnsupported(
-    "SQLite keeps every writer out while one transaction writes, and Django turns foreign "
-    "keys off outside of transactions to make a table anew"
+    "SQLite blocks every other writer while one transaction writes, and Django turns "
+    "foreign keys off outside transactions to rebuild a table"
 )

@@ -15,18 +15,17 @@ _IN_MEMORY = {"", ":memory:"}
 
 
 def name_of(connection: BaseDatabaseWrapper) -> str:
-    """Return what the backend gives to the driver: OPTIONS overrule NAME there."""
-    # A copy is asked: the parameters are noted in the wrapper when they are made.
+    """Return the name that the backend passes to the driver; OPTIONS override NAME."""
+    # Of a copy: the wrapper stores the parameters when it makes them.
     return str(connection.copy().get_connection_params()["database"])
 
 
 def file_of(connection: BaseDatabaseWrapper) -> Path:
-    """Return the file that a connection leads to."""
     return path_of(name_of(connection))
 
 
 def file_of_settings(settings: Mapping[str, Any]) -> Path:
-    """Return the file that an entry of DATABASES leads to."""
+    """Return the file of an entry of DATABASES."""
     name = (settings.get("OPTIONS") or {}).get("database") or settings["NAME"]
     return path_of(str(name))
 
@@ -38,24 +37,24 @@ def path_of(name: str) -> Path:
         if name.startswith("//"):
             name = f"/{name.removeprefix('//').partition('/')[2]}"
         name = unquote(name)
-    # Two names of one file must mean one lock.
+    # Two names of one file must share one lock.
     return Path(name).resolve()
 
 
 def is_in_memory(name: str) -> bool:
-    """Tell whether a name means a database that no other process can open."""
+    """Return whether a name means a database that no other process can open."""
     if not name.startswith("file:"):
         return name in _IN_MEMORY
-    place, _, query = name.removeprefix("file:").partition("#")[0].partition("?")
-    return unquote(place) in _IN_MEMORY or "mode=memory" in query.split("&")
+    path, _, query = name.removeprefix("file:").partition("#")[0].partition("?")
+    return unquote(path) in _IN_MEMORY or "mode=memory" in query.split("&")
 
 
 def identity_of_session(session: Any) -> DatabaseIdentity:
-    """Return which file a session has opened: hard links and symbolic ones are one file."""
+    """Return the identity of a session's file: hard and symbolic links are one file."""
     path = opened_file(session)
     if path is None or not path.exists():
         return DatabaseIdentity(server="", name="")
-    return DatabaseIdentity(server="files", name=number_of(path), label=str(path))
+    return DatabaseIdentity(server="files", name=device_and_inode(path), label=str(path))
 
 
 def opened_file(session: Any) -> Path | None:
@@ -66,12 +65,12 @@ def opened_file(session: Any) -> Path | None:
 
 
 def attached_files(session: Any) -> list[str]:
-    """Return the files that a session has attached beside its own."""
+    """Return the files that a session has attached in addition to its own."""
     rows = session.execute("PRAGMA database_list").fetchall()
     return [str(row[2]) for row in rows if row[1] not in {"main", "temp"} and row[2]]
 
 
-def number_of(path: Path) -> str:
-    """Return the name by which `identity_of_session` knows a file."""
-    found = path.stat()
-    return f"{found.st_dev}:{found.st_ino}"
+def device_and_inode(path: Path) -> str:
+    """Return the name of a file in `identity_of_session`."""
+    status = path.stat()
+    return f"{status.st_dev}:{status.st_ino}"

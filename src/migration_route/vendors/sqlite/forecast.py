@@ -1,8 +1,8 @@
-"""What would a statement do to an SQLite file?
+"""Forecasts statements on an SQLite file.
 
-Whoever writes locks the file, for all of its tables and until the transaction ends (SQLite
-documentation, "File Locking And Concurrency" and "Write-Ahead Logging"). Django alters
-most tables by a remake: it fills a copy, drops the table, and renames the copy.
+A writer locks the file, for all of its tables and until the transaction ends (SQLite
+documentation, "File Locking And Concurrency" and "Write-Ahead Logging"). Django alters most
+tables by a remake: it fills a copy, drops the table, and renames the copy.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import Blocked, Forecast, TableLock, TableSize
 from migration_route.vendors.sql_lexer import SQLITE
-from migration_route.vendors.sql_statements import Tables, TokenStream, statements
+from migration_route.vendors.sql_statements import TableNames, TokenStream, statements
 
 COPY = "new__"
-"""How Django begins the name of the copy (`DatabaseSchemaEditor._remake_table`)."""
+"""Django's prefix of the name of the copy (`DatabaseSchemaEditor._remake_table`)."""
 
-_COUNTED = 100_000  # rows: beyond them the counting would take long
+_COUNTED = 100_000  # rows: counting more would take long
 _IDLE = frozenset(("PRAGMA", "BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "END"))
 _IN_WAL = ("RESERVED", frozenset((Blocked.WRITES, Blocked.SCHEMA_CHANGES)))
 _BY_ROLLBACK = ("EXCLUSIVE", frozenset(Blocked))
 
 
 class SQLiteForecaster:
-    """Reads statement after statement; each stands on those before it."""
+    """Reads statements one by one; each forecast builds on the earlier statements."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
@@ -35,113 +35,114 @@ class SQLiteForecaster:
             rows = cursor.fetchall()
             cursor.execute("PRAGMA journal_mode")
             (journal,) = cursor.fetchone()
-        self._tables = Tables(name for kind, name, _ in rows if kind == "table")
+        self._tables = TableNames(name for kind, name, _ in rows if kind == "table")
         self._indexes = {
             name.lower(): table for kind, name, table in rows if kind == "index"
         }
-        # Readers go on while a log is written, and wait while the file itself is.
+        # Readers continue while a log is written, and wait while the file itself is.
         self._mode, self._blocks = _IN_WAL if journal == "wal" else _BY_ROLLBACK
 
     def foretell(self, sql: str) -> Forecast:
-        """Tell what a text of statements does."""
-        account = _Account()
+        builder = _ForecastBuilder()
         for words in statements(sql, SQLITE):
-            self._read(account, words)
+            self._read(builder, words)
         return Forecast(
             locks=tuple(
                 TableLock(table=table, mode=self._mode, blocks=self._blocks)
-                for table in account.locked
+                for table in builder.locked
             ),
-            rewrites=tuple(account.rewritten),
-            scans=tuple(account.scanned),
-            algorithm=account.algorithm,
-            is_understood=account.is_understood,
+            rewrites=tuple(builder.rewritten),
+            scans=tuple(builder.scanned),
+            algorithm=builder.algorithm,
+            is_understood=builder.is_understood,
         )
 
     def pass_by(self) -> None:
-        """Do nothing: what a forecast says here does not lie with the rows."""
+        """Do nothing: these forecasts do not depend on rows."""
 
-    def _read(self, account: _Account, words: TokenStream) -> None:
+    def _read(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         first = words.tokens[0].word
         if first in _IDLE:
             return
-        for beginning, read in _READERS.items():
-            if words.accept(*beginning.split()):
-                read(self, account, words)
+        for first_words, read in _READERS.items():
+            if words.accept(*first_words.split()):
+                read(self, builder, words)
                 return
-        account.is_understood = False
+        builder.is_understood = False
         for table in map(self._tables.old, words.all_names()):
-            account.rewrite(table)
+            builder.rewrite(table)
 
-    def _select(self, account: _Account, words: TokenStream) -> None:
-        account.scan(*map(self._tables.old, words.all_names()))
+    def _select(self, builder: _ForecastBuilder, words: TokenStream) -> None:
+        builder.scan(*map(self._tables.old, words.all_names()))
 
-    def _create_table(self, account: _Account, words: TokenStream) -> None:
-        del account
+    def _create_table(self, builder: _ForecastBuilder, words: TokenStream) -> None:
+        del builder
         words.accept("IF", "NOT", "EXISTS")
         name = words.name()
         if self._tables.old(name) is None:
             self._tables.create(name)
 
-    def _create_index(self, account: _Account, words: TokenStream) -> None:
+    def _create_index(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         words.accept("IF", "NOT", "EXISTS")
         index, table = words.name(), self._tables.old(words.name_behind("ON"))
-        account.lock(table)
-        account.scan(table)
+        builder.lock(table)
+        builder.scan(table)
         if index:
             self._indexes[index[-1].lower()] = table or ""
 
-    def _drop_index(self, account: _Account, words: TokenStream) -> None:
+    def _drop_index(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         words.accept("IF", "EXISTS")
         if name := words.name():
-            account.lock(self._indexes.pop(name[-1].lower(), None))
+            builder.lock(self._indexes.pop(name[-1].lower(), None))
 
-    def _drop_table(self, account: _Account, words: TokenStream) -> None:
+    def _drop_table(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         words.accept("IF", "EXISTS")
         name = words.name()
-        account.lock(self._tables.old(name))
+        builder.lock(self._tables.old(name))
         self._tables.drop(name)
 
-    def _change_rows(self, account: _Account, words: TokenStream) -> None:
-        account.lock(self._tables.old(TokenStream(words.rest).name()))
-        account.scan(*map(self._tables.old, words.all_names()))
+    def _change_rows(self, builder: _ForecastBuilder, words: TokenStream) -> None:
+        builder.lock(self._tables.old(TokenStream(words.rest).name()))
+        builder.scan(*map(self._tables.old, words.all_names()))
 
-    def _alter(self, account: _Account, words: TokenStream) -> None:
+    def _alter(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         name = words.name()
         table = self._tables.old(name)
-        account.lock(table)
+        builder.lock(table)
         if words.accept("RENAME", "TO"):
             self._tables.rename(name, words.name())
-            if name and not name[-1].startswith(COPY):  # else the remake has been told of
-                account.say("instant", table)
+            if name and not name[-1].startswith(
+                COPY
+            ):  # else the remake is reported already
+                builder.raise_algorithm("instant", table)
         elif words.accept("RENAME"):
-            account.say("instant", table)
+            builder.raise_algorithm("instant", table)
         elif words.accept("ADD"):
-            account.say("instant", table)
+            builder.raise_algorithm("instant", table)
             # "Existing rows are tested" (SQLite, ALTER TABLE, 4).
             if words.has("CHECK") or (words.has("GENERATED") and words.has("NOT", "NULL")):
-                account.scan(table)
+                builder.scan(table)
         else:  # "rewrites its content to purge the data" (5), or something new
-            account.rewrite(table)
+            builder.rewrite(table)
 
-    def _insert(self, account: _Account, words: TokenStream) -> None:
-        """An insertion; the filling of a copy is the rebuild of what it is a copy of."""
+    def _insert(self, builder: _ForecastBuilder, words: TokenStream) -> None:
+        """Forecast INSERT; filling a copy is the rebuild of its original."""
         name = words.name()
         target = self._tables.old(name)
         original = name[-1].removeprefix(COPY) if name else ""
         if name and name[-1].startswith(COPY) and target == "":
             table = self._tables.old((original,))
-            account.rewrite(table)
-            account.say("rebuild", table)
-            # From here on the copy stands for the table.
+            builder.rewrite(table)
+            builder.raise_algorithm("rebuild", table)
+            # From here on the copy represents the table.
             self._tables.rename((original,), name)
             self._tables.create((original,))
         else:
-            account.lock(target)
-            account.scan(*map(self._tables.old, words.all_names()))
+            builder.lock(target)
+            builder.scan(*map(self._tables.old, words.all_names()))
 
     def sizes(self, tables: Collection[str]) -> tuple[TableSize, ...]:
-        """Count the rows, up to a bound, and the pages where SQLite was built to tell."""
+        """Count the rows, up to a limit, and the pages if SQLite can report them."""
         return tuple(
             TableSize(table=table, rows=self._rows(table), bytes=self._bytes(table))
             for table in sorted(tables)
@@ -170,8 +171,8 @@ class SQLiteForecaster:
         return None if size is None else int(size)
 
 
-class _Account:
-    """What has been foretold so far, of tables from before the plan."""
+class _ForecastBuilder:
+    """The forecast so far, of tables that exist before the plan."""
 
     def __init__(self) -> None:
         self.locked: dict[str, None] = {}
@@ -193,7 +194,7 @@ class _Account:
         if table:
             self.rewritten[table] = None
 
-    def say(self, algorithm: str, table: str | None) -> None:
+    def raise_algorithm(self, algorithm: str, table: str | None) -> None:
         if table:
             self.algorithm = max(self.algorithm, algorithm)  # "instant" before "rebuild"
 

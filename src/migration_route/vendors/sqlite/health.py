@@ -1,7 +1,4 @@
-"""Is now a good moment for an SQLite file?
-
-How large are the tables of an SQLite file, and what is free beside it?
-"""
+"""The health signals of an SQLite file."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ from migration_route.core.values import (
     HealthSignal,
     Impact,
     SignalName,
-    normal,
-    stop,
+    normal_signal,
+    stop_signal,
 )
-from migration_route.vendors.base_health import DiskNotVisible, disk_signal, read_all
+from migration_route.vendors.base_health import DiskNotVisible, disk_signal, read_signals
 
 # Of a table with its indexes; the virtual table is there if SQLite was built with it.
 _SIZES = """
@@ -28,22 +25,21 @@ SELECT sum(pgsize) FROM dbstat WHERE aggregate = TRUE AND name IN (
 """
 
 
-class SQLiteRooms:
-    """The place of one file."""
+class SQLiteDiskUsage:
+    """The disk location of one file."""
 
-    keeps_old_rows = False  # a second copy takes the pages of what the first one replaced
+    keeps_old_rows = False  # a second copy reuses the pages of what the first one replaced
 
     def __init__(self, connection: BaseDatabaseWrapper, file: Path) -> None:
         self._connection = connection
         self._file = file
 
     def folder(self) -> Path:
-        """Return where the file is."""
         return self._file.parent
 
     def sizes(self, tables: Iterable[str], *, is_exact: bool) -> Mapping[str, int]:
-        """Return the bytes of tables; of the whole file where the names are only words,
-        or where the pages of a table cannot be counted."""
+        """Return the bytes of tables; those of the whole file if the names are only words,
+        or if the pages of a table cannot be counted."""
         names = list(tables)
         if is_exact:
             query = _SIZES.format(places=", ".join(["%s"] * len(names)))
@@ -58,41 +54,43 @@ class SQLiteRooms:
             return {"": self._file.stat().st_size}
         except OSError as error:
             raise DiskNotVisible(
-                f"The file cannot be looked at: {error.strerror}."
+                f"The file cannot be examined: {error.strerror}."
             ) from error
 
 
-_PATIENCE_MS = 1500  # for a writer that only passes by
+_BUSY_TIMEOUT_MS = 1500  # for a writer that soon ends
 
 
 def health(
     connection: BaseDatabaseWrapper, file: Path, touched: Impact, settings: HealthSettings
 ) -> tuple[HealthSignal, ...]:
-    """Return the signals."""
-    return read_all(
+    return read_signals(
         (
             (SignalName.WRITER, lambda: _writer(connection)),
             (
                 SignalName.DISK,
-                lambda: disk_signal(SQLiteRooms(connection, file), touched, settings),
+                lambda: disk_signal(SQLiteDiskUsage(connection, file), touched, settings),
             ),
         )
     )
 
 
 def _writer(connection: BaseDatabaseWrapper) -> HealthSignal:
-    """Try to become the one writer, and give that up at once."""
+    """Try to become the one writer, and stop being it at once."""
     connection.ensure_connection()
     with connection.cursor() as cursor:
-        cursor.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         try:
             cursor.execute("BEGIN IMMEDIATE")
         except OperationalError as error:
             if "locked" not in str(error) and "busy" not in str(error):
                 raise
-            return stop(
+            return stop_signal(
                 SignalName.WRITER,
-                f"Somebody has been writing for more than {_PATIENCE_MS / 1000:g} s.",
+                "Another connection has been writing for more than "
+                f"{_BUSY_TIMEOUT_MS / 1000:g} s.",
             )
         cursor.execute("ROLLBACK")
-    return normal(SignalName.WRITER, "Nobody keeps the file from being written.")
+    return normal_signal(
+        SignalName.WRITER, "No other connection blocks writes to the file."
+    )

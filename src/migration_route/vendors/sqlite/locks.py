@@ -1,7 +1,5 @@
-"""One run per database: a lock of the operating system on a file beside it.
-
-Who is at work in an SQLite file? Processes of this host, and no server's sessions.
-"""
+"""Operating system locks on files beside SQLite databases, which permit one run per
+database, and the processes of this host that hold them."""
 
 from __future__ import annotations
 
@@ -18,10 +16,10 @@ from migration_route.vendors.base import LockSlot, Session
 
 
 class SQLiteLock:
-    """An OS lock on a file of its own, dropped by the kernel with its holder.
+    """An OS lock on a separate file, which the kernel releases when its holder ends.
 
-    The database file itself is never locked by hand: closing any descriptor of it
-    would drop the POSIX locks of SQLite (sqlite.org, How To Corrupt, 2.2).
+    The database file itself is never locked: closing any descriptor of it would drop the
+    POSIX locks of SQLite (sqlite.org, How To Corrupt, 2.2).
     """
 
     def __init__(self, database: Path, slot: LockSlot) -> None:
@@ -30,7 +28,6 @@ class SQLiteLock:
         self._descriptor: int | None = None
 
     def try_acquire(self) -> bool:
-        """Take the lock now, or return False at once."""
         if self._descriptor is not None:
             return True
         while True:
@@ -45,13 +42,14 @@ class SQLiteLock:
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
                 self._descriptor = descriptor
                 return True
-            os.close(descriptor)  # its holder removed it while we were opening it
+            os.close(descriptor)  # its holder removed it after this process opened it
 
     def _open(self) -> int:
-        """Return the descriptor of the file, new ones with the permissions and, made by
-        root, the owner of the database: whoever may write that may take the lock.
+        """Return the descriptor of the lock file.
 
-        Raises `OperationalError` where the file cannot be opened or made.
+        A new file gets the permissions and, if root creates it, the owner of the database:
+        every user who may write the database may take the lock. Raises `OperationalError`
+        if the file cannot be opened or created.
         """
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
@@ -59,26 +57,26 @@ class SQLiteLock:
                 return os.open(self._path, flags)
             try:
                 descriptor = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:  # another process has made it in this moment
+            except FileExistsError:  # another process has just created it
                 return os.open(self._path, flags | os.O_CREAT, 0o600)
-            _resemble(descriptor, self._database)
+            _copy_permissions(descriptor, self._database)
         except OSError as error:
             raise OperationalError(f"The lock file cannot be opened: {error}") from error
         return descriptor
 
     def release(self) -> bool:
-        """Give the lock back, and take its file away."""
+        """Release the lock, and remove its file."""
         if self._descriptor is None:
             return False
-        held = _is_file(self._descriptor, self._path)
-        if held:
+        was_held = _is_file(self._descriptor, self._path)
+        if was_held:
             self._path.unlink()
         os.close(self._descriptor)
         self._descriptor = None
-        return held
+        return was_held
 
     def is_held(self) -> bool:
-        """Tell whether the file is still the one that was locked."""
+        """Return whether the path still names the file that was locked."""
         return self._descriptor is not None and _is_file(self._descriptor, self._path)
 
     def holder(self) -> int | None:
@@ -92,13 +90,13 @@ class SQLiteLock:
             return None
 
 
-def _resemble(descriptor: int, database: Path) -> None:
-    """Give a new file the permissions of the database, as far as this user may."""
+def _copy_permissions(descriptor: int, database: Path) -> None:
+    """Set the permissions of the database on a new file, as far as this user may."""
     with suppress(OSError):
-        found = database.stat()
+        status = database.stat()
         if os.geteuid() == 0:
-            os.fchown(descriptor, found.st_uid, found.st_gid)
-        os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & 0o666)
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & 0o666)
 
 
 def _is_locked(descriptor: int) -> bool:
@@ -111,19 +109,19 @@ def _is_locked(descriptor: int) -> bool:
 
 
 def _is_file(descriptor: int, path: Path) -> bool:
-    """Tell whether the path still names the file that was opened."""
+    """Return whether the path still names the file that was opened."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), path.stat())
     return False
 
 
 class SQLiteSessions:
-    """Processes, which are found by the lock that they hold beside the file."""
+    """Processes, identified by the lock that they hold beside the file."""
 
     are_processes = True
 
     def describe(self, pid: int) -> Session | None:
-        """Return a process; what it does in the file is not known to anybody else."""
+        """Return a process; what it does in the file is not visible to others."""
         if not _signal(pid, 0):
             return None
         return Session(
@@ -133,15 +131,15 @@ class SQLiteSessions:
             query="",
             since="",
             state="",
-            is_busy=True,  # nobody can tell
+            is_busy=True,  # unknown
         )
 
     def cancel_statement(self, pid: int) -> bool:
-        """Interrupt the process: a worker lets its statement fail with "interrupted"."""
+        """Interrupt the process: the statement of a worker fails with "interrupted"."""
         return _signal(pid, signal.SIGINT)
 
     def end(self, pid: int) -> bool:
-        """End the process; the next one to open the file rolls its transaction back."""
+        """Kill the process; the next one to open the file rolls its transaction back."""
         return _signal(pid, signal.SIGKILL)
 
 
@@ -151,5 +149,5 @@ def _signal(pid: int, number: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return number == 0  # it is there, and somebody else's
+        return number == 0  # it exists, and belongs to another user
     return True

@@ -1,4 +1,4 @@
-"""What is kept in the second database."""
+"""Models that are stored in the second database."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from django.db import models
 
 
 class Box(models.Model):
-    """A box in the cellar."""
-
     label = models.CharField(max_length=50)
 
     def __str__(self) -> str:

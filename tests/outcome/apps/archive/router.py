@@ -1,11 +1,10 @@
-"""Which database holds what?"""
+"""Database router of the project with two databases."""
 
 from __future__ import annotations
 
 
 class ArchiveRouter:
-    """The archive lives in `other`, everything else does not."""
+    """Routes the archive to `other` and everything else to `default`."""
 
     def allow_migrate(self, db, app_label, **hints):
-        """Say where an app's tables belong."""
         return (db == "other") is (app_label == "archive")

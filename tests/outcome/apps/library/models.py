@@ -1,4 +1,4 @@
-"""Books and who wrote them."""
+"""Books and their writers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.db import models
 
 
 class Writer(models.Model):
-    """Somebody who wrote; called Author until 0005."""
+    """A writer; called Author until 0005."""
 
     name = models.CharField(max_length=100)
 
@@ -19,7 +19,7 @@ class Writer(models.Model):
 
 
 class Book(models.Model):
-    """Something to borrow."""
+    """A book that can be borrowed."""
 
     title = models.CharField(max_length=200)
     writers = models.ManyToManyField(Writer)

@@ -1,4 +1,4 @@
-"""Who has which book."""
+"""Loans of books."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.db import models
 
 
 class Loan(models.Model):
-    """A book that is out."""
+    """A borrowed book."""
 
     book = models.ForeignKey("library.Book", models.CASCADE)
     person = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)

@@ -1,4 +1,4 @@
-"""An app that has no migrations."""
+"""An app without migrations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Note(models.Model):
-    """Never gets a table from `migrate`, but a content type and permissions."""
+    """Gets a content type and permissions from `migrate`, but no table."""
 
     text = models.TextField()
 

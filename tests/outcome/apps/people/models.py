@@ -7,6 +7,4 @@ from django.db import models
 
 
 class Person(AbstractUser):
-    """Somebody who may borrow."""
-
     card = models.CharField(max_length=20, blank=True)

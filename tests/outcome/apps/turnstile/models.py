@@ -1,4 +1,4 @@
-"""A table whose indexes are built while it is in use; PostgreSQL only."""
+"""A table whose indexes are built concurrently; PostgreSQL only."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from django.db import models
 
 
 class Visit(models.Model):
-    """Somebody came."""
-
     page = models.CharField(max_length=100)
     at = models.DateTimeField()
 

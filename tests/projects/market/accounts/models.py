@@ -1,4 +1,4 @@
-"""Who works here."""
+"""Users of the project."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from django.contrib.auth.models import AbstractUser
 
 
 class User(AbstractUser):
-    """A user of our own; one walk gives it a column more than its table has."""
+    """A custom user model; one end-to-end test adds a column that its table lacks."""

@@ -1,4 +1,4 @@
-"""The project for ASGI servers."""
+"""ASGI application of the project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An ordinary project; what a walk wants different stands in `options.json`."""
+"""An ordinary project; a test overrides its settings in `options.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the route is mounted, beside the few pages that the walks ask for."""
+"""Mounts this package, beside the few pages that the end-to-end tests use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if apps.is_installed("django.contrib.admin"):
 if apps.is_installed("django_otp"):
     from django_otp.admin import OTPAdminSite
 
-    admin.site.__class__ = OTPAdminSite  # as its documentation has it
+    admin.site.__class__ = OTPAdminSite  # as in its documentation
 
 if apps.is_installed("allauth.account"):
     urlpatterns += [path("accounts/", include("allauth.urls"))]

@@ -1,4 +1,4 @@
-"""Which process answers, and what does it print?"""
+"""Views that report the process and session that handle a request."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 
 def pid(request: HttpRequest) -> JsonResponse:
-    """Say which process answers, and from which folder."""
+    """Return the process that answers, and its folder."""
     return JsonResponse({"pid": os.getpid(), "folder": str(Path.cwd())})
 
 
 def shout(request: HttpRequest) -> HttpResponse:
-    """Print something that no run has printed."""
+    """Print text to the server's output that belongs to no run."""
     print("printed by another request", flush=True)  # noqa: T201 - that is the point
     return HttpResponse("done")
 
 
 def session(request: HttpRequest) -> JsonResponse:
-    """Say what this request's session in the database is like (PostgreSQL)."""
+    """Return the database session settings of this request (PostgreSQL)."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_backend_pid(), current_setting('lock_timeout'), "

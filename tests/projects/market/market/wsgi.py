@@ -1,4 +1,4 @@
-"""The project for WSGI servers."""
+"""WSGI application of the project."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Who kills a run, and when? An app of the project, which no product knows.
+"""Fault injection: an app of the project that kills or interrupts the processes of a run.
 
-In the two processes of a run it counts the instants that they come to: each message of
-the worker, each commit, each record, and what the supervisor does with the run. It
-writes them down, or it kills at one of them, as `sabotage.json` says. What it kills is
-gone before the process takes another step. Where its host is to be interrupted, the
-process waits until the sweep has done that.
+In both processes of a run it counts the instants: each message of the worker, each commit,
+each record, and what the supervisor does with the run. It writes them to a file, or it
+kills at one of them, as `sabotage.json` says. What it kills ends before the process takes
+another step. Where its host is to be interrupted, the process waits until the sweep has
+done that.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ INTERRUPTED = FOLDER / "interrupted"
 
 DURING = "during "
 SLOWED = ("CONCURRENTLY", '"shelf"', "`shelf`")
-"""What stands in the statements that are also killed while they wait for a lock."""
+"""Prefix of the labels of statements that are also struck while they wait for a lock."""
 
 
 class Saboteur(AppConfig):
-    """Watches the processes of a run, and no other."""
+    """Instruments the processes of a run, and no other process."""
 
     name = "saboteur"
 
     def ready(self) -> None:
-        """Begin to count, in the process of a run and in the one that it will fork."""
+        """Start counting in the process of a run and in the one that it will fork."""
         if sys.argv[1:3] != ["migration_route", "run"] or not ORDER.exists():
             return
         counter = Counter(json.loads(ORDER.read_text()))
@@ -49,7 +49,7 @@ class Saboteur(AppConfig):
 
 
 class Counter:
-    """Counts the instants of a process, and knows the one to kill at."""
+    """Counts the instants of a process, and strikes at the configured one."""
 
     def __init__(self, order: dict) -> None:
         self.order = order
@@ -58,7 +58,7 @@ class Counter:
         self.busy = False
 
     def instant(self, label: str) -> None:
-        """One more instant of this process; `label` says which."""
+        """Count one instant of this process; `label` describes it."""
         if self.busy:
             return
         process = "supervisor" if os.getpid() == self.supervisor else "worker"
@@ -74,7 +74,7 @@ class Counter:
             self.busy = False
 
     def write_down(self, process: str, label: str) -> None:
-        """Tell the sweep that there is such an instant."""
+        """Record the instant for the sweep."""
         if label.startswith(DURING) and not has_session():
             return
         words = {
@@ -87,9 +87,9 @@ class Counter:
             file.write(json.dumps(words) + "\n")
 
     def strike(self, process: str, label: str) -> None:
-        """Kill, and be killed if that is what it comes to."""
+        """Kill the target, which may be this process."""
         if STRUCK.exists():
-            return  # once is enough: this is the way on
+            return  # strike only once: this is the recovery
         if label.startswith(DURING):
             let_strike_during(self.order["target"], label, self.supervisor)
             return
@@ -101,20 +101,20 @@ class Counter:
                 end_session()
             case "supervisor" if process == "worker":
                 os.kill(self.supervisor, signal.SIGKILL)
-                time.sleep(60)  # killed with it
+                time.sleep(60)  # killed with the supervisor
             case _:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
 def say_struck(label: str) -> None:
-    """Tell the sweep when, and where."""
+    """Record the time and the instant of the strike for the sweep."""
     draft = STRUCK.with_suffix(".draft")
     draft.write_text(json.dumps({"at": time.time(), "label": label}))
     draft.rename(STRUCK)
 
 
 def await_interruption() -> None:
-    """Come back when the sweep has cut this host off, or has frozen and thawed it."""
+    """Wait until the sweep has cut this host off, or has frozen and resumed it."""
     deadline = time.monotonic() + 60
     while not INTERRUPTED.exists():
         if time.monotonic() > deadline:
@@ -123,8 +123,8 @@ def await_interruption() -> None:
 
 
 def let_strike_during(target: str, label: str, supervisor: int) -> None:
-    """Start the process that keeps the next statement waiting and kills meanwhile; come
-    back when it is ready."""
+    """Start the process that blocks the next statement and strikes meanwhile; return when
+    it is ready."""
     order = {
         "target": target,
         "label": label,
@@ -143,7 +143,7 @@ def let_strike_during(target: str, label: str, supervisor: int) -> None:
 
 
 def has_session() -> bool:
-    """Tell whether a server holds a session for this process."""
+    """Return whether the server has a session for this process."""
     from django.db import connections
 
     wrapper = connections["default"]
@@ -151,7 +151,7 @@ def has_session() -> bool:
 
 
 def session_id() -> int:
-    """Give the number by which the server knows the session of this process."""
+    """Return the server's number for the session of this process."""
     from django.db import connections
 
     wrapper = connections["default"]
@@ -161,7 +161,7 @@ def session_id() -> int:
 
 
 def end_session() -> None:
-    """Let the server end the session of this process, and see that it has."""
+    """Make the server end the session of this process, and wait until it has."""
     with closing(connect()) as other:
         kill_session(other, session_id())
         deadline = time.monotonic() + 30
@@ -172,7 +172,7 @@ def end_session() -> None:
 
 
 def watch_worker(counter: Counter) -> None:
-    """Count what the worker says, commits and records."""
+    """Count the messages, commits and records of the worker."""
     from django.core.management.commands import migrate
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.migrations.executor import MigrationExecutor
@@ -207,13 +207,13 @@ def watch_worker(counter: Counter) -> None:
 
 
 def short(message) -> str:
-    """Give the beginning of a message's text, on one line."""
+    """Return the start of a message's text, on one line."""
     return " ".join(message.text.split())[:60]
 
 
 def watch_supervisor(counter: Counter) -> None:
-    """Count what the supervisor does with its run; how often it writes to the ledger
-    meanwhile depends on the clock, and is not counted."""
+    """Count what the supervisor does with its run. Its ledger writes meanwhile depend on
+    the clock, and are not counted."""
     from migration_route.execution.supervisor.child import Child
     from migration_route.execution.supervisor.recorder import EventRecorder
     from migration_route.execution.supervisor.run_lock import RunLock

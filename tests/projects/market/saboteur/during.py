@@ -1,7 +1,7 @@
-"""A process that keeps a statement waiting, and kills while it waits.
+"""A process that blocks a statement, and strikes while it waits.
 
-It outlives what it kills: the session of a dead worker still waits for the lock that is
-held here, and goes on when it is given back.
+It outlives the process it kills: the session of a killed worker still waits for the lock
+that this process holds, and continues when the lock is released.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from contextlib import closing
 from saboteur.apps import say_struck
 from saboteur.sessions import activity_of, connect, is_postgres, kill_session
 
-UNSEEN = 3.0  # seconds after which it is struck though the statement was not seen to wait
-HELD = 3.0  # seconds for which the dead one's session is kept waiting
+UNSEEN = 3.0  # seconds after which it strikes although the statement was not seen to wait
+HELD = 3.0  # seconds for which the session of the killed process keeps waiting
 
 
 def main() -> None:
-    """Hold the lock, strike, and give it back a while later."""
+    """Hold the lock, strike, and release the lock after a while."""
     order = json.loads(sys.argv[1])
     with closing(connect()) as blocker, closing(connect()) as other:
         hold(blocker.cursor())
@@ -31,14 +31,13 @@ def main() -> None:
         say_struck(order["label"])
         if order["target"] == "backend":
             kill_session(other, order["session"])
-        elif order["target"] != "host":  # that one the sweep interrupts
+        elif order["target"] != "host":  # the sweep interrupts the host
             os.kill(order[order["target"]], signal.SIGKILL)
         watch(lambda: activity_of(other, order["session"]) is None, HELD)
 
 
 def hold(cursor) -> None:
-    """Take a lock that a change of the table waits for, and an index built concurrently
-    as well."""
+    """Take a lock that blocks both a change of the table and a concurrent index build."""
     cursor.execute("BEGIN")
     if is_postgres():
         cursor.execute("LOCK TABLE shop_item IN ROW EXCLUSIVE MODE")
@@ -47,13 +46,13 @@ def hold(cursor) -> None:
 
 
 def is_waiting(other, session: int) -> bool:
-    """Tell whether the statement waits for the lock."""
+    """Return whether the statement waits for the lock."""
     waits_for = activity_of(other, session) or ""
     return waits_for == "Lock" or "metadata lock" in waits_for
 
 
 def watch(seen, seconds: float) -> None:
-    """Come back when it is seen, or after so many seconds."""
+    """Wait until the condition is true, or for that many seconds."""
     deadline = time.monotonic() + seconds
     while not seen() and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""How are sessions of the project's database seen and ended, from a session beside?"""
+"""Reads and ends sessions of the project's database over a separate session."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent
 OPTIONS = Path(os.environ.get("SABOTAGE_OPTIONS") or FOLDER / "options.json")
-"""Where the way to the database is written; a host that is to be cut off from it names
-another host's."""
+"""File with the connection options; a host that is to be cut off uses another host's."""
 
 
 def is_postgres() -> bool:
-    """Tell the two kinds of server apart."""
+    """Return whether the server is PostgreSQL rather than MariaDB."""
     return _settings()["ENGINE"].endswith("postgresql")
 
 
 def connect():
-    """Open a session that Django knows nothing of."""
+    """Open a session outside of Django."""
     settings = _settings()
     words = {
         "host": settings["HOST"],
@@ -37,14 +36,14 @@ def connect():
 
 
 def kill_session(other, session: int) -> None:
-    """Let the server end a session."""
+    """Make the server end a session."""
     kill = "SELECT pg_terminate_backend(%s)" if is_postgres() else "KILL CONNECTION %s"
     other.cursor().execute(kill, [session])
 
 
 def activity_of(other, session: int) -> str | None:
-    """Tell what a session waits for; an empty string for nothing, None when it is
-    gone."""
+    """Return what a session waits for; an empty string for nothing, None when it has
+    ended."""
     if is_postgres():
         look = "SELECT coalesce(wait_event_type, '') FROM pg_stat_activity WHERE pid = %s"
     else:

@@ -1,4 +1,4 @@
-"""A middleware that reads a table in every request, as those for tenants and flags do."""
+"""A middleware that reads a table on every request, as for tenants and feature flags."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import connection
 
 
 def read_flags(get_response):
-    """Read the flags before each request; the walks' own look at the server is let off."""
+    """Read the flags before each request, except for the tests' own probe of the server."""
 
     def middleware(request):
         if request.path != "/pid/":

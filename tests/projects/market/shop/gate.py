@@ -1,4 +1,4 @@
-"""How does a migration wait for the walk that watches it?"""
+"""Blocks a migration until the test that observes it lets it continue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "gates"
 
 
 def pass_gate(name: str) -> None:
-    """Say that this gate is reached, and wait until the walk opens it."""
+    """Report that this gate is reached, and wait until the test opens it."""
     (FOLDER / f"{name}.reached").touch()
     deadline = time.monotonic() + 150
     while not (FOLDER / f"{name}.open").exists():

@@ -1,4 +1,4 @@
-"""What the shop sells."""
+"""Models of the shop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Item(models.Model):
-    """A thing with a name."""
+    """An item with a name."""
 
     name = models.CharField(max_length=100)
 

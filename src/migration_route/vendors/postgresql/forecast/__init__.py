@@ -1,1 +1,1 @@
-"""What would a statement do to the tables of PostgreSQL?"""
+"""Forecasts what a statement does to the tables of PostgreSQL."""

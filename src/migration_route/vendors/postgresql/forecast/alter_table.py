@@ -1,8 +1,6 @@
-"""What does a change of a column cost on PostgreSQL?
+"""Forecasts ALTER TABLE on PostgreSQL, action by action.
 
 After the manual, ALTER TABLE and its Notes.
-
-What does ALTER TABLE do on PostgreSQL, action by action?
 """
 
 from __future__ import annotations
@@ -19,13 +17,13 @@ from migration_route.vendors.postgresql.forecast.effects import (
     Check,
     Column,
     ForecastBuilder,
+    ForeignKey,
     Index,
-    Key,
     Table,
 )
 from migration_route.vendors.postgresql.forecast.schema import Schema
 from migration_route.vendors.postgresql.forecast.types import SERIAL, is_rewritten, type_of
-from migration_route.vendors.sql_lexer import Kind
+from migration_route.vendors.sql_lexer import LexemeKind
 from migration_route.vendors.sql_statements import Name, TokenStream
 
 _BEHIND_A_TYPE = (
@@ -45,7 +43,7 @@ _BEHIND_A_TYPE = (
     "INITIALLY",
     "USING",
 )
-# Words with a bracket behind them that are no functions of the catalog.
+# Words before a bracket that are not functions of the catalog.
 _NO_FUNCTIONS = frozenset(
     [
         "all",
@@ -99,7 +97,7 @@ _NO_FUNCTIONS = frozenset(
 
 
 def functions_in(expression: TokenStream) -> set[str]:
-    """Return the functions that are called in an expression."""
+    """Return the functions that an expression calls."""
     pairs = zip(expression.tokens, expression.tokens[1:], strict=False)
     return {
         first.plain
@@ -109,9 +107,9 @@ def functions_in(expression: TokenStream) -> set[str]:
 
 
 def add_column(
-    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
-    """Foretell ADD COLUMN: at once, but for values that differ from row to row."""
+    """Forecast ADD COLUMN: immediate, except for values that differ from row to row."""
     if action.accept("IF", "NOT", "EXISTS") and _is_there(table, action):
         return
     name = action.name()
@@ -125,20 +123,20 @@ def add_column(
         default = words.until(*_BEHIND_A_TYPE)
         is_filled = is_filled or schema.are_volatile(functions_in(default))
     if is_filled:
-        account.rewrite(table)
+        builder.rewrite(table)
     words = TokenStream(action.rest)
     not_null = words.has("NOT", "NULL") or words.has("PRIMARY", "KEY")
     is_unique = words.has("UNIQUE") or words.has("PRIMARY", "KEY")
     if words.has("CHECK") or is_unique or (not_null and not has_default):
-        account.scan(table)
+        builder.scan(table)
     if parent_name := words.name_behind("REFERENCES"):
         parent = schema.table(parent_name)
-        account.refer(parent)
+        builder.refer(parent)
         # "If the column has a non-null default, we can't skip validation" (server's
         # source, parse_utilcmd.c).
         if has_default or is_filled:
-            account.scan(table)
-            account.scan(parent)
+            builder.scan(table)
+            builder.scan(parent)
         constraint = words.name_behind("CONSTRAINT")
         add_key(
             table, parent, name=constraint[-1] if constraint else "", columns=name or ()
@@ -160,24 +158,26 @@ def _is_there(table: Table, action: TokenStream) -> bool:
 def add_key(
     table: Table, parent: Table | None, *, name: str, columns: tuple[str, ...]
 ) -> None:
-    """Note a new foreign key with both tables."""
+    """Record a new foreign key on both tables."""
     if parent is None:
         return
-    key = Key(name=name, child=table.name, parent=parent.name, columns=frozenset(columns))
+    key = ForeignKey(
+        name=name, child=table.name, parent=parent.name, columns=frozenset(columns)
+    )
     table.keys.append(key)
     if parent is not table:
         parent.keys.append(key)
 
 
-def drop_column(account: ForecastBuilder, table: Table, action: TokenStream) -> None:
-    """Foretell DROP COLUMN: at once; its foreign keys have triggers on both tables."""
+def drop_column(builder: ForecastBuilder, table: Table, action: TokenStream) -> None:
+    """Forecast DROP COLUMN: immediate; its foreign keys have triggers on both tables."""
     action.accept("IF", "EXISTS")
     name = action.name()
     column = name[-1] if name else None
     known = column in table.columns
-    account.lock_names(table.parents(column=column if known else None), ACCESS_EXCLUSIVE)
+    builder.lock_names(table.parents(column=column if known else None), ACCESS_EXCLUSIVE)
     if action.has("CASCADE"):
-        account.lock_names(table.children(), ACCESS_EXCLUSIVE)
+        builder.lock_names(table.children(), ACCESS_EXCLUSIVE)
     table.columns.pop(column or "", None)
     table.keys[:] = [
         key for key in table.keys if key.child != table.name or column not in key.columns
@@ -193,26 +193,25 @@ def _forget_checks(table: Table, column: str | None) -> None:
 
 
 def alter_column(
-    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
-    """Foretell ALTER COLUMN."""
     name = action.name()
     label = name[-1] if name else ""
     column = table.columns.get(label)
     if action.accept("TYPE") or action.accept("SET", "DATA", "TYPE"):
-        _change_type(account, schema, table, label, action)
+        _change_type(builder, schema, table, label, action)
     elif action.accept("SET", "NOT", "NULL"):
         if not (column and column.is_not_null) and not _is_proven(table, label):
-            account.scan(table)
+            builder.scan(table)
         if column:
             column.is_not_null = True
     elif action.accept("DROP", "NOT", "NULL"):
         if column:
             column.is_not_null = False
     elif action.accept("SET", "EXPRESSION"):
-        account.rewrite(table)
+        builder.rewrite(table)
     elif action.accept("ADD", "GENERATED") and not (column and column.is_not_null):
-        account.scan(table)
+        builder.scan(table)
 
 
 def _is_proven(table: Table, column: str) -> bool:
@@ -220,51 +219,50 @@ def _is_proven(table: Table, column: str) -> bool:
 
 
 def _change_type(
-    account: ForecastBuilder, schema: Schema, table: Table, name: str, action: TokenStream
+    builder: ForecastBuilder, schema: Schema, table: Table, name: str, action: TokenStream
 ) -> None:
-    """Foretell ALTER COLUMN TYPE, with what is made anew along with the column."""
+    """Forecast ALTER COLUMN TYPE, with what is rebuilt along with the column."""
     kind = str(action.until(*_BEHIND_A_TYPE))
     column = table.columns.get(name)
     collates = action.has("COLLATE")
-    anew = column is None or is_rewritten(
+    rewrites = column is None or is_rewritten(
         column.type, kind, is_same_inside=schema.is_same_inside
     )
-    if action.skip_to("USING") and not _is_a_mere_cast(action, name, kind):
-        anew = True
-    if anew:
-        account.rewrite(table)
+    if action.skip_to("USING") and not _is_plain_cast(action, name, kind):
+        rewrites = True
+    if rewrites:
+        builder.rewrite(table)
     indexed = [index for index in table.indexes.values() if name in index.columns]
     odd = [index for index in table.indexes.values() if not index.is_plain]
     recollates = collates or (column is not None and column.is_collated)
-    crosses = column is None or type_of(column.type)[0] != type_of(kind)[0]
-    is_text = crosses and type_of(kind)[0] in {"text", "character varying"}
-    if odd or (indexed and (recollates or (crosses and not is_text))):
-        account.scan(table)
+    changes_type = column is None or type_of(column.type)[0] != type_of(kind)[0]
+    is_text = changes_type and type_of(kind)[0] in {"text", "character varying"}
+    if odd or (indexed and (recollates or (changes_type and not is_text))):
+        builder.scan(table)
     if any(name in check.columns for check in table.checks.values()):
-        account.scan(table)
+        builder.scan(table)
     others = table.parents(column=name) | table.children(column=name)
-    if others:  # their foreign keys are dropped, made anew and validated
-        account.lock_names(others, ACCESS_EXCLUSIVE)
-        account.scan_names(others)
-        account.scan(table)
+    if others:  # their foreign keys are dropped, recreated and validated
+        builder.lock_names(others, ACCESS_EXCLUSIVE)
+        builder.scan_names(others)
+        builder.scan(table)
     not_null = column is not None and column.is_not_null
     table.columns[name] = Column(type=kind, is_not_null=not_null, is_collated=collates)
 
 
-def _is_a_mere_cast(action: TokenStream, name: str, kind: str) -> bool:
-    """Tell whether USING says no more than `"column"::type`, which is what happens
-    without it."""
+def _is_plain_cast(action: TokenStream, name: str, kind: str) -> bool:
+    """Return whether USING says no more than `"column"::type`, which is the default."""
     words = TokenStream(action.rest)
     column = words.name()
     if column is None or column[-1] != name or not words.accept("::"):
         return False
     return type_of(str(TokenStream(words.rest))) == type_of(kind) and not any(
-        token.kind is Kind.LITERAL for token in words.rest
+        token.kind is LexemeKind.LITERAL for token in words.rest
     )
 
 
 _CONSTRAINTS = ("CONSTRAINT", "CHECK", "UNIQUE", "PRIMARY", "FOREIGN", "EXCLUDE")
-# What follows these words costs a lock and nothing more.
+# These actions cost a lock and nothing more.
 _LIGHT = (
     ("ENABLE",),
     ("DISABLE",),
@@ -282,96 +280,96 @@ _LIGHT = (
 )
 
 
-def alter_table(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    """Foretell ALTER TABLE, from behind these two words."""
+def alter_table(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+    """Forecast ALTER TABLE, from after these two words."""
     words.accept("IF", "EXISTS")
     words.accept("ONLY")
     name = words.name()
     words.accept("*")
     table = schema.table(name)
     if name is None or table is None:
-        return  # it fails, or is about a view, or about what an opaque operation makes
+        return  # it fails, or is about a view, or about what unknown code creates
     for action in words.parts():
         mode = mode_of(f'ALTER TABLE "x" {action}') or ACCESS_EXCLUSIVE
-        account.lock(table, mode)
-        _act(account, schema, name, table, action)
+        builder.lock(table, mode)
+        _act(builder, schema, name, table, action)
 
 
 def _act(
-    account: ForecastBuilder, schema: Schema, name: Name, table: Table, action: TokenStream
+    builder: ForecastBuilder, schema: Schema, name: Name, table: Table, action: TokenStream
 ) -> None:
     if action.accept("RENAME"):
         _rename(schema, name, table, action)
         return
-    for words, foretell in _ACTIONS:
+    for words, read in _ACTIONS:
         if action.accept(*words):
-            foretell(account, schema, table, action)
+            read(builder, schema, table, action)
             return
     if not any(action.accept(*words) for words in _LIGHT):
-        account.is_understood = False
-        account.worst(table)
+        builder.is_understood = False
+        builder.worst(table)
 
 
 def _add(
-    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
     if any(action.sees(word) for word in _CONSTRAINTS):
-        _add_constraint(account, schema, table, action)
+        _add_constraint(builder, schema, table, action)
     else:
         action.accept("COLUMN")
-        add_column(account, schema, table, action)
+        add_column(builder, schema, table, action)
 
 
 def _drop(
-    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
     del schema
     action.accept("COLUMN")
-    drop_column(account, table, action)
+    drop_column(builder, table, action)
 
 
 def _alter(
-    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
     action.accept("COLUMN")
-    alter_column(account, schema, table, action)
+    alter_column(builder, schema, table, action)
 
 
 def _alter_constraint(
-    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
     del schema, action
-    account.lock_names(table.parents() | table.children(), ACCESS_EXCLUSIVE)
+    builder.lock_names(table.parents() | table.children(), ACCESS_EXCLUSIVE)
 
 
 def _partition(
-    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
     part = schema.table(action.name())
-    account.lock(part, ACCESS_EXCLUSIVE)
-    account.scan(part)
-    account.scan_names(table.heirs)  # the default partition, to see that it fits
-    account.lock_names(table.parents() | table.children(), SHARE_ROW)
+    builder.lock(part, ACCESS_EXCLUSIVE)
+    builder.scan(part)
+    builder.scan_names(table.heirs)  # the default partition, to check that it fits
+    builder.lock_names(table.parents() | table.children(), SHARE_ROW)
 
 
 def _rewrite(
-    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
     del schema, action
-    account.rewrite(table)
+    builder.rewrite(table)
 
 
 def _inherit(
-    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
     del table
-    account.lock(schema.table(action.name()), ACCESS_EXCLUSIVE)
+    builder.lock(schema.table(action.name()), ACCESS_EXCLUSIVE)
 
 
 def _add_constraint(
-    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
-    """Foretell ADD CONSTRAINT: what is there is read, unless it is NOT VALID."""
+    """Forecast ADD CONSTRAINT: existing rows are read, unless it is NOT VALID."""
     name: Name | None = None
     if action.accept("CONSTRAINT"):
         name = action.name()
@@ -384,9 +382,9 @@ def _add_constraint(
     elif action.accept("FOREIGN", "KEY"):
         group = action.group()
         parent = schema.table(action.name_behind("REFERENCES"))
-        account.refer(parent)
+        builder.refer(parent)
         if reads and not table.is_empty:
-            account.scan(parent)
+            builder.scan(parent)
         columns_here = tuple(name[-1] for name in group.names()) if group else ()
         add_key(table, parent, name=label, columns=columns_here)
     elif action.has("USING", "INDEX"):
@@ -398,7 +396,7 @@ def _add_constraint(
     else:
         schema.add_index(label, table, Index(is_plain=False))
     if reads:
-        account.scan(table)
+        builder.scan(table)
 
 
 def _proven(text: TokenStream) -> str | None:
@@ -410,40 +408,40 @@ def _proven(text: TokenStream) -> str | None:
 
 
 def _drop_constraint(
-    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
-    """Foretell DROP CONSTRAINT: a foreign key has triggers on both of its tables."""
+    """Forecast DROP CONSTRAINT: a foreign key has triggers on both of its tables."""
     del schema
     action.accept("IF", "EXISTS")
     name = action.name()
     label = name[-1] if name else ""
     key = table.key(label)
     if key is not None:
-        account.lock_names({key.parent}, ACCESS_EXCLUSIVE)
+        builder.lock_names({key.parent}, ACCESS_EXCLUSIVE)
         table.keys.remove(key)
     elif label not in table.checks and label not in table.indexes:
-        account.lock_names(table.parents(), ACCESS_EXCLUSIVE)  # it may be any of them
+        builder.lock_names(table.parents(), ACCESS_EXCLUSIVE)  # it may be any of them
     if action.has("CASCADE"):
-        account.lock_names(table.children(), ACCESS_EXCLUSIVE)
+        builder.lock_names(table.children(), ACCESS_EXCLUSIVE)
     table.checks.pop(label, None)
     table.indexes.pop(label, None)
 
 
 def _validate(
-    account: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
+    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
 ) -> None:
-    """Foretell VALIDATE CONSTRAINT: a reading, while others go on."""
+    """Forecast VALIDATE CONSTRAINT: a scan while other sessions continue."""
     del schema
     name = action.name()
     label = name[-1] if name else ""
-    account.scan(table)
+    builder.scan(table)
     if check := table.checks.get(label):
         check.is_valid = True
         return
     key = table.key(label)
     parents = table.parents() if key is None else {key.parent}
-    account.lock_names(parents, ROW_SHARE)
-    account.scan_names(parents)
+    builder.lock_names(parents, ROW_SHARE)
+    builder.scan_names(parents)
 
 
 def _rename(schema: Schema, name: Name, table: Table, action: TokenStream) -> None:
@@ -463,7 +461,7 @@ def _rename(schema: Schema, name: Name, table: Table, action: TokenStream) -> No
         table.rename_column(old[-1], new[-1])
 
 
-# The first that fits.
+# The first match applies.
 _ACTIONS: tuple[
     tuple[tuple[str, ...], Callable[[ForecastBuilder, Schema, Table, TokenStream], None]],
     ...,

@@ -1,7 +1,5 @@
-"""What is known of a table of PostgreSQL?
-
-What has been foretold of a statement so far?
-"""
+"""What is known of a table of PostgreSQL, and the forecast of a statement while it is
+built."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from migration_route.vendors.postgresql.contention import (
     ACCESS_SHARE,
     ROW_EXCLUSIVE,
     SHARE_ROW,
-    conflict,
+    is_conflict,
     strongest,
 )
 
@@ -29,12 +27,12 @@ class Column:
 
     type: str
     is_not_null: bool = False
-    is_collated: bool = False  # otherwise than its type is
+    is_collated: bool = False  # with another collation than its type
 
 
 @dataclass(slots=True, kw_only=True)
 class Check:
-    """A CHECK constraint; `proves` is a column that it keeps from being NULL."""
+    """A CHECK constraint; `proves` is a column that it prevents from being NULL."""
 
     columns: frozenset[str] = frozenset()
     is_valid: bool = True
@@ -42,8 +40,8 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
-    """A foreign key; "" stands for a table that the plan itself has made."""
+class ForeignKey:
+    """A foreign key; "" stands for a table that the plan created."""
 
     name: str
     child: str
@@ -62,32 +60,31 @@ class Index:
 
 @dataclass(slots=True, kw_only=True)
 class Table:
-    """A table as the plan has left it so far; `name` is that from before the plan, ""
-    for one that the plan has made."""
+    """A table as the plan has left it so far; `name` is its name before the plan, "" for a
+    table that the plan created."""
 
     name: str = ""
-    is_empty: bool = False  # the plan has made it, and put nothing into it
+    is_empty: bool = False  # the plan created it, and put nothing into it
     columns: dict[str, Column] = field(default_factory=dict)
     checks: dict[str, Check] = field(default_factory=dict)
-    keys: list[Key] = field(default_factory=list)  # from here, and to here
-    heirs: tuple[str, ...] = ()  # partitions, and what inherits
+    keys: list[ForeignKey] = field(default_factory=list)  # of this table, and to it
+    heirs: tuple[str, ...] = ()  # partitions and inheriting tables
     indexes: dict[str, Index] = field(default_factory=dict)
 
     def parents(self, *, column: str | None = None) -> set[str]:
-        """Return the tables that foreign keys from here point to, of one column or all."""
+        """Return the tables that foreign keys of this table reference, of one column or
+        all."""
         return {
             key.parent
             for key in self.keys
             if key.child == self.name and (column is None or column in key.columns)
         }
 
-    def key(self, name: str) -> Key | None:
-        """Return the foreign key of this name from here."""
+    def key(self, name: str) -> ForeignKey | None:
+        """Return this table's foreign key of this name."""
         return next((k for k in self.keys if (k.name, k.child) == (name, self.name)), None)
 
     def rename_column(self, old: str, new: str) -> None:
-        """Note that a column has another name now."""
-
         def renamed(columns: frozenset[str]) -> frozenset[str]:
             return frozenset(new if column == old else column for column in columns)
 
@@ -98,15 +95,15 @@ class Table:
             check.proves = new if check.proves == old else check.proves
         for label, index in self.indexes.items():
             self.indexes[label] = replace(index, columns=renamed(index.columns))
-        for place, key in enumerate(self.keys):
+        for position, key in enumerate(self.keys):
             if key.child == self.name:
-                self.keys[place] = replace(key, columns=renamed(key.columns))
+                self.keys[position] = replace(key, columns=renamed(key.columns))
             if key.parent == self.name:
                 others = renamed(key.parent_columns)
-                self.keys[place] = replace(self.keys[place], parent_columns=others)
+                self.keys[position] = replace(self.keys[position], parent_columns=others)
 
     def children(self, *, column: str | None = None) -> set[str]:
-        """Return the tables whose foreign keys point here, to one column or any."""
+        """Return the tables whose foreign keys reference this table, a column or any."""
         return {
             key.child
             for key in self.keys
@@ -115,34 +112,34 @@ class Table:
 
 
 def table_of(facts: dict[str, Any]) -> Table:
-    """Return a table as the query of `schema` tells it."""
-    told: dict[str, Any] = {key: value or () for key, value in facts.items()}
+    """Return a table from the query result of `schema`."""
+    values: dict[str, Any] = {key: value or () for key, value in facts.items()}
     return Table(
-        name=told["name"],
+        name=values["name"],
         columns={
             name: Column(type=kind, is_not_null=not_null, is_collated=collated)
-            for name, (kind, not_null, collated) in dict(told["columns"]).items()
+            for name, (kind, not_null, collated) in dict(values["columns"]).items()
         },
         checks={
             name: Check(
                 columns=frozenset(columns or ()), is_valid=valid, proves=_proven(text)
             )
-            for name, valid, columns, text in told["checks"]
+            for name, valid, columns, text in values["checks"]
         },
         keys=[
-            Key(
+            ForeignKey(
                 name=name,
                 child=child,
                 parent=parent,
                 columns=frozenset(columns or ()),
                 parent_columns=frozenset(others or ()),
             )
-            for name, child, parent, columns, others in told["keys"]
+            for name, child, parent, columns, others in values["keys"]
         ],
-        heirs=tuple(told["heirs"]),
+        heirs=tuple(values["heirs"]),
         indexes={
             name: Index(columns=frozenset(columns or ()), is_plain=plain)
-            for name, (plain, columns) in dict(told["indexes"]).items()
+            for name, (plain, columns) in dict(values["indexes"]).items()
         },
     )
 
@@ -163,9 +160,9 @@ _WHO = (
 
 
 def blocked_by(mode: str) -> frozenset[Blocked]:
-    """Return who waits while somebody holds this mode; most changes of the schema want
-    the strongest one, so that they wait for each."""
-    return frozenset(who for who, wanted in _WHO if conflict(wanted, mode))
+    """Return what waits while this mode is held. Most schema changes request the strongest
+    mode, so that they wait for every mode."""
+    return frozenset(who for who, wanted in _WHO if is_conflict(wanted, mode))
 
 
 class ForecastBuilder:
@@ -178,26 +175,25 @@ class ForecastBuilder:
         self.is_understood = True
 
     def lock(self, table: Table | None, mode: str) -> None:
-        """Foretell a lock on a table and on what is part of it."""
+        """Add a lock on a table, its partitions and its inheriting tables."""
         if table is not None:
             self.lock_names((table.name, *table.heirs), mode)
 
     def lock_names(self, tables: Iterable[str], mode: str) -> None:
-        """Foretell a lock on tables by their names; "" is one that nobody waits for."""
+        """Add a lock on tables by name; "" is a table that no session waits for."""
         for table in sorted(filter(None, tables)):
             self._modes[table] = strongest(self._modes.get(table, mode), mode)
 
     def scan(self, table: Table | None) -> None:
-        """Foretell that a table is read from end to end."""
+        """Add a full scan of a table."""
         if table is not None:
             self.scan_names((table.name, *table.heirs))
 
     def scan_names(self, tables: Iterable[str]) -> None:
-        """Foretell it of tables by their names."""
         self._scans |= dict.fromkeys(sorted(filter(None, tables)))
 
     def rewrite(self, table: Table | None) -> None:
-        """Foretell that a table is written anew, and read for that."""
+        """Add a rewrite of a table, with the scan that it needs."""
         if table is not None:
             self.scan(table)
             self._rewrites |= dict.fromkeys(
@@ -205,23 +201,22 @@ class ForecastBuilder:
             )
 
     def worst(self, table: Table | None) -> None:
-        """Foretell the worst of a table."""
+        """Add the strongest lock and a rewrite of a table."""
         self.lock(table, ACCESS_EXCLUSIVE)
         self.rewrite(table)
 
     def refer(self, table: Table | None) -> None:
-        """Foretell what a new foreign key takes of the table that it points to."""
+        """Add the lock that a new foreign key takes on the table that it references."""
         self.lock(table, SHARE_ROW)
 
     def add(self, other: ForecastBuilder) -> None:
-        """Foretell all that was foretold of another statement of the same text."""
+        """Add the forecast of another statement of the same text."""
         for table, mode in other._modes.items():
             self.lock_names((table,), mode)
         self._rewrites |= other._rewrites
         self._scans |= other._scans
 
     def forecast(self) -> Forecast:
-        """Return all that was foretold."""
         return Forecast(
             locks=tuple(
                 TableLock(table=table, mode=mode, blocks=blocked_by(mode))

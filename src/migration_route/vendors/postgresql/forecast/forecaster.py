@@ -1,4 +1,4 @@
-"""What would a statement do to PostgreSQL, as its catalog is now?"""
+"""Forecasts statements on PostgreSQL by its current catalog."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from migration_route.core.values import Forecast, TableSize
 from migration_route.vendors.postgresql.forecast.effects import ForecastBuilder
 from migration_route.vendors.postgresql.forecast.schema import Schema
 from migration_route.vendors.postgresql.forecast.statements import READERS
-from migration_route.vendors.sql_lexer import POSTGRESQL, Kind
+from migration_route.vendors.sql_lexer import POSTGRESQL, LexemeKind
 from migration_route.vendors.sql_statements import (
     Name,
     TokenStream,
@@ -20,13 +20,11 @@ from migration_route.vendors.sql_statements import (
 )
 
 _LONGEST = max(len(words.split()) for words in READERS)
-# Where these stand behind DROP or ALTER, columns of any table may go or change with it.
+# After DROP or ALTER, these words may drop or change columns of any table.
 _REACHES_FAR = frozenset(("CASCADE",))
 _WITH_CASCADE = frozenset(
     ("DROP TABLE", "ALTER TABLE", "TRUNCATE", "DROP INDEX", "DROP MATERIALIZED VIEW")
 )
-# The size that is on record since the last VACUUM or ANALYZE, of the table with its
-# indexes and what is stored apart: asking for that of now would wait for a lock.
 _SIZES = """
 SELECT n.name, CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint
                     WHEN s.n_live_tup > 0 THEN s.n_live_tup END, {bytes}
@@ -36,33 +34,34 @@ LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
 ORDER BY n.name
 """
 _BYTES_NOW = "pg_total_relation_size(c.oid)"
+# The size of the table with its indexes and TOAST as of the last VACUUM or ANALYZE: a query
+# for the current size would wait for a lock.
 _BYTES_ON_RECORD = """
 (SELECT sum(p.relpages)::bigint * current_setting('block_size')::bigint FROM pg_class p
  WHERE p.oid IN (c.oid, c.reltoastrelid)
     OR p.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = c.oid))
 """
-_PATIENCE = "100ms"
+_LOCK_TIMEOUT = "100ms"
 
 
 class PostgreSQLForecaster:
-    """Reads statement after statement; each stands on those before it."""
+    """Reads statements one by one; each forecast builds on the earlier statements."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
         self._schema = Schema(connection)
 
     def foretell(self, sql: str) -> Forecast:
-        """Tell what a text of statements does. Raises `django.db.DatabaseError`."""
-        account = ForecastBuilder()
+        """Forecast a text of statements. Raises `django.db.DatabaseError`."""
+        builder = ForecastBuilder()
         for words in statements(sql, POSTGRESQL):
-            self._read(account, words)
-        return account.forecast()
+            self._read(builder, words)
+        return builder.forecast()
 
     def pass_by(self) -> None:
-        """Note that an operation comes here whose statements are not known."""
         self._schema.pass_by()
 
-    def _read(self, account: ForecastBuilder, words: TokenStream) -> None:
+    def _read(self, builder: ForecastBuilder, words: TokenStream) -> None:
         for count in range(_LONGEST, 0, -1):
             first = " ".join(token.word or "?" for token in words.tokens[:count])
             if len(words.tokens) < count or first not in READERS:
@@ -73,25 +72,25 @@ class PostgreSQLForecaster:
             words.at = count
             own = ForecastBuilder()
             READERS[first](own, self._schema, words)
-            account.add(own)
+            builder.add(own)
             if own.is_understood:
                 return
             break
-        account.is_understood = False
+        builder.is_understood = False
         self._schema.pass_by()
         for name in _every_name(words):
-            account.worst(self._schema.table(name) or self._schema.owner(name))
+            builder.worst(self._schema.table(name) or self._schema.owner(name))
 
     def sizes(self, tables: Collection[str]) -> tuple[TableSize, ...]:
-        """Tell how large tables are, by the server's estimates; bytes as they are now,
-        or, where somebody holds a table locked, as they were at its last VACUUM."""
+        """Return table sizes by the server's estimates; bytes are current or, where another
+        session has a table locked, those of its last VACUUM."""
         names = sorted(tables)
         if not names:
             return ()
         try:
             with transaction.atomic(using=self._connection.alias):
                 with self._connection.cursor() as cursor:
-                    cursor.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
+                    cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
                 return self._sizes(names, _BYTES_NOW)
         except DatabaseError:
             return self._sizes(names, _BYTES_ON_RECORD)
@@ -107,11 +106,11 @@ class PostgreSQLForecaster:
 
 
 def _every_name(words: TokenStream) -> set[Name]:
-    """Return every name of a statement, those in the body of a block included."""
+    """Return every name in a statement, those in the body of a block included."""
     bodies = (
         inner
         for token in words.tokens
-        if token.kind is Kind.LITERAL and token.text.startswith("$")
+        if token.kind is LexemeKind.LITERAL and token.text.startswith("$")
         for inner in statements(token.text.split("$", 2)[2].rpartition("$")[0], POSTGRESQL)
     )
     return {

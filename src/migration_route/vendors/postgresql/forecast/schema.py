@@ -1,6 +1,5 @@
-"""What does a statement meet? The tables of PostgreSQL as they are, each looked up once,
-and changed in memory by what the statements before it do.
-"""
+"""The tables of PostgreSQL as a statement finds them: each is queried once, and then
+changed in memory by the statements before it."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ _SHOWN = (
     r"(CASE WHEN pg_table_is_visible(\1.oid) THEN \1.relname::text "
     r"ELSE \1.relnamespace::regnamespace::text || '.' || \1.relname END)"
 )
-# Nothing here opens a table: a lock on it does not keep the reader waiting.
+# No query opens a table: a lock on it does not block the reader.
 _TABLE = """
 WITH RECURSIVE heirs AS (
     SELECT inhrelid AS oid FROM pg_inherits WHERE inhparent = %s
@@ -56,7 +55,7 @@ SELECT json_build_object(
 FROM pg_class c WHERE c.oid = %s
 """
 _TABLE = re.sub(r"shown\((\w)\)", _SHOWN, _TABLE)
-# A name of an index, or of a sequence that numbers the rows, stands for its table.
+# The name of an index, or of a sequence that numbers rows, stands for its table.
 _FIND = """
 SELECT coalesce(x.indrelid, d.refobjid, c.oid), c.relkind::text
 FROM pg_class c
@@ -70,25 +69,24 @@ _OWNED = frozenset("iIS")
 
 
 class Schema:
-    """The tables by their names, as the statements of a plan leave them one by one."""
+    """The tables by name, as the statements of a plan leave them one by one."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
         self._by_oid: dict[int, Table] = {}
         self._found: dict[Name, tuple[Table, str] | None] = {}
-        self._moved: dict[str, Table] = {}  # under the names that the plan gave them
+        self._moved: dict[str, Table] = {}  # by the names that the plan set
         self._gone: set[str] = set()
-        self._indexes: dict[str, Table] = {}  # that the plan has made or renamed
+        self._indexes: dict[str, Table] = {}  # that the plan created or renamed
         self._volatile: dict[str, bool] = {}
         self._domains: frozenset[str] | None = None
 
     def table(self, name: Name | None) -> Table | None:
-        """Return the table of this name; None where there is none now."""
+        """Return the table of this name; None if there is none now."""
         found = self._find(name)
         return found[0] if found and found[1] in _TABLES else None
 
     def is_view(self, name: Name) -> bool:
-        """Tell whether this is the name of a view."""
         found = self._find(name)
         return bool(found and found[1] == "v")
 
@@ -125,36 +123,34 @@ class Schema:
         return self._by_oid[oid], kind
 
     def create(self, name: Name) -> Table:
-        """Note that the plan has made a table; return it."""
+        """Record a table that the plan created, and return it."""
         table = Table(is_empty=True)
         self._moved[name[-1]] = table
         return table
 
     def pass_by(self) -> None:
-        """Note that something unknown was done: what the plan made may be filled."""
+        """Record an unknown operation: tables that the plan created may have rows now."""
         for table in self._moved.values():
             table.is_empty = False
 
     def drop(self, name: Name) -> None:
-        """Note that the plan has taken a table, an index or a sequence away."""
+        """Record that the plan dropped a table, an index or a sequence."""
         self._moved.pop(name[-1], None)
         self._indexes.pop(name[-1], None)
         self._gone.add(name[-1])
 
     def rename(self, old: Name, new: str) -> None:
-        """Note that the plan has given a table another name."""
         if table := self.table(old):
             self.drop(old)
             self._moved[new] = table
 
     def add_index(self, name: str, table: Table, index: Index) -> None:
-        """Note that the plan has made an index."""
         self._indexes[name] = table
         table.indexes[name] = index
 
     def are_volatile(self, functions: Collection[str]) -> bool:
-        """Tell whether one of these may give another value for each row; one that the
-        catalog does not know may."""
+        """Return whether one of these may return another value for each row; an unknown
+        function may."""
         unknown = [name for name in functions if name not in self._volatile]
         if unknown:
             with self._connection.cursor() as cursor:
@@ -167,7 +163,7 @@ class Schema:
         return any(self._volatile[name] for name in functions)
 
     def are_the_servers(self, functions: Collection[str]) -> bool:
-        """Tell whether all of these functions came with the server."""
+        """Return whether all of these functions came with the server."""
         return not functions or self._ask(
             "SELECT count(*) = %s FROM (SELECT proname FROM pg_proc WHERE proname = ANY(%s)"
             " GROUP BY proname HAVING bool_and(pronamespace = 'pg_catalog'::regnamespace))"
@@ -176,7 +172,7 @@ class Schema:
         )
 
     def is_domain(self, kind: str) -> bool:
-        """Tell whether a type, by its name, is a domain."""
+        """Return whether a type, by its name, is a domain."""
         if self._domains is None:
             with self._connection.cursor() as cursor:
                 cursor.execute("SELECT typname::text FROM pg_type WHERE typtype = 'd'")
@@ -184,7 +180,7 @@ class Schema:
         return kind.rpartition(".")[2].strip(' "') in self._domains
 
     def is_same_inside(self, old: str, new: str) -> bool:
-        """Tell whether values of the one type are stored as those of the other one."""
+        """Return whether both types store their values in the same way."""
         return self._ask(
             "SELECT EXISTS (SELECT FROM pg_cast WHERE castmethod = 'b' "
             "AND format_type(castsource, NULL) = %s "

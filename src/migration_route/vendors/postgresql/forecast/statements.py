@@ -1,10 +1,7 @@
-"""What do statements other than ALTER TABLE do on PostgreSQL?
+"""Forecasts statements other than ALTER TABLE on PostgreSQL.
 
-Each function reads a statement from behind the words under which it stands in `READERS`.
-
-What do statements about rows do on PostgreSQL?
-
-Locks on single rows are not foretold: they keep out nobody but those who write the same.
+Each function reads a statement from after the words that are its key in `READERS`. Locks on
+single rows are not forecast: they block only sessions that write the same rows.
 """
 
 from __future__ import annotations
@@ -34,50 +31,50 @@ from migration_route.vendors.postgresql.forecast.schema import Schema
 from migration_route.vendors.sql_statements import TokenStream
 
 
-def read_names(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    """Every table that is named is read: how, the planner of the server decides. What a
-    view reads, or a function of the project does, is not known."""
+def read_names(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+    """Forecast a scan of every named table: the server's planner decides how it is read.
+    What a view reads, or what a function of the project does, is unknown."""
     if not schema.are_the_servers(functions_in(TokenStream(words.rest))):
-        account.is_understood = False
+        builder.is_understood = False
     for name in words.all_names():
         if schema.is_view(name):
-            account.is_understood = False
+            builder.is_understood = False
         if table := schema.table(name):
-            account.lock(table, ACCESS_SHARE)
-            account.scan(table)
+            builder.lock(table, ACCESS_SHARE)
+            builder.scan(table)
 
 
-def insert(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    """Rows are added; those that they point to are locked, which lets others write."""
+def insert(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+    """Forecast INSERT: the referenced rows are locked, in a mode that lets others write."""
     table = schema.table(words.name())
     words.group()
-    read_names(account, schema, words)
-    account.lock(table, ROW_EXCLUSIVE)
+    read_names(builder, schema, words)
+    builder.lock(table, ROW_EXCLUSIVE)
     if table:
         table.is_empty = False
-        account.lock_names(table.parents(), ROW_SHARE)
+        builder.lock_names(table.parents(), ROW_SHARE)
 
 
-def delete(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    """The rows are looked for, and those that point to them."""
+def delete(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+    """Forecast DELETE: its rows, and those that reference them, are searched for."""
     words.accept("ONLY")
     table = schema.table(words.name())
-    read_names(account, schema, words)
-    account.lock(table, ROW_EXCLUSIVE)
-    account.scan(table)
+    read_names(builder, schema, words)
+    builder.lock(table, ROW_EXCLUSIVE)
+    builder.scan(table)
     if table:
-        account.lock_names(table.children(), ROW_EXCLUSIVE)
-        account.scan_names(table.children())
+        builder.lock_names(table.children(), ROW_EXCLUSIVE)
+        builder.scan_names(table.children())
 
 
-def update(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    """The rows are looked for; foreign keys are looked after where theirs are columns
-    that change."""
+def update(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+    """Forecast UPDATE: its rows are searched for; foreign keys are checked if their columns
+    change."""
     words.accept("ONLY")
     table = schema.table(words.name())
-    read_names(account, schema, words)
-    account.lock(table, ROW_EXCLUSIVE)
-    account.scan(table)
+    read_names(builder, schema, words)
+    builder.lock(table, ROW_EXCLUSIVE)
+    builder.scan(table)
     words.skip_to("SET")
     if table is None:
         return
@@ -85,41 +82,44 @@ def update(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None
         group = change.group()
         for name in group.names() if group else [change.name()]:
             column = name[-1] if name else None
-            account.lock_names(table.parents(column=column), ROW_SHARE)
-            account.lock_names(table.children(column=column), ROW_EXCLUSIVE)
-            account.scan_names(table.children(column=column))
+            builder.lock_names(table.parents(column=column), ROW_SHARE)
+            builder.lock_names(table.children(column=column), ROW_EXCLUSIVE)
+            builder.scan_names(table.children(column=column))
 
 
-def select(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    """Tables are read, or numbers are taken from a sequence."""
-    read_names(account, schema, words)
+def select(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+    """Forecast SELECT: tables are read, or numbers are taken from a sequence."""
+    read_names(builder, schema, words)
     called = functions_in(words)
-    numbers = bool(called & {"setval", "nextval"})  # of a sequence, told of its table
+    numbers = bool(
+        called & {"setval", "nextval"}
+    )  # of a sequence; the lock is reported for its table
     if words.has("FOR") or numbers:
         for name in words.all_names():
-            account.lock(schema.table(name), ROW_EXCLUSIVE if numbers else ROW_SHARE)
+            builder.lock(schema.table(name), ROW_EXCLUSIVE if numbers else ROW_SHARE)
 
 
-Reader = Callable[[ForecastBuilder, Schema, TokenStream], None]
+StatementReader = Callable[[ForecastBuilder, Schema, TokenStream], None]
 
 
-def _create_table(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    """A new table: nobody waits for it, but the tables that it points to are locked."""
+def _create_table(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+    """Forecast CREATE TABLE: no session waits for it, but the tables that it references are
+    locked."""
     is_optional = words.accept("IF", "NOT", "EXISTS")
     name = words.name()
     if name is None or (is_optional and schema.table(name) is not None):
         return
     if words.has("PARTITION", "OF"):
-        account.worst(schema.table(words.name_behind("PARTITION", "OF")))
+        builder.worst(schema.table(words.name_behind("PARTITION", "OF")))
     table = schema.create(name)
     group = words.group()
     for part in group.parts() if group else ():
         if parent_name := part.name_behind("REFERENCES"):
             parent = schema.table(parent_name)
-            account.refer(parent)
+            builder.refer(parent)
             add_key(table, parent, name="", columns=())
         if part.accept("LIKE"):
-            account.lock(schema.table(part.name()), ACCESS_SHARE)
+            builder.lock(schema.table(part.name()), ACCESS_SHARE)
         elif column := part.name():
             kind = str(
                 part.until("CONSTRAINT", "NOT", "NULL", "CHECK", "DEFAULT", "UNIQUE")
@@ -127,40 +127,40 @@ def _create_table(account: ForecastBuilder, schema: Schema, words: TokenStream) 
             table.columns[column[-1]] = Column(type=kind)
     if words.skip_to("INHERITS") and (ancestors := words.group()):
         for ancestor in ancestors.names():
-            account.lock(schema.table(ancestor), SHARE_UPDATE)
+            builder.lock(schema.table(ancestor), SHARE_UPDATE)
     if words.has("AS"):
         table.is_empty = False
-        read_names(account, schema, words)
+        read_names(builder, schema, words)
 
 
-def _create_view(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+def _create_view(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     words.accept("IF", "NOT", "EXISTS")
     view = schema.table(words.name())
-    account.lock(view, ACCESS_EXCLUSIVE)
+    builder.lock(view, ACCESS_EXCLUSIVE)
     for name in words.all_names():
-        account.lock(schema.table(name), ACCESS_SHARE)
+        builder.lock(schema.table(name), ACCESS_SHARE)
 
 
 def _create_stored_view(
-    account: ForecastBuilder, schema: Schema, words: TokenStream
+    builder: ForecastBuilder, schema: Schema, words: TokenStream
 ) -> None:
     words.accept("IF", "NOT", "EXISTS")
     if name := words.name():
         schema.create(name)
-    read_names(account, schema, words)
+    read_names(builder, schema, words)
 
 
-def _refresh(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+def _refresh(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     mode = mode_of(str(words)) or ACCESS_EXCLUSIVE
     words.accept("CONCURRENTLY")
     view = schema.table(words.name())
-    account.lock(view, mode)
-    account.rewrite(view)
-    account.is_understood = False  # what it reads stands in its definition alone
+    builder.lock(view, mode)
+    builder.rewrite(view)
+    builder.is_understood = False  # only its definition says what it reads
 
 
-def _create_index(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    """The table is read; who writes waits, unless it is built concurrently."""
+def _create_index(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+    """Forecast CREATE INDEX: a scan that blocks writers unless it is concurrent."""
     mode = SHARE_UPDATE if words.accept("CONCURRENTLY") else SHARE
     is_optional = words.accept("IF", "NOT", "EXISTS")
     name = None if words.sees("ON") else words.name()
@@ -171,8 +171,8 @@ def _create_index(account: ForecastBuilder, schema: Schema, words: TokenStream) 
     table = schema.table(words.name())
     if table is None:
         return
-    account.lock(table, mode)
-    account.scan(table)
+    builder.lock(table, mode)
+    builder.scan(table)
     words.skip_to("(")
     plain = not words.has("WHERE") and not any(t.word == "(" for t in words.rest)
     columns = frozenset(token.plain for token in words.rest if token.names)
@@ -180,141 +180,142 @@ def _create_index(account: ForecastBuilder, schema: Schema, words: TokenStream) 
         schema.add_index(name[-1], table, Index(columns=columns, is_plain=plain))
 
 
-def _drop_index(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+def _drop_index(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     mode = SHARE_UPDATE if words.accept("CONCURRENTLY") else ACCESS_EXCLUSIVE
     is_optional = words.accept("IF", "EXISTS")
     for name in words.names():
         table = schema.owner(name)
         if table is None:
-            # One that no earlier statement has made: which table it is on, nobody knows.
-            account.is_understood = account.is_understood and is_optional
+            # An index that no earlier statement created: its table is unknown.
+            builder.is_understood = builder.is_understood and is_optional
             continue
-        account.lock(table, mode)
+        builder.lock(table, mode)
         table.indexes.pop(name[-1], None)
         schema.drop(name)
 
 
-def _alter_index(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+def _alter_index(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     mode = mode_of(str(words)) or ACCESS_EXCLUSIVE
     words.accept("IF", "EXISTS")
     name = words.name()
     table = schema.owner(name)
-    account.lock(table, mode)
+    builder.lock(table, mode)
     if words.accept("RENAME", "TO") and (new := words.name()) and name and table:
         index = table.indexes.pop(name[-1], Index(is_plain=False))
         schema.drop(name)
         schema.add_index(new[-1], table, index)
     if words.accept("ATTACH", "PARTITION"):
-        account.lock(schema.owner(words.name()), ACCESS_EXCLUSIVE)
+        builder.lock(schema.owner(words.name()), ACCESS_EXCLUSIVE)
 
 
-def _reindex(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+def _reindex(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     words.group()
     is_whole = not (words.accept("INDEX") or words.accept("TABLE"))
     mode = SHARE_UPDATE if words.accept("CONCURRENTLY") else ACCESS_EXCLUSIVE
     if is_whole:
-        account.is_understood = False  # a schema, or the database: whatever is in it
+        builder.is_understood = False  # a schema, or the database: all of its tables
         return
     name = words.name()
     table = schema.table(name) or schema.owner(name)
-    account.lock(table, mode)
-    account.scan(table)
+    builder.lock(table, mode)
+    builder.scan(table)
 
 
-def _drop_table(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    """The table, and both ways along foreign keys: their triggers stand on both tables."""
+def _drop_table(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+    """Forecast DROP TABLE: a foreign key, to or from it, has triggers on both tables."""
     words.accept("IF", "EXISTS")
     for name in words.names():
         table = schema.table(name)
         if table is None:
             continue
-        account.lock(table, ACCESS_EXCLUSIVE)
-        account.lock_names(table.parents(), ACCESS_EXCLUSIVE)
+        builder.lock(table, ACCESS_EXCLUSIVE)
+        builder.lock_names(table.parents(), ACCESS_EXCLUSIVE)
         if words.has("CASCADE"):
-            account.lock_names(table.children(), ACCESS_EXCLUSIVE)
+            builder.lock_names(table.children(), ACCESS_EXCLUSIVE)
         schema.drop(name)
 
 
-def _truncate(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+def _truncate(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     words.accept("TABLE")
     words.accept("ONLY")
     for name in words.names():
         table = schema.table(name)
-        account.lock(table, ACCESS_EXCLUSIVE)
+        builder.lock(table, ACCESS_EXCLUSIVE)
         if table and words.has("CASCADE"):
-            account.lock_names(table.children(), ACCESS_EXCLUSIVE)
+            builder.lock_names(table.children(), ACCESS_EXCLUSIVE)
 
 
-def _on_a_table(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    """What is about tables behind ON or FROM, and locks just those."""
+def _on_a_table(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+    """Forecast a statement that names tables after ON or FROM and locks only those."""
     mode = mode_of(str(words)) or ACCESS_EXCLUSIVE
-    account.lock(schema.table(words.name_behind("ON")), mode)
-    account.lock(schema.table(words.name_behind("FROM")), mode)
+    builder.lock(schema.table(words.name_behind("ON")), mode)
+    builder.lock(schema.table(words.name_behind("FROM")), mode)
 
 
-def _create_rule(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    account.lock(schema.table(words.name_behind("TO")), ACCESS_EXCLUSIVE)
+def _create_rule(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+    builder.lock(schema.table(words.name_behind("TO")), ACCESS_EXCLUSIVE)
 
 
-def _comment(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+def _comment(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     words.accept("ON")
     name = words.name_behind("ON")
     if words.accept("COLUMN") and (column := words.name()):
         name = column[:-1]
     elif words.accept("TABLE") or words.accept("INDEX"):
         name = words.name()
-    account.lock(schema.table(name) or schema.owner(name), SHARE_UPDATE)
+    builder.lock(schema.table(name) or schema.owner(name), SHARE_UPDATE)
 
 
-def _sequence(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    """A sequence; whoever numbers rows by it waits, so the lock is told of its table."""
+def _sequence(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+    """Forecast ALTER SEQUENCE: sessions that number rows by it wait, so the lock is
+    reported for its table."""
     mode = mode_of(str(words)) or ACCESS_EXCLUSIVE
     words.accept("IF", "EXISTS")
-    account.lock(schema.owner(words.name()), mode)
+    builder.lock(schema.owner(words.name()), mode)
     if column := words.name_behind("OWNED", "BY"):
-        account.lock(schema.table(column[:-1]), ACCESS_SHARE)
+        builder.lock(schema.table(column[:-1]), ACCESS_SHARE)
 
 
-def _create_sequence(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+def _create_sequence(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     if column := words.name_behind("OWNED", "BY"):
-        account.lock(schema.table(column[:-1]), ACCESS_SHARE)
+        builder.lock(schema.table(column[:-1]), ACCESS_SHARE)
 
 
-def _drop_sequence(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+def _drop_sequence(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     words.accept("IF", "EXISTS")
     for name in words.names():
-        account.lock(schema.owner(name), ACCESS_EXCLUSIVE)
+        builder.lock(schema.owner(name), ACCESS_EXCLUSIVE)
 
 
-def _lock(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+def _lock(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     mode = mode_of(str(words)) or ACCESS_EXCLUSIVE
     words.accept("TABLE")
     words.accept("ONLY")
     for name in words.names():
-        account.lock(schema.table(name), mode)
+        builder.lock(schema.table(name), mode)
 
 
-def _vacuum(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+def _vacuum(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     options = words.group()
     full = words.accept("FULL") or bool(options and options.has("FULL"))
     words.accept_any("VERBOSE", "FREEZE", "ANALYZE")
     for name in words.names():
         table = schema.table(name)
-        account.lock(table, ACCESS_EXCLUSIVE if full else SHARE_UPDATE)
+        builder.lock(table, ACCESS_EXCLUSIVE if full else SHARE_UPDATE)
         if full:
-            account.rewrite(table)
+            builder.rewrite(table)
         elif words.tokens[0].word == "VACUUM":  # ANALYZE takes a sample
-            account.scan(table)
+            builder.scan(table)
 
 
-def _cluster(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+def _cluster(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     words.accept("VERBOSE")
-    account.worst(schema.table(words.name()))
+    builder.worst(schema.table(words.name()))
 
 
-def _nothing(account: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    """No table is locked."""
-    del account, schema, words
+def _nothing(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+    """Forecast a statement that locks no table."""
+    del builder, schema, words
 
 
 _HARMLESS = (
@@ -328,7 +329,7 @@ _HARMLESS = (
     "DROP STATISTICS", "DROP OPERATOR", "DROP TEXT SEARCH", "DROP CAST", "DROP AGGREGATE",
     "DROP EXTENSION", "DROP VIEW", "DROP TYPE", "DROP DOMAIN", "DROP SCHEMA",
 )  # fmt: skip
-READERS: dict[str, Reader] = {
+READERS: dict[str, StatementReader] = {
     **dict.fromkeys(_HARMLESS, _nothing),
     "ALTER TABLE": alter_table,
     "ALTER INDEX": _alter_index,
@@ -370,4 +371,4 @@ READERS: dict[str, Reader] = {
     "DELETE FROM": delete,
     "SELECT": select,
 }
-"""Who reads a statement, by its first words; the longest that fit."""
+"""The readers of statements, by their first words; the longest match applies."""

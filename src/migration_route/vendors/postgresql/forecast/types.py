@@ -1,9 +1,9 @@
-"""Is a column stored anew when its type is changed?
+"""Decides whether a change of its type rewrites a column.
 
-After the manual, ALTER TABLE, Notes: not "if the old type is either binary coercible to
-the new type or an unconstrained domain over the new type", nor where a length or a
-precision only grows (`varchar_support`, `numeric_support` and `temporal_support` in the
-server's source). In doubt it is.
+After the manual, ALTER TABLE, Notes: not "if the old type is either binary coercible to the
+new type or an unconstrained domain over the new type", nor where a length or a precision
+only grows (`varchar_support`, `numeric_support` and `temporal_support` in the server's
+source). In doubt it does.
 """
 
 from __future__ import annotations
@@ -48,40 +48,41 @@ SERIAL = {
     "smallserial": "smallint",
     "serial2": "smallint",
 }
-"""The types that are a column with a sequence, and what the column is."""
+"""The types that are a column with a sequence, and the type of that column."""
 
 _ARGUMENTS = re.compile(r"\(([\d\s,]*)\)")
 
 Type = tuple[str, tuple[int, ...]]
-"""A type's name as `format_type` has it, and its arguments."""
+"""A type's name as `format_type` writes it, and its arguments."""
 
 
 def type_of(text: str) -> Type:
-    """Read a type: `varchar(20)` is ("character varying", (20,))."""
-    found = _ARGUMENTS.search(text)
+    """Parse a type: `varchar(20)` is ("character varying", (20,))."""
+    match = _ARGUMENTS.search(text)
     bare = " ".join(_ARGUMENTS.sub(" ", text).lower().replace("[ ]", "[]").split())
     arguments = (
-        tuple(int(part) for part in found[1].split(",") if part.strip()) if found else ()
+        tuple(int(part) for part in match[1].split(",") if part.strip()) if match else ()
     )
     return _SHORT.get(bare, bare), arguments
 
 
 def is_rewritten(old: str, new: str, *, is_same_inside: Callable[[str, str], bool]) -> bool:
-    """Tell whether a column of the old type is stored anew as the new one.
+    """Return whether a change from the old type to the new one rewrites the column.
 
     `is_same_inside` asks the catalog whether two types are stored in the same way.
     """
-    (was, had), (becomes, has) = type_of(old), type_of(new)
-    if (was, had) == (becomes, has):
+    (old_name, before), (new_name, after) = type_of(old), type_of(new)
+    if (old_name, before) == (new_name, after):
         return False
-    if was == becomes:
-        if was in _GROWING | _PRECISE:
-            return not (not has or (had and has >= had))
-        if was == "numeric":
-            return not (not has or (had and _scale(has) == _scale(had) and has >= had))
+    if old_name == new_name:
+        if old_name in _GROWING | _PRECISE:
+            return not (not after or (before and after >= before))
+        if old_name == "numeric":
+            same_scale = _scale(after) == _scale(before)
+            return not (not after or (before and same_scale and after >= before))
         return True
-    # In doubt: whether a timestamp is stored anew with its zone lies with the session.
-    return bool(has) or not is_same_inside(was, becomes)
+    # In doubt: whether a timestamp is rewritten with its zone depends on the session.
+    return bool(after) or not is_same_inside(old_name, new_name)
 
 
 def _scale(arguments: tuple[int, ...]) -> int:

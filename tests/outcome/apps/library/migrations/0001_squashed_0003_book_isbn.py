@@ -34,6 +34,6 @@ class Migration(migrations.Migration):
                 ("isbn", models.CharField(max_length=13, null=True)),
             ],
         ),
-        # Its tables go in the same transaction: there is nothing to take back.
+        # The tables are dropped in the same transaction: there is nothing to reverse.
         migrations.RunPython(add_books, migrations.RunPython.noop),
     ]

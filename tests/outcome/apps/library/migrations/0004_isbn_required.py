@@ -9,7 +9,8 @@ def fill(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    # A statement at a time: PostgreSQL does not alter a table with pending events.
+    # One statement at a time: PostgreSQL does not alter a table with pending trigger
+    # events.
     atomic = False
     dependencies = [("library", "0003_book_isbn")]
     operations = [

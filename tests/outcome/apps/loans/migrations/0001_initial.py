@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
         ("library", "0001_squashed_0003_book_isbn"),
     ]
-    # Nobody has asked library for this: it is a guest in its order.
+    # `run_before` inserts this migration into library's order without library's knowledge.
     run_before = [("library", "0005_writers")]
     operations = [
         migrations.CreateModel(
