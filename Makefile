@@ -21,7 +21,7 @@ LOCK_FLAGS ?=
 named_database = $(if $(filter file,$(origin DATABASE)),,--database $(DATABASE))
 
 # REQUIRE_DATABASES: databases that must be available, for example postgres,mariadb.
-export REQUIRE_DATABASES REQUIRE_PACKAGES MATRIX_TESTS WORKERS PAIRS WALKS
+export REQUIRE_DATABASES REQUIRE_PACKAGES MATRIX_TESTS WORKERS PAIRS E2E
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint types contracts documents format bench sweep soak matrix lock clean environment demo-environment

@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from tests.factories import History
 
 
-WALKS = "WALKS"
+E2E = "E2E"
 """Environment variable that selects how many server and database combinations the long
 tests run on: `all`, or `few`, which picks one per test. The choice is stable and differs
 between tests."""
 
-LONG = {"pair": "walk", "vendor": "slow"}
+LONG = {"pair": "e2e", "vendor": "slow"}
 """Parameters that name a combination, each with the marker of the tests it applies to."""
 
 
 @pytest.hookimpl(trylast=True)  # after the markers are added
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the combinations that `WALKS=few` leaves out."""
-    if os.environ.get(WALKS) != "few":
+    """Deselect the combinations that `E2E=few` leaves out."""
+    if os.environ.get(E2E) != "few":
         return
     everything = list(items)
     items[:] = [item for item in everything if _is_one_of_few(item)]

@@ -91,7 +91,7 @@ def a_new_run(**changes: Any) -> NewRun:
 def an_actor(*scopes: Scope, **changes: Any) -> Actor:
     """Return a user with these rights; with all rights where none is named."""
     actor = Actor(
-        kind=ActorKind.PERSON,
+        kind=ActorKind.USER,
         name="ada",
         address="192.0.2.7",
         scopes=frozenset(scopes or Scope),

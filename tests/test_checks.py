@@ -19,7 +19,7 @@ def test_good_settings_say_nothing():
 
 def test_every_problem_is_an_error(settings):
     """Three problems are reported as three errors."""
-    settings.MIGRATION_ROUTE = {"LEASE": 5, "LAUNCHER": "x", "TYPO": 1}
+    settings.MIGRATION_ROUTE = {"HEARTBEAT_TIMEOUT": 5, "LAUNCHER": "x", "TYPO": 1}
     found = check_settings(None)
     assert ids(found) == ["migration_route.E001"] * 3
     assert all(message.is_serious() and message.hint for message in found)
@@ -47,9 +47,9 @@ def test_checking_asks_no_database(settings):
 def test_a_callable_that_cannot_be_had_is_a_warning(settings, path):
     """Only users are refused meanwhile; an error would stop the runs of machine tokens
     too."""
-    settings.MIGRATION_ROUTE = {"REAUTHENTICATE": path}
+    settings.MIGRATION_ROUTE = {"REAUTHENTICATION": path}
     (found,) = check_settings(None)
     assert found.id == "migration_route.W003"
     assert path in found.msg
-    settings.MIGRATION_ROUTE = {"REAUTHENTICATE": "math.floor"}
+    settings.MIGRATION_ROUTE = {"REAUTHENTICATION": "math.floor"}
     assert check_settings(None) == []

@@ -45,9 +45,9 @@ def test_nothing_needs_to_be_set():
     assert RouteSettings() == RouteSettings(
         launcher="process",
         ledger_database="default",
-        lease=timedelta(seconds=15),
-        wait=timedelta(seconds=20),
-        lock_wait=timedelta(seconds=60),
+        heartbeat_timeout=timedelta(seconds=15),
+        max_request_wait=timedelta(seconds=20),
+        run_lock_timeout=timedelta(seconds=60),
         tokens=(),
         build=None,
         ready_when_ahead=True,
@@ -61,9 +61,9 @@ def test_every_key_is_read():
         {
             "LAUNCHER": "project.launchers.Mine",
             "LEDGER_DATABASE": "other",
-            "LEASE": "5s",
-            "WAIT": "1m",
-            "LOCK_WAIT": "500ms",
+            "HEARTBEAT_TIMEOUT": "5s",
+            "MAX_REQUEST_WAIT": "1m",
+            "RUN_LOCK_TIMEOUT": "500ms",
             "TOKENS": [{**TOKEN, "databases": ["other"], "expires": "2027-01-01"}],
             "BUILD": "v1",
             "READY_WHEN_AHEAD": False,
@@ -73,9 +73,9 @@ def test_every_key_is_read():
     assert found == RouteSettings(
         launcher="project.launchers.Mine",
         ledger_database="other",
-        lease=timedelta(seconds=5),
-        wait=timedelta(minutes=1),
-        lock_wait=timedelta(milliseconds=500),
+        heartbeat_timeout=timedelta(seconds=5),
+        max_request_wait=timedelta(minutes=1),
+        run_lock_timeout=timedelta(milliseconds=500),
         tokens=(
             conf.Token(
                 name="ci",
@@ -94,9 +94,18 @@ def test_every_key_is_read():
 WRONG: dict[str, list[Any]] = {
     "LAUNCHER": ["", 5, None, "nonsense"],
     "LEDGER_DATABASE": ["", 5, None, "nowhere"],
-    "LEASE": [15, "15", "", "0s", b"15s", timedelta(seconds=15), "9" * 20 + "d", ["15s"]],
-    "WAIT": ["soon", 0],
-    "LOCK_WAIT": ["-1s", 1.5],
+    "HEARTBEAT_TIMEOUT": [
+        15,
+        "15",
+        "",
+        "0s",
+        b"15s",
+        timedelta(seconds=15),
+        "9" * 20 + "d",
+        ["15s"],
+    ],
+    "MAX_REQUEST_WAIT": ["soon", 0],
+    "RUN_LOCK_TIMEOUT": ["-1s", 1.5],
     "TOKENS": [
         "secret",
         {"name": "ci"},
@@ -165,24 +174,24 @@ def test_a_database_has_limits_of_its_own():
         {
             "DATABASES": {
                 "default": {
-                    "direct": "other",
+                    "direct_alias": "other",
                     "lock_timeout": "1s",
-                    "stall_budget": "5s",
-                    "in_place_limit": "2s",
-                    "patience": "1m",
-                    "end_blockers": True,
+                    "blocking_budget": "5s",
+                    "in_place_timeout": "2s",
+                    "lock_retry_timeout": "1m",
+                    "allow_terminate_blockers": True,
                 }
             }
         }
     )
     assert found.problems == ()
     assert found.database("default") == DatabaseSettings(
-        direct="other",
+        direct_alias="other",
         lock_timeout=timedelta(seconds=1),
-        stall_budget=timedelta(seconds=5),
-        in_place_limit=timedelta(seconds=2),
-        patience=timedelta(minutes=1),
-        end_blockers=True,
+        blocking_budget=timedelta(seconds=5),
+        in_place_timeout=timedelta(seconds=2),
+        lock_retry_timeout=timedelta(minutes=1),
+        allow_terminate_blockers=True,
     )
     assert found.database("other") == DatabaseSettings()
     assert found.direct_aliases == {"other"}
@@ -192,10 +201,10 @@ def test_a_database_has_limits_of_its_own():
     ("entry", "word"),
     [
         ({"nowhere": {}}, "nowhere"),
-        ({"default": {"direct": "default"}}, "direct"),
-        ({"default": {"direct": "nowhere"}}, "direct"),
+        ({"default": {"direct_alias": "default"}}, "direct"),
+        ({"default": {"direct_alias": "nowhere"}}, "direct"),
         ({"default": {"lock_timeout": 5}}, "lock_timeout"),
-        ({"default": {"end_blockers": "yes"}}, "end_blockers"),
+        ({"default": {"allow_terminate_blockers": "yes"}}, "allow_terminate_blockers"),
         ({"default": {"typo": 1}}, "typo"),
         ({"default": 5}, "default"),
         (5, "DATABASES"),
@@ -210,9 +219,11 @@ def test_a_wrong_limit_is_named(entry, word):
 def test_a_direct_way_leads_straight_to_one_database():
     """A direct alias needs no direct alias itself, and cannot be the ledger's database
     under its own name."""
-    entries = {"default": {"direct": "other"}, "other": {"direct": "default"}}
+    entries = {"default": {"direct_alias": "other"}, "other": {"direct_alias": "default"}}
     assert any("has no direct alias itself" in text for text in problems(DATABASES=entries))
-    found = problems(DATABASES={"default": {"direct": "other"}}, LEDGER_DATABASE="other")
+    found = problems(
+        DATABASES={"default": {"direct_alias": "other"}}, LEDGER_DATABASE="other"
+    )
     assert [text for text in found if text.startswith("LEDGER_DATABASE")]
 
 
@@ -273,12 +284,12 @@ def test_no_settings_make_the_reading_fail(values):
 
 def test_the_settings_are_read_anew_when_they_change(settings):
     """Tests that override the settings take effect."""
-    settings.MIGRATION_ROUTE = {"LEASE": "7s"}
-    assert route_settings().lease == timedelta(seconds=7)
-    settings.MIGRATION_ROUTE = {"LEASE": "8s"}
-    assert route_settings().lease == timedelta(seconds=8)
+    settings.MIGRATION_ROUTE = {"HEARTBEAT_TIMEOUT": "7s"}
+    assert route_settings().heartbeat_timeout == timedelta(seconds=7)
+    settings.MIGRATION_ROUTE = {"HEARTBEAT_TIMEOUT": "8s"}
+    assert route_settings().heartbeat_timeout == timedelta(seconds=8)
     settings.MIGRATION_ROUTE = {}
-    assert route_settings().lease == timedelta(seconds=15)
+    assert route_settings().heartbeat_timeout == timedelta(seconds=15)
 
 
 def test_health_is_read_with_its_units():
@@ -309,8 +320,11 @@ def test_health_is_read_with_its_units():
     [
         (7, ["must be a dict"]),
         ({"nonsense": 1}, ["'nonsense' is not a valid key"]),
-        ({"every": "soon", "connections": 0}, ["'every'", "'connections'"]),
-        ({"every": "0s"}, ["longer than zero"]),
+        (
+            {"check_interval": "soon", "connections": 0},
+            ["'check_interval'", "'connections'"],
+        ),
+        ({"check_interval": "0s"}, ["longer than zero"]),
         ({"archive_waiting": 1.5}, ["an integer above 0"]),
         ({"connections": float("inf")}, ["a number above 0"]),
         ({"archive_waiting": True}, ["an integer above 0"]),
@@ -326,8 +340,8 @@ def test_what_is_wrong_in_health_is_told_all_at_once(health, words):
 
 
 XMAS = {
-    "from": "2026-12-24T18:00:00+01:00",
-    "until": "2027-01-02T06:00:00+01:00",
+    "start": "2026-12-24T18:00:00+01:00",
+    "end": "2027-01-02T06:00:00+01:00",
     "reason": "The holidays.",
 }
 
@@ -335,7 +349,7 @@ XMAS = {
 def test_a_freeze_is_read_with_its_zone():
     """A freeze is a text or an aware time."""
     begins = datetime(2026, 12, 24, 17, tzinfo=UTC)
-    found = read_settings({"FREEZES": [XMAS, {**XMAS, "from": begins}]})
+    found = read_settings({"FREEZES": [XMAS, {**XMAS, "start": begins}]})
     assert found.problems == ()
     assert [freeze.begins for freeze in found.freezes] == [begins, begins]
     assert found.freezes[0].reason == "The holidays."
@@ -346,11 +360,11 @@ def test_a_freeze_is_read_with_its_zone():
 @pytest.mark.parametrize(
     ("entry", "word"),
     [
-        ({**XMAS, "from": "2026-12-24T18:00:00"}, "time zone"),
-        ({**XMAS, "from": "Christmas"}, "must be a time"),
-        ({**XMAS, "until": XMAS["from"]}, "must be after"),
+        ({**XMAS, "start": "2026-12-24T18:00:00"}, "time zone"),
+        ({**XMAS, "start": "Christmas"}, "must be a time"),
+        ({**XMAS, "end": XMAS["start"]}, "must be after"),
         ({**XMAS, "reason": ""}, "'reason'"),
-        ({"from": XMAS["from"], "until": XMAS["until"]}, "'reason'"),
+        ({"start": XMAS["start"], "end": XMAS["end"]}, "'reason'"),
         ({**XMAS, "when": "always"}, "unknown keys"),
         ("2026-12-24", "must be a dict"),
     ],
@@ -428,7 +442,7 @@ def test_rules_are_read_in_their_order():
         ({"databases": ["nowhere"]}, "contains 'nowhere', which is not an alias"),
         ({"databases": "default"}, "'databases' must be a list"),
         ({"databases": []}, "'databases' must be a list"),
-        ({"actors": ["robot"]}, "contains 'robot', which is not one of token, person"),
+        ({"actors": ["robot"]}, "contains 'robot', which is not one of token, user"),
         ({"verbs": ["read"]}, "contains 'read', which is not one of apply, reverse, fake"),
         ({"findings": ["destructve"]}, "contains 'destructve', which is not a code"),
         ({"findings": [["info"]]}, "contains ['info'], which is not a code"),
@@ -454,7 +468,7 @@ def test_rules_are_read_in_their_order():
     ],
     ids=str,
 )
-def test_what_is_wrong_in_approvals_is_said_and_shuts_the_door(value, words):
+def test_what_is_wrong_in_approvals_is_said_and_fails_closed(value, words):
     """The check names the mistake, and the policy knows that it is invalid."""
     found = read_settings({"APPROVALS": value})
     assert any(words in problem for problem in found.problems), found.problems
@@ -481,13 +495,13 @@ def test_all_faults_in_approvals_are_told_together():
 )
 def test_how_fresh_a_login_has_to_be_is_read(given, expected):
     """A duration, a dotted path, or None for off; the default is fifteen minutes."""
-    assert read_settings({"REAUTHENTICATE": given}).reauthenticate == expected
-    assert read_settings({}).reauthenticate == timedelta(minutes=15)
+    assert read_settings({"REAUTHENTICATION": given}).reauthentication == expected
+    assert read_settings({}).reauthentication == timedelta(minutes=15)
 
 
 @pytest.mark.parametrize("wrong", [False, True, 15, "", "0s", "soon", "a..b", "1.5x", []])
 def test_what_cannot_be_read_asks_as_usual(wrong):
     """An invalid value is reported, and the default applies."""
-    found = read_settings({"REAUTHENTICATE": wrong})
-    assert found.reauthenticate == timedelta(minutes=15)
-    assert any(text.startswith("REAUTHENTICATE must be") for text in found.problems)
+    found = read_settings({"REAUTHENTICATION": wrong})
+    assert found.reauthentication == timedelta(minutes=15)
+    assert any(text.startswith("REAUTHENTICATION must be") for text in found.problems)

@@ -9,7 +9,7 @@ import pytest
 from migration_route.conf import read_settings
 from migration_route.core.values import Day
 
-GOOD = {"from": "22:00", "to": "04:00", "timezone": "Europe/Berlin"}
+GOOD = {"start": "22:00", "end": "04:00", "timezone": "Europe/Berlin"}
 
 
 def read(*entries):
@@ -25,7 +25,7 @@ def test_a_window_is_read():
     assert (found.begins, found.ends) == (time(22), time(4))
     assert found.days == frozenset(Day)
     assert found.databases is None
-    more = {"days": ["mon"], "databases": ["other"], "to": "24:00"}
+    more = {"days": ["mon"], "databases": ["other"], "end": "24:00"}
     (found,), problems = read({**GOOD, **more})
     assert problems == ()
     assert (found.days, found.databases) == ({Day.MON}, {"other"})
@@ -40,12 +40,12 @@ def test_a_window_is_read():
         ({**GOOD, "days": []}, "'days'"),
         ({**GOOD, "days": ["monday"]}, "'days'"),
         ({**GOOD, "days": "mon"}, "'days'"),
-        ({**GOOD, "from": None}, "'from'"),
-        ({**GOOD, "from": "24:00"}, "'from'"),
-        ({**GOOD, "to": "25:00"}, "'to'"),
-        ({**GOOD, "from": "22:00+01:00"}, "'timezone'"),
-        ({**GOOD, "from": 22}, "'from'"),
-        ({"from": "22:00", "to": "04:00"}, "'timezone'"),
+        ({**GOOD, "start": None}, "'start'"),
+        ({**GOOD, "start": "24:00"}, "'start'"),
+        ({**GOOD, "end": "25:00"}, "'end'"),
+        ({**GOOD, "start": "22:00+01:00"}, "'timezone'"),
+        ({**GOOD, "start": 22}, "'start'"),
+        ({"start": "22:00", "end": "04:00"}, "'timezone'"),
         ({**GOOD, "timezone": "Berlin"}, "'timezone'"),
         ({**GOOD, "timezone": "../zone"}, "'timezone'"),
         ({**GOOD, "databases": ["nowhere"]}, "'databases'"),

@@ -200,7 +200,7 @@ def test_the_direct_way_is_gone_where_it_is_named(settings, monkeypatch):
     """The alias stays; the address is that of the direct alias."""
     usual = connections.settings["default"]
     monkeypatch.setitem(connections.settings, "straight", {**usual, "USER": "another"})
-    settings.MIGRATION_ROUTE = {"DATABASES": {"default": {"direct": "straight"}}}
+    settings.MIGRATION_ROUTE = {"DATABASES": {"default": {"direct_alias": "straight"}}}
     connection = private_connection("default")
     assert connection.alias == "default"
     assert connection.settings_dict["USER"] == "another"

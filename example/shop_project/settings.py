@@ -1,7 +1,7 @@
 """An ordinary Django project; the lines that add django-migration-route are marked.
 
 What differs between starts comes from the environment, which `demo.py` fills:
-`DEMO_DATABASE` (sqlite or postgres) and `DEMO_TOKEN_SHA256`. `DEMO_REAUTHENTICATE` is the
+`DEMO_DATABASE` (sqlite or postgres) and `DEMO_TOKEN_SHA256`. `DEMO_REAUTHENTICATION` is the
 maximum age of a login that makes a change. `DEMO_VAR` is the folder of the SQLite file,
 `DEMO_APPROVALS` a policy as JSON: `{}` requires one approval of everything; `DEMO_WINDOWS`
 are the weekly windows as JSON.
@@ -94,8 +94,8 @@ DATABASES = {
 }
 
 MIGRATION_ROUTE: dict[str, object] = {}
-if limit := os.environ.get("DEMO_REAUTHENTICATE"):
-    MIGRATION_ROUTE["REAUTHENTICATE"] = limit
+if limit := os.environ.get("DEMO_REAUTHENTICATION"):
+    MIGRATION_ROUTE["REAUTHENTICATION"] = limit
 if sha256 := os.environ.get("DEMO_TOKEN_SHA256"):
     MIGRATION_ROUTE["TOKENS"] = [
         {

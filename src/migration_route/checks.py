@@ -58,7 +58,7 @@ def check_settings(
         messages += _check_launcher()
     messages += _check_templates()
     messages += _check_middleware(list(settings.MIDDLEWARE))
-    messages += _check_reauthentication(found.reauthenticate)
+    messages += _check_reauthentication(found.reauthentication)
     vendors = {alias: vendor_name(alias) for alias in all_aliases()}
     messages += [
         CheckWarning(
@@ -169,7 +169,7 @@ def _check_reauthentication(named: object) -> list[CheckMessage]:
         problem = f"cannot be imported: {error}"
     return [
         CheckWarning(
-            f"REAUTHENTICATE is set to {named!r}, which {problem}.",
+            f"REAUTHENTICATION is set to {named!r}, which {problem}.",
             hint="Correct the dotted path. Until then, signed-in users can change nothing.",
             obj="MIGRATION_ROUTE",
             id="migration_route.W003",

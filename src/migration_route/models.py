@@ -221,7 +221,7 @@ class Rehearsal(models.Model):
     active_database = models.CharField(max_length=200, null=True, unique=True)  # noqa: DJ001
     state = models.CharField(_("state"), max_length=20)
     kind = models.CharField(_("kind"), max_length=20)
-    and_back = models.BooleanField(default=False)
+    round_trip = models.BooleanField(default=False)
     in_place = models.BooleanField(default=False)  # without a copy, rolled back
     direction = models.CharField(max_length=10)
     targets = models.TextField()  # JSON: ["app.name", …]
@@ -235,7 +235,7 @@ class Rehearsal(models.Model):
     reason = AnyTextField(_("reason"), blank=True)
     build = AnyCharField(max_length=200)
     # The database created for the rehearsal, "" if none; any process may remove it.
-    scratch = models.CharField(max_length=100, blank=True)
+    scratch_database = models.CharField(max_length=100, blank=True)
     is_removed = models.BooleanField(default=True)
     host = AnyCharField(max_length=200, blank=True)
     pid = models.BigIntegerField(null=True)
@@ -288,16 +288,17 @@ class Run(models.Model):
     permit = models.CharField(max_length=32, null=True, unique=True)  # noqa: DJ001
     phase = models.CharField(max_length=20, blank=True)  # "": all phases
     deferred = models.TextField(blank=True)  # JSON: steps that are not in the phase
-    demand = models.TextField(blank=True)  # JSON: required approvals; "": none
+    # JSON: required approvals; "": none
+    approval_requirement = models.TextField(blank=True)
     # The partial run that is resolved when this one starts; "": none.
     resumes = models.CharField(max_length=32, blank=True)
     waiting_reason = models.CharField(max_length=40, blank=True)
     waiting_until = models.CharField(max_length=32, blank=True)
     waiting_facts = models.TextField(blank=True)  # JSON: such as blockers and attempts
-    asked = models.CharField(max_length=20, blank=True)  # what a user requested
-    begin_at = models.CharField(max_length=32, blank=True)  # earliest start; "": now
-    in_spite = models.BooleanField(default=False)  # ignore windows and freezes
-    carrier = models.CharField(max_length=32, blank=True)  # fencing token; "": unclaimed
+    control_request = models.CharField(max_length=20, blank=True)  # what a user requested
+    not_before = models.CharField(max_length=32, blank=True)  # earliest start; "": now
+    override_schedule = models.BooleanField(default=False)  # ignore windows and freezes
+    claimed_by = models.CharField(max_length=32, blank=True)  # fencing token; "": unclaimed
     host = AnyCharField(max_length=200, blank=True)
     supervisor_pid = models.BigIntegerField(null=True)
     worker_pid = models.BigIntegerField(null=True)

@@ -39,7 +39,7 @@ run_approved = Signal()
 run_rejected = Signal()
 run_started = Signal()
 run_waiting = Signal()
-run_held = Signal()
+run_paused = Signal()
 run_resumed = Signal()
 run_lost = Signal()
 run_ended = Signal()
@@ -94,16 +94,14 @@ class _SignalQueue:
                     self._is_sending = False
                     self._changed.notify_all()
                     return
-                happening = self._waiting.popleft()
+                event = self._waiting.popleft()
                 is_last = not self._waiting
             try:
                 # What a receiver raises is logged by Django ("django.dispatch").
-                SIGNALS[happening.edge].send_robust(RunEvent, happening=happening)
+                SIGNALS[event.edge].send_robust(RunEvent, event=event)
             except BaseException:
                 # `SystemExit` and the like must not keep other signals from being sent.
-                logger.exception(
-                    "A receiver of %s tried to exit the process.", happening.edge
-                )
+                logger.exception("A receiver of %s tried to exit the process.", event.edge)
             if is_last:
                 _close_connections()
 

@@ -37,7 +37,7 @@ def says(settings):
     def says(answer):
         ANSWERS["answer"] = answer
         path = f"{__name__}.answer_of_the_project"
-        settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "REAUTHENTICATE": path}
+        settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "REAUTHENTICATION": path}
 
     yield says
     ANSWERS.clear()
@@ -110,7 +110,7 @@ def test_a_denial_is_on_the_ledger_with_who_from_where_and_what(history):
     entry = list_entries(before=None, limit=1)[0]
     assert (entry.action, entry.actor_kind, entry.actor_name, entry.address) == (
         Action.DENIED,
-        "person",
+        "user",
         "ada",
         "192.0.2.9",
     )
@@ -173,7 +173,7 @@ def test_the_setting_says_how_old_a_login_may_be(settings, limit, expected):
     """`None` turns the check off."""
     client = signed_in_with_a_password()
     grow_old(client)
-    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "REAUTHENTICATE": limit}
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "REAUTHENTICATION": limit}
     assert is_fresh(client) is expected
 
 
@@ -192,7 +192,10 @@ def test_the_csrf_token_is_asked_for_first():
     """A cross-site request is refused before any other check."""
     client = signed_in_with_a_password(csrf=True)
     grow_old(client)
-    assert client.post(RUNS, {}, content_type="application/json").json()["code"] == "csrf"
+    assert (
+        client.post(RUNS, {}, content_type="application/json").json()["code"]
+        == "csrf_failed"
+    )
 
 
 def test_who_is_not_staff_is_told_so_and_not_asked():
@@ -254,9 +257,9 @@ def test_whatever_else_it_says_is_no(says, answer):
     assert 'type="password"' not in page.content.decode()
 
 
-def test_a_path_that_leads_nowhere_shuts_the_door(settings):
+def test_a_path_that_leads_nowhere_fails_closed(settings):
     client = signed_in_with_a_password()
-    changed = {**settings.MIGRATION_ROUTE, "REAUTHENTICATE": "nowhere.at_all"}
+    changed = {**settings.MIGRATION_ROUTE, "REAUTHENTICATION": "nowhere.at_all"}
     settings.MIGRATION_ROUTE = changed
     assert not is_fresh(client)
 

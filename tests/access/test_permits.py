@@ -92,7 +92,7 @@ def test_whoever_has_a_permit_may_read_its_database_and_no_other(plan):
     other = client.get(API + "plan?database=other", **bearer(text))
     assert (other.status_code, other.json()["code"]) == (403, "forbidden")
     run = post_run(text, plan).json()["id"]
-    for verb in ("cancel", "hold", "resume", "resolve", "end-blockers"):
+    for verb in ("cancel", "pause", "resume", "resolve", "terminate-blockers"):
         answer = client.post(
             f"{API}runs/{run}/{verb}", "{}", "application/json", **bearer(text)
         )
@@ -171,7 +171,7 @@ def test_it_does_not_stand_for_what_stopped_midway(plan):
     assert (refused.status_code, refused.json()["code"]) == (409, "needs_resolution")
     assert refused.json()["run"] == stopped.id
     assert "made_a" not in tables()
-    ledger_runs.move(stopped.id, to=RunState.RECONCILED, expected={RunState.PARTIAL})
+    ledger_runs.move(stopped.id, to=RunState.RESOLVED, expected={RunState.PARTIAL})
     assert post_run(text, plan).json()["state"] == "succeeded"
 
 

@@ -78,7 +78,7 @@ def test_a_change_needs_the_csrf_token():
     """A form on another site sends the cookie, but not the token."""
     client = signed_in(user("apply"), enforce_csrf_checks=True)
     answer = client.post(RUNS, {}, content_type="application/json")
-    assert (answer.status_code, answer.json()["code"]) == (403, "csrf")
+    assert (answer.status_code, answer.json()["code"]) == (403, "csrf_failed")
     assert client.get(STATUS).status_code == 200
 
 
@@ -88,7 +88,7 @@ def test_a_change_needs_the_csrf_token():
         ("MULTIPART/FORM-DATA", (400, "invalid_request")),
         ("multipart/form-data", (400, "invalid_request")),
         ("multipart/form-data; boundary=", (400, "invalid_request")),
-        ("multipart/form-data; boundary=x", (403, "csrf")),  # an empty form
+        ("multipart/form-data; boundary=x", (403, "csrf_failed")),  # an empty form
     ],
 )
 def test_a_form_that_cannot_be_read_is_told_not_raised(kind, told):

@@ -15,6 +15,6 @@ def test_no_request_transaction_is_opened_on_any_alias(settings, monkeypatch):
     for alias in ("default", "other"):
         changed = {**connections.settings[alias], "ATOMIC_REQUESTS": True}
         monkeypatch.setitem(connections.settings, alias, changed)
-    settings.MIGRATION_ROUTE = {"DATABASES": {"default": {"direct": "other"}}}
+    settings.MIGRATION_ROUTE = {"DATABASES": {"default": {"direct_alias": "other"}}}
     view = isolated_view(lambda request: HttpResponse())
     assert BaseHandler().make_view_atomic(view) is view

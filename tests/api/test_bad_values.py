@@ -92,7 +92,7 @@ HOSTILE = [
 @pytest.fixture
 def person(settings: Any) -> Client:
     """A user with every right, whose login is fresh."""
-    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "REAUTHENTICATE": None}
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "REAUTHENTICATION": None}
     client = Client(raise_request_exception=False)
     client.force_login(user(is_superuser=True))
     return client
@@ -228,7 +228,7 @@ TABLE = [
         headers=(("Idempotency-Key", "x" * 201),),
     ),
     Case(path="/rehearsals", method="post", body={"kind": "everything"}),
-    Case(path="/rehearsals", method="post", body={"and_back": 2**70}),
+    Case(path="/rehearsals", method="post", body={"round_trip": 2**70}),
     Case(path="/runs/RUN/resolve", method="post", body={"how": "later"}),
     Case(path="/runs/RUN/cancel", method="post", body={"force": "1"}),
     Case(path="/runs/RUN/cancel", method="post", body={"reason": 2**70}),
@@ -277,8 +277,8 @@ def fields_of(call: dict[str, Any]) -> list[str]:
 def world(history, person):
     """Return a run that waits for approval, and a plan that can be applied."""
     history.write("0001_first")
-    demand = ApprovalRequirement(required=1, rule="APPROVALS", why="the test says so")
-    run, _ = runs.create_run(a_new_run(database="other", demand=demand))
+    requirement = ApprovalRequirement(required=1, rule="APPROVALS", why="the test says so")
+    run, _ = runs.create_run(a_new_run(database="other", approval_requirement=requirement))
     return run.id
 
 
@@ -352,7 +352,7 @@ def test_an_identifier_in_the_path_is_checked(world, person):
 def test_a_reason_that_cannot_be_stored_is_refused_by_a_page(world, person):
     """PostgreSQL alone refuses a NUL: the page responds the same on each database."""
     before = Entry.objects.count()
-    for verb in ("cancel", "hold", "resume", "approve", "reject"):
+    for verb in ("cancel", "pause", "resume", "approve", "reject"):
         for reason in ("a\x00b", "x" * 2001):
             page = person.post(f"{PAGES}/runs/{world}/{verb}/", {"reason": reason})
             assert page.status_code == 400, (verb, page.content[:300])

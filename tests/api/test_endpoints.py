@@ -438,7 +438,7 @@ def test_a_number_that_is_none_cannot_be_resumed_from(number):
 
 def test_a_stream_hangs_up_after_a_while(settings):
     """An open stream would occupy a worker."""
-    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "WAIT": "200ms"}
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "MAX_REQUEST_WAIT": "200ms"}
     response = call(f"runs/{a_run()}/events", headers={"Accept": "text/event-stream"})
     text = response.getvalue().decode()
     assert "id: 3" in text
@@ -452,7 +452,7 @@ def test_a_run_is_cancelled_by_who_may():
     found = call(f"runs/{run}/cancel", "deployer", "post", body={"reason": "enough"})
     assert (found.status_code, found.json()["state"]) == (200, "cancelled")
     again = call(f"runs/{run}/cancel", "deployer", "post", body={})
-    problem = is_problem(again, 409, "not_in_this_state")
+    problem = is_problem(again, 409, "invalid_state")
     assert (problem["run"], problem["facts"]) == (run, {"state": "cancelled"})
 
 

@@ -141,7 +141,7 @@ def world(history, project, settings, caplog):
     """Return the secrets of every kind of actor, and the clients for their calls."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
-        "LEASE": "1h",
+        "HEARTBEAT_TIMEOUT": "1h",
         "NETWORKS": {"trusted_proxies": ["127.0.0.0/8"]},
         "OIDC": [
             {

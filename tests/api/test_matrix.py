@@ -135,7 +135,7 @@ CASES = (
         effective={**WHY, "force": True},
         harmless={"force": True},
     ),
-    case("post /runs/{run}/hold", "operate", effective=WHY),
+    case("post /runs/{run}/pause", "operate", effective=WHY),
     case("post /runs/{run}/resume", "operate", effective=WHY),
     case(
         "post /runs/{run}/resume",
@@ -146,7 +146,7 @@ CASES = (
     case("post /runs/{run}/resolve", "resolve", effective=WHY, harmless=WHY),
     case("post /runs/{run}/approve", "approve", effective=WHY),
     case("post /runs/{run}/reject", "approve", effective=WHY, harmless=WHY),
-    case("post /runs/{run}/end-blockers", "force", effective=WHY, harmless=WHY),
+    case("post /runs/{run}/terminate-blockers", "force", effective=WHY, harmless=WHY),
 )
 
 
@@ -173,8 +173,10 @@ class World:
         return run.id
 
     def _awaiting(self) -> str:
-        demand = ApprovalRequirement(required=1, rule="APPROVALS", why="so it is")
-        run, _ = runs.create_run(a_new_run(database="default", demand=demand))
+        requirement = ApprovalRequirement(required=1, rule="APPROVALS", why="so it is")
+        run, _ = runs.create_run(
+            a_new_run(database="default", approval_requirement=requirement)
+        )
         return run.id
 
     def _rehearsal(self) -> str:
@@ -182,7 +184,7 @@ class World:
             NewRehearsal(
                 database="default",
                 kind=CopyKind.SCHEMA,
-                and_back=False,
+                round_trip=False,
                 direction=Direction.FORWARDS,
                 targets=(),
                 fingerprint="another",
@@ -222,7 +224,7 @@ class World:
         return (
             sorted(tables()),
             recorded,
-            list(Run.objects.order_by("id").values_list("id", "state", "asked")),
+            list(Run.objects.order_by("id").values_list("id", "state", "control_request")),
             list(Rehearsal.objects.values_list("id", "state")),
         )
 
@@ -351,7 +353,7 @@ MORE: dict[str, dict[str, Any]] = {
 }
 ROUTE = {
     "LAUNCHER": "inline",
-    "LEASE": "1h",
+    "HEARTBEAT_TIMEOUT": "1h",
     "TOKENS": [
         {"name": n, "sha256": digest_of(f"{n}-x"), "scopes": s, **MORE.get(n, {})}
         for n, s in TOKENS.items()
@@ -369,7 +371,7 @@ ROUTE = {
         }
     ],
 }
-CSRF = (403, "csrf")
+CSRF = (403, "csrf_failed")
 ACTORS: dict[str, Who] = {
     "anonymous": Who(lacking=NOBODY),
     "a customer": Who(browser=signed_in(is_staff=False), headers=csrf),

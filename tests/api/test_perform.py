@@ -38,7 +38,7 @@ def test_what_is_pending_is_applied_and_then_nothing_is(history):
     first, second = perform(client), perform(client)
     assert (first.status_code, first.json()["state"]) == (200, "succeeded")
     assert (second.status_code, second.json()["state"]) == (200, "noop")
-    assert first.json()["requested_by"] == {"kind": "person", "name": "ada"}
+    assert first.json()["requested_by"] == {"kind": "user", "name": "ada"}
     assert "made_a" in tables()
 
 
@@ -56,7 +56,7 @@ def test_what_is_still_running_is_202(history, settings):
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
         "LAUNCHER": "tests.execution.carrying.Keeper",
-        "WAIT": "100ms",
+        "MAX_REQUEST_WAIT": "100ms",
     }
     answer = perform(staff())
     assert (answer.status_code, answer.json()["state"]) == (202, "queued")
@@ -91,7 +91,7 @@ def test_who_may_not_is_403(history, who):
         client = signed_in(user("apply"), enforce_csrf_checks=True)
     answer = perform(client)
     assert answer.status_code == 403
-    assert json.loads(answer.content)["code"] in {"forbidden", "csrf"}
+    assert json.loads(answer.content)["code"] in {"forbidden", "csrf_failed"}
     assert "made_a" not in tables()
 
 

@@ -83,11 +83,11 @@ def test_a_run_is_held_before_its_next_step_and_stopped_there(
     page.click("text=Review plan")
     page.click(f"text={BUTTON}")
     page.wait_for_selector(".mr-line--output:has-text('of 6000 orders have a total')")
-    page.fill("#hold-reason", "the sale")
+    page.fill("#pause-reason", "the sale")
     page.click("button:has-text('Pause')")
     page.wait_for_selector("text=Paused before its next step: 3 of 4 migrations applied.")
     page.locator("summary:has-text('Not stopping?')").click()
-    visitor.look("held")
+    visitor.look("paused")
     assert page.locator("button:has-text('Resume')").count() == 1
     page.fill("#cancel-reason", "the wrong night")
     page.click("text=Cancel run")

@@ -11,7 +11,7 @@ from tests.browser.test_journey import BUTTON
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the demo require the password after a second."""
-    monkeypatch.setenv("DEMO_REAUTHENTICATE", "1s")
+    monkeypatch.setenv("DEMO_REAUTHENTICATION", "1s")
 
 
 def test_a_stale_login_is_asked_and_the_run_begins(

@@ -15,7 +15,7 @@ DONE = "text=4 migrations applied and verified."
 @pytest.fixture(autouse=True)
 def _window(monkeypatch: pytest.MonkeyPatch) -> None:
     opens = datetime.now(UTC) + timedelta(hours=3)
-    window = {"from": f"{opens:%H:%M}", "to": f"{opens + timedelta(hours=1):%H:%M}"}
+    window = {"start": f"{opens:%H:%M}", "end": f"{opens + timedelta(hours=1):%H:%M}"}
     monkeypatch.setenv("DEMO_WINDOWS", json.dumps([{**window, "timezone": "UTC"}]))
 
 

@@ -53,7 +53,7 @@ def carry_out(migration, executor, *, backwards):
     connection.enable_constraint_checking()
     look(migration, effects, len(moves))
     end = compare_end(effects, there(effects))
-    if end not in {"in", "unknown"}:
+    if end not in {"present", "unknown"}:
         surprises.append(f"{migration} at its end: {end}")
     key = (migration.app_label, migration.name)
     executor.record_migration(*key, forward=not backwards)
@@ -67,7 +67,7 @@ def there(effects):
 def look(migration, effects, count, operation=None):
     live = there(effects)
     for number, state in enumerate(compare(effects, live)):
-        expected = "in" if number < count else "out"
+        expected = "present" if number < count else "absent"
         counts["operations"] += 1
         counts["known"] += state == expected
         effect = effects[number]
@@ -81,7 +81,7 @@ def look(migration, effects, count, operation=None):
             )
             surprises.append(
                 f"{migration} after {count} ({operation}): operation {number} is {state}, "
-                f"not {expected}; {gone if expected == 'in' else ''}"
+                f"not {expected}; {gone if expected == 'present' else ''}"
             )
 
 

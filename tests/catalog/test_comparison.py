@@ -11,9 +11,9 @@ from migration_route.execution.recovery.introspection import (
 from migration_route.execution.recovery.schema_marks import Effect, Mark
 
 IN, OUT, MIDWAY, UNKNOWN = (
-    EffectState.IN,
-    EffectState.OUT,
-    EffectState.MIDWAY,
+    EffectState.PRESENT,
+    EffectState.ABSENT,
+    EffectState.PARTIAL,
     EffectState.UNKNOWN,
 )
 

@@ -52,7 +52,7 @@ RUN = {
     "requested_by": {"kind": "token", "name": "ci"},
     "reason": "",
     "waiting": None,
-    "asked": None,
+    "control_request": None,
     "steps": [],
     "error": None,
     "created_at": "2026-01-01T00:00:00.000000Z",
@@ -153,8 +153,8 @@ def test_a_redirect_at_home_is_followed(server, call):
     server.say("GET there", STATUS)
     assert call("status").code == 0
     assert server.calls("GET there")[0].headers["Authorization"] == "Bearer a-token"
-    server.say("POST runs/7/hold", Answers(302, "", {"Location": "/m/api/v1/there"}))
-    assert call("hold", "7").code == 2
+    server.say("POST runs/7/pause", Answers(302, "", {"Location": "/m/api/v1/there"}))
+    assert call("pause", "7").code == 2
     server.say("GET status", Answers(302, "", {"Location": "/m/api/v1/status"}))
     assert "redirects too often" in call("status").error
 

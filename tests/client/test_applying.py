@@ -154,12 +154,12 @@ def test_stale_code_without_a_wanted_build_is_told(route, call):
 def test_a_run_to_be_resumed_is_followed(route, call):
     """As on the host."""
     route.say("POST runs/7/resolve", {**RUN, "state": "queued", "ended": False})
-    assert call("resolve", "7", "--reason", "x", "--how", "resume").code == 0
-    assert route.calls("POST runs/7/resolve")[0].body == {"reason": "x", "how": "resume"}
+    assert call("resolve", "7", "--reason", "x", "--how", "continue").code == 0
+    assert route.calls("POST runs/7/resolve")[0].body == {"reason": "x", "how": "continue"}
     assert route.calls("GET runs/7/events")
 
 
-@pytest.mark.parametrize("verb", ["approve", "reject", "hold", "resume", "cancel"])
+@pytest.mark.parametrize("verb", ["approve", "reject", "pause", "resume", "cancel"])
 def test_what_is_asked_of_a_run(route, call, verb):
     """With a reason, and force where it exists."""
     route.say(f"POST runs/7/{verb}", RUN)

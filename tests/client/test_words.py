@@ -21,7 +21,7 @@ ON_THE_HOST = {
     "run": None,
     "permit": None,
     "token list": None,
-    "work": None,
+    "worker": None,
     "rehearse": {"clean"},
 }
 """What requires a shell on the host: verbs, and options of verbs."""

@@ -91,7 +91,7 @@ def test_what_is_no_verb_is_told_all_verbs(words, capsys):
         Command().run_from_argv(["manage.py", "migration_route", *words])
     said = capsys.readouterr().err
     assert ended.value.code == 2
-    assert words != ["nonsense"] or all(verb in said for verb in ("apply", "run", "work"))
+    assert words != ["nonsense"] or all(verb in said for verb in ("apply", "run", "worker"))
 
 
 def test_status_says_what_is_pending(history):
@@ -135,7 +135,7 @@ def test_a_plan_is_shown(history):
         (["show", "x"], 2, "invalid_request"),
         (["runs", "--limit", "0"], 2, "invalid_request"),
         (["cancel", "0" * 32], 2, "unknown_run"),
-        (["hold", "0" * 32], 2, "unknown_run"),
+        (["pause", "0" * 32], 2, "unknown_run"),
         (["resume", "0" * 32], 2, "unknown_run"),
         (["resolve", "0" * 32, "--reason", "x"], 2, "unknown_run"),
     ],
@@ -244,7 +244,7 @@ def test_an_unresolved_run_is_five_and_watching_it_is_seven():
     assert say("apply", "--yes").code == 5
     assert say("watch", run).code == 7
     assert say("resolve", run, "--reason", "mended by hand").code == 0
-    assert "reconciled" in say("show", run).out
+    assert "resolved" in say("show", run).out
 
 
 def test_a_guard_that_needs_approval_is_six(settings):
@@ -290,14 +290,15 @@ def test_a_run_is_held_resumed_and_stopped_by_force():
     """Each is reported and recorded on the ledger, with the account of the shell."""
     run = a_run(RunState.RUNNING)
     assert (
-        f"requested: {ControlRequest.HOLD}" in say("hold", run, "--reason", "the sale").out
+        f"requested: {ControlRequest.PAUSE}"
+        in say("pause", run, "--reason", "the sale").out
     )
     assert "requested:" not in say("resume", run).out
     assert say("resume", run).code == 5
     said = say("cancel", run, "--force", "--json").read(schemas.RunAnswer)
     assert (said.state, said.ended) == ("cancelled", True)
     actions = [entry.action for entry in list_entries(before=None, limit=9)]
-    assert {"hold_requested", "resumed", "force_requested"} <= set(actions)
+    assert {"pause_requested", "resumed", "force_requested"} <= set(actions)
 
 
 def test_the_ledger_is_verified():

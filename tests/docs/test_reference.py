@@ -214,7 +214,7 @@ def every_verb(parser: ArgumentParser | None = None, path: tuple[str, ...] = ())
             yield from every_verb(found, (*path, name))
 
 
-HIDDEN = {"deliver", "plan-value", "rehearse-carry"}
+HIDDEN = {"deliver-notifications", "plan-json", "run-rehearsal"}
 
 
 @pytest.mark.parametrize("path", [" ".join(path) for path, _ in every_verb()])

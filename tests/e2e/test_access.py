@@ -42,10 +42,10 @@ def test_a2_a_session_needs_csrf_and_a_token_does_not(build, pair):
     plan = ci.plan()
     boss = site.person("boss")
     foreign = {"Origin": "https://elsewhere.example"}
-    expect_problem(boss.ask_for_run(plan, headers=foreign), 403, "csrf")
+    expect_problem(boss.ask_for_run(plan, headers=foreign), 403, "csrf_failed")
     del boss.http.headers["X-CSRFToken"]
-    expect_problem(boss.ask_for_run(plan, headers=foreign), 403, "csrf")
-    expect_problem(boss.ask_for_run(plan), 403, "csrf")
+    expect_problem(boss.ask_for_run(plan, headers=foreign), 403, "csrf_failed")
+    expect_problem(boss.ask_for_run(plan), 403, "csrf_failed")
     assert boss.http.post("/perform/", headers=foreign).status_code == 403
     assert site.applied() == ["0001_initial"]
     run = ci.run(plan)
@@ -60,7 +60,7 @@ def test_a2_a_member_of_staff_applies_with_csrf(build, pair):
     boss = site.person("boss")
     run = boss.apply()
     assert run["state"] == "succeeded"
-    assert run["requested_by"] == {"kind": "person", "name": "boss"}
+    assert run["requested_by"] == {"kind": "user", "name": "boss"}
     assert site.has_column("sku")
 
 

@@ -107,7 +107,7 @@ def test_f5_whoever_asks_waits_and_another_person_lets_it_go(build, pair):
 
     entries = [entry for entry in boss.entries() if entry["run"] == run["id"]]
     (given,) = [entry for entry in entries if entry["action"] == "approved"]
-    assert given["actor"] == {"kind": "person", "name": "helper"}
+    assert given["actor"] == {"kind": "user", "name": "helper"}
     assert given["facts"]["fingerprint"] == run["fingerprint"]
     assert given["facts"]["reason"] == "read it"
     assert given["address"] == "127.0.0.1"
@@ -135,7 +135,7 @@ def test_f5_an_approval_is_void_when_the_plan_changes_or_its_time_is_over(build,
     problem = expect_problem(say(helper, run, "approve"), 409, "stale_code", "plan_changed")
     assert problem["run"] == run["id"]
     assert ci.get(f"runs/{run['id']}")["state"] == "stale"
-    expect_problem(say(boss, run, "reject"), 409, "not_in_this_state")
+    expect_problem(say(boss, run, "reject"), 409, "invalid_state")
 
     # A request after another change replaces the waiting run.
     old = waiting(ci)
@@ -150,7 +150,7 @@ def test_f5_an_approval_is_void_when_the_plan_changes_or_its_time_is_over(build,
     run = waiting(ci)
     ended = ci.wait_for_end(run["id"], seconds=20)
     assert (ended["state"], ended["outcome"]) == ("expired", "expired")
-    expect_problem(say(boss, run, "approve"), 409, "not_in_this_state")
+    expect_problem(say(boss, run, "approve"), 409, "invalid_state")
     assert site.applied() == ["0001_initial"]
 
 
@@ -169,7 +169,7 @@ def test_of_two_who_approve_at_once_on_two_servers_one_starts_it(build, pair):
         answers = list(pool.map(lambda caller: say(caller, run, "approve"), callers))
     for answer in answers:
         if answer.status_code != 200:
-            expect_problem(answer, 409, "not_in_this_state")
+            expect_problem(answer, 409, "invalid_state")
     assert any(answer.status_code == 200 for answer in answers)
     assert ci.wait_for_end(run["id"])["state"] == "succeeded"
     assert site.names() == WRITTEN

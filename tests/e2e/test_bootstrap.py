@@ -80,7 +80,7 @@ def test_a5_a_user_table_behind_the_code_does_not_shut_the_route(build, pair):
     browser.http.cookies.set("sessionid", session)
     assert "accounts.0002_department" in browser.http.get("/_m/plan/").text
     plan = browser.plan()
-    expect_problem(browser.ask_for_run(plan), 403, "csrf")
+    expect_problem(browser.ask_for_run(plan), 403, "csrf_failed")
     applies_with_a_token(site)
     assert site.has_column("department", "accounts_user")
     boss = site.person("boss")

@@ -102,7 +102,7 @@ def test_a_run_is_held_resumed_and_cancelled_from_afar(build, pair):
     url = route(site)
     run = remote.as_json(url, "apply", "--yes", "--no-wait")
     site.project.await_gate("wait")
-    held = remote.call(url, "hold", run["id"], "--reason", "the sale", who="operator")
+    held = remote.call(url, "pause", run["id"], "--reason", "the sale", who="operator")
     assert "requested: " in held.stdout
     resumed = remote.call(url, "resume", run["id"], who="operator")
     assert (resumed.returncode, "requested:" in resumed.stdout) == (DONE, False)
@@ -142,7 +142,7 @@ def test_exit_codes_of_what_is_asked_for(build, pair):
     assert (run["state"], run["fingerprint"]) == ("succeeded", plan["fingerprint"])
     assert remote.as_json(url, "apply", "--yes")["state"] == "noop"
     assert remote.call(url, "status", "--check").returncode == DONE
-    for verb in ("resolve", "end-blockers"):
+    for verb in ("resolve", "terminate-blockers"):
         answer = remote.call(url, verb, run["id"], "--reason", "x", who="operator")
         assert answer.returncode == NOT_ALLOWED, answer.stderr
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from tests.harness.site import Site
 
-SHORT = Options(migration_route={"LEASE": "2s"})
+SHORT = Options(migration_route={"HEARTBEAT_TIMEOUT": "2s"})
 IN_TIME = 45.0
 """Seconds within which the processes of an ended run must end by themselves: one that waits
 for a lost answer notices by a keepalive or a timeout of its own."""
@@ -82,10 +82,10 @@ def begin_held(host: Host, gate: str) -> str:
     """Start a run on a host, and return its id when it is paused after its first step."""
     run = begin(host, gate)
     client = host.client()
-    expect(client.call("POST", f"runs/{run}/hold", json={"reason": "a walk"}), 200)
+    expect(client.call("POST", f"runs/{run}/pause", json={"reason": "a walk"}), 200)
     host.project.open_gate(gate)
     until(
-        lambda: client.get(f"runs/{run}")["state"] == "held",
+        lambda: client.get(f"runs/{run}")["state"] == "paused",
         seconds=20,
         what="the run is held",
     )
@@ -323,7 +323,7 @@ def test_a_frozen_run_that_nobody_has_concluded_continues(build, pair):
         )
         continue_processes(frozen)
         until(
-            lambda: ci.get(f"runs/{run}")["state"] == "held",
+            lambda: ci.get(f"runs/{run}")["state"] == "paused",
             seconds=IN_TIME,
             what="the run is held again",
         )
@@ -394,7 +394,7 @@ def test_a_waiting_run_that_another_host_has_taken_over_begins_there_alone(
             # Again and again: the process of B may just be writing what it waits for.
             site.execute(
                 f"UPDATE migration_route_run SET waiting_until = '{now}', "
-                f"begin_at = '{now}'"
+                f"not_before = '{now}'"
                 f" WHERE id = '{run}' AND state = 'waiting'"
             )
             return bool(ci.get(f"runs/{run}")["state"] != "waiting")

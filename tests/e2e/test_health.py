@@ -22,7 +22,7 @@ from tests.harness.migrations import column, running
 from tests.harness.pairs import on
 from tests.harness.project import Options
 
-QUICK = {"every": "1s", "long_transaction": "1s"}
+QUICK = {"check_interval": "1s", "long_transaction": "1s"}
 
 
 def watchful(*, freezes: tuple[dict[str, str], ...] = (), **health: object) -> Options:
@@ -76,7 +76,7 @@ def test_a_long_transaction_holds_a_run_until_it_is_over(build, pair):
         assert found["verdict"] == "hold"
         run = ci.run(ci.plan())["id"]
         shown = held(ci, run, "long_transaction")
-        assert shown["state"] == "held"
+        assert shown["state"] == "paused"
         assert shown["waiting"]["reason"] == "health"
         assert shown["waiting"]["until"] > shown["created_at"]
         assert shown["waiting"]["gives_up"] > shown["waiting"]["until"]
@@ -110,7 +110,7 @@ def test_a_long_transaction_holds_a_run_until_it_is_over(build, pair):
     ]
     assert states == [
         ("running", ""),
-        ("held", "health"),
+        ("paused", "health"),
         ("running", ""),
         ("succeeded", ""),
     ]
@@ -140,8 +140,8 @@ def in_a_freeze(seconds: float) -> dict[str, str]:
     """Return a freeze that ends in that many seconds."""
     now = datetime.now(UTC)
     return {
-        "from": (now - timedelta(hours=1)).isoformat(),
-        "until": (now + timedelta(seconds=seconds)).isoformat(),
+        "start": (now - timedelta(hours=1)).isoformat(),
+        "end": (now + timedelta(seconds=seconds)).isoformat(),
         "reason": "The sale.",
     }
 
@@ -226,7 +226,7 @@ def test_a_sequence_that_falls_behind_holds_the_next_step(build, pair):
 def test_a_person_may_look_again_hold_cancel_and_go_on_in_spite_of_it(build, pair):
     """The right `force` overrides the signal, which is recorded on the ledger; a machine
     token never has it. `resume` only checks again."""
-    site = build(pair, {"0002_sku": column("sku")}, options=watchful(every="60s"))
+    site = build(pair, {"0002_sku": column("sku")}, options=watchful(check_interval="60s"))
     ci, operator, boss = site.client("ci"), site.client("operator"), site.person("boss")
     with a_transaction(site):
         await_stop(ci, "long_transaction")
@@ -237,7 +237,7 @@ def test_a_person_may_look_again_hold_cancel_and_go_on_in_spite_of_it(build, pai
         expect(operator.call("POST", f"runs/{run}/resume", json={}), 200)
         again = until(
             lambda: (
-                (found := ci.get(f"runs/{run}"))["state"] == "held"
+                (found := ci.get(f"runs/{run}"))["state"] == "paused"
                 and found["waiting"]["until"] > first["waiting"]["until"]
                 and found
             ),
@@ -246,9 +246,9 @@ def test_a_person_may_look_again_hold_cancel_and_go_on_in_spite_of_it(build, pai
         )
         assert again["waiting"]["reason"] == "health"
         # A user's own pause takes precedence, and returns to the signal when resumed.
-        expect(operator.call("POST", f"runs/{run}/hold", json={"reason": "mine"}), 200)
+        expect(operator.call("POST", f"runs/{run}/pause", json={"reason": "mine"}), 200)
         until(
-            lambda: ci.get(f"runs/{run}")["waiting"]["reason"] == "held",
+            lambda: ci.get(f"runs/{run}")["waiting"]["reason"] == "paused",
             seconds=20,
             what="a person holds it",
         )
@@ -276,7 +276,7 @@ def test_a_person_may_look_again_hold_cancel_and_go_on_in_spite_of_it(build, pai
 def test_a_run_that_is_held_can_be_cancelled_and_gives_up_in_time(build, pair):
     """When cancelled, no step has started; after the maximum wait it has failed, and says
     why."""
-    site = build(pair, {"0002_sku": column("sku")}, options=watchful(patience="4s"))
+    site = build(pair, {"0002_sku": column("sku")}, options=watchful(max_wait="4s"))
     ci, operator = site.client("ci"), site.client("operator")
     with a_transaction(site):
         await_stop(ci, "long_transaction")

@@ -51,7 +51,7 @@ def test_a_long_plan_is_told_to_its_end_without_a_click(build, pair):
         page.goto(f"{site.server.url}/_m/plan/?database=default")
         assert page.locator("[data-step]").count() == STEPS
         page.wait_for_selector("[data-further]", state="detached", timeout=90_000)
-        assert page.locator("[data-told]").count() == STEPS
-        assert page.locator("[data-told] details").count() >= STEPS
+        assert page.locator("[data-detailed]").count() == STEPS
+        assert page.locator("[data-detailed] details").count() >= STEPS
         assert complaints == []
         browser.close()

@@ -60,7 +60,7 @@ def test_a_plan_is_read_and_applied_in_the_browser(build, pair):
     reader = site.client("reader")
     ended = reader.wait_for_end(run)
     assert (ended["state"], ended["reason"]) == ("succeeded", "with the browser")
-    assert ended["requested_by"] == {"kind": "person", "name": "boss"}
+    assert ended["requested_by"] == {"kind": "user", "name": "boss"}
     assert site.has_column("sku")
     assert "0002_sku" in browser.get(page.url).text
     assert run in browser.get("/_m/runs/").text

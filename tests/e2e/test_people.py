@@ -107,7 +107,7 @@ def a_person_applies_the_column(build, pair, engine):
     assert "accounts.0002_department" in page.text
     run = run_of(boss, press_apply(boss))
     assert run["state"] == "succeeded"
-    assert run["requested_by"] == {"kind": "person", "name": "boss"}
+    assert run["requested_by"] == {"kind": "user", "name": "boss"}
     assert site.has_column("department", "accounts_user")
     page = boss.http.get("/_m/")
     assert page.status_code == 200
@@ -123,7 +123,7 @@ def test_a5_a_member_of_staff_has_what_the_tables_give_and_a_stale_login_is_aske
     that was read decides."""
     site = build(
         pair,
-        options=Options(custom_user=True, migration_route={"REAUTHENTICATE": "3s"}),
+        options=Options(custom_user=True, migration_route={"REAUTHENTICATION": "3s"}),
         serve=False,
     )
     before = site.serve(timeout=60)
@@ -184,7 +184,7 @@ def is_stale(browser, *, seconds=20):
 def test_a_stale_login_is_asked_for_its_password_and_the_action_goes_on(build, pair):
     """On the page nothing happens before the password, and the action is done once after
     it."""
-    options = Options(atomic_requests=True, migration_route={"REAUTHENTICATE": "2s"})
+    options = Options(atomic_requests=True, migration_route={"REAUTHENTICATION": "2s"})
     site = build(pair, {"0002_sku": column("sku")}, options=options, timeout=60)
     site.client("ci").apply("shop.0001")  # installs the ledger
     boss = site.person("boss")
@@ -212,7 +212,7 @@ def test_a_stale_login_is_asked_for_its_password_and_the_action_goes_on(build, p
 def test_a_stale_login_is_renewed_by_the_api(build, pair):
     """For the API and for the smallest view: 403 with the URL, then 204, and it continues
     with the new cookie; the old one is invalid."""
-    options = Options(migration_route={"REAUTHENTICATE": "4s"})
+    options = Options(migration_route={"REAUTHENTICATION": "4s"})
     site = build(pair, {"0002_sku": column("sku")}, options=options, timeout=60)
     boss = site.person("boss")
     plan = boss.plan()
@@ -240,7 +240,7 @@ def test_no_more_than_five_wrong_passwords_are_heard(build, pair):
     """Neither twenty simultaneous requests nor another process bypass the limit."""
     from concurrent.futures import ThreadPoolExecutor
 
-    options = Options(migration_route={"REAUTHENTICATE": "1s"})
+    options = Options(migration_route={"REAUTHENTICATION": "1s"})
     site = build(pair, {"0002_sku": column("sku")}, options=options, timeout=60)
     boss = site.person("boss")
     site.client("ci").apply("shop.0002")

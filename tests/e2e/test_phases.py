@@ -115,7 +115,9 @@ def test_a_phase_that_is_killed_in_the_middle_is_carried_out_again(build, pair):
     """Its deferred steps stay deferred, and `manage.py migrate` reaches the same end."""
     release = the_deploy()
     release["0003_fill"] = migration(RUN, after="0002_title", body='pass_gate("fill")')
-    site = build(pair, release, options=Options(migration_route={"LEASE": "2s"}))
+    site = build(
+        pair, release, options=Options(migration_route={"HEARTBEAT_TIMEOUT": "2s"})
+    )
     ci = site.client("ci")
     before = processes.living_in(site.project.folder)
     run = ci.run(plan_of(ci, BEFORE), phase=BEFORE)

@@ -32,7 +32,9 @@ def pooled(build, tmp_path):
             project = site.project
             project.databases = {"default": through}
             way = through if through_it_as_well else straight
-            route = {"DATABASES": {"default": {"direct": "straight"}}} if direct else {}
+            route = (
+                {"DATABASES": {"default": {"direct_alias": "straight"}}} if direct else {}
+            )
             more = {"straight": way.settings()} if direct else {}
             project.set_options(
                 Options(settings={"DATABASES": more}, migration_route=route)
@@ -50,7 +52,7 @@ def test_c6_a_pooler_of_transactions_is_refused(pooled, pair):
     ci = site.client("ci")
     assert ci.status()["default"]["pending_migrations"] == ["shop.0002_sku"]
     problem = expect_problem(ci.ask_for_run(ci.plan()), 409, "pooler_detected")
-    assert '["direct"]' in problem["hint"]
+    assert '["direct_alias"]' in problem["hint"]
     assert site.applied() == ["0001_initial"]
     assert advisory_locks(site) == 0
     answer = site.project.manage("migration_route", "apply", "--yes", check=False)
@@ -146,7 +148,7 @@ def test_a_typed_migrate_behind_a_pooler_warns_and_goes_on(pooled, pair):
     site = pooled(pair, {"0002_sku": column("sku")}, direct=False)
     answer = site.project.manage("migrate")
     assert "takes no lock" in answer.stderr
-    assert '["direct"]' in answer.stderr
+    assert '["direct_alias"]' in answer.stderr
     assert site.applied() == ["0001_initial", "0002_sku"]
 
 
@@ -155,7 +157,7 @@ def test_a_typed_migrate_goes_past_the_pooler_for_its_lock(pooled, pair):
     """With a direct alias it waits for a run as usual, by either of the two aliases."""
     site = pooled(pair, {"0002_write": WRITE_AND_WAIT})
     options = site.project.options
-    route = {**options.migration_route, "GUARD_WAIT": "1s"}
+    route = {**options.migration_route, "GUARD_MIGRATE_TIMEOUT": "1s"}
     site.project.set_options(replace(options, migration_route=route))
     ci = site.client("ci")
     run = ci.run(ci.plan())["id"]

@@ -70,7 +70,7 @@ def pooled(build):
     def make(pair, migrations, pool, *, direct, **server):
         site = build(pair, migrations, serve=False)
         straight = site.database.settings()
-        route = {"DATABASES": {"default": {"direct": "straight"}}} if direct else {}
+        route = {"DATABASES": {"default": {"direct_alias": "straight"}}} if direct else {}
         site.project.set_options(
             Options(
                 connection=pool,
@@ -91,12 +91,12 @@ def test_a_pool_is_refused_before_a_run_exists(pooled, pair, pool, server):
     ci = site.client("ci")
     for _ in range(2):
         problem = expect_problem(ci.ask_for_run(ci.plan()), 409, "pooler_detected")
-        assert '["direct"]' in problem["hint"]
+        assert '["direct_alias"]' in problem["hint"]
         assert "connection pool" in problem["detail"]
     assert ci.get("runs")["runs"] == []
     answer = site.project.manage("migration_route", "apply", "--yes", check=False)
     assert answer.returncode == 5
-    assert '["direct"]' in answer.stderr
+    assert '["direct_alias"]' in answer.stderr
     typed = site.project.manage("migrate")
     assert "takes no lock" in typed.stderr
     assert site.has_column("sku")

@@ -130,7 +130,7 @@ def test_the_words_of_command_start_the_process(build, pair):
     _assert_it_applies(site)
     started = (site.project.folder / "started").read_text()
     assert "migration_route run" in started
-    assert "migration_route plan-value" in started
+    assert "migration_route plan-json" in started
 
 
 @on("sqlite-sync")

@@ -123,7 +123,7 @@ def test_a_queue_in_the_database_carries_a_run(build, pair):
     ci = site.client("ci")
     run = ci.run(ci.plan())["id"]
     shown = ci.get(f"runs/{run}")
-    assert (shown["state"], shown["waiting"]["reason"]) == ("queued", "carrier")
+    assert (shown["state"], shown["waiting"]["reason"]) == ("queued", "no_worker")
     workers = [database_worker(site), database_worker(site)]
     assert_it_began_once(site, ci, run)
     for found in workers:
@@ -196,7 +196,7 @@ def test_rq_starts_a_run_once(build, pair, redis):
     site.serve(timeout=SLOW)
     ci = site.client("ci")
     run = ci.run(ci.plan())["id"]
-    assert ci.get(f"runs/{run}")["waiting"]["reason"] == "carrier"
+    assert ci.get(f"runs/{run}")["waiting"]["reason"] == "no_worker"
     twice = f"from shop.carriers import RqLauncher\nRqLauncher().enqueue({run!r}, None)"
     site.project.python(twice)
     found = Background(site.project, "-c", RQ_WORKER.format(socket=redis))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.harness.database import Database
     from tests.harness.site import Site
 
-SHORT = Options(migration_route={"LEASE": "2s"})
+SHORT = Options(migration_route={"HEARTBEAT_TIMEOUT": "2s"})
 ADD_SIZE = 'migrations.AddField("item", "size", models.IntegerField(null=True))'
 IN_ITS_OWN = "migrations.RunPython(forwards, backwards, atomic=True)"
 # Killed between its commit and its record: the index of the new column comes last.
@@ -110,19 +110,19 @@ def test_d4_a_step_killed_midway_is_partial_and_is_resumed(build, pair, tmp_path
     run = killed_at(site, "middle")
     assert (run["state"], run["outcome"]) == ("partial", "partial")
     assert [step["state"] for step in run["steps"]] == ["partial", "not_started"]
-    assert states(run) == ["in", "out", "out"]
+    assert states(run) == ["present", "absent", "absent"]
     assert site.applied() == ["0001_initial"]
     expect_problem(ci.ask_for_run(ci.plan()), 409, "needs_resolution")
-    path, body_ = f"runs/{run['id']}/resolve", {"reason": "x", "how": "resume"}
+    path, body_ = f"runs/{run['id']}/resolve", {"reason": "x", "how": "continue"}
     expect_problem(ci.call("POST", path, json=body_), 403, "forbidden")
     refused = expect_problem(resolve(site, run, "applied"), 409, "refused")
     assert [found["state"] for found in refused["facts"]["operations"]] == states(run)
     expect_problem(resolve(site, run, "reverted"), 409, "refused")
 
-    new = expect(resolve(site, run, "resume"), 200)
+    new = expect(resolve(site, run, "continue"), 200)
     assert new["id"] != run["id"]
     assert ci.wait_for_end(new["id"])["state"] == "succeeded"
-    assert ci.get(f"runs/{run['id']}")["state"] == "reconciled"
+    assert ci.get(f"runs/{run['id']}")["state"] == "resolved"
     assert site.names() == WRITTEN
     assert site.applied() == ["0001_initial", "0002_three", "0003_more"]
     assert ci.get("ledger/verify")["intact"]
@@ -140,12 +140,12 @@ def test_a_step_killed_between_its_commit_and_its_record_is_partial(build, pair)
     ci = site.client("ci")
     run = killed_at(site, "unrecorded")
     assert run["state"] == "partial"
-    assert set(states(run)) == {"in"}
+    assert set(states(run)) == {"present"}
     assert site.applied() == ["0001_initial"]
     assert site.has_column("code")
     expect_problem(resolve(site, run, "reverted"), 409, "refused")
     found = expect(resolve(site, run, "applied"), 200)
-    assert (found["state"], found["outcome"]) == ("reconciled", "recorded_applied")
+    assert (found["state"], found["outcome"]) == ("resolved", "recorded_applied")
     assert site.applied() == ["0001_initial", "0002_code"]
     assert ci.plan()["direction"] == "none"
     assert ci.get("ledger/verify")["intact"]
@@ -160,11 +160,11 @@ def test_d3_a_step_killed_in_its_transaction_left_nothing(build, pair):
     run = killed_at(site, "middle")
     if site.database.transactional_ddl:
         assert (run["state"], run["outcome"]) == ("failed", "interrupted")
-        assert states(run) == ["out", "out"]
+        assert states(run) == ["absent", "absent"]
     else:
         assert (run["state"], run["outcome"]) == ("partial", "partial")
-        assert states(run) == ["in", "out"]
-        new = expect(resolve(site, run, "resume"), 200)
+        assert states(run) == ["present", "absent"]
+        new = expect(resolve(site, run, "continue"), 200)
         assert site.client("ci").wait_for_end(new["id"])["state"] == "succeeded"
         assert site.names() == WRITTEN
         return
@@ -183,10 +183,10 @@ def test_d7_a_second_operation_that_fails_leaves_the_first(build, pair):
     assert plan["transactional_ddl"] is False
     run = ci.apply()
     assert run["state"] == "partial"
-    assert states(run) == ["in", "out"]
+    assert states(run) == ["present", "absent"]
     expect_problem(ci.ask_for_run(ci.plan()), 409, "needs_resolution")
     site.execute("CREATE TABLE no_such_table (id integer)")
-    new = expect(resolve(site, run, "resume"), 200)
+    new = expect(resolve(site, run, "continue"), 200)
     assert ci.wait_for_end(new["id"])["state"] == "succeeded"
     assert site.rows("SELECT id FROM no_such_table") == [(1,)]
     assert site.has_column("sku")
@@ -230,8 +230,8 @@ def test_a_cancelled_concurrent_build_is_not_called_clean(build, pair):
         ended = boss.wait_for_end(run["id"], seconds=40)
         writer.rollback()
     assert ended["state"] == "partial"
-    assert states(ended) == ["midway", "out"]
-    new = expect(resolve(site, ended, "resume"), 200)
+    assert states(ended) == ["partial", "absent"]
+    new = expect(resolve(site, ended, "continue"), 200)
     assert boss.wait_for_end(new["id"])["state"] == "succeeded"
     assert site.has_column("size")
 
@@ -260,8 +260,8 @@ def test_l_an_index_left_invalid_is_dropped_and_built_on_resuming(build, pair):
         writer.rollback()
     ended = ci.wait_for_end(run["id"], seconds=40)
     assert ended["state"] == "partial"
-    assert states(ended) == ["midway", "out"]
-    new = expect(resolve(site, ended, "resume"), 200)
+    assert states(ended) == ["partial", "absent"]
+    new = expect(resolve(site, ended, "continue"), 200)
     assert ci.wait_for_end(new["id"])["state"] == "succeeded"
     valid = (
         "SELECT indisvalid FROM pg_index JOIN pg_class ON oid = indexrelid "

@@ -379,19 +379,19 @@ def test_a_rehearsal_goes_forth_and_back(build, pair):
     alter = 'migrations.AlterField("item", "name", models.CharField(max_length=150))'
     site.project.add_migrations({"0002_more": migration(ADD_SKU, alter)})
     before = state_of(site)
-    found = rehearse(operator, operator.plan("shop"), kind="data", and_back=True)
+    found = rehearse(operator, operator.plan("shop"), kind="data", round_trip=True)
     assert found["state"] == "succeeded", found["error"]
     assert [step["state"] for step in found["report"]["back"]] == ["reverted"]
     assert len(found["report"]["back"][0]["operations"]) == 2
     assert found["report"]["differences"] == []
     leaves = 'migrations.RunSQL("CREATE TABLE left_over (id integer)", "SELECT 1")'
     site.project.add_migrations({"0002_more": migration(leaves)})
-    found = rehearse(operator, operator.plan("shop"), and_back=True)
+    found = rehearse(operator, operator.plan("shop"), round_trip=True)
     assert found["state"] == "succeeded", found["error"]
     assert any("left_over" in line for line in found["report"]["differences"])
     stuck = 'migrations.RunSQL("CREATE TABLE left_over (id integer)")'
     site.project.add_migrations({"0002_more": migration(stuck)})
-    found = rehearse(operator, operator.plan("shop"), and_back=True)
+    found = rehearse(operator, operator.plan("shop"), round_trip=True)
     assert found["state"] == "succeeded", found["error"]
     assert found["report"]["back"] is None
     assert "no_way_back" in [limit["code"] for limit in found["report"]["limits"]]
@@ -467,7 +467,7 @@ def test_another_database_takes_the_place_of_the_copy(build, pair):
     site.project.databases["staging"].become(site.database)
     operator.apply()
     options = Options(
-        migration_route={"DATABASES": {"default": {"rehearse_on": "staging"}}}
+        migration_route={"DATABASES": {"default": {"rehearsal_alias": "staging"}}}
     )
     site.project.set_options(options)
     server = site.serve()
@@ -498,14 +498,14 @@ def test_the_direct_way_to_a_database_leads_to_the_copy_as_well(build, pair):
     site.project.set_options(
         Options(
             settings={"DATABASES": {"straight": words}},
-            migration_route={"DATABASES": {"default": {"direct": "straight"}}},
+            migration_route={"DATABASES": {"default": {"direct_alias": "straight"}}},
         )
     )
     operator = site.client("operator", server=site.serve())
     operator.apply()
     site.project.add_migrations({"0002_sku": column("sku")})
     before = state_of(site)
-    found = rehearse(operator, operator.plan("shop"), kind="data", and_back=True)
+    found = rehearse(operator, operator.plan("shop"), kind="data", round_trip=True)
     assert found["state"] == "succeeded", found["error"]
     assert found["report"]["differences"] == []
     assert state_of(site) == before

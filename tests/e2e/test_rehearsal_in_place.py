@@ -35,7 +35,7 @@ NO_ROOM = 'migrations.RunSQL("SELECT pg_sleep(30)")'
 
 def site_of(build, pair, limit="20s"):
     """Build a site with timeouts for a machine under load."""
-    words = {"DATABASES": {"default": {"in_place_limit": limit}}}
+    words = {"DATABASES": {"default": {"in_place_timeout": limit}}}
     return build(pair, options=Options(migration_route=words))
 
 
@@ -83,7 +83,7 @@ def test_a_rehearsal_in_place_shows_a_plan_and_leaves_no_trace(build, pair):
     found = rehearse(boss, plan, in_place=True)
     assert found["state"] == "succeeded", found
     assert found["in_place"]
-    assert (found["kind"], found["and_back"]) == ("data", False)
+    assert (found["kind"], found["round_trip"]) == ("data", False)
     assert found["fingerprint"] == plan["fingerprint"]
     assert kept(site) == before
     assert sessions(site) == []
@@ -183,7 +183,7 @@ for what in (
 def test_what_is_refused_anyway_reaches_nothing(build, pair):
     """Django's own refusals inside of a transaction, and every other connection: a
     migration that handles the error continues, and its attempt is reported."""
-    words = {"DATABASES": {"default": {"in_place_limit": "20s"}}}
+    words = {"DATABASES": {"default": {"in_place_timeout": "20s"}}}
     site = build(pair, others=("another",), options=Options(migration_route=words))
     installed(site)
     boss = site.person("boss")
@@ -306,7 +306,7 @@ def test_what_is_refused_is_told_before_anything_begins(build, pair):
         command = ("migration_route", "rehearse", "shop", "--in-place")
         assert site.project.manage(*command, check=False).returncode == 5
         return
-    problem = expect_problem(ask(boss, plan, and_back=True), 409, "cannot_rehearse")
+    problem = expect_problem(ask(boss, plan, round_trip=True), 409, "cannot_rehearse")
     assert "cannot migrate back" in problem["detail"]
     assert boss.get("rehearsals")["rehearsals"] == []
 
@@ -435,7 +435,7 @@ def test_a_reader_waits_no_longer_than_the_bound(build, pair):
         with Reader(site) as reader:
             found = rehearse(boss, boss.plan("shop"), in_place=True)
         assert found["error"]["type"] == "OutOfTime", (name, found)
-        assert "in_place_limit" in found["error"]["message"]
+        assert "in_place_timeout" in found["error"]["message"]
         assert 0.5 < reader.longest < 2.5, f"{name}: for {reader.longest:.2f} s"
         assert kept(site) == before
         assert sessions(site) == []
@@ -507,7 +507,7 @@ def test_the_command_rehearses_in_place(build, pair):
 @POSTGRES
 def test_an_empty_database_is_rehearsed_in_place(build, pair):
     """With every app of the project, the recorder's table included."""
-    words = {"DATABASES": {"default": {"in_place_limit": "60s"}}}
+    words = {"DATABASES": {"default": {"in_place_timeout": "60s"}}}
     site = build(pair, empty=("default",), options=Options(migration_route=words))
     command = ("migration_route", "rehearse", "--in-place", "--json")
     found = json.loads(site.project.manage(*command).stdout)

@@ -161,7 +161,7 @@ def test_the_copy_is_another_database_and_a_true_one(build, tmp_path, pair, lead
     entries = site.rows("SELECT sequence, digest FROM migration_route_entry ORDER BY 1")
     assert entries
     for words, items in (((), 0), (("--data",), 2)):
-        found = rehearse(site, *words, "--and-back")
+        found = rehearse(site, *words, "--round-trip")
         assert found["state"] == "succeeded", found["error"]
         assert f"the copy has {items} items" in json.dumps(found["report"])
         assert found["report"]["differences"] == []

@@ -87,7 +87,7 @@ print(device.persistent_id)
 
 def site_with(build, pair, settings, limit="15m"):
     """Build a project with these packages, with their tables and a pending migration."""
-    options = Options(settings=settings, migration_route={"REAUTHENTICATE": limit})
+    options = Options(settings=settings, migration_route={"REAUTHENTICATION": limit})
     site = build(pair, {"0002_sku": column("sku")}, options=options, serve=False)
     site.project.manage("migrate", "shop", "0001")
     for app in ("account", "mfa", "otp_static"):

@@ -156,33 +156,33 @@ def test_a_run_is_held_before_its_next_step_and_resumed(build, pair):
             "0002_first": running(WRITE_THREE + 'pass_gate("first")'),
             "0003_second": column("sku", after="0002_first"),
         },
-        options=Options(migration_route={"LEASE": "3s"}),
+        options=Options(migration_route={"HEARTBEAT_TIMEOUT": "3s"}),
     )
     boss = site.client("operator")
     run = boss.run(boss.plan())
     site.project.await_gate("first")
-    assert ask(boss, run["id"], "hold")["asked"] == "hold"
-    assert ask(boss, run["id"], "hold")["state"] == "running"
+    assert ask(boss, run["id"], "pause")["control_request"] == "pause"
+    assert ask(boss, run["id"], "pause")["state"] == "running"
     site.project.open_gate("first")
     held = until(
-        lambda: (found := boss.get(f"runs/{run['id']}"))["state"] == "held" and found,
+        lambda: (found := boss.get(f"runs/{run['id']}"))["state"] == "paused" and found,
         seconds=20,
         what="the run is held",
     )
-    assert held["waiting"]["reason"] == "held"
+    assert held["waiting"]["reason"] == "paused"
     assert [step["state"] for step in held["steps"]] == ["applied", "not_started"]
-    assert held["asked"] is None
+    assert held["control_request"] is None
     time.sleep(4)  # longer than the heartbeat timeout: the run is still alive
-    assert boss.get(f"runs/{run['id']}")["state"] == "held"
+    assert boss.get(f"runs/{run['id']}")["state"] == "paused"
     expect_problem(site.client("ci").ask_for_run(boss.plan()), 409, "active_run")
     assert not site.has_column("sku")
     assert ask(boss, run["id"], "resume")["state"] == "running"
     assert boss.wait_for_end(run["id"], seconds=20)["state"] == "succeeded"
     assert site.has_column("sku")
     answer = boss.call("POST", f"runs/{run['id']}/resume", json={"reason": "again"})
-    expect_problem(answer, 409, "not_in_this_state")
+    expect_problem(answer, 409, "invalid_state")
     actions = [entry["action"] for entry in boss.entries()]
-    assert actions.count("hold_requested") == 1
+    assert actions.count("pause_requested") == 1
     assert actions.count("resumed") == 1
     assert boss.get("ledger/verify")["intact"]
 
@@ -200,10 +200,10 @@ def test_a_hold_that_has_not_come_about_is_taken_back(build, pair):
     boss = site.client("operator")
     run = boss.run(boss.plan())
     site.project.await_gate("first")
-    ask(boss, run["id"], "hold")
-    assert ask(boss, run["id"], "resume")["asked"] is None
+    ask(boss, run["id"], "pause")
+    assert ask(boss, run["id"], "resume")["control_request"] is None
     answer = boss.call("POST", f"runs/{run['id']}/resume", json={})
-    expect_problem(answer, 409, "not_in_this_state")
+    expect_problem(answer, 409, "invalid_state")
     site.project.open_gate("first")
     assert boss.wait_for_end(run["id"])["state"] == "succeeded"
 
@@ -221,10 +221,10 @@ def test_a_held_run_is_cancelled(build, pair):
     boss = site.client("operator")
     run = boss.run(boss.plan())
     site.project.await_gate("first")
-    ask(boss, run["id"], "hold")
+    ask(boss, run["id"], "pause")
     site.project.open_gate("first")
     until(
-        lambda: boss.get(f"runs/{run['id']}")["state"] == "held",
+        lambda: boss.get(f"runs/{run['id']}")["state"] == "paused",
         seconds=20,
         what="the run is held",
     )
@@ -266,7 +266,7 @@ on_servers = on("postgres-sync", "mariadb-sync")
 
 @on_servers
 @pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "autocommit"])
-def test_d5_a_session_that_a_killed_run_left_shuts_the_door(build, pair, atomic):
+def test_d5_a_session_that_a_killed_run_left_blocks_new_runs(build, pair, atomic):
     """While it lives a new run is refused with its pid, long before the heartbeat timeout;
     a cancel ends it, its statement never takes effect, and the next run can proceed."""
     site = build(pair, {"0002_long": leaving_an_orphan(pair.vendor, atomic=atomic)})
@@ -276,7 +276,7 @@ def test_d5_a_session_that_a_killed_run_left_shuts_the_door(build, pair, atomic)
     await_statement(boss, run["id"])
     supervisor = supervisor_of(run["id"])
     kill(supervisor, *processes.children(supervisor))
-    problem = expect_problem(boss.ask_for_run(plan), 409, "orphan_backend")
+    problem = expect_problem(boss.ask_for_run(plan), 409, "orphaned_session")
     assert problem["run"] == run["id"]
     pid = problem["facts"]["pid"]
     assert "shop_item" in problem["facts"]["query"]
@@ -289,7 +289,7 @@ def test_d5_a_session_that_a_killed_run_left_shuts_the_door(build, pair, atomic)
     assert site.rows(sessions) == [(pid,)]
     lost = boss.get(f"runs/{run['id']}")
     assert lost["state"] == "lost"
-    assert lost["waiting"]["reason"] == "orphan_backend"
+    assert lost["waiting"]["reason"] == "orphaned_session"
     assert lost["waiting"]["session"]["pid"] == pid
     answer = site.client("ci").call("POST", f"runs/{run['id']}/cancel", json={})
     expect_problem(answer, 403, "forbidden")
@@ -320,7 +320,7 @@ def test_b6_a_worker_that_is_killed_alone_is_outlived_by_its_session(build, pair
         seconds=20,
         what="the session is seen",
     )
-    expect_problem(boss.ask_for_run(plan), 409, "orphan_backend")
+    expect_problem(boss.ask_for_run(plan), 409, "orphaned_session")
     ended = stop(boss, run["id"])
     assert ended["state"] == ("cancelled" if site.database.transactional_ddl else "partial")
     assert site.names() == []
@@ -349,7 +349,7 @@ def test_force_is_for_people_and_needs_no_supervisor_that_answers(build, pair):
     assert site.names() == ([] if rolled_back else WRITTEN)
     assert not processes.command_line(worker)
     (entry,) = [e for e in operator.entries() if e["action"] == "force_requested"]
-    assert entry["actor"] == {"kind": "person", "name": "boss"}
+    assert entry["actor"] == {"kind": "user", "name": "boss"}
     assert entry["facts"]["reason"] == "enough"
     assert operator.get("ledger/verify")["intact"]
 

@@ -65,7 +65,7 @@ def test_a_user_model_of_ones_own(build, pair):
     assert boss.sign_in("boss").status_code == 302
     run = boss.apply()
     assert run["state"] == "succeeded"
-    assert run["requested_by"] == {"kind": "person", "name": "boss"}
+    assert run["requested_by"] == {"kind": "user", "name": "boss"}
     assert site.has_column("sku")
 
 

@@ -71,7 +71,7 @@ def test_d3_a_run_whose_processes_were_killed_is_not_running(build, pair):
     site = build(
         pair,
         {"0002_write": running('pass_gate("middle")\n' + WRITE_THREE)},
-        options=Options(migration_route={"LEASE": "2s"}),
+        options=Options(migration_route={"HEARTBEAT_TIMEOUT": "2s"}),
     )
     ci = site.client("ci")
     before = processes.living_in(site.project.folder)

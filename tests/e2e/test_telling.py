@@ -53,7 +53,7 @@ def test_the_end_of_a_run_that_was_killed_is_told_by_another(build, pair):
     """After kill -9 of the supervisor, a web worker records the end, and a process that it
     starts sends the webhook. The web worker sends nothing itself."""
     with Receiver() as receiver:
-        options = told(receiver, LEASE="1s")
+        options = told(receiver, HEARTBEAT_TIMEOUT="1s")
         site = build(pair, {"0002_write": WAITS}, options=options)
         ci = site.client("ci")
         run = ci.run(ci.plan())["id"]

@@ -22,7 +22,7 @@ ROUNDS = {"sqlite": 3, "postgres": 10, "mariadb": 3}
 
 def guarded(wait: str, **route) -> Options:
     """Return a project whose `manage.py migrate` waits that long for the lock."""
-    return Options(migration_route={"GUARD_WAIT": wait, **route})
+    return Options(migration_route={"GUARD_MIGRATE_TIMEOUT": wait, **route})
 
 
 @contextlib.contextmanager
@@ -54,7 +54,7 @@ def test_c4_a_typed_migrate_refuses_while_a_run_is_at_work(build, pair):
     answer = site.project.manage("migrate", check=False)
     assert answer.returncode == 1
     assert run in answer.stderr
-    assert "GUARD" in answer.stderr
+    assert "GUARD_MIGRATE" in answer.stderr
     site.project.open_gate("written")
     assert ci.wait_for_end(run)["state"] == "succeeded"
     assert site.names() == WRITTEN
@@ -249,8 +249,10 @@ def test_faking_going_back_and_looking_are_guarded_as_they_should_be(build, pair
 
 @on_each_once
 def test_the_guard_can_be_put_away(build, pair):
-    """With GUARD = False nothing waits, and nothing is recorded."""
-    site = build(pair, {"0002_write": WRITE_AND_WAIT}, options=guarded("60s", GUARD=False))
+    """With GUARD_MIGRATE = False nothing waits, and nothing is recorded."""
+    site = build(
+        pair, {"0002_write": WRITE_AND_WAIT}, options=guarded("60s", GUARD_MIGRATE=False)
+    )
     site.project.manage("migrate", "migration_route")
     assert lines_of_migrate(site.client("ci")) == []
 
@@ -309,7 +311,7 @@ def test_after_a_run_that_stopped_midway_a_typed_migrate_warns(build, pair):
 
 
 @on("postgres-sync", "mariadb-uvicorn")
-def test_a_typed_migrate_that_is_killed_leaves_the_door_open(build, pair):
+def test_a_typed_migrate_that_is_killed_blocks_no_run(build, pair):
     """Its lock ends with its session, and a start without an end records what happened."""
     site = build(pair, {"0002_write": WRITE_AND_WAIT})
     site.project.manage("migrate", "migration_route")

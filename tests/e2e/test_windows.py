@@ -51,7 +51,7 @@ def let_its_time_come(
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     site.execute(
         f"UPDATE migration_route_run SET waiting_until = '{now}', "
-        f"begin_at = CASE begin_at WHEN '' THEN '' ELSE '{now}' END "
+        f"not_before = CASE not_before WHEN '' THEN '' ELSE '{now}' END "
         f"WHERE id = '{run}' AND state = 'waiting'"
     )
 
@@ -297,7 +297,7 @@ def test_a_window_that_closes_between_two_steps_holds_the_second(build, pair):
     def held() -> Any:
         shown = ci.get(f"runs/{run}")
         assert not shown["ended"], shown
-        return shown if shown["state"] == "held" else None
+        return shown if shown["state"] == "paused" else None
 
     shown = until(held, seconds=90, what="it is held")
     assert shown["waiting"]["reason"] == "window"
@@ -322,7 +322,7 @@ def test_who_does_not_wait_is_refused_with_the_next_opening(build, pair):
     )
     assert problem["facts"]["until"] == ci.plan()["opening"]["at"]
     refused = site.project.manage(
-        "migration_route", "apply", "--yes", "--no-window-wait", check=False
+        "migration_route", "apply", "--yes", "--no-wait-for-window", check=False
     )
     assert refused.returncode == 5
     assert "may not start now" in refused.stderr
@@ -332,14 +332,14 @@ def test_who_does_not_wait_is_refused_with_the_next_opening(build, pair):
 @on("postgres-gthread")
 def test_without_a_worker_a_queued_run_says_that_it_waits_for_one(build, pair):
     """It is not failed; a worker that is killed twice leaves it to the next."""
-    settings = options(LAUNCHER="work")
+    settings = options(LAUNCHER="worker")
     site = build(pair, {"0002_start": running(STARTED)}, options=settings, timeout=SLOW)
     ci = site.client("ci")
     run = ci.run(ci.plan())["id"]
     site.execute("UPDATE migration_route_run SET heartbeat_at = '2026-01-01T00:00:00.0Z'")
     shown = ci.get(f"runs/{run}")
-    assert (shown["state"], shown["waiting"]["reason"]) == ("queued", "carrier")
-    assert ci.status()["default"]["active_waiting"]["reason"] == "carrier"
+    assert (shown["state"], shown["waiting"]["reason"]) == ("queued", "no_worker")
+    assert ci.status()["default"]["active_waiting"]["reason"] == "no_worker"
     page = site.person("boss").http.get("/_m/").text
     assert "no worker has claimed it yet" in page
     alive = site.project.folder / "alive"
@@ -352,7 +352,7 @@ def test_without_a_worker_a_queued_run_says_that_it_waits_for_one(build, pair):
 @on("postgres-gthread", "mariadb-gthread")
 def test_two_workers_that_are_killed_while_it_waits_begin_it_once(build, pair):
     """A waiting run is in the table only, not in a worker."""
-    settings = options(LAUNCHER="work", WINDOWS=[window_in(FAR)])
+    settings = options(LAUNCHER="worker", WINDOWS=[window_in(FAR)])
     site = build(pair, {"0002_start": running(STARTED)}, options=settings, timeout=SLOW)
     ci = site.client("ci")
     run = ci.run(ci.plan())
@@ -363,7 +363,7 @@ def test_two_workers_that_are_killed_while_it_waits_begin_it_once(build, pair):
     for found in (*killed, one):
         found.kill()
     assert ci.get(f"runs/{run['id']}")["state"] == "waiting"
-    let_its_time_come(site, run["id"], LAUNCHER="work")
+    let_its_time_come(site, run["id"], LAUNCHER="worker")
     again = [worker(site.project), worker(site.project)]
     assert_it_began_once(site, ci, run["id"])
     for found in again:
@@ -378,7 +378,7 @@ def test_a_worker_that_is_told_to_end_carries_its_run_to_the_end(build, pair):
     site = build(
         pair,
         {"0002_wait": running('pass_gate("middle")')},
-        options=options(LAUNCHER="work"),
+        options=options(LAUNCHER="worker"),
         timeout=SLOW,
     )
     ci = site.client("ci")
@@ -398,7 +398,7 @@ def test_a_worker_that_is_told_to_end_carries_its_run_to_the_end(build, pair):
 @on("postgres-gthread")
 def test_a_job_that_carries_one_run_may_be_killed_and_started_again(build, pair):
     """`manage.py migration_route run ID` from a pipeline, while the run waits."""
-    settings = options(LAUNCHER="work")
+    settings = options(LAUNCHER="worker")
     site = build(pair, {"0002_start": running(STARTED)}, options=settings, timeout=SLOW)
     ci = site.client("ci")
     run = ci.run(ci.plan(), at=later())["id"]
@@ -409,6 +409,6 @@ def test_a_job_that_carries_one_run_may_be_killed_and_started_again(build, pair)
     assert refused.returncode == 5, refused.stderr
     first.kill()
     second = Background(site.project, *words)
-    let_its_time_come(site, run, LAUNCHER="work")
+    let_its_time_come(site, run, LAUNCHER="worker")
     assert_it_began_once(site, ci, run)
     assert second.process.wait(90) == 0, second.said

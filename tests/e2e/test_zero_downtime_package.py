@@ -68,8 +68,8 @@ def test_a_step_that_stopped_midway_is_partial_and_is_resumed(build, pair):
     assert {"first", "second"} <= site.database.columns("shop_item")
     assert run["state"] == "partial", run
     states = [found["state"] for found in run["steps"][0]["operations"]]
-    assert states == ["in", "in", "out"]
-    words = ["resolve", run["id"], "--how", "resume", "--reason", "try again"]
+    assert states == ["present", "present", "absent"]
+    words = ["resolve", run["id"], "--how", "continue", "--reason", "try again"]
     site.project.manage("migration_route", *words)
     assert site.applied() == ["0001_initial", "0002_two"]
 
@@ -79,7 +79,7 @@ def test_the_editor_of_the_direct_alias_counts(build, pair):
     """The migrating connection decides, not that of the pages."""
     site = build(pair)
     usual = site.database.settings()
-    words = {"DATABASES": {"default": {"direct": "direct"}}}
+    words = {"DATABASES": {"default": {"direct_alias": "direct"}}}
     settings = {"DATABASES": {"direct": {**usual, "ENGINE": ENGINE}}}
     site.project.set_options(Options(migration_route=words, settings=settings))
     two_columns_and_python(site)

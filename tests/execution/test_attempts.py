@@ -67,7 +67,7 @@ def test_what_stalls_others_comes_out_of_the_stall_budget():
     """When the budget is spent, the error names the blocking session and keeps its
     cause."""
     listener = Listener()
-    tries = attempts(listener, lock_timeout=0.5, stall_budget=0.8)
+    tries = attempts(listener, lock_timeout=0.5, blocking_budget=0.8)
     cause = ValueError("lock timeout")
     assert tries.limit == 0.5
     tries.failed(TABLE, [SOMEBODY], stalled=0.5)
@@ -79,26 +79,26 @@ def test_what_stalls_others_comes_out_of_the_stall_budget():
     assert spent.value.__cause__ is cause
     assert "pid 4242 (user web, gunicorn" in str(spent.value)
     assert "SELECT 1" in str(spent.value)
-    assert [facts["stalled_ms"] for facts in listener.attempts] == [500, 800]
+    assert [facts["blocking_ms"] for facts in listener.attempts] == [500, 800]
     assert all(facts["fired"] for facts in listener.attempts)
 
 
 def test_waiting_comes_out_of_the_patience():
     """A pause blocks no other session, and is limited all the same."""
     listener = Listener()
-    tries = attempts(listener, patience=0.2)
+    tries = attempts(listener, lock_retry_timeout=0.2)
     with pytest.raises(LockTimeout, match="lock retry timeout exceeded"):
         wait_on(tries)
     last = listener.attempts[-1]
     assert last["attempt"] == len(listener.attempts) > 1
-    assert (last["fired"], last["stalled_ms"]) == (False, 0)
+    assert (last["fired"], last["blocking_ms"]) == (False, 0)
     assert last["waited_ms"] >= 50
 
 
 def test_a_step_that_waits_can_be_stopped():
     """Each pause starts and ends with a check for a stop."""
     listener = Listener(patience=3)
-    tries = attempts(listener, patience=60)
+    tries = attempts(listener, lock_retry_timeout=60)
     with pytest.raises(RunStopped):
         wait_on(tries)
     assert listener.asked == 4

@@ -52,7 +52,7 @@ def a_run(*, until=LATER, **columns):
 def of_another_host(**more):
     """Return the columns of a run whose process on another host sends no heartbeat."""
     return {
-        "carrier": "theirs",
+        "claimed_by": "theirs",
         "host": "elsewhere",
         "supervisor_pid": 1,
         "heartbeat_at": LONG_AGO,
@@ -95,24 +95,24 @@ def test_a_run_whose_processes_never_begin_ends_after_its_opening(launcher):
     assert len(Remembering.started) == 7
 
 
-@pytest.mark.parametrize("name", ["work", "tests.launchers.Queue"])
+@pytest.mark.parametrize("name", ["worker", "tests.launchers.Queue"])
 def test_a_queued_run_that_nobody_takes_waits_for_a_carrier(launcher, name):
     """For any time: it is never failed."""
     launcher(name)
     run = a_run(until="", heartbeat_at=LONG_AGO)
     shown = reap(run)
-    assert (shown.state, shown.waiting_reason) == (RunState.QUEUED, "carrier")
+    assert (shown.state, shown.waiting_reason) == (RunState.QUEUED, "no_worker")
     assert find_run(run.id).waiting_reason == ""
     assert Queue.tasks == []
 
 
 def test_a_waiting_run_says_that_nobody_has_come_when_its_time_is_over(launcher):
     """Before that it reports what it waits for."""
-    launcher("work")
+    launcher("worker")
     run = a_run(heartbeat_at=LONG_AGO)
     assert reap(run).waiting_reason == "window"
     Run.objects.filter(pk=run.id).update(waiting_until=LONG_AGO)
-    assert reap(find_run(run.id)).waiting_reason == "carrier"
+    assert reap(find_run(run.id)).waiting_reason == "no_worker"
 
 
 def test_a_queue_gets_a_run_again_whose_process_is_gone(launcher):
@@ -127,7 +127,7 @@ def test_a_queue_gets_a_run_again_whose_process_is_gone(launcher):
 def test_a_worker_takes_what_is_due(launcher):
     """Queued, or waiting until a time that has passed, and unclaimed; its own build
     first."""
-    launcher("work")
+    launcher("worker")
     run = a_run()
     assert claimable_runs(()) == []
     Run.objects.filter(pk=run.id).update(waiting_until=LONG_AGO)
@@ -168,14 +168,14 @@ def test_a_person_opens_a_run_that_waits(launcher):
     launcher("tests.launchers.Queue")
     run = a_run()
     opened = resume(run.id, an_actor(), reason="safe", force=True)
-    assert opened.in_spite
+    assert opened.override_schedule
     assert opened.waits_to_begin
     assert Queue.tasks == [(run.id, None)]
 
 
 def test_what_waits_to_begin_is_never_lost(launcher):
     """A forced end finds nothing to conclude."""
-    launcher("work")
+    launcher("worker")
     run = a_run(**of_another_host())
     assert reap_now(run).state is RunState.WAITING
     assert cancel(run.id, an_actor(), reason="", force=True).state is RunState.CANCELLED

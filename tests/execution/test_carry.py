@@ -116,7 +116,7 @@ def test_a_step_that_fails_is_rolled_back_where_the_database_can(history):
     assert verify().intact
 
 
-def test_a_step_that_cannot_be_rolled_back_shuts_the_door_until_it_is_resolved(history):
+def test_a_step_that_cannot_be_rolled_back_blocks_runs_until_it_is_resolved(history):
     """No run starts on a partially migrated database; the resolution records a reason."""
     history.write(
         "0001_a",
@@ -133,7 +133,7 @@ def test_a_step_that_cannot_be_rolled_back_shuts_the_door_until_it_is_resolved(h
         begin("testapp")
     assert refused.value.facts["run"] == run.id
     resolved = resolve(run.id, an_actor(), reason="dropped by hand")
-    assert resolved.state is RunState.RECONCILED
+    assert resolved.state is RunState.RESOLVED
     assert unresolved_runs() == {}
     with pytest.raises(InvalidState):
         resolve(run.id, an_actor(), reason="again")
@@ -297,7 +297,7 @@ def slow_history(history, project, settings, tmp_path):
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
         "LAUNCHER": "process",
-        "LEASE": "3s",
+        "HEARTBEAT_TIMEOUT": "3s",
     }
     project()
     yield begun, flag

@@ -33,7 +33,7 @@ def test_a_run_that_waits_for_its_lock_opens_no_connection_for_each_look(
     if vendor() != "postgresql":
         pytest.skip("PostgreSQL counts the sessions of one database")
     history.table("0001_a", "made_a")
-    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LEASE": "1s"}
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "HEARTBEAT_TIMEOUT": "1s"}
     project()
     connection = private_connection("default")
     lock = vendor_of("default").lock(connection, LockSlot.SUPERVISOR)

@@ -20,9 +20,9 @@ from migration_route.ledger.records import StepRecord
 from tests.factories import a_step_record
 
 IN, OUT, MIDWAY, UNKNOWN = (
-    EffectState.IN,
-    EffectState.OUT,
-    EffectState.MIDWAY,
+    EffectState.PRESENT,
+    EffectState.ABSENT,
+    EffectState.PARTIAL,
     EffectState.UNKNOWN,
 )
 KILLED = WorkerReport(ending=None, current=0, touching=True)

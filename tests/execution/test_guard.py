@@ -63,11 +63,11 @@ def test_databases_for_tests_are_left_alone(name, wanted, expected, database, mo
 
 
 def test_it_can_be_put_away(named, settings):
-    """By the setting GUARD, and in the worker of a run."""
+    """By the setting GUARD_MIGRATE, and in the worker of a run."""
     assert migrate_guard._is_guarded(named)
     with migrate_guard.bypass_guard(named):
         assert not migrate_guard._is_guarded(named)
-    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "GUARD": False}
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "GUARD_MIGRATE": False}
     assert not migrate_guard._is_guarded(named)
 
 

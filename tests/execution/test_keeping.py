@@ -33,7 +33,7 @@ def waiting(history, settings, project, tmp_path):
         "    time.sleep(0.02)",
     )
     history.table("0003_c", "made_c")
-    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LEASE": "1s"}
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "HEARTBEAT_TIMEOUT": "1s"}
     project()
     run = begin("testapp")
     until(begun.exists, "the second step has begun")

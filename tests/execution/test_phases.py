@@ -109,7 +109,7 @@ def test_a_phase_that_stopped_midway_goes_on_with_the_rest_of_that_phase(shop, t
     assert (stopped.state, stopped.phase) == (RunState.PARTIAL, BEFORE), stopped.error
     assert columns() == {"id", "note", "size"}
     run = find_run(
-        resolve(stopped.id, an_actor(), reason="go on", how=Resolution.RESUME).id
+        resolve(stopped.id, an_actor(), reason="go on", how=Resolution.CONTINUE).id
     )
     assert (run.state, run.phase) == (RunState.SUCCEEDED, BEFORE), run.error
     assert names(run) == (["0002_add", "0003_more"], ["0004_remove"])

@@ -171,7 +171,7 @@ def states(run):
 
 
 def resumed(run):
-    new = resolve(run.id, an_actor(), reason="go on", how=Resolution.RESUME)
+    new = resolve(run.id, an_actor(), reason="go on", how=Resolution.CONTINUE)
     return find_run(new.id)
 
 
@@ -192,7 +192,7 @@ def test_python_behind_a_renamed_model_runs_once(shop, body):
     write(shop, RENAME, TIMES, SIZE, body=body)
     run = carried("testapp")
     assert run.state is RunState.PARTIAL
-    assert states(run) == {0: "in", 1: "in", 2: "out"}
+    assert states(run) == {0: "present", 1: "present", 2: "absent"}
     assert run.steps[0].error.operation == 2
     numbers = [e.operation for e in events(run) if e.kind == "operation_started"]
     assert numbers == [0, None, 1, 2]
@@ -207,7 +207,7 @@ def test_an_added_operation_that_has_not_run_runs_when_the_step_is_resumed(shop)
     """The model is already renamed, its content type is not."""
     write(shop, RENAME, TIMES, head=DIES_WHILE_IT_RENAMES_THE_CONTENT_TYPE)
     run = carried("testapp")
-    assert states(run) == {0: "in", 1: "out"}
+    assert states(run) == {0: "present", 1: "absent"}
     assert renamed_content_types() == ["ware"]
     ended = resumed(run)
     assert ended.state is RunState.SUCCEEDED, ended.error
@@ -223,7 +223,7 @@ def test_backwards_the_numbers_are_those_of_the_source_as_well(shop):
     assert (price(), renamed_content_types()) == (300, ["good"])
     run = carried("testapp.0001_a")
     assert run.state is RunState.PARTIAL
-    assert states(run) == {2: "in", 1: "in", 0: "out"}
+    assert states(run) == {2: "present", 1: "present", 0: "absent"}
     assert run.steps[0].error.operation == 0
     ended = resumed(run)
     assert ended.state is RunState.SUCCEEDED, ended.error
@@ -245,7 +245,7 @@ def test_what_any_package_adds_runs_once_and_has_no_number(shop, tmp_path):
     )
     write(shop, WIDTH, TIMES, SIZE.replace("Good", "Ware"), head=head)
     run = carried("testapp")
-    assert states(run) == {0: "in", 1: "in", 2: "out"}
+    assert states(run) == {0: "present", 1: "present", 2: "absent"}
     assert audits(tmp_path) == 2
     ended = resumed(run)
     assert ended.state is RunState.SUCCEEDED, ended.error
@@ -263,9 +263,9 @@ def test_a_step_whose_operations_another_package_has_replaced_is_not_resumed(
     write(shop, WIDTH, TIMES, SIZE.replace("Good", "Ware"), head=head)
     run = carried("testapp")
     assert run.state is RunState.PARTIAL
-    assert states(run) == {0: "in", 1: "unknown", 2: "out"}
+    assert states(run) == {0: "present", 1: "unknown", 2: "absent"}
     with pytest.raises(Refused, match="Another package changed the list"):
-        resolve(run.id, an_actor(), reason="go on", how=Resolution.RESUME)
+        resolve(run.id, an_actor(), reason="go on", how=Resolution.CONTINUE)
     assert price("testapp_ware") == 300
 
 
@@ -283,7 +283,7 @@ def test_a_package_that_adds_something_else_the_second_time_stops_the_resumed_ru
     ended = resumed(run)
     assert ended.state is RunState.PARTIAL
     assert "cannot be resumed" in ended.error.message
-    assert states(ended) == {0: "in", 1: "in", 2: "out"}
+    assert states(ended) == {0: "present", 1: "present", 2: "absent"}
     assert unresolved_runs() == {"default": ended.id}
     (tmp_path / "more").unlink()
     again = resumed(ended)
@@ -297,7 +297,7 @@ def test_an_operation_that_is_listed_twice_runs_twice(shop):
     fails = "migrations.RunPython(fail_once, fail_once, atomic=True)"
     write(shop, "twice", WIDTH, fails, "twice", head=head)
     run = carried("testapp")
-    assert states(run) == {0: "in", 1: "in", 2: "out", 3: "out"}
+    assert states(run) == {0: "present", 1: "present", 2: "absent", 3: "absent"}
     ended = resumed(run)
     assert ended.state is RunState.SUCCEEDED, ended.error
     assert price("testapp_ware") == 30000
@@ -310,7 +310,7 @@ def test_an_operation_within_another_one_has_no_number_of_its_own(shop):
     fails = "migrations.RunPython(fail_once, fail_once, atomic=True)"
     write(shop, WIDTH, both, fails, "times_again", head=head)
     run = carried("testapp")
-    assert states(run) == {0: "in", 1: "in", 2: "out", 3: "out"}
+    assert states(run) == {0: "present", 1: "present", 2: "absent", 3: "absent"}
     assert run.steps[0].error.operation == 2
     ended = resumed(run)
     assert ended.state is RunState.SUCCEEDED, ended.error
@@ -332,7 +332,7 @@ def test_a_resumed_run_that_is_cancelled_before_it_begins_leaves_the_step_midway
     project()
     cancelled = cancel(waiting.id, an_actor(), reason="not today")
     assert (cancelled.state, cancelled.outcome) == (RunState.PARTIAL, "cancelled")
-    assert states(cancelled) == {0: "in", 1: "in", 2: "out"}
+    assert states(cancelled) == {0: "present", 1: "present", 2: "absent"}
     assert unresolved_runs() == {"default": cancelled.id}
     with pytest.raises(Refused):
         carried("testapp")
@@ -355,5 +355,5 @@ def test_a_resumed_run_that_was_cancelled_can_be_resolved_as_it_is(shop, setting
     resolved = resolve(
         cancelled.id, an_actor(), how=Resolution.AS_IS, reason="done by hand"
     )
-    assert resolved.state is RunState.RECONCILED
+    assert resolved.state is RunState.RESOLVED
     assert unresolved_runs() == {}

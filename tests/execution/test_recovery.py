@@ -135,7 +135,7 @@ def test_a_run_that_never_began_has_failed_with_the_last_words_of_its_process():
 
 
 @pytest.mark.parametrize(
-    "state", [RunState.WAITING, RunState.RUNNING, RunState.HELD, RunState.CANCELLING]
+    "state", [RunState.WAITING, RunState.RUNNING, RunState.PAUSED, RunState.CANCELLING]
 )
 def test_a_run_whose_heart_beats_is_left_alone(state):
     """It is not examined before its heartbeat timeout."""
@@ -146,7 +146,7 @@ def test_a_run_whose_heart_beats_is_left_alone(state):
 
 
 @pytest.mark.parametrize(
-    "state", [RunState.WAITING, RunState.RUNNING, RunState.HELD, RunState.CANCELLING]
+    "state", [RunState.WAITING, RunState.RUNNING, RunState.PAUSED, RunState.CANCELLING]
 )
 def test_a_run_that_had_not_begun_a_step_has_failed(state):
     """The lock is free, nothing is recorded, nothing was changed."""
@@ -217,12 +217,12 @@ def test_a_run_whose_supervisor_holds_the_lock_is_lost_not_ended():
     assert reap(found).state is RunState.FAILED
 
 
-def test_a_session_that_its_run_left_keeps_the_door_shut():
+def test_a_session_that_its_run_left_blocks_new_runs():
     """The worker's session is still active in the database; the reason is reported."""
     run = running(begun=0)
     with held(LockSlot.WORKER):
         found = reap(run)
-        assert (found.state, found.waiting_reason) == (RunState.LOST, "orphan_backend")
+        assert (found.state, found.waiting_reason) == (RunState.LOST, "orphaned_session")
         assert found.waiting_facts["session"]["pid"]
         count = len(list_entries(before=None, limit=50))
         assert reap(found) == found
@@ -257,7 +257,7 @@ def test_a_run_that_was_cancelled_before_it_was_lost_is_cancelled():
     """Nothing is half done, and the cancel was requested."""
     run = running(begun=1)
     record("0001_a")
-    Run.objects.filter(pk=run.id).update(asked="cancel")
+    Run.objects.filter(pk=run.id).update(control_request="cancel")
     found = reap(find_run(run.id))
     assert (found.state, found.outcome) == (RunState.CANCELLED, "cancelled")
 

@@ -90,7 +90,7 @@ def states(run) -> list[str]:
 
 
 def dying(history, tmp_path, *operations, **words):
-    """Write a migration with an operation `work` that kills its worker the first time."""
+    """Write a migration with an operation `worker` that kills its worker the first time."""
     flag = str(tmp_path / "died")
     history.write("0001_a", *operations, head=DIE_ONCE.format(flag=flag), **words)
 
@@ -103,10 +103,10 @@ def test_a_step_that_was_killed_midway_is_resumed(history, tmp_path):
     dying(history, tmp_path, AUTHOR, BOOK, WORK, INDEX, SIZE, body=NOT_ATOMIC)
     run = carried("testapp")
     assert (run.state, run.steps[0].state) == (RunState.PARTIAL, StepState.PARTIAL)
-    end = ["out"] if states(run)[5:] else []
-    assert states(run) == ["in", "in", "unknown", "out", "out", *end]
+    end = ["absent"] if states(run)[5:] else []
+    assert states(run) == ["present", "present", "unknown", "absent", "absent", *end]
     with pytest.raises(Refused, match="it is unknown how far it got") as refused:
-        resolve(run.id, an_actor(), reason="go on", how=Resolution.RESUME)
+        resolve(run.id, an_actor(), reason="go on", how=Resolution.CONTINUE)
     assert refused.value.facts["operations"][2]["state"] == "unknown"
     assert unresolved_runs() == {"default": run.id}
 
@@ -116,12 +116,12 @@ def test_python_in_a_transaction_of_its_own_is_resumed(history, tmp_path):
     work = "migrations.RunPython(work, work, atomic=True)"
     dying(history, tmp_path, AUTHOR, BOOK, work, INDEX, SIZE, body=NOT_ATOMIC)
     run = carried("testapp")
-    assert states(run)[:5] == ["in", "in", "out", "out", "out"]
-    new = resolve(run.id, an_actor(), reason="go on", how=Resolution.RESUME)
+    assert states(run)[:5] == ["present", "present", "absent", "absent", "absent"]
+    new = resolve(run.id, an_actor(), reason="go on", how=Resolution.CONTINUE)
     ended = find_run(new.id)
     assert ended.state is RunState.SUCCEEDED, ended.error
     assert ended.steps[0].done_operations == 2
-    assert (found := find_run(run.id)).state is RunState.RECONCILED
+    assert (found := find_run(run.id)).state is RunState.RESOLVED
     assert found.outcome == "resumed"
     assert recorded() == ["0001_a"]
     told = " ".join(event.text for event in events(ended))
@@ -153,7 +153,7 @@ def ask_to_resume(run, settings, project):
     """Request a resumption that needs another user's approval; return the waiting run."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "APPROVALS": {}}
     project()
-    new = resolve(run.id, an_actor(), reason="go on", how=Resolution.RESUME)
+    new = resolve(run.id, an_actor(), reason="go on", how=Resolution.CONTINUE)
     assert (new.state, new.resumes) == (RunState.AWAITING_APPROVAL, run.id)
     assert unresolved_runs() == {"default": run.id}
     return new
@@ -170,7 +170,7 @@ def test_to_resume_waits_for_approval_as_well(history, tmp_path, settings, proje
     assert ended.state is RunState.SUCCEEDED, ended.error
     assert ended.steps[0].done_operations == 2
     found = find_run(run.id)
-    assert (found.state, found.outcome) == (RunState.RECONCILED, "resumed")
+    assert (found.state, found.outcome) == (RunState.RESOLVED, "resumed")
     assert recorded() == ["0001_a"]
     entry = next(e for e in list_entries(before=None, limit=50) if e.action == "resolved")
     assert (entry.run, entry.actor_name, entry.facts["resumed_by"]) == (
@@ -210,8 +210,8 @@ def test_a_column_whose_default_is_left_is_resumed(history, tmp_path):
     text = DIE_BEFORE_THE_DEFAULT_IS_DROPPED.format(flag=str(tmp_path / "died"))
     history.write("0001_a", AUTHOR, rank, INDEX, head=text, body=NOT_ATOMIC)
     run = carried("testapp")
-    assert states(run)[:3] == ["in", "midway", "out"]
-    new = resolve(run.id, an_actor(), reason="go on", how=Resolution.RESUME)
+    assert states(run)[:3] == ["present", "partial", "absent"]
+    new = resolve(run.id, an_actor(), reason="go on", how=Resolution.CONTINUE)
     ended = find_run(new.id)
     assert ended.state is RunState.SUCCEEDED, ended.error
     assert ended.steps[0].done_operations == 2
@@ -239,16 +239,16 @@ def test_a_step_that_was_committed_and_not_recorded_is_partial(
     history.write("0001_a", AUTHOR, BOOK, head=head)
     run = carried("testapp")
     assert (run.state, run.outcome) == (RunState.PARTIAL, "partial"), run.error
-    assert set(states(run)) == {"in"}
+    assert set(states(run)) == {"present"}
     assert recorded() == []
     with pytest.raises(Refused):
         resolve(run.id, an_actor(), reason="no", how=Resolution.REVERTED)
     found = resolve(run.id, an_actor(), reason="it is there", how=how)
-    assert (found.state, found.outcome) == (RunState.RECONCILED, outcome)
+    assert (found.state, found.outcome) == (RunState.RESOLVED, outcome)
     assert recorded() == left
     entry = list_entries(before=None, limit=1)[0]
     assert entry.facts["how"] == how
-    assert {one["state"] for one in entry.facts["operations"]} == {"in"}
+    assert {one["state"] for one in entry.facts["operations"]} == {"present"}
     assert verify().intact
 
 
@@ -262,7 +262,7 @@ def test_a_step_that_was_undone_and_is_still_recorded_is_partial(history, tmp_pa
     flag.unlink()
     run = carried("testapp.0001_a")
     assert run.state is RunState.PARTIAL, run.error
-    assert set(states(run)) == {"in"}
+    assert set(states(run)) == {"present"}
     with pytest.raises(Refused):
         resolve(run.id, an_actor(), reason="no", how=Resolution.APPLIED)
     resolve(run.id, an_actor(), reason="gone", how=Resolution.REVERTED)
@@ -276,7 +276,7 @@ def test_a_step_that_was_killed_in_its_transaction_has_failed(history, tmp_path)
     dying(history, tmp_path, AUTHOR, BOOK, WORK)
     run = carried("testapp")
     assert (run.state, run.outcome) == (RunState.FAILED, "interrupted")
-    assert set(states(run)) == {"out"}
+    assert set(states(run)) == {"absent"}
     assert carried("testapp").state is RunState.SUCCEEDED
 
 
@@ -301,13 +301,13 @@ def test_who_resumes_needs_the_right_to_apply(history, tmp_path):
     dying(history, tmp_path, AUTHOR, work, INDEX, body=NOT_ATOMIC)
     run = carried("testapp")
     with pytest.raises(Forbidden):
-        resolve(run.id, an_actor(Scope.RESOLVE), reason="x", how=Resolution.RESUME)
+        resolve(run.id, an_actor(Scope.RESOLVE), reason="x", how=Resolution.CONTINUE)
     with pytest.raises(InvalidRequest):
-        resolve(run.id, an_actor(), reason=" ", how=Resolution.RESUME)
+        resolve(run.id, an_actor(), reason=" ", how=Resolution.CONTINUE)
     path = history.folder / "0001_a.py"
     path.write_text(path.read_text() + "# changed\n")
     with pytest.raises((PlanChanged, Refused)):
-        resolve(run.id, an_actor(), reason="x", how=Resolution.RESUME)
+        resolve(run.id, an_actor(), reason="x", how=Resolution.CONTINUE)
     assert find_run(run.id).state is RunState.PARTIAL
     with pytest.raises(Refused):
         begin("testapp")

@@ -68,8 +68,8 @@ def test_sigterm_while_it_is_held(permitted):
     run, go = permitted
     pause(run.id, an_actor(), reason="the sale")
     process = go()
-    in_state(run, RunState.HELD)
-    assert find_run(run.id).waiting_reason == "held"
+    in_state(run, RunState.PAUSED)
+    assert find_run(run.id).waiting_reason == "paused"
     process.send_signal(signal.SIGTERM)
     assert process.wait(LONG) == 1
     assert_interrupted(run)

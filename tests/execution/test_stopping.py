@@ -39,7 +39,7 @@ def test_a_run_whose_process_was_told_to_end_says_so(state):
     assert "SIGTERM" in found.error.message
 
 
-@pytest.mark.parametrize("why", ["cancel", "force", "SIGTERM", "hold", ""])
+@pytest.mark.parametrize("why", ["cancel", "force", "SIGTERM", "pause", ""])
 @pytest.mark.parametrize("state", [RunState.PARTIAL, RunState.SUCCEEDED, RunState.STALE])
 def test_what_is_true_anyway_stays(state, why):
     """Partial stays partial, and succeeded stays succeeded."""
@@ -47,7 +47,7 @@ def test_what_is_true_anyway_stays(state, why):
     assert apply_cancellation(found, why) == found
 
 
-@pytest.mark.parametrize("why", ["hold", ""])
+@pytest.mark.parametrize("why", ["pause", ""])
 def test_a_run_that_nobody_stopped_has_failed(why):
     """A requested pause does not change that."""
     found = a_verdict(RunState.FAILED, "failed")

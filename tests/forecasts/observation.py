@@ -55,7 +55,7 @@ class Seen:
 class Outcome:
     """One statement with its forecast and its observation."""
 
-    foretold: Forecast
+    forecast: Forecast
     seen: Seen
 
 
@@ -178,7 +178,7 @@ def _paired(
     needed did nothing."""
     left = {_bare(each.sql): each for each in seen}
     pairs = [
-        Outcome(foretold=forecast, seen=left.pop(_bare(sql), Seen(sql=sql)))
+        Outcome(forecast=forecast, seen=left.pop(_bare(sql), Seen(sql=sql)))
         for sql, forecast in zip(statements, forecasts, strict=True)
     ]
     assert not left, (list(left), statements)

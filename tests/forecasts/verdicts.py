@@ -35,7 +35,7 @@ def verdicts_on(outcomes: list[Outcome]) -> Verdicts:
     foretold: dict[str, str] = {}
     seen: dict[str, str] = {}
     for outcome in outcomes:
-        for lock in outcome.foretold.locks:
+        for lock in outcome.forecast.locks:
             _raise(foretold, lock.table, [lock.mode])
         for table, modes in outcome.seen.modes.items():
             _raise(seen, table, modes)
@@ -44,13 +44,13 @@ def verdicts_on(outcomes: list[Outcome]) -> Verdicts:
         rewrites=_verdict(
             weaker,
             "rewrite",
-            _union(o.foretold.rewrites for o in outcomes)
+            _union(o.forecast.rewrites for o in outcomes)
             == _union(o.seen.rewrites for o in outcomes),
         ),
         scans=_verdict(
             weaker,
             "scan",
-            _union(o.foretold.scans for o in outcomes)
+            _union(o.forecast.scans for o in outcomes)
             == _union(o.seen.scans for o in outcomes),
         ),
         weaker=tuple(weaker),
@@ -58,7 +58,7 @@ def verdicts_on(outcomes: list[Outcome]) -> Verdicts:
 
 
 def _missed(outcome: Outcome) -> list[str]:
-    foretold, seen = outcome.foretold, outcome.seen
+    foretold, seen = outcome.forecast, outcome.seen
     kept_out = {lock.table: _conflicts([lock.mode]) for lock in foretold.locks}
     return [
         *(

@@ -63,9 +63,9 @@ class Background:
 
 
 def worker(project: Project, *words: str) -> Background:
-    """Start `manage.py migration_route work`."""
+    """Start `manage.py migration_route worker`."""
     return Background(
-        project, "manage.py", "migration_route", "work", "--every", "0.3", *words
+        project, "manage.py", "migration_route", "worker", "--every", "0.3", *words
     )
 
 
@@ -92,8 +92,8 @@ def window_in(seconds: float, *, length: float = 3600, **more: Any) -> dict[str,
     """Return a window that opens in that many seconds, and stays open for that long."""
     opens = datetime.now(UTC) + timedelta(seconds=seconds)
     return {
-        "from": f"{opens:%H:%M:%S.%f}",
-        "to": f"{opens + timedelta(seconds=length):%H:%M:%S.%f}",
+        "start": f"{opens:%H:%M:%S.%f}",
+        "end": f"{opens + timedelta(seconds=length):%H:%M:%S.%f}",
         "timezone": "UTC",
         **more,
     }

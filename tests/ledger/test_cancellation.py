@@ -42,8 +42,8 @@ def person(settings: Any) -> Client:
     """A signed-in superuser."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
-        "REAUTHENTICATE": None,
-        "LEASE": "1h",
+        "REAUTHENTICATION": None,
+        "HEARTBEAT_TIMEOUT": "1h",
     }
     client = Client()
     client.force_login(User.objects.create_superuser("root"))
@@ -78,18 +78,18 @@ def test_a_cancelled_run_says_who_cancelled_it_and_why(person, error, end):
     answer = person.get(f"/migrations/api/v1/runs/{run}").json()
     for found in (answer["error"], answer["steps"][0]["error"]):
         assert found["type"] == "Cancelled"
-        assert "by ada (person)" in found["message"]
+        assert "by ada (user)" in found["message"]
         assert found["message"].endswith(REASON)
     assert answer["steps"][0]["error"]["operation"] == 1
     page = person.get(f"/migrations/runs/{run}/").content.decode()
-    assert "Cancelled by ada (person)" in page
+    assert "Cancelled by ada (user)" in page
     assert "the &lt;release&gt; was called off" in page
     shown = StringIO()
     call_command("migration_route", "show", run, stdout=shown)
     for text in (page, shown.getvalue()):
         assert "KeyboardInterrupt" not in text
         assert "OperationalError" not in text
-    assert "Cancelled by ada (person) at" in shown.getvalue()
+    assert "Cancelled by ada (user) at" in shown.getvalue()
     assert REASON in shown.getvalue()
 
 

@@ -32,10 +32,10 @@ def take(run, word="one"):
 
 def test_a_run_that_waits_is_born_so_and_on_the_ledger():
     """The entry says until when; it is unclaimed, and owns its database."""
-    run = a_waiting_run(begin_at=TOMORROW)
+    run = a_waiting_run(not_before=TOMORROW)
     assert run.waits_to_begin
     assert (run.waiting_reason, run.waiting_until) == ("window", TOMORROW)
-    assert (run.carrier, run.supervisor_pid, run.begin_at) == ("", None, TOMORROW)
+    assert (run.claimed_by, run.supervisor_pid, run.not_before) == ("", None, TOMORROW)
     (entry,) = list_entries(before=None, limit=1)
     assert (entry.facts["waiting"], entry.facts["until"]) == ("window", TOMORROW)
     assert entry.facts["at"] == TOMORROW
@@ -48,8 +48,8 @@ def test_of_many_that_come_for_a_run_one_gets_it(new):
     found = at_once(8, lambda number: take(run.id, f"word {number}"))
     [taken] = [one for one in found if not isinstance(one, Exception)]
     assert {type(one) for one in found if one is not taken} == {InvalidState}
-    assert find_run(run.id).carrier == taken.carrier
-    assert take(run.id, taken.carrier).carrier == taken.carrier  # its own claim
+    assert find_run(run.id).claimed_by == taken.claimed_by
+    assert take(run.id, taken.claimed_by).claimed_by == taken.claimed_by  # its own claim
 
 
 def test_only_what_has_not_begun_can_be_taken():
@@ -93,12 +93,12 @@ def test_a_run_that_is_handed_back_is_anybodys_at_once():
     """But not for a process that has lost it before."""
     run = take(a_waiting_run().id)
     claims.release_claim(run.id, "another")
-    assert find_run(run.id).carrier == "one"
+    assert find_run(run.id).claimed_by == "one"
     claims.release_claim(run.id, "one")
     found = find_run(run.id)
-    assert (found.carrier, found.supervisor_pid) == ("", None)
+    assert (found.claimed_by, found.supervisor_pid) == ("", None)
     assert clock.age(found.heartbeat_at).days > 365
-    assert take(run.id, "two").carrier == "two"
+    assert take(run.id, "two").claimed_by == "two"
 
 
 def test_of_many_that_see_a_dead_process_one_takes_its_run_away():
@@ -107,7 +107,7 @@ def test_of_many_that_see_a_dead_process_one_takes_its_run_away():
     found = at_once(8, lambda _: claims.revoke_claim(run, tries=1))
     assert sorted(found) == [False] * 7 + [True]
     left = find_run(run.id)
-    assert (left.carrier, left.waiting_facts["tries"]) == ("", 1)
+    assert (left.claimed_by, left.waiting_facts["tries"]) == ("", 1)
     assert left.waits_to_begin
     again = take(run.id, "two")
     assert claims.heartbeat(run.id, "two") is not None

@@ -83,18 +83,18 @@ def test_a_fenced_process_writes_no_event_no_entry_and_no_row(run, fence):
 @pytest.mark.parametrize(
     "write",
     [
-        lambda run: update_waiting(run.id, run.carrier, {"a": 1}),
-        lambda run: update_paused(run.id, run.carrier, {"a": 1}, ""),
-        lambda run: clear_control(run.id, run.carrier, ControlRequest.HOLD),
+        lambda run: update_waiting(run.id, run.claimed_by, {"a": 1}),
+        lambda run: update_paused(run.id, run.claimed_by, {"a": 1}, ""),
+        lambda run: clear_control(run.id, run.claimed_by, ControlRequest.PAUSE),
         lambda run: runs.move(
             run.id,
-            to=RunState.HELD,
+            to=RunState.PAUSED,
             expected=set(RunState),
-            change=runs.Change(claim=run.carrier),
+            change=runs.Change(claim=run.claimed_by),
         ),
-        lambda run: require_claim(run.id, run.carrier),
+        lambda run: require_claim(run.id, run.claimed_by),
     ],
-    ids=["waiting", "held", "request", "state", "check"],
+    ids=["waiting", "paused", "request", "state", "check"],
 )
 def test_every_other_write_of_a_fenced_process_is_refused(run, fence, write):
     """Every way of writing to the row checks the claim."""
@@ -121,7 +121,7 @@ def test_of_two_that_take_a_lost_run_over_one_does(run):
     first = claims.take_over(seen)
     with pytest.raises(InvalidState):
         claims.take_over(seen)
-    assert find_run(run.id).carrier == first.carrier != run.carrier
+    assert find_run(run.id).claimed_by == first.claimed_by != run.claimed_by
 
 
 def test_what_another_wrote_in_the_place_of_an_event_is_not_taken_for_a_lost_answer(run):

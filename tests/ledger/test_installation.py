@@ -56,7 +56,7 @@ def test_installing_waits_for_the_lock_and_then_names_what_is_in_the_way(
     empty_database, settings
 ):
     """Another run may be active on that database."""
-    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LOCK_WAIT": "200ms"}
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "RUN_LOCK_TIMEOUT": "200ms"}
     connection = private_connection(empty_database)
     lock = vendor_of(empty_database).lock(connection, LockSlot.SUPERVISOR)
     try:
@@ -73,7 +73,7 @@ def test_installing_does_not_wait_for_a_run_that_began_when_all_was_there(
     empty_database, settings, monkeypatch
 ):
     """The installer has passed the lock to a run, which may hold it for long."""
-    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LOCK_WAIT": "20s"}
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "RUN_LOCK_TIMEOUT": "20s"}
     connection = private_connection(empty_database)
     lock = vendor_of(empty_database).lock(connection, LockSlot.SUPERVISOR)
     look = bootstrap._is_up_to_date

@@ -165,7 +165,7 @@ def test_a_transition_writes_row_and_entry_together():
         outcome="failed",
         error=error,
         steps=steps,
-        actor_kind=ActorKind.PERSON,
+        actor_kind=ActorKind.USER,
         actor_name="ada",
         address="192.0.2.7",
         reason="because",
@@ -257,5 +257,5 @@ def test_the_last_partial_run_is_the_unresolved_one():
     run, _ = runs.create_run(a_new_run())
     runs.move(run.id, to=RunState.PARTIAL, expected={RunState.QUEUED})
     assert unresolved_runs() == {"default": run.id}
-    runs.move(run.id, to=RunState.RECONCILED, expected={RunState.PARTIAL})
+    runs.move(run.id, to=RunState.RESOLVED, expected={RunState.PARTIAL})
     assert unresolved_runs() == {}

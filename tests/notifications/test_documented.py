@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from migration_route.api.metrics import metrics_of
-from migration_route.conf.notifications import MAIL_KEYS, WEBHOOK_KEYS
+from migration_route.conf.notifications import EMAIL_KEYS, WEBHOOK_KEYS
 from migration_route.core.events import DEFAULT_EVENT_TYPES, EventType, RunEvent
 from migration_route.ledger.verification import LedgerMeasure
 from migration_route.presentation.schemas.runs import NotificationMessage
@@ -39,7 +39,7 @@ def test_every_field_is_there(word):
     assert row(TELLING, word)
 
 
-@pytest.mark.parametrize("key", [*WEBHOOK_KEYS, *MAIL_KEYS])
+@pytest.mark.parametrize("key", [*WEBHOOK_KEYS, *EMAIL_KEYS])
 def test_every_key_is_there(key):
     assert row(SETTINGS, key)
 

@@ -18,7 +18,7 @@ UNTOLD = {
     Action.OPENING_OVERRIDDEN,
     Action.BLOCKERS_ENDED,
     Action.MIGRATE_STARTED,
-    Action.OLD_SECRET_USED,
+    Action.PREVIOUS_SECRET_USED,
     Action.PERMIT_ISSUED,
     Action.REHEARSAL_REQUESTED,
     "approved",  # one of several required; the last one moves the run
@@ -37,9 +37,9 @@ def moved(before: RunState, after: RunState, **facts: object) -> tuple[EventType
         ("queued", "waiting", (EventType.RUN_WAITING,)),
         ("waiting", "running", (EventType.RUN_RESUMED,)),
         ("running", "waiting", (EventType.RUN_WAITING,)),
-        ("running", "held", (EventType.RUN_HELD,)),
-        ("held", "running", (EventType.RUN_RESUMED,)),
-        ("held", "held", ()),
+        ("running", "paused", (EventType.RUN_PAUSED,)),
+        ("paused", "running", (EventType.RUN_RESUMED,)),
+        ("paused", "paused", ()),
         ("running", "lost", (EventType.RUN_LOST,)),
         ("running", "cancelling", ()),
         ("queued", "awaiting_approval", (EventType.RUN_APPROVAL_NEEDED,)),
@@ -70,8 +70,8 @@ def test_every_ending_is_told(state):
 @pytest.mark.parametrize("action", sorted(set(Action) - UNTOLD - {Action.RUN_STATE}))
 def test_every_action_is_told_or_named_as_untold(action):
     moves = {
-        Action.HOLD_REQUESTED: ("queued", "held"),
-        Action.RESUMED: ("held", "running"),
+        Action.PAUSE_REQUESTED: ("queued", "paused"),
+        Action.RESUMED: ("paused", "running"),
         "rejected": ("awaiting_approval", "rejected"),
     }
     before, after = moves.get(action, (None, None))

@@ -50,7 +50,7 @@ def mailed(database, settings, monkeypatch):
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
         "LAUNCHER": "inline",
-        "MAIL": {
+        "EMAIL": {
             "to": ["ada@example.com", "grace@example.com"],
             "from": "route@example.com",
             "events": ["run_ended"],

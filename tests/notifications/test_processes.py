@@ -119,7 +119,7 @@ def test_a_process_that_is_killed_between_record_and_message_loses_nothing(
     finally:
         process.kill()
         process.wait(timeout=30)
-    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LEASE": "1s"}
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "HEARTBEAT_TIMEOUT": "1s"}
     until(lambda: not reap(find_run(run.id)).is_active, "it is looked after")
     until_told(receiver, run.id)
     counts = Counter(each.message["id"] for each in receiver.received)

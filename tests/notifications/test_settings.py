@@ -1,4 +1,4 @@
-"""Tests of reading WEBHOOKS and MAIL, without repeating secrets."""
+"""Tests of reading WEBHOOKS and EMAIL, without repeating secrets."""
 
 from __future__ import annotations
 
@@ -99,17 +99,17 @@ def test_no_repr_shows_what_lets_somebody_post(settings):
     "value", [{"to": "ada@example.com"}, [{"to": ["ada@example.com"]}]]
 )
 def test_mail_is_a_dict_or_several(value):
-    found = read_settings({"MAIL": value})
+    found = read_settings({"EMAIL": value})
     assert found.problems == ()
-    (mail,) = found.mail
+    (mail,) = found.email
     assert (mail.to, mail.sender, mail.name) == (("ada@example.com",), None, "mail")
 
 
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ("ada@example.com", "MAIL must be a list"),
-        ([3], "MAIL[0]: must be a dict"),
+        ("ada@example.com", "EMAIL must be a list"),
+        ([3], "EMAIL[0]: must be a dict"),
         ({}, "'to' must be a list"),
         ({"to": []}, "'to' must be a list"),
         ({"to": ["ada"]}, "'to' must be a list"),
@@ -120,6 +120,6 @@ def test_mail_is_a_dict_or_several(value):
     ],
 )
 def test_what_is_wrong_with_mail_is_said(value, problem):
-    found = read_settings({"MAIL": value})
-    assert found.mail == ()
+    found = read_settings({"EMAIL": value})
+    assert found.email == ()
     assert problem in found.problems[0]

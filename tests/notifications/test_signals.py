@@ -22,8 +22,8 @@ def heard(*names):
     """Record the calls of these signals."""
     found = []
 
-    def hear(sender, happening, signal, **_):
-        found.append(happening)
+    def hear(sender, event, signal, **_):
+        found.append(event)
 
     for name in names:
         getattr(signals, name).connect(hear)
@@ -53,12 +53,12 @@ def test_what_is_heard_is_on_record_and_cannot_be_changed(database):
     """The receiver reads the ledger over its own connection, and finds the entry."""
     seen = []
 
-    def hear(happening, **_):
+    def hear(event, **_):
         seen.append([entry.action for entry in list_entries(before=None, limit=9)])
         with pytest.raises(TypeError):
-            happening.facts["to"] = "another"
+            event.facts["to"] = "another"
         with pytest.raises(AttributeError):
-            happening.run = "another"
+            event.run = "another"
         seen.append("frozen")
 
     signals.run_requested.connect(hear)
@@ -139,8 +139,8 @@ def test_too_many_for_a_slow_receiver_are_dropped_and_said(database, monkeypatch
     goes_on = threading.Event()
     found = []
 
-    def hangs(happening, **_):
-        found.append(happening)
+    def hangs(event, **_):
+        found.append(event)
         assert goes_on.wait(30)
 
     signals.denied.connect(hangs)

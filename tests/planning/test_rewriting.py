@@ -51,9 +51,9 @@ BOOK_TABLE = (
 def test_the_step_that_begins_says_what_it_writes_anew(book):
     """From the current catalog; the effect of Python is reported as not forecast."""
     book.write("0002_a", SHORTER.format(90), PYTHON)
-    rewritten, unforeseen = foreseen()
+    rewritten, unforecast = foreseen()
     assert set(rewritten) == {BOOK}
-    assert unforeseen
+    assert unforecast
 
 
 def test_what_writes_nothing_anew_says_so(book):
@@ -96,9 +96,9 @@ def test_the_plan_tells_the_step_that_needs_the_most():
 def test_a_plan_that_was_told_gives_the_same(book):
     """From the forecasts that the reader has seen."""
     book.write("0002_a", SHORTER.format(90), ASIDE)
-    rewritten, unforeseen = rewritten_by(detailed_plan(PlanRequest(targets=("testapp",))))
+    rewritten, unforecast = rewritten_by(detailed_plan(PlanRequest(targets=("testapp",))))
     assert set(rewritten) == {BOOK}
-    assert unforeseen
+    assert unforecast
 
 
 def test_a_database_that_does_not_answer_leaves_it_unforeseen(book, monkeypatch):

@@ -134,7 +134,7 @@ def test_an_index_that_is_made_concurrently_waits_for_all():
 
 def test_what_is_touched_goes_from_process_to_process_as_it_is():
     """The supervisor reads what the worker reports."""
-    foretold = Impact(rewritten=("books", "books"), unforeseen=True)
+    foretold = Impact(rewritten=("books", "books"), unforecast=True)
     for found in (touched(KEY, RAW, INDEX), foretold, NO_IMPACT):
         assert Impact.from_dict(found.to_dict()) == found
     assert Impact.from_dict({}) == Impact()

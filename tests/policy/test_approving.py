@@ -40,8 +40,8 @@ from migration_route.policy.decision import Allowed, Evidence, NeedsApproval, de
 from tests.factories import a_plan, a_step
 
 READ = "b" * 12 + "-" + "b" * 8 + "-" + "b" * 64
-PERSON, TOKEN, COMMAND = ActorKind.PERSON, ActorKind.TOKEN, ActorKind.COMMAND
-ADA = ActorRef(kind=PERSON, name="ada")
+USER, TOKEN, COMMAND = ActorKind.USER, ActorKind.TOKEN, ActorKind.COMMAND
+ADA = ActorRef(kind=USER, name="ada")
 HOUR = timedelta(hours=1)
 BACK = Direction.BACKWARDS
 
@@ -81,7 +81,7 @@ class Row:
     name: str
     rules: tuple[Rule, ...] | None
     plan: Plan = FORWARDS
-    actor: ActorKind = PERSON
+    actor: ActorKind = USER
     all_told: bool = True
     required: int | None = None  # None: no approval is required
     rule: int = 0  # its position, from 0; -1: the strictest
@@ -132,8 +132,8 @@ TABLE = (
             actor=actor,
             required=2 if about is actor else None,
         )
-        for about in (PERSON, TOKEN, COMMAND)
-        for actor in (PERSON, TOKEN, COMMAND)
+        for about in (USER, TOKEN, COMMAND)
+        for actor in (USER, TOKEN, COMMAND)
     ),
     # --- verbs
     Row(name="going back", rules=(only(verbs=REVERSES),), plan=BACKWARDS, required=2),
@@ -259,7 +259,7 @@ TABLE = (
 def test_what_is_demanded(row):
     """The number and the rule of each row; the decision follows from them."""
     policy = None if row.rules is None else ApprovalPolicy(rules=numbered(row.rules))
-    demand = requirement_for(row.plan, policy, row.actor, all_told=row.all_told)
+    requirement = requirement_for(row.plan, policy, row.actor, all_told=row.all_told)
     evidence = Evidence(
         fingerprint=READ,
         expected_build="",
@@ -271,18 +271,18 @@ def test_what_is_demanded(row):
     )
     decision = decide(row.plan, evidence)
     if row.required is None:
-        assert demand is None
+        assert requirement is None
         assert isinstance(decision, Allowed)
         return
-    assert demand is not None
+    assert requirement is not None
     assert isinstance(decision, NeedsApproval)
-    assert decision.demand == demand
-    assert demand.required == row.required
+    assert decision.approval_requirement == requirement
+    assert requirement.required == row.required
     expected = "the strictest" if row.rule < 0 else f"rule {row.rule + 1} of APPROVALS"
-    assert demand.rule == expected
-    assert demand.why
+    assert requirement.rule == expected
+    assert requirement.why
     if not row.all_told and expected == "the strictest":
-        assert "could not all be read" in demand.why
+        assert "could not all be read" in requirement.why
     # A permit of another kind replaces all of them.
     assert isinstance(decide(row.plan, replace(evidence, permitted_by="p1")), Allowed)
 
@@ -295,8 +295,8 @@ def test_findings_are_looked_for_where_they_matter(row):
         return
     bare = replace(row.plan, findings=())
     for told in (True, False):
-        demand = requirement_for(row.plan, policy, row.actor, all_told=told)
-        assert demand == requirement_for(bare, policy, row.actor, all_told=told)
+        requirement = requirement_for(row.plan, policy, row.actor, all_told=told)
+        assert requirement == requirement_for(bare, policy, row.actor, all_told=told)
 
 
 def test_the_strictest_is_as_strict_as_any_rule():
@@ -316,10 +316,10 @@ def test_why_names_what_was_found():
     """The codes with their steps, limited to a readable number."""
     many = tuple(finding(code) for code in sorted(CODES)[:8])
     policy = ApprovalPolicy(rules=(ON_FINDINGS,))
-    demand = requirement_for(found(DROPS, *many), policy, PERSON, all_told=True)
-    assert demand is not None
-    assert "drops_column (testapp.0002_more), " in demand.why
-    assert demand.why.endswith(" and 4 more")
+    requirement = requirement_for(found(DROPS, *many), policy, USER, all_told=True)
+    assert requirement is not None
+    assert "drops_column (testapp.0002_more), " in requirement.why
+    assert requirement.why.endswith(" and 4 more")
 
 
 def a_demand(**words: Any) -> ApprovalRequirement:
@@ -340,7 +340,7 @@ def test_what_was_demanded_is_never_demanded_less():
     assert combine_requirements(None, None) is None
 
 
-def approved(name: str, kind: ActorKind = PERSON, *permissions: str) -> RecordedDecision:
+def approved(name: str, kind: ActorKind = USER, *permissions: str) -> RecordedDecision:
     """Return an approval, with the right `approve` by default."""
     return RecordedDecision(
         decision=ApprovalDecision.APPROVE,
@@ -374,13 +374,13 @@ GIVEN = [
     ("another permission", (approved("grace"),), {"permissions": ("shop.dba",)}, 0),
     (
         "the permission",
-        (approved("grace", PERSON, "shop.dba"),),
+        (approved("grace", USER, "shop.dba"),),
         {"permissions": ("shop.dba",)},
         1,
     ),
     (
         "one of two permissions",
-        (approved("grace", PERSON, "shop.dba"),),
+        (approved("grace", USER, "shop.dba"),),
         {"permissions": ("approve", "shop.dba")},
         0,
     ),
@@ -404,18 +404,18 @@ GIVEN = [
 )
 def test_which_approvals_count(given, changes, count):
     """The decision depends on whether they are enough."""
-    demand = a_demand(**changes)
-    assert len(valid_approvals(demand, given, requester=ADA)) == count
+    requirement = a_demand(**changes)
+    assert len(valid_approvals(requirement, given, requester=ADA)) == count
     evidence = Evidence(
         fingerprint=READ,
         expected_build="",
         builds=frozenset(),
         unresolved=None,
         requester=ADA,
-        demanded=demand,
+        demanded=requirement,
         given=given,
     )
-    kind = Allowed if count >= demand.required else NeedsApproval
+    kind = Allowed if count >= requirement.required else NeedsApproval
     assert type(decide(FORWARDS, evidence)) is kind
 
 
@@ -441,16 +441,16 @@ def test_a_policy_that_is_gone_does_not_take_the_demand_along():
 def test_identities_that_are_one_person():
     """The permanent identifier decides; between a user and an account, the names do."""
     assert is_same_actor(ADA, ADA)
-    assert not is_same_actor(ADA, ActorRef(kind=PERSON, name="ada@example.org"))
+    assert not is_same_actor(ADA, ActorRef(kind=USER, name="ada@example.org"))
     assert is_same_actor(ADA, ActorRef(kind=COMMAND, name="ada@host"))
     assert not is_same_actor(ADA, ActorRef(kind=TOKEN, name="ada"))
     assert is_same_actor(
         ActorRef(kind=COMMAND, name="ada@one", key="ada"),
         ActorRef(kind=COMMAND, name="ada@two", key="ada"),
     )
-    renamed = ActorRef(kind=PERSON, name="grace", key="7")
-    assert is_same_actor(ActorRef(kind=PERSON, name="ada", key="7"), renamed)
-    assert not is_same_actor(ActorRef(kind=PERSON, name="grace", key="8"), renamed)
+    renamed = ActorRef(kind=USER, name="grace", key="7")
+    assert is_same_actor(ActorRef(kind=USER, name="ada", key="7"), renamed)
+    assert not is_same_actor(ActorRef(kind=USER, name="grace", key="8"), renamed)
     assert not is_same_actor(ActorRef(kind=COMMAND, name="root@one", key="7"), renamed)
 
 

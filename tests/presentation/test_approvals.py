@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from migration_route.core.values import ApprovalRequirement
-from migration_route.presentation.serializers import demand_answer
-from migration_route.presentation.text.runs import demand_words
+from migration_route.presentation.serializers import approval_requirement_answer
+from migration_route.presentation.text.runs import approval_requirement_words
 
 ONE = ApprovalRequirement(required=1, rule="APPROVALS", why="APPROVALS always requires it")
 
@@ -32,5 +32,5 @@ ONE = ApprovalRequirement(required=1, rule="APPROVALS", why="APPROVALS always re
 )
 def test_how_many_who_and_why(changes, words):
     """The text is the same on the page and on the terminal."""
-    found = demand_words(demand_answer(replace(ONE, **changes)))
+    found = approval_requirement_words(approval_requirement_answer(replace(ONE, **changes)))
     assert found == f"{words}, because APPROVALS always requires it"

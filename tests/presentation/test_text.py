@@ -61,7 +61,7 @@ RUN = RunRecord(
     waiting_reason="lock",
     waiting_until="",
     waiting_facts={},
-    asked="",
+    control_request="",
     host="",
     supervisor_pid=None,
     worker_pid=None,
@@ -93,11 +93,11 @@ def test_a_run_tells_its_steps_its_error_and_what_to_do():
 @pytest.mark.parametrize(
     ("states", "direction", "way"),
     [
-        ("in in", "forwards", "applied"),
-        ("in in", "backwards", "reverted"),
-        ("in out", "forwards", "resume"),
-        ("in midway", "forwards", "resume"),
-        ("in unknown", "forwards", "as_is"),
+        ("present present", "forwards", "applied"),
+        ("present present", "backwards", "reverted"),
+        ("present absent", "forwards", "continue"),
+        ("present partial", "forwards", "continue"),
+        ("present unknown", "forwards", "as_is"),
         ("", "forwards", "as_is"),
     ],
 )

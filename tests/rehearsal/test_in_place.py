@@ -41,51 +41,51 @@ def test_a_database_that_cannot_undo_it_says_why(database):
     """The error suggests a copy; where it can, the rehearsal is possible."""
     why = in_place_of("default").why_not
     if not why:
-        require_in_place(a_plan(a_step()), and_back=False)
+        require_in_place(a_plan(a_step()), round_trip=False)
         return
     with pytest.raises(CannotRehearse, match="in place") as refused:
-        require_in_place(a_plan(a_step()), and_back=False)
+        require_in_place(a_plan(a_step()), round_trip=False)
     assert why in refused.value.message
     assert "copy" in refused.value.hint
 
 
 @pytest.mark.parametrize(
-    ("plan", "and_back", "word"),
+    ("plan", "round_trip", "word"),
     [
         (a_plan(a_step(atomic=False), a_step("0003_b")), False, "not atomic"),
         (a_plan(a_step()), True, "cannot migrate back"),
     ],
 )
-def test_what_cannot_stand_in_one_transaction_is_refused(undoing, plan, and_back, word):
+def test_what_cannot_stand_in_one_transaction_is_refused(undoing, plan, round_trip, word):
     """Before anything has started."""
     with pytest.raises(CannotRehearse, match=word):
-        require_in_place(plan, and_back=and_back)
+        require_in_place(plan, round_trip=round_trip)
 
 
 def test_a_later_step_that_is_not_atomic_does_not_keep_the_others(undoing):
     """The steps before it can be rehearsed."""
     plan = a_plan(a_step(), a_step("0003_b", atomic=False))
-    require_in_place(plan, and_back=False)
+    require_in_place(plan, round_trip=False)
 
 
 def test_a_setting_that_cannot_be_read_refuses(undoing, settings):
     """It might have been a restriction."""
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "GARD": True}
     with pytest.raises(Misconfigured, match="GARD"):
-        require_in_place(a_plan(a_step()), and_back=False)
+        require_in_place(a_plan(a_step()), round_trip=False)
 
 
 def test_a_freeze_refuses(undoing, settings):
     """A rehearsal takes real locks."""
     now = datetime.now(UTC)
     freeze = {
-        "from": (now - timedelta(hours=1)).isoformat(),
-        "until": (now + timedelta(hours=1)).isoformat(),
+        "start": (now - timedelta(hours=1)).isoformat(),
+        "end": (now + timedelta(hours=1)).isoformat(),
         "reason": "sale",
     }
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "FREEZES": [freeze]}
     with pytest.raises(CannotRehearse, match="sale"):
-        require_in_place(a_plan(a_step()), and_back=False)
+        require_in_place(a_plan(a_step()), round_trip=False)
 
 
 @pytest.mark.parametrize(

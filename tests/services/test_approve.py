@@ -123,12 +123,12 @@ def test_another_person_lets_it_go_and_it_is_launched_once():
     assert Launches.of == [run.id]
     (row,) = Approval.objects.all()
     assert (row.run, row.fingerprint, row.decision) == (run.id, run.fingerprint, "approve")
-    assert (row.actor_kind, row.actor_name, row.address) == ("person", "grace", "192.0.2.7")
+    assert (row.actor_kind, row.actor_name, row.address) == ("user", "grace", "192.0.2.7")
     assert actions()[-2:] == [Action.APPROVED, Action.RUN_STATE]
     given, queued = reversed(list_entries(before=None, limit=2))
     assert given.facts["fingerprint"] == queued.facts["fingerprint"] == run.fingerprint
     assert (given.actor_name, given.address) == ("grace", "192.0.2.7")
-    assert queued.facts["approved_by"] == [["person", "grace"]]
+    assert queued.facts["approved_by"] == [["user", "grace"]]
     answer = run_answer(find_run(run.id))
     assert answer.waiting is None
     assert answer.approval is not None
@@ -256,7 +256,8 @@ def backdate(run, hours):
     """Make the waiting time of a run that long."""
     then = datetime.now(UTC) - timedelta(hours=hours)
     Run.objects.filter(pk=run.id).update(
-        created_at=format_time(then), waiting_until=format_time(then + run.demand.lifetime)
+        created_at=format_time(then),
+        waiting_until=format_time(then + run.approval_requirement.lifetime),
     )
     return find_run(run.id)
 
@@ -422,8 +423,8 @@ def test_a_policy_that_has_become_stricter_is_heeded(settings):
     policy(settings, required=2, lifetime="1h")
     found = approve(run.id, GRACE)
     assert found.state is RunState.AWAITING_APPROVAL
-    assert found.demand is not None
-    assert found.demand.required == 2
+    assert found.approval_requirement is not None
+    assert found.approval_requirement.required == 2
     assert parse_time(found.waiting_until) - parse_time(run.created_at) == timedelta(
         hours=1
     )
@@ -475,13 +476,13 @@ def test_findings_decide_where_the_policy_says_so(history, settings):
     states a reason."""
     policy(settings, when="findings", findings=["irreversible"])
     run = begin("testapp")
-    assert (run.state, run.demand) == (RunState.QUEUED, None)
+    assert (run.state, run.approval_requirement) == (RunState.QUEUED, None)
     cancel(run.id, an_actor(), reason="")
     history.python("0002_code", "pass")
     run = begin("testapp")
     assert run.state is RunState.AWAITING_APPROVAL
-    assert run.demand is not None
-    assert "one_way (testapp.0002_code)" in run.demand.why
+    assert run.approval_requirement is not None
+    assert "one_way (testapp.0002_code)" in run.approval_requirement.why
     cancel(run.id, an_actor(), reason="")
     history.last = "0001_a"
     accepted = 'accepted_findings = {"one_way": "There is nothing to take back."}'
@@ -542,7 +543,7 @@ def far_windows():
     """Return a setting by which nothing may start now."""
     later = datetime.now(UTC) + timedelta(hours=3)
     end = later + timedelta(hours=1)
-    words = {"from": f"{later:%H:%M}", "to": f"{end:%H:%M}", "timezone": "UTC"}
+    words = {"start": f"{later:%H:%M}", "end": f"{end:%H:%M}", "timezone": "UTC"}
     return [words]
 
 
@@ -592,11 +593,11 @@ def test_the_same_key_gives_the_run_that_waits():
 
 def test_a_demand_comes_back_from_its_row_as_it_was():
     """Times included."""
-    demand = ApprovalRequirement(
+    requirement = ApprovalRequirement(
         required=3, lifetime=timedelta(minutes=90), rule="r", why="w"
     )
-    again = json.loads(json.dumps(demand.to_dict()))
-    assert ApprovalRequirement.from_dict(again) == demand
+    again = json.loads(json.dumps(requirement.to_dict()))
+    assert ApprovalRequirement.from_dict(again) == requirement
     assert ApprovalRequirement.from_dict(
-        replace(demand, self_approval=True).to_dict()
+        replace(requirement, self_approval=True).to_dict()
     ).self_approval

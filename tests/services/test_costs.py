@@ -30,8 +30,8 @@ LENGTHS = (1, 10, 100)
 
 def ended_runs(count: int) -> None:
     """Create that many ended runs, each with approvals by two users."""
-    demand = ApprovalRequirement(required=2, rule="APPROVALS", why="the test says so")
-    new, _ = runs.create_run(a_new_run(demand=demand))
+    requirement = ApprovalRequirement(required=2, rule="APPROVALS", why="the test says so")
+    new, _ = runs.create_run(a_new_run(approval_requirement=requirement))
     runs.move(new.id, to=RunState.EXPIRED, expected={RunState.AWAITING_APPROVAL})
     row = Run.objects.get(pk=new.id)
     for number in range(count):
@@ -43,7 +43,7 @@ def ended_runs(count: int) -> None:
             run=f"{number:032x}",
             fingerprint=row.fingerprint,
             decision="approve",
-            actor_kind="person",
+            actor_kind="user",
             actor_name=name,
             actor_key=name,
             permissions='["approve"]',
@@ -58,7 +58,7 @@ def ended_runs(count: int) -> None:
 @pytest.fixture
 def person(settings: Any) -> Client:
     """A signed-in superuser."""
-    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "REAUTHENTICATE": None}
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "REAUTHENTICATION": None}
     client = Client()
     client.force_login(User.objects.create_superuser("ada"))
     return client

@@ -40,12 +40,12 @@ def test_a_run_is_asked_to_wait_once(state):
     """Its state is unchanged until its supervisor acts; the request is on the ledger."""
     run = a_run(state)
     found = pause(run.id, an_actor(), reason="the sale")
-    assert (found.state, found.asked) == (state, "hold")
-    assert last_action() == ("hold_requested", "ada", "the sale")
+    assert (found.state, found.control_request) == (state, "pause")
+    assert last_action() == ("pause_requested", "ada", "the sale")
     count = len(list_entries(before=None, limit=50))
     assert pause(run.id, an_actor(), reason="again") == found
     assert len(list_entries(before=None, limit=50)) == count
-    assert requested_controls(run.id) == {"hold"}
+    assert requested_controls(run.id) == {"pause"}
     assert verify().intact
 
 
@@ -55,7 +55,7 @@ def test_a_wish_is_taken_back(state):
     run = a_run(state)
     pause(run.id, an_actor(), reason="")
     found = resume(run.id, an_actor(), reason="no sale")
-    assert (found.state, found.asked) == (state, "")
+    assert (found.state, found.control_request) == (state, "")
     assert last_action() == ("resumed", "ada", "no sale")
     assert requested_controls(run.id) == set()
     with pytest.raises(InvalidState, match="not paused"):
@@ -72,15 +72,15 @@ def test_a_run_that_waits_for_its_opening_looks_again():
     assert (found.state, found.waiting_reason) == (RunState.WAITING, WaitingReason.FREEZE)
     assert found.waiting_until < clock.now()
     assert found.waiting_facts == {"why": "the sale"}
-    assert not found.in_spite
+    assert not found.override_schedule
     assert last_action() == ("resumed", "ada", "it is over")
     assert verify().intact
 
 
 def test_a_held_run_goes_on():
     """The state changes at once; its supervisor follows."""
-    run = a_run(RunState.HELD)
-    assert pause(run.id, an_actor(), reason="").state is RunState.HELD
+    run = a_run(RunState.PAUSED)
+    assert pause(run.id, an_actor(), reason="").state is RunState.PAUSED
     found = resume(run.id, an_actor(), reason="the sale is over")
     assert (found.state, found.waiting_reason) == (RunState.RUNNING, "")
     assert last_action() == ("resumed", "ada", "the sale is over")
@@ -107,7 +107,7 @@ def test_holding_and_resuming_need_the_right_to_operate():
             verb(run.id, an_actor(Scope.APPLY), reason="")
         with pytest.raises(Forbidden):
             verb(run.id, an_actor(databases=frozenset({"other"})), reason="")
-    assert find_run(run.id).asked == ""
+    assert find_run(run.id).control_request == ""
 
 
 def test_a_wish_stands_beside_the_file_while_a_migration_holds_it():
@@ -117,11 +117,11 @@ def test_a_wish_stands_beside_the_file_while_a_migration_holds_it():
     run = a_run(RunState.RUNNING)
     file = spool.RunSpool(spool.spool_dir("default"), run.id)
     file.beat()
-    assert pause(run.id, an_actor(), reason="").asked == "hold"
-    assert file.asked == {"hold"}
-    assert requested_controls(run.id) == {"hold"}
-    assert resume(run.id, an_actor(), reason="").asked == ""
-    assert file.asked == set()
+    assert pause(run.id, an_actor(), reason="").control_request == "pause"
+    assert file.control_requests == {"pause"}
+    assert requested_controls(run.id) == {"pause"}
+    assert resume(run.id, an_actor(), reason="").control_request == ""
+    assert file.control_requests == set()
     assert cancel(run.id, an_actor(), reason="").state is RunState.CANCELLING
     assert requested_controls(run.id) == {"cancel"}
     file.remove(at_the_end=True)
@@ -138,7 +138,7 @@ def test_force_is_a_right_of_its_own_and_no_machines():
     assert find_run(run.id).state is RunState.RUNNING
 
 
-@pytest.mark.parametrize("state", [RunState.WAITING, RunState.RUNNING, RunState.HELD])
+@pytest.mark.parametrize("state", [RunState.WAITING, RunState.RUNNING, RunState.PAUSED])
 def test_force_concludes_a_run_that_nobody_is_at_work_for(state):
     """Its processes have ended, its locks are free: it is cancelled."""
     run = a_run(state)

@@ -30,7 +30,7 @@ def _approvals(history, project, settings):
         **settings.MIGRATION_ROUTE,
         "LAUNCHER": f"{Keeper.__module__}.Keeper",
         "APPROVALS": {"required": 1},
-        "REAUTHENTICATE": None,
+        "REAUTHENTICATION": None,
     }
     project()
 

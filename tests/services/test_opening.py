@@ -10,7 +10,7 @@ from migration_route.core import clock
 from migration_route.core.errors import InvalidRequest
 from migration_route.services.launch import WindowClosed, require_schedule
 
-NEVER = {"days": ["mon"], "from": "25:00", "to": "04:00", "timezone": "UTC"}
+NEVER = {"days": ["mon"], "start": "25:00", "end": "04:00", "timezone": "UTC"}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def shut_now(**more):
     """Return a window of an hour that opens in two."""
     opens = in_hours(2)
     shuts = opens + timedelta(hours=1)
-    return {"from": f"{opens:%H:%M}", "to": f"{shuts:%H:%M}", "timezone": "UTC", **more}
+    return {"start": f"{opens:%H:%M}", "end": f"{shuts:%H:%M}", "timezone": "UTC", **more}
 
 
 def test_without_windows_it_begins_now(route):
@@ -95,8 +95,8 @@ def test_what_can_never_begin_is_refused(route):
 def test_a_freeze_that_is_ignored_is_no_reason_to_wait(route):
     """As between two steps."""
     freeze = {
-        "from": in_hours(-1).isoformat(),
-        "until": in_hours(1).isoformat(),
+        "start": in_hours(-1).isoformat(),
+        "end": in_hours(1).isoformat(),
         "reason": "The sale.",
     }
     route(FREEZES=[freeze])

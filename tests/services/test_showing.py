@@ -185,7 +185,7 @@ def test_waiting_ends_when_the_time_is_over():
         (RunState.AWAITING_APPROVAL, RunState.CANCELLED),
         (RunState.WAITING, RunState.CANCELLING),
         (RunState.RUNNING, RunState.CANCELLING),
-        (RunState.HELD, RunState.CANCELLING),
+        (RunState.PAUSED, RunState.CANCELLING),
         (RunState.CANCELLING, RunState.CANCELLING),
     ],
 )
@@ -219,7 +219,7 @@ def test_only_a_partial_run_can_be_resolved_by_a_person_with_a_reason():
     with pytest.raises(Forbidden):
         resolve(run.id, an_actor(Scope.OPERATE, Scope.APPLY), reason="mended")
     found = resolve(run.id, an_actor(Scope.RESOLVE), reason="mended")
-    assert (found.state, found.outcome) == (RunState.RECONCILED, "resolved")
+    assert (found.state, found.outcome) == (RunState.RESOLVED, "resolved")
     entry = list_entries(before=None, limit=1)[0]
     assert (entry.action, entry.facts["reason"]) == ("resolved", "mended")
     with pytest.raises(InvalidState):

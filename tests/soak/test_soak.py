@@ -51,7 +51,7 @@ def test_what_adds_up_is_left_alone():
 
 
 @pytest.mark.slow
-@pytest.mark.walk
+@pytest.mark.e2e
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("vendor", databases.VENDORS)
 def test_a_short_soak_leaves_every_run_accounted_for(vendor, tmp_path):

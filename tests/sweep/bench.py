@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.harness.prepared import Prepared
 
-LEASE = 2.0
+HEARTBEAT_TIMEOUT = 2.0
 APPS = [
     "shop",
     "django.contrib.admin",
@@ -39,7 +39,10 @@ APPS = [
 # A sweep takes longer than a login stays fresh.
 OPTIONS = Options(
     settings={"INSTALLED_APPS": APPS},
-    migration_route={"LEASE": f"{LEASE:g}s", "REAUTHENTICATE": None},
+    migration_route={
+        "HEARTBEAT_TIMEOUT": f"{HEARTBEAT_TIMEOUT:g}s",
+        "REAUTHENTICATION": None,
+    },
 )
 
 

@@ -16,8 +16,8 @@ from tests.harness.hosts import record_of
 from tests.harness.leftovers import leftovers, words_left
 from tests.harness.processes import end_all_in
 from tests.outcome.outcome import differences, read_outcome
-from tests.sweep.bench import LEASE
-from tests.sweep.truth import IN, OUT, is_over_cautious, look, untruths
+from tests.sweep.bench import HEARTBEAT_TIMEOUT
+from tests.sweep.truth import ABSENT, PRESENT, is_over_cautious, look, untruths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ STRIKES = (KILLED, PARTITIONED, FROZEN)
 HOST = "host"
 """The target of every strike that does not kill."""
 
-IN_TIME = LEASE + 5.0
+IN_TIME = HEARTBEAT_TIMEOUT + 5.0
 """Seconds after the kill within which a run must have ended with a true state."""
 
 STARTING = 30.0
@@ -265,11 +265,11 @@ def _named_way(run: dict[str, Any]) -> str | None:
     for step in run["steps"]:
         if step["state"] == "partial":
             states = {said["state"] for said in step.get("operations") or ()}
-            if states and states <= IN:
+            if states and states <= PRESENT:
                 return "applied"
-            if states and states <= OUT:
+            if states and states <= ABSENT:
                 return "reverted"
-            return "resume" if states else None  # refused where nothing is proved
+            return "continue" if states else None  # refused where nothing is proved
     return None
 
 

@@ -9,7 +9,7 @@ from tests.harness.prepared import Prepared
 from tests.sweep.points import FROZEN, PARTITIONED, TARGETS
 from tests.sweep.sweep import Choice, details, sweep
 
-pytestmark = [pytest.mark.slow, pytest.mark.walk, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize("vendor", databases.VENDORS)

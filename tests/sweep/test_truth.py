@@ -83,7 +83,7 @@ ALL = (*ONE, COLOUR, record("0003_colour"))
         (ONE, said("failed", "applied", "failed")),
         (ONE, said("failed", "applied", "not_started")),
         ((*ONE, COLOUR), said("partial", "applied", "partial")),
-        ((*ONE, COLOUR), said("partial", "applied", "partial", operations=["in"])),
+        ((*ONE, COLOUR), said("partial", "applied", "partial", operations=["present"])),
     ],
 )
 def test_what_is_true_is_found_to_be_true(make, reference, statements, run):
@@ -110,13 +110,13 @@ def test_what_is_true_is_found_to_be_true(make, reference, statements, run):
         (ALL, said("partial", "applied", "partial"), "every step is recorded"),
         (
             ONE,
-            said("partial", "applied", "partial", operations=["in"]),
-            "says in of operation 0",
+            said("partial", "applied", "partial", operations=["present"]),
+            "says present of operation 0",
         ),
         (
             (*ONE, COLOUR),
-            said("partial", "applied", "partial", operations=["out"]),
-            "says out of operation 0",
+            said("partial", "applied", "partial", operations=["absent"]),
+            "says absent of operation 0",
         ),
         (ONE, said("lost", "applied", "failed"), "ended as lost"),
         (

@@ -137,7 +137,7 @@ def _of_operations(said: dict[str, Any], database: Database, step: Step) -> list
         if look_for is None:
             continue
         is_in = look_for(database)
-        if (word in IN and not is_in) or (word in OUT and is_in):
+        if (word in PRESENT and not is_in) or (word in ABSENT and is_in):
             found.append(
                 f"says {word} of operation {position} of {step.name}, "
                 f"and it is {'in' if is_in else 'not in'}"
@@ -145,6 +145,6 @@ def _of_operations(said: dict[str, Any], database: Database, step: Step) -> list
     return found
 
 
-IN = frozenset({"in"})
-OUT = frozenset({"out"})
+PRESENT = frozenset({"present"})
+ABSENT = frozenset({"absent"})
 """The states that a run reports for an operation that has left everything, or nothing."""

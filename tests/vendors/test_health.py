@@ -165,10 +165,10 @@ FULL = 1e15  # a multiple of the total space is never free
         ({"most_rewrites": 0}, FULL, SignalState.NORMAL),
         ({"rewritten": (TABLE,)}, 1.0, SignalState.NORMAL),
         ({"rewritten": (TABLE,)}, FULL, SignalState.STOP),
-        ({"rewritten": (TABLE,), "unforeseen": True}, FULL, SignalState.STOP),
+        ({"rewritten": (TABLE,), "unforecast": True}, FULL, SignalState.STOP),
         ({"rewritten": ()}, FULL, SignalState.NORMAL),
-        ({"rewritten": (), "unforeseen": True}, FULL, SignalState.NORMAL),
-        ({"unforeseen": True}, 1.0, SignalState.UNKNOWN),
+        ({"rewritten": (), "unforecast": True}, FULL, SignalState.NORMAL),
+        ({"unforecast": True}, 1.0, SignalState.UNKNOWN),
     ],
 )
 def test_the_disk_stops_only_for_what_is_foretold(database, told, factor, state):
@@ -179,7 +179,7 @@ def test_the_disk_stops_only_for_what_is_foretold(database, told, factor, state)
     assert found.state is expected, found
     assert found.lacks_forecast is (state == "undecided")
     assert ("without a forecast" in found.reason) is (
-        "rewritten" in told and "unforeseen" in told
+        "rewritten" in told and "unforecast" in told
     )
 
 

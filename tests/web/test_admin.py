@@ -79,12 +79,18 @@ def two_approvals(database: None) -> dict[str, RunRecord]:
     """Record an approved run for each of the two databases."""
     found = {}
     for alias in ("default", "other"):
-        demand = ApprovalRequirement(required=2, rule="always", why="the test asks for it")
+        requirement = ApprovalRequirement(
+            required=2, rule="always", why="the test asks for it"
+        )
         run, _ = runs.create_run(
-            a_new_run(database=alias, demand=demand, reason=f"reason-of-{alias}")
+            a_new_run(
+                database=alias,
+                approval_requirement=requirement,
+                reason=f"reason-of-{alias}",
+            )
         )
         saying = ApprovalVote(
-            actor_kind=ActorKind.PERSON,
+            actor_kind=ActorKind.USER,
             actor_name=f"approver-of-{alias}",
             actor_key=f"approver-of-{alias}",
             address="192.0.2.1",
@@ -92,7 +98,7 @@ def two_approvals(database: None) -> dict[str, RunRecord]:
             reason=f"reason-of-{alias}",
         )
         found[alias] = record_approval(
-            run.id, saying, demand=demand, until=run.waiting_until
+            run.id, saying, approval_requirement=requirement, until=run.waiting_until
         )
     return found
 

@@ -48,8 +48,8 @@ def person(settings: Any) -> Client:
     """A signed-in superuser."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
-        "REAUTHENTICATE": None,
-        "LEASE": "1h",
+        "REAUTHENTICATION": None,
+        "HEARTBEAT_TIMEOUT": "1h",
     }
     client = Client()
     client.force_login(User.objects.create_superuser("ada"))
@@ -86,7 +86,7 @@ def test_a_cancel_says_what_becomes_of_the_step_that_is_running(person, case):
     assert words in said.getvalue()
 
 
-@pytest.mark.parametrize("verb", ["cancel", "approve", "resolve", "hold"])
+@pytest.mark.parametrize("verb", ["cancel", "approve", "resolve", "pause"])
 @pytest.mark.parametrize("who", ["deployer", "reader"])
 def test_a_refused_entry_carries_the_database_of_its_run(person, verb, who):
     """Also where the URL names a run only: filtering by database finds the entry."""

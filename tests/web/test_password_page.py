@@ -253,4 +253,4 @@ def test_the_api_wants_the_csrf_token(database):
     """It works with a session's cookie, so the request must be intentional."""
     client = signed_in_with_a_password(csrf=True)
     answer = client.post(AGAIN, {"password": PASSWORD}, content_type="application/json")
-    assert (answer.status_code, answer.json()["code"]) == (403, "csrf")
+    assert (answer.status_code, answer.json()["code"]) == (403, "csrf_failed")

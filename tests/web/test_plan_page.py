@@ -64,7 +64,7 @@ def test_a_long_plan_leads_to_its_next_piece(
     history.table("0002_b", "made_b")
     text = read(everyone_can, target="testapp")
     assert ("made_a" in text, "made_b" in text) == (True, False)
-    assert text.count(" data-told") == 1
+    assert text.count(" data-detailed") == 1
     (link,) = re.findall(r'data-further><a href="([^"]+)"', text)
     further = everyone_can.get(html.unescape(link)).content.decode()
     assert ("made_a" in further, "made_b" in further) == (False, True)

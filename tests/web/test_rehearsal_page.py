@@ -32,7 +32,7 @@ def test_the_button_leads_to_the_report(inline: History, everyone_can: Client) -
     inline.table("0001_initial", "shelf")
     inline.python("0002_fill", "print('<b>hello</b>')")
     assert "This exact plan has not been rehearsed" in read(everyone_can)
-    text = rehearse(everyone_can, kind="data", and_back="on")
+    text = rehearse(everyone_can, kind="data", round_trip="on")
     assert "CREATE TABLE shelf" in text
     assert "&lt;b&gt;hello" in text
     assert "<b>hello" not in text

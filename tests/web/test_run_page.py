@@ -106,7 +106,7 @@ def test_a_run_that_has_ended_cannot_be_cancelled(
     run = a_run(RunState.CANCELLED)
     answer = everyone_can.post(address(run, "cancel"))
     assert answer.status_code == 409
-    assert b"not_in_this_state" in answer.content
+    assert b"invalid_state" in answer.content
 
 
 def test_the_cancel_button_is_for_those_who_operate(sign_in: SignIn, a_run: ARun) -> None:
@@ -130,7 +130,7 @@ def test_a_partial_run_says_what_to_do_and_is_resolved_with_a_reason(
     assert only_run().state is RunState.PARTIAL
     answer = everyone_can.post(address(run, "resolve"), {"reason": "dropped the index"})
     assert answer.status_code == 302
-    assert only_run().state is RunState.RECONCILED
+    assert only_run().state is RunState.RESOLVED
 
 
 def test_only_those_who_may_resolve_see_the_form(sign_in: SignIn, a_run: ARun) -> None:
@@ -208,22 +208,22 @@ def test_a_run_is_held_and_resumed_on_its_page(everyone_can: Client, a_run: ARun
     text = page_of(everyone_can, run)
     assert ">Pause</button>" in text
     assert "Resume</button>" not in text
-    answer = everyone_can.post(address(run, "hold"), {"reason": "the sale"})
+    answer = everyone_can.post(address(run, "pause"), {"reason": "the sale"})
     assert answer["Location"] == address(run)
-    assert only_run().asked == "hold"
+    assert only_run().control_request == "pause"
     text = page_of(everyone_can, run)
     assert "The run pauses before its next step" in text
     assert ">Pause</button>" not in text
     assert "Resume</button>" in text
     everyone_can.post(address(run, "resume"), {"reason": "over"})
-    assert only_run().asked == ""
+    assert only_run().control_request == ""
     entry = queries.list_entries(before=None, limit=1)[0]
     assert (entry.action, entry.facts["reason"]) == ("resumed", "over")
 
 
 def test_a_held_run_says_so(everyone_can: Client, a_run: ARun) -> None:
     """And that its lock is kept."""
-    text = page_of(everyone_can, a_run(RunState.HELD))
+    text = page_of(everyone_can, a_run(RunState.PAUSED))
     assert "Paused before its next step" in text
     assert "keeps its lock" in text
     assert "Resume</button>" in text
@@ -264,7 +264,7 @@ def test_the_session_of_a_lost_run_is_named(everyone_can: Client, a_run: ARun) -
     }
     run = a_run(RunState.RUNNING)
     change = runs.Change(
-        waiting_reason="orphan_backend", waiting_facts={"session": session}
+        waiting_reason="orphaned_session", waiting_facts={"session": session}
     )
     connection = private_connection("default")
     lock = vendor_of("default").lock(connection, LockSlot.SUPERVISOR)
@@ -283,7 +283,7 @@ FACTS = {
     "fired": False,
     "tables": ["public.shop_item"],
     "wanted": [["public.shop_item", "AccessExclusiveLock"]],
-    "stalled_ms": 500,
+    "blocking_ms": 500,
     "waited_ms": 4200,
     "blockers": [
         {
@@ -327,7 +327,7 @@ def test_a_run_that_waits_for_locks_names_who_is_in_the_way(
         assert shown in text
     answer = everyone_can.get(f"/migrations/api/v1/runs/{blocked.id}").json()["waiting"]
     assert (answer["reason"], answer["attempt"]) == ("blocked", 7)
-    assert (answer["stalled_ms"], answer["waited_ms"]) == (500, 4200)
+    assert (answer["blocking_ms"], answer["waited_ms"]) == (500, 4200)
     assert answer["blockers"][0]["pid"] == 31337
     assert "begun" not in answer["blockers"][0]
 
@@ -339,12 +339,12 @@ def test_the_button_that_ends_others_is_there_where_it_is_set(
     button, form = "Terminate these sessions", {"reason": "left open"}
     holder = sign_in(Scope.FORCE)
     assert button not in page_of(holder, blocked)
-    refused = holder.post(address(blocked, "end-blockers"), form)
+    refused = holder.post(address(blocked, "terminate-blockers"), form)
     assert refused.status_code == 409
-    assert b"blockers_protected" in refused.content
+    assert b"terminate_blockers_disabled" in refused.content
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
-        "DATABASES": {"default": {"end_blockers": True}},
+        "DATABASES": {"default": {"allow_terminate_blockers": True}},
     }
     assert button in page_of(holder, blocked)
 
@@ -355,9 +355,9 @@ def test_whoever_lacks_the_right_cannot_end_others(
     """An operator neither sees the button nor may submit its form."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
-        "DATABASES": {"default": {"end_blockers": True}},
+        "DATABASES": {"default": {"allow_terminate_blockers": True}},
     }
     operator = sign_in(Scope.OPERATE)
     assert "Terminate these sessions" not in page_of(operator, blocked)
     form = {"reason": "left open"}
-    assert operator.post(address(blocked, "end-blockers"), form).status_code == 403
+    assert operator.post(address(blocked, "terminate-blockers"), form).status_code == 403

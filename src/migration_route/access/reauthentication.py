@@ -1,7 +1,7 @@
 """Checks that a login is recent enough for a change, and how the user can reauthenticate.
 
-REAUTHENTICATE can name a callable of the project by a dotted path. It takes the request and
-returns one of:
+REAUTHENTICATION can name a callable of the project by a dotted path. It takes the request
+and returns one of:
 
 - `True`: recent enough, whatever the session says.
 - `False`: not recent enough, and the user must sign out and sign in again.
@@ -57,7 +57,7 @@ def call_project_check(path: str, request: HttpRequest) -> bool | str | None:
         answer = import_string(path)(request)
     except Exception:
         logger.exception(
-            "The REAUTHENTICATE callable %s failed: no login is recent enough", path
+            "The REAUTHENTICATION callable %s failed: no login is recent enough", path
         )
         return False
     if answer is USE_DEFAULT or isinstance(answer, bool):
@@ -66,7 +66,7 @@ def call_project_check(path: str, request: HttpRequest) -> bool | str | None:
         return answer.replace("{next}", quote(return_address(), safe=""))
     if isinstance(answer, HttpResponseBase) and answer.headers.get("Location"):
         return answer.headers["Location"]
-    logger.error("The REAUTHENTICATE callable %s returned %.80r", path, answer)
+    logger.error("The REAUTHENTICATION callable %s returned %.80r", path, answer)
     return False
 
 
@@ -254,7 +254,7 @@ def reauthentication_error(
 
     Raises `DatabaseError` when a table that the check needs cannot be read.
     """
-    wanted = route_settings().reauthenticate
+    wanted = route_settings().reauthentication
     if wanted is None:
         return None
     if isinstance(wanted, timedelta):

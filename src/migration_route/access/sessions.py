@@ -183,7 +183,7 @@ def load_session_user(request: HttpRequest, *, address: str) -> SessionUser:
 
 def _actor_of(user: Any, address: str) -> Actor:
     actor = Actor(
-        kind=ActorKind.PERSON,
+        kind=ActorKind.USER,
         name=user.get_username(),
         key=str(user.pk),
         address=address,
@@ -216,7 +216,7 @@ def _actor_of_part(user: Any, address: str) -> Actor:
             hint=IdentityUnavailable.hint,
         )
         return Actor(
-            kind=ActorKind.PERSON,
+            kind=ActorKind.USER,
             name=user.get_username(),
             key=str(user.pk),
             address=address,

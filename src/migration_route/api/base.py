@@ -84,7 +84,7 @@ def longest_wait(request: HttpRequest) -> float:
     A sync worker of gunicorn is killed when a request takes longer than its `timeout`
     (gunicorn, Settings, timeout); other servers have no such limit.
     """
-    longest = route_settings().wait.total_seconds()
+    longest = route_settings().max_request_wait.total_seconds()
     limit = _sync_worker_timeout(request)
     return min(longest, limit * _SHARE) if limit else longest
 

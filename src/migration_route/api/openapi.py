@@ -299,7 +299,7 @@ RUN_CALLS = (
         body=schemas.CancelRun,
     ),
     control_call(
-        "hold",
+        "pause",
         "Pause a run before its next step",
         body=schemas.GiveReason,
     ),
@@ -315,10 +315,10 @@ RUN_CALLS = (
         body=schemas.Resolve,
     ),
     control_call(
-        "end-blockers",
+        "terminate-blockers",
         "Terminate the sessions that block a run (users only)",
         body=schemas.GiveReason,
-        answer=schemas.EndedBlockersAnswer,
+        answer=schemas.TerminatedBlockersAnswer,
     ),
 )
 

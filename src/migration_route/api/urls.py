@@ -51,7 +51,7 @@ urlpatterns = [
         endpoint({"POST": views.post_cancel}),
         name="api-cancel",
     ),
-    path("runs/<str:run>/hold", endpoint({"POST": views.post_hold}), name="api-hold"),
+    path("runs/<str:run>/pause", endpoint({"POST": views.post_pause}), name="api-pause"),
     path(
         "runs/<str:run>/resume",
         endpoint({"POST": views.post_resume}),
@@ -63,9 +63,9 @@ urlpatterns = [
         name="api-resolve",
     ),
     path(
-        "runs/<str:run>/end-blockers",
-        endpoint({"POST": views.post_end_blockers}),
-        name="api-end-blockers",
+        "runs/<str:run>/terminate-blockers",
+        endpoint({"POST": views.post_terminate_blockers}),
+        name="api-terminate-blockers",
     ),
     path(
         "rehearsals",

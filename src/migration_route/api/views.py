@@ -25,7 +25,7 @@ from migration_route.presentation.rehearsal_serializers import (
 from migration_route.presentation.serializers import (
     plan_answer,
     run_answer,
-    with_demand,
+    with_approval_requirement,
     with_opening,
 )
 from migration_route.services import apply as applying
@@ -103,7 +103,7 @@ def post_rehearsals(request: HttpRequest) -> HttpResponse:
         phase=body.phase,
         fingerprint=body.fingerprint,
         kind=body.kind,
-        and_back=body.and_back,
+        round_trip=body.round_trip,
         in_place=body.in_place,
         reason=body.reason,
     )
@@ -154,7 +154,9 @@ def get_plan(request: HttpRequest) -> HttpResponse:
     body = with_rehearsal(plan_answer(found), last)
     body = with_opening(body, launch.next_opening(wanted.database))
     return answer(
-        with_demand(body, approval_requirement_for(wanted, found, actor, details))
+        with_approval_requirement(
+            body, approval_requirement_for(wanted, found, actor, details)
+        )
     )
 
 
@@ -251,7 +253,7 @@ def post_cancel(request: HttpRequest, run: str) -> HttpResponse:
     return answer(serializers.run_answer(found))
 
 
-def post_hold(request: HttpRequest, run: str) -> HttpResponse:
+def post_pause(request: HttpRequest, run: str) -> HttpResponse:
     actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.GiveReason)
@@ -274,13 +276,13 @@ def post_resolve(request: HttpRequest, run: str) -> HttpResponse:
     return answer(serializers.run_answer(found))
 
 
-def post_end_blockers(request: HttpRequest, run: str) -> HttpResponse:
+def post_terminate_blockers(request: HttpRequest, run: str) -> HttpResponse:
     actor = authenticate(request)
     requests.check_query(request, ())
     body = requests.body_of(request, schemas.GiveReason)
     found = control.terminate_blockers(run, actor, reason=body.reason)
     return answer(
-        serializers.ended_blockers_answer(found.run, found.ended, found.not_ended)
+        serializers.terminated_blockers_answer(found.run, found.ended, found.not_ended)
     )
 
 

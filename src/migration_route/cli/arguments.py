@@ -71,7 +71,7 @@ def apply_arguments(parser: ArgumentParser) -> None:
         help="start no earlier, such as 2026-12-01T02:00:00+01:00",
     )
     parser.add_argument(
-        "--no-window-wait",
+        "--no-wait-for-window",
         action="store_true",
         help="refuse a run that cannot start now, instead of letting it wait",
     )
@@ -86,7 +86,7 @@ def rehearse_arguments(parser: ArgumentParser) -> None:
         "--data", action="store_true", help="copy the rows too, not only the schema"
     )
     parser.add_argument(
-        "--and-back", action="store_true", help="reverse every step afterwards"
+        "--round-trip", action="store_true", help="reverse every step afterwards"
     )
     parser.add_argument(
         "--in-place",

@@ -39,7 +39,7 @@ def private_connection(
     It uses the direct alias if the settings name one. Raises `DatabaseUnavailable` if the
     backend cannot be loaded.
     """
-    way = route_settings().database(alias).direct or alias
+    way = route_settings().database(alias).direct_alias or alias
     connection = wrapper_of(way).copy(alias=alias)
     connection.settings_dict = own_settings(
         way, connection.settings_dict, patience, answer_timeout
@@ -73,7 +73,7 @@ def is_in_one_transaction(alias: str, *, atomic: bool) -> bool:
     The schema editor of the migrating connection decides: an editor of another package may
     not be atomic where the database could be (`BaseDatabaseSchemaEditor.__init__`).
     """
-    way = route_settings().database(alias).direct or alias
+    way = route_settings().database(alias).direct_alias or alias
     editor = connections[way].schema_editor(atomic=atomic)  # not entered: sends nothing
     return bool(editor.atomic_migration)
 
@@ -88,7 +88,7 @@ def require_session_connection(alias: str) -> None:
     Raises `DatabaseUnavailable` if the backend raises an error that is not Django's, such
     as an exhausted pool.
     """
-    way = route_settings().database(alias).direct
+    way = route_settings().database(alias).direct_alias
     vendor = vendor_of(way or alias)
     first, second = private_connection(alias), private_connection(alias)
     settings = digest([alias, repr(first.settings_dict)])
@@ -111,12 +111,13 @@ def require_session_connection(alias: str) -> None:
             "which shares one session between clients: a lock would not hold, or not be "
             "released.",
             hint="Add an alias to DATABASES that connects to the server directly, and set "
-            f'MIGRATION_ROUTE["DATABASES"][{alias!r}]["direct"] to it.',
+            f'MIGRATION_ROUTE["DATABASES"][{alias!r}]["direct_alias"] to it.',
         )
     raise PoolerDetected(
         f"The direct alias {way!r} of the database {alias!r} is behind a transaction "
         "pooler or a connection pool as well.",
-        hint=f'Set MIGRATION_ROUTE["DATABASES"][{alias!r}]["direct"] to an alias that '
+        hint=f'Set MIGRATION_ROUTE["DATABASES"][{alias!r}]["direct_alias"] to an alias '
+        "that "
         "connects to the server directly.",
     )
 
@@ -185,7 +186,7 @@ def all_aliases() -> tuple[str, ...]:
 def owner_of(alias: str) -> str:
     """Return the alias whose direct alias this is, or the alias itself."""
     ways = route_settings().databases.items()
-    return next((owner for owner, found in ways if found.direct == alias), alias)
+    return next((owner for owner, found in ways if found.direct_alias == alias), alias)
 
 
 def refuse_tenants(alias: str) -> None:

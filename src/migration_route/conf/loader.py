@@ -26,8 +26,8 @@ from migration_route.core.credentials import read_networks, read_tokens
 _DEFAULT_REAUTHENTICATION = timedelta(minutes=15)
 
 
-def read_reauthenticate(value: Any) -> tuple[timedelta | str | None, list[str]]:
-    """Read REAUTHENTICATE: a duration, a dotted path, or None to turn it off; return it
+def read_reauthentication(value: Any) -> tuple[timedelta | str | None, list[str]]:
+    """Read REAUTHENTICATION: a duration, a dotted path, or None to turn it off; return it
     with its problems. An invalid value counts as the default."""
     if value is None:
         return None, []
@@ -40,7 +40,7 @@ def read_reauthenticate(value: Any) -> tuple[timedelta | str | None, list[str]]:
             if len(parts) > 1 and all(part.isidentifier() for part in parts):
                 return value, []
     return _DEFAULT_REAUTHENTICATION, [
-        "REAUTHENTICATE must be a duration such as '15m', a dotted path, or None, "
+        "REAUTHENTICATION must be a duration such as '15m', a dotted path, or None, "
         f"not {value!r:.80}."
     ]
 
@@ -58,7 +58,7 @@ def read_groups(value: Any) -> tuple[frozenset[str] | None, list[str]]:
     return frozenset(value), []
 
 
-LAUNCHERS = ("process", "inline", "work", "tasks")
+LAUNCHERS = ("process", "inline", "worker", "tasks")
 _LONGEST = 200
 BUILD_VARIABLES = (
     "MIGRATION_ROUTE_BUILD",
@@ -159,13 +159,19 @@ class _Reader:
         usual = DatabaseSettings()
         reader = _Reader(entry)
         found = DatabaseSettings(
-            direct=reader.text("direct", None),
+            direct_alias=reader.text("direct_alias", None),
             lock_timeout=reader.length_of_time("lock_timeout", usual.lock_timeout),
-            stall_budget=reader.length_of_time("stall_budget", usual.stall_budget),
-            patience=reader.length_of_time("patience", usual.patience),
-            end_blockers=reader.truth("end_blockers", default=usual.end_blockers),
-            rehearse_on=reader.text("rehearse_on", None),
-            in_place_limit=reader.length_of_time("in_place_limit", usual.in_place_limit),
+            blocking_budget=reader.length_of_time("blocking_budget", usual.blocking_budget),
+            lock_retry_timeout=reader.length_of_time(
+                "lock_retry_timeout", usual.lock_retry_timeout
+            ),
+            allow_terminate_blockers=reader.truth(
+                "allow_terminate_blockers", default=usual.allow_terminate_blockers
+            ),
+            rehearsal_alias=reader.text("rehearsal_alias", None),
+            in_place_timeout=reader.length_of_time(
+                "in_place_timeout", usual.in_place_timeout
+            ),
             groups=reader.read("groups", None, read_groups),
         )
         reader.problems += [
@@ -173,11 +179,15 @@ class _Reader:
             f"{', '.join(setting.name for setting in fields(DatabaseSettings))}."
             for key in reader.values
         ]
-        if found.direct == alias or (found.direct and found.direct not in self.known):
-            reader.problems.append("'direct' must name another alias in DATABASES.")
-        on = found.rehearse_on
+        if found.direct_alias == alias or (
+            found.direct_alias and found.direct_alias not in self.known
+        ):
+            reader.problems.append("'direct_alias' must name another alias in DATABASES.")
+        on = found.rehearsal_alias
         if on and (on == alias or on not in self.known):
-            reader.problems.append("'rehearse_on' must name another alias in DATABASES.")
+            reader.problems.append(
+                "'rehearsal_alias' must name another alias in DATABASES."
+            )
         self.problems += [f"DATABASES[{alias!r}]: {text}" for text in reader.problems]
         return found
 
@@ -203,9 +213,15 @@ def read_settings(values: Any) -> RouteSettings:
         "launcher": launcher,
         "command": reader.read("COMMAND", None, read_command),
         "ledger_database": ledger_database,
-        "lease": reader.length_of_time("LEASE", timedelta(seconds=15)),
-        "wait": reader.length_of_time("WAIT", timedelta(seconds=20)),
-        "lock_wait": reader.length_of_time("LOCK_WAIT", timedelta(seconds=60)),
+        "heartbeat_timeout": reader.length_of_time(
+            "HEARTBEAT_TIMEOUT", timedelta(seconds=15)
+        ),
+        "max_request_wait": reader.length_of_time(
+            "MAX_REQUEST_WAIT", timedelta(seconds=20)
+        ),
+        "run_lock_timeout": reader.length_of_time(
+            "RUN_LOCK_TIMEOUT", timedelta(seconds=60)
+        ),
         "tokens": reader.read("TOKENS", (), read_tokens),
         "networks": reader.read("NETWORKS", (), read_networks),
         "oidc": reader.read("OIDC", (), read_issuers),
@@ -214,8 +230,10 @@ def read_settings(values: Any) -> RouteSettings:
         "ready_when_ahead": reader.truth("READY_WHEN_AHEAD", default=True),
         "ready_databases": reader.aliases("READY_DATABASES"),
         "databases": databases,
-        "guard": reader.truth("GUARD", default=True),
-        "guard_wait": reader.length_of_time("GUARD_WAIT", timedelta(seconds=10)),
+        "guard_migrate": reader.truth("GUARD_MIGRATE", default=True),
+        "guard_migrate_timeout": reader.length_of_time(
+            "GUARD_MIGRATE_TIMEOUT", timedelta(seconds=10)
+        ),
         "health": reader.read("HEALTH", {}, read_health),
         "freezes": reader.read("FREEZES", (), read_freezes),
         "approvals": reader.read(
@@ -225,10 +243,10 @@ def read_settings(values: Any) -> RouteSettings:
         "task_backend": reader.text("TASK_BACKEND", "default"),
         "task_queue": reader.text("TASK_QUEUE", "default"),
         "webhooks": reader.read("WEBHOOKS", (), read_webhooks),
-        "mail": reader.read("MAIL", (), read_mail),
-        "reauthenticate": reader.read("REAUTHENTICATE", "15m", read_reauthenticate),
+        "email": reader.read("EMAIL", (), read_mail),
+        "reauthentication": reader.read("REAUTHENTICATION", "15m", read_reauthentication),
         "record_error_detail": reader.truth("RECORD_ERROR_DETAIL", default=True),
-        "engines": reader.truth("ENGINES", default=True),
+        "linters": reader.truth("LINTERS", default=True),
     }
     known = {setting.name.upper() for setting in fields(RouteSettings)} - {"PROBLEMS"}
     for key in reader.values:
@@ -248,15 +266,16 @@ def _direct_alias_problems(
     """Return the problems of direct aliases: each connects straight to one database."""
     problems = []
     for alias, found in databases.items():
-        if found.direct is None or found.direct == alias:
+        if found.direct_alias is None or found.direct_alias == alias:
             continue
-        way = databases.get(found.direct)
-        if way is not None and way.direct is not None:
+        way = databases.get(found.direct_alias)
+        if way is not None and way.direct_alias is not None:
             problems.append(
-                f"DATABASES[{alias!r}]: 'direct' must name an alias that has no direct "
+                f"DATABASES[{alias!r}]: 'direct_alias' must name an alias that has no "
+                "direct "
                 "alias itself."
             )
-        if found.direct == ledger:
+        if found.direct_alias == ledger:
             problems.append(
                 f"LEDGER_DATABASE is {ledger!r}, which is only the direct alias of "
                 f"{alias!r}. Set it to {alias!r}."

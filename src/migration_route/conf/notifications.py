@@ -1,4 +1,4 @@
-"""Reads WEBHOOKS and MAIL."""
+"""Reads WEBHOOKS and EMAIL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_TIMEOUT = timedelta(seconds=60)
 _SHORTEST_SECRET = 16
 _COMMON = ("events", "databases", "timeout", "give_up", "name")
 WEBHOOK_KEYS = ("url", "secret", "secrets", "format", "insecure", *_COMMON)
-MAIL_KEYS = ("to", "from", "subject_prefix", *_COMMON)
+EMAIL_KEYS = ("to", "from", "subject_prefix", *_COMMON)
 
 
 def read_webhooks(value: Any) -> tuple[tuple[Webhook, ...], list[str]]:
@@ -32,9 +32,9 @@ def read_webhooks(value: Any) -> tuple[tuple[Webhook, ...], list[str]]:
 
 
 def read_mail(value: Any) -> tuple[tuple[Mail, ...], list[str]]:
-    """Read MAIL, a dict or a list of dicts; return them with their problems."""
+    """Read EMAIL, a dict or a list of dicts; return them with their problems."""
     entries = [value] if isinstance(value, Mapping) else value
-    found, problems = _read_all("MAIL", entries, _mail)
+    found, problems = _read_all("EMAIL", entries, _mail)
     return tuple(found), problems
 
 
@@ -79,7 +79,7 @@ def _webhook(entry: Mapping[str, Any]) -> Webhook:
 
 
 def _mail(entry: Mapping[str, Any]) -> Mail:
-    _check_keys(entry, MAIL_KEYS)
+    _check_keys(entry, EMAIL_KEYS)
     to, sender = entry.get("to"), entry.get("from")
     to = [to] if isinstance(to, str) else to
     if not isinstance(to, list | tuple) or not to or not all(map(_is_address, to)):

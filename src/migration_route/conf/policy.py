@@ -14,8 +14,8 @@ from migration_route.core.enums import ActorKind, Scope, Severity
 from migration_route.core.values import (
     APPROVE,
     CODES,
-    ENGINES,
     FAMILIES,
+    LINTERS,
     ApprovalPolicy,
     Day,
     Freeze,
@@ -26,7 +26,7 @@ from migration_route.core.values import (
     Window,
 )
 
-_ACTORS = (ActorKind.TOKEN, ActorKind.PERSON, ActorKind.COMMAND)
+_ACTORS = (ActorKind.TOKEN, ActorKind.USER, ActorKind.COMMAND)
 _VERBS = (Scope.APPLY, Scope.REVERSE, Scope.FAKE)
 _KEYS = tuple(found.name for found in fields(Rule) if found.name != "number")
 _PERMISSION = re.compile(r"[A-Za-z_]\w*\.\w+")
@@ -141,7 +141,7 @@ class _RuleReader:
             of_engines = {
                 name
                 for name in value
-                if isinstance(name, str) and name.partition(".")[0] in ENGINES
+                if isinstance(name, str) and name.partition(".")[0] in LINTERS
             }
         known = [*CODES, *FAMILIES, *map(str, Severity), *of_engines]
         return self._names("findings", known, "a code, a family or a severity of findings")
@@ -289,9 +289,9 @@ def _unreadable(what: str) -> Freeze:
 def _freeze(entry: Any) -> Freeze:
     if not isinstance(entry, Mapping):
         raise ValueError("must be a dict.")  # noqa: TRY004 - an invalid value
-    unknown = sorted(map(str, set(entry) - {"from", "until", "reason"}))
+    unknown = sorted(map(str, set(entry) - {"start", "end", "reason"}))
     if unknown:
-        raise ValueError(f"unknown keys {unknown}. Valid keys: 'from', 'until', 'reason'.")
+        raise ValueError(f"unknown keys {unknown}. Valid keys: 'start', 'end', 'reason'.")
     reason = entry.get("reason")
     if (
         not isinstance(reason, str)
@@ -301,7 +301,7 @@ def _freeze(entry: Any) -> Freeze:
         raise ValueError(
             f"'reason' must be a one-line string of at most {_LONGEST_REASON} characters."
         )
-    begins, ends = _aware_datetime(entry, "from"), _aware_datetime(entry, "until")
+    begins, ends = _aware_datetime(entry, "start"), _aware_datetime(entry, "end")
     if begins >= ends:
         raise ValueError("'end' must be after 'start'.")
     return Freeze(begins=begins, ends=ends, reason=reason)
@@ -321,7 +321,7 @@ def _aware_datetime(entry: Mapping[str, Any], key: str) -> datetime:
     return found
 
 
-_WINDOWS_KEYS = frozenset({"days", "from", "to", "timezone", "databases"})
+_WINDOWS_KEYS = frozenset({"days", "start", "end", "timezone", "databases"})
 _END_OF_DAY = "24:00"
 
 
@@ -360,8 +360,8 @@ def _window(entry: Any, aliases: Collection[str]) -> Window:
         )
     return Window(
         days=_days(entry.get("days", list(Day))),
-        begins=_time(entry, "from"),
-        ends=_time(entry, "to"),
+        begins=_time(entry, "start"),
+        ends=_time(entry, "end"),
         timezone=_timezone(entry.get("timezone")),
         databases=_databases(entry.get("databases"), aliases),
     )
@@ -377,7 +377,7 @@ def _days(given: Any) -> frozenset[Day]:
 def _time(entry: Mapping[str, Any], key: str) -> time:
     given = entry.get(key)
     try:
-        if key == "to" and given == _END_OF_DAY:
+        if key == "end" and given == _END_OF_DAY:
             return time(0)
         found = time.fromisoformat(given)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:

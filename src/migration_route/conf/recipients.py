@@ -9,7 +9,7 @@ from migration_route.core.events import EventType
 
 def recipients() -> tuple[Recipient, ...]:
     found = route_settings()
-    return (*found.webhooks, *found.mail)
+    return (*found.webhooks, *found.email)
 
 
 def event_type_for(

@@ -61,13 +61,14 @@ GroupName: TypeAlias = str
 class DatabaseSettings:
     """How one database is connected to, locked and rehearsed."""
 
-    direct: str | None = None  # the alias of a connection that bypasses a pooler
+    direct_alias: str | None = None  # the alias of a connection that bypasses a pooler
     lock_timeout: timedelta = timedelta(milliseconds=500)  # of a blocking statement
-    stall_budget: timedelta = timedelta(seconds=20)  # others may queue behind a step
-    patience: timedelta = timedelta(minutes=5)  # for the locks of one step, in total
-    end_blockers: bool = False  # may users terminate blocking sessions
-    rehearse_on: str | None = None  # the alias of a database used as the copy
-    in_place_limit: timedelta = timedelta(seconds=5)  # of an in-place rehearsal, in total
+    blocking_budget: timedelta = timedelta(seconds=20)  # others may queue behind a step
+    # for the locks of one step, in total
+    lock_retry_timeout: timedelta = timedelta(minutes=5)
+    allow_terminate_blockers: bool = False  # may users terminate blocking sessions
+    rehearsal_alias: str | None = None  # the alias of a database used as the copy
+    in_place_timeout: timedelta = timedelta(seconds=5)  # of an in-place rehearsal, in total
     groups: frozenset[GroupName] | None = None  # only their members may access it
 
 
@@ -78,9 +79,9 @@ class RouteSettings:
     launcher: str = "process"
     command: tuple[str, ...] = ()  # starts the project's commands; (): the default
     ledger_database: str = "default"
-    lease: timedelta = timedelta(seconds=15)
-    wait: timedelta = timedelta(seconds=20)
-    lock_wait: timedelta = timedelta(seconds=60)
+    heartbeat_timeout: timedelta = timedelta(seconds=15)
+    max_request_wait: timedelta = timedelta(seconds=20)
+    run_lock_timeout: timedelta = timedelta(seconds=60)
     tokens: tuple[Token, ...] = ()
     networks: Networks = field(default_factory=Networks)
     oidc: tuple[Issuer, ...] = ()
@@ -89,8 +90,8 @@ class RouteSettings:
     ready_when_ahead: bool = True
     ready_databases: frozenset[str] | None = None  # checked by `ready`; None: all
     databases: Mapping[str, DatabaseSettings] = field(default_factory=dict)  # by alias
-    guard: bool = True  # `manage.py migrate` takes the lock
-    guard_wait: timedelta = timedelta(seconds=10)
+    guard_migrate: bool = True  # `manage.py migrate` takes the lock
+    guard_migrate_timeout: timedelta = timedelta(seconds=10)
     # None: no health checks.
     health: HealthSettings | None = field(default_factory=HealthSettings)
     freezes: tuple[Freeze, ...] = ()  # periods in which no run starts
@@ -99,12 +100,12 @@ class RouteSettings:
     task_backend: str = "default"  # of TASKS, for the launcher "tasks"
     task_queue: str = "default"
     webhooks: tuple[Webhook, ...] = ()  # recipients by HTTP
-    mail: tuple[Mail, ...] = ()  # recipients by email
+    email: tuple[Mail, ...] = ()  # recipients by email
     # Maximum age of a login for a change, or a dotted path that decides; None: off.
-    reauthenticate: timedelta | str | None = timedelta(minutes=15)
+    reauthentication: timedelta | str | None = timedelta(minutes=15)
     # Whether events of a run include what the database reports about affected rows.
     record_error_detail: bool = True
-    engines: bool = True  # use other linters if installed
+    linters: bool = True  # use other linters if installed
     problems: tuple[str, ...] = field(default=())
 
     def database(self, alias: str) -> DatabaseSettings:
@@ -115,5 +116,7 @@ class RouteSettings:
     def direct_aliases(self) -> frozenset[str]:
         """Return the aliases that only bypass the pooler of another alias."""
         return frozenset(
-            found.direct for found in self.databases.values() if found.direct is not None
+            found.direct_alias
+            for found in self.databases.values()
+            if found.direct_alias is not None
         )

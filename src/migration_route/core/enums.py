@@ -53,7 +53,7 @@ class RunState(StrEnum):
     QUEUED = "queued"
     WAITING = "waiting"
     RUNNING = "running"
-    HELD = "held"
+    PAUSED = "paused"
     CANCELLING = "cancelling"
     LOST = "lost"
     PARTIAL = "partial"
@@ -64,7 +64,7 @@ class RunState(StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     STALE = "stale"
-    RECONCILED = "reconciled"
+    RESOLVED = "resolved"
 
 
 ACTIVE_STATES = frozenset(
@@ -73,7 +73,7 @@ ACTIVE_STATES = frozenset(
         RunState.QUEUED,
         RunState.WAITING,
         RunState.RUNNING,
-        RunState.HELD,
+        RunState.PAUSED,
         RunState.CANCELLING,
         RunState.LOST,
     }
@@ -115,9 +115,9 @@ class StepState(StrEnum):
 class EffectState(StrEnum):
     """Whether the effect of an operation is present in the database."""
 
-    IN = "in"
-    OUT = "out"
-    MIDWAY = "midway"
+    PRESENT = "present"
+    ABSENT = "absent"
+    PARTIAL = "partial"
     UNKNOWN = "unknown"
 
 
@@ -127,15 +127,15 @@ class Resolution(StrEnum):
 
     APPLIED = "applied"
     AS_IS = "as_is"
-    RESUME = "resume"
+    CONTINUE = "continue"
     REVERTED = "reverted"
 
 
 @unique
 class WaitingReason(StrEnum):
     LOCK = "lock"
-    ORPHAN_BACKEND = "orphan_backend"
-    HELD = "held"
+    ORPHANED_SESSION = "orphaned_session"
+    PAUSED = "paused"
     BLOCKED = "blocked"  # other sessions hold locks that its statement needs
     HEALTH = "health"  # a health signal stops it
     APPROVAL = "approval"  # it needs the approval of other users
@@ -143,7 +143,7 @@ class WaitingReason(StrEnum):
     TIME = "time"  # it was scheduled for a later time
     WINDOW = "window"  # no window is open
     FREEZE = "freeze"  # a freeze is in effect
-    CARRIER = "carrier"  # no process has claimed it
+    NO_WORKER = "no_worker"  # no process has claimed it
 
 
 SCHEDULE_REASONS = frozenset(
@@ -162,20 +162,20 @@ class ApprovalDecision(StrEnum):
 class ControlRequest(StrEnum):
     """What a user requests of a run in progress."""
 
-    HOLD = "hold"
+    PAUSE = "pause"
     CANCEL = "cancel"
     FORCE = "force"
-    GO_ON = "go_on"  # override the health signals that pause it
+    OVERRIDE = "override"  # override the health signals that pause it
 
 
 @unique
 class ActorKind(StrEnum):
     ANONYMOUS = "anonymous"
-    PERSON = "person"
+    USER = "user"
     TOKEN = "token"  # noqa: S105 - a kind of actor
     PERMIT = "permit"
     COMMAND = "command"
-    ROUTE = "route"
+    SYSTEM = "system"
 
 
 @unique
@@ -233,7 +233,7 @@ class Action(StrEnum):
     INDEX_DROPPED = "index_dropped"
     CANCEL_REQUESTED = "cancel_requested"
     FORCE_REQUESTED = "force_requested"
-    HOLD_REQUESTED = "hold_requested"
+    PAUSE_REQUESTED = "pause_requested"
     RESUMED = "resumed"
     HEALTH_OVERRIDDEN = "health_overridden"
     OPENING_OVERRIDDEN = "opening_overridden"
@@ -246,6 +246,6 @@ class Action(StrEnum):
     REHEARSAL_REQUESTED = "rehearsal_requested"
     REHEARSAL_ENDED = "rehearsal_ended"
     PERMIT_ISSUED = "permit_issued"
-    OLD_SECRET_USED = "old_secret_used"  # noqa: S105 - a kind of entry
+    PREVIOUS_SECRET_USED = "previous_secret_used"  # noqa: S105 - a kind of entry
     DENIED = "denied"
     REFUSED = "refused"

@@ -154,7 +154,7 @@ class Forbidden(RouteError):
 class CsrfFailed(Forbidden):
     """The request has a session but no valid CSRF token."""
 
-    code = "csrf"
+    code = "csrf_failed"
     hint = "Send the X-CSRFToken header, with the token from a page of this site."
 
 
@@ -210,7 +210,7 @@ class CannotRehearse(Refused):
 class SessionOrphaned(Refused):
     """A session of an earlier run is still active in the database."""
 
-    code = "orphan_backend"
+    code = "orphaned_session"
     hint = "Wait until it has ended, or cancel that run, which terminates its session."
 
 
@@ -220,7 +220,7 @@ class PoolerDetected(Refused):
     code = "pooler_detected"
     hint = (
         "A session lock is not reliable there. Add an alias to DATABASES that connects to "
-        'the server itself, and set it as "direct" in MIGRATION_ROUTE["DATABASES"].'
+        'the server itself, and set it as "direct_alias" in MIGRATION_ROUTE["DATABASES"].'
     )
 
 
@@ -244,7 +244,7 @@ class NeedsResolution(Refused):
 class InvalidState(Refused):
     """The run is not in a state that allows this."""
 
-    code = "not_in_this_state"
+    code = "invalid_state"
 
 
 class ConflictingMigrations(Refused):
@@ -271,7 +271,7 @@ class BrokenMigrations(Refused):
 class TerminateBlockersDisabled(Refused):
     """Terminating other sessions is disabled for this database."""
 
-    code = "blockers_protected"
+    code = "terminate_blockers_disabled"
     hint = "Wait until they have ended, or terminate them in the database."
 
 

@@ -23,7 +23,7 @@ class EventType(StrEnum):
     RUN_REJECTED = "run_rejected"
     RUN_STARTED = "run_started"
     RUN_WAITING = "run_waiting"
-    RUN_HELD = "run_held"
+    RUN_PAUSED = "run_paused"
     RUN_RESUMED = "run_resumed"
     RUN_LOST = "run_lost"
     RUN_ENDED = "run_ended"
@@ -43,7 +43,7 @@ DEFAULT_EVENT_TYPES = frozenset(
         EventType.RUN_APPROVED,
         EventType.RUN_REJECTED,
         EventType.RUN_STARTED,
-        EventType.RUN_HELD,
+        EventType.RUN_PAUSED,
         EventType.RUN_LOST,
         EventType.RUN_ENDED,
         EventType.RUN_RESOLVED,
@@ -66,7 +66,7 @@ _BY_ACTION = {
 _BY_STATE = {
     RunState.AWAITING_APPROVAL: (EventType.RUN_APPROVAL_NEEDED,),
     RunState.WAITING: (EventType.RUN_WAITING,),
-    RunState.HELD: (EventType.RUN_HELD,),
+    RunState.PAUSED: (EventType.RUN_PAUSED,),
     RunState.LOST: (EventType.RUN_LOST,),
     RunState.REJECTED: (EventType.RUN_REJECTED, EventType.RUN_ENDED),
 }
@@ -106,7 +106,7 @@ def _of_transition(facts: Mapping[str, Any]) -> tuple[EventType, ...]:
     if after == RunState.RUNNING:
         if before == RunState.QUEUED or facts.get("began"):
             return (EventType.RUN_STARTED,)
-        is_resumed = before in {RunState.WAITING, RunState.HELD}
+        is_resumed = before in {RunState.WAITING, RunState.PAUSED}
         return (EventType.RUN_RESUMED,) if is_resumed else ()
     if before == RunState.AWAITING_APPROVAL and after == RunState.WAITING:
         # It waits for its scheduled time, or for a window.

@@ -77,7 +77,7 @@ def error_in(output: str) -> str:
     return next(named, lines[-1].strip() if lines else "")
 
 
-def reexec(run: str, carrier: str, command: list[str]) -> None:
+def reexec(run: str, claim: str, command: list[str]) -> None:
     """Restart this process with the code and the settings that are on disk now.
 
     The program is executed again with its original arguments. Where the process does more
@@ -87,10 +87,10 @@ def reexec(run: str, carrier: str, command: list[str]) -> None:
     """
     ours = [*sys.orig_argv[1:]]
     if run in ours:
-        ours = [word for word in ours if not word.startswith("--carrier")]
-        words = [interpreter(), *ours, f"--carrier={carrier}"]
+        ours = [word for word in ours if not word.startswith("--claim")]
+        words = [interpreter(), *ours, f"--claim={claim}"]
         os.execv(words[0], words)  # noqa: S606
-    words = [*command, "run", run, f"--carrier={carrier}"]
+    words = [*command, "run", run, f"--claim={claim}"]
     subprocess.run(words, env=environment(), check=False)  # noqa: S603 - our own command
 
 

@@ -181,7 +181,7 @@ FAMILIES: Mapping[str, frozenset[str]] = {
     ),
 }
 
-ENGINES = frozenset({"safe_migrations", "squawk"})
+LINTERS = frozenset({"safe_migrations", "squawk"})
 """Linters whose findings are included: `squawk.ban-drop-column`."""
 
 CODES = frozenset[str]().union(*FAMILIES.values())
@@ -332,8 +332,9 @@ class HealthSettings:
     connections: float = 0.9  # fraction of those that the server allows
     disk: float = 2.0  # free, as a multiple of what is rewritten: the copy and its WAL
     lock_queue: timedelta = timedelta(seconds=5)  # of a wait for a metadata lock
-    every: timedelta = timedelta(seconds=10)  # between two checks while a run is paused
-    patience: timedelta = timedelta(hours=1)  # for the signals to allow a step
+    # between two checks while a run is paused
+    check_interval: timedelta = timedelta(seconds=10)
+    max_wait: timedelta = timedelta(hours=1)  # for the signals to allow a step
     ignore: frozenset[SignalName] = frozenset()  # shown, but never stop a run
 
 
@@ -351,7 +352,7 @@ class Impact:
     most_rewrites: int | None = None
     # Each table as often as copies of it exist at once; None: no forecast.
     rewritten: tuple[str, ...] | None = None
-    unforeseen: bool = False  # some of its operations have no forecast
+    unforecast: bool = False  # some of its operations have no forecast
 
     @property
     def locked(self) -> tuple[str, ...]:
@@ -368,7 +369,7 @@ class Impact:
             "waits_for_all": self.waits_for_all,
             "most_rewrites": self.most_rewrites,
             "rewritten": None if self.rewritten is None else list(self.rewritten),
-            "unforeseen": self.unforeseen,
+            "unforecast": self.unforecast,
         }
 
     @classmethod
@@ -383,7 +384,7 @@ class Impact:
             waits_for_all=bool(said.get("waits_for_all", False)),
             most_rewrites=said.get("most_rewrites"),
             rewritten=None if rewritten is None else tuple(rewritten),
-            unforeseen=bool(said.get("unforeseen", False)),
+            unforecast=bool(said.get("unforecast", False)),
         )
 
 

@@ -40,20 +40,20 @@ logger = logging.getLogger("migration_route.execution")
 def wait_until_due(run: RunRecord, signals: ShutdownSignals) -> bool:
     """Wait until the run may start; False if this process has lost the claim or released it
     because it received a shutdown signal."""
-    beat = route_settings().lease / 3
+    beat = route_settings().heartbeat_timeout / 3
     current: RunRecord | None = run
     while not signals.name:
         try:
-            current = claims.heartbeat(run.id, run.carrier)
+            current = claims.heartbeat(run.id, run.claimed_by)
         except (DatabaseFailure, DatabaseUnavailable):
             logger.warning("Could not record the heartbeat of run %s.", run.id)
         if current is None:
             return False  # cancelled, or the claim was revoked in an outage
         left = clock.parse_time(current.waiting_until) - clock.database_now()
-        if current.in_spite or left <= timedelta(0):
+        if current.override_schedule or left <= timedelta(0):
             return True
         signals.pause(min(left, beat).total_seconds())
-    claims.release_claim(run.id, run.carrier)
+    claims.release_claim(run.id, run.claimed_by)
     return False
 
 
@@ -113,16 +113,16 @@ def schedule_for(database: str, *, at: datetime | None = None) -> Schedule:
 
 def schedule_of_run(run: RunRecord) -> Schedule:
     """Return when a recorded run may start."""
-    if run.in_spite:
+    if run.override_schedule:
         return OpenNow()
-    at = clock.parse_time(run.begin_at) if run.begin_at else None
+    at = clock.parse_time(run.not_before) if run.not_before else None
     return schedule_for(run.database, at=at)
 
 
 def step_window_for(run: RunRecord) -> Schedule:
     """Return when a further step of a run may start. Freezes do not apply here: once a run
     has started they are a health signal."""
-    if run.in_spite:
+    if run.override_schedule:
         return OpenNow()
     windows = windows_of(route_settings().windows, run.database)
     return find_opening(windows, (), None, clock.database_now())

@@ -42,14 +42,16 @@ class ApprovalVote:
 
 
 def record_approval(
-    run: str, saying: ApprovalVote, *, demand: ApprovalRequirement, until: str
+    run: str, saying: ApprovalVote, *, approval_requirement: ApprovalRequirement, until: str
 ) -> RunRecord:
     """Record an approval, and the current approval requirement of the run.
 
     A second approval by the same actor has no effect. Raises `InvalidState` unless the run
     waits for approval, and `UnknownRun`.
     """
-    return _in_transaction(lambda alias: _approve_once(alias, run, saying, demand, until))
+    return _in_transaction(
+        lambda alias: _approve_once(alias, run, saying, approval_requirement, until)
+    )
 
 
 def reject(run: str, saying: ApprovalVote) -> RunRecord:
@@ -70,11 +72,13 @@ def _in_transaction(write: Callable[[str], Result]) -> Result:
 
 
 def _approve_once(
-    alias: str, run: str, saying: ApprovalVote, demand: ApprovalRequirement, until: str
+    alias: str, run: str, saying: ApprovalVote, requirement: ApprovalRequirement, until: str
 ) -> RunRecord:
     rows = Run.objects.using(alias).filter(pk=run)
-    text = canonical_json(demand.to_dict())
-    if not rows.filter(state=_AWAITING).update(demand=text, waiting_until=until):
+    text = canonical_json(requirement.to_dict())
+    if not rows.filter(state=_AWAITING).update(
+        approval_requirement=text, waiting_until=until
+    ):
         raise _not_awaiting(alias, run)
     row = rows.get()
     if _has_approved(alias, run, saying):
@@ -94,7 +98,7 @@ def _approve_once(
                 "actor_key": saying.actor_key,
                 "reason": saying.reason,
                 "permissions": sorted(saying.permissions),
-                "required": demand.required,
+                "required": requirement.required,
             },
         )
     )

@@ -98,7 +98,7 @@ def _install_locked(alias: str) -> bool:
     lock_connection = private_connection(alias)
     try:
         lock = vendor_of(alias).lock(lock_connection, LockSlot.SUPERVISOR)
-        deadline = time.monotonic() + route_settings().lock_wait.total_seconds()
+        deadline = time.monotonic() + route_settings().run_lock_timeout.total_seconds()
         while not lock.try_acquire():
             if time.monotonic() > deadline:
                 raise ActiveRun(

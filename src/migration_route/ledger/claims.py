@@ -43,15 +43,15 @@ def claim(run: str, word: str, *, host: str, pid: int | None) -> RunRecord:
     alias = route_settings().ledger_database
     with ledger_connection(alias):
         rows = Run.objects.using(alias).filter(pk=run)
-        free = rows.filter(_NOT_STARTED, carrier__in=["", word])
+        free = rows.filter(_NOT_STARTED, claimed_by__in=["", word])
         taken = free.update(
-            carrier=word, host=host, supervisor_pid=pid, heartbeat_at=DatabaseNow()
+            claimed_by=word, host=host, supervisor_pid=pid, heartbeat_at=DatabaseNow()
         )
         row = rows.first()
     if row is None:
         raise UnknownRun(f"Run {run!r} does not exist.")
     if not taken:
-        is_taken = _waits_to_start(run_record(row)) and row.carrier
+        is_taken = _waits_to_start(run_record(row)) and row.claimed_by
         owner = f" and claimed by a process on {row.host!r}" if is_taken else ""
         raise InvalidState(f"Run {run} is {row.state}{owner}.", run=run, state=row.state)
     return run_record(row)
@@ -64,7 +64,7 @@ def heartbeat(run: str, word: str) -> RunRecord | None:
     """
     alias = route_settings().ledger_database
     with ledger_connection(alias):
-        rows = Run.objects.using(alias).filter(_NOT_STARTED, pk=run, carrier=word)
+        rows = Run.objects.using(alias).filter(_NOT_STARTED, pk=run, claimed_by=word)
         rows.update(heartbeat_at=DatabaseNow())
         row = rows.first()
     return None if row is None else run_record(row)
@@ -86,7 +86,7 @@ def set_scheduled(run: RunRecord, waiting: WaitInfo) -> RunRecord:
         waiting_reason=waiting.reason,
         waiting_until=waiting.until,
         waiting_facts=waiting.facts,
-        only_if={"carrier": run.carrier},
+        only_if={"claimed_by": run.claimed_by},
     )
     return runs.move(
         run.id,
@@ -100,8 +100,8 @@ def release_claim(run: str, word: str) -> None:
     """Release the claim of a run that waits to start: any process may claim it next."""
     alias = route_settings().ledger_database
     with ledger_connection(alias):
-        rows = Run.objects.using(alias).filter(_NOT_STARTED, pk=run, carrier=word)
-        rows.update(carrier="", supervisor_pid=None, heartbeat_at=_LONG_AGO)
+        rows = Run.objects.using(alias).filter(_NOT_STARTED, pk=run, claimed_by=word)
+        rows.update(claimed_by="", supervisor_pid=None, heartbeat_at=_LONG_AGO)
 
 
 def revoke_claim(run: RunRecord, *, tries: int) -> bool:
@@ -115,9 +115,9 @@ def revoke_claim(run: RunRecord, *, tries: int) -> bool:
         waiting_reason=run.waiting_reason,
         waiting_until=run.waiting_until,
         waiting_facts=facts if run.waits_to_begin else {},
-        columns={"carrier": "", "supervisor_pid": None},
+        columns={"claimed_by": "", "supervisor_pid": None},
         only_if={
-            "carrier": run.carrier,
+            "claimed_by": run.claimed_by,
             "heartbeat_at": run.heartbeat_at,
             "waiting_reason": run.waiting_reason,
         },
@@ -138,8 +138,8 @@ def take_over(run: RunRecord) -> RunRecord:
     alias = route_settings().ledger_database
     with ledger_connection(alias), ledger_transaction(alias):
         rows = Run.objects.using(alias).filter(pk=run.id)
-        ours = rows.filter(state=RunState.LOST, carrier=run.carrier)
-        if not ours.update(carrier=new_claim_token()):
+        ours = rows.filter(state=RunState.LOST, claimed_by=run.claimed_by)
+        if not ours.update(claimed_by=new_claim_token()):
             state = rows.values_list("state", flat=True).get()
             raise InvalidState(f"Run {run.id} is {state}.", run=run.id, state=state)
         return run_record(rows.get())

@@ -28,13 +28,13 @@ def requested_controls(run: str) -> frozenset[str]:
     read adds nothing.
     """
     file = _file(run)
-    requests = set(file.asked if file else ())
+    requests = set(file.control_requests if file else ())
     alias = route_settings().ledger_database
     try:
         rows = Run.objects.using(alias).filter(pk=run)
-        for state, asked in rows.values_list("state", "asked"):
-            if asked:
-                requests.add(asked)
+        for state, control_request in rows.values_list("state", "control_request"):
+            if control_request:
+                requests.add(control_request)
             if state == RunState.CANCELLING:
                 requests.add(ControlRequest.CANCEL.value)
     except DatabaseFailure:
@@ -68,7 +68,7 @@ def _request_once(
         rows = Run.objects.using(alias).filter(pk=run)
         before = locked_row(alias, run)
         matching = rows.filter(state=before.state, **change.only_if)
-        if before.state not in expected or not matching.update(asked=word or ""):
+        if before.state not in expected or not matching.update(control_request=word or ""):
             raise InvalidState(
                 f"Run {run} is {before.state}; this action is not possible now.",
                 run=run,

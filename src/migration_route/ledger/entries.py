@@ -40,7 +40,7 @@ class Draft:
     """
 
     action: Action
-    actor_kind: ActorKind = ActorKind.ROUTE
+    actor_kind: ActorKind = ActorKind.SYSTEM
     actor_name: str = ""
     address: str = ""
     database: str = ""

@@ -50,5 +50,5 @@ def require_claim(run: str, claim: str) -> None:
 
 def _claimed(run: str, claim: str) -> Any:
     alias = route_settings().ledger_database
-    rows = Run.objects.using(alias).filter(pk=run, carrier=claim)
+    rows = Run.objects.using(alias).filter(pk=run, claimed_by=claim)
     return rows.filter(state__in=list(CLAIMABLE_STATES))

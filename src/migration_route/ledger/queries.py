@@ -275,7 +275,7 @@ def _with_spool(record: RunRecord) -> RunRecord:
     """Add the progress that is in the spool while the tables cannot be written."""
     if not record.is_active or not (file := _run_file(record.id)):
         return record
-    record = _with_spooled_control(record, file.asked)
+    record = _with_spooled_control(record, file.control_requests)
     steps, last = record.steps, record.last_event
     latest: list[dict[str, Any]] = []
     for line in file.read():
@@ -290,11 +290,11 @@ def _with_spool(record: RunRecord) -> RunRecord:
 
 def _with_spooled_control(record: RunRecord, words: frozenset[str]) -> RunRecord:
     """Show a control request of the spool as if it were in the tables."""
-    for word in (ControlRequest.FORCE, ControlRequest.CANCEL, ControlRequest.HOLD):
+    for word in (ControlRequest.FORCE, ControlRequest.CANCEL, ControlRequest.PAUSE):
         if word in words:
-            stops = word is not ControlRequest.HOLD and record.state is RunState.RUNNING
+            stops = word is not ControlRequest.PAUSE and record.state is RunState.RUNNING
             state = RunState.CANCELLING if stops else record.state
-            return replace(record, state=state, asked=word)
+            return replace(record, state=state, control_request=word)
     return record
 
 
@@ -314,7 +314,7 @@ def count_denials(name: str, *, code: str, since: str) -> int:
         facts = entries.filter(
             sequence__gt=last - _DENIAL_WINDOW,
             action=Action.DENIED,
-            actor_kind=ActorKind.PERSON,
+            actor_kind=ActorKind.USER,
             actor_name=name,
             at__gte=since,
         ).values_list("facts", flat=True)

@@ -34,7 +34,11 @@ from migration_route.models import Approval, Entry, Event, Run
 
 def approval_requirement_of(row: Run) -> ApprovalRequirement | None:
     """Return the approval requirement of a run; None: it never had one."""
-    return ApprovalRequirement.from_dict(json.loads(row.demand)) if row.demand else None
+    return (
+        ApprovalRequirement.from_dict(json.loads(row.approval_requirement))
+        if row.approval_requirement
+        else None
+    )
 
 
 def approvals_by_run(rows: Collection[Run]) -> dict[str, tuple[RecordedDecision, ...]]:
@@ -43,7 +47,7 @@ def approvals_by_run(rows: Collection[Run]) -> dict[str, tuple[RecordedDecision,
     One query for any number of runs, limited to those that need an approval; no query
     when none does.
     """
-    ids = [row.pk for row in rows if row.demand]
+    ids = [row.pk for row in rows if row.approval_requirement]
     approvals: dict[str, list[RecordedDecision]] = {}
     if ids:
         database = next(iter(rows))._state.db
@@ -190,7 +194,7 @@ class RunRecord:
     waiting_reason: str
     waiting_until: str
     waiting_facts: dict[str, Any]  # blocking sessions, attempts
-    asked: str  # the pending control request; "": none
+    control_request: str  # the pending control request; "": none
     host: str
     supervisor_pid: int | None
     worker_pid: int | None
@@ -203,13 +207,14 @@ class RunRecord:
     phase: Phase | None = None  # None: all phases
     permit: str | None = None  # the id of the permit that it has used
     deferred: tuple[DeferredRecord, ...] = ()  # steps that the phase leaves out
-    demand: ApprovalRequirement | None = None  # the approval that it needs, or needed
+    # the approval that it needs, or needed
+    approval_requirement: ApprovalRequirement | None = None
     given: tuple[RecordedDecision, ...] = ()  # approvals and rejections
     resumes: str = ""  # the run that is resolved when this one starts
-    begin_at: str = ""  # earliest start; "": immediately
-    in_spite: bool = False  # a user overrides windows and freezes
+    not_before: str = ""  # earliest start; "": immediately
+    override_schedule: bool = False  # a user overrides windows and freezes
     actor_key: str = ""  # survives a rename of the requester; "": the name
-    carrier: str = ""  # the claim token of the process that has claimed it; "": none
+    claimed_by: str = ""  # the claim token of the process that has claimed it; "": none
 
     @property
     def requester(self) -> ActorRef:
@@ -277,7 +282,7 @@ def _run_record(
         waiting_reason=row.waiting_reason,
         waiting_until=row.waiting_until,
         waiting_facts=json.loads(row.waiting_facts) if row.waiting_facts else {},
-        asked=row.asked,
+        control_request=row.control_request,
         host=row.host,
         supervisor_pid=row.supervisor_pid,
         worker_pid=row.worker_pid,
@@ -290,12 +295,12 @@ def _run_record(
         phase=Phase(row.phase) if row.phase else None,
         permit=row.permit,
         deferred=deferred_records(row.deferred),
-        demand=approval_requirement_of(row),
+        approval_requirement=approval_requirement_of(row),
         given=given,
         resumes=row.resumes,
-        begin_at=row.begin_at,
-        in_spite=row.in_spite,
-        carrier=row.carrier,
+        not_before=row.not_before,
+        override_schedule=row.override_schedule,
+        claimed_by=row.claimed_by,
     )
 
 

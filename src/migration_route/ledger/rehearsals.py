@@ -160,7 +160,7 @@ class NewRehearsal:
 
     database: str
     kind: CopyKind
-    and_back: bool
+    round_trip: bool
     direction: Direction
     targets: tuple[str, ...]
     fingerprint: str
@@ -184,7 +184,7 @@ class RehearsalRecord:
     database: str
     state: RehearsalState
     kind: CopyKind
-    and_back: bool
+    round_trip: bool
     in_place: bool  # on the database itself, and rolled back
     direction: Direction
     targets: tuple[str, ...]
@@ -196,7 +196,7 @@ class RehearsalRecord:
     actor_name: str
     reason: str
     build: str
-    scratch: str  # the scratch database; "": none
+    scratch_database: str  # the scratch database; "": none
     is_removed: bool
     host: str
     pid: int | None
@@ -231,7 +231,7 @@ def rehearsal_record(row: Rehearsal) -> RehearsalRecord:
         database=row.database,
         state=RehearsalState(row.state),
         kind=CopyKind(row.kind),
-        and_back=row.and_back,
+        round_trip=row.round_trip,
         in_place=row.in_place,
         direction=Direction(row.direction),
         targets=tuple(json.loads(row.targets)),
@@ -243,7 +243,7 @@ def rehearsal_record(row: Rehearsal) -> RehearsalRecord:
         actor_name=row.actor_name,
         reason=row.reason,
         build=row.build,
-        scratch=row.scratch,
+        scratch_database=row.scratch_database,
         is_removed=row.is_removed,
         host=row.host,
         pid=row.pid,
@@ -274,7 +274,7 @@ def _create_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
         active_database=new.database,
         state=RehearsalState.QUEUED,
         kind=new.kind,
-        and_back=new.and_back,
+        round_trip=new.round_trip,
         in_place=new.in_place,
         direction=new.direction,
         targets=json.dumps(new.targets),
@@ -301,7 +301,7 @@ def _create_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
             "rehearsal": row.id,
             "fingerprint": new.fingerprint,
             "kind": new.kind,
-            "and_back": new.and_back,
+            "round_trip": new.round_trip,
             "in_place": new.in_place,
             "targets": list(new.targets),
             "phase": new.phase,

@@ -248,7 +248,7 @@ class RunLog:
     def _write(self) -> None:
         renew_claim(
             self._run.id,
-            self._run.carrier,
+            self._run.claimed_by,
             steps=canonical_json([step.to_dict() for step in self.steps]),
             last_event=self._last,
         )

@@ -102,9 +102,10 @@ class NewRun:
     rebuild_invalid_indexes: bool = False
     phase: Phase | None = None  # None: all phases
     deferred: tuple[DeferredRecord, ...] = ()  # steps that the phase leaves out
-    demand: ApprovalRequirement | None = None  # None: no approval, the run is queued
+    # None: no approval, the run is queued
+    approval_requirement: ApprovalRequirement | None = None
     resumes: str = ""  # the run that is resolved when this one starts
-    begin_at: str = ""  # earliest start; "": immediately
+    not_before: str = ""  # earliest start; "": immediately
     waiting: WaitInfo | None = None  # None: the run may start
     credential: dict[str, Any] = field(default_factory=dict)  # the machine's credential
     permit: str | None = None  # the id of the permit that the run uses
@@ -175,18 +176,18 @@ def refuse_while_active(database: str) -> None:
         )
 
 
-def _approval_wait(demand: ApprovalRequirement, now: str) -> WaitInfo:
-    until = clock.format_time(clock.parse_time(now) + demand.lifetime)
+def _approval_wait(requirement: ApprovalRequirement, now: str) -> WaitInfo:
+    until = clock.format_time(clock.parse_time(now) + requirement.lifetime)
     return WaitInfo(reason=WaitingReason.APPROVAL, until=until, facts={})
 
 
 def _insert(alias: str, new: NewRun) -> Run:
-    now, demand = read_time(alias), new.demand
+    now, requirement = read_time(alias), new.approval_requirement
     state = RunState.WAITING if new.waiting else RunState.QUEUED
     waiting = new.waiting
-    if demand:
+    if requirement:
         # Approval comes before every other reason to wait.
-        state, waiting = RunState.AWAITING_APPROVAL, _approval_wait(demand, now)
+        state, waiting = RunState.AWAITING_APPROVAL, _approval_wait(requirement, now)
     row = Run(
         id=new_id(),
         database=new.database,
@@ -195,7 +196,7 @@ def _insert(alias: str, new: NewRun) -> Run:
         waiting_reason=waiting.reason if waiting else "",
         waiting_until=waiting.until if waiting else "",
         waiting_facts=json.dumps(waiting.facts) if waiting and waiting.facts else "",
-        begin_at=new.begin_at,
+        not_before=new.not_before,
         direction=new.direction,
         mode=new.mode,
         targets=json.dumps(new.targets),
@@ -213,7 +214,7 @@ def _insert(alias: str, new: NewRun) -> Run:
         phase=new.phase or "",
         permit=new.permit,
         deferred=deferred_to_json(new.deferred),
-        demand=canonical_json(demand.to_dict()) if demand else "",
+        approval_requirement=canonical_json(requirement.to_dict()) if requirement else "",
         resumes=new.resumes,
         created_at=now,
         heartbeat_at=now,
@@ -244,8 +245,8 @@ def _request_entry(row: Run, new: NewRun) -> Draft:
             **({"credential": new.credential} if new.credential else {}),
             **({"permit": new.permit} if new.permit else {}),
             "deferred": [[left.app, left.name, left.digest] for left in new.deferred],
-            "approval": new.demand and new.demand.to_dict(),
-            "at": new.begin_at or None,
+            "approval": new.approval_requirement and new.approval_requirement.to_dict(),
+            "at": new.not_before or None,
             "waiting": new.waiting.reason if new.waiting else None,
             "until": new.waiting.until if new.waiting else None,
         },
@@ -266,7 +267,7 @@ class Change:
     waiting_reason: str = ""
     waiting_until: str = ""
     waiting_facts: dict[str, Any] = field(default_factory=dict)
-    actor_kind: ActorKind = ActorKind.ROUTE
+    actor_kind: ActorKind = ActorKind.SYSTEM
     actor_name: str = ""
     address: str = ""
     credential: dict[str, Any] = field(default_factory=dict)  # the machine's credential
@@ -357,7 +358,7 @@ def _with_resumed_step(
         return to, change
     if before.resumes:
         stopped = Run.objects.using(before._state.db).filter(pk=before.resumes)
-        owns_step = stopped.filter(state=RunState.RECONCILED, outcome=RESUMED).exists()
+        owns_step = stopped.filter(state=RunState.RESOLVED, outcome=RESUMED).exists()
         if before.state == RunState.AWAITING_APPROVAL or not owns_step:
             return to, change
     first = replace(steps[0], state=StepState.PARTIAL)
@@ -426,7 +427,7 @@ def update_paused(run: str, claim: str, facts: dict[str, Any], until: str) -> No
 
     No entry is written. Raises `ClaimLost`.
     """
-    only_if = {"state": RunState.HELD, "waiting_reason": WaitingReason.HEALTH}
+    only_if = {"state": RunState.PAUSED, "waiting_reason": WaitingReason.HEALTH}
     _update_claimed_row(
         run, claim, only_if, waiting_facts=json.dumps(facts), waiting_until=until
     )
@@ -434,7 +435,7 @@ def update_paused(run: str, claim: str, facts: dict[str, Any], until: str) -> No
 
 def clear_control(run: str, claim: str, word: ControlRequest) -> None:
     """Clear a control request that was executed. Raises `ClaimLost`."""
-    _update_claimed_row(run, claim, {"asked": word}, asked="")
+    _update_claimed_row(run, claim, {"control_request": word}, control_request="")
 
 
 def _update_claimed_row(

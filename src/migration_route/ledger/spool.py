@@ -83,7 +83,7 @@ class RunSpool:
         return True
 
     @property
-    def asked(self) -> frozenset[str]:
+    def control_requests(self) -> frozenset[str]:
         """The control requests in the spool."""
         suffix = f"-{self._run}"
         return frozenset(
@@ -97,7 +97,7 @@ class RunSpool:
         """
         self._path.unlink(missing_ok=True)
         if at_the_end:
-            for word in self.asked:
+            for word in self.control_requests:
                 self.withdraw(word)
         with suppress(OSError):
             self.folder.rmdir()

@@ -73,7 +73,7 @@ def summary(entry: EntryRecord, edge: EventType, run: RunRecord | None) -> str:
 def _what(entry: EntryRecord, edge: EventType) -> str:
     facts = entry.facts
     match edge:
-        case EventType.RUN_WAITING | EventType.RUN_HELD:
+        case EventType.RUN_WAITING | EventType.RUN_PAUSED:
             state = "is waiting" if edge is EventType.RUN_WAITING else "is paused"
             return f"{state}: {facts.get('waiting') or facts.get('reason') or 'no reason'}"
         case EventType.RUN_ENDED:

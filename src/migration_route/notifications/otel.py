@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 _AT_THE_END = 3.0  # seconds that an exporter gets at the end of a run
-_WELL = frozenset({RunState.SUCCEEDED, RunState.NOOP, RunState.RECONCILED})
+_WELL = frozenset({RunState.SUCCEEDED, RunState.NOOP, RunState.RESOLVED})
 _STEP_WELL = frozenset({StepState.APPLIED, StepState.REVERTED})
 _PREFIX = "migration_route."
 
@@ -61,24 +61,24 @@ class _Spans:
         self._of_run: Span | None = None
         self._of_step: Span | None = None
 
-    def receive(self, happening: RunEvent, **_: Any) -> None:
-        if happening.run != self._run:
+    def receive(self, event: RunEvent, **_: Any) -> None:
+        if event.run != self._run:
             return
-        at = int(parse_time(happening.at).timestamp() * 1_000_000) * 1000
-        match happening.edge:
+        at = int(parse_time(event.at).timestamp() * 1_000_000) * 1000
+        match event.edge:
             case EventType.RUN_STARTED:
                 self._of_run = self._begin_run(at)
             case EventType.STEP_STARTED if self._of_run is not None:
-                self._of_step = self._begin_step(happening, at, self._of_run)
+                self._of_step = self._begin_step(event, at, self._of_run)
             case EventType.STEP_FINISHED if self._of_step is not None:
-                state = happening.facts.get("state")
-                _end(self._of_step, at, state, happening, is_well=state in _STEP_WELL)
+                state = event.facts.get("state")
+                _end(self._of_step, at, state, event, is_well=state in _STEP_WELL)
                 self._of_step = None
             case EventType.RUN_ENDED if self._of_run is not None:
-                state = happening.facts.get("to")
+                state = event.facts.get("to")
                 if self._of_step is not None:  # the ledger has no end of the step
-                    _end(self._of_step, at, state, happening, is_well=False)
-                _end(self._of_run, at, state, happening, is_well=state in _WELL)
+                    _end(self._of_step, at, state, event, is_well=False)
+                _end(self._of_run, at, state, event, is_well=state in _WELL)
                 self._of_run = None
 
     def _begin_run(self, at: int) -> Span:
@@ -105,17 +105,17 @@ class _Spans:
             },
         )
 
-    def _begin_step(self, happening: RunEvent, at: int, parent: Span) -> Span:
+    def _begin_step(self, event: RunEvent, at: int, parent: Span) -> Span:
         from opentelemetry.trace import set_span_in_context
 
-        step = str(happening.facts.get("step"))
+        step = str(event.facts.get("step"))
         return _tracer().start_span(
             f"migration step {step}",
             context=set_span_in_context(parent),
             start_time=at,
             attributes={
                 f"{_PREFIX}step": step,
-                f"{_PREFIX}direction": str(happening.facts.get("direction")),
+                f"{_PREFIX}direction": str(event.facts.get("direction")),
             },
         )
 
@@ -126,13 +126,13 @@ def _tracer() -> Tracer:
     return trace.get_tracer("migration_route", __version__)
 
 
-def _end(span: Span, at: int, state: Any, happening: RunEvent, *, is_well: bool) -> None:
+def _end(span: Span, at: int, state: Any, event: RunEvent, *, is_well: bool) -> None:
     from opentelemetry.trace import Status, StatusCode
 
     span.set_attribute(f"{_PREFIX}state", str(state))
-    if outcome := happening.facts.get("outcome"):
+    if outcome := event.facts.get("outcome"):
         span.set_attribute(f"{_PREFIX}outcome", str(outcome))
     if not is_well:
-        error = happening.facts.get("error") or {}
+        error = event.facts.get("error") or {}
         span.set_status(Status(StatusCode.ERROR, str(error.get("message") or state)))
     span.end(end_time=at)

@@ -74,7 +74,7 @@ def _request_key(request: PlanRequest) -> tuple[PlanRequest, str, Applied]:
 
 
 def _plan_now(request: PlanRequest, details: Details | None) -> Plan:
-    arguments = ["plan-value", "--database", request.database, "--mode", request.mode]
+    arguments = ["plan-json", "--database", request.database, "--mode", request.mode]
     if details is not None:
         arguments += ["--details", msgspec.json.encode(details).decode()]
     arguments += ["--phase", request.phase] if request.phase else []

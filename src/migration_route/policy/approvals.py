@@ -26,7 +26,7 @@ from migration_route.core.values import (
 )
 from migration_route.planning.plan import Finding, Plan
 
-APPROVER_KINDS = frozenset({ActorKind.PERSON, ActorKind.COMMAND})
+APPROVER_KINDS = frozenset({ActorKind.USER, ActorKind.COMMAND})
 """The kinds of actors that may approve: a shell with access to the settings counts as its
 user."""
 
@@ -114,7 +114,10 @@ def combine_requirements(
 
 
 def valid_approvals(
-    demand: ApprovalRequirement, given: Iterable[RecordedDecision], *, requester: ActorRef
+    requirement: ApprovalRequirement,
+    given: Iterable[RecordedDecision],
+    *,
+    requester: ActorRef,
 ) -> tuple[RecordedDecision, ...]:
     """Return the approvals that count towards a requirement: one per user."""
     found: list[RecordedDecision] = []
@@ -122,8 +125,8 @@ def valid_approvals(
         if (
             one.decision is ApprovalDecision.APPROVE
             and one.by.kind in APPROVER_KINDS
-            and (demand.self_approval or not is_same_actor(one.by, requester))
-            and has_permissions(one.by.kind, one.permissions, demand)
+            and (requirement.self_approval or not is_same_actor(one.by, requester))
+            and has_permissions(one.by.kind, one.permissions, requirement)
             and not any(is_same_actor(one.by, other.by) for other in found)
         ):
             found.append(one)
@@ -131,17 +134,23 @@ def valid_approvals(
 
 
 def is_satisfied(
-    demand: ApprovalRequirement, given: Iterable[RecordedDecision], *, requester: ActorRef
+    requirement: ApprovalRequirement,
+    given: Iterable[RecordedDecision],
+    *,
+    requester: ActorRef,
 ) -> bool:
     """Return whether as many users as required have approved."""
-    return len(valid_approvals(demand, given, requester=requester)) >= demand.required
+    return (
+        len(valid_approvals(requirement, given, requester=requester))
+        >= requirement.required
+    )
 
 
 def has_permissions(
-    kind: ActorKind, permissions: frozenset[str], demand: ApprovalRequirement
+    kind: ActorKind, permissions: frozenset[str], requirement: ApprovalRequirement
 ) -> bool:
     """Return whether an actor has every required permission; a shell has."""
-    return kind is ActorKind.COMMAND or permissions >= set(demand.permissions)
+    return kind is ActorKind.COMMAND or permissions >= set(requirement.permissions)
 
 
 def is_same_actor(left: ActorRef, right: ActorRef) -> bool:

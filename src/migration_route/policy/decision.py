@@ -61,13 +61,13 @@ class NeedsApproval:
     """The plan needs the approval of other users before it may run."""
 
     plan: Plan
-    demand: ApprovalRequirement
+    approval_requirement: ApprovalRequirement
 
     def approved(
         self, given: Iterable[RecordedDecision], *, requester: ActorRef
     ) -> Allowed | NeedsApproval:
         """Return the decision with these approvals."""
-        met = is_satisfied(self.demand, given, requester=requester)
+        met = is_satisfied(self.approval_requirement, given, requester=requester)
         return Allowed(plan=self.plan) if met else self
 
 
@@ -114,7 +114,7 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
     ):
         return Denied(error=blocked)
     if missing := _missing(plan, evidence):
-        return NeedsApproval(plan=plan, demand=missing)
+        return NeedsApproval(plan=plan, approval_requirement=missing)
     return Allowed(plan=plan)
 
 
@@ -123,11 +123,11 @@ def _missing(plan: Plan, evidence: Evidence) -> ApprovalRequirement | None:
     is met."""
     kind = evidence.requester.kind
     now = requirement_for(plan, evidence.approvals, kind, all_told=evidence.all_told)
-    demand = combine_requirements(now, evidence.demanded)
-    if demand is None or evidence.permitted_by:
+    requirement = combine_requirements(now, evidence.demanded)
+    if requirement is None or evidence.permitted_by:
         return None
-    met = is_satisfied(demand, evidence.given, requester=evidence.requester)
-    return None if met else demand
+    met = is_satisfied(requirement, evidence.given, requester=evidence.requester)
+    return None if met else requirement
 
 
 def _unreadable(policy: ApprovalPolicy) -> RouteError:

@@ -20,7 +20,7 @@ def rehearsal_answer(record: RehearsalRecord) -> schemas.RehearsalAnswer:
         state=record.state,
         ended=not record.is_active,
         kind=record.kind,
-        and_back=record.and_back,
+        round_trip=record.round_trip,
         in_place=record.in_place,
         direction=record.direction,
         targets=list(record.targets),

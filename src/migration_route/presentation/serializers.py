@@ -34,42 +34,46 @@ from migration_route.presentation import schemas
 from migration_route.presentation.text.terminal import problem_answer
 
 
-def with_demand(
-    plan: schemas.PlanAnswer, demand: ApprovalRequirement | None
+def with_approval_requirement(
+    plan: schemas.PlanAnswer, requirement: ApprovalRequirement | None
 ) -> schemas.PlanAnswer:
     """Return the plan with the approvals that it requires."""
-    return msgspec.structs.replace(plan, approval=demand and demand_answer(demand))
+    return msgspec.structs.replace(
+        plan, approval=requirement and approval_requirement_answer(requirement)
+    )
 
 
-def demand_answer(demand: ApprovalRequirement) -> schemas.DemandAnswer:
-    return schemas.DemandAnswer(
-        required=demand.required,
-        permissions=list(demand.permissions),
-        self_approval=demand.self_approval,
-        lifetime=demand.lifetime.total_seconds(),
-        rule=demand.rule,
-        why=demand.why,
+def approval_requirement_answer(
+    requirement: ApprovalRequirement,
+) -> schemas.ApprovalRequirementAnswer:
+    return schemas.ApprovalRequirementAnswer(
+        required=requirement.required,
+        permissions=list(requirement.permissions),
+        self_approval=requirement.self_approval,
+        lifetime=requirement.lifetime.total_seconds(),
+        rule=requirement.rule,
+        why=requirement.why,
     )
 
 
 def approval_answer(run: RunRecord) -> schemas.ApprovalAnswer | None:
     """Return the approvals that a run needs or needed; None if it needs none."""
-    demand = run.demand
-    if demand is None:
+    requirement = run.approval_requirement
+    if requirement is None:
         return None
-    by = valid_approvals(demand, run.given, requester=run.requester)
+    by = valid_approvals(requirement, run.given, requester=run.requester)
     rejections = _sayings(run.given, ApprovalDecision.REJECT)
     return schemas.ApprovalAnswer(
-        required=demand.required,
+        required=requirement.required,
         given=len(by),
         by=_sayings(by, ApprovalDecision.APPROVE),
         expires=run.waiting_until
         if run.state is RunState.AWAITING_APPROVAL
-        else format_time(parse_time(run.created_at) + demand.lifetime),
-        why=demand.why,
-        rule=demand.rule,
-        permissions=list(demand.permissions),
-        self_approval=demand.self_approval,
+        else format_time(parse_time(run.created_at) + requirement.lifetime),
+        why=requirement.why,
+        rule=requirement.rule,
+        permissions=list(requirement.permissions),
+        self_approval=requirement.self_approval,
         rejected=rejections[0] if rejections else None,
     )
 
@@ -272,7 +276,7 @@ def run_answer(run: RunRecord) -> schemas.RunAnswer:
         requested_by=schemas.ActorAnswer(kind=run.actor_kind, name=run.actor_name),
         reason=run.reason,
         waiting=_waiting(run) if run.waiting_reason else None,
-        asked=run.asked or None if run.is_active else None,
+        control_request=run.control_request or None if run.is_active else None,
         steps=[
             schemas.RunStepAnswer(
                 app=step.app,
@@ -297,7 +301,7 @@ def run_answer(run: RunRecord) -> schemas.RunAnswer:
         finished_at=run.finished_at or None,
         build=run.build,
         last_event=run.last_event,
-        at=run.begin_at or None,
+        at=run.not_before or None,
         phase=run.phase,
         permit=run.permit,
         deferred=[
@@ -323,7 +327,7 @@ def _waiting(run: RunRecord) -> schemas.WaitingAnswer:
         reason=run.waiting_reason,
         until=run.waiting_until or None,
         attempt=facts.get("attempt", 0),
-        stalled_ms=facts.get("stalled_ms", 0),
+        blocking_ms=facts.get("blocking_ms", 0),
         waited_ms=facts.get("waited_ms", 0),
         tables=facts.get("tables", []),
         blockers=[_blocker(blocker) for blocker in facts.get("blockers", [])],
@@ -350,10 +354,10 @@ def _blocker(facts: dict[str, Any]) -> schemas.BlockerAnswer:
     return schemas.BlockerAnswer(**{key: facts[key] for key in shown})
 
 
-def ended_blockers_answer(
+def terminated_blockers_answer(
     run: str, ended: Iterable[dict[str, Any]], not_ended: Iterable[tuple[int, str]]
-) -> schemas.EndedBlockersAnswer:
-    return schemas.EndedBlockersAnswer(
+) -> schemas.TerminatedBlockersAnswer:
+    return schemas.TerminatedBlockersAnswer(
         run=run,
         ended=[_blocker(blocker) for blocker in ended],
         not_ended=[schemas.NotTerminatedAnswer(pid=pid, why=why) for pid, why in not_ended],

@@ -137,7 +137,7 @@ def _repeated_run(request: ApplyRequest, actor: Actor) -> RunRecord | None:
     if active is not None and (active := release.refresh(active)).is_active:
         if release.is_outdated(active):
             return None
-        if active.waiting_reason == WaitingReason.ORPHAN_BACKEND:
+        if active.waiting_reason == WaitingReason.ORPHANED_SESSION:
             raise _session_orphaned(active)
         raise ActiveRun(
             f"Run {active.id} ({active.state}) owns the database {request.database!r}.",
@@ -231,7 +231,7 @@ def create_awaiting_approval(
         request,
         actor,
         carried_out=carried_out,
-        demand=decision.demand,
+        approval_requirement=decision.approval_requirement,
         resumes=resumes,
     )[0]
 
@@ -242,7 +242,7 @@ def _create_run(
     actor: Actor,
     *,
     carried_out: CompletedOperations | None,
-    demand: ApprovalRequirement | None = None,
+    approval_requirement: ApprovalRequirement | None = None,
     resumes: str = "",
 ) -> tuple[RunRecord, bool]:
     waiting = require_schedule(plan.database, at=request.at, waits=request.wait_for_window)
@@ -280,9 +280,9 @@ def _create_run(
             request_digest=request.digest(),
             rebuild_invalid_indexes=request.rebuild_invalid_indexes,
             phase=plan.phase,
-            demand=demand,
+            approval_requirement=approval_requirement,
             resumes=resumes,
-            begin_at=clock.format_time(request.at) if request.at else "",
+            not_before=clock.format_time(request.at) if request.at else "",
             waiting=waiting,
             deferred=tuple(
                 DeferredRecord(

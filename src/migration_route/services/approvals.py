@@ -32,19 +32,22 @@ def approve(run: str, actor: Actor, *, reason: str = "") -> RunRecord:
     """
     with audited(actor, "approve", run=run):
         found = show(run, actor)
-        _authorise_to_approve(actor, found.demand, found)
+        _authorise_to_approve(actor, found.approval_requirement, found)
         if _has_approved(found, actor):
             return found
-        demand = _require_awaiting(found)
+        requirement = _require_awaiting(found)
         decision = decide_now(found)
         if isinstance(decision, Denied):
             raise decision.error
         if isinstance(decision, NeedsApproval):
-            demand = decision.demand  # at least as strict as at the request
-            _authorise_to_approve(actor, demand, found)
-        vote = _vote(actor, demand, reason, database=found.database)
-        until = _expiry(found, demand)
-        approved = approvals.record_approval(run, vote, demand=demand, until=until)
+            # at least as strict as at the request
+            requirement = decision.approval_requirement
+            _authorise_to_approve(actor, requirement, found)
+        vote = _vote(actor, requirement, reason, database=found.database)
+        until = _expiry(found, requirement)
+        approved = approvals.record_approval(
+            run, vote, approval_requirement=requirement, until=until
+        )
         return release_with(approved, decision)
 
 
@@ -55,20 +58,20 @@ def reject(run: str, actor: Actor, *, reason: str) -> RunRecord:
     """
     with audited(actor, "reject", run=run):
         found = show(run, actor)
-        _authorise(actor, found.demand, found)
-        demand = _require_awaiting(found)
+        _authorise(actor, found.approval_requirement, found)
+        requirement = _require_awaiting(found)
         if not reason.strip():
             raise InvalidRequest(
                 "A rejection needs a reason.", hint="State what must change."
             )
-        vote = _vote(actor, demand, reason, database=found.database)
+        vote = _vote(actor, requirement, reason, database=found.database)
         return approvals.reject(run, vote)
 
 
 def may_approve(run: RunRecord, actor: Actor) -> bool:
     """Whether an approval of the run by this actor would be accepted."""
     try:
-        _authorise_to_approve(actor, run.demand, run)
+        _authorise_to_approve(actor, run.approval_requirement, run)
     except (Forbidden, Unauthenticated):
         return False
     return not _has_approved(run, actor)
@@ -77,17 +80,17 @@ def may_approve(run: RunRecord, actor: Actor) -> bool:
 def may_reject(run: RunRecord, actor: Actor) -> bool:
 
     try:
-        _authorise(actor, run.demand, run)
+        _authorise(actor, run.approval_requirement, run)
     except (Forbidden, Unauthenticated):
         return False
     return True
 
 
 def _authorise_to_approve(
-    actor: Actor, demand: ApprovalRequirement | None, run: RunRecord
+    actor: Actor, requirement: ApprovalRequirement | None, run: RunRecord
 ) -> None:
-    _authorise(actor, demand, run)
-    if demand is None or demand.self_approval:
+    _authorise(actor, requirement, run)
+    if requirement is None or requirement.self_approval:
         return
     if is_same_actor(actor.identity, run.requester):
         raise Forbidden(
@@ -97,9 +100,11 @@ def _authorise_to_approve(
         )
 
 
-def _authorise(actor: Actor, demand: ApprovalRequirement | None, run: RunRecord) -> None:
+def _authorise(
+    actor: Actor, requirement: ApprovalRequirement | None, run: RunRecord
+) -> None:
     """Raise `Forbidden` unless the actor is a user with the required permissions."""
-    needed = demand.permissions if demand else (APPROVE,)
+    needed = requirement.permissions if requirement else (APPROVE,)
     authorise(actor, Scope.READ, database=run.database)
     if actor.kind not in APPROVER_KINDS:
         raise Forbidden(
@@ -116,13 +121,13 @@ def _authorise(actor: Actor, demand: ApprovalRequirement | None, run: RunRecord)
 
 
 def _require_awaiting(run: RunRecord) -> ApprovalRequirement:
-    if run.demand is None or run.state is not RunState.AWAITING_APPROVAL:
+    if run.approval_requirement is None or run.state is not RunState.AWAITING_APPROVAL:
         raise InvalidState(
             f"Run {run.id} is {run.state} and does not wait for approval.",
             run=run.id,
             state=run.state,
         )
-    return run.demand
+    return run.approval_requirement
 
 
 def _has_approved(run: RunRecord, actor: Actor) -> bool:
@@ -133,14 +138,14 @@ def _has_approved(run: RunRecord, actor: Actor) -> bool:
 
 
 def _vote(
-    actor: Actor, demand: ApprovalRequirement, reason: str, *, database: str
+    actor: Actor, requirement: ApprovalRequirement, reason: str, *, database: str
 ) -> approvals.ApprovalVote:
     """Return the vote to record, with the permissions that may matter later.
 
     The policy can become stricter before the run is released.
     """
     policy = route_settings().approvals
-    named = {*demand.permissions, *(policy.permissions if policy else ())} - {APPROVE}
+    named = {*requirement.permissions, *(policy.permissions if policy else ())} - {APPROVE}
     permissions = {permission for permission in named if actor.holds(permission)}
     if may(actor, Scope.APPROVE, database):
         permissions.add(APPROVE)
@@ -154,6 +159,8 @@ def _vote(
     )
 
 
-def _expiry(run: RunRecord, demand: ApprovalRequirement) -> str:
+def _expiry(run: RunRecord, requirement: ApprovalRequirement) -> str:
     """Return when a run expires by the current requirement: never later than before."""
-    return min(run.waiting_until, format_time(parse_time(run.created_at) + demand.lifetime))
+    return min(
+        run.waiting_until, format_time(parse_time(run.created_at) + requirement.lifetime)
+    )

@@ -144,7 +144,7 @@ def record_previous_secret_use(actor: Actor, verb: str) -> None:
         return
     write_if_possible(
         Draft(
-            action=Action.OLD_SECRET_USED,
+            action=Action.PREVIOUS_SECRET_USED,
             actor_kind=actor.kind,
             actor_name=actor.name,
             address=actor.address,

@@ -43,7 +43,7 @@ from migration_route.vendors import vendor_of
 from migration_route.vendors.base import Blocker, LockInspector, TableLockRequest
 
 _NOT_STARTED = frozenset({RunState.QUEUED, RunState.AWAITING_APPROVAL})
-_STARTED = frozenset({RunState.WAITING, RunState.RUNNING, RunState.HELD})
+_STARTED = frozenset({RunState.WAITING, RunState.RUNNING, RunState.PAUSED})
 
 
 def cancel(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRecord:
@@ -83,7 +83,7 @@ def cancel(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
         if found.state is RunState.CANCELLING:
             return found
         stopping = _request_stop(found, ControlRequest.CANCEL, change)
-        is_orphan = stopping.waiting_reason == WaitingReason.ORPHAN_BACKEND
+        is_orphan = stopping.waiting_reason == WaitingReason.ORPHANED_SESSION
         return reaper.terminate_orphan(stopping) if is_orphan else stopping
 
 
@@ -110,7 +110,7 @@ def _request_stop(found: RunRecord, word: ControlRequest, change: runs.Change) -
         to=RunState.CANCELLING,
         expected=_STARTED
         | ({RunState.CANCELLING} if word is ControlRequest.FORCE else set()),
-        change=replace(change, columns={"asked": word}),
+        change=replace(change, columns={"control_request": word}),
     )
 
 
@@ -132,14 +132,15 @@ def terminate_blockers(run: str, actor: Actor, *, reason: str) -> TerminatedBloc
     Raises `TerminateBlockersDisabled` unless the settings allow it, `InvalidState` when the
     run does not wait for locks.
     """
-    with audited(actor, "end-blockers", run=run):
+    with audited(actor, "terminate-blockers", run=run):
         found = show(run, actor)
         authorise(actor, Scope.FORCE, database=found.database)
-        if not route_settings().database(found.database).end_blockers:
+        if not route_settings().database(found.database).allow_terminate_blockers:
             raise TerminateBlockersDisabled(
                 f"Ending other sessions is disabled for {found.database!r}.",
                 hint=f'Set MIGRATION_ROUTE["DATABASES"]["{found.database}"]'
-                '["end_blockers"] = True to allow it for users with the permission '
+                '["allow_terminate_blockers"] = True to allow it for users with the '
+                "permission "
                 "'force'. Or wait, or end the sessions in the database.",
             )
         if not reason.strip():
@@ -231,22 +232,22 @@ def pause(run: str, actor: Actor, *, reason: str) -> RunRecord:
 
     Raises `InvalidState` when the run has ended, or is ending.
     """
-    with audited(actor, "hold", run=run):
+    with audited(actor, "pause", run=run):
         found = show(run, actor)
         authorise(actor, Scope.OPERATE, database=found.database)
         if (
-            found.state is RunState.HELD and not _resumes_automatically(found)
+            found.state is RunState.PAUSED and not _resumes_automatically(found)
         ) or _has_pause_request(found):
             return found
-        change = _change(Action.HOLD_REQUESTED, actor, reason)
+        change = _change(Action.PAUSE_REQUESTED, actor, reason)
         if found.state is RunState.RUNNING and control.request_control_in_spool(
-            run, ControlRequest.HOLD, change
+            run, ControlRequest.PAUSE, change
         ):
             return find_run(run)
         # A run that is paused by a health check can be paused by a user as well.
-        expected = _PAUSABLE | {RunState.HELD}
+        expected = _PAUSABLE | {RunState.PAUSED}
         return control.request_control(
-            run, ControlRequest.HOLD, expected=expected, change=change
+            run, ControlRequest.PAUSE, expected=expected, change=change
         )
 
 
@@ -265,12 +266,14 @@ def resume(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
         authorise(actor, needed, database=found.database)
         if force:
             return _override_pause(found, actor, reason)
-        change = replace(_change(Action.RESUMED, actor, reason), columns={"asked": ""})
+        change = replace(
+            _change(Action.RESUMED, actor, reason), columns={"control_request": ""}
+        )
         for _ in range(_TRIES):  # a pause may take effect meanwhile
             with suppress(InvalidState):
-                if found.state is RunState.HELD:
+                if found.state is RunState.PAUSED:
                     return runs.move(
-                        run, to=RunState.RUNNING, expected={RunState.HELD}, change=change
+                        run, to=RunState.RUNNING, expected={RunState.PAUSED}, change=change
                     )
                 if _has_pause_request(found):
                     return _withdraw_pause(run, change)
@@ -302,18 +305,20 @@ def _override_pause(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
     ]
     change = replace(
         _change(Action.HEALTH_OVERRIDDEN, actor, reason),
-        columns={"asked": ControlRequest.GO_ON},
+        columns={"control_request": ControlRequest.OVERRIDE},
         only_if={"waiting_reason": WaitingReason.HEALTH},
         vouching={"signals": signals},
     )
-    return runs.move(found.id, to=RunState.RUNNING, expected={RunState.HELD}, change=change)
+    return runs.move(
+        found.id, to=RunState.RUNNING, expected={RunState.PAUSED}, change=change
+    )
 
 
 def _override_schedule(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
     """Start or continue a run despite its windows, a freeze and the requested start."""
     change = replace(
         _change(Action.OPENING_OVERRIDDEN, actor, reason),
-        columns={"in_spite": True},
+        columns={"override_schedule": True},
         only_if={"waiting_reason": found.waiting_reason},
         vouching={
             "waiting_reason": found.waiting_reason,
@@ -321,10 +326,13 @@ def _override_schedule(found: RunRecord, actor: Actor, reason: str) -> RunRecord
             "why": found.waiting_facts.get("why", ""),
         },
     )
-    if found.state is RunState.HELD:
-        resumed = replace(change, columns={"in_spite": True, "asked": ControlRequest.GO_ON})
+    if found.state is RunState.PAUSED:
+        resumed = replace(
+            change,
+            columns={"override_schedule": True, "control_request": ControlRequest.OVERRIDE},
+        )
         return runs.move(
-            found.id, to=RunState.RUNNING, expected={RunState.HELD}, change=resumed
+            found.id, to=RunState.RUNNING, expected={RunState.PAUSED}, change=resumed
         )
     return _recheck_schedule(found, change)
 
@@ -342,7 +350,7 @@ def _recheck_schedule(found: RunRecord, change: runs.Change) -> RunRecord:
     )
     waiting = RunState.WAITING
     checking = runs.move(found.id, to=waiting, expected={waiting}, change=now)
-    if not checking.carrier and (start := relauncher()):
+    if not checking.claimed_by and (start := relauncher()):
         start(checking)
     return checking
 
@@ -353,22 +361,22 @@ def _resumes_automatically(found: RunRecord) -> bool:
 
 def _is_outside_window(found: RunRecord) -> bool:
     """Whether the window closed between two steps of the run."""
-    return found.state is RunState.HELD and found.waiting_reason == WaitingReason.WINDOW
+    return found.state is RunState.PAUSED and found.waiting_reason == WaitingReason.WINDOW
 
 
 def _waits_for_health(found: RunRecord) -> bool:
-    return found.state is RunState.HELD and found.waiting_reason == WaitingReason.HEALTH
+    return found.state is RunState.PAUSED and found.waiting_reason == WaitingReason.HEALTH
 
 
 def _has_pause_request(found: RunRecord) -> bool:
     waits = found.state in _PAUSABLE or _resumes_automatically(found)
-    return waits and found.asked == ControlRequest.HOLD
+    return waits and found.control_request == ControlRequest.PAUSE
 
 
 def _withdraw_pause(run: str, change: runs.Change) -> RunRecord:
-    if control.withdraw_control_in_spool(run, ControlRequest.HOLD, change):
+    if control.withdraw_control_in_spool(run, ControlRequest.PAUSE, change):
         return find_run(run)
-    withdrawn = replace(change, only_if={"asked": ControlRequest.HOLD})
+    withdrawn = replace(change, only_if={"control_request": ControlRequest.PAUSE})
     return control.request_control(run, None, expected=_PAUSABLE, change=withdrawn)
 
 

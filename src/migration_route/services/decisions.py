@@ -78,7 +78,7 @@ def reevaluate(run: RunRecord) -> Decision:
 
     Approvals are valid for one build. Raises what `planning.planner.make_plan` raises.
     """
-    if run.demand is not None and sources.is_other_build(run.build):
+    if run.approval_requirement is not None and sources.is_other_build(run.build):
         return Denied(
             error=StaleCode(f"The current build is {sources.build()!r}, not {run.build!r}.")
         )
@@ -90,7 +90,7 @@ def reevaluate(run: RunRecord) -> Decision:
         requester=run.requester,
         rebuild_invalid_indexes=run.rebuild_invalid_indexes,
         resolving=run.resumes,
-        demanded=run.demand,
+        demanded=run.approval_requirement,
         given=run.given,
     )
 

@@ -35,16 +35,16 @@ Reexec = Callable[[str], None]
 
 
 def execute(
-    run: str, *, anew: Reexec, carrier: str = "", hands_back: bool = False
+    run: str, *, anew: Reexec, claim: str = "", release_if_waiting: bool = False
 ) -> RunRecord:
     """Claim the run, wait until it may start, and execute it; return its final record.
 
     `carrier` is the token with which the run was claimed for this process. With
-    `hands_back`, a run that may not start yet is released instead of waited for. Raises
-    `InvalidState` when the run has started or another process has claimed it,
+    `release_if_waiting`, a run that may not start yet is released instead of waited for.
+    Raises `InvalidState` when the run has started or another process has claimed it,
     `ApprovalRequired` when it waits for approval, `UnknownRun` when it does not exist.
     """
-    token = carrier or claims.new_claim_token()
+    token = claim or claims.new_claim_token()
     with handle_shutdown_signals() as signals:
         # Fork before connecting: a connection pool below Django keeps closed connections
         # open, and two processes would share them.
@@ -56,7 +56,9 @@ def execute(
                 return _refuse(claimed, schedule)
             if isinstance(schedule, OpensLater):
                 child.kill()  # the process that starts the run forks its own worker
-                is_due = _wait(claimed, schedule, signals, hands_back=hands_back)
+                is_due = _wait(
+                    claimed, schedule, signals, release_if_waiting=release_if_waiting
+                )
             else:
                 with deliver_in_process(), traced(run):
                     return supervise(claimed, child, signals)
@@ -80,18 +82,18 @@ def _claim(run: str, token: str) -> RunRecord:
             hint="Approve it: the last required approval starts it.",
             run=run,
         )
-    if found.carrier not in {"", token}:
+    if found.claimed_by not in {"", token}:
         reaper.reap(found)  # the process that claimed it may be gone
     return claims.claim(run, token, host=socket.gethostname(), pid=os.getpid())
 
 
 def _wait(
-    run: RunRecord, later: OpensLater, signals: ShutdownSignals, *, hands_back: bool
+    run: RunRecord, later: OpensLater, signals: ShutdownSignals, *, release_if_waiting: bool
 ) -> bool:
     """Return whether the run is due, and this process still owns its claim."""
     waiting = claims.set_scheduled(run, scheduled_wait(later))
-    if hands_back:
-        claims.release_claim(run.id, run.carrier)
+    if release_if_waiting:
+        claims.release_claim(run.id, run.claimed_by)
         return False
     return wait_until_due(waiting, signals)
 
@@ -100,7 +102,7 @@ def _refuse(run: RunRecord, never: NeverOpens) -> RunRecord:
     """Fail a run that can no longer start."""
     error = StepError(type="WindowClosed", message=f"The run can never start. {never.why}")
     change = runs.Change(
-        outcome="window_closed", error=error, only_if={"carrier": run.carrier}
+        outcome="window_closed", error=error, only_if={"claimed_by": run.claimed_by}
     )
     expected = {RunState.QUEUED, RunState.WAITING}
     return runs.move(run.id, to=RunState.FAILED, expected=expected, change=change)

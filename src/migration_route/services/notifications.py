@@ -1,8 +1,8 @@
 """Delivers notifications of ledger entries, in a thread or process of its own.
 
 A request does no network I/O, and a run never waits for a delivery. Notifications are
-delivered by a thread in the process of a run, by `manage.py migration_route work`, or, for
-an event that no such process handles, by a process that is started for it and exits.
+delivered by a thread in the process of a run, by `manage.py migration_route worker`, or,
+for an event that no such process handles, by a process that is started for it and exits.
 
 Every process of a project imports this module.
 """
@@ -49,10 +49,10 @@ def _settings_changed(*, setting: str, **_: Any) -> None:
             signal.disconnect(dispatch_uid=uid)
 
 
-def _receive(happening: RunEvent, **_: Any) -> None:
-    edges, database = (happening.edge,), happening.database
+def _receive(event: RunEvent, **_: Any) -> None:
+    edges, database = (event.edge,), event.database
     if any(event_type_for(recipient, edges, database) for recipient in recipients()):
-        schedule_delivery(happening.edge)
+        schedule_delivery(event.edge)
 
 
 @contextmanager
@@ -194,7 +194,7 @@ class _Process:
     def _start(self) -> None:
         name = f"deliver-{os.getpid()}"
         try:
-            process = spawn(name, "deliver", name)
+            process = spawn(name, "deliver-notifications", name)
         except LaunchFailed:
             logger.exception("Starting a process to deliver notifications failed.")
             return

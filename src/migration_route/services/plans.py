@@ -237,5 +237,5 @@ def health(request: PlanRequest, actor: Actor, read: PlanReading | None = None) 
 
 
 def _with_forecasts(impact: Impact, forecast_plan: Plan) -> Impact:
-    rewritten, unforeseen = rewritten_by(forecast_plan)
-    return replace(impact, rewritten=rewritten, unforeseen=unforeseen)
+    rewritten, unforecast = rewritten_by(forecast_plan)
+    return replace(impact, rewritten=rewritten, unforecast=unforecast)

@@ -1,4 +1,4 @@
-"""The loop of `manage.py migration_route work`: it starts queued runs and periodic jobs.
+"""The loop of `manage.py migration_route worker`: it starts queued runs and periodic jobs.
 
 The loop itself applies no migrations: it starts a process for each run, with the code that
 is on disk at that time. Of several workers, one claims a run. A run that waits for its
@@ -143,7 +143,7 @@ class QueueWorker:
     def _start_next(self) -> None:
         for run in claimable_runs(self._request.databases):
             try:
-                _, process = claim_and_spawn(run.id, "--hand-back")
+                _, process = claim_and_spawn(run.id, "--release-if-waiting")
             except InvalidState:
                 continue  # another worker was faster, or it was cancelled
             except LaunchFailed:
@@ -192,12 +192,12 @@ def claimable_runs(databases: Collection[str]) -> list[RunRecord]:
 
 
 def _is_due(run: RunRecord) -> bool:
-    if run.carrier or route_settings().launcher != "work":
+    if run.claimed_by or route_settings().launcher != "worker":
         return False  # another launcher starts it, and the periodic job checks that
     if run.build != sources.build() and clock.age(run.created_at) < _OTHER_BUILD:
         return False  # during a deploy, a worker of the run's build starts it
     if run.state is RunState.QUEUED:
         return True
     return run.waits_to_begin and (
-        run.in_spite or clock.parse_time(run.waiting_until) <= clock.database_now()
+        run.override_schedule or clock.parse_time(run.waiting_until) <= clock.database_now()
     )

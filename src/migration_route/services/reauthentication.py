@@ -116,7 +116,7 @@ def _require_user(actor: Actor) -> None:
         raise flaw
     if actor.kind is ActorKind.ANONYMOUS:
         raise Unauthenticated
-    if actor.kind is not ActorKind.PERSON:
+    if actor.kind is not ActorKind.USER:
         raise Forbidden("Only a signed-in user can reauthenticate.")
 
 

@@ -59,7 +59,7 @@ class RehearseRequest:
     fingerprint: str = ""
     phase: Phase | None = None  # before or after the deploy; None: all phases
     kind: CopyKind = CopyKind.SCHEMA
-    and_back: bool = False
+    round_trip: bool = False
     in_place: bool = False  # on the database itself, in a transaction that is rolled back
     reason: str = ""
 
@@ -135,9 +135,9 @@ def _require_means(plan: Plan, request: RehearseRequest) -> None:
     """Raise the error of a missing requirement before the rehearsal is created."""
     require_session_connection(plan.database)
     if request.in_place:
-        require_in_place(plan, and_back=request.and_back)
+        require_in_place(plan, round_trip=request.round_trip)
         return
-    if route_settings().database(plan.database).rehearse_on:
+    if route_settings().database(plan.database).rehearsal_alias:
         return
     with using_private_connection(plan.database) as connection:
         copies_of(plan.database).require(
@@ -150,7 +150,7 @@ def _new_rehearsal(plan: Plan, request: RehearseRequest, actor: Actor) -> NewReh
         database=plan.database,
         # In place, the rows are always there.
         kind=CopyKind.DATA if request.in_place else request.kind,
-        and_back=request.and_back,
+        round_trip=request.round_trip,
         in_place=request.in_place,
         direction=plan.direction,
         targets=plan.targets,
@@ -233,9 +233,9 @@ def last_rehearsal_of(plan: Plan, actor: Actor) -> RehearsalRecord | None:
     return None if found is None else reaper.refresh_rehearsal(found)
 
 
-def execute_rehearsal(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
+def execute_rehearsal(rehearsal: str, *, round_trip: bool) -> RehearsalRecord:
     """Execute a queued rehearsal in the process that `launch` has started."""
-    ended = run_rehearsal(rehearsal, and_back=and_back)
+    ended = run_rehearsal(rehearsal, round_trip=round_trip)
     remove_log(rehearsal)  # if the process dies, the log explains why
     return ended
 
@@ -250,4 +250,4 @@ def may_in_place(database: str, actor: Actor) -> bool:
 
 def in_place_timeout(database: str) -> float:
     """Return for how many seconds a rehearsal in place may hold its locks."""
-    return route_settings().database(database).in_place_limit.total_seconds()
+    return route_settings().database(database).in_place_timeout.total_seconds()

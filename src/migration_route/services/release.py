@@ -99,7 +99,7 @@ def resolution_change(run: RunRecord, carried_out: CompletedOperations) -> runs.
         actor_name=run.actor_name,
         reason=run.reason,
         vouching={
-            "how": "resume",
+            "how": "continue",
             "operations": [operation.to_dict() for operation in carried_out.evidence],
             "resumed_by": run.id,
         },
@@ -109,9 +109,7 @@ def resolution_change(run: RunRecord, carried_out: CompletedOperations) -> runs.
 def close_resumed_run(stopped: str, run: RunRecord, change: runs.Change) -> None:
     """Resolve the stopped run; if that is no longer possible, the new run fails."""
     try:
-        runs.move(
-            stopped, to=RunState.RECONCILED, expected={RunState.PARTIAL}, change=change
-        )
+        runs.move(stopped, to=RunState.RESOLVED, expected={RunState.PARTIAL}, change=change)
     except Exception:
         error = StepError(type="NotResumed", message=f"Run {stopped} was not resolved.")
         runs.move(
@@ -131,7 +129,7 @@ _MAX_LAUNCHES = 2  # of a run whose first process was never started
 
 def refresh(run: RunRecord) -> RunRecord:
     """Return the current run, after releasing, expiring or reaping it if it is due."""
-    if run.demand is None or run.state not in _NOT_STARTED:
+    if run.approval_requirement is None or run.state not in _NOT_STARTED:
         return reaper.reap(run)
     try:
         if run.state is RunState.AWAITING_APPROVAL:
@@ -147,8 +145,8 @@ def refresh(run: RunRecord) -> RunRecord:
 def _refresh_awaiting(run: RunRecord) -> RunRecord:
     if clock.now() > run.waiting_until:
         return _expire(run)
-    if run.demand is None or not is_satisfied(
-        run.demand, run.given, requester=run.requester
+    if run.approval_requirement is None or not is_satisfied(
+        run.approval_requirement, run.given, requester=run.requester
     ):
         return run
     return try_release(run)
@@ -163,13 +161,16 @@ def _refresh_queued(run: RunRecord) -> RunRecord:
     launches = run.waiting_facts.get("launches", 0)
     if (
         is_pull_based()  # a worker or a task claims it
-        or run.carrier
+        or run.claimed_by
         or launches >= _MAX_LAUNCHES
         or heartbeat_age(run) <= START_TIMEOUT
         or log_path(run.id) is not None  # it was started on this host
     ):
         return reaper.reap(run)
-    if run.demand and clock.age(run.created_at) > run.demand.lifetime:
+    if (
+        run.approval_requirement
+        and clock.age(run.created_at) > run.approval_requirement.lifetime
+    ):
         return _expire(run)
     return try_release(run)
 
@@ -312,9 +313,11 @@ def _queue_to_resume(run: RunRecord, waiting: WaitInfo | None) -> RunRecord:
 
 def _queue(run: RunRecord, waiting: WaitInfo | None) -> RunRecord:
     launches = run.waiting_facts.get("launches", 0) + 1
-    demand = run.demand
+    requirement = run.approval_requirement
     approvals = (
-        valid_approvals(demand, run.given, requester=run.requester) if demand else ()
+        valid_approvals(requirement, run.given, requester=run.requester)
+        if requirement
+        else ()
     )
     change = runs.Change(
         reason="The process of the run was never started; starting it now."

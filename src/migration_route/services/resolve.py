@@ -116,7 +116,7 @@ def resolve(
                 run=run,
                 state=found.state,
             )
-        if how is Resolution.RESUME:
+        if how is Resolution.CONTINUE:
             return resume(found, actor, change)
         with reconcile.hold_database_lock(found.database):
             return _record(found, change, how)
@@ -148,7 +148,7 @@ def _record(found: RunRecord, change: runs.Change, how: Resolution) -> RunRecord
 def _move(found: RunRecord, change: runs.Change, facts: dict[str, Any]) -> RunRecord:
     return runs.move(
         found.id,
-        to=RunState.RECONCILED,
+        to=RunState.RESOLVED,
         expected={RunState.PARTIAL},
         change=replace(change, vouching=facts),
     )

@@ -64,7 +64,7 @@ def disk_signal(
     The maximum is checked first, so that a forecast is made only where it would not fit.
     """
     rewritten = touched.rewritten
-    besides = _BESIDES if touched.unforeseen else ""
+    besides = _BESIDES if touched.unforecast else ""
     if rewritten == () or (rewritten is None and touched.most_rewrites == 0):
         return normal_signal(_NAME, f"No table is forecast to be rewritten.{besides}")
     names = sorted(touched.tables) if rewritten is None else list(rewritten)
@@ -100,7 +100,7 @@ def disk_signal(
             **facts,
         )
     if rewritten is None:
-        signal = unknown_signal if touched.unforeseen else needs_forecast
+        signal = unknown_signal if touched.unforecast else needs_forecast
         reason = "no forecast says which tables are rewritten."
         return signal(_NAME, f"{_megabytes(free)} are free{there}, but {reason}", **facts)
     needs_text = f"rewriting tables needs {_megabytes(needed_there)}"

@@ -16,8 +16,14 @@ from migration_route.core.values import ApprovalRequirement
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import DEFAULT_DETAILS, same_plan
 from migration_route.presentation import schemas
-from migration_route.presentation.serializers import approval_answer, demand_answer
-from migration_route.presentation.text.runs import demand_words, permission_words
+from migration_route.presentation.serializers import (
+    approval_answer,
+    approval_requirement_answer,
+)
+from migration_route.presentation.text.runs import (
+    approval_requirement_words,
+    permission_words,
+)
 from migration_route.services import approvals as approving
 from migration_route.services import plans as planning
 from migration_route.services.decisions import request_of
@@ -43,7 +49,7 @@ APPROVAL_SENTENCES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DemandView:
+class ApprovalRequirementView:
     """The approval requirement of a plan, as its page shows it."""
 
     required: int
@@ -81,13 +87,15 @@ class ApprovalView:
     problem: RouteError | None  # why the plan cannot be read
 
 
-def demand_view(demand: ApprovalRequirement | None) -> DemandView | None:
-    if demand is None:
+def approval_requirement_view(
+    requirement: ApprovalRequirement | None,
+) -> ApprovalRequirementView | None:
+    if requirement is None:
         return None
-    return DemandView(
-        required=demand.required,
-        words=demand_words(demand_answer(demand)),
-        lifetime=format_duration(round(demand.lifetime.total_seconds() * 1000)),
+    return ApprovalRequirementView(
+        required=requirement.required,
+        words=approval_requirement_words(approval_requirement_answer(requirement)),
+        lifetime=format_duration(round(requirement.lifetime.total_seconds() * 1000)),
     )
 
 
@@ -103,7 +111,7 @@ def approval_view(run: RunRecord, actor: Actor) -> ApprovalView | None:
     plan, problem = _plan(run, actor) if is_waiting else (None, None)
     return ApprovalView(
         answer=answer,
-        words=demand_words(answer, verb="needs" if is_waiting else "needed"),
+        words=approval_requirement_words(answer, verb="needs" if is_waiting else "needed"),
         rights=permission_words(answer),
         expires=parse_optional_time(answer.expires),
         votes=tuple(_vote_views(run)),

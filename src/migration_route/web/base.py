@@ -42,7 +42,7 @@ Page = Callable[..., HttpResponse]
 
 _TITLES = {
     "reauthentication_required": "Sign in again",
-    "csrf": "Form rejected",
+    "csrf_failed": "Form rejected",
     "forbidden": "Access denied",
     "unauthenticated": "Sign-in required",
     "active_run": "Another run is active",
@@ -106,7 +106,7 @@ def _respond(
 ) -> HttpResponse:
     if request.method not in SAFE_METHODS and actor.flaw is None:
         pending_form.without_password(request)
-        if actor.kind is ActorKind.PERSON:
+        if actor.kind is ActorKind.USER:
             pending_form.discard(request)
     return view(request, actor, **arguments)
 

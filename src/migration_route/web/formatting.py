@@ -14,7 +14,7 @@ _HOUR = 60 * _MINUTE
 TONES: dict[RunState | StepState, str] = {
     RunState.SUCCEEDED: "good",
     RunState.NOOP: "good",
-    RunState.RECONCILED: "good",
+    RunState.RESOLVED: "good",
     RunState.FAILED: "bad",
     RunState.PARTIAL: "bad",
     RunState.LOST: "bad",
@@ -25,7 +25,7 @@ TONES: dict[RunState | StepState, str] = {
     RunState.CANCELLED: "warning",
     RunState.CANCELLING: "warning",
     RunState.WAITING: "warning",
-    RunState.HELD: "warning",
+    RunState.PAUSED: "warning",
     RunState.RUNNING: "busy",
     StepState.APPLYING: "busy",
     StepState.APPLIED: "good",

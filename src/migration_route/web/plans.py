@@ -43,9 +43,9 @@ _WAITS_FOR: dict[str, str] = {
     WaitingReason.TIME: "scheduled for later",
     WaitingReason.WINDOW: "no window is open",
     WaitingReason.FREEZE: "a freeze is in effect",
-    WaitingReason.CARRIER: "no worker has claimed it yet",
+    WaitingReason.NO_WORKER: "no worker has claimed it yet",
     WaitingReason.HEALTH: "a health signal blocks it",
-    WaitingReason.HELD: "on request",
+    WaitingReason.PAUSED: "on request",
     WaitingReason.BLOCKED: "blocked by another session",
     WaitingReason.LOCK: "another process is migrating this database",
 }
@@ -186,9 +186,9 @@ OPENING_SENTENCES = {
         "Waiting: a freeze is in effect.",
         "The run starts automatically when the freeze ends.",
     ),
-    WaitingReason.CARRIER: (
+    WaitingReason.NO_WORKER: (
         "Waiting for a worker: no process has claimed the run yet.",
-        "The run starts when a worker claims it: 'manage.py migration_route work', or a "
+        "The run starts when a worker claims it: 'manage.py migration_route worker', or a "
         "worker of the task queue. Nothing has started.",
     ),
 }
@@ -220,7 +220,7 @@ class OperationView:
     """An operation with the forecast of its statements, a line each."""
 
     operation: Operation
-    foretold: tuple[str, ...]
+    forecast: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +229,7 @@ class StepView:
 
     step: Step
     worst: Severity | None
-    is_told: bool  # its SQL is loaded, as far as it can be known
+    is_detailed: bool  # its SQL is loaded, as far as it can be known
     operations: tuple[OperationView, ...]
     took: str  # the duration of an earlier run; "" if none is recorded
 
@@ -255,7 +255,7 @@ class PlanView:
     vendor: str
     phases: tuple[PhaseChoice, ...]  # empty if there is no choice
     not_transactional: int  # steps that can be left half applied
-    first_untold: Step | None  # the first step whose SQL is not loaded
+    first_undetailed: Step | None  # the first step whose SQL is not loaded
 
     @property
     def grave(self) -> tuple[Finding, ...]:
@@ -285,7 +285,7 @@ def plan_view(plan: Plan, actor: Actor, details: Details) -> PlanView:
                 step=step,
                 worst=_worst(step, findings),
                 took=estimate_line(step_answer.estimate),
-                is_told=details.after <= position < detailed_to,
+                is_detailed=details.after <= position < detailed_to,
                 operations=_operation_views(step, step_answer, answer.tables),
             )
             for position, (step, step_answer) in enumerate(
@@ -304,7 +304,7 @@ def plan_view(plan: Plan, actor: Actor, details: Details) -> PlanView:
         vendor=vendor_name(plan.vendor),
         phases=_phases(plan),
         not_transactional=sum(not step.rolls_back for step in plan.steps),
-        first_untold=next(iter(plan.steps[detailed_to:]), None),
+        first_undetailed=next(iter(plan.steps[detailed_to:]), None),
     )
 
 
@@ -323,7 +323,7 @@ def _operation_views(
     step: Step, step_answer: PlanStepAnswer, tables: list[TableAnswer]
 ) -> tuple[OperationView, ...]:
     return tuple(
-        OperationView(operation=operation, foretold=tuple(operation_lines(answer, tables)))
+        OperationView(operation=operation, forecast=tuple(operation_lines(answer, tables)))
         for operation, answer in zip(step.operations, step_answer.operations, strict=True)
     )
 

@@ -204,7 +204,7 @@ def last_rehearsal_context(plan: Plan, actor: Actor) -> dict[str, object]:
         "rehearsed_words": "" if record is None else summary(rehearsal_answer(record)),
         "may_rehearse": may(actor, Scope.REHEARSE, plan.database),
         "may_in_place": rehearsing.may_in_place(plan.database, actor),
-        "in_place_limit": f"{rehearsing.in_place_timeout(plan.database):g} s",
+        "in_place_timeout": f"{rehearsing.in_place_timeout(plan.database):g} s",
     }
 
 
@@ -222,7 +222,7 @@ def rehearse(request: HttpRequest, actor: Actor) -> HttpResponse:
             phase=wanted.phase,
             fingerprint=request.POST.get("fingerprint", ""),
             kind=CopyKind(kind),
-            and_back=request.POST.get("and_back") == "on",
+            round_trip=request.POST.get("round_trip") == "on",
             in_place=request.POST.get("in_place") == "on",
             reason=forms.reason(request.POST),
         ),

@@ -60,7 +60,7 @@ def render(
     *,
     status: int = 200,
 ) -> HttpResponse:
-    if actor.kind is ActorKind.PERSON:
+    if actor.kind is ActorKind.USER:
         try:
             with savepoints():
                 full = {**_surroundings(request), **context}

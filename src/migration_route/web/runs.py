@@ -179,11 +179,11 @@ _CANCELLABLE = frozenset(
         RunState.QUEUED,
         RunState.WAITING,
         RunState.RUNNING,
-        RunState.HELD,
+        RunState.PAUSED,
     }
 )
 _PAUSABLE = frozenset({RunState.QUEUED, RunState.WAITING, RunState.RUNNING})
-_BETWEEN_STEPS = frozenset({RunState.AWAITING_APPROVAL, RunState.QUEUED, RunState.HELD})
+_BETWEEN_STEPS = frozenset({RunState.AWAITING_APPROVAL, RunState.QUEUED, RunState.PAUSED})
 _FORCIBLE = (_CANCELLABLE - {RunState.AWAITING_APPROVAL}) | {
     RunState.CANCELLING,
     RunState.LOST,
@@ -192,7 +192,7 @@ _SENTENCES = {
     **APPROVAL_SENTENCES,
     RunState.QUEUED: ("Waiting for the supervisor to start.", ""),
     RunState.WAITING: ("Waiting to start.", ""),
-    RunState.HELD: ("Paused before its next step: {so_far}.", ""),
+    RunState.PAUSED: ("Paused before its next step: {so_far}.", ""),
     RunState.RUNNING: ("Running: {so_far}.", ""),
     RunState.CANCELLING: (
         "Cancelling: {so_far}.",
@@ -221,12 +221,12 @@ _SENTENCES = {
         "The plan had changed since it was reviewed: {so_far}.",
         "Review the plan again.",
     ),
-    RunState.RECONCILED: ("Resolved by a user; {so_far} by the run itself.", ""),
+    RunState.RESOLVED: ("Resolved by a user; {so_far} by the run itself.", ""),
 }
 _RUNS_TONES = {
-    EffectState.IN: "good",
-    EffectState.OUT: "quiet",
-    EffectState.MIDWAY: "bad",
+    EffectState.PRESENT: "good",
+    EffectState.ABSENT: "quiet",
+    EffectState.PARTIAL: "bad",
     EffectState.UNKNOWN: "warning",
 }
 _WAITING = {
@@ -240,7 +240,7 @@ _WAITING = {
     ),
     **OPENING_SENTENCES,
     WaitingReason.LOCK: ("Waiting: another process is migrating this database.", ""),
-    WaitingReason.ORPHAN_BACKEND: (
+    WaitingReason.ORPHANED_SESSION: (
         "The run's processes are gone, but its database session is still open.",
         "No other run starts until that session has ended. Wait, or terminate it.",
     ),
@@ -324,14 +324,14 @@ class RunView:
     next_check: datetime | None
     gives_up: datetime | None  # when it ends if a signal still blocks it
     schedule_hold: ScheduleHoldView | None  # what its start or next step waits for
-    begin_at: datetime | None  # the requested start time
+    not_before: datetime | None  # the requested start time
     shows_error: bool  # none of its steps has this error
 
 
 def run_view(record: RunRecord) -> RunView:
     done = sum(step.state in _DONE for step in record.steps)
     orphan = record.waiting_facts.get("session") if record.is_active else None
-    is_pause_requested = record.asked == ControlRequest.HOLD
+    is_pause_requested = record.control_request == ControlRequest.PAUSE
     signals = record.waiting_facts.get("signals", ())
     schedule_hold = schedule_hold_view(record)
     may_be_over = record.waits_to_begin and record.waiting_reason != WaitingReason.TIME
@@ -357,7 +357,7 @@ def run_view(record: RunRecord) -> RunView:
             record.state in _PAUSABLE or bool(signals) or schedule_hold is not None
         )
         and not is_pause_requested,
-        is_resumable=(record.state is RunState.HELD and schedule_hold is None)
+        is_resumable=(record.state is RunState.PAUSED and schedule_hold is None)
         or (record.state in _PAUSABLE and is_pause_requested)
         or can_recheck,
         can_recheck=can_recheck,
@@ -375,7 +375,7 @@ def run_view(record: RunRecord) -> RunView:
         next_check=parse_optional_time(record.waiting_until) if signals else None,
         gives_up=parse_optional_time(record.waiting_facts.get("gives_up", "")),
         schedule_hold=schedule_hold,
-        begin_at=parse_optional_time(record.begin_at),
+        not_before=parse_optional_time(record.not_before),
         shows_error=record.error is not None
         and (
             record.error.type == CANCELLED or not any(step.error for step in record.steps)
@@ -390,7 +390,7 @@ def _blocked_view(facts: dict[str, Any]) -> BlockedView | None:
         tables=", ".join(facts["tables"]),
         attempt=facts["attempt"],
         waited=format_duration(facts["waited_ms"]),
-        stalled=format_duration(facts["stalled_ms"]),
+        stalled=format_duration(facts["blocking_ms"]),
         blockers=tuple(map(_blocker_view, facts["blockers"])),
     )
 
@@ -443,7 +443,7 @@ def _sentences(run: RunRecord, done: int) -> tuple[str, str]:
         headline += " The failed step left nothing behind."
     if run.state is RunState.CANCELLED and _has_failed_step(run):
         headline += " The interrupted step left nothing behind."
-    if run.state is RunState.RUNNING and run.asked == ControlRequest.HOLD:
+    if run.state is RunState.RUNNING and run.control_request == ControlRequest.PAUSE:
         advice = "The run pauses before its next step, as requested."
     return headline.format(migrations=migrations, verb=verb, so_far=so_far), advice
 

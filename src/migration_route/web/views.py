@@ -24,7 +24,7 @@ from migration_route.services import plans as planning
 from migration_route.services import resolve as resolving
 from migration_route.services.decisions import approval_requirement_for
 from migration_route.web import forms
-from migration_route.web.approvals import approval_view, demand_view
+from migration_route.web.approvals import approval_requirement_view, approval_view
 from migration_route.web.plans import database_view, health_view, opening_view, plan_view
 from migration_route.web.rehearsals import last_rehearsal_context
 from migration_route.web.rendering import render
@@ -89,7 +89,9 @@ def _plan_page(
             "moment": health_view(looking.health(wanted, actor, read).moment)
             if found.steps
             else None,
-            "demand": demand_view(approval_requirement_for(wanted, found, actor, details)),
+            "approval_requirement": approval_requirement_view(
+                approval_requirement_for(wanted, found, actor, details)
+            ),
             "opening": opening_view(launch.next_opening(found.database), typed=typed),
             "targets": wanted.targets,
             "key": secrets.token_hex(16),
@@ -145,8 +147,8 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
             or cancelling.may_withdraw(found, actor),
             "may_force": may(actor, Scope.FORCE, found.database),
             "may_resolve": may(actor, Scope.RESOLVE, found.database),
-            "may_end_blockers": may(actor, Scope.FORCE, found.database)
-            and route_settings().database(found.database).end_blockers,
+            "may_terminate_blockers": may(actor, Scope.FORCE, found.database)
+            and route_settings().database(found.database).allow_terminate_blockers,
             "longest_reason": forms.LONGEST_REASON,
         },
     )
@@ -159,7 +161,7 @@ def cancel(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     return redirect("migration_route:run", run=run)
 
 
-def hold(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
+def pause(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """Pause a run before its next step."""
     holding.pause(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)
@@ -179,7 +181,7 @@ def resolve(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     return redirect("migration_route:run", run=found.id)
 
 
-def end_blockers(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
+def terminate_blockers(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     ending.terminate_blockers(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)
 

@@ -55,7 +55,7 @@ def test_what_the_route_says_itself_is_not_said_twice(saying):
 
 def test_the_setting_silences_them(saying, settings):
     saying("safe_migrations.SM024")
-    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "ENGINES": False}
+    settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LINTERS": False}
     assert list(linters.findings(a_plan(a_step("a")), [])) == []
 
 

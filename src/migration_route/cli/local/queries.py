@@ -25,7 +25,7 @@ from migration_route.core.errors import InvalidRequest
 from migration_route.ledger.queries import CREDENTIAL_SEARCH_LIMIT
 from migration_route.planning.plan import Details, PlanRequest
 from migration_route.presentation import serializers
-from migration_route.presentation.serializers import with_demand
+from migration_route.presentation.serializers import with_approval_requirement
 from migration_route.presentation.text import runs
 from migration_route.presentation.text.exit_codes import exit_of_health, exit_of_status
 from migration_route.presentation.text.terminal import Terminal
@@ -178,7 +178,7 @@ def add_reading_verbs(verbs: Any, terminal: Terminal) -> None:
     list_arguments(verb(verbs, "runs", "list the latest runs", _runs, terminal))
     run_argument(verb(verbs, "show", "show one run", _show, terminal))
     run_argument(verb(verbs, "watch", "follow a run to its end", _watch, terminal))
-    hidden = verb(verbs, "plan-value", None, _plan_value, terminal)
+    hidden = verb(verbs, "plan-json", None, _plan_value, terminal)
     target_arguments(hidden)
     hidden.add_argument("--details", type=details_of, help=SUPPRESS)
 
@@ -192,8 +192,8 @@ def _status(terminal: Terminal, options: dict[str, Any]) -> int:
 def _plan(terminal: Terminal, options: dict[str, Any]) -> int:
     actor, wanted = shell_actor(), plan_request(options)
     found = looking.plan(wanted, actor, _EVERYTHING)
-    demand = approval_requirement_for(wanted, found, actor, _EVERYTHING)
-    answer = with_demand(complete_plan_answer(found), demand)
+    requirement = approval_requirement_for(wanted, found, actor, _EVERYTHING)
+    answer = with_approval_requirement(complete_plan_answer(found), requirement)
     terminal.tell(options, answer, runs.plan_lines(answer))
     return 0
 

@@ -34,9 +34,9 @@ def add_verbs(verbs: Any, terminal: Terminal) -> None:
     help_text = "list the latest rehearsals, or show the report of one"
     found = verb(verbs, "rehearsals", help_text, _show, terminal)
     found.add_argument("rehearsal", nargs="?", help="ID of a rehearsal")
-    hidden = verb(verbs, "rehearse-carry", None, _execute, terminal)
+    hidden = verb(verbs, "run-rehearsal", None, _execute, terminal)
     hidden.add_argument("rehearsal")
-    hidden.add_argument("--and-back", action="store_true", help=SUPPRESS)
+    hidden.add_argument("--round-trip", action="store_true", help=SUPPRESS)
 
 
 def complete_plan_answer(found: Plan) -> schemas.PlanAnswer:
@@ -65,7 +65,7 @@ def _rehearse(terminal: Terminal, options: dict[str, Any]) -> int:
             phase=phase,
             fingerprint=fingerprint,
             kind=CopyKind.DATA if options["data"] else CopyKind.SCHEMA,
-            and_back=options["and_back"],
+            round_trip=options["round_trip"],
             in_place=options["in_place"],
             reason=options["reason"],
         ),
@@ -93,6 +93,6 @@ def _show(terminal: Terminal, options: dict[str, Any]) -> int:
 def _execute(terminal: Terminal, options: dict[str, Any]) -> int:
     del terminal  # the result is stored in the ledger's database
     record = rehearsals.execute_rehearsal(
-        options["rehearsal"], and_back=options["and_back"]
+        options["rehearsal"], round_trip=options["round_trip"]
     )
     return 1 if record.state is RehearsalState.FAILED else 0

@@ -19,7 +19,7 @@ from migration_route.core.enums import Direction, Resolution, RunState
 from migration_route.core.errors import InvalidRequest
 from migration_route.planning.plan import DEFAULT_DETAILS
 from migration_route.presentation import serializers
-from migration_route.presentation.serializers import plan_answer, with_demand
+from migration_route.presentation.serializers import plan_answer, with_approval_requirement
 from migration_route.presentation.text import runs
 from migration_route.presentation.text.terminal import Terminal
 from migration_route.services import apply, approvals, control, plans, resolve
@@ -39,12 +39,12 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
     actor = shell_actor()
     request = plan_request(options)
     found = plans.plan(request, actor)
-    demand = approval_requirement_for(request, found, actor, DEFAULT_DETAILS)
+    requirement = approval_requirement_for(request, found, actor, DEFAULT_DETAILS)
     if not options["json"]:
-        answer = with_demand(plan_answer(found), demand)
+        answer = with_approval_requirement(plan_answer(found), requirement)
         terminal.tell(options, answer, runs.plan_lines(answer))
     must_confirm = found.direction is not Direction.NONE and not options["yes"]
-    if must_confirm and not _is_confirmed(question(needs_approval=demand is not None)):
+    if must_confirm and not _is_confirmed(question(needs_approval=requirement is not None)):
         terminal.write_error("Nothing was applied.")
         return _NOT_ALLOWED
     run = apply.apply(
@@ -57,7 +57,7 @@ def _apply(terminal: Terminal, options: dict[str, Any]) -> int:
             reason=options["reason"],
             rebuild_invalid_indexes=options["rebuild_invalid_indexes"],
             at=options["at"],
-            wait_for_window=not options["no_window_wait"],
+            wait_for_window=not options["no_wait_for_window"],
         ),
         actor,
     )
@@ -82,10 +82,10 @@ def _resolve(terminal: Terminal, options: dict[str, Any]) -> int:
     how = Resolution(options["how"])
     actor, reason = shell_actor(), options["reason"]
     found = resolve.resolve(options["run"], actor, reason=reason, how=how)
-    if how is Resolution.RESUME and found.state is not RunState.AWAITING_APPROVAL:
+    if how is Resolution.CONTINUE and found.state is not RunState.AWAITING_APPROVAL:
         return follow(terminal, options, found)
     code = print_run(terminal, options, found)
-    return code if how is Resolution.RESUME else 0
+    return code if how is Resolution.CONTINUE else 0
 
 
 def add_approving_verbs(verbs: Any, terminal: Terminal) -> None:
@@ -120,7 +120,7 @@ def add_control_verbs(verbs: Any, terminal: Terminal) -> None:
         help="kill its processes and terminate its database sessions",
     )
     help_text = "pause a run before its next step"
-    run_arguments(verb(verbs, "hold", help_text, _control, terminal))
+    run_arguments(verb(verbs, "pause", help_text, _control, terminal))
     help_text = "resume a paused run, or check again whether a waiting run can start"
     found = verb(verbs, "resume", help_text, _control, terminal)
     run_arguments(found)
@@ -130,7 +130,7 @@ def add_control_verbs(verbs: Any, terminal: Terminal) -> None:
         help="ignore health signals, the scheduled time, windows and freezes",
     )
     help_text = "terminate the sessions that block a run"
-    found = verb(verbs, "end-blockers", help_text, _end_blockers, terminal)
+    found = verb(verbs, "terminate-blockers", help_text, _terminate_blockers, terminal)
     run_arguments(found, needs_reason=True)
 
 
@@ -139,7 +139,7 @@ def _control(terminal: Terminal, options: dict[str, Any]) -> int:
     match options["verb"]:
         case "cancel":
             found = control.cancel(run, actor, reason=reason, force=options["force"])
-        case "hold":
+        case "pause":
             found = control.pause(run, actor, reason=reason)
         case _:
             found = control.resume(run, actor, reason=reason, force=options["force"])
@@ -147,10 +147,10 @@ def _control(terminal: Terminal, options: dict[str, Any]) -> int:
     return 0
 
 
-def _end_blockers(terminal: Terminal, options: dict[str, Any]) -> int:
+def _terminate_blockers(terminal: Terminal, options: dict[str, Any]) -> int:
     """Terminate the sessions that block a run; return 1 if one was not terminated."""
     run, reason = options["run"], options["reason"]
     found = ending.terminate_blockers(run, shell_actor(), reason=reason)
-    answer = serializers.ended_blockers_answer(found.run, found.ended, found.not_ended)
-    terminal.tell(options, answer, runs.ended_blockers_lines(answer))
+    answer = serializers.terminated_blockers_answer(found.run, found.ended, found.not_ended)
+    terminal.tell(options, answer, runs.terminated_blockers_lines(answer))
     return 1 if found.not_ended else 0

@@ -21,8 +21,8 @@ from migration_route.services.notifications import drain
 def add_run_verbs(verbs: Any, terminal: Terminal) -> None:
     found = verb(verbs, "run", "execute a queued run in this process", _run, terminal)
     found.add_argument("run", help="ID of the run")
-    found.add_argument("--carrier", default="", help=SUPPRESS)
-    found.add_argument("--hand-back", action="store_true", help=SUPPRESS)
+    found.add_argument("--claim", default="", help=SUPPRESS)
+    found.add_argument("--release-if-waiting", action="store_true", help=SUPPRESS)
 
 
 def _reexec(run: str, word: str) -> None:
@@ -35,8 +35,8 @@ def _run(terminal: Terminal, options: dict[str, Any]) -> int:
     found = execute.execute(
         run,
         anew=lambda word: _reexec(run, word),
-        carrier=options["carrier"],
-        hands_back=options["hand_back"],
+        claim=options["claim"],
+        release_if_waiting=options["release_if_waiting"],
     )
     return print_run(terminal, options, found)
 
@@ -44,7 +44,7 @@ def _run(terminal: Terminal, options: dict[str, Any]) -> int:
 def add_delivery_verbs(verbs: Any, terminal: Terminal) -> None:
     """Add the verb `deliver`, which is not listed: only processes of this package call
     it."""
-    found = verb(verbs, "deliver", None, _deliver, terminal)
+    found = verb(verbs, "deliver-notifications", None, _deliver, terminal)
     found.add_argument("words", help="name of the file for its output")
 
 
@@ -55,7 +55,7 @@ def _deliver(terminal: Terminal, options: dict[str, Any]) -> int:
 
 
 def add_worker_verbs(verbs: Any, terminal: Terminal) -> None:
-    found = verb(verbs, "work", "execute queued runs until SIGTERM", _work, terminal)
+    found = verb(verbs, "worker", "execute queued runs until SIGTERM", _work, terminal)
     found.add_argument(
         "--database",
         action="append",

@@ -29,11 +29,11 @@ from migration_route.cli.remote.follow import (
 from migration_route.core.enums import CopyKind, Direction, Mode, Resolution, RunState
 from migration_route.core.errors import InvalidRequest, StaleCode
 from migration_route.presentation.schemas import (
-    EndedBlockersAnswer,
     PlanAnswer,
     RehearsalAnswer,
     RehearsalsAnswer,
     RunAnswer,
+    TerminatedBlockersAnswer,
 )
 from migration_route.presentation.text.exit_codes import (
     DONE,
@@ -42,11 +42,11 @@ from migration_route.presentation.text.exit_codes import (
     exit_of_rehearsal,
 )
 from migration_route.presentation.text.rehearsals import rehearsal_lines, rehearsals_lines
-from migration_route.presentation.text.runs import ended_blockers_lines, plan_lines
+from migration_route.presentation.text.runs import plan_lines, terminated_blockers_lines
 
 _HELP = {
     "cancel": "cancel a run, even in the middle of a statement",
-    "hold": "pause a run before its next step",
+    "pause": "pause a run before its next step",
     "resume": "resume a paused run, or check again whether a waiting run can start",
     "approve": "approve a run that awaits approval (users only)",
     "reject": "reject a run that awaits approval (users only)",
@@ -64,7 +64,7 @@ def add_verbs(verbs: Any) -> None:
         if name in _FORCE:
             found.add_argument("--force", action="store_true", help=_FORCE[name])
     help_text = "terminate the sessions that block a run (users only)"
-    found = verb(verbs, "end-blockers", help_text, _end_blockers)
+    found = verb(verbs, "terminate-blockers", help_text, _terminate_blockers)
     run_arguments(found, needs_reason=True)
 
 
@@ -77,11 +77,15 @@ def _control(route: RouteClient, screen: Console, options: dict[str, Any]) -> in
     return DONE
 
 
-def _end_blockers(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
+def _terminate_blockers(
+    route: RouteClient, screen: Console, options: dict[str, Any]
+) -> int:
     """Terminate the sessions that block a run; return 1 if one was not terminated."""
     body = {"reason": options["reason"]}
-    found = route.post(run_path(options, "end-blockers"), body, EndedBlockersAnswer)
-    screen.terminal.tell(options, found.raw, ended_blockers_lines(found.value))
+    found = route.post(
+        run_path(options, "terminate-blockers"), body, TerminatedBlockersAnswer
+    )
+    screen.terminal.tell(options, found.raw, terminated_blockers_lines(found.value))
     return FAILED if found.value.not_ended else DONE
 
 
@@ -262,13 +266,13 @@ def _body(options: dict[str, Any], plan: PlanAnswer) -> dict[str, Any]:
         mode: mode in {Mode.FAKE, Mode.FAKE_INITIAL},
     }
     body = {key: value for key, value in fields.items() if value}
-    return body | ({"wait_for_window": False} if options["no_window_wait"] else {})
+    return body | ({"wait_for_window": False} if options["no_wait_for_window"] else {})
 
 
 def _resolve(route: RouteClient, screen: Console, options: dict[str, Any]) -> int:
     body = {"reason": options["reason"], "how": options["how"]}
     found = route.post(run_path(options, "resolve"), body, RunAnswer)
-    if options["how"] == Resolution.RESUME:
+    if options["how"] == Resolution.CONTINUE:
         return follow(route, screen, options, found.value)
     print_run(screen, options, found)
     return DONE
@@ -294,7 +298,7 @@ def _rehearse(route: RouteClient, screen: Console, options: dict[str, Any]) -> i
         "phase": options["phase"],
         "fingerprint": options["fingerprint"] or _fingerprint(route, options),
         "kind": CopyKind.DATA.value if options["data"] else CopyKind.SCHEMA.value,
-        "and_back": options["and_back"],
+        "round_trip": options["round_trip"],
         "in_place": options["in_place"],
         "reason": options["reason"],
     }

@@ -2,7 +2,7 @@
 
 A launcher starts `manage.py migration_route run ID` and does nothing else: the row of the
 run is the truth, not the status of a launcher. The launcher "work" starts no process:
-`manage.py migration_route work`, on any host, takes queued runs.
+`manage.py migration_route worker`, on any host, takes queued runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from migration_route.policy.decision import Allowed
 _BUILT_IN = {
     "process": "migration_route.execution.launchers.process.ProcessLauncher",
     "inline": "migration_route.execution.launchers.process.InlineLauncher",
-    "work": "migration_route.execution.launchers.WorkerLauncher",
+    "worker": "migration_route.execution.launchers.WorkerLauncher",
     "tasks": "migration_route.execution.launchers.task_queue.TaskLauncher",
 }
 
@@ -94,7 +94,7 @@ def _launcher_or_none() -> Launcher | None:
 
 
 class WorkerLauncher:
-    """Leaves the run to `manage.py migration_route work`."""
+    """Leaves the run to `manage.py migration_route worker`."""
 
     is_patient = True
 

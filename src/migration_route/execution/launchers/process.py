@@ -269,7 +269,7 @@ class InlineLauncher:
     def launch(self, permit: Allowed, run: RunRecord) -> None:
         """Start it and wait. Raises `LaunchFailed`."""
         # A run that is approved outside its window waits in the table, not in this process.
-        start(permit, run, "--hand-back").wait()
+        start(permit, run, "--release-if-waiting").wait()
 
 
 def claim_and_spawn(run: str, *arguments: str) -> tuple[RunRecord, subprocess.Popen[bytes]]:
@@ -282,7 +282,7 @@ def claim_and_spawn(run: str, *arguments: str) -> tuple[RunRecord, subprocess.Po
     claim = claims.new_claim_token()
     taken = claims.claim(run, claim, host=socket.gethostname(), pid=None)
     try:
-        return taken, spawn(run, "run", run, f"--carrier={claim}", *arguments)
+        return taken, spawn(run, "run", run, f"--claim={claim}", *arguments)
     except LaunchFailed:
         claims.release_claim(run, claim)
         raise

@@ -64,7 +64,9 @@ class QueueLauncher(ABC):
 
     def start_again(self, run: RunRecord) -> None:
         """Put a run whose process has died on the queue. Raises `LaunchFailed`."""
-        until = run.waiting_until if run.waits_to_begin and not run.in_spite else ""
+        until = (
+            run.waiting_until if run.waits_to_begin and not run.override_schedule else ""
+        )
         try:
             at = clock.parse_time(until) if until and self.supports_defer else None
             self.enqueue(run.id, at)

@@ -70,7 +70,7 @@ def _before(
 
 def _is_guarded(alias: str) -> bool:
     """Return whether this process has to lock this database."""
-    if not route_settings().guard or alias in _bypassed:
+    if not route_settings().guard_migrate or alias in _bypassed:
         return False
     try:
         connection = connections[alias]

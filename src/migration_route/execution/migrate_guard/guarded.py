@@ -236,7 +236,7 @@ class GuardedMigrate:
         self._lock = lock
 
     def _wait(self, lock: TargetLock, worker_lock: TargetLock) -> None:
-        seconds = route_settings().guard_wait.total_seconds()
+        seconds = route_settings().guard_migrate_timeout.total_seconds()
         deadline = time.monotonic() + seconds
         warned = False
         while reason := acquire_or_reason(lock, worker_lock):
@@ -249,7 +249,7 @@ class GuardedMigrate:
 
     def _lock_holder(self, reason: WaitingReason) -> str:
         """Name the holder of the lock, as far as the ledger knows."""
-        if reason is WaitingReason.ORPHAN_BACKEND:
+        if reason is WaitingReason.ORPHANED_SESSION:
             return f"A session of an earlier run is still active on {self.alias!r}."
         try:
             run = active_runs().get(self._target)
@@ -260,14 +260,14 @@ class GuardedMigrate:
         return f"Run {run.id} ({run.state}) owns {self.alias!r}."
 
     def _refusal(self, reason: WaitingReason) -> str:
-        seconds = route_settings().guard_wait.total_seconds()
+        seconds = route_settings().guard_migrate_timeout.total_seconds()
         who = self._lock_holder(reason)
         self._record.refuse(who)
         return (
             f"{who} Waited {seconds:g} s; nothing was applied. Run migrate again when that "
             "has ended ('manage.py migration_route runs' lists the runs), raise "
-            'MIGRATION_ROUTE["GUARD_WAIT"], or set '
-            'MIGRATION_ROUTE["GUARD"] = False to migrate without the lock.'
+            'MIGRATION_ROUTE["GUARD_MIGRATE_TIMEOUT"], or set '
+            'MIGRATION_ROUTE["GUARD_MIGRATE"] = False to migrate without the lock.'
         )
 
     def _drop_completed_steps(self) -> list[str]:
@@ -356,7 +356,7 @@ def _last_app() -> Any:
 def _lock_error(alias: str, error: Exception) -> CommandError:
     return CommandError(
         f"Cannot lock the database {alias!r}: {message_of(error)}. Nothing was applied. "
-        'Set MIGRATION_ROUTE["GUARD"] = False to migrate without the lock.'
+        'Set MIGRATION_ROUTE["GUARD_MIGRATE"] = False to migrate without the lock.'
     )
 
 

@@ -57,7 +57,7 @@ def compare(effects: Sequence[Effect], there: frozenset[Mark]) -> tuple[EffectSt
     ]
     if len(halves) == 1:
         return tuple(
-            EffectState.MIDWAY
+            EffectState.PARTIAL
             if number == halves[0]
             else _state_by_count(effect, [number < halves[0]])
             for number, effect in enumerate(effects)
@@ -71,8 +71,8 @@ def with_leftover_copy(
     """Adjust the states when the copy of a table is left that was to replace it: the first
     operation that is not in, and does something, is half done."""
     for number, (state, is_harmless) in enumerate(zip(states, harmless, strict=True)):
-        if state is not EffectState.IN and not is_harmless:
-            return (*states[:number], EffectState.MIDWAY, *states[number + 1 :])
+        if state is not EffectState.PRESENT and not is_harmless:
+            return (*states[:number], EffectState.PARTIAL, *states[number + 1 :])
     return tuple(states)
 
 
@@ -81,10 +81,10 @@ def compare_end(effects: Sequence[Effect], there: frozenset[Mark]) -> EffectStat
     last, unsure = _expected_marks(effects)[-1]
     found = unsure & there
     if not unsure or not last <= there | unsure:
-        return EffectState.UNKNOWN if not unsure else EffectState.OUT
+        return EffectState.UNKNOWN if not unsure else EffectState.ABSENT
     if found == unsure:
-        return EffectState.IN
-    return EffectState.MIDWAY if found else EffectState.OUT
+        return EffectState.PRESENT
+    return EffectState.PARTIAL if found else EffectState.ABSENT
 
 
 def _touched(effects: Iterable[Effect]) -> frozenset[Mark]:
@@ -117,7 +117,7 @@ def _state_by_count(effect: Effect, answers: Iterable[bool]) -> EffectState:
     found = set(answers)
     if not effect.touched or len(found) > 1:
         return EffectState.UNKNOWN
-    return EffectState.IN if found.pop() else EffectState.OUT
+    return EffectState.PRESENT if found.pop() else EffectState.ABSENT
 
 
 def _state_by_marks(effect: Effect, there: frozenset[Mark]) -> EffectState:
@@ -126,8 +126,8 @@ def _state_by_marks(effect: Effect, there: frozenset[Mark]) -> EffectState:
         return EffectState.UNKNOWN
     done = {mark in there for mark in gained} | {mark not in there for mark in lost}
     if len(done) > 1:
-        return EffectState.MIDWAY
-    return EffectState.IN if done.pop() else EffectState.OUT
+        return EffectState.PARTIAL
+    return EffectState.PRESENT if done.pop() else EffectState.ABSENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,9 +281,9 @@ def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
                 state=_with_leftovers(effect, state, live),
                 is_harmless=is_state_only(move[0]),
                 has_own_transaction=has_own_transaction(migration, move[0], alias),
-                is_only_invalid=state is EffectState.OUT
+                is_only_invalid=state is EffectState.ABSENT
                 and bool(effect.gained & live.invalid),
-                lacks_only_a_drop=state is EffectState.IN
+                lacks_only_a_drop=state is EffectState.PRESENT
                 and bool(effect.passing & live.defaults),
             )
             for position, move, effect, state in zip(
@@ -297,10 +297,10 @@ def _read(alias: str, migration: Migration, moves: list[Move]) -> StepReading:
 def _with_leftovers(effect: Effect, state: EffectState, live: LiveCatalog) -> EffectState:
     """Classify as half done what has left an unused index, or a default that was to be
     dropped."""
-    if state is EffectState.OUT and effect.gained & live.invalid:
-        return EffectState.MIDWAY
-    if state is EffectState.IN and effect.passing & live.defaults:
-        return EffectState.MIDWAY
+    if state is EffectState.ABSENT and effect.gained & live.invalid:
+        return EffectState.PARTIAL
+    if state is EffectState.PRESENT and effect.passing & live.defaults:
+        return EffectState.PARTIAL
     return state
 
 

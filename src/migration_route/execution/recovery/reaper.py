@@ -68,25 +68,25 @@ def reap_claim(run: RunRecord) -> RunRecord:
 
 def with_claim_status(run: RunRecord) -> RunRecord:
     """Return the run as its readers should see it: one that is not claimed says so."""
-    if run.carrier or not is_pull_based():
+    if run.claimed_by or not is_pull_based():
         return run
     if run.state is RunState.QUEUED or (run.waits_to_begin and _is_late(run)):
-        return claims.as_unclaimed(run, WaitingReason.CARRIER)
+        return claims.as_unclaimed(run, WaitingReason.NO_WORKER)
     return run
 
 
 def _is_late(run: RunRecord) -> bool:
-    return run.in_spite or clock.age(run.waiting_until) > _LATE
+    return run.override_schedule or clock.age(run.waiting_until) > _LATE
 
 
 def _has_process(run: RunRecord) -> bool:
-    if not run.carrier:
+    if not run.claimed_by:
         return heartbeat_age(run) <= START_TIMEOUT  # just requested or released
     if run.supervisor_pid is None:
         return heartbeat_age(run) <= START_TIMEOUT  # claimed for a process that is starting
     if run.host == socket.gethostname():
         return subprocesses.is_run_process(run.supervisor_pid, run.id)
-    return heartbeat_age(run) <= route_settings().lease
+    return heartbeat_age(run) <= route_settings().heartbeat_timeout
 
 
 def _relaunch(run: RunRecord) -> RunRecord:
@@ -94,7 +94,7 @@ def _relaunch(run: RunRecord) -> RunRecord:
     tries = run.waiting_facts.get("tries", 0) + 1
     if run.waits_to_begin and _is_late(run) and tries > _TRIES:
         return _fail(run)
-    if not run.carrier and is_pull_based():
+    if not run.claimed_by and is_pull_based():
         return run  # a worker will claim it
     if not claims.revoke_claim(run, tries=tries):
         return find_run(run.id)
@@ -113,7 +113,7 @@ def _fail(run: RunRecord) -> RunRecord:
     change = runs.Change(
         outcome="launch_failed",
         error=error,
-        only_if={"carrier": run.carrier, "heartbeat_at": run.heartbeat_at},
+        only_if={"claimed_by": run.claimed_by, "heartbeat_at": run.heartbeat_at},
     )
     return runs.move(run.id, to=RunState.FAILED, expected={RunState.WAITING}, change=change)
 
@@ -122,7 +122,7 @@ _CAN_LEAVE_SESSION = frozenset(
     {
         RunState.WAITING,
         RunState.RUNNING,
-        RunState.HELD,
+        RunState.PAUSED,
         RunState.CANCELLING,
         RunState.LOST,
     }
@@ -145,11 +145,11 @@ class OrphanedSession:
         Recorded once: a run that is already marked is left as it is.
         """
         found = find_run(self._run)
-        if found.waiting_reason == WaitingReason.ORPHAN_BACKEND:
+        if found.waiting_reason == WaitingReason.ORPHANED_SESSION:
             return found
         session = self._backend.describe()
         change = runs.Change(
-            waiting_reason=WaitingReason.ORPHAN_BACKEND,
+            waiting_reason=WaitingReason.ORPHANED_SESSION,
             waiting_facts={"session": session.to_dict()} if session else {},
             reason=_REASON,
             claim=self._claim,
@@ -162,7 +162,9 @@ class OrphanedSession:
 
 
 _FLUSH = 10.0
-_ALIVE = frozenset({RunState.WAITING, RunState.RUNNING, RunState.HELD, RunState.CANCELLING})
+_ALIVE = frozenset(
+    {RunState.WAITING, RunState.RUNNING, RunState.PAUSED, RunState.CANCELLING}
+)
 _LOSABLE = _ALIVE | {RunState.LOST}
 
 
@@ -181,7 +183,7 @@ def reap(run: RunRecord) -> RunRecord:
             return reap_claim(run)
         if run.state is RunState.QUEUED:
             return _reap_queued(run)
-        if run.state in _ALIVE and heartbeat_age(run) > route_settings().lease:
+        if run.state in _ALIVE and heartbeat_age(run) > route_settings().heartbeat_timeout:
             run = _lose(run)
         if run.state is RunState.LOST or _has_died_here(run):
             return _reconcile(run)
@@ -206,7 +208,7 @@ def _reap_queued(run: RunRecord) -> RunRecord:
     """End a run whose process never started it. With a pull-based launcher, a run that is
     not claimed is only waiting."""
     waits_for_worker = is_pull_based()
-    is_gone = has_ended(run.id) and (bool(run.carrier) or not waits_for_worker)
+    is_gone = has_ended(run.id) and (bool(run.claimed_by) or not waits_for_worker)
     if is_gone or (heartbeat_age(run) > START_TIMEOUT and not waits_for_worker):
         return _never_started(run)
     return reap_claim(run) if waits_for_worker else run
@@ -224,7 +226,7 @@ def _never_started(run: RunRecord) -> RunRecord:
 def _lose(run: RunRecord) -> RunRecord:
     change = runs.Change(
         reason="The heartbeat of this run has stopped.",
-        only_if={"carrier": run.carrier, "heartbeat_at": run.heartbeat_at},
+        only_if={"claimed_by": run.claimed_by, "heartbeat_at": run.heartbeat_at},
     )
     return runs.move(run.id, to=RunState.LOST, expected=_ALIVE, change=change)
 
@@ -309,7 +311,7 @@ def _conclude(run: RunRecord) -> RunRecord:
         with using_private_connection(run.database):
             report = collect_evidence(report, run, run_log.steps, recorded)
         outcome = apply_cancellation(
-            determine_outcome(run_log.steps, recorded, report), run.asked
+            determine_outcome(run_log.steps, recorded, report), run.control_request
         )
         if current is not None:
             run_log.step(
@@ -324,7 +326,7 @@ def _conclude(run: RunRecord) -> RunRecord:
         error=outcome.error,
         steps=outcome.steps,
         vouching=run_log.vouching,
-        claim=run.carrier,
+        claim=run.claimed_by,
     )
     ended = runs.move(run.id, to=outcome.state, expected={RunState.LOST}, change=change)
     run_log.close()

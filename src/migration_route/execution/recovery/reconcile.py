@@ -82,11 +82,11 @@ def combine_evidence(
     ]
     if reading.end is not EffectState.UNKNOWN:
         has_begun = step.begun == len(operations)
-        gone = EffectState.OUT in states or not has_begun
+        gone = EffectState.ABSENT in states or not has_begun
         end = OperationEvidence(
             position=len(operations),
             description=DEFERRED_SQL_DESCRIPTION,
-            state=EffectState.OUT if gone else reading.end,
+            state=EffectState.ABSENT if gone else reading.end,
         )
         found.append(end)
     return tuple(found)
@@ -102,15 +102,17 @@ def _all_or_nothing(
     """
     count = len(reading.operations)
     seen = [operation.state for operation in reading.operations]
-    if step.begun == count and EffectState.OUT not in seen:
-        if EffectState.IN in seen:
-            return [EffectState.IN] * count
-        return [EffectState.UNKNOWN if report.ending is None else EffectState.OUT] * count
+    if step.begun == count and EffectState.ABSENT not in seen:
+        if EffectState.PRESENT in seen:
+            return [EffectState.PRESENT] * count
+        return [
+            EffectState.UNKNOWN if report.ending is None else EffectState.ABSENT
+        ] * count
     finished = _finished_count(step, report, count)
-    if not {EffectState.IN, EffectState.MIDWAY}.intersection(seen[:finished]):
-        return [EffectState.OUT] * count
+    if not {EffectState.PRESENT, EffectState.PARTIAL}.intersection(seen[:finished]):
+        return [EffectState.ABSENT] * count
     # Something that this step created is present, so nothing was rolled back.
-    return [*seen[:finished], *[EffectState.OUT] * (count - finished)]
+    return [*seen[:finished], *[EffectState.ABSENT] * (count - finished)]
 
 
 def _finished_count(step: StepRecord, report: WorkerReport, count: int) -> int:
@@ -131,17 +133,17 @@ def _operation_state(
     operation = reading.operations[number]
     if not step.added.is_matched:
         # The recorded numbers do not count the operations of the source.
-        return EffectState.OUT if step.begun is None else operation.state
+        return EffectState.ABSENT if step.begun is None else operation.state
     begun = max(step.begun or 0, step.done_operations or 0)
     if number < begun:
         known = operation.state is not EffectState.UNKNOWN
-        return operation.state if known else EffectState.IN
+        return operation.state if known else EffectState.PRESENT
     has_begun = step.begun == begun and step.added.begun is None
     if number == begun and has_begun:
         return _last_operation_state(operation, step, report)
-    if number == step.done_operations and operation.state is EffectState.MIDWAY:
-        return EffectState.MIDWAY  # as the resumed run left it
-    return EffectState.OUT  # nothing of it was sent
+    if number == step.done_operations and operation.state is EffectState.PARTIAL:
+        return EffectState.PARTIAL  # as the resumed run left it
+    return EffectState.ABSENT  # nothing of it was sent
 
 
 def _commit_was_refused(error: StepError | None) -> bool:
@@ -160,13 +162,13 @@ def _last_operation_state(
     """Return what is known of the operation that started last."""
     has_failed = report.ending is not None
     if operation.is_harmless:
-        return EffectState.OUT
+        return EffectState.ABSENT
     if operation.has_own_transaction:
         # It is undone unless it was committed, and it was not before it returned.
         is_undone = not step.returned or _commit_was_refused(report.error)
-        return EffectState.OUT if is_undone else EffectState.UNKNOWN
+        return EffectState.ABSENT if is_undone else EffectState.UNKNOWN
     if has_failed and not report.carried_out and not operation.is_only_invalid:
-        return EffectState.OUT  # its first statement was refused and left nothing
+        return EffectState.ABSENT  # its first statement was refused and left nothing
     return operation.state
 
 
@@ -250,7 +252,7 @@ def contradictions(
     """Return the evidence of the catalog against a migration being applied, or not being
     applied."""
     carried_out = applied is (step.direction is Direction.FORWARDS)
-    wanted = EffectState.IN if carried_out else EffectState.OUT
+    wanted = EffectState.PRESENT if carried_out else EffectState.ABSENT
     by_catalog = current_evidence(_without_record(step), reading)
     return tuple(
         found for found in by_catalog if found.state not in {wanted, EffectState.UNKNOWN}
@@ -281,21 +283,21 @@ def resume_position(step: StepRecord, reading: StepReading) -> tuple[int, str]:
     count = len(reading.operations)
     states = [found.state for found in current_evidence(step, reading)[:count]]
     carried_out = [
-        state is EffectState.IN or one.lacks_only_a_drop
+        state is EffectState.PRESENT or one.lacks_only_a_drop
         for state, one in zip(states, reading.operations, strict=True)
     ]
     done = carried_out.index(False) if False in carried_out else count
     for number in range(done, count):
         one = reading.operations[number]
         name = f"Operation {one.position + 1} ({one.description})"
-        if states[number] is EffectState.OUT or one.is_harmless or one.is_only_invalid:
+        if states[number] is EffectState.ABSENT or one.is_harmless or one.is_only_invalid:
             continue
         if number > done and states[number] is EffectState.UNKNOWN:
             continue  # nothing of it was sent
         reason = {
             EffectState.UNKNOWN: "had started, and it is unknown how far it got",
-            EffectState.MIDWAY: "is half done",
-            EffectState.IN: "is present, but an earlier one is not",
+            EffectState.PARTIAL: "is half done",
+            EffectState.PRESENT: "is present, but an earlier one is not",
         }[states[number]]
         return done, f"{name} {reason}."
     return done, ""

@@ -54,7 +54,7 @@ class InPlaceDeadline(Exception):
     """The time limit is reached, and the worker did not stop by itself."""
 
 
-def require_in_place(plan: Plan, *, and_back: bool) -> None:
+def require_in_place(plan: Plan, *, round_trip: bool) -> None:
     """Check, before anything starts, that a plan can be rehearsed in place.
 
     Raises `CannotRehearse`, `Misconfigured`, `ActiveRun` and `SessionOrphaned`.
@@ -71,7 +71,7 @@ def require_in_place(plan: Plan, *, and_back: bool) -> None:
         raise CannotRehearse(
             f"{freeze.reason} A rehearsal in place takes locks.", hint=_COPY
         )
-    if and_back:
+    if round_trip:
         raise CannotRehearse(
             "A rehearsal in place cannot migrate back: the schema afterwards could not "
             "be compared with the one before, and the locks would be held for both "
@@ -101,7 +101,7 @@ def hold_run_lock(database: str, connection: BaseDatabaseWrapper) -> Iterator[No
     match acquire_or_reason(lock, vendor.lock(connection, LockSlot.WORKER)):
         case WaitingReason.LOCK:
             raise ActiveRun(f"Another process is migrating {database!r}.")
-        case WaitingReason.ORPHAN_BACKEND:
+        case WaitingReason.ORPHANED_SESSION:
             raise SessionOrphaned
     try:
         yield
@@ -118,7 +118,7 @@ class InPlaceRehearsalRunner(RehearsalRunner):
         super().__init__(record, *arguments)
         usual = route_settings().database(record.database)
         self._limits = InPlaceLimits(
-            limit=usual.in_place_limit.total_seconds(),
+            limit=usual.in_place_timeout.total_seconds(),
             lock_timeout=min(_LOCK_TIMEOUT, usual.lock_timeout.total_seconds()),
         )
         self._observed = RehearsalRecorder(initial_steps(record))

@@ -79,7 +79,7 @@ def _is_suspect(record: RehearsalRecord) -> bool:
         return True  # it has ended, but its database still exists
     if record.host == socket.gethostname() and record.pid is not None:
         return not subprocesses.is_run_process(record.pid, record.id)
-    return since_heartbeat(record.heartbeat_at) > route_settings().lease
+    return since_heartbeat(record.heartbeat_at) > route_settings().heartbeat_timeout
 
 
 def _conclude(record: RehearsalRecord) -> RehearsalRecord:
@@ -105,7 +105,7 @@ def remove_leftovers(
     for record in rehearsals.unfinished_rehearsals(database):
         if record.id == but or not _is_suspect(record):
             continue
-        if record.scratch and not record.is_removed:
+        if record.scratch_database and not record.is_removed:
             _remove(record, connection)
         if record.in_place and not terminate_session_of(record):
             continue  # it still holds its locks: the next reader retries
@@ -117,10 +117,12 @@ def remove_leftovers(
 def _remove(record: RehearsalRecord, connection: BaseDatabaseWrapper) -> None:
     """Remove a database only if its name matches the pattern, the record and the id of the
     rehearsal."""
-    if not is_scratch_name(record.scratch) or record.scratch != scratch_name(record.id):
-        logger.error("%r is not a database of a rehearsal.", record.scratch)
+    if not is_scratch_name(
+        record.scratch_database
+    ) or record.scratch_database != scratch_name(record.id):
+        logger.error("%r is not a database of a rehearsal.", record.scratch_database)
         return
-    copies_of(record.database).remove(connection, record.scratch)
+    copies_of(record.database).remove(connection, record.scratch_database)
     rehearsals.update_rehearsal(record.id, is_removed=True)
 
 

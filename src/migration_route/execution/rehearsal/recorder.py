@@ -156,7 +156,7 @@ def _limitations(
     if record.in_place:
         yield from _in_place(observed)
         return
-    way = route_settings().database(record.database).rehearse_on
+    way = route_settings().database(record.database).rehearsal_alias
     if way:
         yield Limitation(
             code="another_database",

@@ -82,7 +82,7 @@ def require_other_database(
             raise CannotRehearse(
                 f"{alias!r} leads to the same database as {database!r}, or another "
                 "rehearsal is using it.",
-                hint='Set "rehearse_on" to a database that may be changed.',
+                hint='Set "rehearsal_alias" to a database that may be changed.',
             )
         lock.release()
     finally:
@@ -109,7 +109,7 @@ def _require_separate(
         connection, own_settings(database, copy_settings)
     ) as copy:
         found = require_separate(connection, copy)
-        if route_settings().database(database).direct:
+        if route_settings().database(database).direct_alias:
             usual = connections[database]
             with connection_with_settings(
                 usual, own_settings(database, usual.settings_dict)
@@ -285,7 +285,7 @@ class RehearsalRunner:
         self._record = rehearsals.move(
             record.id, to=RehearsalState.RUNNING, expected={RehearsalState.COPYING}
         )
-        before = read_copy_schema(record.database, scratch) if record.and_back else []
+        before = read_copy_schema(record.database, scratch) if record.round_trip else []
         start = time.monotonic()
         observed = RehearsalRecorder(initial_steps(record))
         order = work_order_of(record, scratch=scratch)
@@ -297,13 +297,13 @@ class RehearsalRunner:
             output=observed.output,
             limits=recorder.limitations_of(record, observed),
         )
-        if error is None and record.and_back:
+        if error is None and record.round_trip:
             error = self._migrate_back(scratch, before)
         return error
 
     def _make_copy(self, connection: BaseDatabaseWrapper) -> ScratchDatabase:
         record = self._record
-        if way := route_settings().database(record.database).rehearse_on:
+        if way := route_settings().database(record.database).rehearsal_alias:
             separation = require_other_database(record.database, connection, way)
             return ScratchDatabase(alias=way, separation=separation)
         copies, with_data = copies_of(record.database), record.kind is CopyKind.DATA
@@ -362,7 +362,7 @@ class RehearsalRunner:
         """
         if self._signals.name:
             raise RehearsalInterrupted
-        every = route_settings().lease.total_seconds() / 3
+        every = route_settings().heartbeat_timeout.total_seconds() / 3
         is_file = not vendor_of(self._record.database).lock_is_of_session
         copying = self._record.state is RehearsalState.COPYING
         if time.monotonic() - self._last_heartbeat > every and not (is_file and copying):
@@ -377,7 +377,7 @@ class RehearsalRunner:
             if not found.is_removed:
                 if not connection.is_usable():
                     connection.close()  # it was idle for long: reconnect
-                copies_of(found.database).remove(connection, found.scratch)
+                copies_of(found.database).remove(connection, found.scratch_database)
         except (RouteError, DatabaseFailure, OSError):
             logger.exception("Could not remove the copy of rehearsal %s.", self._record.id)
             return False

@@ -16,12 +16,12 @@ from migration_route.ledger import rehearsals
 from migration_route.ledger.rehearsals import RehearsalRecord
 
 
-def run_rehearsal(rehearsal: str, *, and_back: bool) -> RehearsalRecord:
+def run_rehearsal(rehearsal: str, *, round_trip: bool) -> RehearsalRecord:
     """Carry out a queued rehearsal in this process and its children; return it as it ended.
     Raises `InvalidState` when it is not queued, `UnknownRehearsal`."""
     with handle_shutdown_signals() as signals:
         # Forked before any connection is opened: one worker per direction.
-        children = [Child() for _ in range(2 if and_back else 1)]
+        children = [Child() for _ in range(2 if round_trip else 1)]
         try:
             record = rehearsals.find_rehearsal(rehearsal)
             conductor = InPlaceRehearsalRunner if record.in_place else RehearsalRunner
@@ -37,8 +37,8 @@ def launch_rehearsal(record: RehearsalRecord) -> None:
 
     Raises `LaunchFailed`.
     """
-    arguments = ["rehearse-carry", record.id]
-    arguments += ["--and-back"] if record.and_back else []
+    arguments = ["run-rehearsal", record.id]
+    arguments += ["--round-trip"] if record.round_trip else []
     process = spawn(record.id, *arguments)
     if route_settings().launcher == "inline":
         process.wait()

@@ -48,7 +48,7 @@ class Cancellation:
     @property
     def wants_hold(self) -> bool:
         """Whether a user asked for a pause, as of the last look."""
-        return ControlRequest.HOLD in self._requests
+        return ControlRequest.PAUSE in self._requests
 
     @property
     def why(self) -> str:

@@ -1,7 +1,7 @@
 """Pauses a run while a health check fails.
 
 The health signals are read before each step. While one of them stops the run, the run is
-`held`; it continues by itself when the signal is gone. The lock is kept and the heartbeat
+`paused`; it continues by itself when the signal is gone. The lock is kept and the heartbeat
 continues, as when a user pauses a run.
 """
 
@@ -66,7 +66,9 @@ class HealthHold:
             set()
         )  # in checks not older than `_FRESH`
         # An override of the schedule at the start also overrides a freeze.
-        self._overridden = {SignalName.FREEZE} if run.in_spite else set[SignalName]()
+        self._overridden = (
+            {SignalName.FREEZE} if run.override_schedule else set[SignalName]()
+        )
         self._recorded: frozenset[SignalName] | None = None  # signals of the last event
         self._hold: Pause | None = None
         self.wants_forecast = False  # of the step, to decide whether to wait
@@ -115,7 +117,7 @@ class HealthHold:
     @property
     def refusal(self) -> StepError | None:
         """Why the run ends once it has been paused for too long."""
-        patience = self._settings.patience
+        patience = self._settings.max_wait
         if self._hold is None or time.monotonic() - self._since < patience.total_seconds():
             return None
         return StepError(
@@ -134,7 +136,7 @@ class HealthHold:
         return {(name, touched.most_rewrites) for name in names}
 
     def _is_due(self, now: float) -> bool:
-        return now - self._looked > self._settings.every.total_seconds()
+        return now - self._looked > self._settings.check_interval.total_seconds()
 
     def _look(self, run_log: RunLog) -> bool:
         """Read the signals and act on them; True when the run may continue."""
@@ -156,11 +158,11 @@ class HealthHold:
             return False
         if self._is_shown:
             try:
-                change = runs.Change(claim=self._run.carrier)
+                change = runs.Change(claim=self._run.claimed_by)
                 runs.move(
                     self._run.id,
                     to=RunState.RUNNING,
-                    expected={RunState.HELD},
+                    expected={RunState.PAUSED},
                     change=change,
                 )
                 run_log.event(EventKind.STATE, text=RunState.RUNNING)
@@ -197,7 +199,7 @@ class HealthHold:
         )
 
     def _show(self, run_log: RunLog) -> None:
-        """Make the run `held`, or update what it waits for; retried later if the ledger
+        """Make the run `paused`, or update what it waits for; retried later if the ledger
         cannot be written."""
         if self._hold is None:
             return
@@ -205,14 +207,14 @@ class HealthHold:
         with suppress(DatabaseFailure, DatabaseUnavailable, InvalidState):
             if self._is_shown:
                 update_paused(
-                    self._run.id, self._run.carrier, self._facts(), self._next_look()
+                    self._run.id, self._run.claimed_by, self._facts(), self._next_look()
                 )
                 return
             if not run_log.flush():
                 return  # record finished work before the pause
             self._move_to_held({RunState.RUNNING}, self._hold.reason)
             self._is_shown = True
-            run_log.event(EventKind.STATE, text=RunState.HELD)
+            run_log.event(EventKind.STATE, text=RunState.PAUSED)
 
     def _move_to_held(self, expected: set[RunState], reason: str) -> None:
         change = runs.Change(
@@ -220,9 +222,9 @@ class HealthHold:
             waiting_until=self._next_look(),
             waiting_facts=self._facts(),
             reason=reason,
-            claim=self._run.carrier,
+            claim=self._run.claimed_by,
         )
-        runs.move(self._run.id, to=RunState.HELD, expected=expected, change=change)
+        runs.move(self._run.id, to=RunState.PAUSED, expected=expected, change=change)
 
     def _is_resumed(self, run_log: RunLog) -> bool:
         """Return whether a user asks for another check, or overrides the signals."""
@@ -234,11 +236,11 @@ class HealthHold:
             return False
         self._is_shown = False
         run_log.event(EventKind.STATE, text=RunState.RUNNING)
-        if self._hold is not None and ControlRequest.GO_ON in requested_controls(
+        if self._hold is not None and ControlRequest.OVERRIDE in requested_controls(
             self._run.id
         ):
             self._overridden |= {signal.name for signal in self._hold.because}
-            clear_control(self._run.id, self._run.carrier, ControlRequest.GO_ON)
+            clear_control(self._run.id, self._run.claimed_by, ControlRequest.OVERRIDE)
         return True
 
     def _facts(self) -> dict[str, Any]:
@@ -248,14 +250,14 @@ class HealthHold:
             for one in (self._hold.signals if self._hold else ())
             if one.state is SignalState.UNKNOWN
         ]
-        left = self._settings.patience.total_seconds() - (time.monotonic() - self._since)
+        left = self._settings.max_wait.total_seconds() - (time.monotonic() - self._since)
         return {
             "signals": [one.to_dict() for one in (*stops, *unknown)],
             "gives_up": _in(timedelta(seconds=max(left, 0))),
         }
 
     def _next_look(self) -> str:
-        return _in(self._settings.every)
+        return _in(self._settings.check_interval)
 
 
 def _in(time_from_now: timedelta) -> str:

@@ -105,7 +105,7 @@ def _is_midway(step: StepRecord, report: WorkerReport) -> bool:
         return True  # an operation added by another package had started
     if report.operations is not None:
         states = {operation.state for operation in report.operations}
-        if states & {EffectState.IN, EffectState.MIDWAY}:
+        if states & {EffectState.PRESENT, EffectState.PARTIAL}:
             return True
         if EffectState.UNKNOWN not in states:
             return False

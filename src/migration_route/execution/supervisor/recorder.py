@@ -48,7 +48,7 @@ class LockWaitStatus:
 
     def __init__(self, run: RunRecord) -> None:
         self._run = run.id
-        self._claim = run.carrier
+        self._claim = run.claimed_by
         self._is_shown = False
         self._continues_at: float | None = None  # unless a failure is reported before
 
@@ -236,7 +236,7 @@ class EventRecorder:
         facts = message.facts
         self._attempts = {
             "attempts": facts["attempt"],
-            "stalled_ms": facts["stalled_ms"],
+            "blocking_ms": facts["blocking_ms"],
             "waited_ms": facts["waited_ms"],
         }
         self._run_log.event(

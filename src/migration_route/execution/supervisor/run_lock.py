@@ -53,7 +53,7 @@ def acquire_or_reason(lock: TargetLock, worker_lock: TargetLock) -> WaitingReaso
         return WaitingReason.LOCK
     if not worker_lock.try_acquire():
         lock.release()
-        return WaitingReason.ORPHAN_BACKEND
+        return WaitingReason.ORPHANED_SESSION
     worker_lock.release()
     return None
 
@@ -80,11 +80,13 @@ class RunLock:
             self._refuse(error, columns)
             return False
         columns["build"] = sources.build()
-        if self.run.demand is not None and sources.is_other_build(self.run.build):
+        if self.run.approval_requirement is not None and sources.is_other_build(
+            self.run.build
+        ):
             self._end_stale(columns)
             return False
         state, recorded_reason = self.run.state, None
-        deadline = time.monotonic() + route_settings().lock_wait.total_seconds()
+        deadline = time.monotonic() + route_settings().run_lock_timeout.total_seconds()
         while True:
             if signals.name:
                 self._end_on_signal(signals.name, state)
@@ -117,25 +119,28 @@ class RunLock:
         alias = route_settings().ledger_database
         now = time.monotonic()
         try:
-            if now - self._last_heartbeat > route_settings().lease.total_seconds() / 3:
-                renew_claim(self.run.id, self.run.carrier)
+            if (
+                now - self._last_heartbeat
+                > route_settings().heartbeat_timeout.total_seconds() / 3
+            ):
+                renew_claim(self.run.id, self.run.claimed_by)
                 self._last_heartbeat = now
             else:
-                require_claim(self.run.id, self.run.carrier)
+                require_claim(self.run.id, self.run.claimed_by)
             return find_run(self.run.id).state is RunState.CANCELLING
         except (DatabaseFailure, DatabaseUnavailable):
             connections[alias].close_if_unusable_or_obsolete()
             return False
 
     def _move(self, to: RunState, expected: RunState, change: runs.Change) -> None:
-        ours = replace(change, claim=self.run.carrier)
+        ours = replace(change, claim=self.run.claimed_by)
         self.run = runs.move(self.run.id, to=to, expected={expected}, change=ours)
 
     def _end_on_signal(self, signal: str, state: RunState) -> None:
         """End a run whose process received a signal before the run started; release one
         that waited for its scheduled start."""
         if self.run.waits_to_begin:
-            claims.release_claim(self.run.id, self.run.carrier)
+            claims.release_claim(self.run.id, self.run.claimed_by)
             self.run = find_run(self.run.id)
             return
         error = StepError(
@@ -266,7 +271,7 @@ class LockKeeper:
         """Return whether the ledger confirms the claim; False if it does not answer."""
         run = self._run_lock.run
         try:
-            require_claim(run.id, run.carrier)
+            require_claim(run.id, run.claimed_by)
         except DatabaseFailure:
             connections[route_settings().ledger_database].close_if_unusable_or_obsolete()
             return False

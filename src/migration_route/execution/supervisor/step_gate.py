@@ -1,7 +1,8 @@
 """The gate before each step, and what keeps it shut: a stop request, a pause by a user, a
 closed window, a failing health check, an unproven lock, or an intent that is not recorded.
 
-A step that has started is carried to its end. While the gate is shut the run is `held`: the
+A step that has started is carried to its end. While the gate is shut the run is `paused`:
+the
 step behind the gate has not started, the lock is kept and the heartbeat continues. A closed
 window keeps the run until the next opening.
 """
@@ -40,7 +41,7 @@ class WindowHold:
 
     def __init__(self, run: RunRecord) -> None:
         self._run = run
-        self._is_overridden = run.in_spite
+        self._is_overridden = run.override_schedule
         self._closed: OpensLater | NeverOpens | None = None
         self._is_shown = False  # the row says that the run is paused for this
         self._looked = 0.0
@@ -88,14 +89,14 @@ class WindowHold:
         )
 
     def _show(self, run_log: RunLog) -> None:
-        """Make the run `held`; retried later if the ledger cannot be written."""
+        """Make the run `paused`; retried later if the ledger cannot be written."""
         run_log.let_go()
         with suppress(DatabaseFailure, DatabaseUnavailable, InvalidState):
             if not run_log.flush():
                 return  # record finished work before the pause
             self._hold({RunState.RUNNING})
             self._is_shown = True
-            run_log.event(EventKind.STATE, text=RunState.HELD)
+            run_log.event(EventKind.STATE, text=RunState.PAUSED)
 
     def _hold(self, expected: set[RunState]) -> None:
         why = self._closed.why if self._closed else ""
@@ -104,18 +105,18 @@ class WindowHold:
             waiting_until=self._until,
             waiting_facts={"why": why},
             reason=why,
-            claim=self._run.carrier,
+            claim=self._run.claimed_by,
         )
-        runs.move(self._run.id, to=RunState.HELD, expected=expected, change=change)
+        runs.move(self._run.id, to=RunState.PAUSED, expected=expected, change=change)
 
     def _continue(self, run_log: RunLog) -> bool:
         if self._is_shown:
             with suppress(InvalidState):  # cancelled: the next check at the gate sees it
-                change = runs.Change(claim=self._run.carrier)
+                change = runs.Change(claim=self._run.claimed_by)
                 runs.move(
                     self._run.id,
                     to=RunState.RUNNING,
-                    expected={RunState.HELD},
+                    expected={RunState.PAUSED},
                     change=change,
                 )
                 run_log.event(EventKind.STATE, text=RunState.RUNNING)
@@ -132,9 +133,9 @@ class WindowHold:
             return False
         run_log.event(EventKind.STATE, text=RunState.RUNNING)
         self._is_shown = False
-        if ControlRequest.GO_ON in requested_controls(self._run.id):
+        if ControlRequest.OVERRIDE in requested_controls(self._run.id):
             self._is_overridden, self._closed = True, None
-            clear_control(self._run.id, self._run.carrier, ControlRequest.GO_ON)
+            clear_control(self._run.id, self._run.claimed_by, ControlRequest.OVERRIDE)
             return True
         self._show(run_log)  # resumed without an override: the window is still closed
         return False
@@ -148,7 +149,7 @@ class ManualHold:
 
     def __init__(self, run: RunRecord) -> None:
         self._run = run.id
-        self._claim = run.carrier
+        self._claim = run.claimed_by
         self._is_paused = False
         self._is_consumed = False  # the request was consumed from the spool
         self._looked = 0.0
@@ -172,39 +173,39 @@ class ManualHold:
         return False
 
     def _hold(self, run_log: RunLog) -> bool:
-        """Make the run `held`; False if the pause is no longer requested."""
+        """Make the run `paused`; False if the pause is no longer requested."""
         if not run_log.flush():
             return True  # record finished work before the pause
         self._is_consumed = self._is_consumed or control.consume_control_in_spool(
-            self._run, ControlRequest.HOLD
+            self._run, ControlRequest.PAUSE
         )
         change = runs.Change(
-            waiting_reason=WaitingReason.HELD,
+            waiting_reason=WaitingReason.PAUSED,
             claim=self._claim,
-            columns={"asked": ""},
-            only_if={} if self._is_consumed else {"asked": ControlRequest.HOLD},
+            columns={"control_request": ""},
+            only_if={} if self._is_consumed else {"control_request": ControlRequest.PAUSE},
         )
         try:
             # A health check or a window may have paused it already.
-            waits = {RunState.RUNNING, RunState.HELD}
-            runs.move(self._run, to=RunState.HELD, expected=waits, change=change)
+            waits = {RunState.RUNNING, RunState.PAUSED}
+            runs.move(self._run, to=RunState.PAUSED, expected=waits, change=change)
         except InvalidState:
             return False
         self._is_paused = True
-        run_log.event(EventKind.STATE, text=RunState.HELD)
+        run_log.event(EventKind.STATE, text=RunState.PAUSED)
         return True
 
     def _is_resumed(self, run_log: RunLog) -> bool:
         state = find_run(self._run).state
         if state is RunState.LOST:  # another process marked it lost
             change = runs.Change(
-                waiting_reason=WaitingReason.HELD,
+                waiting_reason=WaitingReason.PAUSED,
                 reason="The heartbeat has resumed.",
                 claim=self._claim,
             )
             with suppress(InvalidState):
                 runs.move(
-                    self._run, to=RunState.HELD, expected={RunState.LOST}, change=change
+                    self._run, to=RunState.PAUSED, expected={RunState.LOST}, change=change
                 )
         if state is RunState.RUNNING:
             run_log.event(EventKind.STATE, text=RunState.RUNNING)

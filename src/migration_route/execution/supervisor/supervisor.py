@@ -78,7 +78,7 @@ class Supervisor:
         self._run_lock = RunLock(run)
         self._worker_session = LockHolder(run.database)
         self._cancellation = Cancellation(run.id, child, self._worker_session, signals)
-        self._lock_wait = LockWaitStatus(run)
+        self._run_lock_timeout = LockWaitStatus(run)
 
     def supervise(self) -> RunRecord:
         """Carry out the run.
@@ -110,7 +110,7 @@ class Supervisor:
         run_log.flush()
         run_log.hold()
         self._child.order(_work_order(self._run))
-        beat = route_settings().lease.total_seconds() / 3
+        beat = route_settings().heartbeat_timeout.total_seconds() / 3
         self._lock_keeper = LockKeeper(self._run_lock, run_log, every=beat)
         self._gate = StepGate(
             self._run, self._child, self._cancellation, self._lock_keeper, recorder, run_log
@@ -120,12 +120,14 @@ class Supervisor:
             self._listen(recorder, timeout=_TICK)
             recorder.show_slow_statement()
             self._lock_keeper.look()
-            self._lock_wait.look()
+            self._run_lock_timeout.look()
             if self._gate.is_shut:
                 self._gate.look()
             else:
                 in_step = recorder.told.current is not None
-                self._cancellation.tick(in_step=in_step and not self._lock_wait.is_paused)
+                self._cancellation.tick(
+                    in_step=in_step and not self._run_lock_timeout.is_paused
+                )
             now = time.monotonic()
             due = not run_log.is_flushed or now - flushed > beat
             if due and now - tried > (_FLUSH_PAUSE if tried > flushed else _TICK):
@@ -151,7 +153,7 @@ class Supervisor:
             if find_run(self._run.id).state is not RunState.LOST:
                 return
             change = runs.Change(
-                reason="The heartbeat has resumed.", claim=self._run.carrier
+                reason="The heartbeat has resumed.", claim=self._run.claimed_by
             )
             runs.move(
                 self._run.id,
@@ -173,7 +175,7 @@ class Supervisor:
             elif isinstance(message, Message) and message.kind == "session_gate":
                 self._gate.pass_session()
             else:
-                self._lock_wait.hear(message)
+                self._run_lock_timeout.hear(message)
                 recorder.hear(message)
 
     def _pause(self, message: Message) -> None:
@@ -181,7 +183,7 @@ class Supervisor:
         stop."""
         self._cancellation.look()
         if not self._cancellation.why:
-            self._lock_wait.show(message.facts)
+            self._run_lock_timeout.show(message.facts)
         self._child.answer(go=not self._cancellation.why)
 
     # --- after the worker ------------------------------------------------------------
@@ -227,7 +229,7 @@ class Supervisor:
         if self._worker_session.is_gone(within=_SESSION_END_TIMEOUT):
             return True
         orphan = OrphanedSession(
-            self._run.id, self._worker_session, claim=self._run.carrier
+            self._run.id, self._worker_session, claim=self._run.claimed_by
         )
         orphan.tell()
         run_log.event(EventKind.STATE, text=RunState.LOST)
@@ -255,7 +257,7 @@ class Supervisor:
             error=outcome.error,
             steps=outcome.steps,
             vouching=run_log.vouching if run_log.is_flushed else {},
-            claim=self._run.carrier,
+            claim=self._run.claimed_by,
         )
         self._run = runs.move(
             self._run.id,

@@ -203,7 +203,7 @@ def timeout_message(limit: float | None) -> str:
         )
     return (
         f"The rehearsal held its locks for {limit:g} s, its limit, and was rolled back. "
-        'Raise MIGRATION_ROUTE["DATABASES"][…]["in_place_limit"], or rehearse on a copy, '
+        'Raise MIGRATION_ROUTE["DATABASES"][…]["in_place_timeout"], or rehearse on a copy, '
         "which needs no limit."
     )
 

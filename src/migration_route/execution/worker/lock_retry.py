@@ -55,8 +55,8 @@ class LockAttempts:
 
     def __init__(self, means: DatabaseSettings, observer: LockWaitObserver) -> None:
         self._lock_timeout = means.lock_timeout.total_seconds()
-        self._stall_budget = means.stall_budget.total_seconds()
-        self._patience = means.patience.total_seconds()
+        self._blocking_budget = means.blocking_budget.total_seconds()
+        self._patience = means.lock_retry_timeout.total_seconds()
         self._observer = observer
         self._number = self._polls = self._retries = 0
         self._stalled = self._waited = 0.0
@@ -72,7 +72,7 @@ class LockAttempts:
     @property
     def limit(self) -> float:
         """The seconds that the next statement may wait in the queue."""
-        return min(self._lock_timeout, max(self._stall_budget - self._stalled, 0.001))
+        return min(self._lock_timeout, max(self._blocking_budget - self._stalled, 0.001))
 
     def about(self, wanted: tuple[TableLockRequest, ...]) -> tuple[TableLockRequest, ...]:
         """Return these locks and those of all earlier attempts at the step."""
@@ -103,7 +103,7 @@ class LockAttempts:
 
     def pause(self, error: Exception) -> None:
         """Wait before the next attempt. Raises `LockTimeout` when a budget is exhausted."""
-        if self._stalled >= self._stall_budget:
+        if self._stalled >= self._blocking_budget:
             raise self._timeout("blocking budget exceeded") from error
         self._polls = 0
         self._pause(_RETRY_DELAYS[min(self._retries, len(_RETRY_DELAYS) - 1)], error)
@@ -131,7 +131,7 @@ class LockAttempts:
     def _facts(self) -> dict[str, Any]:
         return {
             **self._last,
-            "stalled_ms": round(self._stalled * 1000),
+            "blocking_ms": round(self._stalled * 1000),
             "waited_ms": round(self._waited * 1000),
         }
 

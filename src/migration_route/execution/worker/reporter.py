@@ -111,10 +111,10 @@ class Reporter:
         touched = impact_of_step(migration, state, backwards=backwards)
         answer = self._ask_at_gate(migration, touched)
         if answer.foretell:
-            rewritten, unforeseen = forecast_rewrites(
+            rewritten, unforecast = forecast_rewrites(
                 migration, state, self._database, backwards=backwards
             )
-            known = replace(touched, rewritten=rewritten, unforeseen=unforeseen)
+            known = replace(touched, rewritten=rewritten, unforecast=unforecast)
             answer = self._ask_at_gate(migration, known)
         if not answer.go:
             raise RunStopped

@@ -39,7 +39,7 @@ def settings_of(database: str, *, name: str = "", alias: str = "") -> dict[str, 
     database of another alias."""
     if alias:
         return dict(connections.settings[alias])
-    way = route_settings().database(database).direct or database
+    way = route_settings().database(database).direct_alias or database
     return copies_of(database).settings(dict(connections.settings[way]), name)
 
 
@@ -55,7 +55,7 @@ def redirect_to_copy(
     home = connections.settings[database]
     copy = settings_of(database, name=scratch.name, alias=scratch.alias)
     others = [dict(entry) for entry in connections.settings.values()]
-    way = route_settings().database(database).direct or database
+    way = route_settings().database(database).direct_alias or database
     same = {_target(home), _target(connections.settings[way])}
     for connection in connections.all(initialized_only=True):
         connection.close()

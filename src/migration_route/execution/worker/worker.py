@@ -119,7 +119,7 @@ def worker_session(
 @contextmanager
 def _direct_connection(database: str) -> Iterator[None]:
     """Make the alias bypass a pooler, in every thread, if a direct alias is set."""
-    way = route_settings().database(database).direct
+    way = route_settings().database(database).direct_alias
     if way is None:
         yield
         return

@@ -13,16 +13,16 @@ from migration_route.core.subprocesses import require_same_settings
 from migration_route.presentation.text.terminal import Terminal, pretty, problem_answer
 
 FAMILIES = {
-    "queries.add_reading_verbs": ("status", "plan", "runs", "show", "watch", "plan-value"),
+    "queries.add_reading_verbs": ("status", "plan", "runs", "show", "watch", "plan-json"),
     "queries.add_health_verbs": ("health",),
-    "rehearsals.add_verbs": ("rehearse", "rehearsals", "rehearse-carry"),
+    "rehearsals.add_verbs": ("rehearse", "rehearsals", "run-rehearsal"),
     "runs.add_verbs": ("apply", "resolve"),
     "workers.add_run_verbs": ("run",),
     "runs.add_approving_verbs": ("approve", "reject"),
-    "workers.add_worker_verbs": ("work",),
-    "runs.add_control_verbs": ("cancel", "hold", "resume", "end-blockers"),
+    "workers.add_worker_verbs": ("worker",),
+    "runs.add_control_verbs": ("cancel", "pause", "resume", "terminate-blockers"),
     "queries.add_verbs": ("ledger",),
-    "workers.add_delivery_verbs": ("deliver",),
+    "workers.add_delivery_verbs": ("deliver-notifications",),
     "queries.add_tokens_verbs": ("token",),
     "queries.add_permits_verbs": ("permit",),
 }

@@ -231,7 +231,7 @@ def findings(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Iterator[F
     """
     if plan.direction is not Direction.FORWARDS or plan.mode is Mode.FAKE:
         return
-    if not route_settings().engines:
+    if not route_settings().linters:
         return
     for name, results_of in _ENGINES.items():
         try:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from migration_route.presentation.schemas.base import Answer
 
 
-class DemandAnswer(Answer, frozen=True, kw_only=True):
+class ApprovalRequirementAnswer(Answer, frozen=True, kw_only=True):
     """The approvals that a plan needs before it can run.
 
     `required` users must approve within `lifetime` seconds of the request, each with all
@@ -235,5 +235,5 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     deferred: list[DeferredAnswer]
     rehearsed: RehearsalSummaryAnswer | None = None
     tables: list[TableAnswer] = []
-    approval: DemandAnswer | None = None
+    approval: ApprovalRequirementAnswer | None = None
     opening: OpeningAnswer | None = None

@@ -29,7 +29,7 @@ class CreateRehearsal(Request, frozen=True, kw_only=True):
     fingerprint: Name = ""
     phase: Phase | None = None
     kind: CopyKind = CopyKind.SCHEMA
-    and_back: bool = False
+    round_trip: bool = False
     in_place: bool = False
     reason: Reason = ""
 
@@ -125,7 +125,7 @@ class RehearsalAnswer(Answer, frozen=True, kw_only=True):
     state: str
     ended: bool
     kind: str
-    and_back: bool
+    round_trip: bool
     in_place: bool
     direction: str
     targets: list[str]

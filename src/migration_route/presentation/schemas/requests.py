@@ -45,7 +45,8 @@ class CreateRun(Request, frozen=True, kw_only=True):
 
 
 class GiveReason(Request, frozen=True, kw_only=True):
-    """`POST runs/{id}/hold`, `…/approve`, `…/reject`, `…/end-blockers`: the reason."""
+    """`POST runs/{id}/pause`, `…/approve`, `…/reject`, `…/terminate-blockers`: the
+    reason."""
 
     reason: Reason = ""
 

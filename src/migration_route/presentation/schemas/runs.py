@@ -70,7 +70,8 @@ class WaitingAnswer(Answer, frozen=True, kw_only=True):
     """Why a run waits, and until when if that is known.
 
     While it is `blocked`: the number of attempts, how long it has blocked others, and its
-    blockers. For an `orphan_backend`: the session that is still active in the database. For
+    blockers. For an `orphaned_session`: the session that is still active in the database.
+    For
     `health`: the signals that stop it or are unknown, and when it gives up. For a `time`, a
     `window` or a `freeze`: the reason in a sentence. For `no_worker`: no process has
     claimed it.
@@ -79,7 +80,7 @@ class WaitingAnswer(Answer, frozen=True, kw_only=True):
     reason: str
     until: str | None
     attempt: int = 0
-    stalled_ms: int = 0
+    blocking_ms: int = 0
     waited_ms: int = 0
     tables: list[str] = []
     blockers: list[BlockerAnswer] = []
@@ -96,7 +97,7 @@ class NotTerminatedAnswer(Answer, frozen=True, kw_only=True):
     why: str
 
 
-class EndedBlockersAnswer(Answer, frozen=True, kw_only=True):
+class TerminatedBlockersAnswer(Answer, frozen=True, kw_only=True):
     """The blocking sessions that were and were not terminated."""
 
     run: str
@@ -153,7 +154,7 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
     requested_by: ActorAnswer
     reason: str
     waiting: WaitingAnswer | None
-    asked: str | None
+    control_request: str | None
     steps: list[RunStepAnswer]
     error: StepErrorAnswer | None
     created_at: str

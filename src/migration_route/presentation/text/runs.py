@@ -24,10 +24,9 @@ from migration_route.presentation.schemas import (
     ActiveWaitingAnswer,
     ApprovalAnswer,
     ApprovalDecisionAnswer,
+    ApprovalRequirementAnswer,
     BlockerAnswer,
     DeferredAnswer,
-    DemandAnswer,
-    EndedBlockersAnswer,
     EventAnswer,
     HealthAnswer,
     OpeningAnswer,
@@ -37,6 +36,7 @@ from migration_route.presentation.schemas import (
     RunsAnswer,
     RunStepAnswer,
     StatusAnswer,
+    TerminatedBlockersAnswer,
     VerificationAnswer,
     WaitingAnswer,
 )
@@ -44,23 +44,25 @@ from migration_route.presentation.text.plans import estimate_line, operation_lin
 from migration_route.presentation.text.terminal import problem_line
 
 
-def demand_words(demand: DemandAnswer | ApprovalAnswer, *, verb: str = "needs") -> str:
+def approval_requirement_words(
+    requirement: ApprovalRequirementAnswer | ApprovalAnswer, *, verb: str = "needs"
+) -> str:
     """Return what is required and why: "needs 1 approval by another user …"."""
-    other = "" if demand.self_approval else "other "
-    if demand.required == 1:
-        who = f"1 approval by {'a user' if demand.self_approval else 'another user'}"
+    other = "" if requirement.self_approval else "other "
+    if requirement.required == 1:
+        who = f"1 approval by {'a user' if requirement.self_approval else 'another user'}"
     else:
-        who = f"{demand.required} approvals by different {other}users"
-    return f"{verb} {who} with {permission_words(demand)}, because {demand.why}"
+        who = f"{requirement.required} approvals by different {other}users"
+    return f"{verb} {who} with {permission_words(requirement)}, because {requirement.why}"
 
 
-def permission_words(demand: DemandAnswer | ApprovalAnswer) -> str:
+def permission_words(requirement: ApprovalRequirementAnswer | ApprovalAnswer) -> str:
     """Return the permissions that are required."""
     return " and ".join(
         "the permission approve"
         if permission == APPROVE
         else f"the permission {permission}"
-        for permission in demand.permissions
+        for permission in requirement.permissions
     )
 
 
@@ -68,7 +70,7 @@ def approval_lines(found: ApprovalAnswer | None) -> Iterator[str]:
     """Yield which approvals a run needs and who gave them."""
     if found is None:
         return
-    yield f"  {demand_words(found)}"
+    yield f"  {approval_requirement_words(found)}"
     yield f"  approved by {found.given} of {found.required}, expires {found.expires[:19]}Z"
     for one in found.by:
         yield f"    {one.name} at {one.at[:19]}Z{_because(one)}"
@@ -101,7 +103,7 @@ def waits_for(run: RunAnswer) -> str:
     waiting = run.waiting
     if waiting is None:
         return ""
-    if waiting.reason == WaitingReason.CARRIER:
+    if waiting.reason == WaitingReason.NO_WORKER:
         return "  waits for a worker: no process has claimed it yet"
     if waiting.reason in SCHEDULE_REASONS:
         return f"  waits ({waiting.reason}): {waiting.why}"
@@ -169,7 +171,7 @@ def plan_lines(plan: PlanAnswer) -> Iterator[str]:
             yield f"    accepted: {finding.accepted}"
         elif finding.hint:
             yield f"    {finding.hint}"
-    yield from map(demand_words, filter(None, [plan.approval]))
+    yield from map(approval_requirement_words, filter(None, [plan.approval]))
     yield f"fingerprint {plan.fingerprint}"
     if plan.rehearsed:
         yield plan.rehearsed.summary
@@ -208,8 +210,8 @@ def run_lines(run: RunAnswer) -> Iterator[str]:
     if run.waiting:
         yield from _waiting_lines(run.waiting)
     yield from approval_lines(run.approval)
-    if run.asked:
-        yield f"  requested: {run.asked}"
+    if run.control_request:
+        yield f"  requested: {run.control_request}"
     if run.state == RunState.CANCELLING:
         yield f"  {cancel_effect(run)}"
     for step in run.steps:
@@ -264,11 +266,11 @@ def suggested_resolution(run: RunAnswer) -> Resolution:
     """Return the resolution that the evidence about the stopped step suggests."""
     step = next((step for step in run.steps if step.operations), None)
     states = {found.state for found in step.operations or ()} if step else set()
-    if step and states == {EffectState.IN}:
+    if step and states == {EffectState.PRESENT}:
         is_back = step.direction == Direction.BACKWARDS
         return Resolution.REVERTED if is_back else Resolution.APPLIED
     if step and not step.rolls_back and EffectState.UNKNOWN not in states:
-        return Resolution.RESUME
+        return Resolution.CONTINUE
     return Resolution.AS_IS
 
 
@@ -285,7 +287,7 @@ def what_to_do(run: RunAnswer) -> str:
                 "All of the step is reverted, and only the record is missing: resolve this "
                 "run as reverted, with a reason."
             )
-        case Resolution.RESUME:
+        case Resolution.CONTINUE:
             return (
                 "Resolve this run to continue after the last operation that is present, or "
                 "repair the database first and resolve it then; with a reason."
@@ -294,8 +296,8 @@ def what_to_do(run: RunAnswer) -> str:
             return "Repair the database, then resolve this run with a reason."
 
 
-def ended_blockers_lines(
-    found: EndedBlockersAnswer,
+def terminated_blockers_lines(
+    found: TerminatedBlockersAnswer,
 ) -> Iterator[str]:
     for blocker in found.ended:
         yield f"terminated: pid {blocker.pid} ({blocker.user or 'unknown'})"
@@ -314,7 +316,7 @@ def _waiting_lines(waiting: WaitingAnswer) -> Iterator[str]:
     if waiting.attempt:
         yield (
             f"    for locks on {', '.join(waiting.tables)}: attempt {waiting.attempt}, "
-            f"others blocked for {waiting.stalled_ms / 1000:.1f} s"
+            f"others blocked for {waiting.blocking_ms / 1000:.1f} s"
         )
         yield from map(_blocker_line, waiting.blockers)
     if session := waiting.session:

@@ -44,7 +44,7 @@ async function loadDetails(steps) {
       progress.textContent = "";
       return;
     }
-    for (const step of next.querySelectorAll(":scope > [data-told]")) {
+    for (const step of next.querySelectorAll(":scope > [data-detailed]")) {
       steps.querySelector(`:scope > [data-step="${step.dataset.step}"]`).replaceWith(step);
     }
     addFindings(fresh.querySelector("[data-findings]"));

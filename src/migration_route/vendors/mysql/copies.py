@@ -106,7 +106,7 @@ class MySQLCopies:
                 f"The user {user!r} may not create databases.",
                 hint="Run GRANT ALL ON `migration\\_route\\_rehearsal\\_%`.* TO that user, "
                 "or set a database to rehearse on in "
-                'MIGRATION_ROUTE["DATABASES"][…]["rehearse_on"].',
+                'MIGRATION_ROUTE["DATABASES"][…]["rehearsal_alias"].',
             )
         if with_data:
             _require_room(connection, int(size or 0), str(folder))
@@ -322,7 +322,7 @@ def _require_room(connection: BaseDatabaseWrapper, size: int, folder: str) -> No
     if size * _SPACE_FACTOR > free:
         raise CannotRehearse(
             f"A copy needs about {size / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free.",
-            hint='Rehearse the schema only, or set "rehearse_on" to another database.',
+            hint='Rehearse the schema only, or set "rehearsal_alias" to another database.',
         )
 
 

@@ -193,7 +193,7 @@ class PostgreSQLCopies:
             raise CannotRehearse(
                 f"The user {user!r} may not create databases.",
                 hint=f'Run ALTER ROLE "{user}" CREATEDB, or set a database to rehearse on '
-                'in MIGRATION_ROUTE["DATABASES"][…]["rehearse_on"].',
+                'in MIGRATION_ROUTE["DATABASES"][…]["rehearsal_alias"].',
             )
         client = re.search(r"(\d+)", version_of(dump))
         if client and int(client[1]) < server:
@@ -360,7 +360,7 @@ def _require_room(connection: BaseDatabaseWrapper, size: int) -> None:
     if free is not None and size * _SPACE_FACTOR > free:
         raise CannotRehearse(
             f"A copy needs about {size / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free.",
-            hint='Rehearse the schema only, or set "rehearse_on" to another database.',
+            hint='Rehearse the schema only, or set "rehearsal_alias" to another database.',
         )
 
 
