@@ -24,7 +24,7 @@ named_database = $(if $(filter file,$(origin DATABASE)),,--database $(DATABASE))
 export REQUIRE_DATABASES REQUIRE_PACKAGES MATRIX_TESTS WORKERS PAIRS E2E
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types contracts documents format bench sweep soak matrix lock clean environment demo-environment
+.PHONY: help demo test test-slow test-databases test-all coverage check lint types contracts documents format bench sweep soak matrix lock clean environment demo-environment
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -32,11 +32,21 @@ help: ## list the targets
 demo: demo-environment ## serve an example project with pending migrations (PORT=8000 DATABASE=sqlite|postgres)
 	$(DEMO_VENV)/bin/python example/demo.py --port $(PORT) --database $(DATABASE)
 
-test: environment ## run the tests (TESTS="tests/ledger -k chain" WORKERS=3 REQUIRE_DATABASES=postgres,mariadb)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
-ifeq ($(TESTS),)
+test: environment ## run the tests without the slow ones (TESTS="tests/ledger -k chain" WORKERS=3 REQUIRE_DATABASES=postgres,mariadb)
+	E2E=$(or $(E2E),few) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(if $(TESTS),$(TESTS),-m "not slow and not browser")
+
+test-slow: environment ## run the slow tests and those in a browser
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "slow or browser"
+
+test-databases: environment ## run the tests of the packages on each other database
 	$(BIN)/python tools/test-databases -q -n $(WORKERS) --dist worksteal
-endif
+
+test-all: environment ## run every test, end to end on every server and database, then on each database
+	E2E=$(or $(E2E),all) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(MAKE) test-databases
+
+coverage: environment ## measure the branch coverage of the quick tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not browser and not e2e" --cov=migration_route --cov-branch --cov-report=term:skip-covered
 
 check: lint types contracts documents ## lint, types, import contracts and documents (-k: report all faults)
 
@@ -53,6 +63,8 @@ contracts: environment
 documents: environment
 	$(BIN)/python tools/check-docs
 	$(BIN)/python tools/make-reference --check
+	$(BIN)/python tools/check-prose
+	$(BIN)/codespell
 
 format: environment ## fix and format with ruff
 	$(BIN)/ruff check --fix

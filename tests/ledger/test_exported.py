@@ -47,7 +47,7 @@ def test_a_whole_export_holds():
 
 def test_the_lines_of_the_documents_verify_it_too(tmp_path, monkeypatch):
     """Verbatim: they accept an export, and detect a change."""
-    page = Path(__file__).parents[2] / "docs" / "how-to" / "verify-the-ledger-elsewhere.md"
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "verify-the-ledger-offline.md"
     (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     file = tmp_path / "ledger.jsonl"
     command = [sys.executable, "-W", "ignore", "-c", code]

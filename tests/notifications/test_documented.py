@@ -16,7 +16,7 @@ from migration_route.presentation.schemas.runs import NotificationMessage
 from migration_route.services.ledger import LedgerFigures, Measurement
 
 DOCS = Path(__file__).parents[2] / "docs"
-TELLING = (DOCS / "reference" / "telling.md").read_text(encoding="utf-8")
+TELLING = (DOCS / "reference" / "notifications.md").read_text(encoding="utf-8")
 SETTINGS = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
 
 
@@ -28,7 +28,7 @@ def row(page: str, word: str) -> str:
 @pytest.mark.parametrize("edge", EventType)
 def test_every_event_is_there_with_the_process_that_sends_it(edge):
     assert row(TELLING, edge)
-    assert ("Usual." in row(TELLING, edge)) is (edge in DEFAULT_EVENT_TYPES)
+    assert ("Default." in row(TELLING, edge)) is (edge in DEFAULT_EVENT_TYPES)
     assert re.search(rf"^\|.*`{edge}`.*\| of ", TELLING, re.MULTILINE)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from migration_route.notifications.webhooks import signature
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "be-told.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "notifications.md"
 BODY = b'{"id": "1"}'
 
 

@@ -115,7 +115,7 @@ class StepErrorAnswer(Answer, frozen=True, kw_only=True):
 
 
 class OperationEvidenceAnswer(Answer, frozen=True, kw_only=True):
-    """Whether the effect of one operation is in the database: in, out, midway or
+    """Whether the effect of one operation is in the database: present, absent, partial or
     unknown."""
 
     position: int
