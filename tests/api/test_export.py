@@ -86,7 +86,7 @@ def test_only_who_may_read_everything_gets_everything(settings):
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "TOKENS": tokens}
     answer = export()
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-    assert "as a whole" in answer.json()["detail"]
+    assert "contains the whole ledger" in answer.json()["detail"]
 
 
 def test_a_head_reads_nothing():

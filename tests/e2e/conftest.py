@@ -16,11 +16,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+SLOW = {
+    "test_fencing",
+    "test_gentleness",
+    "test_health",
+    "test_health_of_a_server",
+    "test_long_plan",
+    "test_openapi",
+    "test_phases",
+    "test_pooler",
+    "test_pools",
+    "test_queues",
+    "test_rehearsal",
+    "test_rehearsal_in_place",
+    "test_rehearsal_names",
+    "test_sign_in_packages",
+    "test_typed_migrate",
+    "test_windows",
+    "test_zero_downtime_package",
+}
+"""Modules whose tests take more than about ten seconds each."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Add the marker of end-to-end tests to every test in this folder."""
+    """Add the markers of end-to-end tests to every test in this folder."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+            if item.path.stem in SLOW:
+                item.add_marker(pytest.mark.slow)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -410,7 +410,7 @@ def test_a_reader_waits_no_longer_than_the_bound(build, pair):
         cursor.execute("BEGIN; SELECT count(*) FROM shop_item")
         with Reader(site) as reader:
             found = rehearse(boss, boss.plan("shop"), in_place=True)
-    assert found["error"]["type"] == "LockTaken", found
+    assert found["error"]["type"] == "LockUnavailable", found
     assert "100 ms" in found["error"]["message"]
     assert reader.longest < 0.4, f"a reader waited for {reader.longest:.2f} s"
     sleeping = {
@@ -434,7 +434,7 @@ def test_a_reader_waits_no_longer_than_the_bound(build, pair):
         site.project.add_migrations({"0002_sku": text})
         with Reader(site) as reader:
             found = rehearse(boss, boss.plan("shop"), in_place=True)
-        assert found["error"]["type"] == "OutOfTime", (name, found)
+        assert found["error"]["type"] == "InPlaceTimeout", (name, found)
         assert "in_place_timeout" in found["error"]["message"]
         assert 0.5 < reader.longest < 2.5, f"{name}: for {reader.longest:.2f} s"
         assert kept(site) == before

@@ -169,7 +169,7 @@ def test_a_launcher_that_raises_anything_leaves_the_database_free(
     run = list_runs(database=None, before=None, limit=10)[0]
     assert (run.state, run.outcome) == (RunState.FAILED, "launch_failed")
     assert run.error is not None
-    assert run.error.message.startswith("ZeroDivisionError: the broker said no")
+    assert "ZeroDivisionError: the broker said no" in run.error.message
     assert "hunter2" not in run.error.message
 
 

@@ -154,6 +154,6 @@ def test_a_worker_that_was_stopped_names_the_step():
     """The worker did not report it itself."""
     hearing = RehearsalRecorder(STEPS)
     say(hearing, "gate", app="shop", name="0001_a")
-    error = hearing.failed(StepError(type="OutOfTime", message="too long"))
+    error = hearing.failed(StepError(type="InPlaceTimeout", message="too long"))
     assert hearing.steps[0].state == "failed"
-    assert hearing.steps[0].error.type == error.type == "OutOfTime"
+    assert hearing.steps[0].error.type == error.type == "InPlaceTimeout"

@@ -167,7 +167,9 @@ def test_what_was_rehearsed_in_place_says_so(database):
     assert ", in place, 1.5 s" in summary(rehearsal_answer(found))
     part = ended(states=("applied", "not_started", "not_started"))
     assert "in place, only 1 of 3 steps" in summary(rehearsal_answer(part))
-    late = ended(error=StepError(type="OutOfTime", message="x"))
-    assert summary(rehearsal_answer(late)).endswith("in place: interrupted (OutOfTime)")
+    late = ended(error=StepError(type="InPlaceTimeout", message="x"))
+    assert summary(rehearsal_answer(late)).endswith(
+        "in place: interrupted (InPlaceTimeout)"
+    )
     wrong = ended(error=StepError(type="IntegrityError", message="x"))
     assert summary(rehearsal_answer(wrong)).endswith("in place: failed")

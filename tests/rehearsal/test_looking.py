@@ -73,7 +73,7 @@ def test_what_a_killed_one_left_is_removed(database):
     """The rehearsal is failed, with an entry."""
     record = open_one()
     name = scratch_name(record.id)
-    rehearsals.update_rehearsal(record.id, scratch=name, is_removed=False)
+    rehearsals.update_rehearsal(record.id, scratch_database=name, is_removed=False)
     make_copy(name)
     found = reaper.refresh_rehearsal(rehearsals.find_rehearsal(record.id))
     assert (found.state, found.is_removed) == (RehearsalState.FAILED, True)
@@ -86,7 +86,7 @@ def test_that_of_a_living_one_stays(database):
     """Its lock is held, whatever its heartbeat and its pid say."""
     record = open_one()
     name = scratch_name(record.id)
-    rehearsals.update_rehearsal(record.id, scratch=name, is_removed=False)
+    rehearsals.update_rehearsal(record.id, scratch_database=name, is_removed=False)
     make_copy(name)
     holder = private_connection("default")
     lock = vendor_of("default").lock(holder, LockSlot.REHEARSAL)
@@ -116,7 +116,7 @@ def test_a_name_that_is_not_exactly_that_of_its_rehearsal_is_not_dropped(
 ):
     """Write access to the row is not enough to drop a database."""
     record = open_one()
-    rehearsals.update_rehearsal(record.id, scratch=name, is_removed=False)
+    rehearsals.update_rehearsal(record.id, scratch_database=name, is_removed=False)
     reaper.refresh_rehearsal(rehearsals.find_rehearsal(record.id))
     assert "is not a database of a rehearsal" in caplog.text
     assert not rehearsals.find_rehearsal(record.id).is_removed

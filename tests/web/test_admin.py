@@ -68,7 +68,7 @@ def test_a_run_leads_to_its_page(
 
 def test_a_list_without_a_ledger_says_so(superuser: Client) -> None:
     """Instead of an error about a missing table."""
-    with patch("migration_route.ledger.bootstrap.is_installed", return_value=False):
+    with patch("migration_route.admin.is_installed", return_value=False):
         answer = superuser.get(reverse("admin:migration_route_run_changelist"), follow=True)
     assert answer.status_code == 200
     assert b"not installed yet" in answer.content

@@ -57,9 +57,7 @@ def test_a_long_plan_leads_to_its_next_piece(
     everyone_can: Client, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within no time only the first step has details; the link loads the rest."""
-    monkeypatch.setattr(
-        "migration_route.planning.plan.Details", partial(Details, budget=-1.0)
-    )
+    monkeypatch.setattr("migration_route.web.forms.Details", partial(Details, budget=-1.0))
     history.table("0001_a", "made_a")
     history.table("0002_b", "made_b")
     text = read(everyone_can, target="testapp")

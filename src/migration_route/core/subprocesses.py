@@ -82,7 +82,7 @@ def reexec(run: str, claim: str, command: list[str]) -> None:
 
     The program is executed again with its original arguments. Where the process does more
     than this run, a child process is started instead, and this function waits for it.
-    `carrier` is the claim of the run; `command` is the start of a command line of the
+    `claim` is the claim of the run; `command` is the start of a command line of the
     project. Raises `LaunchFailed`.
     """
     ours = [*sys.orig_argv[1:]]

@@ -39,7 +39,7 @@ def execute(
 ) -> RunRecord:
     """Claim the run, wait until it may start, and execute it; return its final record.
 
-    `carrier` is the token with which the run was claimed for this process. With
+    `claim` is the token with which the run was claimed for this process. With
     `release_if_waiting`, a run that may not start yet is released instead of waited for.
     Raises `InvalidState` when the run has started or another process has claimed it,
     `ApprovalRequired` when it waits for approval, `UnknownRun` when it does not exist.

@@ -54,7 +54,7 @@ _HEADLINES_IN_PLACE = {
     RehearsalState.SUCCEEDED: "The plan succeeded and was rolled back.",
     RehearsalState.FAILED: "The plan failed and was rolled back.",
 }
-_MAYBE_NOT_ROLLED_BACK = frozenset({"NotRolledBack", "OrphanBackend"})
+_MAYBE_NOT_ROLLED_BACK = frozenset({"NotRolledBack", "SessionOrphaned"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

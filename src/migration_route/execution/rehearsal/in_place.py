@@ -147,7 +147,9 @@ class InPlaceRehearsalRunner(RehearsalRunner):
             return self._execute(child, order, observed)
         except InPlaceDeadline:
             self._end_session(by_itself=0.0)
-            error = StepError(type="OutOfTime", message=timeout_message(self._limits.limit))
+            error = StepError(
+                type="InPlaceTimeout", message=timeout_message(self._limits.limit)
+            )
             return observed.failed(error)
         finally:
             self._report = replace(
@@ -170,7 +172,7 @@ class InPlaceRehearsalRunner(RehearsalRunner):
         if self._end_session(by_itself=_SESSION_END_TIMEOUT):
             return None
         return StepError(
-            type="OrphanBackend",
+            type="SessionOrphaned",
             message="The database session of the rehearsal does not end and still holds "
             "its locks.",
         )

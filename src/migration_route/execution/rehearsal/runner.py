@@ -310,7 +310,7 @@ class RehearsalRunner:
         copies.require(connection, with_data=with_data)
         name = scratch_name(record.id)
         # Recorded before it exists, so that a later reader knows what to remove.
-        rehearsals.update_rehearsal(record.id, scratch=name, is_removed=False)
+        rehearsals.update_rehearsal(record.id, scratch_database=name, is_removed=False)
         copies.make(connection, name, with_data=with_data, alive=self._stay_alive)
         separation = require_created_copy(record.database, connection, name)
         return ScratchDatabase(name=name, separation=separation)

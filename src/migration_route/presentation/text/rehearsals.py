@@ -42,7 +42,7 @@ def summary(found: schemas.RehearsalAnswer) -> str:
     when = f"{(found.finished_at or '')[:16].replace('T', ' ')} UTC"
     if found.error is not None:
         # These two say more about the environment than about the plan.
-        is_interrupted = found.error.type in {"OutOfTime", "LockTaken"}
+        is_interrupted = found.error.type in {"InPlaceTimeout", "LockUnavailable"}
         how = f"interrupted ({found.error.type})" if is_interrupted else "failed"
         return f"rehearsed at {when}, {kind}: {how}"
     parts = [f"rehearsed at {when}", kind]
