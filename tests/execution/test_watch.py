@@ -40,7 +40,7 @@ class Telling:
         """Return a session that blocks nothing."""
         return 1
 
-    def in_the_way(self, connection: Any, wanted: Any) -> list[Blocker]:
+    def blockers_of(self, connection: Any, wanted: Any) -> list[Blocker]:
         """Return the configured blockers."""
         assert wanted == TABLE
         return self.blockers

@@ -163,7 +163,7 @@ def outcomes(alias: str, case: Case, *, filled: bool) -> list[Outcome]:
     told = with_collected_sql(step, [move], alias)
     statements = [sql for each in told.operations for sql in each.sql or ()]
     forecaster = vendor_of(alias).forecaster(connection)
-    forecasts = [forecaster.foretell(sql) for sql in statements]
+    forecasts = [forecaster.forecast_statement(sql) for sql in statements]
     if case.concurrently:
         seen = _seen_from_outside(connection, move)
     else:

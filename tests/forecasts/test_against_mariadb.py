@@ -112,8 +112,8 @@ def server(tmp_path: Path, django_db_blocker: Any) -> Iterator[Any]:
         made.drop()
 
 
-def foretell(connection: Any, sql: str) -> Forecast:
-    return vendor_of(ALIAS).forecaster(connection).foretell(sql)
+def forecasts_of(connection: Any, sql: str) -> Forecast:
+    return vendor_of(ALIAS).forecaster(connection).forecast_statement(sql)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_the_server_takes_the_algorithm_and_the_lock_that_were_foretold(
 ) -> None:
     """The forecast equals the listed algorithm, so that it cannot drift to a more
     pessimistic one."""
-    forecast = foretell(server, f"ALTER TABLE item {action}")
+    forecast = forecasts_of(server, f"ALTER TABLE item {action}")
     assert forecast.is_understood
     assert forecast.algorithm == algorithm
     (lock,) = [lock for lock in forecast.locks if lock.table == "item"]
@@ -167,20 +167,24 @@ STRONGER = {
 def test_what_the_plan_has_changed_is_not_taken_from_the_catalog(server: Any) -> None:
     """From 50 to 60 would be instant, but the plan has already changed 50."""
     forecaster = vendor_of(ALIAS).forecaster(server)
-    forecaster.foretell("ALTER TABLE item MODIFY name varchar(90) NOT NULL")
-    forecast = forecaster.foretell("ALTER TABLE item MODIFY name varchar(60) NOT NULL")
+    forecaster.forecast_statement("ALTER TABLE item MODIFY name varchar(90) NOT NULL")
+    forecast = forecaster.forecast_statement(
+        "ALTER TABLE item MODIFY name varchar(60) NOT NULL"
+    )
     assert forecast.algorithm == "copy"
 
 
 def test_nobody_waits_for_a_table_that_the_plan_makes_but_its_parents(server: Any) -> None:
     """A table that the plan renames is reported by its old name."""
     forecaster = vendor_of(ALIAS).forecaster(server)
-    made = forecaster.foretell("CREATE TABLE box (id bigint PRIMARY KEY, o bigint)")
-    key = forecaster.foretell(
+    made = forecaster.forecast_statement(
+        "CREATE TABLE box (id bigint PRIMARY KEY, o bigint)"
+    )
+    key = forecaster.forecast_statement(
         "ALTER TABLE box ADD CONSTRAINT k FOREIGN KEY (o) REFERENCES owner (id)"
     )
-    forecaster.foretell("RENAME TABLE item TO thing")
-    moved = forecaster.foretell("ALTER TABLE thing ADD COLUMN x int NULL")
+    forecaster.forecast_statement("RENAME TABLE item TO thing")
+    moved = forecaster.forecast_statement("ALTER TABLE thing ADD COLUMN x int NULL")
     assert made.locks == ()
     assert [lock.table for lock in key.locks] == ["owner"]
     assert [lock.table for lock in moved.locks] == ["item"]
@@ -189,7 +193,7 @@ def test_nobody_waits_for_a_table_that_the_plan_makes_but_its_parents(server: An
 def test_what_is_not_understood_is_a_copy_that_keeps_everybody_out(server: Any) -> None:
     """The forecast locks the tables that the statement names."""
     for sql in ("FROBNICATE item", "ALTER TABLE item FROBNICATE"):
-        forecast = foretell(server, sql)
+        forecast = forecasts_of(server, sql)
         assert not forecast.is_understood
         assert [(lock.table, lock.mode) for lock in forecast.locks] == [
             ("item", "EXCLUSIVE")

@@ -82,7 +82,7 @@ class Row:
     rules: tuple[Rule, ...] | None
     plan: Plan = FORWARDS
     actor: ActorKind = USER
-    all_told: bool = True
+    has_all_details: bool = True
     required: int | None = None  # None: no approval is required
     rule: int = 0  # its position, from 0; -1: the strictest
 
@@ -232,7 +232,7 @@ TABLE = (
     Row(
         name="on findings, and not all are told",
         rules=(ON_FINDINGS, TWO),
-        all_told=False,
+        has_all_details=False,
         required=2,
         rule=-1,
     ),
@@ -240,18 +240,23 @@ TABLE = (
         name="on findings, not all are told, one that counts is",
         rules=(ON_FINDINGS, TWO),
         plan=found(DROPS),
-        all_told=False,
+        has_all_details=False,
         required=1,
     ),
     Row(
         name="a rule for plans that destroy, and not all findings are told",
         rules=(only(findings=DESTRUCTIVE), NEVER),
-        all_told=False,
+        has_all_details=False,
         required=2,
         rule=-1,
     ),
-    Row(name="never, and not all are told", rules=(NEVER,), all_told=False),
-    Row(name="always, and not all are told", rules=(ALWAYS,), all_told=False, required=1),
+    Row(name="never, and not all are told", rules=(NEVER,), has_all_details=False),
+    Row(
+        name="always, and not all are told",
+        rules=(ALWAYS,),
+        has_all_details=False,
+        required=1,
+    ),
 )
 
 
@@ -259,7 +264,9 @@ TABLE = (
 def test_what_is_demanded(row):
     """The number and the rule of each row; the decision follows from them."""
     policy = None if row.rules is None else ApprovalPolicy(rules=numbered(row.rules))
-    requirement = requirement_for(row.plan, policy, row.actor, all_told=row.all_told)
+    requirement = requirement_for(
+        row.plan, policy, row.actor, has_all_details=row.has_all_details
+    )
     evidence = Evidence(
         fingerprint=READ,
         expected_build="",
@@ -267,7 +274,7 @@ def test_what_is_demanded(row):
         unresolved=None,
         requester=ActorRef(kind=row.actor, name="ada"),
         approvals=policy,
-        all_told=row.all_told,
+        has_all_details=row.has_all_details,
     )
     decision = decide(row.plan, evidence)
     if row.required is None:
@@ -281,7 +288,7 @@ def test_what_is_demanded(row):
     expected = "the strictest" if row.rule < 0 else f"rule {row.rule + 1} of APPROVALS"
     assert requirement.rule == expected
     assert requirement.why
-    if not row.all_told and expected == "the strictest":
+    if not row.has_all_details and expected == "the strictest":
         assert "could not all be read" in requirement.why
     # A permit of another kind replaces all of them.
     assert isinstance(decide(row.plan, replace(evidence, permitted_by="p1")), Allowed)
@@ -295,8 +302,8 @@ def test_findings_are_looked_for_where_they_matter(row):
         return
     bare = replace(row.plan, findings=())
     for told in (True, False):
-        requirement = requirement_for(row.plan, policy, row.actor, all_told=told)
-        assert requirement == requirement_for(bare, policy, row.actor, all_told=told)
+        requirement = requirement_for(row.plan, policy, row.actor, has_all_details=told)
+        assert requirement == requirement_for(bare, policy, row.actor, has_all_details=told)
 
 
 def test_the_strictest_is_as_strict_as_any_rule():
@@ -316,7 +323,7 @@ def test_why_names_what_was_found():
     """The codes with their steps, limited to a readable number."""
     many = tuple(finding(code) for code in sorted(CODES)[:8])
     policy = ApprovalPolicy(rules=(ON_FINDINGS,))
-    requirement = requirement_for(found(DROPS, *many), policy, USER, all_told=True)
+    requirement = requirement_for(found(DROPS, *many), policy, USER, has_all_details=True)
     assert requirement is not None
     assert "drops_column (testapp.0002_more), " in requirement.why
     assert requirement.why.endswith(" and 4 more")

@@ -270,10 +270,10 @@ def test_a_request_expires_for_whoever_looks_next():
     found = running.show(run.id, GRACE)
     assert (found.state, found.outcome) == (RunState.EXPIRED, "expired")
     run = backdate(begin("testapp"), 25)
-    assert Scheduler().do_what_is_due()  # a worker does this periodically
+    assert Scheduler().run_due_tasks()  # a worker does this periodically
     assert find_run(run.id).state is RunState.EXPIRED
     run = backdate(begin("testapp"), 23)
-    assert Scheduler().do_what_is_due()
+    assert Scheduler().run_due_tasks()
     assert running.show(run.id, GRACE).state is RunState.AWAITING_APPROVAL
 
 

@@ -78,7 +78,7 @@ def wanted(sql: str) -> tuple[TableLockRequest, ...]:
 def look(sql: str) -> list[Blocker]:
     """Return the sessions that block a statement."""
     with somebody() as connection:
-        return contention().in_the_way(connection, wanted(sql))
+        return contention().blockers_of(connection, wanted(sql))
 
 
 def seen(pid: int, blockers: Callable[[], list[Blocker]]) -> dict[int, Blocker]:
@@ -173,7 +173,7 @@ def test_a_session_is_ended_only_while_it_is_the_same():
             cursor.fetchall()
         pid = contention().session(other)
         wants = wanted("ALTER TABLE way_item ADD x int")
-        found = seen(pid, lambda: contention().in_the_way(ending, wants))[pid]
+        found = seen(pid, lambda: contention().blockers_of(ending, wants))[pid]
         if vendor() == "postgresql":
             stranger = Blocker(
                 **{

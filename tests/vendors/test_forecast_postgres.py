@@ -49,10 +49,10 @@ def server(
         yield connections[alias]
 
 
-def foretell(connection: Any, *sql: str) -> list[Forecast]:
+def forecasts_of(connection: Any, *sql: str) -> list[Forecast]:
     """Return the forecasts of statements in sequence."""
     forecaster = PostgreSQLForecaster(connection)
-    return [forecaster.foretell(statement) for statement in sql]
+    return [forecaster.forecast_statement(statement) for statement in sql]
 
 
 def modes(forecast: Forecast) -> dict[str, str]:
@@ -103,7 +103,7 @@ def test_a_type_that_only_grows_is_not_stored_anew(old, new, rewritten):
 
 def test_the_plan_is_followed_from_statement_to_statement(server):
     """An added column, a validated check, a new name."""
-    *_, checked, proven, moved, again = foretell(
+    *_, checked, proven, moved, again = forecasts_of(
         server,
         "ALTER TABLE item ADD COLUMN size varchar(5)",
         "ALTER TABLE item ADD CONSTRAINT c CHECK (size IS NOT NULL) NOT VALID",
@@ -120,7 +120,7 @@ def test_the_plan_is_followed_from_statement_to_statement(server):
 
 def test_a_check_that_went_away_proves_nothing(server):
     """Then the table is read again."""
-    *_, forecast = foretell(
+    *_, forecast = forecasts_of(
         server,
         "ALTER TABLE item ADD CONSTRAINT c CHECK (name IS NOT NULL)",
         "ALTER TABLE item DROP CONSTRAINT c",
@@ -135,26 +135,26 @@ def test_a_foreign_key_of_a_new_table_reads_its_parent_only_if_there_may_be_rows
         "CREATE TABLE fresh (id int, owner_id int)",
         "ALTER TABLE fresh ADD CONSTRAINT k FOREIGN KEY (owner_id) REFERENCES owner (id)",
     )
-    _, empty = foretell(server, create, key)
+    _, empty = forecasts_of(server, create, key)
     assert (modes(empty), empty.scans) == ({"owner": contention.SHARE_ROW}, ())
-    *_, filled = foretell(server, create, "INSERT INTO fresh VALUES (1, 1)", key)
+    *_, filled = forecasts_of(server, create, "INSERT INTO fresh VALUES (1, 1)", key)
     assert filled.scans == ("owner",)
     forecaster = PostgreSQLForecaster(server)
-    forecaster.foretell(create)
-    forecaster.pass_by()
-    assert forecaster.foretell(key).scans == ("owner",)
+    forecaster.forecast_statement(create)
+    forecaster.note_unknown_statements()
+    assert forecaster.forecast_statement(key).scans == ("owner",)
 
 
 def test_partitions_are_locked_along_with_their_table(server):
     """They are also read and written with it."""
-    (forecast,) = foretell(server, "ALTER TABLE log ADD n int DEFAULT mine()")
+    (forecast,) = forecasts_of(server, "ALTER TABLE log ADD n int DEFAULT mine()")
     assert modes(forecast) == {"log": STRONGEST, "log_one": STRONGEST}
     assert set(forecast.rewrites) == {"log", "log_one"}
 
 
 def test_names_are_those_of_the_search_path(server):
     """With the schema where that is not on it, and as written in the catalog."""
-    odd, apart, none = foretell(
+    odd, apart, none = forecasts_of(
         server,
         'ALTER TABLE "Odd ""Name" ADD x int',
         "ALTER TABLE apart.box ADD x int",
@@ -177,7 +177,7 @@ def test_names_are_those_of_the_search_path(server):
 )
 def test_what_is_not_understood_is_said_and_the_worst_is_foretold(server, sql):
     """For the tables that it names."""
-    (forecast,) = foretell(server, sql)
+    (forecast,) = forecasts_of(server, sql)
     assert not forecast.is_understood
     if "DROP FUNCTION" not in sql:
         assert modes(forecast)["item"] == STRONGEST

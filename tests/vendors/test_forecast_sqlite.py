@@ -31,10 +31,10 @@ def file(tmp_path, monkeypatch, django_db_blocker):
     del connections[alias]
 
 
-def foretell(connection: BaseDatabaseWrapper, *sql: str) -> list[Forecast]:
+def forecasts_of(connection: BaseDatabaseWrapper, *sql: str) -> list[Forecast]:
     """Return the forecasts of statements in sequence."""
     forecaster = SQLiteForecaster(connection)
-    return [forecaster.foretell(statement) for statement in sql]
+    return [forecaster.forecast_statement(statement) for statement in sql]
 
 
 @isolate_apps("tests.testapp")
@@ -55,7 +55,7 @@ def test_the_remake_of_django_is_a_rebuild(file):
     editor.deferred_sql = []
     editor.add_field(Item, new)
     statements = [*editor.collected_sql, "CREATE INDEX x ON shop_item (name)"]
-    forecasts = foretell(file, *statements)
+    forecasts = forecasts_of(file, *statements)
     assert "rebuild" in {forecast.algorithm for forecast in forecasts}
     assert {t for forecast in forecasts for t in forecast.rewrites} == {"shop_item"}
     assert forecasts[-1].scans == ("shop_item",)
@@ -67,11 +67,11 @@ def test_the_remake_of_django_is_a_rebuild(file):
 def test_readers_pass_while_a_log_is_written(file):
     """With a rollback journal they wait when the transaction ends."""
     sql = "ALTER TABLE shop_item ADD COLUMN size integer"
-    ((lock,),) = [forecast.locks for forecast in foretell(file, sql)]
+    ((lock,),) = [forecast.locks for forecast in forecasts_of(file, sql)]
     assert (lock.mode, lock.blocks) == ("EXCLUSIVE", frozenset(Blocked))
     with file.cursor() as cursor:
         cursor.execute("PRAGMA journal_mode = wal")
-    ((lock,),) = [forecast.locks for forecast in foretell(file, sql)]
+    ((lock,),) = [forecast.locks for forecast in forecasts_of(file, sql)]
     assert lock.mode == "RESERVED"
     assert Blocked.READS not in lock.blocks
 
@@ -92,7 +92,7 @@ def test_readers_pass_while_a_log_is_written(file):
 )
 def test_a_statement_costs_what_the_manual_says(file, sql, algorithm, rewrites, scans):
     """Each statement locks the table, for which "x" stands."""
-    (forecast,) = foretell(file, sql)
+    (forecast,) = forecasts_of(file, sql)
     assert [lock.table for lock in forecast.locks] == ["shop_item"]
     assert forecast.algorithm == algorithm
     assert forecast.rewrites == tuple("shop_item" for _ in rewrites)
@@ -101,7 +101,7 @@ def test_a_statement_costs_what_the_manual_says(file, sql, algorithm, rewrites, 
 
 def test_a_new_table_keeps_nobody_waiting_and_a_new_name_is_the_old_table(file):
     """The forecast follows the plan from statement to statement."""
-    made, filled, moved, altered = foretell(
+    made, filled, moved, altered = forecasts_of(
         file,
         "CREATE TABLE shop_new (id integer)",
         "INSERT INTO shop_new SELECT id FROM shop_item",
@@ -116,7 +116,7 @@ def test_a_new_table_keeps_nobody_waiting_and_a_new_name_is_the_old_table(file):
 
 def test_what_is_not_understood_is_the_worst(file):
     """For the tables that it names."""
-    (forecast,) = foretell(file, "REINDEX shop_item")
+    (forecast,) = forecasts_of(file, "REINDEX shop_item")
     assert not forecast.is_understood
     assert forecast.rewrites == ("shop_item",)
     assert not [lock for lock in forecast.locks if lock.table == "shop_owner"]

@@ -165,7 +165,7 @@ def exists(name):
 def test_the_server_commits_nothing(session, ways):
     """Even without a check on this side, the writes are rolled back."""
     say(session, "CREATE TABLE left_over (id int)")
-    assert POSTGRESQL.is_barred(session)
+    assert POSTGRESQL.is_commit_prevented(session)
     *ways, last = ways
     for way in ways:
         say(session, way)
@@ -178,7 +178,7 @@ def test_the_server_commits_nothing(session, ways):
 def test_a_transaction_that_was_ended_is_noticed(session):
     """The protection has ended with it."""
     session.connection.rollback()
-    assert not POSTGRESQL.is_barred(session)
+    assert not POSTGRESQL.is_commit_prevented(session)
 
 
 def test_what_is_deferred_happens_at_the_end_of_a_step(session):

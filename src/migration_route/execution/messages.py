@@ -109,4 +109,4 @@ class GateReply(Struct, frozen=True, kw_only=True):
 
     go: bool
     question: int = 0  # the number of the question it answers
-    foretell: bool = False  # ask again, with the tables that the step rewrites
+    renew_forecast: bool = False  # ask again, with the tables that the step rewrites

@@ -177,7 +177,7 @@ class RunLog:
         if self._use_spool and self._file is not None:
             self._file.beat()
 
-    def let_go(self) -> None:
+    def stop_spooling(self) -> None:
         """Write to the tables again: the migration waits, or it has ended."""
         self._use_spool = False
 

@@ -90,9 +90,11 @@ def with_forecast(step: Step, forecaster: Forecaster) -> Step:
 
 def _with_forecasts(operation: Operation, forecaster: Forecaster) -> Operation:
     if operation.opaque or operation.sql is None:
-        forecaster.pass_by()
+        forecaster.note_unknown_statements()
         return operation
-    forecasts: tuple[Forecast, ...] = tuple(map(forecaster.foretell, operation.sql))
+    forecasts: tuple[Forecast, ...] = tuple(
+        map(forecaster.forecast_statement, operation.sql)
+    )
     return replace(operation, forecasts=forecasts)
 
 

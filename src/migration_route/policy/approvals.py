@@ -52,13 +52,13 @@ def reads_findings(policy: ApprovalPolicy | None, plan: Plan, actor: ActorKind) 
 
 
 def requirement_for(
-    plan: Plan, policy: ApprovalPolicy | None, actor: ActorKind, *, all_told: bool
+    plan: Plan, policy: ApprovalPolicy | None, actor: ActorKind, *, has_all_details: bool
 ) -> ApprovalRequirement | None:
     """Return what a policy requires before this kind of actor may carry out a plan, or
     None.
 
-    `all_told`: the plan has all of its findings. The strictest requirement applies where
-    the findings matter but are incomplete, and where no rule matches.
+    `has_all_details`: the plan has all of its findings. The strictest requirement applies
+    where the findings matter but are incomplete, and where no rule matches.
     """
     if policy is None or not plan.steps:
         return None
@@ -71,7 +71,7 @@ def requirement_for(
             return _demand(rule, f"{rule.name} always requires it")
         if found := [one for one in plan.findings if _counts(one, rule)]:
             return _demand(rule, f"{rule.name} requires it for {_named(found)}")
-        if not all_told:
+        if not has_all_details:
             return strictest_requirement(
                 policy, "its findings could not all be read in time"
             )

@@ -44,7 +44,7 @@ class Evidence:
     permitted_by: str | None = None  # the issuer of a permit, which replaces approvals
     requester: ActorRef = _ANONYMOUS
     approvals: ApprovalPolicy | None = None  # the current policy, if any
-    all_told: bool = False  # the plan has all of its findings
+    has_all_details: bool = False  # the plan has all of its findings
     demanded: ApprovalRequirement | None = None  # when the run was requested
     given: tuple[RecordedDecision, ...] = ()  # the decisions of users about that run
 
@@ -122,7 +122,9 @@ def _missing(plan: Plan, evidence: Evidence) -> ApprovalRequirement | None:
     """Return the requirement that is not met, never less than at the request; None where it
     is met."""
     kind = evidence.requester.kind
-    now = requirement_for(plan, evidence.approvals, kind, all_told=evidence.all_told)
+    now = requirement_for(
+        plan, evidence.approvals, kind, has_all_details=evidence.has_all_details
+    )
     requirement = combine_requirements(now, evidence.demanded)
     if requirement is None or evidence.permitted_by:
         return None

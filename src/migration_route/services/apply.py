@@ -109,10 +109,10 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
             mode=request.mode,
             phase=request.phase,
         )
-        plan, all_told = plan_for_decision(wanted, actor.kind)
+        plan, has_all_details = plan_for_decision(wanted, actor.kind)
         needed = scopes_for(direction=plan.direction, mode=plan.mode)
         authorise(actor, *needed, database=request.database)
-        decision = decide_on(plan, request, actor, all_told=all_told)
+        decision = decide_on(plan, request, actor, has_all_details=has_all_details)
         match decision:
             case Allowed():
                 return _start(decision, request, actor)
@@ -170,7 +170,7 @@ def decide_on(
     request: ApplyRequest,
     actor: Actor,
     *,
-    all_told: bool,
+    has_all_details: bool,
     resolving: str = "",
 ) -> Decision:
     """Decide whether the plan may run now.
@@ -179,7 +179,7 @@ def decide_on(
     """
     return evaluate(
         plan,
-        all_told=all_told,
+        has_all_details=has_all_details,
         fingerprint=request.fingerprint,
         requester=actor.identity,
         build=request.build,

@@ -167,7 +167,7 @@ def _end(run: RunRecord, contention: LockInspector) -> TerminatedBlockers:
         )
         now = {
             (blocker.pid, blocker.begun): blocker
-            for blocker in contention.in_the_way(connection, wanted)
+            for blocker in contention.blockers_of(connection, wanted)
         }
         ended, not_ended = [], []
         for named in run.waiting_facts["blockers"]:

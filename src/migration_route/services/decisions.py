@@ -41,7 +41,7 @@ def request_of(run: RunRecord) -> PlanRequest:
 def evaluate(
     plan: Plan,
     *,
-    all_told: bool,
+    has_all_details: bool,
     fingerprint: str,
     requester: ActorRef,
     build: str = "",
@@ -65,7 +65,7 @@ def evaluate(
         unresolved=None if unresolved == resolving else unresolved,
         requester=requester,
         approvals=settings.approvals,
-        all_told=all_told,
+        has_all_details=has_all_details,
         demanded=demanded,
         given=given,
         permitted_by=permitted_by,
@@ -82,10 +82,10 @@ def reevaluate(run: RunRecord) -> Decision:
         return Denied(
             error=StaleCode(f"The current build is {sources.build()!r}, not {run.build!r}.")
         )
-    plan, all_told = plan_for_decision(request_of(run), run.actor_kind)
+    plan, has_all_details = plan_for_decision(request_of(run), run.actor_kind)
     return evaluate(
         plan,
-        all_told=all_told,
+        has_all_details=has_all_details,
         fingerprint=run.fingerprint,
         requester=run.requester,
         rebuild_invalid_indexes=run.rebuild_invalid_indexes,
@@ -104,8 +104,8 @@ def approval_requirement_for(
     """
     policy = route_settings().approvals
     if not reads_findings(policy, plan, actor.kind):
-        return requirement_for(plan, policy, actor.kind, all_told=False)
+        return requirement_for(plan, policy, actor.kind, has_all_details=False)
     if details is not None and not details.after and plan.details_next is None:
-        return requirement_for(plan, policy, actor.kind, all_told=True)
-    detailed, all_told = plan_for_decision(wanted, actor.kind)
-    return requirement_for(detailed, policy, actor.kind, all_told=all_told)
+        return requirement_for(plan, policy, actor.kind, has_all_details=True)
+    detailed, has_all_details = plan_for_decision(wanted, actor.kind)
+    return requirement_for(detailed, policy, actor.kind, has_all_details=has_all_details)

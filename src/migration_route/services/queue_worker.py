@@ -64,7 +64,7 @@ class Scheduler:
 
     done_at: dict[str, float] = field(default_factory=dict)
 
-    def do_what_is_due(self) -> bool:
+    def run_due_tasks(self) -> bool:
         """Run the jobs that are due; return whether all of them succeeded.
 
         A failed job is logged and does not prevent the others.
@@ -131,7 +131,7 @@ class QueueWorker:
 
     def _look(self) -> None:
         try:
-            all_succeeded = self._scheduler.do_what_is_due()
+            all_succeeded = self._scheduler.run_due_tasks()
             if self._process is None and not self._signals.name:
                 self._start_next()
         except (DatabaseFailure, DatabaseUnavailable):

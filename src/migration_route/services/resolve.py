@@ -38,7 +38,7 @@ def resume(found: RunRecord, actor: Actor, change: runs.Change) -> RunRecord:
     scopes = scopes_for(direction=found.direction, mode=found.mode)
     authorise(actor, *scopes, database=found.database)
     _, step = reconcile.interrupted_step(found)
-    plan, all_told = plan_for_decision(request_of(found), actor.kind)
+    plan, has_all_details = plan_for_decision(request_of(found), actor.kind)
     request = applying.ApplyRequest(
         database=found.database,
         targets=found.targets,
@@ -49,7 +49,7 @@ def resume(found: RunRecord, actor: Actor, change: runs.Change) -> RunRecord:
         rebuild_invalid_indexes=True,  # the interrupted operation may have left one
     )
     decision = applying.decide_on(
-        plan, request, actor, all_told=all_told, resolving=found.id
+        plan, request, actor, has_all_details=has_all_details, resolving=found.id
     )
     if isinstance(decision, Denied):
         raise decision.error

@@ -187,7 +187,7 @@ class LockInspector(Protocol):
     def observes(self, connection: BaseDatabaseWrapper) -> bool:
         """Return whether the holders of locks are visible."""
 
-    def in_the_way(
+    def blockers_of(
         self, connection: BaseDatabaseWrapper, wanted: tuple[TableLockRequest, ...]
     ) -> list[Blocker]:
         """Return the sessions that hold conflicting locks, whatever their age; where locks
@@ -196,7 +196,7 @@ class LockInspector(Protocol):
     def yield_time(self, connection: BaseDatabaseWrapper) -> float:
         """Return the seconds after which a vacuum gives way to a waiting session."""
 
-    def blocks_others(self, wanted: tuple[TableLockRequest, ...]) -> bool:
+    def blocks_readers_or_writers(self, wanted: tuple[TableLockRequest, ...]) -> bool:
         """Return whether holding these locks blocks readers or writers."""
 
     def end(self, connection: BaseDatabaseWrapper, blocker: Blocker) -> bool:
@@ -210,13 +210,13 @@ class Forecaster(Protocol):
     It tracks what earlier statements create and rename.
     """
 
-    def foretell(self, sql: str) -> Forecast:
+    def forecast_statement(self, sql: str) -> Forecast:
         """Forecast what a statement does to the tables that exist before the plan.
 
         Uses the current catalog and executes nothing. Raises `django.db.DatabaseError`.
         """
 
-    def pass_by(self) -> None:
+    def note_unknown_statements(self) -> None:
         """Record that an operation with unknown statements comes here."""
 
     def sizes(self, tables: Collection[str]) -> tuple[TableSize, ...]:
@@ -236,7 +236,7 @@ class CatalogReader(Protocol):
     def invalid_indexes(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
         """Return the indexes of a table that the database maintains but does not use."""
 
-    def is_being_made_anew(self, tables: Collection[str]) -> bool:
+    def has_rebuild_copy(self, tables: Collection[str]) -> bool:
         """Return whether one of these table names is that of an unfinished copy, which
         replaces another table when that one is altered."""
 
@@ -314,7 +314,7 @@ class Vendor(Protocol):
         time.
         """
 
-    def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
+    def colliding_index(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Return the statement that drops the invalid index with which `sql` collides, or
         None."""
 

@@ -37,7 +37,7 @@ class InPlaceSupport(Protocol):
         """Let this transaction write, and make the server refuse every form of commit.
         These are its first statements."""
 
-    def is_barred(self, connection: BaseDatabaseWrapper) -> bool:
+    def is_commit_prevented(self, connection: BaseDatabaseWrapper) -> bool:
         """Return whether the session is still in the transaction of `bar`."""
 
     def bound(

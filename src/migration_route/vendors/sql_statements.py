@@ -260,7 +260,7 @@ class TokenStream:
             self.at += 2
         return tuple(parts)
 
-    def name_behind(self, *words: str) -> Name | None:
+    def name_after(self, *words: str) -> Name | None:
         """Return the name after these words, wherever they occur ahead outside brackets."""
         ahead = TokenStream(self.rest)
         return ahead.name() if ahead.skip_to(*words) else None

@@ -165,7 +165,7 @@ def read_live_catalog(alias: str, tables: Collection[str]) -> LiveCatalog:
         marks=frozenset(marks),
         invalid=frozenset(invalid),
         defaults=frozenset(defaults),
-        has_copy=reader.is_being_made_anew(names),
+        has_copy=reader.has_rebuild_copy(names),
     )
 
 

@@ -81,9 +81,9 @@ class Child:
         """Let the worker continue at the gate, or stop there."""
         self._send(GateReply(go=go, question=self._question))
 
-    def let_foretell(self) -> None:
+    def request_new_forecast(self) -> None:
         """Make the worker ask at the gate again, with the tables that its step rewrites."""
-        self._send(GateReply(go=False, foretell=True, question=self._question))
+        self._send(GateReply(go=False, renew_forecast=True, question=self._question))
 
     def _send(self, order: WorkOrder | GateReply) -> None:
         with suppress(BrokenPipeError):  # it has ended; `listen` finds out

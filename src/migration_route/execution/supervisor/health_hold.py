@@ -203,7 +203,7 @@ class HealthHold:
         cannot be written."""
         if self._hold is None:
             return
-        run_log.let_go()
+        run_log.stop_spooling()
         with suppress(DatabaseFailure, DatabaseUnavailable, InvalidState):
             if self._is_shown:
                 update_paused(

@@ -90,7 +90,7 @@ class WindowHold:
 
     def _show(self, run_log: RunLog) -> None:
         """Make the run `paused`; retried later if the ledger cannot be written."""
-        run_log.let_go()
+        run_log.stop_spooling()
         with suppress(DatabaseFailure, DatabaseUnavailable, InvalidState):
             if not run_log.flush():
                 return  # record finished work before the pause
@@ -157,7 +157,7 @@ class ManualHold:
     def shut(self, run_log: RunLog) -> None:
         """Keep a gate shut from now on."""
         self._is_paused, self._is_consumed, self._looked = False, False, 0.0
-        run_log.let_go()
+        run_log.stop_spooling()
 
     def is_over(self, run_log: RunLog) -> bool:
         """Return whether the run may continue: it was resumed, or never came to a pause.
@@ -256,7 +256,7 @@ class StepGate:
         """Whether the worker waits at a gate."""
         return self._question is not None
 
-    def come_to(self, message: Message, *, is_looked_at: bool = False) -> None:
+    def wait_at_gate(self, message: Message, *, is_looked_at: bool = False) -> None:
         """Start the step, unless the run is to stop or to wait."""
         self._question = self._hold = None
         self._cancellation.look()
@@ -269,7 +269,7 @@ class StepGate:
         elif is_looked_at or self._health.is_good(message, self._run_log):
             self._start(message)
         elif self._health.wants_forecast:
-            self._child.let_foretell()
+            self._child.request_new_forecast()
         else:
             self._shut(message, self._health)
 
@@ -284,11 +284,11 @@ class StepGate:
             return
         if self._hold.is_over(self._run_log):
             is_looked_at = isinstance(self._hold, HealthHold)
-            self.come_to(self._question, is_looked_at=is_looked_at)
+            self.wait_at_gate(self._question, is_looked_at=is_looked_at)
             return
         if self._hold is self._health and self._health.wants_forecast:
             self._question = self._hold = None
-            self._child.let_foretell()
+            self._child.request_new_forecast()
             return
         self._cancellation.tick(in_step=False)
         if self._cancellation.why:
@@ -331,7 +331,7 @@ class StepGate:
         if not self._lock_keeper.is_sure():
             self._refuse(LOCK_LOST)
             return
-        self._run_log.let_go()
+        self._run_log.stop_spooling()
         self._recorder.begin_step(_position(self._run_log, message), message.at)
         go = self._record_intent()
         if go:

@@ -140,7 +140,7 @@ class Supervisor:
                 self._listen(recorder, timeout=0)
                 self._listen(recorder, timeout=0)
                 break
-        run_log.let_go()
+        run_log.stop_spooling()
         self._gate.close()
         return self._conclude(run_log, recorder)
 
@@ -167,7 +167,7 @@ class Supervisor:
     def _listen(self, recorder: EventRecorder, *, timeout: float) -> None:
         for message in self._child.listen(timeout):
             if isinstance(message, Message) and message.kind == "gate":
-                self._gate.come_to(message)
+                self._gate.wait_at_gate(message)
             elif isinstance(message, Message) and message.kind == "lock_pause":
                 self._pause(message)
             elif isinstance(message, Message) and message.kind == "operation_gate":

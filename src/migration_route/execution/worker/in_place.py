@@ -88,7 +88,7 @@ class UncommittableTransaction:
         is still the same."""
         self._raise_again()
         self._send_limits()
-        if not self._in_place.is_barred(self._connection):
+        if not self._in_place.is_commit_prevented(self._connection):
             raise self._refuse(_ENDED_UNNOTICED)
         self._in_place.settle(self._connection)
 
@@ -98,10 +98,10 @@ class UncommittableTransaction:
         if self._connection.closed_in_transaction:
             raise self._refuse("its session was closed, and the transaction with it")
         try:
-            is_barred = self._in_place.is_barred(self._connection)
+            is_commit_prevented = self._in_place.is_commit_prevented(self._connection)
         except DatabaseError:
             return  # the transaction failed or the session is gone: `error` is the cause
-        if not is_barred:
+        if not is_commit_prevented:
             raise self._refuse(_ENDED_UNNOTICED) from error
 
     def look(self, query: Any) -> None:

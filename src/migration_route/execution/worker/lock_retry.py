@@ -224,7 +224,7 @@ class BlockerMonitor:
         """
         own = self._contention.session(session)
         try:
-            found = self._contention.in_the_way(self._connection, wanted)
+            found = self._contention.blockers_of(self._connection, wanted)
         except DatabaseError:
             self._connection.close()
             return []

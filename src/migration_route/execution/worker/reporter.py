@@ -110,7 +110,7 @@ class Reporter:
         anything is sent."""
         touched = impact_of_step(migration, state, backwards=backwards)
         answer = self._ask_at_gate(migration, touched)
-        if answer.foretell:
+        if answer.renew_forecast:
             rewritten, unforecast = forecast_rewrites(
                 migration, state, self._database, backwards=backwards
             )

@@ -47,7 +47,7 @@ def rebuild_invalid_indexes(order: WorkOrder, reporter: Reporter) -> Iterator[No
         context: Any,
     ) -> Any:
         # The catalog is read through this wrapper too; those statements never match.
-        if drop := vendor.index_in_the_way(connection, str(sql)):
+        if drop := vendor.colliding_index(connection, str(sql)):
             reporter.index_dropped(drop)
             with connection.cursor() as cursor:
                 cursor.execute(drop)

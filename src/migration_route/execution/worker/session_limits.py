@@ -279,6 +279,6 @@ class StatementTimeouts:
     ) -> None:
         if connection.in_atomic_block and not only_reads(text):
             self._has_written = True
-            self._blocks_others = self._blocks_others or self._contention.blocks_others(
-                wanted
+            self._blocks_others = (
+                self._blocks_others or self._contention.blocks_readers_or_writers(wanted)
             )

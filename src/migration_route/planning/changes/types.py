@@ -50,7 +50,7 @@ class SchemaChange:
         return f"{self.table}.{', '.join(self.columns)}"
 
     @property
-    def is_news(self) -> bool:
+    def is_new_object(self) -> bool:
         """Return whether it affects only what the plan itself creates, so nothing uses it
         yet."""
         return self.in_new_table or self.of_new_column

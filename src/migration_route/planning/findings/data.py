@@ -18,7 +18,7 @@ def constraint_findings(reading: PlanChanges) -> Iterator[Finding]:
     """Report new constraints, which existing rows and writes of the running release must
     satisfy."""
     for change in reading.changes:
-        if change.is_news:
+        if change.is_new_object:
             continue
         match change.kind:
             case ChangeKind.NULL_FORBIDDEN:
@@ -89,7 +89,7 @@ def loss_findings(reading: PlanChanges) -> Iterator[Finding]:
         if change.kind is ChangeKind.TABLE_DROPPED
     }
     for change in reading.changes:
-        if change.is_news:
+        if change.is_new_object:
             continue
         match change.kind:
             case ChangeKind.TABLE_DROPPED:
@@ -152,7 +152,7 @@ def column_findings(reading: PlanChanges) -> Iterator[Finding]:
                 hint="Set db_default on the field, because Django does not keep a default "
                 "in the database. Or allow NULL until the new release runs everywhere.",
             )
-        elif change.kind is ChangeKind.COLUMN_RETYPED and not change.is_news:
+        elif change.kind is ChangeKind.COLUMN_RETYPED and not change.is_new_object:
             yield Finding(
                 code="changes_type",
                 severity=Severity.WARNING,
@@ -179,7 +179,7 @@ def _fails_old_inserts(change: SchemaChange) -> bool:
 def rename_findings(reading: PlanChanges) -> Iterator[Finding]:
     """Report renamed tables and columns."""
     for change in reading.changes:
-        if change.is_news:
+        if change.is_new_object:
             continue
         if change.kind is ChangeKind.TABLE_RENAMED:
             yield Finding(

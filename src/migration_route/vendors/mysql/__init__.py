@@ -90,7 +90,7 @@ class MySQL:
     def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
         return MySQLForecaster(connection)
 
-    def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
+    def colliding_index(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Return None: no index is left half built."""
         del connection, sql
         return None

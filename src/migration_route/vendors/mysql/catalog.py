@@ -41,7 +41,7 @@ class MySQLCatalog:
         del cursor, table
         return frozenset()
 
-    def is_being_made_anew(self, tables: Collection[str]) -> bool:
+    def has_rebuild_copy(self, tables: Collection[str]) -> bool:
         """Return False: this database alters tables in place."""
         del tables
         return False

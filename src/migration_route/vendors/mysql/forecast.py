@@ -202,7 +202,7 @@ def _redefined(
         return COPY
     if words.has("AUTO_INCREMENT") != (column.extra == "auto_increment"):
         return COPY
-    if collation := words.name_behind("COLLATE"):
+    if collation := words.name_after("COLLATE"):
         if collation[-1] != column.collation.lower():
             return COPY
     elif column.collation and column.collation != table_default(table):
@@ -286,7 +286,7 @@ class MySQLForecaster:
         self._connection = connection
         self._schema = SchemaInfo(connection)
 
-    def foretell(self, sql: str) -> Forecast:
+    def forecast_statement(self, sql: str) -> Forecast:
         """Forecast a text of statements. Raises `django.db.DatabaseError`."""
         builder = _ForecastBuilder()
         for words in statements(sql, MYSQL):
@@ -302,7 +302,7 @@ class MySQLForecaster:
             is_understood=builder.is_understood,
         )
 
-    def pass_by(self) -> None:
+    def note_unknown_statements(self) -> None:
         """Do nothing: these forecasts do not depend on rows."""
 
     def _read(self, builder: _ForecastBuilder, words: TokenStream) -> None:
@@ -326,7 +326,7 @@ class MySQLForecaster:
         group = words.group()
         for part in group.parts() if group else ():
             # The parent's definition is locked until the child's exists.
-            builder.lock(tables.old(part.name_behind("REFERENCES")), "EXCLUSIVE")
+            builder.lock(tables.old(part.name_after("REFERENCES")), "EXCLUSIVE")
 
     def _drop_table(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         tables = self._schema.tables
@@ -345,7 +345,7 @@ class MySQLForecaster:
             builder.cost(
                 tables.old(name), AlterationCost(algorithm="instant", lock="EXCLUSIVE")
             )
-            tables.rename(name, part.name_behind("TO"))
+            tables.rename(name, part.name_after("TO"))
 
     def _truncate(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         words.accept("TABLE")
@@ -383,13 +383,13 @@ class MySQLForecaster:
         so that the worst is forecast for the next action."""
         words = TokenStream(part.tokens)
         for name in _referred(words):
-            label = words.name_behind("CONSTRAINT") or ("",)
+            label = words.name_after("CONSTRAINT") or ("",)
             facts.keys[label[-1].lower()] = self._schema.tables.old(name) or ""
         if not words.sees("ALTER"):  # which only changes a default
             facts.forget(words.all_names())
 
     def _index(self, builder: _ForecastBuilder, words: TokenStream) -> None:
-        table = self._schema.tables.old(words.name_behind("ON"))
+        table = self._schema.tables.old(words.name_after("ON"))
         builds = words.tokens[0].word == "CREATE"
         slow = words.has("FULLTEXT") or words.has("SPATIAL")
         is_plain = not table or self._schema.facts(table).is_innodb
@@ -426,7 +426,7 @@ class MySQLForecaster:
 
 
 def _referred(words: TokenStream) -> list[tuple[str, ...]]:
-    name = words.name_behind("REFERENCES")
+    name = words.name_after("REFERENCES")
     return [name] if name else []
 
 

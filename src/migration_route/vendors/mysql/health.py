@@ -177,7 +177,7 @@ class _Reading:
         if not wanted:
             return normal_signal(SignalName.LONG_TRANSACTION, "No table is affected.")
         if _CONTENTION.observes(self._connection):
-            holders = _CONTENTION.in_the_way(self._connection, wanted)
+            holders = _CONTENTION.blockers_of(self._connection, wanted)
         else:  # any of them may have locked a touched table
             holders = _CONTENTION.open_transactions(self._connection)
         others = [one for one in holders if not one.is_server]

@@ -139,7 +139,7 @@ class MySQLContention:
                 continue  # this server has no such table, or this user may not read it
         return None
 
-    def in_the_way(
+    def blockers_of(
         self, connection: BaseDatabaseWrapper, wanted: tuple[TableLockRequest, ...]
     ) -> list[Blocker]:
         """Return the sessions that hold metadata locks on these tables; where locks are not
@@ -168,7 +168,7 @@ class MySQLContention:
         del connection
         return 0.0
 
-    def blocks_others(self, wanted: tuple[TableLockRequest, ...]) -> bool:
+    def blocks_readers_or_writers(self, wanted: tuple[TableLockRequest, ...]) -> bool:
         """Return False: a definition commits by itself, and then holds no lock."""
         del wanted
         return False

@@ -103,7 +103,7 @@ class PostgreSQL:
     def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
         return PostgreSQLForecaster(connection)
 
-    def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
+    def colliding_index(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Find an invalid index with the name that CREATE INDEX CONCURRENTLY would use."""
         return postgresql_catalog.colliding_index(connection, sql)
 

@@ -55,7 +55,7 @@ class PostgreSQLCatalog:
         cursor.execute(_INVALID, [table])
         return frozenset(name for (name,) in cursor.fetchall())
 
-    def is_being_made_anew(self, tables: Collection[str]) -> bool:
+    def has_rebuild_copy(self, tables: Collection[str]) -> bool:
         """Return False: this database alters tables in place."""
         del tables
         return False

@@ -265,7 +265,7 @@ class PostgreSQLContention:
         del connection
         return True
 
-    def in_the_way(
+    def blockers_of(
         self, connection: BaseDatabaseWrapper, wanted: tuple[TableLockRequest, ...]
     ) -> list[Blocker]:
         """Return the holders of conflicting locks, each once, the oldest first."""
@@ -293,7 +293,7 @@ class PostgreSQLContention:
             (seconds,) = cursor.fetchone()
         return float(seconds)
 
-    def blocks_others(self, wanted: tuple[TableLockRequest, ...]) -> bool:
+    def blocks_readers_or_writers(self, wanted: tuple[TableLockRequest, ...]) -> bool:
         """Return whether one of these locks blocks writers."""
         return any(is_conflict(want.mode, ROW_EXCLUSIVE) for want in wanted)
 

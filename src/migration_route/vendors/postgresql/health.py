@@ -311,7 +311,7 @@ class _Reading:
             names = {((name,), "AccessExclusiveLock") for name in self._touched.locked}
             wish = LockRequest(limit=LockTimeoutClass.NONE, names=frozenset(names))
             wanted = _CONTENTION.tables(self._connection, wish)
-            found = _CONTENTION.in_the_way(self._connection, wanted)
+            found = _CONTENTION.blockers_of(self._connection, wanted)
             self._known_holders = [
                 one for one in found if not one.application.startswith(_OWN)
             ]

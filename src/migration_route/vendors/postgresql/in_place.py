@@ -161,7 +161,7 @@ class PostgreSQLInPlace:
         for statement in _BARS:
             _send(connection, statement)
 
-    def is_barred(self, connection: BaseDatabaseWrapper) -> bool:
+    def is_commit_prevented(self, connection: BaseDatabaseWrapper) -> bool:
         """Check for the table, which disappears with its transaction."""
         with connection.wrap_database_errors, connection.connection.cursor() as cursor:
             cursor.execute(f"SELECT to_regclass('pg_temp.{_BAR}_either') IS NOT NULL")

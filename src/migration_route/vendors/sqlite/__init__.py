@@ -88,7 +88,7 @@ class SQLite:
     def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
         return SQLiteForecaster(connection)
 
-    def index_in_the_way(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
+    def colliding_index(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
         """Return None: no index is left half built."""
         del connection, sql
         return None

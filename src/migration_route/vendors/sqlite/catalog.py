@@ -30,7 +30,7 @@ class SQLiteCatalog:
         del cursor, table
         return frozenset()
 
-    def is_being_made_anew(self, tables: Collection[str]) -> bool:
+    def has_rebuild_copy(self, tables: Collection[str]) -> bool:
         """Find the copy that Django fills before it drops the table itself
         (`DatabaseSchemaEditor._remake_table`)."""
         return any(name.startswith(_COPY) for name in tables)

@@ -42,7 +42,7 @@ class SQLiteForecaster:
         # Readers continue while a log is written, and wait while the file itself is.
         self._mode, self._blocks = _IN_WAL if journal == "wal" else _BY_ROLLBACK
 
-    def foretell(self, sql: str) -> Forecast:
+    def forecast_statement(self, sql: str) -> Forecast:
         builder = _ForecastBuilder()
         for words in statements(sql, SQLITE):
             self._read(builder, words)
@@ -57,7 +57,7 @@ class SQLiteForecaster:
             is_understood=builder.is_understood,
         )
 
-    def pass_by(self) -> None:
+    def note_unknown_statements(self) -> None:
         """Do nothing: these forecasts do not depend on rows."""
 
     def _read(self, builder: _ForecastBuilder, words: TokenStream) -> None:
@@ -84,7 +84,7 @@ class SQLiteForecaster:
 
     def _create_index(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         words.accept("IF", "NOT", "EXISTS")
-        index, table = words.name(), self._tables.old(words.name_behind("ON"))
+        index, table = words.name(), self._tables.old(words.name_after("ON"))
         builder.lock(table)
         builder.scan(table)
         if index:

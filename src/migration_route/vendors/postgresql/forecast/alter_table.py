@@ -129,7 +129,7 @@ def add_column(
     is_unique = words.has("UNIQUE") or words.has("PRIMARY", "KEY")
     if words.has("CHECK") or is_unique or (not_null and not has_default):
         builder.scan(table)
-    if parent_name := words.name_behind("REFERENCES"):
+    if parent_name := words.name_after("REFERENCES"):
         parent = schema.table(parent_name)
         builder.refer(parent)
         # "If the column has a non-null default, we can't skip validation" (server's
@@ -137,7 +137,7 @@ def add_column(
         if has_default or is_filled:
             builder.scan(table)
             builder.scan(parent)
-        constraint = words.name_behind("CONSTRAINT")
+        constraint = words.name_after("CONSTRAINT")
         add_key(
             table, parent, name=constraint[-1] if constraint else "", columns=name or ()
         )
@@ -381,7 +381,7 @@ def _add_constraint(
         table.checks[label] = Check(columns=columns, is_valid=reads, proves=_proven(text))
     elif action.accept("FOREIGN", "KEY"):
         group = action.group()
-        parent = schema.table(action.name_behind("REFERENCES"))
+        parent = schema.table(action.name_after("REFERENCES"))
         builder.refer(parent)
         if reads and not table.is_empty:
             builder.scan(parent)
@@ -450,13 +450,13 @@ def _rename(schema: Schema, name: Name, table: Table, action: TokenStream) -> No
             schema.rename(name, new[-1])
         return
     if action.accept("CONSTRAINT"):
-        old, new = action.name(), action.name_behind("TO")
+        old, new = action.name(), action.name_after("TO")
         kept: dict[str, Check] = table.checks
         if old and new and old[-1] in kept:
             kept[new[-1]] = kept.pop(old[-1])
         return
     action.accept("COLUMN")
-    old, new = action.name(), action.name_behind("TO")
+    old, new = action.name(), action.name_after("TO")
     if old and new:
         table.rename_column(old[-1], new[-1])
 

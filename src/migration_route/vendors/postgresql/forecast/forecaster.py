@@ -51,15 +51,15 @@ class PostgreSQLForecaster:
         self._connection = connection
         self._schema = Schema(connection)
 
-    def foretell(self, sql: str) -> Forecast:
+    def forecast_statement(self, sql: str) -> Forecast:
         """Forecast a text of statements. Raises `django.db.DatabaseError`."""
         builder = ForecastBuilder()
         for words in statements(sql, POSTGRESQL):
             self._read(builder, words)
         return builder.forecast()
 
-    def pass_by(self) -> None:
-        self._schema.pass_by()
+    def note_unknown_statements(self) -> None:
+        self._schema.note_unknown_statements()
 
     def _read(self, builder: ForecastBuilder, words: TokenStream) -> None:
         for count in range(_LONGEST, 0, -1):
@@ -77,7 +77,7 @@ class PostgreSQLForecaster:
                 return
             break
         builder.is_understood = False
-        self._schema.pass_by()
+        self._schema.note_unknown_statements()
         for name in _every_name(words):
             builder.worst(self._schema.table(name) or self._schema.owner(name))
 

@@ -128,7 +128,7 @@ class Schema:
         self._moved[name[-1]] = table
         return table
 
-    def pass_by(self) -> None:
+    def note_unknown_statements(self) -> None:
         """Record an unknown operation: tables that the plan created may have rows now."""
         for table in self._moved.values():
             table.is_empty = False

@@ -110,11 +110,11 @@ def _create_table(builder: ForecastBuilder, schema: Schema, words: TokenStream) 
     if name is None or (is_optional and schema.table(name) is not None):
         return
     if words.has("PARTITION", "OF"):
-        builder.worst(schema.table(words.name_behind("PARTITION", "OF")))
+        builder.worst(schema.table(words.name_after("PARTITION", "OF")))
     table = schema.create(name)
     group = words.group()
     for part in group.parts() if group else ():
-        if parent_name := part.name_behind("REFERENCES"):
+        if parent_name := part.name_after("REFERENCES"):
             parent = schema.table(parent_name)
             builder.refer(parent)
             add_key(table, parent, name="", columns=())
@@ -248,17 +248,17 @@ def _truncate(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> N
 def _on_a_table(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     """Forecast a statement that names tables after ON or FROM and locks only those."""
     mode = mode_of(str(words)) or ACCESS_EXCLUSIVE
-    builder.lock(schema.table(words.name_behind("ON")), mode)
-    builder.lock(schema.table(words.name_behind("FROM")), mode)
+    builder.lock(schema.table(words.name_after("ON")), mode)
+    builder.lock(schema.table(words.name_after("FROM")), mode)
 
 
 def _create_rule(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    builder.lock(schema.table(words.name_behind("TO")), ACCESS_EXCLUSIVE)
+    builder.lock(schema.table(words.name_after("TO")), ACCESS_EXCLUSIVE)
 
 
 def _comment(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
     words.accept("ON")
-    name = words.name_behind("ON")
+    name = words.name_after("ON")
     if words.accept("COLUMN") and (column := words.name()):
         name = column[:-1]
     elif words.accept("TABLE") or words.accept("INDEX"):
@@ -272,12 +272,12 @@ def _sequence(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> N
     mode = mode_of(str(words)) or ACCESS_EXCLUSIVE
     words.accept("IF", "EXISTS")
     builder.lock(schema.owner(words.name()), mode)
-    if column := words.name_behind("OWNED", "BY"):
+    if column := words.name_after("OWNED", "BY"):
         builder.lock(schema.table(column[:-1]), ACCESS_SHARE)
 
 
 def _create_sequence(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    if column := words.name_behind("OWNED", "BY"):
+    if column := words.name_after("OWNED", "BY"):
         builder.lock(schema.table(column[:-1]), ACCESS_SHARE)
 
 
