@@ -109,7 +109,7 @@ def test_two_secrets_are_good_until_one_is_taken_out(build, pair):
     assert bearing(site, old).apply("shop.0002_sku")["state"] == "succeeded"
     bearing(site, new).plan()
     told = site.project.manage("migration_route", "token", "list").stdout
-    assert f"secret {digests[1][:12]} (to be taken out), last used: 20" in told
+    assert f"secret {digests[1][:12]} (to be removed), last used: 20" in told
     unused = "not in the last 10,000 entries of the ledger"
     assert f"secret {digests[0][:12]} (in use), last used: {unused}" in told
     requested = [
