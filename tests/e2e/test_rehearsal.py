@@ -52,7 +52,7 @@ def processes_of(rehearsal):
     """Return the pids of its processes, and no others. A server's process title contains
     the name of a database, and must not be matched."""
     # Between NUL bytes: neither the title of a server nor a longer argument matches.
-    wanted = b"\0migration_route\0rehearse-carry\0" + rehearsal.encode() + b"\0"
+    wanted = b"\0migration_route\0run-rehearsal\0" + rehearsal.encode() + b"\0"
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
