@@ -50,6 +50,7 @@ def form_of(page):
     fields = page.text.split("data-once", 1)[1].split("</form>")[0]
     found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', fields)
     address = re.search(r'action="([^"]*)"', form)
+    assert address
     return unescape(address[1]), {unescape(k): unescape(v) for k, v in found}
 
 

@@ -87,7 +87,7 @@ def type_in(project: Path, environment: Mapping[str, str], line: str) -> str:
 
 def test_the_five_minutes_work_to_the_letter(project, environment):
     settings, urls = project / "mysite" / "settings.py", project / "mysite" / "urls.py"
-    printed = {}
+    printed: dict[str, str] = {}
     for language, text in blocks():
         if language == "python" and "TOKENS" in text:
             entry = re.search(r"\{.*\}", printed["token"], re.DOTALL)

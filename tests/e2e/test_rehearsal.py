@@ -48,6 +48,11 @@ def kill(rehearsal):
             os.kill(pid, signal.SIGKILL)
 
 
+def has_ended(rehearsal):
+    """Return whether no process of a rehearsal is left."""
+    return not processes_of(rehearsal)
+
+
 def processes_of(rehearsal):
     """Return the pids of its processes, and no others. A server's process title contains
     the name of a database, and must not be matched."""
@@ -551,7 +556,7 @@ def test_one_that_is_killed_at_any_instant_leaves_nothing(build, pair):
         found = wait(operator, rehearsal, seconds=50)
         ends.append(found["state"])
         until(lambda: not copies(site), seconds=10, what="the copy is removed")
-        until(lambda look=look: not look(), seconds=10, what="its processes end")
+        until(functools.partial(has_ended, rehearsal), seconds=10, what="its processes end")
         assert state_of(site) == before
         site.project.manage("migration_route", "rehearse", "--clean")
     assert "failed" in ends

@@ -85,6 +85,13 @@ print(device.persistent_id)
 """
 
 
+def csrf_token_of(page):
+    """Return the CSRF token of the form on a page."""
+    found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+    assert found
+    return found[1]
+
+
 def site_with(build, pair, settings, limit="15m"):
     """Build a project with these packages, with their tables and a pending migration."""
     options = Options(settings=settings, migration_route={"REAUTHENTICATION": limit})
@@ -122,7 +129,7 @@ def test_allauth_asks_for_a_second_factor_where_there_is_no_password(build, pair
     assert (gone.status_code, gone.headers["Location"]) == (302, address)
     page = boss.http.get(address)
     assert page.status_code == 200
-    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[1]
+    token = csrf_token_of(page)
     form = {"code": "123456", "csrfmiddlewaretoken": token, "next": "/_m/suspended/"}
     back = boss.http.post(address, data=form)
     assert back.status_code == 302, back.text
@@ -158,7 +165,7 @@ def test_a_password_that_allauth_has_asked_for_counts(build, pair):
     boss = site.person("boss")
     is_stale(boss, seconds=60)
     page = boss.http.get("/accounts/reauthenticate/")
-    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[1]
+    token = csrf_token_of(page)
     form = {"password": PASSWORD, "csrfmiddlewaretoken": token, "next": "/_m/"}
     assert boss.http.post("/accounts/reauthenticate/", data=form).status_code == 302
     assert run_of(boss, press_apply(boss))["state"] == "succeeded"
@@ -184,7 +191,7 @@ def test_otp_wants_the_device_that_somebody_has(build, pair):
     address = "/admin/login/?next=%2F_m%2Fsuspended%2F"
     assert (gone.status_code, gone.headers["Location"]) == (302, address)
     page = boss.http.get(address)
-    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[1]
+    token = csrf_token_of(page)
     form = {
         "username": "boss",
         "password": PASSWORD,

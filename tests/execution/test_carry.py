@@ -108,6 +108,7 @@ def test_a_step_that_fails_is_rolled_back_where_the_database_can(history):
     assert ("made_b" in tables()) is not can
     assert recorded() == ["0001_a"]
     error = run.steps[1].error
+    assert error is not None
     assert error.type in {"OperationalError", "ProgrammingError"}
     assert "surely_not_there" in error.message
     assert error.operation == 1
@@ -145,6 +146,7 @@ def test_a_step_that_ends_the_process_is_a_failure(history):
     run = carried("testapp")
     assert run.state is RunState.FAILED
     error = run.steps[0].error
+    assert error is not None
     assert (error.type, error.message) == ("SystemExit", "3")
     assert error.sqlstate is None  # there is no database error
     assert "going" in printed(run)
@@ -167,6 +169,7 @@ def test_a_worker_that_dies_is_told_as_it_died(history, code, how):
     run = carried("testapp")
     assert (run.state, run.outcome) == (RunState.FAILED, "interrupted")
     assert states(run) == [StepState.APPLIED, StepState.FAILED]
+    assert run.error is not None
     assert how in run.error.message
     assert verify().intact
     assert lock_files() == []
@@ -193,6 +196,7 @@ def test_a_worker_that_dies_in_mid_sentence_is_told_as_it_died(history):
     )
     run = carried("testapp")
     assert (run.state, run.outcome) == (RunState.FAILED, "interrupted")
+    assert run.error is not None
     assert "exited with status 9" in run.error.message
 
 
@@ -236,6 +240,7 @@ def test_a_file_that_changes_after_the_permit_stops_the_run(history, kept):
     run = begin("testapp")
     assert run.state is RunState.QUEUED
     rewrite(path, "CREATE TABLE made_b", "CREATE TABLE another")
+    assert Keeper.kept is not None
     start(*Keeper.kept).wait()
     ended = find_run(run.id)
     assert (ended.state, ended.outcome) == (RunState.STALE, "plan_changed")
@@ -263,6 +268,7 @@ def test_what_was_applied_after_the_permit_stops_the_run(history, kept):
     history.table("0001_a", "made_a")
     begin("testapp")
     MigrationRecorder(connections["default"]).record_applied("testapp", "0001_a")
+    assert Keeper.kept is not None
     permit, run = Keeper.kept
     start(permit, run).wait()
     assert find_run(run.id).state is RunState.STALE
@@ -340,7 +346,9 @@ def test_a_supervisor_that_is_killed_takes_its_worker_along(slow_history):
     _, flag = slow_history
     run = begin("testapp")
     until(lambda: "waiting for the file" in printed(run), "its words are on record")
-    os.kill(find_run(run.id).supervisor_pid, signal.SIGKILL)
+    supervisor = find_run(run.id).supervisor_pid
+    assert supervisor is not None
+    os.kill(supervisor, signal.SIGKILL)
     found = until(
         lambda: (look := reap(find_run(run.id))).is_active is False and look,
         "the run is concluded",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from typing import Any, cast
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -152,7 +153,7 @@ def test_a_step_that_has_lost_its_ground_is_not_taken(history):
     recorder.record_applied("testapp", "0001_a")
     executor = MigrationExecutor(connections["default"])
     plan = executor.migration_plan([("testapp", "0002_b")])
-    state = executor._create_project_state(with_applied_migrations=True)
+    state = cast(Any, executor)._create_project_state(with_applied_migrations=True)
     assert refreshed_state(executor, plan, state) is state
     recorder.record_unapplied("testapp", "0001_a")
     with pytest.raises(CommandError, match="Run migrate again"):

@@ -100,8 +100,15 @@ def test_without_its_lock_a_run_begins_no_further_step(waiting):
     run, flag = waiting
     connection = private_connection("default")
     lock = vendor_of("default").lock(connection, LockSlot.SUPERVISOR)
-    # The supervisor may be faster: then it loses the lock once more.
-    until(lambda: lock.try_acquire() or lose(), "somebody else has taken it")
+
+    def is_taken():
+        """Take the lock; if the supervisor was faster, make it lose the lock once more."""
+        if lock.try_acquire():
+            return True
+        lose()
+        return False
+
+    until(is_taken, "somebody else has taken it")
     flag.touch()
     found = ended(run)
     lock.release()

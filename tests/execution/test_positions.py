@@ -193,6 +193,7 @@ def test_python_behind_a_renamed_model_runs_once(shop, body):
     run = carried("testapp")
     assert run.state is RunState.PARTIAL
     assert states(run) == {0: "present", 1: "present", 2: "absent"}
+    assert run.steps[0].error is not None
     assert run.steps[0].error.operation == 2
     numbers = [e.operation for e in events(run) if e.kind == "operation_started"]
     assert numbers == [0, None, 1, 2]
@@ -224,6 +225,7 @@ def test_backwards_the_numbers_are_those_of_the_source_as_well(shop):
     run = carried("testapp.0001_a")
     assert run.state is RunState.PARTIAL
     assert states(run) == {2: "present", 1: "present", 0: "absent"}
+    assert run.steps[0].error is not None
     assert run.steps[0].error.operation == 0
     ended = resumed(run)
     assert ended.state is RunState.SUCCEEDED, ended.error
@@ -311,6 +313,7 @@ def test_an_operation_within_another_one_has_no_number_of_its_own(shop):
     write(shop, WIDTH, both, fails, "times_again", head=head)
     run = carried("testapp")
     assert states(run) == {0: "present", 1: "present", 2: "absent", 3: "absent"}
+    assert run.steps[0].error is not None
     assert run.steps[0].error.operation == 2
     ended = resumed(run)
     assert ended.state is RunState.SUCCEEDED, ended.error

@@ -129,6 +129,7 @@ def test_a_run_that_never_began_has_failed_with_the_last_words_of_its_process():
     finally:
         remove_log(run.id)
     assert (found.state, found.outcome) == (RunState.FAILED, "launch_failed")
+    assert found.error is not None
     assert found.error.message.startswith("ImportError: no module")
     assert "hunter2" not in found.error.message
     assert log_path(run.id) is None
@@ -197,6 +198,7 @@ def test_a_run_in_mid_step_is_what_the_database_makes_of_it(rolls_back, state, s
     found = reap(run)
     assert found.state is state
     assert [one.state for one in found.steps] == [StepState.APPLIED, step]
+    assert found.error is not None
     assert found.error.type == "Interrupted"
     assert find_run(run.id) == found
     moves = [e.facts["to"] for e in list_entries(before=None, limit=20) if "to" in e.facts]
@@ -313,6 +315,7 @@ def test_what_a_dead_supervisor_left_beside_the_file_is_part_of_the_story():
         journal.event(EventKind.OUTPUT, text="the last words")
         assert not journal.flush()
     folder = vendor_of("default").sidecar(connections["default"])
+    assert folder is not None
     (path,) = folder.glob("run-*.jsonl")
     os.utime(path, (1, 1))
     with held(LockSlot.SUPERVISOR):
@@ -330,6 +333,7 @@ def test_a_run_that_was_asked_to_stop_beside_the_file_and_died_is_concluded():
         pytest.skip("only SQLite has a folder beside it")
     run = running(begun=0)
     folder = vendor_of("default").sidecar(connections["default"])
+    assert folder is not None
     file = RunSpool(folder, run.id)
     file.beat()
     file.ask("cancel")

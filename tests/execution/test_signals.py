@@ -43,6 +43,7 @@ def assert_interrupted(run):
     """Assert that the run was interrupted by a signal before it started."""
     found = find_run(run.id)
     assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
+    assert found.error is not None
     assert found.error.type == "Interrupted"
     assert "SIGTERM" in found.error.message
     assert [step.state for step in found.steps] == [StepState.NOT_STARTED]

@@ -36,6 +36,7 @@ def test_a_run_whose_process_was_told_to_end_says_so(state):
     """Either at the gate or by the statement: the cause was the signal."""
     found = apply_cancellation(a_verdict(state, "whatever"), "SIGTERM")
     assert (found.state, found.outcome) == (RunState.FAILED, "interrupted")
+    assert found.error is not None
     assert "SIGTERM" in found.error.message
 
 

@@ -7,12 +7,12 @@ visibility: here the database is a stub that reports what the test sets.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from migration_route.execution.worker.lock_retry import BlockerMonitor
-from migration_route.vendors.base import Blocker
+from migration_route.vendors.base import Blocker, LockInspector
 from tests.execution.test_attempts import SOMEBODY, TABLE
 
 VACUUM = replace(
@@ -50,6 +50,11 @@ class Telling:
         return 1.0
 
 
+def monitor(database: Telling) -> BlockerMonitor:
+    """Return the monitor of this database."""
+    return BlockerMonitor("default", cast(LockInspector, database))
+
+
 def seen(watch: BlockerMonitor, older_than: float = 0.5) -> tuple[list[int], float]:
     """Return the pids that block a statement, and the extra seconds."""
     own: Any = None  # `Telling` does not use it
@@ -72,7 +77,7 @@ def seen(watch: BlockerMonitor, older_than: float = 0.5) -> tuple[list[int], flo
 )
 def test_a_vacuum_gives_way_to_one_who_waits_a_little_longer(blockers, held_back, more):
     """One that prevents a wraparound does not, nor does any other session."""
-    assert seen(BlockerMonitor("default", Telling(*blockers))) == (held_back, more)
+    assert seen(monitor(Telling(*blockers))) == (held_back, more)
 
 
 @pytest.mark.usefixtures("database")
@@ -80,7 +85,7 @@ def test_a_transaction_whose_age_is_hidden_counts_from_the_first_look():
     """The role may not see when it started: only a blocker that stays counts."""
     hidden = replace(SOMEBODY, since="", age=0.0)
     telling = Telling(hidden)
-    watch = BlockerMonitor("default", telling)
+    watch = monitor(telling)
     assert seen(watch, 0.0)[0] == []
     assert seen(watch, 0.0)[0] == [4242]
     telling.blockers = [replace(hidden, key="3/78")]

@@ -118,6 +118,7 @@ def test_a_note_makes_no_ledger(empty_database):
 def test_a_note_on_a_locked_file_waits_beside_it():
     """While a migration locks the file, the complete entry is stored in the folder."""
     folder = spool.spool_dir("default")
+    assert folder is not None
     with written_by_another():
         write_if_possible(denied(actor_name="eve"))
         ((path, entry),) = spool.spooled_entries(folder)
@@ -133,6 +134,7 @@ def test_the_next_writer_takes_in_what_was_left(writer):
     """The next writer, whichever it is, adds the entry to the chain, once, and removes the
     folder."""
     folder = spool.spool_dir("default")
+    assert folder is not None
     run = runs.create_run(a_new_run())[0].id if writer == "move" else ""
     with written_by_another():
         write_if_possible(denied(actor_name="eve"))
@@ -155,6 +157,7 @@ def test_the_next_writer_takes_in_what_was_left(writer):
 def test_what_was_left_is_not_taken_in_twice():
     """A writer that ended between the commit and the cleanup leaves the file behind."""
     folder = spool.spool_dir("default")
+    assert folder is not None
     with written_by_another():
         write_if_possible(denied(actor_name="eve"))
     ((path, _),) = spool.spooled_entries(folder)

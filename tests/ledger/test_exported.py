@@ -80,6 +80,7 @@ def test_another_way_of_writing_json_is_no_change():
 def test_a_change_is_found_with_its_place(tamper, place):
     """Changed, added, missing, repeated and exchanged lines."""
     found = verify_export(tamper(an_export()))
+    assert found.broken is not None
     assert (found.entries, found.broken.sequence) == (place - 1, place)
 
 

@@ -225,6 +225,7 @@ def test_what_the_file_cannot_take_is_left_beside_it_and_read_at_once(run):
 def test_it_is_taken_into_the_tables_when_they_are_free(run):
     """Nothing is lost, nothing doubled, and the file is removed."""
     folder = spool.spool_dir("default")
+    assert folder is not None
     with journal_of(run) as journal:
         with written_by_another():
             for number in range(3):
@@ -289,7 +290,9 @@ def test_what_was_left_is_not_doubled_when_the_next_supervisor_has_to_wait_too(r
 @only_sqlite
 def test_a_line_that_a_dead_supervisor_did_not_finish_spoils_nothing(run):
     """It was killed while writing; later lines can be read, and all are imported."""
-    path = spool.spool_dir("default") / f"run-{run.id}.jsonl"
+    folder = spool.spool_dir("default")
+    assert folder is not None
+    path = folder / f"run-{run.id}.jsonl"
     with written_by_another(), journal_of(run) as dead:
         dead.event(EventKind.OUTPUT, text="a")
         dead.flush()
@@ -308,10 +311,12 @@ def test_a_line_that_a_dead_supervisor_did_not_finish_spoils_nothing(run):
 @only_sqlite
 def test_a_journal_that_took_in_everything_leaves_no_folder(run):
     """No file beside the database is left."""
+    folder = spool.spool_dir("default")
+    assert folder is not None
     with journal_of(run) as journal:
         with written_by_another():
             journal.event(EventKind.OUTPUT, text="a")
             journal.flush()
-            assert spool.spool_dir("default").exists()
+            assert folder.exists()
         journal.flush()
-    assert not spool.spool_dir("default").exists()
+    assert not folder.exists()

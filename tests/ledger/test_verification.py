@@ -151,4 +151,6 @@ def test_it_is_read_whole_in_batches(run, size, monkeypatch):
     monkeypatch.setattr(verification, "_BATCH", size)
     assert (verify().intact, verify().entries) == (True, 5)
     Entry.objects.filter(sequence=5).update(actor_name="somebody else")
-    assert verify().broken.sequence == 5
+    broken = verify().broken
+    assert broken is not None
+    assert broken.sequence == 5

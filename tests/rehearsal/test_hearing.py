@@ -65,9 +65,12 @@ def test_a_failure_says_where_and_why():
     failure = WorkerFailure(type="IntegrityError", message="no", sqlstate="23505")
     say(hearing, "ended", ending="failed", failure=failure)
     error = hearing.ended(0)
+    assert error is not None
     assert (error.type, error.operation, error.sqlstate) == ("IntegrityError", 3, "23505")
     assert hearing.steps[1].state == "failed"
-    assert hearing.steps[1].error.operation == 3
+    observed = hearing.steps[1].error
+    assert observed is not None
+    assert observed.operation == 3
 
 
 def test_a_worker_that_dies_leaves_the_statement_that_it_was_at():
@@ -77,6 +80,7 @@ def test_a_worker_that_dies_leaves_the_statement_that_it_was_at():
     say(hearing, "operation_started", operation=0, text="x")
     say(hearing, "statement_started", text="SELECT explode()")
     error = hearing.ended(-9)
+    assert error is not None
     assert error.type == "ProcessDied"
     assert "-9" in error.message
     assert "explode" in error.message
@@ -156,4 +160,6 @@ def test_a_worker_that_was_stopped_names_the_step():
     say(hearing, "gate", app="shop", name="0001_a")
     error = hearing.failed(StepError(type="InPlaceTimeout", message="too long"))
     assert hearing.steps[0].state == "failed"
-    assert hearing.steps[0].error.type == error.type == "InPlaceTimeout"
+    observed = hearing.steps[0].error
+    assert observed is not None
+    assert observed.type == error.type == "InPlaceTimeout"

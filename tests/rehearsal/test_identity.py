@@ -17,7 +17,11 @@ from migration_route.execution.rehearsal import runner
 from migration_route.vendors import copies_of, identity_of, vendor_of
 from migration_route.vendors.base import LockSlot
 from migration_route.vendors.base_copies import scratch_name
-from migration_route.vendors.base_identity import connection_with_settings, require_separate
+from migration_route.vendors.base_identity import (
+    connection_with_settings,
+    require_copy,
+    require_separate,
+)
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -234,15 +238,12 @@ class TestOnPostgreSQL:
         with using_private_connection("default") as connection:
             copies = copies_of("default")
             seen = []
-            usual = module.require_copy
-            monkeypatch.setattr(
-                module,
-                "require_copy",
-                lambda *args, **words: (
-                    seen.append(self.may_connect(user, name)),
-                    usual(*args, **words),
-                ),
-            )
+
+            def watched(*args, **words):
+                seen.append(self.may_connect(user, name))
+                return require_copy(*args, **words)
+
+            monkeypatch.setattr(module, "require_copy", watched)
             try:
                 copies.make(connection, name, with_data=True, alive=alive)
                 assert not self.may_connect(user, name)

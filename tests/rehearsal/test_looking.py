@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from migration_route.conf.databases import private_connection, using_private_connection
+from migration_route.core import subprocesses
 from migration_route.core.enums import ActorKind, CopyKind, Direction, RehearsalState
 from migration_route.core.errors import ActiveRehearsal, InvalidState
 from migration_route.execution.rehearsal import reaper
@@ -77,6 +78,7 @@ def test_what_a_killed_one_left_is_removed(database):
     make_copy(name)
     found = reaper.refresh_rehearsal(rehearsals.find_rehearsal(record.id))
     assert (found.state, found.is_removed) == (RehearsalState.FAILED, True)
+    assert found.error is not None
     assert found.error.type == "Interrupted"
     assert not is_there(name)
     assert reaper.remove_leftover_copies() == []
@@ -104,9 +106,7 @@ def test_that_of_a_living_one_stays(database):
 def test_a_process_that_is_at_work_is_left_alone(database, monkeypatch):
     """Its lock is not even tried."""
     record = open_one(pid=os.getpid())
-    monkeypatch.setattr(
-        reaper.subprocesses, "is_run_process", lambda pid, run: pid == os.getpid()
-    )
+    monkeypatch.setattr(subprocesses, "is_run_process", lambda pid, run: pid == os.getpid())
     assert reaper.refresh_rehearsal(record).state is RehearsalState.RUNNING
 
 
@@ -141,7 +141,9 @@ def test_one_that_has_ended_does_not_end_again(database):
 def test_the_last_one_of_a_plan_is_found_whichever_build_read_it(database):
     """Only the last part of a fingerprint names the plan."""
     record = reaper.refresh_rehearsal(open_one())
-    assert rehearsals.last_rehearsal_of("other-build-c").id == record.id
+    last = rehearsals.last_rehearsal_of("other-build-c")
+    assert last is not None
+    assert last.id == record.id
     assert rehearsals.last_rehearsal_of("a-b-d") is None
     assert rehearsals.list_rehearsals(database="other") == []
     assert [found.id for found in rehearsals.list_rehearsals()] == [record.id]
