@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from typing import Any
 
 import pytest
 from django.db import migrations
@@ -78,12 +79,14 @@ BEFORE, AFTER, ANY = Phase.BEFORE_DEPLOY, Phase.AFTER_DEPLOY, Phase.ANY
 def test_what_a_migration_declares(attributes, phase, source, delay):
     """Text, enums and objects are read alike; this package's attribute takes precedence."""
     found = declared_phase(migration(**attributes))
+    assert found is not None
     assert (found.phase, found.source, found.delay) == (phase, source, delay)
 
 
 def test_the_name_of_a_phased_migration_declares_it():
     """The suffix marks a contracting migration."""
     found = declared_phase(migration("0003_drop_name_contract"))
+    assert found is not None
     assert (found.phase, found.source) == (AFTER, "_contract")
     assert declared_phase(migration("0003_contract_table")) is None
 
@@ -97,12 +100,13 @@ def test_attributes_that_mean_something_else_declare_nothing(attributes):
 def test_our_own_attribute_that_is_no_phase_is_told():
     """A typing error is not ignored."""
     found = declared_phase(migration(phase="after-deploy"))
+    assert found is not None
     assert (found.phase, found.text) == (None, "'after-deploy'")
 
 
 def test_an_operation_declares_its_stage():
     """As syzygy allows."""
-    operation = migrations.RunSQL("SELECT 1")
+    operation: Any = migrations.RunSQL("SELECT 1")  # syzygy adds the attribute
     assert declared_by_operation(operation) is None
     operation.stage = Stage.POST_DEPLOY
     assert declared_by_operation(operation) is AFTER

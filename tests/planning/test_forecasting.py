@@ -34,6 +34,8 @@ def test_each_statement_has_a_forecast(history):
     )
     first, second = foretold()
     for operation in (*first.operations, *second.operations):
+        assert operation.forecasts is not None
+        assert operation.sql is not None
         assert len(operation.forecasts) == len(operation.sql)
     assert {lock.table for f in forecasts_of(second) for lock in f.locks} == {ITEM}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 import pytest
@@ -238,7 +239,9 @@ def test_a_process_with_old_code_asks_a_new_one(three):
     assert fresh_process.is_needed(migrations)
     plan = detailed_plan(TESTAPP)
     assert same_plan(plan.fingerprint, found.fingerprint)
-    assert "another" in plan.steps[1].operations[0].sql[0]
+    (operation, *_) = plan.steps[1].operations
+    assert operation.sql is not None
+    assert "another" in operation.sql[0]
 
 
 def test_what_a_new_process_has_read_is_kept_while_nothing_changes(three, monkeypatch):
@@ -249,8 +252,8 @@ def test_what_a_new_process_has_read_is_kept_while_nothing_changes(three, monkey
         started.append(arguments)
         return run(arguments, **words)
 
-    run = fresh_process.subprocess.run
-    monkeypatch.setattr(fresh_process.subprocess, "run", started_process)
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", started_process)
     read = fresh_process.plan_in_new_process(TESTAPP, Details())
     assert fresh_process.plan_in_new_process(TESTAPP, None) is read
     assert len(started) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
@@ -97,6 +99,7 @@ def test_a_plan_that_was_told_gives_the_same(book):
     """From the forecasts that the reader has seen."""
     book.write("0002_a", SHORTER.format(90), ASIDE)
     rewritten, unforecast = rewritten_by(detailed_plan(PlanRequest(targets=("testapp",))))
+    assert rewritten is not None
     assert set(rewritten) == {BOOK}
     assert unforecast
 
@@ -115,6 +118,6 @@ def test_a_database_that_does_not_answer_leaves_it_unforeseen(book, monkeypatch)
     else:
         broken.settings_dict = {**own.settings_dict, "HOST": "127.0.0.1", "PORT": "1"}
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(connections._connections, "default", broken)
+        meanwhile.setattr(cast(Any, connections)._connections, "default", broken)
         found = forecast_rewrites(migrations[0][0], state, "default", backwards=False)
     assert found in ((None, True), ((), True))

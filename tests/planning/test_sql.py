@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import connections, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
-from migration_route.planning.plan import Details, PlanRequest, Step
+from migration_route.planning.plan import Details, Operation, PlanRequest, Step
 from migration_route.planning.planner import make_plan
 from migration_route.planning.sql import with_sql
 from tests.factories import create_model, tables, vendor
@@ -29,6 +29,12 @@ def told_part(
     return with_sql(plan.steps, migrations, "default", details)
 
 
+def sql_of(operation: Operation) -> tuple[str, ...]:
+    """Return the statements of an operation; they must be known."""
+    assert operation.sql is not None
+    return operation.sql
+
+
 def words(step: Step) -> str:
     """Return all SQL of a step."""
     return " ".join(s for operation in step.operations for s in operation.sql or ())
@@ -39,10 +45,10 @@ def test_each_operation_has_its_own_statements(history):
     history.write("0001_a", create_model("A"), FIELD)
     (step,) = told()
     create, add = step.operations[:2]
-    assert "CREATE TABLE" in create.sql[0]
-    assert "testapp_a" in create.sql[0]
-    assert "size" in " ".join(add.sql)
-    assert "size" not in " ".join(create.sql)
+    assert "CREATE TABLE" in sql_of(create)[0]
+    assert "testapp_a" in sql_of(create)[0]
+    assert "size" in " ".join(sql_of(add))
+    assert "size" not in " ".join(sql_of(create))
 
 
 def test_nothing_is_executed(history):
@@ -71,8 +77,8 @@ def test_the_way_back_is_told_as_it_would_be_gone(history):
         "Create model B",
         "Create model A",
     ]
-    assert "DROP TABLE" in step.operations[0].sql[0]
-    assert "testapp_b" in step.operations[0].sql[0]
+    assert "DROP TABLE" in sql_of(step.operations[0])[0]
+    assert "testapp_b" in sql_of(step.operations[0])[0]
 
 
 def test_what_python_does_stays_opaque(history):
@@ -87,7 +93,7 @@ def test_what_is_written_as_sql_is_told_as_it_stands(history):
     """Verbatim."""
     history.table("0001_a", "made_a")
     (step,) = told()
-    assert step.operations[0].sql[0].startswith("CREATE TABLE made_a (id integer)")
+    assert sql_of(step.operations[0])[0].startswith("CREATE TABLE made_a (id integer)")
 
 
 def test_sql_that_cannot_be_told_is_missing_and_the_plan_stands(history):
@@ -102,7 +108,7 @@ def test_sql_that_cannot_be_told_is_missing_and_the_plan_stands(history):
     )
     (step,) = told()
     assert step.operations[0].sql is None
-    assert "CREATE TABLE" in step.operations[1].sql[0]
+    assert "CREATE TABLE" in sql_of(step.operations[1])[0]
 
 
 def test_a_long_plan_is_told_piece_by_piece(history):
@@ -111,7 +117,8 @@ def test_a_long_plan_is_told_piece_by_piece(history):
     history.write("0001_a", create_model("A"))
     history.write("0002_b", FIELD)
     history.write("0003_c", INDEX)
-    pieces, after = [], 0
+    pieces: list[Step] = []
+    after: int | None = 0
     while after is not None:
         steps, more = told_part(Details(after=after, budget=-1.0))
         assert [step.name for step in steps] == ["0001_a", "0002_b", "0003_c"]

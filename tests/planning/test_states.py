@@ -4,6 +4,7 @@ own."""
 from __future__ import annotations
 
 import pytest
+from django.db.migrations import AddField
 from django.db.migrations import state as django_state
 
 from migration_route.planning import graph as graphs
@@ -71,6 +72,7 @@ def test_a_move_has_the_states_on_both_sides_of_its_operation(history):
     ):
         found = []
         for operation, app, start, end, backwards in moves:
+            assert isinstance(operation, AddField)
             key = (app, operation.model_name_lower)
             before, after = (end, start) if backwards else (start, end)
             assert operation.name not in before.models[key].fields

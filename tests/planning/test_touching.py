@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db import migrations, models
 from django.db.migrations.operations.base import Operation
@@ -25,7 +27,7 @@ def touched(*operations, backwards=False):
     for model in (AUTHOR, BOOK):
         state.add_model(model.clone())
     before = {key: set(model.fields) for key, model in state.models.items()}
-    migration = migrations.Migration("0002_next", "library")
+    migration: Any = migrations.Migration("0002_next", "library")
     migration.operations = list(operations)
     found = impact_of_step(migration, state, backwards=backwards)
     assert {key: set(model.fields) for key, model in state.models.items()} == before
@@ -106,7 +108,7 @@ def test_a_step_says_how_often_at_most_it_rewrites_what_it_touches(operations, m
 
 def test_what_is_not_in_one_transaction_gives_back_its_room_each_time():
     """One copy at a time, then."""
-    migration = migrations.Migration("0002_next", "library")
+    migration: Any = migrations.Migration("0002_next", "library")
     migration.operations, migration.atomic = [COLUMN, WIDER, INDEX], False
     assert most_rewrites(migration, (), backwards=False) == 1
     assert most_in_one_step([1, 3, 0]) == 3

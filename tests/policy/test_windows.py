@@ -264,8 +264,9 @@ def test_a_time_on_the_wall_is_the_first_moment_at_which_the_clock_has_come_to_i
     assert before < wall <= shown
     assert exists_in_timezone(wall, zone) == (shown == wall)
     if shown != wall:
-        gap = (
-            found.astimezone(zone).utcoffset()
-            - (found - timedelta(seconds=1)).astimezone(zone).utcoffset()
-        )
+        offset = found.astimezone(zone).utcoffset()
+        earlier = (found - timedelta(seconds=1)).astimezone(zone).utcoffset()
+        assert offset is not None
+        assert earlier is not None
+        gap = offset - earlier
         assert timedelta(0) < shown - wall <= gap

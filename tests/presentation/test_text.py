@@ -245,8 +245,12 @@ def test_a_run_on_the_wire_has_nothing_where_nothing_is():
     bare = replace(RUN, outcome="", waiting_reason="", started_at="", error=None, steps=())
     found = serializers.run_answer(bare)
     assert (found.outcome, found.waiting, found.started_at, found.error) == (None,) * 4
-    assert serializers.run_answer(RUN).waiting.reason == "lock"
-    assert serializers.run_answer(RUN).steps[1].error.operation == 1
+    found = serializers.run_answer(RUN)
+    assert found.waiting is not None
+    assert found.waiting.reason == "lock"
+    error = found.steps[1].error
+    assert error is not None
+    assert error.operation == 1
 
 
 def test_a_page_that_is_full_has_a_cursor():

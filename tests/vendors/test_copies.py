@@ -130,7 +130,7 @@ def test_a_password_is_never_an_argument(database):
     else:
         with connection_with_settings(connection, settings) as other:
             way = client_connection(other, database="shop")
-        arguments, environment = way.arguments, way.environment
+        arguments, environment = list(way.arguments), way.environment
         assert "dbname='shop'" in arguments[-1]
     assert "very-secret" not in " ".join(arguments)
     assert "very-secret" in environment.values()

@@ -188,6 +188,7 @@ def test_sizes_do_not_wait_for_a_lock(server):
     """While a session holds the lock, the size is that of the last VACUUM or ANALYZE."""
     forecaster = PostgreSQLForecaster(server)
     (free,) = forecaster.sizes(["owner"])
+    assert free.bytes is not None
     assert (free.rows, free.bytes > 0) == (2, True)
     other = server.copy()
     found: list[Any] = []

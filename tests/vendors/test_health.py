@@ -276,6 +276,7 @@ def test_a_real_dump_of_mariadb_stops(database, how):
                 [*command, server["NAME"], "dumped"], stdout=subprocess.PIPE, env=password
             ) as dump,
         ):
+            assert dump.stdout is not None
             assert select.select([dump.stdout], [], [], 30)[0]  # its output has started
             found = until(
                 lambda: (one := look()[SignalName.DUMP]).state is SignalState.STOP and one,

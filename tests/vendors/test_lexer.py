@@ -165,9 +165,13 @@ def postgres():
         address = databases.postgres()
     except databases.NotHere as reason:
         pytest.skip(str(reason))
-    words = {"host": address.host, "port": address.port, "user": address.user}
     with psycopg.connect(
-        **words, password=address.password, dbname="postgres", autocommit=True
+        host=address.host,
+        port=address.port,
+        user=address.user,
+        password=address.password,
+        dbname="postgres",
+        autocommit=True,
     ) as session:
         yield session
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -126,7 +127,7 @@ def test_which_models_it_takes_from_the_code(function, imports):
 
 
 def test_what_cannot_be_read_is_not_suspected():
-    namespace = {}
+    namespace: dict[str, Any] = {}
     exec("def made(apps, schema_editor): Book.objects.all()", namespace)  # noqa: S102
     assert read_function(namespace["made"]) is None
     assert read_function(print) is None

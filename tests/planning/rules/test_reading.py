@@ -13,6 +13,7 @@ from migration_route.planning.changes.extract import read_changes
 from migration_route.planning.findings import environment, findings_of
 from migration_route.planning.plan import PlanRequest
 from migration_route.planning.planner import make_plan
+from migration_route.planning.sql import plan_moves
 from tests.factories import create_model
 
 OF_THE_PROJECT = {"models_changed", "other_database", "ddl_commits", "not_atomic"}
@@ -366,10 +367,12 @@ def test_a_plan_that_is_too_long_says_where_nobody_has_looked(shelf):
 def test_the_pieces_of_one_plan_are_read_once(shelf, monkeypatch):
     """Another plan is read again."""
     walks = []
-    usual = extract.plan_moves
-    monkeypatch.setattr(
-        extract, "plan_moves", lambda *about: walks.append(about) or usual(*about)
-    )
+
+    def counted(*about):
+        walks.append(about)
+        return plan_moves(*about)
+
+    monkeypatch.setattr(extract, "plan_moves", counted)
     shelf.write("0002_a", "migrations.RemoveField('shelf', 'title')")
     first, second = codes(), codes()
     assert first == second == [("drops_column", 0)]
