@@ -392,7 +392,7 @@ def test_one_dict_is_the_one_rule_for_everything():
     assert found.problems == ()
     assert found.approvals == ApprovalPolicy(rules=(Rule(),))
     assert read_settings({"APPROVALS": None}).approvals is None
-    words = {
+    words: dict[str, Any] = {
         "required": 2,
         "when": "findings",
         "self_approval": True,
@@ -403,7 +403,9 @@ def test_one_dict_is_the_one_rule_for_everything():
         "verbs": ("reverse",),
         "databases": {"default"},
     }
-    (rule,) = read_settings({"APPROVALS": words}).approvals.rules
+    approvals = read_settings({"APPROVALS": words}).approvals
+    assert approvals is not None
+    (rule,) = approvals.rules
     assert rule == Rule(
         required=2,
         when=When.FINDINGS,
@@ -423,6 +425,7 @@ def test_rules_are_read_in_their_order():
     entries = [{"when": "never"}, {"permission": "migration_route.approve"}]
     found = read_settings({"APPROVALS": {"rules": entries}})
     assert found.problems == ()
+    assert found.approvals is not None
     assert [(rule.number, rule.when) for rule in found.approvals.rules] == [
         (1, When.NEVER),
         (2, When.ALWAYS),

@@ -173,10 +173,13 @@ def test_a_way_that_is_direct_is_asked_about_once(monkeypatch):
     asked = []
     kind = type(vendor_of("default"))
     usual = kind.is_direct
+
+    def counted(*words):
+        asked.append(words)
+        return usual(*words)
+
     monkeypatch.setattr(databases, "_direct", set())
-    monkeypatch.setattr(
-        kind, "is_direct", lambda *words: asked.append(words) or usual(*words)
-    )
+    monkeypatch.setattr(kind, "is_direct", counted)
     databases.require_session_connection("default")
     databases.require_session_connection("default")
     assert len(asked) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from io import BytesIO
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 API = "/migrations/api/v1/"
 SELF = "tests.test_gate"
-TOKEN = {"headers": {"Authorization": "Bearer reader-secret"}}
+TOKEN: dict[str, Any] = {"headers": {"Authorization": "Bearer reader-secret"}}
 seen: list[str] = []
 
 
@@ -170,9 +171,13 @@ def test_the_mount_is_found_behind_a_script_name():
         "wsgi.url_scheme": "http",
     }
     told = []
+
+    def start_response(status, headers, exc_info=None, /):
+        told.append(status)
+
     handler = WSGIHandler()
     try:
-        body = b"".join(handler(environ, lambda status, headers: told.append(status)))
+        body = b"".join(handler(environ, start_response))
     finally:
         set_script_prefix("/")
     assert told == ["200 OK"], body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
@@ -54,5 +55,7 @@ def test_the_recorder_is_read_from_the_database(cache_in_the_compiler):
 
 def test_each_read_is_sent_to_the_primary_database():
     """A cache or router that separates reads from writes treats it as a write."""
-    assert Run.objects.all()._for_write
-    assert Run.objects.using("default").filter(pk="x")[:1]._for_write
+    everything: Any = Run.objects.all()
+    sliced: Any = Run.objects.using("default").filter(pk="x")[:1]
+    assert everything._for_write
+    assert sliced._for_write

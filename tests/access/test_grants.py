@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.models import Group, Permission, User
@@ -112,7 +114,7 @@ def test_a_superuser_is_in_every_group(only_dba):
 
 
 def test_an_empty_list_of_groups_is_for_superusers(settings):
-    databases = {"default": {"groups": []}}
+    databases: dict[str, Any] = {"default": {"groups": []}}
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "DATABASES": databases}
     assert signed_in(user("plan")).get(f"{API}plan").status_code == 403
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 from django.test import Client, RequestFactory
 
@@ -97,7 +99,8 @@ def test_what_is_wrong_is_named_and_lets_nobody_in(value, word):
 
 def test_nothing_set_lets_everybody_in():
     """An empty list also turns NETWORKS off."""
-    for value in ((), [], None):
+    values: tuple[Any, ...] = ((), [], None)
+    for value in values:
         networks = read_settings({"NETWORKS": value}).networks
         assert (networks.change, networks.read) == (None, None)
 
@@ -183,5 +186,9 @@ def test_no_session_is_looked_up_for_a_wrong_network(networks):
     """No table is read: this test may not use a database."""
     networks({"read": [OFFICE]})
     request = RequestFactory().get("/", REMOTE_ADDR="203.0.113.9")
-    request.user = property(lambda self: pytest.fail("the session was looked up"))
-    assert authenticate(request).flaw.code == "forbidden"
+    request.user = cast(
+        Any, property(lambda self: pytest.fail("the session was looked up"))
+    )
+    flaw = authenticate(request).flaw
+    assert flaw is not None
+    assert flaw.code == "forbidden"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from django.contrib.auth.backends import ModelBackend
@@ -164,7 +165,7 @@ def test_a_stale_login_is_asked_for_its_password_all_the_same():
 def test_the_api_renews_a_login_all_the_same():
     client = signed_in_with_a_password()
     grow_old(client)
-    words = {"content_type": "application/json"}
+    words: dict[str, Any] = {"content_type": "application/json"}
     with without_column("last_name"):
         assert client.post(AGAIN, {"password": "wrong"}, **words).status_code == 403
         assert client.post(AGAIN, {"password": PASSWORD}, **words).status_code == 204

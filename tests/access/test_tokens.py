@@ -83,8 +83,10 @@ def test_a_token_is_good_until_the_day_on_which_it_expires(settings, expires, is
     entry = {"name": "ci", "sha256": digest_of("x"), "scopes": ["read"], "expires": expires}
     settings.MIGRATION_ROUTE = {"TOKENS": [entry]}
     actor = authenticate_token("x", address="")
+    assert actor is not None
     assert (actor.flaw is None) is is_good
     if not is_good:
+        assert actor.flaw is not None
         assert "'ci' has expired" in actor.flaw.message
 
 
@@ -93,13 +95,17 @@ def test_a_token_whose_last_moment_is_set_can_be_used(settings):
     entry = {"name": "ci", "sha256": digest_of("x"), "scopes": ["read"]}
     moment = datetime.now(UTC) + timedelta(days=2)
     settings.MIGRATION_ROUTE = {"TOKENS": [{**entry, "expires": moment}]}
-    assert authenticate_token("x", address="").kind is ActorKind.TOKEN
+    actor = authenticate_token("x", address="")
+    assert actor is not None
+    assert actor.kind is ActorKind.TOKEN
 
 
 def test_a_token_may_be_kept_to_some_databases(settings):
     entry = {"name": "ci", "sha256": digest_of("x"), "scopes": ["read"]}
     settings.MIGRATION_ROUTE = {"TOKENS": [{**entry, "databases": ["other"]}]}
-    assert authenticate_token("x", address="").databases == {"other"}
+    actor = authenticate_token("x", address="")
+    assert actor is not None
+    assert actor.databases == frozenset({"other"})
 
 
 def test_a_new_secret_is_new_and_carries_its_mark():

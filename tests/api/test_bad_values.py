@@ -311,7 +311,7 @@ def test_no_value_of_a_query_parameter_makes_a_call_fail(world, person):
 
 def test_no_value_of_a_body_field_makes_a_call_fail(world, person):
     """Each is used or refused, and none of them starts anything."""
-    wrong_types = [None, 2**70, -1, 1.5, [], {}, [["x"]], True]
+    wrong_types: list[Any] = [None, 2**70, -1, 1.5, [], {}, [["x"]], True]
     for path, name in BODIES:
         body = {"fingerprint": WELL_FORMED} if (path, "fingerprint") in BODIES else {}
         address = path.replace("{run}", UNKNOWN)
@@ -341,7 +341,7 @@ def test_an_identifier_in_the_path_is_checked(world, person):
                 if value in {"", "\ud800"}:
                     continue
                 address = path.replace(mark, quote(value, safe=""))
-                body = {} if "requestBody" in call else None
+                body: dict[str, Any] | None = {} if "requestBody" in call else None
                 response = send(person, method, address, body)
                 assert response.status_code in {400, 404, 405}, (address, response.content)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from django.http import HttpResponse
 from django.test import Client, RequestFactory
 
 from migration_route.api import urls
@@ -149,6 +150,7 @@ def test_every_error_has_its_shape(kind):
         raise kind("It is so.", hint="Do this.", run="42", step="a.b")
 
     response = endpoint({"GET": fail})(RequestFactory().get("/"))
+    assert isinstance(response, HttpResponse)
     problem = json.loads(response.content)
     assert response.status_code == problem["status"] == kind.http_status
     assert response["Content-Type"] == "application/problem+json"
@@ -169,6 +171,7 @@ def test_what_nobody_foresaw_is_a_problem_without_its_words(caplog):
         raise ValueError("the password is hunter2")
 
     response = endpoint({"GET": fail})(RequestFactory().get("/"))
+    assert isinstance(response, HttpResponse)
     assert json.loads(response.content)["code"] == "internal"
     assert b"hunter2" not in response.content
     assert "hunter2" in caplog.text
@@ -181,7 +184,7 @@ def test_no_address_stands_in_the_transaction_of_its_request():
     def look(request):
         return answer(schemas.ReadyAnswer(ready=True))
 
-    view = endpoint({"GET": look})
+    view: Any = endpoint({"GET": look})  # the decorators set its attributes
     assert view._non_atomic_requests == {"default", "other"}
     assert view.csrf_exempt
     assert not view.login_required

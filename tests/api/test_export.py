@@ -74,7 +74,9 @@ def test_a_changed_line_is_exported_as_it_is_found():
     Entry.objects.filter(sequence=2).update(facts="not JSON")
     lines = export().getvalue().splitlines()
     assert json.loads(lines[1])["facts"] == {"unreadable": "not JSON"}
-    assert verify_export(lines).broken.sequence == 2
+    broken = verify_export(lines).broken
+    assert broken is not None
+    assert broken.sequence == 2
 
 
 def test_only_who_may_read_everything_gets_everything(settings):

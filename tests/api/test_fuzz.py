@@ -209,7 +209,7 @@ def test_nothing_fails_and_no_secret_is_shown(world, caplog):
     """For any actor and call: no 500; no secret in a response, the log or the ledger."""
     _, secrets = world
     actors = ["nobody", *secrets]
-    statuses = {}
+    statuses: dict[int, int] = {}
     until = time.monotonic() + max(60.0, CALLS / 20)
 
     @seed(2026)

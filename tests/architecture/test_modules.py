@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from enum import StrEnum
 from io import StringIO
 from pathlib import Path
 from typing import get_args
@@ -92,9 +93,7 @@ def test_every_list_of_words_in_the_api_is_one_of_the_vocabulary():
     known = {
         tuple(member.value for member in kind)
         for kind in vars(enums).values()
-        if isinstance(kind, type)
-        and issubclass(kind, enums.StrEnum)
-        and kind is not enums.StrEnum
+        if isinstance(kind, type) and issubclass(kind, StrEnum) and kind is not StrEnum
     }
     offered = re.findall(r'"enum": (\[[^\]]*\])', document("/").decode())
     assert offered

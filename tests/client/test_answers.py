@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ PROBLEM = {
     "detail": "No.",
     "hint": "Do that.",
 }
-RUN = {
+RUN: dict[str, Any] = {
     "id": "7",
     "database": "default",
     "state": "succeeded",

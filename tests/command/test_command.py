@@ -364,7 +364,7 @@ def test_the_text_of_a_new_token_can_be_pasted():
     entry = entry.strip().rstrip(",")
     found = read_settings({"TOKENS": [ast.literal_eval(entry)]})
     assert found.problems == ()
-    assert found.tokens[0].databases == {"default"}
+    assert found.tokens[0].databases == frozenset({"default"})
 
 
 def test_the_exit_code_is_that_of_the_process(history):

@@ -111,6 +111,7 @@ def test_a_process_that_is_killed_between_record_and_message_loses_nothing(
     history.python("0002_b", "import time\ntime.sleep(60)")
     receiver.behaviour = lambda count: "hang" if count == 1 else 200
     run = begin("testapp")
+    assert Keeper.kept is not None
     process = start(*Keeper.kept)
     try:
         until(lambda: receiver.received, "the first message is on its way")
@@ -211,6 +212,7 @@ def test_a_run_that_is_told_to_end_is_told(history, receiver, told):
     told({"url": receiver.url}, LAUNCHER="tests.execution.carrying.Keeper")
     history.python("0001_a", "import time\ntime.sleep(60)")
     begin("testapp")
+    assert Keeper.kept is not None
     run = Keeper.kept[1]
     process = start(*Keeper.kept)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import pytest
 from django.db import connections, transaction
@@ -51,7 +52,7 @@ def test_a_request_and_each_transition_are_heard_in_order(database):
 
 def test_what_is_heard_is_on_record_and_cannot_be_changed(database):
     """The receiver reads the ledger over its own connection, and finds the entry."""
-    seen = []
+    seen: list[Any] = []
 
     def hear(event, **_):
         seen.append([entry.action for entry in list_entries(before=None, limit=9)])
@@ -129,7 +130,7 @@ def test_a_receiver_that_hangs_keeps_nobody_waiting(database):
 
 
 def test_who_does_not_listen_costs_no_thread(database, monkeypatch):
-    monkeypatch.setattr(signals.threading, "Thread", None)
+    monkeypatch.setattr(threading, "Thread", None)
     write(Draft(action=Action.DENIED), patience=1)
 
 

@@ -240,6 +240,7 @@ def test_who_is_down_is_tried_once_in_a_pass(database, tell):
         for count in range(1, 6):
             due = deliver_due(now)
             assert len(receiver.received) == count
+            assert due is not None
             pauses.append((due - datetime.now(UTC)).total_seconds())
             now = later(hours=count)
     assert 0.5 < pauses[0] < 1.5
@@ -358,7 +359,9 @@ def test_who_lost_its_lease_tells_nothing_more(database, tell):
 def test_a_migration_in_the_same_file_is_not_disturbed(database, receiver, tell):
     tell({"url": receiver.url})
     run = a_whole_run()
-    file = RunSpool(spool_dir("default"), run)
+    folder = spool_dir("default")
+    assert folder is not None
+    file = RunSpool(folder, run)
     file.beat()
     assert deliver_due() is not None
     assert receiver.events() == []

@@ -59,6 +59,7 @@ def test_a_plan_that_was_read_becomes_a_queued_run():
     run = apply(request(reason="a deploy"), an_actor())
     assert (run.state, run.reason, run.actor_name) == (RunState.QUEUED, "a deploy", "ada")
     assert [step.label for step in run.steps] == ["testapp.0001_a"]
+    assert Keeper.kept is not None
     permit, launched = Keeper.kept
     assert launched == run
     assert permit.plan.fingerprint == run.fingerprint
@@ -191,7 +192,7 @@ def test_a_process_that_cannot_be_started_is_a_failed_run(settings, monkeypatch)
         begin("testapp")
     (run,) = list_runs(database=None, before=None, limit=5)
     assert (run.state, run.outcome) == (RunState.FAILED, "launch_failed")
-    assert runs.refuse_while_active("default") is None
+    runs.refuse_while_active("default")
 
 
 def test_a_launcher_that_cannot_be_found_is_no_run_that_stays(settings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -96,6 +96,7 @@ def test_a_run_waits_visibly_and_nothing_is_launched():
     answer = run_answer(run)
     assert answer.waiting is not None
     assert answer.waiting.reason == "approval"
+    assert answer.waiting.until is not None
     expires = parse_time(answer.waiting.until) - parse_time(run.created_at)
     assert expires == timedelta(hours=24)
     assert answer.approval is not None
@@ -583,7 +584,7 @@ def test_a_process_that_cannot_be_started_is_a_failed_run():
 
 def test_the_same_key_gives_the_run_that_waits():
     """A repeated request of a pipeline gets the same run, also when it has ended."""
-    key = {"idempotency_key": "release-42"}
+    key: dict[str, Any] = {"idempotency_key": "release-42"}
     run = begin("testapp", **key)
     assert begin("testapp", **key).id == run.id
     reject(run.id, GRACE, reason="no")

@@ -115,7 +115,9 @@ def test_a_wish_stands_beside_the_file_while_a_migration_holds_it():
     if vendor() != "sqlite":
         pytest.skip("only SQLite has a folder beside it")
     run = a_run(RunState.RUNNING)
-    file = spool.RunSpool(spool.spool_dir("default"), run.id)
+    folder = spool.spool_dir("default")
+    assert folder is not None
+    file = spool.RunSpool(folder, run.id)
     file.beat()
     assert pause(run.id, an_actor(), reason="").control_request == "pause"
     assert file.control_requests == {"pause"}

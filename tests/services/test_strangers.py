@@ -3,6 +3,8 @@ counted."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from migration_route.services.audit import (
@@ -57,7 +59,8 @@ def test_the_same_has_one_entry_in_a_window(strangers, clock):
 def test_what_differs_has_an_entry_of_its_own(strangers, part):
     """Another address, another verb, another way to be anonymous."""
     strangers.admit(attempt())
-    assert strangers.admit(attempt(**{part: "another"})) == Suppressed()
+    different: dict[str, Any] = {part: "another"}
+    assert strangers.admit(attempt(**different)) == Suppressed()
 
 
 def test_a_crowd_has_one_entry_for_all(strangers, clock):

@@ -6,6 +6,7 @@ import base64
 import json
 import threading
 import time
+from typing import Any
 
 import jwt
 import pytest
@@ -378,7 +379,7 @@ def test_keys_may_stand_in_the_settings(issuer, trusted, how, tmp_path):
     found = {"keys": issuer.published}
     file = tmp_path / "keys.json"
     file.write_text(json.dumps(found))
-    words = {
+    words: dict[str, dict[str, Any]] = {
         "dict": {"jwks": found},
         "file": {"jwks": str(file)},
         "address": {"jwks_uri": issuer.address + KEYS},
