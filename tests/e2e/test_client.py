@@ -339,7 +339,7 @@ def test_the_recipes_of_the_documents_do_what_they_say(build, pair, tmp_path, re
     site, new = two_builds(build, pair)
     with wire_cutter(site.server.url) as cutter:
         job = remote.Calling(tmp_path, command, remote.environment(cutter.url, **words))
-        job.await_words("Waiting for build 'two': build 'one' answers")
+        job.await_words("Waiting for build 'two': build 'one' responds")
         cutter.lead_to(site.server.url, site.serve(new, workers=1).url)
         seen = len(cutter.heads)
         until(lambda: len(cutter.heads) > seen + 4, seconds=30, what="it asks both of them")
