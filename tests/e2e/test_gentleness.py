@@ -301,17 +301,17 @@ def test_a_person_ends_who_is_in_the_way(build, pair):
         expect_problem(helper.call("POST", path, json=body), 403, "forbidden")
         expect_problem(boss.call("POST", path, json={}), 400, "invalid_request")
         answer = expect(boss.call("POST", path, json=body), 200)
-        assert [ended["pid"] for ended in answer["ended"]] == [pid]
-        assert answer["not_ended"] == []
+        assert [ended["pid"] for ended in answer["terminated"]] == [pid]
+        assert answer["not_terminated"] == []
         ended = ci.wait_for_end(run["id"])
         assert innocent.execute("SELECT 1").fetchone() == (1,)
     assert ended["state"] == "succeeded", ended
     assert site.has_column("sku")
     expect_problem(boss.call("POST", path, json=body), 409, "invalid_state")
-    entry = next(e for e in ci.entries() if e["action"] == "blockers_ended")
+    entry = next(e for e in ci.entries() if e["action"] == "blockers_terminated")
     assert entry["actor"] == {"kind": "user", "name": "boss"}
     assert entry["facts"]["reason"] == "left open overnight"
-    assert [ended["pid"] for ended in entry["facts"]["ended"]] == [pid]
+    assert [ended["pid"] for ended in entry["facts"]["terminated"]] == [pid]
     assert ci.get("ledger/verify")["intact"]
 
 

@@ -73,7 +73,7 @@ def test_a_long_transaction_holds_a_run_until_it_is_over(build, pair):
     assert ci.get("health")["verdict"] == "go"
     with a_transaction(site) as pid:
         found = await_stop(ci, "long_transaction")
-        assert found["verdict"] == "hold"
+        assert found["verdict"] == "pause"
         run = ci.run(ci.plan())["id"]
         shown = held(ci, run, "long_transaction")
         assert shown["state"] == "paused"
@@ -101,7 +101,7 @@ def test_a_long_transaction_holds_a_run_until_it_is_over(build, pair):
     assert ended["waiting"] is None
     assert site.has_column("sku")
     hold, go = health_events(ci, run)
-    assert hold["facts"]["verdict"] == "hold"
+    assert hold["facts"]["verdict"] == "pause"
     assert go["facts"]["verdict"] == "go"
     states = [
         (entry["facts"]["to"], entry["facts"]["waiting"])

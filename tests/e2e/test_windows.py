@@ -250,7 +250,7 @@ def test_a_person_with_the_right_lets_it_begin_all_the_same(build, pair):
     )
     expect(boss.call("POST", f"runs/{run}/resume", json=body), 200)
     assert ci.wait_for_end(run)["state"] == "succeeded"
-    [entry] = [one for one in ci.entries() if one["action"] == "opening_overridden"]
+    [entry] = [one for one in ci.entries() if one["action"] == "schedule_overridden"]
     assert entry["actor"]["name"] == "boss"
     assert entry["facts"]["waiting_reason"] == "window"
     assert begun(ci, run) == starts(site) == 1

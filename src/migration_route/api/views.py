@@ -282,7 +282,9 @@ def post_terminate_blockers(request: HttpRequest, run: str) -> HttpResponse:
     body = requests.body_of(request, schemas.GiveReason)
     found = control.terminate_blockers(run, actor, reason=body.reason)
     return answer(
-        serializers.terminated_blockers_answer(found.run, found.ended, found.not_ended)
+        serializers.terminated_blockers_answer(
+            found.run, found.terminated, found.not_terminated
+        )
     )
 
 

@@ -343,7 +343,7 @@ def health_answer(
 ) -> schemas.HealthAnswer:
     return schemas.HealthAnswer(
         database=database,
-        verdict="hold" if isinstance(moment, Pause) else "go",
+        verdict="pause" if isinstance(moment, Pause) else "go",
         signals=[schemas.SignalAnswer(**signal.to_dict()) for signal in moment.signals],
         ignored=sorted(ignored),
     )
@@ -355,12 +355,16 @@ def _blocker(facts: dict[str, Any]) -> schemas.BlockerAnswer:
 
 
 def terminated_blockers_answer(
-    run: str, ended: Iterable[dict[str, Any]], not_ended: Iterable[tuple[int, str]]
+    run: str,
+    terminated: Iterable[dict[str, Any]],
+    not_terminated: Iterable[tuple[int, str]],
 ) -> schemas.TerminatedBlockersAnswer:
     return schemas.TerminatedBlockersAnswer(
         run=run,
-        ended=[_blocker(blocker) for blocker in ended],
-        not_ended=[schemas.NotTerminatedAnswer(pid=pid, why=why) for pid, why in not_ended],
+        terminated=[_blocker(blocker) for blocker in terminated],
+        not_terminated=[
+            schemas.NotTerminatedAnswer(pid=pid, why=why) for pid, why in not_terminated
+        ],
     )
 
 

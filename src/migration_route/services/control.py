@@ -122,8 +122,8 @@ class TerminatedBlockers:
     """The result for each session that the run showed as a blocker."""
 
     run: str
-    ended: tuple[dict[str, Any], ...]  # as the run showed them
-    not_ended: tuple[tuple[int, str], ...]  # a pid, and why
+    terminated: tuple[dict[str, Any], ...]  # as the run showed them
+    not_terminated: tuple[tuple[int, str], ...]  # a pid, and why
 
 
 def terminate_blockers(run: str, actor: Actor, *, reason: str) -> TerminatedBlockers:
@@ -169,15 +169,15 @@ def _end(run: RunRecord, contention: LockInspector) -> TerminatedBlockers:
             (blocker.pid, blocker.begun): blocker
             for blocker in contention.blockers_of(connection, wanted)
         }
-        ended, not_ended = [], []
+        terminated, not_terminated = [], []
         for named in run.waiting_facts["blockers"]:
             blocker = now.get((named["pid"], named["begun"]))
             if (why := _end_one(connection, contention, blocker)) is None:
-                ended.append(named)
+                terminated.append(named)
             else:
-                not_ended.append((named["pid"], why))
+                not_terminated.append((named["pid"], why))
         return TerminatedBlockers(
-            run=run.id, ended=tuple(ended), not_ended=tuple(not_ended)
+            run=run.id, terminated=tuple(terminated), not_terminated=tuple(not_terminated)
         )
     finally:
         connection.close()
@@ -205,7 +205,7 @@ def _end_one(
 def _record(run: RunRecord, ended: TerminatedBlockers, actor: Actor, reason: str) -> None:
     entries.write(
         entries.Draft(
-            action=Action.BLOCKERS_ENDED,
+            action=Action.BLOCKERS_TERMINATED,
             actor_kind=actor.kind,
             actor_name=actor.name,
             address=actor.address,
@@ -215,8 +215,8 @@ def _record(run: RunRecord, ended: TerminatedBlockers, actor: Actor, reason: str
             facts={
                 "reason": reason,
                 "credential": actor.credential_facts,
-                "ended": list(ended.ended),
-                "not_ended": [[pid, why] for pid, why in ended.not_ended],
+                "terminated": list(ended.terminated),
+                "not_terminated": [[pid, why] for pid, why in ended.not_terminated],
             },
         ),
         patience=PATIENCE,
@@ -317,7 +317,7 @@ def _override_pause(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
 def _override_schedule(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
     """Start or continue a run despite its windows, a freeze and the requested start."""
     change = replace(
-        _change(Action.OPENING_OVERRIDDEN, actor, reason),
+        _change(Action.SCHEDULE_OVERRIDDEN, actor, reason),
         columns={"override_schedule": True},
         only_if={"waiting_reason": found.waiting_reason},
         vouching={

@@ -151,6 +151,8 @@ def _terminate_blockers(terminal: Terminal, options: dict[str, Any]) -> int:
     """Terminate the sessions that block a run; return 1 if one was not terminated."""
     run, reason = options["run"], options["reason"]
     found = ending.terminate_blockers(run, shell_actor(), reason=reason)
-    answer = serializers.terminated_blockers_answer(found.run, found.ended, found.not_ended)
+    answer = serializers.terminated_blockers_answer(
+        found.run, found.terminated, found.not_terminated
+    )
     terminal.tell(options, answer, runs.terminated_blockers_lines(answer))
-    return 1 if found.not_ended else 0
+    return 1 if found.not_terminated else 0

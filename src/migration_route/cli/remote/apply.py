@@ -86,7 +86,7 @@ def _terminate_blockers(
         run_path(options, "terminate-blockers"), body, TerminatedBlockersAnswer
     )
     screen.terminal.tell(options, found.raw, terminated_blockers_lines(found.value))
-    return FAILED if found.value.not_ended else DONE
+    return FAILED if found.value.not_terminated else DONE
 
 
 CONSECUTIVE_RESPONSES = 5

@@ -193,7 +193,7 @@ class HealthHold:
             EventKind.HEALTH,
             text=text,
             facts={
-                "verdict": "go" if isinstance(decision, Proceed) else "hold",
+                "verdict": "go" if isinstance(decision, Proceed) else "pause",
                 "signals": [one.to_dict() for one in (*stops, *unknown)],
             },
         )

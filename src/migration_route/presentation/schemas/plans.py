@@ -102,8 +102,8 @@ class SignalAnswer(Answer, frozen=True, kw_only=True):
 
 
 class HealthAnswer(Answer, frozen=True, kw_only=True):
-    """The verdict of the health signals: go, or hold while a signal says stop that is not
-    ignored."""
+    """The verdict of the health signals: `go`, or `pause` while a signal that is not
+    ignored says stop."""
 
     database: str
     verdict: str

@@ -101,8 +101,8 @@ class TerminatedBlockersAnswer(Answer, frozen=True, kw_only=True):
     """The blocking sessions that were and were not terminated."""
 
     run: str
-    ended: list[BlockerAnswer]
-    not_ended: list[NotTerminatedAnswer]
+    terminated: list[BlockerAnswer]
+    not_terminated: list[NotTerminatedAnswer]
 
 
 class StepErrorAnswer(Answer, frozen=True, kw_only=True):

@@ -299,9 +299,9 @@ def what_to_do(run: RunAnswer) -> str:
 def terminated_blockers_lines(
     found: TerminatedBlockersAnswer,
 ) -> Iterator[str]:
-    for blocker in found.ended:
+    for blocker in found.terminated:
         yield f"terminated: pid {blocker.pid} ({blocker.user or 'unknown'})"
-    for left in found.not_ended:
+    for left in found.not_terminated:
         yield f"not terminated: pid {left.pid}. {left.why}"
 
 
