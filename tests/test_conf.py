@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -166,6 +167,26 @@ def test_an_unknown_key_is_told_with_the_known_ones():
     (problem,) = problems(LAUNCHR="inline")
     assert "'LAUNCHR'" in problem
     assert "LAUNCHER" in problem
+
+
+def names(kind: Any) -> list[str]:
+    """Return the fields that hold settings."""
+    return [f.name for f in fields(kind) if f.name not in {"problems", "number"}]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "keys"),
+    [
+        ({"TYPO": 1}, sorted(name.upper() for name in names(RouteSettings))),
+        ({"DATABASES": {"default": {"TYPO": 1}}}, names(DatabaseSettings)),
+        ({"HEALTH": {"TYPO": 1}}, names(HealthSettings)),
+        ({"APPROVALS": {"TYPO": 1}}, names(Rule)),
+    ],
+)
+def test_the_keys_are_the_fields_of_the_settings(wrong, keys):
+    """A problem lists every field as a valid key, and nothing else."""
+    (problem,) = problems(**wrong)
+    assert problem.endswith(f"'TYPO' is not a valid key. Valid keys: {', '.join(keys)}.")
 
 
 def test_a_database_has_limits_of_its_own():

@@ -35,6 +35,7 @@ PURE = [
     "core.enums",
     "core.errors",
     "core.secret_patterns",
+    "core.setting_values",
     "core.values",
     "ledger.hashchain",
     "planning.plan",

@@ -16,12 +16,12 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 
 from migration_route.core import subprocesses
 from migration_route.core.errors import LaunchFailed
+from migration_route.core.setting_values import reader
 
 _PYTHON = re.compile(r"python(\d(\.\d+)?)?")
 _MODULE = subprocesses.SETTINGS_MODULE
@@ -69,22 +69,16 @@ def default_command() -> tuple[str, ...]:
     return ("python", "-m", "django") if found is None else ("python", str(found))
 
 
-def read_command(value: Any) -> tuple[tuple[str, ...], list[str]]:
-    """Return the words of COMMAND, none if it is not set, and its problems."""
-    if value is None:
-        return (), []
-    is_list = isinstance(value, list | tuple)
-    if not is_list or not value or not all(_is_word(word) for word in value):
-        return (), [
-            "COMMAND must be a list of strings, such as ['python', 'manage.py'], "
-            f"not {value!r:.80}."
-        ]
-    return tuple(map(str, value)), []
-
-
 def _is_word(word: object) -> bool:
     text = str(word) if isinstance(word, str | os.PathLike) else ""
     return bool(text) and "\0" not in text
+
+
+read_command = reader(
+    "a list of strings, such as ['python', 'manage.py']",
+    lambda value: isinstance(value, list | tuple) and value and all(map(_is_word, value)),
+    lambda value: tuple(map(str, value)),
+)
 
 
 def _script_in(words: tuple[str, ...]) -> str:

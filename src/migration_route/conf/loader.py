@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,43 +20,19 @@ from migration_route.conf.policy import (
     read_windows,
 )
 from migration_route.conf.types import DatabaseSettings, RouteSettings
-from migration_route.core.clock import duration
-from migration_route.core.credentials import read_networks, read_tokens
-
-_DEFAULT_REAUTHENTICATION = timedelta(minutes=15)
-
-
-def read_reauthentication(value: Any) -> tuple[timedelta | str | None, list[str]]:
-    """Read REAUTHENTICATION: a duration, a dotted path, or None to turn it off; return it
-    with its problems. An invalid value counts as the default."""
-    if value is None:
-        return None, []
-    if isinstance(value, str):
-        try:
-            if found := duration(value):
-                return found, []
-        except ValueError:
-            parts = value.split(".")
-            if len(parts) > 1 and all(part.isidentifier() for part in parts):
-                return value, []
-    return _DEFAULT_REAUTHENTICATION, [
-        "REAUTHENTICATION must be a duration such as '15m', a dotted path, or None, "
-        f"not {value!r:.80}."
-    ]
-
-
-def read_groups(value: Any) -> tuple[frozenset[str] | None, list[str]]:
-    """Read the groups of a database; return them with their problems.
-
-    An invalid value admits superusers only.
-    """
-    if value is None:
-        return None, []
-    is_list = isinstance(value, list | tuple | set | frozenset)
-    if not is_list or not all(isinstance(name, str) and name for name in value):
-        return frozenset(), [f"'groups' must be a list of group names, not {value!r:.80}."]
-    return frozenset(value), []
-
+from migration_route.core.credentials import Networks, read_networks, read_tokens
+from migration_route.core.setting_values import (
+    Invalid,
+    checked,
+    duration_or_none,
+    is_line,
+    is_list,
+    is_list_of,
+    optional,
+    read_boolean,
+    read_keys,
+    reader,
+)
 
 LAUNCHERS = ("process", "inline", "worker", "tasks")
 _LONGEST = 200
@@ -73,198 +49,158 @@ BUILD_VARIABLES = (
 )
 
 
-class _Reader:
-    """Reads the keys of a mapping one by one and collects problems."""
+# A text is used in a header and in a column: one line, and of limited length.
+_line = reader(
+    f"a one-line string of at most {_LONGEST} characters",
+    lambda value: is_line(value, _LONGEST),
+)
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.values = dict(values)
-        self.given = frozenset(values)
-        self.known = settings.DATABASES
-        self.problems: list[str] = []
 
-    def text(self, key: str, default: str | None) -> Any:
-        value = self.values.pop(key, None)
-        if value is None and default is None:
-            return None
-        value = default if value is None and key not in self.given else value
-        # It is used in a header and in a column: one line, and of limited length.
-        good = isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
-        if not good:
-            self.problems.append(
-                f"{key} must be a one-line string of at most {_LONGEST} characters, "
-                f"not {value!r:.80}."
-            )
-            return default
-        return value
+def _duration(value: Any) -> timedelta:
+    found = duration_or_none(value)
+    if found is None:
+        raise Invalid(f"must be a duration such as '15s', not {value!r}.")
+    if not found:
+        raise Invalid("must be longer than zero.")
+    return found
 
-    def truth(self, key: str, *, default: bool) -> bool:
-        value = self.values.pop(key, default)
-        if not isinstance(value, bool):
-            self.problems.append(f"{key} must be True or False.")
-            return default
-        return value
 
-    def length_of_time(self, key: str, default: timedelta) -> timedelta:
-        value = self.values.pop(key, None)
-        if value is None:
-            return default
-        try:
-            found = duration(value)
-        except (ValueError, AttributeError, TypeError, OverflowError):
-            self.problems.append(f"{key} must be a duration such as '15s', not {value!r}.")
-            return default
-        if not found:
-            self.problems.append(f"{key} must be longer than zero.")
-            return default
-        return found
+def _launcher(value: Any) -> Any:
+    found = _line(value)
+    if found not in LAUNCHERS and "." not in found:
+        problem = f"must be {', '.join(LAUNCHERS)} or a dotted path, not {found!r}."
+        raise Invalid(problem, instead=found)
+    return found
 
-    def read(
-        self, key: str, default: Any, how: Callable[[Any], tuple[Any, list[str]]]
-    ) -> Any:
-        """Read a key with a function that returns its value and its problems."""
-        found, problems = how(self.values.pop(key, default))
-        self.problems += problems
-        return found
 
-    def aliases(self, key: str) -> frozenset[str] | None:
-        value = self.values.pop(key, None)
-        if value is None:
-            return None
-        is_list = isinstance(value, list | tuple | set | frozenset)
-        if not is_list or any(alias not in list(self.known) for alias in value):
-            self.problems.append(
-                f"{key} must be a list of aliases in DATABASES, not {value!r}."
-            )
-            return None
-        return frozenset(value)
+def _build(value: Any) -> Any:
+    is_unset = value is None and _build_of_environment() is None
+    return None if is_unset else _line(value)
 
-    def databases(self) -> dict[str, DatabaseSettings]:
-        entries = self.values.pop("DATABASES", {})
-        if not isinstance(entries, Mapping):
-            self.problems.append("DATABASES must be a dict of dicts, keyed by alias.")
-            return {}
-        found = {}
-        for alias, entry in entries.items():
-            if alias not in list(self.known):
-                self.problems.append(
-                    f"DATABASES[{alias!r}]: the project has no such alias."
-                )
-            elif not isinstance(entry, Mapping):
-                self.problems.append(f"DATABASES[{alias!r}] must be a dict.")
-            else:
-                found[alias] = self._database(alias, entry)
-        return found
 
-    def _database(self, alias: str, entry: Mapping[str, Any]) -> DatabaseSettings:
-        usual = DatabaseSettings()
-        reader = _Reader(entry)
-        found = DatabaseSettings(
-            direct_alias=reader.text("direct_alias", None),
-            lock_timeout=reader.length_of_time("lock_timeout", usual.lock_timeout),
-            blocking_budget=reader.length_of_time("blocking_budget", usual.blocking_budget),
-            lock_retry_timeout=reader.length_of_time(
-                "lock_retry_timeout", usual.lock_retry_timeout
-            ),
-            allow_terminate_blockers=reader.truth(
-                "allow_terminate_blockers", default=usual.allow_terminate_blockers
-            ),
-            rehearsal_alias=reader.text("rehearsal_alias", None),
-            in_place_timeout=reader.length_of_time(
-                "in_place_timeout", usual.in_place_timeout
-            ),
-            groups=reader.read("groups", None, read_groups),
-        )
-        reader.problems += [
-            f"{key!r} is not a valid key. Valid keys: "
-            f"{', '.join(setting.name for setting in fields(DatabaseSettings))}."
-            for key in reader.values
-        ]
-        if found.direct_alias == alias or (
-            found.direct_alias and found.direct_alias not in self.known
-        ):
-            reader.problems.append("'direct_alias' must name another alias in DATABASES.")
-        on = found.rehearsal_alias
-        if on and (on == alias or on not in self.known):
-            reader.problems.append(
-                "'rehearsal_alias' must name another alias in DATABASES."
-            )
-        self.problems += [f"DATABASES[{alias!r}]: {text}" for text in reader.problems]
-        return found
+def _aliases(value: Any) -> frozenset[str]:
+    if not is_list_of(value, settings.DATABASES):
+        raise Invalid(f"must be a list of aliases in DATABASES, not {value!r}.")
+    return frozenset(value)
+
+
+def _networks(value: Any) -> Networks:
+    found, problems = read_networks(value)
+    return checked(found, [f": {problem}" for problem in problems])
+
+
+# Invalid groups of a database admit superusers only.
+_groups = reader(
+    "a list of group names",
+    lambda value: is_list(value) and all(isinstance(n, str) and n for n in value),
+    frozenset,
+    instead=frozenset(),
+)
+
+
+def _reauthentication(value: Any) -> timedelta | str | None:
+    """Read a duration, a dotted path, or None to turn it off."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if found := duration_or_none(value):
+            return found
+        parts = value.split(".")
+        if len(parts) > 1 and all(part.isidentifier() for part in parts):
+            return value
+    raise Invalid(
+        f"must be a duration such as '15m', a dotted path, or None, not {value!r:.80}."
+    )
+
+
+_DATABASE_KEYS = {
+    "direct_alias": optional(_line),
+    "lock_timeout": optional(_duration),
+    "blocking_budget": optional(_duration),
+    "lock_retry_timeout": optional(_duration),
+    "allow_terminate_blockers": read_boolean,
+    "rehearsal_alias": optional(_line),
+    "in_place_timeout": optional(_duration),
+    "groups": optional(_groups),
+}
+
+
+def _subject(key: str) -> str:
+    return repr(key) if key == "groups" else key
+
+
+def _databases(value: Any) -> dict[str, DatabaseSettings]:
+    if not isinstance(value, Mapping):
+        raise Invalid("must be a dict of dicts, keyed by alias.")
+    found: dict[str, DatabaseSettings] = {}
+    problems: list[str] = []
+    for alias, entry in value.items():
+        if alias not in list(settings.DATABASES):
+            problems.append(f"[{alias!r}]: the project has no such alias.")
+        elif not isinstance(entry, Mapping):
+            problems.append(f"[{alias!r}] must be a dict.")
+        else:
+            words, wrong = read_keys(entry, _DATABASE_KEYS, _subject)
+            found[alias] = DatabaseSettings(**words)
+            others = settings.DATABASES.keys() - {alias}
+            wrong += [
+                f"{key!r} must name another alias in DATABASES."
+                for key in ("direct_alias", "rehearsal_alias")
+                if key in words and words[key] not in others
+            ]
+            problems += [f"[{alias!r}]: {text}" for text in wrong]
+    return checked(found, problems)
+
+
+# Sorted, as the problem of an unknown key lists them.
+_KEYS = {
+    "APPROVALS": optional(read_approvals),
+    "BUILD": _build,
+    "COMMAND": optional(read_command),
+    "DATABASES": _databases,
+    "EMAIL": read_mail,
+    "FREEZES": optional(read_freezes),
+    "GUARD_MIGRATE": read_boolean,
+    "GUARD_MIGRATE_TIMEOUT": optional(_duration),
+    "HEALTH": read_health,
+    "HEARTBEAT_TIMEOUT": optional(_duration),
+    "LAUNCHER": _launcher,
+    "LEDGER_DATABASE": _line,
+    "LINTERS": read_boolean,
+    "MAX_REQUEST_WAIT": optional(_duration),
+    "NETWORKS": _networks,
+    "OIDC": read_issuers,
+    "PERMITS": read_boolean,
+    "READY_DATABASES": optional(_aliases),
+    "READY_WHEN_AHEAD": read_boolean,
+    "REAUTHENTICATION": _reauthentication,
+    "RECORD_ERROR_DETAIL": read_boolean,
+    "RUN_LOCK_TIMEOUT": optional(_duration),
+    "TASK_BACKEND": _line,
+    "TASK_QUEUE": _line,
+    "TOKENS": read_tokens,
+    "WEBHOOKS": read_webhooks,
+    "WINDOWS": optional(read_windows),
+}
 
 
 def read_settings(values: Any) -> RouteSettings:
     """Read MIGRATION_ROUTE; its problems are in `problems`."""
     if not isinstance(values, Mapping):
         return RouteSettings(problems=("MIGRATION_ROUTE must be a dict.",))
-    reader = _Reader(values)
-    launcher = reader.text("LAUNCHER", "process")
-    if launcher not in LAUNCHERS and "." not in launcher:
-        reader.problems.append(
-            f"LAUNCHER must be {', '.join(LAUNCHERS)} or a dotted path, not {launcher!r}."
-        )
-    ledger_database = reader.text("LEDGER_DATABASE", "default")
-    if ledger_database not in settings.DATABASES:
-        reader.problems.append(
-            f"LEDGER_DATABASE is {ledger_database!r}, which is not in DATABASES."
-        )
-    databases = reader.databases()
-    reader.problems += _direct_alias_problems(databases, ledger_database)
-    result: dict[str, Any] = {
-        "launcher": launcher,
-        "command": reader.read("COMMAND", None, read_command),
-        "ledger_database": ledger_database,
-        "heartbeat_timeout": reader.length_of_time(
-            "HEARTBEAT_TIMEOUT", timedelta(seconds=15)
-        ),
-        "max_request_wait": reader.length_of_time(
-            "MAX_REQUEST_WAIT", timedelta(seconds=20)
-        ),
-        "run_lock_timeout": reader.length_of_time(
-            "RUN_LOCK_TIMEOUT", timedelta(seconds=60)
-        ),
-        "tokens": reader.read("TOKENS", (), read_tokens),
-        "networks": reader.read("NETWORKS", (), read_networks),
-        "oidc": reader.read("OIDC", (), read_issuers),
-        "permits": reader.truth("PERMITS", default=True),
-        "build": reader.text("BUILD", _build_of_environment()),
-        "ready_when_ahead": reader.truth("READY_WHEN_AHEAD", default=True),
-        "ready_databases": reader.aliases("READY_DATABASES"),
-        "databases": databases,
-        "guard_migrate": reader.truth("GUARD_MIGRATE", default=True),
-        "guard_migrate_timeout": reader.length_of_time(
-            "GUARD_MIGRATE_TIMEOUT", timedelta(seconds=10)
-        ),
-        "health": reader.read("HEALTH", {}, read_health),
-        "freezes": reader.read("FREEZES", (), read_freezes),
-        "approvals": reader.read(
-            "APPROVALS", None, lambda value: read_approvals(value, list(settings.DATABASES))
-        ),
-        "windows": reader.read("WINDOWS", (), _windows),
-        "task_backend": reader.text("TASK_BACKEND", "default"),
-        "task_queue": reader.text("TASK_QUEUE", "default"),
-        "webhooks": reader.read("WEBHOOKS", (), read_webhooks),
-        "email": reader.read("EMAIL", (), read_mail),
-        "reauthentication": reader.read("REAUTHENTICATION", "15m", read_reauthentication),
-        "record_error_detail": reader.truth("RECORD_ERROR_DETAIL", default=True),
-        "linters": reader.truth("LINTERS", default=True),
-    }
-    known = {setting.name.upper() for setting in fields(RouteSettings)} - {"PROBLEMS"}
-    for key in reader.values:
-        reader.problems.append(
-            f"{key!r} is not a valid key. Valid keys: {', '.join(sorted(known))}."
-        )
-    return RouteSettings(**result, problems=tuple(reader.problems))
+    words, problems = read_keys(values, _KEYS)
+    words.setdefault("BUILD", _build_of_environment())
+    found = RouteSettings(**{key.lower(): value for key, value in words.items()})
+    problems += _alias_problems(found.databases, found.ledger_database)
+    return replace(found, problems=tuple(problems))
 
 
-def _windows(value: Any) -> tuple[Any, list[str]]:
-    return read_windows(value, settings.DATABASES)
-
-
-def _direct_alias_problems(
-    databases: Mapping[str, DatabaseSettings], ledger: str
-) -> list[str]:
-    """Return the problems of direct aliases: each connects straight to one database."""
+def _alias_problems(databases: Mapping[str, DatabaseSettings], ledger: str) -> list[str]:
+    """Return the problems of the ledger's alias, and of direct aliases: each connects
+    straight to one database."""
     problems = []
+    if ledger not in settings.DATABASES:
+        problems.append(f"LEDGER_DATABASE is {ledger!r}, which is not in DATABASES.")
     for alias, found in databases.items():
         if found.direct_alias is None or found.direct_alias == alias:
             continue
@@ -272,8 +208,7 @@ def _direct_alias_problems(
         if way is not None and way.direct_alias is not None:
             problems.append(
                 f"DATABASES[{alias!r}]: 'direct_alias' must name an alias that has no "
-                "direct "
-                "alias itself."
+                "direct alias itself."
             )
         if found.direct_alias == ledger:
             problems.append(

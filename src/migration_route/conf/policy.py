@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from migration_route.core.clock import duration
+from django.conf import settings
+
 from migration_route.core.enums import ActorKind, Scope, Severity
+from migration_route.core.setting_values import (
+    Invalid,
+    Reader,
+    about,
+    checked,
+    duration_or_none,
+    is_line,
+    is_list,
+    is_list_of,
+    optional,
+    read_entries,
+    read_item,
+    read_keys,
+    reader,
+    refuse_unknown_keys,
+)
 from migration_route.core.values import (
     APPROVE,
     CODES,
@@ -28,283 +45,196 @@ from migration_route.core.values import (
 
 _ACTORS = (ActorKind.TOKEN, ActorKind.USER, ActorKind.COMMAND)
 _VERBS = (Scope.APPLY, Scope.REVERSE, Scope.FAKE)
-_KEYS = tuple(found.name for found in fields(Rule) if found.name != "number")
 _PERMISSION = re.compile(r"[A-Za-z_]\w*\.\w+")
 _OWN = f"migration_route.{APPROVE}"
 _MOST = 20  # approvals that one plan can require
 _LONGEST = timedelta(days=366)  # until an approval request expires
 
 
-def read_approvals(
-    value: Any, aliases: Collection[str]
-) -> tuple[ApprovalPolicy | None, list[str]]:
-    """Read APPROVALS: a dict that is one rule or has `rules`, or None for off; return it
-    with its problems.
+def read_approvals(value: Any) -> ApprovalPolicy:
+    """Read APPROVALS: a dict that is one rule or has `rules`. Raises `Invalid`.
 
     Fails closed: with an invalid value, no plan passes.
     """
-    if value is None:
-        return None, []
+    problems: list[str] = []
+    entries: dict[str, Any] = {}  # by path
     if not isinstance(value, Mapping):
-        return _read([], ["APPROVALS must be a dict or None."])
-    if "rules" not in value:
-        return _read(*_rules([value], aliases, "APPROVALS", first=0))
-    problems = []
-    if outside := sorted(map(str, set(value) - {"rules"})):
+        problems.append("must be a dict or None.")
+    elif "rules" not in value:
+        entries[""] = value
+    else:
+        if outside := sorted(map(str, set(value) - {"rules"})):
+            keys = ", ".join(map(repr, outside))
+            problems.append(f": {keys} must be in a rule, not next to 'rules'.")
+        if isinstance(value["rules"], list | tuple):
+            entries = {f"['rules'][{i}]": rule for i, rule in enumerate(value["rules"])}
+        else:
+            problems.append(": 'rules' must be a list of dicts.")
+    rules = []
+    first = 0 if "" in entries else 1
+    for number, (path, entry) in enumerate(entries.items(), start=first):
+        rule, wrong = _rule(entry, number=number)
+        rules.append(rule)
+        problems += [f"{path}: {text}" for text in wrong]
+    policy = ApprovalPolicy(
+        rules=tuple(rules), problems=tuple(about("APPROVALS", problems))
+    )
+    return checked(policy, problems)
+
+
+def _rule(entry: Any, *, number: int) -> tuple[Rule, list[str]]:
+    """Read one rule; return it with its problems."""
+    if not isinstance(entry, Mapping):
+        return Rule(number=number), ["must be a dict."]
+    words, problems = read_keys(entry, _RULE_KEYS, repr)
+    found = Rule(number=number, **words)
+    if found.when is When.NEVER and found.findings is not None:
         problems.append(
-            f"APPROVALS: {', '.join(map(repr, outside))} must be in a rule, not next to "
-            "'rules'."
+            "'findings' cannot be combined with 'when': 'never': a finding does not "
+            "make a plan harmless. Put a rule that requires approval before this one."
         )
-    entries = value["rules"]
-    if not isinstance(entries, list | tuple):
-        return _read([], [*problems, "APPROVALS: 'rules' must be a list of dicts."])
-    found, more = _rules(entries, aliases, "APPROVALS['rules']", first=1)
-    return _read(found, [*problems, *more])
+    return found, problems
 
 
-def _read(rules: list[Rule], problems: list[str]) -> tuple[ApprovalPolicy, list[str]]:
-    return ApprovalPolicy(rules=tuple(rules), problems=tuple(problems)), problems
+def _known(value: Any, known: Iterable[Any], what: str) -> frozenset[Any]:
+    """Read a list of some of the known names; an unknown name is left out."""
+    if not is_list(value) or not value:
+        raise Invalid(f"must be a list, not {value!r:.80}.")
+    choices = list(known)
+    return checked(
+        frozenset(choices[choices.index(name)] for name in value if name in choices),
+        [
+            f"contains {name!r:.80}, which is not {what}."
+            for name in value
+            if name not in choices
+        ],
+    )
 
 
-def _rules(
-    entries: Iterable[Any], aliases: Collection[str], where: str, *, first: int
-) -> tuple[list[Rule], list[str]]:
-    rules, problems = [], []
-    for position, entry in enumerate(entries):
-        reader = _RuleReader(entry, aliases)
-        rules.append(reader.rule(number=position + first))
-        path = f"{where}[{position}]" if first else where
-        problems += [f"{path}: {text}" for text in reader.problems]
-    return rules, problems
+def _findings(value: Any) -> frozenset[str]:
+    of_linters = {
+        name
+        for name in (value if is_list(value) else ())
+        if isinstance(name, str) and name.partition(".")[0] in LINTERS
+    }
+    known = [*CODES, *FAMILIES, *map(str, Severity), *of_linters]
+    return _known(value, known, "a code, a family or a severity of findings")
 
 
-class _RuleReader:
-    """Reads the keys of one rule one by one and collects problems."""
-
-    def __init__(self, entry: Any, aliases: Collection[str]) -> None:
-        self.problems: list[str] = []
-        self._aliases = aliases
-        self._entry: dict[Any, Any] = {}
-        if not isinstance(entry, Mapping):
-            self.problems.append("must be a dict.")
-            return
-        self._entry = dict(entry)
-        self.problems += [
-            f"{key!r} is not a valid key. Valid keys: {', '.join(_KEYS)}."
-            for key in self._entry
-            if key not in _KEYS
-        ]
-
-    def rule(self, *, number: int) -> Rule:
-        usual = Rule()
-        found = Rule(
-            number=number,
-            databases=self._names("databases", self._aliases, "an alias in DATABASES"),
-            actors=self._words("actors", _ACTORS),
-            verbs=self._words("verbs", _VERBS),
-            findings=self._findings(),
-            when=self._when(),
-            required=self._required(usual.required),
-            permission=self._permission(),
-            self_approval=self._boolean("self_approval", usual=usual.self_approval),
-            lifetime=self._duration("lifetime", usual.lifetime),
+def _permission(value: Any) -> str:
+    if value in (APPROVE, _OWN):
+        return APPROVE
+    if not isinstance(value, str) or not _PERMISSION.fullmatch(value):
+        raise Invalid(
+            "must be 'approve' or a Django permission such as "
+            f"'shop.approve_migrations', not {value!r:.80}."
         )
-        if found.when is When.NEVER and found.findings is not None:
-            self.problems.append(
-                "'findings' cannot be combined with 'when': 'never': a finding does not "
-                "make a plan harmless. Put a rule that requires approval before this one."
-            )
-        return found
+    return value
 
-    def _names(self, key: str, known: Collection[str], what: str) -> frozenset[str] | None:
-        value = self._entry.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, list | tuple | set | frozenset) or not value:
-            self.problems.append(f"{key!r} must be a list, not {value!r:.80}.")
-            return None
-        unknown = [name for name in value if name not in known]
-        self.problems += [
-            f"{key!r} contains {name!r:.80}, which is not {what}." for name in unknown
-        ]
-        return frozenset(name for name in value if name in known)
 
-    def _words(self, key: str, known: Collection[Any]) -> frozenset[Any] | None:
-        what = f"one of {', '.join(known)}"
-        found = self._names(key, list(map(str, known)), what)
-        return None if found is None else frozenset(w for w in known if str(w) in found)
+def _required(value: Any) -> int:
+    if type(value) is not int or not 0 < value <= _MOST:
+        raise Invalid(
+            f"must be an integer from 1 to {_MOST}, not {value!r:.80}. For a rule that "
+            "requires no approval, set 'when': 'never'."
+        )
+    return value
 
-    def _findings(self) -> frozenset[str] | None:
-        value = self._entry.get("findings")
-        of_engines: set[str] = set()
-        if isinstance(value, list | tuple | set | frozenset):
-            of_engines = {
-                name
-                for name in value
-                if isinstance(name, str) and name.partition(".")[0] in LINTERS
-            }
-        known = [*CODES, *FAMILIES, *map(str, Severity), *of_engines]
-        return self._names("findings", known, "a code, a family or a severity of findings")
 
-    def _when(self) -> When:
-        value = self._entry.get("when", When.ALWAYS)
-        if not isinstance(value, str) or value not in list(When):
-            self.problems.append(
-                f"'when' must be one of {', '.join(When)}, not {value!r:.80}."
-            )
-            return When.ALWAYS
-        return When(value)
+def _lifetime(value: Any) -> timedelta:
+    found = duration_or_none(value)
+    if not found or found > _LONGEST:
+        raise Invalid(
+            f"must be a duration such as '24h' and at most a year, not {value!r:.80}."
+        )
+    return found
 
-    def _required(self, usual: int) -> int:
-        value = self._entry.get("required", usual)
-        if type(value) is not int or not 0 < value <= _MOST:
-            self.problems.append(
-                f"'required' must be an integer from 1 to {_MOST}, not {value!r:.80}. For "
-                "a rule that requires no approval, set 'when': 'never'."
-            )
-            return usual
-        return value
 
-    def _permission(self) -> str:
-        value = self._entry.get("permission", APPROVE)
-        if value in (APPROVE, _OWN):
-            return APPROVE
-        if not isinstance(value, str) or not _PERMISSION.fullmatch(value):
-            self.problems.append(
-                f"'permission' must be 'approve' or a Django permission such as "
-                f"'shop.approve_migrations', not {value!r:.80}."
-            )
-            return APPROVE
-        return value
-
-    def _boolean(self, key: str, *, usual: bool) -> bool:
-        value = self._entry.get(key, usual)
-        if not isinstance(value, bool):
-            self.problems.append(f"{key!r} must be True or False, not {value!r:.80}.")
-            return usual
-        return value
-
-    def _duration(self, key: str, usual: timedelta) -> timedelta:
-        value = self._entry.get(key)
-        if value is None:
-            return usual
-        try:
-            found = duration(value)
-        except (ValueError, AttributeError, TypeError, OverflowError):
-            found = timedelta(0)
-        if not timedelta(0) < found <= _LONGEST:
-            self.problems.append(
-                f"{key!r} must be a duration such as '24h' and at most a year, "
-                f"not {value!r:.80}."
-            )
-            return usual
-        return found
+_RULE_KEYS = {
+    "databases": optional(
+        lambda value: _known(value, settings.DATABASES, "an alias in DATABASES")
+    ),
+    "actors": optional(
+        lambda value: _known(value, _ACTORS, f"one of {', '.join(_ACTORS)}")
+    ),
+    "verbs": optional(lambda value: _known(value, _VERBS, f"one of {', '.join(_VERBS)}")),
+    "findings": optional(_findings),
+    "when": reader(f"one of {', '.join(When)}", lambda value: value in list(When), When),
+    "required": _required,
+    "permission": _permission,
+    "self_approval": reader("True or False", lambda value: isinstance(value, bool)),
+    "lifetime": optional(_lifetime),
+}
 
 
 _LONGEST_REASON = 500
 
 
-def read_health(value: Any) -> tuple[HealthSettings | None, list[str]]:
-    """Read HEALTH: a dict, or None for off; return it with its problems."""
+def read_health(value: Any) -> HealthSettings | None:
+    """Read HEALTH: a dict, or None for off. Raises `Invalid`."""
     if value is None:
-        return None, []
+        return None
     if not isinstance(value, Mapping):
-        return HealthSettings(), ["HEALTH must be a dict or None."]
-    usual = HealthSettings()
-    known = {setting.name: getattr(usual, setting.name) for setting in fields(usual)}
-    found: dict[str, Any] = {}
-    problems = []
-    for key, given in value.items():
-        if key not in known:
-            problems.append(f"{key!r} is not a valid key. Valid keys: {', '.join(known)}.")
-            continue
-        try:
-            found[key] = _health_value(given, known[key])
-        except ValueError as error:
-            problems.append(f"{key!r} must be {error}, not {given!r:.80}.")
-    return HealthSettings(**found), [f"HEALTH: {text}" for text in problems]
+        raise Invalid("must be a dict or None.")
+    words, problems = read_keys(value, _HEALTH_KEYS, repr)
+    return checked(HealthSettings(**words), [f": {text}" for text in problems])
 
 
-def _health_value(given: Any, usual: Any) -> Any:
-    """Read a value of the type of `usual`; raises `ValueError` that names the type."""
-    match usual:
-        case timedelta():
-            return _duration(given)
-        case frozenset():
-            return _names(given)
-        case int():
-            if type(given) is not int or given <= 0:
-                raise ValueError("an integer above 0")
-            return given
-        case _:
-            if type(given) not in {int, float} or not 0 < given < float("inf"):
-                raise ValueError("a number above 0")
-            return float(given)
-
-
-def _duration(given: Any) -> timedelta:
-    try:
-        found = duration(given)
-    except (ValueError, AttributeError, TypeError, OverflowError) as error:
-        raise ValueError("a duration such as '60s'") from error
+def _health_duration(value: Any) -> timedelta:
+    found = duration_or_none(value)
     if not found:
-        raise ValueError("longer than zero")
+        kind = "a duration such as '60s'" if found is None else "longer than zero"
+        raise Invalid(f"must be {kind}, not {value!r:.80}.")
     return found
 
 
-def _names(given: Any) -> frozenset[SignalName]:
-    is_list = isinstance(given, list | tuple | set | frozenset)
-    if not is_list or any(name not in list(SignalName) for name in given):
-        raise ValueError(f"a list of signals: {', '.join(SignalName)}")
-    return frozenset(map(SignalName, given))
+_READERS_BY_TYPE: dict[type, Reader] = {
+    timedelta: _health_duration,
+    frozenset: reader(
+        f"a list of signals: {', '.join(SignalName)}",
+        lambda value: is_list_of(value, SignalName),
+        lambda value: frozenset(map(SignalName, value)),
+    ),
+    int: reader("an integer above 0", lambda value: type(value) is int and value > 0),
+    float: reader(
+        "a number above 0",
+        lambda value: type(value) in {int, float} and 0 < value < float("inf"),
+        float,
+    ),
+}
+_HEALTH_KEYS = {
+    found.name: _READERS_BY_TYPE[type(found.default)] for found in fields(HealthSettings)
+}
 
 
-def read_freezes(value: Any) -> tuple[tuple[Freeze, ...], list[str]]:
-    """Read FREEZES: a list of dicts; return them with their problems.
+def read_freezes(value: Any) -> tuple[Freeze, ...]:
+    """Read FREEZES: a list of dicts. Raises `Invalid`.
 
     Fails closed: an invalid entry counts as a permanent freeze.
     """
-    if value is None:
-        return (), []
-    if not isinstance(value, list | tuple):
-        return (_unreadable("FREEZES"),), ["FREEZES must be a list of dicts."]
-    found, problems = [], []
-    for position, entry in enumerate(value):
-        try:
-            found.append(_freeze(entry))
-        except ValueError as error:
-            problems.append(f"FREEZES[{position}]: {error}")
-            found.append(_unreadable(f"FREEZES[{position}]"))
-    return tuple(found), problems
+    return read_entries(value, _freeze, instead=_permanent)
 
 
-def _unreadable(what: str) -> Freeze:
+def _permanent(path: str) -> Freeze:
     return Freeze(
         begins=datetime.min.replace(tzinfo=UTC),
         ends=datetime.max.replace(tzinfo=UTC),
-        reason=f"{what} in the settings is invalid",
+        reason=f"FREEZES{path} in the settings is invalid",
     )
 
 
-def _freeze(entry: Any) -> Freeze:
-    if not isinstance(entry, Mapping):
-        raise ValueError("must be a dict.")  # noqa: TRY004 - an invalid value
-    unknown = sorted(map(str, set(entry) - {"start", "end", "reason"}))
-    if unknown:
-        raise ValueError(f"unknown keys {unknown}. Valid keys: 'start', 'end', 'reason'.")
+def _freeze(entry: Mapping[str, Any]) -> Freeze:
+    keys = ("start", "end", "reason")
+    refuse_unknown_keys(entry, keys, valid=", ".join(map(repr, keys)))
     reason = entry.get("reason")
-    if (
-        not isinstance(reason, str)
-        or not reason.isprintable()
-        or not 0 < len(reason) <= _LONGEST_REASON
-    ):
-        raise ValueError(
+    if not is_line(reason, _LONGEST_REASON):
+        raise Invalid(
             f"'reason' must be a one-line string of at most {_LONGEST_REASON} characters."
         )
     begins, ends = _aware_datetime(entry, "start"), _aware_datetime(entry, "end")
     if begins >= ends:
-        raise ValueError("'end' must be after 'start'.")
-    return Freeze(begins=begins, ends=ends, reason=reason)
+        raise Invalid("'end' must be after 'start'.")
+    return Freeze(begins=begins, ends=ends, reason=str(reason))
 
 
 def _aware_datetime(entry: Mapping[str, Any], key: str) -> datetime:
@@ -312,66 +242,51 @@ def _aware_datetime(entry: Mapping[str, Any], key: str) -> datetime:
     try:
         found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(
+        raise Invalid(
             f"{key!r} must be a time such as '2026-12-24T18:00:00+01:00', "
             f"not {value!r:.80}."
         ) from error
     if found.tzinfo is None:
-        raise ValueError(f"{key!r} needs a time zone, as in '2026-12-24T18:00:00+01:00'.")
+        raise Invalid(f"{key!r} needs a time zone, as in '2026-12-24T18:00:00+01:00'.")
     return found
 
 
-_WINDOWS_KEYS = frozenset({"days", "start", "end", "timezone", "databases"})
+_WINDOW_KEYS = ("databases", "days", "end", "start", "timezone")
 _END_OF_DAY = "24:00"
-
-
-def read_windows(
-    value: Any, aliases: Collection[str]
-) -> tuple[tuple[Window, ...], list[str]]:
-    """Read WINDOWS: a list of dicts; return them with their problems.
-
-    Fails closed: an invalid entry counts as a window that never opens, for every database.
-    """
-    if value is None:
-        return (), []
-    if not isinstance(value, list | tuple):
-        return (_NEVER_OPEN,), ["WINDOWS must be a list of dicts."]
-    found, problems = [], []
-    for position, entry in enumerate(value):
-        try:
-            found.append(_window(entry, aliases))
-        except ValueError as error:
-            problems.append(f"WINDOWS[{position}]: {error}")
-            found.append(_NEVER_OPEN)
-    return tuple(found), problems
-
-
 _NEVER_OPEN = Window(
     days=frozenset(), begins=time(0), ends=time(0), timezone=ZoneInfo("UTC")
 )
 
 
-def _window(entry: Any, aliases: Collection[str]) -> Window:
-    if not isinstance(entry, Mapping):
-        raise ValueError("must be a dict.")  # noqa: TRY004 - an invalid value
-    if unknown := sorted(map(str, set(entry) - _WINDOWS_KEYS)):
-        raise ValueError(
-            f"unknown keys {unknown}. Valid keys: {', '.join(sorted(_WINDOWS_KEYS))}."
-        )
+def read_windows(value: Any) -> tuple[Window, ...]:
+    """Read WINDOWS: a list of dicts. Raises `Invalid`.
+
+    Fails closed: an invalid entry counts as a window that never opens, for every database.
+    """
+    return read_entries(value, _window, instead=lambda _: _NEVER_OPEN)
+
+
+def _window(entry: Mapping[str, Any]) -> Window:
+    refuse_unknown_keys(entry, _WINDOW_KEYS)
     return Window(
-        days=_days(entry.get("days", list(Day))),
+        days=read_item(entry, "days", _days, frozenset(Day)),
         begins=_time(entry, "start"),
         ends=_time(entry, "end"),
         timezone=_timezone(entry.get("timezone")),
-        databases=_databases(entry.get("databases"), aliases),
+        databases=read_item(entry, "databases", optional(_databases)),
     )
 
 
-def _days(given: Any) -> frozenset[Day]:
-    is_list = isinstance(given, list | tuple | set | frozenset)
-    if not is_list or not given or any(day not in list(Day) for day in given):
-        raise ValueError(f"'days' must be a list of {', '.join(Day)}, not {given!r:.80}.")
-    return frozenset(map(Day, given))
+_days = reader(
+    f"a list of {', '.join(Day)}",
+    lambda value: is_list_of(value, Day) and value,
+    lambda value: frozenset(map(Day, value)),
+)
+_databases = reader(
+    "a list of aliases in DATABASES",
+    lambda value: is_list_of(value, settings.DATABASES) and value,
+    frozenset,
+)
 
 
 def _time(entry: Mapping[str, Any], key: str) -> time:
@@ -381,11 +296,9 @@ def _time(entry: Mapping[str, Any], key: str) -> time:
             return time(0)
         found = time.fromisoformat(given)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{key!r} must be a time such as '22:00', not {given!r}."
-        ) from error
+        raise Invalid(f"{key!r} must be a time such as '22:00', not {given!r}.") from error
     if found.tzinfo is not None:
-        raise ValueError(f"{key!r} must have no UTC offset: 'timezone' applies to it.")
+        raise Invalid(f"{key!r} must have no UTC offset: 'timezone' applies to it.")
     return found
 
 
@@ -395,18 +308,7 @@ def _timezone(given: Any) -> ZoneInfo:
     try:
         return ZoneInfo(given)
     except (OSError, TypeError, ValueError, LookupError) as error:
-        raise ValueError(
+        raise Invalid(
             f"'timezone' must be a time zone such as 'Europe/Berlin', not {given!r:.80}. "
             "If the system has no time zone data, install tzdata."
         ) from error
-
-
-def _databases(given: Any, aliases: Collection[str]) -> frozenset[str] | None:
-    if given is None:
-        return None
-    is_list = isinstance(given, list | tuple | set | frozenset)
-    if not is_list or not given or any(alias not in list(aliases) for alias in given):
-        raise ValueError(
-            f"'databases' must be a list of aliases in DATABASES, not {given!r:.80}."
-        )
-    return frozenset(given)

@@ -11,12 +11,20 @@ import ipaddress
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any
 
 from migration_route.core.enums import USER_ONLY_SCOPES, Scope
 from migration_route.core.errors import InvalidRequest
+from migration_route.core.setting_values import (
+    is_list,
+    optional,
+    read_aliases,
+    read_boolean,
+    read_entries,
+    read_item,
+)
 
 UNIX = "unix"
 """Stands in a list of networks for a caller on a Unix socket, which has no address."""
@@ -65,7 +73,7 @@ def read_networks(value: Any) -> tuple[Networks, list[str]]:
     if isinstance(value, Mapping):
         return _read_mapping(value)
     change, problems = read_addresses(value)
-    return Networks(change=change), [f"NETWORKS: {problem}" for problem in problems]
+    return Networks(change=change), problems
 
 
 def _read_mapping(value: Mapping[str, Any]) -> tuple[Networks, list[str]]:
@@ -96,13 +104,13 @@ def _read_mapping(value: Mapping[str, Any]) -> tuple[Networks, list[str]]:
         trusted_proxies=found.get("trusted_proxies", Addresses()),
         header=header,
     )
-    return networks, [f"NETWORKS: {problem}" for problem in problems]
+    return networks, problems
 
 
 def read_addresses(value: Any) -> tuple[Addresses, list[str]]:
     """Read a list of networks and addresses, without the invalid entries, and return the
     problems found."""
-    if not isinstance(value, list | tuple | set | frozenset):
+    if not is_list(value):
         return Addresses(), [f"must be a list such as [{_EXAMPLE}]."]
     networks: list[Network] = []
     problems: list[str] = []
@@ -124,17 +132,6 @@ def _network(entry: Any) -> Network:
     return ipaddress.ip_network(entry)
 
 
-def read_token_databases(value: Any) -> frozenset[str] | None:
-    """Read `databases`. Raises `ValueError`."""
-    if value is None:
-        return None
-    if not isinstance(value, list | tuple | set | frozenset) or not all(
-        isinstance(alias, str) for alias in value
-    ):
-        raise ValueError("'databases' must be a list of aliases.")
-    return frozenset(value)
-
-
 def read_token_networks(value: Any) -> Addresses | None:
     """Read `networks`. Raises `ValueError`."""
     if value is None:
@@ -147,7 +144,7 @@ def read_token_networks(value: Any) -> Addresses | None:
 
 def read_token_scopes(value: Any) -> frozenset[Scope]:
     """Read `scopes`. Raises `ValueError`, also for scopes that only users may have."""
-    if not isinstance(value, list | tuple | set | frozenset) or not value:
+    if not is_list(value) or not value:
         raise ValueError(f"needs 'scopes', some of {[str(s) for s in Scope]}.")
     unknown = [scope for scope in value if scope not in list(Scope)]
     if unknown:
@@ -165,9 +162,6 @@ _ID_LENGTH = 12
 _SHA256_LENGTH = 64
 _LONGEST_NAME = 200
 _MOST_SECRETS = 2
-_TOKENS_KEYS = frozenset(
-    {"name", "sha256", "scopes", "databases", "networks", "expires", "revoked"}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,50 +216,31 @@ def new_entry(
     return entry
 
 
-def read_tokens(entries: Any) -> tuple[tuple[Token, ...], list[str]]:
-    """Read TOKENS, and return the problems found. An invalid entry grants no access."""
-    if not isinstance(entries, list | tuple):
-        return (), ["TOKENS must be a list of dicts."]
-    found: list[Token] = []
-    problems: list[str] = []
-    owners: dict[str, int] = {}
-    for position, entry in enumerate(entries):
-        try:
-            token = read_token(entry)
-        except (ValueError, TypeError) as error:
-            problems.append(f"TOKENS[{position}]: {error}")
-            continue
-        if known := [owners[each] for each in token.sha256 if each in owners]:
-            problems.append(
-                f"TOKENS[{position}]: 'sha256' repeats that of TOKENS[{known[0]}]; use one "
-                "entry per secret."
-            )
-            continue
-        owners |= dict.fromkeys(token.sha256, position)
-        found.append(token)
-    return tuple(found), problems
+def read_tokens(entries: Any) -> tuple[Token, ...]:
+    """Read TOKENS. Raises `Invalid`. An invalid entry grants no access."""
+    return read_entries(
+        entries,
+        read_token,
+        unique=lambda token: token.sha256,
+        repeated="'sha256' repeats that of TOKENS[{}]; use one entry per secret.",
+    )
 
 
-def read_token(entry: Any) -> Token:
+def read_token(entry: Mapping[str, Any]) -> Token:
     """Read one entry of TOKENS. Raises `ValueError` with the problem."""
-    if not isinstance(entry, Mapping):
-        raise ValueError("must be a dict.")  # noqa: TRY004 - a value, not a call, is wrong
-    if unknown := set(entry) - _TOKENS_KEYS:
+    if unknown := set(entry) - {found.name for found in fields(Token)}:
         raise ValueError(f"unknown keys {sorted(map(str, unknown))}.")
     name = entry.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME:
         raise ValueError(f"needs a 'name' of 1 to {_LONGEST_NAME} characters.")
-    revoked = entry.get("revoked", False)
-    if not isinstance(revoked, bool):
-        raise ValueError("'revoked' must be True or False.")  # noqa: TRY004
     return Token(
         name=name,
+        revoked=read_item(entry, "revoked", read_boolean, default=False),
         sha256=_digests(entry.get("sha256")),
         scopes=read_token_scopes(entry.get("scopes")),
-        databases=read_token_databases(entry.get("databases")),
+        databases=read_item(entry, "databases", optional(read_aliases)),
         networks=read_token_networks(entry.get("networks")),
         expires=_day(entry.get("expires")),
-        revoked=revoked,
     )
 
 
