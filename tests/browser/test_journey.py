@@ -111,7 +111,7 @@ def test_everything_works_without_a_script(
     page.click("text=Review plan")
     page.click(f"text={BUTTON}")
     for _ in range(60):
-        if page.locator("text=Done: 4 migrations applied").count():
+        if page.locator("text=4 migrations applied and verified").count():
             break
         page.wait_for_timeout(1000)
         page.click("text=Refresh")

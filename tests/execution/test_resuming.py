@@ -284,9 +284,9 @@ def test_a_step_is_reverted_once_what_it_made_is_gone(history, tmp_path):
     """As long as something of it is present, the catalog contradicts."""
     dying(history, tmp_path, AUTHOR, WORK, INDEX, body=NOT_ATOMIC)
     run = carried("testapp")
-    with pytest.raises(Refused, match="is in"):
+    with pytest.raises(Refused, match="is present"):
         resolve(run.id, an_actor(), reason="no", how=Resolution.REVERTED)
-    with pytest.raises(Refused, match="is out"):
+    with pytest.raises(Refused, match="is absent"):
         resolve(run.id, an_actor(), reason="no", how=Resolution.APPLIED)
     with connections["default"].cursor() as cursor:
         cursor.execute("DROP TABLE testapp_writer")
