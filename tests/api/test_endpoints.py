@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, get_type_hints
 
+import msgspec
 import pytest
 from django.db import transaction
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 
-from migration_route.api import urls
+from migration_route.api import requests, urls
 from migration_route.api.base import answer, endpoint
+from migration_route.api.endpoints import CALLS
 from migration_route.api.openapi import document
 from migration_route.api.requests import LARGEST_BODY, wanted_wait
 from migration_route.conf.databases import using_private_connection
@@ -592,3 +594,64 @@ def test_operations_have_names_of_their_own():
     """Client generators derive function names from them."""
     names = [operation["operationId"] for _, _, operation in calls()]
     assert len(set(names)) == len(names)
+
+
+def test_every_call_has_a_tag_of_the_document_and_a_description():
+    """The tags group the calls; each tag is described and used."""
+    described = {tag["name"] for tag in DOCUMENT["tags"] if tag["description"]}
+    used = set()
+    for path, method, operation in calls():
+        (tag,) = operation["tags"]
+        used.add(tag)
+        text, _, permission = operation["description"].partition("\n\nPermission: ")
+        assert text, (method, path)
+        assert permission, (method, path)
+    assert used == described
+
+
+def examples():
+    """Yield the type and the value of every example of the document."""
+    shared = DOCUMENT["components"]["examples"]
+    for _, _, operation in calls():
+        for message in (operation.get("requestBody", {}), *operation["responses"].values()):
+            for content in message.get("content", {}).values():
+                kind = getattr(schemas, content["schema"]["$ref"].rpartition("/")[2])
+                if "example" in content:
+                    yield kind, content["example"]
+                for example in content.get("examples", {}).values():
+                    yield kind, shared[example["$ref"].rpartition("/")[2]]["value"]
+
+
+def test_every_example_is_of_its_type():
+    """So are those of the plan, of runs, of their request and of each error."""
+    found = set()
+    for kind, example in examples():
+        assert msgspec.convert(example, kind)
+        found.add(kind)
+    assert found >= {
+        schemas.CreateRun,
+        schemas.PlanAnswer,
+        schemas.Problem,
+        schemas.RunAnswer,
+        schemas.RunsAnswer,
+    }
+
+
+def test_every_error_has_an_example():
+    """With the status of the response."""
+    shared = DOCUMENT["components"]["examples"]
+    for _, _, operation in calls():
+        for status, response in operation["responses"].items():
+            content = response.get("content", {}).get("application/problem+json")
+            for example in content["examples"].values() if content else ():
+                name = example["$ref"].rpartition("/")[2]
+                assert shared[name]["value"]["status"] == int(status)
+
+
+@pytest.mark.parametrize("entry", CALLS, ids=lambda entry: entry.operation_id)
+def test_a_view_takes_what_the_table_parses(entry):
+    """The annotations of a view are the types of its row."""
+    hints = get_type_hints(entry.view)
+    assert hints.get("body") == entry.body
+    assert hints.get("query", requests.Query) == entry.query
+    assert ("actor" in hints) is not entry.public

@@ -8,25 +8,104 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from contextlib import suppress
-from typing import TypeVar
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, UnreadablePostError
+from msgspec import Meta, Struct
 
 from migration_route.core.enums import Mode, Phase
 from migration_route.core.errors import InvalidRequest
-from migration_route.planning.plan import Details
 from migration_route.presentation import schemas
 
 LARGEST_BODY = 64 * 1024
 _READ_PAST = 4 * 1024 * 1024
-_LONGEST_KEY = 200
-_MOST_STEPS = 100_000
+LONGEST_KEY = 200
+_MOST_DIGITS = 18
+_LARGEST_NUMBER = 2**63 - 1
 _LONGEST_VALUE = 300  # as for the name of a target in a body
 _MOST_VALUES = 100  # of one parameter, as for the targets in a body
 
 Body = TypeVar("Body", bound=schemas.Request)
+
+
+class Query(Struct, frozen=True, kw_only=True):
+    """A query string: one field for each parameter, and none here."""
+
+
+Parameters = TypeVar("Parameters", bound=Query)
+
+_Database = Annotated[str, Meta(description="The alias of the database.")]
+_Targets = Annotated[
+    list[str],
+    Meta(description="app, app.name or app.zero; can be repeated; without it, everything."),
+]
+_Phase = Annotated[
+    Phase | None,
+    Meta(
+        description="Include only the steps of this deploy phase; `any` or no value: all "
+        "steps."
+    ),
+]
+_Limit = Annotated[int, Meta(ge=1, le=200, description="Maximum number of items.")]
+_After = Annotated[int, Meta(ge=0, description="Return only what follows this number.")]
+_CURSOR = "The cursor `next` of the previous page."
+
+
+class HealthQuery(Query, frozen=True, kw_only=True):
+    """The plan to check the health signals for."""
+
+    database: _Database = "default"
+    target: _Targets = []
+    phase: _Phase = None
+
+
+class PlanQuery(Query, frozen=True, kw_only=True):
+    """The plan to make, and how much of it to include."""
+
+    database: _Database = "default"
+    target: _Targets = []
+    mode: Annotated[Mode, Meta(description="How to carry out the steps.")] = Mode.APPLY
+    phase: _Phase = None
+    details: Annotated[
+        Annotated[int, Meta(ge=0, le=100_000)] | Literal["none"],
+        Meta(
+            description="Number of steps after which SQL is included (`details_next`), or "
+            "none."
+        ),
+    ] = 0
+
+
+class PageQuery(Query, frozen=True, kw_only=True):
+    """One page of runs or rehearsals."""
+
+    database: Annotated[str | None, Meta(description="List only this database.")] = None
+    before: Annotated[str | None, Meta(description=_CURSOR)] = None
+    limit: _Limit = 20
+
+
+class EventsQuery(Query, frozen=True, kw_only=True):
+    """The events to return."""
+
+    after: _After = 0
+    limit: Annotated[int, Meta(ge=1, le=500, description="Maximum number of events.")] = 500
+
+
+class EntriesQuery(Query, frozen=True, kw_only=True):
+    """One page of the ledger."""
+
+    before: Annotated[
+        Annotated[int, Meta(ge=1, le=_LARGEST_NUMBER)] | None, Meta(description=_CURSOR)
+    ] = None
+    limit: _Limit = 20
+
+
+class ExportQuery(Query, frozen=True, kw_only=True):
+    """The entries to export."""
+
+    after: _After = 0
 
 
 class TooLarge(InvalidRequest):
@@ -86,47 +165,78 @@ def check_query(request: HttpRequest, known: Collection[str]) -> None:
                 )
 
 
-def number(request: HttpRequest, name: str, *, default: int, least: int, most: int) -> int:
-    text = request.GET.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise InvalidRequest(f"{name} must be an integer, not {text[:50]!r}.")
-    if not least <= int(text) <= most:
-        raise InvalidRequest(f"{name} must be between {least} and {most}.")
-    return int(text)
+def query_of(request: HttpRequest, kind: type[Parameters]) -> Parameters:
+    """Decode the query string. Raises `InvalidRequest`, which names the parameter."""
+    parameters = query_parameters(kind)
+    check_query(request, parameters)
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        if field.name not in request.GET:
+            continue
+        value = _value(parameters[field.name], request.GET.getlist(field.name))
+        try:
+            found[field.name] = msgspec.convert(value, field.type)
+        except msgspec.ValidationError as error:
+            expected = _expected(parameters[field.name], value)
+            raise InvalidRequest(f"{field.name} must be {expected}.") from error
+    return kind(**found)
 
 
-def mode_of(request: HttpRequest) -> Mode:
-    text = request.GET.get("mode", Mode.APPLY)
-    if text not in list(Mode):
-        raise InvalidRequest(f"mode must be one of {', '.join(Mode)}, not {text[:50]!r}.")
-    return Mode(text)
+@cache
+def query_parameters(kind: type[Query]) -> dict[str, dict[str, Any]]:
+    """Return the JSON schema of each parameter. An optional one has no `null`: a query
+    string cannot contain it."""
+    _, components = msgspec.json.schema_components([kind], ref_template="{name}")
+    found: dict[str, dict[str, Any]] = components[kind.__name__]["properties"]
+    for schema in found.values():
+        options = [each for each in schema.pop("anyOf", []) if each != {"type": "null"}]
+        if len(options) > 1:
+            schema["anyOf"] = options
+        else:
+            schema.update(*options)
+        for option in options:
+            if len(option.get("enum", ())) == 1:
+                option["const"] = option.pop("enum")[0]
+        if "$ref" in schema:
+            schema |= {"type": "string", "enum": components[schema.pop("$ref")]["enum"]}
+        if schema.get("default") in (None, []):
+            schema.pop("default", None)
+    return found
 
 
-def details_of(request: HttpRequest) -> Details | None:
-    """Read `details`: the number of steps after which details start, or "none"."""
-    if request.GET.get("details") == "none":
-        return None
-    return Details(after=number(request, "details", default=0, least=0, most=_MOST_STEPS))
+def _value(schema: dict[str, Any], values: list[str]) -> Any:
+    """Return what was sent as the JSON value that the schema describes."""
+    if schema.get("type") == "array":
+        return values
+    text = values[-1]
+    is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    return int(text) if is_number and _numbers(schema) else text
 
 
-def phase_of(request: HttpRequest) -> Phase | None:
-    text = request.GET.get("phase")
-    if text is None:
-        return None
-    if text not in list(Phase):
-        raise InvalidRequest(f"phase must be one of {', '.join(Phase)}, not {text[:50]!r}.")
-    return Phase(text)
+def _numbers(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of the schema that accepts integers, or nothing."""
+    options = [
+        each for each in schema.get("anyOf", [schema]) if each.get("type") == "integer"
+    ]
+    return options[0] if options else {}
+
+
+def _expected(schema: dict[str, Any], value: str | int) -> str:
+    if isinstance(value, int):
+        accepted = _numbers(schema)
+        return f"between {accepted['minimum']} and {accepted['maximum']}"
+    words = schema.get("enum")
+    wanted = f"one of {', '.join(words)}" if words else "an integer"
+    return f"{wanted}, not {value[:50]!r}"
 
 
 def idempotency_key(request: HttpRequest) -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
-    if not 0 < len(key) <= _LONGEST_KEY:
+    if not 0 < len(key) <= LONGEST_KEY:
         raise InvalidRequest(
-            f"The Idempotency-Key must have 1 to {_LONGEST_KEY} characters."
+            f"The Idempotency-Key must have 1 to {LONGEST_KEY} characters."
         )
     return key
 

@@ -15,32 +15,29 @@ from functools import partial
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connections
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from migration_route.access.actors import Actor
-from migration_route.access.authentication import authenticate
-from migration_route.api import requests
 from migration_route.api.base import longest_wait
-from migration_route.api.openapi import EXPORT_MEDIA
+from migration_route.api.requests import ExportQuery
 from migration_route.core.errors import InvalidRequest
 from migration_route.presentation import schemas
 from migration_route.presentation.serializers import event_answer
 from migration_route.services import ledger, runs
 
-_LARGEST_NUMBER = 2**63 - 1
+EXPORT_MEDIA = "application/jsonl"
 _HEADERS = {
     "Content-Disposition": 'attachment; filename="migration-ledger.jsonl"',
     "X-Accel-Buffering": "no",
 }
 
 
-def get_export(request: HttpRequest) -> HttpResponseBase:
+def get_export(
+    request: HttpRequest, actor: Actor, query: ExportQuery
+) -> HttpResponse | StreamingHttpResponse:
     """`GET ledger/export?after=N`: an error while the ledger is read ends the response
     early."""
-    actor = authenticate(request)
-    requests.check_query(request, ("after",))
-    after = requests.number(request, "after", default=0, least=0, most=_LARGEST_NUMBER)
-    pieces = ledger.export(actor, after=after)
+    pieces = ledger.export(actor, after=query.after)
     if request.method == "HEAD":
         return HttpResponse(content_type=EXPORT_MEDIA, headers=_HEADERS)
     body = _asynchronous(pieces) if isinstance(request, ASGIRequest) else pieces

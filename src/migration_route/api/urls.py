@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponseBase
-from django.urls import path
+from collections.abc import Iterator
 
-from migration_route.api import streaming, views
+from django.http import HttpRequest, HttpResponseBase
+from django.urls import URLPattern, path
+
+from migration_route.access.isolation import View
 from migration_route.api.base import endpoint
+from migration_route.api.endpoints import CALLS
+from migration_route.api.openapi import get_openapi
 from migration_route.core.errors import InvalidRequest
 
 
@@ -24,68 +28,20 @@ def unknown_address(request: HttpRequest, **_: str) -> HttpResponseBase:
 
 _EVERY = dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), unknown_address)
 
+
+def _listed() -> Iterator[URLPattern]:
+    """Return one URL for each path of the table."""
+    methods: dict[tuple[str, str], dict[str, View]] = {}
+    for call in CALLS:
+        views = methods.setdefault((call.route, call.url_name), {})
+        views[call.method.upper()] = call.view_function
+    for (route, name), views in methods.items():
+        yield path(route, endpoint(views), name=name)
+
+
 urlpatterns = [
-    path("status", endpoint({"GET": views.get_status}), name="api-status"),
-    path("ready", endpoint({"GET": views.get_ready}), name="api-ready"),
-    path("plan", endpoint({"GET": views.get_plan}), name="api-plan"),
-    path("health", endpoint({"GET": views.get_health}), name="api-health"),
-    path(
-        "runs",
-        endpoint({"GET": views.get_runs, "POST": views.post_runs}),
-        name="api-runs",
-    ),
-    path("runs/<str:run>", endpoint({"GET": views.get_run}), name="api-run"),
-    path("runs/<str:run>/events", endpoint({"GET": views.get_events}), name="api-events"),
-    path(
-        "runs/<str:run>/approve",
-        endpoint({"POST": views.post_approve}),
-        name="api-approve",
-    ),
-    path(
-        "runs/<str:run>/reject",
-        endpoint({"POST": views.post_reject}),
-        name="api-reject",
-    ),
-    path(
-        "runs/<str:run>/cancel",
-        endpoint({"POST": views.post_cancel}),
-        name="api-cancel",
-    ),
-    path("runs/<str:run>/pause", endpoint({"POST": views.post_pause}), name="api-pause"),
-    path(
-        "runs/<str:run>/resume",
-        endpoint({"POST": views.post_resume}),
-        name="api-resume",
-    ),
-    path(
-        "runs/<str:run>/resolve",
-        endpoint({"POST": views.post_resolve}),
-        name="api-resolve",
-    ),
-    path(
-        "runs/<str:run>/terminate-blockers",
-        endpoint({"POST": views.post_terminate_blockers}),
-        name="api-terminate-blockers",
-    ),
-    path(
-        "rehearsals",
-        endpoint({"GET": views.get_rehearsals, "POST": views.post_rehearsals}),
-        name="api-rehearsals",
-    ),
-    path(
-        "rehearsals/<str:rehearsal>",
-        endpoint({"GET": views.get_rehearsal}),
-        name="api-rehearsal",
-    ),
-    path(
-        "reauthenticate",
-        endpoint({"POST": views.post_reauthenticate}),
-        name="api-reauthenticate",
-    ),
-    path("ledger", endpoint({"GET": views.get_ledger}), name="api-ledger"),
-    path("ledger/export", endpoint({"GET": streaming.get_export}), name="api-export"),
-    path("ledger/verify", endpoint({"GET": views.get_verification}), name="api-verify"),
-    path("openapi.json", endpoint({"GET": views.get_openapi}), name="api-openapi"),
+    *_listed(),
+    path("openapi.json", endpoint({"GET": get_openapi}), name="api-openapi"),
     path("", endpoint(_EVERY), name="api-nowhere"),
     path("<path:rest>", endpoint(_EVERY), name="api-nowhere"),
 ]

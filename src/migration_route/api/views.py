@@ -1,4 +1,7 @@
-"""Views of the JSON API, one for each call of the public contract."""
+"""Views of the JSON API, one for each call of the public contract.
+
+Each takes by name what it needs of the parsed request: see `endpoints.Call.view_function`.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
 
 from migration_route.access.actors import Actor
-from migration_route.access.authentication import authenticate
 from migration_route.access.reauthentication import check_user_password, renew_session
 from migration_route.access.sessions import load_session_user
 from migration_route.api import requests, streaming
 from migration_route.api.base import answer, longest_wait
-from migration_route.api.openapi import document
 from migration_route.core.enums import Mode, RunState
 from migration_route.core.errors import InvalidRequest
 from migration_route.ledger.records import RunRecord
-from migration_route.planning.plan import PlanRequest
+from migration_route.planning.plan import Details, PlanRequest
 from migration_route.presentation import schemas, serializers
 from migration_route.presentation.rehearsal_serializers import (
     rehearsal_answer,
@@ -43,26 +44,19 @@ from migration_route.services import (
 from migration_route.services.decisions import approval_requirement_for
 
 
-def post_approve(request: HttpRequest, run: str) -> HttpResponse:
+def post_approve(actor: Actor, run: str, body: schemas.GiveReason) -> schemas.RunAnswer:
     """`POST runs/{id}/approve`: the last required approval starts the run."""
-    actor = authenticate(request)
-    requests.check_query(request, ())
-    body = requests.body_of(request, schemas.GiveReason)
-    return answer(run_answer(approving.approve(run, actor, reason=body.reason)))
+    return run_answer(approving.approve(run, actor, reason=body.reason))
 
 
-def post_reject(request: HttpRequest, run: str) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ())
-    body = requests.body_of(request, schemas.GiveReason)
-    return answer(run_answer(approving.reject(run, actor, reason=body.reason)))
+def post_reject(actor: Actor, run: str, body: schemas.GiveReason) -> schemas.RunAnswer:
+    return run_answer(approving.reject(run, actor, reason=body.reason))
 
 
-def post_reauthenticate(request: HttpRequest) -> HttpResponse:
+def post_reauthenticate(
+    request: HttpRequest, actor: Actor, body: schemas.Reauthenticate
+) -> HttpResponse:
     """`POST reauthenticate`: 204 with a new session cookie if the password is correct."""
-    actor = authenticate(request)
-    requests.check_query(request, ())
-    body = requests.body_of(request, schemas.Reauthenticate)
 
     def is_right() -> bool:
         user = load_session_user(request, address=actor.address).user
@@ -75,28 +69,20 @@ def post_reauthenticate(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=204)
 
 
-_PAGE = 20
-_LARGEST_PAGE = 200
-
-
-def get_rehearsals(request: HttpRequest) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ("database", "before", "limit"))
-    limit = requests.number(request, "limit", default=_PAGE, least=1, most=_LARGEST_PAGE)
+def get_rehearsals(actor: Actor, query: requests.PageQuery) -> schemas.RehearsalsAnswer:
     found = rehearsals.list_all(
         actor,
-        database=request.GET.get("database"),
-        before=request.GET.get("before"),
-        limit=limit,
+        database=query.database,
+        before=query.before,
+        limit=query.limit,
     )
-    return answer(rehearsals_answer(found, limit=limit))
+    return rehearsals_answer(found, limit=query.limit)
 
 
-def post_rehearsals(request: HttpRequest) -> HttpResponse:
+def post_rehearsals(
+    request: HttpRequest, actor: Actor, body: schemas.CreateRehearsal
+) -> HttpResponse:
     """`POST rehearsals`: 202, or 200 if it has ended within `Prefer: wait`."""
-    actor = authenticate(request)
-    requests.check_query(request, ())
-    body = requests.body_of(request, schemas.CreateRehearsal)
     wanted = rehearsals.RehearseRequest(
         database=body.database,
         targets=tuple(body.targets),
@@ -116,80 +102,59 @@ def post_rehearsals(request: HttpRequest) -> HttpResponse:
     return answer(rehearsal_answer(record), status=code, location=location)
 
 
-def get_rehearsal(request: HttpRequest, rehearsal: str) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ())
-    return answer(rehearsal_answer(rehearsals.show(rehearsal, actor)))
+def get_rehearsal(actor: Actor, rehearsal: str) -> schemas.RehearsalAnswer:
+    return rehearsal_answer(rehearsals.show(rehearsal, actor))
 
 
-_EVENTS = 500
-_LARGEST_NUMBER = 2**63 - 1
+def get_status(actor: Actor) -> schemas.StatusAnswer:
+    return serializers.status_answer(runs.status(actor))
 
 
-def get_status(request: HttpRequest) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ())
-    return answer(serializers.status_answer(runs.status(actor)))
-
-
-def get_ready(request: HttpRequest) -> HttpResponse:
+def get_ready() -> HttpResponse:
     """`GET ready`: 200, or 503 while a required migration is pending."""
-    requests.check_query(request, ())
     is_ready = runs.ready()
     return answer(schemas.ReadyAnswer(ready=is_ready), status=200 if is_ready else 503)
 
 
-def get_plan(request: HttpRequest) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ("database", "target", "mode", "phase", "details"))
+def get_plan(actor: Actor, query: requests.PlanQuery) -> schemas.PlanAnswer:
     wanted = PlanRequest(
-        database=request.GET.get("database", "default"),
-        targets=tuple(request.GET.getlist("target")),
-        mode=requests.mode_of(request),
-        phase=requests.phase_of(request),
+        database=query.database,
+        targets=tuple(query.target),
+        mode=query.mode,
+        phase=query.phase,
     )
-    details = requests.details_of(request)
+    details = None if query.details == "none" else Details(after=query.details)
     found = plans.plan(wanted, actor, details)
     last = rehearsals.last_rehearsal_of(found, actor)
     body = with_rehearsal(plan_answer(found), last)
     body = with_opening(body, launch.next_opening(wanted.database))
-    return answer(
-        with_approval_requirement(
-            body, approval_requirement_for(wanted, found, actor, details)
-        )
+    return with_approval_requirement(
+        body, approval_requirement_for(wanted, found, actor, details)
     )
 
 
-def get_health(request: HttpRequest) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ("database", "target", "phase"))
+def get_health(actor: Actor, query: requests.HealthQuery) -> schemas.HealthAnswer:
     wanted = PlanRequest(
-        database=request.GET.get("database", "default"),
-        targets=tuple(request.GET.getlist("target")),
-        phase=requests.phase_of(request),
+        database=query.database,
+        targets=tuple(query.target),
+        phase=query.phase,
     )
     found = plans.health(wanted, actor)
-    return answer(serializers.health_answer(found.database, found.moment, found.ignored))
+    return serializers.health_answer(found.database, found.moment, found.ignored)
 
 
-def get_runs(request: HttpRequest) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ("database", "before", "limit"))
-    limit = requests.number(request, "limit", default=_PAGE, least=1, most=_LARGEST_PAGE)
+def get_runs(actor: Actor, query: requests.PageQuery) -> schemas.RunsAnswer:
     found = runs.list_all(
         actor,
-        database=request.GET.get("database"),
-        before=request.GET.get("before"),
-        limit=limit,
+        database=query.database,
+        before=query.before,
+        limit=query.limit,
     )
-    return answer(serializers.runs_answer(found, limit=limit))
+    return serializers.runs_answer(found, limit=query.limit)
 
 
-def post_runs(request: HttpRequest) -> HttpResponse:
+def post_runs(request: HttpRequest, actor: Actor, body: schemas.CreateRun) -> HttpResponse:
     """`POST runs`: 202, or 200 if it has ended within `Prefer: wait`."""
-    actor = authenticate(request)
-    requests.check_query(request, ())
-    body = requests.body_of(request, schemas.CreateRun)
     if body.fake and body.fake_initial:
         raise InvalidRequest("fake and fake_initial cannot both be true.")
     mode = (
@@ -226,90 +191,54 @@ def waited_answer(
     return answer(serializers.run_answer(run), status=code, location=location)
 
 
-def get_run(request: HttpRequest, run: str) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ())
-    return answer(serializers.run_answer(runs.show(run, actor)))
+def get_run(actor: Actor, run: str) -> schemas.RunAnswer:
+    return serializers.run_answer(runs.show(run, actor))
 
 
-def get_events(request: HttpRequest, run: str) -> HttpResponseBase:
+def get_events(
+    request: HttpRequest, actor: Actor, run: str, query: requests.EventsQuery
+) -> schemas.EventsAnswer | HttpResponseBase:
     """`GET runs/{id}/events?after=N`, as JSON or as server-sent events."""
-    actor = authenticate(request)
-    requests.check_query(request, ("after", "limit"))
-    after = requests.number(request, "after", default=0, least=0, most=_LARGEST_NUMBER)
     if streaming.wants_stream(request):
-        after = streaming.after_last_event(request, after)
+        after = streaming.after_last_event(request, query.after)
         return streaming.stream(request, run, actor, after=after)
-    limit = requests.number(request, "limit", default=_EVENTS, least=1, most=_EVENTS)
-    found = runs.events(run, actor, after=after, limit=limit)
-    return answer(serializers.events_answer(found))
+    found = runs.events(run, actor, after=query.after, limit=query.limit)
+    return serializers.events_answer(found)
 
 
-def post_cancel(request: HttpRequest, run: str) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ())
-    body = requests.body_of(request, schemas.CancelRun)
+def post_cancel(actor: Actor, run: str, body: schemas.CancelRun) -> schemas.RunAnswer:
     found = control.cancel(run, actor, reason=body.reason, force=body.force)
-    return answer(serializers.run_answer(found))
+    return serializers.run_answer(found)
 
 
-def post_pause(request: HttpRequest, run: str) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ())
-    body = requests.body_of(request, schemas.GiveReason)
-    return answer(serializers.run_answer(control.pause(run, actor, reason=body.reason)))
+def post_pause(actor: Actor, run: str, body: schemas.GiveReason) -> schemas.RunAnswer:
+    return serializers.run_answer(control.pause(run, actor, reason=body.reason))
 
 
-def post_resume(request: HttpRequest, run: str) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ())
-    body = requests.body_of(request, schemas.ResumeRun)
+def post_resume(actor: Actor, run: str, body: schemas.ResumeRun) -> schemas.RunAnswer:
     found = control.resume(run, actor, reason=body.reason, force=body.force)
-    return answer(serializers.run_answer(found))
+    return serializers.run_answer(found)
 
 
-def post_resolve(request: HttpRequest, run: str) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ())
-    body = requests.body_of(request, schemas.Resolve)
+def post_resolve(actor: Actor, run: str, body: schemas.Resolve) -> schemas.RunAnswer:
     found = resolve.resolve(run, actor, reason=body.reason, how=body.how)
-    return answer(serializers.run_answer(found))
+    return serializers.run_answer(found)
 
 
-def post_terminate_blockers(request: HttpRequest, run: str) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ())
-    body = requests.body_of(request, schemas.GiveReason)
+def post_terminate_blockers(
+    actor: Actor, run: str, body: schemas.GiveReason
+) -> schemas.TerminatedBlockersAnswer:
     found = control.terminate_blockers(run, actor, reason=body.reason)
-    return answer(
-        serializers.terminated_blockers_answer(
-            found.run, found.terminated, found.not_terminated
-        )
+    return serializers.terminated_blockers_answer(
+        found.run, found.terminated, found.not_terminated
     )
 
 
-def get_ledger(request: HttpRequest) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ("before", "limit"))
-    limit = requests.number(request, "limit", default=_PAGE, least=1, most=_LARGEST_PAGE)
-    before = requests.number(
-        request, "before", default=_LARGEST_NUMBER, least=1, most=_LARGEST_NUMBER
-    )
-    return answer(
-        serializers.entries_answer(
-            ledger.entries(actor, before=before, limit=limit), limit=limit
-        )
+def get_ledger(actor: Actor, query: requests.EntriesQuery) -> schemas.EntriesAnswer:
+    return serializers.entries_answer(
+        ledger.entries(actor, before=query.before, limit=query.limit), limit=query.limit
     )
 
 
-def get_verification(request: HttpRequest) -> HttpResponse:
-    actor = authenticate(request)
-    requests.check_query(request, ())
-    return answer(serializers.verification_answer(ledger.verify(actor)))
-
-
-def get_openapi(request: HttpRequest) -> HttpResponse:
-    """`GET openapi.json`: public, and the same for every caller."""
-    requests.check_query(request, ())
-    base = reverse("migration_route:api-status").removesuffix("/status")
-    return HttpResponse(document(base), content_type="application/json")
+def get_verification(actor: Actor) -> schemas.VerificationAnswer:
+    return serializers.verification_answer(ledger.verify(actor))
