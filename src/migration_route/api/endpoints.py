@@ -52,7 +52,6 @@ class Call:
     maps a status to a body. `permission` states who may make the call.
     """
 
-    method: str
     path: str
     view: Callable[..., HttpResponseBase | schemas.Answer]
     tag: str
@@ -60,6 +59,7 @@ class Call:
     description: str
     permission: str
     answers: Mapping[int, type[schemas.Answer] | None]
+    method: str = "get"
     query: type[requests.Query] = requests.Query
     headers: Mapping[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
     body: type[schemas.Request] | None = None
@@ -120,36 +120,39 @@ class Call:
         return parsed
 
 
-def _get(
-    path: str, view: Callable[..., Any], kind: type[schemas.Answer], **words: Any
+def _control(
+    verb: str,
+    view: Callable[..., schemas.Answer],
+    *,
+    summary: str,
+    description: str,
+    permission: str,
+    body_example: Mapping[str, Any],
+    body: type[schemas.Request] = schemas.GiveReason,
+    answer: type[schemas.Answer] = schemas.RunAnswer,
+    tag: str = "Runs",
 ) -> Call:
-    return Call(method="get", path=path, view=view, **{"answers": {200: kind}, **words})
-
-
-_CONTROL_ERRORS = (400, 401, 403, 404, 405, 409, 413, 500, 503)
-
-
-def _control(verb: str, view: Callable[..., Any], **words: Any) -> Call:
     """Return a call that controls one run."""
     return Call(
         method="post",
         path=f"/runs/{{run}}/{verb}",
         view=view,
-        **{
-            "tag": "Runs",
-            "answers": {200: schemas.RunAnswer},
-            "body": schemas.GiveReason,
-            "errors": _CONTROL_ERRORS,
-            **words,
-        },
+        tag=tag,
+        summary=summary,
+        description=description,
+        permission=permission,
+        body=body,
+        body_example=body_example,
+        answers={200: answer},
+        errors=(400, 401, 403, 404, 405, 409, 413, 500, 503),
     )
 
 
 CALLS: tuple[Call, ...] = (
-    _get(
-        "/status",
-        views.get_status,
-        schemas.StatusAnswer,
+    Call(
+        path="/status",
+        view=views.get_status,
+        answers={200: schemas.StatusAnswer},
         tag="Status",
         summary="Get the status of every database",
         description="Returns for each database whether it is reachable, its pending and "
@@ -157,24 +160,23 @@ CALLS: tuple[Call, ...] = (
         "when no table exists yet.",
         permission="`read`",
     ),
-    _get(
-        "/ready",
-        views.get_ready,
-        schemas.ReadyAnswer,
+    Call(
+        path="/ready",
+        view=views.get_ready,
+        answers={200: schemas.ReadyAnswer, 503: schemas.ReadyAnswer},
         tag="Status",
         summary="Check that no migration is pending that this code requires",
         description="For readiness probes. Returns 200 if nothing required is pending, 503 "
         "otherwise, and no further information. A step that belongs after the deploy is "
         "not required.",
         permission="none (public)",
-        answers={200: schemas.ReadyAnswer, 503: schemas.ReadyAnswer},
         public=True,
         errors=(400, 405),
     ),
-    _get(
-        "/health",
-        views.get_health,
-        schemas.HealthAnswer,
+    Call(
+        path="/health",
+        view=views.get_health,
+        answers={200: schemas.HealthAnswer},
         tag="Plans",
         summary="Check the health signals for a plan; nothing is started",
         description="Returns each health signal with its state and its reason. The verdict "
@@ -182,10 +184,10 @@ CALLS: tuple[Call, ...] = (
         permission="`plan`",
         query=requests.HealthQuery,
     ),
-    _get(
-        "/plan",
-        views.get_plan,
-        schemas.PlanAnswer,
+    Call(
+        path="/plan",
+        view=views.get_plan,
+        answers={200: schemas.PlanAnswer},
         tag="Plans",
         summary="Get a plan; nothing is executed",
         description="Returns the steps to the targets with their SQL, a forecast of their "
@@ -196,10 +198,10 @@ CALLS: tuple[Call, ...] = (
         query=requests.PlanQuery,
         examples={200: examples.PLAN},
     ),
-    _get(
-        "/runs",
-        views.get_runs,
-        schemas.RunsAnswer,
+    Call(
+        path="/runs",
+        view=views.get_runs,
+        answers={200: schemas.RunsAnswer},
         tag="Runs",
         summary="List runs, newest first",
         description="Returns one page of runs. `next` is the value of `before` for the "
@@ -227,10 +229,10 @@ CALLS: tuple[Call, ...] = (
         examples={200: examples.SUCCEEDED_RUN, 202: examples.QUEUED_RUN},
         errors=(400, 401, 403, 404, 405, 409, 413, 422, 428, 500, 503),
     ),
-    _get(
-        "/runs/{run}",
-        views.get_run,
-        schemas.RunAnswer,
+    Call(
+        path="/runs/{run}",
+        view=views.get_run,
+        answers={200: schemas.RunAnswer},
         tag="Runs",
         summary="Get a run",
         description="Returns the state of the run, of each of its steps, and what it waits "
@@ -238,10 +240,10 @@ CALLS: tuple[Call, ...] = (
         permission="`read`",
         examples={200: examples.SUCCEEDED_RUN},
     ),
-    _get(
-        "/runs/{run}/events",
-        views.get_events,
-        schemas.EventsAnswer,
+    Call(
+        path="/runs/{run}/events",
+        view=views.get_events,
+        answers={200: schemas.EventsAnswer},
         tag="Runs",
         summary="List the events of a run, in order",
         description="`last` is the value of `after` for the next request; `ended` is true "
@@ -306,7 +308,7 @@ CALLS: tuple[Call, ...] = (
         "and a reason is required.",
         permission="`force`",
         body_example={"reason": "An abandoned report"},
-        answers={200: schemas.TerminatedBlockersAnswer},
+        answer=schemas.TerminatedBlockersAnswer,
     ),
     _control(
         "approve",
@@ -326,10 +328,10 @@ CALLS: tuple[Call, ...] = (
         permission="`approve`, or the permission that the rule names",
         body_example={"reason": "Split the backfill into batches first"},
     ),
-    _get(
-        "/rehearsals",
-        views.get_rehearsals,
-        schemas.RehearsalsAnswer,
+    Call(
+        path="/rehearsals",
+        view=views.get_rehearsals,
+        answers={200: schemas.RehearsalsAnswer},
         tag="Rehearsals",
         summary="List rehearsals, newest first, without their reports",
         description="Returns one page of rehearsals. `next` is the value of `before` for "
@@ -355,20 +357,20 @@ CALLS: tuple[Call, ...] = (
         answers={200: schemas.RehearsalAnswer, 202: schemas.RehearsalAnswer},
         errors=(400, 401, 403, 404, 405, 409, 413, 428, 500, 503),
     ),
-    _get(
-        "/rehearsals/{rehearsal}",
-        views.get_rehearsal,
-        schemas.RehearsalAnswer,
+    Call(
+        path="/rehearsals/{rehearsal}",
+        view=views.get_rehearsal,
+        answers={200: schemas.RehearsalAnswer},
         tag="Rehearsals",
         summary="Get a rehearsal, with its report when it has ended",
         description="The report has the duration, the locks and the row count of each "
         "statement, and what the rehearsal could not cover.",
         permission="`read`",
     ),
-    _get(
-        "/ledger",
-        views.get_ledger,
-        schemas.EntriesAnswer,
+    Call(
+        path="/ledger",
+        view=views.get_ledger,
+        answers={200: schemas.EntriesAnswer},
         tag="Ledger",
         summary="List the entries of the ledger, newest first",
         description="Returns one page of entries. `next` is the value of `before` for the "
@@ -376,10 +378,10 @@ CALLS: tuple[Call, ...] = (
         permission="`read`",
         query=requests.EntriesQuery,
     ),
-    _get(
-        "/ledger/export",
-        streaming.get_export,
-        schemas.ExportedEntry,
+    Call(
+        path="/ledger/export",
+        view=streaming.get_export,
+        answers={200: schemas.ExportedEntry},
         tag="Ledger",
         summary="Export the whole ledger as JSON Lines, oldest first",
         description="Each line is an entry as it is stored. The whole file can be verified "
@@ -389,10 +391,10 @@ CALLS: tuple[Call, ...] = (
         query=requests.ExportQuery,
         media=streaming.EXPORT_MEDIA,
     ),
-    _get(
-        "/ledger/verify",
-        views.get_verification,
-        schemas.VerificationAnswer,
+    Call(
+        path="/ledger/verify",
+        view=views.get_verification,
+        answers={200: schemas.VerificationAnswer},
         tag="Ledger",
         summary="Verify the integrity of the ledger",
         description="Checks every entry from the first, and every event that an entry "

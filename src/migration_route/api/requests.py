@@ -190,17 +190,14 @@ def query_parameters(kind: type[Query]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = components[kind.__name__]["properties"]
     for schema in found.values():
         options = [each for each in schema.pop("anyOf", []) if each != {"type": "null"}]
-        if len(options) > 1:
-            schema["anyOf"] = options
-        else:
-            schema.update(*options)
         for option in options:
             if len(option.get("enum", ())) == 1:
                 option["const"] = option.pop("enum")[0]
+        schema |= {"anyOf": options} if len(options) > 1 else dict(*options)
         if "$ref" in schema:
             schema |= {"type": "string", "enum": components[schema.pop("$ref")]["enum"]}
-        if schema.get("default") in (None, []):
-            schema.pop("default", None)
+        if "default" in schema and schema["default"] in (None, []):
+            del schema["default"]
     return found
 
 
@@ -215,10 +212,8 @@ def _value(schema: dict[str, Any], values: list[str]) -> Any:
 
 def _numbers(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the part of the schema that accepts integers, or nothing."""
-    options = [
-        each for each in schema.get("anyOf", [schema]) if each.get("type") == "integer"
-    ]
-    return options[0] if options else {}
+    options = schema.get("anyOf", [schema])
+    return next((each for each in options if each.get("type") == "integer"), {})
 
 
 def _expected(schema: dict[str, Any], value: str | int) -> str:
