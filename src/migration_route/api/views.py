@@ -17,15 +17,22 @@ from migration_route.core.enums import Mode, RunState
 from migration_route.core.errors import InvalidRequest
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import Details, PlanRequest
-from migration_route.presentation import schemas, serializers
+from migration_route.presentation import schemas
 from migration_route.presentation.rehearsal_serializers import (
     rehearsal_answer,
     rehearsals_answer,
     with_rehearsal,
 )
 from migration_route.presentation.serializers import (
+    entries_answer,
+    events_answer,
+    health_answer,
     plan_answer,
     run_answer,
+    runs_answer,
+    status_answer,
+    terminated_blockers_answer,
+    verification_answer,
     with_approval_requirement,
     with_opening,
 )
@@ -44,76 +51,22 @@ from migration_route.services import (
 from migration_route.services.decisions import approval_requirement_for
 
 
-def post_approve(actor: Actor, run: str, body: schemas.GiveReason) -> schemas.RunAnswer:
-    """`POST runs/{id}/approve`: the last required approval starts the run."""
-    return run_answer(approving.approve(run, actor, reason=body.reason))
-
-
-def post_reject(actor: Actor, run: str, body: schemas.GiveReason) -> schemas.RunAnswer:
-    return run_answer(approving.reject(run, actor, reason=body.reason))
-
-
-def post_reauthenticate(
-    request: HttpRequest, actor: Actor, body: schemas.Reauthenticate
-) -> HttpResponse:
-    """`POST reauthenticate`: 204 with a new session cookie if the password is correct."""
-
-    def is_right() -> bool:
-        user = load_session_user(request, address=actor.address).user
-        return check_user_password(user, body.password, request)
-
-    def renew() -> None:
-        renew_session(request, load_session_user(request, address=actor.address).user)
-
-    reauthentication.reauthenticate(actor, is_right=is_right, renew=renew)
-    return HttpResponse(status=204)
-
-
-def get_rehearsals(actor: Actor, query: requests.PageQuery) -> schemas.RehearsalsAnswer:
-    found = rehearsals.list_all(
-        actor,
-        database=query.database,
-        before=query.before,
-        limit=query.limit,
-    )
-    return rehearsals_answer(found, limit=query.limit)
-
-
-def post_rehearsals(
-    request: HttpRequest, actor: Actor, body: schemas.CreateRehearsal
-) -> HttpResponse:
-    """`POST rehearsals`: 202, or 200 if it has ended within `Prefer: wait`."""
-    wanted = rehearsals.RehearseRequest(
-        database=body.database,
-        targets=tuple(body.targets),
-        phase=body.phase,
-        fingerprint=body.fingerprint,
-        kind=body.kind,
-        round_trip=body.round_trip,
-        in_place=body.in_place,
-        reason=body.reason,
-    )
-    record = rehearsals.rehearse(wanted, actor)
-    seconds = min(requests.wanted_wait(request), longest_wait(request))
-    if seconds:
-        record = rehearsals.wait(record.id, actor, seconds=seconds)
-    location = reverse("migration_route:api-rehearsal", kwargs={"rehearsal": record.id})
-    code = 202 if record.is_active or not seconds else 200
-    return answer(rehearsal_answer(record), status=code, location=location)
-
-
-def get_rehearsal(actor: Actor, rehearsal: str) -> schemas.RehearsalAnswer:
-    return rehearsal_answer(rehearsals.show(rehearsal, actor))
-
-
 def get_status(actor: Actor) -> schemas.StatusAnswer:
-    return serializers.status_answer(runs.status(actor))
+    return status_answer(runs.status(actor))
 
 
 def get_ready() -> HttpResponse:
     """`GET ready`: 200, or 503 while a required migration is pending."""
     is_ready = runs.ready()
     return answer(schemas.ReadyAnswer(ready=is_ready), status=200 if is_ready else 503)
+
+
+def get_health(actor: Actor, query: requests.HealthQuery) -> schemas.HealthAnswer:
+    wanted = PlanRequest(
+        database=query.database, targets=tuple(query.target), phase=query.phase
+    )
+    found = plans.health(wanted, actor)
+    return health_answer(found.database, found.moment, found.ignored)
 
 
 def get_plan(actor: Actor, query: requests.PlanQuery) -> schemas.PlanAnswer:
@@ -125,32 +78,17 @@ def get_plan(actor: Actor, query: requests.PlanQuery) -> schemas.PlanAnswer:
     )
     details = None if query.details == "none" else Details(after=query.details)
     found = plans.plan(wanted, actor, details)
-    last = rehearsals.last_rehearsal_of(found, actor)
-    body = with_rehearsal(plan_answer(found), last)
+    body = with_rehearsal(plan_answer(found), rehearsals.last_rehearsal_of(found, actor))
     body = with_opening(body, launch.next_opening(wanted.database))
-    return with_approval_requirement(
-        body, approval_requirement_for(wanted, found, actor, details)
-    )
-
-
-def get_health(actor: Actor, query: requests.HealthQuery) -> schemas.HealthAnswer:
-    wanted = PlanRequest(
-        database=query.database,
-        targets=tuple(query.target),
-        phase=query.phase,
-    )
-    found = plans.health(wanted, actor)
-    return serializers.health_answer(found.database, found.moment, found.ignored)
+    requirement = approval_requirement_for(wanted, found, actor, details)
+    return with_approval_requirement(body, requirement)
 
 
 def get_runs(actor: Actor, query: requests.PageQuery) -> schemas.RunsAnswer:
     found = runs.list_all(
-        actor,
-        database=query.database,
-        before=query.before,
-        limit=query.limit,
+        actor, database=query.database, before=query.before, limit=query.limit
     )
-    return serializers.runs_answer(found, limit=query.limit)
+    return runs_answer(found, limit=query.limit)
 
 
 def post_runs(request: HttpRequest, actor: Actor, body: schemas.CreateRun) -> HttpResponse:
@@ -188,11 +126,11 @@ def waited_answer(
         run = runs.wait(run.id, actor, seconds=seconds)
     location = reverse("migration_route:api-run", kwargs={"run": run.id})
     code = 202 if run.is_active or not seconds else 200
-    return answer(serializers.run_answer(run), status=code, location=location)
+    return answer(run_answer(run), status=code, location=location)
 
 
 def get_run(actor: Actor, run: str) -> schemas.RunAnswer:
-    return serializers.run_answer(runs.show(run, actor))
+    return run_answer(runs.show(run, actor))
 
 
 def get_events(
@@ -203,42 +141,100 @@ def get_events(
         after = streaming.after_last_event(request, query.after)
         return streaming.stream(request, run, actor, after=after)
     found = runs.events(run, actor, after=query.after, limit=query.limit)
-    return serializers.events_answer(found)
+    return events_answer(found)
 
 
 def post_cancel(actor: Actor, run: str, body: schemas.CancelRun) -> schemas.RunAnswer:
     found = control.cancel(run, actor, reason=body.reason, force=body.force)
-    return serializers.run_answer(found)
+    return run_answer(found)
 
 
 def post_pause(actor: Actor, run: str, body: schemas.GiveReason) -> schemas.RunAnswer:
-    return serializers.run_answer(control.pause(run, actor, reason=body.reason))
+    return run_answer(control.pause(run, actor, reason=body.reason))
 
 
 def post_resume(actor: Actor, run: str, body: schemas.ResumeRun) -> schemas.RunAnswer:
     found = control.resume(run, actor, reason=body.reason, force=body.force)
-    return serializers.run_answer(found)
+    return run_answer(found)
 
 
 def post_resolve(actor: Actor, run: str, body: schemas.Resolve) -> schemas.RunAnswer:
     found = resolve.resolve(run, actor, reason=body.reason, how=body.how)
-    return serializers.run_answer(found)
+    return run_answer(found)
 
 
 def post_terminate_blockers(
     actor: Actor, run: str, body: schemas.GiveReason
 ) -> schemas.TerminatedBlockersAnswer:
     found = control.terminate_blockers(run, actor, reason=body.reason)
-    return serializers.terminated_blockers_answer(
+    return terminated_blockers_answer(
         found.run, found.terminated, found.not_terminated
     )
 
 
-def get_ledger(actor: Actor, query: requests.EntriesQuery) -> schemas.EntriesAnswer:
-    return serializers.entries_answer(
-        ledger.entries(actor, before=query.before, limit=query.limit), limit=query.limit
+def post_approve(actor: Actor, run: str, body: schemas.GiveReason) -> schemas.RunAnswer:
+    """`POST runs/{id}/approve`: the last required approval starts the run."""
+    return run_answer(approving.approve(run, actor, reason=body.reason))
+
+
+def post_reject(actor: Actor, run: str, body: schemas.GiveReason) -> schemas.RunAnswer:
+    return run_answer(approving.reject(run, actor, reason=body.reason))
+
+
+def get_rehearsals(actor: Actor, query: requests.PageQuery) -> schemas.RehearsalsAnswer:
+    found = rehearsals.list_all(
+        actor, database=query.database, before=query.before, limit=query.limit
     )
+    return rehearsals_answer(found, limit=query.limit)
+
+
+def post_rehearsals(
+    request: HttpRequest, actor: Actor, body: schemas.CreateRehearsal
+) -> HttpResponse:
+    """`POST rehearsals`: 202, or 200 if it has ended within `Prefer: wait`."""
+    wanted = rehearsals.RehearseRequest(
+        database=body.database,
+        targets=tuple(body.targets),
+        phase=body.phase,
+        fingerprint=body.fingerprint,
+        kind=body.kind,
+        round_trip=body.round_trip,
+        in_place=body.in_place,
+        reason=body.reason,
+    )
+    record = rehearsals.rehearse(wanted, actor)
+    seconds = min(requests.wanted_wait(request), longest_wait(request))
+    if seconds:
+        record = rehearsals.wait(record.id, actor, seconds=seconds)
+    location = reverse("migration_route:api-rehearsal", kwargs={"rehearsal": record.id})
+    code = 202 if record.is_active or not seconds else 200
+    return answer(rehearsal_answer(record), status=code, location=location)
+
+
+def get_rehearsal(actor: Actor, rehearsal: str) -> schemas.RehearsalAnswer:
+    return rehearsal_answer(rehearsals.show(rehearsal, actor))
+
+
+def get_ledger(actor: Actor, query: requests.EntriesQuery) -> schemas.EntriesAnswer:
+    found = ledger.entries(actor, before=query.before, limit=query.limit)
+    return entries_answer(found, limit=query.limit)
 
 
 def get_verification(actor: Actor) -> schemas.VerificationAnswer:
-    return serializers.verification_answer(ledger.verify(actor))
+    return verification_answer(ledger.verify(actor))
+
+
+def post_reauthenticate(
+    request: HttpRequest, actor: Actor, body: schemas.Reauthenticate
+) -> HttpResponse:
+    """`POST reauthenticate`: 204 with a new session cookie if the password is correct."""
+
+    def is_right() -> bool:
+        user = load_session_user(request, address=actor.address).user
+        return check_user_password(user, body.password, request)
+
+    def renew() -> None:
+        renew_session(request, load_session_user(request, address=actor.address).user)
+
+    reauthentication.reauthenticate(actor, is_right=is_right, renew=renew)
+    return HttpResponse(status=204)
