@@ -167,9 +167,7 @@ def post_terminate_blockers(
     actor: Actor, run: str, body: schemas.GiveReason
 ) -> schemas.TerminatedBlockersAnswer:
     found = control.terminate_blockers(run, actor, reason=body.reason)
-    return terminated_blockers_answer(
-        found.run, found.terminated, found.not_terminated
-    )
+    return terminated_blockers_answer(found.run, found.terminated, found.not_terminated)
 
 
 def post_approve(actor: Actor, run: str, body: schemas.GiveReason) -> schemas.RunAnswer:
