@@ -251,7 +251,7 @@ def test_a_migration_cannot_leave_the_copy(build, pair):
     """
     site.project.add_migrations({"0002_raw": running(past)})
     found = rehearse(operator, operator.plan("shop"))
-    assert found["error"]["type"] == "OutsideOfTheCopy", found["error"]
+    assert found["error"]["type"] == "SandboxViolation", found["error"]
     other = """
     from django.db import connections
     with connections["another"].cursor() as cursor:
@@ -260,7 +260,7 @@ def test_a_migration_cannot_leave_the_copy(build, pair):
     site.project.add_migrations({"0002_raw": running(other)})
     found = rehearse(operator, operator.plan("shop"))
     assert found["state"] == "failed"
-    assert found["error"]["type"] == "OutsideOfTheCopy"
+    assert found["error"]["type"] == "SandboxViolation"
     assert "'another'" in found["error"]["message"]
     assert "denied" in [limit["code"] for limit in found["report"]["limits"]]
     assert site.project.databases["another"].tables() == set()
@@ -459,7 +459,7 @@ def test_what_reaches_the_whole_server_is_denied(build, pair):
         site.project.add_migrations({"0002_role": migration(operation)})
         found = rehearse(operator, operator.plan("shop"))
         assert found["state"] == "failed", sql
-        assert found["error"]["type"] == "OutsideOfTheCopy", sql
+        assert found["error"]["type"] == "SandboxViolation", sql
         assert site.rows(f"SELECT 1 FROM pg_roles WHERE rolname = '{role}'") == []
         assert site.rows(f"SELECT 1 FROM pg_database WHERE datname = '{role}'") == []
 

@@ -195,7 +195,7 @@ def test_the_original_is_not_reached_past_django_either(build, tmp_path, pair):
     site.project.add_migrations({"0002_empty": migration(RUN, body=body)})
     found = rehearse(site)
     assert found["state"] == "failed"
-    assert found["error"]["type"] == "OutsideOfTheCopy"
+    assert found["error"]["type"] == "SandboxViolation"
     assert named_in_report(found, site.database.name)
     assert copies(site) == set()
 
