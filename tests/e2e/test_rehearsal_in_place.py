@@ -276,7 +276,7 @@ def test_a_step_that_is_not_atomic_is_told_as_not_rehearsed(build, pair):
     assert states == ["applied", "not_started", "not_started"]
     told = {limit["code"]: limit for limit in found["report"]["limits"]}
     assert told["not_atomic"]["step"] == "shop.0003_index"
-    assert "the 1 that come" in told["after_not_atomic"]["message"]
+    assert "depend on it: 1." in told["after_not_atomic"]["message"]
     assert "only 1 of 3 steps" in boss.plan("shop")["rehearsed"]["summary"]
     assert kept(site) == before
     site.project.add_migrations({"0002_sku": migration(ADD_SKU, atomic=False)})
