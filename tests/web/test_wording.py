@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from migration_route.core.enums import RunState
-from migration_route.web.formatting import (
+from migration_route.web.filters import (
     elapsed_ms,
     format_duration,
     format_offset,

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from migration_route.access.actors import Actor
-from migration_route.core.enums import ApprovalDecision, RunState
+from migration_route.core.enums import RunState
 from migration_route.core.errors import RouteError
-from migration_route.core.values import ApprovalRequirement
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import DEFAULT_DETAILS, same_plan
 from migration_route.presentation import schemas
-from migration_route.presentation.serializers import (
-    approval_answer,
-    approval_requirement_answer,
-)
+from migration_route.presentation.serializers import approval_answer
 from migration_route.presentation.text.runs import (
     approval_requirement_words,
     permission_words,
@@ -28,44 +22,7 @@ from migration_route.services import approvals as approving
 from migration_route.services import plans as planning
 from migration_route.services.decisions import request_of
 from migration_route.web import forms
-from migration_route.web.formatting import format_duration, parse_optional_time
 from migration_route.web.plans import PlanView, plan_view
-
-APPROVAL_SENTENCES = {
-    RunState.AWAITING_APPROVAL: (
-        "Waiting for approval: nothing has started.",
-        "The run starts automatically once it has enough approvals.",
-    ),
-    RunState.REJECTED: (
-        "Rejected: nothing was started.",
-        "Address the objection, then request a new run.",
-    ),
-    RunState.EXPIRED: (
-        "Expired: not approved in time, and nothing was started.",
-        "Review the plan again, then request a new run.",
-    ),
-}
-"""Headline and advice by state."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApprovalRequirementView:
-    """The approval requirement of a plan, as its page shows it."""
-
-    required: int
-    words: str
-    lifetime: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoteView:
-    """An approval or a rejection of a run."""
-
-    decision: str
-    tone: str
-    name: str
-    reason: str
-    at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +32,6 @@ class ApprovalView:
     answer: schemas.ApprovalAnswer
     words: str
     rights: str
-    expires: datetime | None
-    votes: tuple[VoteView, ...]
     is_waiting: bool
     may_approve: bool
     may_reject: bool
@@ -85,18 +40,6 @@ class ApprovalView:
     plan: PlanView | None  # the plan to approve, while the run waits
     has_changed: bool  # the plan differs from the requested one
     problem: RouteError | None  # why the plan cannot be read
-
-
-def approval_requirement_view(
-    requirement: ApprovalRequirement | None,
-) -> ApprovalRequirementView | None:
-    if requirement is None:
-        return None
-    return ApprovalRequirementView(
-        required=requirement.required,
-        words=approval_requirement_words(approval_requirement_answer(requirement)),
-        lifetime=format_duration(round(requirement.lifetime.total_seconds() * 1000)),
-    )
 
 
 def approval_view(run: RunRecord, actor: Actor) -> ApprovalView | None:
@@ -113,8 +56,6 @@ def approval_view(run: RunRecord, actor: Actor) -> ApprovalView | None:
         answer=answer,
         words=approval_requirement_words(answer, verb="needs" if is_waiting else "needed"),
         rights=permission_words(answer),
-        expires=parse_optional_time(answer.expires),
-        votes=tuple(_vote_views(run)),
         is_waiting=is_waiting,
         may_approve=is_waiting and approving.may_approve(run, actor),
         may_reject=is_waiting and approving.may_reject(run, actor),
@@ -133,18 +74,6 @@ def _plan(run: RunRecord, actor: Actor) -> tuple[PlanView | None, RouteError | N
     except RouteError as error:
         return None, error
     return plan_view(plan, actor, DEFAULT_DETAILS), None
-
-
-def _vote_views(run: RunRecord) -> Iterator[VoteView]:
-    for vote in run.given:
-        is_approval = vote.decision is ApprovalDecision.APPROVE
-        yield VoteView(
-            decision="approved" if is_approval else "rejected",
-            tone="good" if is_approval else "bad",
-            name=vote.by.name,
-            reason=vote.reason,
-            at=parse_optional_time(vote.at),
-        )
 
 
 def approve(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:

@@ -20,7 +20,6 @@ from migration_route.services import apply as applying
 from migration_route.services import permit_redemption, runs
 from migration_route.services import plans as planning
 from migration_route.services.response_headers import with_response_headers
-from migration_route.web.formatting import parse_optional_time
 from migration_route.web.plans import plan_view
 from migration_route.web.rendering import (
     PagesUnavailable,
@@ -79,7 +78,6 @@ def _plan_page(actor: Actor, text: str) -> HttpResponse:
     plan = planning.plan(permit_redemption.plan_request(permit), actor, DEFAULT_DETAILS)
     return _page(
         permit=permit,
-        expires=parse_optional_time(permit.expires),
         text=text,
         plan=plan_view(plan, actor, DEFAULT_DETAILS),
         is_this=permit_redemption.permits_plan(permit, plan),

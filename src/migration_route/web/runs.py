@@ -1,115 +1,31 @@
-"""Views of runs, their events and ledger entries, as the pages show them."""
+"""Views of runs and their events, as the pages show them."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from migration_route.core.enums import (
-    Action,
     ControlRequest,
     Direction,
-    EffectState,
     EventKind,
     RunState,
     StepState,
     WaitingReason,
 )
-from migration_route.ledger.evidence import CANCELLED, StepError
-from migration_route.ledger.records import EntryRecord, EventRecord, RunRecord, StepRecord
+from migration_route.ledger.evidence import CANCELLED
+from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.presentation.serializers import run_answer
 from migration_route.presentation.text.runs import (
     cancel_effect,
     suggested_resolution,
     what_to_do,
 )
-from migration_route.web.approvals import APPROVAL_SENTENCES
-from migration_route.web.formatting import (
-    TONES,
-    elapsed_ms,
-    format_duration,
-    format_offset,
-    parse_optional_time,
-    readable,
-)
-from migration_route.web.plans import (
-    OPENING_SENTENCES,
-    ScheduleHoldView,
-    SignalView,
-    schedule_hold_view,
-    signal_views,
-)
-
-_RUN = re.compile(r"[0-9a-f]{32}")
-_TONES: dict[str, str] = {
-    Action.DENIED: "bad",
-    Action.REFUSED: "warning",
-    Action.RESOLVED: "warning",
-    Action.APPROVED: "good",
-    Action.REJECTED: "bad",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryView:
-    record: EntryRecord
-    sequence: str
-    at: datetime | None
-    action: str
-    tone: str
-    actor: str
-    summary: str
-    facts: str
-    is_of_a_run: bool  # a denial may name a run that does not exist
-
-
-def entry_view(record: EntryRecord) -> EntryView:
-    return EntryView(
-        record=record,
-        sequence=str(record.sequence),
-        at=parse_optional_time(record.at),
-        action=readable(record.action),
-        tone=_TONES.get(record.action, "quiet"),
-        actor=record.actor_name or readable(record.actor_kind),
-        summary=_summary(record),
-        is_of_a_run=_RUN.fullmatch(record.run) is not None,
-        facts=json.dumps(record.facts, indent=2, ensure_ascii=False, sort_keys=True),
-    )
-
-
-def _summary(record: EntryRecord) -> str:
-    """Return the most informative fact."""
-    facts = record.facts
-    match record.action:
-        case Action.RUN_STATE:
-            return readable(str(facts.get("to", "")))
-        case Action.STEP_STARTED:
-            return str(facts.get("step", ""))
-        case Action.STEP_FINISHED:
-            return f"{facts.get('step', '')}: {readable(str(facts.get('state', '')))}"
-        case Action.DENIED | Action.REFUSED:
-            return str(facts.get("message", ""))
-        case _:
-            return str(facts.get("reason", "") or "")
-
+from migration_route.web.filters import done_count, readable
 
 # Shown by the steps above the log, or by the line that follows.
 _SILENT = frozenset({EventKind.OPERATION_FINISHED, EventKind.STATEMENT_RUNNING})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineView:
-    """An event as a line of the log; `static/migration_route/route.js` renders the same."""
-
-    offset: str  # since the run was requested, as "+1.24 s"
-    kind: str  # an `EventKind`, unless the row was tampered with
-    text: str
-    duration: str
-    details: str  # a traceback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,32 +38,9 @@ class CurrentActivity:
     since: str  # when the step started
 
 
-def line_views(events: Iterable[EventRecord], *, since: str) -> list[LineView]:
-    return [
-        LineView(
-            offset=format_offset(since, event.at),
-            kind=event.kind,
-            text=_text(event),
-            duration=format_duration(event.duration_ms),
-            details=str(event.facts.get("traceback") or ""),
-        )
-        for event in events
-        if event.kind not in _SILENT
-    ]
-
-
-def _text(event: EventRecord) -> str:
-    match event.kind:
-        case EventKind.STATE:
-            return f"State: {readable(event.text)}"
-        case EventKind.STEP_STARTED:
-            return f"{event.text} started"
-        case EventKind.STEP_FINISHED:
-            return f"{event.text} finished"
-        case EventKind.STATEMENTS_OMITTED:
-            return f"… and {event.facts.get('count', 'more')} more statements"
-        case _:
-            return event.text
+def log_events(events: Iterable[EventRecord]) -> list[EventRecord]:
+    """Return the events that are lines of the log."""
+    return [event for event in events if event.kind not in _SILENT]
 
 
 def current_activity(events: Iterable[EventRecord]) -> CurrentActivity | None:
@@ -172,7 +65,6 @@ def current_activity(events: Iterable[EventRecord]) -> CurrentActivity | None:
     return work
 
 
-_DONE = frozenset({StepState.APPLIED, StepState.REVERTED})
 _CANCELLABLE = frozenset(
     {
         RunState.AWAITING_APPROVAL,
@@ -189,7 +81,18 @@ _FORCIBLE = (_CANCELLABLE - {RunState.AWAITING_APPROVAL}) | {
     RunState.LOST,
 }
 _SENTENCES = {
-    **APPROVAL_SENTENCES,
+    RunState.AWAITING_APPROVAL: (
+        "Waiting for approval: nothing has started.",
+        "The run starts automatically once it has enough approvals.",
+    ),
+    RunState.REJECTED: (
+        "Rejected: nothing was started.",
+        "Address the objection, then request a new run.",
+    ),
+    RunState.EXPIRED: (
+        "Expired: not approved in time, and nothing was started.",
+        "Review the plan again, then request a new run.",
+    ),
     RunState.QUEUED: ("Waiting for the supervisor to start.", ""),
     RunState.WAITING: ("Waiting to start.", ""),
     RunState.PAUSED: ("Paused before its next step: {so_far}.", ""),
@@ -223,12 +126,6 @@ _SENTENCES = {
     ),
     RunState.RESOLVED: ("Resolved by a user; {so_far} by the run itself.", ""),
 }
-_RUNS_TONES = {
-    EffectState.PRESENT: "good",
-    EffectState.ABSENT: "quiet",
-    EffectState.PARTIAL: "bad",
-    EffectState.UNKNOWN: "warning",
-}
 _WAITING = {
     WaitingReason.BLOCKED: (
         "Blocked by another session.",
@@ -238,7 +135,23 @@ _WAITING = {
         "Paused: a health signal blocks the next step.",
         "The run checks again automatically and continues when no signal blocks it.",
     ),
-    **OPENING_SENTENCES,
+    WaitingReason.TIME: (
+        "Waiting for the scheduled time.",
+        "The run starts automatically, in its own process. Nothing has started.",
+    ),
+    WaitingReason.WINDOW: (
+        "Waiting: no window is open.",
+        "The run continues automatically when one opens.",
+    ),
+    WaitingReason.FREEZE: (
+        "Waiting: a freeze is in effect.",
+        "The run starts automatically when the freeze ends.",
+    ),
+    WaitingReason.NO_WORKER: (
+        "Waiting for a worker: no process has claimed the run yet.",
+        "The run starts when a worker claims it: 'manage.py migration_route worker', or a "
+        "worker of the task queue. Nothing has started.",
+    ),
     WaitingReason.LOCK: ("Waiting: another process is migrating this database.", ""),
     WaitingReason.ORPHANED_SESSION: (
         "The run's processes are gone, but its database session is still open.",
@@ -248,67 +161,14 @@ _WAITING = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoppedOperationView:
-    """An operation of a step that stopped partway."""
-
-    number: int  # counted from 1
-    description: str
-    state_words: str
-    tone: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStepView:
-    label: str
-    state: StepState
-    state_words: str
-    tone: str
-    duration: str
-    error: StepError | None
-    operation: int | None  # the one that failed, counted from 1
-    operations: tuple[
-        StoppedOperationView, ...
-    ]  # of a step that stopped partway, in the order of execution
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockerView:
-    """A blocking session."""
-
-    pid: int
-    who: str
-    state: str
-    since: datetime | None
-    query: str
-    certain: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockedView:
-    """The locks a run waits for, and the sessions that block it."""
-
-    tables: str
-    attempt: int
-    waited: str
-    stalled: str
-    blockers: tuple[BlockerView, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
+    """A run, its texts, and what a user may do about it."""
+
     record: RunRecord
-    state_words: str
-    tone: str
     headline: str
     advice: str
     what_to_do: str  # of a partial run
     way_on: str  # the suggested resolution
-    steps: tuple[RunStepView, ...]
-    done: int
-    created: datetime | None
-    started: datetime | None
-    finished: datetime | None
-    duration: str
     is_cancellable: bool
     is_pausable: bool
     is_resumable: bool
@@ -319,45 +179,29 @@ class RunView:
     cancel_effect: str  # what a cancel does to the running step
     orphan: dict[str, Any] | None  # the orphaned session
     shows_statements: bool  # they show where the run stopped
-    blocked: BlockedView | None
-    signals: tuple[SignalView, ...]  # those that block it, and unknown ones
-    next_check: datetime | None
-    gives_up: datetime | None  # when it ends if a signal still blocks it
-    schedule_hold: ScheduleHoldView | None  # what its start or next step waits for
-    not_before: datetime | None  # the requested start time
+    is_scheduled: bool  # its start or next step waits for a time, window, freeze or worker
     shows_error: bool  # none of its steps has this error
 
 
 def run_view(record: RunRecord) -> RunView:
-    done = sum(step.state in _DONE for step in record.steps)
     orphan = record.waiting_facts.get("session") if record.is_active else None
     is_pause_requested = record.control_request == ControlRequest.PAUSE
-    signals = record.waiting_facts.get("signals", ())
-    schedule_hold = schedule_hold_view(record)
+    has_signals = bool(record.waiting_facts.get("signals"))
+    is_scheduled = record.waits_to_begin or record.waiting_reason == WaitingReason.WINDOW
     may_be_over = record.waits_to_begin and record.waiting_reason != WaitingReason.TIME
-    can_recheck = (bool(signals) or may_be_over) and not is_pause_requested
-    headline, advice = _sentences(record, done)
+    can_recheck = (has_signals or may_be_over) and not is_pause_requested
+    headline, advice = _sentences(record)
     answer = run_answer(record)
     return RunView(
         record=record,
-        state_words=readable(record.state),
-        tone=TONES.get(record.state, "quiet"),
         headline=headline,
         advice=advice,
         what_to_do=what_to_do(answer) if record.state is RunState.PARTIAL else "",
         way_on=suggested_resolution(answer),
-        steps=tuple(map(_step_view, record.steps)),
-        done=done,
-        created=parse_optional_time(record.created_at),
-        started=parse_optional_time(record.started_at),
-        finished=parse_optional_time(record.finished_at),
-        duration=format_duration(elapsed_ms(record.started_at, record.finished_at)),
         is_cancellable=record.state in _CANCELLABLE or orphan is not None,
-        is_pausable=(
-            record.state in _PAUSABLE or bool(signals) or schedule_hold is not None
-        )
+        is_pausable=(record.state in _PAUSABLE or has_signals or is_scheduled)
         and not is_pause_requested,
-        is_resumable=(record.state is RunState.PAUSED and schedule_hold is None)
+        is_resumable=(record.state is RunState.PAUSED and not is_scheduled)
         or (record.state in _PAUSABLE and is_pause_requested)
         or can_recheck,
         can_recheck=can_recheck,
@@ -370,12 +214,7 @@ def run_view(record: RunRecord) -> RunView:
         cancel_effect=cancel_effect(answer),
         orphan=orphan,
         shows_statements=record.state in {RunState.FAILED, RunState.PARTIAL, RunState.LOST},
-        blocked=_blocked_view(record.waiting_facts),
-        signals=signal_views(signals),
-        next_check=parse_optional_time(record.waiting_until) if signals else None,
-        gives_up=parse_optional_time(record.waiting_facts.get("gives_up", "")),
-        schedule_hold=schedule_hold,
-        not_before=parse_optional_time(record.not_before),
+        is_scheduled=is_scheduled,
         shows_error=record.error is not None
         and (
             record.error.type == CANCELLED or not any(step.error for step in record.steps)
@@ -383,57 +222,12 @@ def run_view(record: RunRecord) -> RunView:
     )
 
 
-def _blocked_view(facts: dict[str, Any]) -> BlockedView | None:
-    if not facts.get("attempt"):
-        return None
-    return BlockedView(
-        tables=", ".join(facts["tables"]),
-        attempt=facts["attempt"],
-        waited=format_duration(facts["waited_ms"]),
-        stalled=format_duration(facts["blocking_ms"]),
-        blockers=tuple(map(_blocker_view, facts["blockers"])),
-    )
-
-
-def _blocker_view(facts: dict[str, Any]) -> BlockerView:
-    return BlockerView(
-        pid=facts["pid"],
-        who=", ".join(filter(None, (facts["user"], facts["application"]))),
-        state=facts["state"],
-        since=parse_optional_time(facts["since"]),
-        query=facts["query"],
-        certain=facts["certain"],
-    )
-
-
-def _step_view(step: StepRecord) -> RunStepView:
-    error = step.error
-    return RunStepView(
-        label=step.label,
-        state=step.state,
-        state_words=readable(step.state),
-        tone=TONES.get(step.state, "quiet"),
-        duration=format_duration(step.duration_ms),
-        error=error,
-        operation=None if error is None or error.operation is None else error.operation + 1,
-        operations=tuple(
-            StoppedOperationView(
-                number=found.position + 1,
-                description=found.description,
-                state_words=readable(found.state),
-                tone=_RUNS_TONES[found.state],
-            )
-            for found in step.operations or ()
-        ),
-    )
-
-
-def _sentences(run: RunRecord, done: int) -> tuple[str, str]:
+def _sentences(run: RunRecord) -> tuple[str, str]:
     """Return the headline and the advice."""
     count = len(run.steps)
     migrations = f"{count} migration{'' if count == 1 else 's'}"
     verb = "reversed" if run.direction is Direction.BACKWARDS else "applied"
-    so_far = f"{done} of {migrations} {verb}"
+    so_far = f"{done_count(run.steps)} of {migrations} {verb}"
     if run.waiting_reason in _WAITING:
         return _WAITING[WaitingReason(run.waiting_reason)]
     headline, advice = _SENTENCES.get(

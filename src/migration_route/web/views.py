@@ -14,21 +14,17 @@ from migration_route.core.errors import PlanChanged, RouteError, StaleCode
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import DEFAULT_DETAILS, Details, PlanRequest
 from migration_route.services import apply as applying
-from migration_route.services import control as cancelling
-from migration_route.services import control as ending
-from migration_route.services import control as holding
-from migration_route.services import launch, runs
+from migration_route.services import control, launch, runs
 from migration_route.services import ledger as ledgers
-from migration_route.services import plans as looking
 from migration_route.services import plans as planning
 from migration_route.services import resolve as resolving
 from migration_route.services.decisions import approval_requirement_for
 from migration_route.web import forms
-from migration_route.web.approvals import approval_requirement_view, approval_view
-from migration_route.web.plans import database_view, health_view, opening_view, plan_view
+from migration_route.web.approvals import approval_view
+from migration_route.web.plans import health_view, opening_view, plan_view
 from migration_route.web.rehearsals import last_rehearsal_context
 from migration_route.web.rendering import render
-from migration_route.web.runs import current_activity, entry_view, line_views, run_view
+from migration_route.web.runs import current_activity, log_events, run_view
 
 _LAST_RUNS = 5
 _PAGE = 25
@@ -45,8 +41,8 @@ def dashboard(request: HttpRequest, actor: Actor) -> HttpResponse:
         {
             "title": "Migrations",
             "here": "dashboard",
-            "databases": [database_view(found) for found in databases],
-            "runs": [run_view(found) for found in _last_runs(actor)],
+            "databases": databases,
+            "runs": _last_runs(actor),
             "ledger_database": ledger_database,
             # A user without access to the ledger database does not learn its state.
             "ledger_installed": any(found.ledger_installed for found in databases)
@@ -86,12 +82,10 @@ def _plan_page(
         {
             "title": f"Plan for {found.database}",
             "plan": plan_view(found, actor, details),
-            "moment": health_view(looking.health(wanted, actor, read).moment)
+            "moment": health_view(planning.health(wanted, actor, read).moment)
             if found.steps
             else None,
-            "approval_requirement": approval_requirement_view(
-                approval_requirement_for(wanted, found, actor, details)
-            ),
+            "approval_requirement": approval_requirement_for(wanted, found, actor, details),
             "opening": opening_view(launch.next_opening(found.database), typed=typed),
             "targets": wanted.targets,
             "key": secrets.token_hex(16),
@@ -137,14 +131,14 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
         {
             "title": f"Run on {found.database}",
             "run": run_view(found),
-            "lines": line_views(happened.events, since=found.created_at),
+            "events": log_events(happened.events),
             "current": current_activity(happened.events) if found.is_active else None,
             "last": str(happened.last),
             "earlier": str(max(0, after - _EVENTS)) if after else "",
             "later": str(happened.last) if happened.last < found.last_event else "",
             "approval": approval_view(found, actor),
             "may_operate": may(actor, Scope.OPERATE, found.database)
-            or cancelling.may_withdraw(found, actor),
+            or control.may_withdraw(found, actor),
             "may_force": may(actor, Scope.FORCE, found.database),
             "may_resolve": may(actor, Scope.RESOLVE, found.database),
             "may_terminate_blockers": may(actor, Scope.FORCE, found.database)
@@ -157,13 +151,13 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
 def cancel(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """Cancel a run; with the field `force`, by killing its worker."""
     reason, force = forms.reason(request.POST), request.POST.get("force") == "1"
-    cancelling.cancel(run, actor, reason=reason, force=force)
+    control.cancel(run, actor, reason=reason, force=force)
     return redirect("migration_route:run", run=run)
 
 
 def pause(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """Pause a run before its next step."""
-    holding.pause(run, actor, reason=forms.reason(request.POST))
+    control.pause(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)
 
 
@@ -171,7 +165,7 @@ def resume(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     """Resume a paused run, or let a waiting one check its conditions again; with the field
     `force`, override what it waits for."""
     reason, force = forms.reason(request.POST), request.POST.get("force") == "1"
-    holding.resume(run, actor, reason=reason, force=force)
+    control.resume(run, actor, reason=reason, force=force)
     return redirect("migration_route:run", run=run)
 
 
@@ -182,7 +176,7 @@ def resolve(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
 
 
 def terminate_blockers(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    ending.terminate_blockers(run, actor, reason=forms.reason(request.POST))
+    control.terminate_blockers(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)
 
 
@@ -198,7 +192,7 @@ def history(request: HttpRequest, actor: Actor) -> HttpResponse:
         {
             "title": f"Runs on {database}" if database else "Runs",
             "here": "history",
-            "runs": [run_view(record) for record in found],
+            "runs": found,
             "database": database,
             "is_first": before is None,
             "older": found[-1].id if len(found) == _PAGE else "",
@@ -217,7 +211,7 @@ def ledger(request: HttpRequest, actor: Actor) -> HttpResponse:
         {
             "title": "Ledger",
             "here": "ledger",
-            "entries": [entry_view(record) for record in found],
+            "entries": found,
             "verification": ledgers.verify(actor) if "verify" in request.GET else None,
             "is_first": before is None,
             "older": str(found[-1].sequence) if len(found) == _PAGE else "",

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
-from migration_route.core.values import Blocked
-from migration_route.presentation.schemas import (
-    EstimateAnswer,
-    ForecastAnswer,
-    OperationAnswer,
-    TableAnswer,
-)
+from migration_route.core.values import Blocked, Forecast, TableSize
+from migration_route.presentation.schemas import ForecastAnswer, TableAnswer
 
 _ALGORITHMS = {
     "instant": "instant",
@@ -21,7 +17,25 @@ _ALGORITHMS = {
 _UNITS = (("G", 10**9), ("M", 10**6), ("k", 10**3))
 
 
-def estimate_line(found: EstimateAnswer | None) -> str:
+class Estimated(Protocol):
+    """An estimate, of a plan or on the wire."""
+
+    @property
+    def ms(self) -> int: ...
+    @property
+    def database(self) -> str: ...
+    @property
+    def at(self) -> str: ...
+
+
+class Forecasted(Protocol):
+    """An operation, of a plan or on the wire."""
+
+    @property
+    def forecasts(self) -> Sequence[Forecast | ForecastAnswer] | None: ...
+
+
+def estimate_line(found: Estimated | None) -> str:
     """Return how long a step took before, and where; "" if unknown."""
     if found is None:
         return ""
@@ -29,7 +43,9 @@ def estimate_line(found: EstimateAnswer | None) -> str:
     return f"took {took} on {found.database}, {found.at[:10]}"
 
 
-def operation_lines(operation: OperationAnswer, tables: Iterable[TableAnswer]) -> list[str]:
+def operation_lines(
+    operation: Forecasted, tables: Iterable[TableSize | TableAnswer]
+) -> list[str]:
     """Return what the statements of an operation do, one line for each effect.
 
     A line that another line repeats or extends is left out.
@@ -43,7 +59,9 @@ def operation_lines(operation: OperationAnswer, tables: Iterable[TableAnswer]) -
     ]
 
 
-def _line(forecast: ForecastAnswer, sizes: dict[str, TableAnswer]) -> str:
+def _line(
+    forecast: Forecast | ForecastAnswer, sizes: dict[str, TableSize | TableAnswer]
+) -> str:
     parts = [] if forecast.is_understood else ["not recognized, worst case assumed"]
     by_effect: dict[str, list[str]] = {}
     for lock in forecast.locks:
@@ -67,11 +85,11 @@ def _blocked(blocks: Iterable[str]) -> str:
     return "blocks writes" if Blocked.WRITES in blocks else "blocks only schema changes"
 
 
-def _sized(tables: Iterable[str], sizes: dict[str, TableAnswer]) -> str:
+def _sized(tables: Iterable[str], sizes: dict[str, TableSize | TableAnswer]) -> str:
     return ", ".join(f"{table}{_size(sizes.get(table))}" for table in tables)
 
 
-def _size(size: TableAnswer | None) -> str:
+def _size(size: TableSize | TableAnswer | None) -> str:
     if size is None or (size.rows is None and size.bytes is None):
         return ""
     parts = []

@@ -35,8 +35,7 @@ class Counted(Protocol):
 
 def summary(found: schemas.RehearsalAnswer) -> str:
     """Return a rehearsal in one line, as shown next to its plan."""
-    kind = "with data" if found.kind == CopyKind.DATA else "schema only"
-    kind = "in place" if found.in_place else kind
+    kind = "in place" if found.in_place else copy_words(found.kind)
     if not found.ended:
         return f"rehearsal, {kind}: {found.state}"
     when = f"{(found.finished_at or '')[:16].replace('T', ' ')} UTC"
@@ -54,6 +53,11 @@ def summary(found: schemas.RehearsalAnswer) -> str:
             f"longest lock {longest.mode} on {longest.table}, {longest.held_ms} ms"
         )
     return ", ".join(parts)
+
+
+def copy_words(kind: str) -> str:
+    """Return what a copy contains."""
+    return "with data" if kind == CopyKind.DATA else "schema only"
 
 
 def rehearsal_lines(found: schemas.RehearsalAnswer) -> Iterator[str]:

@@ -19,7 +19,7 @@ from migration_route.core.enums import (
     StepState,
     WaitingReason,
 )
-from migration_route.core.values import APPROVE
+from migration_route.core.values import APPROVE, ApprovalRequirement
 from migration_route.presentation.schemas import (
     ActiveWaitingAnswer,
     ApprovalAnswer,
@@ -45,7 +45,9 @@ from migration_route.presentation.text.terminal import problem_line
 
 
 def approval_requirement_words(
-    requirement: ApprovalRequirementAnswer | ApprovalAnswer, *, verb: str = "needs"
+    requirement: ApprovalRequirement | ApprovalRequirementAnswer | ApprovalAnswer,
+    *,
+    verb: str = "needs",
 ) -> str:
     """Return what is required and why: "needs 1 approval by another user …"."""
     other = "" if requirement.self_approval else "other "
@@ -56,7 +58,9 @@ def approval_requirement_words(
     return f"{verb} {who} with {permission_words(requirement)}, because {requirement.why}"
 
 
-def permission_words(requirement: ApprovalRequirementAnswer | ApprovalAnswer) -> str:
+def permission_words(
+    requirement: ApprovalRequirement | ApprovalRequirementAnswer | ApprovalAnswer,
+) -> str:
     """Return the permissions that are required."""
     return " and ".join(
         "the permission approve"

@@ -1,0 +1,247 @@
+"""The template filters of the pages: text and colors for times, states and records."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.template import Library
+
+from migration_route.core import clock
+from migration_route.core.enums import (
+    Action,
+    EffectState,
+    EventKind,
+    Phase,
+    RunState,
+    Severity,
+    StepState,
+    WaitingReason,
+)
+from migration_route.core.values import SignalState
+from migration_route.ledger.records import EntryRecord, EventRecord, StepRecord
+from migration_route.ledger.rehearsals import ObservedLock
+from migration_route.planning.plan import Finding, Step
+from migration_route.presentation.text.plans import estimate_line, operation_lines
+from migration_route.presentation.text.rehearsals import copy_words, queries, took
+from migration_route.presentation.text.runs import approval_requirement_words
+
+register = Library()
+register.filter("approval_requirement_words", approval_requirement_words)
+register.filter("copy_words", copy_words)
+register.filter("estimate_line", estimate_line)
+register.filter("operation_lines", operation_lines)
+register.filter("queries", queries)
+register.filter("took", took)
+
+_SECOND = 1000
+_MINUTE = 60 * _SECOND
+_HOUR = 60 * _MINUTE
+
+_TONES: dict[str, str] = {
+    RunState.SUCCEEDED: "good",
+    RunState.NOOP: "good",
+    RunState.RESOLVED: "good",
+    RunState.FAILED: "bad",
+    RunState.PARTIAL: "bad",
+    RunState.LOST: "bad",
+    RunState.STALE: "warning",
+    RunState.REJECTED: "bad",
+    RunState.EXPIRED: "warning",
+    RunState.AWAITING_APPROVAL: "warning",
+    RunState.CANCELLED: "warning",
+    RunState.CANCELLING: "warning",
+    RunState.WAITING: "warning",
+    RunState.PAUSED: "warning",
+    RunState.RUNNING: "busy",
+    StepState.APPLYING: "busy",
+    StepState.APPLIED: "good",
+    StepState.REVERTED: "good",
+    EffectState.PRESENT: "good",
+    SignalState.NORMAL: "good",
+    SignalState.STOP: "bad",
+    SignalState.UNKNOWN: "warning",
+}
+"""The color of a state. States with the same name share it: a failed step is as red as a
+failed run. Pages always show the state's name as well."""
+
+_ENTRY_TONES: dict[str, str] = {
+    Action.DENIED: "bad",
+    Action.REFUSED: "warning",
+    Action.RESOLVED: "warning",
+    Action.APPROVED: "good",
+    Action.REJECTED: "bad",
+}
+_VENDORS = {"postgresql": "PostgreSQL", "mysql": "MySQL or MariaDB", "sqlite": "SQLite"}
+_WAITS_FOR: dict[str, str] = {
+    WaitingReason.TIME: "scheduled for later",
+    WaitingReason.WINDOW: "no window is open",
+    WaitingReason.FREEZE: "a freeze is in effect",
+    WaitingReason.NO_WORKER: "no worker has claimed it yet",
+    WaitingReason.HEALTH: "a health signal blocks it",
+    WaitingReason.PAUSED: "on request",
+    WaitingReason.BLOCKED: "blocked by another session",
+    WaitingReason.LOCK: "another process is migrating this database",
+}
+_PHASES: dict[Phase | None, str] = {
+    None: "all steps",
+    Phase.BEFORE_DEPLOY: "before the deploy",
+    Phase.AFTER_DEPLOY: "after the deploy",
+    Phase.ANY: "before or after the deploy",
+}
+_DONE = frozenset({StepState.APPLIED, StepState.REVERTED})
+_RUN = re.compile(r"[0-9a-f]{32}")
+
+
+@register.filter
+def tone(state: str, default: str = "quiet") -> str:
+    """Return the color of a state of a run, step, operation, rehearsal or signal."""
+    return _TONES.get(state, default)
+
+
+@register.filter
+def readable(state: str) -> str:
+    """Return a state, an action or a kind with spaces instead of underscores."""
+    return state.replace("_", " ")
+
+
+@register.filter
+def vendor_name(vendor: str) -> str:
+    return _VENDORS.get(vendor, readable(vendor))
+
+
+@register.filter
+def waits_for(reason: str) -> str:
+    """Return what an active run waits for; "" for nothing."""
+    return _WAITS_FOR.get(reason, readable(reason))
+
+
+@register.filter
+def phase_words(phase: Phase | None) -> str:
+    return _PHASES[phase]
+
+
+@register.filter("as_time")
+def parse_optional_time(text: str) -> datetime | None:
+    """Parse a stored time; None if it is empty."""
+    return clock.parse_time(text) if text else None
+
+
+@register.filter
+def format_duration(duration: int | timedelta | None) -> str:
+    """Format milliseconds. `static/migration_route/route.js` uses the same format."""
+    if duration is None:
+        return ""
+    if isinstance(duration, timedelta):
+        milliseconds = round(duration.total_seconds() * _SECOND)
+    else:
+        milliseconds = duration
+    if milliseconds < _SECOND:
+        return f"{milliseconds} ms"
+    if milliseconds < 10 * _SECOND:
+        return f"{milliseconds / _SECOND:.1f} s"
+    seconds = round(milliseconds / _SECOND)
+    if milliseconds < _MINUTE:
+        return f"{seconds} s"
+    if milliseconds < _HOUR:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+@register.filter
+def elapsed_ms(start: str, end: str) -> int | None:
+    """Return the milliseconds between two stored times; None if one is empty."""
+    if not (start and end):
+        return None
+    return round(
+        (clock.parse_time(end) - clock.parse_time(start)).total_seconds() * _SECOND
+    )
+
+
+@register.filter
+def format_offset(since: str, at: str) -> str:
+    """Format the time from `since` to `at` as "+1.24 s"; never negative."""
+    seconds = (clock.parse_time(at) - clock.parse_time(since)).total_seconds()
+    return f"+{max(seconds, 0):.2f} s"
+
+
+@register.filter
+def as_json(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts, indent=2, ensure_ascii=False, sort_keys=True)
+
+
+@register.filter
+def done_count(steps: Iterable[StepRecord]) -> int:
+    """Return how many steps of a run are applied or reverted."""
+    return sum(step.state in _DONE for step in steps)
+
+
+@register.filter
+def event_text(event: EventRecord) -> str:
+    """Return an event as a line of the log; `static/migration_route/route.js` renders the
+    same."""
+    match event.kind:
+        case EventKind.STATE:
+            return f"State: {readable(event.text)}"
+        case EventKind.STEP_STARTED:
+            return f"{event.text} started"
+        case EventKind.STEP_FINISHED:
+            return f"{event.text} finished"
+        case EventKind.STATEMENTS_OMITTED:
+            return f"… and {event.facts.get('count', 'more')} more statements"
+        case _:
+            return event.text
+
+
+@register.filter
+def entry_tone(action: str) -> str:
+    return _ENTRY_TONES.get(action, "quiet")
+
+
+@register.filter
+def entry_summary(entry: EntryRecord) -> str:
+    """Return the most informative fact of an entry."""
+    facts = entry.facts
+    match entry.action:
+        case Action.RUN_STATE:
+            return readable(str(facts.get("to", "")))
+        case Action.STEP_STARTED:
+            return str(facts.get("step", ""))
+        case Action.STEP_FINISHED:
+            return f"{facts.get('step', '')}: {readable(str(facts.get('state', '')))}"
+        case Action.DENIED | Action.REFUSED:
+            return str(facts.get("message", ""))
+        case _:
+            return str(facts.get("reason", "") or "")
+
+
+@register.filter
+def is_run_id(text: str) -> bool:
+    """Return whether an entry names a run: a denial may name one that does not exist."""
+    return _RUN.fullmatch(text) is not None
+
+
+@register.filter
+def worst_severity(step: Step, findings: Iterable[Finding]) -> Severity | None:
+    """Return the severity of a step's first finding; `findings` start with the worst."""
+    return next((found.severity for found in findings if found.step == step.label), None)
+
+
+@register.filter
+def lock_effect(lock: ObservedLock) -> str:
+    """Return what a lock blocks."""
+    if "reads" in lock.blocks:
+        return "blocks reads and writes"
+    if "writes" in lock.blocks:
+        return "blocks writes"
+    return "blocks schema changes" if lock.blocks else "blocks only DROP and rewrites"
+
+
+@register.filter
+def lock_tone(lock: ObservedLock) -> str:
+    if "reads" in lock.blocks:
+        return "bad"
+    return "warning" if "writes" in lock.blocks else "quiet"
