@@ -8,7 +8,7 @@ session, limited in size and for a short time, and offered again after the login
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -90,10 +90,7 @@ def store(request: HttpRequest) -> None:
     stored = {
         "user": session.get(SESSION_KEY),
         "at": clock.now(),
-        "path": form.path,
-        "verb": form.verb,
-        "fields": form.fields,
-        "shown": form.shown,
+        **asdict(form),
     }
     in_a_cookie = settings.SESSION_ENGINE.endswith("signed_cookies")
     most = _MOST_IN_A_COOKIE if in_a_cookie else _MOST_IN_A_SESSION
