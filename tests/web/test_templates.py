@@ -39,6 +39,7 @@ def test_pages_without_templates_name_the_setting(
     stranger = Client(raise_request_exception=False)
     answers = [staff.get(f"/migrations/{page}") for page in PAGES]
     answers.append(staff.put("/migrations/"))
+    answers.append(stranger.get("/migrations/permit/"))
     answers.append(stranger.post("/migrations/permit/", {"permit": "x"}))
     for answer in answers:
         text = answer.content.decode()

@@ -34,7 +34,11 @@ _ALLOW = "GET, HEAD, OPTIONS, POST"
 
 
 def _dispatch(request: HttpRequest) -> HttpResponseBase:
-    return with_response_headers(request, _answer(request))
+    try:
+        response = _answer(request)
+    except PagesUnavailable as error:
+        response = render_plain_error(error)
+    return with_response_headers(request, response)
 
 
 permit_view = isolated_view(_dispatch)
@@ -50,13 +54,8 @@ def _answer(request: HttpRequest) -> HttpResponse:
         if request.method != "POST":
             raise MethodNotAllowed(f"This URL accepts {_ALLOW}.", allow=_ALLOW)
         return _answer_form(request)
-    except PagesUnavailable as error:
-        return render_plain_error(error)
     except RouteError as error:
-        try:
-            response = _page(status=error.http_status, error=error)
-        except PagesUnavailable as missing:
-            return render_plain_error(missing)
+        response = _page(status=error.http_status, error=error)
         if allow := error.facts.get("allow"):
             response["Allow"] = allow
         return response
