@@ -168,7 +168,7 @@ class RunView:
     headline: str
     advice: str
     what_to_do: str  # of a partial run
-    way_on: str  # the suggested resolution
+    suggested_resolution: str
     is_cancellable: bool
     is_pausable: bool
     is_resumable: bool
@@ -197,7 +197,7 @@ def run_view(record: RunRecord) -> RunView:
         headline=headline,
         advice=advice,
         what_to_do=what_to_do(answer) if record.state is RunState.PARTIAL else "",
-        way_on=suggested_resolution(answer),
+        suggested_resolution=suggested_resolution(answer),
         is_cancellable=record.state in _CANCELLABLE or orphan is not None,
         is_pausable=(record.state in _PAUSABLE or has_signals or is_scheduled)
         and not is_pause_requested,
