@@ -57,7 +57,6 @@ RUN = RunRecord(
     actor_name="ci",
     reason="a deploy",
     build="v1",
-    request_digest="",
     waiting_reason="lock",
     waiting_until="",
     waiting_facts={},

@@ -6,7 +6,6 @@ settings and signed with SECRET_KEY, so no table is needed to read it.
 
 from __future__ import annotations
 
-import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,7 +24,6 @@ MAX_LENGTH = 4000
 MAX_LIFETIME = timedelta(hours=24)
 _SALT = "migration_route.permit"
 _SEPARATOR = "~"  # ":" is not allowed in a Bearer token (RFC 6750, 2.1)
-_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

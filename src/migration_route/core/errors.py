@@ -29,8 +29,7 @@ RouteError
 │   ├── InconsistentHistory
 │   ├── BrokenMigrations
 │   ├── TerminateBlockersDisabled
-│   ├── ApprovalRequired
-│   └── LedgerMissing
+│   └── ApprovalRequired
 ├── DatabaseUnavailable                the environment
 ├── Misconfigured
 └── LaunchFailed
@@ -280,13 +279,6 @@ class ApprovalRequired(Refused):
 
     code = "approval_required"
     exit_code = 6
-
-
-class LedgerMissing(Refused):
-    """The ledger is not installed yet."""
-
-    code = "ledger_missing"
-    hint = "Start a run: the first one installs it."
 
 
 class DatabaseUnavailable(RouteError):

@@ -37,7 +37,6 @@ class PendingDelivery:
     """A message that is not delivered."""
 
     id: int
-    recipient: str
     sequence: int  # of its entry
     event: str
     run: str
@@ -163,7 +162,6 @@ def pending(recipient: str, *, limit: int) -> list[PendingDelivery]:
     return [
         PendingDelivery(
             id=row.id,
-            recipient=row.recipient,
             sequence=row.sequence,
             event=row.event,
             run=row.run,

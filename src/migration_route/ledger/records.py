@@ -190,7 +190,6 @@ class RunRecord:
     actor_name: str
     reason: str
     build: str
-    request_digest: str
     waiting_reason: str
     waiting_until: str
     waiting_facts: dict[str, Any]  # blocking sessions, attempts
@@ -278,7 +277,6 @@ def _run_record(
         actor_key=row.actor_key,
         reason=row.reason,
         build=row.build,
-        request_digest=row.request_digest,
         waiting_reason=row.waiting_reason,
         waiting_until=row.waiting_until,
         waiting_facts=json.loads(row.waiting_facts) if row.waiting_facts else {},

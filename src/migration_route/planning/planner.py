@@ -40,13 +40,12 @@ class Destination:
     """A requested target, found in the graph."""
 
     label: str  # "app", "app.name", "app.zero"
-    arguments: tuple[str, ...]  # those of `manage.py migrate`
     keys: tuple[Key, ...]  # those of the migration executor; (app, None) is zero
 
 
 def full_destination(loader: MigrationLoader) -> Destination:
     """Return the destination of a plain `manage.py migrate`."""
-    return Destination(label="", arguments=(), keys=tuple(loader.graph.leaf_nodes()))
+    return Destination(label="", keys=tuple(loader.graph.leaf_nodes()))
 
 
 def find_destination(
@@ -73,11 +72,11 @@ def find_destination(
         )
     if not name:
         leaves = tuple(key for key in loader.graph.leaf_nodes() if key[0] == app)
-        return Destination(label=app, arguments=(app,), keys=leaves)
+        return Destination(label=app, keys=leaves)
     if name == "zero":
-        return Destination(label=text, arguments=(app, "zero"), keys=((app, None),))
+        return Destination(label=text, keys=((app, None),))
     key = _migration(app, name, loader)
-    return Destination(label=f"{key[0]}.{key[1]}", arguments=(app, name), keys=(key,))
+    return Destination(label=f"{key[0]}.{key[1]}", keys=(key,))
 
 
 def _migration(app: str, name: str, loader: MigrationLoader) -> tuple[str, str]:

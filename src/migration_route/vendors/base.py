@@ -77,7 +77,7 @@ class TargetLock(Protocol):
     def holder(self) -> int | None:
         """Return the pid of the session that holds the lock; None if it is free.
 
-        If `Sessions.are_processes` is true, it is the pid of a process on this host.
+        On SQLite, it is the pid of a process on this host.
         """
 
 
@@ -102,8 +102,6 @@ class Session:
 
 class Sessions(Protocol):
     """Inspects other sessions and ends them."""
-
-    are_processes: bool  # a pid is that of a process on this host
 
     def describe(self, pid: int) -> Session | None:
         """Return a session, or None if it no longer exists."""

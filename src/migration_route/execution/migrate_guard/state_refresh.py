@@ -26,7 +26,6 @@ Plan = list[tuple[Migration, bool]]
 class PlanSubscriber(Protocol):
     """Runs the executor's work on one plan."""
 
-    alias: str
     plan: Plan
 
     def carry(self, work: Callable[[], Any], *, mode: str) -> Any:

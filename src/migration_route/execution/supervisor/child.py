@@ -55,7 +55,7 @@ class Child:
             run_worker(pipe=pipe_in, control=control_out, life=life_out)
         for theirs in (pipe_in, control_out, life_out, stdout_in, stderr_in):
             os.close(theirs)
-        self._life = life_in
+        # life_in stays open: the worker exits when this process has ended.
         self._question = 0  # the last one received
         self._control = control_in
         self._selector = selectors.DefaultSelector()

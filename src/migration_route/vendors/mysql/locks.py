@@ -324,8 +324,6 @@ def dialect_of_session(session: Any) -> Dialect:
 class MySQLSessions:
     """Connections, which an account may kill if they are its own."""
 
-    are_processes = False
-
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
 

@@ -179,8 +179,6 @@ def dialect_of_session(connection: BaseDatabaseWrapper) -> Dialect:
 class PostgreSQLSessions:
     """Backends, which a role may signal if they are its own (manual, 9.28.2)."""
 
-    are_processes = False
-
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
 

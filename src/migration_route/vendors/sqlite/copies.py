@@ -42,7 +42,6 @@ _PAGES = 2000  # per batch; other connections can write between two batches
 _RESTARTS = 20  # of a backup while the file is written
 _REBUILT = re.compile(r'^\s*ALTER TABLE "new__(.+)" RENAME TO', re.IGNORECASE)
 _LEAVES = re.compile(r"^(attach|detach|vacuum\s+into)\b", re.IGNORECASE)
-_NUMBERS = "sqlite_sequence"
 
 
 class SQLiteCopies:

@@ -118,8 +118,6 @@ def _is_file(descriptor: int, path: Path) -> bool:
 class SQLiteSessions:
     """Processes, identified by the lock that they hold beside the file."""
 
-    are_processes = True
-
     def describe(self, pid: int) -> Session | None:
         """Return a process; what it does in the file is not visible to others."""
         if not _signal(pid, 0):
