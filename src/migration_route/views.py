@@ -48,7 +48,7 @@ def _perform(request: HttpRequest) -> HttpResponse:
         raise StaffRequired(error.message, hint=error.hint) from error
     run = applying.apply(_wanted(actor), actor)
     if run.state is not RunState.AWAITING_APPROVAL:
-        run = runs.wait(run.id, actor, seconds=longest_wait(request))
+        run = runs.wait(run.id, actor, seconds=longest_wait())
     if run.is_active:
         return answer(run_answer(run), status=202)
     return answer(run_answer(run), status=200 if run.state in _GOOD_ENDS else 500)

@@ -98,7 +98,7 @@ class WebServer:
                 self.process = subprocess.Popen(
                     self._command(port),
                     cwd=self.project.folder,
-                    env=self.project.environment,
+                    env=self.project.environment | self._longest_wait(),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -110,6 +110,13 @@ class WebServer:
             self.stop()
             if attempt == 3 or "in use" not in self.log.read_text():
                 raise AssertionError(f"{self.kind} does not start\n{self.log.read_text()}")
+
+    def _longest_wait(self) -> dict[str, str]:
+        """Return the variable from which the project takes `MAX_REQUEST_WAIT`: gunicorn
+        kills a sync worker whose request takes longer than its timeout."""
+        if self.kind is not ServerKind.SYNC or self.worker_class:
+            return {}
+        return {"MAX_REQUEST_WAIT": f"{min(20_000, self.timeout * 600)}ms"}
 
     def _command(self, port: int) -> list[str]:
         return command(

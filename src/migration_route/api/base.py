@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-import sys
 from collections.abc import Mapping
-from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
@@ -75,32 +73,6 @@ def endpoint(methods: Mapping[str, View]) -> View:
     return isolated_view(dispatch)
 
 
-_SHARE = 0.6  # of the server's limit; the rest is for planning and responding
-
-
-def longest_wait(request: HttpRequest) -> float:
-    """Return the maximum number of seconds that this request may wait.
-
-    A sync worker of gunicorn is killed when a request takes longer than its `timeout`
-    (gunicorn, Settings, timeout); other servers have no such limit.
-    """
-    longest = route_settings().max_request_wait.total_seconds()
-    limit = _sync_worker_timeout(request)
-    return min(longest, limit * _SHARE) if limit else longest
-
-
-def _sync_worker_timeout(request: HttpRequest) -> float:
-    environ: dict[str, Any] = getattr(request, "environ", {})
-    if "gunicorn" not in str(environ.get("SERVER_SOFTWARE", "")) or environ.get(
-        "wsgi.multithread"
-    ):
-        return 0.0
-    # The worker is a few frames above; the request has no reference to its configuration.
-    frame = sys._getframe()
-    while (caller := frame.f_back) is not None:
-        worker = frame.f_locals.get("self")
-        timeout = getattr(getattr(worker, "cfg", None), "timeout", None)
-        if isinstance(timeout, int | float):
-            return float(timeout)
-        frame = caller
-    return 0.0
+def longest_wait() -> float:
+    """Return the maximum number of seconds that a request may wait."""
+    return route_settings().max_request_wait.total_seconds()

@@ -75,7 +75,7 @@ def stream(
 ) -> StreamingHttpResponse:
     """Return the events after a number as they occur."""
     runs.show(run, actor)  # raises errors of the request before the stream starts
-    until = time.monotonic() + min(LONGEST, longest_wait(request))
+    until = time.monotonic() + min(LONGEST, longest_wait())
     iterator = _streaming_asynchronous if isinstance(request, ASGIRequest) else _synchronous
     response = StreamingHttpResponse(
         iterator(run, actor, after, until), content_type="text/event-stream"

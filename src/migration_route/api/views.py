@@ -112,16 +112,14 @@ def post_runs(request: HttpRequest, actor: Actor, body: schemas.CreateRun) -> Ht
         idempotency_key=requests.idempotency_key(request),
     )
     run = applying.apply(wanted, actor)
-    return waited_answer(request, run, actor, seconds=requests.wanted_wait(request))
+    return waited_answer(run, actor, seconds=requests.wanted_wait(request))
 
 
-def waited_answer(
-    request: HttpRequest, run: RunRecord, actor: Actor, *, seconds: float
-) -> HttpResponse:
+def waited_answer(run: RunRecord, actor: Actor, *, seconds: float) -> HttpResponse:
     """Return a run: 200 if it has ended within this many seconds, else 202. A run that
     awaits approval is not waited for."""
     awaits_approval = run.state is RunState.AWAITING_APPROVAL
-    seconds = 0.0 if awaits_approval else min(seconds, longest_wait(request))
+    seconds = 0.0 if awaits_approval else min(seconds, longest_wait())
     if seconds:
         run = runs.wait(run.id, actor, seconds=seconds)
     location = reverse("migration_route:api-run", kwargs={"run": run.id})
@@ -201,7 +199,7 @@ def post_rehearsals(
         reason=body.reason,
     )
     record = rehearsals.rehearse(wanted, actor)
-    seconds = min(requests.wanted_wait(request), longest_wait(request))
+    seconds = min(requests.wanted_wait(request), longest_wait())
     if seconds:
         record = rehearsals.wait(record.id, actor, seconds=seconds)
     location = reverse("migration_route:api-rehearsal", kwargs={"rehearsal": record.id})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -64,6 +65,8 @@ if OPTIONS["custom_user"]:
 if OPTIONS["adopted"]:
     INSTALLED_APPS.append("migration_route")
     MIGRATION_ROUTE = OPTIONS["migration_route"]
+    if wait := os.environ.get("MAX_REQUEST_WAIT"):
+        MIGRATION_ROUTE.setdefault("MAX_REQUEST_WAIT", wait)
 
 TEMPLATES = [
     {
