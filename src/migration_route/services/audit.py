@@ -82,7 +82,7 @@ _OTHERS = Attempt(kind="", address="", verb="", code="")
 
 
 class AnonymousDenialThrottle:
-    """Tracks the attempts of the last `window` seconds, at most `MOST`."""
+    """Tracks the attempts of the last `window` seconds, at most `MAX_TRACKED`."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, *, window: float = WINDOW

@@ -23,7 +23,6 @@ from migration_route.vendors.postgresql import health
 from migration_route.vendors.postgresql.catalog import PostgreSQLCatalog
 from migration_route.vendors.postgresql.contention import PostgreSQLContention
 from migration_route.vendors.postgresql.forecast.forecaster import PostgreSQLForecaster
-from migration_route.vendors.postgresql.identity import identity_of_session
 from migration_route.vendors.postgresql.locks import (
     PostgreSQLLock,
     PostgreSQLSessions,
@@ -31,6 +30,12 @@ from migration_route.vendors.postgresql.locks import (
     have_own_sessions,
 )
 
+# Every role may query both. Clones of a cluster share its system identifier, and a server's
+# address depends on the connection; its start time, to the microsecond, does neither.
+_IDENTITY = """
+SELECT pg_catalog.current_database() AS name,
+CAST(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) AS text) AS server
+"""
 _CONNECT_TIMEOUT = 5
 # A firewall must not drop a session that waits for minutes, and the client must not wait
 # for a server that is gone (libpq, 34.1.2).
@@ -54,8 +59,15 @@ class PostgreSQL:
     catalog = PostgreSQLCatalog()
 
     def identity(self, session: Any) -> DatabaseIdentity:
-        """Query the name of the database, and the start time of its server."""
-        return identity_of_session(session)
+        """Query a psycopg or psycopg2 session for the name of the database, and the start
+        time of its server."""
+        with session.cursor() as cursor:
+            cursor.execute(_IDENTITY)
+            row = cursor.fetchone()
+        name, server = row.values() if isinstance(row, dict) else row
+        return DatabaseIdentity(
+            server=str(server or ""), name=str(name or ""), label=str(name)
+        )
 
     def own_settings(
         self,
