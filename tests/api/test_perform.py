@@ -11,7 +11,7 @@ from django.test import Client
 from migration_route.core.enums import RunState
 from migration_route.ledger import runs
 from tests.access.test_sessions import signed_in, user
-from tests.execution.carrying import Keeper
+from tests.execution.runs import Keeper
 from tests.factories import a_new_run, tables
 
 
@@ -55,7 +55,7 @@ def test_what_is_still_running_is_202(history, settings):
     history.table("0001_a", "made_a")
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
-        "LAUNCHER": "tests.execution.carrying.Keeper",
+        "LAUNCHER": "tests.execution.runs.Keeper",
         "MAX_REQUEST_WAIT": "100ms",
     }
     answer = perform(staff())

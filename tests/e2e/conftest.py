@@ -31,7 +31,7 @@ SLOW = {
     "test_rehearsal_in_place",
     "test_rehearsal_names",
     "test_sign_in_packages",
-    "test_typed_migrate",
+    "test_guarded_migrate",
     "test_windows",
     "test_zero_downtime_package",
 }

@@ -177,7 +177,7 @@ def test_c5_a_waiter_polls_while_an_index_is_made_concurrently(build, pair):
 @contextlib.contextmanager
 def waiting_runner(site):
     """Let a second process poll for the lock of the first one."""
-    from tests.e2e.test_typed_migrate import guarded, typed
+    from tests.e2e.test_guarded_migrate import guarded, typed
 
     site.project.set_options(guarded("120s"))
     with typed(site.project) as process:

@@ -19,11 +19,11 @@ from tests.e2e.test_windows import (
     let_its_time_come,
     starts,
 )
-from tests.harness.carriers import Background, redis_server
 from tests.harness.deadlines import until
 from tests.harness.migrations import running
 from tests.harness.pairs import on
 from tests.harness.project import Options
+from tests.harness.workers import Background, redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness import processes
-from tests.harness.carriers import Background, window_in, worker
 from tests.harness.client import expect, expect_problem
 from tests.harness.deadlines import until
 from tests.harness.migrations import column, running
 from tests.harness.pairs import on
 from tests.harness.project import Options
+from tests.harness.workers import Background, window_in, worker
 
 if TYPE_CHECKING:
     from tests.harness.site import Site

@@ -14,7 +14,7 @@ from migration_route.ledger.queries import list_entries
 from migration_route.models import Event, Run
 from migration_route.presentation.schemas import to_json
 from migration_route.presentation.serializers import run_answer
-from tests.execution.carrying import carried
+from tests.execution.runs import carried
 
 pytestmark = pytest.mark.slow
 

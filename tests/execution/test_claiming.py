@@ -10,7 +10,7 @@ from migration_route.core.enums import RunState
 from migration_route.ledger.queries import find_run
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import LockSlot
-from tests.execution.carrying import begin, until
+from tests.execution.runs import begin, until
 from tests.factories import vendor
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from migration_route.ledger.queries import find_run, unresolved_runs
 from migration_route.planning.graph import read_recorder
 from migration_route.services.control import cancel
 from migration_route.services.resolve import resolve
-from tests.execution.carrying import carried, events
+from tests.execution.runs import carried, events
 from tests.factories import an_actor, create_model, tables, vendor
 
 pytestmark = pytest.mark.slow
@@ -327,7 +327,7 @@ def test_a_resumed_run_that_is_cancelled_before_it_begins_leaves_the_step_midway
     write(shop, WIDTH, TIMES, SIZE.replace("Good", "Ware"))
     run = carried("testapp")
     usual = settings.MIGRATION_ROUTE
-    settings.MIGRATION_ROUTE = {**usual, "LAUNCHER": "tests.execution.carrying.Keeper"}
+    settings.MIGRATION_ROUTE = {**usual, "LAUNCHER": "tests.execution.runs.Keeper"}
     project()
     waiting = resumed(run)
     assert waiting.state is RunState.QUEUED
@@ -349,7 +349,7 @@ def test_a_resumed_run_that_was_cancelled_can_be_resolved_as_it_is(shop, setting
     write(shop, WIDTH, TIMES, SIZE.replace("Good", "Ware"))
     run = carried("testapp")
     usual = settings.MIGRATION_ROUTE
-    settings.MIGRATION_ROUTE = {**usual, "LAUNCHER": "tests.execution.carrying.Keeper"}
+    settings.MIGRATION_ROUTE = {**usual, "LAUNCHER": "tests.execution.runs.Keeper"}
     project()
     waiting = resumed(run)
     settings.MIGRATION_ROUTE = usual

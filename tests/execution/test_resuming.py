@@ -13,7 +13,7 @@ from migration_route.planning.graph import read_recorder
 from migration_route.services.approvals import approve, reject
 from migration_route.services.resolve import resolve
 from migration_route.vendors import vendor_of
-from tests.execution.carrying import begin, carried, events
+from tests.execution.runs import begin, carried, events
 from tests.factories import an_actor, create_model, tables, vendor
 
 pytestmark = pytest.mark.slow

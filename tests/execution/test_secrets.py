@@ -22,7 +22,7 @@ from migration_route.notifications.messages import (
 )
 from migration_route.services.apply import ApplyRequest, apply
 from migration_route.services.control import cancel
-from tests.execution.carrying import plan_to
+from tests.execution.runs import plan_to
 from tests.factories import an_actor, vendor
 
 pytestmark = pytest.mark.slow

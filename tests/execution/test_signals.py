@@ -14,7 +14,7 @@ from migration_route.ledger.queries import find_run
 from migration_route.services.control import pause
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import LockSlot
-from tests.execution.carrying import LONG, Keeper, begin, until
+from tests.execution.runs import LONG, Keeper, begin, until
 from tests.factories import an_actor
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ def permitted(history, project, settings):
     """Return a permitted run, and the process that has not been started yet."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
-        "LAUNCHER": "tests.execution.carrying.Keeper",
+        "LAUNCHER": "tests.execution.runs.Keeper",
     }
     project()
     history.table("0001_a", "made_a")

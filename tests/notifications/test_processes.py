@@ -21,7 +21,7 @@ from migration_route.ledger.queries import find_run
 from migration_route.ledger.verification import verify
 from migration_route.notifications import dispatcher
 from migration_route.services.notifications import deliver_due
-from tests.execution.carrying import Keeper, begin, carried, until
+from tests.execution.runs import Keeper, begin, carried, until
 from tests.factories import a_new_run
 from tests.harness.receiver import Receiver, a_free_port
 from tests.notifications.conftest import SECRET
@@ -104,9 +104,7 @@ def test_a_process_that_is_killed_between_record_and_message_loses_nothing(
 ):
     """kill -9 while the receiver delays the first message: a later process sends the rest,
     and the message in flight arrives twice at most."""
-    told(
-        {"url": receiver.url, "timeout": "30s"}, LAUNCHER="tests.execution.carrying.Keeper"
-    )
+    told({"url": receiver.url, "timeout": "30s"}, LAUNCHER="tests.execution.runs.Keeper")
     history.table("0001_a", "made_a")
     history.python("0002_b", "import time\ntime.sleep(60)")
     receiver.behaviour = lambda count: "hang" if count == 1 else 200
@@ -209,7 +207,7 @@ def test_a_receiver_of_signals_in_the_process_of_a_run_cannot_hold_it_up(
 
 
 def test_a_run_that_is_told_to_end_is_told(history, receiver, told):
-    told({"url": receiver.url}, LAUNCHER="tests.execution.carrying.Keeper")
+    told({"url": receiver.url}, LAUNCHER="tests.execution.runs.Keeper")
     history.python("0001_a", "import time\ntime.sleep(60)")
     begin("testapp")
     assert Keeper.kept is not None

@@ -21,7 +21,7 @@ from migration_route.ledger.entries import Draft, write
 from migration_route.ledger.queries import find_run
 from migration_route.ledger.runs import create_run
 from migration_route.notifications import otel
-from tests.execution.carrying import plan_to
+from tests.execution.runs import plan_to
 from tests.factories import a_new_run
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -27,7 +27,7 @@ from migration_route.presentation.text.rehearsals import summary
 from migration_route.vendors import in_place_of, vendor_of
 from migration_route.vendors.base import LockSlot
 from tests.factories import a_plan, a_step
-from tests.rehearsal.test_looking import open_one
+from tests.rehearsal.test_reaper import open_one
 
 
 @pytest.fixture

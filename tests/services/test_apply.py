@@ -29,7 +29,7 @@ from migration_route.services.apply import ApplyRequest, apply
 from migration_route.services.audit import WINDOW, AnonymousDenialThrottle
 from migration_route.services.control import cancel
 from migration_route.services.plans import plain_plan
-from tests.execution.carrying import Keeper, begin, plan_to
+from tests.execution.runs import Keeper, begin, plan_to
 from tests.factories import an_actor, at_once, tables, vendor, written_by_another
 
 
@@ -37,7 +37,7 @@ from tests.factories import an_actor, at_once, tables, vendor, written_by_anothe
 def _kept(history, settings):
     """Write a history of one migration, with a launcher that starts nothing."""
     history.table("0001_a", "made_a")
-    keeper = "tests.execution.carrying.Keeper"
+    keeper = "tests.execution.runs.Keeper"
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LAUNCHER": keeper}
     Keeper.kept = None
 

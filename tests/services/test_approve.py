@@ -37,7 +37,7 @@ from migration_route.services.control import cancel
 from migration_route.services.execute import execute
 from migration_route.services.queue_worker import Scheduler
 from migration_route.services.runs import status
-from tests.execution.carrying import begin, plan_to
+from tests.execution.runs import begin, plan_to
 from tests.factories import an_actor, at_once
 
 GRACE = an_actor(name="grace")

@@ -19,7 +19,7 @@ from migration_route.ledger.queries import find_run, list_entries
 from migration_route.models import Approval
 from migration_route.services.apply import ApplyRequest, apply
 from migration_route.services.approvals import approve, may_approve
-from tests.execution.carrying import Keeper, plan_to
+from tests.execution.runs import Keeper, plan_to
 
 
 @pytest.fixture(autouse=True)

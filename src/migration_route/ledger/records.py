@@ -99,7 +99,7 @@ def deferred_to_json(deferred: Collection[DeferredRecord]) -> str:
 
 
 def deferred_records(text: str) -> tuple[DeferredRecord, ...]:
-    """Parse the JSON text that `stored` returned."""
+    """Parse the JSON text that `deferred_to_json` returned."""
     return tuple(DeferredRecord(**step) for step in json.loads(text)) if text else ()
 
 

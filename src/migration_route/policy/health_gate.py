@@ -46,7 +46,7 @@ def evaluate_health(
     *,
     overridden: Collection[SignalName] = (),
 ) -> HealthDecision:
-    """Return `Hold` if a signal stops that is neither ignored nor overridden; an unknown
+    """Return `Pause` if a signal stops that is neither ignored nor overridden; an unknown
     signal does not stop.
 
     `overridden` are the signals despite which a user let the run continue.

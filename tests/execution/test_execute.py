@@ -22,7 +22,7 @@ from migration_route.planning.graph import read_recorder
 from migration_route.services.control import cancel
 from migration_route.services.resolve import resolve
 from migration_route.vendors import vendor_of
-from tests.execution.carrying import Keeper, begin, carried, events, printed, until
+from tests.execution.runs import Keeper, begin, carried, events, printed, until
 from tests.factories import an_actor, make_table, tables, vendor
 from tests.planning.test_sources import rewrite
 
@@ -40,7 +40,7 @@ def kept(settings):
     """Accept a run without starting it."""
     settings.MIGRATION_ROUTE = {
         **settings.MIGRATION_ROUTE,
-        "LAUNCHER": "tests.execution.carrying.Keeper",
+        "LAUNCHER": "tests.execution.runs.Keeper",
     }
 
 

@@ -13,7 +13,7 @@ from migration_route.ledger.queries import find_run, list_entries
 from migration_route.ledger.verification import verify
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import LockSlot
-from tests.execution.carrying import begin, events, until
+from tests.execution.runs import begin, events, until
 from tests.factories import tables, vendor
 
 pytestmark = pytest.mark.slow
