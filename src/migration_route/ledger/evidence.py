@@ -1,20 +1,13 @@
-"""The evidence about a stopped step: its error, and the state of its operations.
-
-A cancelled run shows who cancelled it and why, read from the entries of the ledger,
-instead of the error that its worker got: a `KeyboardInterrupt`, or the driver's error for
-the cancelled statement.
-"""
+"""The evidence about a stopped step: its error, and the state of its operations."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from migration_route.core.enums import Action, EffectState, RunState
+from migration_route.core.enums import EffectState
 from migration_route.core.redaction import clipped, redact
-from migration_route.models import Entry, Run
 
 _LONGEST_MESSAGE = 6000
 _CLIPPED_TO = 4000  # leaves room for the note, so that clipping is idempotent
@@ -124,64 +117,3 @@ class CompletedOperations:
     count: int  # operations of the migration's source, in the order of execution
     added: AddedOperations
     evidence: tuple[OperationEvidence, ...]
-
-
-CANCELLED = "Cancelled"
-"""The error type of a cancelled run or step."""
-
-_STATES = frozenset({RunState.CANCELLING, RunState.CANCELLED, RunState.PARTIAL})
-_ACTIONS = (Action.CANCEL_REQUESTED, Action.FORCE_REQUESTED)
-# PostgreSQL: query_canceled (errcodes-appendix). MySQL: ER_QUERY_INTERRUPTED, 1317.
-_SQLSTATES = frozenset({"57014", "70100"})
-_MESSAGES = (
-    "canceling statement due to user request",
-    "terminating connection due to administrator command",
-    "Query execution was interrupted",
-    "interrupted",  # sqlite3_interrupt()
-)
-
-
-def cancellations_by_run(rows: Collection[Run]) -> dict[str, StepError]:
-    """Return the cancellation of each run, by run id, with who requested it.
-
-    One query for the runs that may have been cancelled; no query if there are none.
-    """
-    ids = [row.pk for row in rows if row.state in _STATES]
-    if not ids:
-        return {}
-    database = next(iter(rows))._state.db
-    entries = Entry.objects.using(database).filter(run__in=ids, action__in=_ACTIONS)
-    cancellations: dict[str, StepError] = {}
-    for entry in entries.order_by("sequence"):
-        cancellations.setdefault(entry.run, _error_of(entry))
-    return cancellations
-
-
-def _error_of(entry: Entry) -> StepError:
-    who = entry.actor_name or entry.actor_kind
-    by_force = " by force" if entry.action == Action.FORCE_REQUESTED else ""
-    reason = str(parse_facts(entry.facts).get("reason") or "")
-    message = f"Cancelled{by_force} by {who} ({entry.actor_kind}) at {entry.at}"
-    return StepError(
-        type=CANCELLED, message=f"{message}: {reason}" if reason else f"{message}."
-    )
-
-
-def as_cancelled(error: StepError | None, cancelled: StepError | None) -> StepError | None:
-    """Return the error to show for a step or run.
-
-    An error that only says that the worker was interrupted is replaced by the cancellation.
-    An error of the migration itself stays.
-    """
-    if error is None or cancelled is None or not is_interruption(error):
-        return error
-    return replace(cancelled, operation=error.operation)
-
-
-def is_interruption(error: StepError) -> bool:
-    """Whether a cancelled statement or worker raises this error."""
-    if error.type == "KeyboardInterrupt" or error.sqlstate in _SQLSTATES:
-        return True
-    return error.type.endswith("OperationalError") and any(
-        message in error.message for message in _MESSAGES
-    )

@@ -20,13 +20,12 @@ from migration_route.core.enums import (
     StepState,
 )
 from migration_route.core.values import ActorRef, ApprovalRequirement, RecordedDecision
+from migration_route.ledger.cancellations import as_cancelled, cancellations_by_run
 from migration_route.ledger.evidence import (
     NONE_ADDED,
     AddedOperations,
     OperationEvidence,
     StepError,
-    as_cancelled,
-    cancellations_by_run,
     parse_facts,
 )
 from migration_route.models import Approval, Entry, Event, Run

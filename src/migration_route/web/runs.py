@@ -14,7 +14,7 @@ from migration_route.core.enums import (
     StepState,
     WaitingReason,
 )
-from migration_route.ledger.evidence import CANCELLED
+from migration_route.ledger.cancellations import CANCELLED
 from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.presentation.serializers import run_answer
 from migration_route.presentation.text.runs import (
