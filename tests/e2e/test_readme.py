@@ -27,9 +27,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("built"),
         tmp_path_factory.mktemp("installed"),
     )
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
-    command += ["--no-build-isolation", "--wheel-dir", str(built), str(ROOT)]
-    subprocess.run(command, check=True, timeout=120)
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
+    subprocess.run([*command, "--directory", built], cwd=ROOT, check=True, timeout=120)
     (path,) = built.glob("django_migration_route-*.whl")
     zipfile.ZipFile(path).extractall(installed)
     return installed

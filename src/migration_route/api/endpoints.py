@@ -180,7 +180,7 @@ CALLS: tuple[Call, ...] = (
         tag="Plans",
         summary="Check the health signals for a plan; nothing is started",
         description="Returns each health signal with its state and its reason. The verdict "
-        "is `hold` while a signal that is not ignored says `stop`, otherwise `go`.",
+        "is `pause` while a signal that is not ignored says `stop`, otherwise `go`.",
         permission="`plan`",
         query=requests.HealthQuery,
     ),

@@ -117,8 +117,7 @@ def require_session_connection(alias: str) -> None:
         f"The direct alias {way!r} of the database {alias!r} is behind a transaction "
         "pooler or a connection pool as well.",
         hint=f'Set MIGRATION_ROUTE["DATABASES"][{alias!r}]["direct_alias"] to an alias '
-        "that "
-        "connects to the server directly.",
+        "that connects to the server directly.",
     )
 
 

@@ -140,8 +140,7 @@ def terminate_blockers(run: str, actor: Actor, *, reason: str) -> TerminatedBloc
                 f"Ending other sessions is disabled for {found.database!r}.",
                 hint=f'Set MIGRATION_ROUTE["DATABASES"]["{found.database}"]'
                 '["allow_terminate_blockers"] = True to allow it for users with the '
-                "permission "
-                "'force'. Or wait, or end the sessions in the database.",
+                "permission 'force'. Or wait, or end the sessions in the database.",
             )
         if not reason.strip():
             raise InvalidRequest(

@@ -157,9 +157,8 @@ class UncommittableTransaction:
         match self._in_place.trouble(error):
             case InPlaceFailure.OUT_OF_TIME if self._left() < _FRESH:
                 return self._out_of_time()
-            case InPlaceFailure.NO_TRANSACTION if (
-                word in _ROLLS_BACK
-            ):  # sent by Django itself
+            # Django itself sent the statement.
+            case InPlaceFailure.NO_TRANSACTION if word in _ROLLS_BACK:
                 return self._refuse(_ENDED_UNNOTICED)
             case InPlaceFailure.LOCK_TAKEN:
                 return LockUnavailable(

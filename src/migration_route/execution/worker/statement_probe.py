@@ -192,9 +192,8 @@ class StatementProbe:
     ) -> Any:
         """Run a step and report what was observed, also when it fails."""
         self._operations, self._current = [], None
-        if (
-            executor.connection.in_atomic_block
-        ):  # in place: earlier locks are not the step's
+        # In place: earlier locks are not the step's.
+        if executor.connection.in_atomic_block:
             self._observer.look(executor.connection, "")
         try:
             with executor.connection.execute_wrapper(self._observe):

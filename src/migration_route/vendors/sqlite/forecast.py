@@ -111,9 +111,8 @@ class SQLiteForecaster:
         builder.lock(table)
         if words.accept("RENAME", "TO"):
             self._tables.rename(name, words.name())
-            if name and not name[-1].startswith(
-                COPY
-            ):  # else the remake is reported already
+            # The rename of a copy ends a rebuild, which is reported already.
+            if name and not name[-1].startswith(COPY):
                 builder.raise_algorithm("instant", table)
         elif words.accept("RENAME"):
             builder.raise_algorithm("instant", table)
