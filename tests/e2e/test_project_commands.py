@@ -83,7 +83,7 @@ def _with_driver(project: Project) -> None:
 
 def _assert_it_applies(site: Site) -> None:
     """Apply over HTTP, and then by the command."""
-    site.serve(timeout=60)
+    site.serve(timeout=60, workers=1)  # a second worker might read the changed file first
     ci = site.client("ci")
     run = ci.apply()
     assert run["state"] == "succeeded", run
