@@ -185,7 +185,7 @@ def test_the_command_and_the_pages_know_the_phases(build, pair):
     site = build(pair, the_deploy())
     manage = site.project.manage
     shown = manage("migration_route", "plan", "--phase", BEFORE).stdout
-    assert "left out: shop.0004_no_name: after_deploy" in shown
+    assert "deferred: shop.0004_no_name: after_deploy" in shown
     manage("migration_route", "apply", "--phase", BEFORE, "--yes")
     boss = site.person("boss")
     page = boss.http.get("/_m/plan/", params={"phase": BEFORE}).text
