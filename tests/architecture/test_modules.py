@@ -26,9 +26,9 @@ SOURCE = Path(migration_route.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 PURE = [
-    "cli.arguments",
-    "cli.export_file",
+    "cli.offline",
     "cli.remote.main",
+    "cli.verbs",
     "core.canonical_json",
     "core.clock",
     "core.credentials",

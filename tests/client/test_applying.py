@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migration_route.cli.arguments import is_yes, question
+from migration_route.cli.verbs import is_yes, question
 from tests.client.conftest import Answers
 from tests.client.test_answers import NO_EVENTS, RUN, problem
 

@@ -8,8 +8,7 @@ from argparse import ArgumentParser, ArgumentTypeError, _SubParsersAction
 
 import pytest
 
-from migration_route.cli.remote.arguments import seconds
-from migration_route.cli.remote.main import parser
+from migration_route.cli.remote.main import parser, seconds
 from migration_route.cli.remote.transport import api_address
 from migration_route.conf import read_settings
 from migration_route.core.errors import InvalidRequest

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import subprocess
-from argparse import ArgumentParser
+import sys
 from dataclasses import dataclass
-from importlib import import_module
 from io import StringIO
 
 import msgspec
@@ -22,7 +21,7 @@ from migration_route.core.credentials import digest_of
 from migration_route.core.enums import ControlRequest, RunState
 from migration_route.ledger import runs
 from migration_route.ledger.queries import list_entries, list_runs
-from migration_route.management.commands.migration_route import FAMILIES, Command
+from migration_route.management.commands.migration_route import Command
 from migration_route.models import Entry, Run
 from migration_route.presentation import schemas
 from tests.factories import a_new_run, tables
@@ -75,13 +74,29 @@ def a_run(state: RunState):
     return run.id
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_each_family_adds_the_verbs_that_it_is_loaded_for(family):
-    """Only the family of the given verb is loaded."""
-    verbs = ArgumentParser().add_subparsers()
-    module, _, function = family.partition(".")
-    getattr(import_module(f"migration_route.cli.local.{module}"), function)(verbs, None)
-    assert tuple(verbs.choices) == FAMILIES[family]
+def test_a_verb_loads_only_its_own_services():
+    """The process of a run starts without those of the other verbs."""
+    code = (
+        "import sys\n"
+        "from django.core.management import ManagementUtility\n"
+        "words = ['manage.py', 'migration_route', *sys.argv[1:]]\n"
+        "try: ManagementUtility(words).execute()\n"
+        "finally: print(*sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", "0" * 32],
+        env=subprocesses.environment(),
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    loaded = {
+        name for name in done.stderr.split() if name.startswith("migration_route.services.")
+    }
+    assert done.returncode == 2
+    assert "migration_route.services.execute" in loaded
+    others = {"apply", "permits", "queue_worker", "rehearsals"}
+    assert not {f"migration_route.services.{name}" for name in others} & loaded
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["--json"], []])
@@ -183,7 +198,7 @@ def test_who_is_asked_decides(history, monkeypatch, answer, code):
     """Anything but a yes is a no."""
     history.python("0001_a", "print('hello from a migration')")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("builtins.input", lambda question: answer)
+    monkeypatch.setattr("sys.stdin.readline", lambda: answer, raising=False)
     said = say("apply", "testapp")
     assert said.code == code
     assert ("hello from a migration" in said.out) is (code == 0)

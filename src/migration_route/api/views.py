@@ -13,7 +13,7 @@ from migration_route.access.reauthentication import check_user_password, renew_s
 from migration_route.access.sessions import load_session_user
 from migration_route.api import requests, streaming
 from migration_route.api.base import answer, longest_wait
-from migration_route.core.enums import Mode, RunState
+from migration_route.core.enums import RunState
 from migration_route.core.errors import InvalidRequest
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import Details, PlanRequest
@@ -95,13 +95,10 @@ def post_runs(request: HttpRequest, actor: Actor, body: schemas.CreateRun) -> Ht
     """`POST runs`: 202, or 200 if it has ended within `Prefer: wait`."""
     if body.fake and body.fake_initial:
         raise InvalidRequest("fake and fake_initial cannot both be true.")
-    mode = (
-        Mode.FAKE if body.fake else Mode.FAKE_INITIAL if body.fake_initial else Mode.APPLY
-    )
     wanted = applying.ApplyRequest(
         database=body.database,
         targets=tuple(body.targets),
-        mode=mode,
+        mode=body.mode,
         fingerprint=body.fingerprint,
         reason=body.reason,
         build=body.build,

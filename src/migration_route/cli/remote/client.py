@@ -10,22 +10,22 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 
-from migration_route.cli.remote.errors import (
+from migration_route.cli.backend import BackendAnswer, Kind
+from migration_route.cli.remote.transport import (
     NotAMigrationRoute,
-    NotUnderstood,
-    ProblemResponse,
+    Reply,
+    Transport,
     Unreachable,
-    problem_in,
 )
-from migration_route.cli.remote.transport import Reply, Transport
-from migration_route.presentation.schemas import Answer, Problem, to_json
-
-Kind = TypeVar("Kind", bound=Answer)
+from migration_route.core.errors import RouteError
+from migration_route.presentation.schemas import Problem, to_json
+from migration_route.presentation.text.exit_codes import exit_of_problem
+from migration_route.presentation.text.terminal import problem_line
 
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 3.0)  # seconds; the last one repeats
 _TRANSIENT = frozenset({429, 502, 503, 504})
@@ -33,13 +33,33 @@ _FINAL = frozenset({"launch_failed"})  # a 503 that ends a run
 _PIECE = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodedResponse(Generic[Kind]):
-    """A decoded response and its JSON: `--json` prints all of the JSON, including unknown
-    fields."""
+class NotUnderstood(RouteError):
+    """The client cannot decode the response of the server."""
 
-    value: Kind
-    raw: bytes
+    code = "answer_not_understood"
+    http_status = 500
+    hint = "Install the same version of django-migration-route on both sides."
+
+
+class ProblemResponse(Exception):
+    """The server responded with a problem."""
+
+    def __init__(self, problem: Problem, raw: bytes) -> None:
+        self.problem = problem
+        self.raw = raw
+        super().__init__(problem_line(problem))
+
+    @property
+    def exit_code(self) -> int:
+        return exit_of_problem(self.problem.code, self.problem.status)
+
+
+def problem_in(raw: bytes) -> Problem | None:
+    """Return the problem in a response body; None if it is not a problem of this API."""
+    try:
+        return msgspec.json.decode(raw, type=Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,7 +70,7 @@ class RouteClient:
     patience: float  # seconds of retries without a response; 0: none
     tell_trouble: Callable[[str], Any]  # called with a message before retries
 
-    def get(self, path: str, kind: type[Kind], **query: Any) -> DecodedResponse[Kind]:
+    def get(self, path: str, kind: type[Kind], **query: Any) -> BackendAnswer[Kind]:
         """Send a GET. Raises `ProblemResponse`, `Unreachable`, `NotAMigrationRoute` and
         `NotUnderstood`."""
         wanted = {key: value for key, value in query.items() if value is not None}
@@ -64,7 +84,7 @@ class RouteClient:
         kind: type[Kind],
         *,
         headers: Mapping[str, str] | None = None,
-    ) -> DecodedResponse[Kind]:
+    ) -> BackendAnswer[Kind]:
         """Send a POST; retry only with an Idempotency-Key, or if it cannot have arrived."""
         reply = self._call("POST", path, body=json.dumps(body).encode(), headers=headers)
         return _read(reply, kind)
@@ -153,7 +173,7 @@ def _transient_error(reply: Reply) -> Exception | None:
     return None if problem.code in _FINAL else ProblemResponse(problem, reply.body)
 
 
-def _read(reply: Reply, kind: type[Kind]) -> DecodedResponse[Kind]:
+def _read(reply: Reply, kind: type[Kind]) -> BackendAnswer[Kind]:
     if not 200 <= reply.status < 300:
         raise _refusal(reply)
     try:
@@ -164,7 +184,7 @@ def _read(reply: Reply, kind: type[Kind]) -> DecodedResponse[Kind]:
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotAMigrationRoute(f"The response of {reply.url} is not JSON.") from error
-    return DecodedResponse(value=value, raw=reply.body)
+    return BackendAnswer(value=value, raw=reply.body)
 
 
 def _refusal(reply: Reply) -> Exception:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser
+import time
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from migration_route import __version__
-from migration_route.cli.remote import apply, queries
-from migration_route.cli.remote.arguments import local_verb
-from migration_route.cli.remote.errors import ProblemResponse
-from migration_route.cli.remote.follow import Console
-from migration_route.cli.tokens import create_token, token_arguments
-from migration_route.core.errors import RouteError
-from migration_route.presentation import schemas
+from migration_route.cli.parser import Options, Verb, add_verbs, argument
+from migration_route.cli.remote.backend import HttpBackend
+from migration_route.cli.remote.client import ProblemResponse, RouteClient
+from migration_route.cli.remote.console import console
+from migration_route.cli.remote.transport import Transport, api_address, checked_token
+from migration_route.cli.terminal import Terminal
+from migration_route.cli.verbs import VERBS
+from migration_route.core import clock
+from migration_route.core.errors import InvalidRequest, RouteError
+from migration_route.presentation.schemas import to_json
 from migration_route.presentation.text.exit_codes import FAILED, INTERRUPTED
 from migration_route.presentation.text.terminal import pretty, problem_answer, problem_line
 
@@ -27,55 +35,158 @@ def parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     found.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    verbs = found.add_subparsers(dest="verb", required=True, metavar="VERB")
-    queries.add_verbs(verbs)
-    apply.add_rehearsing_verbs(verbs)
-    apply.add_applying_verbs(verbs)
-    apply.add_verbs(verbs)
-    queries.add_ledger_verbs(verbs)
-    nested = verbs.add_parser("token", help="create a token").add_subparsers(
-        dest="token_verb", required=True
+    add_verbs(
+        found,
+        {name: _client_verb(name, verb) for name, verb in VERBS.items()},
+        groups={"ledger": "verify or export the ledger", "token": "create a token"},
+        prepare=_connection_arguments,
+        allow_abbrev=False,
     )
-    help_text = "create a token and print its secret once"
-    token_arguments(local_verb(nested, "new", help_text, _new_token))
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def seconds(text: str) -> float:
+    """Read a duration such as "30s" or "10m"; a number without a unit is in seconds."""
+    try:
+        return clock.duration(
+            text if text.strip()[-1:].isalpha() else f"{text}s"
+        ).total_seconds()
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
+_APPLY_ARGUMENTS = (
+    argument(
+        "--wait-for-approval",
+        type=seconds,
+        metavar="DURATION",
+        help="wait this long for an approval instead of exiting with 6",
+    ),
+    argument(
+        "--build",
+        default="",
+        help="wait until this build responds, and apply with no other build",
+    ),
+    argument(
+        "--build-timeout",
+        type=seconds,
+        default=600.0,
+        metavar="DURATION",
+        help="maximum time to wait for --build (default: 10m)",
+    ),
+)
+
+
+def _client_verb(name: str, verb: Verb) -> Verb:
+    if name == "apply":
+        return replace(verb, arguments=(*verb.arguments, *_APPLY_ARGUMENTS))
+    return replace(verb, help=f"{verb.help} (users only)") if verb.is_for_users else verb
+
+
+def _connection_arguments(found: ArgumentParser, verb: Verb) -> None:
+    found.description = verb.help
+    if verb.is_offline:
+        return
+    group = found.add_argument_group(
+        "connection", "The token is read from the variable MIGRATION_ROUTE_TOKEN."
+    )
+    group.add_argument(
+        "--url",
+        default=os.environ.get("MIGRATION_ROUTE_URL", ""),
+        help="address at which the project mounts migration_route (default: the variable "
+        "MIGRATION_ROUTE_URL)",
+    )
+    group.add_argument(
+        "--timeout",
+        type=seconds,
+        default=30.0,
+        metavar="DURATION",
+        help="maximum time without a response to a request (default: 30s)",
+    )
+    group.add_argument(
+        "--patience",
+        type=seconds,
+        default=verb.patience,
+        metavar="DURATION",
+        help="how long to retry when the server does not respond (default: "
+        f"{verb.patience:g}s); requests that could start something twice are not repeated",
+    )
+    group.add_argument(
+        "--ca", type=Path, metavar="FILE", help="trust only the certificates in this file"
+    )
+
+
+def connect(terminal: Terminal, options: Options) -> HttpBackend:
+    """Return the API of the server that the options and the environment name. Raises
+    `InvalidRequest` and `Unauthenticated`."""
+    if not options["url"]:
+        raise InvalidRequest(
+            "The address of the server is missing.",
+            hint="Use --url https://example.com/migrations/, or set MIGRATION_ROUTE_URL.",
+        )
+    if not options["timeout"]:
+        raise InvalidRequest("--timeout must be longer than zero.")
+    transport = Transport(
+        address=api_address(options["url"]),
+        token=checked_token(os.environ.get("MIGRATION_ROUTE_TOKEN", "")),
+        timeout=options["timeout"],
+        ca=options["ca"],
+    )
+    parts = urlsplit(transport.address)
+    if parts.scheme == "http" and not _is_this_host(parts.hostname or ""):
+        terminal.trouble(f"The token is sent to {parts.hostname} without encryption.")
+    client = RouteClient(
+        transport=transport, patience=options["patience"], tell_trouble=terminal.trouble
+    )
+    return HttpBackend(
+        client=client,
+        terminal=terminal,
+        build=options.get("build", ""),
+        until=time.monotonic() + options.get("build_timeout", 0.0),
+        approval_timeout=options.get("wait_for_approval") or 0.0,
+    )
+
+
+def _is_this_host(name: str) -> bool:
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
+def main(words: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code."""
-    options = vars(parser().parse_args(arguments))
+    options = vars(parser().parse_args(words))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    screen = Console(is_json=options["json"])
+    terminal = console(is_json=options["json"])
     try:
-        return _run_verb(screen, options)
+        return _run_verb(terminal, options)
     except KeyboardInterrupt:
-        screen.write_error("\nInterrupted.")
+        terminal.write_error("\nInterrupted.")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of the pipe has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
 
-def _run_verb(screen: Console, options: dict[str, Any]) -> int:
+def _run_verb(terminal: Terminal, options: Options) -> int:
     try:
-        code: int = options["handler"](screen, options)
+        code: int = options["handler"](
+            partial(connect, terminal, options), terminal, options
+        )
     except ProblemResponse as error:
-        _print_problem(screen, options, error.raw, str(error))
+        _print_problem(terminal, error.raw, str(error))
         return error.exit_code
     except RouteError as error:
         problem = problem_answer(error)
-        _print_problem(screen, options, schemas.to_json(problem), problem_line(problem))
+        _print_problem(terminal, to_json(problem), problem_line(problem))
         return error.exit_code
     return code
 
 
-def _print_problem(screen: Console, options: dict[str, Any], raw: bytes, text: str) -> None:
-    if options["json"]:
-        screen.write(pretty(raw))
+def _print_problem(terminal: Terminal, raw: bytes, text: str) -> None:
+    if terminal.is_json:
+        terminal.write(pretty(raw))
     else:
-        screen.write_error(text)
-
-
-def _new_token(screen: Console, options: dict[str, Any]) -> int:
-    return create_token(screen.terminal, options)
+        terminal.write_error(text)

@@ -27,8 +27,8 @@ from urllib.request import (
 import msgspec
 
 from migration_route import __version__
-from migration_route.cli.remote.errors import NotAMigrationRoute, NotTrusted, Unreachable
-from migration_route.core.errors import InvalidRequest, Unauthenticated
+from migration_route.core.errors import InvalidRequest, RouteError, Unauthenticated
+from migration_route.presentation.text.exit_codes import UNREACHABLE
 
 API = "api/v1/"
 BUILD_HEADER = "Migration-Route-Build"
@@ -36,6 +36,34 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 _KEEPING_THE_METHOD = {307, 308}
 _MOST_REDIRECTS = 5
 _PORTS = {"http": 80, "https": 443}
+
+
+class Unreachable(RouteError):
+    """The server does not respond."""
+
+    code = "unreachable"
+    http_status = 503
+    exit_code = UNREACHABLE
+    is_passing = True  # a retry may succeed
+    was_sent = True  # the request may have arrived
+
+
+class NotTrusted(Unreachable):
+    """The certificate of the server is not trusted."""
+
+    hint = "Use --ca with the file of the authority that signed it."
+    is_passing = False
+    was_sent = False
+
+
+class NotAMigrationRoute(InvalidRequest):
+    """The server at this address is not a migration route."""
+
+    code = "not_the_route"
+    http_status = 404
+    hint = (
+        "Set --url to where the project mounts it, as in https://example.com/migrations/."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

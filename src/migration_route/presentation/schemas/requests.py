@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from migration_route.core.enums import Phase, Resolution
+from migration_route.core.enums import Mode, Phase, Resolution
 
 # PostgreSQL cannot store NUL.
 _TEXT = "^[^\\x00]*$"
@@ -42,6 +42,13 @@ class CreateRun(Request, frozen=True, kw_only=True):
     phase: Phase | None = None
     at: Moment | None = None
     wait_for_window: bool = True
+
+    @property
+    def mode(self) -> Mode:
+        """The mode of `fake` and `fake_initial`."""
+        if self.fake:
+            return Mode.FAKE
+        return Mode.FAKE_INITIAL if self.fake_initial else Mode.APPLY
 
 
 class GiveReason(Request, frozen=True, kw_only=True):

@@ -1,10 +1,6 @@
-"""Output of results and errors."""
+"""Errors and JSON as text."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -36,21 +32,3 @@ def pretty(answer: schemas.Answer | bytes) -> str:
     """Return an answer, or the JSON of one, as indented JSON."""
     text = answer if isinstance(answer, bytes) else schemas.to_json(answer)
     return msgspec.json.format(text, indent=2).decode()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terminal:
-    """The output of a verb."""
-
-    write: Callable[[str], Any]
-    write_error: Callable[[str], Any]
-
-    def tell(
-        self, options: dict[str, Any], answer: schemas.Answer | bytes, lines: Iterable[str]
-    ) -> None:
-        """Write the answer as JSON with `--json`, else the lines."""
-        if options["json"]:
-            self.write(pretty(answer))
-            return
-        for line in lines:
-            self.write(line)

@@ -1,0 +1,113 @@
+"""Output of a verb: lines or JSON, and the progress of a run that is followed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from migration_route.core.enums import EventKind
+from migration_route.presentation.schemas import EventAnswer
+from migration_route.presentation.text.exit_codes import INTERRUPTED
+from migration_route.presentation.text.runs import event_line
+from migration_route.presentation.text.terminal import pretty
+
+_SHOWN = frozenset({EventKind.LOCK_ATTEMPT, EventKind.HEALTH, EventKind.STATEMENT_RUNNING})
+
+
+class LiveDisplay(Protocol):
+    """A line that is updated below the output."""
+
+    def write(self, words: str) -> None:
+        """Write above it."""
+
+    def show(self, words: str, *, done: int) -> None:
+        """Show what is running and how many steps are done."""
+
+
+def _no_live_line(steps: int) -> AbstractContextManager[LiveDisplay | None]:
+    del steps
+    return nullcontext()
+
+
+@dataclass(slots=True, kw_only=True)
+class Terminal:
+    """The two outputs of a verb, and the live line of a terminal."""
+
+    command: str  # what a verb is typed after
+    output: Callable[[str], Any]  # writes a line to standard output
+    errors: Callable[[str], Any]  # writes a line to standard error
+    is_json: bool = False
+    escape: Callable[[str], str] = str  # makes text from a server safe for a terminal
+    live_line: Callable[[int], AbstractContextManager[LiveDisplay | None]] = _no_live_line
+    _live: LiveDisplay | None = field(default=None, init=False)
+
+    def write(self, words: str) -> None:
+        (self.output if self._live is None else self._live.write)(self.escape(words))
+
+    def write_error(self, words: str) -> None:
+        self.errors(self.escape(words))
+
+    def trouble(self, words: str) -> None:
+        """Report a problem that is being retried."""
+        (self.write_error if self._live is None else self.write)(words)
+
+    def tell(self, raw: bytes, lines: Iterable[str]) -> None:
+        """Write the JSON of an answer with `--json`, else the lines."""
+        for line in [pretty(raw)] if self.is_json else lines:
+            self.write(line)
+
+    @contextmanager
+    def resumable(self, words: str, verb: str) -> Iterator[None]:
+        """Print the verb that continues when the block is left by Ctrl-C, which exits, or
+        by an error."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.write_error(f"\n{words}: {self.command} {verb}")
+            sys.exit(INTERRUPTED)
+        except Exception:
+            self.write_error(f"Reconnect with: {self.command} {verb}")
+            raise
+
+    @contextmanager
+    def following(self, steps: int) -> Iterator[Progress]:
+        """Show the progress of a run with so many steps during the block."""
+        with nullcontext() if self.is_json else self.live_line(steps) as live:
+            self._live = live
+            try:
+                yield Progress(terminal=self, live=live)
+            finally:
+                self._live = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """The progress of a run, as it is shown."""
+
+    terminal: Terminal
+    live: LiveDisplay | None
+    done: int = 0
+    step: str = ""
+    waits: str = ""
+
+    def tell(self, event: EventAnswer) -> None:
+        """Show one event."""
+        if self.terminal.is_json:
+            return
+        if event.kind == EventKind.STEP_STARTED:
+            self.step = event.text
+        self.done += event.kind == EventKind.STEP_FINISHED
+        if line := event_line(event):
+            self.terminal.write(line)
+        if self.live is not None:
+            text = f"{self.step}: {event.text}" if event.kind in _SHOWN else self.step
+            self.live.show(text, done=self.done)
+
+    def tell_waiting(self, line: str) -> None:
+        """Show why the run has not started, once for each reason."""
+        if line not in {"", self.waits}:
+            self.terminal.write(line)
+        self.waits = line
