@@ -13,7 +13,7 @@ import migration_route
 from migration_route.core import errors
 from migration_route.core.errors import IdentityUnavailable, RouteError
 from migration_route.presentation.schemas import to_json
-from migration_route.presentation.text.terminal import problem_answer
+from migration_route.presentation.text.problems import problem_answer
 
 
 def _subclasses(kind: type[RouteError]) -> list[type[RouteError]]:

@@ -13,7 +13,7 @@ from migration_route.conf import route_settings
 from migration_route.core import tracing
 from migration_route.core.errors import MethodNotAllowed, RouteError
 from migration_route.presentation import schemas
-from migration_route.presentation.text.terminal import problem_answer
+from migration_route.presentation.text.problems import problem_answer
 from migration_route.services.response_headers import with_response_headers
 
 logger = logging.getLogger("migration_route.api")

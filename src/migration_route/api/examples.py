@@ -28,7 +28,7 @@ from migration_route.core.errors import (
     UnknownDatabase,
 )
 from migration_route.presentation import schemas
-from migration_route.presentation.text.terminal import problem_answer
+from migration_route.presentation.text.problems import problem_answer
 from migration_route.services.reauthentication import TooManyAttempts
 
 _FINGERPRINT = "c9f543881994-8afaa4cb-" + "9d33a3c1" * 8

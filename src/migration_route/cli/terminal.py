@@ -8,11 +8,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
 from migration_route.core.enums import EventKind
-from migration_route.presentation.schemas import EventAnswer
+from migration_route.core.errors import RouteError
+from migration_route.presentation import schemas
 from migration_route.presentation.text.exit_codes import INTERRUPTED
+from migration_route.presentation.text.problems import problem_answer, problem_line
 from migration_route.presentation.text.runs import event_line
-from migration_route.presentation.text.terminal import pretty
 
 _SHOWN = frozenset({EventKind.LOCK_ATTEMPT, EventKind.HEALTH, EventKind.STATEMENT_RUNNING})
 
@@ -56,8 +59,21 @@ class Terminal:
 
     def tell(self, raw: bytes, lines: Iterable[str]) -> None:
         """Write the JSON of an answer with `--json`, else the lines."""
-        for line in [pretty(raw)] if self.is_json else lines:
+        if self.is_json:
+            lines = [msgspec.json.format(raw, indent=2).decode()]
+        for line in lines:
             self.write(line)
+
+    def tell_problem(self, error: RouteError) -> None:
+        problem = problem_answer(error)
+        self.tell_error(schemas.to_json(problem), problem_line(problem))
+
+    def tell_error(self, raw: bytes, line: str) -> None:
+        """Write the JSON of an error with `--json`, else its line."""
+        if self.is_json:
+            self.tell(raw, ())
+        else:
+            self.write_error(line)
 
     @contextmanager
     def resumable(self, words: str, verb: str) -> Iterator[None]:
@@ -93,7 +109,7 @@ class Progress:
     step: str = ""
     waits: str = ""
 
-    def tell(self, event: EventAnswer) -> None:
+    def tell(self, event: schemas.EventAnswer) -> None:
         """Show one event."""
         if self.terminal.is_json:
             return

@@ -130,7 +130,7 @@ def _show(connect: Connect, terminal: Terminal, options: Options) -> int:
     return DONE
 
 
-_FOLLOWING = 120.0  # seconds of patience of a verb that follows something
+_FOLLOWING = 120.0  # seconds of retries of a verb that follows something
 
 
 @verb("watch", "follow a run to its end", RUN, patience=_FOLLOWING)

@@ -31,7 +31,7 @@ from migration_route.policy.approvals import valid_approvals
 from migration_route.policy.health_gate import HealthDecision, Pause
 from migration_route.policy.schedule import NeverOpens, OpenNow, OpensLater, Schedule
 from migration_route.presentation import schemas
-from migration_route.presentation.text.terminal import problem_answer
+from migration_route.presentation.text.problems import problem_answer
 
 
 def with_approval_requirement(

@@ -25,7 +25,7 @@ from migration_route.cli.remote.transport import (
 from migration_route.core.errors import RouteError
 from migration_route.presentation.schemas import Problem, to_json
 from migration_route.presentation.text.exit_codes import exit_of_problem
-from migration_route.presentation.text.terminal import problem_line
+from migration_route.presentation.text.problems import problem_line
 
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 3.0)  # seconds; the last one repeats
 _TRANSIENT = frozenset({429, 502, 503, 504})

@@ -23,9 +23,7 @@ from migration_route.cli.terminal import Terminal
 from migration_route.cli.verbs import VERBS
 from migration_route.core import clock
 from migration_route.core.errors import InvalidRequest, RouteError
-from migration_route.presentation.schemas import to_json
 from migration_route.presentation.text.exit_codes import FAILED, INTERRUPTED
-from migration_route.presentation.text.terminal import pretty, problem_answer, problem_line
 
 
 def parser() -> ArgumentParser:
@@ -176,17 +174,9 @@ def _run_verb(terminal: Terminal, options: Options) -> int:
             partial(connect, terminal, options), terminal, options
         )
     except ProblemResponse as error:
-        _print_problem(terminal, error.raw, str(error))
+        terminal.tell_error(error.raw, str(error))
         return error.exit_code
     except RouteError as error:
-        problem = problem_answer(error)
-        _print_problem(terminal, to_json(problem), problem_line(problem))
+        terminal.tell_problem(error)
         return error.exit_code
     return code
-
-
-def _print_problem(terminal: Terminal, raw: bytes, text: str) -> None:
-    if terminal.is_json:
-        terminal.write(pretty(raw))
-    else:
-        terminal.write_error(text)

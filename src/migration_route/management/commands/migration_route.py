@@ -12,7 +12,6 @@ from migration_route.cli.parser import add_verbs
 from migration_route.cli.terminal import Terminal
 from migration_route.core.errors import RouteError
 from migration_route.core.subprocesses import require_same_settings
-from migration_route.presentation.text.terminal import pretty, problem_answer
 
 
 class Command(BaseCommand):
@@ -37,9 +36,9 @@ class Command(BaseCommand):
             require_same_settings()
             code = options["handler"](connect, terminal, options)
         except RouteError as error:
-            if options["json"]:
-                self.stdout.write(pretty(problem_answer(error)))
-                sys.exit(error.exit_code)
-            raise CommandError(str(error), returncode=error.exit_code) from error
+            if not terminal.is_json:
+                raise CommandError(str(error), returncode=error.exit_code) from error
+            terminal.tell_problem(error)
+            code = error.exit_code
         if code:
             sys.exit(code)

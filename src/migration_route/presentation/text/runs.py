@@ -41,7 +41,7 @@ from migration_route.presentation.schemas import (
     WaitingAnswer,
 )
 from migration_route.presentation.text.plans import estimate_line, operation_lines
-from migration_route.presentation.text.terminal import problem_line
+from migration_route.presentation.text.problems import problem_line
 
 
 def approval_requirement_words(

@@ -1,8 +1,6 @@
-"""Errors and JSON as text."""
+"""Errors as problem details, and as text."""
 
 from __future__ import annotations
-
-import msgspec
 
 from migration_route.core.errors import RouteError
 from migration_route.presentation import schemas
@@ -26,9 +24,3 @@ def problem_answer(error: RouteError) -> schemas.Problem:
 def problem_line(problem: schemas.Problem) -> str:
     """Return what went wrong and what to do about it."""
     return f"{problem.detail} {problem.hint}".strip()
-
-
-def pretty(answer: schemas.Answer | bytes) -> str:
-    """Return an answer, or the JSON of one, as indented JSON."""
-    text = answer if isinstance(answer, bytes) else schemas.to_json(answer)
-    return msgspec.json.format(text, indent=2).decode()
