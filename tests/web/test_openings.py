@@ -11,7 +11,8 @@ from django.utils import timezone
 from migration_route.core.enums import WaitingReason
 from migration_route.core.errors import InvalidRequest
 from migration_route.policy.schedule import NeverOpens, OpenNow, OpensLater
-from migration_route.web.plans import opening_view, read_start_time
+from migration_route.web.forms import read_start_time
+from migration_route.web.plans import opening_view
 
 
 def _form(typed):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeVar
+
 from django.http import HttpRequest, QueryDict
+from django.utils import timezone
 
 from migration_route.core.enums import Phase, Resolution
 from migration_route.core.errors import InvalidRequest
 from migration_route.planning.plan import Details, PlanRequest
+from migration_route.policy.schedule import exists_in_timezone, instant
 from migration_route.services.apply import ApplyRequest
-from migration_route.web.plans import read_start_time
 
 LONGEST_REASON = 2000
 _LONGEST_KEY = 64
@@ -20,7 +25,7 @@ def plan_request(data: QueryDict) -> PlanRequest:
     return PlanRequest(
         database=data.get("database") or "default",
         targets=tuple(filter(None, map(str.strip, data.getlist("target")))),
-        phase=_phase(data),
+        phase=choice(data, "phase", Phase),
     )
 
 
@@ -29,13 +34,18 @@ def details(request: HttpRequest) -> Details:
     return Details(after=number(request, "details") or 0)
 
 
-def _phase(data: QueryDict) -> Phase | None:
-    text = data.get("phase")
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def choice(data: QueryDict, name: str, kind: type[Choice]) -> Choice | None:
+    """Return a field as one of these values; None if it is empty. Raises
+    `InvalidRequest`."""
+    text = data.get(name)
     if not text:
         return None
-    if text not in list(Phase):
-        raise InvalidRequest(f"phase must be one of {', '.join(Phase)}, not {text[:50]!r}.")
-    return Phase(text)
+    if text not in list(kind):
+        raise InvalidRequest(f"{name} must be one of {', '.join(kind)}, not {text[:50]!r}.")
+    return kind(text)
 
 
 def apply_request(data: QueryDict) -> ApplyRequest:
@@ -66,13 +76,37 @@ def reason(data: QueryDict) -> str:
 
 
 def resolution(data: QueryDict) -> Resolution:
-    """Return the field `how` of the resolve form. Raises `InvalidRequest`."""
-    text = data.get("how") or Resolution.AS_IS
-    if text not in list(Resolution):
+    return choice(data, "how", Resolution) or Resolution.AS_IS
+
+
+def is_forced(data: QueryDict) -> bool:
+    return data.get("force") == "1"
+
+
+def read_start_time(data: QueryDict) -> datetime | None:
+    """Return the requested start time, in the current time zone unless it names one; None
+    for none. Raises `InvalidRequest`."""
+    text = data.get("at", "").strip()
+    if not text:
+        return None
+    try:
+        wall = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{text[:50]!r} is not a valid start time.") from error
+    if wall.tzinfo is not None:
+        return wall
+    zone = timezone.get_current_timezone()
+    try:
+        exists = exists_in_timezone(wall, zone)
+    except OverflowError as error:
+        raise InvalidRequest(f"{text[:50]!r} is out of range.") from error
+    if not exists:
         raise InvalidRequest(
-            f"how must be one of {', '.join(Resolution)}, not {text[:50]!r}."
+            f"{text[:50]} does not exist in {timezone.get_current_timezone_name()}: clocks "
+            "are set forward that day.",
+            hint="Choose an earlier or a later time.",
         )
-    return Resolution(text)
+    return instant(wall, zone)
 
 
 def number(request: HttpRequest, name: str) -> int | None:

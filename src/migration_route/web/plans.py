@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.http import QueryDict
 from django.utils import timezone
 
 from migration_route.access.actors import Actor, may
 from migration_route.core import clock
 from migration_route.core.enums import Direction, Phase, Scope, Severity
-from migration_route.core.errors import InvalidRequest
 from migration_route.core.values import HealthSignal, SignalState
 from migration_route.planning.plan import Details, Finding, Plan, Step
 from migration_route.policy.decision import is_rebuilt, scopes_for
@@ -21,8 +19,6 @@ from migration_route.policy.schedule import (
     NeverOpens,
     OpensLater,
     Schedule,
-    exists_in_timezone,
-    instant,
 )
 
 
@@ -71,32 +67,6 @@ def opening_view(schedule: Schedule, *, typed: str = "") -> OpeningView:
         most=(now + HORIZON).strftime(_INPUT_FORMAT),
         typed=typed,
     )
-
-
-def read_start_time(data: QueryDict) -> datetime | None:
-    """Return the requested start time, in the current time zone unless it names one; None
-    for none. Raises `InvalidRequest`."""
-    text = data.get("at", "").strip()
-    if not text:
-        return None
-    try:
-        wall = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidRequest(f"{text[:50]!r} is not a valid start time.") from error
-    if wall.tzinfo is not None:
-        return wall
-    zone = timezone.get_current_timezone()
-    try:
-        exists = exists_in_timezone(wall, zone)
-    except OverflowError as error:
-        raise InvalidRequest(f"{text[:50]!r} is out of range.") from error
-    if not exists:
-        raise InvalidRequest(
-            f"{text[:50]} does not exist in {timezone.get_current_timezone_name()}: clocks "
-            "are set forward that day.",
-            hint="Choose an earlier or a later time.",
-        )
-    return instant(wall, zone)
 
 
 _ORDER = (Severity.BLOCKING, Severity.WARNING, Severity.INFO)

@@ -7,7 +7,6 @@ from django.shortcuts import redirect
 
 from migration_route.access.actors import Actor, may
 from migration_route.core.enums import CopyKind, RehearsalState, Scope
-from migration_route.core.errors import InvalidRequest
 from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.planning.plan import Plan
 from migration_route.presentation.rehearsal_serializers import rehearsal_answer
@@ -67,18 +66,13 @@ def last_rehearsal_context(plan: Plan, actor: Actor) -> dict[str, object]:
 
 def rehearse(request: HttpRequest, actor: Actor) -> HttpResponse:
     wanted = forms.plan_request(request.POST)
-    kind = request.POST.get("kind") or CopyKind.SCHEMA
-    if kind not in list(CopyKind):
-        raise InvalidRequest(
-            f"kind must be one of {', '.join(CopyKind)}, not {kind[:50]!r}."
-        )
     record = rehearsing.rehearse(
         rehearsing.RehearseRequest(
             database=wanted.database,
             targets=wanted.targets,
             phase=wanted.phase,
             fingerprint=request.POST.get("fingerprint", ""),
-            kind=CopyKind(kind),
+            kind=forms.choice(request.POST, "kind", CopyKind) or CopyKind.SCHEMA,
             round_trip=request.POST.get("round_trip") == "on",
             in_place=request.POST.get("in_place") == "on",
             reason=forms.reason(request.POST),

@@ -1,4 +1,4 @@
-"""Views of runs and their events, as the pages show them."""
+"""Views of runs, their events and their approvals, as the pages show them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from migration_route.access.actors import Actor
 from migration_route.core.enums import (
     ControlRequest,
     Direction,
@@ -14,15 +15,24 @@ from migration_route.core.enums import (
     StepState,
     WaitingReason,
 )
+from migration_route.core.errors import RouteError
 from migration_route.ledger.cancellations import CANCELLED
 from migration_route.ledger.records import EventRecord, RunRecord
-from migration_route.presentation.serializers import run_answer
+from migration_route.planning.plan import DEFAULT_DETAILS, same_plan
+from migration_route.presentation import schemas
+from migration_route.presentation.serializers import approval_answer, run_answer
 from migration_route.presentation.text.runs import (
+    approval_requirement_words,
     cancel_effect,
+    permission_words,
     suggested_resolution,
     what_to_do,
 )
+from migration_route.services import approvals as approving
+from migration_route.services import plans as planning
+from migration_route.services.decisions import request_of
 from migration_route.web.filters import done_count, readable
+from migration_route.web.plans import PlanView, plan_view
 
 # Shown by the steps above the log, or by the line that follows.
 _SILENT = frozenset({EventKind.OPERATION_FINISHED, EventKind.STATEMENT_RUNNING})
@@ -244,3 +254,54 @@ def _sentences(run: RunRecord) -> tuple[str, str]:
 
 def _has_failed_step(run: RunRecord) -> bool:
     return any(step.state is StepState.FAILED for step in run.steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalView:
+    """The approvals of a run, and what the current user may do about them."""
+
+    answer: schemas.ApprovalAnswer
+    words: str
+    rights: str
+    is_waiting: bool
+    may_approve: bool
+    may_reject: bool
+    has_approved: bool
+    is_requester: bool
+    plan: PlanView | None  # the plan to approve, while the run waits
+    has_changed: bool  # the plan differs from the requested one
+    problem: RouteError | None  # why the plan cannot be read
+
+
+def approval_view(run: RunRecord, actor: Actor) -> ApprovalView | None:
+    """Return the approvals of a run; None if it needs and needed none.
+
+    While the run waits for approval, its plan is computed again.
+    """
+    answer = approval_answer(run)
+    if answer is None:
+        return None
+    is_waiting = run.state is RunState.AWAITING_APPROVAL
+    plan, problem = _plan(run, actor) if is_waiting else (None, None)
+    return ApprovalView(
+        answer=answer,
+        words=approval_requirement_words(answer, verb="needs" if is_waiting else "needed"),
+        rights=permission_words(answer),
+        is_waiting=is_waiting,
+        may_approve=is_waiting and approving.may_approve(run, actor),
+        may_reject=is_waiting and approving.may_reject(run, actor),
+        has_approved=any(vote.by == actor.identity for vote in run.given),
+        is_requester=run.requester == actor.identity,
+        plan=plan,
+        has_changed=plan is not None
+        and not same_plan(plan.plan.fingerprint, run.fingerprint),
+        problem=problem,
+    )
+
+
+def _plan(run: RunRecord, actor: Actor) -> tuple[PlanView | None, RouteError | None]:
+    try:
+        plan = planning.plan(request_of(run), actor, DEFAULT_DETAILS)
+    except RouteError as error:
+        return None, error
+    return plan_view(plan, actor, DEFAULT_DETAILS), None

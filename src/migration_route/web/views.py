@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 
 from migration_route.access.actors import Actor, may
@@ -14,17 +15,18 @@ from migration_route.core.errors import PlanChanged, RouteError, StaleCode
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import DEFAULT_DETAILS, Details, PlanRequest
 from migration_route.services import apply as applying
+from migration_route.services import approvals as approving
 from migration_route.services import control, launch, runs
 from migration_route.services import ledger as ledgers
 from migration_route.services import plans as planning
 from migration_route.services import resolve as resolving
 from migration_route.services.decisions import approval_requirement_for
 from migration_route.web import forms
-from migration_route.web.approvals import approval_view
+from migration_route.web.base import Page
 from migration_route.web.plans import health_view, opening_view, plan_view
 from migration_route.web.rehearsals import last_rehearsal_context
 from migration_route.web.rendering import render
-from migration_route.web.runs import current_activity, log_events, run_view
+from migration_route.web.runs import approval_view, current_activity, log_events, run_view
 
 _LAST_RUNS = 5
 _PAGE = 25
@@ -148,36 +150,35 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     )
 
 
-def cancel(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """Cancel a run; with the field `force`, by killing its worker."""
-    reason, force = forms.reason(request.POST), request.POST.get("force") == "1"
-    control.cancel(run, actor, reason=reason, force=force)
-    return redirect("migration_route:run", run=run)
+def _run_form(
+    change: Callable[..., RunRecord], **fields: Callable[[QueryDict], object]
+) -> Page:
+    """Return a page that changes a run by a form, with its reason and these fields, and
+    shows the run that results."""
+
+    def submit(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
+        wanted = {name: read(request.POST) for name, read in fields.items()}
+        found = change(run, actor, reason=forms.reason(request.POST), **wanted)
+        return redirect("migration_route:run", run=found.id)
+
+    return submit
 
 
-def pause(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """Pause a run before its next step."""
-    control.pause(run, actor, reason=forms.reason(request.POST))
-    return redirect("migration_route:run", run=run)
-
-
-def resume(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    """Resume a paused run, or let a waiting one check its conditions again; with the field
-    `force`, override what it waits for."""
-    reason, force = forms.reason(request.POST), request.POST.get("force") == "1"
-    control.resume(run, actor, reason=reason, force=force)
-    return redirect("migration_route:run", run=run)
-
-
-def resolve(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
-    how = forms.resolution(request.POST)
-    found = resolving.resolve(run, actor, reason=forms.reason(request.POST), how=how)
-    return redirect("migration_route:run", run=found.id)
-
-
-def terminate_blockers(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
+def _terminate_blockers(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     control.terminate_blockers(run, actor, reason=forms.reason(request.POST))
     return redirect("migration_route:run", run=run)
+
+
+RUN_FORMS: dict[str, Page] = {
+    "approve": _run_form(approving.approve),
+    "reject": _run_form(approving.reject),
+    "cancel": _run_form(control.cancel, force=forms.is_forced),
+    "pause": _run_form(control.pause),
+    "resume": _run_form(control.resume, force=forms.is_forced),
+    "resolve": _run_form(resolving.resolve, how=forms.resolution),
+    "terminate-blockers": _terminate_blockers,
+}
+"""The forms on the page of a run, by the last part of their URL."""
 
 
 def history(request: HttpRequest, actor: Actor) -> HttpResponse:
