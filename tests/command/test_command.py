@@ -316,6 +316,20 @@ def test_a_run_is_held_resumed_and_stopped_by_force():
     assert {"pause_requested", "resumed", "force_requested"} <= set(actions)
 
 
+def test_a_run_that_is_no_longer_watched_continues(monkeypatch):
+    """Ctrl-C ends the command only, which prints how to watch the run again."""
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    run = a_run(RunState.QUEUED)
+    monkeypatch.setattr("migration_route.services.runs.wait", interrupt)
+    said = say("watch", run)
+    assert said.code == 130
+    assert f"Watch it with: manage.py migration_route watch {run}" in said.error
+    assert Run.objects.get(pk=run).state == RunState.QUEUED
+
+
 def test_the_ledger_is_verified():
     """0 while it is intact, 1 otherwise."""
     a_run(RunState.FAILED)

@@ -59,18 +59,8 @@ def staff_page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
         table["HEAD"] = table["GET"]
     allow = ", ".join(sorted({*table, "OPTIONS"}))
 
-    def dispatch(request: HttpRequest, **arguments: str) -> HttpResponseBase:
+    def dispatch(request: HttpRequest, **arguments: str) -> HttpResponse:
         view = table.get(request.method or "")
-        try:
-            response = _dispatch(view, request, **arguments)
-        except PagesUnavailable as error:
-            logger.exception("Cannot render the page %s", request.path)
-            response = render_plain_error(error)
-        return with_response_headers(request, response)
-
-    def _dispatch(
-        view: Page | None, request: HttpRequest, **arguments: str
-    ) -> HttpResponse:
         if request.method == "OPTIONS":
             return HttpResponse(status=204, headers={"Allow": allow})
         if view is None:
@@ -81,7 +71,23 @@ def staff_page(methods: Mapping[str, Page]) -> Callable[..., HttpResponseBase]:
         return _answer(view, request, **arguments)
 
     functools.update_wrapper(dispatch, next(iter(methods.values())))
-    return isolated_view(dispatch)
+    return isolated_page(dispatch)
+
+
+def isolated_page(respond: Callable[..., HttpResponse]) -> Callable[..., HttpResponseBase]:
+    """Return the isolated view of a page: with the response headers, and as plain HTML if
+    TEMPLATES cannot render it."""
+
+    @functools.wraps(respond)
+    def view(request: HttpRequest, **arguments: str) -> HttpResponseBase:
+        try:
+            response = respond(request, **arguments)
+        except PagesUnavailable as error:
+            logger.exception("Cannot render the page %s", request.path)
+            response = render_plain_error(error)
+        return with_response_headers(request, response)
+
+    return isolated_view(view)
 
 
 def _answer(view: Page, request: HttpRequest, **arguments: str) -> HttpResponse:

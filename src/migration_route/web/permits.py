@@ -8,24 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 
 from migration_route.access.actors import Actor
 from migration_route.access.authentication import authenticate_permit_form, permit_in_form
-from migration_route.access.isolation import isolated_view
 from migration_route.core.errors import MethodNotAllowed, RouteError
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import DEFAULT_DETAILS
 from migration_route.services import apply as applying
 from migration_route.services import permit_redemption, runs
 from migration_route.services import plans as planning
-from migration_route.services.response_headers import with_response_headers
+from migration_route.web.base import isolated_page
 from migration_route.web.plans import plan_view
-from migration_route.web.rendering import (
-    PagesUnavailable,
-    render_plain_error,
-    render_without_request,
-)
+from migration_route.web.rendering import render_without_request
 from migration_route.web.runs import run_view
 
 _WAIT = 2.0
@@ -33,19 +28,9 @@ _WAIT = 2.0
 _ALLOW = "GET, HEAD, OPTIONS, POST"
 
 
-def _dispatch(request: HttpRequest) -> HttpResponseBase:
-    try:
-        response = _answer(request)
-    except PagesUnavailable as error:
-        response = render_plain_error(error)
-    return with_response_headers(request, response)
-
-
-permit_view = isolated_view(_dispatch)
-"""Show the form; with a permit, show its plan, apply it, or show its run."""
-
-
-def _answer(request: HttpRequest) -> HttpResponse:
+@isolated_page
+def permit_view(request: HttpRequest) -> HttpResponse:
+    """Show the form; with a permit, show its plan, apply it, or show its run."""
     if request.method == "OPTIONS":
         return HttpResponse(status=204, headers={"Allow": _ALLOW})
     if request.method in {"GET", "HEAD"}:

@@ -20,35 +20,16 @@ from migration_route.core.enums import (
     WaitingReason,
 )
 from migration_route.core.values import APPROVE, ApprovalRequirement
-from migration_route.presentation.schemas import (
-    ActiveWaitingAnswer,
-    ApprovalAnswer,
-    ApprovalDecisionAnswer,
-    ApprovalRequirementAnswer,
-    BlockerAnswer,
-    DeferredAnswer,
-    EventAnswer,
-    HealthAnswer,
-    OpeningAnswer,
-    PlanAnswer,
-    PlanStepAnswer,
-    RunAnswer,
-    RunsAnswer,
-    RunStepAnswer,
-    StatusAnswer,
-    TerminatedBlockersAnswer,
-    VerificationAnswer,
-    WaitingAnswer,
-)
+from migration_route.presentation import schemas
 from migration_route.presentation.text.plans import estimate_line, operation_lines
 from migration_route.presentation.text.problems import problem_line
 
+Requirement = (
+    ApprovalRequirement | schemas.ApprovalRequirementAnswer | schemas.ApprovalAnswer
+)
 
-def approval_requirement_words(
-    requirement: ApprovalRequirement | ApprovalRequirementAnswer | ApprovalAnswer,
-    *,
-    verb: str = "needs",
-) -> str:
+
+def approval_requirement_words(requirement: Requirement, *, verb: str = "needs") -> str:
     """Return what is required and why: "needs 1 approval by another user …"."""
     other = "" if requirement.self_approval else "other "
     if requirement.required == 1:
@@ -58,9 +39,7 @@ def approval_requirement_words(
     return f"{verb} {who} with {permission_words(requirement)}, because {requirement.why}"
 
 
-def permission_words(
-    requirement: ApprovalRequirement | ApprovalRequirementAnswer | ApprovalAnswer,
-) -> str:
+def permission_words(requirement: Requirement) -> str:
     """Return the permissions that are required."""
     return " and ".join(
         "the permission approve"
@@ -70,7 +49,7 @@ def permission_words(
     )
 
 
-def approval_lines(found: ApprovalAnswer | None) -> Iterator[str]:
+def approval_lines(found: schemas.ApprovalAnswer | None) -> Iterator[str]:
     """Yield which approvals a run needs and who gave them."""
     if found is None:
         return
@@ -82,11 +61,11 @@ def approval_lines(found: ApprovalAnswer | None) -> Iterator[str]:
         yield f"  rejected by {found.rejected.name}{_because(found.rejected)}"
 
 
-def _because(one: ApprovalDecisionAnswer) -> str:
+def _because(one: schemas.ApprovalDecisionAnswer) -> str:
     return f": {one.reason}" if one.reason else ""
 
 
-def opening_lines(found: OpeningAnswer | None) -> Iterator[str]:
+def opening_lines(found: schemas.OpeningAnswer | None) -> Iterator[str]:
     """Yield when a run would start; nothing if that is now or unknown."""
     if found is not None and found.reason == "never":
         yield f"A run would be refused. {found.why}"
@@ -94,7 +73,7 @@ def opening_lines(found: OpeningAnswer | None) -> Iterator[str]:
         yield f"A run would wait. {found.why}"
 
 
-def waits_until(waiting: ActiveWaitingAnswer | None) -> str:
+def waits_until(waiting: schemas.ActiveWaitingAnswer | None) -> str:
     """Return what a run waits for, in parentheses; "" if it does not wait."""
     if waiting is None:
         return ""
@@ -102,7 +81,7 @@ def waits_until(waiting: ActiveWaitingAnswer | None) -> str:
     return f" ({waiting.reason}{until})"
 
 
-def waits_for(run: RunAnswer) -> str:
+def waits_for(run: schemas.RunAnswer) -> str:
     """Return why a run does not start yet; "" if it has started."""
     waiting = run.waiting
     if waiting is None:
@@ -114,12 +93,12 @@ def waits_for(run: RunAnswer) -> str:
     return ""
 
 
-_Named = DeferredAnswer | PlanStepAnswer | RunStepAnswer
+_Named = schemas.DeferredAnswer | schemas.PlanStepAnswer | schemas.RunStepAnswer
 _MANY = 20
 _NOT_ROLLED_BACK = "can be left partially applied if it fails or is cancelled"
 
 
-def status_lines(status: StatusAnswer) -> Iterator[str]:
+def status_lines(status: schemas.StatusAnswer) -> Iterator[str]:
     for found in status.databases:
         if not found.reachable:
             yield f"{found.database} ({found.vendor}): unreachable"
@@ -146,7 +125,7 @@ def status_lines(status: StatusAnswer) -> Iterator[str]:
             yield f"  {found.problem.code}: {problem_line(found.problem)}"
 
 
-def plan_lines(plan: PlanAnswer) -> Iterator[str]:
+def plan_lines(plan: schemas.PlanAnswer) -> Iterator[str]:
     """Yield the steps of a plan with their operations, and its findings."""
     if plan.direction == Direction.NONE:
         yield f"Nothing to do on {plan.database}."
@@ -186,7 +165,7 @@ def _label(of: _Named) -> str:
     return f"{of.app}.{of.name}"
 
 
-def _when(left: DeferredAnswer) -> str:
+def _when(left: schemas.DeferredAnswer) -> str:
     """Return the phase of a step, and since when it is deferred."""
     phase = left.phase if not left.waits_for else Phase.AFTER_DEPLOY
     if not left.since:
@@ -195,7 +174,7 @@ def _when(left: DeferredAnswer) -> str:
     return f"{phase}, deferred since {left.since[:19]}Z{overdue}"
 
 
-def health_lines(found: HealthAnswer) -> Iterator[str]:
+def health_lines(found: schemas.HealthAnswer) -> Iterator[str]:
     verdict = "a run can proceed" if found.verdict == "go" else "a run would pause"
     yield f"{found.database}: {verdict}"
     for signal in found.signals:
@@ -203,7 +182,7 @@ def health_lines(found: HealthAnswer) -> Iterator[str]:
         yield f"  {signal.state:<8} {signal.name}{ignored}: {signal.reason}"
 
 
-def run_lines(run: RunAnswer) -> Iterator[str]:
+def run_lines(run: schemas.RunAnswer) -> Iterator[str]:
     """Yield the lines of a run with the progress of each step."""
     outcome = f" ({run.outcome})" if run.outcome and run.outcome != run.state else ""
     yield f"run {run.id} on {run.database}: {run.state}{outcome}"
@@ -234,7 +213,7 @@ def run_lines(run: RunAnswer) -> Iterator[str]:
         yield f"  The database is partially migrated. {what_to_do(run)}"
 
 
-def cancel_effect(run: RunAnswer) -> str:
+def cancel_effect(run: schemas.RunAnswer) -> str:
     """Return what a cancel does to the step that is running."""
     step = next((one for one in run.steps if one.state == StepState.APPLYING), None)
     if step is None:
@@ -256,17 +235,17 @@ def cancel_effect(run: RunAnswer) -> str:
     )
 
 
-def _who(run: RunAnswer) -> str:
+def _who(run: schemas.RunAnswer) -> str:
     return run.requested_by.name or run.requested_by.kind
 
 
-def _phase_lines(run: RunAnswer) -> Iterator[str]:
+def _phase_lines(run: schemas.RunAnswer) -> Iterator[str]:
     if run.phase:
         yield f"  phase: {run.phase}"
         yield from (f"  deferred: {_label(left)}. {left.why}" for left in run.deferred)
 
 
-def suggested_resolution(run: RunAnswer) -> Resolution:
+def suggested_resolution(run: schemas.RunAnswer) -> Resolution:
     """Return the resolution that the evidence about the stopped step suggests."""
     step = next((step for step in run.steps if step.operations), None)
     states = {found.state for found in step.operations or ()} if step else set()
@@ -278,30 +257,30 @@ def suggested_resolution(run: RunAnswer) -> Resolution:
     return Resolution.AS_IS
 
 
-def what_to_do(run: RunAnswer) -> str:
+_WHAT_TO_DO = {
+    Resolution.APPLIED: (
+        "All of the step is applied, and only the record is missing: resolve this run as "
+        "applied, with a reason."
+    ),
+    Resolution.REVERTED: (
+        "All of the step is reverted, and only the record is missing: resolve this run as "
+        "reverted, with a reason."
+    ),
+    Resolution.CONTINUE: (
+        "Resolve this run to continue after the last operation that is present, or repair "
+        "the database first and resolve it then; with a reason."
+    ),
+    Resolution.AS_IS: "Repair the database, then resolve this run with a reason.",
+}
+
+
+def what_to_do(run: schemas.RunAnswer) -> str:
     """Return how a partial run can be resolved, by the evidence about it."""
-    match suggested_resolution(run):
-        case Resolution.APPLIED:
-            return (
-                "All of the step is applied, and only the record is missing: resolve this "
-                "run as applied, with a reason."
-            )
-        case Resolution.REVERTED:
-            return (
-                "All of the step is reverted, and only the record is missing: resolve this "
-                "run as reverted, with a reason."
-            )
-        case Resolution.CONTINUE:
-            return (
-                "Resolve this run to continue after the last operation that is present, or "
-                "repair the database first and resolve it then; with a reason."
-            )
-        case Resolution.AS_IS:
-            return "Repair the database, then resolve this run with a reason."
+    return _WHAT_TO_DO[suggested_resolution(run)]
 
 
 def terminated_blockers_lines(
-    found: TerminatedBlockersAnswer,
+    found: schemas.TerminatedBlockersAnswer,
 ) -> Iterator[str]:
     for blocker in found.terminated:
         yield f"terminated: pid {blocker.pid} ({blocker.user or 'unknown'})"
@@ -309,7 +288,7 @@ def terminated_blockers_lines(
         yield f"not terminated: pid {left.pid}. {left.why}"
 
 
-def _waiting_lines(waiting: WaitingAnswer) -> Iterator[str]:
+def _waiting_lines(waiting: schemas.WaitingAnswer) -> Iterator[str]:
     yield f"  waiting: {waiting.reason}"
     if waiting.why:
         yield f"    {waiting.why}"
@@ -327,7 +306,7 @@ def _waiting_lines(waiting: WaitingAnswer) -> Iterator[str]:
         yield f"  session {session.pid} since {session.since}: {session.query}"
 
 
-def _blocker_line(blocker: BlockerAnswer) -> str:
+def _blocker_line(blocker: schemas.BlockerAnswer) -> str:
     who = ", ".join(filter(None, (blocker.user, blocker.application)))
     since = f" since {blocker.since[:19]}Z" if blocker.since else ""
     certainty = "" if blocker.certain else "possibly "
@@ -335,27 +314,28 @@ def _blocker_line(blocker: BlockerAnswer) -> str:
     return f"    {certainty}pid {blocker.pid} ({who}) {blocker.state}{since}: {query}"
 
 
-def event_line(event: EventAnswer) -> str | None:
+_EVENT_LINES: dict[str, str] = {
+    EventKind.OUTPUT: "  | {text}",
+    EventKind.OUTPUT_TRUNCATED: "  | {text}",
+    EventKind.STEP_STARTED: "{text} …",
+    EventKind.STEP_FINISHED: "{text} done{time}",
+    EventKind.OPERATION_STARTED: "  {text}",
+    EventKind.STATEMENT_RUNNING: "  still running: {text:.200}",
+    EventKind.ERROR: "  {text}",
+    EventKind.LOCK_ATTEMPT: "  {text}",
+    EventKind.HEALTH: "  {text}",
+    EventKind.WINDOW: "  {text}",
+}
+
+
+def event_line(event: schemas.EventAnswer) -> str | None:
     """Return an event as one line; None if it is not shown."""
     time = "" if event.duration_ms is None else f" ({event.duration_ms} ms)"
-    match event.kind:
-        case EventKind.OUTPUT | EventKind.OUTPUT_TRUNCATED:
-            return f"  | {event.text}"
-        case EventKind.STEP_STARTED:
-            return f"{event.text} …"
-        case EventKind.STEP_FINISHED:
-            return f"{event.text} done{time}"
-        case EventKind.OPERATION_STARTED:
-            return f"  {event.text}"
-        case EventKind.STATEMENT_RUNNING:
-            return f"  still running: {event.text[:200]}"
-        case EventKind.ERROR | EventKind.LOCK_ATTEMPT | EventKind.HEALTH | EventKind.WINDOW:
-            return f"  {event.text}"
-        case _:
-            return None
+    line = _EVENT_LINES.get(event.kind)
+    return None if line is None else line.format(text=event.text, time=time)
 
 
-def runs_lines(found: RunsAnswer) -> Iterator[str]:
+def runs_lines(found: schemas.RunsAnswer) -> Iterator[str]:
     for run in found.runs:
         yield (
             f"{run.id}  {run.created_at[:19]}Z  {run.database:<12} {run.state:<11} "
@@ -363,7 +343,7 @@ def runs_lines(found: RunsAnswer) -> Iterator[str]:
         )
 
 
-def verification_line(found: VerificationAnswer) -> str:
+def verification_line(found: schemas.VerificationAnswer) -> str:
     if found.intact:
         return f"The ledger is intact: {found.entries} entries."
     return f"The ledger is not intact. {found.message}"
