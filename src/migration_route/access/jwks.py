@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import logging
+import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.request import (
@@ -167,22 +168,16 @@ class UnknownKey(Exception):
 
 
 class JwksCache:
-    """The cached keys of one issuer."""
+    """The cached keys of one issuer. Keys of the settings are never fetched, and always
+    fresh."""
 
-    def __init__(
-        self,
-        issuer: Issuer,
-        fetch: Callable[[Issuer], Mapping[str, Any]] = fetch_keys,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, issuer: Issuer) -> None:
         self.issuer = issuer
-        self._fetch = fetch
-        self._clock = clock
         self._fetching = threading.Lock()
         self._keys: dict[str, Any] = {}
-        self._fetched_at: float | None = None
-        self._tried_at: float | None = None
+        self._fetched_at = self._tried_at = -math.inf
         if issuer.jwks is not None:
+            self._fetched_at = self._tried_at = math.inf
             try:
                 self._keys = usable_keys(issuer.jwks, issuer)
             except JwksFetchError as error:
@@ -190,30 +185,22 @@ class JwksCache:
 
     def find(self, name: str) -> Any:
         """Return the key with this id. Raises `UnknownKey` and `IssuerUnavailable`."""
-        if self.issuer.jwks is None and not (self._is_fresh() and name in self._keys):
+        if name not in self._keys or self._age() > FRESH_SECONDS:
             self._refresh(name)
-        if name in self._keys and (self.issuer.jwks is not None or self._is_usable()):
-            return self._keys[name]
-        if self.issuer.jwks is None and not self._is_usable():
+        if self._age() > STALE_SECONDS:
             raise IssuerUnavailable(
                 f"The keys of {self.issuer.issuer} cannot be fetched, and no recent ones "
                 "are cached."
             )
-        raise UnknownKey
+        if name not in self._keys:
+            raise UnknownKey
+        return self._keys[name]
 
     def _age(self) -> float:
-        return (
-            float("inf") if self._fetched_at is None else self._clock() - self._fetched_at
-        )
-
-    def _is_fresh(self) -> bool:
-        return self._age() <= FRESH_SECONDS
-
-    def _is_usable(self) -> bool:
-        return self._age() <= STALE_SECONDS
+        return time.monotonic() - self._fetched_at
 
     def _is_due(self) -> bool:
-        return self._tried_at is None or self._clock() - self._tried_at >= REFETCH_SECONDS
+        return time.monotonic() - self._tried_at >= REFETCH_SECONDS
 
     def _refresh(self, name: str) -> None:
         """Fetch the keys if that is due, in one thread at a time.
@@ -222,15 +209,15 @@ class JwksCache:
         """
         if not self._is_due() and not self._fetching.locked():
             return
-        is_sufficient = self._is_usable() and name in self._keys
+        is_sufficient = name in self._keys and self._age() <= STALE_SECONDS
         if not self._fetching.acquire(timeout=0 if is_sufficient else 2 * FETCH_TIMEOUT):
             return
         try:
             if not self._is_due():
                 return  # another thread has fetched them meanwhile
-            self._tried_at = self._clock()
-            self._keys = usable_keys(self._fetch(self.issuer), self.issuer)
-            self._fetched_at = self._clock()
+            self._tried_at = time.monotonic()
+            self._keys = usable_keys(fetch_keys(self.issuer), self.issuer)
+            self._fetched_at = time.monotonic()
         except JwksFetchError as error:
             logger.warning("Fetching the keys of %s failed: %s", self.issuer.issuer, error)
         finally:
