@@ -11,6 +11,7 @@ from typing import Any
 from migration_route.cli.backend import Backend
 from migration_route.cli.terminal import Terminal
 from migration_route.core.enums import Mode, Phase
+from migration_route.presentation.schemas.requests import LONGEST_REASON
 
 Argument = Callable[[ArgumentParser], object]
 """Adds an argument to a parser."""
@@ -90,10 +91,6 @@ def add_verbs(
         for add_argument in found.arguments:
             add_argument(below)
         below.set_defaults(handler=found.run)
-
-
-LONGEST_REASON = 2000
-"""Characters, as in a request body."""
 
 
 def reason_text(text: str) -> str:

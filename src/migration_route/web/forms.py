@@ -13,9 +13,9 @@ from migration_route.core.enums import Phase, Resolution
 from migration_route.core.errors import InvalidRequest
 from migration_route.planning.plan import Details, PlanRequest
 from migration_route.policy.schedule import exists_in_timezone, instant
+from migration_route.presentation.schemas.requests import LONGEST_REASON
 from migration_route.services.apply import ApplyRequest
 
-LONGEST_REASON = 2000
 _LONGEST_KEY = 64
 _DIGITS = 18
 

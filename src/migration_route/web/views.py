@@ -14,6 +14,7 @@ from migration_route.core.enums import Scope
 from migration_route.core.errors import PlanChanged, RouteError, StaleCode
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import DEFAULT_DETAILS, Details, PlanRequest
+from migration_route.presentation.schemas.requests import LONGEST_REASON
 from migration_route.services import apply as applying
 from migration_route.services import approvals as approving
 from migration_route.services import control, launch, runs
@@ -93,7 +94,7 @@ def _plan_page(
             "key": secrets.token_hex(16),
             "refusal": refusal,
             "reason": reason,
-            "longest_reason": forms.LONGEST_REASON,
+            "longest_reason": LONGEST_REASON,
             **last_rehearsal_context(found, actor),
         },
         status=refusal.http_status if refusal else 200,
@@ -145,7 +146,7 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
             "may_resolve": may(actor, Scope.RESOLVE, found.database),
             "may_terminate_blockers": may(actor, Scope.FORCE, found.database)
             and route_settings().database(found.database).allow_terminate_blockers,
-            "longest_reason": forms.LONGEST_REASON,
+            "longest_reason": LONGEST_REASON,
         },
     )
 

@@ -14,7 +14,8 @@ _TEXT = "^[^\\x00]*$"
 Alias = Annotated[str, Meta(min_length=1, max_length=200, pattern=_TEXT)]
 TargetName = Annotated[str, Meta(min_length=1, max_length=300, pattern=_TEXT)]
 Moment = Annotated[datetime, Meta(tz=True)]
-Reason = Annotated[str, Meta(max_length=2000, pattern=_TEXT)]
+LONGEST_REASON = 2000  # characters
+Reason = Annotated[str, Meta(max_length=LONGEST_REASON, pattern=_TEXT)]
 Name = Annotated[str, Meta(max_length=200, pattern=_TEXT)]
 
 
