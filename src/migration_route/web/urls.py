@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from migration_route.web import pending_form, permits, rehearsals, views
+from migration_route.web import pending_form, permits, views
 from migration_route.web.base import staff_page
 
 urlpatterns = [
@@ -17,11 +17,11 @@ urlpatterns = [
         path(f"runs/<str:run>/{name}/", staff_page({"POST": page}), name=name)
         for name, page in views.RUN_FORMS.items()
     ),
-    path("rehearse/", staff_page({"POST": rehearsals.rehearse}), name="rehearse"),
-    path("rehearsals/", staff_page({"GET": rehearsals.listing}), name="rehearsals"),
+    path("rehearse/", staff_page({"POST": views.rehearse}), name="rehearse"),
+    path("rehearsals/", staff_page({"GET": views.list_rehearsals}), name="rehearsals"),
     path(
         "rehearsals/<str:rehearsal>/",
-        staff_page({"GET": rehearsals.show}),
+        staff_page({"GET": views.rehearsal}),
         name="rehearsal",
     ),
     path("suspended/", staff_page({"GET": pending_form.show}), name="suspended"),

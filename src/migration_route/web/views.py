@@ -10,14 +10,17 @@ from django.shortcuts import redirect
 
 from migration_route.access.actors import Actor, may
 from migration_route.conf import route_settings
-from migration_route.core.enums import Scope
+from migration_route.core.enums import CopyKind, RehearsalState, Scope
 from migration_route.core.errors import PlanChanged, RouteError, StaleCode
 from migration_route.ledger.records import RunRecord
-from migration_route.planning.plan import DEFAULT_DETAILS, Details, PlanRequest
+from migration_route.ledger.rehearsals import RehearsalRecord
+from migration_route.planning.plan import DEFAULT_DETAILS, Details, Plan, PlanRequest
+from migration_route.presentation.rehearsal_serializers import rehearsal_answer
 from migration_route.presentation.schemas.requests import LONGEST_REASON
+from migration_route.presentation.text.rehearsals import summary
 from migration_route.services import apply as applying
 from migration_route.services import approvals as approving
-from migration_route.services import control, launch, runs
+from migration_route.services import control, launch, rehearsals, runs
 from migration_route.services import ledger as ledgers
 from migration_route.services import plans as planning
 from migration_route.services import resolve as resolving
@@ -25,7 +28,6 @@ from migration_route.services.decisions import approval_requirement_for
 from migration_route.web import forms
 from migration_route.web.base import Page
 from migration_route.web.plans import health_view, opening_view, plan_view
-from migration_route.web.rehearsals import last_rehearsal_context
 from migration_route.web.rendering import render
 from migration_route.web.runs import approval_view, current_activity, log_events, run_view
 
@@ -95,7 +97,7 @@ def _plan_page(
             "refusal": refusal,
             "reason": reason,
             "longest_reason": LONGEST_REASON,
-            **last_rehearsal_context(found, actor),
+            **_last_rehearsal_context(found, actor),
         },
         status=refusal.http_status if refusal else 200,
     )
@@ -182,40 +184,140 @@ RUN_FORMS: dict[str, Page] = {
 """The forms on the page of a run, by the last part of their URL."""
 
 
+_REFRESH = "2"  # seconds until the browser reloads the page of an active rehearsal
+_REHEARSAL_HEADLINES = {
+    RehearsalState.QUEUED: "Waiting for the process to start.",
+    RehearsalState.COPYING: "Creating the copy.",
+    RehearsalState.RUNNING: "Running the plan on the copy.",
+    RehearsalState.SUCCEEDED: "The plan succeeded on a copy.",
+    RehearsalState.FAILED: "The plan fails.",
+}
+_IN_PLACE_HEADLINES = {
+    **_REHEARSAL_HEADLINES,
+    RehearsalState.RUNNING: "Running the plan in place, to be rolled back.",
+    RehearsalState.SUCCEEDED: "The plan succeeded and was rolled back.",
+    RehearsalState.FAILED: "The plan failed and was rolled back.",
+}
+_MAYBE_NOT_ROLLED_BACK = frozenset({"NotRolledBack", "SessionOrphaned"})
+
+
+def _rehearsal_headline(record: RehearsalRecord) -> str:
+    if not record.in_place:
+        return _REHEARSAL_HEADLINES[record.state]
+    if record.error is not None and record.error.type in _MAYBE_NOT_ROLLED_BACK:
+        return "The plan may not have been rolled back completely."
+    if record.unrehearsed:
+        count = len(record.steps)
+        return (
+            f"{count - record.unrehearsed} of {count} steps succeeded and were rolled "
+            "back; the others cannot be rehearsed in place."
+        )
+    return _IN_PLACE_HEADLINES[record.state]
+
+
+def _has_failed_step(record: RehearsalRecord) -> bool:
+    steps = (*record.report.steps, *(record.report.back or ()))
+    return any(step.error for step in steps)
+
+
+def rehearse(request: HttpRequest, actor: Actor) -> HttpResponse:
+    wanted = forms.plan_request(request.POST)
+    record = rehearsals.rehearse(
+        rehearsals.RehearseRequest(
+            database=wanted.database,
+            targets=wanted.targets,
+            phase=wanted.phase,
+            fingerprint=request.POST.get("fingerprint", ""),
+            kind=forms.choice(request.POST, "kind", CopyKind) or CopyKind.SCHEMA,
+            round_trip=request.POST.get("round_trip") == "on",
+            in_place=request.POST.get("in_place") == "on",
+            reason=forms.reason(request.POST),
+        ),
+        actor,
+    )
+    return redirect("migration_route:rehearsal", rehearsal=record.id)
+
+
+def rehearsal(request: HttpRequest, actor: Actor, rehearsal: str) -> HttpResponse:
+    """Show one rehearsal; the browser reloads the page while it is active."""
+    record = rehearsals.show(rehearsal, actor)
+    response = render(
+        request,
+        actor,
+        "rehearsal",
+        {
+            "title": f"Rehearsal {'in place, on' if record.in_place else 'on a copy of'} "
+            f"{record.database}",
+            "record": record,
+            "headline": _rehearsal_headline(record),
+            "shows_error": record.error is not None and not _has_failed_step(record),
+        },
+    )
+    if record.is_active:
+        response["Refresh"] = _REFRESH
+    return response
+
+
+def _last_rehearsal_context(plan: Plan, actor: Actor) -> dict[str, object]:
+    """Return the template context of a plan's last rehearsal."""
+    record = rehearsals.last_rehearsal_of(plan, actor)
+    return {
+        "rehearsed": record,
+        "rehearsed_words": "" if record is None else summary(rehearsal_answer(record)),
+        "may_rehearse": may(actor, Scope.REHEARSE, plan.database),
+        "may_in_place": rehearsals.may_in_place(plan.database, actor),
+        "in_place_timeout": f"{rehearsals.in_place_timeout(plan.database):g} s",
+    }
+
+
+def _list_page(
+    request: HttpRequest, actor: Actor, name: str, *, older: str, **context: object
+) -> HttpResponse:
+    """Return a page of a list; `older` is the cursor of the next page, "" on the last."""
+    is_first = not request.GET.get("before")
+    shown = {"here": name, "is_first": is_first, "older": older, **context}
+    return render(request, actor, name, shown)
+
+
 def history(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Show the runs, newest first."""
     database = request.GET.get("database") or None
     before = request.GET.get("before") or None
     found = runs.list_all(actor, database=database, before=before, limit=_PAGE)
-    return render(
+    return _list_page(
         request,
         actor,
         "history",
-        {
-            "title": f"Runs on {database}" if database else "Runs",
-            "here": "history",
-            "runs": found,
-            "database": database,
-            "is_first": before is None,
-            "older": found[-1].id if len(found) == _PAGE else "",
-        },
+        older=found[-1].id if len(found) == _PAGE else "",
+        title=f"Runs on {database}" if database else "Runs",
+        runs=found,
+        database=database,
+    )
+
+
+def list_rehearsals(request: HttpRequest, actor: Actor) -> HttpResponse:
+    """Show the rehearsals, newest first."""
+    before = request.GET.get("before") or None
+    found = rehearsals.list_all(actor, before=before, limit=_PAGE)
+    return _list_page(
+        request,
+        actor,
+        "rehearsals",
+        older=found[-1].id if len(found) == _PAGE else "",
+        title="Rehearsals",
+        rehearsals=found,
     )
 
 
 def ledger(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Show the ledger, newest first; with `verify`, verify its hash chain."""
-    before = forms.number(request, "before")
-    found = ledgers.entries(actor, before=before, limit=_PAGE)
-    return render(
+    found = ledgers.entries(actor, before=forms.number(request, "before"), limit=_PAGE)
+    return _list_page(
         request,
         actor,
         "ledger",
-        {
-            "title": "Ledger",
-            "here": "ledger",
-            "entries": found,
-            "verification": ledgers.verify(actor) if "verify" in request.GET else None,
-            "is_first": before is None,
-            "older": str(found[-1].sequence) if len(found) == _PAGE else "",
-        },
+        older=str(found[-1].sequence) if len(found) == _PAGE else "",
+        title="Ledger",
+        entries=found,
+        verification=ledgers.verify(actor) if "verify" in request.GET else None,
     )
