@@ -22,7 +22,7 @@ from migration_route.ledger.queries import list_runs
 from migration_route.planning.plan import PlanRequest
 from migration_route.services.plans import plain_plan
 from migration_route.vendors.base import LockSlot
-from migration_route.vendors.sqlite.locks import SQLiteLock
+from migration_route.vendors.sqlite.files import SQLiteLock
 from tests.factories import History, a_new_run, vendor
 from tests.web.conftest import SignIn, sign_in
 

@@ -1,4 +1,9 @@
-"""The interfaces that every vendor implements, and their values. Contains no SQL."""
+"""The interfaces that every vendor implements, with defaults, and their values. Contains no
+SQL.
+
+A vendor's class inherits from an interface. A method whose body is only a docstring is
+implemented by every vendor; any other body is the default.
+"""
 
 from __future__ import annotations
 
@@ -184,6 +189,8 @@ class LockInspector(Protocol):
 
     def observes(self, connection: BaseDatabaseWrapper) -> bool:
         """Return whether the holders of locks are visible."""
+        del connection
+        return True
 
     def blockers_of(
         self, connection: BaseDatabaseWrapper, wanted: tuple[TableLockRequest, ...]
@@ -192,10 +199,16 @@ class LockInspector(Protocol):
         are not visible, the sessions that may hold them."""
 
     def yield_time(self, connection: BaseDatabaseWrapper) -> float:
-        """Return the seconds after which a vacuum gives way to a waiting session."""
+        """Return the seconds after which a vacuum gives way to a waiting session; 0 where
+        nothing gives way."""
+        del connection
+        return 0.0
 
     def blocks_readers_or_writers(self, wanted: tuple[TableLockRequest, ...]) -> bool:
-        """Return whether holding these locks blocks readers or writers."""
+        """Return whether holding these locks blocks readers or writers; False where a
+        definition commits by itself, and then holds no lock."""
+        del wanted
+        return False
 
     def end(self, connection: BaseDatabaseWrapper, blocker: Blocker) -> bool:
         """End this session if it is still the same one; return whether the request was
@@ -215,7 +228,9 @@ class Forecaster(Protocol):
         """
 
     def note_unknown_statements(self) -> None:
-        """Record that an operation with unknown statements comes here."""
+        """Record that an operation with unknown statements comes here; does nothing where
+        forecasts do not depend on rows."""
+        return
 
     def sizes(self, tables: Collection[str]) -> tuple[TableSize, ...]:
         """Return the sizes of tables. Raises `django.db.DatabaseError`."""
@@ -229,14 +244,22 @@ class CatalogReader(Protocol):
 
     def defaults(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
         """Return the columns of a table that have a database default, except those that
-        number its rows."""
+        number its rows; none where a migration's default is never in the table."""
+        del cursor, table
+        return frozenset()
 
     def invalid_indexes(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
-        """Return the indexes of a table that the database maintains but does not use."""
+        """Return the indexes of a table that the database maintains but does not use; none
+        where an index exists or does not."""
+        del cursor, table
+        return frozenset()
 
     def has_rebuild_copy(self, tables: Collection[str]) -> bool:
         """Return whether one of these table names is that of an unfinished copy, which
-        replaces another table when that one is altered."""
+        replaces another table when that one is altered; False where tables are altered in
+        place."""
+        del tables
+        return False
 
     def stored(self, name: str) -> str:
         """Return a name, quoted or not, in the form in which names are compared."""
@@ -246,11 +269,10 @@ class Vendor(Protocol):
     """The interface to one kind of database."""
 
     name: str
-    lock_is_of_session: bool  # the lock ends with the connection that took it
-    contention: LockInspector | None  # None: the database itself waits for its one writer
-
-    @property
-    def catalog(self) -> CatalogReader: ...
+    catalog: CatalogReader
+    lock_is_of_session: bool = True  # the lock ends with the connection that took it
+    # None: the database itself waits for its one writer.
+    contention: LockInspector | None = None
 
     def identity(self, session: Any) -> DatabaseIdentity:
         """Return the identity of the database of an open driver session.
@@ -274,7 +296,9 @@ class Vendor(Protocol):
 
     def limit_transaction(self, connection: BaseDatabaseWrapper) -> None:
         """Limit the open transaction: how long it waits for a lock, and how long the server
-        keeps it if this process stops responding."""
+        keeps it if this process stops responding. Does nothing where a transaction waits no
+        longer than its connection, and ends with its process."""
+        del connection
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
         """Return whether each connection has its own session, which ends with the
@@ -282,14 +306,20 @@ class Vendor(Protocol):
 
         False if a transaction pooler assigns one session to both, or if a pool of this
         process keeps the session of a closed connection. Neither connection is open yet;
-        both can be open afterwards.
+        both can be open afterwards. True by default: nothing is between this process and a
+        file.
         """
+        del first, second
+        return True
 
     def troubles(self, connection: BaseDatabaseWrapper) -> CatalogProblems:
-        """Return catalog states that make migrations fail.
+        """Return catalog states that make migrations fail; none where an index exists or
+        does not, and the table itself counts its ids.
 
         Raises `django.db.DatabaseError` if the catalog cannot be read.
         """
+        del connection
+        return NO_PROBLEMS
 
     def health(
         self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
@@ -302,8 +332,10 @@ class Vendor(Protocol):
         """
 
     def health_without_connection(self, error: Exception) -> HealthSignal | None:
-        """Return what a failed connection attempt shows about the database; None if
-        nothing."""
+        """Return what a failed connection attempt shows about the database, such as that
+        all connections of its server are in use; None if nothing."""
+        del error
+        return None
 
     def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
         """Return a forecaster for the statements of one plan.
@@ -313,8 +345,10 @@ class Vendor(Protocol):
         """
 
     def colliding_index(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
-        """Return the statement that drops the invalid index with which `sql` collides, or
-        None."""
+        """Return the statement that drops the invalid index with which `sql` collides; None
+        where no index is left half built."""
+        del connection, sql
+        return None
 
     def lock(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> TargetLock:
         """Return the lock of this database, to be held through `connection`."""
@@ -324,10 +358,12 @@ class Vendor(Protocol):
 
     def interrupt(self, connection: BaseDatabaseWrapper) -> None:
         """Make the current statement of another thread of this process fail, if the
-        database runs inside the process."""
+        database runs inside the process. On a server, another session cancels it."""
+        del connection
 
     def worker_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Return the settings of the connection that a worker opens for a migration."""
+        return settings
 
     def prepare_worker_session(
         self, connection: BaseDatabaseWrapper, run: str, *, lock_timeout: float
@@ -340,6 +376,11 @@ class Vendor(Protocol):
 
     def sidecar(self, connection: BaseDatabaseWrapper) -> Path | None:
         """Return a folder beside a database that allows one writer, otherwise None."""
+        del connection
+        return None
 
     def is_private(self, connection: BaseDatabaseWrapper) -> bool:
-        """Return whether no other process can access this database."""
+        """Return whether no other process can access this database, as none can access the
+        memory of this one."""
+        del connection
+        return False

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import HealthSettings, HealthSignal, Impact
 from migration_route.vendors.base import (
-    NO_PROBLEMS,
-    CatalogProblems,
     Forecaster,
     LockSlot,
     Sessions,
     TargetLock,
+    Vendor,
 )
 from migration_route.vendors.base_identity import DatabaseIdentity
 from migration_route.vendors.mysql import health
@@ -32,9 +30,8 @@ _CONNECT_TIMEOUT = 5
 _WEEK = 7 * 24 * 3600
 
 
-class MySQL:
+class MySQL(Vendor):
     name = "mysql"
-    lock_is_of_session = True
     contention = MySQLContention()
     catalog = MySQLCatalog()
 
@@ -73,11 +70,6 @@ class MySQL:
         The proxies of MySQL are trusted: a client that takes GET_LOCK keeps its session."""
         return lock_ends_with_connection(first, second)
 
-    def troubles(self, connection: BaseDatabaseWrapper) -> CatalogProblems:
-        """Report none: an index exists or does not, and the table itself counts its ids."""
-        del connection
-        return NO_PROBLEMS
-
     def health(
         self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
     ) -> tuple[HealthSignal, ...]:
@@ -90,24 +82,12 @@ class MySQL:
     def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
         return MySQLForecaster(connection)
 
-    def colliding_index(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
-        """Return None: no index is left half built."""
-        del connection, sql
-        return None
-
     def lock(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> TargetLock:
         """Return the named lock of the connection's database."""
         return MySQLLock(connection, slot)
 
     def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:
         return MySQLSessions(connection)
-
-    def interrupt(self, connection: BaseDatabaseWrapper) -> None:
-        """Do nothing: another session cancels the statement on the server."""
-        del connection
-
-    def worker_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        return settings
 
     def prepare_worker_session(
         self, connection: BaseDatabaseWrapper, run: str, *, lock_timeout: float
@@ -118,16 +98,6 @@ class MySQL:
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION wait_timeout = %s", [_WEEK])
         self.contention.limit(connection, lock_timeout)
-
-    def sidecar(self, connection: BaseDatabaseWrapper) -> Path | None:
-        """Return None: writers do not wait for each other."""
-        del connection
-        return None
-
-    def is_private(self, connection: BaseDatabaseWrapper) -> bool:
-        """Return False: every process can access a server."""
-        del connection
-        return False
 
 
 VENDOR = MySQL()

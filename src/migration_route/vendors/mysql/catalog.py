@@ -3,12 +3,13 @@ as a statement finds them, each queried once."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from migration_route.vendors.base import CatalogReader
 from migration_route.vendors.sql_statements import Name, TableNames
 
 _COLUMNS = """
@@ -24,7 +25,7 @@ _DEFAULTS = """
 """
 
 
-class MySQLCatalog:
+class MySQLCatalog(CatalogReader):
     """Reads information_schema."""
 
     def columns(self, cursor: CursorWrapper, table: str) -> dict[str, bool]:
@@ -35,16 +36,6 @@ class MySQLCatalog:
         """Return the columns with a default; MariaDB writes NULL if there is none."""
         cursor.execute(_DEFAULTS, [table])
         return frozenset(name for (name,) in cursor.fetchall())
-
-    def invalid_indexes(self, cursor: CursorWrapper, table: str) -> frozenset[str]:
-        """Return none: an index exists or does not."""
-        del cursor, table
-        return frozenset()
-
-    def has_rebuild_copy(self, tables: Collection[str]) -> bool:
-        """Return False: this database alters tables in place."""
-        del tables
-        return False
 
     def stored(self, name: str) -> str:
         """Return equal names for names that the server considers equal: those of columns,

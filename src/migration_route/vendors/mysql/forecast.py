@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import Blocked, Forecast, TableLock, TableSize
+from migration_route.vendors.base import Forecaster
 from migration_route.vendors.mysql.catalog import (
     ColumnInfo,
     SchemaInfo,
@@ -279,7 +280,7 @@ WHERE table_schema = DATABASE() AND table_name IN %s ORDER BY table_name
 """
 
 
-class MySQLForecaster:
+class MySQLForecaster(Forecaster):
     """Reads statements one by one; each forecast builds on the earlier statements."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
@@ -301,9 +302,6 @@ class MySQLForecaster:
             algorithm=builder.algorithm,
             is_understood=builder.is_understood,
         )
-
-    def note_unknown_statements(self) -> None:
-        """Do nothing: these forecasts do not depend on rows."""
 
     def _read(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         if words.tokens[0].word in _IDLE:

@@ -19,6 +19,7 @@ from migration_route.core.errors import Misconfigured
 from migration_route.core.redaction import clipped
 from migration_route.vendors.base import (
     Blocker,
+    LockInspector,
     LockRequest,
     LockSlot,
     LockTimeoutClass,
@@ -73,7 +74,7 @@ WHERE plugin_name = 'METADATA_LOCK_INFO' AND plugin_status = 'ACTIVE'
 """
 
 
-class MySQLContention:
+class MySQLContention(LockInspector):
     """Metadata locks where the server shows them, otherwise InnoDB's old transactions."""
 
     def wish(self, sql: str) -> LockRequest:
@@ -162,16 +163,6 @@ class MySQLContention:
         with connection.cursor() as cursor:
             cursor.execute((_SESSION + _OPEN_HERE).replace("%%", "%"))
             return [_blocker(row, certain=False) for row in cursor.fetchall()]
-
-    def yield_time(self, connection: BaseDatabaseWrapper) -> float:
-        """Return 0: nothing gives way here."""
-        del connection
-        return 0.0
-
-    def blocks_readers_or_writers(self, wanted: tuple[TableLockRequest, ...]) -> bool:
-        """Return False: a definition commits by itself, and then holds no lock."""
-        del wanted
-        return False
 
     def end(self, connection: BaseDatabaseWrapper, blocker: Blocker) -> bool:
         """Kill the connection with this id; ids are never reused."""

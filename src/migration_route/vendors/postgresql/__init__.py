@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from django.db import DatabaseError
@@ -16,6 +15,7 @@ from migration_route.vendors.base import (
     LockSlot,
     Sessions,
     TargetLock,
+    Vendor,
 )
 from migration_route.vendors.base_identity import DatabaseIdentity
 from migration_route.vendors.postgresql import catalog as postgresql_catalog
@@ -52,9 +52,8 @@ _LIMIT_TRANSACTION = (
 )
 
 
-class PostgreSQL:
+class PostgreSQL(Vendor):
     name = "postgresql"
-    lock_is_of_session = True
     contention = PostgreSQLContention()
     catalog = PostgreSQLCatalog()
 
@@ -126,10 +125,6 @@ class PostgreSQL:
     def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:
         return PostgreSQLSessions(connection)
 
-    def interrupt(self, connection: BaseDatabaseWrapper) -> None:
-        """Do nothing: another session cancels the statement on the server."""
-        del connection
-
     def prepare_worker_session(
         self, connection: BaseDatabaseWrapper, run: str, *, lock_timeout: float
     ) -> None:
@@ -149,16 +144,6 @@ class PostgreSQL:
             ):
                 with suppress(DatabaseError):  # both are new in PostgreSQL 14
                     cursor.execute(_SET, [setting, value])
-
-    def sidecar(self, connection: BaseDatabaseWrapper) -> Path | None:
-        """Return None: writers do not wait for each other."""
-        del connection
-        return None
-
-    def is_private(self, connection: BaseDatabaseWrapper) -> bool:
-        """Return False: every process can access a server."""
-        del connection
-        return False
 
 
 def _probes_within(seconds: float) -> dict[str, Any]:

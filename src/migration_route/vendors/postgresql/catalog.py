@@ -4,12 +4,16 @@ make migrations fail."""
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from migration_route.vendors.base import CatalogProblems, InvalidIndex, SequenceBehind
+from migration_route.vendors.base import (
+    CatalogProblems,
+    CatalogReader,
+    InvalidIndex,
+    SequenceBehind,
+)
 
 _LONGEST_NAME = 63  # bytes; the server truncates longer names (manual, 4.1.1)
 
@@ -38,7 +42,7 @@ _INVALID = """
 """
 
 
-class PostgreSQLCatalog:
+class PostgreSQLCatalog(CatalogReader):
     """Reads pg_catalog, which a lock on the table itself does not block."""
 
     def columns(self, cursor: CursorWrapper, table: str) -> dict[str, bool]:
@@ -54,11 +58,6 @@ class PostgreSQLCatalog:
         """Return the indexes that an interrupted CREATE INDEX CONCURRENTLY left behind."""
         cursor.execute(_INVALID, [table])
         return frozenset(name for (name,) in cursor.fetchall())
-
-    def has_rebuild_copy(self, tables: Collection[str]) -> bool:
-        """Return False: this database alters tables in place."""
-        del tables
-        return False
 
     def stored(self, name: str) -> str:
         """Return the name of a table, column or index as the server stores it."""

@@ -15,6 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.vendors.base import (
     Blocker,
+    LockInspector,
     LockRequest,
     LockTimeoutClass,
     TableLockRequest,
@@ -226,7 +227,7 @@ WHERE l.locktype = 'relation' AND l.granted
 """
 
 
-class PostgreSQLContention:
+class PostgreSQLContention(LockInspector):
     """Locks from `pg_locks`, open to every role; queries if the role may see them."""
 
     def wish(self, sql: str) -> LockRequest:
@@ -259,11 +260,6 @@ class PostgreSQLContention:
         with connection.wrap_database_errors, connection.connection.cursor() as cursor:
             cursor.execute(_TABLES, [names, modes, wish.reaches_parents])
             return tuple(TableLockRequest(table=table, mode=mode) for table, mode in cursor)
-
-    def observes(self, connection: BaseDatabaseWrapper) -> bool:
-        """Return True: every role can see who holds which lock."""
-        del connection
-        return True
 
     def blockers_of(
         self, connection: BaseDatabaseWrapper, wanted: tuple[TableLockRequest, ...]

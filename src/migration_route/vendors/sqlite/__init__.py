@@ -4,40 +4,63 @@ that must wait."""
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 
 from migration_route.core.values import HealthSettings, HealthSignal, Impact
 from migration_route.vendors.base import (
-    NO_PROBLEMS,
-    CatalogProblems,
+    CatalogReader,
     Forecaster,
     LockSlot,
     Sessions,
     TargetLock,
+    Vendor,
 )
 from migration_route.vendors.base_identity import DatabaseIdentity
 from migration_route.vendors.sqlite import health
-from migration_route.vendors.sqlite.catalog import SQLiteCatalog
 from migration_route.vendors.sqlite.files import (
+    SQLiteLock,
+    SQLiteSessions,
     file_of,
     identity_of_session,
     is_in_memory,
     name_of,
 )
-from migration_route.vendors.sqlite.forecast import SQLiteForecaster
-from migration_route.vendors.sqlite.locks import SQLiteLock, SQLiteSessions
+from migration_route.vendors.sqlite.forecast import COPY, SQLiteForecaster
 
 _WORKER_BUSY_TIMEOUT_MS = 60_000
 
 
-class SQLite:
+class SQLiteCatalog(CatalogReader):
+    """Reads pragmas."""
+
+    def columns(self, cursor: CursorWrapper, table: str) -> dict[str, bool]:
+        """Return the columns of a table, generated ones included, each with whether it is
+        NOT NULL."""
+        cursor.execute(
+            'SELECT name, "notnull" FROM pragma_table_xinfo(%s) WHERE hidden <> 1', [table]
+        )
+        return {name: bool(not_null) for name, not_null in cursor.fetchall()}
+
+    def has_rebuild_copy(self, tables: Collection[str]) -> bool:
+        """Find the copy that Django fills before it drops the table itself
+        (`DatabaseSchemaEditor._remake_table`)."""
+        return any(name.startswith(COPY) for name in tables)
+
+    def stored(self, name: str) -> str:
+        """Return equal names for names that SQLite considers equal: all are
+        case-insensitive."""
+        return name.strip('"').lower()
+
+
+class SQLite(Vendor):
     name = "sqlite"
     lock_is_of_session = False
-    contention = None
     catalog = SQLiteCatalog()
 
     def identity(self, session: Any) -> DatabaseIdentity:
@@ -61,37 +84,13 @@ class SQLite:
         }
         return {**settings, "OPTIONS": options}
 
-    def limit_transaction(self, connection: BaseDatabaseWrapper) -> None:
-        """Do nothing: it waits no longer than its connection, and ends with its process."""
-        del connection
-
-    def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
-        """Return True: nothing is between this process and the file."""
-        del first, second
-        return True
-
-    def troubles(self, connection: BaseDatabaseWrapper) -> CatalogProblems:
-        """Report none: an index exists or does not, and the table itself counts its ids."""
-        del connection
-        return NO_PROBLEMS
-
     def health(
         self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
     ) -> tuple[HealthSignal, ...]:
         return health.health(connection, file_of(connection), touched, settings)
 
-    def health_without_connection(self, error: Exception) -> HealthSignal | None:
-        """Return None: there is no server whose connections could be in use."""
-        del error
-        return None
-
     def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
         return SQLiteForecaster(connection)
-
-    def colliding_index(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
-        """Return None: no index is left half built."""
-        del connection, sql
-        return None
 
     def lock(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> TargetLock:
         """Return the lock on the file beside the database."""
@@ -106,9 +105,6 @@ class SQLite:
         if connection.connection is not None:
             with suppress(sqlite3.ProgrammingError):  # closed meanwhile
                 connection.connection.interrupt()
-
-    def worker_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        return settings
 
     def prepare_worker_session(
         self, connection: BaseDatabaseWrapper, run: str, *, lock_timeout: float

@@ -13,6 +13,7 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import Blocked, Forecast, TableLock, TableSize
+from migration_route.vendors.base import Forecaster
 from migration_route.vendors.sql_lexer import SQLITE
 from migration_route.vendors.sql_statements import TableNames, TokenStream, statements
 
@@ -25,7 +26,7 @@ _IN_WAL = ("RESERVED", frozenset((Blocked.WRITES, Blocked.SCHEMA_CHANGES)))
 _BY_ROLLBACK = ("EXCLUSIVE", frozenset(Blocked))
 
 
-class SQLiteForecaster:
+class SQLiteForecaster(Forecaster):
     """Reads statements one by one; each forecast builds on the earlier statements."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
@@ -56,9 +57,6 @@ class SQLiteForecaster:
             algorithm=builder.algorithm,
             is_understood=builder.is_understood,
         )
-
-    def note_unknown_statements(self) -> None:
-        """Do nothing: these forecasts do not depend on rows."""
 
     def _read(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         first = words.tokens[0].word

@@ -8,6 +8,7 @@ from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import Forecast, TableSize
+from migration_route.vendors.base import Forecaster
 from migration_route.vendors.postgresql.forecast.effects import ForecastBuilder
 from migration_route.vendors.postgresql.forecast.schema import Schema
 from migration_route.vendors.postgresql.forecast.statements import READERS
@@ -44,7 +45,7 @@ _BYTES_ON_RECORD = """
 _LOCK_TIMEOUT = "100ms"
 
 
-class PostgreSQLForecaster:
+class PostgreSQLForecaster(Forecaster):
     """Reads statements one by one; each forecast builds on the earlier statements."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
