@@ -17,7 +17,7 @@ from migration_route.ledger.rehearsals import ACTIVE, NewRehearsal
 from migration_route.ledger.runs import new_id
 from migration_route.vendors import copies_of, vendor_of
 from migration_route.vendors.base import LockSlot
-from migration_route.vendors.base_copies import scratch_name
+from migration_route.vendors.base_rehearsal import scratch_name
 
 NOBODY = 2**22 + 1  # above every pid of Linux
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 import pytest
 
 from migration_route.core.errors import CannotRehearse
-from migration_route.vendors import base_copies, copies_of
-from migration_route.vendors.base_copies import find_tool, pipe
+from migration_route.vendors import base_rehearsal, copies_of
 from migration_route.vendors.base_identity import connection_with_settings
+from migration_route.vendors.base_rehearsal import find_tool, pipe
 from migration_route.vendors.mysql import copies as mysql
 from migration_route.vendors.mysql.copies import COPIES as MYSQL
-from migration_route.vendors.postgresql.client_tools import client_connection
 from migration_route.vendors.postgresql.copies import COPIES as POSTGRESQL
+from migration_route.vendors.postgresql.copies import client_connection
 from migration_route.vendors.sqlite.copies import COPIES as SQLITE
 
 ID = "0" * 31 + "a"
@@ -20,8 +20,8 @@ ID = "0" * 31 + "a"
 
 def test_only_a_name_of_ours_is_one():
     """A prefix, a suffix or another pattern is foreign."""
-    name = base_copies.scratch_name(ID)
-    assert base_copies.is_scratch_name(name)
+    name = base_rehearsal.scratch_name(ID)
+    assert base_rehearsal.is_scratch_name(name)
     for other in (
         "postgres",
         "migration_route_rehearsal_",
@@ -31,7 +31,7 @@ def test_only_a_name_of_ours_is_one():
         f"{name}\n",
         f"{name}; DROP DATABASE postgres",
     ):
-        assert not base_copies.is_scratch_name(other)
+        assert not base_rehearsal.is_scratch_name(other)
 
 
 @pytest.mark.parametrize("copies", [POSTGRESQL, MYSQL, SQLITE])
@@ -96,7 +96,7 @@ def test_a_copy_is_made_and_removed(database):
 
     from migration_route.conf.databases import using_private_connection
 
-    name = base_copies.scratch_name(ID)
+    name = base_rehearsal.scratch_name(ID)
     with using_private_connection("default") as connection:
         copies = copies_of("default")
         for with_data in (False, True):

@@ -10,7 +10,7 @@ from django.db.utils import IntegrityError, InternalError, NotSupportedError
 from migration_route.conf.databases import private_connection
 from migration_route.core.errors import CannotRehearse
 from migration_route.vendors import in_place_of
-from migration_route.vendors.base_in_place import InPlaceFailure
+from migration_route.vendors.base_rehearsal import InPlaceFailure
 from migration_route.vendors.mysql.copies import IN_PLACE as MYSQL
 from migration_route.vendors.postgresql.in_place import IN_PLACE as POSTGRESQL
 from migration_route.vendors.postgresql.in_place import reason_to_reject, statements_of

@@ -26,9 +26,8 @@ from migration_route.conf.databases import (
 )
 from migration_route.core.enums import OWN_APP
 from migration_route.core.errors import ActiveRun, DatabaseUnavailable, Misconfigured
-from migration_route.vendors import vendor_of
+from migration_route.vendors import refusal_of, vendor_of
 from migration_route.vendors.base import LockSlot
-from migration_route.vendors.error_causes import refusal_of
 
 logger = logging.getLogger("migration_route.ledger")
 

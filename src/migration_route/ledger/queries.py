@@ -41,8 +41,7 @@ from migration_route.ledger.records import (
 )
 from migration_route.ledger.runs import find_by_idempotency_key, refuse_used_permit
 from migration_route.models import Entry, Event, Run
-from migration_route.vendors import open_connection, unavailable
-from migration_route.vendors.error_causes import refusal_of
+from migration_route.vendors import open_connection, refusal_of, unavailable
 
 Found = TypeVar("Found")
 _BATCH = 500  # rows in memory at a time

@@ -35,7 +35,7 @@ from migration_route.core.errors import (
 from migration_route.ledger.entries import Draft, log_only, write_if_possible
 from migration_route.ledger.queries import database_of
 from migration_route.planning import sources
-from migration_route.vendors.error_causes import refusal_of
+from migration_route.vendors import refusal_of
 
 _ID_LENGTH = 32
 

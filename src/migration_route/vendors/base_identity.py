@@ -15,7 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.errors import CannotRehearse
 from migration_route.vendors import identity_of
-from migration_route.vendors.base_copies import is_scratch_name
+from migration_route.vendors.base_rehearsal import is_scratch_name
 
 _OVERRULED = (
     "OPTIONS (database, db, dbname, init_command), a service file, an option file or the "

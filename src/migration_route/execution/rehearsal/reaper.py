@@ -24,7 +24,7 @@ from migration_route.ledger.queries import since_heartbeat
 from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.vendors import copies_of, vendor_of
 from migration_route.vendors.base import LockSlot
-from migration_route.vendors.base_copies import is_scratch_name, scratch_name
+from migration_route.vendors.base_rehearsal import is_scratch_name, scratch_name
 
 _TERMINATE_TIMEOUT = 5.0  # seconds for a terminated session to end
 

@@ -4,7 +4,7 @@ transaction that is always rolled back.
 Three protections keep a rehearsal in its transaction: statements that would end it are
 refused before they are sent, through Django's cursors and through the driver's; no other
 connection can be opened; and if a statement slips past, the server itself refuses to commit
-(`vendors.base_in_place`).
+(`vendors.base_rehearsal`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from migration_route.execution.worker.instrumentation import StepRunner
 from migration_route.execution.worker.reporter import Reporter
 from migration_route.execution.worker.session_limits import lock_retry
 from migration_route.vendors import copies_of, in_place_of
-from migration_route.vendors.base_in_place import InPlaceFailure, InPlaceSupport
+from migration_route.vendors.base_rehearsal import InPlaceFailure, InPlaceSupport
 from migration_route.vendors.sql_statements import first_word
 
 _NO_MAIL = "django.core.mail.backends.dummy.EmailBackend"

@@ -27,7 +27,7 @@ from migration_route.ledger.rehearsals import (
 from migration_route.planning.planner import describe_operation
 from migration_route.planning.sql import DEFERRED_SQL_DESCRIPTION
 from migration_route.vendors import copies_of
-from migration_route.vendors.base_copies import StatementEffects, StatementObserver
+from migration_route.vendors.base_rehearsal import StatementEffects, StatementObserver
 from migration_route.vendors.sql_statements import first_word
 
 _LISTED = 60  # statements of an operation

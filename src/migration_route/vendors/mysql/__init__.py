@@ -16,9 +16,8 @@ from migration_route.vendors.base import (
 )
 from migration_route.vendors.base_identity import DatabaseIdentity
 from migration_route.vendors.mysql import health
-from migration_route.vendors.mysql.catalog import MySQLCatalog
+from migration_route.vendors.mysql.catalog import MySQLCatalog, identity_of_session
 from migration_route.vendors.mysql.forecast import MySQLForecaster
-from migration_route.vendors.mysql.identity import identity_of_session
 from migration_route.vendors.mysql.locks import (
     MySQLContention,
     MySQLLock,

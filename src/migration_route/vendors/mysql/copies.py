@@ -4,11 +4,9 @@ connections that bypass Django. A rehearsal in place is not possible."""
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from django.db import DatabaseError
@@ -16,36 +14,35 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.mysql.client import DatabaseClient
 
 from migration_route.core.errors import CannotRehearse
-from migration_route.vendors.base_copies import (
-    TABLES_READ_BY_MIGRATE,
-    CheckAlive,
-    StatementEffects,
-    StatementObserver,
-    find_tool,
-    pipe,
-    read_from,
-    verify_session,
-)
 from migration_route.vendors.base_identity import (
     connection_with_settings,
     require_copy,
     require_removable,
 )
-from migration_route.vendors.base_in_place import InPlaceUnsupported
-from migration_route.vendors.mysql.identity import current_database
-from migration_route.vendors.mysql.statement_scope import scope_beyond_database
-
-
-def watch_drivers(
-    look: Callable[[str], None], verify: Callable[[Any], None] | None = None
-) -> None:
-    """Make MySQLdb and PyMySQL call `look` with the name of the database before they
-    connect, in this process from now on. An exception of `look` prevents the connection.
-    `verify` receives each new session, which is closed if it raises."""
-    for name in ("MySQLdb", "pymysql"):
-        driver: Any = sys.modules.get(name)
-        if driver is not None and not hasattr(driver.connect, "is_watched"):
-            driver.connect = _watched(driver.connect, look, verify)
+from migration_route.vendors.base_rehearsal import (
+    TABLES_READ_BY_MIGRATE,
+    CheckAlive,
+    Copies,
+    InPlaceUnsupported,
+    StatementEffects,
+    StatementObserver,
+    find_tool,
+    pipe,
+    read_from,
+    require_room,
+    verify_session,
+)
+from migration_route.vendors.mysql.catalog import current_database
+from migration_route.vendors.mysql.locks import dialect_of_session
+from migration_route.vendors.sql_lexer import (
+    MYSQL,
+    MYSQL_MODES,
+    Dialect,
+    LexemeKind,
+    TooManyReadings,
+    readings,
+)
+from migration_route.vendors.sql_statements import SqlStatement, parts_of
 
 
 def _watched(
@@ -69,12 +66,13 @@ _DUMP = ("--single-transaction", "--quick", "--skip-lock-tables", "--skip-add-lo
 _ONE_DATABASE = ("--skip-databases", "--skip-all-databases")
 _LOAD = ("--skip-force", "--one-database")
 _SCHEMA = ("--no-data", "--skip-dump-date", "--skip-comments")
-_SPACE_FACTOR = 1.2
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 
 
-class MySQLCopies:
+class MySQLCopies(Copies):
     """Makes copies with mysqldump and mysql."""
+
+    name_options = ("database", "db")
 
     def require(self, connection: BaseDatabaseWrapper, *, with_data: bool) -> None:
         """Check for the programs, the privilege to create databases, and space."""
@@ -109,14 +107,7 @@ class MySQLCopies:
                 'MIGRATION_ROUTE["DATABASES"][…]["rehearsal_alias"].',
             )
         if with_data:
-            _require_room(connection, int(size or 0), str(folder))
-
-    def settings(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
-        """Name another database of the same server, wherever the original's name is set."""
-        options = {**settings.get("OPTIONS", {})}
-        for key in ("database", "db"):  # NAME overrides an option file
-            options.pop(key, None)
-        return {**settings, "NAME": name, "OPTIONS": options}
+            require_room(connection, int(size or 0), str(folder))
 
     def make(
         self,
@@ -194,19 +185,30 @@ class MySQLCopies:
         self, sql: str, home: str, connection: BaseDatabaseWrapper | None = None
     ) -> str:
         """Find what affects the whole server, and names of the original."""
-        return scope_beyond_database(sql, home, connection)
+        try:
+            for dialect in _modes(sql, connection):
+                for reading in readings(sql, dialect):
+                    for part in parts_of(reading, dialect):
+                        if why := _leaves(part, home):
+                            return why
+        except TooManyReadings:
+            return "it has too many comments that only some servers execute"
+        return ""
 
     def watch_drivers(
         self, look: Callable[[str], None], verify: Callable[[Any], None] | None = None
     ) -> None:
-        """Watch the drivers that are loaded."""
-        watch_drivers(look, verify)
+        """Watch MySQLdb and PyMySQL where they are loaded."""
+        for name in ("MySQLdb", "pymysql"):
+            driver: Any = sys.modules.get(name)
+            if driver is not None and not hasattr(driver.connect, "is_watched"):
+                driver.connect = _watched(driver.connect, look, verify)
 
     def observer(self) -> StatementObserver:
         return MySQLObserver()
 
 
-class MySQLObserver:
+class MySQLObserver(StatementObserver):
     """Observes rebuilt tables: InnoDB assigns them another number."""
 
     blind = (
@@ -254,11 +256,6 @@ class MySQLObserver:
             if "1227" in str(error) or "denied" in str(error):
                 return None
             raise
-
-    def blocks(self, mode: str) -> tuple[str, ...]:
-        """Never called: no locks are reported."""
-        del mode
-        return ()
 
 
 def _dump_tool() -> str:
@@ -310,20 +307,67 @@ def _refuse_references_to_original(connection: BaseDatabaseWrapper, name: str) -
                 )
 
 
-def _require_room(connection: BaseDatabaseWrapper, size: int, folder: str) -> None:
-    """Refuse a copy that does not fit, where the server's disk is on this host."""
-    host = str(connection.settings_dict["HOST"])
-    if host and not host.startswith("/") and host not in {"localhost", "127.0.0.1", "::1"}:
-        return
-    try:
-        free = shutil.disk_usage(Path(folder)).free
-    except OSError:
-        return
-    if size * _SPACE_FACTOR > free:
-        raise CannotRehearse(
-            f"A copy needs about {size / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free.",
-            hint='Rehearse the schema only, or set "rehearsal_alias" to another database.',
-        )
+_OF_THE_SERVER = re.compile(
+    r"^((?:create|alter|drop|rename)\s+(?:or\s+replace\s+)?(?:definer\s*=.*?\s)?(?:user|role|database|schema|"
+    r"server|tablespace|event)|grant|revoke|set\s+(?:global|persist|password|"
+    r"@@(?:global|persist)\b)|flush|use|purge|reset|shutdown|install|uninstall)\b",
+    re.IGNORECASE,
+)
+_SETS_THE_SERVER = re.compile(
+    r"^(set)\b.*(?:\b(?:global|persist|persist_only)\s+\w|@@(?:global|persist))",
+    re.IGNORECASE,
+)
+_NAMES = frozenset({LexemeKind.WORD, LexemeKind.QUOTED})
+_BEFORE_TABLES = frozenset(
+    {"from", "join", "into", "update", "table", "on", "references", "exists", "to", "like"}
+)
+
+
+def _modes(sql: str, connection: BaseDatabaseWrapper | None) -> tuple[Dialect, ...]:
+    """Return the modes in which a text may be read; the session is queried where they make
+    a difference."""
+    if "sql_mode" in sql.lower():
+        return MYSQL_MODES  # it may change between two statements
+    session = None if connection is None else connection.connection
+    if session is None or not ("\\" in sql or '"' in sql):
+        return (MYSQL,)
+    return (dialect_of_session(session),)
+
+
+def _leaves(part: SqlStatement, home: str) -> str:
+    for pattern in (_OF_THE_SERVER, _SETS_THE_SERVER):
+        if found := pattern.match(part.code):
+            return f"{' '.join(found[1].split()).upper()} affects the whole server"
+    return f"it names the database {home!r}" if home and _names(part, home) else ""
+
+
+def _names(part: SqlStatement, home: str) -> bool:
+    """Return whether a statement names a database: a name of two parts can also be that of
+    a column, whose table is named somewhere without a dot, or that of an alias."""
+    texts = [one.text.strip('`"').lower() for one in part.names]
+    home = home.lower()
+
+    def follows(position: int, text: str) -> bool:
+        return position < len(texts) and texts[position] == text
+
+    named = [
+        position
+        for position, lexeme in enumerate(part.names)
+        if lexeme.kind in _NAMES and texts[position] == home
+    ]
+    alone = [
+        position
+        for position in named
+        if not follows(position + 1, ".") and not (position and texts[position - 1] == ".")
+    ]
+    for position in named:
+        if not follows(position + 1, ".") or (position and texts[position - 1] == "."):
+            continue
+        has_three_parts = follows(position + 3, ".")
+        is_table = position > 0 and texts[position - 1] in _BEFORE_TABLES
+        if has_three_parts or is_table or not alone:
+            return True
+    return False
 
 
 COPIES = MySQLCopies()

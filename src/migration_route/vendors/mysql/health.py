@@ -33,6 +33,7 @@ from migration_route.vendors.base_health import (
     read_signals,
     set_session_limits,
 )
+from migration_route.vendors.mysql.catalog import text_of
 from migration_route.vendors.mysql.locks import EXCLUSIVE, MySQLContention
 
 _WHERE = "SELECT @@global.hostname, @@global.datadir, @@global.pid_file"
@@ -54,7 +55,7 @@ class MySQLDiskUsage:
         """Return the server's data directory. Raises `DiskNotVisible`."""
         with self._connection.cursor() as cursor:
             cursor.execute(_WHERE)
-            host, data, pid_file = map(_text, cursor.fetchone())
+            host, data, pid_file = map(text_of, cursor.fetchone())
         folder = Path(data)
         try:
             pid = int((folder / pid_file).read_text())
@@ -87,10 +88,6 @@ def _is_running(pid: int) -> bool:
     except PermissionError:
         return True  # it exists, and belongs to another user
     return True
-
-
-def _text(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 _CONTENTION = MySQLContention()
@@ -192,8 +189,8 @@ class _Reading:
         if not rows:
             return normal_signal(SignalName.DUMP, "No dump of this database is visible.")
         pid, user = rows[0]
-        text = f"A dump of this database is running: connection {pid} ({_text(user)})."
-        return stop_signal(SignalName.DUMP, text, pid=int(pid), user=_text(user))
+        text = f"A dump of this database is running: connection {pid} ({text_of(user)})."
+        return stop_signal(SignalName.DUMP, text, pid=int(pid), user=text_of(user))
 
     def lock_queue(self) -> HealthSignal:
         limit = self._settings.lock_queue.total_seconds()
@@ -207,10 +204,10 @@ class _Reading:
         return stop_signal(
             SignalName.LOCK_QUEUE,
             f"{len(rows)} sessions wait for the metadata lock of a table. The first, {pid} "
-            f"({_text(user)}), has waited for {seconds} s.",
+            f"({text_of(user)}), has waited for {seconds} s.",
             pid=int(pid),
-            user=_text(user),
-            query=_text(query),
+            user=text_of(user),
+            query=text_of(query),
         )
 
     def replication_lag(self) -> HealthSignal:

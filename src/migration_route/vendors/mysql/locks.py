@@ -26,6 +26,7 @@ from migration_route.vendors.base import (
     Session,
     TableLockRequest,
 )
+from migration_route.vendors.mysql.catalog import text_of
 from migration_route.vendors.sql_lexer import MYSQL, Dialect
 from migration_route.vendors.sql_statements import code_of, first_word, names_in
 
@@ -122,7 +123,7 @@ class MySQLContention(LockInspector):
             cursor.execute(query, [tuple(names)])
             rows = cursor.fetchall()
         return tuple(
-            TableLockRequest(table=_text(table), mode=EXCLUSIVE) for (table,) in rows
+            TableLockRequest(table=text_of(table), mode=EXCLUSIVE) for (table,) in rows
         )
 
     def observes(self, connection: BaseDatabaseWrapper) -> bool:
@@ -180,21 +181,17 @@ def _blocker(row: tuple[Any, ...], *, certain: bool) -> Blocker:
     pid, application, user, query, since, age, state = row
     return Blocker(
         pid=int(pid),
-        user=_text(user),
-        application=_text(application),
-        query=_text(query)[:_WORDS],
-        since=_text(since or ""),
-        state=_text(state),
+        user=text_of(user),
+        application=text_of(application),
+        query=text_of(query)[:_WORDS],
+        since=text_of(since or ""),
+        state=text_of(state),
         begun=str(pid),
         age=float(age),
         key=f"{pid} {since or ''}",
-        is_server=_text(user) in {"system user", "event_scheduler"},
+        is_server=text_of(user) in {"system user", "event_scheduler"},
         certain=certain,
     )
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 _DATABASE = "SELECT DATABASE(), @@GLOBAL.lower_case_table_names"
@@ -250,8 +247,7 @@ class MySQLLock:
                     "database there.",
                     hint="Set the database in NAME, or as database= in its option file.",
                 )
-            text = database.decode() if isinstance(database, bytes) else str(database)
-            text = text.lower() if int(folds) else text
+            text = text_of(database).lower() if int(folds) else text_of(database)
             digest = hashlib.sha256(text.encode()).hexdigest()[:32]
             self._known_name = f"migration-route:{self._slot.value}:{digest}"
         return self._known_name
@@ -304,7 +300,7 @@ def dialect_of_session(session: Any) -> Dialect:
         cursor.execute("SELECT @@SESSION.sql_mode")
         row = cursor.fetchone()
     (mode,) = row.values() if isinstance(row, dict) else row
-    modes = str(mode.decode() if isinstance(mode, bytes) else mode).upper().split(",")
+    modes = text_of(mode).upper().split(",")
     return Dialect(
         vendor="mysql",
         backslashes="NO_BACKSLASH_ESCAPES" not in modes,

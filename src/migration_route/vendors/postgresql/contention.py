@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from migration_route.core.values import Blocked
 from migration_route.vendors.base import (
     Blocker,
     LockInspector,
@@ -126,6 +127,19 @@ _OTHER = LockRequest(limit=LockTimeoutClass.NONE)
 def is_conflict(wanted: str, held: str) -> bool:
     """Return whether a request for this mode waits for a holder of that mode."""
     return _MODES.index(held) in _CONFLICTS[wanted] if held in _MODES else False
+
+
+_WHO = (
+    (Blocked.READS, ACCESS_SHARE),
+    (Blocked.WRITES, ROW_EXCLUSIVE),
+    (Blocked.SCHEMA_CHANGES, ACCESS_EXCLUSIVE),
+)
+
+
+def blocked_by(mode: str) -> frozenset[Blocked]:
+    """Return what waits while this mode is held. Most schema changes request the strongest
+    mode, so that they wait for every mode."""
+    return frozenset(who for who, wanted in _WHO if is_conflict(wanted, mode))
 
 
 def lock_request_for(sql: str) -> LockRequest:

@@ -1,146 +1,45 @@
-"""Copies of PostgreSQL databases by pg_dump and psql, the interception of connections that
-bypass Django, and the observation of locks and rewrites."""
+"""Copies of PostgreSQL databases by pg_dump and psql, closed to others and with no wider
+privileges than the original, and the interception of connections that bypass Django."""
 
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.errors import CannotRehearse
-from migration_route.vendors.base_copies import (
-    TABLES_READ_BY_MIGRATE,
-    CheckAlive,
-    StatementEffects,
-    StatementObserver,
-    find_tool,
-    pipe,
-    read_from,
-    verify_session,
-    version_of,
-)
 from migration_route.vendors.base_identity import (
     connection_with_settings,
     require_copy,
     require_removable,
 )
-from migration_route.vendors.postgresql.client_tools import client_connection, load_preamble
-from migration_route.vendors.postgresql.locks import dialect_of_session
-from migration_route.vendors.postgresql.privileges import create_closed, revoke_as_in
+from migration_route.vendors.base_rehearsal import (
+    TABLES_READ_BY_MIGRATE,
+    CheckAlive,
+    Copies,
+    StatementObserver,
+    find_tool,
+    pipe,
+    read_from,
+    require_room,
+    verify_session,
+    version_of,
+)
+from migration_route.vendors.postgresql.locks import (
+    PostgreSQLObserver,
+    dialect_of_session,
+)
 from migration_route.vendors.sql_lexer import POSTGRESQL, Dialect, lexemes
 from migration_route.vendors.sql_statements import SqlStatement, code_of, parts_of
-
-
-def watch_drivers(
-    look: Callable[[str], None], verify: Callable[[Any], None] | None = None
-) -> None:
-    """Make psycopg and psycopg2 call `look` with the name of the database before they
-    connect, in this process from now on. An exception of `look` prevents the connection.
-    `verify` receives each new session, which is closed if it raises."""
-    psycopg: Any = sys.modules.get("psycopg")
-    if psycopg is not None:
-        connect_original = psycopg.Connection.connect.__func__
-
-        def connect(cls: Any, /, conninfo: str = "", **options: Any) -> Any:
-            named = psycopg.conninfo.conninfo_to_dict(conninfo)
-            look(_name({**named, **options}))
-            return verify_session(connect_original(cls, conninfo, **options), verify)
-
-        psycopg.Connection.connect = classmethod(connect)
-        psycopg.connect = psycopg.Connection.connect
-    psycopg2: Any = sys.modules.get("psycopg2")
-    if psycopg2 is not None:
-        connect_original_2 = psycopg2.connect
-
-        def connect_2(dsn: str | None = None, *rest: Any, **options: Any) -> Any:
-            named = psycopg2.extensions.parse_dsn(dsn) if dsn else {}
-            look(_name({**named, **options}))
-            return verify_session(connect_original_2(dsn, *rest, **options), verify)
-
-        psycopg2.connect = connect_2
 
 
 def _name(options: dict[str, Any]) -> str:
     name = options.get("dbname") or options.get("database") or options.get("user")
     return str(name or "")
-
-
-_TABLES = """
-SELECT c.oid, CASE WHEN n.nspname = ANY (current_schemas(false)) THEN c.relname
-ELSE n.nspname || '.' || c.relname END, c.relfilenode
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm', 'f')
-AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-AND n.nspname NOT LIKE 'pg_toast%' AND n.nspname NOT LIKE 'pg_temp%'
-"""
-# pg_locks contains the locks of a session (manual, 54.12). The session sees its own changes
-# of pg_class, where a rewritten table has another file.
-_LOCKS_HELD = """
-SELECT l.relation, l.mode, c.relfilenode
-FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
-WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
-"""
-_BLOCKS = {
-    "AccessShareLock": (),
-    "RowShareLock": ("schema_changes",),
-    "RowExclusiveLock": ("schema_changes",),
-    "ShareUpdateExclusiveLock": ("schema_changes",),
-    "ShareLock": ("schema_changes", "writes"),
-    "ShareRowExclusiveLock": ("schema_changes", "writes"),
-    "ExclusiveLock": ("schema_changes", "writes"),
-    "AccessExclusiveLock": ("reads", "schema_changes", "writes"),
-}
-
-
-class PostgreSQLObserver:
-    """Reads pg_locks through the session itself, inside its transaction."""
-
-    blind = ""
-
-    def __init__(self) -> None:
-        self._names: dict[int, str] = {}
-        self._files: dict[int, int] = {}
-        self._held: set[tuple[int, str]] = set()
-        self._transaction: Any = None
-
-    def remember(self, connection: BaseDatabaseWrapper) -> None:
-        """Record the existing tables and their files."""
-        with connection.cursor() as cursor:
-            cursor.execute(_TABLES)
-            for oid, name, file in cursor.fetchall():
-                self._names[oid] = name
-                self._files[oid] = file
-
-    def look(self, connection: BaseDatabaseWrapper, sql: str) -> StatementEffects:
-        """Return the locks that the statement added."""
-        del sql
-        if not connection.in_atomic_block or connection.needs_rollback:
-            return StatementEffects()  # the locks ended with the statement
-        if connection.atomic_blocks[0] is not self._transaction:
-            self._transaction = connection.atomic_blocks[0]
-            self._held = set()
-        with connection.connection.cursor() as cursor:
-            cursor.execute(_LOCKS_HELD)
-            rows = cursor.fetchall()
-        held = {(oid, mode) for oid, mode, _ in rows if oid in self._names}
-        new = held - self._held
-        self._held = held
-        rewrites = []
-        for oid, file in {(oid, file) for oid, _, file in rows if oid in self._files}:
-            if file is not None and file != self._files[oid]:
-                self._files[oid] = file
-                rewrites.append(self._names[oid])
-        locks = sorted((self._names[oid], mode) for oid, mode in new)
-        return StatementEffects(locks=tuple(locks), rewrites=tuple(sorted(rewrites)))
-
-    def blocks(self, mode: str) -> tuple[str, ...]:
-        """Return what this mode blocks (manual, 13.3.1, table 13.2)."""
-        return _BLOCKS.get(mode, ())
 
 
 # A copy has one owner and no subscriptions: it must not connect to other servers.
@@ -155,7 +54,6 @@ _DUMP = (
     "--no-password",
 )
 _LOAD = ("--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-")
-_SPACE_FACTOR = 1.2  # a copy has no free space in its tables, but writes WAL
 _CLUSTER_OBJECTS = (
     r"(?:create|alter|drop)\s+(?:role|user(?!\s+mapping)|group|database|tablespace|system|"
     r"subscription|server|foreign\s+data\s+wrapper)|reassign\s+owned"
@@ -173,8 +71,10 @@ _IN_A_BLOCK = re.compile(rf"\b({_CLUSTER_OBJECTS})\b", re.IGNORECASE)
 _RANDOM = re.compile(r"^\\(?:un)?restrict ")
 
 
-class PostgreSQLCopies:
+class PostgreSQLCopies(Copies):
     """Makes copies with pg_dump and psql."""
+
+    name_options = ("pool", "dbname")
 
     def require(self, connection: BaseDatabaseWrapper, *, with_data: bool) -> None:
         """Check for the programs, the privilege to create databases, and space."""
@@ -202,14 +102,12 @@ class PostgreSQLCopies:
                 hint=f"Install postgresql-client-{server} on this host.",
             )
         if with_data:
-            _require_room(connection, size)
-
-    def settings(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
-        """Name another database of the same server, wherever the original's name is set."""
-        options = {**settings.get("OPTIONS", {})}
-        for key in ("pool", "dbname"):  # NAME overrides a service file
-            options.pop(key, None)
-        return {**settings, "NAME": name, "OPTIONS": options}
+            with connection.cursor() as cursor:  # no row if this role may not read it
+                cursor.execute(
+                    "SELECT setting FROM pg_settings WHERE name = 'data_directory'"
+                )
+                row = cursor.fetchone()
+            require_room(connection, size, row[0] if row else None)
 
     def make(
         self,
@@ -295,8 +193,28 @@ class PostgreSQLCopies:
     def watch_drivers(
         self, look: Callable[[str], None], verify: Callable[[Any], None] | None = None
     ) -> None:
-        """Watch the drivers that are loaded."""
-        watch_drivers(look, verify)
+        """Watch psycopg and psycopg2 where they are loaded."""
+        psycopg: Any = sys.modules.get("psycopg")
+        if psycopg is not None:
+            connect_original = psycopg.Connection.connect.__func__
+
+            def connect(cls: Any, /, conninfo: str = "", **options: Any) -> Any:
+                named = psycopg.conninfo.conninfo_to_dict(conninfo)
+                look(_name({**named, **options}))
+                return verify_session(connect_original(cls, conninfo, **options), verify)
+
+            psycopg.Connection.connect = classmethod(connect)
+            psycopg.connect = psycopg.Connection.connect
+        psycopg2: Any = sys.modules.get("psycopg2")
+        if psycopg2 is not None:
+            connect_original_2 = psycopg2.connect
+
+            def connect_2(dsn: str | None = None, *rest: Any, **options: Any) -> Any:
+                named = psycopg2.extensions.parse_dsn(dsn) if dsn else {}
+                look(_name({**named, **options}))
+                return verify_session(connect_original_2(dsn, *rest, **options), verify)
+
+            psycopg2.connect = connect_2
 
     def observer(self) -> StatementObserver:
         return PostgreSQLObserver()
@@ -343,25 +261,159 @@ def _cut_off(copy: BaseDatabaseWrapper) -> None:
             cursor.execute(f"DROP USER MAPPING FOR {who} SERVER {name}")
 
 
-def _require_room(connection: BaseDatabaseWrapper, size: int) -> None:
-    """Refuse a copy that does not fit, where the server's disk is on this host."""
-    host = str(connection.settings_dict["HOST"])
-    if host and not host.startswith("/") and host not in {"localhost", "127.0.0.1", "::1"}:
-        return
+# Known to every libpq since PostgreSQL 13: that of the programs may be older than that of
+# the driver.
+_KEPT = frozenset(
+    {
+        "user", "hostaddr", "passfile", "connect_timeout", "options", "keepalives",
+        "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
+        "channel_binding", "sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl",
+        "ssl_min_protocol_version", "ssl_max_protocol_version", "requirepeer",
+        "krbsrvname", "gsslib", "gssencmode",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConnection:
+    """How pg_dump and psql connect to a database, and as whom: as an open connection does.
+
+    libpq has resolved service files, the environment and OPTIONS for that connection, so
+    its own answer is used instead of the settings.
+    """
+
+    arguments: tuple[str, ...]
+    environment: dict[str, str]  # contains the password
+    role: str  # assumed after the login; "" if it is the login user
+
+    @property
+    def dump_arguments(self) -> tuple[str, ...]:
+        return (*((f"--role={self.role}",) if self.role else ()), *self.arguments)
+
+
+def client_connection(
+    connection: BaseDatabaseWrapper, *, database: str = ""
+) -> ClientConnection:
+    """Return how to connect to the database of an open connection, or to another one of its
+    server."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT setting FROM pg_settings WHERE name = 'data_directory'"
-        )  # no row if this role may not read it
-        row = cursor.fetchone()
-    try:
-        free = shutil.disk_usage(Path(row[0])).free if row else None
-    except OSError:
-        return
-    if free is not None and size * _SPACE_FACTOR > free:
-        raise CannotRehearse(
-            f"A copy needs about {size / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free.",
-            hint='Rehearse the schema only, or set "rehearsal_alias" to another database.',
+        cursor.execute("SELECT current_database(), session_user, current_user")
+        current, login, role = cursor.fetchone()
+    info = connection.connection.info
+    known = getattr(info, "dsn_parameters", None) or info.get_parameters()
+    parameters = {key: str(value) for key, value in known.items() if key in _KEPT and value}
+    if "," in parameters.get("hostaddr", ""):
+        del parameters["hostaddr"]  # of several servers; `host` is the one that answered
+    parameters |= {"host": info.host or "", "port": str(info.port or "")}
+    parameters["dbname"] = database or current
+    return ClientConnection(
+        arguments=(f"--dbname={_conninfo(parameters)}",),
+        environment={"PGPASSWORD": info.password} if info.password else {},
+        role="" if role == login else role,
+    )
+
+
+def load_preamble(way: ClientConnection, database: str) -> bytes:
+    """Return what psql executes first: it stops in any database but this one."""
+    lines = [
+        "DO $route$ BEGIN IF pg_catalog.current_database() <> "
+        f"{_literal(database)} THEN RAISE EXCEPTION 'this is the database %, not the "
+        "copy', pg_catalog.current_database(); END IF; END $route$;"
+    ]
+    if way.role:
+        role = way.role.replace('"', '""')
+        lines.append(f'SET ROLE "{role}";')
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _conninfo(parameters: dict[str, Any]) -> str:
+    """Return a connection string (libpq, 34.1.1.1)."""
+    parts = []
+    for key, value in sorted(parameters.items()):
+        if value:
+            escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+            parts.append(f"{key}='{escaped}'")
+    return " ".join(parts)
+
+
+_MINE = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
+# What PostgreSQL grants to PUBLIC by default (manual, 5.7), and what was revoked. A dump
+# without privileges restores the defaults.
+_REVOKED = (
+    (
+        "EXECUTE ON ROUTINE",
+        "p.proowner",
+        """
+SELECT format('%I.%I(%s)', n.nspname, p.proname, (
+  SELECT coalesce(
+    string_agg(format('%I.%I', m.nspname, t.typname), ', ' ORDER BY a.place), '')
+  FROM unnest(p.proargtypes) WITH ORDINALITY AS a (type, place)
+  JOIN pg_type t ON t.oid = a.type JOIN pg_namespace m ON m.oid = t.typnamespace))
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE {mine} AND {owned} AND {public} EXISTS (
+  SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
+  WHERE x.grantee = 0 AND x.privilege_type = 'EXECUTE')
+""",
+    ),
+    (
+        "USAGE ON TYPE",
+        "t.typowner",
+        """
+SELECT format('%I.%I', n.nspname, t.typname)
+FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE {mine} AND {owned} AND t.typelem = 0
+AND (t.typrelid = 0 OR t.typrelid IN (SELECT oid FROM pg_class WHERE relkind = 'c'))
+AND t.typtype <> 'm' AND {public} EXISTS (
+  SELECT FROM aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) x
+  WHERE x.grantee = 0 AND x.privilege_type = 'USAGE')
+""",
+    ),
+    *(
+        (
+            f"{privilege} ON SCHEMA",
+            "n.nspowner",
+            f"""
+SELECT format('%I', n.nspname) FROM pg_namespace n
+WHERE {{mine}} AND {{owned}} AND {{public}} EXISTS (
+  SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) x
+  WHERE x.grantee = 0 AND x.privilege_type = '{privilege}')
+""",  # noqa: S608 - words of this module
         )
+        for privilege in ("USAGE", "CREATE")
+    ),
+)
+
+
+def create_closed(connection: BaseDatabaseWrapper, name: str, creation: str) -> None:
+    """Create a database to which, at any time, only its owner can connect.
+
+    `creation` is the statement that creates it. The login user may connect too, where the
+    owner is a role that this user has assumed.
+    """
+    quote = connection.ops.quote_name
+    database = quote(name)
+    with connection.cursor() as cursor:
+        cursor.execute(f"{creation} ALLOW_CONNECTIONS false")
+        cursor.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
+        cursor.execute("SELECT session_user, current_user")
+        login, owner = cursor.fetchone()
+        if login != owner:
+            cursor.execute(f"GRANT CONNECT ON DATABASE {database} TO {quote(login)}")
+        cursor.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
+
+
+def revoke_as_in(original: BaseDatabaseWrapper, copy: BaseDatabaseWrapper) -> None:
+    """Revoke from PUBLIC in a copy what PUBLIC does not have in the original."""
+    with original.cursor() as reading, copy.cursor() as writing:
+        for privilege, owner, query in _REVOKED:
+            # In the copy everything has one owner, except perhaps what an extension made.
+            reading.execute(query.format(mine=_MINE, owned="true", public="NOT"))
+            wanted = {name for (name,) in reading.fetchall()}
+            owned = f"pg_has_role({owner}, 'USAGE')"
+            writing.execute(query.format(mine=_MINE, owned=owned, public=""))
+            granted = {name for (name,) in writing.fetchall()}
+            for name in sorted(wanted & granted):
+                writing.execute(f"REVOKE {privilege} {name} FROM PUBLIC")
 
 
 COPIES = PostgreSQLCopies()

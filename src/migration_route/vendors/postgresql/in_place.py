@@ -18,7 +18,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.errors import CannotRehearse
-from migration_route.vendors.base_in_place import InPlaceFailure
+from migration_route.vendors.base_rehearsal import InPlaceFailure
 from migration_route.vendors.postgresql.locks import dialect_of_session
 from migration_route.vendors.sql_lexer import POSTGRESQL, Dialect, LexemeKind, lexemes
 

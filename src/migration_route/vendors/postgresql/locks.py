@@ -1,4 +1,5 @@
-"""Advisory locks on PostgreSQL, direct connections, and the control of other sessions.
+"""Advisory locks on PostgreSQL, direct connections, the control of other sessions, and the
+locks that a session itself holds.
 
 One run per database and schema: the advisory locks of the session are polled. Behind a
 transaction pooler, which assigns a session per transaction, an advisory lock, like every
@@ -8,6 +9,7 @@ setting of the session, would belong to no connection.
 from __future__ import annotations
 
 import time
+from typing import Any
 from uuid import uuid4
 from zlib import crc32
 
@@ -16,7 +18,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from migration_route.core.redaction import clipped
-from migration_route.vendors.base import LockSlot, Session
+from migration_route.vendors.base import LockSlot, Session, Sessions, TargetLock
+from migration_route.vendors.base_rehearsal import StatementEffects, StatementObserver
+from migration_route.vendors.postgresql.contention import ACCESS_SHARE, blocked_by
 from migration_route.vendors.sql_lexer import OLD_POSTGRESQL, POSTGRESQL, Dialect
 
 # The first key of pg_try_advisory_lock(int, int); the second one names the schema. The
@@ -36,7 +40,7 @@ AND classid = %s::bigint::oid AND objid = %s::bigint::oid
 """
 
 
-class PostgreSQLLock:
+class PostgreSQLLock(TargetLock):
     """A session advisory lock, never waited for in the database: a blocked waiter holds a
     snapshot and deadlocks with the holder's CREATE INDEX CONCURRENTLY."""
 
@@ -176,7 +180,7 @@ def dialect_of_session(connection: BaseDatabaseWrapper) -> Dialect:
     return OLD_POSTGRESQL if is_off else POSTGRESQL
 
 
-class PostgreSQLSessions:
+class PostgreSQLSessions(Sessions):
     """Backends, which a role may signal if they are its own (manual, 9.28.2)."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
@@ -211,3 +215,64 @@ class PostgreSQLSessions:
             cursor.execute(f"SELECT {function}(%s)", [pid])
             (answer,) = cursor.fetchone()
         return bool(answer)
+
+
+_TABLES = """
+SELECT c.oid, CASE WHEN n.nspname = ANY (current_schemas(false)) THEN c.relname
+ELSE n.nspname || '.' || c.relname END, c.relfilenode
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm', 'f')
+AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+AND n.nspname NOT LIKE 'pg_toast%' AND n.nspname NOT LIKE 'pg_temp%'
+"""
+# pg_locks contains the locks of a session (manual, 54.12). The session sees its own changes
+# of pg_class, where a rewritten table has another file.
+_LOCKS_HELD = """
+SELECT l.relation, l.mode, c.relfilenode
+FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
+WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
+"""
+
+
+class PostgreSQLObserver(StatementObserver):
+    """Reads pg_locks through the session itself, inside its transaction."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {}
+        self._files: dict[int, int] = {}
+        self._held: set[tuple[int, str]] = set()
+        self._transaction: Any = None
+
+    def remember(self, connection: BaseDatabaseWrapper) -> None:
+        """Record the existing tables and their files."""
+        with connection.cursor() as cursor:
+            cursor.execute(_TABLES)
+            for oid, name, file in cursor.fetchall():
+                self._names[oid] = name
+                self._files[oid] = file
+
+    def look(self, connection: BaseDatabaseWrapper, sql: str) -> StatementEffects:
+        """Return the locks that the statement added."""
+        del sql
+        if not connection.in_atomic_block or connection.needs_rollback:
+            return StatementEffects()  # the locks ended with the statement
+        if connection.atomic_blocks[0] is not self._transaction:
+            self._transaction = connection.atomic_blocks[0]
+            self._held = set()
+        with connection.connection.cursor() as cursor:
+            cursor.execute(_LOCKS_HELD)
+            rows = cursor.fetchall()
+        held = {(oid, mode) for oid, mode, _ in rows if oid in self._names}
+        new = held - self._held
+        self._held = held
+        rewrites = []
+        for oid, file in {(oid, file) for oid, _, file in rows if oid in self._files}:
+            if file is not None and file != self._files[oid]:
+                self._files[oid] = file
+                rewrites.append(self._names[oid])
+        locks = sorted((self._names[oid], mode) for oid, mode in new)
+        return StatementEffects(locks=tuple(locks), rewrites=tuple(sorted(rewrites)))
+
+    def blocks(self, mode: str) -> tuple[str, ...]:
+        """Return what this mode blocks; what only reads is left out."""
+        return () if mode == ACCESS_SHARE else tuple(sorted(blocked_by(mode)))

@@ -16,18 +16,19 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.errors import CannotRehearse
 from migration_route.vendors import identity_of
-from migration_route.vendors.base_copies import (
-    TABLES_READ_BY_MIGRATE,
-    CheckAlive,
-    StatementEffects,
-    StatementObserver,
-)
 from migration_route.vendors.base_identity import (
     connection_with_settings,
     require_copy,
     require_removable,
 )
-from migration_route.vendors.base_in_place import InPlaceUnsupported
+from migration_route.vendors.base_rehearsal import (
+    TABLES_READ_BY_MIGRATE,
+    CheckAlive,
+    Copies,
+    InPlaceUnsupported,
+    StatementEffects,
+    StatementObserver,
+)
 from migration_route.vendors.sql_lexer import SQLITE
 from migration_route.vendors.sql_statements import code_of
 from migration_route.vendors.sqlite.files import (
@@ -44,8 +45,10 @@ _REBUILT = re.compile(r'^\s*ALTER TABLE "new__(.+)" RENAME TO', re.IGNORECASE)
 _LEAVES = re.compile(r"^(attach|detach|vacuum\s+into)\b", re.IGNORECASE)
 
 
-class SQLiteCopies:
+class SQLiteCopies(Copies):
     """Makes copies as files beside the original, on the same disk."""
+
+    name_options = ("database",)
 
     def require(self, connection: BaseDatabaseWrapper, *, with_data: bool) -> None:
         """Check for attached files, and for space."""
@@ -66,10 +69,8 @@ class SQLiteCopies:
             )
 
     def settings(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
-        """Name the file beside the original, wherever the original's name is set."""
-        options = {**settings.get("OPTIONS", {})}
-        options.pop("database", None)
-        return {**settings, "NAME": str(_path(settings, name)), "OPTIONS": options}
+        """Name the file beside the original."""
+        return super().settings(settings, str(_path(settings, name)))
 
     def make(
         self,
@@ -155,24 +156,16 @@ class SQLiteCopies:
         return SQLiteObserver()
 
 
-class SQLiteObserver:
+class SQLiteObserver(StatementObserver):
     """Observes tables that Django rebuilds; locks are on the whole file."""
 
     blind = "SQLite locks the whole file for its one writer, whatever the statement."
-
-    def remember(self, connection: BaseDatabaseWrapper) -> None:
-        """Do nothing."""
 
     def look(self, connection: BaseDatabaseWrapper, sql: str) -> StatementEffects:
         """Detect that the copy of a table replaces it."""
         del connection
         found = _REBUILT.match(sql)
         return StatementEffects(rewrites=(found[1],) if found else ())
-
-    def blocks(self, mode: str) -> tuple[str, ...]:
-        """Never called: no locks are reported."""
-        del mode
-        return ()
 
 
 def _path(settings: dict[str, Any], name: str) -> Path:

@@ -8,13 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from migration_route.core.values import Blocked, Forecast, TableLock
+from migration_route.core.values import Forecast, TableLock
 from migration_route.vendors.postgresql.contention import (
     ACCESS_EXCLUSIVE,
-    ACCESS_SHARE,
-    ROW_EXCLUSIVE,
     SHARE_ROW,
-    is_conflict,
+    blocked_by,
     strongest,
 )
 
@@ -150,19 +148,6 @@ def _proven(text: str) -> str | None:
         return None
     name = found[1]
     return name[1:-1].replace('""', '"') if name.startswith('"') else name
-
-
-_WHO = (
-    (Blocked.READS, ACCESS_SHARE),
-    (Blocked.WRITES, ROW_EXCLUSIVE),
-    (Blocked.SCHEMA_CHANGES, ACCESS_EXCLUSIVE),
-)
-
-
-def blocked_by(mode: str) -> frozenset[Blocked]:
-    """Return what waits while this mode is held. Most schema changes request the strongest
-    mode, so that they wait for every mode."""
-    return frozenset(who for who, wanted in _WHO if is_conflict(wanted, mode))
 
 
 class ForecastBuilder:

@@ -1,5 +1,5 @@
-"""The interfaces for copying a database and observing statements on a copy, and the pipe
-between a database's own client programs."""
+"""The interfaces for rehearsals: on a copy, whose statements are observed, and in place,
+where the plan is rolled back. And the pipe between a database's own client programs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
 from typing import IO, Any, Protocol
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -64,10 +66,11 @@ class StatementEffects:
 class StatementObserver(Protocol):
     """Observes what a statement did, through the session that sent it."""
 
-    blind: str  # why locks are not visible; "" if they are
+    blind: str = ""  # why locks are not visible; "" if they are
 
     def remember(self, connection: BaseDatabaseWrapper) -> None:
         """Record the tables that exist before the plan: only those are observed."""
+        del connection
 
     def look(self, connection: BaseDatabaseWrapper, sql: str) -> StatementEffects:
         """Return the effects of the statement that has just been executed.
@@ -76,18 +79,28 @@ class StatementObserver(Protocol):
         """
 
     def blocks(self, mode: str) -> tuple[str, ...]:
-        """Return what a lock of this mode blocks, as values of `Blocked`."""
+        """Return what a lock of this mode blocks, as values of `Blocked`; not called where
+        locks are not visible."""
+        del mode
+        return ()
 
 
 class Copies(Protocol):
     """Makes and removes copies of one kind of database."""
+
+    name_options: tuple[str, ...] = ()  # the options that override NAME
 
     def require(self, connection: BaseDatabaseWrapper, *, with_data: bool) -> None:
         """Raise `CannotRehearse`, with a hint, if tools, privileges or space are missing.
         Nothing has started then."""
 
     def settings(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
-        """Return the settings of a connection to the copy of that name."""
+        """Return the settings of a connection to the copy of that name, by default another
+        database of the same server; NAME overrides a service file and an option file."""
+        options = {**settings.get("OPTIONS", {})}
+        for key in self.name_options:
+            options.pop(key, None)
+        return {**settings, "NAME": name, "OPTIONS": options}
 
     def make(
         self,
@@ -134,6 +147,75 @@ class Copies(Protocol):
     def observer(self) -> StatementObserver: ...
 
 
+class InPlaceFailure(Enum):
+    """Why a statement of a rehearsal in place failed."""
+
+    OUT_OF_TIME = auto()
+    LOCK_TAKEN = auto()  # by others, for longer than the limit
+    NO_TRANSACTION = auto()  # or no such savepoint
+    OTHER = auto()
+
+
+class InPlaceSupport(Protocol):
+    """Applies a plan in one transaction that is never committed.
+
+    Statements sent here bypass Django's cursor: they are not statements of the migration.
+    """
+
+    why_not: str  # why it is unsupported; "" if it is, and only then call the rest
+
+    def require(self, connection: BaseDatabaseWrapper) -> None:
+        """Raise `CannotRehearse`, with a hint, if a privilege is missing."""
+
+    def prepare(self, connection: BaseDatabaseWrapper) -> None:
+        """Prevent an open session, which is in no transaction, from writing in any
+        transaction but the one that starts with `bar`."""
+
+    def bar(self, connection: BaseDatabaseWrapper) -> None:
+        """Let this transaction write, and make the server refuse every form of commit.
+        These are its first statements."""
+
+    def is_commit_prevented(self, connection: BaseDatabaseWrapper) -> bool:
+        """Return whether the session is still in the transaction of `bar`."""
+
+    def bound(
+        self, connection: BaseDatabaseWrapper, *, lock_seconds: float, seconds: float
+    ) -> None:
+        """Limit what follows: its waits for locks, and its total time."""
+
+    def settle(self, connection: BaseDatabaseWrapper) -> None:
+        """Run the checks that the database defers to the end of a transaction, and raise
+        what a commit would raise."""
+
+    def trouble(self, error: BaseException) -> InPlaceFailure:
+        """Return the kind of failure of a statement."""
+
+    def text_of(self, connection: BaseDatabaseWrapper, query: Any) -> str:
+        """Return a query as text, in whatever form the driver accepts it."""
+
+    def leaves(self, connection: BaseDatabaseWrapper, sql: str) -> str:
+        """Return why a text must not be sent: it would end the transaction, outlive it, or
+        lift its limits; "" if it may be sent. The text is read in the mode of the session.
+        """
+
+    def watch_driver(self, look: Callable[[Any], None]) -> None:
+        """Call `look` with each query before the driver sends it, from now on.
+
+        Includes queries that bypass Django, and commits. An exception of `look` prevents
+        the query.
+        """
+
+
+class InPlaceUnsupported:
+    """A database in which no plan can be applied and rolled back as a whole."""
+
+    def __init__(self, why_not: str) -> None:
+        self.why_not = why_not
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{name}: {self.why_not}")
+
+
 _PR_SET_PDEATHSIG = 1
 _PAUSE = 0.05
 _WORDS = 1500
@@ -152,6 +234,27 @@ def find_tool(*names: str, of: str) -> str:
         hint=f"Install the client programs of the database ({of}) on this host, or "
         "rehearse on a host that has them.",
     )
+
+
+_SPACE_FACTOR = 1.2  # a copy has no free space in its tables, but is logged
+_LOCAL_HOSTS = frozenset({"", "localhost", "127.0.0.1", "::1"})
+
+
+def require_room(connection: BaseDatabaseWrapper, size: int, folder: str | None) -> None:
+    """Refuse a copy that does not fit, where the server's disk is on this host and its
+    folder is known."""
+    host = str(connection.settings_dict["HOST"])
+    if folder is None or not (host in _LOCAL_HOSTS or host.startswith("/")):
+        return
+    try:
+        free = shutil.disk_usage(Path(folder)).free
+    except OSError:
+        return
+    if size * _SPACE_FACTOR > free:
+        raise CannotRehearse(
+            f"A copy needs about {size / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free.",
+            hint='Rehearse the schema only, or set "rehearsal_alias" to another database.',
+        )
 
 
 def version_of(tool: str) -> str:
