@@ -11,9 +11,9 @@ import pytest
 from django.db import connection, connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from migration_route.core.values import Blocked, Forecast, TableLock
+from migration_route.core.values import CODES, Blocked, Forecast, TableLock
 from migration_route.planning import sql
-from migration_route.planning.findings import CODES, findings_of
+from migration_route.planning.findings import findings_of
 from migration_route.planning.plan import Details, PlanRequest
 from migration_route.planning.planner import make_plan
 

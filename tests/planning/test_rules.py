@@ -7,7 +7,7 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.core.enums import Direction, Severity
-from migration_route.planning.findings import atomicity
+from migration_route.planning.findings import steps
 from migration_route.planning.plan import PlanRequest
 from migration_route.services.plans import detailed_plan
 from tests.factories import a_plan, a_step, create_model
@@ -37,13 +37,13 @@ def codes(found) -> list[tuple[str, str | None]]:
 def test_direction(plan, expected):
     """Going back is a warning, an irreversible step backwards blocks, and a one-way step is
     reported in advance."""
-    assert codes(atomicity.direction_findings(plan)) == expected
+    assert codes(steps.direction_findings(plan)) == expected
 
 
 def test_only_what_cannot_be_undone_blocks():
     """The severities rank the findings."""
     plan = a_plan(a_step("a", direction=BACK, reversible=False))
-    assert [finding.severity for finding in atomicity.direction_findings(plan)] == [
+    assert [finding.severity for finding in steps.direction_findings(plan)] == [
         Severity.WARNING,
         Severity.BLOCKING,
     ]
@@ -69,7 +69,7 @@ def test_only_what_cannot_be_undone_blocks():
 )
 def test_atomicity(plan, expected):
     """A step that can be left half applied is named; a database where all can, once."""
-    assert codes(atomicity.atomicity_findings(plan)) == expected
+    assert codes(steps.atomicity_findings(plan)) == expected
 
 
 def of_project(found) -> list[tuple[str, Severity]]:

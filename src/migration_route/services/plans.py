@@ -17,7 +17,7 @@ from migration_route.core.values import HealthSettings, Impact
 from migration_route.execution.preflight import HealthProbe
 from migration_route.ledger.queries import first_deferrals, previous_durations
 from migration_route.planning import fresh_process, sql
-from migration_route.planning.findings import deployment, environment, findings_of
+from migration_route.planning.findings import environment, findings_of, steps
 from migration_route.planning.graph import without_translations
 from migration_route.planning.impact import impact_of_plan, rewritten_by
 from migration_route.planning.phases.split import NO_DEFERRALS, Deferrals, FirstDeferral
@@ -61,7 +61,7 @@ def enrich(
     detailed = detailed.with_details(steps=_with_estimates(detailed.steps, plan.mode))
     findings = (
         *findings_of(detailed, migrations),
-        *deployment.findings(detailed, deferrals),
+        *steps.phase_findings(detailed, deferrals),
         *environment.findings(detailed, migrations),
     )
     return detailed.with_details(findings=_of_this_piece(findings, detailed, details))
@@ -171,8 +171,8 @@ def _detailed(request: PlanRequest, details: Details) -> PlanReading:
     if fresh_process.is_needed(migrations):
         from_new_process = fresh_process.plan_in_new_process(request, details)
         return PlanReading(plan=from_new_process, migrations=None)
-    if deployment.pending_before_deploy(bare):
-        detailed = bare.with_details(findings=tuple(deployment.findings(bare, deferrals)))
+    if steps.pending_before_deploy(bare):
+        detailed = bare.with_details(findings=tuple(steps.phase_findings(bare, deferrals)))
     else:
         detailed = enrich(bare, migrations, deferrals, details)
     return PlanReading(plan=detailed, migrations=migrations)
@@ -188,10 +188,10 @@ def plain_plan(request: PlanRequest) -> Plan:
     bare, migrations = make_plan(request, deferrals)
     if fresh_process.is_needed(migrations):
         return fresh_process.plan_in_new_process(request, None)
-    if deployment.pending_before_deploy(bare):
-        return bare.with_details(findings=tuple(deployment.findings(bare, deferrals)))
+    if steps.pending_before_deploy(bare):
+        return bare.with_details(findings=tuple(steps.phase_findings(bare, deferrals)))
     findings = (
-        *deployment.findings(bare, deferrals),
+        *steps.phase_findings(bare, deferrals),
         *environment.findings(bare, migrations),
     )
     return bare.with_details(findings=findings)

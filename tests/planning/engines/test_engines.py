@@ -12,8 +12,9 @@ from django.db import connection, connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.core.enums import Severity
+from migration_route.core.values import CODES
 from migration_route.planning import sql
-from migration_route.planning.findings import CODES, linters
+from migration_route.planning.findings import linters
 from migration_route.planning.findings.linters import LinterIssue
 from migration_route.planning.plan import Details, Operation, PlanRequest
 from migration_route.planning.planner import make_plan

@@ -18,16 +18,18 @@ from dataclasses import replace
 from django.db.migrations import Migration
 
 from migration_route.core.enums import Severity
-from migration_route.core.values import CODES, is_known
+from migration_route.core.values import is_known
 from migration_route.planning.changes.extract import read_changes
 from migration_route.planning.changes.types import PlanChanges
-from migration_route.planning.findings import atomicity, data, environment, linters, locking
+from migration_route.planning.findings import (
+    environment,
+    linters,
+    locking,
+    operations,
+    steps,
+)
+from migration_route.planning.findings.kinds import make_finding
 from migration_route.planning.plan import Finding, Plan
-
-__all__ = [
-    "CODES",
-    "is_known",
-]
 
 ATTRIBUTE = "accepted_findings"
 """The migration attribute that maps codes to reasons."""
@@ -44,9 +46,12 @@ def apply_acceptances(
         accepted = getattr(migration, ATTRIBUTE, {})
         label = f"{migration.app_label}.{migration.name}"
         if not isinstance(accepted, dict):
-            bad.append(_bad(label, f"{ATTRIBUTE} is not a dict of codes and reasons"))
+            why = f"{ATTRIBUTE} is not a dict of codes and reasons"
+            bad.append(make_finding("bad_acceptance", step=label, why=why))
             continue
-        bad += (_bad(label, why) for why in _faults(accepted))
+        bad += (
+            make_finding("bad_acceptance", step=label, why=why) for why in _faults(accepted)
+        )
         reasons.update({(label, str(code)): why for code, why in accepted.items()})
     return (*(_marked(finding, reasons) for finding in found), *bad)
 
@@ -70,31 +75,20 @@ def _is_reason(reason: object) -> bool:
     return isinstance(reason, str) and bool(reason.strip())
 
 
-def _bad(label: str, why: str) -> Finding:
-    return Finding(
-        code="bad_acceptance",
-        severity=Severity.WARNING,
-        step=label,
-        message=f"An acceptance in {label} has no effect: {why}.",
-        hint='Write accepted_findings = {"CODE": "REASON"} with a code from the findings '
-        "reference.",
-    )
-
-
 _OF_THE_PLAN = (
-    atomicity.direction_findings,
-    atomicity.atomicity_findings,
+    steps.direction_findings,
+    steps.atomicity_findings,
     environment.project_findings,
 )
 _OF_ITS_CHANGES = (
-    data.loss_findings,
+    operations.loss_findings,
     locking.findings,
-    data.column_findings,
-    data.rename_findings,
-    data.constraint_findings,
-    atomicity.mixed_change_findings,
-    atomicity.repeatability_findings,
-    atomicity.python_findings,
+    operations.column_findings,
+    operations.rename_findings,
+    operations.constraint_findings,
+    operations.mixed_change_findings,
+    operations.repeatability_findings,
+    operations.python_findings,
     environment.unread_findings,
 )
 

@@ -16,11 +16,12 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import ProjectState
 
 from migration_route.conf.databases import all_aliases
-from migration_route.core.enums import Direction, Severity
+from migration_route.core.enums import Direction
 from migration_route.core.errors import RouteError
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
 from migration_route.planning.changes.types import PlanChanges
+from migration_route.planning.findings.kinds import make_finding
 from migration_route.planning.impact import ImpactBuilder, collect_impact
 from migration_route.planning.plan import Finding, Plan
 from migration_route.planning.planner import pending
@@ -47,32 +48,31 @@ def findings(plan: Plan, migrations: list[tuple[Migration, bool]]) -> tuple[Find
 
 
 def _of_sequence(behind: SequenceBehind, plan: Plan) -> Finding:
-    finding = Finding(
-        code="recorder_sequence_behind",
-        severity=Severity.BLOCKING,
-        message=f"The next id of django_migrations is {behind.next_id}, but ids up to "
-        f"{behind.last_id} exist: a migration cannot be recorded.",
-        hint=f"A dump restored without its sequences causes this. Run: {behind.remedy}",
+    return make_finding(
+        "recorder_sequence_behind",
+        is_mild=plan.direction is not Direction.FORWARDS,
+        next_id=behind.next_id,
+        last_id=behind.last_id,
+        remedy=behind.remedy,
     )
-    records = plan.direction is Direction.FORWARDS
-    return finding if records else replace(finding, severity=Severity.WARNING)
 
 
 def _of_index(index: InvalidIndex, touched: ImpactBuilder) -> Finding:
-    finding = Finding(
-        code="invalid_index",
-        severity=Severity.BLOCKING,
-        message=f"The index {index.name} on {index.table} is invalid: its concurrent "
-        "build was interrupted.",
-        hint=f"Drop it: DROP INDEX CONCURRENTLY {index.quoted};",
-    )
-    if step := touched.rebuilt.get(index.name):
-        hint = f'{step} rebuilds it: request the run with "rebuild_invalid_indexes".'
-        return replace(finding, step=step, hint=hint)
+    step = touched.rebuilt.get(index.name)
     touches = index.name in touched.names or index.table in touched.tables
-    if touches and index.name not in touched.dropped:
-        return finding
-    return replace(finding, severity=Severity.WARNING)
+    is_in_the_way = step is not None or (touches and index.name not in touched.dropped)
+    found = make_finding(
+        "invalid_index",
+        step=step,
+        is_mild=not is_in_the_way,
+        index=index.name,
+        table=index.table,
+        quoted=index.quoted,
+    )
+    if step is None:
+        return found
+    hint = f'{step} rebuilds it: request the run with "rebuild_invalid_indexes".'
+    return replace(found, hint=hint)
 
 
 def project_findings(plan: Plan) -> Iterator[Finding]:
@@ -80,21 +80,10 @@ def project_findings(plan: Plan) -> Iterator[Finding]:
     databases."""
     changed = _apps_with_changes(sources.layout())
     if changed:
-        yield Finding(
-            code="models_changed",
-            severity=Severity.WARNING,
-            message=f"Model changes without a migration exist in {', '.join(changed)}.",
-            hint="Run 'manage.py makemigrations' and deploy the result.",
-        )
+        yield make_finding("models_changed", apps=", ".join(changed))
     for alias in all_aliases():
         if alias != plan.database and (count := _pending(alias)):
-            yield Finding(
-                code="other_database",
-                severity=Severity.INFO,
-                message=f"The database {alias!r} has {count} pending migrations, "
-                "which are not part of this plan.",
-                hint=f"Request a plan for {alias!r} as well.",
-            )
+            yield make_finding("other_database", database=alias, count=count)
 
 
 @lru_cache(maxsize=2)
@@ -121,10 +110,5 @@ def _pending(alias: str) -> int:
 def unread_findings(reading: PlanChanges) -> Iterator[Finding]:
     """Report the steps that were not read because the plan is too long."""
     if reading.unread:
-        yield Finding(
-            code="steps_not_read",
-            severity=Severity.INFO,
-            message=f"This plan is long: its last {len(reading.unread)} steps, from "
-            f"{reading.unread[0]} on, were not checked for findings.",
-            hint="Request a plan with a nearer target.",
-        )
+        count, first = len(reading.unread), reading.unread[0]
+        yield make_finding("steps_not_read", count=count, first=first)

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from migration_route.core.enums import Severity
 from migration_route.core.values import Blocked, Forecast, TableSize
 from migration_route.planning.changes.types import PlanChanges
+from migration_route.planning.findings.kinds import make_finding
 from migration_route.planning.plan import Finding
 from migration_route.vendors.sql_statements import NAME, last_part
 
@@ -26,13 +26,12 @@ class Sizes:
     def __init__(self, tables: tuple[TableSize, ...]) -> None:
         self._by_name = {found.table: found for found in tables}
 
-    def severity(self, table: str) -> Severity:
-        """Return the severity of blocking this table: information for a small one."""
+    def is_small(self, table: str) -> bool:
+        """Return whether a scan or a rewrite of this table blocks only for a moment."""
         found = self._by_name.get(table)
         if found is None or found.rows is None or found.rows > SMALL_ROWS:
-            return Severity.WARNING
-        is_small = found.bytes is None or found.bytes <= SMALL_BYTES
-        return Severity.INFO if is_small else Severity.WARNING
+            return False
+        return found.bytes is None or found.bytes <= SMALL_BYTES
 
     def in_words(self, table: str) -> str:
         """Return " (1,200 rows, 3 MB)", or nothing where the size is not known."""
@@ -60,6 +59,13 @@ _CONSTRAINT = re.compile(
     r"references)\b",
     re.IGNORECASE | re.DOTALL,
 )
+# The first match applies.
+_SCANS = (
+    (_INDEX, "index_blocks_writes"),
+    (_NOT_NULL, "not_null_scans"),
+    (_CONSTRAINT, "validates_under_lock"),
+)
+_OTHER_SCAN = "scans_table"
 _ALTERED = re.compile(
     rf"\s*alter\s+table\s+(?:if\s+exists\s+)?(?:only\s+)?({NAME})", re.IGNORECASE
 )
@@ -118,61 +124,26 @@ def _who_waits(blocks: frozenset[Blocked]) -> str:
 
 
 def _finding(work: _Work, sizes: Sizes) -> Finding | None:
-    table, waits = work.table, work.waits
-    size = sizes.in_words(table)
+    table = work.table
     if table in work.forecast.rewrites:
-        return Finding(
-            code="rewrites_table",
-            severity=sizes.severity(table),
-            step=work.step,
-            operation=work.operation,
-            message=f"Every row of {table}{size} is rewritten, which blocks {waits} until "
-            "it is done.",
-            hint="Add a new column, fill it in batches, and switch the code to it; or run "
-            "the step at a quiet time.",
-        )
+        return _of_table("rewrites_table", table, work, sizes)
     if table not in work.forecast.scans or _is_parent(work):
         return _of_parent(work, sizes)
-    if _INDEX.match(work.sql):
-        return Finding(
-            code="index_blocks_writes",
-            severity=sizes.severity(table),
-            step=work.step,
-            operation=work.operation,
-            message=f"Building an index on {table}{size} blocks {waits} until it is done.",
-            hint="On PostgreSQL, use AddIndexConcurrently in a separate migration with "
-            "atomic = False.",
-        )
-    if _NOT_NULL.match(work.sql):
-        return Finding(
-            code="not_null_scans",
-            severity=sizes.severity(table),
-            step=work.step,
-            operation=work.operation,
-            message=f"SET NOT NULL scans all of {table}{size}, which blocks {waits} until "
-            "it is done.",
-            hint="On PostgreSQL, add a check constraint IS NOT NULL as NOT VALID, validate "
-            "it in a later migration, and then set NOT NULL, which skips the scan.",
-        )
-    if _CONSTRAINT.match(work.sql):
-        return Finding(
-            code="validates_under_lock",
-            severity=sizes.severity(table),
-            step=work.step,
-            operation=work.operation,
-            message=f"Checking a new constraint scans all of {table}{size}, which blocks "
-            f"{waits} until it is done.",
-            hint="On PostgreSQL, add the constraint NOT VALID (AddConstraintNotValid), and "
-            "validate it in a later migration (ValidateConstraint).",
-        )
-    return Finding(
-        code="scans_table",
-        severity=sizes.severity(table),
+    code = next((code for pattern, code in _SCANS if pattern.match(work.sql)), _OTHER_SCAN)
+    return _of_table(code, table, work, sizes)
+
+
+def _of_table(code: str, table: str, work: _Work, sizes: Sizes) -> Finding:
+    """Return a finding about a statement that writes or reads all of this table."""
+    return make_finding(
+        code,
         step=work.step,
         operation=work.operation,
-        message=f"The statement scans all of {table}{size}, which blocks {waits} until it "
-        "is done.",
-        hint="Run the step at a quiet time, or read the table without locking it.",
+        is_mild=sizes.is_small(table),
+        table=table,
+        size=sizes.in_words(table),
+        waits=work.waits,
+        parent=work.table,
     )
 
 
@@ -192,13 +163,4 @@ def _of_parent(work: _Work, sizes: Sizes) -> Finding | None:
     reads = [table for table in work.forecast.scans if table != work.table]
     if not reads or not _REFERENCE.search(work.sql):
         return None
-    return Finding(
-        code="locks_parent",
-        severity=sizes.severity(reads[0]),
-        step=work.step,
-        operation=work.operation,
-        message=f"Checking a foreign key to {work.table} scans all of {reads[0]}"
-        f"{sizes.in_words(reads[0])}, which also blocks {work.waits} on {work.table} until "
-        "it is done.",
-        hint="Add the constraint NOT VALID, and validate it in a later migration.",
-    )
+    return _of_table("locks_parent", reads[0], work, sizes)
