@@ -11,8 +11,8 @@ from django.db import connections
 from migration_route.core.values import Blocked, Forecast
 from migration_route.vendors.postgresql import contention
 from migration_route.vendors.postgresql.contention import blocked_by
-from migration_route.vendors.postgresql.forecast.forecaster import PostgreSQLForecaster
-from migration_route.vendors.postgresql.forecast.types import is_rewritten
+from migration_route.vendors.postgresql.forecast import PostgreSQLForecaster
+from migration_route.vendors.postgresql.forecast.expressions import is_rewritten
 from tests.forecasts.database import a_database
 from tests.harness import databases
 

@@ -22,7 +22,7 @@ from migration_route.vendors.postgresql import catalog as postgresql_catalog
 from migration_route.vendors.postgresql import health
 from migration_route.vendors.postgresql.catalog import PostgreSQLCatalog
 from migration_route.vendors.postgresql.contention import PostgreSQLContention
-from migration_route.vendors.postgresql.forecast.forecaster import PostgreSQLForecaster
+from migration_route.vendors.postgresql.forecast import PostgreSQLForecaster
 from migration_route.vendors.postgresql.locks import (
     PostgreSQLLock,
     PostgreSQLSessions,

@@ -17,237 +17,279 @@ from migration_route.vendors.postgresql.forecast.effects import (
     Check,
     Column,
     ForecastBuilder,
-    ForeignKey,
     Index,
     Table,
 )
+from migration_route.vendors.postgresql.forecast.expressions import (
+    SERIAL,
+    functions_in,
+    is_rewritten,
+    type_of,
+)
 from migration_route.vendors.postgresql.forecast.schema import Schema
-from migration_route.vendors.postgresql.forecast.types import SERIAL, is_rewritten, type_of
 from migration_route.vendors.sql_lexer import LexemeKind
 from migration_route.vendors.sql_statements import Name, TokenStream
 
 _BEHIND_A_TYPE = (
-    "CONSTRAINT",
-    "NOT",
-    "NULL",
-    "CHECK",
-    "DEFAULT",
-    "GENERATED",
-    "UNIQUE",
-    "PRIMARY",
-    "REFERENCES",
-    "COLLATE",
-    "COMPRESSION",
-    "STORAGE",
-    "DEFERRABLE",
-    "INITIALLY",
-    "USING",
-)
-# Words before a bracket that are not functions of the catalog.
-_NO_FUNCTIONS = frozenset(
-    [
-        "all",
-        "and",
-        "any",
-        "array",
-        "as",
-        "by",
-        "cast",
-        "char",
-        "character",
-        "coalesce",
-        "conflict",
-        "current_time",
-        "current_timestamp",
-        "decimal",
-        "distinct",
-        "else",
-        "exists",
-        "filter",
-        "from",
-        "greatest",
-        "group",
-        "having",
-        "in",
-        "is",
-        "least",
-        "localtime",
-        "localtimestamp",
-        "not",
-        "nullif",
-        "numeric",
-        "on",
-        "or",
-        "over",
-        "returning",
-        "row",
-        "select",
-        "set",
-        "some",
-        "then",
-        "using",
-        "values",
-        "varchar",
-        "varying",
-        "when",
-        "where",
-        "within",
-    ]
-)
+    "CONSTRAINT", "NOT", "NULL", "CHECK", "DEFAULT", "GENERATED", "UNIQUE", "PRIMARY",
+    "REFERENCES", "COLLATE", "COMPRESSION", "STORAGE", "DEFERRABLE", "INITIALLY", "USING",
+)  # fmt: skip
+_CONSTRAINTS = ("CONSTRAINT", "CHECK", "UNIQUE", "PRIMARY", "FOREIGN", "EXCLUDE")
 
 
-def functions_in(expression: TokenStream) -> set[str]:
-    """Return the functions that an expression calls."""
-    pairs = zip(expression.tokens, expression.tokens[1:], strict=False)
-    return {
-        first.plain
-        for first, second in pairs
-        if first.names and second.word == "(" and first.plain not in _NO_FUNCTIONS
-    }
+def alter_table(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
+    """Forecast ALTER TABLE, from after these two words."""
+    words.accept("IF", "EXISTS")
+    words.accept("ONLY")
+    name = words.name()
+    words.accept("*")
+    table = schema.table(name)
+    if name is None or table is None:
+        return  # it fails, or is about a view, or about what unknown code creates
+    alteration = _Alteration(builder, schema, name, table)
+    for action in words.parts():
+        alteration.read(action)
 
 
-def add_column(
-    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
-) -> None:
-    """Forecast ADD COLUMN: immediate, except for values that differ from row to row."""
-    if action.accept("IF", "NOT", "EXISTS") and _is_there(table, action):
-        return
-    name = action.name()
-    kind = str(action.until(*_BEHIND_A_TYPE))
-    words = TokenStream(action.rest)
-    has_default = words.has("DEFAULT")
-    is_filled = type_of(kind)[0] in SERIAL or schema.is_domain(type_of(kind)[0])
-    if words.has("GENERATED"):
-        is_filled = is_filled or not words.has("VIRTUAL")  # identity, or stored
-    if words.skip_to("DEFAULT"):
-        default = words.until(*_BEHIND_A_TYPE)
-        is_filled = is_filled or schema.are_volatile(functions_in(default))
-    if is_filled:
-        builder.rewrite(table)
-    words = TokenStream(action.rest)
-    not_null = words.has("NOT", "NULL") or words.has("PRIMARY", "KEY")
-    is_unique = words.has("UNIQUE") or words.has("PRIMARY", "KEY")
-    if words.has("CHECK") or is_unique or (not_null and not has_default):
-        builder.scan(table)
-    if parent_name := words.name_after("REFERENCES"):
-        parent = schema.table(parent_name)
-        builder.refer(parent)
-        # "If the column has a non-null default, we can't skip validation" (server's
-        # source, parse_utilcmd.c).
-        if has_default or is_filled:
+class _Alteration:
+    """Reads the actions of one ALTER TABLE in order."""
+
+    def __init__(
+        self, builder: ForecastBuilder, schema: Schema, name: Name, table: Table
+    ) -> None:
+        self._builder = builder
+        self._schema = schema
+        self._name = name
+        self._table = table
+
+    def read(self, action: TokenStream) -> None:
+        mode = mode_of(f'ALTER TABLE "x" {action}') or ACCESS_EXCLUSIVE
+        self._builder.lock(self._table, mode)
+        for words, read in _ACTIONS.items():
+            if action.accept(*words.split()):
+                read(self, action)
+                return
+        self._builder.is_understood = False
+        self._builder.worst(self._table)
+
+    def _nothing(self, action: TokenStream) -> None:
+        """Forecast an action that costs a lock and nothing more."""
+
+    def _add(self, action: TokenStream) -> None:
+        if any(action.sees(word) for word in _CONSTRAINTS):
+            self._add_constraint(action)
+        else:
+            action.accept("COLUMN")
+            self._add_column(action)
+
+    def _add_column(self, action: TokenStream) -> None:
+        """Forecast ADD COLUMN: immediate, except for values that differ from row to row."""
+        builder, schema, table = self._builder, self._schema, self._table
+        if action.accept("IF", "NOT", "EXISTS") and self._has_column(action):
+            return
+        name = action.name()
+        kind = str(action.until(*_BEHIND_A_TYPE))
+        words = TokenStream(action.rest)
+        has_default = words.has("DEFAULT")
+        is_filled = type_of(kind)[0] in SERIAL or schema.is_domain(type_of(kind)[0])
+        if words.has("GENERATED"):
+            is_filled = is_filled or not words.has("VIRTUAL")  # identity, or stored
+        if words.skip_to("DEFAULT"):
+            default = words.until(*_BEHIND_A_TYPE)
+            is_filled = is_filled or schema.are_volatile(functions_in(default))
+        if is_filled:
+            builder.rewrite(table)
+        words = TokenStream(action.rest)
+        not_null = words.has("NOT", "NULL") or words.has("PRIMARY", "KEY")
+        is_unique = words.has("UNIQUE") or words.has("PRIMARY", "KEY")
+        if words.has("CHECK") or is_unique or (not_null and not has_default):
             builder.scan(table)
-            builder.scan(parent)
-        constraint = words.name_after("CONSTRAINT")
-        add_key(
-            table, parent, name=constraint[-1] if constraint else "", columns=name or ()
-        )
-    if name:
-        kind = SERIAL.get(type_of(kind)[0], kind)
-        table.columns[name[-1]] = Column(
-            type=kind, is_not_null=not_null, is_collated=words.has("COLLATE")
-        )
-        if is_unique:
-            table.indexes[f"unique {name[-1]}"] = Index(columns=frozenset(name[-1:]))
+        if parent_name := words.name_after("REFERENCES"):
+            parent = schema.table(parent_name)
+            builder.refer(parent)
+            # "If the column has a non-null default, we can't skip validation" (server's
+            # source, parse_utilcmd.c).
+            if has_default or is_filled:
+                builder.scan(table)
+                builder.scan(parent)
+            constraint = words.name_after("CONSTRAINT")
+            table.add_key(
+                parent, name=constraint[-1] if constraint else "", columns=name or ()
+            )
+        if name:
+            kind = SERIAL.get(type_of(kind)[0], kind)
+            table.columns[name[-1]] = Column(
+                type=kind, is_not_null=not_null, is_collated=words.has("COLLATE")
+            )
+            if is_unique:
+                table.indexes[f"unique {name[-1]}"] = Index(columns=frozenset(name[-1:]))
 
+    def _has_column(self, action: TokenStream) -> bool:
+        name = TokenStream(action.rest).name()
+        return bool(name and name[-1] in self._table.columns)
 
-def _is_there(table: Table, action: TokenStream) -> bool:
-    name = TokenStream(action.rest).name()
-    return bool(name and name[-1] in table.columns)
+    def _drop_column(self, action: TokenStream) -> None:
+        """Forecast DROP COLUMN: immediate; its foreign keys have triggers on both
+        tables."""
+        builder, table = self._builder, self._table
+        action.accept("COLUMN")
+        action.accept("IF", "EXISTS")
+        name = action.name()
+        column = name[-1] if name else None
+        known = column if column in table.columns else None
+        builder.lock_names(table.parents(column=known), ACCESS_EXCLUSIVE)
+        if action.has("CASCADE"):
+            builder.lock_names(table.children(), ACCESS_EXCLUSIVE)
+        table.forget_column(column)
 
-
-def add_key(
-    table: Table, parent: Table | None, *, name: str, columns: tuple[str, ...]
-) -> None:
-    """Record a new foreign key on both tables."""
-    if parent is None:
-        return
-    key = ForeignKey(
-        name=name, child=table.name, parent=parent.name, columns=frozenset(columns)
-    )
-    table.keys.append(key)
-    if parent is not table:
-        parent.keys.append(key)
-
-
-def drop_column(builder: ForecastBuilder, table: Table, action: TokenStream) -> None:
-    """Forecast DROP COLUMN: immediate; its foreign keys have triggers on both tables."""
-    action.accept("IF", "EXISTS")
-    name = action.name()
-    column = name[-1] if name else None
-    known = column in table.columns
-    builder.lock_names(table.parents(column=column if known else None), ACCESS_EXCLUSIVE)
-    if action.has("CASCADE"):
-        builder.lock_names(table.children(), ACCESS_EXCLUSIVE)
-    table.columns.pop(column or "", None)
-    table.keys[:] = [
-        key for key in table.keys if key.child != table.name or column not in key.columns
-    ]
-    _forget_checks(table, column)
-
-
-def _forget_checks(table: Table, column: str | None) -> None:
-    for label in [
-        label for label, check in table.checks.items() if column in check.columns
-    ]:
-        del table.checks[label]
-
-
-def alter_column(
-    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
-) -> None:
-    name = action.name()
-    label = name[-1] if name else ""
-    column = table.columns.get(label)
-    if action.accept("TYPE") or action.accept("SET", "DATA", "TYPE"):
-        _change_type(builder, schema, table, label, action)
-    elif action.accept("SET", "NOT", "NULL"):
-        if not (column and column.is_not_null) and not _is_proven(table, label):
+    def _alter_column(self, action: TokenStream) -> None:
+        builder, table = self._builder, self._table
+        action.accept("COLUMN")
+        name = action.name()
+        label = name[-1] if name else ""
+        column = table.columns.get(label)
+        if action.accept("TYPE") or action.accept("SET", "DATA", "TYPE"):
+            self._change_type(label, action)
+        elif action.accept("SET", "NOT", "NULL"):
+            if not (column and column.is_not_null) and not table.is_proven(label):
+                builder.scan(table)
+            if column:
+                column.is_not_null = True
+        elif action.accept("DROP", "NOT", "NULL"):
+            if column:
+                column.is_not_null = False
+        elif action.accept("SET", "EXPRESSION"):
+            builder.rewrite(table)
+        elif action.accept("ADD", "GENERATED") and not (column and column.is_not_null):
             builder.scan(table)
-        if column:
-            column.is_not_null = True
-    elif action.accept("DROP", "NOT", "NULL"):
-        if column:
-            column.is_not_null = False
-    elif action.accept("SET", "EXPRESSION"):
-        builder.rewrite(table)
-    elif action.accept("ADD", "GENERATED") and not (column and column.is_not_null):
-        builder.scan(table)
 
+    def _change_type(self, name: str, action: TokenStream) -> None:
+        """Forecast ALTER COLUMN TYPE, with what is rebuilt along with the column."""
+        builder, table = self._builder, self._table
+        kind = str(action.until(*_BEHIND_A_TYPE))
+        column = table.columns.get(name)
+        collates = action.has("COLLATE")
+        rewrites = column is None or is_rewritten(
+            column.type, kind, is_same_inside=self._schema.is_same_inside
+        )
+        if action.skip_to("USING") and not _is_plain_cast(action, name, kind):
+            rewrites = True
+        if rewrites:
+            builder.rewrite(table)
+        indexed = [index for index in table.indexes.values() if name in index.columns]
+        odd = [index for index in table.indexes.values() if not index.is_plain]
+        recollates = collates or (column is not None and column.is_collated)
+        changes_type = column is None or type_of(column.type)[0] != type_of(kind)[0]
+        is_text = changes_type and type_of(kind)[0] in {"text", "character varying"}
+        if odd or (indexed and (recollates or (changes_type and not is_text))):
+            builder.scan(table)
+        if any(name in check.columns for check in table.checks.values()):
+            builder.scan(table)
+        others = table.parents(column=name) | table.children(column=name)
+        if others:  # their foreign keys are dropped, recreated and validated
+            builder.lock_names(others, ACCESS_EXCLUSIVE)
+            builder.scan_names(others)
+            builder.scan(table)
+        not_null = column is not None and column.is_not_null
+        table.columns[name] = Column(type=kind, is_not_null=not_null, is_collated=collates)
 
-def _is_proven(table: Table, column: str) -> bool:
-    return any(c.is_valid and c.proves == column for c in table.checks.values())
+    def _alter_constraint(self, action: TokenStream) -> None:
+        del action
+        others = self._table.parents() | self._table.children()
+        self._builder.lock_names(others, ACCESS_EXCLUSIVE)
 
+    def _partition(self, action: TokenStream) -> None:
+        builder, table = self._builder, self._table
+        part = self._schema.table(action.name())
+        builder.lock(part, ACCESS_EXCLUSIVE)
+        builder.scan(part)
+        builder.scan_names(table.heirs)  # the default partition, to check that it fits
+        builder.lock_names(table.parents() | table.children(), SHARE_ROW)
 
-def _change_type(
-    builder: ForecastBuilder, schema: Schema, table: Table, name: str, action: TokenStream
-) -> None:
-    """Forecast ALTER COLUMN TYPE, with what is rebuilt along with the column."""
-    kind = str(action.until(*_BEHIND_A_TYPE))
-    column = table.columns.get(name)
-    collates = action.has("COLLATE")
-    rewrites = column is None or is_rewritten(
-        column.type, kind, is_same_inside=schema.is_same_inside
-    )
-    if action.skip_to("USING") and not _is_plain_cast(action, name, kind):
-        rewrites = True
-    if rewrites:
-        builder.rewrite(table)
-    indexed = [index for index in table.indexes.values() if name in index.columns]
-    odd = [index for index in table.indexes.values() if not index.is_plain]
-    recollates = collates or (column is not None and column.is_collated)
-    changes_type = column is None or type_of(column.type)[0] != type_of(kind)[0]
-    is_text = changes_type and type_of(kind)[0] in {"text", "character varying"}
-    if odd or (indexed and (recollates or (changes_type and not is_text))):
+    def _rewrite(self, action: TokenStream) -> None:
+        del action
+        self._builder.rewrite(self._table)
+
+    def _inherit(self, action: TokenStream) -> None:
+        self._builder.lock(self._schema.table(action.name()), ACCESS_EXCLUSIVE)
+
+    def _add_constraint(self, action: TokenStream) -> None:
+        """Forecast ADD CONSTRAINT: existing rows are read, unless it is NOT VALID."""
+        builder, schema, table = self._builder, self._schema, self._table
+        name = action.name() if action.accept("CONSTRAINT") else None
+        label = name[-1] if name else ""
+        reads = not action.has("NOT", "VALID")
+        if action.accept("CHECK"):
+            text = action.group() or TokenStream(())
+            columns = frozenset(word.plain for word in text.tokens if word.names)
+            proves = _proven(text)
+            table.checks[label] = Check(columns=columns, is_valid=reads, proves=proves)
+        elif action.accept("FOREIGN", "KEY"):
+            group = action.group()
+            parent = schema.table(action.name_after("REFERENCES"))
+            builder.refer(parent)
+            if reads and not table.is_empty:
+                builder.scan(parent)
+            columns_here = tuple(name[-1] for name in group.names()) if group else ()
+            table.add_key(parent, name=label, columns=columns_here)
+        elif action.has("USING", "INDEX"):
+            reads = action.sees("PRIMARY")  # its columns may still be nullable
+        elif action.accept("UNIQUE") or action.accept("PRIMARY", "KEY"):
+            group = action.group()
+            names = group.names() if group else []
+            columns = frozenset(name[-1] for name in names)
+            schema.add_index(label, table, Index(columns=columns))
+        else:
+            schema.add_index(label, table, Index(is_plain=False))
+        if reads:
+            builder.scan(table)
+
+    def _drop_constraint(self, action: TokenStream) -> None:
+        """Forecast DROP CONSTRAINT: a foreign key has triggers on both of its tables."""
+        builder, table = self._builder, self._table
+        action.accept("IF", "EXISTS")
+        name = action.name()
+        label = name[-1] if name else ""
+        key = table.key(label)
+        if key is not None:
+            builder.lock_names({key.parent}, ACCESS_EXCLUSIVE)
+            table.keys.remove(key)
+        elif label not in table.checks and label not in table.indexes:
+            builder.lock_names(table.parents(), ACCESS_EXCLUSIVE)  # it may be any of them
+        if action.has("CASCADE"):
+            builder.lock_names(table.children(), ACCESS_EXCLUSIVE)
+        table.checks.pop(label, None)
+        table.indexes.pop(label, None)
+
+    def _validate(self, action: TokenStream) -> None:
+        """Forecast VALIDATE CONSTRAINT: a scan while other sessions continue."""
+        builder, table = self._builder, self._table
+        name = action.name()
+        label = name[-1] if name else ""
         builder.scan(table)
-    if any(name in check.columns for check in table.checks.values()):
-        builder.scan(table)
-    others = table.parents(column=name) | table.children(column=name)
-    if others:  # their foreign keys are dropped, recreated and validated
-        builder.lock_names(others, ACCESS_EXCLUSIVE)
-        builder.scan_names(others)
-        builder.scan(table)
-    not_null = column is not None and column.is_not_null
-    table.columns[name] = Column(type=kind, is_not_null=not_null, is_collated=collates)
+        if check := table.checks.get(label):
+            check.is_valid = True
+            return
+        key = table.key(label)
+        parents = table.parents() if key is None else {key.parent}
+        builder.lock_names(parents, ROW_SHARE)
+        builder.scan_names(parents)
+
+    def _rename_table(self, action: TokenStream) -> None:
+        if new := action.name():
+            self._schema.rename(self._name, new[-1])
+
+    def _rename_constraint(self, action: TokenStream) -> None:
+        checks = self._table.checks
+        old, new = action.name(), action.name_after("TO")
+        if old and new and old[-1] in checks:
+            checks[new[-1]] = checks.pop(old[-1])
+
+    def _rename_column(self, action: TokenStream) -> None:
+        action.accept("COLUMN")
+        old, new = action.name(), action.name_after("TO")
+        if old and new:
+            self._table.rename_column(old[-1], new[-1])
 
 
 def _is_plain_cast(action: TokenStream, name: str, kind: str) -> bool:
@@ -261,144 +303,6 @@ def _is_plain_cast(action: TokenStream, name: str, kind: str) -> bool:
     )
 
 
-_CONSTRAINTS = ("CONSTRAINT", "CHECK", "UNIQUE", "PRIMARY", "FOREIGN", "EXCLUDE")
-# These actions cost a lock and nothing more.
-_LIGHT = (
-    ("ENABLE",),
-    ("DISABLE",),
-    ("NO", "FORCE"),
-    ("FORCE",),
-    ("OWNER",),
-    ("REPLICA",),
-    ("CLUSTER",),
-    ("RESET",),
-    ("SET", "WITHOUT"),
-    ("SET", "("),
-    ("SET", "SCHEMA"),
-    ("OF",),
-    ("NOT", "OF"),
-)
-
-
-def alter_table(builder: ForecastBuilder, schema: Schema, words: TokenStream) -> None:
-    """Forecast ALTER TABLE, from after these two words."""
-    words.accept("IF", "EXISTS")
-    words.accept("ONLY")
-    name = words.name()
-    words.accept("*")
-    table = schema.table(name)
-    if name is None or table is None:
-        return  # it fails, or is about a view, or about what unknown code creates
-    for action in words.parts():
-        mode = mode_of(f'ALTER TABLE "x" {action}') or ACCESS_EXCLUSIVE
-        builder.lock(table, mode)
-        _act(builder, schema, name, table, action)
-
-
-def _act(
-    builder: ForecastBuilder, schema: Schema, name: Name, table: Table, action: TokenStream
-) -> None:
-    if action.accept("RENAME"):
-        _rename(schema, name, table, action)
-        return
-    for words, read in _ACTIONS:
-        if action.accept(*words):
-            read(builder, schema, table, action)
-            return
-    if not any(action.accept(*words) for words in _LIGHT):
-        builder.is_understood = False
-        builder.worst(table)
-
-
-def _add(
-    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
-) -> None:
-    if any(action.sees(word) for word in _CONSTRAINTS):
-        _add_constraint(builder, schema, table, action)
-    else:
-        action.accept("COLUMN")
-        add_column(builder, schema, table, action)
-
-
-def _drop(
-    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
-) -> None:
-    del schema
-    action.accept("COLUMN")
-    drop_column(builder, table, action)
-
-
-def _alter(
-    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
-) -> None:
-    action.accept("COLUMN")
-    alter_column(builder, schema, table, action)
-
-
-def _alter_constraint(
-    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
-) -> None:
-    del schema, action
-    builder.lock_names(table.parents() | table.children(), ACCESS_EXCLUSIVE)
-
-
-def _partition(
-    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
-) -> None:
-    part = schema.table(action.name())
-    builder.lock(part, ACCESS_EXCLUSIVE)
-    builder.scan(part)
-    builder.scan_names(table.heirs)  # the default partition, to check that it fits
-    builder.lock_names(table.parents() | table.children(), SHARE_ROW)
-
-
-def _rewrite(
-    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
-) -> None:
-    del schema, action
-    builder.rewrite(table)
-
-
-def _inherit(
-    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
-) -> None:
-    del table
-    builder.lock(schema.table(action.name()), ACCESS_EXCLUSIVE)
-
-
-def _add_constraint(
-    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
-) -> None:
-    """Forecast ADD CONSTRAINT: existing rows are read, unless it is NOT VALID."""
-    name: Name | None = None
-    if action.accept("CONSTRAINT"):
-        name = action.name()
-    label = name[-1] if name else ""
-    reads = not action.has("NOT", "VALID")
-    if action.accept("CHECK"):
-        text = action.group() or TokenStream(())
-        columns = frozenset(word.plain for word in text.tokens if word.names)
-        table.checks[label] = Check(columns=columns, is_valid=reads, proves=_proven(text))
-    elif action.accept("FOREIGN", "KEY"):
-        group = action.group()
-        parent = schema.table(action.name_after("REFERENCES"))
-        builder.refer(parent)
-        if reads and not table.is_empty:
-            builder.scan(parent)
-        columns_here = tuple(name[-1] for name in group.names()) if group else ()
-        add_key(table, parent, name=label, columns=columns_here)
-    elif action.has("USING", "INDEX"):
-        reads = action.sees("PRIMARY")  # its columns may still be nullable
-    elif action.accept("UNIQUE") or action.accept("PRIMARY", "KEY"):
-        group = action.group()
-        columns = frozenset(name[-1] for name in group.names()) if group else frozenset()
-        schema.add_index(label, table, Index(columns=columns))
-    else:
-        schema.add_index(label, table, Index(is_plain=False))
-    if reads:
-        builder.scan(table)
-
-
 def _proven(text: TokenStream) -> str | None:
     words = TokenStream(text.tokens)
     name = words.name()
@@ -407,77 +311,28 @@ def _proven(text: TokenStream) -> str | None:
     return None
 
 
-def _drop_constraint(
-    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
-) -> None:
-    """Forecast DROP CONSTRAINT: a foreign key has triggers on both of its tables."""
-    del schema
-    action.accept("IF", "EXISTS")
-    name = action.name()
-    label = name[-1] if name else ""
-    key = table.key(label)
-    if key is not None:
-        builder.lock_names({key.parent}, ACCESS_EXCLUSIVE)
-        table.keys.remove(key)
-    elif label not in table.checks and label not in table.indexes:
-        builder.lock_names(table.parents(), ACCESS_EXCLUSIVE)  # it may be any of them
-    if action.has("CASCADE"):
-        builder.lock_names(table.children(), ACCESS_EXCLUSIVE)
-    table.checks.pop(label, None)
-    table.indexes.pop(label, None)
-
-
-def _validate(
-    builder: ForecastBuilder, schema: Schema, table: Table, action: TokenStream
-) -> None:
-    """Forecast VALIDATE CONSTRAINT: a scan while other sessions continue."""
-    del schema
-    name = action.name()
-    label = name[-1] if name else ""
-    builder.scan(table)
-    if check := table.checks.get(label):
-        check.is_valid = True
-        return
-    key = table.key(label)
-    parents = table.parents() if key is None else {key.parent}
-    builder.lock_names(parents, ROW_SHARE)
-    builder.scan_names(parents)
-
-
-def _rename(schema: Schema, name: Name, table: Table, action: TokenStream) -> None:
-    if action.accept("TO"):
-        if new := action.name():
-            schema.rename(name, new[-1])
-        return
-    if action.accept("CONSTRAINT"):
-        old, new = action.name(), action.name_after("TO")
-        kept: dict[str, Check] = table.checks
-        if old and new and old[-1] in kept:
-            kept[new[-1]] = kept.pop(old[-1])
-        return
-    action.accept("COLUMN")
-    old, new = action.name(), action.name_after("TO")
-    if old and new:
-        table.rename_column(old[-1], new[-1])
-
-
+_LIGHT = (
+    "ENABLE", "DISABLE", "NO FORCE", "FORCE", "OWNER", "REPLICA", "CLUSTER", "RESET",
+    "SET WITHOUT", "SET (", "SET SCHEMA", "OF", "NOT OF",
+)  # fmt: skip
 # The first match applies.
-_ACTIONS: tuple[
-    tuple[tuple[str, ...], Callable[[ForecastBuilder, Schema, Table, TokenStream], None]],
-    ...,
-] = (
-    (("ADD",), _add),
-    (("DROP", "CONSTRAINT"), _drop_constraint),
-    (("DROP",), _drop),
-    (("ALTER", "CONSTRAINT"), _alter_constraint),
-    (("ALTER",), _alter),
-    (("VALIDATE", "CONSTRAINT"), _validate),
-    (("ATTACH", "PARTITION"), _partition),
-    (("DETACH", "PARTITION"), _partition),
-    (("SET", "TABLESPACE"), _rewrite),
-    (("SET", "LOGGED"), _rewrite),
-    (("SET", "UNLOGGED"), _rewrite),
-    (("SET", "ACCESS", "METHOD"), _rewrite),
-    (("INHERIT",), _inherit),
-    (("NO", "INHERIT"), _inherit),
-)
+_ACTIONS: dict[str, Callable[[_Alteration, TokenStream], None]] = {
+    "RENAME TO": _Alteration._rename_table,
+    "RENAME CONSTRAINT": _Alteration._rename_constraint,
+    "RENAME": _Alteration._rename_column,
+    "ADD": _Alteration._add,
+    "DROP CONSTRAINT": _Alteration._drop_constraint,
+    "DROP": _Alteration._drop_column,
+    "ALTER CONSTRAINT": _Alteration._alter_constraint,
+    "ALTER": _Alteration._alter_column,
+    "VALIDATE CONSTRAINT": _Alteration._validate,
+    "ATTACH PARTITION": _Alteration._partition,
+    "DETACH PARTITION": _Alteration._partition,
+    "SET TABLESPACE": _Alteration._rewrite,
+    "SET LOGGED": _Alteration._rewrite,
+    "SET UNLOGGED": _Alteration._rewrite,
+    "SET ACCESS METHOD": _Alteration._rewrite,
+    "INHERIT": _Alteration._inherit,
+    "NO INHERIT": _Alteration._inherit,
+    **dict.fromkeys(_LIGHT, _Alteration._nothing),
+}

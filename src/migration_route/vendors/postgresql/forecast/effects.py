@@ -82,6 +82,33 @@ class Table:
         """Return this table's foreign key of this name."""
         return next((k for k in self.keys if (k.name, k.child) == (name, self.name)), None)
 
+    def add_key(self, parent: Table | None, *, name: str, columns: Iterable[str]) -> None:
+        """Record a new foreign key on both tables."""
+        if parent is None:
+            return
+        key = ForeignKey(
+            name=name, child=self.name, parent=parent.name, columns=frozenset(columns)
+        )
+        self.keys.append(key)
+        if parent is not self:
+            parent.keys.append(key)
+
+    def is_proven(self, column: str) -> bool:
+        """Return whether a valid CHECK constraint prevents this column from being NULL."""
+        return any(c.is_valid and c.proves == column for c in self.checks.values())
+
+    def forget_column(self, column: str | None) -> None:
+        """Record that a column was dropped, with its foreign keys and checks."""
+        self.columns.pop(column or "", None)
+        self.keys = [
+            key for key in self.keys if key.child != self.name or column not in key.columns
+        ]
+        self.checks = {
+            label: check
+            for label, check in self.checks.items()
+            if column not in check.columns
+        }
+
     def rename_column(self, old: str, new: str) -> None:
         def renamed(columns: frozenset[str]) -> frozenset[str]:
             return frozenset(new if column == old else column for column in columns)

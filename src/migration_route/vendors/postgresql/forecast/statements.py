@@ -17,16 +17,13 @@ from migration_route.vendors.postgresql.contention import (
     SHARE_UPDATE,
     mode_of,
 )
-from migration_route.vendors.postgresql.forecast.alter_table import (
-    add_key,
-    alter_table,
-    functions_in,
-)
+from migration_route.vendors.postgresql.forecast.alter_table import alter_table
 from migration_route.vendors.postgresql.forecast.effects import (
     Column,
     ForecastBuilder,
     Index,
 )
+from migration_route.vendors.postgresql.forecast.expressions import functions_in
 from migration_route.vendors.postgresql.forecast.schema import Schema
 from migration_route.vendors.sql_statements import TokenStream
 
@@ -117,7 +114,7 @@ def _create_table(builder: ForecastBuilder, schema: Schema, words: TokenStream) 
         if parent_name := part.name_after("REFERENCES"):
             parent = schema.table(parent_name)
             builder.refer(parent)
-            add_key(table, parent, name="", columns=())
+            table.add_key(parent, name="", columns=())
         if part.accept("LIKE"):
             builder.lock(schema.table(part.name()), ACCESS_SHARE)
         elif column := part.name():

@@ -1,4 +1,4 @@
-"""Decides whether a change of its type rewrites a column.
+"""The functions in an expression, and whether a change of its type rewrites a column.
 
 After the manual, ALTER TABLE, Notes: not "if the old type is either binary coercible to the
 new type or an unconstrained domain over the new type", nor where a length or a precision
@@ -11,6 +11,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from migration_route.vendors.sql_statements import TokenStream
+
+# Words before a bracket that are not functions of the catalog.
+_NO_FUNCTIONS = frozenset(
+    {
+        "all", "and", "any", "array", "as", "by", "cast", "char", "character", "coalesce",
+        "conflict", "current_time", "current_timestamp", "decimal", "distinct", "else",
+        "exists", "filter", "from", "greatest", "group", "having", "in", "is", "least",
+        "localtime", "localtimestamp", "not", "nullif", "numeric", "on", "or", "over",
+        "returning", "row", "select", "set", "some", "then", "using", "values", "varchar",
+        "varying", "when", "where", "within",
+    }
+)  # fmt: skip
 _SHORT = {
     "varchar": "character varying",
     "char": "character",
@@ -54,6 +67,16 @@ _ARGUMENTS = re.compile(r"\(([\d\s,]*)\)")
 
 Type = tuple[str, tuple[int, ...]]
 """A type's name as `format_type` writes it, and its arguments."""
+
+
+def functions_in(expression: TokenStream) -> set[str]:
+    """Return the functions that an expression calls."""
+    pairs = zip(expression.tokens, expression.tokens[1:], strict=False)
+    return {
+        first.plain
+        for first, second in pairs
+        if first.names and second.word == "(" and first.plain not in _NO_FUNCTIONS
+    }
 
 
 def type_of(text: str) -> Type:
