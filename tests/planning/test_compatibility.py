@@ -7,7 +7,7 @@ from django.db import migrations, models
 from django.db.migrations.state import ModelState, ProjectState
 
 from migration_route.core.enums import Phase
-from migration_route.planning.phases.compatibility import NewObjects, classify_operation
+from migration_route.planning.compatibility import NewObjects, classify_operation
 
 BEFORE, AFTER, ANY = Phase.BEFORE_DEPLOY, Phase.AFTER_DEPLOY, Phase.ANY
 

@@ -11,7 +11,7 @@ import pytest
 from django.db import migrations
 
 from migration_route.core.enums import Phase
-from migration_route.planning.phases.classify import declared_by_operation, declared_phase
+from migration_route.planning.phases import declared_by_operation, declared_phase
 
 
 # As in django-safemigrate 6.0.

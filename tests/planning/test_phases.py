@@ -14,7 +14,7 @@ from migration_route.core import clock
 from migration_route.core.enums import Phase
 from migration_route.core.errors import InvalidRequest, RouteError
 from migration_route.planning import graph as graphs
-from migration_route.planning.phases.split import FirstDeferral
+from migration_route.planning.phases import FirstDeferral
 from migration_route.planning.plan import PlanRequest, same_plan
 from migration_route.planning.planner import make_plan
 from migration_route.services.plans import detailed_plan

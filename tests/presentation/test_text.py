@@ -20,8 +20,13 @@ from migration_route.core.enums import (
 from migration_route.core.errors import DatabaseUnavailable
 from migration_route.ledger.evidence import OperationEvidence, StepError
 from migration_route.ledger.records import DeferredRecord, EventRecord, RunRecord
-from migration_route.planning.phases.types import Deferred, StepPhase
-from migration_route.planning.plan import DatabaseStatus, Finding, Operation
+from migration_route.planning.plan import (
+    DatabaseStatus,
+    Deferred,
+    Finding,
+    Operation,
+    StepPhase,
+)
 from migration_route.presentation import serializers
 from migration_route.presentation.serializers import plan_answer
 from migration_route.presentation.text.runs import (

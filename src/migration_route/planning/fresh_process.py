@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass
 
 import msgspec
-from django.db.migrations import Migration
 
 from migration_route.conf import route_settings
 from migration_route.conf.command import command_line
@@ -21,6 +20,7 @@ from migration_route.core.errors import BrokenMigrations, LaunchFailed, RouteErr
 from migration_route.core.redaction import redact
 from migration_route.planning import sources
 from migration_route.planning.graph import Applied, read_recorder
+from migration_route.planning.phases import MigrationPlan
 from migration_route.planning.plan import Details, Plan, PlanRequest
 
 _TIMEOUT = 60
@@ -40,7 +40,7 @@ class _CachedPlan:
 _cached: _CachedPlan | None = None
 
 
-def is_needed(migrations: list[tuple[Migration, bool]]) -> bool:
+def is_needed(migrations: MigrationPlan) -> bool:
     """Return whether a step of the plan differs between memory and disk."""
     return any(sources.is_stale(type(migration).__module__) for migration, _ in migrations)
 

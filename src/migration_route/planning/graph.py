@@ -38,7 +38,7 @@ from migration_route.core.errors import (
     UnknownTarget,
 )
 from migration_route.planning import sources
-from migration_route.planning.phases.classify import Phases, phases_of
+from migration_route.planning.phases import MigrationPlan, Phases, phases_of
 from migration_route.vendors import open_connection, unavailable
 
 Key = tuple[str, str]
@@ -214,7 +214,7 @@ class _PlanningExecutor(MigrationExecutor):
 
 def migration_plan(
     loader: MigrationLoader, alias: str, keys: Iterable[tuple[str, str | None]]
-) -> list[tuple[Migration, bool]]:
+) -> MigrationPlan:
     """Return Django's own plan in the order of execution: migrations, each with whether it
     goes backwards."""
     targets = list(keys)
@@ -238,8 +238,8 @@ def migration_plan(
 
 
 def in_order_of_execution(
-    loader: MigrationLoader, alias: str, plan: list[tuple[Migration, bool]]
-) -> list[tuple[Migration, bool]]:
+    loader: MigrationLoader, alias: str, plan: MigrationPlan
+) -> MigrationPlan:
     """Return a plan of Django's in the order of its execution.
 
     Django lists the steps to a target by the target's own dependencies, but applies them in

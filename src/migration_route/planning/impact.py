@@ -23,6 +23,7 @@ from migration_route.core.enums import Mode
 from migration_route.core.values import NO_IMPACT, Impact
 from migration_route.planning import graph as graphs
 from migration_route.planning.changes.schema import table_of
+from migration_route.planning.phases import MigrationPlan
 from migration_route.planning.plan import Plan, Step
 from migration_route.planning.planner import describe
 from migration_route.planning.sql import (
@@ -203,7 +204,7 @@ class ImpactBuilder:
         )
 
 
-def collect_impact(plan: Plan, migrations: list[tuple[Migration, bool]]) -> ImpactBuilder:
+def collect_impact(plan: Plan, migrations: MigrationPlan) -> ImpactBuilder:
     """Collect the impact of a plan, with the tables in the states around each operation."""
     builder = ImpactBuilder()
     if plan.mode is Mode.FAKE or not migrations:
@@ -219,7 +220,7 @@ def collect_impact(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Impa
     return builder
 
 
-def impact_of_plan(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Impact:
+def impact_of_plan(plan: Plan, migrations: MigrationPlan) -> Impact:
     """Return the impact of a plan.
 
     Names are looked up in one project state, that of the database as it is: no other

@@ -16,20 +16,26 @@ from django.db.migrations.operations.base import Operation as MigrationOperation
 
 from migration_route.conf import route_settings
 from migration_route.conf.databases import find_target, is_in_one_transaction
-from migration_route.core.enums import OWN_APP, Direction
+from migration_route.core.enums import OWN_APP, Direction, Phase
 from migration_route.core.errors import InvalidRequest, UnknownTarget
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
-from migration_route.planning.phases.split import (
+from migration_route.planning.phases import (
     NO_DEFERRALS,
     Deferrals,
-    phases_in,
-    requested_phase,
-    require_valid_phase,
+    MigrationPlan,
+    Phases,
+    phases_of,
     split_by_phase,
 )
-from migration_route.planning.phases.types import StepPhase
-from migration_route.planning.plan import Operation, Plan, PlanRequest, Step, fingerprint_of
+from migration_route.planning.plan import (
+    Operation,
+    Plan,
+    PlanRequest,
+    Step,
+    StepPhase,
+    fingerprint_of,
+)
 
 _FORMS = "app, app.name or app.zero"
 Key = tuple[str, str | None]
@@ -100,9 +106,6 @@ def _migration(app: str, name: str, loader: MigrationLoader) -> tuple[str, str]:
     return key
 
 
-MigrationPlan = list[tuple[Migration, bool]]
-
-
 @graphs.without_translations()
 def make_plan(
     request: PlanRequest, deferrals: Deferrals = NO_DEFERRALS
@@ -115,15 +118,14 @@ def make_plan(
     Raises `UnknownDatabase`, `UnknownTarget`, `InvalidRequest`, `ConflictingMigrations`,
     `InconsistentHistory`, `BrokenMigrations` and `DatabaseUnavailable`.
     """
-    require_valid_phase(request)
-    phase = requested_phase(request)
+    phase = _requested_phase(request)
     target = find_target(request.database)
     graph = graphs.read_graph(target.alias)
     if graph.problem is not None:
         raise graph.problem.with_traceback(None)  # cached, and raised more than once
     destinations, migrations = _resolve(request, graph)
     direction = direction_of(migrations)
-    phases = phases_in(graph, target.alias, migrations)
+    phases = _phases_in(graph, target.alias, migrations)
     divided = split_by_phase(
         tuple(
             replace(
@@ -167,6 +169,33 @@ def make_plan(
         ),
     )
     return plan, migrations
+
+
+def _requested_phase(request: PlanRequest) -> Phase | None:
+    """Return the requested phase; `any` means everything, like none.
+
+    Raises `InvalidRequest` for a phase that cannot be requested.
+    """
+    if request.phase in {None, Phase.ANY}:
+        return None
+    if len(request.targets) > 1:
+        raise InvalidRequest(
+            "A phase takes at most one target: each target is a separate migrate, which "
+            "would include what the one before it left out.",
+            hint="Request one target at a time, or none.",
+        )
+    return request.phase
+
+
+def _phases_in(graph: graphs.Graph, alias: str, migrations: MigrationPlan) -> Phases:
+    """Return the phases of a plan's steps; those of pending migrations are cached."""
+    keys = {(migration.app_label, migration.name) for migration, _ in migrations}
+    if not any(backwards for _, backwards in migrations) and keys <= graph.phases.keys():
+        return graph.phases
+    loader = graph.loader
+    if not keys <= loader.graph.nodes.keys():
+        loader = graphs.read_graph_of(alias, [one for one, _ in migrations]).loader
+    return phases_of(migrations, loader, graphs.without_own_migrations(graph.recorded))
 
 
 def _key(migration: Migration) -> tuple[str, str]:

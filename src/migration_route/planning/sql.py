@@ -27,6 +27,7 @@ from migration_route.conf.databases import using_private_connection
 from migration_route.core.enums import Mode
 from migration_route.core.values import Forecast, TableSize
 from migration_route.planning import graph as graphs
+from migration_route.planning.phases import MigrationPlan
 from migration_route.planning.plan import Details, Operation, Step
 from migration_route.planning.planner import describe_operation
 from migration_route.vendors import vendor_of
@@ -103,9 +104,7 @@ Move = tuple[MigrationOperation, str, ProjectState, ProjectState, bool]
 goes backwards."""
 
 
-def state_before(
-    graph: graphs.Graph, migrations: list[tuple[Migration, bool]]
-) -> ProjectState:
+def state_before(graph: graphs.Graph, migrations: MigrationPlan) -> ProjectState:
     """Return the project state before the first of the migrations."""
     loader = graph.loader
     if not migrations:
@@ -124,7 +123,7 @@ def state_before(
 
 def plan_moves(
     graph: graphs.Graph,
-    migrations: list[tuple[Migration, bool]],
+    migrations: MigrationPlan,
     *,
     after: int = 0,
     renders: bool = False,
@@ -259,7 +258,7 @@ DEFERRED_SQL_DESCRIPTION = "At the end of this migration"
 
 def with_sql(
     steps: tuple[Step, ...],
-    migrations: list[tuple[Migration, bool]],
+    migrations: MigrationPlan,
     alias: str,
     details: Details,
 ) -> tuple[tuple[Step, ...], int | None]:

@@ -25,8 +25,7 @@ from migration_route.ledger.evidence import StepError
 from migration_route.ledger.records import EntryRecord, EventPage, EventRecord, RunRecord
 from migration_route.ledger.verification import Verification
 from migration_route.planning import sources
-from migration_route.planning.phases.types import Deferred
-from migration_route.planning.plan import DatabaseStatus, Estimate, Plan, Step
+from migration_route.planning.plan import DatabaseStatus, Deferred, Estimate, Plan, Step
 from migration_route.policy.approvals import valid_approvals
 from migration_route.policy.health_gate import HealthDecision, Pause
 from migration_route.policy.schedule import NeverOpens, OpenNow, OpensLater, Schedule

@@ -20,7 +20,12 @@ from migration_route.planning import fresh_process, sql
 from migration_route.planning.findings import environment, findings_of, steps
 from migration_route.planning.graph import without_translations
 from migration_route.planning.impact import impact_of_plan, rewritten_by
-from migration_route.planning.phases.split import NO_DEFERRALS, Deferrals, FirstDeferral
+from migration_route.planning.phases import (
+    NO_DEFERRALS,
+    Deferrals,
+    FirstDeferral,
+    MigrationPlan,
+)
 from migration_route.planning.plan import (
     DEFAULT_DETAILS,
     Details,
@@ -30,7 +35,7 @@ from migration_route.planning.plan import (
     PlanRequest,
     Step,
 )
-from migration_route.planning.planner import MigrationPlan, make_plan
+from migration_route.planning.planner import make_plan
 from migration_route.policy.health_gate import HealthDecision, evaluate_health
 from migration_route.services.audit import audited
 

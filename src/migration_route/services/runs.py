@@ -18,9 +18,8 @@ from migration_route.ledger.queries import open_runs
 from migration_route.ledger.records import EventPage, RunRecord
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
-from migration_route.planning.phases.split import with_deferral
-from migration_route.planning.phases.types import Deferred, StepPhase
-from migration_route.planning.plan import DatabaseStatus
+from migration_route.planning.phases import with_deferral
+from migration_route.planning.plan import DatabaseStatus, Deferred, StepPhase
 from migration_route.planning.planner import (
     applied_for_fingerprint,
     pending,

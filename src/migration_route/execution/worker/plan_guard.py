@@ -14,9 +14,9 @@ from migration_route.execution.messages import WorkOrder
 from migration_route.ledger.evidence import AddedOperations
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
+from migration_route.planning.phases import MigrationPlan
 from migration_route.planning.plan import PlanRequest, fingerprint_of, same_plan
 from migration_route.planning.planner import (
-    MigrationPlan,
     applied_for_fingerprint,
     describe,
     make_plan,

@@ -18,6 +18,7 @@ from migration_route.planning.changes.types import (
     PlanChanges,
     SchemaChange,
 )
+from migration_route.planning.phases import MigrationPlan
 from migration_route.planning.plan import Plan
 from migration_route.planning.sql import Move, plan_moves
 
@@ -26,7 +27,7 @@ BUDGET = 2.0
 
 
 def read_changes(
-    plan: Plan, migrations: list[tuple[Migration, bool]], *, budget: float = BUDGET
+    plan: Plan, migrations: MigrationPlan, *, budget: float = BUDGET
 ) -> PlanChanges:
     """Read the operations of as many steps as the budget (seconds) allows, in order.
 
@@ -50,10 +51,10 @@ def read_changes(
 class _CachedChanges:
     """The cached changes of a plan, with the migrations they were read from."""
 
-    migrations: list[tuple[Migration, bool]]
+    migrations: MigrationPlan
     reading: PlanChanges
 
-    def is_about(self, plan: Plan, migrations: list[tuple[Migration, bool]]) -> bool:
+    def is_about(self, plan: Plan, migrations: MigrationPlan) -> bool:
         """Return whether this is the same plan, of the same migration objects."""
         return self.reading.plan.fingerprint == plan.fingerprint and [
             (id(migration), backwards) for migration, backwards in self.migrations

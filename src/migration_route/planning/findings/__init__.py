@@ -29,6 +29,7 @@ from migration_route.planning.findings import (
     steps,
 )
 from migration_route.planning.findings.kinds import make_finding
+from migration_route.planning.phases import MigrationPlan
 from migration_route.planning.plan import Finding, Plan
 
 ATTRIBUTE = "accepted_findings"
@@ -93,9 +94,7 @@ _OF_ITS_CHANGES = (
 )
 
 
-def findings_of(
-    plan: Plan, migrations: list[tuple[Migration, bool]]
-) -> tuple[Finding, ...]:
+def findings_of(plan: Plan, migrations: MigrationPlan) -> tuple[Finding, ...]:
     """Return all findings, family by family, with acceptances applied.
 
     `migrations` is Django's own list behind the plan. The steps should have SQL and

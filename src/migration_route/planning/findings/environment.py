@@ -10,7 +10,6 @@ from functools import lru_cache
 
 from django.apps import apps
 from django.db import DatabaseError, connections
-from django.db.migrations import Migration
 from django.db.migrations.autodetector import MigrationAutodetector
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import ProjectState
@@ -23,6 +22,7 @@ from migration_route.planning import sources
 from migration_route.planning.changes.types import PlanChanges
 from migration_route.planning.findings.kinds import make_finding
 from migration_route.planning.impact import ImpactBuilder, collect_impact
+from migration_route.planning.phases import MigrationPlan
 from migration_route.planning.plan import Finding, Plan
 from migration_route.planning.planner import pending
 from migration_route.vendors import vendor_of
@@ -31,7 +31,7 @@ from migration_route.vendors.base import InvalidIndex, SequenceBehind
 logger = logging.getLogger("migration_route.planning")
 
 
-def findings(plan: Plan, migrations: list[tuple[Migration, bool]]) -> tuple[Finding, ...]:
+def findings(plan: Plan, migrations: MigrationPlan) -> tuple[Finding, ...]:
     """Read the catalog, and report what would make a step of the plan fail."""
     try:
         troubles = vendor_of(plan.database).troubles(connections[plan.database])

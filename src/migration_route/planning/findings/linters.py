@@ -20,11 +20,11 @@ from pathlib import Path
 
 import msgspec
 from django.db import connections
-from django.db.migrations import Migration
 
 from migration_route.conf import route_settings
 from migration_route.core.enums import Direction, Mode, Severity
 from migration_route.planning import graph as graphs
+from migration_route.planning.phases import MigrationPlan
 from migration_route.planning.plan import Finding, Plan, Step
 
 COVERED_RULES = {
@@ -119,9 +119,7 @@ BUDGET = 0.5
 """Seconds: the linter rebuilds the project state for many operations."""
 
 
-def safe_migrations_issues(
-    plan: Plan, migrations: list[tuple[Migration, bool]]
-) -> Iterator[LinterIssue]:
+def safe_migrations_issues(plan: Plan, migrations: MigrationPlan) -> Iterator[LinterIssue]:
     """Yield the issues of django-safe-migrations; none where it is not installed."""
     if find_spec("django_safe_migrations") is None:
         return
@@ -163,9 +161,7 @@ class _Report(msgspec.Struct, frozen=True):
     help: str | None = None
 
 
-def squawk_issues(
-    plan: Plan, migrations: list[tuple[Migration, bool]]
-) -> Iterator[LinterIssue]:
+def squawk_issues(plan: Plan, migrations: MigrationPlan) -> Iterator[LinterIssue]:
     """Yield the issues of squawk; none where it is not installed, or for another vendor.
 
     Raises `subprocess.TimeoutExpired`, and `msgspec.DecodeError` for output that is not a
@@ -224,7 +220,7 @@ def _text(steps: list[Step]) -> tuple[list[str], list[tuple[str, int]]]:
 _ENGINES = {"django-safe-migrations": safe_migrations_issues, "squawk": squawk_issues}
 
 
-def findings(plan: Plan, migrations: list[tuple[Migration, bool]]) -> Iterator[Finding]:
+def findings(plan: Plan, migrations: MigrationPlan) -> Iterator[Finding]:
     """Yield the findings of the linters that this package does not make itself.
 
     A linter that is not installed, or fails, adds nothing; the log names the failure.

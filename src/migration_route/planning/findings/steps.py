@@ -8,9 +8,8 @@ from dataclasses import replace
 
 from migration_route.core.enums import Direction, Mode, Phase, Severity
 from migration_route.planning.findings.kinds import make_finding
-from migration_route.planning.phases.split import Deferrals, deferred
-from migration_route.planning.phases.types import Deferred
-from migration_route.planning.plan import Finding, Plan, Step
+from migration_route.planning.phases import Deferrals, deferred
+from migration_route.planning.plan import Deferred, Finding, Plan, Step
 
 
 def direction_findings(plan: Plan) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Assigns each step of a plan to a side of the deploy.
+"""Assigns each step of a plan to a side of the deploy, and splits a plan by side.
 
 Declared phases apply as they are; the others are computed operation by operation. Then
 steps wait for the steps that they depend on. The running release is assumed to be the one
@@ -15,6 +15,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from django.db.migrations import Migration
@@ -22,14 +23,15 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
+from migration_route.core import clock
 from migration_route.core.enums import Phase
 from migration_route.core.error_texts import message_of
-from migration_route.planning.phases.compatibility import (
+from migration_route.planning.compatibility import (
     Classification,
     NewObjects,
     classify_operation,
 )
-from migration_route.planning.phases.types import COMPUTED, StepPhase
+from migration_route.planning.plan import COMPUTED, Deferred, Step, StepPhase
 
 _WORDS = {
     "before_deploy": Phase.BEFORE_DEPLOY,
@@ -260,3 +262,92 @@ def _waiting(phase: StepPhase, after: list[Key]) -> StepPhase:
         return replace(phase, behind=behind)
     why = f"{phase.why} It depends on {behind[0]}, which comes after the deploy."
     return replace(phase, why=why, behind=behind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstDeferral:
+    """The time and the build of the first deferral of a step."""
+
+    at: str  # ISO 8601
+    build: str
+
+
+Deferrals = Mapping[str, FirstDeferral]
+"""By "app.name"."""
+NO_DEFERRALS: Deferrals = MappingProxyType({})
+"""No step was ever deferred."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitPlan:
+    """A plan, split by phase."""
+
+    steps: tuple[Step, ...]
+    deferred: tuple[Deferred, ...]
+
+
+def split_by_phase(
+    steps: tuple[Step, ...], phase: Phase | None, deferrals: Deferrals, *, build: str
+) -> SplitPlan:
+    """Split steps by the requested phase, keeping their order.
+
+    A step whose delay has not passed is left out of both phases, with all that depends on
+    it.
+    """
+    if phase is None:
+        return SplitPlan(steps=steps, deferred=())
+    chosen: list[Step] = []
+    left: list[Deferred] = []
+    waiting: set[str] = set()
+    for step in steps:
+        first = deferrals.get(step.label)
+        why = _why_left_out(step, phase, first, waiting)
+        if not why:
+            chosen.append(step)
+            continue
+        if phase is Phase.AFTER_DEPLOY and step.phase.carried_out is phase:
+            waiting.add(step.label)
+        left.append(deferred(step, why, first, build=build))
+    return SplitPlan(steps=tuple(chosen), deferred=tuple(left))
+
+
+def deferred(step: Step, why: str, first: FirstDeferral | None, *, build: str) -> Deferred:
+    """Return a step as left out, with its first deferral."""
+    found = Deferred(
+        app=step.app, name=step.name, digest=step.digest, phase=step.phase, why=why
+    )
+    return with_deferral(found, first, build=build)
+
+
+def with_deferral(left: Deferred, first: FirstDeferral | None, *, build: str) -> Deferred:
+    """Return it with its first deferral, if any. It is overdue when another build deferred
+    it: the deploy of that build is over."""
+    if first is None or left.phase.carried_out is not Phase.AFTER_DEPLOY:
+        return left
+    return replace(left, since=first.at, by=first.build, overdue=first.build != build)
+
+
+def _why_left_out(
+    step: Step, phase: Phase, first: FirstDeferral | None, waiting: set[str]
+) -> str:
+    if step.phase.carried_out is not phase:
+        if step.phase.is_ambiguous:
+            return f"It waits for {step.phase.waits_for}, which comes after the deploy."
+        side = "after" if phase is Phase.BEFORE_DEPLOY else "before"
+        return f"It comes {side} the deploy."
+    if blocking := waiting.intersection(step.phase.behind):
+        return f"It waits for {min(blocking)}."
+    if phase is Phase.AFTER_DEPLOY and step.phase.delay:
+        return _why_too_early(step.phase.delay, first)
+    return ""
+
+
+def _why_too_early(delay: int, first: FirstDeferral | None) -> str:
+    wanted = timedelta(seconds=delay)
+    if first is None:
+        return (
+            f"It requires a delay of {wanted}, which starts with the first run without it."
+        )
+    if clock.age(first.at) < wanted:
+        return f"It requires a delay of {wanted} since {first.at}."
+    return ""

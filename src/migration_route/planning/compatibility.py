@@ -7,7 +7,7 @@ code, removals and restrictions after the old code, and a rename is safe on neit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -54,60 +54,17 @@ def compare(old: AnyField, new: AnyField) -> Alteration:
         return Alteration()
     if old.db_column != new.db_column or bool(old.remote_field) != bool(new.remote_field):
         return Alteration(becomes_another="maps to another column")
-    tightens: list[str] = []
-    loosens: list[str] = []
     room = _room(old, new)
     if room is None:
         return Alteration(becomes_another="becomes another type of column")
     shrinks, grows = room
-    _weigh(
-        tightens,
-        loosens,
-        "becomes narrower",
-        "becomes wider",
-        is_tight=shrinks,
-        is_loose=grows,
-    )
-    for word_tight, word_loose, was, is_now in (
-        ("becomes NOT NULL", "allows NULL", not old.null, not new.null),
-        ("becomes unique", "is no longer unique", old.unique, new.unique),
-        (
-            "gets a foreign key",
-            "loses its foreign key",
-            _constrains(old),
-            _constrains(new),
-        ),
-        (
-            "loses its default in the database",
-            "gets a default in the database",
-            not _has_default(old),
-            not _has_default(new),
-        ),
-    ):
-        _weigh(
-            tightens,
-            loosens,
-            word_tight,
-            word_loose,
-            is_tight=is_now and not was,
-            is_loose=was and not is_now,
-        )
+    tightens = ["becomes narrower"] if shrinks else []
+    loosens = ["becomes wider"] if grows else []
+    for tight, loose, is_restricted in _RESTRICTIONS:
+        was, is_now = is_restricted(old), is_restricted(new)
+        tightens += [tight] if is_now and not was else []
+        loosens += [loose] if was and not is_now else []
     return Alteration(tightens=", ".join(tightens), loosens=", ".join(loosens))
-
-
-def _weigh(
-    tightens: list[str],
-    loosens: list[str],
-    tight: str,
-    loose: str,
-    *,
-    is_tight: bool,
-    is_loose: bool,
-) -> None:
-    if is_tight:
-        tightens.append(tight)
-    if is_loose:
-        loosens.append(loose)
 
 
 def _constrains(column: AnyField) -> bool:
@@ -116,6 +73,19 @@ def _constrains(column: AnyField) -> bool:
 
 def _has_default(column: AnyField) -> bool:
     return getattr(column, "db_default", NOT_PROVIDED) is not NOT_PROVIDED
+
+
+# What a field gets when a restriction is added and when it is lifted.
+_RESTRICTIONS: tuple[tuple[str, str, Callable[[AnyField], bool]], ...] = (
+    ("becomes NOT NULL", "allows NULL", lambda column: not column.null),
+    ("becomes unique", "is no longer unique", lambda column: column.unique),
+    ("gets a foreign key", "loses its foreign key", _constrains),
+    (
+        "loses its default in the database",
+        "gets a default in the database",
+        lambda column: not _has_default(column),
+    ),
+)
 
 
 def _room(old: AnyField, new: AnyField) -> tuple[bool, bool] | None:
@@ -323,7 +293,7 @@ def _of_options(operation: Operation, model: ModelState) -> Classification:
     return _NOTHING
 
 
-def _adds(name: str, added: Field | None, model: ModelState) -> Classification:  # type: ignore[type-arg]
+def _adds(name: str, added: AnyField | None, model: ModelState) -> Classification:
     column = f"{_named(model)}.{name}"
     why = f"<new> uses {column}, which it adds."
     if added is not None and may_be_left_out(added):
@@ -355,13 +325,13 @@ def _removes(
     )
 
 
-def may_be_left_out(column: Field) -> bool:  # type: ignore[type-arg]
+def may_be_left_out(column: AnyField) -> bool:
     """Return whether code that does not know this field can insert a row."""
     return bool(
         column.null
         or column.many_to_many
         or getattr(column, "generated", False)
-        or getattr(column, "db_default", NOT_PROVIDED) is not NOT_PROVIDED
+        or _has_default(column)
     )
 
 

@@ -1,1 +1,0 @@
-"""The side of a deploy on which each step belongs."""
