@@ -42,7 +42,9 @@ class DiskNotVisible(Exception):
 class DiskUsage(Protocol):
     """Where the tables of a database are stored, and their sizes."""
 
-    keeps_old_rows: bool  # of a table rewritten repeatedly in a transaction, until it ends
+    # Of a table rewritten repeatedly in a transaction, until it ends. False where each
+    # alteration commits, or where a copy reuses the pages of the one before.
+    keeps_old_rows: bool = False
 
     def folder(self) -> Path:
         """Return the data directory on this host. Raises `DiskNotVisible`."""
@@ -139,6 +141,42 @@ _SHOWN = 5  # sessions that are listed
 _WORDS = 200  # characters of a query that are shown
 
 SignalReader = tuple[SignalName, Callable[[], HealthSignal]]
+SERVER_IS_FULL = stop_signal(
+    SignalName.CONNECTIONS, "The server accepts no more connections."
+)
+
+
+class SignalReading:
+    """Reads the signals of one database once; each vendor has its own queries."""
+
+    def __init__(
+        self,
+        connection: BaseDatabaseWrapper,
+        touched: Impact,
+        settings: HealthSettings,
+        usage: DiskUsage,
+    ) -> None:
+        self._connection = connection
+        self._touched = touched
+        self._settings = settings
+        self._usage = usage
+
+    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query, values or None)
+            return list(cursor.fetchall())
+
+    def disk(self) -> HealthSignal:
+        return disk_signal(self._usage, self._touched, self._settings)
+
+    def _connections_in_use(self, used: int, admitted: int) -> HealthSignal:
+        is_full = used > admitted * self._settings.connections
+        return (stop_signal if is_full else normal_signal)(
+            SignalName.CONNECTIONS,
+            f"{used} of {admitted} connections are in use.",
+            used=used,
+            admitted=admitted,
+        )
 
 
 def read_signals(readers: Iterable[SignalReader]) -> tuple[HealthSignal, ...]:

@@ -8,7 +8,7 @@ every character above ASCII belongs to a name: Python's own character classes di
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from functools import lru_cache
@@ -92,7 +92,7 @@ def lexemes(
 
 def readings(sql: str, dialect: Dialect) -> Iterator[list[Lexeme]]:
     """Yield every way in which servers of this kind can read a text: executable comments
-    depend on their version. Raises `Unreadable` if there are too many."""
+    depend on their version. Raises `TooManyReadings` if there are too many."""
     marks = _executable_marks(sql) if dialect.vendor == "mysql" else 0
     if len(CommentReading) ** marks > _MOST_READINGS:
         raise TooManyReadings
@@ -100,15 +100,15 @@ def readings(sql: str, dialect: Dialect) -> Iterator[list[Lexeme]]:
         yield list(lexemes(sql, dialect, comments))
 
 
-def statements(pieces: Iterator[Lexeme] | list[Lexeme]) -> list[list[Lexeme]]:
-    """Split lexemes into non-empty statements, without spaces and comments."""
+def split_statements(pieces: Iterable[Lexeme]) -> list[list[Lexeme]]:
+    """Split lexemes at the semicolons between statements."""
     found: list[list[Lexeme]] = [[]]
     for lexeme in pieces:
-        if lexeme.kind is LexemeKind.SIGN and lexeme.text == ";":
+        if lexeme.text == ";" and lexeme.kind is LexemeKind.SIGN:
             found.append([])
-        elif lexeme.kind not in {LexemeKind.SPACE, LexemeKind.COMMENT}:
+        else:
             found[-1].append(lexeme)
-    return [lexed for lexed in found if lexed]
+    return found
 
 
 def _executable_marks(sql: str) -> int:

@@ -10,10 +10,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from migration_route.vendors.sql_lexer import Dialect, Lexeme, LexemeKind, lexemes
-from migration_route.vendors.sql_lexer import statements as parted
+from migration_route.vendors.sql_lexer import (
+    Dialect,
+    Lexeme,
+    LexemeKind,
+    lexemes,
+    split_statements,
+)
 
-_NO_CODE = frozenset({LexemeKind.SPACE, LexemeKind.COMMENT, LexemeKind.LITERAL})
+_NO_TOKEN = frozenset({LexemeKind.SPACE, LexemeKind.COMMENT})
+_NO_CODE = _NO_TOKEN | {LexemeKind.LITERAL}
 _PART = r'(?:"(?:[^"]|"")+"|`(?:[^`]|``)+`|[^\W\d][\w$]*)'
 NAME = rf"{_PART}(?:\s*\.\s*{_PART})*"
 """The pattern of a name, quoted or not, with or without its schema."""
@@ -47,7 +53,7 @@ def parts_of(pieces: Iterable[Lexeme], dialect: Dialect) -> list[SqlStatement]:
     The body of a `DO` block is code too.
     """
     found = []
-    for lexed in _parted(pieces):
+    for lexed in split_statements(pieces):
         words = [one for one in lexed if one.kind not in _NO_CODE]
         if not words:
             continue
@@ -64,16 +70,6 @@ def code_of(sql: str, dialect: Dialect) -> list[str]:
     The body of a `DO` block is code too.
     """
     return [part.code for part in parts_of(lexemes(sql, dialect), dialect)]
-
-
-def _parted(pieces: Iterable[Lexeme]) -> list[list[Lexeme]]:
-    found: list[list[Lexeme]] = [[]]
-    for lexeme in pieces:
-        if lexeme.text == ";" and lexeme.kind is LexemeKind.SIGN:
-            found.append([])
-        else:
-            found[-1].append(lexeme)
-    return found
 
 
 def _code(lexed: Iterable[Lexeme], bodies: Dialect | None) -> str:
@@ -183,7 +179,11 @@ class SqlToken:
 def statements(sql: str, dialect: Dialect) -> list[TokenStream]:
     """Return the statements of a text, ready to be read, without those that have no words,
     such as comments."""
-    return [TokenStream(map(_token, lexed)) for lexed in parted(lexemes(sql, dialect))]
+    found = (
+        [_token(lexeme) for lexeme in lexed if lexeme.kind not in _NO_TOKEN]
+        for lexed in split_statements(lexemes(sql, dialect))
+    )
+    return [TokenStream(tokens) for tokens in found if tokens]
 
 
 def _token(lexeme: Lexeme) -> SqlToken:

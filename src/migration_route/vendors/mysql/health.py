@@ -10,7 +10,6 @@ import os
 import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -27,8 +26,10 @@ from migration_route.core.values import (
 from migration_route.vendors.base import TableLockRequest
 from migration_route.vendors.base_health import (
     QUERY_TIMEOUT,
+    SERVER_IS_FULL,
     DiskNotVisible,
-    disk_signal,
+    DiskUsage,
+    SignalReading,
     long_transaction,
     read_signals,
     set_session_limits,
@@ -43,10 +44,8 @@ WHERE table_schema = database() AND table_type = 'BASE TABLE' AND table_name IN 
 """
 
 
-class MySQLDiskUsage:
+class MySQLDiskUsage(DiskUsage):
     """The disk location of one database."""
-
-    keeps_old_rows = False  # each alteration commits
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
@@ -119,7 +118,8 @@ def health(
         f"SET SESSION max_statement_time = {QUERY_TIMEOUT}",
         f"SET SESSION max_execution_time = {round(QUERY_TIMEOUT * 1000)}",
     )
-    reading = _Reading(connection, touched, settings)
+    usage = MySQLDiskUsage(connection)
+    reading = _Reading(connection, touched, settings, usage)
     return read_signals(
         (
             (SignalName.STANDBY, reading.standby),
@@ -128,10 +128,7 @@ def health(
             (SignalName.LOCK_QUEUE, reading.lock_queue),
             (SignalName.REPLICATION_LAG, reading.replication_lag),
             (SignalName.CONNECTIONS, reading.connections),
-            (
-                SignalName.DISK,
-                lambda: disk_signal(MySQLDiskUsage(connection), touched, settings),
-            ),
+            (SignalName.DISK, reading.disk),
         )
     )
 
@@ -140,24 +137,10 @@ def without_connection(error: Exception) -> HealthSignal | None:
     """Detect a server whose connections are all in use: it cannot be queried."""
     if not error.args or error.args[0] not in _FULL:
         return None
-    return stop_signal(SignalName.CONNECTIONS, "The server accepts no more connections.")
+    return SERVER_IS_FULL
 
 
-class _Reading:
-    """Reads the signals of one database once."""
-
-    def __init__(
-        self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
-    ) -> None:
-        self._connection = connection
-        self._touched = touched
-        self._settings = settings
-
-    def _rows(self, query: str) -> list[tuple[Any, ...]]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(query)
-            return list(cursor.fetchall())
-
+class _Reading(SignalReading):
     def standby(self) -> HealthSignal:
         [(is_read_only,)] = self._rows("SELECT @@global.read_only")
         if is_read_only:
@@ -247,13 +230,6 @@ class _Reading:
         return None
 
     def connections(self) -> HealthSignal:
-        name = SignalName.CONNECTIONS
         [(_, used)] = self._rows("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
         [(admitted,)] = self._rows("SELECT @@global.max_connections")
-        text = f"{used} of {admitted} connections are in use."
-        signal = (
-            stop_signal
-            if int(used) > admitted * self._settings.connections
-            else normal_signal
-        )
-        return signal(name, text, used=int(used), admitted=int(admitted))
+        return self._connections_in_use(int(used), int(admitted))

@@ -30,8 +30,10 @@ from migration_route.vendors.base import (
 )
 from migration_route.vendors.base_health import (
     QUERY_TIMEOUT,
+    SERVER_IS_FULL,
     DiskNotVisible,
-    disk_signal,
+    DiskUsage,
+    SignalReading,
     long_transaction,
     read_signals,
     session_facts,
@@ -61,7 +63,7 @@ FROM pg_settings WHERE name = 'data_directory'
 """
 
 
-class PostgreSQLDiskUsage:
+class PostgreSQLDiskUsage(DiskUsage):
     """The disk locations of one database."""
 
     keeps_old_rows = True  # the old file of a rewritten table is removed at the commit
@@ -122,17 +124,93 @@ FROM pg_stat_archiver
 _READY = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"
 
 
-class WalSignals:
-    """Reads the signals about WAL: its standbys and its archive."""
+def _segment(name: str, size: int) -> int:
+    """Return the number of a segment on its timeline (manual, 30.6): eight digits of the
+    timeline, of the file, of the segment in it."""
+    return int(name[8:16], 16) * (2**32 // int(size)) + int(name[16:24], 16)
 
-    def __init__(self, connection: BaseDatabaseWrapper, settings: HealthSettings) -> None:
-        self._connection = connection
-        self._settings = settings
 
-    def _rows(self, query: str) -> list[tuple[Any, ...]]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(query)
-            return list(cursor.fetchall())
+_CONTENTION = PostgreSQLContention()
+_OWN = "migration-route:"  # prefix of the workers' session names
+_MANY_TABLES = 20  # locked by one snapshot, which has locked all of them: a dump
+_FULL = ("too many clients", "remaining connection slots", "too many connections")
+
+_SNAPSHOTS = """
+SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), coalesce(query, ''),
+       to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+       extract(epoch FROM clock_timestamp() - xact_start)::float8, coalesce(state, '')
+FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+  AND backend_xmin IS NOT NULL AND xact_start IS NOT NULL
+  AND backend_type = 'client backend'
+"""
+# Recognized by its name or its locks: pg_dump locks every table that it dumps, and keeps
+# one snapshot while it reads them.
+_DUMPS = """
+SELECT a.pid, coalesce(a.application_name, ''), coalesce(a.usename, ''),
+       to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+FROM pg_stat_activity a
+WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+  AND a.application_name NOT LIKE 'migration-route:%%'
+  AND (a.application_name LIKE 'pg_dump%%' OR (
+    SELECT count(DISTINCT l.relation) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+    WHERE l.pid = a.pid AND l.mode = 'AccessShareLock' AND c.relkind IN ('r', 'p')
+      AND c.relnamespace <> 'pg_catalog'::regnamespace
+  ) >= greatest(%s, (
+    SELECT count(*) FROM pg_class
+    WHERE relkind IN ('r', 'p') AND relpersistence = 'p' AND relnamespace NOT IN (
+        'pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+  )))
+"""
+_CONNECTIONS = """
+SELECT count(*), current_setting('max_connections')::int
+       - current_setting('superuser_reserved_connections')::int
+FROM pg_stat_activity WHERE datid IS NOT NULL
+AND (backend_type = 'client backend' OR backend_type IS NULL)
+"""
+
+
+def health(
+    connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
+) -> tuple[HealthSignal, ...]:
+    """Return the signals in display order."""
+    set_session_limits(
+        connection,
+        f"SET statement_timeout = {round(QUERY_TIMEOUT * 1000)}",
+        f"SET lock_timeout = {round(QUERY_TIMEOUT * 1000)}",
+    )
+    reading = _Reading(connection, touched, settings)
+    return read_signals(
+        (
+            (SignalName.STANDBY, reading.standby),
+            (SignalName.LONG_TRANSACTION, reading.long_transaction),
+            (SignalName.WRAPAROUND, reading.wraparound),
+            (SignalName.DUMP, reading.dump),
+            (SignalName.REPLICATION_LAG, reading.replication_lag),
+            (SignalName.ARCHIVE, reading.archive),
+            (SignalName.CONNECTIONS, reading.connections),
+            (SignalName.DISK, reading.disk),
+            (SignalName.INVALID_INDEX, reading.invalid_index),
+            (SignalName.RECORDER_SEQUENCE, reading.recorder_sequence),
+        )
+    )
+
+
+def without_connection(error: Exception) -> HealthSignal | None:
+    """Detect a server whose connections are all in use: it cannot be queried."""
+    text = str(error)
+    if not any(part in text for part in _FULL):
+        return None
+    return SERVER_IS_FULL
+
+
+class _Reading(SignalReading):
+    def __init__(
+        self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
+    ) -> None:
+        super().__init__(connection, touched, settings, PostgreSQLDiskUsage(connection))
+        self._known_holders: list[Blocker] | None = None
+        self._problems: CatalogProblems | None = None
 
     def standby(self) -> HealthSignal:
         [(is_standby,)] = self._rows("SELECT pg_is_in_recovery()")
@@ -203,108 +281,6 @@ class WalSignals:
                 return None
             return max(_segment(current, size) - _segment(archived, size) - 1, 0)
 
-
-def _segment(name: str, size: int) -> int:
-    """Return the number of a segment on its timeline (manual, 30.6): eight digits of the
-    timeline, of the file, of the segment in it."""
-    return int(name[8:16], 16) * (2**32 // int(size)) + int(name[16:24], 16)
-
-
-_CONTENTION = PostgreSQLContention()
-_OWN = "migration-route:"  # prefix of the workers' session names
-_MANY_TABLES = 20  # locked by one snapshot, which has locked all of them: a dump
-_FULL = ("too many clients", "remaining connection slots", "too many connections")
-
-_SNAPSHOTS = """
-SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), coalesce(query, ''),
-       to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-       extract(epoch FROM clock_timestamp() - xact_start)::float8, coalesce(state, '')
-FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid()
-  AND backend_xmin IS NOT NULL AND xact_start IS NOT NULL
-  AND backend_type = 'client backend'
-"""
-# Recognized by its name or its locks: pg_dump locks every table that it dumps, and keeps
-# one snapshot while it reads them.
-_DUMPS = """
-SELECT a.pid, coalesce(a.application_name, ''), coalesce(a.usename, ''),
-       to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
-FROM pg_stat_activity a
-WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
-  AND a.application_name NOT LIKE 'migration-route:%%'
-  AND (a.application_name LIKE 'pg_dump%%' OR (
-    SELECT count(DISTINCT l.relation) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-    WHERE l.pid = a.pid AND l.mode = 'AccessShareLock' AND c.relkind IN ('r', 'p')
-      AND c.relnamespace <> 'pg_catalog'::regnamespace
-  ) >= greatest(%s, (
-    SELECT count(*) FROM pg_class
-    WHERE relkind IN ('r', 'p') AND relpersistence = 'p' AND relnamespace NOT IN (
-        'pg_catalog'::regnamespace, 'information_schema'::regnamespace)
-  )))
-"""
-_CONNECTIONS = """
-SELECT count(*), current_setting('max_connections')::int
-       - current_setting('superuser_reserved_connections')::int
-FROM pg_stat_activity WHERE datid IS NOT NULL
-AND (backend_type = 'client backend' OR backend_type IS NULL)
-"""
-
-
-def health(
-    connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
-) -> tuple[HealthSignal, ...]:
-    """Return the signals in display order."""
-    set_session_limits(
-        connection,
-        f"SET statement_timeout = {round(QUERY_TIMEOUT * 1000)}",
-        f"SET lock_timeout = {round(QUERY_TIMEOUT * 1000)}",
-    )
-    reading = _Reading(connection, touched, settings)
-    wal = WalSignals(connection, settings)
-    return read_signals(
-        (
-            (SignalName.STANDBY, wal.standby),
-            (SignalName.LONG_TRANSACTION, reading.long_transaction),
-            (SignalName.WRAPAROUND, reading.wraparound),
-            (SignalName.DUMP, reading.dump),
-            (SignalName.REPLICATION_LAG, wal.replication_lag),
-            (SignalName.ARCHIVE, wal.archive),
-            (SignalName.CONNECTIONS, reading.connections),
-            (
-                SignalName.DISK,
-                lambda: disk_signal(PostgreSQLDiskUsage(connection), touched, settings),
-            ),
-            (SignalName.INVALID_INDEX, reading.invalid_index),
-            (SignalName.RECORDER_SEQUENCE, reading.recorder_sequence),
-        )
-    )
-
-
-def without_connection(error: Exception) -> HealthSignal | None:
-    """Detect a server whose connections are all in use: it cannot be queried."""
-    text = str(error)
-    if not any(part in text for part in _FULL):
-        return None
-    return stop_signal(SignalName.CONNECTIONS, "The server accepts no more connections.")
-
-
-class _Reading:
-    """Reads the signals of one database once."""
-
-    def __init__(
-        self, connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
-    ) -> None:
-        self._connection = connection
-        self._touched = touched
-        self._settings = settings
-        self._known_holders: list[Blocker] | None = None
-        self._problems: CatalogProblems | None = None
-
-    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(query, values or None)
-            return list(cursor.fetchall())
-
     def _holders(self) -> list[Blocker]:
         """Return the sessions that hold any lock on what is touched."""
         if self._known_holders is None:
@@ -373,13 +349,8 @@ class _Reading:
         )
 
     def connections(self) -> HealthSignal:
-        name = SignalName.CONNECTIONS
         [(used, admitted)] = self._rows(_CONNECTIONS)
-        limit = self._settings.connections
-        text = f"{used} of {admitted} connections are in use."
-        if used > admitted * limit:
-            return stop_signal(name, text, used=used, admitted=admitted)
-        return normal_signal(name, text, used=used, admitted=admitted)
+        return self._connections_in_use(used, admitted)
 
     def _in_the_catalog(self) -> CatalogProblems:
         if self._problems is None:

@@ -20,7 +20,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from migration_route.core.errors import CannotRehearse
 from migration_route.vendors.base_rehearsal import InPlaceFailure
 from migration_route.vendors.postgresql.locks import dialect_of_session
-from migration_route.vendors.sql_lexer import POSTGRESQL, Dialect, LexemeKind, lexemes
+from migration_route.vendors.sql_lexer import (
+    POSTGRESQL,
+    Dialect,
+    LexemeKind,
+    lexemes,
+    split_statements,
+)
 
 _CODE = frozenset({LexemeKind.WORD, LexemeKind.NUMBER, LexemeKind.SIGN})
 _ROUTINE = re.compile(r"^create (?:or replace )?(?:function|procedure)\b.*\bbegin atomic\b")
@@ -46,20 +52,10 @@ def _is_open(code: str) -> bool:
 
 
 def _parts(sql: str, dialect: Dialect) -> Iterator[str]:
-    words: list[str] = []
-    for kind, text in lexemes(sql, dialect):
-        if kind is LexemeKind.SIGN and text == ";":
-            yield from _joined(words)
-            words = []
-        else:
-            words.append(text.lower() if kind in _CODE else " ")
-    yield from _joined(words)
-
-
-def _joined(words: list[str]) -> Iterator[str]:
-    code = " ".join("".join(words).split())
-    if code:
-        yield code
+    for lexed in split_statements(lexemes(sql, dialect)):
+        words = (text.lower() if kind in _CODE else " " for kind, text in lexed)
+        if code := " ".join("".join(words).split()):
+            yield code
 
 
 # A text without any of these words is not examined further.

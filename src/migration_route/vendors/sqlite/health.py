@@ -16,7 +16,12 @@ from migration_route.core.values import (
     normal_signal,
     stop_signal,
 )
-from migration_route.vendors.base_health import DiskNotVisible, disk_signal, read_signals
+from migration_route.vendors.base_health import (
+    DiskNotVisible,
+    DiskUsage,
+    SignalReading,
+    read_signals,
+)
 
 # Of a table with its indexes; the virtual table is there if SQLite was built with it.
 _SIZES = """
@@ -25,10 +30,8 @@ SELECT sum(pgsize) FROM dbstat WHERE aggregate = TRUE AND name IN (
 """
 
 
-class SQLiteDiskUsage:
+class SQLiteDiskUsage(DiskUsage):
     """The disk location of one file."""
-
-    keeps_old_rows = False  # a second copy reuses the pages of what the first one replaced
 
     def __init__(self, connection: BaseDatabaseWrapper, file: Path) -> None:
         self._connection = connection
@@ -64,13 +67,12 @@ _BUSY_TIMEOUT_MS = 1500  # for a writer that soon ends
 def health(
     connection: BaseDatabaseWrapper, file: Path, touched: Impact, settings: HealthSettings
 ) -> tuple[HealthSignal, ...]:
+    usage = SQLiteDiskUsage(connection, file)
+    reading = SignalReading(connection, touched, settings, usage)
     return read_signals(
         (
             (SignalName.WRITER, lambda: _writer(connection)),
-            (
-                SignalName.DISK,
-                lambda: disk_signal(SQLiteDiskUsage(connection, file), touched, settings),
-            ),
+            (SignalName.DISK, reading.disk),
         )
     )
 
