@@ -147,7 +147,7 @@ def _each_alone(
         novel = NewObjects()
         applied = [
             loader.graph.nodes[key]
-            for key in _in_order(loader)
+            for key in in_dependency_order(loader)
             if key in loader.applied_migrations
         ]
         rest = [] if backwards else [migration for migration, _ in plan]
@@ -168,7 +168,7 @@ def _each_alone(
     return {key: found.get(key, StepPhase()) for key in wanted}
 
 
-def _in_order(loader: MigrationLoader) -> list[Key]:
+def in_dependency_order(loader: MigrationLoader) -> list[Key]:
     """Return the whole graph, each node after those that it depends on."""
     seen: dict[Key, None] = {}
     for leaf in loader.graph.leaf_nodes():

@@ -239,12 +239,11 @@ def without_own_app(migrations: MigrationPlan, alias: str) -> MigrationPlan:
 
 def pending(graph: graphs.Graph, alias: str) -> tuple[str, ...]:
     """Return what a plain `migrate` would apply, except the ledger's own tables."""
-    own = {OWN_APP} if holds_ledger(alias) else set()
-    return tuple(f"{app}.{name}" for app, name in graph.pending if app not in own)
+    return tuple(pending_phases(graph, alias))
 
 
 def pending_phases(graph: graphs.Graph, alias: str) -> dict[str, StepPhase]:
-    """Return the phase of each step in `pending`, in the order of their plan."""
+    """Return the phases of what a plain `migrate` would apply, in the order of its plan."""
     own = {OWN_APP} if holds_ledger(alias) else set()
     return {
         f"{app}.{name}": graph.phases[app, name]

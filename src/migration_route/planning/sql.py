@@ -27,7 +27,7 @@ from migration_route.conf.databases import using_private_connection
 from migration_route.core.enums import Mode
 from migration_route.core.values import Forecast, TableSize
 from migration_route.planning import graph as graphs
-from migration_route.planning.phases import MigrationPlan
+from migration_route.planning.phases import MigrationPlan, in_dependency_order
 from migration_route.planning.plan import Details, Operation, Step
 from migration_route.planning.planner import describe_operation
 from migration_route.vendors import vendor_of
@@ -114,7 +114,7 @@ def state_before(graph: graphs.Graph, migrations: MigrationPlan) -> ProjectState
         return loader.project_state((first.app_label, first.name), at_end=False)
     state = ProjectState(real_apps=loader.unmigrated_apps)
     wanted = {migration for migration, _ in migrations}
-    for key in _in_order(graph):
+    for key in in_dependency_order(loader):
         migration = loader.graph.nodes[key]
         if migration not in wanted and key in loader.applied_migrations:
             migration.mutate_state(state, preserve=False)
@@ -155,7 +155,7 @@ def moves_of(
     states that Django's executor passes to them: all other applied migrations included."""
     loader = graph.loader
     state = ProjectState(real_apps=loader.unmigrated_apps)
-    for key in _in_order(graph):
+    for key in in_dependency_order(loader):
         other = loader.graph.nodes[key]
         if other == migration:  # Django compares them by app and name
             if backwards:
@@ -164,16 +164,6 @@ def moves_of(
             other.mutate_state(state, preserve=False)
     moves = list(_between(migration, _states(migration, state)))
     return [_undone(move) for move in reversed(moves)] if backwards else moves
-
-
-def _in_order(graph: graphs.Graph) -> Iterable[tuple[str, str]]:
-    """Yield the whole graph, each node after those that it depends on."""
-    seen: set[tuple[str, str]] = set()
-    for leaf in graph.loader.graph.leaf_nodes():
-        for key in graph.loader.graph.forwards_plan(leaf):
-            if key not in seen:
-                seen.add(key)
-                yield key
 
 
 def forward_moves(

@@ -8,8 +8,8 @@ from django.db import connection, connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.core.enums import Mode, Severity
-from migration_route.planning.changes import extract
-from migration_route.planning.changes.extract import read_changes
+from migration_route.planning import changes
+from migration_route.planning.changes import read_changes
 from migration_route.planning.findings import environment, findings_of
 from migration_route.planning.plan import PlanRequest
 from migration_route.planning.planner import make_plan
@@ -372,7 +372,7 @@ def test_the_pieces_of_one_plan_are_read_once(shelf, monkeypatch):
         walks.append(about)
         return plan_moves(*about)
 
-    monkeypatch.setattr(extract, "plan_moves", counted)
+    monkeypatch.setattr(changes, "plan_moves", counted)
     shelf.write("0002_a", "migrations.RemoveField('shelf', 'title')")
     first, second = codes(), codes()
     assert first == second == [("drops_column", 0)]

@@ -19,7 +19,7 @@ from django.db.migrations import Migration
 
 from migration_route.core.enums import Severity
 from migration_route.core.values import is_known
-from migration_route.planning.changes.extract import read_changes
+from migration_route.planning.changes import read_changes
 from migration_route.planning.changes.types import PlanChanges
 from migration_route.planning.findings import (
     environment,
