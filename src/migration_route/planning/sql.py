@@ -31,7 +31,7 @@ from migration_route.planning.phases import MigrationPlan, in_dependency_order
 from migration_route.planning.plan import Details, Operation, Step
 from migration_route.planning.planner import describe_operation
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import Forecaster
+from migration_route.vendors.base_forecast import Forecaster
 
 logger = logging.getLogger("migration_route.planning")
 

@@ -17,12 +17,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from migration_route.core.values import (
-    Forecast,
     HealthSettings,
     HealthSignal,
     Impact,
-    TableSize,
 )
+from migration_route.vendors.base_forecast import Forecaster
 from migration_route.vendors.base_identity import DatabaseIdentity
 
 
@@ -213,27 +212,6 @@ class LockInspector(Protocol):
     def end(self, connection: BaseDatabaseWrapper, blocker: Blocker) -> bool:
         """End this session if it is still the same one; return whether the request was
         sent."""
-
-
-class Forecaster(Protocol):
-    """Forecasts the statements of one plan in order.
-
-    It tracks what earlier statements create and rename.
-    """
-
-    def forecast_statement(self, sql: str) -> Forecast:
-        """Forecast what a statement does to the tables that exist before the plan.
-
-        Uses the current catalog and executes nothing. Raises `django.db.DatabaseError`.
-        """
-
-    def note_unknown_statements(self) -> None:
-        """Record that an operation with unknown statements comes here; does nothing where
-        forecasts do not depend on rows."""
-        return
-
-    def sizes(self, tables: Collection[str]) -> tuple[TableSize, ...]:
-        """Return the sizes of tables. Raises `django.db.DatabaseError`."""
 
 
 class CatalogReader(Protocol):

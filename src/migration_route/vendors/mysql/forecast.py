@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.core.values import Blocked, Forecast, TableLock, TableSize
-from migration_route.vendors.base import Forecaster
+from migration_route.core.values import Blocked, Forecast, TableSize
+from migration_route.vendors.base_forecast import BaseForecastBuilder, Forecaster
 from migration_route.vendors.mysql.catalog import (
     ColumnInfo,
     SchemaInfo,
@@ -270,7 +270,6 @@ _BLOCKS = {
     "EXCLUSIVE": frozenset(Blocked),
 }
 _LOCKS = tuple(_BLOCKS)
-_ALGORITHMS = ("", "instant", "inplace", "copy")
 _IDLE = frozenset(
     ("SET", "COMMIT", "BEGIN", "START", "ROLLBACK", "SAVEPOINT", "USE", "SHOW")
 )
@@ -292,16 +291,7 @@ class MySQLForecaster(Forecaster):
         builder = _ForecastBuilder()
         for words in statements(sql, MYSQL):
             self._read(builder, words)
-        return Forecast(
-            locks=tuple(
-                TableLock(table=table, mode=mode, blocks=_BLOCKS[mode])
-                for table, mode in builder.locked.items()
-            ),
-            rewrites=tuple(builder.rewritten),
-            scans=tuple(builder.scanned),
-            algorithm=builder.algorithm,
-            is_understood=builder.is_understood,
-        )
+        return builder.forecast()
 
     def _read(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         if words.tokens[0].word in _IDLE:
@@ -404,8 +394,8 @@ class MySQLForecaster(Forecaster):
         for name in sorted(words.all_names()):
             table = self._schema.tables.old(name)
             builder.lock(table, "NONE")
-            if table and reads:
-                builder.scanned[table] = None
+            if reads:
+                builder.scan_names((table,))
 
     def sizes(self, tables: Collection[str]) -> tuple[TableSize, ...]:
         """Return table sizes by the server's estimates."""
@@ -428,35 +418,26 @@ def _referred(words: TokenStream) -> list[tuple[str, ...]]:
     return [name] if name else []
 
 
-class _ForecastBuilder:
-    """The forecast so far, of tables that exist before the plan."""
+class _ForecastBuilder(BaseForecastBuilder):
+    """The forecast so far, by the names of single tables."""
 
     def __init__(self) -> None:
-        self.locked: dict[str, str] = {}
-        self.rewritten: dict[str, None] = {}
-        self.scanned: dict[str, None] = {}
-        self.algorithm = ""
-        self.is_understood = True
+        super().__init__(strongest=_stronger, blocked_by=_BLOCKS.__getitem__)
 
     def lock(self, table: str | None, mode: str) -> None:
-        if table:
-            current = self.locked.get(table, mode)
-            self.locked[table] = max(current, mode, key=_LOCKS.index)
-
-    def raise_algorithm(self, algorithm: str, table: str | None) -> None:
-        if table:
-            self.algorithm = max(self.algorithm, algorithm, key=_ALGORITHMS.index)
+        self.lock_names((table,), mode)
 
     def cost(self, table: str | None, cost: AlterationCost) -> None:
-        if not table:
-            return
         self.lock(table, cost.lock)
         self.raise_algorithm(cost.algorithm, table)
         if cost.rewrites or cost.algorithm == "copy":
-            self.rewritten[table] = None
-            self.scanned[table] = None
+            self.rewrite_names((table,))
         if cost.scans:
-            self.scanned[table] = None
+            self.scan_names((table,))
+
+
+def _stronger(one: str, other: str) -> str:
+    return max(one, other, key=_LOCKS.index)
 
 
 _READERS = {

@@ -12,8 +12,8 @@ from collections.abc import Collection
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.core.values import Blocked, Forecast, TableLock, TableSize
-from migration_route.vendors.base import Forecaster
+from migration_route.core.values import Blocked, Forecast, TableSize
+from migration_route.vendors.base_forecast import BaseForecastBuilder, Forecaster
 from migration_route.vendors.sql_lexer import SQLITE
 from migration_route.vendors.sql_statements import TableNames, TokenStream, statements
 
@@ -44,19 +44,10 @@ class SQLiteForecaster(Forecaster):
         self._mode, self._blocks = _IN_WAL if journal == "wal" else _BY_ROLLBACK
 
     def forecast_statement(self, sql: str) -> Forecast:
-        builder = _ForecastBuilder()
+        builder = _ForecastBuilder(self._mode, self._blocks)
         for words in statements(sql, SQLITE):
             self._read(builder, words)
-        return Forecast(
-            locks=tuple(
-                TableLock(table=table, mode=self._mode, blocks=self._blocks)
-                for table in builder.locked
-            ),
-            rewrites=tuple(builder.rewritten),
-            scans=tuple(builder.scanned),
-            algorithm=builder.algorithm,
-            is_understood=builder.is_understood,
-        )
+        return builder.forecast()
 
     def _read(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         first = words.tokens[0].word
@@ -71,7 +62,7 @@ class SQLiteForecaster(Forecaster):
             builder.rewrite(table)
 
     def _select(self, builder: _ForecastBuilder, words: TokenStream) -> None:
-        builder.scan(*map(self._tables.old, words.all_names()))
+        builder.scan_names(map(self._tables.old, words.all_names()))
 
     def _create_table(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         del builder
@@ -84,7 +75,7 @@ class SQLiteForecaster(Forecaster):
         words.accept("IF", "NOT", "EXISTS")
         index, table = words.name(), self._tables.old(words.name_after("ON"))
         builder.lock(table)
-        builder.scan(table)
+        builder.scan_names((table,))
         if index:
             self._indexes[index[-1].lower()] = table or ""
 
@@ -101,7 +92,7 @@ class SQLiteForecaster(Forecaster):
 
     def _change_rows(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         builder.lock(self._tables.old(TokenStream(words.rest).name()))
-        builder.scan(*map(self._tables.old, words.all_names()))
+        builder.scan_names(map(self._tables.old, words.all_names()))
 
     def _alter(self, builder: _ForecastBuilder, words: TokenStream) -> None:
         name = words.name()
@@ -118,7 +109,7 @@ class SQLiteForecaster(Forecaster):
             builder.raise_algorithm("instant", table)
             # "Existing rows are tested" (SQLite, ALTER TABLE, 4).
             if words.has("CHECK") or (words.has("GENERATED") and words.has("NOT", "NULL")):
-                builder.scan(table)
+                builder.scan_names((table,))
         else:  # "rewrites its content to purge the data" (5), or something new
             builder.rewrite(table)
 
@@ -136,7 +127,7 @@ class SQLiteForecaster(Forecaster):
             self._tables.create((original,))
         else:
             builder.lock(target)
-            builder.scan(*map(self._tables.old, words.all_names()))
+            builder.scan_names(map(self._tables.old, words.all_names()))
 
     def sizes(self, tables: Collection[str]) -> tuple[TableSize, ...]:
         """Count the rows, up to a limit, and the pages if SQLite can report them."""
@@ -168,32 +159,19 @@ class SQLiteForecaster(Forecaster):
         return None if size is None else int(size)
 
 
-class _ForecastBuilder:
-    """The forecast so far, of tables that exist before the plan."""
+class _ForecastBuilder(BaseForecastBuilder):
+    """The forecast so far; every lock has the one mode of the file."""
 
-    def __init__(self) -> None:
-        self.locked: dict[str, None] = {}
-        self.rewritten: dict[str, None] = {}
-        self.scanned: dict[str, None] = {}
-        self.algorithm = ""
-        self.is_understood = True
+    def __init__(self, mode: str, blocks: frozenset[Blocked]) -> None:
+        super().__init__(strongest=max, blocked_by=lambda _: blocks)
+        self._mode = mode
 
     def lock(self, table: str | None) -> None:
-        if table:
-            self.locked[table] = None
-
-    def scan(self, *tables: str | None) -> None:
-        self.scanned |= dict.fromkeys(sorted(filter(None, tables)))
+        self.lock_names((table,), self._mode)
 
     def rewrite(self, table: str | None) -> None:
         self.lock(table)
-        self.scan(table)
-        if table:
-            self.rewritten[table] = None
-
-    def raise_algorithm(self, algorithm: str, table: str | None) -> None:
-        if table:
-            self.algorithm = max(self.algorithm, algorithm)  # "instant" before "rebuild"
+        self.rewrite_names((table,))
 
 
 _READERS = {

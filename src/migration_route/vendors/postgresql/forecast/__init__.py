@@ -8,9 +8,8 @@ from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import Forecast, TableSize
-from migration_route.vendors.base import Forecaster
-from migration_route.vendors.postgresql.forecast.effects import ForecastBuilder
-from migration_route.vendors.postgresql.forecast.schema import Schema
+from migration_route.vendors.base_forecast import Forecaster
+from migration_route.vendors.postgresql.forecast.schema import ForecastBuilder, Schema
 from migration_route.vendors.postgresql.forecast.statements import READERS
 from migration_route.vendors.sql_lexer import POSTGRESQL, LexemeKind
 from migration_route.vendors.sql_statements import (

@@ -13,20 +13,20 @@ from migration_route.vendors.postgresql.contention import (
     SHARE_ROW,
     mode_of,
 )
-from migration_route.vendors.postgresql.forecast.effects import (
-    Check,
-    Column,
-    ForecastBuilder,
-    Index,
-    Table,
-)
 from migration_route.vendors.postgresql.forecast.expressions import (
     SERIAL,
     functions_in,
     is_rewritten,
     type_of,
 )
-from migration_route.vendors.postgresql.forecast.schema import Schema
+from migration_route.vendors.postgresql.forecast.schema import (
+    Check,
+    Column,
+    ForecastBuilder,
+    Index,
+    Schema,
+    Table,
+)
 from migration_route.vendors.sql_lexer import LexemeKind
 from migration_route.vendors.sql_statements import Name, TokenStream
 

@@ -1,17 +1,214 @@
 """The tables of PostgreSQL as a statement finds them: each is queried once, and then
-changed in memory by the statements before it."""
+changed in memory by the statements before it. And the forecast of statements about them."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.vendors.postgresql.forecast.effects import Index, Table, table_of
+from migration_route.vendors.base_forecast import BaseForecastBuilder
+from migration_route.vendors.postgresql.contention import (
+    ACCESS_EXCLUSIVE,
+    SHARE_ROW,
+    blocked_by,
+    strongest,
+)
 from migration_route.vendors.sql_statements import Name
+
+_NOT_NULL = re.compile(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)')
+
+
+@dataclass(slots=True, kw_only=True)
+class Column:
+    """A column; `type` as `format_type` writes it."""
+
+    type: str
+    is_not_null: bool = False
+    is_collated: bool = False  # with another collation than its type
+
+
+@dataclass(slots=True, kw_only=True)
+class Check:
+    """A CHECK constraint; `proves` is a column that it prevents from being NULL."""
+
+    columns: frozenset[str] = frozenset()
+    is_valid: bool = True
+    proves: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignKey:
+    """A foreign key; "" stands for a table that the plan created."""
+
+    name: str
+    child: str
+    parent: str
+    columns: frozenset[str] = frozenset()
+    parent_columns: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """An index; `is_plain`: on whole columns of all rows, no exclusion."""
+
+    columns: frozenset[str] = frozenset()
+    is_plain: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class Table:
+    """A table as the plan has left it so far; `name` is its name before the plan, "" for a
+    table that the plan created."""
+
+    name: str = ""
+    is_empty: bool = False  # the plan created it, and put nothing into it
+    columns: dict[str, Column] = field(default_factory=dict)
+    checks: dict[str, Check] = field(default_factory=dict)
+    keys: list[ForeignKey] = field(default_factory=list)  # of this table, and to it
+    heirs: tuple[str, ...] = ()  # partitions and inheriting tables
+    indexes: dict[str, Index] = field(default_factory=dict)
+
+    def parents(self, *, column: str | None = None) -> set[str]:
+        """Return the tables that foreign keys of this table reference, of one column or
+        all."""
+        return {
+            key.parent
+            for key in self.keys
+            if key.child == self.name and (column is None or column in key.columns)
+        }
+
+    def key(self, name: str) -> ForeignKey | None:
+        """Return this table's foreign key of this name."""
+        return next((k for k in self.keys if (k.name, k.child) == (name, self.name)), None)
+
+    def add_key(self, parent: Table | None, *, name: str, columns: Iterable[str]) -> None:
+        """Record a new foreign key on both tables."""
+        if parent is None:
+            return
+        key = ForeignKey(
+            name=name, child=self.name, parent=parent.name, columns=frozenset(columns)
+        )
+        self.keys.append(key)
+        if parent is not self:
+            parent.keys.append(key)
+
+    def is_proven(self, column: str) -> bool:
+        """Return whether a valid CHECK constraint prevents this column from being NULL."""
+        return any(c.is_valid and c.proves == column for c in self.checks.values())
+
+    def forget_column(self, column: str | None) -> None:
+        """Record that a column was dropped, with its foreign keys and checks."""
+        self.columns.pop(column or "", None)
+        self.keys = [
+            key for key in self.keys if key.child != self.name or column not in key.columns
+        ]
+        self.checks = {
+            label: check
+            for label, check in self.checks.items()
+            if column not in check.columns
+        }
+
+    def rename_column(self, old: str, new: str) -> None:
+        def renamed(columns: frozenset[str]) -> frozenset[str]:
+            return frozenset(new if column == old else column for column in columns)
+
+        if old in self.columns:
+            self.columns[new] = self.columns.pop(old)
+        for check in self.checks.values():
+            check.columns = renamed(check.columns)
+            check.proves = new if check.proves == old else check.proves
+        for label, index in self.indexes.items():
+            self.indexes[label] = replace(index, columns=renamed(index.columns))
+        for position, key in enumerate(self.keys):
+            if key.child == self.name:
+                self.keys[position] = replace(key, columns=renamed(key.columns))
+            if key.parent == self.name:
+                others = renamed(key.parent_columns)
+                self.keys[position] = replace(self.keys[position], parent_columns=others)
+
+    def children(self, *, column: str | None = None) -> set[str]:
+        """Return the tables whose foreign keys reference this table, a column or any."""
+        return {
+            key.child
+            for key in self.keys
+            if key.parent == self.name and (column is None or column in key.parent_columns)
+        }
+
+
+def table_of(facts: dict[str, Any]) -> Table:
+    """Return a table from the query result of `schema`."""
+    values: dict[str, Any] = {key: value or () for key, value in facts.items()}
+    return Table(
+        name=values["name"],
+        columns={
+            name: Column(type=kind, is_not_null=not_null, is_collated=collated)
+            for name, (kind, not_null, collated) in dict(values["columns"]).items()
+        },
+        checks={
+            name: Check(
+                columns=frozenset(columns or ()), is_valid=valid, proves=_proven(text)
+            )
+            for name, valid, columns, text in values["checks"]
+        },
+        keys=[
+            ForeignKey(
+                name=name,
+                child=child,
+                parent=parent,
+                columns=frozenset(columns or ()),
+                parent_columns=frozenset(others or ()),
+            )
+            for name, child, parent, columns, others in values["keys"]
+        ],
+        heirs=tuple(values["heirs"]),
+        indexes={
+            name: Index(columns=frozenset(columns or ()), is_plain=plain)
+            for name, (plain, columns) in dict(values["indexes"]).items()
+        },
+    )
+
+
+def _proven(text: str) -> str | None:
+    found = _NOT_NULL.fullmatch(text)
+    if not found:
+        return None
+    name = found[1]
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+
+
+class ForecastBuilder(BaseForecastBuilder):
+    """The forecast so far: partitions and inheriting tables share what a parent gets."""
+
+    def __init__(self) -> None:
+        super().__init__(strongest=strongest, blocked_by=blocked_by)
+
+    def lock(self, table: Table | None, mode: str) -> None:
+        self.lock_names(_with_heirs(table), mode)
+
+    def scan(self, table: Table | None) -> None:
+        self.scan_names(_with_heirs(table))
+
+    def rewrite(self, table: Table | None) -> None:
+        self.rewrite_names(_with_heirs(table))
+
+    def worst(self, table: Table | None) -> None:
+        """Add the strongest lock and a rewrite of a table."""
+        self.lock(table, ACCESS_EXCLUSIVE)
+        self.rewrite(table)
+
+    def refer(self, table: Table | None) -> None:
+        """Add the lock that a new foreign key takes on the table that it references."""
+        self.lock(table, SHARE_ROW)
+
+
+def _with_heirs(table: Table | None) -> tuple[str, ...]:
+    return () if table is None else (table.name, *table.heirs)
+
 
 _SHOWN = (
     r"(CASE WHEN pg_table_is_visible(\1.oid) THEN \1.relname::text "

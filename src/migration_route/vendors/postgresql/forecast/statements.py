@@ -18,13 +18,13 @@ from migration_route.vendors.postgresql.contention import (
     mode_of,
 )
 from migration_route.vendors.postgresql.forecast.alter_table import alter_table
-from migration_route.vendors.postgresql.forecast.effects import (
+from migration_route.vendors.postgresql.forecast.expressions import functions_in
+from migration_route.vendors.postgresql.forecast.schema import (
     Column,
     ForecastBuilder,
     Index,
+    Schema,
 )
-from migration_route.vendors.postgresql.forecast.expressions import functions_in
-from migration_route.vendors.postgresql.forecast.schema import Schema
 from migration_route.vendors.sql_statements import TokenStream
 
 
