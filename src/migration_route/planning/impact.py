@@ -192,6 +192,52 @@ class ImpactBuilder:
     dropped: set[str] = field(default_factory=set)  # indexes that a step drops
     rebuilt: dict[str, str] = field(default_factory=dict)  # index to step, concurrently
 
+    def add_migration(
+        self, migration: Migration, states: tuple[ProjectState, ...], *, backwards: bool
+    ) -> None:
+        """Add each operation of a migration; names are looked up in these states."""
+        app, label = migration.app_label, f"{migration.app_label}.{migration.name}"
+        for operation in migration.operations:
+            self.add(operation, app, label, states, backwards=backwards)
+
+    def add(
+        self,
+        operation: Operation,
+        app: str,
+        label: str,
+        states: tuple[ProjectState, ...],
+        *,
+        backwards: bool,
+    ) -> None:
+        """Add what the parts of an operation affect."""
+        for part in parts_of(operation):
+            for state in states:
+                self.tables.update(_tables(part, app, state))
+            self.parents.update(_parents(part, app, states))
+            self._add_indexes(part, label, backwards=backwards)
+            self._add_words(part, label, backwards=backwards)
+
+    def _add_indexes(self, operation: Operation, label: str, *, backwards: bool) -> None:
+        kind = type(operation).__name__
+        index = getattr(getattr(operation, "index", None), "name", None)
+        if index is None and kind.startswith("RemoveIndex"):
+            index = operation.name  # type: ignore[attr-defined]
+        if not index:
+            return
+        self.names.add(index)
+        if kind.startswith("AddIndex") is backwards:
+            self.dropped.add(index)
+        elif kind.endswith("Concurrently") and index not in self.dropped:
+            self.rebuilt[index] = label
+
+    def _add_words(self, operation: Operation, label: str, *, backwards: bool) -> None:
+        for raw in raw_sql(operation, backwards=backwards):
+            words = re.findall(r"\w+", raw)[:_MOST_WORDS]
+            self.names.update(words)
+            self.tables.update(words)
+            if made := _MAKES_INDEX.match(raw):
+                self.rebuilt[made["name"]] = label
+
     def value(self, *, most_rewrites: int | None) -> Impact:
         """Return the result."""
         return Impact(
@@ -213,10 +259,7 @@ def collect_impact(plan: Plan, migrations: MigrationPlan) -> ImpactBuilder:
     for migration, moves in plan_moves(graph, migrations):
         label = f"{migration.app_label}.{migration.name}"
         for operation, app, before, after, backwards in moves:
-            for part in parts_of(operation):
-                for state in (before, after):
-                    builder.tables.update(_tables(part, app, state))
-                _add(part, app, label, builder, (before, after), backwards=backwards)
+            builder.add(operation, app, label, (before, after), backwards=backwards)
     return builder
 
 
@@ -234,7 +277,7 @@ def impact_of_plan(plan: Plan, migrations: MigrationPlan) -> Impact:
     backwards = migrations[0][1]
     now = graph.loader.project_state() if backwards else state_before(graph, migrations)
     for migration, is_back in migrations:
-        _add_all(migration, (now,), builder, backwards=is_back)
+        builder.add_migration(migration, (now,), backwards=is_back)
     return builder.value(
         most_rewrites=most_in_one_step(
             most_rewrites(migration, (now,), backwards=is_back)
@@ -260,25 +303,9 @@ def impact_of_step(migration: Migration, state: ProjectState, *, backwards: bool
         for operation in migration.operations:
             operation.state_forwards(migration.app_label, after)
         states = (state, after)
-    _add_all(migration, states, builder, backwards=backwards)
+    builder.add_migration(migration, states, backwards=backwards)
     most = most_rewrites(migration, states, backwards=backwards)
     return builder.value(most_rewrites=most)
-
-
-def _add_all(
-    migration: Migration,
-    states: tuple[ProjectState, ...],
-    builder: ImpactBuilder,
-    *,
-    backwards: bool,
-) -> None:
-    """Add each operation of a migration; names are looked up in these states."""
-    app, label = migration.app_label, f"{migration.app_label}.{migration.name}"
-    for operation in migration.operations:
-        for part in parts_of(operation):
-            for state in states:
-                builder.tables.update(_tables(part, app, state))
-            _add(part, app, label, builder, states, backwards=backwards)
 
 
 def _tables(operation: Operation, app: str, state: ProjectState) -> Iterator[str]:
@@ -310,32 +337,3 @@ def _parents(
         for state in states:
             if found := state.models.get((label or app, name.lower())):
                 yield table_of(found)
-
-
-def _add(
-    operation: Operation,
-    app: str,
-    label: str,
-    builder: ImpactBuilder,
-    states: Iterable[ProjectState],
-    *,
-    backwards: bool,
-) -> None:
-    kind = type(operation).__name__
-    builder.parents.update(_parents(operation, app, states))
-    index = getattr(getattr(operation, "index", None), "name", None)
-    if index is None and kind.startswith("RemoveIndex"):
-        index = operation.name  # type: ignore[attr-defined]
-    if index:
-        builder.names.add(index)
-        makes = kind.startswith("AddIndex") is not backwards
-        if not makes:
-            builder.dropped.add(index)
-        elif kind.endswith("Concurrently") and index not in builder.dropped:
-            builder.rebuilt[index] = label
-    for raw in raw_sql(operation, backwards=backwards):
-        words = re.findall(r"\w+", raw)[:_MOST_WORDS]
-        builder.names.update(words)
-        builder.tables.update(words)
-        if made := _MAKES_INDEX.match(raw):
-            builder.rebuilt[made["name"]] = label
