@@ -29,8 +29,6 @@ _LIFETIME = 60.0  # seconds: helpers that migrations import are in no digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CachedPlan:
-    """A cached plan, and the request it answers."""
-
     key: tuple[PlanRequest, str, Applied]
     plan: Plan
     details: Details | None

@@ -163,7 +163,6 @@ def _load(alias: str, simulated: Applied | None = None) -> MigrationLoader:
 
 
 def forget_graph(alias: str) -> None:
-    """Remove the graph of a database from the cache."""
     with _cache.lock:
         _cache.by_alias.pop(alias, None)
 

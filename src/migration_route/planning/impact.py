@@ -239,7 +239,6 @@ class ImpactBuilder:
                 self.rebuilt[made["name"]] = label
 
     def value(self, *, most_rewrites: int | None) -> Impact:
-        """Return the result."""
         return Impact(
             tables=frozenset(self.tables),
             parents=frozenset(self.parents - self.tables),

@@ -47,8 +47,6 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """The phase that a migration declares."""
-
     phase: Phase | None  # None: its value is not a known phase
     source: str
     delay: int = 0  # seconds
@@ -266,8 +264,6 @@ def _waiting(phase: StepPhase, after: list[Key]) -> StepPhase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstDeferral:
-    """The time and the build of the first deferral of a step."""
-
     at: str  # ISO 8601
     build: str
 
@@ -280,8 +276,6 @@ NO_DEFERRALS: Deferrals = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitPlan:
-    """A plan, split by phase."""
-
     steps: tuple[Step, ...]
     deferred: tuple[Deferred, ...]
 

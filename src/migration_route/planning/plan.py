@@ -89,8 +89,6 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """Which details of a plan's steps to include."""
-
     after: int = 0  # skip this many steps
     budget: float = 2.0  # seconds; at least one step is included
 
@@ -119,8 +117,6 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One migration, forwards or backwards."""
-
     app: str
     name: str
     direction: Direction

@@ -43,8 +43,6 @@ Key = tuple[str, str | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """A requested target, found in the graph."""
-
     label: str  # "app", "app.name", "app.zero"
     keys: tuple[Key, ...]  # those of the migration executor; (app, None) is zero
 
@@ -226,7 +224,6 @@ def _resolve(
 
 
 def holds_ledger(alias: str) -> bool:
-    """Return whether the ledger's tables are in this database."""
     return alias == route_settings().ledger_database
 
 
@@ -276,7 +273,6 @@ def direction_of(migrations: MigrationPlan) -> Direction:
 
 
 def describe(migration: Migration, backwards: bool, alias: str) -> Step:  # noqa: FBT001 - Django's pair
-    """Return the step for one migration of Django's plan."""
     return Step(
         app=migration.app_label,
         name=migration.name,

@@ -116,7 +116,6 @@ def _source(module_name: str) -> Path | None:
 
 
 def _files() -> dict[str, Path]:
-    """Return the files of all migrations, by module."""
     found = {}
     for label, folder in packages():
         package, _ = MigrationLoader.migrations_module(label)

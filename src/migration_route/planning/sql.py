@@ -67,7 +67,6 @@ def with_forecasts(
 
 
 def tables_of(steps: list[Step]) -> frozenset[str]:
-    """Return the tables that the forecasts of these steps name."""
     return frozenset(
         table
         for step in steps

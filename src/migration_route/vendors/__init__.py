@@ -205,8 +205,6 @@ _BY_NAME = {  # SQLite, result codes; an extended one starts with its primary on
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseRefusal:
-    """Why a database refused an operation, and what to do about it."""
-
     message: str
     hint: str
 

@@ -45,8 +45,6 @@ class SequenceBehind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogProblems:
-    """Catalog states that make migrations fail."""
-
     invalid_indexes: tuple[InvalidIndex, ...] = ()
     sequence_behind: SequenceBehind | None = None
 
@@ -147,8 +145,6 @@ class LockRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocker:
-    """A session that holds a conflicting lock."""
-
     pid: int
     user: str
     application: str

@@ -56,7 +56,6 @@ class BaseForecastBuilder:
             self._modes[table] = self._strongest(self._modes.get(table, mode), mode)
 
     def scan_names(self, tables: Iterable[str | None]) -> None:
-        """Add a full scan of each table."""
         self._scans |= dict.fromkeys(sorted(filter(None, tables)))
 
     def rewrite_names(self, tables: Iterable[str | None]) -> None:
@@ -66,7 +65,6 @@ class BaseForecastBuilder:
         self._rewrites |= dict.fromkeys(sorted(filter(None, names)))
 
     def raise_algorithm(self, algorithm: str, table: str | None) -> None:
-        """Record the algorithm by which a table is altered, if it is the slowest."""
         if table:
             self._algorithm = max(self._algorithm, algorithm, key=_ALGORITHMS.index)
 

@@ -258,7 +258,6 @@ def require_room(connection: BaseDatabaseWrapper, size: int, folder: str | None)
 
 
 def version_of(tool: str) -> str:
-    """Return the version output of a program."""
     result = subprocess.run(  # noqa: S603 - found by `find_tool`
         [tool, "--version"], capture_output=True, text=True, timeout=20, check=False
     )

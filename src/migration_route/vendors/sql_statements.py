@@ -40,8 +40,6 @@ def first_word(sql: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqlStatement:
-    """A statement of a text."""
-
     code: str  # on one line, without comments and literals
     literals: tuple[str, ...]
     names: tuple[Lexeme, ...]  # its lexemes, without spaces, comments and literals
@@ -96,7 +94,6 @@ def names_in(code: str) -> set[Name]:
 
 
 def names_after(word: str, code: str) -> set[Name]:
-    """Return the names that follow a word."""
     pattern = re.compile(rf"\b{word}\s+({NAME})", re.IGNORECASE)
     return {_parts(found[1]) for found in pattern.finditer(code)}
 
@@ -213,7 +210,6 @@ class TokenStream:
         return self.tokens[self.at :]
 
     def sees(self, *words: str) -> bool:
-        """Return whether these words come next."""
         return [token.word for token in self.rest[: len(words)]] == list(words)
 
     def accept(self, *words: str) -> bool:

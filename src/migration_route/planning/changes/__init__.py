@@ -99,7 +99,6 @@ class _Reader:
     unique: set[tuple[str, frozenset[str], str]] = field(default_factory=set)  # dropped
 
     def read(self, migration: Migration, moves: Iterable[Move]) -> None:
-        """Read the operations of one step."""
         label = f"{migration.app_label}.{migration.name}"
         for position, move in enumerate(moves):
             for part in _parts(move):

@@ -76,7 +76,6 @@ def statements_of(operation: RunSQL, vendor: str, *, backwards: bool) -> tuple[s
 
 
 def is_concurrent(statement: str) -> bool:
-    """Return whether a statement builds or drops an index CONCURRENTLY."""
     return bool(
         re.match(r"(create|drop|reindex)\b.*\bconcurrently\b", statement, re.IGNORECASE)
     )
@@ -91,7 +90,6 @@ def writes_rows(statement: str) -> bool:
 
 
 def altered_tables(statements: tuple[str, ...]) -> set[str]:
-    """Return the tables whose schema the statements change."""
     found = {_last(match[1]) for text in statements if (match := _ALTER.match(text))}
     for text in statements:
         if re.match(r"create\s+(unique\s+)?index\b", text, re.IGNORECASE):
@@ -100,7 +98,6 @@ def altered_tables(statements: tuple[str, ...]) -> set[str]:
 
 
 def changes_of(statement: str) -> Iterator[SchemaChange]:
-    """Yield the changes of a statement."""
     if found := _CREATE.match(statement):
         yield SchemaChange(kind=ChangeKind.TABLE_ADDED, table=_last(found[1]))
     elif found := _DROP.match(statement):
@@ -117,7 +114,6 @@ def changes_of(statement: str) -> Iterator[SchemaChange]:
 
 
 def _emptied(statement: str) -> Iterator[SchemaChange]:
-    """Yield the tables from which a statement deletes rows."""
     if found := _TRUNCATE.match(statement):
         for name in _listed(found[1]):
             yield SchemaChange(kind=ChangeKind.ROWS_DROPPED, table=name)
@@ -127,7 +123,6 @@ def _emptied(statement: str) -> Iterator[SchemaChange]:
 
 
 def _altered(table: str, action: str) -> Iterator[SchemaChange]:
-    """Yield the changes of one action of an ALTER TABLE."""
     if found := _RENAME_TABLE.match(action):
         yield SchemaChange(kind=ChangeKind.TABLE_RENAMED, table=table, name=_last(found[1]))
     elif (found := _RENAME_COLUMN.match(action)) and _is_column(found[1]):

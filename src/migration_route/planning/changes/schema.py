@@ -171,7 +171,6 @@ def model_name_of(operation: Operation) -> str | None:
 def tables_of(
     operation: Operation, app: str, before: ProjectState, after: ProjectState
 ) -> Iterator[str]:
-    """Yield the existing tables that an operation alters."""
     if isinstance(operation, AlterModelOptions | AlterModelManagers):
         return
     old, new = _models(operation, app, before, after)
@@ -186,7 +185,6 @@ def changes_of(
     after: ProjectState,
     connection: BaseDatabaseWrapper,
 ) -> Iterator[SchemaChange]:
-    """Yield what an operation changes about the model that it names."""
     old, new = _models(operation, app, before, after)
     old = old if old is not None and _has_table(old) else None
     new = new if new is not None and _has_table(new) else None

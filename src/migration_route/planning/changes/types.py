@@ -29,8 +29,6 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaChange:
-    """One change that an operation makes to a table."""
-
     kind: ChangeKind
     table: str
     columns: tuple[str, ...] = ()
@@ -58,8 +56,6 @@ class SchemaChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PythonCode:
-    """The result of reading a function that a migration runs."""
-
     name: str
     reaches_rows: bool = True  # it runs queries, as far as its source shows
     forgets: tuple[str, ...] = ()  # what it does on the default database
@@ -68,8 +64,6 @@ class PythonCode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationEffect:
-    """What one operation does."""
-
     step: str
     operation: int
     tables: tuple[str, ...] = ()  # existing tables whose schema it changes
@@ -81,8 +75,6 @@ class OperationEffect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanChanges:
-    """A plan, and what its operations change."""
-
     plan: Plan
     changes: tuple[SchemaChange, ...] = ()
     deeds: tuple[OperationEffect, ...] = ()

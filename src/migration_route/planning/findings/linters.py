@@ -104,8 +104,6 @@ projects."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinterIssue:
-    """One issue that a linter reports."""
-
     code: str  # "engine.rule"
     step: str  # "app.name"
     operation: int | None

@@ -21,8 +21,6 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 class Sizes:
-    """The sizes of the tables of a plan, by name."""
-
     def __init__(self, tables: tuple[TableSize, ...]) -> None:
         self._by_name = {found.table: found for found in tables}
 

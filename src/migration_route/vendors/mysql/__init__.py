@@ -35,7 +35,6 @@ class MySQL(Vendor):
     catalog = MySQLCatalog()
 
     def identity(self, session: Any) -> DatabaseIdentity:
-        """Query the name of the database, and what distinguishes its server from others."""
         return identity_of_session(session)
 
     def own_settings(
@@ -75,14 +74,12 @@ class MySQL(Vendor):
         return health.health(connection, touched, settings)
 
     def health_without_connection(self, error: Exception) -> HealthSignal | None:
-        """Detect a server whose connections are all in use."""
         return health.without_connection(error)
 
     def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
         return MySQLForecaster(connection)
 
     def lock(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> TargetLock:
-        """Return the named lock of the connection's database."""
         return MySQLLock(connection, slot)
 
     def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:

@@ -79,8 +79,6 @@ _DEFAULTS = """
 
 
 class MySQLCatalog(CatalogReader):
-    """Reads information_schema."""
-
     def columns(self, cursor: CursorWrapper, table: str) -> dict[str, bool]:
         cursor.execute(_COLUMNS, [table])
         return {name: bool(not_null) for name, not_null in cursor.fetchall()}

@@ -70,8 +70,6 @@ _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 
 
 class MySQLCopies(Copies):
-    """Makes copies with mysqldump and mysql."""
-
     name_options = ("database", "db")
 
     def require(self, connection: BaseDatabaseWrapper, *, with_data: bool) -> None:
@@ -157,7 +155,6 @@ class MySQLCopies(Copies):
         pipe([*dump, *tables], load, environment, alive=alive, head=head)
 
     def remove(self, connection: BaseDatabaseWrapper, name: str) -> None:
-        """End its sessions and drop it."""
         require_removable(connection, name)
         with connection.cursor() as cursor:
             cursor.execute(
@@ -220,7 +217,6 @@ class MySQLObserver(StatementObserver):
         self._numbers: dict[str, int] | None = {}
 
     def remember(self, connection: BaseDatabaseWrapper) -> None:
-        """Record the tables and their numbers."""
         connection.ensure_connection()
         self._numbers = self._read(connection)
 

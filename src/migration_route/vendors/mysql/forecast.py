@@ -28,8 +28,6 @@ from migration_route.vendors.sql_statements import TokenStream, statements
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlterationCost:
-    """What an action costs."""
-
     algorithm: str
     lock: str
     rewrites: bool = False  # in place, but every row is rewritten
@@ -51,7 +49,6 @@ _UNKNOWN = replace(COPY, lock="EXCLUSIVE", is_understood=False)
 def alteration_cost(
     action: TokenStream, table: TableInfo, server: ServerInfo
 ) -> AlterationCost:
-    """Return the cost of one action on a table."""
     cost = _cost(action, table, server)
     if not table.is_innodb and cost.algorithm != "instant":
         return replace(COPY, is_understood=cost.is_understood, parents=cost.parents)
@@ -280,14 +277,11 @@ WHERE table_schema = DATABASE() AND table_name IN %s ORDER BY table_name
 
 
 class MySQLForecaster(Forecaster):
-    """Reads statements one by one; each forecast builds on the earlier statements."""
-
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
         self._schema = SchemaInfo(connection)
 
     def forecast_statement(self, sql: str) -> Forecast:
-        """Forecast a text of statements. Raises `django.db.DatabaseError`."""
         builder = _ForecastBuilder()
         for words in statements(sql, MYSQL):
             self._read(builder, words)

@@ -45,13 +45,10 @@ WHERE table_schema = database() AND table_type = 'BASE TABLE' AND table_name IN 
 
 
 class MySQLDiskUsage(DiskUsage):
-    """The disk location of one database."""
-
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
 
     def folder(self) -> Path:
-        """Return the server's data directory. Raises `DiskNotVisible`."""
         with self._connection.cursor() as cursor:
             cursor.execute(_WHERE)
             host, data, pid_file = map(text_of, cursor.fetchone())
@@ -111,7 +108,6 @@ SELECT count(*) FROM information_schema.processlist WHERE command LIKE 'Binlog D
 def health(
     connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
 ) -> tuple[HealthSignal, ...]:
-    """Return the signals in display order."""
     # The first is MariaDB's, in seconds; the second MySQL's, in milliseconds.
     set_session_limits(
         connection,

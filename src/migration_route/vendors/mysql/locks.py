@@ -91,7 +91,6 @@ class MySQLContention(LockInspector):
         return LockRequest(limit=limit, names=frozenset(names))
 
     def is_contention(self, error: BaseException) -> bool:
-        """Detect a lock wait timeout or a deadlock."""
         return bool(error.args) and error.args[0] in _CODES
 
     def limit(self, connection: BaseDatabaseWrapper, seconds: float | None) -> None:
@@ -105,7 +104,6 @@ class MySQLContention(LockInspector):
             )
 
     def session(self, connection: BaseDatabaseWrapper) -> int:
-        """Return the id of the connection."""
         return int(connection.connection.thread_id())
 
     def tables(
@@ -160,7 +158,6 @@ class MySQLContention(LockInspector):
         return sorted(found, key=lambda blocker: -blocker.age)
 
     def open_transactions(self, connection: BaseDatabaseWrapper) -> list[Blocker]:
-        """Return the open transactions of sessions in this database."""
         with connection.cursor() as cursor:
             cursor.execute((_SESSION + _OPEN_HERE).replace("%%", "%"))
             return [_blocker(row, certain=False) for row in cursor.fetchall()]
@@ -220,7 +217,6 @@ class MySQLLock:
             return False
 
     def holder(self) -> int | None:
-        """Return the id of the connection that holds the lock."""
         with self._connection.cursor() as cursor:
             cursor.execute("SELECT IS_USED_LOCK(%s)", [self._name(cursor)])
             (pid,) = cursor.fetchone()
@@ -295,7 +291,6 @@ FROM information_schema.processlist WHERE id = %s
 
 
 def dialect_of_session(session: Any) -> Dialect:
-    """Return how an open driver session reads literals."""
     with session.cursor() as cursor:
         cursor.execute("SELECT @@SESSION.sql_mode")
         row = cursor.fetchone()

@@ -99,7 +99,6 @@ class PostgreSQL(Vendor):
         return {**settings, "OPTIONS": _alone(settings)}
 
     def troubles(self, connection: BaseDatabaseWrapper) -> CatalogProblems:
-        """Report invalid indexes, and a recorder sequence that is behind."""
         return postgresql_catalog.catalog_problems(connection)
 
     def health(
@@ -108,18 +107,15 @@ class PostgreSQL(Vendor):
         return health.health(connection, touched, settings)
 
     def health_without_connection(self, error: Exception) -> HealthSignal | None:
-        """Detect a server whose connections are all in use."""
         return health.without_connection(error)
 
     def forecaster(self, connection: BaseDatabaseWrapper) -> Forecaster:
         return PostgreSQLForecaster(connection)
 
     def colliding_index(self, connection: BaseDatabaseWrapper, sql: str) -> str | None:
-        """Find an invalid index with the name that CREATE INDEX CONCURRENTLY would use."""
         return postgresql_catalog.colliding_index(connection, sql)
 
     def lock(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> TargetLock:
-        """Return the advisory lock of the connection's database and schema."""
         return PostgreSQLLock(connection, slot)
 
     def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:

@@ -60,7 +60,6 @@ class PostgreSQLCatalog(CatalogReader):
         return frozenset(name for (name,) in cursor.fetchall())
 
     def stored(self, name: str) -> str:
-        """Return the name of a table, column or index as the server stores it."""
         name = name.strip('"')
         return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
 
@@ -95,7 +94,6 @@ _MAKES_INDEX = re.compile(
 
 
 def catalog_problems(connection: BaseDatabaseWrapper) -> CatalogProblems:
-    """Return the problems in the catalog of the connection's database."""
     with connection.cursor() as cursor:
         return CatalogProblems(
             invalid_indexes=tuple(_invalid_indexes(cursor)), sequence_behind=_behind(cursor)

@@ -143,7 +143,6 @@ def blocked_by(mode: str) -> frozenset[Blocked]:
 
 
 def lock_request_for(sql: str) -> LockRequest:
-    """Return the locks that a text of one or more statements requests."""
     if (
         first_word(sql) not in _FIRST_WORDS
         and ";" not in sql
@@ -260,7 +259,6 @@ class PostgreSQLContention(LockInspector):
             cursor.execute(f"SET lock_timeout = {milliseconds}")
 
     def session(self, connection: BaseDatabaseWrapper) -> int:
-        """Return the pid of the backend."""
         return int(connection.connection.info.backend_pid)
 
     def tables(

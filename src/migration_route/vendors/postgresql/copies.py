@@ -72,8 +72,6 @@ _RANDOM = re.compile(r"^\\(?:un)?restrict ")
 
 
 class PostgreSQLCopies(Copies):
-    """Makes copies with pg_dump and psql."""
-
     name_options = ("pool", "dbname")
 
     def require(self, connection: BaseDatabaseWrapper, *, with_data: bool) -> None:
@@ -152,7 +150,6 @@ class PostgreSQLCopies(Copies):
         )
 
     def remove(self, connection: BaseDatabaseWrapper, name: str) -> None:
-        """Terminate its sessions and drop it."""
         require_removable(connection, name)
         with connection.cursor() as cursor:
             # Processes of the server, such as autovacuum, remain. An owner may not signal
@@ -165,7 +162,6 @@ class PostgreSQLCopies(Copies):
             cursor.execute(f'DROP DATABASE IF EXISTS "{name}"')
 
     def schema(self, connection: BaseDatabaseWrapper) -> list[str]:
-        """Return the schema as pg_dump writes it."""
         way = client_connection(connection)
         dump = ["pg_dump", *_DUMP, "--schema-only", *way.dump_arguments]
         text = read_from(dump, way.environment)

@@ -64,15 +64,12 @@ FROM pg_settings WHERE name = 'data_directory'
 
 
 class PostgreSQLDiskUsage(DiskUsage):
-    """The disk locations of one database."""
-
     keeps_old_rows = True  # the old file of a rewritten table is removed at the commit
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
 
     def folder(self) -> Path:
-        """Return the server's data directory. Raises `DiskNotVisible`."""
         with self._connection.cursor() as cursor:
             cursor.execute(_WHERE)
             row = cursor.fetchone()
@@ -173,7 +170,6 @@ AND (backend_type = 'client backend' OR backend_type IS NULL)
 def health(
     connection: BaseDatabaseWrapper, touched: Impact, settings: HealthSettings
 ) -> tuple[HealthSignal, ...]:
-    """Return the signals in display order."""
     set_session_limits(
         connection,
         f"SET statement_timeout = {round(QUERY_TIMEOUT * 1000)}",

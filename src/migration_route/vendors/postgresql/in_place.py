@@ -79,7 +79,6 @@ _OWN_BOUND = re.compile(
 
 
 def reason_to_reject(sql: str, dialect: Dialect = POSTGRESQL) -> str:
-    """Return why a text must not be sent; "" if it may be sent."""
     if not _SUSPECT.search(sql):
         return ""
     if _READ_ONLY.search(sql):  # also as a literal of set_config
@@ -149,11 +148,9 @@ class PostgreSQLInPlace:
             )
 
     def prepare(self, connection: BaseDatabaseWrapper) -> None:
-        """Make all later transactions read-only by default."""
         _send(connection, "SET default_transaction_read_only = on")
 
     def bar(self, connection: BaseDatabaseWrapper) -> None:
-        """Let this transaction write, and prevent its commit."""
         for statement in _BARS:
             _send(connection, statement)
 

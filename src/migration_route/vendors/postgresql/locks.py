@@ -244,7 +244,6 @@ class PostgreSQLObserver(StatementObserver):
         self._transaction: Any = None
 
     def remember(self, connection: BaseDatabaseWrapper) -> None:
-        """Record the existing tables and their files."""
         with connection.cursor() as cursor:
             cursor.execute(_TABLES)
             for oid, name, file in cursor.fetchall():
@@ -252,7 +251,6 @@ class PostgreSQLObserver(StatementObserver):
                 self._files[oid] = file
 
     def look(self, connection: BaseDatabaseWrapper, sql: str) -> StatementEffects:
-        """Return the locks that the statement added."""
         del sql
         if not connection.in_atomic_block or connection.needs_rollback:
             return StatementEffects()  # the locks ended with the statement

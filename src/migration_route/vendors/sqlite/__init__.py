@@ -37,8 +37,6 @@ _WORKER_BUSY_TIMEOUT_MS = 60_000
 
 
 class SQLiteCatalog(CatalogReader):
-    """Reads pragmas."""
-
     def columns(self, cursor: CursorWrapper, table: str) -> dict[str, bool]:
         """Return the columns of a table, generated ones included, each with whether it is
         NOT NULL."""
@@ -64,7 +62,6 @@ class SQLite(Vendor):
     catalog = SQLiteCatalog()
 
     def identity(self, session: Any) -> DatabaseIdentity:
-        """Query the file that SQLite has opened."""
         return identity_of_session(session)
 
     def own_settings(
@@ -93,7 +90,6 @@ class SQLite(Vendor):
         return SQLiteForecaster(connection)
 
     def lock(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> TargetLock:
-        """Return the lock on the file beside the database."""
         return SQLiteLock(file_of(connection), slot)
 
     def sessions(self, connection: BaseDatabaseWrapper) -> Sessions:
@@ -118,12 +114,10 @@ class SQLite(Vendor):
             cursor.execute(f"PRAGMA busy_timeout = {_WORKER_BUSY_TIMEOUT_MS}")
 
     def sidecar(self, connection: BaseDatabaseWrapper) -> Path | None:
-        """Return the folder beside the file."""
         path = file_of(connection)
         return path.with_name(f"{path.name}.route")
 
     def is_private(self, connection: BaseDatabaseWrapper) -> bool:
-        """Return whether the database is in the memory of this process."""
         return is_in_memory(name_of(connection))
 
 

@@ -69,7 +69,6 @@ class SQLiteCopies(Copies):
             )
 
     def settings(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
-        """Name the file beside the original."""
         return super().settings(settings, str(_path(settings, name)))
 
     def make(
@@ -97,7 +96,6 @@ class SQLiteCopies(Copies):
                 _copy_schema(source, copy)
 
     def remove(self, connection: BaseDatabaseWrapper, name: str) -> None:
-        """Remove the file, and the files beside it."""
         require_removable(connection, name)
         path = _path(connection.settings_dict, name)
         if path.exists() and device_and_inode(path) == identity_of(connection).name:
@@ -131,7 +129,6 @@ class SQLiteCopies(Copies):
     def leaves(
         self, sql: str, home: str, connection: BaseDatabaseWrapper | None = None
     ) -> str:
-        """Find statements that open another file."""
         del home, connection
         for code in code_of(sql, SQLITE):
             if found := _LEAVES.match(code):

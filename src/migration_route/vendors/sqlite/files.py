@@ -33,7 +33,6 @@ def file_of(connection: BaseDatabaseWrapper) -> Path:
 
 
 def file_of_settings(settings: Mapping[str, Any]) -> Path:
-    """Return the file of an entry of DATABASES."""
     name = (settings.get("OPTIONS") or {}).get("database") or settings["NAME"]
     return path_of(str(name))
 
@@ -149,7 +148,6 @@ class SQLiteLock(TargetLock):
         return self._descriptor is not None and _is_file(self._descriptor, self._path)
 
     def holder(self) -> int | None:
-        """Return the pid of the process of this host that holds the lock."""
         try:
             with self._path.open("rb") as file:
                 if not _is_locked(file.fileno()):

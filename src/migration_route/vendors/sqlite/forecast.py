@@ -27,8 +27,6 @@ _BY_ROLLBACK = ("EXCLUSIVE", frozenset(Blocked))
 
 
 class SQLiteForecaster(Forecaster):
-    """Reads statements one by one; each forecast builds on the earlier statements."""
-
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
         with connection.cursor() as cursor:

@@ -31,8 +31,6 @@ SELECT sum(pgsize) FROM dbstat WHERE aggregate = TRUE AND name IN (
 
 
 class SQLiteDiskUsage(DiskUsage):
-    """The disk location of one file."""
-
     def __init__(self, connection: BaseDatabaseWrapper, file: Path) -> None:
         self._connection = connection
         self._file = file

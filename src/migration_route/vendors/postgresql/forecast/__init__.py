@@ -45,14 +45,11 @@ _LOCK_TIMEOUT = "100ms"
 
 
 class PostgreSQLForecaster(Forecaster):
-    """Reads statements one by one; each forecast builds on the earlier statements."""
-
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
         self._schema = Schema(connection)
 
     def forecast_statement(self, sql: str) -> Forecast:
-        """Forecast a text of statements. Raises `django.db.DatabaseError`."""
         builder = ForecastBuilder()
         for words in statements(sql, POSTGRESQL):
             self._read(builder, words)

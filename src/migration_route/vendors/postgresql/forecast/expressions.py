@@ -70,7 +70,6 @@ Type = tuple[str, tuple[int, ...]]
 
 
 def functions_in(expression: TokenStream) -> set[str]:
-    """Return the functions that an expression calls."""
     pairs = zip(expression.tokens, expression.tokens[1:], strict=False)
     return {
         first.plain

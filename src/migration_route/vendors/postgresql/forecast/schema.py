@@ -83,7 +83,6 @@ class Table:
         }
 
     def key(self, name: str) -> ForeignKey | None:
-        """Return this table's foreign key of this name."""
         return next((k for k in self.keys if (k.name, k.child) == (name, self.name)), None)
 
     def add_key(self, parent: Table | None, *, name: str, columns: Iterable[str]) -> None:
@@ -279,7 +278,6 @@ class Schema:
         self._domains: frozenset[str] | None = None
 
     def table(self, name: Name | None) -> Table | None:
-        """Return the table of this name; None if there is none now."""
         found = self._find(name)
         return found[0] if found and found[1] in _TABLES else None
 
@@ -320,7 +318,6 @@ class Schema:
         return self._by_oid[oid], kind
 
     def create(self, name: Name) -> Table:
-        """Record a table that the plan created, and return it."""
         table = Table(is_empty=True)
         self._moved[name[-1]] = table
         return table
@@ -331,7 +328,6 @@ class Schema:
             table.is_empty = False
 
     def drop(self, name: Name) -> None:
-        """Record that the plan dropped a table, an index or a sequence."""
         self._moved.pop(name[-1], None)
         self._indexes.pop(name[-1], None)
         self._gone.add(name[-1])
@@ -360,7 +356,6 @@ class Schema:
         return any(self._volatile[name] for name in functions)
 
     def are_the_servers(self, functions: Collection[str]) -> bool:
-        """Return whether all of these functions came with the server."""
         return not functions or self._ask(
             "SELECT count(*) = %s FROM (SELECT proname FROM pg_proc WHERE proname = ANY(%s)"
             " GROUP BY proname HAVING bool_and(pronamespace = 'pg_catalog'::regnamespace))"
