@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 from django.db import DatabaseError, connections
@@ -161,8 +160,7 @@ def moves_of(
                 break  # later migrations are already reversed
         elif key in loader.applied_migrations:
             other.mutate_state(state, preserve=False)
-    moves = list(_between(migration, _states(migration, state)))
-    return [_undone(move) for move in reversed(moves)] if backwards else moves
+    return (backward_moves if backwards else _copied_moves)(migration, state)
 
 
 def forward_moves(
@@ -189,25 +187,18 @@ def backward_moves(
     """Return each operation as it is reversed, the last one first; advances `state`."""
     if renders:
         _render(migration, state)
-    moves = _between(migration, _states(migration, state))
-    return [_undone(move) for move in reversed(list(moves))]
+    return [_undone(move) for move in reversed(_copied_moves(migration, state))]
 
 
-def _states(migration: Migration, state: ProjectState) -> list[ProjectState]:
-    """Return copies of the state before each operation and after the last one; advances
-    `state`."""
-    found = [state.clone()]
+def _copied_moves(migration: Migration, state: ProjectState) -> list[Move]:
+    """Return the operations with copies of the states around each; advances `state`."""
+    app, found, before = migration.app_label, [], state.clone()
     for operation in migration.operations:
-        _advance(operation, migration.app_label, state, found[-1])
-        found.append(state.clone())
+        _advance(operation, app, state, before)
+        after = state.clone()
+        found.append((operation, app, before, after, False))
+        before = after
     return found
-
-
-def _between(migration: Migration, states: list[ProjectState]) -> Iterator[Move]:
-    for operation, (before, after) in zip(
-        migration.operations, pairwise(states), strict=True
-    ):
-        yield operation, migration.app_label, before, after, False
 
 
 def _undone(move: Move) -> Move:
