@@ -16,11 +16,7 @@ from typing import Any, Protocol
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from migration_route.core.values import (
-    HealthSettings,
-    HealthSignal,
-    Impact,
-)
+from migration_route.core.values import HealthSettings, HealthSignal, Impact
 from migration_route.vendors.base_forecast import Forecaster
 from migration_route.vendors.base_identity import DatabaseIdentity
 

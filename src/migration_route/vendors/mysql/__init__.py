@@ -7,12 +7,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import HealthSettings, HealthSignal, Impact
-from migration_route.vendors.base import (
-    LockSlot,
-    Sessions,
-    TargetLock,
-    Vendor,
-)
+from migration_route.vendors.base import LockSlot, Sessions, TargetLock, Vendor
 from migration_route.vendors.base_forecast import Forecaster
 from migration_route.vendors.base_identity import DatabaseIdentity
 from migration_route.vendors.mysql import health

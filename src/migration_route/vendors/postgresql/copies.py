@@ -29,10 +29,7 @@ from migration_route.vendors.base_rehearsal import (
     verify_session,
     version_of,
 )
-from migration_route.vendors.postgresql.locks import (
-    PostgreSQLObserver,
-    dialect_of_session,
-)
+from migration_route.vendors.postgresql.locks import PostgreSQLObserver, dialect_of_session
 from migration_route.vendors.sql_lexer import POSTGRESQL, Dialect, lexemes
 from migration_route.vendors.sql_statements import SqlStatement, code_of, parts_of
 
