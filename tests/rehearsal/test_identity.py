@@ -16,12 +16,12 @@ from migration_route.core.errors import CannotRehearse, Misconfigured
 from migration_route.execution.rehearsal import runner
 from migration_route.vendors import copies_of, identity_of, vendor_of
 from migration_route.vendors.base import LockSlot
-from migration_route.vendors.base_identity import (
+from migration_route.vendors.base_rehearsal import (
     connection_with_settings,
     require_copy,
     require_separate,
+    scratch_name,
 )
-from migration_route.vendors.base_rehearsal import scratch_name
 
 pytestmark = pytest.mark.usefixtures("database")
 

@@ -7,8 +7,7 @@ import pytest
 
 from migration_route.core.errors import CannotRehearse
 from migration_route.vendors import base_rehearsal, copies_of
-from migration_route.vendors.base_identity import connection_with_settings
-from migration_route.vendors.base_rehearsal import find_tool, pipe
+from migration_route.vendors.base_rehearsal import connection_with_settings, find_tool, pipe
 from migration_route.vendors.mysql import copies as mysql
 from migration_route.vendors.mysql.copies import COPIES as MYSQL
 from migration_route.vendors.postgresql.copies import COPIES as POSTGRESQL

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from migration_route.ledger.evidence import NONE_ADDED, AddedOperations
-from migration_route.vendors.base_identity import Separation
+from migration_route.vendors.base_rehearsal import Separation
 
 Kind = Literal[
     "gate",  # a step is ready to start: go, or stop?

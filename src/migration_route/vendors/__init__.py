@@ -22,8 +22,7 @@ from migration_route.core.errors import DatabaseUnavailable, Misconfigured
 from migration_route.core.redaction import redact
 
 if TYPE_CHECKING:
-    from migration_route.vendors.base import Vendor
-    from migration_route.vendors.base_identity import DatabaseIdentity
+    from migration_route.vendors.base import DatabaseIdentity, Vendor
     from migration_route.vendors.base_rehearsal import Copies, InPlaceSupport
 
 UNKNOWN = "unknown"

@@ -8,7 +8,7 @@ implemented by every vendor; any other body is the default.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,6 @@ from django.db.backends.utils import CursorWrapper
 
 from migration_route.core.values import HealthSettings, HealthSignal, Impact
 from migration_route.vendors.base_forecast import Forecaster
-from migration_route.vendors.base_identity import DatabaseIdentity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +45,24 @@ class CatalogProblems:
 
 
 NO_PROBLEMS = CatalogProblems()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseIdentity:
+    """A database, as its server identifies it, never as the settings name it.
+
+    `OPTIONS`, service files, option files, initial commands and backends override `NAME`.
+    Code that drops, dumps or restores compares identities first.
+    """
+
+    server: str  # unique among servers; "" if unknown
+    name: str  # unique among the databases of a server; "" if unknown
+    label: str = field(default="", compare=False)  # the name that users see
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this identity can be compared."""
+        return bool(self.server and self.name)
 
 
 class LockSlot(IntEnum):

@@ -53,12 +53,12 @@ from migration_route.planning.plan import PlanRequest
 from migration_route.planning.planner import make_plan
 from migration_route.vendors import copies_of, identity_of, vendor_of
 from migration_route.vendors.base import LockSlot
-from migration_route.vendors.base_identity import (
+from migration_route.vendors.base_rehearsal import (
     Separation,
     connection_with_settings,
     require_separate,
+    scratch_name,
 )
-from migration_route.vendors.base_rehearsal import scratch_name
 
 _MAX_DIFFERENCES = 200  # lines of difference
 

@@ -19,7 +19,7 @@ from django.db.backends.signals import connection_created
 from migration_route.conf import route_settings
 from migration_route.execution.messages import ScratchDatabase
 from migration_route.vendors import copies_of, vendor_of
-from migration_route.vendors.base_identity import Separation
+from migration_route.vendors.base_rehearsal import Separation
 from migration_route.vendors.sqlite.files import file_of_settings
 
 # The options of all drivers that determine where a connection leads.

@@ -7,9 +7,14 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import HealthSettings, HealthSignal, Impact
-from migration_route.vendors.base import LockSlot, Sessions, TargetLock, Vendor
+from migration_route.vendors.base import (
+    DatabaseIdentity,
+    LockSlot,
+    Sessions,
+    TargetLock,
+    Vendor,
+)
 from migration_route.vendors.base_forecast import Forecaster
-from migration_route.vendors.base_identity import DatabaseIdentity
 from migration_route.vendors.mysql import health
 from migration_route.vendors.mysql.catalog import MySQLCatalog, identity_of_session
 from migration_route.vendors.mysql.forecast import MySQLForecaster

@@ -10,8 +10,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from migration_route.vendors.base import CatalogReader
-from migration_route.vendors.base_identity import DatabaseIdentity
+from migration_route.vendors.base import CatalogReader, DatabaseIdentity
 from migration_route.vendors.sql_statements import Name, TableNames
 
 

@@ -14,11 +14,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.mysql.client import DatabaseClient
 
 from migration_route.core.errors import CannotRehearse
-from migration_route.vendors.base_identity import (
-    connection_with_settings,
-    require_copy,
-    require_removable,
-)
 from migration_route.vendors.base_rehearsal import (
     TABLES_READ_BY_MIGRATE,
     CheckAlive,
@@ -26,9 +21,12 @@ from migration_route.vendors.base_rehearsal import (
     InPlaceUnsupported,
     StatementEffects,
     StatementObserver,
+    connection_with_settings,
     find_tool,
     pipe,
     read_from,
+    require_copy,
+    require_removable,
     require_room,
     verify_session,
 )

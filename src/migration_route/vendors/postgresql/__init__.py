@@ -11,13 +11,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from migration_route.core.values import HealthSettings, HealthSignal, Impact
 from migration_route.vendors.base import (
     CatalogProblems,
+    DatabaseIdentity,
     LockSlot,
     Sessions,
     TargetLock,
     Vendor,
 )
 from migration_route.vendors.base_forecast import Forecaster
-from migration_route.vendors.base_identity import DatabaseIdentity
 from migration_route.vendors.postgresql import catalog as postgresql_catalog
 from migration_route.vendors.postgresql import health
 from migration_route.vendors.postgresql.catalog import PostgreSQLCatalog

@@ -12,19 +12,17 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.errors import CannotRehearse
-from migration_route.vendors.base_identity import (
-    connection_with_settings,
-    require_copy,
-    require_removable,
-)
 from migration_route.vendors.base_rehearsal import (
     TABLES_READ_BY_MIGRATE,
     CheckAlive,
     Copies,
     StatementObserver,
+    connection_with_settings,
     find_tool,
     pipe,
     read_from,
+    require_copy,
+    require_removable,
     require_room,
     verify_session,
     version_of,

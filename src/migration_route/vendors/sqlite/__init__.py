@@ -15,13 +15,13 @@ from django.db.backends.utils import CursorWrapper
 from migration_route.core.values import HealthSettings, HealthSignal, Impact
 from migration_route.vendors.base import (
     CatalogReader,
+    DatabaseIdentity,
     LockSlot,
     Sessions,
     TargetLock,
     Vendor,
 )
 from migration_route.vendors.base_forecast import Forecaster
-from migration_route.vendors.base_identity import DatabaseIdentity
 from migration_route.vendors.sqlite import health
 from migration_route.vendors.sqlite.files import (
     SQLiteLock,

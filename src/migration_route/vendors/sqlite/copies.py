@@ -16,11 +16,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.errors import CannotRehearse
 from migration_route.vendors import identity_of
-from migration_route.vendors.base_identity import (
-    connection_with_settings,
-    require_copy,
-    require_removable,
-)
 from migration_route.vendors.base_rehearsal import (
     TABLES_READ_BY_MIGRATE,
     CheckAlive,
@@ -28,6 +23,9 @@ from migration_route.vendors.base_rehearsal import (
     InPlaceUnsupported,
     StatementEffects,
     StatementObserver,
+    connection_with_settings,
+    require_copy,
+    require_removable,
 )
 from migration_route.vendors.sql_lexer import SQLITE
 from migration_route.vendors.sql_statements import code_of

@@ -16,8 +16,13 @@ from urllib.parse import unquote
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.vendors.base import LockSlot, Session, Sessions, TargetLock
-from migration_route.vendors.base_identity import DatabaseIdentity
+from migration_route.vendors.base import (
+    DatabaseIdentity,
+    LockSlot,
+    Session,
+    Sessions,
+    TargetLock,
+)
 
 _IN_MEMORY = {"", ":memory:"}
 
