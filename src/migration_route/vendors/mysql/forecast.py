@@ -9,7 +9,7 @@ and at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -42,6 +42,17 @@ IN_PLACE = AlterationCost(algorithm="inplace", lock="NONE")
 REBUILD = AlterationCost(algorithm="inplace", lock="NONE", rewrites=True, scans=True)
 COPY = AlterationCost(algorithm="copy", lock="SHARED", rewrites=True, scans=True)
 SLOW_BUILD = AlterationCost(algorithm="inplace", lock="SHARED", scans=True)
+_ADDED = {
+    "FOREIGN KEY": COPY,  # in place only while checks are off
+    "CHECK": COPY,
+    "PRIMARY KEY": REBUILD,
+    "FULLTEXT": SLOW_BUILD,
+    "SPATIAL": SLOW_BUILD,
+    "UNIQUE": BUILD,
+    "INDEX": BUILD,
+    "KEY": BUILD,
+}
+_DROPPED = {"PRIMARY KEY": COPY, "INDEX": IN_PLACE, "KEY": IN_PLACE, "CHECK": IN_PLACE}
 _KINDS = ("CHECK", "FOREIGN", "UNIQUE", "PRIMARY")
 _UNKNOWN = replace(COPY, lock="EXCLUSIVE", is_understood=False)
 
@@ -60,6 +71,14 @@ def _cost(action: TokenStream, table: TableInfo, server: ServerInfo) -> Alterati
         if action.accept(word):
             return cost_of(action, table, server)
     return _UNKNOWN
+
+
+def _first_accepted(
+    action: TokenStream, costs: Mapping[str, AlterationCost]
+) -> AlterationCost | None:
+    return next(
+        (cost for words, cost in costs.items() if action.accept(*words.split())), None
+    )
 
 
 def _alter(action: TokenStream, table: TableInfo, server: ServerInfo) -> AlterationCost:
@@ -109,14 +128,8 @@ def _add(action: TokenStream, table: TableInfo, server: ServerInfo) -> Alteratio
     nameless = any(action.sees("CONSTRAINT", word) for word in _KINDS)
     if action.accept("CONSTRAINT") and not nameless:
         action.name()
-    if action.accept("FOREIGN", "KEY") or action.accept("CHECK"):
-        return COPY  # in place only while checks are off
-    if action.accept("PRIMARY", "KEY"):
-        return REBUILD
-    if action.accept("FULLTEXT") or action.accept("SPATIAL"):
-        return SLOW_BUILD
-    if action.accept("UNIQUE") or action.accept("INDEX") or action.accept("KEY"):
-        return BUILD
+    if cost := _first_accepted(action, _ADDED):
+        return cost
     action.accept("COLUMN")
     action.accept("IF", "NOT", "EXISTS")
     return _add_column(action, table, server)
@@ -163,12 +176,8 @@ def _drop(action: TokenStream, table: TableInfo, server: ServerInfo) -> Alterati
         name = action.name()
         parent = table.keys.get(name[-1].lower()) if name else None
         return replace(IN_PLACE, parents=(parent,) if parent else tuple(table.parents))
-    if action.accept("PRIMARY", "KEY"):
-        return COPY
-    if action.accept("INDEX") or action.accept("KEY"):
-        return IN_PLACE
-    if action.accept("CHECK"):
-        return IN_PLACE
+    if cost := _first_accepted(action, _DROPPED):
+        return cost
     if action.accept("CONSTRAINT"):
         return replace(IN_PLACE, parents=tuple(table.parents))
     action.accept("COLUMN")
@@ -338,7 +347,8 @@ class MySQLForecaster(Forecaster):
         name = words.name()
         table = self._schema.tables.old(name)
         if not table:
-            if words.accept("RENAME") and words.accept_any("TO", "AS") is not None:
+            if words.accept("RENAME"):
+                words.accept_any("TO", "AS")
                 self._schema.tables.rename(name, words.name())
             for parent in _referred(words):
                 builder.lock(self._schema.tables.old(parent), "EXCLUSIVE")
