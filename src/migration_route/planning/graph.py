@@ -39,7 +39,7 @@ from migration_route.core.errors import (
 )
 from migration_route.planning import sources
 from migration_route.planning.phases import MigrationPlan, Phases, phases_of
-from migration_route.vendors import open_connection, unavailable
+from migration_route.vendors import fetch_rows, open_connection, unavailable
 
 Key = tuple[str, str]
 Applied = frozenset[Key]
@@ -89,9 +89,8 @@ def read_recorder(alias: str) -> Applied:
             return frozenset()
         # Status and readiness read it on each request, so no model rows are built.
         table = connection.ops.quote_name(recorder.Migration._meta.db_table)
-        with connection.cursor() as cursor:
-            cursor.execute(f"SELECT app, name FROM {table}")  # noqa: S608 - Django's own name
-            return frozenset(cursor.fetchall())
+        query = f"SELECT app, name FROM {table}"  # noqa: S608 - Django's own name
+        return frozenset(fetch_rows(connection, query))
     except Exception as error:
         with suppress(DatabaseFailure):
             connection.close()

@@ -8,10 +8,11 @@ causes are shown: what was refused, and what to do about it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
@@ -81,6 +82,15 @@ def open_connection(alias: str) -> BaseDatabaseWrapper:
     except Exception as error:
         raise unavailable(alias, error) from error
     return connection
+
+
+def fetch_rows(
+    connection: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any] | None = None
+) -> list[tuple[Any, ...]]:
+    """Return the rows of a query. Raises `django.db.DatabaseError`."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return list(cursor.fetchall())
 
 
 def unavailable(alias: str, error: Exception) -> DatabaseUnavailable:

@@ -29,6 +29,7 @@ from migration_route.core.values import (
     stop_signal,
     unknown_signal,
 )
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base import Blocker
 
 _NAME = SignalName.DISK
@@ -162,9 +163,7 @@ class SignalReading:
         self._usage = usage
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(query, values or None)
-            return list(cursor.fetchall())
+        return fetch_rows(self._connection, query, values or None)
 
     def disk(self) -> HealthSignal:
         return disk_signal(self._usage, self._touched, self._settings)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from migration_route.vendors import fetch_rows
+
 Escape = Callable[[str], str]
 """Replaces each character that cannot be stored with a backslash escape."""
 
@@ -56,14 +58,10 @@ def _escape_of(connection: BaseDatabaseWrapper) -> Escape:
 
 def _queried(connection: BaseDatabaseWrapper) -> Escape:
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SHOW server_encoding")
-            (name,) = cursor.fetchone()
+        [(name,)] = fetch_rows(connection, "SHOW server_encoding")
         return _in_codec(_codec_of_postgresql(name))
     if connection.vendor == "mysql":
-        with connection.cursor() as cursor:
-            cursor.execute(_MYSQL_CHARACTER_SETS, _COLUMN)
-            of_session, of_column = cursor.fetchone()
+        [(of_session, of_column)] = fetch_rows(connection, _MYSQL_CHARACTER_SETS, _COLUMN)
         first, second = _of_mysql(of_session), _of_mysql(of_column)
         return lambda text: second(first(text))
     return _in_codec("utf-8")

@@ -10,6 +10,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base import CatalogReader, DatabaseIdentity
 from migration_route.vendors.sql_statements import Name, TableNames
 
@@ -162,14 +163,13 @@ class SchemaInfo:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
         self._facts: dict[str, TableInfo] = {}
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT table_name FROM information_schema.tables "
-                "WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'"
-            )
-            self.tables = TableNames(name for (name,) in cursor.fetchall())
-            cursor.execute("SELECT version()")
-            (version,) = cursor.fetchone()
+        names = fetch_rows(
+            connection,
+            "SELECT table_name FROM information_schema.tables "
+            "WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'",
+        )
+        self.tables = TableNames(name for (name,) in names)
+        [(version,)] = fetch_rows(connection, "SELECT version()")
         self.server = ServerInfo(
             is_mariadb="mariadb" in version.lower(),
             version=tuple(int(part) for part in version.split("-")[0].split(".")[:3]),
@@ -182,24 +182,21 @@ class SchemaInfo:
         return self._facts[table]
 
     def _looked_up(self, table: str) -> TableInfo:
-        with self._connection.cursor() as cursor:
-            cursor.execute(_SCHEMA_COLUMNS, [table])
-            columns = {
-                name.lower(): ColumnInfo(
-                    type=text_of(kind),
-                    is_nullable=bool(nullable),
-                    collation=collation,
-                    bytes=int(octets),
-                    extra=extra.lower(),
-                )
-                for name, kind, nullable, collation, octets, extra in cursor.fetchall()
-            }
-            cursor.execute(_INDEXED, [table])
-            indexed = cursor.fetchall()
-            cursor.execute(_PARENTS, [table, table, table])
-            keys = cursor.fetchall()
-            cursor.execute(_ENGINE, [table])
-            engine, row_format = cursor.fetchone()
+        columns = {
+            name.lower(): ColumnInfo(
+                type=text_of(kind),
+                is_nullable=bool(nullable),
+                collation=collation,
+                bytes=int(octets),
+                extra=extra.lower(),
+            )
+            for name, kind, nullable, collation, octets, extra in fetch_rows(
+                self._connection, _SCHEMA_COLUMNS, [table]
+            )
+        }
+        indexed = fetch_rows(self._connection, _INDEXED, [table])
+        keys = fetch_rows(self._connection, _PARENTS, [table, table, table])
+        [(engine, row_format)] = fetch_rows(self._connection, _ENGINE, [table])
         return TableInfo(
             is_innodb=str(engine).lower() == "innodb",
             is_compressed=str(row_format).lower() == "compressed",

@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.mysql.client import DatabaseClient
 
 from migration_route.core.errors import CannotRehearse
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base_rehearsal import (
     TABLES_READ_BY_MIGRATE,
     CheckAlive,
@@ -64,6 +65,16 @@ _DUMP = ("--single-transaction", "--quick", "--skip-lock-tables", "--skip-add-lo
 _ONE_DATABASE = ("--skip-databases", "--skip-all-databases")
 _LOAD = ("--skip-force", "--one-database")
 _SCHEMA = ("--no-data", "--skip-dump-date", "--skip-comments")
+_REQUIREMENTS = """
+SELECT
+(SELECT COUNT(*) FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE = 'CREATE'),
+(SELECT COUNT(*) FROM information_schema.SCHEMA_PRIVILEGES
+ WHERE PRIVILEGE_TYPE = 'CREATE' AND 'migration_route_rehearsal_x' LIKE TABLE_SCHEMA),
+CURRENT_USER(),
+(SELECT SUM(DATA_LENGTH + INDEX_LENGTH) FROM information_schema.TABLES
+ WHERE TABLE_SCHEMA = DATABASE()),
+@@datadir
+"""
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 
 
@@ -74,27 +85,9 @@ class MySQLCopies(Copies):
         """Check for the programs, the privilege to create databases, and space."""
         _dump_tool()
         _client_tool()
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT COUNT(*) FROM information_schema.USER_PRIVILEGES "
-                "WHERE PRIVILEGE_TYPE = 'CREATE'"
-            )
-            (may_create,) = cursor.fetchone()
-            cursor.execute(
-                "SELECT COUNT(*) FROM information_schema.SCHEMA_PRIVILEGES WHERE "
-                "PRIVILEGE_TYPE = 'CREATE' AND 'migration_route_rehearsal_x' "
-                "LIKE TABLE_SCHEMA"
-            )
-            (may_create_copy,) = cursor.fetchone()
-            cursor.execute("SELECT CURRENT_USER()")
-            (user,) = cursor.fetchone()
-            cursor.execute(
-                "SELECT SUM(DATA_LENGTH + INDEX_LENGTH) FROM information_schema.TABLES "
-                "WHERE TABLE_SCHEMA = DATABASE()"
-            )
-            (size,) = cursor.fetchone()
-            cursor.execute("SELECT @@datadir")
-            (folder,) = cursor.fetchone()
+        [(may_create, may_create_copy, user, size, folder)] = fetch_rows(
+            connection, _REQUIREMENTS
+        )
         if not may_create and not may_create_copy:
             raise CannotRehearse(
                 f"The user {user!r} may not create databases.",

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import Blocked, Forecast, TableSize
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base_forecast import BaseForecastBuilder, Forecaster
 from migration_route.vendors.mysql.catalog import (
     ColumnInfo,
@@ -405,16 +406,15 @@ class MySQLForecaster(Forecaster):
         """Return table sizes by the server's estimates."""
         if not tables:
             return ()
-        with self._connection.cursor() as cursor:
-            cursor.execute(_SIZES, [tuple(sorted(tables))])
-            return tuple(
-                TableSize(
-                    table=table,
-                    rows=None if rows is None else int(rows),
-                    bytes=None if size is None else int(size),
-                )
-                for table, rows, size in cursor.fetchall()
+        found = fetch_rows(self._connection, _SIZES, [tuple(sorted(tables))])
+        return tuple(
+            TableSize(
+                table=table,
+                rows=None if rows is None else int(rows),
+                bytes=None if size is None else int(size),
             )
+            for table, rows, size in found
+        )
 
 
 def _referred(words: TokenStream) -> list[tuple[str, ...]]:

@@ -23,6 +23,7 @@ from migration_route.core.values import (
     stop_signal,
     unknown_signal,
 )
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base import TableLockRequest
 from migration_route.vendors.base_health import (
     QUERY_TIMEOUT,
@@ -49,9 +50,8 @@ class MySQLDiskUsage(DiskUsage):
         self._connection = connection
 
     def folder(self) -> Path:
-        with self._connection.cursor() as cursor:
-            cursor.execute(_WHERE)
-            host, data, pid_file = map(text_of, cursor.fetchone())
+        [row] = fetch_rows(self._connection, _WHERE)
+        host, data, pid_file = map(text_of, row)
         folder = Path(data)
         try:
             pid = int((folder / pid_file).read_text())
@@ -71,9 +71,8 @@ class MySQLDiskUsage(DiskUsage):
         names = tuple(tables)
         if not names:
             return {}
-        with self._connection.cursor() as cursor:
-            cursor.execute(_SIZES, [names])
-            return {"": sum(int(size or 0) for _, size in cursor.fetchall())}
+        rows = fetch_rows(self._connection, _SIZES, [names])
+        return {"": sum(int(size or 0) for _, size in rows)}
 
 
 def _is_running(pid: int) -> bool:

@@ -17,6 +17,7 @@ from django.db.backends.utils import CursorWrapper
 
 from migration_route.core.errors import Misconfigured
 from migration_route.core.redaction import clipped
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base import (
     Blocker,
     LockInspector,
@@ -131,10 +132,8 @@ class MySQLContention(LockInspector):
     def _query(self, connection: BaseDatabaseWrapper) -> str | None:
         for question, query in ((_SCHEMA_IS_ON, _BY_SCHEMA), (_PLUGIN_IS_ON, _BY_PLUGIN)):
             try:
-                with connection.cursor() as cursor:
-                    cursor.execute(question)
-                    if cursor.fetchone():
-                        return query
+                if fetch_rows(connection, question):
+                    return query
             except DatabaseError:
                 continue  # this server has no such table, or this user may not read it
         return None
@@ -148,19 +147,16 @@ class MySQLContention(LockInspector):
         query = self._query(connection)
         if query is not None and not names:
             return []
-        with connection.cursor() as cursor:
-            if query is None:
-                cursor.execute((_SESSION + _BY_AGE).replace("%%", "%"))
-            else:
-                cursor.execute(_SESSION + query, [names])
-            rows = cursor.fetchall()
+        if query is None:
+            rows = fetch_rows(connection, (_SESSION + _BY_AGE).replace("%%", "%"))
+        else:
+            rows = fetch_rows(connection, _SESSION + query, [names])
         found = [_blocker(row, certain=query is not None) for row in rows]
         return sorted(found, key=lambda blocker: -blocker.age)
 
     def open_transactions(self, connection: BaseDatabaseWrapper) -> list[Blocker]:
-        with connection.cursor() as cursor:
-            cursor.execute((_SESSION + _OPEN_HERE).replace("%%", "%"))
-            return [_blocker(row, certain=False) for row in cursor.fetchall()]
+        rows = fetch_rows(connection, (_SESSION + _OPEN_HERE).replace("%%", "%"))
+        return [_blocker(row, certain=False) for row in rows]
 
     def end(self, connection: BaseDatabaseWrapper, blocker: Blocker) -> bool:
         """Kill the connection with this id; ids are never reused."""
@@ -275,9 +271,7 @@ def lock_ends_with_connection(
 
 
 def _value(connection: BaseDatabaseWrapper, sql: str, name: str) -> object:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [name])
-        (answer,) = cursor.fetchone()
+    [(answer,)] = fetch_rows(connection, sql, [name])
     return answer
 
 
@@ -311,12 +305,10 @@ class MySQLSessions:
 
     def describe(self, pid: int) -> Session | None:
         """Return a connection; one that is being killed still exists."""
-        with self._connection.cursor() as cursor:
-            cursor.execute(_DESCRIBE, [pid])
-            row = cursor.fetchone()
-        if row is None:
+        rows = fetch_rows(self._connection, _DESCRIBE, [pid])
+        if not rows:
             return None
-        user, host, query, command, state, since = row
+        user, host, query, command, state, since = rows[0]
         return Session(
             pid=pid,
             user=user or "",

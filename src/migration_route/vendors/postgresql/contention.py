@@ -14,6 +14,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import Blocked
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base import (
     Blocker,
     LockInspector,
@@ -279,9 +280,8 @@ class PostgreSQLContention(LockInspector):
         """Return the holders of conflicting locks, each once, the oldest first."""
         if not wanted:
             return []
-        with connection.cursor() as cursor:
-            cursor.execute(_HOLDERS, [sorted({want.table for want in wanted})])
-            rows = cursor.fetchall()
+        names = sorted({want.table for want in wanted})
+        rows = fetch_rows(connection, _HOLDERS, [names])
         found = {
             row[3]: _blocker(row)
             for row in rows
@@ -293,12 +293,11 @@ class PostgreSQLContention(LockInspector):
 
     def yield_time(self, connection: BaseDatabaseWrapper) -> float:
         """Return `deadlock_timeout`: a waiter cancels an autovacuum only after it."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT setting::float8 / 1000 FROM pg_settings "
-                "WHERE name = 'deadlock_timeout'"
-            )
-            (seconds,) = cursor.fetchone()
+        [(seconds,)] = fetch_rows(
+            connection,
+            "SELECT setting::float8 / 1000 FROM pg_settings "
+            "WHERE name = 'deadlock_timeout'",
+        )
         return float(seconds)
 
     def blocks_readers_or_writers(self, wanted: tuple[TableLockRequest, ...]) -> bool:
@@ -307,14 +306,13 @@ class PostgreSQLContention(LockInspector):
 
     def end(self, connection: BaseDatabaseWrapper, blocker: Blocker) -> bool:
         """Terminate the backend with this pid and this start time."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE pid = %s AND backend_start::text = %s",
-                [blocker.pid, blocker.begun],
-            )
-            row = cursor.fetchone()
-        return bool(row and row[0])
+        rows = fetch_rows(
+            connection,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid = %s AND backend_start::text = %s",
+            [blocker.pid, blocker.begun],
+        )
+        return bool(rows and rows[0][0])
 
 
 def _blocker(row: tuple[Any, ...]) -> Blocker:

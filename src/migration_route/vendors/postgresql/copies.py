@@ -12,6 +12,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.errors import CannotRehearse
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base_rehearsal import (
     TABLES_READ_BY_MIGRATE,
     CheckAlive,
@@ -73,15 +74,14 @@ class PostgreSQLCopies(Copies):
         """Check for the programs, the privilege to create databases, and space."""
         dump = find_tool("pg_dump", of="postgresql-client")
         find_tool("psql", of="postgresql-client")
-        with connection.cursor() as cursor:
-            cursor.execute("SHOW server_version_num")
-            server = int(cursor.fetchone()[0]) // 10000
-            cursor.execute(
-                "SELECT rolcreatedb OR rolsuper, current_user, "
-                "pg_database_size(current_database()) "
-                "FROM pg_roles WHERE rolname = current_user"
-            )
-            may_create, user, size = cursor.fetchone()
+        [(version,)] = fetch_rows(connection, "SHOW server_version_num")
+        server = int(version) // 10000
+        [(may_create, user, size)] = fetch_rows(
+            connection,
+            "SELECT rolcreatedb OR rolsuper, current_user, "
+            "pg_database_size(current_database()) "
+            "FROM pg_roles WHERE rolname = current_user",
+        )
         if not may_create:
             raise CannotRehearse(
                 f"The user {user!r} may not create databases.",
@@ -95,12 +95,10 @@ class PostgreSQLCopies(Copies):
                 hint=f"Install postgresql-client-{server} on this host.",
             )
         if with_data:
-            with connection.cursor() as cursor:  # no row if this role may not read it
-                cursor.execute(
-                    "SELECT setting FROM pg_settings WHERE name = 'data_directory'"
-                )
-                row = cursor.fetchone()
-            require_room(connection, size, row[0] if row else None)
+            rows = fetch_rows(  # none if this role may not read it
+                connection, "SELECT setting FROM pg_settings WHERE name = 'data_directory'"
+            )
+            require_room(connection, size, rows[0][0] if rows else None)
 
     def make(
         self,
@@ -223,18 +221,17 @@ def _bodies(part: SqlStatement, dialect: Dialect) -> Iterator[str]:
 def _creation(connection: BaseDatabaseWrapper, name: str) -> str:
     """Return the statement that creates an empty database with the same encoding and
     locale."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_encoding_to_char(encoding), datcollate, datctype, to_jsonb(d) ->> "
-            "'datlocprovider', coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> "
-            "'daticulocale') FROM pg_database d WHERE datname = current_database()"
-        )
-        encoding, collate, ctype, provider, locale = cursor.fetchone()
-        quote = _literal
-        sql = f'CREATE DATABASE "{name}" TEMPLATE template0 ENCODING {quote(encoding)}'
-        sql += f" LC_COLLATE {quote(collate)} LC_CTYPE {quote(ctype)}"
-        if provider == "i" and locale:
-            sql += f" LOCALE_PROVIDER icu ICU_LOCALE {quote(locale)}"
+    [(encoding, collate, ctype, provider, locale)] = fetch_rows(
+        connection,
+        "SELECT pg_encoding_to_char(encoding), datcollate, datctype, to_jsonb(d) ->> "
+        "'datlocprovider', coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> "
+        "'daticulocale') FROM pg_database d WHERE datname = current_database()",
+    )
+    quote = _literal
+    sql = f'CREATE DATABASE "{name}" TEMPLATE template0 ENCODING {quote(encoding)}'
+    sql += f" LC_COLLATE {quote(collate)} LC_CTYPE {quote(ctype)}"
+    if provider == "i" and locale:
+        sql += f" LOCALE_PROVIDER icu ICU_LOCALE {quote(locale)}"
     return sql
 
 
@@ -287,9 +284,9 @@ def client_connection(
 ) -> ClientConnection:
     """Return how to connect to the database of an open connection, or to another one of its
     server."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_database(), session_user, current_user")
-        current, login, role = cursor.fetchone()
+    [(current, login, role)] = fetch_rows(
+        connection, "SELECT current_database(), session_user, current_user"
+    )
     info = connection.connection.info
     known = getattr(info, "dsn_parameters", None) or info.get_parameters()
     parameters = {key: str(value) for key, value in known.items() if key in _KEPT and value}

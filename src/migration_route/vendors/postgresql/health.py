@@ -22,6 +22,7 @@ from migration_route.core.values import (
     stop_signal,
     unknown_signal,
 )
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base import (
     Blocker,
     CatalogProblems,
@@ -70,14 +71,12 @@ class PostgreSQLDiskUsage(DiskUsage):
         self._connection = connection
 
     def folder(self) -> Path:
-        with self._connection.cursor() as cursor:
-            cursor.execute(_WHERE)
-            row = cursor.fetchone()
-        if row is None:
+        rows = fetch_rows(self._connection, _WHERE)
+        if not rows:
             raise DiskNotVisible(
                 "This role may not see the data directory: grant it pg_read_all_settings."
             )
-        name, started = row
+        name, started = rows[0]
         folder = Path(name)
         try:
             lines = (folder / "postmaster.pid").read_text().splitlines()
@@ -97,9 +96,8 @@ class PostgreSQLDiskUsage(DiskUsage):
         tablespace."""
         names = [quoted_parts(name) for name in tables] if is_exact else list(tables)
         query = _SIZES.format(matches=_BY_NAME if is_exact else _BY_WORD)
-        with self._connection.cursor() as cursor:
-            cursor.execute(query, [names])
-            return {place: int(size) for place, size in cursor.fetchall()}
+        rows = fetch_rows(self._connection, query, [names])
+        return {place: int(size) for place, size in rows}
 
 
 _STANDBYS = """

@@ -18,6 +18,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.errors import CannotRehearse
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base_rehearsal import InPlaceFailure
 from migration_route.vendors.postgresql.locks import dialect_of_session
 from migration_route.vendors.sql_lexer import (
@@ -132,12 +133,11 @@ class PostgreSQLInPlace:
 
     def require(self, connection: BaseDatabaseWrapper) -> None:
         """Check for the privilege to create temporary tables, and for a writable server."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT has_database_privilege(current_database(), 'TEMPORARY'), "
-                "pg_is_in_recovery(), current_user, current_database()"
-            )
-            may, is_standby, user, database = cursor.fetchone()
+        [(may, is_standby, user, database)] = fetch_rows(
+            connection,
+            "SELECT has_database_privilege(current_database(), 'TEMPORARY'), "
+            "pg_is_in_recovery(), current_user, current_database()",
+        )
         if is_standby:
             raise CannotRehearse("This server is a standby: it accepts no writes.")
         if not may:

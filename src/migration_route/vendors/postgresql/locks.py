@@ -18,6 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from migration_route.core.redaction import clipped
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base import LockSlot, Session, Sessions, TargetLock
 from migration_route.vendors.base_rehearsal import StatementEffects, StatementObserver
 from migration_route.vendors.postgresql.contention import ACCESS_SHARE, blocked_by
@@ -155,9 +156,7 @@ def _keeps_to_itself(first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) ->
 
 
 def _ask(connection: BaseDatabaseWrapper, sql: str, *values: str) -> str:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        (answer,) = cursor.fetchone()
+    [(answer,)] = fetch_rows(connection, sql, values)
     return str(answer)
 
 
@@ -187,12 +186,10 @@ class PostgreSQLSessions(Sessions):
         self._connection = connection
 
     def describe(self, pid: int) -> Session | None:
-        with self._connection.cursor() as cursor:
-            cursor.execute(_DESCRIBE, [pid])
-            row = cursor.fetchone()
-        if row is None:
+        rows = fetch_rows(self._connection, _DESCRIBE, [pid])
+        if not rows:
             return None
-        user, application, query, state, since = row
+        user, application, query, state, since = rows[0]
         return Session(
             pid=pid,
             user=user or "",
@@ -211,9 +208,7 @@ class PostgreSQLSessions(Sessions):
         return self._ask("pg_terminate_backend", pid)
 
     def _ask(self, function: str, pid: int) -> bool:
-        with self._connection.cursor() as cursor:
-            cursor.execute(f"SELECT {function}(%s)", [pid])
-            (answer,) = cursor.fetchone()
+        [(answer,)] = fetch_rows(self._connection, f"SELECT {function}(%s)", [pid])
         return bool(answer)
 
 
@@ -244,11 +239,9 @@ class PostgreSQLObserver(StatementObserver):
         self._transaction: Any = None
 
     def remember(self, connection: BaseDatabaseWrapper) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(_TABLES)
-            for oid, name, file in cursor.fetchall():
-                self._names[oid] = name
-                self._files[oid] = file
+        for oid, name, file in fetch_rows(connection, _TABLES):
+            self._names[oid] = name
+            self._files[oid] = file
 
     def look(self, connection: BaseDatabaseWrapper, sql: str) -> StatementEffects:
         del sql

@@ -13,6 +13,7 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import Blocked, Forecast, TableSize
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base_forecast import BaseForecastBuilder, Forecaster
 from migration_route.vendors.sql_lexer import SQLITE
 from migration_route.vendors.sql_statements import TableNames, TokenStream, statements
@@ -29,11 +30,8 @@ _BY_ROLLBACK = ("EXCLUSIVE", frozenset(Blocked))
 class SQLiteForecaster(Forecaster):
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT type, name, tbl_name FROM sqlite_master")
-            rows = cursor.fetchall()
-            cursor.execute("PRAGMA journal_mode")
-            (journal,) = cursor.fetchone()
+        rows = fetch_rows(connection, "SELECT type, name, tbl_name FROM sqlite_master")
+        [(journal,)] = fetch_rows(connection, "PRAGMA journal_mode")
         self._tables = TableNames(name for kind, name, _ in rows if kind == "table")
         self._indexes = {
             name.lower(): table for kind, name, table in rows if kind == "index"
@@ -136,22 +134,20 @@ class SQLiteForecaster(Forecaster):
 
     def _rows(self, table: str) -> int | None:
         quoted = self._connection.ops.quote_name(table)
-        with self._connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT count(*) FROM (SELECT 1 FROM {quoted} LIMIT {_COUNTED + 1})"  # noqa: S608 - a name that is in the catalog, quoted
-            )
-            (rows,) = cursor.fetchone()
+        [(rows,)] = fetch_rows(
+            self._connection,
+            f"SELECT count(*) FROM (SELECT 1 FROM {quoted} LIMIT {_COUNTED + 1})",  # noqa: S608 - a name that is in the catalog, quoted
+        )
         return None if rows > _COUNTED else int(rows)
 
     def _bytes(self, table: str) -> int | None:
         try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT sum(pgsize) FROM dbstat WHERE aggregate = 1 AND name IN "
-                    "(SELECT name FROM sqlite_master WHERE tbl_name = %s)",
-                    [table],
-                )
-                (size,) = cursor.fetchone()
+            [(size,)] = fetch_rows(
+                self._connection,
+                "SELECT sum(pgsize) FROM dbstat WHERE aggregate = 1 AND name IN "
+                "(SELECT name FROM sqlite_master WHERE tbl_name = %s)",
+                [table],
+            )
         except DatabaseError:  # SQLite was built without this table
             return None
         return None if size is None else int(size)

@@ -16,6 +16,7 @@ from migration_route.core.values import (
     normal_signal,
     stop_signal,
 )
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base_health import (
     DiskNotVisible,
     DiskUsage,
@@ -45,9 +46,8 @@ class SQLiteDiskUsage(DiskUsage):
         if is_exact:
             query = _SIZES.format(places=", ".join(["%s"] * len(names)))
             try:
-                with self._connection.cursor() as cursor:
-                    cursor.execute(query, names)
-                    return {"": int(cursor.fetchone()[0] or 0)}
+                [(size,)] = fetch_rows(self._connection, query, names)
+                return {"": int(size or 0)}
             except OperationalError as error:
                 if "dbstat" not in str(error):
                     raise

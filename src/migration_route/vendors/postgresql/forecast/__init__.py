@@ -8,6 +8,7 @@ from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.values import Forecast, TableSize
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base_forecast import Forecaster
 from migration_route.vendors.postgresql.forecast.schema import ForecastBuilder, Schema
 from migration_route.vendors.postgresql.forecast.statements import READERS
@@ -94,12 +95,11 @@ class PostgreSQLForecaster(Forecaster):
 
     def _sizes(self, names: list[str], size: str) -> tuple[TableSize, ...]:
         quoted = [quoted_parts(name) for name in names]
-        with self._connection.cursor() as cursor:
-            cursor.execute(_SIZES.format(bytes=size), [names, quoted])
-            return tuple(
-                TableSize(table=table, rows=rows, bytes=None if size is None else int(size))
-                for table, rows, size in cursor.fetchall()
-            )
+        query = _SIZES.format(bytes=size)
+        return tuple(
+            TableSize(table=table, rows=rows, bytes=None if size is None else int(size))
+            for table, rows, size in fetch_rows(self._connection, query, [names, quoted])
+        )
 
 
 def _every_name(words: TokenStream) -> set[Name]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base_forecast import BaseForecastBuilder
 from migration_route.vendors.postgresql.contention import (
     ACCESS_EXCLUSIVE,
@@ -306,15 +307,13 @@ class Schema:
 
     def _looked_up(self, name: Name) -> tuple[Table, str] | None:
         quoted = ".".join('"' + part.replace('"', '""') + '"' for part in name)
-        with self._connection.cursor() as cursor:
-            cursor.execute(_FIND, [quoted])
-            row = cursor.fetchone()
-            if row is None:
-                return None
-            oid, kind = row
-            if oid not in self._by_oid:
-                cursor.execute(_TABLE, [oid, oid])
-                self._by_oid[oid] = table_of(json.loads(cursor.fetchone()[0]))
+        rows = fetch_rows(self._connection, _FIND, [quoted])
+        if not rows:
+            return None
+        [(oid, kind)] = rows
+        if oid not in self._by_oid:
+            [(found,)] = fetch_rows(self._connection, _TABLE, [oid, oid])
+            self._by_oid[oid] = table_of(json.loads(found))
         return self._by_oid[oid], kind
 
     def create(self, name: Name) -> Table:
@@ -346,13 +345,13 @@ class Schema:
         function may."""
         unknown = [name for name in functions if name not in self._volatile]
         if unknown:
-            with self._connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT proname::text, bool_or(provolatile = 'v') FROM pg_proc "
-                    "WHERE proname = ANY(%s) GROUP BY proname",
-                    [unknown],
-                )
-                self._volatile |= {**dict.fromkeys(unknown, True), **dict(cursor)}
+            known = fetch_rows(
+                self._connection,
+                "SELECT proname::text, bool_or(provolatile = 'v') FROM pg_proc "
+                "WHERE proname = ANY(%s) GROUP BY proname",
+                [unknown],
+            )
+            self._volatile |= {**dict.fromkeys(unknown, True), **dict(known)}
         return any(self._volatile[name] for name in functions)
 
     def are_the_servers(self, functions: Collection[str]) -> bool:
@@ -366,9 +365,10 @@ class Schema:
     def is_domain(self, kind: str) -> bool:
         """Return whether a type, by its name, is a domain."""
         if self._domains is None:
-            with self._connection.cursor() as cursor:
-                cursor.execute("SELECT typname::text FROM pg_type WHERE typtype = 'd'")
-                self._domains = frozenset(name for (name,) in cursor)
+            names = fetch_rows(
+                self._connection, "SELECT typname::text FROM pg_type WHERE typtype = 'd'"
+            )
+            self._domains = frozenset(name for (name,) in names)
         return kind.rpartition(".")[2].strip(' "') in self._domains
 
     def is_same_inside(self, old: str, new: str) -> bool:
@@ -381,6 +381,5 @@ class Schema:
         )
 
     def _ask(self, query: str, parameters: list[Any]) -> bool:
-        with self._connection.cursor() as cursor:
-            cursor.execute(query, parameters)
-            return bool(cursor.fetchone()[0])
+        [(answer,)] = fetch_rows(self._connection, query, parameters)
+        return bool(answer)
