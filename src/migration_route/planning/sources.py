@@ -11,7 +11,6 @@ import hashlib
 import importlib.util
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -27,9 +26,9 @@ from migration_route.core.canonical_json import digest
 
 @dataclass(slots=True)
 class _Memory:
-    """The state of the files when this process first read them."""
+    """The state of the files when this process first read them. Threads share it: each
+    access is one operation of a dict, which is atomic."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
     digests: dict[str, str] = field(default_factory=dict)  # by module
     folders: dict[str, tuple[Path, ...]] = field(default_factory=dict)  # by package
     digested: dict[Path, tuple[tuple[int, int], str]] = field(default_factory=dict)
@@ -83,13 +82,11 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file, read again only when its time or size has changed."""
     status = path.stat()
     stamp = (status.st_mtime_ns, status.st_size)
-    with _memory.lock:
-        known = _memory.digested.get(path)
+    known = _memory.digested.get(path)
     if known is not None and known[0] == stamp:
         return known[1]
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    with _memory.lock:
-        _memory.digested[path] = (stamp, found)
+    _memory.digested[path] = (stamp, found)
     return found
 
 
@@ -103,8 +100,7 @@ def source_digest(module_name: str) -> str:
     if path is None:
         return digest({"module": module_name})
     found = file_digest(path)
-    with _memory.lock:
-        _memory.digests.setdefault(module_name, found)
+    _memory.digests.setdefault(module_name, found)
     return found
 
 
@@ -135,9 +131,7 @@ def remember_digests() -> None:
     imported."""
     for module_name, path in _files().items():
         if module_name not in _memory.digests:
-            found = file_digest(path)
-            with _memory.lock:
-                _memory.digests.setdefault(module_name, found)
+            _memory.digests.setdefault(module_name, file_digest(path))
 
 
 def is_server() -> bool:
@@ -153,8 +147,7 @@ def is_stale(module_name: str) -> bool:
     path = _source(module_name)
     if path is None:
         return False
-    with _memory.lock:
-        known = _memory.digests.get(module_name)
+    known = _memory.digests.get(module_name)
     return known is not None and known != file_digest(path)
 
 
@@ -183,8 +176,7 @@ def build() -> str:
     if configured:
         return configured
     remember_digests()
-    with _memory.lock:
-        return digest(_memory.digests)[:16]
+    return digest(_memory.digests.copy())[:16]
 
 
 def is_other_build(asked: str) -> bool:
