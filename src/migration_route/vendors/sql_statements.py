@@ -103,9 +103,14 @@ def last_part(name: str) -> str:
     return _parts(name)[-1]
 
 
+def quoted(*parts: str) -> str:
+    """Return a name as SQL, each part in double quotes."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+
+
 def quoted_parts(name: str) -> str:
     """Return a name from a forecast, with or without its schema, as SQL."""
-    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split(".", 1))
+    return quoted(*name.split(".", 1))
 
 
 def _parts(name: str) -> Name:
@@ -168,9 +173,7 @@ class SqlToken:
         return self.text if self.kind is LexemeKind.QUOTED else self.text.lower()
 
     def __str__(self) -> str:
-        if self.kind is LexemeKind.QUOTED:
-            return '"' + self.text.replace('"', '""') + '"'
-        return self.text
+        return quoted(self.text) if self.kind is LexemeKind.QUOTED else self.text
 
 
 def statements(sql: str, dialect: Dialect) -> list[TokenStream]:
@@ -255,6 +258,11 @@ class TokenStream:
             parts.append(self.tokens[self.at + 1].plain)
             self.at += 2
         return tuple(parts)
+
+    def label(self) -> str:
+        """Read a name, and return its last part; "" if there is none."""
+        name = self.name()
+        return name[-1] if name else ""
 
     def name_after(self, *words: str) -> Name | None:
         """Return the name after these words, wherever they occur ahead outside brackets."""

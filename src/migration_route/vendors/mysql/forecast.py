@@ -94,14 +94,13 @@ def _alter(action: TokenStream, table: TableInfo, server: ServerInfo) -> Alterat
 
 def _modify(action: TokenStream, table: TableInfo, server: ServerInfo) -> AlterationCost:
     action.accept("COLUMN")
-    name = action.name()
-    return _redefined(action, table, server, name[-1] if name else "")
+    return _redefined(action, table, server, action.label())
 
 
 def _change(action: TokenStream, table: TableInfo, server: ServerInfo) -> AlterationCost:
     action.accept("COLUMN")
-    name, new = action.name(), action.name()
-    cost = _redefined(action, table, server, name[-1] if name else "")
+    name, new = action.label(), action.label()
+    cost = _redefined(action, table, server, name)
     renames = name != new
     return (
         IN_PLACE if renames and cost == INSTANT and not _renames_at_once(server) else cost
@@ -174,8 +173,7 @@ def _is_constant(words: TokenStream) -> bool:
 def _drop(action: TokenStream, table: TableInfo, server: ServerInfo) -> AlterationCost:
     if action.accept("FOREIGN", "KEY"):
         action.accept("IF", "EXISTS")
-        name = action.name()
-        parent = table.keys.get(name[-1].lower()) if name else None
+        parent = table.keys.get(action.label().lower())
         return replace(IN_PLACE, parents=(parent,) if parent else tuple(table.parents))
     if cost := _first_accepted(action, _DROPPED):
         return cost
@@ -183,8 +181,7 @@ def _drop(action: TokenStream, table: TableInfo, server: ServerInfo) -> Alterati
         return replace(IN_PLACE, parents=tuple(table.parents))
     action.accept("COLUMN")
     action.accept("IF", "EXISTS")
-    name = action.name()
-    label = name[-1].lower() if name else ""
+    label = action.label().lower()
     if label not in table.columns or label in table.bound:
         return COPY
     column = table.columns[label]

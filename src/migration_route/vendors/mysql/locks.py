@@ -11,7 +11,7 @@ import time
 from typing import Any
 from uuid import uuid4
 
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
@@ -160,14 +160,7 @@ class MySQLContention(LockInspector):
 
     def end(self, connection: BaseDatabaseWrapper, blocker: Blocker) -> bool:
         """Kill the connection with this id; ids are never reused."""
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("KILL %s", [blocker.pid])
-        except DatabaseError as error:
-            if error.args and error.args[0] == 1094:  # the thread no longer exists
-                return False
-            raise
-        return True
+        return _kill("KILL CONNECTION %s", blocker.pid, connection)
 
 
 def _blocker(row: tuple[Any, ...], *, certain: bool) -> Blocker:
@@ -321,17 +314,19 @@ class MySQLSessions:
 
     def cancel_statement(self, pid: int) -> bool:
         """Make its statement fail with 1317."""
-        return self._kill("KILL QUERY %s", pid)
+        return _kill("KILL QUERY %s", pid, self._connection)
 
     def end(self, pid: int) -> bool:
-        return self._kill("KILL CONNECTION %s", pid)
+        return _kill("KILL CONNECTION %s", pid, self._connection)
 
-    def _kill(self, sql: str, pid: int) -> bool:
-        try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(sql, [pid])
-        except OperationalError as error:
-            if error.args and error.args[0] == _NO_SUCH_THREAD:
-                return False
-            raise
-        return True
+
+def _kill(sql: str, pid: int, connection: BaseDatabaseWrapper) -> bool:
+    """Send a statement that ends another session; return False if that is gone."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [pid])
+    except DatabaseError as error:
+        if error.args and error.args[0] == _NO_SUCH_THREAD:
+            return False
+        raise
+    return True

@@ -29,6 +29,7 @@ from migration_route.vendors.sql_statements import (
     first_word,
     names_after,
     names_in,
+    quoted,
 )
 
 ACCESS_SHARE = "AccessShareLock"
@@ -268,7 +269,7 @@ class PostgreSQLContention(LockInspector):
         """Resolve the names along the search path, with partitions and parents."""
         if not wish.names:
             return ()
-        names = [".".join(_quoted(part) for part in name[-2:]) for name, _ in wish.names]
+        names = [quoted(*name[-2:]) for name, _ in wish.names]
         modes = [mode for _, mode in wish.names]
         with connection.wrap_database_errors, connection.connection.cursor() as cursor:
             cursor.execute(_TABLES, [names, modes, wish.reaches_parents])
@@ -331,7 +332,3 @@ def _blocker(row: tuple[Any, ...]) -> Blocker:
         yields=vacuums and "to prevent wraparound" not in query,
         is_server=pid is None or kind not in {"client backend", ""},
     )
-
-
-def _quoted(part: str) -> str:
-    return '"' + part.replace('"', '""') + '"'

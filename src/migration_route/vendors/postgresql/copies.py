@@ -30,7 +30,7 @@ from migration_route.vendors.base_rehearsal import (
 )
 from migration_route.vendors.postgresql.locks import PostgreSQLObserver, dialect_of_session
 from migration_route.vendors.sql_lexer import POSTGRESQL, Dialect, lexemes
-from migration_route.vendors.sql_statements import SqlStatement, code_of, parts_of
+from migration_route.vendors.sql_statements import SqlStatement, code_of, parts_of, quoted
 
 
 def _name(options: dict[str, Any]) -> str:
@@ -309,8 +309,7 @@ def load_preamble(way: ClientConnection, database: str) -> bytes:
         "copy', pg_catalog.current_database(); END IF; END $route$;"
     ]
     if way.role:
-        role = way.role.replace('"', '""')
-        lines.append(f'SET ROLE "{role}";')
+        lines.append(f"SET ROLE {quoted(way.role)};")
     return "".join(f"{line}\n" for line in lines).encode()
 
 

@@ -134,8 +134,7 @@ class _Alteration:
         builder, table = self._builder, self._table
         action.accept("COLUMN")
         action.accept("IF", "EXISTS")
-        name = action.name()
-        column = name[-1] if name else None
+        column = action.label()
         known = column if column in table.columns else None
         builder.lock_names(table.parents(column=known), ACCESS_EXCLUSIVE)
         if action.has("CASCADE"):
@@ -145,8 +144,7 @@ class _Alteration:
     def _alter_column(self, action: TokenStream) -> None:
         builder, table = self._builder, self._table
         action.accept("COLUMN")
-        name = action.name()
-        label = name[-1] if name else ""
+        label = action.label()
         column = table.columns.get(label)
         if action.accept("TYPE") or action.accept("SET", "DATA", "TYPE"):
             self._change_type(label, action)
@@ -216,8 +214,7 @@ class _Alteration:
     def _add_constraint(self, action: TokenStream) -> None:
         """Forecast ADD CONSTRAINT: existing rows are read, unless it is NOT VALID."""
         builder, schema, table = self._builder, self._schema, self._table
-        name = action.name() if action.accept("CONSTRAINT") else None
-        label = name[-1] if name else ""
+        label = action.label() if action.accept("CONSTRAINT") else ""
         reads = not action.has("NOT", "VALID")
         if action.accept("CHECK"):
             text = action.group() or TokenStream(())
@@ -248,8 +245,7 @@ class _Alteration:
         """Forecast DROP CONSTRAINT: a foreign key has triggers on both of its tables."""
         builder, table = self._builder, self._table
         action.accept("IF", "EXISTS")
-        name = action.name()
-        label = name[-1] if name else ""
+        label = action.label()
         key = table.key(label)
         if key is not None:
             builder.lock_names({key.parent}, ACCESS_EXCLUSIVE)
@@ -264,8 +260,7 @@ class _Alteration:
     def _validate(self, action: TokenStream) -> None:
         """Forecast VALIDATE CONSTRAINT: a scan while other sessions continue."""
         builder, table = self._builder, self._table
-        name = action.name()
-        label = name[-1] if name else ""
+        label = action.label()
         builder.scan(table)
         if check := table.checks.get(label):
             check.is_valid = True

@@ -19,7 +19,7 @@ from migration_route.vendors.postgresql.contention import (
     blocked_by,
     strongest,
 )
-from migration_route.vendors.sql_statements import Name
+from migration_route.vendors.sql_statements import Name, quoted
 
 _NOT_NULL = re.compile(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)')
 
@@ -101,9 +101,9 @@ class Table:
         """Return whether a valid CHECK constraint prevents this column from being NULL."""
         return any(c.is_valid and c.proves == column for c in self.checks.values())
 
-    def forget_column(self, column: str | None) -> None:
+    def forget_column(self, column: str) -> None:
         """Record that a column was dropped, with its foreign keys and checks."""
-        self.columns.pop(column or "", None)
+        self.columns.pop(column, None)
         self.keys = [
             key for key in self.keys if key.child != self.name or column not in key.columns
         ]
@@ -306,8 +306,7 @@ class Schema:
         return self._found[name]
 
     def _looked_up(self, name: Name) -> tuple[Table, str] | None:
-        quoted = ".".join('"' + part.replace('"', '""') + '"' for part in name)
-        rows = fetch_rows(self._connection, _FIND, [quoted])
+        rows = fetch_rows(self._connection, _FIND, [quoted(*name)])
         if not rows:
             return None
         [(oid, kind)] = rows
