@@ -274,22 +274,16 @@ NO_DEFERRALS: Deferrals = MappingProxyType({})
 """No step was ever deferred."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SplitPlan:
-    steps: tuple[Step, ...]
-    deferred: tuple[Deferred, ...]
-
-
 def split_by_phase(
     steps: tuple[Step, ...], phase: Phase | None, deferrals: Deferrals, *, build: str
-) -> SplitPlan:
-    """Split steps by the requested phase, keeping their order.
+) -> tuple[tuple[Step, ...], tuple[Deferred, ...]]:
+    """Return the steps of the requested phase and those that it leaves out, in order.
 
     A step whose delay has not passed is left out of both phases, with all that depends on
     it.
     """
     if phase is None:
-        return SplitPlan(steps=steps, deferred=())
+        return steps, ()
     chosen: list[Step] = []
     left: list[Deferred] = []
     waiting: set[str] = set()
@@ -302,7 +296,7 @@ def split_by_phase(
         if phase is Phase.AFTER_DEPLOY and step.phase.carried_out is phase:
             waiting.add(step.label)
         left.append(deferred(step, why, first, build=build))
-    return SplitPlan(steps=tuple(chosen), deferred=tuple(left))
+    return tuple(chosen), tuple(left)
 
 
 def deferred(step: Step, why: str, first: FirstDeferral | None, *, build: str) -> Deferred:

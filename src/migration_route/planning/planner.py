@@ -124,7 +124,7 @@ def make_plan(
     destinations, migrations = _resolve(request, graph)
     direction = direction_of(migrations)
     phases = _phases_in(graph, target.alias, migrations)
-    divided = split_by_phase(
+    steps, left_out = split_by_phase(
         tuple(
             replace(
                 describe(migration, backwards, target.alias),
@@ -136,7 +136,6 @@ def make_plan(
         deferrals,
         build=sources.build(),
     )
-    steps = divided.steps
     if phase is not None:
         kept = {(step.app, step.name) for step in steps}
         migrations = [item for item in migrations if _key(item[0]) in kept]
@@ -152,7 +151,7 @@ def make_plan(
         steps=steps,
         build=sources.build(),
         phase=phase,
-        deferred=divided.deferred,
+        deferred=left_out,
         fingerprint=fingerprint_of(
             database=target.alias,
             targets=labels,
@@ -163,7 +162,7 @@ def make_plan(
             build=sources.build(),
             place=sources.place(),
             phase=phase,
-            left_out=((left.app, left.name, left.digest) for left in divided.deferred),
+            left_out=((left.app, left.name, left.digest) for left in left_out),
         ),
     )
     return plan, migrations
