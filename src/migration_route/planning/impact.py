@@ -22,6 +22,7 @@ from django.db.models import Field
 from migration_route.core.enums import Mode
 from migration_route.core.values import NO_IMPACT, Impact
 from migration_route.planning import graph as graphs
+from migration_route.planning.changes.raw_sql import texts_of
 from migration_route.planning.changes.schema import table_of
 from migration_route.planning.phases import MigrationPlan
 from migration_route.planning.plan import Plan, Step
@@ -84,7 +85,7 @@ def _most_of(
     if kind.__name__ in _NEVER:
         return 0
     if kind.__name__ == "RunSQL":
-        return sum(text.count(";") + 1 for text in raw_sql(operation, backwards=backwards))
+        return sum(text.count(";") + 1 for text in texts_of(operation, backwards=backwards))
     if kind.__name__ == "RenameModel" or _alters_references(operation, app, states):
         return None
     return 1
@@ -111,14 +112,6 @@ def parts_of(operation: Operation) -> Iterable[Operation]:
     """Return the parts of an operation that reach the database."""
     found: Iterable[Operation] = getattr(operation, "database_operations", [operation])
     return found
-
-
-def raw_sql(operation: Operation, *, backwards: bool) -> Iterator[str]:
-    """Yield the statements that an operation has as text: one, or a list of them, each
-    alone or with its parameters."""
-    raw = getattr(operation, "reverse_sql" if backwards else "sql", None)
-    for statement in [raw] if isinstance(raw, str) else raw or ():
-        yield statement if isinstance(statement, str) else statement[0]
 
 
 def rewritten_by(plan: Plan) -> RewriteForecast:
@@ -231,7 +224,7 @@ class ImpactBuilder:
             self.rebuilt[index] = label
 
     def _add_words(self, operation: Operation, label: str, *, backwards: bool) -> None:
-        for raw in raw_sql(operation, backwards=backwards):
+        for raw in texts_of(operation, backwards=backwards):
             words = re.findall(r"\w+", raw)[:_MOST_WORDS]
             self.names.update(words)
             self.tables.update(words)

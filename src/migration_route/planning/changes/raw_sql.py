@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from django.db.migrations import RunSQL
+from django.db.migrations.operations.base import Operation
 
 from migration_route.planning.changes.types import ChangeKind, SchemaChange
 from migration_route.vendors.sql_lexer import dialect_of
@@ -62,16 +63,22 @@ _LATER_WRITES = re.compile(
 )
 
 
+def texts_of(operation: Operation, *, backwards: bool) -> Iterator[str]:
+    """Yield the statements that an operation has as text: one, or a list of them, each
+    alone or with its parameters."""
+    raw = getattr(operation, "reverse_sql" if backwards else "sql", None)
+    for statement in [raw] if isinstance(raw, str) else raw or ():
+        yield statement if isinstance(statement, str) else statement[0]
+
+
 def statements_of(operation: RunSQL, vendor: str, *, backwards: bool) -> tuple[str, ...]:
     """Return the statements of a RunSQL, without comments and literals, split as this
     vendor does."""
     dialect = dialect_of(vendor)
-    text = operation.reverse_sql if backwards else operation.sql
-    whole = [text] if isinstance(text, str) else text or ()
     return tuple(
         statement
-        for part in whole
-        for statement in code_of(part if isinstance(part, str) else part[0], dialect)
+        for text in texts_of(operation, backwards=backwards)
+        for statement in code_of(text, dialect)
     )
 
 
