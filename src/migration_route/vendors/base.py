@@ -16,7 +16,9 @@ from typing import Any, Protocol
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from migration_route.core.redaction import clipped
 from migration_route.core.values import HealthSettings, HealthSignal, Impact
+from migration_route.vendors import fetch_rows
 from migration_route.vendors.base_forecast import Forecaster
 
 
@@ -129,6 +131,34 @@ class Sessions(Protocol):
 
         The session ends shortly after this returns.
         """
+
+
+_LONGEST_QUERY = 1000
+
+
+class ServerSessions(Sessions):
+    """The sessions of a server, which one of them may inspect and end."""
+
+    # User, application, query, state, since, and whether it is busy, by the pid.
+    description: str
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+
+    def describe(self, pid: int) -> Session | None:
+        rows = fetch_rows(self._connection, self.description, [pid])
+        if not rows:
+            return None
+        user, application, query, state, since, is_busy = rows[0]
+        return Session(
+            pid=pid,
+            user=user or "",
+            application=application or "",
+            query=clipped(query or "", _LONGEST_QUERY),
+            since=since or "",
+            state=state or "",
+            is_busy=bool(is_busy),
+        )
 
 
 class LockTimeoutClass(StrEnum):

@@ -16,7 +16,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from migration_route.core.errors import Misconfigured
-from migration_route.core.redaction import clipped
 from migration_route.vendors import fetch_rows
 from migration_route.vendors.base import (
     Blocker,
@@ -24,7 +23,7 @@ from migration_route.vendors.base import (
     LockRequest,
     LockSlot,
     LockTimeoutClass,
-    Session,
+    ServerSessions,
     TableLockRequest,
 )
 from migration_route.vendors.mysql.catalog import text_of
@@ -268,11 +267,11 @@ def _value(connection: BaseDatabaseWrapper, sql: str, name: str) -> object:
     return answer
 
 
-_LONGEST_QUERY = 1000
 _NO_SUCH_THREAD = 1094
 _DESCRIBE = """
-SELECT user, host, info, command, state,
-date_format(utc_timestamp() - INTERVAL time SECOND, '%%Y-%%m-%%dT%%H:%%i:%%sZ')
+SELECT user, host, info, coalesce(nullif(state, ''), command),
+date_format(utc_timestamp() - INTERVAL time SECOND, '%%Y-%%m-%%dT%%H:%%i:%%sZ'),
+command NOT IN ('Sleep', 'Killed')
 FROM information_schema.processlist WHERE id = %s
 """
 
@@ -290,27 +289,11 @@ def dialect_of_session(session: Any) -> Dialect:
     )
 
 
-class MySQLSessions:
-    """Connections, which an account may kill if they are its own."""
+class MySQLSessions(ServerSessions):
+    """Connections, which an account may kill if they are its own; one that is being killed
+    still exists."""
 
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        self._connection = connection
-
-    def describe(self, pid: int) -> Session | None:
-        """Return a connection; one that is being killed still exists."""
-        rows = fetch_rows(self._connection, _DESCRIBE, [pid])
-        if not rows:
-            return None
-        user, host, query, command, state, since = rows[0]
-        return Session(
-            pid=pid,
-            user=user or "",
-            application=host or "",
-            query=clipped(query or "", _LONGEST_QUERY),
-            since=since or "",
-            state=state or command or "",
-            is_busy=command not in {"Sleep", "Killed"},
-        )
+    description = _DESCRIBE
 
     def cancel_statement(self, pid: int) -> bool:
         """Make its statement fail with 1317."""

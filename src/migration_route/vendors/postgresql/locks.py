@@ -17,9 +17,8 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from migration_route.core.redaction import clipped
 from migration_route.vendors import fetch_rows
-from migration_route.vendors.base import LockSlot, Session, Sessions, TargetLock
+from migration_route.vendors.base import LockSlot, ServerSessions, TargetLock
 from migration_route.vendors.base_rehearsal import StatementEffects, StatementObserver
 from migration_route.vendors.postgresql.contention import ACCESS_SHARE, blocked_by
 from migration_route.vendors.sql_lexer import OLD_POSTGRESQL, POSTGRESQL, Dialect
@@ -160,11 +159,10 @@ def _ask(connection: BaseDatabaseWrapper, sql: str, *values: str) -> str:
     return str(answer)
 
 
-_LONGEST_QUERY = 1000
 _DESCRIBE = """
 SELECT usename, application_name, query, state,
 to_char(coalesce(query_start, backend_start) AT TIME ZONE 'UTC',
-'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), state IN ('active', 'fastpath function call')
 FROM pg_stat_activity WHERE pid = %s
 """
 
@@ -179,26 +177,10 @@ def dialect_of_session(connection: BaseDatabaseWrapper) -> Dialect:
     return OLD_POSTGRESQL if is_off else POSTGRESQL
 
 
-class PostgreSQLSessions(Sessions):
+class PostgreSQLSessions(ServerSessions):
     """Backends, which a role may signal if they are its own (manual, 9.28.2)."""
 
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        self._connection = connection
-
-    def describe(self, pid: int) -> Session | None:
-        rows = fetch_rows(self._connection, _DESCRIBE, [pid])
-        if not rows:
-            return None
-        user, application, query, state, since = rows[0]
-        return Session(
-            pid=pid,
-            user=user or "",
-            application=application or "",
-            query=clipped(query or "", _LONGEST_QUERY),
-            since=since or "",
-            state=state or "",
-            is_busy=state in {"active", "fastpath function call"},
-        )
+    description = _DESCRIBE
 
     def cancel_statement(self, pid: int) -> bool:
         """Make its statement fail with 57014."""
