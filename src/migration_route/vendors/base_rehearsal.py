@@ -255,7 +255,7 @@ class InPlaceSupport(Protocol):
     Statements sent here bypass Django's cursor: they are not statements of the migration.
     """
 
-    why_not: str  # why it is unsupported; "" if it is, and only then call the rest
+    why_not: str = ""  # why it is unsupported; "" if it is, and only then call the rest
 
     def require(self, connection: BaseDatabaseWrapper) -> None:
         """Raise `CannotRehearse`, with a hint, if a privilege is missing."""

@@ -25,6 +25,7 @@ from migration_route.vendors.base import (
     LockTimeoutClass,
     ServerSessions,
     TableLockRequest,
+    TargetLock,
 )
 from migration_route.vendors.mysql.catalog import text_of
 from migration_route.vendors.sql_lexer import MYSQL, Dialect
@@ -184,7 +185,7 @@ _ENDS_WITHIN = 1.5  # seconds that a session may take to end after its connectio
 _POLL_INTERVAL = 0.02
 
 
-class MySQLLock:
+class MySQLLock(TargetLock):
     """A named lock of the session; its name has at most 64 characters."""
 
     def __init__(self, connection: BaseDatabaseWrapper, slot: LockSlot) -> None:

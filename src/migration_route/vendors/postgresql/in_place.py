@@ -19,7 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.core.errors import CannotRehearse
 from migration_route.vendors import fetch_rows
-from migration_route.vendors.base_rehearsal import InPlaceFailure
+from migration_route.vendors.base_rehearsal import InPlaceFailure, InPlaceSupport
 from migration_route.vendors.postgresql.locks import dialect_of_session
 from migration_route.vendors.sql_lexer import (
     POSTGRESQL,
@@ -126,10 +126,8 @@ _FAILURES = {
 }
 
 
-class PostgreSQLInPlace:
+class PostgreSQLInPlace(InPlaceSupport):
     """PostgreSQL has transactional DDL, and sessions do not wait for a writer as such."""
-
-    why_not = ""
 
     def require(self, connection: BaseDatabaseWrapper) -> None:
         """Check for the privilege to create temporary tables, and for a writable server."""
