@@ -7,6 +7,8 @@ value of USE_TZ, and a digest covers exactly what is stored.
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 _DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)")
@@ -74,3 +76,14 @@ def duration(text: str) -> timedelta:
 def since_epoch(seconds: float) -> timedelta:
     """Return the age of a file system timestamp."""
     return datetime.now(UTC) - datetime.fromtimestamp(seconds, UTC)
+
+
+def wait_until(condition: Callable[[], bool], *, within: float, pause: float) -> bool:
+    """Check a condition every `pause` seconds; return whether it was met within `within`
+    seconds. It is checked once more after that time."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True

@@ -320,7 +320,8 @@ def _conclude(run: RunRecord) -> RunRecord:
         run_log.event(
             EventKind.STATE, text=outcome.state, facts={"outcome": outcome.outcome}
         )
-        _flush(run_log)
+        if not clock.wait_until(run_log.flush, within=_FLUSH, pause=_PAUSE):
+            raise DatabaseUnavailable("The ledger cannot be written.")
     change = runs.Change(
         outcome=outcome.outcome,
         error=outcome.error,
@@ -347,13 +348,6 @@ def _was_concluded(run: RunRecord, run_log: RunLog) -> bool:
 def _under_way(run_log: RunLog) -> int | None:
     states = [step.state for step in run_log.steps]
     return states.index(StepState.APPLYING) if StepState.APPLYING in states else None
-
-
-def _flush(run_log: RunLog) -> None:
-    deadline = time.monotonic() + _FLUSH
-    while not run_log.flush():
-        if time.monotonic() > deadline:
-            raise DatabaseUnavailable("The ledger cannot be written.")
 
 
 _SESSION = 10.0  # seconds for a session to end

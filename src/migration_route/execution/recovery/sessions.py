@@ -10,6 +10,7 @@ from django.db import Error as DatabaseFailure
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.conf.databases import ANSWER_TIMEOUT, private_connection
+from migration_route.core import clock
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import LockSlot, Session, Sessions, TargetLock
 
@@ -54,8 +55,8 @@ class LockHolder:
         deadline = time.monotonic() + within
         while (pid := self.pid()) is not None:
             self._sessions().end(pid)
-            retry_at = min(time.monotonic() + _RETRY, deadline)
-            if self._ends(until=retry_at):
+            left = deadline - time.monotonic()
+            if self.is_gone(within=min(_RETRY, left)):
                 return True
             if time.monotonic() > deadline:
                 return False
@@ -63,14 +64,7 @@ class LockHolder:
 
     def is_gone(self, *, within: float) -> bool:
         """Return whether it ends by itself within so many seconds."""
-        return self._ends(until=time.monotonic() + within)
-
-    def _ends(self, *, until: float) -> bool:
-        while self.pid() is not None:
-            if time.monotonic() > until:
-                return False
-            time.sleep(_PAUSE)
-        return True
+        return clock.wait_until(lambda: self.pid() is None, within=within, pause=_PAUSE)
 
     def _opened(self) -> BaseDatabaseWrapper:
         if self._connection is None:

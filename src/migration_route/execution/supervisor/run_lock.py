@@ -260,12 +260,8 @@ class LockKeeper:
     def is_sure(self) -> bool:
         """Return whether a step may start: the lock is held, or was acquired again within a
         few seconds."""
-        deadline = time.monotonic() + _PATIENCE
-        while not self._prove():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_PAUSE)  # another process may hold it for a moment while it checks
-        return True
+        # Another process may hold it for a moment while it checks.
+        return clock.wait_until(self._prove, within=_PATIENCE, pause=_PAUSE)
 
     def holds_claim(self) -> bool:
         """Return whether the ledger confirms the claim; False if it does not answer."""

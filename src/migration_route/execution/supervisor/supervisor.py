@@ -29,7 +29,7 @@ from migration_route.execution.supervisor.cancellation import (
     apply_cancellation,
 )
 from migration_route.execution.supervisor.child import Child
-from migration_route.execution.supervisor.health_hold import HEALTH_HOLD_TIMEOUT
+from migration_route.execution.supervisor.holds import HEALTH_HOLD_TIMEOUT
 from migration_route.execution.supervisor.outcome import Outcome, determine_outcome
 from migration_route.execution.supervisor.recorder import EventRecorder, LockWaitStatus
 from migration_route.execution.supervisor.run_lock import LockKeeper, RunLock
