@@ -25,7 +25,11 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
-from migration_route.execution.worker.instrumentation import instrument, run_once
+from migration_route.execution.worker.instrumentation import (
+    MigrationObserver,
+    instrument,
+    run_once,
+)
 from migration_route.execution.worker.operation_positions import (
     Layout,
     OperationPosition,
@@ -35,7 +39,7 @@ from migration_route.execution.worker.operation_positions import (
 METHODS = ("database_forwards", "database_backwards")
 
 
-class Counting:
+class Counting(MigrationObserver):
     """An observer that counts events, and records the operations that it observes."""
 
     def __init__(self) -> None:
@@ -136,7 +140,7 @@ def main() -> None:
     counting, seen = Counting(), Counter[str]()
     before = vars(MigrationExecutor).copy()
     try:
-        watched = instrument(counting, run_once, as_written)
+        watched = instrument([counting], run_once, as_written)
         with witnessed(seen), watched if way == "observed" else nullcontext():
             runpy.run_path("runtests.py", run_name="__main__")
     finally:

@@ -24,7 +24,10 @@ from django.db.migrations.state import ProjectState
 
 from migration_route.core.error_texts import message_of
 from migration_route.execution.messages import InPlaceLimits, WorkOrder
-from migration_route.execution.worker.instrumentation import StepRunner
+from migration_route.execution.worker.instrumentation import (
+    MigrationObserver,
+    StepRunner,
+)
 from migration_route.execution.worker.reporter import Reporter
 from migration_route.execution.worker.session_limits import lock_retry
 from migration_route.vendors import copies_of, in_place_of
@@ -266,31 +269,27 @@ class InPlaceComplete(BaseException):
     step requires a commit. Not an `Exception`: nothing should swallow it."""
 
 
-class InPlaceSteps:
+class InPlaceSteps(MigrationObserver):
     """The observer and the runner of steps that share one transaction."""
 
     def __init__(
         self,
         order: WorkOrder,
-        observer: Any,
         reporter: Reporter,
         transaction: UncommittableTransaction,
     ) -> None:
         self._left = len(order.steps)
-        self._observer = observer
         self._reporter = reporter
         self._transaction = transaction
         self._connection = connections[order.database]
         self._waiting = 0  # functions that wait for a commit
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._observer, name)
 
     def step_starts(
         self, migration: Migration, state: ProjectState, *, backwards: bool
     ) -> None:
         """Stop before a step that cannot run in a transaction: later steps would find a
         different database than in a real run."""
+        del state, backwards
         if not self._connection.schema_editor(atomic=migration.atomic).atomic_migration:
             label = f"{migration.app_label}.{migration.name}"
             self._reporter.unrehearsed(
@@ -306,12 +305,10 @@ class InPlaceSteps:
                     f"it: {self._left - 1}.",
                 )
             raise InPlaceComplete
-        self._observer.step_starts(migration, state, backwards=backwards)
-        self._transaction.begin_step()
 
     def step_finished(self, migration: Migration, duration_ms: int) -> None:
         """Stop after the last step, so that no lock is held longer than needed."""
-        self._observer.step_finished(migration, duration_ms)
+        del duration_ms
         self._report_on_commit(migration)
         self._left -= 1
         if not self._left:
@@ -327,6 +324,7 @@ class InPlaceSteps:
         **kwargs: Any,
     ) -> Any:
         """Run a step once, then what belongs to its end."""
+        self._transaction.begin_step()
         try:
             result = method(executor, state, migration, *args, **kwargs)
         except Exception as error:
@@ -349,16 +347,16 @@ class InPlaceSteps:
 
 @contextmanager
 def step_runner(
-    order: WorkOrder, observer: Any, reporter: Reporter
-) -> Iterator[tuple[Any, StepRunner]]:
-    """Yield the observer and the runner of the steps of an order: with retries; or, in a
+    order: WorkOrder, reporter: Reporter
+) -> Iterator[tuple[list[MigrationObserver], StepRunner]]:
+    """Yield the runner of the steps of an order and its observers: with retries; or, in a
     rehearsal in place, in one transaction that is rolled back with this block."""
     if order.in_place is None:
         with lock_retry(order.database, reporter) as runner:
-            yield observer, runner
+            yield [], runner
         return
     with uncommittable_transaction(
         order.database, order.in_place, reporter.denied
     ) as transaction:
-        steps = InPlaceSteps(order, observer, reporter, transaction)
-        yield steps, steps.carry
+        steps = InPlaceSteps(order, reporter, transaction)
+        yield [steps], steps.carry

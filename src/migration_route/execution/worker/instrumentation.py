@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
@@ -28,8 +28,13 @@ from migration_route.execution.worker.operation_positions import (
 )
 
 
-class MigrationObserver(Protocol):
-    """Receives the events of a migration. Durations are in milliseconds."""
+class MigrationObserver:
+    """Receives the events of a migration, and does nothing by default. Durations are in
+    milliseconds.
+
+    Of several observers, each start is reported to the first one first, and each end to the
+    last one first.
+    """
 
     def step_starts(
         self, migration: Migration, state: ProjectState, *, backwards: bool
@@ -58,7 +63,8 @@ class MigrationObserver(Protocol):
         """After all operations, before the deferred statements, if the step is recorded
         later than it is committed."""
 
-    def statement_starts(self, sql: str) -> None: ...
+    def statement_starts(self, sql: str) -> None:
+        """Before a statement is sent."""
 
     def statement_finished(
         self, sql: str, duration_ms: int, error: Exception | None
@@ -95,11 +101,11 @@ def run_once(
 
 @contextmanager
 def instrument(
-    observer: MigrationObserver,
+    observers: Sequence[MigrationObserver],
     runner: StepRunner,
     layout_of: Callable[[Migration], Layout],
 ) -> Iterator[None]:
-    """Report to `observer` what every executor of this process does, in this block.
+    """Report to `observers` what every executor of this process does, in this block.
 
     Each step is passed to `runner`, which may repeat what the database has rolled back;
     `layout_of` returns the positions of its operations.
@@ -117,7 +123,9 @@ def instrument(
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        with _step(observer, self.connection, migration, state, layout_of, backwards=False):
+        with _step(
+            observers, self.connection, migration, state, layout_of, backwards=False
+        ):
             return runner(self, apply, state, migration, *args, **kwargs)
 
     @functools.wraps(unapply)
@@ -128,7 +136,7 @@ def instrument(
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        with _step(observer, self.connection, migration, state, layout_of, backwards=True):
+        with _step(observers, self.connection, migration, state, layout_of, backwards=True):
             return runner(self, unapply, state, migration, *args, **kwargs)
 
     MigrationExecutor.apply_migration = observed_apply  # type: ignore[method-assign]
@@ -142,7 +150,7 @@ def instrument(
 
 @contextmanager
 def _step(
-    observer: MigrationObserver,
+    observers: Sequence[MigrationObserver],
     connection: BaseDatabaseWrapper,
     migration: Migration,
     state: ProjectState,
@@ -150,21 +158,28 @@ def _step(
     *,
     backwards: bool,
 ) -> Iterator[None]:
-    observer.step_starts(migration, state, backwards=backwards)
+    for observer in observers:
+        observer.step_starts(migration, state, backwards=backwards)
     layout = layout_of(migration)
     start = time.monotonic()
     with (
-        _operations(observer, migration, layout, backwards=backwards),
-        _end(observer, migration, layout, backwards=backwards),
-        connection.execute_wrapper(statement_wrapper(observer)),
+        _operations(observers, migration, layout, backwards=backwards),
+        _end(observers, migration, layout, backwards=backwards),
+        connection.execute_wrapper(statement_wrapper(observers)),
     ):
         yield
-    observer.step_finished(migration, _milliseconds(start))
+    took = _milliseconds(start)
+    for observer in reversed(observers):
+        observer.step_finished(migration, took)
 
 
 @contextmanager
 def _operations(
-    observer: MigrationObserver, migration: Migration, layout: Layout, *, backwards: bool
+    observers: Sequence[MigrationObserver],
+    migration: Migration,
+    layout: Layout,
+    *,
+    backwards: bool,
 ) -> Iterator[None]:
     """Wrap the operations of one migration, on the instances alone, except those that are
     skipped."""
@@ -176,7 +191,7 @@ def _operations(
         run = getattr(operation, method)
         if not getattr(run, "is_left_out", False):
             originals.append((operation, vars(operation).get(method)))
-            run = _observe(observer, place, operation, run, under_way)
+            run = _observe(observers, place, operation, run, under_way)
             setattr(operation, method, run)
     try:
         yield
@@ -190,7 +205,11 @@ def _operations(
 
 @contextmanager
 def _end(
-    observer: MigrationObserver, migration: Migration, layout: Layout, *, backwards: bool
+    observers: Sequence[MigrationObserver],
+    migration: Migration,
+    layout: Layout,
+    *,
+    backwards: bool,
 ) -> Iterator[None]:
     """Report that all operations of a migration are complete, if Django records the
     migration in a separate transaction (`MigrationExecutor.apply_migration`)."""
@@ -201,7 +220,8 @@ def _end(
     def observed_run(state: Any, editor: Any, *args: Any, **kwargs: Any) -> Any:
         result = run(state, editor, *args, **kwargs)
         if not editor.atomic_migration or backwards or editor.deferred_sql:
-            observer.step_ends(layout.end(backwards=backwards))
+            for observer in reversed(observers):
+                observer.step_ends(layout.end(backwards=backwards))
         return result
 
     setattr(migration, method, observed_run)
@@ -212,7 +232,7 @@ def _end(
 
 
 def _observe(
-    observer: MigrationObserver,
+    observers: Sequence[MigrationObserver],
     place: OperationPosition,
     operation: Operation,
     run: Callable[..., Any],
@@ -234,18 +254,22 @@ def _observe(
     def observe(app: str, editor: Any, *args: Any, **kwargs: Any) -> Any:
         persists = not editor.atomic_migration  # even if the step fails
         has_transaction = editor.connection.in_atomic_block
-        if persists:
-            is_undone = has_transaction or is_repeatable(operation)
-            observer.operation_begins(_with_repeatable(place, is_undone), operation)
-        else:
-            observer.operation_started(place.position, operation)
+        is_undone = has_transaction or is_repeatable(operation)
+        for observer in observers:
+            if persists:
+                observer.operation_begins(_with_repeatable(place, is_undone), operation)
+            else:
+                observer.operation_started(place.position, operation)
         start = time.monotonic()
         result = run(app, editor, *args, **kwargs)
-        if persists and has_transaction and editor.connection.in_atomic_block:
-            returned = _with_repeatable(place, is_repeatable(operation))
-            observer.operation_returns(returned, _milliseconds(start))
-        else:
-            observer.operation_finished(place.position, _milliseconds(start))
+        took = _milliseconds(start)
+        is_uncommitted = has_transaction and editor.connection.in_atomic_block
+        returned = _with_repeatable(place, is_repeatable(operation))
+        for observer in reversed(observers):
+            if persists and is_uncommitted:
+                observer.operation_returns(returned, took)
+            else:
+                observer.operation_finished(place.position, took)
         return result
 
     return observed_run
@@ -258,7 +282,7 @@ def _with_repeatable(place: OperationPosition, repeatable: bool) -> OperationPos
     return replace(place, added=replace(place.added, repeatable=repeatable))
 
 
-def statement_wrapper(observer: MigrationObserver) -> Callable[..., Any]:
+def statement_wrapper(observers: Sequence[MigrationObserver]) -> Callable[..., Any]:
     """Return an execute wrapper that reports each statement."""
 
     def observe(
@@ -269,15 +293,20 @@ def statement_wrapper(observer: MigrationObserver) -> Callable[..., Any]:
         context: Any,
     ) -> Any:
         text = str(sql)
-        observer.statement_starts(text)
+        for observer in observers:
+            observer.statement_starts(text)
         start = time.monotonic()
         try:
             result = execute(sql, params, many, context)
         except Exception as error:
-            observer.statement_finished(text, _milliseconds(start), error)
+            finished(text, _milliseconds(start), error)
             raise
-        observer.statement_finished(text, _milliseconds(start), None)
+        finished(text, _milliseconds(start), None)
         return result
+
+    def finished(text: str, took: int, error: Exception | None) -> None:
+        for observer in reversed(observers):
+            observer.statement_finished(text, took, error)
 
     return observe
 

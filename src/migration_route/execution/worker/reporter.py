@@ -24,6 +24,7 @@ from migration_route.core import clock
 from migration_route.core.redaction import clipped
 from migration_route.core.values import Impact
 from migration_route.execution.messages import GateReply, Message
+from migration_route.execution.worker.instrumentation import MigrationObserver
 from migration_route.execution.worker.operation_positions import OperationPosition
 from migration_route.execution.worker.output import OutputBudget
 from migration_route.planning.impact import forecast_rewrites, impact_of_step
@@ -41,7 +42,7 @@ class RunStopped(BaseException):
     project wraps around its migrations should swallow it."""
 
 
-class Reporter:
+class Reporter(MigrationObserver):
     """The observer of a run, which writes to a pipe."""
 
     def __init__(

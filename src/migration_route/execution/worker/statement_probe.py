@@ -16,7 +16,10 @@ from django.db.migrations.operations.base import Operation
 
 from migration_route.core.redaction import clipped
 from migration_route.execution.messages import WorkOrder
-from migration_route.execution.worker.instrumentation import StepRunner
+from migration_route.execution.worker.instrumentation import (
+    MigrationObserver,
+    StepRunner,
+)
 from migration_route.execution.worker.operation_positions import OperationPosition
 from migration_route.execution.worker.reporter import Reporter, only_reads
 from migration_route.ledger.rehearsals import (
@@ -128,43 +131,36 @@ def _with_lock_times(
     return replace(statement, locks=locks)
 
 
-class StatementProbe:
+class StatementProbe(MigrationObserver):
     """An observer of a run, and the runner of its steps, that observes each statement."""
 
     def __init__(
         self,
-        held: Any,
         runner: StepRunner,
         reporter: Reporter,
         observer: StatementObserver,
     ) -> None:
-        self._inner = held
         self._runner = runner
         self._reporter = reporter
         self._observer = observer
         self._operations: list[_OperationProbe] = []
         self._current: _OperationProbe | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
     # --- the observer -----------------------------------------------------------------
 
     def operation_started(self, position: int | None, operation: Operation) -> None:
         self._begin(position, operation)
-        self._inner.operation_started(position, operation)
 
     def operation_finished(self, position: int | None, duration_ms: int) -> None:
+        del position
         self._end(duration_ms)
-        self._inner.operation_finished(position, duration_ms)
 
     def operation_begins(self, place: OperationPosition, operation: Operation) -> None:
-        self._inner.operation_begins(place, operation)
         self._begin(place.position, operation)
 
     def operation_returns(self, place: OperationPosition, duration_ms: int) -> None:
+        del place
         self._end(duration_ms)
-        self._inner.operation_returns(place, duration_ms)
 
     def _begin(self, position: int | None, operation: Operation) -> None:
         self._current = _OperationProbe(
@@ -293,14 +289,14 @@ def _is_definition(text: str) -> bool:
 
 @contextmanager
 def probe_statements(
-    order: WorkOrder, held: Any, runner: StepRunner, reporter: Reporter
-) -> Iterator[tuple[Any, StepRunner]]:
-    """Yield the observer and the runner of the steps of an order: in a rehearsal, one that
+    order: WorkOrder, runner: StepRunner, reporter: Reporter
+) -> Iterator[tuple[list[MigrationObserver], StepRunner]]:
+    """Yield the runner of the steps of an order and its observers: in a rehearsal, one that
     observes every statement."""
     if order.scratch is None and order.in_place is None:
-        yield held, runner
+        yield [], runner
         return
     observer = copies_of(order.database).observer()
     observer.remember(connections[order.database])
-    found = StatementProbe(held, runner, reporter, observer)
-    yield found, found
+    found = StatementProbe(runner, reporter, observer)
+    yield [found], found

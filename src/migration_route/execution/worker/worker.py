@@ -46,7 +46,10 @@ from migration_route.execution.posix_signals import (
     install_worker_handlers,
 )
 from migration_route.execution.worker.in_place import InPlaceComplete, step_runner
-from migration_route.execution.worker.instrumentation import instrument
+from migration_route.execution.worker.instrumentation import (
+    MigrationObserver,
+    instrument,
+)
 from migration_route.execution.worker.lock_retry import LockTimeout
 from migration_route.execution.worker.operation_positions import (
     LoadedMigrations,
@@ -270,14 +273,21 @@ def _execute(
             worker_session(order.database, order.run, reporter.session_opens),
             keep_placeholders(order.database, reporter),
             track_loaded_migrations() as loaded,
-            _guarded_reporter(order, reporter, loaded) as guarded,
+            _check_plans(order, loaded) as plan_guard,
             rebuild_invalid_indexes(order, reporter),
-            step_runner(order, guarded, reporter) as (observer, runner),
-            probe_statements(order, observer, runner, reporter) as (
-                step_observer,
+            step_runner(order, reporter) as (in_place, runner),
+            probe_statements(order, runner, reporter) as (probes, probed_runner),
+            instrument(
+                [
+                    *in_place,
+                    _PermittedSteps(plan_guard, loaded),
+                    reporter,
+                    _ResumedSteps(plan_guard, loaded),
+                    *probes,
+                ],
                 probed_runner,
+                loaded.layout_of,
             ),
-            instrument(step_observer, probed_runner, loaded.layout_of),
         ):
             for app, name, _ in order.steps:
                 sources.forget_old_bytecode(app, name)
@@ -314,37 +324,42 @@ def _capture(reporter: Reporter) -> dict[str, LineWriter]:
     return streams
 
 
-class _GuardedReporter:
-    """A reporter that starts only the steps that the order permits."""
+class _PermittedSteps(MigrationObserver):
+    """Lets only the steps start that the order permits."""
 
-    def __init__(
-        self, plan_guard: PlanGuard, reporter: Reporter, loaded: LoadedMigrations
-    ) -> None:
+    def __init__(self, plan_guard: PlanGuard, loaded: LoadedMigrations) -> None:
         self._plan_guard = plan_guard
-        self._reporter = reporter
         self._loaded = loaded
 
     def step_starts(
         self, migration: Migration, state: ProjectState, *, backwards: bool
     ) -> None:
+        del state
         self._plan_guard.begin(migration, backwards=backwards)
-        resumed = self._plan_guard.resumed
-        places = self._loaded.layout_of(migration).places(backwards=backwards)
-        if resumed is not None:
+        if resumed := self._plan_guard.resumed:
             added = self._loaded.layout_of(migration).added(backwards=backwards)
             require_same_additions(migration, resumed.added, added)
-        self._reporter.step_starts(migration, state, backwards=backwards)
-        if resumed is not None:
-            skip_completed_operations(migration, places, resumed, backwards=backwards)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reporter, name)
+
+class _ResumedSteps(MigrationObserver):
+    """Skips what an earlier run completed of a step, once the step may start."""
+
+    def __init__(self, plan_guard: PlanGuard, loaded: LoadedMigrations) -> None:
+        self._plan_guard = plan_guard
+        self._loaded = loaded
+
+    def step_starts(
+        self, migration: Migration, state: ProjectState, *, backwards: bool
+    ) -> None:
+        del state
+        if resumed := self._plan_guard.resumed:
+            places = self._loaded.layout_of(migration).places(backwards=backwards)
+            skip_completed_operations(migration, places, resumed, backwards=backwards)
 
 
 @contextmanager
-def _guarded_reporter(
-    order: WorkOrder, reporter: Reporter, loaded: LoadedMigrations
-) -> Iterator[_GuardedReporter]:
+def _check_plans(order: WorkOrder, loaded: LoadedMigrations) -> Iterator[PlanGuard]:
+    """Compare each plan of Django with the order before anything is sent."""
     plan_guard = PlanGuard(order, loaded.in_order_of_execution)
 
     def check(plan: list[tuple[Migration, bool]], using: str, **_: Any) -> None:
@@ -354,7 +369,7 @@ def _guarded_reporter(
     sender = apps.get_app_config(OWN_APP)
     pre_migrate.connect(check, sender=sender, dispatch_uid="migration_route.worker")
     try:
-        yield _GuardedReporter(plan_guard, reporter, loaded)
+        yield plan_guard
     finally:
         pre_migrate.disconnect(check, sender=sender, dispatch_uid="migration_route.worker")
 

@@ -19,7 +19,7 @@ from migration_route.vendors.base_rehearsal import (
     TABLES_READ_BY_MIGRATE,
     CheckAlive,
     Copies,
-    InPlaceUnsupported,
+    InPlaceSupport,
     StatementEffects,
     StatementObserver,
     connection_with_settings,
@@ -360,7 +360,7 @@ def _names(part: SqlStatement, home: str) -> bool:
 COPIES = MySQLCopies()
 
 
-IN_PLACE = InPlaceUnsupported(
+IN_PLACE = InPlaceSupport(
     "MySQL and MariaDB commit each schema change by itself: there would be nothing to roll "
     "back"
 )

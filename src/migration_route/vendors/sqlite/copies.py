@@ -20,7 +20,7 @@ from migration_route.vendors.base_rehearsal import (
     TABLES_READ_BY_MIGRATE,
     CheckAlive,
     Copies,
-    InPlaceUnsupported,
+    InPlaceSupport,
     StatementEffects,
     StatementObserver,
     connection_with_settings,
@@ -220,7 +220,7 @@ def _copy_rows(source: sqlite3.Connection, copy: sqlite3.Connection, table: str)
 COPIES = SQLiteCopies()
 
 
-IN_PLACE = InPlaceUnsupported(
+IN_PLACE = InPlaceSupport(
     "SQLite blocks every other writer while one transaction writes, and Django turns "
     "foreign keys off outside transactions to rebuild a table"
 )
