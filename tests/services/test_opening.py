@@ -8,7 +8,7 @@ import pytest
 
 from migration_route.core import clock
 from migration_route.core.errors import InvalidRequest
-from migration_route.services.launch import WindowClosed, require_schedule
+from migration_route.execution.preflight import WindowClosed, require_schedule
 
 NEVER = {"days": ["mon"], "start": "25:00", "end": "04:00", "timezone": "UTC"}
 

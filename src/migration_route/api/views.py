@@ -40,7 +40,6 @@ from migration_route.services import apply as applying
 from migration_route.services import approvals as approving
 from migration_route.services import (
     control,
-    launch,
     ledger,
     plans,
     reauthentication,
@@ -79,7 +78,7 @@ def get_plan(actor: Actor, query: requests.PlanQuery) -> schemas.PlanAnswer:
     details = None if query.details == "none" else Details(after=query.details)
     found = plans.plan(wanted, actor, details)
     body = with_rehearsal(plan_answer(found), rehearsals.last_rehearsal_of(found, actor))
-    body = with_opening(body, launch.next_opening(wanted.database))
+    body = with_opening(body, plans.next_opening(wanted.database))
     requirement = approval_requirement_for(wanted, found, actor, details)
     return with_approval_requirement(body, requirement)
 

@@ -1,5 +1,5 @@
-"""The checks before a run or a step starts: its schedule, its windows and the health of its
-database.
+"""The checks before a run or a step starts: whether a run can work on its database, its
+schedule, its windows and the health of the database.
 
 A process that waits for a scheduled start holds no lock and no connection, and sends the
 heartbeat of the run. When the start is due it does not execute the run itself: it was
@@ -9,15 +9,26 @@ started with the code of that time, and only a new process has the code that is 
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import assert_never
 
 from django.db import Error as DatabaseFailure
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.conf import route_settings
-from migration_route.conf.databases import private_connection
+from migration_route.conf.databases import (
+    find_target,
+    private_connection,
+    refuse_tenants,
+)
 from migration_route.core import clock
-from migration_route.core.errors import DatabaseUnavailable
+from migration_route.core.errors import (
+    DatabaseUnavailable,
+    InvalidRequest,
+    Misconfigured,
+    Refused,
+)
 from migration_route.core.values import (
     Freeze,
     HealthSignal,
@@ -26,15 +37,41 @@ from migration_route.core.values import (
     unknown_signal,
     windows_of,
 )
+from migration_route.execution.launchers import supports_waiting
 from migration_route.execution.posix_signals import ShutdownSignals
 from migration_route.ledger import claims
 from migration_route.ledger.records import RunRecord
 from migration_route.ledger.runs import WaitInfo
 from migration_route.policy.health_gate import freeze_signal
-from migration_route.policy.schedule import OpenNow, OpensLater, Schedule, find_opening
+from migration_route.policy.schedule import (
+    HORIZON,
+    NeverOpens,
+    OpenNow,
+    OpensLater,
+    Schedule,
+    find_opening,
+)
 from migration_route.vendors import vendor_of
 
 logger = logging.getLogger("migration_route.execution")
+
+
+def require_runnable(database: str) -> None:
+    """Raise `Misconfigured` or `TenantsNotSupported` if no run can work on the database.
+
+    Unreadable settings are an error: a guard must not be skipped because it is invalid.
+    """
+    if problems := route_settings().problems:
+        raise Misconfigured(" ".join(problems))
+    target = find_target(database)
+    refuse_tenants(target.alias)
+    for alias in {target.alias, route_settings().ledger_database}:
+        if vendor_of(alias).is_private(connections[alias]):
+            raise Misconfigured(
+                f"The database {alias!r} is in the memory of this process: the process of "
+                "a run cannot access it.",
+                hint="Use a database file.",
+            )
 
 
 def wait_until_due(run: RunRecord, signals: ShutdownSignals) -> bool:
@@ -139,3 +176,78 @@ def _effective_freezes() -> tuple[Freeze, ...]:
     health = route_settings().health
     is_ignored = health is not None and SignalName.FREEZE in health.ignore
     return () if is_ignored else route_settings().freezes
+
+
+_LATE = timedelta(minutes=1)  # how far in the past a requested start may be
+
+
+class WindowClosed(Refused):
+    """The run may not start now, and it is not allowed to wait."""
+
+    code = "window_closed"
+    hint = "Retry when the run may start, or let the run wait."
+
+
+def require_schedule(database: str, *, at: datetime | None, waits: bool) -> WaitInfo | None:
+    """Return what a run waits for if it is requested now; None: nothing.
+
+    Raises `InvalidRequest` for an invalid time, `WindowClosed` when the run can never
+    start, or may not start now and must not wait.
+    """
+    if at is not None:
+        _check(at)
+    found = schedule_for(database, at=at)
+    match found:
+        case OpenNow():
+            return None
+        case NeverOpens(why=why):
+            raise WindowClosed(f"The run can never start. {why}", hint=_CHECK_SETTINGS)
+        case OpensLater(at=until, reason=reason, why=why) if not (
+            waits and supports_waiting()
+        ):
+            raise WindowClosed(
+                f"The run may not start now. {why}",
+                hint=""
+                if not waits
+                else "Retry when the run may start: the launcher 'inline' cannot wait.",
+                until=clock.format_time(until),
+                reason=reason,
+            )
+        case OpensLater():
+            return scheduled_wait(found)
+        case _:
+            assert_never(found)
+
+
+_CHECK_SETTINGS = (
+    "Check WINDOWS and FREEZES in MIGRATION_ROUTE; 'manage.py check' validates them."
+)
+
+
+def check_time(at: datetime | None) -> None:
+    """Raise `InvalidRequest` for an invalid requested start.
+
+    A start must have a time zone, exist in UTC and be at most one year ahead. A start in
+    the past is accepted here, because it may belong to a repeated request.
+    """
+    if at is None:
+        return
+    if at.tzinfo is None:
+        raise InvalidRequest("The start time needs a time zone.")
+    try:
+        in_utc = at.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidRequest(
+            f"{at.isoformat()} is out of range: in UTC, it is outside of the years 1 to "
+            "9999."
+        ) from error
+    if in_utc > clock.database_now() + HORIZON:
+        raise InvalidRequest(f"{at.isoformat()} is more than a year ahead.")
+
+
+def _check(at: datetime) -> None:
+    check_time(at)
+    if at < clock.database_now() - _LATE:
+        raise InvalidRequest(
+            f"{at.isoformat()} is in the past.", hint="Omit the time to start immediately."
+        )

@@ -15,7 +15,12 @@ from migration_route.core.canonical_json import digest
 from migration_route.core.enums import Action, Mode, Phase, Scope, WaitingReason
 from migration_route.core.errors import ActiveRun, SessionOrphaned
 from migration_route.core.values import ApprovalRequirement
-from migration_route.execution.launchers import get_launcher
+from migration_route.execution.launchers import get_launcher, launch
+from migration_route.execution.preflight import (
+    check_time,
+    require_runnable,
+    require_schedule,
+)
 from migration_route.ledger import runs
 from migration_route.ledger.bootstrap import install
 from migration_route.ledger.entries import Draft, write_if_possible
@@ -38,12 +43,6 @@ from migration_route.policy.decision import (
 from migration_route.services import permits, release
 from migration_route.services.audit import audited
 from migration_route.services.decisions import evaluate, plan_for_decision
-from migration_route.services.launch import (
-    check_time,
-    launch,
-    require_runnable,
-    require_schedule,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from migration_route.conf import route_settings
 from migration_route.core.enums import Mode, Scope
 from migration_route.core.errors import DatabaseUnavailable
 from migration_route.core.values import HealthSettings, Impact
-from migration_route.execution.preflight import HealthProbe
+from migration_route.execution.preflight import HealthProbe, schedule_for
 from migration_route.ledger.queries import first_deferrals, previous_durations
 from migration_route.planning import fresh_process, sql
 from migration_route.planning.findings import environment, findings_of, steps
@@ -37,6 +37,7 @@ from migration_route.planning.plan import (
 )
 from migration_route.planning.planner import make_plan
 from migration_route.policy.health_gate import HealthDecision, evaluate_health
+from migration_route.policy.schedule import Schedule
 from migration_route.services.audit import audited
 
 logger = logging.getLogger("migration_route.services")
@@ -200,6 +201,11 @@ def plain_plan(request: PlanRequest) -> Plan:
         *environment.findings(bare, migrations),
     )
     return bare.with_details(findings=findings)
+
+
+def next_opening(database: str) -> Schedule:
+    """Return when a run on this database may start if it is requested now."""
+    return schedule_for(database)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,10 +27,15 @@ from migration_route.core.errors import (
 from migration_route.execution.launchers import (
     get_launcher,
     is_pull_based,
+    launch,
     supports_waiting,
 )
 from migration_route.execution.launchers.process import log_path
-from migration_route.execution.preflight import schedule_of_run, scheduled_wait
+from migration_route.execution.preflight import (
+    WindowClosed,
+    schedule_of_run,
+    scheduled_wait,
+)
 from migration_route.execution.recovery import reaper, reconcile
 from migration_route.execution.recovery.reaper import START_TIMEOUT
 from migration_route.ledger import runs
@@ -44,7 +49,6 @@ from migration_route.policy.approvals import is_satisfied, valid_approvals
 from migration_route.policy.decision import Allowed, Denied, NeedsApproval
 from migration_route.policy.schedule import NeverOpens, OpensLater
 from migration_route.services.decisions import plan_for_decision, reevaluate, request_of
-from migration_route.services.launch import WindowClosed, launch
 
 
 def resume_point(found: RunRecord, step: StepRecord) -> CompletedOperations:

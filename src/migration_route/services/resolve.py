@@ -9,6 +9,7 @@ from typing import Any
 from migration_route.access.actors import Actor, authorise
 from migration_route.core.enums import Action, Resolution, RunState, Scope, StepState
 from migration_route.core.errors import InvalidRequest, InvalidState, PlanChanged, Refused
+from migration_route.execution.launchers import launch
 from migration_route.execution.recovery import reconcile
 from migration_route.ledger import runs
 from migration_route.ledger.evidence import OperationEvidence
@@ -18,7 +19,6 @@ from migration_route.policy.decision import Denied, NeedsApproval, scopes_for
 from migration_route.services import apply as applying
 from migration_route.services.audit import audited
 from migration_route.services.decisions import plan_for_decision, request_of
-from migration_route.services.launch import launch
 from migration_route.services.release import (
     close_resumed_run,
     resolution_change,

@@ -20,7 +20,7 @@ from migration_route.presentation.schemas.requests import LONGEST_REASON
 from migration_route.presentation.text.rehearsals import summary
 from migration_route.services import apply as applying
 from migration_route.services import approvals as approving
-from migration_route.services import control, launch, rehearsals, runs
+from migration_route.services import control, rehearsals, runs
 from migration_route.services import ledger as ledgers
 from migration_route.services import plans as planning
 from migration_route.services import resolve as resolving
@@ -91,7 +91,7 @@ def _plan_page(
             if found.steps
             else None,
             "approval_requirement": approval_requirement_for(wanted, found, actor, details),
-            "opening": opening_view(launch.next_opening(found.database), typed=typed),
+            "opening": opening_view(planning.next_opening(found.database), typed=typed),
             "targets": wanted.targets,
             "key": secrets.token_hex(16),
             "refusal": refusal,

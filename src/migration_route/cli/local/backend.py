@@ -22,7 +22,6 @@ from migration_route.services import (
     apply,
     approvals,
     control,
-    launch,
     ledger,
     plans,
     rehearsals,
@@ -63,7 +62,7 @@ class LocalBackend:
         found, answer = self._plan(wanted, _EVERYTHING)
         last = rehearsals.last_rehearsal_of(found, self.actor)
         answer = rehearsal_answers.with_rehearsal(answer, last)
-        opening = launch.next_opening(found.database)
+        opening = plans.next_opening(found.database)
         return _answer(serializers.with_opening(answer, opening))
 
     def plan_to_apply(self, wanted: PlanArguments) -> BackendAnswer[schemas.PlanAnswer]:

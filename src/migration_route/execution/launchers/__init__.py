@@ -7,6 +7,7 @@ run is the truth, not the status of a launcher. The launcher "work" starts no pr
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
@@ -14,10 +15,22 @@ from typing import Protocol
 from django.utils.module_loading import import_string
 
 from migration_route.conf import route_settings
-from migration_route.core.errors import Misconfigured, RouteError
+from migration_route.core.enums import RunState
+from migration_route.core.errors import (
+    InvalidState,
+    LaunchFailed,
+    Misconfigured,
+    RouteError,
+)
+from migration_route.core.redaction import redact
 from migration_route.execution.launchers.process import require_same_plan
+from migration_route.ledger import runs
+from migration_route.ledger.evidence import StepError
+from migration_route.ledger.queries import find_run
 from migration_route.ledger.records import RunRecord
 from migration_route.policy.decision import Allowed
+
+logger = logging.getLogger("migration_route.execution")
 
 _BUILT_IN = {
     "process": "migration_route.execution.launchers.process.ProcessLauncher",
@@ -65,6 +78,43 @@ def get_launcher() -> Launcher:
     if find_problem is not None and (problem := find_problem()):
         raise Misconfigured(problem)
     return found
+
+
+def launch(permit: Allowed, run: RunRecord) -> None:
+    """Start the process of a run; if that is impossible, the run fails.
+
+    Raises `LaunchFailed`, whatever the launcher raised: a run that no process will execute
+    must not own its database.
+    """
+    try:
+        get_launcher().launch(permit, run)
+    except Exception as error:  # a launcher of the project may raise anything
+        failure = _as_launch_failed(error, run)
+        change = runs.Change(
+            outcome=failure.code,
+            error=StepError(type="LaunchFailed", message=str(failure)),
+        )
+        not_started = {RunState.QUEUED, RunState.WAITING}
+        try:
+            runs.move(run.id, to=RunState.FAILED, expected=not_started, change=change)
+        except InvalidState:
+            if find_run(run.id).outcome != failure.code:
+                logger.warning("Run %s has started despite the launcher's error.", run.id)
+                return
+        raise failure from error
+
+
+def _as_launch_failed(error: Exception, run: RunRecord) -> LaunchFailed:
+    if isinstance(error, LaunchFailed):
+        return error
+    if isinstance(error, RouteError):
+        return LaunchFailed(error.message, hint=error.hint, **error.facts)
+    logger.error("The launcher failed to start run %s", run.id, exc_info=error)
+    return LaunchFailed(
+        "The launcher failed to start the run. "
+        f"{type(error).__name__}: {redact(str(error))}",
+        hint="See the server log for the full error.",
+    )
 
 
 def is_pull_based() -> bool:
