@@ -18,8 +18,7 @@ from migration_route.core.errors import Forbidden, Unauthenticated
 from migration_route.planning.plan import PlanRequest
 from migration_route.presentation.serializers import run_answer
 from migration_route.services import apply as applying
-from migration_route.services import permit_redemption as permits
-from migration_route.services import runs
+from migration_route.services import permits, runs
 from migration_route.services.audit import audited
 from migration_route.services.plans import plain_plan
 

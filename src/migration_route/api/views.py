@@ -47,7 +47,7 @@ from migration_route.services import (
     resolve,
     runs,
 )
-from migration_route.services.decisions import approval_requirement_for
+from migration_route.services.plans import approval_requirement_for
 
 
 def get_status(actor: Actor) -> schemas.StatusAnswer:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import assert_never
 
 from migration_route.access.actors import Actor, authorise
+from migration_route.access.permits import ApplyPermit
 from migration_route.conf import route_settings
 from migration_route.conf.databases import require_session_connection
 from migration_route.core import clock
 from migration_route.core.canonical_json import digest
 from migration_route.core.enums import Action, Mode, Phase, Scope, WaitingReason
-from migration_route.core.errors import ActiveRun, SessionOrphaned
-from migration_route.core.values import ApprovalRequirement
+from migration_route.core.errors import ActiveRun, Forbidden, SessionOrphaned
 from migration_route.execution.launchers import get_launcher, launch
 from migration_route.execution.preflight import (
     check_time,
@@ -32,7 +31,12 @@ from migration_route.ledger.queries import (
 )
 from migration_route.ledger.records import DeferredRecord, RunRecord, StepRecord
 from migration_route.planning import sources
-from migration_route.planning.plan import Plan, PlanRequest, require_well_formed
+from migration_route.planning.plan import (
+    Plan,
+    PlanRequest,
+    require_well_formed,
+    same_plan,
+)
 from migration_route.policy.decision import (
     Allowed,
     Decision,
@@ -40,9 +44,9 @@ from migration_route.policy.decision import (
     NeedsApproval,
     scopes_for,
 )
-from migration_route.services import permits, release
+from migration_route.services import release
 from migration_route.services.audit import audited
-from migration_route.services.decisions import evaluate, plan_for_decision
+from migration_route.services.plans import evaluate, plan_for_decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,16 +96,12 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
         authorise(actor, Scope.APPLY, database=request.database)
         require_well_formed(request.fingerprint)
         check_time(request.at)
-        permits.require_permitted_plan(
-            actor.permit,
-            database=request.database,
-            mode=request.mode,
-            fingerprint=request.fingerprint,
-            rebuild_invalid_indexes=request.rebuild_invalid_indexes,
-        )
+        _require_permitted_plan(request, actor.permit)
         require_runnable(request.database)
-        if earlier := _repeated_run(request, actor):
+        if earlier := find_repeated(_key(request, actor), request.digest()):
             return earlier
+        refuse_redeemed_permit(actor.permit.id if actor.permit else None)
+        outdated = _require_no_active_run(request.database)
         wanted = PlanRequest(
             database=request.database,
             targets=request.targets,
@@ -112,37 +112,52 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
         needed = scopes_for(direction=plan.direction, mode=plan.mode)
         authorise(actor, *needed, database=request.database)
         decision = decide_on(plan, request, actor, has_all_details=has_all_details)
-        match decision:
-            case Allowed():
-                return _start(decision, request, actor)
-            case NeedsApproval():
-                return create_awaiting_approval(plan, decision, request, actor)
-            case Denied(error=error):
-                raise error
-            case _:
-                assert_never(decision)
+        if isinstance(decision, Denied):
+            raise decision.error
+        run, is_new = create_run(decision, request, actor, outdated=outdated)
+        if is_new and isinstance(decision, Allowed):
+            launch(decision, run)
+        return run
 
 
-def _repeated_run(request: ApplyRequest, actor: Actor) -> RunRecord | None:
-    """Return the run that was created with the idempotency key of this request.
+def _require_permitted_plan(request: ApplyRequest, permit: ApplyPermit | None) -> None:
+    """Raise `Forbidden` when the request has a permit for another plan.
+
+    A permit is valid for the one plan that its issuer has reviewed.
+    """
+    if permit is None:
+        return
+    matches = (
+        permit.database == request.database
+        and permit.mode is request.mode
+        and permit.rebuild_invalid_indexes == request.rebuild_invalid_indexes
+        and same_plan(permit.fingerprint, request.fingerprint)
+    )
+    if not matches:
+        raise Forbidden(
+            "This permit is for another plan.",
+            hint=f"Use it for the plan {permit.fingerprint} on {permit.database!r}.",
+        )
+
+
+def _require_no_active_run(database: str) -> RunRecord | None:
+    """Return the run that a new one replaces, which waits for the approval of an outdated
+    plan.
 
     Raises `ActiveRun` when another run owns the database and is still alive,
     `SessionOrphaned` when only its session is alive.
     """
-    if earlier := find_repeated(_key(request, actor), request.digest()):
-        return earlier
-    refuse_redeemed_permit(actor.permit.id if actor.permit else None)
-    active = active_runs().get(request.database)
-    if active is not None and (active := release.refresh(active)).is_active:
-        if release.is_outdated(active):
-            return None
-        if active.waiting_reason == WaitingReason.ORPHANED_SESSION:
-            raise _session_orphaned(active)
-        raise ActiveRun(
-            f"Run {active.id} ({active.state}) owns the database {request.database!r}.",
-            run=active.id,
-        )
-    return None
+    active = active_runs().get(database)
+    if active is None or not (active := release.refresh(active)).is_active:
+        return None
+    if release.is_outdated(active):
+        return active
+    if active.waiting_reason == WaitingReason.ORPHANED_SESSION:
+        raise _session_orphaned(active)
+    raise ActiveRun(
+        f"Run {active.id} ({active.state}) owns the database {database!r}.",
+        run=active.id,
+    )
 
 
 def _session_orphaned(run: RunRecord) -> SessionOrphaned:
@@ -188,65 +203,27 @@ def decide_on(
     )
 
 
-def _start(permit: Allowed, request: ApplyRequest, actor: Actor) -> RunRecord:
-    get_launcher()  # a misconfigured launcher is reported before the run is created
-    run, is_new = _create_run(permit.plan, request, actor, carried_out=None)
-    if is_new:
-        launch(permit, run)
-    return run
-
-
-def create_resuming(
-    permit: Allowed,
+def create_run(
+    decision: Allowed | NeedsApproval,
     request: ApplyRequest,
     actor: Actor,
     *,
-    carried_out: CompletedOperations,
-) -> RunRecord:
-    """Create a permitted run whose first step is partly executed already.
-
-    `launch` starts it. Raises `ActiveRun`.
-    """
-    get_launcher()
-    return _create_run(permit.plan, request, actor, carried_out=carried_out)[0]
-
-
-def create_awaiting_approval(
-    plan: Plan,
-    decision: NeedsApproval,
-    request: ApplyRequest,
-    actor: Actor,
-    *,
+    outdated: RunRecord | None,
     carried_out: CompletedOperations | None = None,
     resumes: str = "",
-) -> RunRecord:
-    """Create a run that waits for approval; no process is started.
-
-    Raises `ActiveRun`, and `Misconfigured` when no launcher could start it later.
-    """
-    get_launcher()
-    return _create_run(
-        plan,
-        request,
-        actor,
-        carried_out=carried_out,
-        approval_requirement=decision.approval_requirement,
-        resumes=resumes,
-    )[0]
-
-
-def _create_run(
-    plan: Plan,
-    request: ApplyRequest,
-    actor: Actor,
-    *,
-    carried_out: CompletedOperations | None,
-    approval_requirement: ApprovalRequirement | None = None,
-    resumes: str = "",
 ) -> tuple[RunRecord, bool]:
+    """Return the run and whether it is new; no process is started.
+
+    `outdated` is a run that this one replaces, `carried_out` what is complete of its first
+    step, and `resumes` the run that it resolves when it is approved. Raises `ActiveRun`,
+    and `Misconfigured` when no launcher could start it.
+    """
+    get_launcher()  # a misconfigured launcher is reported before the run is created
+    plan = decision.plan
     waiting = require_schedule(plan.database, at=request.at, waits=request.wait_for_window)
     require_session_connection(plan.database)
-    release.supersede_outdated(plan.database)
+    if outdated is not None:
+        release.supersede(outdated)
     if install():
         write_if_possible(
             Draft(
@@ -279,7 +256,9 @@ def _create_run(
             request_digest=request.digest(),
             rebuild_invalid_indexes=request.rebuild_invalid_indexes,
             phase=plan.phase,
-            approval_requirement=approval_requirement,
+            approval_requirement=decision.approval_requirement
+            if isinstance(decision, NeedsApproval)
+            else None,
             resumes=resumes,
             not_before=clock.format_time(request.at) if request.at else "",
             waiting=waiting,

@@ -1,4 +1,4 @@
-"""Issues permits, each for one run of one plan, and enforces that limit."""
+"""Issues permits, each for one run of one plan, and returns that plan and its run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,28 @@ from migration_route.access.actors import Actor, authorise
 from migration_route.access.permits import ApplyPermit
 from migration_route.conf import route_settings
 from migration_route.core import clock
-from migration_route.core.enums import Action, Direction, Mode
-from migration_route.core.errors import Forbidden, InvalidRequest, PlanChanged, Refused
+from migration_route.core.enums import Action, Direction, Scope
+from migration_route.core.errors import (
+    InvalidRequest,
+    PlanChanged,
+    Refused,
+    Unauthenticated,
+)
 from migration_route.ledger.entries import Draft, write_if_possible
+from migration_route.ledger.queries import run_of_permit
+from migration_route.ledger.records import RunRecord
 from migration_route.planning import sources
-from migration_route.planning.plan import PlanRequest, require_well_formed, same_plan
+from migration_route.planning.plan import (
+    Plan,
+    PlanRequest,
+    require_well_formed,
+    same_plan,
+)
 from migration_route.policy.decision import scopes_for
+from migration_route.services.apply import ApplyRequest
 from migration_route.services.audit import audited
 from migration_route.services.plans import plain_plan
+from migration_route.services.release import refresh
 
 LIFETIME = timedelta(hours=1)
 _LONGEST_REASON = 500
@@ -112,28 +126,50 @@ def _entry(permit: ApplyPermit, actor: Actor) -> Draft:
     )
 
 
-def require_permitted_plan(
-    permit: ApplyPermit | None,
-    *,
-    database: str,
-    mode: Mode,
-    fingerprint: str,
-    rebuild_invalid_indexes: bool,
-) -> None:
-    """Raise `Forbidden` when the request has a permit for another plan.
+def require_permit(actor: Actor) -> ApplyPermit:
+    """Return the permit of the actor.
 
-    A permit is valid for the one plan that its issuer has reviewed.
+    Raises `Unauthenticated` and `Forbidden` when it is invalid; the denial is recorded on
+    the ledger.
     """
-    if permit is None:
-        return
-    matches = (
-        permit.database == database
-        and permit.mode is mode
-        and permit.rebuild_invalid_indexes == rebuild_invalid_indexes
-        and same_plan(permit.fingerprint, fingerprint)
+    with audited(actor, "permit"):
+        authorise(actor, Scope.READ)
+        if actor.permit is None:
+            raise Unauthenticated("The request has no permit.")
+        return actor.permit
+
+
+def permits_plan(permit: ApplyPermit, plan: Plan) -> bool:
+    """Whether the permit is for this plan."""
+    return same_plan(permit.fingerprint, plan.fingerprint)
+
+
+def plan_request(permit: ApplyPermit) -> PlanRequest:
+    """Return the request for the plan of a permit."""
+    return PlanRequest(
+        database=permit.database,
+        targets=permit.targets,
+        mode=permit.mode,
+        phase=permit.phase,
     )
-    if not matches:
-        raise Forbidden(
-            "This permit is for another plan.",
-            hint=f"Use it for the plan {permit.fingerprint} on {permit.database!r}.",
-        )
+
+
+def apply_request(permit: ApplyPermit) -> ApplyRequest:
+    """Return the only apply request that a permit allows."""
+    return ApplyRequest(
+        database=permit.database,
+        targets=permit.targets,
+        mode=permit.mode,
+        phase=permit.phase,
+        fingerprint=permit.fingerprint,
+        reason=permit.reason,
+        rebuild_invalid_indexes=permit.rebuild_invalid_indexes,
+    )
+
+
+def run_using(permit: ApplyPermit, actor: Actor) -> RunRecord | None:
+    """Return the refreshed run that has used this permit; None if there is none."""
+    with audited(actor, "show", database=permit.database):
+        authorise(actor, Scope.READ, database=permit.database)
+        found = run_of_permit(permit.id)
+        return None if found is None else refresh(found)

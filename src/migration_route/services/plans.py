@@ -1,4 +1,5 @@
-"""Returns plans with their SQL, forecasts, findings and estimates, and the health check.
+"""Returns plans with their SQL, forecasts, findings and estimates, decides about them, and
+checks the health of a database for them.
 
 Estimates and the dates of deferred steps come from the ledger. Nothing is executed.
 """
@@ -11,12 +12,23 @@ from dataclasses import asdict, dataclass, replace
 
 from migration_route.access.actors import Actor, authorise
 from migration_route.conf import route_settings
-from migration_route.core.enums import Mode, Scope
-from migration_route.core.errors import DatabaseUnavailable
-from migration_route.core.values import HealthSettings, Impact
+from migration_route.core.enums import ActorKind, Mode, Scope
+from migration_route.core.errors import DatabaseUnavailable, StaleCode
+from migration_route.core.values import (
+    ActorRef,
+    ApprovalRequirement,
+    HealthSettings,
+    Impact,
+    RecordedDecision,
+)
 from migration_route.execution.preflight import HealthProbe, schedule_for
-from migration_route.ledger.queries import first_deferrals, previous_durations
-from migration_route.planning import fresh_process, sql
+from migration_route.ledger.queries import (
+    first_deferrals,
+    previous_durations,
+    unresolved_runs,
+)
+from migration_route.ledger.records import RunRecord
+from migration_route.planning import fresh_process, sources, sql
 from migration_route.planning.findings import environment, findings_of, steps
 from migration_route.planning.graph import without_translations
 from migration_route.planning.impact import impact_of_plan, rewritten_by
@@ -36,6 +48,8 @@ from migration_route.planning.plan import (
     Step,
 )
 from migration_route.planning.planner import make_plan
+from migration_route.policy.approvals import reads_findings, requirement_for
+from migration_route.policy.decision import Decision, Denied, Evidence, decide
 from migration_route.policy.health_gate import HealthDecision, evaluate_health
 from migration_route.policy.schedule import Schedule
 from migration_route.services.audit import audited
@@ -58,7 +72,6 @@ def deferrals_of(database: str) -> Deferrals:
     }
 
 
-@without_translations()
 def enrich(
     plan: Plan, migrations: MigrationPlan, deferrals: Deferrals, details: Details
 ) -> Plan:
@@ -134,7 +147,8 @@ def plan(
 ) -> Plan:
     """Return the plan with its SQL and findings, or without details.
 
-    Raises what `planning.planner.make_plan` raises, `Unauthenticated` and `Forbidden`.
+    A plan that this process cannot make is made in a new process. Raises what
+    `planning.planner.make_plan` raises, `Unauthenticated` and `Forbidden`.
     """
     with audited(actor, "plan", database=request.database):
         authorise(actor, Scope.PLAN, database=request.database)
@@ -155,52 +169,162 @@ def read_plan(
     """Return what `plan` returns, with Django's plan, so that it need not be made again."""
     with audited(actor, "plan", database=request.database):
         authorise(actor, Scope.PLAN, database=request.database)
-        return _detailed(request, details)
+        read = _read(request)
+        return PlanReading(
+            plan=read.with_details(details),
+            migrations=None if read.is_outdated else read.migrations,
+        )
 
 
 def plan_with_details(request: PlanRequest, details: Details | None) -> Plan:
     """Return the plan with these details, or without details."""
-    return plain_plan(request) if details is None else detailed_plan(request, details)
+    return _read(request).with_details(details)
 
 
 def detailed_plan(request: PlanRequest, details: Details = DEFAULT_DETAILS) -> Plan:
-    """Return the plan with its SQL, forecasts and findings.
-
-    A plan that this process cannot make is made in a new process.
-    """
-    return _detailed(request, details).plan
+    """Return the plan with its SQL, forecasts and findings."""
+    return _read(request).with_details(details)
 
 
-def _detailed(request: PlanRequest, details: Details) -> PlanReading:
-    deferrals = deferrals_of(request.database)
-    bare, migrations = make_plan(request, deferrals)
-    if fresh_process.is_needed(migrations):
-        from_new_process = fresh_process.plan_in_new_process(request, details)
-        return PlanReading(plan=from_new_process, migrations=None)
-    if steps.pending_before_deploy(bare):
-        detailed = bare.with_details(findings=tuple(steps.phase_findings(bare, deferrals)))
-    else:
-        detailed = enrich(bare, migrations, deferrals, details)
-    return PlanReading(plan=detailed, migrations=migrations)
+def plain_plan(request: PlanRequest) -> Plan:
+    """Return the plan as it is fingerprinted, with the findings that can refuse it only."""
+    return _read(request).with_details(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _BarePlan:
+    """A plan, and what adds its details without planning again."""
+
+    request: PlanRequest
+    plan: Plan
+    migrations: MigrationPlan
+    deferrals: Deferrals
+    is_outdated: bool  # the disk has other code: a new process must make the plan
+
+    @without_translations()
+    def with_details(self, details: Details | None) -> Plan:
+        """Return the plan with these details; with None, with the findings that can refuse
+        it only."""
+        if self.is_outdated:
+            return fresh_process.plan_in_new_process(self.request, details)
+        is_too_early = steps.pending_before_deploy(self.plan)
+        if details is not None and not is_too_early:
+            return enrich(self.plan, self.migrations, self.deferrals, details)
+        findings = (
+            *steps.phase_findings(self.plan, self.deferrals),
+            *(() if is_too_early else environment.findings(self.plan, self.migrations)),
+        )
+        return self.plan.with_details(findings=findings)
 
 
 @without_translations()
-def plain_plan(request: PlanRequest) -> Plan:
-    """Return the plan as it is fingerprinted, with the findings that can refuse it only.
-
-    A plan that this process cannot make is made in a new process.
-    """
+def _read(request: PlanRequest) -> _BarePlan:
     deferrals = deferrals_of(request.database)
     bare, migrations = make_plan(request, deferrals)
-    if fresh_process.is_needed(migrations):
-        return fresh_process.plan_in_new_process(request, None)
-    if steps.pending_before_deploy(bare):
-        return bare.with_details(findings=tuple(steps.phase_findings(bare, deferrals)))
-    findings = (
-        *steps.phase_findings(bare, deferrals),
-        *environment.findings(bare, migrations),
+    return _BarePlan(
+        request=request,
+        plan=bare,
+        migrations=migrations,
+        deferrals=deferrals,
+        is_outdated=fresh_process.is_needed(migrations),
     )
-    return bare.with_details(findings=findings)
+
+
+_EVERYTHING = Details(budget=20.0)  # seconds; a step without details counts as grave
+
+
+def plan_for_decision(wanted: PlanRequest, requester: ActorKind) -> tuple[Plan, bool]:
+    """Return the plan with the details that the decision needs.
+
+    The flag is true if the plan contains all its findings; they are computed only if the
+    approval policy depends on them.
+    """
+    bare = _read(wanted)
+    plain = bare.with_details(None)
+    if not reads_findings(route_settings().approvals, plain, requester):
+        return plain, False
+    detailed = bare.with_details(_EVERYTHING)
+    return detailed, detailed.details_next is None
+
+
+def request_of(run: RunRecord) -> PlanRequest:
+    """Return the request for the plan of a run."""
+    return PlanRequest(
+        database=run.database, targets=run.targets, mode=run.mode, phase=run.phase
+    )
+
+
+def evaluate(
+    plan: Plan,
+    *,
+    has_all_details: bool,
+    fingerprint: str,
+    requester: ActorRef,
+    build: str = "",
+    rebuild_invalid_indexes: bool = False,
+    resolving: str = "",
+    demanded: ApprovalRequirement | None = None,
+    given: tuple[RecordedDecision, ...] = (),
+    permitted_by: str | None = None,
+) -> Decision:
+    """Decide whether the plan may run now.
+
+    The run `resolving`, which this plan resolves, does not block it.
+    """
+    settings = route_settings()
+    unresolved = unresolved_runs().get(plan.database)
+    evidence = Evidence(
+        fingerprint=fingerprint,
+        expected_build=build,
+        builds=frozenset({sources.build(), plan.build}),
+        rebuild_invalid_indexes=rebuild_invalid_indexes,
+        unresolved=None if unresolved == resolving else unresolved,
+        requester=requester,
+        approvals=settings.approvals,
+        has_all_details=has_all_details,
+        demanded=demanded,
+        given=given,
+        permitted_by=permitted_by,
+    )
+    return decide(plan, evidence)
+
+
+def reevaluate(run: RunRecord) -> Decision:
+    """Decide about a recorded run by the current plan, policy and approvals.
+
+    Approvals are valid for one build. Raises what `planning.planner.make_plan` raises.
+    """
+    if run.approval_requirement is not None and sources.is_other_build(run.build):
+        return Denied(
+            error=StaleCode(f"The current build is {sources.build()!r}, not {run.build!r}.")
+        )
+    plan, has_all_details = plan_for_decision(request_of(run), run.actor_kind)
+    return evaluate(
+        plan,
+        has_all_details=has_all_details,
+        fingerprint=run.fingerprint,
+        requester=run.requester,
+        rebuild_invalid_indexes=run.rebuild_invalid_indexes,
+        resolving=run.resumes,
+        demanded=run.approval_requirement,
+        given=run.given,
+    )
+
+
+def approval_requirement_for(
+    wanted: PlanRequest, plan: Plan, actor: Actor, details: Details | None
+) -> ApprovalRequirement | None:
+    """Return the approval requirement for this actor to apply the plan.
+
+    `plan` was made with `details`.
+    """
+    policy = route_settings().approvals
+    if not reads_findings(policy, plan, actor.kind):
+        return requirement_for(plan, policy, actor.kind, has_all_details=False)
+    if details is not None and not details.after and plan.details_next is None:
+        return requirement_for(plan, policy, actor.kind, has_all_details=True)
+    detailed, has_all_details = plan_for_decision(wanted, actor.kind)
+    return requirement_for(detailed, policy, actor.kind, has_all_details=has_all_details)
 
 
 def next_opening(database: str) -> Schedule:

@@ -8,7 +8,7 @@ expires. A run that resumes another one resolves that run when it is released.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from django.db import Error as DatabaseFailure
@@ -48,7 +48,7 @@ from migration_route.planning.plan import same_plan
 from migration_route.policy.approvals import is_satisfied, valid_approvals
 from migration_route.policy.decision import Allowed, Denied, NeedsApproval
 from migration_route.policy.schedule import NeverOpens, OpensLater
-from migration_route.services.decisions import plan_for_decision, reevaluate, request_of
+from migration_route.services.plans import plan_for_decision, reevaluate, request_of
 
 
 def resume_point(found: RunRecord, step: StepRecord) -> CompletedOperations:
@@ -243,19 +243,25 @@ def is_outdated(run: RunRecord) -> bool:
     )
 
 
-def supersede_outdated(database: str) -> None:
-    """End a run that waits for the approval of an outdated plan, in favor of a new run."""
+def outdated_run(database: str) -> RunRecord | None:
+    """Return the run that waits for the approval of an outdated plan, if there is one."""
     waiting = active_runs().get(database)
-    if waiting is not None and is_outdated(waiting):
-        with suppress(InvalidState):  # another process has just ended or released it
-            _void(waiting, PlanChanged())
+    return waiting if waiting is not None and is_outdated(waiting) else None
 
 
-def _void(run: RunRecord, error: RouteError) -> RouteError:
+def supersede(run: RunRecord) -> None:
+    """End a run that waits for the approval of an outdated plan, in favor of a new run."""
+    with suppress(InvalidState):  # another process has just ended or released it
+        _void(run, PlanChanged(), expected={RunState.AWAITING_APPROVAL})
+
+
+def _void(
+    run: RunRecord, error: RouteError, *, expected: Collection[RunState] = _NOT_STARTED
+) -> RouteError:
     """End a run whose plan has changed; return the error to raise."""
     cause = StepError(type=type(error).__name__, message=error.message)
     change = runs.Change(outcome=error.code, error=cause)
-    runs.move(run.id, to=RunState.STALE, expected=_NOT_STARTED, change=change)
+    runs.move(run.id, to=RunState.STALE, expected=expected, change=change)
     facts = {**error.facts, "run": run.id}
     return type(error)(
         f"The plan of run {run.id} has changed: the run is stale, and its approvals are "

@@ -18,9 +18,10 @@ from migration_route.planning.plan import Plan
 from migration_route.policy.decision import Denied, NeedsApproval, scopes_for
 from migration_route.services import apply as applying
 from migration_route.services.audit import audited
-from migration_route.services.decisions import plan_for_decision, request_of
+from migration_route.services.plans import plan_for_decision, request_of
 from migration_route.services.release import (
     close_resumed_run,
+    outdated_run,
     resolution_change,
     resume_point,
 )
@@ -56,11 +57,16 @@ def resume(found: RunRecord, actor: Actor, change: runs.Change) -> RunRecord:
     with reconcile.hold_database_lock(found.database):
         _require_same_migration(plan, step)
         carried_out = resume_point(found, step)
+        run, _ = applying.create_run(
+            decision,
+            request,
+            actor,
+            outdated=outdated_run(found.database),
+            carried_out=carried_out,
+            resumes=found.id if isinstance(decision, NeedsApproval) else "",
+        )
         if isinstance(decision, NeedsApproval):
-            return applying.create_awaiting_approval(
-                plan, decision, request, actor, carried_out=carried_out, resumes=found.id
-            )
-        run = applying.create_resuming(decision, request, actor, carried_out=carried_out)
+            return run
         facts = resolution_change(run, carried_out)
         close_resumed_run(
             found.id, run, replace(change, outcome=facts.outcome, vouching=facts.vouching)

@@ -16,7 +16,7 @@ from migration_route.core.errors import MethodNotAllowed, RouteError
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import DEFAULT_DETAILS
 from migration_route.services import apply as applying
-from migration_route.services import permit_redemption, runs
+from migration_route.services import permits, runs
 from migration_route.services import plans as planning
 from migration_route.web.base import isolated_page
 from migration_route.web.plans import plan_view
@@ -49,22 +49,22 @@ def permit_view(request: HttpRequest) -> HttpResponse:
 def _answer_form(request: HttpRequest) -> HttpResponse:
     text = permit_in_form(request)
     actor = authenticate_permit_form(request, text)
-    permit = permit_redemption.require_permit(actor)
+    permit = permits.require_permit(actor)
     if request.POST.get("do") == "apply":
-        run = applying.apply(permit_redemption.apply_request(permit), actor)
+        run = applying.apply(permits.apply_request(permit), actor)
         return _run_page(runs.wait(run.id, actor, seconds=_WAIT), text)
-    used_by = permit_redemption.run_using(permit, actor)
+    used_by = permits.run_using(permit, actor)
     return _run_page(used_by, text) if used_by else _plan_page(actor, text)
 
 
 def _plan_page(actor: Actor, text: str) -> HttpResponse:
-    permit = permit_redemption.require_permit(actor)
-    plan = planning.plan(permit_redemption.plan_request(permit), actor, DEFAULT_DETAILS)
+    permit = permits.require_permit(actor)
+    plan = planning.plan(permits.plan_request(permit), actor, DEFAULT_DETAILS)
     return _page(
         permit=permit,
         text=text,
         plan=plan_view(plan, actor, DEFAULT_DETAILS),
-        is_this=permit_redemption.permits_plan(permit, plan),
+        is_this=permits.permits_plan(permit, plan),
     )
 
 

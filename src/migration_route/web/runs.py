@@ -30,7 +30,7 @@ from migration_route.presentation.text.runs import (
 )
 from migration_route.services import approvals as approving
 from migration_route.services import plans as planning
-from migration_route.services.decisions import request_of
+from migration_route.services.plans import request_of
 from migration_route.web.filters import done_count, readable
 from migration_route.web.plans import PlanView, plan_view
 

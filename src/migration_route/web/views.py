@@ -24,7 +24,7 @@ from migration_route.services import control, rehearsals, runs
 from migration_route.services import ledger as ledgers
 from migration_route.services import plans as planning
 from migration_route.services import resolve as resolving
-from migration_route.services.decisions import approval_requirement_for
+from migration_route.services.plans import approval_requirement_for
 from migration_route.web import forms
 from migration_route.web.base import Page
 from migration_route.web.plans import health_view, opening_view, plan_view

@@ -28,7 +28,7 @@ from migration_route.services import (
     resolve,
     runs,
 )
-from migration_route.services.decisions import approval_requirement_for
+from migration_route.services.plans import approval_requirement_for
 
 _EVERYTHING = Details(budget=600.0)
 _LONGEST_WAIT = 0.3  # seconds between two readings of events
