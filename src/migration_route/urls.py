@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from migration_route.api.base import endpoint
 from migration_route.api.metrics import get_metrics
+from migration_route.api.views import endpoint
 
 app_name = "migration_route"
 

@@ -12,7 +12,7 @@ from migration_route.access.authentication import (
     authenticate_permit_form,
     permit_in_form,
 )
-from migration_route.api.base import answer, endpoint, longest_wait
+from migration_route.api.views import answer, endpoint, longest_wait
 from migration_route.core.enums import RunState, Scope
 from migration_route.core.errors import Forbidden, Unauthenticated
 from migration_route.planning.plan import PlanRequest

@@ -13,10 +13,10 @@ from django.http import HttpResponse
 from django.test import Client, RequestFactory
 
 from migration_route.api import requests, urls
-from migration_route.api.base import answer, endpoint
 from migration_route.api.endpoints import CALLS
 from migration_route.api.openapi import document
 from migration_route.api.requests import LARGEST_BODY, wanted_wait
+from migration_route.api.views import answer, endpoint
 from migration_route.conf.databases import using_private_connection
 from migration_route.core.enums import EventKind, RunState
 from migration_route.ledger import runs

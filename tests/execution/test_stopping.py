@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from migration_route.core.enums import RunState, StepState
-from migration_route.execution.supervisor.cancellation import apply_cancellation
-from migration_route.execution.supervisor.outcome import Outcome
+from migration_route.execution.supervisor.outcome import Outcome, apply_cancellation
 from migration_route.ledger.evidence import StepError
 from tests.factories import a_step_record
 

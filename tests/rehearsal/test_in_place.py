@@ -16,9 +16,9 @@ from migration_route.core.errors import (
     Misconfigured,
     SessionOrphaned,
 )
-from migration_route.execution.recovery.sessions import LockHolder
 from migration_route.execution.rehearsal import reaper
 from migration_route.execution.rehearsal.in_place import hold_run_lock, require_in_place
+from migration_route.execution.supervisor.run_lock import LockHolder
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsals import ObservedStep, Report

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponseBase
 from migration_route.access.authentication import authenticate
 from migration_route.access.isolation import View
 from migration_route.api import examples, requests, streaming, views
-from migration_route.api.base import answer
+from migration_route.api.views import answer
 from migration_route.presentation import schemas
 
 TAGS = {

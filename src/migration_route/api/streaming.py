@@ -18,8 +18,8 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from migration_route.access.actors import Actor
-from migration_route.api.base import longest_wait
 from migration_route.api.requests import ExportQuery
+from migration_route.conf import route_settings
 from migration_route.core.errors import InvalidRequest
 from migration_route.presentation import schemas
 from migration_route.presentation.serializers import event_answer
@@ -75,7 +75,9 @@ def stream(
 ) -> StreamingHttpResponse:
     """Return the events after a number as they occur."""
     runs.show(run, actor)  # raises errors of the request before the stream starts
-    until = time.monotonic() + min(LONGEST, longest_wait())
+    until = time.monotonic() + min(
+        LONGEST, route_settings().max_request_wait.total_seconds()
+    )
     iterator = _streaming_asynchronous if isinstance(request, ASGIRequest) else _synchronous
     response = StreamingHttpResponse(
         iterator(run, actor, after, until), content_type="text/event-stream"

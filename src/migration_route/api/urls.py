@@ -8,9 +8,9 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import URLPattern, path
 
 from migration_route.access.isolation import View
-from migration_route.api.base import endpoint
 from migration_route.api.endpoints import CALLS
 from migration_route.api.openapi import get_openapi
+from migration_route.api.views import endpoint
 from migration_route.core.errors import InvalidRequest
 
 

@@ -32,10 +32,15 @@ from migration_route.core.errors import (
     Misconfigured,
     PlanChanged,
 )
-from migration_route.execution.launchers.process import remove_log
+from migration_route.execution.launchers.process import reap, remove_log, spawn
+from migration_route.execution.posix_signals import handle_shutdown_signals
 from migration_route.execution.rehearsal import reaper
-from migration_route.execution.rehearsal.in_place import require_in_place
-from migration_route.execution.rehearsal.start import launch_rehearsal, run_rehearsal
+from migration_route.execution.rehearsal.in_place import (
+    InPlaceRehearsalRunner,
+    require_in_place,
+)
+from migration_route.execution.rehearsal.runner import RehearsalRunner
+from migration_route.execution.supervisor.child import Child
 from migration_route.ledger import rehearsals
 from migration_route.ledger.bootstrap import install
 from migration_route.ledger.evidence import StepError
@@ -101,7 +106,7 @@ def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
         reaper.remove_leftover_copies(plan.database)
         record = rehearsals.create_rehearsal(_new_rehearsal(plan, request, actor))
     try:
-        launch_rehearsal(record)
+        _launch(record)
     except LaunchFailed as error:
         rehearsals.move(
             record.id,
@@ -111,6 +116,20 @@ def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
         )
         raise
     return record
+
+
+def _launch(record: RehearsalRecord) -> None:
+    """Start the process and return at once; with the launcher "inline", when it has ended.
+
+    Raises `LaunchFailed`.
+    """
+    arguments = ["run-rehearsal", record.id]
+    arguments += ["--round-trip"] if record.round_trip else []
+    process = spawn(record.id, *arguments)
+    if route_settings().launcher == "inline":
+        process.wait()
+    else:
+        reap(process, record.id)
 
 
 def _require_same(plan: Plan, request: RehearseRequest) -> None:
@@ -234,8 +253,21 @@ def last_rehearsal_of(plan: Plan, actor: Actor) -> RehearsalRecord | None:
 
 
 def execute_rehearsal(rehearsal: str, *, round_trip: bool) -> RehearsalRecord:
-    """Execute a queued rehearsal in the process that `launch` has started."""
-    ended = run_rehearsal(rehearsal, round_trip=round_trip)
+    """Execute a queued rehearsal in this process and its children; return it as it ended.
+
+    Raises `InvalidState` when it is not queued, `UnknownRehearsal`.
+    """
+    with handle_shutdown_signals() as signals:
+        # Forked before any connection is opened: one worker per direction.
+        children = [Child() for _ in range(2 if round_trip else 1)]
+        try:
+            record = rehearsals.find_rehearsal(rehearsal)
+            runner = InPlaceRehearsalRunner if record.in_place else RehearsalRunner
+            ended = runner(record, children, signals).conduct()
+        finally:
+            for child in children:
+                child.kill()
+            connections.close_all()
     remove_log(rehearsal)  # if the process dies, the log explains why
     return ended
 

@@ -38,9 +38,12 @@ from migration_route.core.errors import (
 from migration_route.execution.launchers import is_pull_based, relauncher
 from migration_route.execution.launchers.process import has_ended, remove_log, with_log_tail
 from migration_route.execution.recovery.reconcile import collect_evidence
-from migration_route.execution.recovery.sessions import LockHolder
-from migration_route.execution.supervisor.cancellation import apply_cancellation
-from migration_route.execution.supervisor.outcome import WorkerReport, determine_outcome
+from migration_route.execution.supervisor.outcome import (
+    WorkerReport,
+    apply_cancellation,
+    determine_outcome,
+)
+from migration_route.execution.supervisor.run_lock import LockHolder
 from migration_route.ledger import claims, runs
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.fencing import ClaimLost

@@ -25,7 +25,6 @@ from migration_route.core.errors import (
 )
 from migration_route.core.values import SignalState
 from migration_route.execution.messages import InPlaceLimits
-from migration_route.execution.recovery.sessions import LockHolder
 from migration_route.execution.rehearsal import recorder
 from migration_route.execution.rehearsal.recorder import RehearsalRecorder
 from migration_route.execution.rehearsal.runner import (
@@ -34,7 +33,7 @@ from migration_route.execution.rehearsal.runner import (
     milliseconds,
     work_order_of,
 )
-from migration_route.execution.supervisor.run_lock import acquire_or_reason
+from migration_route.execution.supervisor.run_lock import LockHolder, acquire_or_reason
 from migration_route.execution.worker.in_place import timeout_message
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsals import RehearsalRecord

@@ -17,7 +17,7 @@ from migration_route.core import subprocesses
 from migration_route.core.enums import RehearsalState
 from migration_route.core.errors import InvalidState, RouteError
 from migration_route.execution.launchers.process import has_ended, remove_log, with_log_tail
-from migration_route.execution.recovery.sessions import LockHolder
+from migration_route.execution.supervisor.run_lock import LockHolder
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import since_heartbeat

@@ -1,4 +1,10 @@
-"""The pipes between a supervisor and the worker that it forks."""
+"""The worker that a supervisor forks: the pipes between both, and how it is stopped.
+
+A worker is stopped before its next step if that comes soon, otherwise in the middle of its
+work. The statement is cancelled in the database; a worker that computes in Python is
+interrupted. Both are repeated until the worker has ended. What that leaves is read from the
+database afterwards, not decided here.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +13,20 @@ import os
 import selectors
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
+from django.db import Error as DatabaseFailure
 
+from migration_route.core.enums import ControlRequest
 from migration_route.execution.messages import GateReply, Message, WorkOrder
+from migration_route.execution.posix_signals import ShutdownSignals
+from migration_route.execution.supervisor.run_lock import LockHolder
 from migration_route.execution.worker.output import ByteLines, OutputBudget, RedactedBytes
+from migration_route.ledger.control import requested_controls
 
 _PR_SET_PDEATHSIG = 1
 _CHUNK = 65536
@@ -150,3 +162,87 @@ def _exit_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+
+
+_LOOK = 0.5  # seconds between two reads of the control requests
+_CANCEL_INTERVAL = 0.5  # seconds between two cancels of a statement
+_INTERRUPT_INTERVAL = 1.0  # seconds before each interrupt of a worker
+_BETWEEN_STEPS = 5.0  # seconds for `migrate` before, between and after its steps
+_GRACE = 8.0  # seconds for a step after SIGTERM; Docker kills two seconds later
+_TERMINATE_TIMEOUT = 10.0  # seconds for a terminated session to end
+
+
+class Cancellation:
+    """The control requests for a run, and the worker that must follow them."""
+
+    def __init__(
+        self, run: str, child: Child, backend: LockHolder, signals: ShutdownSignals
+    ) -> None:
+        self._run = run
+        self._child = child
+        self._worker_session = backend
+        self._signals = signals
+        self._requests: frozenset[str] = frozenset()
+        self._looked = 0.0
+        self._cancelled_at: float | None = None
+        self._first_pressed_at = self._pressed_at = self._interrupted_at = 0.0
+
+    @property
+    def wants_hold(self) -> bool:
+        """Whether a user asked for a pause, as of the last look."""
+        return ControlRequest.PAUSE in self._requests
+
+    @property
+    def why(self) -> str:
+        """Why the run is to stop: "cancel", the name of a signal, or ""."""
+        if self._cancelled_at is not None:
+            return ControlRequest.CANCEL
+        return self._signals.name
+
+    @property
+    def was_pressed(self) -> bool:
+        """Whether the worker was interrupted."""
+        return self._first_pressed_at > 0
+
+    def look(self) -> None:
+        """Read the control requests now."""
+        self._looked = time.monotonic()
+        self._requests = requested_controls(self._run)
+        if self._cancelled_at is None and self._requests & {
+            ControlRequest.CANCEL,
+            ControlRequest.FORCE,
+        }:
+            self._cancelled_at = self._looked
+
+    def tick(self, *, in_step: bool) -> None:
+        """Read the control requests from time to time and act on them. Never waits for
+        long."""
+        now = time.monotonic()
+        if now - self._looked > _LOOK:
+            self.look()
+        if ControlRequest.FORCE in self._requests:
+            self._first_pressed_at = self._first_pressed_at or now
+            self._child.kill()
+        elif self._is_due(now, in_step=in_step):
+            self._press(now)
+
+    def _is_due(self, now: float, *, in_step: bool) -> bool:
+        if self._cancelled_at is not None:
+            return now > self._cancelled_at + (0 if in_step else _BETWEEN_STEPS)
+        return bool(self._signals.name) and now > self._signals.since + _GRACE
+
+    def _press(self, now: float) -> None:
+        self._first_pressed_at = self._first_pressed_at or now
+        if now - self._pressed_at > _CANCEL_INTERVAL:
+            self._pressed_at = now
+            with suppress(DatabaseFailure):  # repeated soon
+                self._worker_session.cancel_statement()
+        if now - max(self._first_pressed_at, self._interrupted_at) > _INTERRUPT_INTERVAL:
+            self._interrupted_at = now
+            self._child.interrupt()
+
+    def end_what_is_left(self) -> None:
+        """Terminate the session of a stopped worker, so that its statement does not
+        continue."""
+        if not self._worker_session.is_gone(within=_CANCEL_INTERVAL):
+            self._worker_session.end(within=_TERMINATE_TIMEOUT)

@@ -7,7 +7,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from migration_route.core.enums import Direction, EffectState, RunState, StepState
+from migration_route.core.enums import (
+    ControlRequest,
+    Direction,
+    EffectState,
+    RunState,
+    StepState,
+)
 from migration_route.execution.messages import Ending
 from migration_route.ledger.evidence import OperationEvidence, StepError
 from migration_route.ledger.records import StepRecord
@@ -78,6 +84,26 @@ def determine_outcome(
     outcome = _FAILURES.get(report.ending, "failed")
     error = _unfinished(report.error) if done and steps_now else report.error
     return Outcome(state=RunState.FAILED, outcome=outcome, steps=steps_now, error=error)
+
+
+def apply_cancellation(outcome: Outcome, why: str) -> Outcome:
+    """Return how a stopped run ended.
+
+    A run that a user cancelled is `cancelled` if nothing is left half done. One whose
+    process received a shutdown signal has failed, and its error says so.
+    """
+    if outcome.state is RunState.FAILED and why in {
+        ControlRequest.CANCEL,
+        ControlRequest.FORCE,
+    }:
+        return replace(outcome, state=RunState.CANCELLED, outcome="cancelled", error=None)
+    if outcome.state in {RunState.FAILED, RunState.CANCELLED} and why.startswith("SIG"):
+        error = StepError(
+            type="Interrupted",
+            message=f"The supervisor received {why} before the run finished.",
+        )
+        return replace(outcome, state=RunState.FAILED, outcome="interrupted", error=error)
+    return outcome
 
 
 def _as_recorded(

@@ -1,5 +1,5 @@
-"""The lock of a run: waits until the database is free, acquires the lock, and proves again
-and again that it is still held.
+"""The locks of a database: a run waits until it is free, acquires its lock, and proves
+again and again that it is still held. The session that holds a lock can be ended.
 
 The lock belongs to its session, and a session can end: terminated by an administrator, by a
 restart of the server, or by a firewall that dropped the connection. A lost lock is acquired
@@ -17,6 +17,7 @@ from typing import Any
 
 from django.db import DatabaseError, connections
 from django.db import Error as DatabaseFailure
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.conf import route_settings
 from migration_route.conf.databases import (
@@ -41,7 +42,7 @@ from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
 from migration_route.planning import sources
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import LockSlot, TargetLock
+from migration_route.vendors.base import LockSlot, Session, Sessions, TargetLock
 
 _POLL = 0.1  # seconds between two attempts to acquire the lock
 
@@ -299,3 +300,73 @@ class LockKeeper:
         facts = {"when": when, "taken_again": taken_again}
         self._run_log.event(EventKind.LOCK_LOST, text=text, facts=facts)
         self._run_log.entry(Action.LOCK_LOST, facts)
+
+
+_RETRY = 1.0  # seconds before a session that has not ended is terminated again
+
+
+class LockHolder:
+    """The session that holds one of the two locks of a database.
+
+    It is inspected and terminated through a separate connection, opened when needed. Every
+    method raises `django.db.Error` if the database does not answer, and may be called again
+    then.
+    """
+
+    def __init__(self, database: str, slot: LockSlot = LockSlot.WORKER) -> None:
+        self._database = database
+        self._slot = slot
+        self._connection: BaseDatabaseWrapper | None = None
+
+    def pid(self) -> int | None:
+        """Return the pid of the session; None if there is none."""
+        try:
+            return self._lock().holder()
+        except DatabaseFailure:
+            self.close()
+            raise
+
+    def describe(self) -> Session | None:
+        """Return the session; None if there is none."""
+        pid = self.pid()
+        return None if pid is None else self._sessions().describe(pid)
+
+    def cancel_statement(self) -> None:
+        """Cancel the current statement of the session, if it executes one."""
+        found = self.describe()
+        if found is not None and found.is_busy:
+            self._sessions().cancel_statement(found.pid)
+
+    def end(self, *, within: float) -> bool:
+        """Terminate the session; return whether it has ended within so many seconds."""
+        deadline = time.monotonic() + within
+        while (pid := self.pid()) is not None:
+            self._sessions().end(pid)
+            left = deadline - time.monotonic()
+            if self.is_gone(within=min(_RETRY, left)):
+                return True
+            if time.monotonic() > deadline:
+                return False
+        return True
+
+    def is_gone(self, *, within: float) -> bool:
+        """Return whether it ends by itself within so many seconds."""
+        return clock.wait_until(lambda: self.pid() is None, within=within, pause=_PAUSE)
+
+    def _opened(self) -> BaseDatabaseWrapper:
+        if self._connection is None:
+            self._connection = private_connection(
+                self._database, answer_timeout=ANSWER_TIMEOUT
+            )
+        return self._connection
+
+    def _lock(self) -> TargetLock:
+        return vendor_of(self._database).lock(self._opened(), self._slot)
+
+    def _sessions(self) -> Sessions:
+        return vendor_of(self._database).sessions(self._opened())
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -9,8 +9,7 @@ from __future__ import annotations
 from migration_route.core import clock
 from migration_route.core.errors import RouteError
 from migration_route.execution.messages import Message
-from migration_route.execution.supervisor.cancellation import Cancellation
-from migration_route.execution.supervisor.child import Child
+from migration_route.execution.supervisor.child import Cancellation, Child
 from migration_route.execution.supervisor.holds import (
     HealthHold,
     Hold,

@@ -23,16 +23,15 @@ from migration_route.execution.messages import Message, WorkOrder
 from migration_route.execution.posix_signals import ShutdownSignals
 from migration_route.execution.recovery.reaper import OrphanedSession
 from migration_route.execution.recovery.reconcile import collect_evidence
-from migration_route.execution.recovery.sessions import LockHolder
-from migration_route.execution.supervisor.cancellation import (
-    Cancellation,
-    apply_cancellation,
-)
-from migration_route.execution.supervisor.child import Child
+from migration_route.execution.supervisor.child import Cancellation, Child
 from migration_route.execution.supervisor.holds import HEALTH_HOLD_TIMEOUT
-from migration_route.execution.supervisor.outcome import Outcome, determine_outcome
+from migration_route.execution.supervisor.outcome import (
+    Outcome,
+    apply_cancellation,
+    determine_outcome,
+)
 from migration_route.execution.supervisor.recorder import EventRecorder, LockWaitStatus
-from migration_route.execution.supervisor.run_lock import LockKeeper, RunLock
+from migration_route.execution.supervisor.run_lock import LockHolder, LockKeeper, RunLock
 from migration_route.execution.supervisor.step_gate import StepGate
 from migration_route.ledger import entries, runs
 from migration_route.ledger.database_time import read_time
