@@ -28,7 +28,6 @@ def get_openapi(request: HttpRequest) -> HttpResponse:
 
 
 def schema_components(ref_template: str = _REF) -> dict[str, Any]:
-    """Return the JSON schema of every type of the API, by name."""
     kinds = {kind for call in CALLS for kind in (*call.answers.values(), call.body) if kind}
     _, components = msgspec.json.schema_components(
         sorted({*kinds, schemas.Problem}, key=lambda kind: kind.__name__),

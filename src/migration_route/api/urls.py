@@ -30,7 +30,6 @@ _EVERY = dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), unknown_addres
 
 
 def _listed() -> Iterator[URLPattern]:
-    """Return one URL for each path of the table."""
     methods: dict[tuple[str, str], dict[str, View]] = {}
     for call in CALLS:
         views = methods.setdefault((call.route, call.url_name), {})

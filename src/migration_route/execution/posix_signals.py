@@ -48,7 +48,6 @@ class ShutdownSignals:
             os.read(self._reading, 1)
 
     def close(self) -> None:
-        """Close the pipe that interrupts a pause."""
         os.close(self._reading)
         os.close(self._writing)
 

@@ -124,7 +124,6 @@ class AnonymousDenialThrottle:
                 del self._tracked[attempt]
 
     def forget(self) -> None:
-        """Drop all tracked attempts."""
         with self._lock:
             self._tracked.clear()
             self._elsewhere = 0

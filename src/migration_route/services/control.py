@@ -58,14 +58,8 @@ def cancel(run: str, actor: Actor, *, reason: str, force: bool = False) -> RunRe
         needed = Scope.FORCE if force else Scope.OPERATE
         if force or not may_withdraw(found, actor):
             authorise(actor, needed, database=found.database)
-        change = runs.Change(
-            action=Action.FORCE_REQUESTED if force else Action.CANCEL_REQUESTED,
-            actor_kind=actor.kind,
-            actor_name=actor.name,
-            address=actor.address,
-            credential=actor.credential_facts,
-            reason=reason,
-        )
+        action = Action.FORCE_REQUESTED if force else Action.CANCEL_REQUESTED
+        change = _change(action, actor, reason)
         if found.state in _NOT_STARTED or found.waits_to_begin:
             # If the run starts meanwhile, it gets a control request instead.
             with suppress(InvalidState):

@@ -140,12 +140,10 @@ def require_permit(actor: Actor) -> ApplyPermit:
 
 
 def permits_plan(permit: ApplyPermit, plan: Plan) -> bool:
-    """Whether the permit is for this plan."""
     return same_plan(permit.fingerprint, plan.fingerprint)
 
 
 def plan_request(permit: ApplyPermit) -> PlanRequest:
-    """Return the request for the plan of a permit."""
     return PlanRequest(
         database=permit.database,
         targets=permit.targets,

@@ -178,7 +178,7 @@ def read_plan(
 
 def plan_with_details(request: PlanRequest, details: Details | None) -> Plan:
     """Return the plan with these details, or without details."""
-    return _read(request).with_details(details)
+    return plain_plan(request) if details is None else detailed_plan(request, details)
 
 
 def detailed_plan(request: PlanRequest, details: Details = DEFAULT_DETAILS) -> Plan:
@@ -248,7 +248,6 @@ def plan_for_decision(wanted: PlanRequest, requester: ActorKind) -> tuple[Plan, 
 
 
 def request_of(run: RunRecord) -> PlanRequest:
-    """Return the request for the plan of a run."""
     return PlanRequest(
         database=run.database, targets=run.targets, mode=run.mode, phase=run.phase
     )

@@ -137,7 +137,6 @@ def relauncher() -> Callable[[RunRecord], None] | None:
 
 
 def _launcher_or_none() -> Launcher | None:
-    """Return the launcher, or None if it is misconfigured."""
     with suppress(Misconfigured):
         return get_launcher()
     return None

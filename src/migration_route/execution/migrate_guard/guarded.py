@@ -115,7 +115,6 @@ class MigrateAuditRecord:
             )
 
     def refuse(self, why: str) -> None:
-        """Record that the command was refused."""
         facts = {"verb": "migrate", "code": "active_run", "message": why, "argv": _argv()}
         self._note(Action.REFUSED, facts)
 

@@ -146,7 +146,6 @@ _MAX_DENIED_SHOWN = 20
 def limitations_of(
     record: RehearsalRecord, observed: RehearsalRecorder
 ) -> tuple[Limitation, ...]:
-    """Return what this rehearsal could not show."""
     return tuple(_limitations(record, observed))
 
 

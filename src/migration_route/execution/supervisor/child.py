@@ -201,11 +201,9 @@ class Cancellation:
 
     @property
     def was_pressed(self) -> bool:
-        """Whether the worker was interrupted."""
         return self._first_pressed_at > 0
 
     def look(self) -> None:
-        """Read the control requests now."""
         self._looked = time.monotonic()
         self._requests = requested_controls(self._run)
         if self._cancelled_at is None and self._requests & {

@@ -134,7 +134,6 @@ class EventRecorder:
         self._text = 0  # characters of statements and operations so far
 
     def begin_step(self, position: int, at: str) -> None:
-        """Record that a step is about to start."""
         step = self._run_log.steps[position]
         self.told = WorkerReport(ending=None, current=position)
         self._attempts = {}

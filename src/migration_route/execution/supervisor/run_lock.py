@@ -192,7 +192,6 @@ class RunLock:
         self.run = find_run(self.run.id)
 
     def is_held(self) -> bool:
-        """Prove that this process still holds the lock."""
         return self._lock.is_held()
 
     def take_again(self) -> bool:

@@ -158,7 +158,6 @@ class StepGate:
         return self._run_log.flush() or self._run_log.is_durable or self._run_log.is_refused
 
     def close(self) -> None:
-        """Close the connection of the health checks."""
         self._health.close()
 
 

@@ -26,7 +26,10 @@ from migration_route.core.error_texts import message_of
 from migration_route.execution.messages import InPlaceLimits, WorkOrder
 from migration_route.execution.worker.instrumentation import (
     MigrationObserver,
+    Send,
     StepRunner,
+    outermost_wrapper,
+    statement_wrapper,
 )
 from migration_route.execution.worker.reporter import Reporter
 from migration_route.execution.worker.session_limits import lock_retry
@@ -130,15 +133,9 @@ class UncommittableTransaction:
         self._refused = found
         return found
 
-    def limited(
-        self,
-        execute: Callable[..., Any],
-        sql: Any,
-        params: Any,
-        many: bool,  # noqa: FBT001 - Django calls it so
-        context: Any,
-    ) -> Any:
+    def limited(self, send: Send, sql: Any, context: Any) -> Any:
         """Send a statement within the limits, as the outermost of Django's wrappers."""
+        del context
         self.look(sql)
         word = first_word(str(sql))
         if word not in _ROLLS_BACK and not self._connection.needs_rollback:
@@ -146,7 +143,7 @@ class UncommittableTransaction:
         if word in {"rollback", "reset", "do"} or _MAY_SET.search(str(sql)):
             self._sent = 0.0  # it may change the limits
         try:
-            return execute(sql, params, many, context)
+            return send()
         except DatabaseError as error:
             why = self._why(error, word)
             if why is None:
@@ -228,12 +225,11 @@ def uncommittable_transaction(
         settings.EMAIL_BACKEND = _NO_MAIL  # real recipients
         _deny_connections(found, database, denied)
         in_place.watch_driver(found.look)
-        connection.execute_wrappers.insert(0, found.limited)
         try:
-            yield found
+            with outermost_wrapper(connection, statement_wrapper(found.limited)):
+                yield found
         finally:
             found.is_open = False
-            connection.execute_wrappers.remove(found.limited)
         transaction.set_rollback(True, using=database)
 
 
@@ -317,16 +313,15 @@ class InPlaceSteps(MigrationObserver):
     def carry(
         self,
         executor: MigrationExecutor,
-        method: Callable[..., Any],
-        state: Any,
         migration: Migration,
-        *args: Any,
-        **kwargs: Any,
+        state: Any,
+        run: Callable[[Any], Any],
     ) -> Any:
         """Run a step once, then what belongs to its end."""
+        del executor, migration
         self._transaction.begin_step()
         try:
-            result = method(executor, state, migration, *args, **kwargs)
+            result = run(state)
         except Exception as error:
             self._transaction.explain(error)
             raise

@@ -73,30 +73,27 @@ class MigrationObserver:
 
 
 class StepRunner(Protocol):
-    """Runs a step by calling the method of the executor, once or more."""
+    """Runs a step of an executor, once or more."""
 
     def __call__(
         self,
         executor: MigrationExecutor,
-        method: Callable[..., Any],
-        state: Any,
         migration: Migration,
-        *args: Any,
-        **kwargs: Any,
+        state: Any,
+        run: Callable[[Any], Any],
     ) -> Any:
-        """Return what the method returned."""
+        """Return what `run` returned, which executes the step from a state."""
 
 
 def run_once(
     executor: MigrationExecutor,
-    method: Callable[..., Any],
-    state: Any,
     migration: Migration,
-    *args: Any,
-    **kwargs: Any,
+    state: Any,
+    run: Callable[[Any], Any],
 ) -> Any:
     """Run a step as Django does."""
-    return method(executor, state, migration, *args, **kwargs)
+    del executor, migration
+    return run(state)
 
 
 @contextmanager
@@ -115,37 +112,32 @@ def instrument(
         MigrationExecutor.unapply_migration,
     )
 
-    @functools.wraps(apply)
-    def observed_apply(
-        self: MigrationExecutor,
-        state: Any,
-        migration: Migration,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
-        with _step(
-            observers, self.connection, migration, state, layout_of, backwards=False
-        ):
-            return runner(self, apply, state, migration, *args, **kwargs)
+    def observed(method: Callable[..., Any], *, backwards: bool) -> Any:
+        @functools.wraps(method)
+        def run_observed(
+            self: MigrationExecutor,
+            state: Any,
+            migration: Migration,
+            *args: Any,
+            **kwargs: Any,
+        ) -> Any:
+            def run(start: Any) -> Any:
+                return method(self, start, migration, *args, **kwargs)
 
-    @functools.wraps(unapply)
-    def observed_unapply(
-        self: MigrationExecutor,
-        state: Any,
-        migration: Migration,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
-        with _step(observers, self.connection, migration, state, layout_of, backwards=True):
-            return runner(self, unapply, state, migration, *args, **kwargs)
+            with _step(
+                observers, self.connection, migration, state, layout_of, backwards=backwards
+            ):
+                return runner(self, migration, state, run)
 
-    MigrationExecutor.apply_migration = observed_apply  # type: ignore[method-assign]
-    MigrationExecutor.unapply_migration = observed_unapply  # type: ignore[method-assign]
+        return run_observed
+
+    executor: Any = MigrationExecutor
+    executor.apply_migration = observed(apply, backwards=False)
+    executor.unapply_migration = observed(unapply, backwards=True)
     try:
         yield
     finally:
-        MigrationExecutor.apply_migration = apply  # type: ignore[method-assign]
-        MigrationExecutor.unapply_migration = unapply  # type: ignore[method-assign]
+        executor.apply_migration, executor.unapply_migration = apply, unapply
 
 
 @contextmanager
@@ -165,7 +157,7 @@ def _step(
     with (
         _operations(observers, migration, layout, backwards=backwards),
         _end(observers, migration, layout, backwards=backwards),
-        connection.execute_wrapper(statement_wrapper(observers)),
+        connection.execute_wrapper(_reporting(observers)),
     ):
         yield
     took = _milliseconds(start)
@@ -282,22 +274,51 @@ def _with_repeatable(place: OperationPosition, repeatable: bool) -> OperationPos
     return replace(place, added=replace(place.added, repeatable=repeatable))
 
 
-def statement_wrapper(observers: Sequence[MigrationObserver]) -> Callable[..., Any]:
-    """Return an execute wrapper that reports each statement."""
+Send = Callable[[], Any]
+"""Sends a statement, and returns what its cursor returns."""
 
-    def observe(
+
+def statement_wrapper(
+    handle: Callable[[Send, Any, Any], Any],
+) -> Callable[..., Any]:
+    """Return Django's execute wrapper for a function that gets `send`, a statement and
+    Django's context of it."""
+
+    def wrapper(
         execute: Callable[..., Any],
         sql: Any,
         params: Any,
         many: bool,  # noqa: FBT001 - Django calls it so
         context: Any,
     ) -> Any:
+        return handle(lambda: execute(sql, params, many, context), sql, context)
+
+    return wrapper
+
+
+@contextmanager
+def outermost_wrapper(
+    connection: BaseDatabaseWrapper, wrapper: Callable[..., Any]
+) -> Iterator[None]:
+    """Add an execute wrapper around all others, in this block."""
+    connection.execute_wrappers.insert(0, wrapper)
+    try:
+        yield
+    finally:
+        connection.execute_wrappers.remove(wrapper)
+
+
+def _reporting(observers: Sequence[MigrationObserver]) -> Callable[..., Any]:
+    """Return an execute wrapper that reports each statement."""
+
+    def report(send: Send, sql: Any, context: Any) -> Any:
+        del context
         text = str(sql)
         for observer in observers:
             observer.statement_starts(text)
         start = time.monotonic()
         try:
-            result = execute(sql, params, many, context)
+            result = send()
         except Exception as error:
             finished(text, _milliseconds(start), error)
             raise
@@ -308,7 +329,7 @@ def statement_wrapper(observers: Sequence[MigrationObserver]) -> Callable[..., A
         for observer in reversed(observers):
             observer.statement_finished(text, took, error)
 
-    return observe
+    return statement_wrapper(report)
 
 
 def _milliseconds(start: float) -> int:

@@ -151,7 +151,6 @@ class LineWriter(io.TextIOBase):
 
     @property
     def buffer(self) -> BinaryIO:
-        """The stream of bytes below."""
         return self._below
 
     @property
@@ -159,7 +158,6 @@ class LineWriter(io.TextIOBase):
         return "utf-8"
 
     def fileno(self) -> int:
-        """Return the descriptor below."""
         return self._below.fileno()
 
     def writable(self) -> bool:

@@ -51,11 +51,6 @@ class PlanGuard:
         self._left_out: list[tuple[str, str, str]] = []
 
     @property
-    def database(self) -> str:
-        """The alias that the order is for."""
-        return self._order.database
-
-    @property
     def resumed(self) -> ResumedStep | None:
         """What is already complete of the step that has just started; None if it starts at
         its first operation."""

@@ -132,7 +132,6 @@ class Reporter(MigrationObserver):
         )
 
     def step_finished(self, migration: Migration, duration_ms: int) -> None:
-        """Report that a step is committed and recorded."""
         self._report_omitted()
         self._report(
             "step_finished",
@@ -142,7 +141,6 @@ class Reporter(MigrationObserver):
         )
 
     def operation_started(self, position: int | None, operation: Operation) -> None:
-        """Report which operation starts."""
         self._report_omitted()
         self._operation = position
         self._shown = 0
@@ -150,7 +148,6 @@ class Reporter(MigrationObserver):
         self._report("operation_started", operation=position, text=text)
 
     def operation_finished(self, position: int | None, duration_ms: int) -> None:
-        """Report how long an operation took."""
         self._report_omitted()
         self._report("operation_finished", operation=position, duration_ms=duration_ms)
         self._operation = None
@@ -218,7 +215,6 @@ class Reporter(MigrationObserver):
         )
 
     def lock_attempt(self, facts: dict[str, Any]) -> None:
-        """Report that other sessions blocked a statement."""
         self._report(
             "lock_attempt", operation=self._operation, facts=self._masked_facts(facts)
         )
@@ -242,7 +238,6 @@ class Reporter(MigrationObserver):
         return {**facts, "blockers": blockers}
 
     def index_dropped(self, sql: str) -> None:
-        """Report that an invalid index is about to be dropped."""
         self._report("index_dropped", operation=self._operation, text=self.mask(sql))
 
     def watched(self, operations: list[dict[str, Any]]) -> None:

@@ -23,6 +23,7 @@ from django.db.migrations.operations import models
 from django.db.migrations.operations.base import Operation
 
 from migration_route.execution.messages import WorkOrder
+from migration_route.execution.worker.instrumentation import Send, statement_wrapper
 from migration_route.execution.worker.operation_positions import OperationPosition
 from migration_route.execution.worker.plan_guard import ResumedStep
 from migration_route.execution.worker.reporter import Reporter, only_reads
@@ -39,21 +40,16 @@ def rebuild_invalid_indexes(order: WorkOrder, reporter: Reporter) -> Iterator[No
     connection = connections[order.database]
     vendor = vendor_of(order.database)
 
-    def rebuild(
-        execute: Callable[..., Any],
-        sql: Any,
-        params: Any,
-        many: bool,  # noqa: FBT001 - Django calls it so
-        context: Any,
-    ) -> Any:
+    def rebuild(send: Send, sql: Any, context: Any) -> Any:
+        del context
         # The catalog is read through this wrapper too; those statements never match.
         if drop := vendor.colliding_index(connection, str(sql)):
             reporter.index_dropped(drop)
             with connection.cursor() as cursor:
                 cursor.execute(drop)
-        return execute(sql, params, many, context)
+        return send()
 
-    with connection.execute_wrapper(rebuild):
+    with connection.execute_wrapper(statement_wrapper(rebuild)):
         yield
 
 
@@ -133,7 +129,7 @@ def _collecting(editor: Any) -> Iterator[None]:
     editor.collect_sql = True
     editor.collected_sql, editor.collected_table_renames = [], {}
     try:
-        with editor.connection.execute_wrapper(_require_read_only):
+        with editor.connection.execute_wrapper(statement_wrapper(_require_read_only)):
             yield
     finally:
         editor.collect_sql = before
@@ -147,16 +143,11 @@ def _complete(editor: Any) -> None:
             editor.execute(statement.rstrip(";"), params=None)
 
 
-def _require_read_only(
-    execute: Callable[..., Any],
-    sql: Any,
-    params: Any,
-    many: bool,  # noqa: FBT001 - Django calls it so
-    context: Any,
-) -> Any:
+def _require_read_only(send: Send, sql: Any, context: Any) -> Any:
+    del context
     if not only_reads(str(sql)):
         raise CannotSkipOperation(f"This operation is complete but would run again: {sql}")
-    return execute(sql, params, many, context)
+    return send()
 
 
 def _without_what_exists(run: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,6 +18,7 @@ from django.db.backends.signals import connection_created
 
 from migration_route.conf import route_settings
 from migration_route.execution.messages import ScratchDatabase
+from migration_route.execution.worker.instrumentation import Send, statement_wrapper
 from migration_route.vendors import copies_of, vendor_of
 from migration_route.vendors.base_rehearsal import Separation
 from migration_route.vendors.sqlite.files import file_of_settings
@@ -159,21 +160,17 @@ def _name(entry: dict[str, Any]) -> str:
 def _guard_statements(database: str, home: str, denied: Callable[[str], None]) -> None:
     copies = copies_of(database)
 
-    def guard(
-        execute: Callable[..., Any],
-        sql: Any,
-        params: Any,
-        many: bool,  # noqa: FBT001 - Django calls it so
-        context: Any,
-    ) -> Any:
+    def guard(send: Send, sql: Any, context: Any) -> Any:
         if why := copies.leaves(_text(sql, context), home, context["connection"]):
             denied(f"a statement: {why}")
             raise SandboxViolation(f"This cannot be rehearsed: {why}.")
-        return execute(sql, params, many, context)
+        return send()
+
+    wrapper = statement_wrapper(guard)
 
     def prepare(connection: BaseDatabaseWrapper, **_: Any) -> None:
-        if guard not in connection.execute_wrappers:
-            connection.execute_wrappers.insert(0, guard)
+        if wrapper not in connection.execute_wrappers:
+            connection.execute_wrappers.insert(0, wrapper)
 
     connection_created.connect(
         prepare, weak=False, dispatch_uid="migration_route.execution.rehearsal"

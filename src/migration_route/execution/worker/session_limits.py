@@ -20,7 +20,13 @@ from django.db.migrations.executor import MigrationExecutor
 
 from migration_route.conf import route_settings
 from migration_route.conf.types import DatabaseSettings
-from migration_route.execution.worker.instrumentation import StepRunner, run_once
+from migration_route.execution.worker.instrumentation import (
+    Send,
+    StepRunner,
+    outermost_wrapper,
+    run_once,
+    statement_wrapper,
+)
 from migration_route.execution.worker.lock_retry import (
     BlockerMonitor,
     LockAttempts,
@@ -76,11 +82,9 @@ class LockRetryRunner:
     def __call__(
         self,
         executor: MigrationExecutor,
-        method: Callable[..., Any],
-        state: Any,
         migration: Migration,
-        *args: Any,
-        **kwargs: Any,
+        state: Any,
+        run: Callable[[Any], Any],
     ) -> Any:
         """Run a step; again, with the state that it started with, if the database rolled it
         back as a whole because of lock contention."""
@@ -95,7 +99,7 @@ class LockRetryRunner:
             with limits.around(connection):
                 while True:
                     try:
-                        return method(executor, state, migration, *args, **kwargs)
+                        return run(state)
                     except Exception as error:
                         if not (rolls_back and limits.may_repeat(error, connection)):
                             raise
@@ -136,18 +140,15 @@ class StatementTimeouts:
     @contextmanager
     def around(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
         """Limit every statement that is sent through the connection in this block."""
+        noting = statement_wrapper(self._note_other_database)
         with ExitStack() as elsewhere:
             for other in usable_wrappers():
                 if other is not connection:
-                    elsewhere.enter_context(
-                        other.execute_wrapper(self._note_other_database)
-                    )
+                    elsewhere.enter_context(other.execute_wrapper(noting))
             # The outermost wrapper, so that the inner ones see each attempt.
-            connection.execute_wrappers.insert(0, self._execute_limited)
-            try:
+            limiting = statement_wrapper(self._execute_limited)
+            with outermost_wrapper(connection, limiting):
                 yield
-            finally:
-                connection.execute_wrappers.remove(self._execute_limited)
 
     def may_repeat(self, error: Exception, connection: BaseDatabaseWrapper) -> bool:
         """Return whether a step that failed with this error left nothing behind and may be
@@ -174,32 +175,19 @@ class StatementTimeouts:
             self._attempts.held_back(asked, blockers)
         return self._attempts.limit
 
-    def _note_other_database(
-        self,
-        execute: Callable[..., Any],
-        sql: Any,
-        params: Any,
-        many: bool,  # noqa: FBT001 - Django calls it so
-        context: Any,
-    ) -> Any:
+    def _note_other_database(self, send: Send, sql: Any, context: Any) -> Any:
         """Note a write to another database: a retry would repeat it."""
+        del context
         self._has_lasting_effects = self._has_lasting_effects or not only_reads(str(sql))
-        return execute(sql, params, many, context)
+        return send()
 
-    def _execute_limited(
-        self,
-        execute: Callable[..., Any],
-        sql: Any,
-        params: Any,
-        many: bool,  # noqa: FBT001 - Django calls it so
-        context: Any,
-    ) -> Any:
+    def _execute_limited(self, send: Send, sql: Any, context: Any) -> Any:
         connection: BaseDatabaseWrapper = context["connection"]
         text = str(sql)
         self._enter_transaction(connection)
         word = self._read_along(text)
         if connection.needs_rollback or self._sets_own_limit or word in _NEVER_BLOCKED:
-            return execute(sql, params, many, context)
+            return send()
         request = self._contention.wish(text)
         wanted = self._contention.tables(connection, request)
         while True:
@@ -207,7 +195,7 @@ class StatementTimeouts:
             self._send_limit(connection, limit)
             start = time.monotonic()
             try:
-                result = execute(sql, params, many, context)
+                result = send()
             except Exception as error:
                 if not self._contention.is_contention(error):
                     raise

@@ -18,7 +18,9 @@ from migration_route.core.redaction import clipped
 from migration_route.execution.messages import WorkOrder
 from migration_route.execution.worker.instrumentation import (
     MigrationObserver,
+    Send,
     StepRunner,
+    statement_wrapper,
 )
 from migration_route.execution.worker.operation_positions import OperationPosition
 from migration_route.execution.worker.reporter import Reporter, only_reads
@@ -180,11 +182,9 @@ class StatementProbe(MigrationObserver):
     def __call__(
         self,
         executor: MigrationExecutor,
-        method: Callable[..., Any],
-        state: Any,
         migration: Migration,
-        *args: Any,
-        **kwargs: Any,
+        state: Any,
+        run: Callable[[Any], Any],
     ) -> Any:
         """Run a step and report what was observed, also when it fails."""
         self._operations, self._current = [], None
@@ -192,24 +192,17 @@ class StatementProbe(MigrationObserver):
         if executor.connection.in_atomic_block:
             self._observer.look(executor.connection, "")
         try:
-            with executor.connection.execute_wrapper(self._observe):
-                return self._runner(executor, method, state, migration, *args, **kwargs)
+            with executor.connection.execute_wrapper(statement_wrapper(self._observe)):
+                return self._runner(executor, migration, state, run)
         finally:
             end = time.monotonic()
             seen = [found.seen(end) for found in self._operations]
             self._reporter.watched([msgspec.to_builtins(found) for found in seen])
 
-    def _observe(
-        self,
-        execute: Callable[..., Any],
-        sql: Any,
-        params: Any,
-        many: bool,  # noqa: FBT001 - Django calls it so
-        context: Any,
-    ) -> Any:
+    def _observe(self, send: Send, sql: Any, context: Any) -> Any:
         text, start = str(sql), time.monotonic()
         try:
-            result = execute(sql, params, many, context)
+            result = send()
         except Exception:
             self._note(text, start, rows=None, seen=StatementEffects(), failed=True)
             raise
