@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 
 from django.db import Error as DatabaseFailure
@@ -43,7 +43,7 @@ from migration_route.execution.supervisor.outcome import (
     apply_cancellation,
     determine_outcome,
 )
-from migration_route.execution.supervisor.run_lock import LockHolder
+from migration_route.execution.supervisor.run_lock import LockHolder, try_lock
 from migration_route.ledger import claims, runs
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.fencing import ClaimLost
@@ -133,35 +133,29 @@ _CAN_LEAVE_SESSION = frozenset(
 _REASON = "The processes of the run are gone, but its database session is still active."
 
 
-class OrphanedSession:
-    """The session of a lost run."""
+def record_orphan(
+    run: RunRecord, session: LockHolder, *, claim: str | None = None
+) -> RunRecord:
+    """Record that the run is lost, and which session it left; return the run.
 
-    def __init__(self, run: str, backend: LockHolder, *, claim: str | None = None) -> None:
-        """`claim` is that of the run's own process; None for any other."""
-        self._run = run
-        self._backend = backend
-        self._claim = claim
-
-    def tell(self) -> RunRecord:
-        """Record that the run is lost, and which session it left; return the run.
-
-        Recorded once: a run that is already marked is left as it is.
-        """
-        found = find_run(self._run)
-        if found.waiting_reason == WaitingReason.ORPHANED_SESSION:
-            return found
-        session = self._backend.describe()
-        change = runs.Change(
-            waiting_reason=WaitingReason.ORPHANED_SESSION,
-            waiting_facts={"session": session.to_dict()} if session else {},
-            reason=_REASON,
-            claim=self._claim,
+    Recorded once: a run that is already marked is left as it is. `claim` is that of the
+    run's own process; None for any other.
+    """
+    found = find_run(run.id)
+    if found.waiting_reason == WaitingReason.ORPHANED_SESSION:
+        return found
+    described = session.describe()
+    change = runs.Change(
+        waiting_reason=WaitingReason.ORPHANED_SESSION,
+        waiting_facts={"session": described.to_dict()} if described else {},
+        reason=_REASON,
+        claim=claim,
+    )
+    with suppress(InvalidState):  # another process recorded or concluded it
+        return runs.move(
+            run.id, to=RunState.LOST, expected=_CAN_LEAVE_SESSION, change=change
         )
-        with suppress(InvalidState):  # another process recorded or concluded it
-            return runs.move(
-                self._run, to=RunState.LOST, expected=_CAN_LEAVE_SESSION, change=change
-            )
-        return find_run(self._run)
+    return find_run(run.id)
 
 
 _FLUSH = 10.0
@@ -246,34 +240,26 @@ def _reconcile(run: RunRecord, *, was_ended: bool = False) -> RunRecord:
     """Conclude a lost run if no process or session is active for it. A run whose process
     has died on this host is lost as soon as its lock is free."""
     require_session_connection(run.database)
-    connection = private_connection(run.database)
-    try:
-        vendor = vendor_of(run.database)
-        lock = vendor.lock(connection, LockSlot.SUPERVISOR)
-        if not lock.try_acquire():
+    vendor = vendor_of(run.database)
+    with (
+        closing(private_connection(run.database)) as connection,
+        try_lock(vendor.lock(connection, LockSlot.SUPERVISOR)) as is_free,
+    ):
+        if not is_free:
             return run  # its supervisor is only slow, or the next one has started
-        try:
-            run = find_run(run.id)
-            if run.state in _ALIVE and (was_ended or _has_died_here(run)):
-                run = _lose_now(run)
-            if run.state is not RunState.LOST:
-                return run  # another process concluded it meanwhile
-            worker_lock = vendor.lock(connection, LockSlot.WORKER)
-            if not worker_lock.try_acquire():
-                return _record_orphan(run)
-            try:
-                # Both locks are held until the run is concluded: a worker that continues
-                # cannot open a session before, and has lost its claim after.
-                claims.take_over(run)
-                return _conclude(
-                    find_run(run.id)
-                )  # with the control requests from the spool
-            finally:
-                worker_lock.release()
-        finally:
-            lock.release()
-    finally:
-        connection.close()
+        run = find_run(run.id)
+        if run.state in _ALIVE and (was_ended or _has_died_here(run)):
+            run = _lose_now(run)
+        if run.state is not RunState.LOST:
+            return run  # another process concluded it meanwhile
+        with try_lock(vendor.lock(connection, LockSlot.WORKER)) as has_no_session:
+            if not has_no_session:
+                with closing(LockHolder(run.database)) as session:
+                    return record_orphan(run, session)
+            # Both locks are held until the run is concluded: a worker that continues cannot
+            # open a session before, and has lost its claim after.
+            claims.take_over(run)
+            return _conclude(find_run(run.id))  # with the control requests from the spool
 
 
 def _has_died_here(run: RunRecord) -> bool:
@@ -284,14 +270,6 @@ def _has_died_here(run: RunRecord) -> bool:
         and run.host == socket.gethostname()
         and not subprocesses.is_run_process(run.supervisor_pid, run.id)
     )
-
-
-def _record_orphan(run: RunRecord) -> RunRecord:
-    backend = LockHolder(run.database)
-    try:
-        return OrphanedSession(run.id, backend).tell()
-    finally:
-        backend.close()
 
 
 def _conclude(run: RunRecord) -> RunRecord:
@@ -391,17 +369,14 @@ def _kill(run: RunRecord, pid: int | None) -> None:
 
 
 def _end_session(run: RunRecord, slot: LockSlot) -> None:
-    backend = LockHolder(run.database, slot)
-    try:
-        if not backend.end(within=_SESSION):
-            found = backend.describe()
+    with closing(LockHolder(run.database, slot)) as session:
+        if not session.end(within=_SESSION):
+            found = session.describe()
             raise SessionOrphaned(
                 f"The session of run {run.id} was terminated but has not ended.",
                 run=run.id,
                 **(found.to_dict() if found else {}),
             )
-    finally:
-        backend.close()
 
 
 def _concluded(run: str, *, within: float) -> RunRecord:

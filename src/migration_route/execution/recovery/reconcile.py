@@ -6,7 +6,7 @@ The durable record has the operation that started last; the catalog has what is 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from django.db import connections, transaction
@@ -21,6 +21,7 @@ from migration_route.execution.recovery.introspection import (
     read_step,
 )
 from migration_route.execution.supervisor.outcome import WorkerReport
+from migration_route.execution.supervisor.run_lock import try_lock
 from migration_route.ledger.evidence import AddedOperations, OperationEvidence, StepError
 from migration_route.ledger.records import RunRecord, StepRecord
 from migration_route.planning.graph import read_recorder, without_translations
@@ -177,25 +178,18 @@ def hold_database_lock(database: str) -> Iterator[None]:
     """Hold the lock of a database, as a run does, with a separate connection behind its
     alias. Raises `ActiveRun` or `SessionOrphaned` if another process or session is
     active."""
-    connection = private_connection(database)
     vendor = vendor_of(database)
-    lock = vendor.lock(connection, LockSlot.SUPERVISOR)
-    try:
-        if not lock.try_acquire():
+    with (
+        closing(private_connection(database)) as connection,
+        try_lock(vendor.lock(connection, LockSlot.SUPERVISOR)) as is_free,
+    ):
+        if not is_free:
             raise ActiveRun(f"Another process is migrating {database!r}.")
-        try:
-            worker_lock = vendor.lock(connection, LockSlot.WORKER)
-            if not worker_lock.try_acquire():
+        with try_lock(vendor.lock(connection, LockSlot.WORKER)) as has_no_session:
+            if not has_no_session:
                 raise SessionOrphaned
-            try:
-                with using_private_connection(database):
-                    yield
-            finally:
-                worker_lock.release()
-        finally:
-            lock.release()
-    finally:
-        connection.close()
+            with using_private_connection(database):
+                yield
 
 
 def interrupted_step(run: RunRecord) -> tuple[int, StepRecord]:

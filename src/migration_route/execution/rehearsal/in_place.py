@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -179,13 +179,10 @@ class InPlaceRehearsalRunner(RehearsalRunner):
     def _end_session(self, *, by_itself: float) -> bool:
         """Terminate the session that holds the worker lock, which can only be that of this
         rehearsal."""
-        backend = LockHolder(self._record.database)
-        try:
-            return backend.is_gone(within=by_itself) or backend.end(
+        with closing(LockHolder(self._record.database)) as session:
+            return session.is_gone(within=by_itself) or session.end(
                 within=_TERMINATE_TIMEOUT
             )
-        finally:
-            backend.close()
 
 
 def _recorded(connection: BaseDatabaseWrapper) -> list[tuple[Any, ...]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from contextlib import closing
 from datetime import timedelta
 
 from django.db import Error as DatabaseFailure
@@ -17,7 +18,7 @@ from migration_route.core import subprocesses
 from migration_route.core.enums import RehearsalState
 from migration_route.core.errors import InvalidState, RouteError
 from migration_route.execution.launchers.process import has_ended, remove_log, with_log_tail
-from migration_route.execution.supervisor.run_lock import LockHolder
+from migration_route.execution.supervisor.run_lock import LockHolder, try_lock
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import since_heartbeat
@@ -32,14 +33,11 @@ _TERMINATE_TIMEOUT = 5.0  # seconds for a terminated session to end
 def terminate_session_of(record: RehearsalRecord) -> bool:
     """Terminate the session that a killed rehearsal left, found by its application name;
     return whether none is left."""
-    backend = LockHolder(record.database)
-    try:
-        found = backend.describe()
+    with closing(LockHolder(record.database)) as session:
+        found = session.describe()
         if found is None or record.id not in found.application:
             return True
-        return backend.end(within=_TERMINATE_TIMEOUT)
-    finally:
-        backend.close()
+        return session.end(within=_TERMINATE_TIMEOUT)
 
 
 logger = logging.getLogger("migration_route.execution.rehearsal")
@@ -83,17 +81,14 @@ def _is_suspect(record: RehearsalRecord) -> bool:
 
 
 def _conclude(record: RehearsalRecord) -> RehearsalRecord:
-    connection = private_connection(record.database)
-    try:
-        lock = vendor_of(record.database).lock(connection, LockSlot.REHEARSAL)
-        if not lock.try_acquire():
+    vendor = vendor_of(record.database)
+    with (
+        closing(private_connection(record.database)) as connection,
+        try_lock(vendor.lock(connection, LockSlot.REHEARSAL)) as is_free,
+    ):
+        if not is_free:
             return record  # a rehearsal is active
-        try:
-            remove_leftovers(record.database, connection)
-        finally:
-            lock.release()
-    finally:
-        connection.close()
+        remove_leftovers(record.database, connection)
     return rehearsals.find_rehearsal(record.id)
 
 

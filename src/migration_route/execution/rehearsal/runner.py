@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +38,7 @@ from migration_route.execution.rehearsal import recorder
 from migration_route.execution.rehearsal.reaper import remove_leftovers
 from migration_route.execution.rehearsal.recorder import RehearsalRecorder
 from migration_route.execution.supervisor.child import Child
+from migration_route.execution.supervisor.run_lock import try_lock
 from migration_route.execution.worker.sandbox import settings_of
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
@@ -75,36 +76,27 @@ def require_other_database(
     if connections[alias].vendor != connection.vendor:
         raise CannotRehearse(f"{alias!r} does not have the same vendor as {database!r}.")
     found = _require_separate(database, connection, settings_of(database, alias=alias))
-    other = private_connection(alias)
-    try:
-        lock = vendor_of(alias).lock(other, LockSlot.REHEARSAL)
-        if not lock.try_acquire():
+    with (
+        closing(private_connection(alias)) as other,
+        try_lock(vendor_of(alias).lock(other, LockSlot.REHEARSAL)) as is_free,
+    ):
+        if not is_free:
             raise CannotRehearse(
                 f"{alias!r} leads to the same database as {database!r}, or another "
                 "rehearsal is using it.",
                 hint='Set "rehearsal_alias" to a database that may be changed.',
             )
-        lock.release()
-    finally:
-        other.close()
     return found
-
-
-def require_created_copy(
-    database: str, connection: BaseDatabaseWrapper, name: str
-) -> Separation:
-    """Return the identities of a database and of its copy of that name.
-
-    Raises `CannotRehearse` if the settings of the copy lead elsewhere.
-    """
-    return _require_separate(database, connection, settings_of(database, name=name))
 
 
 def _require_separate(
     database: str, connection: BaseDatabaseWrapper, copy_settings: dict[str, Any]
 ) -> Separation:
-    """Compare the copy with the database as `connection` reaches it, and as the project
-    does."""
+    """Return the identities of a database and of the database with these settings.
+
+    Compares the copy with the database as `connection` reaches it, and as the project does.
+    Raises `CannotRehearse` if the settings of the copy lead elsewhere.
+    """
     with connection_with_settings(
         connection, own_settings(database, copy_settings)
     ) as copy:
@@ -239,44 +231,41 @@ class RehearsalRunner:
             raise InvalidState(
                 f"Rehearsal {self._record.id} is {self._record.state}, not queued."
             )
-        connection = private_connection(self._record.database)
-        try:
+        vendor = vendor_of(self._record.database)
+        with (
+            closing(private_connection(self._record.database)) as connection,
+            try_lock(vendor.lock(connection, LockSlot.REHEARSAL)) as is_free,
+        ):
+            if not is_free:
+                return self._end(step_error_of(ActiveRehearsal()))
             return self._conduct_locked(connection)
-        finally:
-            connection.close()
 
     def _conduct_locked(self, connection: BaseDatabaseWrapper) -> RehearsalRecord:
-        lock = vendor_of(self._record.database).lock(connection, LockSlot.REHEARSAL)
-        if not lock.try_acquire():
-            return self._end(step_error_of(ActiveRehearsal()))
         error: StepError | None
+        self._record = rehearsals.move(
+            self._record.id,
+            to=self.begins_as,
+            expected={RehearsalState.QUEUED},
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=clock.now(),
+        )
+        remove_leftovers(self._record.database, connection, but=self._record.id)
         try:
-            self._record = rehearsals.move(
-                self._record.id,
-                to=self.begins_as,
-                expected={RehearsalState.QUEUED},
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                started_at=clock.now(),
+            error = self._rehearse(connection)
+        except RehearsalInterrupted:
+            error = StepError(
+                type="Interrupted",
+                message=f"The rehearsal received {self._signals.name}.",
             )
-            remove_leftovers(self._record.database, connection, but=self._record.id)
-            try:
-                error = self._rehearse(connection)
-            except RehearsalInterrupted:
-                error = StepError(
-                    type="Interrupted",
-                    message=f"The rehearsal received {self._signals.name}.",
-                )
-            except (RouteError, DatabaseFailure, OSError) as problem:
-                logger.exception("Rehearsal %s failed.", self._record.id)
-                error = step_error_of(problem)
-            finally:
-                for child in self._children:
-                    child.kill()
-            is_removed = self._remove(connection)
-            return self._end(error, is_removed=is_removed)
+        except (RouteError, DatabaseFailure, OSError) as problem:
+            logger.exception("Rehearsal %s failed.", self._record.id)
+            error = step_error_of(problem)
         finally:
-            lock.release()
+            for child in self._children:
+                child.kill()
+        is_removed = self._remove(connection)
+        return self._end(error, is_removed=is_removed)
 
     def _rehearse(self, connection: BaseDatabaseWrapper) -> StepError | None:
         record, start = self._record, time.monotonic()
@@ -312,7 +301,8 @@ class RehearsalRunner:
         # Recorded before it exists, so that a later reader knows what to remove.
         rehearsals.update_rehearsal(record.id, scratch_database=name, is_removed=False)
         copies.make(connection, name, with_data=with_data, alive=self._stay_alive)
-        separation = require_created_copy(record.database, connection, name)
+        created = settings_of(record.database, name=name)
+        separation = _require_separate(record.database, connection, created)
         return ScratchDatabase(name=name, separation=separation)
 
     def _migrate_back(

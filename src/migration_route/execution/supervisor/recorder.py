@@ -157,9 +157,8 @@ class EventRecorder:
         if message.returned:
             self._operation_finished(message)
             return
-        self.told = replace(self.told, carried_out=False)
-        self._operation = message.operation
-        self._event(EventKind.OPERATION_STARTED, message)
+        self._learn(carried_out=False)
+        self._operation_started(message)
 
     def hear(self, message: Message | RawOutput) -> None:
         if isinstance(message, RawOutput):
@@ -175,10 +174,12 @@ class EventRecorder:
             "operation_finished": self._operation_finished,
             "statement_started": self._statement_started,
             "statement": self._statement_finished,
-            "statements_omitted": self._statements_omitted,
+            "statements_omitted": lambda message: self._event(
+                EventKind.STATEMENTS_OMITTED, message, count=message.count
+            ),
             "lock_attempt": self._lock_attempt,
-            "touching": self._touching,
-            "wrote": self._wrote,
+            "touching": lambda _: self._learn(touching=True),
+            "wrote": lambda _: self._learn(wrote=True, carried_out=True),
             "index_dropped": self._index_dropped,
             "output": lambda message: self._output(
                 message.text, message.stream, message.at
@@ -223,9 +224,6 @@ class EventRecorder:
         self._statement = None
         self._event(EventKind.STATEMENT, message)
 
-    def _statements_omitted(self, message: Message) -> None:
-        self._event(EventKind.STATEMENTS_OMITTED, message, count=message.count)
-
     @property
     def attempts(self) -> dict[str, Any]:
         """The cost of the lock attempts of the step; empty if none was blocked."""
@@ -251,13 +249,8 @@ class EventRecorder:
         self._event(EventKind.INDEX_DROPPED, message)
         self._run_log.entry(Action.INDEX_DROPPED, {"sql": message.text})
 
-    def _touching(self, message: Message) -> None:
-        del message
-        self.told = replace(self.told, touching=True)
-
-    def _wrote(self, message: Message) -> None:
-        del message
-        self.told = replace(self.told, wrote=True, carried_out=True)
+    def _learn(self, **facts: Any) -> None:
+        self.told = replace(self.told, **facts)
 
     def _output(self, text: str, stream: str, at: str | None) -> None:
         """Record a line. The line that exceeds the budget is replaced by a note; the lines
@@ -299,7 +292,7 @@ class EventRecorder:
                     "traceback": message.failure.traceback,
                 },
             )
-        self.told = replace(self.told, ending=message.ending, error=error)
+        self._learn(ending=message.ending, error=error)
 
     def _error(self, failure: WorkerFailure) -> StepError:
         under_way = self.told.current is not None
@@ -327,7 +320,7 @@ class EventRecorder:
             text=error.message,
             facts={"status": status},
         )
-        self.told = replace(self.told, error=error)
+        self._learn(error=error)
 
     def show_slow_statement(self) -> None:
         """Record a statement that has been running for a second, while it still runs."""

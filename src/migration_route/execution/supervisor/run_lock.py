@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -57,6 +58,17 @@ def acquire_or_reason(lock: TargetLock, worker_lock: TargetLock) -> WaitingReaso
         return WaitingReason.ORPHANED_SESSION
     worker_lock.release()
     return None
+
+
+@contextmanager
+def try_lock(lock: TargetLock) -> Iterator[bool]:
+    """Yield whether the lock was acquired, and release it after this block."""
+    is_acquired = lock.try_acquire()
+    try:
+        yield is_acquired
+    finally:
+        if is_acquired:
+            lock.release()
 
 
 class RunLock:

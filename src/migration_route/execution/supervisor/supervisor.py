@@ -21,7 +21,7 @@ from migration_route.core.enums import EventKind, RunState, WaitingReason
 from migration_route.core.errors import DatabaseUnavailable, InvalidState
 from migration_route.execution.messages import Message, WorkOrder
 from migration_route.execution.posix_signals import ShutdownSignals
-from migration_route.execution.recovery.reaper import OrphanedSession
+from migration_route.execution.recovery.reaper import record_orphan
 from migration_route.execution.recovery.reconcile import collect_evidence
 from migration_route.execution.supervisor.child import Cancellation, Child
 from migration_route.execution.supervisor.holds import HEALTH_HOLD_TIMEOUT
@@ -227,10 +227,7 @@ class Supervisor:
             self._cancellation.end_what_is_left()
         if self._worker_session.is_gone(within=_SESSION_END_TIMEOUT):
             return True
-        orphan = OrphanedSession(
-            self._run.id, self._worker_session, claim=self._run.claimed_by
-        )
-        orphan.tell()
+        record_orphan(self._run, self._worker_session, claim=self._run.claimed_by)
         run_log.event(EventKind.STATE, text=RunState.LOST)
         while not self._worker_session.is_gone(within=_FLUSH_PAUSE):
             run_log.flush()
