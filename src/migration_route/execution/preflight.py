@@ -196,8 +196,15 @@ def require_schedule(database: str, *, at: datetime | None, waits: bool) -> Wait
     """
     if at is not None:
         _check(at)
-    found = schedule_for(database, at=at)
-    match found:
+    return required_wait(schedule_for(database, at=at), waits=waits)
+
+
+def required_wait(schedule: Schedule, *, waits: bool) -> WaitInfo | None:
+    """Return what a run with this schedule waits for; None: nothing.
+
+    Raises `WindowClosed` when it can never start, or may not start now and must not wait.
+    """
+    match schedule:
         case OpenNow():
             return None
         case NeverOpens(why=why):
@@ -214,9 +221,9 @@ def require_schedule(database: str, *, at: datetime | None, waits: bool) -> Wait
                 reason=reason,
             )
         case OpensLater():
-            return scheduled_wait(found)
+            return scheduled_wait(schedule)
         case _:
-            assert_never(found)
+            assert_never(schedule)
 
 
 _CHECK_SETTINGS = (

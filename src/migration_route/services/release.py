@@ -24,17 +24,12 @@ from migration_route.core.errors import (
     StaleCode,
     UnknownTarget,
 )
-from migration_route.execution.launchers import (
-    get_launcher,
-    is_pull_based,
-    launch,
-    supports_waiting,
-)
+from migration_route.execution.launchers import get_launcher, is_pull_based, launch
 from migration_route.execution.launchers.process import log_path
 from migration_route.execution.preflight import (
     WindowClosed,
+    required_wait,
     schedule_of_run,
-    scheduled_wait,
 )
 from migration_route.execution.recovery import reaper, reconcile
 from migration_route.execution.recovery.reaper import START_TIMEOUT
@@ -47,7 +42,6 @@ from migration_route.planning import sources
 from migration_route.planning.plan import same_plan
 from migration_route.policy.approvals import is_satisfied, valid_approvals
 from migration_route.policy.decision import Allowed, Denied, NeedsApproval
-from migration_route.policy.schedule import NeverOpens, OpensLater
 from migration_route.services.plans import plan_for_decision, reevaluate, request_of
 
 
@@ -272,42 +266,22 @@ def _void(
 
 
 def _release_if_open(run: RunRecord, permit: Allowed) -> RunRecord:
-    """Release a run.
-
-    If it may not start now and no process can wait for that, a later read releases it.
-    """
-    try:
-        return release(run, permit)
-    except WindowClosed:
-        return find_run(run.id)
-
-
-def release(run: RunRecord, permit: Allowed) -> RunRecord:
     """Queue a run, or let it wait for its scheduled start, and start its process.
 
-    Of several concurrent callers, one succeeds; the others get `InvalidState`. Also raises
-    `WindowClosed` and `LaunchFailed`.
+    If it may not start now and no process can wait for that, a later read releases it. Of
+    several concurrent callers, one succeeds; the others get `InvalidState`. Also raises
+    `LaunchFailed`.
     """
     get_launcher()  # a misconfigured launcher is reported before the run is queued
-    waiting = _schedule_wait(run)
+    waiting: WaitInfo | None = None
+    if run.state is not RunState.QUEUED:  # else its process checks the schedule
+        try:
+            waiting = required_wait(schedule_of_run(run), waits=True)
+        except WindowClosed:
+            return find_run(run.id)
     queued = _queue_to_resume(run, waiting) if run.resumes else _queue(run, waiting)
     launch(permit, queued)
     return queued
-
-
-def _schedule_wait(run: RunRecord) -> WaitInfo | None:
-    """Return what an approved run waits for.
-
-    None: nothing, or the run is released already and its process checks the schedule.
-    """
-    if run.state is RunState.QUEUED:
-        return None
-    schedule = schedule_of_run(run)
-    if isinstance(schedule, NeverOpens) or (
-        isinstance(schedule, OpensLater) and not supports_waiting()
-    ):
-        raise WindowClosed(f"The run may not start now. {schedule.why}")
-    return scheduled_wait(schedule) if isinstance(schedule, OpensLater) else None
 
 
 def _queue_to_resume(run: RunRecord, waiting: WaitInfo | None) -> RunRecord:

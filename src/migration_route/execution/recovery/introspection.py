@@ -15,7 +15,7 @@ from django.db.migrations import Migration
 from django.db.migrations.operations.base import Operation
 
 from migration_route.conf.databases import is_in_one_transaction
-from migration_route.core.enums import EffectState
+from migration_route.core.enums import Direction, EffectState
 from migration_route.execution.recovery.schema_marks import (
     Effect,
     Mark,
@@ -23,6 +23,7 @@ from migration_route.execution.recovery.schema_marks import (
     effect_of,
     is_state_only,
 )
+from migration_route.ledger.records import StepRecord
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
 from migration_route.planning.planner import describe_operation
@@ -229,34 +230,28 @@ class StepReading:
 
 
 @graphs.without_translations()
-def read_step(
-    alias: str,
-    *,
-    app: str,
-    name: str,
-    backwards: bool,
-    digest: str,
-) -> StepReading | None:
-    """Compare a migration with the catalog, through `connections[alias]`.
+def read_step(alias: str, step: StepRecord) -> StepReading | None:
+    """Compare the migration of a step with the catalog, through `connections[alias]`.
 
     Returns None if that is not possible: its source is not the one with this digest, the
     migrations do not load, or the database does not answer.
     """
     try:
         graph = graphs.read_graph(alias)
-        migration = graph.loader.disk_migrations.get((app, name))
+        migration = graph.loader.disk_migrations.get((step.app, step.name))
         if (
             migration is None
-            or sources.source_digest(type(migration).__module__) != digest
+            or sources.source_digest(type(migration).__module__) != step.digest
             or sources.is_stale(type(migration).__module__)
         ):
             return None
+        backwards = step.direction is Direction.BACKWARDS
         graph = graphs.read_graph_of(alias, [migration])
         return _read(alias, migration, moves_of(graph, migration, backwards))
     except Exception:
         # A state that can no longer be built, or a database that is gone: the run is then
         # concluded without the catalog, with less evidence.
-        logger.warning("Cannot compare %s.%s with the catalog.", app, name, exc_info=True)
+        logger.warning("Cannot compare %s with the catalog.", step.label, exc_info=True)
         return None
 
 

@@ -48,21 +48,10 @@ def collect_evidence(
     backwards = step.direction is Direction.BACKWARDS
     if ((step.app, step.name) in recorded) is not backwards:
         return report  # the recorder decides
-    reading = read_operations(run.database, step)
+    reading = read_step(run.database, step)
     if reading is None:
         return report
     return replace(report, operations=combine_evidence(step, reading, report))
-
-
-def read_operations(alias: str, step: StepRecord) -> StepReading | None:
-    """Compare a step with the catalog; None if that is not possible."""
-    return read_step(
-        alias,
-        app=step.app,
-        name=step.name,
-        backwards=step.direction is Direction.BACKWARDS,
-        digest=step.digest,
-    )
 
 
 def combine_evidence(
@@ -203,7 +192,7 @@ def interrupted_step(run: RunRecord) -> tuple[int, StepRecord]:
 def compare_with_catalog(run: RunRecord, step: StepRecord) -> StepReading:
     """Compare the step with the current catalog. Raises `Refused` if its source is no
     longer the one that ran, or cannot be loaded."""
-    reading = read_operations(run.database, step)
+    reading = read_step(run.database, step)
     if reading is None:
         raise Refused(
             f"Cannot compare {step.label} with the database: its source is not the one "
