@@ -52,7 +52,7 @@ def _before(
     """
     key = (threading.get_ident(), using)
     earlier = _guarded.get(key)
-    if earlier is not None and earlier.is_for(plan):
+    if earlier is not None and earlier.plan is plan:
         return
     if not plan or not _is_guarded(using):
         return

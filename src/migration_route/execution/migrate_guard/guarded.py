@@ -180,10 +180,6 @@ class GuardedMigrate:
         self._has_ended = False
         self._finalizer: weakref.finalize[Any, Any] | None = None
 
-    def is_for(self, plan: list[tuple[Migration, bool]] | None) -> bool:
-        """Return whether this is the plan of the same command."""
-        return plan is self.plan
-
     # --- before -----------------------------------------------------------------------
 
     def begin(self, apps: object) -> None:

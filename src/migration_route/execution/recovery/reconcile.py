@@ -236,14 +236,10 @@ def contradictions(
     applied."""
     carried_out = applied is (step.direction is Direction.FORWARDS)
     wanted = EffectState.PRESENT if carried_out else EffectState.ABSENT
-    by_catalog = current_evidence(_without_record(step), reading)
+    by_catalog = current_evidence(replace(step, operations=None), reading)
     return tuple(
         found for found in by_catalog if found.state not in {wanted, EffectState.UNKNOWN}
     )
-
-
-def _without_record(step: StepRecord) -> StepRecord:
-    return StepRecord.from_dict({**step.to_dict(), "operations": None})
 
 
 def resume_position(step: StepRecord, reading: StepReading) -> tuple[int, str]:

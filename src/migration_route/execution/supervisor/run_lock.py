@@ -98,23 +98,23 @@ class RunLock:
         ):
             self._end_stale(columns)
             return False
-        state, recorded_reason = self.run.state, None
+        recorded_reason = None
         deadline = time.monotonic() + route_settings().run_lock_timeout.total_seconds()
         while True:
             if signals.name:
-                self._end_on_signal(signals.name, state)
+                self._end_on_signal(signals.name)
                 return False
             reason = acquire_or_reason(self._lock, self._worker_lock)
             try:
                 if reason is None:
                     columns |= {"started_at": clock.now(), "worker_pid": worker_pid}
                     change = runs.Change(columns=columns, vouching={"began": True})
-                    self._move(RunState.RUNNING, state, change)
+                    self._move(RunState.RUNNING, change)
                     return True
                 if reason is not recorded_reason:
                     change = runs.Change(columns=columns, waiting_reason=reason)
-                    self._move(RunState.WAITING, state, change)
-                    state, recorded_reason = RunState.WAITING, reason
+                    self._move(RunState.WAITING, change)
+                    recorded_reason = reason
             except InvalidState:
                 self._end_not_started(reason)
                 return False
@@ -145,11 +145,18 @@ class RunLock:
             connections[alias].close_if_unusable_or_obsolete()
             return False
 
-    def _move(self, to: RunState, expected: RunState, change: runs.Change) -> None:
+    def _move(self, to: RunState, change: runs.Change) -> None:
+        """Move the run from the state that this process knows."""
         ours = replace(change, claim=self.run.claimed_by)
-        self.run = runs.move(self.run.id, to=to, expected={expected}, change=ours)
+        self.run = runs.move(self.run.id, to=to, expected={self.run.state}, change=ours)
 
-    def _end_on_signal(self, signal: str, state: RunState) -> None:
+    def _end(self, to: RunState, change: runs.Change) -> None:
+        try:
+            self._move(to, change)
+        except InvalidState:
+            self._end_not_started(None)  # it was cancelled just now
+
+    def _end_on_signal(self, signal: str) -> None:
         """End a run whose process received a signal before the run started; release one
         that waited for its scheduled start."""
         if self.run.waits_to_begin:
@@ -160,18 +167,13 @@ class RunLock:
             type="Interrupted",
             message=f"The supervisor received {signal} before the run started.",
         )
-        change = runs.Change(outcome="interrupted", error=error)
-        try:
-            self._move(RunState.FAILED, state, change)
-        except InvalidState:
-            self._end_not_started(None)  # it was cancelled just now
+        self._end(RunState.FAILED, runs.Change(outcome="interrupted", error=error))
 
     def _end_not_started(self, reason: WaitingReason | None) -> None:
         """End a run that did not get the lock: it was cancelled, or waited too long."""
         self.run = find_run(self.run.id)
         if self.run.state is RunState.CANCELLING:
-            change = runs.Change(outcome="cancelled")
-            self._move(RunState.CANCELLED, RunState.CANCELLING, change)
+            self._move(RunState.CANCELLED, runs.Change(outcome="cancelled"))
         elif self.run.state is RunState.WAITING:
             error = StepError(
                 type="LockNotAvailable",
@@ -179,7 +181,7 @@ class RunLock:
                 "a manual migrate, or a session left by an earlier run. Retry later.",
             )
             change = runs.Change(outcome=str(reason or "lock"), error=error)
-            self._move(RunState.FAILED, RunState.WAITING, change)
+            self._move(RunState.FAILED, change)
 
     def _end_stale(self, columns: dict[str, Any]) -> None:
         """End a run that was approved for another build: its approvals are void."""
@@ -190,17 +192,14 @@ class RunLock:
             "again.",
         )
         change = runs.Change(outcome=StaleCode.code, error=why, columns=columns)
-        try:
-            self._move(RunState.STALE, self.run.state, change)
-        except InvalidState:
-            self._end_not_started(None)  # it was cancelled just now
+        self._end(RunState.STALE, change)
 
     def _refuse(self, error: PoolerDetected, columns: dict[str, Any]) -> None:
         """End a run whose connection cannot keep a lock."""
         why = StepError(type="PoolerDetected", message=str(error))
         change = runs.Change(outcome=error.code, error=why, columns=columns)
         with suppress(InvalidState):  # it was cancelled meanwhile
-            self._move(RunState.FAILED, self.run.state, change)
+            self._move(RunState.FAILED, change)
         self.run = find_run(self.run.id)
 
     def is_held(self) -> bool:
