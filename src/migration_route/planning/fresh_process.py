@@ -29,7 +29,7 @@ _LIFETIME = 60.0  # seconds: helpers that migrations import are in no digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CachedPlan:
-    key: tuple[PlanRequest, str, Applied]
+    key: tuple[tuple[object, ...], str, Applied]  # the request first
     plan: Plan
     details: Details | None
     until: float
@@ -67,8 +67,9 @@ def plan_in_new_process(request: PlanRequest, details: Details | None) -> Plan:
     return plan
 
 
-def _request_key(request: PlanRequest) -> tuple[PlanRequest, str, Applied]:
-    return request, sources.on_disk(), read_recorder(request.database)
+def _request_key(request: PlanRequest) -> tuple[tuple[object, ...], str, Applied]:
+    wanted = (request.database, request.targets, request.mode, request.phase)
+    return wanted, sources.on_disk(), read_recorder(request.database)
 
 
 def _plan_now(request: PlanRequest, details: Details | None) -> Plan:

@@ -12,7 +12,7 @@ from migration_route.conf import route_settings
 from migration_route.conf.databases import require_session_connection
 from migration_route.core import clock
 from migration_route.core.canonical_json import digest
-from migration_route.core.enums import Action, Mode, Phase, Scope, WaitingReason
+from migration_route.core.enums import Action, Scope, WaitingReason
 from migration_route.core.errors import ActiveRun, Forbidden, SessionOrphaned
 from migration_route.execution.launchers import get_launcher, launch
 from migration_route.execution.preflight import (
@@ -50,13 +50,9 @@ from migration_route.services.plans import evaluate, plan_for_decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApplyRequest:
+class ApplyRequest(PlanRequest):
     """A request to apply the plan with this fingerprint."""
 
-    database: str = "default"
-    targets: tuple[str, ...] = ()
-    mode: Mode = Mode.APPLY
-    phase: Phase | None = None  # before or after the deploy; None: all phases
     fingerprint: str = ""
     reason: str = ""
     build: str = ""  # the required build of this process; "": any
@@ -102,13 +98,7 @@ def apply(request: ApplyRequest, actor: Actor) -> RunRecord:
             return earlier
         refuse_redeemed_permit(actor.permit.id if actor.permit else None)
         outdated = _require_no_active_run(request.database)
-        wanted = PlanRequest(
-            database=request.database,
-            targets=request.targets,
-            mode=request.mode,
-            phase=request.phase,
-        )
-        plan, has_all_details = plan_for_decision(wanted, actor.kind)
+        plan, has_all_details = plan_for_decision(request, actor.kind)
         needed = scopes_for(direction=plan.direction, mode=plan.mode)
         authorise(actor, *needed, database=request.database)
         decision = decide_on(plan, request, actor, has_all_details=has_all_details)

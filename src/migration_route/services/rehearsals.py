@@ -18,7 +18,6 @@ from migration_route.conf.databases import (
 from migration_route.core.enums import (
     CopyKind,
     Direction,
-    Phase,
     RehearsalState,
     RunState,
     Scope,
@@ -56,13 +55,10 @@ _PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RehearseRequest:
+class RehearseRequest(PlanRequest):
     """A request to rehearse the plan with this fingerprint."""
 
-    database: str = "default"
-    targets: tuple[str, ...] = ()
     fingerprint: str = ""
-    phase: Phase | None = None  # before or after the deploy; None: all phases
     kind: CopyKind = CopyKind.SCHEMA
     round_trip: bool = False
     in_place: bool = False  # on the database itself, in a transaction that is rolled back
@@ -87,11 +83,7 @@ def rehearse(request: RehearseRequest, actor: Actor) -> RehearsalRecord:
                 "process cannot copy it.",
                 hint="Use a database file.",
             )
-        plan = plain_plan(
-            PlanRequest(
-                database=request.database, targets=request.targets, phase=request.phase
-            )
-        )
+        plan = plain_plan(request)
         _require_same(plan, request)
         for run in active_runs().values():
             # A run that waits for approval does not block: approvers can rehearse it first.
