@@ -143,17 +143,8 @@ def permits_plan(permit: ApplyPermit, plan: Plan) -> bool:
     return same_plan(permit.fingerprint, plan.fingerprint)
 
 
-def plan_request(permit: ApplyPermit) -> PlanRequest:
-    return PlanRequest(
-        database=permit.database,
-        targets=permit.targets,
-        mode=permit.mode,
-        phase=permit.phase,
-    )
-
-
 def apply_request(permit: ApplyPermit) -> ApplyRequest:
-    """Return the only apply request that a permit allows."""
+    """Return the only request that a permit allows, which also returns its plan."""
     return ApplyRequest(
         database=permit.database,
         targets=permit.targets,

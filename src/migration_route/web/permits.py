@@ -59,7 +59,7 @@ def _answer_form(request: HttpRequest) -> HttpResponse:
 
 def _plan_page(actor: Actor, text: str) -> HttpResponse:
     permit = permits.require_permit(actor)
-    plan = planning.plan(permits.plan_request(permit), actor, DEFAULT_DETAILS)
+    plan = planning.plan(permits.apply_request(permit), actor, DEFAULT_DETAILS)
     return _page(
         permit=permit,
         text=text,
