@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 import subprocess
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,51 +34,38 @@ from migration_route.services.release import refresh
 logger = logging.getLogger("migration_route.services")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeriodicJob:
-    """A job that runs every `every` seconds."""
-
-    what: str
-    every: float
-    do: Callable[[], object]
-
-
 def _refresh_runs() -> None:
     for run in active_runs().values():
         refresh(run)
 
 
-PERIODIC_JOBS = (
-    PeriodicJob(
-        what="refresh runs whose process is gone, or that wait for approval",
-        every=2.0,
-        do=_refresh_runs,
-    ),
-    PeriodicJob(what="deliver notifications that are due", every=2.0, do=deliver_due),
-)
+_JOB_INTERVAL = 2.0  # seconds
+_JOBS: Mapping[str, Callable[[], object]] = {
+    "refresh runs whose process is gone, or that wait for approval": _refresh_runs,
+    "deliver notifications that are due": deliver_due,
+}
 
 
-@dataclass(slots=True)
 class Scheduler:
-    """The periodic jobs of one process, with the time of each job's last run."""
+    """Runs the periodic jobs of one process."""
 
-    done_at: dict[str, float] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._done_at: float | None = None
 
     def run_due_tasks(self) -> bool:
-        """Run the jobs that are due; return whether all of them succeeded.
+        """Run the jobs if they are due; return whether all of them succeeded.
 
         A failed job is logged and does not prevent the others.
         """
         now, all_succeeded = time.monotonic(), True
-        for job in PERIODIC_JOBS:
-            last = self.done_at.get(job.what)
-            if last is not None and now - last < job.every:
-                continue
-            self.done_at[job.what] = now
+        if self._done_at is not None and now - self._done_at < _JOB_INTERVAL:
+            return True
+        self._done_at = now
+        for what, do in _JOBS.items():
             try:
-                job.do()
+                do()
             except Exception:  # no error of a job may end the worker
-                logger.exception("Periodic job failed: %s.", job.what)
+                logger.exception("Periodic job failed: %s.", what)
                 all_succeeded = False
         return all_succeeded
 

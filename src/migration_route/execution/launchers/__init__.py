@@ -90,18 +90,22 @@ def launch(permit: Allowed, run: RunRecord) -> None:
         get_launcher().launch(permit, run)
     except Exception as error:  # a launcher of the project may raise anything
         failure = _as_launch_failed(error, run)
-        change = runs.Change(
-            outcome=failure.code,
-            error=StepError(type="LaunchFailed", message=str(failure)),
-        )
-        not_started = {RunState.QUEUED, RunState.WAITING}
         try:
-            runs.move(run.id, to=RunState.FAILED, expected=not_started, change=change)
+            fail_unstarted(run.id, failure)
         except InvalidState:
             if find_run(run.id).outcome != failure.code:
                 logger.warning("Run %s has started despite the launcher's error.", run.id)
                 return
         raise failure from error
+
+
+def fail_unstarted(run: str, error: LaunchFailed) -> None:
+    """End a run that no process will execute. Raises `InvalidState` if one has started it,
+    or it was cancelled."""
+    why = StepError(type="LaunchFailed", message=str(error))
+    not_started = {RunState.QUEUED, RunState.WAITING}
+    change = runs.Change(outcome=error.code, error=why)
+    runs.move(run, to=RunState.FAILED, expected=not_started, change=change)
 
 
 def _as_launch_failed(error: Exception, run: RunRecord) -> LaunchFailed:

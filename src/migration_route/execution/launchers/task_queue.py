@@ -18,7 +18,6 @@ from django.conf import settings
 
 from migration_route.conf import route_settings
 from migration_route.core import clock, subprocesses
-from migration_route.core.enums import RunState
 from migration_route.core.errors import (
     InvalidState,
     LaunchFailed,
@@ -26,14 +25,13 @@ from migration_route.core.errors import (
     RouteError,
 )
 from migration_route.core.redaction import redact
+from migration_route.execution.launchers import fail_unstarted
 from migration_route.execution.launchers.process import (
     claim_and_spawn,
     reap,
     require_same_plan,
 )
 from migration_route.execution.preflight import schedule_of_run
-from migration_route.ledger import runs
-from migration_route.ledger.evidence import StepError
 from migration_route.ledger.records import RunRecord
 from migration_route.policy.decision import Allowed
 from migration_route.policy.schedule import OpensLater
@@ -79,15 +77,6 @@ class QueueLauncher(ABC):
             ) from error
 
 
-def _conclude(run: str, error: LaunchFailed) -> None:
-    """End a run whose task could not start a process: no other task will."""
-    why = StepError(type="LaunchFailed", message=str(error))
-    change = runs.Change(outcome=error.code, error=why)
-    with suppress(InvalidState):  # cancelled, or started by another task
-        not_started = {RunState.QUEUED, RunState.WAITING}
-        runs.move(run, to=RunState.FAILED, expected=not_started, change=change)
-
-
 def execute_run(run: str) -> None:
     """Start the process of a run and wait for its end: the body of a queue's task.
 
@@ -100,7 +89,8 @@ def execute_run(run: str) -> None:
         logger.info("Nothing to do: %s", error)
         return
     except LaunchFailed as error:
-        _conclude(run, error)
+        with suppress(InvalidState):  # cancelled, or started by another task
+            fail_unstarted(run, error)  # no other task will start it
         raise
     if isinstance(schedule_of_run(claimed), OpensLater):
         reap(process, run)
