@@ -16,20 +16,24 @@ import pytest
 from migration_route import conf, urls, views
 from migration_route.api.endpoints import CALLS
 from migration_route.api.urls import urlpatterns as addresses
+from migration_route.conf import notifications
 from migration_route.core import errors
 from migration_route.core.enums import (
     Action,
     ActorKind,
     Direction,
+    EffectState,
     EventKind,
     Mode,
+    Resolution,
     RunState,
     Scope,
     Severity,
     StepState,
     WaitingReason,
 )
-from migration_route.core.values import CODES
+from migration_route.core.events import EventType
+from migration_route.core.values import CODES, HealthSettings, Rule, SignalName
 from migration_route.management.commands.migration_route import Command
 from migration_route.planning.findings.kinds import KINDS
 
@@ -69,7 +73,7 @@ def test_the_pages_are_as_the_source_says():
 
 
 def test_a_page_that_is_behind_is_a_fault(tmp_path):
-    """Another default in the page is detected, and so is a row without its text."""
+    """Another default in the page is detected, and so is a missing row."""
     folder = tmp_path / "reference"
     shutil.copytree(REFERENCE, folder)
     settings = folder / "settings.md"
@@ -82,7 +86,19 @@ def test_a_page_that_is_behind_is_a_fault(tmp_path):
     answer = check(folder)
     assert answer.returncode == 1
     assert "settings.md: is out of date" in answer.stdout
-    assert "findings.md: no description of [`not_atomic`]" in answer.stdout
+    assert "findings.md: is out of date" in answer.stdout
+
+
+def test_a_table_by_hand_has_no_row_of_a_key_that_does_not_exist():
+    assert rows_below("The entries of `WEBHOOKS`") == [*notifications.WEBHOOK_KEYS]
+    assert rows_below("Email") == [*notifications.EMAIL_KEYS]
+    assert rows_below("Default of `BUILD`") == [*conf.BUILD_VARIABLES]
+
+
+def rows_below(heading: str) -> list[str]:
+    """Return the first cells of the table below a heading of the page of settings."""
+    _, _, below = page("settings").partition(f"\n## {heading}\n")
+    return re.findall(r"^\| `(\w+)` \|", below.partition("\n## ")[0], re.MULTILINE)
 
 
 def test_a_finding_without_a_page_of_its_own_is_a_fault(tmp_path):
@@ -106,6 +122,12 @@ def test_a_finding_without_a_page_of_its_own_is_a_fault(tmp_path):
         ),
         *(found.name for found in fields(conf.DatabaseSettings)),
         *(found.name for found in fields(conf.Token)),
+        *(found.name for found in fields(conf.Networks)),
+        *(found.name for found in fields(conf.Issuer)),
+        *(found.name for found in fields(HealthSettings)),
+        *(found.name for found in fields(Rule) if found.name != "number"),
+        *notifications.WEBHOOK_KEYS,
+        *notifications.EMAIL_KEYS,
         *conf.BUILD_VARIABLES,
     ],
 )
@@ -153,6 +175,10 @@ def test_every_error_is_documented_with_its_numbers_and_its_hint(kind):
             ("states", Direction),
             ("states", Severity),
             ("permissions", Scope),
+            ("settings", SignalName),
+            ("notifications", EventType),
+            ("states", EffectState),
+            ("states", Resolution),
         )
         for word in kind
     ],

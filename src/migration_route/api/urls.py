@@ -15,7 +15,10 @@ from migration_route.core.errors import InvalidRequest
 
 
 class UnknownAddress(InvalidRequest):
-    """The API has no such URL."""
+    """The API has no such URL.
+
+    There is no such address below `api/v1/`.
+    """
 
     code = "unknown_address"
     http_status = 404

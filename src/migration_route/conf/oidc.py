@@ -75,16 +75,32 @@ class Issuer:
     allow."""
 
     name: str
+    """The name of the issuer in the ledger, such as `github`. Default: its host."""
     issuer: str
-    audience: tuple[str, ...]  # any of these
-    claims: Mapping[str, tuple[ClaimValue, ...]]  # each: any of these, exactly
+    """The URL of the issuer, exactly as in the `iss` claim of its tokens. Required."""
+    audience: tuple[str, ...]
+    """The expected `aud` claim: a string, or a list of which any one is enough.
+    Required."""
+    claims: Mapping[str, tuple[ClaimValue, ...]]
+    """The other claims that a token must have: for each claim a value, or a list of which
+    any one is enough. Compared exactly. Required, not empty."""
     scopes: frozenset[Scope]
-    databases: frozenset[str] | None = None  # None: every database
+    """A list of [scopes](permissions.md), as for a token. Required."""
+    databases: frozenset[str] | None = None
+    """A list of aliases. Default: every database."""
     networks: Addresses | None = None
-    jwks: Mapping[str, Any] | None = None  # keys given in the settings
-    jwks_uri: str | None = None  # None: from the issuer's discovery document
+    """The networks that the tokens may be used from. Default: any."""
+    jwks: Mapping[str, Any] | None = None
+    """The issuer's keys, as a dict, or as the path of a file that is read together with the
+    settings. Default: the keys are fetched."""
+    jwks_uri: str | None = None
+    """The URL of the keys. Default: taken from the issuer's discovery document."""
     algorithms: frozenset[str] = frozenset(ALGORITHMS)
-    insecure: bool = False  # allow http, to this host only
+    """The accepted signature algorithms, a list of RS, PS and ES with 256, 384 and 512, and
+    EdDSA. Default: all of these. The key decides which of them it is for, never the
+    token."""
+    insecure: bool = False
+    """`True`: the URLs may be `http`, on this host only. For tests."""
 
 
 def read_issuers(entries: Any) -> tuple[Issuer, ...]:

@@ -59,10 +59,16 @@ class Addresses:
 class Networks:
     """The networks that may call, and the proxies that are trusted to name the caller."""
 
-    change: Addresses | None = None  # None: any address
+    change: Addresses | None = None
+    """The networks that changes may be requested from. Default: those of `read`."""
     read: Addresses | None = None
+    """The networks that anything may be read from. Default: any."""
     trusted_proxies: Addresses = field(default_factory=Addresses)
-    header: str = "X-Forwarded-For"  # to which those proxies append the caller's address
+    """The proxies whose header is trusted. If empty, the address is always that of the
+    connection."""
+    header: str = "X-Forwarded-For"
+    """The header in which these proxies add the address of their caller: `X-Forwarded-For`,
+    or a header of their own. `Forwarded` is not read."""
 
 
 def read_networks(value: Any) -> tuple[Networks, list[str]]:
@@ -169,12 +175,23 @@ class Token:
     """A machine's access token, known only by the digests of its secrets."""
 
     name: str
-    sha256: tuple[str, ...]  # of its secrets; the first is the one to use
+    """The name that the ledger records. Required. Two entries may share a name."""
+    sha256: tuple[str, ...]
+    """The SHA-256 of the secret, 64 hexadecimal digits, or a list of two with the new one
+    first while a secret is being replaced. Required."""
     scopes: frozenset[Scope]
-    databases: frozenset[str] | None = None  # None: every database
-    networks: Addresses | None = None  # where it may be used; None: anywhere
-    expires: date | None = None  # the first day on which it is invalid
+    """A list of [scopes](permissions.md). Required, not empty. `approve`, `force` and
+    `resolve` are for people only."""
+    databases: frozenset[str] | None = None
+    """A list of aliases. Default: every database."""
+    networks: Addresses | None = None
+    """The networks that the token may be used from; `"unix"` is a caller on a Unix socket.
+    Default: any."""
+    expires: date | None = None
+    """The first day (UTC) on which the token is no longer valid: `"2027-01-01"` or a
+    `date`. Default: never."""
     revoked: bool = False
+    """`True`: the token is refused, and the ledger records each attempt to use it."""
 
 
 def new_secret() -> str:

@@ -36,14 +36,31 @@ class Rule:
 
     number: int = 0  # its position in `rules`, from 1; 0: the only rule, for everything
     databases: frozenset[str] | None = None
+    """A list of aliases. Default: every database."""
     actors: frozenset[ActorKind] | None = None
+    """Who requests the run: `"token"`, `"user"`, `"command"` (`manage.py migration_route`
+    on a host). Default: any."""
     verbs: frozenset[Scope] | None = None
-    findings: frozenset[str] | None = None  # codes, families and severities that it matches
+    """What the plan does: `"apply"`, `"reverse"` (it goes backwards), `"fake"` (also
+    `fake_initial`). A plan that does two of them, such as a faked reversal, matches a rule
+    that always requires approval if the rule names one of them, and a rule that may waive
+    it only if the rule names both. Default: any."""
+    findings: frozenset[str] | None = None
+    """Which findings count. With `"when": "always"`, the rule matches only plans that have
+    one. Not allowed with `"never"`: a finding never makes a plan harmless. Default, with
+    `"findings"`: those of severity `warning` or `blocking`."""
     when: When = When.ALWAYS
+    """`"always"`: approval is needed. `"findings"`: approval is needed only if a finding
+    counts. `"never"`: approval is not needed."""
     required: int = 1
+    """How many people must approve, from 1 to 20."""
     permission: str = APPROVE
+    """The permission that each of them needs: `"approve"`, the route's own, or a permission
+    of the project such as `"shop.approve_migrations"`."""
     self_approval: bool = False
+    """Whether the requester may be one of them. A machine never can be."""
     lifetime: timedelta = timedelta(hours=24)
+    """How long after the request it expires. At most a year."""
 
     @property
     def name(self) -> str:
@@ -252,18 +269,36 @@ class SignalState(StrEnum):
 @unique
 class SignalName(StrEnum):
     FREEZE = "freeze"
+    """A period of `FREEZES` is in effect."""
     STANDBY = "standby"
+    """The server accepts no changes: a PostgreSQL standby, or `read_only` on MySQL and
+    MariaDB."""
     LONG_TRANSACTION = "long_transaction"
+    """A transaction has used a touched table for too long. Prepared transactions count."""
     WRAPAROUND = "wraparound"
+    """PostgreSQL: an autovacuum "to prevent wraparound" is running on a touched table. It
+    does not yield to other sessions."""
     DUMP = "dump"
+    """`pg_dump` or `mysqldump` is reading this database, or a session has locked as many
+    tables."""
     LOCK_QUEUE = "lock_queue"
+    """MySQL, MariaDB: a session is waiting for a table's metadata lock."""
     WRITER = "writer"
+    """SQLite: another connection has been writing for more than 1.5 seconds."""
     REPLICATION_LAG = "replication_lag"
+    """Standbys are behind. On a replica of MySQL or MariaDB: the replica itself is
+    behind."""
     ARCHIVE = "archive"
+    """PostgreSQL: the archiver is failing or falling behind."""
     CONNECTIONS = "connections"
+    """More than the configured share of the allowed connections is in use."""
     DISK = "disk"
+    """There is not enough room for a copy of what is rewritten. Known for SQLite, and for a
+    server on the same host."""
     INVALID_INDEX = "invalid_index"
+    """PostgreSQL: an index of a touched table is invalid."""
     RECORDER_SEQUENCE = "recorder_sequence"
+    """PostgreSQL: the next ID of `django_migrations` is already taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,17 +360,32 @@ class HealthSettings:
     """The thresholds at which a signal stops a run. `docs/explanation/health.md` has the
     source of each default."""
 
-    long_transaction: timedelta = timedelta(seconds=60)  # with locks on a touched table
-    replication_lag: timedelta = timedelta(seconds=10)  # of the slowest standby
-    replication_bytes: int = 256 * 1024 * 1024  # not replayed yet: sixteen segments
-    archive_waiting: int = 42  # WAL segments; GitLab's number
-    connections: float = 0.9  # fraction of those that the server allows
-    disk: float = 2.0  # free, as a multiple of what is rewritten: the copy and its WAL
-    lock_queue: timedelta = timedelta(seconds=5)  # of a wait for a metadata lock
-    # between two checks while a run is paused
+    long_transaction: timedelta = timedelta(seconds=60)
+    """The age at which a transaction with locks on a table that the step touches stops the
+    run. If the step builds an index concurrently, this applies to any transaction with a
+    snapshot."""
+    replication_lag: timedelta = timedelta(seconds=10)
+    """How far the slowest standby may be behind."""
+    replication_bytes: int = 256 * 1024 * 1024  # sixteen WAL segments
+    """How much WAL the slowest standby may still have to replay. The only measure of a
+    standby that has stopped replaying."""
+    archive_waiting: int = 42  # GitLab's number
+    """How many WAL segments may wait for the archive."""
+    connections: float = 0.9
+    """The share of the allowed connections that may be in use."""
+    disk: float = 2.0
+    """How much disk space must be free, as a multiple of the size of the tables that the
+    step rewrites."""
+    lock_queue: timedelta = timedelta(seconds=5)
+    """How long a session may have waited for a table's metadata lock, on MySQL and
+    MariaDB."""
     check_interval: timedelta = timedelta(seconds=10)
-    max_wait: timedelta = timedelta(hours=1)  # for the signals to allow a step
-    ignore: frozenset[SignalName] = frozenset()  # shown, but never stop a run
+    """The time between two checks while a run is paused."""
+    max_wait: timedelta = timedelta(hours=1)
+    """How long a run waits for the signals to clear before it ends as `failed` with the
+    outcome `health`."""
+    ignore: frozenset[SignalName] = frozenset()
+    """Signals that are shown but do not stop a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

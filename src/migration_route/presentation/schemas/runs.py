@@ -181,13 +181,22 @@ class EventAnswer(Answer, frozen=True, kw_only=True):
     """One event of a run; `number` increases by one."""
 
     number: int
+    """Its position in the run, from 1."""
     at: str
+    """When it happened."""
     kind: str
+    """One of the kinds below."""
     step: int | None
+    """The position of the step in the run's `steps`, from 0. Null outside of steps."""
     operation: int | None
+    """The position of the operation in the migration's list, from 0. Null if there is none.
+    For a printed line or an error: the operation that started last."""
     duration_ms: int | None
+    """How long it took, for anything that has ended."""
     text: str
+    """The text of the event."""
     facts: dict[str, Any] = {}
+    """Further data, by kind: see below."""
 
 
 class EventsAnswer(Answer, frozen=True, kw_only=True):
@@ -202,16 +211,28 @@ class EntryAnswer(Answer, frozen=True, kw_only=True):
     """One entry of the ledger."""
 
     sequence: int
+    """Its position in the chain, from 1, without gaps."""
     at: str
+    """When it was recorded, or when it happened, if recording had to wait."""
     action: str
+    """One of the actions below."""
     actor: ActorAnswer
+    """The actor: `kind` and `name`."""
     address: str
+    """The address of the caller: that of the connection, or the one that a trusted proxy
+    reports (`NETWORKS`). Empty on a Unix socket, for the command and for the system."""
     database: str
+    """The alias that it concerns, or empty."""
     run: str | None
+    """The ID of the run that it concerns, or null."""
     build: str
+    """The running code."""
     facts: dict[str, Any]
+    """Further data, as JSON. The keys depend on the action."""
     previous: str
+    """The digest of the previous entry; 64 zeros for the first."""
     digest: str
+    """SHA-256 over this entry and `previous`."""
 
 
 class EntriesAnswer(Answer, frozen=True, kw_only=True):
