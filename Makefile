@@ -3,6 +3,7 @@
 
 PYTHON ?=
 VENV ?= .venv
+WHEEL_VENV ?= .venv-wheel
 DEMO_VENV ?= .venv-demo
 BIN := $(VENV)/bin
 PORT ?= 8000
@@ -24,7 +25,7 @@ named_database = $(if $(filter file,$(origin DATABASE)),,--database $(DATABASE))
 export REQUIRE_DATABASES REQUIRE_PACKAGES MATRIX_TESTS WORKERS PAIRS E2E
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-databases test-all coverage check lint types contracts documents format bench sweep soak matrix lock clean environment demo-environment
+.PHONY: help demo test test-slow test-databases test-wheel test-all coverage check lint types contracts documents format bench sweep soak matrix lock clean environment demo-environment
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,6 +45,10 @@ test-databases: environment ## run the tests of the packages on each other datab
 test-all: environment ## run every test, end to end on every server and database, then on each database
 	E2E=$(or $(E2E),all) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 	$(MAKE) test-databases
+
+test-wheel: environment ## run the quick tests against the wheel, as users install it
+	WHEEL=yes PACKAGES=$(VENV) tools/make-venv $(WHEEL_VENV) $(BIN)/python
+	REQUIRE_WHEEL=yes $(WHEEL_VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal $(if $(TESTS),$(TESTS),-m "not slow and not browser and not e2e")
 
 coverage: environment ## measure the branch coverage of the quick tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not browser and not e2e" --cov=migration_route --cov-branch --cov-report=term:skip-covered
@@ -86,7 +91,7 @@ lock: ## pin requirements/ again from pyproject.toml; needs uv (LOCK_FLAGS=--upg
 	tools/lock $(LOCK_FLAGS)
 
 clean: ## remove environments, caches and the output of the demo and the tests
-	rm -rf $(VENV) $(DEMO_VENV) .matrix .demo build dist test-results htmlcov .coverage
+	rm -rf $(VENV) $(WHEEL_VENV) $(DEMO_VENV) .matrix .demo build dist test-results htmlcov .coverage
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
 	find src tests $(wildcard example benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import sysconfig
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -34,6 +36,10 @@ between tests."""
 
 LONG = {"pair": "e2e", "vendor": "slow"}
 """Parameters that name a combination, each with the marker of the tests it applies to."""
+
+REQUIRE_WHEEL = "REQUIRE_WHEEL"
+"""Environment variable with which the tests refuse to run unless the package is installed
+in the environment, as a wheel is. Without it, they also run on `src/`."""
 
 
 @pytest.hookimpl(trylast=True)  # after the markers are added
@@ -93,9 +99,20 @@ class Faults:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the reporter in the controlling process only."""
+    """Check the package; register the reporter in the controlling process only."""
+    if os.environ.get(REQUIRE_WHEEL):
+        _require_wheel()
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Faults(config), "faults")
+
+
+def _require_wheel() -> None:
+    """Raise `UsageError` if the package is not in the environment's own site-packages."""
+    spec = importlib.util.find_spec("migration_route")
+    found = Path(spec.origin) if spec and spec.origin else None
+    installed = Path(sysconfig.get_path("purelib"))
+    if found is None or not found.is_relative_to(installed):
+        raise pytest.UsageError(f"migration_route is {found}, not in {installed}")
 
 
 @pytest.fixture(autouse=True)
