@@ -16,10 +16,10 @@ from migration_route.ledger.queries import find_run, list_entries
 from migration_route.models import Event
 from migration_route.notifications.messages import (
     build_message,
-    json_body,
     mail_text,
     slack_body,
 )
+from migration_route.presentation.schemas import to_json
 from migration_route.services.apply import ApplyRequest, apply
 from migration_route.services.control import cancel
 from tests.execution.runs import plan_to
@@ -90,7 +90,7 @@ def messages() -> dict[str, str]:
         for edge in EventType:
             run = find_run(entry.run) if entry.run else None
             message = build_message(entry, edge, run, id_=entry.uid)
-            found[f"{entry.sequence} {edge} JSON"] = json_body(message).decode()
+            found[f"{entry.sequence} {edge} JSON"] = to_json(message).decode()
             found[f"{entry.sequence} {edge} chat"] = slack_body(message).decode()
             found[f"{entry.sequence} {edge} mail"] = message.summary + mail_text(message)
     return found

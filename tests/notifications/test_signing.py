@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from migration_route.notifications.webhooks import signature
+from migration_route.notifications.delivery import signature
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "notifications.md"
 BODY = b'{"id": "1"}'

@@ -17,8 +17,8 @@ from migration_route.core.enums import Action, RunState
 from migration_route.ledger import outbox, runs
 from migration_route.ledger.entries import Draft, write
 from migration_route.ledger.spool import RunSpool, spool_dir
-from migration_route.notifications import dispatcher, retry
-from migration_route.notifications.webhooks import signature
+from migration_route.notifications import delivery, dispatcher
+from migration_route.notifications.delivery import signature
 from migration_route.services.notifications import deliver_due
 from tests.factories import a_new_run, at_once, vendor
 from tests.harness.receiver import Receiver, a_free_port
@@ -269,11 +269,11 @@ def test_a_message_that_is_refused_does_not_keep_other_runs_back(database, tell)
 
 def test_a_wish_to_be_left_in_peace_is_heeded_within_reason():
     hour = timedelta(hours=1).total_seconds()
-    asked = retry.retry_delay(1, timedelta(minutes=2)).total_seconds()
+    asked = delivery.retry_delay(1, timedelta(minutes=2)).total_seconds()
     assert 120 <= asked <= 144
-    assert retry.retry_delay(1, timedelta(days=30)).total_seconds() <= hour * 1.2
+    assert delivery.retry_delay(1, timedelta(days=30)).total_seconds() <= hour * 1.2
     for count in range(1, 200):
-        assert retry.retry_delay(count, None) <= timedelta(minutes=15) * 1.3
+        assert delivery.retry_delay(count, None) <= timedelta(minutes=15) * 1.3
 
 
 def test_what_never_arrives_is_given_up_and_counted(database, tell):

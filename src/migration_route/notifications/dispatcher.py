@@ -19,9 +19,13 @@ from migration_route.core.events import event_types_of
 from migration_route.ledger import outbox
 from migration_route.ledger.queries import find_run
 from migration_route.ledger.records import EntryRecord, RunRecord
-from migration_route.notifications import mail, webhooks
+from migration_route.notifications.delivery import (
+    DeliveryFailure,
+    post_webhook,
+    retry_delay,
+    send_mail,
+)
 from migration_route.notifications.messages import build_message
-from migration_route.notifications.retry import DeliveryFailure, retry_delay
 
 logger = logging.getLogger("migration_route.notifications")
 
@@ -131,9 +135,9 @@ def _attempt(recipient: Recipient, due: outbox.PendingDelivery) -> DeliveryFailu
         return DeliveryFailure(error="unreadable entry", is_about_the_message=True)
     match recipient:
         case Webhook():
-            return webhooks.post(recipient, message)
+            return post_webhook(recipient, message)
         case Mail():
-            return mail.send(recipient, message)
+            return send_mail(recipient, message)
         case _:
             raise AssertionError(recipient)
 

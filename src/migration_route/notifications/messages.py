@@ -9,7 +9,7 @@ import msgspec
 
 from migration_route.core.events import EventType
 from migration_route.ledger.records import EntryRecord, RunRecord
-from migration_route.presentation import schemas, serializers
+from migration_route.presentation import serializers
 from migration_route.presentation.schemas.runs import NotificationMessage
 from migration_route.presentation.text.runs import run_lines
 
@@ -99,10 +99,6 @@ def _who(entry: EntryRecord, run: RunRecord | None) -> str:
         reason = entry.facts.get("reason")
         return f" (by {entry.actor_name}{f': {reason}' if reason else ''})"
     return f" (requested by {run.actor_name})" if run is not None else ""
-
-
-def json_body(message: NotificationMessage) -> bytes:
-    return schemas.to_json(message)
 
 
 def slack_body(message: NotificationMessage) -> bytes:
