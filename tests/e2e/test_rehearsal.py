@@ -76,6 +76,16 @@ def wait(client, rehearsal, *, seconds=60):
     return until(ended, seconds=seconds, what="the rehearsal ends")
 
 
+def wait_for_start(client, rehearsal):
+    """Poll a rehearsal until its process has taken it."""
+    until(
+        lambda: client.get(f"rehearsals/{rehearsal}")["state"] != "queued",
+        seconds=30,
+        what="the rehearsal starts",
+        every=0.02,
+    )
+
+
 def copies(site):
     """List the databases of this site's rehearsals that are on the server, which other
     tests share, or beside the file."""
@@ -291,8 +301,7 @@ def test_a_killed_rehearsal_leaves_nothing(build, pair, instant):
     plan = operator.plan("shop")
     rehearsal = begin(operator, plan, kind="data")
     if instant == "at once":
-        until(lambda: processes_of(rehearsal), seconds=20, what="it starts", every=0.005)
-        time.sleep(1.0)  # early in the rehearsal
+        wait_for_start(operator, rehearsal)
     elif instant == "copy":
         until(lambda: copies(site), seconds=40, what="a copy is made", every=0.002)
     else:

@@ -22,6 +22,7 @@ from tests.e2e.test_rehearsal import (
     state_of,
     statements,
     wait,
+    wait_for_start,
 )
 from tests.harness.client import expect_problem
 from tests.harness.deadlines import until
@@ -450,14 +451,13 @@ def test_a_killed_rehearsal_leaves_nothing(build, pair, instant, victims):
     operator = installed(site)
     boss = site.person("boss")
     waits = NO_ROOM if instant == "statement" else RUN
-    body = "pass_gate('here')" if instant == "python" else "pass"
+    body = "pass" if instant == "statement" else "pass_gate('here')"
     text = migration(ADD_SKU, waits, body=body)
     site.project.add_migrations({"0002_wait": text})
     before = kept(site)
     rehearsal = begin(boss, boss.plan("shop"), in_place=True)
     if instant == "at once":
-        until(lambda: processes_of(rehearsal), seconds=20, what="it starts", every=0.005)
-        time.sleep(0.7)  # early in the rehearsal
+        wait_for_start(boss, rehearsal)
     elif instant == "python":
         site.project.await_gate("here")
     else:
