@@ -30,6 +30,18 @@ from migration_route.core.events import EventType, RunEvent
 from migration_route.execution.launchers.process import remove_log, spawn
 from migration_route.notifications import dispatcher
 
+logger = logging.getLogger("migration_route.notifications")
+
+_DRAIN_TIMEOUT = 3.0  # seconds for the remaining messages when a run has ended
+_MAX_LIFETIME = timedelta(minutes=15)  # of a process that only delivers
+_MAX_SLEEP = 5.0
+_DELAY_AFTER_ERROR = timedelta(seconds=5)
+# Events that a process of the run follows, which delivers them, and events that anonymous
+# callers can cause any number of times.
+_NO_PROCESS_FOR = frozenset(
+    {EventType.RUN_REQUESTED, EventType.RUN_APPROVED, EventType.DENIED, EventType.REFUSED}
+)
+
 
 def connect_signals() -> None:
     """Connect to the signals of this process if there are recipients."""
@@ -53,32 +65,6 @@ def _receive(event: RunEvent, **_: Any) -> None:
     edges, database = (event.edge,), event.database
     if any(event_type_for(recipient, edges, database) for recipient in recipients()):
         schedule_delivery(event.edge)
-
-
-@contextmanager
-def deliver_in_process() -> Iterator[None]:
-    """Deliver notifications in this process of a run during the block.
-
-    Deliveries that are left a few seconds after the block are made by another process.
-    """
-    if not recipients():
-        yield
-        return
-    with delivery_thread():
-        yield
-
-
-logger = logging.getLogger("migration_route.notifications")
-
-_DRAIN_TIMEOUT = 3.0  # seconds for the remaining messages when a run has ended
-_MAX_LIFETIME = timedelta(minutes=15)  # of a process that only delivers
-_MAX_SLEEP = 5.0
-_DELAY_AFTER_ERROR = timedelta(seconds=5)
-# Events that a process of the run follows, which delivers them, and events that anonymous
-# callers can cause any number of times.
-_NO_PROCESS_FOR = frozenset(
-    {EventType.RUN_REQUESTED, EventType.RUN_APPROVED, EventType.DENIED, EventType.REFUSED}
-)
 
 
 def deliver_due(now: datetime | None = None) -> datetime | None:
@@ -150,12 +136,15 @@ _is_worker = False  # forked by a process that delivers: only that one delivers
 
 
 @contextmanager
-def delivery_thread() -> Iterator[None]:
-    """Deliver notifications in a thread of this process during the block.
+def deliver_in_process() -> Iterator[None]:
+    """Deliver notifications in a thread of this process of a run during the block.
 
     Deliveries that are left a few seconds after the block are made by another process.
     """
     global _deliverer
+    if not recipients():
+        yield
+        return
     _deliverer = _Deliverer()
     try:
         yield
