@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from migration_route.core.redaction import clipped, redact
@@ -131,8 +131,9 @@ def test_text_without_an_assignment_or_an_address_keeps_its_length(text):
 @given(secret=SECRETS)
 def test_a_password_in_sql_is_masked(statement, secret):
     """As PostgreSQL, MySQL and MariaDB write it, also where the string is truncated."""
+    assume(secret not in statement)  # the word "password" itself stays
     found = redact(statement.format(secret), secrets=[])
-    assert secret not in found.replace(statement, "")
+    assert secret not in found
     assert found.startswith(statement.partition("{}")[0].rstrip("'\"$E "))
 
 
