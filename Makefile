@@ -50,8 +50,8 @@ test-wheel: environment ## run the quick tests against the wheel, as users insta
 	WHEEL=yes PACKAGES=$(VENV) tools/make-venv $(WHEEL_VENV) $(BIN)/python
 	REQUIRE_WHEEL=yes $(WHEEL_VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal $(if $(TESTS),$(TESTS),-m "not slow and not browser and not e2e")
 
-coverage: environment ## measure the branch coverage of the quick tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not browser and not e2e" --cov=migration_route --cov-branch --cov-report=term:skip-covered
+coverage: environment ## measure the branch coverage of the quick tests, with the processes that they start
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not browser and not e2e" --cov --cov-report=term
 
 check: lint types contracts documents ## lint, types, import contracts and documents (-k: report all faults)
 
