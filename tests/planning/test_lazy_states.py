@@ -299,6 +299,9 @@ class Run:
             self.structures.append(structure(tables() - self.existing))
 
     def clean(self) -> None:
+        if self.connection.in_atomic_block:  # the editor's, if a deferred statement fails
+            self.connection.in_atomic_block = False
+            self.connection.close()
         left = tables() - self.existing
         with (
             self.connection.constraint_checks_disabled(),
