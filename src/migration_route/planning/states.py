@@ -3,7 +3,7 @@
 Django renders every model of a project before the first operation, and after most
 operations renders the changed model again, with every model that is related to it. An
 operation reads few of them. `LazyProjectState` records what Django's state records, and its
-registry renders a model, and what the model refers to, when somebody asks for it:
+registry renders a model, and what the model refers to, when it is asked for:
 
 - Clones share their model states. A model state is copied before it is changed
   (`ModelStates`).
