@@ -28,11 +28,12 @@ from django.db.migrations import (
     RunPython,
     SeparateDatabaseAndState,
 )
+from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 
 from migration_route.planning import states
-from migration_route.planning.states import LazyProjectState, with_all_models
+from migration_route.planning.states import LazyProjectState
 from tests.factories import tables
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -234,7 +235,7 @@ def migrations_of(steps: Steps) -> list[Migration]:
     made = []
     for number, operations in enumerate(steps, start=1):
         migration = Migration(f"{number:04}", APP)
-        migration.operations = operations
+        vars(migration)["operations"] = operations
         made.append(migration)
     return made
 
@@ -407,7 +408,7 @@ def test_a_clone_shares_what_is_rendered(many: LazyProjectState, rendered: list[
 
 def test_reading_a_model_state_renders_nothing_again(many: LazyProjectState):
     apps = many.apps
-    assert many.models[APP, "m3"].fields["m"]
+    assert many.models[APP, "m3"].fields["m"] is not None
     assert many.apps is apps
 
 
@@ -467,7 +468,7 @@ class Careless(Operation):
     reduces_to_sql = True
 
     def __init__(self) -> None:
-        self.seen: list[int] = []
+        self.seen: list[tuple[bool, bool]] = []
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
         for model in state.models.values():
@@ -491,20 +492,49 @@ class Careless(Operation):
 
 def test_an_operation_of_another_package_gets_all_models(many: LazyProjectState):
     operation = Careless()
-    earlier = many.clone()
-    with with_all_models([SeparateDatabaseAndState([operation], [])]):
-        before = many.clone()
-        operation.state_forwards(APP, many)
-        operation.database_forwards(APP, None, before, many)
+    earlier, before = many.clone(), many.clone()
+    states.advance(operation, APP, many)
+    states.require_all_models(operation, before, many)
+    operation.database_forwards(APP, None, before, many)
     assert operation.seen == [(True, False), (False, True)]
     assert "extra" not in earlier.models[APP, "m3"].fields
-    assert "state_forwards" not in vars(operation)
+    assert earlier.models[APP, "m3"].fields["m"].null
 
 
-def test_operations_of_django_are_left_as_they_are():
-    operations = [create("A"), RunPython(RunPython.noop), SeparateDatabaseAndState([], [])]
-    with with_all_models(operations):
-        assert not any("state_forwards" in vars(operation) for operation in operations)
+def test_an_operation_of_django_renders_no_more_than_it_asks_for(
+    many: LazyProjectState, rendered: list[str]
+):
+    operation = AddField("M3", "size", models.IntegerField(null=True))
+    before = many.clone()
+    states.advance(operation, APP, many)
+    states.require_all_models(operation, before, many)
+    many.apps.get_model(APP, "m3")
+    assert sorted(rendered) == ["M2", "M3"]
+
+
+def test_executors_render_on_demand_for_one_block():
+    """Operations of other packages are prepared, in their parts as well, and then left as
+    they were."""
+    executor: Any = MigrationExecutor(connections["default"])
+    kind: Any = MigrationExecutor
+    inner = Careless()
+    outer, own = SeparateDatabaseAndState([inner], []), create("A")
+    migration = next(iter(executor.loader.graph.nodes.values()))
+    usual = migration.operations
+    vars(migration)["operations"] = [outer, own]
+    create_state = kind._create_project_state
+    try:
+        with states.executors_render_on_demand():
+            state = executor._create_project_state(with_applied_migrations=False)
+            assert type(state) is LazyProjectState
+            assert "database_forwards" in vars(inner)
+            assert "state_forwards" in vars(outer)
+            assert not vars(own).keys() & {"state_forwards", "database_forwards"}
+    finally:
+        vars(migration)["operations"] = usual
+    assert kind._create_project_state is create_state
+    assert "database_forwards" not in vars(inner)
+    assert "state_forwards" not in vars(outer)
 
 
 def test_a_missing_model_is_left_to_django():

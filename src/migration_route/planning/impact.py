@@ -35,6 +35,7 @@ from migration_route.planning.sql import (
     with_collected_sql,
     with_forecast,
 )
+from migration_route.planning.states import advance, copy_of
 from migration_route.vendors import vendor_of
 
 logger = logging.getLogger("migration_route.planning")
@@ -158,7 +159,7 @@ def forecast_rewrites(
     forecast, the tables are None.
     """
     of_step = backward_moves if backwards else forward_moves
-    moves = of_step(migration, state.clone(), renders=True)
+    moves = of_step(migration, copy_of(state))
     try:
         step = with_collected_sql(describe(migration, backwards, alias), moves, alias)
         forecaster = vendor_of(alias).forecaster(connections[alias])
@@ -288,12 +289,9 @@ def impact_of_step(migration: Migration, state: ProjectState, *, backwards: bool
     builder = ImpactBuilder()
     states: tuple[ProjectState, ...] = (state,)
     if backwards:
-        after = ProjectState(
-            {key: model.clone() for key, model in state.models.items()},
-            real_apps=state.real_apps,
-        )
+        after = copy_of(state)
         for operation in migration.operations:
-            operation.state_forwards(migration.app_label, after)
+            advance(operation, migration.app_label, after)
         states = (state, after)
     builder.add_migration(migration, states, backwards=backwards)
     most = most_rewrites(migration, states, backwards=backwards)

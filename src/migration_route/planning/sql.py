@@ -18,7 +18,7 @@ from typing import Any
 
 from django.db import DatabaseError, connections
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.migrations import Migration, RunPython, RunSQL
+from django.db.migrations import Migration, RunSQL
 from django.db.migrations.operations.base import Operation as MigrationOperation
 from django.db.migrations.state import ProjectState
 
@@ -29,6 +29,12 @@ from migration_route.planning import graph as graphs
 from migration_route.planning.phases import MigrationPlan, in_dependency_order
 from migration_route.planning.plan import Details, Operation, Step
 from migration_route.planning.planner import describe_operation
+from migration_route.planning.states import (
+    advance,
+    on_demand,
+    require_all_models,
+    state_after,
+)
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base_forecast import Forecaster
 
@@ -106,42 +112,35 @@ def state_before(graph: graphs.Graph, migrations: MigrationPlan) -> ProjectState
     """Return the project state before the first of the migrations."""
     loader = graph.loader
     if not migrations:
-        return loader.project_state()
+        return on_demand(loader.project_state())
     first, backwards = migrations[0]
     if backwards or len(migrations) == 1:
-        return loader.project_state((first.app_label, first.name), at_end=False)
-    state = ProjectState(real_apps=loader.unmigrated_apps)
+        key = first.app_label, first.name
+        return on_demand(loader.project_state(key, at_end=False))
     wanted = {migration for migration, _ in migrations}
-    for key in in_dependency_order(loader):
-        migration = loader.graph.nodes[key]
-        if migration not in wanted and key in loader.applied_migrations:
-            migration.mutate_state(state, preserve=False)
-    return state
+    applied = (
+        loader.graph.nodes[key]
+        for key in in_dependency_order(loader)
+        if key in loader.applied_migrations and loader.graph.nodes[key] not in wanted
+    )
+    return state_after(applied, loader.unmigrated_apps)
 
 
 def plan_moves(
-    graph: graphs.Graph,
-    migrations: MigrationPlan,
-    *,
-    after: int = 0,
-    renders: bool = False,
+    graph: graphs.Graph, migrations: MigrationPlan, *, after: int = 0
 ) -> Iterator[tuple[Migration, Iterable[Move]]]:
     """Yield the migrations of a plan in their order, without the first `after` ones, each
     with its operations and the states around them: see `forward_moves`."""
     state = state_before(graph, migrations)
     for position, (migration, backwards) in enumerate(migrations):
-        if position < after:
-            if not backwards:
-                migration.mutate_state(state, preserve=False)
-        elif backwards:
+        if position >= after and backwards:
             state = state_before(graph, [(migration, False)])
-            yield migration, backward_moves(migration, state, renders=renders)
-        else:
-            moves = forward_moves(migration, state, renders=renders)
-            yield migration, moves
-            deque(
-                moves, maxlen=0
-            )  # moves that the caller has not read advance the state, too
+            yield migration, backward_moves(migration, state)
+        elif not backwards:
+            moves = forward_moves(migration, state)
+            if position >= after:
+                yield migration, moves
+            deque(moves, maxlen=0)  # moves that are not read advance the state, too
 
 
 def moves_of(
@@ -151,85 +150,44 @@ def moves_of(
 ) -> list[Move]:
     """Return the operations of one migration in the order of their execution, with the
     states that Django's executor passes to them: all other applied migrations included."""
-    loader = graph.loader
-    state = ProjectState(real_apps=loader.unmigrated_apps)
+    loader, before = graph.loader, []
     for key in in_dependency_order(loader):
         other = loader.graph.nodes[key]
         if other == migration:  # Django compares them by app and name
             if backwards:
                 break  # later migrations are already reversed
         elif key in loader.applied_migrations:
-            other.mutate_state(state, preserve=False)
+            before.append(other)
+    state = state_after(before, loader.unmigrated_apps)
     return (backward_moves if backwards else _copied_moves)(migration, state)
 
 
-def forward_moves(
-    migration: Migration, state: ProjectState, *, renders: bool = False
-) -> Iterator[Move]:
+def forward_moves(migration: Migration, state: ProjectState) -> Iterator[Move]:
     """Yield the operations with the states around each; advances `state`.
 
     The state after an operation is `state` itself: use each move before the next one is
-    taken. With `renders` the models are rendered once and reloaded as they change, as
-    `Migration.apply` does. Rendering a state for each operation would cost the number of
-    models times the number of operations.
+    taken.
     """
-    if renders:
-        _render(migration, state)
     for operation in migration.operations:
         before = state.clone()
-        _advance(operation, migration.app_label, state, before)
+        advance(operation, migration.app_label, state)
         yield operation, migration.app_label, before, state, False
 
 
-def backward_moves(
-    migration: Migration, state: ProjectState, *, renders: bool = False
-) -> list[Move]:
+def backward_moves(migration: Migration, state: ProjectState) -> list[Move]:
     """Return each operation as it is reversed, the last one first; advances `state`."""
-    if renders:
-        _render(migration, state)
-    return [_undone(move) for move in reversed(_copied_moves(migration, state))]
+    return [
+        (operation, app, after, before, True)
+        for operation, app, before, after, _ in reversed(_copied_moves(migration, state))
+    ]
 
 
 def _copied_moves(migration: Migration, state: ProjectState) -> list[Move]:
     """Return the operations with copies of the states around each; advances `state`."""
-    app, found, before = migration.app_label, [], state.clone()
-    for operation in migration.operations:
-        _advance(operation, app, state, before)
-        after = state.clone()
-        found.append((operation, app, before, after, False))
-        before = after
-    return found
-
-
-def _undone(move: Move) -> Move:
-    operation, app, before, after, _ = move
-    return operation, app, after, before, True
-
-
-def _render(migration: Migration, state: ProjectState) -> None:
-    """Render the models of a state where an operation generates its SQL from them."""
-    if all(isinstance(each, RunSQL | RunPython) for each in migration.operations):
-        return
-    try:
-        state.apps  # noqa: B018 - a cached property, which clones inherit
-    except Exception:  # a model of the project that cannot be rendered
-        logger.info("Cannot render the models before %s", migration, exc_info=True)
-
-
-def _advance(
-    operation: MigrationOperation, app: str, state: ProjectState, before: ProjectState
-) -> None:
-    """Apply an operation to the state; without rendered models where they prevent it."""
-    try:
-        operation.state_forwards(app, state)
-    except Exception:
-        if "apps" not in state.__dict__:
-            raise
-        logger.info("Cannot render the models after %s", operation, exc_info=True)
-        del state.apps
-        state.models = before.clone().models
-        state._relations = None  # type: ignore[attr-defined] # those of the models before
-        operation.state_forwards(app, state)
+    return [
+        (operation, app, before, after.clone(), False)
+        for operation, app, before, after, _ in forward_moves(migration, state)
+    ]
 
 
 DEFERRED_SQL_DESCRIPTION = "At the end of this migration"
@@ -248,7 +206,7 @@ def with_sql(
     graph = graphs.read_graph_of(alias, [migration for migration, _ in migrations])
     done = list(steps[:after])
     with using_private_connection(alias):
-        moves_of_steps = plan_moves(graph, migrations, after=after, renders=True)
+        moves_of_steps = plan_moves(graph, migrations, after=after)
         for step, (_, moves) in zip(steps[after:], moves_of_steps, strict=True):
             if len(done) > after and time.monotonic() > deadline:
                 return (*done, *steps[len(done) :]), len(done)
@@ -271,6 +229,7 @@ def with_collected_sql(step: Step, moves: Iterable[Move], alias: str) -> Step:
         if not opaque:
             run = operation.database_backwards if backwards else operation.database_forwards
             try:
+                require_all_models(operation, before, after)
                 with _without_parameters(editor, operation):
                     run(app, editor, before, after)
                 sql = tuple(map(str, editor.collected_sql[start:]))

@@ -24,7 +24,8 @@ that they do not depend on which state is asked first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from copy import copy
 from functools import cache, cached_property, wraps
 from typing import Any, cast
 
@@ -32,6 +33,8 @@ from django.apps import apps as installed_apps
 from django.apps.registry import Apps
 from django.conf import settings
 from django.core.checks import model_checks
+from django.db.migrations import Migration
+from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import (
     AppConfigStub,
@@ -111,10 +114,13 @@ class ModelStates(dict[Key, ModelState]):
         del self[key]
         return state
 
-    def copy_all(self) -> None:
-        """Copy every model state, because the caller changes them through an iterator."""
+    def detach(self) -> None:
+        """Copy every model state with its fields and options, because what follows changes
+        them in place or through an iterator."""
         for key in self:
-            self[key]
+            state = self[key]
+            state.fields = {name: field.clone() for name, field in state.fields.items()}
+            state.options = {name: copy(value) for name, value in state.options.items()}
 
     def remember(self, key: Key) -> None:
         """Keep a model that is about to be removed, for those that still refer to it."""
@@ -200,7 +206,7 @@ class LazyProjectState(ProjectState):
         super().remove_model(app_label, model_name)
 
     def rename_model(self, app_label: str, old_name: str, new_name: str) -> None:
-        self.models.copy_all()
+        self.models.detach()
         removed = self.models.removed
         super().rename_model(app_label, old_name, new_name)
         self.models.removed = removed  # it still exists, under its new name
@@ -208,12 +214,7 @@ class LazyProjectState(ProjectState):
     def rename_field(
         self, app_label: str, model_name: str, old_name: str, new_name: str
     ) -> None:
-        # The parent changes the fields themselves, which earlier states share.
-        for key in self.models:
-            model = self.models[key]
-            for name, field in model.fields.items():
-                if field.is_relation or hasattr(field, "field_names"):
-                    model.fields[name] = field.clone()
+        self.models.detach()
         self._relations = None
         super().rename_field(app_label, model_name, old_name, new_name)
 
@@ -437,71 +438,104 @@ def has_missing_references(state: ProjectState) -> bool:
     )
 
 
-@contextmanager
-def with_all_models(operations: Iterable[Operation]) -> Iterator[None]:
-    """Render all models, in this block, for the operations that are not Django's own: they
-    may ask the states for anything, and change them in other ways."""
-    wrapped: list[tuple[Operation, str]] = []
-    for operation in _with_parts(operations):
-        if not is_django_operation(operation):
-            for name, wrap in _WRAPPERS.items():
-                if name not in vars(operation):
-                    setattr(operation, name, wrap(getattr(operation, name)))
-                    wrapped.append((operation, name))
-    try:
-        yield
-    finally:
-        for operation, name in wrapped:
-            vars(operation).pop(name, None)
+def state_after(migrations: Iterable[Migration], real_apps: set[str]) -> ProjectState:
+    """Return the state after these migrations, which renders on demand."""
+    state = ProjectState(real_apps=real_apps)
+    for migration in migrations:
+        migration.mutate_state(state, preserve=False)
+    return on_demand(state)
 
 
-def is_django_operation(operation: Operation) -> bool:
-    """Return whether what an operation does to states and database is Django's own code."""
+def copy_of(state: ProjectState) -> LazyProjectState:
+    """Return a state with copies of the models, without what the original has rendered."""
+    if isinstance(state, LazyProjectState):
+        return state.clone()
+    models = {key: model.clone() for key, model in state.models.items()}
+    return LazyProjectState(models, state.real_apps)
+
+
+def advance(operation: Operation, app: str, state: ProjectState) -> None:
+    """Apply an operation to a state; one that is not Django's own may change anything."""
+    if isinstance(state, LazyProjectState) and not is_django_own_operation(operation):
+        state.models.detach()
+    operation.state_forwards(app, state)
+
+
+def require_all_models(operation: Operation, *states: ProjectState) -> None:
+    """Give all models to an operation that is not Django's own: it may ask for any."""
+    if not is_django_own_operation(operation):
+        for state in states:
+            if isinstance(state, LazyProjectState):
+                state.apps.require_all()
+
+
+def is_django_own_operation(operation: Operation) -> bool:
+    """Return whether what an operation and its parts do to states and database is Django's
+    own code."""
     kind = type(operation)
     methods = (kind.state_forwards, kind.database_forwards, kind.database_backwards)
     return all(
         method.__module__.startswith(("django.db.migrations.", "django.contrib."))
         for method in methods
-    )
+    ) and all(map(is_django_own_operation, _parts(operation)))
 
 
-def _with_parts(operations: Iterable[Operation]) -> Iterator[Operation]:
-    """Yield each operation, and those that it consists of (`SeparateDatabaseAndState`)."""
-    for operation in operations:
-        yield operation
-        yield from _with_parts(getattr(operation, "database_operations", ()))
-        yield from _with_parts(getattr(operation, "state_operations", ()))
+@contextmanager
+def executors_render_on_demand() -> Iterator[None]:
+    """Let the executors of this process start from states that render on demand, in this
+    block. For a process that exists only for a run."""
+    create = MigrationExecutor._create_project_state  # type: ignore[attr-defined]
+    with ExitStack() as prepared:
+
+        @wraps(create)
+        def create_on_demand(self: MigrationExecutor, *args: Any, **words: Any) -> Any:
+            state = on_demand(create(self, *args, **words))
+            for migration in self.loader.graph.nodes.values():
+                for operation in migration.operations:
+                    _prepare(operation, prepared)
+            return state
+
+        MigrationExecutor._create_project_state = create_on_demand  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            MigrationExecutor._create_project_state = create  # type: ignore[attr-defined]
 
 
-def _advances_whole(advance: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(advance)
-    def advance_whole(app: str, state: ProjectState) -> Any:
+def _prepare(operation: Operation, prepared: ExitStack) -> None:
+    """Wrap an operation, on the instance, unless it is Django's own; and its parts."""
+    for part in _parts(operation):
+        _prepare(part, prepared)
+    if is_django_own_operation(operation) or "state_forwards" in vars(operation):
+        return
+    run_state = operation.state_forwards
+
+    @wraps(run_state)
+    def state_forwards(app: str, state: ProjectState) -> None:
         if isinstance(state, LazyProjectState):
-            state.apps.render_all()
-            state.models.copy_all()
-        return advance(app, state)
+            state.models.detach()
+        run_state(app, state)
 
-    return advance_whole
+    def with_all_models(run: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(run)
+        def run_with_all_models(app: str, editor: Any, *states: ProjectState) -> Any:
+            require_all_models(operation, *states)
+            return run(app, editor, *states)
+
+        return run_with_all_models
+
+    wrapped: dict[str, Callable[..., Any]] = {"state_forwards": state_forwards}
+    for name in ("database_forwards", "database_backwards"):
+        wrapped[name] = with_all_models(getattr(operation, name))
+    for name, run in wrapped.items():
+        setattr(operation, name, run)
+        prepared.callback(vars(operation).pop, name, None)
 
 
-def _runs_whole(run: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(run)
-    def run_whole(
-        app: str, editor: Any, from_state: ProjectState, to_state: ProjectState
-    ) -> Any:
-        for state in (from_state, to_state):
-            if isinstance(state, LazyProjectState):
-                state.apps.require_all()
-        return run(app, editor, from_state, to_state)
-
-    return run_whole
-
-
-_WRAPPERS = {
-    "state_forwards": _advances_whole,
-    "database_forwards": _runs_whole,
-    "database_backwards": _runs_whole,
-}
+def _parts(operation: Operation) -> Iterator[Operation]:
+    """Yield the operations that an operation consists of (`SeparateDatabaseAndState`)."""
+    yield from getattr(operation, "database_operations", ())
+    yield from getattr(operation, "state_operations", ())
 
 
 def _key(state: ModelState) -> Key:
