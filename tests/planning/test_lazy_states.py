@@ -369,6 +369,20 @@ def test_a_child_may_be_removed_after_its_base():
     assert [model.__name__ for model in lazy.apps.get_models()] == ["B"]
 
 
+def test_a_run_says_that_it_uses_the_states_of_django(monkeypatch: pytest.MonkeyPatch):
+    def clone(self: ProjectState) -> ProjectState:
+        return self
+
+    monkeypatch.setattr(ProjectState, "clone", clone)
+    executor: Any = MigrationExecutor(connections["default"])
+    lines: list[str] = []
+    with states.executors_render_on_demand(lines.append):
+        for _ in range(2):
+            assert type(executor._create_project_state()) is ProjectState
+    (line,) = lines
+    assert "Another package replaces Django's project states" in line
+
+
 @pytest.fixture
 def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of the models that are rendered."""
@@ -524,7 +538,7 @@ def test_executors_render_on_demand_for_one_block():
     vars(migration)["operations"] = [outer, own]
     create_state = kind._create_project_state
     try:
-        with states.executors_render_on_demand():
+        with states.executors_render_on_demand(pytest.fail):
             state = executor._create_project_state(with_applied_migrations=False)
             assert type(state) is LazyProjectState
             assert "database_forwards" in vars(inner)

@@ -404,14 +404,20 @@ def _bases(state: ModelState, *, is_whole: bool) -> Iterator[Reference]:
 
 
 def on_demand(state: ProjectState) -> ProjectState:
-    """Return a state that renders on demand, for one that is not rendered yet.
-
-    It is the state itself where another package provides its own, and where a model refers
-    to one that is missing: Django reports that when it renders all models.
-    """
-    if not is_django_own(type(state)) or has_missing_references(state):
+    """Return a state that renders on demand, for one that is not rendered yet; the state
+    itself if `problem_of` finds a reason."""
+    if problem_of(state):
         return state
     return LazyProjectState(state.models, state.real_apps)
+
+
+def problem_of(state: ProjectState) -> str:
+    """Return why Django's own states must be used; empty if they need not."""
+    if not is_django_own(type(state)):
+        return "Another package replaces Django's project states."
+    if has_missing_references(state):  # Django reports it when it renders all models
+        return "A model refers to one that does not exist."
+    return ""
 
 
 def is_django_own(kind: type[ProjectState]) -> bool:
@@ -481,15 +487,21 @@ def is_django_own_operation(operation: Operation) -> bool:
 
 
 @contextmanager
-def executors_render_on_demand() -> Iterator[None]:
+def executors_render_on_demand(report: Callable[[str], object]) -> Iterator[None]:
     """Let the executors of this process start from states that render on demand, in this
-    block. For a process that exists only for a run."""
+    block. For a process that exists only for a run. `report` receives a line if Django's
+    own states are used."""
     create = MigrationExecutor._create_project_state  # type: ignore[attr-defined]
+    reported: set[str] = set()
     with ExitStack() as prepared:
 
         @wraps(create)
         def create_on_demand(self: MigrationExecutor, *args: Any, **words: Any) -> Any:
-            state = on_demand(create(self, *args, **words))
+            django_state = create(self, *args, **words)
+            state = on_demand(django_state)
+            if (problem := problem_of(django_state)) and problem not in reported:
+                reported.add(problem)
+                report(f"This run uses Django's own project states. {problem}")
             for migration in self.loader.graph.nodes.values():
                 for operation in migration.operations:
                     _prepare(operation, prepared)

@@ -73,6 +73,7 @@ from migration_route.execution.worker.resume import (
 from migration_route.execution.worker.sandbox import redirect_to_copy
 from migration_route.execution.worker.statement_probe import probe_statements
 from migration_route.planning import sources
+from migration_route.planning.states import executors_render_on_demand
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import LockSlot, TargetLock
 
@@ -288,6 +289,7 @@ def _execute(
                 probed_runner,
                 loaded.layout_of,
             ),
+            executors_render_on_demand(print),
         ):
             for app, name, _ in order.steps:
                 sources.forget_old_bytecode(app, name)
