@@ -449,6 +449,22 @@ def test_the_models_of_an_app_are_all_of_them(many: LazyProjectState):
     assert len(many.clone().apps.get_app_config(APP).models) == 20
 
 
+def test_a_model_that_is_replaced_stays_replaced(many: LazyProjectState):
+    """`migrate` replaces the models of apps without migrations before post_migrate."""
+    apps = many.apps
+    apps.require_all()
+    other = ModelState(
+        APP,
+        "M3",
+        [("id", models.AutoField(primary_key=True)), ("own", models.IntegerField())],
+    )
+    with apps.bulk_update():
+        apps.unregister_model(APP, "m3")
+    apps.render_multiple([other])
+    assert hasattr(apps.get_model(APP, "m3"), "own")
+    assert len(apps.get_models()) == 20
+
+
 def test_python_follows_relations_on_instances(many: LazyProjectState, rendered: list[str]):
     """It gets all models; the registry is the same for the next operation."""
     seen = []

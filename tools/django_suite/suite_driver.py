@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import suite_runner
-from django.db.migrations import Migration
+from django.db.migrations import Migration, executor, graph, state
+from django.db.migrations import loader as loader_module
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
@@ -35,6 +36,7 @@ from migration_route.execution.worker.operation_positions import (
     OperationPosition,
     layout_of,
 )
+from migration_route.planning.states import LazyProjectState
 
 METHODS = ("database_forwards", "database_backwards")
 
@@ -131,6 +133,13 @@ def witnessed(counts: Counter[str]) -> Iterator[None]:
             setattr(MigrationExecutor, name, run)
 
 
+def use_lazy_states() -> None:
+    """Replace the states that executors and tests create."""
+    for module in (state, executor, graph, loader_module):
+        if hasattr(module, "ProjectState"):
+            module.ProjectState = LazyProjectState  # type: ignore[attr-defined]
+
+
 def main() -> None:
     """Run the suite; end with the exit code of `runtests.py`."""
     output, way, *arguments = sys.argv[1:]
@@ -142,6 +151,8 @@ def main() -> None:
     try:
         watched = instrument([counting], run_once, as_written)
         with witnessed(seen), watched if way == "observed" else nullcontext():
+            if way == "observed":
+                use_lazy_states()
             runpy.run_path("runtests.py", run_name="__main__")
     finally:
         told = {

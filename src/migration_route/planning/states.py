@@ -114,6 +114,11 @@ class ModelStates(dict[Key, ModelState]):
         del self[key]
         return state
 
+    def copy_all(self) -> None:
+        """Copy every model state, because what follows changes them through an iterator."""
+        for key in self:
+            self[key]
+
     def detach(self) -> None:
         """Copy every model state with its fields and options, because what follows changes
         them in place or through an iterator."""
@@ -206,7 +211,7 @@ class LazyProjectState(ProjectState):
         super().remove_model(app_label, model_name)
 
     def rename_model(self, app_label: str, old_name: str, new_name: str) -> None:
-        self.models.detach()
+        self.models.copy_all()
         removed = self.models.removed
         super().rename_model(app_label, old_name, new_name)
         self.models.removed = removed  # it still exists, under its new name
@@ -299,6 +304,8 @@ class LazyApps(StateApps):
         self.clear_cache()
 
     def unregister_model(self, app_label: str, model_name: str) -> None:
+        # `migrate` replaces models before it sends post_migrate: what replaces them stays.
+        self.render_all()
         self.all_models[app_label].pop(model_name, None)
         if app_label in self.app_configs:
             self._config(app_label).rendered.pop(model_name, None)
