@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from django.db import connections
 
 from migration_route import signals as event_signals
 from migration_route.core.enums import RunState
 from migration_route.core.errors import ApprovalRequired
+from migration_route.execution.launchers.forked import prepared_fork
 from migration_route.execution.launchers.process import remove_log
 from migration_route.execution.posix_signals import ShutdownSignals, handle_shutdown_signals
 from migration_route.execution.preflight import (
@@ -32,6 +34,12 @@ from migration_route.services.notifications import deliver_in_process
 _SETTLE_TIMEOUT = 3.0  # seconds for receivers of signals before this process is replaced
 Reexec = Callable[[str], None]
 """Continues in a new process, which owns the run by this claim token."""
+
+
+def run_in_fork(verb: Callable[[list[str]], int]) -> AbstractContextManager[None]:
+    """Let the process of a run that is created in this block be a fork of this process,
+    made now, which calls `verb` with the words of its command line."""
+    return prepared_fork(verb)
 
 
 def execute(

@@ -90,13 +90,16 @@ def prepared_fork(main: Main) -> Iterator[None]:
             _waiting.pop().end()
 
 
+def has_fork() -> bool:
+    """Return whether a fork of this process waits for a run."""
+    return bool(_waiting)
+
+
 def take_fork(
     arguments: tuple[str, ...], environment: dict[str, str], log: int
-) -> ForkedProcess | None:
-    """Start a verb in the fork of this process; return None if there is none. Raises
+) -> ForkedProcess:
+    """Start a verb in the fork of this process, with its output to the descriptor. Raises
     `LaunchFailed` if the fork has ended."""
-    if not _waiting:
-        return None
     fork = _waiting.pop()
     try:
         fork.start(arguments, environment, log)

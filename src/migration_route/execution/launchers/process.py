@@ -28,12 +28,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from migration_route.conf import route_settings
 from migration_route.conf.command import command_line
 from migration_route.core import subprocesses
 from migration_route.core.errors import LaunchFailed
 from migration_route.core.redaction import redact
+from migration_route.execution.launchers.forked import has_fork, take_fork
 from migration_route.ledger import claims
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import same_plan
@@ -226,10 +228,22 @@ class ProcessLauncher:
         reap(spawn(run.id, "run", run.id), run.id)
 
 
-def start(permit: Allowed, run: RunRecord, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start the supervisor of a run that this permit allows, with further arguments."""
+class Process(Protocol):
+    """A process that was started."""
+
+    def wait(self) -> int:
+        """Return its exit code when it has ended."""
+
+
+def start(permit: Allowed, run: RunRecord, *arguments: str) -> Process:
+    """Start the supervisor of a run that this permit allows, with further arguments; in the
+    fork of this process, if it has one. Raises `LaunchFailed`."""
     require_same_plan(permit, run)
-    return spawn(run.id, "run", run.id, *arguments)
+    words = ("run", run.id, *arguments)
+    if has_fork():
+        with open_log(run.id) as log:
+            return take_fork(words, subprocesses.environment(), log)
+    return spawn(run.id, *words)
 
 
 def require_same_plan(permit: Allowed, run: RunRecord) -> None:
@@ -256,7 +270,7 @@ def spawn(name: str, *arguments: str) -> subprocess.Popen[bytes]:
             raise LaunchFailed(f"The process could not be started: {error}") from error
 
 
-def reap(process: subprocess.Popen[bytes], name: str) -> None:
+def reap(process: Process, name: str) -> None:
     """Wait for a child in a thread, so that it does not become a zombie."""
     threading.Thread(target=process.wait, name=f"reap {name}", daemon=True).start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -34,7 +35,8 @@ class Command(BaseCommand):
         )
         try:
             require_same_settings()
-            code = options["handler"](connect, terminal, options)
+            with forked_process() if options["verb"] == "apply" else nullcontext():
+                code = options["handler"](connect, terminal, options)
         except RouteError as error:
             if not terminal.is_json:
                 raise CommandError(str(error), returncode=error.exit_code) from error
@@ -42,3 +44,19 @@ class Command(BaseCommand):
             code = error.exit_code
         if code:
             sys.exit(code)
+
+
+def forked_process() -> AbstractContextManager[None]:
+    from migration_route.services.execute import run_in_fork
+
+    return run_in_fork(run_verb)
+
+
+def run_verb(arguments: list[str]) -> int:
+    """Run the command line in a fork of this process; return its exit code."""
+    sys.argv[1:] = ["migration_route", *arguments]
+    try:
+        Command().run_from_argv(sys.argv)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
