@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -60,6 +61,14 @@ def until_told(receiver: Receiver, run: str) -> None:
     receiver.until(look, "the end is told")
 
 
+def started() -> subprocess.Popen[bytes]:
+    """Start the process of the run that the launcher has kept."""
+    assert Keeper.kept is not None
+    process = start(*Keeper.kept)
+    assert isinstance(process, subprocess.Popen)
+    return process
+
+
 def test_the_process_of_a_run_tells_it_from_beginning_to_end(history, receiver, told):
     """The process of the request sends nothing; what it has recorded is sent as well."""
     told({"url": receiver.url})
@@ -109,8 +118,7 @@ def test_a_process_that_is_killed_between_record_and_message_loses_nothing(
     history.python("0002_b", "import time\ntime.sleep(60)")
     receiver.behaviour = lambda count: "hang" if count == 1 else 200
     run = begin("testapp")
-    assert Keeper.kept is not None
-    process = start(*Keeper.kept)
+    process = started()
     try:
         until(lambda: receiver.received, "the first message is on its way")
         until(lambda: find_run(run.id).state is RunState.RUNNING, "it runs")
@@ -212,7 +220,7 @@ def test_a_run_that_is_told_to_end_is_told(history, receiver, told):
     begin("testapp")
     assert Keeper.kept is not None
     run = Keeper.kept[1]
-    process = start(*Keeper.kept)
+    process = started()
     try:
         until(lambda: find_run(run.id).state is RunState.RUNNING, "it runs")
         process.send_signal(signal.SIGTERM)
