@@ -28,14 +28,21 @@ __all__ = [
 
 
 def stored_values(
-    model: type[models.Model], alias: str, words: dict[str, str]
+    model: type[models.Model], alias: str, columns: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the values of `AnyText` fields as the database returns them, so that a digest
-    covers exactly what is stored."""
-    fields: dict[str, Any] = {name: model._meta.get_field(name) for name in words}
-    return {
-        name: fields[name].stored(text, connections[alias]) for name, text in words.items()
+    """Return columns with the values of `AnyText` fields as the database returns them, so
+    that a digest covers exactly what is stored."""
+    stored = {
+        field.name: field.stored(columns[field.name], connections[alias])
+        for field in model._meta.concrete_fields
+        if isinstance(field, AnyText)
     }
+    return {**columns, **stored}
+
+
+def columns_of(row: models.Model) -> dict[str, Any]:
+    """Return the values of a row by column."""
+    return {field.name: field.value_from_object(row) for field in row._meta.concrete_fields}
 
 
 class AnyText:

@@ -43,7 +43,6 @@ from migration_route.ledger.records import (
 )
 from migration_route.ledger.rehearsals import (
     Limitation,
-    ObservedError,
     ObservedLock,
     ObservedOperation,
     ObservedStatement,
@@ -125,7 +124,7 @@ DRAFT = Draft(
     at="2026-01-02T03:04:05.000006Z",
     uid="u" * 32,
 )
-DRAFT_COLUMNS = {**DRAFT.words(), "facts": json.dumps(DRAFT.facts)}
+DRAFT_COLUMNS = {**DRAFT.to_dict(), "facts": json.dumps(DRAFT.facts)}
 EVENT = EventRecord(
     number=7,
     at="2026-01-02T03:04:05.000006Z",
@@ -159,7 +158,7 @@ REPORT = Report(
                     ),
                 ),
             ),
-            error=ObservedError(type="IntegrityError", message="é", sqlstate="23505"),
+            error=StepError(type="IntegrityError", message="é", sqlstate="23505"),
         ),
     ),
     differences=("- a",),
@@ -254,10 +253,10 @@ def test_a_health_signal_is_stored_without_what_only_a_decision_needs() -> None:
 
 def test_the_digest_of_an_entry_does_not_change() -> None:
     """A chain that was written before still verifies."""
-    assert link(GENESIS, DRAFT.words()) == (
+    assert link(GENESIS, DRAFT.to_dict()) == (
         "7311f725f4e75800a02ad779dd9f7e0b10f0a7542b0275663feaadfb443adcc9"
     )
-    assert Draft.from_words(json.loads(json.dumps(DRAFT.words()))) == DRAFT
+    assert Draft.from_dict(json.loads(json.dumps(DRAFT.to_dict()))) == DRAFT
 
 
 def test_the_digest_of_an_event_does_not_change() -> None:

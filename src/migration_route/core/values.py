@@ -15,6 +15,9 @@ from enum import StrEnum, unique
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
+
+from migration_route.core.canonical_json import JsonValue
 from migration_route.core.enums import ActorKind, ApprovalDecision, Scope
 
 APPROVE = Scope.APPROVE.value
@@ -82,7 +85,7 @@ class ApprovalPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApprovalRequirement:
+class ApprovalRequirement(JsonValue):
     """The approvals that a plan needs before it may run."""
 
     required: int  # number of users
@@ -93,27 +96,15 @@ class ApprovalRequirement:
     why: str  # a clause: "APPROVALS always requires it"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the stored form."""
-        return {
-            "required": self.required,
-            "permissions": list(self.permissions),
-            "self_approval": self.self_approval,
-            "lifetime": self.lifetime.total_seconds(),
-            "rule": self.rule,
-            "why": self.why,
-        }
+        """Return the stored form, with the lifetime in seconds."""
+        plain = JsonValue.to_dict(self)
+        return {**plain, "lifetime": self.lifetime.total_seconds()}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ApprovalRequirement:
         """Read the output of `to_dict`."""
-        return cls(
-            required=stored["required"],
-            permissions=tuple(stored["permissions"]),
-            self_approval=stored["self_approval"],
-            lifetime=timedelta(seconds=stored["lifetime"]),
-            rule=stored["rule"],
-            why=stored["why"],
-        )
+        lifetime = timedelta(seconds=stored["lifetime"])
+        return msgspec.convert({**stored, "lifetime": lifetime}, cls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,7 +380,7 @@ class HealthSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Impact:
+class Impact(JsonValue):
     """What a plan or a step affects in the database, as far as it is known before it
     runs."""
 
@@ -410,32 +401,9 @@ class Impact:
         return tuple(sorted(self.tables | self.parents))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the form that is passed between processes."""
-        return {
-            "tables": sorted(self.tables),
-            "parents": sorted(self.parents),
-            "indexes": sorted(self.indexes),
-            "expected_invalid": sorted(self.expected_invalid),
-            "waits_for_all": self.waits_for_all,
-            "most_rewrites": self.most_rewrites,
-            "rewritten": None if self.rewritten is None else list(self.rewritten),
-            "unforecast": self.unforecast,
-        }
-
-    @classmethod
-    def from_dict(cls, said: Mapping[str, Any]) -> Impact:
-        """Read the output of `to_dict`; a missing key means not known."""
-        rewritten = said.get("rewritten")
-        return cls(
-            tables=frozenset(said.get("tables", ())),
-            parents=frozenset(said.get("parents", ())),
-            indexes=frozenset(said.get("indexes", ())),
-            expected_invalid=frozenset(said.get("expected_invalid", ())),
-            waits_for_all=bool(said.get("waits_for_all", False)),
-            most_rewrites=said.get("most_rewrites"),
-            rewritten=None if rewritten is None else tuple(rewritten),
-            unforecast=bool(said.get("unforecast", False)),
-        )
+        """Return the form that is passed between processes, with its sets in order."""
+        plain: dict[str, Any] = msgspec.to_builtins(self, order="deterministic")
+        return plain
 
 
 NO_IMPACT = Impact(most_rewrites=0)

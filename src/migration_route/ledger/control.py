@@ -110,7 +110,7 @@ def _spool_entry(
     file: spool.RunSpool, run: str, word: ControlRequest | None, change: Change
 ) -> None:
     before = Run.objects.using(_alias()).get(pk=run)
-    spool.spool_entry(file.folder, _control_entry(before, word, change).words())
+    spool.spool_entry(file.folder, _control_entry(before, word, change).to_dict())
 
 
 def _control_entry(before: Run, word: ControlRequest | None, change: Change) -> Draft:

@@ -18,7 +18,7 @@ from migration_route import signals
 from migration_route.conf import route_settings
 from migration_route.conf.databases import ledger_connection, ledger_transaction
 from migration_route.core import clock
-from migration_route.core.canonical_json import canonical_json
+from migration_route.core.canonical_json import JsonValue, canonical_json
 from migration_route.core.enums import Action, ActorKind
 from migration_route.core.events import RunEvent, event_types_of
 from migration_route.core.redaction import masked_facts
@@ -33,8 +33,8 @@ _BEST_EFFORT_PATIENCE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """An entry to append.
+class Draft(JsonValue):
+    """An entry to append: the fields that its digest covers, except its place in the chain.
 
     Its facts are redacted: an entry is never changed, and is sent to every recipient.
     """
@@ -53,36 +53,6 @@ class Draft:
     def __post_init__(self) -> None:
         object.__setattr__(self, "facts", masked_facts(self.facts))
 
-    def words(self) -> dict[str, Any]:
-        """Return the fields that its digest covers, except its position in the chain."""
-        return {
-            "uid": self.uid,
-            "at": self.at,
-            "action": self.action,
-            "actor_kind": self.actor_kind,
-            "actor_name": self.actor_name,
-            "address": self.address,
-            "database": self.database,
-            "run": self.run,
-            "build": self.build,
-            "facts": self.facts,
-        }
-
-    def texts(self) -> dict[str, str]:
-        """Return the fields that are free text, by column."""
-        return {
-            "actor_name": self.actor_name,
-            "address": self.address,
-            "database": self.database,
-            "build": self.build,
-        }
-
-    @classmethod
-    def from_words(cls, words: dict[str, Any]) -> Draft:
-        """Return the draft with the fields that `words` returned."""
-        action, kind = Action(words["action"]), ActorKind(words["actor_kind"])
-        return cls(**{**words, "action": action, "actor_kind": kind})
-
 
 def append(*drafts: Draft) -> None:
     """Append entries to the chain, in the caller's open transaction.
@@ -96,7 +66,7 @@ def append(*drafts: Draft) -> None:
     rows = []
     for draft in drafts:
         sequence += 1
-        words = {**draft.words(), **stored_values(Entry, alias, draft.texts())}
+        words = stored_values(Entry, alias, draft.to_dict())
         digest = hashchain.link(previous, words)
         stored = {**words, "facts": canonical_json(draft.facts)}
         rows.append(Entry(sequence=sequence, previous=previous, digest=digest, **stored))
@@ -161,7 +131,7 @@ def _spooled(alias: str, folder: Path | None) -> tuple[list[Draft], list[Path]]:
         .filter(uid__in=[entry["uid"] for _, entry in spooled])
         .values_list("uid", flat=True)
     )
-    drafts = [Draft.from_words(entry) for _, entry in spooled if entry["uid"] not in known]
+    drafts = [Draft.from_dict(entry) for _, entry in spooled if entry["uid"] not in known]
     return drafts, [path for path, _ in spooled]
 
 
@@ -191,7 +161,7 @@ def _is_deadlock(error: OperationalError) -> bool:
 
 def log_only(draft: Draft) -> None:
     """Write an entry to the log only."""
-    logger.info("%s %s", draft.action, json.dumps(draft.words(), sort_keys=True))
+    logger.info("%s %s", draft.action, json.dumps(draft.to_dict(), sort_keys=True))
 
 
 def write_if_possible(draft: Draft) -> None:
@@ -212,10 +182,10 @@ def write_if_possible(draft: Draft) -> None:
             return
     except DatabaseFailure:
         if folder is None:
-            logger.exception("Writing to the ledger failed: %s", draft.words())
+            logger.exception("Writing to the ledger failed: %s", draft.to_dict())
             return
     if folder is not None:
         try:
-            spool.spool_entry(folder, draft.words())
+            spool.spool_entry(folder, draft.to_dict())
         except OSError:
-            logger.exception("Writing to the ledger failed: %s", draft.words())
+            logger.exception("Writing to the ledger failed: %s", draft.to_dict())

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from migration_route.core.canonical_json import JsonValue
 from migration_route.core.enums import EffectState
 from migration_route.core.redaction import clipped, redact
 
@@ -14,7 +15,7 @@ _CLIPPED_TO = 4000  # leaves room for the note, so that clipping is idempotent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepError:
+class StepError(JsonValue):
     """The error that stopped a step or a run."""
 
     type: str
@@ -28,17 +29,9 @@ class StepError:
         text = clipped(self.message, _CLIPPED_TO) if is_long else redact(self.message)
         object.__setattr__(self, "message", text)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "type": self.type,
-            "message": self.message,
-            "operation": self.operation,
-            "sqlstate": self.sqlstate,
-        }
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AddedOperations:
+class AddedOperations(JsonValue):
     """The operations that other packages add to a migration of a run.
 
     They have no position in the migration's list. Receivers of `pre_migrate` add them:
@@ -63,42 +56,18 @@ class AddedOperations:
             return self.done
         return max(self.done, sum(place <= begun for place in self.places))
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "places": list(self.places),
-            "begun": self.begun,
-            "repeatable": self.repeatable,
-            "done": self.done,
-            "is_matched": self.is_matched,
-        }
-
-    @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> AddedOperations:
-        return cls(**{**stored, "places": tuple(stored["places"])})
-
 
 NONE_ADDED = AddedOperations()
 """Only the operations of the migration's source run, in its order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperationEvidence:
+class OperationEvidence(JsonValue):
     """The state of one operation of a stopped step."""
 
     position: int  # in the migration's list, from 0; past the end: the end of the step
     description: str
     state: EffectState
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "position": self.position,
-            "description": self.description,
-            "state": self.state,
-        }
-
-    @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> OperationEvidence:
-        return cls(**{**stored, "state": EffectState(stored["state"])})
 
 
 def parse_facts(text: str) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from migration_route.core.canonical_json import canonical_json
+import msgspec
+
+from migration_route.core.canonical_json import JsonValue, canonical_json
 from migration_route.core.enums import (
     ACTIVE_STATES,
     SCHEDULE_REASONS,
@@ -28,7 +30,7 @@ from migration_route.ledger.evidence import (
     StepError,
     parse_facts,
 )
-from migration_route.models import Approval, Entry, Event, Run
+from migration_route.models import Approval, Entry, Event, Run, columns_of
 
 
 def approval_requirement_of(row: Run) -> ApprovalRequirement | None:
@@ -66,7 +68,7 @@ def approval_record(row: Approval) -> RecordedDecision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeferredRecord:
+class DeferredRecord(JsonValue):
     """A step that a run left out."""
 
     app: str
@@ -81,16 +83,6 @@ class DeferredRecord:
         """Return "app.name"."""
         return f"{self.app}.{self.name}"
 
-    def to_dict(self) -> dict[str, str]:
-        return {
-            "app": self.app,
-            "name": self.name,
-            "digest": self.digest,
-            "phase": self.phase,
-            "why": self.why,
-            "build": self.build,
-        }
-
 
 def deferred_to_json(deferred: Collection[DeferredRecord]) -> str:
     """Return the JSON text of deferred steps; "" for none."""
@@ -99,11 +91,11 @@ def deferred_to_json(deferred: Collection[DeferredRecord]) -> str:
 
 def deferred_records(text: str) -> tuple[DeferredRecord, ...]:
     """Parse the JSON text that `deferred_to_json` returned."""
-    return tuple(DeferredRecord(**step) for step in json.loads(text)) if text else ()
+    return tuple(map(DeferredRecord.from_dict, json.loads(text or "[]")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepRecord:
+class StepRecord(JsonValue):
     """One step of a run: what was permitted, and its progress."""
 
     app: str
@@ -129,46 +121,14 @@ class StepRecord:
         return f"{self.app}.{self.name}"
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "app": self.app,
-            "name": self.name,
-            "direction": self.direction,
-            "digest": self.digest,
-            "rolls_back": self.rolls_back,
-            "state": self.state,
-            "duration_ms": self.duration_ms,
-            "error": self.error and self.error.to_dict(),
-            "begun": self.begun,
-            "returned": self.returned,
-            "done_operations": self.done_operations,
-            "operations": None
-            if self.operations is None
-            else [operation.to_dict() for operation in self.operations],
-            "added": None if self.added == NONE_ADDED else self.added.to_dict(),
-        }
+        """Return the stored form, without the added operations if there are none."""
+        added = None if self.added == NONE_ADDED else self.added.to_dict()
+        return {**JsonValue.to_dict(self), "added": added}
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> StepRecord:
-        error = stored["error"]
-        operations = stored.get("operations")
-        added = stored.get("added")
-        return cls(
-            app=stored["app"],
-            name=stored["name"],
-            direction=Direction(stored["direction"]),
-            digest=stored["digest"],
-            rolls_back=stored["rolls_back"],
-            state=StepState(stored["state"]),
-            duration_ms=stored["duration_ms"],
-            error=StepError(**error) if error else None,
-            begun=stored.get("begun"),
-            returned=stored.get("returned", False),
-            done_operations=stored.get("done_operations"),
-            operations=None
-            if operations is None
-            else tuple(map(OperationEvidence.from_dict, operations)),
-            added=NONE_ADDED if added is None else AddedOperations.from_dict(added),
-        )
+    def from_dict(cls, stored: Mapping[str, Any]) -> StepRecord:
+        """Read the output of `to_dict`."""
+        return msgspec.convert({**stored, "added": stored.get("added") or {}}, cls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,57 +212,27 @@ def run_records(rows: Iterable[Run]) -> list[RunRecord]:
 def _run_record(
     row: Run, given: tuple[RecordedDecision, ...], cancelled: StepError | None
 ) -> RunRecord:
-    error = json.loads(row.error) if row.error else None
-    return RunRecord(
-        id=row.id,
-        database=row.database,
-        state=RunState(row.state),
-        outcome=row.outcome,
-        direction=Direction(row.direction),
-        mode=Mode(row.mode),
-        targets=tuple(json.loads(row.targets)),
-        fingerprint=row.fingerprint,
-        steps=tuple(
-            replace(step, error=as_cancelled(step.error, cancelled))
-            for step in map(StepRecord.from_dict, json.loads(row.steps))
-        ),
-        error=as_cancelled(StepError(**error), cancelled)
-        if error
-        else None
-        if row.state == RunState.PARTIAL
-        else cancelled,
-        actor_kind=ActorKind(row.actor_kind),
-        actor_name=row.actor_name,
-        actor_key=row.actor_key,
-        reason=row.reason,
-        build=row.build,
-        waiting_reason=row.waiting_reason,
-        waiting_until=row.waiting_until,
-        waiting_facts=json.loads(row.waiting_facts) if row.waiting_facts else {},
-        control_request=row.control_request,
-        host=row.host,
-        supervisor_pid=row.supervisor_pid,
-        worker_pid=row.worker_pid,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        heartbeat_at=row.heartbeat_at,
-        last_event=row.last_event,
-        rebuild_invalid_indexes=row.rebuild_invalid_indexes,
-        phase=Phase(row.phase) if row.phase else None,
-        permit=row.permit,
-        deferred=deferred_records(row.deferred),
-        approval_requirement=approval_requirement_of(row),
-        given=given,
-        resumes=row.resumes,
-        not_before=row.not_before,
-        override_schedule=row.override_schedule,
-        claimed_by=row.claimed_by,
-    )
+    if row.error:
+        error = as_cancelled(StepError.from_dict(json.loads(row.error)), cancelled)
+    else:
+        error = None if row.state == RunState.PARTIAL else cancelled
+    steps = map(StepRecord.from_dict, json.loads(row.steps))
+    columns = {
+        **columns_of(row),
+        "targets": json.loads(row.targets),
+        "steps": [replace(s, error=as_cancelled(s.error, cancelled)) for s in steps],
+        "error": error,
+        "waiting_facts": json.loads(row.waiting_facts or "{}"),
+        "phase": row.phase or None,
+        "deferred": deferred_records(row.deferred),
+        "approval_requirement": approval_requirement_of(row),
+        "given": given,
+    }
+    return msgspec.convert(columns, RunRecord)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventRecord:
+class EventRecord(JsonValue):
     """An event of a run."""
 
     number: int
@@ -316,31 +246,16 @@ class EventRecord:
     digest: str
 
     def words(self) -> dict[str, Any]:
-        """Return the fields that its digest covers."""
-        return {
-            "number": self.number,
-            "at": self.at,
-            "kind": self.kind,
-            "step": self.step,
-            "operation": self.operation,
-            "duration_ms": self.duration_ms,
-            "text": self.text,
-            "facts": self.facts,
-        }
+        """Return the fields that its digest covers: all but the digest."""
+        words = self.to_dict()
+        del words["digest"]
+        return words
 
 
 def event_record(row: Event) -> EventRecord:
-    return EventRecord(
-        number=row.number,
-        at=row.at,
-        kind=row.kind,
-        step=row.step,
-        operation=row.operation,
-        duration_ms=row.duration_ms,
-        text=row.text,
-        facts=parse_facts(row.facts),
-        digest=row.digest,
-    )
+    columns = columns_of(row)
+    del columns["id"], columns["run"]
+    return EventRecord(**{**columns, "facts": parse_facts(row.facts)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,18 +287,4 @@ class EntryRecord:
 
 
 def entry_record(row: Entry) -> EntryRecord:
-    return EntryRecord(
-        sequence=row.sequence,
-        at=row.at,
-        action=row.action,
-        actor_kind=row.actor_kind,
-        actor_name=row.actor_name,
-        address=row.address,
-        database=row.database,
-        run=row.run,
-        build=row.build,
-        facts=parse_facts(row.facts),
-        previous=row.previous,
-        digest=row.digest,
-        uid=row.uid,
-    )
+    return EntryRecord(**{**columns_of(row), "facts": parse_facts(row.facts)})

@@ -33,7 +33,7 @@ from migration_route.ledger.entries import Draft, append, retry_on_conflict
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import read
 from migration_route.ledger.runs import new_id
-from migration_route.models import Rehearsal
+from migration_route.models import Rehearsal, columns_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +75,6 @@ class ObservedOperation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ObservedError:
-    """The error that stopped a step."""
-
-    type: str
-    message: str
-    operation: int | None = None
-    sqlstate: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedStep:
     """One step as it was executed."""
 
@@ -94,7 +84,7 @@ class ObservedStep:
     state: str = "not_started"  # a value of `StepState`
     duration_ms: int | None = None
     operations: tuple[ObservedOperation, ...] = ()
-    error: ObservedError | None = None
+    error: StepError | None = None
 
     @property
     def label(self) -> str:
@@ -220,40 +210,17 @@ class RehearsalRecord:
         return sum(step.state == StepState.NOT_STARTED for step in self.report.steps)
 
 
-def _steps(text: str) -> tuple[tuple[str, str, str], ...]:
-    return tuple((app, name, source) for app, name, source in json.loads(text or "[]"))
-
-
 def rehearsal_record(row: Rehearsal) -> RehearsalRecord:
-    error = json.loads(row.error) if row.error else None
-    return RehearsalRecord(
-        id=row.id,
-        database=row.database,
-        state=RehearsalState(row.state),
-        kind=CopyKind(row.kind),
-        round_trip=row.round_trip,
-        in_place=row.in_place,
-        direction=Direction(row.direction),
-        targets=tuple(json.loads(row.targets)),
-        fingerprint=row.fingerprint,
-        steps=_steps(row.steps),
-        phase=Phase(row.phase) if row.phase else None,
-        left_out=_steps(row.left_out),
-        actor_kind=ActorKind(row.actor_kind),
-        actor_name=row.actor_name,
-        reason=row.reason,
-        build=row.build,
-        scratch_database=row.scratch_database,
-        is_removed=row.is_removed,
-        host=row.host,
-        pid=row.pid,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        heartbeat_at=row.heartbeat_at,
-        error=StepError(**error) if error else None,
-        report=report_from_json(row.report) if row.report else Report(),
-    )
+    columns = {
+        **columns_of(row),
+        "targets": json.loads(row.targets),
+        "steps": json.loads(row.steps),
+        "left_out": json.loads(row.left_out or "[]"),
+        "phase": row.phase or None,
+        "error": json.loads(row.error) if row.error else None,
+        "report": report_from_json(row.report) if row.report else Report(),
+    }
+    return msgspec.convert(columns, RehearsalRecord)
 
 
 def create_rehearsal(new: NewRehearsal) -> RehearsalRecord:

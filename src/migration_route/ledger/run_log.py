@@ -73,7 +73,7 @@ class RunLog:
                     self._add(record)
                     self._on_disk.add(f"event {record.number}")
             elif (entry := line.get("entry")) and entry["uid"] not in self._on_disk:
-                self._drafts.append(Draft.from_words(entry))
+                self._drafts.append(Draft.from_dict(entry))
                 self._on_disk.add(entry["uid"])
             elif steps := line.get("steps"):
                 self.steps = tuple(StepRecord.from_dict(step) for step in steps)
@@ -299,7 +299,7 @@ class RunLog:
         for draft in self._drafts:
             if draft.uid not in self._on_disk:
                 self._on_disk.add(draft.uid)
-                lines.append({"entry": draft.words()})
+                lines.append({"entry": draft.to_dict()})
         if lines:
             lines.append({"steps": [step.to_dict() for step in self.steps]})
             self._file.append(lines)

@@ -26,7 +26,7 @@ from migration_route.ledger.hashchain import (
 )
 from migration_route.ledger.queries import read
 from migration_route.ledger.records import RunRecord, event_record, run_records
-from migration_route.models import Entry, Event, Run
+from migration_route.models import Entry, Event, Run, columns_of
 
 Row = TypeVar("Row", bound=Model)
 
@@ -73,23 +73,9 @@ def _lines(alias: str) -> Iterator[Line]:
 
 def chain_line(row: Entry) -> Line:
     """Return an entry as a line of the chain."""
-    return Line(
-        sequence=row.sequence,
-        words={
-            "uid": row.uid,
-            "at": row.at,
-            "action": row.action,
-            "actor_kind": row.actor_kind,
-            "actor_name": row.actor_name,
-            "address": row.address,
-            "database": row.database,
-            "run": row.run,
-            "build": row.build,
-            "facts": parse_facts(row.facts),
-        },
-        previous=row.previous,
-        digest=row.digest,
-    )
+    words = {**columns_of(row), "facts": parse_facts(row.facts)}
+    position = {key: words.pop(key) for key in ("sequence", "previous", "digest")}
+    return Line(words=words, **position)
 
 
 def export_batch(after: int) -> tuple[bytes, int]:

@@ -19,7 +19,6 @@ from migration_route.execution.worker.reporter import only_reads
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsals import (
     Limitation,
-    ObservedError,
     ObservedOperation,
     ObservedStep,
     RehearsalRecord,
@@ -136,7 +135,7 @@ class RehearsalRecorder:
     def failed(self, error: StepError) -> StepError:
         """Mark the step under way as failed with this error; return it."""
         if self._current is not None:
-            self._change(state=StepState.FAILED, error=ObservedError(**error.to_dict()))
+            self._change(state=StepState.FAILED, error=error)
         return error
 
 
