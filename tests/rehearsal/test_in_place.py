@@ -22,7 +22,7 @@ from migration_route.execution.supervisor.run_lock import LockHolder
 from migration_route.ledger import rehearsals
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsals import ObservedStep, Report
-from migration_route.presentation.rehearsal_serializers import rehearsal_answer
+from migration_route.presentation.serializers import rehearsal_answer
 from migration_route.presentation.text.rehearsals import summary
 from migration_route.vendors import in_place_of, vendor_of
 from migration_route.vendors.base import LockSlot

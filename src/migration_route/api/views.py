@@ -25,16 +25,13 @@ from migration_route.core.errors import InvalidRequest, MethodNotAllowed, RouteE
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import Details, PlanRequest
 from migration_route.presentation import schemas
-from migration_route.presentation.rehearsal_serializers import (
-    rehearsal_answer,
-    rehearsals_answer,
-    with_rehearsal,
-)
 from migration_route.presentation.serializers import (
     entries_answer,
     events_answer,
     health_answer,
     plan_answer,
+    rehearsal_answer,
+    rehearsals_answer,
     run_answer,
     runs_answer,
     status_answer,
@@ -42,6 +39,7 @@ from migration_route.presentation.serializers import (
     verification_answer,
     with_approval_requirement,
     with_opening,
+    with_rehearsal,
 )
 from migration_route.presentation.text.problems import problem_answer
 from migration_route.services import apply as applying

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 
 import msgspec
 
@@ -19,18 +18,30 @@ from migration_route.core.values import (
     Forecast,
     RecordedDecision,
     TableLock,
-    TableSize,
 )
-from migration_route.ledger.evidence import StepError
 from migration_route.ledger.records import EntryRecord, EventPage, EventRecord, RunRecord
+from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.ledger.verification import Verification
 from migration_route.planning import sources
-from migration_route.planning.plan import DatabaseStatus, Deferred, Estimate, Plan, Step
+from migration_route.planning.plan import DatabaseStatus, Deferred, Plan, Step
 from migration_route.policy.approvals import valid_approvals
 from migration_route.policy.health_gate import HealthDecision, Pause
 from migration_route.policy.schedule import NeverOpens, OpenNow, OpensLater, Schedule
 from migration_route.presentation import schemas
 from migration_route.presentation.text.problems import problem_answer
+from migration_route.presentation.text.rehearsals import summary
+
+Wire = TypeVar("Wire", bound=msgspec.Struct)
+
+
+def _wire(kind: type[Wire], value: Any, **fields: Any) -> Wire:
+    """Return a value as a type of the wire, whose fields are those of the value with the
+    same names, except for the given ones."""
+    return msgspec.convert(msgspec.to_builtins(value) | fields, kind, from_attributes=True)
+
+
+def _requester(record: RunRecord | RehearsalRecord | EntryRecord) -> schemas.ActorAnswer:
+    return schemas.ActorAnswer(kind=record.actor_kind, name=record.actor_name)
 
 
 def with_approval_requirement(
@@ -45,14 +56,7 @@ def with_approval_requirement(
 def approval_requirement_answer(
     requirement: ApprovalRequirement,
 ) -> schemas.ApprovalRequirementAnswer:
-    return schemas.ApprovalRequirementAnswer(
-        required=requirement.required,
-        permissions=list(requirement.permissions),
-        self_approval=requirement.self_approval,
-        lifetime=requirement.lifetime.total_seconds(),
-        rule=requirement.rule,
-        why=requirement.why,
-    )
+    return msgspec.convert(requirement.to_dict(), schemas.ApprovalRequirementAnswer)
 
 
 def approval_answer(run: RunRecord) -> schemas.ApprovalAnswer | None:
@@ -62,17 +66,14 @@ def approval_answer(run: RunRecord) -> schemas.ApprovalAnswer | None:
         return None
     by = valid_approvals(requirement, run.given, requester=run.requester)
     rejections = _sayings(run.given, ApprovalDecision.REJECT)
-    return schemas.ApprovalAnswer(
-        required=requirement.required,
+    return _wire(
+        schemas.ApprovalAnswer,
+        requirement,
         given=len(by),
         by=_sayings(by, ApprovalDecision.APPROVE),
         expires=run.waiting_until
         if run.state is RunState.AWAITING_APPROVAL
         else format_time(parse_time(run.created_at) + requirement.lifetime),
-        why=requirement.why,
-        rule=requirement.rule,
-        permissions=list(requirement.permissions),
-        self_approval=requirement.self_approval,
         rejected=rejections[0] if rejections else None,
     )
 
@@ -107,29 +108,11 @@ _MODES = (
 
 
 def forecast_answer(forecast: Forecast) -> schemas.ForecastAnswer:
-    return schemas.ForecastAnswer(
-        locks=[
-            schemas.TableLockAnswer(
-                table=lock.table, mode=lock.mode, blocks=_in_order(lock.blocks)
-            )
-            for lock in forecast.locks
-        ],
-        rewrites=list(forecast.rewrites),
-        scans=list(forecast.scans),
-        algorithm=forecast.algorithm,
-        is_understood=forecast.is_understood,
-    )
-
-
-def table_answers(tables: Iterable[TableSize]) -> list[schemas.TableAnswer]:
-    return [
-        schemas.TableAnswer(table=size.table, rows=size.rows, bytes=size.bytes)
-        for size in tables
+    locks = [
+        _wire(schemas.TableLockAnswer, lock, blocks=_in_order(lock.blocks))
+        for lock in forecast.locks
     ]
-
-
-def estimate_answer(estimate: Estimate | None) -> schemas.EstimateAnswer | None:
-    return None if estimate is None else schemas.EstimateAnswer(**asdict(estimate))
+    return _wire(schemas.ForecastAnswer, forecast, locks=locks)
 
 
 def strongest_lock(step: Step) -> str | None:
@@ -179,54 +162,27 @@ _LONGEST_STATEMENT = 20_000
 
 
 def plan_answer(plan: Plan) -> schemas.PlanAnswer:
-    return schemas.PlanAnswer(
-        database=plan.database,
-        vendor=plan.vendor,
-        direction=plan.direction,
-        mode=plan.mode,
-        targets=list(plan.targets),
-        fingerprint=plan.fingerprint,
-        build=plan.build,
-        transactional_ddl=plan.transactional_ddl,
+    return _wire(
+        schemas.PlanAnswer,
+        plan,
         steps=[_plan_step(step) for step in plan.steps],
-        findings=[
-            schemas.FindingAnswer(
-                code=finding.code,
-                severity=finding.severity,
-                step=finding.step,
-                operation=finding.operation,
-                message=finding.message,
-                hint=finding.hint,
-                accepted=finding.accepted,
-            )
-            for finding in plan.findings
-        ],
-        details_next=plan.details_next,
-        phase=plan.phase,
         deferred=[deferred_answer(left) for left in plan.deferred],
-        tables=table_answers(plan.tables),
     )
 
 
 def _plan_step(step: Step) -> schemas.PlanStepAnswer:
-    return schemas.PlanStepAnswer(
-        app=step.app,
-        name=step.name,
-        direction=step.direction,
-        atomic=step.atomic,
-        reversible=step.reversible,
-        rolls_back=step.rolls_back,
-        digest=step.digest,
-        replaces=list(step.replaces),
+    return _wire(
+        schemas.PlanStepAnswer,
+        step,
         phase=step.phase.phase,
         phase_source=step.phase.source,
         phase_why=step.phase.why,
         waits_for=step.phase.waits_for or None,
         operations=[
-            schemas.OperationAnswer(
-                description=operation.description,
+            _wire(
+                schemas.OperationAnswer,
+                operation,
                 sql=None if operation.sql is None else _statements(operation.sql),
-                opaque=operation.opaque,
                 forecasts=None
                 if operation.forecasts is None
                 else list(map(forecast_answer, operation.forecasts)),
@@ -235,7 +191,6 @@ def _plan_step(step: Step) -> schemas.PlanStepAnswer:
         ],
         lock=strongest_lock(step),
         blocks=blocked_by(step),
-        estimate=estimate_answer(step.estimate),
     )
 
 
@@ -249,70 +204,31 @@ def _statements(sql: tuple[str, ...]) -> list[str]:
 
 
 def deferred_answer(left: Deferred) -> schemas.DeferredAnswer:
-    return schemas.DeferredAnswer(
-        app=left.app,
-        name=left.name,
+    return _wire(
+        schemas.DeferredAnswer,
+        left,
         phase=left.phase.phase,
         why=" ".join(filter(None, (left.why, left.phase.why))),
         since=left.since or None,
         by=left.by or None,
-        overdue=left.overdue,
         waits_for=left.phase.waits_for or None,
     )
 
 
 def run_answer(run: RunRecord) -> schemas.RunAnswer:
-    return schemas.RunAnswer(
-        id=run.id,
-        database=run.database,
-        state=run.state,
+    return _wire(
+        schemas.RunAnswer,
+        run,
         outcome=run.outcome or None,
         ended=not run.is_active,
-        direction=run.direction,
-        mode=run.mode,
-        targets=list(run.targets),
-        fingerprint=run.fingerprint,
-        requested_by=schemas.ActorAnswer(kind=run.actor_kind, name=run.actor_name),
-        reason=run.reason,
+        requested_by=_requester(run),
         waiting=_waiting(run) if run.waiting_reason else None,
         control_request=run.control_request or None if run.is_active else None,
-        steps=[
-            schemas.RunStepAnswer(
-                app=step.app,
-                name=step.name,
-                direction=step.direction,
-                state=step.state,
-                duration_ms=step.duration_ms,
-                error=_step_error(step.error),
-                operations=None
-                if step.operations is None
-                else [
-                    schemas.OperationEvidenceAnswer(**found.to_dict())
-                    for found in step.operations
-                ],
-                rolls_back=step.rolls_back,
-            )
-            for step in run.steps
-        ],
-        error=_step_error(run.error),
-        created_at=run.created_at,
         started_at=run.started_at or None,
         finished_at=run.finished_at or None,
-        build=run.build,
-        last_event=run.last_event,
         at=run.not_before or None,
-        phase=run.phase,
-        permit=run.permit,
         deferred=[
-            schemas.DeferredAnswer(
-                app=left.app,
-                name=left.name,
-                phase=left.phase,
-                why=left.why,
-                since=None,
-                by=left.build,
-                overdue=False,
-            )
+            _wire(schemas.DeferredAnswer, left, since=None, by=left.build, overdue=False)
             for left in run.deferred
         ],
         approval=approval_answer(run),
@@ -321,19 +237,11 @@ def run_answer(run: RunRecord) -> schemas.RunAnswer:
 
 
 def _waiting(run: RunRecord) -> schemas.WaitingAnswer:
-    facts = run.waiting_facts
-    return schemas.WaitingAnswer(
+    return _wire(
+        schemas.WaitingAnswer,
+        run.waiting_facts,
         reason=run.waiting_reason,
         until=run.waiting_until or None,
-        attempt=facts.get("attempt", 0),
-        blocking_ms=facts.get("blocking_ms", 0),
-        waited_ms=facts.get("waited_ms", 0),
-        tables=facts.get("tables", []),
-        blockers=[_blocker(blocker) for blocker in facts.get("blockers", [])],
-        session=schemas.SessionAnswer(**facts["session"]) if "session" in facts else None,
-        signals=[schemas.SignalAnswer(**signal) for signal in facts.get("signals", [])],
-        gives_up=facts.get("gives_up"),
-        why=facts.get("why", ""),
     )
 
 
@@ -343,14 +251,9 @@ def health_answer(
     return schemas.HealthAnswer(
         database=database,
         verdict="pause" if isinstance(moment, Pause) else "go",
-        signals=[schemas.SignalAnswer(**signal.to_dict()) for signal in moment.signals],
+        signals=[_wire(schemas.SignalAnswer, signal) for signal in moment.signals],
         ignored=sorted(ignored),
     )
-
-
-def _blocker(facts: dict[str, Any]) -> schemas.BlockerAnswer:
-    shown = schemas.BlockerAnswer.__struct_fields__
-    return schemas.BlockerAnswer(**{key: facts[key] for key in shown})
 
 
 def terminated_blockers_answer(
@@ -360,15 +263,11 @@ def terminated_blockers_answer(
 ) -> schemas.TerminatedBlockersAnswer:
     return schemas.TerminatedBlockersAnswer(
         run=run,
-        terminated=[_blocker(blocker) for blocker in terminated],
+        terminated=msgspec.convert(list(terminated), list[schemas.BlockerAnswer]),
         not_terminated=[
             schemas.NotTerminatedAnswer(pid=pid, why=why) for pid, why in not_terminated
         ],
     )
-
-
-def _step_error(error: StepError | None) -> schemas.StepErrorAnswer | None:
-    return None if error is None else schemas.StepErrorAnswer(**error.to_dict())
 
 
 def runs_answer(runs: list[RunRecord], *, limit: int) -> schemas.RunsAnswer:
@@ -421,19 +320,7 @@ def status_answer(databases: list[DatabaseStatus]) -> schemas.StatusAnswer:
 
 
 def entry_answer(entry: EntryRecord) -> schemas.EntryAnswer:
-    return schemas.EntryAnswer(
-        sequence=entry.sequence,
-        at=entry.at,
-        action=entry.action,
-        actor=schemas.ActorAnswer(kind=entry.actor_kind, name=entry.actor_name),
-        address=entry.address,
-        database=entry.database,
-        run=entry.run or None,
-        build=entry.build,
-        facts=entry.facts,
-        previous=entry.previous,
-        digest=entry.digest,
-    )
+    return _wire(schemas.EntryAnswer, entry, actor=_requester(entry), run=entry.run or None)
 
 
 def entries_answer(entries: list[EntryRecord], *, limit: int) -> schemas.EntriesAnswer:
@@ -450,3 +337,46 @@ def verification_answer(found: Verification) -> schemas.VerificationAnswer:
         broken=found.broken.sequence if found.broken else None,
         message=found.broken.message if found.broken else "",
     )
+
+
+def rehearsal_answer(record: RehearsalRecord) -> schemas.RehearsalAnswer:
+    return _wire(
+        schemas.RehearsalAnswer,
+        record,
+        ended=not record.is_active,
+        requested_by=_requester(record),
+        started_at=record.started_at or None,
+        finished_at=record.finished_at or None,
+        copy_removed=record.is_removed,
+        longest_lock=record.report.longest_lock(),
+        report=None if record.is_active else record.report,
+        duration_ms=record.report.duration_ms,
+        steps=len(record.steps),
+        unrehearsed=record.unrehearsed,
+    )
+
+
+def rehearsals_answer(
+    found: list[RehearsalRecord], *, limit: int
+) -> schemas.RehearsalsAnswer:
+    """Return a page of rehearsals, without their reports."""
+    more = found[-1].id if len(found) == limit else None
+    shown = [
+        msgspec.structs.replace(rehearsal_answer(record), report=None) for record in found
+    ]
+    return schemas.RehearsalsAnswer(rehearsals=shown, next=more)
+
+
+def with_rehearsal(
+    answer: schemas.PlanAnswer, record: RehearsalRecord | None
+) -> schemas.PlanAnswer:
+    """Return the plan with its last rehearsal."""
+    if record is None:
+        return answer
+    rehearsed = _wire(
+        schemas.RehearsalSummaryAnswer,
+        record,
+        finished_at=record.finished_at or None,
+        summary=summary(rehearsal_answer(record)),
+    )
+    return msgspec.structs.replace(answer, rehearsed=rehearsed)

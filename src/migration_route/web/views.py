@@ -15,8 +15,8 @@ from migration_route.core.errors import PlanChanged, RouteError, StaleCode
 from migration_route.ledger.records import RunRecord
 from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.planning.plan import DEFAULT_DETAILS, Details, Plan, PlanRequest
-from migration_route.presentation.rehearsal_serializers import rehearsal_answer
 from migration_route.presentation.schemas.requests import LONGEST_REASON
+from migration_route.presentation.serializers import rehearsal_answer
 from migration_route.presentation.text.rehearsals import summary
 from migration_route.services import apply as applying
 from migration_route.services import approvals as approving

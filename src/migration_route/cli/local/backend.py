@@ -15,7 +15,6 @@ from migration_route.cli.backend import (
 from migration_route.cli.local import plan_request
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import DEFAULT_DETAILS, Details, Plan
-from migration_route.presentation import rehearsal_serializers as rehearsal_answers
 from migration_route.presentation import schemas, serializers
 from migration_route.presentation.text.runs import waits_for
 from migration_route.services import (
@@ -61,7 +60,7 @@ class LocalBackend:
         """Return a plan with all details, its last rehearsal and the start of its run."""
         found, answer = self._plan(wanted, _EVERYTHING)
         last = rehearsals.last_rehearsal_of(found, self.actor)
-        answer = rehearsal_answers.with_rehearsal(answer, last)
+        answer = serializers.with_rehearsal(answer, last)
         opening = plans.next_opening(found.database)
         return _answer(serializers.with_opening(answer, opening))
 
@@ -150,17 +149,17 @@ class LocalBackend:
             reason=wanted.reason,
         )
         record = rehearsals.rehearse(request, self.actor)
-        return _answer(rehearsal_answers.rehearsal_answer(record))
+        return _answer(serializers.rehearsal_answer(record))
 
     def rehearsal(
         self, rehearsal: str, *, wait: float = 0.0
     ) -> BackendAnswer[schemas.RehearsalAnswer]:
         record = rehearsals.wait(rehearsal, self.actor, seconds=wait)
-        return _answer(rehearsal_answers.rehearsal_answer(record))
+        return _answer(serializers.rehearsal_answer(record))
 
     def rehearsals(self, *, limit: int) -> BackendAnswer[schemas.RehearsalsAnswer]:
         found = rehearsals.list_all(self.actor, limit=limit)
-        return _answer(rehearsal_answers.rehearsals_answer(found, limit=limit))
+        return _answer(serializers.rehearsals_answer(found, limit=limit))
 
     def verify(self) -> BackendAnswer[schemas.VerificationAnswer]:
         return _answer(serializers.verification_answer(ledger.verify(self.actor)))

@@ -64,7 +64,7 @@ def connect() -> Backend:
     flag("--clean", "only remove what killed rehearsals left behind"),
 )
 def _rehearse(connect: Connect, terminal: Terminal, options: Options) -> int:
-    from migration_route.presentation.rehearsal_serializers import rehearsals_answer
+    from migration_route.presentation.serializers import rehearsals_answer
     from migration_route.services.rehearsals import remove_leftovers
 
     if not options["clean"]:
