@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from migration_route.conf.types import DatabaseSettings
+from migration_route.conf import DatabaseSettings
 from migration_route.execution.worker.lock_retry import LockAttempts, LockTimeout
 from migration_route.execution.worker.reporter import RunStopped
 from migration_route.vendors.base import Blocker, TableLockRequest

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.db import ProgrammingError, connections, transaction
 
-from migration_route.conf.types import DatabaseSettings
+from migration_route.conf import DatabaseSettings
 from migration_route.execution.worker.lock_retry import BlockerMonitor, LockAttempts
 from migration_route.execution.worker.session_limits import StatementTimeouts
 from migration_route.vendors import vendor_of

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from migration_route.conf import read_settings
-from migration_route.conf.types import WebhookFormat
+from migration_route.conf.notifications import WebhookFormat
 from migration_route.core.events import DEFAULT_EVENT_TYPES, EventType
 from migration_route.core.redaction import secrets_of_settings
 

@@ -12,7 +12,6 @@ import pytest
 from django.db import connections
 
 from migration_route.conf import route_settings
-from migration_route.conf.recipients import recipients
 from migration_route.core.enums import Action, RunState
 from migration_route.ledger import outbox, runs
 from migration_route.ledger.entries import Draft, write
@@ -41,7 +40,7 @@ def later(**units: float) -> datetime:
 
 
 def pending() -> int:
-    names = [each.name for each in recipients()]
+    names = [each.name for each in route_settings().recipients]
     return sum(found.pending for found in outbox.backlogs(names))
 
 

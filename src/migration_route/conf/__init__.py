@@ -11,9 +11,14 @@ from typing import Any
 from django.conf import settings
 from django.core.signals import setting_changed
 
-from migration_route.conf.loader import BUILD_VARIABLES, LAUNCHERS, read_settings
+from migration_route.conf.loader import (
+    BUILD_VARIABLES,
+    LAUNCHERS,
+    DatabaseSettings,
+    RouteSettings,
+    read_settings,
+)
 from migration_route.conf.oidc import Issuer
-from migration_route.conf.types import DatabaseSettings, RouteSettings
 from migration_route.core.credentials import Addresses, Networks, Token
 
 __all__ = [

@@ -1,17 +1,21 @@
-"""Reads WEBHOOKS and EMAIL."""
+"""Reads WEBHOOKS and EMAIL: the recipients of notifications.
+
+Credentials are excluded from `repr`: secrets, and URLs, which often are a secret.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum, unique
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from migration_route.conf.types import Mail, Recipient, Webhook, WebhookFormat
 from migration_route.core.clock import duration
-from migration_route.core.events import EventType
+from migration_route.core.events import DEFAULT_EVENT_TYPES, EventType
 from migration_route.core.setting_values import (
     Invalid,
     Reader,
@@ -27,6 +31,51 @@ from migration_route.core.setting_values import (
     reader,
     refuse_unknown_keys,
 )
+
+
+@unique
+class WebhookFormat(StrEnum):
+    JSON = "json"
+    SLACK = "slack"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """A recipient of notifications, and the events that it receives."""
+
+    name: str  # key of its messages in the outbox
+    events: frozenset[EventType] = DEFAULT_EVENT_TYPES
+    databases: frozenset[str] | None = None  # None: all
+    timeout: timedelta = timedelta(seconds=10)  # of one attempt in total
+    give_up: timedelta = timedelta(hours=24)  # after which a message is not retried
+
+    def event_type_for(
+        self, edges: tuple[EventType, ...], database: str
+    ) -> EventType | None:
+        """Return the first of the event types, ordered by importance, that it wants."""
+        if self.databases is not None and database not in self.databases:
+            return None
+        return next((edge for edge in edges if edge in self.events), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook(Recipient):
+    """A URL that messages are posted to."""
+
+    url: str = field(repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # each one signs, for rotation
+    format: WebhookFormat = WebhookFormat.JSON
+    insecure: bool = False  # allow http
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail(Recipient):
+    """Email addresses that receive messages, sent with the project's own email settings."""
+
+    to: tuple[str, ...]
+    sender: str | None = None  # None: DEFAULT_FROM_EMAIL
+    subject_prefix: str = "[migrations] "
+
 
 # No problem repeats a value: an address or a secret must not end up in a log.
 _reader = partial(reader, shown=False)

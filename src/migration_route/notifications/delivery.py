@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from django.core.mail import EmailMessage
 
 from migration_route import __version__
-from migration_route.conf.types import Mail, Webhook, WebhookFormat
+from migration_route.conf.notifications import Mail, Webhook, WebhookFormat
 from migration_route.notifications.messages import mail_text, slack_body
 from migration_route.presentation.schemas.runs import NotificationMessage, to_json
 

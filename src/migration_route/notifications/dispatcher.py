@@ -11,8 +11,7 @@ from django.db import Error as DatabaseFailure
 
 from migration_route.conf import route_settings
 from migration_route.conf.databases import using_private_connection
-from migration_route.conf.recipients import event_type_for, recipients
-from migration_route.conf.types import Mail, Recipient, Webhook
+from migration_route.conf.notifications import Mail, Recipient, Webhook
 from migration_route.core.clock import format_time, parse_time
 from migration_route.core.errors import DatabaseUnavailable, UnknownRun
 from migration_route.core.events import event_types_of
@@ -51,7 +50,7 @@ def deliver_due(now: datetime | None = None) -> datetime | None:
     nothing: what cannot be delivered now is retried later.
     """
     dues = []
-    for recipient in recipients():
+    for recipient in route_settings().recipients:
         try:
             dues.append(_deliver_to(recipient, now or datetime.now(UTC)))
         except (DatabaseFailure, DatabaseUnavailable):
@@ -86,8 +85,8 @@ def _deliver_to(recipient: Recipient, now: datetime) -> datetime | None:
 
 
 def _event(recipient: Recipient, entry: EntryRecord) -> str | None:
-    return event_type_for(
-        recipient, event_types_of(entry.action, entry.facts), entry.database
+    return recipient.event_type_for(
+        event_types_of(entry.action, entry.facts), entry.database
     )
 
 

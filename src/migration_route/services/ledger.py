@@ -12,7 +12,6 @@ from django.db import DatabaseError
 from migration_route.access.actors import Actor, authorise, readable
 from migration_route.conf import Addresses, Token, route_settings
 from migration_route.conf.databases import all_aliases, using_private_connection
-from migration_route.conf.recipients import recipients
 from migration_route.core.credentials import id_of
 from migration_route.core.enums import ActorKind, Scope
 from migration_route.core.errors import DatabaseUnavailable, Forbidden
@@ -143,7 +142,9 @@ def _ledger_figures(
             if run.is_active
         ),
         ledger=verification.measure_ledger(),
-        backlogs=tuple(outbox.backlogs([each.name for each in recipients()])),
+        backlogs=tuple(
+            outbox.backlogs([each.name for each in route_settings().recipients])
+        ),
     )
 
 

@@ -24,7 +24,6 @@ from django.db import connections
 
 from migration_route import signals
 from migration_route.conf import route_settings
-from migration_route.conf.recipients import event_type_for, recipients
 from migration_route.core.errors import LaunchFailed
 from migration_route.core.events import EventType, RunEvent
 from migration_route.execution.launchers.process import remove_log, spawn
@@ -52,7 +51,7 @@ def connect_signals() -> None:
 def _settings_changed(*, setting: str, **_: Any) -> None:
     if setting != "MIGRATION_ROUTE":
         return
-    has_recipients = bool(recipients())
+    has_recipients = bool(route_settings().recipients)
     for edge, signal in signals.SIGNALS.items():
         uid = f"migration_route.notifications {edge}"
         if has_recipients:
@@ -63,7 +62,10 @@ def _settings_changed(*, setting: str, **_: Any) -> None:
 
 def _receive(event: RunEvent, **_: Any) -> None:
     edges, database = (event.edge,), event.database
-    if any(event_type_for(recipient, edges, database) for recipient in recipients()):
+    if any(
+        recipient.event_type_for(edges, database)
+        for recipient in route_settings().recipients
+    ):
         schedule_delivery(event.edge)
 
 
@@ -142,7 +144,7 @@ def deliver_in_process() -> Iterator[None]:
     Deliveries that are left a few seconds after the block are made by another process.
     """
     global _deliverer
-    if not recipients():
+    if not route_settings().recipients:
         yield
         return
     _deliverer = _Deliverer()

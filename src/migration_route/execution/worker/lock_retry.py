@@ -18,8 +18,8 @@ from typing import Any, Protocol
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from migration_route.conf import DatabaseSettings
 from migration_route.conf.databases import private_connection
-from migration_route.conf.types import DatabaseSettings
 from migration_route.vendors.base import Blocker, LockInspector, TableLockRequest
 
 # Seconds between two attempts that were sent: short ones first, while a gap between two

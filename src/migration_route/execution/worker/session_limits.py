@@ -18,8 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 
-from migration_route.conf import route_settings
-from migration_route.conf.types import DatabaseSettings
+from migration_route.conf import DatabaseSettings, route_settings
 from migration_route.execution.worker.instrumentation import (
     Send,
     StepRunner,
