@@ -79,12 +79,12 @@ def test_a_heart_beats_for_its_own_run_alone():
 def test_waiting_is_an_entry_once():
     """Not with every check, but when the opening has moved."""
     run = take(runs.create_run(a_new_run())[0].id)
-    run = claims.set_scheduled(run, NIGHT)
+    run = runs.set_scheduled(run, NIGHT)
     count = len(list_entries(before=None, limit=50))
-    assert claims.set_scheduled(run, NIGHT) == run
+    assert runs.set_scheduled(run, NIGHT) == run
     assert len(list_entries(before=None, limit=50)) == count
     moved = WaitInfo(reason=WaitingReason.FREEZE, until=TOMORROW, facts={"why": "Sale."})
-    assert claims.set_scheduled(run, moved).waiting_reason == "freeze"
+    assert runs.set_scheduled(run, moved).waiting_reason == "freeze"
     assert len(list_entries(before=None, limit=50)) == count + 1
     assert verify().intact
 
@@ -104,12 +104,12 @@ def test_a_run_that_is_handed_back_is_anybodys_at_once():
 def test_of_many_that_see_a_dead_process_one_takes_its_run_away():
     """So one new process is started; a new heartbeat keeps the claim."""
     run = take(a_waiting_run().id)
-    found = at_once(8, lambda _: claims.revoke_claim(run, tries=1))
+    found = at_once(8, lambda _: runs.revoke_claim(run, tries=1))
     assert sorted(found) == [False] * 7 + [True]
     left = find_run(run.id)
     assert (left.claimed_by, left.waiting_facts["tries"]) == ("", 1)
     assert left.waits_to_begin
     again = take(run.id, "two")
     assert claims.heartbeat(run.id, "two") is not None
-    assert not claims.revoke_claim(again, tries=2)
+    assert not runs.revoke_claim(again, tries=2)
     assert verify().intact

@@ -19,8 +19,7 @@ from migration_route.core.enums import (
 )
 from migration_route.core.errors import InvalidState
 from migration_route.ledger import claims, runs
-from migration_route.ledger.database_time import read_time
-from migration_route.ledger.fencing import ClaimLost, require_claim
+from migration_route.ledger.claims import ClaimLost, read_time, require_claim
 from migration_route.ledger.queries import (
     find_run,
     heartbeat_age,

@@ -8,24 +8,20 @@ changed afterwards.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
-from migration_route.conf import route_settings
-from migration_route.conf.databases import PATIENCE, ledger_connection, ledger_transaction
+from migration_route.conf.databases import PATIENCE
 from migration_route.core import clock
 from migration_route.core.canonical_json import canonical_json
 from migration_route.core.enums import Action, ActorKind, ApprovalDecision, RunState
 from migration_route.core.errors import InvalidState, UnknownRun
 from migration_route.core.redaction import redact
 from migration_route.core.values import ApprovalRequirement
-from migration_route.ledger.entries import Draft, absorb_spool, append, retry_on_conflict
+from migration_route.ledger.entries import Draft, absorb_spool, append, write_transaction
 from migration_route.ledger.records import RunRecord, run_record
 from migration_route.ledger.runs import Change, move_in_transaction
 from migration_route.models import Approval, Run
 
-Result = TypeVar("Result")
 _AWAITING = RunState.AWAITING_APPROVAL
 
 
@@ -49,26 +45,16 @@ def record_approval(
     A second approval by the same actor has no effect. Raises `InvalidState` unless the run
     waits for approval, and `UnknownRun`.
     """
-    return _in_transaction(
+    absorb_spool(patience=PATIENCE)
+    return write_transaction(
         lambda alias: _approve_once(alias, run, saying, approval_requirement, until)
     )
 
 
 def reject(run: str, saying: ApprovalVote) -> RunRecord:
     """Record a rejection and end the run. Raises `InvalidState` and `UnknownRun`."""
-    return _in_transaction(lambda alias: _reject_once(alias, run, saying))
-
-
-def _in_transaction(write: Callable[[str], Result]) -> Result:
-    alias = route_settings().ledger_database
     absorb_spool(patience=PATIENCE)
-
-    def once() -> Result:
-        with ledger_transaction(alias):
-            return write(alias)
-
-    with ledger_connection(alias):
-        return retry_on_conflict(once)  # type: ignore[no-any-return]
+    return write_transaction(lambda alias: _reject_once(alias, run, saying))
 
 
 def _approve_once(

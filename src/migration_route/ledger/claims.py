@@ -1,8 +1,13 @@
-"""Claims of runs that have not started.
+"""Claims of runs, and fencing: a process writes for a run only while it owns its claim.
 
 A process claims a run with its own token, in one compare-and-set on the row: of two
 processes, one succeeds. Until the run is `running`, another process may claim it when the
 first one is gone, because no work was done yet.
+
+A heartbeat that stops does not prove that a process is dead: its host can be cut off, or
+the process frozen, and both can return. So every transaction of the run's own processes
+checks the claim, and a process that concludes the run replaces it first. The times of
+heartbeats are those of the ledger's database, which every host that writes to it shares.
 """
 
 from __future__ import annotations
@@ -11,17 +16,93 @@ import secrets
 from dataclasses import replace
 from typing import Any
 
-from django.db.models import Q
+from django.db import connections
+from django.db.models import CharField, Func, Q
 
 from migration_route.conf import route_settings
 from migration_route.conf.databases import ledger_connection, ledger_transaction
-from migration_route.core.enums import SCHEDULE_REASONS, RunState
+from migration_route.core import clock
+from migration_route.core.enums import ACTIVE_STATES, SCHEDULE_REASONS, RunState
 from migration_route.core.errors import InvalidState, UnknownRun
-from migration_route.ledger import runs
-from migration_route.ledger.database_time import DatabaseNow
 from migration_route.ledger.records import RunRecord, run_record
-from migration_route.ledger.runs import WaitInfo
 from migration_route.models import Run
+
+_POSTGRESQL = (
+    "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+)
+# Per cent signs are doubled: the statement always has parameters.
+_MYSQL = "DATE_FORMAT(UTC_TIMESTAMP(6), '%%Y-%%m-%%dT%%H:%%i:%%s.%%fZ')"
+
+
+class DatabaseNow(Func):
+    """The time of the database, in the format of `clock.format_time`.
+
+    SQLite runs in this process and uses the clock of its host.
+    """
+
+    output_field = CharField()
+
+    def as_sql(self, compiler: Any, connection: Any, **_: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
+        del compiler
+        if connection.vendor == "postgresql":
+            return _POSTGRESQL, []
+        if connection.vendor == "mysql":
+            return _MYSQL, []
+        return "%s", [clock.host_now()]
+
+
+def read_time(alias: str) -> str:
+    """Return the time of the database, and adjust `core.clock` to it.
+
+    Raises `django.db.Error`.
+    """
+    connection = connections[alias]
+    sql, parameters = DatabaseNow().as_sql(None, connection)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {sql}", parameters)
+        (now,) = cursor.fetchone()
+    clock.synchronize(str(now))
+    return str(now)
+
+
+CLAIMABLE_STATES = ACTIVE_STATES - {RunState.AWAITING_APPROVAL}
+"""The states in which a process may write for a run that it has claimed."""
+
+
+class ClaimLost(Exception):
+    """Another process has taken over or concluded this run.
+
+    Not a `RouteError`: no interface reports it, and code that handles a refusal must not
+    catch it. The process that gets it stops its worker and writes nothing more.
+    """
+
+
+def renew_claim(run: str, claim: str, **columns: Any) -> None:
+    """Write a heartbeat and the columns if the claim is still valid.
+
+    The row stays locked until the caller's transaction ends, so no other process can take
+    over the run in between. Writes through `connections[ledger]` of this thread. Raises
+    `ClaimLost`.
+    """
+    rows = _claimed(run, claim)
+    if not rows.update(heartbeat_at=DatabaseNow(), **columns):
+        raise ClaimLost(run)
+
+
+def require_claim(run: str, claim: str) -> None:
+    """Raise `ClaimLost` unless the claim is still valid.
+
+    Reads through `connections[ledger]` of this thread.
+    """
+    if not _claimed(run, claim).exists():
+        raise ClaimLost(run)
+
+
+def _claimed(run: str, claim: str) -> Any:
+    alias = route_settings().ledger_database
+    rows = Run.objects.using(alias).filter(pk=run, claimed_by=claim)
+    return rows.filter(state__in=list(CLAIMABLE_STATES))
+
 
 _NOT_STARTED = Q(state=RunState.QUEUED) | Q(
     state=RunState.WAITING, waiting_reason__in=SCHEDULE_REASONS
@@ -70,63 +151,12 @@ def heartbeat(run: str, word: str) -> RunRecord | None:
     return None if row is None else run_record(row)
 
 
-def set_scheduled(run: RunRecord, waiting: WaitInfo) -> RunRecord:
-    """Make a claimed run wait for its scheduled start, with the reason and the time.
-
-    Raises `InvalidState` when the claim has changed.
-    """
-    before = WaitInfo(
-        reason=run.waiting_reason,  # type: ignore[arg-type]
-        until=run.waiting_until,
-        facts=run.waiting_facts,
-    )
-    if run.waits_to_begin and before == waiting:
-        return run
-    change = runs.Change(
-        waiting_reason=waiting.reason,
-        waiting_until=waiting.until,
-        waiting_facts=waiting.facts,
-        only_if={"claimed_by": run.claimed_by},
-    )
-    return runs.move(
-        run.id,
-        to=RunState.WAITING,
-        expected={RunState.QUEUED, RunState.WAITING},
-        change=change,
-    )
-
-
 def release_claim(run: str, word: str) -> None:
     """Release the claim of a run that waits to start: any process may claim it next."""
     alias = route_settings().ledger_database
     with ledger_connection(alias):
         rows = Run.objects.using(alias).filter(_NOT_STARTED, pk=run, claimed_by=word)
         rows.update(claimed_by="", supervisor_pid=None, heartbeat_at=_LONG_AGO)
-
-
-def revoke_claim(run: RunRecord, *, tries: int) -> bool:
-    """Revoke the claim of a process that is gone.
-
-    Of several concurrent callers, one succeeds and gets True.
-    """
-    facts: dict[str, Any] = {**run.waiting_facts, "tries": tries}
-    change = runs.Change(
-        reason="The process of this run is gone; another process may claim it.",
-        waiting_reason=run.waiting_reason,
-        waiting_until=run.waiting_until,
-        waiting_facts=facts if run.waits_to_begin else {},
-        columns={"claimed_by": "", "supervisor_pid": None},
-        only_if={
-            "claimed_by": run.claimed_by,
-            "heartbeat_at": run.heartbeat_at,
-            "waiting_reason": run.waiting_reason,
-        },
-    )
-    try:
-        runs.move(run.id, to=run.state, expected={run.state}, change=change)
-    except InvalidState:
-        return False
-    return True
 
 
 def take_over(run: RunRecord) -> RunRecord:

@@ -11,11 +11,11 @@ from collections.abc import Collection
 from django.db import Error as DatabaseFailure
 
 from migration_route.conf import route_settings
-from migration_route.conf.databases import PATIENCE, ledger_connection, ledger_transaction
+from migration_route.conf.databases import PATIENCE
 from migration_route.core.enums import ControlRequest, RunState
 from migration_route.core.errors import InvalidState
 from migration_route.ledger import spool
-from migration_route.ledger.entries import Draft, absorb_spool, append, retry_on_conflict
+from migration_route.ledger.entries import Draft, absorb_spool, append, write_transaction
 from migration_route.ledger.records import RunRecord, run_record
 from migration_route.ledger.runs import Change, locked_row, state_entry
 from migration_route.models import Run
@@ -49,22 +49,8 @@ def request_control(
 
     Raises `InvalidState`, with the current state, and `UnknownRun`.
     """
-    alias = route_settings().ledger_database
-    absorb_spool(patience=PATIENCE)
-    with ledger_connection(alias):
-        return retry_on_conflict(  # type: ignore[no-any-return]
-            lambda: _request_once(alias, run, word, expected, change)
-        )
 
-
-def _request_once(
-    alias: str,
-    run: str,
-    word: ControlRequest | None,
-    expected: Collection[RunState],
-    change: Change,
-) -> RunRecord:
-    with ledger_transaction(alias):
+    def request_once(alias: str) -> RunRecord:
         rows = Run.objects.using(alias).filter(pk=run)
         before = locked_row(alias, run)
         matching = rows.filter(state=before.state, **change.only_if)
@@ -76,6 +62,9 @@ def _request_once(
             )
         append(_control_entry(before, word, change))
         return run_record(rows.get())
+
+    absorb_spool(patience=PATIENCE)
+    return write_transaction(request_once)
 
 
 def request_control_in_spool(run: str, word: ControlRequest, change: Change) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from django.db import Error as DatabaseFailure
@@ -16,7 +17,7 @@ from django.db import IntegrityError, OperationalError, transaction
 
 from migration_route import signals
 from migration_route.conf import route_settings
-from migration_route.conf.databases import ledger_connection, ledger_transaction
+from migration_route.conf.databases import PATIENCE, ledger_connection, ledger_transaction
 from migration_route.core import clock
 from migration_route.core.canonical_json import JsonValue, canonical_json
 from migration_route.core.enums import Action, ActorKind
@@ -27,6 +28,7 @@ from migration_route.ledger.bootstrap import is_installed
 from migration_route.models import Entry, stored_values
 
 logger = logging.getLogger("migration_route.ledger")
+Result = TypeVar("Result")
 
 _ATTEMPTS = 50
 _BEST_EFFORT_PATIENCE = 1.0
@@ -135,7 +137,24 @@ def _spooled(alias: str, folder: Path | None) -> tuple[list[Draft], list[Path]]:
     return drafts, [path for path, _ in spooled]
 
 
-def retry_on_conflict(write_once: Any) -> Any:
+def write_transaction(
+    write_once: Callable[[str], Result], *, patience: float = PATIENCE
+) -> Result:
+    """Call a function with the ledger's alias, in a transaction on a private connection.
+
+    The whole transaction is retried on a conflict.
+    """
+    alias = route_settings().ledger_database
+
+    def once() -> Result:
+        with ledger_transaction(alias):
+            return write_once(alias)
+
+    with ledger_connection(alias, patience=patience):
+        return retry_on_conflict(once)
+
+
+def retry_on_conflict(write_once: Callable[[], Result]) -> Result:
     """Call a function, again each time another writer takes the same chain position.
 
     Also retries after a deadlock. After 50 attempts the error is raised.

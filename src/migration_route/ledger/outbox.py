@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
 from django.db import IntegrityError
 from django.db.models import Count, Min
 
@@ -22,7 +23,7 @@ from migration_route.ledger import spool
 from migration_route.ledger.bootstrap import is_installed
 from migration_route.ledger.queries import read
 from migration_route.ledger.records import EntryRecord, entry_record
-from migration_route.models import Delivery, Entry, Outbox
+from migration_route.models import Delivery, Entry, Outbox, columns_of
 
 _BATCH = 200
 _FRESH = timedelta(hours=1)  # a new recipient gets no message of an older entry
@@ -159,18 +160,9 @@ def pending(recipient: str, *, limit: int) -> list[PendingDelivery]:
     """Return the pending messages, oldest first."""
     rows = Delivery.objects.using(route_settings().ledger_database)
     pending = rows.filter(recipient=recipient, is_given_up=False).order_by("sequence")
-    return [
-        PendingDelivery(
-            id=row.id,
-            sequence=row.sequence,
-            event=row.event,
-            run=row.run,
-            at=row.at,
-            attempts=row.attempts,
-            due_at=row.due_at,
-        )
-        for row in pending[:limit]
-    ]
+    return msgspec.convert(
+        [columns_of(row) for row in pending[:limit]], list[PendingDelivery]
+    )
 
 
 def entry_at(sequence: int) -> EntryRecord | None:

@@ -27,7 +27,7 @@ from migration_route.core.enums import (
 from migration_route.core.errors import DatabaseUnavailable, UnknownRun
 from migration_route.ledger import spool
 from migration_route.ledger.bootstrap import is_installed
-from migration_route.ledger.database_time import read_time
+from migration_route.ledger.claims import read_time
 from migration_route.ledger.records import (
     EntryRecord,
     EventRecord,

@@ -13,6 +13,7 @@ from migration_route.core.canonical_json import JsonValue, canonical_json
 from migration_route.core.enums import (
     ACTIVE_STATES,
     SCHEDULE_REASONS,
+    Action,
     ActorKind,
     ApprovalDecision,
     Direction,
@@ -22,7 +23,6 @@ from migration_route.core.enums import (
     StepState,
 )
 from migration_route.core.values import ActorRef, ApprovalRequirement, RecordedDecision
-from migration_route.ledger.cancellations import as_cancelled, cancellations_by_run
 from migration_route.ledger.evidence import (
     NONE_ADDED,
     AddedOperations,
@@ -132,23 +132,38 @@ class StepRecord(JsonValue):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
-    """One attempt at one plan."""
+class RequestedRun:
+    """What was requested of a run."""
 
-    id: str
     database: str
-    state: RunState
-    outcome: str
     direction: Direction
     mode: Mode
     targets: tuple[str, ...]
     fingerprint: str
     steps: tuple[StepRecord, ...]
-    error: StepError | None
     actor_kind: ActorKind
     actor_name: str
+    actor_key: str = ""  # survives a rename of the requester; "": the name
     reason: str
     build: str
+    rebuild_invalid_indexes: bool = False
+    phase: Phase | None = None  # None: all phases
+    permit: str | None = None  # the id of the permit that it uses
+    deferred: tuple[DeferredRecord, ...] = ()  # steps that the phase leaves out
+    # The approval that it needs, or needed; None: no approval, the run is queued.
+    approval_requirement: ApprovalRequirement | None = None
+    resumes: str = ""  # the run that is resolved when this one starts
+    not_before: str = ""  # earliest start; "": immediately
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord(RequestedRun):
+    """One attempt at one plan."""
+
+    id: str
+    state: RunState
+    outcome: str
+    error: StepError | None
     waiting_reason: str
     waiting_until: str
     waiting_facts: dict[str, Any]  # blocking sessions, attempts
@@ -161,17 +176,8 @@ class RunRecord:
     finished_at: str
     heartbeat_at: str
     last_event: int
-    rebuild_invalid_indexes: bool = False
-    phase: Phase | None = None  # None: all phases
-    permit: str | None = None  # the id of the permit that it has used
-    deferred: tuple[DeferredRecord, ...] = ()  # steps that the phase leaves out
-    # the approval that it needs, or needed
-    approval_requirement: ApprovalRequirement | None = None
     given: tuple[RecordedDecision, ...] = ()  # approvals and rejections
-    resumes: str = ""  # the run that is resolved when this one starts
-    not_before: str = ""  # earliest start; "": immediately
     override_schedule: bool = False  # a user overrides windows and freezes
-    actor_key: str = ""  # survives a rename of the requester; "": the name
     claimed_by: str = ""  # the claim token of the process that has claimed it; "": none
 
     @property
@@ -190,6 +196,70 @@ class RunRecord:
 
     def with_steps(self, steps: tuple[StepRecord, ...], *, last_event: int) -> RunRecord:
         return replace(self, steps=steps, last_event=last_event)
+
+
+CANCELLED = "Cancelled"
+"""The error type of a cancelled run or step."""
+
+_CANCELLED_STATES = frozenset({RunState.CANCELLING, RunState.CANCELLED, RunState.PARTIAL})
+_CANCEL_ACTIONS = (Action.CANCEL_REQUESTED, Action.FORCE_REQUESTED)
+# PostgreSQL: query_canceled (errcodes-appendix). MySQL: ER_QUERY_INTERRUPTED, 1317.
+_CANCEL_SQLSTATES = frozenset({"57014", "70100"})
+_CANCEL_MESSAGES = (
+    "canceling statement due to user request",
+    "terminating connection due to administrator command",
+    "Query execution was interrupted",
+    "interrupted",  # sqlite3_interrupt()
+)
+
+
+def cancellations_by_run(rows: Collection[Run]) -> dict[str, StepError]:
+    """Return the cancellation of each run, by run id, with who requested it.
+
+    A run shows it instead of the error of its interrupted worker, which is a
+    `KeyboardInterrupt`, or the driver's error for the cancelled statement.
+
+    One query for the runs that may have been cancelled; no query if there are none.
+    """
+    ids = [row.pk for row in rows if row.state in _CANCELLED_STATES]
+    if not ids:
+        return {}
+    database = next(iter(rows))._state.db
+    entries = Entry.objects.using(database).filter(run__in=ids, action__in=_CANCEL_ACTIONS)
+    cancellations: dict[str, StepError] = {}
+    for entry in entries.order_by("sequence"):
+        cancellations.setdefault(entry.run, _error_of(entry))
+    return cancellations
+
+
+def _error_of(entry: Entry) -> StepError:
+    who = entry.actor_name or entry.actor_kind
+    by_force = " by force" if entry.action == Action.FORCE_REQUESTED else ""
+    reason = str(parse_facts(entry.facts).get("reason") or "")
+    message = f"Cancelled{by_force} by {who} ({entry.actor_kind}) at {entry.at}"
+    return StepError(
+        type=CANCELLED, message=f"{message}: {reason}" if reason else f"{message}."
+    )
+
+
+def as_cancelled(error: StepError | None, cancelled: StepError | None) -> StepError | None:
+    """Return the error to show for a step or run.
+
+    An error that only says that the worker was interrupted is replaced by the cancellation.
+    An error of the migration itself stays.
+    """
+    if error is None or cancelled is None or not is_interruption(error):
+        return error
+    return replace(cancelled, operation=error.operation)
+
+
+def is_interruption(error: StepError) -> bool:
+    """Whether a cancelled statement or worker raises this error."""
+    if error.type == "KeyboardInterrupt" or error.sqlstate in _CANCEL_SQLSTATES:
+        return True
+    return error.type.endswith("OperationalError") and any(
+        message in error.message for message in _CANCEL_MESSAGES
+    )
 
 
 def run_record(row: Run) -> RunRecord:

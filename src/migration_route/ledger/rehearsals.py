@@ -28,8 +28,13 @@ from migration_route.core.enums import (
 )
 from migration_route.core.errors import ActiveRehearsal, InvalidState, UnknownRehearsal
 from migration_route.core.redaction import redact
-from migration_route.ledger.database_time import DatabaseNow, read_time
-from migration_route.ledger.entries import Draft, append, retry_on_conflict
+from migration_route.ledger.claims import DatabaseNow, read_time
+from migration_route.ledger.entries import (
+    Draft,
+    append,
+    retry_on_conflict,
+    write_transaction,
+)
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import read
 from migration_route.ledger.runs import new_id
@@ -145,12 +150,13 @@ ACTIVE = frozenset({RehearsalState.QUEUED, RehearsalState.COPYING, RehearsalStat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewRehearsal:
-    """The values of a rehearsal to create."""
+class RequestedRehearsal:
+    """What was requested of a rehearsal."""
 
     database: str
     kind: CopyKind
     round_trip: bool
+    in_place: bool = False  # on the database itself, and rolled back
     direction: Direction
     targets: tuple[str, ...]
     fingerprint: str
@@ -159,33 +165,24 @@ class NewRehearsal:
     left_out: tuple[tuple[str, str, str], ...] = ()  # by the phase, as in `steps`
     actor_kind: ActorKind
     actor_name: str
-    address: str
     reason: str
     build: str
-    in_place: bool = False  # on the database itself, and rolled back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRehearsal(RequestedRehearsal):
+    """The values of a rehearsal to create."""
+
+    address: str
     credential: dict[str, Any] = field(default_factory=dict)  # the machine's credential
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RehearsalRecord:
+class RehearsalRecord(RequestedRehearsal):
     """A plan that is, or was, executed on a copy or in place."""
 
     id: str
-    database: str
     state: RehearsalState
-    kind: CopyKind
-    round_trip: bool
-    in_place: bool  # on the database itself, and rolled back
-    direction: Direction
-    targets: tuple[str, ...]
-    fingerprint: str
-    steps: tuple[tuple[str, str, str], ...]
-    phase: Phase | None
-    left_out: tuple[tuple[str, str, str], ...]
-    actor_kind: ActorKind
-    actor_name: str
-    reason: str
-    build: str
     scratch_database: str  # the scratch database; "": none
     is_removed: bool
     host: str
@@ -230,7 +227,7 @@ def create_rehearsal(new: NewRehearsal) -> RehearsalRecord:
     """
     alias = route_settings().ledger_database
     with ledger_connection(alias):
-        return retry_on_conflict(lambda: _create_once(alias, new))  # type: ignore[no-any-return]
+        return retry_on_conflict(lambda: _create_once(alias, new))
 
 
 def _create_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
@@ -304,7 +301,6 @@ def move(
 
     Raises `InvalidState` and `UnknownRehearsal`.
     """
-    alias = route_settings().ledger_database
     columns |= {"state": to, "heartbeat_at": DatabaseNow()}
     if error is not None:
         columns["error"] = canonical_json(error.to_dict())
@@ -313,21 +309,19 @@ def move(
     if to not in ACTIVE:
         columns |= {"active_database": None, "finished_at": clock.now()}
 
-    def once() -> RehearsalRecord:
-        with ledger_transaction(alias):
-            rows = Rehearsal.objects.using(alias).filter(pk=rehearsal)
-            if not rows.filter(state__in=list(expected)).update(**columns):
-                row = rows.first()
-                if row is None:
-                    raise UnknownRehearsal
-                raise InvalidState(f"Rehearsal {rehearsal} is {row.state}.")
-            row = rows.get()
-            if to not in ACTIVE:
-                append(_end_entry(row))
-            return rehearsal_record(row)
+    def move_once(alias: str) -> RehearsalRecord:
+        rows = Rehearsal.objects.using(alias).filter(pk=rehearsal)
+        if not rows.filter(state__in=list(expected)).update(**columns):
+            row = rows.first()
+            if row is None:
+                raise UnknownRehearsal
+            raise InvalidState(f"Rehearsal {rehearsal} is {row.state}.")
+        row = rows.get()
+        if to not in ACTIVE:
+            append(_end_entry(row))
+        return rehearsal_record(row)
 
-    with ledger_connection(alias, patience=60.0 if to not in ACTIVE else PATIENCE):
-        return retry_on_conflict(once)  # type: ignore[no-any-return]
+    return write_transaction(move_once, patience=60.0 if to not in ACTIVE else PATIENCE)
 
 
 def _end_entry(row: Rehearsal) -> Draft:

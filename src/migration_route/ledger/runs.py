@@ -25,9 +25,6 @@ from migration_route.core.enums import (
     Action,
     ActorKind,
     ControlRequest,
-    Direction,
-    Mode,
-    Phase,
     RunState,
     StepState,
     WaitingReason,
@@ -41,12 +38,17 @@ from migration_route.core.errors import (
 )
 from migration_route.core.redaction import redact
 from migration_route.core.values import ApprovalRequirement
-from migration_route.ledger.database_time import DatabaseNow, read_time
-from migration_route.ledger.entries import Draft, absorb_spool, append, retry_on_conflict
+from migration_route.ledger.claims import DatabaseNow, read_time, renew_claim
+from migration_route.ledger.entries import (
+    Draft,
+    absorb_spool,
+    append,
+    retry_on_conflict,
+    write_transaction,
+)
 from migration_route.ledger.evidence import StepError
-from migration_route.ledger.fencing import renew_claim
 from migration_route.ledger.records import (
-    DeferredRecord,
+    RequestedRun,
     RunRecord,
     StepRecord,
     deferred_to_json,
@@ -82,33 +84,14 @@ class WaitInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewRun:
+class NewRun(RequestedRun):
     """The values of a run to create."""
 
-    database: str
-    direction: Direction
-    mode: Mode
-    targets: tuple[str, ...]
-    fingerprint: str
-    steps: tuple[StepRecord, ...]
-    actor_kind: ActorKind
-    actor_name: str
-    actor_key: str = ""  # survives a rename of the actor; "": the name
     address: str
-    reason: str
-    build: str
     idempotency_key: str | None
     request_digest: str  # detects a different request with the same key
-    rebuild_invalid_indexes: bool = False
-    phase: Phase | None = None  # None: all phases
-    deferred: tuple[DeferredRecord, ...] = ()  # steps that the phase leaves out
-    # None: no approval, the run is queued
-    approval_requirement: ApprovalRequirement | None = None
-    resumes: str = ""  # the run that is resolved when this one starts
-    not_before: str = ""  # earliest start; "": immediately
     waiting: WaitInfo | None = None  # None: the run may start
     credential: dict[str, Any] = field(default_factory=dict)  # the machine's credential
-    permit: str | None = None  # the id of the permit that the run uses
 
 
 def new_id() -> str:
@@ -129,7 +112,7 @@ def create_run(new: NewRun) -> tuple[RunRecord, bool]:
     alias = route_settings().ledger_database
     absorb_spool(patience=PATIENCE)
     with ledger_connection(alias):
-        return retry_on_conflict(lambda: _create_once(alias, new))  # type: ignore[no-any-return]
+        return retry_on_conflict(lambda: _create_once(alias, new))
 
 
 def _create_once(alias: str, new: NewRun) -> tuple[RunRecord, bool]:
@@ -292,20 +275,11 @@ def move(
     Raises `InvalidState`, with the current state, `UnknownRun`, and `ClaimLost` when the
     caller is a process of the run that no longer owns its claim.
     """
-    change = change or Change()
-    alias = route_settings().ledger_database
     absorb_spool(patience=patience)
-    with ledger_connection(alias, patience=patience):
-        return retry_on_conflict(  # type: ignore[no-any-return]
-            lambda: _move_once(alias, run, to, expected, change)
-        )
-
-
-def _move_once(
-    alias: str, run: str, to: RunState, expected: Collection[RunState], change: Change
-) -> RunRecord:
-    with ledger_transaction(alias):
-        return move_in_transaction(alias, run, to, expected, change)
+    return write_transaction(
+        lambda alias: move_in_transaction(alias, run, to, expected, change or Change()),
+        patience=patience,
+    )
 
 
 def move_in_transaction(
@@ -446,3 +420,54 @@ def _update_claimed_row(
     with ledger_connection(alias), ledger_transaction(alias):
         renew_claim(run, claim)
         Run.objects.using(alias).filter(pk=run, **only_if).update(**columns)
+
+
+def set_scheduled(run: RunRecord, waiting: WaitInfo) -> RunRecord:
+    """Make a claimed run wait for its scheduled start, with the reason and the time.
+
+    Raises `InvalidState` when the claim has changed.
+    """
+    before = WaitInfo(
+        reason=run.waiting_reason,  # type: ignore[arg-type]
+        until=run.waiting_until,
+        facts=run.waiting_facts,
+    )
+    if run.waits_to_begin and before == waiting:
+        return run
+    change = Change(
+        waiting_reason=waiting.reason,
+        waiting_until=waiting.until,
+        waiting_facts=waiting.facts,
+        only_if={"claimed_by": run.claimed_by},
+    )
+    return move(
+        run.id,
+        to=RunState.WAITING,
+        expected={RunState.QUEUED, RunState.WAITING},
+        change=change,
+    )
+
+
+def revoke_claim(run: RunRecord, *, tries: int) -> bool:
+    """Revoke the claim of a process that is gone.
+
+    Of several concurrent callers, one succeeds and gets True.
+    """
+    facts: dict[str, Any] = {**run.waiting_facts, "tries": tries}
+    change = Change(
+        reason="The process of this run is gone; another process may claim it.",
+        waiting_reason=run.waiting_reason,
+        waiting_until=run.waiting_until,
+        waiting_facts=facts if run.waits_to_begin else {},
+        columns={"claimed_by": "", "supervisor_pid": None},
+        only_if={
+            "claimed_by": run.claimed_by,
+            "heartbeat_at": run.heartbeat_at,
+            "waiting_reason": run.waiting_reason,
+        },
+    )
+    try:
+        move(run.id, to=run.state, expected={run.state}, change=change)
+    except InvalidState:
+        return False
+    return True

@@ -99,7 +99,7 @@ def _wait(
     run: RunRecord, later: OpensLater, signals: ShutdownSignals, *, release_if_waiting: bool
 ) -> bool:
     """Return whether the run is due, and this process still owns its claim."""
-    waiting = claims.set_scheduled(run, scheduled_wait(later))
+    waiting = runs.set_scheduled(run, scheduled_wait(later))
     if release_if_waiting:
         claims.release_claim(run.id, run.claimed_by)
         return False

@@ -16,8 +16,7 @@ from migration_route.core.enums import (
     WaitingReason,
 )
 from migration_route.core.errors import RouteError
-from migration_route.ledger.cancellations import CANCELLED
-from migration_route.ledger.records import EventRecord, RunRecord
+from migration_route.ledger.records import CANCELLED, EventRecord, RunRecord
 from migration_route.planning.plan import DEFAULT_DETAILS, same_plan
 from migration_route.presentation import schemas
 from migration_route.presentation.serializers import approval_answer, run_answer

@@ -45,8 +45,8 @@ from migration_route.execution.supervisor.outcome import (
 )
 from migration_route.execution.supervisor.run_lock import LockHolder, try_lock
 from migration_route.ledger import claims, runs
+from migration_route.ledger.claims import ClaimLost
 from migration_route.ledger.evidence import StepError
-from migration_route.ledger.fencing import ClaimLost
 from migration_route.ledger.queries import find_run, heartbeat_age, list_events
 from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
@@ -99,7 +99,7 @@ def _relaunch(run: RunRecord) -> RunRecord:
         return _fail(run)
     if not run.claimed_by and is_pull_based():
         return run  # a worker will claim it
-    if not claims.revoke_claim(run, tries=tries):
+    if not runs.revoke_claim(run, tries=tries):
         return find_run(run.id)
     run = find_run(run.id)
     try:

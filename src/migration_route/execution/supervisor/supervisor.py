@@ -34,9 +34,8 @@ from migration_route.execution.supervisor.recorder import EventRecorder, LockWai
 from migration_route.execution.supervisor.run_lock import LockHolder, LockKeeper, RunLock
 from migration_route.execution.supervisor.step_gate import StepGate
 from migration_route.ledger import entries, runs
-from migration_route.ledger.database_time import read_time
+from migration_route.ledger.claims import CLAIMABLE_STATES, ClaimLost, read_time
 from migration_route.ledger.evidence import NONE_ADDED
-from migration_route.ledger.fencing import CLAIMABLE_STATES, ClaimLost
 from migration_route.ledger.queries import find_run
 from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
