@@ -15,7 +15,7 @@ from migration_route.core.values import (
     stop_signal,
     unknown_signal,
 )
-from migration_route.policy.health_gate import (
+from migration_route.policy.schedule import (
     Pause,
     Proceed,
     evaluate_health,

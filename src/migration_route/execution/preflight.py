@@ -42,7 +42,6 @@ from migration_route.execution.posix_signals import ShutdownSignals
 from migration_route.ledger import claims
 from migration_route.ledger.records import RunRecord
 from migration_route.ledger.runs import WaitInfo
-from migration_route.policy.health_gate import freeze_signal
 from migration_route.policy.schedule import (
     HORIZON,
     NeverOpens,
@@ -50,6 +49,7 @@ from migration_route.policy.schedule import (
     OpensLater,
     Schedule,
     find_opening,
+    freeze_signal,
 )
 from migration_route.vendors import vendor_of
 

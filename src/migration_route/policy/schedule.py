@@ -1,4 +1,5 @@
-"""Decides when a run may start. A pure function without Django.
+"""Decides when a run may start, and whether its next step may. Pure functions without
+Django.
 
 Windows are in local time. A local time that occurs twice means its first occurrence; one
 that is skipped means the time at which the clock is put forward.
@@ -6,13 +7,23 @@ that is skipped means the time at which the clock is put forward.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from migration_route.core.enums import WaitingReason
-from migration_route.core.values import Day, Freeze, Window
+from migration_route.core.values import (
+    Day,
+    Freeze,
+    HealthSettings,
+    HealthSignal,
+    SignalName,
+    SignalState,
+    Window,
+    normal_signal,
+    stop_signal,
+)
 
 HORIZON = timedelta(days=366)
 """How far ahead a start is searched for, and may be requested."""
@@ -92,7 +103,7 @@ def find_opening(
     return NeverOpens(why=f"No run may start within a year. {last}".strip())
 
 
-def _freeze_at(freezes: tuple[Freeze, ...], moment: datetime) -> Freeze | None:
+def _freeze_at(freezes: Iterable[Freeze], moment: datetime) -> Freeze | None:
     current = [freeze for freeze in freezes if freeze.begins <= moment < freeze.ends]
     return max(current, key=lambda freeze: freeze.ends, default=None)
 
@@ -165,3 +176,62 @@ def exists_in_timezone(wall: datetime, timezone: tzinfo) -> bool:
 def _shown(moment: datetime) -> str:
     """Format a time with its zone, for display."""
     return moment.isoformat(sep=" ", timespec="seconds" if moment.second else "minutes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proceed:
+    """A step may start, as far as is known."""
+
+    signals: tuple[HealthSignal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A step may not start, with the reasons."""
+
+    signals: tuple[HealthSignal, ...]
+    because: tuple[HealthSignal, ...]  # the signals that stop; at least one
+
+    @property
+    def reason(self) -> str:
+        """Return the reasons in one line."""
+        return " ".join(signal.reason for signal in self.because)
+
+
+HealthDecision = Proceed | Pause
+
+
+def evaluate_health(
+    signals: Iterable[HealthSignal],
+    settings: HealthSettings,
+    *,
+    overridden: Collection[SignalName] = (),
+) -> HealthDecision:
+    """Return `Pause` if a signal stops that is neither ignored nor overridden; an unknown
+    signal does not stop.
+
+    `overridden` are the signals despite which a user let the run continue.
+    """
+    every = tuple(signals)
+    because = tuple(
+        signal
+        for signal in every
+        if signal.state is SignalState.STOP
+        and signal.name not in settings.ignore
+        and signal.name not in overridden
+    )
+    return Pause(signals=every, because=because) if because else Proceed(signals=every)
+
+
+def freeze_signal(freezes: Iterable[Freeze], now: datetime) -> HealthSignal:
+    """Return a signal that stops during a freeze. `now` is aware."""
+    last = _freeze_at(freezes, now)
+    if last is None:
+        return normal_signal(SignalName.FREEZE, "No freeze is in effect.")
+    ends = last.ends.isoformat(timespec="minutes")
+    return stop_signal(
+        SignalName.FREEZE,
+        f"A freeze is in effect until {ends}: {last.reason.rstrip('.')}.",
+        until=ends,
+        why=last.reason,
+    )

@@ -25,8 +25,14 @@ from migration_route.ledger.verification import Verification
 from migration_route.planning import sources
 from migration_route.planning.plan import DatabaseStatus, Deferred, Plan, Step
 from migration_route.policy.approvals import valid_approvals
-from migration_route.policy.health_gate import HealthDecision, Pause
-from migration_route.policy.schedule import NeverOpens, OpenNow, OpensLater, Schedule
+from migration_route.policy.schedule import (
+    HealthDecision,
+    NeverOpens,
+    OpenNow,
+    OpensLater,
+    Pause,
+    Schedule,
+)
 from migration_route.presentation import schemas
 from migration_route.presentation.text.problems import problem_answer
 from migration_route.presentation.text.rehearsals import summary

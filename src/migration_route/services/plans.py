@@ -50,8 +50,7 @@ from migration_route.planning.plan import (
 from migration_route.planning.planner import make_plan
 from migration_route.policy.approvals import reads_findings, requirement_for
 from migration_route.policy.decision import Decision, Denied, Evidence, decide
-from migration_route.policy.health_gate import HealthDecision, evaluate_health
-from migration_route.policy.schedule import Schedule
+from migration_route.policy.schedule import HealthDecision, Schedule, evaluate_health
 from migration_route.services.audit import audited
 
 logger = logging.getLogger("migration_route.services")

@@ -13,11 +13,12 @@ from migration_route.core.enums import Direction, Phase, Scope, Severity
 from migration_route.core.values import HealthSignal, SignalState
 from migration_route.planning.plan import Details, Finding, Plan, Step
 from migration_route.policy.decision import is_rebuilt, scopes_for
-from migration_route.policy.health_gate import HealthDecision, Pause
 from migration_route.policy.schedule import (
     HORIZON,
+    HealthDecision,
     NeverOpens,
     OpensLater,
+    Pause,
     Schedule,
 )
 

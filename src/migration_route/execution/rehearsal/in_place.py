@@ -38,7 +38,7 @@ from migration_route.execution.worker.in_place import timeout_message
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.planning.plan import Plan
-from migration_route.policy.health_gate import freeze_signal
+from migration_route.policy.schedule import freeze_signal
 from migration_route.vendors import in_place_of, vendor_of
 from migration_route.vendors.base import LockSlot
 

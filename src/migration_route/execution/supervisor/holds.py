@@ -42,13 +42,15 @@ from migration_route.ledger.queries import find_run
 from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
 from migration_route.ledger.runs import clear_control, update_paused
-from migration_route.policy.health_gate import (
+from migration_route.policy.schedule import (
     HealthDecision,
+    NeverOpens,
+    OpenNow,
+    OpensLater,
     Pause,
     Proceed,
     evaluate_health,
 )
-from migration_route.policy.schedule import NeverOpens, OpenNow, OpensLater
 
 _POLL = 0.3  # seconds between two reads of the row
 
