@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from migration_route.core import subprocesses, tracing
+from migration_route.core import subprocesses
 from migration_route.core.clock import parse_time
 from migration_route.core.enums import Action, RunState
 from migration_route.ledger import runs
@@ -58,7 +58,7 @@ def a_traced_run(state: RunState, step_state: str | None) -> str:
 
 
 def test_a_run_is_a_span_with_one_below_for_each_step(database, exported, monkeypatch):
-    monkeypatch.setenv(tracing.VARIABLE, PARENT)
+    monkeypatch.setenv(subprocesses.TRACEPARENT, PARENT)
     run = find_run(a_traced_run(RunState.SUCCEEDED, "applied"))
     below, whole = exported()
     assert (whole.name, below.name) == ("migration run", "migration step a.1")
@@ -93,8 +93,8 @@ def test_a_step_whose_end_is_not_on_record_ends_with_its_run(database, exported)
 def test_without_the_package_nothing_happens(database, monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     a_traced_run(RunState.SUCCEEDED, "applied")
-    with tracing.traceparent_scope(PARENT):
-        assert tracing.current() == PARENT
+    with subprocesses.traceparent_scope(PARENT):
+        assert subprocesses.current_traceparent() == PARENT
 
 
 @pytest.mark.parametrize(
@@ -110,20 +110,20 @@ def test_without_the_package_nothing_happens(database, monkeypatch):
 )
 def test_only_a_trace_parent_gets_into_the_environment(monkeypatch, header, taken):
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.settings")
-    monkeypatch.delenv(tracing.VARIABLE, raising=False)
-    with tracing.traceparent_scope(header):
-        assert subprocesses.environment().get(tracing.VARIABLE, "") == taken
-    assert tracing.VARIABLE not in subprocesses.environment()
+    monkeypatch.delenv(subprocesses.TRACEPARENT, raising=False)
+    with subprocesses.traceparent_scope(header):
+        assert subprocesses.environment().get(subprocesses.TRACEPARENT, "") == taken
+    assert subprocesses.TRACEPARENT not in subprocesses.environment()
 
 
 def test_the_span_that_is_open_here_goes_before_the_header(monkeypatch):
     tracer = TracerProvider().get_tracer("test")
     with (
-        tracing.traceparent_scope(PARENT),
+        subprocesses.traceparent_scope(PARENT),
         tracer.start_as_current_span("a request") as span,
     ):
         found = span.get_span_context()
-        current = tracing.current()
+        current = subprocesses.current_traceparent()
         assert current.startswith(f"00-{found.trace_id:032x}-{found.span_id:016x}-")
         assert int(current[-2:], 16) & 1  # sampled
     assert trace.get_current_span() is trace.INVALID_SPAN
@@ -138,7 +138,7 @@ def test_the_process_of_a_run_exports_what_a_request_began(
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.notifications.traced_app"]
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "LAUNCHER": "inline"}
     monkeypatch.setenv("TRACED_APP_FILE", str(tmp_path / "spans"))
-    monkeypatch.delenv(tracing.VARIABLE, raising=False)
+    monkeypatch.delenv(subprocesses.TRACEPARENT, raising=False)
     project()
     history.table("0001_a", "made_a")
     answer = Client().post(
@@ -160,4 +160,4 @@ def test_the_process_of_a_run_exports_what_a_request_began(
     assert whole["context"]["trace_id"] == f"0x{TRACE}"
     assert below["parent_id"] == whole["context"]["span_id"]
     assert whole["attributes"]["migration_route.run"] == answer.json()["id"]
-    assert tracing.VARIABLE not in os.environ
+    assert subprocesses.TRACEPARENT not in os.environ

@@ -19,7 +19,7 @@ from migration_route.access.reauthentication import check_user_password, renew_s
 from migration_route.access.sessions import load_session_user
 from migration_route.api import requests, streaming
 from migration_route.conf import route_settings
-from migration_route.core import tracing
+from migration_route.core import subprocesses
 from migration_route.core.enums import RunState
 from migration_route.core.errors import InvalidRequest, MethodNotAllowed, RouteError
 from migration_route.ledger.records import RunRecord
@@ -92,7 +92,7 @@ def endpoint(methods: Mapping[str, View]) -> View:
 
     def dispatch(request: HttpRequest, **arguments: str) -> HttpResponseBase:
         try:
-            with tracing.traceparent_scope(request.headers.get("traceparent", "")):
+            with subprocesses.traceparent_scope(request.headers.get("traceparent", "")):
                 response = _dispatch(request, **arguments)
         except RouteError as error:
             response = problem(error)

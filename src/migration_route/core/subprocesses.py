@@ -1,4 +1,9 @@
-"""Starts processes of this project with the code that is on disk now."""
+"""Starts processes of this project with the code that is on disk now.
+
+They belong to the trace of the request that starts them (W3C Trace Context, Level 1): the
+process of a run receives it in the environment variable TRACEPARENT, as CI pipelines pass
+it to their commands. So the span of a run is a child of the request that started it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,11 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
-from migration_route.core import tracing
 from migration_route.core.errors import LaunchFailed
 
 _PYTHON = re.compile(r"(python|pypy)[\d.]*$")
@@ -20,6 +26,13 @@ _CHOICE = (SETTINGS_MODULE, "DJANGO_CONFIGURATION")  # the latter: django-config
 _EXPECTED = "MIGRATION_ROUTE_SETTINGS"
 """The environment variable that passes the settings of a process to its child, which
 compares them with its own."""
+
+
+TRACEPARENT = "TRACEPARENT"
+_TRACEPARENT_FORM = re.compile(
+    r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+_requested: ContextVar[str] = ContextVar("migration_route_traceparent", default="")
 
 
 def environment() -> dict[str, str]:
@@ -35,8 +48,8 @@ def environment() -> dict[str, str]:
     path = os.pathsep.join(_import_path())
     found = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
     found[_EXPECTED] = _chosen_settings()
-    if parent := tracing.current():
-        found[tracing.VARIABLE] = parent
+    if parent := current_traceparent():
+        found[TRACEPARENT] = parent
     return found
 
 
@@ -65,6 +78,30 @@ def _import_path() -> list[str]:
         with suppress(FileNotFoundError):  # the working directory has been removed
             found.append(entry or str(Path.cwd()))
     return found
+
+
+@contextmanager
+def traceparent_scope(traceparent: str) -> Iterator[None]:
+    """Make the processes started in this block part of the trace of this header; an invalid
+    header is ignored."""
+    token = _requested.set(traceparent if _TRACEPARENT_FORM.fullmatch(traceparent) else "")
+    try:
+        yield
+    finally:
+        _requested.reset(token)
+
+
+def current_traceparent() -> str:
+    """Return the current trace parent: the open OpenTelemetry span, or else the one of the
+    request; "" where there is none."""
+    try:
+        from opentelemetry import trace
+    except ImportError:
+        return _requested.get()
+    span = trace.get_current_span().get_span_context()
+    if not span.is_valid:
+        return _requested.get()
+    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
 
 
 def error_in(output: str) -> str:

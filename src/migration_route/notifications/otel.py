@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from migration_route import __version__, signals
-from migration_route.core import tracing
+from migration_route.core import subprocesses
 from migration_route.core.clock import parse_time
 from migration_route.core.enums import RunState, StepState
 from migration_route.core.events import EventType, RunEvent
@@ -86,7 +86,7 @@ class _Spans:
             TraceContextTextMapPropagator,
         )
 
-        parent = os.environ.get(tracing.VARIABLE, "")
+        parent = os.environ.get(subprocesses.TRACEPARENT, "")
         context = TraceContextTextMapPropagator().extract({"traceparent": parent})
         run = find_run(self._run)
         return _tracer().start_span(
