@@ -7,9 +7,9 @@ are milliseconds. No Django here.
 
 from __future__ import annotations
 
-from migration_route.presentation.schemas.base import Answer
 from migration_route.presentation.schemas.plans import (
     ActiveWaitingAnswer,
+    Answer,
     ApprovalAnswer,
     ApprovalDecisionAnswer,
     ApprovalRequirementAnswer,

@@ -6,7 +6,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from migration_route.presentation.schemas.base import Answer
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """A response body."""
 
 
 class ApprovalRequirementAnswer(Answer, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta, field
 
 from migration_route.core.enums import CopyKind, Phase
-from migration_route.presentation.schemas.base import Answer
+from migration_route.presentation.schemas.plans import Answer
 from migration_route.presentation.schemas.requests import (
     Alias,
     Name,

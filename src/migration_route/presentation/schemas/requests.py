@@ -59,23 +59,20 @@ class GiveReason(Request, frozen=True, kw_only=True):
     reason: Reason = ""
 
 
-class ResumeRun(Request, frozen=True, kw_only=True):
+class ResumeRun(GiveReason, frozen=True, kw_only=True):
     """`POST runs/{id}/resume`: the reason, and whether to ignore what the run waits for:
     health signals, its scheduled time, a window or a freeze."""
 
-    reason: Reason = ""
     force: bool = False
 
 
-class CancelRun(Request, frozen=True, kw_only=True):
+class CancelRun(GiveReason, frozen=True, kw_only=True):
     """`POST runs/{id}/cancel`: the reason, and whether to kill its processes."""
 
-    reason: Reason = ""
     force: bool = False
 
 
-class Resolve(Request, frozen=True, kw_only=True):
+class Resolve(GiveReason, frozen=True, kw_only=True):
     """`POST runs/{id}/resolve`: how to resolve the step that stopped, and the reason."""
 
-    reason: Reason = ""
     how: Resolution = Resolution.AS_IS

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from migration_route.presentation.schemas.base import Answer
 from migration_route.presentation.schemas.plans import (
     ActiveWaitingAnswer,
+    Answer,
     ApprovalAnswer,
     DeferredAnswer,
     SignalAnswer,
