@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from migration_route.core.error_texts import (
+from migration_route.core.redaction import (
     LONGEST_MESSAGE,
     LONGEST_TRACEBACK,
     message_of,
+    redact,
     sqlstate_of,
     traceback_of,
     without_values,
 )
-from migration_route.core.redaction import redact
 from tests.factories import vendor
 
 SECRET = "swordfish"

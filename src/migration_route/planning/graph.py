@@ -29,7 +29,6 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.utils import translation
 
 from migration_route.core.enums import OWN_APP
-from migration_route.core.error_texts import message_of
 from migration_route.core.errors import (
     BrokenMigrations,
     ConflictingMigrations,
@@ -37,6 +36,7 @@ from migration_route.core.errors import (
     RouteError,
     UnknownTarget,
 )
+from migration_route.core.redaction import message_of
 from migration_route.planning import sources
 from migration_route.planning.phases import MigrationPlan, Phases, phases_of
 from migration_route.vendors import fetch_rows, open_connection, unavailable

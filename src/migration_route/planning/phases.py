@@ -25,7 +25,7 @@ from django.db.migrations.state import ProjectState
 
 from migration_route.core import clock
 from migration_route.core.enums import Phase
-from migration_route.core.error_texts import message_of
+from migration_route.core.redaction import message_of
 from migration_route.planning.compatibility import (
     Classification,
     NewObjects,

@@ -17,8 +17,7 @@ from django.db import DatabaseError
 from django.db import Error as DatabaseFailure
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from migration_route.core.error_texts import message_of
-from migration_route.core.redaction import redact
+from migration_route.core.redaction import message_of, redact
 from migration_route.core.values import (
     HealthSettings,
     HealthSignal,

@@ -35,9 +35,8 @@ from migration_route.conf.databases import (
     using_private_connection,
 )
 from migration_route.core.enums import Action, Mode, WaitingReason
-from migration_route.core.error_texts import message_of
 from migration_route.core.errors import DatabaseUnavailable, PoolerDetected
-from migration_route.core.redaction import clipped
+from migration_route.core.redaction import clipped, message_of
 from migration_route.core.secret_patterns import MASK
 from migration_route.execution.migrate_guard import state_refresh
 from migration_route.execution.supervisor.run_lock import acquire_or_reason

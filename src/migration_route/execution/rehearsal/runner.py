@@ -25,13 +25,13 @@ from migration_route.conf import route_settings
 from migration_route.conf.databases import own_settings, private_connection
 from migration_route.core import clock
 from migration_route.core.enums import CopyKind, Direction, Mode, RehearsalState
-from migration_route.core.error_texts import message_of, sqlstate_of
 from migration_route.core.errors import (
     ActiveRehearsal,
     CannotRehearse,
     InvalidState,
     RouteError,
 )
+from migration_route.core.redaction import message_of, sqlstate_of
 from migration_route.execution.messages import InPlaceLimits, ScratchDatabase, WorkOrder
 from migration_route.execution.posix_signals import ShutdownSignals
 from migration_route.execution.rehearsal import recorder

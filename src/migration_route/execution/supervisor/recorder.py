@@ -24,8 +24,8 @@ from migration_route.core.enums import (
     StepState,
     WaitingReason,
 )
-from migration_route.core.error_texts import without_values
 from migration_route.core.errors import DatabaseUnavailable, InvalidState
+from migration_route.core.redaction import without_values
 from migration_route.execution.messages import Message, WorkerFailure
 from migration_route.execution.supervisor.child import RawOutput
 from migration_route.execution.supervisor.outcome import WorkerReport

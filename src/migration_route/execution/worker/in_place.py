@@ -22,7 +22,7 @@ from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.state import ProjectState
 
-from migration_route.core.error_texts import message_of
+from migration_route.core.redaction import message_of
 from migration_route.execution.messages import InPlaceLimits, WorkOrder
 from migration_route.execution.worker.instrumentation import (
     MigrationObserver,

@@ -31,8 +31,8 @@ from django.db.models.signals import pre_migrate
 from migration_route.conf import route_settings
 from migration_route.core import clock
 from migration_route.core.enums import OWN_APP, Mode
-from migration_route.core.error_texts import message_of, sqlstate_of, traceback_of
 from migration_route.core.errors import SessionOrphaned
+from migration_route.core.redaction import message_of, sqlstate_of, traceback_of
 from migration_route.execution.messages import (
     Ending,
     GateReply,
