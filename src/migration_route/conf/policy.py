@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
+from migration_route.core.clock import duration
 from migration_route.core.enums import ActorKind, Scope, Severity
 from migration_route.core.setting_values import (
     Invalid,
@@ -121,15 +122,13 @@ def _findings(value: Any) -> frozenset[str]:
     return _known(value, known, "a code, a family or a severity of findings")
 
 
-def _permission(value: Any) -> str:
-    if value in (APPROVE, _OWN):
-        return APPROVE
-    if not isinstance(value, str) or not _PERMISSION.fullmatch(value):
-        raise Invalid(
-            "must be 'approve' or a Django permission such as "
-            f"'shop.approve_migrations', not {value!r:.80}."
-        )
-    return value
+_permission = reader(
+    "'approve' or a Django permission such as 'shop.approve_migrations'",
+    lambda value: (
+        value == APPROVE or (isinstance(value, str) and _PERMISSION.fullmatch(value))
+    ),
+    lambda value: APPROVE if value == _OWN else value,
+)
 
 
 def _required(value: Any) -> int:
@@ -141,13 +140,11 @@ def _required(value: Any) -> int:
     return value
 
 
-def _lifetime(value: Any) -> timedelta:
-    found = duration_or_none(value)
-    if not found or found > _LONGEST:
-        raise Invalid(
-            f"must be a duration such as '24h' and at most a year, not {value!r:.80}."
-        )
-    return found
+_lifetime = reader(
+    "a duration such as '24h' and at most a year",
+    lambda value: timedelta(0) < (duration_or_none(value) or timedelta(0)) <= _LONGEST,
+    duration,
+)
 
 
 _RULE_KEYS = {

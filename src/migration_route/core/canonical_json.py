@@ -25,6 +25,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()
 
 
+def to_plain(value: Any) -> Any:
+    """Return a frozen value as the types of JSON."""
+    return msgspec.to_builtins(value, enc_hook=_plain)
+
+
 class JsonValue:
     """Base of the frozen dataclasses that are stored as JSON, or passed as JSON between
     processes."""
@@ -33,7 +38,7 @@ class JsonValue:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as the types of JSON."""
-        plain: dict[str, Any] = msgspec.to_builtins(self, enc_hook=_plain)
+        plain: dict[str, Any] = to_plain(self)
         return plain
 
     @classmethod

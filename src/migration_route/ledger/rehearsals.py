@@ -16,7 +16,7 @@ from django.db import IntegrityError
 from migration_route.conf import route_settings
 from migration_route.conf.databases import PATIENCE, ledger_connection, ledger_transaction
 from migration_route.core import clock
-from migration_route.core.canonical_json import canonical_json, digest
+from migration_route.core.canonical_json import canonical_json, digest, to_plain
 from migration_route.core.enums import (
     Action,
     ActorKind,
@@ -232,28 +232,21 @@ def create_rehearsal(new: NewRehearsal) -> RehearsalRecord:
 
 def _create_once(alias: str, new: NewRehearsal) -> RehearsalRecord:
     now = read_time(alias)
-    row = Rehearsal(
-        id=new_id(),
-        database=new.database,
-        active_database=new.database,
-        state=RehearsalState.QUEUED,
-        kind=new.kind,
-        round_trip=new.round_trip,
-        in_place=new.in_place,
-        direction=new.direction,
-        targets=json.dumps(new.targets),
-        fingerprint=new.fingerprint,
-        steps=json.dumps(new.steps),
-        phase=new.phase or "",
-        left_out=json.dumps(new.left_out) if new.left_out else "",
-        actor_kind=new.actor_kind,
-        actor_name=new.actor_name,
-        address=new.address,
-        reason=redact(new.reason),
-        build=new.build,
-        created_at=now,
-        heartbeat_at=now,
-    )
+    columns = {
+        **to_plain(new),
+        "id": new_id(),
+        "active_database": new.database,
+        "state": RehearsalState.QUEUED,
+        "targets": json.dumps(new.targets),
+        "steps": json.dumps(new.steps),
+        "phase": new.phase or "",
+        "left_out": json.dumps(new.left_out) if new.left_out else "",
+        "reason": redact(new.reason),
+        "created_at": now,
+        "heartbeat_at": now,
+    }
+    del columns["credential"]
+    row = Rehearsal(**columns)
     requested = Draft(
         action=Action.REHEARSAL_REQUESTED,
         actor_kind=new.actor_kind,

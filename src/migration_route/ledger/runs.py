@@ -19,7 +19,7 @@ from django.db import IntegrityError
 from migration_route.conf import route_settings
 from migration_route.conf.databases import PATIENCE, ledger_connection, ledger_transaction
 from migration_route.core import clock
-from migration_route.core.canonical_json import canonical_json
+from migration_route.core.canonical_json import canonical_json, to_plain
 from migration_route.core.enums import (
     ENDED_STATES,
     Action,
@@ -171,37 +171,28 @@ def _insert(alias: str, new: NewRun) -> Run:
     if requirement:
         # Approval comes before every other reason to wait.
         state, waiting = RunState.AWAITING_APPROVAL, _approval_wait(requirement, now)
-    row = Run(
-        id=new_id(),
-        database=new.database,
-        active_database=new.database,
-        state=state,
-        waiting_reason=waiting.reason if waiting else "",
-        waiting_until=waiting.until if waiting else "",
-        waiting_facts=json.dumps(waiting.facts) if waiting and waiting.facts else "",
-        not_before=new.not_before,
-        direction=new.direction,
-        mode=new.mode,
-        targets=json.dumps(new.targets),
-        fingerprint=new.fingerprint,
-        steps=canonical_json([step.to_dict() for step in new.steps]),
-        actor_kind=new.actor_kind,
-        actor_name=new.actor_name,
-        actor_key=new.actor_key or new.actor_name,
-        address=new.address,
-        reason=redact(new.reason),
-        build=new.build,
-        idempotency_key=new.idempotency_key,
-        request_digest=new.request_digest,
-        rebuild_invalid_indexes=new.rebuild_invalid_indexes,
-        phase=new.phase or "",
-        permit=new.permit,
-        deferred=deferred_to_json(new.deferred),
-        approval_requirement=canonical_json(requirement.to_dict()) if requirement else "",
-        resumes=new.resumes,
-        created_at=now,
-        heartbeat_at=now,
-    )
+    columns = {
+        **to_plain(new),
+        "id": new_id(),
+        "active_database": new.database,
+        "state": state,
+        "waiting_reason": waiting.reason if waiting else "",
+        "waiting_until": waiting.until if waiting else "",
+        "waiting_facts": json.dumps(waiting.facts) if waiting and waiting.facts else "",
+        "targets": json.dumps(new.targets),
+        "steps": canonical_json([step.to_dict() for step in new.steps]),
+        "actor_key": new.actor_key or new.actor_name,
+        "reason": redact(new.reason),
+        "phase": new.phase or "",
+        "deferred": deferred_to_json(new.deferred),
+        "approval_requirement": canonical_json(requirement.to_dict())
+        if requirement
+        else "",
+        "created_at": now,
+        "heartbeat_at": now,
+    }
+    del columns["waiting"], columns["credential"]
+    row = Run(**columns)
     row.save(using=alias, force_insert=True)
     return row
 

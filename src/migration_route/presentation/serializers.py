@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, TypeVar, assert_never
 
 import msgspec
@@ -298,21 +299,16 @@ def status_answer(databases: list[DatabaseStatus]) -> schemas.StatusAnswer:
         build=sources.build(),
         ledger_database=route_settings().ledger_database,
         databases=[
-            schemas.DatabaseAnswer(
-                database=found.database,
-                reachable=found.reachable,
-                vendor=found.vendor,
+            _wire(
+                schemas.DatabaseAnswer,
+                replace(found, problem=None),
                 pending=None if found.pending is None else len(found.pending),
                 pending_migrations=list(found.pending or ()),
                 required=None if found.required is None else len(found.required),
                 required_migrations=list(found.required or ()),
                 deferred=[deferred_answer(left) for left in found.later],
-                applied=found.applied,
-                ahead=list(found.ahead),
-                active_run=found.active_run,
                 active_state=found.active_state or None,
                 needs_resolution=found.unresolved_run,
-                ledger_installed=found.ledger_installed,
                 problem=problem_answer(found.problem) if found.problem else None,
                 active_waiting=schemas.ActiveWaitingAnswer(
                     reason=found.active_waits_for, until=found.active_until or None
