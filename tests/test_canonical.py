@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+from django.utils.safestring import mark_safe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migration_route.core.canonical_json import canonical_json, digest
+from migration_route.core.canonical_json import JsonValue, canonical_json, digest
+from migration_route.core.enums import StepState
 
 VALUES = st.recursive(
     st.none()
@@ -60,3 +64,31 @@ def test_what_json_cannot_say_is_refused(value):
     """Two processes cannot encode such a value differently."""
     with pytest.raises((TypeError, ValueError)):
         canonical_json(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored(JsonValue):
+    text: str
+    parts: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def test_a_stored_value_may_contain_subclasses_of_str():
+    """The description of an operation can be a `SafeString`, as `format_html` returns."""
+    value = _Stored(text=mark_safe("<b>"), facts={"state": StepState.APPLIED})
+    assert canonical_json(value.to_dict()) == (
+        '{"facts":{"state":"applied"},"parts":[],"text":"<b>"}'
+    )
+    assert type(value.to_dict()["text"]) is str
+
+
+def test_a_stored_value_refuses_what_json_cannot_say():
+    with pytest.raises(TypeError, match="object cannot be stored as JSON"):
+        _Stored(text="", facts={"a": object()}).to_dict()
+
+
+def test_a_stored_value_is_read_without_its_optional_fields():
+    """A later version can add a field with a default."""
+    assert _Stored.from_dict({"text": "a"}) == _Stored(text="a")
+    with pytest.raises(ValueError, match="Expected `str`"):
+        _Stored.from_dict({"text": 1})
