@@ -282,7 +282,6 @@ class RouteSettings:
     problems: tuple[str, ...] = field(default=())
 
     def database(self, alias: str) -> DatabaseSettings:
-        """Return the settings of one database."""
         return self.databases.get(alias) or DatabaseSettings()
 
     @property
@@ -296,7 +295,6 @@ class RouteSettings:
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
-        """Return the recipients of notifications."""
         return (*self.webhooks, *self.email)
 
 

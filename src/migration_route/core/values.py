@@ -102,7 +102,6 @@ class ApprovalRequirement(JsonValue):
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ApprovalRequirement:
-        """Read the output of `to_dict`."""
         lifetime = timedelta(seconds=stored["lifetime"])
         return msgspec.convert({**stored, "lifetime": lifetime}, cls)
 
@@ -303,7 +302,6 @@ class HealthSignal:
     lacks_forecast: bool = False  # only a forecast of the rewrites would decide it
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
         return {
             "name": self.name.value,
             "state": self.state.value,

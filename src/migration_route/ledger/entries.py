@@ -179,7 +179,6 @@ def _is_deadlock(error: OperationalError) -> bool:
 
 
 def log_only(draft: Draft) -> None:
-    """Write an entry to the log only."""
     logger.info("%s %s", draft.action, json.dumps(draft.to_dict(), sort_keys=True))
 
 

@@ -76,8 +76,6 @@ _CHAIN_FIELDS = {"sequence": int, "previous": str, "digest": str}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportVerification:
-    """The result of verifying an export."""
-
     entries: int  # intact entries, counted from the first
     last: str  # the digest of the last line read, to compare with another record
     broken: ChainBreak | None

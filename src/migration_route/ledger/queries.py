@@ -336,8 +336,6 @@ StepKey = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDuration:
-    """The duration of a step in one run."""
-
     ms: int
     run: str
     database: str

@@ -127,7 +127,6 @@ class StepRecord(JsonValue):
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> StepRecord:
-        """Read the output of `to_dict`."""
         return msgspec.convert({**stored, "added": stored.get("added") or {}}, cls)
 
 
@@ -303,8 +302,6 @@ def _run_record(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecord(JsonValue):
-    """An event of a run."""
-
     number: int
     at: str
     kind: str  # an `EventKind`, unless the row was tampered with
@@ -339,8 +336,6 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryRecord:
-    """One entry of the ledger."""
-
     sequence: int
     at: str
     action: str  # an `Action`, unless the row was tampered with

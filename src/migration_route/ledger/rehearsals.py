@@ -171,8 +171,6 @@ class RequestedRehearsal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRehearsal(RequestedRehearsal):
-    """The values of a rehearsal to create."""
-
     address: str
     credential: dict[str, Any] = field(default_factory=dict)  # the machine's credential
 

@@ -93,7 +93,6 @@ class RunLog:
         text: str = "",
         facts: dict[str, Any] | None = None,
     ) -> None:
-        """Add an event with the next number."""
         event = EventRecord(
             number=self._last + 1,
             at=at or clock.now(),
@@ -138,7 +137,6 @@ class RunLog:
         self.entry(Action.STEP_STARTED if starts else Action.STEP_FINISHED, facts)
 
     def entry(self, action: Action, facts: dict[str, Any]) -> None:
-        """Add a ledger entry about this run."""
         self._drafts.append(
             Draft(
                 action=action,

@@ -85,8 +85,6 @@ class WaitInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun(RequestedRun):
-    """The values of a run to create."""
-
     address: str
     idempotency_key: str | None
     request_digest: str  # detects a different request with the same key

@@ -84,7 +84,6 @@ class RunSpool:
 
     @property
     def control_requests(self) -> frozenset[str]:
-        """The control requests in the spool."""
         suffix = f"-{self._run}"
         return frozenset(
             path.name.removesuffix(suffix) for path in self.folder.glob(f"*{suffix}")

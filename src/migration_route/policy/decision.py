@@ -66,7 +66,6 @@ class NeedsApproval:
     def approved(
         self, given: Iterable[RecordedDecision], *, requester: ActorRef
     ) -> Allowed | NeedsApproval:
-        """Return the decision with these approvals."""
         met = is_satisfied(self.approval_requirement, given, requester=requester)
         return Allowed(plan=self.plan) if met else self
 

@@ -54,7 +54,6 @@ def _requester(record: RunRecord | RehearsalRecord | EntryRecord) -> schemas.Act
 def with_approval_requirement(
     plan: schemas.PlanAnswer, requirement: ApprovalRequirement | None
 ) -> schemas.PlanAnswer:
-    """Return the plan with the approvals that it requires."""
     return msgspec.structs.replace(
         plan, approval=requirement and approval_requirement_answer(requirement)
     )
@@ -372,7 +371,6 @@ def rehearsals_answer(
 def with_rehearsal(
     answer: schemas.PlanAnswer, record: RehearsalRecord | None
 ) -> schemas.PlanAnswer:
-    """Return the plan with its last rehearsal."""
     if record is None:
         return answer
     rehearsed = _wire(
