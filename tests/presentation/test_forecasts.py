@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from django.utils.safestring import mark_safe
 
 from migration_route.core.values import Blocked, Forecast, TableLock, TableSize
 from migration_route.planning.plan import Operation, Plan
@@ -127,3 +128,11 @@ def test_what_another_statement_does_and_more_is_told_once():
         "locks bin: blocks only schema changes · scans bin",
         "locks item: blocks reads and writes",
     ]
+
+
+def test_a_description_may_be_a_safe_string():
+    """A migration's own operation can return one: the page and the API show its text."""
+    operation = Operation(description=mark_safe("<b>"), opaque=True)
+    plan = plan_answer(a_plan(a_step(operations=(operation,))))
+    assert plan.steps[0].operations[0].description == "<b>"
+    assert b'"description":"<b>"' in msgspec.json.encode(plan)

@@ -10,6 +10,7 @@ import msgspec
 
 from migration_route.conf import route_settings
 from migration_route.core import clock
+from migration_route.core.canonical_json import to_plain
 from migration_route.core.clock import format_time, parse_time
 from migration_route.core.enums import ApprovalDecision, RunState
 from migration_route.core.redaction import clipped
@@ -44,7 +45,7 @@ Wire = TypeVar("Wire", bound=msgspec.Struct)
 def _wire(kind: type[Wire], value: Any, **fields: Any) -> Wire:
     """Return a value as a type of the wire, whose fields are those of the value with the
     same names, except for the given ones."""
-    return msgspec.convert(msgspec.to_builtins(value) | fields, kind, from_attributes=True)
+    return msgspec.convert(to_plain(value) | fields, kind, from_attributes=True)
 
 
 def _requester(record: RunRecord | RehearsalRecord | EntryRecord) -> schemas.ActorAnswer:
