@@ -101,13 +101,20 @@ def routed(place: Place, *targets: str) -> float:
     return seconds(run)
 
 
+def commanded(place: Place, verb: str, *arguments: str) -> float:
+    """Return how long a verb of the command takes."""
+    words = ("migration_route", verb, *arguments)
+    return seconds(lambda: place.project.manage(*words, timeout=LONG))
+
+
 def empty(database: Database) -> None:
     """Empty a database, as `DROP` and `CREATE` do."""
     database.drop()
     database.create()
 
 
-def compared(label: str, typed_times: list[float], routed_times: list[float]) -> str:
-    """Return one line of the table: the medians, and their ratio."""
-    left, right = median(typed_times), median(routed_times)
-    return f"{label:<44} {left:8.2f} s {right:8.2f} s {right / left:7.2f} x"
+def compared(label: str, base: list[float], *others: list[float]) -> str:
+    """Return one line of a table: the medians, and their ratios to the first one."""
+    first, *medians = map(median, (base, *others))
+    cells = (f"{found:8.2f} s {found / first:5.2f} x" for found in medians)
+    return f"{label:<42} {first:8.2f} s  {'  '.join(cells)}"

@@ -17,7 +17,10 @@ _LONG_TURNS = 2
 
 def lines() -> Iterator[str]:
     """Yield the lines of the table."""
-    yield f"{'':<44} {'migrate':>10} {'route':>10} {'ratio':>9}"
+    heads = "".join(
+        f"{head:>20}" for head in ("over HTTP", "by command", "plan by command")
+    )
+    yield f"{'':<42} {'migrate':>10}{heads}"
     for vendor in places.vendors("sqlite", "postgres"):
         yield _single(vendor)
     if find_spec("wagtail") is None:
@@ -34,25 +37,32 @@ def _single(
     files = {"0002_sku": column("sku")}
     with places.place(vendor, options=options, files=files) as here:
         here.project.manage("migrate", timeout=places.LONG)
-        typed, routed = [], []
+        typed, routed, commanded, planned = [], [], [], []
         for _ in range(_TURNS):
             here.project.manage("migrate", "shop", "0001", timeout=places.LONG)
             typed.append(places.typed(here))
             here.project.manage("migrate", "shop", "0001", timeout=places.LONG)
             routed.append(places.routed(here))
-    return places.compared(f"{label}, {vendor}", typed, routed)
+            here.project.manage("migrate", "shop", "0001", timeout=places.LONG)
+            planned.append(places.commanded(here, "plan"))
+            commanded.append(places.commanded(here, "apply", "--yes"))
+    return places.compared(f"{label}, {vendor}", typed, routed, commanded, planned)
 
 
 def _everything(vendor: str) -> str:
     with places.place(vendor, options=_wagtail(vendor)) as here:
-        typed, routed = [], []
+        typed, routed, commanded, planned = [], [], [], []
         for _ in range(_LONG_TURNS):
             places.empty(here.project.database)
             typed.append(places.typed(here))
             places.empty(here.project.database)
             routed.append(places.routed(here))
+            places.empty(here.project.database)
+            planned.append(places.commanded(here, "plan"))
+            commanded.append(places.commanded(here, "apply", "--yes"))
             count = len(here.project.database.rows("SELECT 1 FROM django_migrations"))
-    return places.compared(f"empty database, Wagtail ({count}), {vendor}", typed, routed)
+    label = f"empty database, Wagtail ({count}), {vendor}"
+    return places.compared(label, typed, routed, commanded, planned)
 
 
 def _wagtail(vendor: str) -> Options:
