@@ -33,7 +33,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 
 from migration_route.planning import states
-from migration_route.planning.states import LazyProjectState
+from migration_route.planning.lazy_states import LazyProjectState
 from tests.factories import tables
 
 pytestmark = pytest.mark.usefixtures("database")

@@ -23,7 +23,7 @@ from django.db.migrations.state import ProjectState
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migration_route.planning.states import LazyProjectState
+from migration_route.planning.lazy_states import LazyProjectState
 from tests.planning.test_lazy_states import APP, Run, Steps
 
 pytestmark = pytest.mark.usefixtures("database")

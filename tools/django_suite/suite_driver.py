@@ -36,7 +36,7 @@ from migration_route.execution.worker.operation_positions import (
     OperationPosition,
     layout_of,
 )
-from migration_route.planning.states import LazyProjectState
+from migration_route.planning.lazy_states import LazyProjectState
 
 METHODS = ("database_forwards", "database_backwards")
 
