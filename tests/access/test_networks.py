@@ -179,7 +179,7 @@ def test_a_token_may_have_networks_of_its_own(settings):
         request = RequestFactory().get(
             "/", headers={"Authorization": "Bearer x"}, REMOTE_ADDR=remote
         )
-        assert (authenticate(request).flaw is None) is is_good
+        assert (authenticate(request).access_error is None) is is_good
 
 
 def test_no_session_is_looked_up_for_a_wrong_network(networks):
@@ -189,6 +189,6 @@ def test_no_session_is_looked_up_for_a_wrong_network(networks):
     request.user = cast(
         Any, property(lambda self: pytest.fail("the session was looked up"))
     )
-    flaw = authenticate(request).flaw
-    assert flaw is not None
-    assert flaw.code == "forbidden"
+    access_error = authenticate(request).access_error
+    assert access_error is not None
+    assert access_error.code == "forbidden"

@@ -84,8 +84,8 @@ def test_nobody_is_unauthenticated():
 
 def test_a_flaw_counts_before_every_right():
     """A session without a CSRF token has no rights, whoever its user is."""
-    flaw = Forbidden("The CSRF check failed.")
-    actor = an_actor(flaw=flaw)
+    access_error = Forbidden("The CSRF check failed.")
+    actor = an_actor(access_error=access_error)
     assert not may(actor, Scope.READ)
     with pytest.raises(Forbidden, match="CSRF"):
         authorise(actor, Scope.READ)

@@ -133,12 +133,12 @@ def test_what_has_changed_is_no_permit_of_ours(plan, settings):
     text = permit_for(plan)
     for other in (text[:-3] + "AAA", text.replace("~", ""), "mrp_", "mrp_~", "mrp_" * 2000):
         actor = authenticate_permit(other, address="")
-        assert actor.flaw is not None
+        assert actor.access_error is not None
         assert (actor.kind, actor.name) == (ActorKind.PERMIT, "")
     settings.SECRET_KEY = "another"
-    assert authenticate_permit(text, address="").flaw is not None
+    assert authenticate_permit(text, address="").access_error is not None
     settings.SECRET_KEY_FALLBACKS = ["only-for-the-tests-of-the-route"]
-    assert authenticate_permit(text, address="").flaw is None
+    assert authenticate_permit(text, address="").access_error is None
 
 
 def test_a_permit_expires(plan, monkeypatch):
@@ -179,7 +179,7 @@ def test_permits_can_be_switched_off(plan, settings):
     """Then none is issued, and none is valid."""
     text = permit_for(plan)
     settings.MIGRATION_ROUTE = {**settings.MIGRATION_ROUTE, "PERMITS": False}
-    assert authenticate_permit(text, address="").flaw is not None
+    assert authenticate_permit(text, address="").access_error is not None
     with pytest.raises(Exception, match="disabled"):
         permit_for(plan)
 

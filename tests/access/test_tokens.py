@@ -38,13 +38,13 @@ def test_a_known_token_has_its_scopes():
         "127.0.0.1",
     )
     assert actor.scopes == {Scope.APPLY, Scope.OPERATE}
-    assert actor.flaw is None
+    assert actor.access_error is None
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer"])
 def test_the_scheme_may_be_written_in_any_case(scheme):
     """HTTP ignores the case (RFC 9110, 11.1)."""
-    assert authenticate(request_with(f"{scheme} reader-secret")).flaw is None
+    assert authenticate(request_with(f"{scheme} reader-secret")).access_error is None
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_a_token_is_good_until_the_day_on_which_it_expires(settings, expires, is
     settings.MIGRATION_ROUTE = {"TOKENS": [entry]}
     actor = authenticate_token("x", address="")
     assert actor is not None
-    assert (actor.flaw is None) is is_good
+    assert (actor.access_error is None) is is_good
     if not is_good:
-        assert actor.flaw is not None
-        assert "'ci' has expired" in actor.flaw.message
+        assert actor.access_error is not None
+        assert "'ci' has expired" in actor.access_error.message
 
 
 def test_a_token_whose_last_moment_is_set_can_be_used(settings):

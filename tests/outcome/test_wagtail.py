@@ -21,7 +21,7 @@ NOT_OURS = {"blocks", "project_template", "test"}
 """Folders of Wagtail that contain no migrations of an installable app."""
 
 
-def why_not() -> str:
+def reason() -> str:
     """Return why Wagtail cannot be used here; empty when it can."""
     try:
         wanted = [Requirement(text) for text in requires("wagtail") or ()]
@@ -39,7 +39,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.wagtail,
     pytest.mark.timeout(1800),
-    pytest.mark.skipif(bool(why_not()), reason=why_not()),
+    pytest.mark.skipif(bool(reason()), reason=reason()),
 ]
 
 

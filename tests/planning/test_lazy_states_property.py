@@ -29,7 +29,7 @@ from tests.planning.test_lazy_states import APP, Run, Steps
 pytestmark = pytest.mark.usefixtures("database")
 
 Make = Callable[[], Operation]
-"""Makes an operation anew: fields that Django has used are not used again."""
+"""Makes an operation reexec: fields that Django has used are not used again."""
 
 PLAIN: dict[str, Callable[[], models.Field[Any, Any]]] = {
     "number": lambda: models.IntegerField(null=True),

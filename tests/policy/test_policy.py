@@ -58,7 +58,7 @@ CASES = (
     ),
     *(
         Case(
-            name=f"{code}, {severity}, {wish}",
+            name=f"{code}, {severity}, {request}",
             answer=answer,
             error=Refused if answer is Denied else None,
             plan=a_plan(
@@ -68,9 +68,9 @@ CASES = (
                     Finding(code=code, severity=severity, message="so it is", step=step),
                 ),
             ),
-            evidence={"rebuild_invalid_indexes": wish},
+            evidence={"rebuild_invalid_indexes": request},
         )
-        for code, severity, step, wish, answer in (
+        for code, severity, step, request, answer in (
             ("invalid_index", Severity.BLOCKING, "testapp.0002_more", False, Denied),
             ("invalid_index", Severity.BLOCKING, "testapp.0002_more", True, Allowed),
             ("invalid_index", Severity.BLOCKING, None, True, Denied),

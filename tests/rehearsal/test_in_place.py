@@ -33,13 +33,13 @@ from tests.rehearsal.test_reaper import open_one
 @pytest.fixture
 def undoing(database):
     """Skip where the database cannot roll everything back."""
-    if in_place_of("default").why_not:
+    if in_place_of("default").reason:
         pytest.skip(f"{connection.vendor} does not rehearse in place")
 
 
 def test_a_database_that_cannot_undo_it_says_why(database):
     """The error suggests a copy; where it can, the rehearsal is possible."""
-    why = in_place_of("default").why_not
+    why = in_place_of("default").reason
     if not why:
         require_in_place(a_plan(a_step()), round_trip=False)
         return

@@ -109,7 +109,7 @@ def test_a_run_waits_visibly_and_nothing_is_launched():
     assert entry.action == Action.RUN_REQUESTED
     assert entry.facts["approval"]["required"] == 1
     with pytest.raises(ApprovalRequired):
-        execute(run.id, anew=pytest.fail)
+        execute(run.id, reexec=pytest.fail)
     assert find_run(run.id).state is RunState.AWAITING_APPROVAL
 
 

@@ -72,7 +72,7 @@ def wanted(sql: str) -> tuple[TableLockRequest, ...]:
     """Return the locks that a statement needs."""
     connection = connections["default"]
     connection.ensure_connection()
-    return contention().tables(connection, contention().wish(sql))
+    return contention().tables(connection, contention().lock_request(sql))
 
 
 def look(sql: str) -> list[Blocker]:

@@ -119,10 +119,10 @@ def test_what_stays_is_sent(sql):
 @pytest.mark.parametrize("impossible", [MYSQL, SQLITE])
 def test_where_nothing_can_be_undone_it_says_why(impossible):
     """And does nothing else."""
-    assert impossible.why_not
-    with pytest.raises(NotImplementedError, match=impossible.why_not[:20]):
+    assert impossible.reason
+    with pytest.raises(NotImplementedError, match=impossible.reason[:20]):
         impossible.bar(None)
-    assert POSTGRESQL.why_not == ""
+    assert POSTGRESQL.reason == ""
 
 
 @pytest.fixture

@@ -52,9 +52,9 @@ def test_comments_and_literals_are_no_code():
 )
 def test_a_definition_wants_its_lock_and_has_a_limit(sql, mode):
     """From the manual, "Explicit Locking"."""
-    wish = lock_request_for(sql)
-    assert wish.limit is LockTimeoutClass.SHORT
-    assert (T, mode) in wish.names
+    request = lock_request_for(sql)
+    assert request.limit is LockTimeoutClass.SHORT
+    assert (T, mode) in request.names
 
 
 def test_a_foreign_key_wants_less_of_both_tables():
@@ -79,8 +79,8 @@ def test_a_foreign_key_wants_less_of_both_tables():
 )
 def test_what_is_done_concurrently_has_no_limit_and_is_not_repeated(sql):
     """A timeout would leave an invalid index, and so does a deadlock."""
-    wish = lock_request_for(sql)
-    assert (wish.limit, wish.may_repeat) == (LockTimeoutClass.NONE, False)
+    request = lock_request_for(sql)
+    assert (request.limit, request.may_repeat) == (LockTimeoutClass.NONE, False)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,10 @@ def test_conflicts_are_those_of_the_manual():
 
 def test_a_definition_on_mysql_wants_the_whole_table():
     """Other statements have no limit from this package."""
-    wish = MySQLContention().wish("ALTER TABLE `shop_item` ADD `x` int")
-    assert wish.limit is LockTimeoutClass.SHORT
-    assert (T, "EXCLUSIVE") in wish.names
+    request = MySQLContention().lock_request("ALTER TABLE `shop_item` ADD `x` int")
+    assert request.limit is LockTimeoutClass.SHORT
+    assert (T, "EXCLUSIVE") in request.names
     assert (
-        MySQLContention().wish("UPDATE shop_item SET x = 1").limit is LockTimeoutClass.NONE
+        MySQLContention().lock_request("UPDATE shop_item SET x = 1").limit
+        is LockTimeoutClass.NONE
     )

@@ -91,7 +91,7 @@ def test_in_place_is_offered_to_whom_it_is_allowed(
     cost."""
     inline.table("0001_initial", "shelf")
     offered = 'name="in_place" value="on"'
-    can = not in_place_of("default").why_not
+    can = not in_place_of("default").reason
     text = read(sign_in(*Scope))
     assert (offered in text) is can
     assert ("for up to 5 s" in text) is can
@@ -115,7 +115,7 @@ def test_in_place_the_report_says_that_it_was_rolled_back(
     wanted |= {"in_place": "on", "reason": "to see"}
     answer = everyone_can.post(REHEARSE, wanted, follow=True)
     text = answer.content.decode()
-    if why := in_place_of("default").why_not:
+    if why := in_place_of("default").reason:
         assert answer.status_code == 409
         assert why in text
         return

@@ -57,7 +57,7 @@ class Actor:
     databases: frozenset[str] | None = None  # None: all databases
     # Further scopes on single databases, by alias.
     scopes_on: Mapping[str, frozenset[Scope]] = field(default_factory=dict, hash=False)
-    flaw: RouteError | None = None  # why the request is refused; None: it is not
+    access_error: RouteError | None = None  # why the request is refused; None: it is not
     # Whether the actor has a permission of the project, such as "shop.approve_migrations".
     holds: Callable[[str], bool] = field(default=_nothing, repr=False, compare=False)
     credential: Credential | None = None  # of a machine
@@ -192,7 +192,7 @@ def scopes_of(actor: Actor, database: str | None = None) -> frozenset[Scope]:
 
 def may(actor: Actor, scope: Scope, database: str | None = None) -> bool:
     """Whether the actor has the scope, on the database if one is named."""
-    if actor.flaw is not None or scope not in scopes_of(actor, database):
+    if actor.access_error is not None or scope not in scopes_of(actor, database):
         return False
     return database is None or actor.databases is None or database in actor.databases
 
@@ -207,8 +207,8 @@ def readable(actor: Actor, aliases: Iterable[str]) -> frozenset[str] | None:
 def authorise(actor: Actor, *scopes: Scope, database: str | None = None) -> None:
     """Raise `Unauthenticated` or `Forbidden`, naming what is missing, unless the actor has
     all the scopes."""
-    if actor.flaw is not None:
-        raise actor.flaw
+    if actor.access_error is not None:
+        raise actor.access_error
     if actor.kind is ActorKind.ANONYMOUS:
         raise Unauthenticated
     for scope in scopes:

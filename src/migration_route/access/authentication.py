@@ -29,34 +29,36 @@ _HINT = "Create a permit with 'manage.py migration_route permit FINGERPRINT' on 
 def authenticate_permit(text: str, *, address: str) -> Actor:
     """Return the actor of a permit, who may read its database and apply its plan.
 
-    The actor of an invalid permit has a flaw.
+    The actor of an invalid permit has an `access_error`.
     """
     if not route_settings().permits:
-        return _flawed(address, Unauthenticated("Permits are disabled."))
+        return _rejected(address, Unauthenticated("Permits are disabled."))
     if len(text) > MAX_LENGTH:
-        return _flawed(address, Unauthenticated("This is not a permit.", hint=_HINT))
+        return _rejected(address, Unauthenticated("This is not a permit.", hint=_HINT))
     try:
         permit = read_permit(text)
     except Unauthenticated as error:
-        return _flawed(address, error)
+        return _rejected(address, error)
     credential = Credential(id=permit.id)
-    flaw = None
+    access_error = None
     if is_expired(permit):
-        flaw = Unauthenticated(f"This permit expired at {permit.expires}.", hint=_HINT)
+        access_error = Unauthenticated(
+            f"This permit expired at {permit.expires}.", hint=_HINT
+        )
     return Actor(
         kind=ActorKind.PERMIT,
         name=permit.issued_by,
         address=address,
         scopes=frozenset(map(Scope, permit.scopes)) | {Scope.READ, Scope.PLAN},
         databases=frozenset({permit.database}),
-        flaw=flaw,
+        access_error=access_error,
         credential=credential,
         permit=permit,
     )
 
 
-def _flawed(address: str, flaw: RouteError) -> Actor:
-    return Actor(kind=ActorKind.PERMIT, address=address, flaw=flaw)
+def _rejected(address: str, access_error: RouteError) -> Actor:
+    return Actor(kind=ActorKind.PERMIT, address=address, access_error=access_error)
 
 
 _OWN_FORMAT = re.compile(r"mrt_[A-Za-z0-9_-]{43}")
@@ -65,8 +67,8 @@ _OWN_FORMAT = re.compile(r"mrt_[A-Za-z0-9_-]{43}")
 def authenticate_token(secret: str, *, address: str) -> Actor | None:
     """Return the actor of a token of the settings; None if the token is not in them.
 
-    The actor of an expired or revoked token has a flaw. Every digest of every entry is
-    compared, each in constant time.
+    The actor of an expired or revoked token has an `access_error`. Every digest of every
+    entry is compared, each in constant time.
     """
     presented = digest_of(secret)
     found: Token | None = None
@@ -92,7 +94,7 @@ def authenticate_token(secret: str, *, address: str) -> Actor | None:
         address=address,
         scopes=found.scopes,
         databases=found.databases,
-        flaw=network_error(address, changes=False, own=found.networks),
+        access_error=network_error(address, changes=False, own=found.networks),
         credential=credential,
     )
 
@@ -112,14 +114,14 @@ def invalid_token_actor(
     message: str, address: str, token: Token | None, credential: Credential | None
 ) -> Actor:
     """Return the actor of an invalid token."""
-    flaw = Unauthenticated(
+    access_error = Unauthenticated(
         message, hint="Create a token with 'manage.py migration_route token new'."
     )
     return Actor(
         kind=ActorKind.TOKEN,
         name=token.name if token else "",
         address=address,
-        flaw=flaw,
+        access_error=access_error,
         credential=credential,
     )
 
@@ -133,15 +135,15 @@ def authenticate(request: HttpRequest) -> Actor:
     """Return the actor of a request, by its token if it has one, else by its session.
 
     A token, a permit or an identity token is sufficient: no user, session or table is
-    read. An actor from a network that is not allowed has a flaw.
+    read. An actor from a network that is not allowed has an `access_error`.
     """
     address = client_address(request.META)
     authorization = request.headers.get("Authorization", "")
     if authorization:
         actor = _authenticate_header(authorization, address)
-    elif flaw := network_error(address, changes=_changes(request)):
+    elif access_error := network_error(address, changes=_changes(request)):
         # No session is loaded for an address that is not allowed.
-        return Actor(kind=ActorKind.ANONYMOUS, address=address, flaw=flaw)
+        return Actor(kind=ActorKind.ANONYMOUS, address=address, access_error=access_error)
     else:
         return authenticate_session(request, address=address)
     return _with_network_check(request, actor)
@@ -178,17 +180,18 @@ def _authenticate_header(authorization: str, address: str) -> Actor:
         if len(secret) <= _MAX_SECRET:
             known = authenticate_token(secret, address=address)
             return known or unknown_token(secret, address=address)
-    flaw = Unauthenticated("The Authorization header must read 'Bearer TOKEN'.")
-    return Actor(kind=ActorKind.ANONYMOUS, address=address, flaw=flaw)
+    access_error = Unauthenticated("The Authorization header must read 'Bearer TOKEN'.")
+    return Actor(kind=ActorKind.ANONYMOUS, address=address, access_error=access_error)
 
 
 def _with_network_check(request: HttpRequest, actor: Actor) -> Actor:
-    """Return the actor with a flaw if its address is not allowed.
+    """Return the actor with an `access_error` if its address is not allowed.
 
-    The flaw replaces that of the token: such an address does not learn whether it is valid.
+    The error replaces that of the token: such an address does not learn whether it is
+    valid.
     """
-    flaw = network_error(actor.address, changes=_changes(request))
-    return replace(actor, flaw=flaw) if flaw else actor
+    access_error = network_error(actor.address, changes=_changes(request))
+    return replace(actor, access_error=access_error) if access_error else actor
 
 
 def _changes(request: HttpRequest) -> bool:

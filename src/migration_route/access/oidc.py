@@ -56,20 +56,20 @@ def is_jwt(secret: str) -> bool:
 
 
 def authenticate_jwt(token: str, *, address: str) -> Actor:
-    """Return the actor of an identity token; the actor of an invalid token has a flaw."""
+    """Return the actor of an identity token; that of an invalid one has an error."""
     try:
         import jwt
     except ImportError:
-        flaw = IssuerUnavailable(
+        access_error = IssuerUnavailable(
             "Identity tokens cannot be verified: PyJWT is not installed.",
             hint="Run pip install 'django-migration-route[oidc]'.",
         )
-        return _flawed(address, flaw)
+        return _rejected(address, access_error)
     try:
         issuers = _issuers_of(token)
         claims = _verified(token, issuers[0])
     except RouteError as error:
-        return _flawed(address, error)
+        return _rejected(address, error)
     except (
         jwt.PyJWTError,
         ValueError,
@@ -78,7 +78,7 @@ def authenticate_jwt(token: str, *, address: str) -> Actor:
         RecursionError,  # deeply nested JSON
     ) as error:
         message = _MESSAGES.get(type(error).__name__, _INVALID)
-        return _flawed(address, Unauthenticated(message))
+        return _rejected(address, Unauthenticated(message))
     return _actor(issuers, claims, address)
 
 
@@ -148,11 +148,11 @@ def _actor(issuers: list[Issuer], claims: Mapping[str, Any], address: str) -> Ac
     # The issuer signs for other projects too: the ledger records the claims, but the token
     # authenticates no actor of this project.
     reasons = "; ".join(dict.fromkeys(mismatches))
-    flaw = Unauthenticated(
+    access_error = Unauthenticated(
         f"This identity token matches no entry of OIDC: {reasons}.",
         hint="Use a token that matches the entry's 'audience' and 'claims' exactly.",
     )
-    return _flawed(address, flaw, _credential(issuers[0], claims))
+    return _rejected(address, access_error, _credential(issuers[0], claims))
 
 
 def claim_mismatch(issuer: Issuer, claims: Mapping[str, Any]) -> str | None:
@@ -180,7 +180,7 @@ def _matched_actor(issuer: Issuer, claims: Mapping[str, Any], address: str) -> A
         address=address,
         scopes=issuer.scopes,
         databases=issuer.databases,
-        flaw=network_error(address, changes=False, own=issuer.networks),
+        access_error=network_error(address, changes=False, own=issuer.networks),
         credential=_credential(issuer, claims),
     )
 
@@ -202,5 +202,12 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else "�" for char in text)[:_MAX_LENGTH]
 
 
-def _flawed(address: str, flaw: RouteError, credential: Credential | None = None) -> Actor:
-    return Actor(kind=ActorKind.TOKEN, address=address, flaw=flaw, credential=credential)
+def _rejected(
+    address: str, access_error: RouteError, credential: Credential | None = None
+) -> Actor:
+    return Actor(
+        kind=ActorKind.TOKEN,
+        address=address,
+        access_error=access_error,
+        credential=credential,
+    )

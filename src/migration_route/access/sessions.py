@@ -138,18 +138,23 @@ class _CsrfCheck(CsrfViewMiddleware):
 def authenticate_session(request: HttpRequest, *, address: str) -> Actor:
     """Return the actor of the session; anonymous without a signed-in user.
 
-    The actor has a flaw when the user cannot be read, when the CSRF check fails, or when a
-    change needs a more recent login. Every method that is not safe counts as a change.
+    The actor has an `access_error` when the user cannot be read, when the CSRF check fails,
+    or when a change needs a more recent login. Every method that is not safe counts as a
+    change.
     """
     signed_in = load_session_user(request, address=address)
     if signed_in.user is None or request.method in SAFE_METHODS:
         return signed_in.actor
-    flaw = (
-        signed_in.actor.flaw
+    access_error = (
+        signed_in.actor.access_error
         or csrf_error(request)
         or _login_age_error(request, signed_in.user)
     )
-    return replace(signed_in.actor, flaw=flaw) if flaw else signed_in.actor
+    return (
+        replace(signed_in.actor, access_error=access_error)
+        if access_error
+        else signed_in.actor
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +181,10 @@ def load_session_user(request: HttpRequest, *, address: str) -> SessionUser:
             request,
             lambda user: SessionUser(actor=_actor_of_part(user, address), user=user),
         )
-        flaw = _unavailable(error)
-        anonymous = Actor(kind=ActorKind.ANONYMOUS, address=address, flaw=flaw)
+        access_error = _unavailable(error)
+        anonymous = Actor(
+            kind=ActorKind.ANONYMOUS, address=address, access_error=access_error
+        )
         return partial or SessionUser(actor=anonymous)
 
 
@@ -189,8 +196,8 @@ def _actor_of(user: Any, address: str) -> Actor:
         address=address,
     )
     if not (user.is_active and user.is_staff):
-        flaw = Forbidden("Only staff users have access.")
-        return replace(actor, flaw=flaw)
+        access_error = Forbidden("Only staff users have access.")
+        return replace(actor, access_error=access_error)
     granted = grants_of(user)
     return replace(
         actor,
@@ -211,7 +218,7 @@ def _actor_of_part(user: Any, address: str) -> Actor:
     try:
         return _actor_of(user, address)
     except DatabaseError:
-        flaw = Forbidden(
+        access_error = Forbidden(
             "Your permissions cannot be read: the tables of permissions do not exist.",
             hint=IdentityUnavailable.hint,
         )
@@ -220,7 +227,7 @@ def _actor_of_part(user: Any, address: str) -> Actor:
             name=user.get_username(),
             key=str(user.pk),
             address=address,
-            flaw=flaw,
+            access_error=access_error,
         )
 
 

@@ -102,7 +102,7 @@ def _reject_once(alias: str, run: str, saying: ApprovalVote) -> RunRecord:
         actor_name=saying.actor_name,
         address=saying.address,
         reason=saying.reason,
-        vouching={"fingerprint": row.fingerprint, "actor_key": saying.actor_key},
+        entry_facts={"fingerprint": row.fingerprint, "actor_key": saying.actor_key},
     )
     move_in_transaction(alias, run, RunState.REJECTED, {_AWAITING}, change)
     _insert(alias, row, saying, ApprovalDecision.REJECT)

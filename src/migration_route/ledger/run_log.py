@@ -132,7 +132,7 @@ class RunLog:
                 "duration_ms": duration_ms,
                 "error": error and error.to_dict(),
                 **more,
-                **self.vouching,
+                **self.entry_facts,
             }
         self.entry(Action.STEP_STARTED if starts else Action.STEP_FINISHED, facts)
 
@@ -195,7 +195,7 @@ class RunLog:
         return self._last
 
     @property
-    def vouching(self) -> dict[str, Any]:
+    def entry_facts(self) -> dict[str, Any]:
         """The facts that make the events so far part of the chain of entries."""
         return {"events": self._last, "events_digest": self._digest}
 

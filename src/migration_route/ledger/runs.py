@@ -248,7 +248,7 @@ class Change:
     claim: str | None = None  # of the writing process; None: not a process of the run
     columns: dict[str, Any] = field(default_factory=dict)
     only_if: dict[str, Any] = field(default_factory=dict)  # required values of columns
-    vouching: dict[str, Any] = field(default_factory=dict)  # digest of the run's events
+    entry_facts: dict[str, Any] = field(default_factory=dict)  # digest of the run's events
 
 
 def move(
@@ -366,7 +366,7 @@ def state_entry(before: Run, to: RunState, change: Change) -> Draft:
             "waiting": change.waiting_reason,
             "reason": change.reason,
             **({"credential": change.credential} if change.credential else {}),
-            **change.vouching,
+            **change.entry_facts,
             "error": change.error and change.error.to_dict(),
             "steps": None
             if change.steps is None

@@ -41,14 +41,14 @@ class DeliveryFailure:
 
     error: str  # contains nothing from the recipient or the settings
     is_about_the_message: bool = False  # the recipient may accept others
-    wish: timedelta | None = None  # the recipient's Retry-After
+    request: timedelta | None = None  # the recipient's Retry-After
 
 
-def retry_delay(attempts: int, wish: timedelta | None) -> timedelta:
+def retry_delay(attempts: int, request: timedelta | None) -> timedelta:
     """Return the delay after this many attempts: it doubles each time, with jitter so that
     many recipients are not retried at once."""
-    if wish is not None:
-        return min(max(wish, _FIRST), _LONGEST_RETRY_AFTER) * _random.uniform(1.0, 1.2)
+    if request is not None:
+        return min(max(request, _FIRST), _LONGEST_RETRY_AFTER) * _random.uniform(1.0, 1.2)
     doubled = min(_FIRST * float(2 ** min(attempts - 1, 20)), _LONGEST)
     return doubled * _random.uniform(0.7, 1.3)
 
@@ -173,10 +173,10 @@ def _failure_of(response: http.client.HTTPResponse) -> DeliveryFailure | None:
     if 200 <= status < 300:
         return None
     about_the_message = 400 <= status < 500 and status not in _LATER
-    wish = response.getheader("Retry-After", "")
-    is_number = wish.isdecimal() and wish.isascii() and len(wish) < 7
+    request = response.getheader("Retry-After", "")
+    is_number = request.isdecimal() and request.isascii() and len(request) < 7
     return DeliveryFailure(
         error=f"HTTP {status}",
         is_about_the_message=about_the_message,
-        wish=timedelta(seconds=int(wish)) if is_number else None,
+        request=timedelta(seconds=int(request)) if is_number else None,
     )

@@ -153,7 +153,7 @@ def _record_failure(
 ) -> datetime:
     """Record a failure; return when the next attempt is due."""
     now = datetime.now(UTC)
-    due = now + retry_delay(message.attempts + 1, failure.wish)
+    due = now + retry_delay(message.attempts + 1, failure.request)
     too_old = now - parse_time(message.at) > recipient.give_up
     outbox.mark_failed(
         message, due_at=format_time(due), error=failure.error, is_given_up=too_old

@@ -136,7 +136,7 @@ previous_secret_throttle = AnonymousDenialThrottle(window=_HOUR)
 def record_previous_secret_use(actor: Actor, verb: str) -> None:
     """Record on the ledger that the actor uses a previous secret, if it does."""
     credential = actor.credential
-    if credential is None or not credential.is_old or actor.flaw is not None:
+    if credential is None or not credential.is_old or actor.access_error is not None:
         return
     attempt = Attempt(kind=actor.kind, address="", verb="", code=credential.id)
     if previous_secret_throttle.admit(attempt) is None:

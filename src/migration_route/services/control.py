@@ -300,7 +300,7 @@ def _override_pause(found: RunRecord, actor: Actor, reason: str) -> RunRecord:
         _change(Action.HEALTH_OVERRIDDEN, actor, reason),
         columns={"control_request": ControlRequest.OVERRIDE},
         only_if={"waiting_reason": WaitingReason.HEALTH},
-        vouching={"signals": signals},
+        entry_facts={"signals": signals},
     )
     return runs.move(
         found.id, to=RunState.RUNNING, expected={RunState.PAUSED}, change=change
@@ -313,7 +313,7 @@ def _override_schedule(found: RunRecord, actor: Actor, reason: str) -> RunRecord
         _change(Action.SCHEDULE_OVERRIDDEN, actor, reason),
         columns={"override_schedule": True},
         only_if={"waiting_reason": found.waiting_reason},
-        vouching={
+        entry_facts={
             "waiting_reason": found.waiting_reason,
             "until": found.waiting_until,
             "why": found.waiting_facts.get("why", ""),

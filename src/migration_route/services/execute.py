@@ -43,7 +43,7 @@ def run_in_fork(verb: Callable[[list[str]], int]) -> AbstractContextManager[None
 
 
 def execute(
-    run: str, *, anew: Reexec, claim: str = "", release_if_waiting: bool = False
+    run: str, *, reexec: Reexec, claim: str = "", release_if_waiting: bool = False
 ) -> RunRecord:
     """Claim the run, wait until it may start, and execute it; return its final record.
 
@@ -78,7 +78,7 @@ def execute(
             connections.close_all()
     if is_due:
         event_signals.settle(_SETTLE_TIMEOUT)
-        anew(token)
+        reexec(token)
     return find_run(run)
 
 

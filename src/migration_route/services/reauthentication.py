@@ -111,16 +111,16 @@ def reauthenticate(
 
 
 def _require_user(actor: Actor) -> None:
-    flaw = actor.flaw
-    if flaw is not None and not asks_for_password(flaw):
-        raise flaw
+    access_error = actor.access_error
+    if access_error is not None and not asks_for_password(access_error):
+        raise access_error
     if actor.kind is ActorKind.ANONYMOUS:
         raise Unauthenticated
     if actor.kind is not ActorKind.USER:
         raise Forbidden("Only a signed-in user can reauthenticate.")
 
 
-def asks_for_password(flaw: RouteError) -> bool:
+def asks_for_password(access_error: RouteError) -> bool:
     """Whether confirming the password fixes this error."""
-    is_required = isinstance(flaw, ReauthenticationRequired)
-    return is_required and flaw.facts["way"] == ReauthenticationMethod.PASSWORD
+    is_required = isinstance(access_error, ReauthenticationRequired)
+    return is_required and access_error.facts["way"] == ReauthenticationMethod.PASSWORD

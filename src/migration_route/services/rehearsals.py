@@ -268,7 +268,7 @@ def may_in_place(database: str, actor: Actor) -> bool:
     """Whether the actor may rehearse in place, and the database supports it."""
     scopes = (Scope.REHEARSE, Scope.FORCE)
     return all(may(actor, scope, database) for scope in scopes) and not (
-        in_place_of(find_target(database).alias).why_not
+        in_place_of(find_target(database).alias).reason
     )
 
 

@@ -53,10 +53,10 @@ def resume_point(found: RunRecord, step: StepRecord) -> CompletedOperations:
     """
     reading = reconcile.compare_with_catalog(found, step)
     evidence = reconcile.current_evidence(step, reading)
-    done, why_not = reconcile.resume_position(step, reading)
-    if why_not:
+    done, reason = reconcile.resume_position(step, reading)
+    if reason:
         raise Refused(
-            f"{step.label} cannot be continued. {why_not}",
+            f"{step.label} cannot be continued. {reason}",
             hint="Repair the database by hand, then resolve the run as applied, as "
             "reverted or as it is.",
             run=found.id,
@@ -96,7 +96,7 @@ def resolution_change(run: RunRecord, carried_out: CompletedOperations) -> runs.
         actor_kind=run.actor_kind,
         actor_name=run.actor_name,
         reason=run.reason,
-        vouching={
+        entry_facts={
             "how": "continue",
             "operations": [operation.to_dict() for operation in carried_out.evidence],
             "resumed_by": run.id,
@@ -310,7 +310,7 @@ def _queue(run: RunRecord, waiting: WaitInfo | None) -> RunRecord:
         waiting_reason=waiting.reason if waiting else "",
         waiting_until=waiting.until if waiting else "",
         waiting_facts=waiting.facts if waiting else {"launches": launches},
-        vouching={
+        entry_facts={
             "fingerprint": run.fingerprint,
             "approved_by": [[vote.by.kind, vote.by.name] for vote in approvals],
         },

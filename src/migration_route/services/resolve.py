@@ -69,7 +69,9 @@ def resume(found: RunRecord, actor: Actor, change: runs.Change) -> RunRecord:
             return run
         facts = resolution_change(run, carried_out)
         close_resumed_run(
-            found.id, run, replace(change, outcome=facts.outcome, vouching=facts.vouching)
+            found.id,
+            run,
+            replace(change, outcome=facts.outcome, entry_facts=facts.entry_facts),
         )
     launch(decision, run)
     return run
@@ -156,7 +158,7 @@ def _move(found: RunRecord, change: runs.Change, facts: dict[str, Any]) -> RunRe
         found.id,
         to=RunState.RESOLVED,
         expected={RunState.PARTIAL},
-        change=replace(change, vouching=facts),
+        change=replace(change, entry_facts=facts),
     )
 
 

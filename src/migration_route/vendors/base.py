@@ -205,7 +205,7 @@ class Blocker:
 class LockInspector(Protocol):
     """Reports conflicting locks, and limits how long a statement waits for them."""
 
-    def wish(self, sql: str) -> LockRequest:
+    def lock_request(self, sql: str) -> LockRequest:
         """Return the locks that a statement requests."""
 
     def is_contention(self, error: BaseException) -> bool:
@@ -221,7 +221,7 @@ class LockInspector(Protocol):
         """Return the server's number of this session."""
 
     def tables(
-        self, connection: BaseDatabaseWrapper, wish: LockRequest
+        self, connection: BaseDatabaseWrapper, request: LockRequest
     ) -> tuple[TableLockRequest, ...]:
         """Return the locks on existing tables, with names resolved by this session."""
 

@@ -256,52 +256,52 @@ class InPlaceSupport:
     Statements sent here bypass Django's cursor: they are not statements of the migration.
     """
 
-    def __init__(self, why_not: str = "") -> None:
-        """`why_not`: why it is unsupported; then every other method raises that."""
-        self.why_not = why_not
+    def __init__(self, reason: str = "") -> None:
+        """`reason`: why it is unsupported; then every other method raises that."""
+        self.reason = reason
 
     def require(self, connection: BaseDatabaseWrapper) -> None:
         """Raise `CannotRehearse`, with a hint, if a privilege is missing."""
-        raise NotImplementedError(self.why_not)
+        raise NotImplementedError(self.reason)
 
     def prepare(self, connection: BaseDatabaseWrapper) -> None:
         """Prevent an open session, which is in no transaction, from writing in any
         transaction but the one that starts with `bar`."""
-        raise NotImplementedError(self.why_not)
+        raise NotImplementedError(self.reason)
 
     def bar(self, connection: BaseDatabaseWrapper) -> None:
         """Let this transaction write, and make the server refuse every form of commit.
         These are its first statements."""
-        raise NotImplementedError(self.why_not)
+        raise NotImplementedError(self.reason)
 
     def is_commit_prevented(self, connection: BaseDatabaseWrapper) -> bool:
         """Return whether the session is still in the transaction of `bar`."""
-        raise NotImplementedError(self.why_not)
+        raise NotImplementedError(self.reason)
 
     def bound(
         self, connection: BaseDatabaseWrapper, *, lock_seconds: float, seconds: float
     ) -> None:
         """Limit what follows: its waits for locks, and its total time."""
-        raise NotImplementedError(self.why_not)
+        raise NotImplementedError(self.reason)
 
     def settle(self, connection: BaseDatabaseWrapper) -> None:
         """Run the checks that the database defers to the end of a transaction, and raise
         what a commit would raise."""
-        raise NotImplementedError(self.why_not)
+        raise NotImplementedError(self.reason)
 
     def trouble(self, error: BaseException) -> InPlaceFailure:
         """Return the kind of failure of a statement."""
-        raise NotImplementedError(self.why_not)
+        raise NotImplementedError(self.reason)
 
     def text_of(self, connection: BaseDatabaseWrapper, query: Any) -> str:
         """Return a query as text, in whatever form the driver accepts it."""
-        raise NotImplementedError(self.why_not)
+        raise NotImplementedError(self.reason)
 
     def leaves(self, connection: BaseDatabaseWrapper, sql: str) -> str:
         """Return why a text must not be sent: it would end the transaction, outlive it, or
         lift its limits; "" if it may be sent. The text is read in the mode of the session.
         """
-        raise NotImplementedError(self.why_not)
+        raise NotImplementedError(self.reason)
 
     def watch_driver(self, look: Callable[[Any], None]) -> None:
         """Call `look` with each query before the driver sends it, from now on.
@@ -309,7 +309,7 @@ class InPlaceSupport:
         Includes queries that bypass Django, and commits. An exception of `look` prevents
         the query.
         """
-        raise NotImplementedError(self.why_not)
+        raise NotImplementedError(self.reason)
 
 
 _PR_SET_PDEATHSIG = 1

@@ -96,8 +96,10 @@ def _answer(view: Page, request: HttpRequest, **arguments: str) -> HttpResponse:
     if request.method in SAFE_METHODS and (login := _login_page(request, actor)):
         return login
     try:
-        if isinstance(actor.flaw, ReauthenticationRequired):
-            fresh = pending_form.reauthenticate_and_continue(request, actor, actor.flaw)
+        if isinstance(actor.access_error, ReauthenticationRequired):
+            fresh = pending_form.reauthenticate_and_continue(
+                request, actor, actor.access_error
+            )
             if isinstance(fresh, HttpResponse):
                 return fresh
             actor, is_renewed = fresh, True
@@ -110,7 +112,7 @@ def _answer(view: Page, request: HttpRequest, **arguments: str) -> HttpResponse:
 def _respond(
     view: Page, request: HttpRequest, actor: Actor, **arguments: str
 ) -> HttpResponse:
-    if request.method not in SAFE_METHODS and actor.flaw is None:
+    if request.method not in SAFE_METHODS and actor.access_error is None:
         pending_form.without_password(request)
         if actor.kind is ActorKind.USER:
             pending_form.discard(request)
@@ -157,7 +159,7 @@ def _api() -> str:
 def _login_page(request: HttpRequest, actor: Actor) -> HttpResponseRedirect | None:
     """Return a redirect to the login; None unless the user is anonymous and the project
     uses `django.contrib.auth`."""
-    is_person = actor.kind is ActorKind.ANONYMOUS and actor.flaw is None
+    is_person = actor.kind is ActorKind.ANONYMOUS and actor.access_error is None
     if not is_person or not apps.is_installed("django.contrib.auth"):
         return None
     try:

@@ -128,28 +128,28 @@ FIELD = "password-of-this-login"
 
 
 def reauthenticate_and_continue(
-    request: HttpRequest, actor: Actor, flaw: ReauthenticationRequired
+    request: HttpRequest, actor: Actor, access_error: ReauthenticationRequired
 ) -> Actor | HttpResponse:
     """Return the actor with a fresh login, or the page or redirect that asks for one.
 
-    Raises `flaw` if signing in again is the only way, and `FormTooLarge`.
+    Raises `access_error` if signing in again is the only way, and `FormTooLarge`.
     """
-    match flaw.facts["way"]:
+    match access_error.facts["way"]:
         case ReauthenticationMethod.PASSWORD:
-            return _by_password(request, actor, flaw)
+            return _by_password(request, actor, access_error)
         case ReauthenticationMethod.ELSEWHERE:
             store(request)
-            return HttpResponseRedirect(flaw.facts["address"])
+            return HttpResponseRedirect(access_error.facts["address"])
         case _:
-            raise flaw
+            raise access_error
 
 
 def _by_password(
-    request: HttpRequest, actor: Actor, flaw: ReauthenticationRequired
+    request: HttpRequest, actor: Actor, access_error: ReauthenticationRequired
 ) -> Actor | HttpResponse:
     password = request.POST.get(FIELD)
     if not password:
-        return _page(request, actor, flaw)
+        return _page(request, actor, access_error)
 
     def is_correct() -> bool:
         user = load_session_user(request, address=actor.address).user
@@ -161,14 +161,14 @@ def _by_password(
     try:
         reauthenticate(actor, is_right=is_correct, renew=renew)
     except RouteError as error:
-        return _page(request, actor, flaw, problem=error)
+        return _page(request, actor, access_error, problem=error)
     return authenticate(request)
 
 
 def _page(
     request: HttpRequest,
     actor: Actor,
-    flaw: ReauthenticationRequired,
+    access_error: ReauthenticationRequired,
     *,
     problem: RouteError | None = None,
 ) -> HttpResponse:
@@ -181,10 +181,10 @@ def _page(
             "form": form_of(request, but=FIELD),
             "field": FIELD,
             "name": actor.name,
-            "flaw": flaw,
+            "access_error": access_error,
             "problem": problem,
         },
-        status=(problem or flaw).http_status,
+        status=(problem or access_error).http_status,
     )
 
 

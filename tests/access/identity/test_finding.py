@@ -69,15 +69,15 @@ def actor_of(token, **words):
 def is_taken(token):
     """Return whether the token is accepted."""
     actor = actor_of(token)
-    if actor.flaw is not None:
+    if actor.access_error is not None:
         assert not actor.scopes
-    return actor.flaw is None
+    return actor.access_error is None
 
 
 def test_a_good_token_names_its_pipeline(issuer, trusted):
     """No table is read: this test may not use a database."""
     actor = actor_of(issuer.token(jti="one"))
-    assert actor.flaw is None
+    assert actor.access_error is None
     assert (actor.kind, actor.name) == (
         ActorKind.TOKEN,
         "github:owner/shop@refs/heads/main",
@@ -226,7 +226,7 @@ def nested():
 def test_anything_wrong_is_refused(issuer, trusted, what):
     """The valid token is still accepted afterwards."""
     token = WRONG[what](issuer)
-    assert actor_of(token).flaw.http_status == 401
+    assert actor_of(token).access_error.http_status == 401
     assert is_taken(issuer.token())
 
 
@@ -251,22 +251,22 @@ def test_the_first_entry_that_fits_decides(issuer, trusted):
     other = actor_of(issuer.token(ref="refs/heads/other"))
     assert other.scopes == {Scope.READ}
     assert other.name == "ci:owner/shop@refs/heads/other"
-    assert actor_of(issuer.token(repository="x/y")).flaw.code == "unauthenticated"
+    assert actor_of(issuer.token(repository="x/y")).access_error.code == "unauthenticated"
 
 
 def test_what_does_not_fit_is_named(issuer, trusted):
     """The expected values are not disclosed."""
-    flaw = actor_of(issuer.token(ref="refs/heads/other")).flaw
-    assert "'ref' differs" in flaw.message
-    assert "refs/heads/main" not in str(flaw)
+    access_error = actor_of(issuer.token(ref="refs/heads/other")).access_error
+    assert "'ref' differs" in access_error.message
+    assert "refs/heads/main" not in str(access_error)
 
 
 def test_another_network_is_refused(issuer, trusted):
     """As for tokens of the settings."""
     trusted(networks=["192.0.2.0/24"])
     token = issuer.token()
-    assert actor_of(token).flaw.code == "forbidden"
-    assert actor_of(token, REMOTE_ADDR="192.0.2.1").flaw is None
+    assert actor_of(token).access_error.code == "forbidden"
+    assert actor_of(token, REMOTE_ADDR="192.0.2.1").access_error is None
 
 
 def test_a_new_key_is_had_when_a_token_names_it(issuer, trusted, monkeypatch):
@@ -294,8 +294,8 @@ def test_an_issuer_that_is_down_does_not_matter_for_a_while(issuer, trusted, mon
     assert is_taken(token)
     assert len(issuer.health.asked) > 2
     monkeypatch.setattr(jwks, "STALE_SECONDS", 0.0)
-    flaw = actor_of(token).flaw
-    assert (flaw.http_status, flaw.code) == (503, "issuer_unavailable")
+    access_error = actor_of(token).access_error
+    assert (access_error.http_status, access_error.code) == (503, "issuer_unavailable")
 
 
 def an_hour_of_rubbish(health):
@@ -326,10 +326,10 @@ def test_an_issuer_that_is_ill_is_not_waited_for(issuer, trusted, how, monkeypat
     """The fetch is bounded in time and size, and the error is clear."""
     ILL[how](issuer.health)
     began = time.monotonic()
-    flaw = actor_of(issuer.token()).flaw
+    access_error = actor_of(issuer.token()).access_error
     assert time.monotonic() - began < 4
-    assert (flaw.http_status, flaw.code) == (503, "issuer_unavailable")
-    assert issuer.address in flaw.message
+    assert (access_error.http_status, access_error.code) == (503, "issuer_unavailable")
+    assert issuer.address in access_error.message
     began = time.monotonic()
     assert not is_taken(issuer.token())  # fails at once: the fetch has just failed
     assert time.monotonic() - began < 0.5
@@ -349,7 +349,7 @@ def test_a_redirect_is_not_followed(issuer, trusted):
 def test_many_at_once_ask_once(issuer, trusted):
     """The other threads wait for the response to the first request."""
     token = issuer.token()
-    assert at_once(8, lambda _: actor_of(token).flaw) == [None] * 8
+    assert at_once(8, lambda _: actor_of(token).access_error) == [None] * 8
     assert issuer.health.asked == [DISCOVERY, KEYS]
 
 
@@ -422,9 +422,9 @@ def test_without_the_extra_it_is_told(issuer, trusted, monkeypatch):
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
     assert "migration_route.E003" in [found.id for found in checks.check_settings(None)]
     monkeypatch.setitem(__import__("sys").modules, "jwt", None)
-    flaw = actor_of(issuer.__class__.__name__ and TOKEN_LIKE).flaw
-    assert (flaw.http_status, flaw.code) == (503, "issuer_unavailable")
-    assert "[oidc]" in flaw.hint
+    access_error = actor_of(issuer.__class__.__name__ and TOKEN_LIKE).access_error
+    assert (access_error.http_status, access_error.code) == (503, "issuer_unavailable")
+    assert "[oidc]" in access_error.hint
 
 
 TOKEN_LIKE = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln"
@@ -433,7 +433,7 @@ TOKEN_LIKE = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln"
 def test_without_oidc_it_is_a_token_that_nobody_knows():
     """No request is sent."""
     actor = actor_of(TOKEN_LIKE)
-    assert actor.flaw.message == "This token is unknown."
+    assert actor.access_error.message == "This token is unknown."
 
 
 @pytest.mark.usefixtures("database")

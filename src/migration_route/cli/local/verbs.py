@@ -90,7 +90,7 @@ def _run(_: Connect, terminal: Terminal, options: Options) -> int:
     run = options["run"]
     found = execute(
         run,
-        anew=lambda token: subprocesses.reexec(
+        reexec=lambda token: subprocesses.reexec(
             run, token, command_line(route_settings().command)
         ),
         claim=options["claim"],

@@ -307,7 +307,7 @@ def _conclude(run: RunRecord) -> RunRecord:
         outcome=outcome.outcome,
         error=outcome.error,
         steps=outcome.steps,
-        vouching=run_log.vouching,
+        entry_facts=run_log.entry_facts,
         claim=run.claimed_by,
     )
     ended = runs.move(run.id, to=outcome.state, expected={RunState.LOST}, change=change)

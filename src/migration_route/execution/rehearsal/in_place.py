@@ -59,7 +59,7 @@ def require_in_place(plan: Plan, *, round_trip: bool) -> None:
     Raises `CannotRehearse`, `Misconfigured`, `ActiveRun` and `SessionOrphaned`.
     """
     settings, in_place = route_settings(), in_place_of(plan.database)
-    if why := in_place.why_not:
+    if why := in_place.reason:
         raise CannotRehearse(
             f"{plan.database!r} cannot be rehearsed in place: {why}.", hint=_COPY
         )

@@ -310,9 +310,9 @@ class RehearsalRunner:
     ) -> StepError | None:
         """Revert every step, and compare the schema with the one before."""
         record = self._record
-        order, why_not = reverse_work_order(record, scratch)
+        order, reason = reverse_work_order(record, scratch)
         if order is None:
-            about = Limitation(code="no_way_back", message=why_not)
+            about = Limitation(code="no_way_back", message=reason)
             self._report = replace(self._report, limits=(*self._report.limits, about))
             return None
         observed = RehearsalRecorder(

@@ -126,7 +126,7 @@ class EventRecorder:
 
     def __init__(self, run_log: RunLog) -> None:
         self._run_log = run_log
-        self.told = WorkerReport(ending=None)
+        self.report = WorkerReport(ending=None)
         self._operation: int | None = None
         self._statement: tuple[float, Message] | None = None
         self._attempts: dict[str, Any] = {}
@@ -135,7 +135,7 @@ class EventRecorder:
 
     def begin_step(self, position: int, at: str) -> None:
         step = self._run_log.steps[position]
-        self.told = WorkerReport(ending=None, current=position)
+        self.report = WorkerReport(ending=None, current=position)
         self._attempts = {}
         self._run_log.event(
             EventKind.STEP_STARTED,
@@ -148,7 +148,7 @@ class EventRecorder:
 
     def pass_operation(self, message: Message) -> None:
         """Record that an operation of the step is about to start, or to return."""
-        position = self.told.current
+        position = self.report.current
         if position is None:
             return
         self._run_log.progress(
@@ -188,7 +188,7 @@ class EventRecorder:
         }
 
     def _step_finished(self, message: Message) -> None:
-        position = self.told.current
+        position = self.report.current
         if position is None:
             return
         step = self._run_log.steps[position]
@@ -206,7 +206,7 @@ class EventRecorder:
             duration_ms=message.duration_ms,
             **self.attempts,
         )
-        self.told = WorkerReport(ending=None)
+        self.report = WorkerReport(ending=None)
         self._operation = None
 
     def _operation_started(self, message: Message) -> None:
@@ -239,7 +239,7 @@ class EventRecorder:
         self._run_log.event(
             EventKind.LOCK_ATTEMPT,
             at=message.at,
-            step=self.told.current,
+            step=self.report.current,
             operation=message.operation,
             text=describe_attempt(facts),
             facts=facts,
@@ -250,7 +250,7 @@ class EventRecorder:
         self._run_log.entry(Action.INDEX_DROPPED, {"sql": message.text})
 
     def _learn(self, **facts: Any) -> None:
-        self.told = replace(self.told, **facts)
+        self.report = replace(self.report, **facts)
 
     def _output(self, text: str, stream: str, at: str | None) -> None:
         """Record a line. The line that exceeds the budget is replaced by a note; the lines
@@ -269,7 +269,7 @@ class EventRecorder:
         self._run_log.event(
             kind,
             at=at,
-            step=self.told.current,
+            step=self.report.current,
             operation=self._operation,
             text=text,
             facts=facts,
@@ -283,7 +283,7 @@ class EventRecorder:
             self._run_log.event(
                 EventKind.ERROR,
                 at=message.at,
-                step=self.told.current,
+                step=self.report.current,
                 operation=error.operation,
                 text=error.message,
                 facts={
@@ -295,7 +295,7 @@ class EventRecorder:
         self._learn(ending=message.ending, error=error)
 
     def _error(self, failure: WorkerFailure) -> StepError:
-        under_way = self.told.current is not None
+        under_way = self.report.current is not None
         return StepError(
             type=failure.type,
             message=failure.message,
@@ -312,11 +312,11 @@ class EventRecorder:
         error = StepError(
             type="WorkerDied",
             message=f"The worker {how} before it had finished.",
-            operation=self._operation if self.told.current is not None else None,
+            operation=self._operation if self.report.current is not None else None,
         )
         self._run_log.event(
             EventKind.ERROR,
-            step=self.told.current,
+            step=self.report.current,
             text=error.message,
             facts={"status": status},
         )
@@ -335,7 +335,7 @@ class EventRecorder:
         self._run_log.event(
             kind,
             at=message.at,
-            step=self.told.current,
+            step=self.report.current,
             operation=message.operation,
             duration_ms=message.duration_ms,
             text=self._bounded(message.text),

@@ -108,7 +108,7 @@ class RunLock:
             try:
                 if reason is None:
                     columns |= {"started_at": clock.now(), "worker_pid": worker_pid}
-                    change = runs.Change(columns=columns, vouching={"began": True})
+                    change = runs.Change(columns=columns, entry_facts={"began": True})
                     self._move(RunState.RUNNING, change)
                     return True
                 if reason is not recorded_reason:

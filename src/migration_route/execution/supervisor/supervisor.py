@@ -122,7 +122,7 @@ class Supervisor:
             if self._gate.is_shut:
                 self._gate.look()
             else:
-                in_step = recorder.told.current is not None
+                in_step = recorder.report.current is not None
                 self._cancellation.tick(
                     in_step=in_step and not self._run_lock_timeout.is_paused
                 )
@@ -189,9 +189,9 @@ class Supervisor:
     def _conclude(self, run_log: RunLog, recorder: EventRecorder) -> RunRecord:
         """Determine the outcome only from what a fresh connection reads."""
         status = self._child.wait()
-        if recorder.told.ending is None:
+        if recorder.report.ending is None:
             recorder.died(status)
-        report = recorder.told
+        report = recorder.report
         refusal = self._gate.refusal
         if refusal is not None:
             report = replace(report, ending="failed", error=refusal)
@@ -251,7 +251,7 @@ class Supervisor:
             outcome=outcome.outcome,
             error=outcome.error,
             steps=outcome.steps,
-            vouching=run_log.vouching if run_log.is_flushed else {},
+            entry_facts=run_log.entry_facts if run_log.is_flushed else {},
             claim=self._run.claimed_by,
         )
         self._run = runs.move(

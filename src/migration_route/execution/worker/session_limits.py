@@ -187,7 +187,7 @@ class StatementTimeouts:
         word = self._read_along(text)
         if connection.needs_rollback or self._sets_own_limit or word in _NEVER_BLOCKED:
             return send()
-        request = self._contention.wish(text)
+        request = self._contention.lock_request(text)
         wanted = self._contention.tables(connection, request)
         while True:
             limit = self._limit_for(connection, request.limit, wanted)

@@ -79,7 +79,7 @@ WHERE plugin_name = 'METADATA_LOCK_INFO' AND plugin_status = 'ACTIVE'
 class MySQLContention(LockInspector):
     """Metadata locks where the server shows them, otherwise InnoDB's old transactions."""
 
-    def wish(self, sql: str) -> LockRequest:
+    def lock_request(self, sql: str) -> LockRequest:
         """Return the locks of definitions, which commit by themselves."""
         odd = sql.lstrip().startswith(("--", "/*", "#"))
         if first_word(sql) not in _FIRST_WORDS and not odd:
@@ -108,10 +108,10 @@ class MySQLContention(LockInspector):
         return int(connection.connection.thread_id())
 
     def tables(
-        self, connection: BaseDatabaseWrapper, wish: LockRequest
+        self, connection: BaseDatabaseWrapper, request: LockRequest
     ) -> tuple[TableLockRequest, ...]:
         """Resolve the names in the connection's database."""
-        names = sorted({name[-1] for name, _ in wish.names})
+        names = sorted({name[-1] for name, _ in request.names})
         if not names:
             return ()
         query = (

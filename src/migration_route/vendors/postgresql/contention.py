@@ -245,7 +245,7 @@ WHERE l.locktype = 'relation' AND l.granted
 class PostgreSQLContention(LockInspector):
     """Locks from `pg_locks`, open to every role; queries if the role may see them."""
 
-    def wish(self, sql: str) -> LockRequest:
+    def lock_request(self, sql: str) -> LockRequest:
         return lock_request_for(sql)
 
     def is_contention(self, error: BaseException) -> bool:
@@ -264,15 +264,15 @@ class PostgreSQLContention(LockInspector):
         return int(connection.connection.info.backend_pid)
 
     def tables(
-        self, connection: BaseDatabaseWrapper, wish: LockRequest
+        self, connection: BaseDatabaseWrapper, request: LockRequest
     ) -> tuple[TableLockRequest, ...]:
         """Resolve the names along the search path, with partitions and parents."""
-        if not wish.names:
+        if not request.names:
             return ()
-        names = [quoted(*name[-2:]) for name, _ in wish.names]
-        modes = [mode for _, mode in wish.names]
+        names = [quoted(*name[-2:]) for name, _ in request.names]
+        modes = [mode for _, mode in request.names]
         with connection.wrap_database_errors, connection.connection.cursor() as cursor:
-            cursor.execute(_TABLES, [names, modes, wish.reaches_parents])
+            cursor.execute(_TABLES, [names, modes, request.reaches_parents])
             return tuple(TableLockRequest(table=table, mode=mode) for table, mode in cursor)
 
     def blockers_of(

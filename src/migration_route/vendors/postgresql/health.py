@@ -279,8 +279,8 @@ class _Reading(SignalReading):
         """Return the sessions that hold any lock on what is touched."""
         if self._known_holders is None:
             names = {((name,), "AccessExclusiveLock") for name in self._touched.locked}
-            wish = LockRequest(limit=LockTimeoutClass.NONE, names=frozenset(names))
-            wanted = _CONTENTION.tables(self._connection, wish)
+            request = LockRequest(limit=LockTimeoutClass.NONE, names=frozenset(names))
+            wanted = _CONTENTION.tables(self._connection, request)
             found = _CONTENTION.blockers_of(self._connection, wanted)
             self._known_holders = [
                 one for one in found if not one.application.startswith(_OWN)
