@@ -9,6 +9,7 @@ from django.db.migrations import state as django_state
 
 from migration_route.planning import graph as graphs
 from migration_route.planning import sql
+from migration_route.planning.lazy_states import LazyProjectState
 from migration_route.planning.plan import Details, PlanRequest
 from migration_route.planning.planner import make_plan
 from migration_route.planning.sql import backward_moves, forward_moves, state_before
@@ -55,8 +56,10 @@ def test_each_operation_renders_the_models_that_it_changes(history, rendered, co
     assert more is None
     ours = next(step for step in steps if step.name == "0002_many")
     assert all(operation.sql for operation in ours.operations)
-    # A model for each operation, and those of the other steps.
-    assert rendered[0] <= count + 30
+    # A model before and after each operation, and those of the other steps.
+    assert rendered[0] <= 2 * count + 30
+    state = state_before(graphs.read_graph("default"), migrations)
+    assert isinstance(state, LazyProjectState)
 
 
 def test_a_move_has_the_states_on_both_sides_of_its_operation(history):

@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
+from inspect import isfunction
 from typing import Any
 
 from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
-from django.db.migrations.state import ModelState, ProjectState, StateApps
+from django.db.migrations.state import ProjectState, StateApps
 
 from migration_route.planning.lazy_states import (
     LazyProjectState,
@@ -40,15 +41,11 @@ def problem_of(state: ProjectState) -> str:
 
 def is_django_own(kind: type[ProjectState]) -> bool:
     """Return whether states and registries are those of Django, and not replaced or patched
-    by another package."""
-    methods = [
-        method
-        for each in (kind, ModelState, StateApps)
-        for method in vars(each).values()
-        if callable(method)
-    ]
+    by another package. Patches of `ModelState` apply to our states as well."""
+    methods = filter(isfunction, (*vars(ProjectState).values(), *vars(StateApps).values()))
+    own = {"django.db.migrations.state", "contextlib"}  # a method is a context manager
     return kind is ProjectState and all(
-        method.__module__ == "django.db.migrations.state" for method in methods
+        method.__globals__["__name__"] in own for method in methods
     )
 
 
