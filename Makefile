@@ -25,7 +25,7 @@ named_database = $(if $(filter file,$(origin DATABASE)),,--database $(DATABASE))
 export REQUIRE_DATABASES REQUIRE_PACKAGES MATRIX_TESTS WORKERS PAIRS E2E
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-databases test-wheel test-all coverage check lint types contracts documents format bench sweep soak matrix lock clean environment demo-environment
+.PHONY: help demo test test-slow test-databases test-wheel test-all parity coverage check lint types contracts documents format bench sweep soak matrix lock clean environment demo-environment
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -49,6 +49,9 @@ test-all: environment ## run every test, end to end on every server and database
 test-wheel: environment ## run the quick tests against the wheel, as users install it
 	WHEEL=yes PACKAGES=$(VENV) tools/make-venv $(WHEEL_VENV) $(BIN)/python
 	REQUIRE_WHEEL=yes $(WHEEL_VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal $(if $(TESTS),$(TESTS),-m "not slow and not browser and not e2e")
+
+parity: environment ## compare statements, schema and outcome with those of manage.py migrate
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/planning/test_lazy_states.py tests/planning/test_lazy_states_property.py tests/outcome
 
 coverage: environment ## measure the branch coverage of the quick tests, with the processes that they start
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not browser and not e2e" --cov --cov-report=term

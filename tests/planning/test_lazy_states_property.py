@@ -3,6 +3,7 @@ states that render on demand as with Django's own."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,9 @@ from migration_route.planning.lazy_states import LazyProjectState
 from tests.planning.test_lazy_states import APP, Run, Steps
 
 pytestmark = pytest.mark.usefixtures("database")
+
+EXAMPLES = 8 if os.environ.get("MIGRATION_ROUTE_TEST_DATABASE") == "mariadb" else 40
+"""MariaDB takes seconds for the tables of one history."""
 
 Make = Callable[[], Operation]
 """Makes an operation reexec: fields that Django has used are not used again."""
@@ -183,7 +187,7 @@ def outcome(kind: type[ProjectState], history: list[list[Make]]) -> Any:
 
 @given(history=histories())
 @settings(
-    max_examples=40,
+    max_examples=EXAMPLES,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_a_random_history_has_the_outcome_of_django(history: list[list[Make]]) -> None:
