@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from migration_route.core.enums import Mode
+from migration_route.execution.launchers.process import with_log_tail
 from migration_route.ledger.queries import find_run, list_events
 from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.planning.plan import Plan, PlanRequest
@@ -47,7 +48,9 @@ def begin(*targets: str, mode: Mode = Mode.APPLY, **words: Any) -> RunRecord:
 
 def carried(*targets: str, mode: Mode = Mode.APPLY) -> RunRecord:
     """Run the plan to these targets, and return the ended run."""
-    return find_run(begin(*targets, mode=mode).id)
+    found = find_run(begin(*targets, mode=mode).id)
+    assert not found.is_active, with_log_tail(f"Its process has ended: {found}", found.id)
+    return found
 
 
 def events(run: RunRecord) -> list[EventRecord]:
