@@ -74,7 +74,7 @@ def a_run(state: RunState):
     return run.id
 
 
-def test_a_verb_loads_only_its_own_services():
+def test_a_verb_loads_only_its_own_services(project):
     """The process of a run starts without those of the other verbs."""
     code = (
         "import sys\n"
