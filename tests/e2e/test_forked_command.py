@@ -3,6 +3,7 @@ any other process of a run."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from migration_route.core.subprocesses import is_run_process
 from tests.harness.deadlines import until
 from tests.harness.migrations import column, running
 from tests.harness.pairs import on, on_each_once
@@ -92,7 +94,12 @@ def test_a_run_outlives_the_command_that_is_killed(build, pair):
         start_new_session=True,
     )
     site.project.await_gate("wait")
-    assert len(processes_in(site.project.folder)) == 3  # command, supervisor, worker
+    found = processes_in(site.project.folder)
+    assert len(found) == 3  # command, supervisor, worker
+    run = json.loads(site.project.manage("migration_route", "runs", "--json").stdout)
+    (run,) = run["runs"]
+    assert run["state"] == "running"
+    assert sum(is_run_process(int(pid), run["id"]) for pid in found) == 2
     os.killpg(command.pid, signal.SIGKILL)
     output, _ = command.communicate(timeout=30)  # nothing else holds its output
     assert b"0002_wait" in output

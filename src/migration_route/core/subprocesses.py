@@ -7,6 +7,7 @@ it to their commands. So the span of a run is a child of the request that starte
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from migration_route.core.errors import LaunchFailed
 
+_PR_SET_NAME = 15
 _PYTHON = re.compile(r"(python|pypy)[\d.]*$")
 _TRACEBACK = "Traceback (most recent call last)"
 SETTINGS_MODULE = "DJANGO_SETTINGS_MODULE"
@@ -131,20 +133,33 @@ def reexec(run: str, claim: str, command: list[str]) -> None:
     subprocess.run(words, env=environment(), check=False)  # noqa: S603 - our own command
 
 
+def name_run_process(run: str) -> None:
+    """Give this process a name by which `is_run_process` recognizes it, where its command
+    line does not contain the run."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, _process_name(run).encode())
+
+
 def is_run_process(pid: int, run: str) -> bool:
     """Return whether a process of this host belongs to that run. Where the system does not
     show command lines, any process with that number counts."""
     try:
         os.kill(pid, 0)
         words = Path(f"/proc/{pid}/cmdline").read_bytes()
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        start, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
     except ProcessLookupError:
         return False
     except PermissionError:
         return True  # it belongs to another user and cannot be inspected
     except FileNotFoundError:
         return not Path("/proc/self").exists()
-    return state != "Z" and run.encode() in words
+    name, state = start.partition("(")[2], rest.split()[0]
+    return state != "Z" and (run.encode() in words or name == _process_name(run))
+
+
+def _process_name(run: str) -> str:
+    """Return the name of the process of a run: Linux keeps 15 bytes."""
+    return f"run {run[-11:]}"
 
 
 def interpreter() -> str:

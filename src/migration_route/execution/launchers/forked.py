@@ -22,14 +22,15 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from django.db import connections
 
 from migration_route.conf import route_settings
 from migration_route.core.errors import LaunchFailed
+from migration_route.core.subprocesses import name_run_process
 
-_LARGEST = 65536  # bytes of a request: the environment is part of it
+_CHUNK = 65536
 
 Main = Callable[[list[str]], int]
 """Runs the verb with these arguments in this process; returns its exit code."""
@@ -62,12 +63,11 @@ class _Fork:
             _serve(theirs, main)
         theirs.close()
 
-    def start(
-        self, arguments: tuple[str, ...], environment: dict[str, str], log: int
-    ) -> None:
+    def start(self, request: dict[str, Any], log: int) -> None:
         """Let it run a verb, with its output to the descriptor. Raises `OSError`."""
-        request = json.dumps({"arguments": arguments, "environment": environment})
-        socket.send_fds(self._socket, [request.encode()], [log])
+        data = json.dumps(request).encode()
+        sent = socket.send_fds(self._socket, [data], [log])
+        self._socket.sendall(data[sent:])
         self._socket.close()
 
     def end(self) -> None:
@@ -96,13 +96,13 @@ def has_fork() -> bool:
 
 
 def take_fork(
-    arguments: tuple[str, ...], environment: dict[str, str], log: int
+    run: str, arguments: tuple[str, ...], environment: dict[str, str], log: int
 ) -> ForkedProcess:
-    """Start a verb in the fork of this process, with its output to the descriptor. Raises
-    `LaunchFailed` if the fork has ended."""
+    """Start a verb for a run in the fork of this process, with its output to the
+    descriptor. Raises `LaunchFailed` if the fork has ended."""
     fork = _waiting.pop()
     try:
-        fork.start(arguments, environment, log)
+        fork.start({"run": run, "arguments": arguments, "environment": environment}, log)
     except OSError as error:
         fork.end()
         raise LaunchFailed(f"The process of the run has ended: {error}") from error
@@ -124,11 +124,14 @@ def _serve(requests: socket.socket, main: Main) -> NoReturn:
     code = 0
     try:
         os.setsid()
-        data, descriptors, _, _ = socket.recv_fds(requests, _LARGEST, 1)
+        data, descriptors, _, _ = socket.recv_fds(requests, _CHUNK, 1)
+        while chunk := requests.recv(_CHUNK):
+            data += chunk
         requests.close()
         if data:
             request = json.loads(data)
             _take_over(descriptors[0], request["environment"])
+            name_run_process(request["run"])
             code = main(request["arguments"])
     except BaseException:  # noqa: BLE001 - printed; nothing of the parent may run here
         code = 1

@@ -242,7 +242,7 @@ def start(permit: Allowed, run: RunRecord, *arguments: str) -> Process:
     words = ("run", run.id, *arguments)
     if has_fork():
         with open_log(run.id) as log:
-            return take_fork(words, subprocesses.environment(), log)
+            return take_fork(run.id, words, subprocesses.environment(), log)
     return spawn(run.id, *words)
 
 

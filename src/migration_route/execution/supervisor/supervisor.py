@@ -9,11 +9,12 @@ import time
 from dataclasses import replace
 
 from django.db import Error as DatabaseFailure
-from django.db import connections
+from django.db import OperationalError, connections
 
 from migration_route.conf import route_settings
 from migration_route.conf.databases import (
     ANSWER_TIMEOUT,
+    PATIENCE,
     private_connection,
     using_private_connection,
 )
@@ -102,7 +103,7 @@ class Supervisor:
     # --- during -----------------------------------------------------------------------
 
     def _watch(self) -> RunRecord:
-        run_log = RunLog(self._run)
+        run_log = self._open_log()
         recorder = EventRecorder(run_log)
         run_log.event(EventKind.STATE, text=RunState.RUNNING)
         run_log.flush()
@@ -141,6 +142,19 @@ class Supervisor:
         run_log.stop_spooling()
         self._gate.close()
         return self._conclude(run_log, recorder)
+
+    def _open_log(self) -> RunLog:
+        """Open the log of the run, again while another process writes to the ledger: its
+        connection hardly waits, and no worker waits yet."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return RunLog(self._run)
+            except OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+            connections[route_settings().ledger_database].close()
+            time.sleep(_TICK)
 
     def _resume_if_lost(self) -> None:
         """Return a run to `running` that was marked lost while this process was slow or had
