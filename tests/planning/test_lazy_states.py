@@ -567,6 +567,19 @@ def test_executors_render_on_demand_for_one_block():
     assert "state_forwards" not in vars(outer)
 
 
+def test_receivers_of_pre_migrate_get_all_models(rendered: list[str]):
+    """The first step does not pay for them unless they ask."""
+    executor: Any = MigrationExecutor(connections["default"])
+    with states.executors_render_on_demand(pytest.fail):
+        state = executor._create_project_state(with_applied_migrations=True)
+        apps, of_steps = state.apps, state.clone()
+        of_steps.apps.get_model("auth", "group")
+        assert len(rendered) < 5
+        assert hasattr(apps.get_model("auth", "group")(pk=1), "user_set")
+        assert len(rendered) > 5
+        assert of_steps.apps is not apps
+
+
 def test_a_missing_model_is_left_to_django():
     """Django reports it when it renders the state."""
     state = ProjectState()

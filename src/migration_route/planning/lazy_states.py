@@ -136,6 +136,15 @@ class ModelStates(dict[Key, ModelState]):
             self._copied = set()
         return cast("Snapshot", self._snapshot)
 
+    def snapshot_to_share(self) -> Snapshot:
+        """Return the models as they are now, for a clone. A registry that was handed to
+        code which may ask for anything, and has not asked yet, is left to it alone."""
+        snapshot = self.snapshot()
+        if snapshot.apps.is_reserved:
+            snapshot = Snapshot(snapshot.models, snapshot.removed, snapshot.real_apps)
+            self._snapshot = snapshot
+        return snapshot
+
     def _differs(self, key: Key, last: Snapshot) -> bool:
         now, then = super().get(key), last.models.get(key)
         if now is None or then is None:
@@ -181,7 +190,7 @@ class LazyProjectState(ProjectState):
         self.__dict__.pop("apps", None)
 
     def clone(self) -> LazyProjectState:
-        snapshot = self.models.snapshot()
+        snapshot = self.models.snapshot_to_share()
         models = ModelStates(snapshot.models, real_apps=self.real_apps, snapshot=snapshot)
         clone = LazyProjectState(models, self.real_apps)
         clone.is_delayed = self.is_delayed
@@ -241,6 +250,11 @@ class LazyApps(StateApps):
     def require_all(self) -> None:
         """Render all models as soon as one is asked for."""
         self._requires_all = True
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether all models are to be rendered, and none was asked for yet."""
+        return self._requires_all and not self._has_all
 
     def render_all(self) -> None:
         """Render all models. Raises `ValueError` if one refers to a missing one."""

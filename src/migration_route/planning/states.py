@@ -120,6 +120,9 @@ def executors_render_on_demand(report: Callable[[str], object]) -> Iterator[None
             for migration in self.loader.graph.nodes.values():
                 for operation in migration.operations:
                     _prepare(operation, prepared)
+            if isinstance(state, LazyProjectState):
+                # `migrate` passes this registry to the receivers of pre_migrate.
+                state.models.snapshot().apps.require_all()
             return state
 
         MigrationExecutor._create_project_state = create_on_demand  # type: ignore[attr-defined]
@@ -145,9 +148,11 @@ def _prepare(operation: Operation, prepared: ExitStack) -> None:
 
     def with_all_models(run: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(run)
-        def run_with_all_models(app: str, editor: Any, *states: ProjectState) -> Any:
-            require_all_models(operation, *states)
-            return run(app, editor, *states)
+        def run_with_all_models(
+            app: str, editor: Any, from_state: ProjectState, to_state: ProjectState
+        ) -> Any:
+            require_all_models(operation, from_state, to_state)
+            return run(app, editor, from_state, to_state)
 
         return run_with_all_models
 

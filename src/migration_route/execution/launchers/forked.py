@@ -1,9 +1,9 @@
 """Starts the process of a run as a fork of the command that applies it.
 
-`manage.py migration_route apply` has imported the project with the code that is on disk.
-It forks before it connects to a database; the fork waits, and becomes the process of the
-run instead of a second interpreter that imports the project again. Without a run, it ends
-with the command.
+`manage.py migration_route apply --yes` has imported the project with the code that is on
+disk. It forks before it connects to a database; the fork waits, and becomes the process of
+the run instead of a second interpreter that imports the project again. Without a run, it
+ends with the command.
 
 A fork is made only where it equals a new process: no thread is running, no database is
 connected, and the setting COMMAND does not name another command line.

@@ -33,9 +33,11 @@ class Command(BaseCommand):
             errors=self.stderr.write,
             is_json=options["json"],
         )
+        # While a user thinks about a plan, the code on disk may change.
+        is_immediate = options["verb"] == "apply" and options["yes"]
         try:
             require_same_settings()
-            with forked_process() if options["verb"] == "apply" else nullcontext():
+            with forked_process() if is_immediate else nullcontext():
                 code = options["handler"](connect, terminal, options)
         except RouteError as error:
             if not terminal.is_json:
