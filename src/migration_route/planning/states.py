@@ -113,16 +113,17 @@ def executors_render_on_demand(report: Callable[[str], object]) -> Iterator[None
         @wraps(create)
         def create_on_demand(self: MigrationExecutor, *args: Any, **words: Any) -> Any:
             django_state = create(self, *args, **words)
-            state = on_demand(django_state)
-            if (problem := problem_of(django_state)) and problem not in reported:
+            if problem := problem_of(django_state):
+                if problem not in reported:
+                    report(f"This run uses Django's own project states. {problem}")
                 reported.add(problem)
-                report(f"This run uses Django's own project states. {problem}")
+                return django_state
             for migration in self.loader.graph.nodes.values():
                 for operation in migration.operations:
                     _prepare(operation, prepared)
-            if isinstance(state, LazyProjectState):
-                # `migrate` passes this registry to the receivers of pre_migrate.
-                state.models.snapshot().apps.require_all()
+            state = LazyProjectState(django_state.models, django_state.real_apps)
+            # `migrate` passes this registry to the receivers of pre_migrate.
+            state.models.snapshot().apps.require_all()
             return state
 
         MigrationExecutor._create_project_state = create_on_demand  # type: ignore[attr-defined]
