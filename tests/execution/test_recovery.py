@@ -21,6 +21,7 @@ from migration_route.core.errors import ActiveRun
 from migration_route.execution.launchers.process import log_path, open_log, remove_log
 from migration_route.execution.recovery.reaper import reap
 from migration_route.ledger import runs
+from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import find_run, list_entries, list_events
 from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
@@ -177,11 +178,56 @@ def test_a_run_whose_supervisor_had_seen_its_good_end_has_succeeded():
     record("0001_a", "0002_b")
     with using_private_connection("default"):
         journal = RunLog(find_run(run.id))
-        journal.event(EventKind.STATE, text=RunState.SUCCEEDED)
+        journal.event(
+            EventKind.STATE, text=RunState.SUCCEEDED, facts={"outcome": "applied"}
+        )
         assert journal.flush()
     found = reap(still_since(run.id, 60))
     assert (found.state, found.outcome) == (RunState.SUCCEEDED, "applied")
     assert [step.state for step in found.steps] == [StepState.APPLIED] * 2
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "step"),
+    [
+        (RunState.PARTIAL, "partial", StepState.PARTIAL),
+        (RunState.FAILED, "lock_timeout", StepState.FAILED),
+        (RunState.CANCELLED, "cancelled", StepState.NOT_STARTED),
+    ],
+)
+@pytest.mark.parametrize("lost_lock", [False, True])
+def test_the_outcome_that_a_supervisor_recorded_before_it_died_is_kept(
+    state, outcome, step, lost_lock
+):
+    """It knew what the worker had reported, which nobody else does."""
+    run = running(begun=1, rolls_back=False)
+    record("0001_a")
+    why = StepError(type="OperationalError", message="refused")
+    error = None if step is StepState.NOT_STARTED else why
+    with using_private_connection("default"):
+        journal = RunLog(find_run(run.id))
+        journal.step(1, step, error=error)
+        journal.event(EventKind.STATE, text=state, facts={"outcome": outcome})
+        if lost_lock:
+            journal.event(EventKind.LOCK_LOST, text="at the end")
+        assert journal.flush()
+    found = reap(still_since(run.id, 60))
+    assert (found.state, found.outcome, found.error) == (state, outcome, error)
+    assert [one.state for one in found.steps] == [StepState.APPLIED, step]
+    assert found.steps[1].error == error
+
+
+def test_a_step_that_is_recorded_by_now_is_applied_whatever_its_supervisor_said():
+    run = running(begun=1, rolls_back=False)
+    with using_private_connection("default"):
+        journal = RunLog(find_run(run.id))
+        journal.step(1, StepState.PARTIAL)
+        journal.event(EventKind.STATE, text=RunState.PARTIAL, facts={"outcome": "partial"})
+        assert journal.flush()
+    record("0001_a", "0002_b")
+    found = reap(still_since(run.id, 60))
+    assert [one.state for one in found.steps] == [StepState.APPLIED] * 2
+    assert found.state is RunState.FAILED  # what migrate does at its end may be missing
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ from migration_route.execution.recovery.reconcile import collect_evidence
 from migration_route.execution.supervisor.outcome import (
     WorkerReport,
     apply_cancellation,
+    as_concluded,
     determine_outcome,
 )
 from migration_route.execution.supervisor.run_lock import LockHolder, try_lock
@@ -48,7 +49,7 @@ from migration_route.ledger import claims, runs
 from migration_route.ledger.claims import ClaimLost
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import find_run, heartbeat_age, list_events
-from migration_route.ledger.records import RunRecord
+from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.ledger.run_log import RunLog
 from migration_route.planning.graph import read_recorder
 from migration_route.vendors import vendor_of
@@ -163,6 +164,7 @@ _ALIVE = frozenset(
     {RunState.WAITING, RunState.RUNNING, RunState.PAUSED, RunState.CANCELLING}
 )
 _LOSABLE = _ALIVE | {RunState.LOST}
+_SUCCESS = frozenset({RunState.SUCCEEDED, RunState.NOOP})
 
 
 def reap(run: RunRecord) -> RunRecord:
@@ -282,9 +284,12 @@ def _conclude(run: RunRecord) -> RunRecord:
         recorded = read_recorder(run.database)
     with using_private_connection(route_settings().ledger_database):
         run_log = RunLog(run)
+        _flush(run_log)  # with what its supervisor left in the spool
+        concluded = _conclusion(run, run_log)
         current = _under_way(run_log)
+        is_done = concluded is not None and concluded.text in _SUCCESS
         report = WorkerReport(
-            ending="done" if _was_concluded(run, run_log) else None,
+            ending="done" if is_done else None,
             current=current,
             touching=current is not None,
             error=error,
@@ -294,6 +299,14 @@ def _conclude(run: RunRecord) -> RunRecord:
         outcome = apply_cancellation(
             determine_outcome(run_log.steps, recorded, report), run.control_request
         )
+        if concluded is not None and not is_done:
+            outcome = as_concluded(
+                outcome,
+                state=RunState(concluded.text),
+                why=concluded.facts["outcome"],
+                step=None if current is None else run_log.steps[current],
+                position=current,
+            )
         if current is not None:
             run_log.step(
                 current, outcome.steps[current].state, error=outcome.steps[current].error
@@ -301,8 +314,7 @@ def _conclude(run: RunRecord) -> RunRecord:
         run_log.event(
             EventKind.STATE, text=outcome.state, facts={"outcome": outcome.outcome}
         )
-        if not clock.wait_until(run_log.flush, within=_FLUSH, pause=_PAUSE):
-            raise DatabaseUnavailable("The ledger cannot be written.")
+        _flush(run_log)
     change = runs.Change(
         outcome=outcome.outcome,
         error=outcome.error,
@@ -316,19 +328,31 @@ def _conclude(run: RunRecord) -> RunRecord:
     return ended
 
 
-def _was_concluded(run: RunRecord, run_log: RunLog) -> bool:
-    """Return whether its supervisor saw `migrate` finish with everything done: that is the
-    last recorded event."""
-    last = list_events(run.id, after=run_log.last - 1, limit=1)
-    return any(
-        event.kind == EventKind.STATE and event.text in {RunState.SUCCEEDED, RunState.NOOP}
-        for event in last
+def _flush(run_log: RunLog) -> None:
+    if not clock.wait_until(run_log.flush, within=_FLUSH, pause=_PAUSE):
+        raise DatabaseUnavailable("The ledger cannot be written.")
+
+
+def _conclusion(run: RunRecord, run_log: RunLog) -> EventRecord | None:
+    """Return the event with which the supervisor recorded the outcome; None if it did not
+    get that far. Only the loss of its lock can be recorded after it."""
+    latest = list_events(run.id, after=max(run_log.last - 2, 0), limit=2)
+    return next(
+        (
+            event
+            for event in reversed(latest)
+            if event.kind == EventKind.STATE and "outcome" in event.facts
+        ),
+        None,
     )
 
 
 def _under_way(run_log: RunLog) -> int | None:
-    states = [step.state for step in run_log.steps]
-    return states.index(StepState.APPLYING) if StepState.APPLYING in states else None
+    """Return the position of the step that was under way, or that stopped the run."""
+    for position, step in enumerate(run_log.steps):
+        if step.state in {StepState.APPLYING, StepState.PARTIAL, StepState.FAILED}:
+            return position
+    return None
 
 
 _SESSION = 10.0  # seconds for a session to end

@@ -106,6 +106,38 @@ def apply_cancellation(outcome: Outcome, why: str) -> Outcome:
     return outcome
 
 
+def as_concluded(
+    outcome: Outcome,
+    *,
+    state: RunState,
+    why: str,
+    step: StepRecord | None,
+    position: int | None,
+) -> Outcome:
+    """Return the outcome that a supervisor had determined before it was killed.
+
+    `outcome` is what can be determined without the report of its worker. It is kept if
+    Django's recorder shows the step at `position` as done by now.
+    """
+    if step is None or position is None:
+        return replace(outcome, state=state, outcome=why, error=_error_of(outcome, state))
+    found = outcome.steps[position]
+    if found.state in {StepState.APPLIED, StepState.REVERTED}:
+        return outcome
+    found = replace(found, state=step.state, error=step.error)
+    return replace(
+        outcome,
+        state=state,
+        outcome=why,
+        steps=(*outcome.steps[:position], found, *outcome.steps[position + 1 :]),
+        error=step.error or _error_of(outcome, state),
+    )
+
+
+def _error_of(outcome: Outcome, state: RunState) -> StepError | None:
+    return None if state is RunState.CANCELLED else outcome.error
+
+
 def _as_recorded(
     step: StepRecord, recorded: Collection[tuple[str, str]], report: WorkerReport | None
 ) -> StepRecord:

@@ -156,17 +156,15 @@ class Supervisor:
             connections[route_settings().ledger_database].close()
             time.sleep(_TICK)
 
-    def _resume_if_lost(self) -> None:
-        """Return a run to `running` that was marked lost while this process was slow or had
-        no ledger."""
+    def _resume_if_lost(self, reason: str = "The heartbeat has resumed.") -> None:
+        """Return a run to `running` that was marked lost while this process was slow, had
+        no ledger, or waited for a session."""
         if self._gate.is_shut:
             return  # the hold at the gate updates the state
         try:
             if find_run(self._run.id).state is not RunState.LOST:
                 return
-            change = runs.Change(
-                reason="The heartbeat has resumed.", claim=self._run.claimed_by
-            )
+            change = runs.Change(reason=reason, claim=self._run.claimed_by)
             runs.move(
                 self._run.id,
                 to=RunState.RUNNING,
@@ -251,6 +249,9 @@ class Supervisor:
             if self._cancellation.why:
                 self._cancellation.end_what_is_left()
         self._cancellation.look()  # a user may just have terminated it
+        # This process records the outcome: while the run is lost, another one could
+        # conclude it as soon as the lock is released.
+        self._resume_if_lost("The session of the worker has ended.")
         return True
 
     def _record_outcome(self, run_log: RunLog, outcome: Outcome) -> None:
