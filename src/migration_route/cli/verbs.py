@@ -260,10 +260,12 @@ def _rehearsals(connect: Connect, terminal: Terminal, options: Options) -> int:
 )
 def _apply(connect: Connect, terminal: Terminal, options: Options) -> int:
     backend, wanted = connect(), plan_arguments(options)
-    plan = backend.plan_to_apply(wanted)
+    # The SQL and the findings are for the one who confirms; `plan` shows them as well.
+    is_asked = not options["yes"]
+    plan = backend.plan_to_apply(wanted, has_details=is_asked and not terminal.is_json)
     if not terminal.is_json:
         terminal.tell(plan.raw, text.plan_lines(plan.value))
-    must_confirm = plan.value.direction != Direction.NONE and not options["yes"]
+    must_confirm = plan.value.direction != Direction.NONE and is_asked
     if must_confirm and not _is_confirmed(plan.value):
         terminal.write_error("Nothing was applied.")
         return NOT_ALLOWED

@@ -86,6 +86,18 @@ def find_run(run: str) -> RunRecord:
     return _with_spool(run_record(row))
 
 
+def is_active(run: str) -> bool:
+    """Return whether the row of a run is in an active state.
+
+    Raises `DatabaseUnavailable`.
+    """
+    active = list(ACTIVE_STATES)
+    return read(
+        lambda alias: Run.objects.using(alias).filter(pk=run, state__in=active).exists(),
+        empty=False,
+    )
+
+
 def database_of(run: str) -> str:
     """Return the database of a run; "" if the run does not exist.
 

@@ -49,6 +49,7 @@ class RunLog:
         self._shares_file = folder is not None and folder == spool.spool_dir(run.database)
         self._use_spool = False
         self.steps: tuple[StepRecord, ...] = run.steps
+        self._encoded: dict[int, tuple[StepRecord, str]] = {}  # steps by position
         self._last, self._digest = self._last_stored_event()
         self._events: list[EventRecord] = []
         self._drafts: list[Draft] = []
@@ -247,7 +248,7 @@ class RunLog:
         renew_claim(
             self._run.id,
             self._run.claimed_by,
-            steps=canonical_json([step.to_dict() for step in self.steps]),
+            steps=self._steps_as_json(),
             last_event=self._last,
         )
         Event.objects.using(self._alias).bulk_create(
@@ -256,6 +257,17 @@ class RunLog:
         )
         if self._drafts:
             append(*self._drafts)
+
+    def _steps_as_json(self) -> str:
+        """Return the canonical JSON of all steps. Only the steps that changed are encoded
+        again: a run of hundreds of steps writes them at each step."""
+        texts: list[str] = []
+        for position, step in enumerate(self.steps):
+            known = self._encoded.get(position)
+            if known is None or known[0] is not step:
+                known = self._encoded[position] = step, canonical_json(step.to_dict())
+            texts.append(known[1])
+        return f"[{','.join(texts)}]"
 
     def _drop_stored(self) -> None:
         """Drop what an earlier write committed although its response was lost.

@@ -53,6 +53,7 @@ def _is_ready(alias: str) -> bool:
 
 _FIRST_PAUSE = 0.03
 _LONGEST_PAUSE = 0.5
+_REFRESH_INTERVAL = 1.0  # seconds between two checks of whether its processes are alive
 
 
 def show(run: str, actor: Actor) -> RunRecord:
@@ -98,11 +99,16 @@ def wait(run: str, actor: Actor, *, seconds: float) -> RunRecord:
     pause = _FIRST_PAUSE
     while True:
         found = show(run, actor)
-        left = deadline - time.monotonic()
-        if not found.is_active or left <= 0:
+        now = time.monotonic()
+        if not found.is_active or now >= deadline:
             return found
-        time.sleep(min(pause, left))
-        pause = min(pause * 1.2, _LONGEST_PAUSE)
+        # In between, one column is read: a whole run can have hundreds of steps.
+        refresh_at = min(now + _REFRESH_INTERVAL, deadline)
+        while (left := refresh_at - time.monotonic()) > 0:
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.2, _LONGEST_PAUSE)
+            if not queries.is_active(run):
+                break
 
 
 def status(actor: Actor) -> list[DatabaseStatus]:

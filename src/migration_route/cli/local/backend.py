@@ -64,11 +64,14 @@ class LocalBackend:
         opening = plans.next_opening(found.database)
         return _answer(serializers.with_opening(answer, opening))
 
-    def plan_to_apply(self, wanted: PlanArguments) -> BackendAnswer[schemas.PlanAnswer]:
-        return _answer(self._plan(wanted, DEFAULT_DETAILS)[1])
+    def plan_to_apply(
+        self, wanted: PlanArguments, *, has_details: bool
+    ) -> BackendAnswer[schemas.PlanAnswer]:
+        details = DEFAULT_DETAILS if has_details else None
+        return _answer(self._plan(wanted, details)[1])
 
     def _plan(
-        self, wanted: PlanArguments, details: Details
+        self, wanted: PlanArguments, details: Details | None
     ) -> tuple[Plan, schemas.PlanAnswer]:
         request = plan_request(wanted)
         found = plans.plan(request, self.actor, details)

@@ -53,7 +53,9 @@ class HttpBackend:
             details=details,
         )
 
-    def plan_to_apply(self, wanted: PlanArguments) -> BackendAnswer[schemas.PlanAnswer]:
+    def plan_to_apply(
+        self, wanted: PlanArguments, *, has_details: bool
+    ) -> BackendAnswer[schemas.PlanAnswer]:
         """Return the plan as the build of `--build` computes it, or any build without it.
 
         Raises `StaleCode` if another build still responds after `--build-timeout`.
@@ -61,7 +63,7 @@ class HttpBackend:
         if self.build:
             self._wait_for_build()
         while True:
-            plan = self.plan(wanted)
+            plan = self.plan(wanted, details=None if has_details else "none")
             if self.build in {"", plan.value.build}:
                 return plan
             if time.monotonic() > self.until:
