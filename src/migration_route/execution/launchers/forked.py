@@ -27,8 +27,9 @@ from typing import Any, NoReturn
 from django.db import connections
 
 from migration_route.conf import route_settings
-from migration_route.core.errors import LaunchFailed
+from migration_route.core.errors import LaunchFailed, RouteError
 from migration_route.core.subprocesses import name_run_process
+from migration_route.vendors import vendor_of
 
 _CHUNK = 65536
 
@@ -124,6 +125,7 @@ def _serve(requests: socket.socket, main: Main) -> NoReturn:
     code = 0
     try:
         os.setsid()
+        _import_ahead()
         data, descriptors, _, _ = socket.recv_fds(requests, _CHUNK, 1)
         while chunk := requests.recv(_CHUNK):
             data += chunk
@@ -141,6 +143,15 @@ def _serve(requests: socket.socket, main: Main) -> NoReturn:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def _import_ahead() -> None:
+    """Import what every run needs while the command plans. Nothing connects."""
+    from migration_route.execution.worker import worker  # noqa: F401
+
+    for alias in connections:
+        with suppress(RouteError):  # reported by the run
+            vendor_of(alias)
 
 
 def _take_over(log: int, environment: dict[str, str]) -> None:

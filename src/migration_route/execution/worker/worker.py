@@ -7,6 +7,7 @@ step. Every session that a migration opens gets the settings of the worker and i
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -15,10 +16,12 @@ import time
 from argparse import Action, ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, TextIO, cast
 
 import msgspec
 from django.apps import apps
+from django.conf import settings
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -76,6 +79,8 @@ from migration_route.planning import sources
 from migration_route.planning.states import executors_render_on_demand
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import LockSlot, TargetLock
+
+logger = logging.getLogger("migration_route.execution")
 
 _LOCK_PATIENCE = 10.0
 _LOCK_PAUSE = 0.05
@@ -244,6 +249,7 @@ class Worker:
 
     def work(self) -> None:
         """Wait for the order, carry it out, and report how it ended."""
+        _import_urls()
         line = self._control.readline()
         if not line:
             return  # the supervisor ended before it sent an order
@@ -262,6 +268,16 @@ class Worker:
         if not line:
             raise RunStopped
         return msgspec.json.decode(line, type=GateReply)
+
+
+def _import_urls() -> None:
+    """Import the URLs of the project, as the checks of `migrate` will, while the supervisor
+    claims the run."""
+    try:
+        import_module(settings.ROOT_URLCONF)
+    except Exception:
+        # The checks import it again and report it, unless the command skips them.
+        logger.debug("The URLs of the project cannot be imported yet.", exc_info=True)
 
 
 def _execute(
