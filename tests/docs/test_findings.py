@@ -32,6 +32,7 @@ ELSEWHERE = {
     "models_changed": "tests/planning/test_rules.py",
     "other_database": "tests/planning/test_rules.py",
     "recorder_sequence_behind": "tests/e2e/test_preflight.py",
+    "sql_differs": "tests/e2e/test_rehearsal.py",
     "steps_not_read": "tests/planning/rules/test_reading.py",
 }
 """Findings that no migration causes by itself, and the tests that cover them."""

@@ -160,6 +160,7 @@ def test_a_rehearsal_shows_a_plan_and_leaves_everything_as_it_was(build, pair, k
     assert copies(site) == set()
     steps = found["report"]["steps"]
     assert [step["state"] for step in steps] == ["applied", "applied"]
+    assert [step["sql_differences"] for step in steps] == [[], []]
     python = steps[1]["operations"][0]
     assert python["runs_python"]
     assert python["queries"] == (3 if kind == "data" else 1)
@@ -180,6 +181,46 @@ def test_a_rehearsal_shows_a_plan_and_leaves_everything_as_it_was(build, pair, k
     assert operator.get("ledger/verify")["intact"]
     operator.apply()  # the rehearsed plan is still the current plan
     assert site.applied() == ["0001_initial", "0002_sku", "0003_fill"]
+
+
+HIDES = """
+
+class Hides(migrations.operations.base.Operation):
+    def state_forwards(self, app_label, state):
+        pass
+
+    def database_forwards(self, app_label, editor, before, after):
+        if not editor.collect_sql:
+            editor.execute("UPDATE shop_item SET name = 'secret'")
+
+    def describe(self):
+        return "Hide"
+
+
+class Migration("""
+
+
+@EACH
+def test_statements_that_the_plan_does_not_show_are_a_finding(build, pair):
+    """The operation sends another statement when it runs than when SQL is collected."""
+    site = build(pair)
+    operator = installed(site)
+    source = migration("Hides()", ADD_SKU).replace("\n\nclass Migration(", HIDES, 1)
+    site.project.add_migrations({"0002_hides": source})
+    plan = operator.plan("shop")
+    assert "sql_differs" not in [finding["code"] for finding in plan["findings"]]
+    found = rehearse(operator, plan)
+    assert found["state"] == "succeeded", found
+    (step,) = found["report"]["steps"]
+    (line,) = step["sql_differences"]
+    assert line.startswith("sent, not planned: UPDATE shop_item SET name = ?")
+    (finding,) = [
+        one for one in operator.plan("shop")["findings"] if one["code"] == "sql_differs"
+    ]
+    assert finding["step"] == "shop.0002_hides"
+    page = site.person("boss").http.get(f"/_m/rehearsals/{found['id']}/").text
+    assert "The SQL differs from the plan." in page
+    assert site.rows("SELECT count(*) FROM shop_item WHERE name = 'secret'") == [(0,)]
 
 
 @EACH

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from migration_route.core.enums import RehearsalState
 from tests.harness.databases import VENDORS
 from tests.outcome import surroundings
 
 if TYPE_CHECKING:
     from tests.harness.project import Options, Project
     from tests.outcome.conftest import Prepare
+    from tests.outcome.ways import BothWays
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -64,19 +66,27 @@ def sent_by(
     return rendered, sent
 
 
-@pytest.mark.parametrize("vendor", VENDORS)
-@pytest.mark.parametrize("name", ["contrib", "apps", "wagtail"])
-def test_the_statements_are_those_of_django(
-    prepare: Prepare, name: str, vendor: str
-) -> None:
+def both_ways(prepare: Prepare, name: str, vendor: str) -> BothWays:
+    """Return the project twice."""
     if name == "wagtail":
         pytest.importorskip("wagtail")
     options: Options = (
         surroundings.contrib() if name == "contrib" else getattr(surroundings, name)(vendor)
     )
-    back = {"contrib": ("auth",), "apps": ("library",), "wagtail": ("wagtailredirects",)}
     folders = surroundings.folders(vendor) if name == "apps" else ()
-    both = prepare(vendor, options, apps=folders)
+    return prepare(vendor, options, apps=folders)
+
+
+each_project = pytest.mark.parametrize("name", ["contrib", "apps", "wagtail"])
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+@each_project
+def test_the_statements_are_those_of_django(
+    prepare: Prepare, name: str, vendor: str
+) -> None:
+    both = both_ways(prepare, name, vendor)
+    back = {"contrib": ("auth",), "apps": ("library",), "wagtail": ("wagtailredirects",)}
 
     eager, expected = sent_by(both.django, lazy=False, back=back[name])
     rendered, sent = sent_by(both.route, lazy=True, back=back[name])
@@ -84,3 +94,22 @@ def test_the_statements_are_those_of_django(
     assert sum(expected.values()) > 50
     assert sent == expected
     assert rendered < eager
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+@each_project
+def test_the_sql_of_a_plan_is_what_its_rehearsal_sends(
+    prepare: Prepare, name: str, vendor: str
+) -> None:
+    project = both_ways(prepare, name, vendor).route
+    project.manage("migrate", "migration_route", timeout=300)
+    output = project.manage(
+        "migration_route", "rehearse", "--round-trip", "--json", check=False, timeout=1500
+    ).stdout
+    found = json.loads(output)
+    assert found["state"] == RehearsalState.SUCCEEDED, found["error"]
+    steps = [*found["report"]["steps"], *(found["report"]["back"] or ())]
+    assert len(steps) > 20
+    assert {step["name"]: step["sql_differences"] for step in steps} == {
+        step["name"]: [] for step in steps
+    }

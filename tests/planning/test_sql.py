@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+from django.core.management import call_command
 from django.db import connections, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
@@ -57,6 +59,76 @@ def test_nothing_is_executed(history):
     before = tables()
     told()
     assert tables() == before
+
+
+WRITES = """
+class Writes(migrations.operations.base.Operation):
+    def state_forwards(self, app_label, state):
+        pass
+
+    def database_forwards(self, app_label, editor, before, after):
+        {body}
+
+    def describe(self):
+        return "Write"
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "sql"),
+    [
+        (
+            "editor.connection.cursor().execute('UPDATE note SET text = %s', ['x'])",
+            ("UPDATE note SET text = %s",),
+        ),
+        (
+            "editor.connection.cursor().execute('CREATE TABLE note_2 (text text)')",
+            ("CREATE TABLE note_2 (text text)",),
+        ),
+        (
+            "editor.connection.cursor()"
+            ".executemany('INSERT INTO note VALUES (%s)', [['x']])",
+            ("INSERT INTO note VALUES (%s)",),
+        ),
+        (
+            "before.apps.get_model('testapp', 'A').objects"
+            ".using(editor.connection.alias).create()",
+            None,
+        ),
+    ],
+)
+def test_what_an_operation_sends_itself_is_collected_and_not_executed(history, body, sql):
+    """An operation need not send its statements through the schema editor."""
+    history.write("0001_a", create_model("A"))
+    call_command("migrate", "testapp", verbosity=0)
+    with connections["default"].cursor() as cursor:
+        cursor.execute("CREATE TABLE note (text text)")
+        cursor.execute("INSERT INTO note VALUES ('a')")
+    history.write("0002_b", "Writes()", head=WRITES.format(body=body))
+    (step,) = told()
+    (write,) = step.operations
+    if sql is None:  # the key of the new row is read, from a statement that was not sent
+        assert write.sql is None or "INSERT INTO" in write.sql[0]
+    else:
+        assert write.sql == sql
+    assert "note_2" not in tables()
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT text FROM note")
+        assert list(cursor.fetchall()) == [("a",)]
+        cursor.execute("SELECT count(*) FROM testapp_a")
+        assert cursor.fetchone() == (0,)
+
+
+def test_python_inside_of_another_operation_does_not_run(history):
+    """Django's own `sqlmigrate` would run it."""
+    history.write(
+        "0001_a",
+        "migrations.SeparateDatabaseAndState([migrations.RunPython(refuse)])",
+        head="def refuse(apps, editor):\n    raise SystemExit",
+    )
+    (step,) = told()
+    (python,) = step.operations
+    assert (python.opaque, python.sql) == (True, ())
 
 
 def test_a_later_step_stands_on_an_earlier_one(history):

@@ -67,6 +67,7 @@ STEP = SeenStepAnswer(
     state="applied",
     duration_ms=20,
     operations=[ADDS],
+    sql_differences=[],
     error=None,
 )
 REPORT = ReportAnswer(

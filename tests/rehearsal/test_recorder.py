@@ -48,11 +48,13 @@ def test_a_step_that_went_through_is_told():
     seen = ObservedOperation(
         position=0, description="x", duration_ms=4, statements=(a_statement(a_lock(9)),)
     )
-    say(hearing, "watched", facts={"operations": [msgspec.to_builtins(seen)]})
+    facts = {"operations": [msgspec.to_builtins(seen)], "differences": ["a line"]}
+    say(hearing, "watched", facts=facts)
     say(hearing, "step_finished", app="shop", name="0001_a", duration_ms=7)
     say(hearing, "ended", ending="done")
     assert hearing.ended(0) is None
     first, second = hearing.steps
+    assert (first.sql_differences, second.sql_differences) == (("a line",), ())
     assert (first.state, first.duration_ms, first.operations) == ("applied", 7, (seen,))
     assert second.state == "not_started"
 

@@ -183,6 +183,7 @@ FAMILIES: Mapping[str, frozenset[str]] = {
             "models_changed",
             "other_database",
             "recorder_sequence_behind",
+            "sql_differs",
             "steps_not_read",
         }
     ),

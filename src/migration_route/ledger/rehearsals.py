@@ -89,6 +89,8 @@ class ObservedStep:
     state: str = "not_started"  # a value of `StepState`
     duration_ms: int | None = None
     operations: tuple[ObservedOperation, ...] = ()
+    # Between its statements and the SQL of its plan, without values.
+    sql_differences: tuple[str, ...] = ()
     error: StepError | None = None
 
     @property

@@ -284,11 +284,17 @@ def describe(migration: Migration, backwards: bool, alias: str) -> Step:  # noqa
         operations=tuple(
             Operation(
                 description=describe_operation(operation),
-                opaque=not operation.reduces_to_sql,
+                opaque=is_opaque(operation),
             )
             for operation in migration.operations
         ),
     )
+
+
+def is_opaque(operation: MigrationOperation) -> bool:
+    """Return whether an operation, or a part of it, is Python code and not SQL."""
+    parts = getattr(operation, "database_operations", ())
+    return not operation.reduces_to_sql or any(map(is_opaque, parts))
 
 
 def describe_operation(operation: MigrationOperation) -> str:

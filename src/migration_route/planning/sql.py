@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -28,7 +28,7 @@ from migration_route.core.values import Forecast, TableSize
 from migration_route.planning import graph as graphs
 from migration_route.planning.phases import MigrationPlan, in_dependency_order
 from migration_route.planning.plan import Details, Operation, Step
-from migration_route.planning.planner import describe_operation
+from migration_route.planning.planner import describe_operation, is_opaque
 from migration_route.planning.states import (
     advance,
     on_demand,
@@ -37,6 +37,11 @@ from migration_route.planning.states import (
 )
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base_forecast import Forecaster
+from migration_route.vendors.sql_statements import (
+    TRANSACTION_WORDS,
+    first_word,
+    only_reads,
+)
 
 logger = logging.getLogger("migration_route.planning")
 
@@ -217,14 +222,27 @@ def with_sql(
 def with_collected_sql(step: Step, moves: Iterable[Move], alias: str) -> Step:
     """Return the step with the SQL of its operations, in the order of execution.
 
-    Catalog queries of the operations run on `connections[alias]`.
+    Catalog queries of the operations run on `connections[alias]`. What an operation sends
+    on this connection itself is collected as well, and not executed.
     """
     editor = connections[alias].schema_editor(collect_sql=True, atomic=False)
     editor.deferred_sql = []  # as entering the editor does, without its transaction
-    operations = []
+    with connections[alias].execute_wrapper(_collecting_writes(editor)):
+        operations = list(_collected(editor, step, moves))
+    if editor.deferred_sql:
+        sql = _deferred(editor, step.label)
+        operations.append(
+            Operation(description=DEFERRED_SQL_DESCRIPTION, opaque=False, sql=sql)
+        )
+    return replace(step, operations=tuple(operations))
+
+
+def _collected(
+    editor: BaseDatabaseSchemaEditor, step: Step, moves: Iterable[Move]
+) -> Iterator[Operation]:
     for operation, app, before, after, backwards in moves:
         start = len(editor.collected_sql)
-        opaque = not operation.reduces_to_sql
+        opaque = is_opaque(operation)
         sql: tuple[str, ...] | None = ()
         if not opaque:
             run = operation.database_backwards if backwards else operation.database_forwards
@@ -238,15 +256,28 @@ def with_collected_sql(step: Step, moves: Iterable[Move], alias: str) -> Step:
                 # created. A plan without this SQL is still valid.
                 logger.info("No SQL for %s of %s", operation, step.label, exc_info=True)
                 sql = None
-        operations.append(
-            Operation(description=describe_operation(operation), opaque=opaque, sql=sql)
-        )
-    if editor.deferred_sql:
-        sql = _deferred(editor, step.label)
-        operations.append(
-            Operation(description=DEFERRED_SQL_DESCRIPTION, opaque=False, sql=sql)
-        )
-    return replace(step, operations=tuple(operations))
+        yield Operation(description=describe_operation(operation), opaque=opaque, sql=sql)
+
+
+def _collecting_writes(editor: BaseDatabaseSchemaEditor) -> Callable[..., Any]:
+    """Return an execute wrapper that collects what may change something, with its
+    placeholders, and executes the rest: an operation of another package may send
+    statements through a cursor or a model."""
+
+    def collect(
+        execute: Callable[..., Any],
+        sql: Any,
+        params: Any,
+        many: bool,  # noqa: FBT001 - Django calls it so
+        context: Any,
+    ) -> Any:
+        text = str(sql)
+        if only_reads(text) or first_word(text) in TRANSACTION_WORDS:
+            return execute(sql, params, many, context)
+        editor.collected_sql.append(text)
+        return None
+
+    return collect
 
 
 @contextmanager

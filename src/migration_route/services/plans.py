@@ -7,6 +7,7 @@ Estimates and the dates of deferred steps come from the ledger. Nothing is execu
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 
@@ -28,8 +29,10 @@ from migration_route.ledger.queries import (
     unresolved_runs,
 )
 from migration_route.ledger.records import RunRecord
+from migration_route.ledger.rehearsals import last_rehearsal_of
 from migration_route.planning import fresh_process, sources, sql
 from migration_route.planning.findings import environment, findings_of, steps
+from migration_route.planning.findings.kinds import make_finding
 from migration_route.planning.graph import without_translations
 from migration_route.planning.impact import impact_of_plan, rewritten_by
 from migration_route.planning.phases import (
@@ -81,6 +84,7 @@ def enrich(
         *findings_of(detailed, migrations),
         *steps.phase_findings(detailed, deferrals),
         *environment.findings(detailed, migrations),
+        *_rehearsal_findings(plan.fingerprint),
     )
     return detailed.with_details(findings=_of_this_piece(findings, detailed, details))
 
@@ -129,6 +133,18 @@ def _with_estimates(steps: tuple[Step, ...], mode: Mode) -> tuple[Step, ...]:
         else step
         for step, key in zip(steps, keys, strict=True)
     )
+
+
+def _rehearsal_findings(fingerprint: str) -> Iterator[Finding]:
+    """Yield the findings of the last rehearsal of a plan."""
+    try:
+        rehearsal = last_rehearsal_of(fingerprint)
+    except DatabaseUnavailable:
+        logger.info("No rehearsal: the ledger cannot be read", exc_info=True)
+        return
+    for step in rehearsal.report.steps if rehearsal else ():
+        if step.sql_differences:
+            yield make_finding("sql_differs", step=step.label)
 
 
 def _of_this_piece(

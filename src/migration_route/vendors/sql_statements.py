@@ -26,6 +26,10 @@ NAME = rf"{_PART}(?:\s*\.\s*{_PART})*"
 
 _NAMES = re.compile(NAME)
 _PARTS = re.compile(_PART)
+TRANSACTION_WORDS = frozenset({"begin", "start", "commit", "rollback"})
+"""The first words of statements that start or end a transaction."""
+
+_READING = frozenset({"select", "show", "explain", "pragma", "savepoint", "release", "set"})
 _QUICK = re.compile(r"[\s(;]*(\w*)")
 
 Name = tuple[str, ...]
@@ -36,6 +40,11 @@ def first_word(sql: str) -> str:
     """Return the first word of a statement in lower case; fast, for every statement."""
     found = _QUICK.match(sql)
     return found[1].lower() if found else ""
+
+
+def only_reads(sql: str) -> bool:
+    """Return whether a statement changes nothing, by its first word."""
+    return first_word(sql) in _READING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,6 @@ from migration_route.conf import route_settings
 from migration_route.core.enums import CopyKind, Direction, StepState
 from migration_route.execution.messages import Message
 from migration_route.execution.supervisor.child import RawOutput
-from migration_route.execution.worker.reporter import only_reads
 from migration_route.ledger.evidence import StepError
 from migration_route.ledger.rehearsals import (
     Limitation,
@@ -24,6 +23,7 @@ from migration_route.ledger.rehearsals import (
     RehearsalRecord,
 )
 from migration_route.vendors import copies_of
+from migration_route.vendors.sql_statements import only_reads
 
 _LINES = 100
 _MOST_DENIED = 100
@@ -75,7 +75,8 @@ class RehearsalRecorder:
                 seen = msgspec.convert(
                     message.facts["operations"], tuple[ObservedOperation, ...], strict=False
                 )
-                self._change(operations=seen)
+                differs = tuple(message.facts["differences"])
+                self._change(operations=seen, sql_differences=differs)
             case "step_finished":
                 self._finish(message)
             case "denied":

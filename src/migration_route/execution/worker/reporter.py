@@ -30,11 +30,11 @@ from migration_route.execution.worker.output import OutputBudget
 from migration_route.planning.impact import forecast_rewrites, impact_of_step
 from migration_route.planning.planner import describe_operation
 from migration_route.planning.sql import DEFERRED_SQL_DESCRIPTION
+from migration_route.vendors.sql_statements import only_reads
 
 _STATEMENTS_SHOWN = 100
 _LONGEST_TEXT = 20_000
 _TEMPLATES = 16  # of the latest statements: a retried one is sent again
-_READING = frozenset({"select", "show", "explain", "pragma", "savepoint", "release", "set"})
 
 
 class RunStopped(BaseException):
@@ -240,9 +240,13 @@ class Reporter(MigrationObserver):
     def index_dropped(self, sql: str) -> None:
         self._report("index_dropped", operation=self._operation, text=self.mask(sql))
 
-    def watched(self, operations: list[dict[str, Any]]) -> None:
-        """Report what was observed of the operations of a step, in a rehearsal."""
-        self._report("watched", facts={"operations": operations})
+    def watched(
+        self, operations: list[dict[str, Any]], differences: tuple[str, ...]
+    ) -> None:
+        """Report what was observed of the operations of a step, in a rehearsal, and how
+        their statements differ from the plan."""
+        shown = [self.mask(line) for line in differences]
+        self._report("watched", facts={"operations": operations, "differences": shown})
 
     def denied(self, what: str) -> None:
         """Report an access outside the copy that was denied."""
@@ -309,9 +313,3 @@ def keep_placeholders(alias: str, reporter: Reporter) -> Iterator[None]:
         yield
     finally:
         operations.compose_sql = compose
-
-
-def only_reads(sql: str) -> bool:
-    """Return whether a statement changes nothing, by its first word."""
-    words = sql.lstrip(" \t\r\n(;").split(None, 1)
-    return bool(words) and words[0].lower() in _READING

@@ -26,9 +26,9 @@ from migration_route.execution.messages import WorkOrder
 from migration_route.execution.worker.instrumentation import Send, statement_wrapper
 from migration_route.execution.worker.operation_positions import OperationPosition
 from migration_route.execution.worker.plan_guard import ResumedStep
-from migration_route.execution.worker.reporter import Reporter, only_reads
+from migration_route.execution.worker.reporter import Reporter
 from migration_route.vendors import vendor_of
-from migration_route.vendors.sql_statements import NAME
+from migration_route.vendors.sql_statements import NAME, only_reads
 
 
 @contextmanager

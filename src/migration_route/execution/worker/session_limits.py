@@ -31,10 +31,9 @@ from migration_route.execution.worker.lock_retry import (
     LockAttempts,
     LockWaitObserver,
 )
-from migration_route.execution.worker.reporter import only_reads
 from migration_route.vendors import usable_wrappers, vendor_of
 from migration_route.vendors.base import LockInspector, LockTimeoutClass, TableLockRequest
-from migration_route.vendors.sql_statements import first_word
+from migration_route.vendors.sql_statements import first_word, only_reads
 
 _OWN_LIMIT = re.compile(
     r"\bset\s+(?:local\s+|session\s+|@@session\.)?(?:innodb_)?lock_(?:wait_)?timeout\b",

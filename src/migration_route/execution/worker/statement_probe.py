@@ -13,6 +13,7 @@ from django.db import connections
 from django.db.migrations import Migration, RunPython
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
 
 from migration_route.core.redaction import clipped
 from migration_route.execution.messages import WorkOrder
@@ -23,17 +24,23 @@ from migration_route.execution.worker.instrumentation import (
     statement_wrapper,
 )
 from migration_route.execution.worker.operation_positions import OperationPosition
-from migration_route.execution.worker.reporter import Reporter, only_reads
+from migration_route.execution.worker.planned_sql import plan_step, sql_differences
+from migration_route.execution.worker.reporter import Reporter
 from migration_route.ledger.rehearsals import (
     ObservedLock,
     ObservedOperation,
     ObservedStatement,
 )
+from migration_route.planning.plan import Step
 from migration_route.planning.planner import describe_operation
 from migration_route.planning.sql import DEFERRED_SQL_DESCRIPTION
 from migration_route.vendors import copies_of
 from migration_route.vendors.base_rehearsal import StatementEffects, StatementObserver
-from migration_route.vendors.sql_statements import first_word
+from migration_route.vendors.sql_statements import (
+    TRANSACTION_WORDS,
+    first_word,
+    only_reads,
+)
 
 _LISTED = 60  # statements of an operation
 _SLOWEST = 5  # of the queries of Python
@@ -55,11 +62,14 @@ class _OperationProbe:
     duration_ms: int | None = None  # None: not finished
     queries: int = 0
     texts: set[int] = field(default_factory=set)
+    sent: list[str] = field(default_factory=list)  # of an operation that is not Python
     statements: list[tuple[float, ObservedStatement]] = field(default_factory=list)
     same: dict[int, int] = field(default_factory=dict)  # index in `statements`, by text
 
     def add(self, at: float, statement: ObservedStatement, text: str) -> None:
         self.queries += 1
+        if not self.runs_python and not only_reads(text):
+            self.sent.append(text)
         key = hash(text)
         if len(self.texts) < _DISTINCT:
             self.texts.add(key)
@@ -141,14 +151,28 @@ class StatementProbe(MigrationObserver):
         runner: StepRunner,
         reporter: Reporter,
         observer: StatementObserver,
+        *,
+        alias: str,
+        compares: bool,
     ) -> None:
+        """Observe the steps on a database. `compares`: also compare what they send with the
+        plan, for which its catalog is read outside of a transaction."""
+        self._alias = alias
         self._runner = runner
         self._reporter = reporter
         self._observer = observer
         self._operations: list[_OperationProbe] = []
         self._current: _OperationProbe | None = None
+        self._compares = compares
+        self._planned: Step | None = None  # with the SQL of the plan
 
     # --- the observer -----------------------------------------------------------------
+
+    def step_starts(
+        self, migration: Migration, state: ProjectState, *, backwards: bool
+    ) -> None:
+        if self._compares:
+            self._planned = plan_step(migration, state, self._alias, backwards=backwards)
 
     def operation_started(self, position: int | None, operation: Operation) -> None:
         self._begin(position, operation)
@@ -191,13 +215,29 @@ class StatementProbe(MigrationObserver):
         # In place: earlier locks are not the step's.
         if executor.connection.in_atomic_block:
             self._observer.look(executor.connection, "")
+        differences: tuple[str, ...] = ()
         try:
             with executor.connection.execute_wrapper(statement_wrapper(self._observe)):
-                return self._runner(executor, migration, state, run)
+                result = self._runner(executor, migration, state, run)
+            differences = self._differences(executor.connection.vendor)
         finally:
             end = time.monotonic()
             seen = [found.seen(end) for found in self._operations]
-            self._reporter.watched([msgspec.to_builtins(found) for found in seen])
+            self._reporter.watched(
+                [msgspec.to_builtins(found) for found in seen], differences
+            )
+        return result
+
+    def _differences(self, vendor: str) -> tuple[str, ...]:
+        if self._planned is None:
+            return ()
+        at_end = [found for found in self._operations if found.is_end]
+        return sql_differences(
+            self._planned,
+            [found.sent for found in self._operations if not found.is_end],
+            [text for found in at_end for text in found.sent],
+            vendor=vendor,
+        )
 
     def _observe(self, send: Send, sql: Any, context: Any) -> Any:
         text, start = str(sql), time.monotonic()
@@ -272,7 +312,7 @@ def _is_bookkeeping(text: str) -> bool:
     return (
         "django_migrations" in text
         or only_reads(text)
-        or first_word(text) in {"begin", "commit", "rollback", "start"}
+        or first_word(text) in TRANSACTION_WORDS
     )
 
 
@@ -291,5 +331,11 @@ def probe_statements(
         return
     observer = copies_of(order.database).observer()
     observer.remember(connections[order.database])
-    found = StatementProbe(runner, reporter, observer)
+    found = StatementProbe(
+        runner,
+        reporter,
+        observer,
+        alias=order.database,
+        compares=order.in_place is None,
+    )
     yield [found], found

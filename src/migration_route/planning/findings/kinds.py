@@ -282,6 +282,13 @@ KINDS = {
         milder=WARNING,
         is_of_plan=True,
     ),
+    "sql_differs": FindingKind(
+        WARNING,
+        "In the last rehearsal of this plan, {step} sent other statements than the plan "
+        "shows.",
+        "Read the differences in the report of the rehearsal, and judge the step by what "
+        "it sent.",
+    ),
     "models_changed": FindingKind(
         WARNING,
         "Model changes without a migration exist in {apps}.",

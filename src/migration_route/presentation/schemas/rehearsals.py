@@ -78,7 +78,10 @@ class SeenOperationAnswer(Answer, frozen=True, kw_only=True):
 
 
 class SeenStepAnswer(Answer, frozen=True, kw_only=True):
-    """A step that was executed."""
+    """A step that was executed.
+
+    `sql_differences`: the statements that differ from the SQL of the plan, without values.
+    """
 
     app: str
     name: str
@@ -86,6 +89,7 @@ class SeenStepAnswer(Answer, frozen=True, kw_only=True):
     state: str
     duration_ms: int | None
     operations: list[SeenOperationAnswer]
+    sql_differences: list[str]
     error: StepErrorAnswer | None
 
 

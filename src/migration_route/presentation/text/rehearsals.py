@@ -105,6 +105,8 @@ def _step_lines(step: schemas.SeenStepAnswer) -> Iterator[str]:
         position = step.error.operation
         where = "" if position is None else f"operation {position + 1}: "
         yield f"    {where}{step.error.type}: {_one_line(step.error.message)}"
+    for line in step.sql_differences:
+        yield f"    SQL differs from the plan: {line}"
     for operation in step.operations:
         yield from _operation_lines(operation)
 
