@@ -12,7 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +35,7 @@ from migration_route.planning.states import (
     require_all_models,
     state_after,
 )
-from migration_route.vendors import vendor_of
+from migration_route.vendors import usable_wrappers, vendor_of
 from migration_route.vendors.base_forecast import Forecaster
 from migration_route.vendors.sql_statements import (
     TRANSACTION_WORDS,
@@ -227,7 +227,7 @@ def with_collected_sql(step: Step, moves: Iterable[Move], alias: str) -> Step:
     """
     editor = connections[alias].schema_editor(collect_sql=True, atomic=False)
     editor.deferred_sql = []  # as entering the editor does, without its transaction
-    with connections[alias].execute_wrapper(_collecting_writes(editor)):
+    with _executing_only_reads(alias, editor.collected_sql.append):
         operations = list(_collected(editor, step, moves))
     if editor.deferred_sql:
         sql = _deferred(editor, step.label)
@@ -259,12 +259,20 @@ def _collected(
         yield Operation(description=describe_operation(operation), opaque=opaque, sql=sql)
 
 
-def _collecting_writes(editor: BaseDatabaseSchemaEditor) -> Callable[..., Any]:
-    """Return an execute wrapper that collects what may change something, with its
-    placeholders, and executes the rest: an operation of another package may send
-    statements through a cursor or a model."""
+class _OtherDatabaseWritten(Exception):
+    """An operation writes to a database that the plan is not for."""
 
-    def collect(
+
+@contextmanager
+def _executing_only_reads(alias: str, collect: Callable[[str], None]) -> Iterator[None]:
+    """Execute nothing that may change something, in this thread: an operation of another
+    package may send statements through a cursor or a model.
+
+    `collect` receives those to the database, with their placeholders. One to another
+    database raises `_OtherDatabaseWritten`.
+    """
+
+    def execute_reads(
         execute: Callable[..., Any],
         sql: Any,
         params: Any,
@@ -274,10 +282,15 @@ def _collecting_writes(editor: BaseDatabaseSchemaEditor) -> Callable[..., Any]:
         text = str(sql)
         if only_reads(text) or first_word(text) in TRANSACTION_WORDS:
             return execute(sql, params, many, context)
-        editor.collected_sql.append(text)
+        if context["connection"].alias != alias:
+            raise _OtherDatabaseWritten(context["connection"].alias)
+        collect(text)
         return None
 
-    return collect
+    with ExitStack() as guarded:
+        for connection in usable_wrappers():
+            guarded.enter_context(connection.execute_wrapper(execute_reads))
+        yield
 
 
 @contextmanager
