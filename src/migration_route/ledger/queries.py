@@ -86,16 +86,18 @@ def find_run(run: str) -> RunRecord:
     return _with_spool(run_record(row))
 
 
-def is_active(run: str) -> bool:
-    """Return whether the row of a run is in an active state.
+def state_of(run: str) -> RunState | None:
+    """Return the state in the row of a run; None if the run does not exist.
 
-    Raises `DatabaseUnavailable`.
+    One column: a whole run can have hundreds of steps. Raises `DatabaseUnavailable`.
     """
-    active = list(ACTIVE_STATES)
-    return read(
-        lambda alias: Run.objects.using(alias).filter(pk=run, state__in=active).exists(),
-        empty=False,
+    state = read(
+        lambda alias: (
+            Run.objects.using(alias).filter(pk=run).values_list("state", flat=True).first()
+        ),
+        empty=None,
     )
+    return RunState(state) if state else None
 
 
 def database_of(run: str) -> str:

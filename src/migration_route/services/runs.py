@@ -11,7 +11,7 @@ from dataclasses import replace
 from migration_route.access.actors import Actor, authorise, may
 from migration_route.conf import route_settings
 from migration_route.conf.databases import all_aliases, find_target
-from migration_route.core.enums import OWN_APP, RunState, Scope
+from migration_route.core.enums import ACTIVE_STATES, OWN_APP, RunState, Scope
 from migration_route.core.errors import DatabaseUnavailable, RouteError
 from migration_route.ledger import queries
 from migration_route.ledger.queries import open_runs
@@ -102,12 +102,11 @@ def wait(run: str, actor: Actor, *, seconds: float) -> RunRecord:
         now = time.monotonic()
         if not found.is_active or now >= deadline:
             return found
-        # In between, one column is read: a whole run can have hundreds of steps.
         refresh_at = min(now + _REFRESH_INTERVAL, deadline)
         while (left := refresh_at - time.monotonic()) > 0:
             time.sleep(min(pause, left))
             pause = min(pause * 1.2, _LONGEST_PAUSE)
-            if not queries.is_active(run):
+            if queries.state_of(run) not in ACTIVE_STATES:
                 break
 
 

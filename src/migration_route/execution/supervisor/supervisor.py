@@ -37,7 +37,7 @@ from migration_route.execution.supervisor.step_gate import StepGate
 from migration_route.ledger import entries, runs
 from migration_route.ledger.claims import CLAIMABLE_STATES, ClaimLost, read_time
 from migration_route.ledger.evidence import NONE_ADDED
-from migration_route.ledger.queries import find_run
+from migration_route.ledger.queries import find_run, state_of
 from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
 from migration_route.planning.graph import read_recorder
@@ -162,7 +162,7 @@ class Supervisor:
         if self._gate.is_shut:
             return  # the hold at the gate updates the state
         try:
-            if find_run(self._run.id).state is not RunState.LOST:
+            if state_of(self._run.id) is not RunState.LOST:
                 return
             change = runs.Change(reason=reason, claim=self._run.claimed_by)
             runs.move(
