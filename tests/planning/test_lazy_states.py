@@ -438,6 +438,31 @@ def test_a_clone_keeps_what_the_original_changes(many: LazyProjectState):
     assert hasattr(many.apps.get_model(APP, "m3"), "size")
 
 
+def test_a_renamed_field_copies_its_model_and_those_that_refer_to_it(
+    many: LazyProjectState, monkeypatch: pytest.MonkeyPatch
+):
+    """The cost of a rename does not grow with the project, and the clone keeps the
+    references to the old name."""
+    AlterField("M2", "id", models.IntegerField(primary_key=True)).state_forwards(APP, many)
+    AlterField("M3", "m", foreign("M2", to_field="id")).state_forwards(APP, many)
+    before = many.clone()
+    copied: list[str] = []
+    clone = models.Field.clone
+
+    def counted(self: models.Field[Any, Any]) -> Any:
+        copied.append(type(self).__name__)
+        return clone(self)
+
+    monkeypatch.setattr(models.Field, "clone", counted)
+    RenameField("M2", "id", "number").state_forwards(APP, many)
+    assert len(copied) == 4  # two fields of M2 and two of M3
+    fields: list[Any] = [state.models[APP, "m3"].fields["m"] for state in (before, many)]
+    kept, changed = fields
+    assert (kept.remote_field.field_name, kept.to_fields) == ("id", ["id"])
+    assert changed.remote_field.field_name == "number"
+    assert list(changed.to_fields) == ["number"]
+
+
 def test_reverse_relations_see_every_model(many: LazyProjectState):
     model = many.apps.get_model(APP, "m3")
     (related,) = model._meta.related_objects

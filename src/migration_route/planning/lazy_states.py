@@ -115,13 +115,24 @@ class ModelStates(dict[Key, ModelState]):
         for key in self:
             self[key]
 
-    def detach(self) -> None:
-        """Copy every model state with its fields and options, because what follows changes
-        them in place or through an iterator."""
-        for key in self:
+    def detach(self, keys: Iterable[Key] | None = None) -> None:
+        """Copy these model states, by default all, with their fields and options, because
+        what follows changes them in place or through an iterator."""
+        for key in list(self if keys is None else keys):
             state = self[key]
             state.fields = {name: field.clone() for name, field in state.fields.items()}
             state.options = {name: copy(value) for name, value in state.options.items()}
+
+    def referring_to(self, target: Key) -> Iterator[Key]:
+        """Yield the models with a field that refers to this one."""
+        for key, state in self.items():
+            for field in state.fields.values():
+                if (relation := field.remote_field) and any(
+                    model and resolve_relation(model, *key) == target
+                    for model in (relation.model, getattr(relation, "through", None))
+                ):
+                    yield key
+                    break
 
     def remember(self, key: Key) -> None:
         """Keep a model that is about to be removed, for those that still refer to it."""
@@ -224,7 +235,10 @@ class LazyProjectState(ProjectState):
     def rename_field(
         self, app_label: str, model_name: str, old_name: str, new_name: str
     ) -> None:
-        self.models.detach()
+        key = app_label, model_name
+        if key in self.models:
+            # Django changes the fields of the model, and those that refer to it.
+            self.models.detach({key, *self.models.referring_to(key)})
         self._relations = None
         super().rename_field(app_label, model_name, old_name, new_name)
 

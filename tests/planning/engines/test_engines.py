@@ -128,6 +128,20 @@ def test_squawk_names_the_operation_whose_statement_it_is(database):
 
 
 @needs_safe_migrations
+@pytest.mark.parametrize("more", [0, 1])
+def test_safe_migrations_does_not_read_a_long_migration(history, more):
+    """For each operation it parses the whole file."""
+    history.write("0001_initial", create_model("Shelf"))
+    MigrationRecorder(connections["default"]).record_applied("testapp", "0001_initial")
+    some = ["migrations.RunSQL('SELECT 1', '')"] * (linters.MOST_OPERATIONS - 1 + more)
+    history.write("0002_long", *some, "migrations.DeleteModel('Shelf')")
+    history.write("0003_short", "migrations.RunPython(lambda *_: None)")
+    plan, migrations = make_plan(PlanRequest(targets=("testapp",)))
+    found = {r.step for r in linters.safe_migrations_issues(plan, migrations)}
+    assert found == {"testapp.0003_short", *([] if more else ["testapp.0002_long"])}
+
+
+@needs_safe_migrations
 def test_safe_migrations_names_the_operation(history):
     history.write("0001_initial", create_model("Shelf"))
     MigrationRecorder(connections["default"]).record_applied("testapp", "0001_initial")

@@ -116,6 +116,9 @@ logger = logging.getLogger("migration_route.planning")
 BUDGET = 0.5
 """Seconds: the linter rebuilds the project state for many operations."""
 
+MOST_OPERATIONS = 200
+"""Of one migration: for each of them, django-safe-migrations parses the whole file."""
+
 
 def safe_migrations_issues(plan: Plan, migrations: MigrationPlan) -> Iterator[LinterIssue]:
     """Yield the issues of django-safe-migrations; none where it is not installed."""
@@ -131,6 +134,9 @@ def safe_migrations_issues(plan: Plan, migrations: MigrationPlan) -> Iterator[Li
         if time.monotonic() > deadline:
             logger.info("django-safe-migrations ran out of time before %s", migration)
             return
+        if len(migration.operations) > MOST_OPERATIONS:
+            logger.info("django-safe-migrations does not read %s: it is long", migration)
+            continue
         for issue in analyzer.analyze_migration(migration, loader=loader):
             yield LinterIssue(
                 code=f"safe_migrations.{issue.rule_id}",
