@@ -7,12 +7,18 @@ import sys
 
 import django
 
-from benchmarks import busy, plans, probes, runs
+from benchmarks import answers, busy, plans, probes, runs
 
 
 def main() -> None:
     """Print the figures as they come; with arguments, only those parts."""
-    parts = {"runs": runs, "probes": probes, "plans": plans, "busy": busy}
+    parts = {
+        "runs": runs,
+        "probes": probes,
+        "answers": answers,
+        "plans": plans,
+        "busy": busy,
+    }
     chosen = sys.argv[1:] or list(parts)
     print(f"Python {platform.python_version()}, Django {django.get_version()}\n")
     for name in chosen:

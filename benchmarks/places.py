@@ -36,22 +36,24 @@ def place(
     options: Options | None = None,
     files: dict[str, str] | None = None,
     texts: dict[str, str] | None = None,
+    aliases: tuple[str, ...] = ("default",),
 ) -> Iterator[Place]:
     """Build a project with these `shop` migrations and these other files, path to text, and
-    serve it with threads."""
+    a database for each alias, and serve it with threads."""
     with tempfile.TemporaryDirectory(prefix="route-bench-") as folder:
-        database = databases.create(vendor, Path(folder))
+        created: dict[str, Database] = {}
         try:
-            project = Project(
-                Path(folder) / "project", {"default": database}, options or Options()
-            )
+            for alias in aliases:
+                created[alias] = databases.create(vendor, Path(folder))
+            project = Project(Path(folder) / "project", created, options or Options())
             project.add_migrations(files or {})
             for path, text in (texts or {}).items():
                 project.write(path, text)
             with _served(project) as client:
                 yield Place(vendor=vendor, project=project, client=client)
         finally:
-            database.drop()
+            for database in created.values():
+                database.drop()
 
 
 @contextlib.contextmanager

@@ -18,7 +18,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from migration_route.conf import route_settings
 from migration_route.core.canonical_json import digest
-from migration_route.core.errors import PoolerDetected, TenantsNotSupported, UnknownDatabase
+from migration_route.core.errors import (
+    Misconfigured,
+    PoolerDetected,
+    TenantsNotSupported,
+    UnknownDatabase,
+)
 from migration_route.vendors import unavailable, vendor_name, vendor_of, wrapper_of
 
 PATIENCE = 5.0
@@ -44,6 +49,28 @@ def private_connection(
     connection.settings_dict = own_settings(
         way, connection.settings_dict, patience, answer_timeout
     )
+    return connection
+
+
+def reader_connection(alias: str, *, timeout: float) -> BaseDatabaseWrapper | None:
+    """Return a connection on which another thread, which closes it, reads a database as
+    this thread's connection would reach it: a direct alias is not used.
+
+    None if only this thread's connection reaches the database, as one in memory, or if its
+    vendor is not supported. Raises `DatabaseUnavailable` if the backend cannot be loaded.
+    """
+    usual = wrapper_of(alias)
+    try:
+        vendor = vendor_of(alias)
+    except Misconfigured:
+        return None
+    if vendor.is_private(usual):
+        return None
+    connection = usual.copy(alias=alias)
+    connection.settings_dict = own_settings(
+        alias, connection.settings_dict, timeout, timeout
+    )
+    connection.inc_thread_sharing()
     return connection
 
 

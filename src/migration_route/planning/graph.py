@@ -11,11 +11,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.db import Error as DatabaseFailure
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import Migration
 from django.db.migrations.exceptions import (
     BadMigrationError,
@@ -52,6 +54,7 @@ class Graph:
     loader: MigrationLoader
     recorded: Applied  # as recorded, without what replacements add
     problem: RouteError | None  # what Django's migrate would refuse before it starts
+    plan: MigrationPlan  # Django's own, of a plain `migrate`; do not change it
     pending: tuple[Key, ...]  # what a plain `migrate` would apply, in its order
     ahead: tuple[Key, ...]  # recorded for apps of this code, but not in its files
     phases: Phases  # of the pending migrations
@@ -63,6 +66,17 @@ class _Cache:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.by_alias: dict[str, tuple[object, Graph]] = {}
+        self.rows: dict[str, tuple[list[tuple[Any, ...]], Applied]] = {}
+
+    def shared(self, alias: str, rows: list[tuple[Any, ...]]) -> Applied:
+        """Return the set of these rows: the last one of this database while it is equal,
+        which then needs no further comparison."""
+        known = self.rows.get(alias)
+        if known is not None and known[0] == rows:
+            return known[1]
+        found = frozenset(rows)
+        self.rows[alias] = (rows, found)
+        return found
 
 
 _cache = _Cache()
@@ -83,18 +97,38 @@ def read_recorder(alias: str) -> Applied:
     Raises `DatabaseUnavailable`.
     """
     connection = open_connection(alias)
-    recorder = MigrationRecorder(connection)
     try:
-        if not recorder.has_table():
-            return frozenset()
-        # Status and readiness read it on each request, so no model rows are built.
-        table = connection.ops.quote_name(recorder.Migration._meta.db_table)
-        query = f"SELECT app, name FROM {table}"  # noqa: S608 - Django's own name
-        return frozenset(fetch_rows(connection, query))
+        return recorded_in(connection)
     except Exception as error:
         with suppress(DatabaseFailure):
             connection.close()
         raise unavailable(alias, error) from error
+
+
+def recorded_in(connection: BaseDatabaseWrapper) -> Applied:
+    """Return the recorded (app, name) pairs of an open connection, in one query.
+
+    If the query fails, further queries determine whether the table exists. A failed query
+    would abort a surrounding transaction, so these come first in one. Raises
+    `django.db.Error`.
+    """
+    recorder = MigrationRecorder(connection)
+    table = connection.ops.quote_name(recorder.Migration._meta.db_table)
+    # Status and readiness read it on each request, so no model rows are built.
+    query = f"SELECT app, name FROM {table}"  # noqa: S608 - Django's own name
+    if connection.in_atomic_block and not recorder.has_table():
+        return frozenset()
+    try:
+        rows = fetch_rows(connection, query)
+    except DatabaseFailure:
+        if connection.in_atomic_block:
+            raise
+        if not connection.get_autocommit():
+            connection.rollback()
+        if not recorder.has_table():
+            return frozenset()
+        rows = fetch_rows(connection, query)  # the table was just created
+    return _cache.shared(connection.alias, rows)
 
 
 @without_translations()
@@ -111,12 +145,14 @@ def read_graph(alias: str, recorded: Applied | None = None) -> Graph:
         cached = _cache.by_alias.get(alias)
         if cached is not None and cached[0] == state:
             return cached[1]
-        loader = _load(alias)
+        # Over the rows of the key: a row that is written meanwhile is not in it.
+        loader = _load(alias, recorded)
         plan = _PlanningExecutor(loader, alias).migration_plan(loader.graph.leaf_nodes())
         graph = Graph(
             loader=loader,
             recorded=recorded,
             problem=_problem(loader, alias),
+            plan=plan,
             pending=tuple((migration.app_label, migration.name) for migration, _ in plan),
             ahead=_ahead(loader, recorded),
             phases=phases_of(plan, loader, without_own_migrations(recorded)),
@@ -141,13 +177,11 @@ def read_graph_of(alias: str, migrations: Iterable[Migration]) -> Graph:
 
 
 @without_translations()
-def _load(alias: str, simulated: Applied | None = None) -> MigrationLoader:
+def _load(alias: str, recorded: Applied) -> MigrationLoader:
     importlib.invalidate_caches()  # a file may be newer than the cached listing
     sources.remember_digests()
     try:
-        if simulated is not None:
-            return _SimulatedLoader(alias, simulated)
-        return MigrationLoader(connections[alias])
+        return _RecordedLoader(alias, recorded)
     except DatabaseFailure as error:
         raise unavailable(alias, error) from error
     except (NodeNotFoundError, CircularDependencyError, BadMigrationError) as error:
@@ -184,6 +218,7 @@ def _problem(loader: MigrationLoader, alias: str) -> RouteError | None:
     )
 
 
+@lru_cache(maxsize=64)
 def without_own_migrations(recorded: Applied) -> Applied:
     """Exclude this app's own migrations: they precede a first run, and no release needs
     them."""
@@ -254,7 +289,7 @@ def in_order_of_execution(
     return sorted(plan, key=lambda item: positions[item[0]])
 
 
-class _SimulatedLoader(MigrationLoader):
+class _RecordedLoader(MigrationLoader):
     """Django's loader over a given set of recorded migrations."""
 
     def __init__(self, alias: str, recorded: Applied) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from migration_route.core.canonical_json import digest
 from migration_route.core.enums import Direction, Mode, Phase, Severity
@@ -207,19 +208,42 @@ def fingerprint_of(
     `left_out`: app, name and source digest of the steps that a plan of one phase leaves
     out.
     """
+    plan = _digest_of_plan(
+        database,
+        tuple(targets),
+        direction,
+        mode,
+        tuple((step.app, step.name, step.direction, step.digest) for step in steps),
+        frozenset(applied),  # the same object if it is one, whose hash is cached
+        phase,
+        tuple(left_out),
+    )
+    return f"{digest(build)[:_CODE_LENGTH]}-{digest(place)[:_PLACE_LENGTH]}-{plan}"
+
+
+@lru_cache(maxsize=64)
+def _digest_of_plan(
+    database: str,
+    targets: tuple[str, ...],
+    direction: Direction,
+    mode: Mode,
+    steps: tuple[tuple[str, str, Direction, str], ...],
+    applied: frozenset[tuple[str, str]],
+    phase: Phase | None,
+    left_out: tuple[tuple[str, str, str], ...],
+) -> str:
     words = {
         "database": database,
         "targets": list(targets),
         "direction": direction,
         "mode": mode,
-        "steps": [[step.app, step.name, step.direction, step.digest] for step in steps],
-        "applied": sorted(list(key) for key in set(applied)),
+        "steps": [list(step) for step in steps],
+        "applied": sorted(list(key) for key in applied),
     }
     if phase is not None:
         words["phase"] = phase
         words["left_out"] = [list(step) for step in left_out]
-    plan = digest(words)
-    return f"{digest(build)[:_CODE_LENGTH]}-{digest(place)[:_PLACE_LENGTH]}-{plan}"
+    return digest(words)
 
 
 def require_well_formed(fingerprint: str) -> None:

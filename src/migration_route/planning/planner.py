@@ -5,7 +5,6 @@ The rules for targets, and their order, are those of `manage.py migrate APP [NAM
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from django.apps import apps
@@ -106,9 +105,13 @@ def _migration(app: str, name: str, loader: MigrationLoader) -> tuple[str, str]:
 
 @graphs.without_translations()
 def make_plan(
-    request: PlanRequest, deferrals: Deferrals = NO_DEFERRALS
+    request: PlanRequest,
+    deferrals: Deferrals = NO_DEFERRALS,
+    recorded: graphs.Applied | None = None,
 ) -> tuple[Plan, MigrationPlan]:
     """Return the plan, without SQL and findings, and Django's own list behind it.
+
+    It starts from these recorded migrations; with None, they are read.
 
     For a plan of one phase, both contain only its steps; `deferrals` are the earlier
     deferrals of the steps it leaves out.
@@ -118,7 +121,7 @@ def make_plan(
     """
     phase = _requested_phase(request)
     target = find_target(request.database)
-    graph = graphs.read_graph(target.alias)
+    graph = graphs.read_graph(target.alias, recorded)
     if graph.problem is not None:
         raise graph.problem.with_traceback(None)  # cached, and raised more than once
     destinations, migrations = _resolve(request, graph)
@@ -207,9 +210,9 @@ def _resolve(
     alias, loader, recorded = request.database, graph.loader, graph.recorded
     if not request.targets:
         destination = full_destination(loader)
-        plan = graphs.migration_plan(loader, alias, destination.keys)
-        return [destination], without_own_app(plan, alias)
+        return [destination], without_own_app(list(graph.plan), alias)
     destinations: list[Destination] = []
+    plan: MigrationPlan = []
     steps: MigrationPlan = []
     for text in request.targets:
         if destinations:
@@ -248,14 +251,10 @@ def pending_phases(graph: graphs.Graph, alias: str) -> dict[str, StepPhase]:
     }
 
 
-def applied_for_fingerprint(
-    applied: graphs.Applied, alias: str
-) -> Iterable[tuple[str, str]]:
+def applied_for_fingerprint(applied: graphs.Applied, alias: str) -> graphs.Applied:
     """Return the applied migrations that a plan starts from, without the ledger's own,
     which may be applied between the plan and its run."""
-    if not holds_ledger(alias):
-        return applied
-    return (key for key in applied if key[0] != OWN_APP)
+    return graphs.without_own_migrations(applied) if holds_ledger(alias) else applied
 
 
 def direction_of(migrations: MigrationPlan) -> Direction:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import socket
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -68,14 +70,23 @@ def _spec(module_name: str) -> ModuleSpec | None:
         return None
 
 
-def layout() -> tuple[tuple[str, int], ...]:
+def layout() -> tuple[tuple[str, int, int, int], ...]:
     """Return the state of the folders, which changes when a file is added, removed or
-    renamed."""
+    renamed, and when another release takes the place of a folder: its files may have the
+    same times."""
     return tuple(
-        (str(folder), folder.stat().st_mtime_ns)
+        (str(folder), status.st_dev, status.st_ino, status.st_mtime_ns)
         for _, folder in packages()
-        if folder.is_dir()
+        if (status := _folder_status(folder)) is not None
     )
+
+
+def _folder_status(folder: Path) -> os.stat_result | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status if stat.S_ISDIR(status.st_mode) else None
 
 
 def file_digest(path: Path) -> str:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 
 from migration_route.access.actors import Actor, authorise
 from migration_route.conf import route_settings
+from migration_route.conf.databases import find_target
 from migration_route.core.enums import ActorKind, Mode, Scope
 from migration_route.core.errors import DatabaseUnavailable, StaleCode
 from migration_route.core.values import (
@@ -51,6 +52,7 @@ from migration_route.planning.plan import (
     Step,
 )
 from migration_route.planning.planner import make_plan
+from migration_route.planning.recorders import read_recorder
 from migration_route.policy.approvals import reads_findings, requirement_for
 from migration_route.policy.decision import Decision, Denied, Evidence, decide
 from migration_route.policy.schedule import HealthDecision, Schedule, evaluate_health
@@ -94,6 +96,8 @@ def with_forecasts(
     plan: Plan, migrations: MigrationPlan, details: Details = DEFAULT_DETAILS
 ) -> Plan:
     """Return the plan with SQL and forecasts, without estimates and findings."""
+    if not migrations:
+        return plan.with_details(details_next=None)
     steps, more = sql.with_sql(plan.steps, migrations, plan.database, details)
     steps, tables = sql.with_forecasts(
         steps, plan.database, mode=plan.mode, budget=sql.BUDGET
@@ -234,8 +238,10 @@ class _BarePlan:
 
 @without_translations()
 def _read(request: PlanRequest) -> _BarePlan:
+    find_target(request.database)
+    recorded = read_recorder(request.database)
     deferrals = deferrals_of(request.database)
-    bare, migrations = make_plan(request, deferrals)
+    bare, migrations = make_plan(request, deferrals, recorded)
     return _BarePlan(
         request=request,
         plan=bare,

@@ -25,6 +25,11 @@ from migration_route.planning.planner import (
     pending,
     pending_phases,
 )
+from migration_route.planning.recorders import (
+    Recorded,
+    open_recorders,
+    read_recorders,
+)
 from migration_route.services.audit import audited, require_valid_id
 from migration_route.services.plans import deferrals_of
 from migration_route.services.release import refresh
@@ -38,12 +43,15 @@ def ready() -> bool:
     """
     counted = route_settings().ready_databases
     aliases = all_aliases() if counted is None else counted
-    return all(_is_ready(alias) for alias in aliases)
+    found = read_recorders(aliases)
+    return all(_is_ready(alias, recorded) for alias, recorded in found.items())
 
 
-def _is_ready(alias: str) -> bool:
+def _is_ready(alias: str, recorded: Recorded) -> bool:
+    if isinstance(recorded, DatabaseUnavailable):
+        return False
     try:
-        graph = graphs.read_graph(alias)
+        graph = graphs.read_graph(alias, recorded)
     except RouteError:
         return False
     if any(phase.is_required for phase in pending_phases(graph, alias).values()):
@@ -117,17 +125,25 @@ def status(actor: Actor) -> list[DatabaseStatus]:
     """
     with audited(actor, "status"):
         authorise(actor, Scope.READ)
-        ledger_problem, active, unresolved = _from_ledger()
+        aliases = [alias for alias in all_aliases() if may(actor, Scope.READ, alias)]
+        ledger = route_settings().ledger_database
+        with open_recorders([*aliases, ledger]) as reading:
+            # Before the recorders: the migrations of a run that has ended are recorded.
+            problem, active, unresolved = _from_ledger(reading.problem_of(ledger))
+            found = reading.read()
         return [
-            _status(alias, active.get(alias), unresolved.get(alias), ledger_problem)
-            for alias in all_aliases()
-            if may(actor, Scope.READ, alias)
+            _status(alias, found[alias], active.get(alias), unresolved.get(alias), problem)
+            for alias in aliases
         ]
 
 
-def _from_ledger() -> tuple[RouteError | None, dict[str, RunRecord], dict[str, str]]:
+def _from_ledger(
+    unreachable: RouteError | None,
+) -> tuple[RouteError | None, dict[str, RunRecord], dict[str, str]]:
     active: dict[str, RunRecord] = {}
     unresolved: dict[str, str] = {}
+    if unreachable is not None:  # a second attempt may wait without a limit
+        return unreachable, active, unresolved
     try:
         for found in open_runs():
             run = refresh(found)
@@ -142,6 +158,7 @@ def _from_ledger() -> tuple[RouteError | None, dict[str, RunRecord], dict[str, s
 
 def _status(
     alias: str,
+    recorded: Recorded,
     active: RunRecord | None,
     unresolved: str | None,
     ledger_problem: RouteError | None,
@@ -157,15 +174,13 @@ def _status(
         unresolved_run=unresolved,
         problem=ledger_problem,
     )
-    try:
-        recorded = graphs.read_recorder(alias)
-    except DatabaseUnavailable as error:
-        return replace(result, problem=error)
+    if isinstance(recorded, DatabaseUnavailable):
+        return replace(result, problem=recorded)
     holds_ledger = alias == route_settings().ledger_database
     result = replace(
         result,
         reachable=True,
-        applied=len(set(applied_for_fingerprint(recorded, alias))),
+        applied=len(applied_for_fingerprint(recorded, alias)),
         ledger_installed=holds_ledger and (OWN_APP, "0001_initial") in recorded,
     )
     try:

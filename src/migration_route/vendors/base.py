@@ -8,6 +8,7 @@ implemented by every vendor; any other body is the default.
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -316,6 +317,15 @@ class Vendor(Protocol):
         keeps it if this process stops responding. Does nothing where a transaction waits no
         longer than its connection, and ends with its process."""
         del connection
+
+    def limit_statements(
+        self, connection: BaseDatabaseWrapper, seconds: float
+    ) -> AbstractContextManager[None]:
+        """Limit how long a statement in the block waits for its locks, on a connection that
+        is closed afterwards. Does nothing where the settings of the connection limit
+        it."""
+        del connection, seconds
+        return nullcontext()
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
         """Return whether each connection has its own session, which ends with the

@@ -16,7 +16,7 @@ from django.db.migrations.state import ProjectState
 
 from migration_route.conf.databases import all_aliases
 from migration_route.core.enums import Direction
-from migration_route.core.errors import RouteError
+from migration_route.core.errors import DatabaseUnavailable, RouteError
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
 from migration_route.planning.changes.types import PlanChanges
@@ -25,6 +25,7 @@ from migration_route.planning.impact import ImpactBuilder, collect_impact
 from migration_route.planning.phases import MigrationPlan
 from migration_route.planning.plan import Finding, Plan
 from migration_route.planning.planner import pending
+from migration_route.planning.recorders import Recorded, read_recorders
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import InvalidIndex, SequenceBehind
 
@@ -81,8 +82,9 @@ def project_findings(plan: Plan) -> Iterator[Finding]:
     changed = _apps_with_changes(sources.layout())
     if changed:
         yield make_finding("models_changed", apps=", ".join(changed))
-    for alias in all_aliases():
-        if alias != plan.database and (count := _pending(alias)):
+    others = [alias for alias in all_aliases() if alias != plan.database]
+    for alias, recorded in read_recorders(others).items():
+        if count := _pending(alias, recorded):
             yield make_finding("other_database", database=alias, count=count)
 
 
@@ -99,11 +101,13 @@ def _apps_with_changes(layout: object) -> tuple[str, ...]:
     return tuple(sorted(changes))
 
 
-def _pending(alias: str) -> int:
-    try:
-        graph = graphs.read_graph(alias)
-    except RouteError:
+def _pending(alias: str, recorded: Recorded) -> int:
+    if isinstance(recorded, DatabaseUnavailable):
         return 0  # the status of that database reports the error
+    try:
+        graph = graphs.read_graph(alias, recorded)
+    except RouteError:
+        return 0
     return len(pending(graph, alias))
 
 

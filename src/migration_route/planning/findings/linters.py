@@ -122,7 +122,7 @@ MOST_OPERATIONS = 200
 
 def safe_migrations_issues(plan: Plan, migrations: MigrationPlan) -> Iterator[LinterIssue]:
     """Yield the issues of django-safe-migrations; none where it is not installed."""
-    if find_spec("django_safe_migrations") is None:
+    if not migrations or find_spec("django_safe_migrations") is None:
         return
     from django_safe_migrations.analyzer import MigrationAnalyzer
 

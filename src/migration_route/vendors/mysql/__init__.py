@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -62,6 +64,13 @@ class MySQL(Vendor):
             idle = "idle_transaction_timeout = 5"
         with connection.cursor() as cursor:
             cursor.execute(f"SET SESSION innodb_lock_wait_timeout = 10, SESSION {idle}")
+
+    @contextmanager
+    def limit_statements(
+        self, connection: BaseDatabaseWrapper, seconds: float
+    ) -> Iterator[None]:
+        self.contention.limit(connection, seconds)
+        yield
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
         """Check for a lock that outlives its connection, as it does in a pool below Django.

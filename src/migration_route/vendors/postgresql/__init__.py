@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.db import DatabaseError
@@ -46,6 +47,7 @@ _KEEPALIVES = {
     "keepalives_count": 3,
 }
 _SET = "SELECT set_config(%s, %s, false)"
+_LIMIT_STATEMENTS = "SELECT set_config('statement_timeout', %s, true)"
 _LIMIT_TRANSACTION = (
     "SELECT set_config('lock_timeout', '10s', true), "
     "set_config('idle_in_transaction_session_timeout', '5s', true)"
@@ -89,6 +91,18 @@ class PostgreSQL(Vendor):
         """Set both limits for this transaction only, as is necessary behind a pooler."""
         with connection.cursor() as cursor:
             cursor.execute(_LIMIT_TRANSACTION)
+
+    @contextmanager
+    def limit_statements(
+        self, connection: BaseDatabaseWrapper, seconds: float
+    ) -> Iterator[None]:
+        """Set the limit for a transaction around the block, as is necessary behind a
+        pooler."""
+        connection.set_autocommit(False)
+        with connection.cursor() as cursor:
+            cursor.execute(_LIMIT_STATEMENTS, [f"{max(round(seconds * 1000), 1)}ms"])
+        yield
+        connection.rollback()
 
     def is_direct(self, first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
         """Check for a session that outlives its connection or serves both."""
