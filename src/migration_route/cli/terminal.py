@@ -122,6 +122,11 @@ class Progress:
             text = f"{self.step}: {event.text}" if event.kind in _SHOWN else self.step
             self.live.show(text, done=self.done)
 
+    def tell_remaining(self, line: str) -> None:
+        """Show the expected duration, if one is known."""
+        if line and not self.terminal.is_json:
+            self.terminal.write(line)
+
     def tell_waiting(self, line: str) -> None:
         """Show why the run has not started, once for each reason."""
         if line not in {"", self.waits}:

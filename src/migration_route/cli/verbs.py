@@ -36,6 +36,7 @@ from migration_route.cli.terminal import Terminal
 from migration_route.core.enums import (
     CopyKind,
     Direction,
+    EventKind,
     Mode,
     Phase,
     Resolution,
@@ -162,6 +163,7 @@ def _follow(backend: Backend, terminal: Terminal, run: schemas.RunAnswer) -> int
 def _tell_events(backend: Backend, terminal: Terminal, run: schemas.RunAnswer) -> None:
     after, wait, pause = 0, 0.0, _SHORTEST_WAIT
     with terminal.following(len(run.steps)) as progress:
+        progress.tell_remaining(text.remaining_line(run))
         while True:
             page = backend.events(run.id, after=after, limit=_PAGE, wait=wait)
             after = page.last
@@ -171,6 +173,9 @@ def _tell_events(backend: Backend, terminal: Terminal, run: schemas.RunAnswer) -
                 progress.tell_waiting(backend.waiting_line(run.id))
             if page.ended:
                 return
+            finished = any(event.kind == EventKind.STEP_FINISHED for event in page.events)
+            if finished and run.expected_ms is not None and not terminal.is_json:
+                progress.tell_remaining(text.remaining_line(backend.run(run.id).value))
             pause = _SHORTEST_WAIT if page.events else min(pause * 1.5, _LONGEST_WAIT)
             wait = 0.0 if len(page.events) == _PAGE else pause
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from django.conf import settings
@@ -94,6 +95,18 @@ def _aliases(value: Any) -> frozenset[str]:
     if not is_list_of(value, settings.DATABASES):
         raise Invalid(f"must be a list of aliases in DATABASES, not {value!r}.")
     return frozenset(value)
+
+
+# Relative paths would depend on the folder in which a process starts.
+_exports = reader(
+    "a dict from the name of an environment to the absolute path of an exported ledger",
+    lambda value: (
+        isinstance(value, Mapping)
+        and all(is_line(name, _LONGEST) for name in value)
+        and all(Path(path).is_absolute() for path in value.values())
+    ),
+    lambda value: {name: str(path) for name, path in value.items()},
+)
 
 
 def _networks(value: Any) -> Networks:
@@ -276,6 +289,10 @@ class RouteSettings:
     """Whether the events of a run, for those who may read them, keep what the database says
     about the rows behind an error: PostgreSQL's `DETAIL` and `CONTEXT`, the value of a
     duplicate entry. Runs, ledger entries, messages and email never contain it."""
+    durations: Mapping[str, str] = field(default_factory=dict)
+    """The exported ledgers of other environments, from a name to an absolute path:
+    `{"staging": "/srv/staging.jsonl"}`. Plans are estimated by their runs and rehearsals as
+    well. A file that cannot be read is logged and ignored."""
     linters: bool = True
     """Whether django-safe-migrations (extra `lint`) and squawk (extra `squawk`), if
     installed, add to the findings of a plan."""
@@ -304,6 +321,7 @@ _KEYS = {
     "BUILD": _build,
     "COMMAND": optional(read_command),
     "DATABASES": _databases,
+    "DURATIONS": optional(_exports),
     "EMAIL": read_mail,
     "FREEZES": optional(read_freezes),
     "GUARD_MIGRATE": read_boolean,

@@ -159,6 +159,10 @@ class StepState(StrEnum):
     """Something of it was, or may have been, executed and remains. It is not recorded."""
 
 
+DONE_STEP_STATES = frozenset({StepState.APPLIED, StepState.REVERTED})
+"""The states of a step that finished."""
+
+
 @unique
 class EffectState(StrEnum):
     """Whether the effect of an operation is present in the database."""
@@ -354,7 +358,7 @@ class Action(StrEnum):
     """Not written in this version: creating the tables has no entry of its own."""
     RUN_REQUESTED = "run_requested"
     """A run was requested and permitted: fingerprint, direction, mode, targets, steps with
-    the digests of their sources, reason."""
+    the digests of their sources, the `rows` of the tables of each step, reason."""
     RUN_STATE = "run_state"
     """A run changed from the state `from` to the state `to`: outcome, waiting reason,
     error, and at the end how far each step got."""
@@ -406,8 +410,9 @@ class Action(StrEnum):
     """`rehearsal` (its ID), `fingerprint`, `kind`, `round_trip`, `in_place`, `targets`,
     `phase`, `reason`."""
     REHEARSAL_ENDED = "rehearsal_ended"
-    """`rehearsal`, `fingerprint`, `in_place`, `state`, `error`, and `report_digest`: the
-    SHA-256 of the report as it is stored."""
+    """`rehearsal`, `fingerprint`, `in_place`, `state`, `error`, `report_digest`: the
+    SHA-256 of the report as it is stored, and `durations`: of each step that was executed
+    with data, app, name, direction, digest of its source, milliseconds and rows."""
     PERMIT_ISSUED = "permit_issued"
     """A permit for one run of a plan was issued on a host: `permit` (its ID),
     `fingerprint`, `targets`, `mode`, `phase`, `expires`, `reason`. If the ledger did not

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -20,9 +20,7 @@ from migration_route.core.enums import (
     ActorKind,
     ControlRequest,
     Direction,
-    Mode,
     RunState,
-    StepState,
 )
 from migration_route.core.errors import DatabaseUnavailable, UnknownRun
 from migration_route.ledger import spool
@@ -337,47 +335,3 @@ def count_denials(name: str, *, code: str, since: str) -> int:
         return read(query, empty=0)
     except DatabaseUnavailable:
         return 0
-
-
-DURATION_SEARCH_LIMIT = 100
-"""Number of newest runs that are searched for the duration of a step."""
-
-_DONE = frozenset((StepState.APPLIED, StepState.REVERTED))
-
-StepKey = tuple[str, str, str, str]
-"""App, name, direction and source digest of a step."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepDuration:
-    ms: int
-    run: str
-    database: str
-    at: str  # when the run was requested
-
-
-def previous_durations(steps: Collection[StepKey]) -> dict[StepKey, StepDuration]:
-    """Return the latest duration of each step that finished in one of the newest runs.
-
-    The runs of all databases count. Raises `DatabaseUnavailable`.
-    """
-    wanted = set(steps)
-    durations: dict[StepKey, StepDuration] = {}
-    for run in (
-        list_runs(database=None, before=None, limit=DURATION_SEARCH_LIMIT) if wanted else ()
-    ):
-        if run.mode is not Mode.APPLY:
-            continue  # a step that was only recorded took no time
-        for step in run.steps:
-            key = (step.app, step.name, step.direction, step.digest)
-            resumed = step.done_operations is not None  # only a part of the step ran
-            if step.state not in _DONE or step.duration_ms is None or resumed:
-                continue
-            if key in wanted and key not in durations:
-                durations[key] = StepDuration(
-                    ms=step.duration_ms,
-                    run=run.id,
-                    database=run.database,
-                    at=run.created_at,
-                )
-    return durations

@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 
+from migration_route.core import clock
 from migration_route.core.canonical_json import JsonValue, canonical_json
 from migration_route.core.enums import (
     ACTIVE_STATES,
+    DONE_STEP_STATES,
     SCHEDULE_REASONS,
     Action,
     ActorKind,
@@ -114,6 +116,8 @@ class StepRecord(JsonValue):
     done_operations: int | None = None  # by the run that this one resumes; None: none
     operations: tuple[OperationEvidence, ...] | None = None  # None: not examined
     added: AddedOperations = NONE_ADDED
+    rows: int | None = None  # of the tables that it changes, before the run
+    expected_ms: int | None = None  # when the run was requested; None: not known
 
     @property
     def label(self) -> str:
@@ -121,9 +125,12 @@ class StepRecord(JsonValue):
         return f"{self.app}.{self.name}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the stored form, without the added operations if there are none."""
+        """Return the stored form, without the added operations if there are none, and
+        without what is not known of the duration."""
         added = None if self.added == NONE_ADDED else self.added.to_dict()
-        return {**JsonValue.to_dict(self), "added": added}
+        stored = {**JsonValue.to_dict(self), "added": added}
+        unknown = [key for key in ("rows", "expected_ms") if stored[key] is None]
+        return {key: value for key, value in stored.items() if key not in unknown}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> StepRecord:
@@ -192,6 +199,36 @@ class RunRecord(RequestedRun):
     def waits_to_begin(self) -> bool:
         """Whether no work was done yet and the run waits for its scheduled start."""
         return self.state is RunState.WAITING and self.waiting_reason in SCHEDULE_REASONS
+
+    @property
+    def expected_ms(self) -> int | None:
+        """Return the expected duration of the steps for which one is known."""
+        known = [step.expected_ms for step in self.steps if step.expected_ms is not None]
+        return sum(known) if known else None
+
+    @property
+    def expected_unknown(self) -> int:
+        """Return the number of steps whose duration is not known."""
+        return sum(step.expected_ms is None for step in self.steps)
+
+    def remaining_ms(self, now: str) -> int | None:
+        """Return the expected time until the end, of the steps for which one is known."""
+        if self.expected_ms is None or not self.is_active:
+            return None
+        done = [
+            step.duration_ms or 0 for step in self.steps if step.state in DONE_STEP_STATES
+        ]
+        following = sum(
+            step.expected_ms or 0
+            for step in self.steps
+            if step.state is StepState.NOT_STARTED
+        )
+        current = next((s for s in self.steps if s.state is StepState.APPLYING), None)
+        if current is None or current.expected_ms is None or not self.started_at:
+            return following
+        since_start = clock.parse_time(now) - clock.parse_time(self.started_at)
+        spent = round(since_start.total_seconds() * 1000) - sum(done)
+        return following + min(max(current.expected_ms - spent, 0), current.expected_ms)
 
     def with_steps(self, steps: tuple[StepRecord, ...], *, last_event: int) -> RunRecord:
         return replace(self, steps=steps, last_event=last_event)

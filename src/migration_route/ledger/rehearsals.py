@@ -18,6 +18,7 @@ from migration_route.conf.databases import PATIENCE, ledger_connection, ledger_t
 from migration_route.core import clock
 from migration_route.core.canonical_json import canonical_json, digest, to_plain
 from migration_route.core.enums import (
+    DONE_STEP_STATES,
     Action,
     ActorKind,
     CopyKind,
@@ -92,6 +93,7 @@ class ObservedStep:
     # Between its statements and the SQL of its plan, without values.
     sql_differences: tuple[str, ...] = ()
     error: StepError | None = None
+    rows: int | None = None  # of the tables that it changes, before the rehearsal
 
     @property
     def label(self) -> str:
@@ -140,7 +142,12 @@ class Report:
 
 
 def report_to_json(report: Report) -> str:
-    return msgspec.json.encode(report).decode()
+    """Return the stored form, without numbers of rows that are not known."""
+    stored = msgspec.to_builtins(report)
+    for step in (*stored["steps"], *(stored["back"] or ())):
+        if step["rows"] is None:
+            del step["rows"]
+    return msgspec.json.encode(stored).decode()
 
 
 def report_from_json(text: str) -> Report:
@@ -218,6 +225,31 @@ def rehearsal_record(row: Rehearsal) -> RehearsalRecord:
         "report": report_from_json(row.report) if row.report else Report(),
     }
     return msgspec.convert(columns, RehearsalRecord)
+
+
+ObservedDuration = tuple[str, str, str, str, int, int | None]
+"""App, name, direction, source digest, milliseconds, rows of a step that was rehearsed."""
+
+
+def durations_of(rehearsal: RehearsalRecord) -> tuple[ObservedDuration, ...]:
+    """Return the durations of the steps of a rehearsal; none if its copy had no rows."""
+    if rehearsal.kind is not CopyKind.DATA:
+        return ()
+    digests = {(app, name): digest for app, name, digest in rehearsal.steps}
+    return tuple(
+        (
+            step.app,
+            step.name,
+            step.direction,
+            digests[step.app, step.name],
+            step.duration_ms,
+            step.rows,
+        )
+        for step in (*rehearsal.report.steps, *(rehearsal.report.back or ()))
+        if step.state in DONE_STEP_STATES
+        and step.duration_ms is not None
+        and (step.app, step.name) in digests
+    )
 
 
 def create_rehearsal(new: NewRehearsal) -> RehearsalRecord:
@@ -329,6 +361,7 @@ def _end_entry(row: Rehearsal) -> Draft:
             "state": row.state,
             "error": json.loads(row.error) if row.error else None,
             "report_digest": digest(row.report),
+            "durations": durations_of(rehearsal_record(row)),
         },
     )
 

@@ -210,6 +210,8 @@ def _request_entry(row: Run, new: NewRun) -> Draft:
             "mode": new.mode,
             "targets": list(new.targets),
             "steps": [[step.app, step.name, step.digest] for step in new.steps],
+            "rows": [step.rows for step in new.steps],
+            **({"resumes": new.resumes} if new.resumes else {}),
             "actor_key": new.actor_key or new.actor_name,
             "reason": new.reason,
             "rebuild_invalid_indexes": new.rebuild_invalid_indexes,

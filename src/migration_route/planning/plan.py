@@ -108,12 +108,18 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """The duration of the same step in an earlier run, on some database."""
+    """The expected duration of a step, and the earlier run or rehearsal of the same step
+    that it is derived from."""
 
     ms: int
-    run: str
+    run: str  # the id of that run; "": it was a rehearsal
     database: str
-    at: str  # ISO 8601 in UTC: when that run was requested
+    at: str  # ISO 8601 in UTC: when it was requested
+    rehearsal: str = ""  # the id of that rehearsal
+    environment: str = ""  # whose export contains it; "": this ledger
+    rows: int | None = None  # of the tables that the step changes; None: not known
+    observed_ms: int | None = None  # the duration of that time
+    observed_rows: int | None = None  # of the tables at that time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +172,17 @@ class Plan:
     deferred: tuple[Deferred, ...] = field(default=())  # steps that this phase leaves out
     tables: tuple[TableSize, ...] = field(default=())  # that its statements touch
     details_next: int | None = None  # the `after` of the next request; None: there is none
+
+    @property
+    def expected_ms(self) -> int | None:
+        """Return the sum of the estimates of the steps; None: there is none."""
+        known = [step.estimate.ms for step in self.steps if step.estimate is not None]
+        return sum(known) if known else None
+
+    @property
+    def expected_unknown(self) -> int:
+        """Return the number of steps without an estimate."""
+        return sum(step.estimate is None for step in self.steps)
 
     def with_details(
         self,

@@ -174,6 +174,8 @@ def plan_answer(plan: Plan) -> schemas.PlanAnswer:
         plan,
         steps=[_plan_step(step) for step in plan.steps],
         deferred=[deferred_answer(left) for left in plan.deferred],
+        expected_ms=plan.expected_ms,
+        expected_unknown=plan.expected_unknown,
     )
 
 
@@ -240,6 +242,9 @@ def run_answer(run: RunRecord) -> schemas.RunAnswer:
         ],
         approval=approval_answer(run),
         resumes=run.resumes or None,
+        expected_ms=run.expected_ms,
+        expected_unknown=run.expected_unknown,
+        remaining_ms=run.remaining_ms(clock.now()),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from migration_route.conf import route_settings
 from migration_route.conf.databases import require_session_connection
 from migration_route.core import clock
 from migration_route.core.canonical_json import digest
-from migration_route.core.enums import Action, Scope, WaitingReason
+from migration_route.core.enums import Action, Mode, Scope, WaitingReason
 from migration_route.core.errors import ActiveRun, Forbidden, SessionOrphaned
 from migration_route.execution.launchers import get_launcher, launch
 from migration_route.execution.preflight import (
@@ -37,6 +38,7 @@ from migration_route.planning.plan import (
     require_well_formed,
     same_plan,
 )
+from migration_route.planning.table_rows import rows_of_steps
 from migration_route.policy.decision import (
     Allowed,
     Decision,
@@ -46,6 +48,7 @@ from migration_route.policy.decision import (
 )
 from migration_route.services import release
 from migration_route.services.audit import audited
+from migration_route.services.estimates import with_estimates
 from migration_route.services.plans import evaluate, plan_for_decision
 
 
@@ -274,6 +277,10 @@ def _step_records(
 
     The first one contains the progress of the resumed run, if there is one.
     """
+    rows: Mapping[tuple[str, str], int] = {}
+    if plan.mode is Mode.APPLY:
+        rows = rows_of_steps(plan.database, [(step.app, step.name) for step in plan.steps])
+    estimated = with_estimates(plan.steps, plan.database, plan.mode, rows)
     steps = tuple(
         StepRecord(
             app=step.app,
@@ -281,8 +288,10 @@ def _step_records(
             direction=step.direction,
             digest=step.digest,
             rolls_back=step.rolls_back,
+            rows=rows.get((step.app, step.name)),
+            expected_ms=None if step.estimate is None else step.estimate.ms,
         )
-        for step in plan.steps
+        for step in estimated
     )
     if carried_out is None:
         return steps

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from migration_route.access.actors import Actor, authorise
 from migration_route.conf import route_settings
@@ -24,11 +24,7 @@ from migration_route.core.values import (
     RecordedDecision,
 )
 from migration_route.execution.preflight import HealthProbe, schedule_for
-from migration_route.ledger.queries import (
-    first_deferrals,
-    previous_durations,
-    unresolved_runs,
-)
+from migration_route.ledger.queries import first_deferrals, unresolved_runs
 from migration_route.ledger.records import RunRecord
 from migration_route.ledger.rehearsals import last_rehearsal_of
 from migration_route.planning import fresh_process, sources, sql
@@ -45,7 +41,6 @@ from migration_route.planning.phases import (
 from migration_route.planning.plan import (
     DEFAULT_DETAILS,
     Details,
-    Estimate,
     Finding,
     Plan,
     PlanRequest,
@@ -57,6 +52,7 @@ from migration_route.policy.approvals import reads_findings, requirement_for
 from migration_route.policy.decision import Decision, Denied, Evidence, decide
 from migration_route.policy.schedule import HealthDecision, Schedule, evaluate_health
 from migration_route.services.audit import audited
+from migration_route.services.estimates import with_estimates
 
 logger = logging.getLogger("migration_route.services")
 
@@ -81,7 +77,9 @@ def enrich(
 ) -> Plan:
     """Return the plan with the requested details, and the step at which they continue."""
     detailed = with_forecasts(plan, migrations, details)
-    detailed = detailed.with_details(steps=_with_estimates(detailed.steps, plan.mode))
+    detailed = detailed.with_details(
+        steps=with_estimates(detailed.steps, plan.database, plan.mode)
+    )
     findings = (
         *findings_of(detailed, migrations),
         *steps.phase_findings(detailed, deferrals),
@@ -119,24 +117,6 @@ def _first_step_without_forecast(
         if any(item.sql and item.forecasts is None for item in step.operations):
             return position if position > details.after else None
     return None
-
-
-def _with_estimates(steps: tuple[Step, ...], mode: Mode) -> tuple[Step, ...]:
-    """Return the steps with their previous durations, if the ledger has them."""
-    if mode is not Mode.APPLY:
-        return steps
-    keys = [(step.app, step.name, step.direction, step.digest) for step in steps]
-    try:
-        durations = previous_durations(keys)
-    except DatabaseUnavailable:
-        logger.info("No estimates: the ledger cannot be read", exc_info=True)
-        return steps
-    return tuple(
-        replace(step, estimate=Estimate(**asdict(durations[key])))
-        if key in durations
-        else step
-        for step, key in zip(steps, keys, strict=True)
-    )
 
 
 def _rehearsal_findings(fingerprint: str) -> Iterator[Finding]:

@@ -25,7 +25,11 @@ from migration_route.core.values import SignalState
 from migration_route.ledger.records import EntryRecord, EventRecord, StepRecord
 from migration_route.ledger.rehearsals import ObservedLock
 from migration_route.planning.plan import Finding, Step
-from migration_route.presentation.text.plans import estimate_line, operation_lines
+from migration_route.presentation.text.plans import (
+    estimate_line,
+    expected_line,
+    operation_lines,
+)
 from migration_route.presentation.text.rehearsals import copy_words, queries, took
 from migration_route.presentation.text.runs import approval_requirement_words
 
@@ -33,6 +37,7 @@ register = Library()
 register.filter("approval_requirement_words", approval_requirement_words)
 register.filter("copy_words", copy_words)
 register.filter("estimate_line", estimate_line)
+register.filter("expected_line", expected_line)
 register.filter("operation_lines", operation_lines)
 register.filter("queries", queries)
 register.filter("took", took)

@@ -24,6 +24,7 @@ from migration_route.presentation.text.runs import (
     approval_requirement_words,
     cancel_effect,
     permission_words,
+    remaining_line,
     suggested_resolution,
     what_to_do,
 )
@@ -176,6 +177,7 @@ class RunView:
     record: RunRecord
     headline: str
     advice: str
+    expected: str
     what_to_do: str  # of a partial run
     suggested_resolution: str
     is_cancellable: bool
@@ -205,6 +207,7 @@ def run_view(record: RunRecord) -> RunView:
         record=record,
         headline=headline,
         advice=advice,
+        expected=remaining_line(answer),
         what_to_do=what_to_do(answer) if record.state is RunState.PARTIAL else "",
         suggested_resolution=suggested_resolution(answer),
         is_cancellable=record.state in _CANCELLABLE or orphan is not None,

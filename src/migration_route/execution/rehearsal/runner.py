@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -52,6 +52,7 @@ from migration_route.ledger.rehearsals import (
 from migration_route.planning import graph as graphs
 from migration_route.planning.plan import PlanRequest
 from migration_route.planning.planner import make_plan
+from migration_route.planning.table_rows import rows_of_steps
 from migration_route.vendors import copies_of, identity_of, vendor_of
 from migration_route.vendors.base import LockSlot
 from migration_route.vendors.base_rehearsal import (
@@ -411,9 +412,21 @@ def work_order_of(
 
 
 def initial_steps(record: RehearsalRecord) -> tuple[ObservedStep, ...]:
-    """Return the steps of a rehearsal as they are before the first one."""
+    """Return the steps of a rehearsal as they are before the first one.
+
+    The rows are those of the database that is copied: a copy without data, or another
+    database, has others.
+    """
+    rows: Mapping[tuple[str, str], int] = {}
+    is_other = not record.in_place and route_settings().database(record.database)
+    if record.kind is CopyKind.DATA and not (is_other and is_other.rehearsal_alias):
+        rows = rows_of_steps(
+            record.database, [(app, name) for app, name, _ in record.steps]
+        )
     return tuple(
-        ObservedStep(app=app, name=name, direction=record.direction)
+        ObservedStep(
+            app=app, name=name, direction=record.direction, rows=rows.get((app, name))
+        )
         for app, name, _ in record.steps
     )
 

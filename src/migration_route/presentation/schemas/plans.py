@@ -85,13 +85,23 @@ class TableAnswer(Struct, frozen=True, kw_only=True):
 
 
 class EstimateAnswer(Struct, frozen=True, kw_only=True):
-    """How long the same step took before: in which run, on which database, requested
-    when."""
+    """The expected duration of a step, `ms`, and the run or the rehearsal of the same step
+    that it is derived from: on which database, and when it was requested.
+
+    `environment`: whose exported ledger contains it; empty for this ledger. `rows`: of the
+    tables that the step changes, now; `observed_ms` and `observed_rows`: at that time. If
+    both numbers of rows are known, `ms` is scaled by them.
+    """
 
     ms: int
     run: str
     database: str
     at: str
+    rehearsal: str = ""
+    environment: str = ""
+    rows: int | None = None
+    observed_ms: int | None = None
+    observed_rows: int | None = None
 
 
 class SignalAnswer(Answer, frozen=True, kw_only=True):
@@ -219,7 +229,8 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
 
     `details_next`: SQL and what depends on it are included up to this step; request the
     next part with `details`; null if there is no more. `approval`: the approvals that the
-    reader would need to apply it; null if none.
+    reader would need to apply it; null if none. `expected_ms`: the sum of the estimates;
+    `expected_unknown`: the number of steps without one.
     """
 
     database: str
@@ -239,3 +250,5 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     tables: list[TableAnswer] = []
     approval: ApprovalRequirementAnswer | None = None
     opening: OpeningAnswer | None = None
+    expected_ms: int | None = None
+    expected_unknown: int = 0

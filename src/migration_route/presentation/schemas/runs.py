@@ -137,10 +137,16 @@ class RunStepAnswer(Answer, frozen=True, kw_only=True):
     error: StepErrorAnswer | None
     operations: list[OperationEvidenceAnswer] | None = None
     rolls_back: bool = True
+    expected_ms: int | None = None
 
 
 class RunAnswer(Answer, frozen=True, kw_only=True):
-    """One attempt at one plan."""
+    """One attempt at one plan.
+
+    `expected_ms`: the expected duration of its steps, as estimated when it was requested;
+    `expected_unknown`: the number of steps for which none is known, which neither
+    `expected_ms` nor `remaining_ms` contains.
+    """
 
     id: str
     database: str
@@ -168,6 +174,9 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
     approval: ApprovalAnswer | None = None
     resumes: str | None = None
     at: str | None = None
+    expected_ms: int | None = None
+    expected_unknown: int = 0
+    remaining_ms: int | None = None
 
 
 class RunsAnswer(Answer, frozen=True, kw_only=True):

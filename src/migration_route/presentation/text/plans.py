@@ -26,6 +26,14 @@ class Estimated(Protocol):
     def database(self) -> str: ...
     @property
     def at(self) -> str: ...
+    @property
+    def rehearsal(self) -> str: ...
+    @property
+    def environment(self) -> str: ...
+    @property
+    def observed_ms(self) -> int | None: ...
+    @property
+    def observed_rows(self) -> int | None: ...
 
 
 class Forecasted(Protocol):
@@ -36,11 +44,42 @@ class Forecasted(Protocol):
 
 
 def estimate_line(found: Estimated | None) -> str:
-    """Return how long a step took before, and where; "" if unknown."""
+    """Return how long a step is expected to take if that differs from the time that it took
+    before, and how long it took, and where; "" if unknown."""
     if found is None:
         return ""
-    took = f"{found.ms} ms" if found.ms < 1000 else f"{found.ms / 1000:.1f} s"
-    return f"took {took} on {found.database}, {found.at[:10]}"
+    observed = found.ms if found.observed_ms is None else found.observed_ms
+    expected = "" if observed == found.ms else f"expected {duration_words(found.ms)}, "
+    where = f" in a rehearsal on {found.database}" if found.rehearsal else ""
+    where = where or f" on {found.database}"
+    where += f" of {found.environment}" if found.environment else ""
+    if found.observed_rows is not None:
+        rows = found.observed_rows
+        where += f" at {_short(rows)} row{'' if rows == 1 else 's'}"
+    return f"{expected}took {duration_words(observed)}{where}, {found.at[:10]}"
+
+
+def duration_words(ms: int) -> str:
+    return f"{ms} ms" if ms < 1000 else f"{ms / 1000:.1f} s"
+
+
+class Expected(Protocol):
+    """A plan or a run with its expected duration."""
+
+    @property
+    def expected_ms(self) -> int | None: ...
+    @property
+    def expected_unknown(self) -> int: ...
+
+
+def expected_line(found: Expected) -> str:
+    """Return the expected duration, and how many steps it leaves out; "" if no duration is
+    known."""
+    if found.expected_ms is None:
+        return ""
+    count = found.expected_unknown
+    rest = f", {count} step{'' if count == 1 else 's'} unknown" if count else ""
+    return f"expected {duration_words(found.expected_ms)}{rest}"
 
 
 def operation_lines(

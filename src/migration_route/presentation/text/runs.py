@@ -21,7 +21,12 @@ from migration_route.core.enums import (
 )
 from migration_route.core.values import APPROVE, ApprovalRequirement
 from migration_route.presentation import schemas
-from migration_route.presentation.text.plans import estimate_line, operation_lines
+from migration_route.presentation.text.plans import (
+    duration_words,
+    estimate_line,
+    expected_line,
+    operation_lines,
+)
 from migration_route.presentation.text.problems import problem_line
 
 Requirement = (
@@ -133,7 +138,9 @@ def plan_lines(plan: schemas.PlanAnswer) -> Iterator[str]:
         count = f"{len(plan.steps)} step{'s' if len(plan.steps) > 1 else ''}"
         mode = "" if plan.mode == Mode.APPLY else f" ({plan.mode})"
         phase = f", {plan.phase}" if plan.phase else ""
-        yield f"{plan.database} ({plan.vendor}), {plan.direction}{phase}, {count}{mode}"
+        expected = "".join(f", {line}" for line in filter(None, [expected_line(plan)]))
+        start = f"{plan.database} ({plan.vendor}), {plan.direction}{phase}"
+        yield f"{start}, {count}{mode}{expected}"
     for step in plan.steps:
         marks = [] if step.rolls_back else [_NOT_ROLLED_BACK]
         marks += [] if step.reversible else ["irreversible"]
@@ -188,8 +195,8 @@ def run_lines(run: schemas.RunAnswer) -> Iterator[str]:
     yield f"run {run.id} on {run.database}: {run.state}{outcome}"
     yield f"  by {_who(run)} at {run.created_at}"
     yield from _phase_lines(run)
-    if run.reason:
-        yield f"  reason: {run.reason}"
+    lines = (run.reason and f"reason: {run.reason}", remaining_line(run))
+    yield from (f"  {line}" for line in lines if line)
     if run.waiting:
         yield from _waiting_lines(run.waiting)
     yield from approval_lines(run.approval)
@@ -211,6 +218,12 @@ def run_lines(run: schemas.RunAnswer) -> Iterator[str]:
         yield f"  {run.error.type}: {run.error.message}"
     if run.state == RunState.PARTIAL:
         yield f"  The database is partially migrated. {what_to_do(run)}"
+
+
+def remaining_line(run: schemas.RunAnswer) -> str:
+    """Return the expected duration of a run, and how much of it is left; "" if unknown."""
+    line, left = expected_line(run), run.remaining_ms
+    return f"{line}, {duration_words(left)} left" if line and left is not None else line
 
 
 def cancel_effect(run: schemas.RunAnswer) -> str:
