@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
+from django.db.migrations.recorder import MigrationRecorder
 
 from migration_route.conf import read_settings
 from migration_route.conf.command import command_line
@@ -235,6 +236,26 @@ def test_a_failure_is_one_and_another_plan_is_five(history):
     assert "no such thing" in said.out
     assert say("apply", "testapp", "--yes", "--fingerprint", "x-y-z").code == 5
     assert say("apply", "testapp", "--yes", "--fingerprint", "x-y").code == 2
+
+
+@pytest.mark.usefixtures("_inline", "_nobody")
+def test_a_run_expects_what_the_same_step_took_before(history):
+    """In the plan, in the run, and where it is watched."""
+    history.table("0001_a", "made_a")
+    words = ("apply", "testapp", "--yes", "--json")
+    first = say(*words).read(schemas.RunAnswer)
+    assert (first.expected_ms, first.expected_unknown) == (None, 1)
+    took = first.steps[0].duration_ms
+    MigrationRecorder(connections["default"]).record_unapplied("testapp", "0001_a")
+    with connections["default"].cursor() as cursor:
+        cursor.execute("DROP TABLE made_a")
+    plan = say("plan", "testapp", "--json").read(schemas.PlanAnswer)
+    assert (plan.expected_ms, plan.expected_unknown) == (took, 0)
+    assert f"expected {took} ms" in say("plan", "testapp").out
+    second = say(*words).read(schemas.RunAnswer)
+    assert (second.expected_ms, second.expected_unknown) == (took, 0)
+    assert second.remaining_ms is None
+    assert f"expected {took} ms" in say("watch", second.id).out
 
 
 @pytest.mark.parametrize("reason", ["bytes \udcff", "x" * 2001])

@@ -179,6 +179,12 @@ def test_a_rehearsal_shows_a_plan_and_leaves_everything_as_it_was(build, pair, k
     assert "rehearsal_requested" in entries
     assert "rehearsal_ended" in entries
     assert operator.get("ledger/verify")["intact"]
+    estimates = [step["estimate"] for step in operator.plan("shop")["steps"]]
+    if kind == "schema":  # a copy without rows takes no time
+        assert estimates == [None, None]
+    else:
+        assert [one["rehearsal"] for one in estimates] == [found["id"]] * 2
+        assert [one["ms"] for one in estimates] == [step["duration_ms"] for step in steps]
     operator.apply()  # the rehearsed plan is still the current plan
     assert site.applied() == ["0001_initial", "0002_sku", "0003_fill"]
 

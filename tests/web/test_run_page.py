@@ -10,12 +10,14 @@ from django.test import Client
 from django.urls import reverse
 
 from migration_route.conf.databases import private_connection
-from migration_route.core.enums import RunState, Scope, WaitingReason
+from migration_route.core.enums import RunState, Scope, StepState, WaitingReason
 from migration_route.ledger import queries, runs
 from migration_route.ledger.records import RunRecord
+from migration_route.planning.plan import PlanRequest
+from migration_route.services.plans import detailed_plan
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import LockSlot
-from tests.factories import History
+from tests.factories import History, a_new_run, a_step_record
 from tests.web.conftest import SignIn
 
 ARun = Callable[..., RunRecord]
@@ -52,6 +54,25 @@ def test_a_finished_run_tells_its_steps_its_output_and_who_asked(
     assert "3 of 3 books" in text
     assert "data-active" not in text
     assert "Cancel run" not in text
+
+
+def test_a_run_and_its_plan_show_the_expected_duration(
+    everyone_can: Client, inline: History, apply_everything: Callable[[], None]
+) -> None:
+    """As it took before; a rehearsal and an export have no run to link to."""
+    inline.table("0001_initial", "shelf")
+    step = detailed_plan(PlanRequest()).steps[0]
+    done = a_step_record(
+        step.name, digest=step.digest, state=StepState.APPLIED, duration_ms=61_000
+    )
+    before, _ = runs.create_run(a_new_run(steps=(done,)))
+    runs.move(before.id, to=RunState.FAILED, expected={RunState.QUEUED})
+    plan = everyone_can.get(reverse("migration_route:plan")).content.decode()
+    assert "Duration: expected 61.0 s" in plan
+    assert f'<a href="{address(before)}">took 61.0 s on default' in plan
+    apply_everything()
+    (run, _) = queries.list_runs(database=None, before=None, limit=2)
+    assert "Duration: expected 61.0 s" in page_of(everyone_can, run)
 
 
 def test_a_failed_run_shows_the_error_at_its_operation(
