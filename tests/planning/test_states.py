@@ -4,8 +4,10 @@ own."""
 from __future__ import annotations
 
 import pytest
-from django.db.migrations import AddField
+from django.db import models
+from django.db.migrations import AddField, CreateModel, Migration
 from django.db.migrations import state as django_state
+from django.db.migrations.state import ProjectState
 
 from migration_route.planning import graph as graphs
 from migration_route.planning import sql
@@ -13,6 +15,7 @@ from migration_route.planning.lazy_states import LazyProjectState
 from migration_route.planning.plan import Details, PlanRequest
 from migration_route.planning.planner import make_plan
 from migration_route.planning.sql import backward_moves, forward_moves, state_before
+from migration_route.planning.states import state_after
 from tests.factories import create_model
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -98,3 +101,70 @@ def test_a_state_that_is_not_read_to_its_end_is_complete_for_the_next_step(histo
         len(steps) - 1
     )
     assert steps[-1].operations[0].sql
+
+
+@pytest.fixture
+def mutated(monkeypatch):
+    """Record the migrations that are applied to a whole state."""
+    found: list[str] = []
+    mutate = Migration.mutate_state
+
+    def recorded(self, *args, **words):
+        found.append(self.name)
+        return mutate(self, *args, **words)
+
+    monkeypatch.setattr(Migration, "mutate_state", recorded)
+    return found
+
+
+def of_models(*names: str) -> list[Migration]:
+    """Return migrations that create these models."""
+    found: list[Migration] = []
+    for name in names:
+        create = CreateModel(name, [("id", models.AutoField(primary_key=True))])
+        kind = type("Migration", (Migration,), {"operations": [create]})
+        found.append(kind(name, "testapp"))
+    return found
+
+
+def test_the_state_after_the_same_migrations_is_computed_once(mutated):
+    """Other operations, or other apps without migrations, have a state of their own."""
+    first = of_models("A", "B")
+    for _ in range(3):
+        assert set(state_after(first, set()).models) == {("testapp", "a"), ("testapp", "b")}
+    assert mutated == ["A", "B"]
+    state_after(first, {"auth"})
+    state_after(first[:1], set())
+    state_after(of_models("A", "B"), set())
+    assert mutated == ["A", "B", "A", "B", "A", "A", "B"]
+
+
+def test_a_caller_changes_only_its_own_state():
+    migrations = of_models("A")
+    one, two = state_after(migrations, set()), state_after(migrations, set())
+    size = models.IntegerField(null=True)
+    one.add_field("testapp", "a", "size", size, preserve_default=False)
+    one.rename_field("testapp", "a", "id", "key")
+    one.remove_model("testapp", "a")
+    for state in (two, state_after(migrations, set())):
+        assert list(state.models["testapp", "a"].fields) == ["id"]
+    assert one.apps is not two.apps
+
+
+def test_few_states_are_kept(mutated):
+    histories = [of_models(f"Made{number}") for number in range(5)]
+    for history in (*histories, histories[0], histories[4]):
+        state_after(history, set())
+    assert mutated == [f"Made{number}" for number in (0, 1, 2, 3, 4, 0)]
+
+
+def test_a_kept_state_is_not_used_while_states_are_replaced(mutated, monkeypatch):
+    migrations = of_models("A")
+    state_after(migrations, set())
+
+    def patched(self, model_state):
+        self.models[model_state.app_label, model_state.name_lower] = model_state
+
+    monkeypatch.setattr(ProjectState, "add_model", patched)
+    assert not isinstance(state_after(migrations, set()), LazyProjectState)
+    assert mutated == ["A", "A"]

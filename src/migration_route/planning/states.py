@@ -3,6 +3,8 @@ needed."""
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
@@ -16,6 +18,8 @@ from django.db.migrations.state import ProjectState, StateApps
 
 from migration_route.planning.lazy_states import (
     LazyProjectState,
+    ModelStates,
+    Snapshot,
     key_of,
     real_models,
     references,
@@ -60,11 +64,74 @@ def has_missing_references(state: ProjectState) -> bool:
 
 
 def state_after(migrations: Iterable[Migration], real_apps: set[str]) -> ProjectState:
-    """Return the state after these migrations, which renders on demand."""
+    """Return the state after these migrations, which renders on demand.
+
+    The states of the last few sets of migrations are kept: every plan of a database, each
+    of its pieces, and the plans of databases with the same migrations start from one.
+    """
+    applied = tuple(migrations)
+    parts = tuple(operation for each in applied for operation in each.operations)
+    key = (
+        tuple((each.app_label, len(each.operations)) for each in applied),
+        tuple(map(id, parts)),
+        frozenset(real_apps),
+    )
+    is_own = is_django_own(ProjectState)
+    if is_own and (kept := _kept.get(key)):
+        return kept.fresh_copy()
     state = ProjectState(real_apps=real_apps)
-    for migration in migrations:
+    for migration in applied:
         migration.mutate_state(state, preserve=False)
-    return on_demand(state)
+    found = on_demand(state)
+    if is_own and isinstance(found, LazyProjectState):
+        kept = _KeptState(found, parts)
+        _kept.put(key, kept)
+        return kept.fresh_copy()
+    return found
+
+
+class _KeptState:
+    """A state that nothing changes, and the operations that led to it: while they exist,
+    no other operation has the identity that is part of the key."""
+
+    def __init__(self, state: LazyProjectState, parts: tuple[Operation, ...]) -> None:
+        self.parts = parts
+        self._real_apps = state.real_apps
+        self._snapshot = state.models.snapshot()
+
+    def fresh_copy(self) -> LazyProjectState:
+        """Return a state with these models and a registry of its own: registries render
+        without a lock, so threads must not share one."""
+        kept = self._snapshot
+        snapshot = Snapshot(kept.models, kept.removed, kept.real_apps)
+        models = ModelStates(kept.models, real_apps=self._real_apps, snapshot=snapshot)
+        return LazyProjectState(models, self._real_apps)
+
+
+_MOST_KEPT = 4
+
+
+class _KeptStates:
+    """The states that were used last, by key."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._states: OrderedDict[object, _KeptState] = OrderedDict()
+
+    def get(self, key: object) -> _KeptState | None:
+        with self._lock:
+            if key in self._states:
+                self._states.move_to_end(key)
+            return self._states.get(key)
+
+    def put(self, key: object, state: _KeptState) -> None:
+        with self._lock:
+            self._states[key] = state
+            while len(self._states) > _MOST_KEPT:
+                self._states.popitem(last=False)
+
+
+_kept = _KeptStates()
 
 
 def copy_of(state: ProjectState) -> LazyProjectState:
