@@ -8,9 +8,10 @@ from statistics import median
 from typing import Any
 
 from benchmarks import places
-from tests.harness.migrations import chain_of_tables
+from tests.harness.migrations import chain_of_tables, many_operations
 
-_LONG, _TOLD = 1000, 50
+_LONG, _TOLD = 1000, (50, 300)
+_FEW, _MANY = 1000, 4000  # operations in one migration
 _CALLS = 5
 
 
@@ -29,14 +30,26 @@ def lines() -> Iterator[str]:
                 yield (
                     f"{label:<44} {typed:12.2f} s {seconds:8.2f} s {seconds / typed:7.2f} x"
                 )
-        with places.place(vendor, files=chain_of_tables(_TOLD)) as here:
-            here.project.manage("migrate", "shop", "0001", timeout=places.LONG)
-            pieces = _pieces(here)
-            label = f"{_TOLD} pending, all SQL and findings, {vendor}"
+        for count in _TOLD:
+            pieces = _pieces_of(vendor, chain_of_tables(count))
+            label = f"{count} pending, all SQL and findings, {vendor}"
             yield (
                 f"{label:<44} first piece after {pieces[0]:.2f} s, all {len(pieces)} "
                 f"after {sum(pieces):.2f} s"
             )
+        few, many = (
+            sum(_pieces_of(vendor, many_operations(count))) for count in (_FEW, _MANY)
+        )
+        label = f"{_FEW} and {_MANY} operations in one, {vendor}"
+        yield f"{label:<44} {few:12.2f} s {many:8.2f} s {many / few:7.2f} x"
+
+
+def _pieces_of(vendor: str, files: dict[str, str]) -> list[float]:
+    """Return the seconds that each piece of a plan of these migrations takes, in a project
+    that has applied its first one."""
+    with places.place(vendor, files=files) as here:
+        here.project.manage("migrate", "shop", "0001", timeout=places.LONG)
+        return _pieces(here)
 
 
 def _plain(here: places.Place) -> Any:

@@ -94,3 +94,29 @@ def chain_of_tables(count: int) -> dict[str, str]:
         files[name] = _TABLE.format(after=after, number=number)
         after = name
     return files
+
+
+_MODEL_OPERATIONS = """\
+migrations.CreateModel("Many{number}", [
+    ("id", models.BigAutoField(primary_key=True)),
+    ("name", models.CharField(max_length=20)),
+    ("item", models.ForeignKey("shop.Item", models.CASCADE, related_name="+")),
+])
+migrations.AddField("Many{number}", "first", models.IntegerField(null=True))
+migrations.AddField("Many{number}", "second", models.IntegerField(null=True))
+migrations.AddField("Many{number}", "to", models.ForeignKey(
+    "shop.Many{earlier}", models.CASCADE, null=True, related_name="+"))
+migrations.AlterField("Many{number}", "name", models.CharField(max_length=40))
+migrations.RenameField("Many{number}", "second", "third")
+"""
+_OPERATIONS_PER_MODEL = 6
+
+
+def many_operations(count: int) -> dict[str, str]:
+    """Return one migration with about that many operations, on related models."""
+    texts = [
+        _MODEL_OPERATIONS.format(number=number, earlier=number // 2)
+        for number in range(count // _OPERATIONS_PER_MODEL)
+    ]
+    operations = "".join(texts).replace("\nmigrations.", ",\nmigrations.").rstrip()
+    return {"0002_many": migration(*[operations])}
