@@ -168,3 +168,20 @@ def test_a_kept_state_is_not_used_while_states_are_replaced(mutated, monkeypatch
     monkeypatch.setattr(ProjectState, "add_model", patched)
     assert not isinstance(state_after(migrations, set()), LazyProjectState)
     assert mutated == ["A", "A"]
+
+
+@pytest.mark.parametrize("preserve_default", [True, False])
+def test_an_altered_field_is_that_of_django_without_a_search(monkeypatch, preserve_default):
+    """No models are reloaded, so none are searched for references."""
+    (migration,) = of_models("A")
+    lazy = state_after([migration], set())
+    django = migration.mutate_state(ProjectState())
+    field = models.BigIntegerField(primary_key=True, default=1)
+    words = {"preserve_default": preserve_default}
+    django.alter_field("testapp", "a", "id", field, **words)
+    monkeypatch.delattr(django_state, "field_is_referenced")
+    lazy.alter_field("testapp", "a", "id", field, **words)
+
+    found, expected = (s.models["testapp", "a"].fields["id"] for s in (lazy, django))
+    assert found.deconstruct() == expected.deconstruct()
+    assert found.has_default() is preserve_default

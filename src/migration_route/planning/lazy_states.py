@@ -39,7 +39,7 @@ from django.db.migrations.state import (
     StateApps,
 )
 from django.db.migrations.utils import resolve_relation
-from django.db.models import Field, Model
+from django.db.models import NOT_PROVIDED, Field, Model
 from django.db.models.utils import make_model_tuple
 
 Key = tuple[str, str]
@@ -231,6 +231,23 @@ class LazyProjectState(ProjectState):
         removed = self.models.removed
         super().rename_model(app_label, old_name, new_name)
         self.models.removed = removed  # it still exists, under its new name
+
+    def alter_field(
+        self,
+        app_label: str,
+        model_name: str,
+        name: str,
+        field: Field[Any, Any],
+        preserve_default: bool,
+    ) -> None:
+        if self._relations is not None:  # then Django updates them
+            super().alter_field(app_label, model_name, name, field, preserve_default)
+            return
+        # Django also searches the project for references, to reload their models.
+        if not preserve_default:
+            field = field.clone()
+            field.default = NOT_PROVIDED
+        self.models[app_label, model_name].fields[name] = field
 
     def rename_field(
         self, app_label: str, model_name: str, old_name: str, new_name: str
