@@ -223,6 +223,8 @@ def test_a_run_that_is_told_to_end_is_told(history, receiver, told):
     process = started()
     try:
         until(lambda: find_run(run.id).state is RunState.RUNNING, "it runs")
+        # The time to deliver at the end is short: the process must be ready to.
+        receiver.until(lambda: "run_started" in receiver.events(run.id), "it is told")
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
     finally:
