@@ -56,10 +56,13 @@ def reader_connection(alias: str, *, timeout: float) -> BaseDatabaseWrapper | No
     """Return a connection on which another thread, which closes it, reads a database as
     this thread's connection would reach it: a direct alias is not used.
 
-    None if only this thread's connection reaches the database, as one in memory, or if its
-    vendor is not supported. Raises `DatabaseUnavailable` if the backend cannot be loaded.
+    None if only this thread's connection reaches the database, as one in memory, if its
+    vendor is not supported, or if its backend is not Django's: it may take the connection
+    from a pool. Raises `DatabaseUnavailable` if the backend cannot be loaded.
     """
     usual = wrapper_of(alias)
+    if not type(usual).__module__.startswith("django.db.backends."):
+        return None
     try:
         vendor = vendor_of(alias)
     except Misconfigured:
