@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from migration_route.cli.remote.console import console, escape_control_characters
 from migration_route.cli.remote.live import live_line
+from migration_route.cli.remote.main import console, escape_control_characters
 from migration_route.presentation import schemas
 from tests.client.conftest import Answers
 

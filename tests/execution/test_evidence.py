@@ -15,8 +15,7 @@ from migration_route.execution.recovery.reconcile import (
     resume_position,
 )
 from migration_route.execution.supervisor.outcome import WorkerReport, determine_outcome
-from migration_route.ledger.evidence import AddedOperations, StepError
-from migration_route.ledger.records import StepRecord
+from migration_route.ledger.records import AddedOperations, StepError, StepRecord
 from tests.factories import a_step_record
 
 IN, OUT, MIDWAY, UNKNOWN = (

@@ -21,9 +21,8 @@ from migration_route.core.errors import ActiveRun
 from migration_route.execution.launchers.process import log_path, open_log, remove_log
 from migration_route.execution.recovery.reaper import reap
 from migration_route.ledger import runs
-from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import find_run, list_entries, list_events
-from migration_route.ledger.records import RunRecord
+from migration_route.ledger.records import RunRecord, StepError
 from migration_route.ledger.run_log import RunLog
 from migration_route.ledger.spool import RunSpool
 from migration_route.ledger.verification import verify

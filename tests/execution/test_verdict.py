@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from migration_route.core.enums import Direction, RunState, StepState
 from migration_route.execution.supervisor.outcome import WorkerReport, determine_outcome
-from migration_route.ledger.evidence import StepError
-from migration_route.ledger.records import StepRecord
+from migration_route.ledger.records import StepError, StepRecord
 from tests.factories import a_step_record
 
 ERROR = StepError(type="OperationalError", message="no such table")

@@ -29,8 +29,8 @@ from migration_route.ledger.entries import Draft, write
 from migration_route.ledger.records import StepRecord
 from migration_route.ledger.rehearsals import NewRehearsal, ObservedStep, Report
 from migration_route.ledger.verification import export_batch
+from migration_route.planning.impact import rows_of_steps
 from migration_route.planning.plan import PlanRequest
-from migration_route.planning.table_rows import rows_of_steps
 from migration_route.presentation.serializers import plan_answer, run_answer
 from migration_route.presentation.text.plans import estimate_line, expected_line
 from migration_route.presentation.text.runs import plan_lines

@@ -12,7 +12,6 @@ from migration_route.conf.databases import using_private_connection
 from migration_route.core.enums import Action, EventKind, RunState, StepState
 from migration_route.ledger import runs, spool
 from migration_route.ledger.entries import Draft, write
-from migration_route.ledger.evidence import StepError
 from migration_route.ledger.hashchain import GENESIS, Line, first_break
 from migration_route.ledger.queries import (
     find_run,
@@ -21,7 +20,7 @@ from migration_route.ledger.queries import (
     list_events,
     list_runs,
 )
-from migration_route.ledger.records import RunRecord
+from migration_route.ledger.records import RunRecord, StepError
 from migration_route.ledger.run_log import RunLog
 from migration_route.ledger.verification import verify
 from migration_route.models import Run

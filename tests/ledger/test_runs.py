@@ -21,7 +21,6 @@ from migration_route.core.errors import (
     UnknownRun,
 )
 from migration_route.ledger import runs
-from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import (
     active_runs,
     find_repeated,
@@ -30,6 +29,7 @@ from migration_route.ledger.queries import (
     list_runs,
     unresolved_runs,
 )
+from migration_route.ledger.records import StepError
 from migration_route.ledger.verification import verify
 from migration_route.models import Run
 from tests.factories import a_new_run, a_step_record, at_once

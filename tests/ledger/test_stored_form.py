@@ -30,12 +30,14 @@ from migration_route.core.values import (
     stop_signal,
 )
 from migration_route.ledger.entries import Draft
-from migration_route.ledger.evidence import AddedOperations, OperationEvidence, StepError
 from migration_route.ledger.hashchain import GENESIS, export_line, link
 from migration_route.ledger.records import (
+    AddedOperations,
     DeferredRecord,
     EventRecord,
+    OperationEvidence,
     RunRecord,
+    StepError,
     StepRecord,
     deferred_records,
     deferred_to_json,

@@ -10,12 +10,12 @@ from django.db import connections
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
+from migration_route.api.metrics import Metric, exposition
 from migration_route.core.enums import Action, RunState
 from migration_route.ledger import runs
 from migration_route.ledger.entries import Draft, write
 from migration_route.ledger.runs import create_run
 from migration_route.models import Entry
-from migration_route.presentation.schemas.metrics import Metric, exposition
 from migration_route.services.notifications import deliver_due
 from tests.factories import a_new_run
 from tests.harness.receiver import Receiver

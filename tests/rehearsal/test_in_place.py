@@ -20,7 +20,7 @@ from migration_route.execution.rehearsal import reaper
 from migration_route.execution.rehearsal.in_place import hold_run_lock, require_in_place
 from migration_route.execution.supervisor.run_lock import LockHolder
 from migration_route.ledger import rehearsals
-from migration_route.ledger.evidence import StepError
+from migration_route.ledger.records import StepError
 from migration_route.ledger.rehearsals import ObservedStep, Report
 from migration_route.presentation.serializers import rehearsal_answer
 from migration_route.presentation.text.rehearsals import summary

@@ -9,7 +9,7 @@ from migration_route.execution.messages import Message, WorkerFailure
 from migration_route.execution.rehearsal.recorder import RehearsalRecorder
 from migration_route.execution.rehearsal.runner import schema_differences
 from migration_route.execution.supervisor.child import RawOutput
-from migration_route.ledger.evidence import StepError
+from migration_route.ledger.records import StepError
 from migration_route.ledger.rehearsals import (
     ObservedLock,
     ObservedOperation,

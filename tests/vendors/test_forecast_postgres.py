@@ -12,7 +12,7 @@ from migration_route.core.values import Blocked, Forecast
 from migration_route.vendors.postgresql import contention
 from migration_route.vendors.postgresql.contention import blocked_by
 from migration_route.vendors.postgresql.forecast import PostgreSQLForecaster
-from migration_route.vendors.postgresql.forecast.expressions import is_rewritten
+from migration_route.vendors.postgresql.forecast.alter_table import is_rewritten
 from tests.forecasts.database import a_database
 from tests.harness import databases
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from django.http import HttpRequest, HttpResponse
@@ -15,8 +16,46 @@ from migration_route.core.enums import RunState
 from migration_route.ledger.records import RunRecord
 from migration_route.planning import sources
 from migration_route.planning.plan import DatabaseStatus
-from migration_route.presentation.schemas.metrics import CONTENT_TYPE, Metric, exposition
 from migration_route.services.ledger import LedgerFigures, Measurement, measure
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A gauge: its name, its help text and its values by labels."""
+
+    name: str
+    help: str
+    samples: tuple[tuple[Mapping[str, str], float], ...]
+
+
+def exposition(metrics: Iterable[Metric]) -> str:
+    """Return the metrics as text; metrics without a value are left out."""
+    lines = []
+    for metric in metrics:
+        if not metric.samples:
+            continue
+        lines.append(f"# HELP {metric.name} {metric.help}")
+        lines.append(f"# TYPE {metric.name} gauge")
+        lines += [
+            f"{metric.name}{_labels(labels)} {value}" for labels, value in metric.samples
+        ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    if not labels:
+        return ""
+    pairs = (
+        f'{name}="{_escaped(value)}"'.replace("\r", " ") for name, value in labels.items()
+    )
+    return "{" + ",".join(pairs) + "}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
 
 _NAME = "migration_route_"
 _AT_WORK = frozenset({RunState.RUNNING, RunState.CANCELLING})

@@ -13,8 +13,8 @@ from typing import Any
 
 from migration_route.conf import route_settings
 from migration_route.core.enums import DONE_STEP_STATES, Action, Direction, Mode
-from migration_route.ledger.evidence import parse_facts
 from migration_route.ledger.queries import list_runs
+from migration_route.ledger.records import parse_facts
 from migration_route.ledger.rehearsals import durations_of, list_rehearsals
 
 logger = logging.getLogger("migration_route.ledger")

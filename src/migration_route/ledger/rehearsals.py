@@ -36,8 +36,8 @@ from migration_route.ledger.entries import (
     retry_on_conflict,
     write_transaction,
 )
-from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import read
+from migration_route.ledger.records import StepError
 from migration_route.ledger.runs import new_id
 from migration_route.models import Rehearsal, columns_of
 

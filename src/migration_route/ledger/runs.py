@@ -46,10 +46,10 @@ from migration_route.ledger.entries import (
     retry_on_conflict,
     write_transaction,
 )
-from migration_route.ledger.evidence import StepError
 from migration_route.ledger.records import (
     RequestedRun,
     RunRecord,
+    StepError,
     StepRecord,
     deferred_to_json,
     run_record,

@@ -15,7 +15,6 @@ from django.db.models import Count, Max, Model, QuerySet
 from migration_route.conf import route_settings
 from migration_route.core.enums import ENDED_STATES, Action
 from migration_route.ledger.bootstrap import is_installed
-from migration_route.ledger.evidence import parse_facts
 from migration_route.ledger.hashchain import (
     GENESIS,
     ChainBreak,
@@ -25,7 +24,7 @@ from migration_route.ledger.hashchain import (
     link,
 )
 from migration_route.ledger.queries import read
-from migration_route.ledger.records import RunRecord, event_record, run_records
+from migration_route.ledger.records import RunRecord, event_record, parse_facts, run_records
 from migration_route.models import Entry, Event, Run, columns_of
 
 Row = TypeVar("Row", bound=Model)

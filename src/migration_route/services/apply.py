@@ -24,21 +24,25 @@ from migration_route.execution.preflight import (
 from migration_route.ledger import runs
 from migration_route.ledger.bootstrap import install
 from migration_route.ledger.entries import Draft, write_if_possible
-from migration_route.ledger.evidence import CompletedOperations
 from migration_route.ledger.queries import (
     active_runs,
     find_repeated,
     refuse_redeemed_permit,
 )
-from migration_route.ledger.records import DeferredRecord, RunRecord, StepRecord
+from migration_route.ledger.records import (
+    CompletedOperations,
+    DeferredRecord,
+    RunRecord,
+    StepRecord,
+)
 from migration_route.planning import sources
+from migration_route.planning.impact import rows_of_steps
 from migration_route.planning.plan import (
     Plan,
     PlanRequest,
     require_well_formed,
     same_plan,
 )
-from migration_route.planning.table_rows import rows_of_steps
 from migration_route.policy.decision import (
     Allowed,
     Decision,

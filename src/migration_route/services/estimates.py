@@ -10,8 +10,8 @@ from dataclasses import replace
 from migration_route.core.enums import Mode
 from migration_route.core.errors import DatabaseUnavailable
 from migration_route.ledger.durations import StepDuration, previous_durations
+from migration_route.planning.impact import rows_of_steps
 from migration_route.planning.plan import Estimate, Step
-from migration_route.planning.table_rows import rows_of_steps
 
 logger = logging.getLogger("migration_route.services")
 

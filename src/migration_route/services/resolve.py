@@ -12,8 +12,7 @@ from migration_route.core.errors import InvalidRequest, InvalidState, PlanChange
 from migration_route.execution.launchers import launch
 from migration_route.execution.recovery import reconcile
 from migration_route.ledger import runs
-from migration_route.ledger.evidence import OperationEvidence
-from migration_route.ledger.records import RunRecord, StepRecord
+from migration_route.ledger.records import OperationEvidence, RunRecord, StepRecord
 from migration_route.planning.plan import Plan
 from migration_route.policy.decision import Denied, NeedsApproval, scopes_for
 from migration_route.services import apply as applying

@@ -7,6 +7,7 @@ import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
@@ -17,13 +18,46 @@ from migration_route import __version__
 from migration_route.cli.parser import Options, Verb, add_verbs, argument
 from migration_route.cli.remote.backend import HttpBackend
 from migration_route.cli.remote.client import ProblemResponse, RouteClient
-from migration_route.cli.remote.console import console
 from migration_route.cli.remote.transport import Transport, api_address, checked_token
-from migration_route.cli.terminal import Terminal
+from migration_route.cli.terminal import LiveDisplay, Terminal
 from migration_route.cli.verbs import VERBS
 from migration_route.core import clock
 from migration_route.core.errors import InvalidRequest, RouteError
 from migration_route.presentation.text.exit_codes import FAILED, INTERRUPTED
+
+_CONTROL = {
+    number: f"\\u{number:04x}"
+    for number in (*range(0x20), *range(0x7F, 0xA0))
+    if chr(number) not in "\n\t"
+}
+
+
+def console(*, is_json: bool = False) -> Terminal:
+    """Return the terminal of this process."""
+    return Terminal(
+        command="migration-route",
+        output=lambda words: print(words, flush=True),  # noqa: T201 - the output
+        errors=lambda words: print(words, file=sys.stderr, flush=True),  # noqa: T201
+        is_json=is_json,
+        escape=escape_control_characters,
+        live_line=_live_line,
+    )
+
+
+def escape_control_characters(words: str) -> str:
+    """Return text that may come from a database or a migration, without control characters
+    of a terminal. JSON stays JSON, with the same meaning."""
+    return words.translate(_CONTROL)
+
+
+def _live_line(steps: int) -> AbstractContextManager[LiveDisplay | None]:
+    if not sys.stdout.isatty():
+        return nullcontext()
+    try:
+        from migration_route.cli.remote.live import live_line
+    except ImportError:  # the extra [cli] is not installed
+        return nullcontext()
+    return live_line(steps)
 
 
 def parser() -> ArgumentParser:

@@ -47,9 +47,8 @@ from migration_route.execution.supervisor.outcome import (
 from migration_route.execution.supervisor.run_lock import LockHolder, try_lock
 from migration_route.ledger import claims, runs
 from migration_route.ledger.claims import ClaimLost
-from migration_route.ledger.evidence import StepError
 from migration_route.ledger.queries import find_run, heartbeat_age, list_events
-from migration_route.ledger.records import EventRecord, RunRecord
+from migration_route.ledger.records import EventRecord, RunRecord, StepError
 from migration_route.ledger.run_log import RunLog
 from migration_route.planning.graph import read_recorder
 from migration_route.vendors import vendor_of

@@ -41,7 +41,7 @@ from migration_route.execution.supervisor.child import Child
 from migration_route.execution.supervisor.run_lock import try_lock
 from migration_route.execution.worker.sandbox import settings_of
 from migration_route.ledger import rehearsals
-from migration_route.ledger.evidence import StepError
+from migration_route.ledger.records import StepError
 from migration_route.ledger.rehearsals import (
     ACTIVE,
     Limitation,
@@ -50,9 +50,9 @@ from migration_route.ledger.rehearsals import (
     Report,
 )
 from migration_route.planning import graph as graphs
+from migration_route.planning.impact import rows_of_steps
 from migration_route.planning.plan import PlanRequest
 from migration_route.planning.planner import make_plan
-from migration_route.planning.table_rows import rows_of_steps
 from migration_route.vendors import copies_of, identity_of, vendor_of
 from migration_route.vendors.base import LockSlot
 from migration_route.vendors.base_rehearsal import (

@@ -15,8 +15,7 @@ from migration_route.core.enums import (
     StepState,
 )
 from migration_route.execution.messages import Ending
-from migration_route.ledger.evidence import OperationEvidence, StepError
-from migration_route.ledger.records import StepRecord
+from migration_route.ledger.records import OperationEvidence, StepError, StepRecord
 
 _FAILURES = {None: "interrupted", "lock_timeout": "lock_timeout"}
 

@@ -35,8 +35,7 @@ from migration_route.execution.worker.output import (
     OutputBudget,
 )
 from migration_route.ledger import runs
-from migration_route.ledger.evidence import StepError
-from migration_route.ledger.records import RunRecord
+from migration_route.ledger.records import RunRecord, StepError
 from migration_route.ledger.run_log import RunLog
 from migration_route.ledger.runs import update_waiting
 

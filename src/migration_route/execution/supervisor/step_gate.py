@@ -18,8 +18,7 @@ from migration_route.execution.supervisor.holds import (
 )
 from migration_route.execution.supervisor.recorder import EventRecorder
 from migration_route.execution.supervisor.run_lock import LOCK_LOST, LockKeeper
-from migration_route.ledger.evidence import StepError
-from migration_route.ledger.records import RunRecord
+from migration_route.ledger.records import RunRecord, StepError
 from migration_route.ledger.run_log import RunLog
 
 _TICK = 0.1

@@ -17,8 +17,10 @@ from migration_route.vendors.postgresql.contention import (
     SHARE_UPDATE,
     mode_of,
 )
-from migration_route.vendors.postgresql.forecast.alter_table import alter_table
-from migration_route.vendors.postgresql.forecast.expressions import functions_in
+from migration_route.vendors.postgresql.forecast.alter_table import (
+    alter_table,
+    functions_in,
+)
 from migration_route.vendors.postgresql.forecast.schema import (
     Column,
     ForecastBuilder,
