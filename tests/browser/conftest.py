@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "demo-password"
 _STARTS_WITHIN = 60.0
 _OURS = {"exclude": [["#header"], [".breadcrumbs"]]}  # the admin's own elements
-_ARGUMENTS = (
+ARGUMENTS = (
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -110,7 +110,7 @@ def chromium() -> Iterator[Browser]:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, chromium_sandbox=False, args=list(_ARGUMENTS)
+            executable_path=CHROMIUM, chromium_sandbox=False, args=list(ARGUMENTS)
         )
         yield browser
         browser.close()

@@ -1,0 +1,1 @@
+"""`python -m tests.screenshots`: pictures of the staff pages in every state."""
