@@ -25,7 +25,7 @@ named_database = $(if $(filter file,$(origin DATABASE)),,--database $(DATABASE))
 export REQUIRE_DATABASES REQUIRE_PACKAGES MATRIX_TESTS WORKERS PAIRS E2E
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-databases test-wheel test-all parity coverage check lint types contracts documents format bench sweep soak matrix lock clean environment demo-environment
+.PHONY: help demo test test-slow test-databases test-wheel test-all parity coverage check lint types contracts documents format screenshots bench sweep soak matrix lock clean environment demo-environment
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -77,6 +77,9 @@ documents: environment
 format: environment ## fix and format with ruff
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+screenshots: environment ## take pictures of the staff pages in every state (FOLDER=screenshots DATABASE=postgres STORIES="pending failed")
+	$(BIN)/python -m tests.screenshots --folder $(or $(FOLDER),screenshots) $(named_database) $(STORIES)
 
 bench: environment ## run the benchmarks
 	$(BIN)/python -m benchmarks

@@ -68,7 +68,7 @@ def test_a_plan_that_goes_back_and_a_problem_are_as_readable(
     visitor.page.goto(f"{demo.url}plan/?target=shop.0001")
     visitor.look("backwards")
     visitor.page.click("text=Reverse 1 migration on default")
-    assert visitor.page.locator("#sure:invalid").count() == 1
+    assert visitor.page.locator("#confirm:invalid").count() == 1
     assert visitor.complaints == []
     visitor.page.goto(f"{demo.url}plan/?target=shop.9999")
     visitor.look("problem")

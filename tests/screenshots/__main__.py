@@ -9,6 +9,7 @@ real server. NAME chooses stories; without one, all are told.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -52,7 +53,8 @@ def main() -> None:
             executable_path=CHROMIUM, chromium_sandbox=False, args=list(ARGUMENTS)
         )
         for name in options.names or STORIES:
-            print(name, flush=True)
+            sys.stdout.write(f"{name}\n")
+            sys.stdout.flush()
             _tell(STORIES[name], browser, options.folder, options.database)
         browser.close()
 

@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from migration_route.core.enums import RunState, Scope
 from migration_route.ledger import queries
+from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import Details
 from tests.factories import History, tables, vendor
 from tests.web.conftest import SignIn
@@ -179,13 +180,13 @@ def test_targets_travel_with_the_form(everyone_can: Client, inline: History) -> 
 def test_going_back_looks_dangerous_and_is_refused_to_those_without_the_right(
     everyone_can: Client, inline: History
 ) -> None:
-    """Another color, another label, and a checkbox."""
+    """Another color, another label, and the name of the database to type."""
     inline.table("0001_initial", "shelf")
     everyone_can.post(APPLY, form_of(read(everyone_can)))
     text = read(everyone_can, target="testapp.zero")
     assert "Reverse 1 migration on default</button>" in text
     assert "mr-button--danger" in text
-    assert 'id="sure" required' in text
+    assert 'id="confirm" name="confirm" required' in text
 
 
 def test_going_back_needs_its_own_right(
@@ -246,3 +247,90 @@ def test_an_accepted_finding_is_shown_with_its_reason(
     text = read(everyone_can)
     assert "Accepted by the migration: They are &lt;old&gt; &amp; empty." in text
     assert "testapp.0001_initial, operation 1" in text
+
+
+def test_a_plan_that_loses_data_is_called_dangerous(
+    everyone_can: Client, history: History
+) -> None:
+    """A plan that loses data is dangerous; another one needs no typed name."""
+    history.table("0001_initial", "shelf")
+    calm = read(everyone_can, target="testapp.0001_initial")
+    assert "data-risk>dangerous</span>" not in calm
+    assert 'name="confirm"' not in calm
+    history.write("0002_drop", "migrations.RunSQL('DELETE FROM testapp_book', '')")
+    text = read(everyone_can)
+    assert "data-risk>dangerous</span>" in text
+    assert 'data-group="drops_rows"' in text
+    assert text.index("data-verdict") < text.index("testapp.0001_initial</h3>")
+
+
+def test_a_dangerous_plan_is_applied_only_with_the_name_of_the_database(
+    everyone_can: Client, inline: History
+) -> None:
+    """With another name nothing is applied, and the reason is kept."""
+    inline.write("0001_drop", "migrations.RunSQL('DELETE FROM testapp_book', '')")
+    form = {**form_of(read(everyone_can)), "reason": "kept words", "confirm": "defualt"}
+    answer = everyone_can.post(APPLY, form)
+    text = answer.content.decode()
+    assert answer.status_code == 400
+    assert "&#x27;defualt&#x27; is not &#x27;default&#x27;." in text
+    assert "kept words</textarea>" in text
+    assert queries.list_runs(database=None, before=None, limit=9) == []
+    assert everyone_can.post(APPLY, {**form, "confirm": "default"}).status_code == 302
+    (run,) = queries.list_runs(database=None, before=None, limit=9)
+    assert run.state is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (RunState.QUEUED, "A run is queued."),
+        (RunState.AWAITING_APPROVAL, "A request waits for approval."),
+        (RunState.PARTIAL, "A run stopped partway through a step."),
+    ],
+)
+def test_a_run_that_occupies_the_database_replaces_the_button(
+    everyone_can: Client,
+    history: History,
+    a_run: Callable[..., RunRecord],
+    state: RunState,
+    words: str,
+) -> None:
+    """The page leads to that run instead."""
+    history.table("0001_initial", "shelf")
+    run = a_run(state, reason="Release 41")
+    text = read(everyone_can)
+    assert words in text
+    assert "Release 41" in text
+    assert f'action="{APPLY}"' not in text
+    assert reverse("migration_route:run", kwargs={"run": run.id}) in text
+
+
+def test_the_last_failure_is_named_at_its_step(
+    everyone_can: Client, inline: History
+) -> None:
+    """The step shows the error of the last attempt, and the form stays."""
+    inline.python("0001_fill", "raise ValueError('2 items have no price')")
+    everyone_can.post(APPLY, {**form_of(read(everyone_can)), "reason": ""})
+    text = read(everyone_can)
+    assert "The last run failed" in text
+    step = text[text.index("testapp.0001_fill</h3>") :]
+    assert "Last attempt: ValueError:" in step
+    assert "2 items have no price" in step
+    assert f'action="{APPLY}"' in text
+
+
+def test_the_last_run_is_not_shown_to_those_who_may_not_read_it(
+    sign_in: SignIn, history: History, a_run: Callable[..., RunRecord]
+) -> None:
+    """A user who may only plan gets the plan alone."""
+    history.table("0001_initial", "shelf")
+    a_run(reason="Release 41")
+    user = sign_in(Scope.PLAN)
+    text = read(user)
+    assert ("Release 41" in text) == may_read(user)
+
+
+def may_read(client: Client) -> bool:
+    """Return whether the user may see the list of runs."""
+    return client.get(reverse("migration_route:history")).status_code == 200

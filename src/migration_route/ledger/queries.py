@@ -129,6 +129,20 @@ def list_runs(*, database: str | None, before: str | None, limit: int) -> list[R
     return read(query, empty=[])
 
 
+def last_runs(databases: Collection[str]) -> dict[str, RunRecord]:
+    """Return the newest run of each of these databases that has one, by alias."""
+
+    def query(alias: str) -> dict[str, RunRecord]:
+        rows = Run.objects.using(alias)
+        # The ids are in the order of time.
+        newest = rows.filter(database__in=databases).values("database")
+        ids = [row["last"] for row in newest.annotate(last=Max("id"))]
+        records = run_records(rows.filter(pk__in=ids))
+        return {record.database: _with_spool(record) for record in records}
+
+    return read(query, empty={})
+
+
 def active_runs() -> dict[str, RunRecord]:
     """Return the run that owns each database, by alias."""
     return {run.database: run for run in _in_states(ACTIVE_STATES)}

@@ -6,6 +6,7 @@ Readiness is public and cheap, and reveals nothing else.
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import replace
 
 from migration_route.access.actors import Actor, authorise, may
@@ -116,6 +117,16 @@ def wait(run: str, actor: Actor, *, seconds: float) -> RunRecord:
             pause = min(pause * 1.2, _LONGEST_PAUSE)
             if queries.state_of(run) not in ACTIVE_STATES:
                 break
+
+
+def last_runs(databases: Collection[str], actor: Actor) -> dict[str, RunRecord]:
+    """Return the newest run of each of these databases that the actor may read, by
+    alias."""
+    with audited(actor, "runs"):
+        authorise(actor, Scope.READ)
+        allowed = [alias for alias in databases if may(actor, Scope.READ, alias)]
+        found = queries.last_runs(allowed)
+        return {alias: refresh(run) for alias, run in found.items()}
 
 
 def status(actor: Actor) -> list[DatabaseStatus]:

@@ -22,7 +22,7 @@ from migration_route.core.enums import (
     WaitingReason,
 )
 from migration_route.core.values import SignalState
-from migration_route.ledger.records import EntryRecord, EventRecord, StepRecord
+from migration_route.ledger.records import EntryRecord, EventRecord, RunRecord, StepRecord
 from migration_route.ledger.rehearsals import ObservedLock
 from migration_route.planning.plan import Finding, Step
 from migration_route.presentation.text.plans import (
@@ -233,6 +233,38 @@ def is_run_id(text: str) -> bool:
 def worst_severity(step: Step, findings: Iterable[Finding]) -> Severity | None:
     """Return the severity of a step's first finding; `findings` start with the worst."""
     return next((found.severity for found in findings if found.step == step.label), None)
+
+
+@register.filter
+def occupies(run: RunRecord | None) -> bool:
+    """Return whether no other run can start on its database because of this run."""
+    return run is not None and (run.is_active or run.state is RunState.PARTIAL)
+
+
+@register.filter
+def as_utc(text: str) -> str:
+    """Return a stored time in UTC, for the tooltip of a local time."""
+    return f"{clock.parse_time(text):%Y-%m-%d %H:%M:%S} UTC" if text else ""
+
+
+@register.filter
+def findings_in(step: Step, findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings about a step."""
+    return [found for found in findings if found.step == step.label]
+
+
+@register.filter
+def step_number(label: str, steps: Iterable[Step]) -> int | None:
+    """Return the position of a step in its plan, from 1; None if it is not in the plan."""
+    labels = [step.label for step in steps]
+    return labels.index(label) + 1 if label in labels else None
+
+
+@register.filter
+def failed_step(run: RunRecord | None, label: str) -> StepRecord | None:
+    """Return the step with this label if it failed in this run."""
+    steps = run.steps if run else ()
+    return next((step for step in steps if step.label == label and step.error), None)
 
 
 @register.filter

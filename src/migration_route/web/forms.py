@@ -64,6 +64,21 @@ def apply_request(data: QueryDict) -> ApplyRequest:
     )
 
 
+class NotConfirmed(InvalidRequest):
+    """The typed name is not that of the database."""
+
+    code = "not_confirmed"
+    hint = "Type the name of the database to confirm a dangerous plan."
+
+
+def require_typed_name(data: QueryDict, database: str) -> None:
+    """Raise `NotConfirmed` if the form asked for the name of the database and contains
+    another text."""
+    typed = data.get("confirm")
+    if typed is not None and typed.strip() != database:
+        raise NotConfirmed(f"{typed.strip()[:50]!r} is not {database!r}.")
+
+
 def reason(data: QueryDict) -> str:
     """Return the field `reason`. Raises `InvalidRequest` if it is too long, or contains a
     NUL, which databases cannot store."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -75,6 +76,25 @@ _PHASES = (None, Phase.BEFORE_DEPLOY, Phase.AFTER_DEPLOY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FindingGroup:
+    """The findings of one plan with the same code and severity."""
+
+    code: str
+    severity: Severity
+    findings: tuple[Finding, ...]
+
+
+def _grouped(findings: Iterable[Finding]) -> tuple[FindingGroup, ...]:
+    groups: dict[tuple[str, Severity], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.code, finding.severity), []).append(finding)
+    return tuple(
+        FindingGroup(code=code, severity=severity, findings=tuple(found))
+        for (code, severity), found in groups.items()
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanView:
     plan: Plan
     findings: tuple[Finding, ...]  # the most severe first
@@ -97,6 +117,16 @@ class PlanView:
     def minor(self) -> tuple[Finding, ...]:
         """The findings of severity `info`."""
         return tuple(one for one in self.findings if one.severity is Severity.INFO)
+
+    @property
+    def groups(self) -> tuple[FindingGroup, ...]:
+        """The findings above severity `info` by code, the most severe first."""
+        return _grouped(self.grave)
+
+    @property
+    def minor_groups(self) -> tuple[FindingGroup, ...]:
+        """The findings of severity `info` by code."""
+        return _grouped(self.minor)
 
     @property
     def is_offered(self) -> bool:

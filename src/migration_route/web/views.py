@@ -14,7 +14,7 @@ from migration_route.core.enums import CopyKind, RehearsalState, Scope
 from migration_route.core.errors import PlanChanged, RouteError, StaleCode
 from migration_route.ledger.records import RunRecord
 from migration_route.ledger.rehearsals import RehearsalRecord
-from migration_route.planning.plan import DEFAULT_DETAILS, Details, Plan, PlanRequest
+from migration_route.planning.plan import DEFAULT_DETAILS, Details, PlanRequest
 from migration_route.presentation.schemas.requests import LONGEST_REASON
 from migration_route.presentation.serializers import rehearsal_answer
 from migration_route.presentation.text.rehearsals import summary
@@ -27,9 +27,11 @@ from migration_route.services import resolve as resolving
 from migration_route.services.plans import approval_requirement_for
 from migration_route.web import forms
 from migration_route.web.base import Page
+from migration_route.web.forms import NotConfirmed
 from migration_route.web.plans import health_view, opening_view, plan_view
 from migration_route.web.rendering import render
 from migration_route.web.runs import approval_view, current_activity, log_events, run_view
+from migration_route.web.verdict import verdict_of
 
 _LAST_RUNS = 5
 _PAGE = 25
@@ -80,35 +82,61 @@ def _plan_page(
 ) -> HttpResponse:
     read = planning.read_plan(wanted, actor, details)
     found = read.plan
+    view = plan_view(found, actor, details)
+    health = (
+        health_view(planning.health(wanted, actor, read).moment) if found.steps else None
+    )
+    requirement = approval_requirement_for(wanted, found, actor, details)
+    opening = opening_view(planning.next_opening(found.database), typed=typed)
+    last = _last_run(found.database, actor)
+    rehearsed = rehearsals.last_rehearsal_of(found, actor)
     return render(
         request,
         actor,
         "plan",
         {
             "title": f"Plan for {found.database}",
-            "plan": plan_view(found, actor, details),
-            "moment": health_view(planning.health(wanted, actor, read).moment)
-            if found.steps
-            else None,
-            "approval_requirement": approval_requirement_for(wanted, found, actor, details),
-            "opening": opening_view(planning.next_opening(found.database), typed=typed),
+            "plan": view,
+            "verdict": verdict_of(
+                view,
+                last=last,
+                health=health,
+                opening=opening,
+                requirement=requirement,
+                rehearsal=rehearsed,
+            ),
+            "last": last,
+            "moment": health,
+            "approval_requirement": requirement,
+            "opening": opening,
             "targets": wanted.targets,
             "key": secrets.token_hex(16),
             "refusal": refusal,
             "reason": reason,
             "longest_reason": LONGEST_REASON,
-            **_last_rehearsal_context(found, actor),
+            "rehearsed": rehearsed,
+            "rehearsed_words": summary(rehearsal_answer(rehearsed)) if rehearsed else "",
+            "may_rehearse": may(actor, Scope.REHEARSE, found.database),
+            "may_in_place": rehearsals.may_in_place(found.database, actor),
+            "in_place_timeout": f"{rehearsals.in_place_timeout(found.database):g} s",
         },
         status=refusal.http_status if refusal else 200,
     )
+
+
+def _last_run(database: str, actor: Actor) -> RunRecord | None:
+    if not may(actor, Scope.READ, database):
+        return None
+    return runs.last_runs([database], actor).get(database)
 
 
 def apply(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Start a run; if the plan or the build has changed, show the current plan instead."""
     wanted = forms.apply_request(request.POST)
     try:
+        forms.require_typed_name(request.POST, wanted.database)
         run = applying.apply(wanted, actor)
-    except (PlanChanged, StaleCode) as error:
+    except (PlanChanged, StaleCode, NotConfirmed) as error:
         again = PlanRequest(
             database=wanted.database, targets=wanted.targets, phase=wanted.phase
         )
@@ -256,18 +284,6 @@ def rehearsal(request: HttpRequest, actor: Actor, rehearsal: str) -> HttpRespons
     if record.is_active:
         response["Refresh"] = _REFRESH
     return response
-
-
-def _last_rehearsal_context(plan: Plan, actor: Actor) -> dict[str, object]:
-    """Return the template context of a plan's last rehearsal."""
-    record = rehearsals.last_rehearsal_of(plan, actor)
-    return {
-        "rehearsed": record,
-        "rehearsed_words": "" if record is None else summary(rehearsal_answer(record)),
-        "may_rehearse": may(actor, Scope.REHEARSE, plan.database),
-        "may_in_place": rehearsals.may_in_place(plan.database, actor),
-        "in_place_timeout": f"{rehearsals.in_place_timeout(plan.database):g} s",
-    }
 
 
 def _list_page(

@@ -14,6 +14,7 @@ _ALGORITHMS = {
     "copy": "table copy",
     "rebuild": "table rebuild",
 }
+_MOST_TABLES = 2  # named in one line
 _UNITS = (("G", 10**9), ("M", 10**6), ("k", 10**3))
 
 
@@ -116,6 +117,22 @@ def _line(
     if forecast.algorithm and forecast.locks:
         parts.append(_ALGORITHMS.get(forecast.algorithm, forecast.algorithm))
     return " · ".join(parts)
+
+
+def lock_line(operations: Iterable[Forecasted]) -> str:
+    """Return the tables with the strongest locks of these operations, and what those block;
+    "" if no reads and no writes are blocked."""
+    by_effect: dict[str, dict[str, None]] = {}
+    for operation in operations:
+        for forecast in operation.forecasts or ():
+            for lock in forecast.locks:
+                by_effect.setdefault(_blocked(lock.blocks), {})[lock.table] = None
+    for effect in ("blocks reads and writes", "blocks writes"):
+        if tables := list(by_effect.get(effect, {})):
+            more = len(tables) - _MOST_TABLES
+            names = ", ".join(tables[:_MOST_TABLES])
+            return f"{names}{f' and {more} more' if more > 0 else ''}: {effect}"
+    return ""
 
 
 def _blocked(blocks: Iterable[str]) -> str:

@@ -54,21 +54,49 @@ async function loadDetails(steps) {
   further.remove();
 }
 
+// Adds the findings of a further part of the plan to their groups.
 function addFindings(fresh) {
   const shown = document.querySelector("[data-findings]");
   for (const list of ["[data-grave]", "[data-minor]"]) {
-    const here = shown.querySelector(list);
-    const known = new Set([...here.children].map((item) => item.textContent));
-    const further = [...fresh.querySelector(list).children];
-    here.append(...further.filter((item) => !known.has(item.textContent)));
-  }
-  for (const kind of ["grave", "minor"]) {
-    const count = shown.querySelector(`[data-${kind}]`).children.length;
-    shown.querySelector(`[data-count-${kind}]`).textContent = String(count);
+    for (const group of [...fresh.querySelector(list).children]) {
+      addGroup(shown.querySelector(list), group);
+    }
   }
   const minor = shown.querySelector("[data-minor]");
+  setCount("[data-count-minor]", minor);
+  setCount("[data-count-info]", minor);
+  setCount("[data-count-warning]", shown.querySelector("[data-grave]"));
   minor.closest("details").hidden = !minor.children.length;
   shown.hidden = !shown.querySelector("li");
+}
+
+function addGroup(list, group) {
+  const same = list.querySelector(`:scope > [data-group="${group.dataset.group}"]`);
+  if (!same) {
+    list.append(group);
+    return;
+  }
+  const items = same.querySelector("ul");
+  const known = new Set([...items.children].map((item) => item.textContent));
+  items.append(...[...group.querySelectorAll("li")].filter((item) => !known.has(item.textContent)));
+  same.querySelector("[data-count]").textContent = String(items.children.length);
+}
+
+function setCount(selector, list) {
+  for (const count of document.querySelectorAll(selector)) {
+    count.textContent = String(list.querySelectorAll("li").length);
+  }
+}
+
+const confirmation = document.querySelector("#confirm[data-expected]");
+if (confirmation) {
+  const check = () => {
+    const expected = confirmation.dataset.expected;
+    const isRight = !confirmation.value || confirmation.value.trim() === expected;
+    confirmation.setCustomValidity(isRight ? "" : `Type ${expected} to confirm.`);
+  };
+  confirmation.addEventListener("input", check);
+  check();
 }
 
 let ahead = 0; // milliseconds by which this clock is ahead of the server's clock
