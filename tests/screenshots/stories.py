@@ -97,6 +97,7 @@ def _files(body: str = _FILL, *, atomic: bool = True) -> dict[str, str]:
 
 def _pending(camera: Camera) -> None:
     camera.go()
+    camera.page.wait_for_selector(".mr-summary")
     camera.take("home-pending")
     camera.go("plan/?database=default")
     camera.take("plan")
@@ -192,7 +193,11 @@ def _many(camera: Camera) -> None:
 
 STORIES = {
     "pending": Story(tell=_pending, migrations=_files()),
-    "running": Story(tell=_running, migrations=_files(_WAIT)),
+    "running": Story(
+        tell=_running,
+        migrations=_files(_WAIT),
+        options=Options(migration_route={"ENVIRONMENT": "production"}),
+    ),
     "failed": Story(tell=_failed, migrations=_files(_FAIL)),
     "partial": Story(tell=_partial, migrations=_files(_FAIL, atomic=False)),
     "closed": Story(

@@ -382,3 +382,47 @@ def test_whoever_lacks_the_right_cannot_end_others(
     assert "Terminate these sessions" not in page_of(operator, blocked)
     form = {"reason": "left open"}
     assert operator.post(address(blocked, "terminate-blockers"), form).status_code == 403
+
+
+def test_a_failed_step_shows_where_the_project_failed(
+    everyone_can: Client, inline: History, settings: Any
+) -> None:
+    """The last frame of the project's own code, above the whole traceback."""
+    inline.python("0001_fill", "raise ValueError('2 items have no price')")
+    plan = detailed_plan(PlanRequest())
+    everyone_can.post(reverse("migration_route:apply"), {"fingerprint": plan.fingerprint})
+    run = only_run()
+    assert run.state is RunState.FAILED
+    text = page_of(everyone_can, run)
+    step = text[text.index("testapp.0001_fill</h3>") : text.index('id="happened"')]
+    assert "0001_fill.py, line" in step
+    assert "raise ValueError(&#x27;2 items have no price&#x27;)" in step
+    assert "Traceback (most recent call last)" in step
+    assert "<title>✗ 0/1 default" in text
+
+
+def test_the_page_says_who_paused_a_run_and_why(everyone_can: Client, a_run: ARun) -> None:
+    """In the headline, and among what users did."""
+    run = a_run(RunState.RUNNING)
+    everyone_can.post(address(run, "pause"), {"reason": "Waiting for the DBA"})
+    runs.move(run.id, to=RunState.PAUSED, expected={RunState.RUNNING})
+    text = page_of(everyone_can, run)
+    assert "Paused by <strong>ada</strong>" in text
+    assert text.count("Waiting for the DBA") == 2
+    assert "<title>⏸ 0/1 default" in text
+
+
+def test_a_run_that_waits_for_approval_shows_its_plan(
+    everyone_can: Client, history: History, settings: Any
+) -> None:
+    """With its findings and its steps."""
+    settings.MIGRATION_ROUTE = {
+        **settings.MIGRATION_ROUTE,
+        "APPROVALS": {"when": "always"},
+    }
+    history.table("0001_initial", "shelf")
+    plan = detailed_plan(PlanRequest())
+    everyone_can.post(reverse("migration_route:apply"), {"fingerprint": plan.fingerprint})
+    text = page_of(everyone_can, only_run())
+    assert "Requested steps" in text
+    assert "CREATE TABLE shelf" in text

@@ -249,6 +249,9 @@ class RouteSettings:
     """The name of the running code, for the header `Migration-Route-Build` and for
     fingerprints. It must change whenever the migrations change. Default: see
     [below](#default-of-build)."""
+    environment: str = ""
+    """The name of this environment, such as `"production"`: the pages show it beside their
+    title, so that two windows cannot be confused."""
     ready_when_ahead: bool = True
     """Whether `GET ready` answers 200 if the database has applied migrations that this code
     does not have, as an old process sees after a deploy."""
@@ -323,6 +326,7 @@ _KEYS = {
     "DATABASES": _databases,
     "DURATIONS": optional(_exports),
     "EMAIL": read_mail,
+    "ENVIRONMENT": _line,
     "FREEZES": optional(read_freezes),
     "GUARD_MIGRATE": read_boolean,
     "GUARD_MIGRATE_TIMEOUT": optional(_duration),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -115,16 +115,62 @@ def database_of(run: str) -> str:
     return database or ""
 
 
-def list_runs(*, database: str | None, before: str | None, limit: int) -> list[RunRecord]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs to list; a field that is empty does not limit them."""
+
+    state: str = ""
+    actor: str = ""  # a part of the name, in any case
+    migration: str = ""  # an app, "app.name", or "app.0005"
+    since: str = ""  # a stored time
+    until: str = ""
+
+    def matches(self, run: RunRecord) -> bool:
+        """Return whether the run has a step of the migration."""
+        wanted = self.migration
+        labels = [step.label for step in run.steps]
+        return not wanted or any(
+            label == wanted or label.startswith((f"{wanted}_", f"{wanted}."))
+            for label in labels
+        )
+
+
+ALL_RUNS = RunFilter()
+
+
+def list_runs(
+    *,
+    database: str | None,
+    before: str | None,
+    limit: int,
+    wanted: RunFilter = ALL_RUNS,
+) -> list[RunRecord]:
     """Return the runs of one or all databases before a cursor, newest first."""
+    app, _, name = wanted.migration.partition(".")
+    limits: dict[str, object] = {
+        "database": database,
+        "state": wanted.state,
+        "actor_name__icontains": wanted.actor,
+        "created_at__gte": wanted.since,
+        "created_at__lt": wanted.until,
+    }
+    # Fewer rows to decode: the stored steps are JSON without spaces.
+    words = [f'"app":"{app}"' if app else "", f'"name":"{name}' if name else ""]
 
     def query(alias: str) -> list[RunRecord]:
         rows: QuerySet[Run] = Run.objects.using(alias).order_by("-id")
-        if database is not None:
-            rows = rows.filter(database=database)
-        if before is not None:
-            rows = rows.filter(id__lt=before)
-        return [_with_spool(record) for record in run_records(rows[:limit])]
+        rows = rows.filter(**{name: value for name, value in limits.items() if value})
+        for word in filter(None, words):
+            rows = rows.filter(steps__contains=word)
+        found: list[RunRecord] = []
+        cursor = before
+        while len(found) < limit:
+            page = run_records((rows.filter(id__lt=cursor) if cursor else rows)[:limit])
+            found += filter(wanted.matches, page)
+            if len(page) < limit:
+                break
+            cursor = page[-1].id
+        return [_with_spool(record) for record in found[:limit]]
 
     return read(query, empty=[])
 
@@ -234,11 +280,16 @@ def last_credential_use(*, kind: str, credential: str) -> str | None:
     return read(query, empty=None)
 
 
-def list_events(run: str, *, after: int, limit: int) -> list[EventRecord]:
-    """Return the events of a run in order, from number `after` + 1."""
+def list_events(
+    run: str, *, after: int, limit: int, kinds: Collection[str] | None = None
+) -> list[EventRecord]:
+    """Return the events of a run in order, from number `after` + 1; of these kinds, or
+    all."""
 
     def query(alias: str) -> list[EventRecord]:
         rows = Event.objects.using(alias).filter(run=run, number__gt=after)
+        if kinds is not None:
+            rows = rows.filter(kind__in=kinds)
         return [event_record(row) for row in rows.order_by("number")[:limit]]
 
     nothing: list[EventRecord] = []
@@ -246,22 +297,50 @@ def list_events(run: str, *, after: int, limit: int) -> list[EventRecord]:
     if len(events) < limit and (file := _run_file(run)):
         last = events[-1].number if events else after
         spooled = (line["event"] for line in file.read() if "event" in line)
-        events += [EventRecord(**event) for event in spooled if event["number"] > last][
-            : limit - len(events)
-        ]
+        found = [EventRecord(**event) for event in spooled if event["number"] > last]
+        wanted = [one for one in found if kinds is None or one.kind in kinds]
+        events += wanted[: limit - len(events)]
     return events
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryFilter:
+    """Which entries of the ledger to list; a field that is empty does not limit them."""
+
+    run: str = ""
+    database: str = ""
+    actor: str = ""  # a part of the name, in any case
+    actions: tuple[str, ...] = ()
+    since: str = ""  # a stored time
+    until: str = ""
+
+
+ALL_ENTRIES = EntryFilter()
+
+
 def list_entries(
-    *, before: int | None, limit: int, databases: Collection[str] | None = None
+    *,
+    before: int | None,
+    limit: int,
+    databases: Collection[str] | None = None,
+    wanted: EntryFilter = ALL_ENTRIES,
 ) -> list[EntryRecord]:
     """Return the entries of some or all databases that are older than a cursor.
 
     The newest entry comes first.
     """
+    limits: dict[str, object] = {
+        "run": wanted.run,
+        "database": wanted.database,
+        "actor_name__icontains": wanted.actor,
+        "action__in": wanted.actions,
+        "at__gte": wanted.since,
+        "at__lt": wanted.until,
+    }
 
     def query(alias: str) -> list[EntryRecord]:
         rows: QuerySet[Entry] = Entry.objects.using(alias).order_by("-sequence")
+        rows = rows.filter(**{name: value for name, value in limits.items() if value})
         if before is not None:
             rows = rows.filter(sequence__lt=before)
         if databases is not None:

@@ -32,13 +32,19 @@ from migration_route.services.audit import audited
 
 
 def entries(
-    actor: Actor, *, before: int | None = None, limit: int = 50
+    actor: Actor,
+    *,
+    before: int | None = None,
+    limit: int = 50,
+    wanted: queries.EntryFilter = queries.ALL_ENTRIES,
 ) -> list[EntryRecord]:
     """Return the entries of the databases that the actor may read, newest first."""
     with audited(actor, "ledger"):
         authorise(actor, Scope.READ)
         databases = readable(actor, all_aliases())
-        return queries.list_entries(before=before, limit=limit, databases=databases)
+        return queries.list_entries(
+            before=before, limit=limit, databases=databases, wanted=wanted
+        )
 
 
 def verify(actor: Actor) -> Verification:

@@ -12,11 +12,18 @@ from dataclasses import replace
 from migration_route.access.actors import Actor, authorise, may
 from migration_route.conf import route_settings
 from migration_route.conf.databases import all_aliases, find_target
-from migration_route.core.enums import ACTIVE_STATES, OWN_APP, RunState, Scope
+from migration_route.core.enums import (
+    ACTIVE_STATES,
+    OWN_APP,
+    Action,
+    EventKind,
+    RunState,
+    Scope,
+)
 from migration_route.core.errors import DatabaseUnavailable, RouteError
 from migration_route.ledger import queries
 from migration_route.ledger.queries import open_runs
-from migration_route.ledger.records import EventPage, RunRecord
+from migration_route.ledger.records import EntryRecord, EventPage, EventRecord, RunRecord
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
 from migration_route.planning.phases import with_deferral
@@ -80,6 +87,7 @@ def list_all(
     database: str | None = None,
     before: str | None = None,
     limit: int = 20,
+    wanted: queries.RunFilter = queries.ALL_RUNS,
 ) -> list[RunRecord]:
     """Return the runs that the actor may read, newest first."""
     with audited(actor, "runs", database=database or ""):
@@ -88,7 +96,9 @@ def list_all(
             find_target(database)
         if before is not None:
             require_valid_id(before, of="run")
-        found = queries.list_runs(database=database, before=before, limit=limit)
+        found = queries.list_runs(
+            database=database, before=before, limit=limit, wanted=wanted
+        )
         return [refresh(run) for run in found if may(actor, Scope.READ, run.database)]
 
 
@@ -100,6 +110,42 @@ def events(run: str, actor: Actor, *, after: int = 0, limit: int = 500) -> Event
     return EventPage(
         events=events, last=last, ended=not found.is_active and last >= found.last_event
     )
+
+
+_BY_USERS = (
+    Action.RUN_REQUESTED,
+    Action.APPROVED,
+    Action.REJECTED,
+    Action.PAUSE_REQUESTED,
+    Action.RESUMED,
+    Action.HEALTH_OVERRIDDEN,
+    Action.SCHEDULE_OVERRIDDEN,
+    Action.BLOCKERS_TERMINATED,
+    Action.CANCEL_REQUESTED,
+    Action.FORCE_REQUESTED,
+    Action.RESOLVED,
+)
+_MOST_ACTIONS = 200
+
+
+def activity(run: RunRecord, actor: Actor) -> list[EntryRecord]:
+    """Return the entries about what users did with a run, in order."""
+    with audited(actor, "show", run=run.id):
+        authorise(actor, Scope.READ, database=run.database)
+        wanted = queries.EntryFilter(run=run.id, actions=_BY_USERS)
+        found = queries.list_entries(before=None, limit=_MOST_ACTIONS, wanted=wanted)
+        return found[::-1]
+
+
+_OF_STEPS = (EventKind.STEP_STARTED, EventKind.STEP_FINISHED, EventKind.ERROR)
+
+
+def step_events(run: RunRecord, actor: Actor) -> list[EventRecord]:
+    """Return the events about the start and the end of each step, and the errors."""
+    with audited(actor, "show", run=run.id):
+        authorise(actor, Scope.READ, database=run.database)
+        most = 3 * len(run.steps) + _MOST_ACTIONS  # steps can be repeated
+        return queries.list_events(run.id, after=0, limit=most, kinds=_OF_STEPS)
 
 
 def wait(run: str, actor: Actor, *, seconds: float) -> RunRecord:
@@ -129,6 +175,10 @@ def last_runs(databases: Collection[str], actor: Actor) -> dict[str, RunRecord]:
         return {alias: refresh(run) for alias, run in found.items()}
 
 
+def readable_databases(actor: Actor) -> list[str]:
+    return [alias for alias in all_aliases() if may(actor, Scope.READ, alias)]
+
+
 def status(actor: Actor) -> list[DatabaseStatus]:
     """Return the status of every database that the actor may read.
 
@@ -136,7 +186,7 @@ def status(actor: Actor) -> list[DatabaseStatus]:
     """
     with audited(actor, "status"):
         authorise(actor, Scope.READ)
-        aliases = [alias for alias in all_aliases() if may(actor, Scope.READ, alias)]
+        aliases = readable_databases(actor)
         ledger = route_settings().ledger_database
         with open_recorders([*aliases, ledger]) as reading:
             # Before the recorders: the migrations of a run that has ended are recorded.

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.template import Library
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
 
 from migration_route.core import clock
 from migration_route.core.enums import (
@@ -22,7 +26,13 @@ from migration_route.core.enums import (
     WaitingReason,
 )
 from migration_route.core.values import SignalState
-from migration_route.ledger.records import EntryRecord, EventRecord, RunRecord, StepRecord
+from migration_route.ledger.records import (
+    EntryRecord,
+    EventRecord,
+    RunRecord,
+    StepError,
+    StepRecord,
+)
 from migration_route.ledger.rehearsals import ObservedLock
 from migration_route.planning.plan import Finding, Step
 from migration_route.presentation.text.plans import (
@@ -135,6 +145,18 @@ def parse_optional_time(text: str) -> datetime | None:
     return clock.parse_time(text) if text else None
 
 
+@register.simple_tag
+def time_of(text: str) -> SafeString:
+    """Return a stored time in the reader's time zone, with the time in UTC as its title."""
+    at = clock.parse_time(text)
+    return format_html(
+        '<time datetime="{}" title="{} UTC">{}</time>',
+        at.isoformat(),
+        f"{at:%Y-%m-%d %H:%M:%S}",
+        date_format(localtime(at), "Y-m-d H:i:s T"),
+    )
+
+
 @register.filter
 def format_duration(duration: int | timedelta | None) -> str:
     """Format milliseconds. `static/migration_route/route.js` uses the same format."""
@@ -184,6 +206,24 @@ def done_count(steps: Iterable[StepRecord]) -> int:
     return sum(step.state in _DONE for step in steps)
 
 
+_PLACEHOLDERS = re.compile(r"(?:%s, ){4,}%s")
+_ROWS = re.compile(r"(\(%s, …\)|\(%s(?:, %s)*\))(?:, \1){2,}")
+_LONGEST_STATEMENT = 600
+
+
+@register.filter
+def short_statement(sql: str) -> str:
+    """Return a statement without the repetitions of its placeholders, and clipped in the
+    middle if it is still long; `static/migration_route/route.js` does the same."""
+    text = _PLACEHOLDERS.sub("%s, …", sql)
+    text = _ROWS.sub(lambda found: f"{found[1]}, {found[0].count(found[1])} times", text)
+    if len(text) <= _LONGEST_STATEMENT:
+        return text
+    left_out = f"{len(text) - _LONGEST_STATEMENT:,}"
+    half = _LONGEST_STATEMENT // 2
+    return f"{text[:half]} … ({left_out} characters) … {text[-half:]}"
+
+
 @register.filter
 def event_text(event: EventRecord) -> str:
     """Return an event as a line of the log; `static/migration_route/route.js` renders the
@@ -195,6 +235,8 @@ def event_text(event: EventRecord) -> str:
             return f"{event.text} started"
         case EventKind.STEP_FINISHED:
             return f"{event.text} finished"
+        case EventKind.STATEMENT | EventKind.STATEMENT_RUNNING:
+            return short_statement(event.text)
         case EventKind.STATEMENTS_OMITTED:
             return f"… and {event.facts.get('count', 'more')} more statements"
         case _:
@@ -236,15 +278,21 @@ def worst_severity(step: Step, findings: Iterable[Finding]) -> Severity | None:
 
 
 @register.filter
-def occupies(run: RunRecord | None) -> bool:
-    """Return whether no other run can start on its database because of this run."""
-    return run is not None and (run.is_active or run.state is RunState.PARTIAL)
+def at(items: Sequence[Any], position: int) -> Any:
+    """Return the item at a position; None behind the end."""
+    return items[position] if position < len(items) else None
 
 
 @register.filter
-def as_utc(text: str) -> str:
-    """Return a stored time in UTC, for the tooltip of a local time."""
-    return f"{clock.parse_time(text):%Y-%m-%d %H:%M:%S} UTC" if text else ""
+def first_error(run: RunRecord) -> StepError | None:
+    """Return the error of the run, or of the step that failed."""
+    return run.error or next((step.error for step in run.steps if step.error), None)
+
+
+@register.filter
+def occupies(run: RunRecord | None) -> bool:
+    """Return whether no other run can start on its database because of this run."""
+    return run is not None and (run.is_active or run.state is RunState.PARTIAL)
 
 
 @register.filter

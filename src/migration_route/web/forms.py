@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from typing import TypeVar
 
 from django.http import HttpRequest, QueryDict
 from django.utils import timezone
 
-from migration_route.core.enums import Phase, Resolution
+from migration_route.core import clock
+from migration_route.core.enums import Action, Phase, Resolution, RunState
 from migration_route.core.errors import InvalidRequest
+from migration_route.ledger.queries import EntryFilter, RunFilter
 from migration_route.planning.plan import Details, PlanRequest
 from migration_route.policy.schedule import exists_in_timezone, instant
 from migration_route.presentation.schemas.requests import LONGEST_REASON
@@ -122,6 +125,61 @@ def read_start_time(data: QueryDict) -> datetime | None:
             hint="Choose an earlier or a later time.",
         )
     return instant(wall, zone)
+
+
+_MIGRATION = re.compile(r"[a-z_]\w*(?:\.\w+)?", re.IGNORECASE | re.ASCII)
+_LONGEST_WORD = 200
+
+
+def run_filter(data: QueryDict) -> RunFilter:
+    """Return which runs to list. Raises `InvalidRequest`."""
+    migration = _word(data, "migration")
+    if migration and _MIGRATION.fullmatch(migration) is None:
+        raise InvalidRequest(
+            f"{migration[:50]!r} is not a migration.",
+            hint="Enter an app, or an app and a migration: shop, shop.0005.",
+        )
+    return RunFilter(
+        state=choice(data, "state", RunState) or "",
+        actor=_word(data, "user"),
+        migration=migration,
+        since=_day(data, "since"),
+        until=_day(data, "until", days=1),
+    )
+
+
+def entry_filter(data: QueryDict) -> EntryFilter:
+    """Return which entries of the ledger to list. Raises `InvalidRequest`."""
+    action = choice(data, "action", Action)
+    return EntryFilter(
+        run=_word(data, "run"),
+        database=_word(data, "database"),
+        actor=_word(data, "user"),
+        actions=(action,) if action else (),
+        since=_day(data, "since"),
+        until=_day(data, "until", days=1),
+    )
+
+
+def _word(data: QueryDict, name: str) -> str:
+    word = data.get(name, "").strip()
+    if len(word) > _LONGEST_WORD or "\x00" in word:
+        raise InvalidRequest(f"{name} is too long, or contains the character NUL.")
+    return word
+
+
+def _day(data: QueryDict, name: str, *, days: int = 0) -> str:
+    """Return the stored time at which a day of the user's time zone begins, or that many
+    days later; "" for none."""
+    text = data.get(name, "").strip()
+    if not text:
+        return ""
+    try:
+        day = date.fromisoformat(text) + timedelta(days=days)
+        midnight = datetime.combine(day, time(), timezone.get_current_timezone())
+        return clock.format_time(midnight)
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(f"{text[:50]!r} is not a date such as 2026-01-31.") from error
 
 
 def number(request: HttpRequest, name: str) -> int | None:

@@ -25,6 +25,7 @@ from django.utils.html import format_html
 
 from migration_route.access.actors import Actor
 from migration_route.access.isolation import savepoints
+from migration_route.conf import route_settings
 from migration_route.core.enums import ActorKind
 from migration_route.core.errors import Misconfigured, RouteError
 from migration_route.planning import sources
@@ -101,9 +102,11 @@ def _rendered(
 ) -> HttpResponse:
     full = {
         "build": sources.build(),
+        "environment": route_settings().environment,
         "stylesheet": _static_url("route.css"),
         "script": _static_url("route.js"),
         **context,
+        "icon": _static_url(f"icon-{context.get('icon', 'quiet')}.svg"),
     }
     text = render_to_string(f"migration_route/{name}.html", full, request)
     return HttpResponse(text, status=status)

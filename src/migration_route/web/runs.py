@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from migration_route.access.actors import Actor
+from migration_route.core import clock
 from migration_route.core.enums import (
     ControlRequest,
     Direction,
@@ -16,7 +17,7 @@ from migration_route.core.enums import (
     WaitingReason,
 )
 from migration_route.core.errors import RouteError
-from migration_route.ledger.records import CANCELLED, EventRecord, RunRecord
+from migration_route.ledger.records import CANCELLED, EntryRecord, EventRecord, RunRecord
 from migration_route.planning.plan import DEFAULT_DETAILS, same_plan
 from migration_route.presentation import schemas
 from migration_route.presentation.serializers import approval_answer, run_answer
@@ -31,8 +32,16 @@ from migration_route.presentation.text.runs import (
 from migration_route.services import approvals as approving
 from migration_route.services import plans as planning
 from migration_route.services.plans import request_of
-from migration_route.web.filters import done_count, readable
+from migration_route.web.activity import (
+    Activity,
+    Failure,
+    activities,
+    decisive,
+    failure_of,
+)
+from migration_route.web.filters import done_count, readable, tone
 from migration_route.web.plans import PlanView, plan_view
+from migration_route.web.timeline import Bar, timeline
 
 # Shown by the steps above the log, or by the line that follows.
 _SILENT = frozenset({EventKind.OPERATION_FINISHED, EventKind.STATEMENT_RUNNING})
@@ -192,6 +201,36 @@ class RunView:
     shows_statements: bool  # they show where the run stopped
     is_scheduled: bool  # its start or next step waits for a time, window, freeze or worker
     shows_error: bool  # none of its steps has this error
+    tab: str  # the title of the browser's tab
+    decisive: Activity | None = None  # who brought it into its state
+    activities: tuple[Activity, ...] = ()
+    failure: Failure | None = None
+    bars: tuple[Bar, ...] = ()  # of the steps
+
+
+def live_view(
+    record: RunRecord, entries: Sequence[EntryRecord], events: Sequence[EventRecord]
+) -> RunView:
+    """Return the view of a run with its history.
+
+    `entries` are what users did with it, `events` the starts, ends and errors of its steps.
+    """
+    return replace(
+        run_view(record),
+        decisive=decisive(record, entries),
+        activities=tuple(activities(entries)),
+        failure=failure_of(events),
+        bars=tuple(timeline(record, events, now=clock.format_time(clock.database_now()))),
+    )
+
+
+_MARKS = {"good": "✓", "bad": "✗", "busy": "▶", "warning": "⏸"}
+
+
+def _tab(record: RunRecord) -> str:
+    """Return a title that tells the state among many tabs: "✓ 3/4 default"."""
+    mark = _MARKS.get(tone(record.state), "…")
+    return f"{mark} {done_count(record.steps)}/{len(record.steps)} {record.database}"
 
 
 def run_view(record: RunRecord) -> RunView:
@@ -231,6 +270,7 @@ def run_view(record: RunRecord) -> RunView:
         and (
             record.error.type == CANCELLED or not any(step.error for step in record.steps)
         ),
+        tab=_tab(record),
     )
 
 

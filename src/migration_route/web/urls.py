@@ -10,6 +10,7 @@ from migration_route.web.base import staff_page
 urlpatterns = [
     path("", staff_page({"GET": views.dashboard}), name="dashboard"),
     path("plan/", staff_page({"GET": views.plan}), name="plan"),
+    path("plan/summary/", staff_page({"GET": views.plan_summary}), name="plan-summary"),
     path("apply/", staff_page({"POST": views.apply}), name="apply"),
     path("runs/", staff_page({"GET": views.history}), name="history"),
     path("runs/<str:run>/", staff_page({"GET": views.run}), name="run"),

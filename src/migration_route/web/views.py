@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 
 from migration_route.access.actors import Actor, may
 from migration_route.conf import route_settings
-from migration_route.core.enums import CopyKind, RehearsalState, Scope
+from migration_route.core.enums import Action, CopyKind, RehearsalState, RunState, Scope
 from migration_route.core.errors import PlanChanged, RouteError, StaleCode
 from migration_route.ledger.records import RunRecord
 from migration_route.ledger.rehearsals import RehearsalRecord
@@ -27,10 +28,12 @@ from migration_route.services import resolve as resolving
 from migration_route.services.plans import approval_requirement_for
 from migration_route.web import forms
 from migration_route.web.base import Page
+from migration_route.web.databases import MOST_CARDS, database_views
+from migration_route.web.filters import tone
 from migration_route.web.forms import NotConfirmed
 from migration_route.web.plans import health_view, opening_view, plan_view
 from migration_route.web.rendering import render
-from migration_route.web.runs import approval_view, current_activity, log_events, run_view
+from migration_route.web.runs import approval_view, current_activity, live_view, log_events
 from migration_route.web.verdict import verdict_of
 
 _LAST_RUNS = 5
@@ -39,8 +42,14 @@ _EVENTS = 500
 
 
 def dashboard(request: HttpRequest, actor: Actor) -> HttpResponse:
-    databases = runs.status(actor)
+    found = runs.status(actor)
     ledger_database = route_settings().ledger_database
+    last: dict[str, RunRecord] = {}
+    newest: list[RunRecord] = []
+    with suppress(RouteError):  # the status of the ledger's database shows why
+        last = runs.last_runs([status.database for status in found], actor)
+        newest = runs.list_all(actor, limit=_LAST_RUNS)
+    views = database_views(found, last)
     return render(
         request,
         actor,
@@ -48,21 +57,21 @@ def dashboard(request: HttpRequest, actor: Actor) -> HttpResponse:
         {
             "title": "Migrations",
             "here": "dashboard",
-            "databases": databases,
-            "runs": _last_runs(actor),
+            "databases": views,
+            "is_table": len(views) > MOST_CARDS,
+            "runs": newest,
             "ledger_database": ledger_database,
             # A user without access to the ledger database does not learn its state.
-            "ledger_installed": any(found.ledger_installed for found in databases)
+            "ledger_installed": any(status.ledger_installed for status in found)
             or not may(actor, Scope.READ, ledger_database),
         },
     )
 
 
-def _last_runs(actor: Actor) -> list[RunRecord]:
-    try:
-        return runs.list_all(actor, limit=_LAST_RUNS)
-    except RouteError:
-        return []  # the status of the ledger database shows why
+def plan_summary(request: HttpRequest, actor: Actor) -> HttpResponse:
+    """Return the verdict on a plan as a fragment of HTML, for the start page."""
+    wanted, details = forms.plan_request(request.GET), DEFAULT_DETAILS
+    return render(request, actor, "_summary", _plan_context(wanted, actor, details))
 
 
 def plan(request: HttpRequest, actor: Actor) -> HttpResponse:
@@ -80,6 +89,26 @@ def _plan_page(
     reason: str = "",
     typed: str = "",
 ) -> HttpResponse:
+    return render(
+        request,
+        actor,
+        "plan",
+        {
+            **_plan_context(wanted, actor, details, typed=typed),
+            "targets": wanted.targets,
+            "key": secrets.token_hex(16),
+            "refusal": refusal,
+            "reason": reason,
+            "longest_reason": LONGEST_REASON,
+        },
+        status=refusal.http_status if refusal else 200,
+    )
+
+
+def _plan_context(
+    wanted: PlanRequest, actor: Actor, details: Details, *, typed: str = ""
+) -> dict[str, object]:
+    """Return the plan, the verdict on it, and what the verdict is about."""
     read = planning.read_plan(wanted, actor, details)
     found = read.plan
     view = plan_view(found, actor, details)
@@ -90,38 +119,27 @@ def _plan_page(
     opening = opening_view(planning.next_opening(found.database), typed=typed)
     last = _last_run(found.database, actor)
     rehearsed = rehearsals.last_rehearsal_of(found, actor)
-    return render(
-        request,
-        actor,
-        "plan",
-        {
-            "title": f"Plan for {found.database}",
-            "plan": view,
-            "verdict": verdict_of(
-                view,
-                last=last,
-                health=health,
-                opening=opening,
-                requirement=requirement,
-                rehearsal=rehearsed,
-            ),
-            "last": last,
-            "moment": health,
-            "approval_requirement": requirement,
-            "opening": opening,
-            "targets": wanted.targets,
-            "key": secrets.token_hex(16),
-            "refusal": refusal,
-            "reason": reason,
-            "longest_reason": LONGEST_REASON,
-            "rehearsed": rehearsed,
-            "rehearsed_words": summary(rehearsal_answer(rehearsed)) if rehearsed else "",
-            "may_rehearse": may(actor, Scope.REHEARSE, found.database),
-            "may_in_place": rehearsals.may_in_place(found.database, actor),
-            "in_place_timeout": f"{rehearsals.in_place_timeout(found.database):g} s",
-        },
-        status=refusal.http_status if refusal else 200,
-    )
+    return {
+        "title": f"Plan for {found.database}",
+        "plan": view,
+        "verdict": verdict_of(
+            view,
+            last=last,
+            health=health,
+            opening=opening,
+            requirement=requirement,
+            rehearsal=rehearsed,
+        ),
+        "last_run": last,
+        "moment": health,
+        "approval_requirement": requirement,
+        "opening": opening,
+        "rehearsed": rehearsed,
+        "rehearsed_words": summary(rehearsal_answer(rehearsed)) if rehearsed else "",
+        "may_rehearse": may(actor, Scope.REHEARSE, found.database),
+        "may_in_place": rehearsals.may_in_place(found.database, actor),
+        "in_place_timeout": f"{rehearsals.in_place_timeout(found.database):g} s",
+    }
 
 
 def _last_run(database: str, actor: Actor) -> RunRecord | None:
@@ -157,13 +175,16 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     if after is None:
         after = max(0, found.last_event - _EVENTS)
     happened = runs.events(run, actor, after=after, limit=_EVENTS)
+    view = live_view(found, runs.activity(found, actor), runs.step_events(found, actor))
     return render(
         request,
         actor,
         "run",
         {
             "title": f"Run on {found.database}",
-            "run": run_view(found),
+            "tab": view.tab,
+            "icon": tone(found.state),
+            "run": view,
             "events": log_events(happened.events),
             "current": current_activity(happened.events) if found.is_active else None,
             "last": str(happened.last),
@@ -290,8 +311,18 @@ def _list_page(
     request: HttpRequest, actor: Actor, name: str, *, older: str, **context: object
 ) -> HttpResponse:
     """Return a page of a list; `older` is the cursor of the next page, "" on the last."""
-    is_first = not request.GET.get("before")
-    shown = {"here": name, "is_first": is_first, "older": older, **context}
+    wanted = request.GET.copy()
+    wanted.pop("before", None)
+    wanted.pop("verify", None)
+    shown = {
+        "here": name,
+        "is_first": not request.GET.get("before"),
+        "older": older,
+        "query": wanted.urlencode(),
+        "wanted": wanted.dict(),
+        "is_filtered": any(wanted.values()),
+        **context,
+    }
     return render(request, actor, name, shown)
 
 
@@ -299,15 +330,19 @@ def history(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Show the runs, newest first."""
     database = request.GET.get("database") or None
     before = request.GET.get("before") or None
-    found = runs.list_all(actor, database=database, before=before, limit=_PAGE)
+    wanted = forms.run_filter(request.GET)
+    found = runs.list_all(
+        actor, database=database, before=before, limit=_PAGE, wanted=wanted
+    )
     return _list_page(
         request,
         actor,
         "history",
         older=found[-1].id if len(found) == _PAGE else "",
-        title=f"Runs on {database}" if database else "Runs",
+        title="Runs",
         runs=found,
-        database=database,
+        databases=runs.readable_databases(actor),
+        states=list(RunState),
     )
 
 
@@ -327,7 +362,12 @@ def list_rehearsals(request: HttpRequest, actor: Actor) -> HttpResponse:
 
 def ledger(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Show the ledger, newest first; with `verify`, verify its hash chain."""
-    found = ledgers.entries(actor, before=forms.number(request, "before"), limit=_PAGE)
+    found = ledgers.entries(
+        actor,
+        before=forms.number(request, "before"),
+        limit=_PAGE,
+        wanted=forms.entry_filter(request.GET),
+    )
     return _list_page(
         request,
         actor,
@@ -336,4 +376,6 @@ def ledger(request: HttpRequest, actor: Actor) -> HttpResponse:
         title="Ledger",
         entries=found,
         verification=ledgers.verify(actor) if "verify" in request.GET else None,
+        databases=runs.readable_databases(actor),
+        actions=list(Action),
     )

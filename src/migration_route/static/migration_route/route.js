@@ -5,7 +5,9 @@
 const PAUSE = 1000;
 const LONGEST_PAUSE = 5000;
 const LONGEST_TROUBLE = 15000;
+const HOME_PAUSE = 10000;
 const MOST_LINES = 3000;
+const LONGEST_STATEMENT = 600;
 const TONES = { applying: "busy", applied: "good", reverted: "good", failed: "bad", partial: "bad" };
 const DONE = new Set(["applied", "reverted"]);
 const SILENT = new Set(["operation_finished", "statement_running"]);
@@ -22,6 +24,65 @@ for (const form of document.querySelectorAll("form[data-once]")) {
     button.disabled = false;
     button.textContent = label;
   });
+}
+
+const summaries = new Map(); // by the database and what is pending on it
+const shown = new WeakMap(); // the HTML of each live part, without the loaded verdicts
+const home = document.querySelector("[data-home]");
+if (home) {
+  const find = document.querySelector("[data-find]");
+  if (find) {
+    find.hidden = false;
+    find.querySelector("input").addEventListener("input", () => showMatches(home));
+  }
+  for (const part of document.querySelectorAll("[data-live]")) {
+    shown.set(part, part.innerHTML);
+  }
+  loadSummaries(home);
+  setInterval(() => refreshHome(home), HOME_PAUSE);
+}
+
+// Loads the verdict on each plan, one after the other.
+async function loadSummaries(root) {
+  for (const card of [...root.querySelectorAll("[data-summary]")]) {
+    const { key, summary } = card.dataset;
+    if (!summaries.has(key)) {
+      const response = await fetch(summary).catch(() => null);
+      if (!response?.ok || response.redirected) {
+        continue;
+      }
+      summaries.set(key, await response.text());
+    }
+    const fresh = new DOMParser().parseFromString(summaries.get(key), "text/html");
+    card.querySelector("[data-verdict-of]").replaceChildren(...fresh.body.childNodes);
+  }
+}
+
+async function refreshHome(root) {
+  if (document.hidden || root.contains(document.activeElement)) {
+    return;
+  }
+  const response = await fetch(window.location.href, { cache: "no-store" }).catch(() => null);
+  if (!response?.ok || response.redirected) {
+    return;
+  }
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const next = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
+    if (next && next.innerHTML !== shown.get(part)) {
+      shown.set(part, next.innerHTML);
+      part.replaceChildren(...next.childNodes);
+    }
+  }
+  showMatches(root);
+  await loadSummaries(root);
+}
+
+function showMatches(root) {
+  const words = (document.querySelector("#find")?.value ?? "").toLowerCase().split(/\s+/);
+  for (const row of root.querySelectorAll("[data-row]")) {
+    row.hidden = !words.every((word) => row.dataset.row.toLowerCase().includes(word));
+  }
 }
 
 const longPlan = document.querySelector("[data-more]");
@@ -101,6 +162,11 @@ if (confirmation) {
 
 let ahead = 0; // milliseconds by which this clock is ahead of the server's clock
 
+const endedRun = document.querySelector("[data-run]:not([data-active]) [data-log]");
+if (endedRun) {
+  endedRun.scrollTop = endedRun.scrollHeight; // an error is in the last lines
+}
+
 const run = document.querySelector("[data-run][data-active]");
 if (run) {
   follow(run);
@@ -114,7 +180,10 @@ async function follow(root) {
   root.querySelector("[data-reload]")?.setAttribute("hidden", "");
   const log = root.querySelector("[data-log]");
   log.scrollTop = log.scrollHeight;
-  const clock = setInterval(() => showElapsed(root), PAUSE);
+  const clock = setInterval(() => {
+    showElapsed(root);
+    growBars(root);
+  }, PAUSE);
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, trouble || pause));
     try {
@@ -184,6 +253,9 @@ async function refresh(root, ended) {
       part.replaceChildren(...next.childNodes);
     }
   }
+  document.title = fresh.title;
+  const icon = document.querySelector("[data-icon]");
+  icon?.setAttribute("href", fresh.querySelector("[data-icon]").getAttribute("href"));
   if (fresh.querySelector("#statements").checked) {
     root.querySelector("#statements").checked = true; // to show where the run stopped
     root.querySelector("[data-log]").scrollTop = Number.MAX_SAFE_INTEGER;
@@ -251,11 +323,25 @@ function text(event) {
       return `${event.text} started`;
     case "step_finished":
       return `${event.text} finished`;
+    case "statement":
+      return shortStatement(event.text);
     case "statements_omitted":
       return `… and ${event.facts.count ?? "more"} more statements`;
     default:
       return event.text;
   }
+}
+
+function shortStatement(sql) {
+  const text = sql
+    .replaceAll(/(?:%s, ){4,}%s/g, "%s, …")
+    .replaceAll(/(\(%s, …\)|\(%s(?:, %s)*\))(?:, \1){2,}/g, (all, row) => `${row}, ${all.split(row).length - 1} times`);
+  if (text.length <= LONGEST_STATEMENT) {
+    return text;
+  }
+  const leftOut = (text.length - LONGEST_STATEMENT).toLocaleString("en");
+  const half = LONGEST_STATEMENT / 2;
+  return `${text.slice(0, half)} … (${leftOut} characters) … ${text.slice(-half)}`;
 }
 
 function span(name, content) {
@@ -303,6 +389,16 @@ function showElapsed(root) {
   if (from) {
     const seconds = Math.max(0, Math.floor((Date.now() - ahead - Date.parse(from)) / 1000));
     setText(root, "[data-elapsed]", `for ${seconds < 60 ? `${seconds} s` : duration(seconds * 1000)}`);
+  }
+}
+
+// Lets the bar of the running step grow.
+function growBars(root) {
+  for (const bar of root.querySelectorAll(".mr-bar-done[data-since]")) {
+    const seconds = (Date.now() - ahead - Number(bar.dataset.since)) / 1000;
+    const most = 1000 - Number(bar.getAttribute("x"));
+    const width = Math.min(Math.max(seconds * Number(bar.dataset.rate), 4), most);
+    bar.setAttribute("width", String(Math.round(width)));
   }
 }
 
