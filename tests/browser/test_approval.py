@@ -87,7 +87,7 @@ def test_one_asks_the_other_approves_and_the_first_page_moves_on(
     page.wait_for_selector(DONE, timeout=_LONG)
     assert page.evaluate("window.stillThisPage")
     assert page.locator("[data-step-state]").all_inner_texts() == ["applied"] * 4
-    assert page.locator("text=read it twice").count() == 1
+    assert page.locator(".mr-activity >> text=read it twice").count() == 1
     assert page.locator("#agree").count() == 0
     assert page.locator("text=Requested plan").count() == 0
     visitor.look("was-approved")
@@ -109,7 +109,7 @@ def test_a_rejection_reaches_whoever_asked_with_its_reason(
     approver.page.wait_for_selector("text=Rejected: nothing was started.")
     visitor.page.wait_for_selector("text=Rejected: nothing was started.")
     assert visitor.page.evaluate("window.stillThisPage")
-    assert visitor.page.locator("text=not on a Friday").count() == 1
+    assert visitor.page.locator(".mr-headline >> text=not on a Friday").count() == 1
     visitor.look("rejected")
     assert visitor.complaints == []
     assert approver.complaints == []

@@ -269,11 +269,11 @@ def test_a_dangerous_plan_is_applied_only_with_the_name_of_the_database(
 ) -> None:
     """With another name nothing is applied, and the reason is kept."""
     inline.write("0001_drop", "migrations.RunSQL('DELETE FROM testapp_book', '')")
-    form = {**form_of(read(everyone_can)), "reason": "kept words", "confirm": "defualt"}
+    form = {**form_of(read(everyone_can)), "reason": "kept words", "confirm": "shop"}
     answer = everyone_can.post(APPLY, form)
     text = answer.content.decode()
     assert answer.status_code == 400
-    assert "&#x27;defualt&#x27; is not &#x27;default&#x27;." in text
+    assert "&#x27;shop&#x27; is not &#x27;default&#x27;." in text
     assert "kept words</textarea>" in text
     assert queries.list_runs(database=None, before=None, limit=9) == []
     assert everyone_can.post(APPLY, {**form, "confirm": "default"}).status_code == 302

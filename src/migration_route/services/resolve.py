@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from migration_route.access.actors import Actor, authorise
 from migration_route.core.enums import Action, Resolution, RunState, Scope, StepState
-from migration_route.core.errors import InvalidRequest, InvalidState, PlanChanged, Refused
+from migration_route.core.errors import (
+    InvalidRequest,
+    InvalidState,
+    PlanChanged,
+    Refused,
+    RouteError,
+)
 from migration_route.execution.launchers import launch
 from migration_route.execution.recovery import reconcile
 from migration_route.ledger import runs
@@ -127,6 +133,47 @@ def resolve(
             return resume(found, actor, change)
         with reconcile.hold_database_lock(found.database):
             return _record(found, change, how)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolutionOptions:
+    """What the database says now about the stopped step of a partial run."""
+
+    evidence: tuple[OperationEvidence, ...]
+    impossible: Mapping[Resolution, str]  # the resolutions that would be refused, and why
+
+
+def options(found: RunRecord, actor: Actor) -> ResolutionOptions:
+    """Return which resolutions of a partial run are possible, by the current catalog.
+
+    Nothing is locked or written: `resolve` checks again. Raises `Forbidden`.
+    """
+    with audited(actor, "show", run=found.id):
+        authorise(actor, Scope.RESOLVE, database=found.database)
+        try:
+            _, step = reconcile.interrupted_step(found)
+            reading = reconcile.compare_with_catalog(found, step)
+        except RouteError as error:
+            others = (Resolution.APPLIED, Resolution.REVERTED, Resolution.CONTINUE)
+            return ResolutionOptions(
+                evidence=tuple(_stored_evidence(found)),
+                impossible=dict.fromkeys(others, error.message),
+            )
+        impossible = {}
+        for how in (Resolution.APPLIED, Resolution.REVERTED):
+            applied = how is Resolution.APPLIED
+            if against := reconcile.contradictions(step, reading, applied=applied):
+                first = against[0]
+                impossible[how] = (
+                    f"Operation {first.position + 1} ({first.description}) is "
+                    f"{first.state} in the database."
+                )
+        _, reason = reconcile.resume_position(step, reading)
+        if reason:
+            impossible[Resolution.CONTINUE] = reason
+        return ResolutionOptions(
+            evidence=reconcile.current_evidence(step, reading), impossible=impossible
+        )
 
 
 def _record(found: RunRecord, change: runs.Change, how: Resolution) -> RunRecord:

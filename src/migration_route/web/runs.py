@@ -12,6 +12,7 @@ from migration_route.core.enums import (
     ControlRequest,
     Direction,
     EventKind,
+    Resolution,
     RunState,
     StepState,
     WaitingReason,
@@ -188,7 +189,7 @@ class RunView:
     advice: str
     expected: str
     what_to_do: str  # of a partial run
-    suggested_resolution: str
+    suggested_resolution: Resolution
     is_cancellable: bool
     is_pausable: bool
     is_resumable: bool

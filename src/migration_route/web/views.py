@@ -33,6 +33,7 @@ from migration_route.web.filters import tone
 from migration_route.web.forms import NotConfirmed
 from migration_route.web.plans import health_view, opening_view, plan_view
 from migration_route.web.rendering import render
+from migration_route.web.resolution import resolution_choices
 from migration_route.web.runs import approval_view, current_activity, live_view, log_events
 from migration_route.web.verdict import verdict_of
 
@@ -175,6 +176,7 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
     if after is None:
         after = max(0, found.last_event - _EVENTS)
     happened = runs.events(run, actor, after=after, limit=_EVENTS)
+    may_resolve = may(actor, Scope.RESOLVE, found.database)
     view = live_view(found, runs.activity(found, actor), runs.step_events(found, actor))
     return render(
         request,
@@ -194,7 +196,12 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
             "may_operate": may(actor, Scope.OPERATE, found.database)
             or control.may_withdraw(found, actor),
             "may_force": may(actor, Scope.FORCE, found.database),
-            "may_resolve": may(actor, Scope.RESOLVE, found.database),
+            "may_resolve": may_resolve,
+            "resolutions": resolution_choices(
+                resolving.options(found, actor), view.suggested_resolution
+            )
+            if may_resolve and found.state is RunState.PARTIAL
+            else (),
             "may_terminate_blockers": may(actor, Scope.FORCE, found.database)
             and route_settings().database(found.database).allow_terminate_blockers,
             "longest_reason": LONGEST_REASON,
