@@ -183,6 +183,7 @@ def _long(camera: Camera) -> None:
     camera.take("home-300")
     camera.go("plan/?database=default")
     camera.page.wait_for_selector("[data-further]", state="detached")
+    camera.page.wait_for_selector("[data-risk]:not(:has-text('at least'))")
     camera.take("plan-300")
 
 

@@ -158,3 +158,10 @@ def test_a_row_without_a_ledger_leads_back_to_the_index(
     for page in ("change", "history"):
         answer = superuser.get(reverse(f"{name}_{page}", args=("1",)))
         assert answer.status_code == 302
+
+
+def test_the_index_of_the_app_leads_to_the_pages(everyone_can: Client) -> None:
+    """The pages are not models, so the admin does not list them itself."""
+    answer = everyone_can.get(reverse("admin:app_list", args=["migration_route"]))
+    assert answer.status_code == 200
+    assert f'<a href="{reverse("migration_route:dashboard")}">' in answer.content.decode()

@@ -255,11 +255,11 @@ def test_a_plan_that_loses_data_is_called_dangerous(
     """A plan that loses data is dangerous; another one needs no typed name."""
     history.table("0001_initial", "shelf")
     calm = read(everyone_can, target="testapp.0001_initial")
-    assert "data-risk>dangerous</span>" not in calm
+    assert 'data-risk="dangerous">dangerous</span>' not in calm
     assert 'name="confirm"' not in calm
     history.write("0002_drop", "migrations.RunSQL('DELETE FROM testapp_book', '')")
     text = read(everyone_can)
-    assert "data-risk>dangerous</span>" in text
+    assert 'data-risk="dangerous">dangerous</span>' in text
     assert 'data-group="drops_rows"' in text
     assert text.index("data-verdict") < text.index("testapp.0001_initial</h3>")
 

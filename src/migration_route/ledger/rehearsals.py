@@ -100,6 +100,24 @@ class ObservedStep:
         """Return "app.name"."""
         return f"{self.app}.{self.name}"
 
+    def longest_lock(self) -> ObservedLock | None:
+        """Return the lock that blocks most for longest; None: none was observed.
+
+        A lock that blocks reads and writes comes before one that blocks only one of them.
+        """
+        locks = [
+            lock
+            for operation in self.operations
+            for statement in operation.statements
+            for lock in statement.locks or ()
+            if lock.held_ms is not None and {"reads", "writes"} & set(lock.blocks)
+        ]
+        return max(locks, key=_weight, default=None)
+
+
+def _weight(lock: ObservedLock) -> tuple[int, int]:
+    return len(lock.blocks), lock.held_ms or 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limitation:
@@ -124,21 +142,9 @@ class Report:
     output: tuple[str, ...] = ()  # the last lines of output
 
     def longest_lock(self) -> ObservedLock | None:
-        """Return the lock that blocks most for longest; None: none was observed.
-
-        A lock that blocks reads and writes comes before one that blocks only one of them.
-        """
-        locks = [
-            lock
-            for step in self.steps
-            for operation in step.operations
-            for statement in operation.statements
-            for lock in statement.locks or ()
-            if lock.held_ms is not None and {"reads", "writes"} & set(lock.blocks)
-        ]
-        return max(
-            locks, key=lambda lock: (len(lock.blocks), lock.held_ms or 0), default=None
-        )
+        """Return the longest lock of all steps, by the same order."""
+        locks = [lock for step in self.steps if (lock := step.longest_lock())]
+        return max(locks, key=_weight, default=None)
 
 
 def report_to_json(report: Report) -> str:

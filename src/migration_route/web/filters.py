@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.template import Library
+from django.urls import NoReverseMatch, reverse
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -33,7 +35,7 @@ from migration_route.ledger.records import (
     StepError,
     StepRecord,
 )
-from migration_route.ledger.rehearsals import ObservedLock
+from migration_route.ledger.rehearsals import ObservedLock, ObservedStep, RehearsalRecord
 from migration_route.planning.plan import Finding, Step
 from migration_route.presentation.text.plans import (
     estimate_line,
@@ -155,6 +157,14 @@ def time_of(text: str) -> SafeString:
         f"{at:%Y-%m-%d %H:%M:%S}",
         date_format(localtime(at), "Y-m-d H:i:s T"),
     )
+
+
+@register.simple_tag
+def pages_url() -> str:
+    """Return the URL of the start page; "" if the project does not mount the pages."""
+    with suppress(NoReverseMatch):
+        return reverse("migration_route:dashboard")
+    return ""
 
 
 @register.filter
@@ -313,6 +323,14 @@ def failed_step(run: RunRecord | None, label: str) -> StepRecord | None:
     """Return the step with this label if it failed in this run."""
     steps = run.steps if run else ()
     return next((step for step in steps if step.label == label and step.error), None)
+
+
+@register.filter
+def rehearsed_step(record: RehearsalRecord | None, label: str) -> ObservedStep | None:
+    """Return the step with this label as the rehearsal executed it."""
+    steps = record.report.steps if record else ()
+    found = next((step for step in steps if step.label == label), None)
+    return found if found and found.duration_ms is not None else None
 
 
 @register.filter

@@ -31,6 +31,7 @@ from migration_route.web.base import Page
 from migration_route.web.databases import MOST_CARDS, database_views
 from migration_route.web.filters import tone
 from migration_route.web.forms import NotConfirmed
+from migration_route.web.plan_graph import plan_graph
 from migration_route.web.plans import health_view, opening_view, plan_view
 from migration_route.web.rendering import render
 from migration_route.web.resolution import resolution_choices
@@ -131,6 +132,9 @@ def _plan_context(
             requirement=requirement,
             rehearsal=rehearsed,
         ),
+        "graph": plan_graph(view, read.migrations)
+        if read.migrations and len(found.steps) > 1
+        else None,
         "last_run": last,
         "moment": health,
         "approval_requirement": requirement,

@@ -5,6 +5,7 @@
 const PAUSE = 1000;
 const LONGEST_PAUSE = 5000;
 const LONGEST_TROUBLE = 15000;
+const RISKS = ["safe", "caution", "dangerous"];
 const HOME_PAUSE = 10000;
 const MOST_LINES = 3000;
 const LONGEST_STATEMENT = 600;
@@ -109,10 +110,27 @@ async function loadDetails(steps) {
       steps.querySelector(`:scope > [data-step="${step.dataset.step}"]`).replaceWith(step);
     }
     addFindings(fresh.querySelector("[data-findings]"));
+    addRisk(fresh);
     steps.dataset.more = next.dataset.more ?? "";
     further.querySelector("a").href = steps.dataset.more;
   }
   further.remove();
+  const risk = document.querySelector("[data-risk]");
+  risk.textContent = risk.dataset.risk;
+  if (risk.dataset.risk !== "dangerous") {
+    document.querySelector("[data-confirm-unchecked]")?.remove();
+  }
+}
+
+// The plan is as dangerous as its most dangerous part.
+function addRisk(fresh) {
+  const [shown, next] = [document, fresh].map((page) => page.querySelector("[data-risk]"));
+  if (RISKS.indexOf(next.dataset.risk) > RISKS.indexOf(shown.dataset.risk)) {
+    shown.dataset.risk = next.dataset.risk;
+    shown.className = next.className;
+    shown.textContent = next.textContent;
+    document.querySelector("[data-verdict]").className = fresh.querySelector("[data-verdict]").className;
+  }
 }
 
 // Adds the findings of a further part of the plan to their groups.
