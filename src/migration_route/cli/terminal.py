@@ -17,7 +17,12 @@ from migration_route.presentation.text.exit_codes import INTERRUPTED
 from migration_route.presentation.text.problems import problem_answer, problem_line
 from migration_route.presentation.text.runs import event_line
 
-_SHOWN = frozenset({EventKind.LOCK_ATTEMPT, EventKind.HEALTH, EventKind.STATEMENT_RUNNING})
+_PASSING = frozenset({EventKind.PROGRESS})  # only in the live line, if there is one
+_SHOWN = _PASSING | {
+    EventKind.LOCK_ATTEMPT,
+    EventKind.HEALTH,
+    EventKind.STATEMENT_RUNNING,
+}
 
 
 class LiveDisplay(Protocol):
@@ -116,7 +121,8 @@ class Progress:
         if event.kind == EventKind.STEP_STARTED:
             self.step = event.text
         self.done += event.kind == EventKind.STEP_FINISHED
-        if line := event_line(event):
+        is_passing = self.live is not None and event.kind in _PASSING
+        if not is_passing and (line := event_line(event)):
             self.terminal.write(line)
         if self.live is not None:
             text = f"{self.step}: {event.text}" if event.kind in _SHOWN else self.step

@@ -323,6 +323,10 @@ class EventKind(StrEnum):
     check had shown who blocks it; `tables`, `blockers`, and the cost of the step's waiting
     so far: `blocking_ms` while other sessions may have queued behind it, `waited_ms` while
     none did."""
+    PROGRESS = "progress"
+    """How far the running operation or statement is. `facts` contains `done`, `total` (null
+    if unknown), `unit` and `phase`; `text` says the same. Recorded once a second at most,
+    and less often the longer it takes."""
     OPERATION_FINISHED = "operation_finished"
     """An operation succeeded."""
     STEP_FINISHED = "step_finished"

@@ -22,6 +22,7 @@ Kind = Literal[
     "operation_finished",
     "statement_started",
     "statement",
+    "progress",  # of the Python that runs: `count` of `facts["total"]`
     "statements_omitted",
     "touching",  # the first writing statement of a step is about to be sent
     "wrote",  # the first writing statement of a step has completed

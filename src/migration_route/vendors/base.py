@@ -118,8 +118,23 @@ class Session:
         return fields
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementProgress:
+    """How far a statement is, as the database reports it."""
+
+    done: int
+    total: int | None
+    unit: str  # "blocks", "rows"
+    phase: str  # in the database's own words
+
+
 class Sessions(Protocol):
     """Inspects other sessions and ends them."""
+
+    def progress(self, pid: int) -> StatementProgress | None:
+        """Return how far the session's current statement is; None if unknown."""
+        del pid
+        return None
 
     def describe(self, pid: int) -> Session | None:
         """Return a session, or None if it no longer exists."""

@@ -45,7 +45,9 @@ from migration_route.web.plans import PlanView, plan_view
 from migration_route.web.timeline import Bar, timeline
 
 # Shown by the steps above the log, or by the line that follows.
-_SILENT = frozenset({EventKind.OPERATION_FINISHED, EventKind.STATEMENT_RUNNING})
+_SILENT = frozenset(
+    {EventKind.OPERATION_FINISHED, EventKind.STATEMENT_RUNNING, EventKind.PROGRESS}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,9 @@ class CurrentActivity:
     operation: str
     statement: str  # a long-running one
     since: str  # when the step started
+    progress: str = ""  # of the operation or the statement
+    done: int = 0
+    total: int = 0  # 0: not known
 
 
 def log_events(events: Iterable[EventRecord]) -> list[EventRecord]:
@@ -75,11 +80,20 @@ def current_activity(events: Iterable[EventRecord]) -> CurrentActivity | None:
             case EventKind.STEP_FINISHED:
                 work = None
             case EventKind.OPERATION_STARTED if work:
-                work = replace(work, operation=event.text, statement="")
+                work = replace(
+                    work, operation=event.text, statement="", progress="", total=0
+                )
             case EventKind.STATEMENT_RUNNING if work:
                 work = replace(work, statement=event.text)
             case EventKind.STATEMENT if work:
                 work = replace(work, statement="")
+            case EventKind.PROGRESS if work:
+                work = replace(
+                    work,
+                    progress=event.text,
+                    done=event.facts.get("done") or 0,
+                    total=event.facts.get("total") or 0,
+                )
             case _:
                 pass
     return work

@@ -25,6 +25,7 @@ from migration_route.core.enums import (
     WaitingReason,
 )
 from migration_route.core.errors import DatabaseUnavailable, InvalidState
+from migration_route.core.progress import Throttle, progress_words
 from migration_route.core.redaction import without_values
 from migration_route.execution.messages import Message, WorkerFailure
 from migration_route.execution.supervisor.child import RawOutput
@@ -38,6 +39,7 @@ from migration_route.ledger import runs
 from migration_route.ledger.records import RunRecord, StepError
 from migration_route.ledger.run_log import RunLog
 from migration_route.ledger.runs import update_waiting
+from migration_route.vendors.base import StatementProgress
 
 _SLACK = 0.5  # seconds for the message that a statement reached its limit
 
@@ -131,6 +133,8 @@ class EventRecorder:
         self._attempts: dict[str, Any] = {}
         self._budget = OutputBudget()
         self._text = 0  # characters of statements and operations so far
+        self._slow: Message | None = None  # the statement that runs for a second or more
+        self._throttle = Throttle()  # of its progress
 
     def begin_step(self, position: int, at: str) -> None:
         step = self._run_log.steps[position]
@@ -176,6 +180,9 @@ class EventRecorder:
             "statements_omitted": lambda message: self._event(
                 EventKind.STATEMENTS_OMITTED, message, count=message.count
             ),
+            "progress": lambda message: self._progress(
+                message.count, message.facts.get("total"), at=message.at
+            ),
             "lock_attempt": self._lock_attempt,
             "touching": lambda _: self._learn(touching=True),
             "wrote": lambda _: self._learn(wrote=True, carried_out=True),
@@ -220,7 +227,7 @@ class EventRecorder:
         self._statement = (time.monotonic(), message)
 
     def _statement_finished(self, message: Message) -> None:
-        self._statement = None
+        self._statement = self._slow = None
         self._event(EventKind.STATEMENT, message)
 
     @property
@@ -275,7 +282,7 @@ class EventRecorder:
         )
 
     def _ended(self, message: Message) -> None:
-        self._statement = None
+        self._statement = self._slow = None
         error = None
         if message.failure is not None:
             error = self._error(message.failure)
@@ -328,7 +335,38 @@ class EventRecorder:
         since, message = self._statement
         if time.monotonic() - since > _SLOW:
             self._event(EventKind.STATEMENT_RUNNING, message)
-            self._statement = None
+            self._statement, self._slow = None, message
+            self._throttle.restart()
+
+    def show_statement_progress(self, read: Callable[[], StatementProgress | None]) -> None:
+        """Record how far the slow statement is, as the database reports it."""
+        if self._slow is None or not self._throttle.is_due():
+            return
+        try:
+            found = read()
+        except DatabaseFailure:
+            return  # read again when it is due
+        if found is not None:
+            self._progress(found.done, found.total, unit=found.unit, phase=found.phase)
+
+    def _progress(
+        self,
+        done: int,
+        total: int | None,
+        *,
+        unit: str = "",
+        phase: str = "",
+        at: str | None = None,
+    ) -> None:
+        words = progress_words(done, total, unit)
+        self._run_log.event(
+            EventKind.PROGRESS,
+            at=at,
+            step=self.report.current,
+            operation=self._operation,
+            text=f"{phase}: {words}" if phase else words,
+            facts={"done": done, "total": total, "unit": unit, "phase": phase},
+        )
 
     def _event(self, kind: EventKind, message: Message, **facts: int) -> None:
         self._run_log.event(

@@ -42,7 +42,13 @@ from migration_route.ledger.records import RunRecord, StepError
 from migration_route.ledger.run_log import RunLog
 from migration_route.planning import sources
 from migration_route.vendors import vendor_of
-from migration_route.vendors.base import LockSlot, Session, Sessions, TargetLock
+from migration_route.vendors.base import (
+    LockSlot,
+    Session,
+    Sessions,
+    StatementProgress,
+    TargetLock,
+)
 
 _POLL = 0.1  # seconds between two attempts to acquire the lock
 
@@ -339,6 +345,11 @@ class LockHolder:
         """Return the session; None if there is none."""
         pid = self.pid()
         return None if pid is None else self._sessions().describe(pid)
+
+    def statement_progress(self) -> StatementProgress | None:
+        """Return how far the current statement of the session is; None if unknown."""
+        pid = self.pid()
+        return None if pid is None else self._sessions().progress(pid)
 
     def cancel_statement(self) -> None:
         """Cancel the current statement of the session, if it executes one."""

@@ -117,6 +117,7 @@ class Supervisor:
         while not self._child.is_silent:
             self._listen(recorder, timeout=_TICK)
             recorder.show_slow_statement()
+            recorder.show_statement_progress(self._worker_session.statement_progress)
             self._lock_keeper.look()
             self._run_lock_timeout.look()
             if self._gate.is_shut:

@@ -21,6 +21,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 from migration_route.core import clock
+from migration_route.core.progress import Throttle
 from migration_route.core.redaction import clipped
 from migration_route.core.values import Impact
 from migration_route.execution.messages import GateReply, Message
@@ -63,6 +64,7 @@ class Reporter(MigrationObserver):
         self._operation: int | None = None
         self._shown = self._omitted = self._omitted_ms = 0
         self._touching = self._wrote = False
+        self._throttle = Throttle()
 
     def send(self, message: Message) -> None:
         """Send one message, undivided."""
@@ -101,6 +103,13 @@ class Reporter(MigrationObserver):
         if not self._output.is_spent:
             self._output.admits(line)
             self._report("output", stream=stream, text=line)
+
+    def progress(self, done: int, total: int | None) -> None:
+        """Send how far the running Python is; the last report of it always."""
+        if self._throttle.is_due() or (total is not None and done >= total):
+            self._report(
+                "progress", operation=self._operation, count=done, facts={"total": total}
+            )
 
     # --- the observer -----------------------------------------------------------------
 
@@ -144,6 +153,7 @@ class Reporter(MigrationObserver):
         self._report_omitted()
         self._operation = position
         self._shown = 0
+        self._throttle.restart()
         text = self.mask(describe_operation(operation))
         self._report("operation_started", operation=position, text=text)
 
@@ -159,6 +169,7 @@ class Reporter(MigrationObserver):
         self._shown, self._wrote = 0, False
         self._pass_gate(place, text=self.mask(describe_operation(operation)))
         self._operation = place.position
+        self._throttle.restart()
 
     def operation_returns(self, place: OperationPosition, duration_ms: int) -> None:
         """Wait until it is recorded that an operation is complete."""

@@ -35,6 +35,7 @@ from migration_route.conf import route_settings
 from migration_route.core import clock
 from migration_route.core.enums import OWN_APP, Mode
 from migration_route.core.errors import SessionOrphaned
+from migration_route.core.progress import listening
 from migration_route.core.redaction import message_of, sqlstate_of, traceback_of
 from migration_route.execution.messages import (
     Ending,
@@ -306,6 +307,7 @@ def _execute(
                 loaded.layout_of,
             ),
             executors_render_on_demand(print),
+            listening(reporter.progress),
         ):
             for app, name, _ in order.steps:
                 sources.forget_old_bytecode(app, name)

@@ -334,6 +334,7 @@ _EVENT_LINES: dict[str, str] = {
     EventKind.STEP_FINISHED: "{text} done{time}",
     EventKind.OPERATION_STARTED: "  {text}",
     EventKind.STATEMENT_RUNNING: "  still running: {text:.200}",
+    EventKind.PROGRESS: "    {text}",
     EventKind.ERROR: "  {text}",
     EventKind.LOCK_ATTEMPT: "  {text}",
     EventKind.HEALTH: "  {text}",

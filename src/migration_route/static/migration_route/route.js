@@ -11,7 +11,7 @@ const MOST_LINES = 3000;
 const LONGEST_STATEMENT = 600;
 const TONES = { applying: "busy", applied: "good", reverted: "good", failed: "bad", partial: "bad" };
 const DONE = new Set(["applied", "reverted"]);
-const SILENT = new Set(["operation_finished", "statement_running"]);
+const SILENT = new Set(["operation_finished", "statement_running", "progress"]);
 
 for (const form of document.querySelectorAll("form[data-once]")) {
   const button = form.querySelector("button[type=submit]");
@@ -178,6 +178,7 @@ if (confirmation) {
   check();
 }
 
+let firstAmount = null; // of the operation that is running, to compute its rate
 let ahead = 0; // milliseconds by which this clock is ahead of the server's clock
 
 const endedRun = document.querySelector("[data-run]:not([data-active]) [data-log]");
@@ -382,7 +383,10 @@ function showWork(root, event) {
       showNow(root, root.dataset.step ? `${root.dataset.step}: ${event.text}` : event.text);
       break;
     case "statement_running":
-      setText(root, "[data-statement]", event.text);
+      setText(root, "[data-statement]", shortStatement(event.text));
+      break;
+    case "progress":
+      showAmount(root, event);
       break;
     case "statement":
       setText(root, "[data-statement]", "");
@@ -393,9 +397,36 @@ function showWork(root, event) {
   }
 }
 
+// Shows how far an operation or a statement is, and how long the rest takes at this rate.
+function showAmount(root, event) {
+  const { done, total, phase } = event.facts;
+  const at = Date.parse(event.at);
+  if (!firstAmount || firstAmount.phase !== phase || done < firstAmount.done) {
+    firstAmount = { done, at, phase };
+  }
+  const bar = root.querySelector("[data-amount-bar]");
+  root.querySelector("[data-amount]").hidden = false;
+  if (total) {
+    bar.max = total;
+    bar.value = done;
+  } else {
+    bar.removeAttribute("value");
+  }
+  const rate = (done - firstAmount.done) / (at - firstAmount.at);
+  const left = total && rate > 0 ? `, about ${duration(Math.round((total - done) / rate))} left` : "";
+  setText(root, "[data-amount-text]", `${event.text}${left}`);
+}
+
+function hideAmount(root) {
+  firstAmount = null;
+  root.querySelector("[data-amount]").hidden = true;
+  setText(root, "[data-amount-text]", "");
+}
+
 function showNow(root, activity) {
   setText(root, "[data-now]", activity);
   setText(root, "[data-statement]", "");
+  hideAmount(root);
   if (!activity) {
     setText(root, "[data-elapsed]", "");
     delete root.querySelector("[data-elapsed]").dataset.from;

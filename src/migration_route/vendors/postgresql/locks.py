@@ -18,7 +18,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from migration_route.vendors import fetch_rows
-from migration_route.vendors.base import LockSlot, ServerSessions, TargetLock
+from migration_route.vendors.base import (
+    LockSlot,
+    ServerSessions,
+    StatementProgress,
+    TargetLock,
+)
 from migration_route.vendors.base_rehearsal import StatementEffects, StatementObserver
 from migration_route.vendors.postgresql.contention import ACCESS_SHARE, blocked_by
 from migration_route.vendors.sql_lexer import OLD_POSTGRESQL, POSTGRESQL, Dialect
@@ -177,6 +182,15 @@ def dialect_of_session(connection: BaseDatabaseWrapper) -> Dialect:
     return OLD_POSTGRESQL if is_off else POSTGRESQL
 
 
+_PROGRESS = """
+SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total
+FROM pg_stat_progress_create_index WHERE pid = %s
+UNION ALL
+SELECT phase, heap_blks_scanned, heap_blks_total, 0, 0
+FROM pg_stat_progress_cluster WHERE pid = %s
+"""
+
+
 class PostgreSQLSessions(ServerSessions):
     """Backends, which a role may signal if they are its own (manual, 9.28.2)."""
 
@@ -188,6 +202,20 @@ class PostgreSQLSessions(ServerSessions):
 
     def end(self, pid: int) -> bool:
         return self._ask("pg_terminate_backend", pid)
+
+    def progress(self, pid: int) -> StatementProgress | None:
+        """Read the views of CREATE INDEX, REINDEX, CLUSTER and VACUUM FULL."""
+        rows = fetch_rows(self._connection, _PROGRESS, [pid, pid])
+        if not rows:
+            return None
+        phase, blocks_done, blocks_total, rows_done, rows_total = rows[0]
+        if rows_total:
+            done, total, unit = rows_done, rows_total, "rows"
+        else:
+            done, total, unit = blocks_done, blocks_total, "blocks"
+        return StatementProgress(
+            done=int(done or 0), total=int(total or 0) or None, unit=unit, phase=phase
+        )
 
     def _ask(self, function: str, pid: int) -> bool:
         [(answer,)] = fetch_rows(self._connection, f"SELECT {function}(%s)", [pid])
