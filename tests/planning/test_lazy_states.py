@@ -1,347 +1,31 @@
-"""Tests that states which render on demand lead to the same statements and the same schema
-as Django's own."""
+"""Tests of what a state that renders on demand renders, shares and copies."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.db import connections, models
 from django.db.migrations import (
-    AddConstraint,
     AddField,
-    AddIndex,
     AlterField,
-    AlterModelTable,
-    AlterOrderWithRespectTo,
-    AlterUniqueTogether,
     CreateModel,
     DeleteModel,
     Migration,
-    RemoveField,
     RenameField,
-    RenameIndex,
-    RenameModel,
     RunPython,
     SeparateDatabaseAndState,
 )
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
+from django.db.migrations.recorder import MigrationRecorder
 from django.db.migrations.state import ModelState, ProjectState
 
 from migration_route.planning import states
 from migration_route.planning.lazy_states import LazyProjectState
-from tests.factories import tables
+from tests.planning.parity import APP, Steps, create, foreign, migrations_of, text
 
 pytestmark = pytest.mark.usefixtures("database")
-
-APP = "lazy"
-Steps = list[list[Operation]]
-
-
-def create(
-    name: str, *fields: tuple[str, models.Field[Any, Any]], **words: Any
-) -> Operation:
-    """Return the operation that creates a model with an integer key, unless it has one."""
-    keyed = any(field.primary_key for _, field in fields) or "bases" in words
-    key = [] if keyed else [("id", models.AutoField(primary_key=True))]
-    return CreateModel(name, [*key, *fields], **words)
-
-
-def foreign(to: str, **words: Any) -> models.ForeignKey[Any, Any]:
-    words = {"on_delete": models.CASCADE, "null": True, **words}
-    return models.ForeignKey(f"{APP}.{to}", **words)
-
-
-def one_to_one(to: str, **words: Any) -> models.OneToOneField[Any, Any]:
-    return models.OneToOneField(f"{APP}.{to}", on_delete=models.CASCADE, **words)
-
-
-def text(**words: Any) -> models.CharField[Any, Any]:
-    return models.CharField(max_length=20, **{"default": "", **words})
-
-
-def added_and_altered() -> Steps:
-    """On SQLite the order of the columns depends on the order of rendering."""
-    return [
-        [create("A", ("first", text()), ("second", text()))],
-        [AddField("A", "third", models.IntegerField(default=1))],
-        [AlterField("A", "first", models.CharField(max_length=30, default="x"))],
-        [RemoveField("A", "second"), AddField("A", "fourth", text(db_index=True))],
-    ]
-
-
-def key_becomes_big() -> Steps:
-    """The columns that refer to the key, directly or through another key, change too."""
-    return [
-        [
-            create("A", ("name", text())),
-            create("B", ("a", foreign("A"))),
-            create("C", ("many", models.ManyToManyField(f"{APP}.A"))),
-            create("D", ("a", one_to_one("A", primary_key=True))),
-            create("E", ("d", foreign("D"))),
-        ],
-        [AddField("B", "size", models.IntegerField(null=True))],
-        [AlterField("A", "id", models.BigAutoField(primary_key=True))],
-    ]
-
-
-def renamed_field_with_references() -> Steps:
-    """The fields that name a renamed field are changed in place by Django."""
-    return [
-        [
-            create("A", ("code", text(unique=True, default=None))),
-            create("B", ("a", foreign("A", to_field="code"))),
-        ],
-        [
-            RenameField("A", "code", "label"),
-            AddField("B", "size", models.IntegerField(null=True)),
-        ],
-        [AlterField("A", "label", models.CharField(max_length=40, unique=True))],
-    ]
-
-
-def renamed_model() -> Steps:
-    return [
-        [
-            create("A", ("parent", foreign("A"))),
-            create(
-                "B", ("a", foreign("A")), ("others", models.ManyToManyField(f"{APP}.A"))
-            ),
-        ],
-        [RenameModel("A", "Renamed")],
-        [AddField("Renamed", "name", text()), RenameField("B", "a", "renamed")],
-    ]
-
-
-def many_to_many() -> Steps:
-    return [
-        [create("A"), create("B", ("many", models.ManyToManyField(f"{APP}.A")))],
-        [
-            create("Link", ("a", foreign("A")), ("b", foreign("B"))),
-            AddField(
-                "B",
-                "linked",
-                models.ManyToManyField(
-                    f"{APP}.A", through=f"{APP}.Link", related_name="linked_b"
-                ),
-            ),
-        ],
-        [AlterModelTable("B", "lazy_b_elsewhere")],
-        [AlterField("B", "many", models.ManyToManyField(f"{APP}.A", related_name="bs"))],
-        [RemoveField("B", "many")],
-    ]
-
-
-def inheritance_and_proxies() -> Steps:
-    parent = models.OneToOneField(
-        f"{APP}.Parent",
-        models.CASCADE,
-        parent_link=True,
-        auto_created=True,
-        primary_key=True,
-        serialize=False,
-    )
-    return [
-        [create("Parent", ("name", text()))],
-        [
-            CreateModel(
-                "Child",
-                [("parent_ptr", parent), ("size", models.IntegerField(null=True))],
-                bases=(f"{APP}.parent",),
-            ),
-            CreateModel("Proxy", [], options={"proxy": True}, bases=(f"{APP}.child",)),
-            create("D", ("proxy", foreign("Proxy"))),
-        ],
-        [AlterField("Parent", "id", models.BigAutoField(primary_key=True))],
-        [AddField("Child", "other", foreign("Parent", related_name="others"))],
-    ]
-
-
-def options_and_constraints() -> Steps:
-    return [
-        [create("A", ("x", models.IntegerField()), ("y", models.IntegerField(default=0)))],
-        [
-            AddIndex("A", models.Index(fields=["x"], name="lazy_a_x")),
-            AddConstraint(
-                "A", models.CheckConstraint(condition=models.Q(x__gt=0), name="lazy_gt")
-            ),
-            AlterUniqueTogether("A", {("x", "y")}),
-        ],
-        [RenameIndex("A", new_name="lazy_a_xx", old_name="lazy_a_x")],
-        [create("B", ("a", foreign("A")))],
-        [AlterOrderWithRespectTo("B", "a")],
-        [AlterUniqueTogether("A", set())],
-    ]
-
-
-def defaults_of_the_database() -> Steps:
-    total = models.GeneratedField(
-        expression=models.F("x") + models.F("y"),
-        output_field=models.IntegerField(),
-        db_persist=True,
-    )
-    return [
-        [
-            create(
-                "A", ("x", models.IntegerField(db_default=1)), ("y", models.IntegerField())
-            )
-        ],
-        [AddField("A", "total", total)],
-        [AddField("A", "named", text(default=models.NOT_PROVIDED, db_default="n"))],
-    ]
-
-
-def state_and_database_apart() -> Steps:
-    return [
-        [create("A", ("x", models.IntegerField()))],
-        [
-            SeparateDatabaseAndState(
-                database_operations=[AddField("A", "y", models.IntegerField(null=True))],
-                state_operations=[AddField("A", "y", models.IntegerField(null=True))],
-            )
-        ],
-        [AlterField("A", "y", models.BigIntegerField(null=True))],
-    ]
-
-
-def removed_and_made_again() -> Steps:
-    return [
-        [create("A", ("x", text())), create("B", ("a", foreign("A")))],
-        [RemoveField("B", "a"), DeleteModel("A")],
-        [create("A", ("y", models.IntegerField())), AddField("B", "a", foreign("A"))],
-        [AddField("A", "z", text())],
-    ]
-
-
-SCENARIOS = [
-    added_and_altered,
-    key_becomes_big,
-    renamed_field_with_references,
-    renamed_model,
-    many_to_many,
-    inheritance_and_proxies,
-    options_and_constraints,
-    defaults_of_the_database,
-    state_and_database_apart,
-    removed_and_made_again,
-]
-
-
-def migrations_of(steps: Steps) -> list[Migration]:
-    made = []
-    for number, operations in enumerate(steps, start=1):
-        migration = Migration(f"{number:04}", APP)
-        vars(migration)["operations"] = operations
-        made.append(migration)
-    return made
-
-
-def structure(names: set[str]) -> dict[str, Any]:
-    """Return the columns of these tables in their order, and their constraints."""
-    connection = connections["default"]
-    found = {}
-    with connection.cursor() as cursor:
-        for table in sorted(names):
-            columns = connection.introspection.get_table_description(cursor, table)
-            constraints = connection.introspection.get_constraints(cursor, table)
-            found[table] = (
-                [column[:7] for column in columns],
-                sorted(map(str, constraints.values())),
-            )
-    return found
-
-
-class Run:
-    """The statements of migrations that are applied and reverted, and what they leave."""
-
-    def __init__(
-        self, kind: type[ProjectState], steps: Steps, *, back: bool = True
-    ) -> None:
-        self.connection = connections["default"]
-        self.existing = tables()
-        self.statements: Counter[str] = Counter()
-        self.structures: list[dict[str, Any]] = []
-        migrations = migrations_of(steps)
-        assert self.connection.features.supports_json_field is not None  # asks the server
-        try:
-            with self.connection.execute_wrapper(self.record):
-                self.apply(kind, migrations)
-                if back:
-                    self.revert(kind, migrations)
-        finally:
-            self.clean()
-
-    def record(self, execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
-        text = re.sub(r'SAVEPOINT "?\w+"?', "SAVEPOINT", str(sql))
-        self.statements[re.sub(r"'[^']*'", "?", text)] += 1
-        return execute(sql, params, many, context)
-
-    def apply(self, kind: type[ProjectState], migrations: list[Migration]) -> None:
-        state = kind()
-        for migration in migrations:
-            with self.connection.schema_editor(atomic=migration.atomic) as editor:
-                state = migration.apply(state, editor)
-            self.structures.append(structure(tables() - self.existing))
-
-    def revert(self, kind: type[ProjectState], migrations: list[Migration]) -> None:
-        """As the executor does: with the states before each of them, made beforehand."""
-        before, state = [], kind()
-        for migration in migrations:
-            state.apps  # noqa: B018 - renders, as the executor does
-            before.append(state)
-            state = migration.mutate_state(state, preserve=True)
-        for migration, earlier in zip(reversed(migrations), reversed(before), strict=True):
-            with self.connection.schema_editor(atomic=migration.atomic) as editor:
-                migration.unapply(earlier, editor)
-            self.structures.append(structure(tables() - self.existing))
-
-    def clean(self) -> None:
-        if self.connection.in_atomic_block:  # the editor's, if a deferred statement fails
-            self.connection.in_atomic_block = False
-            self.connection.close()
-        left = tables() - self.existing
-        with (
-            self.connection.constraint_checks_disabled(),
-            self.connection.cursor() as cursor,
-        ):
-            for table in left:
-                cascade = " CASCADE" if self.connection.vendor == "postgresql" else ""
-                name = self.connection.ops.quote_name(table)
-                cursor.execute(f"DROP TABLE {name}{cascade}")
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda each: each.__name__)
-def test_the_statements_and_the_schema_are_those_of_django(scenario: Callable[[], Steps]):
-    eager, lazy = Run(ProjectState, scenario()), Run(LazyProjectState, scenario())
-    assert eager.statements
-    assert lazy.statements == eager.statements
-    assert lazy.structures == eager.structures
-
-
-def test_a_parent_may_be_removed_before_its_child():
-    """The child keeps the class of its parent, as in Django."""
-
-    def steps() -> Steps:
-        return [
-            [
-                create("A", ("name", text())),
-                create("B", ("a", foreign("A", db_constraint=False))),
-            ],
-            [DeleteModel("A")],
-            [RemoveField("B", "a")],
-            [DeleteModel("B")],
-        ]
-
-    eager, lazy = (
-        Run(ProjectState, steps(), back=False),
-        Run(LazyProjectState, steps(), back=False),
-    )
-    assert lazy.statements == eager.statements
-    assert lazy.structures == eager.structures
 
 
 def test_a_child_may_be_removed_after_its_base():
@@ -508,6 +192,35 @@ def test_python_follows_relations_on_instances(many: LazyProjectState, rendered:
     assert len(rendered) == 20
 
 
+def reversal(code: Any) -> list[Migration]:
+    """Return migrations with Python that runs when they are reverted."""
+    return migrations_of(
+        [
+            [create("A"), create("B", ("a", foreign("A")))],
+            [
+                RunPython(RunPython.noop, code),
+                SeparateDatabaseAndState([RunPython(RunPython.noop, code)], []),
+            ],
+        ]
+    )
+
+
+def test_python_follows_relations_on_instances_backwards():
+    """Django does not tell the state that it passes it to code, unlike forwards."""
+    seen: list[bool] = []
+
+    def code(apps: Any, editor: Any) -> None:
+        seen.append(hasattr(apps.get_model(APP, "a")(pk=1), "b_set"))
+
+    executor: Any = MigrationExecutor(connections["default"])
+    with states.executors_render_on_demand(pytest.fail):
+        state = LazyProjectState()
+        first, last = reversal(code)
+        first.mutate_state(state, preserve=False)
+        executor.unapply_migration(state, last)
+    assert seen == [True, True]
+
+
 def test_python_that_does_nothing_renders_nothing(
     many: LazyProjectState, rendered: list[str]
 ):
@@ -549,8 +262,8 @@ def test_an_operation_of_another_package_gets_all_models(many: LazyProjectState)
     operation = Careless()
     earlier, before = many.clone(), many.clone()
     states.advance(operation, APP, many)
-    states.require_all_models(operation, before, many)
-    operation.database_forwards(APP, None, before, many)
+    with states.ready_for(operation, before, many):
+        operation.database_forwards(APP, None, before, many)
     assert operation.seen == [(True, False), (False, True)]
     assert "extra" not in earlier.models[APP, "m3"].fields
     assert earlier.models[APP, "m3"].fields["m"].null
@@ -562,9 +275,50 @@ def test_an_operation_of_django_renders_no_more_than_it_asks_for(
     operation = AddField("M3", "size", models.IntegerField(null=True))
     before = many.clone()
     states.advance(operation, APP, many)
-    states.require_all_models(operation, before, many)
-    many.apps.get_model(APP, "m3")
+    with states.ready_for(operation, before, many):
+        many.apps.get_model(APP, "m3")
     assert sorted(rendered) == ["M2", "M3"]
+
+
+def test_a_part_of_another_package_gets_all_models_and_its_own_copies(
+    many: LazyProjectState,
+):
+    """Django computes the states between the parts of an operation from those around it."""
+    parts = [Careless(), Careless()]
+    operation: Any = SeparateDatabaseAndState([*parts], [])
+    before, end = many.clone(), many.clone()
+    states.advance(operation, APP, end)
+    with states.ready_for(operation, before, end):
+        operation.database_forwards(APP, None, before, end)
+    assert parts[0].seen == [(True, False), (False, True)]
+    assert parts[1].seen == [(False, True), (False, True)]
+    for part in parts:
+        part.seen.clear()
+    with states.ready_for(operation, before, end):
+        operation.database_backwards(APP, None, end, before)
+    assert parts[0].seen == [(False, True), (True, False)]
+    assert parts[1].seen == [(False, True), (False, True)]
+    assert many.models[APP, "m3"].fields["m"].null
+
+
+def test_an_operation_that_a_receiver_of_pre_migrate_adds_is_prepared():
+    """It is added after the executor has created its first state."""
+    executor: Any = MigrationExecutor(connections["default"])
+    (migration,) = migrations_of([[]])
+    with states.executors_render_on_demand(pytest.fail):
+        state = executor._create_project_state(with_applied_migrations=False)
+        for number in range(5):
+            last = [("m", foreign(f"M{number - 1}"))] if number else []
+            create(f"M{number}", *last).state_forwards(APP, state)
+        added = Careless()
+        vars(migration)["operations"].append(added)
+        before = state.clone()
+        executor.apply_migration(state.clone(), migration)
+        executor.unapply_migration(state.clone(), migration)
+    MigrationRecorder(connections["default"]).migration_qs.filter(app=APP).delete()
+    assert added.seen == [(True, False), (False, True), (False, True), (True, False)]
+    assert before.models[APP, "m3"].fields["m"].null
+    assert not vars(added).keys() & {"state_forwards", "database_forwards"}
 
 
 def test_executors_render_on_demand_for_one_block():
@@ -582,14 +336,13 @@ def test_executors_render_on_demand_for_one_block():
         with states.executors_render_on_demand(pytest.fail):
             state = executor._create_project_state(with_applied_migrations=False)
             assert type(state) is LazyProjectState
-            assert "database_forwards" in vars(inner)
+            assert "database_forwards" in vars(outer)
             assert "state_forwards" in vars(outer)
             assert not vars(own).keys() & {"state_forwards", "database_forwards"}
     finally:
         vars(migration)["operations"] = usual
     assert kind._create_project_state is create_state
-    assert "database_forwards" not in vars(inner)
-    assert "state_forwards" not in vars(outer)
+    assert not vars(outer).keys() & {"state_forwards", "database_forwards"}
 
 
 def test_receivers_of_pre_migrate_get_all_models(rendered: list[str]):
@@ -609,7 +362,8 @@ def test_a_missing_model_is_left_to_django():
     """Django reports it when it renders the state."""
     state = ProjectState()
     create("B", ("a", foreign("Missing"))).state_forwards(APP, state)
-    assert states.on_demand(state) is state
+    (migration,) = migrations_of([[create("B", ("a", foreign("Missing")))]])
+    assert type(states.state_after([migration], set())) is ProjectState
     with pytest.raises(ValueError, match=r"lazy reference to 'lazy\.missing'"):
         state.apps  # noqa: B018 - raises
 
@@ -618,15 +372,16 @@ def test_the_states_of_another_package_are_left_to_it(monkeypatch: pytest.Monkey
     class Other(ProjectState):
         pass
 
-    other, plain = Other(), ProjectState()
-    assert states.on_demand(other) is other
-    assert type(states.on_demand(plain)) is LazyProjectState
+    assert states.problem_of(Other())
+    assert not states.problem_of(ProjectState())
+    assert type(states.empty_state(set())) is LazyProjectState
 
     def clone(self: ProjectState) -> ProjectState:
         return self
 
     monkeypatch.setattr(ProjectState, "clone", clone)
-    assert states.on_demand(plain) is plain
+    assert states.problem_of(ProjectState())
+    assert type(states.empty_state(set())) is ProjectState
 
 
 def test_a_swapped_model_is_found_through_its_setting(settings: Any):

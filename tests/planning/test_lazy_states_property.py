@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from migration_route.planning.lazy_states import LazyProjectState
-from tests.planning.test_lazy_states import APP, Run, Steps
+from tests.planning.parity import APP, Run, Steps
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -182,7 +182,7 @@ def outcome(kind: type[ProjectState], history: list[list[Make]]) -> Any:
         run = Run(kind, steps)
     except Exception as error:  # noqa: BLE001 - the same error is expected of both
         return type(error).__name__
-    return run.statements, run.structures
+    return run.outcome
 
 
 @given(history=histories())

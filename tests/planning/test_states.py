@@ -11,6 +11,8 @@ from django.db.migrations.state import ProjectState
 
 from migration_route.planning import graph as graphs
 from migration_route.planning import sql
+from migration_route.planning.findings import environment
+from migration_route.planning.impact import impact_of_plan
 from migration_route.planning.lazy_states import LazyProjectState
 from migration_route.planning.plan import Details, PlanRequest
 from migration_route.planning.planner import make_plan
@@ -70,7 +72,11 @@ def test_a_move_has_the_states_on_both_sides_of_its_operation(history):
     altered(history, 12)
     graph = graphs.read_graph("default")
     migration = graph.loader.graph.nodes["testapp", "0002_many"]
-    state = state_before(graph, [(migration, False)])
+    _, migrations = make_plan(PlanRequest(database="default"))
+    state = state_before(graph, migrations)
+    first, _ = migrations[0]
+    assert first.name == "0001_models"
+    first.mutate_state(state, preserve=False)
     names = [f"f{number}" for number in range(12)]
     for moves in (
         forward_moves(migration, state.clone()),
@@ -101,6 +107,38 @@ def test_a_state_that_is_not_read_to_its_end_is_complete_for_the_next_step(histo
         len(steps) - 1
     )
     assert steps[-1].operations[0].sql
+
+
+def test_a_plan_does_not_change_the_operations_that_it_reads(history):
+    """Django's own states rename in place what a field refers to, in the field that belongs
+    to an operation: the table would then be created for a reference to the new name."""
+    history.write(
+        "0001_models",
+        create_model("A", "('code', models.CharField(max_length=9, unique=True))"),
+        create_model(
+            "B", "('a', models.ForeignKey('testapp.A', models.CASCADE, to_field='code'))"
+        ),
+    )
+    history.write("0002_renamed", "migrations.RenameField('A', 'code', 'label')")
+    for _ in range(2):
+        plan, migrations = make_plan(PlanRequest(database="default"))
+        environment._apps_with_changes.cache_clear()
+        assert "testapp" in environment._apps_with_changes(object())
+        steps, _ = sql.with_sql(plan.steps, migrations, plan.database, ALL)
+        impact_of_plan(plan, migrations)
+        for step in steps:
+            assert all(
+                operation.sql for operation in step.operations if step.app == "testapp"
+            )
+        (field,) = [
+            field
+            for migration, _ in migrations
+            for operation in migration.operations
+            if isinstance(operation, CreateModel) and operation.name == "B"
+            for name, field in operation.fields
+            if name == "a"
+        ]
+        assert list(vars(field)["to_fields"]) == ["code"]
 
 
 @pytest.fixture

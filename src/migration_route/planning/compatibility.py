@@ -18,6 +18,7 @@ from django.db.models import Field
 from django.db.models.fields import NOT_PROVIDED
 
 from migration_route.core.enums import Phase
+from migration_route.planning.states import advance
 
 AnyField: TypeAlias = "Field[Any, Any]"
 
@@ -415,7 +416,7 @@ def _worst(
     found: list[Classification] = []
     for part in parts:
         found.append(classify_operation(part, app, scratch, novel))
-        part.state_forwards(app, scratch)
+        advance(part, app, scratch)
     sides = {judgement.phase for judgement in found} - {ANY}
     first = next((one for one in found if one.phase in sides), found[0])
     if len(sides) < 2:

@@ -275,7 +275,7 @@ def impact_of_plan(plan: Plan, migrations: MigrationPlan) -> Impact:
         return NO_IMPACT
     graph = graphs.read_graph_of(plan.database, [migration for migration, _ in migrations])
     backwards = migrations[0][1]
-    now = graph.loader.project_state() if backwards else state_before(graph, migrations)
+    now = state_before(graph, [] if backwards else migrations)
     for migration, is_back in migrations:
         builder.add_migration(migration, (now,), backwards=is_back)
     return builder.value(

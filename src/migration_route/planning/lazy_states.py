@@ -24,6 +24,7 @@ that they do not depend on which state is asked first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from functools import cache, cached_property
 from typing import Any, cast
@@ -189,12 +190,28 @@ class LazyProjectState(ProjectState):
         if not isinstance(models, ModelStates):
             models = ModelStates(models or {}, real_apps=self.real_apps)
         self.models = models
+        self._is_for_other_code = False
+
+    @contextmanager
+    def for_other_code(self) -> Iterator[None]:
+        """Allow anything to code that is not Django's, in this block: the registries of
+        this state and of its clones render all models as soon as one is asked for, and the
+        clones share nothing that can be changed in place."""
+        before = self._is_for_other_code
+        self._is_for_other_code = True
+        try:
+            yield
+        finally:
+            self._is_for_other_code = before
 
     @property
     def apps(self) -> LazyApps:
         # Django looks here for whether a state is rendered, and says so on the terminal.
         self.__dict__["apps"] = None
-        return self.models.snapshot().apps
+        apps = self.models.snapshot().apps
+        if self._is_for_other_code:
+            apps.require_all()
+        return apps
 
     @apps.deleter
     def apps(self) -> None:
@@ -205,6 +222,9 @@ class LazyProjectState(ProjectState):
         models = ModelStates(snapshot.models, real_apps=self.real_apps, snapshot=snapshot)
         clone = LazyProjectState(models, self.real_apps)
         clone.is_delayed = self.is_delayed
+        if self._is_for_other_code:
+            clone.models.detach()
+            clone._is_for_other_code = True
         if "apps" in self.__dict__:
             clone.__dict__["apps"] = None
         return clone

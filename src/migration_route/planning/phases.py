@@ -32,6 +32,7 @@ from migration_route.planning.compatibility import (
     classify_operation,
 )
 from migration_route.planning.plan import COMPUTED, Deferred, Step, StepPhase
+from migration_route.planning.states import advance, advance_past, empty_state
 
 _WORDS = {
     "before_deploy": Phase.BEFORE_DEPLOY,
@@ -141,7 +142,7 @@ def _each_alone(
     wanted = {(migration.app_label, migration.name) for migration, _ in plan}
     found: dict[Key, StepPhase] = {}
     try:
-        state = ProjectState(real_apps=loader.unmigrated_apps)
+        state = empty_state(loader.unmigrated_apps)
         novel = NewObjects()
         applied = [
             loader.graph.nodes[key]
@@ -155,7 +156,7 @@ def _each_alone(
                 known = NewObjects() if backwards else novel
                 found[key] = _alone(migration, state, known, backwards=backwards)
             else:
-                migration.mutate_state(state, preserve=False)
+                advance_past(migration, state)
     except Exception as error:  # a migration's own code; Django would fail as well
         logger.warning("Cannot compute the phases of a plan.", exc_info=True)
         why = f"{type(error).__name__}: {message_of(error)}"
@@ -183,7 +184,7 @@ def _alone(
     sources = {COMPUTED}
     for operation in migration.operations:
         judgement = classify_operation(operation, migration.app_label, state, novel)
-        operation.state_forwards(migration.app_label, state)
+        advance(operation, migration.app_label, state)
         if phase := declared_by_operation(operation):
             sources.add("stage")
             why = f"An operation declares 'stage': {_SIDES[phase]}."

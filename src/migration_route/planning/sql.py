@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from django.db import DatabaseError, connections
@@ -31,8 +32,8 @@ from migration_route.planning.plan import Details, Operation, Step
 from migration_route.planning.planner import describe_operation, is_opaque
 from migration_route.planning.states import (
     advance,
-    on_demand,
-    require_all_models,
+    advance_past,
+    ready_for,
     state_after,
 )
 from migration_route.vendors import usable_wrappers, vendor_of
@@ -114,21 +115,17 @@ goes backwards."""
 
 
 def state_before(graph: graphs.Graph, migrations: MigrationPlan) -> ProjectState:
-    """Return the project state before the first of the migrations."""
-    loader = graph.loader
-    if not migrations:
-        return on_demand(loader.project_state())
-    first, backwards = migrations[0]
-    if backwards or len(migrations) == 1:
-        key = first.app_label, first.name
-        return on_demand(loader.project_state(key, at_end=False))
-    wanted = {migration for migration, _ in migrations}
-    applied = (
-        loader.graph.nodes[key]
-        for key in in_dependency_order(loader)
-        if key in loader.applied_migrations and loader.graph.nodes[key] not in wanted
-    )
-    return state_after(applied, loader.unmigrated_apps)
+    """Return the project state before the first of the migrations, as Django's executor
+    computes it: forwards after all applied ones, backwards after those that come before the
+    first one."""
+    applied: Iterable[Migration] = _applied(graph, migrations)
+    if migrations and migrations[0][1]:
+        first = migrations[0][0]
+        applied = takewhile(lambda migration: migration != first, applied)
+    else:
+        wanted = {migration for migration, _ in migrations}
+        applied = (migration for migration in applied if migration not in wanted)
+    return state_after(applied, graph.loader.unmigrated_apps)
 
 
 def plan_moves(
@@ -136,16 +133,48 @@ def plan_moves(
 ) -> Iterator[tuple[Migration, Iterable[Move]]]:
     """Yield the migrations of a plan in their order, without the first `after` ones, each
     with its operations and the states around them: see `forward_moves`."""
+    if migrations and migrations[0][1]:
+        reverted = [migration for migration, _ in migrations[after:]]
+        states = _states_before_each(graph, reverted)
+        for migration in reverted:
+            yield migration, backward_moves(migration, states[migration])
+        return
     state = state_before(graph, migrations)
-    for position, (migration, backwards) in enumerate(migrations):
-        if position >= after and backwards:
-            state = state_before(graph, [(migration, False)])
-            yield migration, backward_moves(migration, state)
-        elif not backwards:
-            moves = forward_moves(migration, state)
-            if position >= after:
-                yield migration, moves
-            deque(moves, maxlen=0)  # moves that are not read advance the state, too
+    for position, (migration, _) in enumerate(migrations):
+        moves = forward_moves(migration, state)
+        if position >= after:
+            yield migration, moves
+        deque(moves, maxlen=0)  # moves that are not read advance the state, too
+
+
+def _states_before_each(
+    graph: graphs.Graph, reverted: list[Migration]
+) -> dict[Migration, ProjectState]:
+    """Return the state before each migration that a plan reverts, in one pass, as Django's
+    executor computes them."""
+    wanted = set(reverted)
+    order = list(_applied(graph, [(migration, True) for migration in reverted]))
+    earlier = list(takewhile(lambda migration: migration not in wanted, order))
+    state = state_after(earlier, graph.loader.unmigrated_apps)
+    found: dict[Migration, ProjectState] = {}
+    for migration in order[len(earlier) :]:
+        if migration in wanted:
+            found[migration] = state.clone()
+        if len(found) == len(wanted):
+            break
+        advance_past(migration, state)
+    return found
+
+
+def _applied(graph: graphs.Graph, migrations: MigrationPlan) -> Iterator[Migration]:
+    """Yield the applied migrations in dependency order, those that a plan reverts
+    included."""
+    loader = graph.loader
+    reverted = {migration for migration, backwards in migrations if backwards}
+    for key in in_dependency_order(loader):
+        migration = loader.graph.nodes[key]
+        if key in loader.applied_migrations or migration in reverted:
+            yield migration
 
 
 def moves_of(
@@ -155,15 +184,7 @@ def moves_of(
 ) -> list[Move]:
     """Return the operations of one migration in the order of their execution, with the
     states that Django's executor passes to them: all other applied migrations included."""
-    loader, before = graph.loader, []
-    for key in in_dependency_order(loader):
-        other = loader.graph.nodes[key]
-        if other == migration:  # Django compares them by app and name
-            if backwards:
-                break  # later migrations are already reversed
-        elif key in loader.applied_migrations:
-            before.append(other)
-    state = state_after(before, loader.unmigrated_apps)
+    state = state_before(graph, [(migration, backwards)])
     return (backward_moves if backwards else _copied_moves)(migration, state)
 
 
@@ -247,8 +268,10 @@ def _collected(
         if not opaque:
             run = operation.database_backwards if backwards else operation.database_forwards
             try:
-                require_all_models(operation, before, after)
-                with _without_parameters(editor, operation):
+                with (
+                    ready_for(operation, before, after),
+                    _without_parameters(editor, operation),
+                ):
                     run(app, editor, before, after)
                 sql = tuple(map(str, editor.collected_sql[start:]))
             except Exception:

@@ -11,7 +11,7 @@ from functools import wraps
 from inspect import isfunction
 from typing import Any
 
-from django.db.migrations import Migration
+from django.db.migrations import Migration, RunPython
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState, StateApps
@@ -24,14 +24,6 @@ from migration_route.planning.lazy_states import (
     real_models,
     references,
 )
-
-
-def on_demand(state: ProjectState) -> ProjectState:
-    """Return a state that renders on demand, for one that is not rendered yet; the state
-    itself if `problem_of` finds a reason."""
-    if problem_of(state):
-        return state
-    return LazyProjectState(state.models, state.real_apps)
 
 
 def problem_of(state: ProjectState) -> str:
@@ -63,6 +55,35 @@ def has_missing_references(state: ProjectState) -> bool:
     )
 
 
+def empty_state(real_apps: set[str]) -> ProjectState:
+    """Return a state without models, for `advance`: one that renders on demand, unless
+    another package replaces Django's own."""
+    kind = LazyProjectState if is_django_own(ProjectState) else ProjectState
+    return kind(real_apps=real_apps)
+
+
+def advance(operation: Operation, app: str, state: ProjectState) -> None:
+    """Apply an operation to a state; one that is not Django's own may change anything."""
+    if isinstance(state, LazyProjectState) and not is_django_own_operation(operation):
+        state.models.detach()
+    operation.state_forwards(app, state)
+
+
+def advance_past(migration: Migration, state: ProjectState) -> None:
+    """Apply a migration to a state.
+
+    Django's own states change fields in place that belong to the operations (`RenameField`
+    in those that refer to the field), and so every later state of the process. A state that
+    renders on demand changes copies.
+    """
+    is_usual = type(migration).mutate_state is Migration.mutate_state
+    if not is_usual or all(map(is_django_own_operation, migration.operations)):
+        migration.mutate_state(state, preserve=False)
+    else:
+        for operation in migration.operations:
+            advance(operation, migration.app_label, state)
+
+
 def state_after(migrations: Iterable[Migration], real_apps: set[str]) -> ProjectState:
     """Return the state after these migrations, which renders on demand.
 
@@ -79,15 +100,16 @@ def state_after(migrations: Iterable[Migration], real_apps: set[str]) -> Project
     is_own = is_django_own(ProjectState)
     if is_own and (kept := _kept.get(key)):
         return kept.fresh_copy()
-    state = ProjectState(real_apps=real_apps)
+    state = empty_state(real_apps)
     for migration in applied:
-        migration.mutate_state(state, preserve=False)
-    found = on_demand(state)
-    if is_own and isinstance(found, LazyProjectState):
-        kept = _KeptState(found, parts)
-        _kept.put(key, kept)
-        return kept.fresh_copy()
-    return found
+        advance_past(migration, state)
+    if not isinstance(state, LazyProjectState):
+        return state
+    if has_missing_references(state):  # Django reports it when it renders all models
+        return ProjectState(dict(state.models), real_apps)
+    kept = _KeptState(state, parts)
+    _kept.put(key, kept)
+    return kept.fresh_copy()
 
 
 class _KeptState:
@@ -142,19 +164,26 @@ def copy_of(state: ProjectState) -> LazyProjectState:
     return LazyProjectState(models, state.real_apps)
 
 
-def advance(operation: Operation, app: str, state: ProjectState) -> None:
-    """Apply an operation to a state; one that is not Django's own may change anything."""
-    if isinstance(state, LazyProjectState) and not is_django_own_operation(operation):
-        state.models.detach()
-    operation.state_forwards(app, state)
+@contextmanager
+def ready_for(operation: Operation, *states: ProjectState) -> Iterator[None]:
+    """Prepare the states that an operation is about to get, in this block: code that is not
+    Django's may ask for any model."""
+    with ExitStack() as prepared:
+        if runs_other_code(operation):
+            for state in states:
+                if isinstance(state, LazyProjectState):
+                    prepared.enter_context(state.for_other_code())
+        yield
 
 
-def require_all_models(operation: Operation, *states: ProjectState) -> None:
-    """Give all models to an operation that is not Django's own: it may ask for any."""
-    if not is_django_own_operation(operation):
-        for state in states:
-            if isinstance(state, LazyProjectState):
-                state.apps.require_all()
+def runs_other_code(operation: Operation) -> bool:
+    """Return whether an operation or one of its parts passes states or models to code that
+    is not Django's own."""
+    return (
+        isinstance(operation, RunPython)
+        or not is_django_own_operation(operation)
+        or any(map(runs_other_code, _parts(operation)))
+    )
 
 
 def is_django_own_operation(operation: Operation) -> bool:
@@ -173,9 +202,11 @@ def executors_render_on_demand(report: Callable[[str], object]) -> Iterator[None
     """Let the executors of this process start from states that render on demand, in this
     block. For a process that exists only for a run. `report` receives a line if Django's
     own states are used."""
-    create = MigrationExecutor._create_project_state  # type: ignore[attr-defined]
+    kind: Any = MigrationExecutor
+    create = kind._create_project_state
     reported: set[str] = set()
-    with ExitStack() as prepared:
+    with ExitStack() as undo:
+        prepare = _Preparation(undo)
 
         @wraps(create)
         def create_on_demand(self: MigrationExecutor, *args: Any, **words: Any) -> Any:
@@ -186,50 +217,85 @@ def executors_render_on_demand(report: Callable[[str], object]) -> Iterator[None
                 reported.add(problem)
                 return django_state
             for migration in self.loader.graph.nodes.values():
-                for operation in migration.operations:
-                    _prepare(operation, prepared)
+                prepare(migration)
             state = LazyProjectState(django_state.models, django_state.real_apps)
             # `migrate` passes this registry to the receivers of pre_migrate.
             state.models.snapshot().apps.require_all()
             return state
 
-        MigrationExecutor._create_project_state = create_on_demand  # type: ignore[attr-defined]
-        try:
-            yield
-        finally:
-            MigrationExecutor._create_project_state = create  # type: ignore[attr-defined]
+        def prepared(run: Callable[..., Any]) -> Callable[..., Any]:
+            """A receiver of pre_migrate may have added operations to the migration."""
+
+            @wraps(run)
+            def run_prepared(
+                self: MigrationExecutor, state: Any, migration: Migration, **words: Any
+            ) -> Any:
+                if isinstance(state, LazyProjectState):
+                    prepare(migration)
+                return run(self, state, migration, **words)
+
+            return run_prepared
+
+        replaced = {
+            "_create_project_state": create_on_demand,
+            "apply_migration": prepared(kind.apply_migration),
+            "unapply_migration": prepared(kind.unapply_migration),
+        }
+        for name, method in replaced.items():
+            undo.callback(setattr, kind, name, getattr(kind, name))
+            setattr(kind, name, method)
+        yield
 
 
-def _prepare(operation: Operation, prepared: ExitStack) -> None:
-    """Wrap an operation, on the instance, unless it is Django's own; and its parts."""
-    for part in _parts(operation):
-        _prepare(part, prepared)
-    if is_django_own_operation(operation) or "state_forwards" in vars(operation):
-        return
-    run_state = operation.state_forwards
+class _Preparation:
+    """Wraps the operations of migrations, on the instances, unless they are Django's own
+    code; once each, until `undo` ends."""
 
-    @wraps(run_state)
-    def state_forwards(app: str, state: ProjectState) -> None:
-        if isinstance(state, LazyProjectState):
-            state.models.detach()
-        run_state(app, state)
+    def __init__(self, undo: ExitStack) -> None:
+        self._undo = undo
+        self._prepared: dict[int, Operation] = {}
 
-    def with_all_models(run: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(run)
-        def run_with_all_models(
-            app: str, editor: Any, from_state: ProjectState, to_state: ProjectState
-        ) -> Any:
-            require_all_models(operation, from_state, to_state)
-            return run(app, editor, from_state, to_state)
+    def __call__(self, migration: Migration) -> None:
+        for operation in migration.operations:
+            if id(operation) not in self._prepared and runs_other_code(operation):
+                self._prepared[id(operation)] = operation
+                self._wrap(operation)
 
-        return run_with_all_models
+    def _wrap(self, operation: Operation) -> None:
+        run_state = operation.state_forwards
+        is_own = is_django_own_operation(operation)
 
-    wrapped: dict[str, Callable[..., Any]] = {"state_forwards": state_forwards}
-    for name in ("database_forwards", "database_backwards"):
-        wrapped[name] = with_all_models(getattr(operation, name))
-    for name, run in wrapped.items():
-        setattr(operation, name, run)
-        prepared.callback(vars(operation).pop, name, None)
+        @wraps(run_state)
+        def state_forwards(app: str, state: ProjectState) -> None:
+            if isinstance(state, LazyProjectState):
+                state.models.detach()
+            run_state(app, state)
+
+        def with_all_models(run: Callable[..., Any]) -> Callable[..., Any]:
+            @wraps(run)
+            def run_with_all_models(
+                app: str, editor: Any, from_state: ProjectState, to_state: ProjectState
+            ) -> Any:
+                with ready_for(operation, from_state, to_state):
+                    return run(app, editor, from_state, to_state)
+
+            return run_with_all_models
+
+        wrapped: dict[str, Callable[..., Any]] = {}
+        if not is_own:
+            wrapped["state_forwards"] = state_forwards
+        for name in ("database_forwards", "database_backwards"):
+            wrapped[name] = with_all_models(getattr(operation, name))
+        for name, run in wrapped.items():
+            usual = vars(operation).get(name)
+            setattr(operation, name, run)
+            self._undo.callback(_restore, operation, name, usual)
+
+
+def _restore(operation: Operation, name: str, usual: Any) -> None:
+    vars(operation).pop(name, None)
+    if usual is not None:
+        setattr(operation, name, usual)
 
 
 def _parts(operation: Operation) -> Iterator[Operation]:

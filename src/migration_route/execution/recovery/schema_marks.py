@@ -21,6 +21,7 @@ from django.db.migrations.state import ProjectState
 from django.db.models import NOT_PROVIDED, GeneratedField, Model
 
 from migration_route.planning.sql import Move
+from migration_route.planning.states import advance
 from migration_route.vendors import vendor_of
 
 
@@ -171,7 +172,7 @@ def _around(
     start = (after if backwards else before).clone()
     end = start.clone()
     for part in operation.database_operations:
-        part.state_forwards(app, end)
+        advance(part, app, end)
     return (end, start) if backwards else (start, end)
 
 

@@ -21,6 +21,7 @@ from migration_route.planning.changes.types import (
 from migration_route.planning.phases import MigrationPlan
 from migration_route.planning.plan import Plan
 from migration_route.planning.sql import Move, plan_moves
+from migration_route.planning.states import advance
 
 BUDGET = 2.0
 """Seconds that an interface spends on reading operations; later steps stay unread."""
@@ -205,7 +206,7 @@ def _parts(move: Move) -> Iterator[Move]:
     inner: list[Move] = []
     for part in operation.database_operations:
         end = start.clone()
-        part.state_forwards(app, end)
+        advance(part, app, end)
         inner.append(
             (part, app, end, start, True) if backwards else (part, app, start, end, False)
         )

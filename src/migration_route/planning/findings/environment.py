@@ -22,10 +22,11 @@ from migration_route.planning import sources
 from migration_route.planning.changes.types import PlanChanges
 from migration_route.planning.findings.kinds import make_finding
 from migration_route.planning.impact import ImpactBuilder, collect_impact
-from migration_route.planning.phases import MigrationPlan
+from migration_route.planning.phases import MigrationPlan, in_dependency_order
 from migration_route.planning.plan import Finding, Plan
 from migration_route.planning.planner import pending
 from migration_route.planning.recorders import Recorded, read_recorders
+from migration_route.planning.states import advance_past, empty_state
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import InvalidIndex, SequenceBehind
 
@@ -95,9 +96,12 @@ def _apps_with_changes(layout: object) -> tuple[str, ...]:
     layout of the files: the models of a process do not change while it runs."""
     del layout
     loader = MigrationLoader(None, ignore_no_migrations=True)
-    changes = MigrationAutodetector(
-        loader.project_state(), ProjectState.from_apps(apps)
-    ).changes(graph=loader.graph)
+    state = empty_state(loader.unmigrated_apps)
+    for key in in_dependency_order(loader):
+        advance_past(loader.graph.nodes[key], state)
+    changes = MigrationAutodetector(state, ProjectState.from_apps(apps)).changes(
+        graph=loader.graph
+    )
     return tuple(sorted(changes))
 
 
