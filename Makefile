@@ -51,7 +51,7 @@ test-wheel: environment ## run the quick tests against the wheel, as users insta
 	REQUIRE_WHEEL=yes $(WHEEL_VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal $(if $(TESTS),$(TESTS),-m "not slow and not browser and not e2e")
 
 parity: environment ## compare statements, schema and outcome with those of manage.py migrate
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/planning/test_lazy_states.py tests/planning/test_lazy_states_property.py tests/planning/test_parity.py tests/outcome
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/planning/test_lazy_states.py tests/planning/test_lazy_states_property.py tests/planning/test_parity.py tests/planning/test_parity_code.py tests/planning/test_parity_features.py tests/outcome
 
 coverage: environment ## measure the branch coverage of the quick tests, with the processes that they start
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not browser and not e2e" --cov --cov-report=term

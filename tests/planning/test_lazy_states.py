@@ -122,6 +122,36 @@ def test_a_clone_keeps_what_the_original_changes(many: LazyProjectState):
     assert hasattr(many.apps.get_model(APP, "m3"), "size")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda states, model: states.update({(APP, "new"): model}),
+        lambda states, model: states.setdefault((APP, "new"), model),
+        lambda states, model: states.__ior__({(APP, "new"): model}),
+        lambda states, model: states.popitem(),
+        lambda states, model: states.clear(),
+    ],
+    ids=["update", "setdefault", "|=", "popitem", "clear"],
+)
+def test_each_change_of_the_mapping_is_seen(many: LazyProjectState, change: Any):
+    """Operations of other packages use it as the dictionary that Django has."""
+    before = many.clone()
+    names = {model.__name__ for model in before.apps.get_models()}
+    key: Any = ("id", models.AutoField(primary_key=True))
+    change(many.models, ModelState(APP, "New", [key]))
+    assert {model.__name__ for model in many.apps.get_models()} == {
+        model.name for model in many.models.values()
+    }
+    assert {model.__name__ for model in before.apps.get_models()} == names
+    assert {model.name for model in many.models.values()} != names
+
+
+def test_the_copy_of_a_registry_for_any_code_renders_all_models(many: LazyProjectState):
+    with many.for_other_code():
+        copied = many.apps.clone()
+    assert hasattr(copied.get_model(APP, "m3")(pk=1), "m4_set")
+
+
 def test_a_renamed_field_copies_its_model_and_those_that_refer_to_it(
     many: LazyProjectState, monkeypatch: pytest.MonkeyPatch
 ):

@@ -23,13 +23,12 @@ that they do not depend on which state is asked first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from copy import copy
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, cast
 
-from django.apps import apps as installed_apps
 from django.apps.registry import Apps
 from django.conf import settings
 from django.core.checks import model_checks
@@ -43,8 +42,15 @@ from django.db.migrations.utils import resolve_relation
 from django.db.models import NOT_PROVIDED, Field, Model
 from django.db.models.utils import make_model_tuple
 
-Key = tuple[str, str]
-"""The label of an app and the name of a model in lower case."""
+from migration_route.planning.model_references import (
+    Key,
+    bases_first,
+    bases_of,
+    key_of,
+    key_references,
+    real_models,
+    references,
+)
 
 
 class Snapshot:
@@ -111,6 +117,21 @@ class ModelStates(dict[Key, ModelState]):
         del self[key]
         return state
 
+    # Those of `dict` neither copy nor note what changes.
+    clear = MutableMapping.clear
+    setdefault = MutableMapping.setdefault
+    update = MutableMapping.update
+
+    def popitem(self) -> tuple[Key, ModelState]:
+        key = next(reversed(self), None)
+        if key is None:
+            raise KeyError("popitem(): dictionary is empty")
+        return key, self.pop(key)
+
+    def __ior__(self, other: Any) -> ModelStates:  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
     def copy_all(self) -> None:
         """Copy every model state, because what follows changes them through an iterator."""
         for key in self:
@@ -134,6 +155,14 @@ class ModelStates(dict[Key, ModelState]):
                 ):
                     yield key
                     break
+
+    def with_base(self, base: Key) -> list[Key]:
+        """Return the models that inherit from this one."""
+        return [
+            key
+            for key, state in self.items()
+            if any(name == base for name, _ in bases_of(state, is_whole=True))
+        ]
 
     def remember(self, key: Key) -> None:
         """Keep a model that is about to be removed, for those that still refer to it."""
@@ -248,9 +277,17 @@ class LazyProjectState(ProjectState):
 
     def rename_model(self, app_label: str, old_name: str, new_name: str) -> None:
         self.models.copy_all()
+        is_rendered = "apps" in self.__dict__
         removed = self.models.removed
+        children = self.models.with_base((app_label, old_name.lower()))
         super().rename_model(app_label, old_name, new_name)
-        self.models.removed = removed  # it still exists, under its new name
+        if not children:
+            self.models.removed = removed  # it still exists, under its new name
+        elif is_rendered:
+            # Django leaves the old name in their bases. It renders those that refer to it
+            # again, which fails: here, too, before anything is sent.
+            for child in children:
+                self.apps.get_model(*child)
 
     def alter_field(
         self,
@@ -379,7 +416,9 @@ class LazyApps(StateApps):
                     model._meta._expire_cache()  # type: ignore[attr-defined]
 
     def clone(self) -> LazyApps:
-        return LazyApps(self._snapshot)
+        clone = LazyApps(self._snapshot)
+        clone._requires_all = self._requires_all
+        return clone
 
     def _config(self, label: str) -> _LazyAppConfig:
         return cast("_LazyAppConfig", self.app_configs[label])
@@ -408,7 +447,7 @@ class LazyApps(StateApps):
             if is_whole:
                 self._whole.add(key)
         if found:
-            self.render_multiple(_bases_first(found))
+            self.render_multiple(bases_first(found))
 
 
 class _LazyAppConfig(AppConfigStub):
@@ -440,61 +479,3 @@ class _LazyAppConfig(AppConfigStub):
         except KeyError:
             message = f"App '{self.label}' doesn't have a '{model_name}' model."
             raise LookupError(message) from None
-
-
-Reference = tuple[Key, bool]
-"""A model that another one refers to, and whether its own references are needed as well."""
-
-
-def references(state: ModelState) -> Iterator[Reference]:
-    """Yield the bases of a model and the models that its fields refer to."""
-    yield from _bases(state, is_whole=True)
-    for field in state.fields.values():
-        if relation := field.remote_field:
-            names = set(getattr(field, "to_fields", ())) - {None}
-            yield resolve_relation(relation.model, *key_of(state)), bool(names)
-            if through := getattr(relation, "through", None):
-                yield resolve_relation(through, *key_of(state)), True
-
-
-def key_references(state: ModelState) -> Iterator[Reference]:
-    """Yield what determines the types of the columns that refer to this model."""
-    yield from _bases(state, is_whole=False)
-    for field in state.fields.values():
-        if field.remote_field and (field.primary_key or field.unique):
-            yield resolve_relation(field.remote_field.model, *key_of(state)), False
-
-
-def _bases(state: ModelState, *, is_whole: bool) -> Iterator[Reference]:
-    for base in state.bases:
-        if isinstance(base, str):
-            yield resolve_relation(base, *key_of(state)), is_whole
-
-
-def key_of(state: ModelState) -> Key:
-    return state.app_label, state.name_lower
-
-
-def _bases_first(states: dict[Key, ModelState]) -> list[ModelState]:
-    """Return the states, each after its bases: the renderer tries again those that fail."""
-    order: dict[Key, ModelState] = {}
-
-    def add(key: Key) -> None:
-        if key in states and key not in order:
-            for base, _ in _bases(states[key], is_whole=True):
-                add(base)
-            order[key] = states[key]
-
-    for key in states:
-        add(key)
-    return list(order.values())
-
-
-@cache
-def real_models(labels: frozenset[str]) -> list[ModelState]:
-    """Return the models of the apps without migrations; they never change."""
-    return [
-        ModelState.from_model(model, exclude_rels=True)
-        for label in sorted(labels)
-        for model in installed_apps.get_app_config(label).get_models()
-    ]

@@ -20,10 +20,8 @@ from migration_route.planning.lazy_states import (
     LazyProjectState,
     ModelStates,
     Snapshot,
-    key_of,
-    real_models,
-    references,
 )
+from migration_route.planning.model_references import key_of, real_models, references
 
 
 def problem_of(state: ProjectState) -> str:
