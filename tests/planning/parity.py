@@ -46,6 +46,34 @@ def text(**words: Any) -> models.CharField[Any, Any]:
     return models.CharField(max_length=20, **{"default": "", **words})
 
 
+class Together(Operation):
+    """Consists of other operations, which it runs on states of its own."""
+
+    reduces_to_sql = True
+
+    def __init__(self, *inner: Operation) -> None:
+        self.inner = inner
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        for operation in self.inner:
+            operation.state_forwards(app_label, state)
+
+    def _states(self, app: str, state: Any) -> Iterator[tuple[Operation, Any, Any]]:
+        for operation in self.inner:
+            after = state.clone()
+            operation.state_forwards(app, after)
+            yield operation, state, after
+            state = after
+
+    def database_forwards(self, app: str, editor: Any, before: Any, after: Any) -> None:
+        for operation, start, end in self._states(app, before):
+            operation.database_forwards(app, editor, start, end)
+
+    def database_backwards(self, app: str, editor: Any, before: Any, after: Any) -> None:
+        for operation, start, end in reversed(list(self._states(app, after))):
+            operation.database_backwards(app, editor, end, start)
+
+
 def migrations_of(steps: Steps) -> list[Migration]:
     made = []
     for number, operations in enumerate(steps, start=1):

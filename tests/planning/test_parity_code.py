@@ -35,6 +35,7 @@ from tests.planning.parity import (
     APP,
     Run,
     Steps,
+    Together,
     assert_parity,
     create,
     executors,
@@ -145,34 +146,6 @@ class Counts(Operation):
                 )
                 editor.remove_field(new, new._meta.get_field("count"))
         before.apps.get_model(app, "A")(pk=1).b_set.count()
-
-
-class Together(Operation):
-    """Consists of other operations, which it runs on states of its own."""
-
-    reduces_to_sql = True
-
-    def __init__(self, *inner: Operation) -> None:
-        self.inner = inner
-
-    def state_forwards(self, app_label: str, state: Any) -> None:
-        for operation in self.inner:
-            operation.state_forwards(app_label, state)
-
-    def _states(self, app: str, state: Any) -> Iterator[tuple[Operation, Any, Any]]:
-        for operation in self.inner:
-            after = state.clone()
-            operation.state_forwards(app, after)
-            yield operation, state, after
-            state = after
-
-    def database_forwards(self, app: str, editor: Any, before: Any, after: Any) -> None:
-        for operation, start, end in self._states(app, before):
-            operation.database_forwards(app, editor, start, end)
-
-    def database_backwards(self, app: str, editor: Any, before: Any, after: Any) -> None:
-        for operation, start, end in reversed(list(self._states(app, after))):
-            operation.database_backwards(app, editor, end, start)
 
 
 class Keeps(Operation):
