@@ -1,4 +1,5 @@
-"""Middleware that serves the URLs of this package even while other middleware fails.
+"""Middleware that serves the URLs of this package even while other middleware fails, and
+middleware for development that shows pending migrations.
 
 A middleware that reads a table on every request (a tenant, a feature flag) makes every URL
 fail while that table is what has to be migrated, including the URLs of this package. This
@@ -21,7 +22,9 @@ from django.urls import NoReverseMatch, Resolver404, ResolverMatch, resolve, rev
 from django.utils.module_loading import import_string
 from django.utils.translation import get_language_from_path, override
 
+from migration_route.services.runs import ready
 from migration_route.views import perform_migration
+from migration_route.web import development
 
 PASSED = "passed_the_migration_route_gate"
 """Attribute of the requests that this middleware answered."""
@@ -82,6 +85,34 @@ class MigrationRouteMiddleware:
         )
         with override(_language_of(request)):
             return (self._without_session if skips_session else self._with_session)(request)
+
+
+class PendingMigrationsMiddleware:
+    """Answers every request of a project in development with the pending migrations and a
+    button that applies them, as long as there are any.
+
+    Without DEBUG, it is not loaded.
+    """
+
+    sync_capable = True
+    async_capable = False
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        if not settings.DEBUG:
+            raise MiddlewareNotUsed("It shows pending migrations only with DEBUG.")
+        self._pass_on = get_response
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if _is_static(request) or find_match(request) is not None:
+            return self._pass_on(request)
+        if request.method == "POST" and development.FIELD in request.POST:
+            return development.apply_from_page(request)
+        return self._pass_on(request) if ready() else development.pending_page(request)
+
+
+def _is_static(request: HttpRequest) -> bool:
+    places = filter(None, (settings.STATIC_URL, settings.MEDIA_URL))
+    return any(request.path.startswith(place) for place in places if place != "/")
 
 
 def find_match(request: HttpRequest) -> ResolverMatch | None:
