@@ -29,7 +29,8 @@ def developer(database: None, settings) -> Client:
 
 def token_in(page: str) -> str:
     """Return the signed plan of the first form."""
-    return re.findall(r'name="migration_route_plan" value="([^"]+)"', page)[0]
+    found: str = re.findall(r'name="migration_route_plan" value="([^"]+)"', page)[0]
+    return found
 
 
 def test_without_debug_it_is_not_loaded(settings) -> None:
