@@ -489,6 +489,7 @@ def test_the_ledger_comes_by_page_and_is_verified():
         "entries": 2,
         "broken": None,
         "message": "",
+        "ledger_head": f"2:{Entry.objects.get(sequence=2).digest}",
     }
     Entry.objects.filter(sequence=2).update(actor_name="nobody")
     found = call("ledger/verify").json()
@@ -578,6 +579,9 @@ def test_every_call_is_told_as_openapi_wants_it(path, method, operation):
             assert "content" not in response
             continue
         ((media, content),) = response["content"].items()
+        if media == "application/zip":
+            assert content == {}
+            continue
         assert media in {
             "application/json",
             "application/jsonl",
@@ -614,7 +618,7 @@ def examples():
     shared = DOCUMENT["components"]["examples"]
     for _, _, operation in calls():
         for message in (operation.get("requestBody", {}), *operation["responses"].values()):
-            for content in message.get("content", {}).values():
+            for content in filter(None, message.get("content", {}).values()):
                 kind = getattr(schemas, content["schema"]["$ref"].rpartition("/")[2])
                 if "example" in content:
                     yield kind, content["example"]

@@ -105,6 +105,7 @@ CASES = (
     case("get /runs", "read", query="?database=default"),
     case("get /runs/{run}", "read"),
     case("get /runs/{run}/events", "read"),
+    case("get /runs/{run}/evidence", "read"),
     case("get /ledger", "read", is_of_database=False),
     case("get /ledger/verify", "read", is_of_database=False),
     case("get /ledger/export", "read", is_of_all=True),

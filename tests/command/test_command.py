@@ -354,7 +354,11 @@ def test_a_run_that_is_no_longer_watched_continues(monkeypatch):
 def test_the_ledger_is_verified():
     """0 while it is intact, 1 otherwise."""
     a_run(RunState.FAILED)
-    assert say("ledger", "verify").out == "The ledger is intact: 2 entries.\n"
+    head = f"2:{Entry.objects.get(sequence=2).digest}"
+    assert say("ledger", "verify").out.splitlines() == [
+        "The ledger is intact: 2 entries.",
+        f"Ledger head: {head}",
+    ]
     assert say("ledger", "verify", "--json").read(schemas.VerificationAnswer).intact
     Entry.objects.filter(sequence=1).update(actor_name="nobody")
     said = say("ledger", "verify")

@@ -163,8 +163,11 @@ def _look_at(answer: httpx.Response) -> None:
     path = answer.request.url.path
     if not path.startswith("/_m/"):
         return
-    is_stream = answer.headers.get("Content-Type", "").startswith("text/event-stream")
-    text = "" if is_stream else answer.read().decode()
+    kind = answer.headers.get("Content-Type", "")
+    is_stream = kind.startswith("text/event-stream")
+    # The files of a zip file of this API are not compressed.
+    errors = "replace" if kind == "application/zip" else "strict"
+    text = "" if is_stream else answer.read().decode(errors=errors)
     for secret in NEVER_TO_BE_SEEN:
         if secret in text:
             raise Surprise(answer, f"nothing secret, but here is {secret!r}")

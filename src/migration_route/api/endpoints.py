@@ -48,8 +48,9 @@ _LAST_EVENT_ID = {
 class Call:
     """One call of the API: its URL, what it accepts, what it returns, and its description.
 
-    `answers` maps each status to the type of the body, None without a body; `examples`
-    maps a status to a body. `permission` states who may make the call.
+    `answers` maps each status to the type of the body, None without a body, or for a file
+    of the type `media`; `examples` maps a status to a body. `permission` states who may
+    make the call.
     """
 
     path: str
@@ -68,6 +69,11 @@ class Call:
     public: bool = False
     media: str = "application/json"
     errors: tuple[int, ...] = (400, 401, 403, 404, 405, 409, 500, 503)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the body of the answer is a file that is not text."""
+        return self.media == views.EVIDENCE_MEDIA
 
     @property
     def url_name(self) -> str:
@@ -254,6 +260,19 @@ CALLS: tuple[Call, ...] = (
         query=requests.EventsQuery,
         headers=_LAST_EVENT_ID,
     ),
+    Call(
+        path="/runs/{run}/evidence",
+        view=views.get_evidence,
+        answers={200: None},
+        tag="Ledger",
+        summary="Download the evidence of a run as one signed file",
+        description="A zip file of JSON: the run, its plan, approvals, rehearsals and "
+        "events, and its entries of the ledger with their hashes. `migration-route ledger "
+        "verify --file` verifies it offline. Only what is recorded is included; of a run "
+        "that is still active, what is recorded so far.",
+        permission="`read`",
+        media=views.EVIDENCE_MEDIA,
+    ),
     _control(
         "cancel",
         views.post_cancel,
@@ -398,8 +417,11 @@ CALLS: tuple[Call, ...] = (
         tag="Ledger",
         summary="Verify the integrity of the ledger",
         description="Checks every entry from the first, and every event that an entry "
-        "covers. Returns the number of intact entries, and the first broken one.",
+        "covers. Returns the number of intact entries, and the first broken one. With "
+        "`head`, also checks that this entry still exists, so that entries that were cut "
+        "off at the end are found.",
         permission="`read`",
+        query=requests.VerifyQuery,
     ),
     Call(
         method="post",

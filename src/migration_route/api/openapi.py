@@ -93,6 +93,8 @@ def _operation(call: Call) -> dict[str, Any]:
 
 
 def _answer(call: Call, status: int, kind: type[schemas.Answer] | None) -> dict[str, Any]:
+    if kind is None and call.is_file:
+        return _response("The file.", content={call.media: {}})
     if kind is None:
         return _response("Done, without a body.")
     example = msgspec.to_builtins(call.examples.get(status))

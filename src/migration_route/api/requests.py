@@ -108,6 +108,18 @@ class ExportQuery(Query, frozen=True, kw_only=True):
     after: _After = 0
 
 
+class VerifyQuery(Query, frozen=True, kw_only=True):
+    """What the ledger must still contain."""
+
+    head: Annotated[
+        str | None,
+        Meta(
+            description="An earlier `ledger_head`, NUMBER:HASH: also verify that this "
+            "entry exists with this digest."
+        ),
+    ] = None
+
+
 class TooLarge(InvalidRequest):
     """The request body is too large."""
 

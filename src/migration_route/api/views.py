@@ -22,6 +22,7 @@ from migration_route.conf import route_settings
 from migration_route.core import subprocesses
 from migration_route.core.enums import RunState
 from migration_route.core.errors import InvalidRequest, MethodNotAllowed, RouteError
+from migration_route.ledger.hashchain import ChainHead
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import Details, PlanRequest
 from migration_route.presentation import schemas
@@ -46,6 +47,7 @@ from migration_route.services import apply as applying
 from migration_route.services import approvals as approving
 from migration_route.services import (
     control,
+    evidence,
     ledger,
     plans,
     reauthentication,
@@ -188,11 +190,23 @@ def waited_answer(run: RunRecord, actor: Actor, *, seconds: float) -> HttpRespon
         run = runs.wait(run.id, actor, seconds=seconds)
     location = reverse("migration_route:api-run", kwargs={"run": run.id})
     code = 202 if run.is_active or not seconds else 200
-    return answer(run_answer(run), status=code, location=location)
+    body = run_answer(run, evidence.head_after(run))
+    return answer(body, status=code, location=location)
 
 
 def get_run(actor: Actor, run: str) -> schemas.RunAnswer:
-    return run_answer(runs.show(run, actor))
+    found = runs.show(run, actor)
+    return run_answer(found, evidence.head_after(found))
+
+
+EVIDENCE_MEDIA = "application/zip"
+
+
+def get_evidence(actor: Actor, run: str) -> HttpResponse:
+    """`GET runs/{id}/evidence`: a zip file to save."""
+    found = evidence.bundle(run, actor)
+    saved_as = {"Content-Disposition": f'attachment; filename="{found.name}"'}
+    return HttpResponse(found.content, content_type=EVIDENCE_MEDIA, headers=saved_as)
 
 
 def get_events(
@@ -280,8 +294,11 @@ def get_ledger(actor: Actor, query: requests.EntriesQuery) -> schemas.EntriesAns
     return entries_answer(found, limit=query.limit)
 
 
-def get_verification(actor: Actor) -> schemas.VerificationAnswer:
-    return verification_answer(ledger.verify(actor))
+def get_verification(
+    actor: Actor, query: requests.VerifyQuery
+) -> schemas.VerificationAnswer:
+    head = None if query.head is None else ChainHead.parse(query.head)
+    return verification_answer(ledger.verify(actor, head=head))
 
 
 def post_reauthenticate(

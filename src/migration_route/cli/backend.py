@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from migration_route.core.enums import Mode, Phase
+from migration_route.ledger.hashchain import ChainHead
 from migration_route.presentation import schemas
 
 Kind = TypeVar("Kind", bound=schemas.Answer)
@@ -87,6 +88,10 @@ class Backend(Protocol):
 
     def rehearsals(self, *, limit: int) -> BackendAnswer[schemas.RehearsalsAnswer]: ...
 
-    def verify(self) -> BackendAnswer[schemas.VerificationAnswer]: ...
+    def verify(self, head: ChainHead | None) -> BackendAnswer[schemas.VerificationAnswer]:
+        """Verify the ledger, and that it still contains the entry `head`."""
+
+    def evidence(self, run: str) -> bytes:
+        """Return the evidence bundle of a run."""
 
     def export(self) -> Iterator[bytes]: ...

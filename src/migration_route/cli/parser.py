@@ -11,6 +11,8 @@ from typing import Any
 from migration_route.cli.backend import Backend
 from migration_route.cli.terminal import Terminal
 from migration_route.core.enums import Mode, Phase
+from migration_route.core.errors import InvalidRequest
+from migration_route.ledger.hashchain import ChainHead
 from migration_route.presentation.schemas.requests import LONGEST_REASON
 
 Argument = Callable[[ArgumentParser], object]
@@ -117,6 +119,13 @@ def start_time(text: str) -> datetime:
             f"{text!r} needs a time zone, as in {text}+01:00 or {text}Z"
         )
     return found
+
+
+def ledger_head(text: str) -> ChainHead:
+    try:
+        return ChainHead.parse(text)
+    except InvalidRequest as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 TARGETS = argument(

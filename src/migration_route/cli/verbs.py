@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from migration_route.cli.backend import Backend, BackendAnswer, PlanArguments
 from migration_route.cli.offline import (
     TOKEN_ARGUMENTS,
     create_token,
-    save_export,
-    verify_export_file,
+    read_keys,
+    save_file,
+    verify_file,
 )
 from migration_route.cli.parser import (
     DATABASE,
@@ -30,6 +32,7 @@ from migration_route.cli.parser import (
     argument,
     declare,
     flag,
+    ledger_head,
     start_time,
 )
 from migration_route.cli.terminal import Terminal
@@ -43,8 +46,11 @@ from migration_route.core.enums import (
     RunState,
 )
 from migration_route.core.errors import InvalidRequest
+from migration_route.core.signatures import Key
+from migration_route.ledger.evidence import file_name
 from migration_route.presentation import schemas
 from migration_route.presentation.text import runs as text
+from migration_route.presentation.text.evidence import head_lines, verification_line
 from migration_route.presentation.text.exit_codes import (
     DONE,
     FAILED,
@@ -388,13 +394,44 @@ def _terminate_blockers(connect: Connect, terminal: Terminal, options: Options) 
 @verb(
     "ledger verify",
     "verify the integrity of the ledger",
-    argument("--file", type=Path, help="verify an export instead of the ledger"),
+    argument(
+        "--file",
+        type=Path,
+        help="verify an export, or the evidence of a run, instead of the ledger",
+    ),
+    argument(
+        "--head",
+        type=ledger_head,
+        metavar="NUMBER:HASH",
+        help="also verify that this entry still exists, as printed at the end of a run",
+    ),
+    argument(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        help="check the signature of evidence with the SECRET_KEY in this file; earlier "
+        "keys follow on further lines",
+    ),
 )
 def _verify(connect: Connect, terminal: Terminal, options: Options) -> int:
+    return verify_ledger(connect, terminal, options)
+
+
+def verify_ledger(
+    connect: Connect, terminal: Terminal, options: Options, *, keys: Sequence[Key] = ()
+) -> int:
+    """Verify the ledger, or a file without contacting a project; return the exit code.
+
+    `keys` check the signature of a file unless `--key-file` names others.
+    """
+    if options["key_file"] and not options["file"]:
+        raise InvalidRequest("--key-file needs --file with the evidence of a run.")
     if options["file"]:
-        return verify_export_file(terminal, options["file"])
-    found = connect().verify()
-    terminal.tell(found.raw, [text.verification_line(found.value)])
+        keys = read_keys(options["key_file"]) if options["key_file"] else keys
+        return verify_file(terminal, options["file"], head=options["head"], keys=keys)
+    found = connect().verify(options["head"])
+    lines = [verification_line(found.value), *head_lines(found.value)]
+    terminal.tell(found.raw, lines)
     return DONE if found.value.intact else FAILED
 
 
@@ -410,10 +447,32 @@ def _export(connect: Connect, terminal: Terminal, options: Options) -> int:
     """Write an export to `--output`, completely or not at all, or print it."""
     pieces = connect().export()
     if options["output"]:
-        save_export(options["output"], pieces)
+        save_file(options["output"], pieces)
         return DONE
     for piece in pieces:
         terminal.write(piece.decode().rstrip("\n"))
+    return DONE
+
+
+@verb(
+    "ledger bundle",
+    "save the evidence of a run as one signed file",
+    RUN,
+    argument(
+        "--file",
+        type=Path,
+        help="write to this file (default: evidence-RUN.zip in the current directory)",
+    ),
+    patience=30.0,
+)
+def _bundle(connect: Connect, terminal: Terminal, options: Options) -> int:
+    run = options["run"]
+    content = connect().evidence(run)
+    path = options["file"] or Path(file_name(run))
+    save_file(path, [content])
+    answer = schemas.SavedEvidenceAnswer(run=run, file=str(path), bytes=len(content))
+    line = f"The evidence of run {run} is saved in {path}."
+    terminal.tell(schemas.to_json(answer), [line])
     return DONE
 
 

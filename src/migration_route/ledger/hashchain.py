@@ -8,6 +8,7 @@ entry: all the fields that its digest covers, with its position in the chain.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -33,6 +34,45 @@ class Line:
     words: Mapping[str, Any]  # the fields that the digest covers
     previous: str
     digest: str
+
+
+_HEAD = re.compile(r"([1-9]\d{0,17}):([0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainHead:
+    """The last entry of the ledger at some time: an anchor for a later verification."""
+
+    sequence: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.sequence}:{self.digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> ChainHead:
+        """Read the text form, NUMBER:HASH. Raises `InvalidRequest`."""
+        found = _HEAD.fullmatch(text.strip())
+        if found is None:
+            raise InvalidRequest(
+                f"{text[:100]!r} is not a head of the ledger.",
+                hint="Use NUMBER:HASH: the number of an entry and its digest of 64 "
+                "hexadecimal digits, as printed at the end of a run.",
+            )
+        return cls(sequence=int(found[1]), digest=found[2])
+
+    def break_unless(self, digest: str | None, *, last: int) -> ChainBreak | None:
+        """Return the break that a ledger shows which has this digest at the number of the
+        head, None for no such entry, and ends at entry `last`."""
+        if digest == self.digest:
+            return None
+        if digest is not None:
+            why = f"has the digest {digest}, not {self.digest}: the ledger was rewritten"
+        elif self.sequence > last:
+            why = f"is missing: the ledger ends at entry {last}, so its end was cut off"
+        else:
+            why = "is missing"
+        return ChainBreak(sequence=self.sequence, message=f"Entry {self.sequence} {why}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +109,82 @@ def first_break(lines: Iterable[Line]) -> tuple[int, ChainBreak | None]:
             )
         previous, intact = line.digest, intact + 1
     return intact, None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartVerification:
+    """The result of verifying some lines of a chain."""
+
+    links: int  # lines that contain the digest of the line before, which is there too
+    broken: ChainBreak | None
+
+
+def verify_part(lines: Iterable[Line], head: ChainHead) -> PartVerification:
+    """Verify lines of a chain in their order, of which others may be missing, up to a head.
+
+    The link between two lines can only be checked if no line is missing between them.
+    """
+    before, links = Line(sequence=0, words={}, previous="", digest=GENESIS), 0
+    for line in lines:
+        is_next = line.sequence == before.sequence + 1
+        if line.sequence <= before.sequence or line.sequence > head.sequence:
+            why = "is out of sequence"
+        elif is_next and line.previous != before.digest:
+            why = "does not contain the digest of the line before it"
+        elif line.digest != link(line.previous, line.words):
+            why = "was changed: it does not match its digest"
+        elif line.sequence == head.sequence and line.digest != head.digest:
+            why = "is not the head that the bundle names"
+        else:
+            before, links = line, links + is_next
+            continue
+        message = f"Line {line.sequence} {why}."
+        broken = ChainBreak(sequence=line.sequence, message=message)
+        return PartVerification(links=links, broken=broken)
+    return PartVerification(links=links, broken=None)
+
+
+def event_lines(events: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
+    """Yield the events of a run as lines of their own chain, from the first."""
+    previous = GENESIS
+    for event in events:
+        words = {**event}
+        digest = words.pop("digest")
+        yield Line(sequence=event["number"], words=words, previous=previous, digest=digest)
+        previous = digest
+
+
+def event_break(
+    run: str,
+    recorded: Mapping[int, tuple[int, str]],
+    digests: Mapping[int, str],
+    intact: int,
+    broken: ChainBreak | None,
+) -> ChainBreak | None:
+    """Compare the events of a run with what its entries record of them.
+
+    `recorded`: the number of an event, the entry that records it and its digest there;
+    `digests`: those of the events; `intact` and `broken`: the result of `first_break`.
+    """
+    for number, (sequence, expected) in recorded.items():
+        if number and (number > intact or digests.get(number) != expected):
+            return ChainBreak(
+                sequence=sequence,
+                message=f"The events of run {run} up to number {number} do not match the "
+                f"digest in line {sequence}.",
+            )
+    if broken is None:
+        return None
+    sequence = max((sequence for sequence, _ in recorded.values()), default=0)
+    return ChainBreak(sequence=sequence, message=f"Events of run {run}: {broken.message}")
+
+
+def recorded_events(facts: Mapping[str, Any], sequence: int) -> dict[int, tuple[int, str]]:
+    """Return what an entry records of the events of its run, by the number of the event."""
+    number = facts.get("events")
+    if not isinstance(number, int):
+        return {}
+    return {number: (sequence, str(facts.get("events_digest")))}
 
 
 _CHAIN_FIELDS = {"sequence": int, "previous": str, "digest": str}
@@ -108,19 +224,25 @@ def parse_export_line(text: bytes, *, number: int) -> Line:
     return Line(words=words, **chain_fields)
 
 
-def verify_export(lines: Iterable[bytes]) -> ExportVerification:
-    """Verify an export from its first line.
+def verify_export(
+    lines: Iterable[bytes], *, head: ChainHead | None = None
+) -> ExportVerification:
+    """Verify an export from its first line, and that it contains the entry `head`.
 
     Raises `InvalidRequest` when the text is not an export.
     """
-    last = GENESIS
+    last, found = GENESIS, None
 
     def read() -> Iterator[Line]:
-        nonlocal last
+        nonlocal last, found
         for number, text in zip(count(1), lines, strict=False):
             line = parse_export_line(text, number=number)
             last = line.digest
+            if head is not None and line.sequence == head.sequence:
+                found = line.digest
             yield line
 
     intact, broken = first_break(read())
+    if broken is None and head is not None:
+        broken = head.break_unless(found, last=intact)
     return ExportVerification(entries=intact, last=last, broken=broken)

@@ -407,6 +407,20 @@ def last_rehearsal_of(fingerprint: str) -> RehearsalRecord | None:
     )
 
 
+def rehearsals_of(
+    fingerprint: str, *, database: str, until: str, limit: int = 100
+) -> list[RehearsalRecord]:
+    """Return the rehearsals of a plan in any build that were requested until a time, newest
+    first."""
+    name = fingerprint.rpartition("-")[2]
+
+    def query(rows: Any) -> Any:
+        of_plan = rows.filter(database=database, fingerprint__endswith=name)
+        return of_plan.filter(created_at__lte=until)
+
+    return _read(query, limit=limit)
+
+
 def unfinished_rehearsals(database: str | None = None) -> list[RehearsalRecord]:
     """Return the rehearsals in progress, or with a scratch database to remove."""
 

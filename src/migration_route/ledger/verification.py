@@ -18,10 +18,14 @@ from migration_route.ledger.bootstrap import is_installed
 from migration_route.ledger.hashchain import (
     GENESIS,
     ChainBreak,
+    ChainHead,
     Line,
+    event_break,
+    event_lines,
     export_line,
     first_break,
     link,
+    recorded_events,
 )
 from migration_route.ledger.queries import read
 from migration_route.ledger.records import RunRecord, event_record, parse_facts, run_records
@@ -39,19 +43,71 @@ class Verification:
 
     entries: int  # intact entries, counted from the first
     broken: ChainBreak | None
+    head: ChainHead | None = None  # of an intact ledger; None: it has no entry
 
     @property
     def intact(self) -> bool:
         return self.broken is None
 
 
-def verify() -> Verification:
-    """Verify the chain of entries, and the event chains whose digests entries contain."""
+def verify(head: ChainHead | None = None) -> Verification:
+    """Verify the chain of entries, and the event chains whose digests entries contain.
+
+    With the head of an earlier time, also that the ledger still contains that entry.
+    """
     alias = route_settings().ledger_database
     if not is_installed(alias):
-        return Verification(entries=0, broken=None)
+        return Verification(
+            entries=0, broken=None if head is None else head.break_unless(None, last=0)
+        )
     intact, broken = first_break(_lines(alias))
-    return Verification(entries=intact, broken=broken or _first_changed_event(alias))
+    broken = broken or _first_changed_event(alias)
+    if broken is None and head is not None:
+        broken = head.break_unless(_digest_at(alias, head.sequence), last=intact)
+    if broken is not None or not intact:
+        return Verification(entries=intact, broken=broken)
+    digest = _digest_at(alias, intact) or ""
+    last = ChainHead(sequence=intact, digest=digest)
+    return Verification(entries=intact, broken=None, head=last)
+
+
+def _digest_at(alias: str, sequence: int) -> str | None:
+    entries = Entry.objects.using(alias).filter(sequence=sequence)
+    return entries.values_list("digest", flat=True).first()
+
+
+def chain_head() -> ChainHead | None:
+    """Return the newest entry of the ledger; None if it has none."""
+
+    return read(lambda alias: _newest(Entry.objects.using(alias)), empty=None)
+
+
+def head_after(run: str) -> ChainHead | None:
+    """Return the newest entry that a run has written: the head of the ledger at that time.
+
+    A request about the run that was denied or refused later does not count.
+    """
+
+    def query(alias: str) -> ChainHead | None:
+        entries = Entry.objects.using(alias).filter(run=run)
+        return _newest(entries.exclude(action__in=(Action.DENIED, Action.REFUSED)))
+
+    return read(query, empty=None)
+
+
+def _newest(entries: QuerySet[Entry]) -> ChainHead | None:
+    last = entries.order_by("-sequence").values("sequence", "digest").first()
+    return None if last is None else ChainHead(**last)
+
+
+def lines_of_run(run: str) -> list[Line]:
+    """Return the entries of a run as lines of the chain, oldest first."""
+
+    def query(alias: str) -> list[Line]:
+        entries = Entry.objects.using(alias).filter(run=run)
+        return [chain_line(row) for row in _in_batches(entries, "sequence")]
+
+    return read(query, empty=[])
 
 
 def _in_batches(rows: QuerySet[Row], key: str) -> Iterator[Row]:
@@ -97,49 +153,24 @@ def _first_changed_event(alias: str) -> ChainBreak | None:
     recorded: dict[str, dict[int, tuple[int, str]]] = {}
     rows = Entry.objects.using(alias).filter(action__in=_EVENT_DIGEST_ACTIONS)
     for row in _in_batches(rows.only("sequence", "run", "facts"), "sequence"):
-        facts = parse_facts(row.facts)
-        if isinstance(facts.get("events"), int):
-            expected = (row.sequence, str(facts.get("events_digest")))
-            recorded.setdefault(row.run, {})[facts["events"]] = expected
-    for run, expected_digests in recorded.items():
-        if (broken := _first_event_mismatch(alias, run, expected_digests)) is not None:
+        found = recorded_events(parse_facts(row.facts), row.sequence)
+        if found:
+            recorded.setdefault(row.run, {}).update(found)
+    for run, of_run in recorded.items():
+        if (broken := _first_event_mismatch(alias, run, of_run)) is not None:
             return broken
     return None
 
 
 def _first_event_mismatch(
-    alias: str, run: str, expected_digests: dict[int, tuple[int, str]]
+    alias: str, run: str, recorded: dict[int, tuple[int, str]]
 ) -> ChainBreak | None:
-    intact, broken = first_break(_event_lines(alias, run))
-    digests = dict(
-        Event.objects.using(alias)
-        .filter(run=run, number__in=list(expected_digests))
-        .values_list("number", "digest")
-    )
-    for number, (sequence, digest) in expected_digests.items():
-        if number and (number > intact or digests.get(number) != digest):
-            return ChainBreak(
-                sequence=sequence,
-                message=f"The events of run {run} up to number {number} do not match the "
-                f"digest in line {sequence}.",
-            )
-    if broken is None:
-        return None
-    sequence, _ = expected_digests[max(expected_digests)]
-    return ChainBreak(sequence=sequence, message=f"Events of run {run}: {broken.message}")
-
-
-def _event_lines(alias: str, run: str) -> Iterator[Line]:
-    previous = GENESIS
-    for row in _in_batches(Event.objects.using(alias).filter(run=run), "number"):
-        event = event_record(row)
-        yield Line(
-            sequence=event.number,
-            words=event.words(),
-            previous=previous,
-            digest=event.digest,
-        )
-        previous = event.digest
+    events = Event.objects.using(alias).filter(run=run)
+    rows = _in_batches(events, "number")
+    intact, broken = first_break(event_lines(event_record(row).to_dict() for row in rows))
+    numbered = events.filter(number__in=list(recorded))
+    digests = dict(numbered.values_list("number", "digest"))
+    return event_break(run, recorded, digests, intact, broken)
 
 
 _TAIL = 100  # newest entries that each metrics scrape verifies

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from migration_route.core.events import EventType
+from migration_route.core.events import EventType, event_types_of
+from migration_route.ledger.hashchain import ChainHead
 from migration_route.ledger.records import EntryRecord, RunRecord
 from migration_route.presentation import serializers
 from migration_route.presentation.schemas.runs import NotificationMessage
@@ -60,7 +61,15 @@ def build_message(
         summary=summary(entry, EventType(event), run),
         entry=serializers.entry_answer(entry),
         run=None if run is None else serializers.run_answer(run),
+        ledger_head=_head_after(entry),
     )
+
+
+def _head_after(entry: EntryRecord) -> str | None:
+    """Return the entry as a head of the ledger if it ends a run; None otherwise."""
+    if EventType.RUN_ENDED not in event_types_of(entry.action, entry.facts):
+        return None
+    return str(ChainHead(sequence=entry.sequence, digest=entry.digest))
 
 
 def summary(entry: EntryRecord, edge: EventType, run: RunRecord | None) -> str:
@@ -126,6 +135,8 @@ def mail_text(message: NotificationMessage) -> str:
     lines = [message.summary, "", f"{message.event}, {message.at}"]
     if message.run is not None:
         lines += ["", *run_lines(message.run)]
+    if message.ledger_head is not None:
+        lines += ["", f"Ledger head: {message.ledger_head}"]
     return "\n".join([*lines, "", f"Event {message.id}", ""])
 
 

@@ -21,6 +21,7 @@ from migration_route.core.values import (
     RecordedDecision,
     TableLock,
 )
+from migration_route.ledger.hashchain import ChainHead
 from migration_route.ledger.records import EntryRecord, EventPage, EventRecord, RunRecord
 from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.ledger.verification import Verification
@@ -224,7 +225,8 @@ def deferred_answer(left: Deferred) -> schemas.DeferredAnswer:
     )
 
 
-def run_answer(run: RunRecord) -> schemas.RunAnswer:
+def run_answer(run: RunRecord, head: ChainHead | None = None) -> schemas.RunAnswer:
+    """Return a run, with the head of the ledger if it is given."""
     return _wire(
         schemas.RunAnswer,
         run,
@@ -236,15 +238,37 @@ def run_answer(run: RunRecord) -> schemas.RunAnswer:
         started_at=run.started_at or None,
         finished_at=run.finished_at or None,
         at=run.not_before or None,
-        deferred=[
-            _wire(schemas.DeferredAnswer, left, since=None, by=left.build, overdue=False)
-            for left in run.deferred
-        ],
+        deferred=_recorded_deferred(run),
         approval=approval_answer(run),
         resumes=run.resumes or None,
         expected_ms=run.expected_ms,
         expected_unknown=run.expected_unknown,
         remaining_ms=run.remaining_ms(clock.now()),
+        ledger_head=None if head is None else str(head),
+    )
+
+
+def _recorded_deferred(run: RunRecord) -> list[schemas.DeferredAnswer]:
+    return [
+        _wire(schemas.DeferredAnswer, left, since=None, by=left.build, overdue=False)
+        for left in run.deferred
+    ]
+
+
+def recorded_plan_answer(run: RunRecord) -> schemas.RecordedPlanAnswer:
+    return _wire(schemas.RecordedPlanAnswer, run, deferred=_recorded_deferred(run))
+
+
+def recorded_approvals_answer(run: RunRecord) -> schemas.RecordedApprovalsAnswer:
+    requirement = run.approval_requirement
+    return schemas.RecordedApprovalsAnswer(
+        requirement=None
+        if requirement is None
+        else approval_requirement_answer(requirement),
+        decisions=[
+            _wire(schemas.RecordedDecisionAnswer, one, permissions=sorted(one.permissions))
+            for one in run.given
+        ],
     )
 
 
@@ -343,6 +367,7 @@ def verification_answer(found: Verification) -> schemas.VerificationAnswer:
         entries=found.entries,
         broken=found.broken.sequence if found.broken else None,
         message=found.broken.message if found.broken else "",
+        ledger_head=None if found.head is None else str(found.head),
     )
 
 

@@ -16,6 +16,7 @@ from migration_route.core.credentials import id_of
 from migration_route.core.enums import ActorKind, Scope
 from migration_route.core.errors import DatabaseUnavailable, Forbidden
 from migration_route.ledger import outbox, queries, verification
+from migration_route.ledger.hashchain import ChainHead
 from migration_route.ledger.outbox import Backlog
 from migration_route.ledger.queries import find_run, heartbeat_age, last_credential_use
 from migration_route.ledger.records import EntryRecord, RunRecord
@@ -47,12 +48,15 @@ def entries(
         )
 
 
-def verify(actor: Actor) -> Verification:
-    """Verify the whole ledger. Raises `DatabaseUnavailable` when it cannot be read."""
+def verify(actor: Actor, *, head: ChainHead | None = None) -> Verification:
+    """Verify the whole ledger, and that it still contains the entry `head`.
+
+    Raises `DatabaseUnavailable` when it cannot be read.
+    """
     with audited(actor, "verify"):
         authorise(actor, Scope.READ)
         try:
-            return verify_all()
+            return verify_all(head)
         except DatabaseError as error:
             raise DatabaseUnavailable("Reading the ledger failed.") from error
 

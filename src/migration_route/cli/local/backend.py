@@ -13,6 +13,7 @@ from migration_route.cli.backend import (
     RunControl,
 )
 from migration_route.cli.local import plan_request
+from migration_route.ledger.hashchain import ChainHead
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import DEFAULT_DETAILS, Details, Plan
 from migration_route.presentation import schemas, serializers
@@ -21,6 +22,7 @@ from migration_route.services import (
     apply,
     approvals,
     control,
+    evidence,
     ledger,
     plans,
     rehearsals,
@@ -95,7 +97,8 @@ class LocalBackend:
         return _answer(serializers.runs_answer(found, limit=limit))
 
     def run(self, run: str) -> BackendAnswer[schemas.RunAnswer]:
-        return _answer(serializers.run_answer(runs.show(run, self.actor)))
+        found = runs.show(run, self.actor)
+        return _answer(serializers.run_answer(found, evidence.head_after(found)))
 
     def events(
         self, run: str, *, after: int, limit: int, wait: float
@@ -164,8 +167,12 @@ class LocalBackend:
         found = rehearsals.list_all(self.actor, limit=limit)
         return _answer(serializers.rehearsals_answer(found, limit=limit))
 
-    def verify(self) -> BackendAnswer[schemas.VerificationAnswer]:
-        return _answer(serializers.verification_answer(ledger.verify(self.actor)))
+    def verify(self, head: ChainHead | None) -> BackendAnswer[schemas.VerificationAnswer]:
+        found = ledger.verify(self.actor, head=head)
+        return _answer(serializers.verification_answer(found))
+
+    def evidence(self, run: str) -> bytes:
+        return evidence.bundle(run, self.actor).content
 
     def export(self) -> Iterator[bytes]:
         return ledger.export(self.actor)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+from django.conf import settings
 
 from migration_route.access.actors import shell_actor
 from migration_route.cli.backend import Backend
@@ -30,7 +31,12 @@ from migration_route.cli.parser import (
     flag,
 )
 from migration_route.cli.terminal import Terminal
-from migration_route.cli.verbs import MOST_REHEARSALS, VERBS, plan_arguments
+from migration_route.cli.verbs import (
+    MOST_REHEARSALS,
+    VERBS,
+    plan_arguments,
+    verify_ledger,
+)
 from migration_route.conf import route_settings
 from migration_route.conf.command import command_line
 from migration_route.conf.databases import find_target
@@ -42,7 +48,10 @@ from migration_route.presentation import schemas
 from migration_route.presentation.text.exit_codes import DONE, FAILED, exit_of_run
 from migration_route.presentation.text.runs import run_lines
 
-GROUPS = {"ledger": "verify or export the ledger", "token": "create or list tokens"}
+GROUPS = {
+    "ledger": "verify or export the ledger, or save the evidence of a run",
+    "token": "create or list tokens",
+}
 
 LOCAL_VERBS = {**VERBS}
 """The verbs of `manage.py migration_route`, by name. Those without a help text are called
@@ -74,6 +83,13 @@ def _rehearse(connect: Connect, terminal: Terminal, options: Options) -> int:
     answer = rehearsals_answer(cleaned, limit=MOST_REHEARSALS)
     terminal.tell(schemas.to_json(answer), lines or ["Nothing to remove."])
     return DONE
+
+
+@verb("ledger verify", VERBS["ledger verify"].help, *VERBS["ledger verify"].arguments)
+def _verify(connect: Connect, terminal: Terminal, options: Options) -> int:
+    """Verify with the keys of the settings, with which Django verifies signatures too."""
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return verify_ledger(connect, terminal, options, keys=keys)
 
 
 @verb(

@@ -17,6 +17,7 @@ from migration_route.cli.remote.transport import Unreachable
 from migration_route.cli.terminal import Terminal
 from migration_route.core.enums import Mode, RunState
 from migration_route.core.errors import StaleCode
+from migration_route.ledger.hashchain import ChainHead
 from migration_route.presentation import schemas
 
 CONSECUTIVE_RESPONSES = 5
@@ -160,8 +161,12 @@ class HttpBackend:
     def rehearsals(self, *, limit: int) -> BackendAnswer[schemas.RehearsalsAnswer]:
         return self.client.get("rehearsals", schemas.RehearsalsAnswer, limit=limit)
 
-    def verify(self) -> BackendAnswer[schemas.VerificationAnswer]:
-        return self.client.get("ledger/verify", schemas.VerificationAnswer)
+    def verify(self, head: ChainHead | None) -> BackendAnswer[schemas.VerificationAnswer]:
+        path = "ledger/verify"
+        return self.client.get(path, schemas.VerificationAnswer, head=head and str(head))
+
+    def evidence(self, run: str) -> bytes:
+        return self.client.file(_path("runs", run, "evidence"))
 
     def export(self) -> Iterator[bytes]:
         return self.client.lines("ledger/export")

@@ -23,6 +23,7 @@ from migration_route.cli.remote.transport import (
     Unreachable,
 )
 from migration_route.core.errors import RouteError
+from migration_route.ledger.evidence import is_bundle
 from migration_route.presentation.schemas import Problem, to_json
 from migration_route.presentation.text.exit_codes import exit_of_problem
 from migration_route.presentation.text.problems import problem_line
@@ -76,6 +77,16 @@ class RouteClient:
         wanted = {key: value for key, value in query.items() if value is not None}
         suffix = f"?{urlencode(wanted, doseq=True)}" if wanted else ""
         return _read(self._call("GET", path + suffix), kind)
+
+    def file(self, path: str) -> bytes:
+        """Send a GET for an evidence bundle. Raises `ProblemResponse`, `Unreachable` and
+        `NotAMigrationRoute`."""
+        reply = self._call("GET", path)
+        if reply.status != 200:
+            raise _refusal(reply)
+        if not is_bundle(reply.body):
+            raise NotAMigrationRoute(f"The response of {reply.url} is not a zip file.")
+        return reply.body
 
     def post(
         self,

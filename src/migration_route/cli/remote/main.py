@@ -70,7 +70,10 @@ def parser() -> ArgumentParser:
     add_verbs(
         found,
         {name: _client_verb(name, verb) for name, verb in VERBS.items()},
-        groups={"ledger": "verify or export the ledger", "token": "create a token"},
+        groups={
+            "ledger": "verify or export the ledger, or save the evidence of a run",
+            "token": "create a token",
+        },
         prepare=_connection_arguments,
         allow_abbrev=False,
     )

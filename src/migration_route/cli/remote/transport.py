@@ -181,7 +181,8 @@ class Transport:
             data=body,
             method=method,
             headers={
-                "Accept": "application/json, application/jsonl, application/problem+json",
+                "Accept": "application/json, application/jsonl, application/zip, "
+                "application/problem+json",
                 "Authorization": f"Bearer {self.token}",
                 "User-Agent": f"migration-route/{__version__}",
                 **({"Content-Type": "application/json"} if body is not None else {}),

@@ -7,6 +7,14 @@ are milliseconds. No Django here.
 
 from __future__ import annotations
 
+from migration_route.presentation.schemas.evidence import (
+    EvidenceAnswer,
+    RecordedApprovalsAnswer,
+    RecordedDecisionAnswer,
+    RecordedPlanAnswer,
+    RecordedStepAnswer,
+    SavedEvidenceAnswer,
+)
 from migration_route.presentation.schemas.plans import (
     ActiveWaitingAnswer,
     Answer,
@@ -96,6 +104,7 @@ __all__ = [
     "EstimateAnswer",
     "EventAnswer",
     "EventsAnswer",
+    "EvidenceAnswer",
     "ExportedEntry",
     "FindingAnswer",
     "ForecastAnswer",
@@ -113,6 +122,10 @@ __all__ = [
     "ReadyAnswer",
     "Reason",
     "Reauthenticate",
+    "RecordedApprovalsAnswer",
+    "RecordedDecisionAnswer",
+    "RecordedPlanAnswer",
+    "RecordedStepAnswer",
     "RehearsalAnswer",
     "RehearsalSummaryAnswer",
     "RehearsalsAnswer",
@@ -123,6 +136,7 @@ __all__ = [
     "RunAnswer",
     "RunStepAnswer",
     "RunsAnswer",
+    "SavedEvidenceAnswer",
     "SeenLockAnswer",
     "SeenOperationAnswer",
     "SeenStatementAnswer",

@@ -145,7 +145,9 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
 
     `expected_ms`: the expected duration of its steps, as estimated when it was requested;
     `expected_unknown`: the number of steps for which none is known, which neither
-    `expected_ms` nor `remaining_ms` contains.
+    `expected_ms` nor `remaining_ms` contains. `ledger_head`: in the answer about one
+    run that has ended, the last entry of the run as NUMBER:HASH, which was the last of the
+    ledger at that time; null otherwise.
     """
 
     id: str
@@ -177,6 +179,7 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
     expected_ms: int | None = None
     expected_unknown: int = 0
     remaining_ms: int | None = None
+    ledger_head: str | None = None
 
 
 class RunsAnswer(Answer, frozen=True, kw_only=True):
@@ -252,12 +255,17 @@ class EntriesAnswer(Answer, frozen=True, kw_only=True):
 
 
 class VerificationAnswer(Answer, frozen=True, kw_only=True):
-    """The result of verifying the integrity of the ledger."""
+    """The result of verifying the integrity of the ledger.
+
+    `ledger_head`: the last entry, as NUMBER:HASH; null if the ledger is not intact or has
+    no entry.
+    """
 
     intact: bool
     entries: int
     broken: int | None = None
     message: str = ""
+    ledger_head: str | None = None
 
 
 class ExportedEntry(Answer, frozen=True, kw_only=True):
@@ -321,7 +329,8 @@ class NotificationMessage(Answer, frozen=True, kw_only=True):
     """The body that a webhook receives.
 
     `entry` is the entry of the ledger, unchanged; `run` is its run when the message was
-    made.
+    made. `ledger_head`: in the messages that a run has ended, its entry as NUMBER:HASH,
+    which was the last of the ledger at that time; null otherwise.
     """
 
     id: str
@@ -331,3 +340,4 @@ class NotificationMessage(Answer, frozen=True, kw_only=True):
     summary: str
     entry: EntryAnswer
     run: RunAnswer | None
+    ledger_head: str | None = None

@@ -218,6 +218,8 @@ def run_lines(run: schemas.RunAnswer) -> Iterator[str]:
         yield f"  {run.error.type}: {run.error.message}"
     if run.state == RunState.PARTIAL:
         yield f"  The database is partially migrated. {what_to_do(run)}"
+    if run.ledger_head:
+        yield f"Ledger head: {run.ledger_head}"
 
 
 def remaining_line(run: schemas.RunAnswer) -> str:
@@ -355,12 +357,6 @@ def runs_lines(found: schemas.RunsAnswer) -> Iterator[str]:
             f"{run.id}  {run.created_at[:19]}Z  {run.database:<12} {run.state:<11} "
             f"{len(run.steps)} steps  {_who(run)}"
         )
-
-
-def verification_line(found: schemas.VerificationAnswer) -> str:
-    if found.intact:
-        return f"The ledger is intact: {found.entries} entries."
-    return f"The ledger is not intact. {found.message}"
 
 
 def _bracketed(marks: list[str]) -> str:
