@@ -1,4 +1,4 @@
-"""Tests of the ledger export."""
+"""Tests of the ledger export, and of the evidence of a run as a file."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import json
 import msgspec
 import pytest
 from asgiref.testing import ApplicationCommunicator
+from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.test import Client
 
-from migration_route.core.enums import Action
-from migration_route.ledger import entries, verification
+from migration_route.core.enums import Action, RunState
+from migration_route.ledger import entries, runs, verification
 from migration_route.ledger.entries import Draft
+from migration_route.ledger.evidence import verify_bundle
 from migration_route.ledger.hashchain import verify_export
 from migration_route.models import Entry
 from migration_route.presentation import schemas
+from tests.factories import a_new_run
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -122,3 +125,78 @@ def test_under_asgi_it_comes_in_pieces_too():
         return found
 
     assert [piece.count(b"\n") for piece in asyncio.run(pieces())] == [2, 2, 1]
+
+
+# --- the evidence of a run --------------------------------------------------------------
+
+
+def evidence_of(run: str, who: str = "reader", method: str = "get"):
+    """Call for the evidence of a run."""
+    address = f"/migrations/api/v1/runs/{run}/evidence"
+    headers = {"Authorization": f"Bearer {who}-secret"}
+    return getattr(Client(raise_request_exception=False), method)(address, headers=headers)
+
+
+def an_ended_run() -> str:
+    run, _ = runs.create_run(a_new_run())
+    return runs.move(run.id, to=RunState.FAILED, expected={run.state}).id
+
+
+def test_the_evidence_is_a_file_to_save():
+    """Verified by the keys of the settings; a HEAD has the same headers."""
+    run = an_ended_run()
+    answer = evidence_of(run)
+    assert (answer.status_code, answer["Content-Type"]) == (200, "application/zip")
+    assert answer["Content-Disposition"] == f'attachment; filename="evidence-{run}.zip"'
+    assert int(answer["Content-Length"]) == len(answer.content)
+    assert "no-store" in answer["Cache-Control"]
+    found = verify_bundle(answer.content, [settings.SECRET_KEY])
+    assert (found.problem, found.signature, found.entries) == ("", "valid", 2)
+    head = evidence_of(run, method="head")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head["Content-Type"] == "application/zip"
+
+
+def test_evidence_that_is_not_there_is_a_problem():
+    """JSON, like any other error."""
+    answer = evidence_of("f" * 32)
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_run")
+    assert evidence_of("x").status_code == 400
+    run = an_ended_run()
+    assert evidence_of(run, who="nobody").status_code == 401
+    assert evidence_of(run, method="post").status_code == 405
+    Entry.objects.all().delete()
+    answer = evidence_of(run)
+    assert (answer.status_code, answer.json()["code"]) == (409, "invalid_state")
+
+
+def get(path: str):
+    headers = {"Authorization": "Bearer reader-secret"}
+    return Client().get(f"/migrations/api/v1/{path}", headers=headers)
+
+
+def test_a_run_that_has_ended_names_the_head_of_the_ledger():
+    """Its last entry; not while it is active, and not in a list."""
+    run, _ = runs.create_run(a_new_run())
+    assert get(f"runs/{run.id}").json()["ledger_head"] is None
+    runs.move(run.id, to=RunState.FAILED, expected={run.state})
+    last = f"2:{Entry.objects.get(sequence=2).digest}"
+    write(1)
+    assert get(f"runs/{run.id}").json()["ledger_head"] == last
+    assert get("runs").json()["runs"][0]["ledger_head"] is None
+
+
+def test_a_head_is_looked_up_in_the_ledger():
+    """A missing entry is a broken ledger, and a head of another form an error."""
+    write(3)
+    heads = [f"{row.sequence}:{row.digest}" for row in Entry.objects.order_by("sequence")]
+    found = get(f"ledger/verify?head={heads[1]}").json()
+    assert (found["intact"], found["ledger_head"]) == (True, heads[2])
+    Entry.objects.filter(sequence=3).delete()
+    assert get("ledger/verify").json()["intact"] is True
+    found = get(f"ledger/verify?head={heads[2]}").json()
+    assert (found["intact"], found["broken"], found["ledger_head"]) == (False, 3, None)
+    assert "cut off" in found["message"]
+    answer = get("ledger/verify?head=3")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert "NUMBER:HASH" in answer.json()["hint"]

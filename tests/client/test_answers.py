@@ -219,3 +219,31 @@ def test_an_export_is_not_read_as_one_answer(server, call):
     lines = [{"sequence": 1, "previous": "0" * 64, "digest": "x", "uid": "1"}]
     server.say("GET ledger/export", Answers(body=json.dumps(lines[0]) + "\n"))
     assert json.loads(call("ledger", "export").out) == lines[0]
+
+
+def test_evidence_is_saved_only_if_it_is_a_bundle(server, call, tmp_path):
+    """A refusal is a problem like any other, and a page of a proxy is not saved."""
+    file = tmp_path / "evidence.zip"
+    words = ("ledger", "bundle", "7", "--file", str(file), "--patience", "0s")
+    server.say("GET runs/7/evidence", problem(403, "forbidden"))
+    assert call(*words).code == 4
+    server.say("GET runs/7/evidence", Answers(body="<html>"))
+    said = call(*words)
+    assert (said.code, "is not a zip file" in said.error) == (2, True)
+    assert not file.exists()
+    server.say("GET runs/7/evidence", Answers(body="PK..."))
+    assert call(*words).code == 0
+    assert file.read_bytes() == b"PK..."
+    said = call("ledger", "verify", "--file", str(file))
+    assert (said.code, "is not intact" in said.out) == (1, True)
+    assert len(server.calls("GET runs/7/evidence")) == len(server.asked)
+
+
+def test_a_head_is_sent_as_it_was_printed(server, call):
+    head = f"7:{'a' * 64}"
+    answer = {"intact": False, "entries": 6, "broken": 7, "message": "Entry 7 is missing."}
+    server.say("GET ledger/verify", answer)
+    said = call("ledger", "verify", "--head", head)
+    assert (said.code, "Entry 7 is missing." in said.out) == (1, True)
+    assert call("ledger", "verify", "--head", "7").code == 2
+    assert len(server.asked) == 1

@@ -383,6 +383,108 @@ def test_the_ledger_is_exported_and_the_file_verified(tmp_path):
     assert say("ledger", "export", "--output", str(tmp_path / "no" / "file")).code == 2
 
 
+def test_the_evidence_of_a_run_is_saved_and_verified(tmp_path, monkeypatch, settings):
+    """With the keys of the settings, or with those of a file."""
+    run = a_run(RunState.FAILED)
+    monkeypatch.chdir(tmp_path)
+    assert say("ledger", "bundle", run).out == (
+        f"The evidence of run {run} is saved in evidence-{run}.zip.\n"
+    )
+    file = tmp_path / "saved.zip"
+    said = say("ledger", "bundle", run, "--file", str(file), "--json")
+    saved = said.read(schemas.SavedEvidenceAnswer)
+    assert (saved.file, saved.bytes) == (str(file), file.stat().st_size)
+    said = say("ledger", "verify", "--file", str(file))
+    first, counts, links, _, head, signature = said.out.splitlines()
+    assert (said.code, first) == (0, f"The evidence of run {run} (failed) is intact.")
+    assert counts == "  2 entries, 0 events"
+    assert links == "  2 of 2 links of the chain checked"
+    assert head.endswith(f"2:{Entry.objects.get(sequence=2).digest}")
+    assert signature == "The signature is valid."
+    settings.SECRET_KEY, old = "a new key", settings.SECRET_KEY
+    said = say("ledger", "verify", "--file", str(file))
+    assert (said.code, "signed with another SECRET_KEY" in said.out) == (1, True)
+    settings.SECRET_KEY_FALLBACKS = [old]
+    assert say("ledger", "verify", "--file", str(file)).code == 0
+    keys = tmp_path / "keys"
+    keys.write_text("another\n")
+    words = ["ledger", "verify", "--file", str(file), "--key-file", str(keys)]
+    found = say(*words, "--json").read(schemas.EvidenceAnswer)
+    assert (found.intact, found.signature) == (False, "invalid")
+    keys.write_text(f"another\n{old}\n")
+    assert say(*words).code == 0
+
+
+def test_changed_evidence_is_told_with_what_was_changed(tmp_path):
+    run, file = a_run(RunState.FAILED), tmp_path / "evidence.zip"
+    assert say("ledger", "bundle", run, "--file", str(file)).code == 0
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"a test", b"a best"))
+    said = say("ledger", "verify", "--file", str(file))
+    assert (said.code, "run.json was changed" in said.out) == (1, True)
+    file.write_bytes(content[:-1])
+    assert say("ledger", "verify", "--file", str(file), "--json").code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["evidence.zip"]
+
+
+def test_what_cannot_be_verified_is_refused(tmp_path, monkeypatch):
+    """The error says what to do."""
+    run, file = a_run(RunState.FAILED), tmp_path / "evidence.zip"
+    assert say("ledger", "bundle", run, "--file", str(file)).code == 0
+    head = f"2:{Entry.objects.get(sequence=2).digest}"
+    words = ["ledger", "verify", "--file", str(file)]
+    said = say(*words, "--head", head)
+    assert (said.code, "against an export" in said.error) == (2, True)
+    said = say("ledger", "verify", "--key-file", str(file))
+    assert (said.code, "--key-file needs --file" in said.error) == (2, True)
+    assert say(*words, "--key-file", str(tmp_path / "none")).code == 2
+    keys = tmp_path / "keys"
+    for content, problem in ((b"\n", "contains no key"), (b"\xff", "not UTF-8")):
+        keys.write_bytes(content)
+        said = say(*words, "--key-file", str(keys))
+        assert (said.code, problem in said.error) == (2, True)
+    monkeypatch.setattr("migration_route.cli.offline.LARGEST_BUNDLE", 100)
+    said = say(*words)
+    assert (said.code, "more than 100 bytes" in said.error) == (2, True)
+    assert say("ledger", "bundle", "f" * 32, "--file", str(file)).code == 2
+
+
+def test_a_ledger_that_was_cut_off_fails_with_its_head(tmp_path):
+    """Exit code 1, for the ledger and for an export; without the head, neither shows it."""
+    a_run(RunState.FAILED)
+    export = tmp_path / "ledger.jsonl"
+    head = f"2:{Entry.objects.get(sequence=2).digest}"
+    assert say("ledger", "verify", "--head", head).code == 0
+    Entry.objects.filter(sequence=2).delete()
+    assert say("ledger", "export", "--output", str(export)).code == 0
+    for words in (["ledger", "verify"], ["ledger", "verify", "--file", str(export)]):
+        assert say(*words).code == 0
+        said = say(*words, "--head", head)
+        assert said.code == 1
+        assert said.out.startswith(
+            "The ledger is not intact. Entry 2 is missing: the ledger ends at entry 1"
+        )
+    with pytest.raises(CommandError, match="NUMBER:HASH"):
+        call_command("migration_route", "ledger", "verify", "--head", "2")
+
+
+@pytest.mark.usefixtures("_inline", "_nobody")
+def test_the_head_of_the_ledger_is_printed_at_the_end_of_a_run(history):
+    """By the command that applies, and by those that show the run."""
+    history.table("0001_a", "made_a")
+    said = say("apply", "testapp", "--yes")
+    last = Entry.objects.order_by("-sequence")[0]
+    line = f"Ledger head: {last.sequence}:{last.digest}"
+    assert said.out.splitlines()[-1] == line
+    assert said.out.count("Ledger head") == 1
+    run = last.run
+    assert say("show", run).out.splitlines()[-1] == line
+    assert f"{last.sequence}:{last.digest}" == (
+        say("show", run, "--json").read(schemas.RunAnswer).ledger_head
+    )
+    assert "Ledger head" not in say("show", a_run(RunState.QUEUED)).out
+
+
 def test_a_new_token_is_printed_once_with_its_entry():
     """The entry accepts exactly this secret."""
     said = say("token", "new", "ci", "--scope", "apply", "--scope", "read", "--json")

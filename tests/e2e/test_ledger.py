@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.harness import remote
 from tests.harness.client import expect_problem
 from tests.harness.migrations import RUN, column, migration
 from tests.harness.pairs import on, on_each_once
@@ -53,3 +54,48 @@ def test_an_entry_that_was_changed_is_found(build, pair):
     assert verdict["broken"] == 2
     answer = site.project.manage("migration_route", "ledger", "verify", check=False)
     assert answer.returncode != 0
+
+
+@on_each_once
+def test_the_evidence_of_a_run_outlasts_a_ledger_that_was_cut_off(build, pair, tmp_path):
+    """The client saves it and verifies it offline, the command verifies its signature, and
+    the head that the run printed shows that entries are missing."""
+    site = build(pair, {"0002_sku": column("sku")})
+    route = f"{site.server.url}/_m/"
+    applied = remote.call(route, "apply", "--yes")
+    assert applied.returncode == 0, applied.stdout + applied.stderr
+    head = applied.stdout.splitlines()[-1].removeprefix("Ledger head: ")
+    run = site.client("ci").get("runs")["runs"][0]["id"]
+    file, keys = tmp_path / "evidence.zip", tmp_path / "key"
+    saved = remote.call(route, "ledger", "bundle", run, "--file", str(file))
+    assert saved.returncode == 0, saved.stderr
+
+    offline = ("ledger", "verify", "--file", str(file))
+    answer = remote.call("", *offline, who=None)
+    assert (answer.returncode, f"run {run} (succeeded) is intact" in answer.stdout) == (
+        0,
+        True,
+    )
+    assert "The signature was not checked" in answer.stdout
+    keys.write_text("walk-secret-key-that-must-never-be-seen")
+    answer = remote.call("", *offline, "--key-file", str(keys), who=None)
+    assert (answer.returncode, "The signature is valid." in answer.stdout) == (0, True)
+    answer = site.project.manage("migration_route", *offline)
+    assert "The signature is valid." in answer.stdout
+
+    verify = ("ledger", "verify", "--head", head)
+    assert remote.call(route, *verify).returncode == 0
+    site.execute(
+        "DELETE FROM migration_route_entry WHERE sequence > 2",
+        "DELETE FROM migration_route_event",
+    )
+    assert remote.call(route, "ledger", "verify").returncode == 0
+    answer = remote.call(route, *verify)
+    assert (answer.returncode, "so its end was cut off" in answer.stdout) == (1, True)
+    answer = site.project.manage("migration_route", *verify, check=False)
+    assert (answer.returncode, "so its end was cut off" in answer.stdout) == (1, True)
+    assert remote.call("", *offline, who=None).returncode == 0
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert remote.call("", *offline, who=None).returncode == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
+from zipfile import ZipFile
 
 import pytest
 from django.apps import apps
@@ -22,6 +24,7 @@ from migration_route.notifications.messages import (
 from migration_route.presentation.schemas import to_json
 from migration_route.services.apply import ApplyRequest, apply
 from migration_route.services.control import cancel
+from migration_route.services.evidence import bundle
 from tests.execution.runs import plan_to
 from tests.factories import an_actor, vendor
 
@@ -120,6 +123,12 @@ def events(run: str) -> str:
     ).decode()
 
 
+def evidence_of(run: str) -> str:
+    """Return all files of the evidence of a run."""
+    with ZipFile(BytesIO(bundle(run, an_actor()).content)) as archive:
+        return "".join(archive.read(name).decode() for name in archive.namelist())
+
+
 @pytest.mark.parametrize("with_detail", [True, False])
 def test_planted_secrets_are_nowhere(settings, project, with_detail):
     """Neither the secret key of the project nor, except in the traceback, the values of
@@ -140,6 +149,7 @@ def test_planted_secrets_are_nowhere(settings, project, with_detail):
     assert "it failed: " in run.error.message
 
     found = rows() | messages() | pages(run.id) | {"events": events(run.id)}
+    found |= {"evidence": evidence_of(run.id)}
     reversed_key = settings.SECRET_KEY[::-1]
     for place, text in found.items():
         assert settings.SECRET_KEY not in text, place
@@ -155,7 +165,8 @@ def test_planted_secrets_are_nowhere(settings, project, with_detail):
     assert (ROW in texts) is (with_detail and says_values)
     statements = Event.objects.filter(kind=EventKind.STATEMENT, text__contains=ROW)
     assert statements.count() == 1  # a literal in the SQL itself, not a parameter
-    for place in set(found) - {"Event", "events", f"runs/{run.id}/"}:  # which shows events
+    shows_events = {"Event", "events", "evidence", f"runs/{run.id}/"}
+    for place in set(found) - shows_events:
         assert ROW not in found[place], place
     reap(run)
 
@@ -170,6 +181,7 @@ def test_a_reason_is_masked_wherever_it_is_given(settings, history):
     cancel(
         run.id, an_actor(), reason=f"no: postgres://ada:swordfish@db, {settings.SECRET_KEY}"
     )
-    for place, text in (rows() | messages() | pages(run.id)).items():
+    found = rows() | messages() | pages(run.id) | {"evidence": evidence_of(run.id)}
+    for place, text in found.items():
         assert "swordfish" not in text, place
         assert settings.SECRET_KEY not in text, place

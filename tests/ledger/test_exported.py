@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from migration_route.core.errors import InvalidRequest
-from migration_route.ledger.hashchain import GENESIS, Line, export_line, link, verify_export
+from migration_route.ledger.hashchain import (
+    GENESIS,
+    ChainHead,
+    Line,
+    export_line,
+    link,
+    verify_export,
+)
 
 
 def an_export(count: int = 3) -> list[bytes]:
@@ -82,6 +89,21 @@ def test_a_change_is_found_with_its_place(tamper, place):
     found = verify_export(tamper(an_export()))
     assert found.broken is not None
     assert (found.entries, found.broken.sequence) == (place - 1, place)
+
+
+def test_an_export_that_ends_before_a_head_is_found_to_be_cut():
+    """Its own lines are intact."""
+    lines = an_export()
+    head = ChainHead(sequence=3, digest=json.loads(lines[2])["digest"])
+    assert verify_export(lines, head=head).broken is None
+    found = verify_export(lines[:2], head=head)
+    assert found.broken is not None
+    assert (found.entries, found.broken.sequence) == (2, 3)
+    assert "ends at entry 2" in found.broken.message
+    other = ChainHead(sequence=2, digest=head.digest)
+    broken = verify_export(lines, head=other).broken
+    assert broken is not None
+    assert "rewritten" in broken.message
 
 
 @pytest.mark.parametrize(

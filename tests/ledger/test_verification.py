@@ -6,8 +6,11 @@ import pytest
 from django.db import connection
 
 from migration_route.conf.databases import using_private_connection
-from migration_route.core.enums import EventKind, RunState, StepState
+from migration_route.core.enums import Action, EventKind, RunState, StepState
+from migration_route.core.errors import InvalidRequest
 from migration_route.ledger import runs, verification
+from migration_route.ledger.entries import Draft, write
+from migration_route.ledger.hashchain import ChainHead
 from migration_route.ledger.queries import find_run
 from migration_route.ledger.run_log import RunLog
 from migration_route.ledger.verification import verify
@@ -154,3 +157,71 @@ def test_it_is_read_whole_in_batches(run, size, monkeypatch):
     broken = verify().broken
     assert broken is not None
     assert broken.sequence == 5
+
+
+def head_of(sequence: int) -> ChainHead:
+    digest = Entry.objects.get(sequence=sequence).digest
+    return ChainHead(sequence=sequence, digest=digest)
+
+
+def test_the_head_is_the_last_entry(run):
+    """Of an intact ledger only; an empty one has none."""
+    assert verify().head == head_of(5) == verification.chain_head()
+    Entry.objects.filter(sequence=5).update(actor_name="somebody else")
+    assert verify().head is None
+    Entry.objects.all().delete()
+    assert verify().head is None
+    assert verification.chain_head() is None
+
+
+@pytest.mark.parametrize("sequence", [1, 3, 5])
+def test_a_ledger_contains_its_earlier_heads(run, sequence):
+    found = verify(head_of(sequence))
+    assert (found.intact, found.entries) == (True, 5)
+
+
+@pytest.mark.parametrize("last", [0, 1, 2])
+def test_an_end_that_was_cut_off_is_found_with_a_head(run, last):
+    """The rest of the chain is intact, so it shows nothing on its own."""
+    head = head_of(5)
+    Entry.objects.filter(sequence__gt=last).delete()
+    Event.objects.filter(run=run).delete()
+    assert verify().intact
+    broken = verify(head).broken
+    assert broken is not None
+    assert broken.sequence == 5
+    assert broken.message == (
+        f"Entry 5 is missing: the ledger ends at entry {last}, so its end was cut off."
+    )
+
+
+def test_a_ledger_that_was_rewritten_is_found_with_a_head(run):
+    """Its digests match one another, but not the head."""
+    head = head_of(5)
+    Entry.objects.filter(sequence=5).delete()
+    write(Draft(action=Action.DENIED), patience=1)
+    assert verify().intact
+    broken = verify(head).broken
+    assert broken is not None
+    assert broken.message.startswith("Entry 5 has the digest")
+    assert head.digest in broken.message
+
+
+def test_a_head_where_there_is_no_ledger_is_missing(empty_database):
+    broken = verify(ChainHead(sequence=7, digest="a" * 64)).broken
+    assert broken is not None
+    assert "ends at entry 0" in broken.message
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", f"0:{'a' * 64}", f"5:{'a' * 63}", f"5:{'A' * 64}", f"-1:{'a' * 64}"]
+)
+def test_what_is_no_head_is_refused(text):
+    """The error shows the form."""
+    with pytest.raises(InvalidRequest, match="NUMBER:HASH"):
+        ChainHead.parse(text)
+
+
+def test_a_head_is_read_as_it_is_printed():
+    head = ChainHead(sequence=12, digest="a" * 64)
+    assert ChainHead.parse(f" {head}\n") == head

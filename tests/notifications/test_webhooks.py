@@ -77,6 +77,9 @@ def test_a_run_is_told_from_its_request_to_its_end(database, receiver, tell):
     assert last["entry"]["facts"]["to"] == "failed"
     assert last["run"]["state"] == "failed"
     assert len({each.message["id"] for each in receiver.received}) == 3
+    entry = last["entry"]
+    assert last["ledger_head"] == f"{entry['sequence']}:{entry['digest']}"
+    assert first["ledger_head"] is None
 
 
 def test_each_request_is_signed_named_and_plain(database, receiver, tell):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from django.db import connections
@@ -76,3 +77,22 @@ def test_the_ledger_is_paged(everyone_can: Client, a_run: ARun) -> None:
     rest = everyone_can.get(LEDGER, {"before": "4"}).content.decode()
     assert ">1</span>" in rest
     assert "Older</a>" not in rest
+
+
+def test_the_evidence_of_a_run_can_be_downloaded(everyone_can: Client, a_run: ARun) -> None:
+    """From its page, and from each of its entries."""
+    run = a_run(RunState.CANCELLED)
+    address = reverse("migration_route:api-evidence", kwargs={"run": run.id})
+    link = f'<a href="{address}" download>Download evidence</a>'
+    page = everyone_can.get(reverse("migration_route:run", kwargs={"run": run.id}))
+    assert page.content.decode().count(link) == 1
+    assert everyone_can.get(LEDGER).content.decode().count(link) == 2
+    saved = everyone_can.get(address)
+    assert (saved.status_code, saved["Content-Type"]) == (200, "application/zip")
+
+
+def test_a_verified_ledger_shows_its_head(everyone_can: Client, a_run: ARun) -> None:
+    """To store it elsewhere."""
+    a_run()
+    text = everyone_can.get(LEDGER, {"verify": "1"}).content.decode()
+    assert re.search(r"Ledger head <code[^>]*>1:[0-9a-f]{64}</code>", text)
