@@ -301,6 +301,7 @@ def test_a_report_only_gains_fields() -> None:
     assert report_from_json(stored) == REPORT
 
 
+@pytest.mark.usefixtures("database")
 def test_a_row_of_a_run_is_read() -> None:
     """Every column of a row that was stored before reaches the record."""
     row = Run(

@@ -12,7 +12,7 @@ from django.core.mail.backends.locmem import EmailBackend
 
 from migration_route.core.enums import RunState
 from migration_route.ledger import outbox, runs
-from migration_route.ledger.verification import head_after
+from migration_route.ledger.queries import find_run
 from migration_route.services.notifications import deliver_due
 from tests.factories import a_new_run
 
@@ -76,7 +76,7 @@ def test_an_end_is_mailed_with_the_run(mailed):
     assert letter.recipients() == letter.to
     assert "testapp.0002_more" in letter.body
     assert letter.extra_headers["Migration-Route-Event-Id"] in letter.body
-    head = head_after(run)
+    head = find_run(run).head
     assert f"\nLedger head: {head}\n" in letter.body
     letter.message()
 

@@ -196,16 +196,16 @@ def test_the_rehearsals_of_the_plan_are_there():
 def test_a_denied_request_about_an_ended_run_is_part_of_its_evidence():
     """It is an entry of the run; the head at its end stays the same."""
     run = recorded()
-    head = evidence.head_after(find_run(run))
+    head = find_run(run).head
     write(Draft(action=Action.DENIED, actor_name="eve", run=run), patience=1)
     assert verify_bundle(evidence.bundle(run, an_actor()).content).entries == 6
-    assert evidence.head_after(find_run(run)) == head
+    assert find_run(run).head == head
     last = Entry.objects.filter(run=run, action="run_state").order_by("-sequence")[0]
     assert str(head) == f"{last.sequence}:{last.digest}"
 
 
 def test_a_run_that_is_active_has_no_head():
-    assert evidence.head_after(find_run(recorded(RunState.RUNNING))) is None
+    assert find_run(recorded(RunState.RUNNING)).head is None
 
 
 @pytest.mark.parametrize(

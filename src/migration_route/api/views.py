@@ -47,7 +47,6 @@ from migration_route.services import apply as applying
 from migration_route.services import approvals as approving
 from migration_route.services import (
     control,
-    evidence,
     ledger,
     plans,
     reauthentication,
@@ -55,6 +54,7 @@ from migration_route.services import (
     resolve,
     runs,
 )
+from migration_route.services.evidence import bundle
 from migration_route.services.plans import approval_requirement_for
 from migration_route.services.response_headers import with_response_headers
 
@@ -190,13 +190,11 @@ def waited_answer(run: RunRecord, actor: Actor, *, seconds: float) -> HttpRespon
         run = runs.wait(run.id, actor, seconds=seconds)
     location = reverse("migration_route:api-run", kwargs={"run": run.id})
     code = 202 if run.is_active or not seconds else 200
-    body = run_answer(run, evidence.head_after(run))
-    return answer(body, status=code, location=location)
+    return answer(run_answer(run), status=code, location=location)
 
 
 def get_run(actor: Actor, run: str) -> schemas.RunAnswer:
-    found = runs.show(run, actor)
-    return run_answer(found, evidence.head_after(found))
+    return run_answer(runs.show(run, actor))
 
 
 EVIDENCE_MEDIA = "application/zip"
@@ -204,7 +202,7 @@ EVIDENCE_MEDIA = "application/zip"
 
 def get_evidence(actor: Actor, run: str) -> HttpResponse:
     """`GET runs/{id}/evidence`: a zip file to save."""
-    found = evidence.bundle(run, actor)
+    found = bundle(run, actor)
     saved_as = {"Content-Disposition": f'attachment; filename="{found.name}"'}
     return HttpResponse(found.content, content_type=EVIDENCE_MEDIA, headers=saved_as)
 

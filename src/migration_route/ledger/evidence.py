@@ -36,7 +36,7 @@ from migration_route.ledger.hashchain import (
 FORMAT = "migration-route evidence"
 VERSION = 1
 SALT = "migration_route.evidence"
-LARGEST_BUNDLE = 256 * 1024 * 1024
+LARGEST_BUNDLE = 128 * 1024 * 1024
 """Bytes of a bundle. The records of a run are bounded, and take far less."""
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"

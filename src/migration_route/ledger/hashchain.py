@@ -61,9 +61,11 @@ class ChainHead:
             )
         return cls(sequence=int(found[1]), digest=found[2])
 
-    def break_unless(self, digest: str | None, *, last: int) -> ChainBreak | None:
-        """Return the break that a ledger shows which has this digest at the number of the
-        head, None for no such entry, and ends at entry `last`."""
+    def find_break(self, digest: str | None, *, last: int) -> ChainBreak | None:
+        """Compare the head with a ledger that ends at entry `last`.
+
+        `digest`: of the entry with the number of the head; None: there is no such entry.
+        """
         if digest == self.digest:
             return None
         if digest is not None:
@@ -134,7 +136,7 @@ def verify_part(lines: Iterable[Line], head: ChainHead) -> PartVerification:
         elif line.digest != link(line.previous, line.words):
             why = "was changed: it does not match its digest"
         elif line.sequence == head.sequence and line.digest != head.digest:
-            why = "is not the head that the bundle names"
+            why = "is not the head"
         else:
             before, links = line, links + is_next
             continue
@@ -244,5 +246,5 @@ def verify_export(
 
     intact, broken = first_break(read())
     if broken is None and head is not None:
-        broken = head.break_unless(found, last=intact)
+        broken = head.find_break(found, last=intact)
     return ExportVerification(entries=intact, last=last, broken=broken)

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+from django.db.models import Max
 
 from migration_route.core import clock
 from migration_route.core.canonical_json import JsonValue, canonical_json
 from migration_route.core.enums import (
     ACTIVE_STATES,
     DONE_STEP_STATES,
+    ENDED_STATES,
     SCHEDULE_REASONS,
     Action,
     ActorKind,
@@ -28,6 +30,7 @@ from migration_route.core.enums import (
 )
 from migration_route.core.redaction import clipped, redact
 from migration_route.core.values import ActorRef, ApprovalRequirement, RecordedDecision
+from migration_route.ledger.hashchain import ChainHead
 from migration_route.models import Approval, Entry, Event, Run, columns_of
 
 _LONGEST_MESSAGE = 6000
@@ -258,6 +261,7 @@ class RunRecord(RequestedRun):
     given: tuple[RecordedDecision, ...] = ()  # approvals and rejections
     override_schedule: bool = False  # a user overrides windows and freezes
     claimed_by: str = ""  # the claim token of the process that has claimed it; "": none
+    head: ChainHead | None = None  # of the ledger when the run ended; None: it has not
 
     @property
     def requester(self) -> ActorRef:
@@ -379,17 +383,42 @@ def run_record(row: Run) -> RunRecord:
 def run_records(rows: Iterable[Run]) -> list[RunRecord]:
     """Return the records of rows.
 
-    Needs one further query for the approvals, and one for who cancelled which run.
+    Needs one further query for the approvals, one for who cancelled which run, and one for
+    the heads of the ledger.
     """
     listed = list(rows)
     given, cancelled = approvals_by_run(listed), cancellations_by_run(listed)
+    heads = heads_by_run(listed)
     return [
-        _run_record(row, given.get(row.pk, ()), cancelled.get(row.pk)) for row in listed
+        _run_record(row, given.get(row.pk, ()), cancelled.get(row.pk), heads.get(row.pk))
+        for row in listed
     ]
 
 
+def heads_by_run(rows: Collection[Run]) -> dict[str, ChainHead]:
+    """Return the last entry of each run that has ended, by run id: the head of the ledger
+    at that time. A request that was denied or refused afterwards does not count.
+
+    One query for any number of runs; no query if none has ended.
+    """
+    ids = [row.pk for row in rows if row.state in ENDED_STATES]
+    if not ids:
+        return {}
+    entries = Entry.objects.using(next(iter(rows))._state.db)
+    own = entries.filter(run__in=ids).exclude(action__in=(Action.DENIED, Action.REFUSED))
+    newest = own.order_by().values("run").annotate(newest=Max("sequence"))
+    found = entries.filter(sequence__in=newest.values("newest"))
+    return {
+        run: ChainHead(sequence=sequence, digest=digest)
+        for run, sequence, digest in found.values_list("run", "sequence", "digest")
+    }
+
+
 def _run_record(
-    row: Run, given: tuple[RecordedDecision, ...], cancelled: StepError | None
+    row: Run,
+    given: tuple[RecordedDecision, ...],
+    cancelled: StepError | None,
+    head: ChainHead | None,
 ) -> RunRecord:
     if row.error:
         error = as_cancelled(StepError.from_dict(json.loads(row.error)), cancelled)
@@ -406,6 +435,7 @@ def _run_record(
         "deferred": deferred_records(row.deferred),
         "approval_requirement": approval_requirement_of(row),
         "given": given,
+        "head": head,
     }
     return msgspec.convert(columns, RunRecord)
 

@@ -58,12 +58,12 @@ def verify(head: ChainHead | None = None) -> Verification:
     alias = route_settings().ledger_database
     if not is_installed(alias):
         return Verification(
-            entries=0, broken=None if head is None else head.break_unless(None, last=0)
+            entries=0, broken=None if head is None else head.find_break(None, last=0)
         )
     intact, broken = first_break(_lines(alias))
     broken = broken or _first_changed_event(alias)
     if broken is None and head is not None:
-        broken = head.break_unless(_digest_at(alias, head.sequence), last=intact)
+        broken = head.find_break(_digest_at(alias, head.sequence), last=intact)
     if broken is not None or not intact:
         return Verification(entries=intact, broken=broken)
     digest = _digest_at(alias, intact) or ""
@@ -79,25 +79,12 @@ def _digest_at(alias: str, sequence: int) -> str | None:
 def chain_head() -> ChainHead | None:
     """Return the newest entry of the ledger; None if it has none."""
 
-    return read(lambda alias: _newest(Entry.objects.using(alias)), empty=None)
-
-
-def head_after(run: str) -> ChainHead | None:
-    """Return the newest entry that a run has written: the head of the ledger at that time.
-
-    A request about the run that was denied or refused later does not count.
-    """
-
     def query(alias: str) -> ChainHead | None:
-        entries = Entry.objects.using(alias).filter(run=run)
-        return _newest(entries.exclude(action__in=(Action.DENIED, Action.REFUSED)))
+        entries = Entry.objects.using(alias).order_by("-sequence")
+        last = entries.values("sequence", "digest").first()
+        return None if last is None else ChainHead(**last)
 
     return read(query, empty=None)
-
-
-def _newest(entries: QuerySet[Entry]) -> ChainHead | None:
-    last = entries.order_by("-sequence").values("sequence", "digest").first()
-    return None if last is None else ChainHead(**last)
 
 
 def lines_of_run(run: str) -> list[Line]:

@@ -135,8 +135,6 @@ def mail_text(message: NotificationMessage) -> str:
     lines = [message.summary, "", f"{message.event}, {message.at}"]
     if message.run is not None:
         lines += ["", *run_lines(message.run)]
-    if message.ledger_head is not None:
-        lines += ["", f"Ledger head: {message.ledger_head}"]
     return "\n".join([*lines, "", f"Event {message.id}", ""])
 
 

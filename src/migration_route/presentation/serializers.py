@@ -225,8 +225,7 @@ def deferred_answer(left: Deferred) -> schemas.DeferredAnswer:
     )
 
 
-def run_answer(run: RunRecord, head: ChainHead | None = None) -> schemas.RunAnswer:
-    """Return a run, with the head of the ledger if it is given."""
+def run_answer(run: RunRecord) -> schemas.RunAnswer:
     return _wire(
         schemas.RunAnswer,
         run,
@@ -244,8 +243,12 @@ def run_answer(run: RunRecord, head: ChainHead | None = None) -> schemas.RunAnsw
         expected_ms=run.expected_ms,
         expected_unknown=run.expected_unknown,
         remaining_ms=run.remaining_ms(clock.now()),
-        ledger_head=None if head is None else str(head),
+        ledger_head=_head(run.head),
     )
+
+
+def _head(head: ChainHead | None) -> str | None:
+    return None if head is None else str(head)
 
 
 def _recorded_deferred(run: RunRecord) -> list[schemas.DeferredAnswer]:
@@ -367,7 +370,7 @@ def verification_answer(found: Verification) -> schemas.VerificationAnswer:
         entries=found.entries,
         broken=found.broken.sequence if found.broken else None,
         message=found.broken.message if found.broken else "",
-        ledger_head=None if found.head is None else str(found.head),
+        ledger_head=_head(found.head),
     )
 
 

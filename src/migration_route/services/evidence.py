@@ -13,7 +13,7 @@ from migration_route.core import clock
 from migration_route.core.canonical_json import canonical_json, to_plain
 from migration_route.core.errors import DatabaseUnavailable, InvalidState
 from migration_route.ledger import evidence, queries, rehearsals, verification
-from migration_route.ledger.hashchain import ChainHead, Line, export_line
+from migration_route.ledger.hashchain import Line, export_line
 from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.planning import sources
@@ -67,11 +67,6 @@ def bundle(run: str, actor: Actor) -> EvidenceBundle:
             sign=Signer(salt=evidence.SALT).signature,
         )
         return EvidenceBundle(name=evidence.file_name(run), content=content)
-
-
-def head_after(run: RunRecord) -> ChainHead | None:
-    """Return the head of the ledger at the end of a run; None while the run is active."""
-    return None if run.is_active else verification.head_after(run.id)
 
 
 def _json(value: Any) -> bytes:

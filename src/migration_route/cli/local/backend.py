@@ -22,13 +22,13 @@ from migration_route.services import (
     apply,
     approvals,
     control,
-    evidence,
     ledger,
     plans,
     rehearsals,
     resolve,
     runs,
 )
+from migration_route.services.evidence import bundle
 from migration_route.services.plans import approval_requirement_for
 
 _EVERYTHING = Details(budget=600.0)
@@ -97,8 +97,7 @@ class LocalBackend:
         return _answer(serializers.runs_answer(found, limit=limit))
 
     def run(self, run: str) -> BackendAnswer[schemas.RunAnswer]:
-        found = runs.show(run, self.actor)
-        return _answer(serializers.run_answer(found, evidence.head_after(found)))
+        return _answer(serializers.run_answer(runs.show(run, self.actor)))
 
     def events(
         self, run: str, *, after: int, limit: int, wait: float
@@ -172,7 +171,7 @@ class LocalBackend:
         return _answer(serializers.verification_answer(found))
 
     def evidence(self, run: str) -> bytes:
-        return evidence.bundle(run, self.actor).content
+        return bundle(run, self.actor).content
 
     def export(self) -> Iterator[bytes]:
         return ledger.export(self.actor)

@@ -145,9 +145,9 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
 
     `expected_ms`: the expected duration of its steps, as estimated when it was requested;
     `expected_unknown`: the number of steps for which none is known, which neither
-    `expected_ms` nor `remaining_ms` contains. `ledger_head`: in the answer about one
-    run that has ended, the last entry of the run as NUMBER:HASH, which was the last of the
-    ledger at that time; null otherwise.
+    `expected_ms` nor `remaining_ms` contains. `ledger_head`: the last entry of a run
+    that has ended, as NUMBER:HASH, which was the last of the ledger at that time; null
+    while it is active.
     """
 
     id: str
