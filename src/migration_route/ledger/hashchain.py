@@ -36,7 +36,7 @@ class Line:
     digest: str
 
 
-_HEAD = re.compile(r"([1-9]\d{0,17}):([0-9a-f]{64})")
+_HEAD = re.compile(r"([1-9][0-9]{0,17}):([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
