@@ -32,8 +32,9 @@ from migration_route.planning.plan import (
     Operation,
     StepPhase,
 )
-from migration_route.presentation import serializers
+from migration_route.presentation import schemas, serializers
 from migration_route.presentation.serializers import plan_answer
+from migration_route.presentation.text.plans import finding_lines
 from migration_route.presentation.text.runs import (
     event_line,
     plan_lines,
@@ -324,3 +325,41 @@ def test_a_run_tells_its_phase():
     assert "phase: before_deploy" in lines
     assert "deferred: testapp.0003_remove. It comes after the deploy." in lines
     assert serializers.run_answer(run).phase == "before_deploy"
+
+
+def a_finding(code: str, severity: str, step: str, hint: str = "") -> schemas.FindingAnswer:
+    """Return a finding as on the wire."""
+    return schemas.FindingAnswer(
+        code=code,
+        severity=severity,
+        step=step,
+        operation=None,
+        message="It is so.",
+        hint=hint,
+        accepted="",
+    )
+
+
+def test_findings_come_by_severity_and_a_shared_hint_comes_once():
+    """However the plan orders them; an unknown severity comes last."""
+    lines = list(
+        finding_lines(
+            [
+                a_finding("one_way", "info", "a"),
+                a_finding("adds_unique", "warning", "a", "Find duplicates."),
+                a_finding("later", "new_severity", "a"),
+                a_finding("irreversible", "blocking", "b"),
+                a_finding("drops_rows", "warning", "a"),
+                a_finding("adds_unique", "warning", "b", "Find duplicates."),
+            ]
+        )
+    )
+    assert lines == [
+        "  blocking: irreversible b: It is so.",
+        "  warning: adds_unique a: It is so.",
+        "  warning: adds_unique b: It is so.",
+        "    Find duplicates.",
+        "  warning: drops_rows a: It is so.",
+        "  info: one_way a: It is so.",
+        "  new_severity: later a: It is so.",
+    ]

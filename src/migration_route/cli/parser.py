@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, NoReturn
 
 from migration_route.cli.backend import Backend
 from migration_route.cli.terminal import Terminal
@@ -14,6 +16,7 @@ from migration_route.core.enums import Mode, Phase
 from migration_route.core.errors import InvalidRequest
 from migration_route.ledger.hashchain import ChainHead
 from migration_route.presentation.schemas.requests import LONGEST_REASON
+from migration_route.presentation.text import exit_codes
 
 Argument = Callable[[ArgumentParser], object]
 """Adds an argument to a parser."""
@@ -75,6 +78,8 @@ def add_verbs(
 ) -> None:
     """Add verbs to a parser; `groups` has the help text of each group, and `prepare` adds
     arguments of this command line to each verb."""
+    parser.epilog = exit_codes.SUMMARY
+    suggest_verbs(parser, {path.split()[0] for path, verb in verbs.items() if verb.help})
     top = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     nested: dict[str, Any] = {"": top}
     for path, found in verbs.items():
@@ -93,6 +98,25 @@ def add_verbs(
         for add_argument in found.arguments:
             add_argument(below)
         below.set_defaults(handler=found.run)
+
+
+_INVALID_CHOICE = re.compile(r"(argument VERB: invalid choice: '([^']*)').*", re.DOTALL)
+
+
+def suggest_verbs(parser: ArgumentParser, names: Iterable[str]) -> None:
+    """Make the error about an unknown verb name the verb that was probably meant, instead
+    of all verbs."""
+    error = parser.error
+    known = sorted(names)
+
+    def suggest(message: str) -> NoReturn:
+        if found := _INVALID_CHOICE.fullmatch(message):
+            close = get_close_matches(found[2], known, n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"Use {', '.join(known)}."
+            message = f"{found[1]}. {hint}"
+        error(message)
+
+    vars(parser)["error"] = suggest
 
 
 def reason_text(text: str) -> str:

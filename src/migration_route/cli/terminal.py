@@ -49,11 +49,13 @@ class Terminal:
     errors: Callable[[str], Any]  # writes a line to standard error
     is_json: bool = False
     escape: Callable[[str], str] = str  # makes text from a server safe for a terminal
+    paint: Callable[[str], str] = str  # colors a line
     live_line: Callable[[int], AbstractContextManager[LiveDisplay | None]] = _no_live_line
     _live: LiveDisplay | None = field(default=None, init=False)
 
     def write(self, words: str) -> None:
-        (self.output if self._live is None else self._live.write)(self.escape(words))
+        line = self.paint(self.escape(words))
+        (self.output if self._live is None else self._live.write)(line)
 
     def write_error(self, words: str) -> None:
         self.errors(self.escape(words))

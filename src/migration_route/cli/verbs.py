@@ -96,10 +96,15 @@ def _status(connect: Connect, terminal: Terminal, options: Options) -> int:
     return exit_of_status(found.value, options["check"])
 
 
-@verb("plan", "show a plan without executing it", *PLAN)
+@verb(
+    "plan",
+    "show a plan without executing it",
+    *PLAN,
+    flag("--sql", "print the SQL of each operation"),
+)
 def _plan(connect: Connect, terminal: Terminal, options: Options) -> int:
     found = connect().plan(plan_arguments(options))
-    terminal.tell(found.raw, text.plan_lines(found.value))
+    terminal.tell(found.raw, text.plan_lines(found.value, has_sql=options["sql"]))
     return DONE
 
 

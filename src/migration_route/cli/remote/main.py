@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from migration_route import __version__
+from migration_route.cli.colors import colored, has_colors
 from migration_route.cli.parser import Options, Verb, add_verbs, argument
 from migration_route.cli.remote.backend import HttpBackend
 from migration_route.cli.remote.client import ProblemResponse, RouteClient
@@ -40,6 +41,7 @@ def console(*, is_json: bool = False) -> Terminal:
         errors=lambda words: print(words, file=sys.stderr, flush=True),  # noqa: T201
         is_json=is_json,
         escape=escape_control_characters,
+        paint=colored if has_colors(sys.stdout) and not is_json else str,
         live_line=_live_line,
     )
 

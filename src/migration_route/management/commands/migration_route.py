@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from migration_route.cli.colors import colored, has_colors
 from migration_route.cli.local.verbs import GROUPS, LOCAL_VERBS, connect
 from migration_route.cli.parser import add_verbs
 from migration_route.cli.terminal import Terminal
@@ -32,6 +34,7 @@ class Command(BaseCommand):
             output=self.stdout.write,
             errors=self.stderr.write,
             is_json=options["json"],
+            paint=self._paint(options),
         )
         # While a user thinks about a plan, the code on disk may change.
         is_immediate = options["verb"] == "apply" and options["yes"]
@@ -46,6 +49,12 @@ class Command(BaseCommand):
             code = error.exit_code
         if code:
             sys.exit(code)
+
+    def _paint(self, options: dict[str, Any]) -> Callable[[str], str]:
+        """Return what colors a line, by the options of every Django command."""
+        is_forced = options["force_color"]
+        is_wanted = is_forced or (not options["no_color"] and has_colors(sys.stdout))
+        return colored if is_wanted and not options["json"] else str
 
 
 def forked_process() -> AbstractContextManager[None]:

@@ -24,6 +24,20 @@ NEEDS_PERSON = 7
 UNREACHABLE = 8
 INTERRUPTED = 130  # as shells report Ctrl-C
 
+MEANINGS = {
+    DONE: "done",
+    FAILED: "failed",
+    USAGE: "invalid request",
+    PENDING: "migrations are pending",
+    NOT_ALLOWED: "not allowed",
+    NOT_NOW: "not now",
+    AWAITS_APPROVAL: "awaits approval",
+    NEEDS_PERSON: "a user has to resolve it",
+    UNREACHABLE: "unreachable",
+    INTERRUPTED: "interrupted",
+}
+SUMMARY = f"Exit codes: {', '.join(f'{code} {words}' for code, words in MEANINGS.items())}."
+
 RUN_EXITS: dict[str, int] = {
     RunState.SUCCEEDED: DONE,
     RunState.NOOP: DONE,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
+from migration_route.core.enums import Severity
+from migration_route.core.risk import risk_of
 from migration_route.core.values import Blocked, Forecast, TableSize
+from migration_route.presentation import schemas
 from migration_route.presentation.schemas import ForecastAnswer, TableAnswer
 
 _ALGORITHMS = {
@@ -81,6 +84,57 @@ def expected_line(found: Expected) -> str:
     count = found.expected_unknown
     rest = f", {count} step{'' if count == 1 else 's'} unknown" if count else ""
     return f"expected {duration_words(found.expected_ms)}{rest}"
+
+
+_ORDER = (Severity.BLOCKING, Severity.WARNING, Severity.INFO)
+
+
+def risk_lines(plan: schemas.PlanAnswer) -> Iterator[str]:
+    """Yield how dangerous a plan is; nothing if its details were not requested."""
+    operations = [operation for step in plan.steps for operation in step.operations]
+    if operations and all(one.sql is None and not one.opaque for one in operations):
+        return
+    counts = [
+        f"{count} {words}{'' if count == 1 else plural}"
+        for severity, words, plural in (
+            (Severity.BLOCKING, "blocking", ""),
+            (Severity.WARNING, "warning", "s"),
+            (Severity.INFO, "note", "s"),
+        )
+        if (count := sum(found.severity == severity for found in plan.findings))
+    ]
+    at_least = "" if plan.details_next is None else "at least "
+    lock = lock_line(operations)
+    parts = [f"{at_least}{risk_of(plan.findings)}", *counts, *filter(None, [lock])]
+    yield f"risk: {', '.join(parts)}"
+
+
+def finding_lines(findings: Sequence[schemas.FindingAnswer]) -> Iterator[str]:
+    """Yield the findings, the most severe first and those of a code together; a hint that
+    they share comes once, behind the last."""
+    severities = list(_ORDER)
+    codes = {found.code: number for number, found in enumerate(reversed(findings))}
+
+    def rank(found: schemas.FindingAnswer) -> tuple[int, int]:
+        known = found.severity in severities
+        place = severities.index(Severity(found.severity)) if known else len(severities)
+        return place, -codes[found.code]
+
+    ordered = sorted(findings, key=rank)
+    for number, found in enumerate(ordered):
+        where = f" {found.step}" if found.step else ""
+        if found.operation is not None:
+            where += f", operation {found.operation + 1}"
+        yield f"  {found.severity}: {found.code}{where}: {found.message}"
+        following = ordered[number + 1] if number + 1 < len(ordered) else None
+        is_shared = following is not None and (following.code, following.hint) == (
+            found.code,
+            found.hint,
+        )
+        if found.accepted:
+            yield f"    accepted: {found.accepted}"
+        elif found.hint and not is_shared:
+            yield f"    {found.hint}"
 
 
 def operation_lines(

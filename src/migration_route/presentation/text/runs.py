@@ -25,7 +25,9 @@ from migration_route.presentation.text.plans import (
     duration_words,
     estimate_line,
     expected_line,
+    finding_lines,
     operation_lines,
+    risk_lines,
 )
 from migration_route.presentation.text.problems import problem_line
 
@@ -130,7 +132,7 @@ def status_lines(status: schemas.StatusAnswer) -> Iterator[str]:
             yield f"  {found.problem.code}: {problem_line(found.problem)}"
 
 
-def plan_lines(plan: schemas.PlanAnswer) -> Iterator[str]:
+def plan_lines(plan: schemas.PlanAnswer, *, has_sql: bool = False) -> Iterator[str]:
     """Yield the steps of a plan with their operations, and its findings."""
     if plan.direction == Direction.NONE:
         yield f"Nothing to do on {plan.database}."
@@ -141,6 +143,7 @@ def plan_lines(plan: schemas.PlanAnswer) -> Iterator[str]:
         expected = "".join(f", {line}" for line in filter(None, [expected_line(plan)]))
         start = f"{plan.database} ({plan.vendor}), {plan.direction}{phase}"
         yield f"{start}, {count}{mode}{expected}"
+        yield from risk_lines(plan)
     for step in plan.steps:
         marks = [] if step.rolls_back else [_NOT_ROLLED_BACK]
         marks += [] if step.reversible else ["irreversible"]
@@ -150,17 +153,11 @@ def plan_lines(plan: schemas.PlanAnswer) -> Iterator[str]:
         for operation in step.operations:
             yield f"    {operation.description}{' (runs code)' if operation.opaque else ''}"
             yield from (f"      {line}" for line in operation_lines(operation, plan.tables))
+            if has_sql:
+                yield from (f"      {statement}" for statement in operation.sql or ())
     for left in plan.deferred:
         yield f"  deferred: {_label(left)}: {_when(left)}. {left.why}"
-    for finding in plan.findings:
-        where = f" {finding.step}" if finding.step else ""
-        if finding.operation is not None:
-            where += f", operation {finding.operation + 1}"
-        yield f"  {finding.severity}: {finding.code}{where}: {finding.message}"
-        if finding.accepted:
-            yield f"    accepted: {finding.accepted}"
-        elif finding.hint:
-            yield f"    {finding.hint}"
+    yield from finding_lines(plan.findings)
     yield from map(approval_requirement_words, filter(None, [plan.approval]))
     yield f"fingerprint {plan.fingerprint}"
     if plan.rehearsed:
@@ -205,7 +202,7 @@ def run_lines(run: schemas.RunAnswer) -> Iterator[str]:
     if run.state == RunState.CANCELLING:
         yield f"  {cancel_effect(run)}"
     for step in run.steps:
-        time = "" if step.duration_ms is None else f"  {step.duration_ms} ms"
+        time = "" if step.duration_ms is None else f"  {duration_words(step.duration_ms)}"
         yield f"  {step.state:<12} {_label(step)}{time}"
         if step.error:
             operation = step.error.operation
@@ -346,7 +343,8 @@ _EVENT_LINES: dict[str, str] = {
 
 def event_line(event: schemas.EventAnswer) -> str | None:
     """Return an event as one line; None if it is not shown."""
-    time = "" if event.duration_ms is None else f" ({event.duration_ms} ms)"
+    took = event.duration_ms
+    time = "" if took is None else f" ({duration_words(took)})"
     line = _EVENT_LINES.get(event.kind)
     return None if line is None else line.format(text=event.text, time=time)
 
