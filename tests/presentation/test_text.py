@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from migration_route.core.enums import (
@@ -363,3 +364,39 @@ def test_findings_come_by_severity_and_a_shared_hint_comes_once():
         "  info: one_way a: It is so.",
         "  new_severity: later a: It is so.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("findings", "line"),
+    [
+        ([], "risk: safe"),
+        ([("one_way", "info")], "risk: safe, 1 note"),
+        ([("adds_unique", "warning")] * 2, "risk: caution, 2 warnings"),
+        (
+            [("drops_rows", "warning"), ("one_way", "info")],
+            "risk: dangerous, 1 warning, 1 note",
+        ),
+        ([("irreversible", "blocking")], "risk: dangerous, 1 blocking"),
+    ],
+)
+def test_a_plan_begins_with_its_risk(findings, line):
+    """If its findings are known: without them it must not be called safe."""
+    plan = replace_findings(
+        plan_answer(a_plan(a_step("a"))),
+        [a_finding(code, kind, "a") for code, kind in findings],
+    )
+    assert list(plan_lines(plan))[1] == line
+    assert not any(one.startswith("risk:") for one in plan_lines(plan, has_details=False))
+
+
+def test_a_long_plan_is_at_least_as_dangerous_as_what_was_read():
+    """The rest may be worse."""
+    plan = msgspec.structs.replace(plan_answer(a_plan(a_step("a"))), details_next=1)
+    assert list(plan_lines(plan))[1] == "risk: at least safe"
+
+
+def replace_findings(
+    plan: schemas.PlanAnswer, findings: list[schemas.FindingAnswer]
+) -> schemas.PlanAnswer:
+    """Return the plan with other findings."""
+    return msgspec.structs.replace(plan, findings=findings)

@@ -278,9 +278,10 @@ def _apply(connect: Connect, terminal: Terminal, options: Options) -> int:
     backend, wanted = connect(), plan_arguments(options)
     # The SQL and the findings are for the one who confirms; `plan` shows them as well.
     is_asked = not options["yes"]
-    plan = backend.plan_to_apply(wanted, has_details=is_asked and not terminal.is_json)
+    has_details = is_asked and not terminal.is_json
+    plan = backend.plan_to_apply(wanted, has_details=has_details)
     if not terminal.is_json:
-        terminal.tell(plan.raw, text.plan_lines(plan.value))
+        terminal.tell(plan.raw, text.plan_lines(plan.value, has_details=has_details))
     must_confirm = plan.value.direction != Direction.NONE and is_asked
     if must_confirm and not _is_confirmed(plan.value):
         terminal.write_error("Nothing was applied.")

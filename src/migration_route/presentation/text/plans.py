@@ -89,11 +89,9 @@ def expected_line(found: Expected) -> str:
 _ORDER = (Severity.BLOCKING, Severity.WARNING, Severity.INFO)
 
 
-def risk_lines(plan: schemas.PlanAnswer) -> Iterator[str]:
-    """Yield how dangerous a plan is; nothing if its details were not requested."""
+def risk_line(plan: schemas.PlanAnswer) -> str:
+    """Return how dangerous a plan with its findings is."""
     operations = [operation for step in plan.steps for operation in step.operations]
-    if operations and all(one.sql is None and not one.opaque for one in operations):
-        return
     counts = [
         f"{count} {words}{'' if count == 1 else plural}"
         for severity, words, plural in (
@@ -106,7 +104,7 @@ def risk_lines(plan: schemas.PlanAnswer) -> Iterator[str]:
     at_least = "" if plan.details_next is None else "at least "
     lock = lock_line(operations)
     parts = [f"{at_least}{risk_of(plan.findings)}", *counts, *filter(None, [lock])]
-    yield f"risk: {', '.join(parts)}"
+    return f"risk: {', '.join(parts)}"
 
 
 def finding_lines(findings: Sequence[schemas.FindingAnswer]) -> Iterator[str]:

@@ -27,7 +27,7 @@ from migration_route.presentation.text.plans import (
     expected_line,
     finding_lines,
     operation_lines,
-    risk_lines,
+    risk_line,
 )
 from migration_route.presentation.text.problems import problem_line
 
@@ -132,8 +132,13 @@ def status_lines(status: schemas.StatusAnswer) -> Iterator[str]:
             yield f"  {found.problem.code}: {problem_line(found.problem)}"
 
 
-def plan_lines(plan: schemas.PlanAnswer, *, has_sql: bool = False) -> Iterator[str]:
-    """Yield the steps of a plan with their operations, and its findings."""
+def plan_lines(
+    plan: schemas.PlanAnswer, *, has_details: bool = True, has_sql: bool = False
+) -> Iterator[str]:
+    """Yield the steps of a plan with their operations, and its findings.
+
+    Without details, the plan has not all of its findings, so its risk is not known.
+    """
     if plan.direction == Direction.NONE:
         yield f"Nothing to do on {plan.database}."
     else:
@@ -143,7 +148,7 @@ def plan_lines(plan: schemas.PlanAnswer, *, has_sql: bool = False) -> Iterator[s
         expected = "".join(f", {line}" for line in filter(None, [expected_line(plan)]))
         start = f"{plan.database} ({plan.vendor}), {plan.direction}{phase}"
         yield f"{start}, {count}{mode}{expected}"
-        yield from risk_lines(plan)
+        yield from [risk_line(plan)] if has_details else ()
     for step in plan.steps:
         marks = [] if step.rolls_back else [_NOT_ROLLED_BACK]
         marks += [] if step.reversible else ["irreversible"]
