@@ -54,7 +54,7 @@ def test_pending_migrations_are_shown_and_applied(
     page = answer.content.decode()
     assert answer.status_code == 503
     assert "testapp.0001_initial" in page
-    assert "CREATE TABLE shelf" in page
+    assert "CREATE TABLE shelf" in re.sub(r"</?span[^>]*>", "", page)
     done = developer.post(f"{PAGE}?next=/x/", {"migration_route_plan": token_in(page)})
     assert (done.status_code, done["Location"]) == (303, f"{PAGE}?next=/x/")
     assert "shelf" in tables()

@@ -44,6 +44,7 @@ from migration_route.presentation.text.plans import (
 )
 from migration_route.presentation.text.rehearsals import copy_words, queries, took
 from migration_route.presentation.text.runs import approval_requirement_words
+from migration_route.web.sql_html import sql_html
 
 register = Library()
 register.filter("approval_requirement_words", approval_requirement_words)
@@ -53,6 +54,7 @@ register.filter("expected_line", expected_line)
 register.filter("operation_lines", operation_lines)
 register.filter("queries", queries)
 register.filter("took", took)
+register.filter("sql_html", sql_html)
 
 _SECOND = 1000
 _MINUTE = 60 * _SECOND
