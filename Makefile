@@ -101,8 +101,11 @@ clean: ## remove environments, caches and the output of the demo and the tests
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
 	find src tests $(wildcard example benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Compiled, as an installed package is: processes of a project would compile it each time
+# where PYTHONDONTWRITEBYTECODE is set.
 environment:
 	@tools/make-venv $(VENV) "$(PYTHON)" requirements/dev.txt
+	@$(BIN)/python -m compileall -q src
 
 demo-environment:
 	@tools/make-venv $(DEMO_VENV) "$(PYTHON)" requirements/demo.txt

@@ -18,7 +18,7 @@ from migration_route.planning.plan import PlanRequest
 from migration_route.services.plans import detailed_plan
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import LockSlot
-from tests.factories import History, a_new_run, a_step_record
+from tests.factories import History, a_new_run, a_step_record, vendor
 from tests.web.conftest import SignIn
 
 ARun = Callable[..., RunRecord]
@@ -345,8 +345,16 @@ def test_a_run_that_waits_for_locks_names_who_is_in_the_way(
         "SELECT &#x27;&lt;b&gt;&#x27; FROM shop_item",
         "public.shop_item",
         "Attempt 7",
+        "gives up after 5 min 0 s",
     ):
         assert shown in text
+    statements = {
+        "postgresql": "SELECT pg_terminate_backend(31337);",
+        "mysql": "KILL CONNECTION 31337;",
+    }
+    statement = statements.get(vendor())
+    assert ("Terminate it by hand" in text) == (statement is not None)
+    assert statement is None or statement in text
     answer = everyone_can.get(f"/migrations/api/v1/runs/{blocked.id}").json()["waiting"]
     assert (answer["reason"], answer["attempt"]) == ("blocked", 7)
     assert (answer["blocking_ms"], answer["waited_ms"]) == (500, 4200)

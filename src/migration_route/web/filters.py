@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 
+from migration_route.conf import route_settings
 from migration_route.core import clock
 from migration_route.core.enums import (
     Action,
@@ -44,6 +45,7 @@ from migration_route.presentation.text.plans import (
 )
 from migration_route.presentation.text.rehearsals import copy_words, queries, took
 from migration_route.presentation.text.runs import approval_requirement_words
+from migration_route.vendors import vendor_name as vendor_of_alias
 from migration_route.web.sql_html import sql_html
 
 register = Library()
@@ -305,6 +307,24 @@ def first_error(run: RunRecord) -> StepError | None:
 def occupies(run: RunRecord | None) -> bool:
     """Return whether no other run can start on its database because of this run."""
     return run is not None and (run.is_active or run.state is RunState.PARTIAL)
+
+
+_TERMINATING = {
+    "postgresql": "SELECT pg_terminate_backend({pid});",
+    "mysql": "KILL CONNECTION {pid};",
+}
+
+
+@register.filter
+def terminating_sql(pid: int, database: str) -> str:
+    """Return the statement that terminates a session; "" if the database has none."""
+    return _TERMINATING.get(vendor_of_alias(database), "").format(pid=int(pid))
+
+
+@register.filter
+def lock_patience(database: str) -> timedelta:
+    """Return how long a step waits for its locks before the run gives up."""
+    return route_settings().database(database).lock_retry_timeout
 
 
 @register.filter

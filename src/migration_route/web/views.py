@@ -244,7 +244,6 @@ RUN_FORMS: dict[str, Page] = {
 """The forms on the page of a run, by the last part of their URL."""
 
 
-_REFRESH = "2"  # seconds until the browser reloads the page of an active rehearsal
 _REHEARSAL_HEADLINES = {
     RehearsalState.QUEUED: "Waiting for the process to start.",
     RehearsalState.COPYING: "Creating the copy.",
@@ -299,23 +298,20 @@ def rehearse(request: HttpRequest, actor: Actor) -> HttpResponse:
 
 
 def rehearsal(request: HttpRequest, actor: Actor, rehearsal: str) -> HttpResponse:
-    """Show one rehearsal; the browser reloads the page while it is active."""
     record = rehearsals.show(rehearsal, actor)
-    response = render(
+    where = "in place, on" if record.in_place else "on a copy of"
+    return render(
         request,
         actor,
         "rehearsal",
         {
-            "title": f"Rehearsal {'in place, on' if record.in_place else 'on a copy of'} "
-            f"{record.database}",
+            "title": f"Rehearsal {where} {record.database}",
+            "icon": tone(record.state),
             "record": record,
             "headline": _rehearsal_headline(record),
             "shows_error": record.error is not None and not _has_failed_step(record),
         },
     )
-    if record.is_active:
-        response["Refresh"] = _REFRESH
-    return response
 
 
 def _list_page(

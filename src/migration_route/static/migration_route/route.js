@@ -181,6 +181,34 @@ if (confirmation) {
 let firstAmount = null; // of the operation that is running, to compute its rate
 let ahead = 0; // milliseconds by which this clock is ahead of the server's clock
 
+const rehearsal = document.querySelector("[data-follow=rehearsal][data-active]");
+if (rehearsal) {
+  rehearsal.querySelector("[data-reload]").hidden = true;
+  followRehearsal(rehearsal);
+}
+
+// Replaces the report from a fresh copy of the page until the rehearsal has ended. What the
+// user has opened or selected is on other pages, so the whole report is replaced.
+async function followRehearsal(root) {
+  for (let pause = PAUSE; root.hasAttribute("data-active"); pause = Math.min(pause * 1.3, LONGEST_PAUSE)) {
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    const response = await fetch(window.location.href, { cache: "no-store" }).catch(() => null);
+    if (!response?.ok || response.redirected) {
+      continue;
+    }
+    const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+    const next = fresh.querySelector("[data-follow=rehearsal]");
+    if (next.innerHTML !== shown.get(root)) {
+      shown.set(root, next.innerHTML);
+      root.replaceChildren(...next.childNodes);
+      root.querySelector("[data-reload]")?.setAttribute("hidden", "");
+    }
+    root.toggleAttribute("data-active", next.hasAttribute("data-active"));
+    const icon = document.querySelector("[data-icon]");
+    icon?.setAttribute("href", fresh.querySelector("[data-icon]").getAttribute("href"));
+  }
+}
+
 const endedRun = document.querySelector("[data-run]:not([data-active]) [data-log]");
 if (endedRun) {
   endedRun.scrollTop = endedRun.scrollHeight; // an error is in the last lines
