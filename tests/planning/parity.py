@@ -6,9 +6,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import pytest
 from django.db import connections, models
 from django.db.migrations import CreateModel, Migration
 from django.db.migrations.executor import MigrationExecutor
@@ -106,7 +107,22 @@ def executors(kind: type[ProjectState]) -> AbstractContextManager[None]:
     """Prepare the executors of this process for the kind of states, as a run does."""
     if kind is LazyProjectState:
         return states.executors_render_on_demand(unexpected)
-    return nullcontext()
+    return reloading_in_order()
+
+
+@contextmanager
+def reloading_in_order() -> Iterator[None]:
+    """Let Django render models again in the order of its state: it does so in the order of
+    a set of names, which differs between processes, and so do the statements."""
+    usual = vars(ProjectState)["_reload"]
+
+    def reload_in_order(self: ProjectState, related: set[Any]) -> None:
+        known = [key for key in self.models if key in related]
+        usual(self, [*known, *sorted(related - set(known))])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ProjectState, "_reload", reload_in_order)
+        yield
 
 
 @contextmanager
