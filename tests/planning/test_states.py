@@ -4,9 +4,10 @@ own."""
 from __future__ import annotations
 
 import pytest
-from django.db import models
+from django.db import connections, models
 from django.db.migrations import AddField, CreateModel, Migration
 from django.db.migrations import state as django_state
+from django.db.migrations.recorder import MigrationRecorder
 from django.db.migrations.state import ProjectState
 
 from migration_route.planning import graph as graphs
@@ -139,6 +140,30 @@ def test_a_plan_does_not_change_the_operations_that_it_reads(history):
             if name == "a"
         ]
         assert list(vars(field)["to_fields"]) == ["code"]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_plan_of_one_migration_knows_all_applied_ones(history, backwards):
+    """Not only those that it depends on: a branch may refer to the key that it changes."""
+    history.write("0001_model", create_model("A"))
+    to = "models.ForeignKey('testapp.A', models.CASCADE)"
+    history.write("0002_branch", create_model("B", f"('a', {to})"))
+    key = "models.AutoField(primary_key=True)"
+    history.write(
+        "0003_key", f"migrations.AlterField('A', 'id', {key})", after="0001_model"
+    )
+    recorder = MigrationRecorder(connections["default"])
+    for name in ("0001_model", "0002_branch", *(["0003_key"] if backwards else [])):
+        recorder.record_applied("testapp", name)
+    graph = graphs.read_graph("default")
+    plan = [(graph.loader.graph.nodes["testapp", "0003_key"], backwards)]
+    assert ("testapp", "b") in state_before(graph, plan).models
+    found = [
+        (migration, is_back, ("testapp", "b") in {*before.models} & {*after.models})
+        for migration, moves in sql.plan_moves(graph, plan)
+        for _, _, before, after, is_back in moves
+    ]
+    assert found == [(*plan[0], True)]
 
 
 @pytest.fixture
