@@ -434,4 +434,5 @@ def test_a_run_that_waits_for_approval_shows_its_plan(
     everyone_can.post(reverse("migration_route:apply"), {"fingerprint": plan.fingerprint})
     text = page_of(everyone_can, only_run())
     assert "Requested steps" in text
+    assert "Risk: " in text
     assert "CREATE TABLE shelf" in re.sub(r"</?span[^>]*>", "", text)

@@ -28,6 +28,7 @@ from migration_route.core.enums import (
     StepState,
     WaitingReason,
 )
+from migration_route.core.risk import Risk
 from migration_route.core.values import SignalState
 from migration_route.ledger.records import (
     EntryRecord,
@@ -121,6 +122,14 @@ _RUN = re.compile(r"[0-9a-f]{32}")
 def tone(state: str, default: str = "quiet") -> str:
     """Return the color of a state of a run, step, operation, rehearsal or signal."""
     return _TONES.get(state, default)
+
+
+_RISK_TONES = {Risk.SAFE: "good", Risk.CAUTION: "warning", Risk.DANGEROUS: "bad"}
+
+
+@register.filter
+def risk_tone(risk: Risk) -> str:
+    return _RISK_TONES[risk]
 
 
 @register.filter

@@ -18,6 +18,7 @@ from migration_route.core.enums import (
     WaitingReason,
 )
 from migration_route.core.errors import RouteError
+from migration_route.core.risk import Risk, risk_of
 from migration_route.ledger.records import CANCELLED, EntryRecord, EventRecord, RunRecord
 from migration_route.planning.plan import DEFAULT_DETAILS, same_plan
 from migration_route.presentation import schemas
@@ -326,6 +327,7 @@ class ApprovalView:
     has_approved: bool
     is_requester: bool
     plan: PlanView | None  # the plan to approve, while the run waits
+    risk: Risk | None  # of that plan
     has_changed: bool  # the plan differs from the requested one
     problem: RouteError | None  # why the plan cannot be read
 
@@ -350,6 +352,7 @@ def approval_view(run: RunRecord, actor: Actor) -> ApprovalView | None:
         has_approved=any(vote.by == actor.identity for vote in run.given),
         is_requester=run.requester == actor.identity,
         plan=plan,
+        risk=risk_of(plan.findings) if plan else None,
         has_changed=plan is not None
         and not same_plan(plan.plan.fingerprint, run.fingerprint),
         problem=problem,

@@ -14,10 +14,8 @@ from migration_route.core.values import ApprovalRequirement
 from migration_route.ledger.records import RunRecord
 from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.presentation.text.plans import duration_words, lock_line
-from migration_route.web.filters import lock_effect, readable
+from migration_route.web.filters import lock_effect, readable, risk_tone
 from migration_route.web.plans import HealthView, OpeningView, PlanView
-
-_TONES = {Risk.SAFE: "good", Risk.CAUTION: "warning", Risk.DANGEROUS: "bad"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +58,7 @@ def verdict_of(
     severities = [finding.severity for finding in view.findings]
     return Verdict(
         risk=risk,
-        tone=_TONES[risk],
+        tone=risk_tone(risk),
         is_complete=view.plan.details_next is None,
         blocking=severities.count(Severity.BLOCKING),
         warnings=severities.count(Severity.WARNING),

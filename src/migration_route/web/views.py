@@ -181,6 +181,12 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
         after = max(0, found.last_event - _EVENTS)
     happened = runs.events(run, actor, after=after, limit=_EVENTS)
     may_resolve = may(actor, Scope.RESOLVE, found.database)
+    approval = approval_view(found, actor)
+    rehearsed = (
+        rehearsals.last_rehearsal_of(approval.plan.plan, actor)
+        if approval and approval.plan
+        else None
+    )
     view = live_view(found, runs.activity(found, actor), runs.step_events(found, actor))
     return render(
         request,
@@ -196,7 +202,9 @@ def run(request: HttpRequest, actor: Actor, run: str) -> HttpResponse:
             "last": str(happened.last),
             "earlier": str(max(0, after - _EVENTS)) if after else "",
             "later": str(happened.last) if happened.last < found.last_event else "",
-            "approval": approval_view(found, actor),
+            "approval": approval,
+            "rehearsed": rehearsed,
+            "rehearsed_words": summary(rehearsal_answer(rehearsed)) if rehearsed else "",
             "may_operate": may(actor, Scope.OPERATE, found.database)
             or control.may_withdraw(found, actor),
             "may_force": may(actor, Scope.FORCE, found.database),
