@@ -11,6 +11,7 @@ from migration_route.web.filters import (
     format_offset,
     parse_optional_time,
     readable,
+    short_statement,
     vendor_name,
 )
 
@@ -57,3 +58,22 @@ def test_states_and_vendors_are_words() -> None:
     assert readable(RunState.AWAITING_APPROVAL) == "awaiting approval"
     assert vendor_name("postgresql") == "PostgreSQL"
     assert vendor_name("new_one") == "new one"
+
+
+@pytest.mark.parametrize(
+    ("sql", "shown"),
+    [
+        ("SELECT 1", "SELECT 1"),
+        ("IN (%s, %s)", "IN (%s, %s)"),
+        ("IN (%s, %s, %s, %s, %s)", "IN (%s, …)"),
+        ("VALUES (%s, %s), (%s, %s), (%s, %s)", "VALUES (%s, %s), 3 times"),
+        (
+            "SET a = (CASE " + 'WHEN ("t"."id" = %s) THEN %s ' * 500 + "ELSE NULL END)",
+            'SET a = (CASE WHEN ("t"."id" = %s) THEN %s … 500 times ELSE NULL END)',
+        ),
+        ("x" * 1000, f"{'x' * 150} … (700 characters) … {'x' * 150}"),
+    ],
+)
+def test_a_statement_is_shown_without_its_repetitions(sql: str, shown: str) -> None:
+    """Bulk statements repeat one piece for each row."""
+    assert short_statement(sql) == shown

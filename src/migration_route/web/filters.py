@@ -231,7 +231,8 @@ def done_count(steps: Iterable[StepRecord]) -> int:
 
 _PLACEHOLDERS = re.compile(r"(?:%s, ){4,}%s")
 _ROWS = re.compile(r"(\(%s, …\)|\(%s(?:, %s)*\))(?:, \1){2,}")
-_LONGEST_STATEMENT = 600
+_CASES = re.compile(r"(WHEN \([^()]*\) THEN %s )\1{2,}")  # as bulk_update sends them
+_LONGEST_STATEMENT = 300
 
 
 @register.filter
@@ -239,12 +240,17 @@ def short_statement(sql: str) -> str:
     """Return a statement without the repetitions of its placeholders, and clipped in the
     middle if it is still long; `static/migration_route/route.js` does the same."""
     text = _PLACEHOLDERS.sub("%s, …", sql)
-    text = _ROWS.sub(lambda found: f"{found[1]}, {found[0].count(found[1])} times", text)
+    text = _ROWS.sub(lambda found: f"{found[1]}, {_count(found)} times", text)
+    text = _CASES.sub(lambda found: f"{found[1]}… {_count(found)} times ", text)
     if len(text) <= _LONGEST_STATEMENT:
         return text
     left_out = f"{len(text) - _LONGEST_STATEMENT:,}"
     half = _LONGEST_STATEMENT // 2
     return f"{text[:half]} … ({left_out} characters) … {text[-half:]}"
+
+
+def _count(repeated: re.Match[str]) -> int:
+    return repeated[0].count(repeated[1])
 
 
 @register.filter

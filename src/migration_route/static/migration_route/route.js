@@ -8,7 +8,7 @@ const LONGEST_TROUBLE = 15000;
 const RISKS = ["safe", "caution", "dangerous"];
 const HOME_PAUSE = 10000;
 const MOST_LINES = 3000;
-const LONGEST_STATEMENT = 600;
+const LONGEST_STATEMENT = 300;
 const TONES = { applying: "busy", applied: "good", reverted: "good", failed: "bad", partial: "bad" };
 const DONE = new Set(["applied", "reverted"]);
 const SILENT = new Set(["operation_finished", "statement_running", "progress"]);
@@ -382,7 +382,8 @@ function text(event) {
 function shortStatement(sql) {
   const text = sql
     .replaceAll(/(?:%s, ){4,}%s/g, "%s, …")
-    .replaceAll(/(\(%s, …\)|\(%s(?:, %s)*\))(?:, \1){2,}/g, (all, row) => `${row}, ${all.split(row).length - 1} times`);
+    .replaceAll(/(\(%s, …\)|\(%s(?:, %s)*\))(?:, \1){2,}/g, (all, row) => `${row}, ${all.split(row).length - 1} times`)
+    .replaceAll(/(WHEN \([^()]*\) THEN %s )\1{2,}/g, (all, one) => `${one}… ${all.split(one).length - 1} times `);
   if (text.length <= LONGEST_STATEMENT) {
     return text;
   }
