@@ -15,7 +15,7 @@ from migration_route.core.enums import RunState, Scope
 from migration_route.ledger import queries
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import Details
-from tests.factories import History, tables, vendor
+from tests.factories import History, create_model, tables, vendor
 from tests.web.conftest import SignIn
 
 PLAN = reverse("migration_route:plan")
@@ -335,3 +335,16 @@ def test_the_last_run_is_not_shown_to_those_who_may_not_read_it(
 def may_read(client: Client) -> bool:
     """Return whether the user may see the list of runs."""
     return client.get(reverse("migration_route:history")).status_code == 200
+
+
+def test_a_step_that_is_safe_on_no_side_of_a_deploy_says_so(
+    everyone_can: Client, inline: History, apply_everything: Callable[[], None]
+) -> None:
+    """Instead of the side on which it would be carried out."""
+    inline.write("0001_a", create_model("Shelf", "('name', models.TextField())"))
+    apply_everything()
+    inline.write("0002_b", "migrations.RenameField('Shelf', 'name', 'title')")
+    text = read(everyone_can)
+    step = text[text.index("testapp.0002_b</h3>") :]
+    assert "no safe side of the deploy</span>" in step
+    assert ">before the deploy</span>" not in step
