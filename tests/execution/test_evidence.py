@@ -15,7 +15,8 @@ from migration_route.execution.recovery.reconcile import (
     resume_position,
 )
 from migration_route.execution.supervisor.outcome import WorkerReport, determine_outcome
-from migration_route.ledger.records import AddedOperations, StepError, StepRecord
+from migration_route.ledger.records import StepRecord
+from migration_route.ledger.step_evidence import AddedOperations, StepError
 from tests.factories import a_step_record
 
 IN, OUT, MIDWAY, UNKNOWN = (

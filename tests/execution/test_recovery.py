@@ -22,9 +22,10 @@ from migration_route.execution.launchers.process import log_path, open_log, remo
 from migration_route.execution.recovery.reaper import reap
 from migration_route.ledger import runs
 from migration_route.ledger.queries import find_run, list_entries, list_events
-from migration_route.ledger.records import RunRecord, StepError
+from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
 from migration_route.ledger.spool import RunSpool
+from migration_route.ledger.step_evidence import StepError
 from migration_route.ledger.verification import verify
 from migration_route.models import Run
 from migration_route.vendors import vendor_of

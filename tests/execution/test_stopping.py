@@ -6,7 +6,7 @@ import pytest
 
 from migration_route.core.enums import RunState, StepState
 from migration_route.execution.supervisor.outcome import Outcome, apply_cancellation
-from migration_route.ledger.records import StepError
+from migration_route.ledger.step_evidence import StepError
 from tests.factories import a_step_record
 
 ERROR = StepError(type="QueryCanceled", message="canceling statement")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from migration_route.core.enums import Direction, RunState, StepState
 from migration_route.execution.supervisor.outcome import WorkerReport, determine_outcome
-from migration_route.ledger.records import StepError, StepRecord
+from migration_route.ledger.records import StepRecord
+from migration_route.ledger.step_evidence import StepError
 from tests.factories import a_step_record
 
 ERROR = StepError(type="OperationalError", message="no such table")

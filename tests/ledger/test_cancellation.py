@@ -13,7 +13,7 @@ from django.test import Client
 
 from migration_route.core.enums import RunState, StepState
 from migration_route.ledger import runs
-from migration_route.ledger.records import StepError
+from migration_route.ledger.step_evidence import StepError
 from migration_route.services.control import cancel
 from tests.factories import a_new_run, an_actor
 

@@ -13,8 +13,8 @@ from migration_route.conf.databases import using_private_connection
 from migration_route.core.enums import EventKind, RunState, StepState
 from migration_route.ledger import bootstrap, runs
 from migration_route.ledger.queries import find_run, list_entries, list_events
-from migration_route.ledger.records import StepError
 from migration_route.ledger.run_log import RunLog
+from migration_route.ledger.step_evidence import StepError
 from migration_route.ledger.verification import verify
 from migration_route.models import Event
 from migration_route.vendors import encodings

@@ -20,8 +20,9 @@ from migration_route.ledger.queries import (
     list_events,
     list_runs,
 )
-from migration_route.ledger.records import RunRecord, StepError
+from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
+from migration_route.ledger.step_evidence import StepError
 from migration_route.ledger.verification import verify
 from migration_route.models import Run
 from tests.factories import a_new_run, a_step_record, vendor, written_by_another

@@ -29,7 +29,7 @@ from migration_route.ledger.queries import (
     list_runs,
     unresolved_runs,
 )
-from migration_route.ledger.records import StepError
+from migration_route.ledger.step_evidence import StepError
 from migration_route.ledger.verification import verify
 from migration_route.models import Run
 from tests.factories import a_new_run, a_step_record, at_once

@@ -32,12 +32,9 @@ from migration_route.core.values import (
 from migration_route.ledger.entries import Draft
 from migration_route.ledger.hashchain import GENESIS, export_line, link
 from migration_route.ledger.records import (
-    AddedOperations,
     DeferredRecord,
     EventRecord,
-    OperationEvidence,
     RunRecord,
-    StepError,
     StepRecord,
     deferred_records,
     deferred_to_json,
@@ -54,6 +51,11 @@ from migration_route.ledger.rehearsals import (
     rehearsal_record,
     report_from_json,
     report_to_json,
+)
+from migration_route.ledger.step_evidence import (
+    AddedOperations,
+    OperationEvidence,
+    StepError,
 )
 from migration_route.ledger.verification import chain_line
 from migration_route.models import Entry, Rehearsal, Run

@@ -19,13 +19,8 @@ from migration_route.core.enums import (
     StepState,
 )
 from migration_route.core.errors import DatabaseUnavailable
-from migration_route.ledger.records import (
-    DeferredRecord,
-    EventRecord,
-    OperationEvidence,
-    RunRecord,
-    StepError,
-)
+from migration_route.ledger.records import DeferredRecord, EventRecord, RunRecord
+from migration_route.ledger.step_evidence import OperationEvidence, StepError
 from migration_route.planning.plan import (
     DatabaseStatus,
     Deferred,

@@ -20,8 +20,8 @@ from migration_route.execution.rehearsal import reaper
 from migration_route.execution.rehearsal.in_place import hold_run_lock, require_in_place
 from migration_route.execution.supervisor.run_lock import LockHolder
 from migration_route.ledger import rehearsals
-from migration_route.ledger.records import StepError
 from migration_route.ledger.rehearsals import ObservedStep, Report
+from migration_route.ledger.step_evidence import StepError
 from migration_route.presentation.serializers import rehearsal_answer
 from migration_route.presentation.text.rehearsals import summary
 from migration_route.vendors import in_place_of, vendor_of

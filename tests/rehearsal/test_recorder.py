@@ -9,7 +9,6 @@ from migration_route.execution.messages import Message, WorkerFailure
 from migration_route.execution.rehearsal.recorder import RehearsalRecorder
 from migration_route.execution.rehearsal.runner import schema_differences
 from migration_route.execution.supervisor.child import RawOutput
-from migration_route.ledger.records import StepError
 from migration_route.ledger.rehearsals import (
     ObservedLock,
     ObservedOperation,
@@ -19,6 +18,7 @@ from migration_route.ledger.rehearsals import (
     report_from_json,
     report_to_json,
 )
+from migration_route.ledger.step_evidence import StepError
 
 AT = "2026-01-01T00:00:00.000000Z"
 STEPS = (

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from migration_route.ledger.records import NONE_ADDED, AddedOperations
+from migration_route.ledger.step_evidence import NONE_ADDED, AddedOperations
 from migration_route.vendors.base_rehearsal import Separation
 
 Kind = Literal[

@@ -14,8 +14,8 @@ from typing import Any
 from migration_route.conf import route_settings
 from migration_route.core.enums import DONE_STEP_STATES, Action, Direction, Mode
 from migration_route.ledger.queries import list_runs
-from migration_route.ledger.records import parse_facts
 from migration_route.ledger.rehearsals import durations_of, list_rehearsals
+from migration_route.ledger.step_evidence import parse_facts
 
 logger = logging.getLogger("migration_route.ledger")
 

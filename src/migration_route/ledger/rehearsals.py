@@ -37,8 +37,8 @@ from migration_route.ledger.entries import (
     write_transaction,
 )
 from migration_route.ledger.queries import read
-from migration_route.ledger.records import StepError
 from migration_route.ledger.runs import new_id
+from migration_route.ledger.step_evidence import StepError
 from migration_route.models import Rehearsal, columns_of
 
 

@@ -22,14 +22,8 @@ from migration_route.core.enums import Action, EventKind, StepState
 from migration_route.ledger import hashchain, spool
 from migration_route.ledger.claims import ClaimLost, renew_claim
 from migration_route.ledger.entries import Draft, append
-from migration_route.ledger.records import (
-    NONE_ADDED,
-    AddedOperations,
-    EventRecord,
-    RunRecord,
-    StepError,
-    StepRecord,
-)
+from migration_route.ledger.records import EventRecord, RunRecord, StepRecord
+from migration_route.ledger.step_evidence import NONE_ADDED, AddedOperations, StepError
 from migration_route.models import Entry, Event
 from migration_route.vendors.encodings import storable
 

@@ -49,11 +49,11 @@ from migration_route.ledger.entries import (
 from migration_route.ledger.records import (
     RequestedRun,
     RunRecord,
-    StepError,
     StepRecord,
     deferred_to_json,
     run_record,
 )
+from migration_route.ledger.step_evidence import StepError
 from migration_route.models import Run
 
 

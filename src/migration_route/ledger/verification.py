@@ -28,7 +28,8 @@ from migration_route.ledger.hashchain import (
     recorded_events,
 )
 from migration_route.ledger.queries import read
-from migration_route.ledger.records import RunRecord, event_record, parse_facts, run_records
+from migration_route.ledger.records import RunRecord, event_record, run_records
+from migration_route.ledger.step_evidence import parse_facts
 from migration_route.models import Entry, Event, Run, columns_of
 
 Row = TypeVar("Row", bound=Model)

@@ -29,12 +29,8 @@ from migration_route.ledger.queries import (
     find_repeated,
     refuse_redeemed_permit,
 )
-from migration_route.ledger.records import (
-    CompletedOperations,
-    DeferredRecord,
-    RunRecord,
-    StepRecord,
-)
+from migration_route.ledger.records import DeferredRecord, RunRecord, StepRecord
+from migration_route.ledger.step_evidence import CompletedOperations
 from migration_route.planning import sources
 from migration_route.planning.impact import rows_of_steps
 from migration_route.planning.plan import (

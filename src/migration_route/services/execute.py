@@ -25,7 +25,8 @@ from migration_route.execution.supervisor.child import Child
 from migration_route.execution.supervisor.supervisor import supervise
 from migration_route.ledger import claims, runs
 from migration_route.ledger.queries import find_run
-from migration_route.ledger.records import RunRecord, StepError
+from migration_route.ledger.records import RunRecord
+from migration_route.ledger.step_evidence import StepError
 from migration_route.notifications.otel import traced
 from migration_route.policy.schedule import NeverOpens, OpensLater
 from migration_route.services.notifications import deliver_in_process

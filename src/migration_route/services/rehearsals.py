@@ -43,8 +43,8 @@ from migration_route.execution.supervisor.child import Child
 from migration_route.ledger import rehearsals
 from migration_route.ledger.bootstrap import install
 from migration_route.ledger.queries import active_runs
-from migration_route.ledger.records import StepError
 from migration_route.ledger.rehearsals import NewRehearsal, RehearsalRecord
+from migration_route.ledger.step_evidence import StepError
 from migration_route.planning import sources
 from migration_route.planning.plan import Plan, PlanRequest, require_well_formed, same_plan
 from migration_route.services.audit import audited, require_valid_id

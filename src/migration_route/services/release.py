@@ -35,13 +35,9 @@ from migration_route.execution.recovery import reaper, reconcile
 from migration_route.execution.recovery.reaper import START_TIMEOUT
 from migration_route.ledger import runs
 from migration_route.ledger.queries import active_runs, find_run, heartbeat_age
-from migration_route.ledger.records import (
-    CompletedOperations,
-    RunRecord,
-    StepError,
-    StepRecord,
-)
+from migration_route.ledger.records import RunRecord, StepRecord
 from migration_route.ledger.runs import WaitInfo
+from migration_route.ledger.step_evidence import CompletedOperations, StepError
 from migration_route.planning import sources
 from migration_route.planning.plan import same_plan
 from migration_route.policy.approvals import is_satisfied, valid_approvals

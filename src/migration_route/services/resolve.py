@@ -18,7 +18,8 @@ from migration_route.core.errors import (
 from migration_route.execution.launchers import launch
 from migration_route.execution.recovery import reconcile
 from migration_route.ledger import runs
-from migration_route.ledger.records import OperationEvidence, RunRecord, StepRecord
+from migration_route.ledger.records import RunRecord, StepRecord
+from migration_route.ledger.step_evidence import OperationEvidence
 from migration_route.planning.plan import Plan
 from migration_route.policy.decision import Denied, NeedsApproval, scopes_for
 from migration_route.services import apply as applying

@@ -30,14 +30,9 @@ from migration_route.core.enums import (
 )
 from migration_route.core.risk import Risk
 from migration_route.core.values import SignalState
-from migration_route.ledger.records import (
-    EntryRecord,
-    EventRecord,
-    RunRecord,
-    StepError,
-    StepRecord,
-)
+from migration_route.ledger.records import EntryRecord, EventRecord, RunRecord, StepRecord
 from migration_route.ledger.rehearsals import ObservedLock, ObservedStep, RehearsalRecord
+from migration_route.ledger.step_evidence import StepError
 from migration_route.planning.plan import Finding, Step
 from migration_route.presentation.text.plans import (
     estimate_line,

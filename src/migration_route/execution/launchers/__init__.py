@@ -26,7 +26,8 @@ from migration_route.core.redaction import redact
 from migration_route.execution.launchers.process import require_same_plan
 from migration_route.ledger import runs
 from migration_route.ledger.queries import find_run
-from migration_route.ledger.records import RunRecord, StepError
+from migration_route.ledger.records import RunRecord
+from migration_route.ledger.step_evidence import StepError
 from migration_route.policy.decision import Allowed
 
 logger = logging.getLogger("migration_route.execution")

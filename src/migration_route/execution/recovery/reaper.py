@@ -48,8 +48,9 @@ from migration_route.execution.supervisor.run_lock import LockHolder, try_lock
 from migration_route.ledger import claims, runs
 from migration_route.ledger.claims import ClaimLost
 from migration_route.ledger.queries import find_run, heartbeat_age, list_events
-from migration_route.ledger.records import EventRecord, RunRecord, StepError
+from migration_route.ledger.records import EventRecord, RunRecord
 from migration_route.ledger.run_log import RunLog
+from migration_route.ledger.step_evidence import StepError
 from migration_route.planning.graph import read_recorder
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import LockSlot

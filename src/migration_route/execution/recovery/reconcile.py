@@ -22,12 +22,11 @@ from migration_route.execution.recovery.introspection import (
 )
 from migration_route.execution.supervisor.outcome import WorkerReport
 from migration_route.execution.supervisor.run_lock import try_lock
-from migration_route.ledger.records import (
+from migration_route.ledger.records import RunRecord, StepRecord
+from migration_route.ledger.step_evidence import (
     AddedOperations,
     OperationEvidence,
-    RunRecord,
     StepError,
-    StepRecord,
 )
 from migration_route.planning.graph import read_recorder, without_translations
 from migration_route.planning.sql import DEFERRED_SQL_DESCRIPTION

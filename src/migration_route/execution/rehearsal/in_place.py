@@ -35,8 +35,8 @@ from migration_route.execution.rehearsal.runner import (
 )
 from migration_route.execution.supervisor.run_lock import LockHolder, acquire_or_reason
 from migration_route.execution.worker.in_place import timeout_message
-from migration_route.ledger.records import StepError
 from migration_route.ledger.rehearsals import RehearsalRecord
+from migration_route.ledger.step_evidence import StepError
 from migration_route.planning.plan import Plan
 from migration_route.policy.schedule import freeze_signal
 from migration_route.vendors import in_place_of, vendor_of

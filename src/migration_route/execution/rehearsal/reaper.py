@@ -21,8 +21,8 @@ from migration_route.execution.launchers.process import has_ended, remove_log, w
 from migration_route.execution.supervisor.run_lock import LockHolder, try_lock
 from migration_route.ledger import rehearsals
 from migration_route.ledger.queries import since_heartbeat
-from migration_route.ledger.records import StepError
 from migration_route.ledger.rehearsals import RehearsalRecord
+from migration_route.ledger.step_evidence import StepError
 from migration_route.vendors import copies_of, vendor_of
 from migration_route.vendors.base import LockSlot
 from migration_route.vendors.base_rehearsal import is_scratch_name, scratch_name

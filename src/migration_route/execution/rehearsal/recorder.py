@@ -15,13 +15,13 @@ from migration_route.conf import route_settings
 from migration_route.core.enums import CopyKind, Direction, StepState
 from migration_route.execution.messages import Message
 from migration_route.execution.supervisor.child import RawOutput
-from migration_route.ledger.records import StepError
 from migration_route.ledger.rehearsals import (
     Limitation,
     ObservedOperation,
     ObservedStep,
     RehearsalRecord,
 )
+from migration_route.ledger.step_evidence import StepError
 from migration_route.vendors import copies_of
 from migration_route.vendors.sql_statements import only_reads
 

@@ -41,7 +41,6 @@ from migration_route.execution.supervisor.child import Child
 from migration_route.execution.supervisor.run_lock import try_lock
 from migration_route.execution.worker.sandbox import settings_of
 from migration_route.ledger import rehearsals
-from migration_route.ledger.records import StepError
 from migration_route.ledger.rehearsals import (
     ACTIVE,
     Limitation,
@@ -49,6 +48,7 @@ from migration_route.ledger.rehearsals import (
     RehearsalRecord,
     Report,
 )
+from migration_route.ledger.step_evidence import StepError
 from migration_route.planning import graph as graphs
 from migration_route.planning.impact import rows_of_steps
 from migration_route.planning.plan import PlanRequest

@@ -38,9 +38,10 @@ from migration_route.execution.preflight import HealthProbe, step_window_for
 from migration_route.ledger import control, runs
 from migration_route.ledger.control import requested_controls
 from migration_route.ledger.queries import find_run
-from migration_route.ledger.records import RunRecord, StepError
+from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
 from migration_route.ledger.runs import clear_control, update_paused
+from migration_route.ledger.step_evidence import StepError
 from migration_route.policy.schedule import (
     HealthDecision,
     NeverOpens,

@@ -15,7 +15,8 @@ from migration_route.core.enums import (
     StepState,
 )
 from migration_route.execution.messages import Ending
-from migration_route.ledger.records import OperationEvidence, StepError, StepRecord
+from migration_route.ledger.records import StepRecord
+from migration_route.ledger.step_evidence import OperationEvidence, StepError
 
 _FAILURES = {None: "interrupted", "lock_timeout": "lock_timeout"}
 

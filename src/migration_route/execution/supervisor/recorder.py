@@ -36,9 +36,10 @@ from migration_route.execution.worker.output import (
     OutputBudget,
 )
 from migration_route.ledger import runs
-from migration_route.ledger.records import RunRecord, StepError
+from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
 from migration_route.ledger.runs import update_waiting
+from migration_route.ledger.step_evidence import StepError
 from migration_route.vendors.base import StatementProgress
 
 _SLACK = 0.5  # seconds for the message that a statement reached its limit

@@ -38,8 +38,9 @@ from migration_route.execution.posix_signals import ShutdownSignals
 from migration_route.ledger import claims, runs
 from migration_route.ledger.claims import renew_claim, require_claim
 from migration_route.ledger.queries import find_run
-from migration_route.ledger.records import RunRecord, StepError
+from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
+from migration_route.ledger.step_evidence import StepError
 from migration_route.planning import sources
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import (

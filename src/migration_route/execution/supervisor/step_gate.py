@@ -18,8 +18,9 @@ from migration_route.execution.supervisor.holds import (
 )
 from migration_route.execution.supervisor.recorder import EventRecorder
 from migration_route.execution.supervisor.run_lock import LOCK_LOST, LockKeeper
-from migration_route.ledger.records import RunRecord, StepError
+from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
+from migration_route.ledger.step_evidence import StepError
 
 _TICK = 0.1
 _RECORD_TIMEOUT = 60.0  # seconds to record an intent

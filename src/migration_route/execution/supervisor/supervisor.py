@@ -37,8 +37,9 @@ from migration_route.execution.supervisor.step_gate import StepGate
 from migration_route.ledger import entries, runs
 from migration_route.ledger.claims import CLAIMABLE_STATES, ClaimLost, read_time
 from migration_route.ledger.queries import find_run, state_of
-from migration_route.ledger.records import NONE_ADDED, RunRecord
+from migration_route.ledger.records import RunRecord
 from migration_route.ledger.run_log import RunLog
+from migration_route.ledger.step_evidence import NONE_ADDED
 from migration_route.planning.graph import read_recorder
 
 logger = logging.getLogger("migration_route.execution")

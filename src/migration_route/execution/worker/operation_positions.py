@@ -20,7 +20,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 
-from migration_route.ledger.records import NONE_ADDED, AddedOperations
+from migration_route.ledger.step_evidence import NONE_ADDED, AddedOperations
 from migration_route.planning import graph as graphs
 
 _REPEATABLE = ("django.contrib.contenttypes.management", "RenameContentType")

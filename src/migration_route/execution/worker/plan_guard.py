@@ -11,7 +11,7 @@ from django.db.migrations import Migration
 
 from migration_route.core.enums import Direction, Mode, Phase
 from migration_route.execution.messages import WorkOrder
-from migration_route.ledger.records import AddedOperations
+from migration_route.ledger.step_evidence import AddedOperations
 from migration_route.planning import graph as graphs
 from migration_route.planning import sources
 from migration_route.planning.phases import MigrationPlan
