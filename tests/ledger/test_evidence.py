@@ -189,7 +189,7 @@ def test_a_changed_file_is_named(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["../../evil", "/etc/evil", "run.json/../evil", "C:\\evil", "more.json", ""]
+    "name", ["../../evil", "/etc/evil", "run.json/../evil", "C:\\evil", "more.json", " "]
 )
 def test_a_file_with_another_name_is_refused_and_never_written(name, tmp_path, monkeypatch):
     """Nothing is unpacked, so no path is ever used."""

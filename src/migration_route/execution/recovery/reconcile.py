@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from django.db import connections, transaction
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 
 from migration_route.conf.databases import private_connection, using_private_connection
 from migration_route.core.enums import Direction, EffectState, Mode, StepState
@@ -28,7 +29,7 @@ from migration_route.ledger.step_evidence import (
     OperationEvidence,
     StepError,
 )
-from migration_route.planning.graph import read_recorder, without_translations
+from migration_route.planning.graph import Key, read_recorder, without_translations
 from migration_route.planning.sql import DEFERRED_SQL_DESCRIPTION
 from migration_route.vendors import vendor_of
 from migration_route.vendors.base import LockSlot
@@ -301,5 +302,18 @@ def set_recorded(alias: str, step: StepRecord, *, applied: bool) -> None:
         return
     executor = MigrationExecutor(connections[alias])
     executor.recorder.ensure_schema()
+    # Django's own method for this differs between its versions.
     with transaction.atomic(using=alias):
-        executor.record_migration(step.app, step.name, forward=applied)
+        for app, name in _with_replaced((step.app, step.name), executor.loader):
+            if applied:
+                executor.recorder.record_applied(app, name)
+            else:
+                executor.recorder.record_unapplied(app, name)
+
+
+def _with_replaced(key: Key, loader: MigrationLoader) -> Iterator[Key]:
+    """Yield the migrations that a squashed one replaces, however deep, and itself."""
+    migration = loader.disk_migrations.get(key)
+    for replaced in migration.replaces if migration else ():
+        yield from _with_replaced(replaced, loader)
+    yield key
