@@ -60,8 +60,8 @@ def test_colors_are_for_terminals_that_have_them(monkeypatch):
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("aply", "Did you mean 'apply'?"),
-        ("statsu", "Did you mean 'status'?"),
+        ("apple", "Did you mean 'apply'?"),
+        ("stat", "Did you mean 'status'?"),
         ("xyzzy", "Use "),
     ],
 )
